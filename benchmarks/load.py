@@ -1,0 +1,92 @@
+"""A load generator for prepared HTTP/1.1 requests over keep-alive connections: closed loop, or open loop at a rate."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Outcome:
+    """`latencies` in seconds, from when a request was due (open loop) or sent (closed loop) to its last byte."""
+
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rate(self) -> float:
+        return len(self.latencies) / self.seconds
+
+    def percentile(self, share: float) -> float:
+        """Milliseconds."""
+        ordered = sorted(self.latencies)
+        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+class _Connection:
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer, self.since = b"", 0.0
+
+    def send(self, request: bytes, since: float) -> None:
+        self.since = since
+        self.socket.sendall(request)
+
+    def receive(self) -> str | None:
+        """The status line once the whole answer is here."""
+        self.buffer += self.socket.recv(65536)
+        head, separator, body = self.buffer.partition(b"\r\n\r\n")
+        if not separator:
+            return None
+        lowered = head.lower()
+        length = int(lowered.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        if len(body) < length:
+            return None
+        self.buffer = b""
+        return head[9:12].decode()
+
+
+def post(path: str, headers: Sequence[tuple[str, str]], body: bytes) -> bytes:
+    """A whole request."""
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def run(port: int, requests: Iterator[bytes], *, connections: int, seconds: float, rate: float | None = None) -> Outcome:
+    """Send for `seconds`. With `rate` (a second) a request that finds no free connection waits, and the wait counts."""
+    outcome, selector = Outcome(), selectors.DefaultSelector()
+    free = [_Connection(port) for _ in range(connections)]
+    everyone = list(free)
+    for connection in everyone:
+        selector.register(connection.socket, selectors.EVENT_READ, connection)
+    started = time.perf_counter()
+    sent, ends = 0, started + seconds
+    while True:
+        now = time.perf_counter()
+        while free and now < ends:
+            due = now if rate is None else started + sent / rate
+            if due > now:
+                break
+            free.pop().send(next(requests), due)
+            sent += 1
+        if now >= ends and len(free) == connections:
+            break
+        wait = 0.001 if rate is not None else 1.0
+        for key, _ in selector.select(wait if now < ends else 5.0):
+            connection: _Connection = key.data
+            status = connection.receive()
+            if status is not None:
+                outcome.latencies.append(time.perf_counter() - connection.since)
+                outcome.statuses[status] += 1
+                free.append(connection)
+    outcome.seconds = time.perf_counter() - started
+    for connection in everyone:
+        connection.socket.close()
+    return outcome

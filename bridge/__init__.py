@@ -1,0 +1,3 @@
+"""Attempt Bridge: receives and polls assessment vendors, publishes each completed attempt once."""
+
+__version__ = "0.1.0"

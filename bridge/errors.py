@@ -1,0 +1,164 @@
+"""Every error of the bridge. The type says what to do next, `reason` is a metric label, the message has fact, value, remedy.
+
+BridgeError
+├── ConfigError            refuse to start: exit 78
+├── Rejected               this request can never succeed: answer 4xx, never repeat
+│   ├── BadSignature         401
+│   └── UnknownSource        404
+├── Unreadable             authentic, but not understood: keep the raw bytes as a dead letter
+├── Retryable              the same call may succeed later
+│   ├── StateUnavailable     503 with Retry-After; exit 69 on the command line
+│   ├── BrokerUnavailable    exit 69 on the command line
+│   ├── VendorUnavailable    vendor down, slow or in maintenance: back off
+│   ├── VendorThrottled      vendor said when to come back: `retry_at`
+│   └── BudgetExhausted      our own quota for the source is used up: `retry_at`
+├── VendorRefused          credentials or permissions: stop the source and say so
+├── VendorFault            the vendor says that our call is wrong: a programming fault, stop and say so
+└── DeliveryFailed         one try of one delivery failed: schedule the next, or dead letter
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadSignature",
+    "BridgeError",
+    "BrokerUnavailable",
+    "BudgetExhausted",
+    "ConfigError",
+    "DeliveryFailed",
+    "Rejected",
+    "Retryable",
+    "StateUnavailable",
+    "UnknownSource",
+    "Unreadable",
+    "VendorFault",
+    "VendorRefused",
+    "VendorThrottled",
+    "VendorUnavailable",
+    "clip",
+]
+
+
+def clip(foreign: object, limit: int = 100) -> str:
+    """Foreign text for a message: one line, at most `limit` characters."""
+    text = " ".join(str(foreign).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class BridgeError(Exception):
+    """Root of the tree. `reason` is one of a few fixed words per type, never data."""
+
+    default_reason = "error"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or self.default_reason
+
+
+class ConfigError(BridgeError):
+    """The configuration cannot be used. `problems` has one finished line per problem."""
+
+    default_reason = "config"
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Rejected(BridgeError):
+    """This request can never succeed."""
+
+    default_reason = "rejected"
+
+
+class BadSignature(Rejected):
+    """The signature is missing, malformed, wrong or stale."""
+
+    default_reason = "bad_signature"
+
+
+class UnknownSource(Rejected):
+    """No such source, or not with this token."""
+
+    default_reason = "unknown_source"
+
+
+class Unreadable(BridgeError):
+    """An authentic request or a polled record that we cannot understand."""
+
+    default_reason = "unreadable"
+
+
+class Retryable(BridgeError):
+    """The same call may succeed later; not before `retry_at` (UNIX seconds) where that is known."""
+
+    default_reason = "retryable"
+
+    def __init__(self, message: str, *, reason: str | None = None, retry_at: float | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_at = retry_at
+
+
+class StateUnavailable(Retryable):
+    """The state server is unreachable, stalled, out of memory, read-only or loading."""
+
+    default_reason = "state_unavailable"
+
+
+class BrokerUnavailable(Retryable):
+    """The broker of a subscription, or Celery's own, is unreachable."""
+
+    default_reason = "broker_unavailable"
+
+
+class VendorUnavailable(Retryable):
+    """The vendor does not answer, or answers that it cannot now."""
+
+    default_reason = "vendor_unavailable"
+
+
+class VendorThrottled(Retryable):
+    """The vendor refused the call because of its rate limit."""
+
+    default_reason = "vendor_throttled"
+
+
+class BudgetExhausted(Retryable):
+    """No call is left in the budget of the source."""
+
+    default_reason = "budget_exhausted"
+
+
+class VendorRefused(BridgeError):
+    """The vendor refused our credentials or permissions; trying again will not help."""
+
+    default_reason = "credentials_rejected"
+
+
+class VendorFault(BridgeError):
+    """The vendor says that the call itself is wrong."""
+
+    default_reason = "bad_call"
+
+
+class DeliveryFailed(BridgeError):
+    """One try failed. `permanent`: further tries are useless. `retry_after`: seconds the receiver asked for.
+
+    `charged`: False when the failure is not the receiver's (our broker is down), so that it uses up no try.
+    """
+
+    default_reason = "delivery_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        permanent: bool = False,
+        retry_after: float | None = None,
+        charged: bool = True,
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.permanent = permanent
+        self.retry_after = retry_after
+        self.charged = charged

@@ -1,0 +1,33 @@
+"""The journal: Redis streams of events, the memory of attempts beside them, and the requests as received."""
+
+from bridge.journal.entries import (
+    BACKFILL,
+    POLL,
+    WEBHOOK,
+    Entry,
+    Memory,
+    Quarantined,
+    RequestRecord,
+    StoredEvent,
+    StoredRequest,
+    Submission,
+    Verdict,
+    Written,
+)
+from bridge.journal.publishing import Journal
+
+__all__ = [
+    "BACKFILL",
+    "POLL",
+    "WEBHOOK",
+    "Entry",
+    "Journal",
+    "Memory",
+    "Quarantined",
+    "RequestRecord",
+    "StoredEvent",
+    "StoredRequest",
+    "Submission",
+    "Verdict",
+    "Written",
+]

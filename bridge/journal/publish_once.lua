@@ -1,0 +1,194 @@
+-- publish_once: append what is news, remember it, keep the request. One partition, one step.
+--
+-- KEYS  1 journal (stream)   2 seen (hash n, b; the buckets are <KEYS[2]>:<number>)
+--       3 requests (stream)  4 counts (hash of today)
+-- ARGV  1 today (days since 1970)   2 number of records R   3 number of requests Q
+--       then R x 10: field, digest (6), order (5, big-endian), origin (w|p|b), expected revision,
+--                    type, event id, source, attempt id, event JSON
+--       then Q x 10: outcome ("" = that of its records), number of its records (they follow each other, in order),
+--                    outcome so far, id, source, received, reason, headers, body, attempt ids
+-- Returns {R x {outcome, revision, journal id}, Q x outcome}
+--       outcome: published | revised | duplicate | stale | revise (build revision+1 and call again expecting revision)
+--
+-- `expected revision`: 0 for the first call with an event of revision 1; n > 0 to append revision n+1, which is done
+-- only while the memory still says n. A request with a record that must be revised is not kept by this call.
+--
+-- The event goes first, the memory second: a script that fails half way is not rolled back, so a fault in between
+-- costs a second event with the same id; the other order would lose the event for ever.
+--
+-- Memory of one attempt (value of its field, all integers big-endian):
+--   1 flags: 1 webhook, 2 poll or backfill saw it; 4 the first to see it was poll or backfill
+--   2-3 day first seen, since 1970   4 days until the other path saw it too (255: 255 or more)
+--   5 revision (255: 255 or more)    6-10 order   11-16, 17-18 journal id (ms, sequence)
+--   19.. digests, 6 bytes each, newest last, at most 8
+--
+-- Buckets grow by linear hashing, one split at a time, so that each stays a compact listpack at any number of attempts.
+
+local PER_BUCKET, MAX_DIGESTS, COUNTS_FOR = 64, 8, 100 * 86400
+local journal, seen, requests, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local today = tonumber(ARGV[1])
+local call, byte, char, sub = redis.call, string.byte, string.char, string.sub
+
+local size = call('HMGET', seen, 'n', 'b')
+local remembered, buckets = tonumber(size[1] or '0'), tonumber(size[2] or '1')
+local half = 1
+while half * 2 <= buckets do half = half * 2 end
+local remembered_before, buckets_before = remembered, buckets
+
+local function hash(field)
+  local a, b, c, d = byte(field, 1, 4)
+  return a + b * 256 + c * 65536 + d * 16777216
+end
+
+local function bucket_of(field)
+  local h = hash(field)
+  local i = h % (half * 2)
+  if i >= buckets then i = h % half end
+  return seen .. ':' .. i
+end
+
+-- Only the fields that move are written, in two commands: a command each would double the append-only file.
+local function split_one()
+  local target = buckets
+  local from = seen .. ':' .. (target - half)
+  local all = call('HGETALL', from)
+  local moved, names = {}, {}
+  for i = 1, #all, 2 do
+    if hash(all[i]) % (half * 2) == target then
+      moved[#moved + 1], moved[#moved + 2] = all[i], all[i + 1]
+      names[#names + 1] = all[i]
+    end
+  end
+  if #names > 0 then
+    call('HSET', seen .. ':' .. target, unpack(moved))
+    call('HDEL', from, unpack(names))
+  end
+  buckets = buckets + 1
+  if half * 2 <= buckets then half = half * 2 end
+end
+
+local function pack_id(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  ms, seq = tonumber(ms), math.min(tonumber(seq), 65535)
+  local high, low = math.floor(ms / 4294967296), ms % 4294967296
+  return char(math.floor(high / 256) % 256, high % 256,
+    math.floor(low / 16777216), math.floor(low / 65536) % 256, math.floor(low / 256) % 256, low % 256,
+    math.floor(seq / 256), seq % 256)
+end
+
+local function unpack_id(value)
+  local a, b, c, d, e, f, g, h = byte(value, 11, 18)
+  return string.format('%.0f-%d', ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f, g * 256 + h)
+end
+
+-- As numbers: Lua compares strings by the server's locale.
+local function order_of(bytes)
+  local a, b, c, d, e = byte(bytes, 1, 5)
+  return (((a * 256 + b) * 256 + c) * 256 + d) * 256 + e
+end
+
+local tally = {}
+local function count(source, origin, outcome)
+  local name = source .. '|' .. origin .. '|' .. outcome
+  tally[name] = (tally[name] or 0) + 1
+end
+
+-- Note that `path` saw the attempt; returns the value, changed or not.
+local function noted(value, path)
+  local flags, d1, d2 = byte(value, 1, 3)
+  local bit = path == 'w' and 1 or 2
+  if math.floor(flags / bit) % 2 == 1 then return value end
+  local later = math.min(math.max(today - (d1 * 256 + d2), 0), 255)
+  return char(flags + bit) .. sub(value, 2, 3) .. char(later) .. sub(value, 5)
+end
+
+local ORIGINS = { w = 'webhook', p = 'poll', b = 'backfill' }
+local results, at = {}, 4
+for r = 1, tonumber(ARGV[2]) do
+  local field, digest, order, path = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local expected = tonumber(ARGV[at + 4])
+  local source, origin = ARGV[at + 7], ORIGINS[path]
+  local bucket = bucket_of(field)
+  local value = call('HGET', bucket, field)
+  local outcome, revision, id
+
+  local function append()
+    return call('XADD', journal, '*', 'id', ARGV[at + 6], 'type', ARGV[at + 5], 'source', source,
+      'attempt', ARGV[at + 8], 'event', ARGV[at + 9])
+  end
+
+  if not value then
+    if expected > 0 then
+      -- Forgotten between the two calls: the caller builds revision 1 again.
+      outcome, revision, id = 'revise', 0, '0-0'
+    else
+      id = append()
+      local flags = path == 'w' and 1 or 6
+      call('HSET', bucket, field, char(flags, math.floor(today / 256), today % 256, 0, 1)
+        .. order .. pack_id(id) .. digest)
+      remembered = remembered + 1
+      if remembered > buckets * PER_BUCKET then split_one() end
+      outcome, revision = 'published', 1
+      count(source, origin, 'published')
+    end
+  else
+    revision, id = byte(value, 5), unpack_id(value)
+    local known, last = false, sub(value, -6) == digest
+    for i = 19, #value, 6 do known = known or sub(value, i, i + 5) == digest end
+    if last or (known and path == 'w') then
+      outcome = 'duplicate'
+    elseif order_of(order) < order_of(sub(value, 6, 10)) then
+      outcome = 'stale'
+    elseif expected == revision then
+      id = append()
+      local grown = math.min(revision + 1, 255)
+      local digests = sub(value, 19) .. digest
+      if #digests > MAX_DIGESTS * 6 then digests = sub(digests, -MAX_DIGESTS * 6) end
+      value = noted(value, path)
+      call('HSET', bucket, field, sub(value, 1, 4) .. char(grown) .. order .. pack_id(id) .. digests)
+      outcome, revision = 'revised', grown
+    else
+      outcome = 'revise'
+    end
+    if outcome == 'duplicate' or outcome == 'stale' then
+      local again = noted(value, path)
+      if again ~= value then call('HSET', bucket, field, again) end
+    end
+    if outcome ~= 'revise' then count(source, origin, outcome) end
+  end
+  results[r] = { outcome, revision, id }
+  at = at + 10
+end
+
+if remembered ~= remembered_before or buckets ~= buckets_before then
+  call('HSET', seen, 'n', remembered, 'b', buckets)
+end
+
+-- The most telling outcome of several records stands for the request.
+local RANK = { published = 4, revised = 3, watching = 2, duplicate = 1, stale = 1 }
+local record, kept = 1, {}
+for q = 1, tonumber(ARGV[3]) do
+  local outcome, best = ARGV[at], ARGV[at + 2]
+  for _ = 1, tonumber(ARGV[at + 1]) do
+    local one = results[record][1]
+    if one == 'revise' then
+      best = 'revise'
+    elseif best ~= 'revise' and (RANK[one] or 0) > (RANK[best] or 0) then
+      best = one
+    end
+    record = record + 1
+  end
+  if outcome == '' then outcome = best == 'stale' and 'duplicate' or best end
+  if outcome ~= 'revise' then
+    call('XADD', requests, '*', 'id', ARGV[at + 3], 'source', ARGV[at + 4], 'at', ARGV[at + 5], 'outcome', outcome,
+      'reason', ARGV[at + 6], 'headers', ARGV[at + 7], 'body', ARGV[at + 8], 'attempts', ARGV[at + 9])
+    if ARGV[at + 1] == '0' then count(ARGV[at + 4], 'webhook', outcome) end
+    count(ARGV[at + 4], 'webhook', 'requests')
+  end
+  kept[q] = outcome
+  at = at + 10
+end
+
+for name, number in pairs(tally) do call('HINCRBY', counts, name, number) end
+if call('TTL', counts) < 0 then call('EXPIRE', counts, COUNTS_FOR) end
+return { results, kept }

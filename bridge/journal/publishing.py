@@ -1,0 +1,246 @@
+"""The Python face of `publish_once.lua`: packs entries, builds revisions, translates the server's errors."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import redis
+
+from bridge import keys
+from bridge.errors import StateUnavailable, clip
+from bridge.journal.entries import BACKFILL, POLL, WEBHOOK, Entry, Submission, Verdict, Written
+
+__all__ = ["Journal", "Publisher", "attempt_field", "state_errors"]
+
+_SCRIPT = Path(__file__).with_name("publish_once.lua").read_text()
+_ORIGIN = {WEBHOOK: b"w", POLL: b"p", BACKFILL: b"b"}
+_DAY = 86_400
+#: Rounds of "it changed meanwhile, build again" before giving up; each lost round means somebody else made progress.
+_ROUNDS = 10
+#: Records in one script call: 100 block the server for about 1.3 ms, more gain nothing.
+BATCH = 200
+
+
+class Publisher(Protocol):
+    """Whoever makes one entry durable: the journal itself, or the web server's group commit in front of it."""
+
+    def publish(self, entry: Entry, *, now: float) -> Written: ...
+
+
+@contextmanager
+def state_errors() -> Iterator[None]:
+    """Any trouble of the state server as `StateUnavailable`: the one place where redis-py's errors are translated."""
+    try:
+        yield
+    except redis.RedisError as error:
+        # The text of a server error names commands and limits, not data; clipped all the same.
+        raise StateUnavailable(
+            f"state server: {type(error).__name__}: {clip(error)}; run `attempt-bridge doctor`"
+        ) from error
+
+
+def attempt_field(source: str, attempt_id: str) -> bytes:
+    """The 16 bytes under which an attempt is remembered; no id stands in the memory itself."""
+    return blake2b(f"{source}\x00{attempt_id}".encode(), digest_size=16).digest()
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A submission that still has no verdict. `slot`: (entry, position) in the caller's batch."""
+
+    slot: tuple[int, int]
+    submission: Submission
+    expected: int = 0
+    previous: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class _Call:
+    """What goes to one partition in one script call."""
+
+    records: list[_Pending] = field(default_factory=list)
+    #: (entry, outcome so far) of the requests to keep, their records being at the end of `records` in order.
+    requests: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Journal:
+    """Publish once, for any number of entries in one round trip per partition.
+
+    `client` must not retry commands other than scripts by itself (`bridge.services` builds it): the script may be
+    repeated safely, a bare XADD may not.
+    """
+
+    def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
+        self.client = client
+        self.partitions = partitions
+        self._script = client.register_script(_SCRIPT)
+
+    def publish(self, entry: Entry, *, now: float) -> Written:
+        """One entry; see `publish_batch`."""
+        return self.publish_batch([entry], now=now)[0]
+
+    def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[Written]:
+        """Make the entries durable; what is news is appended, exactly once each.
+
+        Raises `StateUnavailable`: nothing, a part or all of it may be done; the same call may be repeated safely.
+        """
+        verdicts: list[list[Verdict | None]] = [[None] * len(entry.submissions) for entry in entries]
+        outcomes: list[str] = ["" for _ in entries]
+        todo = [
+            _Pending((number, place), submission)
+            for number, entry in enumerate(entries)
+            for place, submission in enumerate(entry.submissions)
+        ]
+        bare = [number for number, entry in enumerate(entries) if entry.request and not entry.submissions]
+        with state_errors():
+            for _ in range(_ROUNDS):
+                again: list[_Pending] = []
+                for partition, call in self._calls(entries, todo, bare, verdicts):
+                    again += self._run(partition, call, entries, verdicts, outcomes, now)
+                if not again:
+                    break
+                self._load_previous(again)
+                todo, bare = again, []
+            else:
+                raise StateUnavailable(f"an attempt changed {_ROUNDS} times while it was being revised; send it again")
+        return [
+            Written(outcomes[number] or _summary(found), tuple(found))
+            for number, found in enumerate(cast("list[list[Verdict]]", verdicts))
+        ]
+
+    def _calls(
+        self,
+        entries: Sequence[Entry],
+        todo: list[_Pending],
+        bare: list[int],
+        verdicts: list[list[Verdict | None]],
+    ) -> Iterator[tuple[int, _Call]]:
+        """Group by partition, at most `BATCH` records a call; a request goes with the last of its records."""
+        by_partition: dict[int, list[_Pending]] = defaultdict(list)
+        for pending in todo:
+            submission = pending.submission
+            by_partition[keys.partition_of(submission.source, submission.attempt_id, self.partitions)].append(pending)
+        home = {pending.slot[0]: partition for partition, items in by_partition.items() for pending in items}
+        if bare:
+            by_partition.setdefault(0, [])
+        for partition, items in by_partition.items():
+            call = _Call()
+            # Records without a request first: the script expects those of a request behind them, request by request.
+            loose = [item for item in items if entries[item.slot[0]].request is None or home[item.slot[0]] != partition]
+            bound: dict[int, list[_Pending]] = defaultdict(list)
+            for item in items:
+                if entries[item.slot[0]].request is not None and home[item.slot[0]] == partition:
+                    bound[item.slot[0]].append(item)
+            for start in range(0, len(loose), BATCH):
+                yield partition, _Call(records=loose[start : start + BATCH])
+            for number, group in bound.items():
+                call.records += group
+                call.requests.append((number, _summary([one for one in verdicts[number] if one is not None])))
+                if len(call.records) >= BATCH:
+                    yield partition, call
+                    call = _Call()
+            if partition == 0:
+                call.requests += [(number, "") for number in bare]
+            if call.records or call.requests:
+                yield partition, call
+
+    def _run(
+        self,
+        partition: int,
+        call: _Call,
+        entries: Sequence[Entry],
+        verdicts: list[list[Verdict | None]],
+        outcomes: list[str],
+        now: float,
+    ) -> list[_Pending]:
+        day = int(now // _DAY)
+        args: list[bytes | str | int] = [day, len(call.records), len(call.requests)]
+        for pending in call.records:
+            args += _record_args(pending)
+        for number, so_far in call.requests:
+            mine = sum(1 for pending in call.records if pending.slot[0] == number) if call.records else 0
+            args += _request_args(entries[number], mine, so_far)
+        names = [keys.journal(partition), keys.seen(partition), keys.requests(partition), keys.counts(partition, day)]
+        results, kept = cast("tuple[list[Any], list[Any]]", self._script(keys=names, args=args))
+        again = []
+        for pending, (outcome, revision, entry_id) in zip(call.records, results, strict=True):
+            verdict = Verdict(_text(outcome), int(revision), _text(entry_id))
+            if verdict.outcome == "revise":
+                pending.expected = verdict.revision
+                pending.previous = {"entry_id": verdict.entry_id}
+                again.append(pending)
+            else:
+                number, place = pending.slot
+                verdicts[number][place] = verdict
+        for (number, _), outcome in zip(call.requests, kept, strict=True):
+            outcomes[number] = _text(outcome)
+        return again
+
+    def _load_previous(self, again: list[_Pending]) -> None:
+        """Replace the stream ids in `previous` by the results of those events, in one round trip."""
+        pipe = self.client.pipeline(transaction=False)
+        for pending in again:
+            entry_id = pending.previous["entry_id"] if pending.previous else "0-0"
+            submission = pending.submission
+            partition = keys.partition_of(submission.source, submission.attempt_id, self.partitions)
+            pipe.xrange(keys.journal(partition), entry_id, entry_id, count=1)
+        for pending, found in zip(again, pipe.execute(), strict=True):
+            pending.previous = None
+            if found:
+                result = json.loads(found[0][1][b"event"])["data"]["result"]
+                pending.previous = {name: value for name, value in result.items() if name != "previous"}
+
+
+def _record_args(pending: _Pending) -> list[bytes | str | int]:
+    submission = pending.submission
+    event_type, event_id, event = submission.build(pending.expected + 1, pending.previous)
+    return [
+        attempt_field(submission.source, submission.attempt_id),
+        submission.digest,
+        submission.order.to_bytes(5, "big"),
+        _ORIGIN[submission.origin],
+        pending.expected,
+        event_type,
+        event_id,
+        submission.source,
+        submission.attempt_id,
+        event,
+    ]
+
+
+def _request_args(entry: Entry, records: int, so_far: str) -> list[bytes | str | int]:
+    request = entry.request
+    if request is None:
+        raise AssertionError("only entries with a request come here")
+    return [
+        request.outcome or "",
+        records,
+        so_far,
+        request.id,
+        request.source,
+        f"{request.received_at:.3f}",
+        request.reason,
+        json.dumps(dict(request.headers), separators=(",", ":")),
+        request.body,
+        "\n".join(submission.attempt_id for submission in entry.submissions),
+    ]
+
+
+_RANK = {"published": 4, "revised": 3, "duplicate": 1, "stale": 1}
+
+
+def _summary(verdicts: Sequence[Verdict]) -> str:
+    """The most telling outcome; the same rule as at the end of the script."""
+    best = max((verdict.outcome for verdict in verdicts), key=lambda outcome: _RANK[outcome], default="")
+    return "duplicate" if best == "stale" else best
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,82 @@
+"""Quarantine: requests and polled records that are authentic but not readable, kept with their bytes and the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import cast
+
+import redis
+
+from bridge import keys
+from bridge.errors import clip
+from bridge.journal.entries import Quarantined
+from bridge.journal.publishing import state_errors
+
+__all__ = ["QuarantineStore", "known_key"]
+
+_SCRIPT = Path(__file__).with_name("quarantine.lua").read_text()
+_PAGE = 200
+
+
+def known_key() -> str:
+    """Sorted set of what is in quarantine, so that a record that every poll reads again is kept once."""
+    return keys.quarantine(0) + ":known"
+
+
+class QuarantineStore:
+    """All in partition 0: they are few, and belong to no attempt that we know of."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self._script = client.register_script(_SCRIPT)
+
+    def add(
+        self, *, source: str, origin: str, reason: str, body: bytes, now: float, request_id: str | None = None
+    ) -> None:
+        """Keep it, durably. The same bytes of the same source are kept once. Raises `StateUnavailable`."""
+        digest = blake2b(source.encode() + b"\x00" + body, digest_size=16).digest()
+        fields: list[str | bytes | float] = ["source", source, "origin", origin, "reason", clip(reason)]
+        fields += ["at", f"{now:.3f}", "request", request_id or "", "body", body]
+        with state_errors():
+            self._script(keys=[keys.quarantine(0), known_key()], args=[digest, now, *fields])
+
+    def list(self, *, source: str | None = None) -> Iterator[Quarantined]:
+        """Newest first."""
+        last = "+"
+        while True:
+            with state_errors():
+                items = self.client.xrevrange(keys.quarantine(0), last, "-", count=_PAGE)
+            for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", items):
+                one = _quarantined(entry_id, fields)
+                if source is None or one.source == source:
+                    yield one
+            if len(items) < _PAGE:
+                return
+            last = "(" + items[-1][0].decode()
+
+    def find(self, entry_id: str) -> Quarantined | None:
+        """The entry with this stream id."""
+        with state_errors():
+            items = self.client.xrange(keys.quarantine(0), entry_id, entry_id)
+        return _quarantined(*cast("tuple[bytes, dict[bytes, bytes]]", items[0])) if items else None
+
+    def remove(self, entry: Quarantined) -> None:
+        """Drop an entry whose bytes have been read successfully since."""
+        digest = blake2b(entry.source.encode() + b"\x00" + entry.body, digest_size=16).digest()
+        with state_errors():
+            self.client.xdel(keys.quarantine(0), entry.entry_id)
+            self.client.zrem(known_key(), digest)
+
+
+def _quarantined(entry_id: bytes, fields: dict[bytes, bytes]) -> Quarantined:
+    return Quarantined(
+        entry_id=entry_id.decode(),
+        source=fields[b"source"].decode(),
+        origin=fields[b"origin"].decode(),
+        reason=fields[b"reason"].decode(),
+        body=fields[b"body"],
+        received_at=float(fields[b"at"]),
+        request_id=fields[b"request"].decode() or None,
+    )

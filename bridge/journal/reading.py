@@ -1,0 +1,162 @@
+"""Reading the journal and the memory of attempts; writes nothing. Consumer groups are read in `workers/dispatch.py`."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import Any, cast
+
+import redis
+
+from bridge import keys
+from bridge.journal.entries import Memory, StoredEvent
+from bridge.journal.publishing import attempt_field, state_errors
+
+__all__ = ["Reader", "bucket_number", "parse_memory"]
+
+_PAGE = 500
+
+
+class Reader:
+    """Events in the order of their stream ids, over all partitions."""
+
+    def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
+        self.client = client
+        self.partitions = partitions
+
+    def events(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        newest_first: bool = True,
+        source: str | None = None,
+        event_type: str | None = None,
+        attempt: str | None = None,
+    ) -> Iterator[StoredEvent]:
+        """Events recorded in [since, until] (UNIX seconds), filtered; read page by page as the caller goes on."""
+        first = "-" if since is None else f"{int(since * 1000)}-0"
+        last = "+" if until is None else str(int(until * 1000))
+        streams = [self._walk(partition, first, last, newest_first) for partition in range(self.partitions)]
+        merged = heapq.merge(*streams, key=lambda event: _order(event.entry_id), reverse=newest_first)
+        for event in merged:
+            if (
+                (source is None or event.source == source)
+                and (event_type is None or event.type == event_type)
+                and (attempt is None or event.attempt == attempt)
+            ):
+                yield event
+
+    def find_event(self, event_id: str) -> StoredEvent | None:
+        """The event with this id, newest first: there is no index, so an old one takes a while."""
+        return next((event for event in self.events() if event.id == event_id), None)
+
+    def attempt(self, source: str, attempt_id: str) -> Memory | None:
+        """What is remembered of an attempt, or None."""
+        seen = keys.seen(keys.partition_of(source, attempt_id, self.partitions))
+        field = attempt_field(source, attempt_id)
+        with state_errors():
+            before = None
+            while True:
+                buckets = int(cast("bytes | None", self.client.hget(seen, "b")) or 1)
+                value = cast("bytes | None", self.client.hget(f"{seen}:{bucket_number(field, buckets)}", field))
+                # A split between the two reads moves the field: look again while the table grows.
+                if value is not None or buckets == before:
+                    return None if value is None else parse_memory(value)
+                before = buckets
+
+    def remembered(self) -> int:
+        """Attempts remembered, over all partitions."""
+        with state_errors():
+            sizes = [self.client.hget(keys.seen(partition), "n") for partition in range(self.partitions)]
+        return sum(int(cast("bytes | None", size) or 0) for size in sizes)
+
+    def counts(self, first_day: int, last_day: int) -> dict[tuple[str, str, str], int]:
+        """(source, origin, outcome) -> number, over the UTC days (since 1970) from first to last, both included."""
+        total: dict[tuple[str, str, str], int] = {}
+        with state_errors():
+            for partition in range(self.partitions):
+                for day in range(first_day, last_day + 1):
+                    counted = cast("dict[bytes, bytes]", self.client.hgetall(keys.counts(partition, day)))
+                    for name, number in counted.items():
+                        source, origin, outcome = name.decode().split("|")
+                        total[source, origin, outcome] = total.get((source, origin, outcome), 0) + int(number)
+        return total
+
+    def tail(self, *, after: dict[int, str] | None = None, block_seconds: float) -> Iterator[StoredEvent | None]:
+        """Follow the journal: events as they come, None whenever nothing came for `block_seconds`.
+
+        `after`: partition -> stream id to start behind; by default only what is new. The client's socket time-out
+        must be longer than `block_seconds`.
+        """
+        last = {partition: (after or {}).get(partition, "$") for partition in range(self.partitions)}
+        while True:
+            with state_errors():
+                names = {keys.journal(partition): position for partition, position in last.items()}
+                answer = self.client.xread(cast("Any", names), count=_PAGE, block=int(block_seconds * 1000))
+            if not answer:
+                yield None
+            by_name = {keys.journal(partition): partition for partition in last}
+            for name, items in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", answer or []):
+                partition = by_name[name.decode()]
+                for entry_id, fields in items:
+                    last[partition] = entry_id.decode()
+                    yield stored_event(entry_id, fields, partition)
+
+    def _walk(self, partition: int, first: str, last: str, newest_first: bool) -> Iterator[StoredEvent]:
+        stream = keys.journal(partition)
+        while True:
+            with state_errors():
+                if newest_first:
+                    items = self.client.xrevrange(stream, last, first, count=_PAGE)
+                else:
+                    items = self.client.xrange(stream, first, last, count=_PAGE)
+            for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", items):
+                yield stored_event(entry_id, fields, partition)
+            if len(items) < _PAGE:
+                return
+            behind = "(" + items[-1][0].decode()
+            first, last = (first, behind) if newest_first else (behind, last)
+
+
+def stored_event(entry_id: bytes, fields: dict[bytes, bytes], partition: int) -> StoredEvent:
+    """A journal entry as redis-py gives it."""
+    return StoredEvent(
+        entry_id=entry_id.decode(),
+        partition=partition,
+        id=fields[b"id"].decode(),
+        type=fields[b"type"].decode(),
+        source=fields[b"source"].decode(),
+        attempt=fields[b"attempt"].decode(),
+        event=fields[b"event"],
+    )
+
+
+def bucket_number(field: bytes, buckets: int) -> int:
+    """Linear hashing, as in publish_once.lua."""
+    half = 1 << (buckets.bit_length() - 1)
+    number = int.from_bytes(field[:4], "little")
+    slot = number % (half * 2)
+    return slot if slot < buckets else number % half
+
+
+def parse_memory(value: bytes) -> Memory:
+    """The packed memory of one attempt; the layout stands in publish_once.lua."""
+    flags, first_day = value[0], int.from_bytes(value[1:3], "big")
+    by_webhook, by_poll, poll_first = bool(flags & 1), bool(flags & 2), bool(flags & 4)
+    other_day = first_day + value[3]
+    return Memory(
+        revision=value[4],
+        order=int.from_bytes(value[5:10], "big"),
+        entry_id=f"{int.from_bytes(value[10:16], 'big')}-{int.from_bytes(value[16:18], 'big')}",
+        digests=tuple(value[start : start + 6] for start in range(18, len(value), 6)),
+        first_origin="poll" if poll_first else "webhook",
+        first_day=first_day,
+        webhook_day=(other_day if poll_first else first_day) if by_webhook else None,
+        poll_day=(first_day if poll_first else other_day) if by_poll else None,
+    )
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    ms, _, seq = entry_id.partition("-")
+    return int(ms), int(seq)

@@ -1,0 +1,112 @@
+"""Requests as received: listing, finding, and keeping those that were refused. Accepted ones are written by the journal."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterator, Mapping
+from typing import cast
+from uuid import UUID
+
+import redis
+
+from bridge import keys
+from bridge.journal.entries import StoredRequest
+from bridge.journal.publishing import state_errors
+
+__all__ = ["RequestStore"]
+
+#: Anybody can cause a refused request, so their number and the bytes kept of each are capped.
+REJECTED_KEPT = 1000
+REJECTED_BODY_BYTES = 4096
+_PAGE = 200
+
+
+class RequestStore:
+    """`find` and `list` cover accepted and refused requests alike."""
+
+    def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
+        self.client = client
+        self.partitions = partitions
+
+    def reject(
+        self,
+        *,
+        request_id: str,
+        source: str,
+        received_at: float,
+        reason: str,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> None:
+        """Keep a request that was refused with 401; its body is cut to 4096 bytes. Raises `StateUnavailable`."""
+        fields: dict[str, str | bytes] = {
+            "id": request_id,
+            "source": source,
+            "at": f"{received_at:.3f}",
+            "outcome": "rejected",
+            "reason": reason,
+            "headers": json.dumps(dict(headers), separators=(",", ":")),
+            "body": body[:REJECTED_BODY_BYTES],
+            "attempts": "",
+        }
+        with state_errors():
+            self.client.xadd(keys.rejected(0), fields, maxlen=REJECTED_KEPT, approximate=True)  # type: ignore[arg-type]
+
+    def list(
+        self,
+        *,
+        source: str | None = None,
+        outcome: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> Iterator[StoredRequest]:
+        """Requests received in [since, until] (UNIX seconds), newest first. A request that was kept twice, because
+        the state server's answer was lost on the way, is listed once."""
+        first = "-" if since is None else str(int(since * 1000))
+        last = "+" if until is None else str(int(until * 1000))
+        streams = [self._walk(keys.requests(number), number, first, last) for number in range(self.partitions)]
+        streams.append(self._walk(keys.rejected(0), 0, first, last))
+        listed: set[str] = set()
+        for _, request in heapq.merge(*streams, key=lambda item: item[0], reverse=True):
+            if (source is None or request.source == source) and (outcome is None or request.outcome == outcome):
+                if request.id not in listed:
+                    yield request
+                listed.add(request.id)
+
+    def find(self, request_id: str) -> StoredRequest | None:
+        """The request with this id. The id holds its time of receipt, so the neighbourhood is searched first."""
+        try:
+            received = (UUID(request_id).int >> 80) / 1000
+        except ValueError:
+            return None
+        near = self.list(since=received - 60, until=received + 600)
+        found = next((request for request in near if request.id == request_id), None)
+        # Clocks of web server and state server may differ by more than that.
+        return found or next((request for request in self.list() if request.id == request_id), None)
+
+    def _walk(self, stream: str, partition: int, first: str, last: str) -> Iterator[tuple[tuple[int, int], StoredRequest]]:
+        while True:
+            with state_errors():
+                items = self.client.xrevrange(stream, last, first, count=_PAGE)
+            for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", items):
+                ms, _, seq = entry_id.partition(b"-")
+                yield (int(ms), int(seq)), _stored(fields, partition)
+            if len(items) < _PAGE:
+                return
+            last = "(" + items[-1][0].decode()
+
+
+def _stored(fields: dict[bytes, bytes], partition: int) -> StoredRequest:
+    attempts = fields[b"attempts"].decode()
+    return StoredRequest(
+        id=fields[b"id"].decode(),
+        source=fields[b"source"].decode(),
+        received_at=float(fields[b"at"]),
+        outcome=fields[b"outcome"].decode(),
+        reason=fields[b"reason"].decode(),
+        headers=json.loads(fields[b"headers"]),
+        body=fields[b"body"],
+        attempts=tuple(attempts.split("\n")) if attempts else (),
+        partition=partition,
+    )

@@ -1,0 +1,76 @@
+"""Forgetting in time: events, requests, quarantine and dead letters by age, attempts by their last news."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import redis
+
+from bridge import keys
+from bridge.config import BridgeConfig
+from bridge.journal.publishing import state_errors
+from bridge.journal.quarantine import known_key
+
+__all__ = ["Retention", "RetentionReport"]
+
+_HERE = Path(__file__).parent
+#: Buckets a call: about 100 attempts each, so one call stays well below a millisecond per 10.
+_BUCKETS = 50
+
+
+@dataclass(slots=True)
+class RetentionReport:
+    """Numbers removed. `held_back`: partitions whose journal is kept longer because a consumer group lags."""
+
+    events: int = 0
+    requests: int = 0
+    dead_letters: int = 0
+    attempts: int = 0
+    held_back: tuple[int, ...] = ()
+
+
+class Retention:
+    """Run by the beat every hour; harmless to run twice or not at all for a while."""
+
+    def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
+        self.client = client
+        self.partitions = partitions
+        self._trim = client.register_script((_HERE / "trim.lua").read_text())
+        self._forget = client.register_script((_HERE / "forget.lua").read_text())
+
+    def run(self, bridge: BridgeConfig, *, now: float, subscriptions: Sequence[str] = ()) -> RetentionReport:
+        """One round over everything. `now`: UNIX seconds. Raises `StateUnavailable`."""
+        report, held = RetentionReport(), []
+        events, requests = _before(now, bridge.retention.events), _before(now, bridge.retention.requests)
+        letters = _before(now, bridge.retention.dead_letters)
+        with state_errors():
+            for partition in range(self.partitions):
+                removed, lagging = cast("list[int]", self._trim(keys=[keys.journal(partition)], args=[events]))
+                report.events += removed
+                if lagging:
+                    held.append(partition)
+                report.requests += cast("int", self.client.xtrim(keys.requests(partition), minid=requests))
+                report.attempts += self._forget_attempts(partition, _before(now, bridge.remember_attempts))
+            report.requests += cast("int", self.client.xtrim(keys.rejected(0), minid=requests))
+            report.dead_letters += cast("int", self.client.xtrim(keys.quarantine(0), minid=letters))
+            self.client.zremrangebyscore(known_key(), "-inf", now - bridge.retention.dead_letters)
+            for name in subscriptions:
+                report.dead_letters += cast("int", self.client.xtrim(keys.dead(name), minid=letters))
+        report.held_back = tuple(held)
+        return report
+
+    def _forget_attempts(self, partition: int, oldest: int) -> int:
+        forgotten, bucket = 0, 0
+        while bucket >= 0:
+            some, bucket = cast(
+                "list[int]", self._forget(keys=[keys.seen(partition)], args=[bucket, _BUCKETS, oldest])
+            )
+            forgotten += some
+        return forgotten
+
+
+def _before(now: float, seconds: float) -> int:
+    return max(0, int((now - seconds) * 1000))

@@ -1,0 +1,22 @@
+-- trim: drop old entries of a stream, but never what a consumer group still needs.
+-- KEYS  1 stream   ARGV  1 oldest UNIX milliseconds to keep
+-- Returns {entries removed, 1 when a group held the floor back else 0}.
+-- Trimming itself ignores pending entries. Ids are compared as text: a Lua number would lose precision.
+local function less(x, y)
+  local a, b = string.match(x, '^(%d+)-(%d+)$')
+  local c, d = string.match(y, '^(%d+)-(%d+)$')
+  if #a ~= #c then return #a < #c end
+  if a ~= c then return a < c end
+  if #b ~= #d then return #b < #d end
+  return b < d
+end
+if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0 } end
+local floor, held = ARGV[1] .. '-0', 0
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local facts = {}
+  for i = 1, #group, 2 do facts[group[i]] = group[i + 1] end
+  local need = facts['last-delivered-id']
+  if facts['pending'] > 0 then need = redis.call('XPENDING', KEYS[1], facts['name'])[2] end
+  if less(need, floor) then floor, held = need, 1 end
+end
+return { redis.call('XTRIM', KEYS[1], 'MINID', floor), held }

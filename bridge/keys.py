@@ -1,0 +1,135 @@
+"""Every Redis key of the bridge. Nothing else spells one.
+
+Keys of one partition share the hash tag `{p}`, so that one script may touch all of them on a cluster too.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+__all__ = [
+    "BRIDGE",
+    "budget",
+    "counts",
+    "cursor",
+    "cursor_history",
+    "dead",
+    "deliveries",
+    "group",
+    "heartbeat",
+    "journal",
+    "lease",
+    "partition_of",
+    "paused",
+    "quarantine",
+    "rejected",
+    "requests",
+    "retry",
+    "seen",
+    "subscription_state",
+    "watch",
+    "watch_due",
+]
+
+#: Hash of what is fixed at the first start: `name`, `partitions`.
+BRIDGE = "ab:bridge"
+
+
+def partition_of(source: str, attempt_id: str, partitions: int) -> int:
+    """The partition that holds everything about one attempt."""
+    return crc32(f"{source}/{attempt_id}".encode()) % partitions if partitions > 1 else 0
+
+
+def journal(partition: int) -> str:
+    """Stream of events: fields `id`, `type`, `source`, `attempt`, `event`."""
+    return f"ab:{{{partition}}}:journal"
+
+
+def seen(partition: int) -> str:
+    """Hash `n` (attempts remembered), `b` (buckets); the buckets are `<this>:<number>` (see publish_once.lua)."""
+    return f"ab:{{{partition}}}:seen"
+
+
+def requests(partition: int) -> str:
+    """Stream of requests that were authentic, with raw body and outcome."""
+    return f"ab:{{{partition}}}:requests"
+
+
+def rejected(partition: int) -> str:
+    """Stream of requests that were refused, capped in number because anybody can cause one."""
+    return f"ab:{{{partition}}}:rejected"
+
+
+def quarantine(partition: int) -> str:
+    """Stream of records (webhook or poll) that we could not read: dead letters of the receiving side."""
+    return f"ab:{{{partition}}}:quarantine"
+
+
+def counts(partition: int, day: int) -> str:
+    """Hash `<source>|<origin>|<outcome>` -> number, one a UTC day (days since 1970)."""
+    return f"ab:{{{partition}}}:counts:{day}"
+
+
+def cursor(source: str, stream: str) -> str:
+    """Hash: where polling of one stream stands."""
+    return f"ab:cursor:{source}:{stream}"
+
+
+def cursor_history(source: str) -> str:
+    """List of the last poll rounds of a source, newest first, JSON."""
+    return f"ab:cursor:{source}:history"
+
+
+def budget(source: str) -> str:
+    """Sorted set of the calls made for a source."""
+    return f"ab:budget:{source}"
+
+
+def paused(source: str) -> str:
+    """String: the UNIX time until which the vendor does not want calls, or `inf` with the reason after a blank."""
+    return f"ab:budget:{source}:paused"
+
+
+def lease(name: str) -> str:
+    """String with an expiry: who alone may do `name` now."""
+    return f"ab:lease:{name}"
+
+
+def watch(source: str) -> str:
+    """Hash watch id -> JSON of the watch."""
+    return f"ab:watch:{source}"
+
+
+def watch_due(source: str) -> str:
+    """Sorted set watch id -> UNIX time of the next look."""
+    return f"ab:watch:{source}:due"
+
+
+def group(subscription: str) -> str:
+    """Name of the consumer group of a subscription on every journal stream."""
+    return f"ab:sub:{subscription}"
+
+
+def retry(subscription: str, partition: int = 0) -> str:
+    """Sorted set: deliveries of a subscription that wait for their next try, event id by UNIX time in seconds."""
+    return f"ab:{{{partition}}}:retry:{subscription}"
+
+
+def dead(subscription: str, partition: int = 0) -> str:
+    """Stream of the dead letters of a subscription."""
+    return f"ab:{{{partition}}}:dead:{subscription}"
+
+
+def deliveries(subscription: str, partition: int = 0) -> str:
+    """Hash: deliveries under way (event id -> JSON) of a subscription."""
+    return f"ab:{{{partition}}}:deliveries:{subscription}"
+
+
+def subscription_state(subscription: str, partition: int = 0) -> str:
+    """Hash of counters of a subscription in a partition; that of partition 0 also holds the circuit breaker."""
+    return f"ab:{{{partition}}}:deliveries:{subscription}:state"
+
+
+def heartbeat(process: str) -> str:
+    """String with an expiry: UNIX time of the last loop of a process."""
+    return f"ab:heartbeat:{process}"

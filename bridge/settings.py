@@ -1,0 +1,60 @@
+"""Process settings from the environment: `ATTEMPT_BRIDGE_*`, or `ATTEMPT_BRIDGE_*_FILE` naming a file with the value.
+
+The only module that reads the environment. What describes sources and subscriptions stands in bridge.yaml.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from environs import EnvError, FileAwareEnv
+
+from bridge.errors import ConfigError
+
+__all__ = ["PREFIX", "Settings", "environment", "read_settings"]
+
+PREFIX = "ATTEMPT_BRIDGE_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`state` and `broker` override the file: `up` hands the embedded server's addresses to its children this way."""
+
+    config: Path = Path("bridge.yaml")
+    state: str | None = field(default=None, repr=False)
+    broker: str | None = field(default=None, repr=False)
+    log_level: str = "info"
+    log_format: str = "auto"
+
+
+def environment() -> Mapping[str, str]:
+    """The environment as it is now, for `${NAME}` in bridge.yaml and for child processes."""
+    return dict(os.environ)  # noqa: TID251 - this is the one place
+
+
+def read_settings() -> Settings:
+    """All settings, or one `ConfigError` with every problem."""
+    env = FileAwareEnv(eager=False, prefix=PREFIX)
+    settings = {
+        "config": env.path("CONFIG", Path("bridge.yaml")),
+        "state": env.str("STATE", None),
+        "broker": env.str("BROKER", None),
+        "log_level": env.str("LOG_LEVEL", "info"),
+        "log_format": env.str("LOG_FORMAT", "auto"),
+    }
+    try:
+        env.seal()
+    except EnvError as error:
+        raise ConfigError(f"environment: {error}; see .env.example") from error
+    levels, formats = ("debug", "info", "warning", "error"), ("auto", "json", "console")
+    problems = [
+        f"environment: {PREFIX}{name.upper()}: {settings[name]!r} is not one of {', '.join(allowed)}"
+        for name, allowed in (("log_level", levels), ("log_format", formats))
+        if settings[name] not in allowed
+    ]
+    if problems:
+        raise ConfigError(*problems)
+    return Settings(**settings)

@@ -1,0 +1,99 @@
+"""Strict JSON for foreign bytes: what other parsers let pass is refused here, with one line that says what and why.
+
+RFC 8259 leaves duplicate names, large numbers and lone surrogates to the parser; each of them has made two parsers
+disagree about one document.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from bridge.errors import Unreadable, clip
+
+__all__ = ["MAX_DEPTH", "MAX_INTEGER_DIGITS", "parse"]
+
+MAX_DEPTH = 32
+MAX_INTEGER_DIGITS = 19
+#: Longer or larger numbers than any score or time; float() of them would give inf.
+_MAX_NUMBER_LENGTH, _MAX_EXPONENT = 64, 300
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
+_SURROGATE_OR_NUL = re.compile(r"[\ud800-\udfff\x00]")
+
+
+def parse(raw: bytes) -> Any:
+    """The document in `raw`, numbers with a fraction or exponent as Decimal.
+
+    Raises `Unreadable` for anything but one UTF-8 JSON document without byte order mark, NaN, Infinity, duplicate
+    names, nesting deeper than 32, integers of more than 19 digits, lone surrogates or NUL characters.
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"body is not UTF-8 at byte {error.start}", reason="not_utf8") from error
+    # Counting brackets is a cheap upper bound of the depth; only a document with many is measured.
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_depth(text)
+    try:
+        document = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise Unreadable(f"body is not JSON: {error.msg} at character {error.pos}", reason="not_json") from error
+    # Only an escape can bring in what UTF-8 itself cannot hold.
+    if "\\u" in text:
+        _check_text(document)
+    return document
+
+
+def _check_depth(text: str) -> None:
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise Unreadable(f"body is nested deeper than {MAX_DEPTH}", reason="too_deep")
+
+
+def _check_text(value: Any) -> None:
+    if isinstance(value, str):
+        if _SURROGATE_OR_NUL.search(value):
+            raise Unreadable("body holds a lone surrogate or a NUL character", reason="bad_text")
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            _check_text(name)
+            _check_text(member)
+    elif isinstance(value, list):
+        for member in value:
+            _check_text(member)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Unreadable(f'name "{clip(twice)}" stands twice in one object', reason="duplicate_name")
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits.lstrip("-")) > MAX_INTEGER_DIGITS:
+        raise Unreadable(f"integer has more than {MAX_INTEGER_DIGITS} digits", reason="number_too_large")
+    return int(digits)
+
+
+def _decimal(text: str) -> Decimal:
+    number = Decimal(text) if len(text) <= _MAX_NUMBER_LENGTH else None
+    if number is None or abs(number.adjusted()) > _MAX_EXPONENT:
+        raise Unreadable(f"number is out of range: {clip(text, 30)}", reason="number_too_large")
+    return number
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise Unreadable(f"{constant} is not JSON", reason="not_json")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_integer, parse_float=_decimal, parse_constant=_refuse
+)

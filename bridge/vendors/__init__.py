@@ -1,0 +1,1 @@
+"""One folder per vendor. They do not know each other."""
