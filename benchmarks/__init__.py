@@ -1,1 +1,1 @@
-"""Figures: one module each, run by `scripts/bench NAME`. Every one prints versions, machine, command, table and ratio."""
+"""Figures: one module each, run by `scripts/bench NAME`. Each prints versions, machine, command, table, ratio."""

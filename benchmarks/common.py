@@ -31,7 +31,7 @@ def free_port() -> int:
 
 @contextmanager
 def server() -> Iterator[str]:
-    """A server with the bridge's own durable configuration (append-only file, fsync always), empty; gives its address."""
+    """An empty server with the bridge's own durable configuration (fsync always); gives its address."""
     directory, port = Path(tempfile.mkdtemp(prefix="bench-")), free_port()
     process = subprocess.Popen(
         [
@@ -91,8 +91,10 @@ def header(title: str, *packages: str) -> None:
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     print(f"# {title}\n")
     print(f"command   scripts/bench {Path(sys.argv[0]).stem} {' '.join(sys.argv[1:])}")
-    print(f"machine   {cores} cores, {platform.machine()}, {platform.system()} {platform.release()}, one-minute load {os.getloadavg()[0]:.1f}")
-    print(f"versions  Python {platform.python_version()}, {name} {facts.get('valkey_version', facts['redis_version'])} (append-only file, fsync always), {versions}\n", flush=True)
+    system = f"{platform.machine()}, {platform.system()} {platform.release()}"
+    print(f"machine   {cores} cores, {system}, one-minute load {os.getloadavg()[0]:.1f}")
+    durable = f"{name} {facts.get('valkey_version', facts['redis_version'])} (append-only file, fsync always)"
+    print(f"versions  Python {platform.python_version()}, {durable}, {versions}\n", flush=True)
 
 
 def rounds(number: int, *runs: Callable[[], float]) -> list[list[float]]:
@@ -121,8 +123,11 @@ def verdict(name: str, value: float, mark: float, *, least: bool = True, unit: s
     """One line: the figure, its mark, and how far off it is."""
     off = (value / mark - 1) * 100
     reached = value >= mark if least else value <= mark
-    print(f"{name}: {value:.2f}{unit}, mark {'>=' if least else '<='} {mark:g}{unit}: "
-          f"{'reached' if reached else 'MISSED'} ({off:+.0f} %)", flush=True)
+    print(
+        f"{name}: {value:.2f}{unit}, mark {'>=' if least else '<='} {mark:g}{unit}: "
+        f"{'reached' if reached else 'MISSED'} ({off:+.0f} %)",
+        flush=True,
+    )
 
 
 def ratios(ours: Sequence[float], baseline: Sequence[float]) -> float:

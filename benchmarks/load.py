@@ -59,7 +59,9 @@ def post(path: str, headers: Sequence[tuple[str, str]], body: bytes) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
-def run(port: int, requests: Iterator[bytes], *, connections: int, seconds: float, rate: float | None = None) -> Outcome:
+def run(
+    port: int, requests: Iterator[bytes], *, connections: int, seconds: float, rate: float | None = None
+) -> Outcome:
     """Send for `seconds`. With `rate` (a second) a request that finds no free connection waits, and the wait counts."""
     outcome, selector = Outcome(), selectors.DefaultSelector()
     free = [_Connection(port) for _ in range(connections)]

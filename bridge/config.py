@@ -37,7 +37,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeConfig:
-    """The `bridge:` section. `state` and `broker` are Redis or AMQP addresses and may hold a password; None: embedded."""
+    """The `bridge:` section. `state` and `broker` may hold a password; None: the embedded server."""
 
     name: str
     public_url: str
@@ -85,7 +85,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which events a subscription wants. Empty `types` or `sources`: all. `when`: equality on members of `data.result`."""
+    """Which events a subscription wants. Empty `types` or `sources`: all. `when`: equality in `data.result`."""
 
     types: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()

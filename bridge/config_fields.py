@@ -23,6 +23,7 @@ __all__ = [
     "Text",
     "choice",
     "did_you_mean",
+    "duration_text",
     "flag",
     "kind_of",
     "number",
@@ -34,7 +35,7 @@ __all__ = [
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_REQUIRED = {"required": "missing"}
+_REQUIRED: dict[str, Any] = {"required": "missing"}
 
 
 def did_you_mean(given: object, known: Iterable[str]) -> str:
@@ -47,7 +48,9 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
 def kind_of(value: object) -> str:
     """What a YAML value is, in an operator's words."""
     kinds = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a section"}
-    return next((word for kind, word in kinds.items() if isinstance(value, kind)), "nothing" if value is None else "a date")
+    return next(
+        (word for kind, word in kinds.items() if isinstance(value, kind)), "nothing" if value is None else "a date"
+    )
 
 
 def parse_duration(text: object) -> float:
@@ -58,6 +61,14 @@ def parse_duration(text: object) -> float:
             f'"{clip(text, 40)}" is no duration; write a number and a unit, such as 250ms, 5s, 10m, 2h or 7d'
         )
     return float(found[1]) * _UNIT_SECONDS[found[2]]
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as the shortest exact duration: 300.0 is `5m`."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds >= _UNIT_SECONDS[unit] and seconds % _UNIT_SECONDS[unit] == 0:
+            return f"{seconds / _UNIT_SECONDS[unit]:.0f}{unit}"
+    return f"{seconds * 1000:g}ms" if seconds else "0s"
 
 
 def split_address(text: str) -> SplitResult:
@@ -127,14 +138,18 @@ def whole_number(least: int, most: int) -> fields.Integer:
     """A whole number in a range."""
     message = f"must be a whole number from {least} to {most}"
     return fields.Integer(
-        strict=True, validate=Range(least, most, error=message), error_messages={"invalid": message, "too_large": message}
+        strict=True,
+        validate=Range(least, most, error=message),
+        error_messages={"invalid": message, "too_large": message},
     )
 
 
 def number(least: float, most: float) -> fields.Float:
     """A number in a range."""
     message = f"must be a number from {least:g} to {most:g}"
-    return fields.Float(validate=Range(least, most, error=message), error_messages={"invalid": message, "special": message})
+    return fields.Float(
+        validate=Range(least, most, error=message), error_messages={"invalid": message, "special": message}
+    )
 
 
 def choice(*words: str, **options: Any) -> Text:
@@ -142,6 +157,6 @@ def choice(*words: str, **options: Any) -> Text:
     return Text(validate=OneOf(words, error=f'"{{input}}" is none of {", ".join(words)}'), **options)
 
 
-def one_or_many(value: object) -> object:
+def one_or_many(value: Any) -> list[Any]:
     """A single value as a list of one, so that rotation needs no other shape."""
     return value if isinstance(value, list) else [value]

@@ -27,10 +27,11 @@ from bridge.config_fields import (
 )
 from bridge.config_yaml import Reference
 from bridge.errors import clip
+from bridge.signing import check_webhook_secret
 from bridge.vendor import GRADINGS
 from schemas.event import Result
 
-__all__ = ["AccessShape", "BridgeShape", "FileShape", "SourceShape", "SubscriptionShape", "name_problem", "web_problem"]
+__all__ = ["AccessShape", "BridgeShape", "FileShape", "SourceShape", "SubscriptionShape", "name_problem"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
@@ -48,20 +49,17 @@ def name_problem(name: str) -> str | None:
     return f'"{clip(name, 70)}" is no name; use 1 to 63 of a-z, 0-9 and -, not starting with -'
 
 
-def web_problem(text: str) -> str | None:
-    """What is wrong with an http(s) address without user, or None."""
+def _base_problem(text: str) -> str | None:
     parts = split_address(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return f'"{clip(text)}" is no web address; write it like https://bridge.example.org'
-    return "holds a user name or password; leave it out" if "@" in parts.netloc else None
-
-
-def _base_problem(text: str) -> str | None:
-    parts = split_address(text)
-    problem = web_problem(text)
-    if problem is None and (parts.query or parts.fragment or text.endswith("/")):
-        return f"must end before the last / and any ? or #; write {parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-    return problem
+    if "@" in parts.netloc:
+        return "holds a user name or password; leave it out"
+    if parts.query or parts.fragment or text.endswith("/"):
+        return (
+            f"must end before the last / and any ? or #; write {parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        )
+    return None
 
 
 def _vendor_address_problem(text: str) -> str | None:
@@ -94,6 +92,14 @@ def _token_problem(text: str) -> str | None:
         "must be 22 or more of A-Z a-z 0-9 _ - so that nobody can guess it. "
         "Remedy: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
     )
+
+
+def _webhook_secret_problem(text: str) -> str | None:
+    problem = check_webhook_secret(text)
+    if problem is None:
+        return None
+    program = 'import base64, secrets; print("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())'
+    return f"{problem}. Remedy: python3 -c '{program}'"
 
 
 def _sha256_problem(text: str) -> str | None:
@@ -236,8 +242,10 @@ class SubscriptionShape(Shape):
     queue = Text()
     exchange = Text()
     routing_key = Text()
-    url = Text(web_problem)
-    secrets = fields.List(Secret(), error_messages={"invalid": 'must be a list such as ["${ENV_NAME}"]'})
+    url = Text()
+    secrets = fields.List(
+        Secret(_webhook_secret_problem), error_messages={"invalid": 'must be a list such as ["${ENV_NAME}"]'}
+    )
     allow_private = flag()
 
 

@@ -39,16 +39,32 @@ class Document:
     data: Any = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[tuple[KeyPath, str]] = field(default_factory=list)
+    #: Where a reference leads nowhere: what else is wrong with the value there is only a consequence.
+    broken: set[KeyPath] = field(default_factory=set)
 
     def add(self, path: KeyPath, problem: str) -> None:
-        """Note a problem, unless a reference at the same place is already known to be broken."""
-        if not any(known == path for known, _ in self.problems):
+        """Note a problem with the value at `path`."""
+        if path not in self.broken:
             self.problems.append((path, problem))
+
+    def add_broken(self, path: KeyPath, problem: str) -> None:
+        """Note that the value at `path` could not be found."""
+        self.problems.append((path, problem))
+        self.broken.add(path)
+
+    def add_messages(self, messages: Any, path: KeyPath) -> None:
+        """Note every message of a marshmallow `ValidationError`."""
+        if isinstance(messages, Mapping):
+            for key, inner in messages.items():
+                self.add_messages(inner, path if key == "_schema" else (*path, key))
+        else:
+            for message in messages if isinstance(messages, list) else [messages]:
+                self.add(path, message)
 
     def error(self) -> ConfigError:
         """All problems as finished lines, in the order of the file."""
-        placed = sorted((self._line(path), path, text) for path, text in self.problems)
-        return ConfigError(*(f"{self.name}:{line}: {_dotted(path)}{text}" for line, path, text in placed))
+        placed = sorted((self._line(path), _dotted(path), text) for path, text in self.problems)
+        return ConfigError(*(f"{self.name}:{line}: {dotted}{text}" for line, dotted, text in placed))
 
     def _line(self, path: KeyPath) -> int:
         while path and path not in self.lines:
@@ -76,7 +92,9 @@ def parse_yaml(text: str, name: str) -> Document:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise ConfigError(f"{name}:{line}: not YAML: {clip(what)}. Remedy: look at the line and the one before") from error
+        raise ConfigError(
+            f"{name}:{line}: not YAML: {clip(what)}. Remedy: look at the line and the one before"
+        ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}:1: not YAML: {clip(error)}") from error
     finally:
@@ -93,16 +111,19 @@ def _plain(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, document: Do
         return _mapping(loader, node, path, document)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, item, (*path, place), document) for place, item in enumerate(node.value)]
-    return loader.construct_object(node)  # type: ignore[no-untyped-call]
+    return loader.construct_object(node)
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, path: KeyPath, document: Document) -> dict[str, Any]:
     first: dict[str, int] = {}
     for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+            continue
         line = key.start_mark.line + 1
-        if isinstance(key, yaml.ScalarNode) and key.value != "<<" and first.setdefault(key.value, line) != line:
+        if key.value in first:
             document.lines[(*path, key.value)] = line
             document.add((*path, key.value), f"given twice, first in line {first[key.value]}. Remedy: keep one")
+        first.setdefault(key.value, line)
     loader.flatten_mapping(node)  # `<<: *defaults`; own keys come last and win
     members: dict[str, Any] = {}
     for key, value in node.value:
@@ -145,11 +166,13 @@ def _resolve(
 def _from_environment(text: str, path: KeyPath, document: Document, environment: Mapping[str, str]) -> Reference:
     names = _REFERENCE.findall(text)
     if "${" in _REFERENCE.sub("", text):
-        document.add(path, "has a ${ that starts no reference; write ${ENV_NAME}, with letters, digits and _")
+        document.add_broken(path, "has a ${ that starts no reference; write ${ENV_NAME}, with letters, digits and _")
     for name in names:
         if not environment.get(name):
             state = "is empty" if name in environment else "is not set"
-            document.add(path, f"environment variable {name} {state}. Remedy: export {name}=..., or use {{file: path}}")
+            document.add_broken(
+                path, f"environment variable {name} {state}. Remedy: export {name}=..., or use {{file: path}}"
+            )
     return Reference(_REFERENCE.sub(lambda found: environment.get(found[1], ""), text))
 
 
@@ -159,11 +182,13 @@ def _from_file(name: str, path: KeyPath, document: Document, folder: Path) -> Re
         raw = file.read_bytes()
         text = raw.decode().strip()
     except OSError as error:
-        document.add(path, f"{file} cannot be read: {error.strerror}. Remedy: create it, or allow this user to read it")
+        document.add_broken(
+            path, f"{file} cannot be read: {error.strerror}. Remedy: create it, or allow this user to read it"
+        )
         return Reference()
     except UnicodeDecodeError:
-        document.add(path, f"{file} is not UTF-8 text; a secret file holds one line")
+        document.add_broken(path, f"{file} is not UTF-8 text; a secret file holds one line")
         return Reference()
     if not text or len(raw) > _MAX_FILE_BYTES:
-        document.add(path, f"{file} is {'larger than 64 kB' if text else 'empty'}; a secret file holds one line")
+        document.add_broken(path, f"{file} is {'larger than 64 kB' if text else 'empty'}; a secret file holds one line")
     return Reference(text)

@@ -18,6 +18,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from bridge import clock
 from bridge.errors import BridgeError, ConfigError, StateUnavailable, clip
@@ -223,7 +225,8 @@ class EmbeddedServer:
 
     def _wait_until_it_answers(self) -> None:
         deadline = clock.monotonic() + _SILENT_SECONDS
-        with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2, socket_connect_timeout=2) as client:
+        # No retries inside the client: it would repeat each question ten times, and this loop asks again itself.
+        with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2, retry=Retry(NoBackoff(), 0)) as client:
             while True:
                 try:
                     client.ping()

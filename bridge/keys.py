@@ -10,6 +10,7 @@ from zlib import crc32
 __all__ = [
     "BRIDGE",
     "budget",
+    "claims",
     "counts",
     "cursor",
     "cursor_history",
@@ -112,22 +113,32 @@ def group(subscription: str) -> str:
 
 def retry(subscription: str, partition: int = 0) -> str:
     """Sorted set: deliveries of a subscription that wait for their next try, event id by UNIX time in seconds."""
-    return f"ab:{{{partition}}}:retry:{subscription}"
+    return f"ab:retry:{_of(subscription, partition)}"
 
 
 def dead(subscription: str, partition: int = 0) -> str:
     """Stream of the dead letters of a subscription."""
-    return f"ab:{{{partition}}}:dead:{subscription}"
+    return f"ab:dead:{_of(subscription, partition)}"
 
 
 def deliveries(subscription: str, partition: int = 0) -> str:
     """Hash: deliveries under way (event id -> JSON) of a subscription."""
-    return f"ab:{{{partition}}}:deliveries:{subscription}"
+    return f"ab:deliveries:{_of(subscription, partition)}"
+
+
+def claims(subscription: str, partition: int = 0) -> str:
+    """Hash event id -> how often a retry was taken and never settled: what a process dies of shows here."""
+    return f"ab:deliveries:{_of(subscription, partition)}:claims"
 
 
 def subscription_state(subscription: str, partition: int = 0) -> str:
     """Hash of counters of a subscription in a partition; that of partition 0 also holds the circuit breaker."""
-    return f"ab:{{{partition}}}:deliveries:{subscription}:state"
+    return f"ab:deliveries:{_of(subscription, partition)}:state"
+
+
+def _of(subscription: str, partition: int) -> str:
+    """The first partition, in most bridges the only one, has the plain name."""
+    return f"{subscription}:{{{partition}}}" if partition else subscription
 
 
 def heartbeat(process: str) -> str:

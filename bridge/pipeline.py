@@ -40,9 +40,9 @@ __all__ = ["IngestReport", "Quarantine", "Receipt", "Request", "WatchBook", "ing
 class WatchBook(Protocol):
     """Where open attempts are kept (`bridge.watches`)."""
 
-    def open(self, source: str, attempt_id: str, watch: Watch, *, now: float) -> None: ...
+    def open_many(self, source: str, watches: Mapping[str, Watch], *, now: float) -> None: ...
 
-    def close(self, source: str, attempt_id: str) -> None: ...
+    def close_many(self, source: str, attempt_ids: Sequence[str], *, now: float) -> None: ...
 
 
 class Quarantine(Protocol):
@@ -123,7 +123,7 @@ def receive(way: Way, request: Request) -> Receipt:
         return _keep(way, request, outcome="watching" if watched else "ignored", reason=_statuses(news))
     submissions = tuple(_submission(way, one, origin=WEBHOOK, now=now, request_id=request.id) for one in fresh)
     receipt = _keep(way, request, submissions=submissions)
-    _close_watches(way, fresh)
+    _close_watches(way, fresh, now)
     return receipt
 
 
@@ -149,7 +149,7 @@ def ingest(way: Way, records: Sequence[Record], *, origin: str = POLL, now: floa
             report.outcomes[verdict.outcome] += 1
             if verdict.outcome in ("published", "revised"):
                 report.attempts.append(submission.attempt_id)
-    _close_watches(way, fresh)
+    _close_watches(way, fresh, now)
     return report
 
 
@@ -176,15 +176,16 @@ def _keep(
 
 def _open_watches(way: Way, news: Sequence[Normalised], now: float) -> None:
     # Before publishing: a crash in between leaves a watch too many, never one too few.
-    for one in news:
-        if one.watch is not None:
-            way.watches.open(way.source.name, one.attempt_id, one.watch, now=now)
+    watches = {one.attempt_id: one.watch for one in news if one.watch is not None}
+    if watches:
+        way.watches.open_many(way.source.name, watches, now=now)
 
 
-def _close_watches(way: Way, news: Sequence[Normalised]) -> None:
-    for one in news:
-        if one.watch is None:
-            way.watches.close(way.source.name, one.attempt_id)
+def _close_watches(way: Way, news: Sequence[Normalised], now: float) -> None:
+    # Where nobody can look again, nobody watches.
+    if way.vendor.recheck is not None:
+        settled = [one.attempt_id for one in news if one.watch is None]
+        way.watches.close_many(way.source.name, settled, now=now)
 
 
 def _statuses(news: Sequence[Normalised]) -> str:

@@ -15,6 +15,7 @@ from bridge import clock, config_file, embedded, registry
 from bridge.budgets import Budgets
 from bridge.config import Config
 from bridge.cursors import Cursors
+from bridge.deliveries import Deliveries
 from bridge.errors import ConfigError
 from bridge.journal import Journal
 from bridge.journal.publishing import Publisher
@@ -95,6 +96,10 @@ class Services:
     @cached_property
     def watches(self) -> Watches:
         return Watches(self.state)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        return Deliveries(self.state, partitions=self.config.bridge.partitions)
 
     def way(self, source_name: str, publisher: Publisher | None = None) -> Way:
         """Everything the pipeline needs for one source."""

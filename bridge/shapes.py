@@ -65,7 +65,8 @@ def _is_plain(schema: Schema) -> bool:
     )
 
 
-def _compile(schema: Schema) -> Callable[[Any], dict[str, Any]]:
+def _plan(schema: Schema) -> tuple[list[_Step], list[tuple[str, str, fields.Field[Any]]]]:
+    """The steps of the fast path, and the fields that only marshmallow can read: key, name in the result, field."""
     steps: list[_Step] = []
     others: list[tuple[str, str, fields.Field[Any]]] = []
     for declared_name, field in schema.load_fields.items():
@@ -78,6 +79,11 @@ def _compile(schema: Schema) -> Callable[[Any], dict[str, Any]]:
         exact = field.exact if isinstance(field, Shape) else None
         default = _REQUIRED if field.required else field.load_default
         steps.append((key, name, exact, convert, field.allow_none, default))
+    return steps, others
+
+
+def _compile(schema: Schema) -> Callable[[Any], dict[str, Any]]:
+    steps, others = _plan(schema)
 
     def load(payload: Any) -> dict[str, Any]:
         if payload.__class__ is not dict:

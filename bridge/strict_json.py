@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -19,7 +20,8 @@ MAX_DEPTH = 32
 MAX_INTEGER_DIGITS = 19
 #: Longer or larger numbers than any score or time; float() of them would give inf.
 _MAX_NUMBER_LENGTH, _MAX_EXPONENT = 64, 300
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+#: Possessive, and the closing quote may be missing: no input makes it try twice (a body of `"\"\"…` took minutes).
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 _SURROGATE_OR_NUL = re.compile(r"[\ud800-\udfff\x00]")
 
@@ -71,8 +73,7 @@ def _check_text(value: Any) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise Unreadable(f'name "{clip(twice)}" stands twice in one object', reason="duplicate_name")
     return members
 
@@ -94,6 +95,4 @@ def _refuse(constant: str) -> NoReturn:
     raise Unreadable(f"{constant} is not JSON", reason="not_json")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_int=_integer, parse_float=_decimal, parse_constant=_refuse
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_decimal, parse_constant=_refuse)

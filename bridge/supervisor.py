@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import ldexp
 from pathlib import Path
 from types import TracebackType
 
@@ -37,7 +38,7 @@ def restart_delay(quick_deaths: int) -> float | None:
     """Seconds to wait before the next start: 0.5 after the first quick death, doubling to 10; None: give up."""
     if quick_deaths >= QUICK_DEATHS:
         return None
-    return min(0.5 * 2 ** max(quick_deaths - 1, 0), 10.0)
+    return min(ldexp(0.5, quick_deaths - 1), 10.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +103,13 @@ class Supervisor:
 
     def check(self) -> None:
         """One look: start what is due, reap what died. Raises `BridgeError` for a child that cannot be kept alive."""
+        if self._guard is None or self._guard.poll() is not None:
+            self._start_guard()
         for child in self._children:
             if child.process is not None and child.process.poll() is not None:
                 self._bury(child)
             if child.process is None and self._now() >= child.start_at:
                 self._start(child)
-        if self._guard is None or self._guard.poll() is not None:
-            self._start_guard()
 
     def stop(self) -> None:
         """End all children within `STOP_SECONDS`, one after the other; whoever is late is killed."""
@@ -121,11 +122,7 @@ class Supervisor:
             if child.process is not None and not self._wait(child.process, deadline - self._now()):
                 self._on_line(child.program.name, f"still running after {STOP_SECONDS:g} s: killed")
             self._clear(child)
-        if self._guard is not None and self._guard.stdin is not None:
-            with suppress(BrokenPipeError):
-                self._guard.stdin.close()
-            self._guard.wait()
-        self._guard = None
+        self._end_guard()
 
     def _start(self, child: _Child) -> None:
         child.started_at = self._now()
@@ -194,6 +191,7 @@ class Supervisor:
         return True
 
     def _start_guard(self) -> None:
+        self._end_guard()
         self._guard = subprocess.Popen(  # noqa: S603 - our own script
             [sys.executable, "-I", "-S", str(Path(guard.__file__).resolve())],
             stdin=subprocess.PIPE,
@@ -204,6 +202,13 @@ class Supervisor:
         )
         for pid in self.pids().values():
             self._tell_guard(f"+{pid}")
+
+    def _end_guard(self) -> None:
+        if self._guard is not None and self._guard.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._guard.stdin.close()
+            self._guard.wait()
+        self._guard = None
 
     def _tell_guard(self, line: str) -> None:
         if self._guard is None or self._guard.stdin is None:

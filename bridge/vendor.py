@@ -103,7 +103,7 @@ class Normalised:
     """One record in our words, still without revision, origin and links of the bridge.
 
     `attempt_id`: the same for webhook and poll, unique in the source (`docs/vendors.md`).
-    `order`: the vendor's own ordering of versions of one attempt, larger is later, 0 <= order < 2**40; 0 if it has none.
+    `order`: the vendor's own ordering of versions of one attempt, larger is later, below 2**40; 0 if it has none.
     `material`: more values (text) that count as news besides the result, only such as every path carries.
     `watch`: set while the attempt is open or not finally graded.
     """
@@ -172,8 +172,6 @@ class VendorCalls(Protocol):
     def now(self) -> float:
         """UNIX seconds."""
         ...
-
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

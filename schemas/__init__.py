@@ -1,1 +1,1 @@
-"""The public contract: the shape of the events. Imports nothing of the bridge, so a subscriber may copy or import it."""
+"""The public contract: the shape of the events. Imports nothing of the bridge: subscribers may copy it."""

@@ -46,6 +46,8 @@ VOIDED = "attempt.voided"
 MEDIA_TYPE = "application/cloudevents+json"
 #: Changes with every change of the schema of `data`; the type only with an incompatible one.
 SCHEMA_VERSION = "1.0"
+#: `json.dumps` with arguments would build one for each event.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +174,7 @@ class Event:
 
     def to_json(self) -> bytes:
         """The event as it is stored and sent: compact UTF-8 JSON, members in the order of the contract."""
-        return json.dumps(
+        return _ENCODER.encode(
             {
                 "specversion": self.specversion,
                 "id": self.id,
@@ -187,9 +189,7 @@ class Event:
                 "bridgevendor": self.bridgevendor,
                 "bridgeorigin": self.bridgeorigin,
                 "data": _data(self.data),
-            },
-            ensure_ascii=False,
-            separators=(",", ":"),
+            }
         ).encode()
 
 
@@ -214,7 +214,7 @@ def format_time(moment: datetime) -> str:
 
 
 def minimal(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The projection `data: minimal`: candidate reduced to ids, links dropped; everything else, the id too, as it was."""
+    """The projection `data: minimal`: candidate reduced to ids, links dropped; everything else stays, the id too."""
     data = dict(event["data"])
     candidate = data["candidate"]
     data["candidate"] = {

@@ -93,7 +93,7 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def server(shared_server: Server) -> Server:
-    """A real server, empty. Shared by the session: a test that stops or kills its server makes one with `own_server`."""
+    """A real server, empty, shared by the session: a test that stops or kills its server uses `own_server`."""
     client = shared_server.client()
     client.flushall()
     client.close()

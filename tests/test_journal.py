@@ -11,7 +11,8 @@ import pytest
 import redis
 
 from bridge import keys
-from bridge.config import BridgeConfig, Retention as RetentionConfig
+from bridge.config import BridgeConfig
+from bridge.config import Retention as RetentionConfig
 from bridge.errors import StateUnavailable
 from bridge.journal import BACKFILL, POLL, WEBHOOK, Entry, Journal, RequestRecord, Submission
 from bridge.journal.publishing import attempt_field
@@ -224,9 +225,9 @@ def test_memory_grows_bucket_by_bucket_and_forgets_nobody(any_state: redis.Redis
 def test_partitions_share_the_work_and_each_attempt_lives_in_one(any_state: redis.Redis) -> None:
     journal = Journal(any_state, partitions=4)
     names = [f"link:{number}" for number in range(40)]
-    entries = [
-        Entry(submissions=(news(name),), request=request(number)) for number, name in enumerate(names)
-    ] + [Entry(request=request(99, outcome="ignored"))]
+    entries = [Entry(submissions=(news(name),), request=request(number)) for number, name in enumerate(names)] + [
+        Entry(request=request(99, outcome="ignored"))
+    ]
     written = journal.publish_batch(entries, now=NOW)
     assert [one.outcome for one in written] == ["published"] * 40 + ["ignored"]
     assert sorted(name for name, _ in published(any_state, 4)) == sorted(names)

@@ -1,1 +1,114 @@
-"""Command line."""
+"""`attempt-bridge`: the table of commands, the global options, and errors as one line and an exit code.
+
+Each command is in a module named after its noun and imported when it is used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from bridge.errors import BridgeError, BrokerUnavailable, ConfigError, StateUnavailable, clip
+
+__all__ = ["COMMANDS", "cli", "main", "run"]
+
+FAILED, USAGE, NOTHING_MATCHED, PARTLY_FAILED, UNAVAILABLE, CONFIGURATION, INTERRUPTED = 1, 2, 3, 4, 69, 78, 130
+
+#: Command -> where it is, in the order of `--help`.
+COMMANDS = {
+    "up": "bridge.cli.up:up",
+    "demo": "bridge.cli.demo:demo",
+    "web": "bridge.cli.processes:web",
+    "worker": "bridge.cli.processes:worker",
+    "beat": "bridge.cli.processes:beat",
+    "dispatch": "bridge.cli.processes:dispatch",
+    "sources": "bridge.cli.sources:sources",
+    "requests": "bridge.cli.requests:requests",
+    "events": "bridge.cli.events:events",
+    "subscriptions": "bridge.cli.subscriptions:subscriptions",
+    "dead-letters": "bridge.cli.dead_letters:dead_letters",
+    "trigger": "bridge.cli.trigger:trigger",
+    "config": "bridge.cli.config:config",
+    "doctor": "bridge.cli.doctor:doctor",
+    "schema": "bridge.cli.schema:schema",
+    "completion": "bridge.cli.completion:completion",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command when it is asked for, so that every start is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 4 partly failed, 69 state or broker "
+    "unreachable, 78 configuration, 130 interrupted.",
+)
+@click.option("--config", type=click.Path(path_type=Path), help="The configuration file; else ATTEMPT_BRIDGE_CONFIG.")
+@click.option("-v", "--verbose", is_flag=True, help="Say which configuration and servers are used.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--no-color", is_flag=True, help="No colours; NO_COLOR does the same.")
+@click.version_option(version("attempt-bridge"), prog_name="attempt-bridge")
+@click.pass_context
+def cli(ctx: click.Context, config: Path | None, verbose: bool, debug: bool, no_color: bool) -> None:
+    """Receive and poll assessment vendors; publish each completed attempt once."""
+    if no_color:
+        ctx.color = False
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; its exit code. The only place where errors become messages."""
+    try:
+        code = cli.main(list(arguments), prog_name="attempt-bridge", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who reads has enough (`| head`); Python must not complain about it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last line of defence: nothing may end as a traceback
+        return _report(error, debug="--debug" in arguments)
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: Exception, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        return CONFIGURATION
+    if isinstance(error, BridgeError):
+        click.echo(f"Error: {error}", err=True)
+        return UNAVAILABLE if isinstance(error, StateUnavailable | BrokerUnavailable) else FAILED
+    click.echo(
+        f"Error: {type(error).__name__}: {clip(error)}. Remedy: run it again as attempt-bridge --debug ...", err=True
+    )
+    return FAILED

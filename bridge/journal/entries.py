@@ -16,12 +16,16 @@ __all__ = [
     "RequestRecord",
     "StoredEvent",
     "StoredRequest",
+    "StreamItems",
     "Submission",
     "Verdict",
     "Written",
 ]
 
 WEBHOOK, POLL, BACKFILL = "webhook", "poll", "backfill"
+
+#: What redis-py gives for a range of a stream: (entry id, fields).
+StreamItems = list[tuple[bytes, dict[bytes, bytes]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

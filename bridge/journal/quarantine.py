@@ -11,7 +11,7 @@ import redis
 
 from bridge import keys
 from bridge.errors import clip
-from bridge.journal.entries import Quarantined
+from bridge.journal.entries import Quarantined, StreamItems
 from bridge.journal.publishing import state_errors
 
 __all__ = ["QuarantineStore", "known_key"]
@@ -47,8 +47,8 @@ class QuarantineStore:
         last = "+"
         while True:
             with state_errors():
-                items = self.client.xrevrange(keys.quarantine(0), last, "-", count=_PAGE)
-            for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", items):
+                items = cast("StreamItems", self.client.xrevrange(keys.quarantine(0), last, "-", count=_PAGE))
+            for entry_id, fields in items:
                 one = _quarantined(entry_id, fields)
                 if source is None or one.source == source:
                     yield one
@@ -59,8 +59,8 @@ class QuarantineStore:
     def find(self, entry_id: str) -> Quarantined | None:
         """The entry with this stream id."""
         with state_errors():
-            items = self.client.xrange(keys.quarantine(0), entry_id, entry_id)
-        return _quarantined(*cast("tuple[bytes, dict[bytes, bytes]]", items[0])) if items else None
+            items = cast("StreamItems", self.client.xrange(keys.quarantine(0), entry_id, entry_id))
+        return _quarantined(*items[0]) if items else None
 
     def remove(self, entry: Quarantined) -> None:
         """Drop an entry whose bytes have been read successfully since."""

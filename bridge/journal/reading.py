@@ -9,7 +9,7 @@ from typing import Any, cast
 import redis
 
 from bridge import keys
-from bridge.journal.entries import Memory, StoredEvent
+from bridge.journal.entries import Memory, StoredEvent, StreamItems
 from bridge.journal.publishing import attempt_field, state_errors
 
 __all__ = ["Reader", "bucket_number", "parse_memory"]
@@ -97,7 +97,7 @@ class Reader:
             if not answer:
                 yield None
             by_name = {keys.journal(partition): partition for partition in last}
-            for name, items in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", answer or []):
+            for name, items in cast("list[tuple[bytes, StreamItems]]", answer or []):
                 partition = by_name[name.decode()]
                 for entry_id, fields in items:
                     last[partition] = entry_id.decode()
@@ -108,10 +108,11 @@ class Reader:
         while True:
             with state_errors():
                 if newest_first:
-                    items = self.client.xrevrange(stream, last, first, count=_PAGE)
+                    found = self.client.xrevrange(stream, last, first, count=_PAGE)
                 else:
-                    items = self.client.xrange(stream, first, last, count=_PAGE)
-            for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", items):
+                    found = self.client.xrange(stream, first, last, count=_PAGE)
+            items = cast("StreamItems", found)
+            for entry_id, fields in items:
                 yield stored_event(entry_id, fields, partition)
             if len(items) < _PAGE:
                 return

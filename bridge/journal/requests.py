@@ -1,4 +1,4 @@
-"""Requests as received: listing, finding, and keeping those that were refused. Accepted ones are written by the journal."""
+"""Requests as received: listing, finding, keeping refused ones. Accepted ones are written by the journal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import UUID
 import redis
 
 from bridge import keys
-from bridge.journal.entries import StoredRequest
+from bridge.journal.entries import StoredRequest, StreamItems
 from bridge.journal.publishing import state_errors
 
 __all__ = ["RequestStore"]
@@ -80,16 +80,18 @@ class RequestStore:
             received = (UUID(request_id).int >> 80) / 1000
         except ValueError:
             return None
-        near = self.list(since=received - 60, until=received + 600)
+        near = self.list(since=max(received - 60, 0), until=received + 600)
         found = next((request for request in near if request.id == request_id), None)
         # Clocks of web server and state server may differ by more than that.
         return found or next((request for request in self.list() if request.id == request_id), None)
 
-    def _walk(self, stream: str, partition: int, first: str, last: str) -> Iterator[tuple[tuple[int, int], StoredRequest]]:
+    def _walk(
+        self, stream: str, partition: int, first: str, last: str
+    ) -> Iterator[tuple[tuple[int, int], StoredRequest]]:
         while True:
             with state_errors():
-                items = self.client.xrevrange(stream, last, first, count=_PAGE)
-            for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", items):
+                items = cast("StreamItems", self.client.xrevrange(stream, last, first, count=_PAGE))
+            for entry_id, fields in items:
                 ms, _, seq = entry_id.partition(b"-")
                 yield (int(ms), int(seq)), _stored(fields, partition)
             if len(items) < _PAGE:

@@ -52,22 +52,20 @@ class Retention:
                 report.events += removed
                 if lagging:
                     held.append(partition)
-                report.requests += cast("int", self.client.xtrim(keys.requests(partition), minid=requests))
+                report.requests += self.client.xtrim(keys.requests(partition), minid=requests)
                 report.attempts += self._forget_attempts(partition, _before(now, bridge.remember_attempts))
-            report.requests += cast("int", self.client.xtrim(keys.rejected(0), minid=requests))
-            report.dead_letters += cast("int", self.client.xtrim(keys.quarantine(0), minid=letters))
+            report.requests += self.client.xtrim(keys.rejected(0), minid=requests)
+            report.dead_letters += self.client.xtrim(keys.quarantine(0), minid=letters)
             self.client.zremrangebyscore(known_key(), "-inf", now - bridge.retention.dead_letters)
             for name in subscriptions:
-                report.dead_letters += cast("int", self.client.xtrim(keys.dead(name), minid=letters))
+                report.dead_letters += self.client.xtrim(keys.dead(name), minid=letters)
         report.held_back = tuple(held)
         return report
 
     def _forget_attempts(self, partition: int, oldest: int) -> int:
         forgotten, bucket = 0, 0
         while bucket >= 0:
-            some, bucket = cast(
-                "list[int]", self._forget(keys=[keys.seen(partition)], args=[bucket, _BUCKETS, oldest])
-            )
+            some, bucket = cast("list[int]", self._forget(keys=[keys.seen(partition)], args=[bucket, _BUCKETS, oldest]))
             forgotten += some
         return forgotten
 

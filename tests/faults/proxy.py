@@ -71,6 +71,8 @@ class Proxy:
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self.cut()
+        # Lets go of answers that are held back; their connections are cut.
+        self.mode = "pass"
 
     def _accept(self) -> None:
         while True:

@@ -1,0 +1,106 @@
+"""`events`: the published events in the journal."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.cli.common import format_option, known_name, limit_option, load_services, since_option
+from bridge.cli.output import iso, print_list, print_one, say
+
+if TYPE_CHECKING:
+    from bridge.journal import StoredEvent
+
+__all__ = ["events"]
+
+_COLUMNS = ("recorded_at", "type", "source", "attempt", "revision", "origin", "id")
+
+
+@click.group()
+def events() -> None:
+    """List, show or follow the published events."""
+
+
+@events.command("list")
+@click.option("--source", help="Only of this source.")
+@click.option("--type", "event_type", help="Only of this type, such as attempt.completed.")
+@click.option("--attempt", help="Only of this attempt.")
+@since_option
+@limit_option
+@format_option
+def list_(
+    source: str | None, event_type: str | None, attempt: str | None, since: float | None, limit: int, output: str
+) -> None:
+    """List events, newest first; JSON has them whole."""
+    from bridge.journal.reading import Reader  # noqa: PLC0415 - `--help` must be quick
+
+    services = load_services()
+    if source:
+        known_name(source, services.config.sources, "source")
+    reader = Reader(services.state, partitions=services.config.bridge.partitions)
+    found = reader.events(since=since, source=source, event_type=event_type, attempt=attempt)
+    filtered = bool(source or event_type or attempt or since)
+    print_list(
+        (_row(event) for event in found),
+        _COLUMNS,
+        output,
+        empty="no event fits" if filtered else "nothing was published yet",
+        limit=limit,
+        filtered=filtered,
+    )
+
+
+@events.command()
+@click.argument("event_id")
+@format_option
+def show(event_id: str, output: str) -> None:
+    """Show one event."""
+    from bridge.journal.reading import Reader  # noqa: PLC0415
+
+    services = load_services()
+    found = Reader(services.state, partitions=services.config.bridge.partitions).find_event(event_id)
+    if found is None:
+        say(f"no event {event_id} in the journal; it may be older than bridge.retention.events")
+        click.get_current_context().exit(3)
+    # The event itself is the thing to see: as a table of attributes it would be harder to read than as JSON.
+    print_one(json.loads(found.event), "json" if output == "table" else output)
+
+
+@events.command()
+@click.option("--source", help="Only of this source.")
+@format_option
+def tail(source: str | None, output: str) -> None:
+    """Follow the journal: print events as they are published, until Ctrl-C."""
+    from bridge.journal.reading import Reader  # noqa: PLC0415
+    from bridge.services import BLOCK_SECONDS  # noqa: PLC0415
+
+    services = load_services()
+    if source:
+        known_name(source, services.config.sources, "source")
+    reader = Reader(services.reader, partitions=services.config.bridge.partitions)
+    for event in reader.tail(block_seconds=BLOCK_SECONDS):
+        if event is None or (source and event.source != source):
+            continue
+        row = _row(event)
+        if output == "table":
+            click.echo("  ".join(str(row[column]) for column in _COLUMNS))
+        else:
+            click.echo(json.dumps(row["event"], ensure_ascii=False))
+
+
+def _row(event: StoredEvent) -> dict[str, Any]:
+    document = json.loads(event.event)
+    return {
+        "id": event.id,
+        "recorded_at": iso(int(event.entry_id.partition("-")[0]) / 1000),
+        "type": event.type,
+        "source": event.source,
+        "attempt": event.attempt,
+        "revision": document.get("data", {}).get("attempt", {}).get("revision"),
+        "origin": document.get("bridgeorigin"),
+        "entry_id": event.entry_id,
+        "partition": event.partition,
+        "event": document,
+    }

@@ -1,0 +1,224 @@
+"""Checks of what the bridge stands on: state server, broker, processes, subscriptions. Each finding has its remedy.
+
+The judgements are pure functions of what was read; `examine` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from typing import cast
+from urllib.parse import urlsplit
+
+import redis
+from kombu.connection import Connection
+
+from bridge import http, keys
+from bridge.config import Config, Source, Subscription
+from bridge.config_fields import duration_text
+from bridge.deliveries import Deliveries, SubscriptionState
+from bridge.errors import BrokerUnavailable, ConfigError, DeliveryFailed, StateUnavailable, clip
+from bridge.findings import (
+    FAILURE,
+    OK,
+    WARNING,
+    Finding,
+    clock_skew,
+    durability,
+    eviction,
+    listpack,
+    memory,
+    spoken_version,
+    version,
+)
+from bridge.journal.publishing import state_errors
+from bridge.services import Services
+from bridge.vendor import Vendor
+
+__all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine", "require_safe_state"]
+
+#: A process writes its heartbeat at least every few seconds.
+_HEARTBEAT_SECONDS = 30.0
+_CONNECT_SECONDS = 3.0
+_PROCESSES = ("worker", "beat", "dispatch")
+
+
+def require_safe_state(client: redis.Redis) -> None:
+    """What every process asks before its first write.
+
+    Raises `ConfigError` for a server that would forget attempts or lacks commands, `StateUnavailable` if none answers.
+    """
+    with state_errors():
+        info = client.info()
+    problems = [found for found in (version(info), eviction(info)) if found.status == FAILURE]
+    if problems:
+        raise ConfigError(*(f"state server: {found.name}: {found.text}. Remedy: {found.remedy}" for found in problems))
+
+
+def examine(services: Services) -> Iterator[Finding]:
+    """All findings, one by one as they are made."""
+    now = services.now()
+    try:
+        with state_errors():
+            found = list(_state(services.state, services.now))
+    except StateUnavailable as error:
+        yield Finding(
+            "state server",
+            FAILURE,
+            str(error),
+            "start it (`attempt-bridge up` has its own), or mend bridge.state",
+            True,
+        )
+    else:
+        yield from found
+        with state_errors():
+            fixed = cast("dict[bytes, bytes]", services.state.hgetall(keys.BRIDGE))
+            beats = {name: cast("bytes | None", services.state.get(keys.heartbeat(name))) for name in _PROCESSES}
+        yield _fixed(services.config, {name.decode(): value.decode() for name, value in fixed.items()})
+        yield from (_heartbeat(name, None if beat is None else float(beat), now) for name, beat in beats.items())
+        deliveries = Deliveries(services.state, partitions=services.config.bridge.partitions)
+        for name in services.config.subscriptions:
+            yield _delivering(name, deliveries.state(name, now=now))
+    yield from _brokers(services)
+    for subscription in services.config.subscriptions.values():
+        yield from _transport(subscription, services.config)
+    for source in services.config.sources.values():
+        yield _calls(source, services.vendors[source.vendor])
+
+
+def _state(client: redis.Redis, now: Callable[[], float]) -> Iterator[Finding]:
+    before = now()
+    seconds, microseconds = client.time()
+    skew = seconds + microseconds / 1e6 - (before + now()) / 2
+    info = client.info()
+    yield Finding("state server", OK, f"answers, {info.get('server_name', 'redis')} {spoken_version(info)}")
+    yield version(info)
+    yield eviction(info)
+    yield from durability(info, _setting(client, "appendfsync"))
+    yield clock_skew(skew)
+    yield memory(info)
+    yield listpack(_setting(client, "hash-max-listpack-entries"))
+
+
+def _setting(client: redis.Redis, name: str) -> str | None:
+    """One setting of the server; None where an access list keeps CONFIG from us."""
+    with suppress(redis.ResponseError):
+        found = cast("dict[str, str]", client.config_get(name))
+        return found.get(name)
+    return None
+
+
+def _fixed(config: Config, fixed: Mapping[str, str]) -> Finding:
+    if not fixed:
+        return Finding("partitions", OK, f"{config.bridge.partitions}, fixed at the first start")
+    for member, given in (("partitions", str(config.bridge.partitions)), ("name", config.bridge.name)):
+        if fixed.get(member, given) != given:
+            return Finding(
+                member,
+                FAILURE,
+                f"bridge.{member} is {given}, but this state was begun with {fixed[member]}",
+                f"write bridge.{member}: {fixed[member]}, or give another state",
+            )
+    return Finding("partitions", OK, str(config.bridge.partitions))
+
+
+def _heartbeat(name: str, last: float | None, now: float) -> Finding:
+    if last is None:
+        return Finding(name, WARNING, "no heartbeat", f"start it: attempt-bridge {name}, or attempt-bridge up")
+    age = now - last
+    if age <= _HEARTBEAT_SECONDS:
+        return Finding(name, OK, f"heartbeat {max(age, 0):.0f} s ago")
+    return Finding(name, WARNING, f"last heartbeat {age:.0f} s ago", f"look at the log of attempt-bridge {name}")
+
+
+def _delivering(name: str, state: SubscriptionState) -> Finding:
+    label, resume = f"subscription {name}", f"attempt-bridge subscriptions resume {name}"
+    if state.circuit == "disabled":
+        return Finding(label, FAILURE, f"disabled: {clip(state.why)}", f"mend the receiver, then {resume}")
+    if state.circuit == "paused":
+        return Finding(label, WARNING, "paused", resume)
+    if state.circuit == "open":
+        return Finding(label, WARNING, f"waits: {clip(state.why)}", "mend the receiver; it goes on by itself")
+    if state.dead_letters:
+        look = f"attempt-bridge dead-letters list --subscription {name}"
+        return Finding(label, WARNING, f"{state.dead_letters} dead letters", look)
+    return Finding(label, OK, f"{state.delivered + state.handed_over} delivered, {state.retrying} waiting for a retry")
+
+
+def _brokers(services: Services) -> Iterator[Finding]:
+    users: dict[str, list[str]] = {services.broker_url: ["the bridge"]}
+    for subscription in services.config.subscriptions.values():
+        if subscription.transport != "http":
+            users.setdefault(subscription.broker or services.broker_url, []).append(subscription.name)
+    for url, names in users.items():
+        label = f"broker of {', '.join(names)}"
+        try:
+            yield _broker(url, label)
+        except BrokerUnavailable as error:
+            yield Finding(label, FAILURE, str(error), "start it, or mend the address in bridge.yaml", unreachable=True)
+        if _place(url) == _place(services.state_url):
+            yield Finding(
+                label,
+                WARNING,
+                "is the same database as the state: receivers could read and delete the bridge's keys",
+                "give the broker another database, or better another server",
+            )
+
+
+def _broker(url: str, label: str) -> Finding:
+    options = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _CONNECT_SECONDS}
+    with Connection(
+        url, connect_timeout=_CONNECT_SECONDS, transport_options={} if url.startswith("amqp") else options
+    ) as connection:
+        try:
+            connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
+            if connection.transport.driver_type != "redis":
+                return Finding(label, OK, "answers")
+            policy = eviction(connection.default_channel.client.info("memory"))
+        except Exception as error:
+            # kombu's transports raise whatever their libraries do; every one of them means the same here.
+            raise BrokerUnavailable(f"{type(error).__name__}: {clip(error)}") from error
+    if policy.status == OK:
+        return Finding(label, OK, "answers, noeviction")
+    return Finding(label, FAILURE, f"maxmemory-policy {policy.text.partition(':')[0]}: messages vanish", policy.remedy)
+
+
+def _place(url: str) -> tuple[str, int, str]:
+    """Server and database of a Redis address, however it is spelt."""
+    parts = urlsplit(url)
+    query = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
+    database = query.get("db") or query.get("virtual_host") or "0"
+    if parts.scheme in ("unix", "redis+socket"):
+        return parts.path, 0, database.strip("/")
+    host = {"localhost": "127.0.0.1"}.get(parts.hostname or "", parts.hostname or "")
+    return host, parts.port or 6379, parts.path.strip("/") or database
+
+
+def _transport(subscription: Subscription, config: Config) -> Iterator[Finding]:
+    label = f"subscription {subscription.name}"
+    for pattern in subscription.filter.sources:
+        if not any(fnmatchcase(name, pattern) for name in config.sources):
+            known = ", ".join(config.sources) or "none"
+            yield Finding(label, WARNING, f'filter.sources "{pattern}" fits no source', f"known: {known}")
+    if subscription.url is None:
+        return
+    parts = urlsplit(subscription.url)
+    port = parts.port or {"https": 443, "http": 80}[parts.scheme]
+    try:
+        http.resolve(parts.hostname or "", port, allow_private=subscription.allow_private)
+    except DeliveryFailed as error:
+        yield Finding(label, FAILURE, str(error), "mend url, or the name server")
+
+
+def _calls(source: Source, vendor: Vendor) -> Finding:
+    label = f"source {source.name}"
+    if source.paused:
+        return Finding(label, WARNING, "paused in bridge.yaml", "remove paused: true")
+    if not source.poll.enabled:
+        return Finding(label, OK, "not polled")
+    needed = len(vendor.polls) * source.budget_per / source.poll.every
+    text = f"{needed:.0f} polls per {duration_text(source.budget_per)}, its budget is {source.budget_calls} calls"
+    if needed <= source.budget_calls:
+        return Finding(label, OK, text)
+    return Finding(label, WARNING, text, "raise poll.every; what is over the budget waits")

@@ -1,0 +1,138 @@
+"""What happens in a demo while its processes run: candidates take tests, figures and verdict are formed."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Protocol
+
+from bridge import clock
+from bridge.deliveries import Deliveries, SubscriptionState
+from bridge.errors import Retryable
+from bridge.journal import WEBHOOK, StoredEvent
+from bridge.journal.reading import Reader
+from bridge.sandbox.board import Figures, collect
+from bridge.sandbox.candidates import Candidates
+from bridge.sandbox.conditions import SCALE, SOURCE, SUBSCRIPTIONS, Conditions
+from bridge.sandbox.subscribers import Inbox
+from bridge.sandbox.verdict import problems
+from bridge.services import Services
+from bridge.vendors.classmarker.simulator import Simulator
+
+__all__ = ["Course"]
+
+_DAY = 86_400
+_FIGURES_EVERY = 1.0
+
+
+class _Ready(Protocol):
+    @property
+    def ready(self) -> bool: ...
+
+    def look(self) -> None: ...
+
+
+class _Shows(Protocol):
+    def show(self, figures: Figures) -> None: ...
+
+
+class Course:
+    """One run, step by step: `look` is called several times a second. `problems` is the newest verdict of `once`."""
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        services: Services,
+        simulator: Simulator,
+        *,
+        run: int,
+        inbox: Inbox,
+        webhook_url: str,
+    ) -> None:
+        self.figures: Figures | None = None
+        self.problems: list[str] = []
+        self._conditions = conditions
+        self._simulator = simulator
+        self._inbox = inbox
+        self._webhook_url = webhook_url
+        self._reader = Reader(services.reader)
+        self._deliveries = Deliveries(services.reader)
+        self._candidates = Candidates(
+            simulator,
+            run=run,
+            draw=Random(conditions.seed * 1_000 + run),  # noqa: S311 - a course that can be repeated, no secret
+            per_second=conditions.per_second,
+            attempts=conditions.attempts,
+            scale=SCALE,
+        )
+        self._begun_at: float | None = None
+        self._finished_at: float | None = None
+        self._next_figures = 0.0
+        self._events: dict[str, StoredEvent] = {}
+        self._first_states: dict[str, SubscriptionState] = {}
+        self._first_counts: dict[tuple[str, str, str], int] = {}
+
+    def look(self, readiness: _Ready, screen: _Shows) -> str | None:
+        """Do what is due; "done" when a `once` run has its verdict."""
+        readiness.look()
+        if not readiness.ready:
+            return None
+        now = clock.now()
+        if self._begun_at is None:
+            self._begin(now)
+        self._candidates.step(now)
+        if now < self._next_figures:
+            return None
+        self._next_figures = now + _FIGURES_EVERY
+        try:
+            self.figures = self._collect(now)
+            screen.show(self.figures)
+            return self._judge(now) if self._conditions.once and self._candidates.done else None
+        except Retryable:
+            # The state server is being started again by the supervisor; the next look asks it.
+            return None
+
+    def _begin(self, now: float) -> None:
+        self._first_states = self._states(now)
+        self._first_counts = self._counts(now)
+        self._begun_at = now
+        self._simulator.start_webhooks(self._webhook_url)
+
+    def _judge(self, now: float) -> str | None:
+        """The verdict from the journal itself and from what the subscribers printed; no counter is believed."""
+        self._finished_at = self._finished_at or now
+        events = self._reader.events(since=self._begun_at, newest_first=False, source=SOURCE)
+        self.problems = problems(self._simulator.expected(), events, self._inbox.received)
+        late = now - self._finished_at > self._conditions.patience
+        return "done" if late or not self.problems else None
+
+    def _collect(self, now: float) -> Figures:
+        truth = self._simulator.expected()
+        newest = next(reversed(self._events.values()), None)
+        since = self._begun_at if newest is None else int(newest.entry_id.partition("-")[0]) / 1000
+        for event in self._reader.events(since=since, newest_first=False, source=SOURCE):
+            if event.attempt in truth:
+                self._events.setdefault(event.entry_id, event)
+        states, counts = self._states(now), self._counts(now)
+        dropped = {
+            origin: sum(
+                number - self._first_counts.get(key, 0)
+                for key, number in counts.items()
+                if key[2] in ("duplicate", "stale") and (key[1] == WEBHOOK) == (origin == WEBHOOK)
+            )
+            for origin in (WEBHOOK, "poll")
+        }
+        return collect(
+            truth=truth,
+            vendor=self._simulator.counts(),
+            events=self._events.values(),
+            dropped=dropped[WEBHOOK],
+            read_again=dropped["poll"],
+            received=self._inbox.received,
+            states={name: (self._first_states[name], state) for name, state in states.items()},
+        )
+
+    def _states(self, now: float) -> dict[str, SubscriptionState]:
+        return {name: self._deliveries.state(name, now=now) for name in SUBSCRIPTIONS}
+
+    def _counts(self, now: float) -> dict[tuple[str, str, str], int]:
+        return self._reader.counts(int((self._begun_at or now) // _DAY), int(now // _DAY))

@@ -1,0 +1,74 @@
+"""The four example subscribers as child processes, and what they print. They import nothing of the bridge."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import bridge
+from bridge.errors import ConfigError
+from bridge.parts import Address
+from bridge.sandbox.conditions import Conditions, Places
+from bridge.supervisor import Program
+
+__all__ = ["SUBSCRIBERS", "Inbox", "programs"]
+
+_RECEIVED = re.compile(r'"received": "([^"]+)"')
+
+#: What each is called in the demo; the first three are subscriptions of bridge.yaml, the last reads the journal itself.
+SUBSCRIBERS = ("gradebook", "warehouse", "crm", "certificates")
+
+
+def programs(address: Address, places: Places, conditions: Conditions, environment: Mapping[str, str]) -> list[Program]:
+    """The subscribers' processes. Raises `ConfigError` when the examples are not installed."""
+    examples = _examples()
+    crm = ("--port", str(urlsplit(places.crm_url).port), "--secret", places.crm_secret)
+    fail = ("--fail", f"{conditions.fail_subscriber:g}", "--seed", str(conditions.seed))
+    celery = ("-A", "celery_subscriber", "--workdir", str(examples), "worker", "--queues", "gradebook")
+    commands = {
+        # One thread pool and no chatter with other workers; the rest is as it comes.
+        "gradebook": (
+            "-m",
+            "celery",
+            *celery,
+            "--pool",
+            "threads",
+            "--without-gossip",
+            "--without-mingle",
+            "-l",
+            "WARNING",
+        ),
+        "warehouse": (str(examples / "kombu_subscriber.py"), "--broker", address.broker_url, "--queue", "warehouse"),
+        "crm": (str(examples / "http_subscriber.py"), *crm, *fail),
+        "certificates": (str(examples / "stream_subscriber.py"), "--state", address.state_url),
+    }
+    settings = {**environment, "PYTHONUNBUFFERED": "1", "GRADEBOOK_BROKER": address.broker_url}
+    return [
+        Program(name=name, command=(sys.executable, *arguments), environment=settings)
+        for name, arguments in commands.items()
+    ]
+
+
+class Inbox:
+    """Ids of the events that each subscriber has printed."""
+
+    def __init__(self) -> None:
+        self.received: dict[str, set[str]] = {name: set() for name in SUBSCRIBERS}
+
+    def take(self, name: str, line: str) -> bool:
+        """Note a line of a process; whether it was a received event."""
+        # Not one JSON document: threads of a subscriber may print into each other's lines.
+        ids = _RECEIVED.findall(line) if name in self.received else []
+        self.received.get(name, set()).update(ids)
+        return bool(ids)
+
+
+def _examples() -> Path:
+    home = Path(bridge.__file__).resolve().parent
+    for found in (home / "sandbox" / "examples", home.parent / "examples"):
+        if (found / "celery_subscriber.py").exists():
+            return found
+    raise ConfigError(f"the example subscribers are not beside {home}. Remedy: run the demo from a checkout")

@@ -1,0 +1,224 @@
+"""ClassMarker's results in our words: verify, split, normalise. Pure; the reasons are in `QUIRKS.md`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from bridge.errors import BadSignature, Unreadable, clip
+from bridge.signing import require_signature
+from bridge.vendor import Ignored, Normalised, Reading, Record, Watch
+from bridge.vendors.classmarker.schema import load_group_record, load_head, load_link_record
+from schemas.event import Assessment, Candidate, Group, Result, Section
+
+__all__ = ["FIRST_RECHECK_SECONDS", "GROUPS", "LINKS", "SIGNATURE_HEADER", "UNLISTED", "normalise", "split", "verify"]
+
+SIGNATURE_HEADER = "x-classmarker-hmac-sha256"
+#: Kinds of records; also the names of the poll streams.
+GROUPS, LINKS = "groups", "links"
+#: A record of what the API could not list: never readable, so that it ends where somebody sees it.
+UNLISTED = "unlisted"
+#: Their word for a webhook -> kind of record. What is absent here is ignored and counted.
+PAYLOAD_TYPES = {
+    "single_user_test_results_group": GROUPS,
+    "single_user_test_results_link": LINKS,
+}
+#: Their `status` (polls only; a webhook without one means finished) -> ours.
+STATUSES = {None: "completed", "f": "completed", "ip": "in_progress"}
+#: A finish further ahead than this is more than two clocks that differ: the API itself tolerates 5 minutes.
+CLOCK_TOLERANCE_SECONDS = 300
+#: A person grades, so nothing is to be seen sooner.
+FIRST_RECHECK_SECONDS = 3600.0
+#: The API lists results of the last three months.
+LISTED_FOR_SECONDS = 90 * 86_400
+
+
+def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now: float) -> None:
+    """Raise `BadSignature` unless the header is the base64 HMAC-SHA256 of `raw`; `now` is unused, no time is signed.
+
+    The header may hold two copies joined by a comma; both are the same, so the first one counts.
+    """
+    given = headers.get(SIGNATURE_HEADER)
+    if not given:
+        raise BadSignature(f"no {SIGNATURE_HEADER} header; is this ClassMarker's webhook?", reason="missing_signature")
+    try:
+        signature = base64.b64decode(given.partition(",")[0].strip(), validate=True)
+    except (binascii.Error, ValueError) as error:  # ValueError: not ASCII
+        raise BadSignature(f"{SIGNATURE_HEADER} is not base64", reason="malformed_signature") from error
+    require_signature(raw, signature, secrets)
+
+
+def split(body: Any) -> Reading:
+    """A webhook holds exactly one result, or it is the sample that saving the webhook sends. Raises `Unreadable`."""
+    head = load_head(body)
+    if head["payload_status"] == "verify":
+        return Ignored("verify", outcome="test")
+    if head["payload_status"] != "live":
+        raise Unreadable(f'payload_status is "{clip(head["payload_status"], 40)}"; known are live and verify')
+    kind = PAYLOAD_TYPES.get(head["payload_type"])
+    if kind is None:
+        return Ignored(clip(head["payload_type"], 60))
+    return (Record(kind, body),)
+
+
+def normalise(record: Record, now: float) -> Normalised:
+    """One result of either path in our words. Raises `Unreadable`."""
+    if record.kind == GROUPS:
+        return _group(load_group_record(record.body), now)
+    if record.kind == LINKS:
+        return _link(load_link_record(record.body), now)
+    raise Unreadable(
+        f"{record.kind}: {clip(record.body.get('problem', 'unknown kind of record'))}", reason="not_listed"
+    )
+
+
+def _group(loaded: dict[str, Any], now: float) -> Normalised:
+    test, group, result = loaded["test"], loaded["group"], loaded["result"]
+    user, started = result["user_id"], int(result["time_started"].timestamp())
+    return _attempt(
+        f"group:{user}:{test['test_id']}:{group['group_id']}:{started}",
+        loaded,
+        now,
+        candidate=_candidate(result, id=str(user)),
+        group=Group(kind="group", id=str(group["group_id"]), name=group["group_name"]),
+        vendor_ids={"user_id": str(user)},
+        reference={"stream": "group", "user": str(user), "started": str(started)},
+    )
+
+
+def _link(loaded: dict[str, Any], now: float) -> Normalised:
+    link, result = loaded["link"], loaded["result"]
+    result_id = str(result["link_result_id"])
+    return _attempt(
+        f"link:{result_id}",
+        loaded,
+        now,
+        # Nobody registers behind a link: the only id is what the company itself put into the start address.
+        candidate=_candidate(result, external_id=result["cm_user_id"]),
+        group=Group(kind="link", id=str(link["link_id"]), name=link["link_name"]),
+        vendor_ids={"link_result_id": result_id},
+        reference={"stream": "link", "result": result_id},
+        extensions=_answers(result),
+    )
+
+
+def _attempt(
+    attempt_id: str,
+    loaded: dict[str, Any],
+    now: float,
+    *,
+    candidate: Candidate,
+    group: Group,
+    vendor_ids: dict[str, str],
+    reference: dict[str, str],
+    extensions: Mapping[str, Any] | None = None,
+) -> Normalised:
+    result = loaded["result"]
+    status = STATUSES.get(result["status"])
+    if status is None:
+        raise Unreadable(f'result.status is "{clip(result["status"], 40)}"; known are f and ip')
+    finished = result["time_finished"]
+    if status == "completed" and finished is None:
+        raise Unreadable("result.time_finished: is missing in a finished result")
+    score = _result(result, status)
+    open_for_grading = status == "completed" and score.grading == "provisional"
+    test_id = str(loaded["test"]["test_id"])
+    place = {f"{group.kind}": group.id, "test": test_id}
+    serial = {"certificate_serial": result["certificate_serial"]} if result["certificate_serial"] else {}
+    return Normalised(
+        attempt_id=attempt_id,
+        status=status,
+        candidate=candidate,
+        assessment=Assessment(id=test_id, name=loaded["test"]["test_name"], group=group),
+        result=score,
+        started_at=result["time_started"],
+        completed_at=finished if status == "completed" else None,
+        duration_seconds=result["duration"],
+        sections=_sections(loaded["category_results"]) if score.grading != "not_scored" else (),
+        flags=_flags(result, now),
+        vendor_status=result["status"] or "f",
+        vendor_ids={**vendor_ids, "test_id": test_id, f"{group.kind}_id": group.id},
+        report=result["view_results_url"],
+        certificate=result["certificate_url"],
+        extensions={**(extensions or {}), **serial},
+        order=_order(finished, graded=not open_for_grading),
+        watch=_watch({**reference, **place}, finished) if open_for_grading else None,
+    )
+
+
+def _result(result: dict[str, Any], status: str) -> Result:
+    survey = result["test_type"] == "Survey" or result["points_available"] == 0
+    if status != "completed" or survey:
+        return Result(grading="not_scored")
+    # Without a pass mark the vendor says `passed: true` to everybody.
+    pass_mark: Decimal | None = result["percentage_passmark"] or None
+    ungraded = result["requires_grading"]
+    return Result(
+        score=result["points_scored"],
+        max_score=result["points_available"],
+        percentage=result["percentage"],
+        pass_mark_percentage=pass_mark,
+        passed=None if ungraded or pass_mark is None else result["passed"],
+        grading="provisional" if ungraded else "final",
+    )
+
+
+def _candidate(result: dict[str, Any], *, id: str | None = None, external_id: str | None = None) -> Candidate:
+    name = " ".join(part for part in ((result["first"] or "").strip(), (result["last"] or "").strip()) if part)
+    return Candidate(id=id, external_id=external_id, email=result["email"], name=name or None)
+
+
+def _answers(result: dict[str, Any]) -> dict[str, Any]:
+    """What a link asked for before the test: access code and up to five answers, by position, None where empty."""
+    found: dict[str, Any] = {}
+    code = result["access_code"] or result["access_code_used"]
+    if code:
+        found["access_code"] = code
+    answers = [result[f"extra_info{n}"] or result[f"extra_info{n}_answer"] for n in ("", "2", "3", "4", "5")]
+    if any(answers):
+        found["extra_info"] = answers
+    return found
+
+
+def _sections(categories: list[dict[str, Any] | None] | None) -> tuple[Section, ...]:
+    return tuple(
+        Section(
+            id=None if one["category_id"] is None else str(one["category_id"]),
+            name=one["name"],
+            score=one["points_scored"],
+            max_score=one["points_available"],
+            percentage=one["percentage"],
+        )
+        for one in categories or ()
+        if one is not None
+    )
+
+
+def _flags(result: dict[str, Any], now: float) -> tuple[str, ...]:
+    """What is odd but the vendor's word: published all the same, because holding a result back helps nobody."""
+    score, maximum = result["points_scored"], result["points_available"]
+    started, finished = result["time_started"], result["time_finished"]
+    odd = {
+        "score_above_maximum": score is not None and maximum is not None and score > maximum,
+        "finish_before_start": started is not None and finished is not None and finished < started,
+        "finish_in_future": finished is not None and finished.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
+    }
+    return tuple(name for name, is_so in odd.items() if is_so)
+
+
+def _order(finished: datetime | None, *, graded: bool) -> int:
+    """Later finish wins; within one finish, which grading does not move, the graded result does."""
+    return 0 if finished is None else int(finished.timestamp()) * 2 + graded
+
+
+def _watch(reference: dict[str, str], finished: datetime) -> Watch:
+    moment = int(finished.timestamp())
+    return Watch(
+        reference={**reference, "finished": str(moment)},
+        due_in=FIRST_RECHECK_SECONDS,
+        give_up_at=moment + LISTED_FOR_SECONDS,
+    )

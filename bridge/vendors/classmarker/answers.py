@@ -1,0 +1,101 @@
+"""What ClassMarker's API answers: JSON or XML to one form, and its error codes to our errors. Makes no calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from bridge.errors import (
+    BridgeError,
+    Unreadable,
+    VendorFault,
+    VendorRefused,
+    VendorThrottled,
+    VendorUnavailable,
+    clip,
+)
+from bridge.strict_json import parse
+from bridge.vendors.classmarker.schema import load_answer
+
+__all__ = ["LOOK_BACK_EXCEEDED", "OUT_OF_STEP", "error_code", "read_answer", "to_error"]
+
+#: Error codes that the client answers by itself, once.
+OUT_OF_STEP, LOOK_BACK_EXCEEDED = "timeStampOutOfRange", "finishedAfterTimestampTooEarly"
+
+_THROTTLED = frozenset({"rateLimitExceeded", "request_limit_reached"})
+_REFUSED = frozenset(
+    {"apiKeyAuthFail", "apiKeyInactive", "noApiKeyExists", "accountNotUpgraded", "apiKeyNoGroupPermission"}
+)
+_FAULT = frozenset(
+    {
+        "incorrectUrl",
+        "incorrectUrlVersionNumber",
+        "incorrectUrlId",
+        "incorrectRequestMethod",
+        "requestParamValidationError",
+        "invalidJson",
+        "payloadValidationError",
+        "NotAllowedActionForQuestionType",
+        "custom_error",
+        LOOK_BACK_EXCEEDED,
+    }
+)
+#: XML elements that are lists; each child is wrapped in an object of its own, as in the JSON answers.
+_LISTS = frozenset({"groups", "links", "tests", "results", "assigned_tests", "events"})
+
+
+def read_answer(body: bytes, form: str, where: str) -> dict[str, Any]:
+    """The envelope of an answer. Raises `VendorUnavailable` for anything else: a page of a proxy, half a document."""
+    try:
+        return load_answer(_from_xml(body) if form == "xml" else parse(body))
+    except Unreadable as error:
+        raise VendorUnavailable(f"{where}: {error}; tried again at the next round", reason="bad_answer") from error
+
+
+def error_code(answer: Mapping[str, Any]) -> str | None:
+    """The vendor's word for what is wrong, None if nothing is. Errors come with HTTP 200, so this is read first."""
+    status = answer["status"]
+    if status in ("ok", "no_results"):
+        return None
+    error = answer["error"] or {}
+    # Older answers name the limit in `status` itself.
+    return error.get("error_code") or str(status)
+
+
+def to_error(code: str, answer: Mapping[str, Any], where: str) -> BridgeError:
+    """The error that says what to do next about a code of the vendor."""
+    error = answer["error"] or {}
+    message = f"{where}: {clip(code, 60)}"
+    if code in _THROTTLED:
+        after = error.get("next_request_after")
+        return VendorThrottled(message, retry_at=None if after is None else float(after))
+    if code in _REFUSED:
+        return VendorRefused(f"{message}; check api_key and api_secret, and what the key may see at the vendor")
+    if code == OUT_OF_STEP:
+        return VendorUnavailable(f"{message}, also with the vendor's own time", reason="clock")
+    if code in _FAULT:
+        return VendorFault(f"{message}: {clip(error.get('error_message') or 'no message')}")
+    # Maintenance, internal errors, and codes that are newer than this table: coming back later does no harm.
+    return VendorUnavailable(message, reason="vendor_error")
+
+
+def _from_xml(body: bytes) -> Any:
+    try:
+        # The type stubs say Any; without a DTD there are no entities to expand or fetch.
+        root: Element = fromstring(body, forbid_dtd=True)
+        return _element(root)
+    except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError) as error:
+        raise Unreadable(f"body is not plain XML: {type(error).__name__}", reason="not_xml") from error
+
+
+def _element(element: Element) -> Any:
+    """Text of a leaf ("" is the vendor's false), an object or a list of anything deeper."""
+    if element.tag in _LISTS:
+        return [{child.tag: _element(child)} for child in element]
+    if len(element):
+        return {child.tag: _element(child) for child in element}
+    return element.text or ""

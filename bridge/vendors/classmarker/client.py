@@ -1,0 +1,291 @@
+"""ClassMarker's API: every documented call for results, the catalogue and access lists. Results mean nothing in here.
+
+Cursors are UNIX seconds as text. Pages inside a round follow the rows: see `_next_cursor`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from bridge.errors import Unreadable, VendorFault, VendorRefused, clip
+from bridge.shapes import WholeNumber
+from bridge.vendor import Page, Record, SourceFacts, VendorCalls
+from bridge.vendors.classmarker.adapter import GROUPS, LINKS, UNLISTED
+from bridge.vendors.classmarker.answers import LOOK_BACK_EXCEEDED, OUT_OF_STEP, error_code, read_answer, to_error
+
+__all__ = ["LOOK_BACK_SECONDS", "Client", "position", "recheck", "rewind", "start"]
+
+#: Three months are never shorter than this; the API refuses anything older.
+LOOK_BACK_SECONDS = 89 * 86_400.0
+#: Whether "finished after" includes its second is not documented, so a round always goes back at least this far.
+MIN_OVERLAP_SECONDS = 60.0
+CODES_PER_CALL, CODE_LENGTH = 100, 255
+#: Stream -> (its word for one item, member with the id of the place).
+_PLACES = {GROUPS: "group", LINKS: "link"}
+_STREAMS = {"group": GROUPS, "link": LINKS}
+
+_log = structlog.get_logger(__name__)
+
+
+class Client:
+    """The API of one account. Raises the vendor errors of `bridge.errors`; no address or secret stands in them."""
+
+    def __init__(self, source: SourceFacts, calls: VendorCalls) -> None:
+        self._source = source.name
+        self._base_url = source.base_url.rstrip("/")
+        self._key = source.credentials["api_key"][0]
+        self._secret = source.credentials["api_secret"][0]
+        self._digest: str = source.options.get("signature", "sha256")
+        self._form: str = source.options.get("format", "json")
+        self._calls = calls
+        #: Vendor's clock minus ours, whole seconds; corrected by every answer.
+        self._skew = 0
+
+    def catalogue(self) -> Mapping[str, Any]:
+        """Groups, links and tests that the key may see: members `groups`, `links`, `tests` as the vendor words them."""
+        return self._call("GET", "v1")
+
+    def recent_results(
+        self, stream: str, after: int | None, *, place: str | None = None, test: str | None = None
+    ) -> Mapping[str, Any]:
+        """The envelope of one page of `groups` or `links` finished after UNIX seconds (None: the last two weeks).
+
+        `place` and `test` narrow it to one test in one group or behind one link.
+        """
+        path = f"v1/{stream}/{place}/tests/{test}/recent_results" if place and test else f"v1/{stream}/recent_results"
+        if after is None:
+            return self._call("GET", path)
+        earliest = int(self._now() - LOOK_BACK_SECONDS) + 60
+        if after < earliest:
+            _log.warning("look_back_exceeded", source=self._source, stream=stream, wanted=after, used=earliest)
+            after = earliest
+        try:
+            return self._call("GET", path, (("finishedAfterTimestamp", str(after)),))
+        except _TooEarly:
+            # Leaving the parameter out is the vendor's own advice: two weeks are better than nothing.
+            _log.warning("look_back_exceeded", source=self._source, stream=stream, wanted=after, used=None)
+            return self._call("GET", path)
+
+    def page(self, stream: str, cursor: str | None) -> Page:
+        """One page of a stream for the poll engine."""
+        asked = None if cursor is None else int(cursor)
+        return self._page(stream, asked, self.recent_results(stream, asked))
+
+    def add_codes(self, list_id: int, codes: Sequence[str]) -> int:
+        """Add access codes to a list, 100 a call; exempt from the quota. Returns how many codes the list holds now."""
+        return self._change_codes("POST", list_id, codes)
+
+    def remove_codes(self, list_id: int, codes: Sequence[str]) -> int:
+        """Remove access codes from a list, likewise."""
+        return self._change_codes("DELETE", list_id, codes)
+
+    def find(self, reference: Mapping[str, str]) -> Sequence[Record]:
+        """The records of one watched attempt as they are now; empty while the vendor does not list it."""
+        stream, wanted = _wanted(reference)
+        place, test = reference.get(reference["stream"]), reference.get("test")
+        since = reference.get("finished") or reference.get("started")
+        after = None if since is None else int(since) - 1
+        while True:
+            page = self._page(stream, after, self.recent_results(stream, after, place=place, test=test))
+            found = [record for record in page.records if _is_wanted(record, wanted)]
+            if found or not page.more or page.cursor is None:
+                return found
+            after = int(page.cursor)
+
+    def _page(self, stream: str, asked: int | None, answer: Mapping[str, Any]) -> Page:
+        records = _records(stream, answer)
+        more, limit = bool(answer["more_results_exist"]), answer["server_timestamp"] or int(self._now())
+        finishes = _finishes(records, limit)
+        if not finishes:
+            if more:
+                raise VendorFault(f"{stream}: more results are promised, but none with a time is listed", reason="loop")
+            return Page(records=records, cursor=None, more=False)
+        cursor, lost_second = _next_cursor(asked, finishes, more=more)
+        if lost_second is not None:
+            problem = (
+                f"more than {len(records)} {stream} results finished in the second {lost_second} and the API lists no "
+                "further; compare that second with the vendor's own report"
+            )
+            _log.error("second_overflows", source=self._source, stream=stream, second=lost_second)
+            records = [*records, Record(UNLISTED, {"problem": problem})]
+        return Page(records=records, cursor=str(cursor), more=more)
+
+    def _change_codes(self, method: str, list_id: int, codes: Sequence[str]) -> int:
+        for code in codes:
+            if not 0 < len(code) <= CODE_LENGTH:
+                raise ValueError(f"access code of {len(code)} characters: 1 to {CODE_LENGTH} are allowed")
+        total = 0
+        for first in range(0, len(codes), CODES_PER_CALL):
+            body = json.dumps(list(codes[first : first + CODES_PER_CALL])).encode()
+            answer = self._call(method, f"v1/accesslists/{int(list_id)}", body=body)
+            facts = (answer["access_lists"] or {}).get("access_list") or {}
+            total = WholeNumber.convert(facts.get("num_codes_total", 0)) or 0
+        return total
+
+    def _call(
+        self, method: str, path: str, params: tuple[tuple[str, str], ...] = (), *, body: bytes | None = None
+    ) -> Mapping[str, Any]:
+        where = f"source {self._source}: {method} {path}"
+        answer = self._exchange(method, path, params, body, where)
+        code = error_code(answer)
+        if code == OUT_OF_STEP:
+            # `_exchange` has taken the vendor's time from this very answer.
+            answer = self._exchange(method, path, params, body, where)
+            code = error_code(answer)
+        if code is None:
+            return answer
+        if code == LOOK_BACK_EXCEEDED and params:
+            raise _TooEarly
+        raise to_error(code, answer, where)
+
+    def _exchange(
+        self, method: str, path: str, params: tuple[tuple[str, str], ...], body: bytes | None, where: str
+    ) -> Mapping[str, Any]:
+        sent_at = self._calls.now()
+        status, _, content = self._calls.request(
+            method,
+            f"{self._base_url}/{path}.{self._form}",
+            params=(*self._credentials(sent_at), *params),
+            headers={"content-type": "application/json; charset=utf-8"} if body is not None else None,
+            body=body,
+            free=body is not None,
+        )
+        if status in (401, 403):
+            raise VendorRefused(f"{where}: HTTP {status}; check base_url, api_key and api_secret")
+        if not 200 <= status < 300:
+            raise VendorFault(f"{where}: HTTP {status}; check base_url")
+        answer = read_answer(content, self._form, where)
+        if answer["server_timestamp"] is not None:
+            self._skew = answer["server_timestamp"] - int(sent_at)
+        return answer
+
+    def _credentials(self, moment: float) -> tuple[tuple[str, str], ...]:
+        # One reading of the clock for both: the vendor's own sample reads it twice and now and then fails.
+        timestamp = str(int(moment) + self._skew)
+        text = f"{self._key}{self._secret}{timestamp}".encode()
+        signature = hashlib.new(self._digest, text).hexdigest()
+        return (("api_key", self._key), ("signature", signature), ("timestamp", timestamp))
+
+    def _now(self) -> float:
+        return self._calls.now() + self._skew
+
+
+class _TooEarly(Exception):
+    """The look-back was refused; handled where the question is known."""
+
+
+def recheck(client: Client, reference: Mapping[str, str]) -> Sequence[Record]:
+    """The records of one watched attempt as they are now. Raises `Unreadable` for a reference that names none."""
+    return client.find(reference)
+
+
+def start(moment: float) -> str:
+    """The cursor that lists what finished at `moment` (UNIX seconds) or later."""
+    return str(int(moment) - 1)
+
+
+def rewind(cursor: str, overlap_seconds: float) -> str:
+    """The cursor of a new round: at least a minute back."""
+    return str(int(cursor) - int(max(overlap_seconds, MIN_OVERLAP_SECONDS)))
+
+
+def position(cursor: str) -> float:
+    """The UNIX seconds a cursor stands for."""
+    return float(cursor)
+
+
+def _next_cursor(asked: int | None, finishes: Sequence[int], *, more: bool) -> tuple[int, int | None]:
+    """Where to go on, and the second that cannot be listed in full, if there is one.
+
+    The rows decide, not `next_finished_after_timestamp`: it may lie below the newest row (no progress) or in the same
+    second as rows that did not fit on the page (loss). So the last second is asked for again and publish-once drops
+    what was seen. A row at the very second that was asked for proves that "after" includes it.
+    """
+    oldest, newest = min(finishes), max(finishes)
+    if asked is None:
+        asked = oldest - 1
+    if newest < asked:
+        raise VendorFault(f"rows up to {newest} were listed although {asked} was asked for", reason="loop")
+    if not more:
+        return newest, None
+    again = newest if oldest == asked else newest - 1
+    if again > asked:
+        return again, None
+    return max(newest, asked + 1), newest
+
+
+def _records(stream: str, answer: Mapping[str, Any]) -> list[Record]:
+    """Rows in the form of webhooks: names and ids of test and group or link outside the result."""
+    place = _PLACES[stream]
+    tests = _names(answer["tests"], "test")
+    places = _names(answer[stream], place)
+    records = []
+    for item in answer["results"] or ():
+        row = item.get("result")
+        row = row if isinstance(row, dict) else {}
+        test_id, place_id = row.get("test_id"), row.get(f"{place}_id")
+        body = {
+            "test": {"test_id": test_id, "test_name": tests.get(str(test_id))},
+            place: {f"{place}_id": place_id, f"{place}_name": places.get(str(place_id))},
+            "result": row,
+        }
+        records.append(Record(stream, body))
+    return records
+
+
+def _names(items: Sequence[Mapping[str, Any]] | None, noun: str) -> dict[str, Any]:
+    """Ids are numbers here and strings there, so they are compared as text."""
+    found = (item.get(noun) for item in items or ())
+    return {str(one.get(f"{noun}_id")): one.get(f"{noun}_name") for one in found if isinstance(one, dict)}
+
+
+def _finishes(records: Sequence[Record], limit: int) -> list[int]:
+    """The finishes that a cursor may follow, UNIX seconds; one in the future would hide what finishes until then.
+
+    A row that does not say readably when it finished is the adapter's to report.
+    """
+    found = []
+    for record in records:
+        try:
+            moment = WholeNumber.convert(record.body["result"].get("time_finished", ""))
+        except ValueError:
+            continue
+        if moment is not None and moment <= limit:
+            found.append(moment)
+    return found
+
+
+#: Stream in a watch's reference -> (member of the record, member, reference field) that name one attempt.
+_IDENTITY = {
+    "link": (("result", "link_result_id", "result"),),
+    "group": (
+        ("result", "user_id", "user"),
+        ("test", "test_id", "test"),
+        ("group", "group_id", "group"),
+        ("result", "time_started", "started"),
+    ),
+}
+
+
+def _wanted(reference: Mapping[str, str]) -> tuple[str, list[tuple[str, str, int]]]:
+    kind = reference.get("stream", "")
+    if kind not in _IDENTITY:
+        raise Unreadable(f'watch: stream is "{clip(kind, 40)}"; give link or group')
+    try:
+        wanted = [(part, member, int(reference[name])) for part, member, name in _IDENTITY[kind]]
+    except (KeyError, ValueError) as error:
+        needed = ", ".join(name for _, _, name in _IDENTITY[kind])
+        raise Unreadable(f"watch: a {kind} needs whole numbers in {needed}") from error
+    return _STREAMS[kind], wanted
+
+
+def _is_wanted(record: Record, wanted: Sequence[tuple[str, str, int]]) -> bool:
+    try:
+        return all(WholeNumber.convert(record.body[part][member]) == number for part, member, number in wanted)
+    except (KeyError, ValueError):
+        return False  # a row without these is no attempt of ours; polls report it

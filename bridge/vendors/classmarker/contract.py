@@ -1,0 +1,83 @@
+"""What `tests/contract` must know of ClassMarker: how to make its simulator do things. Used by nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bridge.vendors.classmarker.simulator import Simulator, Traits
+
+__all__ = ["VARIANTS", "Bench"]
+
+_CHANNELS = {"groups": "group", "links": "link"}
+
+
+class Bench:
+    """A small simulated account with tiny pages; the members are those of `docs/adding-a-vendor.md`, "Contract"."""
+
+    secret = "bench-phrase"  # noqa: S105 - invented
+
+    def __init__(self, now: Callable[[], float], *, options: Mapping[str, str], **traits: Any) -> None:
+        self.options = options
+        digest = options.get("signature", "sha256")
+        self.simulator = Simulator(
+            7,
+            now,
+            webhook_secret=self.secret,
+            quota_calls=100_000,
+            traits=Traits(page_size=3, digest=digest, **traits),
+        )
+        self.wsgi = self.simulator.wsgi
+        self.credentials = {
+            "api_key": (self.simulator.api_key,),
+            "api_secret": (self.simulator.api_secret,),
+            "webhook_secret": (self.secret,),
+        }
+
+    def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
+        """A scored sitting finishes at `at`; the id is the simulator's own word for it."""
+        return self.simulator.finish(
+            channel=_CHANNELS[stream],
+            test_id=90013,
+            time_finished=at,
+            time_started=at - 600 if started is None else started,
+            points_scored=21.0,
+            points_available=30.0,
+            pass_mark=65,
+            requires_grading=not graded,
+        )
+
+    def retake(self, attempt_id: str, at: int) -> str:
+        """The same candidate sits the same test again."""
+        return self.simulator.retake(attempt_id, time_finished=at)
+
+    def grade(self, attempt_id: str) -> None:
+        """A person grades the open answers; the score changes."""
+        self.simulator.grade(attempt_id, points_scored=28.0)
+
+    def reopen(self, attempt_id: str, at: int) -> None:
+        """The attempt is finished again, later."""
+        self.simulator.reopen(attempt_id, time_finished=at)
+
+    def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
+        """Body and headers as they are sent now."""
+        return self.simulator.webhook(attempt_id)
+
+    def sign(self, raw: bytes, secret: str) -> Mapping[str, str]:
+        """The headers that prove `raw` under a secret, with lower-case names."""
+        digest = hmac.new(secret.encode(), raw, hashlib.sha256).digest()
+        return {"x-classmarker-hmac-sha256": base64.b64encode(digest).decode()}
+
+
+#: Name -> how to build a bench: the vendor as it may behave, each with everything the contract asks.
+VARIANTS: Mapping[str, Callable[[Callable[[], float]], Bench]] = {
+    "today": lambda now: Bench(now, options={}),
+    "2016": lambda now: Bench(
+        now, options={"format": "xml"}, shape="2016", newer_fields=False, doubled_header=True, questions=False
+    ),
+    "inclusive": lambda now: Bench(now, options={"signature": "md5"}, shape="documented", inclusive=True),
+    "low-next": lambda now: Bench(now, options={"format": "xml"}, next_below=True, clock_offset=7200.0),
+}

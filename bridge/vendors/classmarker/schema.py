@@ -1,0 +1,137 @@
+"""The shapes of what ClassMarker sends: one result, declared once for webhooks and polls, and the API's envelope.
+
+Members that we publish nothing from (questions, feedback, addresses of networks) are not declared, hence not loaded.
+Source of the members: the vendor's webhook and API pages, `QUIRKS.md` section "Sources".
+"""
+
+from __future__ import annotations
+
+from marshmallow import fields
+
+from bridge.shapes import Duration, Flag, Number, Text, UnixTime, VendorSchema, WholeNumber, loader
+
+__all__ = ["load_answer", "load_group_record", "load_head", "load_link_record"]
+
+
+class HeadSchema(VendorSchema):
+    """What decides about a webhook before its result is read."""
+
+    payload_type = Text(required=True)
+    payload_status = Text(required=True)
+
+
+class TestSchema(VendorSchema):
+    test_id = WholeNumber(required=True)
+    test_name = Text()
+
+    __test__ = False  # pytest would take the name for a class of tests
+
+
+class GroupSchema(VendorSchema):
+    group_id = WholeNumber(required=True)
+    group_name = Text()
+
+
+class LinkSchema(VendorSchema):
+    link_id = WholeNumber(required=True)
+    link_name = Text()
+
+
+class CategorySchema(VendorSchema):
+    category_id = WholeNumber()
+    name = Text()
+    percentage = Number()
+    points_available = Number()
+    points_scored = Number()
+
+
+class ResultSchema(VendorSchema):
+    """What group and link results share. `status` and `test_type` come by poll only."""
+
+    first = Text()
+    last = Text()
+    email = Text()
+    percentage = Number()
+    points_scored = Number()
+    points_available = Number()
+    requires_grading = Flag()
+    time_finished = UnixTime()
+    duration = Duration()
+    percentage_passmark = Number()
+    passed = Flag()
+    certificate_url = Text()
+    certificate_serial = Text()
+    view_results_url = Text()
+    status = Text()
+    test_type = Text()
+
+
+class GroupResultSchema(ResultSchema):
+    user_id = WholeNumber(required=True)
+    #: Part of the identity here, so it may not be missing.
+    time_started = UnixTime(required=True)
+
+
+class LinkResultSchema(ResultSchema):
+    """The webhook says `access_code_used` and `extra_info_answer`, the poll `access_code` and `extra_info`."""
+
+    link_result_id = WholeNumber(required=True)
+    time_started = UnixTime()
+    cm_user_id = Text()
+    access_code = Text()
+    access_code_used = Text()
+    extra_info = Text()
+    extra_info2 = Text()
+    extra_info3 = Text()
+    extra_info4 = Text()
+    extra_info5 = Text()
+    extra_info_answer = Text()
+    extra_info2_answer = Text()
+    extra_info3_answer = Text()
+    extra_info4_answer = Text()
+    extra_info5_answer = Text()
+
+
+class GroupRecordSchema(VendorSchema):
+    """A group result as a webhook has it; the client gives poll rows the same form. Categories: webhook only."""
+
+    test = fields.Nested(TestSchema, required=True)
+    group = fields.Nested(GroupSchema, required=True)
+    result = fields.Nested(GroupResultSchema, required=True)
+    category_results = fields.List(fields.Nested(CategorySchema), load_default=None, allow_none=True)
+
+
+class LinkRecordSchema(VendorSchema):
+    """A link result, likewise."""
+
+    test = fields.Nested(TestSchema, required=True)
+    link = fields.Nested(LinkSchema, required=True)
+    result = fields.Nested(LinkResultSchema, required=True)
+    category_results = fields.List(fields.Nested(CategorySchema), load_default=None, allow_none=True)
+
+
+class ErrorSchema(VendorSchema):
+    error_code = Text()
+    error_message = Text()
+    next_request_after = WholeNumber()
+
+
+class AnswerSchema(VendorSchema):
+    """The envelope of every API answer. Rows stay as they are: each is read by itself, so one bad row costs no page."""
+
+    status = Text(required=True)
+    server_timestamp = WholeNumber()
+    error = fields.Nested(ErrorSchema, load_default=None, allow_none=True)
+    groups = fields.List(fields.Dict(), load_default=list, allow_none=True)
+    links = fields.List(fields.Dict(), load_default=list, allow_none=True)
+    tests = fields.List(fields.Dict(), load_default=list, allow_none=True)
+    results = fields.List(fields.Dict(), load_default=list, allow_none=True)
+    more_results_exist = Flag()
+    next_finished_after_timestamp = WholeNumber()
+    access_lists = fields.Dict(load_default=None, allow_none=True)
+
+
+load_head = loader(HeadSchema)
+load_group_record = loader(GroupRecordSchema)
+load_link_record = loader(LinkRecordSchema)
+load_answer = loader(AnswerSchema)

@@ -1,0 +1,272 @@
+"""A faithful ClassMarker for tests and demos: its API as a WSGI app, its webhooks, its faults.
+
+The bridge itself never needs it. It checks signatures and builds attempt ids with code of its own; `QUIRKS.md` has the
+facts behind each switch.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+from typing import Any
+
+from flask import Flask
+
+from bridge.vendors.classmarker.simulator.api import create_api
+from bridge.vendors.classmarker.simulator.sittings import Sitting, random_fields, verify_body, webhook_body
+from bridge.vendors.classmarker.simulator.webhooks import Message, Sender
+
+__all__ = ["Expected", "Faults", "Simulator", "Sitting", "Traits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What goes wrong with webhooks. `lose`, `duplicate`: shares 0-1; `delay`: up to so many seconds late.
+
+    `reorder`: a late webhook may be overtaken; otherwise lateness is passed on to those behind it.
+    """
+
+    lose: float = 0.0
+    duplicate: float = 0.0
+    delay: float = 0.0
+    reorder: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """How the vendor behaves where its pages leave room, or changed over the years.
+
+    `digest`: sha256 or md5 of the API signature. `shape`: one of `sittings.SHAPES`. `inclusive`: "finished after" means
+    "at or after". `next_below`: `next_finished_after_timestamp` lies below the newest row. `lag`: seconds until a
+    finished result is listed. `retry_schedule`: seconds between tries of a webhook.
+    """
+
+    digest: str = "sha256"
+    shape: str = "2023"
+    page_size: int = 200
+    inclusive: bool = False
+    next_below: bool = False
+    newer_fields: bool = True
+    lag: float = 0.0
+    questions: bool = True
+    doubled_header: bool = False
+    verify_on_save: bool = True
+    send_after_grading: bool = False
+    retry_schedule: tuple[float, ...] = (5.0, 30.0, 300.0, 1800.0, 7200.0)
+    clock_offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """The truth of one attempt. `versions`: results it has had; `sent`: webhooks answered 2xx; `lost`: never sent."""
+
+    finished_at: int
+    needs_grading: bool
+    versions: int
+    sent: int
+    lost: int
+    percentage: float
+
+
+class Simulator:
+    """One simulated ClassMarker account. Thread-safe; all randomness comes from `seed`, all time from `clock`.
+
+    `quota_calls` in every `quota_window` seconds (sliding), over all GET calls. `wsgi` serves the API.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        clock: Callable[[], float],
+        *,
+        api_key: str = "sandbox-key",
+        api_secret: str = "sandbox-secret",  # noqa: S107 - of a simulated account
+        webhook_secret: str = "sandbox-phrase",  # noqa: S107 - of a simulated account
+        quota_calls: int = 30,
+        quota_window: float = 3600.0,
+        faults: Faults = Faults(),
+        traits: Traits = Traits(),
+    ) -> None:
+        self.api_key, self.api_secret, self.webhook_secret = api_key, api_secret, webhook_secret
+        self.quota_calls, self.quota_window = quota_calls, quota_window
+        self.faults, self.traits = faults, traits
+        #: "maintenance" or "broken" makes every API call fail that way.
+        self.api_fault: str | None = None
+        self.access_lists: dict[int, set[str]] = {3301: set()}
+        self.lock = threading.RLock()
+        self._clock = clock
+        self._draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
+        self._serial = count(1)
+        self._link_results = count(81_234_567)
+        self._sittings: dict[str, Sitting] = {}
+        self._order: dict[str, list[tuple[int, str]]] = {"group": [], "link": []}
+        self._versions: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
+        self._last_due = 0.0
+        self.counter: Counter[str] = Counter()
+        self._sender = Sender(clock=self.now, retry_schedule=traits.retry_schedule)
+        self.wsgi: Flask = create_api(self)
+
+    def now(self) -> float:
+        """UNIX seconds on the vendor's clock."""
+        return self._clock() + self.traits.clock_offset
+
+    # What candidates and administrators do ------------------------------------------------------------------------
+
+    def finish(self, **fields: Any) -> str:
+        """Somebody finishes a test: fields of `Sitting`, what is not given is invented. Returns the attempt's id."""
+        with self.lock:
+            finished = int(fields.get("time_finished", self.now()))
+            channel = fields.get("channel") or self._draw.choice(("group", "link"))
+            invented = random_fields(self._draw, channel, finished)
+            sitting = Sitting(**{**invented, **fields, "time_finished": finished})
+            if channel == "link" and not sitting.link_result_id:
+                sitting.link_result_id = next(self._link_results)
+            while sitting.attempt_id in self._sittings:
+                if "time_started" in fields or channel == "link":
+                    raise ValueError(f"the sitting {sitting.attempt_id} exists; give another start or result id")
+                sitting.time_started -= 1
+            self._sittings[sitting.attempt_id] = sitting
+            insort(self._order[channel], (finished, sitting.attempt_id))
+            self.counter["completed"] += 1
+            self._announce(sitting)
+            return sitting.attempt_id
+
+    def finish_random(self, now: float | None = None) -> str:
+        """An invented sitting finishes at `now` (UNIX seconds, default: the vendor's clock)."""
+        return self.finish() if now is None else self.finish(time_finished=int(now))
+
+    def grade(self, attempt_id: str, *, points_scored: float | None = None) -> None:
+        """A person grades the essays: the score may change, `time_finished` does not move."""
+        with self.lock:
+            sitting = self._sittings[attempt_id]
+            sitting.requires_grading = False
+            if points_scored is None:
+                points_scored = self._draw.randint(int(sitting.points_scored), int(sitting.points_available))
+            sitting.points_scored = points_scored
+            self._versions[attempt_id] += 1
+            if self.traits.send_after_grading:
+                self._announce(sitting, version=False)
+
+    def retake(self, attempt_id: str, *, time_finished: float | None = None) -> str:
+        """The same candidate sits the same test again: another attempt."""
+        with self.lock:
+            first = self._sittings[attempt_id]
+            finished = int(time_finished or self.now())
+            fields = {name: getattr(first, name) for name in Sitting.__slots__}
+            return self.finish(
+                **fields | {"link_result_id": 0, "time_finished": finished, "time_started": finished - 60}
+            )
+
+    def reopen(self, attempt_id: str, *, time_finished: float | None = None) -> None:
+        """An administrator re-opens the test and the candidate finishes it again: later finish, same identity."""
+        with self.lock:
+            sitting = self._sittings[attempt_id]
+            self._order[sitting.channel].remove((sitting.time_finished, attempt_id))
+            sitting.time_finished = max(int(time_finished or self.now()), sitting.time_finished + 1)
+            insort(self._order[sitting.channel], (sitting.time_finished, attempt_id))
+            self._announce(sitting)
+
+    # What can be asked of it --------------------------------------------------------------------------------------
+
+    def expected(self) -> dict[str, Expected]:
+        """The truth about every attempt that was finished, by attempt id."""
+        with self.lock:
+            return {
+                attempt_id: Expected(
+                    finished_at=sitting.time_finished,
+                    needs_grading=sitting.requires_grading,
+                    versions=self._versions[attempt_id],
+                    sent=self._sender.delivered[attempt_id],
+                    lost=self._lost[attempt_id],
+                    percentage=sitting.percentage,
+                )
+                for attempt_id, sitting in self._sittings.items()
+            }
+
+    def counts(self) -> dict[str, int]:
+        """What has happened so far. `webhooks_sent`: tries answered 2xx; `webhooks_refused`: all other tries."""
+        with self.lock:
+            names = ("completed", "lost", "duplicated", "api_calls", "quota_refusals")
+            sent = self._sender.counts
+            return {name: self.counter[name] for name in names} | {
+                "webhooks_sent": sent["sent"],
+                "webhooks_refused": sent["refused"],
+                "given_up": sent["given_up"],
+            }
+
+    def sittings(
+        self, channel: str, after: float, *, place: int | None = None, test: int | None = None
+    ) -> list[Sitting]:
+        """What the API may list now: by finish, oldest first, later than `after` (or at it, if `inclusive`)."""
+        with self.lock:
+            first = int(after) if self.traits.inclusive else int(after) + 1
+            rows = self._order[channel]
+            listed = (self._sittings[key] for _, key in rows[bisect_left(rows, (first, "")) :])
+            return [
+                sitting
+                for sitting in listed
+                if place in (None, sitting.place_id)
+                and test in (None, sitting.test_id)
+                and sitting.time_finished + self.traits.lag <= self.now()
+            ]
+
+    def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
+        """Body and headers of the webhook about an attempt as it is now, signed."""
+        with self.lock:
+            body = webhook_body(self._sittings[attempt_id], shape=self.traits.shape, questions=self.traits.questions)
+            return self._signed(body)
+
+    # Webhooks -----------------------------------------------------------------------------------------------------
+
+    def start_webhooks(self, url: str) -> None:
+        """The administrator saves the webhook: the canned sample is sent first, then every result when it is due."""
+        if self.traits.verify_on_save:
+            raw, headers = self._signed(verify_body())
+            self._sender.put(Message(0.0, 0, raw, headers))
+        self._sender.start(url, threads=4 if self.faults.reorder else 1)
+
+    def stop(self) -> None:
+        """Stop sending webhooks; unsent ones stay in hand."""
+        self._sender.stop()
+
+    def webhooks_pending(self) -> int:
+        """Webhooks that wait for their time, their retry, or an answer."""
+        return self._sender.pending()
+
+    def _announce(self, sitting: Sitting, *, version: bool = True) -> None:
+        if version:
+            self._versions[sitting.attempt_id] += 1
+        draw, faults = self._draw, self.faults
+        # Always the same number of draws, so that one switch does not change everything behind it.
+        lost, doubled = draw.random() < faults.lose, draw.random() < faults.duplicate
+        dues = [self.now() + draw.uniform(0, faults.delay) for _ in range(2)]
+        if lost:
+            self._lost[sitting.attempt_id] += 1
+            self.counter["lost"] += 1
+            return
+        if not faults.reorder:
+            dues = [max(due, self._last_due) for due in dues]
+            self._last_due = max(dues) if doubled else dues[0]
+        self.counter["duplicated"] += doubled
+        raw, headers = self.webhook(sitting.attempt_id)
+        for due in dues if doubled else dues[:1]:
+            self._sender.put(Message(due, next(self._serial), raw, headers, sitting.attempt_id))
+
+    def _signed(self, document: Mapping[str, Any]) -> tuple[bytes, Mapping[str, str]]:
+        # As PHP prints JSON: other letters as \u escapes, slashes escaped. Only the bytes as sent carry the signature.
+        raw = json.dumps(document).replace("/", "\\/").encode()
+        digest = hmac.new(self.webhook_secret.encode(), raw, hashlib.sha256).digest()
+        value = base64.b64encode(digest).decode()
+        if self.traits.doubled_header:
+            value = f"{value}, {value}"
+        return raw, {"Content-Type": "application/json", "X-Classmarker-Hmac-Sha256": value}

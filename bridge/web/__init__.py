@@ -1,0 +1,94 @@
+"""The web application: webhooks in front, health, metrics and the schema behind. No process is started here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+from bridge import services as composition
+from bridge.errors import StateUnavailable
+from bridge.metrics import web_metrics
+from bridge.services import Services
+from bridge.web.gate import Gate
+from bridge.web.group_commit import GroupCommit
+from bridge.web.health import blueprint, state_problem
+from bridge.web.hooks import BODY_SECONDS, PREFIX, Receiver
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+__all__ = ["create_app"]
+
+#: Of the probe and of `/readyz`: shorter than a publish, so that the gate closes before requests pile up.
+_PROBE_SECONDS = 0.5
+
+
+class _Bridge(Flask):
+    """Flask behind the receiver of webhooks."""
+
+    receiver: Receiver
+
+    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"].startswith(PREFIX):
+            return self.receiver(environ, start_response)
+        return super().wsgi_app(environ, start_response)
+
+
+def create_app(
+    services: Services,
+    *,
+    gate: Gate | None = None,
+    body_seconds: float = BODY_SECONDS,
+    metrics_directory: Path | None = None,
+) -> Flask:
+    """The application for one process. Call it after forking: it starts the gate's probe unless one is given.
+
+    `body_seconds`: until then a webhook's body must be complete. `metrics_directory`: where the processes of one server
+    share their numbers. `services` is found again under `app.extensions["bridge"]`.
+    """
+    probe = composition.state_client(services.state_url, timeout=_PROBE_SECONDS, retries=0)
+    if gate is None:
+        gate = Gate(probe.ping)
+        gate.start()
+    opened, metrics = gate, web_metrics()
+    app = _Bridge(__name__, static_folder=None)
+    app.extensions["bridge"] = services
+    publisher = GroupCommit(services.journal, observe=metrics.batch.observe)
+    app.receiver = Receiver(services, gate, publisher, metrics, body_seconds=body_seconds)
+    app.register_blueprint(
+        blueprint(
+            lambda: state_problem(probe, lambda: opened.failure),
+            metrics,
+            metrics_directory,
+            len(services.config.sources),
+        )
+    )
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(StateUnavailable, _state_unavailable)
+    app.after_request(_secure)
+    return app
+
+
+def _http_error(error: HTTPException) -> Response:
+    answer = jsonify(error=error.name)
+    answer.status_code = error.code or 500
+    return answer
+
+
+def _state_unavailable(error: StateUnavailable) -> Response:
+    answer = jsonify(error="state unavailable")
+    answer.status_code = 503
+    answer.headers["Retry-After"] = "10"
+    return answer
+
+
+def _secure(answer: Response) -> Response:
+    headers = answer.headers
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    headers.setdefault("Referrer-Policy", "no-referrer")
+    return answer

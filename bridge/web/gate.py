@@ -1,0 +1,80 @@
+"""The gate in front of the state server: while it does not answer, a webhook is refused at once instead of waiting.
+
+Without it requests queue up behind the time-outs of those before them: with the server stalled, the last 503 came
+after 35 s. Letting requests find out by themselves that the server is back was slower than a probe of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import redis
+
+from bridge import logs
+from bridge.errors import StateUnavailable, clip
+
+__all__ = ["Gate"]
+
+
+class Gate:
+    """Open while the state server answers a probe.
+
+    `ping` raises `redis.RedisError`; it needs a client of its own, with a short time-out and without retries. Start the
+    probe after forking, by `start`. `every`: seconds between two probes.
+    """
+
+    def __init__(self, ping: Callable[[], object], *, every: float = 0.25) -> None:
+        self._ping = ping
+        self._every = every
+        self._failure: str | None = None
+        self._stopped = threading.Event()
+        self._log = logs.get_logger("bridge.web.gate")
+
+    @property
+    def failure(self) -> str | None:
+        """Why the gate is closed, None while it is open."""
+        return self._failure
+
+    def start(self) -> None:
+        """Probe once, then go on in the background until `stop`."""
+        self.probe()
+        threading.Thread(target=self._run, name="gate", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def check(self) -> None:
+        """Raise `StateUnavailable` while the gate is closed."""
+        if self._failure is not None:
+            raise StateUnavailable(f"state server: {self._failure}; run `attempt-bridge doctor`", reason="gate_closed")
+
+    def report(self, error: StateUnavailable) -> None:
+        """A request failed. Closes the gate if the server did not answer; an answer says nothing about others."""
+        cause = error.__cause__
+        if isinstance(cause, redis.ConnectionError | redis.TimeoutError) and not isinstance(
+            cause, redis.exceptions.MaxConnectionsError
+        ):
+            self._set(f"{type(cause).__name__}: {clip(cause)}")
+
+    def probe(self) -> None:
+        """Ask the server once and set the gate accordingly."""
+        try:
+            self._ping()
+        except redis.RedisError as error:
+            self._set(f"{type(error).__name__}: {clip(error)}")
+        else:
+            self._set(None)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            time.sleep(self._every)
+            self.probe()
+
+    def _set(self, failure: str | None) -> None:
+        before, self._failure = self._failure, failure
+        if failure is not None and before is None:
+            self._log.warning("state_unavailable", error=failure)
+        elif failure is None and before is not None:
+            self._log.warning("state_available_again")

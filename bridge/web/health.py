@@ -1,0 +1,71 @@
+"""Health, metrics and the published schema: what machines ask without a token. No answer repeats the request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import redis
+from flask import Blueprint, Response, request
+
+from bridge.errors import clip
+from bridge.metrics import WebMetrics, expose
+
+__all__ = ["StateReport", "blueprint", "state_problem"]
+
+#: What is wrong with the state server, None if nothing is. Must answer within a second.
+StateReport = Callable[[], str | None]
+
+
+def state_problem(client: redis.Redis, closed: Callable[[], str | None]) -> str | None:
+    """Why the state server may not be used. `closed`: what the gate's last probe found wrong."""
+    failure = closed()
+    if failure is not None:
+        return failure
+    try:
+        memory = client.info("memory")
+    except redis.RedisError as error:
+        return f"{type(error).__name__}: {clip(error)}"
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        return f"maxmemory-policy is {policy}, which deletes data. Remedy: set it to noeviction"
+    return None
+
+
+def blueprint(state: StateReport, metrics: WebMetrics, metrics_directory: Path | None, sources: int) -> Blueprint:
+    """`/livez`, `/readyz`, `/metrics` and `/schemas/attempt/1.0.json`."""
+    health = Blueprint("health", __name__)
+
+    def checks() -> Iterator[tuple[str, str | None]]:
+        yield "config", None if sources else "no source is configured"
+        yield "state", state()
+
+    @health.get("/livez")
+    def livez() -> Response:
+        return _lines([("ping", None)])
+
+    @health.get("/readyz")
+    def readyz() -> Response:
+        return _lines(list(checks()))
+
+    @health.get("/metrics")
+    def numbers() -> Response:
+        text, media_type = expose(metrics, metrics_directory)
+        return Response(text, content_type=media_type)
+
+    @health.get("/schemas/attempt/1.0.json")
+    def schema() -> Response:
+        text = files("schemas").joinpath("attempt-1.0.schema.json").read_bytes()
+        return Response(text, content_type="application/schema+json", headers={"Cache-Control": "max-age=86400"})
+
+    return health
+
+
+def _lines(checks: list[tuple[str, str | None]]) -> Response:
+    """Kubernetes' form: machines read the status, people the lines of `?verbose`."""
+    failed = any(problem is not None for _, problem in checks)
+    lines = [f"[-]{name} failed: {problem}" if problem else f"[+]{name} ok" for name, problem in checks]
+    end = f"{request.path[1:]} check {'failed' if failed else 'passed'}"
+    text = "\n".join([*lines, end]) if failed or "verbose" in request.args else "ok"
+    return Response(f"{text}\n", status=503 if failed else 200, content_type="text/plain; charset=utf-8")

@@ -1,0 +1,39 @@
+"""A stock Celery worker that receives attempt events as tasks.
+
+    GRADEBOOK_BROKER=redis://localhost:6379/1 celery -A celery_subscriber worker --queues gradebook
+
+Environment: GRADEBOOK_BROKER (address of the broker), GRADEBOOK_QUEUE (gradebook).
+In bridge.yaml: {transport: celery, task: gradebook.attempt_completed, queue: gradebook, broker: ${GRADEBOOK_BROKER}}
+"""
+
+import json
+import os
+
+from celery import Celery
+
+app = Celery("gradebook", broker=os.environ.get("GRADEBOOK_BROKER", "redis://localhost:6379/1"))
+app.conf.task_default_queue = os.environ.get("GRADEBOOK_QUEUE", "gradebook")
+app.conf.task_acks_late = True  # a task of a worker that dies is run again, so the same event may come twice
+app.conf.task_ignore_result = True
+app.conf.worker_redirect_stdouts = False
+app.conf.broker_connection_retry_on_startup = True
+# Without socket time-outs a broker that swallows bytes stops a worker for ever; with the defaults a message of a
+# dead worker comes back after an hour.
+app.conf.broker_transport_options = {
+    "socket_timeout": 10,
+    "socket_connect_timeout": 5,
+    "visibility_timeout": 300,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+}
+seen = set()  # a real service keeps the ids of handled events in its database, with a unique index
+
+
+@app.task(name="gradebook.attempt_completed")
+def attempt_completed(event):
+    if event["id"] in seen:
+        return
+    attempt = event["data"]["attempt"]
+    line = {"received": event["id"], "type": event["type"], "attempt": attempt["id"], "revision": attempt["revision"]}
+    print(json.dumps(line), flush=True)
+    seen.add(event["id"])

@@ -1,0 +1,42 @@
+"""Receives attempt events from a message broker with kombu: RabbitMQ (topic exchange) or Redis (plain queue).
+
+    python kombu_subscriber.py --broker amqp://guest:guest@localhost:5672// --exchange attempts --binding 'attempt.#'
+    python kombu_subscriber.py --broker redis://localhost:6379/1 --queue warehouse
+
+In bridge.yaml: {transport: kombu, exchange: attempts, broker: "amqp://..."} or {transport: kombu, queue: warehouse}
+"""
+
+import argparse
+import json
+
+from kombu import Connection, Exchange, Queue
+from kombu.mixins import ConsumerMixin
+
+
+class Subscriber(ConsumerMixin):
+    def __init__(self, connection, queue):
+        self.connection, self.queue = connection, queue
+
+    def get_consumers(self, consumer_class, channel):
+        return [consumer_class([self.queue], callbacks=[self.receive], prefetch_count=50)]
+
+    def receive(self, body, message):
+        event = json.loads(message.body)
+        attempt = event["data"]["attempt"]
+        line = {"received": event["id"], "type": event["type"], "attempt": attempt["id"]}
+        print(json.dumps(line | {"revision": attempt["revision"]}), flush=True)
+        message.ack()  # after the work is done: an event may come twice, never not at all
+
+
+options = argparse.ArgumentParser()
+options.add_argument("--broker", required=True)
+options.add_argument("--queue", default="warehouse")
+options.add_argument("--exchange", help="on RabbitMQ: the exchange of the subscription")
+options.add_argument("--binding", default="#", help="routing keys to take, like attempt.completed.eu-#")
+given = options.parse_args()
+exchange = Exchange(given.exchange, type="topic", durable=True) if given.exchange else Exchange("")
+queue = Queue(
+    given.queue, exchange=exchange, routing_key=given.binding if given.exchange else given.queue, durable=True
+)
+with Connection(given.broker, transport_options={"socket_timeout": 10} if "redis" in given.broker else {}) as opened:
+    Subscriber(opened, queue).run()

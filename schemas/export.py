@@ -1,0 +1,76 @@
+"""The public contract as documents: JSON Schemas generated from the marshmallow shapes, and the AsyncAPI page.
+
+`python -m schemas.export [DIRECTORY]` writes them; without an argument beside this file, where they are checked in.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from marshmallow import Schema
+
+from schemas.event import SCHEMA_VERSION
+from schemas.shapes import DataSchema, EventSchema
+
+__all__ = ["documents", "write"]
+
+HERE = Path(__file__).parent
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def documents() -> dict[str, str]:
+    """File name -> text, for everything that a subscriber may want to check events against."""
+    return {
+        f"event-{SCHEMA_VERSION}.schema.json": _document(EventSchema, "event"),
+        f"attempt-{SCHEMA_VERSION}.schema.json": _document(DataSchema, "attempt"),
+        "asyncapi.yaml": (HERE / "asyncapi.yaml").read_text(encoding="utf-8"),
+    }
+
+
+def write(directory: Path) -> list[Path]:
+    """Writes the documents into an existing directory and says where."""
+    written = []
+    for name, text in documents().items():
+        written.append(directory / name)
+        written[-1].write_text(text, encoding="utf-8")
+    return written
+
+
+def _document(shape: type[Schema], name: str) -> str:
+    # OpenAPI 3.1 schemas are JSON Schema 2020-12; only the place of the shared ones differs.
+    spec = APISpec(
+        title=name,
+        version=SCHEMA_VERSION,
+        openapi_version="3.1.0",
+        plugins=[MarshmallowPlugin(schema_name_resolver=_name)],
+    )
+    spec.components.schema(_name(shape), schema=shape)
+    shared: dict[str, Any] = spec.to_dict()["components"]["schemas"]
+    document = {
+        "$schema": _DIALECT,
+        "$id": f"urn:attempt-bridge:schema:{name}:{SCHEMA_VERSION}",
+        "title": _name(shape),
+        "description": (shape.__doc__ or "").strip(),
+        **shared.pop(_name(shape)),
+        "$defs": shared,
+    }
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return text.replace("#/components/schemas/", "#/$defs/") + "\n"
+
+
+def _name(shape: Any) -> str:
+    """`AttemptSchema`, its instance or a function that makes one -> `Attempt`."""
+    if not isinstance(shape, (type, Schema)):
+        shape = shape()
+    kind = shape if isinstance(shape, type) else type(shape)
+    return kind.__name__.removesuffix("Schema")
+
+
+if __name__ == "__main__":
+    for path in write(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE):
+        sys.stdout.write(f"wrote {path}\n")

@@ -1,0 +1,193 @@
+"""The marshmallow declaration of the published event: dumps and loads the dataclasses of `schemas/event.py`.
+
+The JSON Schemas are generated from these classes. Unknown members are dropped when loading, so that 1.1 may add some.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from marshmallow import EXCLUDE, Schema, fields, post_load, validate
+
+from schemas import event
+from schemas.types import Score, UtcTime, member, nullable
+
+__all__ = ["DataSchema", "EventSchema"]
+
+EVENT_TYPES = (event.COMPLETED, event.REVISED, event.VOIDED)
+STATUSES = ("completed", "voided")
+GRADINGS = ("final", "provisional", "pending", "not_scored")
+ORIGINS = ("webhook", "poll", "backfill")
+
+_FILLED = validate.Length(min=1)
+_NOT_NEGATIVE = validate.Range(min=0)
+
+
+class _Shape(Schema):
+    """Loads to `makes`, with tuples where the dataclass has tuples."""
+
+    makes: ClassVar[type]
+
+    class Meta:
+        unknown = EXCLUDE
+
+    @post_load
+    def _make(self, loaded: dict[str, Any], **_: Any) -> Any:
+        return self.makes(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in loaded.items()}
+        )
+
+
+class AttemptSchema(_Shape):
+    """One sitting of one test by one candidate."""
+
+    makes = event.Attempt
+
+    id = fields.String(**member("Unique in its source; the same for webhook and poll."), validate=_FILLED)
+    revision = fields.Integer(
+        **member("1, then one more with every change of the result; keep the highest."),
+        strict=True,
+        validate=validate.Range(min=1),
+    )
+    status = fields.String(**member("What became of the attempt."), validate=validate.OneOf(STATUSES))
+    started_at = UtcTime(**nullable("When the candidate began."))
+    completed_at = UtcTime(**nullable("When the candidate finished, in the vendor's word."))
+    duration_seconds = fields.Integer(**nullable("Time taken, whole seconds."), strict=True, validate=_NOT_NEGATIVE)
+
+
+class CandidateSchema(_Shape):
+    """Who sat the test. The only personal data of the event."""
+
+    makes = event.Candidate
+
+    id = fields.String(**nullable("The vendor's id of the candidate."))
+    external_id = fields.String(**nullable("Your id of the candidate, where the vendor was given it."))
+    email = fields.String(**nullable("Null in the minimal projection."))
+    name = fields.String(**nullable("Null in the minimal projection."))
+
+
+class GroupSchema(_Shape):
+    """Where the test was given."""
+
+    makes = event.Group
+
+    kind = fields.String(**member("link, group, schedule, course: the vendor's kind of group."))
+    id = fields.String(**member("The vendor's id of the group."))
+    name = fields.String(**nullable("Its name."))
+
+
+class AssessmentSchema(_Shape):
+    """The test that was sat."""
+
+    makes = event.Assessment
+
+    id = fields.String(**member("The vendor's id of the test."))
+    name = fields.String(**nullable("Its name."))
+    group = fields.Nested(GroupSchema, **nullable("Where it was given."))
+
+
+class PreviousSchema(Schema):
+    """A replaced result, as it stood in the earlier event: plain JSON values."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    score = fields.Float(**nullable("Points reached."))
+    max_score = fields.Float(**nullable("Points that could be reached."))
+    percentage = fields.Float(**nullable("0 to 100, as the vendor counts it."))
+    pass_mark_percentage = fields.Float(**nullable("The percentage from which the vendor counts it as passed."))
+    passed = fields.Boolean(**nullable("The vendor's word."))
+    grade = fields.String(**nullable("The vendor's grade."))
+    grading = fields.String(**member("How final it was."), validate=validate.OneOf(GRADINGS))
+
+
+class ResultSchema(_Shape):
+    """How it went. Unknown is null, never a guess."""
+
+    makes = event.Result
+
+    score = Score(**nullable("Points reached."))
+    max_score = Score(**nullable("Points that could be reached."))
+    percentage = Score(**nullable("0 to 100, as the vendor counts it."))
+    pass_mark_percentage = Score(**nullable("The percentage from which the vendor counts it as passed."))
+    passed = fields.Boolean(**nullable("The vendor's word; null where there is no pass mark."))
+    grade = fields.String(**nullable("The vendor's grade."))
+    grading = fields.String(
+        **member("How final the result is; anything but final may be revised."), validate=validate.OneOf(GRADINGS)
+    )
+    previous = fields.Nested(PreviousSchema, **nullable("On attempt.revised: the result that this one replaces."))
+
+
+class SectionSchema(_Shape):
+    """A scored part of the test; sections nest."""
+
+    makes = event.Section
+
+    id = fields.String(**nullable("The vendor's id of the section."))
+    name = fields.String(**nullable("Its name."))
+    score = Score(**nullable("Points reached."))
+    max_score = Score(**nullable("Points that could be reached."))
+    percentage = Score(**nullable("0 to 100, as the vendor counts it."))
+    passed = fields.Boolean(**nullable("The vendor's word."))
+    sections = fields.List(fields.Nested(lambda: SectionSchema()), **member("Its parts."))
+
+
+class VendorFactsSchema(_Shape):
+    """Where the news came from."""
+
+    makes = event.VendorFacts
+
+    name = fields.String(**member("The vendor."))
+    source = fields.String(**member("The configured vendor account."))
+    status = fields.String(**nullable("The vendor's own word for the status."))
+    ids = fields.Dict(keys=fields.String(), values=fields.String(), **member("The vendor's ids of the attempt."))
+
+
+class LinksSchema(_Shape):
+    """Addresses. All null in the minimal projection."""
+
+    makes = event.Links
+
+    report = fields.String(**nullable("The vendor's report."))
+    certificate = fields.String(**nullable("The vendor's certificate."))
+    request = fields.String(**nullable("The stored request; null when the news came by poll."))
+
+
+class DataSchema(_Shape):
+    """The `data` of an event about an attempt, version 1.0."""
+
+    makes = event.Data
+
+    attempt = fields.Nested(AttemptSchema, **member("One sitting of one test by one candidate."))
+    candidate = fields.Nested(CandidateSchema, **member("Who sat it; the only personal data of the event."))
+    assessment = fields.Nested(AssessmentSchema, **member("The test."))
+    result = fields.Nested(ResultSchema, **member("How it went; unknown is null, never a guess."))
+    sections = fields.List(fields.Nested(SectionSchema), **member("Scored parts of the test."))
+    flags = fields.List(fields.String(), **member("The vendor's remarks, such as proctoring incidents."))
+    vendor = fields.Nested(VendorFactsSchema, **member("Where the news came from."))
+    links = fields.Nested(LinksSchema, **member("Addresses."))
+    extensions = fields.Dict(**member("Facts of one vendor only, and the label of an expectation."))
+
+
+class EventSchema(_Shape):
+    """A CloudEvents 1.0 event in structured JSON about one attempt, version 1.0."""
+
+    makes = event.Event
+
+    specversion = fields.String(**member("Version of CloudEvents."), validate=validate.Equal("1.0"))
+    id = fields.String(
+        **member("The same for every copy of the same news; with `source` the key to drop copies.", format="uuid")
+    )
+    source = fields.String(
+        **member("The configured vendor account: /<bridge>/sources/<source>.", format="uri-reference"), validate=_FILLED
+    )
+    type = fields.String(**member("What happened."), validate=validate.OneOf(EVENT_TYPES))
+    subject = fields.String(**member("The attempt's id."), validate=_FILLED)
+    time = UtcTime(**member("When the attempt was finished, else when the bridge first heard of it."))
+    datacontenttype = fields.String(**member("Media type of `data`."), validate=validate.Equal("application/json"))
+    dataschema = fields.String(**member("Where the schema of `data` can be read.", format="uri"))
+    recordedtime = UtcTime(**member("When the bridge built the event."))
+    partitionkey = fields.String(**member("Events of one attempt share it: <source>/<attempt id>."), validate=_FILLED)
+    bridgevendor = fields.String(**member("The vendor."), validate=_FILLED)
+    bridgeorigin = fields.String(**member("The path that brought the news first."), validate=validate.OneOf(ORIGINS))
+    data = fields.Nested(DataSchema, **member("The attempt."))

@@ -1,0 +1,63 @@
+"""Every vendor folder is whole: what it declares is documented, and its fixtures read as written beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bridge.vendor import GRADINGS, STATUSES
+
+ROOT = Path(__file__).parents[2]
+#: Endings of the two files of a fixture.
+IN, OUT = ".in.json", ".out.json"
+
+
+def expected_of(path):
+    return json.loads(path.with_name(path.name.removesuffix(IN) + OUT).read_text())
+
+
+def test_a_fixture_becomes_what_stands_beside_it(vendor, fixture_path, read):
+    assert read(vendor, json.loads(fixture_path.read_text())) == expected_of(fixture_path)
+
+
+def test_a_fixture_uses_only_our_words(vendor, fixture_path):
+    expected = expected_of(fixture_path)
+    for news in expected.get("records", []) if isinstance(expected, dict) else expected:
+        if "unreadable" not in news:
+            assert news["status"] in STATUSES
+            assert news["result"]["grading"] in GRADINGS
+
+
+def test_there_are_fixtures_of_every_path_and_no_lonely_ones(vendor, vendor_folder):
+    folder = vendor_folder / "fixtures"
+    cases = [json.loads(path.read_text()) for path in folder.glob(f"*{IN}")]
+
+    assert any("webhook" in case for case in cases)
+    assert {case["poll"] for case in cases if "poll" in case} == set(vendor.polls)
+    assert {path.name.removesuffix(IN) for path in folder.glob(f"*{IN}")} == {
+        path.name.removesuffix(OUT) for path in folder.glob(f"*{OUT}")
+    }
+
+
+def test_every_credential_and_option_is_documented(vendor):
+    text = (ROOT / "docs" / "vendors.md").read_text()
+    section = text.partition(f"## {vendor.title}\n")[2].partition("\n## ")[0]
+
+    for name in [*vendor.credentials, *vendor.options]:
+        assert f"`{name}`" in section, f"docs/vendors.md, {vendor.title}: {name} is missing"
+    for option in vendor.options.values():
+        assert option.help
+        assert not option.choices or option.default in option.choices
+        assert all(f"`{choice}`" in section for choice in option.choices)
+    assert all(credential.help for credential in vendor.credentials.values())
+
+
+def test_the_folder_says_what_is_odd_about_the_vendor(vendor_folder):
+    assert (vendor_folder / "QUIRKS.md").read_text().count("\n## ") >= 3
+
+
+def test_the_secret_of_the_signature_is_a_declared_credential_that_can_be_rotated(vendor):
+    if vendor.verify is None:
+        assert vendor.secret_credential is None
+    else:
+        assert vendor.credentials[vendor.secret_credential].many

@@ -1,0 +1,254 @@
+"""From the journal to the subscribers of `examples/`, each a real process that imports nothing of ours."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from bridge.config import Receipts, RetryPolicy, Subscription
+from bridge.deliveries import Deliveries
+from bridge.services import Services
+from tests.conftest import Server, need_program
+from tests.dispatch_kit import publish
+from tests.faults.proxy import Proxy
+from tests.integration.kit import ROOT, Child, services, until
+from workers.dispatch import run_dispatch
+
+pytestmark = [pytest.mark.server, pytest.mark.process]
+
+EXAMPLES = ROOT / "examples"
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+QUICK = RetryPolicy(schedule=(0.05,) * 60, jitter=0.2)
+
+
+@contextmanager
+def dispatching(what: Services) -> Iterator[None]:
+    """A dispatch process, in a thread of this one."""
+    stop = threading.Event()
+    running = threading.Thread(target=run_dispatch, args=(what, stop))
+    running.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        running.join(10)
+        assert not running.is_alive()
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[..., Child]]:
+    children: list[Child] = []
+
+    def start(*args: str, **options: object) -> Child:
+        children.append(Child.python(*args, cwd=EXAMPLES, **options))  # type: ignore[arg-type]
+        return children[-1]
+
+    yield start
+    for one in children:
+        one.end()
+
+
+def worker(child: Callable[..., Child], server: Server, url: str | None = None) -> Child:
+    quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "ERROR")
+    program = ("-m", "celery", "-A", "celery_subscriber", "worker", "-P", "solo", "--queues", "gradebook", *quiet)
+    return child(*program, GRADEBOOK_BROKER=url or server.broker_url)
+
+
+def test_a_stock_celery_worker_gets_every_event_once(
+    server: Server, state: redis.Redis, child: Callable[..., Child]
+) -> None:
+    ids = publish(state, *range(50))
+    celery = Subscription(name="gradebook", transport="celery", task="gradebook.attempt_completed", queue="gradebook")
+    one = worker(child, server)
+    with dispatching(services(server, celery)):
+        lines = one.received(50)
+    assert [line["received"] for line in lines] == ids
+    assert lines[7] == {"received": ids[7], "type": "attempt.completed", "attempt": "a7", "revision": 1}
+
+
+def test_a_kombu_consumer_and_a_journal_reader_get_every_event(
+    server: Server, state: redis.Redis, child: Callable[..., Child]
+) -> None:
+    ids = publish(state, *range(30))
+    kombu = child("kombu_subscriber.py", "--broker", server.broker_url, "--queue", "warehouse")
+    stream = child("stream_subscriber.py", "--state", server.url)
+    with dispatching(services(server, Subscription(name="warehouse", transport="kombu", queue="warehouse"))):
+        assert [line["received"] for line in kombu.received(30)] == ids
+    assert [line["received"] for line in stream.received(30)] == ids
+    (group,) = [one for one in state.xinfo_groups("ab:{0}:journal") if one["name"] == b"certificates"]
+    until(lambda: state.xpending("ab:{0}:journal", "certificates")["pending"] == 0)
+    assert group["consumers"] == 1
+
+
+def test_a_receiver_that_fails_a_fifth_of_the_time_gets_every_event_in_the_end(
+    server: Server, state: redis.Redis, child: Callable[..., Child]
+) -> None:
+    ids = publish(state, *range(60))
+    receiver = child("http_subscriber.py", "--secret", SECRET, "--fail", "0.2", "--seed", "7")
+    url = receiver.wait_for_error("listening").removeprefix("listening ")
+    crm = Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True, retry=QUICK)
+    with dispatching(services(server, crm)):
+        assert sorted(line["received"] for line in receiver.received(60)) == sorted(ids)
+        deliveries = Deliveries(state)
+        until(lambda: deliveries.state("crm", now=time.time()).delivered == 60)
+    state_now = deliveries.state("crm", now=time.time())
+    assert state_now.failed > 0
+    assert (state_now.retrying, state_now.dead_letters, state_now.pending) == (0, 0, 0)
+
+
+def test_a_receiver_with_another_secret_refuses_and_the_dead_letter_says_why(
+    server: Server, state: redis.Redis, child: Callable[..., Child]
+) -> None:
+    (only,) = publish(state, 1)
+    receiver = child("http_subscriber.py", "--secret", SECRET)
+    url = receiver.wait_for_error("listening").removeprefix("listening ")
+    stranger = "whsec_" + "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+    once = RetryPolicy(schedule=(0.05,), jitter=0.0)
+    crm = Subscription(name="crm", transport="http", url=url, secrets=(stranger,), allow_private=True, retry=once)
+    deliveries = Deliveries(state)
+    with dispatching(services(server, crm)):
+        until(lambda: deliveries.state("crm", now=time.time()).dead_letters)
+    (letter,) = deliveries.dead_letters("crm")
+    assert (letter.delivery.id, letter.reason, letter.delivery.error) == (
+        only,
+        "receiver_refused",
+        "receiver answered 401",
+    )
+    mended = Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True)
+    assert deliveries.replay_all("crm", now=time.time()) == 1
+    with dispatching(services(server, mended)):
+        assert receiver.received(1)[0]["received"] == only
+
+
+def test_a_hanging_receiver_holds_up_no_other_subscription_and_not_the_end(server: Server, state: redis.Redis) -> None:
+    publish(state, *range(5))
+    hanging = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{hanging.getsockname()[1]}/"
+    stuck = Subscription(name="stuck", transport="http", url=url, secrets=(SECRET,), allow_private=True)
+    quick = Subscription(name="quick", transport="kombu", queue="quick")
+    broker = redis.Redis.from_url(server.broker_url)
+    with dispatching(services(server, stuck, quick)):
+        until(lambda: broker.llen("quick") == 5)
+    # dispatching() proved that the end came; what hung is still pending and not lost.
+    assert state.xpending("ab:{0}:journal", "ab:sub:stuck")["pending"] == 5
+    broker.close()
+    hanging.close()
+
+
+def test_a_task_lost_between_pop_and_acknowledgement_is_sent_again_for_want_of_a_receipt(
+    server: Server, state: redis.Redis, child: Callable[..., Child]
+) -> None:
+    proxy = Proxy.before(server.broker_url)
+    celery = Subscription(
+        name="gradebook",
+        transport="celery",
+        task="gradebook.attempt_completed",
+        queue="gradebook",
+        retry=QUICK,
+        receipts=Receipts(required=True, within=3.0),
+    )
+    doomed = worker(child, server, proxy.url(server.broker_url))
+    broker = redis.Redis.from_url(server.broker_url)
+    until(lambda: any("brpop" in str(one["cmd"]) for one in broker.client_list()))
+    proxy.mode = "hold_down"
+    (only,) = publish(state, 1)
+    deliveries = Deliveries(state)
+    with dispatching(services(server, celery)):
+        until(lambda: proxy.fired and broker.llen("gradebook") == 0)
+        doomed.process.kill()
+        proxy.close()
+        heir = worker(child, server)
+        assert heir.received(1)[0]["received"] == only
+        assert deliveries.receipt("gradebook", only) is True
+    assert deliveries.under_way("gradebook") == []
+    assert not doomed.printed_an_event()
+    broker.close()
+
+
+@pytest.fixture(scope="module")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker of our own: its directories, ports and node name touch no other."""
+    program, home = need_program("rabbitmq-server"), tmp_path_factory.mktemp("rabbitmq")
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        port, distribution = first.getsockname()[1], second.getsockname()[1]
+    (home / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\nlog.console = true\n")
+    (home / "plugins").write_text("[].\n")
+    (home / ".erlang.cookie").write_text(secrets.token_hex(16))
+    (home / ".erlang.cookie").chmod(0o400)
+    if os.getuid() == 0 and shutil.which("chown"):
+        subprocess.run(["chown", "-R", "rabbitmq", str(home)], check=True)
+        for parent in [home, *home.parents][:3]:
+            parent.chmod(0o755)
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "RABBITMQ_HOME": str(home),
+        "RABBITMQ_NODENAME": f"test{port}@localhost",
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(home / "log"),
+        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+        "ERL_EPMD_PORT": str(distribution + 1) if distribution < 65_000 else "24369",
+    }
+    with (home / "output").open("wb") as output:
+        process = subprocess.Popen([program], env=environment, stdout=output, stderr=output, start_new_session=True)
+    url = f"amqp://guest:guest@127.0.0.1:{port}//"
+    try:
+        until(lambda: b"completed with" in (home / "output").read_bytes() or process.poll() is not None)
+        assert process.poll() is None, (home / "output").read_text()[-2000:]
+        yield url
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+@pytest.mark.rabbitmq
+def test_over_rabbitmq_a_topic_exchange_and_a_stock_worker_get_every_event_and_nothing_unroutable_is_lost(
+    rabbitmq: str, server: Server, state: redis.Redis, child: Callable[..., Child], tmp_path: Path
+) -> None:
+    ids = publish(state, *range(20))
+    topic = Subscription(name="warehouse", transport="kombu", exchange="attempts", broker=rabbitmq, retry=QUICK)
+    celery = Subscription(
+        name="gradebook",
+        transport="celery",
+        task="gradebook.attempt_completed",
+        queue="gradebook",
+        broker=rabbitmq,
+        retry=QUICK,
+    )
+    deliveries = Deliveries(state)
+    with dispatching(services(server, topic, celery)):
+        # Nobody has declared a queue: every message comes back and is a failure, not a silent loss.
+        until(lambda: deliveries.state("warehouse", now=time.time()).last_error)
+        assert "no queue for" in deliveries.state("warehouse", now=time.time()).last_error
+        until(lambda: deliveries.state("gradebook", now=time.time()).last_error)
+        arguments = ("--broker", rabbitmq, "--exchange", "attempts", "--binding", "attempt.completed.eu-classmarker")
+        consumer = child("kombu_subscriber.py", *arguments)
+        one = worker(child, server, rabbitmq)
+        # The circuit is open by now; an operator who has mended the receiver does not wait for it.
+        until(lambda: resumed(deliveries, "warehouse", 20))
+        until(lambda: resumed(deliveries, "gradebook", 20))
+        assert sorted(line["received"] for line in consumer.received(20)) == sorted(ids)
+        assert sorted(line["received"] for line in one.received(20)) == sorted(ids)
+    for name in ("warehouse", "gradebook"):
+        final = deliveries.state(name, now=time.time())
+        assert (final.delivered, final.retrying, final.dead_letters, final.pending) == (20, 0, 0, 0)
+
+
+def resumed(deliveries: Deliveries, name: str, count: int) -> bool:
+    found = deliveries.state(name, now=time.time())
+    if found.circuit == "open":
+        deliveries.resume(name)
+    return found.delivered == count

@@ -1,0 +1,173 @@
+"""The doctor: every judgement, and the refusal of a server that would forget."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from bridge import doctor, findings
+from bridge.config import Config
+from bridge.doctor import FAILURE, OK, WARNING, examine, require_safe_state
+from bridge.errors import ConfigError, StateUnavailable
+from bridge.services import Services
+from bridge.settings import Settings
+from tests.test_config_file import HEAD, SOURCES, VENDORS, read  # noqa: F401 - the fixture is used by name
+
+
+@pytest.fixture
+def services(read, server, monkeypatch):  # noqa: F811
+    def over(config: Config, state_url: str = "", broker_url: str = "") -> Services:
+        return Services(
+            settings=Settings(),
+            config=config,
+            vendors=VENDORS,
+            state_url=state_url or server.url,
+            broker_url=broker_url or server.broker_url,
+        )
+
+    return over
+
+
+def found(services: Services) -> dict[str, doctor.Finding]:
+    """The last finding of each name."""
+    return {finding.name: finding for finding in examine(services)}
+
+
+@pytest.mark.parametrize(
+    ("finding", "status"),
+    [
+        (findings.version({"redis_version": "7.0.15"}), OK),
+        (findings.version({"redis_version": "7.2.4", "valkey_version": "9.1.2"}), OK),
+        (findings.version({"redis_version": "10.0.0"}), OK),
+        (findings.version({"redis_version": "6.2.14"}), FAILURE),
+        (findings.version({}), FAILURE),
+        (findings.eviction({"maxmemory_policy": "noeviction"}), OK),
+        (findings.eviction({"maxmemory_policy": "allkeys-lru"}), FAILURE),
+        (findings.eviction({"maxmemory_policy": "volatile-ttl"}), FAILURE),
+        (findings.clock_skew(-1.9), OK),
+        (findings.clock_skew(2.1), WARNING),
+        (findings.clock_skew(-3.0), WARNING),
+        (findings.memory({"used_memory": 70, "maxmemory": 100}), OK),
+        (findings.memory({"used_memory": 71, "maxmemory": 100}), WARNING),
+        (findings.memory({"used_memory": 10**12, "maxmemory": 0}), OK),
+        (findings.listpack("256"), OK),
+        (findings.listpack("128"), WARNING),
+        (findings.listpack(None), WARNING),
+    ],
+)
+def test_a_fact_is_judged(finding, status):
+    assert finding.status == status
+    assert bool(finding.remedy) == (status != OK)
+
+
+@pytest.mark.parametrize(
+    ("info", "appendfsync", "statuses"),
+    [
+        ({"aof_enabled": 1, "aof_last_write_status": "ok"}, "always", {OK}),
+        ({"aof_enabled": 1, "aof_last_write_status": "ok"}, "everysec", {OK, WARNING}),
+        ({"aof_enabled": 1, "aof_last_write_status": "ok"}, None, {OK, WARNING}),
+        ({"aof_enabled": 1, "aof_last_write_status": "err"}, "always", {OK, FAILURE}),
+        ({"aof_enabled": 0}, "always", {WARNING}),
+    ],
+)
+def test_durability_is_judged(info, appendfsync, statuses):
+    assert {finding.status for finding in findings.durability(info, appendfsync)} == statuses
+
+
+@pytest.mark.server
+def test_a_server_as_ours_is_safe_to_start_on(state):
+    require_safe_state(state)
+
+
+@pytest.mark.server
+def test_no_process_starts_on_a_server_that_throws_keys_away(own_server):
+    client = own_server.client()
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(ConfigError, match="CONFIG SET maxmemory-policy noeviction"):
+        require_safe_state(client)
+    client.close()
+
+
+def test_a_server_that_is_not_there_is_unavailable_and_no_mistake_of_the_file():
+    client = redis.Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=1)
+    with pytest.raises(StateUnavailable):
+        require_safe_state(client)
+    client.close()
+
+
+@pytest.mark.server
+def test_a_healthy_bridge_without_processes_has_warnings_only_about_them(services, read):  # noqa: F811
+    by_name = found(services(read(SOURCES)))
+    assert {name for name, one in by_name.items() if one.status != OK} == {
+        "worker",
+        "beat",
+        "dispatch",
+        "hash-max-listpack-entries",
+    } - ({"hash-max-listpack-entries"} if by_name["hash-max-listpack-entries"].status == OK else set())
+    assert by_name["broker of the bridge"].text == "answers, noeviction"
+
+
+@pytest.mark.server
+def test_heartbeats_are_told_by_their_age(services, read, state):  # noqa: F811
+    over = services(read(SOURCES))
+    state.set("ab:heartbeat:worker", f"{over.now() - 3:.3f}")
+    state.set("ab:heartbeat:beat", f"{over.now() - 300:.3f}")
+    by_name = found(over)
+    assert (by_name["worker"].status, by_name["beat"].status) == (OK, WARNING)
+    assert "attempt-bridge beat" in by_name["beat"].remedy
+
+
+@pytest.mark.server
+def test_another_number_of_partitions_than_at_the_first_start_is_a_failure(services, read, state):  # noqa: F811
+    state.hset("ab:bridge", mapping={"name": "acme", "partitions": "4"})
+    finding = found(services(read(SOURCES)))["partitions"]
+    assert finding.status == FAILURE
+    assert finding.remedy.startswith("write bridge.partitions: 4")
+
+
+@pytest.mark.server
+def test_a_broker_in_the_database_of_the_state_is_pointed_out(services, read, server):  # noqa: F811
+    same = server.url.replace("127.0.0.1", "localhost")
+    finding = found(services(read(SOURCES), broker_url=same))["broker of the bridge"]
+    assert finding.status == WARNING
+    assert "same database as the state" in finding.text
+
+
+@pytest.mark.server
+def test_a_broker_that_does_not_answer_is_named_with_those_who_use_it(services, read):  # noqa: F811
+    text = SOURCES + (
+        "subscriptions:\n  books: {transport: celery, task: t, queue: q, broker: 'redis://127.0.0.1:1/0'}\n"
+        "  rabbit: {transport: kombu, exchange: x, broker: 'amqp://127.0.0.1:1'}\n"
+    )
+    by_name = found(services(read(text)))
+    for name in ("broker of books", "broker of rabbit"):
+        assert (by_name[name].status, by_name[name].unreachable) == (FAILURE, True)
+
+
+def test_a_state_that_does_not_answer_is_one_finding(services, read):  # noqa: F811
+    over = services(read(HEAD), state_url="redis://127.0.0.1:1/0")
+    unreachable = [finding.name for finding in examine(over) if finding.unreachable]
+    assert unreachable == ["state server"]
+
+
+@pytest.mark.server
+def test_subscriptions_that_cannot_deliver_are_named_with_the_way_out(services, read, state):  # noqa: F811
+    text = SOURCES + (
+        "subscriptions:\n"
+        "  one: {transport: celery, task: t, queue: q, filter: {sources: ['us-*']}}\n"
+        "  two: {transport: celery, task: t, queue: q}\n"
+        "  inner: {transport: http, url: https://localhost/x, secrets: ['${WHSEC}']}\n"
+    )
+    state.hset("ab:deliveries:two:state", mapping={"disabled": "410 Gone"})
+    by_name = found(services(read(text)))
+    assert by_name["subscription two"].status == FAILURE
+    assert "subscriptions resume two" in by_name["subscription two"].remedy
+    assert '"us-*" fits no source' in by_name["subscription one"].text
+    assert "not public" in by_name["subscription inner"].text
+
+
+@pytest.mark.server
+def test_more_polls_than_the_budget_allows_are_pointed_out(services, read):  # noqa: F811
+    finding = found(services(read(SOURCES[:-2] + ", poll: {every: 1m}}\n")))["source eu"]
+    assert finding.status == WARNING
+    assert finding.text == "60 polls per 1h, its budget is 30 calls"

@@ -1,0 +1,123 @@
+"""House rules that no linter knows, checked over the source text. Who may import whom is in pyproject.toml."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted(path for name in ("bridge", "workers", "schemas") for path in (ROOT / name).rglob("*.py"))
+SCRIPTS = sorted(path for name in ("bridge", "workers") for path in (ROOT / name).rglob("*.lua"))
+
+#: The one module that reads the clock, and one that runs without the rest of the bridge.
+CLOCK_READERS = {"bridge/clock.py", "bridge/guard.py"}
+ENVIRONMENT_READERS = {"bridge/settings.py"}
+#: What asks for the moment. A thread's `perf_counter` for metrics is a clock too.
+CLOCK = re.compile(
+    r"time\.(time|time_ns|monotonic|monotonic_ns|perf_counter|perf_counter_ns|gmtime|localtime)"
+    r"|(datetime\.)?(datetime|date)\.(now|utcnow|today)"
+)
+ENVIRONMENT = re.compile(r"os\.(environ|environb|getenv|putenv)(\..*)?")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def findings(pattern: re.Pattern[str], tree: ast.Module) -> list[str]:
+    """Dotted names in the code that the pattern fits, also where they were imported one by one."""
+    found = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for name in found if pattern.fullmatch(name)]
+
+
+@pytest.fixture(params=MODULES, ids=name_of)
+def module(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def tree(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import time\ntime.time()", ["time.time"]),
+        ("from time import monotonic", ["time.monotonic"]),
+        ("from datetime import datetime\ndatetime.now(UTC)", ["datetime.now"]),
+        ("import datetime\ndatetime.date.today()", ["datetime.date.today"]),
+        ("import time\ntime.sleep(1)\nclock.now()\nrow.time.hour", []),
+    ],
+)
+def test_the_clock_is_found_under_every_name(source: str, found: list[str]) -> None:
+    assert findings(CLOCK, ast.parse(source)) == found
+
+
+@pytest.mark.parametrize("source", ["os.environ['A']", "os.environ.get('A')", "from os import getenv"])
+def test_the_environment_is_found_under_every_name(source: str) -> None:
+    assert findings(ENVIRONMENT, ast.parse(source))
+
+
+def test_only_the_clock_module_reads_the_clock(module: Path, tree: ast.Module) -> None:
+    assert name_of(module) in CLOCK_READERS or findings(CLOCK, tree) == []
+
+
+def test_only_the_settings_module_reads_the_environment(module: Path, tree: ast.Module) -> None:
+    assert name_of(module) in ENVIRONMENT_READERS or findings(ENVIRONMENT, tree) == []
+
+
+def test_only_the_journal_appends_to_streams(module: Path, tree: ast.Module) -> None:
+    # A bare append may be repeated by the client or be lost after the memory was written: it belongs into a script.
+    if name_of(module).startswith("bridge/journal/"):
+        return
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "xadd"]
+    assert [f"{module}:{call.lineno}" for call in calls] == []
+
+
+def test_only_these_scripts_append_to_streams() -> None:
+    # The journal and the requests; what we could not read; dead letters.
+    appending = {name_of(path) for path in SCRIPTS if "XADD" in path.read_text(encoding="utf-8")}
+    assert appending == {"bridge/journal/publish_once.lua", "bridge/journal/quarantine.lua", "workers/settle.lua"}
+
+
+def test_nothing_is_delayed_by_celery(tree: ast.Module) -> None:
+    # Over a Redis broker a countdown beyond the visibility timeout runs several times; what waits is a sorted set.
+    keywords = [node for node in ast.walk(tree) if isinstance(node, ast.keyword)]
+    assert [keyword.lineno for keyword in keywords if keyword.arg in ("countdown", "eta")] == []
+
+
+def test_every_module_says_what_lives_there(tree: ast.Module) -> None:
+    assert ast.get_docstring(tree)
+
+
+def test_no_module_is_longer_than_a_reader_can_hold(module: Path) -> None:
+    lines = len(module.read_text(encoding="utf-8").splitlines())
+    assert lines <= 300
+
+
+def test_every_exception_to_a_check_is_narrow(module: Path) -> None:
+    for line in module.read_text(encoding="utf-8").splitlines():
+        for wide in (r"#\s*noqa(?!: [A-Z]+[0-9]+)", r"#\s*type: ignore(?!\[)", r"#\s*ruff: noqa", r"#\s*mypy: ignore"):
+            assert not re.search(wide, line), line
+
+
+def test_the_public_contract_stands_alone() -> None:
+    # A subscriber may copy the folder: it must import without the rest of the bridge.
+    program = "import sys, schemas.event, schemas.shapes, schemas.export; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not {name.split(".")[0] for name in loaded.stdout.split()} & {
+        "bridge",
+        "workers",
+        "flask",
+        "celery",
+        "redis",
+    }
