@@ -1,32 +1,33 @@
 # Two stages: the second has neither pip's cache nor build tools.
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-RUN python -m venv /app
-COPY requirements.lock /src/
+WORKDIR /src
 # Dependencies first: this layer stays as it is until the lock file changes. Every file is checked against its hash.
-RUN /app/bin/pip install --require-hashes -r /src/requirements.lock
-# The build backend is installed here, at the version that pyproject.toml names, and nothing else is fetched.
-RUN /app/bin/pip install hatchling==1.33.0
-COPY pyproject.toml README.md LICENSE /src/
-COPY bridge /src/bridge
-COPY workers /src/workers
-COPY schemas /src/schemas
-RUN /app/bin/pip install --no-deps --no-build-isolation /src \
- && /app/bin/pip uninstall --yes hatchling \
+COPY requirements.lock ./
+RUN python -m venv /app && /app/bin/pip install --require-hashes -r requirements.lock
+# The build backend comes from the other lock file, into an environment that is left behind.
+COPY requirements-dev.lock ./
+RUN python -m venv /build && /build/bin/pip install --require-hashes -r requirements-dev.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY bridge ./bridge
+COPY workers ./workers
+COPY schemas ./schemas
+RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && /app/bin/pip install --no-deps --no-index /wheels/*.whl \
  && /app/bin/python -m compileall -q /app/lib
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin bridge \
  && install -d -o bridge -g bridge -m 700 /data
 COPY --from=build /app /app
-ENV PATH=/app/bin:$PATH PYTHONUNBUFFERED=1 ATTEMPT_BRIDGE_CONFIG=/etc/attempt-bridge/bridge.yaml
+ENV PATH=/app/bin:$PATH PYTHONUNBUFFERED=1 ATTEMPT_BRIDGE_CONFIG=/data/bridge.yaml
 WORKDIR /data
 USER bridge
 VOLUME /data
 EXPOSE 8080
 # An orderly end: web finishes its requests, worker and dispatch what they began.
 STOPSIGNAL SIGTERM
-# For `web` and `up`; the other commands have checks of their own in docker-compose.yml.
+# For `web` and `up`; the other parts have checks of their own in docker-compose.yml.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
   CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/livez', timeout=2)"]
 ENTRYPOINT ["attempt-bridge"]

@@ -124,7 +124,14 @@ class Budgets:
                     args=[repr(now), repr(per_seconds), calls, kept, spender, token],
                 ),
             )
-        self._raise_unless_ok(source, answer, calls, per_seconds)
+        if answer[0] == b"paused":
+            raise _refusal(source, _pause(answer[1]))
+        if answer[0] == b"used_up":
+            raise BudgetExhausted(
+                f"source {source}: all {calls} calls of its budget are spent or kept for others; "
+                "reading goes on when the window has moved",
+                retry_at=float(answer[1]),
+            )
 
     def check(self, source: str, now: float) -> None:
         """For a call that costs nothing: raises `VendorThrottled` or `VendorRefused` like `take`."""
@@ -166,17 +173,6 @@ class Budgets:
             spenders=Counter(member.decode().partition("|")[0] for member, _ in found),
             pause=self.paused(source, now),
         )
-
-    def _raise_unless_ok(self, source: str, answer: list[bytes], calls: int, per_seconds: float) -> None:
-        verdict = answer[0]
-        if verdict == b"paused":
-            raise _refusal(source, _pause(answer[1]))
-        if verdict == b"used_up":
-            raise BudgetExhausted(
-                f"source {source}: all {calls} calls per {per_seconds:g} s are spent or kept for others; "
-                "the rest is read when the window has moved on",
-                retry_at=float(answer[1]),
-            )
 
 
 def _pause(stored: bytes) -> Pause:

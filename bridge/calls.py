@@ -24,6 +24,8 @@ CONNECT_SECONDS, READ_SECONDS, TOTAL_SECONDS = 3.05, 10.0, 20.0
 #: Largest answer that is read, bytes; the largest page seen (200 results with their sections) is below 1 MB.
 MAX_BODY = 8 * 1024 * 1024
 _CHUNK = 64 * 1024
+#: A call is counted here when it leaves and there when it arrives; the first of the next window may travel faster.
+_TRAVEL_SECONDS, _TRAVEL_SHARE = 1.0, 0.02
 #: Longest pause that a vendor can ask for, seconds: a day's quota and a little.
 _LONGEST_PAUSE = 25 * 3600.0
 
@@ -103,7 +105,7 @@ class Calls:
         self._budgets.take(
             source.name,
             source.budget_calls,
-            source.budget_per,
+            source.budget_per + min(_TRAVEL_SECONDS, source.budget_per * _TRAVEL_SHARE),
             self.now(),
             spender=self._spender,
             reserve=self._reserve,

@@ -24,7 +24,7 @@ from redis.retry import Retry
 from bridge import clock
 from bridge.errors import BridgeError, ConfigError, StateUnavailable, clip
 
-__all__ = ["EmbeddedServer", "addresses", "hold_directory", "server_binary", "socket_path"]
+__all__ = ["DURABLE", "EmbeddedServer", "addresses", "hold_directory", "server_binary", "socket_path"]
 
 #: A socket address holds 104 bytes on macOS and 108 on Linux, with the closing zero byte.
 _LONGEST_SOCKET_PATH = 103
@@ -33,7 +33,7 @@ _SILENT_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 
 #: What `docs/operations.md` recommends for every server, and what the bundled one always has.
-_DURABLE = """\
+DURABLE = """\
 port 0
 daemonize no
 databases 16
@@ -219,7 +219,7 @@ class EmbeddedServer:
         half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
         return (
             "# Written by attempt-bridge at every start; changes are lost.\n"
-            + _DURABLE
+            + DURABLE
             + "\n".join([f"maxmemory {half}", *lines, ""])
         )
 

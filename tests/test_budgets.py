@@ -28,7 +28,7 @@ def test_the_window_slides_and_says_when_the_next_call_is_free(any_state: redis.
     with pytest.raises(BudgetExhausted) as exhausted:
         budgets.take(NAME, 3, 60.0, 1059.9, spender="poll")
     assert exhausted.value.retry_at == 1060.0
-    assert "all 3 calls per 60 s" in str(exhausted.value)
+    assert "all 3 calls of its budget" in str(exhausted.value)
 
     assert _take(budgets, 1060.0)
     assert not _take(budgets, 1060.0)

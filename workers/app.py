@@ -5,6 +5,7 @@ Beat only ticks; what is due stands in the state. So a lost tick, a doubled one 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -231,6 +232,9 @@ def _heartbeat_step(services: Services) -> type[bootsteps.StartStopStep]:
 def _keep_our_logging() -> None:
     # Celery sets up no logging of its own as soon as somebody listens to this signal.
     signals.setup_logging.connect(_leave_logging)
+    # Three lines a tick; `poll_round` and `rechecked` say what came of it.
+    for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _leave_logging(**_: Any) -> None:

@@ -15,7 +15,7 @@ import structlog
 
 from bridge.config import PollConfig
 from bridge.cursors import Place, RoundReport
-from bridge.errors import BridgeError, Retryable, StateUnavailable, VendorFault, clip
+from bridge.errors import BridgeError, Retryable, StateUnavailable, Unreadable, VendorFault, clip
 from bridge.journal import POLL
 from bridge.journal.retention import Retention, RetentionReport
 from bridge.pipeline import ingest
@@ -136,10 +136,10 @@ def _round(turn: Turn, stream: str, origin: str) -> tuple[RoundReport, BridgeErr
     try:
         _read(turn, poll, place, report, origin)
         report.error = None
-    except (*REFUSALS, VendorFault) as problem:
+    except (*REFUSALS, VendorFault, Unreadable) as problem:
         report.error = clip(problem, 300)
         heed(turn, problem)
-        if isinstance(problem, VendorFault):
+        if isinstance(problem, VendorFault | Unreadable):
             # The cursor itself may be the fault, a token that has run out: the next round starts in front of it.
             services.cursors.restart(name, stream)
         else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from bridge.errors import StateUnavailable, VendorFault, clip
+from bridge.errors import StateUnavailable, Unreadable, VendorFault, clip
 from bridge.journal import POLL
 from bridge.pipeline import ingest
 from bridge.services import Services
@@ -80,7 +80,7 @@ def _looks(turn: Turn, due: Sequence[OpenWatch], report: RecheckReport) -> None:
             _look(turn, watch, report)
         except (*REFUSALS, StateUnavailable):
             raise
-        except VendorFault as fault:
+        except (VendorFault, Unreadable) as fault:
             heed(turn, fault)
             report.error = clip(fault, 300)
         except Exception as fault:  # noqa: BLE001 - the most overdue watch must not block the others; raised below

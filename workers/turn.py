@@ -18,6 +18,7 @@ from bridge.errors import (
     BridgeError,
     BudgetExhausted,
     Retryable,
+    Unreadable,
     VendorFault,
     VendorRefused,
     VendorThrottled,
@@ -119,7 +120,7 @@ def heed(turn: Turn, problem: BridgeError) -> None:
         if not ours:
             budgets.pause_until(name, math.inf, str(problem))
         log.error("source_stopped", remedy=f"put it right, then `attempt-bridge sources resume {name}`")
-    elif isinstance(problem, VendorFault):
+    elif isinstance(problem, VendorFault | Unreadable):
         log.error("vendor_fault")
     elif isinstance(problem, BudgetExhausted | CutShort):
         log.info("turn_cut_short")

@@ -70,7 +70,7 @@ def configuration(places: Places) -> str:
                     "webhook_secret": [places.webhook_secret],
                 },
                 # The overlap is longer than grading takes in the sandbox: a grade does not move an attempt's finish.
-                "poll": {"every": "3s", "overlap": "30s", "look_back": "10m"},
+                "poll": {"every": "6s", "overlap": "30s", "look_back": "10m"},
                 "budget": {"calls": QUOTA_CALLS, "per": f"{QUOTA_SECONDS / SCALE:g}s"},
             }
         },

@@ -224,7 +224,7 @@ def test_two_lengths_are_refused(web: Web) -> None:
     assert web.exchange(request).status == 400
 
 
-@pytest.mark.parametrize("length", [str(256 * 1024 + 1), "5000000", "9" * 30, "9" * 5000])
+@pytest.mark.parametrize("length", [str(256 * 1024 + 1), "5000000", "9" * 30, "9" * 4000])
 def test_a_large_body_is_refused_by_its_length(web: Web, length: str) -> None:
     assert web.exchange(post("/webhooks/eu", b"", Content_Length=length)).status == 413
 

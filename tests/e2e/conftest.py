@@ -1,0 +1,114 @@
+"""Whole commands as processes: started, asked, killed, and looked for afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from sysconfig import get_path
+from typing import Protocol
+
+import pytest
+
+from bridge.embedded import EmbeddedServer
+
+PROGRAM = str(Path(get_path("scripts")) / "attempt-bridge")
+
+
+class Started:
+    """One `attempt-bridge` command under way; its output goes into files."""
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        self.out, self.err = directory / "out.txt", directory / "err.txt"
+        with self.out.open("w") as out, self.err.open("w") as err:
+            self.process = subprocess.Popen(
+                [PROGRAM, *arguments], stdout=out, stderr=err, stdin=subprocess.DEVNULL, cwd=directory
+            )
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 90) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, f"it ended: {self.err.read_text()[-3000:]}"
+            assert time.monotonic() < deadline, f"never came true: {self.err.read_text()[-3000:]}"
+            time.sleep(0.05)
+
+    def ready(self) -> str:
+        """The address in the `ready` line, once it is there."""
+        self.wait_for(lambda: "ready http" in self.out.read_text())
+        return next(line.split()[1] for line in self.out.read_text().splitlines() if line.startswith("ready "))
+
+    def ends(self, number: signal.Signals | None = None) -> int:
+        """The exit code, after a signal if one is given."""
+        if number is not None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=90)
+
+
+class Start(Protocol):
+    def __call__(self, *arguments: str) -> Started: ...
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start commands in a fresh directory; nothing of them runs when the test is over."""
+    started: list[Started] = []
+
+    def begin(*arguments: str) -> Started:
+        directory = tmp_path / f"command-{len(started)}"
+        directory.mkdir()
+        started.append(Started(directory, *arguments))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+    for lock in tmp_path.rglob("server.lock"):
+        EmbeddedServer(lock.parent).stop()
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Living processes below `pid`: process id -> command line."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            except OSError:  # it ended meanwhile
+                continue
+            if state != "Z":
+                parents[int(entry.name)] = int(parent)
+    found: dict[int, str] = {}
+    todo = [pid]
+    while todo:
+        parent = todo.pop()
+        for child in (one for one, its in parents.items() if its == parent):
+            todo.append(child)
+            try:
+                found[child] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that is dead and not reaped yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.05)
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)

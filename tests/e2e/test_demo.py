@@ -1,0 +1,58 @@
+"""`attempt-bridge demo`: the verdict is right in both directions, and nothing stays behind."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Start, alive, descendants
+
+pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.timeout(400)]
+
+FAULTS = ("--lose", "10%", "--duplicate", "15%", "--delay", "3s", "--reorder", "--fail-subscriber", "20%")
+
+
+def figures(line: str) -> dict[str, int]:
+    return {name: int(number) for name, _, number in (word.partition("=") for word in line.split())}
+
+
+def test_every_attempt_arrives_once_in_spite_of_all_faults_and_again_in_a_second_run_on_the_same_data(
+    start: Start, tmp_path: Path
+) -> None:
+    for run in (1, 2):
+        started = start("demo", "--once", "--attempts", "40", *FAULTS, "--data-dir", str(tmp_path / "demo"))
+        assert started.ends() == 0, started.out.read_text() + started.err.read_text()
+        lines = started.out.read_text().splitlines()
+        assert f"run {run} on" in lines[0]
+        assert lines[-1] == "every attempt is in the journal exactly once and reached every subscriber"
+        last = figures(lines[-2])
+        assert (last["completed"], last["published"], last["missing"]) == (40, 40, 0)
+        assert last["revised"] > 0
+        assert last["crm"] == last["gradebook"] == last["warehouse"] == last["certificates"] >= 40
+
+
+def test_it_fails_and_names_the_attempts_when_a_subscriber_gets_nothing(start: Start, tmp_path: Path) -> None:
+    faults = ("--lose", "0", "--delay", "0s", "--fail-subscriber", "100%", "--patience", "2s")
+    started = start("demo", "--once", "--attempts", "3", *faults, "--data-dir", str(tmp_path / "demo"))
+    assert started.ends() == 1
+    lines = started.out.read_text().splitlines()
+    assert lines[-1] == "failed: 3 attempt(s) are not everywhere exactly once"
+    wrong = [line for line in lines if line.startswith("wrong: ")]
+    assert len(wrong) == 3
+    assert all("crm did not get attempt.completed" in line for line in wrong)
+    assert not any("gradebook" in line or "in the journal" in line for line in wrong)
+
+
+def test_ctrl_c_ends_it_with_a_summary_and_leaves_no_process_behind(start: Start, tmp_path: Path) -> None:
+    started = start("demo", "--port", "0", "--data-dir", str(tmp_path / "demo"))
+    started.ready()
+    started.wait_for(lambda: "published=1" in started.out.read_text())
+    everything = descendants(started.process.pid)
+    assert len(everything) >= 10
+    assert started.ends(signal.SIGINT) == 130
+    assert [command for pid, command in everything.items() if alive(pid)] == []
+    lines = started.out.read_text().splitlines()
+    assert lines[-2] == "stopping"
+    assert figures(lines[-1])["completed"] >= 1

@@ -1,0 +1,179 @@
+"""`attempt-bridge up` as a whole: ready, receiving, surviving kills of every part, taking over, stopping."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import redis
+import requests
+import yaml
+
+from bridge import keys, parts
+from bridge.embedded import addresses
+from bridge.vendors.classmarker.simulator import Simulator
+from tests.e2e.conftest import Start, Started, alive, descendants, kill, wait_until
+
+pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.timeout(300)]
+
+SIMULATOR = Simulator(7, time.time)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    source = {
+        "vendor": "classmarker",
+        "credentials": {
+            "api_key": SIMULATOR.api_key,
+            "api_secret": SIMULATOR.api_secret,
+            "webhook_secret": [SIMULATOR.webhook_secret],
+        },
+        "poll": {"enabled": False},
+    }
+    file = tmp_path / "bridge.yaml"
+    bridge = {"name": "acme", "public_url": "http://127.0.0.1:8080", "data_dir": "data"}
+    file.write_text(yaml.safe_dump({"demo": True, "bridge": bridge, "sources": {"eu": source}, "subscriptions": {}}))
+    return file
+
+
+def up(start: Start, config: Path, *more: str) -> Started:
+    return start("--config", str(config), "up", "--port", "0", *more)
+
+
+def send(url: str) -> str:
+    """A new attempt by webhook; its id."""
+    attempt_id = SIMULATOR.finish()
+    raw, headers = SIMULATOR.webhook(attempt_id)
+    answer = requests.post(f"{url}/webhooks/eu", data=raw, headers=dict(headers), timeout=10)
+    assert (answer.status_code, answer.json()["outcome"]) == (200, "published")
+    return attempt_id
+
+
+def journal(config: Path) -> list[str]:
+    """Attempt ids of the events in the journal."""
+    with redis.Redis.from_url(addresses(config.parent / "data")[0]) as client:
+        return [fields[b"attempt"].decode() for _, fields in client.xrange(keys.journal(0))]
+
+
+def part_pids(started: Started) -> dict[str, int]:
+    """Process ids of the parts: direct children of the supervisor."""
+    return {
+        name: pid
+        for pid, command in descendants(started.process.pid).items()
+        for name in parts.PARTS
+        if f"-m bridge {name} " in command + " " and _parent(pid) == started.process.pid
+    }
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def test_a_webhook_that_is_answered_200_is_in_the_journal_also_after_every_part_was_killed(
+    start: Start, config: Path
+) -> None:
+    started = up(start, config)
+    url = started.ready()
+    assert started.out.read_text() == f"ready {url}\n"
+    sent = [send(url)]
+    assert journal(config) == sent
+    first = part_pids(started)
+    assert set(first) == set(parts.PARTS)
+    for name in parts.PARTS:
+        kill(first[name])
+    started.wait_for(lambda: all(part_pids(started).get(name, pid) != pid for name, pid in first.items()))
+
+    def answers() -> bool:
+        try:
+            return requests.get(f"{url}/readyz", timeout=5).status_code == 200
+        except requests.RequestException:
+            return False
+
+    started.wait_for(answers)
+    sent.append(send(url))
+    assert journal(config) == sent
+
+
+def test_the_embedded_server_is_started_again_when_it_is_killed_and_has_lost_nothing(
+    start: Start, config: Path
+) -> None:
+    started = up(start, config)
+    url = started.ready()
+    sent = [send(url)]
+    pid = int((config.parent / "data" / "server.pid").read_text())
+    kill(pid)
+
+    def takes_webhooks() -> bool:
+        try:
+            return requests.get(f"{url}/readyz", timeout=5).status_code == 200 and not alive(pid)
+        except requests.RequestException:
+            return False
+
+    started.wait_for(takes_webhooks)
+    sent.append(send(url))
+    assert journal(config) == sent
+
+
+def test_a_killed_supervisor_leaves_only_the_server_and_the_next_one_takes_it_over(start: Start, config: Path) -> None:
+    started = up(start, config)
+    sent = [send(started.ready())]
+    server = int((config.parent / "data" / "server.pid").read_text())
+    others = {pid for pid, command in descendants(started.process.pid).items() if pid != server}
+    assert len(others) >= len(parts.PARTS) + 1
+    kill(started.process.pid)
+    started.process.wait()
+    second = up(start, config)
+    url = second.ready()
+    wait_until(lambda: not any(alive(pid) for pid in others))
+    assert alive(server)
+    assert int((config.parent / "data" / "server.pid").read_text()) == server
+    assert "took over the embedded server of an earlier run" in second.err.read_text()
+    sent.append(send(url))
+    assert journal(config) == sent
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_it_stops_in_good_order_and_leaves_no_process_behind(
+    start: Start, config: Path, number: signal.Signals, code: int
+) -> None:
+    started = up(start, config)
+    started.ready()
+    everything = descendants(started.process.pid)
+    assert started.ends(number) == code
+    assert [command for pid, command in everything.items() if alive(pid)] == []
+    assert "killed" not in started.err.read_text()
+
+
+def test_a_second_one_on_the_same_data_directory_names_the_first(start: Start, config: Path) -> None:
+    first = up(start, config)
+    first.ready()
+    second = up(start, config)
+    assert second.ends() == 1
+    lines = second.err.read_text().splitlines()
+    assert len(lines) == 1
+    assert f"in use by process {first.process.pid}. Remedy: " in lines[0]
+
+
+def test_a_port_in_use_is_one_clear_line_and_the_server_is_stopped_again(start: Start, config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        started = start("--config", str(config), "up", "--port", str(port))
+        assert started.ends() == 1
+    (line,) = started.err.read_text().splitlines()
+    assert line.startswith(f"Error: cannot listen on 127.0.0.1:{port}: ")
+    assert line.endswith("Remedy: give another one with --port")
+    assert not (config.parent / "data" / "server.pid").exists()
+
+
+def test_a_wrong_configuration_is_refused_before_anything_starts(start: Start, config: Path) -> None:
+    config.write_text(config.read_text().replace("public_url", "public_ulr"))
+    started = up(start, config)
+    assert started.ends() == 78
+    assert 'Did you mean "public_url"?' in started.err.read_text()
+    assert not (config.parent / "data").exists()

@@ -1,0 +1,429 @@
+"""The command line against a real server: what it prints where, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from bridge import cli, clock, settings
+from bridge.cli import COMMANDS
+from bridge.deliveries import DeadLetter, Delivery
+from bridge.pipeline import Request, receive
+from bridge.services import Services, load
+from bridge.settings import Settings, read_settings
+from bridge.vendors import classmarker
+
+ROOT = Path(__file__).parent.parent
+SECRET = "phrase"
+CONFIG = f"""
+demo: true
+bridge: {{name: acme}}
+sources:
+  eu: {{vendor: classmarker, credentials: {{api_key: k, api_secret: s, webhook_secret: {SECRET}}}}}
+subscriptions:
+  books: {{transport: celery, task: t, queue: q}}
+"""
+FIXTURE = json.loads((Path(classmarker.__file__).parent / "fixtures" / "webhook_link_numbers.in.json").read_text())
+
+
+class Shell:
+    """Runs command lines in this process; stdout and stderr are kept apart."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self.capfd = capfd
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        self.capfd.readouterr()
+        code = cli.run(arguments)
+        out, err = self.capfd.readouterr()
+        return code, out, err
+
+    def json(self, *arguments: str) -> object:
+        code, out, err = self(*arguments, "-o", "json")
+        assert code == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def shell(capfd, monkeypatch, tmp_path) -> Shell:
+    (tmp_path / "bridge.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    return Shell(capfd)
+
+
+@pytest.fixture
+def bridge(shell, server, monkeypatch) -> Services:
+    """The services of the configuration that the shell uses, on the real server."""
+    monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", server.url)
+    monkeypatch.setenv("ATTEMPT_BRIDGE_BROKER", server.broker_url)
+    return load()
+
+
+def deliver(bridge: Services, body: object, request_id: str = "01a1fc33-8e39-77de-8caa-893516fc5e63") -> str:
+    raw = json.dumps(body).encode()
+    headers = {"x-classmarker-hmac-sha256": b64encode(hmac.digest(SECRET.encode(), raw, hashlib.sha256)).decode()}
+    request = Request(id=request_id, body=raw, headers=headers, kept_headers={}, received_at=clock.now())
+    return receive(bridge.way("eu"), request).outcome
+
+
+def test_every_command_in_the_table_can_be_asked_for_help(shell):
+    for name in COMMANDS:
+        code, out, _ = shell(name, "--help")
+        assert code == 0
+        assert out.startswith(f"Usage: attempt-bridge {name}")
+
+
+def test_help_names_every_exit_code(shell):
+    _, out, _ = shell("--help")
+    for code in (0, 1, 2, 3, 4, 69, 78, 130):
+        assert re.search(rf"\b{code} ", out)
+
+
+def test_no_command_imports_redis_or_celery_before_it_runs():
+    program = (
+        "import sys; from bridge import cli; cli.run(['--help']); "
+        "print([name for name in ('redis', 'celery', 'kombu', 'rich', 'flask') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stderr.strip() == "[]"
+
+
+def test_wrong_use_ends_with_2_and_a_suggestion(shell):
+    code, out, err = shell("sources", "lst")
+    assert (code, out) == (2, "")
+    assert "Did you mean 'list'?" in err
+
+
+def test_wrong_configuration_ends_with_78_and_one_line_per_problem(shell):
+    Path("bridge.yaml").write_text(CONFIG.replace("queue: q", "queu: q"))
+    code, out, err = shell("config", "check")
+    assert (code, out) == (78, "")
+    assert err.splitlines() == [
+        'bridge.yaml:7: subscriptions.books.queu: unknown key. Did you mean "queue"?',
+        "bridge.yaml:7: subscriptions.books.queue: missing: transport celery needs it",
+    ]
+
+
+def test_another_file_can_be_named(shell):
+    code, _, err = shell("--config", "other.yaml", "config", "check")
+    assert code == 78
+    assert err.startswith("other.yaml: no such file")
+
+
+def test_a_right_configuration_is_said_to_be_right(shell):
+    code, out, err = shell("config", "check")
+    assert (code, out) == (0, "")
+    assert err == "bridge.yaml: 1 sources, 1 subscriptions, no problems\n"
+
+
+def test_the_configuration_is_shown_without_its_secrets(shell):
+    shown = shell.json("config", "show")
+    assert shown["sources"]["eu"]["credentials"]["webhook_secret"] == ["****"]
+    assert shown["bridge"]["state"].startswith("unix://")
+    assert SECRET not in json.dumps(shown)
+
+
+def test_a_state_that_does_not_answer_ends_with_69_and_one_line(shell, monkeypatch):
+    monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("ATTEMPT_BRIDGE_BROKER", "redis://127.0.0.1:1/1")
+    for command in (("events", "list"), ("requests", "list"), ("sources", "list"), ("subscriptions", "list")):
+        code, out, err = shell(*command)
+        assert (code, out, err.count("\n")) == (69, "", 1), command
+        assert err.startswith("Error: state server: ")
+
+
+def test_a_traceback_comes_with_debug_only(shell):
+    assert "Traceback" not in shell("--config", "other.yaml", "config", "check")[2]
+    code, _, err = shell("--debug", "--config", "other.yaml", "config", "check")
+    assert code == 78
+    assert "Traceback" in err
+
+
+def test_an_error_nobody_thought_of_is_one_line_and_1(shell, monkeypatch):
+    monkeypatch.setattr(settings, "environment", lambda: 1 / 0)
+    monkeypatch.setattr("bridge.services.environment", lambda: 1 / 0)
+    code, _, err = shell("config", "check")
+    assert code == 1
+    assert err == "Error: ZeroDivisionError: division by zero. Remedy: run it again as attempt-bridge --debug ...\n"
+
+
+@pytest.mark.server
+def test_an_empty_list_is_a_friendly_line_and_an_unmatched_filter_ends_with_3(shell, bridge):
+    assert shell("events", "list") == (0, "", "nothing was published yet\n")
+    assert shell("events", "list", "--source", "eu") == (3, "", "no event fits\n")
+    assert shell("requests", "list", "--outcome", "published", "-o", "json") == (3, "[]\n", "no request fits\n")
+    assert shell("dead-letters", "list", "--since", "2h", "-o", "jsonl") == (3, "", "no dead letter fits\n")
+
+
+@pytest.mark.server
+def test_a_published_event_is_listed_shown_and_found_by_its_request(shell, bridge):
+    assert deliver(bridge, FIXTURE["webhook"]) == "published"
+    [event] = shell.json("events", "list", "--source", "eu", "--since", "1h", "--type", "attempt.completed")
+    assert (event["attempt"], event["revision"], event["origin"]) == ("link:81234568", 1, "webhook")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["recorded_at"])
+    code, out, _ = shell("events", "show", event["id"])
+    assert (code, json.loads(out)) == (0, event["event"])
+    [request] = shell.json("requests", "list")
+    assert (request["outcome"], request["attempts"]) == ("published", ["link:81234568"])
+    assert shell("requests", "raw", request["id"])[1] == json.dumps(FIXTURE["webhook"])
+    assert shell("requests", "show", "00000000-0000-7000-8000-000000000000")[0] == 3
+    assert shell("events", "show", "nothing")[0] == 3
+
+
+@pytest.mark.server
+def test_a_table_is_whole_off_a_terminal_and_holds_no_control_characters(shell, bridge):
+    body = json.loads(json.dumps(FIXTURE["webhook"]))
+    body["result"]["link_result_id"] = "x\x1b[2J" + "y" * 200
+    deliver(bridge, body)
+    code, out, _ = shell("requests", "list")
+    assert code == 0
+    assert len(out.splitlines()) == 2
+    assert "\x1b" not in out
+
+
+@pytest.mark.server
+def test_a_request_in_quarantine_is_read_again_once_the_vendors_folder_can(shell, bridge, monkeypatch):
+    body = FIXTURE["webhook"] | {"test": None}
+    assert deliver(bridge, body) == "quarantined"
+    assert shell("requests", "reprocess", "--yes")[:2] == (1, "1 quarantined\n")
+    assert len(shell.json("requests", "list")) == 1
+
+    mended = classmarker.VENDOR.split
+    vendor = bridge.vendors["classmarker"]
+    monkeypatch.setattr(
+        "bridge.registry.vendors",
+        lambda: {"classmarker": _replace(vendor, split=lambda _: mended(FIXTURE["webhook"]))},
+    )
+    code, out, err = shell("requests", "reprocess")
+    assert (code, out) == (0, "")
+    assert "1 quarantined requests would be read again" in err
+    assert shell("requests", "reprocess", "--yes")[:2] == (0, "1 published\n")
+    assert shell("dead-letters", "list", "--quarantine")[2] == "no dead letters\n"
+    assert [one["outcome"] for one in shell.json("requests", "list")] == ["published"]
+
+
+def _replace(vendor, **changes):
+    from dataclasses import replace
+
+    return replace(vendor, **changes)
+
+
+def bury(bridge: Services, event: bytes = b'{"id": "e1"}') -> str:
+    """A dead letter as dispatch writes it."""
+    delivery = Delivery(id="e1", type="attempt.completed", source="eu", attempt="a", entry="1-1", tries=7, error="no")
+    fields = {"delivery": delivery.to_json(), "reason": "network", "at": "1795000000.000", "event": event}
+    return f"books/0:{bridge.state.xadd('ab:dead:books', fields).decode()}"
+
+
+@pytest.mark.server
+def test_one_dead_letter_is_shown_and_replayed_by_its_id(shell, bridge):
+    letter_id = bury(bridge)
+    [listed] = shell.json("dead-letters", "list", "--subscription", "books")
+    assert (listed["id"], listed["tries"], listed["reason"]) == (letter_id, 7, "network")
+    assert shell("dead-letters", "show", letter_id)[0] == 0
+    assert shell("dead-letters", "replay", letter_id)[:2] == (0, "1 replayed, 0 not\n")
+    [waiting] = bridge.deliveries.under_way("books")
+    assert (waiting.id, waiting.tries, waiting.replays) == ("e1", 0, 1)
+    assert shell("dead-letters", "replay", letter_id)[0] == 3
+
+
+@pytest.mark.server
+def test_a_broad_replay_says_how_many_first_and_does_it_with_yes(shell, bridge):
+    bury(bridge)
+    bury(bridge, event=b"")
+    assert shell("dead-letters", "replay")[0] == 2
+    code, out, err = shell("dead-letters", "replay", "--all")
+    assert (code, out) == (0, "")
+    assert err == "2 of books would be replayed. Nothing was done; add --yes to do it.\n"
+    assert len(list(bridge.deliveries.dead_letters("books"))) == 2
+    code, out, _ = shell("dead-letters", "replay", "--all", "--yes")
+    assert (code, out) == (4, "1 replayed, 1 not\n")
+    [left] = bridge.deliveries.dead_letters("books")
+    assert isinstance(left, DeadLetter)
+    assert left.event == b""
+
+
+@pytest.mark.server
+def test_a_subscription_is_paused_and_resumed(shell, bridge):
+    assert shell("subscriptions", "pause", "books")[0] == 0
+    assert shell.json("subscriptions", "show", "books")["circuit"] == "paused"
+    assert shell("subscriptions", "resume", "books")[0] == 0
+    [row] = shell.json("subscriptions", "list")
+    assert (row["circuit"], row["target"]) == ("closed", "q")
+    assert shell("subscriptions", "resume", "boks")[0] == 2
+
+
+@pytest.mark.server
+def test_sources_are_listed_with_their_budget(shell, bridge):
+    [row] = shell.json("sources", "list")
+    assert (row["name"], row["budget_left"], row["watches_due"]) == ("eu", "30/30", 0)
+    shown = shell.json("sources", "show", "eu")
+    assert set(shown["streams"]) == set(classmarker.VENDOR.polls)
+
+
+@pytest.mark.server
+def test_the_doctor_ends_with_1_for_a_server_that_evicts(shell, own_server, monkeypatch):
+    monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", own_server.url)
+    monkeypatch.setenv("ATTEMPT_BRIDGE_BROKER", own_server.broker_url)
+    code, out, _ = shell("doctor")
+    assert code == 0
+    assert "[+] maxmemory-policy: noeviction" in out
+    client = own_server.client()
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    client.close()
+    code, out, _ = shell("doctor")
+    assert code == 1
+    assert "[-] maxmemory-policy: allkeys-lru" in out
+    assert "    remedy: CONFIG SET maxmemory-policy noeviction" in out
+
+
+def test_the_doctor_ends_with_69_when_nothing_answers(shell):
+    code, out, _ = shell("doctor", "-o", "json")
+    assert code == 69
+    assert {one["status"] for one in json.loads(out) if one["unreachable"]} == {"failure"}
+
+
+class _Listener(BaseHTTPRequestHandler):
+    """Verifies as the vendor documents it, with nothing from the adapter."""
+
+    seen: list[str]
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers["content-length"]))
+        signature = b64encode(hmac.digest(SECRET.encode(), raw, hashlib.sha256)).decode()
+        genuine = self.headers["X-Classmarker-Hmac-Sha256"] == signature
+        self.seen.append(self.path)
+        answer = b'{"outcome": "published", "request_id": "r1"}' if genuine else b"{}"
+        self.send_response(200 if genuine else 401)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def listener():
+    handler = type("Listener", (_Listener,), {"seen": []})
+    with HTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}", handler.seen
+        http.shutdown()
+
+
+def test_trigger_sends_a_sample_that_is_signed_with_the_configured_secret(shell, listener):
+    url, seen = listener
+    code, out, _ = shell("trigger", "classmarker", "--url", url, "--times", "2", "-o", "jsonl")
+    assert code == 0
+    assert [json.loads(line)["outcome"] for line in out.splitlines()] == ["published", "published"]
+    assert seen == ["/webhooks/eu"] * 2
+    code, out, _ = shell(
+        "trigger", "classmarker", "webhook_link_numbers", "--url", url, "--bad-signature", "-o", "json"
+    )
+    assert (code, json.loads(out)[0]["status"]) == (0, 401)
+    assert shell("trigger", "classmarker", "--url", url, "--set", "result.first=Uma")[0] == 0
+    assert shell("trigger", "classmarker", "--url", url, "--set", "nothing.here=1")[0] == 2
+
+
+def test_trigger_says_what_it_cannot_send(shell):
+    assert "webhook_link_numbers" in shell("trigger", "classmarker", "--list")[1].splitlines()
+    assert shell("trigger", "clasmarker")[0] == 2
+    assert shell("trigger", "classmarker", "no-such-sample")[0] == 2
+    code, _, err = shell("trigger", "classmarker", "--url", "http://127.0.0.1:1")
+    assert code == 69
+    assert "attempt-bridge up" in err
+
+
+def test_schemas_are_written_and_shown(shell, tmp_path):
+    code, out, _ = shell("schema", "export", str(tmp_path / "schemas"))
+    assert code == 0
+    written = [Path(line) for line in out.splitlines()]
+    _, names, _ = shell("schema", "list")
+    assert [path.name for path in written] == names.splitlines()
+    assert shell("schema", "show", written[0].name)[1] == written[0].read_text()
+
+
+@pytest.mark.parametrize("shell_name", ["bash", "zsh", "fish"])
+def test_a_completion_script_names_the_program(shell, shell_name):
+    code, out, _ = shell("completion", shell_name)
+    assert code == 0
+    assert "_ATTEMPT_BRIDGE_COMPLETE" in out
+
+
+def _environment(server) -> dict[str, str]:
+    servers = {"ATTEMPT_BRIDGE_STATE": server.url, "ATTEMPT_BRIDGE_BROKER": server.broker_url}
+    return {**os.environ, **servers, "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.mark.server
+def test_tail_prints_events_as_they_come_and_ends_with_130(shell, bridge, server):
+    command = [sys.executable, "-m", "bridge", "events", "tail", "-o", "jsonl"]
+    tail = subprocess.Popen(command, stdout=subprocess.PIPE, env=_environment(server), text=True)
+    assert tail.stdout is not None
+    try:
+        _until_somebody_waits(bridge)
+        deliver(bridge, FIXTURE["webhook"])
+        assert json.loads(tail.stdout.readline())["subject"] == "link:81234568"
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(20) == 130
+    finally:
+        tail.kill()
+        tail.wait()
+        tail.stdout.close()
+
+
+def _until_somebody_waits(bridge: Services) -> None:
+    deadline = time.monotonic() + 30
+    while not any(client["cmd"].startswith("xread") for client in bridge.state.client_list()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.server
+def test_a_reader_that_has_enough_gets_no_complaint(shell, bridge, server):
+    for number in range(300):
+        body = json.loads(json.dumps(FIXTURE["webhook"]))
+        body["result"]["link_result_id"] = number
+        deliver(bridge, body, request_id=f"01a1fc33-8e39-77de-8caa-{number:012d}")
+    command = f"{sys.executable} -m bridge events list --limit 300 -o jsonl | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=_environment(server), timeout=60)
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 1)
+
+
+def _named_in(file: str) -> set[str]:
+    return set(re.findall(r"ATTEMPT_BRIDGE_[A-Z_]+[A-Z]", (ROOT / file).read_text()))
+
+
+@pytest.mark.parametrize("file", [".env.example", "docs/operations.md"])
+def test_the_documents_name_exactly_the_variables_that_are_read(file):
+    read = {f"{settings.PREFIX}{name.upper()}" for name in Settings.__dataclass_fields__}
+    assert _named_in(file) - {"ATTEMPT_BRIDGE_CONFIG_FILE", "ATTEMPT_BRIDGE_STATE_FILE"} == read
+
+
+def test_the_defaults_in_the_example_environment_are_the_programs_own(monkeypatch):
+    defaults = read_settings()
+    for line in (ROOT / ".env.example").read_text().splitlines():
+        if line.startswith(settings.PREFIX):
+            monkeypatch.setenv(*line.split("=", 1))
+    assert read_settings() == defaults
+
+
+def test_the_operations_guide_names_every_exit_code_and_command():
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    assert [name for name in COMMANDS if f"`{name}" not in guide] == []
+    for code in (cli.FAILED, cli.USAGE, cli.NOTHING_MATCHED, cli.PARTLY_FAILED, cli.UNAVAILABLE, cli.CONFIGURATION):
+        assert f"| {code} |" in guide

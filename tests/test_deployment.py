@@ -1,0 +1,115 @@
+"""Procfile, compose file and image start what `up` starts, and the server of each has the same durable settings."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bridge import embedded, parts
+from bridge.cli import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+#: Settings that hold the promise "nothing acknowledged is lost" and the figures of memory.
+DURABLE = (
+    "appendonly",
+    "appendfsync",
+    "no-appendfsync-on-rewrite",
+    "save",
+    "maxmemory-policy",
+    "hash-max-listpack-entries",
+    "stream-node-max-bytes",
+    "stream-node-max-entries",
+)
+
+
+@pytest.fixture
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return found
+
+
+def instructions(name: str) -> list[str]:
+    """The values of one instruction of the Dockerfile, continued lines joined."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    return [line.split(maxsplit=1)[1] for line in text.splitlines() if line.startswith(f"{name} ")]
+
+
+def test_every_part_is_a_command() -> None:
+    assert [arguments[0] for arguments in parts.PARTS.values()] == list(parts.PARTS)
+    assert set(parts.PARTS) <= set(COMMANDS)
+
+
+def test_the_procfile_starts_the_same_parts_as_up() -> None:
+    lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+    assert lines == {name: shlex.join(["attempt-bridge", *arguments]) for name, arguments in parts.PARTS.items()}
+
+
+def test_compose_starts_the_same_parts_as_up(compose: dict[str, Any]) -> None:
+    started = {name: service for name, service in compose["services"].items() if name != "valkey"}
+    assert set(started) == set(parts.PARTS)
+    for name, arguments in parts.PARTS.items():
+        assert tuple(started[name]["command"][: len(arguments)]) == arguments
+
+
+def test_there_is_one_beat(compose: dict[str, Any]) -> None:
+    assert compose["services"]["beat"]["deploy"] == {"replicas": 1}
+
+
+def test_every_service_has_a_health_check_and_waits_for_the_state_server(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert services["valkey"]["healthcheck"]["test"]
+    for name in parts.PARTS:
+        assert services[name]["depends_on"] == {"valkey": {"condition": "service_healthy"}}
+        if name != "web":  # the image checks /livez itself
+            assert services[name]["healthcheck"]["test"] == ["CMD", "python", "-m", "bridge.alive", name]
+    assert "/livez" in "".join(instructions("HEALTHCHECK"))
+
+
+def test_the_state_server_of_compose_is_as_durable_as_the_embedded_one(compose: dict[str, Any]) -> None:
+    program, *arguments = compose["services"]["valkey"]["command"]
+    assert program == "valkey-server"
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    ours = dict(line.split(maxsplit=1) for line in embedded.DURABLE.splitlines())
+    assert {name: given[f"--{name}"] for name in DURABLE} == {name: ours[name].strip('"') for name in DURABLE}
+    assert compose["services"]["valkey"]["volumes"] == ["state:/data"]
+    assert "state" in compose["volumes"]
+
+
+def test_images_are_pinned_and_no_secret_is_written_down(compose: dict[str, Any]) -> None:
+    assert re.fullmatch(r"valkey/valkey:\d+\.\d+\.\d+", compose["services"]["valkey"]["image"])
+    assert all(re.match(r"python:3\.\d+-slim\b", image) for image in instructions("FROM"))
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert "redis://:${VALKEY_PASSWORD" in text
+    assert not re.search(r"(PASSWORD|SECRET|TOKEN|_KEY)\w*: *[\"']?(?!\$\{)[\w-]{8,}", text)
+
+
+def test_the_image_runs_as_nobody_special_from_hashed_files_and_ends_on_sigterm() -> None:
+    assert instructions("USER") == ["bridge"]
+    assert instructions("STOPSIGNAL") == ["SIGTERM"]
+    assert len(instructions("FROM")) == 2
+    installs = [line for line in instructions("RUN") for line in line.split("&&") if "pip install" in line]
+    assert installs
+    assert all("--require-hashes" in line or "--no-index" in line for line in installs)
+    assert instructions("ENTRYPOINT") == ['["attempt-bridge"]']
+
+
+def test_everything_that_the_image_copies_is_there_and_let_through() -> None:
+    allowed = [line[1:].rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"]
+    for line in instructions("COPY"):
+        *sources, _target = (word for word in line.split() if not word.startswith("--"))
+        if "--from=" in line:
+            continue
+        for source in sources:
+            assert (ROOT / source).exists(), source
+            assert any(Path(source).match(pattern) for pattern in allowed), source
+
+
+def test_scripts_demo_is_the_demo_command() -> None:
+    script = ROOT / "scripts" / "demo"
+    assert script.stat().st_mode & 0o111
+    assert 'exec .venv/bin/attempt-bridge demo "$@"' in script.read_text()

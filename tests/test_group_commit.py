@@ -1,0 +1,148 @@
+"""Group commit: what waits together is published together, and no failure reaches a neighbour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gevent
+import pytest
+import redis
+from gevent.event import Event
+
+from bridge.errors import StateUnavailable
+from bridge.journal import Entry, RequestRecord, Written
+from bridge.web.group_commit import LARGEST, GroupCommit
+
+
+def entry(name: str) -> Entry:
+    return Entry(request=RequestRecord(id=name, source="eu", received_at=0.0, headers={}, body=b""))
+
+
+class Journal:
+    """Answers with the entry's own id once `open` is set; `poisoned` entries fail every call that holds them."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.open = Event()
+        self.open.set()
+        self.poisoned: dict[str, Exception] = {}
+
+    def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[Written]:
+        names = [entry.request.id for entry in entries if entry.request is not None]
+        self.batches.append(names)
+        self.open.wait()
+        for name in names:
+            if name in self.poisoned:
+                raise self.poisoned[name]
+        return [Written(f"done {name}", ()) for name in names]
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()
+
+
+def outcomes(commit: GroupCommit, names: Sequence[str]) -> list[gevent.Greenlet]:
+    """A greenlet per entry, each run up to where it waits."""
+
+    def one(name: str) -> str:
+        try:
+            return commit.publish(entry(name), now=0.0).outcome
+        except (StateUnavailable, ValueError) as error:
+            return f"{type(error).__name__} {error}"
+
+    greenlets = [gevent.spawn(one, name) for name in names]
+    gevent.sleep(0)
+    return greenlets
+
+
+def values(greenlets: list[gevent.Greenlet]) -> list[str]:
+    gevent.joinall(greenlets, timeout=10, raise_error=True)
+    return [greenlet.value for greenlet in greenlets]
+
+
+def unanswered(text: str) -> StateUnavailable:
+    error = StateUnavailable(text)
+    error.__cause__ = redis.TimeoutError("Timeout reading from socket")
+    return error
+
+
+def answered(text: str) -> StateUnavailable:
+    error = StateUnavailable(text)
+    error.__cause__ = redis.ResponseError("user_script:1: it")
+    return error
+
+
+def test_a_lone_request_is_published_at_once(journal: Journal) -> None:
+    commit = GroupCommit(journal)
+    assert commit.publish(entry("a"), now=0.0).outcome == "done a"
+    assert commit.publish(entry("b"), now=0.0).outcome == "done b"
+    assert journal.batches == [["a"], ["b"]]
+
+
+def test_what_comes_during_a_call_shares_the_next_one(journal: Journal) -> None:
+    journal.open.clear()
+    sizes: list[float] = []
+    greenlets = outcomes(GroupCommit(journal, observe=sizes.append), "abcdef")
+    journal.open.set()
+    assert values(greenlets) == [f"done {name}" for name in "abcdef"]
+    assert journal.batches == [["a"], list("bcdef")]
+    assert sizes == [1, 5]
+
+
+def test_a_call_takes_only_so_many(journal: Journal) -> None:
+    journal.open.clear()
+    names = [str(number) for number in range(2 * LARGEST + 2)]
+    greenlets = outcomes(GroupCommit(journal), names)
+    journal.open.set()
+    assert values(greenlets) == [f"done {name}" for name in names]
+    assert [len(batch) for batch in journal.batches] == [1, LARGEST, LARGEST, 1]
+
+
+@pytest.mark.parametrize("error", [ValueError("poison"), answered("poison")], ids=["a fault", "a refusal"])
+def test_a_poisoned_entry_fails_alone(journal: Journal, error: Exception) -> None:
+    journal.open.clear()
+    journal.poisoned = {"c": error}
+    greenlets = outcomes(GroupCommit(journal), "abcd")
+    journal.open.set()
+    assert values(greenlets) == ["done a", "done b", f"{type(error).__name__} poison", "done d"]
+    assert journal.batches == [["a"], ["b", "c", "d"], ["b"], ["c"], ["d"]]
+
+
+def test_when_the_server_does_not_answer_all_that_wait_are_told_at_once(journal: Journal) -> None:
+    journal.open.clear()
+    journal.poisoned = {"a": unanswered("gone")}
+    commit = GroupCommit(journal)
+    greenlets = outcomes(commit, "abcd")
+    journal.open.set()
+    assert values(greenlets) == ["StateUnavailable gone"] * 4
+    assert journal.batches == [["a"]]
+    assert commit.publish(entry("e"), now=0.0).outcome == "done e"
+
+
+def test_when_the_server_goes_during_the_single_calls_the_rest_is_told(journal: Journal) -> None:
+    journal.open.clear()
+    journal.poisoned = {"b": ValueError("poison"), "c": unanswered("gone")}
+    greenlets = outcomes(GroupCommit(journal), "abcd")
+    journal.open.set()
+    assert values(greenlets) == ["done a", "ValueError poison", *["StateUnavailable gone"] * 2]
+
+
+def test_a_killed_leader_leaves_nobody_waiting(journal: Journal) -> None:
+    journal.open.clear()
+    commit = GroupCommit(journal)
+    leader, *others = outcomes(commit, "abc")
+    leader.kill()
+    journal.open.set()
+    assert values(others) == ["done b", "done c"]
+    assert commit.publish(entry("d"), now=0.0).outcome == "done d"
+
+
+def test_a_killed_waiter_is_published_all_the_same_and_leaves_nobody_waiting(journal: Journal) -> None:
+    journal.open.clear()
+    commit = GroupCommit(journal)
+    first, waiter, *others = outcomes(commit, "abcd")
+    waiter.kill()
+    journal.open.set()
+    assert values([first, *others]) == ["done a", "done c", "done d"]
+    assert commit.publish(entry("e"), now=0.0).outcome == "done e"
