@@ -33,7 +33,8 @@ _LONGEST_PAUSE = 25 * 3600.0
 def vendor_session() -> requests.Session:
     """A session for one round with one vendor: keeps connections, ignores the environment's proxies and netrc."""
     # urllib3 logs whole addresses at debug level, and some vendors want the key in the query.
-    logging.getLogger("urllib3").setLevel(logging.INFO)
+    library = logging.getLogger("urllib3")
+    library.setLevel(max(library.level, logging.INFO))
     session = requests.Session()
     session.trust_env = False
     session.headers["User-Agent"] = f"attempt-bridge/{version('attempt-bridge')}"

@@ -96,6 +96,8 @@ class Text(fields.Field[str]):
             raise ValidationError(f"must be text, not {kind_of(value)}{remedy}")
         if not value.strip():
             raise ValidationError("is empty")
+        if not value.isprintable():
+            raise ValidationError("holds a line break or another character that cannot be seen; write it again by hand")
         problem = self.check(value) if self.check else None
         if problem:
             raise ValidationError(problem)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import Schema, ValidationError
 
-from bridge import http
+from bridge import addresses
 from bridge.config import (
     Access,
     BridgeConfig,
@@ -119,7 +119,7 @@ def _bridge(section: Any, folder: Path, demo: bool, document: Document) -> Bridg
             f"https://bridge.example.org; {_LOCAL_URL} to try it out",
         )
     retention = Retention(**data.pop("retention", {}))
-    data_dir = (folder / Path(data.pop("data_dir", "data")).expanduser()).resolve()
+    data_dir = (folder / data.pop("data_dir", "data")).resolve()
     known = {"name": "", "public_url": _LOCAL_URL, **data}
     return BridgeConfig(**known, retention=retention, data_dir=data_dir)
 
@@ -196,7 +196,7 @@ def _check_transport(
         if key not in given:
             document.add((*path, key), f"missing: transport {transport} needs it")
     if transport == "http" and "url" in data:
-        problem = http.check_url(data["url"], allow_private=data.get("allow_private", False))
+        problem = addresses.check_url(data["url"], allow_private=data.get("allow_private", False))
         if problem:
             document.add((*path, "url"), problem)
     if "secrets" in given and data.get("secrets") == []:

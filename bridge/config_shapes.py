@@ -244,7 +244,7 @@ class SubscriptionShape(Shape):
     routing_key = Text()
     url = Text()
     secrets = fields.List(
-        Secret(_webhook_secret_problem), error_messages={"invalid": 'must be a list such as ["${ENV_NAME}"]'}
+        Secret(_webhook_secret_problem), error_messages={"invalid": 'must be a list such as ["${{ENV_NAME}}"]'}
     )
     allow_private = flag()
 

@@ -111,7 +111,12 @@ def _plain(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, document: Do
         return _mapping(loader, node, path, document)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, item, (*path, place), document) for place, item in enumerate(node.value)]
-    return loader.construct_object(node)
+    try:
+        return loader.construct_object(node)
+    except (ValueError, TypeError, AttributeError) as error:
+        # What PyYAML raises for a date such as 2026-99-99 or a tag that does not fit its value.
+        document.add_broken(path, f"cannot be read as a value: {clip(error, 60)}. Remedy: put it in quotes")
+        return None
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, path: KeyPath, document: Document) -> dict[str, Any]:
@@ -177,17 +182,17 @@ def _from_environment(text: str, path: KeyPath, document: Document, environment:
 
 
 def _from_file(name: str, path: KeyPath, document: Document, folder: Path) -> Reference:
-    file = folder / Path(name).expanduser()
+    file = folder / name
     try:
         raw = file.read_bytes()
         text = raw.decode().strip()
-    except OSError as error:
-        document.add_broken(
-            path, f"{file} cannot be read: {error.strerror}. Remedy: create it, or allow this user to read it"
-        )
-        return Reference()
     except UnicodeDecodeError:
         document.add_broken(path, f"{file} is not UTF-8 text; a secret file holds one line")
+        return Reference()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else clip(error)
+        shown = clip(file, 200)
+        document.add_broken(path, f"{shown} cannot be read: {why}. Remedy: create it, or allow this user to read it")
         return Reference()
     if not text or len(raw) > _MAX_FILE_BYTES:
         document.add_broken(path, f"{file} is {'larger than 64 kB' if text else 'empty'}; a secret file holds one line")

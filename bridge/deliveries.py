@@ -16,6 +16,7 @@ import redis
 from bridge import keys
 from bridge.journal import StoredEvent
 from bridge.journal.publishing import state_errors
+from bridge.subscription_state import SubscriptionState, read_state
 
 __all__ = ["DeadLetter", "Deliveries", "Delivery", "SubscriptionState"]
 
@@ -68,32 +69,6 @@ class DeadLetter:
     reason: str
     dead_at: float
     event: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubscriptionState:
-    """Counters since ever and what stands now. `circuit`: closed, open, paused or disabled; `why` explains the last.
-
-    `lag`: events in the journal that no dispatch process has read yet, None where the server cannot tell.
-    `pending`: read and not settled.
-    """
-
-    delivered: int
-    handed_over: int
-    skipped: int
-    failed: int
-    dead: int
-    retrying: int
-    dead_letters: int
-    pending: int
-    lag: int | None
-    circuit: str
-    why: str
-    failures: int
-    open_until: float | None
-    last_error: str
-    last_error_at: float | None
-    delivered_at: float | None
 
 
 class Deliveries:
@@ -235,23 +210,8 @@ class Deliveries:
 
     def state(self, subscription: str, *, now: float) -> SubscriptionState:
         """Counters and circuit of a subscription at `now` (UNIX seconds)."""
-        counters: dict[str, int] = dict.fromkeys(("delivered", "handed_over", "skipped", "failed", "dead"), 0)
-        retrying = letters = pending = 0
-        lag: int | None = 0
-        delivered_at = 0.0
         with state_errors():
-            first = _hash(self.client, keys.subscription_state(subscription))
-            for partition in range(self.partitions):
-                mine = first if partition == 0 else _hash(self.client, keys.subscription_state(subscription, partition))
-                for name in counters:
-                    counters[name] += int(mine.get(name, 0))
-                delivered_at = max(delivered_at, float(mine.get("delivered_at", 0)))
-                retrying += self.client.zcard(keys.retry(subscription, partition))
-                letters += self.client.xlen(keys.dead(subscription, partition))
-                group_pending, group_lag = _group(self.client, subscription, partition)
-                pending += group_pending
-                lag = None if lag is None or group_lag is None else lag + group_lag
-        return _state(first, counters, retrying, letters, pending, lag, delivered_at, now)
+            return read_state(self.client, subscription, partitions=self.partitions, now=now)
 
     def _schedule(self, subscription: str, partition: int, entry: str, delivery: Delivery, now: float) -> bool:
         names = [
@@ -271,54 +231,4 @@ def _dead_letter(partition: int, entry_id: str, fields: dict[bytes, bytes]) -> D
         reason=fields[b"reason"].decode(),
         dead_at=float(fields[b"at"]),
         event=fields[b"event"],
-    )
-
-
-def _hash(client: redis.Redis, name: str) -> dict[str, str]:
-    found = cast("dict[bytes, bytes]", client.hgetall(name))
-    return {key.decode(): value.decode() for key, value in found.items()}
-
-
-def _group(client: redis.Redis, subscription: str, partition: int) -> tuple[int, int | None]:
-    """(pending, lag) of the subscription's group; a group that is not there yet has read nothing."""
-    name, journal = keys.group(subscription), keys.journal(partition)
-    if not client.exists(journal):
-        return 0, 0
-    for group in client.xinfo_groups(journal):
-        if group["name"] in (name, name.encode()):
-            return int(group["pending"]), group.get("lag")
-    return 0, client.xlen(journal)
-
-
-def _state(
-    first: dict[str, str],
-    counters: dict[str, int],
-    retrying: int,
-    letters: int,
-    pending: int,
-    lag: int | None,
-    delivered_at: float,
-    now: float,
-) -> SubscriptionState:
-    open_until = float(first.get("open_until", 0))
-    circuit, why = "closed", ""
-    if "disabled" in first:
-        circuit, why = "disabled", first["disabled"]
-    elif "paused" in first:
-        circuit, why = "paused", "by an operator"
-    elif now < open_until:
-        circuit, why = "open", first.get("last_error", "")
-    return SubscriptionState(
-        **counters,
-        retrying=retrying,
-        dead_letters=letters,
-        pending=pending,
-        lag=lag,
-        circuit=circuit,
-        why=why,
-        failures=int(first.get("failures", 0)),
-        open_until=open_until or None,
-        last_error=first.get("last_error", ""),
-        last_error_at=float(first["last_error_at"]) if "last_error_at" in first else None,
-        delivered_at=delivered_at or None,
     )

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import redis
 from kombu.connection import Connection
 
-from bridge import http, keys
-from bridge.config import Config, Source, Subscription
+from bridge import addresses, keys
+from bridge.config import BridgeConfig, Config, Source, Subscription
 from bridge.config_fields import duration_text
 from bridge.deliveries import Deliveries, SubscriptionState
 from bridge.errors import BrokerUnavailable, ConfigError, DeliveryFailed, StateUnavailable, clip
@@ -36,7 +36,7 @@ from bridge.journal.publishing import state_errors
 from bridge.services import Services
 from bridge.vendor import Vendor
 
-__all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine", "require_safe_state"]
+__all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine", "require_safe_state", "require_same_bridge"]
 
 #: A process writes its heartbeat at least every few seconds.
 _HEARTBEAT_SECONDS = 30.0
@@ -54,6 +54,19 @@ def require_safe_state(client: redis.Redis) -> None:
     problems = [found for found in (version(info), eviction(info)) if found.status == FAILURE]
     if problems:
         raise ConfigError(*(f"state server: {found.name}: {found.text}. Remedy: {found.remedy}" for found in problems))
+
+
+def require_same_bridge(client: redis.Redis, bridge: BridgeConfig) -> None:
+    """Fix name and partitions at the first start; later ones must have the same, or attempts would not be found again.
+
+    Raises `ConfigError` for another bridge, `StateUnavailable`.
+    """
+    with state_errors():
+        client.hsetnx(keys.BRIDGE, "name", bridge.name)
+        client.hsetnx(keys.BRIDGE, "partitions", str(bridge.partitions))
+        finding = _fixed(bridge, cast("dict[bytes, bytes]", client.hgetall(keys.BRIDGE)))
+    if finding.status == FAILURE:
+        raise ConfigError(f"{finding.text}. Remedy: {finding.remedy}")
 
 
 def examine(services: Services) -> Iterator[Finding]:
@@ -75,7 +88,7 @@ def examine(services: Services) -> Iterator[Finding]:
         with state_errors():
             fixed = cast("dict[bytes, bytes]", services.state.hgetall(keys.BRIDGE))
             beats = {name: cast("bytes | None", services.state.get(keys.heartbeat(name))) for name in _PROCESSES}
-        yield _fixed(services.config, {name.decode(): value.decode() for name, value in fixed.items()})
+        yield _fixed(services.config.bridge, fixed)
         yield from (_heartbeat(name, None if beat is None else float(beat), now) for name, beat in beats.items())
         deliveries = Deliveries(services.state, partitions=services.config.bridge.partitions)
         for name in services.config.subscriptions:
@@ -109,10 +122,11 @@ def _setting(client: redis.Redis, name: str) -> str | None:
     return None
 
 
-def _fixed(config: Config, fixed: Mapping[str, str]) -> Finding:
+def _fixed(bridge: BridgeConfig, stored: Mapping[bytes, bytes]) -> Finding:
+    fixed = {name.decode(): value.decode() for name, value in stored.items()}
     if not fixed:
-        return Finding("partitions", OK, f"{config.bridge.partitions}, fixed at the first start")
-    for member, given in (("partitions", str(config.bridge.partitions)), ("name", config.bridge.name)):
+        return Finding("partitions", OK, f"{bridge.partitions}, fixed at the first start")
+    for member, given in (("partitions", str(bridge.partitions)), ("name", bridge.name)):
         if fixed.get(member, given) != given:
             return Finding(
                 member,
@@ -120,7 +134,7 @@ def _fixed(config: Config, fixed: Mapping[str, str]) -> Finding:
                 f"bridge.{member} is {given}, but this state was begun with {fixed[member]}",
                 f"write bridge.{member}: {fixed[member]}, or give another state",
             )
-    return Finding("partitions", OK, str(config.bridge.partitions))
+    return Finding("partitions", OK, str(bridge.partitions))
 
 
 def _heartbeat(name: str, last: float | None, now: float) -> Finding:
@@ -206,7 +220,7 @@ def _transport(subscription: Subscription, config: Config) -> Iterator[Finding]:
     parts = urlsplit(subscription.url)
     port = parts.port or {"https": 443, "http": 80}[parts.scheme]
     try:
-        http.resolve(parts.hostname or "", port, allow_private=subscription.allow_private)
+        addresses.resolve(parts.hostname or "", port, allow_private=subscription.allow_private)
     except DeliveryFailed as error:
         yield Finding(label, FAILURE, str(error), "mend url, or the name server")
 

@@ -38,23 +38,26 @@ def environment() -> Mapping[str, str]:
 def read_settings() -> Settings:
     """All settings, or one `ConfigError` with every problem."""
     env = FileAwareEnv(eager=False, prefix=PREFIX)
-    settings = {
-        "config": env.path("CONFIG", Path("bridge.yaml")),
-        "state": env.str("STATE", None),
-        "broker": env.str("BROKER", None),
-        "log_level": env.str("LOG_LEVEL", "info"),
-        "log_format": env.str("LOG_FORMAT", "auto"),
-    }
+    settings = Settings(
+        config=env.path("CONFIG", Path("bridge.yaml")),
+        state=env.str("STATE", None),
+        broker=env.str("BROKER", None),
+        log_level=env.str("LOG_LEVEL", "info"),
+        log_format=env.str("LOG_FORMAT", "auto"),
+    )
     try:
         env.seal()
     except EnvError as error:
         raise ConfigError(f"environment: {error}; see .env.example") from error
-    levels, formats = ("debug", "info", "warning", "error"), ("auto", "json", "console")
+    allowed = {
+        "LOG_LEVEL": (settings.log_level, ("debug", "info", "warning", "error")),
+        "LOG_FORMAT": (settings.log_format, ("auto", "json", "console")),
+    }
     problems = [
-        f"environment: {PREFIX}{name.upper()}: {settings[name]!r} is not one of {', '.join(allowed)}"
-        for name, allowed in (("log_level", levels), ("log_format", formats))
-        if settings[name] not in allowed
+        f"environment: {PREFIX}{name}: {value!r} is not one of {', '.join(choices)}"
+        for name, (value, choices) in allowed.items()
+        if value not in choices
     ]
     if problems:
         raise ConfigError(*problems)
-    return Settings(**settings)
+    return settings

@@ -29,7 +29,7 @@ QUICK_DEATHS = 6
 #: All children together, so that Ctrl-C is over in 5 s with the embedded server behind them.
 STOP_SECONDS = 4.0
 #: What each child has for itself before the next one is asked to stop as well.
-_TURN_SECONDS = 1.0
+_TURN_SECONDS = 0.5
 #: Exit codes that no restart cures: wrong use, wrong configuration.
 _FINAL_CODES = frozenset({2, 78})
 
@@ -79,6 +79,7 @@ class Supervisor:
         self._on_line = on_line
         self._now = now
         self._guard: subprocess.Popen[str] | None = None
+        self._failure: Exception | None = None
 
     def __enter__(self) -> Supervisor:
         try:
@@ -102,7 +103,12 @@ class Supervisor:
         }
 
     def check(self) -> None:
-        """One look: start what is due, reap what died. Raises `BridgeError` for a child that cannot be kept alive."""
+        """One look: start what is due, reap what died.
+
+        Raises `BridgeError` for a child that cannot be kept alive, and whatever `on_line` raised meanwhile.
+        """
+        if self._failure is not None:
+            raise self._failure
         if self._guard is None or self._guard.poll() is not None:
             self._start_guard()
         for child in self._children:
@@ -149,7 +155,11 @@ class Supervisor:
             for line in process.stdout:
                 text = line.rstrip("\n")
                 child.last_line = text or child.last_line
-                self._on_line(child.program.name, text)
+                try:
+                    self._on_line(child.program.name, text)
+                except Exception as error:  # noqa: BLE001 - raised by the next `check`
+                    # Reading goes on: a child whose output nobody takes would stand still.
+                    self._failure = error
 
     def _bury(self, child: _Child) -> None:
         """Clean up after a child that died by itself and decide when it starts again."""

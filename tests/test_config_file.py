@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -275,10 +276,48 @@ def _http(more: str) -> str:
             "already another token's name",
         ),
         ("a: &a [*a]\n" + HEAD, "nested deeper than 20"),
+        (_bridge("data_dir: 2026-99-99"), "cannot be read as a value"),
+        (_bridge("data_dir: !!python/object:os.system x"), "not YAML"),
+        (_bridge('data_dir: "a\\0b"'), "another character that cannot be seen"),
+        (SOURCES.replace("'${KEY}'", '{file: "\\0"}'), "cannot be read: embedded null byte"),
+        (_subscription("transport: http, url: https://a.example.org, secrets: x"), 'a list such as ["${ENV_NAME}"]'),
     ],
 )
 def test_a_mistake_gets_a_line_that_names_it(problems: Any, text: str, said: str) -> None:
     assert any(said in problem for problem in problems(text)), problems(text)
+
+
+JUNK = (
+    "[]",
+    "{}",
+    "5",
+    "null",
+    "true",
+    "[1, {a: b}]",
+    "{file: 5}",
+    "*a",
+    "? x",
+    "{[a]: b}",
+    "{<<: 5}",
+    ".inf",
+    "\t",
+    "- -",
+)
+
+
+def test_a_mutilated_file_gets_problems_and_never_another_error(read: Any) -> None:
+    draw = random.Random(7)
+    example = (Path(__file__).parent.parent / "bridge.example.yaml").read_text().replace("classmarker", "northwind")
+    lines = [line for line in example.splitlines() if line.strip() and not line.strip().startswith("#")]
+    for _ in range(300):
+        mutilated = list(lines)
+        for place in draw.sample(range(len(lines)), 2):
+            mutilated[place] = draw.choice(
+                [f"{mutilated[place].split(':')[0]}: {draw.choice(JUNK)}", "", f"  {mutilated[place]}", mutilated[0]]
+            )
+        with pytest.raises(ConfigError) as caught:
+            read("\n".join(mutilated))
+        assert all(problem.count("\n") == 0 for problem in caught.value.problems)
 
 
 def test_no_secret_stands_in_a_problem(problems: Any) -> None:

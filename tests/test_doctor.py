@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
 import redis
 
 from bridge import config_file, doctor, findings
 from bridge.config import Config
-from bridge.doctor import FAILURE, OK, WARNING, examine, require_safe_state
+from bridge.doctor import FAILURE, OK, WARNING, examine, require_safe_state, require_same_bridge
 from bridge.errors import ConfigError, StateUnavailable
 from bridge.registry import vendors
 from bridge.services import Services
@@ -134,6 +135,16 @@ def test_another_number_of_partitions_than_at_the_first_start_is_a_failure(servi
     finding = found(services(read(SOURCES)))["partitions"]
     assert finding.status == FAILURE
     assert finding.remedy.startswith("write bridge.partitions: 4")
+
+
+def test_name_and_partitions_are_fixed_at_the_first_start(fake_state, read):
+    first = read(SOURCES).bridge
+    require_same_bridge(fake_state, first)
+    require_same_bridge(fake_state, first)
+    with pytest.raises(ConfigError, match=r"begun with 1\. Remedy: write bridge.partitions: 1"):
+        require_same_bridge(fake_state, replace(first, partitions=2))
+    with pytest.raises(ConfigError, match="begun with acme"):
+        require_same_bridge(fake_state, replace(first, name="other"))
 
 
 @pytest.mark.server

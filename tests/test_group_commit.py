@@ -138,7 +138,7 @@ def test_a_killed_leader_leaves_nobody_waiting(journal: Journal) -> None:
     assert commit.publish(entry("d"), now=0.0).outcome == "done d"
 
 
-def test_a_killed_waiter_is_published_all_the_same_and_leaves_nobody_waiting(journal: Journal) -> None:
+def test_a_killed_waiter_leaves_nobody_waiting(journal: Journal) -> None:
     journal.open.clear()
     commit = GroupCommit(journal)
     first, waiter, *others = outcomes(commit, "abcd")
@@ -146,3 +146,18 @@ def test_a_killed_waiter_is_published_all_the_same_and_leaves_nobody_waiting(jou
     journal.open.set()
     assert values([first, *others]) == ["done a", "done c", "done d"]
     assert commit.publish(entry("e"), now=0.0).outcome == "done e"
+
+
+def test_a_waiter_that_is_killed_when_it_is_to_lead_leaves_nobody_waiting(journal: Journal) -> None:
+    journal.open.clear()
+    commit = GroupCommit(journal)
+
+    def lead() -> None:
+        commit.publish(entry("a"), now=0.0)
+        heir.throw(gevent.GreenletExit())  # at once, before the hub can wake it
+
+    gevent.spawn(lead)
+    heir, *others = outcomes(commit, "bcd")
+    journal.open.set()
+    assert values(others) == ["done c", "done d"]
+    assert journal.batches == [["a"], ["c", "d"]]

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from bridge import http
+from bridge.addresses import check_url, is_allowed, resolve
 from bridge.errors import DeliveryFailed
-from bridge.http import ANSWER_BYTES, Client, check_url, is_allowed, resolve
+from bridge.http import ANSWER_BYTES, Client
 from tests.conftest import need_program
 
 SPECIAL = [

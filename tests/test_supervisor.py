@@ -112,6 +112,17 @@ def test_a_child_that_keeps_dying_is_given_up_with_its_last_line(monkeypatch: py
         )
 
 
+def test_an_error_about_a_line_reaches_the_caller_and_the_child_goes_on() -> None:
+    def refuse(name: str, line: str) -> None:
+        raise ValueError(line)
+
+    talkative = program("web", "while True: print('x' * 1000)")
+    with Supervisor([talkative], on_line=refuse) as supervisor:
+        with pytest.raises(ValueError, match="xxx"):
+            wait_until(lambda: False, supervisor.check)
+        assert supervisor.pids()
+
+
 @pytest.mark.parametrize("code", [2, 78])
 def test_a_wrong_configuration_is_given_up_at_once(code: int) -> None:
     lines = Lines()

@@ -108,6 +108,21 @@ def test_a_lost_answer_of_the_broker_is_a_failure_and_not_a_hidden_repetition(se
     proxy.close()
 
 
+def test_a_broker_without_memory_is_named_and_the_event_is_not_in_the_message(own_server: Server) -> None:
+    client = own_server.client()
+    client.config_set("maxmemory", "1mb")
+    transport = transport_for(CELERY, own_server.broker_url)
+    (failure,) = transport.send([out(1)], now=1.0)
+    assert failure is not None
+    assert "OutOfMemoryError" in str(failure)
+    assert "LPUSH" not in str(failure)
+    assert failure.charged is False
+    client.config_set("maxmemory", "0")
+    assert transport.send([out(1)], now=1.0) == [None]
+    transport.close()
+    client.close()
+
+
 def test_a_kombu_queue_on_redis_gets_the_event_itself(server: Server) -> None:
     subscription = Subscription(name="warehouse", transport="kombu", queue="warehouse")
     transport = transport_for(subscription, server.broker_url)

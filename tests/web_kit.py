@@ -5,21 +5,37 @@ from __future__ import annotations
 import base64
 import hmac
 import http.client
+import io
 import json
+import logging
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import redis
+import structlog
 
-from bridge import keys
+from bridge import keys, logs
 
-__all__ = ["SECRET", "TOKEN", "Answer", "Web", "journal_attempts", "post", "result", "sign", "until"]
+__all__ = [
+    "SECRET",
+    "TOKEN",
+    "Answer",
+    "Web",
+    "captured_logs",
+    "journal_attempts",
+    "post",
+    "result",
+    "sign",
+    "until",
+    "write_config",
+]
 
 ROOT = Path(__file__).parent.parent
 SECRET = "invented-phrase-of-the-tests"
@@ -56,8 +72,7 @@ class Web:
         self, directory: Path, state: str, *, body_seconds: float = 10, workers: int = 1, level: str = "info"
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        config = directory / "bridge.yaml"
-        config.write_text(_config(directory, state))
+        config = write_config(directory, state)
         self.log = directory / "web.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -96,16 +111,19 @@ class Web:
         self.process.wait(30)
 
 
-def _config(directory: Path, state: str) -> str:
+def write_config(directory: Path, state: str) -> Path:
+    """A bridge with the sources `eu`, `closed` (wants `TOKEN`), `paused` and `deaf` (polled only)."""
     source = f"{{vendor: classmarker, credentials: {_CREDENTIALS}"
-    return f"""demo: true
+    path = directory / "bridge.yaml"
+    path.write_text(f"""demo: true
 bridge: {{name: acme, public_url: "https://bridge.example.test", state: "{state}", broker: "{state}", data_dir: .}}
 sources:
   eu: {source}}}
   closed: {source}, webhook: {{token: {TOKEN}}}}}
   paused: {source}, paused: true}}
   deaf: {source}, webhook: {{enabled: false}}}}
-"""
+""")
+    return path
 
 
 def read_answer(connection: socket.socket, method: str = "POST") -> Answer:
@@ -165,6 +183,21 @@ def result(number: int, **changes: Any) -> bytes:
 def journal_attempts(client: redis.Redis) -> list[str]:
     """The attempts of all events in the journal, in order."""
     return [fields[b"attempt"].decode() for _, fields in client.xrange(keys.journal(0))]
+
+
+@contextmanager
+def captured_logs(level: str = "debug") -> Iterator[io.StringIO]:
+    """The log lines of this process as JSON; afterwards logging is as it was."""
+    stream = io.StringIO()
+    root = logging.getLogger()
+    handlers, threshold = list(root.handlers), root.level
+    logs.configure(level, "json", stream=stream)
+    try:
+        yield stream
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(threshold)
+        structlog.reset_defaults()
 
 
 def until(condition: Callable[[], object], seconds: float = 30) -> None:

@@ -20,6 +20,7 @@ from bridge.config import Subscription
 from bridge.deliveries import Delivery
 from bridge.errors import DeliveryFailed, clip
 from bridge.journal.publishing import state_errors
+from workers.membership import Held, Membership
 from workers.schedule import Limits, broker_backoff, tries_allowed
 from workers.settlement import (
     Item,
@@ -75,15 +76,15 @@ class Lane:
         self._crash = crash
         name = subscription.name
         self._journal, self._group = keys.journal(partition), keys.group(name)
+        self._member = Membership(reader, journal=self._journal, group=self._group, consumer=consumer)
         self._retry, self._records = keys.retry(name, partition), keys.deliveries(name, partition)
         self._dead, self._counters = keys.dead(name, partition), keys.subscription_state(name, partition)
         self._claims = keys.claims(name, partition)
         self._circuit = keys.subscription_state(name)
         self._scripts = {
-            script: state.register_script(_read_script(script))
-            for script in ("admit", "adopt", "claim_due", "settle", "judge")
+            script: state.register_script(_read_script(script)) for script in ("admit", "claim_due", "settle", "judge")
         }
-        self._prepared = False
+        self._joined = False
         #: Entries may be pending for us: drain them before reading on.
         self._dirty = True
         #: The last step failed and we live: whatever is pending did not kill us.
@@ -93,7 +94,7 @@ class Lane:
 
     def recover(self) -> None:
         """After any exception of `step`: look at everything again. An unanswered read may have given us entries."""
-        self._prepared, self._dirty, self._survived = False, True, True
+        self._joined, self._dirty, self._survived = False, True, True
 
     def step(self, now: Callable[[], float], draw: Callable[[], float], *, block: float = 0.0) -> float:
         """Handle at most one batch. Returns the seconds to wait before the next step (0: there may be more).
@@ -102,8 +103,9 @@ class Lane:
         seconds to wait for an event where there is none. Raises `StateUnavailable`; then call `recover`.
         """
         with state_errors():
-            if not self._prepared:
-                self._prepare()
+            if not self._joined:
+                self._member.join()
+                self._joined = True
             word, failures = self._admit(now())
             if word not in ("go", "probe"):
                 return 1.0
@@ -119,35 +121,15 @@ class Lane:
 
     def adopt(self, alive: Callable[[str], bool]) -> int:
         """Take over what consumers left behind that are not `alive`. How many entries."""
-        taken = 0
         with state_errors():
-            for row in self._reader.xinfo_consumers(self._journal, self._group):
-                name = row["name"].decode() if isinstance(row["name"], bytes) else row["name"]
-                if name == self._consumer or alive(name):
-                    continue
-                while moved := int(
-                    cast(
-                        "Any",
-                        self._scripts["adopt"](keys=[self._journal], args=[self._group, name, self._consumer, 200]),
-                    )
-                ):
-                    taken += moved
+            taken = self._member.adopt(alive)
         self._dirty = self._dirty or taken > 0
         return taken
 
     def leave(self) -> None:
-        """Remove our consumer if nothing is pending for it; otherwise others adopt it once we are silent."""
+        """End in order."""
         with state_errors():
-            self._scripts["adopt"](keys=[self._journal], args=[self._group, self._consumer, self._consumer, 1])
-
-    def _prepare(self) -> None:
-        try:
-            # From the beginning: a subscription misses nothing that is in the journal.
-            self._reader.xgroup_create(self._journal, self._group, id="0", mkstream=True)
-        except redis.ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
-        self._prepared = True
+            self._member.leave()
 
     def _admit(self, now: float) -> tuple[str, int]:
         args: list[str | float] = [f"{now:.3f}", self._limits.open_after, self._limits.open_for]
@@ -165,35 +147,25 @@ class Lane:
         items, following = self._due(now, max(1, limit // 2))
         if len(items) < limit:
             until_due = 0.0 if items else min(block, max(0.0, following - now))
-            items += self._new(limit - len(items), until_due)
+            items += [item_of(*entry) for entry in self._member.read(limit - len(items), until_due)]
         return items, 0.0 if block else min(1.0, max(0.0, following - now))
 
     def _drain(self, now: float, limit: int) -> list[Item]:
         """What is pending for us: read, and never settled. Entries that saw several processes die are sent alone."""
-        pending = cast(
-            "list[dict[str, Any]]",
-            self._reader.xpending_range(
-                self._journal, self._group, min="-", max="+", count=limit, consumername=self._consumer
-            ),
-        )
-        if pending and self._survived:
-            self._keep_pending([one["message_id"] for one in pending])
-            pending = [one | {"times_delivered": 0} for one in pending]
-        if not pending:
+        held = self._member.held(limit)
+        if held and self._survived:
+            self._member.keep([one.entry for one in held])
+            held = [Held(one.entry, 0) for one in held]
+        if not held:
             self._dirty = self._survived = False
             return []
-        suspects = [one for one in pending if one["times_delivered"] > 1]
-        chosen = [one for one in pending if one["times_delivered"] <= 1] or suspects[:1]
-        claimed = cast(
-            "list[tuple[bytes | None, dict[bytes, bytes] | None]]",
-            self._reader.xclaim(self._journal, self._group, self._consumer, 0, [one["message_id"] for one in chosen]),
-        )
-        items = [item_of(entry, fields) for entry, fields in claimed if entry is not None and fields]
-        if suspects and chosen == suspects[:1] and chosen[0]["times_delivered"] >= self._limits.poison_after:
-            times = chosen[0]["times_delivered"]
-            self._settle([poison_row(item, times, now) for item in items], now)
+        suspect = next((one for one in held if one.times > 1), None)
+        chosen = [one for one in held if one.times <= 1] or held[:1]
+        items = [item_of(entry, fields) for entry, fields in self._member.take(chosen)]
+        if suspect is not None and chosen == [suspect] and suspect.times >= self._limits.poison_after:
+            self._settle([poison_row(item, suspect.times, now) for item in items], now)
             return self._drain(now, limit)
-        # Entries deleted meanwhile (erased, trimmed) leave the pending list with the claim.
+        # Entries deleted meanwhile (erased, trimmed) are held no longer: look again.
         return items or self._drain(now, limit)
 
     def _due(self, now: float, limit: int) -> tuple[list[Item], float]:
@@ -224,19 +196,6 @@ class Lane:
                 items.append(item)
         self._settle(given_up, now)
         return items, float(following or "inf")
-
-    def _new(self, limit: int, block: float) -> list[Item]:
-        read = cast(
-            "list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]] | None",
-            self._reader.xreadgroup(
-                self._group,
-                self._consumer,
-                {self._journal: ">"},
-                count=limit,
-                block=max(1, int(block * 1000)) if block > 0 else None,
-            ),
-        )
-        return [item_of(entry, fields) for entry, fields in read[0][1]] if read else []
 
     # --- what becomes of a batch
 
@@ -271,7 +230,7 @@ class Lane:
             self._crash("judged")
         parked = [item.entry for item, _ in unreached if item.entry]
         if parked:
-            self._keep_pending(parked)
+            self._member.keep(parked)
             self._dirty = True
             self._crash("parked")
         return wait
@@ -315,7 +274,3 @@ class Lane:
             return 0.0
         self._broker_failures += 1
         return broker_backoff(self._broker_failures)
-
-    def _keep_pending(self, entries: Sequence[Any]) -> None:
-        """Leave entries pending for us with their count of deliveries at 0: no process died of them."""
-        self._reader.xclaim(self._journal, self._group, self._consumer, 0, list(entries), retrycount=0, justid=True)

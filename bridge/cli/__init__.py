@@ -5,7 +5,6 @@ Each command is in a module named after its noun and imported when it is used.
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -80,19 +79,17 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; its exit code. The only place where errors become messages."""
+    """Run one command line; its exit code. The only place where errors become messages.
+
+    A closed stdout (`| head`) ends a command without a word: click sees to that.
+    """
     try:
         code = cli.main(list(arguments), prog_name="attempt-bridge", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Who reads has enough (`| head`); Python must not complain about it again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # noqa: BLE001 - the last line of defence: nothing may end as a traceback
         return _report(error, debug="--debug" in arguments)
     return code if isinstance(code, int) else 0

@@ -69,6 +69,7 @@ def show(request_id: str, output: str) -> None:
 def raw(request_id: str) -> None:
     """Print the body of one request, byte for byte."""
     sys.stdout.buffer.write(_find(load_services(), request_id).body)
+    sys.stdout.buffer.flush()  # here and not at exit, where a closed pipe would be complained about
 
 
 @requests.command()

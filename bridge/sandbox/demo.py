@@ -20,7 +20,7 @@ from bridge.sandbox.conditions import QUOTA_CALLS, QUOTA_SECONDS, SCALE, SOURCE,
 from bridge.sandbox.course import Course
 from bridge.sandbox.screen import Screen
 from bridge.sandbox.vendor import open_vendor
-from bridge.settings import Settings
+from bridge.settings import Settings, environment
 from bridge.supervisor import Supervisor
 
 __all__ = ["run"]
@@ -54,10 +54,9 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
         server, _ = stack.enter_context(running.embedded_server(ready))
         inbox = subscribers.Inbox()
         log = _Log(stack.enter_context((data_dir / "demo.log").open("w", buffering=1)), inbox)
-        environment = running.child_environment()
         children = [
-            *parts.programs(address, environment),
-            *subscribers.programs(address, places, conditions, environment),
+            *parts.programs(address, environment()),
+            *subscribers.programs(address, places, conditions, environment()),
         ]
         supervisor = stack.enter_context(Supervisor(children, on_line=log))
         screen = stack.enter_context(Screen(Console(), _heading(conditions, number, data_dir)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -36,12 +35,9 @@ def problems(
     lines = []
     for attempt, history in by_attempt(events, truth).items():
         wrong = list(_wrong_in_journal(truth[attempt], history))
-        missing = defaultdict(list)
-        for event in history:
-            for subscriber, ids in received.items():
-                if event.id not in ids:
-                    missing[subscriber].append(event.type)
-        wrong += [f"{subscriber} did not get {', '.join(types)}" for subscriber, types in missing.items()]
+        for subscriber, ids in received.items():
+            missing = [event.type for event in history if event.id not in ids]
+            wrong += [f"{subscriber} did not get {', '.join(missing)}"] if missing else []
         if wrong:
             lines.append(f"{attempt}: {'; '.join(wrong)}")
     return lines

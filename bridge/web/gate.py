@@ -15,7 +15,16 @@ import redis
 from bridge import logs
 from bridge.errors import StateUnavailable, clip
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "unanswered"]
+
+
+def unanswered(error: Exception) -> bool:
+    """Whether this is a state server that did not answer. What it did answer concerns one request, not all."""
+    return (
+        isinstance(error, StateUnavailable)
+        and isinstance(error.__cause__, redis.ConnectionError | redis.TimeoutError)
+        and not isinstance(error.__cause__, redis.exceptions.MaxConnectionsError)
+    )
 
 
 class Gate:
@@ -51,19 +60,16 @@ class Gate:
             raise StateUnavailable(f"state server: {self._failure}; run `attempt-bridge doctor`", reason="gate_closed")
 
     def report(self, error: StateUnavailable) -> None:
-        """A request failed. Closes the gate if the server did not answer; an answer says nothing about others."""
-        cause = error.__cause__
-        if isinstance(cause, redis.ConnectionError | redis.TimeoutError) and not isinstance(
-            cause, redis.exceptions.MaxConnectionsError
-        ):
-            self._set(f"{type(cause).__name__}: {clip(cause)}")
+        """A request failed. Closes the gate if the server did not answer."""
+        if unanswered(error):
+            self._set(_failure(error.__cause__ or error))
 
     def probe(self) -> None:
         """Ask the server once and set the gate accordingly."""
         try:
             self._ping()
-        except redis.RedisError as error:
-            self._set(f"{type(error).__name__}: {clip(error)}")
+        except Exception as error:  # noqa: BLE001 - whatever it is: a probe that ended would leave the gate as it was
+            self._set(_failure(error))
         else:
             self._set(None)
 
@@ -78,3 +84,8 @@ class Gate:
             self._log.warning("state_unavailable", error=failure)
         elif failure is None and before is not None:
             self._log.warning("state_available_again")
+
+
+def _failure(error: BaseException) -> str:
+    # The text of a server error names commands and limits; that of another one may hold anything.
+    return f"{type(error).__name__}: {clip(error)}" if isinstance(error, redis.RedisError) else type(error).__name__

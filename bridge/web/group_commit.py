@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-import redis
 from gevent.lock import Semaphore
 
 from bridge.errors import StateUnavailable
 from bridge.journal import Entry, Written
+from bridge.web.gate import unanswered
 
 __all__ = ["BatchPublisher", "GroupCommit"]
 
@@ -49,14 +49,16 @@ class GroupCommit:
         self._journal = journal
         self._observe = observe
         self._queue: deque[_Waiting] = deque()
+        #: Somebody publishes, or `_heir` is about to.
         self._led = False
+        self._heir: _Waiting | None = None
 
     def publish(self, entry: Entry, *, now: float) -> Written:
         """Make the entry durable; raises what the journal raised for it."""
         mine = _Waiting(entry, now)
         self._queue.append(mine)
         if self._led:
-            mine.turn.acquire()
+            self._wait(mine)
         if mine.written is None and mine.error is None:
             self._lead()
         if mine.error is not None:
@@ -67,30 +69,45 @@ class GroupCommit:
 
     def _lead(self) -> None:
         """Publish what waits. The caller's own entry is the first of the queue."""
-        self._led = True
+        self._led, self._heir = True, None
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST))]
         try:
             self._commit(batch)
         finally:
             error = batch[-1].error
-            if error is not None and _unanswered(error):
+            if error is not None and unanswered(error):
                 # They have waited as long as the batch has; to try again for them would make the last wait for all.
                 _fail(self._queue, error)
                 batch += self._queue
                 self._queue.clear()
             for one in batch[1:]:
                 one.turn.release()
-            # The next in the queue leads, and until it runs nobody else may.
-            self._led = bool(self._queue)
-            if self._queue:
-                self._queue[0].turn.release()
+            self._hand_on()
+
+    def _wait(self, mine: _Waiting) -> None:
+        try:
+            mine.turn.acquire()
+        except BaseException:
+            # Killed while waiting, perhaps just when it was to lead.
+            if mine in self._queue:
+                self._queue.remove(mine)
+            if self._heir is mine:
+                self._hand_on()
+            raise
+
+    def _hand_on(self) -> None:
+        """Let the first of the queue lead; until it runs nobody else may."""
+        self._heir = self._queue[0] if self._queue else None
+        self._led = self._heir is not None
+        if self._heir is not None:
+            self._heir.turn.release()
 
     def _commit(self, batch: list[_Waiting]) -> None:
         self._observe(len(batch))
         try:
             found = self._journal.publish_batch([one.entry for one in batch], now=batch[0].now)
         except Exception as error:  # noqa: BLE001 - handed to every waiting request, which raises it
-            if len(batch) > 1 and not _unanswered(error):
+            if len(batch) > 1 and not unanswered(error):
                 self._commit_one_by_one(batch)
             else:
                 _fail(batch, error)
@@ -106,7 +123,7 @@ class GroupCommit:
         # One entry may have spoiled the call for all; what was done of it already becomes a duplicate.
         for number, one in enumerate(batch):
             self._commit([one])
-            if one.error is not None and _unanswered(one.error):
+            if one.error is not None and unanswered(one.error):
                 _fail(batch[number + 1 :], one.error)
                 return
 
@@ -114,8 +131,3 @@ class GroupCommit:
 def _fail(waiting: Iterable[_Waiting], error: Exception) -> None:
     for one in waiting:
         one.error = error
-
-
-def _unanswered(error: Exception) -> bool:
-    """Whether the server did not answer: then a second call would only wait as long once more."""
-    return isinstance(error, StateUnavailable) and not isinstance(error.__cause__, redis.ResponseError)

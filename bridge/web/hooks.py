@@ -234,7 +234,11 @@ class Receiver:
         count()
         door.observe(seconds)
         self._log.debug(
-            "webhook_answered", source=door.source, request_id=request, outcome=outcome, duration_ms=seconds * 1000
+            "webhook_answered",
+            source=door.source,
+            request_id=request,
+            outcome=outcome,
+            duration_ms=round(seconds * 1000, 2),
         )
 
 

@@ -61,7 +61,16 @@ def run(
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            # Connections that the last run left in TIME_WAIT do not count.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        return listener
     except OSError as error:
         raise BridgeError(
             f"cannot listen on {host}:{port}: {clip(error.strerror or error)}. Remedy: give another one with --port",
@@ -158,11 +167,14 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
 
 
 def _leave(server: Any, worker: Any) -> None:
-    # Left to the end of the interpreter, closing them needs parts of gevent that are gone by then.
-    logging.getLogger().handlers.clear()
+    # Handlers that live until the interpreter ends are taken off this list then, under a lock that needs parts of
+    # gevent that are gone by that time: one alarming traceback per process.
+    logging._handlerList.clear()  # type: ignore[attr-defined]
 
 
 def _settle(worker: Any) -> None:
+    # gunicorn finds each setting through two calls, some twenty times a request; they do not change any more.
+    vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
     # What was imported stays for good: no collection needs to look at it again.
     gc.collect()
     gc.freeze()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
+import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -178,40 +177,39 @@ def test_a_task_lost_between_pop_and_acknowledgement_is_sent_again_for_want_of_a
 
 @pytest.fixture(scope="module")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A broker of our own: its directories, ports and node name touch no other."""
-    program, home = need_program("rabbitmq-server"), tmp_path_factory.mktemp("rabbitmq")
-    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
-        port, distribution = first.getsockname()[1], second.getsockname()[1]
+    """A broker of our own: its directories, ports and node name touch no other, and it ends with the tests."""
+    need_program("rabbitmq-server")
+    home = tmp_path_factory.mktemp("rabbitmq")
+    with ExitStack() as free:
+        port, distribution, mapper = (
+            free.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)
+        )
     (home / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\nlog.console = true\n")
     (home / "plugins").write_text("[].\n")
-    (home / ".erlang.cookie").write_text(secrets.token_hex(16))
-    (home / ".erlang.cookie").chmod(0o400)
-    if os.getuid() == 0 and shutil.which("chown"):
-        subprocess.run(["chown", "-R", "rabbitmq", str(home)], check=True)
-        for parent in [home, *home.parents][:3]:
-            parent.chmod(0o755)
     environment = {
         **os.environ,
         "HOME": str(home),
-        "RABBITMQ_HOME": str(home),
         "RABBITMQ_NODENAME": f"test{port}@localhost",
         "RABBITMQ_DIST_PORT": str(distribution),
         "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
         "RABBITMQ_LOG_BASE": str(home / "log"),
         "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
-        "ERL_EPMD_PORT": str(distribution + 1) if distribution < 65_000 else "24369",
+        "ERL_EPMD_PORT": str(mapper),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
     }
+    # Not the wrapper on the PATH: it changes the user in a session of its own, where nobody could end it.
+    program = need_program("/usr/lib/rabbitmq/bin/rabbitmq-server")
     with (home / "output").open("wb") as output:
         process = subprocess.Popen([program], env=environment, stdout=output, stderr=output, start_new_session=True)
-    url = f"amqp://guest:guest@127.0.0.1:{port}//"
     try:
         until(lambda: b"completed with" in (home / "output").read_bytes() or process.poll() is not None)
         assert process.poll() is None, (home / "output").read_text()[-2000:]
-        yield url
+        yield f"amqp://guest:guest@127.0.0.1:{port}//"
     finally:
-        os.killpg(process.pid, 15)
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
+        subprocess.run([need_program("epmd"), "-port", str(mapper), "-kill"], env=environment, capture_output=True)
 
 
 @pytest.mark.rabbitmq

@@ -80,8 +80,10 @@ class Broker:
                     )
         except self._errors() as error:
             self.close()
+            # Only the kind of the cause: redis-py writes the failed command into its text, with the event in it.
+            kind = type(error.__cause__ or error).__name__
             failure = DeliveryFailed(
-                f"broker: {type(error).__name__}: {clip(error)}; check that it is up and reachable",
+                f"broker: {kind}: {clip(error)}; check that it is up, reachable and has memory left",
                 reason="broker_unavailable",
                 charged=False,
             )

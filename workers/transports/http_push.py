@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from bridge.addresses import check_url
 from bridge.config import Subscription
 from bridge.errors import ConfigError, DeliveryFailed
-from bridge.http import Answer, Client, check_url
+from bridge.http import Answer, Client
 from bridge.signing import standard_webhook_headers
 from schemas.event import MEDIA_TYPE
 from workers.transports.contract import Outcome, Outgoing
