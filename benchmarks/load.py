@@ -40,7 +40,10 @@ class _Connection:
 
     def receive(self) -> str | None:
         """The status line once the whole answer is here."""
-        self.buffer += self.socket.recv(65536)
+        received = self.socket.recv(65536)
+        if not received:
+            raise SystemExit(f"the server closed a connection; last bytes: {self.buffer[-200:]!r}")
+        self.buffer += received
         head, separator, body = self.buffer.partition(b"\r\n\r\n")
         if not separator:
             return None
@@ -83,6 +86,13 @@ def run(
         wait = 0.001 if rate is not None else 1.0
         for key, _ in selector.select(wait if now < ends else 5.0):
             connection: _Connection = key.data
+            if connection in free:
+                # Idle for longer than the server's keep-alive: it hung up, and a client would dial again.
+                selector.unregister(connection.socket)
+                connection.socket.close()
+                connection.__init__(port)  # type: ignore[misc]
+                selector.register(connection.socket, selectors.EVENT_READ, connection)
+                continue
             status = connection.receive()
             if status is not None:
                 outcome.latencies.append(time.perf_counter() - connection.since)

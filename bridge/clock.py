@@ -1,4 +1,4 @@
-"""The only module that reads the clock. Decisions take the moment as an argument; processes hand `now` down from here."""
+"""The only module that reads the clock. Decisions take the moment as an argument; processes hand `now` down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every error of the bridge. The type says what to do next, `reason` is a metric label, the message has fact, value, remedy.
+"""Every error of the bridge. The type says what to do next, `reason` is a metric label.
+
+A message has the fact, the value and the remedy.
 
 BridgeError
 ├── ConfigError            refuse to start: exit 78
