@@ -12,6 +12,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY bridge ./bridge
 COPY workers ./workers
 COPY schemas ./schemas
+COPY examples ./examples
 RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /app/bin/pip install --no-deps --no-index /wheels/*.whl \
  && /app/bin/python -m compileall -q /app/lib

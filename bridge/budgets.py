@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,7 +15,10 @@ from bridge import keys
 from bridge.errors import BudgetExhausted, VendorRefused, VendorThrottled, clip
 from bridge.journal.publishing import state_errors
 
-__all__ = ["BudgetStatus", "Budgets", "Pause"]
+__all__ = ["BudgetStatus", "Budgets", "Pause", "paused_on_purpose"]
+
+#: The reason of an operator's pause.
+_ON_PURPOSE = "paused by an operator"
 
 # KEYS: calls (sorted set: "<spender>|<token>" by UNIX seconds), pause (string).
 # ARGV: now, window seconds, calls allowed, calls kept for other spenders, spender, token ("" = a free call).
@@ -71,6 +74,11 @@ class Pause:
     @property
     def for_good(self) -> bool:
         return math.isinf(self.until)
+
+    @property
+    def on_purpose(self) -> bool:
+        """Whether an operator wanted it: then webhooks get 503 too."""
+        return self.reason == _ON_PURPOSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +160,11 @@ class Budgets:
         with state_errors():
             self._pause(keys=[keys.paused(source)], args=[until, f"{until} {clip(reason, 200)}"])
 
+    def pause(self, source: str) -> None:
+        """An operator's pause, until `resume`: no calls, and webhooks get 503. It takes the place of any other."""
+        with state_errors():
+            self.client.set(keys.paused(source), f"inf {_ON_PURPOSE}")
+
     def resume(self, source: str) -> bool:
         """End a pause or a stop; False when there was none."""
         with state_errors():
@@ -173,6 +186,14 @@ class Budgets:
             spenders=Counter(member.decode().partition("|")[0] for member, _ in found),
             pause=self.paused(source, now),
         )
+
+
+def paused_on_purpose(client: redis.Redis, sources: Sequence[str]) -> frozenset[str]:
+    """Those of the sources that an operator has paused, in one round trip. Lets redis-py's errors through."""
+    stored = cast("list[bytes | None]", client.mget([keys.paused(name) for name in sources])) if sources else []
+    return frozenset(
+        name for name, pause in zip(sources, stored, strict=True) if pause is not None and _pause(pause).on_purpose
+    )
 
 
 def _pause(stored: bytes) -> Pause:

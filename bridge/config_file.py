@@ -184,7 +184,7 @@ def _check_transport(
     transport: str, given: set[str], data: Mapping[str, Any], bridge: BridgeConfig, path: KeyPath, document: Document
 ) -> None:
     needed = {"celery": ["task", "queue"], "http": ["url", "secrets"]}.get(transport, [])
-    if transport == "kombu":
+    if transport == "kombu" and (*path, "broker") not in document.broken:
         # A named exchange on a Redis broker drops what has no binding; on AMQP the exchange is the receiver's business.
         amqp = (data.get("broker") or bridge.broker or "").startswith("amqp")
         needed = ["exchange"] if amqp else ["queue"]
@@ -285,4 +285,4 @@ def _masked(value: Any) -> Any:
 def without_password(address: str) -> str:
     """A server address that may be shown."""
     password = urlsplit(address).password
-    return address.replace(f":{password}@", ":****@", 1) if password else address
+    return str(address.replace(f":{password}@", ":****@", 1) if password else address)

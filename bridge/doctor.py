@@ -15,6 +15,7 @@ import redis
 from kombu.connection import Connection
 
 from bridge import addresses, keys
+from bridge.budgets import Pause
 from bridge.config import BridgeConfig, Config, Source, Subscription
 from bridge.config_fields import duration_text
 from bridge.deliveries import Deliveries, SubscriptionState
@@ -72,6 +73,7 @@ def require_same_bridge(client: redis.Redis, bridge: BridgeConfig) -> None:
 def examine(services: Services) -> Iterator[Finding]:
     """All findings, one by one as they are made."""
     now = services.now()
+    paused: dict[str, Pause | None] = {}
     try:
         with state_errors():
             found = list(_state(services.state, services.now))
@@ -79,7 +81,7 @@ def examine(services: Services) -> Iterator[Finding]:
         yield Finding(
             "state server",
             FAILURE,
-            str(error),
+            clip(error.__cause__ or error),
             "start it (`attempt-bridge up` has its own), or mend bridge.state",
             True,
         )
@@ -87,6 +89,7 @@ def examine(services: Services) -> Iterator[Finding]:
         yield from found
         with state_errors():
             fixed = cast("dict[bytes, bytes]", services.state.hgetall(keys.BRIDGE))
+            paused = {name: services.budgets.paused(name, now) for name in services.config.sources}
             beats = {name: cast("bytes | None", services.state.get(keys.heartbeat(name))) for name in _PROCESSES}
         yield _fixed(services.config.bridge, fixed)
         yield from (_heartbeat(name, None if beat is None else float(beat), now) for name, beat in beats.items())
@@ -97,7 +100,7 @@ def examine(services: Services) -> Iterator[Finding]:
     for subscription in services.config.subscriptions.values():
         yield from _transport(subscription, services.config)
     for source in services.config.sources.values():
-        yield _calls(source, services.vendors[source.vendor])
+        yield _calls(source, services.vendors[source.vendor], paused.get(source.name))
 
 
 def _state(client: redis.Redis, now: Callable[[], float]) -> Iterator[Finding]:
@@ -225,10 +228,15 @@ def _transport(subscription: Subscription, config: Config) -> Iterator[Finding]:
         yield Finding(label, FAILURE, str(error), "mend url, or the name server")
 
 
-def _calls(source: Source, vendor: Vendor) -> Finding:
+def _calls(source: Source, vendor: Vendor, pause: Pause | None) -> Finding:
     label = f"source {source.name}"
     if source.paused:
         return Finding(label, WARNING, "paused in bridge.yaml", "remove paused: true")
+    if pause is not None and pause.for_good:
+        status, remedy = WARNING, f"attempt-bridge sources resume {source.name}"
+        if not pause.on_purpose:
+            status, remedy = FAILURE, f"put it right, then {remedy}"
+        return Finding(label, status, clip(pause.reason, 200), remedy)
     if not source.poll.enabled:
         return Finding(label, OK, "not polled")
     needed = len(vendor.polls) * source.budget_per / source.poll.every

@@ -46,18 +46,18 @@ def configure(level: str = "info", fmt: str = "auto", *, stream: TextIO | None =
     """
     stream = stream or sys.stderr
     threshold = logging.getLevelNamesMapping()[level.upper()]
+    for_people = fmt == "console" or (fmt == "auto" and stream.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _service,
+        # Collected logs come from many programs; in a terminal it would be the same words on every line.
+        *([] if for_people else [_service]),
         _without_forbidden,
         _error_without_data,
     ]
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer()
-        if fmt == "console" or (fmt == "auto" and stream.isatty())
-        else structlog.processors.JSONRenderer(sort_keys=False)
+        structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer(sort_keys=False)
     )
     structlog.configure(
         processors=[*shared, renderer],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess, values
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 
 __all__ = ["MULTIPROCESS_VARIABLE", "WebMetrics", "expose", "process_ended", "web_metrics"]
 
@@ -52,11 +53,14 @@ def web_metrics() -> WebMetrics:
     return WebMetrics()
 
 
-def expose(metrics: WebMetrics, directory: Path | None) -> tuple[bytes, str]:
-    """All numbers as text, and its media type. `directory`: where sibling processes keep theirs, if there are any."""
-    if directory is None:
-        return generate_latest(metrics.registry), CONTENT_TYPE_LATEST
+def expose(metrics: WebMetrics, directory: Path | None, *more: Collector) -> tuple[bytes, str]:
+    """All numbers as text, and its media type. `directory`: where sibling processes keep theirs, if there are any.
+    `more`: what is the same in all processes."""
     together = CollectorRegistry()
+    for collector in more:
+        together.register(collector)
+    if directory is None:
+        return generate_latest(metrics.registry) + generate_latest(together), CONTENT_TYPE_LATEST
     multiprocess.MultiProcessCollector(together, path=os.fspath(directory))  # type: ignore[no-untyped-call]  # as above
     return generate_latest(together), CONTENT_TYPE_LATEST
 

@@ -77,6 +77,8 @@ def run(services: Services, host: str, port: int) -> int:
         )
         supervisor = stack.enter_context(Supervisor(parts.programs(address, child_environment()), on_line=show))
         readiness = Readiness(address, since=since, show=show)
+        if not services.config.sources:
+            show("up", f"{services.config.path} has no sources yet: nothing will come in. See bridge.example.yaml")
         supervise(supervisor, server, signals, readiness.look)
         show("up", "stopping")
     return exit_code(signals.received)
@@ -157,6 +159,8 @@ def printer(names: Sequence[str]) -> Callable[[str, str], None]:
     colours = dict(zip(names, _COLOURS, strict=False))
 
     def show(name: str, line: str) -> None:
+        if not line.strip():
+            return
         prefix = click.style(f"{name:<{width}} |", fg=colours.get(name))
         with one_at_a_time:
             click.echo(f"{prefix} {line}", err=True)

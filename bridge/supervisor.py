@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bridge import clock, guard
-from bridge.errors import BridgeError, clip
+from bridge.errors import BridgeError, ConfigError, clip
 
 __all__ = ["Program", "Supervisor", "restart_delay"]
 
@@ -31,7 +31,7 @@ STOP_SECONDS = 4.0
 #: What each child has for itself before the next one is asked to stop as well.
 _TURN_SECONDS = 0.5
 #: Exit codes that no restart cures: wrong use, wrong configuration.
-_FINAL_CODES = frozenset({2, 78})
+_USAGE, _CONFIGURATION = 2, 78
 
 
 def restart_delay(quick_deaths: int) -> float | None:
@@ -105,7 +105,8 @@ class Supervisor:
     def check(self) -> None:
         """One look: start what is due, reap what died.
 
-        Raises `BridgeError` for a child that cannot be kept alive, and whatever `on_line` raised meanwhile.
+        Raises `ConfigError` for a child that refuses its configuration, `BridgeError` for one that cannot be kept
+        alive, and whatever `on_line` raised meanwhile.
         """
         if self._failure is not None:
             raise self._failure
@@ -168,9 +169,11 @@ class Supervisor:
             raise AssertionError("only what ran can be buried")
         self._clear(child)
         code = process.returncode
+        if code == _CONFIGURATION:
+            raise ConfigError(f"{child.program.name} refuses to start: {clip(child.last_line, 300)}")
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         child.quick_deaths = child.quick_deaths + 1 if now - child.started_at < QUICK_SECONDS else 1
-        delay = None if code in _FINAL_CODES else restart_delay(child.quick_deaths)
+        delay = None if code == _USAGE else restart_delay(child.quick_deaths)
         if delay is None:
             raise BridgeError(
                 f"{child.program.name} cannot be kept running ({how}, {child.quick_deaths} time(s) in a row). "

@@ -145,3 +145,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("ATTEMPT_BRIDGE_"):
             monkeypatch.delenv(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The counts of the fault tests, one JSON line a run: their sum is what the documents may quote."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    for report in reports:
+        for name, line in report.user_properties:
+            if name == "faults" and report.when == "call":
+                terminalreporter.write_line(f"faults {report.head_line}: {line}")

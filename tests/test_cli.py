@@ -19,14 +19,17 @@ from pathlib import Path
 
 import pytest
 
-from bridge import cli, clock, settings
+from bridge import cli, clock, keys, settings
 from bridge.cli import COMMANDS
+from bridge.cursors import RoundReport
 from bridge.deliveries import DeadLetter, Delivery
 from bridge.pipeline import Request, receive
 from bridge.services import Services, load
 from bridge.settings import Settings, read_settings
 from bridge.strict_json import parse
+from bridge.vendor import Watch
 from bridge.vendors import classmarker
+from workers.poll import poll_once
 
 ROOT = Path(__file__).parent.parent
 SECRET = "phrase"
@@ -136,6 +139,14 @@ def test_the_configuration_is_shown_without_its_secrets(shell):
     assert shown["sources"]["eu"]["credentials"]["webhook_secret"] == ["****"]
     assert shown["bridge"]["state"].startswith("unix://")
     assert SECRET not in json.dumps(shown)
+
+
+def test_an_address_from_the_environment_can_be_shown(shell, monkeypatch, tmp_path):
+    monkeypatch.setenv("BROKER", "redis://:canary@localhost:6379/5")
+    (tmp_path / "bridge.yaml").write_text(CONFIG.replace("queue: q}", 'queue: q, broker: "${BROKER}"}'))
+    code, out, err = shell("config", "show")
+    assert (code, err) == (0, "")
+    assert "broker: redis://:****@localhost:6379/5" in out
 
 
 def test_a_state_that_does_not_answer_ends_with_69_and_one_line(shell, monkeypatch):
@@ -269,7 +280,61 @@ def test_sources_are_listed_with_their_budget(shell, bridge):
     [row] = shell.json("sources", "list")
     assert (row["name"], row["budget_left"], row["watches_due"]) == ("eu", "30/30", 0)
     shown = shell.json("sources", "show", "eu")
-    assert set(shown["streams"]) == set(classmarker.VENDOR.polls)
+    assert set(shown["cursors"]) == set(classmarker.VENDOR.polls)
+
+
+@pytest.mark.server
+def test_a_source_is_paused_and_resumed(shell, bridge):
+    assert shell("sources", "resume", "eu")[2] == "eu was not paused\n"
+    assert shell("sources", "pause", "eu") == (0, "", "eu is paused; attempt-bridge sources resume eu goes on\n")
+    (row,) = shell.json("sources", "list")
+    assert row["paused"] == "paused by an operator"
+    assert poll_once(bridge, "eu").outcome == "paused"
+    assert shell("sources", "resume", "eu") == (0, "", "eu goes on with the next poll\n")
+    assert bridge.budgets.paused("eu", clock.now()) is None
+
+
+@pytest.mark.server
+def test_a_source_that_the_file_pauses_cannot_be_resumed_by_a_command(shell, bridge, tmp_path):
+    (tmp_path / "bridge.yaml").write_text(CONFIG.replace("phrase}}", "phrase}, paused: true}"))
+    code, _, err = shell("sources", "resume", "eu")
+    assert code == 78
+    assert err == (
+        "bridge.yaml: sources.eu.paused: true, so it stays paused. Remedy: remove the line and start the bridge again\n"
+    )
+
+
+@pytest.mark.server
+def test_a_source_is_shown_with_cursors_rounds_budget_watches_and_the_last_webhook(shell, bridge):
+    now = clock.now()
+    assert deliver(bridge, FIXTURE["webhook"]) == "published"
+    bridge.cursors.save("eu", "links", "1767266994", now)
+    report = RoundReport(stream="links", from_cursor="1", to_cursor="2", started=now, records=3, calls=1)
+    report.outcomes = {"published": 2, "duplicate": 1}
+    report.error = "source eu: quota is used up"
+    bridge.cursors.record_round("eu", report)
+    bridge.budgets.take("eu", 30, 3600.0, now, spender="poll")
+    bridge.watches.open("eu", "link:7", Watch(reference={"result": "7"}, due_in=60, give_up_at=now + 600), now=now)
+    found = shell.json("sources", "show", "eu")
+    assert found["cursors"]["links"]["cursor"] == "1767266994"
+    assert found["cursors"]["groups"] == {"cursor": None, "resume": None, "saved": None}
+    (last,) = found["rounds"]
+    assert (last["stream"], last["published"], last["error"]) == ("links", 2, "quota is used up")
+    assert (found["budget"]["used"], found["budget"]["used_by_poll"]) == (1, 1)
+    assert [watch["attempt"] for watch in found["watches"]] == ["link:7"]
+    assert found["last_webhook"]["outcome"] == "published"
+    _, table, _ = shell("sources", "show", "eu")
+    assert re.search(r"^cursors +groups: cursor: -, resume: -, saved: -\n +links: cursor: 1767266994", table, re.M)
+    assert re.search(r"^watches +attempt: link:7, due: ", table, re.M)
+
+
+@pytest.mark.server
+def test_what_waits_for_a_broker_that_is_away_is_seen(shell, bridge):
+    assert deliver(bridge, FIXTURE["webhook"]) == "published"
+    assert [row["waiting"] for row in shell.json("subscriptions", "list")] == [1]
+    bridge.state.xgroup_create(keys.journal(0), keys.group("books"), id="0")
+    bridge.state.xreadgroup(keys.group("books"), "somebody", {keys.journal(0): ">"})
+    assert [row["waiting"] for row in shell.json("subscriptions", "list")] == [1]
 
 
 @pytest.mark.server

@@ -320,6 +320,12 @@ def test_a_mutilated_file_gets_problems_and_never_another_error(read: Any) -> No
         assert all(problem.count("\n") == 0 for problem in caught.value.problems)
 
 
+def test_a_broker_that_is_not_known_yet_raises_no_second_problem(problems: Any) -> None:
+    text = SOURCES + "subscriptions: {w: {transport: kombu, exchange: attempts, broker: '${MISSING}'}}\n"
+    (problem,) = problems(text)
+    assert "environment variable MISSING is not set" in problem
+
+
 def test_no_secret_stands_in_a_problem(problems: Any) -> None:
     text = (
         SOURCES.replace("${HOOK_NEW}", "literal-canary")

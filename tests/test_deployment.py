@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +91,14 @@ def test_images_are_pinned_and_no_secret_is_written_down(compose: dict[str, Any]
     assert not re.search(r"(PASSWORD|SECRET|TOKEN|_KEY)\w*: *[\"']?(?!\$\{)[\w-]{8,}", text)
 
 
+def test_the_example_environment_has_what_compose_wants(compose: dict[str, Any]) -> None:
+    wanted = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    wanted -= {"NAME", "ENV_NAME"}
+    given = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M))
+    assert wanted == {"VALKEY_PASSWORD"}
+    assert wanted <= given
+
+
 def test_the_image_runs_as_nobody_special_from_hashed_files_and_ends_on_sigterm() -> None:
     assert instructions("USER") == ["bridge"]
     assert instructions("STOPSIGNAL") == ["SIGTERM"]
@@ -107,6 +118,18 @@ def test_everything_that_the_image_copies_is_there_and_let_through() -> None:
         for source in sources:
             assert (ROOT / source).exists(), source
             assert any(Path(source).match(pattern) for pattern in allowed), source
+
+
+def test_an_installed_bridge_has_the_subscribers_of_the_demo_its_scripts_and_schemas(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {f"bridge/sandbox/examples/{file.name}" for file in (ROOT / "examples").glob("*.py")}
+    for package in ("bridge", "workers", "schemas"):
+        files = (ROOT / package).rglob("*")
+        wanted |= {str(file.relative_to(ROOT)) for file in files if file.suffix in (".py", ".lua", ".json", ".yaml")}
+    assert wanted <= packed
 
 
 def test_scripts_demo_is_the_demo_command() -> None:

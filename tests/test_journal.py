@@ -268,8 +268,26 @@ def test_trimming_never_passes_what_a_group_still_needs(any_state: redis.Redis) 
     report = retention.run(bridge, now=9e9)
     assert (report.events, report.held_back) == (0, (0,))
     any_state.xgroup_destroy(keys.journal(0), "lagging")
+    # A subscription that was configured and never served yet begins with the oldest entry.
+    report = retention.run(bridge, now=9e9, subscriptions=["crm"])
+    assert (report.events, report.held_back) == (0, (0,))
     report = retention.run(bridge, now=9e9)
     assert (report.events, report.held_back) == (5, ())
+
+
+def test_what_is_too_old_goes_from_quiet_streams_of_every_partition_too(any_state: redis.Redis) -> None:
+    partitions = range(3)
+    streams = [keys.dead("crm", partition) for partition in partitions]
+    streams += [keys.requests(partition) for partition in partitions]
+    streams += [keys.rejected(0), keys.quarantine(0)]
+    for stream in streams:
+        for moment in (1_000, 9_000):
+            any_state.xadd(stream, {"id": "e"}, id=f"{moment * 1000}-0")
+    keep = RetentionConfig(dead_letters=100, requests=100)
+    bridge = BridgeConfig(name="b", public_url="http://b", retention=keep)
+    report = Retention(any_state, partitions=3).run(bridge, now=9_050, subscriptions=["crm"])
+    assert (report.dead_letters, report.requests) == (4, 4)
+    assert [any_state.xlen(stream) for stream in streams] == [1] * len(streams)
 
 
 def test_quarantine_keeps_the_same_bytes_once_and_lets_them_go(any_state: redis.Redis) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bridge import supervisor as module
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, ConfigError
 from bridge.supervisor import Program, Supervisor, restart_delay
 
 pytestmark = pytest.mark.process
@@ -123,13 +123,19 @@ def test_an_error_about_a_line_reaches_the_caller_and_the_child_goes_on() -> Non
         assert supervisor.pids()
 
 
-@pytest.mark.parametrize("code", [2, 78])
-def test_a_wrong_configuration_is_given_up_at_once(code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        (2, BridgeError, r"1 time.* Its last line: bridge.yaml:3: unknown key"),
+        (78, ConfigError, r"^web refuses to start: bridge.yaml:3: unknown key$"),
+    ],
+)
+def test_a_wrong_configuration_is_given_up_at_once(code: int, kind: type[BridgeError], message: str) -> None:
     lines = Lines()
     child = program("web", f"print('bridge.yaml:3: unknown key'); raise SystemExit({code})")
     with (
         Supervisor([child], on_line=lines) as supervisor,
-        pytest.raises(BridgeError, match=r"1 time.* Its last line: bridge.yaml:3: unknown key"),
+        pytest.raises(kind, match=message),
     ):
         wait_until(lambda: False, supervisor.check)
 

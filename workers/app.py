@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 import structlog
 from celery import Celery, bootsteps, signals
 from celery.beat import Scheduler
+from celery.exceptions import SecurityWarning
 from celery.worker.consumer.tasks import Tasks
 from kombu import Exchange, Queue
 
 from bridge import clock, keys
 from bridge.config import PollConfig
-from bridge.errors import StateUnavailable
+from bridge.errors import StateUnavailable, clip
 from bridge.journal.publishing import state_errors
 from bridge.services import Services
 from workers.poll import housekeeping, poll_once
@@ -89,8 +91,17 @@ def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> 
             attempts=report.attempts,
         )
 
+    def receipt(subscription: str, event_id: str) -> None:
+        if subscription not in services.config.subscriptions:
+            _log.warning("receipt_for_unknown_subscription", subscription=clip(subscription), event_id=clip(event_id))
+        elif not services.deliveries.receipt(subscription, event_id):
+            # Confirmed twice, or too late: the receiver has it all the same.
+            _log.info("receipt_not_awaited", subscription=subscription, event_id=clip(event_id))
+
     app.task(name="bridge.poll")(poll)
     app.task(name="bridge.housekeeping")(tidy)
+    # A receipt that the state server did not take costs one more sending, which is confirmed again.
+    app.task(name="bridge.receipt")(receipt)
     return app
 
 
@@ -108,6 +119,8 @@ def run_worker(services: Services) -> None:
         stop.set()
 
     signals.worker_shutting_down.connect(begin_to_stop)
+    # Ten lines against pickle under root, as in most containers; this worker accepts JSON alone.
+    warnings.simplefilter("ignore", SecurityWarning)
     worker = app.Worker(
         pool="threads",
         concurrency=CONCURRENCY,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import redis
+import structlog
 
 from bridge import keys
 from bridge.config import Subscription
@@ -42,8 +43,9 @@ __all__ = ["CRASH_POINTS", "Lane"]
 
 CRASH_POINTS = ("read", "expected", "sent", "settled", "judged", "parked")
 
-
 _LIMITS = Limits()
+
+_log = structlog.get_logger(__name__)
 
 
 def _read_script(name: str) -> str:
@@ -220,7 +222,7 @@ class Lane:
                 rows.append(row_of(item, outcome, self.subscription, moment, draw))
             else:
                 unreached.append((item, outcome))
-        wait = self._wait_for_broker(bool(unreached), bool(reached))
+        wait = self._wait_for_broker([str(outcome) for _, outcome in unreached], bool(reached))
         rows += [later_row(item, moment + wait) for item, _ in unreached if item.entry == ""]
         self._settle(rows, moment)
         self._crash("settled")
@@ -267,10 +269,15 @@ class Lane:
         args += [limits.open_after, limits.open_for, limits.disable_after, gone]
         self._scripts["judge"](keys=[self._circuit], args=args)
 
-    def _wait_for_broker(self, unreached: bool, reached: bool) -> float:
-        if reached or not unreached:
+    def _wait_for_broker(self, problems: Sequence[str], reached: bool) -> float:
+        if reached or not problems:
+            if self._broker_failures:
+                _log.info("deliveries_go_on", subscription=self.subscription.name)
             self._broker_failures = 0
-        if not unreached:
+        if not problems:
             return 0.0
+        if self._broker_failures == 0:
+            # No tries are used and no circuit opens, so this line is all that an operator gets to see.
+            _log.warning("deliveries_wait", subscription=self.subscription.name, problem=problems[0])
         self._broker_failures += 1
         return broker_backoff(self._broker_failures)

@@ -62,17 +62,26 @@ def print_list(
 
 
 def print_one(row: Mapping[str, Any], output: str) -> None:
-    """One thing with all its members; as a table one member a line."""
+    """One thing with all its members; as a table one member a line, or more where it has members itself."""
     if output == "table":
         width = max(map(len, row), default=0)
         for name, value in row.items():
-            click.echo(f"{name:<{width}}  {_cell(value)}")
+            for number, line in enumerate(_lines(value)):
+                click.echo(f"{'' if number else name:<{width}}  {line}")
     else:
         click.echo(_json(row, indent=2 if output == "json" else None))
 
 
 def _json(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _lines(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"{name}: {_cell(member)}" for name, member in value.items()] or ["-"]
+    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        return [_cell(item) for item in value]
+    return [_cell(value)]
 
 
 def _cell(value: Any) -> str:
@@ -82,7 +91,9 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         value = ", ".join(value) or "-"
-    text = _json(value) if isinstance(value, dict | list) else str(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_cell(member)}" for name, member in value.items()) or "-"
+    text = (_json(value) if isinstance(value, list) else str(value)) or "-"
     # Vendors' text must not steer the terminal.
     return "".join(letter if letter.isprintable() else "\N{MIDDLE DOT}" for letter in text)
 

@@ -18,10 +18,11 @@ __all__ = ["beat", "dispatch", "web", "worker"]
 _RETRY_SECONDS = 1.0
 
 
-def _prepare(part: str) -> Services:
+def _prepare(part: str, *, wait: bool = True) -> Services:
     """Settings, logs, and a state server that may be used: what every part needs before its own work.
 
-    Waits for a state server that is not up yet. Raises `ConfigError`, also for a server that would lose data.
+    Waits for a state server that is not up yet, unless told otherwise. Raises `ConfigError`, also for a server that
+    would lose data or belongs to another bridge.
     """
     from bridge import doctor, logs  # noqa: PLC0415 - `--help` must be quick
     from bridge.cli.common import load_services  # noqa: PLC0415
@@ -32,8 +33,11 @@ def _prepare(part: str) -> Services:
     while True:
         try:
             doctor.require_safe_state(services.state)
+            doctor.require_same_bridge(services.state, services.config.bridge)
             return services
         except StateUnavailable as error:
+            if not wait:
+                return services
             click.echo(f"{part}: waiting for the state server: {error}", err=True)
             time.sleep(_RETRY_SECONDS)
 
@@ -46,7 +50,8 @@ def web(host: str, port: int, workers: int | None) -> None:
     """Receive webhooks; serve the API and health."""
     from bridge.web.server import run  # noqa: PLC0415
 
-    run(_prepare("web"), host, port, workers)
+    # It answers 503 by itself while the state server is away: a vendor must not find the door locked.
+    run(_prepare("web", wait=False), host, port, workers)
 
 
 @click.command()

@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge.cli.common import format_option, known_name, load_services
-from bridge.cli.output import iso, print_list, print_one
+from bridge.cli.output import iso, print_list, print_one, say
 from bridge.config_fields import duration_text
+from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from bridge.config import Source
+    from bridge.cursors import RoundReport
     from bridge.services import Services
 
 __all__ = ["sources"]
 
 _COLUMNS = ("name", "vendor", "webhook", "poll", "last_poll", "last_error", "budget_left", "watches_due", "paused")
+_ROUNDS_SHOWN = 5
+_WATCHES_SHOWN = 20
 
 
 @click.group()
 def sources() -> None:
-    """List the sources, or show one."""
+    """List, show, pause or resume the sources."""
 
 
 @sources.command("list")
@@ -35,13 +39,36 @@ def list_(output: str) -> None:
 
 @sources.command()
 @click.argument("name")
-@format_option
-def show(name: str, output: str) -> None:
-    """Show one source: addresses, streams, last rounds, watches."""
+def pause(name: str) -> None:
+    """Poll no more and answer webhooks with 503 until `resume`; reading goes on where it stood."""
+    services = load_services()
+    known_name(name, services.config.sources, "source")
+    services.budgets.pause(name)
+    say(f"{name} is paused; attempt-bridge sources resume {name} goes on")
+
+
+@sources.command()
+@click.argument("name")
+def resume(name: str) -> None:
+    """Go on after a pause, or after the vendor has refused the credentials."""
     services = load_services()
     source = services.config.sources[known_name(name, services.config.sources, "source")]
-    places = {stream: services.cursors.place(name, stream) for stream in services.vendors[source.vendor].polls}
-    rounds = services.cursors.history(name)[:5]
+    was_paused = services.budgets.resume(name)
+    if source.paused:
+        raise ConfigError(
+            f"{services.config.path}: sources.{name}.paused: true, so it stays paused. Remedy: remove the line and "
+            "start the bridge again"
+        )
+    say(f"{name} goes on with the next poll" if was_paused else f"{name} was not paused")
+
+
+@sources.command()
+@click.argument("name")
+@format_option
+def show(name: str, output: str) -> None:
+    """Show one source: addresses, cursors, last rounds, budget, watches, last webhook."""
+    services = load_services()
+    source = services.config.sources[known_name(name, services.config.sources, "source")]
     token = "/<token>" if source.webhook.token_sha256 else ""
     print_one(
         {
@@ -49,15 +76,13 @@ def show(name: str, output: str) -> None:
             "webhook_url": f"{services.config.bridge.public_url}/webhooks/{name}{token}",
             "base_url": source.base_url,
             "options": dict(source.options),
-            "last_request": _last_request(services, name),
-            "streams": {stream: {"cursor": one.cursor, "saved": iso(one.saved)} for stream, one in places.items()},
-            "rounds": [
-                {"stream": one.stream, "started": iso(one.started), "records": one.records, "error": one.error}
-                for one in rounds
-            ],
+            "last_webhook": _last_webhook(services, name),
+            "budget": _budget(services, source),
+            "cursors": _cursors(services, source),
+            "rounds": [_round(source, one) for one in services.cursors.history(name)[:_ROUNDS_SHOWN]],
             "watches": [
-                {"attempt": one.attempt_id, "due": iso(one.due), "looks": one.looks}
-                for one in services.watches.list(name)[:20]
+                {"attempt": one.attempt_id, "due": iso(one.due), "looks": one.looks, "give_up_at": iso(one.give_up_at)}
+                for one in services.watches.list(name)[:_WATCHES_SHOWN]
             ],
         },
         output,
@@ -75,13 +100,47 @@ def _row(services: Services, source: Source) -> dict[str, Any]:
         "webhook": source.webhook.enabled,
         "poll": duration_text(source.poll.every) if source.poll.enabled else False,
         "last_poll": iso(last.started) if last else None,
-        "last_error": last.error if last else None,
+        "last_error": _error(source, last) if last else None,
         "budget_left": f"{budget.left}/{budget.calls}",
         "watches_due": services.watches.due_count(source.name, now),
         "paused": paused,
     }
 
 
-def _last_request(services: Services, name: str) -> dict[str, Any] | None:
+def _cursors(services: Services, source: Source) -> dict[str, dict[str, Any]]:
+    places = {stream: services.cursors.place(source.name, stream) for stream in services.vendors[source.vendor].polls}
+    return {
+        stream: {"cursor": one.cursor, "resume": one.resume, "saved": iso(one.saved)} for stream, one in places.items()
+    }
+
+
+def _round(source: Source, report: RoundReport) -> dict[str, Any]:
+    return {
+        "started": iso(report.started),
+        "stream": report.stream,
+        "records": report.records,
+        **report.outcomes,
+        "calls": report.calls,
+        "error": _error(source, report),
+    }
+
+
+def _error(source: Source, report: RoundReport) -> str | None:
+    """Without the name of the source, which stands beside it."""
+    return None if report.error is None else report.error.removeprefix(f"source {source.name}: ")
+
+
+def _budget(services: Services, source: Source) -> dict[str, Any]:
+    status = services.budgets.status(source.name, source.budget_calls, source.budget_per, services.now())
+    return {
+        "calls": status.calls,
+        "per": duration_text(status.per_seconds),
+        "used": status.used,
+        **{f"used_by_{spender}": count for spender, count in status.spenders.items()},
+        "resets_at": iso(status.resets_at),
+    }
+
+
+def _last_webhook(services: Services, name: str) -> dict[str, Any] | None:
     last = next(iter(services.requests.list(source=name)), None)
-    return None if last is None else {"id": last.id, "received_at": iso(last.received_at), "outcome": last.outcome}
+    return None if last is None else {"received_at": iso(last.received_at), "outcome": last.outcome, "id": last.id}

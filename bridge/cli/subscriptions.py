@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["subscriptions"]
 
-_COLUMNS = ("name", "transport", "target", "circuit", "delivered", "lag", "retrying", "dead_letters", "delivered_at")
+_COLUMNS = (
+    "name",
+    "transport",
+    "target",
+    "circuit",
+    "delivered",
+    "waiting",
+    "retrying",
+    "dead_letters",
+    "delivered_at",
+)
 
 
 @click.group()
@@ -74,4 +84,6 @@ def _row(services: Services, subscription: Subscription) -> dict[str, Any]:
         "target": subscription.url or subscription.queue or subscription.exchange,
         **{member: iso(value) if member in moments else value for member, value in asdict(state).items()},
         "delivered": state.delivered + state.handed_over,
+        # In the journal and with no verdict: not read yet, or read while the broker was away.
+        "waiting": None if state.lag is None else state.lag + state.pending,
     }

@@ -21,6 +21,12 @@ __all__ = ["trigger"]
 _COLUMNS = ("number", "status", "outcome", "request_id", "milliseconds")
 _TIMEOUT_SECONDS = 10.0
 _UNREACHABLE = 69
+#: Unexpected status -> what to do about it.
+_REMEDIES = {
+    401: "that bridge has another webhook secret than this configuration; give both the same",
+    404: "that bridge has no such source, or the source has a token: give it with --token",
+    503: "the source is paused or the state server away: attempt-bridge doctor",
+}
 
 
 @click.command()
@@ -67,7 +73,11 @@ def trigger(
     answers = _send(address, raw, headers, times)
     print_list(answers, _COLUMNS, output, empty="nothing was sent")
     expected = (401,) if bad_signature else range(200, 300)
-    ctx.exit(0 if all(answer["status"] in expected for answer in answers) else 1)
+    unexpected = [answer["status"] for answer in answers if answer["status"] not in expected]
+    for status in dict.fromkeys(unexpected):
+        remedy = _REMEDIES.get(status, "is that address a bridge? Give another --url")
+        say(f"Error: {address} answered {status}. Remedy: {remedy}")
+    ctx.exit(1 if unexpected else 0)
 
 
 def _samples(vendor: str) -> dict[str, Any]:

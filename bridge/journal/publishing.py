@@ -42,7 +42,7 @@ def state_errors() -> Iterator[None]:
     except redis.RedisError as error:
         # The text of a server error names commands and limits, not data; clipped all the same.
         raise StateUnavailable(
-            f"state server: {type(error).__name__}: {clip(error)}; run `attempt-bridge doctor`"
+            f"state server: {type(error).__name__}: {clip(error).rstrip('.')}; run `attempt-bridge doctor`"
         ) from error
 
 

@@ -42,6 +42,11 @@ class QuarantineStore:
         with state_errors():
             self._script(keys=[keys.quarantine(0), known_key()], args=[digest, now, *fields])
 
+    def size(self) -> int:
+        """How many there are."""
+        with state_errors():
+            return cast("int", self.client.xlen(keys.quarantine(0)))
+
     def list(self, *, source: str | None = None) -> Iterator[Quarantined]:
         """Newest first."""
         last = "+"

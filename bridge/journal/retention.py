@@ -33,7 +33,10 @@ class RetentionReport:
 
 
 class Retention:
-    """Run by the beat every hour; harmless to run twice or not at all for a while."""
+    """Run by the beat every hour; harmless to run twice or not at all for a while.
+
+    Trims exactly: by whole nodes, as Redis likes it, a quiet stream of a few entries would never forget them.
+    """
 
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
         self.client = client
@@ -48,17 +51,19 @@ class Retention:
         letters = _before(now, bridge.retention.dead_letters)
         with state_errors():
             for partition in range(self.partitions):
-                removed, lagging = cast("list[int]", self._trim(keys=[keys.journal(partition)], args=[events]))
+                wanted: list[str | int] = [events, *map(keys.group, subscriptions)]
+                removed, lagging = cast("list[int]", self._trim(keys=[keys.journal(partition)], args=wanted))
                 report.events += removed
                 if lagging:
                     held.append(partition)
-                report.requests += self.client.xtrim(keys.requests(partition), minid=requests)
+                report.requests += self.client.xtrim(keys.requests(partition), minid=requests, approximate=False)
                 report.attempts += self._forget_attempts(partition, _before(now, bridge.remember_attempts))
-            report.requests += self.client.xtrim(keys.rejected(0), minid=requests)
-            report.dead_letters += self.client.xtrim(keys.quarantine(0), minid=letters)
+                for name in subscriptions:
+                    stream = keys.dead(name, partition)
+                    report.dead_letters += self.client.xtrim(stream, minid=letters, approximate=False)
+            report.requests += self.client.xtrim(keys.rejected(0), minid=requests, approximate=False)
+            report.dead_letters += self.client.xtrim(keys.quarantine(0), minid=letters, approximate=False)
             self.client.zremrangebyscore(known_key(), "-inf", now - bridge.retention.dead_letters)
-            for name in subscriptions:
-                report.dead_letters += self.client.xtrim(keys.dead(name), minid=letters)
         report.held_back = tuple(held)
         return report
 

@@ -1,5 +1,5 @@
 -- trim: drop old entries of a stream, but never what a consumer group still needs.
--- KEYS  1 stream   ARGV  1 oldest UNIX milliseconds to keep
+-- KEYS  1 stream   ARGV  1 oldest UNIX milliseconds to keep   2.. groups that will read all of it, made or not yet
 -- Returns {entries removed, 1 when a group held the floor back else 0}.
 -- Trimming itself ignores pending entries. Ids are compared as text: a Lua number would lose precision.
 local function less(x, y)
@@ -11,12 +11,16 @@ local function less(x, y)
   return b < d
 end
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0 } end
-local floor, held = ARGV[1] .. '-0', 0
+local floor, held, awaited = ARGV[1] .. '-0', 0, {}
+for i = 2, #ARGV do awaited[ARGV[i]] = true end
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local facts = {}
   for i = 1, #group, 2 do facts[group[i]] = group[i + 1] end
+  awaited[facts['name']] = nil
   local need = facts['last-delivered-id']
   if facts['pending'] > 0 then need = redis.call('XPENDING', KEYS[1], facts['name'])[2] end
   if less(need, floor) then floor, held = need, 1 end
 end
+-- A subscription whose dispatch has not come yet begins with the oldest entry.
+if next(awaited) then return { 0, 1 } end
 return { redis.call('XTRIM', KEYS[1], 'MINID', floor), held }

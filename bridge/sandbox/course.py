@@ -6,7 +6,7 @@ from random import Random
 from typing import Protocol
 
 from bridge import clock
-from bridge.deliveries import Deliveries, SubscriptionState
+from bridge.deliveries import SubscriptionState
 from bridge.errors import Retryable
 from bridge.journal import WEBHOOK, StoredEvent
 from bridge.journal.reading import Reader
@@ -55,7 +55,7 @@ class Course:
         self._inbox = inbox
         self._webhook_url = webhook_url
         self._reader = Reader(services.reader)
-        self._deliveries = Deliveries(services.reader)
+        self._deliveries = services.deliveries
         self._candidates = Candidates(
             simulator,
             run=run,

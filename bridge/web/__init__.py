@@ -6,11 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import redis
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from bridge import services as composition
+from bridge.budgets import paused_on_purpose
+from bridge.config import Config
+from bridge.doctor import require_safe_state, require_same_bridge
 from bridge.errors import StateUnavailable
+from bridge.gauges import StateCollector
 from bridge.metrics import web_metrics
 from bridge.services import Services
 from bridge.web.gate import Gate
@@ -51,26 +56,53 @@ def create_app(
     share their numbers. `services` is found again under `app.extensions["bridge"]`.
     """
     probe = composition.state_client(services.state_url, timeout=_PROBE_SECONDS, retries=0)
+    asks = _Question(probe, services.config)
     if gate is None:
-        gate = Gate(probe.ping)
+        gate = Gate(asks)
         gate.start()
     opened, metrics = gate, web_metrics()
     app = _Bridge(__name__, static_folder=None)
     app.extensions["bridge"] = services
     publisher = GroupCommit(services.journal, observe=metrics.batch.observe)
-    app.receiver = Receiver(services, gate, publisher, metrics, body_seconds=body_seconds)
+    app.receiver = Receiver(
+        services, gate, publisher, metrics, paused=lambda name: name in asks.paused, body_seconds=body_seconds
+    )
     app.register_blueprint(
         blueprint(
             lambda: state_problem(probe, lambda: opened.failure),
             metrics,
             metrics_directory,
-            len(services.config.sources),
+            StateCollector(services),
         )
     )
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(StateUnavailable, _state_unavailable)
     app.after_request(_secure)
     return app
+
+
+class _Question:
+    """What the gate asks: which sources an operator has paused, once the server has been found safe and ours.
+
+    It costs what a ping would, so a webhook need not ask. The server may come up long after web.
+    """
+
+    def __init__(self, client: redis.Redis, config: Config) -> None:
+        self.paused: frozenset[str] = frozenset()
+        self._client = client
+        self._bridge = config.bridge
+        self._sources = tuple(config.sources)
+        self._checked = False
+
+    def __call__(self) -> None:
+        if not self._checked:
+            require_safe_state(self._client)
+            require_same_bridge(self._client, self._bridge)
+            self._checked = True
+        if self._sources:
+            self.paused = paused_on_purpose(self._client, self._sources)
+        else:
+            self._client.ping()
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import redis
 
 from bridge import logs
-from bridge.errors import StateUnavailable, clip
+from bridge.errors import BridgeError, StateUnavailable, clip
 
 __all__ = ["Gate", "unanswered"]
 
@@ -30,8 +30,8 @@ def unanswered(error: Exception) -> bool:
 class Gate:
     """Open while the state server answers a probe.
 
-    `ping` raises `redis.RedisError`; it needs a client of its own, with a short time-out and without retries. Start the
-    probe after forking, by `start`. `every`: seconds between two probes.
+    `ping` raises `redis.RedisError` or `BridgeError`; it needs a client of its own, with a short time-out and without
+    retries. Start the probe after forking, by `start`. `every`: seconds between two probes.
     """
 
     def __init__(self, ping: Callable[[], object], *, every: float = 0.25) -> None:
@@ -68,6 +68,8 @@ class Gate:
         """Ask the server once and set the gate accordingly."""
         try:
             self._ping()
+        except StateUnavailable as error:
+            self._set(_failure(error.__cause__ or error))
         except Exception as error:  # noqa: BLE001 - whatever it is: a probe that ended would leave the gate as it was
             self._set(_failure(error))
         else:
@@ -87,5 +89,7 @@ class Gate:
 
 
 def _failure(error: BaseException) -> str:
+    if isinstance(error, BridgeError):
+        return clip(error, 300)
     # The text of a server error names commands and limits; that of another one may hold anything.
     return f"{type(error).__name__}: {clip(error)}" if isinstance(error, redis.RedisError) else type(error).__name__

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
 import redis
 from flask import Blueprint, Response, request
+from prometheus_client.registry import Collector
 
 from bridge.errors import clip
 from bridge.metrics import WebMetrics, expose
@@ -33,13 +34,9 @@ def state_problem(client: redis.Redis, closed: Callable[[], str | None]) -> str 
     return None
 
 
-def blueprint(state: StateReport, metrics: WebMetrics, metrics_directory: Path | None, sources: int) -> Blueprint:
+def blueprint(state: StateReport, metrics: WebMetrics, metrics_directory: Path | None, gauges: Collector) -> Blueprint:
     """`/livez`, `/readyz`, `/metrics` and `/schemas/attempt/1.0.json`."""
     health = Blueprint("health", __name__)
-
-    def checks() -> Iterator[tuple[str, str | None]]:
-        yield "config", None if sources else "no source is configured"
-        yield "state", state()
 
     @health.get("/livez")
     def livez() -> Response:
@@ -47,11 +44,11 @@ def blueprint(state: StateReport, metrics: WebMetrics, metrics_directory: Path |
 
     @health.get("/readyz")
     def readyz() -> Response:
-        return _lines(list(checks()))
+        return _lines([("state", state())])
 
     @health.get("/metrics")
     def numbers() -> Response:
-        text, media_type = expose(metrics, metrics_directory)
+        text, media_type = expose(metrics, metrics_directory, gauges)
         return Response(text, content_type=media_type)
 
     @health.get("/schemas/attempt/1.0.json")

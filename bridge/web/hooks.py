@@ -80,7 +80,8 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Door:
-    """What is known of one source before a request comes. `digests`: hex SHA-256 of the tokens, in bytes."""
+    """What is known of one source before a request comes. `closed`: by bridge.yaml. `digests`: hex SHA-256 of the
+    tokens, in bytes."""
 
     source: str
     closed: bool
@@ -93,7 +94,10 @@ class _Door:
 
 
 class Receiver:
-    """The WSGI application. `publisher` makes entries durable; `body_seconds` and `max_body_bytes` are its limits."""
+    """The WSGI application. `publisher` makes entries durable; `body_seconds` and `max_body_bytes` are its limits.
+
+    `paused` says whether an operator has paused a source since the start; asked for every webhook, so it must not wait.
+    """
 
     def __init__(
         self,
@@ -102,6 +106,7 @@ class Receiver:
         publisher: Publisher,
         metrics: WebMetrics,
         *,
+        paused: Callable[[str], bool] = lambda name: False,
         body_seconds: float = BODY_SECONDS,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
@@ -109,6 +114,7 @@ class Receiver:
         self._now = services.now
         self._gate = gate
         self._metrics = metrics
+        self._paused = paused
         self._body_seconds = body_seconds
         self._max_body_bytes = max_body_bytes
         self._log = logs.get_logger("bridge.web.hooks")
@@ -177,7 +183,7 @@ class Receiver:
             raise _Refused("wrong_media_type", _WRONG_MEDIA)
         if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() not in door.media_types:
             raise _Refused("wrong_media_type", _WRONG_MEDIA)
-        if door.closed:
+        if door.closed or self._paused(door.source):
             raise _Refused("paused", _PAUSED)
         self._gate.check()
         return int(given)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import pytest
 
+from bridge import parts
 from bridge.embedded import EmbeddedServer
 
 PROGRAM = str(Path(get_path("scripts")) / "attempt-bridge")
@@ -93,6 +94,24 @@ def descendants(pid: int) -> dict[int, str]:
             except OSError:
                 continue
     return found
+
+
+def parent_of(pid: int) -> int:
+    """The parent of a process, 0 if it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def part_pids(started: Started) -> dict[str, int]:
+    """Process ids of the parts: direct children of the supervisor."""
+    return {
+        name: pid
+        for pid, command in descendants(started.process.pid).items()
+        for name in parts.PARTS
+        if f"-m bridge {name} " in command + " " and parent_of(pid) == started.process.pid
+    }
 
 
 def alive(pid: int) -> bool:

@@ -8,11 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
-from bridge import keys
+from bridge import keys, parts
+from bridge.deliveries import Deliveries
 from tests.conftest import Server
+from tests.dispatch_kit import publish
 from tests.e2e.conftest import Start
+from tests.integration.kit import Child
+from tests.web_kit import sign
 
 pytestmark = [pytest.mark.process, pytest.mark.server]
 
@@ -51,6 +56,56 @@ def test_a_server_that_would_forget_attempts_is_refused(
     assert "Remedy: " in started.err.read_text()
 
 
+@pytest.mark.parametrize("part", ["web", "worker", "beat", "dispatch", "up"])
+def test_another_number_of_partitions_than_at_the_first_start_is_refused(
+    part: str, config: Path, own_server: Server, start: Start
+) -> None:
+    with own_server.client() as client:
+        client.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": "4"})
+    started = start("--config", str(config), part, *(("--port", "0") if part in ("web", "up") else ()))
+    assert started.ends() == 78
+    assert "Remedy: write bridge.partitions: 4" in started.err.read_text()
+
+
+def test_the_first_part_to_start_fixes_name_and_partitions(config: Path, own_server: Server, start: Start) -> None:
+    started = start("--config", str(config), "dispatch")
+    with own_server.client() as client:
+        started.wait_for(lambda: client.hgetall(keys.BRIDGE) == {b"name": b"acme", b"partitions": b"1"})
+    assert started.ends(signal.SIGTERM) == 0
+
+
+def test_web_answers_503_before_there_is_a_state_server_and_takes_it_only_when_it_is_safe(
+    config: Path, own_server: Server, start: Start
+) -> None:
+    own_server.kill9()
+    port = parts.usable_port("127.0.0.1", 0)
+    started = start("--config", str(config), "web", "--port", str(port), "--workers", "1")
+
+    def post() -> requests.Response:
+        body = b'{"payload_type": "single_user_test_results_link", "payload_status": "verify"}'
+        headers = {"Content-Type": "application/json", "X-Classmarker-Hmac-Sha256": sign(body, "phrase")}
+        return requests.post(f"http://127.0.0.1:{port}/webhooks/eu", body, headers=headers, timeout=10)
+
+    def ready() -> tuple[int, str]:
+        answer = requests.get(f"http://127.0.0.1:{port}/readyz", timeout=10)
+        return answer.status_code, answer.text
+
+    started.wait_for(lambda: '"web_listening"' in started.err.read_text())
+    answer = post()
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+
+    own_server.args += ["--maxmemory-policy", "allkeys-lru"]
+    own_server.start()
+    started.wait_for(lambda: "noeviction" in ready()[1])
+    assert (ready()[0], post().status_code) == (503, 503)
+    with own_server.client() as client:
+        client.config_set("maxmemory-policy", "noeviction")
+        started.wait_for(lambda: ready()[0] == 200)
+        assert post().json()["outcome"] == "test"
+        assert client.hget(keys.BRIDGE, "name") == b"acme"
+    assert started.ends(signal.SIGTERM) == 0
+
+
 def test_the_health_check_of_a_container_goes_by_the_heartbeat(own_server: Server) -> None:
     def check() -> int:
         environment = {"ATTEMPT_BRIDGE_STATE": own_server.url}
@@ -69,3 +124,45 @@ def test_up_with_a_configured_state_starts_no_server_of_its_own(config: Path, ow
     started.ready()
     assert not list(config.parent.rglob("server.conf"))
     assert started.ends(signal.SIGINT) == 130
+
+
+#: A stock worker of another service: it forgets to confirm the first copy, as if it had been killed after its pop.
+GRADEBOOK = """
+import json, os
+from celery import Celery
+app = Celery("gradebook", broker=os.environ["BROKER"])
+app.conf.task_ignore_result, app.conf.worker_redirect_stdouts = True, False
+seen = []
+
+@app.task(name="gradebook.attempt_completed")
+def attempt_completed(event):
+    seen.append(event["id"])
+    if len(seen) > 1:
+        app.send_task("bridge.receipt", args=["gradebook", event["id"]], queue="attempt-bridge")
+    print(json.dumps({"received": event["id"]}), flush=True)
+"""
+
+
+def test_an_event_is_sent_again_until_its_receipt_comes_through_the_queue_of_the_worker(
+    config: Path, own_server: Server, start: Start, tmp_path: Path
+) -> None:
+    document = yaml.safe_load(config.read_text())
+    gradebook = {"transport": "celery", "task": "gradebook.attempt_completed", "queue": "gradebook"}
+    document["subscriptions"] = {"gradebook": {**gradebook, "receipts": {"required": True, "within": "1s"}}}
+    config.write_text(yaml.safe_dump(document))
+    (tmp_path / "gradebook.py").write_text(GRADEBOOK)
+    worker = ("-m", "celery", "-A", "gradebook", "worker", "-P", "solo", "-Q", "gradebook", "-l", "ERROR")
+    with own_server.client() as client:
+        (only,) = publish(client, 1)
+        parts_running = [start("--config", str(config), part) for part in ("worker", "dispatch")]
+        receiver = Child.python(*worker, cwd=tmp_path, BROKER=own_server.broker_url)
+        try:
+            assert [line["received"] for line in receiver.received(2)] == [only, only]
+            # The receipt goes through the worker; nothing awaits one afterwards.
+            counters = keys.subscription_state("gradebook")
+            parts_running[0].wait_for(lambda: client.hget(counters, "receipts") == b"1")
+            assert Deliveries(client).under_way("gradebook") == []
+        finally:
+            receiver.end()
+    for one in parts_running:
+        assert one.ends(signal.SIGTERM) == 0

@@ -15,7 +15,7 @@ import yaml
 from bridge import keys, parts
 from bridge.embedded import addresses
 from bridge.vendors.classmarker.simulator import Simulator
-from tests.e2e.conftest import Start, Started, alive, descendants, kill, wait_until
+from tests.e2e.conftest import Start, Started, alive, descendants, kill, part_pids, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.timeout(300)]
 
@@ -68,23 +68,6 @@ def journal(config: Path) -> list[str]:
     """Attempt ids of the events in the journal."""
     with redis.Redis.from_url(addresses(config.parent / "data")[0]) as client:
         return [fields[b"attempt"].decode() for _, fields in client.xrange(keys.journal(0))]
-
-
-def part_pids(started: Started) -> dict[str, int]:
-    """Process ids of the parts: direct children of the supervisor."""
-    return {
-        name: pid
-        for pid, command in descendants(started.process.pid).items()
-        for name in parts.PARTS
-        if f"-m bridge {name} " in command + " " and _parent(pid) == started.process.pid
-    }
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 def test_a_webhook_that_is_answered_200_is_in_the_journal_also_after_every_part_was_killed(

@@ -1,4 +1,5 @@
-"""Journal and dispatch under a random scheduler: replies get lost, processes die between any two side effects.
+"""Journal and dispatch under a random scheduler: replies get lost, processes die or fall asleep between any two of
+their side effects, receivers refuse, receipts stay away, operators replay, retention trims.
 
 Then the same machine against code that is broken on purpose: a machine that lets a mutant pass proves nothing.
 """
@@ -7,34 +8,69 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import fakeredis
 import pytest
 import redis
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
+from bridge import deliveries as deliveries_module
 from bridge import keys
-from bridge.config import RetryPolicy, Subscription
+from bridge.config import BridgeConfig, Receipts, RetryPolicy, Subscription
+from bridge.config import Retention as RetentionConfig
+from bridge.deliveries import Deliveries
 from bridge.errors import DeliveryFailed, StateUnavailable
-from bridge.journal import POLL, WEBHOOK, Entry, Journal, Submission, publishing
+from bridge.journal import POLL, WEBHOOK, Entry, Journal, StoredEvent, Submission, publishing, retention
 from bridge.journal.reading import Reader
+from bridge.journal.retention import Retention
 from schemas.event import event_id
-from tests.dispatch_kit import Receiver
+from tests.dispatch_kit import Receiver, at, even, lane
 from workers import lane as lane_module
 from workers.lane import CRASH_POINTS, Lane
 from workers.schedule import Limits
 from workers.transports.contract import Outcome, Outgoing
 
+#: A failure is made small before it is told.
+pytestmark = pytest.mark.timeout(400)
+
 SOURCE, NAME = "eu", "crm"
-SUBSCRIPTION = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=(5.0,), jitter=0.2))
-LIMITS = Limits(lease=30.0, open_after=10_000, poison_after=10_000)
+LIMITS = Limits(lease=180.0, open_after=5, poison_after=10_000)
+#: Later than any entry of a stream, whose ids the server takes from its own clock.
+NEVER = 9e9
+TRIM_ALL = BridgeConfig(
+    name="acme",
+    public_url="https://bridge.example.test",
+    remember_attempts=NEVER,
+    retention=RetentionConfig(events=1.0, requests=NEVER, dead_letters=NEVER),
+)
+
+FAILURES = {
+    "refuse": DeliveryFailed("receiver answered 500", reason="receiver_error"),
+    "never": DeliveryFailed("no", reason="refused", permanent=True),
+    "down": DeliveryFailed("broker down", reason="broker_unavailable", charged=False),
+    "gone": DeliveryFailed("receiver answered 410", reason="gone", charged=False),
+}
+#: `lost`: taken, and the answer did not arrive. `silent`: taken, and no receipt comes. `dropped`: handed over, and a
+#: worker that dies loses it.
+MOODS = [*FAILURES, "lost", "silent", "dropped", "take"]
+FATES = ("lives", "dies", "sleeps")
+#: What brings a process to a point that it does not pass on every way.
+LEADS_TO = {"judged": ["refuse"], "parked": ["down"]}
 
 attempts = st.integers(0, 4)
 versions = st.integers(0, 3)
+points = st.sampled_from(CRASH_POINTS)
 
 
 class Killed(BaseException):
@@ -53,59 +89,108 @@ def submission(attempt: int, version: int, origin: str) -> Submission:
     return Submission(source=SOURCE, attempt_id=name, digest=digest, order=version, origin=origin, build=build)
 
 
+class Process:
+    """A dispatch process with one lane; `name` is its consumer in the group."""
+
+    def __init__(self, bridge: Bridge, name: str) -> None:
+        self.name = name
+        self.lane: Lane = lane(
+            bridge.state,
+            Receiver(bridge.answer, batch=4),
+            subscription=bridge.subscription,
+            consumer=name,
+            limits=LIMITS,
+            crash=lambda point: bridge.reached(point, self),
+        )
+
+
 class Bridge(RuleBasedStateMachine):
-    """`acked`: what a vendor was told is stored. `effects`: what the receiver was handed, event id by times."""
+    """A journal and two dispatch processes. `acked`: what a vendor was told is stored. `effects`: what the receiver
+    was handed, event id by times. `trimmed`: events that retention has removed from the journal."""
+
+    connect: ClassVar[Callable[[], redis.Redis]] = staticmethod(lambda: fakeredis.FakeRedis(version=(7, 0)))
+    #: Over all examples: what really happened.
+    happened: ClassVar[Counter[str]] = Counter()
+    #: Where processes die and fall asleep, once each at the beginning of every example; if not anywhere by chance.
+    only_at: ClassVar[str] = ""
 
     state: redis.Redis
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.state = fakeredis.FakeRedis(version=(7, 0))
-        self.journal = Journal(self.state)
+    @initialize(receipts=st.booleans())
+    def begin(self, receipts: bool) -> None:
+        self.state = self.connect()
+        self.journal, self.deliveries = Journal(self.state), Deliveries(self.state)
+        self.subscription = Subscription(
+            name=NAME,
+            transport="celery",
+            retry=RetryPolicy(schedule=(5.0, 50.0), jitter=0.2),
+            receipts=Receipts(required=receipts or self.only_at == "expected", within=60.0),
+        )
         self.acked: set[tuple[str, int]] = set()
         self.effects: Counter[str] = Counter()
-        self.now = 1_800_000_000.0
-        self.born, self.crash_at, self.answer = 0, "", "ok"
-        self.receiver = Receiver(self._take, batch=3)
-        self.lane = self._new_lane()
+        self.trimmed: list[StoredEvent] = []
+        self.moods: list[str] = []
+        self.crash_at, self.sleep_at = "", ""
+        self.moment, self.lives = 1_800_000_000.0, 0
+        self.alive: set[str] = set()
+        self.processes = [self.new_process(), self.new_process()]
+        self.happened["examples"] += 1
+        for attempt, fate in enumerate(FATES[1:] if self.only_at else ()):
+            self.publish([(attempt, 0)], WEBHOOK, "arrives")
+            self.dispatch(0, 1, [*LEADS_TO.get(self.only_at, [])], fate, self.only_at)
 
     # --- the world outside
 
-    def _take(self, sent: Outgoing) -> Outcome:
-        if self.answer == "refused":
-            return DeliveryFailed("receiver answered 500", reason="receiver_error")
-        if self.answer == "broker down":
-            return DeliveryFailed("broker is down", reason="broker_unavailable", charged=False)
+    def new_process(self) -> Process:
+        self.lives += 1
+        name = f"life-{self.lives}"
+        self.alive.add(name)
+        return Process(self, name)
+
+    def answer(self, sent: Outgoing) -> Outcome:
+        mood = self.moods.pop() if self.moods else "take"
+        if mood in FAILURES:
+            return FAILURES[mood]
+        if mood == "dropped" and self.subscription.receipts.required:
+            return None
         self.effects[sent.id] += 1
+        if mood == "lost":
+            return FAILURES["down"]
+        if self.subscription.receipts.required and mood != "silent":
+            self.deliveries.receipt(NAME, sent.id)
         return None
 
-    def _crash(self, point: str) -> None:
+    def reached(self, point: str, process: Process) -> None:
         if point == self.crash_at:
             self.crash_at = ""
-            raise Killed(point)
+            self.happened[f"killed: {point}"] += 1
+            raise Killed
+        if point == self.sleep_at and process.name in self.alive:
+            self.sleep_at = ""
+            self.happened[f"slept: {point}"] += 1
+            self.alive.discard(process.name)
+            # The other one takes it for dead, takes over, and goes on with its work.
+            other = 1 - self.processes.index(process)
+            self.work(other)
+            self.work(other)
+            self.alive.add(process.name)
 
-    def _new_lane(self) -> Lane:
-        self.born += 1
-        return Lane(
-            SUBSCRIPTION,
-            0,
-            transport=self.receiver,
-            state=self.state,
-            reader=self.state,
-            consumer=f"dispatch-{self.born}",
-            limits=LIMITS,
-            crash=self._crash,
-        )
-
-    def _step(self) -> float:
-        """One step of the dispatch process; if it dies, another one takes over."""
+    def work(self, which: int) -> float:
+        """One step of a process, and a look for the dead; if it dies, a new one is started in its place."""
+        process = self.processes[which]
         try:
-            return self.lane.step(lambda: self.now, lambda: 0.5)
+            wait = process.lane.step(at(self.moment), even)
+            process.lane.adopt(self.alive.__contains__)
         except Killed:
-            self.lane = self._new_lane()
-            self.lane.step(lambda: self.now, lambda: 0.5)
-            self.lane.adopt(lambda name: False)
+            self.alive.discard(process.name)
+            self.processes[which] = self.new_process()
             return 0.0
+        return wait
+
+    def events(self) -> Iterator[StoredEvent]:
+        """Everything ever published, oldest first."""
+        yield from self.trimmed
+        yield from Reader(self.state).events(newest_first=False)
 
     # --- what may happen
 
@@ -117,9 +202,10 @@ class Bridge(RuleBasedStateMachine):
     def publish(self, news: Sequence[tuple[int, int]], origin: str, reply: str) -> None:
         entry = Entry(submissions=tuple(submission(attempt, version, origin) for attempt, version in news))
         if reply != "arrives":
-            self.journal.publish(entry, now=self.now)
+            self.journal.publish(entry, now=self.moment)
+            self.happened["replies lost"] += 1
         if reply != "lost":
-            self.journal.publish(entry, now=self.now)
+            self.journal.publish(entry, now=self.moment)
             self.acked |= {(f"link:{attempt}", version) for attempt, version in news}
 
     @rule(attempt=attempts, version=versions)
@@ -127,88 +213,128 @@ class Bridge(RuleBasedStateMachine):
         stream = keys.journal(0)
         self.state.rename(stream, "aside") if self.state.exists(stream) else None
         self.state.set(stream, "of the wrong type")
-        failed = False
         try:
-            self.journal.publish(Entry(submissions=(submission(attempt, version, POLL),)), now=self.now)
+            self.journal.publish(Entry(submissions=(submission(attempt, version, POLL),)), now=self.moment)
+            self.acked.add((f"link:{attempt}", version))
         except StateUnavailable:
-            failed = True
+            self.happened["appends failed"] += 1
         self.state.delete(stream)
         self.state.rename("aside", stream) if self.state.exists("aside") else None
-        if not failed:
-            self.acked.add((f"link:{attempt}", version))
 
-    @rule(answer=st.sampled_from(["ok", "ok", "refused", "broker down"]))
-    def receiver_answers(self, answer: str) -> None:
-        self.answer = answer
-
-    @rule(point=st.sampled_from(CRASH_POINTS))
-    def dispatch_will_die_at(self, point: str) -> None:
-        self.crash_at = point
-
-    @rule(steps=st.integers(1, 3))
-    def dispatch(self, steps: int) -> None:
+    @rule(
+        which=st.integers(0, 1),
+        steps=st.integers(1, 3),
+        moods=st.lists(st.sampled_from(MOODS), max_size=8),
+        fate=st.sampled_from(FATES),
+        point=points,
+    )
+    def dispatch(self, which: int, steps: int, moods: list[str], fate: str, point: str) -> None:
+        self.moods = moods
+        self.crash_at = (self.only_at or point) if fate == "dies" else ""
+        self.sleep_at = (self.only_at or point) if fate == "sleeps" else ""
         for _ in range(steps):
-            self._step()
+            self.work(which)
+
+    @rule(which=st.integers(0, 1))
+    def dispatch_loses_the_reply_of_its_read(self, which: int) -> None:
+        # The entries are pending for it and it never saw them.
+        self.crash_at = self.sleep_at = ""
+        self.work(which)
+        process = self.processes[which]
+        self.state.xreadgroup(keys.group(NAME), process.name, {keys.journal(0): ">"}, count=2)
+        process.lane.recover()
+
+    @rule(seconds=st.sampled_from([1.0, 10.0, 100.0, 1000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.moment += seconds
 
     @rule()
-    def dispatch_loses_the_reply_of_its_read(self) -> None:
-        # The entries are pending for us and we never saw them.
-        self._step()
-        self.state.xreadgroup(keys.group(NAME), f"dispatch-{self.born}", {keys.journal(0): ">"}, count=2)
-        self.lane.recover()
+    def an_operator_resumes_and_replays(self) -> None:
+        self.deliveries.resume(NAME)
+        self.happened["replayed"] += self.deliveries.replay_all(NAME, now=self.moment)
 
-    @rule(seconds=st.sampled_from([1.0, 6.0, 31.0, 90.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.now += seconds
+    # A retry reads its event from the journal, and one that is older than the retention is given up by name.
+    @precondition(lambda self: not self.state.exists(keys.retry(NAME)) and self.state.exists(keys.journal(0)))
+    @rule()
+    def retention_runs(self) -> None:
+        before = list(Reader(self.state).events(newest_first=False))
+        Retention(self.state).run(TRIM_ALL, now=NEVER, subscriptions=[NAME])
+        left = {event.entry_id for event in Reader(self.state).events()}
+        self.trimmed += [event for event in before if event.entry_id not in left]
+        self.happened["trimmed"] += len(before) - len(left)
 
     # --- what must hold
 
     @invariant()
     def every_attempt_is_completed_once_and_every_id_is_unique(self) -> None:
-        events = list(Reader(self.state).events(newest_first=False))
-        completed = Counter(event.attempt for event in events if event.type == "attempt.completed")
-        assert all(times == 1 for times in completed.values()), completed
-        assert len({event.id for event in events}) == len(events)
-        revisions: dict[str, int] = {}
-        for event in events:
-            assert json.loads(event.event)["data"]["attempt"]["revision"] == revisions.get(event.attempt, 0) + 1
-            revisions[event.attempt] = revisions.get(event.attempt, 0) + 1
+        ids: set[str] = set()
+        revisions: Counter[str] = Counter()
+        for event in self.events():
+            revisions[event.attempt] += 1
+            assert (event.type == "attempt.completed") == (revisions[event.attempt] == 1), event
+            assert json.loads(event.event)["data"]["attempt"]["revision"] == revisions[event.attempt]
+            assert event.id not in ids
+            ids.add(event.id)
 
     @invariant()
     def what_was_acknowledged_is_in_the_journal_or_older_than_what_is(self) -> None:
         newest: dict[str, int] = {}
-        for event in Reader(self.state).events(newest_first=False):
+        for event in self.events():
             score = json.loads(event.event)["data"]["result"]["score"]
             newest[event.attempt] = max(score, newest.get(event.attempt, -1))
         for attempt, version in self.acked:
             assert newest.get(attempt, -1) >= version, (attempt, version)
 
-    def teardown(self) -> None:
-        """After quiet time everything published has reached the receiver or is a dead letter."""
-        self.answer, self.crash_at = "ok", ""
-        for _ in range(200):
-            if self._step() > 0:
-                self.now += 61.0
-            if not self._unsettled():
-                break
-        assert not self._unsettled()
-        published = {event.id for event in Reader(self.state).events()}
-        letters = {fields[b"id"].decode() for _, fields in self.state.xrange(keys.dead(NAME))}
-        assert published <= set(self.effects) | letters, published - set(self.effects) - letters
+    @invariant()
+    def every_event_is_somewhere(self) -> None:
+        waiting = {one.id for one in self.deliveries.under_way(NAME, limit=9999)}
+        dead = {one.delivery.id for one in self.deliveries.dead_letters(NAME, limit=None)}
+        assert {event.id for event in self.events()} == self.unsettled() | waiting | dead | set(self.effects)
+        scheduled: Any = self.state.zrange(keys.retry(NAME), 0, -1)
+        assert set(scheduled) == set(self.state.hkeys(keys.deliveries(NAME)))
 
-    def _unsettled(self) -> int:
-        if not self.state.exists(keys.journal(0)):
-            return 0
-        groups = self.state.xinfo_groups(keys.journal(0))
+    def unsettled(self) -> set[str]:
+        """Events that the group has not read, or read and not acknowledged."""
+        journal: Any = self.state.xrange(keys.journal(0))
+        names = {entry: fields[b"id"].decode() for entry, fields in journal}
+        groups: Any = self.state.xinfo_groups(keys.journal(0)) if names else []
         if not groups:
-            return 1
-        unread = len(self.state.xrange(keys.journal(0), min=f"({groups[0]['last-delivered-id'].decode()}"))
-        return unread + groups[0]["pending"] + self.state.zcard(keys.retry(NAME))
+            return set(names.values())
+        ahead: Any = self.state.xrange(keys.journal(0), min=b"(" + groups[0]["last-delivered-id"])
+        held: Any = self.state.xpending_range(keys.journal(0), keys.group(NAME), min="-", max="+", count=9999)
+        return {names[entry] for entry, _ in ahead} | {names[row["message_id"]] for row in held}
+
+    def under_way(self) -> list[str]:
+        """What keeps the bridge from being quiet."""
+        found = self.deliveries.state(NAME, now=self.moment)
+        waits = {"pending": found.pending, "retrying": found.retrying, "dead letters": found.dead_letters}
+        return [name for name, number in {**waits, "unsettled": len(self.unsettled())}.items() if number]
+
+    def teardown(self) -> None:
+        """After quiet time everything published has had its effect and nothing stays behind."""
+        if not hasattr(self, "state"):
+            return
+        self.moods, self.crash_at, self.sleep_at = [], "", ""
+        for _ in range(60):
+            self.deliveries.resume(NAME)
+            self.deliveries.replay_all(NAME, now=self.moment)
+            self.work(0)
+            self.work(1)
+            self.moment += 200.0
+            if not self.under_way():
+                break
+        assert self.under_way() == []
+        published = {event.id for event in self.events()}
+        assert published == set(self.effects)
+        assert self.state.hlen(keys.claims(NAME)) == 0
+        self.happened["events"] += len(published)
+        self.happened["effects"] += self.effects.total()
+        self.state.close()
 
 
 QUICK = settings(
     max_examples=150,
-    stateful_step_count=25,
+    stateful_step_count=40,
     deadline=None,
     derandomize=True,
     database=None,
@@ -218,50 +344,78 @@ QUICK = settings(
 HUNT = settings(QUICK, max_examples=400, phases=(Phase.generate,), verbosity=Verbosity.quiet, print_blob=False)
 
 
-def test_nothing_is_lost_or_doubled_whatever_dies_when() -> None:
-    run_state_machine_as_test(Bridge, settings=QUICK)
+def run(machine: type[Bridge], how: settings, record: Callable[[str, object], None]) -> Counter[str]:
+    """What happened in the run; it is told to the report as well."""
+    machine.happened.clear()
+    run_state_machine_as_test(machine, settings=how)
+    record("faults", json.dumps(machine.happened))
+    return machine.happened
 
 
-def mutate_publish(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
-    assert old in publishing._SCRIPT, "the mutant no longer fits the script"
-    monkeypatch.setattr(publishing, "_SCRIPT", publishing._SCRIPT.replace(old, new))
+def test_nothing_is_lost_or_doubled_whatever_happens_when(record_property: Callable[[str, object], None]) -> None:
+    happened = run(Bridge, QUICK, record_property)
+    # A run in which a fault never fired proves nothing about it.
+    for fault in ("replies lost", "appends failed", "replayed", "trimmed"):
+        assert happened[fault] > 0, fault
 
 
-def mutate_script(monkeypatch: pytest.MonkeyPatch, script: str, old: str, new: str) -> None:
+@pytest.mark.parametrize("point", CRASH_POINTS)
+def test_nothing_is_lost_or_doubled_when_processes_die_and_fall_asleep_at(
+    point: str, record_property: Callable[[str, object], None]
+) -> None:
+    class Focused(Bridge):
+        only_at = point
+
+    happened = run(Focused, settings(QUICK, max_examples=60), record_property)
+    assert happened[f"killed: {point}"] >= happened["examples"] > 0
+    assert happened[f"slept: {point}"] >= happened["examples"]
+
+
+Patch = pytest.MonkeyPatch
+
+
+def replace_in(patch: Patch, holder: Any, name: str, old: str, new: str) -> None:
+    """Change a script that a module keeps under `name`."""
+    text = getattr(holder, name)
+    assert old in text, "the mutant no longer fits the script"
+    patch.setattr(holder, name, text.replace(old, new))
+
+
+def mutate_script(patch: Patch, script: str, old: str, new: str) -> None:
+    """Change a script of the lane, which reads it when it is made."""
     original = lane_module._read_script
-
-    def read(name: str) -> str:
-        text = original(name)
-        if name != script:
-            return text
-        assert old in text, "the mutant no longer fits the script"
-        return text.replace(old, new)
-
-    monkeypatch.setattr(lane_module, "_read_script", read)
+    assert old in original(script), "the mutant no longer fits the script"
+    patch.setattr(
+        lane_module,
+        "_read_script",
+        lambda name: original(name).replace(old, new) if name == script else original(name),
+    )
 
 
-def remembers_before_it_appends(patch: pytest.MonkeyPatch) -> None:
-    mutate_publish(
+def remembers_before_it_appends(patch: Patch) -> None:
+    replace_in(
         patch,
+        publishing,
+        "_SCRIPT",
         "      id = append()\n      local flags",
         "      call('HSET', bucket, field, char(1, 0, 0, 0, 1) .. order .. pack_id('1-1') .. digest)\n"
         "      id = append()\n      local flags",
     )
 
 
-def forgets_what_it_published(patch: pytest.MonkeyPatch) -> None:
-    mutate_publish(patch, "local value = call('HGET', bucket, field)", "local value = false")
+def forgets_what_it_published(patch: Patch) -> None:
+    replace_in(patch, publishing, "_SCRIPT", "local value = call('HGET', bucket, field)", "local value = false")
 
 
-def drops_later_results(patch: pytest.MonkeyPatch) -> None:
-    mutate_publish(patch, "      outcome = 'revise'\n", "      outcome = 'duplicate'\n")
+def drops_later_results(patch: Patch) -> None:
+    replace_in(patch, publishing, "_SCRIPT", "      outcome = 'revise'\n", "      outcome = 'duplicate'\n")
 
 
-def ignores_the_expected_revision(patch: pytest.MonkeyPatch) -> None:
-    mutate_publish(patch, "elseif expected == revision then", "elseif true then")
+def ignores_the_expected_revision(patch: Patch) -> None:
+    replace_in(patch, publishing, "_SCRIPT", "elseif expected == revision then", "elseif true then")
 
 
-def acknowledges_before_it_sends(patch: pytest.MonkeyPatch) -> None:
+def acknowledges_before_it_sends(patch: Patch) -> None:
     original = Lane._send
 
     def send(self: Lane, items: Any, now: float) -> list[Outcome]:
@@ -274,27 +428,47 @@ def acknowledges_before_it_sends(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lane, "_send", send)
 
 
-def acknowledges_a_failure_without_scheduling_it(patch: pytest.MonkeyPatch) -> None:
+def acknowledges_a_failure_without_scheduling_it(patch: Patch) -> None:
     mutate_script(patch, "settle", "      schedule(id, ARGV[at], ARGV[at + 1])\n", "")
 
 
-def reads_on_before_it_drains_its_own(patch: pytest.MonkeyPatch) -> None:
+def reads_on_before_it_drains_its_own(patch: Patch) -> None:
     patch.setattr(Lane, "_drain", lambda self, now, limit: [])
 
 
-def leaves_the_entries_of_the_dead(patch: pytest.MonkeyPatch) -> None:
+def leaves_the_entries_of_the_dead(patch: Patch) -> None:
     patch.setattr(Lane, "adopt", lambda self, alive: 0)
 
 
-def gives_up_without_a_dead_letter(patch: pytest.MonkeyPatch) -> None:
+def gives_up_without_a_dead_letter(patch: Patch) -> None:
     mutate_script(patch, "settle", "redis.call('XADD', dead, '*', unpack(ARGV, at + 1, at + size))", "local _")
 
 
-def takes_a_retry_out_before_it_is_sent(patch: pytest.MonkeyPatch) -> None:
+def takes_a_retry_out_before_it_is_sent(patch: Patch) -> None:
     mutate_script(patch, "claim_due", "redis.call('ZADD', retry, claim, id)", "redis.call('ZREM', retry, id)")
 
 
-MUTANTS: list[Callable[[pytest.MonkeyPatch], None]] = [
+def expects_a_receipt_only_after_the_send(patch: Patch) -> None:
+    patch.setattr(Lane, "_expect", lambda self, items, now: self._crash("expected"))
+
+
+def replays_without_scheduling(patch: Patch) -> None:
+    replace_in(patch, deliveries_module, "_REPLAY", "redis.call('ZADD', KEYS[2], ARGV[4], ARGV[2])", "")
+
+
+def trims_what_a_group_still_needs(patch: Patch) -> None:
+    original = retention.Path.read_text
+    old = "if less(need, floor) then floor, held = need, 1 end"
+
+    def read_text(self: Any) -> str:
+        text = original(self)
+        assert old in text or self.name != "trim.lua", "the mutant no longer fits the script"
+        return text.replace(old, "")
+
+    patch.setattr(retention.Path, "read_text", read_text)
+
+
+MUTANTS: list[Callable[[Patch], None]] = [
     remembers_before_it_appends,
     forgets_what_it_published,
     drops_later_results,
@@ -305,13 +479,14 @@ MUTANTS: list[Callable[[pytest.MonkeyPatch], None]] = [
     leaves_the_entries_of_the_dead,
     gives_up_without_a_dead_letter,
     takes_a_retry_out_before_it_is_sent,
+    expects_a_receipt_only_after_the_send,
+    replays_without_scheduling,
+    trims_what_a_group_still_needs,
 ]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
-def test_code_that_is_broken_on_purpose_is_caught(
-    mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_that_is_broken_on_purpose_is_caught(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
     mutant(monkeypatch)
     with pytest.raises((AssertionError, BaseExceptionGroup)):
         run_state_machine_as_test(Bridge, settings=HUNT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge import keys
+from bridge.budgets import Budgets
 from bridge.journal.quarantine import QuarantineStore
 from bridge.journal.requests import RequestStore
 from tests.conftest import Server
@@ -260,6 +262,25 @@ def test_a_media_type_that_the_vendor_does_not_send_is_refused(web: Web, media_t
 def test_the_media_type_may_have_parameters(web: Web) -> None:
     answer = web.exchange(post("/webhooks/eu", BODY, Content_Type="Application/JSON; charset=utf-8"))
     assert answer.outcome == "published"
+
+
+def test_a_source_that_an_operator_pauses_answers_503_until_it_is_resumed(web: Web, state: redis.Redis) -> None:
+    budgets = Budgets(state)
+    budgets.pause("eu")
+    until(lambda: web.exchange(post("/webhooks/eu", BODY)).status == 503)
+    answer = web.exchange(post("/webhooks/eu", BODY))
+    assert (answer.headers["retry-after"], answer.body) == ("600", b"{}")
+    budgets.resume("eu")
+    until(lambda: web.exchange(post("/webhooks/eu", BODY)).status == 200)
+
+
+def test_a_vendor_that_wants_no_calls_is_still_heard(web: Web, state: redis.Redis) -> None:
+    budgets = Budgets(state)
+    # Both at once: as soon as the pause of the one is seen, that of the other would be.
+    budgets.pause_until("eu", math.inf, "credentials refused")
+    budgets.pause("closed")
+    until(lambda: web.exchange(post(f"/webhooks/closed/{TOKEN}", BODY)).status == 503)
+    assert web.exchange(post("/webhooks/eu", BODY)).status == 200
 
 
 @pytest.mark.parametrize("source", ["paused", "deaf"])
