@@ -69,14 +69,15 @@ def trigger(
     raw = json.dumps(body, ensure_ascii=False).encode()
     secret = next(iter(source.credentials.get(services.vendors[vendor].secret_credential or "", ())), "")
     headers = _headers(vendor, raw, f"not-{secret}" if bad_signature else secret)
-    address = "/".join((url.rstrip("/"), "webhooks", source.name, *([token] if token else [])))
-    answers = _send(address, raw, headers, times)
+    # Without the token wherever it is shown.
+    door = f"{url.rstrip('/')}/webhooks/{source.name}"
+    answers = _send(door, token, raw, headers, times)
     print_list(answers, _COLUMNS, output, empty="nothing was sent")
     expected = (401,) if bad_signature else range(200, 300)
     unexpected = [answer["status"] for answer in answers if answer["status"] not in expected]
     for status in dict.fromkeys(unexpected):
         remedy = _REMEDIES.get(status, "is that address a bridge? Give another --url")
-        say(f"Error: {address} answered {status}. Remedy: {remedy}")
+        say(f"Error: {door} answered {status}. Remedy: {remedy}")
     ctx.exit(1 if unexpected else 0)
 
 
@@ -137,12 +138,12 @@ def _changed(body: Any, changes: tuple[str, ...]) -> Any:
     return body
 
 
-def _send(address: str, raw: bytes, headers: dict[str, str], times: int) -> list[dict[str, Any]]:
+def _send(door: str, token: str | None, raw: bytes, headers: dict[str, str], times: int) -> list[dict[str, Any]]:
     import requests  # noqa: PLC0415 - `--help` must be quick
 
     from bridge import clock  # noqa: PLC0415
 
-    answers = []
+    address, answers = f"{door}/{token}" if token else door, []
     with requests.Session() as session:
         session.trust_env = False
         for number in range(1, times + 1):
@@ -150,7 +151,7 @@ def _send(address: str, raw: bytes, headers: dict[str, str], times: int) -> list
             try:
                 answer = session.post(address, data=raw, headers=headers, timeout=_TIMEOUT_SECONDS)
             except requests.RequestException as error:
-                say(f"Error: {address}: {type(error).__name__}. Remedy: `attempt-bridge up`, or another --url")
+                say(f"Error: {door}: {type(error).__name__}. Remedy: `attempt-bridge up`, or another --url")
                 click.get_current_context().exit(_UNREACHABLE)
             answers.append({"number": number, "status": answer.status_code, **_told(answer)})
             answers[-1]["milliseconds"] = round((clock.monotonic() - began) * 1000, 1)

@@ -45,7 +45,7 @@ class QuarantineStore:
     def size(self) -> int:
         """How many there are."""
         with state_errors():
-            return cast("int", self.client.xlen(keys.quarantine(0)))
+            return self.client.xlen(keys.quarantine(0))
 
     def list(self, *, source: str | None = None) -> Iterator[Quarantined]:
         """Newest first."""
