@@ -82,7 +82,9 @@ def _text(path: Path) -> str:
             "--config or ATTEMPT_BRIDGE_CONFIG; `attempt-bridge demo` needs none"
         ) from error
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}. Remedy: allow this user to read it") from error
+        raise ConfigError(
+            f"{path}: cannot be read: {error.strerror}. Remedy: name a file that this user may read"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 at byte {error.start}. Remedy: save it as UTF-8") from error
 

@@ -77,11 +77,11 @@ def _server_problem(text: str, schemes: tuple[str, ...], instead: str) -> str | 
     return None
 
 
-def _state_problem(text: str) -> str | None:
+def state_problem(text: str) -> str | None:
     return _server_problem(text, _STATE_SCHEMES, "give one server, such as redis://localhost:6379/0 (rediss, unix)")
 
 
-def _broker_problem(text: str) -> str | None:
+def broker_problem(text: str) -> str | None:
     return _server_problem(text, _BROKER_SCHEMES, f"use one of {', '.join(_BROKER_SCHEMES)}")
 
 
@@ -142,8 +142,8 @@ class RetentionShape(Shape):
 class BridgeShape(Shape):
     name = Text(name_problem, required=True)
     public_url = Text(_base_problem)
-    state = Text(_state_problem)
-    broker = Text(_broker_problem)
+    state = Text(state_problem)
+    broker = Text(broker_problem)
     data_dir = Text()
     partitions = whole_number(1, 64)
     remember_attempts = Duration("1d")
@@ -237,7 +237,7 @@ class SubscriptionShape(Shape):
     retry = fields.Nested(RetryShape)
     data = choice("full", "minimal")
     receipts = fields.Nested(ReceiptsShape)
-    broker = Text(_broker_problem)
+    broker = Text(broker_problem)
     task = Text()
     queue = Text()
     exchange = Text()

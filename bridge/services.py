@@ -8,12 +8,15 @@ from functools import cached_property
 from pathlib import Path
 
 import redis
+from marshmallow import ValidationError
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from bridge import clock, config_file, embedded, registry
 from bridge.budgets import Budgets
 from bridge.config import Config
+from bridge.config_shapes import broker_problem, state_problem
+from bridge.config_yaml import Reference
 from bridge.cursors import Cursors
 from bridge.deliveries import Deliveries
 from bridge.errors import ConfigError
@@ -22,7 +25,7 @@ from bridge.journal.publishing import Publisher
 from bridge.journal.quarantine import QuarantineStore
 from bridge.journal.requests import RequestStore
 from bridge.pipeline import Way
-from bridge.settings import Settings, environment, read_settings
+from bridge.settings import PREFIX, Settings, environment, read_settings
 from bridge.vendor import Vendor
 from bridge.watches import Watches
 
@@ -122,6 +125,7 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
     settings = settings or read_settings()
     if config_path is not None:
         settings = replace(settings, config=config_path)
+    _check_addresses(settings)
     vendors = registry.vendors()
     config = config_file.read(settings.config, vendors=vendors, environment=environment())
     state = settings.state or config.bridge.state
@@ -131,7 +135,24 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
         broker = broker or embedded_broker
     if broker is None:
         raise ConfigError(
-            f"{settings.config}: bridge.broker: missing while bridge.state is set. Remedy: give Celery's broker, "
-            "for example another database of the same server"
+            f"{settings.config}: bridge.broker: missing while the state is given. Remedy: give Celery's broker there "
+            f"or as {PREFIX}BROKER, such as another database of the same server"
         )
     return Services(settings=settings, config=config, vendors=vendors, state_url=state, broker_url=broker)
+
+
+def _check_addresses(settings: Settings) -> None:
+    """Those from the environment, as strictly as those of the file, but for passwords, which may stand there."""
+    problems = []
+    for name, given, problem_of in (
+        ("STATE", settings.state, state_problem),
+        ("BROKER", settings.broker, broker_problem),
+    ):
+        try:
+            problem = problem_of(Reference(given)) if given else None
+        except ValidationError as error:
+            problem = str(error.messages[0])
+        if problem:
+            problems.append(f"environment: {PREFIX}{name}: {problem}")
+    if problems:
+        raise ConfigError(*problems)

@@ -38,17 +38,18 @@ def environment() -> Mapping[str, str]:
 def read_settings() -> Settings:
     """All settings, or one `ConfigError` with every problem."""
     env = FileAwareEnv(eager=False, prefix=PREFIX)
-    settings = Settings(
-        config=env.path("CONFIG", Path("bridge.yaml")),
-        state=env.str("STATE", None),
-        broker=env.str("BROKER", None),
-        log_level=env.str("LOG_LEVEL", "info"),
-        log_format=env.str("LOG_FORMAT", "auto"),
-    )
     try:
+        settings = Settings(
+            config=env.path("CONFIG", Path("bridge.yaml")),
+            state=env.str("STATE", None),
+            broker=env.str("BROKER", None),
+            log_level=env.str("LOG_LEVEL", "info"),
+            log_format=env.str("LOG_FORMAT", "auto"),
+        )
         env.seal()
-    except EnvError as error:
-        raise ConfigError(f"environment: {error}; see .env.example") from error
+    except (EnvError, ValueError) as error:
+        # environs raises a plain ValueError for a file that cannot be read.
+        raise ConfigError(f"environment: {str(error).rstrip('.')}; see .env.example") from error
     allowed = {
         "LOG_LEVEL": (settings.log_level, ("debug", "info", "warning", "error")),
         "LOG_FORMAT": (settings.log_format, ("auto", "json", "console")),

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
-__all__ = ["Duration", "Flag", "Number", "Shape", "Text", "UnixTime", "VendorSchema", "WholeNumber"]
+__all__ = ["Duration", "Flag", "Identifier", "Number", "Shape", "Text", "UnixTime", "VendorSchema", "WholeNumber"]
 
 #: No score or percentage is longer; the limit keeps foreign numbers cheap to compute with and to print.
 MAX_NUMBER_DIGITS = 30
@@ -102,7 +102,7 @@ class Number(Shape):
 class WholeNumber(Shape):
     """int from a whole number; one that is no JSON integer (12.0, "12") has at most 19 digits."""
 
-    exact = int
+    exact: ClassVar[type | None] = int
 
     @staticmethod
     def convert(value: Any) -> int | None:
@@ -117,6 +117,19 @@ class WholeNumber(Shape):
         if whole != number:
             raise ValueError("must be a whole number, got a fraction")
         return whole
+
+
+class Identifier(WholeNumber):
+    """int of an id: a whole number that is not negative."""
+
+    exact = None
+
+    @staticmethod
+    def convert(value: Any) -> int | None:
+        number = WholeNumber.convert(value)
+        if number is not None and number < 0:
+            raise ValueError("must not be negative")
+        return number
 
 
 class Flag(Shape):

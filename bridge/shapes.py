@@ -8,9 +8,20 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
 
 from bridge.errors import Unreadable, clip
-from bridge.shape_fields import Duration, Flag, Number, Shape, Text, UnixTime, VendorSchema, WholeNumber
+from bridge.shape_fields import Duration, Flag, Identifier, Number, Shape, Text, UnixTime, VendorSchema, WholeNumber
 
-__all__ = ["Duration", "Flag", "Number", "Shape", "Text", "UnixTime", "VendorSchema", "WholeNumber", "loader"]
+__all__ = [
+    "Duration",
+    "Flag",
+    "Identifier",
+    "Number",
+    "Shape",
+    "Text",
+    "UnixTime",
+    "VendorSchema",
+    "WholeNumber",
+    "loader",
+]
 
 _Convert = Callable[[Any], Any]
 #: What the fast path does with a member: key, name in the result, exact type, conversion, may it be null, default.

@@ -8,11 +8,13 @@ In bridge.yaml: {transport: http, url: "http://127.0.0.1:8099/", secrets: ["${SE
 
 import argparse
 import json
+import logging
 import random
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from flask import Flask, request
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from werkzeug.serving import make_server
 
 options = argparse.ArgumentParser()
 options.add_argument("--secret", required=True)
@@ -20,38 +22,28 @@ options.add_argument("--port", type=int, default=0)
 options.add_argument("--fail", type=float, default=0.0)
 options.add_argument("--seed", type=int, default=None)
 given = options.parse_args()
-webhook, chance, seen = Webhook(given.secret), random.Random(given.seed), set()
+webhook, chance, seen, app = Webhook(given.secret), random.Random(given.seed), set(), Flask(__name__)
+logging.getLogger("werkzeug").setLevel("ERROR")
 
 
-class Receiver(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        try:
-            webhook.verify(body, {name.lower(): value for name, value in self.headers.items()})
-        except (WebhookVerificationError, ValueError):
-            return self.answer(401)
-        if chance.random() < given.fail:
-            return self.answer(500)
-        event = json.loads(body)
-        if event["id"] not in seen:  # the same event may come twice; a real service asks its database
-            attempt = event["data"]["attempt"]
-            line = {"received": event["id"], "type": event["type"], "attempt": attempt["id"]}
-            # The line end in the same write: several threads share stdout.
-            print(json.dumps(line | {"revision": attempt["revision"]}) + "\n", end="", flush=True)
-            seen.add(event["id"])
-        return self.answer(204)
-
-    def answer(self, status):
-        self.send_response(status)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *args):
-        """Quiet: stdout carries the events."""
+@app.post("/")
+def receive():
+    try:
+        webhook.verify(request.get_data(), {name.lower(): value for name, value in request.headers.items()})
+    except (WebhookVerificationError, ValueError):
+        return "", 401
+    if chance.random() < given.fail:
+        return "", 500
+    event = request.get_json(force=True)
+    if event["id"] not in seen:  # the same event may come twice; a real service asks its database
+        attempt = event["data"]["attempt"]
+        line = {"received": event["id"], "type": event["type"], "attempt": attempt["id"]}
+        sys.stdout.write(json.dumps(line | {"revision": attempt["revision"]}) + "\n")
+        sys.stdout.flush()
+        seen.add(event["id"])
+    return "", 204
 
 
-server = ThreadingHTTPServer(("127.0.0.1", given.port), Receiver)
+server = make_server("127.0.0.1", given.port, app, threaded=True)
 print(f"listening http://127.0.0.1:{server.server_port}/", file=sys.stderr, flush=True)
 server.serve_forever()

@@ -21,13 +21,14 @@ given = options.parse_args()
 # No retries inside the client: a repeated XREADGROUP hides the entries of the lost answer.
 client = redis.Redis.from_url(given.state, socket_timeout=10)
 streams = [f"ab:{{{number}}}:journal" for number in range(given.partitions)]
-for stream in streams:
-    with contextlib.suppress(redis.ResponseError):  # BUSYGROUP: it is there already
-        client.xgroup_create(stream, given.group, id="0", mkstream=True)
-
-position = "0"  # first what was given to this name and not acknowledged, then news; again after every error
+position = None
 while True:
     try:
+        if position is None:  # at the start and after every error: first what this name was given and did not finish
+            for stream in streams:
+                with contextlib.suppress(redis.ResponseError):  # BUSYGROUP: it is there already
+                    client.xgroup_create(stream, given.group, id="0", mkstream=True)
+            position = "0"
         answer = client.xreadgroup(given.group, given.name, dict.fromkeys(streams, position), count=200, block=2000)
         batches = [(stream, entries) for stream, entries in answer or [] if entries]
         for stream, entries in batches:
@@ -40,4 +41,4 @@ while True:
         position = position if batches else ">"
     except (redis.ConnectionError, redis.TimeoutError):
         time.sleep(1)
-        position = "0"
+        position = None

@@ -104,6 +104,20 @@ def test_a_body_that_is_no_webhook_of_theirs_is_unreadable(body):
         split(body)
 
 
+def test_a_negative_id_is_unreadable():
+    body = {
+        "payload_type": "single_user_test_results_link",
+        "payload_status": "live",
+        "test": {"test_id": 7},
+        "link": {"link_id": 8},
+        "result": {"link_result_id": -5, "time_finished": NOW},
+    }
+    [record] = split(body)
+
+    with pytest.raises(Unreadable, match="link_result_id: must not be negative"):
+        normalise(record, NOW)
+
+
 @pytest.mark.parametrize("missing", ["test", "link", "result"])
 def test_a_webhook_without_one_of_its_parts_is_unreadable(missing):
     body = {

@@ -109,7 +109,67 @@ def test_no_command_imports_redis_or_celery_before_it_runs():
 def test_wrong_use_ends_with_2_and_a_suggestion(shell):
     code, out, err = shell("sources", "lst")
     assert (code, out) == (2, "")
-    assert "Did you mean 'list'?" in err
+    assert err == "Error: No such command 'lst'. Did you mean 'list'? See attempt-bridge sources --help\n"
+    assert "Did you mean 'events'?" in shell("evnts")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("events", "list", "--limit", "0"), "Invalid value for '--limit': 0 is not in the range x>=1."),
+        (("events", "list", "--since", "yesterday"), '"yesterday" is no moment; write 2h, 7d,'),
+        (("events", "list", "--since", "5x"), '"5x" is no duration; write a number and a unit'),
+        (("events", "list", "-o", "xml"), "'xml' is not one of 'table', 'json', 'jsonl'."),
+        (("events", "list", "--source", "us"), '"us" is no source. Known: eu.'),
+        (("sources", "pause", "us"), '"us" is no source. Known: eu.'),
+        (("requests", "reprocess", "--source", "us"), '"us" is no source. Known: eu.'),
+        (("requests", "show"), "Missing argument 'REQUEST_ID'."),
+        (("dead-letters", "replay"), "say which: an ID, --subscription NAME, --quarantine or --all."),
+        (("dead-letters", "show", "crm/1"), '"crm" is no subscription. Known: books.'),
+        (("trigger", "classmarker", "--url", "localhost:80"), '"localhost:80" is no web address; write it like http'),
+        (("trigger", "classmarker", "--url", "http://h:99999"), '"http://h:99999" is no web address; write it like'),
+        (("up", "--port", "70000"), "70000 is not in the range 0<=x<=65535."),
+        (("demo", "--lose", "200%"), '"200%" is no share; write it like 10% or 0.1.'),
+        (("completion", "powershell"), "'powershell' is not one of 'bash', 'zsh', 'fish'."),
+        (("schema", "show", "nope"), '"nope" is no document. Known: '),
+    ],
+)
+def test_every_wrong_argument_is_one_line_that_says_where_the_help_is(shell, arguments, problem):
+    code, out, err = shell(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert problem in err
+    assert " See attempt-bridge " in err
+    assert err.endswith(" --help\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("STATE", "nonsense", '"nonsense://" is not supported in this version; give one server, such as redis://'),
+        ("STATE", "redis+sentinel://a", '"redis+sentinel://" is not supported in this version; give one server'),
+        ("STATE", "redis://a:99999", "is no address: Port out of range 0-65535"),
+        ("BROKER", "kafka://a", '"kafka://" is not supported in this version; use one of redis'),
+        ("STATE_FILE", "/nowhere", "The value of ATTEMPT_BRIDGE_STATE_FILE must be a readable file path"),
+        ("LOG_LEVEL", "loud", "'loud' is not one of debug, info, warning, error"),
+    ],
+)
+def test_a_wrong_environment_ends_with_78_and_one_line(shell, monkeypatch, name, value, problem):
+    monkeypatch.setenv(f"ATTEMPT_BRIDGE_{name}", value)
+    code, out, err = shell("config", "check")
+    assert (code, out, err.count("\n")) == (78, "", 1), err
+    assert f"ATTEMPT_BRIDGE_{name}" in err
+    assert problem in err
+
+
+def test_an_empty_variable_is_as_good_as_none(shell, monkeypatch):
+    monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", "")
+    assert shell("config", "check")[0] == 0
+
+
+def test_a_directory_that_cannot_be_written_is_named(shell):
+    code, out, err = shell("schema", "export", "/proc/nowhere")
+    assert (code, out) == (1, "")
+    assert err == "Error: /proc/nowhere: cannot be written: No such file or directory. Remedy: name another directory\n"
 
 
 def test_wrong_configuration_ends_with_78_and_one_line_per_problem(shell):
@@ -131,7 +191,7 @@ def test_another_file_can_be_named(shell):
 def test_a_right_configuration_is_said_to_be_right(shell):
     code, out, err = shell("config", "check")
     assert (code, out) == (0, "")
-    assert err == "bridge.yaml: 1 sources, 1 subscriptions, no problems\n"
+    assert err == "bridge.yaml: no problems; sources: 1, subscriptions: 1\n"
 
 
 def test_the_configuration_is_shown_without_its_secrets(shell):
@@ -284,6 +344,34 @@ def test_sources_are_listed_with_their_budget(shell, bridge):
 
 
 @pytest.mark.server
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("events", "show", "nope"),
+        ("events", "list", "--type", "nope"),
+        ("requests", "show", "nope"),
+        ("requests", "raw", "../../etc/passwd"),
+        ("requests", "list", "--since", "9999-01-01"),
+        ("requests", "reprocess"),
+        ("dead-letters", "show", "books/x-y"),
+        ("dead-letters", "show", "quarantine/x"),
+        ("dead-letters", "show", "quarantine/1-1"),
+        ("dead-letters", "replay", "--all", "--yes"),
+    ],
+)
+def test_what_is_not_there_ends_with_3_and_one_line(shell, bridge, arguments):
+    code, out, err = shell(*arguments)
+    assert (code, out, err.count("\n")) == (3, "", 1), err
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("since", ["0001-01-01", "1960-05-05T08:00:00Z", "99999999999999d"])
+def test_a_moment_before_all_streams_means_from_the_beginning(shell, bridge, since):
+    assert deliver(bridge, FIXTURE["webhook"]) == "published"
+    assert len(shell.json("requests", "list", "--since", since)) == 1
+
+
+@pytest.mark.server
 def test_a_source_is_paused_and_resumed(shell, bridge):
     assert shell("sources", "resume", "eu")[2] == "eu was not paused\n"
     assert shell("sources", "pause", "eu") == (0, "", "eu is paused; attempt-bridge sources resume eu goes on\n")
@@ -400,6 +488,20 @@ def test_trigger_sends_a_sample_that_is_signed_with_the_configured_secret(shell,
     assert (code, json.loads(out)[0]["status"]) == (0, 401)
     assert shell("trigger", "classmarker", "--url", url, "--set", "result.first=Uma")[0] == 0
     assert shell("trigger", "classmarker", "--url", url, "--set", "nothing.here=1")[0] == 2
+
+
+def test_trigger_says_what_to_do_about_a_refusal_and_keeps_the_token_to_itself(shell, listener, tmp_path):
+    url, seen = listener
+    (tmp_path / "bridge.yaml").write_text(CONFIG.replace(SECRET, "another-one"))
+    code, _, err = shell("trigger", "classmarker", "--url", url, "--token", "canary")
+    assert (code, seen) == (1, ["/webhooks/eu/canary"])
+    assert err == (
+        f"Error: {url}/webhooks/eu answered 401. Remedy: that bridge has another webhook secret than this "
+        "configuration; give both the same\n"
+    )
+    code, _, err = shell("trigger", "classmarker", "--url", "http://127.0.0.1:1", "--token", "canary")
+    assert code == 69
+    assert err.startswith("Error: http://127.0.0.1:1/webhooks/eu: ConnectionError. Remedy: ")
 
 
 def test_trigger_says_what_it_cannot_send(shell):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from bridge import keys
 from bridge.config import Filter, Receipts, RetryPolicy, Subscription
@@ -271,6 +272,22 @@ def test_a_broker_that_is_down_uses_up_no_try_and_moves_nothing(any_state: redis
     receiver.answer = lambda sent: None
     run_dry(one, 1000.0)
     assert receiver.ids == ids
+
+
+def test_a_broker_that_is_down_and_back_is_logged_once_each(any_state: redis.Redis) -> None:
+    publish(any_state, *range(3))
+    receiver = Receiver(lambda sent: DeliveryFailed("broker down", reason="broker_unavailable", charged=False))
+    one = lane(any_state, receiver, subscription=SHORT)
+    with capture_logs() as lines:
+        for _ in range(5):
+            one.step(at(1000.0), even)
+        receiver.answer = lambda sent: None
+        run_dry(one, 1000.0)
+    assert [(line["event"], line["subscription"]) for line in lines] == [
+        ("deliveries_wait", NAME),
+        ("deliveries_go_on", NAME),
+    ]
+    assert lines[0]["problem"] == "broker down"
 
 
 def test_the_circuit_opens_lets_one_probe_through_and_closes(any_state: redis.Redis) -> None:

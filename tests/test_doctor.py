@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import replace
 
 import pytest
@@ -193,3 +194,18 @@ def test_more_polls_than_the_budget_allows_are_pointed_out(services, read):
     finding = found(services(read(SOURCES[:-2] + ", poll: {every: 1m}}\n")))["source eu"]
     assert finding.status == WARNING
     assert finding.text == "120 polls per 1h, its budget is 30 calls"
+
+
+@pytest.mark.server
+def test_a_source_that_is_stopped_is_named_with_the_way_out(services, read, state):
+    bridge = services(read(SOURCES))
+    bridge.budgets.pause_until("eu", math.inf, "the vendor refused the key")
+    finding = found(bridge)["source eu"]
+    assert (finding.status, finding.text) == (FAILURE, "the vendor refused the key")
+    assert finding.remedy == "put it right, then attempt-bridge sources resume eu"
+    bridge.budgets.pause("eu")
+    finding = found(bridge)["source eu"]
+    assert (finding.status, finding.text) == (WARNING, "paused by an operator")
+    assert finding.remedy == "attempt-bridge sources resume eu"
+    bridge.budgets.resume("eu")
+    assert found(bridge)["source eu"].status == OK

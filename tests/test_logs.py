@@ -42,6 +42,16 @@ def test_a_line_is_one_json_object_with_the_fixed_fields(output: io.StringIO) ->
     }
 
 
+def test_a_line_for_people_leaves_out_what_all_lines_share() -> None:
+    with captured_logs(fmt="console") as output:
+        logs.get_logger("bridge.web.hooks").info("webhook_rejected", reason="bad_signature")
+        logging.getLogger("celery.worker").warning("consumer lost")
+    for line, word in zip(output.getvalue().splitlines(), ("bad_signature", "consumer lost"), strict=True):
+        assert word in line
+        assert "attempt-bridge" not in line
+        assert "version" not in line
+
+
 def test_lines_of_the_standard_library_have_the_same_form(output: io.StringIO) -> None:
     logging.getLogger("celery.worker").warning("consumer lost after %d s", 3)
     (line,) = lines(output)

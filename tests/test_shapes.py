@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from bridge.errors import Unreadable
-from bridge.shapes import Duration, Flag, Number, Shape, Text, UnixTime, VendorSchema, WholeNumber, loader
+from bridge.shapes import Duration, Flag, Identifier, Number, Shape, Text, UnixTime, VendorSchema, WholeNumber, loader
 
 
 class Colour(Shape):
@@ -55,6 +55,7 @@ class Everything(VendorSchema):
     number_or_zero = Number(load_default=Decimal(0))
     never_null = Number(load_default=Decimal(1), allow_none=False)
     whole = WholeNumber()
+    ident = Identifier()
     flag = Flag()
     at = UnixTime()
     took = Duration()
@@ -167,6 +168,7 @@ def test_a_usual_payload_does_not_touch_marshmallow(monkeypatch: pytest.MonkeyPa
         (WholeNumber, "1956", 1956),
         (WholeNumber, Decimal("12.0"), 12),
         (WholeNumber, "", None),
+        (Identifier, "62510937", 62510937),
         (Flag, True, True),
         (Flag, "false", False),
         (Flag, "YES", True),
@@ -189,7 +191,7 @@ def test_a_field_reads_every_spelling(shape: type[Shape], spelling: Any, meaning
     assert (found, type(found)) == (meaning, type(meaning))
 
 
-@pytest.mark.parametrize("shape", [Text, Number, WholeNumber, Flag, UnixTime, Duration])
+@pytest.mark.parametrize("shape", [Text, Number, WholeNumber, Identifier, Flag, UnixTime, Duration])
 def test_absent_and_null_are_both_none(shape: type[Shape]) -> None:
     read = loader(type("One", (VendorSchema,), {"it": shape()}))
     assert read({}) == read({"it": None}) == {"it": None}
@@ -206,6 +208,8 @@ def test_absent_and_null_are_both_none(shape: type[Shape]) -> None:
         (Number, Decimal("NaN"), "must be a number of at most 30 digits"),
         (Number, "9" * 31, "must be a number of at most 30 digits"),
         (Number, "1e300", "must be a number of at most 30 digits"),
+        (Identifier, -5, "must not be negative"),
+        (Identifier, "-5", "must not be negative"),
         (WholeNumber, "12.5", "must be a whole number, got a fraction"),
         (WholeNumber, "9" * 20, "must be a whole number of at most 19 digits"),
         (Flag, "maybe", "must be true/false, got text of 5 characters"),

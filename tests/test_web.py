@@ -168,6 +168,17 @@ def test_ready_says_what_is_wrong(services: Services) -> None:
 
 
 @pytest.mark.server
+def test_a_bridge_without_sources_is_ready(tmp_path: Path, server: Server) -> None:
+    config = tmp_path / "bridge.yaml"
+    config.write_text(
+        f'bridge: {{name: acme, public_url: "https://bridge.example.test", state: "{server.url}", '
+        f'broker: "{server.broker_url}"}}\n'
+    )
+    client = create_app(load(config_path=config), gate=Gate(lambda: None)).test_client()
+    assert client.get("/readyz").data == b"ok\n"
+
+
+@pytest.mark.server
 def test_ready_asks_the_real_server(tmp_path: Path, server: Server) -> None:
     services = load(config_path=write_config(tmp_path, server.url))
     client = create_app(services, gate=Gate(lambda: None)).test_client()

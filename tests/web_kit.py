@@ -186,12 +186,12 @@ def journal_attempts(client: redis.Redis) -> list[str]:
 
 
 @contextmanager
-def captured_logs(level: str = "debug") -> Iterator[io.StringIO]:
-    """The log lines of this process as JSON; afterwards logging is as it was."""
+def captured_logs(level: str = "debug", fmt: str = "json") -> Iterator[io.StringIO]:
+    """The log lines of this process; afterwards logging is as it was."""
     stream = io.StringIO()
     root = logging.getLogger()
     handlers, threshold = list(root.handlers), root.level
-    logs.configure(level, "json", stream=stream)
+    logs.configure(level, fmt, stream=stream)
     try:
         yield stream
     finally:

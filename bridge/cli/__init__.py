@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import click
+from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 
 from bridge.errors import BridgeError, BrokerUnavailable, ConfigError, StateUnavailable, clip
 
@@ -54,6 +55,15 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except NoSuchCommand as error:
+            # click knows no command to suggest: none was imported.
+            raise NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from error
+
 
 @click.group(
     cls=_Commands,
@@ -85,14 +95,26 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         code = cli.main(list(arguments), prog_name="attempt-bridge", standalone_mode=False)
-    except click.ClickException as error:
+    except NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        click.echo(_one_line(error), err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: nothing may end as a traceback
         return _report(error, debug="--debug" in arguments)
     return code if isinstance(code, int) else 0
+
+
+def _one_line(error: click.ClickException) -> str:
+    """Fact, value, remedy: without click's page of usage."""
+    message = " ".join(error.format_message().split())
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return f"Error: {message}"
+    stop = "" if message.endswith(("?", ".")) else "."
+    return f"Error: {message}{stop} See {error.ctx.command_path} --help"
 
 
 def _report(error: Exception, *, debug: bool) -> int:

@@ -53,14 +53,15 @@ class _Moment(click.ParamType[float]):
             return value
         if re.fullmatch(r"[\d.]+[a-z]+", value):
             try:
-                return clock.now() - parse_duration(value)
+                return max(0.0, clock.now() - parse_duration(value))
             except ValidationError as error:
                 self.fail(str(error.messages[0]), param, ctx)
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
             self.fail(f'"{value}" is no moment; write 2h, 7d, 2026-11-01 or 2026-11-01T08:30:00Z', param, ctx)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        # No stream reaches back before 1970.
+        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def since_option(command: _Command) -> _Command:
@@ -98,9 +99,9 @@ def confirm_broad(yes: bool, what: str) -> None:
 
 
 def known_name(name: str, known: Any, noun: str) -> str:
-    """The name if it is configured. Raises `click.BadParameter` with a suggestion."""
+    """The name if it is configured. Raises `click.UsageError` with a suggestion."""
     from bridge.config_fields import did_you_mean  # noqa: PLC0415
 
     if name not in known:
-        raise click.BadParameter(f'"{name}" is no {noun}. {did_you_mean(name, known)}')
+        raise click.UsageError(f'"{name}" is no {noun}. {did_you_mean(name, known)}')
     return name

@@ -19,7 +19,8 @@ def config() -> None:
 def check() -> None:
     """List every problem with its line; ends with 78 if there is one. Connects to nothing."""
     loaded = load_services().config
-    say(f"{loaded.path}: {len(loaded.sources)} sources, {len(loaded.subscriptions)} subscriptions, no problems")
+    counts = f"sources: {len(loaded.sources)}, subscriptions: {len(loaded.subscriptions)}"
+    say(f"{loaded.path}: no problems; {counts}")
 
 
 @config.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,7 @@ def _find(services: Services, letter_id: str) -> tuple[str, Any]:
     owner, _, number = letter_id.partition("/")
     found: DeadLetter | Quarantined | None
     if owner == _QUARANTINE:
-        found = services.quarantine.find(number)
+        found = services.quarantine.find(number) if re.fullmatch(r"\d{1,20}-\d{1,20}", number) else None
     else:
         known_name(owner, services.config.subscriptions, "subscription")
         found = services.deliveries.dead_letter(owner, number)

@@ -88,6 +88,8 @@ def reprocess(request_id: str | None, source: str | None, since: float | None, y
         if chosen[0].outcome == "rejected":
             raise click.BadParameter(f"request {request_id} was refused; let the vendor send it again")
     else:
+        if source:
+            known_name(source, services.config.sources, "source")
         chosen = list(services.requests.list(source=source, outcome="quarantined", since=since))
         if not chosen:
             say("no request is in quarantine")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from bridge.errors import BridgeError
+
 __all__ = ["schema"]
 
 
@@ -40,6 +42,11 @@ def export(directory: Path) -> None:
     """Write all documents into DIRECTORY, which is made if needed."""
     from schemas.export import write  # noqa: PLC0415
 
-    directory.mkdir(parents=True, exist_ok=True)
-    for path in write(directory):
-        click.echo(path)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in write(directory):
+            click.echo(path)
+    except OSError as error:
+        raise BridgeError(
+            f"{error.filename}: cannot be written: {error.strerror}. Remedy: name another directory"
+        ) from error

@@ -6,6 +6,7 @@ import json
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -21,6 +22,7 @@ __all__ = ["trigger"]
 _COLUMNS = ("number", "status", "outcome", "request_id", "milliseconds")
 _TIMEOUT_SECONDS = 10.0
 _UNREACHABLE = 69
+_URL = "http://127.0.0.1:8080"
 #: Unexpected status -> what to do about it.
 _REMEDIES = {
     401: "that bridge has another webhook secret than this configuration; give both the same",
@@ -29,12 +31,23 @@ _REMEDIES = {
 }
 
 
+def _web_address(ctx: click.Context, param: click.Parameter, given: str) -> str:
+    try:
+        parts = urlsplit(given)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise click.BadParameter(f'"{given}" is no web address; write it like {_URL}')
+    return given.rstrip("/")
+
+
 @click.command()
 @click.argument("vendor")
 @click.argument("sample", required=False)
 @click.option("--list", "only_list", is_flag=True, help="Name the vendor's samples and send nothing.")
 @click.option("--source", "source_name", help="The source to send to, if the vendor has several.")
-@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Where the bridge listens.")
+@click.option("--url", callback=_web_address, default=_URL, show_default=True, help="Where the bridge listens.")
 @click.option("--token", help="The token of the source's address: the file has only its hash once it is read.")
 @click.option("--times", default=1, show_default=True, type=click.IntRange(1, 10_000), help="How often.")
 @click.option("--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change the body: result.first=Uma.")
@@ -70,7 +83,7 @@ def trigger(
     secret = next(iter(source.credentials.get(services.vendors[vendor].secret_credential or "", ())), "")
     headers = _headers(vendor, raw, f"not-{secret}" if bad_signature else secret)
     # Without the token wherever it is shown.
-    door = f"{url.rstrip('/')}/webhooks/{source.name}"
+    door = f"{url}/webhooks/{source.name}"
     answers = _send(door, token, raw, headers, times)
     print_list(answers, _COLUMNS, output, empty="nothing was sent")
     expected = (401,) if bad_signature else range(200, 300)

@@ -22,6 +22,8 @@ __all__ = ["Journal", "Publisher", "attempt_field", "state_errors"]
 _SCRIPT = Path(__file__).with_name("publish_once.lua").read_text()
 _ORIGIN = {WEBHOOK: b"w", POLL: b"p", BACKFILL: b"b"}
 _DAY = 86_400
+#: `json.dumps` with arguments would build one for each request.
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 #: Rounds of "it changed meanwhile, build again" before giving up; each lost round means somebody else made progress.
 _ROUNDS = 10
 #: Records in one script call: 100 block the server for about 1.3 ms, more gain nothing.
@@ -66,8 +68,8 @@ class _Call:
     """What goes to one partition in one script call."""
 
     records: list[_Pending] = field(default_factory=list)
-    #: (entry, outcome so far) of the requests to keep, their records being at the end of `records` in order.
-    requests: list[tuple[int, str]] = field(default_factory=list)
+    #: (entry, number of its records, outcome so far) of the requests to keep; their records end `records`, in order.
+    requests: list[tuple[int, int, str]] = field(default_factory=list)
 
 
 class Journal:
@@ -133,21 +135,25 @@ class Journal:
         for partition, items in by_partition.items():
             call = _Call()
             # Records without a request first: the script expects those of a request behind them, request by request.
-            loose = [item for item in items if entries[item.slot[0]].request is None or home[item.slot[0]] != partition]
+            loose: list[_Pending] = []
             bound: dict[int, list[_Pending]] = defaultdict(list)
             for item in items:
-                if entries[item.slot[0]].request is not None and home[item.slot[0]] == partition:
-                    bound[item.slot[0]].append(item)
+                number = item.slot[0]
+                if entries[number].request is None or home[number] != partition:
+                    loose.append(item)
+                else:
+                    bound[number].append(item)
             for start in range(0, len(loose), BATCH):
                 yield partition, _Call(records=loose[start : start + BATCH])
             for number, group in bound.items():
                 call.records += group
-                call.requests.append((number, _summary([one for one in verdicts[number] if one is not None])))
+                so_far = _summary([one for one in verdicts[number] if one is not None])
+                call.requests.append((number, len(group), so_far))
                 if len(call.records) >= BATCH:
                     yield partition, call
                     call = _Call()
             if partition == 0:
-                call.requests += [(number, "") for number in bare]
+                call.requests += [(number, 0, "") for number in bare]
             if call.records or call.requests:
                 yield partition, call
 
@@ -164,14 +170,13 @@ class Journal:
         args: list[bytes | str | int] = [day, len(call.records), len(call.requests)]
         for pending in call.records:
             args += _record_args(pending)
-        for number, so_far in call.requests:
-            mine = sum(1 for pending in call.records if pending.slot[0] == number) if call.records else 0
-            args += _request_args(entries[number], mine, so_far)
+        for number, records, so_far in call.requests:
+            args += _request_args(entries[number], records, so_far)
         names = [keys.journal(partition), keys.seen(partition), keys.requests(partition), keys.counts(partition, day)]
         results, kept = cast("tuple[list[Any], list[Any]]", self._script(keys=names, args=args))
         again = []
         for pending, (outcome, revision, entry_id) in zip(call.records, results, strict=True):
-            verdict = Verdict(_text(outcome), int(revision), _text(entry_id))
+            verdict = Verdict(outcome.decode(), revision, entry_id.decode())
             if verdict.outcome == "revise":
                 pending.expected = verdict.revision
                 pending.previous = {"entry_id": verdict.entry_id}
@@ -179,8 +184,8 @@ class Journal:
             else:
                 number, place = pending.slot
                 verdicts[number][place] = verdict
-        for (number, _), outcome in zip(call.requests, kept, strict=True):
-            outcomes[number] = _text(outcome)
+        for (number, _, _), outcome in zip(call.requests, kept, strict=True):
+            outcomes[number] = outcome.decode()
         return again
 
     def _load_previous(self, again: list[_Pending]) -> None:
@@ -227,7 +232,7 @@ def _request_args(entry: Entry, records: int, so_far: str) -> list[bytes | str |
         request.source,
         f"{request.received_at:.3f}",
         request.reason,
-        json.dumps(dict(request.headers), separators=(",", ":")),
+        _ENCODER.encode(dict(request.headers)),
         request.body,
         "\n".join(submission.attempt_id for submission in entry.submissions),
     ]
@@ -240,7 +245,3 @@ def _summary(verdicts: Sequence[Verdict]) -> str:
     """The most telling outcome; the same rule as at the end of the script."""
     best = max((verdict.outcome for verdict in verdicts), key=lambda outcome: _RANK[outcome], default="")
     return "duplicate" if best == "stale" else best
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -132,6 +132,17 @@ def test_it_stops_in_good_order_and_leaves_no_process_behind(
     assert "killed" not in started.err.read_text()
 
 
+def test_without_sources_it_gets_ready_all_the_same_and_says_so_in_one_line(start: Start, config: Path) -> None:
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "sources": {}}))
+    started = up(start, config)
+    url = started.ready()
+    assert answers(url)
+    said = [line for line in started.err.read_text().splitlines() if line.startswith("up ")]
+    assert said == [f"up       | {config} has no sources yet: nothing will come in. See bridge.example.yaml"]
+    assert "Warning" not in started.err.read_text()
+    assert started.ends(signal.SIGINT) == 130
+
+
 def test_a_second_one_on_the_same_data_directory_names_the_first(start: Start, config: Path) -> None:
     first = up(start, config)
     first.ready()

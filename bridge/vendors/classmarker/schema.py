@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from marshmallow import fields
 
-from bridge.shapes import Duration, Flag, Number, Text, UnixTime, VendorSchema, WholeNumber, loader
+from bridge.shapes import Duration, Flag, Identifier, Number, Text, UnixTime, VendorSchema, WholeNumber, loader
 
 __all__ = ["load_answer", "load_group_record", "load_head", "load_link_record"]
 
@@ -21,19 +21,19 @@ class HeadSchema(VendorSchema):
 
 
 class TestSchema(VendorSchema):
-    test_id = WholeNumber(required=True)
+    test_id = Identifier(required=True)
     test_name = Text()
 
     __test__ = False  # pytest would take the name for a class of tests
 
 
 class GroupSchema(VendorSchema):
-    group_id = WholeNumber(required=True)
+    group_id = Identifier(required=True)
     group_name = Text()
 
 
 class LinkSchema(VendorSchema):
-    link_id = WholeNumber(required=True)
+    link_id = Identifier(required=True)
     link_name = Text()
 
 
@@ -67,7 +67,7 @@ class ResultSchema(VendorSchema):
 
 
 class GroupResultSchema(ResultSchema):
-    user_id = WholeNumber(required=True)
+    user_id = Identifier(required=True)
     #: Part of the identity here, so it may not be missing.
     time_started = UnixTime(required=True)
 
@@ -75,7 +75,7 @@ class GroupResultSchema(ResultSchema):
 class LinkResultSchema(ResultSchema):
     """The webhook says `access_code_used` and `extra_info_answer`, the poll `access_code` and `extra_info`."""
 
-    link_result_id = WholeNumber(required=True)
+    link_result_id = Identifier(required=True)
     time_started = UnixTime()
     cm_user_id = Text()
     access_code = Text()
