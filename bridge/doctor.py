@@ -160,7 +160,9 @@ def _delivering(name: str, state: SubscriptionState) -> Finding:
     if state.dead_letters:
         look = f"attempt-bridge dead-letters list --subscription {name}"
         return Finding(label, WARNING, f"{state.dead_letters} dead letters", look)
-    return Finding(label, OK, f"{state.delivered + state.handed_over} delivered, {state.retrying} waiting for a retry")
+    waiting = "?" if state.lag is None else state.lag + state.pending
+    done = state.delivered + state.handed_over
+    return Finding(label, OK, f"{done} delivered, {waiting} waiting, {state.retrying} to be tried again")
 
 
 def _brokers(services: Services) -> Iterator[Finding]:

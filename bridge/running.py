@@ -149,8 +149,8 @@ def free_port(host: str, port: int, *, patience: float = 0.0) -> int:
 
 def child_environment() -> Mapping[str, str]:
     """Our own environment; children write into pipes, so whether people read their logs is decided here."""
-    ours = environment()
-    return {f"{PREFIX}LOG_FORMAT": "console", **ours} if sys.stderr.isatty() else ours
+    ours, name = environment(), f"{PREFIX}LOG_FORMAT"
+    return {**ours, name: "console"} if sys.stderr.isatty() and ours.get(name, "auto") == "auto" else ours
 
 
 def printer(names: Sequence[str]) -> Callable[[str, str], None]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge import cli, clock, keys, settings
+from bridge import cli, clock, keys, running, settings
 from bridge.cli import COMMANDS
 from bridge.cursors import RoundReport
 from bridge.deliveries import DeadLetter, Delivery
@@ -159,6 +159,15 @@ def test_a_wrong_environment_ends_with_78_and_one_line(shell, monkeypatch, name,
     assert (code, out, err.count("\n")) == (78, "", 1), err
     assert f"ATTEMPT_BRIDGE_{name}" in err
     assert problem in err
+
+
+def test_on_a_terminal_the_parts_write_for_people_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for given, chosen in (("auto", "console"), ("json", "json"), ("console", "console")):
+        monkeypatch.setenv("ATTEMPT_BRIDGE_LOG_FORMAT", given)
+        assert running.child_environment()["ATTEMPT_BRIDGE_LOG_FORMAT"] == chosen
+    monkeypatch.delenv("ATTEMPT_BRIDGE_LOG_FORMAT")
+    assert running.child_environment()["ATTEMPT_BRIDGE_LOG_FORMAT"] == "console"
 
 
 def test_an_empty_variable_is_as_good_as_none(shell, monkeypatch):
