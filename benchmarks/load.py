@@ -66,7 +66,8 @@ def run(
     port: int, requests: Iterator[bytes], *, connections: int, seconds: float, rate: float | None = None
 ) -> Outcome:
     """Send for `seconds`. With `rate` (a second) a request that finds no free connection waits, and the wait counts."""
-    outcome, selector = Outcome(), selectors.DefaultSelector()
+    # Not epoll: its time-outs are whole milliseconds, which would make an open loop late and count that as latency.
+    outcome, selector = Outcome(), selectors.SelectSelector()
     free = [_Connection(port) for _ in range(connections)]
     everyone = list(free)
     for connection in everyone:
@@ -83,8 +84,8 @@ def run(
             sent += 1
         if now >= ends and len(free) == connections:
             break
-        wait = 0.001 if rate is not None else 1.0
-        for key, _ in selector.select(wait if now < ends else 5.0):
+        due = started + sent / rate if rate is not None and free else ends
+        for key, _ in selector.select(max(0.0, due - time.perf_counter()) if now < ends else 5.0):
             connection: _Connection = key.data
             if connection in free:
                 # Idle for longer than the server's keep-alive: it hung up, and a client would dial again.

@@ -32,6 +32,7 @@ from bridge.findings import (
     memory,
     spoken_version,
     version,
+    visibility,
 )
 from bridge.journal.publishing import state_errors
 from bridge.services import Services
@@ -42,6 +43,8 @@ __all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine", "require_safe_state
 #: A process writes its heartbeat at least every few seconds.
 _HEARTBEAT_SECONDS = 30.0
 _CONNECT_SECONDS = 3.0
+#: Where kombu notes when each message was handed to a worker and not acknowledged since (kombu/transport/redis.py).
+_UNACKED = "unacked_index"
 _PROCESSES = ("worker", "beat", "dispatch")
 
 
@@ -173,7 +176,7 @@ def _brokers(services: Services) -> Iterator[Finding]:
     for url, names in users.items():
         label = f"broker of {', '.join(names)}"
         try:
-            yield _broker(url, label)
+            yield from _broker(url, label, services.now())
         except BrokerUnavailable as error:
             yield Finding(label, FAILURE, str(error), "start it, or mend the address in bridge.yaml", unreachable=True)
         if _place(url) == _place(services.state_url):
@@ -185,7 +188,7 @@ def _brokers(services: Services) -> Iterator[Finding]:
             )
 
 
-def _broker(url: str, label: str) -> Finding:
+def _broker(url: str, label: str, now: float) -> Iterator[Finding]:
     options = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _CONNECT_SECONDS}
     with Connection(
         url, connect_timeout=_CONNECT_SECONDS, transport_options={} if url.startswith("amqp") else options
@@ -193,14 +196,20 @@ def _broker(url: str, label: str) -> Finding:
         try:
             connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
             if connection.transport.driver_type != "redis":
-                return Finding(label, OK, "answers")
-            policy = eviction(connection.default_channel.client.info("memory"))
+                yield Finding(label, OK, "answers")
+                return
+            client = connection.default_channel.client
+            policy = eviction(client.info("memory"))
+            oldest = client.zrange(_UNACKED, 0, 0, withscores=True)
         except Exception as error:
             # kombu's transports raise whatever their libraries do; every one of them means the same here.
             raise BrokerUnavailable(f"{type(error).__name__}: {clip(error)}") from error
     if policy.status == OK:
-        return Finding(label, OK, "answers, noeviction")
-    return Finding(label, FAILURE, f"maxmemory-policy {policy.text.partition(':')[0]}: messages vanish", policy.remedy)
+        yield Finding(label, OK, "answers, noeviction")
+    else:
+        text = f"maxmemory-policy {policy.text.partition(':')[0]}: messages vanish"
+        yield Finding(label, FAILURE, text, policy.remedy)
+    yield visibility(f"visibility timeout, {label}", now - oldest[0][1] if oldest else None)
 
 
 def _place(url: str) -> tuple[str, int, str]:

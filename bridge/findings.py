@@ -21,11 +21,14 @@ __all__ = [
     "memory",
     "spoken_version",
     "version",
+    "visibility",
 ]
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
 
 _OLDEST_VERSION = (7, 0)
+#: Celery's default `visibility_timeout` is an hour; the bridge's own worker uses 300 s and has no task that long.
+_VISIBILITY_SECONDS = 300.0
 _CLOCK_SKEW_SECONDS = 2.0
 _MEMORY_SHARE = 0.7
 #: Buckets of remembered attempts stay in the compact encoding up to here.
@@ -129,3 +132,17 @@ def listpack(entries: str | None) -> Finding:
         f"{entries}: remembered attempts take several times the memory",
         f"CONFIG SET {name} {_LISTPACK_ENTRIES}, and the same in its configuration file",
     )
+
+
+def visibility(name: str, oldest: float | None) -> Finding:
+    """`oldest`: seconds since the oldest task was handed to a worker that has not acknowledged it; None: there is none.
+
+    A Redis broker gives a task to another worker after its workers' `visibility_timeout`, also while it still runs.
+    """
+    if oldest is None:
+        return Finding(name, OK, "no task waits for its acknowledgement")
+    text = f"the oldest unacknowledged task is {max(oldest, 0):.0f} s old"
+    if oldest <= _VISIBILITY_SECONDS:
+        return Finding(name, OK, text)
+    remedy = "set visibility_timeout of every worker on this broker above its longest task, or look for a dead worker"
+    return Finding(name, WARNING, f"{text}: it will run again, or does already", remedy)

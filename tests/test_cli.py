@@ -432,6 +432,7 @@ def test_what_waits_for_a_broker_that_is_away_is_seen(shell, bridge):
     bridge.state.xgroup_create(keys.journal(0), keys.group("books"), id="0")
     bridge.state.xreadgroup(keys.group("books"), "somebody", {keys.journal(0): ">"})
     assert [row["waiting"] for row in shell.json("subscriptions", "list")] == [1]
+    assert "[+] subscription books: 0 delivered, 1 waiting, 0 to be tried again\n" in shell("doctor")[1]
 
 
 @pytest.mark.server

@@ -209,3 +209,17 @@ def test_a_source_that_is_stopped_is_named_with_the_way_out(services, read, stat
     assert finding.remedy == "attempt-bridge sources resume eu"
     bridge.budgets.resume("eu")
     assert found(bridge)["source eu"].status == OK
+
+
+def test_a_task_that_is_not_acknowledged_for_long_is_a_warning_about_the_visibility_timeout(read, services, server):
+    name = "visibility timeout, broker of the bridge"
+    broker = redis.Redis.from_url(server.broker_url)
+    bridge = services(read(SOURCES))
+    assert found(bridge)[name].status == OK
+    broker.zadd("unacked_index", {"fresh": bridge.now() - 20})
+    assert found(bridge)[name].status == OK
+    broker.zadd("unacked_index", {"old": bridge.now() - 900})
+    warning = found(bridge)[name]
+    assert warning.status == WARNING
+    assert " s old: it will run again" in warning.text
+    assert "visibility_timeout" in warning.remedy
