@@ -30,7 +30,7 @@ def publish(services: composition.Services, first: int, number: int) -> list[byt
     way = services.way("eu")
     for start in range(first, first + number, 200):
         bodies = (json.dumps(result(one)).encode() for one in range(start, min(start + 200, first + number)))
-        records = [record for body in bodies for record in _records(way.vendor.split(parse(body)))]
+        records = [record for body in bodies for record in _records(way.vendor.split(parse(body), way.source.options))]
         ingest(way, records, now=services.now())
     entries = services.state.xrevrange("ab:{0}:journal", count=number)
     return [fields[b"event"] for _, fields in entries]

@@ -102,8 +102,12 @@ def receive(way: Way, request: Request) -> Receipt:
         secrets = way.source.credentials.get(vendor.secret_credential or "", ())
         vendor.verify(request.body, request.headers, secrets, now)
     try:
-        reading = vendor.split(parse(request.body))
-        news = () if isinstance(reading, Ignored) else tuple(vendor.normalise(record, now) for record in reading)
+        reading = vendor.split(parse(request.body), way.source.options)
+        news = (
+            ()
+            if isinstance(reading, Ignored)
+            else tuple(vendor.normalise(record, now, way.source.options) for record in reading)
+        )
     except Unreadable as error:
         way.quarantine.add(
             source=way.source.name,
@@ -134,7 +138,7 @@ def ingest(way: Way, records: Sequence[Record], *, origin: str = POLL, now: floa
     news: list[Normalised] = []
     for record in records:
         try:
-            news.append(way.vendor.normalise(record, now))
+            news.append(way.vendor.normalise(record, now, way.source.options))
         except Unreadable as error:
             body = json.dumps({"kind": record.kind, "record": record.body}, default=str, ensure_ascii=False).encode()
             way.quarantine.add(source=way.source.name, origin=origin, reason=str(error), body=body, now=now)

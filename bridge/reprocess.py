@@ -39,7 +39,7 @@ def reprocess_quarantined(way: Way, entry: Quarantined, stored: StoredRequest | 
         return reprocess_request(way, stored or _request_of(entry), now=now)
     try:
         kept = parse(entry.body)
-        way.vendor.normalise(Record(kept["kind"], kept["record"]), now)
+        way.vendor.normalise(Record(kept["kind"], kept["record"]), now, way.source.options)
     except (Unreadable, KeyError, TypeError):
         return "quarantined"
     outcomes = ingest(way, [Record(kept["kind"], kept["record"])], origin=entry.origin, now=now).outcomes
@@ -48,9 +48,9 @@ def reprocess_quarantined(way: Way, entry: Quarantined, stored: StoredRequest | 
 
 def _is_readable(way: Way, body: bytes, now: float) -> bool:
     try:
-        reading = way.vendor.split(parse(body))
+        reading = way.vendor.split(parse(body), way.source.options)
         for record in () if isinstance(reading, Ignored) else reading:
-            way.vendor.normalise(record, now)
+            way.vendor.normalise(record, now, way.source.options)
     except Unreadable:
         return False
     return True

@@ -1,41 +1,51 @@
 """The vendor contract: what a folder in `bridge/vendors/` declares. Functions and data, nothing to inherit.
 
 A vendor folder exports `VENDOR = Vendor(...)`. What a vendor lacks is absent, not stubbed. `docs/adding-a-vendor.md`
-shows a whole one.
+shows a whole one. What a vendor says is in `bridge/news.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from decimal import Decimal
 from typing import Any, Protocol
 
-from schemas.event import Assessment, Candidate, Result, Section
+from bridge.news import (
+    GRADINGS,
+    NEWS,
+    STATUSES,
+    Consent,
+    Ignored,
+    Normalised,
+    Pointer,
+    Reading,
+    Record,
+    Watch,
+    material_digest,
+)
 
 __all__ = [
+    "GRADINGS",
+    "NEWS",
+    "STATUSES",
+    "Consent",
     "Credential",
     "Ignored",
     "Normalised",
     "Option",
     "Page",
+    "Pointer",
     "Poll",
     "Quota",
     "Reading",
     "Record",
+    "Sheet",
     "SourceFacts",
     "Vendor",
     "VendorCalls",
     "Watch",
     "material_digest",
 ]
-
-#: status -> is it news? No-shows and unfinished attempts are no news.
-NEWS = frozenset({"completed", "voided"})
-STATUSES = frozenset({"completed", "voided", "in_progress", "not_started"})
-GRADINGS = frozenset({"final", "provisional", "pending", "not_scored"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,73 +69,14 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """Calls the vendor allows by default: `calls` in every `per_seconds` (sliding)."""
+    """Calls the vendor allows by default: `calls` in every `per_seconds`.
+
+    The window slides, unless `resets_at` says when it begins anew every day: `HH:MM` in UTC.
+    """
 
     calls: int
     per_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One vendor item before normalising. `kind` is the vendor folder's own word (a stream, an event type)."""
-
-    kind: str
-    body: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """A well-formed request that is no news on purpose. `outcome` is `ignored` or `test`; `kind` names what it was."""
-
-    kind: str
-    outcome: str = "ignored"
-
-
-#: What `split` makes of a webhook's body.
-Reading = Sequence[Record] | Ignored
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
-    """An attempt that must be looked at again.
-
-    `reference`: what the vendor's API needs to find it, text only. `due_in`: seconds until the first look, then the
-    vendor's `recheck_schedule` goes on. `give_up_at`: UNIX seconds after which looking is useless.
-    """
-
-    reference: Mapping[str, str]
-    due_in: float
-    give_up_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Normalised:
-    """One record in our words, still without revision, origin and links of the bridge.
-
-    `attempt_id`: the same for webhook and poll, unique in the source (`docs/vendors.md`).
-    `order`: the vendor's own ordering of versions of one attempt, larger is later, below 2**40; 0 if it has none.
-    `material`: more values (text) that count as news besides the result, only such as every path carries.
-    `watch`: set while the attempt is open or not finally graded.
-    """
-
-    attempt_id: str
-    status: str
-    candidate: Candidate
-    assessment: Assessment
-    result: Result
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    duration_seconds: int | None = None
-    sections: tuple[Section, ...] = ()
-    flags: tuple[str, ...] = ()
-    vendor_status: str | None = None
-    vendor_ids: Mapping[str, str] = field(default_factory=dict)
-    report: str | None = None
-    certificate: str | None = None
-    extensions: Mapping[str, Any] = field(default_factory=dict)
-    order: int = 0
-    material: tuple[str, ...] = ()
-    watch: Watch | None = None
+    resets_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,16 +129,41 @@ class VendorCalls(Protocol):
 class Poll:
     """One stream that can be polled.
 
-    `fetch(client, cursor)`: one page from `cursor` on (None: from the look-back), oldest first.
+    `fetch(client, cursor)`: one page from `cursor` on, oldest first where the vendor lets us choose.
     `rewind(cursor, overlap_seconds)`: the cursor to start a round with, a little before where the last one ended.
-    `start(moment)`: the cursor for reading from a moment (UNIX seconds): first start and backfill.
-    `position(cursor)`: the UNIX seconds that a cursor stands for, for people and for `later`.
+    `start(moment, until)`: the cursor for reading from a moment to another (UNIX seconds; None: without end). What the
+    vendor cannot bound is read and dropped by publish-once.
+    `position(cursor)`: the UNIX seconds that a cursor stands for, for people, for progress and for `later`.
+    `low_water`: a finished round's cursor may lie behind its start and is taken as it is, because the vendor lists by
+    creation and the client keeps it at the oldest open attempt.
+    `sweep(options)`: seconds; every round reads again from so long ago, for changes that no cursor shows. `every`: at
+    least so many seconds between two rounds of this stream; None: the source's own.
     """
 
     fetch: Callable[[Any, str | None], Page]
     rewind: Callable[[str, float], str]
-    start: Callable[[float], str]
+    start: Callable[[float, float | None], str]
     position: Callable[[str], float]
+    low_water: bool = False
+    sweep: Callable[[Mapping[str, Any]], float] | None = None
+    every: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """What `docs/vendors.md` says of a vendor; the table there is made of these. One line each, the short ones a
+    few words. `documented`: the vendor says so; `observed`: seen in public traffic or code; `assumed`: inferred, and
+    harmless if wrong. `ask`: what to ask the vendor before going live."""
+
+    signs: str
+    identity: str
+    webhook_means: str
+    look_back: str
+    quota: str
+    documented: tuple[str, ...]
+    observed: tuple[str, ...]
+    assumed: tuple[str, ...]
+    ask: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,10 +172,16 @@ class Vendor:
 
     `verify(raw, headers, secrets, now)`: raises `BadSignature`; None where the vendor does not sign, and then the
     webhook address must hold a token. `headers` have lower-case names; `secrets` is the tuple of `secret_credential`.
-    `split(body)`: a parsed webhook body -> records, or why it is none. Raises `Unreadable`.
-    `normalise(record, now)`: pure. Raises `Unreadable`. A status outside `NEWS` is no news.
+    `split(body, options)`: a parsed webhook body -> records, pointers, consent, or why it is none. Raises `Unreadable`.
+    `normalise(record, now, options)`: pure. Raises `Unreadable`. A status outside `NEWS` is no news.
     `connect(source, calls)`: the API client for one source.
-    `recheck(client, reference)`: the records of one watched attempt, as they are now.
+    `recheck(client, reference)`: the records of one watched attempt as they are now; empty while the vendor knows
+    none. Pointers among them are watched from then on: a schedule becomes its candidates.
+    `expect(reference, options)`: what an operator expects -> where to look. Raises `ValueError` with one line that
+    names the members it wants. `reference_help`: member -> what it is, for command line, CSV columns and documents.
+    `probe(client)`: logs in and reads the least there is; what it found in a few words. None: a page of each stream.
+    `generations`: a second `sitting` under the id of an attempt is a new attempt: `:2` is appended, and so on.
+    `options` everywhere are those of the source, completed by the defaults.
     """
 
     name: str
@@ -207,42 +189,23 @@ class Vendor:
     base_url: str
     quota: Quota
     credentials: Mapping[str, Credential]
-    split: Callable[[Any], Reading]
-    normalise: Callable[[Record, float], Normalised]
+    sheet: Sheet
+    split: Callable[[Any, Mapping[str, Any]], Reading]
+    normalise: Callable[[Record, float, Mapping[str, Any]], Normalised]
     connect: Callable[[SourceFacts, VendorCalls], Any]
     verify: Callable[[bytes, Mapping[str, str], tuple[str, ...], float], None] | None = None
     secret_credential: str | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
     polls: Mapping[str, Poll] = field(default_factory=dict)
-    recheck: Callable[[Any, Mapping[str, str]], Sequence[Record]] | None = None
+    recheck: Callable[[Any, Mapping[str, str]], Sequence[Record | Pointer]] | None = None
     #: Seconds between looks at a watched attempt; the last one repeats.
     recheck_schedule: tuple[float, ...] = (3600.0,)
+    #: Likewise for what a webhook pointed to and the API does not show yet.
+    pointer_schedule: tuple[float, ...] = (5.0, 30.0, 120.0, 600.0, 3600.0)
+    expect: Callable[[Mapping[str, str], Mapping[str, Any]], Pointer] | None = None
+    reference_help: Mapping[str, str] = field(default_factory=dict)
+    probe: Callable[[Any], str] | None = None
+    generations: bool = False
     media_types: tuple[str, ...] = ("application/json",)
     #: Longest period the API can list, seconds; None: not limited.
     look_back_limit: float | None = None
-
-
-def material_digest(news: Normalised) -> bytes:
-    """Six bytes that change exactly when the attempt's result changed. Only fields that both paths carry.
-
-    The text below is remembered in Redis for months: changing it would revise every remembered attempt once.
-    """
-    result = news.result
-    parts = (
-        news.status,
-        "" if news.completed_at is None else str(int(news.completed_at.timestamp())),
-        _plain(result.score),
-        _plain(result.max_score),
-        _plain(result.percentage),
-        _plain(result.pass_mark_percentage),
-        {True: "1", False: "0", None: ""}[result.passed],
-        result.grade or "",
-        result.grading,
-        *news.material,
-    )
-    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=6).digest()
-
-
-def _plain(value: Decimal | None) -> str:
-    """One spelling per number: 75, 75.0 and 7.5E+1 are the same news."""
-    return "" if value is None else format(value.normalize(), "f")

@@ -15,7 +15,7 @@ from bridge.clock import to_datetime
 from bridge.config import BridgeConfig, Config, PollConfig, Source, WebhookConfig
 from bridge.services import Services
 from bridge.settings import Settings
-from bridge.vendor import Normalised, Page, Poll, Quota, Record, SourceFacts, Vendor, VendorCalls, Watch
+from bridge.vendor import Normalised, Page, Poll, Quota, Record, Sheet, SourceFacts, Vendor, VendorCalls, Watch
 from schemas.event import Assessment, Candidate, Result
 
 DAY = 86_400.0
@@ -90,6 +90,19 @@ class Client:
         return self.api.one(reference["sitting"])
 
 
+SHEET = Sheet(
+    signs="",
+    identity="",
+    webhook_means="",
+    look_back="",
+    quota="",
+    documented=(),
+    observed=(),
+    assumed=(),
+    ask=(),
+)
+
+
 def make_vendor(api: Api, *, recheck: bool = True, normalise: Callable[..., Normalised] | None = None) -> Vendor:
     """The declaration; cursors are `<UNIX seconds>` or, inside a second, `<UNIX seconds>+<rows read of it>`."""
 
@@ -97,7 +110,7 @@ def make_vendor(api: Api, *, recheck: bool = True, normalise: Callable[..., Norm
         return Poll(
             fetch=lambda client, cursor: client.page(stream, cursor),
             rewind=lambda cursor, seconds: f"{_split(cursor)[0] - seconds:.0f}",
-            start=lambda moment: f"{moment:.0f}",
+            start=lambda moment, _until: f"{moment:.0f}",
             position=lambda cursor: _split(cursor)[0],
         )
 
@@ -107,7 +120,8 @@ def make_vendor(api: Api, *, recheck: bool = True, normalise: Callable[..., Norm
         base_url="https://api.example.test",
         quota=Quota(calls=1000, per_seconds=3600),
         credentials={},
-        split=lambda body: [Record("results", body)],
+        sheet=SHEET,
+        split=lambda body, _options: [Record("results", body)],
         normalise=normalise or _normalise,
         connect=lambda source, calls: Client(api, calls),
         polls={stream: poll(stream) for stream in api.streams},
@@ -185,7 +199,7 @@ def _record(sitting: Sitting) -> Record:
     )
 
 
-def _normalise(record: Record, now: float) -> Normalised:
+def _normalise(record: Record, now: float, _options: Mapping[str, Any]) -> Normalised:
     row = record.body
     graded = row["graded"]
     return Normalised(

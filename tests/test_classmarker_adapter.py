@@ -43,7 +43,7 @@ def link(**result):
         "passed": True,
     }
     body = {"test": {"test_id": 7}, "link": {"link_id": 8}, "result": fields | result}
-    return normalise(Record("links", body), NOW)
+    return normalise(Record("links", body), NOW, {})
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_without_a_configured_secret_nothing_is_accepted():
 
 
 def test_the_sample_of_a_saved_webhook_is_a_test_and_no_attempt():
-    assert split(parse(VECTOR)) == Ignored("verify", outcome="test")
-    assert split(verify_body()) == Ignored("verify", outcome="test")
+    assert split(parse(VECTOR), {}) == Ignored("verify", outcome="test")
+    assert split(verify_body(), {}) == Ignored("verify", outcome="test")
 
 
 def test_an_unknown_kind_of_webhook_is_ignored_by_name():
     body = {"payload_type": "single_user_test_started_link", "payload_status": "live"}
 
-    assert split(body) == Ignored("single_user_test_started_link")
+    assert split(body, {}) == Ignored("single_user_test_started_link")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_an_unknown_kind_of_webhook_is_ignored_by_name():
 )
 def test_a_body_that_is_no_webhook_of_theirs_is_unreadable(body):
     with pytest.raises(Unreadable):
-        split(body)
+        split(body, {})
 
 
 def test_a_negative_id_is_unreadable():
@@ -112,10 +112,10 @@ def test_a_negative_id_is_unreadable():
         "link": {"link_id": 8},
         "result": {"link_result_id": -5, "time_finished": NOW},
     }
-    [record] = split(body)
+    [record] = split(body, {})
 
     with pytest.raises(Unreadable, match="link_result_id: must not be negative"):
-        normalise(record, NOW)
+        normalise(record, NOW, {})
 
 
 @pytest.mark.parametrize("missing", ["test", "link", "result"])
@@ -127,13 +127,13 @@ def test_a_webhook_without_one_of_its_parts_is_unreadable(missing):
         "link": {"link_id": 8},
         "result": {"link_result_id": 5, "time_finished": NOW},
     }
-    [record] = split(body)
-    assert normalise(record, NOW).attempt_id == "link:5"
+    [record] = split(body, {})
+    assert normalise(record, NOW, {}).attempt_id == "link:5"
     del body[missing]
-    [record] = split(body)
+    [record] = split(body, {})
 
     with pytest.raises(Unreadable, match=missing):
-        normalise(record, NOW)
+        normalise(record, NOW, {})
 
 
 @pytest.mark.parametrize("pass_mark", [0, "0", "", "0.0", None])
@@ -217,11 +217,11 @@ def test_two_hundred_invented_sittings_are_the_same_news_in_every_spelling(shape
     polled = {}
     for stream, channel in (("groups", "group"), ("links", "link")):
         for sitting in simulator.sittings(channel, 0):
-            polled[sitting.attempt_id] = normalise(polled_record(simulator, stream, sitting), NOW)
+            polled[sitting.attempt_id] = normalise(polled_record(simulator, stream, sitting), NOW, {})
 
     for attempt_id in ids:
-        [record] = split(parse(simulator.webhook(attempt_id)[0]))
-        pushed = normalise(record, NOW)
+        [record] = split(parse(simulator.webhook(attempt_id)[0]), {})
+        pushed = normalise(record, NOW, {})
         assert pushed.attempt_id == attempt_id
         assert material_digest(pushed) == material_digest(polled[attempt_id])
         assert pushed.candidate == polled[attempt_id].candidate

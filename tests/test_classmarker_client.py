@@ -276,7 +276,7 @@ def test_a_second_with_more_results_than_a_page_is_passed_and_reported():
         page = client.page("links", cursor)
         for record in page.records:
             try:
-                read.add(VENDOR.normalise(record, NOW).attempt_id)
+                read.add(VENDOR.normalise(record, NOW, {}).attempt_id)
             except Unreadable as unreadable:
                 problems.append(str(unreadable))
         cursor, more = page.cursor, page.more
@@ -323,7 +323,7 @@ def test_a_watch_reads_only_its_own_test_from_just_before_its_finish():
     }
     [record] = VENDOR.recheck(connect(calls), reference)
 
-    assert VENDOR.normalise(record, NOW).attempt_id == attempt_id
+    assert VENDOR.normalise(record, NOW, {}).attempt_id == attempt_id
     assert calls.made[0]["url"].endswith(f"/v1/groups/{sitting.place_id}/tests/90013/recent_results.json")
     assert calls.made[0]["params"]["finishedAfterTimestamp"] == str(NOW - 61)
 
@@ -335,7 +335,7 @@ def test_an_expected_result_of_a_link_is_found_without_knowing_its_test():
 
     [record] = VENDOR.recheck(connect(calls), reference)
 
-    assert VENDOR.normalise(record, NOW).attempt_id == attempt_id
+    assert VENDOR.normalise(record, NOW, {}).attempt_id == attempt_id
     assert VENDOR.recheck(connect(calls), reference | {"result": "1"}) == []
 
 

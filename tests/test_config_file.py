@@ -16,6 +16,7 @@ from bridge.errors import ConfigError
 from bridge.registry import vendors as real_vendors
 from bridge.signing import sha256_hex
 from bridge.vendor import Credential, Option, Poll, Quota, Vendor
+from tests.polling import SHEET
 
 TOKEN = "abcdefghijklmnopqrstuv"
 WHSEC = "whsec_" + base64.b64encode(b"0" * 32).decode()
@@ -24,7 +25,7 @@ ENVIRONMENT = {"KEY": "key-1", "HOOK_NEW": "new", "HOOK_OLD": "old", "TOKEN": TO
 POLL = Poll(
     fetch=lambda client, cursor: pytest.fail("a configuration is read without calls"),
     rewind=lambda cursor, overlap: cursor,
-    start=str,
+    start=lambda moment, until: str(moment),
     position=float,
 )
 SIGNING = Vendor(
@@ -37,8 +38,9 @@ SIGNING = Vendor(
         "webhook_secret": Credential(help="the secret phrase", many=True),
         "proxy_key": Credential(help="for the proxy", required=False),
     },
-    split=lambda body: [],
-    normalise=lambda record, now: pytest.fail("not here"),
+    sheet=SHEET,
+    split=lambda body, options: [],
+    normalise=lambda record, now, options: pytest.fail("not here"),
     connect=lambda source, calls: None,
     verify=lambda raw, headers, secrets, now: None,
     secret_credential="webhook_secret",

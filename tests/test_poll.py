@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import redis
@@ -424,10 +426,10 @@ def test_a_fault_in_one_stream_does_not_starve_the_others(world: World) -> None:
 def test_a_record_that_cannot_be_read_is_kept_and_does_not_hold_up_the_others(world: World) -> None:
     normalise = make_vendor(world.api).normalise
 
-    def picky(record: Record, now: float) -> Normalised:
+    def picky(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
         if record.body["id"] == "001":
             raise Unreadable("score: not a number")
-        return normalise(record, now)
+        return normalise(record, now, options)
 
     world.sit(3)
     services = make_services(world.client, make_vendor(world.api, normalise=picky), lambda: world.moment)

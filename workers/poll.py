@@ -88,7 +88,7 @@ def first_cursor(poll: Poll, place: Place, config: PollConfig, look_back_limit: 
         return place.resume
     if place.cursor is None:
         limit = math.inf if look_back_limit is None else look_back_limit
-        return poll.start(now - min(config.look_back, limit))
+        return poll.start(now - min(config.look_back, limit), None)
     # A round that took long (it waited for budget in between) read its first rows long before its last ones: what
     # showed up late behind those first rows lies as much farther back.
     took = max(0.0, (place.saved or 0.0) - (place.began or 0.0))

@@ -93,18 +93,19 @@ class Stage:
     clock: Clock
     calls: DirectCalls
     client: Any
+    options: Mapping[str, Any]
 
     def by_webhook(self, attempt_id: str) -> Normalised:
         raw, _ = self.bench.webhook(attempt_id)
-        reading = self.vendor.split(parse(raw))
+        reading = self.vendor.split(parse(raw), self.options)
         assert not isinstance(reading, Ignored)
         [record] = reading
-        return self.vendor.normalise(record, self.clock.now)
+        return self.vendor.normalise(record, self.clock.now, self.options)
 
     def round(self, stream: str, cursor: str | None) -> tuple[list[Normalised], str | None]:
         """One whole round: what was read, in order and with repetitions, and the cursor it ended with."""
         records, cursor = self.records(stream, cursor)
-        return [self.vendor.normalise(record, self.clock.now) for record in records], cursor
+        return [self.vendor.normalise(record, self.clock.now, self.options) for record in records], cursor
 
     def records(self, stream: str, cursor: str | None) -> tuple[list[Record], str | None]:
         read: list[Record] = []
@@ -119,7 +120,7 @@ class Stage:
             seen.add(cursor)
 
     def start(self, stream: str, moment: float) -> str:
-        return self.vendor.polls[stream].start(moment)
+        return self.vendor.polls[stream].start(moment, None)
 
 
 def connect(vendor: Vendor, bench: Bench, clock: Clock) -> Stage:
@@ -131,7 +132,7 @@ def connect(vendor: Vendor, bench: Bench, clock: Clock) -> Stage:
         options=defaults | dict(bench.options),
     )
     calls = DirectCalls(bench.wsgi, clock)
-    return Stage(vendor, bench, clock, calls, vendor.connect(facts, calls))
+    return Stage(vendor, bench, clock, calls, vendor.connect(facts, calls), facts.options)
 
 
 def folder(vendor: Vendor) -> Path:
@@ -153,29 +154,33 @@ class CannedCalls:
         return 200, {}, self.body
 
 
+def options_of(vendor: Vendor, case: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: option.default for name, option in vendor.options.items()} | case.get("options", {})
+
+
 def read_fixture(vendor: Vendor, case: Mapping[str, Any]) -> Any:
     """What a fixture becomes: normalised records, or why there are none."""
     if "webhook" in case:
-        reading = vendor.split(parse(json.dumps(case["webhook"]).encode()))
+        reading = vendor.split(parse(json.dumps(case["webhook"]).encode()), options_of(vendor, case))
         if isinstance(reading, Ignored):
             return {"ignored": reading.kind, "outcome": reading.outcome}
-        return [_news_or_problem(vendor, record, case["now"]) for record in reading]
+        return [_news_or_problem(vendor, record, case) for record in reading]
     body = case["answer"] if isinstance(case["answer"], str) else json.dumps(case["answer"])
     facts = Facts(
         name="fixture",
         base_url="http://vendor.test",
         credentials=dict.fromkeys(vendor.credentials, ("invented",)),
-        options={name: option.default for name, option in vendor.options.items()} | case.get("options", {}),
+        options=options_of(vendor, case),
     )
     client = vendor.connect(facts, CannedCalls(body.encode(), case["now"]))
     page = vendor.polls[case["poll"]].fetch(client, case["cursor"])
-    records = [_news_or_problem(vendor, record, case["now"]) for record in page.records]
+    records = [_news_or_problem(vendor, record, case) for record in page.records]
     return {"cursor": page.cursor, "more": page.more, "records": records}
 
 
-def _news_or_problem(vendor: Vendor, record: Record, now: float) -> dict[str, Any]:
+def _news_or_problem(vendor: Vendor, record: Record, case: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        news = vendor.normalise(record, now)
+        news = vendor.normalise(record, case["now"], options_of(vendor, case))
     except Unreadable as error:
         return {"unreadable": str(error)}
     return json.loads(json.dumps(asdict(news), default=_plain)) | {"digest": material_digest(news).hex()}

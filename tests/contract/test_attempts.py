@@ -78,7 +78,7 @@ def test_an_ungraded_attempt_is_watched_until_the_recheck_finds_it_graded(stage,
 
     def look():
         [record] = stage.vendor.recheck(stage.client, watch.reference)
-        return stage.vendor.normalise(record, stage.clock.now)
+        return stage.vendor.normalise(record, stage.clock.now, stage.options)
 
     assert look().attempt_id == attempt_id
     assert look().watch == watch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.vendor import Credential, Option, Poll, Quota, Vendor
+from bridge.vendor import Credential, Option, Poll, Quota, Sheet, Vendor
 from bridge.vendors.classmarker import adapter, client
 
 __all__ = ["VENDOR"]
@@ -36,12 +36,46 @@ VENDOR = Vendor(
         ),
         "format": Option(help="form of the API's answers", default="json", choices=("json", "xml")),
     },
+    sheet=Sheet(
+        signs="every webhook: HMAC-SHA256 of the raw body, base64",
+        identity="link result; or user, test, group and start",
+        webhook_means="the whole result",
+        look_back="three months",
+        quota="30 calls an hour for each key, both streams together",
+        documented=(
+            "`requires_grading` turns from Yes to No when a person has graded; `time_finished` does not move",
+            "a webhook is repeated for several hours unless it is answered with 200",
+            "only results finished within three months are listed",
+        ),
+        observed=(
+            "the signature header arrives twice, joined by a comma",
+            "the vendor's own client signs API calls with SHA-256, its page says MD5",
+            "numbers and booleans come as text as well",
+        ),
+        assumed=(
+            "`finishedAfterTimestamp` may or may not include its second, so every round goes back a minute",
+            "an attempt keeps its start when an administrator opens it again",
+        ),
+        ask=(
+            "Is API access switched on for the key, and does the key see every group and link?",
+            "Is grading by a person in use, and after how many days at the latest is it done?",
+        ),
+    ),
     verify=adapter.verify,
     split=adapter.split,
     normalise=adapter.normalise,
     connect=client.Client,
     polls={adapter.GROUPS: _poll(adapter.GROUPS), adapter.LINKS: _poll(adapter.LINKS)},
     recheck=client.recheck,
+    expect=adapter.expect,
+    reference_help={
+        "stream": "link or group",
+        "result": "link: the id of the result",
+        "user": "group: the user's id",
+        "test": "group: the test's id",
+        "group": "group: the group's id",
+        "started": "group: UNIX seconds of the start; without it, the next attempt of that user at that test",
+    },
     # A person grades: look after an hour, then ever less often. Thirty calls an hour are for everything.
     recheck_schedule=(3600.0, 4 * 3600.0, 12 * 3600.0, 86_400.0),
     look_back_limit=client.LOOK_BACK_SECONDS,

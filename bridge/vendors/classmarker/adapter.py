@@ -11,11 +11,21 @@ from typing import Any
 
 from bridge.errors import BadSignature, Unreadable, clip
 from bridge.signing import require_signature
-from bridge.vendor import Ignored, Normalised, Reading, Record, Watch
+from bridge.vendor import Ignored, Normalised, Pointer, Reading, Record, Watch
 from bridge.vendors.classmarker.schema import load_group_record, load_head, load_link_record
 from schemas.event import Assessment, Candidate, Group, Result, Section
 
-__all__ = ["FIRST_RECHECK_SECONDS", "GROUPS", "LINKS", "SIGNATURE_HEADER", "UNLISTED", "normalise", "split", "verify"]
+__all__ = [
+    "FIRST_RECHECK_SECONDS",
+    "GROUPS",
+    "LINKS",
+    "SIGNATURE_HEADER",
+    "UNLISTED",
+    "expect",
+    "normalise",
+    "split",
+    "verify",
+]
 
 SIGNATURE_HEADER = "x-classmarker-hmac-sha256"
 #: Kinds of records; also the names of the poll streams.
@@ -52,7 +62,7 @@ def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now
     require_signature(raw, signature, secrets)
 
 
-def split(body: Any) -> Reading:
+def split(body: Any, _options: Mapping[str, Any]) -> Reading:
     """A webhook holds exactly one result, or it is the sample that saving the webhook sends. Raises `Unreadable`."""
     head = load_head(body)
     if head["payload_status"] == "verify":
@@ -65,7 +75,7 @@ def split(body: Any) -> Reading:
     return (Record(kind, body),)
 
 
-def normalise(record: Record, now: float) -> Normalised:
+def normalise(record: Record, now: float, _options: Mapping[str, Any]) -> Normalised:
     """One result of either path in our words. Raises `Unreadable`."""
     if record.kind == GROUPS:
         return _group(load_group_record(record.body), now)
@@ -74,6 +84,25 @@ def normalise(record: Record, now: float) -> Normalised:
     raise Unreadable(
         f"{record.kind}: {clip(record.body.get('problem', 'unknown kind of record'))}", reason="not_listed"
     )
+
+
+def expect(reference: Mapping[str, str], _options: Mapping[str, Any]) -> Pointer:
+    """Where to look for an expected attempt. Raises `ValueError` for a reference that names none."""
+    stream = reference.get("stream", "")
+    wanted = {"link": ("result",), "group": ("user", "test", "group")}.get(stream)
+    if wanted is None:
+        raise ValueError(f'stream is "{clip(stream, 40)}"; give link or group')
+    missing = [name for name in wanted if not reference.get(name, "").isdecimal()]
+    started = reference.get("started")
+    if missing or (started and not started.isdecimal()):
+        raise ValueError(f"{', '.join(missing) or 'started'}: a {stream} needs whole numbers in {', '.join(wanted)}")
+    known = {name: reference[name] for name in ("stream", *wanted)}
+    if stream == "link":
+        return Pointer(key=f"link:{int(reference['result'])}", reference=known)
+    place = ":".join(str(int(reference[name])) for name in wanted)
+    if started:
+        return Pointer(key=f"group:{place}:{int(started)}", reference={**known, "started": started})
+    return Pointer(key=f"?group:{place}", reference=known)
 
 
 def _group(loaded: dict[str, Any], now: float) -> Normalised:
@@ -87,6 +116,7 @@ def _group(loaded: dict[str, Any], now: float) -> Normalised:
         group=Group(kind="group", id=str(group["group_id"]), name=group["group_name"]),
         vendor_ids={"user_id": str(user)},
         reference={"stream": "group", "user": str(user), "started": str(started)},
+        alias=f"?group:{user}:{test['test_id']}:{group['group_id']}",
     )
 
 
@@ -116,6 +146,7 @@ def _attempt(
     vendor_ids: dict[str, str],
     reference: dict[str, str],
     extensions: Mapping[str, Any] | None = None,
+    alias: str | None = None,
 ) -> Normalised:
     result = loaded["result"]
     status = STATUSES.get(result["status"])
@@ -147,6 +178,7 @@ def _attempt(
         extensions={**(extensions or {}), **serial},
         order=_order(finished, graded=not open_for_grading),
         watch=_watch({**reference, **place}, finished) if open_for_grading else None,
+        aliases=() if alias is None else (alias,),
     )
 
 

@@ -184,8 +184,8 @@ def recheck(client: Client, reference: Mapping[str, str]) -> Sequence[Record]:
     return client.find(reference)
 
 
-def start(moment: float) -> str:
-    """The cursor that lists what finished at `moment` (UNIX seconds) or later."""
+def start(moment: float, _until: float | None = None) -> str:
+    """The cursor that lists what finished at `moment` (UNIX seconds) or later; the API knows no end."""
     return str(int(moment) - 1)
 
 
@@ -276,8 +276,10 @@ def _wanted(reference: Mapping[str, str]) -> tuple[str, list[tuple[str, str, int
     kind = reference.get("stream", "")
     if kind not in _IDENTITY:
         raise Unreadable(f'watch: stream is "{clip(kind, 40)}"; give link or group')
+    # An operator who expects an attempt does not know when it will start.
+    identity = [item for item in _IDENTITY[kind] if item[2] != "started" or item[2] in reference]
     try:
-        wanted = [(part, member, int(reference[name])) for part, member, name in _IDENTITY[kind]]
+        wanted = [(part, member, int(reference[name])) for part, member, name in identity]
     except (KeyError, ValueError) as error:
         needed = ", ".join(name for _, _, name in _IDENTITY[kind])
         raise Unreadable(f"watch: a {kind} needs whole numbers in {needed}") from error
