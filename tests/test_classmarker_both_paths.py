@@ -16,8 +16,9 @@ from werkzeug.wrappers import Response
 from bridge.config import PollConfig
 from bridge.errors import BadSignature
 from bridge.pipeline import Request, receive
+from bridge.simulating import Faults
 from bridge.vendors.classmarker import VENDOR
-from bridge.vendors.classmarker.simulator import Faults, Simulator, Traits
+from bridge.vendors.classmarker.simulator import Simulator, Traits
 from tests.polling import journal_events, make_services, with_source
 from workers.poll import poll_once
 from workers.recheck import recheck

@@ -16,7 +16,8 @@ from werkzeug.serving import make_server
 from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
-from bridge.vendors.classmarker.simulator import Faults, Simulator, Traits
+from bridge.simulating import Faults
+from bridge.vendors.classmarker.simulator import Simulator, Traits
 
 NOW = 1_795_000_000
 

@@ -11,7 +11,8 @@ from werkzeug.serving import make_server
 
 from bridge import clock
 from bridge.sandbox.conditions import QUOTA_CALLS, QUOTA_SECONDS, SCALE, Conditions
-from bridge.vendors.classmarker.simulator import Faults, Simulator, Traits
+from bridge.simulating import Faults
+from bridge.vendors.classmarker.simulator import Simulator, Traits
 
 __all__ = ["open_vendor"]
 

@@ -20,7 +20,8 @@ from werkzeug.serving import make_server
 
 from bridge import parts
 from bridge.embedded import addresses
-from bridge.vendors.classmarker.simulator import Faults, Simulator, Traits
+from bridge.simulating import Faults
+from bridge.vendors.classmarker.simulator import Simulator, Traits
 from tests.e2e.conftest import Start, Started, alive, descendants, kill, parent_of, part_pids, start, wait_until
 from tests.faults.reconcile import Attempt, Counts, reconcile
 from tests.integration.kit import ROOT, Child

@@ -21,24 +21,11 @@ from typing import Any
 
 from flask import Flask
 
+from bridge.simulating import NO_FAULTS, Expected, Faults, Outbox
 from bridge.vendors.classmarker.simulator.api import create_api
 from bridge.vendors.classmarker.simulator.sittings import Sitting, random_fields, verify_body, webhook_body
-from bridge.vendors.classmarker.simulator.webhooks import Message, Sender
 
 __all__ = ["Expected", "Faults", "Simulator", "Sitting", "Traits"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
-    """What goes wrong with webhooks. `lose`, `duplicate`: shares 0-1; `delay`: up to so many seconds late.
-
-    `reorder`: a late webhook may be overtaken; otherwise lateness is passed on to those behind it.
-    """
-
-    lose: float = 0.0
-    duplicate: float = 0.0
-    delay: float = 0.0
-    reorder: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,18 +52,6 @@ class Traits:
     clock_offset: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """The truth of one attempt. `versions`: results it has had; `sent`: webhooks answered 2xx; `lost`: never sent."""
-
-    finished_at: int
-    needs_grading: bool
-    versions: int
-    sent: int
-    lost: int
-    percentage: float
-
-
 class Simulator:
     """One simulated ClassMarker account. Thread-safe; all randomness comes from `seed`, all time from `clock`.
 
@@ -93,7 +68,7 @@ class Simulator:
         webhook_secret: str = "sandbox-phrase",  # noqa: S107 - of a simulated account
         quota_calls: int = 30,
         quota_window: float = 3600.0,
-        faults: Faults = Faults(),
+        faults: Faults = NO_FAULTS,
         traits: Traits = Traits(),
     ) -> None:
         self.api_key, self.api_secret, self.webhook_secret = api_key, api_secret, webhook_secret
@@ -105,15 +80,12 @@ class Simulator:
         self.lock = threading.RLock()
         self._clock = clock
         self._draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
-        self._serial = count(1)
         self._link_results = count(81_234_567)
         self._sittings: dict[str, Sitting] = {}
         self._order: dict[str, list[tuple[int, str]]] = {"group": [], "link": []}
         self._versions: Counter[str] = Counter()
-        self._lost: Counter[str] = Counter()
-        self._last_due = 0.0
         self.counter: Counter[str] = Counter()
-        self._sender = Sender(clock=self.now, retry_schedule=traits.retry_schedule)
+        self.outbox = Outbox(clock=self.now, draw=self._draw, faults=faults, retry_schedule=traits.retry_schedule)
         self.wsgi: Flask = create_api(self)
 
     def now(self) -> float:
@@ -186,8 +158,8 @@ class Simulator:
                     finished_at=sitting.time_finished,
                     needs_grading=sitting.requires_grading,
                     versions=self._versions[attempt_id],
-                    sent=self._sender.delivered[attempt_id],
-                    lost=self._lost[attempt_id],
+                    sent=self.outbox.delivered[attempt_id],
+                    lost=self.outbox.lost[attempt_id],
                     percentage=sitting.percentage,
                 )
                 for attempt_id, sitting in self._sittings.items()
@@ -196,9 +168,11 @@ class Simulator:
     def counts(self) -> dict[str, int]:
         """What has happened so far. `webhooks_sent`: tries answered 2xx; `webhooks_refused`: all other tries."""
         with self.lock:
-            names = ("completed", "lost", "duplicated", "api_calls", "quota_refusals")
-            sent = self._sender.counts
+            names = ("completed", "api_calls", "quota_refusals")
+            sent = self.outbox.counts
             return {name: self.counter[name] for name in names} | {
+                "lost": sent["lost"],
+                "duplicated": sent["duplicated"],
                 "webhooks_sent": sent["sent"],
                 "webhooks_refused": sent["refused"],
                 "given_up": sent["given_up"],
@@ -232,35 +206,21 @@ class Simulator:
         """The administrator saves the webhook: the canned sample is sent first, then every result when it is due."""
         if self.traits.verify_on_save:
             raw, headers = self._signed(verify_body())
-            self._sender.put(Message(0.0, 0, raw, headers))
-        self._sender.start(url, threads=4 if self.faults.reorder else 1)
+            self.outbox.put(raw, headers)
+        self.outbox.start(url)
 
     def stop(self) -> None:
         """Stop sending webhooks; unsent ones stay in hand."""
-        self._sender.stop()
+        self.outbox.stop()
 
     def webhooks_pending(self) -> int:
         """Webhooks that wait for their time, their retry, or an answer."""
-        return self._sender.pending()
+        return self.outbox.pending()
 
     def _announce(self, sitting: Sitting, *, version: bool = True) -> None:
         if version:
             self._versions[sitting.attempt_id] += 1
-        draw, faults = self._draw, self.faults
-        # Always the same number of draws, so that one switch does not change everything behind it.
-        lost, doubled = draw.random() < faults.lose, draw.random() < faults.duplicate
-        dues = [self.now() + draw.uniform(0, faults.delay) for _ in range(2)]
-        if lost:
-            self._lost[sitting.attempt_id] += 1
-            self.counter["lost"] += 1
-            return
-        if not faults.reorder:
-            dues = [max(due, self._last_due) for due in dues]
-            self._last_due = max(dues) if doubled else dues[0]
-        self.counter["duplicated"] += doubled
-        raw, headers = self.webhook(sitting.attempt_id)
-        for due in dues if doubled else dues[:1]:
-            self._sender.put(Message(due, next(self._serial), raw, headers, sitting.attempt_id))
+        self.outbox.announce(*self.webhook(sitting.attempt_id), sitting.attempt_id)
 
     def _signed(self, document: Mapping[str, Any]) -> tuple[bytes, Mapping[str, str]]:
         # As PHP prints JSON: other letters as \u escapes, slashes escaped. Only the bytes as sent carry the signature.
