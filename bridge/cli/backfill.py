@@ -239,9 +239,10 @@ def _preview(services: Services, job: Backfill) -> None:
 
 @contextmanager
 def _outside(services: Services, job: Backfill) -> Iterator[Outside]:
-    from bridge.cli.progress import Screen, stoppable  # noqa: PLC0415 - `--help` must be quick
+    from bridge.cli.progress import Screen, keep_logs_apart, stoppable  # noqa: PLC0415 - `--help` must be quick
     from workers.backfill import Outside  # noqa: PLC0415
 
+    keep_logs_apart()
     with stoppable("stops after the page at hand") as asked, Screen(services, job) as screen:
         yield Outside(sleep=asked.wait, show=screen.show, stopping=asked.is_set)
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
+
 from bridge import clock
 from bridge.backfills import remaining
 from bridge.cli.output import iso, say
@@ -21,12 +23,20 @@ if TYPE_CHECKING:
     from bridge.backfills import Backfill
     from bridge.services import Services
 
-__all__ = ["Screen", "progress_text", "stoppable"]
+__all__ = ["Screen", "keep_logs_apart", "progress_text", "stoppable"]
 
-#: Off a terminal: a line whenever so much more is read, or another reason to wait comes up.
-_STEP = 0.1
+#: Off a terminal: a line for every such part of the whole, and for every other reason to wait.
+_PARTS = 10
 #: Shorter waits are not announced with their end, seconds.
 _SHORT = 3.0
+
+
+def keep_logs_apart() -> None:
+    """What the workers' code logs goes to stderr, and only with -v: the command itself says what matters."""
+    from bridge import logs  # noqa: PLC0415 - `--help` must be quick
+
+    verbose = click.get_current_context().find_root().params.get("verbose")
+    logs.configure("info" if verbose else "critical")
 
 
 @contextmanager
@@ -72,7 +82,7 @@ class Screen:
         self._source = services.config.sources[job.source]
         self._share = share
         self._began, self._begun_share = clock.monotonic(), share(services, job)
-        self._said: tuple[float, str | None] = (self._begun_share - _STEP, None)
+        self._said: tuple[int, str | None] = (-1, None)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -103,8 +113,8 @@ class Screen:
         text = progress_text(job, left, eta, why, until)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=share, description=text)
-        elif share - self._said[0] >= _STEP or (why is not None and why != self._said[1]):
-            self._said = (share, why)
+        elif int(share * _PARTS) > self._said[0] or (why is not None and why != self._said[1]):
+            self._said = (int(share * _PARTS), why)
             say(f"{share:4.0%}  {text}")
 
 
