@@ -152,7 +152,7 @@ def test_a_vendor_without_a_list_says_how_its_attempts_come(shell, services, mon
     code, _, err = week(shell)
 
     assert code == 2
-    assert "ClassMarker has no list to read; its attempts come by `watches import`" in err
+    assert "ClassMarker has no list to read; its attempts come by `attempt-bridge watches import`" in err
 
 
 def test_a_mere_date_is_the_whole_day_and_a_moment_is_taken_as_it_is(shell, services):

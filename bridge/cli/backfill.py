@@ -180,7 +180,7 @@ def _new(services: Services, source_name: str, first: float, last: float, stream
     source = services.config.sources[known_name(source_name, services.config.sources, "source")]
     vendor, now = services.vendors[source.vendor], services.now()
     if not vendor.polls:
-        raise click.UsageError(f"{vendor.title} has no list to read; its attempts come by `watches import`")
+        raise click.UsageError(f"{vendor.title} has no list to read; its attempts come by `attempt-bridge watches import`")
     for stream in streams:
         known_name(stream, vendor.polls, f"stream of {source_name}")
     last = min(last, now)
