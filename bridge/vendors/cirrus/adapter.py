@@ -21,7 +21,7 @@ _DAY = 86_400.0
 #: Persons mark and publish: nothing is to be seen sooner, and it may take months.
 FIRST_LOOK_SECONDS, OPEN_FOR_SECONDS = 6 * 3600.0, 180 * _DAY
 #: A rescoring whose webhook was lost is found within this time after the result was published.
-FIRST_REREAD_SECONDS, REREAD_FOR_SECONDS = _DAY, 28 * _DAY
+FIRST_REREAD_SECONDS, REREAD_FOR_SECONDS = _DAY, 35 * _DAY
 #: A finish further ahead than this is more than two clocks that differ.
 CLOCK_TOLERANCE_SECONDS = 300
 
@@ -30,7 +30,7 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
     """What the client found about one attempt, in our words. Raises `Unreadable`."""
     if record.kind != FOUND:
         raise Unreadable(
-            clip(record.body.get("problem", f"{record.kind}: unknown kind of record")), reason="unassigned"
+            clip(record.body.get("problem", f"{record.kind}: unknown kind of record"), 200), reason="unassigned"
         )
     loaded = load_record(record.body)
     row, attempt = loaded["row"], loaded["attempt"]
@@ -55,11 +55,11 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
         vendor_status="HANDED_IN" if row is None else row["status"],
         vendor_ids=_vendor_ids(found, row, attempt),
         extensions=_extensions(row, standing) if row is not None else {},
-        material=(row["publish_status"] or "",) if row is not None and standing.scored else (),
+        material=(letters(row["publish_status"]) or "",) if row is not None and standing.scored else (),
         watch=_watch(found, row, standing, times, now),
         aliases=aliases(found),
-        # Only some looks learn the finish, so it must not be news.
-        finish_is_reading=times["finished"] is not None,
+        # Only some looks learn the finish: it must neither be news nor be forgotten again.
+        finish_is_reading=True,
     )
 
 

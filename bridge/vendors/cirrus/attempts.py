@@ -67,7 +67,7 @@ def assign(
         return [found(asked, row=rows[0] if rows else None, attempt=handed_in[0][1])]
     owners = [_owner(handed_in, row) for row in rows]
     if None in owners or len(set(owners)) < len(owners):
-        problem = f"{total} attempts were handed in under one schedule, and the result fits none of them alone"
+        problem = f"{total} attempts were handed in under one schedule, and which one a result belongs to is not clear"
         return [unassigned(asked, f"{problem}; let a schedule allow one attempt", rows, listed)]
     results = dict(zip(owners, rows, strict=True))
     newest = max((place for place in owners if place is not None), default=-1)

@@ -66,6 +66,9 @@ def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
             found[name] = text
         elif reference.get(name):
             raise ValueError(f"{name}: give the external id, 1 to {MAX_LENGTH} characters, none of them invisible")
+    if set(found) == {"schedule"}:
+        # Stands for many and is never met by one of them, so it is no alias of any.
+        return Pointer(key=f"?all-of:{_part(found['schedule'])}", reference=found)
     expected = pointer(found, options.get("identity", BY_PAIR))
     if expected is None or set(found) == {"candidate"}:
         raise ValueError("give schedule and candidate, or attempt, or schedule alone for all of its candidates")

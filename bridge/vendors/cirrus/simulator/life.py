@@ -19,6 +19,8 @@ _SCHEDULES = ("SPRING-07", "SPRING-09", "AUTUMN 1/2")
 _SHORTEST, _LONGEST = 1200, 7200
 #: Shares of what happens to a published result: flagged, marked again and published; voided; its schedule rescored.
 _REMARKED, _VOIDED, _RESCORED = 0.10, 0.05, 0.02
+#: Of so many who come, one does not.
+_ABSENT = 0.04
 
 
 class Life:
@@ -28,7 +30,7 @@ class Life:
         self._simulator = simulator
         self._draw = draw
         self._serial = count()
-        self._due: list[tuple[float, int, Callable[[float], None]]] = []
+        self._due: list[tuple[float, int, Callable[[float], object]]] = []
 
     def sit(self, now: float, number: int) -> str:
         """Candidate `number` hands an attempt in at `now` (UNIX seconds)."""
@@ -37,11 +39,13 @@ class Life:
         score = draw.randrange(0, 21) / 2
         started = now - draw.randrange(_SHORTEST, _LONGEST)
         marked = now + draw.uniform(*simulator.traits.marking)
-        fate = draw.random()
+        fate, absent = draw.random(), draw.random() < _ABSENT
         changes = [draw.uniform(*simulator.traits.changing) for _ in range(3)]
         attempt_id = simulator.finish(schedule, f"cand-{number}", at=now, started=started, score=score)
         if not simulator.traits.auto_publish:
             self._at(marked, lambda at: simulator.publish(attempt_id, at=at))
+        if absent:
+            self._at(marked, lambda at: simulator.no_show(schedule, f"cand-{number}-absent", at=at))
         self._change(attempt_id, schedule, fate, marked, changes)
         return attempt_id
 
@@ -69,5 +73,5 @@ class Life:
         elif fate < _REMARKED + _VOIDED + _RESCORED:
             self._at(first, lambda _: simulator.rescore(schedule, points=0.5))
 
-    def _at(self, moment: float, act: Callable[[float], None]) -> None:
+    def _at(self, moment: float, act: Callable[[float], object]) -> None:
         heapq.heappush(self._due, (moment, next(self._serial), act))
