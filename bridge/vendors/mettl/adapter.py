@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -50,9 +51,15 @@ def split(body: Any, options: Mapping[str, Any]) -> Reading:
     if not options["confirm"] and fold(head["EVENT_TYPE"]) == _GRADED_EVENT and has_result and has_test:
         return (Record(GRADED, body),)
     try:
-        return (_pointer(head["invitation_key"], head["email"], sitting=head["candidate_instance_id"]),)
+        where = _pointer(head["invitation_key"], head["email"])
     except ValueError as error:
         raise Unreadable(f"webhook: {error}", reason="bad_shape") from error
+    sitting, sent = head["candidate_instance_id"], head["timestamp_GMT"]
+    if sitting is None or sent is None:
+        return (replace(where, sitting=sitting),)
+    # The API shows the newest sitting without its id; the time tells whether that is the one of this webhook.
+    told = {"sitting": sitting, "sent": str(int(sent.timestamp()))}
+    return (replace(where, sitting=sitting, reference={**where.reference, **told}),)
 
 
 def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
@@ -69,7 +76,7 @@ def expect(reference: Mapping[str, str], _options: Mapping[str, Any]) -> Pointer
     return _pointer(reference.get("access_key", ""), reference.get("email", ""))
 
 
-def _pointer(access_key: str, email: str, *, sitting: str | None = None) -> Pointer:
+def _pointer(access_key: str, email: str) -> Pointer:
     # Both become part of an address at the vendor, and a webhook may have been written by anybody.
     access_key, email = access_key.strip(), email.strip()
     shapes = (("access_key", access_key, _ACCESS_KEY), ("email", email, _EMAIL))
@@ -77,9 +84,7 @@ def _pointer(access_key: str, email: str, *, sitting: str | None = None) -> Poin
     if wrong:
         raise ValueError(f"{' and '.join(wrong)}: give the schedule's access_key and the candidate's email")
     # The address as it was written: whether the API minds letter case is not documented.
-    return Pointer(
-        key=attempt_id(access_key, email), reference={"access_key": access_key, "email": email}, sitting=sitting
-    )
+    return Pointer(key=attempt_id(access_key, email), reference={"access_key": access_key, "email": email})
 
 
 def _as_candidate(body: dict[str, Any]) -> dict[str, Any]:
@@ -136,10 +141,9 @@ def _attempt(loaded: dict[str, Any], now: float, options: Mapping[str, Any]) -> 
         vendor_ids={"access_key": access_key, **known_id},
         report=test["htmlReport"] or test["pdfReport"],
         extensions=extensions(loaded, options, scored=scored),
-        order=_order(finished, seen=seen, now=now),
         material=(fold(test["completionMode"]),),
         watch=_watch(loaded, where, now),
-        sitting=loaded.get("sitting"),
+        sitting=loaded["sitting"],
         finish_is_reading=seen,
     )
 
@@ -175,13 +179,6 @@ def _flags(test: dict[str, Any], where: Standing, now: float) -> tuple[str, ...]
         "finish_in_future": finished is not None and finished.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
     }
     return tuple(name for name, is_so in odd.items() if is_so)
-
-
-def _order(finished: datetime | None, *, seen: bool, now: float) -> int:
-    """A resumed test ends later. A finish in the future would outrank its own correction, so it has no order."""
-    if finished is None or seen or finished.timestamp() > now + CLOCK_TOLERANCE_SECONDS:
-        return 0
-    return int(finished.timestamp())
 
 
 def _watch(loaded: dict[str, Any], where: Standing, now: float) -> Watch | None:

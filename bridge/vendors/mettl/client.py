@@ -13,7 +13,7 @@ from bridge.vendors.mettl.adapter import CANDIDATE, expect
 from bridge.vendors.mettl.answers import NotFound, rows_of_one
 from bridge.vendors.mettl.api import Api
 from bridge.vendors.mettl.catalogue import FACTS, Catalogue
-from bridge.vendors.mettl.listing import Place, after_page, rows_of
+from bridge.vendors.mettl.listing import Place, after_page, rows_of, started
 from bridge.vendors.mettl.words import fold, standing
 
 __all__ = ["Client", "probe", "recheck"]
@@ -60,7 +60,11 @@ class Client:
         except NotFound:
             return []
         rows = [{**row, "email": row.get("email") or wanted["email"]} for row in found]
-        theirs = [row for row in rows if fold(str(row["email"])) == fold(wanted["email"]) and _has_begun(row)]
+        theirs = [
+            {**row, **_sitting(row, reference)}
+            for row in rows
+            if fold(str(row["email"])) == fold(wanted["email"]) and _has_begun(row)
+        ]
         return self._records(
             wanted["access_key"], theirs, {name: reference[name] for name in FACTS if name in reference}
         )
@@ -101,6 +105,14 @@ def recheck(client: Client, reference: Mapping[str, str]) -> Sequence[Record]:
 def probe(client: Client) -> str:
     """What a first login found."""
     return client.probe()
+
+
+def _sitting(row: Mapping[str, Any], reference: Mapping[str, str]) -> dict[str, str]:
+    """The webhook's id of the sitting, if this row is that sitting: one that began later is another one."""
+    began = started(row)
+    if began is None or "sitting" not in reference or began > int(reference.get("sent", 0)):
+        return {}
+    return {"sitting": reference["sitting"]}
 
 
 def _has_begun(row: Mapping[str, Any]) -> bool:

@@ -16,6 +16,8 @@ class Bench:
     """A small simulated account with tiny pages; the members are those of `docs/adding-a-vendor.md`, "Contract"."""
 
     secret = ""  # nothing is signed
+    #: The id of the sitting stands in webhooks only.
+    one_path_only = frozenset({"sitting"})
 
     def __init__(self, now: Callable[[], float], *, options: Mapping[str, Any], **traits: Any) -> None:
         self.options = options
@@ -23,15 +25,27 @@ class Bench:
         self.wsgi = self.simulator.wsgi
         self.credentials = {name: (value,) for name, value in self.simulator.credentials.items()}
         self._schedules = count()
+        self._places = len(options.get("schedules", SCHEDULES))
 
     def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
         """A scored sitting finishes at `at`, in one schedule after the other; the id is the simulator's own word."""
-        place = next(self._schedules) % (2 if self.options.get("schedules") else len(SCHEDULES))
+        place = next(self._schedules) % self._places
         return self.simulator.finish(at=at, started=started, graded=graded, schedule=place)
 
+    def begin(self, stream: str, started: int) -> str:
+        """Somebody begins, and is not done yet."""
+        attempt_id = self.simulator.invite(schedule=next(self._schedules) % self._places)
+        self.simulator.start(attempt_id, started)
+        return attempt_id
+
+    def complete(self, attempt_id: str, at: int) -> None:
+        """Whoever began finishes, and gets a result."""
+        self.simulator.submit(attempt_id, at, marks=14.5)
+        self.simulator.grade(attempt_id)
+
     def retake(self, attempt_id: str, at: int) -> str:
-        """The same person sits the same test again, in another schedule."""
-        return self.simulator.retake(attempt_id, at=at)
+        """The result is deleted, and the same person sits the same test in the same schedule again."""
+        return self.simulator.sit_again(attempt_id, at=at)
 
     def grade(self, attempt_id: str) -> None:
         """The result is generated."""
@@ -43,8 +57,6 @@ class Bench:
         self.simulator.start(attempt_id)
         self.simulator.submit(attempt_id, at, marks=18.5)
         self.simulator.grade(attempt_id)
-
-    reopen = revise
 
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers of the attempt's final webhook as sent now."""

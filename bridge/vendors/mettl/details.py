@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
 from typing import Any
 
+from bridge.vendors.mettl.schema import NO_NUMBER
 from bridge.vendors.mettl.words import fold
 from schemas.event import Candidate, Section
 
@@ -52,9 +53,9 @@ def extensions(loaded: Mapping[str, Any], options: Mapping[str, Any], *, scored:
     test = loaded["testStatus"]
     found = {
         "registration": _registration(loaded["registration"]),
-        "overall_status": test["overallStatus"],
-        "detailed_status": test["detailedStatus"],
-        "completion_mode": test["completionMode"],
+        "overall_status": _text(test["overallStatus"]),
+        "detailed_status": _text(test["detailedStatus"]),
+        "completion_mode": _text(test["completionMode"]),
     }
     if scored:
         found |= _of_result(test, options)
@@ -67,8 +68,8 @@ def _of_result(test: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str,
     return {
         "percentile": _number(result["percentile"]),
         "questions": {ours: _number(result[theirs]) for ours, theirs in counts.items() if result[theirs] is not None},
-        "credibility_index": result["candidateCredibilityIndex"],
-        "code_plagiarism": result["codePlagiarism"],
+        "credibility_index": _known(result["candidateCredibilityIndex"]),
+        "code_plagiarism": _known(result["codePlagiarism"]),
         # In two places, depending on the path.
         "performance_category": result["performanceCategory"] or test["performanceCategory"],
         "recommendation": _recommendation(result) if options["recommendation"] else None,
@@ -121,6 +122,11 @@ def _number(value: Decimal | None) -> int | float | None:
     if value is None:
         return None
     return int(value) if value == value.to_integral_value() else round(float(value), 4)
+
+
+def _known(word: str | None) -> str | None:
+    """The vendor's words for "nothing to say" are null."""
+    return None if fold(word) in NO_NUMBER else word
 
 
 def _text(value: Any) -> str | None:

@@ -15,7 +15,16 @@ from marshmallow import fields
 
 from bridge.shapes import Number, Shape, Text, VendorSchema, loader
 
-__all__ = ["Mark", "Moment", "load_answer", "load_candidate", "load_graded", "load_notice", "load_schedule"]
+__all__ = [
+    "NO_NUMBER",
+    "Mark",
+    "Moment",
+    "load_answer",
+    "load_candidate",
+    "load_graded",
+    "load_notice",
+    "load_schedule",
+]
 
 _MOMENT = re.compile(
     r"(?:[A-Za-z]{3},\s+)?([0-9]{1,2})\s+([A-Za-z]{3})\s+([0-9]{4})\s+([0-9]{2}):([0-9]{2}):([0-9]{2})\s+(\S+)"
@@ -24,7 +33,8 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 #: Zone words in use -> seconds east of Greenwich. IST is Indian Standard Time here; the email package reads it as none.
 _ZONES = {"gmt": 0, "utc": 0, "ist": 19_800}
 _OFFSET = re.compile(r"([+-])([01][0-9])([0-5][0-9])")
-_NO_NUMBER = frozenset({"na", "n/a", "not applicable"})
+#: The vendor's words for "no number".
+NO_NUMBER = frozenset({"na", "n/a", "not applicable"})
 
 
 class Moment(Shape):
@@ -64,7 +74,7 @@ class Mark(Number):
 
     @staticmethod
     def convert(value: Any) -> Decimal | None:
-        if isinstance(value, str) and value.strip().lower() in _NO_NUMBER:
+        if isinstance(value, str) and value.strip().lower() in NO_NUMBER:
             return None
         return Number.convert(value)
 
@@ -153,6 +163,7 @@ class CandidateSchema(VendorSchema):
     assessment_id = Text()
     assessment = Text()
     schedule = Text()
+    sitting = Text()
 
 
 class NoticeSchema(VendorSchema):
@@ -162,6 +173,7 @@ class NoticeSchema(VendorSchema):
     invitation_key = Text(required=True)
     email = Text(required=True)
     candidate_instance_id = Text()
+    timestamp_GMT = Moment()
 
 
 class GradedSchema(NoticeSchema):

@@ -79,7 +79,7 @@ def standing(
         raise _unknown("completionMode", mode, MODES)
     change = MODES.get(ended)
     if change == "not_started" and (ours == "completed" and has_result):
-        raise Unreadable("completionMode says blocked (NA), but there is a result; compare with the vendor's report")
+        raise Unreadable("completionMode says blocked (NA), but there is a result", reason="contradiction")
     if change in ("in_progress", "not_started"):
         return Standing(change, "not_scored")
     if ours != "completed":

@@ -193,6 +193,13 @@ class Simulator:
         other = next(place for place, one in enumerate(SCHEDULES) if one is not first.schedule)
         return self.finish(at=at, schedule=other, email=first.email, first=first.first, last=first.last)
 
+    def sit_again(self, attempt_id: str, *, at: float | None = None) -> str:
+        """The result is deleted, and the same person sits in the same schedule again: one more generation."""
+        first = self._sittings[attempt_id]
+        self.delete(attempt_id)
+        place = SCHEDULES.index(first.schedule)
+        return self.finish(at=at, schedule=place, email=first.email, first=first.first, last=first.last)
+
     # A demo's candidates ------------------------------------------------------------------------------------------
 
     def sit(self, now: float, *, candidate: int) -> str:

@@ -111,7 +111,7 @@ class Sitting:
     deleted: bool = False
 
     @property
-    def base_number(self) -> str:
+    def base_id(self) -> str:
         """The attempt in the words of the published events, without its generation."""
         digest = hashlib.sha256(self.email.strip().lower().encode("utf-8")).hexdigest()
         return f"{self.schedule.access_key}:{digest[:20]}"
