@@ -1,9 +1,15 @@
-"""How far a backfill is: a bar on a terminal, a line now and then everywhere else. On stderr, beside the data."""
+"""How far a long command is: a bar on a terminal, a line now and then everywhere else; and how it is stopped."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import click
 
 from bridge import clock
 from bridge.backfills import remaining
@@ -17,12 +23,39 @@ if TYPE_CHECKING:
     from bridge.backfills import Backfill
     from bridge.services import Services
 
-__all__ = ["Screen", "progress_text"]
+__all__ = ["Screen", "keep_logs_apart", "progress_text", "stoppable"]
 
-#: Off a terminal: a line whenever so much more is read, or another reason to wait comes up.
-_STEP = 0.1
+#: Off a terminal: a line for every such part of the whole, and for every other reason to wait.
+_PARTS = 10
 #: Shorter waits are not announced with their end, seconds.
 _SHORT = 3.0
+
+
+def keep_logs_apart() -> None:
+    """What the workers' code logs goes to stderr, and only with -v: the command itself says what matters."""
+    from bridge import logs  # noqa: PLC0415 - `--help` must be quick
+
+    verbose = click.get_current_context().find_root().params.get("verbose")
+    logs.configure("info" if verbose else "critical")
+
+
+@contextmanager
+def stoppable(answer: str) -> Iterator[threading.Event]:
+    """Set by the first Ctrl-C or SIGTERM, which is answered; the second one stops at once."""
+    asked = threading.Event()
+
+    def ask(_number: int, _frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        say(answer)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def progress_text(
@@ -40,7 +73,7 @@ def progress_text(
 
 
 class Screen:
-    """Shows one backfill while it runs; a context manager."""
+    """Shows one backfill on stderr while it runs; a context manager."""
 
     def __init__(self, services: Services, job: Backfill) -> None:
         from workers.backfill import share  # noqa: PLC0415 - `--help` must be quick
@@ -49,7 +82,7 @@ class Screen:
         self._source = services.config.sources[job.source]
         self._share = share
         self._began, self._begun_share = clock.monotonic(), share(services, job)
-        self._said: tuple[float, str | None] = (self._begun_share - _STEP, None)
+        self._said: tuple[int, str | None] = (-1, None)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -80,8 +113,8 @@ class Screen:
         text = progress_text(job, left, eta, why, until)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=share, description=text)
-        elif share - self._said[0] >= _STEP or (why is not None and why != self._said[1]):
-            self._said = (share, why)
+        elif int(share * _PARTS) > self._said[0] or (why is not None and why != self._said[1]):
+            self._said = (int(share * _PARTS), why)
             say(f"{share:4.0%}  {text}")
 
 
