@@ -188,7 +188,7 @@ def test_order_in_lists_is_no_news(scores, flags):
         {"flags": [None, " "]},
         {"scores": [None, *ONE]},
         {"timings": {"start": 1000 * (END - 700), "complete": 1000 * END}},
-        {"timings": {"start": "2026-03-01T08:58:20Z", "end": "2026-03-01T11:12:00+02:00"}},
+        {"timings": {"start": "2026-03-01T09:00:20Z", "end": "2026-03-01T11:12:00+02:00"}},
         {"timings": {"start": 1000 * (END - 700), "end": "2026-03-01T09:12:00.000"}},
         {"timings": {"landing": "last summer", "start": 1000 * (END - 700), "end": 1000 * END}},
         {"status": " completed_scored "},

@@ -1,6 +1,7 @@
 """Coremetrix' report API: by person, by attempt, in windows, and the names of events. Results mean nothing in here.
 
-A cursor is UNIX seconds as text: from where the next window is read.
+A cursor is UNIX seconds as text: up to where attempts were read. Inside a round `@` and where the next window begins
+follow.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from bridge.vendors.coremetrix.answers import attempt_id, is_round, moments, new
 
 __all__ = ["WEEK_SECONDS", "WINDOW_SECONDS", "Client", "position", "recheck", "rewind", "start"]
 
-WEEK_SECONDS = 7 * 86_400
-#: A window may not be longer than seven days; whether exactly seven are allowed is not said.
-WINDOW_SECONDS = WEEK_SECONDS - 60
-#: Down to this one, a window is halved while its answer is too large or cannot be trusted.
+#: What every round reads again. A window may be as long, but an answer has no pages: windows of a day keep answers
+#: small, and a round that is cut short goes on where it was.
+WEEK_SECONDS, WINDOW_SECONDS = 7 * 86_400, 86_400
+#: A round ends no farther behind than this, whatever it found.
+QUIET_SECONDS = 2 * 86_400
+#: Down to this one, a window is halved while its answer cannot be trusted.
 SMALLEST_WINDOW_SECONDS = 3600
 #: Whether the bounds belong to a window is not said.
 WINDOW_OVERLAP_SECONDS = 60
@@ -43,8 +46,6 @@ class Client:
         self._quiz_ids = quiz_ids(source.options)
         self._include_test = bool(source.options.get("include_test"))
         self._calls = calls
-        #: Shrinks where answers are too large, and stays so for the rest of a round.
-        self._window = WINDOW_SECONDS
 
     def events(self) -> Sequence[str]:
         """Names of the events that can be subscribed to; none where the answer is no list of names."""
@@ -79,14 +80,15 @@ class Client:
     def page(self, cursor: str | None) -> Page:
         """One window from the cursor on, for the poll engine."""
         now = int(self._calls.now())
+        reached, begin = (now - WEEK_SECONDS,) * 2 if cursor is None else _places(cursor)
         # A clock that was put back must not ask for a window that ends before it begins.
-        begin = min(now - WINDOW_SECONDS if cursor is None else int(cursor), now - SMALLEST_WINDOW_SECONDS)
+        begin = min(begin, now - SMALLEST_WINDOW_SECONDS)
         end, records = self._window_from(begin, now)
+        reached = max([reached, *(moment for one in records for moment in moments(one) if moment <= now)])
         if end < now:
-            return Page(records=records, cursor=str(end - WINDOW_OVERLAP_SECONDS), more=True)
-        # Never "now": what happened until now may be listed later.
-        reached = [moment for one in records for moment in moments(one) if begin <= moment <= now]
-        return Page(records=records, cursor=str(max(reached)) if reached else None, more=False)
+            return Page(records=records, cursor=f"{reached}@{end - WINDOW_OVERLAP_SECONDS}", more=True)
+        # Never "now", what happened until now may be listed later; nor far behind it, where nothing happens for weeks.
+        return Page(records=records, cursor=str(max(reached, now - QUIET_SECONDS)), more=False)
 
     def find(self, reference: Mapping[str, str]) -> Sequence[Record]:
         """The records of one watched attempt as they are now; empty while the vendor does not know it.
@@ -119,33 +121,27 @@ class Client:
         """Who sat an attempt, out of the window in which it was sat; None if it is not listed there."""
         times = moments(attempt)
         begin = min(times, default=0) - WINDOW_OVERLAP_SECONDS
-        end = min(max(times, default=0) + WINDOW_OVERLAP_SECONDS, begin + WINDOW_SECONDS, int(self._calls.now()))
+        end = min(max(times, default=0) + WINDOW_OVERLAP_SECONDS, begin + WEEK_SECONDS, int(self._calls.now()))
         if not times or begin >= end:
             return None
         rows = self.batch(begin, end, quiz=quiz_id(attempt), include_test=self._include_test)
         return next((person(one) for one in rows if attempt_id(one) == attempt_id(attempt)), None)
 
     def _window_from(self, begin: int, now: int) -> tuple[int, Sequence[Record]]:
-        """Where a window ends that could be read, and what is in it."""
+        """Where a window ends, and what is in it. It is halved while its size looks like the end of a page."""
+        seconds = min(WINDOW_SECONDS, now - begin)
         while True:
-            end = min(begin + self._window, now)
-            smaller = (end - begin) // 2
-            may_shrink = smaller >= SMALLEST_WINDOW_SECONDS
-            try:
-                answers = [
-                    self.batch(begin, end, quiz=quiz, include_test=self._include_test)
-                    for quiz in self._quiz_ids or (None,)
-                ]
-            except VendorUnavailable as error:
-                if error.reason != "too_large" or not may_shrink:
-                    raise
-            else:
-                suspicious = [len(rows) for rows in answers if is_round(rows)]
-                if suspicious and not may_shrink:
-                    _log.warning("batch_of_round_size", source=self._source, since=begin, until=end, sizes=suspicious)
-                if not suspicious or not may_shrink:
-                    return end, [one for rows in answers for one in rows]
-            self._window = smaller
+            end = begin + seconds
+            answers = [
+                self.batch(begin, end, quiz=quiz, include_test=self._include_test) for quiz in self._quiz_ids or (None,)
+            ]
+            suspicious = [len(rows) for rows in answers if is_round(rows)]
+            if suspicious and seconds >= 2 * SMALLEST_WINDOW_SECONDS:
+                seconds //= 2
+                continue
+            if suspicious:
+                _log.warning("batch_of_round_size", source=self._source, since=begin, until=end, sizes=suspicious)
+            return end, [one for rows in answers for one in rows]
 
     def _get(self, path: str, params: Sequence[tuple[str, str]] = (), *, may_be_missing: bool = False) -> Any:
         """The JSON of an answer; `{"attempts": []}` for 404 where that only says "not yet"."""
@@ -187,12 +183,18 @@ def start(moment: float, _until: float | None = None) -> str:
 
 def rewind(cursor: str, overlap_seconds: float) -> str:
     """The cursor of a new round: at least seven days back, because an attempt that was listed open may be finished."""
-    return str(int(cursor) - int(max(overlap_seconds, WEEK_SECONDS)))
+    return str(_places(cursor)[0] - int(max(overlap_seconds, WEEK_SECONDS)))
 
 
 def position(cursor: str) -> float:
-    """The UNIX seconds a cursor stands for."""
-    return float(cursor)
+    """The UNIX seconds a cursor stands for: where the next window begins."""
+    return float(_places(cursor)[1])
+
+
+def _places(cursor: str) -> tuple[int, int]:
+    """The newest time that was read, and where the next window begins: the same between two rounds."""
+    reached, _, begin = cursor.partition("@")
+    return int(reached), int(begin or reached)
 
 
 def _iso(moment: int) -> str:
