@@ -24,7 +24,7 @@ from bridge.vendors.coremetrix.simulator.api import create_api
 from bridge.vendors.coremetrix.simulator.attempts import QUIZZES, Attempt, Quiz, consent_body, event_body
 from bridge.vendors.coremetrix.simulator.traits import AS_DOCUMENTED, Traits
 
-__all__ = ["QUIZZES", "Attempt", "Expected", "Faults", "Quiz", "Simulator", "Traits"]
+__all__ = ["QUIZZES", "Attempt", "Expected", "Faults", "Quiz", "Simulator", "Traits", "sandbox"]
 
 
 class Simulator:
@@ -46,6 +46,8 @@ class Simulator:
     ) -> None:
         self.api_key = api_key
         self.credentials: Mapping[str, str | tuple[str, ...]] = {"api_key": api_key}
+        self.options: Mapping[str, Any] = {}
+        self.base_path = ""
         self.quota_calls, self.quota_window = quota_calls, quota_window
         self.faults, self.traits = faults, traits
         #: An HTTP status makes every API call fail with it.
@@ -167,7 +169,7 @@ class Simulator:
     # A life of its own --------------------------------------------------------------------------------------------
 
     def sit(self, now: float, *, candidate: int) -> str:
-        """A candidate finishes a quiz now; scores, a second thought or a withdrawal follow with `tick`."""
+        """Candidate number `candidate` finishes a quiz now."""
         with self.lock:
             draw = Random(f"{self._seed}/{candidate}")  # noqa: S311 - invented data, must be repeatable
             quiz, fate = draw.choice(QUIZZES[:2]), draw.random()
@@ -182,17 +184,17 @@ class Simulator:
             if 0.85 <= fate < 0.92:
                 self._later(soon + self.traits.scored_after, partial(self.rescore, attempt_id))
             elif fate >= 0.97:
-                self._later(soon + self.traits.scored_after, partial(self.withdraw, attempt_id))
+                self._later(now + self.traits.withdrawn_after, partial(self.withdraw, attempt_id))
             return attempt_id
 
     def tick(self, now: float) -> None:
-        """Do everything that was scheduled until `now` (UNIX seconds)."""
+        """Everything that was due until `now`: scores, second thoughts, withdrawals."""
         with self.lock:
             while self._scheduled and self._scheduled[0][0] <= now:
                 heapq.heappop(self._scheduled)[2]()
 
     def idle(self) -> bool:
-        """Nothing is scheduled, and no webhook waits."""
+        """Nothing is to follow, and no webhook waits."""
         with self.lock:
             return not self._scheduled and not self.webhooks_pending()
 
@@ -281,6 +283,12 @@ class Simulator:
 
     def _score(self) -> float:
         return self._draw.uniform(180, 300)
+
+
+def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> Simulator:
+    """An account for a demo in which everything happens `scale` times quicker."""
+    traits = Traits(retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0), scored_after=480 / scale, withdrawn_after=2_400 / scale)
+    return Simulator(seed, clock, quota_window=60.0 / scale, faults=faults, traits=traits)
 
 
 def _printed(body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, str]]:

@@ -17,7 +17,8 @@ class Traits:
     `key_in_header`: the key is wanted as a header. `missing_is_404`: a person without attempts is.
     `text`: numbers as text, ids in capitals, null for empty lists. `enveloped`: every answer in the form of a window's.
     `page_limit`: a window silently lists no more attempts. `lag`: seconds until an attempt is listed.
-    `scored_after`: seconds from the last answer to the scores. `retry_schedule`: seconds between tries of a webhook.
+    `scored_after`, `withdrawn_after`: seconds from the last answer to the scores, and to a withdrawal where a candidate
+    thinks better of it. `retry_schedule`: seconds between tries of a webhook.
     """
 
     id_member: str | None = "attemptId"
@@ -31,7 +32,8 @@ class Traits:
     enveloped: bool = False
     page_limit: int | None = None
     lag: float = 0.0
-    scored_after: float = 4.0
+    scored_after: float = 120.0
+    withdrawn_after: float = 2 * 86_400.0
     retry_schedule: tuple[float, ...] = ()
 
 
