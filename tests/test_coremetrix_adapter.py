@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import Unreadable
@@ -167,6 +167,7 @@ def test_two_orders_of_flags_are_one_set():
     assert read(flags=["B", "A", "A"]).flags == ("A", "B")
 
 
+@settings(deadline=None)
 @given(st.permutations(TWO + ONE), st.permutations(["X", "Y", "Z"]))
 def test_order_in_lists_is_no_news(scores, flags):
     assert material_digest(read(scores=scores, flags=flags)) == material_digest(
@@ -290,6 +291,7 @@ JSON = st.recursive(
 MEMBERS = ["id", "quizId", "status", "customId", "name", "flags", "timings", "scores"]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(MEMBERS), JSON, max_size=4), st.integers(0, 2 * NOW))
 def test_any_value_anywhere_is_read_in_our_words_or_unreadable(members, now):
     try:
