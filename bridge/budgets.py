@@ -1,4 +1,4 @@
-"""How many calls a source may still make: a sliding window and a pause, shared by all processes."""
+"""How many calls a source may still make: its window, what the vendor says, and a pause, shared by all processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import redis
@@ -14,42 +15,46 @@ import redis
 from bridge import keys
 from bridge.errors import BudgetExhausted, VendorRefused, VendorThrottled, clip
 from bridge.journal.publishing import state_errors
+from bridge.windows import BACKFILL, OVERDUE, POINTER, POLL, RECONCILE, REREAD, TEST, Window, kept
 
-__all__ = ["BudgetStatus", "Budgets", "Pause", "paused_on_purpose"]
+__all__ = [
+    "BACKFILL",
+    "OVERDUE",
+    "POINTER",
+    "POLL",
+    "RECONCILE",
+    "REREAD",
+    "TEST",
+    "BudgetStatus",
+    "Budgets",
+    "Learned",
+    "Pause",
+    "Window",
+    "paused_on_purpose",
+]
 
 #: The reason of an operator's pause.
 _ON_PURPOSE = "paused by an operator"
+#: Calls are forgotten so long after they have left the window, seconds: for processes whose clocks lag behind.
+_CLOCK_SLACK = 60.0
+#: Two resets closer than this are the same one, told in whole seconds by answers that took their time.
+_SAME_RESET = 5.0
 
-# KEYS: calls (sorted set: "<spender>|<token>" by UNIX seconds), pause (string).
-# ARGV: now, window seconds, calls allowed, calls kept for other spenders, spender, token ("" = a free call).
-# Answer: {"ok"} | {"paused", the pause} | {"used_up", moment when the oldest call leaves the window}
-_TAKE = """
-local now, window, calls, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local pause = redis.call("GET", KEYS[2])
-if pause then
-  local till = string.match(pause, "^%S+")
-  if till == "inf" or tonumber(till) > now then return {"paused", pause} end
+_TAKE = Path(__file__).with_name("budgets_take.lua").read_text()
+
+# KEYS: learned (hash: `remaining` calls of `limit` until `resets_at`). ARGV: now, remaining, limit, resets_at, seconds
+# that count as the same reset, seconds to live.
+_LEARN = """
+local now, remaining, limit, reset = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local had, had_limit, had_reset = unpack(redis.call("HMGET", KEYS[1], "remaining", "limit", "resets_at"))
+if had_reset and tonumber(had_reset) > now and math.abs(had_reset - reset) < tonumber(ARGV[5]) then
+  -- Answers overtake one another, and calls are under way: within one window calls only become fewer.
+  remaining, limit, reset = math.min(remaining, tonumber(had)), math.max(limit, tonumber(had_limit)), had_reset
 end
-if ARGV[6] == "" then return {"ok"} end
-local member = ARGV[5] .. "|" .. ARGV[6]
--- The same token again: the client repeats a call whose answer was lost.
-if redis.call("ZSCORE", KEYS[1], member) then return {"ok"} end
-redis.call("ZREMRANGEBYSCORE", KEYS[1], "-inf", string.format("%.6f", now - window))
-local used = redis.call("ZCARD", KEYS[1])
-if kept > 0 then
-  local mine = ARGV[5] .. "|"
-  for _, other in ipairs(redis.call("ZRANGE", KEYS[1], 0, -1)) do
-    if string.sub(other, 1, #mine) ~= mine then kept = kept - 1 end
-  end
-end
-if used + math.max(kept, 0) >= calls then
-  local oldest = redis.call("ZRANGE", KEYS[1], 0, 0, "WITHSCORES")[2]
-  return {"used_up", string.format("%.6f", (oldest and tonumber(oldest) or now) + window)}
-end
-redis.call("ZADD", KEYS[1], ARGV[1], member)
--- Idle sources leave nothing behind. By the server's clock, hence with a margin.
-redis.call("PEXPIRE", KEYS[1], math.ceil(window * 1000) + 60000)
-return {"ok"}
+redis.call("HSET", KEYS[1], "remaining", string.format("%d", remaining), "limit", string.format("%d", limit))
+redis.call("HSET", KEYS[1], "resets_at", reset)
+redis.call("EXPIRE", KEYS[1], ARGV[6])
+return 1
 """
 
 # A later pause wins, so that two callers cannot shorten one another's. ARGV: until, the text to keep.
@@ -82,16 +87,29 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetStatus:
-    """`resets_at`: UNIX seconds when the oldest call leaves the window, None when nothing was spent."""
+class Learned:
+    """What the vendor's own headers say: `remaining` calls of `limit` until `resets_at` (UNIX seconds)."""
 
-    calls: int
-    per_seconds: float
+    remaining: int
+    limit: int
+    resets_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetStatus:
+    """`left`: calls that somebody may still make now, by the window and by what the vendor says.
+
+    `resets_at`: UNIX seconds of the next reset; of a sliding window: when its oldest call leaves it, None without one.
+    `spenders`: who made the `used` calls. `learned`, `pause`: None where none holds.
+    """
+
+    window: Window
     used: int
     left: int
     resets_at: float | None
     spenders: Mapping[str, int]
     pause: Pause | None
+    learned: Learned | None
 
 
 class Budgets:
@@ -101,44 +119,52 @@ class Budgets:
         self.client = client
         self._take = client.register_script(_TAKE)
         self._pause = client.register_script(_PAUSE)
+        self._learn = client.register_script(_LEARN)
 
-    def take(
-        self,
-        source: str,
-        calls: int,
-        per_seconds: float,
-        now: float,
-        *,
-        spender: str,
-        reserve: int = 0,
-        token: str | None = None,
-    ) -> None:
-        """Spend one of `calls` in the window of `per_seconds` that ends at `now`.
+    def take(self, source: str, window: Window, now: float, *, spender: str, token: str | None = None) -> None:
+        """Spend one call of the window at `now` for `spender`, one of `bridge.windows.SPENDERS`.
 
-        `spender` says for whom (`poll`, `watch`, `backfill`). `reserve`: calls of each window that stay for the other
-        spenders; what they have used already counts. `token` names the call; the same token is never charged twice.
+        What is kept for others stays (`bridge.windows.kept`). `token` names the call; the same token is never charged
+        twice.
 
-        Raises `BudgetExhausted` (with `retry_at`), `VendorThrottled` while the vendor wants a pause and
-        `VendorRefused` while the source is stopped.
+        Raises `BudgetExhausted` (asking before its `retry_at` is useless), `VendorThrottled` while the vendor wants a
+        pause and `VendorRefused` while the source is stopped.
         """
-        token = token or secrets.token_hex(8)
-        # At least one call is always left to ask for, or a small budget would never be spent by anybody.
-        kept = min(reserve, calls - 1)
+        since = window.since(now)
+        shares = [part for other in kept(spender, window, now).items() for part in other]
         with state_errors():
             answer = cast(
                 "list[bytes]",
                 self._take(
-                    keys=[keys.budget(source), keys.paused(source)],
-                    args=[repr(now), repr(per_seconds), calls, kept, spender, token],
+                    keys=[keys.budget(source), keys.paused(source), keys.learned(source)],
+                    args=[
+                        *(repr(now), repr(since), window.calls),
+                        *(repr(since - _CLOCK_SLACK), math.ceil(2 * window.per_seconds + _CLOCK_SLACK)),
+                        *(spender, token or secrets.token_hex(8), *shares),
+                    ],
                 ),
             )
         if answer[0] == b"paused":
             raise _refusal(source, _pause(answer[1]))
         if answer[0] == b"used_up":
-            raise BudgetExhausted(
-                f"source {source}: all {calls} calls of its budget are spent or kept for others; "
-                "reading goes on when the window has moved",
-                retry_at=float(answer[1]),
+            raise _exhausted(source, window, now, *answer[1:])
+
+    def learn(self, source: str, remaining: int, resets_at: float, now: float, *, limit: int | None = None) -> None:
+        """The vendor says: `remaining` calls (of `limit`, where it tells) until `resets_at`, UNIX seconds.
+
+        Until then `take` obeys whichever is smaller, this or the window. Within one window of the vendor a higher
+        number is not believed; a reset that is over says nothing.
+        """
+        if resets_at <= now:
+            return
+        remaining = max(remaining, 0)
+        with state_errors():
+            self._learn(
+                keys=[keys.learned(source)],
+                args=[
+                    *(repr(now), remaining, max(remaining, limit or 0), repr(resets_at)),
+                    *(_SAME_RESET, math.ceil(resets_at - now + _CLOCK_SLACK)),
+                ],
             )
 
     def check(self, source: str, now: float) -> None:
@@ -170,21 +196,33 @@ class Budgets:
         with state_errors():
             return bool(self.client.delete(keys.paused(source)))
 
-    def status(self, source: str, calls: int, per_seconds: float, now: float) -> BudgetStatus:
-        """What is used and left of the window that ends at `now`, and by whom it was used."""
+    def status(self, source: str, window: Window, now: float) -> BudgetStatus:
+        """What is used and left of the window at `now`, and by whom it was used."""
+        since = f"({window.since(now)!r}"
         with state_errors():
-            found = cast(
+            made = cast(
                 "list[tuple[bytes, float]]",
-                self.client.zrangebyscore(keys.budget(source), f"({now - per_seconds:.6f}", "+inf", withscores=True),
+                self.client.zrangebyscore(keys.budget(source), since, "+inf", withscores=True),
             )
+        learned, left = self._learned(source, now), max(0, window.calls - len(made))
+        daily = window.resets_at is not None
         return BudgetStatus(
-            calls=calls,
-            per_seconds=per_seconds,
-            used=len(found),
-            left=max(0, calls - len(found)),
-            resets_at=found[0][1] + per_seconds if found else None,
-            spenders=Counter(member.decode().partition("|")[0] for member, _ in found),
+            window=window,
+            used=len(made),
+            left=left if learned is None else min(left, learned.remaining),
+            resets_at=window.frees_at(now, made[0][1] if made else now) if made or daily else None,
+            spenders=Counter(member.decode().partition("|")[0] for member, _ in made),
             pause=self.paused(source, now),
+            learned=learned,
+        )
+
+    def _learned(self, source: str, now: float) -> Learned | None:
+        with state_errors():
+            found = cast("dict[bytes, bytes]", self.client.hgetall(keys.learned(source)))
+        if not found or float(found[b"resets_at"]) <= now:
+            return None
+        return Learned(
+            remaining=int(found[b"remaining"]), limit=int(found[b"limit"]), resets_at=float(found[b"resets_at"])
         )
 
 
@@ -208,3 +246,14 @@ def _refusal(source: str, pause: Pause) -> VendorRefused | VendorThrottled:
             reason="stopped",
         )
     return VendorThrottled(f"source {source} is paused: {pause.reason}", reason="paused", retry_at=pause.until)
+
+
+def _exhausted(source: str, window: Window, now: float, left: bytes, oldest: bytes, reset: bytes) -> BudgetExhausted:
+    when = window.loosens_at if int(left) > 0 else window.frees_at
+    moments = [when(now, float(oldest))] if oldest else []
+    moments += [float(reset)] if reset else []
+    whose = f"all {window.calls} calls of its budget" if oldest else "the calls that the vendor says it has left"
+    return BudgetExhausted(
+        f"source {source}: {whose} are spent or kept for others; reading goes on when the window has moved",
+        retry_at=max(moments),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -17,17 +18,18 @@ from bridge.budgets import Budgets
 from bridge.config import Source
 from bridge.errors import VendorFault, VendorThrottled, VendorUnavailable
 
-__all__ = ["Calls", "retry_after", "vendor_session"]
+__all__ = ["Calls", "rate_limit", "retry_after", "vendor_session"]
 
 #: For a connection, for silence inside an answer, for a whole answer (to which one last silence may add).
 CONNECT_SECONDS, READ_SECONDS, TOTAL_SECONDS = 3.05, 10.0, 20.0
 #: Largest answer that is read, bytes; the largest page seen (200 results with their sections) is below 1 MB.
 MAX_BODY = 8 * 1024 * 1024
 _CHUNK = 64 * 1024
-#: A call is counted here when it leaves and there when it arrives; the first of the next window may travel faster.
-_TRAVEL_SECONDS, _TRAVEL_SHARE = 1.0, 0.02
 #: Longest pause that a vendor can ask for, seconds: a day's quota and a little.
 _LONGEST_PAUSE = 25 * 3600.0
+#: `x-ratelimit-remaining` and its kin are customs, not standards; the drafts add parameters (`100;w=60`).
+_LIMIT_PREFIXES = ("x-ratelimit-", "ratelimit-")
+_LIMIT_NUMBER = re.compile(r"\s*(\d{1,12})(?:\.\d+)?\s*(?:[,;].*)?", re.ASCII)
 
 
 def vendor_session() -> requests.Session:
@@ -45,6 +47,7 @@ class Calls:
     """`bridge.vendor.VendorCalls` over HTTP for one source and spender.
 
     `made` counts the calls that cost budget. `before` runs in front of every call and may raise to prevent it.
+    `spender` (`bridge.windows.SPENDERS`) may be set between calls by whoever owns this.
     """
 
     def __init__(
@@ -55,16 +58,14 @@ class Calls:
         now: Callable[[], float],
         *,
         spender: str,
-        reserve: int = 0,
         before: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
         self._budgets = budgets
         self._session = session
-        self._spender = spender
-        self._reserve = reserve
         self._before = before
         self.now = now
+        self.spender = spender
         self.made = 0
 
     def request(
@@ -79,14 +80,20 @@ class Calls:
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers (lower-case names) and body of one call.
 
+        What the answer's headers say of the vendor's limit holds for all processes from then on.
+
         Raises `BudgetExhausted` or, while the source is paused, `VendorThrottled` or `VendorRefused` before calling;
         `VendorUnavailable` without a whole answer or on 5xx; `VendorThrottled` on 429; `VendorFault` on a redirect.
         """
         self._pay(free)
         status, answer_headers, content = self._exchange(method, url, params, headers, body)
+        if not free:
+            self._learn(answer_headers)
         where = self._where(method, url)
         if status == requests.codes.too_many_requests:
-            raise VendorThrottled(f"{where}: HTTP 429", retry_at=retry_after(answer_headers, self.now()))
+            now = self.now()
+            retry_at = retry_after(answer_headers, now) or _reset(answer_headers, now)
+            raise VendorThrottled(f"{where}: HTTP 429", retry_at=retry_at)
         if status >= requests.codes.server_error:
             raise VendorUnavailable(f"{where}: HTTP {status}", retry_at=retry_after(answer_headers, self.now()))
         if 300 <= status < 400:
@@ -103,15 +110,15 @@ class Calls:
         if free:
             self._budgets.check(source.name, self.now())
             return
-        self._budgets.take(
-            source.name,
-            source.budget_calls,
-            source.budget_per + min(_TRAVEL_SECONDS, source.budget_per * _TRAVEL_SHARE),
-            self.now(),
-            spender=self._spender,
-            reserve=self._reserve,
-        )
+        self._budgets.take(source.name, source.budget, self.now(), spender=self.spender)
         self.made += 1
+
+    def _learn(self, headers: Mapping[str, str]) -> None:
+        now = self.now()
+        found = rate_limit(headers, now)
+        if found is not None:
+            remaining, limit, resets_at = found
+            self._budgets.learn(self._source.name, remaining, resets_at, now, limit=limit)
 
     def _exchange(
         self,
@@ -160,6 +167,29 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
             return None
         wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
     return now + min(max(wait, 0.0), _LONGEST_PAUSE)
+
+
+def rate_limit(headers: Mapping[str, str], now: float) -> tuple[int, int | None, float] | None:
+    """Calls remaining, of how many if it is said, and until when (UNIX seconds); None if the headers do not tell."""
+    remaining, resets_at = _limit_number(headers, "remaining"), _reset(headers, now)
+    if remaining is None or resets_at is None:
+        return None
+    return remaining, _limit_number(headers, "limit"), resets_at
+
+
+def _reset(headers: Mapping[str, str], now: float) -> float | None:
+    """When the vendor's window begins anew: some say it in UNIX seconds, some in seconds from now, at most a day."""
+    number = _limit_number(headers, "reset")
+    if number is None:
+        return None
+    moment = now + number if number <= _LONGEST_PAUSE else float(number)
+    return moment if now < moment <= now + _LONGEST_PAUSE else None
+
+
+def _limit_number(headers: Mapping[str, str], name: str) -> int | None:
+    texts = (headers[prefix + name] for prefix in _LIMIT_PREFIXES if prefix + name in headers)
+    found = (_LIMIT_NUMBER.fullmatch(text) for text in texts)
+    return next((int(one[1]) for one in found if one), None)
 
 
 def _read(answer: requests.Response, deadline: float) -> tuple[bytes, str]:

@@ -8,6 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from bridge.windows import Window
+from schemas.event import ATTEMPT_TYPES
+
 __all__ = [
     "Access",
     "BridgeConfig",
@@ -77,29 +80,35 @@ class Source:
     credentials: Mapping[str, tuple[str, ...]] = field(repr=False)
     webhook: WebhookConfig
     poll: PollConfig
-    budget_calls: int
-    budget_per: float
+    budget: Window
     options: Mapping[str, Any]
     paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which events a subscription wants. Empty `types` or `sources`: all. `when`: equality in `data.result`."""
+    """Which events a subscription wants. `types` and `sources` are names or patterns; no sources: all.
 
-    types: tuple[str, ...] = ()
+    `when`: equality in `data.result`, for events that have one. Notices come only where `types` asks for them: a
+    gradebook's task must not be handed an alarm.
+    """
+
+    types: tuple[str, ...] = ATTEMPT_TYPES
     sources: tuple[str, ...] = ()
     when: Mapping[str, Any] = field(default_factory=dict)
 
     def takes_header(self, event_type: str, source: str) -> bool:
         """Decide by what the journal entry says outside the event's JSON."""
-        return (not self.types or event_type in self.types) and (
-            not self.sources or any(fnmatchcase(source, pattern) for pattern in self.sources)
-        )
+        return _fits(event_type, self.types) and (not self.sources or _fits(source, self.sources))
 
     def takes_result(self, result: Mapping[str, Any]) -> bool:
         """Decide by `data.result`; only needed where `when` is not empty."""
         return all(result.get(name) == wanted for name, wanted in self.when.items())
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    # Most are plain names, and this is asked for every event and subscription.
+    return name in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

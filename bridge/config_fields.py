@@ -21,6 +21,7 @@ __all__ = [
     "Duration",
     "Secret",
     "Text",
+    "TimeOfDay",
     "choice",
     "did_you_mean",
     "duration_text",
@@ -29,11 +30,14 @@ __all__ = [
     "number",
     "one_or_many",
     "parse_duration",
+    "parse_time_of_day",
     "split_address",
+    "time_of_day_text",
     "whole_number",
 ]
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _REQUIRED: dict[str, Any] = {"required": "missing"}
 
@@ -69,6 +73,20 @@ def duration_text(seconds: float) -> str:
         if seconds >= _UNIT_SECONDS[unit] and seconds % _UNIT_SECONDS[unit] == 0:
             return f"{seconds / _UNIT_SECONDS[unit]:.0f}{unit}"
     return f"{seconds * 1000:g}ms" if seconds else "0s"
+
+
+def parse_time_of_day(text: object) -> float:
+    """`13:30` as seconds after midnight. Raises `ValidationError`."""
+    found = _TIME_OF_DAY.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        # YAML takes 13:30 without quotes for a number to the base of 60.
+        raise ValidationError(f'"{clip(text, 40)}" is no time of day; write it in quotes, in UTC, such as "13:30"')
+    return int(found[1]) * 3600.0 + int(found[2]) * 60.0
+
+
+def time_of_day_text(seconds: float) -> str:
+    """Seconds after midnight as `13:30`."""
+    return f"{seconds // 3600:02.0f}:{seconds % 3600 // 60:02.0f}"
 
 
 def split_address(text: str) -> SplitResult:
@@ -129,6 +147,13 @@ class Duration(fields.Field[float]):
         if not parse_duration(self.least) <= seconds <= parse_duration(self.most):
             raise ValidationError(f"{value} is out of range; {self.least} to {self.most} is allowed")
         return seconds
+
+
+class TimeOfDay(fields.Field[float]):
+    """A time of day in UTC, in seconds after midnight."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> float:
+        return parse_time_of_day(value)
 
 
 def flag() -> fields.Boolean:

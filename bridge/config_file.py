@@ -28,7 +28,7 @@ from bridge.config import (
     Subscription,
     Token,
 )
-from bridge.config_fields import did_you_mean, duration_text
+from bridge.config_fields import did_you_mean, duration_text, time_of_day_text
 from bridge.config_shapes import AccessShape, BridgeShape, FileShape, SourceShape, SubscriptionShape, name_problem
 from bridge.config_vendor import check_source
 from bridge.config_yaml import Document, KeyPath, parse_yaml, resolve
@@ -233,7 +233,7 @@ def _access(section: Any, document: Document) -> Access:
 
 #: Members whose value is in seconds.
 _SECONDS = {"remember_attempts", "events", "requests", "dead_letters", "every", "overlap", "look_back", "within"}
-_SECONDS |= {"budget_per", "schedule"}
+_SECONDS |= {"per_seconds", "schedule"}
 _SECRETS = {"credentials", "token_sha256", "secrets", "sha256"}
 _ADDRESSES = {"state", "broker"}
 
@@ -253,7 +253,10 @@ def _section(value: Source | Subscription) -> dict[str, Any]:
     described: dict[str, Any] = _described(value)
     del described["name"]
     if isinstance(value, Source):
-        described["budget"] = {"calls": described.pop("budget_calls"), "per": described.pop("budget_per")}
+        budget = described["budget"]
+        described["budget"] = {"calls": budget["calls"], "per": budget["per_seconds"]}
+        if value.budget.resets_at is not None:
+            described["budget"]["resets"] = time_of_day_text(value.budget.resets_at)
         return described
     others = set().union(*_FIELDS.values()) - _FIELDS[value.transport]
     return {key: member for key, member in described.items() if key not in others and member is not None}

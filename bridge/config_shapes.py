@@ -8,14 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields as members_of
+from fnmatch import fnmatchcase
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
+from marshmallow.validate import Length
 
 from bridge.config_fields import (
     Duration,
     Secret,
     Text,
+    TimeOfDay,
     choice,
     did_you_mean,
     flag,
@@ -29,14 +32,14 @@ from bridge.config_yaml import Reference
 from bridge.errors import clip
 from bridge.signing import check_webhook_secret
 from bridge.vendor import GRADINGS
-from schemas.event import Result
+from schemas.event import ATTEMPT_TYPES, Result
+from schemas.notices import NOTICE_TYPES
 
 __all__ = ["AccessShape", "BridgeShape", "FileShape", "SourceShape", "SubscriptionShape", "name_problem"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
-_EVENT_TYPES = ("attempt.completed", "attempt.revised", "attempt.voided", "attempt.overdue", "consent.withdrawn")
-_SOURCE_ALARM = re.compile(r"source\.[a-z_]+")
+_EVENT_TYPES = (*ATTEMPT_TYPES, *NOTICE_TYPES)
 _STATE_SCHEMES = ("redis", "rediss", "unix")
 _BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -109,9 +112,9 @@ def _sha256_problem(text: str) -> str | None:
 
 
 def _type_problem(text: str) -> str | None:
-    if text in _EVENT_TYPES or _SOURCE_ALARM.fullmatch(text):
+    if any(fnmatchcase(known, text) for known in _EVENT_TYPES):
         return None
-    return f'"{clip(text, 40)}" is no event type. {did_you_mean(text, (*_EVENT_TYPES, "source.silent"))}'
+    return f'"{clip(text, 40)}" is no event type. {did_you_mean(text, (*_EVENT_TYPES, "attempt.*", "source.*"))}'
 
 
 class Shape(Schema):
@@ -171,6 +174,7 @@ class PollShape(Shape):
 class BudgetShape(Shape):
     calls = whole_number(1, 1_000_000)
     per = Duration("1s", "31d")
+    resets = TimeOfDay()
 
 
 class SourceShape(Shape):
@@ -214,7 +218,13 @@ class _WhenShape(Shape.from_dict(_WHEN, name="_WhenMembers")):  # type: ignore[m
 
 
 class FilterShape(Shape):
-    types = fields.List(Text(_type_problem), error_messages={"invalid": "must be a list such as [attempt.completed]"})
+    types = fields.List(
+        Text(_type_problem),
+        validate=Length(
+            min=1, error="is empty, so nothing would come. Remedy: leave it out, or write [attempt.completed]"
+        ),
+        error_messages={"invalid": "must be a list such as [attempt.completed]"},
+    )
     sources = fields.List(Text(), error_messages={"invalid": 'must be a list such as ["eu-*"]'})
     when = fields.Nested(_WhenShape)
 

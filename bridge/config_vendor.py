@@ -9,20 +9,31 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from bridge.config import PollConfig, Source, WebhookConfig
-from bridge.config_fields import Secret, Text, did_you_mean, duration_text, flag, one_or_many, parse_duration
+from bridge.config_fields import (
+    Secret,
+    Text,
+    did_you_mean,
+    duration_text,
+    flag,
+    one_or_many,
+    parse_duration,
+    parse_time_of_day,
+)
 from bridge.config_yaml import Document, KeyPath
 from bridge.errors import clip
 from bridge.signing import sha256_hex
 from bridge.vendor import Credential, Option, Vendor
+from bridge.windows import Window
 
 __all__ = ["check_source"]
+
+_DAY = 86_400.0
 
 
 def check_source(name: str, data: Mapping[str, Any], vendor: Vendor, document: Document) -> Source:
     """The source, from the valid parts of its section; what does not fit the vendor is noted in the document."""
     path = ("sources", name)
     webhook = _webhook(data.get("webhook") or {}, vendor, data, path, document)
-    budget = data.get("budget", {})
     return Source(
         name=name,
         vendor=vendor.name,
@@ -32,8 +43,7 @@ def check_source(name: str, data: Mapping[str, Any], vendor: Vendor, document: D
         ),
         webhook=webhook,
         poll=_poll(data.get("poll", {}), vendor, webhook.enabled, path, document),
-        budget_calls=budget.get("calls", vendor.quota.calls),
-        budget_per=budget.get("per", vendor.quota.per_seconds),
+        budget=_budget(data.get("budget", {}), vendor, (*path, "budget"), document),
         options=_options(data.get("options", {}), vendor, (*path, "options"), document),
         paused=data.get("paused", False),
     )
@@ -78,6 +88,19 @@ def _poll(
     if not poll.enabled and not webhook_enabled:
         document.add(path, "neither webhook nor poll is enabled. Remedy: enable one, or write paused: true")
     return poll
+
+
+def _budget(section: Mapping[str, Any], vendor: Vendor, path: KeyPath, document: Document) -> Window:
+    """The vendor's quota with what the file says instead; a quota's reset stays while its period is a day."""
+    calls = section.get("calls", vendor.quota.calls)
+    per = section.get("per", vendor.quota.per_seconds)
+    resets_at = section.get("resets")
+    if resets_at is not None and per != _DAY:
+        document.add((*path, "resets"), f"only a budget of a day begins anew, this one is per {duration_text(per)}")
+        resets_at = None
+    if resets_at is None and vendor.quota.resets_at is not None and per == vendor.quota.per_seconds:
+        resets_at = parse_time_of_day(vendor.quota.resets_at)
+    return Window(calls, per, resets_at)
 
 
 def _credentials(

@@ -250,8 +250,9 @@ def _calls(source: Source, vendor: Vendor, pause: Pause | None) -> Finding:
         return Finding(label, status, clip(pause.reason, 200), remedy)
     if not source.poll.enabled:
         return Finding(label, OK, "not polled")
-    needed = len(vendor.polls) * source.budget_per / source.poll.every
-    text = f"{needed:.0f} polls per {duration_text(source.budget_per)}, its budget is {source.budget_calls} calls"
-    if needed <= source.budget_calls:
+    budget = source.budget
+    needed = len(vendor.polls) * budget.per_seconds / source.poll.every
+    text = f"{needed:.0f} polls per {duration_text(budget.per_seconds)}, its budget is {budget.calls} calls"
+    if needed <= budget.calls:
         return Finding(label, OK, text)
     return Finding(label, WARNING, text, "raise poll.every; what is over the budget waits")

@@ -51,7 +51,7 @@ class StateCollector:
             vendor = services.vendors[source.vendor]
             for stream in vendor.polls if source.poll.enabled else ():
                 polled.add_metric([name, stream], services.cursors.place(name, stream).saved or 0)
-            status = services.budgets.status(name, source.budget_calls, source.budget_per, now)
+            status = services.budgets.status(name, source.budget, now)
             left.add_metric([name], status.left)
             watches.add_metric([name], len(services.watches.list(name)))
         yield from (polled, left, watches)

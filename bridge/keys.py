@@ -9,20 +9,29 @@ from zlib import crc32
 
 __all__ = [
     "BRIDGE",
+    "backfill_wishes",
+    "backfills",
     "budget",
     "claims",
+    "consent",
+    "consented",
     "counts",
     "cursor",
     "cursor_history",
     "dead",
+    "deadlines",
     "deliveries",
+    "expected",
+    "generations",
     "group",
     "heartbeat",
     "journal",
+    "learned",
     "lease",
     "partition_of",
     "paused",
     "quarantine",
+    "reconciliations",
     "rejected",
     "requests",
     "retry",
@@ -97,13 +106,38 @@ def lease(name: str) -> str:
 
 
 def watch(source: str) -> str:
-    """Hash watch id -> JSON of the watch."""
+    """Hash key of a watch -> looks, opening, kind and JSON."""
     return f"ab:watch:{source}"
 
 
-def watch_due(source: str) -> str:
-    """Sorted set watch id -> UNIX time of the next look."""
-    return f"ab:watch:{source}:due"
+def watch_due(source: str, queue: str = "due") -> str:
+    """Sorted set key of a watch -> UNIX time of the next look; one each for `due`, `pointers` and `rereads`."""
+    return f"ab:watch:{source}:{queue}"
+
+
+def expected(source: str) -> str:
+    """Hash key of a watch -> JSON of what an operator expects there."""
+    return f"ab:watch:{source}:expected"
+
+
+def deadlines(source: str) -> str:
+    """Sorted set key of a watch -> UNIX time of the deadline of an open expectation."""
+    return f"ab:watch:{source}:deadlines"
+
+
+def generations(source: str) -> str:
+    """Hash attempt id -> sittings seen under it, for vendors that let a person sit again under the same id."""
+    return f"ab:generations:{source}"
+
+
+def consent(source: str) -> str:
+    """Hash key of a consent -> what was last said of it and when."""
+    return f"ab:consent:{source}"
+
+
+def consented(source: str, key: str) -> str:
+    """Hash attempt id -> JSON of its assessment: the attempts that one consent governs."""
+    return f"ab:consent:{source}:{key}"
 
 
 def group(subscription: str) -> str:
@@ -144,3 +178,23 @@ def _of(subscription: str, partition: int) -> str:
 def heartbeat(process: str) -> str:
     """String with an expiry: UNIX time of the last loop of a process."""
     return f"ab:heartbeat:{process}"
+
+
+def backfills() -> str:
+    """Hash id of a backfill -> JSON of it: where it stands and what it has found."""
+    return "ab:backfills"
+
+
+def backfill_wishes() -> str:
+    """Hash id of a backfill -> `stop` or `cancel`: what an operator wants of the process that runs it."""
+    return "ab:backfills:wishes"
+
+
+def reconciliations(source: str) -> str:
+    """List of the last reconciliations of a source, newest first, JSON."""
+    return f"ab:reconciled:{source}"
+
+
+def learned(source: str) -> str:
+    """Hash: calls that the vendor itself says are left, and until when."""
+    return f"ab:budget:{source}:learned"

@@ -10,39 +10,25 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Protocol
 
-from bridge import clock
+from bridge import clock, notices
 from bridge.config import BridgeConfig, Source
+from bridge.consent import Consents, voided_by_withdrawal
 from bridge.errors import Unreadable, clip
-from bridge.journal import POLL, WEBHOOK, Entry, RequestRecord, Submission
+from bridge.events import build_event
+from bridge.expectations import Expectation, Expectations
+from bridge.generations import Generations
+from bridge.journal import BRIDGE, POLL, WEBHOOK, Entry, RequestRecord, Submission, Verdict
 from bridge.journal.publishing import Publisher
 from bridge.strict_json import parse
-from bridge.vendor import NEWS, Ignored, Normalised, Record, Vendor, Watch, material_digest
-from schemas.event import (
-    COMPLETED,
-    REVISED,
-    SCHEMA_VERSION,
-    VOIDED,
-    Attempt,
-    Data,
-    Event,
-    Links,
-    VendorFacts,
-    event_id,
-    source_path,
-)
+from bridge.vendor import NEWS, Consent, Ignored, Normalised, Pointer, Record, Vendor, material_digest
+from bridge.watches import Watches
 
-__all__ = ["IngestReport", "Quarantine", "Receipt", "Request", "WatchBook", "ingest", "receive"]
+__all__ = ["IngestReport", "Quarantine", "Receipt", "Request", "Way", "ingest", "receive", "submission"]
 
-
-class WatchBook(Protocol):
-    """Where open attempts are kept (`bridge.watches`)."""
-
-    def open_many(self, source: str, watches: Mapping[str, Watch], *, now: float) -> None: ...
-
-    def close_many(self, source: str, attempt_ids: Sequence[str], *, now: float) -> None: ...
+#: Outcomes of news that nobody had before.
+_NEW = ("published", "revised")
 
 
 class Quarantine(Protocol):
@@ -74,10 +60,15 @@ class Receipt:
 
 @dataclass(slots=True)
 class IngestReport:
-    """What became of polled records; `attempts` are the ids of those that were news (published or revised)."""
+    """What became of polled records. `found`: those that are news in kind, each with its outcome; `attempts`: the ids
+    of those that were published or revised."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    attempts: list[str] = field(default_factory=list)
+    found: list[tuple[Normalised, str]] = field(default_factory=list)
+
+    @property
+    def attempts(self) -> list[str]:
+        return [news.attempt_id for news, outcome in self.found if outcome in _NEW]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +79,10 @@ class Way:
     source: Source
     bridge: BridgeConfig
     publisher: Publisher
-    watches: WatchBook
+    watches: Watches
+    expectations: Expectations
+    generations: Generations
+    consents: Consents
     quarantine: Quarantine
 
 
@@ -97,37 +91,30 @@ def receive(way: Way, request: Request) -> Receipt:
 
     Raises `BadSignature` (nothing is kept here: the caller decides) and `StateUnavailable`.
     """
-    vendor, now = way.vendor, request.received_at
+    vendor, now, name = way.vendor, request.received_at, way.source.name
     if vendor.verify is not None:
         secrets = way.source.credentials.get(vendor.secret_credential or "", ())
         vendor.verify(request.body, request.headers, secrets, now)
     try:
         reading = vendor.split(parse(request.body), way.source.options)
-        news = (
-            ()
-            if isinstance(reading, Ignored)
-            else tuple(vendor.normalise(record, now, way.source.options) for record in reading)
-        )
+        if isinstance(reading, Ignored):
+            return _keep(way, request, outcome=reading.outcome, reason=reading.kind)
+        news = [vendor.normalise(item, now, way.source.options) for item in reading if isinstance(item, Record)]
     except Unreadable as error:
         way.quarantine.add(
-            source=way.source.name,
-            origin=WEBHOOK,
-            reason=str(error),
-            body=request.body,
-            now=now,
-            request_id=request.id,
+            source=name, origin=WEBHOOK, reason=str(error), body=request.body, now=now, request_id=request.id
         )
         return _keep(way, request, outcome="quarantined", reason=str(error))
-    if isinstance(reading, Ignored):
-        return _keep(way, request, outcome=reading.outcome, reason=reading.kind)
-    fresh = [one for one in news if one.status in NEWS]
-    _open_watches(way, news, now)
-    if not fresh:
-        watched = any(one.watch is not None for one in news)
-        return _keep(way, request, outcome="watching" if watched else "ignored", reason=_statuses(news))
-    submissions = tuple(_submission(way, one, origin=WEBHOOK, now=now, request_id=request.id) for one in fresh)
-    receipt = _keep(way, request, submissions=submissions)
-    _close_watches(way, fresh, now)
+    pointers = _point(way, [item for item in reading if isinstance(item, Pointer)], now)
+    consents = [item for item in reading if isinstance(item, Consent)]
+    offer = _offer(way, news, origin=WEBHOOK, now=now, request_id=request.id)
+    withdrawals = _withdraw(way, consents, now=now, request_id=request.id)
+    if not (offer.submissions or withdrawals):
+        watched = pointers or any(one.watch is not None for one in news)
+        what = _statuses(news) or " ".join(pointers) or ("consent" if consents else "nothing")
+        return _keep(way, request, outcome="watching" if watched else "ignored", reason=what)
+    receipt, verdicts = _publish_request(way, request, (*offer.submissions, *withdrawals))
+    _settle(way, offer, [verdict.outcome for verdict in verdicts[: len(offer.submissions)]], now)
     return receipt
 
 
@@ -143,29 +130,127 @@ def ingest(way: Way, records: Sequence[Record], *, origin: str = POLL, now: floa
             body = json.dumps({"kind": record.kind, "record": record.body}, default=str, ensure_ascii=False).encode()
             way.quarantine.add(source=way.source.name, origin=origin, reason=str(error), body=body, now=now)
             report.outcomes["quarantined"] += 1
-    fresh = [one for one in news if one.status in NEWS]
-    report.outcomes["ignored"] += len(news) - len(fresh)
-    _open_watches(way, news, now)
-    submissions = tuple(_submission(way, one, origin=origin, now=now, request_id=None) for one in fresh)
-    if submissions:
-        written = way.publisher.publish(Entry(submissions=submissions), now=now)
-        for submission, verdict in zip(submissions, written.verdicts, strict=True):
-            report.outcomes[verdict.outcome] += 1
-            if verdict.outcome in ("published", "revised"):
-                report.attempts.append(submission.attempt_id)
-    _close_watches(way, fresh, now)
+    offer = _offer(way, news, origin=origin, now=now, request_id=None)
+    report.outcomes["ignored"] += len(news) - len(offer.fresh)
+    verdicts: tuple[Verdict, ...] = ()
+    if offer.submissions:
+        verdicts = way.publisher.publish(Entry(submissions=offer.submissions), now=now).verdicts
+    outcomes = [verdict.outcome for verdict in verdicts]
+    report.outcomes.update(outcomes)
+    report.found = list(zip(offer.fresh, outcomes, strict=True))
+    _settle(way, offer, outcomes, now)
     return report
 
 
-def _keep(
-    way: Way,
-    request: Request,
-    *,
-    outcome: str | None = None,
-    reason: str = "",
-    submissions: tuple[Submission, ...] = (),
-) -> Receipt:
-    record = RequestRecord(
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """News that may be published, and its submissions, in the same order. `expected`: keys that are expected."""
+
+    fresh: list[Normalised]
+    submissions: tuple[Submission, ...]
+    expected: Mapping[str, Expectation]
+
+
+def _offer(way: Way, found: list[Normalised], *, origin: str, now: float, request_id: str | None) -> _Offer:
+    """Everything that must be durable before publishing: watches of open attempts, and what a consent governs.
+
+    A crash in between leaves a watch too many, never one too few.
+    """
+    name = way.source.name
+    if way.vendor.generations:
+        ids = way.generations.resolve(name, [(one.attempt_id, one.sitting) for one in found], now=now)
+        found = [replace(one, attempt_id=attempt_id) for one, attempt_id in zip(found, ids, strict=True)]
+    way.consents.remember(name, found)
+    gone = way.consents.withdrawn(name, (one.consent for one in found))
+    allowed = [one for one in found if one.consent not in gone] if gone else found
+    watches = {one.attempt_id: one.watch for one in allowed if one.watch is not None}
+    if watches:
+        published = {one.attempt_id for one in allowed if one.status in NEWS}
+        way.watches.open_many(name, watches, now=now, published=published)
+    fresh = [one for one in allowed if one.status in NEWS]
+    expected = way.expectations.matching(name, [key for one in fresh for key in _keys(one)], now=now)
+    submissions = tuple(
+        submission(way, one, origin=origin, now=now, request_id=request_id, label=_label(one, expected))
+        for one in fresh
+    )
+    return _Offer(fresh, submissions, expected)
+
+
+def _settle(way: Way, offer: _Offer, outcomes: Sequence[str], now: float) -> None:
+    """What publishing has settled: expectations that are met, and watches with nothing left to see."""
+    name, fresh = way.source.name, offer.fresh
+    done = [one.attempt_id for one in fresh if one.watch is None]
+    # Under a key that may mean several attempts, only one that is new ends the wait.
+    done += [key for one, outcome in zip(fresh, outcomes, strict=True) if outcome in _NEW for key in one.aliases]
+    if offer.expected:
+        ids = {one.attempt_id for one in fresh}
+        way.expectations.met(name, [key for key in offer.expected if key in ids or key in done], now=now)
+    # Where nobody can look again, nobody watches.
+    if way.vendor.recheck is not None:
+        way.watches.close_many(name, done, now=now)
+    # Withdrawn while we published: that withdrawal may have been too early to find this attempt.
+    late = way.consents.withdrawn(name, (one.consent for one in fresh))
+    if late:
+        voids = [voided_by_withdrawal(one.attempt_id, one.assessment) for one in fresh if one.consent in late]
+        again = tuple(submission(way, one, origin=BRIDGE, now=now) for one in voids)
+        way.publisher.publish(Entry(submissions=again), now=now)
+
+
+def _point(way: Way, pointers: Sequence[Pointer], now: float) -> list[str]:
+    """Look where the pointers point; the keys under which they are watched now."""
+    if not pointers:
+        return []
+    if way.vendor.generations:
+        ids = way.generations.resolve(way.source.name, [(one.key, one.sitting) for one in pointers], now=now)
+        pointers = [replace(one, key=key) for one, key in zip(pointers, ids, strict=True)]
+    way.watches.point(way.source.name, pointers, now=now)
+    return [one.key for one in pointers]
+
+
+def _withdraw(way: Way, consents: Sequence[Consent], *, now: float, request_id: str) -> tuple[Submission, ...]:
+    """Keep what was said of consent; of a withdrawal: the published attempts voided, and its announcement."""
+    name, made = way.source.name, []
+    for consent in consents:
+        way.consents.note(name, consent)
+        # Said again, or older than what we know: then it is announced already, or never.
+        if consent.given or consent.key not in way.consents.withdrawn(name, (consent.key,)):
+            continue
+        attempts = way.consents.published(name, consent.key)
+        way.watches.close_many(name, list(attempts), now=now)
+        for attempt_id, assessment in attempts.items():
+            news = voided_by_withdrawal(attempt_id, assessment)
+            made.append(submission(way, news, origin=BRIDGE, now=now, request_id=request_id))
+        notice = notices.consent_withdrawn(
+            key=consent.key, at=consent.at, subject=consent.subject, attempts_voided=len(attempts)
+        )
+        made.append(notices.submission(way.bridge, name, way.vendor.name, notice, now=now))
+    return tuple(made)
+
+
+def _keys(news: Normalised) -> tuple[str, ...]:
+    return (news.attempt_id, *news.aliases)
+
+
+def _label(news: Normalised, expected: Mapping[str, Expectation]) -> str | None:
+    labels = (expected[key].label for key in _keys(news) if key in expected)
+    return next((label for label in labels if label), None)
+
+
+def _keep(way: Way, request: Request, *, outcome: str, reason: str) -> Receipt:
+    written = way.publisher.publish(Entry(request=_record(way, request, outcome, reason)), now=request.received_at)
+    return Receipt(written.outcome, request.id)
+
+
+def _publish_request(
+    way: Way, request: Request, submissions: tuple[Submission, ...]
+) -> tuple[Receipt, tuple[Verdict, ...]]:
+    entry = Entry(submissions=submissions, request=_record(way, request, None, ""))
+    written = way.publisher.publish(entry, now=request.received_at)
+    return Receipt(written.outcome, request.id), written.verdicts
+
+
+def _record(way: Way, request: Request, outcome: str | None, reason: str) -> RequestRecord:
+    return RequestRecord(
         id=request.id,
         source=way.source.name,
         received_at=request.received_at,
@@ -174,33 +259,31 @@ def _keep(
         outcome=outcome,
         reason=clip(reason),
     )
-    written = way.publisher.publish(Entry(submissions=submissions, request=record), now=request.received_at)
-    return Receipt(written.outcome, request.id)
-
-
-def _open_watches(way: Way, news: Sequence[Normalised], now: float) -> None:
-    # Before publishing: a crash in between leaves a watch too many, never one too few.
-    watches = {one.attempt_id: one.watch for one in news if one.watch is not None}
-    if watches:
-        way.watches.open_many(way.source.name, watches, now=now)
-
-
-def _close_watches(way: Way, news: Sequence[Normalised], now: float) -> None:
-    # Where nobody can look again, nobody watches.
-    if way.vendor.recheck is not None:
-        settled = [one.attempt_id for one in news if one.watch is None]
-        way.watches.close_many(way.source.name, settled, now=now)
 
 
 def _statuses(news: Sequence[Normalised]) -> str:
     return " ".join(sorted({one.status for one in news}))
 
 
-def _submission(way: Way, news: Normalised, *, origin: str, now: float, request_id: str | None) -> Submission:
+def submission(
+    way: Way, news: Normalised, *, origin: str, now: float, request_id: str | None = None, label: str | None = None
+) -> Submission:
+    """What is offered to the journal for one attempt."""
     recorded = clock.to_datetime(now)
 
     def build(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
-        event = build_event(way, news, revision, previous, origin=origin, recorded=recorded, request_id=request_id)
+        event = build_event(
+            way.bridge,
+            way.source.name,
+            way.vendor.name,
+            news,
+            revision,
+            previous,
+            origin=origin,
+            recorded=recorded,
+            request_id=request_id,
+            label=label,
+        )
         return event.type, event.id, event.to_json()
 
     return Submission(
@@ -210,63 +293,4 @@ def _submission(way: Way, news: Normalised, *, origin: str, now: float, request_
         order=news.order,
         origin=origin,
         build=build,
-    )
-
-
-def event_type(status: str, revision: int) -> str:
-    """`attempt.completed` or `attempt.voided` for the first news, `attempt.revised` for every later one."""
-    if revision > 1:
-        return REVISED
-    return VOIDED if status == "voided" else COMPLETED
-
-
-def build_event(
-    way: Way,
-    news: Normalised,
-    revision: int,
-    previous: Mapping[str, Any] | None,
-    *,
-    origin: str,
-    recorded: datetime,
-    request_id: str | None,
-) -> Event:
-    """The event of one revision. `time` is the vendor's finish, or the moment of receipt where it gives none."""
-    source, bridge = way.source, way.bridge
-    path = source_path(bridge.name, source.name)
-    kind = event_type(news.status, revision)
-    return Event(
-        id=event_id(path, news.attempt_id, kind, revision),
-        source=path,
-        type=kind,
-        subject=news.attempt_id,
-        time=news.completed_at or recorded,
-        dataschema=f"{bridge.public_url}/schemas/attempt/{SCHEMA_VERSION}.json",
-        recordedtime=recorded,
-        partitionkey=f"{source.name}/{news.attempt_id}",
-        bridgevendor=way.vendor.name,
-        bridgeorigin=origin,
-        data=Data(
-            attempt=Attempt(
-                id=news.attempt_id,
-                revision=revision,
-                status=news.status,
-                started_at=news.started_at,
-                completed_at=news.completed_at,
-                duration_seconds=news.duration_seconds,
-            ),
-            candidate=news.candidate,
-            assessment=news.assessment,
-            result=news.result if previous is None else replace(news.result, previous=previous),
-            sections=news.sections,
-            flags=news.flags,
-            vendor=VendorFacts(
-                name=way.vendor.name, source=source.name, status=news.vendor_status, ids=news.vendor_ids
-            ),
-            links=Links(
-                report=news.report,
-                certificate=news.certificate,
-                request=None if request_id is None else f"{bridge.public_url}/api/v1/requests/{request_id}",
-            ),
-            extensions=news.extensions,
-        ),
     )

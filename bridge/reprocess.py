@@ -50,7 +50,8 @@ def _is_readable(way: Way, body: bytes, now: float) -> bool:
     try:
         reading = way.vendor.split(parse(body), way.source.options)
         for record in () if isinstance(reading, Ignored) else reading:
-            way.vendor.normalise(record, now, way.source.options)
+            if isinstance(record, Record):
+                way.vendor.normalise(record, now, way.source.options)
     except Unreadable:
         return False
     return True

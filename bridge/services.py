@@ -17,12 +17,16 @@ from bridge.budgets import Budgets
 from bridge.config import Config
 from bridge.config_shapes import broker_problem, state_problem
 from bridge.config_yaml import Reference
+from bridge.consent import Consents
 from bridge.cursors import Cursors
 from bridge.deliveries import Deliveries
 from bridge.errors import ConfigError
+from bridge.expectations import Expectations
+from bridge.generations import Generations
 from bridge.journal import Journal
 from bridge.journal.publishing import Publisher
 from bridge.journal.quarantine import QuarantineStore
+from bridge.journal.reading import Reader
 from bridge.journal.requests import RequestStore
 from bridge.pipeline import Way
 from bridge.settings import PREFIX, Settings, environment, read_settings
@@ -101,6 +105,19 @@ class Services:
         return Watches(self.state)
 
     @cached_property
+    def expectations(self) -> Expectations:
+        return Expectations(self.state, self.watches)
+
+    @cached_property
+    def generations(self) -> Generations:
+        return Generations(self.state)
+
+    @cached_property
+    def consents(self) -> Consents:
+        reader = Reader(self.state, partitions=self.config.bridge.partitions)
+        return Consents(self.state, reader, remember_seconds=self.config.bridge.remember_attempts)
+
+    @cached_property
     def deliveries(self) -> Deliveries:
         return Deliveries(self.state, partitions=self.config.bridge.partitions)
 
@@ -113,6 +130,9 @@ class Services:
             bridge=self.config.bridge,
             publisher=publisher or self.journal,
             watches=self.watches,
+            expectations=self.expectations,
+            generations=self.generations,
+            consents=self.consents,
             quarantine=self.quarantine,
         )
 

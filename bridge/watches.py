@@ -1,9 +1,11 @@
-"""Attempts that must be looked at again: open ones, ungraded ones, announced ones. When to look, not how."""
+"""What must be looked at again: open and ungraded attempts, what webhooks point to, what operators expect, and settled
+attempts that may still change. When to look and what first, not how.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,36 +13,79 @@ import redis
 
 from bridge import keys
 from bridge.journal.publishing import state_errors
-from bridge.vendor import Watch
+from bridge.news import Pointer, Watch
 
-__all__ = ["OpenWatch", "Watches"]
+__all__ = ["ATTEMPT", "EXPECTATION", "POINTER", "REREAD", "UNGRADED", "OpenWatch", "Watches"]
 
+#: Kinds of watches: an open attempt; one that an operator expects; one that a webhook points to; one that is published
+#: without its last grade; and one that is settled and only might change.
+ATTEMPT, EXPECTATION, POINTER, UNGRADED, REREAD = "attempt", "expectation", "pointer", "ungraded", "reread"
 #: For how long a process may believe that a source has no watches before it asks again, seconds.
-_EMPTY_SECONDS = 2.0
+_EMPTY_SECONDS = 0.25
 
-# In every script: KEYS[1] hash attempt id -> "<looks>|<opened>|<JSON of what may change>",
-# KEYS[2] sorted set attempt id -> UNIX seconds of the next look. Both hold the same ids.
-
-# ARGV: now, then id, due, JSON for each. A watch that is open keeps its looks and its schedule.
-_OPEN = """
-for i = 2, #ARGV, 3 do
-  local old = redis.call("HGET", KEYS[1], ARGV[i])
-  local head = old and string.match(old, "^%d+|[^|]*|") or ("0|" .. ARGV[1] .. "|")
-  redis.call("HSET", KEYS[1], ARGV[i], head .. ARGV[i + 2])
-  if not old then redis.call("ZADD", KEYS[2], ARGV[i + 1], ARGV[i]) end
+# In every script: KEYS[1] hash key -> "<looks>|<opened>|<kind>|<JSON of what may change>", KEYS[2..4] sorted sets
+# key -> UNIX seconds of the next look: of open attempts and expectations, of pointers, of what is published and may
+# change. A key stands in exactly one of the three, that of its kind.
+_QUEUES = """
+local QUEUE = { attempt = KEYS[2], expectation = KEYS[2], pointer = KEYS[3],
+  ungraded = KEYS[4], reread = KEYS[4] }
+local function parse(value)
+  return string.match(value or "", "^(%d+)|([^|]*)|(%a+)|(.*)$")
+end
+local function remove(key)
+  for i = 2, 4 do redis.call("ZREM", KEYS[i], key) end
+  return redis.call("HDEL", KEYS[1], key)
 end
 """
 
-# ARGV: ids. Answer: how many watches are left.
-_CLOSE = """
-for _, id in ipairs(ARGV) do
-  redis.call("HDEL", KEYS[1], id)
-  redis.call("ZREM", KEYS[2], id)
+# ARGV: now, then key, due, kind, JSON for each. A watch of the same kind that is open keeps its looks and its schedule.
+_OPEN = (
+    _QUEUES
+    + """
+for i = 2, #ARGV, 4 do
+  local key, due, kind, facts = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local looks, opened, was = parse(redis.call("HGET", KEYS[1], key))
+  if was ~= kind then
+    if was then remove(key) end
+    looks = "0"
+    redis.call("ZADD", QUEUE[kind], due, key)
+  end
+  redis.call("HSET", KEYS[1], key, looks .. "|" .. (opened or ARGV[1]) .. "|" .. kind .. "|" .. facts)
 end
-return redis.call("ZCARD", KEYS[2])
 """
+)
 
-# ARGV: highest due time, limit. Answer: id, due, value, id, due, value ...
+# ARGV: now, then key, due, kind, JSON for each. Look at it by `due` at the latest; an open watch keeps its kind and
+# what it knows, but its schedule begins anew.
+_URGE = (
+    _QUEUES
+    + """
+for i = 2, #ARGV, 4 do
+  local key, due, kind, facts = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local looks, opened, was, old = parse(redis.call("HGET", KEYS[1], key))
+  if was == "reread" then
+    remove(key)
+    was, old = nil, nil
+  end
+  redis.call("HSET", KEYS[1], key, "0|" .. (opened or ARGV[1]) .. "|" .. (was or kind) .. "|" .. (old or facts))
+  redis.call("ZADD", QUEUE[was or kind], "LT", due, key)
+end
+"""
+)
+
+# ARGV: kind ("" = any), then keys. Answer: how many watches are left.
+_CLOSE = (
+    _QUEUES
+    + """
+for i = 2, #ARGV do
+  local _, _, kind = parse(redis.call("HGET", KEYS[1], ARGV[i]))
+  if kind and (ARGV[1] == "" or ARGV[1] == kind) then remove(ARGV[i]) end
+end
+return redis.call("HLEN", KEYS[1])
+"""
+)
+
+# KEYS[1] hash, KEYS[2] one of the queues. ARGV: highest due time, limit. Answer: key, due, value, key, due, value ...
 _DUE = """
 local out = {}
 local found = redis.call("ZRANGEBYSCORE", KEYS[2], "-inf", ARGV[1], "WITHSCORES", "LIMIT", 0, ARGV[2])
@@ -52,28 +97,29 @@ end
 return out
 """
 
-# ARGV: id, looks so far, due. Closed meanwhile, or counted already by a repeated call: nothing to do.
-_RESCHEDULE = """
-local old = redis.call("HGET", KEYS[1], ARGV[1])
-local looks, rest = string.match(old or "", "^(%d+)(|.*)$")
+# ARGV: key, looks so far, due ("" = give up). Answer: done? Closed meanwhile, or counted by a repeated call: no.
+_LOOKED = (
+    _QUEUES
+    + """
+local looks, opened, kind, facts = parse(redis.call("HGET", KEYS[1], ARGV[1]))
 if looks ~= ARGV[2] then return 0 end
-redis.call("HSET", KEYS[1], ARGV[1], string.format("%d", looks + 1) .. rest)
-redis.call("ZADD", KEYS[2], ARGV[3], ARGV[1])
+if ARGV[3] == "" then return remove(ARGV[1]) end
+redis.call("HSET", KEYS[1], ARGV[1], string.format("%d", looks + 1) .. "|" .. opened .. "|" .. kind .. "|" .. facts)
+redis.call("ZADD", QUEUE[kind], ARGV[3], ARGV[1])
 return 1
 """
-
-# ARGV: id. Answer: was it open?
-_GIVE_UP = """
-redis.call("ZREM", KEYS[2], ARGV[1])
-return redis.call("HDEL", KEYS[1], ARGV[1])
-"""
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenWatch:
-    """One open watch. `due`, `give_up_at`, `opened_at`: UNIX seconds. `looks`: how often it was looked at."""
+    """One open watch. `key`: the attempt id, or a vendor's key that begins with `?`. `kind`: one of the five above.
 
-    attempt_id: str
+    `due`, `give_up_at`, `opened_at`: UNIX seconds. `looks`: how often it was looked at since it was last urged.
+    """
+
+    key: str
+    kind: str
     reference: Mapping[str, str]
     due: float
     give_up_at: float
@@ -82,96 +128,141 @@ class OpenWatch:
 
 
 class Watches:
-    """The watches of all sources (`bridge.pipeline.WatchBook`). Every method raises `StateUnavailable`."""
+    """The watches of all sources. Every method raises `StateUnavailable`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
         self._open = client.register_script(_OPEN)
+        self._urge = client.register_script(_URGE)
         self._close = client.register_script(_CLOSE)
         self._due = client.register_script(_DUE)
-        self._reschedule = client.register_script(_RESCHEDULE)
-        self._give_up = client.register_script(_GIVE_UP)
+        self._looked = client.register_script(_LOOKED)
         #: source -> until when this process takes it for empty
         self._empty_until: dict[str, float] = {}
 
-    def open(self, source: str, attempt_id: str, watch: Watch, *, now: float) -> None:
+    def open(self, source: str, key: str, watch: Watch, *, now: float) -> None:
         """Look at this attempt again; opening an open watch renews its reference, never its schedule."""
-        self.open_many(source, {attempt_id: watch}, now=now)
+        self.open_many(source, {key: watch}, now=now)
 
-    def open_many(self, source: str, watches: Mapping[str, Watch], *, now: float) -> None:
-        """`open` for attempt id -> watch, in one round trip. A watch past its deadline is not opened."""
-        args: list[str] = [repr(now)]
-        for attempt_id, watch in watches.items():
-            if watch.give_up_at <= now:
-                continue
-            facts = {"reference": dict(watch.reference), "give_up_at": watch.give_up_at}
-            due = min(now + watch.due_in, watch.give_up_at)
-            args += [attempt_id, repr(due), json.dumps(facts, separators=(",", ":"))]
-        if len(args) == 1:
-            return
-        with state_errors():
-            self._open(keys=_keys(source), args=args)
-        self._empty_until.pop(source, None)
+    def open_many(
+        self, source: str, watches: Mapping[str, Watch], *, now: float, published: Container[str] = ()
+    ) -> None:
+        """`open` for attempt id -> watch, in one round trip. A watch past its deadline is not opened.
 
-    def close(self, source: str, attempt_id: str, *, now: float) -> None:
+        `published`: the ids of attempts whose completion is news already, which makes their watches less urgent.
+        """
+        args: list[str] = []
+        for key, watch in watches.items():
+            if watch.give_up_at > now:
+                due = min(now + watch.due_in, watch.give_up_at)
+                kind = REREAD if watch.reread else UNGRADED if key in published else ATTEMPT
+                args += [key, repr(due), kind, _facts(watch.reference, watch.give_up_at)]
+        self._run(self._open, source, args, now)
+
+    def point(self, source: str, pointers: Sequence[Pointer], *, now: float) -> None:
+        """Look where the webhooks point, now. What is watched already is looked at now."""
+        args: list[str] = []
+        for pointer in pointers:
+            facts = _facts(pointer.reference, now + pointer.give_up_after)
+            args += [pointer.key, repr(now), POINTER, facts]
+        self._run(self._urge, source, args, now)
+
+    def expect(self, source: str, pointers: Sequence[Pointer], *, due: float, deadline: float, now: float) -> None:
+        """Look for what an operator expects, from `due` until `deadline` (UNIX seconds)."""
+        args: list[str] = []
+        for pointer in pointers:
+            args += [pointer.key, repr(due), EXPECTATION, _facts(pointer.reference, deadline)]
+        self._run(self._urge, source, args, now)
+
+    def close(self, source: str, key: str, *, now: float) -> None:
         """Nothing more to look for; closing what is not open does nothing."""
-        self.close_many(source, (attempt_id,), now=now)
+        self.close_many(source, (key,), now=now)
 
-    def close_many(self, source: str, attempt_ids: Sequence[str], *, now: float) -> None:
-        """`close` for several attempts, in one round trip or none.
+    def close_many(self, source: str, found: Sequence[str], *, now: float, kind: str | None = None) -> None:
+        """`close` for several keys, of one kind or of any, in one round trip or none.
 
         None: this is called for every published attempt, and most sources have no watch most of the time. A watch
-        that another process opened within the last seconds may so stay open; its next look finds the attempt settled.
+        that another process opened a moment ago may so stay open; its next look finds the attempt settled.
         """
-        if not attempt_ids or now < self._empty_until.get(source, 0.0):
+        if not found or now < self._empty_until.get(source, 0.0):
             return
         with state_errors():
-            left = cast("int", self._close(keys=_keys(source), args=list(attempt_ids)))
+            left = cast("int", self._close(keys=_keys(source), args=[kind or "", *found]))
         if left == 0:
             self._empty_until[source] = now + _EMPTY_SECONDS
 
     def due(self, source: str, now: float, limit: int) -> tuple[OpenWatch, ...]:
-        """At most `limit` watches whose time has come, the most overdue first."""
-        return self._read(source, repr(now), limit)
+        """At most `limit` watches whose time has come, in the order of their looks: open attempts and expectations, the
+        most overdue first, then pointers, then what may change. Pointers get up to half of the room: they are sure."""
+        overdue, pointers, rereads = (self._read(source, queue, repr(now), limit) for queue in _keys(source)[1:])
+        room = max(limit - len(overdue), min(len(pointers), limit // 2))
+        chosen = (*overdue[: limit - min(room, len(pointers))], *pointers[:room])
+        return (*chosen, *rereads[: limit - len(chosen)])
 
     def due_count(self, source: str, now: float) -> int:
         """How many watches are due."""
         with state_errors():
-            return self.client.zcount(keys.watch_due(source), "-inf", repr(now))
+            pipe = self.client.pipeline(transaction=False)
+            for queue in _keys(source)[1:]:
+                pipe.zcount(queue, "-inf", repr(now))
+            return sum(pipe.execute())
+
+    def waiting(self, sources: Sequence[str], now: float) -> list[str]:
+        """Those of the sources that have a watch whose time has come, in one round trip."""
+        with state_errors():
+            pipe = self.client.pipeline(transaction=False)
+            for source in sources:
+                for queue in _keys(source)[1:]:
+                    pipe.zcount(queue, "-inf", repr(now))
+            counts = pipe.execute()
+        return [source for at, source in enumerate(sources) if any(counts[3 * at : 3 * at + 3])]
 
     def list(self, source: str) -> tuple[OpenWatch, ...]:
         """All open watches, the next to be looked at first."""
-        return self._read(source, "+inf", -1)
+        queues = (self._read(source, queue, "+inf", -1) for queue in _keys(source)[1:])
+        return tuple(sorted((watch for queue in queues for watch in queue), key=lambda watch: (watch.due, watch.key)))
 
     def looked(self, source: str, watch: OpenWatch, schedule: Sequence[float], now: float) -> str:
-        """Count a look at `watch` and set the next one by the vendor's `recheck_schedule`, whose last entry repeats.
+        """Count a look at `watch` and set the next one by `schedule` (seconds), whose last entry repeats.
 
         The last look is at `give_up_at`, then the watch is removed. Answers `later`, `given_up`, or `closed` when the
-        watch was closed meanwhile, for example by what the look found.
+        watch was closed or opened anew meanwhile, for example by what the look found.
         """
-        if now >= watch.give_up_at:
-            with state_errors():
-                return "given_up" if self._give_up(keys=_keys(source), args=[watch.attempt_id]) else "closed"
+        over = now >= watch.give_up_at
         due = min(now + schedule[min(watch.looks, len(schedule) - 1)], watch.give_up_at)
         with state_errors():
-            still = self._reschedule(keys=_keys(source), args=[watch.attempt_id, watch.looks, repr(due)])
-        return "later" if still else "closed"
+            done = self._looked(keys=_keys(source), args=[watch.key, watch.looks, "" if over else repr(due)])
+        if not done:
+            return "closed"
+        return "given_up" if over else "later"
 
-    def _read(self, source: str, highest: str, limit: int) -> tuple[OpenWatch, ...]:
+    def _run(self, script: redis.commands.core.Script, source: str, args: Sequence[str], now: float) -> None:
+        if not args:
+            return
         with state_errors():
-            found = cast("Sequence[bytes]", self._due(keys=_keys(source), args=[highest, limit]))
+            script(keys=_keys(source), args=[repr(now), *args])
+        self._empty_until.pop(source, None)
+
+    def _read(self, source: str, queue: str, highest: str, limit: int) -> tuple[OpenWatch, ...]:
+        with state_errors():
+            found = cast("Sequence[bytes]", self._due(keys=[keys.watch(source), queue], args=[highest, limit]))
         return tuple(_watch(*found[at : at + 3]) for at in range(0, len(found), 3))
 
 
 def _keys(source: str) -> list[str]:
-    return [keys.watch(source), keys.watch_due(source)]
+    return [keys.watch(source), *(keys.watch_due(source, queue) for queue in ("due", "pointers", "rereads"))]
 
 
-def _watch(attempt_id: bytes, due: bytes, value: bytes) -> OpenWatch:
-    looks, opened_at, facts = value.decode().split("|", 2)
+def _facts(reference: Mapping[str, str], give_up_at: float) -> str:
+    return json.dumps({"reference": dict(reference), "give_up_at": give_up_at}, separators=(",", ":"))
+
+
+def _watch(key: bytes, due: bytes, value: bytes) -> OpenWatch:
+    looks, opened_at, kind, facts = value.decode().split("|", 3)
     stored = json.loads(facts)
     return OpenWatch(
-        attempt_id=attempt_id.decode(),
+        key=key.decode(),
+        kind=kind,
         reference=stored["reference"],
         due=float(due),
         give_up_at=stored["give_up_at"],

@@ -1,23 +1,21 @@
-"""The published event: a CloudEvents 1.0 envelope around one normalised attempt, as frozen dataclasses.
+"""The published event about one normalised attempt, as frozen dataclasses; its envelope is in `schemas/envelope.py`.
 
 The marshmallow declaration of the same shape is in `schemas/shapes.py`; a test keeps the two equal.
 `to_json` gives the bytes that stand in the journal and travel on every transport.
-
-Source: CloudEvents 1.0.2 `spec.md` and `formats/json-format.md` (attributes, structured mode).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from schemas.envelope import MEDIA_TYPE, SCHEMA_VERSION, Envelope, event_id, format_time, source_path
+
 __all__ = [
+    "ATTEMPT_TYPES",
     "COMPLETED",
     "MEDIA_TYPE",
     "REVISED",
@@ -42,14 +40,8 @@ __all__ = [
 COMPLETED = "attempt.completed"
 REVISED = "attempt.revised"
 VOIDED = "attempt.voided"
-
-#: Media type of the structured mode (CloudEvents JSON format, section 3).
-MEDIA_TYPE = "application/cloudevents+json"
-#: Changes with every change of the schema of `data`; the type only with an incompatible one.
-SCHEMA_VERSION = "1.0"
-_NAMESPACE = uuid.NAMESPACE_URL.bytes
-#: `json.dumps` with arguments would build one for each event.
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+#: Every type of event that carries an attempt's result; what a subscription gets that names none.
+ATTEMPT_TYPES = (COMPLETED, REVISED, VOIDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,71 +149,24 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One published, immutable CloudEvent. Attributes carry no personal data: anybody on the way may log them."""
+class Event(Envelope):
+    """One published, immutable CloudEvent about an attempt."""
 
-    id: str
-    source: str
-    type: str
-    subject: str
-    time: datetime
-    dataschema: str
-    recordedtime: datetime
-    partitionkey: str
-    bridgevendor: str
-    bridgeorigin: str
     data: Data
-    specversion: str = "1.0"
-    datacontenttype: str = "application/json"
 
     def to_json(self) -> bytes:
-        """The event as it is stored and sent: compact UTF-8 JSON, members in the order of the contract."""
-        return _ENCODER.encode(
-            {
-                "specversion": self.specversion,
-                "id": self.id,
-                "source": self.source,
-                "type": self.type,
-                "subject": self.subject,
-                "time": format_time(self.time),
-                "datacontenttype": self.datacontenttype,
-                "dataschema": self.dataschema,
-                "recordedtime": format_time(self.recordedtime),
-                "partitionkey": self.partitionkey,
-                "bridgevendor": self.bridgevendor,
-                "bridgeorigin": self.bridgeorigin,
-                "data": _data(self.data),
-            }
-        ).encode()
-
-
-def source_path(bridge_name: str, source: str) -> str:
-    """The CloudEvents `source` of a configured source: `/acme/sources/eu-classmarker`."""
-    return f"/{bridge_name}/sources/{source}"
-
-
-def event_id(source: str, attempt_id: str, event_type: str, revision: int) -> str:
-    """UUIDv5 over what makes the event unique, so that the same news has the same id even after a loss of all state.
-
-    `source` is the CloudEvents attribute (`source_path`). The namespace is fixed for ever: receivers remember ids.
-    """
-    name = f"{source}#{attempt_id}#{event_type}#{revision}"
-    # What str(uuid.uuid5(...)) gives, at an eighth of its cost: RFC 9562, section 5.5.
-    digits = hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
-
-
-def format_time(moment: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds and `Z`: `2026-11-20T14:52:41.000Z`. `moment` must be aware."""
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+        """The event as it is stored and sent."""
+        return self.encode(_data(self.data))
 
 
 def minimal(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The projection `data: minimal`: candidate reduced to ids, links dropped; everything else stays, the id too."""
+    """The projection `data: minimal`: candidate reduced to ids, links dropped; everything else stays, the id too.
+
+    A notice (`schemas/notices.py`) holds nobody's name and stays as it is.
+    """
     data = dict(event["data"])
+    if "candidate" not in data:
+        return dict(event)
     candidate = data["candidate"]
     data["candidate"] = {
         "id": candidate["id"],

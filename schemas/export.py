@@ -14,7 +14,8 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
-from schemas.event import SCHEMA_VERSION
+from schemas.envelope import SCHEMA_VERSION
+from schemas.notice_shapes import NoticeDataSchema, NoticeSchema
 from schemas.shapes import DataSchema, EventSchema
 
 __all__ = ["documents", "write"]
@@ -28,6 +29,8 @@ def documents() -> dict[str, str]:
     return {
         f"event-{SCHEMA_VERSION}.schema.json": _document(EventSchema, "event"),
         f"attempt-{SCHEMA_VERSION}.schema.json": _document(DataSchema, "attempt"),
+        f"notice-event-{SCHEMA_VERSION}.schema.json": _document(NoticeSchema, "notice-event"),
+        f"notice-{SCHEMA_VERSION}.schema.json": _document(NoticeDataSchema, "notice"),
         "asyncapi.yaml": (HERE / "asyncapi.yaml").read_text(encoding="utf-8"),
     }
 
@@ -57,6 +60,7 @@ def _document(shape: type[Schema], name: str) -> str:
         "title": _name(shape),
         "description": (shape.__doc__ or "").strip(),
         **shared.pop(_name(shape)),
+        **getattr(shape, "also", {}),
         "$defs": shared,
     }
     text = json.dumps(document, indent=2, ensure_ascii=False)

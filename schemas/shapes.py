@@ -12,14 +12,13 @@ from marshmallow import EXCLUDE, Schema, fields, post_load, validate
 from schemas import event
 from schemas.types import Score, UtcTime, member, nullable
 
-__all__ = ["DataSchema", "EventSchema"]
+__all__ = ["FILLED", "DataSchema", "EnvelopeSchema", "EventSchema"]
 
-EVENT_TYPES = (event.COMPLETED, event.REVISED, event.VOIDED)
 STATUSES = ("completed", "voided")
 GRADINGS = ("final", "provisional", "pending", "not_scored")
-ORIGINS = ("webhook", "poll", "backfill")
+ORIGINS = ("webhook", "poll", "backfill", "bridge")
 
-_FILLED = validate.Length(min=1)
+FILLED = validate.Length(min=1)
 _NOT_NEGATIVE = validate.Range(min=0)
 
 
@@ -43,7 +42,7 @@ class AttemptSchema(_Shape):
 
     makes = event.Attempt
 
-    id = fields.String(**member("Unique in its source; the same for webhook and poll."), validate=_FILLED)
+    id = fields.String(**member("Unique in its source; the same for webhook and poll."), validate=FILLED)
     revision = fields.Integer(
         **member("1, then one more with every change of the result; keep the highest."),
         strict=True,
@@ -169,25 +168,36 @@ class DataSchema(_Shape):
     extensions = fields.Dict(**member("Facts of one vendor only, and the label of an expectation."))
 
 
-class EventSchema(_Shape):
-    """A CloudEvents 1.0 event in structured JSON about one attempt, version 1.0."""
-
-    makes = event.Event
+class EnvelopeSchema(_Shape):
+    """The attributes of a CloudEvents 1.0 event in structured JSON."""
 
     specversion = fields.String(**member("Version of CloudEvents."), validate=validate.Equal("1.0"))
     id = fields.String(
         **member("The same for every copy of the same news; with `source` the key to drop copies.", format="uuid")
     )
     source = fields.String(
-        **member("The configured vendor account: /<bridge>/sources/<source>.", format="uri-reference"), validate=_FILLED
+        **member("The configured vendor account: /<bridge>/sources/<source>.", format="uri-reference"), validate=FILLED
     )
-    type = fields.String(**member("What happened."), validate=validate.OneOf(EVENT_TYPES))
-    subject = fields.String(**member("The attempt's id."), validate=_FILLED)
-    time = UtcTime(**member("When the attempt was finished, else when the bridge first heard of it."))
+    type = fields.String(**member("What happened."), validate=FILLED)
+    subject = fields.String(**member("Whom it concerns."), validate=FILLED)
+    time = UtcTime(**member("When it happened."))
     datacontenttype = fields.String(**member("Media type of `data`."), validate=validate.Equal("application/json"))
     dataschema = fields.String(**member("Where the schema of `data` can be read.", format="uri"))
     recordedtime = UtcTime(**member("When the bridge built the event."))
-    partitionkey = fields.String(**member("Events of one attempt share it: <source>/<attempt id>."), validate=_FILLED)
-    bridgevendor = fields.String(**member("The vendor."), validate=_FILLED)
-    bridgeorigin = fields.String(**member("The path that brought the news first."), validate=validate.OneOf(ORIGINS))
+    partitionkey = fields.String(**member("Events of one subject share it: <source>/<subject>."), validate=FILLED)
+    bridgevendor = fields.String(**member("The vendor."), validate=FILLED)
+    bridgeorigin = fields.String(
+        **member("The path that brought the news first; `bridge`: none, the bridge itself says so."),
+        validate=validate.OneOf(ORIGINS),
+    )
+
+
+class EventSchema(EnvelopeSchema):
+    """A CloudEvents 1.0 event in structured JSON about one attempt, version 1.0."""
+
+    makes = event.Event
+
+    type = fields.String(**member("What happened."), validate=validate.OneOf(event.ATTEMPT_TYPES))
+    subject = fields.String(**member("The attempt's id."), validate=FILLED)
+    time = UtcTime(**member("When the attempt was finished, else when the bridge first heard of it."))
     data = fields.Nested(DataSchema, **member("The attempt."))

@@ -11,6 +11,7 @@ from typing import Any
 
 import redis
 
+from bridge.budgets import Window
 from bridge.clock import to_datetime
 from bridge.config import BridgeConfig, Config, PollConfig, Source, WebhookConfig
 from bridge.services import Services
@@ -145,8 +146,7 @@ def make_services(
         credentials={},
         webhook=WebhookConfig(),
         poll=poll or PollConfig(every=300, overlap=100, look_back=DAY),
-        budget_calls=budget[0],
-        budget_per=budget[1],
+        budget=Window(*budget),
         options={},
     )
     config = Config(

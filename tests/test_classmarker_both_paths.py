@@ -131,7 +131,7 @@ def test_lost_doubled_late_and_reordered_webhooks_and_polls_make_one_completed_e
         assert event["data"]["result"]["grading"] == (
             "provisional" if truth.needs_grading else event["data"]["result"]["grading"]
         )
-    watched = {watch.attempt_id for watch in world.services.watches.list(NAME)}
+    watched = {watch.key for watch in world.services.watches.list(NAME)}
     assert watched == {attempt_id for attempt_id, one in expected.items() if one.needs_grading}
     assert world.received["test"] == 1
     assert world.received.keys() <= {"test", "published", "duplicate"}

@@ -31,7 +31,7 @@ def news(
     def build(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
         kind = "attempt.completed" if revision == 1 else "attempt.revised"
         event = {"data": {"attempt": {"id": attempt, "revision": revision}, "result": {"score": score}}}
-        event["data"]["result"]["previous"] = previous  # type: ignore[assignment]
+        event["data"]["result"]["previous"] = None if previous is None else previous["result"]["score"]
         return kind, f"{source}#{attempt}#{kind}#{revision}", json.dumps(event).encode()
 
     return Submission(
@@ -87,9 +87,9 @@ def test_a_changed_result_is_a_revision_that_holds_the_replaced_one(any_state: r
     assert [(verdict.outcome, verdict.revision) for verdict in written.verdicts] == [("revised", 2)]
     newest = next(Reader(any_state).events())
     assert newest.type == "attempt.revised"
-    assert json.loads(newest.event)["data"]["result"] == {"score": 2, "previous": {"score": 1}}
+    assert json.loads(newest.event)["data"]["result"] == {"score": 2, "previous": 1}
     assert outcomes(journal, news(score=3, origin=POLL)) == ["revised"]
-    assert json.loads(next(Reader(any_state).events()).event)["data"]["result"]["previous"] == {"score": 2}
+    assert json.loads(next(Reader(any_state).events()).event)["data"]["result"]["previous"] == 2
 
 
 def test_a_revision_whose_earlier_event_was_trimmed_has_no_previous(any_state: redis.Redis) -> None:

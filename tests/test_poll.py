@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from bridge.budgets import Window
 from bridge.config import PollConfig
 from bridge.cursors import Cursors, Lease, Place
 from bridge.errors import (
@@ -89,10 +90,10 @@ def test_the_next_round_starts_an_overlap_before_the_end_of_the_last_one(world: 
 
 def test_the_first_round_starts_at_the_look_back_and_never_before_what_the_vendor_can_list(world: World) -> None:
     (poll,) = make_vendor(world.api).polls.values()
-    config = PollConfig(look_back=7 * DAY)
+    source = replace(world.services.config.sources[NAME], poll=PollConfig(look_back=7 * DAY))
 
-    assert first_cursor(poll, Place(), config, None, START) == f"{START - 7 * DAY:.0f}"
-    assert first_cursor(poll, Place(), config, 2 * DAY, START) == f"{START - 2 * DAY:.0f}"
+    assert first_cursor(poll, Place(), source, None, START) == f"{START - 7 * DAY:.0f}"
+    assert first_cursor(poll, Place(), source, 2 * DAY, START) == f"{START - 2 * DAY:.0f}"
 
 
 def test_an_empty_list_leaves_the_cursor_at_the_look_back_instead_of_jumping_to_now(world: World) -> None:
@@ -201,7 +202,7 @@ def test_a_small_budget_gets_through_a_long_list_in_several_turns(world: World) 
 
     assert first.outcome == "cut_short"
     assert first.retry_at == START + 601  # a second for calls on their way
-    assert world.services.budgets.status(NAME, 2, 600.0, START).left == 0
+    assert world.services.budgets.status(NAME, Window(2, 600.0), START).left == 0
     world.poll_until_done()
     assert world.published == expected
     assert len([call for call in world.api.calls if call.startswith("results")]) == 14

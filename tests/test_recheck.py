@@ -7,6 +7,7 @@ import redis
 
 from bridge.errors import VendorFault, VendorThrottled
 from bridge.services import Services
+from bridge.vendor import Pointer
 from tests.polling import DAY, START, Api, Sitting, journal, journal_events, make_services, make_vendor
 from workers.poll import poll_once
 from workers.recheck import recheck
@@ -26,7 +27,7 @@ class World:
 
     @property
     def watched(self) -> list[str]:
-        return [watch.attempt_id for watch in self.services.watches.list(NAME)]
+        return [watch.key for watch in self.services.watches.list(NAME)]
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def test_a_rate_limit_ends_the_looks_and_the_rest_stays_due(world: World) -> Non
     assert recheck(world.services, NAME).looks == 3
 
 
-def test_watches_leave_half_of_the_budget_to_the_poll_and_the_poll_leaves_them_their_share(world: World) -> None:
+def test_ungraded_attempts_leave_their_share_to_the_poll_and_the_poll_leaves_one_to_the_urgent(world: World) -> None:
     world.api.page_size = 1
     world.api.add(*(Sitting(f"{number:02}", START - 100 + number, graded=False) for number in range(20)))
     poll_once(world.services, NAME)
@@ -156,14 +157,12 @@ def test_watches_leave_half_of_the_budget_to_the_poll_and_the_poll_leaves_them_t
     world.services = world.build((12, 3600.0))
     world.api.add(*(Sitting(f"new{number:02}", START + number) for number in range(40)))
 
-    assert recheck(world.services, NAME).looks == 6
+    assert recheck(world.services, NAME).looks == 8
     (report,) = poll_once(world.services, NAME).rounds
-    assert report.calls == 6
-
-    world.client.delete("ab:budget:eu-little")
-    (report,) = poll_once(world.services, NAME).rounds
-    assert report.calls == 9
-    assert recheck(world.services, NAME).looks == 3
+    assert report.calls == 2
+    assert recheck(world.services, NAME).outcome == "cut_short"
+    world.services.watches.point(NAME, [Pointer(key="?x", reference={"sitting": "00"})], now=world.moment)
+    assert recheck(world.services, NAME).looks == 1
 
 
 def test_sources_without_due_watches_make_no_call(world: World) -> None:

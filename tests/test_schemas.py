@@ -9,7 +9,6 @@ from dataclasses import is_dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,14 +18,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 from marshmallow import ValidationError, fields
 
-from bridge.journal import BACKFILL, POLL, WEBHOOK
-from bridge.pipeline import build_event, event_type
+from bridge.config import BridgeConfig
+from bridge.events import build_event, event_type
+from bridge.journal import BACKFILL, BRIDGE, POLL, WEBHOOK
 from bridge.vendor import GRADINGS, NEWS, Normalised
 from schemas import export, shapes
 from schemas.event import (
+    ATTEMPT_TYPES,
     COMPLETED,
-    REVISED,
-    VOIDED,
     Assessment,
     Attempt,
     Candidate,
@@ -41,6 +40,7 @@ from schemas.event import (
     format_time,
     minimal,
 )
+from schemas.notices import NOTICE_TYPES
 from schemas.shapes import DataSchema, EventSchema
 
 DATA = Path(__file__).parent / "data"
@@ -132,22 +132,21 @@ def events(draw: st.DrawFn) -> Event:
     previous = None
     if revision > 1 and draw(st.booleans()):
         replaced = draw(RESULTS)
-        previous = {
+        result = {
             field.name: float(value) if isinstance(value := getattr(replaced, field.name), Decimal) else value
             for field in dataclass_fields(Result)
             if field.name != "previous"
         }
-    way = SimpleNamespace(
-        vendor=SimpleNamespace(name=vendor),
-        source=SimpleNamespace(name=source),
-        bridge=SimpleNamespace(name=name, public_url="https://bridge.example.org"),
-    )
+        first = draw(st.none() | st.just("2026-11-20T14:52:41.000Z"))
+        previous = {"result": result, "attempt": {"completed_at": first}, "extensions": {}}
     return build_event(
-        way,
+        BridgeConfig(name=name, public_url="https://bridge.example.org"),
+        source,
+        vendor,
         draw(NEWS_OF_ATTEMPTS),
         revision,
         previous,
-        origin=draw(st.sampled_from([WEBHOOK, POLL, BACKFILL])),
+        origin=draw(st.sampled_from([WEBHOOK, POLL, BACKFILL, BRIDGE])),
         recorded=draw(TIMES),
         request_id=draw(st.none() | st.uuids().map(str)),
     )
@@ -357,8 +356,8 @@ def test_shapes_and_dataclasses_declare_the_same_members(shape: Any, dataclass: 
 def test_the_words_of_the_schema_are_those_of_the_code() -> None:
     assert set(shapes.GRADINGS) == GRADINGS
     assert set(shapes.STATUSES) == NEWS
-    assert set(shapes.ORIGINS) == {WEBHOOK, POLL, BACKFILL}
-    assert set(shapes.EVENT_TYPES) == {event_type(status, revision) for status in NEWS for revision in (1, 2)}
+    assert set(shapes.ORIGINS) == {WEBHOOK, POLL, BACKFILL, BRIDGE}
+    assert set(ATTEMPT_TYPES) == {event_type(status, revision) for status in NEWS for revision in (1, 2)}
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))
@@ -367,7 +366,7 @@ def test_the_checked_in_document_is_current(name: str) -> None:
     assert (FOLDER / name).read_text(encoding="utf-8") == DOCUMENTS[name]
 
 
-@pytest.mark.parametrize("name", ["event-1.0.schema.json", "attempt-1.0.schema.json"])
+@pytest.mark.parametrize("name", sorted(name for name in DOCUMENTS if name.endswith(".json")))
 def test_the_json_schema_is_valid_allows_more_members_and_describes_each(name: str) -> None:
     schema = json.loads(DOCUMENTS[name])
     Draft202012Validator.check_schema(schema)
@@ -393,11 +392,16 @@ def test_the_asyncapi_page_names_every_event_type_and_the_generated_schema() -> 
     page = yaml.safe_load(DOCUMENTS["asyncapi.yaml"])
     assert page["asyncapi"] == "3.0.0"
     messages = page["components"]["messages"]
-    types = {COMPLETED, REVISED, VOIDED}
+    types = {*ATTEMPT_TYPES, *NOTICE_TYPES}
     assert {message["name"] for message in messages.values()} == types
     assert set(page["channels"]["exchange"]["parameters"]["type"]["enum"]) == types
     assert all(set(channel["messages"]) == set(messages) for channel in page["channels"].values())
-    assert page["components"]["schemas"]["event"] == {"$ref": "./event-1.0.schema.json"}
+    assert page["components"]["schemas"] == {
+        "event": {"$ref": "./event-1.0.schema.json"},
+        "notice": {"$ref": "./notice-event-1.0.schema.json"},
+    }
+    about_results = {one["name"] for one in messages.values() if one["payload"]["$ref"].endswith("/event")}
+    assert about_results == set(ATTEMPT_TYPES)
 
 
 def test_every_reference_of_the_asyncapi_page_leads_somewhere() -> None:

@@ -1,4 +1,4 @@
-"""Celery: its configuration, the tasks (translators of `workers/poll.py`), the schedule, and how worker and beat run.
+"""Celery: its configuration, and how worker and beat run.
 
 Beat only ticks; what is due stands in the state. So a lost tick, a doubled one or a second beat changes nothing.
 """
@@ -16,27 +16,23 @@ import structlog
 from celery import Celery, bootsteps, signals
 from celery.beat import Scheduler
 from celery.exceptions import SecurityWarning
-from celery.worker.consumer.tasks import Tasks
+from celery.worker.consumer.tasks import Tasks as ConsumerTasks
 from kombu import Exchange, Queue
 
 from bridge import clock, keys
-from bridge.config import PollConfig
-from bridge.errors import StateUnavailable, clip
+from bridge.errors import StateUnavailable
 from bridge.journal.publishing import state_errors
 from bridge.services import Services
-from workers.poll import housekeeping, poll_once
-from workers.recheck import recheck
+from workers.tasks import Tasks, beat_schedule
 from workers.turn import never
 
-__all__ = ["QUEUE", "make_celery", "run_beat", "run_worker", "tick_seconds"]
+__all__ = ["QUEUE", "make_celery", "run_beat", "run_worker"]
 
 QUEUE = "attempt-bridge"
 #: Tasks at the same time in one worker: they wait for vendors, so more than cores.
 CONCURRENCY = 4
 #: A process shows its life this often, and is taken for dead after three times as long, seconds.
 HEARTBEAT_SECONDS = 5.0
-#: Longest time between two ticks of a source: how late a look or a missed poll can get, seconds.
-_LONGEST_TICK = 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -65,43 +61,12 @@ def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> 
         # Remote control and events are published synchronously from the worker's loop, which a silent broker stops.
         worker_enable_remote_control=False,
         worker_send_task_events=False,
-        beat_schedule=_schedule(services),
+        beat_schedule=beat_schedule(services),
         beat_max_loop_interval=HEARTBEAT_SECONDS,
         timezone="UTC",
     )
 
-    def poll(source_name: str) -> None:
-        source = services.config.sources.get(source_name)
-        if source is None:
-            _log.warning("unknown_source", source=source_name, remedy="restart beat after removing a source")
-            return
-        # Watches first: what is overdue goes before what is new.
-        try:
-            recheck(services, source_name, stopping=stopping)
-        finally:
-            poll_once(services, source_name, not_within=_not_within(source.poll), stopping=stopping)
-
-    def tidy() -> None:
-        report = housekeeping(services)
-        _log.info(
-            "housekeeping",
-            events=report.events,
-            requests=report.requests,
-            dead_letters=report.dead_letters,
-            attempts=report.attempts,
-        )
-
-    def receipt(subscription: str, event_id: str) -> None:
-        if subscription not in services.config.subscriptions:
-            _log.warning("receipt_for_unknown_subscription", subscription=clip(subscription), event_id=clip(event_id))
-        elif not services.deliveries.receipt(subscription, event_id):
-            # Confirmed twice, or too late: the receiver has it all the same.
-            _log.info("receipt_not_awaited", subscription=subscription, event_id=clip(event_id))
-
-    app.task(name="bridge.poll")(poll)
-    app.task(name="bridge.housekeeping")(tidy)
-    # A receipt that the state server did not take costs one more sending, which is confirmed again.
-    app.task(name="bridge.receipt")(receipt)
+    Tasks(app, services, stopping)
     return app
 
 
@@ -146,35 +111,6 @@ def run_beat(services: Services) -> None:
             return min(wait, HEARTBEAT_SECONDS)
 
     make_celery(services).Beat(scheduler_cls=PulsingScheduler, quiet=True).run()
-
-
-def tick_seconds(poll: PollConfig) -> float:
-    """How often a source gets its tick: often enough for watches, and for a poll that found somebody else polling."""
-    return min(poll.every, _LONGEST_TICK)
-
-
-def _not_within(poll: PollConfig) -> float:
-    # Half a tick of slack, or a tick that comes a moment early would skip its poll.
-    return poll.every - tick_seconds(poll) / 2
-
-
-def _schedule(services: Services) -> dict[str, dict[str, Any]]:
-    entries: dict[str, dict[str, Any]] = {
-        "housekeeping": {"task": "bridge.housekeeping", "schedule": 3600.0, "options": {"expires": 3600.0}}
-    }
-    for name, source in services.config.sources.items():
-        vendor = services.vendors[source.vendor]
-        if source.paused or not (vendor.recheck or (vendor.polls and source.poll.enabled)):
-            continue
-        every = tick_seconds(source.poll)
-        # A tick that nobody took before the next one is worthless; ten seconds for a worker that is just busy.
-        entries[f"poll {name}"] = {
-            "task": "bridge.poll",
-            "schedule": every,
-            "args": [name],
-            "options": {"expires": max(every, 10.0)},
-        }
-    return entries
 
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
@@ -230,7 +166,7 @@ def _heartbeat_step(services: Services) -> type[bootsteps.StartStopStep]:
     class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no types
         """Ticks on the consumer's own timer, which Celery empties at every reconnection and this step fills again."""
 
-        requires = (Tasks,)
+        requires = (ConsumerTasks,)
 
         def start(self, consumer: Any) -> None:
             pulse()

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from bridge.config import PollConfig
+from bridge.budgets import POLL as POLL_CALLS
+from bridge.budgets import REREAD
+from bridge.config import Source
 from bridge.cursors import Place, RoundReport
 from bridge.errors import BridgeError, Retryable, StateUnavailable, Unreadable, VendorFault, clip
 from bridge.journal import POLL
@@ -21,12 +23,13 @@ from bridge.journal.retention import Retention, RetentionReport
 from bridge.pipeline import ingest
 from bridge.services import Services
 from bridge.vendor import Page, Poll
+from workers.recheck import RecheckReport, look_at_due
 from workers.turn import REFUSALS, Turn, heed, never, take_turn
 
 __all__ = ["PollReport", "first_cursor", "housekeeping", "poll_once"]
 
-#: Calls of each window that fresh polls leave for due watches.
-_KEPT_FOR_WATCHES = 3
+#: Due watches that are looked at between two pages of a long round.
+_LOOKS_BETWEEN = 5
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +49,6 @@ def poll_once(
     services: Services,
     source_name: str,
     *,
-    origin: str = POLL,
     not_within: float = 0.0,
     stopping: Callable[[], bool] = never,
 ) -> PollReport:
@@ -63,31 +65,40 @@ def poll_once(
     if pause := services.budgets.paused(source_name, now):
         return PollReport(source=source_name, outcome="paused", retry_at=pause.until)
     places = {stream: services.cursors.place(source_name, stream) for stream in vendor.polls}
-    waiting = [stream for stream, place in places.items() if not _is_fresh(place, not_within, now)]
+    waiting = [
+        stream
+        for stream, place in places.items()
+        if not _is_fresh(place, max(not_within, vendor.polls[stream].every or 0.0), now)
+    ]
     if not waiting:
         return PollReport(source=source_name, outcome="fresh")
-    reserve = 0
-    if vendor.recheck is not None and services.watches.due_count(source_name, now):
-        reserve = min(_KEPT_FOR_WATCHES, source.budget_calls // 4)
-    with take_turn(services, source, spender=origin, reserve=reserve, stopping=stopping) as turn:
+    with take_turn(services, source, spender=POLL_CALLS, stopping=stopping) as turn:
         if turn is None:
             return PollReport(source=source_name, outcome="busy")
-        return _rounds(turn, sorted(waiting, key=lambda stream: places[stream].started or 0.0), origin)
+        # What is new goes before what might have changed.
+        waiting.sort(key=lambda stream: (vendor.polls[stream].sweep is not None, places[stream].started or 0.0))
+        return _rounds(turn, waiting)
 
 
 def housekeeping(services: Services) -> RetentionReport:
     """Forget what is older than the configured retention. Raises `StateUnavailable`."""
-    config = services.config
+    config, now = services.config, services.now()
+    for name in config.sources:
+        services.expectations.forget(name, before=now - config.bridge.retention.events)
+        services.generations.forget(name, before=now - config.bridge.remember_attempts)
     retention = Retention(services.state, partitions=config.bridge.partitions)
     return retention.run(config.bridge, now=services.now(), subscriptions=tuple(config.subscriptions))
 
 
-def first_cursor(poll: Poll, place: Place, config: PollConfig, look_back_limit: float | None, now: float) -> str:
+def first_cursor(poll: Poll, place: Place, source: Source, look_back_limit: float | None, now: float) -> str:
     """Where a round starts reading: where it was cut short, or an overlap before the last end, or at the look-back."""
     if place.resume is not None:
         return place.resume
+    config = source.poll
+    limit = math.inf if look_back_limit is None else look_back_limit
+    if poll.sweep is not None:
+        return poll.start(now - min(poll.sweep(source.options), limit), None)
     if place.cursor is None:
-        limit = math.inf if look_back_limit is None else look_back_limit
         return poll.start(now - min(config.look_back, limit), None)
     # A round that took long (it waited for budget in between) read its first rows long before its last ones: what
     # showed up late behind those first rows lies as much farther back.
@@ -100,13 +111,13 @@ def _is_fresh(place: Place, not_within: float, now: float) -> bool:
     return place.started is not None and 0 <= now - place.started < not_within
 
 
-def _rounds(turn: Turn, streams: list[str], origin: str) -> PollReport:
+def _rounds(turn: Turn, streams: list[str]) -> PollReport:
     rounds: list[RoundReport] = []
     faults: list[Exception] = []
     refusal: BridgeError | None = None
     for stream in streams:
         try:
-            report, refusal = _round(turn, stream, origin)
+            report, refusal = _round(turn, stream)
         except StateUnavailable:
             raise
         except Exception as fault:  # noqa: BLE001 - a fault in one stream must not starve the others; raised below
@@ -125,16 +136,17 @@ def _rounds(turn: Turn, streams: list[str], origin: str) -> PollReport:
     )
 
 
-def _round(turn: Turn, stream: str, origin: str) -> tuple[RoundReport, BridgeError | None]:
+def _round(turn: Turn, stream: str) -> tuple[RoundReport, BridgeError | None]:
     """Read one stream to its end. Beside the report: what ends the turn with the whole source, if anything."""
     services, name, poll = turn.services, turn.source.name, turn.vendor.polls[stream]
     now, made, place = services.now(), turn.calls.made, services.cursors.place(name, stream)
     services.cursors.begin(name, stream, now)
-    cursor = first_cursor(poll, place, turn.source.poll, turn.vendor.look_back_limit, now)
+    cursor = first_cursor(poll, place, turn.source, turn.vendor.look_back_limit, now)
+    turn.calls.spender = POLL_CALLS if poll.sweep is None else REREAD
     report = RoundReport(stream=stream, from_cursor=cursor, to_cursor=cursor, started=now, error="fault in the bridge")
     refusal: BridgeError | None = None
     try:
-        _read(turn, poll, place, report, origin)
+        _read(turn, poll, place, report)
         report.error = None
     except (*REFUSALS, VendorFault, Unreadable) as problem:
         report.error = clip(problem, 300)
@@ -150,18 +162,20 @@ def _round(turn: Turn, stream: str, origin: str) -> tuple[RoundReport, BridgeErr
     return report, refusal
 
 
-def _read(turn: Turn, poll: Poll, place: Place, report: RoundReport, origin: str) -> None:
+def _read(turn: Turn, poll: Poll, place: Place, report: RoundReport) -> None:
     """Page by page: publish, then move the cursor. What was read stands in `report`, also after an error."""
     services, name = turn.services, turn.source.name
     began = report.started if place.resume is None or place.began is None else place.began
     for page in _pages(turn, poll, report.from_cursor):
-        found = ingest(turn.way, page.records, origin=origin, now=services.now())
+        found = ingest(turn.way, page.records, origin=POLL, now=services.now())
         report.records += len(page.records)
         report.outcomes = dict(found.outcomes + Counter(report.outcomes))
         report.to_cursor = _reached(poll, place, report.to_cursor, page)
         services.cursors.save(name, report.stream, report.to_cursor, services.now(), began=began, midway=page.more)
         if page.more:
             turn.go_on()
+            if turn.vendor.recheck is not None and services.watches.due_count(name, services.now()):
+                look_at_due(turn, RecheckReport(source=name, outcome="done"), _LOOKS_BETWEEN)
 
 
 def _pages(turn: Turn, poll: Poll, cursor: str) -> Iterator[Page]:
@@ -185,7 +199,7 @@ def _pages(turn: Turn, poll: Poll, cursor: str) -> Iterator[Page]:
 def _reached(poll: Poll, place: Place, cursor: str, page: Page) -> str:
     """Where the stream stands after `page`, which was read from `cursor`."""
     reached = cursor if page.cursor is None else page.cursor
-    if page.more or place.cursor is None:
+    if page.more or place.cursor is None or poll.low_water or poll.sweep is not None:
         return reached
     # A round that found nothing new ends inside its overlap; taking that for the end would creep back for ever.
     return max(reached, place.cursor, key=poll.position)

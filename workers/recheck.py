@@ -1,4 +1,4 @@
-"""Looks at watched attempts: those that were open, ungraded or announced when they were last seen."""
+"""Looks at watched attempts: open or ungraded ones, those that webhooks point to, those that operators expect."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from bridge.errors import StateUnavailable, Unreadable, VendorFault, clip
+from bridge import watches
+from bridge.budgets import OVERDUE, POINTER, REREAD
+from bridge.errors import BudgetExhausted, Retryable, StateUnavailable, Unreadable, VendorFault, clip
 from bridge.journal import POLL
-from bridge.pipeline import ingest
+from bridge.journal.reading import Reader
+from bridge.pipeline import IngestReport, ingest
 from bridge.services import Services
+from bridge.vendor import Pointer, Record
 from bridge.watches import OpenWatch
+from workers.overdue import gave_up
 from workers.turn import REFUSALS, Turn, heed, never, take_turn
 
-__all__ = ["LOOKS", "RecheckReport", "recheck"]
+__all__ = ["LOOKS", "RecheckReport", "look_at_due", "recheck"]
 
 #: Looks in one go, so that a crowd of watches does not keep the fresh poll waiting.
 LOOKS = 20
+#: Kind of watch -> for whom its look spends a call; open attempts and expectations come first.
+_SPENDERS = {watches.POINTER: POINTER, watches.UNGRADED: REREAD, watches.REREAD: REREAD}
 
 _log = structlog.get_logger(__name__)
 
@@ -27,7 +34,8 @@ _log = structlog.get_logger(__name__)
 class RecheckReport:
     """`outcome`: `done`, `cut_short` (`error` says why), `idle` (no watch is due), `busy`, `paused`, `off`.
 
-    `outcomes` counts what became of the records found, `given_up` names the attempts past their deadline.
+    `outcomes` counts what became of the records found, `given_up` names the watches past their deadline. `retry_at`:
+    UNIX seconds before which looking again is useless, if known.
     """
 
     source: str
@@ -37,12 +45,13 @@ class RecheckReport:
     given_up: list[str] = field(default_factory=list)
     calls: int = 0
     error: str | None = None
+    retry_at: float | None = None
 
 
 def recheck(
     services: Services, source_name: str, *, limit: int = LOOKS, stopping: Callable[[], bool] = never
 ) -> RecheckReport:
-    """Look at up to `limit` due watches, the most overdue first; half of the budget stays for fresh polls.
+    """Look at up to `limit` due watches, the most overdue first; the budget keeps a share for every kind of call.
 
     A watch closes when its attempt is settled and is given up after its deadline. Raises `StateUnavailable`, and
     whatever a fault in a vendor's folder raises, after the other watches had their look.
@@ -51,33 +60,43 @@ def recheck(
     vendor = services.vendors[source.vendor]
     if source.paused or vendor.recheck is None:
         return RecheckReport(source=source_name, outcome="off")
-    due = services.watches.due(source_name, now, limit)
-    if not due:
+    if not services.watches.due(source_name, now, 1):
         return RecheckReport(source=source_name, outcome="idle")
-    if services.budgets.paused(source_name, now):
-        return RecheckReport(source=source_name, outcome="paused")
-    reserve = source.budget_calls // 2 if vendor.polls and source.poll.enabled else 0
-    with take_turn(services, source, spender="watch", reserve=reserve, stopping=stopping) as turn:
+    if pause := services.budgets.paused(source_name, now):
+        return RecheckReport(source=source_name, outcome="paused", retry_at=pause.until)
+    with take_turn(services, source, spender=OVERDUE, stopping=stopping) as turn:
         if turn is None:
             return RecheckReport(source=source_name, outcome="busy")
         report = RecheckReport(source=source_name, outcome="done")
         try:
-            _looks(turn, due, report)
+            look_at_due(turn, report, limit)
         except REFUSALS as problem:
-            report.outcome, report.error = "cut_short", clip(problem, 300)
-            heed(turn, problem)
+            _cut_short(turn, report, problem)
         finally:
             report.calls = turn.calls.made
             _log.info("rechecked", source=source_name, looks=report.looks, outcomes=dict(report.outcomes))
         return report
 
 
-def _looks(turn: Turn, due: Sequence[OpenWatch], report: RecheckReport) -> None:
+def look_at_due(turn: Turn, report: RecheckReport, limit: int) -> None:
+    """The looks of one turn; also taken between the pages of a long round. Raises what ends the turn."""
     faults: list[Exception] = []
-    for watch in due:
+    spent: set[str] = set()
+    before = turn.calls.spender
+    # Asked for here, under the lease: another process may have looked a moment ago.
+    for watch in turn.services.watches.due(turn.source.name, turn.services.now(), limit):
+        spender = _SPENDERS.get(watch.kind, OVERDUE)
+        if spender in spent:
+            continue
         turn.go_on()
+        turn.calls.spender = spender
         try:
             _look(turn, watch, report)
+        except BudgetExhausted as problem:
+            # Others may have a share left.
+            spent.add(spender)
+            _cut_short(turn, report, problem)
+            continue
         except (*REFUSALS, StateUnavailable):
             raise
         except (VendorFault, Unreadable) as fault:
@@ -85,18 +104,69 @@ def _looks(turn: Turn, due: Sequence[OpenWatch], report: RecheckReport) -> None:
             report.error = clip(fault, 300)
         except Exception as fault:  # noqa: BLE001 - the most overdue watch must not block the others; raised below
             faults.append(fault)
-        report.looks += 1
-        services, name = turn.services, turn.source.name
-        if services.watches.looked(name, watch, turn.vendor.recheck_schedule, services.now()) == "given_up":
-            report.given_up.append(watch.attempt_id)
-            _log.warning("watch_given_up", source=name, attempt=watch.attempt_id, looks=watch.looks + 1)
+        finally:
+            turn.calls.spender = before
+        _count(turn, watch, report)
     if faults:
         raise faults[0]
+
+
+def _count(turn: Turn, watch: OpenWatch, report: RecheckReport) -> None:
+    services, name = turn.services, turn.source.name
+    report.looks += 1
+    schedule = turn.vendor.pointer_schedule if watch.kind == watches.POINTER else turn.vendor.recheck_schedule
+    if services.watches.looked(name, watch, schedule, services.now()) == "given_up":
+        report.given_up.append(watch.key)
+        gave_up(services, turn.source, watch)
 
 
 def _look(turn: Turn, watch: OpenWatch, report: RecheckReport) -> None:
     if turn.vendor.recheck is None:
         raise AssertionError("only sources with a re-check come here")
-    records = turn.vendor.recheck(turn.client, watch.reference)
+    services, name = turn.services, turn.source.name
+    answer = turn.vendor.recheck(turn.client, watch.reference)
+    records = [item for item in answer if isinstance(item, Record)]
     # Publishing closes the watch of what is settled, and keeps the watch of what is not.
-    report.outcomes += ingest(turn.way, records, origin=POLL, now=turn.services.now()).outcomes
+    found = ingest(turn.way, records, origin=POLL, now=services.now())
+    report.outcomes += found.outcomes
+    pointers = [item for item in answer if isinstance(item, Pointer)]
+    if pointers:
+        _expand(turn, watch, pointers)
+    if watch.kind == watches.EXPECTATION and _meets(turn, watch, found):
+        services.expectations.met(name, (watch.key,), now=services.now())
+    elif watch.kind == watches.POINTER and records:
+        services.watches.close_many(name, (watch.key,), now=services.now(), kind=watches.POINTER)
+
+
+def _meets(turn: Turn, watch: OpenWatch, found: IngestReport) -> bool:
+    """Whether what a look found is what was expected, though it may have been published before somebody expected it.
+
+    Under a key that may mean several attempts, an old one does not count: a retake may be expected.
+    """
+    earliest = watch.opened_at - turn.source.poll.look_back
+    return any(
+        news.attempt_id == watch.key or (news.completed_at is not None and news.completed_at.timestamp() >= earliest)
+        for news, _ in found.found
+    )
+
+
+def _expand(turn: Turn, watch: OpenWatch, pointers: Sequence[Pointer]) -> None:
+    """Look at what was named: for an expectation, expect each of it with the same label, due time and deadline."""
+    services, name, now = turn.services, turn.source.name, turn.services.now()
+    parent = services.expectations.get(name, watch.key)
+    if parent is None:
+        services.watches.point(name, pointers, now=now)
+        return
+    reader = Reader(services.state, partitions=services.config.bridge.partitions)
+    known = services.expectations.matching(name, [one.key for one in pointers], now=now)
+    fresh = [one for one in pointers if one.key not in known and reader.attempt(name, one.key) is None]
+    services.expectations.expect(name, fresh, label=parent.label, due=parent.due, deadline=parent.deadline, now=now)
+    # It has done its part; it is looked at again for whoever is added later, and ends in silence.
+    services.expectations.settle(name, parent, "expanded")
+
+
+def _cut_short(turn: Turn, report: RecheckReport, problem: Exception) -> None:
+    report.outcome, report.error = "cut_short", clip(problem, 300)
+    report.retry_at = problem.retry_at if isinstance(problem, Retryable) else None
+    if isinstance(problem, REFUSALS):
+        heed(turn, problem)

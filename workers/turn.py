@@ -74,7 +74,7 @@ class Turn:
 
 @contextmanager
 def take_turn(
-    services: Services, source: Source, *, spender: str, reserve: int, stopping: Callable[[], bool]
+    services: Services, source: Source, *, spender: str, stopping: Callable[[], bool]
 ) -> Iterator[Turn | None]:
     """The source's lease, so that a vendor sees one call in flight; None while somebody else has it."""
     lease = Lease(services.state, f"poll:{source.name}", secrets.token_hex(16), seconds=_LEASE_SECONDS)
@@ -95,7 +95,6 @@ def take_turn(
                 session,
                 services.now,
                 spender=spender,
-                reserve=reserve,
                 before=still_ours,
             )
             yield Turn(

@@ -32,6 +32,8 @@ COMMANDS = {
     "sources": "bridge.cli.sources:sources",
     "requests": "bridge.cli.requests:requests",
     "events": "bridge.cli.events:events",
+    "backfill": "bridge.cli.backfill:backfill",
+    "reconcile": "bridge.cli.reconcile:reconcile",
     "subscriptions": "bridge.cli.subscriptions:subscriptions",
     "dead-letters": "bridge.cli.dead_letters:dead_letters",
     "trigger": "bridge.cli.trigger:trigger",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bridge.cli.common import format_option, known_name, load_services
 from bridge.cli.output import iso, print_list, print_one, say
-from bridge.config_fields import duration_text
+from bridge.config_fields import duration_text, time_of_day_text
 from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def show(name: str, output: str) -> None:
             "cursors": _cursors(services, source),
             "rounds": [_round(source, one) for one in services.cursors.history(name)[:_ROUNDS_SHOWN]],
             "watches": [
-                {"attempt": one.attempt_id, "due": iso(one.due), "looks": one.looks, "give_up_at": iso(one.give_up_at)}
+                {"attempt": one.key, "due": iso(one.due), "looks": one.looks, "give_up_at": iso(one.give_up_at)}
                 for one in services.watches.list(name)[:_WATCHES_SHOWN]
             ],
         },
@@ -91,7 +92,7 @@ def show(name: str, output: str) -> None:
 
 def _row(services: Services, source: Source) -> dict[str, Any]:
     now = services.now()
-    budget = services.budgets.status(source.name, source.budget_calls, source.budget_per, now)
+    budget = services.budgets.status(source.name, source.budget, now)
     last = next(iter(services.cursors.history(source.name)), None)
     paused = source.paused or (budget.pause.reason if budget.pause else False)
     return {
@@ -101,7 +102,7 @@ def _row(services: Services, source: Source) -> dict[str, Any]:
         "poll": duration_text(source.poll.every) if source.poll.enabled else False,
         "last_poll": iso(last.started) if last else None,
         "last_error": _error(source, last) if last else None,
-        "budget_left": f"{budget.left}/{budget.calls}",
+        "budget_left": f"{budget.left}/{budget.window.calls}",
         "watches_due": services.watches.due_count(source.name, now),
         "paused": paused,
     }
@@ -131,13 +132,19 @@ def _error(source: Source, report: RoundReport) -> str | None:
 
 
 def _budget(services: Services, source: Source) -> dict[str, Any]:
-    status = services.budgets.status(source.name, source.budget_calls, source.budget_per, services.now())
+    status = services.budgets.status(source.name, source.budget, services.now())
+    window, learned, pause = status.window, status.learned, status.pause
+    sliding = window.resets_at is None
     return {
-        "calls": status.calls,
-        "per": duration_text(status.per_seconds),
+        "window": "sliding" if sliding else f"daily, from {time_of_day_text(window.resets_at or 0.0)} UTC",
+        "calls": window.calls,
+        "per": duration_text(window.per_seconds),
         "used": status.used,
-        **{f"used_by_{spender}": count for spender, count in status.spenders.items()},
+        "left": status.left,
         "resets_at": iso(status.resets_at),
+        **{f"used_by_{spender}": count for spender, count in status.spenders.items()},
+        "vendor_says": learned and {**asdict(learned), "resets_at": iso(learned.resets_at)},
+        "pause": pause and {"until": None if pause.for_good else iso(pause.until), "reason": pause.reason},
     }
 
 

@@ -2,6 +2,7 @@
 
 from bridge.journal.entries import (
     BACKFILL,
+    BRIDGE,
     POLL,
     WEBHOOK,
     Entry,
@@ -18,6 +19,7 @@ from bridge.journal.publishing import Journal
 
 __all__ = [
     "BACKFILL",
+    "BRIDGE",
     "POLL",
     "WEBHOOK",
     "Entry",

@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = [
     "BACKFILL",
+    "BRIDGE",
     "POLL",
     "WEBHOOK",
     "Entry",
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 WEBHOOK, POLL, BACKFILL = "webhook", "poll", "backfill"
+#: No path brought it: the bridge itself says so (a notice, a voiding after withdrawn consent).
+BRIDGE = "bridge"
 
 #: What redis-py gives for a range of a stream: (entry id, fields).
 StreamItems = list[tuple[bytes, dict[bytes, bytes]]]
@@ -33,8 +36,10 @@ class Submission:
     """News about one attempt, offered for publishing.
 
     `digest`: `vendor.material_digest`. `order`: `Normalised.order`.
-    `build(revision, previous)` makes (type, event id, event JSON); `previous` is the `data.result` of the event that
+    `build(revision, previous)` makes (type, event id, event JSON); `previous` is the `data` of the event that
     revision replaces, None for revision 1 or where that event has left the journal.
+    `subject`: whom it concerns where that is not the attempt remembered: set by notices, which are remembered one by
+    one and stand in the journal, and in its partition, beside the attempt they speak of.
     """
 
     source: str
@@ -43,6 +48,7 @@ class Submission:
     order: int
     origin: str
     build: Callable[[int, Mapping[str, Any] | None], tuple[str, str, bytes]]
+    subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,8 @@
 -- KEYS  1 journal (stream)   2 seen (hash n, b; the buckets are <KEYS[2]>:<number>)
 --       3 requests (stream)  4 counts (hash of today)
 -- ARGV  1 today (days since 1970)   2 number of records R   3 number of requests Q
---       then R x 10: field, digest (6), order (5, big-endian), origin (w|p|b), expected revision,
---                    type, event id, source, attempt id, event JSON
+--       then R x 10: field, digest (6), order (5, big-endian), origin (w|p|b|o), expected revision,
+--                    type, event id, source, attempt id or subject, event JSON
 --       then Q x 10: outcome ("" = that of its records), number of its records (they follow each other, in order),
 --                    outcome so far, id, source, received, reason, headers, body, attempt ids
 -- Returns {R x {outcome, revision, journal id}, Q x outcome}
@@ -93,8 +93,9 @@ local function count(source, origin, outcome)
   tally[name] = (tally[name] or 0) + 1
 end
 
--- Note that `path` saw the attempt; returns the value, changed or not.
+-- Note that `path` saw the attempt; returns the value, changed or not. The bridge itself (o) is no path.
 local function noted(value, path)
+  if path == 'o' then return value end
   local flags, d1, d2 = byte(value, 1, 3)
   local bit = path == 'w' and 1 or 2
   if math.floor(flags / bit) % 2 == 1 then return value end
@@ -102,7 +103,8 @@ local function noted(value, path)
   return char(flags + bit) .. sub(value, 2, 3) .. char(later) .. sub(value, 5)
 end
 
-local ORIGINS = { w = 'webhook', p = 'poll', b = 'backfill' }
+local ORIGINS = { w = 'webhook', p = 'poll', b = 'backfill', o = 'bridge' }
+local FIRST = { w = 1, p = 6, b = 6, o = 0 }
 local results, at = {}, 4
 for r = 1, tonumber(ARGV[2]) do
   local field, digest, order, path = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -123,8 +125,7 @@ for r = 1, tonumber(ARGV[2]) do
       outcome, revision, id = 'revise', 0, '0-0'
     else
       id = append()
-      local flags = path == 'w' and 1 or 6
-      call('HSET', bucket, field, char(flags, math.floor(today / 256), today % 256, 0, 1)
+      call('HSET', bucket, field, char(FIRST[path], math.floor(today / 256), today % 256, 0, 1)
         .. order .. pack_id(id) .. digest)
       remembered = remembered + 1
       if remembered > buckets * PER_BUCKET then split_one() end

@@ -15,12 +15,12 @@ import redis
 
 from bridge import keys
 from bridge.errors import StateUnavailable, clip
-from bridge.journal.entries import BACKFILL, POLL, WEBHOOK, Entry, Submission, Verdict, Written
+from bridge.journal.entries import BACKFILL, BRIDGE, POLL, WEBHOOK, Entry, Submission, Verdict, Written
 
 __all__ = ["Journal", "Publisher", "attempt_field", "state_errors"]
 
 _SCRIPT = Path(__file__).with_name("publish_once.lua").read_text()
-_ORIGIN = {WEBHOOK: b"w", POLL: b"p", BACKFILL: b"b"}
+_ORIGIN = {WEBHOOK: b"w", POLL: b"p", BACKFILL: b"b", BRIDGE: b"o"}
 _DAY = 86_400
 #: `json.dumps` with arguments would build one for each request.
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
@@ -127,8 +127,7 @@ class Journal:
         """Group by partition, at most `BATCH` records a call; a request goes with the last of its records."""
         by_partition: dict[int, list[_Pending]] = defaultdict(list)
         for pending in todo:
-            submission = pending.submission
-            by_partition[keys.partition_of(submission.source, submission.attempt_id, self.partitions)].append(pending)
+            by_partition[self._partition(pending.submission)].append(pending)
         home = {pending.slot[0]: partition for partition, items in by_partition.items() for pending in items}
         if bare:
             by_partition.setdefault(0, [])
@@ -189,18 +188,18 @@ class Journal:
         return again
 
     def _load_previous(self, again: list[_Pending]) -> None:
-        """Replace the stream ids in `previous` by the results of those events, in one round trip."""
+        """Replace the stream ids in `previous` by the `data` of those events, in one round trip."""
         pipe = self.client.pipeline(transaction=False)
         for pending in again:
             entry_id = pending.previous["entry_id"] if pending.previous else "0-0"
-            submission = pending.submission
-            partition = keys.partition_of(submission.source, submission.attempt_id, self.partitions)
-            pipe.xrange(keys.journal(partition), entry_id, entry_id, count=1)
+            pipe.xrange(keys.journal(self._partition(pending.submission)), entry_id, entry_id, count=1)
         for pending, found in zip(again, pipe.execute(), strict=True):
             pending.previous = None
             if found:
-                result = json.loads(found[0][1][b"event"])["data"]["result"]
-                pending.previous = {name: value for name, value in result.items() if name != "previous"}
+                pending.previous = json.loads(found[0][1][b"event"])["data"]
+
+    def _partition(self, submission: Submission) -> int:
+        return keys.partition_of(submission.source, submission.subject or submission.attempt_id, self.partitions)
 
 
 def _record_args(pending: _Pending) -> list[bytes | str | int]:
@@ -215,7 +214,7 @@ def _record_args(pending: _Pending) -> list[bytes | str | int]:
         event_type,
         event_id,
         submission.source,
-        submission.attempt_id,
+        submission.subject or submission.attempt_id,
         event,
     ]
 
@@ -234,7 +233,7 @@ def _request_args(entry: Entry, records: int, so_far: str) -> list[bytes | str |
         request.reason,
         _ENCODER.encode(dict(request.headers)),
         request.body,
-        "\n".join(submission.attempt_id for submission in entry.submissions),
+        "\n".join(submission.attempt_id for submission in entry.submissions if submission.subject is None),
     ]
 
 

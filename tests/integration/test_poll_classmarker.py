@@ -115,7 +115,7 @@ def test_a_graded_attempt_is_revised_exactly_once(accounts: Any) -> None:
     account = accounts()
     attempts = [account.simulator.finish(requires_grading=True, points_available=10.0, points_scored=2.0) for _ in "ab"]
     account.poll_for(4 * HOUR)
-    assert {watch.attempt_id for watch in account.services.watches.list(NAME)} == set(attempts)
+    assert {watch.key for watch in account.services.watches.list(NAME)} == set(attempts)
 
     account.simulator.grade(attempts[0], points_scored=9.0)
     account.poll_for(3 * 86_400.0, every=1800.0)
@@ -123,7 +123,7 @@ def test_a_graded_attempt_is_revised_exactly_once(accounts: Any) -> None:
     assert journal(account.state).count(("attempt.revised", attempts[0])) == 1
     assert account.completed() == account.expected()
     assert len(journal(account.state)) == 3
-    assert [watch.attempt_id for watch in account.services.watches.list(NAME)] == [attempts[1]]
+    assert [watch.key for watch in account.services.watches.list(NAME)] == [attempts[1]]
 
 
 def test_a_reopened_attempt_is_revised_and_stays_one_attempt(accounts: Any) -> None:

@@ -19,6 +19,8 @@ class Bench:
     """A small simulated account with tiny pages; the members are those of `docs/adding-a-vendor.md`, "Contract"."""
 
     secret = "bench-phrase"  # noqa: S105 - invented
+    #: Webhooks alone tell the results by category.
+    one_path_only = frozenset({"sections"})
 
     def __init__(self, now: Callable[[], float], *, options: Mapping[str, str], **traits: Any) -> None:
         self.options = options
@@ -58,8 +60,8 @@ class Bench:
         """A person grades the open answers; the score changes."""
         self.simulator.grade(attempt_id, points_scored=28.0)
 
-    def reopen(self, attempt_id: str, at: int) -> None:
-        """The attempt is finished again, later."""
+    def revise(self, attempt_id: str, at: int) -> None:
+        """An administrator opens the test again and the candidate finishes it later."""
         self.simulator.reopen(attempt_id, time_finished=at)
 
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
@@ -70,6 +72,12 @@ class Bench:
         """The headers that prove `raw` under a secret, with lower-case names."""
         digest = hmac.new(secret.encode(), raw, hashlib.sha256).digest()
         return {"x-classmarker-hmac-sha256": base64.b64encode(digest).decode()}
+
+    def expectation(self, attempt_id: str) -> Mapping[str, str]:
+        """The attempt as an operator would expect it: a group's member and test without the start."""
+        stream, *parts = attempt_id.split(":")
+        names = ("result",) if stream == "link" else ("user", "test", "group")
+        return {"stream": stream, **dict(zip(names, parts, strict=False))}
 
 
 #: Name -> how to build a bench: the vendor as it may behave, each with everything the contract asks.

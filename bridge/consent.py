@@ -1,0 +1,105 @@
+"""Whose results may be passed on: withdrawals that a vendor tells of, and the attempts that they govern."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import redis
+
+from bridge import keys
+from bridge.journal.publishing import state_errors
+from bridge.journal.reading import Reader
+from bridge.news import Consent, Normalised
+from schemas.event import Assessment, Candidate, Group, Result
+
+__all__ = ["Consents", "voided_by_withdrawal"]
+
+#: Above every vendor's own order: what comes later about a withdrawn attempt is stale.
+_LAST_ORDER = 2**40 - 1
+
+# KEYS[1] hash consent key -> "<w|g>|<UNIX seconds>". ARGV: key, w or g, seconds. The latest word counts; of two with
+# the same time the withdrawal does.
+_NOTE = """
+local what, at = string.match(redis.call("HGET", KEYS[1], ARGV[1]) or "", "^(%a)|(.*)$")
+if what and (tonumber(at) > tonumber(ARGV[3]) or (tonumber(at) == tonumber(ARGV[3]) and what == "w")) then return 0 end
+if ARGV[2] == "g" and not what then return 0 end
+redis.call("HSET", KEYS[1], ARGV[1], ARGV[2] .. "|" .. ARGV[3])
+return 1
+"""
+
+
+class Consents:
+    """Consent of all sources. Every method raises `StateUnavailable`."""
+
+    def __init__(self, client: redis.Redis, reader: Reader, *, remember_seconds: float) -> None:
+        self.client = client
+        self._reader = reader
+        self._note = client.register_script(_NOTE)
+        self._remember = math.ceil(remember_seconds)
+
+    def note(self, source: str, consent: Consent) -> None:
+        """Keep a withdrawal, or end one by a later consent. Copies and older words change nothing."""
+        with state_errors():
+            self._note(keys=[keys.consent(source)], args=[consent.key, "g" if consent.given else "w", repr(consent.at)])
+
+    def withdrawn(self, source: str, found: Iterable[str | None]) -> set[str]:
+        """Those of the keys whose consent was withdrawn; None stands for a record without one."""
+        asked = sorted({key for key in found if key is not None})
+        if not asked:
+            return set()
+        with state_errors():
+            values = cast("list[bytes | None]", self.client.hmget(keys.consent(source), asked))
+        return {key for key, value in zip(asked, values, strict=True) if value and value.startswith(b"w")}
+
+    def remember(self, source: str, news: Sequence[Normalised]) -> None:
+        """Keep which attempts a consent governs. Before they are published: a withdrawal then finds them all."""
+        governed = [one for one in news if one.consent is not None]
+        if not governed:
+            return
+        with state_errors():
+            pipe = self.client.pipeline(transaction=False)
+            for one in governed:
+                name = keys.consented(source, cast("str", one.consent))
+                pipe.hset(name, one.attempt_id, _json(one.assessment))
+                pipe.expire(name, self._remember)
+            pipe.execute()
+
+    def published(self, source: str, key: str) -> dict[str, Assessment]:
+        """The attempts under one consent that were published, with what was sat."""
+        with state_errors():
+            found = cast("dict[bytes, bytes]", self.client.hgetall(keys.consented(source, key)))
+        attempts = {attempt_id.decode(): _assessment(value) for attempt_id, value in found.items()}
+        return {name: what for name, what in attempts.items() if self._reader.attempt(source, name) is not None}
+
+
+def voided_by_withdrawal(attempt_id: str, assessment: Assessment) -> Normalised:
+    """What becomes of a published attempt whose consent is gone: no result, nobody's name."""
+    return Normalised(
+        attempt_id=attempt_id,
+        status="voided",
+        candidate=Candidate(),
+        assessment=assessment,
+        result=Result(grading="not_scored"),
+        flags=("consent_withdrawn",),
+        order=_LAST_ORDER,
+    )
+
+
+def _json(assessment: Assessment) -> str:
+    group = assessment.group
+    return json.dumps(
+        {
+            "id": assessment.id,
+            "name": assessment.name,
+            "group": None if group is None else {"kind": group.kind, "id": group.id, "name": group.name},
+        }
+    )
+
+
+def _assessment(value: bytes) -> Assessment:
+    facts = json.loads(value)
+    group = facts["group"]
+    return Assessment(id=facts["id"], name=facts["name"], group=None if group is None else Group(**group))

@@ -1,0 +1,86 @@
+"""The CloudEvents 1.0 envelope that all events share: its attributes, its bytes, its id.
+
+Source: CloudEvents 1.0.2 `spec.md` and `formats/json-format.md` (attributes, structured mode).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["MEDIA_TYPE", "SCHEMA_VERSION", "Envelope", "event_id", "format_time", "source_path"]
+
+#: Media type of the structured mode (CloudEvents JSON format, section 3).
+MEDIA_TYPE = "application/cloudevents+json"
+#: Changes with every change of a schema of `data`; the type only with an incompatible one.
+SCHEMA_VERSION = "1.0"
+_NAMESPACE = uuid.NAMESPACE_URL.bytes
+#: `json.dumps` with arguments would build one for each event.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """The attributes of an event. They carry no personal data: anybody on the way may log them."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    dataschema: str
+    recordedtime: datetime
+    partitionkey: str
+    bridgevendor: str
+    bridgeorigin: str
+    specversion: str = "1.0"
+    datacontenttype: str = "application/json"
+
+    def encode(self, data: Mapping[str, Any]) -> bytes:
+        """The event as it is stored and sent: compact UTF-8 JSON, members in the order of the contract."""
+        return _ENCODER.encode(
+            {
+                "specversion": self.specversion,
+                "id": self.id,
+                "source": self.source,
+                "type": self.type,
+                "subject": self.subject,
+                "time": format_time(self.time),
+                "datacontenttype": self.datacontenttype,
+                "dataschema": self.dataschema,
+                "recordedtime": format_time(self.recordedtime),
+                "partitionkey": self.partitionkey,
+                "bridgevendor": self.bridgevendor,
+                "bridgeorigin": self.bridgeorigin,
+                "data": data,
+            }
+        ).encode()
+
+
+def source_path(bridge_name: str, source: str) -> str:
+    """The CloudEvents `source` of a configured source: `/acme/sources/eu-classmarker`."""
+    return f"/{bridge_name}/sources/{source}"
+
+
+def event_id(source: str, attempt_id: str, event_type: str, revision: int) -> str:
+    """UUIDv5 over what makes the event unique, so that the same news has the same id even after a loss of all state.
+
+    `source` is the CloudEvents attribute (`source_path`). The namespace is fixed for ever: receivers remember ids.
+    """
+    name = f"{source}#{attempt_id}#{event_type}#{revision}"
+    # What str(uuid.uuid5(...)) gives, at an eighth of its cost: RFC 9562, section 5.5.
+    digits = hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds and `Z`: `2026-11-20T14:52:41.000Z`. `moment` must be aware."""
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"

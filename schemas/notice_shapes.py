@@ -1,0 +1,109 @@
+"""The marshmallow declaration of notices: dumps and loads `schemas/notices.py`. The JSON Schemas are generated from it.
+
+Unknown members are dropped when loading, so that 1.1 may add some.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
+
+from schemas import notices
+from schemas.shapes import FILLED, EnvelopeSchema
+from schemas.types import UtcTime, member, nullable
+
+__all__ = ["NoticeDataSchema", "NoticeSchema"]
+
+WATCH_KINDS = ("attempt", "expectation", "pointer")
+ALARM_STATES = ("raised", "recovered")
+
+#: Type of a notice -> the one member of its `data`.
+MEMBERS = {
+    notices.OVERDUE: "watch",
+    notices.CONSENT_WITHDRAWN: "consent",
+    **dict.fromkeys(notices.ALARM_TYPES, "alarm"),
+}
+_NOT_NEGATIVE = validate.Range(min=0)
+
+
+class _Part(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+
+class WatchSchema(_Part):
+    """What was waited for in vain."""
+
+    key = fields.String(**member("The attempt's id; with a leading `?` a key that may mean several."), validate=FILLED)
+    kind = fields.String(
+        **member("Who waited: an open attempt itself, an operator's expectation, a webhook that only hints."),
+        validate=validate.OneOf(WATCH_KINDS),
+    )
+    reference = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        **member("Where the vendor's API was asked; e-mail addresses are left out."),
+    )
+    label = fields.String(**nullable("Your own words for what was expected."))
+    opened_at = UtcTime(**member("Since when."))
+    due = UtcTime(**member("When it was expected, or looked at last."))
+    deadline = UtcTime(**member("When it was given up."))
+    looks = fields.Integer(**member("How often the vendor was asked."), strict=True, validate=_NOT_NEGATIVE)
+
+
+class ConsentSchema(_Part):
+    """Consent that was taken back."""
+
+    subject = fields.Dict(
+        keys=fields.String(), values=fields.String(), **member("Whom and what it concerns: ids of the vendor only.")
+    )
+    withdrawn_at = UtcTime(**member("When, in the vendor's word."))
+    attempts_voided = fields.Integer(
+        **member("Published attempts that lost their result; each has an event of its own."),
+        strict=True,
+        validate=_NOT_NEGATIVE,
+    )
+
+
+class AlarmSchema(_Part):
+    """Trouble with a source, or its end."""
+
+    state = fields.String(
+        **member("raised, and again every day while it lasts; recovered once."), validate=validate.OneOf(ALARM_STATES)
+    )
+    since = UtcTime(**member("When the trouble began."))
+    fact = fields.String(**member("What is wrong."), validate=FILLED)
+    value = fields.String(**member("What was measured."), validate=FILLED)
+    remedy = fields.String(**member("What to do about it."), validate=FILLED)
+
+
+class NoticeDataSchema(_Part):
+    """The `data` of a notice, version 1.0: the one member that belongs to its type."""
+
+    #: What the fields alone cannot say; goes into the JSON Schema as it is.
+    also: ClassVar[dict[str, Any]] = {"oneOf": [{"required": [name]} for name in dict.fromkeys(MEMBERS.values())]}
+
+    watch = fields.Nested(WatchSchema, metadata={"description": "On attempt.overdue."})
+    consent = fields.Nested(ConsentSchema, metadata={"description": "On consent.withdrawn."})
+    alarm = fields.Nested(AlarmSchema, metadata={"description": "On source.*."})
+
+
+class NoticeSchema(EnvelopeSchema):
+    """A CloudEvents 1.0 event in structured JSON that is no news of a result, version 1.0."""
+
+    makes = notices.NoticeEvent
+    also: ClassVar[dict[str, Any]] = {
+        "oneOf": [
+            {"properties": {"type": {"const": kind}, "data": {"required": [name]}}} for kind, name in MEMBERS.items()
+        ]
+    }
+
+    type = fields.String(**member("What happened."), validate=validate.OneOf(notices.NOTICE_TYPES))
+    subject = fields.String(**member("Key of the watch or of the consent; of an alarm the source."), validate=FILLED)
+    data = fields.Nested(NoticeDataSchema, **member("The one member that belongs to the type."))
+
+    @validates_schema
+    def _has_its_member(self, loaded: dict[str, Any], **_: Any) -> None:
+        if MEMBERS[loaded["type"]] not in loaded["data"]:
+            raise ValidationError(f"{loaded['type']} without its member {MEMBERS[loaded['type']]}", "data")

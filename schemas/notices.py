@@ -1,0 +1,47 @@
+"""Notices: events about the way of the attempts, not about a result. What is late, withdrawn, silent or refused.
+
+The marshmallow declaration of `data` is in `schemas/notice_shapes.py`. A notice is published once and never revised.
+It holds no name and no address of a person, so that operators' tools may show and log it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.envelope import Envelope
+
+__all__ = [
+    "ALARM_TYPES",
+    "BUDGET_EXHAUSTED",
+    "CONSENT_WITHDRAWN",
+    "CREDENTIALS_REJECTED",
+    "NOTICE_TYPES",
+    "OVERDUE",
+    "POLL_FAILING",
+    "WEBHOOKS_SILENT",
+    "NoticeEvent",
+]
+
+OVERDUE = "attempt.overdue"
+CONSENT_WITHDRAWN = "consent.withdrawn"
+
+WEBHOOKS_SILENT = "source.webhooks_silent"
+POLL_FAILING = "source.poll_failing"
+BUDGET_EXHAUSTED = "source.budget_exhausted"
+CREDENTIALS_REJECTED = "source.credentials_rejected"
+
+ALARM_TYPES = (WEBHOOKS_SILENT, POLL_FAILING, BUDGET_EXHAUSTED, CREDENTIALS_REJECTED)
+NOTICE_TYPES = (OVERDUE, CONSENT_WITHDRAWN, *ALARM_TYPES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeEvent(Envelope):
+    """One published, immutable CloudEvent that is no news of a result. `data` has one member, that of its type."""
+
+    data: Mapping[str, Any]
+
+    def to_json(self) -> bytes:
+        """The event as it is stored and sent."""
+        return self.encode(self.data)

@@ -1,0 +1,144 @@
+"""Every vendor through the whole bridge: whatever comes how often by whichever path, each result is published once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contract.engine import SOURCE, TOKEN, Bridge
+
+#: A changed result is published within so many days, whatever the vendor tells of it.
+REVISED_WITHIN_DAYS = 15
+
+
+@pytest.fixture
+def bridge(stage, fake_state, monkeypatch):
+    return Bridge(stage, fake_state, monkeypatch)
+
+
+def test_an_attempt_that_comes_by_both_paths_is_published_once(bridge, stage, stream):
+    first, second = (stage.finish(stream, stage.clock.now - seconds) for seconds in (90, 60))
+
+    assert bridge.push(first)[0] == 200
+    bridge.work()
+    assert ("completed", first) in bridge.published()
+    bridge.read()
+    assert bridge.push(second)[0] == 200
+    bridge.work()
+    bridge.read()
+
+    assert sorted(bridge.published()) == sorted([("completed", first), ("completed", second)])
+
+
+def test_a_request_that_is_replayed_is_one_event(bridge, stage):
+    attempt_id = stage.finish(stage.stream, stage.clock.now - 60)
+    request = stage.bench.webhook(attempt_id)
+
+    for _ in range(3):
+        assert bridge.post(*request)[0] == 200
+        bridge.work()
+        stage.clock.now += 30
+
+    assert bridge.published() == [("completed", attempt_id)]
+
+
+def test_grading_is_exactly_one_revision_and_old_copies_are_none(bridge, stage, stream):
+    attempt_id = stage.finish(stream, stage.clock.now - 60, graded=False)
+    old = stage.bench.webhook(attempt_id)
+    bridge.post(*old)
+    bridge.work()
+    assert bridge.published() == [("completed", attempt_id)]
+
+    stage.bench.grade(attempt_id)
+    bridge.live(2)
+    bridge.post(*old)
+    bridge.live(1)
+
+    assert bridge.published() == [("completed", attempt_id), ("revised", attempt_id)]
+    [before, after] = bridge.events()
+    assert after["data"]["result"]["grading"] == "final"
+    assert after["data"]["result"]["previous"]["grading"] == before["data"]["result"]["grading"]
+
+
+def test_a_later_change_is_exactly_one_revision_and_old_copies_are_none(bridge, stage, stream):
+    attempt_id = stage.finish(stream, stage.clock.now - 7_200)
+    old = stage.bench.webhook(attempt_id)
+    bridge.post(*old)
+    bridge.read()
+    assert bridge.published() == [("completed", attempt_id)]
+
+    stage.clock.now += 3_600
+    stage.bench.revise(attempt_id, int(stage.clock.now) - 60)
+    bridge.live(REVISED_WITHIN_DAYS)
+    bridge.post(*old)
+    bridge.live(1)
+
+    assert bridge.published() == [("completed", attempt_id), ("revised", attempt_id)]
+
+
+def test_a_retake_is_an_attempt_of_its_own(bridge, stage, stream):
+    first = stage.finish(stream, stage.clock.now - 7_200)
+    bridge.push(first)
+    bridge.work()
+    second = stage.retake(first, stage.clock.now - 60)
+    bridge.push(second)
+    bridge.work()
+    bridge.read()
+
+    assert bridge.published() == [("completed", first), ("completed", second)]
+
+
+def test_an_expected_attempt_is_found_without_a_webhook(bridge, stage, stream):
+    attempt_id = stage.finish(stream, stage.clock.now - 60)
+
+    bridge.expect()
+    bridge.work()
+
+    assert bridge.published() == [("completed", attempt_id)]
+    assert bridge.services.expectations.list(SOURCE) == ()
+
+
+def test_a_body_that_the_vendor_does_not_know_publishes_nothing(bridge, unsigned):
+    if unsigned.options.get("confirm") is False:
+        pytest.skip("this variant trusts bodies on purpose")
+    another = unsigned.another()
+    forged = another.bench.webhook(another.finish(unsigned.stream, unsigned.clock.now - 60))
+
+    assert bridge.post(*forged)[0] == 200
+    bridge.work()
+    bridge.live(1)
+
+    assert bridge.published() == []
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", TOKEN[:-1], TOKEN.upper()])
+def test_without_a_signature_the_address_needs_its_token(bridge, unsigned, token):
+    request = unsigned.bench.webhook(unsigned.finish(unsigned.stream, unsigned.clock.now - 60))
+
+    assert bridge.post(*request, token=token) == (404, "")
+    bridge.work()
+    assert bridge.published() == []
+
+
+def test_a_tampered_or_unsigned_request_is_refused_and_publishes_nothing(bridge, signed):
+    raw, headers = signed.bench.webhook(signed.finish(signed.stream, signed.clock.now - 60))
+    tampered = raw[:-1] + bytes([raw[-1] ^ 1])
+    unsigned = {name: value for name, value in headers.items() if name.lower() not in signed.bench.sign(raw, "x")}
+
+    assert bridge.post(tampered, headers) == (401, "")
+    assert bridge.post(raw, unsigned) == (401, "")
+    bridge.work()
+    assert bridge.published() == []
+
+
+def test_a_secret_is_rotated_without_losing_a_webhook(signed, fake_state, monkeypatch):
+    bridge = Bridge(signed, fake_state, monkeypatch, secrets=("new-phrase", "old-phrase"))
+    new, old, third = (signed.finish(signed.stream, signed.clock.now - seconds) for seconds in (90, 60, 30))
+    statuses = []
+    for attempt_id, secret in ((new, "new-phrase"), (old, "old-phrase"), (third, "third-phrase")):
+        raw, headers = signed.bench.webhook(attempt_id)
+        lower = {name.lower(): value for name, value in headers.items()}
+        statuses.append(bridge.post(raw, lower | dict(signed.bench.sign(raw, secret)))[0])
+    bridge.work()
+
+    assert statuses == [200, 200, 401]
+    assert set(bridge.published()) == {("completed", new), ("completed", old)}

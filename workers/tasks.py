@@ -1,0 +1,116 @@
+"""The bridge's own Celery tasks, translators of the other modules of `workers`, and when beat sends them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery import Celery
+
+from bridge.config import PollConfig
+from bridge.errors import clip
+from bridge.services import Services
+from workers.overdue import announce_overdue
+from workers.poll import housekeeping, poll_once
+from workers.recheck import recheck
+
+__all__ = ["LOOK_SECONDS", "Tasks", "beat_schedule", "tick_seconds"]
+
+#: How soon after a webhook's pointer the vendor is asked, seconds.
+LOOK_SECONDS = 2.0
+#: Longest time between two ticks of a source: how late a missed poll can get, seconds.
+_LONGEST_TICK = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Tasks:
+    """The tasks of one process. `stopping` ends running polls at the next page."""
+
+    def __init__(self, app: Celery, services: Services, stopping: Callable[[], bool]) -> None:
+        self._services = services
+        self._stopping = stopping
+        #: source -> when its watches are worth looking at again
+        self._not_before: dict[str, float] = {}
+        app.task(name="bridge.poll")(self.poll)
+        app.task(name="bridge.look")(self.look)
+        self._recheck = app.task(name="bridge.recheck")(self.recheck)
+        app.task(name="bridge.housekeeping")(self.housekeeping)
+        # A receipt that the state server did not take costs one more sending, which is confirmed again.
+        app.task(name="bridge.receipt")(self.receipt)
+
+    def poll(self, source_name: str) -> None:
+        """One tick of a source. Watches first: what is overdue goes before what is new."""
+        services = self._services
+        source = services.config.sources.get(source_name)
+        if source is None:
+            _log.warning("unknown_source", source=source_name, remedy="restart beat after removing a source")
+            return
+        try:
+            recheck(services, source_name, stopping=self._stopping)
+        finally:
+            poll_once(services, source_name, not_within=_not_within(source.poll), stopping=self._stopping)
+
+    def look(self) -> None:
+        """A short tick: starts looks where watches are due, so that a webhook's pointer is followed at once."""
+        services, now = self._services, self._services.now()
+        able = [name for name, source in services.config.sources.items() if not source.paused]
+        for name in services.watches.waiting(able, now):
+            if self._not_before.get(name, 0.0) <= now:
+                self._recheck.apply_async(args=[name], expires=LOOK_SECONDS * 5)
+        announce_overdue(services)
+
+    def recheck(self, source_name: str) -> None:
+        """Looks at the due watches of a source."""
+        if source_name not in self._services.config.sources:
+            return
+        report = recheck(self._services, source_name, stopping=self._stopping)
+        if report.retry_at is not None:
+            # Never later than a minute: a pause may be ended by an operator.
+            self._not_before[source_name] = min(report.retry_at, self._services.now() + _LONGEST_TICK)
+
+    def housekeeping(self) -> None:
+        """Forgets what is older than the configured retention."""
+        report = housekeeping(self._services)
+        _log.info(
+            "housekeeping",
+            events=report.events,
+            requests=report.requests,
+            dead_letters=report.dead_letters,
+            attempts=report.attempts,
+        )
+
+    def receipt(self, subscription: str, event_id: str) -> None:
+        """A subscriber confirms an event."""
+        if subscription not in self._services.config.subscriptions:
+            _log.warning("receipt_for_unknown_subscription", subscription=clip(subscription), event_id=clip(event_id))
+        elif not self._services.deliveries.receipt(subscription, event_id):
+            # Confirmed twice, or too late: the receiver has it all the same.
+            _log.info("receipt_not_awaited", subscription=subscription, event_id=clip(event_id))
+
+
+def tick_seconds(poll: PollConfig) -> float:
+    """How often a source gets its tick: often enough for a poll that found somebody else polling."""
+    return min(poll.every, _LONGEST_TICK)
+
+
+def beat_schedule(services: Services) -> dict[str, dict[str, Any]]:
+    """What beat sends. A tick that nobody took before the next one is worthless."""
+    entries = {"housekeeping": _entry("bridge.housekeeping", 3600.0), "look": _entry("bridge.look", LOOK_SECONDS)}
+    for name, source in services.config.sources.items():
+        vendor = services.vendors[source.vendor]
+        if source.paused or not (vendor.recheck or (vendor.polls and source.poll.enabled)):
+            continue
+        entries[f"poll {name}"] = _entry("bridge.poll", tick_seconds(source.poll), name)
+    return entries
+
+
+def _entry(task: str, every: float, *args: str) -> dict[str, Any]:
+    # Ten seconds at least, for a worker that is just busy.
+    return {"task": task, "schedule": every, "args": list(args), "options": {"expires": max(every, 10.0)}}
+
+
+def _not_within(poll: PollConfig) -> float:
+    # Half a tick of slack, or a tick that comes a moment early would skip its poll.
+    return poll.every - tick_seconds(poll) / 2
