@@ -50,19 +50,18 @@ class Moment(Shape):
 
     @staticmethod
     def convert(value: Any) -> datetime | None:
-        if isinstance(value, str) and _ISO.fullmatch(value.strip()):
-            try:
+        try:
+            if isinstance(value, str) and _ISO.fullmatch(value.strip()):
                 moment = datetime.fromisoformat(value.strip())
                 moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-                seconds: Any = str(moment.timestamp())
-            except (ValueError, OverflowError) as error:
-                raise ValueError("must be ISO 8601 with date and time") from error
-            UnixTime.convert(seconds)  # the same years for every spelling
-            return moment
-        number = Number.convert(value)
-        if number is not None and abs(number) >= _MILLISECONDS_FROM:
-            number /= 1000
-        return None if number is None else UnixTime.convert(number)
+                UnixTime.convert(str(moment.timestamp()))  # the same years for every spelling
+                return moment
+            number = Number.convert(value)
+            if number is not None and abs(number) >= _MILLISECONDS_FROM:
+                number /= 1000
+            return None if number is None else UnixTime.convert(number)
+        except (ValueError, OverflowError) as error:
+            raise ValueError("must be a time of 1990 to 2099: ISO 8601, UNIX seconds or milliseconds") from error
 
 
 class AssessmentSchema(VendorSchema):

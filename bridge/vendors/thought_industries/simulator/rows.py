@@ -128,7 +128,7 @@ def row(attempt: Attempt, *, full: bool, sparse: bool, as_text: bool) -> dict[st
     if full:
         found["course"] = _course(attempt.course_id, course_title)
         found["user"] |= {"firstName": first, "lastName": last, "name": f"{first} {last}"} | _user()
-        found["questions"] = [_question()]
+        found["questions"] = [_question(number) for number in range(10)]
         found["topic"] = {"id": topic_id, "title": test.name, "type": test.kind, "passMessage": "INVENTED passMessage"}
     elif sparse:
         found |= dict.fromkeys(("course", "topic", "questions"))
@@ -150,9 +150,9 @@ def _user() -> dict[str, Any]:
     return found | {"disabled": False, "customFields": {"INVENTED": "INVENTED"}, "client": {"name": "INVENTED"}}
 
 
-def _question() -> dict[str, Any]:
+def _question(number: int) -> dict[str, Any]:
     found: dict[str, Any] = _texts(_QUESTION_TEXT) | dict.fromkeys(_QUESTION_FLAGS.split(), False)
-    return found | {"questionId": "q-1", "body": "INVENTED?", "response": "INVENTED", "gradedAsCorrect": True}
+    return found | {"questionId": f"q-{number}", "body": "INVENTED?", "response": "INVENTED", "gradedAsCorrect": True}
 
 
 def _answer() -> dict[str, Any]:
