@@ -172,3 +172,5 @@ class Config:
     sources: Mapping[str, Source]
     subscriptions: Mapping[str, Subscription]
     access: Access = Access()
+    #: A demo's file: literal secrets, and a quicker bridge, are allowed.
+    demo: bool = False

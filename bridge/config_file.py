@@ -70,7 +70,7 @@ def read(path: Path, *, vendors: Mapping[str, Vendor], environment: Mapping[str,
     _check_memory(bridge, known.values(), document)
     if document.problems:
         raise document.error()
-    return Config(path=path, bridge=bridge, sources=known, subscriptions=subscriptions, access=access)
+    return Config(path=path, bridge=bridge, sources=known, subscriptions=subscriptions, access=access, demo=demo)
 
 
 def _text(path: Path) -> str:

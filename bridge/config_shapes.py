@@ -220,9 +220,7 @@ class _WhenShape(Shape.from_dict(_WHEN, name="_WhenMembers")):  # type: ignore[m
 class FilterShape(Shape):
     types = fields.List(
         Text(_type_problem),
-        validate=Length(
-            min=1, error="is empty, so nothing would come. Remedy: leave it out, or write [attempt.completed]"
-        ),
+        validate=Length(min=1, error="is empty, so nothing would come. Remedy: leave it out or name some"),
         error_messages={"invalid": "must be a list such as [attempt.completed]"},
     )
     sources = fields.List(Text(), error_messages={"invalid": 'must be a list such as ["eu-*"]'})

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from bridge import __version__
+from bridge import __version__, alarms
+from bridge.backlog import oldest_waiting
 from bridge.errors import StateUnavailable
 from bridge.journal.reading import Reader
 from bridge.services import Services
+from schemas.notices import ALARM_TYPES
 
 __all__ = ["StateCollector"]
 
@@ -31,7 +33,7 @@ class StateCollector:
         info.add_metric([__version__], 1)
         yield info
         try:
-            found = [*self._sources(), *self._subscriptions(), *self._journal()]
+            found = [*self._sources(), *self._watching(), *self._subscriptions(), *self._journal()]
         except StateUnavailable:
             yield GaugeMetricFamily("bridge_state_up", "1 while the state server answers.", value=0)
             return
@@ -46,15 +48,30 @@ class StateCollector:
             labels=["source", "stream"],
         )
         left = GaugeMetricFamily("bridge_budget_remaining", "Calls the source's quota allows now.", labels=["source"])
-        watches = GaugeMetricFamily("bridge_watches_open", "Attempts that will be looked at again.", labels=["source"])
         for name, source in services.config.sources.items():
             vendor = services.vendors[source.vendor]
             for stream in vendor.polls if source.poll.enabled else ():
                 polled.add_metric([name, stream], services.cursors.place(name, stream).saved or 0)
             status = services.budgets.status(name, source.budget, now)
             left.add_metric([name], status.left)
+        yield from (polled, left)
+
+    def _watching(self) -> Iterator[Metric]:
+        services, now = self._services, self._services.now()
+        watches = GaugeMetricFamily("bridge_watches_open", "Attempts that will be looked at again.", labels=["source"])
+        due = GaugeMetricFamily("bridge_watches_due", "Watches whose next look is due.", labels=["source"])
+        overdue = GaugeMetricFamily(
+            "bridge_watches_overdue", "Expected attempts that did not come by their deadline.", labels=["source"]
+        )
+        raised = GaugeMetricFamily("bridge_alarm", "1 while the alarm is raised.", labels=["source", "type"])
+        for name in services.config.sources:
             watches.add_metric([name], len(services.watches.list(name)))
-        yield from (polled, left, watches)
+            due.add_metric([name], services.watches.due_count(name, now))
+            overdue.add_metric([name], sum(one.state == "overdue" for one in services.expectations.list(name)))
+            up = {one.kind for one in alarms.read(services.state, name)}
+            for kind in ALARM_TYPES:
+                raised.add_metric([name, kind], kind in up)
+        yield from (watches, due, overdue, raised)
 
     def _subscriptions(self) -> Iterator[Metric]:
         services, now = self._services, self._services.now()
@@ -65,6 +82,11 @@ class StateCollector:
             "bridge_retry_scheduled", "Deliveries that wait for their next try.", labels=["subscription"]
         )
         letters = GaugeMetricFamily("bridge_dead_letters", "Deliveries that were given up.", labels=["subscription"])
+        oldest = GaugeMetricFamily(
+            "bridge_subscription_oldest_seconds",
+            "Age of the oldest event not yet settled; the journal is kept from there on.",
+            labels=["subscription"],
+        )
         stopped = GaugeMetricFamily(
             "bridge_subscription_stopped", "1 while the circuit is not closed.", labels=["subscription", "circuit"]
         )
@@ -74,12 +96,14 @@ class StateCollector:
         for name in services.config.subscriptions:
             state = services.deliveries.state(name, now=now)
             backlog.add_metric([name], state.pending + (state.lag or 0))
+            waiting = oldest_waiting(services.state, name, partitions=services.config.bridge.partitions)
+            oldest.add_metric([name], 0 if waiting is None else max(0.0, now - waiting))
             retries.add_metric([name], state.retrying)
             letters.add_metric([name], state.dead_letters)
             stopped.add_metric([name, state.circuit], state.circuit != "closed")
             for outcome in _DELIVERY_OUTCOMES:
                 outcomes.add_metric([name, outcome], getattr(state, outcome))
-        yield from (backlog, retries, letters, stopped, outcomes)
+        yield from (backlog, oldest, retries, letters, stopped, outcomes)
 
     def _journal(self) -> Iterator[Metric]:
         services = self._services

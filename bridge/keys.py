@@ -9,6 +9,7 @@ from zlib import crc32
 
 __all__ = [
     "BRIDGE",
+    "alarms",
     "backfill_wishes",
     "backfills",
     "budget",
@@ -35,6 +36,7 @@ __all__ = [
     "rejected",
     "requests",
     "retry",
+    "rhythm",
     "seen",
     "subscription_state",
     "watch",
@@ -198,3 +200,13 @@ def reconciliations(source: str) -> str:
 def learned(source: str) -> str:
     """Hash: calls that the vendor itself says are left, and until when."""
     return f"ab:budget:{source}:learned"
+
+
+def alarms(source: str) -> str:
+    """Hash type of alarm -> JSON of how it stands."""
+    return f"ab:alarm:{source}"
+
+
+def rhythm(source: str) -> str:
+    """Hash `ledger` -> JSON of what was heard so far; number -> the totals after an hour, in a ring of weeks."""
+    return f"ab:alarm:{source}:rhythm"

@@ -175,9 +175,7 @@ def findings(
     return found
 
 
-def _moment(
-    row: Listed | None, event: Published | None, memory: Memory | None, *, since: float, until: float
-) -> float:
+def _moment(row: Listed | None, event: Published | None, memory: Memory | None, *, since: float, until: float) -> float:
     """When it finished as far as anybody knows; else the first day on which it was seen, or just now."""
     told = [one.finished for one in (row, event) if one is not None and one.finished is not None]
     if told:

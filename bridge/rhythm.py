@@ -114,8 +114,10 @@ def share_announced(ledger: Ledger, notes: Mapping[int, Note]) -> float:
 
 def hours_asked(since: float, now: float) -> list[int]:
     """The hours (since 1970) whose notes `usual` and `share_announced` look at."""
-    since = max(since, now - _WEEK)
-    moments = [end - week * _WEEK + shift for week in range(1, WEEKS + 1) for shift in _SHIFTS for end in (since, now)]
+    weeks = [week * _WEEK for week in range(1, WEEKS + 1)]
+    ends = (max(since, now - _WEEK), now)
+    moments = [end - week + shift for week in weeks for shift in _SHIFTS for end in ends]
+    moments += [since - week for week in weeks]
     return sorted({hour for moment in moments for hour in (_hour(moment) - 1, _hour(moment))})
 
 
@@ -175,7 +177,7 @@ def _afresh(old: Ledger | None, now: float) -> Ledger:
         quiet_since=now,
         rescued_before=old.rescued,
         rescuing=0,
-        read_until=max(old.read_until, min(now, old.looked + _DAY)),
+        read_until=now,
         dry_since=None,
         dry_at=None,
     )

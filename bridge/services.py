@@ -12,7 +12,7 @@ from marshmallow import ValidationError
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
-from bridge import clock, config_file, embedded, registry
+from bridge import clock, config_file, embedded, pace, registry
 from bridge.budgets import Budgets
 from bridge.config import Config
 from bridge.config_shapes import broker_problem, state_problem
@@ -148,6 +148,10 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
     _check_addresses(settings)
     vendors = registry.vendors()
     config = config_file.read(settings.config, vendors=vendors, environment=environment())
+    if settings.time_scale != 1.0:
+        if not config.demo:
+            raise ConfigError(f"environment: {PREFIX}TIME_SCALE: is for demos alone. Remedy: unset it")
+        vendors = {name: pace.quicker(vendor, settings.time_scale) for name, vendor in vendors.items()}
     state = settings.state or config.bridge.state
     broker = settings.broker or config.bridge.broker
     if state is None:

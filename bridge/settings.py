@@ -28,6 +28,8 @@ class Settings:
     broker: str | None = field(default=None, repr=False)
     log_level: str = "info"
     log_format: str = "auto"
+    #: How many times quicker the bridge looks again; for demos alone.
+    time_scale: float = 1.0
 
 
 def environment() -> Mapping[str, str]:
@@ -45,6 +47,7 @@ def read_settings() -> Settings:
             broker=env.str("BROKER", None),
             log_level=env.str("LOG_LEVEL", "info"),
             log_format=env.str("LOG_FORMAT", "auto"),
+            time_scale=env.float("TIME_SCALE", 1.0),
         )
         env.seal()
     except (EnvError, ValueError) as error:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
+from typing import Any, Protocol
 
 import urllib3
 
-__all__ = ["NO_FAULTS", "Expected", "Faults", "Message", "Outbox"]
+__all__ = ["NO_FAULTS", "Expected", "Faults", "Message", "Outbox", "SimulatedVendor"]
 
 #: The clock may run at any speed, so waiting for a due time means looking again this often (real seconds).
 _LOOK_EVERY = 0.02
@@ -52,6 +53,31 @@ class Expected:
     lost: int
     percentage: float | None
     voided: bool = False
+
+
+class SimulatedVendor(Protocol):
+    """What demos and simulations use of any simulated vendor; `sandbox` in its package builds one.
+
+    `credentials`, `options`: of a source that reads it. `wsgi` serves its API below `base_path`.
+    `sit`: candidate number so and so finishes a test now; what follows from it (grading, publishing, another sitting)
+    is done by `tick` when its time has come. Returns the attempt's id. `idle`: nothing is to follow, no webhook waits.
+    `expected`: the truth by attempt id. `expectations`: references that operators would register; empty where polls
+    find everything. `counts`: `completed`, `lost`, `duplicated` and more. Moments are UNIX seconds.
+    """
+
+    credentials: Mapping[str, str | tuple[str, ...]]
+    options: Mapping[str, Any]
+    base_path: str
+    wsgi: Any
+
+    def sit(self, now: float, *, candidate: int) -> str: ...
+    def tick(self, now: float) -> None: ...
+    def idle(self) -> bool: ...
+    def expected(self) -> Mapping[str, Expected]: ...
+    def expectations(self) -> Sequence[Mapping[str, str]]: ...
+    def counts(self) -> Mapping[str, int]: ...
+    def start_webhooks(self, url: str) -> None: ...
+    def stop(self) -> None: ...
 
 
 @dataclass(order=True, slots=True)

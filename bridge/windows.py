@@ -8,8 +8,9 @@ from types import MappingProxyType
 
 __all__ = ["BACKFILL", "OVERDUE", "POINTER", "POLL", "RECONCILE", "REREAD", "SPENDERS", "TEST", "Window", "kept"]
 
-#: For whom a call is made, the most urgent first: an attempt that somebody waits for, what a webhook pointed to, the
-#: fresh poll (`sources test` ranks like it), a settled attempt that may have changed, and the two that have time.
+#: For whom a call is made, the most urgent first: an attempt that is not settled yet or expected, what a webhook
+#: pointed to, the fresh poll (`sources test` ranks like it), a settled attempt that may have changed, and the two that
+#: have time.
 OVERDUE, POINTER, POLL, TEST = "overdue", "pointer", "poll", "test"
 REREAD, BACKFILL, RECONCILE = "reread", "backfill", "reconcile"
 

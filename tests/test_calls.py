@@ -13,8 +13,8 @@ import pytest
 import redis
 
 import bridge.calls
-from bridge.budgets import Budgets
-from bridge.calls import Calls, retry_after, vendor_session
+from bridge.budgets import OVERDUE, POLL, Budgets, Learned, Window
+from bridge.calls import Calls, rate_limit, retry_after, vendor_session
 from bridge.config import PollConfig, Source, WebhookConfig
 from bridge.errors import BudgetExhausted, VendorFault, VendorRefused, VendorThrottled, VendorUnavailable
 
@@ -62,6 +62,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _limit_unsaid(self) -> None:
         self._answer(429)
+
+    def _limited(self) -> None:
+        left = max(0, 3 - len(self.server.seen))  # type: ignore[attr-defined]
+        headers = {"X_RateLimit_Limit": "3", "X_RateLimit_Remaining": f"{left}", "X_RateLimit_Reset": f"{NOW + 40:.0f}"}
+        self._answer(429 if len(self.server.seen) > 3 else 200, **headers)  # type: ignore[attr-defined]
+
+    def _limit_by_headers(self) -> None:
+        self._answer(429, RateLimit_Remaining="0", RateLimit_Reset="70")
 
     def _broken(self) -> None:
         self._answer(503, Retry_After="30")
@@ -121,11 +129,11 @@ class Asking:
             credentials={},
             webhook=WebhookConfig(),
             poll=PollConfig(),
-            budget_calls=calls,
-            budget_per=60.0,
+            budget=Window(calls, 60.0),
             options={},
         )
-        self.calls = Calls(source, self.budgets, session, lambda: NOW, spender="poll")
+        self.moment = NOW
+        self.calls = Calls(source, self.budgets, session, lambda: self.moment, spender=POLL)
 
     def get(self, path: str, **options: Any) -> tuple[int, Any, bytes]:
         return self.calls.request("GET", f"{self.base}/{path}", params=[("api_key", SECRET)], **options)
@@ -140,7 +148,7 @@ def asking(vendor: ThreadingHTTPServer, fake_state: redis.Redis) -> Iterator[Ask
 def test_an_answer_comes_with_lower_case_headers_and_costs_one_call(asking: Asking, vendor: Any) -> None:
     status, headers, body = asking.get("good", headers={"Authorization": "Bearer x"})
     assert (status, headers["x-limit"], body) == (200, "7", b'{"ok": true}')
-    assert asking.calls.made == asking.budgets.status("eu-little", 100, 60.0, NOW).used == 1
+    assert asking.calls.made == asking.budgets.status("eu-little", Window(100, 60.0), NOW).used == 1
     path, sent = vendor.seen[0]
     assert path == f"/good?api_key={SECRET}"
     assert sent["User-Agent"].startswith("attempt-bridge/")
@@ -172,6 +180,55 @@ def test_no_call_is_made_without_budget(vendor: Any, fake_state: redis.Redis) ->
     assert len(vendor.seen) == 2
 
 
+def test_every_call_is_paid_by_whom_the_owner_says(asking: Asking) -> None:
+    asking.get("good")
+    asking.calls.spender = OVERDUE
+    asking.get("good")
+    assert asking.budgets.status("eu-little", Window(100, 60.0), NOW).spenders == {POLL: 1, OVERDUE: 1}
+
+
+def test_the_limit_in_the_answers_headers_is_obeyed_by_every_process_until_its_reset(
+    asking: Asking, vendor: Any, fake_state: redis.Redis
+) -> None:
+    asking.get("limited")
+    with vendor_session() as session:
+        other = Asking(vendor, fake_state, session)
+        other.get("limited")
+        asking.get("limited")
+        for one in (asking, other, asking):
+            with pytest.raises(BudgetExhausted) as exhausted:
+                one.get("limited")
+            assert exhausted.value.retry_at == NOW + 40
+        assert len(vendor.seen) == 3
+        status = other.budgets.status("eu-little", Window(100, 60.0), NOW)
+        assert (status.left, status.learned) == (0, Learned(remaining=0, limit=3, resets_at=NOW + 40))
+
+        asking.moment = NOW + 40
+        asking.get("good")
+
+
+def test_a_free_call_says_nothing_of_the_limit(asking: Asking) -> None:
+    asking.get("limited", free=True)
+    assert asking.budgets.status("eu-little", Window(100, 60.0), NOW).learned is None
+
+
+def test_a_vendor_that_says_how_long_to_wait_is_not_asked_before_that_by_anybody(
+    asking: Asking, vendor: Any, fake_state: redis.Redis
+) -> None:
+    for path, wait in (("limit", 90), ("broken", 30)):
+        with pytest.raises((VendorThrottled, VendorUnavailable)) as refused:
+            asking.get(path)
+        # As whoever has the turn does (`workers/turn.py`).
+        Budgets(fake_state).pause_until("eu-little", refused.value.retry_at or 0.0, str(refused.value))
+        seen = len(vendor.seen)
+        asking.moment += wait - 0.1
+        with pytest.raises(VendorThrottled, match=path):
+            asking.get("good")
+        assert len(vendor.seen) == seen
+        asking.moment += 0.2
+        asking.get("good")
+
+
 def test_a_paused_or_stopped_source_makes_no_call_not_even_a_free_one(asking: Asking, vendor: Any) -> None:
     asking.budgets.pause_until("eu-little", NOW + 1, "HTTP 429")
     for free in (True, False):
@@ -184,7 +241,9 @@ def test_a_paused_or_stopped_source_makes_no_call_not_even_a_free_one(asking: As
     assert vendor.seen == []
 
 
-@pytest.mark.parametrize(("path", "retry_at"), [("limit", NOW + 90), ("limit_unsaid", None)])
+@pytest.mark.parametrize(
+    ("path", "retry_at"), [("limit", NOW + 90), ("limit_by_headers", NOW + 70), ("limit_unsaid", None)]
+)
 def test_too_many_calls_is_throttled_until_the_vendor_says(asking: Asking, path: str, retry_at: float | None) -> None:
     with pytest.raises(VendorThrottled) as throttled:
         asking.get(path)
@@ -256,3 +315,30 @@ def test_the_environments_proxy_is_not_used(asking: Asking, monkeypatch: pytest.
 )
 def test_retry_after_is_seconds_or_a_date_and_bounded(text: str, expected: float | None) -> None:
     assert retry_after({"retry-after": text}, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x-ratelimit-remaining": "7", "x-ratelimit-reset": f"{NOW + 30:.0f}"}, (7, None, NOW + 30)),
+        ({"x-ratelimit-remaining": "7", "x-ratelimit-reset": "30", "x-ratelimit-limit": "120"}, (7, 120, NOW + 30)),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "30", "ratelimit-limit": "120, 120;w=60"}, (0, 120, NOW + 30)),
+        ({"x-ratelimit-remaining": " 7 ", "x-ratelimit-reset": "29.5"}, (7, None, NOW + 29)),
+        ({"x-ratelimit-remaining": "7", "x-ratelimit-reset": "30", "x-ratelimit-limit": "many"}, (7, None, NOW + 30)),
+        ({"x-ratelimit-remaining": "soon", "ratelimit-remaining": "4", "ratelimit-reset": "30"}, (4, None, NOW + 30)),
+        ({"x-ratelimit-remaining": "7"}, None),
+        ({"x-ratelimit-reset": "30"}, None),
+        ({"x-ratelimit-remaining": "-1", "x-ratelimit-reset": "30"}, None),
+        ({"x-ratelimit-remaining": "²", "x-ratelimit-reset": "30"}, None),
+        ({"x-ratelimit-remaining": "7", "x-ratelimit-reset": "0"}, None),
+        ({"x-ratelimit-remaining": "7", "x-ratelimit-reset": f"{NOW - 5:.0f}"}, None),
+        ({"x-ratelimit-remaining": "7", "x-ratelimit-reset": f"{NOW * 1000:.0f}"}, None),
+        ({"x-ratelimit-remaining": "7", "x-ratelimit-reset": f"{NOW + 30 * 3600:.0f}"}, None),
+        ({"x-ratelimit-remaining": "7", "x-ratelimit-reset": "9" * 400}, None),
+        ({}, None),
+    ],
+)
+def test_rate_limit_headers_are_read_in_both_spellings_and_nonsense_is_ignored(
+    headers: dict[str, str], expected: tuple[int, int | None, float] | None
+) -> None:
+    assert rate_limit(headers, NOW) == expected

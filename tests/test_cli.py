@@ -20,7 +20,9 @@ from pathlib import Path
 import pytest
 
 from bridge import cli, clock, keys, running, settings
+from bridge.budgets import POLL
 from bridge.cli import COMMANDS
+from bridge.cli.output import iso
 from bridge.cursors import RoundReport
 from bridge.deliveries import DeadLetter, Delivery
 from bridge.pipeline import Request, receive
@@ -410,19 +412,40 @@ def test_a_source_is_shown_with_cursors_rounds_budget_watches_and_the_last_webho
     report.outcomes = {"published": 2, "duplicate": 1}
     report.error = "source eu: quota is used up"
     bridge.cursors.record_round("eu", report)
-    bridge.budgets.take("eu", 30, 3600.0, now, spender="poll")
+    bridge.budgets.take("eu", bridge.config.sources["eu"].budget, now, spender=POLL)
     bridge.watches.open("eu", "link:7", Watch(reference={"result": "7"}, due_in=60, give_up_at=now + 600), now=now)
     found = shell.json("sources", "show", "eu")
     assert found["cursors"]["links"]["cursor"] == "1767266994"
     assert found["cursors"]["groups"] == {"cursor": None, "resume": None, "saved": None}
     (last,) = found["rounds"]
     assert (last["stream"], last["published"], last["error"]) == ("links", 2, "quota is used up")
-    assert (found["budget"]["used"], found["budget"]["used_by_poll"]) == (1, 1)
+    budget = found["budget"]
+    assert (budget["window"], budget["calls"], budget["per"]) == ("sliding", 30, "1h")
+    assert (budget["used"], budget["left"], budget["used_by_poll"]) == (1, 29, 1)
+    assert budget["resets_at"] == iso(now + 3601)
+    assert (budget["vendor_says"], budget["pause"]) == (None, None)
     assert [watch["attempt"] for watch in found["watches"]] == ["link:7"]
     assert found["last_webhook"]["outcome"] == "published"
     _, table, _ = shell("sources", "show", "eu")
     assert re.search(r"^cursors +groups: cursor: -, resume: -, saved: -\n +links: cursor: 1767266994", table, re.M)
     assert re.search(r"^watches +attempt: link:7, due: ", table, re.M)
+
+
+@pytest.mark.server
+def test_a_source_is_shown_with_its_daily_window_what_the_vendor_says_and_its_pause(shell, bridge, tmp_path):
+    budget = ", budget: {calls: 900, per: 1d, resets: '00:00'}}"
+    (tmp_path / "bridge.yaml").write_text(CONFIG.replace("phrase}}", "phrase}" + budget))
+    now = clock.now()
+    bridge.budgets.learn("eu", 12, now + 600, now, limit=120)
+    bridge.budgets.pause_until("eu", now + 300, "HTTP 429")
+    found = shell.json("sources", "show", "eu")["budget"]
+    assert (found["window"], found["calls"], found["left"]) == ("daily, from 00:00 UTC", 900, 12)
+    assert found["resets_at"].endswith("T00:00:01.000Z")
+    assert found["vendor_says"] == {"remaining": 12, "limit": 120, "resets_at": iso(now + 600)}
+    assert found["pause"] == {"until": iso(now + 300), "reason": "HTTP 429"}
+    bridge.budgets.pause("eu")
+    _, table, _ = shell("sources", "show", "eu")
+    assert "pause: until: -, reason: paused by an operator\n" in table
 
 
 @pytest.mark.server

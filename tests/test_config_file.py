@@ -16,6 +16,7 @@ from bridge.errors import ConfigError
 from bridge.registry import vendors as real_vendors
 from bridge.signing import sha256_hex
 from bridge.vendor import Credential, Option, Poll, Quota, Vendor
+from bridge.windows import Window
 from tests.polling import SHEET
 
 TOKEN = "abcdefghijklmnopqrstuv"
@@ -55,7 +56,8 @@ SIGNING = Vendor(
     look_back_limit=90 * 86_400.0,
 )
 UNSIGNED = replace(SIGNING, name="plain", title="Plain Tests", verify=None, secret_credential=None)
-VENDORS = {"northwind": SIGNING, "plain": UNSIGNED}
+DAILY = replace(SIGNING, name="daily", quota=Quota(calls=3000, per_seconds=86_400.0, resets_at="13:30"))
+VENDORS = {"northwind": SIGNING, "plain": UNSIGNED, "daily": DAILY}
 
 HEAD = "bridge: {name: acme, public_url: https://bridge.example.org}\n"
 SOURCE = "vendor: northwind, credentials: {api_key: '${KEY}', webhook_secret: '${HOOK_NEW}'}"
@@ -94,10 +96,45 @@ def test_the_example_file_is_valid_and_shows_every_transport(tmp_path: Path) -> 
 
 def test_a_source_gets_its_vendors_defaults(read: Any) -> None:
     source = read(SOURCES).sources["eu"]
-    assert (source.base_url, source.budget_calls, source.budget_per) == ("https://api.northwind.example", 30, 3600.0)
+    assert (source.base_url, source.budget) == ("https://api.northwind.example", Window(30, 3600.0))
     assert source.options == {"format": "json", "quizzes": (), "reread": 14 * 86_400.0, "confirm": True, "depth": 2}
     assert source.credentials == {"api_key": ("key-1",), "webhook_secret": ("new",)}
     assert (source.poll.enabled, source.poll.every, source.webhook.enabled) == (True, 300.0, True)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "budget", "window", "shown"),
+    [
+        ("northwind", "{calls: 20}", Window(20, 3600.0), {"calls": 20, "per": "1h"}),
+        ("northwind", "{per: 1d}", Window(30, 86_400.0), {"calls": 30, "per": "1d"}),
+        (
+            "northwind",
+            "{calls: 99, per: 24h, resets: '00:05'}",
+            Window(99, 86_400.0, 300.0),
+            {"calls": 99, "per": "1d", "resets": "00:05"},
+        ),
+        ("daily", "{}", Window(3000, 86_400.0, 48_600.0), {"calls": 3000, "per": "1d", "resets": "13:30"}),
+        (
+            "daily",
+            "{calls: 900, per: 1d}",
+            Window(900, 86_400.0, 48_600.0),
+            {"calls": 900, "per": "1d", "resets": "13:30"},
+        ),
+        (
+            "daily",
+            "{resets: '07:00'}",
+            Window(3000, 86_400.0, 25_200.0),
+            {"calls": 3000, "per": "1d", "resets": "07:00"},
+        ),
+        ("daily", "{calls: 100, per: 1h}", Window(100, 3600.0), {"calls": 100, "per": "1h"}),
+    ],
+)
+def test_a_budget_is_the_vendors_quota_where_the_file_says_nothing_else(
+    read: Any, vendor: str, budget: str, window: Window, shown: dict[str, Any]
+) -> None:
+    config = read(_source(f"budget: {budget}").replace("northwind", vendor))
+    assert config.sources["eu"].budget == window
+    assert config_file.describe(config)["sources"]["eu"]["budget"] == shown
 
 
 def test_two_secrets_stand_in_the_order_of_the_file(read: Any) -> None:
@@ -169,7 +206,8 @@ def test_every_problem_of_a_file_is_told_at_once_with_its_line(problems: Any) ->
         'bridge.yaml:9: sources.eu.poll.evry: unknown key. Did you mean "every"?',
         'bridge.yaml:10: sources.eu.poll.overlap: "10 minutes" is no duration; write a number and a unit, such as '
         "250ms, 5s, 10m, 2h or 7d",
-        'bridge.yaml:12: sources.us.vendor: "nortwind" is no vendor. Did you mean "northwind"? Known: northwind, plain',
+        'bridge.yaml:12: sources.us.vendor: "nortwind" is no vendor. Did you mean "northwind"? '
+        "Known: daily, northwind, plain",
     ]
 
 
@@ -228,6 +266,9 @@ def _http(more: str) -> str:
         (_source("webhook: {token: '${HOOK_NEW}'}"), "must be 22 or more"),
         (_source("webhook: {token: literal}"), "a secret must not stand in this file"),
         (_source("budget: {calls: many}"), "must be a whole number"),
+        (_source("budget: {per: 1d, resets: 13:30}"), '"810" is no time of day; write it in quotes, in UTC'),
+        (_source("budget: {per: 1d, resets: '24:00'}"), '"24:00" is no time of day'),
+        (_source("budget: {resets: '13:30'}"), "only a budget of a day begins anew, this one is per 1h"),
         (_source("options: {format: yaml}"), '"yaml" is none of json, xml'),
         (_source("options: {fromat: xml}"), 'Did you mean "format"?'),
         (_source("options: {confirm: 1.5}"), "must be true or false"),

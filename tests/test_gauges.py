@@ -59,10 +59,10 @@ def test_subscriptions_show_backlog_retries_and_dead_letters(bridge: Services, f
 
 def test_sources_show_budget_and_last_poll(bridge: Services) -> None:
     source = bridge.config.sources["eu"]
-    bridge.budgets.take("eu", source.budget_calls, source.budget_per, NOW, spender=POLL)
+    bridge.budgets.take("eu", source.budget, NOW, spender=POLL)
     bridge.cursors.save("eu", "links", "1767264000", NOW - 60)
     bridge.quarantine.add(source="eu", origin=POLL, reason="no test_id", body=b"{}", now=NOW)
-    assert number(bridge, "bridge_budget_remaining", source="eu") == source.budget_calls - 1
+    assert number(bridge, "bridge_budget_remaining", source="eu") == source.budget.calls - 1
     assert number(bridge, "bridge_watches_open", source="eu") == 0
     assert number(bridge, "bridge_quarantined") == 1
     assert number(bridge, "bridge_state_up") == 1

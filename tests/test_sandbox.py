@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -16,16 +15,21 @@ from bridge.cli.demo import demo
 from bridge.journal import StoredEvent
 from bridge.sandbox.board import collect
 from bridge.sandbox.candidates import Candidates
-from bridge.sandbox.conditions import SUBSCRIPTIONS, Conditions, Places, configuration
+from bridge.sandbox.conditions import SCALE, SUBSCRIPTIONS, Conditions, Places, VendorPlace, configuration
 from bridge.sandbox.subscribers import SUBSCRIBERS, Inbox
 from bridge.sandbox.verdict import problems
-from bridge.vendors.classmarker.simulator import Expected, Simulator
+from bridge.simulating import NO_FAULTS, Expected
+from bridge.vendors.classmarker.simulator import sandbox
+from bridge.windows import Window
 
+A, B = ("classmarker", "a"), ("classmarker", "b")
 TRUTH = Expected(finished_at=100, needs_grading=False, versions=1, sent=1, lost=0, percentage=70.0)
 
 
 def event(attempt: str, kind: str = "attempt.completed", **result: Any) -> StoredEvent:
-    content = {"data": {"result": {"percentage": 70.0, "grading": "final"} | result}}
+    content = {
+        "data": {"attempt": {"status": "completed"}, "result": {"percentage": 70.0, "grading": "final"} | result}
+    }
     return StoredEvent(
         entry_id="1-0",
         partition=0,
@@ -42,8 +46,12 @@ def received(*events: StoredEvent) -> dict[str, set[str]]:
 
 
 def test_all_is_well_when_every_attempt_is_there_once_and_everybody_got_it() -> None:
-    events = [event("a"), event("b", percentage=None, grading="not_scored"), event("of an earlier run")]
-    assert problems({"a": TRUTH, "b": TRUTH}, events, received(*events[:2])) == []
+    events = [event("a"), event("b", percentage=None, grading="not_scored"), event("eu", "source.poll_failing")]
+    assert problems({A: TRUTH, B: TRUTH}, events, received(*events[:2])) == []
+
+
+def test_what_never_happened_is_named() -> None:
+    assert problems({}, [event("a")], received(event("a"))) == ["classmarker a: is in the journal, but never happened"]
 
 
 @pytest.mark.parametrize(
@@ -62,17 +70,18 @@ def test_all_is_well_when_every_attempt_is_there_once_and_everybody_got_it() -> 
             [event("a")],
             "a: the last event says grading final, the vendor the opposite",
         ),
+        (replace(TRUTH, voided=True), [event("a")], "a: the last event says completed, the vendor the opposite"),
     ],
 )
 def test_what_is_wrong_in_the_journal_is_named(truth: Expected, events: list[StoredEvent], line: str) -> None:
-    assert problems({"a": truth}, events, received(*events)) == [line]
+    assert problems({A: truth}, events, received(*events)) == [f"classmarker {line}"]
 
 
 def test_who_did_not_get_what_is_named() -> None:
     completed, revised = event("a"), event("a", "attempt.revised")
     got = {"crm": {completed.id}, "gradebook": {completed.id, revised.id}, "warehouse": set[str]()}
-    assert problems({"a": TRUTH}, [completed, revised], got) == [
-        "a: crm did not get attempt.revised; warehouse did not get attempt.completed, attempt.revised"
+    assert problems({A: TRUTH}, [completed, revised], got) == [
+        "classmarker a: crm did not get attempt.revised; warehouse did not get attempt.completed, attempt.revised"
     ]
 
 
@@ -81,10 +90,8 @@ class Course:
 
     def __init__(self, run: int, attempts: int) -> None:
         self.now = 1_800_000_000.0
-        self.simulator = Simulator(run, lambda: self.now)
-        self.candidates = Candidates(
-            self.simulator, run=run, draw=Random(run), per_second=10, attempts=attempts, scale=120.0
-        )
+        self.simulator = sandbox(run, lambda: self.now, scale=SCALE, faults=NO_FAULTS)
+        self.candidates = Candidates({"classmarker": self.simulator}, run=run, per_second=10, attempts=attempts)
 
     def finish(self) -> dict[str, Expected]:
         for _ in range(1_000):
@@ -118,19 +125,23 @@ def test_no_two_runs_share_an_attempt_even_at_the_same_moment() -> None:
 def test_the_generated_configuration_is_valid_and_says_nothing_of_a_time_scale(tmp_path: Path) -> None:
     places = Places(
         web_url="http://127.0.0.1:8080",
-        vendor_url="http://127.0.0.1:8081",
         crm_url="http://127.0.0.1:8082/",
         crm_secret="whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" + "MfKQ9r8GKYq=",
-        api_key="key",
-        api_secret="secret",
-        webhook_secret="secret",
+        vendors={
+            "classmarker": VendorPlace(
+                base_url="http://127.0.0.1:8081",
+                credentials={"api_key": "key", "api_secret": "secret", "webhook_secret": ("secret",)},
+                options={},
+                token="abcdefghijklmnopqrstuvwxyz",
+            )
+        },
     )
     text = configuration(places)
     (tmp_path / "bridge.yaml").write_text(text)
     config = config_file.read(tmp_path / "bridge.yaml", vendors=registry.vendors(), environment={})
     assert config.bridge.data_dir.resolve() == tmp_path.resolve()
     assert tuple(config.subscriptions) == SUBSCRIPTIONS == SUBSCRIBERS[:3]
-    assert (config.sources["classmarker"].budget_calls, config.sources["classmarker"].budget_per) == (30, 30.0)
+    assert config.sources["classmarker"].budget == Window(30, 30.0)
     assert "scale" not in text
 
 
@@ -145,7 +156,7 @@ def test_the_inbox_finds_events_also_where_two_threads_print_into_one_line() -> 
 def test_the_figures_count_what_happened_in_this_run() -> None:
     lost = replace(TRUTH, sent=0, lost=1)
     figures = collect(
-        truth={"a": TRUTH, "b": lost, "c": TRUTH},
+        truth={A: TRUTH, B: lost, ("classmarker", "c"): TRUTH},
         vendor={"lost": 1, "duplicated": 2},
         events=[event("a"), event("b"), event("b", "attempt.revised")],
         dropped=4,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +104,14 @@ def test_whatever_the_window_the_rank_decides_and_a_call_stays_askable() -> None
             later = now + draw.random() * max(0.0, window.frees_at(now, now) - now)
             if window.resets_at is not None and later < window.frees_at(now, now):
                 assert sum(kept(spender, window, later).values()) <= sum(kept(spender, window, now).values())
+
+
+def test_the_operations_guide_has_the_shares() -> None:
+    lines = (Path(__file__).parent.parent / "docs/operations.md").read_text().splitlines()
+    (head,) = (number for number, line in enumerate(lines) if line.startswith("| calls for | spender |"))
+    others = re.findall(r"`(\w+)`", lines[head])
+    told = {}
+    for line in lines[head + 2 : head + 2 + len(SPENDERS)]:
+        spender, *cells = (cell.strip(" `") for cell in line.split("|")[2:-1])
+        told[spender] = {other: int(cell) for other, cell in zip(others, cells, strict=True) if cell != "-"}
+    assert told == {spender: kept(spender, Window(100, HOUR), 0.0) for spender in SPENDERS}

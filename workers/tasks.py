@@ -33,12 +33,12 @@ class Tasks:
         self._stopping = stopping
         #: source -> when its watches are worth looking at again
         self._not_before: dict[str, float] = {}
-        app.task(name="bridge.poll")(self.poll)
-        app.task(name="bridge.look")(self.look)
-        self._recheck = app.task(name="bridge.recheck")(self.recheck)
-        app.task(name="bridge.housekeeping")(self.housekeeping)
+        _register(app, "bridge.poll", self.poll)
+        _register(app, "bridge.look", self.look)
+        self._recheck = _register(app, "bridge.recheck", self.recheck)
+        _register(app, "bridge.housekeeping", self.housekeeping)
         # A receipt that the state server did not take costs one more sending, which is confirmed again.
-        app.task(name="bridge.receipt")(self.receipt)
+        _register(app, "bridge.receipt", self.receipt)
 
     def poll(self, source_name: str) -> None:
         """One tick of a source. Watches first: what is overdue goes before what is new."""
@@ -88,6 +88,14 @@ class Tasks:
         elif not self._services.deliveries.receipt(subscription, event_id):
             # Confirmed twice, or too late: the receiver has it all the same.
             _log.info("receipt_not_awaited", subscription=subscription, event_id=clip(event_id))
+
+
+def _register(app: Celery, name: str, method: Callable[..., None]) -> Any:
+    # Celery makes the function an attribute of a class and takes a bound method's `self` for an argument.
+    def run(*args: str) -> None:
+        method(*args)
+
+    return app.task(name=name)(run)
 
 
 def tick_seconds(poll: PollConfig) -> float:

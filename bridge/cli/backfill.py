@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -241,25 +239,11 @@ def _preview(services: Services, job: Backfill) -> None:
 
 @contextmanager
 def _outside(services: Services, job: Backfill) -> Iterator[Outside]:
-    """The terminal, and Ctrl-C and SIGTERM as the wish to stop; the second one stops at once."""
-    from bridge.cli.progress import Screen  # noqa: PLC0415 - `--help` must be quick
+    from bridge.cli.progress import Screen, stoppable  # noqa: PLC0415 - `--help` must be quick
     from workers.backfill import Outside  # noqa: PLC0415
 
-    asked = threading.Event()
-
-    def ask(number: int, _frame: object) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        say("stops after the page at hand")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with Screen(services, job) as screen:
-            yield Outside(sleep=asked.wait, show=screen.show, stopping=asked.is_set)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with stoppable("stops after the page at hand") as asked, Screen(services, job) as screen:
+        yield Outside(sleep=asked.wait, show=screen.show, stopping=asked.is_set)
 
 
 def _summary(job: Backfill) -> str:

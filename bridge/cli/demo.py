@@ -1,4 +1,4 @@
-"""`demo`: a real bridge with a simulated vendor, a class of candidates and four subscribers, on this machine alone."""
+"""`demo`: a real bridge with simulated vendors, a class of candidates and four subscribers, on this machine alone."""
 
 from __future__ import annotations
 
@@ -45,8 +45,17 @@ class _Seconds(click.ParamType[float]):
             self.fail(str(error.messages[0]), param, ctx)
 
 
+def _chosen(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...]:
+    from bridge.cli.common import known_name  # noqa: PLC0415 - `--help` must be quick
+    from bridge.registry import vendors  # noqa: PLC0415
+
+    wanted = [name.strip() for name in given.split(",") if name.strip()] if given else list(vendors())
+    return tuple(dict.fromkeys(known_name(name, vendors(), "vendor") for name in wanted))
+
+
 @click.command()
 @click.option("--attempts", type=click.IntRange(1), help="So many attempts; without end if not given (--once: 100).")
+@click.option("--vendors", callback=_chosen, help="Only these, with commas: classmarker,cirrus; all if not given.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another class.")
 @click.option("--lose", type=_Share(), default="10%", show_default=True, help="Share of webhooks that never come.")
 @click.option("--duplicate", type=_Share(), default="15%", show_default=True, help="Share of webhooks sent twice.")
@@ -69,7 +78,7 @@ class _Seconds(click.ParamType[float]):
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that web listens on.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of web; 8080 if not given (--once: any free one).")
 def demo(once: bool, attempts: int | None, data_dir: Path, host: str, port: int | None, **conditions: Any) -> None:
-    """Run a real bridge between a simulated vendor and four subscribers until Ctrl-C.
+    """Run a real bridge between simulated vendors and four subscribers until Ctrl-C.
 
     Webhooks get lost, doubled, late; a subscriber refuses events: still every attempt arrives, and is published once.
     """

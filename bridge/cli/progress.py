@@ -1,8 +1,12 @@
-"""How far a backfill is: a bar on a terminal, a line now and then everywhere else. On stderr, beside the data."""
+"""How far a long command is: a bar on a terminal, a line now and then everywhere else; and how it is stopped."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bridge import clock
@@ -17,12 +21,31 @@ if TYPE_CHECKING:
     from bridge.backfills import Backfill
     from bridge.services import Services
 
-__all__ = ["Screen", "progress_text"]
+__all__ = ["Screen", "progress_text", "stoppable"]
 
 #: Off a terminal: a line whenever so much more is read, or another reason to wait comes up.
 _STEP = 0.1
 #: Shorter waits are not announced with their end, seconds.
 _SHORT = 3.0
+
+
+@contextmanager
+def stoppable(answer: str) -> Iterator[threading.Event]:
+    """Set by the first Ctrl-C or SIGTERM, which is answered; the second one stops at once."""
+    asked = threading.Event()
+
+    def ask(_number: int, _frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        say(answer)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def progress_text(
@@ -40,7 +63,7 @@ def progress_text(
 
 
 class Screen:
-    """Shows one backfill while it runs; a context manager."""
+    """Shows one backfill on stderr while it runs; a context manager."""
 
     def __init__(self, services: Services, job: Backfill) -> None:
         from workers.backfill import share  # noqa: PLC0415 - `--help` must be quick

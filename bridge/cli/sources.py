@@ -9,6 +9,7 @@ import click
 
 from bridge.cli.common import format_option, known_name, load_services
 from bridge.cli.output import iso, print_list, print_one, say
+from bridge.cli.sources_test import test
 from bridge.config_fields import duration_text, time_of_day_text
 from bridge.errors import ConfigError
 
@@ -26,7 +27,10 @@ _WATCHES_SHOWN = 20
 
 @click.group()
 def sources() -> None:
-    """List, show, pause or resume the sources."""
+    """List, show, test, pause or resume the sources."""
+
+
+sources.add_command(test)
 
 
 @sources.command("list")

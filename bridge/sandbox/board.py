@@ -10,8 +10,9 @@ from rich.table import Table
 
 from bridge.deliveries import SubscriptionState
 from bridge.journal import StoredEvent
-from bridge.vendors.classmarker.simulator import Expected
-from schemas.event import COMPLETED, REVISED
+from bridge.sandbox.verdict import Name
+from bridge.simulating import Expected
+from schemas.event import COMPLETED, REVISED, VOIDED
 
 __all__ = ["Figures", "board", "collect"]
 
@@ -50,7 +51,7 @@ class Figures:
 
 def collect(
     *,
-    truth: Mapping[str, Expected],
+    truth: Mapping[Name, Expected],
     vendor: Mapping[str, int],
     events: Iterable[StoredEvent],
     dropped: int,
@@ -60,14 +61,14 @@ def collect(
 ) -> Figures:
     """The figures of a run. `events`: of its attempts only. `states`: subscription -> (at its start, now)."""
     kinds: Counter[str] = Counter()
-    seen: dict[str, str] = {}
+    seen: dict[Name, str] = {}
     ids = set()
     for event in events:
         kinds[event.type] += 1
         ids.add(event.id)
-        if event.type == COMPLETED:
+        if event.type in (COMPLETED, VOIDED):
             # Stored events are compact JSON, and a quote inside a text is escaped: this is the attribute.
-            seen[event.attempt] = "webhook" if b'"bridgeorigin":"webhook"' in event.event else "poll"
+            seen[event.source, event.attempt] = "webhook" if b'"bridgeorigin":"webhook"' in event.event else "poll"
     origins = Counter(seen.values())
     return Figures(
         completed=len(truth),
@@ -75,10 +76,10 @@ def collect(
         duplicated=vendor["duplicated"],
         by_webhook=origins["webhook"],
         by_poll=origins["poll"],
-        rescued=sum(1 for attempt in seen if truth[attempt].lost and not truth[attempt].sent),
+        rescued=sum(1 for name in seen if truth[name].lost and not truth[name].sent),
         dropped=dropped,
         read_again=read_again,
-        published=kinds[COMPLETED],
+        published=kinds[COMPLETED] + kinds[VOIDED],
         revised=kinds[REVISED],
         missing=len(truth) - len(seen),
         deliveries={
@@ -114,7 +115,7 @@ def _attempts(figures: Figures) -> Table:
         ("duplicate webhooks dropped", figures.dropped),
         ("read again by poll and dropped", figures.read_again),
         ("published", figures.published),
-        ("revised: graded later, or sat again", figures.revised),
+        ("revised: graded, changed or voided later", figures.revised),
     )
     for what, number in rows:
         table.add_row(what, str(number))

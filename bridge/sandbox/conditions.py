@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-__all__ = ["SCALE", "SOURCE", "SUBSCRIPTIONS", "Conditions", "Places", "configuration"]
+__all__ = ["SCALE", "SUBSCRIPTIONS", "Conditions", "Places", "VendorPlace", "configuration"]
 
-#: The sandbox's time: an hour of the vendor's quota passes in 30 s, a sitting of an hour takes as long.
+#: The sandbox's time: what takes a vendor's people or the bridge an hour takes 30 s.
 SCALE = 120.0
-SOURCE = "classmarker"
 #: Subscriptions of the generated file; the fourth subscriber reads the journal itself and needs none.
 SUBSCRIPTIONS = ("gradebook", "warehouse", "crm")
-#: What the vendor allows by its own account: 30 calls an hour.
-QUOTA_CALLS, QUOTA_SECONDS = 30, 3600.0
+#: ClassMarker allows 30 calls an hour; that hour is short, too. What the others allow is enough as it is.
+_BUDGETS: Mapping[str, Mapping[str, Any]] = {"classmarker": {"calls": 30, "per": f"{3600 / SCALE:g}s"}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
     """Shares are 0-1, times seconds. `attempts` None: without end. `patience`: how long `once` waits after the last."""
 
+    vendors: tuple[str, ...] = ("classmarker",)
     attempts: int | None = None
     seed: int = 1
     lose: float = 0.1
@@ -41,16 +42,23 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VendorPlace:
+    """Where one simulated vendor is, and what a source needs to read it. `token`: last part of its webhook address."""
+
+    base_url: str
+    credentials: Mapping[str, str | tuple[str, ...]]
+    options: Mapping[str, Any]
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
     """Addresses and secrets that one run has made up."""
 
     web_url: str
-    vendor_url: str
     crm_url: str
     crm_secret: str
-    api_key: str
-    api_secret: str
-    webhook_secret: str
+    vendors: Mapping[str, VendorPlace]
 
 
 def configuration(places: Places) -> str:
@@ -60,20 +68,7 @@ def configuration(places: Places) -> str:
     document: dict[str, Any] = {
         "demo": True,
         "bridge": {"name": "demo", "public_url": places.web_url, "data_dir": "."},
-        "sources": {
-            SOURCE: {
-                "vendor": "classmarker",
-                "base_url": places.vendor_url,
-                "credentials": {
-                    "api_key": places.api_key,
-                    "api_secret": places.api_secret,
-                    "webhook_secret": [places.webhook_secret],
-                },
-                # The overlap is longer than grading takes in the sandbox: a grade does not move an attempt's finish.
-                "poll": {"every": "6s", "overlap": "30s", "look_back": "10m"},
-                "budget": {"calls": QUOTA_CALLS, "per": f"{QUOTA_SECONDS / SCALE:g}s"},
-            }
-        },
+        "sources": {name: _source(name, place) for name, place in places.vendors.items()},
         "subscriptions": {
             "gradebook": {
                 "transport": "celery",
@@ -95,3 +90,21 @@ def configuration(places: Places) -> str:
     return "# Written by `attempt-bridge demo` at every start; changes are lost.\n" + yaml.safe_dump(
         document, sort_keys=False
     )
+
+
+def _source(vendor: str, place: VendorPlace) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "vendor": vendor,
+        "base_url": place.base_url,
+        "credentials": {
+            name: list(value) if isinstance(value, tuple) else value for name, value in place.credentials.items()
+        },
+        "webhook": {"token": place.token},
+        # The overlap is longer than grading takes in the sandbox: a grade does not move an attempt's finish.
+        "poll": {"every": "6s", "overlap": "30s", "look_back": "10m"},
+    }
+    if place.options:
+        found["options"] = dict(place.options)
+    if vendor in _BUDGETS:
+        found["budget"] = dict(_BUDGETS[vendor])
+    return found

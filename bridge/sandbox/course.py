@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from random import Random
+from collections import Counter
+from collections.abc import Mapping
 from typing import Protocol
 
 from bridge import clock
@@ -12,16 +13,19 @@ from bridge.journal import WEBHOOK, StoredEvent
 from bridge.journal.reading import Reader
 from bridge.sandbox.board import Figures, collect
 from bridge.sandbox.candidates import Candidates
-from bridge.sandbox.conditions import SCALE, SOURCE, SUBSCRIPTIONS, Conditions
+from bridge.sandbox.conditions import SUBSCRIPTIONS, Conditions
 from bridge.sandbox.subscribers import Inbox
-from bridge.sandbox.verdict import problems
+from bridge.sandbox.vendors import Stand
+from bridge.sandbox.verdict import Name, problems
 from bridge.services import Services
-from bridge.vendors.classmarker.simulator import Simulator
+from bridge.simulating import Expected
 
 __all__ = ["Course"]
 
 _DAY = 86_400
 _FIGURES_EVERY = 1.0
+#: Of what is expected: when it is looked for first, and until when, seconds.
+_EXPECTED_AFTER, _EXPECTED_FOR = 10.0, 3600.0
 
 
 class _Ready(Protocol):
@@ -42,27 +46,24 @@ class Course:
         self,
         conditions: Conditions,
         services: Services,
-        simulator: Simulator,
+        stands: Mapping[str, Stand],
         *,
         run: int,
         inbox: Inbox,
-        webhook_url: str,
+        webhook_urls: Mapping[str, str],
     ) -> None:
         self.figures: Figures | None = None
         self.problems: list[str] = []
         self._conditions = conditions
-        self._simulator = simulator
+        self._simulators = {name: stand.simulator for name, stand in stands.items()}
         self._inbox = inbox
-        self._webhook_url = webhook_url
+        self._webhook_urls = webhook_urls
+        self._services = services
+        self._registered: Counter[str] = Counter()
         self._reader = Reader(services.reader)
         self._deliveries = services.deliveries
         self._candidates = Candidates(
-            simulator,
-            run=run,
-            draw=Random(conditions.seed * 1_000 + run),  # noqa: S311 - a course that can be repeated, no secret
-            per_second=conditions.per_second,
-            attempts=conditions.attempts,
-            scale=SCALE,
+            self._simulators, run=run, per_second=conditions.per_second, attempts=conditions.attempts
         )
         self._begun_at: float | None = None
         self._finished_at: float | None = None
@@ -80,6 +81,7 @@ class Course:
         if self._begun_at is None:
             self._begin(now)
         self._candidates.step(now)
+        self._register(now)
         if now < self._next_figures:
             return None
         self._next_figures = now + _FIGURES_EVERY
@@ -95,22 +97,54 @@ class Course:
         self._first_states = self._states(now)
         self._first_counts = self._counts(now)
         self._begun_at = now
-        self._simulator.start_webhooks(self._webhook_url)
+        for name, simulator in self._simulators.items():
+            simulator.start_webhooks(self._webhook_urls[name])
+
+    def _register(self, now: float) -> None:
+        """Expect what an operator would, at vendors that list nothing."""
+        services = self._services
+        for name, simulator in self._simulators.items():
+            fresh = simulator.expectations()[self._registered[name] :]
+            expect, options = services.vendors[name].expect, services.config.sources[name].options
+            if not fresh or expect is None:
+                continue
+            try:
+                services.expectations.expect(
+                    name,
+                    [expect(reference, options) for reference in fresh],
+                    label=None,
+                    due=now + _EXPECTED_AFTER,
+                    deadline=now + _EXPECTED_FOR,
+                    now=now,
+                )
+            except Retryable:
+                return  # the state server is being started again; the next step registers them
+            self._registered[name] += len(fresh)
+
+    def _truth(self) -> dict[Name, Expected]:
+        return {
+            (name, attempt): facts
+            for name, simulator in self._simulators.items()
+            for attempt, facts in simulator.expected().items()
+        }
+
+    def _stored(self, since: float | None) -> list[StoredEvent]:
+        events = self._reader.events(since=since, newest_first=False)
+        return [event for event in events if event.source in self._simulators]
 
     def _judge(self, now: float) -> str | None:
         """The verdict from the journal itself and from what the subscribers printed; no counter is believed."""
         self._finished_at = self._finished_at or now
-        events = self._reader.events(since=self._begun_at, newest_first=False, source=SOURCE)
-        self.problems = problems(self._simulator.expected(), events, self._inbox.received)
+        self.problems = problems(self._truth(), self._stored(self._begun_at), self._inbox.received)
         late = now - self._finished_at > self._conditions.patience
         return "done" if late or not self.problems else None
 
     def _collect(self, now: float) -> Figures:
-        truth = self._simulator.expected()
+        truth = self._truth()
         newest = next(reversed(self._events.values()), None)
         since = self._begun_at if newest is None else int(newest.entry_id.partition("-")[0]) / 1000
-        for event in self._reader.events(since=since, newest_first=False, source=SOURCE):
-            if event.attempt in truth:
+        for event in self._stored(since):
+            if (event.source, event.attempt) in truth:
                 self._events.setdefault(event.entry_id, event)
         states, counts = self._states(now), self._counts(now)
         dropped = {
@@ -123,7 +157,7 @@ class Course:
         }
         return collect(
             truth=truth,
-            vendor=self._simulator.counts(),
+            vendor=sum((Counter(one.counts()) for one in self._simulators.values()), Counter()),
             events=self._events.values(),
             dropped=dropped[WEBHOOK],
             read_again=dropped["poll"],

@@ -1,9 +1,10 @@
-"""`attempt-bridge demo` from start to end: a real bridge between a simulated vendor and four subscribers."""
+"""`attempt-bridge demo` from start to end: a real bridge between simulated vendors and four subscribers."""
 
 from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -16,11 +17,11 @@ from bridge.embedded import addresses, hold_directory
 from bridge.errors import ConfigError, clip
 from bridge.parts import Address
 from bridge.sandbox import subscribers
-from bridge.sandbox.conditions import QUOTA_CALLS, QUOTA_SECONDS, SCALE, SOURCE, Conditions, Places, configuration
+from bridge.sandbox.conditions import SCALE, Conditions, Places, VendorPlace, configuration
 from bridge.sandbox.course import Course
 from bridge.sandbox.screen import Screen
-from bridge.sandbox.vendor import open_vendor
-from bridge.settings import Settings, environment
+from bridge.sandbox.vendors import Stand, open_vendors
+from bridge.settings import PREFIX, Settings, environment
 from bridge.supervisor import Supervisor
 
 __all__ = ["run"]
@@ -38,8 +39,7 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
     with ExitStack() as stack:
         stack.enter_context(hold_directory(data_dir))
         number = _next_run(data_dir / "run")
-        secret = secrets.token_hex(16)
-        simulator, vendor_url = stack.enter_context(open_vendor(conditions, run=number, secret=secret))
+        stands = stack.enter_context(open_vendors(conditions, run=number))
         state_url, broker_url = addresses(data_dir)
         address = Address(
             config=data_dir / "bridge.yaml",
@@ -48,24 +48,32 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
             host=host,
             port=running.free_port(host, port),
         )
-        places = _places(address, vendor_url, simulator.api_key, secret)
+        places = _places(address, stands)
         address.config.write_text(configuration(places))
-        ready = services.load(Settings(config=address.config))
+        ready = services.load(Settings(config=address.config, time_scale=SCALE))
         server, _ = stack.enter_context(running.embedded_server(ready))
         inbox = subscribers.Inbox()
         log = _Log(stack.enter_context((data_dir / "demo.log").open("w", buffering=1)), inbox)
         children = [
-            *parts.programs(address, environment()),
+            *parts.programs(address, {**environment(), f"{PREFIX}TIME_SCALE": str(SCALE)}),
             *subscribers.programs(address, places, conditions, environment()),
         ]
         supervisor = stack.enter_context(Supervisor(children, on_line=log))
         screen = stack.enter_context(Screen(Console(), _heading(conditions, number, data_dir)))
         readiness = running.Readiness(address, since=since, show=lambda name, line: screen.say(f"{name}: {line}"))
         course = Course(
-            conditions, ready, simulator, run=number, inbox=inbox, webhook_url=f"{address.web_url}/webhooks/{SOURCE}"
+            conditions,
+            ready,
+            stands,
+            run=number,
+            inbox=inbox,
+            webhook_urls={
+                name: f"{address.web_url}/webhooks/{name}/{place.token}" for name, place in places.vendors.items()
+            },
         )
-        # The vendor falls silent first, so that nothing is refused by a bridge that is stopping.
-        stack.callback(simulator.stop)
+        # The vendors fall silent first, so that nothing is refused by a bridge that is stopping.
+        for stand in stands.values():
+            stack.callback(stand.simulator.stop)
         running.supervise(supervisor, server, signals, lambda: course.look(readiness, screen))
         screen.say("stopping")
     return _end(course, log, signals.received, screen, once=conditions.once)
@@ -100,15 +108,20 @@ class _Log:
             self._file.write(f"{name:<12} | {line}\n")
 
 
-def _places(address: Address, vendor_url: str, api_key: str, secret: str) -> Places:
+def _places(address: Address, stands: Mapping[str, Stand]) -> Places:
     return Places(
         web_url=address.web_url,
-        vendor_url=vendor_url,
         crm_url=f"http://127.0.0.1:{parts.usable_port('127.0.0.1', 0)}/",
         crm_secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
-        api_key=api_key,
-        api_secret=secret,
-        webhook_secret=secret,
+        vendors={
+            name: VendorPlace(
+                base_url=stand.base_url,
+                credentials=stand.simulator.credentials,
+                options=stand.simulator.options,
+                token=secrets.token_urlsafe(24),
+            )
+            for name, stand in stands.items()
+        },
     )
 
 
@@ -123,13 +136,12 @@ def _next_run(file: Path) -> int:
 
 
 def _heading(conditions: Conditions, number: int, data_dir: Path) -> str:
-    window = QUOTA_SECONDS / SCALE
     faults = (
         f"{conditions.lose:.0%} are lost, {conditions.duplicate:.0%} sent twice, all up to {conditions.delay:g} s late"
     )
     return (
         f"Attempt Bridge demo, run {number} on {data_dir} (log: {data_dir / 'demo.log'})\n"
-        f"The simulated vendor's time runs {SCALE:g} times faster: {QUOTA_CALLS} calls per {window:g} s instead of an "
-        f"hour, sittings of 1 s to 45 s.\nOf its webhooks {faults}{' and out of order' if conditions.reorder else ''}; "
+        f"Simulated vendors: {', '.join(conditions.vendors)}; what takes their people or the bridge an hour takes "
+        f"{3600 / SCALE:g} s.\nOf their webhooks {faults}{' and out of order' if conditions.reorder else ''}; "
         f"the crm refuses {conditions.fail_subscriber:.0%} of its events."
     )

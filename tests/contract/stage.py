@@ -104,6 +104,12 @@ class Stage:
                 records += self.look(item.reference)
         return self.only(attempt_id, records)
 
+    def sittings(self, attempt_id: str) -> set[str | None]:
+        """Of vendors with generations: their own ids of the sitting that the webhook about this attempt names."""
+        reading = self.vendor.split(parse(self.bench.webhook(attempt_id)[0]), self.options)
+        assert not isinstance(reading, Ignored)
+        return {(item if isinstance(item, Pointer) else self.normalise(item)).sitting for item in reading}
+
     def read_back(self, stream: str, attempt_id: str) -> Normalised:
         """The same attempt in a round over the last day."""
         records, _ = self.records(stream, self.start(stream, self.clock.now - 86_400))

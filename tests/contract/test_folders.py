@@ -5,12 +5,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from bridge.vendor import GRADINGS, STATUSES
 from tests.contract.reading import read_fixture
 
 ROOT = Path(__file__).parents[2]
 #: Endings of the two files of a fixture.
 IN, OUT = ".in.json", ".out.json"
+#: Words of the rows that the table "Odd input" of every QUIRKS.md has.
+ODD_INPUT = [
+    ("number", "text"),
+    ("empty", "boolean"),
+    ("unknown",),
+    ("missing",),
+    ("extra",),
+    ("zone",),
+    ("above", "maximum"),
+    ("finish", "before"),
+    ("finish", "future"),
+]
 
 
 def expected_of(path):
@@ -56,6 +70,29 @@ def test_every_credential_and_option_is_documented(vendor):
 
 def test_the_folder_says_what_is_odd_about_the_vendor(vendor_folder):
     assert (vendor_folder / "QUIRKS.md").read_text().count("\n## ") >= 3
+
+
+@pytest.mark.parametrize("words", ODD_INPUT, ids="-".join)
+def test_the_outcome_of_odd_input_is_defined(vendor_folder, words):
+    table = (vendor_folder / "QUIRKS.md").read_text().partition("\n## Odd input\n")[2].partition("\n## ")[0]
+    lines = [line.split("|") for line in table.splitlines() if line.startswith("|")]
+    rows = [line for line in lines if all(word in line[1].lower() for word in words)]
+
+    assert rows, "QUIRKS.md, Odd input: no such row"
+    for row in rows:
+        assert any(outcome in row[2] for outcome in ("accepted", "flagged", "quarantined")), row
+
+
+def test_what_is_said_of_the_vendor_is_said_once_and_in_one_line(vendor):
+    sheet = vendor.sheet
+    facts = [*sheet.documented, *sheet.observed, *sheet.assumed, *sheet.ask]
+
+    assert all((sheet.signs, sheet.identity, sheet.webhook_means, sheet.look_back, sheet.quota))
+    assert sheet.documented
+    assert sheet.ask
+    assert len(facts) == len(set(facts))
+    assert not [fact for fact in facts if not fact.strip() or "\n" in fact]
+    assert all(question.endswith("?") for question in sheet.ask)
 
 
 def test_the_secret_of_the_signature_is_a_declared_credential_that_can_be_rotated(vendor):

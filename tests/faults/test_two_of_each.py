@@ -14,7 +14,7 @@ import yaml
 from werkzeug.serving import make_server
 
 from bridge import keys
-from bridge.budgets import Budgets
+from bridge.budgets import Budgets, Window
 from bridge.vendors.classmarker.simulator import Simulator
 from tests.conftest import Server
 from tests.e2e.conftest import Start, Started, start
@@ -98,7 +98,7 @@ def test_two_beats_and_two_workers_make_no_call_too_many_and_publish_each_attemp
         workers[0].wait_for(lambda: all(rounds(one).count(0) >= 2 for one in workers))
         assert simulator.counts()["api_calls"] == QUOTA
         assert simulator.counts()["quota_refusals"] == 0
-        assert budgets.status("eu", QUOTA, 3600.0, time.time()).left == 0
+        assert budgets.status("eu", Window(QUOTA, 3600.0), time.time()).left == 0
 
         # The hour is over, at the vendor and for us.
         simulator.quota_calls *= 2

@@ -16,6 +16,7 @@ from bridge.config import PollConfig
 from bridge.registry import vendors
 from bridge.services import Services
 from bridge.vendors.classmarker.simulator import Simulator, Traits
+from bridge.windows import Window
 from tests.polling import START, journal, make_services, with_source
 from workers.poll import poll_once
 from workers.recheck import recheck
@@ -145,7 +146,7 @@ def test_a_wrong_secret_stops_the_source_after_one_call_and_no_key_is_shown(acco
     assert pause is not None
     assert pause.for_good
     assert "apiKeyAuthFail" in pause.reason
-    assert account.services.budgets.status(NAME, 30, HOUR, START + 300).used == 1
+    assert account.services.budgets.status(NAME, Window(30, HOUR), START + 300).used == 1
     kept = b"".join(account.state.dump(key) or b"" for key in account.state.keys("ab:*"))
     assert b"canary" not in kept
     assert b"signature=" not in kept

@@ -15,6 +15,7 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from itertools import count
 from random import Random
 from typing import Any
@@ -25,7 +26,7 @@ from bridge.simulating import NO_FAULTS, Expected, Faults, Outbox
 from bridge.vendors.classmarker.simulator.api import create_api
 from bridge.vendors.classmarker.simulator.sittings import Sitting, random_fields, verify_body, webhook_body
 
-__all__ = ["Expected", "Faults", "Simulator", "Sitting", "Traits"]
+__all__ = ["Expected", "Faults", "Simulator", "Sitting", "Traits", "sandbox"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,8 @@ class Traits:
     `digest`: sha256 or md5 of the API signature. `shape`: one of `sittings.SHAPES`. `inclusive`: "finished after" means
     "at or after". `next_below`: `next_finished_after_timestamp` lies below the newest row. `lag`: seconds until a
     finished result is listed. `retry_schedule`: seconds between tries of a webhook.
+    `graded_after`, `again_after`: seconds from a sitting to its grade, and to sitting again after an administrator
+    opened the test anew, which happens to a share of `again_share`.
     """
 
     digest: str = "sha256"
@@ -50,6 +53,9 @@ class Traits:
     send_after_grading: bool = False
     retry_schedule: tuple[float, ...] = (5.0, 30.0, 300.0, 1800.0, 7200.0)
     clock_offset: float = 0.0
+    graded_after: float = 2 * 86_400.0
+    again_after: float = 3 * 86_400.0
+    again_share: float = 0.04
 
 
 class Simulator:
@@ -79,6 +85,14 @@ class Simulator:
         self.access_lists: dict[int, set[str]] = {3301: set()}
         self.lock = threading.RLock()
         self._clock = clock
+        self._to_come: list[tuple[float, str, str]] = []
+        self.credentials: Mapping[str, str | tuple[str, ...]] = {
+            "api_key": api_key,
+            "api_secret": api_secret,
+            "webhook_secret": (webhook_secret,),
+        }
+        self.options: Mapping[str, Any] = {}
+        self.base_path = ""
         self._draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
         self._link_results = count(81_234_567)
         self._sittings: dict[str, Sitting] = {}
@@ -147,6 +161,44 @@ class Simulator:
             sitting.time_finished = max(int(time_finished or self.now()), sitting.time_finished + 1)
             insort(self._order[sitting.channel], (sitting.time_finished, attempt_id))
             self._announce(sitting)
+
+    # What a demo lets happen --------------------------------------------------------------------------------------
+
+    def sit(self, now: float, *, candidate: int) -> str:
+        """Candidate number `candidate` finishes a test now."""
+        with self.lock:
+            channel = self._draw.choice(("group", "link"))
+            seconds = self._draw.randrange(90, 5400)
+            attempt_id = self.finish(
+                channel=channel,
+                time_finished=now,
+                time_started=int(now - seconds),
+                **({"user_id": candidate} if channel == "group" else {"link_result_id": candidate}),
+            )
+            if self._sittings[attempt_id].requires_grading:
+                heappush(self._to_come, (now + self.traits.graded_after, attempt_id, "grade"))
+            if self._draw.random() < self.traits.again_share:
+                heappush(self._to_come, (now + self.traits.again_after, attempt_id, "again"))
+            return attempt_id
+
+    def tick(self, now: float) -> None:
+        """Everything that was due until `now`."""
+        with self.lock:
+            while self._to_come and self._to_come[0][0] <= now:
+                _, attempt_id, what = heappop(self._to_come)
+                if what == "grade":
+                    self.grade(attempt_id)
+                else:
+                    self.reopen(attempt_id, time_finished=now)
+
+    def idle(self) -> bool:
+        """Nothing is to follow, and no webhook waits."""
+        with self.lock:
+            return not self._to_come and not self.webhooks_pending()
+
+    def expectations(self) -> list[Mapping[str, str]]:
+        """Polls find everything."""
+        return []
 
     # What can be asked of it --------------------------------------------------------------------------------------
 
@@ -230,3 +282,14 @@ class Simulator:
         if self.traits.doubled_header:
             value = f"{value}, {value}"
         return raw, {"Content-Type": "application/json", "X-Classmarker-Hmac-Sha256": value}
+
+
+def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> Simulator:
+    """An account for a demo in which everything happens `scale` times quicker."""
+    return Simulator(
+        seed,
+        clock,
+        quota_window=3600.0 / scale,
+        faults=faults,
+        traits=Traits(retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0), graded_after=840 / scale, again_after=960 / scale),
+    )
