@@ -18,7 +18,7 @@ from bridge.simulating import Faults
 from bridge.vendor import NEWS
 from bridge.vendors.thought_industries import VENDOR
 from bridge.vendors.thought_industries.adapter import verify
-from bridge.vendors.thought_industries.simulator import Simulator, Traits
+from bridge.vendors.thought_industries.simulator import Simulator, Traits, sandbox
 from bridge.vendors.thought_industries.simulator.rows import TESTS
 
 NOW = 1_795_000_000
@@ -225,21 +225,41 @@ def test_the_same_seed_has_the_same_life_and_candidates_of_two_runs_share_no_id(
 def test_what_is_scheduled_is_done_by_ticks_and_then_the_vendor_is_idle():
     clock = Clock()
     simulator = Simulator(3, clock)
-    ids = [simulator.sit(NOW, candidate=number) for number in range(40)]
-    waiting = [key for key, one in simulator.expected().items() if one.needs_grading]
+    ids = [simulator.sit(NOW, candidate=number) for number in range(100)]
+    waiting = {key for key, one in simulator.expected().items() if one.needs_grading}
     assert set(simulator.expected()) == set(ids)
-    assert waiting
     assert simulator.expectations() == []
 
     step(simulator)
+    assert waiting
     assert not simulator.idle()
-    for _ in range(10):
-        clock.now += 1
-        simulator.tick(clock.now)
+    clock.now += 2 * DAY
+    simulator.tick(clock.now)
+    graded = simulator.expected()
+    assert {key for key, one in graded.items() if one.versions == 2} == waiting
+    assert not any(one.needs_grading for one in graded.values())
+    assert not simulator.idle()
+
+    clock.now += DAY
+    simulator.tick(clock.now)
+    assert simulator.idle()
+    changed = {key for key, one in simulator.expected().items() if one.versions > graded[key].versions}
+    assert 0 < len(changed) < 20
+
+
+def test_in_the_sandbox_people_are_quick_and_everything_ends():
+    clock = Clock()
+    simulator = sandbox(1, clock, scale=120.0, faults=Faults())
+    for number in range(50):
+        simulator.sit(NOW, candidate=number)
+    step(simulator)
+    clock.now += 7
+    simulator.tick(clock.now)
 
     assert simulator.idle()
-    assert not any(one.needs_grading for one in simulator.expected().values())
-    assert all(simulator.expected()[key].versions == 2 for key in waiting)
+    assert simulator.base_path == "/incoming/v2"
+    assert simulator.options == {"dates": "iso"}
+    assert simulator.credentials == {"api_key": "ti_test_sandbox", "webhook_secret": ("sandbox-phrase",)}
 
 
 # Webhooks -------------------------------------------------------------------------------------------------------------
@@ -354,13 +374,13 @@ class Facts:
     name, base_url = "academy", "http://vendor.test/incoming/v2"
 
     def __init__(self, simulator, options):
-        self.credentials = {name: (value,) for name, value in simulator.credentials.items()}
+        self.credentials = {"api_key": (simulator.api_key,)}
         self.options = OPTIONS | options
 
 
-def follow(simulator, clock, options, *, steps):
+def follow(simulator, clock, *, steps):
     """A minute a step: candidates sit, hints are looked at, the list is polled; what was published last, by attempt."""
-    client, poll = VENDOR.connect(Facts(simulator, options), Direct(simulator)), VENDOR.polls["attempts"]
+    client, poll = VENDOR.connect(Facts(simulator, simulator.options), Direct(simulator)), VENDOR.polls["attempts"]
     cursor, known = poll.start(clock.now - DAY, None), {}
 
     def read(records):
@@ -385,20 +405,21 @@ def follow(simulator, clock, options, *, steps):
 
 
 @pytest.mark.parametrize(
-    ("options", "traits"),
+    "traits",
     [
-        ({}, {"full_rows": True}),
-        ({"dates": "unix_ms"}, {"wrapped": False, "newest_first": True, "dates": "unix_ms", "page_size": 2}),
-        ({}, {"meta": True, "sparse": True, "as_text": True, "lag": 90.0}),
+        {"full_rows": True},
+        {"wrapped": False, "newest_first": True, "dates": "unix_ms", "page_size": 2},
+        {"meta": True, "sparse": True, "as_text": True, "lag": 15.0},
     ],
     ids=["documented", "in practice", "general paging, sparse, text, late"],
 )
-def test_a_simulated_life_reads_as_the_vendor_knows_it(options, traits):
+def test_a_simulated_life_reads_as_the_vendor_knows_it(traits):
     clock = Clock()
     faults = Faults(lose=0.3, duplicate=0.3, delay=100.0, reorder=True)
-    simulator = Simulator(11, clock, faults=faults, quota_calls=10_000, traits=Traits(**traits))
+    people = Traits(graded_after=300.0, regraded_share=0.0, **traits)
+    simulator = Simulator(11, clock, faults=faults, quota_calls=10_000, traits=people)
 
-    known = follow(simulator, clock, options, steps=40)
+    known = follow(simulator, clock, steps=40)
 
     expected = simulator.expected()
     assert known.keys() == expected.keys()
@@ -409,7 +430,7 @@ def test_a_simulated_life_reads_as_the_vendor_knows_it(options, traits):
         assert news.completed_at.timestamp() >= truth.finished_at
         assert news.flags == ()
     assert len(expected) == 40
-    assert not any(one.needs_grading for one in expected.values())
+    assert {one.versions for one in expected.values()} == {1, 2}
     assert simulator.refused == 0
 
 

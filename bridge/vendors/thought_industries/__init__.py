@@ -17,7 +17,7 @@ VENDOR = Vendor(
     base_url="https://api.thoughtindustries.com/incoming/v2",
     quota=Quota(calls=120, per_seconds=60.0),
     credentials={
-        "api_key": Credential(help="Settings > Security > API key; begins with ti_live_ or ti_test_"),
+        "api_key": Credential(help="API key of the tenant; begins with ti_live_ or ti_test_"),
         "webhook_secret": Credential(help="the webhook's secret; two while it is being changed", many=True),
     },
     secret_credential="webhook_secret",  # noqa: S106 - a name
@@ -87,6 +87,7 @@ VENDOR = Vendor(
     expect=adapter.expect,
     reference_help={"user_id": "the user's uuid", "course_id": "the course's uuid"},
     probe=client.probe,
-    # Only attempts that the rounds have stopped waiting for come here: a day old, or older than the sweep.
-    recheck_schedule=(3600.0, 4 * 3600.0, 12 * 3600.0, 86_400.0),
+    # Only attempts that the rounds have stopped waiting for come here, a day old or older than the sweep: most of them
+    # were left for good.
+    recheck_schedule=(3600.0, 4 * 3600.0, 12 * 3600.0, 86_400.0, 86_400.0, 86_400.0, 3 * 86_400.0),
 )

@@ -17,9 +17,9 @@ from bridge.vendors.thought_industries.cursor import Cursor
 
 __all__ = ["PER_PAGE", "Client", "probe", "recheck"]
 
-#: Rows of a page. The vendor allows 100, but a row holds its whole course, user and questions: 200 kB with a hundred
+#: Rows of a page. The vendor allows 100, but a row holds its whole course, user and questions: 160 kB with a hundred
 #: questions, and an answer may not be larger than `bridge.calls.MAX_BODY`.
-PER_PAGE = 25
+PER_PAGE = 50
 #: Rows created so long before the window, seconds, mean that its dates were not understood.
 _FILTER_TOLERANCE = 86_400.0
 #: How far ahead the window of the probe lies, seconds.

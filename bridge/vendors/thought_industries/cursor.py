@@ -10,8 +10,8 @@ from bridge.vendors.thought_industries.adapter import LONGEST_SITTING
 
 __all__ = ["Cursor", "position", "rewind", "start"]
 
-#: How late a row may show up and still be read by the next round; the daily sweep reads those that come later.
-MIN_OVERLAP_SECONDS = 600.0
+#: A round goes back at least so far for rows that show up late; the sweep reads those that come later still.
+MIN_OVERLAP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def start(moment: float, until: float | None = None) -> str:
 
 
 def rewind(cursor: str, overlap_seconds: float) -> str:
-    """The cursor of a new round: at least ten minutes back. It still knows where it came from, or rounds without rows
+    """The cursor of a new round: at least a minute back. It still knows where it came from, or rounds without rows
     would creep backwards."""
     reached = Cursor.read(cursor).start
     return str(Cursor(start=reached - max(overlap_seconds, MIN_OVERLAP_SECONDS), newest=reached))

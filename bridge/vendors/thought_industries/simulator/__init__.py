@@ -13,7 +13,6 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -24,43 +23,18 @@ from flask import Flask
 from bridge.simulating import NO_FAULTS, Expected, Faults, Outbox
 from bridge.vendors.thought_industries.simulator.api import create_api
 from bridge.vendors.thought_industries.simulator.rows import TESTS, Attempt, Test, invented_uuid
+from bridge.vendors.thought_industries.simulator.traits import AS_DOCUMENTED, Traits
 
-__all__ = ["Attempt", "Expected", "Faults", "Simulator", "Test", "Traits"]
+__all__ = ["Attempt", "Expected", "Faults", "Simulator", "Test", "Traits", "sandbox"]
 
-_GRADED_AFTER = (2.0, 8.0)
 #: The clock of the vendor's database moves at least so far between two changes of one row, seconds.
 _TICK = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
-    """How the vendor behaves where its pages leave room or contradict each other.
-
-    `wrapped`: the list stands inside `data.AssessmentAttempts`. `meta`: paging is told by `meta.nextCursor`. `dates`:
-    iso or unix_ms; `overlooks_dates`: the other form is no error. `hint_ids`: webhooks name user and course.
-    `reserialised`: the signature is over another print of the body. `lag`: seconds until a new row is listed.
-    `full_rows`, `sparse`, `as_text`: as in `rows.row`. `retry_schedule`: seconds between tries of a webhook.
-    """
-
-    wrapped: bool = True
-    meta: bool = False
-    dates: str = "iso"
-    overlooks_dates: bool = False
-    newest_first: bool = False
-    page_size: int = 100
-    full_rows: bool = False
-    sparse: bool = False
-    as_text: bool = False
-    hint_ids: bool = True
-    reserialised: bool = False
-    lag: float = 0.0
-    retry_schedule: tuple[float, ...] = (60.0, 300.0, 1800.0, 7200.0, 86_400.0)
 
 
 class Simulator:
     """One simulated tenant. Thread-safe; all randomness comes from `seed`, all time from `clock`.
 
-    `quota_calls` in every `quota_window` seconds (sliding). `wsgi` serves the API, at the root and at `/incoming/v2`.
+    `quota_calls` in every `quota_window` seconds (sliding). `wsgi` serves the API, at the root and at `base_path`.
     """
 
     def __init__(
@@ -73,7 +47,7 @@ class Simulator:
         quota_calls: int = 120,
         quota_window: float = 60.0,
         faults: Faults = NO_FAULTS,
-        traits: Traits = Traits(),
+        traits: Traits = AS_DOCUMENTED,
     ) -> None:
         self.api_key, self.webhook_secret = api_key, webhook_secret
         self.quota_calls, self.quota_window = quota_calls, quota_window
@@ -87,14 +61,15 @@ class Simulator:
         self._finished_at: dict[str, float] = {}
         self._versions: Counter[str] = Counter()
         self._to_grade: list[tuple[float, str]] = []
+        self.credentials: Mapping[str, str | tuple[str, ...]] = {
+            "api_key": api_key,
+            "webhook_secret": (webhook_secret,),
+        }
+        self.options: Mapping[str, Any] = {"dates": traits.dates}
+        self.base_path = "/incoming/v2"
         self.counter: Counter[str] = Counter()
         self.outbox = Outbox(clock=clock, draw=self._draw, faults=faults, retry_schedule=traits.retry_schedule)
         self.wsgi: Flask = create_api(self)
-
-    @property
-    def credentials(self) -> Mapping[str, str]:
-        """For `bridge.yaml`."""
-        return {"api_key": self.api_key, "webhook_secret": self.webhook_secret}
 
     @property
     def refused(self) -> int:
@@ -188,14 +163,17 @@ class Simulator:
     # The neutral face of every simulator --------------------------------------------------------------------------
 
     def sit(self, now: float, *, candidate: int) -> str:
-        """One candidate sits and finishes one test now; what a person grades is graded by a later `tick`."""
+        """One candidate sits and finishes one test now; what a person does about it later is done by `tick`."""
         with self.lock:
-            test = self._draw.choice(TESTS)
+            test, traits = self._draw.choice(TESTS), self.traits
             graded = not (test.by_hand and self._draw.random() < 0.7)
             attempt_id = str(uuid5(NAMESPACE_URL, f"https://vendor.test/attempts/{candidate}"))
-            self.finish(now, id=attempt_id, person=candidate, test=test, graded=graded)
+            started = now - self._draw.uniform(1, 45)
+            self.finish(now, started=started, id=attempt_id, person=candidate, test=test, graded=graded)
             if not graded:
-                heapq.heappush(self._to_grade, (now + self._draw.uniform(*_GRADED_AFTER), attempt_id))
+                heapq.heappush(self._to_grade, (now + traits.graded_after, attempt_id))
+            if self._draw.random() < traits.regraded_share:
+                heapq.heappush(self._to_grade, (now + traits.regraded_after, attempt_id))
             return attempt_id
 
     def tick(self, now: float) -> None:
@@ -295,3 +273,10 @@ class Simulator:
             lost=self.outbox.lost[attempt.id],
             percentage=float(attempt.grade) if scored else None,
         )
+
+
+def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> Simulator:
+    """A tenant for a demo in which everything happens `scale` times quicker. No grade is changed later: the bridge
+    looks for that every six hours only."""
+    quick = Traits(retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0), graded_after=840 / scale, regraded_share=0.0)
+    return Simulator(seed, clock, faults=faults, traits=quick)
