@@ -47,6 +47,7 @@ class Shell:
         #: Called before every answer of the vendor.
         self.before: Callable[[], None] = lambda: None
         self.calls = 0
+        self.niceness: list[int] = []
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         self.capfd.readouterr()
@@ -77,8 +78,9 @@ def shell(capfd, monkeypatch, tmp_path, server) -> Iterator[Shell]:
     monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", server.url)
     monkeypatch.setenv("ATTEMPT_BRIDGE_BROKER", server.broker_url)
     monkeypatch.chdir(tmp_path)
-    # Set up once per process, for good: here other tests share it.
+    # Both change the process for good, which here other tests share.
     monkeypatch.setattr("bridge.logs.configure", lambda *_: None)
+    monkeypatch.setattr("os.nice", shell.niceness.append)
     with serving(shell.vendor) as address, capture_logs():
         (tmp_path / "bridge.yaml").write_text(CONFIG.format(address=address))
         yield shell
@@ -119,6 +121,7 @@ def test_a_period_is_read_with_lines_of_progress_and_one_line_of_result(shell, s
     assert sorted(completed(state)) == sorted(ids)
     assert err.splitlines()[-1].startswith("100%")
     assert "9 new" in err
+    assert shell.niceness == [10]
     assert "calls left" in err
 
 
@@ -152,7 +155,7 @@ def test_a_vendor_without_a_list_says_how_its_attempts_come(shell, services, mon
     code, _, err = week(shell)
 
     assert code == 2
-    assert "ClassMarker has no list to read; its attempts come by `watches import`" in err
+    assert "ClassMarker has no list to read; its attempts come by `attempt-bridge watches import`" in err
 
 
 def test_a_mere_date_is_the_whole_day_and_a_moment_is_taken_as_it_is(shell, services):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -23,18 +24,22 @@ if TYPE_CHECKING:
     from bridge.backfills import Backfill
     from bridge.services import Services
 
-__all__ = ["Screen", "keep_logs_apart", "progress_text", "stoppable"]
+__all__ = ["Screen", "progress_text", "stay_behind", "stoppable"]
 
+#: What a process adds to its niceness; at 10 it gets about a tenth of a core that a normal one wants too.
+_NICE = 10
 #: Off a terminal: a line for every such part of the whole, and for every other reason to wait.
 _PARTS = 10
 #: Shorter waits are not announced with their end, seconds.
 _SHORT = 3.0
 
 
-def keep_logs_apart() -> None:
-    """What the workers' code logs goes to stderr, and only with -v: the command itself says what matters."""
+def stay_behind() -> None:
+    """For a long command beside live traffic: the processor goes to others first, and what the workers' code logs goes
+    to stderr, only with -v: the command itself says what matters."""
     from bridge import logs  # noqa: PLC0415 - `--help` must be quick
 
+    os.nice(_NICE)
     verbose = click.get_current_context().find_root().params.get("verbose")
     logs.configure("info" if verbose else "critical")
 

@@ -94,7 +94,6 @@ def test_what_is_said_of_the_vendor_is_said_once_and_in_one_line(vendor):
     assert sheet.ask
     assert len(facts) == len(set(facts))
     assert not [fact for fact in facts if not fact.strip() or "\n" in fact]
-    assert all(question.endswith("?") for question in sheet.ask)
 
 
 def test_the_secret_of_the_signature_is_a_declared_credential_that_can_be_rotated(vendor):
