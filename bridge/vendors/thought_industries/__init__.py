@@ -1,0 +1,93 @@
+"""Thought Industries, declared. Webhooks only hint; the API lists attempts by creation."""
+
+from __future__ import annotations
+
+from bridge.vendor import Credential, Option, Poll, Quota, Sheet, Vendor
+from bridge.vendors.thought_industries import adapter, client, cursor
+
+__all__ = ["ATTEMPTS", "REREADS", "VENDOR"]
+
+#: The streams: what is new or open, and what is finished and may still change.
+ATTEMPTS, REREADS = "attempts", "rereads"
+
+VENDOR = Vendor(
+    name="thought-industries",
+    title="Thought Industries",
+    # As documented once; each tenant has its own, https://<tenant>.thoughtindustries.com/incoming/v2.
+    base_url="https://api.thoughtindustries.com/incoming/v2",
+    quota=Quota(calls=120, per_seconds=60.0),
+    credentials={
+        "api_key": Credential(help="API key of the tenant; begins with ti_live_ or ti_test_"),
+        "webhook_secret": Credential(help="the webhook's secret; two while it is being changed", many=True),
+    },
+    secret_credential="webhook_secret",  # noqa: S106 - a name
+    options={
+        "dates": Option(
+            help="form of the dates we send, on which the vendor's pages differ; the connection test tells a wrong one",
+            default="iso",
+            choices=("iso", "unix_ms"),
+        ),
+        "reread": Option(
+            help="how long finished attempts are read again for changed grades", default=14 * 86_400.0, kind="duration"
+        ),
+        "course_ids": Option(help="only attempts in these courses; empty: all", default=(), kind="list"),
+        "user_ids": Option(help="only attempts of these users; empty: all", default=(), kind="list"),
+    },
+    sheet=Sheet(
+        signs="every webhook: HMAC-SHA256 of the raw body, hex",
+        identity="the attempt's own uuid",
+        webhook_means="look for that user in that course",
+        look_back="not limited; by creation",
+        quota="120 calls a minute (enterprise 600); the answers' headers rule",
+        documented=(
+            "attempts are selected by creation: late finishes and changed grades never come back by themselves",
+            "no webhook is about an attempt",
+            "rows hold the whole course and user with personal and payment data",
+            "the list stands inside `data.AssessmentAttempts`",
+            "dates are ISO 8601 on one page, UNIX milliseconds on another",
+        ),
+        observed=(
+            "the list stands at the top level, and milliseconds are insisted on",
+            "`passed` is false while an attempt is under way",
+            "about 250 calls in 15 minutes were allowed to one tenant",
+        ),
+        assumed=(
+            "`updatedAt` of the first finished reading is the finish; no finish is told",
+            "`grade` is a percentage; `pending` waits for a person; `forgiven` does not void",
+            "`course.completed` tells `userId` and `courseId`, or it is ignored",
+        ),
+        ask=(
+            "Which address has the API of this tenant, and which form of dates does it take?",
+            "What does `data` of a `course.completed` webhook hold, and is the signature over the body as sent?",
+            "What does `forgiven` mean for the result, and for how long may grades change?",
+        ),
+    ),
+    verify=adapter.verify,
+    split=adapter.split,
+    normalise=adapter.normalise,
+    connect=client.Client,
+    polls={
+        ATTEMPTS: Poll(
+            fetch=client.Client.page,
+            rewind=cursor.rewind,
+            start=cursor.start,
+            position=cursor.position,
+            low_water=True,
+        ),
+        REREADS: Poll(
+            fetch=client.Client.page,
+            rewind=cursor.rewind,
+            start=cursor.start,
+            position=cursor.position,
+            sweep=lambda options: float(options["reread"]),
+            every=6 * 3600.0,
+        ),
+    },
+    recheck=client.recheck,
+    expect=adapter.expect,
+    reference_help={"user_id": "the user's uuid", "course_id": "the course's uuid"},
+    probe=client.probe,
+    # Only attempts that the rounds have stopped waiting for come here, a day old or older than the sweep: most of them
+    # were left for good.
+    recheck_schedule=(3600.0, 4 * 3600.0, 12 * 3600.0, 86_400.0, 86_400.0, 86_400.0, 3 * 86_400.0),
+)

@@ -1,0 +1,256 @@
+"""Thought Industries' attempts in our words: verify, split, normalise. Pure; the reasons are in `QUIRKS.md`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from bridge.errors import BadSignature, Unreadable, clip
+from bridge.signing import require_signature
+from bridge.vendor import Ignored, Normalised, Pointer, Reading, Record, Watch
+from bridge.vendors.thought_industries.schema import Key, Moment, is_uuid, load_attempt, load_hint
+from schemas.event import Assessment, Candidate, Group, Result
+
+__all__ = [
+    "ATTEMPT",
+    "LONGEST_SITTING",
+    "OPEN_STATUSES",
+    "SIGNATURE_HEADER",
+    "expect",
+    "normalise",
+    "split",
+    "verify",
+    "wanted_ids",
+]
+
+SIGNATURE_HEADER = "x-ti-signature"
+#: The one kind of record.
+ATTEMPT = "attempt"
+#: The one event that hints at an attempt; all others are ignored and counted.
+HINT = "course.completed"
+#: Their `status` -> ours.
+STATUSES = {"started": "in_progress", "pending": "completed", "finished": "completed"}
+#: Somebody still works on it, or has still to grade it.
+OPEN_STATUSES = frozenset({"started", "pending"})
+#: `topicType` of what is never scored. A kind that is in neither set is scored if it has a grade.
+UNSCORED = frozenset({"survey", "workbook", "tally", "ad"})
+SCORED = frozenset({"quiz", "test", "highlightZoneQuiz"})
+#: A change further ahead than this is more than two clocks that differ.
+CLOCK_TOLERANCE_SECONDS = 300
+#: Rounds wait so long, seconds, for attempts that are open. One that stays open longer is left to its own watch.
+LONGEST_SITTING = 86_400.0
+#: No watch is looked at sooner than this: the rounds see what is younger.
+FIRST_RECHECK_SECONDS = 3600.0
+#: Learners leave attempts and come back; after this nobody is expected to.
+OPEN_FOR_SECONDS = 90 * 86_400.0
+#: A hint and the attempt that caused it may come in either order; what changed longer before is an older attempt.
+HINT_TOLERANCE_SECONDS = 86_400
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now: float) -> None:
+    """Raise `BadSignature` unless the header is the lower-case hex HMAC-SHA256 of `raw`; `now` is unused: the time in
+    the body is signed, but no window for it is documented."""
+    given = headers.get(SIGNATURE_HEADER)
+    if not given:
+        raise BadSignature(
+            f"no {SIGNATURE_HEADER} header; is this a webhook of Thought Industries?", reason="missing_signature"
+        )
+    # The vendor's own samples throw on a header of another length.
+    if not _HEX.fullmatch(given):
+        raise BadSignature(f"{SIGNATURE_HEADER} is not 64 lower-case hex digits", reason="malformed_signature")
+    require_signature(raw, bytes.fromhex(given), secrets)
+
+
+def split(body: Any, options: Mapping[str, Any]) -> Reading:
+    """A webhook never holds an attempt; a completed course says where to look for one. Raises `Unreadable`."""
+    hint = load_hint(body)
+    if hint["event"] != HINT:
+        return Ignored(clip(hint["event"], 60))
+    user, course = _named(hint["data"], "user"), _named(hint["data"], "course")
+    if user is None or course is None or not _is_wanted(user, course, options):
+        return Ignored(HINT)
+    since = _since(hint["timestamp"])
+    return (Pointer(key=_place(user, course), reference={**_reference(user, course), **since}),)
+
+
+def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
+    """Where to look for an expected attempt. Raises `ValueError` for a reference that names no place of ours."""
+    user, course = (reference.get(name, "").strip().lower() for name in ("user_id", "course_id"))
+    missing = [name for name, text in (("user_id", user), ("course_id", course)) if not is_uuid(text)]
+    if missing:
+        raise ValueError(f"{', '.join(missing)}: give the uuids user_id and course_id")
+    if not _is_wanted(user, course, options):
+        raise ValueError("user_id or course_id: left out by the source's options user_ids or course_ids")
+    return Pointer(key=_place(user, course), reference=_reference(user, course))
+
+
+def wanted_ids(options: Mapping[str, Any], name: str) -> frozenset[str]:
+    """The ids of an option, in the spelling of rows; empty: all."""
+    return frozenset(text.strip().lower() for text in options.get(name, ()))
+
+
+def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+    """One row in our words. Raises `Unreadable`."""
+    row = load_attempt(record.body)
+    status = STATUSES.get(row["status"])
+    if status is None:
+        raise Unreadable(f'status is "{clip(row["status"], 40)}"; known are {", ".join(STATUSES)}')
+    completed = status == "completed"
+    result = _result(row)
+    user, course = row["user"] or {}, _course(row)
+    submission = row["assignmentSubmissionId"]
+    return Normalised(
+        attempt_id=row["id"],
+        status=status,
+        candidate=_candidate(user),
+        assessment=_assessment(row, course),
+        result=result,
+        started_at=row["createdAt"],
+        completed_at=row["updatedAt"] if completed else None,
+        finish_is_reading=True,
+        duration_seconds=_seconds(row["timeElapsedInSeconds"]),
+        flags=_flags(row, now) if completed else (),
+        vendor_status=row["status"],
+        vendor_ids=_ids(row, course),
+        extensions=_extensions(row, result),
+        order=0 if row["updatedAt"] is None else int(row["updatedAt"].timestamp() * 100),
+        material=(*(("forgiven",) if row["forgiven"] else ()), *((submission,) if submission else ())),
+        watch=_watch(row, course, now, options),
+        aliases=(_place(user["id"], course["id"]),) if user.get("id") and course["id"] else (),
+    )
+
+
+def _result(row: Mapping[str, Any]) -> Result:
+    grade, kind = row["grade"], row["topicType"]
+    scored = kind in SCORED or (kind not in UNSCORED and grade is not None)
+    # 0 stands for "none" in a whole number that may not be null.
+    pass_mark: Decimal | None = ((row["assessment"] or {}).get("minPassingPercent") or None) if scored else None
+    if row["status"] == "started" or (row["status"] == "finished" and not scored):
+        return Result(grading="not_scored")
+    if row["status"] == "pending":
+        # `grade` 0 and `passed` false stand there until somebody grades.
+        return Result(grading="pending", pass_mark_percentage=pass_mark)
+    if grade is not None and not 0 <= grade <= 100:
+        raise Unreadable("grade: must be a percentage of 0 to 100")
+    return Result(
+        percentage=grade,
+        pass_mark_percentage=pass_mark,
+        passed=None if pass_mark is None else row["passed"],
+        grading="final",
+    )
+
+
+def _candidate(user: Mapping[str, Any]) -> Candidate:
+    parts = ((user.get(name) or "").strip() for name in ("firstName", "lastName"))
+    name = (user.get("name") or "").strip() or " ".join(part for part in parts if part)
+    return Candidate(id=user.get("id"), email=user.get("email"), name=name or None)
+
+
+def _course(row: Mapping[str, Any]) -> dict[str, str | None]:
+    course = row["course"] or {}
+    return {"id": row["courseId"] or course.get("id"), "title": course.get("title")}
+
+
+def _assessment(row: Mapping[str, Any], course: Mapping[str, str | None]) -> Assessment:
+    assessment, topic = row["assessment"] or {}, row["topic"] or {}
+    test_id = assessment.get("id") or row["topicId"] or topic.get("id")
+    if test_id is None:
+        raise Unreadable("assessment.id, topicId: both are missing")
+    return Assessment(
+        id=test_id,
+        name=assessment.get("title") or topic.get("title"),
+        group=None if course["id"] is None else Group(kind="course", id=course["id"], name=course["title"]),
+    )
+
+
+def _ids(row: Mapping[str, Any], course: Mapping[str, str | None]) -> dict[str, str]:
+    found = {
+        "attempt_id": row["id"],
+        "user_id": (row["user"] or {}).get("id"),
+        "course_id": course["id"],
+        "assessment_id": (row["assessment"] or {}).get("id"),
+        "topic_id": row["topicId"] or (row["topic"] or {}).get("id"),
+        "assignment_submission_id": row["assignmentSubmissionId"],
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _extensions(row: Mapping[str, Any], result: Result) -> dict[str, Any]:
+    found: dict[str, Any] = {"topic_type": row["topicType"]} if row["topicType"] else {}
+    original = row["originalGrade"]
+    if result.percentage is not None and original is not None and original != result.percentage:
+        found["original_grade"] = float(original)
+    return found
+
+
+def _flags(row: Mapping[str, Any], now: float) -> tuple[str, ...]:
+    """What is odd but the vendor's word: published all the same, because holding a result back helps nobody."""
+    created, updated = row["createdAt"], row["updatedAt"]
+    odd = {
+        "forgiven": bool(row["forgiven"]),
+        "finish_before_start": created is not None and updated is not None and updated < created,
+        "finish_in_future": updated is not None and updated.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
+    }
+    return tuple(name for name, is_so in odd.items() if is_so)
+
+
+def _seconds(elapsed: Decimal | None) -> int | None:
+    return None if elapsed is None or elapsed < 0 else int(elapsed)
+
+
+def _watch(
+    row: Mapping[str, Any], course: Mapping[str, str | None], now: float, options: Mapping[str, Any]
+) -> Watch | None:
+    """Open attempts until they close; finished ones only where the sweep, which goes by creation, ends too soon."""
+    created: datetime | None = row["createdAt"] or row["updatedAt"]
+    user = (row["user"] or {}).get("id")
+    if created is None:
+        return None
+    began = created.timestamp()
+    place = {"user_id": user, "course_id": course["id"]} if user else {"created": repr(began)}
+    reference = {"attempt_id": row["id"], **{name: value for name, value in place.items() if value}}
+    if row["status"] in OPEN_STATUSES:
+        due_in = max(began + LONGEST_SITTING - now, FIRST_RECHECK_SECONDS)
+        return Watch(reference=reference, due_in=due_in, give_up_at=began + OPEN_FOR_SECONDS)
+    changed, age = (row["updatedAt"] or created).timestamp(), float(options["reread"])
+    swept_until = began + LONGEST_SITTING + age
+    if changed + age <= max(swept_until, now) or changed > now + CLOCK_TOLERANCE_SECONDS:
+        return None
+    due_in = max(swept_until - now, FIRST_RECHECK_SECONDS)
+    return Watch(reference=reference, due_in=due_in, give_up_at=changed + age, reread=True)
+
+
+def _place(user: str, course: str) -> str:
+    return f"?user:{user}:{course}"
+
+
+def _reference(user: str, course: str) -> dict[str, str]:
+    return {"user_id": user, "course_id": course}
+
+
+def _is_wanted(user: str, course: str, options: Mapping[str, Any]) -> bool:
+    users, courses = wanted_ids(options, "user_ids"), wanted_ids(options, "course_ids")
+    return (not users or user in users) and (not courses or course in courses)
+
+
+def _named(data: Any, noun: str) -> str | None:
+    """The uuid of `user` or `course`, as `userId` or `user.id`; None where it is not there or of another form."""
+    if not isinstance(data, dict):
+        return None
+    inner = data.get(noun)
+    value = data.get(f"{noun}Id") or (inner.get("id") if isinstance(inner, dict) else None)
+    text = Key.convert(value) if isinstance(value, str) else None
+    return text if text is not None and is_uuid(text) else None
+
+
+def _since(timestamp: Any) -> dict[str, str]:
+    """The earliest change, UNIX seconds, of an attempt that a hint of this time may mean."""
+    try:
+        moment = Moment.convert(timestamp) if timestamp is not None else None
+    except ValueError:
+        moment = None  # a hint without a usable time is still a hint
+    return {} if moment is None else {"since": str(int(moment.timestamp()) - HINT_TOLERANCE_SECONDS)}

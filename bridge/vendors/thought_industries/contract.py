@@ -1,0 +1,80 @@
+"""What `tests/contract` must know of Thought Industries: how to make its simulator do things. Used by nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bridge.vendors.thought_industries.simulator import Simulator, Traits
+from bridge.vendors.thought_industries.simulator.rows import TESTS
+
+__all__ = ["VARIANTS", "Bench"]
+
+#: Scored, with a pass mark, and graded by a person.
+_TEST = TESTS[1]
+
+
+class Bench:
+    """A small simulated tenant with tiny pages; the members are those of `docs/adding-a-vendor.md`, "Contract"."""
+
+    secret = "bench-phrase"  # noqa: S105 - invented
+
+    def __init__(self, now: Callable[[], float], *, options: Mapping[str, str], **traits: Any) -> None:
+        self.options = options
+        self.simulator = Simulator(
+            7,
+            now,
+            webhook_secret=self.secret,
+            quota_calls=100_000,
+            traits=Traits(page_size=3, dates=options.get("dates", "iso"), **traits),
+        )
+        self.wsgi = self.simulator.wsgi
+        self.credentials = {"api_key": (self.simulator.api_key,), "webhook_secret": (self.secret,)}
+
+    def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
+        """A scored sitting finishes at `at`; both streams list it."""
+        began = at - 600 if started is None else started
+        return self.simulator.finish(at, started=began, test=_TEST, grade=70, graded=graded)
+
+    def begin(self, stream: str, started: int) -> str:
+        """Somebody begins the same test and is not done yet."""
+        return self.simulator.begin(started, test=_TEST)
+
+    def complete(self, attempt_id: str, at: int) -> None:
+        """What was begun is finished."""
+        self.simulator.hand_in(attempt_id, at, grade=70)
+
+    def retake(self, attempt_id: str, at: int) -> str:
+        """The same candidate sits the same test again."""
+        return self.simulator.retake(attempt_id, at)
+
+    def grade(self, attempt_id: str) -> None:
+        """A person grades what is pending."""
+        self.simulator.grade(attempt_id, 90)
+
+    def revise(self, attempt_id: str, at: int) -> None:
+        """The grade of a finished attempt is changed."""
+        self.simulator.grade(attempt_id, 85, at)
+
+    def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
+        """Body and headers as they are sent now."""
+        return self.simulator.webhook(attempt_id)
+
+    def sign(self, raw: bytes, secret: str) -> Mapping[str, str]:
+        """The headers that prove `raw` under a secret, with lower-case names."""
+        return {"x-ti-signature": hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()}
+
+    def expectation(self, attempt_id: str) -> Mapping[str, str]:
+        """The learner and the course, as an operator knows them."""
+        return self.simulator.place(attempt_id)
+
+
+#: Name -> how to build a bench: the vendor as it may behave, each with everything the contract asks.
+VARIANTS: Mapping[str, Callable[[Callable[[], float]], Bench]] = {
+    "documented": lambda now: Bench(now, options={}, full_rows=True),
+    "in-practice": lambda now: Bench(now, options={"dates": "unix_ms"}, wrapped=False),
+    "general-paging": lambda now: Bench(now, options={}, meta=True, sparse=True),
+    "text": lambda now: Bench(now, options={"dates": "unix_ms"}, as_text=True, overlooks_dates=True),
+}

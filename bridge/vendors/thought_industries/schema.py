@@ -1,0 +1,174 @@
+"""The shapes of what Thought Industries sends: an attempt, the list it comes in, and a webhook's envelope.
+
+An attempt holds its whole course and user, with addresses, telephone and payment data. What is declared here is all
+that is ever kept of it: `pruned` cuts a row down to these members before anything else sees it.
+Source of the members: the vendor's REST and webhook pages, `QUIRKS.md` section "Sources".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from bridge.shapes import Flag, Number, Shape, Text, UnixTime, VendorSchema, loader
+
+__all__ = ["Key", "Moment", "is_uuid", "load_attempt", "load_hint", "load_listing", "pruned"]
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: Date and time with a T or a space; a bare date would be a guess of up to a day.
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", re.ASCII)
+#: UNIX milliseconds are larger than this, UNIX seconds smaller (1990 in milliseconds, 2099 in seconds).
+_MILLISECONDS_FROM = 100_000_000_000
+
+
+class Key(Shape):
+    """An id as text: trimmed and in lower case, so that one id has one spelling."""
+
+    @staticmethod
+    def convert(value: Any) -> str | None:
+        text = Text.convert(value)
+        return None if text is None else text.strip().lower() or None
+
+
+class Uuid(Key):
+    """An id that must be a uuid, because a published id hangs on it."""
+
+    @staticmethod
+    def convert(value: Any) -> str | None:
+        text = Key.convert(value)
+        if text is not None and not is_uuid(text):
+            raise ValueError("must be a uuid")
+        return text
+
+
+class Moment(Shape):
+    """Aware UTC datetime from ISO 8601 (without a zone it is UTC), or from UNIX seconds or milliseconds."""
+
+    @staticmethod
+    def convert(value: Any) -> datetime | None:
+        try:
+            if isinstance(value, str) and _ISO.fullmatch(value.strip()):
+                moment = datetime.fromisoformat(value.strip())
+                moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+                UnixTime.convert(str(moment.timestamp()))  # the same years for every spelling
+                return moment
+            number = Number.convert(value)
+            if number is not None and abs(number) >= _MILLISECONDS_FROM:
+                number /= 1000
+            return None if number is None else UnixTime.convert(number)
+        except (ValueError, OverflowError) as error:
+            raise ValueError("must be a time of 1990 to 2099: ISO 8601, UNIX seconds or milliseconds") from error
+
+
+class AssessmentSchema(VendorSchema):
+    id = Key()
+    type = Text()
+    title = Text()
+    minPassingPercent = Number()
+
+
+class CourseSchema(VendorSchema):
+    id = Key()
+    title = Text()
+
+
+class TopicSchema(VendorSchema):
+    id = Key()
+    title = Text()
+
+
+class UserSchema(VendorSchema):
+    id = Key()
+    email = Text()
+    name = Text()
+    firstName = Text()
+    lastName = Text()
+
+
+def _nested(schema: type[VendorSchema]) -> fields.Nested:
+    return fields.Nested(schema, load_default=None, allow_none=True)
+
+
+class AttemptSchema(VendorSchema):
+    """One row. The vendor's own GraphQL schema lets nearly every member be null."""
+
+    id = Uuid(required=True)
+    status = Text(required=True)
+    assessment = _nested(AssessmentSchema)
+    course = _nested(CourseSchema)
+    courseId = Key()
+    topic = _nested(TopicSchema)
+    topicId = Key()
+    topicType = Text()
+    user = _nested(UserSchema)
+    createdAt = Moment()
+    updatedAt = Moment()
+    timeElapsedInSeconds = Number()
+    grade = Number()
+    originalGrade = Number()
+    passed = Flag()
+    forgiven = Flag()
+    assignmentSubmissionId = Key()
+
+
+class PageInfoSchema(VendorSchema):
+    hasMore = Flag()
+    cursor = Text()
+
+
+class MetaSchema(VendorSchema):
+    nextCursor = Text()
+
+
+class ListingSchema(VendorSchema):
+    """What stands inside the wrapper. Rows stay as they are: each is read by itself, so one bad row costs no page."""
+
+    pageInfo = _nested(PageInfoSchema)
+    meta = _nested(MetaSchema)
+    assessmentAttempts = fields.List(fields.Raw(allow_none=True), required=True)
+
+
+class HintSchema(VendorSchema):
+    """A webhook. The members of `data` are not documented, so nothing about them is demanded."""
+
+    event = Text(required=True)
+    timestamp = fields.Raw(load_default=None, allow_none=True)
+    data = fields.Raw(load_default=None, allow_none=True)
+
+
+load_attempt = loader(AttemptSchema)
+load_listing = loader(ListingSchema)
+load_hint = loader(HintSchema)
+
+
+def is_uuid(text: str) -> bool:
+    """Whether this is a uuid in lower case."""
+    return _UUID.fullmatch(text) is not None
+
+
+def pruned(row: Any) -> dict[str, Any]:
+    """The declared members of a row and nothing else; {} for what is no object.
+
+    An object or list in a place of text or numbers leaves its empty self, which is as unreadable as the whole.
+    """
+    return _pruned(row, _ATTEMPT) if isinstance(row, dict) else {}
+
+
+def _pruned(members: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, field in schema.fields.items():
+        value = members.get(name)
+        if isinstance(field, fields.Nested) and isinstance(value, dict):
+            kept[name] = _pruned(value, field.schema)
+        elif isinstance(value, dict | list):
+            kept[name] = type(value)()
+        elif name in members:
+            kept[name] = value
+    return kept
+
+
+_ATTEMPT = AttemptSchema()
