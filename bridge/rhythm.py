@@ -29,8 +29,10 @@ WEEKS = 4
 _HOUR, _DAY, _WEEK = 3600.0, 86_400.0, 604_800.0
 #: Hours kept: the weeks compared, the longest stretch (a week), and a little.
 _RING = (WEEKS + 1) * 168 + 24
-#: A stretch is also compared an hour earlier and later: clocks change in spring and autumn, ours in UTC do not.
-_SHIFTS = (0.0, -_HOUR, _HOUR)
+#: A stretch is also compared with its start and end an hour earlier or later: people's clocks change in spring and
+#: autumn, ours in UTC do not. The last one is for a change inside the stretch, which then holds a night.
+_SHIFTS = ((0.0, 0.0), (-_HOUR, -_HOUR), (_HOUR, _HOUR), (0.0, -_HOUR))
+_NIGHT = 8 * _HOUR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +94,9 @@ def listen(old: Ledger | None, *, now: float, counts: Mapping[int, int], rounds:
 def usual(since: float, now: float, notes: Mapping[int, Note]) -> int | None:
     """Webhooks that are usual between two moments, at most a week apart: the lower median of the same stretch of the
     last weeks, so that neither one burst nor one holiday makes a rule. None: fewer than two weeks are known."""
-    since = max(since, now - _WEEK)
     weeks = []
-    for week in range(1, WEEKS + 1):
-        moved = [_between(since - week * _WEEK + shift, now - week * _WEEK + shift, notes) for shift in _SHIFTS]
+    for week in _stretches(since, now):
+        moved = [_between(start, end, notes) for start, end in week]
         if moved[0] is not None:
             weeks.append(min(number for number in moved if number is not None))
     return None if len(weeks) < 2 else int(sorted(weeks)[(len(weeks) - 1) // 2])
@@ -114,10 +115,8 @@ def share_announced(ledger: Ledger, notes: Mapping[int, Note]) -> float:
 
 def hours_asked(since: float, now: float) -> list[int]:
     """The hours (since 1970) whose notes `usual` and `share_announced` look at."""
-    weeks = [week * _WEEK for week in range(1, WEEKS + 1)]
-    ends = (max(since, now - _WEEK), now)
-    moments = [end - week + shift for week in weeks for shift in _SHIFTS for end in ends]
-    moments += [since - week for week in weeks]
+    moments = [moment for week in _stretches(since, now) for stretch in week for moment in stretch]
+    moments += [since - week * _WEEK for week in range(1, WEEKS + 1)]
     return sorted({hour for moment in moments for hour in (_hour(moment) - 1, _hour(moment))})
 
 
@@ -191,6 +190,14 @@ def _webhooks_since(old: Ledger, today: int, counts: Mapping[int, int]) -> int:
     # After more than a day the rest is lost; totals that are too low only make us slower.
     before = old.counted if old.day == today - 1 else 0
     return max(0, counts.get(today - 1, 0) - before) + counts.get(today, 0)
+
+
+def _stretches(since: float, now: float) -> list[list[tuple[float, float]]]:
+    """For each of the last weeks the same stretch and, as near, its shifted ones; at most a week long."""
+    since = max(since, now - _WEEK)
+    shifts = _SHIFTS if now - since > _NIGHT else _SHIFTS[:-1]
+    weeks = [week * _WEEK for week in range(1, WEEKS + 1)]
+    return [[(since - week + first, now - week + last) for first, last in shifts] for week in weeks]
 
 
 def _between(start: float, end: float, notes: Mapping[int, Note]) -> float | None:

@@ -109,10 +109,17 @@ def dried(ledger: Ledger, budget: BudgetStatus, *, polled: bool, now: float) -> 
 
 
 def _refused(budget: BudgetStatus, spender: str, now: float) -> bool:
+    """What `budgets_take.lua` would answer, without taking a call."""
     if budget.pause is not None:
         return not budget.pause.for_good
-    shares = kept(spender, budget.window, now).items()
-    return budget.left <= sum(max(0, share - budget.spenders.get(other, 0)) for other, share in shares)
+    calls, learned, shares = budget.window.calls, budget.learned, kept(spender, budget.window, now).items()
+
+    def others(scale: float) -> int:
+        return sum(max(0, int(share * scale) - budget.spenders.get(other, 0)) for other, share in shares)
+
+    if calls - budget.used <= others(1.0):
+        return True
+    return learned is not None and learned.remaining <= others(min(1.0, learned.limit / calls))
 
 
 def _rejected(facts: Facts) -> Trouble | None:

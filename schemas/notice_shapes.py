@@ -15,7 +15,7 @@ from schemas.types import UtcTime, member, nullable
 
 __all__ = ["NoticeDataSchema", "NoticeSchema"]
 
-WATCH_KINDS = ("attempt", "expectation", "pointer")
+WATCH_KINDS = ("attempt", "expectation", "pointer", "ungraded")
 ALARM_STATES = ("raised", "recovered")
 
 #: Type of a notice -> the one member of its `data`.
@@ -37,7 +37,7 @@ class WatchSchema(_Part):
 
     key = fields.String(**member("The attempt's id; with a leading `?` a key that may mean several."), validate=FILLED)
     kind = fields.String(
-        **member("Who waited: an open attempt itself, an operator's expectation, a webhook that only hints."),
+        **member("An open attempt, an operator's expectation, a webhook that only hints, or a grade still to come."),
         validate=validate.OneOf(WATCH_KINDS),
     )
     reference = fields.Dict(

@@ -16,9 +16,10 @@ TINY = {
     "dispatch": ["--events", "100", "--rounds", "1"],
     "receive": ["--seconds", "0.5", "--rounds", "1", "--connections", "4", "--workers", "1", "--rates", "20"],
     "latency": ["--seconds", "1", "--rates", "20", "--workers", "1"],
+    "backfill": ["--seconds", "1", "--rounds", "1", "--webhooks", "20", "--workers", "1", "--pages", "0"],
 }
 #: What the others import.
-SHARED = {"__init__", "bare_flask", "common", "latency_worker", "load"}
+SHARED = {"__init__", "bare_flask", "common", "latency_worker", "listing_vendor", "load"}
 
 
 def test_every_benchmark_is_run_here() -> None:

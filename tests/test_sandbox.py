@@ -50,6 +50,13 @@ def test_all_is_well_when_every_attempt_is_there_once_and_everybody_got_it() -> 
     assert problems({A: TRUTH, B: TRUTH}, events, received(*events[:2])) == []
 
 
+def test_a_revision_without_a_change_is_named() -> None:
+    events = [event("a"), event("a", "attempt.revised")]
+    assert problems({A: TRUTH}, events, received(*events)) == [
+        "classmarker a: attempt.revised although nothing changed"
+    ]
+
+
 def test_what_never_happened_is_named() -> None:
     assert problems({}, [event("a")], received(event("a"))) == ["classmarker a: is in the journal, but never happened"]
 
@@ -78,7 +85,7 @@ def test_what_is_wrong_in_the_journal_is_named(truth: Expected, events: list[Sto
 
 
 def test_who_did_not_get_what_is_named() -> None:
-    completed, revised = event("a"), event("a", "attempt.revised")
+    completed, revised = event("a", percentage=60.0), event("a", "attempt.revised")
     got = {"crm": {completed.id}, "gradebook": {completed.id, revised.id}, "warehouse": set[str]()}
     assert problems({A: TRUTH}, [completed, revised], got) == [
         "classmarker a: crm did not get attempt.revised; warehouse did not get attempt.completed, attempt.revised"

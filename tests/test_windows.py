@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bridge.config import PollConfig
+from bridge.vendors.classmarker import VENDOR as CLASSMARKER
 from bridge.windows import BACKFILL, OVERDUE, POINTER, POLL, RECONCILE, REREAD, SPENDERS, TEST, Window, kept
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -51,13 +53,13 @@ def test_only_a_day_begins_anew_at_a_time_of_day(per: float, resets_at: float) -
 @pytest.mark.parametrize(
     ("spender", "left_to_others"),
     [
-        (OVERDUE, {POINTER: 100, POLL: 50}),
-        (POINTER, {OVERDUE: 100, POLL: 50}),
-        (POLL, {OVERDUE: 100, POINTER: 100}),
-        (TEST, {OVERDUE: 100, POINTER: 100}),
-        (REREAD, {OVERDUE: 100, POINTER: 100, POLL: 200}),
-        (BACKFILL, {OVERDUE: 100, POINTER: 100, POLL: 200, REREAD: 100}),
-        (RECONCILE, {OVERDUE: 100, POINTER: 100, POLL: 200, REREAD: 100, BACKFILL: 100}),
+        (OVERDUE, {POINTER: 90, POLL: 50}),
+        (POINTER, {OVERDUE: 90, POLL: 50}),
+        (POLL, {OVERDUE: 90, POINTER: 90}),
+        (TEST, {OVERDUE: 90, POINTER: 90}),
+        (REREAD, {OVERDUE: 90, POINTER: 90, POLL: 200}),
+        (BACKFILL, {OVERDUE: 90, POINTER: 90, POLL: 200, REREAD: 100}),
+        (RECONCILE, {OVERDUE: 90, POINTER: 90, POLL: 200, REREAD: 100, BACKFILL: 100}),
     ],
 )
 def test_what_each_spender_leaves_to_the_others(spender: str, left_to_others: dict[str, int]) -> None:
@@ -67,13 +69,13 @@ def test_what_each_spender_leaves_to_the_others(spender: str, left_to_others: di
 @pytest.mark.parametrize(
     ("now", "total"),
     [
-        (at(14), 1200),
-        (at(10, 30), 1200),
-        (at(12, 0, 1), 600),
-        (at(13, 15, 1), 100),
+        (at(14), 1140),
+        (at(10, 30), 1140),
+        (at(12, 0, 1), 570),
+        (at(13, 15, 1), 94),
         (at(13, 29, 59), 0),
         (at(13, 30, 0), 0),
-        (at(13, 30, 1), 1200),
+        (at(13, 30, 1), 1140),
     ],
 )
 def test_towards_the_reset_less_is_kept_from_rereads(now: float, total: int) -> None:
@@ -87,6 +89,13 @@ def test_towards_the_reset_less_is_kept_from_rereads(now: float, total: int) -> 
 def test_a_call_that_is_kept_for_others_may_come_free_before_the_reset(now: float, again: float) -> None:
     assert DAILY.loosens_at(now, at(0)) == again
     assert SLIDING.loosens_at(now, now - 60) == SLIDING.frees_at(now, now - 60)
+
+
+def test_the_usual_poll_of_classmarker_fits_beside_what_it_leaves() -> None:
+    window, rounds = Window(CLASSMARKER.quota.calls, CLASSMARKER.quota.per_seconds), PollConfig().every
+    # Thirteen rounds begin within an hour and a second.
+    needed = len(CLASSMARKER.polls) * (int((at(12) - window.since(at(12))) / rounds) + 1)
+    assert needed <= window.calls - sum(kept(POLL, window, at(12)).values())
 
 
 def test_whatever_the_window_the_rank_decides_and_a_call_stays_askable() -> None:

@@ -32,6 +32,7 @@ COMMANDS = {
     "sources": "bridge.cli.sources:sources",
     "requests": "bridge.cli.requests:requests",
     "events": "bridge.cli.events:events",
+    "watches": "bridge.cli.watches:watches",
     "backfill": "bridge.cli.backfill:backfill",
     "reconcile": "bridge.cli.reconcile:reconcile",
     "subscriptions": "bridge.cli.subscriptions:subscriptions",

@@ -180,7 +180,9 @@ def _new(services: Services, source_name: str, first: float, last: float, stream
     source = services.config.sources[known_name(source_name, services.config.sources, "source")]
     vendor, now = services.vendors[source.vendor], services.now()
     if not vendor.polls:
-        raise click.UsageError(f"{vendor.title} has no list to read; its attempts come by `watches import`")
+        raise click.UsageError(
+            f"{vendor.title} has no list to read; its attempts come by `attempt-bridge watches import`"
+        )
     for stream in streams:
         known_name(stream, vendor.polls, f"stream of {source_name}")
     last = min(last, now)
@@ -239,9 +241,10 @@ def _preview(services: Services, job: Backfill) -> None:
 
 @contextmanager
 def _outside(services: Services, job: Backfill) -> Iterator[Outside]:
-    from bridge.cli.progress import Screen, stoppable  # noqa: PLC0415 - `--help` must be quick
+    from bridge.cli.progress import Screen, stay_behind, stoppable  # noqa: PLC0415 - `--help` must be quick
     from workers.backfill import Outside  # noqa: PLC0415
 
+    stay_behind()
     with stoppable("stops after the page at hand") as asked, Screen(services, job) as screen:
         yield Outside(sleep=asked.wait, show=screen.show, stopping=asked.is_set)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import click
 
 from bridge import clock
 from bridge.backfills import remaining
@@ -21,12 +24,24 @@ if TYPE_CHECKING:
     from bridge.backfills import Backfill
     from bridge.services import Services
 
-__all__ = ["Screen", "progress_text", "stoppable"]
+__all__ = ["Screen", "progress_text", "stay_behind", "stoppable"]
 
-#: Off a terminal: a line whenever so much more is read, or another reason to wait comes up.
-_STEP = 0.1
+#: What a process adds to its niceness; at 10 it gets about a tenth of a core that a normal one wants too.
+_NICE = 10
+#: Off a terminal: a line for every such part of the whole, and for every other reason to wait.
+_PARTS = 10
 #: Shorter waits are not announced with their end, seconds.
 _SHORT = 3.0
+
+
+def stay_behind() -> None:
+    """For a long command beside live traffic: the processor goes to others first, and what the workers' code logs goes
+    to stderr, only with -v: the command itself says what matters."""
+    from bridge import logs  # noqa: PLC0415 - `--help` must be quick
+
+    os.nice(_NICE)
+    verbose = click.get_current_context().find_root().params.get("verbose")
+    logs.configure("info" if verbose else "critical")
 
 
 @contextmanager
@@ -72,7 +87,7 @@ class Screen:
         self._source = services.config.sources[job.source]
         self._share = share
         self._began, self._begun_share = clock.monotonic(), share(services, job)
-        self._said: tuple[float, str | None] = (self._begun_share - _STEP, None)
+        self._said: tuple[int, str | None] = (-1, None)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -103,8 +118,8 @@ class Screen:
         text = progress_text(job, left, eta, why, until)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=share, description=text)
-        elif share - self._said[0] >= _STEP or (why is not None and why != self._said[1]):
-            self._said = (share, why)
+        elif int(share * _PARTS) > self._said[0] or (why is not None and why != self._said[1]):
+            self._said = (int(share * _PARTS), why)
             say(f"{share:4.0%}  {text}")
 
 

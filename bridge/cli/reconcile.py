@@ -74,7 +74,7 @@ def show(source: str | None, output: str) -> None:
 
 def _compare(services: Services, source_name: str, since: float | None, fix: bool) -> Reconciliation:
     from bridge.backfills import period_problem  # noqa: PLC0415 - `--help` must be quick
-    from bridge.cli.progress import stoppable  # noqa: PLC0415
+    from bridge.cli.progress import stay_behind, stoppable  # noqa: PLC0415
     from workers import reconcile as worker  # noqa: PLC0415
     from workers.listing import Interrupted  # noqa: PLC0415
 
@@ -82,6 +82,7 @@ def _compare(services: Services, source_name: str, since: float | None, fix: boo
     first, until = now - _WEEK if since is None else since, worker.settled_until(source, now)
     if problem := period_problem(first, until, now, services.vendors[source.vendor].look_back_limit):
         raise click.UsageError(problem)
+    stay_behind()
     said: set[str] = set()
 
     def tell(why: str, until: float) -> None:

@@ -108,7 +108,7 @@ def _page(turn: Turn, stream: str) -> Step:
     poll, since = turn.vendor.polls[stream], now - min(_SINCE, turn.vendor.look_back_limit or _SINCE)
     page = poll.fetch(turn.client, poll.start(since, None))
     for _ in range(_EMPTY_PAGES):
-        if page.records or not page.more:
+        if page.records or not page.more or page.cursor is None:
             break
         page = poll.fetch(turn.client, page.cursor)
     found: Counter[str] = Counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from bridge.journal import StoredEvent
@@ -55,7 +56,10 @@ def _wrong_in_journal(truth: Expected, history: list[StoredEvent]) -> Iterable[s
     if first != 1:
         yield f"{first} {COMPLETED} in the journal instead of 1"
         return
-    data: dict[str, Any] = json.loads(history[-1].event)["data"]
+    stories = [json.loads(event.event)["data"] for event in history]
+    if any(_news(old) == _news(new) for old, new in pairwise(stories)):
+        yield f"{REVISED} although nothing changed"
+    data: dict[str, Any] = stories[-1]
     result = data["result"]
     if result["percentage"] not in (None, truth.percentage):
         yield f"the last event says {result['percentage']} %, the vendor {truth.percentage} %"
@@ -63,3 +67,10 @@ def _wrong_in_journal(truth: Expected, history: list[StoredEvent]) -> Iterable[s
         yield f"the last event says {data['attempt']['status']}, the vendor the opposite"
     if (result["grading"] in ("provisional", "pending")) != truth.needs_grading:
         yield f"the last event says grading {result['grading']}, the vendor the opposite"
+
+
+def _news(data: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a revision must have changed some of."""
+    result = {name: value for name, value in data["result"].items() if name != "previous"}
+    attempt = data["attempt"]
+    return attempt["status"], attempt.get("completed_at"), result, data.get("flags"), data.get("vendor")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 from flask import Flask, Response, jsonify
@@ -18,6 +19,7 @@ from bridge.errors import StateUnavailable
 from bridge.gauges import StateCollector
 from bridge.metrics import web_metrics
 from bridge.services import Services
+from bridge.web.api import register_api
 from bridge.web.gate import Gate
 from bridge.web.group_commit import GroupCommit
 from bridge.web.health import blueprint, state_problem
@@ -75,6 +77,7 @@ def create_app(
             StateCollector(services),
         )
     )
+    register_api(app)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(StateUnavailable, _state_unavailable)
     app.after_request(_secure)
@@ -106,8 +109,14 @@ class _Question:
 
 
 def _http_error(error: HTTPException) -> Response:
-    answer = jsonify(error=error.name)
+    facts = getattr(error, "data", None) or {}
+    body: dict[str, Any] = {"error": facts.get("message", error.name)}
+    if problems := facts.get("errors") or facts.get("messages"):
+        body["problems"] = problems.get("json", problems.get("query", problems))
+    answer = jsonify(body)
     answer.status_code = error.code or 500
+    if answer.status_code == HTTPStatus.UNAUTHORIZED:
+        answer.headers["WWW-Authenticate"] = "Bearer"
     return answer
 
 

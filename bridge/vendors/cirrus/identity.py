@@ -1,0 +1,79 @@
+"""Which attempt is meant: identifiers as they may be used, attempt ids, and keys for what names no single attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from bridge.vendor import Pointer
+
+__all__ = ["BY_ATTEMPT", "BY_PAIR", "aliases", "attempt_id", "expect", "identifier", "pointer"]
+
+#: Values of the option `identity`.
+BY_PAIR, BY_ATTEMPT = "pair", "attempt"
+#: Members of a watch's reference that name something at the vendor.
+_MEMBERS = ("schedule", "candidate", "attempt")
+#: The vendor's pages disagree about the length of an external id: 60, 64 or 500.
+MAX_LENGTH = 500
+
+
+def identifier(value: Any) -> str | None:
+    """An external id as the vendor or an operator wrote it, without blanks around it; None if it cannot be one."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    text = str(value).strip()
+    # Ids stand in the path of addresses, where these two mean something else, however they are encoded.
+    usable = text not in ("", ".", "..") and len(text) <= MAX_LENGTH and text.isprintable()
+    return text if usable else None
+
+
+def attempt_id(found: Mapping[str, str], identity: str, number: int | None = None) -> str | None:
+    """The id of the attempt that `found` names, None where it names no single one.
+
+    `number`: of the attempt, where the candidate handed in several under one schedule; the first has none in its id.
+    """
+    schedule, candidate, attempt = (found.get(name) for name in _MEMBERS)
+    if attempt and identity == BY_ATTEMPT:
+        return f"attempt:{_part(attempt)}"
+    if not schedule or not candidate:
+        return None
+    suffix = f":{number}" if number is not None and number > 1 else ""
+    return f"pair:{_part(schedule)}:{_part(candidate)}{suffix}"
+
+
+def aliases(found: Mapping[str, str]) -> tuple[str, ...]:
+    """Every key under which an attempt with these identifiers may be pointed to or expected."""
+    return tuple(f"?{name}:{_part(found[name])}" for name in _MEMBERS if found.get(name))
+
+
+def pointer(found: Mapping[str, str], identity: str) -> Pointer | None:
+    """Where to look for what these identifiers name, the most exact key first; None without any of them."""
+    known = {name: found[name] for name in _MEMBERS if found.get(name)}
+    if not known:
+        return None
+    # Without an attempt id: a key that stands in the aliases of whatever is found.
+    loose = next(f"?{name}:{_part(known[name])}" for name in ("attempt", "schedule", "candidate") if name in known)
+    return Pointer(key=attempt_id(known, identity) or loose, reference=known)
+
+
+def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
+    """Where to look for an expected attempt. Raises `ValueError` for a reference that names none."""
+    found = {}
+    for name in _MEMBERS:
+        text = identifier(reference.get(name) or "")
+        if text is not None:
+            found[name] = text
+        elif reference.get(name):
+            raise ValueError(f"{name}: give the external id, 1 to {MAX_LENGTH} characters, none of them invisible")
+    if set(found) == {"schedule"}:
+        # Stands for many and is never met by one of them, so it is no alias of any.
+        return Pointer(key=f"?all-of:{_part(found['schedule'])}", reference=found)
+    expected = pointer(found, options.get("identity", BY_PAIR))
+    if expected is None or set(found) == {"candidate"}:
+        raise ValueError("give schedule and candidate, or attempt, or schedule alone for all of its candidates")
+    return expected
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")

@@ -1,0 +1,144 @@
+"""The shapes of what Cirrus sends: one result in either of its two spellings, one attempt, and what we asked for.
+
+Members that we publish nothing from are not declared, hence not loaded. Source of the members: the vendor's API page,
+`QUIRKS.md` section "Sources".
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from marshmallow import fields
+
+from bridge.shapes import Flag, Number, Shape, Text, UnixTime, VendorSchema, WholeNumber, loader
+
+__all__ = ["IsoTime", "load_attempt", "load_record"]
+
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:?\d\d)?")
+#: Years outside are no dates of exams: a value that was never set, or a slip of the keyboard.
+_YEARS = range(1990, 2100)
+
+
+class IsoTime(Shape):
+    """Aware UTC datetime from ISO 8601 with up to nine digits of a second. The vendor writes UTC, so no zone is UTC."""
+
+    @staticmethod
+    def convert(value: Any) -> datetime | None:
+        if value == "":
+            return None
+        parts = _MOMENT.fullmatch(value.strip()) if isinstance(value, str) else None
+        if parts is None:
+            raise ValueError("must be a date and time of ISO 8601")
+        day, clock, fraction, zone = parts.groups()
+        # Raises ValueError for days and zones that do not exist; six digits are all that a datetime holds.
+        moment = datetime.fromisoformat(f"{day}T{clock}{(fraction or '')[:7]}{(zone or 'Z').upper()}")
+        if moment.year not in _YEARS:
+            raise ValueError(f"must be a time of the years {_YEARS.start} to {_YEARS.stop - 1}")
+        return moment.astimezone(UTC)
+
+
+class Presence(Shape):
+    """true/false as `Flag`, but "" is unknown: an empty word must not turn a result into a no-show."""
+
+    exact = bool
+
+    @staticmethod
+    def convert(value: Any) -> bool | None:
+        return None if value == "" else Flag.convert(value)
+
+
+class PersonSchema(VendorSchema):
+    external_id = Text(data_key="ExternalId")
+    first = Text(data_key="FirstName")
+    last = Text(data_key="LastName")
+    email = Text(data_key="Email")
+
+
+class ObjectiveSchema(VendorSchema):
+    ext_id = Text(data_key="ExtId")
+    name = Text(data_key="Name")
+    percentage = Number(data_key="Percentage")
+    score = Number(data_key="Score")
+
+
+class SubjectSchema(ObjectiveSchema):
+    objectives = fields.List(
+        fields.Nested(ObjectiveSchema), data_key="LearningObjectives", load_default=None, allow_none=True
+    )
+
+
+class ExamSectionSchema(VendorSchema):
+    id = Text(data_key="Id")
+    score = Number(data_key="CandidateScore")
+    max_score = Number(data_key="MaxScore")
+    percentage = Number(data_key="CandidatePercent")
+    pass_mark = Text(data_key="PassMark")
+    pass_type = Text(data_key="PassType")
+    verdict = Text(data_key="PassedStatus")
+
+
+class RowSchema(VendorSchema):
+    """One result. Candidate, schedule and assessment have two names each: asked with the schedule, or without it."""
+
+    candidate = Text(data_key="CandidateExtId")
+    candidate_number = Text(data_key="CandidateNumber")
+    schedule = Text(data_key="ScheduleExtId")
+    booking = Text(data_key="BookingReference")
+    assessment = Text(data_key="AssessmentExtId")
+    assessment_number = Text(data_key="AssessmentNumber")
+    person = fields.Nested(PersonSchema, data_key="CandidateInfo", load_default=None, allow_none=True)
+    grade = Text(data_key="Grade")
+    score = Number(data_key="Score")
+    max_score = Number(data_key="MaxScore")
+    pass_score = Text(data_key="PassScore")
+    percentage = Number(data_key="PercentageScore")
+    published = IsoTime(data_key="Published")
+    status = Text(data_key="Status")
+    publish_status = Text(data_key="PublishStatus")
+    presence = Presence(data_key="Presence")
+    subjects = fields.List(
+        fields.Nested(SubjectSchema), data_key="ResultsPerSubject", load_default=None, allow_none=True
+    )
+    exam_sections = fields.List(
+        fields.Nested(ExamSectionSchema), data_key="Sections", load_default=None, allow_none=True
+    )
+
+
+class AttemptSchema(VendorSchema):
+    """One attempt as `attempt-info` lists it; only those handed in are listed."""
+
+    number = WholeNumber(data_key="AttemptNumber", required=True)
+    started = IsoTime(data_key="StartDate")
+    finished = IsoTime(data_key="EndDate")
+    status = Text(data_key="Status")
+
+
+class AskedSchema(VendorSchema):
+    """What the client asked with: answers repeat it under changing names, and the attempt's own id never."""
+
+    schedule = Text()
+    candidate = Text()
+    attempt = Text()
+    started = UnixTime()
+    finished = UnixTime()
+    #: When it was first seen without a result, where nothing says when it was finished.
+    since = UnixTime()
+
+
+class RecordSchema(VendorSchema):
+    """A record of the client: the question, and what was found.
+
+    `several`: the candidate handed in more than one attempt; `number`: of this one, unless it was the first.
+    """
+
+    asked = fields.Nested(AskedSchema, required=True)
+    row = fields.Nested(RowSchema, load_default=None, allow_none=True)
+    attempt = fields.Nested(AttemptSchema, load_default=None, allow_none=True)
+    number = WholeNumber()
+    several = Flag()
+
+
+load_attempt = loader(AttemptSchema)
+load_record = loader(RecordSchema)

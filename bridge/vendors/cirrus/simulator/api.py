@@ -1,0 +1,182 @@
+"""The simulated Cirrus's API: token, quota by day, results in two shapes, attempts and schedules in their wrapper."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, request
+
+from bridge.vendors.cirrus.simulator.sittings import iso, person, shape_a, shape_b
+
+if TYPE_CHECKING:
+    from bridge.vendors.cirrus.simulator import Simulator
+
+__all__ = ["create_api"]
+
+_DAY = 86_400.0
+
+
+class _Quota:
+    """Calls of `/results` since the last reset; the day begins at `quota_resets_at` seconds after midnight UTC."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self._day = -1
+        self._used = 0
+
+    def take(self) -> bool:
+        simulator = self._simulator
+        with simulator.lock:
+            day = int((simulator.now() - simulator.quota_resets_at) // simulator.quota_window)
+            if day != self._day:
+                self._day, self._used = day, 0
+            if self._used >= simulator.quota_calls:
+                simulator.refused += 1
+                return False
+            self._used += 1
+            simulator.counter["results_calls"] += 1
+            return True
+
+
+def create_api(simulator: Simulator) -> Flask:
+    """The WSGI app of one simulated environment."""
+    app = Flask("cirrus-simulator")
+    quota, base = _Quota(simulator), simulator.base_path
+
+    @app.before_request
+    def authenticate() -> Response | None:
+        simulator.counter["api_calls"] += 1
+        if simulator.api_fault == "broken":
+            return _answer("Internal server error", 500)
+        if request.headers.get("Authorization") != f"EAPI {simulator.token}":
+            return _answer({"Message": "Not allowed to use external API"}, 403)
+        return None
+
+    @app.get(f"{base}/results")
+    def results() -> Response:
+        if not quota.take():
+            return _answer({"Message": "API quota exceeded"}, simulator.traits.quota_refusal)
+        return _results(simulator)
+
+    @app.get(f"{base}/external/schedule/<path:schedule>/attempt-info")
+    def attempt_info(schedule: str) -> Response:
+        return _attempt_info(simulator, schedule, request.args.get("CandidateExtId", ""))
+
+    @app.get(f"{base}/external/schedule/<path:schedule>")
+    def schedule_info(schedule: str) -> Response:
+        return _schedule_info(simulator, schedule)
+
+    @app.errorhandler(404)
+    def unknown_address(_: Exception) -> Response:
+        return _answer("Url not found", 404)
+
+    return app
+
+
+def _answer(document: Any, status: int = 200) -> Response:
+    body = document if isinstance(document, str) else json.dumps(document)
+    return Response(body, status=status, mimetype="application/json")
+
+
+def _results(simulator: Simulator) -> Response:
+    candidate, schedule, attempt = (
+        request.args.get(name) for name in ("CandidateExtId", "ScheduleExtId", "AttemptExtId")
+    )
+    if not candidate and not attempt:
+        return _answer({"Message": "Missing parameter: CandidateExtId"}, 400)
+    with simulator.lock:
+        found = simulator.of(candidate, schedule, attempt)
+        # A no-show is there only once it was published; of others a trait decides.
+        open_too = simulator.traits.show_unpublished
+        rows = [one for one in found if one.shown is not None or (open_too and one.handed_in is not None)]
+        if not rows:
+            return _nothing(simulator, f"User/Candidate {candidate or attempt} was not found")
+        if schedule is None and (attempt is None or not simulator.traits.attempt_in_shape_a):
+            document: Any = [shape_b(one) for one in rows]
+            document = document[0] if attempt is not None else document
+        else:
+            # Which of several attempts is answered is not known; the one that was handed in last.
+            last = max(rows, key=lambda one: one.number)
+            document = shape_b(last) if last.handed_in is None else _with_counts(simulator, last)
+    document = _retyped(document, simulator.traits.types)
+    wrapped = {"Content": document, "Success": True, "Errors": []}
+    return _answer(wrapped if simulator.traits.wrapped_results else document)
+
+
+def _with_counts(simulator: Simulator, sitting: Any) -> dict[str, Any]:
+    mine = [one for one in simulator.of(sitting.candidate) if one.handed_in is not None]
+    return shape_a(
+        sitting,
+        in_schedule=sum(one.schedule == sitting.schedule for one in mine),
+        of_assessment=sum(one.assessment == sitting.assessment for one in mine),
+    )
+
+
+def _retyped(value: Any, types: str) -> Any:
+    """The same document with every number as text, or every number in text as a number."""
+    if isinstance(value, dict):
+        return {name: _retyped(member, types) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_retyped(one, types) for one in value]
+    if types == "text" and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if types == "numbers" and isinstance(value, str) and value.replace(".", "", 1).isdecimal():
+        return float(value) if "." in value else int(value)
+    return value
+
+
+def _nothing(simulator: Simulator, message: str) -> Response:
+    answers = {
+        "400": ({"Message": message}, 400),
+        "404": ({"Message": message}, 404),
+        "list": ([], 200),
+        "empty": ("", 200),
+        "message": ({"Success": False, "Message": message}, 200),
+    }
+    return _answer(*answers[simulator.traits.nothing])
+
+
+def _attempt_info(simulator: Simulator, schedule: str, candidate: str) -> Response:
+    with simulator.lock:
+        plan = simulator.schedules.get(schedule)
+        if plan is None:
+            return _refused(301, "Schedule not found")
+        if candidate not in plan.candidates:
+            return _refused(203, "User is not in schedule")
+        if plan.begins > simulator.now():
+            return _refused(310, "Schedule has not begun")
+        attempts = [
+            {
+                "AttemptNumber": one.number,
+                "StartDate": iso(one.started),
+                "EndDate": iso(one.handed_in),
+                "Status": "HANDED_IN",
+            }
+            for one in simulator.of(candidate, schedule)
+            if one.handed_in is not None and not one.voided
+        ]
+    return _answer({"Content": {"Attempts": attempts}, "Success": True, "Errors": []})
+
+
+def _schedule_info(simulator: Simulator, schedule: str) -> Response:
+    with simulator.lock:
+        plan = simulator.schedules.get(schedule)
+        if plan is None:
+            return _refused(301, "Schedule not found")
+        content = {
+            "ExternalId": schedule,
+            "Title": f"Schedule {schedule}",
+            "StartDateTime": iso(plan.begins),
+            "EndDateTime": iso(plan.begins + 30 * _DAY),
+            "ArchiveState": 1,
+            "IsActivated": True,
+            "Candidates": [
+                {name: value for name, value in person(one).items() if name != "Email"} for one in plan.candidates
+            ],
+        }
+    return _answer({"Content": content, "Success": True, "Errors": []})
+
+
+def _refused(code: int, message: str) -> Response:
+    return _answer({"Content": None, "Success": False, "Errors": [{"Code": code, "Message": message}]}, 400)

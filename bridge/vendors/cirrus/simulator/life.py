@@ -1,0 +1,77 @@
+"""What happens at a simulated Cirrus by itself: candidates sit, persons mark, publish, mark again, rescore and void."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+from random import Random
+from typing import TYPE_CHECKING
+
+from bridge.vendors.cirrus.simulator.sittings import ASSESSMENTS
+
+if TYPE_CHECKING:
+    from bridge.vendors.cirrus.simulator import Simulator
+
+__all__ = ["Life"]
+
+_SCHEDULES = ("SPRING-07", "SPRING-09", "AUTUMN 1/2")
+_SHORTEST, _LONGEST = 1200, 7200
+#: Shares of what happens to a published result: flagged, marked again and published; voided; its schedule rescored.
+_REMARKED, _VOIDED, _RESCORED = 0.10, 0.05, 0.02
+#: Of so many who come, one does not.
+_ABSENT = 0.04
+
+
+class Life:
+    """A heap of what is due. Every step draws as many numbers whatever comes of it, so that lives stay comparable."""
+
+    def __init__(self, simulator: Simulator, draw: Random) -> None:
+        self._simulator = simulator
+        self._draw = draw
+        self._serial = count()
+        self._due: list[tuple[float, int, Callable[[float], object]]] = []
+
+    def sit(self, now: float, number: int) -> str:
+        """Candidate `number` hands an attempt in at `now` (UNIX seconds)."""
+        draw, simulator = self._draw, self._simulator
+        schedule = draw.choice(_SCHEDULES)
+        score = draw.randrange(0, 21) / 2
+        started = now - draw.randrange(_SHORTEST, _LONGEST)
+        marked = now + draw.uniform(*simulator.traits.marking)
+        fate, absent = draw.random(), draw.random() < _ABSENT
+        changes = [draw.uniform(*simulator.traits.changing) for _ in range(3)]
+        attempt_id = simulator.finish(schedule, f"cand-{number}", at=now, started=started, score=score)
+        if not simulator.traits.auto_publish:
+            self._at(marked, lambda at: simulator.publish(attempt_id, at=at))
+        if absent:
+            self._at(marked, lambda at: simulator.no_show(schedule, f"cand-{number}-absent", at=at))
+        self._change(attempt_id, schedule, fate, marked, changes)
+        return attempt_id
+
+    def tick(self, now: float) -> None:
+        """Everything that is due until `now`, in order."""
+        while self._due and self._due[0][0] <= now:
+            moment, _, act = heapq.heappop(self._due)
+            act(moment)
+
+    def idle(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self._due
+
+    def _change(self, attempt_id: str, schedule: str, fate: float, marked: float, changes: list[float]) -> None:
+        simulator = self._simulator
+        first, second, third = marked + changes[0], marked + sum(changes[:2]), marked + sum(changes)
+        if fate < _REMARKED:
+            most = ASSESSMENTS[simulator.sittings[attempt_id].assessment][0]
+            score = min(simulator.sittings[attempt_id].score + 1.5, most)
+            self._at(first, lambda _: simulator.flag(attempt_id))
+            self._at(second, lambda _: simulator.remark(attempt_id))
+            self._at(third, lambda _: simulator.grade(attempt_id, score=score))
+        elif fate < _REMARKED + _VOIDED:
+            self._at(first, lambda _: simulator.void(attempt_id))
+        elif fate < _REMARKED + _VOIDED + _RESCORED:
+            self._at(first, lambda _: simulator.rescore(schedule, points=0.5))
+
+    def _at(self, moment: float, act: Callable[[float], object]) -> None:
+        heapq.heappush(self._due, (moment, next(self._serial), act))

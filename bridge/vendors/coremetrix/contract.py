@@ -1,0 +1,67 @@
+"""What `tests/contract` must know of Coremetrix: how to make its simulator do things. Used by nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bridge.vendors.coremetrix.simulator import Simulator, Traits
+
+__all__ = ["VARIANTS", "Bench"]
+
+
+class Bench:
+    """A small simulated account; the members are those of `docs/adding-a-vendor.md`, "Contract"."""
+
+    #: Nothing is signed.
+    secret = ""
+
+    def __init__(self, now: Callable[[], float], *, options: Mapping[str, Any] | None = None, **traits: Any) -> None:
+        self.options = options or {}
+        self.simulator = Simulator(7, now, quota_calls=100_000, traits=Traits(**traits))
+        self.wsgi = self.simulator.wsgi
+        self.credentials = {"api_key": (self.simulator.api_key,)}
+
+    def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
+        """A person finishes a quiz at `at`, scored unless not `graded`; the id is the simulator's own word for it."""
+        return self.simulator.finish(finished=at, started=started, scored=graded)
+
+    def retake(self, attempt_id: str, at: int) -> str:
+        """The same person sits the same quiz again."""
+        return self.simulator.retake(attempt_id, finished=at)
+
+    def grade(self, attempt_id: str) -> None:
+        """Every model scores the attempt."""
+        self.simulator.grade(attempt_id)
+
+    def revise(self, attempt_id: str, at: int) -> None:
+        """The models score the attempt anew."""
+        self.simulator.rescore(attempt_id)
+
+    def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
+        """Body and headers as they are sent now."""
+        return self.simulator.webhook(attempt_id)
+
+    def sign(self, raw: bytes, secret: str) -> Mapping[str, str]:
+        """No header: the vendor signs nothing."""
+        return {}
+
+    def expectation(self, attempt_id: str) -> Mapping[str, str]:
+        """As an operator registers it: by the company's own id of the person, at one quiz."""
+        attempt = self.simulator.attempt(attempt_id)
+        return {"custom_id": attempt.custom_id, "quiz_id": attempt.quiz.id}
+
+
+#: Name -> how to build a bench: the vendor as it may behave, each with everything the contract asks.
+VARIANTS: Mapping[str, Callable[[Callable[[], float]], Bench]] = {
+    "documented": Bench,
+    "by-id": lambda now: Bench(now, id_member="id", selects="start", text=True),
+    "by-person": lambda now: Bench(now, id_member=None, selects="end", inclusive=True, missing_is_404=True),
+    "by-person-alone": lambda now: Bench(
+        now,
+        options={"quiz_ids": ("2F1D3C50-0000-4000-8000-0000000000AA",), "include_test": True},
+        id_member=None,
+        names_quiz=False,
+        enveloped=True,
+    ),
+}

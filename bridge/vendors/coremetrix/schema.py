@@ -1,0 +1,127 @@
+"""The shapes of what Coremetrix sends: an attempt of the report API, a webhook, and a webhook about consent.
+
+Members that we publish nothing from are not declared, hence not loaded: `user` (a credit applicant's profile),
+`clientInfo`, `timings.landing` (may lie months before the attempt). Source: `QUIRKS.md`, section "Sources".
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from marshmallow import fields
+
+from bridge.shapes import Flag, Number, Shape, Text, UnixTime, VendorSchema, loader
+
+__all__ = ["Moment", "Person", "Uuid", "load_attempt", "load_consent", "load_hook"]
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Moment(Shape):
+    """Aware UTC datetime from epoch milliseconds (the API) or ISO 8601 (webhooks; without an offset it is UTC).
+
+    Both of 1990 to 2099, so that seconds, which would be a time in January 1970, are refused.
+    """
+
+    @staticmethod
+    def convert(value: Any) -> datetime | None:
+        if isinstance(value, str) and ":" in value:
+            try:
+                moment = datetime.fromisoformat(value.strip())
+            except ValueError as error:
+                raise ValueError("must be a time in ISO 8601") from error
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
+            return UnixTime.convert(Decimal(seconds // timedelta(microseconds=1)).scaleb(-6))
+        milliseconds = Number.convert(value)
+        if milliseconds is None:
+            return None
+        try:
+            return UnixTime.convert(milliseconds.scaleb(-3))
+        except ValueError as error:
+            raise ValueError("must be milliseconds of the years 1990 to 2099") from error
+
+
+class Uuid(Shape):
+    """A uuid as text in lower case, blanks around it removed."""
+
+    @staticmethod
+    def convert(value: Any) -> str | None:
+        text = (Text.convert(value) or "").strip().lower()
+        if text and not _UUID.fullmatch(text):
+            raise ValueError(f"must be a uuid, got text of {len(text)} characters")
+        return text or None
+
+
+class Person(Shape):
+    """The company's own id of a person, blanks around it removed; the vendor passes on what it was given."""
+
+    @staticmethod
+    def convert(value: Any) -> str | None:
+        return (Text.convert(value) or "").strip() or None
+
+
+class Words(Shape):
+    """A sorted tuple of words from a list of text, or from a single text; blank ones are dropped."""
+
+    @staticmethod
+    def convert(value: Any) -> tuple[str, ...]:
+        listed = value if isinstance(value, list) else [value]
+        words = ((Text.convert(one) or "").strip() for one in listed if one is not None)
+        return tuple(sorted({word for word in words if word}))
+
+
+class TimingsSchema(VendorSchema):
+    """`complete` is the vendor's word for `end` in its table of timings."""
+
+    loaded = Moment(data_key="load")  # marshmallow itself has a `load`
+    start = Moment()
+    finish = Moment(data_key="end")
+    complete = Moment()
+
+
+class ScoreSchema(VendorSchema):
+    model = Text()
+    value = Number()
+
+
+class AttemptSchema(VendorSchema):
+    """One attempt. `customId` stands beside the list of attempts; the client puts it into each."""
+
+    id = Uuid(required=True)
+    quiz_id = Uuid(required=True, data_key="quizId")
+    status = Text(required=True)
+    custom_id = Person(data_key="customId")
+    name = Text()
+    flags = Words(load_default=())
+    timings = fields.Nested(TimingsSchema, load_default=dict, allow_none=True)
+    scores = fields.List(fields.Nested(ScoreSchema, allow_none=True), load_default=list, allow_none=True)
+
+
+class HookSchema(VendorSchema):
+    """A webhook. What the six events about progress carry is not recorded, so everything but the event may lack.
+
+    `id` may be an attempt's or anything else: it is no more than a place to look.
+    """
+
+    event = Text(required=True)
+    puid = Person()
+    quiz_id = Text(data_key="quizId")
+    attempt_id = Text(data_key="attemptId")
+    id = Text()
+
+
+class ConsentSchema(VendorSchema):
+    puid = Person(required=True)
+    quiz_id = Uuid(data_key="quizId")
+    consent = Flag()
+    consent_time = Moment(data_key="consentTime")
+    withdrawal_time = Moment(data_key="withdrawalTime")
+    last_updated = Moment(data_key="lastUpdated")
+
+
+load_attempt = loader(AttemptSchema)
+load_hook = loader(HookSchema)
+load_consent = loader(ConsentSchema)

@@ -1,0 +1,205 @@
+"""Mettl's attempts in our words: split, normalise, expect. Pure; the reasons are in `QUIRKS.md`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+from bridge.errors import Unreadable, clip
+from bridge.vendor import Normalised, Pointer, Reading, Record, Watch
+from bridge.vendors.mettl.details import candidate, extensions, sections, share
+from bridge.vendors.mettl.schema import load_candidate, load_graded, load_notice
+from bridge.vendors.mettl.words import Standing, fold, standing
+from schemas.event import Assessment, Group, Result
+
+__all__ = ["CANDIDATE", "GRADED", "attempt_id", "expect", "normalise", "split"]
+
+#: Kinds of records: a row of the API, as the client completes it, and the webhook with a result.
+CANDIDATE, GRADED = "candidate", "graded"
+#: `EVENT_TYPE` of the webhook with a result; every other type is a notice.
+_GRADED_EVENT = "gradedassessment"
+#: A finish further ahead than this is more than two clocks that differ.
+CLOCK_TOLERANCE_SECONDS = 300
+#: Open tests are submitted after 30 minutes offline, so a sitting is over soon; an administrator may resume it later.
+_OPEN_SECONDS, _RESUMABLE_SECONDS = 30 * 86_400.0, 30 * 86_400.0
+#: Essays are graded by people.
+_UNGRADED_SECONDS = 90 * 86_400.0
+#: Seconds until the first look at an attempt that is open, waits for its result, may be resumed.
+_OPEN_DUE, _UNGRADED_DUE, _RESUMABLE_DUE = 600.0, 60.0, 3600.0
+_ACCESS_KEY, _EMAIL = re.compile(r"[A-Za-z0-9_-]{1,64}"), re.compile(r"[^\s@]+@[^\s@]+")
+
+
+def attempt_id(access_key: str, email: str) -> str:
+    """`{access key}:{digest}`: an address takes a test once per schedule, and must itself not stand in an id."""
+    digest = hashlib.sha256(email.strip().lower().encode()).hexdigest()[:20]
+    return f"{quote(access_key.strip(), safe='')}:{digest}"
+
+
+def split(body: Any, options: Mapping[str, Any]) -> Reading:
+    """A webhook names one sitting. Nothing of it is published unless the operator switched `confirm` off and it has a
+    result; start, finish, resume and types that are newer than us say where to look. Raises `Unreadable`."""
+    head = load_notice(body)
+    test = body.get("testStatus")
+    has_result = isinstance(test, dict) and bool(test.get("result"))
+    has_test = bool(body.get("assessmentId") or body.get("assessment_id"))
+    if not options["confirm"] and fold(head["EVENT_TYPE"]) == _GRADED_EVENT and has_result and has_test:
+        return (Record(GRADED, body),)
+    try:
+        where = _pointer(head["invitation_key"], head["email"])
+    except ValueError as error:
+        raise Unreadable(f"webhook: {error}", reason="bad_shape") from error
+    sitting, sent = head["candidate_instance_id"], head["timestamp_GMT"]
+    if sitting is None or sent is None:
+        return (replace(where, sitting=sitting),)
+    # The API shows the newest sitting without its id; the time tells whether that is the one of this webhook.
+    told = {"sitting": sitting, "sent": str(int(sent.timestamp()))}
+    return (replace(where, sitting=sitting, reference={**where.reference, **told}),)
+
+
+def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+    """One candidate of a schedule in our words, by either path. Raises `Unreadable`."""
+    if record.kind == CANDIDATE:
+        return _attempt(load_candidate(record.body), now, options)
+    if record.kind == GRADED:
+        return _attempt(_as_candidate(load_graded(record.body)), now, options)
+    raise Unreadable(f'"{clip(record.kind, 40)}" is no kind of record of Mettl', reason="unknown_word")
+
+
+def expect(reference: Mapping[str, str], _options: Mapping[str, Any]) -> Pointer:
+    """Where to look for an expected attempt. Raises `ValueError`, which never repeats an e-mail address."""
+    return _pointer(reference.get("access_key", ""), reference.get("email", ""))
+
+
+def _pointer(access_key: str, email: str) -> Pointer:
+    # Both become part of an address at the vendor, and a webhook may have been written by anybody.
+    access_key, email = access_key.strip(), email.strip()
+    shapes = (("access_key", access_key, _ACCESS_KEY), ("email", email, _EMAIL))
+    wrong = [name for name, value, shape in shapes if not shape.fullmatch(value)]
+    if wrong:
+        raise ValueError(f"{' and '.join(wrong)}: give the schedule's access_key and the candidate's email")
+    # The address as it was written: whether the API minds letter case is not documented.
+    return Pointer(key=attempt_id(access_key, email), reference={"access_key": access_key, "email": email})
+
+
+def _as_candidate(body: dict[str, Any]) -> dict[str, Any]:
+    """The webhook in the form of a row. Its own zone is a guess where the same time stands in GMT beside it."""
+    test = body["testStatus"]
+    return {
+        "access_key": body["invitation_key"],
+        "email": body["email"],
+        "name": body["name"],
+        "registration": body["registrationDetails"],
+        "testStatus": {
+            **test,
+            "startTime": body["start_time_GMT"] or test["startTime"],
+            "endTime": body["end_time_GMT"] or test["endTime"],
+        },
+        "assessment_id": body["assessmentId"] or body["assessment_id"],
+        "assessment": body["assessment_name"],
+        "schedule": body["schedule_title"],
+        "sitting": body["candidate_instance_id"],
+    }
+
+
+def _attempt(loaded: dict[str, Any], now: float, options: Mapping[str, Any]) -> Normalised:
+    test, access_key = loaded["testStatus"], loaded["access_key"].strip()
+    result = test["result"]
+    where = standing(
+        test["status"],
+        test["overallStatus"],
+        test["detailedStatus"],
+        test["completionMode"],
+        has_result=result is not None,
+    )
+    finished, seen = _finish(test["endTime"], where, now)
+    scored = where.grading in ("final", "provisional") and result is not None
+    # Without its test's id an attempt is still an attempt: the link it was given by says nearly as much.
+    test_id = loaded["assessment_id"] or f"schedule:{access_key}"
+    known_id = {"assessment_id": loaded["assessment_id"]} if loaded["assessment_id"] else {}
+    return Normalised(
+        attempt_id=attempt_id(access_key, loaded["email"]),
+        status=where.status,
+        candidate=candidate(loaded),
+        assessment=Assessment(
+            id=test_id,
+            name=loaded["assessment"],
+            group=Group(kind="schedule", id=access_key, name=loaded["schedule"]),
+        ),
+        result=_result(result, where) if scored else Result(grading=where.grading),
+        started_at=test["startTime"],
+        completed_at=finished,
+        duration_seconds=_whole(result["attemptTime"]) if scored else None,
+        sections=sections(result) if scored else (),
+        flags=_flags(test, where, now),
+        vendor_status=test["status"],
+        vendor_ids={"access_key": access_key, **known_id},
+        report=test["htmlReport"] or test["pdfReport"],
+        extensions=extensions(loaded, options, scored=scored),
+        material=(fold(test["completionMode"]),),
+        watch=_watch(loaded, where, now),
+        sitting=loaded["sitting"],
+        finish_is_reading=seen,
+    )
+
+
+def _finish(ended: datetime | None, where: Standing, now: float) -> tuple[datetime | None, bool]:
+    """When it was completed, and whether that is only when we saw it: some endings come without a time."""
+    if where.status != "completed":
+        return None, False
+    if ended is None:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(now)), True
+    return ended, False
+
+
+def _result(result: dict[str, Any], where: Standing) -> Result:
+    score, maximum = result["totalMarks"], result["maxMarks"]
+    if score is None or (maximum == 0 and score == 0):
+        # A questionnaire has a report and no marks.
+        return Result(grading="not_scored")
+    # The vendor knows no pass mark, percentage or grade: the criterion is the company's own.
+    return Result(score=score, max_score=maximum, percentage=share(score, maximum), grading=where.grading)
+
+
+def _flags(test: dict[str, Any], where: Standing, now: float) -> tuple[str, ...]:
+    """What is odd but the vendor's word: published all the same, because holding a result back helps nobody."""
+    if where.status != "completed":
+        return ()
+    result = test["result"] or {"totalMarks": None, "maxMarks": None}
+    score, maximum = result["totalMarks"], result["maxMarks"]
+    started, finished = test["startTime"], test["endTime"]
+    odd = {
+        "score_above_maximum": score is not None and maximum is not None and score > maximum,
+        "finish_before_start": started is not None and finished is not None and finished < started,
+        "finish_in_future": finished is not None and finished.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
+    }
+    return tuple(name for name, is_so in odd.items() if is_so)
+
+
+def _watch(loaded: dict[str, Any], where: Standing, now: float) -> Watch | None:
+    """Open, ungraded and resumable attempts are read again one by one: no listing shows what changed."""
+    test = loaded["testStatus"]
+    if where.status == "in_progress":
+        since, due, lasts = test["startTime"], _OPEN_DUE, _OPEN_SECONDS
+    elif where.grading == "pending":
+        since, due, lasts = test["endTime"], _UNGRADED_DUE, _UNGRADED_SECONDS
+    elif where.grading == "provisional":
+        since, due, lasts = test["endTime"], _RESUMABLE_DUE, _RESUMABLE_SECONDS
+    else:
+        return None
+    names = ("access_key", "email", "assessment_id", "assessment", "schedule")
+    return Watch(
+        reference={name: loaded[name].strip() for name in names if loaded[name]},
+        due_in=due,
+        give_up_at=(now if since is None else since.timestamp()) + lasts,
+        reread=where.grading == "provisional",
+    )
+
+
+def _whole(seconds: Decimal | None) -> int | None:
+    return None if seconds is None else int(seconds)

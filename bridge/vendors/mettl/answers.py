@@ -1,0 +1,90 @@
+"""What Mettl's API answers: the envelope, and its error codes to our errors. Makes no calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.errors import (
+    BridgeError,
+    Unreadable,
+    VendorFault,
+    VendorRefused,
+    VendorThrottled,
+    VendorUnavailable,
+    clip,
+)
+from bridge.strict_json import parse
+from bridge.vendors.mettl.schema import load_answer
+
+__all__ = ["CLOCK", "NotFound", "error_code", "read_answer", "rows_of_one", "to_error"]
+
+#: Codes of a signature that is too old or has a bad time: the client signs again once.
+CLOCK = frozenset({"E422", "E504"})
+_NOT_FOUND = "E404"
+_REFUSED = {
+    "E401": "check base_url (India or Europe), public_key and private_key",
+    "E403": "check what the key may see at the vendor",
+}
+_FAULT = frozenset({"E400", "E405"})
+_THROTTLED = "E509"
+#: HTTP status -> code, for an answer whose body is not theirs.
+_BY_STATUS = {400: "E400", 401: "E401", 403: "E403", 404: _NOT_FOUND, 405: "E405", 408: "E408", 422: "E422"}
+
+
+class NotFound(VendorFault):
+    """No such schedule or candidate; a fault only where nobody expected it."""
+
+    default_reason = "not_found"
+
+
+def read_answer(status: int, body: bytes, where: str) -> dict[str, Any]:
+    """The envelope of an answer; an error's has `error` with its code.
+
+    Raises `VendorUnavailable` for anything else with HTTP 2xx: a page of a proxy, half a document.
+    """
+    try:
+        return load_answer(parse(body))
+    except Unreadable as error:
+        if status in _BY_STATUS:
+            return load_answer({"status": "ERROR", "error": {"code": _BY_STATUS[status]}})
+        if not 200 <= status < 300:
+            raise VendorFault(f"{where}: HTTP {status}; check base_url") from error
+        raise VendorUnavailable(f"{where}: no answer of theirs: {error}", reason="vendor_error") from error
+
+
+def error_code(answer: Mapping[str, Any]) -> str | None:
+    """None: all is well. The word is compared in any letter case, and an error without a code is one all the same."""
+    if answer["status"].strip().upper() == "SUCCESS":
+        return None
+    return ((answer["error"] or {}).get("code") or "unknown").strip().upper()
+
+
+def to_error(code: str, answer: Mapping[str, Any], where: str) -> BridgeError:
+    """What to do next about an error code."""
+    message = f"{where}: {clip(code, 20)}"
+    if code in _REFUSED:
+        return VendorRefused(f"{message}; {_REFUSED[code]}")
+    if code == _THROTTLED:
+        return VendorThrottled(f"{message}: rate limit; lower the source's budget if this comes again")
+    if code == _NOT_FOUND:
+        return NotFound(f"{message}: not found; check options.schedules")
+    if code in _FAULT:
+        # Their text may repeat what was asked for, and that may be somebody's address.
+        return VendorFault(f"{message}: the call is wrong; check base_url and options.api_version")
+    if code in CLOCK:
+        return VendorUnavailable(f"{message}, also after signing again; check this machine's clock", reason="clock")
+    # Time-outs, maintenance, and codes that are newer than this table: coming back later does no harm.
+    return VendorUnavailable(message, reason="vendor_error")
+
+
+def rows_of_one(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows of an answer about one candidate: alone, in a list of one, or spread over the envelope."""
+    found = answer["candidates"] if answer["candidates"] is not None else answer["candidate"]
+    if isinstance(found, dict):
+        return [found]
+    if isinstance(found, list):
+        return [row for row in found if isinstance(row, dict)]
+    if answer["testStatus"] is not None:
+        return [{name: answer[name] for name in ("email", "registration", "testStatus")}]
+    return []

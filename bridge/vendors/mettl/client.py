@@ -1,0 +1,129 @@
+"""Reads candidates for the engine: pages of all schedules, one person, a first login. Results mean nothing in here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from bridge.errors import Unreadable
+from bridge.vendor import Page, Record, SourceFacts, VendorCalls
+from bridge.vendors.mettl.adapter import CANDIDATE, expect
+from bridge.vendors.mettl.answers import NotFound, rows_of_one
+from bridge.vendors.mettl.api import Api
+from bridge.vendors.mettl.catalogue import FACTS, Catalogue
+from bridge.vendors.mettl.listing import Place, after_page, rows_of, started
+from bridge.vendors.mettl.words import fold, standing
+
+__all__ = ["Client", "probe", "recheck"]
+
+_log = structlog.get_logger(__name__)
+
+
+class Client:
+    """One account. `api` has the documented calls."""
+
+    def __init__(self, source: SourceFacts, calls: VendorCalls) -> None:
+        self.api = Api(source, calls)
+        self._source = source.name
+        self._configured: tuple[str, ...] = tuple(source.options["schedules"])
+        self._catalogue = Catalogue(self.api, source.name, self._configured)
+
+    def page(self, cursor: str | None) -> Page:
+        """One page of one schedule for the poll engine."""
+        place = Place.read(cursor, self.api.now())
+        keys = self._catalogue.access_keys()
+        if not place.access_key:
+            if not keys:
+                return Page(records=(), cursor=place.end, more=False)
+            place = place.at(keys[0])
+        rows, more = self._rows(place)
+        following, goes_on = after_page(
+            place, rows, more=more, next_key=next((key for key in keys if key > place.access_key), None)
+        )
+        return Page(
+            records=self._records(place.access_key, rows, {}),
+            cursor=str(following) if goes_on else following.end,
+            more=goes_on,
+        )
+
+    def find(self, reference: Mapping[str, str]) -> Sequence[Record]:
+        """The record of one watched attempt as it is now; none while the vendor knows no such candidate, or the
+        candidate has not begun. Raises `Unreadable` for a reference that names none."""
+        try:
+            wanted = expect(reference, {}).reference
+        except ValueError as error:
+            raise Unreadable(f"watch: {error}") from error
+        try:
+            found = rows_of_one(self.api.candidate(**wanted))
+        except NotFound:
+            return []
+        rows = [{**row, "email": row.get("email") or wanted["email"]} for row in found]
+        theirs = [
+            {**row, **_sitting(row, reference)}
+            for row in rows
+            if fold(str(row["email"])) == fold(wanted["email"]) and _has_begun(row)
+        ]
+        return self._records(
+            wanted["access_key"], theirs, {name: reference[name] for name in FACTS if name in reference}
+        )
+
+    def probe(self) -> str:
+        """Log in and read the least there is. Raises what a round would."""
+        self.api.account()
+        for key in self._configured:
+            self.api.schedule(key)
+        keys = self._catalogue.access_keys()
+        if keys:
+            self.api.candidates(keys[0], limit=1)
+        return f"logged in; {len(keys)} {'schedule' if len(keys) == 1 else 'schedules'}"
+
+    def _rows(self, place: Place) -> tuple[list[Mapping[str, Any]], bool]:
+        """The rows of a page, and whether the vendor names a next one."""
+        try:
+            answer = self.api.candidates(place.access_key, offset=place.offset)
+        except NotFound:
+            # Deleted since it was listed, or a slip in `options.schedules`: the other schedules must go on.
+            _log.error("schedule_not_found", source=self._source, schedule=place.access_key)
+            return [], False
+        return rows_of(answer), bool((answer["paging"] or {}).get("next"))
+
+    def _records(self, access_key: str, rows: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> list[Record]:
+        """Rows with what stands around them. What a watch knows already costs no call; no rows cost none either."""
+        if not rows:
+            return []
+        facts = known or self._catalogue.facts(access_key)
+        return [Record(CANDIDATE, {**row, **facts, "access_key": access_key}) for row in rows]
+
+
+def recheck(client: Client, reference: Mapping[str, str]) -> Sequence[Record]:
+    """The record of one watched attempt as it is now. Raises `Unreadable` for a reference that names none."""
+    return client.find(reference)
+
+
+def probe(client: Client) -> str:
+    """What a first login found."""
+    return client.probe()
+
+
+def _sitting(row: Mapping[str, Any], reference: Mapping[str, str]) -> dict[str, str]:
+    """The webhook's id of the sitting, if this row is that sitting: one that began later is another one."""
+    began = started(row)
+    if began is None or "sitting" not in reference or began > int(reference.get("sent", 0)):
+        return {}
+    return {"sitting": reference["sitting"]}
+
+
+def _has_begun(row: Mapping[str, Any]) -> bool:
+    """False for a candidate who was only invited. What cannot be told is the adapter's to report."""
+    test = row.get("testStatus")
+    if not isinstance(test, dict):
+        return True
+    words = [test.get(name) for name in ("status", "overallStatus", "detailedStatus", "completionMode")]
+    if not all(word is None or isinstance(word, str) for word in words):
+        return True
+    try:
+        return standing(*words, has_result=bool(test.get("result"))).status != "not_started"
+    except Unreadable:
+        return True

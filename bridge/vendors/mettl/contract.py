@@ -1,0 +1,86 @@
+"""What `tests/contract` must know of Mettl: how to make its simulator do things. Used by nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any
+
+from bridge.vendors.mettl.simulator import Simulator, Style, Traits
+from bridge.vendors.mettl.simulator.sittings import SCHEDULES
+
+__all__ = ["VARIANTS", "Bench"]
+
+
+class Bench:
+    """A small simulated account with tiny pages; the members are those of `docs/adding-a-vendor.md`, "Contract"."""
+
+    secret = ""  # nothing is signed
+    #: The id of the sitting stands in webhooks only.
+    one_path_only = frozenset({"sitting"})
+
+    def __init__(self, now: Callable[[], float], *, options: Mapping[str, Any], **traits: Any) -> None:
+        self.options = options
+        self.simulator = Simulator(7, now, quota_calls=100_000, traits=Traits(page_size=3, **traits))
+        self.wsgi = self.simulator.wsgi
+        self.credentials = {name: (value,) for name, value in self.simulator.credentials.items()}
+        self._schedules = count()
+        self._places = len(options.get("schedules", SCHEDULES))
+
+    def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
+        """A scored sitting finishes at `at`, in one schedule after the other; the id is the simulator's own word."""
+        place = next(self._schedules) % self._places
+        return self.simulator.finish(at=at, started=started, graded=graded, schedule=place)
+
+    def begin(self, stream: str, started: int) -> str:
+        """Somebody begins, and is not done yet."""
+        attempt_id = self.simulator.invite(schedule=next(self._schedules) % self._places)
+        self.simulator.start(attempt_id, started)
+        return attempt_id
+
+    def complete(self, attempt_id: str, at: int) -> None:
+        """Whoever began finishes, and gets a result."""
+        self.simulator.submit(attempt_id, at, marks=14.5)
+        self.simulator.grade(attempt_id)
+
+    def retake(self, attempt_id: str, at: int) -> str:
+        """The result is deleted, and the same person sits the same test in the same schedule again."""
+        return self.simulator.sit_again(attempt_id, at=at)
+
+    def grade(self, attempt_id: str) -> None:
+        """The result is generated."""
+        self.simulator.grade(attempt_id, marks=17.0)
+
+    def revise(self, attempt_id: str, at: int) -> None:
+        """An administrator lets the candidate go on, who finishes again, later and better."""
+        self.simulator.allow_resume(attempt_id)
+        self.simulator.start(attempt_id)
+        self.simulator.submit(attempt_id, at, marks=18.5)
+        self.simulator.grade(attempt_id)
+
+    def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
+        """Body and headers of the attempt's final webhook as sent now."""
+        return self.simulator.webhook(attempt_id)
+
+    def sign(self, raw: bytes, secret: str) -> Mapping[str, str]:
+        """Mettl signs nothing."""
+        return {}
+
+    def expectation(self, attempt_id: str) -> Mapping[str, str]:
+        """As an operator would register it."""
+        sitting = self.simulator.sitting(attempt_id)
+        return {"access_key": sitting.schedule.access_key, "email": sitting.email}
+
+
+_TWO = [schedule.access_key for schedule in SCHEDULES[:2]]
+
+#: Name -> how to build a bench: the vendor as it may behave, each with everything the contract asks.
+VARIANTS: Mapping[str, Callable[[Callable[[], float]], Bench]] = {
+    "today": lambda now: Bench(now, options={}),
+    "v1": lambda now: Bench(
+        now, options={"api_version": "v1", "schedules": _TWO}, style=Style(reports=True), http_errors=True
+    ),
+    "v3": lambda now: Bench(now, options={"api_version": "v3"}, unstarted_first=True, alone=True, capitals=False),
+    "text": lambda now: Bench(now, options={"recommendation": True, "essays": True}, style=Style(text=True)),
+    "unconfirmed": lambda now: Bench(now, options={"confirm": False}, style=Style(reports=True, camel=False)),
+}

@@ -1,0 +1,287 @@
+"""A faithful Mettl for tests and demos: its API as a WSGI app, its webhooks, the life of an attempt, its faults.
+
+The bridge itself never needs it. It checks signatures and builds attempt ids with code of its own; `QUIRKS.md` has the
+facts behind each switch.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+from typing import Any
+
+from flask import Flask
+
+from bridge.simulating import NO_FAULTS, Expected, Faults, Outbox
+from bridge.vendors.mettl.simulator.api import create_api
+from bridge.vendors.mettl.simulator.candidates import Candidates
+from bridge.vendors.mettl.simulator.sittings import SCHEDULES, USUAL, Sitting, Style, notice, random_fields
+
+__all__ = ["Expected", "Faults", "Simulator", "Sitting", "Style", "Traits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """How the vendor behaves where its pages leave room.
+
+    `page_size`: most rows a page has, whatever is asked for. `unstarted_first`: candidates without a start stand in
+    front. `alone`: one candidate comes as an object, not in a list. `capitals`: SUCCESS or Success. `http_errors`:
+    errors by HTTP status as well. `send_after_grading`: graded is sent again when marks change. `processing`,
+    `hand_grading`: seconds until a result without and with essays. `resume_share`, `regrade_share`: of those who `sit`,
+    0-1. `retry_schedule`: seconds between tries of a webhook.
+    """
+
+    style: Style = USUAL
+    page_size: int = 100
+    unstarted_first: bool = False
+    alone: bool = False
+    capitals: bool = True
+    http_errors: bool = False
+    send_after_grading: bool = True
+    processing: float = 3.0
+    hand_grading: float = 15.0
+    resume_share: float = 0.0
+    regrade_share: float = 0.0
+    retry_schedule: tuple[float, ...] = (5.0, 30.0, 300.0, 1800.0, 7200.0)
+    clock_offset: float = 0.0
+
+
+class Simulator:
+    """One simulated Mettl account. Thread-safe; all randomness comes from `seed`, all time from `clock`.
+
+    `quota_calls` in every `quota_window` seconds (sliding). `wsgi` serves the API; `base_url`: under which address its
+    clients see it, None: as the call says. Attempts are named by id; a second sitting after a deletion ends in `:2`.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        clock: Callable[[], float],
+        *,
+        public_key: str = "sandbox-public",
+        private_key: str = "sandbox-private",
+        base_url: str | None = None,
+        quota_calls: int = 60,
+        quota_window: float = 60.0,
+        faults: Faults = NO_FAULTS,
+        traits: Traits = Traits(),
+    ) -> None:
+        self.public_key, self.private_key, self.base_url = public_key, private_key, base_url
+        self.quota_calls, self.quota_window = quota_calls, quota_window
+        self.faults, self.traits = faults, traits
+        #: "unavailable" or "broken" makes every API call fail that way.
+        self.api_fault: str | None = None
+        self.lock = threading.RLock()
+        self.counter: Counter[str] = Counter()
+        self._clock = clock
+        self._seed = seed
+        self._instances = count(90_000_001)
+        self._numbers = count(1)
+        self._sittings: dict[str, Sitting] = {}
+        self._versions: Counter[str] = Counter()
+        self._candidates = Candidates(self, seed)
+        draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
+        self.outbox = Outbox(clock=self.now, draw=draw, faults=faults, retry_schedule=traits.retry_schedule)
+        self.wsgi: Flask = create_api(self)
+
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """As in bridge.yaml."""
+        return {"public_key": self.public_key, "private_key": self.private_key}
+
+    @property
+    def refused(self) -> int:
+        """Calls over the quota."""
+        return self.counter["quota_refusals"]
+
+    def now(self) -> float:
+        """UNIX seconds on the vendor's clock."""
+        return self._clock() + self.traits.clock_offset
+
+    # What candidates and administrators do ------------------------------------------------------------------------
+
+    def invite(self, *, schedule: int = 0, email: str | None = None, standing: str = "mapped", **fields: Any) -> str:
+        """Somebody is registered for a schedule (its place in `SCHEDULES`). Returns the attempt's id."""
+        with self.lock:
+            number = next(self._numbers)
+            invented = random_fields(Random(f"{self._seed}/{number}"), number)  # noqa: S311 - invented data
+            sitting = Sitting(
+                schedule=SCHEDULES[schedule],
+                instance=next(self._instances),
+                standing=standing,
+                **{**invented, **({"email": email} if email else {}), **fields},
+            )
+            before = [one for one in self._sittings.values() if one.base_id == sitting.base_id]
+            if not all(one.deleted for one in before):
+                raise ValueError(f"{sitting.base_id} exists: one test per address and schedule; delete it first")
+            attempt_id = f"{sitting.base_id}:{len(before) + 1}" if before else sitting.base_id
+            self._sittings[attempt_id] = sitting
+            return attempt_id
+
+    def start(self, attempt_id: str, at: float | None = None) -> None:
+        """The test begins, or goes on after a resume."""
+        with self.lock:
+            sitting = self._sittings[attempt_id]
+            sitting.started = sitting.started or int(self.now() if at is None else at)
+            sitting.standing = "in_progress"
+            self._announce(attempt_id, "startAssessment")
+
+    def submit(self, attempt_id: str, at: float | None = None, *, ending: str = "finished", marks: float = 0.0) -> None:
+        """The test ends in one of `sittings.ENDINGS`; its result is generated later."""
+        with self.lock:
+            sitting = self._sittings[attempt_id]
+            first = not self._versions[attempt_id]
+            sitting.standing, sitting.ended = ending, int(self.now() if at is None else at)
+            sitting.marks, sitting.graded = marks, False
+            self.counter["completed"] += first
+            self._versions[attempt_id] += 1
+            self._announce(attempt_id, "finishTest")
+
+    def grade(self, attempt_id: str, *, marks: float | None = None) -> None:
+        """The result is generated, or marks are changed by a person; the end of the test does not move."""
+        with self.lock:
+            sitting = self._sittings[attempt_id]
+            again = sitting.graded
+            sitting.graded, sitting.marks = True, sitting.marks if marks is None else marks
+            self._versions[attempt_id] += 1
+            if not again or self.traits.send_after_grading:
+                self._announce(attempt_id, "gradedAssessment")
+
+    def allow_resume(self, attempt_id: str) -> None:
+        """An administrator lets the candidate go on with an expired test."""
+        with self.lock:
+            self._sittings[attempt_id].standing = "resume_allowed"
+            self._announce(attempt_id, "UNKNOWN_PLACEHOLDER")
+
+    def stand(self, attempt_id: str, standing: str) -> None:
+        """Any other change that no webhook tells: blocked, access expired, waiting for permission."""
+        with self.lock:
+            self._sittings[attempt_id].standing = standing
+
+    def delete(self, attempt_id: str) -> None:
+        """The result is deleted at the vendor; the address may then be registered again."""
+        with self.lock:
+            self._sittings[attempt_id].deleted = True
+
+    def finish(
+        self,
+        *,
+        at: float | None = None,
+        started: float | None = None,
+        graded: bool = True,
+        marks: float = 14.5,
+        ending: str = "finished",
+        **fields: Any,
+    ) -> str:
+        """A whole sitting at once: invited, started, submitted at `at` and, if `graded`, with its result."""
+        finished = self.now() if at is None else at
+        attempt_id = self.invite(**fields)
+        self.start(attempt_id, finished - 600 if started is None else started)
+        self.submit(attempt_id, finished, ending=ending, marks=marks)
+        if graded:
+            self.grade(attempt_id)
+        return attempt_id
+
+    def retake(self, attempt_id: str, *, at: float | None = None) -> str:
+        """The same person sits the same test again: at Mettl that is another schedule, so another attempt."""
+        first = self._sittings[attempt_id]
+        other = next(place for place, one in enumerate(SCHEDULES) if one is not first.schedule)
+        return self.finish(at=at, schedule=other, email=first.email, first=first.first, last=first.last)
+
+    def sit_again(self, attempt_id: str, *, at: float | None = None) -> str:
+        """The result is deleted, and the same person sits in the same schedule again: one more generation."""
+        first = self._sittings[attempt_id]
+        self.delete(attempt_id)
+        place = SCHEDULES.index(first.schedule)
+        return self.finish(at=at, schedule=place, email=first.email, first=first.first, last=first.last)
+
+    # A demo's candidates ------------------------------------------------------------------------------------------
+
+    def sit(self, now: float, *, candidate: int) -> str:
+        """One candidate sits and finishes one test now; results, resumes and new marks come with `tick`."""
+        with self.lock:
+            return self._candidates.sit(now, candidate)
+
+    def tick(self, now: float) -> None:
+        """Everything that was planned until `now` (UNIX seconds)."""
+        with self.lock:
+            self._candidates.tick(now)
+
+    def idle(self) -> bool:
+        """Nothing is planned, and no webhook waits."""
+        with self.lock:
+            return not self._candidates.planned and not self.webhooks_pending()
+
+    def expectations(self) -> list[Mapping[str, str]]:
+        """What a person would have to register to be watched: nothing, the list shows every candidate."""
+        return []
+
+    # What can be asked of it --------------------------------------------------------------------------------------
+
+    def expected(self) -> dict[str, Expected]:
+        """The truth about every attempt that was handed in, by attempt id."""
+        with self.lock:
+            return {
+                attempt_id: Expected(
+                    finished_at=sitting.ended,
+                    needs_grading=not sitting.graded,
+                    versions=self._versions[attempt_id],
+                    sent=self.outbox.delivered[attempt_id],
+                    lost=self.outbox.lost[attempt_id],
+                    percentage=sitting.percentage,
+                )
+                for attempt_id, sitting in self._sittings.items()
+                if self._versions[attempt_id]
+            }
+
+    def counts(self) -> dict[str, int]:
+        """What has happened so far. `webhooks_sent`: tries answered 2xx; `webhooks_refused`: all other tries."""
+        with self.lock:
+            sent = self.outbox.counts
+            return {name: self.counter[name] for name in ("completed", "api_calls", "quota_refusals")} | {
+                "lost": sent["lost"],
+                "duplicated": sent["duplicated"],
+                "webhooks_sent": sent["sent"],
+                "webhooks_refused": sent["refused"],
+                "given_up": sent["given_up"],
+            }
+
+    def sittings(self, access_key: str) -> list[Sitting]:
+        """What the API may list of a schedule, as it was registered."""
+        with self.lock:
+            rows = self._sittings.values()
+            return [one for one in rows if one.schedule.access_key == access_key and not one.deleted]
+
+    def sitting(self, attempt_id: str) -> Sitting:
+        """One sitting."""
+        return self._sittings[attempt_id]
+
+    def webhook(self, attempt_id: str, event: str | None = None) -> tuple[bytes, Mapping[str, str]]:
+        """Body and headers of a webhook about an attempt as it is now; without `event`, its final one."""
+        with self.lock:
+            sitting = self._sittings[attempt_id]
+            event = event or ("gradedAssessment" if sitting.graded else "finishTest")
+            body = notice(sitting, event, self.now(), self.traits.style)
+            return json.dumps(body, ensure_ascii=False).encode(), {"Content-Type": "application/json"}
+
+    # Webhooks -----------------------------------------------------------------------------------------------------
+
+    def start_webhooks(self, url: str) -> None:
+        """The addresses are set in every schedule: what happened is sent there when it is due."""
+        self.outbox.start(url)
+
+    def stop(self) -> None:
+        """Stop sending webhooks; unsent ones stay in hand."""
+        self.outbox.stop()
+
+    def webhooks_pending(self) -> int:
+        """Webhooks that wait for their time, their retry, or an answer."""
+        return self.outbox.pending()
+
+    def _announce(self, attempt_id: str, event: str) -> None:
+        self.outbox.announce(*self.webhook(attempt_id, event), attempt_id)

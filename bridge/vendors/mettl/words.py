@@ -1,0 +1,114 @@
+"""Mettl's words for where an attempt stands, as tables, and what they come to in ours. Pure; reasons in `QUIRKS.md`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bridge.errors import Unreadable, clip
+
+__all__ = ["DETAILED", "MODES", "STATUSES", "Standing", "fold", "standing"]
+
+#: `status` -> ours. The vendor documents four; "Expired" is its word for a test that ended offline.
+STATUSES = {
+    "tobetaken": "not_started",
+    "inprogress": "in_progress",
+    "inprocessing": "completed",
+    "completed": "completed",
+    "expired": "completed",
+}
+#: (`overallStatus`, `detailedStatus`) -> ours, whether it may still be resumed, and the words of `status` that are
+#: documented for it; none: the vendor documents the pair alone, and any word of `status` may stand beside it.
+DETAILED: dict[tuple[str, str], tuple[str, bool, frozenset[str]]] = {
+    ("yet to start", "mapped"): ("not_started", False, frozenset({"tobetaken"})),
+    ("yet to start", "invited"): ("not_started", False, frozenset({"tobetaken"})),
+    ("yet to start", "registered"): ("not_started", False, frozenset({"tobetaken"})),
+    ("not started", "access expired"): ("not_started", False, frozenset()),
+    ("in-progress", "in-progress"): ("in_progress", False, frozenset({"inprogress"})),
+    ("in-progress", "awaiting resume permission"): ("in_progress", False, frozenset({"inprogress"})),
+    ("completed", "test-taker completed"): ("completed", False, frozenset({"inprocessing", "completed"})),
+    ("completed", "time over"): ("completed", False, frozenset({"inprocessing", "completed"})),
+    ("test stopped", "mic mute limit exceeded"): ("completed", False, frozenset()),
+    ("test stopped", "browsing tolerance limit exceeded"): ("completed", False, frozenset()),
+    ("test stopped", "proctor stopped"): ("completed", False, frozenset()),
+    ("test stopped", "suspicious software detected"): ("completed", False, frozenset()),
+    ("test stopped", "multiple screen detected"): ("completed", False, frozenset()),
+    ("test stopped", "prohibited apps running"): ("completed", False, frozenset()),
+    ("test stopped", "screen capture/recording detected"): ("completed", False, frozenset()),
+    ("test stopped", "screen sharing/remote access detected"): ("completed", False, frozenset()),
+    ("blocked", "authorizer blocked"): ("not_started", False, frozenset()),
+    ("disconnected", "disconnected from server"): ("completed", True, frozenset()),
+    ("disconnected", "test window closed"): ("completed", True, frozenset()),
+    ("disconnected", "awaiting test-taker resume"): ("in_progress", False, frozenset()),
+}
+#: `completionMode` -> what it adds: nothing, `provisional` (may be resumed), or another status.
+MODES = {
+    "autocompleted": None,
+    "completed": None,
+    "parentfinished": None,
+    "candidateclosed": None,
+    "proctoredfinish": None,
+    "browsingtoleranceexceeded": None,
+    "suspicioussoftwarefinish": None,
+    "expired": "provisional",
+    "resumeenabled": "in_progress",
+    "na": "not_started",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an attempt stands in our words; `grading` before anybody looks at its marks."""
+
+    status: str
+    grading: str
+
+
+def fold(word: str | None) -> str:
+    """One spelling per word: letter case and blanks differ between the vendor's own pages."""
+    return " ".join((word or "").split()).casefold()
+
+
+def standing(
+    status: str | None, overall: str | None, detailed: str | None, mode: str | None, *, has_result: bool
+) -> Standing:
+    """What the four words come to. Raises `Unreadable` for a word or a pair that no table has, and for words that
+    contradict each other: an attempt is never published on a guess."""
+    ours, resumable = _status(fold(status), fold(overall), fold(detailed))
+    ended = fold(mode)
+    if ended and ended not in MODES:
+        raise _unknown("completionMode", mode, MODES)
+    change = MODES.get(ended)
+    if change == "not_started" and (ours == "completed" and has_result):
+        raise Unreadable("completionMode says blocked (NA), but there is a result", reason="contradiction")
+    if change in ("in_progress", "not_started"):
+        return Standing(change, "not_scored")
+    if ours != "completed":
+        return Standing(ours, "not_scored")
+    if fold(status) == "inprocessing" or not has_result:
+        return Standing(ours, "pending")
+    return Standing(ours, "provisional" if resumable or change == "provisional" else "final")
+
+
+def _status(status: str, overall: str, detailed: str) -> tuple[str, bool]:
+    """Ours, and whether the attempt may still be resumed."""
+    if not overall and not detailed:
+        # Older answers have `status` alone.
+        if status not in STATUSES:
+            raise _unknown("status", status, STATUSES)
+        return STATUSES[status], status == "expired"
+    found = DETAILED.get((overall, detailed))
+    if found is None:
+        pair = f'overallStatus and detailedStatus are "{clip(overall, 40)}" and "{clip(detailed, 40)}"'
+        raise Unreadable(f"{pair}; no such pair is known", reason="unknown_word")
+    ours, resumable, words = found
+    if words and status not in words:
+        if status not in STATUSES:
+            raise _unknown("status", status, STATUSES)
+        raise Unreadable(
+            f'status "{clip(status, 40)}" contradicts detailedStatus "{clip(detailed, 40)}"', reason="contradiction"
+        )
+    return ours, resumable
+
+
+def _unknown(member: str, word: str | None, known: dict[str, str] | dict[str, str | None]) -> Unreadable:
+    return Unreadable(f'{member} is "{clip(word or "", 40)}"; known are {", ".join(known)}', reason="unknown_word")

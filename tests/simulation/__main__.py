@@ -1,0 +1,81 @@
+"""`scripts/simulate`: simulated months, one per seed, over several processes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+
+import structlog
+
+from bridge import registry
+from tests.simulation.world import Verdict, World
+
+
+def main() -> int:
+    """Exit code 0 when every seed went well, else 1."""
+    known = list(registry.vendors())
+    parser = argparse.ArgumentParser(
+        prog="scripts/simulate",
+        description="Simulate a month of vendors, webhooks, crashes, refusals and skewed clocks for each seed: every "
+        "attempt must be in the journal exactly once, as it is, with no call over a quota.",
+    )
+    parser.add_argument("--seeds", type=int, default=20, help="so many seeds, from 1 (20)")
+    parser.add_argument("--seed", type=int, help="this seed alone: replays a failure")
+    parser.add_argument("--vendors", default=",".join(known), help="with commas; all if not given")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (all cores)")
+    chosen = parser.parse_args()
+    vendors = [name.strip() for name in chosen.vendors.split(",") if name.strip()]
+    if wrong := [name for name in vendors if name not in known]:
+        parser.error(f"{', '.join(wrong)}: no such vendor; known are {', '.join(known)}")
+    seeds = range(1, chosen.seeds + 1) if chosen.seed is None else [chosen.seed]
+    with ProcessPoolExecutor(chosen.jobs, initializer=_quiet) as pool:
+        waiting = [(seed, pool.submit(_run, seed, vendors)) for seed in seeds]
+        verdicts = [_tell(seed, one.result()) for seed, one in waiting]
+    return _sum_up([one for one in verdicts if isinstance(one, Verdict)], len(verdicts))
+
+
+def _run(seed: int, vendors: Sequence[str]) -> Verdict | str:
+    try:
+        return World(seed, vendors).run()
+    except Exception:  # noqa: BLE001 - told beside the seed that replays it
+        return traceback.format_exc()
+
+
+def _quiet() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def _tell(seed: int, verdict: Verdict | str) -> Verdict | str:
+    if isinstance(verdict, str):
+        print(f"seed {seed}: ended in an error; replay: scripts/simulate --seed {seed}\n{verdict}", flush=True)
+    elif verdict.well:
+        print(f"seed {seed}: well, {sum(verdict.attempts.values())} attempts", flush=True)
+    else:
+        print(f"seed {seed}: FAILED; replay: scripts/simulate --seed {seed}", flush=True)
+        for line in verdict.lines():
+            print(f"  {line}", flush=True)
+    return verdict
+
+
+def _sum_up(verdicts: Sequence[Verdict], total: int) -> int:
+    attempts, calls, happened = Counter[str](), Counter[str](), Counter[str]()
+    for one in verdicts:
+        attempts.update(one.attempts)
+        calls.update(one.calls)
+        happened.update(one.happened)
+    print(f"disasters: {', '.join(f'{number} x {what}' for what, number in happened.most_common())}")
+    for name, number in attempts.items():
+        print(f"{name}: {number} attempts, {calls[name] / max(number, 1):.1f} calls per attempt")
+    well = sum(one.well for one in verdicts)
+    print(f"{well} of {total} seeds went well")
+    return 0 if well == total else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,318 @@
+"""One simulated month: all vendors, the bridge in one process on a fake state server, and everything that goes wrong.
+
+Time is virtual and everything random is drawn from the seed, so that a run can be repeated exactly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import fakeredis
+import yaml
+
+from bridge import config_file, keys, registry
+from bridge.config import Config
+from bridge.errors import BadSignature
+from bridge.journal import Entry, Journal, Written
+from bridge.journal.reading import Reader
+from bridge.pipeline import Request, receive
+from bridge.sandbox.verdict import problems
+from bridge.services import Services
+from bridge.settings import Settings
+from bridge.simulating import Faults, Message, SimulatedVendor
+from bridge.vendor import Vendor
+from tests.contract.wire import BASE_URL, session_over, wsgi
+from workers import turn as turns
+from workers.overdue import announce_overdue
+from workers.poll import poll_once
+from workers.recheck import recheck
+
+__all__ = ["A_MONTH", "Crash", "Plan", "Verdict", "World"]
+
+HOUR, DAY = 3600.0, 86_400.0
+#: A Monday, 06:00 UTC.
+START = 1_795_413_600.0
+#: After the month nothing more happens at the vendors but what has begun; the bridge goes on for so long at most.
+_AFTERWARDS = 45 * DAY
+#: The worst skew of the bridge's clock, seconds.
+_SKEW = 120.0
+
+
+class Crash(BaseException):
+    """The process is gone: nothing of ours may catch it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a run came to. `wrong`: one line per attempt; `refused`: calls over a vendor's quota, `early`: calls before
+    a `Retry-After` was over, both by vendor; `happened`: disasters by kind."""
+
+    seed: int
+    wrong: Sequence[str]
+    refused: Mapping[str, int]
+    early: Mapping[str, int]
+    attempts: Mapping[str, int]
+    calls: Mapping[str, int]
+    happened: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def well(self) -> bool:
+        return not self.lines()
+
+    def lines(self) -> list[str]:
+        """What is wrong, one line each."""
+        over = [f"{name}: {number} calls over the quota" for name, number in self.refused.items() if number]
+        soon = [f"{name}: {number} calls before Retry-After was over" for name, number in self.early.items() if number]
+        return [*self.wrong, *over, *soon]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`attempts` per vendor within `days`; a step takes so many seconds, from and to; a poll is due `poll_every`."""
+
+    attempts: int = 30
+    days: float = 30.0
+    step: tuple[float, float] = (10 * 60.0, 100 * 60.0)
+    poll_every: float = 3 * HOUR
+
+    @property
+    def end(self) -> float:
+        """UNIX seconds after which nobody begins anything new."""
+        return START + self.days * DAY
+
+
+A_MONTH = Plan()
+
+
+class World:
+    """One run. `known`: the vendors' declarations, which a mutant may have changed."""
+
+    def __init__(
+        self,
+        seed: int,
+        vendors: Sequence[str],
+        *,
+        plan: Plan = A_MONTH,
+        known: Mapping[str, Vendor] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.seed, self.now, self.skew = seed, START, 0.0
+        self.draw = Random(seed)
+        self.happened: Counter[str] = Counter()
+        self._early: Counter[str] = Counter()
+        self._throttled_until: dict[str, float] = {}
+        self._sat: Counter[str] = Counter()
+        self._expected: Counter[str] = Counter()
+        self._polled: dict[str, float] = {}
+        self._calm, self._at = False, ""
+        faults = Faults(lose=0.3, duplicate=0.3, delay=2 * DAY, reorder=True)
+        self.simulators: dict[str, SimulatedVendor] = {}
+        for number, name in enumerate(vendors):
+            module: Any = import_module(f"bridge.vendors.{name.replace('-', '_')}.simulator")
+            self.simulators[name] = module.sandbox(seed * 100 + number, lambda: self.now, scale=1.0, faults=faults)
+        self.wires = {name: wsgi(one.wsgi) for name, one in self.simulators.items()}
+        with TemporaryDirectory() as folder:
+            self._config = _config(Path(folder), self.simulators, plan.poll_every)
+        self._vendors = known or registry.vendors()
+        self.state = fakeredis.FakeRedis()
+        self.services = self.process()
+
+    def process(self) -> Services:
+        """A new process on the same state."""
+        services = Services(
+            settings=Settings(),
+            config=self._config,
+            vendors=self._vendors,
+            state_url="redis://unused.invalid/0",
+            broker_url="redis://unused.invalid/1",
+            now=lambda: self.now + self.skew,
+        )
+        vars(services)["state"] = self.state
+        vars(services)["journal"] = _CrashingJournal(self, Journal(self.state))
+        return services
+
+    def run(self) -> Verdict:
+        """The month, and what is left to do after it."""
+        before = turns.vendor_session
+        turns.vendor_session = lambda: session_over(self._call)  # type: ignore[assignment]
+        try:
+            while self.now < self.plan.end:
+                self.step()
+            self._calm, self.skew = True, 0.0
+            while self.now < self.plan.end + _AFTERWARDS and not self._quiet():
+                self.step()
+            return self._judge()
+        finally:
+            turns.vendor_session = before
+
+    def step(self) -> None:
+        """A while passes: people act, webhooks arrive, the bridge looks and polls."""
+        self.now += self.draw.uniform(*self.plan.step)
+        if not self._calm and self.draw.random() < 0.05:
+            self.skew = self.draw.uniform(-_SKEW, _SKEW)
+            self.happened["clock skewed"] += 1
+        for name, simulator in self.simulators.items():
+            due = self.plan.attempts * min(1.0, (self.now - START) / (self.plan.end - START))
+            while self._sat[name] < due:
+                self._sit(name)
+            simulator.tick(self.now)
+            self._expect(name, simulator)
+            self._deliver(name, simulator)
+            self._work(name)
+        announce_overdue(self.services)
+
+    def _sit(self, name: str) -> None:
+        """One candidate finishes; now and then several in the same second."""
+        for _ in range(1 + 2 * (self.draw.random() < 0.1)):
+            self._sat[name] += 1
+            self.simulators[name].sit(self.now, candidate=self.seed * 1_000_000 + self._sat[name])
+
+    def _expect(self, name: str, simulator: SimulatedVendor) -> None:
+        services, vendor = self.services, self.services.vendors[name]
+        fresh = simulator.expectations()[self._expected[name] :]
+        if fresh and vendor.expect is not None:
+            options = services.config.sources[name].options
+            pointers = [vendor.expect(reference, options) for reference in fresh]
+            services.expectations.expect(
+                name, pointers, label=None, due=self.now, deadline=self.plan.end + _AFTERWARDS, now=services.now()
+            )
+            self._expected[name] += len(fresh)
+
+    def _deliver(self, name: str, simulator: Any) -> None:
+        for message in simulator.outbox.take_due():
+            simulator.outbox.settle(message, delivered=self._receive(name, message))
+
+    def _receive(self, name: str, message: Message) -> bool:
+        if not self._calm and self.draw.random() < 0.1:
+            self.happened["webhook refused"] += 1
+            return False
+        request = Request(
+            id=f"{self.draw.getrandbits(128):032x}",
+            body=message.body,
+            headers={key.lower(): value for key, value in message.headers.items()},
+            kept_headers={},
+            received_at=self.services.now(),
+        )
+        try:
+            receive(self.services.way(name), request)
+        except Crash:
+            self._restart()
+            return False
+        except BadSignature as error:
+            raise AssertionError(f"{name}: the simulated webhook is not authentic: {error}") from error
+        return True
+
+    def _work(self, name: str) -> None:
+        self._at = name
+        try:
+            while recheck(self.services, name).outcome == "done":
+                pass
+            if self.now - self._polled.get(name, 0.0) >= self.plan.poll_every:
+                self._polled[name] = self.now
+                poll_once(self.services, name)
+        except Crash:
+            self._restart()
+
+    def _restart(self) -> None:
+        self.happened["killed"] += 1
+        # The lease of the dead runs out, on the server's clock, before the next one comes.
+        self.state.delete(*(keys.lease(f"poll:{name}") for name in self.simulators))
+        self.services = self.process()
+
+    def _call(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """One call of the bridge to a vendor, with what may happen to it."""
+        name = self._at
+        self._early[name] += self.now + self.skew < self._throttled_until.get(name, 0.0)
+        fate = 1.0 if self._calm else self.draw.random()
+        if fate < 0.01:
+            raise Crash
+        if fate < 0.02:
+            self.happened["503"] += 1
+            return 503, {}, b""
+        if fate < 0.03:
+            self.happened["429"] += 1
+            self._throttled_until[name] = self.now + self.skew + HOUR
+            return 429, {"Retry-After": str(int(HOUR))}, b""
+        answer = self.wires[name](method, path, headers, body)
+        # New sittings and other changes while somebody pages.
+        if not self._calm and self.draw.random() < 0.1 and self._sat[name] < self.plan.attempts:
+            self._sit(name)
+        if fate < 0.04:
+            raise Crash
+        return answer
+
+    def _quiet(self) -> bool:
+        settled = all(one.idle() for one in self.simulators.values())
+        return settled and not self._judge().wrong and not self._open()
+
+    def _open(self) -> bool:
+        """Whether a look is still to come that may find something; re-reads of what is settled may go on for long."""
+        return any(watch.kind != "reread" for name in self.simulators for watch in self.services.watches.list(name))
+
+    def _judge(self) -> Verdict:
+        truth = {
+            (name, attempt): facts for name, one in self.simulators.items() for attempt, facts in one.expected().items()
+        }
+        events = list(Reader(self.state).events(newest_first=False))
+        counts = {name: one.counts() for name, one in self.simulators.items()}
+        return Verdict(
+            seed=self.seed,
+            wrong=problems(truth, events, {}),
+            refused={name: one["quota_refusals"] for name, one in counts.items()},
+            early=self._early,
+            attempts={name: self._sat[name] for name in self.simulators},
+            calls={name: one["api_calls"] for name, one in counts.items()},
+            happened=self.happened,
+        )
+
+
+class _CrashingJournal:
+    """The journal, in a process that may die right before or right after it has published."""
+
+    def __init__(self, world: World, journal: Journal) -> None:
+        self._world = world
+        self._journal = journal
+
+    def publish(self, entry: Entry, *, now: float) -> Written:
+        world = self._world
+        fate = 1.0 if world._calm else world.draw.random()
+        if fate < 0.005:
+            raise Crash
+        written = self._journal.publish(entry, now=now)
+        if fate < 0.01:
+            raise Crash
+        return written
+
+
+def _config(folder: Path, simulators: Mapping[str, SimulatedVendor], poll_every: float) -> Config:
+    sources = {
+        name: {
+            "vendor": name,
+            "credentials": {key: list(v) if isinstance(v, tuple) else v for key, v in one.credentials.items()},
+            "webhook": {"token": "an-invented-last-segment-of-the-address"},
+            "poll": {"every": f"{poll_every:g}s", "overlap": "1h", "look_back": "7d"},
+            "options": dict(one.options),
+        }
+        for name, one in simulators.items()
+    }
+    document = {"demo": True, "bridge": {"name": "acme"}, "sources": sources}
+    path = folder / "bridge.yaml"
+    path.write_text(yaml.safe_dump(document))
+    config = config_file.read(path, vendors=registry.vendors(), environment={})
+    # Plain HTTP is refused in a file, rightly.
+    return replace(
+        config,
+        sources={
+            name: replace(source, base_url=f"{BASE_URL}{simulators[name].base_path}")
+            for name, source in config.sources.items()
+        },
+    )
