@@ -83,6 +83,8 @@ class Simulator:
         self._instances = count(90_000_001)
         self._numbers = count(1)
         self._sittings: dict[str, Sitting] = {}
+        #: Sittings of one person in one schedule, oldest first; all but the last one are deleted.
+        self._generations: dict[str, list[Sitting]] = {}
         self._versions: Counter[str] = Counter()
         self._candidates = Candidates(self, seed)
         draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
@@ -116,10 +118,12 @@ class Simulator:
                 standing=standing,
                 **{**invented, **({"email": email} if email else {}), **fields},
             )
-            before = [one for one in self._sittings.values() if one.base_id == sitting.base_id]
-            if not all(one.deleted for one in before):
-                raise ValueError(f"{sitting.base_id} exists: one test per address and schedule; delete it first")
-            attempt_id = f"{sitting.base_id}:{len(before) + 1}" if before else sitting.base_id
+            attempt_id = sitting.base_id
+            before = self._generations.setdefault(attempt_id, [])
+            if before and not before[-1].deleted:
+                raise ValueError(f"{attempt_id} exists: one test per address and schedule; delete it first")
+            before.append(sitting)
+            attempt_id += f":{len(before)}" if len(before) > 1 else ""
             self._sittings[attempt_id] = sitting
             return attempt_id
 
