@@ -45,9 +45,9 @@ class Consents:
         with state_errors():
             self._note(keys=[keys.consent(source)], args=[consent.key, "g" if consent.given else "w", repr(consent.at)])
 
-    def withdrawn(self, source: str, found: Iterable[str | None]) -> set[str]:
-        """Those of the keys whose consent was withdrawn; None stands for a record without one."""
-        asked = sorted({key for key in found if key is not None})
+    def withdrawn(self, source: str, found: Iterable[tuple[str, ...]]) -> set[str]:
+        """Those of the keys, some for each attempt, whose consent was withdrawn."""
+        asked = sorted({key for governing in found for key in governing})
         if not asked:
             return set()
         with state_errors():
@@ -56,13 +56,13 @@ class Consents:
 
     def remember(self, source: str, news: Sequence[Normalised]) -> None:
         """Keep which attempts a consent governs. Before they are published: a withdrawal then finds them all."""
-        governed = [one for one in news if one.consent is not None]
+        governed = [(key, one) for one in news for key in one.consent]
         if not governed:
             return
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
-            for one in governed:
-                name = keys.consented(source, cast("str", one.consent))
+            for key, one in governed:
+                name = keys.consented(source, key)
                 pipe.hset(name, one.attempt_id, _json(one.assessment))
                 pipe.expire(name, self._remember)
             pipe.execute()

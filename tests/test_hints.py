@@ -61,7 +61,7 @@ class World:
         def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
             person = person_of(record.body["id"])
             news = plain.normalise(record, now, options)
-            return replace(news, aliases=(f"?person:{person}",), consent=f"person:{person}")
+            return replace(news, aliases=(f"?person:{person}",), consent=(f"person:{person}",))
 
         self.use(replace(plain, split=split, normalise=normalise, recheck=recheck_of(self.api)))
 
