@@ -333,9 +333,20 @@ def test_a_later_consent_lets_new_attempts_through_and_an_older_copy_of_the_with
     world.webhook(person="ann", consent=False, at=START)
     world.webhook(person="ann", consent=True, at=START + 5)
     world.webhook(person="ann", consent=False, at=START)
+    world.webhook(person="ann", consent=False, at=START + 1)
     world.api.add(Sitting("ann-2", world.moment))
     poll_once(world.services, NAME)
     assert journal(world.client) == [("consent.withdrawn", "person:ann"), ("attempt.completed", "a:ann-2")]
+
+
+def test_a_withdrawal_that_arrives_after_a_newer_consent_is_old(world: World) -> None:
+    world.webhook(person="ann", consent=True, at=START + 5)
+    world.webhook(person="ann", consent=False, at=START)
+    world.api.add(Sitting("ann-2", world.moment))
+    poll_once(world.services, NAME)
+    assert journal(world.client) == [("attempt.completed", "a:ann-2")]
+    assert world.services.consents.forget(NAME, before=START + 5) == 0
+    assert world.services.consents.forget(NAME, before=START + 6) == 1
 
 
 def test_a_withdrawal_in_the_middle_of_publishing_voids_what_was_just_published(world: World) -> None:
