@@ -397,6 +397,19 @@ def test_odd_input_has_a_defined_outcome(members, outcome):
 
 
 @pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("2026-03-02T10:47:03.232Z", "10:47:03.232"),
+        ("2026-03-02T10:47:03.82", "10:47:03.820"),
+        ("2026-03-02t11:47:03.23212345+01:00", "10:47:03.232"),
+        ("2026-03-02 05:17:03-0530", "10:47:03.000"),
+    ],
+)
+def test_every_time_is_utc(given, meant):
+    assert changed(Published=given).extensions["published"] == f"2026-03-02T{meant}Z"
+
+
+@pytest.mark.parametrize(
     ("started", "finished", "flags"),
     [
         (NOW - 60, NOW, ()),

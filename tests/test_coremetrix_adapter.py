@@ -85,6 +85,7 @@ def test_a_scored_attempt_is_read_in_full():
         ("COMPLETED_PARTIALLY_SCORED", {"flags": ["INVENTED_FLAG"]}, "completed", "provisional"),
         ("COMPLETED_PARTIALLY_SCORED", {"now": END + DAY}, "completed", "final"),
         ("COMPLETED_NOT_SCORED", {"flags": ["FAST_CLICK"], "scores": []}, "completed", "not_scored"),
+        ("COMPLETED_NOT_SCORED", {"flags": ["FAST_CLICK"], "scores": ONE}, "completed", "not_scored"),
         ("COMPLETED_NOT_SCORED", {"scores": []}, "completed", "pending"),
         ("COMPLETED_NOT_SCORED", {"scores": [], "now": END + DAY - 1}, "completed", "pending"),
         ("COMPLETED_NOT_SCORED", {"scores": [], "now": END + DAY}, "completed", "not_scored"),

@@ -15,8 +15,8 @@ from tests.contract.wire import Facts, calls_over, wsgi
 from workers.poll import poll_once
 from workers.recheck import recheck
 
-#: Calls that the scarce quota of these tests allows; a tenth of what its workers would like to make.
-SCARCE = 20
+#: Calls that the scarce quota of these tests allows.
+SCARCE = 12
 
 
 @pytest.mark.parametrize("moment", ["before a call", "after a call", "before publishing", "before saving the cursor"])
@@ -44,15 +44,15 @@ def test_ten_workers_never_exceed_the_quota_and_read_everything_in_the_end(stage
     resets_at = None if quota.resets_at is None else _opened(quota, 86_400.0) % 86_400
     bridge = Bridge(stage, state, monkeypatch, window=Window(SCARCE, quota.per_seconds, resets_at))
     calls = _counted(bridge, quota)
-    finished = {stage.finish(stream, stage.clock.now - 9_000 + 60 * number) for number in range(3 * SCARCE)}
+    finished = {stage.finish(stream, stage.clock.now - 9_000 + 60 * number) for number in range(2 * SCARCE)}
     if not stream:
         bridge.expect()
 
     windows = 0.0
     while {one for _, one in bridge.published()} != finished:
         _all_at_once([bridge.process() for _ in range(10)])
-        stage.clock.now += quota.per_seconds / 4 + 1
-        windows += 0.25
+        stage.clock.now += quota.per_seconds / 3 + 1
+        windows += 1 / 3
         assert windows < 20, "it never gets through"
 
     assert SCARCE // 2 < max(calls) <= SCARCE
@@ -130,7 +130,7 @@ def _all_at_once(processes: Sequence) -> None:
 
     def work(services) -> None:
         try:
-            for _ in range(3):
+            for _ in range(2):
                 poll_once(services, SOURCE)
                 recheck(services, SOURCE)
         except Exception as error:  # noqa: BLE001 - whatever it is, the test tells it

@@ -42,7 +42,7 @@ VENDOR = Vendor(
         ),
         ask=(
             "What are the body, the headers and the signature of the webhook?",
-            'Is "only when result is SATISFACTORY" off? Otherwise failures and corrections never come.',
+            'Is "Only when result is SATISFACTORY" off, so that failures and corrections come?',
             "How many attempts does a schedule allow, and are external ids free of e-mail addresses?",
             "What does the API answer over its quota?",
         ),

@@ -81,11 +81,12 @@ class Client:
 
     def _one_attempt(self, asked: Mapping[str, str]) -> Sequence[Record]:
         """By the attempt's own id, which no answer repeats."""
-        rows: Sequence[Mapping[str, Any]] = self.results(**_question(asked))
+        names = {name: asked.get(name) for name in ("schedule", "candidate", "attempt")}
+        rows: Sequence[Mapping[str, Any]] = self.results(**names)
         if len(rows) > 1:
             return [unassigned(asked, f"{len(rows)} results for one attempt", rows, ())]
         learned = _learn(asked, rows)
-        if learned != asked and rows[0].get("Status") is None and rows[0].get("Presence") is not False:
+        if rows and rows[0].get("Status") is None and rows[0].get("Presence") is not False:
             rows = self._with_status(learned, rows)
         if self._identity == BY_ATTEMPT:
             return [found(learned, row=row) for row in rows] or self._handed_in(learned)
@@ -94,9 +95,11 @@ class Client:
     def _with_status(
         self, learned: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
     ) -> Sequence[Mapping[str, Any]]:
-        """The same result asked for with its schedule, which alone brings `Status`; as it was if another one comes."""
-        again = self.results(**_question(learned))
-        return again if [_score(row) for row in again] == [_score(row) for row in rows] else rows
+        """The same result by schedule and candidate, which brings its `Status`; as it was if another one comes."""
+        if "schedule" not in learned or "candidate" not in learned:
+            return rows
+        again = self.results(candidate=learned["candidate"], schedule=learned["schedule"])
+        return again if [_result(row) for row in again] == [_result(row) for row in rows] else rows
 
     def _handed_in(self, asked: Mapping[str, str]) -> Sequence[Record]:
         """An attempt without a result, if it is the only one that the candidate handed in: their ids are not listed."""
@@ -158,10 +161,6 @@ def probe(client: Client) -> str:
     return "logged in; results can be asked for by candidate only, so none was read"
 
 
-def _question(asked: Mapping[str, str]) -> dict[str, str | None]:
-    return {name: asked.get(name) for name in ("schedule", "candidate", "attempt")}
-
-
 def _learn(asked: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
     """What we asked with, completed by the names that the result has."""
     told = {
@@ -174,8 +173,9 @@ def _learn(asked: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Mappi
     return {**told, **asked}
 
 
-def _score(row: Mapping[str, Any]) -> tuple[str, str]:
-    return str(row.get("Score")), str(row.get("MaxScore"))
+def _result(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What two answers about one result have in common, whatever their shape."""
+    return tuple(str(row.get(name)) for name in ("Score", "MaxScore", "Published"))
 
 
 def _begins(facts: Mapping[str, Any]) -> float:

@@ -92,9 +92,10 @@ def _results(simulator: Simulator) -> Response:
         rows = [one for one in found if one.shown is not None or (open_too and one.handed_in is not None)]
         if not rows:
             return _nothing(simulator, f"User/Candidate {candidate or attempt} was not found")
-        if schedule is None and (attempt is None or not simulator.traits.attempt_in_shape_a):
-            document: Any = [shape_b(one) for one in rows]
-            document = document[0] if attempt is not None else document
+        if attempt is not None and not simulator.traits.attempt_in_shape_a:
+            document: Any = shape_b(rows[0])
+        elif attempt is None and schedule is None:
+            document = [shape_b(one) for one in rows]
         else:
             # Which of several attempts is answered is not known; the one that was handed in last.
             last = max(rows, key=lambda one: one.number)

@@ -13,7 +13,7 @@ class Traits:
 
     `external_attempts`: every attempt has an id of the caller's own. `template`: body of the webhook, one of
     `sittings.TEMPLATES`. `show_unpublished`: results without a publication are listed, `Published` null.
-    `attempt_in_shape_a`: what an answer by `AttemptExtId` alone looks like. `types`: documented, text or numbers.
+    `attempt_in_shape_a`: what an answer by `AttemptExtId` looks like. `types`: documented, text or numbers.
     `nothing`: the answer for no result: 400, 404, list, empty or message. `auto_publish`: nobody assesses, results are
     there after hand-in. `published_moves`: a changed result has a new time of publication. `announce_remarking`: the
     webhook also fires when a result is flagged. `certain_changes`: no fault touches the webhook about a changed result.
