@@ -132,7 +132,7 @@ def test_the_id_of_a_notice_is_deterministic(fake_state: redis.Redis) -> None:
 
 
 def test_nobodys_address_stands_in_a_notice(fake_state: redis.Redis) -> None:
-    people = {"person_id": "1", "user_email": "sam@example.test", "login": "sam@example.test"}
+    people = {"person_id": "1", "user_email": "sam%40example.test", "login": "sam@example.test"}
     withdrawal = notices.consent_withdrawn(key="?p", at=NOW, subject=people, attempts_voided=0)
     offer(Journal(fake_state), notices.overdue(WATCH), withdrawal)
     for event in Reader(fake_state).events():

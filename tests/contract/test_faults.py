@@ -19,15 +19,22 @@ from workers.recheck import recheck
 SCARCE = 12
 
 
-@pytest.mark.parametrize("moment", ["before a call", "after a call", "before publishing", "before saving the cursor"])
+@pytest.mark.parametrize("moment", ["before a call", "after a call", "before publishing"])
 def test_a_process_that_is_killed_anywhere_loses_nothing_and_repeats_nothing(
     stage, stream, fake_state, monkeypatch, moment
 ):
+    survive_kills(stage, stream, Bridge(stage, fake_state, monkeypatch), monkeypatch, moment)
+
+
+def test_a_process_that_is_killed_between_page_and_cursor_loses_nothing_and_repeats_nothing(
+    stage, polled, fake_state, monkeypatch
+):
+    survive_kills(stage, polled, Bridge(stage, fake_state, monkeypatch), monkeypatch, "before saving the cursor")
+
+
+def survive_kills(stage, stream, bridge, monkeypatch, moment):
     """Killed at the first such moment, the restarted one at its second, and so on until one gets through."""
-    bridge = Bridge(stage, fake_state, monkeypatch)
-    finished = {stage.finish(stream, stage.clock.now - 9_000 + 600 * number) for number in range(8)}
-    if moment == "before saving the cursor" and not stream:
-        pytest.skip("there is no cursor")
+    finished = {stage.finish(stream, stage.clock.now - 9_000 + 600 * number) for number in range(7)}
     kills = 0
     while _is_killed(bridge, moment, kills + 1, monkeypatch):
         kills += 1
