@@ -203,7 +203,8 @@ def _point(way: Way, pointers: Sequence[Pointer], now: float) -> list[str]:
     if not pointers:
         return []
     if way.vendor.generations:
-        ids = way.generations.resolve(way.source.name, [(one.key, one.sitting) for one in pointers], now=now)
+        found = [(one.key, one.sitting) for one in pointers]
+        ids = way.generations.resolve(way.source.name, found, now=now, remember=False)
         pointers = [replace(one, key=key) for one, key in zip(pointers, ids, strict=True)]
     way.watches.point(way.source.name, pointers, now=now)
     return [one.key for one in pointers]
