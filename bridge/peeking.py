@@ -38,7 +38,10 @@ def verdict(news: Normalised, last: tuple[int, bytes] | None) -> str:
 
 @dataclass(kw_only=True)
 class Peeking:
-    """Looks at records of one source page by page; a row that a later page repeats is news once. `outcomes`: so far."""
+    """Looks at records of one source page by page; a row that a later page repeats is news once. `outcomes`: so far.
+
+    Nothing is kept but which sitting is which, of a vendor with generations: it counts them as they are seen.
+    """
 
     way: Way
     reader: Reader

@@ -10,7 +10,7 @@ import pytest
 
 from bridge import budgets, registry
 from bridge.vendor import Page
-from tests.simulation.world import A_MONTH, HOUR, Plan, World
+from tests.simulation.world import A_MONTH, Plan, World
 from workers import poll
 
 #: Busy days of one vendor: many polls, and a budget that is nearly used up.

@@ -75,4 +75,5 @@ def _news(data: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a revision must have changed some of."""
     result = {name: value for name, value in data["result"].items() if name != "previous"}
     attempt = data["attempt"]
-    return attempt["status"], attempt.get("completed_at"), result, data.get("flags"), data.get("vendor")
+    others = [data.get(name) for name in ("sections", "flags", "vendor")]
+    return attempt["status"], attempt.get("completed_at"), result, *others
