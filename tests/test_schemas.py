@@ -120,7 +120,9 @@ NEWS_OF_ATTEMPTS = st.builds(
     vendor_ids=st.dictionaries(PLAIN, PLAIN, max_size=3),
     report=st.none() | PERSONAL,
     certificate=st.none() | PERSONAL,
-    extensions=st.dictionaries(PLAIN, st.none() | st.booleans() | st.integers() | PLAIN, max_size=3),
+    extensions=st.dictionaries(
+        PLAIN | st.just("expectation"), st.none() | st.booleans() | st.integers() | PLAIN, max_size=3
+    ),
 )
 
 

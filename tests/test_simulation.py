@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +10,12 @@ import pytest
 
 from bridge import budgets, registry
 from bridge.vendor import Page
-from tests.simulation.world import A_MONTH, Plan, World
+from bridge.vendors.thought_industries.cursor import Cursor
+from tests.simulation.world import HOUR, Plan, World
 from workers import poll
 
 #: Busy days of one vendor: many polls, and a budget that is nearly used up.
-BUSY = Plan(attempts=60, days=3.0, step=(60.0, 600.0), poll_every=300.0, afterwards=4.0)
+BUSY = Plan(attempts=60, days=1.0, step=(120.0, 600.0), poll_every=300.0, afterwards=12.0)
 VENDORS = tuple(registry.vendors())
 
 
@@ -32,20 +33,38 @@ def test_a_seed_is_one_history() -> None:
 # Mutants: each breaks one promise, and some seed must notice ---------------------------------------------------------
 
 
-def caught(vendors: list[str], *, plan: Plan = A_MONTH, known: Any = None, seeds: int = 6) -> list[str]:
+def caught(
+    vendor: str, *, plan: Plan = BUSY, seeds: int = 4, prepare: Callable[[World], None] = lambda world: None
+) -> list[str]:
     """What the first seed that fails complains of; empty when none does."""
     for seed in range(1, seeds + 1):
-        lines = World(seed, vendors, plan=plan, known=known).run().lines()
-        if lines:
+        world = World(seed, [vendor], plan=plan)
+        prepare(world)
+        if lines := world.run().lines():
             return lines
     return []
 
 
-def without_looks(name: str, **changes: Any) -> dict[str, Any]:
-    """The vendor without its second defence, so that polls alone must find everything."""
-    vendor = registry.vendors()[name]
-    polls = {stream: replace(one, **changes) for stream, one in vendor.polls.items()}
-    return {**registry.vendors(), name: replace(vendor, polls=polls)}
+def test_without_a_mutant_nothing_is_noticed() -> None:
+    assert caught("classmarker", seeds=2) == []
+
+
+def without_looks(world: World) -> None:
+    """Thought Industries by polls alone, with grades that come after hours: the low-water mark is all there is."""
+    name = "thought-industries"
+    vendor, simulator = world.services.vendors[name], world.simulators[name]
+    alone = replace(vendor, polls={"attempts": vendor.polls["attempts"]}, recheck=None)
+    world.known = {**world.known, name: alone}
+    simulator.traits = replace(simulator.traits, graded_after=6 * HOUR, regraded_share=0.0)
+    world.services = world.process()
+
+
+def test_a_low_water_mark_that_is_ignored_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(BUSY, days=3.0, poll_every=2 * HOUR, step=(HOUR / 2, HOUR))
+    assert caught("thought-industries", plan=plan, prepare=without_looks) == []
+    after = Cursor.after
+    monkeypatch.setattr(Cursor, "after", lambda self, created, still_open, page: after(self, created, (), page))
+    assert caught("thought-industries", plan=plan, prepare=without_looks)
 
 
 @pytest.fixture
@@ -60,7 +79,7 @@ def no_rewind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_rewind")
 def test_an_overlap_of_nothing_is_noticed() -> None:
-    assert caught(["classmarker"], plan=BUSY)
+    assert caught("classmarker")
 
 
 def test_a_cursor_that_excludes_its_moment_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +88,7 @@ def test_a_cursor_that_excludes_its_moment_is_noticed(monkeypatch: pytest.Monkey
 
     original = poll.first_cursor
     monkeypatch.setattr(poll, "first_cursor", first_cursor)
-    assert caught(["classmarker"], plan=BUSY)
+    assert caught("classmarker")
 
 
 def test_a_cursor_that_is_saved_before_its_page_is_published_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +102,7 @@ def test_a_cursor_that_is_saved_before_its_page_is_published_is_noticed(monkeypa
     original = poll._pages
     monkeypatch.setattr(poll, "_pages", hasty)
     monkeypatch.setattr(poll, "first_cursor", lambda one, place, *rest: place.resume or place.cursor or "0")
-    assert caught(["classmarker"], plan=BUSY)
+    assert caught("classmarker")
 
 
 def test_a_budget_that_every_process_counts_for_itself_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,9 +112,9 @@ def test_a_budget_that_every_process_counts_for_itself_is_noticed(monkeypatch: p
     take = budgets.Budgets.take
     monkeypatch.setattr(budgets.Budgets, "take", own)
     plan = replace(BUSY, attempts=300, poll_every=60.0, step=(30.0, 120.0), days=1.0)
-    assert any("over the quota" in line for line in caught(["classmarker"], plan=plan))
+    assert any("over the quota" in line for line in caught("classmarker", plan=plan))
 
 
 def test_a_retry_after_that_is_ignored_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.calls.retry_after", lambda headers, now: None)
-    assert any("Retry-After" in line for line in caught(["classmarker"], plan=BUSY))
+    assert any("Retry-After" in line for line in caught("classmarker"))

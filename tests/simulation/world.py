@@ -96,7 +96,7 @@ A_MONTH = Plan()
 
 
 class World:
-    """One run. `known`: the vendors' declarations, which a mutant may have changed."""
+    """One run. `known`: the vendors' declarations, which a mutant may change before it."""
 
     def __init__(
         self,
@@ -104,7 +104,6 @@ class World:
         vendors: Sequence[str],
         *,
         plan: Plan = A_MONTH,
-        known: Mapping[str, Vendor] | None = None,
     ) -> None:
         self.plan = plan
         self.seed, self.now, self.skew = seed, START, 0.0
@@ -124,7 +123,7 @@ class World:
         self.wires = {name: wsgi(one.wsgi) for name, one in self.simulators.items()}
         with TemporaryDirectory() as folder:
             self._config = _config(Path(folder), self.simulators, plan.poll_every)
-        self._vendors = known or registry.vendors()
+        self.known: Mapping[str, Vendor] = registry.vendors()
         self.state = fakeredis.FakeRedis()
         self.services = self.process()
 
@@ -133,7 +132,7 @@ class World:
         services = Services(
             settings=Settings(),
             config=self._config,
-            vendors=self._vendors,
+            vendors=self.known,
             state_url="redis://unused.invalid/0",
             broker_url="redis://unused.invalid/1",
             now=lambda: self.now + self.skew,
