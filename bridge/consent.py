@@ -56,25 +56,32 @@ class Consents:
 
     def withdrawn(self, source: str, found: Iterable[tuple[str, ...]]) -> set[str]:
         """Those of the keys, some for each attempt, whose consent was withdrawn."""
-        asked = sorted({key for governing in found for key in governing})
+        asked = list({key for governing in found for key in governing})
         if not asked:
             return set()
         with state_errors():
             values = cast("list[bytes | None]", self.client.hmget(keys.consent(source), asked))
-        return {key for key, value in zip(asked, values, strict=True) if value and value.startswith(b"w")}
+        return _withdrawn(asked, values)
 
-    def remember(self, source: str, news: Sequence[Normalised]) -> None:
-        """Keep which attempts a consent governs. Before they are published: a withdrawal then finds them all."""
+    def govern(self, source: str, news: Sequence[Normalised]) -> set[str]:
+        """Keep which attempts a consent governs; those of their keys that are withdrawn, as `withdrawn` has them.
+
+        Before the attempts are published: a later withdrawal then finds them all. One round trip, or none where the
+        vendor tells of no consent.
+        """
         governed = [(key, one) for one in news for key in one.consent]
         if not governed:
-            return
+            return set()
+        asked = list(dict(governed))
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
             for key, one in governed:
                 name = keys.consented(source, key)
                 pipe.hset(name, one.attempt_id, _json(one.assessment))
                 pipe.expire(name, self._remember)
-            pipe.execute()
+            pipe.hmget(keys.consent(source), asked)
+            values = cast("list[bytes | None]", pipe.execute()[-1])
+        return _withdrawn(asked, values)
 
     def published(self, source: str, key: str) -> dict[str, Assessment]:
         """The attempts under one consent that were published, with what was sat."""
@@ -95,6 +102,10 @@ def voided_by_withdrawal(attempt_id: str, assessment: Assessment) -> Normalised:
         flags=("consent_withdrawn",),
         order=_LAST_ORDER,
     )
+
+
+def _withdrawn(asked: Sequence[str], values: Sequence[bytes | None]) -> set[str]:
+    return {key for key, value in zip(asked, values, strict=True) if value and value.startswith(b"w")}
 
 
 def _json(assessment: Assessment) -> str:

@@ -111,9 +111,10 @@ def receive(way: Way, request: Request) -> Receipt:
     withdrawals = _withdraw(way, consents, now=now, request_id=request.id)
     if not (offer.submissions or withdrawals):
         watched = pointers or any(one.watch is not None for one in news)
-        what = _statuses(news) or " ".join(pointers) or ("consent" if consents else "nothing")
-        return _keep(way, request, outcome="watching" if watched else "ignored", reason=what)
-    receipt, verdicts = _publish_request(way, request, (*offer.submissions, *withdrawals))
+        what = _statuses(news) or ("pointer" if pointers else "consent" if consents else "nothing")
+        outcome = "watching" if watched else "ignored"
+        return _keep(way, request, outcome=outcome, reason=what, pointers=pointers)
+    receipt, verdicts = _publish_request(way, request, (*offer.submissions, *withdrawals), pointers)
     _settle(way, offer, [verdict.outcome for verdict in verdicts[: len(offer.submissions)]], now)
     return receipt
 
@@ -160,8 +161,7 @@ def _offer(way: Way, found: list[Normalised], *, origin: str, now: float, reques
     if way.vendor.generations:
         ids = way.generations.resolve(name, [(one.attempt_id, one.sitting) for one in found], now=now)
         found = [replace(one, attempt_id=attempt_id) for one, attempt_id in zip(found, ids, strict=True)]
-    way.consents.remember(name, found)
-    gone = way.consents.withdrawn(name, (one.consent for one in found))
+    gone = way.consents.govern(name, found)
     allowed = [one for one in found if gone.isdisjoint(one.consent)] if gone else found
     watches = {one.attempt_id: one.watch for one in allowed if one.watch is not None}
     if watches:
@@ -235,24 +235,27 @@ def _keys(news: Normalised) -> tuple[str, ...]:
 
 
 def _label(news: Normalised, expected: Mapping[str, Expectation]) -> str | None:
+    if not expected:
+        return None
     labels = (expected[key].label for key in _keys(news) if key in expected)
     return next((label for label in labels if label), None)
 
 
-def _keep(way: Way, request: Request, *, outcome: str, reason: str) -> Receipt:
-    written = way.publisher.publish(Entry(request=_record(way, request, outcome, reason)), now=request.received_at)
+def _keep(way: Way, request: Request, *, outcome: str, reason: str, pointers: Sequence[str] = ()) -> Receipt:
+    entry = Entry(request=_record(way, request, outcome, reason, pointers))
+    written = way.publisher.publish(entry, now=request.received_at)
     return Receipt(written.outcome, request.id)
 
 
 def _publish_request(
-    way: Way, request: Request, submissions: tuple[Submission, ...]
+    way: Way, request: Request, submissions: tuple[Submission, ...], pointers: Sequence[str]
 ) -> tuple[Receipt, tuple[Verdict, ...]]:
-    entry = Entry(submissions=submissions, request=_record(way, request, None, ""))
+    entry = Entry(submissions=submissions, request=_record(way, request, None, "", pointers))
     written = way.publisher.publish(entry, now=request.received_at)
     return Receipt(written.outcome, request.id), written.verdicts
 
 
-def _record(way: Way, request: Request, outcome: str | None, reason: str) -> RequestRecord:
+def _record(way: Way, request: Request, outcome: str | None, reason: str, pointers: Sequence[str]) -> RequestRecord:
     return RequestRecord(
         id=request.id,
         source=way.source.name,
@@ -261,6 +264,7 @@ def _record(way: Way, request: Request, outcome: str | None, reason: str) -> Req
         body=request.body,
         outcome=outcome,
         reason=clip(reason),
+        pointers=tuple(pointers),
     )
 
 

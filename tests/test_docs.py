@@ -1,26 +1,52 @@
-"""The documents name files, commands and keys that exist, and the keys are all there."""
+"""The documents name files, commands, options, keys and metrics that exist, and these are all there; examples work."""
 
 from __future__ import annotations
 
+import csv
 import inspect
+import json
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+import redis
+import yaml
+from prometheus_client import CollectorRegistry
 
-from bridge import keys
+from bridge import config_file, keys, registrations, registry
 from bridge.cli import COMMANDS, cli
+from bridge.gauges import StateCollector
+from bridge.metrics import web_metrics
+from bridge.services import Services
+from bridge.settings import Settings
+from schemas.notices import ALARM_TYPES, NOTICE_TYPES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+SUBSCRIBING = (ROOT / "docs/subscribing.md").read_text()
+#: 2026-11-21, when the examples were written.
+WRITTEN = 1_795_219_200.0
+#: Options that the guide explains once for all commands.
+COMMON = {"--output", "--limit", "--yes", "--help"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
     assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_into_a_document_lead_to_a_heading(document: Path) -> None:
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text()):
+        there = (document.parent / target if target else document).read_text()
+        headings = [re.sub(r"[^\w\- ]", "", line).lower().replace(" ", "-") for line in _headings(there)]
+        assert heading in headings, f"{document.name}: {target}#{heading}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -41,12 +67,33 @@ def test_commands_that_are_named_are_there() -> None:
 
 
 def test_every_command_below_a_noun_is_in_the_operations_guide() -> None:
-    lines = (ROOT / "docs/operations.md").read_text().splitlines()
     for name in COMMANDS:
         command = cli.get_command(click.Context(cli), name)
-        rows = "\n".join(line for line in lines if line.startswith(f"| `{name} "))
         for below in command.commands if isinstance(command, click.Group) else ():
-            assert re.search(rf"`(?:{name} )?{below}\b", rows), f"{name} {below}"
+            assert re.search(rf"`(?:{name} )?{below}\b", _rows(name)), f"{name} {below}"
+
+
+def test_every_option_is_in_the_row_of_its_command_and_no_other_is() -> None:
+    """By the noun: a row holds several commands."""
+    known: dict[str, set[str]] = defaultdict(set)
+    for path, command in _commands():
+        for option in (one for one in command.params if isinstance(one, click.Option)):
+            known[path[0]] |= {name for name in option.opts if name.startswith("--")}
+    for name in COMMANDS:
+        told = set(re.findall(r"`(--[a-z-]+)", _rows(name)))
+        assert known[name] - COMMON - told == set(), name
+        assert told - known[name] == set(), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_options_in_examples_are_those_of_their_command(document: Path) -> None:
+    for line in document.read_text().replace("\\\n", " ").splitlines():
+        for words in re.findall(r"attempt-bridge ((?:[a-z-]+ ?)+[^`|;#]*)|scripts/(demo [^`|;#]*)", line):
+            first, *rest = (words[0] or words[1]).split()
+            command = cli.get_command(click.Context(cli), first)
+            wanted = {word for word in rest if word.startswith("--")}
+            options = {name for path, one in _commands() if path[0] == first for p in one.params for name in p.opts}
+            assert command is None or wanted - options - COMMON == set(), f"{document.name}: {first} {rest}"
 
 
 def test_every_key_is_in_the_architecture() -> None:
@@ -54,6 +101,113 @@ def test_every_key_is_in_the_architecture() -> None:
     for name in keys.__all__:
         if name.islower() and name != "partition_of":
             assert _pattern(getattr(keys, name)) in text, name
+
+
+def test_every_vendor_is_in_the_readme_the_changelog_and_the_example_file() -> None:
+    example = (ROOT / "bridge.example.yaml").read_text()
+    for vendor in registry.vendors().values():
+        assert vendor.title in (ROOT / "README.md").read_text()
+        assert vendor.title in (ROOT / "CHANGELOG.md").read_text()
+        assert f"vendor: {vendor.name}\n" in example
+
+
+def test_every_type_of_event_is_told_to_subscribers_and_every_alarm_has_a_way_out() -> None:
+    for kind in NOTICE_TYPES:
+        assert f"`{kind}`" in SUBSCRIBING
+        assert f"`{kind}`" in OPERATIONS
+    for kind in ALARM_TYPES:
+        assert f"\n**`{kind}`.**" in OPERATIONS
+
+
+def test_every_metric_is_in_the_operations_guide_and_no_other_is(services: Services) -> None:
+    numbers = CollectorRegistry()
+    numbers.register(StateCollector(services))
+    found = {metric.name: metric.type for one in (numbers, web_metrics().registry) for metric in one.collect()}
+    names = {f"{name}_total" if kind == "counter" else name for name, kind in found.items()}
+    assert set(re.findall(r"`(bridge_\w+)`", OPERATIONS)) == names
+
+
+def test_no_alert_calls_a_stream_stale_that_is_read_seldom_on_purpose() -> None:
+    alerts = yaml.safe_load((ROOT / "deploy/prometheus-alerts.yaml").read_text())["groups"][0]["rules"]
+    (stale,) = (one["expr"] for one in alerts if one["alert"] == "BridgePollStale")
+    left_out, seconds = re.fullmatch(r'.*\{stream!~"(.+)"\} > (\d+)', stale).groups()
+    for vendor in registry.vendors().values():
+        for stream, poll in vendor.polls.items():
+            assert ((poll.every or 0.0) >= float(seconds)) == bool(re.fullmatch(left_out, stream)), stream
+
+
+# Examples -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
+    """A bridge with the example file, its other vendors switched on."""
+    lines = (ROOT / "bridge.example.yaml").read_text().splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith("  # The other vendors"))
+    end = lines.index("", begin)
+    head = next(number for number in range(begin, end) if lines[number] == "  #")
+    lines[head + 1 : end] = [line.replace("  # ", "  ", 1) for line in lines[head + 1 : end]]
+    (tmp_path / "bridge.yaml").write_text("\n".join(lines))
+    names = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.M)
+    environment = dict.fromkeys(names, "an-invented-value-of-thirty-letters")
+    environment |= {"WAREHOUSE_BROKER": "amqp://mq.example.test", "CRM_WEBHOOK_SECRET": f"whsec_{'QUFB' * 10}"}
+    vendors = registry.vendors()
+    config = config_file.read(tmp_path / "bridge.yaml", vendors=vendors, environment=environment)
+    made = Services(
+        settings=Settings(), config=config, vendors=vendors, state_url="redis://unused.invalid", broker_url="unused"
+    )
+    vars(made)["state"] = fake_state
+    return made
+
+
+def test_the_other_vendors_of_the_example_file_are_valid_and_their_secrets_are_in_the_example_environment(
+    services: Services,
+) -> None:
+    assert {one.vendor for one in services.config.sources.values()} == set(registry.vendors())
+
+
+def test_the_watch_in_the_guide_is_accepted_and_becomes_what_stands_below_it(services: Services) -> None:
+    (sent,) = re.findall(r"-d '(.+?)'", OPERATIONS, re.S)
+    (answer,) = (json.loads(block) for block in _blocks("json") if '"next_look"' in block)
+    document = registrations.NewWatch().load(json.loads(sent))
+    assert registrations.register(services, [document], now=WRITTEN) == [answer]
+
+
+def test_the_csv_in_the_guide_is_accepted(services: Services) -> None:
+    (table,) = _blocks("csv")
+    rows = list(csv.DictReader(table.splitlines()))
+    ours = ("due", "deadline", "label")
+    reference = [{name: value for name, value in row.items() if name not in ours} for row in rows]
+    documents = [
+        registrations.NewWatch().load({"source": "exams", "reference": named, **{name: row[name] for name in ours}})
+        for named, row in zip(reference, rows, strict=True)
+    ]
+    made = registrations.register(services, documents, now=WRITTEN)
+    assert [row["label"] for row in made] == ["order-4711", "order-4712"]
+
+
+def _headings(text: str) -> list[str]:
+    return re.findall(r"^#+ (.+)$", text, re.M)
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.+?)```", OPERATIONS, re.S)
+
+
+def _rows(name: str) -> str:
+    """The rows of the guide's table of commands that begin with this one, or name it beside another."""
+    table = OPERATIONS[OPERATIONS.index("| command |") : OPERATIONS.index("| exit code |")].splitlines()
+    return "\n".join(line for line in table if re.search(rf"`{name}[ `]", line.split("|")[1] if line else ""))
+
+
+def _commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    def below(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+        yield path, command
+        for name, one in getattr(command, "commands", {}).items():
+            yield from below(one, (*path, name))
+
+    for name in COMMANDS:
+        yield from below(cli.get_command(click.Context(cli), name), (name,))
 
 
 def _pattern(key: Callable[..., str]) -> str:

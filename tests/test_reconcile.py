@@ -217,7 +217,7 @@ def test_what_is_published_while_it_reads_is_not_missing(world: World) -> None:
 
 def test_a_withdrawn_consent_is_neither_missing_nor_outdated(world: World) -> None:
     vendor = make_vendor(world.api)
-    world.use(replace(vendor, normalise=lambda *given: replace(vendor.normalise(*given), consent="c1")))
+    world.use(replace(vendor, normalise=lambda *given: replace(vendor.normalise(*given), consent=("c1",))))
     world.sit("1")
     world.services.consents.note(NAME, Consent(key="c1", given=False, at=START, subject={}))
 

@@ -254,7 +254,7 @@ def _announced(services: Services, source: str, since: float) -> set[str]:
     if not counted.get((source, "webhook", "watching")):
         return set()
     requests = services.requests.list(source=source, outcome="watching", since=since)
-    return {key for request in requests for key in request.reason.split()}
+    return {key for request in requests for key in request.attempts}
 
 
 def _is_due(state: str, due: float, ask: Ask) -> bool:

@@ -53,7 +53,10 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
-    """One inbound webhook to be kept. `outcome` None: whatever its submissions come to."""
+    """One inbound webhook to be kept. `outcome` None: whatever its submissions come to.
+
+    `pointers`: keys of watches that it opened; they are kept where the ids of its attempts are.
+    """
 
     id: str
     source: str
@@ -62,6 +65,7 @@ class RequestRecord:
     body: bytes
     outcome: str | None = None
     reason: str = ""
+    pointers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -233,7 +233,7 @@ def _request_args(entry: Entry, records: int, so_far: str) -> list[bytes | str |
         request.reason,
         _ENCODER.encode(dict(request.headers)),
         request.body,
-        "\n".join(submission.attempt_id for submission in entry.submissions if submission.subject is None),
+        "\n".join((*(one.attempt_id for one in entry.submissions if one.subject is None), *request.pointers)),
     ]
 
 
