@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -152,7 +153,9 @@ class Calls:
 
     def _where(self, method: str, url: str) -> str:
         parts = urlsplit(url)
-        return f"source {self._source.name}: {method} {parts.hostname}{parts.path}"
+        # Some vendors name a person by e-mail in the path.
+        path = re.sub(r"[^/]*(?:@|%40)[^/]*", "…", parts.path)
+        return f"source {self._source.name}: {method} {parts.hostname}{path}"
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -25,7 +25,6 @@ _LAST_ORDER = 2**40 - 1
 _NOTE = """
 local what, at = string.match(redis.call("HGET", KEYS[1], ARGV[1]) or "", "^(%a)|(.*)$")
 if what and (tonumber(at) > tonumber(ARGV[3]) or (tonumber(at) == tonumber(ARGV[3]) and what == "w")) then return 0 end
-if ARGV[2] == "g" and not what then return 0 end
 redis.call("HSET", KEYS[1], ARGV[1], ARGV[2] .. "|" .. ARGV[3])
 return 1
 """
@@ -41,13 +40,23 @@ class Consents:
         self._remember = math.ceil(remember_seconds)
 
     def note(self, source: str, consent: Consent) -> None:
-        """Keep a withdrawal, or end one by a later consent. Copies and older words change nothing."""
+        """Keep what was said of a consent. Copies and older words change nothing."""
         with state_errors():
             self._note(keys=[keys.consent(source)], args=[consent.key, "g" if consent.given else "w", repr(consent.at)])
 
-    def withdrawn(self, source: str, found: Iterable[str | None]) -> set[str]:
-        """Those of the keys whose consent was withdrawn; None stands for a record without one."""
-        asked = sorted({key for key in found if key is not None})
+    def forget(self, source: str, *, before: float) -> int:
+        """Drop consent that was given before a moment; a withdrawal is never forgotten. How many."""
+        dropped = 0
+        with state_errors():
+            for key, value in self.client.hscan_iter(keys.consent(source), count=500):
+                what, _, at = value.partition(b"|")
+                if what == b"g" and float(at) < before:
+                    dropped += self.client.hdel(keys.consent(source), key)
+        return dropped
+
+    def withdrawn(self, source: str, found: Iterable[tuple[str, ...]]) -> set[str]:
+        """Those of the keys, some for each attempt, whose consent was withdrawn."""
+        asked = sorted({key for governing in found for key in governing})
         if not asked:
             return set()
         with state_errors():
@@ -56,13 +65,13 @@ class Consents:
 
     def remember(self, source: str, news: Sequence[Normalised]) -> None:
         """Keep which attempts a consent governs. Before they are published: a withdrawal then finds them all."""
-        governed = [one for one in news if one.consent is not None]
+        governed = [(key, one) for one in news for key in one.consent]
         if not governed:
             return
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
-            for one in governed:
-                name = keys.consented(source, cast("str", one.consent))
+            for key, one in governed:
+                name = keys.consented(source, key)
                 pipe.hset(name, one.attempt_id, _json(one.assessment))
                 pipe.expire(name, self._remember)
             pipe.execute()

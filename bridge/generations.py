@@ -18,8 +18,8 @@ __all__ = ["Generations"]
 
 _DAY = 86_400
 
-# KEYS[1] hash: base id -> "<day last changed>|<sitting>,<sitting>...". ARGV: today, then base, sitting ("" = unknown)
-# for each. Answer: the number of each sitting, from 1.
+# KEYS[1] hash: base id -> "<day last changed>|<sitting>,<sitting>...". ARGV: today, or "" to remember nothing, then
+# base, sitting ("" = unknown) for each. Answer: the number of each sitting, from 1.
 _RESOLVE = """
 local out = {}
 for i = 2, #ARGV, 2 do
@@ -30,7 +30,7 @@ for i = 2, #ARGV, 2 do
     number = number + 1
     if one == sitting then place = number end
   end
-  if sitting ~= "" and not place then
+  if ARGV[1] ~= "" and sitting ~= "" and not place then
     redis.call("HSET", KEYS[1], base, ARGV[1] .. "|" .. (known == "" and sitting or known .. "," .. sitting))
     place = number + 1
   end
@@ -47,11 +47,17 @@ class Generations:
         self.client = client
         self._resolve = client.register_script(_RESOLVE)
 
-    def resolve(self, source: str, found: Sequence[tuple[str, str | None]], *, now: float) -> list[str]:
-        """The attempt id of each (base id, sitting or None); a sitting that is new is remembered."""
+    def resolve(
+        self, source: str, found: Sequence[tuple[str, str | None]], *, now: float, remember: bool = True
+    ) -> list[str]:
+        """The attempt id of each (base id, sitting or None).
+
+        A sitting that is new is remembered where a record proves it; a mere pointer (`remember=False`) belongs to the
+        newest sitting known, or whoever knows the webhook's address could start new attempts.
+        """
         if not found:
             return []
-        args: list[str] = [str(int(now // _DAY))]
+        args: list[str] = [str(int(now // _DAY)) if remember else ""]
         for base, sitting in found:
             # A comma would end it: theirs are numbers or uuids.
             args += [base, (sitting or "").replace(",", "_")]

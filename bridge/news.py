@@ -67,7 +67,7 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """A person agreed that results are passed on (`given`), or took that back. `key` as in `Normalised.consent`.
+    """A person agreed that results are passed on (`given`), or took that back. `key` as one of `Normalised.consent`.
 
     `subject`: what `consent.withdrawn` may say about whom it concerns, ids only. `at`: UNIX seconds of the vendor.
     """
@@ -107,7 +107,8 @@ class Normalised:
     `watch`: set while the attempt is open, not finally graded, or may still change.
     `aliases`: further keys (each begins with `?`) under which this attempt may be expected or pointed to.
     `sitting`: the vendor's own id of this sitting, for vendors with `generations`; None where the record has none.
-    `consent`: the key of whose consent governs this attempt; None where the vendor tells of no consent.
+    `consent`: the keys of every consent that governs this attempt; one of them withdrawn, and it is not passed on.
+    Empty where the vendor tells of no consent.
     `finish_is_reading`: `completed_at` is no fact of the vendor but when it was seen finished: it is no news, and
     the first one is kept.
     """
@@ -132,7 +133,7 @@ class Normalised:
     watch: Watch | None = None
     aliases: tuple[str, ...] = ()
     sitting: str | None = None
-    consent: str | None = None
+    consent: tuple[str, ...] = ()
     finish_is_reading: bool = False
 
 

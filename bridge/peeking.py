@@ -38,7 +38,10 @@ def verdict(news: Normalised, last: tuple[int, bytes] | None) -> str:
 
 @dataclass(kw_only=True)
 class Peeking:
-    """Looks at records of one source page by page; a row that a later page repeats is news once. `outcomes`: so far."""
+    """Looks at records of one source page by page; a row that a later page repeats is news once. `outcomes`: so far.
+
+    Nothing is kept but which sitting is which, of a vendor with generations: it counts them as they are seen.
+    """
 
     way: Way
     reader: Reader
@@ -50,7 +53,7 @@ class Peeking:
         """The records that are news in kind, in their order. Raises `StateUnavailable`."""
         found = self._normalised(records, now)
         gone = self.way.consents.withdrawn(self.way.source.name, (one.consent for _, one in found))
-        fresh = [(record, one) for record, one in found if one.status in NEWS and one.consent not in gone]
+        fresh = [(record, one) for record, one in found if one.status in NEWS and gone.isdisjoint(one.consent)]
         self.outcomes["ignored"] += len(found) - len(fresh)
         memories = self.reader.attempts(self.way.source.name, [one.attempt_id for _, one in fresh])
         peeked = []

@@ -162,7 +162,7 @@ def _offer(way: Way, found: list[Normalised], *, origin: str, now: float, reques
         found = [replace(one, attempt_id=attempt_id) for one, attempt_id in zip(found, ids, strict=True)]
     way.consents.remember(name, found)
     gone = way.consents.withdrawn(name, (one.consent for one in found))
-    allowed = [one for one in found if one.consent not in gone] if gone else found
+    allowed = [one for one in found if gone.isdisjoint(one.consent)] if gone else found
     watches = {one.attempt_id: one.watch for one in allowed if one.watch is not None}
     if watches:
         published = {one.attempt_id for one in allowed if one.status in NEWS}
@@ -191,7 +191,9 @@ def _settle(way: Way, offer: _Offer, outcomes: Sequence[str], now: float) -> Non
     # Withdrawn while we published: that withdrawal may have been too early to find this attempt.
     late = way.consents.withdrawn(name, (one.consent for one in fresh))
     if late:
-        voids = [voided_by_withdrawal(one.attempt_id, one.assessment) for one in fresh if one.consent in late]
+        voids = [
+            voided_by_withdrawal(one.attempt_id, one.assessment) for one in fresh if not late.isdisjoint(one.consent)
+        ]
         again = tuple(submission(way, one, origin=BRIDGE, now=now) for one in voids)
         way.publisher.publish(Entry(submissions=again), now=now)
 
@@ -201,7 +203,8 @@ def _point(way: Way, pointers: Sequence[Pointer], now: float) -> list[str]:
     if not pointers:
         return []
     if way.vendor.generations:
-        ids = way.generations.resolve(way.source.name, [(one.key, one.sitting) for one in pointers], now=now)
+        found = [(one.key, one.sitting) for one in pointers]
+        ids = way.generations.resolve(way.source.name, found, now=now, remember=False)
         pointers = [replace(one, key=key) for one, key in zip(pointers, ids, strict=True)]
     way.watches.point(way.source.name, pointers, now=now)
     return [one.key for one in pointers]
@@ -213,7 +216,7 @@ def _withdraw(way: Way, consents: Sequence[Consent], *, now: float, request_id: 
     for consent in consents:
         way.consents.note(name, consent)
         # Said again, or older than what we know: then it is announced already, or never.
-        if consent.given or consent.key not in way.consents.withdrawn(name, (consent.key,)):
+        if consent.given or consent.key not in way.consents.withdrawn(name, [(consent.key,)]):
             continue
         attempts = way.consents.published(name, consent.key)
         way.watches.close_many(name, list(attempts), now=now)

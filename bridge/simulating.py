@@ -69,6 +69,7 @@ class SimulatedVendor(Protocol):
     options: Mapping[str, Any]
     base_path: str
     wsgi: Any
+    outbox: Outbox
 
     def sit(self, now: float, *, candidate: int) -> str: ...
     def tick(self, now: float) -> None: ...

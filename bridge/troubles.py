@@ -47,8 +47,8 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """How polling of one stream stands. `every`: seconds between two rounds. `failed`: its rounds since the last page
-    that was read, the newest first."""
+    """How polling of one stream stands. `every`: seconds between two rounds. `saved`: when a page was last read, None
+    for never. `failed`: its rounds that ended with an error, the newest first."""
 
     name: str
     every: float
@@ -58,8 +58,7 @@ class Stream:
     @classmethod
     def of(cls, name: str, every: float, place: Place, rounds: Sequence[RoundReport]) -> Stream:
         """From what `bridge.cursors` has: `rounds` are the last ones of all streams, the newest first."""
-        since = -math.inf if place.saved is None else place.saved
-        failed = tuple(one for one in rounds if one.stream == name and one.error and one.started >= since)
+        failed = tuple(one for one in rounds if one.stream == name and one.error)
         return cls(name=name, every=every, saved=place.saved, failed=failed)
 
 
@@ -156,7 +155,7 @@ def _failing(facts: Facts) -> Trouble | None:
 
 
 def _stream_failing(stream: Stream, facts: Facts) -> Trouble | None:
-    # What happened while nobody watched may have been a standstill of ours.
+    # A page since then is a success; what happened while nobody watched may have been a standstill of ours.
     since = max(facts.ledger.began, stream.saved or 0.0)
     rounds = [one for one in stream.failed if one.started >= since]
     lasts = facts.now - (rounds[-1].started if rounds else facts.now)

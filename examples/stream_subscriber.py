@@ -33,6 +33,8 @@ while True:
         batches = [(stream, entries) for stream, entries in answer or [] if entries]
         for stream, entries in batches:
             for _entry_id, fields in entries:
+                if not fields[b"type"].startswith(b"attempt.") or fields[b"type"] == b"attempt.overdue":
+                    continue  # alarms and other notices stand on the journal too
                 event = json.loads(fields[b"event"])
                 attempt = event["data"]["attempt"]
                 line = {"received": event["id"], "type": event["type"], "attempt": attempt["id"]}

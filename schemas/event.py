@@ -160,7 +160,10 @@ class Event(Envelope):
 
 
 def minimal(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The projection `data: minimal`: candidate reduced to ids, links dropped; everything else stays, the id too.
+    """The projection `data: minimal`: candidate reduced to ids, links and what only the vendor knows dropped.
+
+    Of `extensions` the label of an expectation stays: the others may hold answers of a person. The rest stays, the id
+    too.
 
     A notice (`schemas/notices.py`) holds nobody's name and stays as it is.
     """
@@ -174,6 +177,8 @@ def minimal(event: Mapping[str, Any]) -> dict[str, Any]:
         "email": None,
         "name": None,
     }
+    label = data["extensions"].get("expectation")
+    data["extensions"] = {} if label is None else {"expectation": label}
     data["links"] = {"report": None, "certificate": None, "request": None}
     return {**event, "data": data}
 

@@ -144,6 +144,14 @@ def test_reading_begins_at_the_period_and_ends_with_the_page_that_passes_its_end
     assert max(finishes) <= LAST + 3 * 30.0
 
 
+def test_a_page_that_ends_inside_the_last_second_is_not_the_last_one(world: World) -> None:
+    world.sit(5, start=LAST, step=0.0)
+
+    world.run(world.job())
+
+    assert len(world.published) == 5
+
+
 def test_what_live_traffic_has_published_is_a_duplicate_and_the_cursor_of_the_poll_does_not_move(world: World) -> None:
     world.sit(4, start=START - 1000, step=10.0)
     poll_once(world.services, NAME)

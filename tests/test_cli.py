@@ -290,7 +290,9 @@ def test_a_request_in_quarantine_is_read_again_once_the_vendors_folder_can(shell
     monkeypatch.setattr(
         "bridge.registry.vendors",
         lambda: {
-            "classmarker": replace(vendor, split=lambda _: mended(parse(json.dumps(FIXTURE["webhook"]).encode())))
+            "classmarker": replace(
+                vendor, split=lambda _, options: mended(parse(json.dumps(FIXTURE["webhook"]).encode()), options)
+            )
         },
     )
     code, out, err = shell("requests", "reprocess")

@@ -17,6 +17,8 @@ from bridge.registry import vendors as real_vendors
 from bridge.signing import sha256_hex
 from bridge.vendor import Credential, Option, Poll, Quota, Vendor
 from bridge.windows import Window
+from schemas.event import ATTEMPT_TYPES
+from schemas.notices import NOTICE_TYPES
 from tests.polling import SHEET
 
 TOKEN = "abcdefghijklmnopqrstuv"
@@ -301,6 +303,9 @@ def _http(more: str) -> str:
         (_subscription("transport: http, url: https://a.example.org, secrets: []"), "secrets: is empty"),
         (_subscription("transport: http, url: https://a.example.org, secrets: ['${TOKEN}']"), 'with "whsec_"'),
         (_http("filter: {types: [attempt.complete]}"), 'Did you mean "attempt.completed"?'),
+        (_http("filter: {types: [source.polls_failing]}"), 'Did you mean "source.poll_failing"?'),
+        (_http("filter: {types: ['sources.*']}"), 'Did you mean "source.*"?'),
+        (_http("filter: {types: []}"), "types: is empty, so nothing would come"),
         (_http("filter: {sources: [eu1]}"), '"eu1" is no source. Did you mean "eu"?'),
         (_http("filter: {when: {pased: true}}"), 'Did you mean "passed"?'),
         (_http("filter: {when: {passed: 'true'}}"), "must be true, false or null"),
@@ -328,6 +333,21 @@ def _http(more: str) -> str:
 )
 def test_a_mistake_gets_a_line_that_names_it(problems: Any, text: str, said: str) -> None:
     assert any(said in problem for problem in problems(text)), problems(text)
+
+
+def test_a_subscription_gets_results_unless_it_names_more(read: Any) -> None:
+    types = read(_http("data: full")).subscriptions
+    (one,) = types.values()
+    assert one.filter.types == ATTEMPT_TYPES
+    for wish in ("[attempt.overdue]", '["source.*", "attempt.*"]', '["*"]', "[consent.withdrawn, source.poll_failing]"):
+        (one,) = read(_http(f"filter: {{types: {wish}}}")).subscriptions.values()
+        assert [f'"{kind}"' if "*" in kind else kind for kind in one.filter.types] == wish.strip("[]").split(", ")
+
+
+@pytest.mark.parametrize("kind", [*ATTEMPT_TYPES, *NOTICE_TYPES])
+def test_every_type_of_event_can_be_asked_for(read: Any, kind: str) -> None:
+    (one,) = read(_http(f"filter: {{types: [{kind}]}}")).subscriptions.values()
+    assert one.filter.takes_header(kind, "eu")
 
 
 JUNK = (

@@ -102,6 +102,46 @@ def test_the_filter_decides_by_type_source_and_result(wish: Filter, taken: bool)
     assert wants(replace(SUBSCRIPTION, filter=wish), item()) is taken
 
 
+ALARM = {
+    "type": "source.poll_failing",
+    "data": {
+        "alarm": {"state": "raised", "since": "2026-12-27T23:00:00.000Z", "fact": "f", "value": "v", "remedy": "r"}
+    },
+}
+
+
+def notice(kind: str = "source.poll_failing") -> Item:
+    one = item()
+    return replace(one, delivery=replace(one.delivery, type=kind), event=json.dumps(ALARM).encode())
+
+
+@pytest.mark.parametrize(
+    ("wish", "taken"),
+    [
+        # A receiver that asked for nothing special gets results, not alarms.
+        (Filter(), False),
+        (Filter(types=("attempt.*",)), False),
+        (Filter(types=("source.poll_failing",)), True),
+        (Filter(types=("source.*", "attempt.*")), True),
+        (Filter(types=("*",)), True),
+        (Filter(types=("source.*",), sources=("us-*",)), False),
+        # It has no result that could be compared.
+        (Filter(types=("source.*", "attempt.*"), when={"grading": "final"}), True),
+    ],
+)
+def test_a_notice_comes_only_to_those_who_ask_for_it(wish: Filter, taken: bool) -> None:
+    assert wants(replace(SUBSCRIPTION, filter=wish), notice()) is taken
+
+
+def test_patterns_of_types_take_attempts_too() -> None:
+    assert wants(replace(SUBSCRIPTION, filter=Filter(types=("attempt.*",), when={"passed": True})), item())
+    assert not wants(replace(SUBSCRIPTION, filter=Filter(types=("attempt.*",), when={"passed": False})), item())
+
+
+def test_a_notice_is_whole_in_the_minimal_projection() -> None:
+    assert json.loads(outgoing(replace(SUBSCRIPTION, data="minimal"), notice()).body) == ALARM
+
+
 def test_the_full_event_is_sent_as_the_very_bytes_of_the_journal() -> None:
     one = item()
     assert outgoing(SUBSCRIPTION, one).body is one.event

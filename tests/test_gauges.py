@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,16 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from bridge import keys
+from bridge.alarms import Alarms, step
 from bridge.cli import COMMANDS
 from bridge.config import PollConfig, Subscription
 from bridge.gauges import StateCollector
 from bridge.journal import POLL
 from bridge.metrics import web_metrics
+from bridge.news import Pointer
 from bridge.services import Services, state_client
+from bridge.troubles import Trouble
+from schemas.notices import POLL_FAILING, WEBHOOKS_SILENT
 from tests.dispatch_kit import Receiver, lane, publish, refuse, run_dry
 from tests.test_web import services  # noqa: F401 - a fixture
 
@@ -69,9 +74,32 @@ def test_sources_show_budget_and_last_poll(bridge: Services) -> None:
     assert number(bridge, "bridge_poll_last_success_timestamp_seconds", source="eu", stream="links") == NOW - 60
 
 
+def test_sources_show_alarms_and_watches(bridge: Services) -> None:
+    trouble = Trouble(since=NOW - 60, fact="f", value="v", remedy="r")
+    up = step(None, POLL_FAILING, trouble, NOW)
+    assert up is not None
+    Alarms(bridge.state).agree("eu", None, up)
+    assert number(bridge, "bridge_alarm", source="eu", type=POLL_FAILING) == 1
+    assert number(bridge, "bridge_alarm", source="eu", type=WEBHOOKS_SILENT) == 0
+    expect = partial(bridge.expectations.expect, "eu", label=None, deadline=NOW + 60, now=NOW)
+    expect([Pointer(key="a:1", reference={"id": "1"})], due=NOW - 1)
+    (late,) = expect([Pointer(key="a:2", reference={"id": "2"})], due=NOW + 1)
+    assert number(bridge, "bridge_watches_open", source="eu") == 2
+    assert number(bridge, "bridge_watches_due", source="eu") == 1
+    assert number(bridge, "bridge_watches_overdue", source="eu") == 0
+    assert bridge.expectations.settle("eu", late, "overdue")
+    assert number(bridge, "bridge_watches_overdue", source="eu") == 1
+
+
+def test_the_oldest_event_that_waits_shows_its_age(bridge: Services, fake_state: redis.Redis) -> None:
+    assert number(bridge, "bridge_subscription_oldest_seconds", subscription="crm") == 0
+    fake_state.xadd(keys.journal(0), {"id": "x"}, id=f"{(NOW - 3600) * 1000:.0f}-0")
+    assert number(bridge, "bridge_subscription_oldest_seconds", subscription="crm") == pytest.approx(3600)
+
+
 def test_without_the_state_only_that_is_said(bridge: Services) -> None:
     vars(bridge)["state"] = state_client("redis://127.0.0.1:1/0")
-    for store in ("cursors", "budgets", "watches", "deliveries", "quarantine", "journal"):
+    for store in ("cursors", "budgets", "watches", "expectations", "deliveries", "quarantine", "journal"):
         vars(bridge).pop(store, None)
     assert number(bridge, "bridge_state_up") == 0
     assert number(bridge, "bridge_dead_letters", subscription="crm") is None
@@ -83,7 +111,7 @@ def test_every_alert_asks_for_a_metric_that_exists_and_names_a_command_that_exis
     ]
     families = [*StateCollector(bridge).collect(), *web_metrics().registry.collect()]
     known = {name for family in families for name in (family.name, f"{family.name}_total")}
-    assert len(rules) >= 7
+    assert len(rules) >= 10
     for rule in rules:
         asked = set(re.findall(r"bridge_[a-z_]+", rule["expr"]))
         assert asked <= known, rule["alert"]

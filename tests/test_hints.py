@@ -31,7 +31,8 @@ def split(body: Any, _options: Mapping[str, Any]) -> Reading:
         return [Consent(key=key, given=body["consent"], at=float(body["at"]), subject={"person": body["person"]})]
     if "person" in body:
         return [Pointer(key=f"?person:{body['person']}", reference={"person": body["person"]})]
-    return [Pointer(key=f"a:{body['sitting']}", reference={"sitting": body["sitting"]}, sitting=body.get("instance"))]
+    reference = {name: body[name] for name in ("sitting", "instance") if name in body}
+    return [Pointer(key=f"a:{body['sitting']}", reference=reference, sitting=body.get("instance"))]
 
 
 def recheck_of(api: Api) -> Any:
@@ -43,7 +44,8 @@ def recheck_of(api: Api) -> Any:
         if "schedule" in reference:
             return [Pointer(key=f"a:{name}", reference={"sitting": name}) for name in reference["schedule"].split()]
         if "sitting" in reference:
-            return listed(client, lambda name: name == reference["sitting"])
+            found = listed(client, lambda name: name == reference["sitting"])
+            return [Record(one.kind, {**one.body, "instance": reference.get("instance")}) for one in found]
         return listed(client, lambda name: person_of(name) == reference["person"])
 
     return look
@@ -61,7 +63,9 @@ class World:
         def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
             person = person_of(record.body["id"])
             news = plain.normalise(record, now, options)
-            return replace(news, aliases=(f"?person:{person}",), consent=f"person:{person}")
+            return replace(
+                news, aliases=(f"?person:{person}",), sitting=record.body.get("instance"), consent=(f"person:{person}",)
+            )
 
         self.use(replace(plain, split=split, normalise=normalise, recheck=recheck_of(self.api)))
 
@@ -333,9 +337,20 @@ def test_a_later_consent_lets_new_attempts_through_and_an_older_copy_of_the_with
     world.webhook(person="ann", consent=False, at=START)
     world.webhook(person="ann", consent=True, at=START + 5)
     world.webhook(person="ann", consent=False, at=START)
+    world.webhook(person="ann", consent=False, at=START + 1)
     world.api.add(Sitting("ann-2", world.moment))
     poll_once(world.services, NAME)
     assert journal(world.client) == [("consent.withdrawn", "person:ann"), ("attempt.completed", "a:ann-2")]
+
+
+def test_a_withdrawal_that_arrives_after_a_newer_consent_is_old(world: World) -> None:
+    world.webhook(person="ann", consent=True, at=START + 5)
+    world.webhook(person="ann", consent=False, at=START)
+    world.api.add(Sitting("ann-2", world.moment))
+    poll_once(world.services, NAME)
+    assert journal(world.client) == [("attempt.completed", "a:ann-2")]
+    assert world.services.consents.forget(NAME, before=START + 5) == 0
+    assert world.services.consents.forget(NAME, before=START + 6) == 1
 
 
 def test_a_withdrawal_in_the_middle_of_publishing_voids_what_was_just_published(world: World) -> None:
@@ -373,6 +388,17 @@ def test_a_second_sitting_under_one_id_is_another_attempt(world: World) -> None:
     assert journal(world.client) == [("attempt.completed", "a:ann"), ("attempt.completed", "a:ann:2")]
     poll_once(world.services, NAME)
     assert len(journal(world.client)) == 2
+
+
+def test_a_forged_hint_at_a_second_sitting_opens_none(world: World) -> None:
+    world.use(replace(world.vendor, generations=True))
+    world.api.add(Sitting("ann", START - 10))
+    world.webhook(sitting="ann", instance="71")
+    recheck(world.services, NAME)
+    world.use(replace(world.vendor, recheck=lambda client, reference: ()))
+    world.webhook(sitting="ann", instance="forged")
+    poll_once(world.services, NAME)
+    assert journal(world.client) == [("attempt.completed", "a:ann")]
 
 
 def test_sittings_are_forgotten_with_the_attempts(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +20,9 @@ from bridge.journal.reading import Reader
 from bridge.watches import OpenWatch
 from schemas import export
 from schemas.envelope import event_id
-from schemas.event import minimal
+from schemas.event import ATTEMPT_TYPES, minimal
 from schemas.notice_shapes import MEMBERS, WATCH_KINDS, NoticeSchema
-from schemas.notices import ALARM_TYPES, CONSENT_WITHDRAWN, NOTICE_TYPES, OVERDUE
+from schemas.notices import ALARM_TYPES, CONSENT_WITHDRAWN, NOTICE_TYPES, OVERDUE, POLL_FAILING
 from tests.test_journal import DAY, NOW, news, outcomes
 from tests.test_schemas import CLOUDEVENTS, compact, problems
 
@@ -131,7 +132,7 @@ def test_the_id_of_a_notice_is_deterministic(fake_state: redis.Redis) -> None:
 
 
 def test_nobodys_address_stands_in_a_notice(fake_state: redis.Redis) -> None:
-    people = {"person_id": "1", "user_email": "sam@example.test", "login": "sam@example.test"}
+    people = {"person_id": "1", "user_email": "sam%40example.test", "login": "sam@example.test"}
     withdrawal = notices.consent_withdrawn(key="?p", at=NOW, subject=people, attempts_voided=0)
     offer(Journal(fake_state), notices.overdue(WATCH), withdrawal)
     for event in Reader(fake_state).events():
@@ -205,3 +206,19 @@ def test_what_another_process_saw_differently_is_no_second_notice(
         "published",
         "duplicate",
     ]
+
+
+def test_the_examples_in_the_guide_for_subscribers_are_valid() -> None:
+    guide = (Path(__file__).parent.parent / "docs/subscribing.md").read_text()
+    text = guide[guide.index('{"type": "attempt.overdue"') :].split("```")[0]
+    decoder, found = json.JSONDecoder(), []
+    while text.strip():
+        document, end = decoder.raw_decode(text.strip())
+        found.append(document)
+        text = text.strip()[end:]
+    assert [document["type"] for document in found] == [OVERDUE, POLL_FAILING]
+    for document in found:
+        assert problems(OUR_DATA, document["data"]) == []
+        assert MEMBERS[document["type"]] in document["data"]
+    for kind in (*ATTEMPT_TYPES, *NOTICE_TYPES):
+        assert f"`{kind}`" in guide

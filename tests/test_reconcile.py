@@ -256,13 +256,13 @@ def test_delays_are_told_path_by_path(today: World) -> None:
     }
 
 
-def test_a_finish_that_was_only_read_off_the_clock_says_nothing_about_delay(world: World) -> None:
-    vendor = make_vendor(world.api)
-    world.use(replace(vendor, normalise=lambda *given: replace(vendor.normalise(*given), finish_is_reading=True)))
-    world.sit("1")
-    world.webhook("1")
+def test_a_finish_that_was_only_read_off_the_clock_says_nothing_about_delay(today: World) -> None:
+    vendor = make_vendor(today.api)
+    today.use(replace(vendor, normalise=lambda *given: replace(vendor.normalise(*given), finish_is_reading=True)))
+    today.sit("1", at=NOW - DAY)
+    today.webhook("1")
 
-    result = world.reconcile()
+    result = today.reconcile(**TODAY)
 
     assert result.delays == {}
     assert result.ids["webhook_only"] == ["a:1"]
@@ -289,6 +289,14 @@ def test_what_is_expected_and_past_its_due_time_is_named_unless_it_came(world: W
     # One that has been due for longer stands on the first day.
     assert result.days["2027-01-12"]["expected"] == 1
     assert result.total("expected") == 2
+
+
+def test_an_expectation_that_was_handed_on_to_others_is_not_expected_itself(world: World) -> None:
+    expect(world, "schedule")
+    (schedule,) = world.services.expectations.list(NAME)
+    assert world.services.expectations.settle(NAME, schedule, "expanded")
+
+    assert world.reconcile().ids["expected"] == []
 
 
 def without_list(world: World, recheck: Callable[[Any, Any], Any] | None = None) -> None:
@@ -591,6 +599,17 @@ def test_memories_are_found_in_bulk_while_the_table_grows(any_state: redis.Redis
 
     assert set(found) == {f"a:{name}" for name in names}
     assert found["a:123"] == reader.attempt(NAME, "a:123")
+
+
+def test_a_table_that_grew_between_two_reads_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{number}" for number in range(200)]
+    world.sit(*names)
+    world.poll(*names)
+    reader, seen = Reader(world.client), Reader._buckets
+    reads = iter([[1]])
+    monkeypatch.setattr(Reader, "_buckets", lambda self: next(reads, None) or seen(self))
+
+    assert len(reader.attempts(NAME, [f"a:{name}" for name in names])) == 200
 
 
 # ClassMarker, both paths, over HTTP -------------------------------------------------------------------------------

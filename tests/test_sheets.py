@@ -46,12 +46,12 @@ def test_what_a_vendor_lacks_is_said() -> None:
 
 def test_only_what_stands_between_the_markers_is_written(tmp_path: Path) -> None:
     file = tmp_path / "vendors.md"
-    file.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    file.write_text(f"before\n{BEGIN}\nOVERTAKEN\n{END}\nafter\n")
     main(file)
     text = file.read_text()
     assert text.startswith(f"before\n{BEGIN}\n\n| vendor |")
     assert text.endswith(f"{END}\nafter\n")
-    assert "old\n" not in text
+    assert "OVERTAKEN" not in text
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, END, f"{END} {BEGIN}"])

@@ -84,6 +84,7 @@ def test_a_source_that_never_had_webhooks_does_not_miss_them() -> None:
 
 def test_a_holiday_of_a_week_does_not_make_silence_usual() -> None:
     """For a source that only webhooks tell of the holiday is a silence itself; the next one is found all the same."""
+
     def rate(moment: float) -> float:
         return 0.0 if MONDAY + 3 * WEEK <= moment < MONDAY + 4 * WEEK else working_hours(moment)
 

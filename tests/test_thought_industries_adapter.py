@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -226,6 +227,8 @@ EIGHTY = Decimal(80)
         ({"topicType": "hologram"}, "completed", "final", True, 85, EIGHTY),
         ({"topicType": None}, "completed", "final", True, 85, EIGHTY),
         ({"grade": None}, "completed", "final", True, None, EIGHTY),
+        ({"grade": None, "topicType": "test"}, "completed", "final", True, None, EIGHTY),
+        ({"grade": None, "topicType": "highlightZoneQuiz"}, "completed", "final", True, None, EIGHTY),
         ({"forgiven": True, "passed": False}, "completed", "final", False, 85, EIGHTY),
     ],
 )
@@ -236,6 +239,7 @@ def test_the_status_table_row_by_row(row, status, grading, passed, percentage, p
     result = news.result
     assert (result.grading, result.passed, result.percentage) == (grading, passed, percentage)
     assert (result.pass_mark_percentage, result.score, result.max_score) == (pass_mark, None, None)
+    assert (news.completed_at is None) == (status == "in_progress")
 
 
 def test_forgiven_is_flagged_and_news_but_does_not_void():
@@ -247,7 +251,7 @@ def test_forgiven_is_flagged_and_news_but_does_not_void():
 
 
 def test_a_changed_grade_is_later_news_that_tells_the_first_one():
-    before, after = attempt(), attempt(grade=92, updatedAt=iso(NOW - 599))
+    before, after = attempt(), attempt(grade=92, updatedAt=iso(NOW - 600).replace(".000Z", ".010Z"))
 
     assert before.extensions == {"topic_type": "quiz"}
     assert after.extensions == {"topic_type": "quiz", "original_grade": 85.0}
@@ -427,8 +431,15 @@ def test_what_does_not_fit_is_unreadable_and_says_why_without_quoting(changes, p
         Decimal("1794994600.0"),
     ],
 )
-def test_one_moment_in_every_spelling(spelling):
-    assert attempt(createdAt=spelling).started_at == datetime(2026, 11, 18, 9, 36, 40, tzinfo=UTC)
+def test_one_moment_in_every_spelling_wherever_we_run(spelling, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        news = attempt(createdAt=spelling)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert news.started_at == datetime(2026, 11, 18, 9, 36, 40, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("elapsed", [-5, "-0.5", None])

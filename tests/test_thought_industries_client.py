@@ -469,6 +469,15 @@ def test_rows_of_others_are_never_taken_also_if_the_vendor_overlooks_the_filter(
     assert [record.body["id"] for record in found] == [COURSE]
 
 
+def test_a_look_keeps_to_the_options_like_a_round():
+    simulator, calls = simulated()
+    attempt_id = simulator.finish(NOW - 60)
+    reference = {**simulator.place(attempt_id), "attempt_id": attempt_id}
+
+    for options, found in (({}, 1), ({"course_ids": (USER,)}, 0), ({"user_ids": (COURSE,)}, 0)):
+        assert len(VENDOR.recheck(connect(calls, **options), reference)) == found
+
+
 def test_an_attempt_without_a_learner_is_found_by_its_creation():
     simulator, calls = simulated(page_size=2)
     ids = [simulator.finish(NOW, started=NOW - 500.123) for _ in range(5)]

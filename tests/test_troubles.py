@@ -172,7 +172,7 @@ def twin_of(state: redis.Redis, name: str) -> str:
 
 
 def test_refused_credentials_are_said_at_once_and_explain_everything_else() -> None:
-    found = judge(facts(budget=budget(left=0, pause=REFUSED), streams=(stream(5000),), **{"ledger": LEDGER}))
+    found = judge(facts(budget=budget(left=0, pause=REFUSED), streams=(stream(5000),), ledger=LEDGER))
     assert set(found) == {CREDENTIALS_REJECTED, WEBHOOKS_SILENT}
     trouble = found[CREDENTIALS_REJECTED]
     assert trouble is not None

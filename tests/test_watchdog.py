@@ -87,12 +87,12 @@ def world(fake_state: redis.Redis) -> World:
 
 
 def test_a_source_that_works_has_no_alarm(world: World) -> None:
-    assert world.looks(3 * HOUR) == 0
+    assert world.looks(3 * HOUR, every=5 * MINUTE) == 0
     assert world.said() == []
 
 
 def test_polls_that_fail_are_announced_and_their_end_too(world: World) -> None:
-    world.looks(HOUR)
+    world.looks(HOUR, every=5 * MINUTE)
     for _ in range(6):
         world.looks(5 * MINUTE, polled=False)
         world.poll(error="source eu-little: GET /v1/results: HTTP 502")
@@ -112,7 +112,7 @@ def test_refused_credentials_are_announced_at_once_and_over_with_resume(world: W
     world.looks(5 * MINUTE)
     world.services.budgets.pause_until(NAME, math.inf, "source eu-little: HTTP 403 to GET /v1/results")
     assert world.looks(MINUTE, polled=False) == 1
-    assert world.looks(2 * HOUR, polled=False) == 0
+    assert world.looks(2 * HOUR, every=5 * MINUTE, polled=False) == 0
     world.services.budgets.resume(NAME)
     world.looks(5 * MINUTE)
     assert world.said() == [(CREDENTIALS_REJECTED, "raised"), (CREDENTIALS_REJECTED, "recovered")]
@@ -157,13 +157,14 @@ def usual(world: World) -> World:
     while start < world.now:
         total += 10 if 8 * HOUR <= (start - MONDAY) % DAY < 18 * HOUR else 0
         start += HOUR
-        ledger = replace(ledger, looked=start - MINUTE, webhooks=total, heard=start - MINUTE, quiet_since=start - MINUTE)
-        rhythms.save(NAME, replace(ledger, day=int(ledger.looked // DAY)))
+        last = start - MINUTE
+        ledger = replace(ledger, looked=last, day=int(last // DAY), webhooks=total, heard=last, quiet_since=last)
+        rhythms.save(NAME, ledger)
     return world
 
 
 def test_webhooks_that_stop_while_polls_go_on_finding_attempts_are_announced_within_the_hour(usual: World) -> None:
-    usual.looks(30 * MINUTE)
+    usual.looks(30 * MINUTE, every=5 * MINUTE)
     assert usual.said() == []
     for _ in range(6):
         usual.poll(found=2)
@@ -178,23 +179,23 @@ def test_webhooks_that_stop_while_polls_go_on_finding_attempts_are_announced_wit
 
 def test_webhooks_that_stop_where_nothing_is_polled_are_missed_by_what_is_usual(usual: World) -> None:
     usual.services = with_source(usual.services, poll=PollConfig(enabled=False))
-    usual.looks(HOUR, polled=False)
+    usual.looks(HOUR, every=5 * MINUTE, polled=False)
     assert usual.said() == []
-    usual.looks(2 * HOUR, polled=False)
+    usual.looks(2 * HOUR, every=5 * MINUTE, polled=False)
     assert usual.said() == [(WEBHOOKS_SILENT, "raised")]
 
 
 def test_webhooks_that_are_switched_off_are_not_missed(usual: World) -> None:
     usual.services = with_source(usual.services, poll=PollConfig(enabled=False), webhook=WebhookConfig(enabled=False))
-    assert usual.looks(3 * HOUR, polled=False) == 0
+    assert usual.looks(3 * HOUR, every=5 * MINUTE, polled=False) == 0
 
 
-def test_two_watchdogs_at_the_same_moment_say_it_once(fake_state: redis.Redis) -> None:
+def test_two_watchdogs_at_the_same_moment_say_it_once(any_state: redis.Redis) -> None:
     """Every step of one falls between two of the other: the second runs inside each call of the first."""
-    world = World(fake_state)
+    world = World(any_state)
     world.looks(5 * MINUTE)
     world.services.budgets.pause_until(NAME, math.inf, "HTTP 403")
-    other = make_services(fake_state, make_vendor(Api(lambda: world.now)), lambda: world.now + 0.5)
+    other = make_services(any_state, make_vendor(Api(lambda: world.now)), lambda: world.now + 0.5)
     world.now += MINUTE
     made = interleaved(world.services, other)
     assert made == 1
@@ -249,7 +250,7 @@ def test_what_a_killed_watchdog_left_unsaid_is_said_by_the_next(
 def test_an_alarm_is_logged_once_with_its_remedy(world: World) -> None:
     world.services.budgets.pause_until(NAME, math.inf, "HTTP 403")
     with capture_logs() as logs:
-        world.looks(HOUR, polled=False)
+        world.looks(HOUR, every=5 * MINUTE, polled=False)
     (line,) = [one for one in logs if one["event"] == "alarm_raised"]
     assert (line["log_level"], line["source"], line["type"]) == ("warning", NAME, CREDENTIALS_REJECTED)
     assert "attempt-bridge sources resume" in line["remedy"]

@@ -203,7 +203,7 @@ def _quarantined(services: Services, job: Backfill) -> Iterator[Quarantined]:
 
 
 def _requests(services: Services, job: Backfill) -> Iterator[StoredRequest]:
-    # What runs again is kept again: without an end the copies would be read as well.
-    found = services.requests.list(source=job.source, since=job.first, until=min(job.last, job.created))
+    # What runs again is kept again, later than the end of the period: the copies are not read as well.
+    found = services.requests.list(source=job.source, since=job.first, until=job.last)
     # The quarantined ones were read a moment ago; of a refused one nothing proves who sent it.
     return (one for one in found if one.outcome not in ("quarantined", "rejected"))

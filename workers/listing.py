@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from bridge import keys
+from bridge.calls import Calls
 from bridge.config import Source
 from bridge.errors import (
     BridgeError,
@@ -20,7 +21,7 @@ from bridge.errors import (
 )
 from bridge.journal.publishing import state_errors
 from bridge.services import Services
-from bridge.vendor import Page, Poll, Vendor
+from bridge.vendor import Page, Poll, Vendor, VendorCalls
 from workers.turn import REFUSALS, CutShort, Turn, heed, never, take_turn
 
 __all__ = ["Interrupted", "Listing", "whole_streams"]
@@ -41,6 +42,15 @@ class Interrupted(BridgeError):
     """Somebody wants the reader to end; what was read stays read."""
 
     default_reason = "interrupted"
+
+
+class _Line:
+    """`VendorCalls` of whichever turn is on."""
+
+    calls: Calls
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.calls, name)
 
 
 def whole_streams(vendor: Vendor) -> list[str]:
@@ -66,6 +76,13 @@ class Listing:
     rate: float | None = None
     calls: int = 0
     _next_page: float = field(default=0.0, init=False)
+    _line: _Line = field(init=False)
+    _client: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._line = _Line()
+        # One for all turns: some vendors' clients learn their catalogue or the vendor's clock, which costs calls.
+        self._client = self.vendor.connect(self.source, cast("VendorCalls", self._line))
 
     @property
     def vendor(self) -> Vendor:
@@ -117,8 +134,9 @@ class Listing:
         with take_turn(self.services, self.source, spender=self.spender, stopping=never) as turn:
             if turn is None:
                 raise CutShort(f"somebody else reads from {self.source.name} at this moment")
+            self._line.calls = turn.calls
             try:
-                return use(turn)
+                return use(replace(turn, client=self._client))
             except (*REFUSALS, VendorFault, Unreadable) as problem:
                 heed(turn, problem)
                 raise

@@ -86,6 +86,7 @@ def housekeeping(services: Services) -> RetentionReport:
     for name in config.sources:
         services.expectations.forget(name, before=now - config.bridge.retention.events)
         services.generations.forget(name, before=now - config.bridge.remember_attempts)
+        services.consents.forget(name, before=now - config.bridge.remember_attempts)
     retention = Retention(services.state, partitions=config.bridge.partitions)
     return retention.run(config.bridge, now=services.now(), subscriptions=tuple(config.subscriptions))
 

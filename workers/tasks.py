@@ -14,6 +14,7 @@ from bridge.services import Services
 from workers.overdue import announce_overdue
 from workers.poll import housekeeping, poll_once
 from workers.recheck import recheck
+from workers.watchdog import EVERY_SECONDS, warn_of_backlogs, watch_over
 
 __all__ = ["LOOK_SECONDS", "Tasks", "beat_schedule", "tick_seconds"]
 
@@ -37,6 +38,7 @@ class Tasks:
         _register(app, "bridge.look", self.look)
         self._recheck = _register(app, "bridge.recheck", self.recheck)
         _register(app, "bridge.housekeeping", self.housekeeping)
+        _register(app, "bridge.watch_over", self.watch_over)
         # A receipt that the state server did not take costs one more sending, which is confirmed again.
         _register(app, "bridge.receipt", self.receipt)
 
@@ -80,6 +82,11 @@ class Tasks:
             dead_letters=report.dead_letters,
             attempts=report.attempts,
         )
+        warn_of_backlogs(self._services)
+
+    def watch_over(self) -> None:
+        """Raises and ends the alarms of every source."""
+        watch_over(self._services)
 
     def receipt(self, subscription: str, event_id: str) -> None:
         """A subscriber confirms an event."""
@@ -106,6 +113,7 @@ def tick_seconds(poll: PollConfig) -> float:
 def beat_schedule(services: Services) -> dict[str, dict[str, Any]]:
     """What beat sends. A tick that nobody took before the next one is worthless."""
     entries = {"housekeeping": _entry("bridge.housekeeping", 3600.0), "look": _entry("bridge.look", LOOK_SECONDS)}
+    entries["watch_over"] = _entry("bridge.watch_over", EVERY_SECONDS)
     for name, source in services.config.sources.items():
         vendor = services.vendors[source.vendor]
         if source.paused or not (vendor.recheck or (vendor.polls and source.poll.enabled)):

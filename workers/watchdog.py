@@ -95,8 +95,6 @@ def _say(services: Services, alarms: Alarms, source: Source, old: Alarm | None, 
     if new is None or new.told:
         return 0
     agreed = alarms.agree(source.name, old, new)
-    if agreed.told:
-        return 0
     now = services.now()
     offered = submission(services.config.bridge, source.name, source.vendor, announcement(source.name, agreed), now=now)
     (verdict,) = services.journal.publish(Entry(submissions=(offered,)), now=now).verdicts

@@ -71,7 +71,9 @@ def resume(name: str) -> None:
 @click.argument("name")
 @format_option
 def show(name: str, output: str) -> None:
-    """Show one source: addresses, cursors, last rounds, budget, watches, last webhook."""
+    """Show one source: addresses, cursors, last rounds, budget, watches, alarms, last webhook."""
+    from bridge import alarms  # noqa: PLC0415 - `--help` must be quick
+
     services = load_services()
     source = services.config.sources[known_name(name, services.config.sources, "source")]
     token = "/<token>" if source.webhook.token_sha256 else ""
@@ -86,8 +88,18 @@ def show(name: str, output: str) -> None:
             "cursors": _cursors(services, source),
             "rounds": [_round(source, one) for one in services.cursors.history(name)[:_ROUNDS_SHOWN]],
             "watches": [
-                {"attempt": one.key, "due": iso(one.due), "looks": one.looks, "give_up_at": iso(one.give_up_at)}
+                {
+                    "watch": one.key,
+                    "kind": one.kind,
+                    "due": iso(one.due),
+                    "looks": one.looks,
+                    "give_up_at": iso(one.give_up_at),
+                }
                 for one in services.watches.list(name)[:_WATCHES_SHOWN]
+            ],
+            "alarms": [
+                {"type": one.kind, "since": iso(one.since), "fact": one.fact, "value": one.value, "remedy": one.remedy}
+                for one in alarms.read(services.state, name)
             ],
         },
         output,

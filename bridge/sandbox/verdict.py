@@ -52,6 +52,8 @@ def problems(
 
 
 def _wrong_in_journal(truth: Expected, history: list[StoredEvent]) -> Iterable[str]:
+    if truth.voided and not history:
+        return  # void before anybody was told of it
     first = sum(event.type != REVISED for event in history)
     if first != 1:
         yield f"{first} {COMPLETED} in the journal instead of 1"
@@ -73,4 +75,5 @@ def _news(data: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a revision must have changed some of."""
     result = {name: value for name, value in data["result"].items() if name != "previous"}
     attempt = data["attempt"]
-    return attempt["status"], attempt.get("completed_at"), result, data.get("flags"), data.get("vendor")
+    others = [data.get(name) for name in ("sections", "flags", "vendor")]
+    return attempt["status"], attempt.get("completed_at"), result, *others

@@ -35,7 +35,7 @@ def state_problem(client: redis.Redis, closed: Callable[[], str | None]) -> str 
 
 
 def blueprint(state: StateReport, metrics: WebMetrics, metrics_directory: Path | None, gauges: Collector) -> Blueprint:
-    """`/livez`, `/readyz`, `/metrics` and `/schemas/attempt/1.0.json`."""
+    """`/livez`, `/readyz`, `/metrics`, and the schemas of `data`: `/schemas/attempt/1.0.json`, `/schemas/notice/1.0.json`."""
     health = Blueprint("health", __name__)
 
     @health.get("/livez")
@@ -51,9 +51,9 @@ def blueprint(state: StateReport, metrics: WebMetrics, metrics_directory: Path |
         text, media_type = expose(metrics, metrics_directory, gauges)
         return Response(text, content_type=media_type)
 
-    @health.get("/schemas/attempt/1.0.json")
-    def schema() -> Response:
-        text = files("schemas").joinpath("attempt-1.0.schema.json").read_bytes()
+    @health.get("/schemas/<any(attempt, notice):kind>/1.0.json")
+    def schema(kind: str) -> Response:
+        text = files("schemas").joinpath(f"{kind}-1.0.schema.json").read_bytes()
         return Response(text, content_type="application/schema+json", headers={"Cache-Control": "max-age=86400"})
 
     return health

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +107,12 @@ class Bridge:
         pointers = [vendor.expect(self.stage.bench.expectation(one), options) for one in self.stage.finished]
         self.services.expectations.expect(SOURCE, pointers, label=None, due=now, deadline=now + DAY, now=now)
 
-    def live(self, days: float, *, step: float = DAY / 4) -> None:
-        """Time goes on, and the workers look and poll whenever there is something to do."""
-        for _ in range(int(days * DAY / step)):
-            self.stage.clock.now += step
+    def live(self, days: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Time goes on, and the workers look and poll whenever there is something to do; at most until something is
+        so."""
+        end = self.stage.clock.now + days * DAY
+        while self.stage.clock.now < end and not until():
+            self.stage.clock.now += DAY / 4
             if self.stage.stream:
                 self.poll()
             self.work()

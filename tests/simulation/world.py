@@ -39,8 +39,8 @@ __all__ = ["A_MONTH", "Crash", "Plan", "Verdict", "World"]
 HOUR, DAY = 3600.0, 86_400.0
 #: A Monday, 06:00 UTC.
 START = 1_795_413_600.0
-#: After the month nothing more happens at the vendors but what has begun; the bridge goes on for so long at most.
-_AFTERWARDS = 45 * DAY
+#: A step when nobody begins anything new any more.
+_CALM_STEP = (2 * HOUR, 4 * HOUR)
 #: The worst skew of the bridge's clock, seconds.
 _SKEW = 120.0
 
@@ -75,12 +75,16 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`attempts` per vendor within `days`; a step takes so many seconds, from and to; a poll is due `poll_every`."""
+    """`attempts` per vendor within `days`; a step takes so many seconds, from and to; a poll is due `poll_every`.
+
+    `afterwards`: days that the bridge has at most for what has begun.
+    """
 
     attempts: int = 30
     days: float = 30.0
     step: tuple[float, float] = (10 * 60.0, 100 * 60.0)
     poll_every: float = 3 * HOUR
+    afterwards: float = 45.0
 
     @property
     def end(self) -> float:
@@ -146,7 +150,7 @@ class World:
             while self.now < self.plan.end:
                 self.step()
             self._calm, self.skew = True, 0.0
-            while self.now < self.plan.end + _AFTERWARDS and not self._quiet():
+            while self.now < self.plan.end + self.plan.afterwards * DAY and not self._quiet():
                 self.step()
             return self._judge()
         finally:
@@ -154,7 +158,7 @@ class World:
 
     def step(self) -> None:
         """A while passes: people act, webhooks arrive, the bridge looks and polls."""
-        self.now += self.draw.uniform(*self.plan.step)
+        self.now += self.draw.uniform(*(_CALM_STEP if self._calm else self.plan.step))
         if not self._calm and self.draw.random() < 0.05:
             self.skew = self.draw.uniform(-_SKEW, _SKEW)
             self.happened["clock skewed"] += 1
@@ -181,7 +185,7 @@ class World:
             options = services.config.sources[name].options
             pointers = [vendor.expect(reference, options) for reference in fresh]
             services.expectations.expect(
-                name, pointers, label=None, due=self.now, deadline=self.plan.end + _AFTERWARDS, now=services.now()
+                name, pointers, label=None, due=self.now, deadline=self.plan.end + 90 * DAY, now=services.now()
             )
             self._expected[name] += len(fresh)
 

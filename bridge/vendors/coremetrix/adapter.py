@@ -51,7 +51,7 @@ def split(body: Any, options: Mapping[str, Any]) -> Reading:
     hook = load_hook(body)
     event = hook["event"]
     if event in CONSENT_EVENTS:
-        return _consent(event, body, options)
+        return _consent(event, body)
     quiz_id = (hook["quiz_id"] or "").strip().lower()
     wanted = quiz_ids(options)
     if event not in HINTS or (quiz_id and wanted and quiz_id not in wanted):
@@ -92,7 +92,7 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
         material=(word, *flags, *(f"{one.id}={_plain(one.score)}" for one in scores)),
         watch=_watch(attempt_id, person, grading, (end, start or times.get("loaded")), now),
         aliases=() if person is None else (_anyone(person), _anyone(person, quiz_id)),
-        consent=None if person is None else _consent_key(person, quiz_id),
+        consent=() if person is None else _consent_keys(person, quiz_id),
     )
 
 
@@ -130,29 +130,21 @@ def _pointer(person: str | None, quiz_id: str | None, attempt_id: str | None) ->
     return Pointer(key=key, reference=reference, give_up_after=ANNOUNCED_SECONDS)
 
 
-def _consent(event: str, body: Any, options: Mapping[str, Any]) -> Reading:
-    """Kept for every quiz, also for those not read now: `quiz_ids` may grow, and a withdrawal must still hold then."""
+def _consent(event: str, body: Any) -> Reading:
+    """Kept for every quiz, also for those not read now: `quiz_ids` may grow, and a withdrawal must still hold then.
+
+    A withdrawal that does not say which quiz it means is one of them all, until the person agrees to any again.
+    """
     loaded = load_consent(body)
+    person, quiz_id = loaded["puid"], loaded["quiz_id"]
     given = event == "quiz_consent" and loaded["consent"] is not False
     at = loaded["consent_time" if event == "quiz_consent" else "withdrawal_time"] or loaded["last_updated"]
     if at is None:
         raise Unreadable("withdrawalTime, consentTime, lastUpdated: no time, so it cannot be told what came later")
-    # Only a withdrawal may go further than its words: for a person who agrees to one quiz nothing is known of others.
-    quizzes = (loaded["quiz_id"],) if loaded["quiz_id"] else quiz_ids(options) if not given else ()
-    if not quizzes:
-        raise Unreadable(
-            f"{event} without quizId: cannot be applied. Set options.quiz_ids and reprocess, or erase the person",
-            reason="consent_without_quiz",
-        )
-    person = loaded["puid"]
+    subject = {"puid": person} | ({"quizId": quiz_id} if quiz_id else {})
+    found = _consent_keys(person, quiz_id)
     return tuple(
-        Consent(
-            key=_consent_key(person, quiz_id),
-            given=given,
-            at=at.timestamp(),
-            subject={"puid": person, "quizId": quiz_id},
-        )
-        for quiz_id in quizzes
+        Consent(key=key, given=given, at=at.timestamp(), subject=subject) for key in (found if given else found[-1:])
     )
 
 
@@ -223,8 +215,10 @@ def _anyone(person: str, quiz_id: str | None = None) -> str:
     return ":".join(filter(None, ("?person", _digest(person), quiz_id)))
 
 
-def _consent_key(person: str, quiz_id: str) -> str:
-    return f"consent:{_digest(person)}:{quiz_id}"
+def _consent_keys(person: str, quiz_id: str | None) -> tuple[str, ...]:
+    """Of the person at any quiz, and, where it is known, at this one."""
+    anywhere = f"consent:{_digest(person)}"
+    return (anywhere, f"{anywhere}:{quiz_id}") if quiz_id else (anywhere,)
 
 
 def _digest(person: str) -> str:

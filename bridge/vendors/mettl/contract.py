@@ -23,7 +23,7 @@ class Bench:
         self.options = options
         self.simulator = Simulator(7, now, quota_calls=100_000, traits=Traits(page_size=3, **traits))
         self.wsgi = self.simulator.wsgi
-        self.credentials = {name: (value,) for name, value in self.simulator.credentials.items()}
+        self.credentials = {name: (str(value),) for name, value in self.simulator.credentials.items()}
         self._schedules = count()
         self._places = len(options.get("schedules", SCHEDULES))
 

@@ -68,7 +68,7 @@ class Place:
     @property
     def end(self) -> str:
         """The cursor after the round: the newest start seen, never after the round began, never "now"."""
-        return str(max(self.since, min(self.newest, self.began)))
+        return str(max(self.since, self.newest))
 
 
 def start(moment: float, _until: float | None = None) -> str:

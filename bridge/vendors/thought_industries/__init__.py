@@ -23,7 +23,7 @@ VENDOR = Vendor(
     secret_credential="webhook_secret",  # noqa: S106 - a name
     options={
         "dates": Option(
-            help="form of the dates we send, on which the vendor's pages differ; the connection test tells a wrong one",
+            help="form of the dates we send, on which the vendor's pages differ; `sources test` tells a wrong one",
             default="iso",
             choices=("iso", "unix_ms"),
         ),

@@ -154,12 +154,14 @@ class Simulator:
         """The person takes back the consent for this quiz; the API goes on listing, as far as is known."""
         with self.lock:
             first = self._attempts[attempt_id]
-            for attempt in self._attempts.values():
-                attempt.withdrawn |= (attempt.custom_id, attempt.quiz) == (first.custom_id, first.quiz)
             names_quiz = self.traits.withdrawal_names_quiz
             body = consent_body(first.custom_id, first.quiz, self.now(), given=False, names_quiz=names_quiz)
-            # No fault may touch it: nothing else would ever tell of it.
-            self.outbox.put(*_printed(body), attempt_id)
+            lost = self.outbox.counts["lost"]
+            self.outbox.announce(*_printed(body), attempt_id)
+            # Nothing else tells of it: of one that was lost nobody can know.
+            if self.outbox.counts["lost"] == lost:
+                for attempt in self._attempts.values():
+                    attempt.withdrawn |= (attempt.custom_id, attempt.quiz) == (first.custom_id, first.quiz)
 
     def forge(self) -> tuple[bytes, Mapping[str, str]]:
         """What anybody can post who knows the address: an attempt that this vendor has never seen."""
@@ -179,6 +181,7 @@ class Simulator:
                 self._later(soon, partial(self.grade, attempt_id, models=0, flags=("FAST_CLICK",)))
             elif fate < 0.25 and len(quiz.models) > 1:
                 self._later(soon, partial(self.grade, attempt_id, models=1, flags=("THIN_DATA",)))
+                self._later(soon + self.traits.scored_after, partial(self.grade, attempt_id))
             else:
                 self._later(soon, partial(self.grade, attempt_id))
             if 0.85 <= fate < 0.92:

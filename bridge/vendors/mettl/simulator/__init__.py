@@ -10,7 +10,6 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import count
 from random import Random
 from typing import Any
@@ -20,35 +19,10 @@ from flask import Flask
 from bridge.simulating import NO_FAULTS, Expected, Faults, Outbox
 from bridge.vendors.mettl.simulator.api import create_api
 from bridge.vendors.mettl.simulator.candidates import Candidates
-from bridge.vendors.mettl.simulator.sittings import SCHEDULES, USUAL, Sitting, Style, notice, random_fields
+from bridge.vendors.mettl.simulator.sittings import SCHEDULES, Sitting, Style, notice, random_fields
+from bridge.vendors.mettl.simulator.traits import Traits
 
-__all__ = ["Expected", "Faults", "Simulator", "Sitting", "Style", "Traits"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
-    """How the vendor behaves where its pages leave room.
-
-    `page_size`: most rows a page has, whatever is asked for. `unstarted_first`: candidates without a start stand in
-    front. `alone`: one candidate comes as an object, not in a list. `capitals`: SUCCESS or Success. `http_errors`:
-    errors by HTTP status as well. `send_after_grading`: graded is sent again when marks change. `processing`,
-    `hand_grading`: seconds until a result without and with essays. `resume_share`, `regrade_share`: of those who `sit`,
-    0-1. `retry_schedule`: seconds between tries of a webhook.
-    """
-
-    style: Style = USUAL
-    page_size: int = 100
-    unstarted_first: bool = False
-    alone: bool = False
-    capitals: bool = True
-    http_errors: bool = False
-    send_after_grading: bool = True
-    processing: float = 3.0
-    hand_grading: float = 15.0
-    resume_share: float = 0.0
-    regrade_share: float = 0.0
-    retry_schedule: tuple[float, ...] = (5.0, 30.0, 300.0, 1800.0, 7200.0)
-    clock_offset: float = 0.0
+__all__ = ["Expected", "Faults", "Simulator", "Sitting", "Style", "Traits", "sandbox"]
 
 
 class Simulator:
@@ -72,8 +46,12 @@ class Simulator:
         traits: Traits = Traits(),
     ) -> None:
         self.public_key, self.private_key, self.base_url = public_key, private_key, base_url
+        self.credentials: Mapping[str, str | tuple[str, ...]] = {"public_key": public_key, "private_key": private_key}
         self.quota_calls, self.quota_window = quota_calls, quota_window
         self.faults, self.traits = faults, traits
+        #: Of a source that reads this account; `wsgi` serves the API below `base_path`.
+        self.options: Mapping[str, Any] = {}
+        self.base_path = ""
         #: "unavailable" or "broken" makes every API call fail that way.
         self.api_fault: str | None = None
         self.lock = threading.RLock()
@@ -83,16 +61,13 @@ class Simulator:
         self._instances = count(90_000_001)
         self._numbers = count(1)
         self._sittings: dict[str, Sitting] = {}
+        #: Sittings of one person in one schedule, oldest first; all but the last one are deleted.
+        self._generations: dict[str, list[Sitting]] = {}
         self._versions: Counter[str] = Counter()
         self._candidates = Candidates(self, seed)
         draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
         self.outbox = Outbox(clock=self.now, draw=draw, faults=faults, retry_schedule=traits.retry_schedule)
         self.wsgi: Flask = create_api(self)
-
-    @property
-    def credentials(self) -> Mapping[str, str]:
-        """As in bridge.yaml."""
-        return {"public_key": self.public_key, "private_key": self.private_key}
 
     @property
     def refused(self) -> int:
@@ -116,10 +91,12 @@ class Simulator:
                 standing=standing,
                 **{**invented, **({"email": email} if email else {}), **fields},
             )
-            before = [one for one in self._sittings.values() if one.base_id == sitting.base_id]
-            if not all(one.deleted for one in before):
-                raise ValueError(f"{sitting.base_id} exists: one test per address and schedule; delete it first")
-            attempt_id = f"{sitting.base_id}:{len(before) + 1}" if before else sitting.base_id
+            attempt_id = sitting.base_id
+            before = self._generations.setdefault(attempt_id, [])
+            if before and not before[-1].deleted:
+                raise ValueError(f"{attempt_id} exists: one test per address and schedule; delete it first")
+            before.append(sitting)
+            attempt_id += f":{len(before)}" if len(before) > 1 else ""
             self._sittings[attempt_id] = sitting
             return attempt_id
 
@@ -160,13 +137,11 @@ class Simulator:
 
     def stand(self, attempt_id: str, standing: str) -> None:
         """Any other change that no webhook tells: blocked, access expired, waiting for permission."""
-        with self.lock:
-            self._sittings[attempt_id].standing = standing
+        self._sittings[attempt_id].standing = standing
 
     def delete(self, attempt_id: str) -> None:
         """The result is deleted at the vendor; the address may then be registered again."""
-        with self.lock:
-            self._sittings[attempt_id].deleted = True
+        self._sittings[attempt_id].deleted = True
 
     def finish(
         self,
@@ -254,8 +229,8 @@ class Simulator:
     def sittings(self, access_key: str) -> list[Sitting]:
         """What the API may list of a schedule, as it was registered."""
         with self.lock:
-            rows = self._sittings.values()
-            return [one for one in rows if one.schedule.access_key == access_key and not one.deleted]
+            kept = (one for one in self._sittings.values() if not one.deleted)
+            return [one for one in kept if one.schedule.access_key == access_key]
 
     def sitting(self, attempt_id: str) -> Sitting:
         """One sitting."""
@@ -285,3 +260,20 @@ class Simulator:
 
     def _announce(self, attempt_id: str, event: str) -> None:
         self.outbox.announce(*self.webhook(attempt_id, event), attempt_id)
+
+
+def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> Simulator:
+    """An account for a demo in which everything happens `scale` times quicker.
+
+    Tests that expire and marks that change are for real time only: where such a webhook is lost, the bridge finds the
+    change within a day, and no demo lasts so long.
+    """
+    rare = 0.1 if scale == 1 else 0.0
+    traits = Traits(
+        processing=120 / scale,
+        hand_grading=1_200 / scale,
+        resume_share=rare,
+        regrade_share=rare,
+        retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0),
+    )
+    return Simulator(seed, clock, faults=faults, traits=traits)

@@ -9,7 +9,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from flask import Flask, Response, request
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create_api", "signature"]
 
+_One = TypeVar("_One")
 _DAY = 86_400
 #: Code -> HTTP status, where the vendor is switched to tell errors by status as well.
 _HTTP = {"E400": 400, "E401": 401, "E403": 403, "E404": 404, "E405": 405, "E422": 422, "E503": 503, "E509": 429}
@@ -81,7 +82,7 @@ def create_api(simulator: Simulator) -> Flask:
 
     @app.get("/<any(v1, v2, v3):version>/assessments")
     def assessments(version: str) -> Response:
-        return answer(lambda: _paged("assessments", [{"id": test.id, "name": test.name} for test in TESTS]))
+        return answer(lambda: _paged("assessments", TESTS, lambda test: {"id": test.id, "name": test.name}))
 
     @app.get("/<any(v1, v2, v3):version>/assessments/<int:test>/schedules")
     def schedules_of(version: str, test: int) -> Response:
@@ -90,7 +91,7 @@ def create_api(simulator: Simulator) -> Flask:
 
     @app.get("/<any(v1, v2, v3):version>/schedules")
     def schedules(version: str) -> Response:
-        return answer(lambda: _paged("schedules", [_schedule(one) for one in SCHEDULES]))
+        return answer(lambda: _paged("schedules", SCHEDULES, _schedule))
 
     @app.get("/<any(v1, v2, v3):version>/schedules/<key>")
     def schedule(version: str, key: str) -> Response:
@@ -176,8 +177,7 @@ def _candidates(simulator: Simulator, schedule: Schedule) -> dict[str, Any]:
         rows.sort(key=lambda one: (one.first, one.last), reverse=order == "desc")
     else:
         rows = _by_start(rows, descending=order == "desc", unstarted_first=simulator.traits.unstarted_first)
-    # The optional parameters go along, so a page can print its rows before the page is cut.
-    return _paged("candidates", [_row(simulator, one) for one in rows], page_size=simulator.traits.page_size)
+    return _paged("candidates", rows, lambda one: _row(simulator, one), page_size=simulator.traits.page_size)
 
 
 def _listed(simulator: Simulator, schedule: Schedule) -> list[Sitting]:
@@ -205,14 +205,16 @@ def _row(simulator: Simulator, sitting: Sitting) -> dict[str, Any]:
     return api_row(sitting, simulator.traits.style, recommendation=wanted is not None, essays=essays == "true")
 
 
-def _paged(member: str, rows: list[dict[str, Any]], *, page_size: int = 100) -> dict[str, Any]:
+def _paged(
+    member: str, rows: Sequence[_One], show: Callable[[_One], dict[str, Any]], *, page_size: int = 100
+) -> dict[str, Any]:
     limit, offset = _whole("limit", 20), _whole("offset", 0)
     if not 1 <= limit <= 100 or (offset and offset >= len(rows)):
         raise _ApiError("E400")
     limit = min(limit, page_size)
     more = offset + limit < len(rows)
     return {
-        member: rows[offset : offset + limit],
+        member: [show(one) for one in rows[offset : offset + limit]],
         "paging": {
             "previous": _address(offset=max(offset - limit, 0)) if offset else None,
             "next": _address(offset=offset + limit) if more else None,

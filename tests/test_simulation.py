@@ -1,0 +1,101 @@
+"""A handful of simulated months, and the mutants that the simulation must catch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bridge import budgets, registry
+from bridge.vendor import Page
+from tests.simulation.world import A_MONTH, Plan, World
+from workers import poll
+
+#: Busy days of one vendor: many polls, and a budget that is nearly used up.
+BUSY = Plan(attempts=60, days=3.0, step=(60.0, 600.0), poll_every=300.0, afterwards=4.0)
+VENDORS = tuple(registry.vendors())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_simulated_month_of_all_vendors_misses_nothing_and_publishes_nothing_twice(seed: int) -> None:
+    verdict = World(seed, VENDORS).run()
+    assert verdict.lines() == []
+    assert verdict.happened["killed"] > 0
+
+
+def test_a_seed_is_one_history() -> None:
+    assert World(3, ["classmarker"], plan=BUSY).run() == World(3, ["classmarker"], plan=BUSY).run()
+
+
+# Mutants: each breaks one promise, and some seed must notice ---------------------------------------------------------
+
+
+def caught(vendors: list[str], *, plan: Plan = A_MONTH, known: Any = None, seeds: int = 6) -> list[str]:
+    """What the first seed that fails complains of; empty when none does."""
+    for seed in range(1, seeds + 1):
+        lines = World(seed, vendors, plan=plan, known=known).run().lines()
+        if lines:
+            return lines
+    return []
+
+
+def without_looks(name: str, **changes: Any) -> dict[str, Any]:
+    """The vendor without its second defence, so that polls alone must find everything."""
+    vendor = registry.vendors()[name]
+    polls = {stream: replace(one, **changes) for stream, one in vendor.polls.items()}
+    return {**registry.vendors(), name: replace(vendor, polls=polls)}
+
+
+@pytest.fixture
+def no_rewind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first_cursor(one: Any, place: Any, source: Any, look_back_limit: Any, now: float) -> str:
+        fresh = place.cursor is None and place.resume is None
+        return original(one, place, source, look_back_limit, now) if fresh else place.resume or place.cursor
+
+    original = poll.first_cursor
+    monkeypatch.setattr(poll, "first_cursor", first_cursor)
+
+
+@pytest.mark.usefixtures("no_rewind")
+def test_an_overlap_of_nothing_is_noticed() -> None:
+    assert caught(["classmarker"], plan=BUSY)
+
+
+def test_a_cursor_that_excludes_its_moment_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first_cursor(one: Any, place: Any, *rest: Any) -> str:
+        return original(one, place, *rest) if place.cursor is None else one.start(one.position(place.cursor) + 2, None)
+
+    original = poll.first_cursor
+    monkeypatch.setattr(poll, "first_cursor", first_cursor)
+    assert caught(["classmarker"], plan=BUSY)
+
+
+def test_a_cursor_that_is_saved_before_its_page_is_published_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hasty(turn: Any, one: Any, cursor: str) -> Iterator[Page]:
+        stream = next(name for name, known in turn.vendor.polls.items() if known is one)
+        for page in original(turn, one, cursor):
+            if page.cursor is not None:
+                turn.services.cursors.save(turn.source.name, stream, page.cursor, turn.services.now(), midway=page.more)
+            yield page
+
+    original = poll._pages
+    monkeypatch.setattr(poll, "_pages", hasty)
+    monkeypatch.setattr(poll, "first_cursor", lambda one, place, *rest: place.resume or place.cursor or "0")
+    assert caught(["classmarker"], plan=BUSY)
+
+
+def test_a_budget_that_every_process_counts_for_itself_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def own(self: Any, source: str, *arguments: Any, **options: Any) -> None:
+        take(self, f"{source}-{id(self)}", *arguments, **options)
+
+    take = budgets.Budgets.take
+    monkeypatch.setattr(budgets.Budgets, "take", own)
+    plan = replace(BUSY, attempts=300, poll_every=60.0, step=(30.0, 120.0), days=1.0)
+    assert any("over the quota" in line for line in caught(["classmarker"], plan=plan))
+
+
+def test_a_retry_after_that_is_ignored_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.calls.retry_after", lambda headers, now: None)
+    assert any("Retry-After" in line for line in caught(["classmarker"], plan=BUSY))
