@@ -318,12 +318,14 @@ def test_an_attempt_is_asked_for_by_all_that_is_known_of_it_in_one_call(row):
 
 
 @pytest.mark.parametrize("bare", [ROW_B, [ROW_B]])
-def test_a_result_without_status_is_asked_for_again_with_its_schedule(bare):
+@pytest.mark.parametrize("known", [{}, {"schedule": "SPRING-07"}, PAIR])
+def test_a_result_without_status_is_asked_for_again_by_schedule_and_candidate(bare, known):
     api = Api(bare, ROW_A, identity="attempt")
-    [news] = api.news(attempt="a")
+    [news] = api.news(**known, attempt="a")
 
     assert (news.attempt_id, news.result.passed, news.result.grading) == ("attempt:a", True, "final")
-    assert api.calls == [("results", {"AttemptExtId": "a"}), BY_PAIR]
+    assert [call[1].get("AttemptExtId") for call in api.calls] == ["a", None]
+    assert api.calls[1] == BY_PAIR
     assert news.watch.reference == {**PAIR, "attempt": "a"}
 
 

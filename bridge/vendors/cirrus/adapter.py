@@ -18,10 +18,12 @@ __all__ = ["FOUND", "UNASSIGNED", "normalise"]
 #: Kinds of records: what the client found about one attempt; a result that it could not give to one attempt.
 FOUND, UNASSIGNED = "found", "unassigned"
 _DAY = 86_400.0
-#: Persons mark and publish: nothing is to be seen sooner, and it may take months.
-FIRST_LOOK_SECONDS, OPEN_FOR_SECONDS = 6 * 3600.0, 180 * _DAY
+#: Persons mark, publish and correct: nothing is to be seen sooner. What is corrected is often corrected soon.
+FIRST_LOOK_SECONDS = 3600.0
+#: Marking may take months.
+OPEN_FOR_SECONDS = 180 * _DAY
 #: A rescoring whose webhook was lost is found within this time after the result was published.
-FIRST_REREAD_SECONDS, REREAD_FOR_SECONDS = _DAY, 35 * _DAY
+REREAD_FOR_SECONDS = 35 * _DAY
 #: A finish further ahead than this is more than two clocks that differ.
 CLOCK_TOLERANCE_SECONDS = 300
 
@@ -220,7 +222,7 @@ def _watch(
     begin = min(published.timestamp(), now)
     if standing.grading == "provisional":
         return Watch(reference=reference, due_in=FIRST_LOOK_SECONDS, give_up_at=begin + OPEN_FOR_SECONDS)
-    return Watch(reference=reference, due_in=FIRST_REREAD_SECONDS, give_up_at=begin + REREAD_FOR_SECONDS, reread=True)
+    return Watch(reference=reference, due_in=FIRST_LOOK_SECONDS, give_up_at=begin + REREAD_FOR_SECONDS, reread=True)
 
 
 def _since(times: Mapping[str, datetime | None], now: float) -> str:

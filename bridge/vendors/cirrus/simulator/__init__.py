@@ -182,9 +182,7 @@ class Simulator:
         failed = sitting.handed_in is None or sitting.voided or sitting.score < ASSESSMENTS[sitting.assessment][1]
         if not announce or not self.active or (self.traits.only_satisfactory and failed):
             return
-        certain = self.traits.certain_changes and len(sitting.versions) > 1
-        send = self.outbox.put if certain else self.outbox.announce
-        send(*self.webhook(sitting.attempt_id), sitting.attempt_id)
+        self.outbox.announce(*self.webhook(sitting.attempt_id), sitting.attempt_id)
 
     # What can be asked of it --------------------------------------------------------------------------------------
 
@@ -225,12 +223,13 @@ class Simulator:
         return {name: text for name, text in known.items() if text}
 
     def counts(self) -> dict[str, int]:
-        """What has happened so far. `webhooks_sent`: tries answered 2xx; `webhooks_refused`: all other tries."""
+        """What has happened so far. `lost`: webhooks about attempts handed in; `webhooks_sent`: tries answered
+        2xx; `webhooks_refused`: all other tries."""
         with self.lock:
             sent = self.outbox.counts
             return {name: self.counter[name] for name in ("completed", "api_calls", "results_calls")} | {
                 "quota_refusals": self.refused,
-                "lost": sent["lost"],
+                "lost": sum(one.lost for one in self.expected().values()),
                 "duplicated": sent["duplicated"],
                 "webhooks_sent": sent["sent"],
                 "webhooks_refused": sent["refused"],
@@ -273,13 +272,13 @@ class Simulator:
 def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> Simulator:
     """An environment for a demo in which everything happens `scale` times quicker.
 
-    The bridge finds a change whose webhook was lost after hours; no demo lasts so long, so these webhooks arrive.
+    A rescoring may come days after the last look at a result, and no demo lasts so long: here nobody rescores.
     """
     traits = Traits(
         retry_unit=1 / scale,
         marking=(240 / scale, 720 / scale),
         changing=(600 / scale, 1200 / scale),
-        certain_changes=True,
+        rescored=0.0,
     )
     return Simulator(seed, clock, faults=faults, traits=traits)
 

@@ -17,8 +17,8 @@ __all__ = ["Life"]
 
 _SCHEDULES = ("SPRING-07", "SPRING-09", "AUTUMN 1/2")
 _SHORTEST, _LONGEST = 1200, 7200
-#: Shares of what happens to a published result: flagged, marked again and published; voided; its schedule rescored.
-_REMARKED, _VOIDED, _RESCORED = 0.10, 0.05, 0.02
+#: Shares of what happens to a published result: flagged, marked again and published; or voided.
+_REMARKED, _VOIDED = 0.10, 0.05
 #: Of so many who come, one does not.
 _ABSENT = 0.04
 
@@ -70,7 +70,7 @@ class Life:
             self._at(third, lambda _: simulator.grade(attempt_id, score=score))
         elif fate < _REMARKED + _VOIDED:
             self._at(first, lambda _: simulator.void(attempt_id))
-        elif fate < _REMARKED + _VOIDED + _RESCORED:
+        elif fate < _REMARKED + _VOIDED + simulator.traits.rescored:
             self._at(first, lambda _: simulator.rescore(schedule, points=0.5))
 
     def _at(self, moment: float, act: Callable[[float], object]) -> None:

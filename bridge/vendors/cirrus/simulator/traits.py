@@ -16,10 +16,10 @@ class Traits:
     `attempt_in_shape_a`: what an answer by `AttemptExtId` looks like. `types`: documented, text or numbers.
     `nothing`: the answer for no result: 400, 404, list, empty or message. `auto_publish`: nobody assesses, results are
     there after hand-in. `published_moves`: a changed result has a new time of publication. `announce_remarking`: the
-    webhook also fires when a result is flagged. `certain_changes`: no fault touches the webhook about a changed result.
-    `quota_refusal`: the HTTP code over the quota. `retry_unit`: seconds that a unit of the retry formula stands for;
-    `first_is_try`: the first delivery is one of the ten. `marking`, `changing`: least and most seconds until a person
-    publishes, and until a person changes what is published.
+    webhook also fires when a result is flagged. `quota_refusal`: the HTTP code over the quota. `retry_unit`: seconds
+    that a unit of the retry formula stands for; `first_is_try`: the first delivery is one of the ten. `marking`,
+    `changing`: least and most seconds until a person publishes, and until a person changes what is published.
+    `rescored`: share of results after which a person scores the whole schedule anew.
     """
 
     external_attempts: bool = False
@@ -33,12 +33,12 @@ class Traits:
     only_satisfactory: bool = False
     published_moves: bool = True
     announce_remarking: bool = False
-    certain_changes: bool = False
     quota_refusal: int = 429
     retry_unit: float = 1.0
     first_is_try: bool = True
     marking: tuple[float, float] = (600.0, 2 * 86_400.0)
     changing: tuple[float, float] = (3_600.0, 10 * 86_400.0)
+    rescored: float = 0.02
 
 
 DOCUMENTED = Traits()
