@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime

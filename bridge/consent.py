@@ -10,6 +10,7 @@ from typing import cast
 import redis
 
 from bridge import keys
+from bridge.events import WITHDRAWN
 from bridge.journal.publishing import state_errors
 from bridge.journal.reading import Reader
 from bridge.news import Consent, Normalised
@@ -99,7 +100,7 @@ def voided_by_withdrawal(attempt_id: str, assessment: Assessment) -> Normalised:
         candidate=Candidate(),
         assessment=assessment,
         result=Result(grading="not_scored"),
-        flags=("consent_withdrawn",),
+        flags=(WITHDRAWN,),
         order=_LAST_ORDER,
     )
 

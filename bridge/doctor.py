@@ -251,7 +251,7 @@ def _calls(source: Source, vendor: Vendor, pause: Pause | None) -> Finding:
     if not source.poll.enabled:
         return Finding(label, OK, "not polled")
     budget = source.budget
-    needed = len(vendor.polls) * budget.per_seconds / source.poll.every
+    needed = sum(budget.per_seconds / max(source.poll.every, one.every or 0.0) for one in vendor.polls.values())
     text = f"{needed:.0f} polls per {duration_text(budget.per_seconds)}, its budget is {budget.calls} calls"
     if needed <= budget.calls:
         return Finding(label, OK, text)

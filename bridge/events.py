@@ -23,10 +23,12 @@ from schemas.event import (
     source_path,
 )
 
-__all__ = ["EXPECTATION", "build_event", "event_type"]
+__all__ = ["EXPECTATION", "WITHDRAWN", "build_event", "event_type"]
 
 #: The member of `data.extensions` that holds an operator's label.
 EXPECTATION = "expectation"
+#: The flag of an attempt that is void because a consent was withdrawn.
+WITHDRAWN = "consent_withdrawn"
 
 
 def event_type(status: str, revision: int) -> str:
@@ -54,7 +56,9 @@ def build_event(
     news = _after(news, previous, label)
     path = source_path(bridge.name, source)
     kind = event_type(news.status, revision)
-    replaced = None if previous is None else {k: v for k, v in previous["result"].items() if k != "previous"}
+    # Whose consent is gone is not told once more.
+    told = previous is not None and WITHDRAWN not in news.flags
+    replaced = {k: v for k, v in previous["result"].items() if k != "previous"} if previous and told else None
     return Event(
         id=event_id(path, news.attempt_id, kind, revision),
         source=path,

@@ -19,7 +19,7 @@ from bridge.errors import Unreadable, clip
 from bridge.events import build_event
 from bridge.expectations import Expectation, Expectations
 from bridge.generations import Generations
-from bridge.journal import BRIDGE, POLL, WEBHOOK, Entry, RequestRecord, Submission, Verdict
+from bridge.journal import BRIDGE, POLL, WEBHOOK, Entry, RequestRecord, Submission, Verdict, Written
 from bridge.journal.publishing import Publisher
 from bridge.strict_json import parse
 from bridge.vendor import NEWS, Consent, Ignored, Normalised, Pointer, Record, Vendor, material_digest
@@ -91,6 +91,10 @@ def receive(way: Way, request: Request) -> Receipt:
 
     Raises `BadSignature` (nothing is kept here: the caller decides) and `StateUnavailable`.
     """
+    return Receipt(_receive(way, request).outcome, request.id)
+
+
+def _receive(way: Way, request: Request) -> Written:
     vendor, now, name = way.vendor, request.received_at, way.source.name
     if vendor.verify is not None:
         secrets = way.source.credentials.get(vendor.secret_credential or "", ())
@@ -111,12 +115,13 @@ def receive(way: Way, request: Request) -> Receipt:
     withdrawals = _withdraw(way, consents, now=now, request_id=request.id)
     if not (offer.submissions or withdrawals):
         watched = pointers or any(one.watch is not None for one in news)
-        what = _statuses(news) or ("pointer" if pointers else "consent" if consents else "nothing")
+        statuses = " ".join(sorted({one.status for one in news}))
+        what = statuses or ("pointer" if pointers else "consent" if consents else "nothing")
         outcome = "watching" if watched else "ignored"
         return _keep(way, request, outcome=outcome, reason=what, pointers=pointers)
-    receipt, verdicts = _publish_request(way, request, (*offer.submissions, *withdrawals), pointers)
-    _settle(way, offer, [verdict.outcome for verdict in verdicts[: len(offer.submissions)]], now)
-    return receipt
+    written = _keep(way, request, submissions=(*offer.submissions, *withdrawals), pointers=pointers)
+    _settle(way, offer, [verdict.outcome for verdict in written.verdicts[: len(offer.submissions)]], now)
+    return written
 
 
 def ingest(way: Way, records: Sequence[Record], *, origin: str = POLL, now: float) -> IngestReport:
@@ -241,22 +246,16 @@ def _label(news: Normalised, expected: Mapping[str, Expectation]) -> str | None:
     return next((label for label in labels if label), None)
 
 
-def _keep(way: Way, request: Request, *, outcome: str, reason: str, pointers: Sequence[str] = ()) -> Receipt:
-    entry = Entry(request=_record(way, request, outcome, reason, pointers))
-    written = way.publisher.publish(entry, now=request.received_at)
-    return Receipt(written.outcome, request.id)
-
-
-def _publish_request(
-    way: Way, request: Request, submissions: tuple[Submission, ...], pointers: Sequence[str]
-) -> tuple[Receipt, tuple[Verdict, ...]]:
-    entry = Entry(submissions=submissions, request=_record(way, request, None, "", pointers))
-    written = way.publisher.publish(entry, now=request.received_at)
-    return Receipt(written.outcome, request.id), written.verdicts
-
-
-def _record(way: Way, request: Request, outcome: str | None, reason: str, pointers: Sequence[str]) -> RequestRecord:
-    return RequestRecord(
+def _keep(
+    way: Way,
+    request: Request,
+    *,
+    outcome: str | None = None,
+    reason: str = "",
+    submissions: tuple[Submission, ...] = (),
+    pointers: Sequence[str] = (),
+) -> Written:
+    record = RequestRecord(
         id=request.id,
         source=way.source.name,
         received_at=request.received_at,
@@ -266,10 +265,7 @@ def _record(way: Way, request: Request, outcome: str | None, reason: str, pointe
         reason=clip(reason),
         pointers=tuple(pointers),
     )
-
-
-def _statuses(news: Sequence[Normalised]) -> str:
-    return " ".join(sorted({one.status for one in news}))
+    return way.publisher.publish(Entry(submissions=submissions, request=record), now=request.received_at)
 
 
 def submission(

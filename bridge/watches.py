@@ -102,10 +102,10 @@ _LOOKED = (
     _QUEUES
     + """
 local looks, opened, kind, facts = parse(redis.call("HGET", KEYS[1], ARGV[1]))
-if looks ~= ARGV[2] then return 0 end
-if ARGV[3] == "" then return remove(ARGV[1]) end
+if looks ~= ARGV[2] or kind ~= ARGV[3] then return 0 end
+if ARGV[4] == "" then return remove(ARGV[1]) end
 redis.call("HSET", KEYS[1], ARGV[1], string.format("%d", looks + 1) .. "|" .. opened .. "|" .. kind .. "|" .. facts)
-redis.call("ZADD", QUEUE[kind], ARGV[3], ARGV[1])
+redis.call("ZADD", QUEUE[kind], ARGV[4], ARGV[1])
 return 1
 """
 )
@@ -231,7 +231,9 @@ class Watches:
         over = now >= watch.give_up_at
         due = min(now + schedule[min(watch.looks, len(schedule) - 1)], watch.give_up_at)
         with state_errors():
-            done = self._looked(keys=_keys(source), args=[watch.key, watch.looks, "" if over else repr(due)])
+            done = self._looked(
+                keys=_keys(source), args=[watch.key, watch.looks, watch.kind, "" if over else repr(due)]
+            )
         if not done:
             return "closed"
         return "given_up" if over else "later"

@@ -426,11 +426,11 @@ def test_a_source_is_shown_with_cursors_rounds_budget_watches_and_the_last_webho
     assert (budget["used"], budget["left"], budget["used_by_poll"]) == (1, 29, 1)
     assert budget["resets_at"] == iso(now + 3601)
     assert (budget["vendor_says"], budget["pause"]) == (None, None)
-    assert [watch["attempt"] for watch in found["watches"]] == ["link:7"]
+    assert [watch["watch"] for watch in found["watches"]] == ["link:7"]
     assert found["last_webhook"]["outcome"] == "published"
     _, table, _ = shell("sources", "show", "eu")
     assert re.search(r"^cursors +groups: cursor: -, resume: -, saved: -\n +links: cursor: 1767266994", table, re.M)
-    assert re.search(r"^watches +attempt: link:7, due: ", table, re.M)
+    assert re.search(r"^watches +watch: link:7, kind: attempt, due: ", table, re.M)
 
 
 @pytest.mark.server

@@ -318,7 +318,7 @@ def test_a_withdrawal_voids_what_was_published_stops_the_rest_and_is_announced_o
     assert journal(world.client)[2:] == [("consent.withdrawn", "person:ann"), ("attempt.revised", "a:ann-1")]
     voided = journal_events(world.client)[3]["data"]
     assert voided["attempt"]["status"] == "voided"
-    assert voided["result"]["score"] is None
+    assert voided["result"]["score"] is voided["result"]["previous"] is None
     assert voided["candidate"] == {"id": None, "external_id": None, "email": None, "name": None}
     assert voided["flags"] == ["consent_withdrawn"]
 

@@ -141,11 +141,11 @@ def _look(turn: Turn, watch: OpenWatch, report: RecheckReport) -> None:
 def _meets(turn: Turn, watch: OpenWatch, found: IngestReport) -> bool:
     """Whether what a look found is what was expected, though it may have been published before somebody expected it.
 
-    Under a key that may mean several attempts, an old one does not count: a retake may be expected.
+    Under a key that may mean several attempts, one that ended long ago does not count: a retake may be expected.
     """
     earliest = watch.opened_at - turn.source.poll.look_back
     return any(
-        news.attempt_id == watch.key or (news.completed_at is not None and news.completed_at.timestamp() >= earliest)
+        news.attempt_id == watch.key or news.completed_at is None or news.completed_at.timestamp() >= earliest
         for news, _ in found.found
     )
 

@@ -17,6 +17,7 @@ SUBSCRIPTIONS = ("gradebook", "warehouse", "crm")
 #: What simulated vendors allow in the sandbox's time; what the others allow is enough as it is.
 _BUDGETS: Mapping[str, Mapping[str, Any]] = {
     "classmarker": {"calls": 30, "per": f"{3600 / SCALE:g}s"},
+    "mettl": {"calls": 120, "per": f"{120 / SCALE:g}s"},
     "coremetrix": {"calls": 120, "per": f"{120 / SCALE:g}s"},
 }
 

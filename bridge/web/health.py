@@ -35,7 +35,7 @@ def state_problem(client: redis.Redis, closed: Callable[[], str | None]) -> str 
 
 
 def blueprint(state: StateReport, metrics: WebMetrics, metrics_directory: Path | None, gauges: Collector) -> Blueprint:
-    """`/livez`, `/readyz`, `/metrics`, and the schemas of `data`: `/schemas/attempt/1.0.json`, `/schemas/notice/1.0.json`."""
+    """`/livez`, `/readyz`, `/metrics`, and the schemas of `data`, such as `/schemas/attempt/1.0.json`."""
     health = Blueprint("health", __name__)
 
     @health.get("/livez")

@@ -25,6 +25,10 @@ from bridge.vendors.mettl.simulator.traits import Traits
 __all__ = ["Expected", "Faults", "Simulator", "Sitting", "Style", "Traits", "sandbox"]
 
 
+#: As the vendor behaves today.
+TODAY = Traits()
+
+
 class Simulator:
     """One simulated Mettl account. Thread-safe; all randomness comes from `seed`, all time from `clock`.
 
@@ -43,7 +47,7 @@ class Simulator:
         quota_calls: int = 60,
         quota_window: float = 60.0,
         faults: Faults = NO_FAULTS,
-        traits: Traits = Traits(),
+        traits: Traits = TODAY,
     ) -> None:
         self.public_key, self.private_key, self.base_url = public_key, private_key, base_url
         self.credentials: Mapping[str, str | tuple[str, ...]] = {"public_key": public_key, "private_key": private_key}
@@ -276,4 +280,4 @@ def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faul
         regrade_share=rare,
         retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0),
     )
-    return Simulator(seed, clock, faults=faults, traits=traits)
+    return Simulator(seed, clock, quota_window=60.0 / scale, faults=faults, traits=traits)

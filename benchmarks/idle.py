@@ -1,0 +1,104 @@
+"""What `attempt-bridge up` costs while nothing happens: CPU and memory of all its processes, with a source of every
+vendor that is polled every five minutes and whose address refuses connections. Linux only: reads /proc."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import requests
+
+from benchmarks.common import free_port, header, program, table, verdict, wait_for
+
+SOURCES = {
+    "classmarker": "credentials: {api_key: k, api_secret: s, webhook_secret: [phrase-of-the-benchmark]}",
+    "cirrus": "credentials: {token: t}, webhook: {token: token-of-the-benchmark-1}",
+    "coremetrix": "credentials: {api_key: k}, webhook: {token: token-of-the-benchmark-2}, "
+    "options: {quiz_ids: [63f751bb-7a2b-4c86-bfbc-217c1104b36e]}",
+    "mettl": "credentials: {public_key: k, private_key: s}, webhook: {token: token-of-the-benchmark-3}, "
+    "options: {schedules: [k7p2m9x4aa]}",
+    "thought-industries": "credentials: {api_key: k, webhook_secret: [phrase-of-the-benchmark]}",
+}
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def config(directory: Path, vendor: int) -> Path:
+    path = directory / "bridge.yaml"
+    sources = "".join(
+        f"  {name}: {{vendor: {name}, base_url: 'http://127.0.0.1:{vendor}', poll: {{every: 5m}}, {more}}}\n"
+        for name, more in SOURCES.items()
+    )
+    path.write_text(
+        f"demo: true\nbridge: {{name: bench, public_url: 'http://127.0.0.1', data_dir: {directory}}}\n"
+        f"sources:\n{sources}subscriptions: {{}}\n"
+    )
+    return path
+
+
+def family(root: int) -> dict[int, str]:
+    """Process id -> what it is, of `root` and everything it started."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(entry.name)] = int(entry.joinpath("stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # ended meanwhile
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {pid: _name(pid) for pid in sorted(found)}
+
+
+def _name(pid: int) -> str:
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    known = [word for word in words if word in ("up", "web", "worker", "beat", "dispatch")]
+    return known[0] if known else Path([word for word in words if word][-1].split()[0]).stem
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time so far (`man 5 proc`: fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def megabytes(pid: int) -> float:
+    """Proportional set size: what processes share counts once."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise SystemExit("no Pss in smaps_rollup: needs Linux 4.14 or newer")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--seconds", type=float, default=60.0, help="to be watched")
+    options.add_argument("--settle", type=float, default=20.0, help="to leave it alone before, seconds")
+    given = options.parse_args()
+    header("idle", "celery", "kombu", "gunicorn", "gevent", "redis")
+    port, vendor = free_port(), free_port()
+    path = config(Path(tempfile.mkdtemp(prefix="bench-")), vendor)
+    with program("attempt-bridge", "--config", str(path), "up", "--port", str(port)) as root:
+        wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/readyz", timeout=1).ok)
+        time.sleep(given.settle)
+        processes = family(root.pid)
+        before, started = {pid: cpu_seconds(pid) for pid in processes}, time.perf_counter()
+        time.sleep(given.seconds)
+        took = time.perf_counter() - started
+        rows = [
+            (name, 100 * (cpu_seconds(pid) - before[pid]) / took, megabytes(pid)) for pid, name in processes.items()
+        ]
+    cpu, memory = sum(row[1] for row in rows), sum(row[2] for row in rows)
+    rows.append(("together", cpu, memory))
+    table(
+        [f"over {took:.0f} s", "% of a core", "MB (proportional)"],
+        [[name, f"{part:.2f}", f"{size:.0f}"] for name, part, size in rows],
+    )
+    verdict("CPU", cpu, 2, least=False, unit=" %")
+    verdict("memory", memory, 350, least=False, unit=" MB")
+
+
+if __name__ == "__main__":
+    main()
