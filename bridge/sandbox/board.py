@@ -110,7 +110,7 @@ def _attempts(figures: Figures) -> Table:
         ("  webhooks lost on the way", figures.lost),
         ("  webhooks sent twice", figures.duplicated),
         ("seen first by webhook", figures.by_webhook),
-        ("seen first by poll", figures.by_poll),
+        ("seen first by poll, or by a look after a hint", figures.by_poll),
         ("  rescued by poll: no webhook ever came", figures.rescued),
         ("duplicate webhooks dropped", figures.dropped),
         ("read again by poll and dropped", figures.read_again),
