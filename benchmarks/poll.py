@@ -8,13 +8,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.common import header, ratios, rounds, server, spread, table, verdict
 from benchmarks.listing_vendor import A_PAGE, page
 from benchmarks.receive import config
 from bridge import services as composition
-from bridge.journal import POLL
+from bridge.journal import POLL, StoredEvent
+from bridge.journal.reading import Reader
 from bridge.pipeline import ingest
 
 STREAM = "links"
@@ -68,10 +68,11 @@ def main() -> None:
     given = options.parse_args()
     header("poll pages to journal", "redis", "hiredis", "marshmallow")
     attempts, now = given.pages * A_PAGE, time.time()
-    batches, cpu = prepared(given.pages, now), {"new": [], "known": []}  # type: dict[str, list[float]]
+    batches = prepared(given.pages, now)
+    cpu: dict[str, list[float]] = {"new": [], "known": []}
     with server() as address:
         services = composition.load(config_path=config(Path(tempfile.mkdtemp(prefix="bench-")), address))
-        state, current, events = services.state, next(batches), list[Any]()
+        state, current, events = services.state, next(batches), list[StoredEvent]()
 
         def ours(kind: str) -> float:
             nonlocal current, events
@@ -81,7 +82,7 @@ def main() -> None:
             cpu[kind].append(1e6 * read(services, current[1], current[0], now) / attempts)
             rate = attempts / (time.perf_counter() - started)
             if kind == "new":
-                events = [fields for _, fields in state.xrange("ab:{0}:journal")]
+                events = list(Reader(state).events())
                 state.delete("ab:{0}:journal")
             return rate
 
@@ -89,8 +90,9 @@ def main() -> None:
             started = time.perf_counter()
             for first in range(0, len(events), A_PAGE):
                 pipe = state.pipeline(transaction=False)
-                for fields in events[first : first + A_PAGE]:
-                    pipe.xadd("bare", fields)
+                for one in events[first : first + A_PAGE]:
+                    fields = {"id": one.id, "type": one.type, "source": one.source, "attempt": one.attempt}
+                    pipe.xadd("bare", {**fields, "event": one.event})
                 pipe.execute()
             rate = attempts / (time.perf_counter() - started)
             state.delete("bare")

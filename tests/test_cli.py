@@ -421,6 +421,7 @@ def test_a_source_is_shown_with_cursors_rounds_budget_watches_and_the_last_webho
     assert found["cursors"]["groups"] == {"cursor": None, "resume": None, "saved": None}
     (last,) = found["rounds"]
     assert (last["stream"], last["published"], last["error"]) == ("links", 2, "quota is used up")
+    assert (last["from"], last["to"]) == ("1970-01-01T00:00:01.000Z", "1970-01-01T00:00:02.000Z")
     budget = found["budget"]
     assert (budget["window"], budget["calls"], budget["per"]) == ("sliding", 30, "1h")
     assert (budget["used"], budget["left"], budget["used_by_poll"]) == (1, 29, 1)

@@ -86,7 +86,7 @@ def show(name: str, output: str) -> None:
             "last_webhook": _last_webhook(services, name),
             "budget": _budget(services, source),
             "cursors": _cursors(services, source),
-            "rounds": [_round(source, one) for one in services.cursors.history(name)[:_ROUNDS_SHOWN]],
+            "rounds": [_round(services, source, one) for one in services.cursors.history(name)[:_ROUNDS_SHOWN]],
             "watches": [
                 {
                     "watch": one.key,
@@ -131,15 +131,25 @@ def _cursors(services: Services, source: Source) -> dict[str, dict[str, Any]]:
     }
 
 
-def _round(source: Source, report: RoundReport) -> dict[str, Any]:
+def _round(services: Services, source: Source, report: RoundReport) -> dict[str, Any]:
     return {
         "started": iso(report.started),
         "stream": report.stream,
+        "from": _reached(services, source, report.stream, report.from_cursor),
+        "to": _reached(services, source, report.stream, report.to_cursor),
         "records": report.records,
         **report.outcomes,
         "calls": report.calls,
         "error": _error(source, report),
     }
+
+
+def _reached(services: Services, source: Source, stream: str, cursor: str) -> str | None:
+    """The moment that a cursor stands for; the cursor itself where an older version wrote it."""
+    try:
+        return iso(services.vendors[source.vendor].polls[stream].position(cursor))
+    except (KeyError, ValueError, TypeError):
+        return cursor
 
 
 def _error(source: Source, report: RoundReport) -> str | None:

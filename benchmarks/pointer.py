@@ -1,0 +1,112 @@
+"""From a webhook that only points to a result until the event stands in the journal: a simulated Cirrus and the whole
+`attempt-bridge up` with its embedded server. The moments are drawn, so that no tick of beat fits them."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import redis
+import requests
+from werkzeug.serving import make_server
+
+from benchmarks.common import free_port, header, program, table, verdict, wait_for
+from bridge import keys
+from bridge.embedded import addresses
+from bridge.journal.reading import Reader
+from bridge.vendors.cirrus.simulator import Simulator, Traits
+from workers.tasks import LOOK_SECONDS
+
+TOKEN = "token-of-the-benchmark-1"
+
+
+def config(directory: Path, vendor: str) -> Path:
+    path = directory / "bridge.yaml"
+    path.write_text(
+        f"""demo: true
+bridge: {{name: bench, public_url: "http://127.0.0.1", data_dir: {directory}}}
+sources:
+  exams:
+    vendor: cirrus
+    base_url: {vendor}
+    credentials: {{token: sandbox-token}}
+    webhook: {{token: {TOKEN}}}
+    budget: {{calls: 100000, per: 1h}}
+subscriptions: {{}}
+"""
+    )
+    return path
+
+
+@contextmanager
+def served(simulator: Simulator) -> Iterator[str]:
+    """The simulator's API on a port of this machine; gives its address."""
+    api = make_server("127.0.0.1", 0, simulator.wsgi, threaded=True)
+    thread = threading.Thread(target=api.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{api.server_port}"
+    finally:
+        simulator.stop()
+        api.shutdown()
+        thread.join()
+        api.server_close()
+
+
+def publish(simulator: Simulator, number: int, pause: float, draw: Random) -> dict[str, float]:
+    """Results one after the other, `pause` seconds apart on average; attempt id -> when its webhook was due."""
+    due = {}
+    for one in range(number):
+        time.sleep(draw.uniform(0, 2 * pause))
+        moment = time.time()
+        due[simulator.finish(f"SCHEDULE-{one % 10}", f"cand-{one}", at=moment, score=5.0)] = moment
+    return due
+
+
+def arrivals(state: redis.Redis) -> dict[str, float]:
+    """Attempt id -> when its first event was appended, by the server's clock, which is this machine's."""
+    return {one.attempt: int(one.entry_id.partition("-")[0]) / 1000 for one in Reader(state).events()}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--webhooks", type=int, default=100)
+    options.add_argument("--pause", type=float, default=0.7, help="between two of them on average, seconds")
+    given = options.parse_args()
+    header("pointer to journal", "celery", "kombu", "gunicorn", "gevent", "redis")
+    simulator = Simulator(1, time.time, base_path="", quota_calls=100_000, traits=Traits(auto_publish=True))
+    directory, port = Path(tempfile.mkdtemp(prefix="bench-")), free_port()
+    with served(simulator) as vendor:
+        path = config(directory, vendor)
+        with program("attempt-bridge", "--config", str(path), "up", "--port", str(port)):
+            wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/readyz", timeout=1).ok)
+            state = redis.Redis.from_url(addresses(directory)[0])
+            wait_for(lambda: state.exists(keys.heartbeat("worker")) and state.exists(keys.heartbeat("beat")))
+            simulator.start_webhooks(f"http://127.0.0.1:{port}/webhooks/exams/{TOKEN}")
+            due = publish(simulator, given.webhooks, given.pause, Random(1))
+            wait_for(lambda: due.keys() <= arrivals(state).keys())
+            came = arrivals(state)
+    took = sorted(came[name] - moment for name, moment in due.items())
+    shares = [took[min(len(took) - 1, int(part * len(took)))] for part in (0.5, 0.95, 0.99)]
+    table(
+        ["webhooks", "p50 s", "p95 s", "p99 s", "max s", "calls each"],
+        [
+            [
+                str(len(took)),
+                *(f"{one:.2f}" for one in (*shares, took[-1])),
+                f"{simulator.counts()['api_calls'] / len(took):.2f}",
+            ]
+        ],
+    )
+    # A tick has just passed, the next one starts the look, and that is one call: the rest is ours.
+    verdict("p95", shares[1], LOOK_SECONDS + 0.5, least=False, unit=" s")
+
+
+if __name__ == "__main__":
+    main()
