@@ -177,7 +177,7 @@ def minimal(event: Mapping[str, Any]) -> dict[str, Any]:
         "email": None,
         "name": None,
     }
-    label = data["extensions"].get("expectation")
+    label = data.get("extensions", {}).get("expectation")
     data["extensions"] = {} if label is None else {"expectation": label}
     data["links"] = {"report": None, "certificate": None, "request": None}
     return {**event, "data": data}

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 
 import pytest
 
+from benchmarks import load
+
 ROOT = Path(__file__).parent.parent
 TINY = {
+    "poll": ["--pages", "2", "--rounds", "1"],
+    "pointer": ["--webhooks", "2", "--pause", "0.1"],
+    "idle": ["--seconds", "1", "--settle", "0"],
     "publish_once": ["--events", "200", "--rounds", "1"],
     "memory": ["--attempts", "2000"],
     "dispatch": ["--events", "100", "--rounds", "1"],
@@ -43,3 +53,42 @@ def test_a_benchmark_prints_versions_a_table_and_how_far_its_mark_is_off(name: s
     assert "versions  Python" in done.stdout
     assert f"scripts/bench {name}" in done.stdout
     assert ", mark " in done.stdout
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@contextmanager
+def _server(answers: int) -> Iterator[int]:
+    """A server that hangs up, without a word, on a connection that got so many answers; gives its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    for _ in range(answers):
+                        if connection.recv(65536):
+                            connection.sendall(ANSWER)
+                    connection.recv(65536)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_the_load_generator_dials_again_where_a_server_ends_a_kept_connection() -> None:
+    with _server(answers=2) as port:
+        outcome = load.run(port, repeat(load.post("/", [], b"{}")), connections=1, seconds=0.2)
+    assert set(outcome.statuses) == {"200"}
+    assert len(outcome.latencies) > 2
+
+
+def test_the_load_generator_ends_where_a_server_never_answers() -> None:
+    with _server(answers=0) as port, pytest.raises(SystemExit, match="closed a connection"):
+        load.run(port, repeat(load.post("/", [], b"{}")), connections=1, seconds=0.2)

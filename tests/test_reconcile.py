@@ -435,6 +435,14 @@ def test_what_may_still_be_on_its_way_is_left_out(world: World) -> None:
 class TestEveryNight:
     """`nightly` is called every hour, by any number of processes."""
 
+    @pytest.fixture(autouse=True)
+    def _night(self, world: World) -> None:
+        world.moment = (START // DAY) * DAY + 3 * 3600
+
+    def test_at_a_first_start_by_day_there_is_nothing_to_compare(self, world: World) -> None:
+        world.moment += 10 * 3600
+        assert nightly(world.services) == []
+
     def test_each_source_is_reconciled_once_a_night(self, world: World) -> None:
         night = (START // DAY) * DAY + 2 * 3600
         done = []
@@ -442,7 +450,7 @@ class TestEveryNight:
             world.moment = night + hour * 3600
             done += [hour for _ in nightly(world.services)]
 
-        assert done == [-3, 0, 24]
+        assert done == [0, 24]
         first = Reconciliations(world.client).list(NAME)[1]
         assert (first.since, first.until) == (night - 360 - 2 * DAY, night - 360)
 

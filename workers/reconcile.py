@@ -163,7 +163,8 @@ def _is_due_tonight(services: Services, source: Source) -> bool:
         return False
     last = Reconciliations(services.state).last(source.name)
     night = now - (now - _NIGHT) % 86_400.0
-    return last is None or last.made < night
+    # The first time in the night itself: at a first start there is nothing to compare.
+    return now - night < _LONGEST if last is None else last.made < night
 
 
 def _look_back_limit(services: Services, name: str) -> float:

@@ -397,9 +397,9 @@ def remembers_before_it_appends(patch: Patch) -> None:
         patch,
         publishing,
         "_SCRIPT",
-        "      id = append()\n      local flags",
+        "      id = append()\n      call(",
         "      call('HSET', bucket, field, char(1, 0, 0, 0, 1) .. order .. pack_id('1-1') .. digest)\n"
-        "      id = append()\n      local flags",
+        "      id = append()\n      call(",
     )
 
 
