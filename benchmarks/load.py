@@ -28,19 +28,36 @@ class Outcome:
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+class _HungUp(Exception):
+    """The server closed a connection without an answer, as it does after its keep-alive: a client dials again, once."""
+
+
 class _Connection:
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.buffer, self.since = b"", 0.0
+        self.port = port
+        self.request, self.since, self.again = b"", 0.0, False
+        self.dial()
 
-    def send(self, request: bytes, since: float) -> None:
-        self.since = since
-        self.socket.sendall(request)
+    def dial(self) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", self.port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+
+    def send(self, request: bytes, since: float, *, again: bool = False) -> None:
+        self.request, self.since, self.again = request, since, again
+        try:
+            self.socket.sendall(request)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # `receive` finds out
 
     def receive(self) -> str | None:
         """The status line once the whole answer is here."""
-        received = self.socket.recv(65536)
+        try:
+            received = self.socket.recv(65536)
+        except ConnectionResetError:
+            received = b""
+        if not received and not self.buffer and not self.again:
+            raise _HungUp
         if not received:
             raise SystemExit(f"the server closed a connection; last bytes: {self.buffer[-200:]!r}")
         self.buffer += received
@@ -51,7 +68,7 @@ class _Connection:
         length = int(lowered.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         if len(body) < length:
             return None
-        self.buffer = b""
+        self.buffer, self.again = b"", False
         return head[9:12].decode()
 
 
@@ -66,10 +83,18 @@ def run(
     port: int, requests: Iterator[bytes], *, connections: int, seconds: float, rate: float | None = None
 ) -> Outcome:
     """Send for `seconds`. With `rate` (a second) a request that finds no free connection waits, and the wait counts."""
+    everyone = [_Connection(port) for _ in range(connections)]
+    try:
+        return _send(everyone, requests, seconds, rate)
+    finally:
+        for connection in everyone:
+            connection.socket.close()
+
+
+def _send(everyone: Sequence[_Connection], requests: Iterator[bytes], seconds: float, rate: float | None) -> Outcome:
     # Not epoll: its time-outs are whole milliseconds, which would make an open loop late and count that as latency.
     outcome, selector = Outcome(), selectors.SelectSelector()
-    free = [_Connection(port) for _ in range(connections)]
-    everyone = list(free)
+    free = list(everyone)
     for connection in everyone:
         selector.register(connection.socket, selectors.EVENT_READ, connection)
     started = time.perf_counter()
@@ -82,24 +107,29 @@ def run(
                 break
             free.pop().send(next(requests), due)
             sent += 1
-        if now >= ends and len(free) == connections:
+        if now >= ends and len(free) == len(everyone):
             break
         due = started + sent / rate if rate is not None and free else ends
         for key, _ in selector.select(max(0.0, due - time.perf_counter()) if now < ends else 5.0):
-            connection: _Connection = key.data
-            if connection in free:
-                # Idle for longer than the server's keep-alive: it hung up, and a client would dial again.
-                selector.unregister(connection.socket)
-                connection.socket.close()
-                connection.__init__(port)  # type: ignore[misc]
-                selector.register(connection.socket, selectors.EVENT_READ, connection)
+            connection = key.data
+            try:
+                status = connection.receive()
+            except _HungUp:
+                _dial_again(selector, connection)
+                if connection not in free:
+                    # It closed just as we sent. The wait for the second try counts.
+                    connection.send(connection.request, connection.since, again=True)
                 continue
-            status = connection.receive()
             if status is not None:
                 outcome.latencies.append(time.perf_counter() - connection.since)
                 outcome.statuses[status] += 1
                 free.append(connection)
     outcome.seconds = time.perf_counter() - started
-    for connection in everyone:
-        connection.socket.close()
     return outcome
+
+
+def _dial_again(selector: selectors.BaseSelector, connection: _Connection) -> None:
+    selector.unregister(connection.socket)
+    connection.socket.close()
+    connection.dial()
+    selector.register(connection.socket, selectors.EVENT_READ, connection)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import tempfile
 import threading
 import time
@@ -48,6 +49,7 @@ subscriptions: {{}}
 def served(simulator: Simulator) -> Iterator[str]:
     """The simulator's API on a port of this machine; gives its address."""
     api = make_server("127.0.0.1", 0, simulator.wsgi, threaded=True)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     thread = threading.Thread(target=api.serve_forever, daemon=True)
     thread.start()
     try:
@@ -80,7 +82,7 @@ def main() -> None:
     options.add_argument("--pause", type=float, default=0.7, help="between two of them on average, seconds")
     given = options.parse_args()
     header("pointer to journal", "celery", "kombu", "gunicorn", "gevent", "redis")
-    simulator = Simulator(1, time.time, base_path="", quota_calls=100_000, traits=Traits(auto_publish=True))
+    simulator = Simulator(1, time.time, quota_calls=100_000, traits=Traits(auto_publish=True))
     directory, port = Path(tempfile.mkdtemp(prefix="bench-")), free_port()
     with served(simulator) as vendor:
         path = config(directory, vendor)

@@ -45,8 +45,6 @@ class Client:
         status, _, body = self.calls.request("GET", f"{api}/one", params=[("id", sitting)])
         return [Record("results", json.loads(body))]
 
-# At night it would ask the vendor, too, and these tests count calls.
-workers.tasks.nightly = lambda services, stopping: []
 vendor = make_vendor(Api(clock=time.time))
 poll = replace(vendor.polls["results"], fetch=lambda client, cursor: client.page(cursor))
 vendor = replace(
@@ -61,6 +59,8 @@ built = make_services(
 )
 services = replace(built, state_url=state, broker_url=broker)
 import workers.tasks
+# At night it would ask the vendor, too, and these tests count calls.
+workers.tasks.nightly = lambda services, stopping: []
 from workers.app import run_beat, run_worker
 {"worker": run_worker, "beat": run_beat}[part](services)
 print("clean end", flush=True)
