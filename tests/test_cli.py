@@ -19,17 +19,18 @@ from pathlib import Path
 
 import pytest
 
-from bridge import cli, clock, keys, running, settings
+from bridge import cli, clock, keys, registry, running, settings
 from bridge.budgets import POLL
 from bridge.cli import COMMANDS
 from bridge.cli.output import iso
+from bridge.cli.trigger import _samples
 from bridge.cursors import RoundReport
 from bridge.deliveries import DeadLetter, Delivery
 from bridge.pipeline import Request, receive
 from bridge.services import Services, load
 from bridge.settings import Settings, read_settings
 from bridge.strict_json import parse
-from bridge.vendor import Watch
+from bridge.vendor import Pointer, Record, Watch
 from bridge.vendors import classmarker
 from workers.poll import poll_once
 
@@ -628,3 +629,11 @@ def test_the_operations_guide_names_every_exit_code_and_command():
     assert [name for name in COMMANDS if f"`{name}" not in guide] == []
     for code in (cli.FAILED, cli.USAGE, cli.NOTHING_MATCHED, cli.PARTLY_FAILED, cli.UNAVAILABLE, cli.CONFIGURATION):
         assert f"| {code} |" in guide
+
+
+@pytest.mark.parametrize("name", registry.vendors())
+def test_the_first_sample_of_every_vendor_leads_to_an_attempt(name):
+    vendor = registry.vendors()[name]
+    options = {option: declared.default for option, declared in vendor.options.items()}
+    reading = vendor.split(next(iter(_samples(name).values())), options)
+    assert [item for item in reading if isinstance(item, Record | Pointer)]

@@ -95,19 +95,21 @@ def trigger(
 
 
 def _samples(vendor: str) -> dict[str, Any]:
-    """Name -> body of the webhooks among the vendor's fixtures; those that make a final result come first."""
+    """Name -> body of the webhooks among the vendor's fixtures: first those that make a final result, then those that
+    point to one."""
     folder = Path(str(import_module(_package(vendor)).__file__)).parent / "fixtures"
-    found: dict[bool, dict[str, Any]] = {True: {}, False: {}}
+    found: dict[int, dict[str, Any]] = {0: {}, 1: {}, 2: {}}
     for path in sorted(folder.glob("*.in.json")):
         case = json.loads(path.read_text())
         if "webhook" in case:
             name = path.name.removesuffix(".in.json")
             becomes = json.loads(path.with_name(f"{name}.out.json").read_text())
-            final = isinstance(becomes, list) and any(
-                one.get("result", {}).get("grading") == "final" for one in becomes
-            )
-            found[final][name] = case["webhook"]
-    return found[True] | found[False]
+            readings = becomes if isinstance(becomes, list) else []
+            final = any(one.get("result", {}).get("grading") == "final" for one in readings)
+            points = any("pointer" in one for one in readings)
+            # Samples that need an option of their own come last.
+            found[2 if "options" in case else 0 if final else 1 if points else 2][name] = case["webhook"]
+    return found[0] | found[1] | found[2]
 
 
 def _package(vendor: str) -> str:
