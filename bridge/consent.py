@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import redis
@@ -21,13 +21,18 @@ __all__ = ["Consents", "voided_by_withdrawal"]
 #: Above every vendor's own order: what comes later about a withdrawn attempt is stale.
 _LAST_ORDER = 2**40 - 1
 
-# KEYS[1] hash consent key -> "<w|g>|<UNIX seconds>". ARGV: key, w or g, seconds. The latest word counts; of two with
-# the same time the withdrawal does.
+# KEYS[1] hash consent key -> "<w|g>|<UNIX seconds>|<withdrawals so far>". ARGV: key, w or g, seconds. The latest word
+# counts; of two with the same time the withdrawal does. Answer: the number of the withdrawal that holds now, or 0.
 _NOTE = """
-local what, at = string.match(redis.call("HGET", KEYS[1], ARGV[1]) or "", "^(%a)|(.*)$")
-if what and (tonumber(at) > tonumber(ARGV[3]) or (tonumber(at) == tonumber(ARGV[3]) and what == "w")) then return 0 end
-redis.call("HSET", KEYS[1], ARGV[1], ARGV[2] .. "|" .. ARGV[3])
-return 1
+local what, at, times = string.match(redis.call("HGET", KEYS[1], ARGV[1]) or "", "^(%a)|([^|]*)|(%d+)$")
+local number = tonumber(times or "0")
+local later = not what or tonumber(at) < tonumber(ARGV[3]) or (tonumber(at) == tonumber(ARGV[3]) and what == "g")
+if later then
+  if ARGV[2] == "w" and what ~= "w" then number = number + 1 end
+  what = ARGV[2]
+  redis.call("HSET", KEYS[1], ARGV[1], what .. "|" .. ARGV[3] .. "|" .. number)
+end
+return what == "w" and number or 0
 """
 
 
@@ -40,17 +45,23 @@ class Consents:
         self._note = client.register_script(_NOTE)
         self._remember = math.ceil(remember_seconds)
 
-    def note(self, source: str, consent: Consent) -> None:
-        """Keep what was said of a consent. Copies and older words change nothing."""
+    def note(self, source: str, consent: Consent, *, now: float) -> int:
+        """Keep what was said of a consent. Copies and older words change nothing.
+
+        The number of the withdrawal that holds now, the same however often it is said; 0 while the consent holds.
+        """
+        # A word from the future would outlive every later one.
+        at = now if consent.at is None else min(consent.at, now)
+        args = [consent.key, "g" if consent.given else "w", repr(at)]
         with state_errors():
-            self._note(keys=[keys.consent(source)], args=[consent.key, "g" if consent.given else "w", repr(consent.at)])
+            return cast("int", self._note(keys=[keys.consent(source)], args=args))
 
     def forget(self, source: str, *, before: float) -> int:
         """Drop consent that was given before a moment; a withdrawal is never forgotten. How many."""
         dropped = 0
         with state_errors():
             for key, value in self.client.hscan_iter(keys.consent(source), count=500):
-                what, _, at = value.partition(b"|")
+                what, at, _ = value.split(b"|")
                 if what == b"g" and float(at) < before:
                     dropped += self.client.hdel(keys.consent(source), key)
         return dropped
@@ -84,11 +95,14 @@ class Consents:
             values = cast("list[bytes | None]", pipe.execute()[-1])
         return _withdrawn(asked, values)
 
-    def published(self, source: str, key: str) -> dict[str, Assessment]:
-        """The attempts under one consent that were published, with what was sat."""
+    def governed(self, source: str, key: str) -> dict[str, Assessment]:
+        """The attempts under one consent, published or still open, with what was sat."""
         with state_errors():
             found = cast("dict[bytes, bytes]", self.client.hgetall(keys.consented(source, key)))
-        attempts = {attempt_id.decode(): _assessment(value) for attempt_id, value in found.items()}
+        return {attempt_id.decode(): _assessment(value) for attempt_id, value in found.items()}
+
+    def published(self, source: str, attempts: Mapping[str, Assessment]) -> dict[str, Assessment]:
+        """Those of the attempts that were published."""
         return {name: what for name, what in attempts.items() if self._reader.attempt(source, name) is not None}
 
 

@@ -14,6 +14,7 @@ import redis
 
 from bridge import keys
 from bridge.journal.publishing import state_errors
+from bridge.known_empty import KnownEmpty
 from bridge.news import Pointer
 from bridge.watches import Watches
 
@@ -64,8 +65,7 @@ class Expectations:
         self._watches = watches
         self._read = client.register_script(_READ)
         self._settle = client.register_script(_SETTLE)
-        #: source -> until when this process takes it for empty
-        self._empty_until: dict[str, float] = {}
+        self._empty = KnownEmpty(KNOWN_AFTER_SECONDS)
 
     def expect(
         self, source: str, pointers: Sequence[Pointer], *, label: str | None, due: float, deadline: float, now: float
@@ -85,17 +85,17 @@ class Expectations:
             pipe.zadd(keys.deadlines(source), {one.key: one.deadline for one in made})
             pipe.execute()
         self._watches.expect(source, pointers, due=due, deadline=deadline, now=now)
-        self._empty_until.pop(source, None)
+        self._empty.forget(source)
         return made
 
     def matching(self, source: str, found: Sequence[str], *, now: float) -> dict[str, Expectation]:
         """Those of the keys that are expected, in one round trip or, where nothing is expected, mostly none."""
-        if not found or now < self._empty_until.get(source, 0.0):
+        if not found or self._empty.believed(source, now):
             return {}
         with state_errors():
             values = cast("list[bytes | None] | None", self._read(keys=_keys(source), args=list(found)))
+        self._empty.heard(source, now, empty=values is None)
         if values is None:
-            self._empty_until[source] = now + KNOWN_AFTER_SECONDS
             return {}
         return {key: _expectation(key, value) for key, value in zip(found, values, strict=True) if value}
 

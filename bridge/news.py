@@ -69,12 +69,13 @@ class Pointer:
 class Consent:
     """A person agreed that results are passed on (`given`), or took that back. `key` as one of `Normalised.consent`.
 
-    `subject`: what `consent.withdrawn` may say about whom it concerns, ids only. `at`: UNIX seconds of the vendor.
+    `subject`: what `consent.withdrawn` may say about whom it concerns, ids only. `at`: UNIX seconds of the vendor; None
+    where it gives none: then the moment of receipt.
     """
 
     key: str
     given: bool
-    at: float
+    at: float | None
     subject: Mapping[str, str]
 
 

@@ -92,13 +92,13 @@ def overdue(watch: OpenWatch, *, label: str | None = None) -> Notice:
     )
 
 
-def consent_withdrawn(*, key: str, at: float, subject: Mapping[str, str], attempts_voided: int) -> Notice:
+def consent_withdrawn(*, key: str, number: int, at: float, subject: Mapping[str, str], attempts_voided: int) -> Notice:
     """`consent.withdrawn`: whom it concerns (ids only), `at` which moment in the vendor's word (UNIX seconds), and how
     many published attempts lost their result for it."""
     return Notice(
         type=CONSENT_WITHDRAWN,
         subject=key,
-        occasion=f"{at:.0f}",
+        occasion=f"{number}",
         time=at,
         data={
             "consent": {

@@ -7,83 +7,23 @@ that of a poll page, a re-check or a backfill.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 from bridge import clock, notices
-from bridge.config import BridgeConfig, Source
-from bridge.consent import Consents, voided_by_withdrawal
+from bridge.consent import voided_by_withdrawal
 from bridge.errors import Unreadable, clip
 from bridge.events import build_event
-from bridge.expectations import Expectation, Expectations
-from bridge.generations import Generations
+from bridge.expectations import Expectation
 from bridge.journal import BRIDGE, POLL, WEBHOOK, Entry, RequestRecord, Submission, Verdict, Written
-from bridge.journal.publishing import Publisher
 from bridge.strict_json import parse
-from bridge.vendor import NEWS, Consent, Ignored, Normalised, Pointer, Record, Vendor, material_digest
-from bridge.watches import Watches
+from bridge.vendor import NEWS, Consent, Ignored, Normalised, Pointer, Record, material_digest
+from bridge.way import IngestReport, Quarantine, Receipt, Request, Way
 
 __all__ = ["IngestReport", "Quarantine", "Receipt", "Request", "Way", "ingest", "receive", "submission"]
 
-#: Outcomes of news that nobody had before.
-_NEW = ("published", "revised")
-
-
-class Quarantine(Protocol):
-    """Where unreadable requests and records are kept (`bridge.journal.requests`)."""
-
-    def add(
-        self, *, source: str, origin: str, reason: str, body: bytes, now: float, request_id: str | None = None
-    ) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One webhook as it came in. `headers` have lower-case names; `kept_headers` are those that may be stored."""
-
-    id: str
-    body: bytes
-    headers: Mapping[str, str]
-    kept_headers: Mapping[str, str]
-    received_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What the vendor is told: `outcome` of design 6.2 and the id under which the request is kept."""
-
-    outcome: str
-    request_id: str
-
-
-@dataclass(slots=True)
-class IngestReport:
-    """What became of polled records. `found`: those that are news in kind, each with its outcome; `attempts`: the ids
-    of those that were published or revised."""
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    found: list[tuple[Normalised, str]] = field(default_factory=list)
-
-    @property
-    def attempts(self) -> list[str]:
-        return [news.attempt_id for news, outcome in self.found if outcome in _NEW]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """Everything that is the same for all records of one source: who publishes, and under which names."""
-
-    vendor: Vendor
-    source: Source
-    bridge: BridgeConfig
-    publisher: Publisher
-    watches: Watches
-    expectations: Expectations
-    generations: Generations
-    consents: Consents
-    quarantine: Quarantine
+_NOTHING: Mapping[str, Expectation] = {}
 
 
 def receive(way: Way, request: Request) -> Receipt:
@@ -168,6 +108,7 @@ def _offer(way: Way, found: list[Normalised], *, origin: str, now: float, reques
         found = [replace(one, attempt_id=attempt_id) for one, attempt_id in zip(found, ids, strict=True)]
     gone = way.consents.govern(name, found)
     allowed = [one for one in found if gone.isdisjoint(one.consent)] if gone else found
+    way.watches.close_many(name, [one.attempt_id for one in found if not gone.isdisjoint(one.consent)], now=now)
     watches = {one.attempt_id: one.watch for one in allowed if one.watch is not None}
     if watches:
         published = {one.attempt_id for one in allowed if one.status in NEWS}
@@ -175,8 +116,7 @@ def _offer(way: Way, found: list[Normalised], *, origin: str, now: float, reques
     fresh = [one for one in allowed if one.status in NEWS]
     expected = way.expectations.matching(name, [key for one in fresh for key in _keys(one)], now=now)
     submissions = tuple(
-        submission(way, one, origin=origin, now=now, request_id=request_id, label=_label(one, expected))
-        for one in fresh
+        submission(way, one, origin=origin, now=now, request_id=request_id, expected=expected) for one in fresh
     )
     return _Offer(fresh, submissions, expected)
 
@@ -185,8 +125,9 @@ def _settle(way: Way, offer: _Offer, outcomes: Sequence[str], now: float) -> Non
     """What publishing has settled: expectations that are met, and watches with nothing left to see."""
     name, fresh = way.source.name, offer.fresh
     done = [one.attempt_id for one in fresh if one.watch is None]
-    # Under a key that may mean several attempts, only one that is new ends the wait.
-    done += [key for one, outcome in zip(fresh, outcomes, strict=True) if outcome in _NEW for key in one.aliases]
+    # Under a key that may mean several attempts, only one that nobody knew ends the wait.
+    new = (one for one, outcome in zip(fresh, outcomes, strict=True) if outcome == "published")
+    done += [key for one in new for key in one.aliases]
     if offer.expected:
         ids = {one.attempt_id for one in fresh}
         way.expectations.met(name, [key for key in offer.expected if key in ids or key in done], now=now)
@@ -219,17 +160,18 @@ def _withdraw(way: Way, consents: Sequence[Consent], *, now: float, request_id: 
     """Keep what was said of consent; of a withdrawal: the published attempts voided, and its announcement."""
     name, made = way.source.name, []
     for consent in consents:
-        way.consents.note(name, consent)
-        # Said again, or older than what we know: then it is announced already, or never.
-        if consent.given or consent.key not in way.consents.withdrawn(name, [(consent.key,)]):
+        number = way.consents.note(name, consent, now=now)
+        if not number or consent.given:
             continue
-        attempts = way.consents.published(name, consent.key)
-        way.watches.close_many(name, list(attempts), now=now)
+        governed = way.consents.governed(name, consent.key)
+        way.watches.close_many(name, list(governed), now=now)
+        attempts = way.consents.published(name, governed)
         for attempt_id, assessment in attempts.items():
             news = voided_by_withdrawal(attempt_id, assessment)
             made.append(submission(way, news, origin=BRIDGE, now=now, request_id=request_id))
+        at = now if consent.at is None else min(consent.at, now)
         notice = notices.consent_withdrawn(
-            key=consent.key, at=consent.at, subject=consent.subject, attempts_voided=len(attempts)
+            key=consent.key, number=number, at=at, subject=consent.subject, attempts_voided=len(attempts)
         )
         made.append(notices.submission(way.bridge, name, way.vendor.name, notice, now=now))
     return tuple(made)
@@ -239,10 +181,14 @@ def _keys(news: Normalised) -> tuple[str, ...]:
     return (news.attempt_id, *news.aliases)
 
 
-def _label(news: Normalised, expected: Mapping[str, Expectation]) -> str | None:
+def _label(news: Normalised, expected: Mapping[str, Expectation], revision: int) -> str | None:
+    """The label of the expectation that this attempt meets.
+
+    Under a key that may mean several attempts, only one that nobody knew meets it, no later grade of an old one.
+    """
     if not expected:
         return None
-    labels = (expected[key].label for key in _keys(news) if key in expected)
+    labels = (expected[key].label for key in (_keys(news) if revision == 1 else (news.attempt_id,)) if key in expected)
     return next((label for label in labels if label), None)
 
 
@@ -269,7 +215,13 @@ def _keep(
 
 
 def submission(
-    way: Way, news: Normalised, *, origin: str, now: float, request_id: str | None = None, label: str | None = None
+    way: Way,
+    news: Normalised,
+    *,
+    origin: str,
+    now: float,
+    request_id: str | None = None,
+    expected: Mapping[str, Expectation] = _NOTHING,
 ) -> Submission:
     """What is offered to the journal for one attempt."""
     recorded = clock.to_datetime(now)
@@ -285,7 +237,7 @@ def submission(
             origin=origin,
             recorded=recorded,
             request_id=request_id,
-            label=label,
+            label=_label(news, expected, revision),
         )
         return event.type, event.id, event.to_json()
 

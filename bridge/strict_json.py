@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from bridge.errors import Unreadable, clip
 
-__all__ = ["MAX_DEPTH", "MAX_INTEGER_DIGITS", "parse"]
+__all__ = ["MAX_DEPTH", "MAX_INTEGER_DIGITS", "parse", "parse_answer"]
 
 MAX_DEPTH = 32
 MAX_INTEGER_DIGITS = 19
@@ -47,6 +47,33 @@ def parse(raw: bytes) -> Any:
     if "\\u" in text:
         _check_text(document)
     return document
+
+
+def parse_answer(raw: bytes) -> Any:
+    """The document in an answer of a vendor's API, where one odd value must not hide the rows beside it.
+
+    What `parse` refuses becomes something that only its own field can refuse: numbers out of range stay text, NaN and
+    Infinity become null, lone surrogates, NUL and broken UTF-8 the replacement character, of two equal names the last
+    counts. Raises `Unreadable` for what is no JSON, or nested so deep that nobody means it.
+    """
+    text = raw.decode("utf-8", errors="replace")
+    try:
+        document = _TOLERANT.decode(text)
+    except json.JSONDecodeError as error:
+        raise Unreadable(f"answer is not JSON: {error.msg} at character {error.pos}", reason="not_json") from error
+    except RecursionError as error:
+        raise Unreadable("answer is nested too deep", reason="too_deep") from error
+    return _mended(document) if "\\u" in text else document
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE_OR_NUL.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, dict):
+        return {_mended(name): _mended(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_mended(member) for member in value]
+    return value
 
 
 def _check_depth(text: str) -> None:
@@ -95,4 +122,18 @@ def _refuse(constant: str) -> NoReturn:
     raise Unreadable(f"{constant} is not JSON", reason="not_json")
 
 
+def _integer_or_text(digits: str) -> int | str:
+    return int(digits) if len(digits.lstrip("-")) <= MAX_INTEGER_DIGITS else digits
+
+
+def _decimal_or_text(text: str) -> Decimal | str:
+    try:
+        return _decimal(text)
+    except Unreadable:
+        return text
+
+
+_TOLERANT = json.JSONDecoder(
+    parse_int=_integer_or_text, parse_float=_decimal_or_text, parse_constant=lambda constant: None
+)
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_decimal, parse_constant=_refuse)

@@ -13,6 +13,7 @@ import redis
 
 from bridge import keys
 from bridge.journal.publishing import state_errors
+from bridge.known_empty import KnownEmpty
 from bridge.news import Pointer, Watch
 
 __all__ = ["ATTEMPT", "EXPECTATION", "POINTER", "REREAD", "UNGRADED", "OpenWatch", "Watches"]
@@ -137,8 +138,7 @@ class Watches:
         self._close = client.register_script(_CLOSE)
         self._due = client.register_script(_DUE)
         self._looked = client.register_script(_LOOKED)
-        #: source -> until when this process takes it for empty
-        self._empty_until: dict[str, float] = {}
+        self._empty = KnownEmpty(_EMPTY_SECONDS)
 
     def open(self, source: str, key: str, watch: Watch, *, now: float) -> None:
         """Look at this attempt again; opening an open watch renews its reference, never its schedule."""
@@ -184,12 +184,11 @@ class Watches:
         None: this is called for every published attempt, and most sources have no watch most of the time. A watch
         that another process opened a moment ago may so stay open; its next look finds the attempt settled.
         """
-        if not found or now < self._empty_until.get(source, 0.0):
+        if not found or self._empty.believed(source, now):
             return
         with state_errors():
             left = cast("int", self._close(keys=_keys(source), args=[kind or "", *found]))
-        if left == 0:
-            self._empty_until[source] = now + _EMPTY_SECONDS
+        self._empty.heard(source, now, empty=left == 0)
 
     def due(self, source: str, now: float, limit: int) -> tuple[OpenWatch, ...]:
         """At most `limit` watches whose time has come, in the order of their looks: open attempts and expectations, the
@@ -243,7 +242,7 @@ class Watches:
             return
         with state_errors():
             script(keys=_keys(source), args=[repr(now), *args])
-        self._empty_until.pop(source, None)
+        self._empty.forget(source)
 
     def _read(self, source: str, queue: str, highest: str, limit: int) -> tuple[OpenWatch, ...]:
         with state_errors():

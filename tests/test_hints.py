@@ -28,7 +28,11 @@ def person_of(sitting: str) -> str:
 def split(body: Any, _options: Mapping[str, Any]) -> Reading:
     if "consent" in body:
         key = f"person:{body['person']}"
-        return [Consent(key=key, given=body["consent"], at=float(body["at"]), subject={"person": body["person"]})]
+        return [
+            Consent(
+                key=key, given=body["consent"], at=body["at"] and float(body["at"]), subject={"person": body["person"]}
+            )
+        ]
     if "person" in body:
         return [Pointer(key=f"?person:{body['person']}", reference={"person": body["person"]})]
     reference = {name: body[name] for name in ("sitting", "instance") if name in body}
@@ -190,6 +194,20 @@ def test_a_look_meets_an_expectation_that_came_after_the_event_but_an_old_attemp
     assert world.watched == [("expectation", "?person:ann")]
 
 
+def test_a_later_grade_of_an_old_attempt_is_not_what_is_expected(world: World) -> None:
+    world.api.add(Sitting("ann-1", START - 10))
+    poll_once(world.services, NAME)
+    world.moment += 2 * DAY
+    world.expect({"person": "ann"}, "?person:ann")
+    world.api.find("ann-1").score = 19
+    world.webhook(sitting="ann-1")
+    recheck(world.services, NAME)
+    assert journal(world.client)[-1] == ("attempt.revised", "a:ann-1")
+    world.api.add(Sitting("ann-2", world.moment))
+    poll_once(world.services, NAME)
+    assert world.labels == [None, None, "HR-7"]
+
+
 def test_the_label_stays_on_revisions(world: World) -> None:
     world.expect({"sitting": "ann-1"}, "a:ann-1")
     world.api.add(Sitting("ann-1", START - 10, graded=False))
@@ -307,9 +325,9 @@ def test_a_reread_finds_a_change_and_ends_in_silence(world: World) -> None:
 def test_a_withdrawal_voids_what_was_published_stops_the_rest_and_is_announced_once(world: World) -> None:
     world.api.add(Sitting("ann-1", START - 10), Sitting("ben-1", START - 10))
     poll_once(world.services, NAME)
-    for _ in range(3):
+    for later in range(3):
         world.moment += 1
-        world.webhook(person="ann", consent=False, at=START)
+        world.webhook(person="ann", consent=False, at=START + later)
     world.api.add(Sitting("ann-2", world.moment))
     world.api.find("ann-1").score = 20
     poll_once(world.services, NAME)
@@ -323,6 +341,31 @@ def test_a_withdrawal_voids_what_was_published_stops_the_rest_and_is_announced_o
     assert voided["flags"] == ["consent_withdrawn"]
 
 
+def test_an_open_attempt_whose_consent_is_gone_is_watched_no_longer(world: World) -> None:
+    plain = world.vendor.normalise
+
+    def unfinished(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+        watch = Watch(reference={"sitting": record.body["id"]}, due_in=60, give_up_at=START + DAY)
+        return replace(plain(record, now, options), status="in_progress", watch=watch)
+
+    world.use(replace(world.vendor, normalise=unfinished))
+    world.api.add(Sitting("ann-1", START - 10), Sitting("ben-1", START - 10))
+    poll_once(world.services, NAME)
+    world.webhook(person="ann", consent=False, at=START)
+    assert world.watched == [("attempt", "a:ben-1")]
+    poll_once(world.services, NAME)
+    world.webhook(sitting="ann-1")
+    recheck(world.services, NAME)
+    assert world.watched == [("attempt", "a:ben-1")]
+
+
+def test_a_word_from_the_future_counts_as_of_now(world: World) -> None:
+    world.webhook(person="ann", consent=True, at=START + 99 * DAY)
+    world.moment += 5
+    world.webhook(person="ann", consent=False, at=None)
+    assert journal(world.client) == [("consent.withdrawn", "person:ann")]
+
+
 def test_a_withdrawal_before_any_result_announces_itself_and_nothing_else(world: World) -> None:
     world.webhook(person="ann", consent=False, at=START)
     world.api.add(Sitting("ann-1", START))
@@ -333,6 +376,7 @@ def test_a_withdrawal_before_any_result_announces_itself_and_nothing_else(world:
 def test_a_later_consent_lets_new_attempts_through_and_an_older_copy_of_the_withdrawal_changes_nothing(
     world: World,
 ) -> None:
+    world.moment += 10
     assert world.webhook(person="ann", consent=True, at=START - 5).outcome == "ignored"
     world.webhook(person="ann", consent=False, at=START)
     world.webhook(person="ann", consent=True, at=START + 5)
@@ -344,6 +388,7 @@ def test_a_later_consent_lets_new_attempts_through_and_an_older_copy_of_the_with
 
 
 def test_a_withdrawal_that_arrives_after_a_newer_consent_is_old(world: World) -> None:
+    world.moment += 10
     world.webhook(person="ann", consent=True, at=START + 5)
     world.webhook(person="ann", consent=False, at=START)
     world.api.add(Sitting("ann-2", world.moment))

@@ -59,8 +59,9 @@ def alarm(kind: str, state: str = "raised", occasion: str = "1") -> notices.Noti
     )
 
 
-def withdrawn(at: float = NOW) -> notices.Notice:
-    return notices.consent_withdrawn(key="?person:1", at=at, subject={"person_id": "1"}, attempts_voided=2)
+def withdrawn(number: int = 1, at: float = NOW) -> notices.Notice:
+    people = {"person_id": "1"}
+    return notices.consent_withdrawn(key="?person:1", number=number, at=at, subject=people, attempts_voided=2)
 
 
 EVERY = [notices.overdue(WATCH, label="E-17"), notices.overdue(WATCH), withdrawn(), *map(alarm, ALARM_TYPES)]
@@ -117,7 +118,7 @@ def test_a_notice_is_published_once_however_often_and_whenever_it_is_offered(
 
 def test_the_next_occasion_is_another_notice(any_state: redis.Redis) -> None:
     journal = Journal(any_state)
-    assert offer(journal, withdrawn(), withdrawn(NOW + DAY)) == ["published", "published"]
+    assert offer(journal, withdrawn(), withdrawn(2), withdrawn(at=NOW + 5)) == ["published", "published", "duplicate"]
     assert offer(journal, *(alarm(ALARM_TYPES[0], occasion=word) for word in ("1", "2"))) == ["published"] * 2
     later = replace(WATCH, give_up_at=NOW + DAY)
     assert offer(journal, notices.overdue(WATCH), notices.overdue(later)) == ["published"] * 2
@@ -127,13 +128,13 @@ def test_the_next_occasion_is_another_notice(any_state: redis.Redis) -> None:
 
 def test_the_id_of_a_notice_is_deterministic(fake_state: redis.Redis) -> None:
     offer(Journal(fake_state), withdrawn())
-    memory = f"notice:{CONSENT_WITHDRAWN}:?person:1:{NOW:.0f}"
+    memory = f"notice:{CONSENT_WITHDRAWN}:?person:1:1"
     assert newest(fake_state)["id"] == event_id("/acme/sources/eu", memory, CONSENT_WITHDRAWN, 1)
 
 
 def test_nobodys_address_stands_in_a_notice(fake_state: redis.Redis) -> None:
     people = {"person_id": "1", "user_email": "sam%40example.test", "login": "sam@example.test"}
-    withdrawal = notices.consent_withdrawn(key="?p", at=NOW, subject=people, attempts_voided=0)
+    withdrawal = notices.consent_withdrawn(key="?p", number=1, at=NOW, subject=people, attempts_voided=0)
     offer(Journal(fake_state), notices.overdue(WATCH), withdrawal)
     for event in Reader(fake_state).events():
         assert b"example.test" not in event.event.replace(b"bridge.example.test", b"")

@@ -219,7 +219,7 @@ def test_a_withdrawn_consent_is_neither_missing_nor_outdated(world: World) -> No
     vendor = make_vendor(world.api)
     world.use(replace(vendor, normalise=lambda *given: replace(vendor.normalise(*given), consent=("c1",))))
     world.sit("1")
-    world.services.consents.note(NAME, Consent(key="c1", given=False, at=START, subject={}))
+    world.services.consents.note(NAME, Consent(key="c1", given=False, at=START, subject={}), now=START)
 
     result = world.reconcile(fix=True)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.errors import Unreadable
-from bridge.strict_json import MAX_DEPTH, parse
+from bridge.strict_json import MAX_DEPTH, parse, parse_answer
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 DOCUMENTS = st.recursive(
@@ -112,3 +112,29 @@ def test_the_name_that_stands_twice_is_named() -> None:
 )
 def test_no_body_is_slow_to_refuse(raw: bytes, reason: str) -> None:
     assert refusal(raw).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'["a\ud800b", "c\u0000", "\ud83d\ude00", {"n\udfff": 1}]', ["a�b", "c�", "😀", {"n�": 1}]),
+        ("[" + "9" * 26 + ", 1e999, NaN, -Infinity]", ["9" * 26, "1e999", None, None]),
+        ('{"a": 1, "a": 2}', {"a": 2}),
+        ("[" * 40 + "1.50" + "]" * 40, None),
+        ('["\xff"]', ["ÿ"]),
+    ],
+)
+def test_one_odd_value_in_an_answer_hides_nothing_beside_it(text: str, value: object) -> None:
+    found = parse_answer(text.encode())
+    assert value is None or found == value
+
+
+def test_broken_utf8_in_an_answer_is_shown_as_such() -> None:
+    assert parse_answer(b'["a\xff"]') == ["a�"]
+
+
+@pytest.mark.parametrize(("raw", "reason"), [(b"<html>", "not_json"), (b"[" * 100_000, "too_deep"), (b"", "not_json")])
+def test_an_answer_that_is_no_json_is_unreadable(raw: bytes, reason: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        parse_answer(raw)
+    assert caught.value.reason == reason

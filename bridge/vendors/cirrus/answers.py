@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorThrottled, VendorUnavailable, clip
-from bridge.strict_json import parse
+from bridge.strict_json import parse_answer
 
 __all__ = ["RESETS_AT_SECONDS", "next_reset", "read_attempts", "read_results", "read_schedule"]
 
@@ -76,7 +76,7 @@ def _read(status: int, body: bytes, where: str, now: float) -> Any:
     if not text:
         return None
     try:
-        document = parse(body)
+        document = parse_answer(body)
     except Unreadable as error:
         if status in (400, 404):
             return _refusal(status, text, where, now)

@@ -18,7 +18,7 @@ from bridge.errors import (
     VendorUnavailable,
     clip,
 )
-from bridge.strict_json import parse
+from bridge.strict_json import parse_answer
 from bridge.vendors.classmarker.schema import load_answer
 
 __all__ = ["LOOK_BACK_EXCEEDED", "OUT_OF_STEP", "error_code", "read_answer", "to_error"]
@@ -51,7 +51,7 @@ _LISTS = frozenset({"groups", "links", "tests", "results", "assigned_tests", "ev
 def read_answer(body: bytes, form: str, where: str) -> dict[str, Any]:
     """The envelope of an answer. Raises `VendorUnavailable` for anything else: a page of a proxy, half a document."""
     try:
-        return load_answer(_from_xml(body) if form == "xml" else parse(body))
+        return load_answer(_from_xml(body) if form == "xml" else parse_answer(body))
     except Unreadable as error:
         raise VendorUnavailable(f"{where}: {error}; tried again at the next round", reason="bad_answer") from error
 

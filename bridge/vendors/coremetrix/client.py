@@ -14,7 +14,7 @@ from urllib.parse import quote
 import structlog
 
 from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorUnavailable
-from bridge.strict_json import parse
+from bridge.strict_json import parse_answer
 from bridge.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.coremetrix.adapter import quiz_ids
 from bridge.vendors.coremetrix.answers import attempt_id, is_round, moments, newest, person, quiz_id, read_attempts
@@ -158,7 +158,7 @@ class Client:
         if not 200 <= status < 300:
             raise VendorFault(f"{where}: HTTP {status}; check base_url, or the vendor wants other parameters")
         try:
-            return parse(content)
+            return parse_answer(content)
         except Unreadable as error:
             raise VendorUnavailable(f"{where}: {error}; tried again later", reason="bad_answer") from error
 

@@ -14,7 +14,7 @@ from bridge.errors import (
     VendorUnavailable,
     clip,
 )
-from bridge.strict_json import parse
+from bridge.strict_json import parse_answer
 from bridge.vendors.mettl.schema import load_answer
 
 __all__ = ["CLOCK", "NotFound", "error_code", "read_answer", "rows_of_one", "to_error"]
@@ -44,7 +44,7 @@ def read_answer(status: int, body: bytes, where: str) -> dict[str, Any]:
     Raises `VendorUnavailable` for anything else with HTTP 2xx: a page of a proxy, half a document.
     """
     try:
-        return load_answer(parse(body))
+        return load_answer(parse_answer(body))
     except Unreadable as error:
         if status in _BY_STATUS:
             return load_answer({"status": "ERROR", "error": {"code": _BY_STATUS[status]}})

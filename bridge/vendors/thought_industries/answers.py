@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.errors import Unreadable, VendorFault, VendorUnavailable
-from bridge.strict_json import parse
+from bridge.strict_json import parse_answer
 from bridge.vendors.thought_industries.schema import Key, Moment, load_listing, pruned
 
 __all__ = ["Listing", "course_of", "moment_of", "read_listing", "user_of"]
@@ -24,7 +24,7 @@ class Listing:
 def read_listing(body: bytes, where: str) -> Listing:
     """The page in an answer. Raises `VendorUnavailable` for what is none: it must never pass for an empty one."""
     try:
-        listing = load_listing(_unwrapped(parse(body)))
+        listing = load_listing(_unwrapped(parse_answer(body)))
         next_page = _next_page(listing["pageInfo"] or {}, listing["meta"] or {}, where)
     except Unreadable as error:
         raise VendorUnavailable(f"{where}: {error}; tried again at the next round", reason="bad_answer") from error

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from bridge.errors import Unreadable, VendorFault, VendorRefused
-from bridge.strict_json import parse
+from bridge.strict_json import parse_answer
 from bridge.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.thought_industries.adapter import ATTEMPT, LONGEST_SITTING, OPEN_STATUSES, wanted_ids
 from bridge.vendors.thought_industries.answers import Listing, course_of, moment_of, read_listing, user_of
@@ -43,7 +43,7 @@ class Client:
         """Raises `VendorRefused` unless the vendor takes the key."""
         content = self._get("ping")
         try:
-            answer = parse(content)
+            answer = parse_answer(content)
         except Unreadable as error:
             raise VendorFault(
                 f"source {self._source}: GET ping: {error}; check base_url", reason="bad_answer"
