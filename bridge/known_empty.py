@@ -4,8 +4,8 @@ from __future__ import annotations
 
 __all__ = ["KnownEmpty"]
 
-#: Share of the time after which one caller asks again: early enough for a slow answer.
-_ASK_AGAIN = 0.8
+#: Share of the time after which one caller asks again: the rest is for its answer.
+_ASK_AGAIN = 0.9
 
 
 class KnownEmpty:

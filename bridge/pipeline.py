@@ -77,6 +77,7 @@ def ingest(way: Way, records: Sequence[Record], *, origin: str = POLL, now: floa
             way.quarantine.add(source=way.source.name, origin=origin, reason=str(error), body=body, now=now)
             report.outcomes["quarantined"] += 1
     offer = _offer(way, news, origin=origin, now=now, request_id=None)
+    report.seen = list(offer.seen)
     report.outcomes["ignored"] += len(news) - len(offer.fresh)
     verdicts: tuple[Verdict, ...] = ()
     if offer.submissions:
@@ -90,8 +91,12 @@ def ingest(way: Way, records: Sequence[Record], *, origin: str = POLL, now: floa
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """News that may be published, and its submissions, in the same order. `expected`: keys that are expected."""
+    """News that may be published, and its submissions, in the same order. `expected`: keys that are expected.
 
+    `seen`: ids of everything that was read, news or not.
+    """
+
+    seen: tuple[str, ...]
     fresh: list[Normalised]
     submissions: tuple[Submission, ...]
     expected: Mapping[str, Expectation]
@@ -118,7 +123,7 @@ def _offer(way: Way, found: list[Normalised], *, origin: str, now: float, reques
     submissions = tuple(
         submission(way, one, origin=origin, now=now, request_id=request_id, expected=expected) for one in fresh
     )
-    return _Offer(fresh, submissions, expected)
+    return _Offer(tuple(one.attempt_id for one in found), fresh, submissions, expected)
 
 
 def _settle(way: Way, offer: _Offer, outcomes: Sequence[str], now: float) -> None:

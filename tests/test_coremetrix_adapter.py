@@ -419,13 +419,15 @@ def test_consent_to_a_quiz_that_is_not_configured_is_remembered_for_when_it_is()
     assert len(consent("quiz_consent_withdrawal", {"quiz_ids": (OTHER_QUIZ,)}, quizId=QUIZ)) == 1
 
 
-@pytest.mark.parametrize("missing", ["puid", "time"])
-def test_consent_needs_a_person_and_a_time(missing):
-    body = hook("quiz_consent", quizId=QUIZ, puid="p-001", consentTime="")
+def test_consent_needs_a_person_and_bears_every_other_fault():
+    body = hook("quiz_consent_withdrawal", quizId=QUIZ, puid="p-001", withdrawalTime="")
     assert split(body, {})[0].at == 1_772_356_140
-    del body["puid" if missing == "puid" else "lastUpdated"]
-
-    with pytest.raises(Unreadable, match=r"puid|lastUpdated"):
+    for odd in ({"lastUpdated": "yesterday", "withdrawalTime": 7}, {"quizId": "no uuid"}):
+        [taken] = split(body | odd, {})
+        assert (taken.given, taken.at) == (False, None if "lastUpdated" in odd else 1_772_356_140)
+    assert taken.key in read(quizId=OTHER_QUIZ).consent
+    del body["puid"]
+    with pytest.raises(Unreadable, match="puid"):
         split(body, {})
 
 

@@ -21,20 +21,20 @@ def test_an_answer_is_believed_of_its_own_source_alone() -> None:
 
 def test_shortly_before_the_end_one_caller_asks_and_the_others_go_on_believing() -> None:
     known = _heard()
-    assert [known.believed("eu", 100.22) for _ in range(4)] == [False, True, True, True]
+    assert [known.believed("eu", 100.23) for _ in range(4)] == [False, True, True, True]
 
 
 def test_a_question_without_an_answer_lengthens_no_belief() -> None:
     known = _heard()
-    known.believed("eu", 100.22)
+    known.believed("eu", 100.23)
     assert known.believed("eu", 100.24)
     assert not known.believed("eu", 100.25)
 
 
 def test_the_next_answer_counts_from_its_own_question() -> None:
     known = _heard()
-    known.believed("eu", 100.22)
-    known.heard("eu", 100.22, empty=True)
+    known.believed("eu", 100.23)
+    known.heard("eu", 100.23, empty=True)
     assert known.believed("eu", 100.3)
     assert not known.believed("eu", 100.48)
 

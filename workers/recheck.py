@@ -134,8 +134,19 @@ def _look(turn: Turn, watch: OpenWatch, report: RecheckReport) -> None:
         _expand(turn, watch, pointers)
     if watch.kind == watches.EXPECTATION and _meets(turn, watch, found):
         services.expectations.met(name, (watch.key,), now=services.now())
-    elif watch.kind == watches.POINTER and records:
+    elif watch.kind == watches.POINTER and _leads_there(watch.key, found):
         services.watches.close_many(name, (watch.key,), now=services.now(), kind=watches.POINTER)
+
+
+def _leads_there(key: str, found: IngestReport) -> bool:
+    """Whether a look has found what a webhook pointed to.
+
+    Under the id of an attempt that is this attempt, a later sitting of it, or news: an older attempt of the same person
+    may be listed before the announced one. What cannot be read is in the quarantine, and looking again reads no more.
+    """
+    if not found.seen or key.startswith("?"):
+        return bool(found.seen or found.outcomes["quarantined"])
+    return bool(found.attempts) or any(one == key or one.startswith(f"{key}:") for one in found.seen)
 
 
 def _meets(turn: Turn, watch: OpenWatch, found: IngestReport) -> bool:

@@ -176,7 +176,7 @@ def _attempt(
         report=result["view_results_url"],
         certificate=result["certificate_url"],
         extensions={**(extensions or {}), **serial},
-        order=_order(finished, graded=not open_for_grading),
+        order=_order(finished, now, graded=not open_for_grading),
         watch=_watch({**reference, **place}, finished) if open_for_grading else None,
         aliases=() if alias is None else (alias,),
     )
@@ -242,9 +242,12 @@ def _flags(result: dict[str, Any], now: float) -> tuple[str, ...]:
     return tuple(name for name, is_so in odd.items() if is_so)
 
 
-def _order(finished: datetime | None, *, graded: bool) -> int:
-    """Later finish wins; within one finish, which grading does not move, the graded result does."""
-    return 0 if finished is None else int(finished.timestamp()) * 2 + graded
+def _order(finished: datetime | None, now: float, *, graded: bool) -> int:
+    """Later finish wins; within one finish, which grading does not move, the graded result does.
+
+    A finish in the future counts as of now, or it would make everything later look old.
+    """
+    return 0 if finished is None else int(min(finished.timestamp(), now)) * 2 + graded
 
 
 def _watch(reference: dict[str, str], finished: datetime) -> Watch:

@@ -139,13 +139,10 @@ def _consent(event: str, body: Any) -> Reading:
     person, quiz_id = loaded["puid"], loaded["quiz_id"]
     given = event == "quiz_consent" and loaded["consent"] is not False
     at = loaded["consent_time" if event == "quiz_consent" else "withdrawal_time"] or loaded["last_updated"]
-    if at is None:
-        raise Unreadable("withdrawalTime, consentTime, lastUpdated: no time, so it cannot be told what came later")
     subject = {"puid": person} | ({"quizId": quiz_id} if quiz_id else {})
     found = _consent_keys(person, quiz_id)
-    return tuple(
-        Consent(key=key, given=given, at=at.timestamp(), subject=subject) for key in (found if given else found[-1:])
-    )
+    moment = None if at is None else at.timestamp()
+    return tuple(Consent(key=key, given=given, at=moment, subject=subject) for key in (found if given else found[-1:]))
 
 
 def _foreign(attempt_id: str, quiz_id: str, word: str) -> Normalised:

@@ -115,7 +115,9 @@ class Client:
         found = self.by_id(wanted)
         if found is None:
             return []
-        return [Record(found.kind, {**found.body, "customId": whose or self._owner(found)})]
+        owner = whose or self._owner(found)
+        # Without its person nobody could tell whether consent was withdrawn: the next look, or the list, has both.
+        return [] if owner is None else [Record(found.kind, {**found.body, "customId": owner})]
 
     def _owner(self, attempt: Record) -> str | None:
         """Who sat an attempt, out of the window in which it was sat; None if it is not listed there."""

@@ -113,13 +113,35 @@ class HookSchema(VendorSchema):
     id = Text()
 
 
+class _MaybeUuid(Uuid):
+    """A uuid, or None for anything else: a withdrawal must not fail for how it names the quiz."""
+
+    @staticmethod
+    def convert(value: Any) -> str | None:
+        try:
+            return Uuid.convert(value)
+        except ValueError:
+            return None
+
+
+class _MaybeMoment(Moment):
+    """A time, or None for anything else: likewise."""
+
+    @staticmethod
+    def convert(value: Any) -> datetime | None:
+        try:
+            return Moment.convert(value)
+        except ValueError:
+            return None
+
+
 class ConsentSchema(VendorSchema):
     puid = Person(required=True)
-    quiz_id = Uuid(data_key="quizId")
+    quiz_id = _MaybeUuid(data_key="quizId")
     consent = Flag()
-    consent_time = Moment(data_key="consentTime")
-    withdrawal_time = Moment(data_key="withdrawalTime")
-    last_updated = Moment(data_key="lastUpdated")
+    consent_time = _MaybeMoment(data_key="consentTime")
+    withdrawal_time = _MaybeMoment(data_key="withdrawalTime")
+    last_updated = _MaybeMoment(data_key="lastUpdated")
 
 
 load_attempt = loader(AttemptSchema)

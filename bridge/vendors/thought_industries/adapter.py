@@ -117,7 +117,8 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
         vendor_status=row["status"],
         vendor_ids=_ids(row, course),
         extensions=_extensions(row, result),
-        order=0 if row["updatedAt"] is None else int(row["updatedAt"].timestamp() * 100),
+        # A time in the future would make everything later look old.
+        order=0 if row["updatedAt"] is None else int(min(row["updatedAt"].timestamp(), now) * 100),
         material=(*(("forgiven",) if row["forgiven"] else ()), *((submission,) if submission else ())),
         watch=_watch(row, course, now, options),
         aliases=(_place(user["id"], course["id"]),) if user.get("id") and course["id"] else (),
