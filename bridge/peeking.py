@@ -77,5 +77,6 @@ class Peeking:
                 self.outcomes["quarantined"] += 1
         if not vendor.generations:
             return found
-        ids = self.way.generations.resolve(source.name, [(one.attempt_id, one.sitting) for _, one in found], now=now)
+        sittings = [(one.attempt_id, one.sitting, one.started_at) for _, one in found]
+        ids = self.way.generations.resolve(source.name, sittings, now=now)
         return [(record, replace(one, attempt_id=name)) for (record, one), name in zip(found, ids, strict=True)]

@@ -109,7 +109,7 @@ def _offer(way: Way, found: list[Normalised], *, origin: str, now: float, reques
     """
     name = way.source.name
     if way.vendor.generations:
-        ids = way.generations.resolve(name, [(one.attempt_id, one.sitting) for one in found], now=now)
+        ids = way.generations.resolve(name, [(one.attempt_id, one.sitting, one.started_at) for one in found], now=now)
         found = [replace(one, attempt_id=attempt_id) for one, attempt_id in zip(found, ids, strict=True)]
     gone = way.consents.govern(name, found)
     allowed = [one for one in found if gone.isdisjoint(one.consent)] if gone else found
@@ -154,7 +154,7 @@ def _point(way: Way, pointers: Sequence[Pointer], now: float) -> list[str]:
     if not pointers:
         return []
     if way.vendor.generations:
-        found = [(one.key, one.sitting) for one in pointers]
+        found = [(one.key, one.sitting, None) for one in pointers]
         ids = way.generations.resolve(way.source.name, found, now=now, remember=False)
         pointers = [replace(one, key=key) for one, key in zip(pointers, ids, strict=True)]
     way.watches.point(way.source.name, pointers, now=now)

@@ -237,6 +237,11 @@ class Watches:
             return "closed"
         return "given_up" if over else "later"
 
+    def postpone(self, source: str, watch: OpenWatch, due: float) -> None:
+        """Look at `watch` later although nothing was seen: it does not count as a look. A closed one stays closed."""
+        with state_errors():
+            self.client.zadd(_queue(source, watch.kind), {watch.key: due}, xx=True)
+
     def _run(self, script: redis.commands.core.Script, source: str, args: Sequence[str], now: float) -> None:
         if not args:
             return
@@ -252,6 +257,11 @@ class Watches:
 
 def _keys(source: str) -> list[str]:
     return [keys.watch(source), *(keys.watch_due(source, queue) for queue in ("due", "pointers", "rereads"))]
+
+
+def _queue(source: str, kind: str) -> str:
+    names = {POINTER: "pointers", UNGRADED: "rereads", REREAD: "rereads"}
+    return keys.watch_due(source, names.get(kind, "due"))
 
 
 def _facts(reference: Mapping[str, str], give_up_at: float) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from bridge.clock import to_datetime
 from bridge.expectations import Expectations
 from bridge.pipeline import Receipt, Request, receive
 from bridge.vendor import Consent, Normalised, Pointer, Reading, Record, Vendor, Watch
@@ -446,8 +447,17 @@ def test_a_forged_hint_at_a_second_sitting_opens_none(world: World) -> None:
     assert journal(world.client) == [("attempt.completed", "a:ann")]
 
 
+def test_two_ids_with_one_start_are_one_sitting(world: World) -> None:
+    def resolve(*found: tuple[str, float]) -> list[str]:
+        rows = [("a:ann", sitting, to_datetime(start)) for sitting, start in found]
+        return world.services.generations.resolve(NAME, rows, now=START)
+
+    assert resolve(("71", START), ("forged", START)) == ["a:ann", "a:ann"]
+    assert resolve(("72", START + 5), ("73", START + 5), ("71", START)) == ["a:ann:2", "a:ann:2", "a:ann"]
+
+
 def test_sittings_are_forgotten_with_the_attempts(world: World) -> None:
-    world.services.generations.resolve(NAME, [("a:ann", "71"), ("a:ann", "72")], now=START)
+    world.services.generations.resolve(NAME, [("a:ann", "71", None), ("a:ann", "72", None)], now=START)
     assert world.services.generations.forget(NAME, before=START) == 0
     assert world.services.generations.forget(NAME, before=START + 2 * DAY) == 1
-    assert world.services.generations.resolve(NAME, [("a:ann", None)], now=START) == ["a:ann"]
+    assert world.services.generations.resolve(NAME, [("a:ann", None, None)], now=START) == ["a:ann"]

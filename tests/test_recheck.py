@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from bridge.errors import VendorFault, VendorThrottled
+from bridge.errors import VendorFault, VendorThrottled, VendorUnavailable
 from bridge.services import Services
 from bridge.vendor import Pointer
 from tests.polling import DAY, START, Api, Sitting, journal, journal_events, make_services, make_vendor
@@ -127,6 +127,40 @@ def test_a_bug_in_a_vendors_folder_is_raised_after_the_other_watches_had_their_l
 
     assert len(world.api.calls) == first + 2
     assert recheck(world.services, NAME).outcome == "idle"
+
+
+def test_an_attempt_that_the_vendor_stumbles_over_keeps_no_other_waiting(world: World) -> None:
+    world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(3)))
+    poll_once(world.services, NAME)
+    world.moment += 60
+
+    def stumble(number: int) -> None:
+        if world.api.calls[-1] == "one 0":
+            raise VendorUnavailable("HTTP 500")
+
+    world.api.before = stumble
+    report = recheck(world.services, NAME)
+    assert (report.outcome, report.looks, report.error) == ("done", 2, "HTTP 500")
+    assert recheck(world.services, NAME).outcome == "idle"
+    world.moment += 60
+    recheck(world.services, NAME)
+    assert world.api.calls.count("one 0") == 2
+    assert {watch.key: watch.looks for watch in world.services.watches.list(NAME)}["a:0"] == 0
+
+
+def test_a_vendor_that_is_away_is_asked_three_times_and_left_alone_for_a_while(world: World) -> None:
+    world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(6)))
+    poll_once(world.services, NAME)
+    world.moment += 60
+    asked = len(world.api.calls)
+
+    def away(number: int) -> None:
+        raise VendorUnavailable("HTTP 502")
+
+    world.api.before = away
+    report = recheck(world.services, NAME)
+    assert (report.outcome, report.looks, report.retry_at) == ("cut_short", 0, world.moment + 30)
+    assert len(world.api.calls) == asked + 3
 
 
 def test_a_rate_limit_ends_the_looks_and_the_rest_stays_due(world: World) -> None:

@@ -10,7 +10,16 @@ import structlog
 
 from bridge import watches
 from bridge.budgets import OVERDUE, POINTER, REREAD
-from bridge.errors import BudgetExhausted, Retryable, StateUnavailable, Unreadable, VendorFault, clip
+from bridge.errors import (
+    BridgeError,
+    BudgetExhausted,
+    Retryable,
+    StateUnavailable,
+    Unreadable,
+    VendorFault,
+    VendorUnavailable,
+    clip,
+)
 from bridge.journal import POLL
 from bridge.journal.reading import Reader
 from bridge.pipeline import IngestReport, ingest
@@ -24,6 +33,9 @@ __all__ = ["LOOKS", "RecheckReport", "look_at_due", "recheck"]
 
 #: Looks in one go, so that a crowd of watches does not keep the fresh poll waiting.
 LOOKS = 20
+#: A look that gets no answer is repeated after so many seconds; after so many in a row the vendor itself is away, and
+#: is left alone for a while.
+_NO_ANSWER_SECONDS, _NO_ANSWERS, _AWAY_SECONDS = 60.0, 3, 30.0
 #: Kind of watch -> for whom its look spends a call; open attempts and expectations come first.
 _SPENDERS = {watches.POINTER: POINTER, watches.UNGRADED: REREAD, watches.REREAD: REREAD}
 
@@ -82,7 +94,7 @@ def look_at_due(turn: Turn, report: RecheckReport, limit: int) -> None:
     """The looks of one turn; also taken between the pages of a long round. Raises what ends the turn."""
     faults: list[Exception] = []
     spent: set[str] = set()
-    before = turn.calls.spender
+    before, silent = turn.calls.spender, 0
     # Asked for here, under the lease: another process may have looked a moment ago.
     for watch in turn.services.watches.due(turn.source.name, turn.services.now(), limit):
         spender = _SPENDERS.get(watch.kind, OVERDUE)
@@ -91,24 +103,43 @@ def look_at_due(turn: Turn, report: RecheckReport, limit: int) -> None:
         turn.go_on()
         turn.calls.spender = spender
         try:
-            _look(turn, watch, report)
-        except BudgetExhausted as problem:
+            problem = _try(turn, watch, report, faults)
+        finally:
+            turn.calls.spender = before
+        if isinstance(problem, BudgetExhausted):
             # Others may have a share left.
             spent.add(spender)
             _cut_short(turn, report, problem)
-            continue
-        except (*REFUSALS, StateUnavailable):
-            raise
-        except (VendorFault, Unreadable) as fault:
-            heed(turn, fault)
-            report.error = clip(fault, 300)
-        except Exception as fault:  # noqa: BLE001 - the most overdue watch must not block the others; raised below
-            faults.append(fault)
-        finally:
-            turn.calls.spender = before
-        _count(turn, watch, report)
+        elif isinstance(problem, VendorUnavailable):
+            silent += 1
+            if silent == _NO_ANSWERS:
+                raise problem
+        else:
+            silent = 0
+            _count(turn, watch, report)
     if faults:
         raise faults[0]
+
+
+def _try(turn: Turn, watch: OpenWatch, report: RecheckReport, faults: list[Exception]) -> BridgeError | None:
+    """One look; what kept it from being one, if that is this watch's or its spender's own affair."""
+    try:
+        _look(turn, watch, report)
+    except BudgetExhausted as problem:
+        return problem
+    except VendorUnavailable as problem:
+        # One attempt that the vendor stumbles over must not keep all others waiting.
+        turn.services.watches.postpone(turn.source.name, watch, turn.services.now() + _NO_ANSWER_SECONDS)
+        report.error = clip(problem, 300)
+        return problem
+    except (*REFUSALS, StateUnavailable):
+        raise
+    except (VendorFault, Unreadable) as fault:
+        heed(turn, fault)
+        report.error = clip(fault, 300)
+    except Exception as fault:  # noqa: BLE001 - the most overdue watch must not block the others; raised by the caller
+        faults.append(fault)
+    return None
 
 
 def _count(turn: Turn, watch: OpenWatch, report: RecheckReport) -> None:
@@ -179,5 +210,7 @@ def _expand(turn: Turn, watch: OpenWatch, pointers: Sequence[Pointer]) -> None:
 def _cut_short(turn: Turn, report: RecheckReport, problem: Exception) -> None:
     report.outcome, report.error = "cut_short", clip(problem, 300)
     report.retry_at = problem.retry_at if isinstance(problem, Retryable) else None
+    if report.retry_at is None and isinstance(problem, VendorUnavailable):
+        report.retry_at = turn.services.now() + _AWAY_SECONDS
     if isinstance(problem, REFUSALS):
         heed(turn, problem)
