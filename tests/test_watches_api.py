@@ -198,6 +198,19 @@ def test_a_file_is_imported_whole_or_not_at_all(run: Any, tmp_path: Path) -> Non
     assert run("cancel", "--all", "--source", "eu", "--yes").stderr == "1 cancelled\n"
 
 
+def test_odd_files_get_one_clear_line(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "expected.csv"
+    file.write_text("stream,result\nlink,7,more\n")
+    assert f"{file}:2: has more cells than the heading" in run("import", file, "--source", "eu").stderr
+    file.write_bytes(b"stream,result,label\nlink,7,caf\xe9\n")
+    assert "not UTF-8 at byte " in run("import", file, "--source", "eu").stderr
+    file.write_text("stream,result,label\nlink,7,one\nlink,7,two\n")
+    said = run("import", file, "--source", "eu").stderr
+    assert said.startswith("1 line(s) name an attempt that another line names")
+    assert "1 attempts are expected" in said
+    assert [row["label"] for row in json.loads(run("list", "-o", "json").stdout)] == ["two"]
+
+
 def test_an_empty_file_says_so(run: Any, tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("stream,result\n")
     answer = run("import", tmp_path / "empty.csv", "--source", "eu")

@@ -58,14 +58,22 @@ def import_(file: Path, source: str) -> None:
     """Expect every line of a CSV file: `due`, `deadline`, `label`, and a column for each member of the reference."""
     services = load_services()
     known_name(source, services.config.sources, "source")
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        table = csv.DictReader(lines)
-        documents = [(_document(row, source), f"{file}:{table.line_num}") for row in table]
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            table = csv.DictReader(lines)
+            documents = [
+                (_document(row, source, f"{file}:{table.line_num}"), f"{file}:{table.line_num}") for row in table
+            ]
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
     if not documents:
         say(f"{file} has no line below its heading")
         click.get_current_context().exit(3)
     made = _register(services, documents)
-    say(f"{len(made)} attempts are expected; attempt-bridge watches list --source {source} shows them")
+    twice = len(made) - len({row["id"] for row in made})
+    if twice:
+        say(f"{twice} line(s) name an attempt that another line names; the last one counts")
+    say(f"{len(made) - twice} attempts are expected; attempt-bridge watches list --source {source} shows them")
 
 
 @watches.command("list")
@@ -124,8 +132,10 @@ def cancel(idents: tuple[str, ...], every: bool, source: str | None, yes: bool) 
         _no_such(ident)
 
 
-def _document(row: dict[str, str | None], source: str) -> dict[str, Any]:
-    """One line of the file. Empty cells are absent."""
+def _document(row: dict[str | None, Any], source: str, where: str) -> dict[str, Any]:
+    """One line of the file. Empty cells are absent. Raises `click.ClickException` for a line with too many."""
+    if None in row:
+        raise click.ClickException(f"{where}: has more cells than the heading; nothing was registered")
     given = {name.strip(): value.strip() for name, value in row.items() if name and value and value.strip()}
     ours = {name: given.get(name) for name in _OURS}
     reference = {name: value for name, value in given.items() if name not in _OURS}

@@ -11,7 +11,7 @@ VENDOR = Vendor(
     name="coremetrix",
     title="Coremetrix",
     base_url="https://api.coremetrix.com",
-    # Nothing is documented: one call a second is modest.
+    # Nothing is documented: a call a second on average, one in flight, is modest.
     quota=Quota(calls=60, per_seconds=60.0),
     credentials={"api_key": Credential(help="the API key of the account, from Coremetrix")},
     options={
@@ -30,7 +30,7 @@ VENDOR = Vendor(
         identity="the attempt's uuid",
         webhook_means="look at this attempt, or at this person; consent given or withdrawn",
         look_back="not limited, seven days a call",
-        quota="not stated; one call a second is kept",
+        quota="not stated; 60 calls a minute are kept",
         documented=(
             "a window of more than seven days is refused; test attempts are listed only on request",
             "the answer by attempt id does not say who sat it",
