@@ -208,6 +208,16 @@ def test_a_small_budget_gets_through_a_long_list_in_several_turns(world: World) 
     assert len([call for call in world.api.calls if call.startswith("results")]) == 14
 
 
+def test_a_round_that_was_cut_short_goes_on_at_the_next_tick_and_a_whole_one_does_not(world: World) -> None:
+    world.sit(9)
+    world.services = world.build(budget=(2, 58.0))
+    assert poll_once(world.services, NAME).outcome == "cut_short"
+    world.moment += 60
+    assert poll_once(world.services, NAME, not_within=270.0).outcome == "done"
+    world.moment += 60
+    assert poll_once(world.services, NAME, not_within=270.0).outcome == "fresh"
+
+
 def test_a_list_that_is_longer_than_the_budget_inside_the_overlap_still_gets_read(world: World) -> None:
     """Starting over at the overlap after every interruption would never come to the end of these rows."""
     world.sit(1, start=START - 60)

@@ -108,8 +108,8 @@ def first_cursor(poll: Poll, place: Place, source: Source, look_back_limit: floa
 
 
 def _is_fresh(place: Place, not_within: float, now: float) -> bool:
-    # A start in the future is a clock that was put right since: not fresh.
-    return place.started is not None and 0 <= now - place.started < not_within
+    # A start in the future is a clock that was put right since: not fresh. A round that was cut short goes on soon.
+    return place.resume is None and place.started is not None and 0 <= now - place.started < not_within
 
 
 def _rounds(turn: Turn, streams: list[str]) -> PollReport:
