@@ -112,8 +112,10 @@ def _offer(way: Way, found: list[Normalised], *, origin: str, now: float, reques
         ids = way.generations.resolve(name, [(one.attempt_id, one.sitting, one.started_at) for one in found], now=now)
         found = [replace(one, attempt_id=attempt_id) for one, attempt_id in zip(found, ids, strict=True)]
     gone = way.consents.govern(name, found)
-    allowed = [one for one in found if gone.isdisjoint(one.consent)] if gone else found
-    way.watches.close_many(name, [one.attempt_id for one in found if not gone.isdisjoint(one.consent)], now=now)
+    allowed = found
+    if gone:
+        allowed = [one for one in found if gone.isdisjoint(one.consent)]
+        way.watches.close_many(name, [one.attempt_id for one in found if not gone.isdisjoint(one.consent)], now=now)
     watches = {one.attempt_id: one.watch for one in allowed if one.watch is not None}
     if watches:
         published = {one.attempt_id for one in allowed if one.status in NEWS}

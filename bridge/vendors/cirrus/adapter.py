@@ -66,7 +66,14 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
 
 
 def _identifiers(asked: Mapping[str, Any], row: Mapping[str, Any] | None) -> dict[str, str]:
-    """What we asked with, and what only the answer has."""
+    """What we asked with, and what only the answer has. Raises `Unreadable` for an answer about somebody else.
+
+    The names of shape B are left alone: that they hold the same ids is assumed.
+    """
+    for name in ("schedule", "candidate"):
+        given, told_here = asked[name], row and row[name]
+        if given and told_here and given.strip().casefold() != told_here.strip().casefold():
+            raise Unreadable(f"the answer names another {name} than the one that was asked for", reason="another_one")
     told = {
         "schedule": asked["schedule"] or (row and (row["schedule"] or row["booking"])),
         "candidate": asked["candidate"] or (row and (row["candidate"] or row["candidate_number"])),
