@@ -28,7 +28,7 @@ SILENT_SECONDS = 10.0
 #: A lane waits so long for an event, so that it can stop and sees a pause.
 BLOCK_SECONDS = 2.0
 #: After a stop, lanes that hang in a send are left behind; their entries stay pending.
-STOP_SECONDS = 4.0
+STOP_SECONDS = 3.0
 _AFTER_STATE_ERROR_SECONDS = 1.0
 
 
