@@ -18,6 +18,7 @@ import requests
 from benchmarks.bare_flask import SECRET
 from benchmarks.common import free_port, header, program, ratios, rounds, server, spread, table, verdict, wait_for
 from benchmarks.load import Outcome, post, run
+from benchmarks.processes import cpu_seconds, family
 
 
 def webhooks(first: int) -> Iterator[bytes]:
@@ -103,14 +104,19 @@ def main() -> None:
         bridge = program("attempt-bridge", "--config", str(path), "web", "--port", str(ours), "--workers", workers)
         plain = program(sys.executable, "-m", "benchmarks.bare_flask", str(bare), f"{state}/2", workers)
         client = redis.Redis.from_url(f"{state}/0")
-        with bridge, plain:
+        with bridge as our_web, plain as bare_web:
             wait_for(lambda: requests.get(f"http://127.0.0.1:{ours}/livez", timeout=1).ok)
             wait_for(lambda: requests.get(f"http://127.0.0.1:{bare}/", timeout=1).status_code == 404)
             found: dict[int, list[Outcome]] = {ours: [], bare: []}
+            cpu: dict[int, list[float]] = {ours: [], bare: []}
+            roots = {ours: our_web.pid, bare: bare_web.pid}
 
             def saturate(port: int) -> float:
+                before = sum(map(cpu_seconds, family(roots[port])))
                 outcome = run(port, webhooks(next(numbers)), connections=given.connections, seconds=given.seconds)
+                spent = sum(map(cpu_seconds, family(roots[port]))) - before
                 found[port].append(outcome)
+                cpu[port].append(1e6 * spent / len(outcome.latencies))
                 if set(outcome.statuses) != {"200"}:
                     raise SystemExit(f"answers other than 200: {dict(outcome.statuses)}")
                 return outcome.rate
@@ -125,9 +131,11 @@ def main() -> None:
                         spread(rates),
                         spread([one.percentile(0.5) for one in found[port]], ".1f"),
                         spread([one.percentile(0.99) for one in found[port]], ".1f"),
+                        spread(cpu[port]),
                     ]
                 )
-            table([f"closed loop, {given.connections} connections", "requests/s", "p50 ms", "p99 ms"], rows)
+            table([f"closed loop, {given.connections} connections", "requests/s", "p50 ms", "p99 ms", "CPU us"], rows)
+            print(f"CPU of the web processes for one request, bridge / bare: {ratios(cpu[ours], cpu[bare]):.2f}")
             verdict("bridge / bare", ratios(mine, theirs), 0.85)
             print()
             rows = []

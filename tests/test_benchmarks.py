@@ -29,7 +29,7 @@ TINY = {
     "backfill": ["--seconds", "1", "--rounds", "1", "--webhooks", "20", "--workers", "1", "--pages", "0"],
 }
 #: What the others import.
-SHARED = {"__init__", "bare_flask", "common", "latency_worker", "listing_vendor", "load"}
+SHARED = {"__init__", "bare_flask", "common", "latency_worker", "listing_vendor", "load", "processes"}
 
 
 def test_every_benchmark_is_run_here() -> None:
