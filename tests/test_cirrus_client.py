@@ -410,6 +410,11 @@ def test_a_candidate_becomes_the_schedules_of_the_results():
     assert api.calls == [("results", {"CandidateExtId": "cand-1"})]
 
 
+def test_an_id_that_is_repeated_in_a_message_is_no_reason_to_rest():
+    api = Api((400, {"Message": "Candidate quota-77 not found"}), wrapped(None))
+    assert api.look(schedule="SPRING-07", candidate="quota-77") == []
+
+
 def test_a_reference_that_names_nothing_is_refused_before_any_call():
     api = Api()
 

@@ -148,6 +148,22 @@ def test_an_attempt_that_the_vendor_stumbles_over_keeps_no_other_waiting(world: 
     assert {watch.key: watch.looks for watch in world.services.watches.list(NAME)}["a:0"] == 0
 
 
+def test_a_vendor_that_says_when_to_come_back_is_asked_no_sooner_by_any_watch(world: World) -> None:
+    world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(3)))
+    poll_once(world.services, NAME)
+    world.moment += 60
+    asked = len(world.api.calls)
+
+    def busy(number: int) -> None:
+        raise VendorUnavailable("HTTP 503", retry_at=world.moment + 45)
+
+    world.api.before = busy
+    assert recheck(world.services, NAME).outcome == "cut_short"
+    world.moment += 44
+    assert recheck(world.services, NAME).outcome == "paused"
+    assert len(world.api.calls) == asked + 1
+
+
 def test_a_vendor_that_is_away_is_asked_three_times_and_left_alone_for_a_while(world: World) -> None:
     world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(6)))
     poll_once(world.services, NAME)

@@ -128,6 +128,8 @@ def _try(turn: Turn, watch: OpenWatch, report: RecheckReport, faults: list[Excep
     except BudgetExhausted as problem:
         return problem
     except VendorUnavailable as problem:
+        if problem.retry_at is not None:
+            raise
         # One attempt that the vendor stumbles over must not keep all others waiting.
         turn.services.watches.postpone(turn.source.name, watch, turn.services.now() + _NO_ANSWER_SECONDS)
         report.error = clip(problem, 300)
@@ -173,10 +175,10 @@ def _leads_there(key: str, found: IngestReport) -> bool:
     """Whether a look has found what a webhook pointed to.
 
     Under the id of an attempt that is this attempt, a later sitting of it, or news: an older attempt of the same person
-    may be listed before the announced one. What cannot be read is in the quarantine, and looking again reads no more.
+    may be listed before the announced one. What cannot be read now may be readable at a later look.
     """
-    if not found.seen or key.startswith("?"):
-        return bool(found.seen or found.outcomes["quarantined"])
+    if key.startswith("?"):
+        return bool(found.seen)
     return bool(found.attempts) or any(one == key or one.startswith(f"{key}:") for one in found.seen)
 
 

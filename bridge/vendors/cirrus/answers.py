@@ -91,13 +91,16 @@ def _refusal(status: int, text: str, where: str, now: float, codes: frozenset[in
 
     The vendor's words stay out of the messages: they may name a person.
     """
-    if _OVER_QUOTA.search(text):
+    if codes & _NOT_THERE_CODES:
+        return
+    # "Not found" repeats an id, which may be made of any words.
+    if _OVER_QUOTA.search(text) and not _NOT_THERE.search(text):
         raise _throttled(status, where, now)
     if _NO_SUCH_URL.search(text) or (status == 404 and "<html" in text.lower()):
         raise VendorFault(
             f"{where}: HTTP {status}, no such address at the vendor; check base_url", reason="bad_address"
         )
-    if codes & _NOT_THERE_CODES or _NOT_THERE.search(text):
+    if _NOT_THERE.search(text):
         return
     problem = _BAD_CALL.search(text)
     if status == 400 and problem is not None:
