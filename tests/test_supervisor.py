@@ -207,6 +207,8 @@ def test_a_killed_guard_is_replaced_by_one_that_knows_all_children() -> None:
         (first,) = children(process.pid) - {pid}
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: len(children(process.pid) - {pid, first}) == 1)
+        # It shows up a moment before it is told whom to guard, and nothing shows the telling.
+        time.sleep(1.0)
         process.kill()
         process.wait()
     wait_until(lambda: not lives(pid))
