@@ -26,8 +26,8 @@ __all__ = ["Program", "Supervisor", "restart_delay"]
 QUICK_SECONDS = 10.0
 #: Quick deaths in a row before the supervisor gives up, about 16 s after the first.
 QUICK_DEATHS = 6
-#: All children together, so that Ctrl-C is over in 5 s with the embedded server behind them.
-STOP_SECONDS = 4.0
+#: All children together. Mostly 3 s do; a container has 10 s in all, the embedded server's end included.
+STOP_SECONDS = 8.0
 #: What each child has for itself before the next one is asked to stop as well.
 _TURN_SECONDS = 0.5
 #: Exit codes that no restart cures: wrong use, wrong configuration.
