@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -85,7 +84,7 @@ def parse_watch_id(text: str) -> tuple[str, str] | None:
     """Source and key, or None for what is no id."""
     try:
         source, _, key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition("/")
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
     return (source, key) if source and key else None
 

@@ -191,6 +191,15 @@ class Outbox:
         with self._changed:
             return len(self._waiting) + self._in_flight
 
+    def tally(self) -> dict[str, int]:
+        """What has happened to webhooks so far. `webhooks_sent`: tries answered 2xx; `webhooks_refused`: all others."""
+        with self._changed:
+            counts = self.counts
+            return {name: counts[name] for name in ("lost", "duplicated", "given_up")} | {
+                "webhooks_sent": counts["sent"],
+                "webhooks_refused": counts["refused"],
+            }
+
     def _run(self, url: str) -> None:
         while (message := self._next()) is not None:
             self.settle(message, delivered=self._post(url, message))

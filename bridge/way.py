@@ -51,8 +51,7 @@ class Receipt:
 @dataclass(slots=True)
 class IngestReport:
     """What became of polled records. `found`: those that are news in kind, each with its outcome; `seen`: the ids of
-    all that could be read, news or not; `attempts`: the ids
-    of those that were published or revised."""
+    all that could be read, news or not; `attempts`: the ids of those that were published or revised."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     seen: list[str] = field(default_factory=list)

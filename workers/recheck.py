@@ -72,7 +72,7 @@ def recheck(
     vendor = services.vendors[source.vendor]
     if source.paused or vendor.recheck is None:
         return RecheckReport(source=source_name, outcome="off")
-    if not services.watches.due(source_name, now, 1):
+    if not services.watches.due_count(source_name, now):
         return RecheckReport(source=source_name, outcome="idle")
     if pause := services.budgets.paused(source_name, now):
         return RecheckReport(source=source_name, outcome="paused", retry_at=pause.until)

@@ -223,18 +223,11 @@ class Simulator:
         return {name: text for name, text in known.items() if text}
 
     def counts(self) -> dict[str, int]:
-        """What has happened so far. `lost`: webhooks about attempts handed in; `webhooks_sent`: tries answered
-        2xx; `webhooks_refused`: all other tries."""
+        """What has happened so far, webhooks as in `Outbox.tally`; `lost` are those about attempts handed in."""
         with self.lock:
-            sent = self.outbox.counts
-            return {name: self.counter[name] for name in ("completed", "api_calls", "results_calls")} | {
-                "quota_refusals": self.refused,
-                "lost": sum(one.lost for one in self.expected().values()),
-                "duplicated": sent["duplicated"],
-                "webhooks_sent": sent["sent"],
-                "webhooks_refused": sent["refused"],
-                "given_up": sent["given_up"],
-            }
+            seen = {name: self.counter[name] for name in ("completed", "api_calls", "results_calls")}
+            lost = sum(one.lost for one in self.expected().values())
+            return seen | self.outbox.tally() | {"quota_refusals": self.refused, "lost": lost}
 
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers of the webhook about an attempt, as sent now."""

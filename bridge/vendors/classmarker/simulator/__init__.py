@@ -218,17 +218,10 @@ class Simulator:
             }
 
     def counts(self) -> dict[str, int]:
-        """What has happened so far. `webhooks_sent`: tries answered 2xx; `webhooks_refused`: all other tries."""
+        """What has happened so far, webhooks as in `Outbox.tally`."""
         with self.lock:
             names = ("completed", "api_calls", "quota_refusals")
-            sent = self.outbox.counts
-            return {name: self.counter[name] for name in names} | {
-                "lost": sent["lost"],
-                "duplicated": sent["duplicated"],
-                "webhooks_sent": sent["sent"],
-                "webhooks_refused": sent["refused"],
-                "given_up": sent["given_up"],
-            }
+            return {name: self.counter[name] for name in names} | self.outbox.tally()
 
     def sittings(
         self, channel: str, after: float, *, place: int | None = None, test: int | None = None

@@ -225,19 +225,10 @@ class Simulator:
         return []
 
     def counts(self) -> dict[str, int]:
-        """What has happened so far. `webhooks_sent`: tries answered 2xx; `webhooks_refused`: all other tries."""
+        """What has happened so far, webhooks as in `Outbox.tally`."""
         with self.lock:
-            sent = self.outbox.counts
-            return {
-                "completed": self.counter["completed"],
-                "api_calls": self.counter["api_calls"],
-                "quota_refusals": self.refused,
-                "lost": sent["lost"],
-                "duplicated": sent["duplicated"],
-                "webhooks_sent": sent["sent"],
-                "webhooks_refused": sent["refused"],
-                "given_up": sent["given_up"],
-            }
+            seen = {name: self.counter[name] for name in ("completed", "api_calls")}
+            return seen | {"quota_refusals": self.refused} | self.outbox.tally()
 
     def attempt(self, attempt_id: str) -> Attempt:
         """What the vendor keeps of an attempt."""

@@ -219,16 +219,10 @@ class Simulator:
             }
 
     def counts(self) -> dict[str, int]:
-        """What has happened so far. `webhooks_sent`: tries answered 2xx; `webhooks_refused`: all other tries."""
+        """What has happened so far, webhooks as in `Outbox.tally`."""
         with self.lock:
-            sent = self.outbox.counts
-            return {name: self.counter[name] for name in ("completed", "api_calls", "quota_refusals")} | {
-                "lost": sent["lost"],
-                "duplicated": sent["duplicated"],
-                "webhooks_sent": sent["sent"],
-                "webhooks_refused": sent["refused"],
-                "given_up": sent["given_up"],
-            }
+            names = ("completed", "api_calls", "quota_refusals")
+            return {name: self.counter[name] for name in names} | self.outbox.tally()
 
     def sittings(self, access_key: str) -> list[Sitting]:
         """What the API may list of a schedule, as it was registered."""

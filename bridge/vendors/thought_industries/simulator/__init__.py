@@ -198,17 +198,10 @@ class Simulator:
             return {attempt_id: self._expected(self._attempts[attempt_id]) for attempt_id in self._finished_at}
 
     def counts(self) -> dict[str, int]:
-        """What has happened so far. `webhooks_sent`: tries answered 2xx; `webhooks_refused`: all other tries."""
+        """What has happened so far, webhooks as in `Outbox.tally`."""
         with self.lock:
             names = ("completed", "api_calls", "quota_refusals")
-            sent = self.outbox.counts
-            return {name: self.counter[name] for name in names} | {
-                "lost": sent["lost"],
-                "duplicated": sent["duplicated"],
-                "webhooks_sent": sent["sent"],
-                "webhooks_refused": sent["refused"],
-                "given_up": sent["given_up"],
-            }
+            return {name: self.counter[name] for name in names} | self.outbox.tally()
 
     def place(self, attempt_id: str) -> Mapping[str, str]:
         """Who sat in which course: all that an operator can know beforehand."""
