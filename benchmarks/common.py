@@ -19,7 +19,7 @@ from statistics import median
 
 import redis
 
-from bridge.embedded import server_binary
+from bridge.state.embedded_server import server_binary
 
 ROOT = Path(__file__).parent.parent
 

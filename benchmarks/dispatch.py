@@ -17,10 +17,10 @@ from celery import Celery
 from benchmarks.common import header, ratios, rounds, server, spread, table, verdict
 from benchmarks.receive import config, result
 from bridge import services as composition
-from bridge.pipeline import ingest
-from bridge.strict_json import parse
-from bridge.vendor import Ignored
-from workers.dispatch import Dispatcher
+from bridge.ingest.pipeline import ingest
+from bridge.sdk.strict_json import parse
+from bridge.sdk.vendor import Ignored
+from workers.dispatch.process import Dispatcher
 
 SUBSCRIPTION = "{gradebook: {transport: celery, task: gradebook.attempt_completed, queue: gradebook}}"
 

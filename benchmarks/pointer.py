@@ -18,9 +18,9 @@ import requests
 from werkzeug.serving import make_server
 
 from benchmarks.common import free_port, header, program, table, verdict, wait_for
-from bridge import keys
-from bridge.embedded import addresses
 from bridge.journal.reading import Reader
+from bridge.state import keys
+from bridge.state.embedded_server import addresses
 from bridge.vendors.cirrus.simulator import Simulator, Traits
 from workers.tasks import LOOK_SECONDS
 

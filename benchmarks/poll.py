@@ -13,9 +13,9 @@ from benchmarks.common import header, ratios, rounds, server, spread, table, ver
 from benchmarks.listing_vendor import A_PAGE, page
 from benchmarks.receive import config
 from bridge import services as composition
+from bridge.ingest.pipeline import ingest
 from bridge.journal import POLL, StoredEvent
 from bridge.journal.reading import Reader
-from bridge.pipeline import ingest
 
 STREAM = "links"
 #: Seconds that the results of one page take up (`benchmarks/listing_vendor.py`).
@@ -23,7 +23,7 @@ A_PAGE_SECONDS = 10
 
 
 class Prepared:
-    """`bridge.vendor.VendorCalls` that answers with pages made before the clock starts."""
+    """`bridge.sdk.vendor.VendorCalls` that answers with pages made before the clock starts."""
 
     def __init__(self, pages: Sequence[bytes], now: float) -> None:
         self._pages = iter(pages)
@@ -37,7 +37,7 @@ class Prepared:
 
 
 def read(services: composition.Services, pages: Sequence[bytes], first: int, now: float) -> float:
-    """What a poll does with its pages (`workers/poll.py`), without lease, budget and HTTP; CPU seconds of this
+    """What a poll does with its pages (`workers/polling/poll.py`), without lease, budget and HTTP; CPU seconds of this
     process."""
     started = time.process_time()
     way = services.way("eu")

@@ -9,7 +9,7 @@ from pkgutil import iter_modules
 from types import MappingProxyType
 
 from bridge import vendors as vendors_package
-from bridge.vendor import Vendor
+from bridge.sdk.vendor import Vendor
 
 __all__ = ["vendors"]
 

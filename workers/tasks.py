@@ -8,14 +8,14 @@ from typing import Any
 import structlog
 from celery import Celery
 
-from bridge.config import PollConfig
+from bridge.config.model import PollConfig
 from bridge.errors import clip
 from bridge.services import Services
-from workers.overdue import announce_overdue
-from workers.poll import housekeeping, poll_once
-from workers.recheck import recheck
-from workers.reconcile import nightly
-from workers.watchdog import EVERY_SECONDS, warn_of_backlogs, watch_over
+from workers.polling.overdue import announce_overdue
+from workers.polling.poll import housekeeping, poll_once
+from workers.polling.recheck import recheck
+from workers.polling.reconcile import nightly
+from workers.polling.watchdog import EVERY_SECONDS, warn_of_backlogs, watch_over
 
 __all__ = ["LOOK_SECONDS", "Tasks", "beat_schedule", "tick_seconds"]
 

@@ -14,9 +14,9 @@ from bridge.cli.common import confirm_broad, format_option, known_name, load_ser
 from bridge.cli.output import iso, print_list, print_one, say
 
 if TYPE_CHECKING:
-    from bridge.backfills import Backfill, Backfills
+    from bridge.polling.backfill_jobs import Backfill, Backfills
     from bridge.services import Services
-    from workers.backfill import Outside
+    from workers.polling.backfill import Outside
 
 __all__ = ["backfill"]
 
@@ -88,7 +88,7 @@ def backfill(
     job = _new(services, source, first, last, streams)
     job.reprocess, job.rate = reprocess, rate
     if reprocess != "none" and not dry_run:
-        from workers.backfill import to_reprocess  # noqa: PLC0415 - `--help` must be quick
+        from workers.polling.backfill import to_reprocess  # noqa: PLC0415 - `--help` must be quick
 
         quarantined, requests = to_reprocess(services, job)
         confirm_broad(yes, f"{quarantined} records in quarantine and {requests} stored requests would be read again")
@@ -174,8 +174,8 @@ def cancel(job_id: str) -> None:
 
 
 def _new(services: Services, source_name: str, first: float, last: float, streams: Sequence[str]) -> Backfill:
-    from bridge.backfills import Backfill, backfill_id, period_problem  # noqa: PLC0415 - `--help` must be quick
-    from workers.listing import whole_streams  # noqa: PLC0415
+    from bridge.polling.backfill_jobs import Backfill, backfill_id, period_problem  # noqa: PLC0415 - `--help` must be quick
+    from workers.polling.listing import whole_streams  # noqa: PLC0415
 
     source = services.config.sources[known_name(source_name, services.config.sources, "source")]
     vendor, now = services.vendors[source.vendor], services.now()
@@ -200,7 +200,7 @@ def _new(services: Services, source_name: str, first: float, last: float, stream
 
 def _run(services: Services, job: Backfill) -> None:
     from bridge.errors import StateUnavailable  # noqa: PLC0415 - `--help` must be quick
-    from workers import backfill as worker  # noqa: PLC0415
+    from workers.polling import backfill as worker  # noqa: PLC0415
 
     again = f"attempt-bridge backfill resume {job.id} goes on"
     try:
@@ -222,8 +222,8 @@ def _run(services: Services, job: Backfill) -> None:
 
 
 def _preview(services: Services, job: Backfill) -> None:
-    from workers import backfill as worker  # noqa: PLC0415 - `--help` must be quick
-    from workers.listing import Interrupted  # noqa: PLC0415
+    from workers.polling import backfill as worker  # noqa: PLC0415 - `--help` must be quick
+    from workers.polling.listing import Interrupted  # noqa: PLC0415
 
     stored, code = "", 0
     if job.reprocess != "none":
@@ -242,7 +242,7 @@ def _preview(services: Services, job: Backfill) -> None:
 @contextmanager
 def _outside(services: Services, job: Backfill) -> Iterator[Outside]:
     from bridge.cli.progress import Screen, stay_behind, stoppable  # noqa: PLC0415 - `--help` must be quick
-    from workers.backfill import Outside  # noqa: PLC0415
+    from workers.polling.backfill import Outside  # noqa: PLC0415
 
     stay_behind()
     with stoppable("stops after the page at hand") as asked, Screen(services, job) as screen:
@@ -255,7 +255,7 @@ def _summary(job: Backfill) -> str:
 
 
 def _store(services: Services) -> Backfills:
-    from bridge.backfills import Backfills  # noqa: PLC0415 - `--help` must be quick
+    from bridge.polling.backfill_jobs import Backfills  # noqa: PLC0415 - `--help` must be quick
 
     return Backfills(services.state)
 
@@ -274,7 +274,7 @@ def _nothing(message: str) -> None:
 
 
 def _row(services: Services, job: Backfill) -> dict[str, Any]:
-    from workers.backfill import share  # noqa: PLC0415 - `--help` must be quick
+    from workers.polling.backfill import share  # noqa: PLC0415 - `--help` must be quick
 
     # A source that was removed meanwhile leaves no cursor that anybody could read.
     read = share(services, job) if job.source in services.config.sources else None

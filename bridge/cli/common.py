@@ -11,7 +11,7 @@ import click
 from marshmallow import ValidationError
 
 from bridge import clock
-from bridge.config_fields import parse_duration
+from bridge.config.fields import parse_duration
 
 if TYPE_CHECKING:
     from bridge.services import Services
@@ -32,7 +32,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 def load_services() -> Services:
     """The services of `--config`, or of the environment. Raises `ConfigError`."""
     from bridge import services  # noqa: PLC0415 - redis and the vendors are not needed for `--help`
-    from bridge.config_file import without_password  # noqa: PLC0415
+    from bridge.config.loader import without_password  # noqa: PLC0415
 
     options = click.get_current_context().find_root().params
     loaded = services.load(config_path=options.get("config"))
@@ -100,7 +100,7 @@ def confirm_broad(yes: bool, what: str) -> None:
 
 def known_name(name: str, known: Any, noun: str) -> str:
     """The name if it is configured. Raises `click.UsageError` with a suggestion."""
-    from bridge.config_fields import did_you_mean  # noqa: PLC0415
+    from bridge.config.fields import did_you_mean  # noqa: PLC0415
 
     if name not in known:
         raise click.UsageError(f'"{name}" is no {noun}. {did_you_mean(name, known)}')

@@ -27,7 +27,7 @@ def check() -> None:
 @format_option
 def show(output: str) -> None:
     """Print the configuration with its defaults; secrets as ****1f3c."""
-    from bridge.config_file import describe, without_password  # noqa: PLC0415 - `--help` must be quick
+    from bridge.config.loader import describe, without_password  # noqa: PLC0415 - `--help` must be quick
 
     services = load_services()
     described = describe(services.config)

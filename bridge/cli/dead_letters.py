@@ -21,7 +21,7 @@ from bridge.cli.common import (
 from bridge.cli.output import iso, print_list, print_one, say
 
 if TYPE_CHECKING:
-    from bridge.deliveries import DeadLetter
+    from bridge.delivery.store import DeadLetter
     from bridge.journal import Quarantined
     from bridge.services import Services
 
@@ -127,7 +127,7 @@ def _replay(services: Services, owner: str, letter: Any) -> bool:
 
 
 def _read_again(services: Services, entry: Quarantined) -> bool:
-    from bridge.reprocess import reprocess_quarantined  # noqa: PLC0415 - `--help` must be quick
+    from bridge.ingest.reprocess import reprocess_quarantined  # noqa: PLC0415 - `--help` must be quick
 
     if entry.source not in services.config.sources:
         say(f"{_QUARANTINE}/{entry.entry_id}: source {entry.source} is not configured any more")

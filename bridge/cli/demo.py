@@ -35,7 +35,7 @@ class _Seconds(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         from marshmallow import ValidationError  # noqa: PLC0415 - `--help` must be quick
 
-        from bridge.config_fields import parse_duration  # noqa: PLC0415
+        from bridge.config.fields import parse_duration  # noqa: PLC0415
 
         if isinstance(value, float):
             return value

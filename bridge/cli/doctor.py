@@ -23,7 +23,7 @@ def doctor(ctx: click.Context, output: str) -> None:
 
     Ends with 1 if something must be mended, 69 if state or broker cannot be reached.
     """
-    from bridge.doctor import FAILURE, examine  # noqa: PLC0415 - `--help` must be quick
+    from bridge.monitoring.doctor import FAILURE, examine  # noqa: PLC0415 - `--help` must be quick
 
     findings = []
     for finding in examine(load_services()):

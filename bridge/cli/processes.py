@@ -24,9 +24,9 @@ def _prepare(part: str, *, wait: bool = True) -> Services:
     Waits for a state server that is not up yet, unless told otherwise. Raises `ConfigError`, also for a server that
     would lose data or belongs to another bridge.
     """
-    from bridge import doctor, logs  # noqa: PLC0415 - `--help` must be quick
     from bridge.cli.common import load_services  # noqa: PLC0415
     from bridge.errors import StateUnavailable  # noqa: PLC0415
+    from bridge.monitoring import doctor, logs  # noqa: PLC0415 - `--help` must be quick
 
     services = load_services()
     logs.configure(services.settings.log_level, services.settings.log_format)
@@ -73,7 +73,7 @@ def beat() -> None:
 @click.command()
 def dispatch() -> None:
     """Deliver events to the subscriptions."""
-    from workers.dispatch import run_dispatch  # noqa: PLC0415
+    from workers.dispatch.process import run_dispatch  # noqa: PLC0415
 
     services, stop = _prepare("dispatch"), threading.Event()
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import click
 
 from bridge import clock
-from bridge.backfills import remaining
 from bridge.cli.output import iso, say
+from bridge.polling.backfill_jobs import remaining
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from rich.progress import Progress, TaskID
 
-    from bridge.backfills import Backfill
+    from bridge.polling.backfill_jobs import Backfill
     from bridge.services import Services
 
 __all__ = ["Screen", "progress_text", "stay_behind", "stoppable"]
@@ -37,7 +37,7 @@ _SHORT = 3.0
 def stay_behind() -> None:
     """For a long command beside live traffic: the processor goes to others first, and what the workers' code logs goes
     to stderr, only with -v: the command itself says what matters."""
-    from bridge import logs  # noqa: PLC0415 - `--help` must be quick
+    from bridge.monitoring import logs  # noqa: PLC0415 - `--help` must be quick
 
     os.nice(_NICE)
     verbose = click.get_current_context().find_root().params.get("verbose")
@@ -81,7 +81,7 @@ class Screen:
     """Shows one backfill on stderr while it runs; a context manager."""
 
     def __init__(self, services: Services, job: Backfill) -> None:
-        from workers.backfill import share  # noqa: PLC0415 - `--help` must be quick
+        from workers.polling.backfill import share  # noqa: PLC0415 - `--help` must be quick
 
         self._services = services
         self._source = services.config.sources[job.source]
@@ -109,7 +109,7 @@ class Screen:
             self._bar.stop()
 
     def show(self, job: Backfill, why: str | None, until: float | None) -> None:
-        """As `workers.backfill.Outside.show`."""
+        """As `workers.polling.backfill.Outside.show`."""
         now, share = self._services.now(), self._share(self._services, job)
         if until is not None and until - now < _SHORT:
             until = None

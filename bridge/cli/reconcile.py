@@ -10,7 +10,7 @@ from bridge.cli.common import format_option, known_name, load_services, since_op
 from bridge.cli.output import iso, print_list, print_one, say
 
 if TYPE_CHECKING:
-    from bridge.reconciliation import Reconciliation
+    from bridge.polling.reconciliation import Reconciliation
     from bridge.services import Services
 
 __all__ = ["reconcile"]
@@ -60,7 +60,7 @@ def reconcile(ctx: click.Context, source: str | None, since: float | None, fix: 
 @format_option
 def show(source: str | None, output: str) -> None:
     """Print the last result of a source, or of every one; JSON has all ids."""
-    from bridge.reconciliation import Reconciliations  # noqa: PLC0415 - `--help` must be quick
+    from bridge.polling.reconciliation import Reconciliations  # noqa: PLC0415 - `--help` must be quick
 
     services = load_services()
     names = [known_name(source, services.config.sources, "source")] if source else list(services.config.sources)
@@ -73,10 +73,10 @@ def show(source: str | None, output: str) -> None:
 
 
 def _compare(services: Services, source_name: str, since: float | None, fix: bool) -> Reconciliation:
-    from bridge.backfills import period_problem  # noqa: PLC0415 - `--help` must be quick
     from bridge.cli.progress import stay_behind, stoppable  # noqa: PLC0415
-    from workers import reconcile as worker  # noqa: PLC0415
-    from workers.listing import Interrupted  # noqa: PLC0415
+    from bridge.polling.backfill_jobs import period_problem  # noqa: PLC0415 - `--help` must be quick
+    from workers.polling import reconcile as worker  # noqa: PLC0415
+    from workers.polling.listing import Interrupted  # noqa: PLC0415
 
     source, now = services.config.sources[source_name], services.now()
     first, until = now - _WEEK if since is None else since, worker.settled_until(source, now)

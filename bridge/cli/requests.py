@@ -102,7 +102,7 @@ def reprocess(request_id: str | None, source: str | None, since: float | None, y
 
 
 def _again(services: Services, request: StoredRequest) -> str:
-    from bridge.reprocess import reprocess_request  # noqa: PLC0415 - `--help` must be quick
+    from bridge.ingest.reprocess import reprocess_request  # noqa: PLC0415 - `--help` must be quick
 
     if request.source not in services.config.sources:
         return "source removed"

@@ -10,12 +10,12 @@ import click
 from bridge.cli.common import format_option, known_name, load_services
 from bridge.cli.output import iso, print_list, print_one, say
 from bridge.cli.sources_test import test
-from bridge.config_fields import duration_text, time_of_day_text
+from bridge.config.fields import duration_text, time_of_day_text
 from bridge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bridge.config import Source
-    from bridge.cursors import RoundReport
+    from bridge.config.model import Source
+    from bridge.polling.cursors import RoundReport
     from bridge.services import Services
 
 __all__ = ["sources"]
@@ -72,7 +72,7 @@ def resume(name: str) -> None:
 @format_option
 def show(name: str, output: str) -> None:
     """Show one source: addresses, cursors, last rounds, budget, watches, alarms, last webhook."""
-    from bridge import alarms  # noqa: PLC0415 - `--help` must be quick
+    from bridge.monitoring import alarms  # noqa: PLC0415 - `--help` must be quick
 
     services = load_services()
     source = services.config.sources[known_name(name, services.config.sources, "source")]

@@ -15,9 +15,9 @@ from bridge.cli.output import iso, print_one
 from bridge.errors import BridgeError, StateUnavailable, Unreadable
 
 if TYPE_CHECKING:
-    from bridge.config import Source
+    from bridge.config.model import Source
     from bridge.services import Services
-    from workers.turn import Turn
+    from workers.polling.turn import Turn
 
 __all__ = ["Step", "steps", "test"]
 
@@ -68,8 +68,8 @@ def test(ctx: click.Context, name: str, output: str) -> None:
 
 def steps(services: Services, source: Source) -> Iterator[Step]:
     """Each step as it was done; a failure is the last one. Raises `StateUnavailable`."""
-    from bridge.windows import TEST  # noqa: PLC0415 - `--help` must be quick
-    from workers.turn import never, take_turn  # noqa: PLC0415
+    from bridge.quota.windows import TEST  # noqa: PLC0415 - `--help` must be quick
+    from workers.polling.turn import never, take_turn  # noqa: PLC0415
 
     for _ in range(_TRIES):
         with take_turn(services, source, spender=TEST, stopping=never) as turn:

@@ -11,7 +11,7 @@ from bridge.cli.common import format_option, known_name, load_services
 from bridge.cli.output import iso, print_list, print_one, say
 
 if TYPE_CHECKING:
-    from bridge.config import Subscription
+    from bridge.config.model import Subscription
     from bridge.services import Services
 
 __all__ = ["subscriptions"]
@@ -49,7 +49,7 @@ def list_(output: str) -> None:
 @format_option
 def show(name: str, output: str) -> None:
     """Show one subscription: configuration, counters, circuit."""
-    from bridge.config_file import describe  # noqa: PLC0415 - `--help` must be quick
+    from bridge.config.loader import describe  # noqa: PLC0415 - `--help` must be quick
 
     services = load_services()
     known_name(name, services.config.subscriptions, "subscription")

@@ -14,7 +14,7 @@ from bridge.cli.common import format_option, known_name, load_services
 from bridge.cli.output import print_list, say
 
 if TYPE_CHECKING:
-    from bridge.config import Source
+    from bridge.config.model import Source
     from bridge.services import Services
 
 __all__ = ["trigger"]

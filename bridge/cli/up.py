@@ -15,7 +15,7 @@ def up(host: str, port: int) -> None:
 
     Prints `ready http://...` once all parts answer.
     """
-    from bridge import running  # noqa: PLC0415 - `--help` must be quick
     from bridge.cli.common import load_services  # noqa: PLC0415
+    from bridge.runtime import up as runtime_up  # noqa: PLC0415 - `--help` must be quick
 
-    click.get_current_context().exit(running.run(load_services(), host, port))
+    click.get_current_context().exit(runtime_up.run(load_services(), host, port))

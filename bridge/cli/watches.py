@@ -83,12 +83,12 @@ def import_(file: Path, source: str) -> None:
 @format_option
 def list_(source: str | None, state: str | None, limit: int, output: str) -> None:
     """List watches, overdue ones first, then the next to be looked at."""
-    from bridge import registrations  # noqa: PLC0415 - `--help` must be quick
+    from bridge import watch_registration  # noqa: PLC0415 - `--help` must be quick
 
     services = load_services()
     if source is not None:
         known_name(source, services.config.sources, "source")
-    rows = registrations.rows(services, [source] if source else list(services.config.sources))
+    rows = watch_registration.rows(services, [source] if source else list(services.config.sources))
     chosen = (row for row in rows if state in (None, row["state"]))
     empty = "nothing is watched; attempt-bridge watches add expects an attempt"
     print_list(chosen, _COLUMNS, output, empty=empty, limit=limit, filtered=bool(source or state))
@@ -99,9 +99,9 @@ def list_(source: str | None, state: str | None, limit: int, output: str) -> Non
 @format_option
 def show(ident: str, output: str) -> None:
     """Show one watch."""
-    from bridge import registrations  # noqa: PLC0415 - `--help` must be quick
+    from bridge import watch_registration  # noqa: PLC0415 - `--help` must be quick
 
-    row = registrations.find(load_services(), ident)
+    row = watch_registration.find(load_services(), ident)
     if row is None:
         _no_such(ident)
     else:
@@ -115,18 +115,18 @@ def show(ident: str, output: str) -> None:
 @yes_option
 def cancel(idents: tuple[str, ...], every: bool, source: str | None, yes: bool) -> None:
     """Look no longer. Nothing is announced; a later attempt is published all the same."""
-    from bridge import registrations  # noqa: PLC0415 - `--help` must be quick
+    from bridge import watch_registration  # noqa: PLC0415 - `--help` must be quick
 
     services = load_services()
     if every:
         if source is None:
             raise click.UsageError("--all needs --source")
         known_name(source, services.config.sources, "source")
-        idents = tuple(registrations.watch_id(source, one.key) for one in services.expectations.list(source))
+        idents = tuple(watch_registration.watch_id(source, one.key) for one in services.expectations.list(source))
         confirm_broad(yes, f"{len(idents)} expectations of {source} would be cancelled")
     elif not idents:
         raise click.UsageError("give the ID of a watch, or --all --source NAME")
-    missing = [ident for ident in idents if not registrations.cancel(services, ident, now=services.now())]
+    missing = [ident for ident in idents if not watch_registration.cancel(services, ident, now=services.now())]
     say(f"{len(idents) - len(missing)} cancelled")
     for ident in missing:
         _no_such(ident)
@@ -144,9 +144,9 @@ def _document(row: dict[str | None, Any], source: str, where: str) -> dict[str, 
 
 def _register(services: Services, documents: list[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
     """All or none; what is wrong is named line by line."""
-    from bridge import registrations  # noqa: PLC0415 - `--help` must be quick
+    from bridge import watch_registration  # noqa: PLC0415 - `--help` must be quick
 
-    shape = registrations.NewWatch()
+    shape = watch_registration.NewWatch()
     loaded, problems = [], []
     for document, where in documents:
         try:
@@ -155,7 +155,7 @@ def _register(services: Services, documents: list[tuple[dict[str, Any], str]]) -
             problems.append((where, error.messages))
     if not problems:
         try:
-            return registrations.register(services, loaded, now=services.now())
+            return watch_registration.register(services, loaded, now=services.now())
         except ValidationError as error:
             wrong: Any = error.messages
             problems = [(documents[number][1], messages) for number, messages in wrong.items()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import Any, Protocol, cast
 
 import redis
 
-from bridge import keys
-from bridge.errors import StateUnavailable, clip
+from bridge.errors import StateUnavailable
 from bridge.journal.entries import BACKFILL, BRIDGE, POLL, WEBHOOK, Entry, Submission, Verdict, Written
+from bridge.state import keys
+from bridge.state.errors import state_errors
 
-__all__ = ["Journal", "Publisher", "attempt_field", "state_errors"]
+__all__ = ["Journal", "Publisher", "attempt_field"]
 
 _SCRIPT = Path(__file__).with_name("publish_once.lua").read_text()
 _ORIGIN = {WEBHOOK: b"w", POLL: b"p", BACKFILL: b"b", BRIDGE: b"o"}
@@ -34,18 +34,6 @@ class Publisher(Protocol):
     """Whoever makes one entry durable: the journal itself, or the web server's group commit in front of it."""
 
     def publish(self, entry: Entry, *, now: float) -> Written: ...
-
-
-@contextmanager
-def state_errors() -> Iterator[None]:
-    """Any trouble of the state server as `StateUnavailable`: the one place where redis-py's errors are translated."""
-    try:
-        yield
-    except redis.RedisError as error:
-        # The text of a server error names commands and limits, not data; clipped all the same.
-        raise StateUnavailable(
-            f"state server: {type(error).__name__}: {clip(error).rstrip('.')}; run `attempt-bridge doctor`"
-        ) from error
 
 
 def attempt_field(source: str, attempt_id: str) -> bytes:

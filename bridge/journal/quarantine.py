@@ -9,10 +9,10 @@ from typing import cast
 
 import redis
 
-from bridge import keys
 from bridge.errors import clip
 from bridge.journal.entries import Quarantined, StreamItems
-from bridge.journal.publishing import state_errors
+from bridge.state import keys
+from bridge.state.errors import state_errors
 
 __all__ = ["QuarantineStore", "known_key"]
 

@@ -1,4 +1,4 @@
-"""Reading the journal and the memory of attempts; writes nothing. Consumer groups are read in `workers/dispatch.py`."""
+"""Reads the journal and the memory of attempts; writes nothing. Consumer groups: `workers/dispatch/lane.py`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import redis
 
-from bridge import keys
 from bridge.journal.entries import Memory, StoredEvent, StreamItems
-from bridge.journal.publishing import attempt_field, state_errors
+from bridge.journal.publishing import attempt_field
+from bridge.state import keys
+from bridge.state.errors import state_errors
 
 __all__ = ["Reader", "bucket_number", "parse_memory"]
 

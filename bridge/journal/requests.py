@@ -10,9 +10,9 @@ from uuid import UUID
 
 import redis
 
-from bridge import keys
 from bridge.journal.entries import StoredRequest, StreamItems
-from bridge.journal.publishing import state_errors
+from bridge.state import keys
+from bridge.state.errors import state_errors
 
 __all__ = ["RequestStore"]
 

@@ -9,10 +9,10 @@ from typing import cast
 
 import redis
 
-from bridge import keys
-from bridge.config import BridgeConfig
-from bridge.journal.publishing import state_errors
+from bridge.config.model import BridgeConfig
 from bridge.journal.quarantine import known_key
+from bridge.state import keys
+from bridge.state.errors import state_errors
 
 __all__ = ["Retention", "RetentionReport"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from bridge.deliveries import SubscriptionState
+from bridge.delivery.store import SubscriptionState
 from bridge.journal import StoredEvent
 from bridge.sandbox.verdict import Name
-from bridge.simulating import Expected
+from bridge.sdk.simulator import Expected
 from schemas.event import COMPLETED, REVISED, VOIDED
 
 __all__ = ["Figures", "board", "collect"]

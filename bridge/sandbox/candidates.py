@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bridge.simulating import SimulatedVendor
+from bridge.sdk.simulator import SimulatedVendor
 
 __all__ = ["Candidates"]
 

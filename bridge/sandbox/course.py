@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from bridge import clock
-from bridge.deliveries import SubscriptionState
+from bridge.delivery.store import SubscriptionState
 from bridge.errors import Retryable
 from bridge.journal import WEBHOOK, StoredEvent
 from bridge.journal.reading import Reader
@@ -17,8 +17,8 @@ from bridge.sandbox.conditions import SUBSCRIPTIONS, Conditions
 from bridge.sandbox.subscribers import Inbox
 from bridge.sandbox.vendors import Stand
 from bridge.sandbox.verdict import Name, problems
+from bridge.sdk.simulator import Expected
 from bridge.services import Services
-from bridge.simulating import Expected
 
 __all__ = ["Course"]
 

@@ -12,17 +12,18 @@ from typing import IO
 
 from rich.console import Console
 
-from bridge import clock, parts, running, services
-from bridge.embedded import addresses, hold_directory
+from bridge import clock, services
 from bridge.errors import ConfigError, clip
-from bridge.parts import Address
+from bridge.runtime import processes, up
+from bridge.runtime.processes import Address
+from bridge.runtime.supervisor import Supervisor
 from bridge.sandbox import subscribers
 from bridge.sandbox.conditions import SCALE, Conditions, Places, VendorPlace, configuration
 from bridge.sandbox.course import Course
 from bridge.sandbox.screen import Screen
 from bridge.sandbox.vendors import Stand, open_vendors
 from bridge.settings import PREFIX, Settings, environment
-from bridge.supervisor import Supervisor
+from bridge.state.embedded_server import addresses, hold_directory
 
 __all__ = ["run"]
 
@@ -35,7 +36,7 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
 
     Raises `ConfigError` and `BridgeError` as `up` does.
     """
-    signals, since = running.Signals(), clock.now()
+    signals, since = up.Signals(), clock.now()
     with ExitStack() as stack:
         stack.enter_context(hold_directory(data_dir))
         number = _next_run(data_dir / "run")
@@ -46,21 +47,21 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
             state_url=state_url,
             broker_url=broker_url,
             host=host,
-            port=running.free_port(host, port),
+            port=up.free_port(host, port),
         )
         places = _places(address, stands)
         address.config.write_text(configuration(places))
         ready = services.load(Settings(config=address.config, time_scale=SCALE))
-        server, _ = stack.enter_context(running.embedded_server(ready))
+        server, _ = stack.enter_context(up.embedded_server(ready))
         inbox = subscribers.Inbox()
         log = _Log(stack.enter_context((data_dir / "demo.log").open("w", buffering=1)), inbox)
         children = [
-            *parts.programs(address, {**environment(), f"{PREFIX}TIME_SCALE": str(SCALE)}),
+            *processes.programs(address, {**environment(), f"{PREFIX}TIME_SCALE": str(SCALE)}),
             *subscribers.programs(address, places, conditions, environment()),
         ]
         supervisor = stack.enter_context(Supervisor(children, on_line=log))
         screen = stack.enter_context(Screen(Console(), _heading(conditions, number, data_dir)))
-        readiness = running.Readiness(address, since=since, show=lambda name, line: screen.say(f"{name}: {line}"))
+        readiness = up.Readiness(address, since=since, show=lambda name, line: screen.say(f"{name}: {line}"))
         course = Course(
             conditions,
             ready,
@@ -74,7 +75,7 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
         # The vendors fall silent first, so that nothing is refused by a bridge that is stopping.
         for stand in stands.values():
             stack.callback(stand.simulator.stop)
-        running.supervise(supervisor, server, signals, lambda: course.look(readiness, screen))
+        up.supervise(supervisor, server, signals, lambda: course.look(readiness, screen))
         screen.say("stopping")
     return _end(course, log, signals.received, screen, once=conditions.once)
 
@@ -83,7 +84,7 @@ def _end(course: Course, log: _Log, received: int | None, screen: Screen, *, onc
     if course.figures is not None:
         screen.say(course.figures.line())
     if received is not None or not once:
-        return running.exit_code(received)
+        return up.exit_code(received)
     for problem in course.problems[:_NAMED]:
         screen.say(f"wrong: {problem}")
     if course.problems:
@@ -111,7 +112,7 @@ class _Log:
 def _places(address: Address, stands: Mapping[str, Stand]) -> Places:
     return Places(
         web_url=address.web_url,
-        crm_url=f"http://127.0.0.1:{parts.usable_port('127.0.0.1', 0)}/",
+        crm_url=f"http://127.0.0.1:{processes.usable_port('127.0.0.1', 0)}/",
         crm_secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
         vendors={
             name: VendorPlace(

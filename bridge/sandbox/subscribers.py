@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import bridge
 from bridge.errors import ConfigError
-from bridge.parts import Address
+from bridge.runtime.processes import Address
+from bridge.runtime.supervisor import Program
 from bridge.sandbox.conditions import Conditions, Places
-from bridge.supervisor import Program
 
 __all__ = ["SUBSCRIBERS", "Inbox", "programs"]
 

@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 
 from bridge import clock
 from bridge.sandbox.conditions import SCALE, Conditions
-from bridge.simulating import Faults, SimulatedVendor
+from bridge.sdk.simulator import Faults, SimulatedVendor
 
 __all__ = ["Stand", "open_vendors"]
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from bridge.journal import StoredEvent
-from bridge.simulating import Expected
+from bridge.sdk.simulator import Expected
 from schemas.event import COMPLETED, REVISED, VOIDED
 
 __all__ = ["Name", "by_attempt", "problems"]

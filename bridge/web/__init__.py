@@ -11,14 +11,14 @@ import redis
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
-from bridge import services as composition
-from bridge.budgets import paused_on_purpose
-from bridge.config import Config
-from bridge.doctor import require_safe_state, require_same_bridge
+from bridge.config.model import Config
 from bridge.errors import StateUnavailable
-from bridge.gauges import StateCollector
-from bridge.metrics import web_metrics
+from bridge.monitoring.doctor import require_safe_state, require_same_bridge
+from bridge.monitoring.metrics import web_metrics
+from bridge.monitoring.state_collector import StateCollector
+from bridge.quota.budgets import paused_on_purpose
 from bridge.services import Services
+from bridge.state.client import state_client
 from bridge.web.api import register_api
 from bridge.web.gate import Gate
 from bridge.web.group_commit import GroupCommit
@@ -57,7 +57,7 @@ def create_app(
     `body_seconds`: until then a webhook's body must be complete. `metrics_directory`: where the processes of one server
     share their numbers. `services` is found again under `app.extensions["bridge"]`.
     """
-    probe = composition.state_client(services.state_url, timeout=_PROBE_SECONDS, retries=0)
+    probe = state_client(services.state_url, timeout=_PROBE_SECONDS, retries=0)
     asks = _Question(probe, services.config)
     if gate is None:
         gate = Gate(asks)

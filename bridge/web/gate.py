@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import redis
 
-from bridge import logs
 from bridge.errors import BridgeError, StateUnavailable, clip
+from bridge.monitoring import logs
 
 __all__ = ["Gate", "unanswered"]
 

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from prometheus_client.registry import Collector
 
 from bridge.errors import clip
-from bridge.metrics import WebMetrics, expose
+from bridge.monitoring.metrics import WebMetrics, expose
 
 __all__ = ["StateReport", "blueprint", "state_problem"]
 

@@ -1,7 +1,7 @@
 """Receiving: `POST /webhooks/<source>` and `/webhooks/<source>/<token>`, from the socket to an answer.
 
 A WSGI application of its own in front of Flask, because this is the hot path: no routing, no request object, prepared
-answers. What is done with a request that passes the door is in `bridge/pipeline.py`.
+answers. What is done with a request that passes the door is in `bridge/ingest/pipeline.py`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
 
-from bridge import clock, logs
+from bridge import clock
 from bridge.errors import BadSignature, StateUnavailable
+from bridge.ingest.pipeline import Request, Way, receive
 from bridge.journal.publishing import Publisher
-from bridge.metrics import WebMetrics
-from bridge.pipeline import Request, Way, receive
+from bridge.monitoring import logs
+from bridge.monitoring.metrics import WebMetrics
 from bridge.services import Services
 from bridge.web.gate import Gate
 

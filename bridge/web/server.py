@@ -20,9 +20,9 @@ from gunicorn.http import errors as http_errors
 from gunicorn.util import write_nonblock
 from gunicorn.workers.ggevent import GeventWorker
 
-from bridge import logs
 from bridge.errors import BridgeError, clip
-from bridge.metrics import MULTIPROCESS_VARIABLE, process_ended
+from bridge.monitoring import logs
+from bridge.monitoring.metrics import MULTIPROCESS_VARIABLE, process_ended
 from bridge.services import Services
 from bridge.web.hooks import BODY_SECONDS
 

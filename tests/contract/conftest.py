@@ -12,8 +12,8 @@ import pytest
 
 from bridge import vendors as vendors_package
 from bridge.registry import vendors
-from bridge.vendor import Vendor
-from tests.contract.stage import Clock, Stage, connect, contract_of, folder
+from bridge.sdk.vendor import Vendor
+from tests.support.contract.stage import Clock, Stage, connect, contract_of, folder
 
 if elsewhere := os.environ.get("CONTRACT_VENDORS"):
     vendors_package.__path__[:] = [elsewhere]

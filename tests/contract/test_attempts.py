@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.vendor import NEWS, material_digest
+from bridge.sdk.vendor import NEWS, material_digest
 
 
 def test_one_sitting_is_the_same_attempt_and_the_same_news_by_both_paths(stage, stream):

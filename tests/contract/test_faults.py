@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from bridge.vendor import Quota
-from bridge.windows import Window
-from tests.contract.engine import SOURCE, Bridge, Killed
-from tests.contract.wire import Facts, calls_over, wsgi
-from workers.poll import poll_once
-from workers.recheck import recheck
+from bridge.quota.windows import Window
+from bridge.sdk.vendor import Quota
+from tests.support.contract.engine import SOURCE, Bridge, Killed
+from tests.support.contract.wire import Facts, calls_over, wsgi
+from workers.polling.poll import poll_once
+from workers.polling.recheck import recheck
 
 #: Calls that the scarce quota of these tests allows.
 SCARCE = 12

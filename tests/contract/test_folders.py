@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.vendor import GRADINGS, STATUSES
-from tests.contract.reading import read_fixture
+from bridge.sdk.vendor import GRADINGS, STATUSES
+from tests.support.contract.reading import read_fixture
 
 #: Beside the folders of vendors outside this tree, or in docs/.
 DOCUMENT = Path(os.environ.get("CONTRACT_VENDORS", Path(__file__).parents[2] / "docs")) / "vendors.md"

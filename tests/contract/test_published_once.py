@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.engine import SOURCE, TOKEN, Bridge
+from tests.support.contract.engine import SOURCE, TOKEN, Bridge
 
 #: A changed result is published within so many days, whatever the vendor tells of it.
 REVISED_WITHIN_DAYS = 15

@@ -6,8 +6,8 @@ from importlib import import_module
 
 import pytest
 
-from bridge.simulating import Faults
-from tests.contract.stage import NOW, Clock, module_of
+from bridge.sdk.simulator import Faults
+from tests.support.contract.stage import NOW, Clock, module_of
 
 #: Of a sitting, until nothing of it is to follow, at the speed of a demo.
 LONGEST = 3_600

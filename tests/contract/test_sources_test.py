@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bridge.cli.sources_test import steps
-from tests.contract.engine import SOURCE, Bridge
+from tests.support.contract.engine import SOURCE, Bridge
 
 
 @pytest.fixture

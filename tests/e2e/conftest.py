@@ -13,8 +13,8 @@ from typing import Protocol
 
 import pytest
 
-from bridge import parts
-from bridge.embedded import EmbeddedServer
+from bridge.runtime import processes
+from bridge.state.embedded_server import EmbeddedServer
 
 PROGRAM = str(Path(get_path("scripts")) / "attempt-bridge")
 
@@ -109,7 +109,7 @@ def part_pids(started: Started) -> dict[str, int]:
     return {
         name: pid
         for pid, command in descendants(started.process.pid).items()
-        for name in parts.PARTS
+        for name in processes.PARTS
         if f"-m bridge {name} " in command + " " and parent_of(pid) == started.process.pid
     }
 

@@ -11,13 +11,14 @@ import pytest
 import requests
 import yaml
 
-from bridge import keys, parts
-from bridge.deliveries import Deliveries
+from bridge.delivery.store import Deliveries
+from bridge.runtime import processes
+from bridge.state import keys
 from tests.conftest import Server
-from tests.dispatch_kit import publish
 from tests.e2e.conftest import Start
-from tests.integration.kit import Child
-from tests.web_kit import sign
+from tests.support.child_processes import Child
+from tests.support.dispatch import publish
+from tests.support.web import sign
 
 pytestmark = [pytest.mark.process, pytest.mark.server]
 
@@ -78,7 +79,7 @@ def test_web_answers_503_before_there_is_a_state_server_and_takes_it_only_when_i
     config: Path, own_server: Server, start: Start
 ) -> None:
     own_server.kill9()
-    port = parts.usable_port("127.0.0.1", 0)
+    port = processes.usable_port("127.0.0.1", 0)
     started = start("--config", str(config), "web", "--port", str(port), "--workers", "1")
 
     def post() -> requests.Response:
@@ -109,7 +110,7 @@ def test_web_answers_503_before_there_is_a_state_server_and_takes_it_only_when_i
 def test_the_health_check_of_a_container_goes_by_the_heartbeat(own_server: Server) -> None:
     def check() -> int:
         environment = {"ATTEMPT_BRIDGE_STATE": own_server.url}
-        return subprocess.run([sys.executable, "-m", "bridge.alive", "beat"], env=environment).returncode
+        return subprocess.run([sys.executable, "-m", "bridge.runtime.healthcheck", "beat"], env=environment).returncode
 
     assert check() == 1
     with own_server.client() as client:

@@ -12,8 +12,9 @@ import redis
 import requests
 import yaml
 
-from bridge import keys, parts
-from bridge.embedded import addresses
+from bridge.runtime import processes
+from bridge.state import keys
+from bridge.state.embedded_server import addresses
 from bridge.vendors.classmarker.simulator import Simulator
 from tests.e2e.conftest import Start, Started, alive, descendants, kill, part_pids, wait_until
 
@@ -79,8 +80,8 @@ def test_a_webhook_that_is_answered_200_is_in_the_journal_also_after_every_part_
     sent = [send(url)]
     assert journal(config) == sent
     first = part_pids(started)
-    assert set(first) == set(parts.PARTS)
-    for name in parts.PARTS:
+    assert set(first) == set(processes.PARTS)
+    for name in processes.PARTS:
         kill(first[name])
     started.wait_for(lambda: all(part_pids(started).get(name, pid) != pid for name, pid in first.items()))
     started.wait_for(lambda: answers(url))
@@ -107,7 +108,7 @@ def test_a_killed_supervisor_leaves_only_the_server_and_the_next_one_takes_it_ov
     sent = [send(started.ready())]
     server = int((config.parent / "data" / "server.pid").read_text())
     others = {pid for pid, command in descendants(started.process.pid).items() if pid != server}
-    assert len(others) >= len(parts.PARTS) + 1
+    assert len(others) >= len(processes.PARTS) + 1
     kill(started.process.pid)
     started.process.wait()
     second = up(start, config)

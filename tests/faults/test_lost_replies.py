@@ -12,25 +12,25 @@ from random import Random
 import pytest
 import redis
 
-from bridge import keys
-from bridge.config import RetryPolicy, Subscription
-from bridge.deliveries import Deliveries
+from bridge.config.model import RetryPolicy, Subscription
+from bridge.delivery.store import Deliveries
 from bridge.errors import StateUnavailable
 from bridge.journal import WEBHOOK, Entry, Journal, Submission, publishing
 from bridge.journal.reading import Reader
 from bridge.journal.requests import RequestStore
-from bridge.services import state_client
+from bridge.state import keys
+from bridge.state.client import state_client
 from schemas.event import event_id
 from tests.conftest import Server
-from tests.dispatch_kit import Receiver, at, even, lane, publish, refuse
-from tests.faults.proxy import Proxy
-from tests.faults.reconcile import reconcile
-from tests.polling import START, Api, Sitting, journal, make_services, make_vendor
-from tests.web_kit import Web, post, result, until
-from workers.lane import Lane
-from workers.poll import poll_once
-from workers.recheck import recheck
-from workers.schedule import Limits
+from tests.support.comparison import reconcile
+from tests.support.dispatch import Receiver, at, even, lane, publish, refuse
+from tests.support.polling import START, Api, Sitting, journal, make_services, make_vendor
+from tests.support.proxy import Proxy
+from tests.support.web import Web, post, result, until
+from workers.dispatch.lane import Lane
+from workers.dispatch.schedule import Limits
+from workers.polling.poll import poll_once
+from workers.polling.recheck import recheck
 from workers.transports.contract import Outcome, Outgoing
 
 pytestmark = pytest.mark.server

@@ -25,20 +25,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bridge import deliveries as deliveries_module
-from bridge import keys
-from bridge.config import BridgeConfig, Receipts, RetryPolicy, Subscription
-from bridge.config import Retention as RetentionConfig
-from bridge.deliveries import Deliveries
+from bridge.config.model import BridgeConfig, Receipts, RetryPolicy, Subscription
+from bridge.config.model import Retention as RetentionConfig
+from bridge.delivery import store as deliveries_module
+from bridge.delivery.store import Deliveries
 from bridge.errors import DeliveryFailed, StateUnavailable
 from bridge.journal import POLL, WEBHOOK, Entry, Journal, StoredEvent, Submission, publishing, retention
 from bridge.journal.reading import Reader
 from bridge.journal.retention import Retention
+from bridge.state import keys
 from schemas.event import event_id
-from tests.dispatch_kit import Receiver, at, even, lane
-from workers import lane as lane_module
-from workers.lane import CRASH_POINTS, Lane
-from workers.schedule import Limits
+from tests.support.dispatch import Receiver, at, even, lane
+from workers.dispatch import lane as lane_module
+from workers.dispatch.lane import CRASH_POINTS, Lane
+from workers.dispatch.schedule import Limits
 from workers.transports.contract import Outcome, Outgoing
 
 #: A failure is made small before it is told.

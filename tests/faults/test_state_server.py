@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 import redis
 
-from bridge import keys
-from bridge.config import RetryPolicy, Subscription
-from bridge.deliveries import Deliveries
+from bridge.config.model import RetryPolicy, Subscription
+from bridge.delivery.store import Deliveries
 from bridge.errors import StateUnavailable
 from bridge.journal import Journal
 from bridge.journal.reading import Reader
-from bridge.services import state_client
+from bridge.state import keys
+from bridge.state.client import state_client
 from tests.conftest import Server, need_program
-from tests.dispatch_kit import Receiver, at, even, lane, publish, refuse
-from tests.faults.reconcile import reconcile
 from tests.faults.test_lost_replies import news
+from tests.support.comparison import reconcile
+from tests.support.dispatch import Receiver, at, even, lane, publish, refuse
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

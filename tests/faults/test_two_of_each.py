@@ -13,12 +13,12 @@ import pytest
 import yaml
 from werkzeug.serving import make_server
 
-from bridge import keys
-from bridge.budgets import Budgets, Window
+from bridge.quota.budgets import Budgets, Window
+from bridge.state import keys
 from bridge.vendors.classmarker.simulator import Simulator
 from tests.conftest import Server
 from tests.e2e.conftest import Start, Started, start
-from tests.faults.reconcile import reconcile
+from tests.support.comparison import reconcile
 
 __all__ = ["start"]
 

@@ -18,13 +18,13 @@ import redis
 import yaml
 from werkzeug.serving import make_server
 
-from bridge import parts
-from bridge.embedded import addresses
-from bridge.simulating import Faults
+from bridge.runtime import processes
+from bridge.sdk.simulator import Faults
+from bridge.state.embedded_server import addresses
 from bridge.vendors.classmarker.simulator import Simulator, Traits
 from tests.e2e.conftest import Start, Started, alive, descendants, kill, parent_of, part_pids, start, wait_until
-from tests.faults.reconcile import Attempt, Counts, reconcile
-from tests.integration.kit import ROOT, Child
+from tests.support.child_processes import ROOT, Child
+from tests.support.comparison import Attempt, Counts, reconcile
 
 __all__ = ["start"]
 
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.timeout(400)]
 
 #: `eu` is heard and polled. `us` is only heard, so that nothing but its webhook can bring an acknowledged attempt.
 SOURCES = ("eu", "us")
-VICTIMS = ("web worker process", *parts.PARTS, "state server")
+VICTIMS = ("web worker process", *processes.PARTS, "state server")
 RETRY = {"schedule": ["300ms", "500ms", "1s", "1s", "2s", "2s", "3s", "5s", "5s"]}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

@@ -17,10 +17,10 @@ import pytest
 import redis
 from werkzeug.wrappers import Request, Response
 
-from bridge import keys
+from bridge.state import keys
 from bridge.vendors.classmarker.simulator import Simulator, Traits
-from tests.polling import journal
-from tests.test_classmarker_both_paths import serving
+from tests.support.polling import journal
+from tests.vendors.classmarker.test_both_paths import serving
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 DAY = 86_400.0

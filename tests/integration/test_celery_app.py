@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.polling import journal
+from tests.support.polling import journal
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 
@@ -25,9 +25,9 @@ pytestmark = [pytest.mark.server, pytest.mark.process]
 DRIVER = """
 import json, logging, sys, time
 from dataclasses import replace
-from bridge.config import PollConfig
+from bridge.config.model import PollConfig
 from bridge.services import Services
-from bridge.vendor import Page, Record
+from bridge.sdk.vendor import Page, Record
 from tests.polling import Api, make_services, make_vendor
 import redis
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import redis
 
-from bridge import keys
-from bridge.config import RetryPolicy, Subscription
-from bridge.deliveries import Deliveries
+from bridge.config.model import RetryPolicy, Subscription
+from bridge.delivery.store import Deliveries
 from bridge.errors import StateUnavailable
+from bridge.state import keys
 from tests.conftest import Server
-from tests.dispatch_kit import Receiver, at, even, lane, publish
-from tests.faults.proxy import Proxy
-from tests.integration.kit import Child, services, until
-from workers.dispatch import Dispatcher
-from workers.lane import CRASH_POINTS
+from tests.support.child_processes import Child, services, until
+from tests.support.dispatch import Receiver, at, even, lane, publish
+from tests.support.proxy import Proxy
+from workers.dispatch.lane import CRASH_POINTS
+from workers.dispatch.process import Dispatcher
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 
@@ -30,8 +30,8 @@ WAREHOUSE = Subscription(name="warehouse", transport="kombu", queue="warehouse",
 #: A dispatch process that ends without a word the third time it comes to a named point.
 DRIVER = """
 import os, signal, sys, threading
-from bridge.config import Receipts, RetryPolicy, Subscription
-from workers.dispatch import Dispatcher
+from bridge.config.model import Receipts, RetryPolicy, Subscription
+from workers.dispatch.process import Dispatcher
 from tests.integration.kit import services
 
 class At:

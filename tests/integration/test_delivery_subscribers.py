@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from bridge.config import Receipts, RetryPolicy, Subscription
-from bridge.deliveries import Deliveries
+from bridge.config.model import Receipts, RetryPolicy, Subscription
+from bridge.delivery.store import Deliveries
 from bridge.services import Services
 from tests.conftest import Server, need_program
-from tests.dispatch_kit import publish
-from tests.faults.proxy import Proxy
-from tests.integration.kit import ROOT, Child, services, until
-from workers.dispatch import run_dispatch
+from tests.support.child_processes import ROOT, Child, services, until
+from tests.support.dispatch import publish
+from tests.support.proxy import Proxy
+from workers.dispatch.process import run_dispatch
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Server
-from tests.dispatch_kit import publish
+from tests.support.dispatch import publish
 
-EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples").glob("*.py"))
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -12,14 +12,14 @@ import pytest
 import redis
 from werkzeug.serving import make_server
 
-from bridge.config import PollConfig
+from bridge.config.model import PollConfig
+from bridge.quota.windows import Window
 from bridge.registry import vendors
 from bridge.services import Services
 from bridge.vendors.classmarker.simulator import Simulator, Traits
-from bridge.windows import Window
-from tests.polling import START, journal, make_services, with_source
-from workers.poll import poll_once
-from workers.recheck import recheck
+from tests.support.polling import START, journal, make_services, with_source
+from workers.polling.poll import poll_once
+from workers.polling.recheck import recheck
 
 pytestmark = pytest.mark.server
 NAME = "eu-little"

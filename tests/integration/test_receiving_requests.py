@@ -12,12 +12,12 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge import keys
-from bridge.budgets import Budgets
 from bridge.journal.quarantine import QuarantineStore
 from bridge.journal.requests import RequestStore
+from bridge.quota.budgets import Budgets
+from bridge.state import keys
 from tests.conftest import Server
-from tests.web_kit import TOKEN, Web, journal_attempts, post, read_answer, result, sign, until
+from tests.support.web import TOKEN, Web, journal_attempts, post, read_answer, result, sign, until
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

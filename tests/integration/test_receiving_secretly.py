@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Server
-from tests.web_kit import SECRET, TOKEN, Web, post, result, sign, until
+from tests.support.web import SECRET, TOKEN, Web, post, result, sign, until
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Server
-from tests.web_kit import Web, post, read_answer, result, until
+from tests.support.web import Web, post, read_answer, result, until
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from tests.conftest import Server
-from tests.web_kit import Answer, Web, journal_attempts, post, result, until
+from tests.support.web import Answer, Web, journal_attempts, post, result, until
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

@@ -17,22 +17,24 @@ from typing import Any
 import fakeredis
 import yaml
 
-from bridge import config_file, keys, registry
-from bridge.config import Config
+from bridge import registry
+from bridge.config import loader
+from bridge.config.model import Config
 from bridge.errors import BadSignature
+from bridge.ingest.pipeline import Request, receive
 from bridge.journal import Entry, Journal, Written
 from bridge.journal.reading import Reader
-from bridge.pipeline import Request, receive
 from bridge.sandbox.verdict import problems
+from bridge.sdk.simulator import Faults, Message, SimulatedVendor
+from bridge.sdk.vendor import Vendor
 from bridge.services import Services
 from bridge.settings import Settings
-from bridge.simulating import Faults, Message, SimulatedVendor
-from bridge.vendor import Vendor
-from tests.contract.wire import BASE_URL, session_over, wsgi
-from workers import turn as turns
-from workers.overdue import announce_overdue
-from workers.poll import poll_once
-from workers.recheck import recheck
+from bridge.state import keys
+from tests.support.contract.wire import BASE_URL, session_over, wsgi
+from workers.polling import turn as turns
+from workers.polling.overdue import announce_overdue
+from workers.polling.poll import poll_once
+from workers.polling.recheck import recheck
 
 __all__ = ["A_MONTH", "Crash", "Plan", "Verdict", "World"]
 
@@ -310,7 +312,7 @@ def _config(folder: Path, simulators: Mapping[str, SimulatedVendor], poll_every:
     document = {"demo": True, "bridge": {"name": "acme"}, "sources": sources}
     path = folder / "bridge.yaml"
     path.write_text(yaml.safe_dump(document))
-    config = config_file.read(path, vendors=registry.vendors(), environment={})
+    config = loader.read(path, vendors=registry.vendors(), environment={})
     # Plain HTTP is refused in a file, rightly.
     return replace(
         config,

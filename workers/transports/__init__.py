@@ -1,13 +1,13 @@
 """The transports: each hands a batch of events to one subscription and says of each event whether that succeeded.
 
-When to send, and what follows a failure, is decided in `workers/lane.py`.
+When to send, and what follows a failure, is decided in `workers/dispatch/lane.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from bridge.config import Subscription
+from bridge.config.model import Subscription
 from workers.transports.celery_task import CeleryTask
 from workers.transports.contract import Outcome, Outgoing, Transport
 from workers.transports.http_push import HttpPush

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery
 
-from bridge.config import Subscription
+from bridge.config.model import Subscription
 from bridge.errors import ConfigError
 from workers.transports.broker import Broker, Message
 from workers.transports.contract import Outcome, Outgoing

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from bridge.addresses import check_url
-from bridge.config import Subscription
+from bridge.config.model import Subscription
 from bridge.errors import ConfigError, DeliveryFailed
-from bridge.http import Answer, Client
-from bridge.signing import standard_webhook_headers
+from bridge.net.address_policy import check_url
+from bridge.net.push_client import Answer, Client
+from bridge.net.signatures import standard_webhook_headers
 from schemas.event import MEDIA_TYPE
 from workers.transports.contract import Outcome, Outgoing
 

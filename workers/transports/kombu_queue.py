@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kombu import Exchange
 
-from bridge.config import Subscription
+from bridge.config.model import Subscription
 from bridge.errors import ConfigError
 from schemas.event import MEDIA_TYPE
 from workers.transports.broker import Broker, Message

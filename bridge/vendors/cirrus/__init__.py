@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.vendor import Credential, Option, Quota, Sheet, Vendor
+from bridge.sdk.vendor import Credential, Option, Quota, Sheet, Vendor
 from bridge.vendors.cirrus import adapter, client, identity, webhook
 
 __all__ = ["VENDOR"]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from bridge.errors import Unreadable, clip
-from bridge.vendor import Normalised, Record, Watch
+from bridge.sdk.vendor import Normalised, Record, Watch
 from bridge.vendors.cirrus.identity import BY_PAIR, aliases, attempt_id
 from bridge.vendors.cirrus.schema import load_record
 from bridge.vendors.cirrus.standing import HANDED_IN, Standing, letters, standing_of

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorThrottled, VendorUnavailable, clip
-from bridge.strict_json import parse_answer
+from bridge.sdk.strict_json import parse_answer
 
 __all__ = ["RESETS_AT_SECONDS", "next_reset", "read_attempts", "read_results", "read_schedule"]
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from bridge.errors import Unreadable
-from bridge.shapes import WholeNumber
-from bridge.vendor import Record
+from bridge.sdk.compiled_schema import WholeNumber
+from bridge.sdk.vendor import Record
 from bridge.vendors.cirrus.adapter import FOUND, UNASSIGNED
 from bridge.vendors.cirrus.schema import IsoTime, load_attempt
 from bridge.vendors.cirrus.standing import letters

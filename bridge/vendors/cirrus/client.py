@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bridge.errors import Unreadable, VendorThrottled
-from bridge.vendor import Pointer, Record, SourceFacts, VendorCalls
+from bridge.sdk.vendor import Pointer, Record, SourceFacts, VendorCalls
 from bridge.vendors.cirrus.answers import next_reset, read_attempts, read_results, read_schedule
 from bridge.vendors.cirrus.attempts import assign, found, submitted, unassigned
 from bridge.vendors.cirrus.identity import BY_ATTEMPT, BY_PAIR, identifier, pointer

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from bridge.vendor import Pointer
+from bridge.sdk.vendor import Pointer
 
 __all__ = ["BY_ATTEMPT", "BY_PAIR", "aliases", "attempt_id", "expect", "identifier", "pointer"]
 

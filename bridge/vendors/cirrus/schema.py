@@ -12,7 +12,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from bridge.shapes import Flag, Number, Shape, Text, UnixTime, VendorSchema, WholeNumber, loader
+from bridge.sdk.compiled_schema import Flag, Number, Shape, Text, UnixTime, VendorSchema, WholeNumber, loader
 
 __all__ = ["IsoTime", "load_attempt", "load_record"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bridge.errors import Unreadable
-from bridge.vendor import Pointer, Reading
+from bridge.sdk.vendor import Pointer, Reading
 from bridge.vendors.cirrus.identity import BY_PAIR, identifier, pointer
 from bridge.vendors.cirrus.standing import letters
 

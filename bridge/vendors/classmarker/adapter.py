@@ -10,8 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from bridge.errors import BadSignature, Unreadable, clip
-from bridge.signing import require_signature
-from bridge.vendor import Ignored, Normalised, Pointer, Reading, Record, Watch
+from bridge.net.signatures import require_signature
+from bridge.sdk.vendor import Ignored, Normalised, Pointer, Reading, Record, Watch
 from bridge.vendors.classmarker.schema import load_group_record, load_head, load_link_record
 from schemas.event import Assessment, Candidate, Group, Result, Section
 

@@ -18,7 +18,7 @@ from bridge.errors import (
     VendorUnavailable,
     clip,
 )
-from bridge.strict_json import parse_answer
+from bridge.sdk.strict_json import parse_answer
 from bridge.vendors.classmarker.schema import load_answer
 
 __all__ = ["LOOK_BACK_EXCEEDED", "OUT_OF_STEP", "error_code", "read_answer", "to_error"]

@@ -13,8 +13,8 @@ from typing import Any
 import structlog
 
 from bridge.errors import Unreadable, VendorFault, VendorRefused, clip
-from bridge.shapes import WholeNumber
-from bridge.vendor import Page, Record, SourceFacts, VendorCalls
+from bridge.sdk.compiled_schema import WholeNumber
+from bridge.sdk.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.classmarker.adapter import GROUPS, LINKS, UNLISTED
 from bridge.vendors.classmarker.answers import LOOK_BACK_EXCEEDED, OUT_OF_STEP, error_code, read_answer, to_error
 

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from marshmallow import fields
 
-from bridge.shapes import Duration, Flag, Identifier, Number, Text, UnixTime, VendorSchema, WholeNumber, loader
+from bridge.sdk.compiled_schema import (
+    Duration,
+    Flag,
+    Identifier,
+    Number,
+    Text,
+    UnixTime,
+    VendorSchema,
+    WholeNumber,
+    loader,
+)
 
 __all__ = ["load_answer", "load_group_record", "load_head", "load_link_record"]
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from bridge.errors import Unreadable, clip
-from bridge.vendor import Consent, Ignored, Normalised, Pointer, Reading, Record, Watch
+from bridge.sdk.vendor import Consent, Ignored, Normalised, Pointer, Reading, Record, Watch
 from bridge.vendors.coremetrix.schema import Uuid, load_attempt, load_consent, load_hook
 from schemas.event import Assessment, Candidate, Result, Section
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bridge.errors import Unreadable
-from bridge.vendor import Record
+from bridge.sdk.vendor import Record
 from bridge.vendors.coremetrix.adapter import ATTEMPTS
 from bridge.vendors.coremetrix.schema import Moment, Person, Uuid
 

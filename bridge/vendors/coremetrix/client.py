@@ -14,8 +14,8 @@ from urllib.parse import quote
 import structlog
 
 from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorUnavailable
-from bridge.strict_json import parse_answer
-from bridge.vendor import Page, Record, SourceFacts, VendorCalls
+from bridge.sdk.strict_json import parse_answer
+from bridge.sdk.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.coremetrix.adapter import quiz_ids
 from bridge.vendors.coremetrix.answers import attempt_id, is_round, moments, newest, person, quiz_id, read_attempts
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from bridge.shapes import Flag, Number, Shape, Text, UnixTime, VendorSchema, loader
+from bridge.sdk.compiled_schema import Flag, Number, Shape, Text, UnixTime, VendorSchema, loader
 
 __all__ = ["Moment", "Person", "Uuid", "load_attempt", "load_consent", "load_hook"]
 

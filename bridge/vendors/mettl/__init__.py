@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.vendor import Credential, Option, Poll, Quota, Sheet, Vendor
+from bridge.sdk.vendor import Credential, Option, Poll, Quota, Sheet, Vendor
 from bridge.vendors.mettl import adapter, client, listing
 
 __all__ = ["VENDOR"]

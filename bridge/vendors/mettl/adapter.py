@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bridge.errors import Unreadable, clip
-from bridge.vendor import Normalised, Pointer, Reading, Record, Watch
+from bridge.sdk.vendor import Normalised, Pointer, Reading, Record, Watch
 from bridge.vendors.mettl.details import candidate, extensions, sections, share
 from bridge.vendors.mettl.schema import load_candidate, load_graded, load_notice
 from bridge.vendors.mettl.words import Standing, fold, standing

@@ -14,7 +14,7 @@ from bridge.errors import (
     VendorUnavailable,
     clip,
 )
-from bridge.strict_json import parse_answer
+from bridge.sdk.strict_json import parse_answer
 from bridge.vendors.mettl.schema import load_answer
 
 __all__ = ["CLOCK", "NotFound", "error_code", "read_answer", "rows_of_one", "to_error"]

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from bridge.errors import Retryable, VendorFault
-from bridge.vendor import SourceFacts, VendorCalls
+from bridge.sdk.vendor import SourceFacts, VendorCalls
 from bridge.vendors.mettl.answers import CLOCK, error_code, read_answer, to_error
 from bridge.vendors.mettl.signature import sign
 

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from bridge.errors import Unreadable
-from bridge.vendor import Page, Record, SourceFacts, VendorCalls
+from bridge.sdk.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.mettl.adapter import CANDIDATE, expect
 from bridge.vendors.mettl.answers import NotFound, rows_of_one
 from bridge.vendors.mettl.api import Api

@@ -13,7 +13,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from bridge.shapes import Number, Shape, Text, VendorSchema, loader
+from bridge.sdk.compiled_schema import Number, Shape, Text, VendorSchema, loader
 
 __all__ = [
     "NO_NUMBER",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.vendor import Credential, Option, Poll, Quota, Sheet, Vendor
+from bridge.sdk.vendor import Credential, Option, Poll, Quota, Sheet, Vendor
 from bridge.vendors.thought_industries import adapter, client, cursor
 
 __all__ = ["ATTEMPTS", "REREADS", "VENDOR"]

@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 from bridge.errors import BadSignature, Unreadable, clip
-from bridge.signing import require_signature
-from bridge.vendor import Ignored, Normalised, Pointer, Reading, Record, Watch
+from bridge.net.signatures import require_signature
+from bridge.sdk.vendor import Ignored, Normalised, Pointer, Reading, Record, Watch
 from bridge.vendors.thought_industries.schema import Key, Moment, is_uuid, load_attempt, load_hint
 from schemas.event import Assessment, Candidate, Group, Result
 

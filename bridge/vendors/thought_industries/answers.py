@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.errors import Unreadable, VendorFault, VendorUnavailable
-from bridge.strict_json import parse_answer
+from bridge.sdk.strict_json import parse_answer
 from bridge.vendors.thought_industries.schema import Key, Moment, load_listing, pruned
 
 __all__ = ["Listing", "course_of", "moment_of", "read_listing", "user_of"]

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from bridge.errors import Unreadable, VendorFault, VendorRefused
-from bridge.strict_json import parse_answer
-from bridge.vendor import Page, Record, SourceFacts, VendorCalls
+from bridge.sdk.strict_json import parse_answer
+from bridge.sdk.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.thought_industries.adapter import ATTEMPT, LONGEST_SITTING, OPEN_STATUSES, wanted_ids
 from bridge.vendors.thought_industries.answers import Listing, course_of, moment_of, read_listing, user_of
 from bridge.vendors.thought_industries.cursor import Cursor
@@ -18,7 +18,7 @@ from bridge.vendors.thought_industries.cursor import Cursor
 __all__ = ["PER_PAGE", "Client", "probe", "recheck"]
 
 #: Rows of a page. The vendor allows 100, but a row holds its whole course, user and questions: 160 kB with a hundred
-#: questions, and an answer may not be larger than `bridge.calls.MAX_BODY`.
+#: questions, and an answer may not be larger than `bridge.polling.vendor_http.MAX_BODY`.
 PER_PAGE = 50
 #: Rows created so long before the window, seconds, mean that its dates were not understood.
 _FILTER_TOLERANCE = 86_400.0

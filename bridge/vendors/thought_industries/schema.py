@@ -14,7 +14,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from bridge.shapes import Flag, Number, Shape, Text, UnixTime, VendorSchema, loader
+from bridge.sdk.compiled_schema import Flag, Number, Shape, Text, UnixTime, VendorSchema, loader
 
 __all__ = ["Key", "Moment", "is_uuid", "load_attempt", "load_hint", "load_listing", "pruned"]
 

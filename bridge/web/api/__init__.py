@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from flask import Flask, current_app, request
 from flask_smorest import Api, abort
 
-from bridge.config import Config
+from bridge.config.model import Config
 from bridge.services import Services
 
 __all__ = ["OPERATOR", "VIEWER", "needs", "refuse", "register_api", "services_here"]

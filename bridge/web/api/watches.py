@@ -10,9 +10,9 @@ from flask import Response
 from flask_smorest import Blueprint
 from marshmallow import Schema, ValidationError, fields, validate
 
-from bridge import registrations
-from bridge.expectations import KNOWN_AFTER_SECONDS
-from bridge.registrations import STATES, NewWatch, WatchRow
+from bridge import watch_registration
+from bridge.polling.expectations import KNOWN_AFTER_SECONDS
+from bridge.watch_registration import STATES, NewWatch, WatchRow
 from bridge.web.api import OPERATOR, VIEWER, needs, refuse, services_here
 
 __all__ = ["blueprint"]
@@ -43,7 +43,7 @@ def list_watches(wanted: Mapping[str, Any]) -> dict[str, Any]:
     name = wanted.get("source")
     if name is not None and name not in services.config.sources:
         refuse(404, f'"{name}" is no source')
-    found = registrations.rows(services, [name] if name else list(services.config.sources))
+    found = watch_registration.rows(services, [name] if name else list(services.config.sources))
     found = [row for row in found if wanted.get("state") in (None, row["state"])]
     return {"watches": found[: wanted["limit"]], "total": len(found)}
 
@@ -57,7 +57,7 @@ def add_watch(document: Mapping[str, Any]) -> dict[str, Any]:
     """Expect an attempt. Expecting the same again takes the new label and times."""
     services = services_here()
     try:
-        (row,) = registrations.register(services, [document], now=services.now())
+        (row,) = watch_registration.register(services, [document], now=services.now())
     except ValidationError as error:
         refuse(422, "this watch cannot be opened", errors=_first(error))
     # When the caller hears of it, every process knows it: a webhook a moment later carries the label.
@@ -71,7 +71,7 @@ def add_watch(document: Mapping[str, Any]) -> dict[str, Any]:
 @blueprint.response(200, WatchRow)
 def show_watch(ident: str) -> dict[str, Any]:
     """Show one watch."""
-    row = registrations.find(services_here(), ident)
+    row = watch_registration.find(services_here(), ident)
     if row is None:
         refuse(404, "no such watch; it may have been met")
     return row
@@ -84,7 +84,7 @@ def show_watch(ident: str) -> dict[str, Any]:
 def cancel_watch(ident: str) -> Response | None:
     """Look no longer. Nothing is announced."""
     services = services_here()
-    if not registrations.cancel(services, ident, now=services.now()):
+    if not watch_registration.cancel(services, ident, now=services.now()):
         refuse(404, "no such watch; it may have been met")
     return None
 

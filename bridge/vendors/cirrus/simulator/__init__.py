@@ -16,7 +16,7 @@ from typing import Any
 
 from flask import Flask
 
-from bridge.simulating import NO_FAULTS, Expected, Faults, Outbox
+from bridge.sdk.simulator import NO_FAULTS, Expected, Faults, Outbox
 from bridge.vendors.cirrus.simulator.api import create_api
 from bridge.vendors.cirrus.simulator.life import Life
 from bridge.vendors.cirrus.simulator.sittings import ASSESSMENTS, Shown, Sitting, webhook_body

@@ -22,7 +22,7 @@ from typing import Any
 
 from flask import Flask
 
-from bridge.simulating import NO_FAULTS, Expected, Faults, Outbox
+from bridge.sdk.simulator import NO_FAULTS, Expected, Faults, Outbox
 from bridge.vendors.classmarker.simulator.api import create_api
 from bridge.vendors.classmarker.simulator.sittings import Sitting, random_fields, verify_body, webhook_body
 

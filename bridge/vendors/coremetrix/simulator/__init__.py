@@ -19,7 +19,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from flask import Flask
 
-from bridge.simulating import NO_FAULTS, Expected, Faults, Outbox
+from bridge.sdk.simulator import NO_FAULTS, Expected, Faults, Outbox
 from bridge.vendors.coremetrix.simulator.api import create_api
 from bridge.vendors.coremetrix.simulator.attempts import QUIZZES, Attempt, Quiz, consent_body, event_body
 from bridge.vendors.coremetrix.simulator.traits import AS_DOCUMENTED, Traits

@@ -16,7 +16,7 @@ from typing import Any
 
 from flask import Flask
 
-from bridge.simulating import NO_FAULTS, Expected, Faults, Outbox
+from bridge.sdk.simulator import NO_FAULTS, Expected, Faults, Outbox
 from bridge.vendors.mettl.simulator.api import create_api
 from bridge.vendors.mettl.simulator.candidates import Candidates
 from bridge.vendors.mettl.simulator.sittings import SCHEDULES, Sitting, Style, notice, random_fields

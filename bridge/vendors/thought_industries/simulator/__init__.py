@@ -20,7 +20,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from flask import Flask
 
-from bridge.simulating import NO_FAULTS, Expected, Faults, Outbox
+from bridge.sdk.simulator import NO_FAULTS, Expected, Faults, Outbox
 from bridge.vendors.thought_industries.simulator.api import create_api
 from bridge.vendors.thought_industries.simulator.rows import TESTS, Attempt, Test, invented_uuid
 from bridge.vendors.thought_industries.simulator.traits import AS_DOCUMENTED, Traits

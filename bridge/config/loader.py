@@ -1,0 +1,293 @@
+"""Reads and checks bridge.yaml: all problems at once, each as `file:line: path: problem`.
+
+The shape of each section is in `config_shapes.py`, what a vendor declares is checked in `config_vendor.py`; here is
+the rest: what several keys have to do with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from string import Formatter
+from typing import Any
+from urllib.parse import urlsplit
+
+from marshmallow import Schema, ValidationError
+
+from bridge.config.fields import did_you_mean, duration_text, time_of_day_text
+from bridge.config.model import (
+    Access,
+    BridgeConfig,
+    Config,
+    Filter,
+    Receipts,
+    Retention,
+    RetryPolicy,
+    Source,
+    Subscription,
+    Token,
+)
+from bridge.config.schemas import AccessShape, BridgeShape, FileShape, SourceShape, SubscriptionShape, name_problem
+from bridge.config.sources import check_source
+from bridge.config.yaml_document import Document, KeyPath, parse_yaml, resolve
+from bridge.errors import ConfigError, clip
+from bridge.net import address_policy
+from bridge.sdk.vendor import Vendor
+
+__all__ = ["describe", "read", "without_password"]
+
+_LOCAL_URL = "http://127.0.0.1:8080"
+#: Which fields of SubscriptionShape belong to a transport; the others are for all.
+_FIELDS = {
+    "celery": {"task", "queue", "broker", "receipts"},
+    "kombu": {"queue", "exchange", "routing_key", "broker", "receipts"},
+    "http": {"url", "secrets", "allow_private"},
+}
+_ROUTING_FIELDS = {"type", "source"}
+
+
+def read(path: Path, *, vendors: Mapping[str, Vendor], environment: Mapping[str, str], demo: bool = False) -> Config:
+    """The checked configuration in the file at `path`.
+
+    `environment` is what `${NAME}` may name. `demo`, or `demo: true` in the file, allows literal secrets and a default
+    public address. Relative paths in the file start at its folder. Raises `ConfigError` with every problem.
+    """
+    document = parse_yaml(_text(path), str(path))
+    if not isinstance(document.data, dict):
+        raise ConfigError(f"{path}:1: the file has no sections. Remedy: start from bridge.example.yaml")
+    demo = demo or document.data.get("demo") is True
+    resolve(document, environment, path.parent, literals=demo)
+    top = _shape(FileShape(), document.data, (), document)
+    bridge = _bridge(top.get("bridge", {}), path.parent, demo, document)
+    sources = {name: _source(name, section, vendors, document) for name, section in _named("sources", top, document)}
+    subscriptions = {
+        name: _subscription(name, section, bridge, sources, document)
+        for name, section in _named("subscriptions", top, document)
+    }
+    access = _access(top.get("access", {}), document)
+    known = {name: source for name, source in sources.items() if source is not None}
+    _check_memory(bridge, known.values(), document)
+    if document.problems:
+        raise document.error()
+    return Config(path=path, bridge=bridge, sources=known, subscriptions=subscriptions, access=access, demo=demo)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path}: no such file. Remedy: copy bridge.example.yaml to {path} and edit it, or name another file with "
+            "--config or ATTEMPT_BRIDGE_CONFIG; `attempt-bridge demo` needs none"
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read: {error.strerror}. Remedy: name a file that this user may read"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 at byte {error.start}. Remedy: save it as UTF-8") from error
+
+
+def _shape(schema: Schema, value: Any, path: KeyPath, document: Document) -> dict[str, Any]:
+    """The section as far as it is valid; what is not is noted in the document."""
+    try:
+        loaded = schema.load(value)
+    except ValidationError as error:
+        document.add_messages(error.messages, path)
+        loaded = error.valid_data
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _named(section: str, top: Mapping[str, Any], document: Document) -> list[tuple[str, Any]]:
+    entries = top.get(section, {})
+    if not isinstance(entries, dict):
+        document.add((section,), f"must be a section with a name for each of the {section}")
+        return []
+    for name in entries:
+        problem = name_problem(name)
+        if problem:
+            document.add((section, name), problem)
+    return list(entries.items())
+
+
+def _bridge(section: Any, folder: Path, demo: bool, document: Document) -> BridgeConfig:
+    data = _shape(BridgeShape(), section, ("bridge",), document)
+    given = section if isinstance(section, dict) else {}
+    if given and given.get("public_url") is None and not demo:
+        document.add(
+            ("bridge", "public_url"),
+            "missing. Remedy: write the address under which vendors and receivers reach this bridge, such as "
+            f"https://bridge.example.org; {_LOCAL_URL} to try it out",
+        )
+    retention = Retention(**data.pop("retention", {}))
+    data_dir = (folder / data.pop("data_dir", "data")).resolve()
+    known = {"name": "", "public_url": _LOCAL_URL, **data}
+    return BridgeConfig(**known, retention=retention, data_dir=data_dir)
+
+
+def _source(name: str, section: Any, vendors: Mapping[str, Vendor], document: Document) -> Source | None:
+    data = _shape(SourceShape(), section, ("sources", name), document)
+    word = data.get("vendor")
+    vendor = vendors.get(word) if word else None
+    if word and vendor is None:
+        hint, known = did_you_mean(word, vendors), f"Known: {', '.join(sorted(vendors))}"
+        remedy = hint if hint == known else f"{hint} {known}"
+        document.add(("sources", name, "vendor"), f'"{clip(word, 40)}" is no vendor. {remedy}')
+    return check_source(name, data, vendor, document) if vendor else None
+
+
+def _check_memory(bridge: BridgeConfig, sources: Iterable[Source], document: Document) -> None:
+    for source in sources:
+        if bridge.remember_attempts <= source.poll.look_back:
+            document.add(
+                ("sources", source.name, "poll", "look_back"),
+                f"{duration_text(source.poll.look_back)} is not shorter than bridge.remember_attempts "
+                f"({duration_text(bridge.remember_attempts)}): a forgotten attempt would be published again",
+            )
+
+
+def _subscription(
+    name: str, section: Any, bridge: BridgeConfig, sources: Mapping[str, Any], document: Document
+) -> Subscription:
+    path = ("subscriptions", name)
+    data = _shape(SubscriptionShape(), section, path, document)
+    given = {key for key, value in section.items() if value is not None} if isinstance(section, dict) else set()
+    transport = data.get("transport", "")
+    if transport:
+        _check_fields(transport, given, path, document)
+        _check_transport(transport, given, data, bridge, path, document)
+    _check_filter(data.get("filter", {}), sources, (*path, "filter"), document)
+    parts: dict[str, dict[str, Any]] = {key: data.pop(key, {}) for key in ("filter", "retry", "receipts")}
+    if parts["retry"].get("schedule") == []:
+        document.add((*path, "retry", "schedule"), "is empty. Remedy: give at least one duration, such as [5s]")
+    for part in parts.values():
+        part.update({key: tuple(value) for key, value in part.items() if isinstance(value, list)})
+    data["secrets"] = tuple(data.get("secrets", ()))
+    return Subscription(
+        **{"transport": "", **data},
+        name=name,
+        filter=Filter(**parts["filter"]),
+        retry=RetryPolicy(**parts["retry"]),
+        receipts=Receipts(**parts["receipts"]),
+    )
+
+
+def _check_fields(transport: str, given: set[str], path: KeyPath, document: Document) -> None:
+    for key in sorted(given):
+        owners = [name for name, keys in _FIELDS.items() if key in keys]
+        if owners and transport not in owners:
+            document.add(
+                (*path, key), f"belongs to transport {' or '.join(owners)}, not to {transport}. Remedy: remove it"
+            )
+
+
+def _check_transport(
+    transport: str, given: set[str], data: Mapping[str, Any], bridge: BridgeConfig, path: KeyPath, document: Document
+) -> None:
+    needed = {"celery": ["task", "queue"], "http": ["url", "secrets"]}.get(transport, [])
+    if transport == "kombu" and (*path, "broker") not in document.broken:
+        # A named exchange on a Redis broker drops what has no binding; on AMQP the exchange is the receiver's business.
+        amqp = (data.get("broker") or bridge.broker or "").startswith("amqp")
+        needed = ["exchange"] if amqp else ["queue"]
+        for key in given & {"queue" if amqp else "exchange"}:
+            server = "an AMQP" if amqp else "a Redis"
+            document.add((*path, key), f"{server} broker takes `{needed[0]}` instead. Remedy: write {needed[0]}: ...")
+        _check_routing_key(data.get("routing_key", ""), (*path, "routing_key"), document)
+    for key in needed:
+        if key not in given:
+            document.add((*path, key), f"missing: transport {transport} needs it")
+    if transport == "http" and "url" in data:
+        problem = address_policy.check_url(data["url"], allow_private=data.get("allow_private", False))
+        if problem:
+            document.add((*path, "url"), problem)
+    if "secrets" in given and data.get("secrets") == []:
+        document.add((*path, "secrets"), "is empty; see docs/subscribing.md for how to make one")
+
+
+def _check_routing_key(text: str, path: KeyPath, document: Document) -> None:
+    try:
+        used = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+    except ValueError as error:
+        document.add(path, f"is no pattern: {clip(error)}; write it like {{type}}.{{source}}")
+        return
+    for field in sorted(used - _ROUTING_FIELDS):
+        document.add(path, f"{{{clip(field, 40)}}} is not known; {{type}} and {{source}} are")
+
+
+def _check_filter(filters: Mapping[str, Any], sources: Mapping[str, Any], path: KeyPath, document: Document) -> None:
+    for place, pattern in enumerate(filters.get("sources", ())):
+        if name_problem(pattern) is None and pattern not in sources:
+            document.add((*path, "sources", place), f'"{pattern}" is no source. {did_you_mean(pattern, sources)}')
+
+
+def _access(section: Any, document: Document) -> Access:
+    data = _shape(AccessShape(), section, ("access",), document)
+    tokens = data.get("tokens", [])
+    names = [token.get("name") for token in tokens]
+    for place, name in enumerate(names):
+        if name is not None and name in names[:place]:
+            document.add(("access", "tokens", place, "name"), f'"{clip(name, 40)}" is already another token\'s name')
+    return Access(tokens=tuple(Token(**{"name": "", "role": "", "sha256": "", **token}) for token in tokens))
+
+
+#: Members whose value is in seconds.
+_SECONDS = {"remember_attempts", "events", "requests", "dead_letters", "every", "overlap", "look_back", "within"}
+_SECONDS |= {"per_seconds", "schedule"}
+_SECRETS = {"credentials", "token_sha256", "secrets", "sha256"}
+_ADDRESSES = {"state", "broker"}
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """The configuration as nested plain data in the file's words, defaults filled in, secrets as `****1f3c`."""
+    return {
+        "bridge": _described(config.bridge),
+        "sources": {name: _section(source) for name, source in config.sources.items()},
+        "subscriptions": {name: _section(one) for name, one in config.subscriptions.items()},
+        "access": _described(config.access),
+    }
+
+
+def _section(value: Source | Subscription) -> dict[str, Any]:
+    """Without what the file does not have: the name is its key, and a transport has its own fields only."""
+    described: dict[str, Any] = _described(value)
+    del described["name"]
+    if isinstance(value, Source):
+        budget = described["budget"]
+        described["budget"] = {"calls": budget["calls"], "per": budget["per_seconds"]}
+        if value.budget.resets_at is not None:
+            described["budget"]["resets"] = time_of_day_text(value.budget.resets_at)
+        return described
+    others = set().union(*_FIELDS.values()) - _FIELDS[value.transport]
+    return {key: member for key, member in described.items() if key not in others and member is not None}
+
+
+def _described(value: Any, name: str = "") -> Any:
+    if name in _SECRETS:
+        return _masked(value)
+    if name in _ADDRESSES and isinstance(value, str):
+        return without_password(value)
+    if hasattr(value, "__dataclass_fields__"):
+        return {member.name: _described(getattr(value, member.name), member.name) for member in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _described(member) for key, member in value.items()}
+    if isinstance(value, tuple | list):
+        return [_described(item, name) for item in value]
+    if name in _SECONDS:
+        return duration_text(value)
+    return str(value) if isinstance(value, Path | str) else value
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _masked(member) for key, member in value.items()}
+    if isinstance(value, tuple | list):
+        return [_masked(item) for item in value]
+    # The end of a short secret would be a good part of it.
+    return f"****{value[-4:]}" if len(value) >= 16 else "****"
+
+
+def without_password(address: str) -> str:
+    """A server address that may be shown."""
+    password = urlsplit(address).password
+    return str(address.replace(f":{password}@", ":****@", 1) if password else address)

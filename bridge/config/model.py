@@ -1,0 +1,176 @@
+"""bridge.yaml as frozen objects. Reading and checking the file is in `bridge/config/loader.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from bridge.quota.windows import Window
+from schemas.event import ATTEMPT_TYPES
+
+__all__ = [
+    "Access",
+    "BridgeConfig",
+    "Config",
+    "Filter",
+    "PollConfig",
+    "Receipts",
+    "Retention",
+    "RetryPolicy",
+    "Source",
+    "Subscription",
+    "Token",
+    "WebhookConfig",
+]
+
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long things are kept, seconds."""
+
+    events: float = 30 * _DAY
+    requests: float = 7 * _DAY
+    dead_letters: float = 30 * _DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeConfig:
+    """The `bridge:` section. `state` and `broker` may hold a password; None: the embedded server."""
+
+    name: str
+    public_url: str
+    state: str | None = field(default=None, repr=False)
+    broker: str | None = field(default=None, repr=False)
+    data_dir: Path = Path("data")
+    partitions: int = 1
+    remember_attempts: float = 180 * _DAY
+    retention: Retention = Retention()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookConfig:
+    """`token_sha256`: hex digests of the tokens that the address may end in; empty: none is asked for."""
+
+    enabled: bool = True
+    token_sha256: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollConfig:
+    """Seconds."""
+
+    enabled: bool = True
+    every: float = 300.0
+    overlap: float = 600.0
+    look_back: float = 7 * _DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One configured vendor account."""
+
+    name: str
+    vendor: str
+    base_url: str
+    credentials: Mapping[str, tuple[str, ...]] = field(repr=False)
+    webhook: WebhookConfig
+    poll: PollConfig
+    budget: Window
+    options: Mapping[str, Any]
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which events a subscription wants. `types` and `sources` are names or patterns; no sources: all.
+
+    `when`: equality in `data.result`, for events that have one. Notices come only where `types` asks for them: a
+    gradebook's task must not be handed an alarm.
+    """
+
+    types: tuple[str, ...] = ATTEMPT_TYPES
+    sources: tuple[str, ...] = ()
+    when: Mapping[str, Any] = field(default_factory=dict)
+
+    def takes_header(self, event_type: str, source: str) -> bool:
+        """Decide by what the journal entry says outside the event's JSON."""
+        return _fits(event_type, self.types) and (not self.sources or _fits(source, self.sources))
+
+    def takes_result(self, result: Mapping[str, Any]) -> bool:
+        """Decide by `data.result`; only needed where `when` is not empty."""
+        return all(result.get(name) == wanted for name, wanted in self.when.items())
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    # Most are plain names, and this is asked for every event and subscription.
+    return name in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Seconds before each further try; `jitter` is the share that the draw may take off or add."""
+
+    schedule: tuple[float, ...] = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
+    jitter: float = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipts:
+    """Whether a Celery or kombu receiver must confirm, and within how many seconds."""
+
+    required: bool = False
+    within: float = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """One configured receiver. Which of the transport's own fields are set depends on `transport`."""
+
+    name: str
+    transport: str
+    filter: Filter = Filter()
+    retry: RetryPolicy = RetryPolicy()
+    data: str = "full"
+    receipts: Receipts = Receipts()
+    broker: str | None = field(default=None, repr=False)
+    task: str | None = None
+    queue: str | None = None
+    exchange: str | None = None
+    routing_key: str = "{type}.{source}"
+    url: str | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    allow_private: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """An operator API token, stored as the SHA-256 of its text."""
+
+    name: str
+    role: str
+    sha256: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """The `access:` section."""
+
+    tokens: tuple[Token, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole file, checked."""
+
+    path: Path
+    bridge: BridgeConfig
+    sources: Mapping[str, Source]
+    subscriptions: Mapping[str, Subscription]
+    access: Access = Access()
+    #: A demo's file: literal secrets, and a quicker bridge, are allowed.
+    demo: bool = False

@@ -1,0 +1,277 @@
+"""The shape of bridge.yaml as marshmallow schemas: every key, its kind and its range.
+
+What depends on the vendor or on several keys is in `bridge/config/loader.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields as members_of
+from fnmatch import fnmatchcase
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
+from marshmallow.validate import Length
+
+from bridge.config.fields import (
+    Duration,
+    Secret,
+    Text,
+    TimeOfDay,
+    choice,
+    did_you_mean,
+    flag,
+    kind_of,
+    number,
+    one_or_many,
+    split_address,
+    whole_number,
+)
+from bridge.config.yaml_document import Reference
+from bridge.errors import clip
+from bridge.net.signatures import check_webhook_secret
+from bridge.sdk.vendor import GRADINGS
+from schemas.event import ATTEMPT_TYPES, Result
+from schemas.notices import NOTICE_TYPES
+
+__all__ = ["AccessShape", "BridgeShape", "FileShape", "SourceShape", "SubscriptionShape", "name_problem"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
+_EVENT_TYPES = (*ATTEMPT_TYPES, *NOTICE_TYPES)
+_STATE_SCHEMES = ("redis", "rediss", "unix")
+_BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def name_problem(name: str) -> str | None:
+    """What is wrong with the name of a bridge, source or subscription, or None."""
+    if _NAME.fullmatch(name):
+        return None
+    return f'"{clip(name, 70)}" is no name; use 1 to 63 of a-z, 0-9 and -, not starting with -'
+
+
+def _base_problem(text: str) -> str | None:
+    parts = split_address(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return f'"{clip(text)}" is no web address; write it like https://bridge.example.org'
+    if "@" in parts.netloc:
+        return "holds a user name or password; leave it out"
+    if parts.query or parts.fragment or text.endswith("/"):
+        return (
+            f"must end before the last / and any ? or #; write {parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        )
+    return None
+
+
+def _vendor_address_problem(text: str) -> str | None:
+    if text.startswith("http://") and split_address(text).hostname not in _LOOPBACK:
+        return "would send the vendor's credentials unencrypted; use https://"
+    return _base_problem(text)
+
+
+def _server_problem(text: str, schemes: tuple[str, ...], instead: str) -> str | None:
+    parts = split_address(text)
+    if parts.scheme not in schemes:
+        return f'"{clip(parts.scheme or text, 30)}://" is not supported in this version; {instead}'
+    if parts.password and not isinstance(text, Reference):
+        return "holds a literal password. Remedy: write it as ${ENV_NAME}, in whole or in part"
+    return None
+
+
+def state_problem(text: str) -> str | None:
+    return _server_problem(text, _STATE_SCHEMES, "give one server, such as redis://localhost:6379/0 (rediss, unix)")
+
+
+def broker_problem(text: str) -> str | None:
+    return _server_problem(text, _BROKER_SCHEMES, f"use one of {', '.join(_BROKER_SCHEMES)}")
+
+
+def _token_problem(text: str) -> str | None:
+    if _TOKEN.fullmatch(text):
+        return None
+    return (
+        "must be 22 or more of A-Z a-z 0-9 _ - so that nobody can guess it. "
+        "Remedy: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
+    )
+
+
+def _webhook_secret_problem(text: str) -> str | None:
+    problem = check_webhook_secret(text)
+    if problem is None:
+        return None
+    program = 'import base64, secrets; print("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())'
+    return f"{problem}. Remedy: python3 -c '{program}'"
+
+
+def _sha256_problem(text: str) -> str | None:
+    if re.fullmatch(r"[0-9a-f]{64}", text):
+        return None
+    return "is no SHA-256 in 64 lower-case hex digits. Remedy: printf %s THE_TOKEN | sha256sum"
+
+
+def _type_problem(text: str) -> str | None:
+    if any(fnmatchcase(known, text) for known in _EVENT_TYPES):
+        return None
+    return f'"{clip(text, 40)}" is no event type. {did_you_mean(text, (*_EVENT_TYPES, "attempt.*", "source.*"))}'
+
+
+class Shape(Schema):
+    """Names unknown keys with a suggestion; a key without a value counts as absent."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    @pre_load
+    def _drop_empty(self, data: Any, **_: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise ValidationError(f"must be a section of keys, not {kind_of(data)}")
+        return {name: value for name, value in data.items() if value is not None}
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _refuse_unknown(self, _data: Any, original: Any, **_: Any) -> None:
+        unknown = [name for name in original if name not in self.fields]
+        if unknown:
+            raise ValidationError({name: [f"unknown key. {did_you_mean(name, self.fields)}"] for name in unknown})
+
+
+class RetentionShape(Shape):
+    events = Duration("1m")
+    requests = Duration("1m")
+    dead_letters = Duration("1m")
+
+
+class BridgeShape(Shape):
+    name = Text(name_problem, required=True)
+    public_url = Text(_base_problem)
+    state = Text(state_problem)
+    broker = Text(broker_problem)
+    data_dir = Text()
+    partitions = whole_number(1, 64)
+    remember_attempts = Duration("1d")
+    retention = fields.Nested(RetentionShape)
+
+
+class WebhookShape(Shape):
+    enabled = flag()
+    token = fields.List(Secret(_token_problem))
+
+    @pre_load
+    def _listed(self, data: Any, **_: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("token") is not None:
+            return {**data, "token": one_or_many(data["token"])}
+        return data
+
+
+class PollShape(Shape):
+    enabled = flag()
+    every = Duration("1s", "7d")
+    overlap = Duration("0s", "7d")
+    look_back = Duration("1m", "365d")
+
+
+class BudgetShape(Shape):
+    calls = whole_number(1, 1_000_000)
+    per = Duration("1s", "31d")
+    resets = TimeOfDay()
+
+
+class SourceShape(Shape):
+    """`credentials` and `options` are declared by the vendor's folder and checked against it."""
+
+    vendor = Text(required=True)
+    base_url = Text(_vendor_address_problem)
+    credentials = fields.Dict(error_messages={"invalid": "must be a section of keys"})
+    webhook = fields.Nested(WebhookShape)
+    poll = fields.Nested(PollShape)
+    budget = fields.Nested(BudgetShape)
+    options = fields.Dict(error_messages={"invalid": "must be a section of keys"})
+    paused = flag()
+
+
+class _Member(fields.Field[Any]):
+    """A value that a member of `data.result` may be equal to: text, number, true, false or null."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Any:
+        wrong = None
+        if isinstance(value, list | dict):
+            wrong = f"must be one value, not {kind_of(value)}"
+        elif attr == "passed" and not isinstance(value, bool | None):
+            wrong = "must be true, false or null"
+        elif attr == "grading" and value not in GRADINGS:
+            wrong = f'"{clip(value, 40)}" is none of {", ".join(sorted(GRADINGS))}'
+        if wrong:
+            raise ValidationError(wrong)
+        return value
+
+
+#: What `when` may look at: the members of `data.result`, except the replaced result inside it.
+_WHEN = {member.name: _Member(allow_none=True) for member in members_of(Result) if member.name != "previous"}
+
+
+class _WhenShape(Shape.from_dict(_WHEN, name="_WhenMembers")):  # type: ignore[misc]
+    @pre_load
+    def _drop_empty(self, data: Any, **rest: Any) -> Any:
+        super()._drop_empty(data, **rest)
+        return data  # `grade: null` asks for results without a grade
+
+
+class FilterShape(Shape):
+    types = fields.List(
+        Text(_type_problem),
+        validate=Length(min=1, error="is empty, so nothing would come. Remedy: leave it out or name some"),
+        error_messages={"invalid": "must be a list such as [attempt.completed]"},
+    )
+    sources = fields.List(Text(), error_messages={"invalid": 'must be a list such as ["eu-*"]'})
+    when = fields.Nested(_WhenShape)
+
+
+class RetryShape(Shape):
+    schedule = fields.List(Duration("1ms", "7d"), error_messages={"invalid": "must be a list such as [5s, 5m, 30m]"})
+    jitter = number(0, 1)
+
+
+class ReceiptsShape(Shape):
+    required = flag()
+    within = Duration("1s", "7d")
+
+
+class SubscriptionShape(Shape):
+    """All transports' fields; which of them belong to which transport is checked in `config_file`."""
+
+    transport = choice("celery", "kombu", "http", required=True)
+    filter = fields.Nested(FilterShape)
+    retry = fields.Nested(RetryShape)
+    data = choice("full", "minimal")
+    receipts = fields.Nested(ReceiptsShape)
+    broker = Text(broker_problem)
+    task = Text()
+    queue = Text()
+    exchange = Text()
+    routing_key = Text()
+    url = Text()
+    secrets = fields.List(
+        Secret(_webhook_secret_problem), error_messages={"invalid": 'must be a list such as ["${{ENV_NAME}}"]'}
+    )
+    allow_private = flag()
+
+
+class TokenShape(Shape):
+    name = Text(required=True)
+    role = choice("viewer", "operator", required=True)
+    sha256 = Text(_sha256_problem, required=True)
+
+
+class AccessShape(Shape):
+    tokens = fields.List(fields.Nested(TokenShape), error_messages={"invalid": "must be a list"})
+
+
+class FileShape(Shape):
+    """The top level. Sources and subscriptions are checked one by one, so that each may name its own problems."""
+
+    demo = flag()
+    bridge = fields.Raw(required=True, error_messages={"required": "missing; it names the bridge"})
+    sources = fields.Raw()
+    subscriptions = fields.Raw()
+    access = fields.Raw()

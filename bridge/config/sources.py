@@ -1,0 +1,175 @@
+"""Checks a source of bridge.yaml against what its vendor's folder declares: credentials, options, webhook, poll."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+from bridge.config.fields import (
+    Secret,
+    Text,
+    did_you_mean,
+    duration_text,
+    flag,
+    one_or_many,
+    parse_duration,
+    parse_time_of_day,
+)
+from bridge.config.model import PollConfig, Source, WebhookConfig
+from bridge.config.yaml_document import Document, KeyPath
+from bridge.errors import clip
+from bridge.net.signatures import sha256_hex
+from bridge.quota.windows import Window
+from bridge.sdk.vendor import Credential, Option, Vendor
+
+__all__ = ["check_source"]
+
+_DAY = 86_400.0
+
+
+def check_source(name: str, data: Mapping[str, Any], vendor: Vendor, document: Document) -> Source:
+    """The source, from the valid parts of its section; what does not fit the vendor is noted in the document."""
+    path = ("sources", name)
+    webhook = _webhook(data.get("webhook") or {}, vendor, data, path, document)
+    return Source(
+        name=name,
+        vendor=vendor.name,
+        base_url=data.get("base_url", vendor.base_url),
+        credentials=_credentials(
+            data.get("credentials", {}), vendor, webhook.enabled, (*path, "credentials"), document
+        ),
+        webhook=webhook,
+        poll=_poll(data.get("poll", {}), vendor, webhook.enabled, path, document),
+        budget=_budget(data.get("budget", {}), vendor, (*path, "budget"), document),
+        options=_options(data.get("options", {}), vendor, (*path, "options"), document),
+        paused=data.get("paused", False),
+    )
+
+
+def _webhook(
+    section: Mapping[str, Any], vendor: Vendor, data: Mapping[str, Any], path: KeyPath, document: Document
+) -> WebhookConfig:
+    tokens = tuple(sha256_hex(token) for token in section.get("token", ()))
+    enabled = section.get("enabled", True)
+    signed = vendor.verify is not None and vendor.secret_credential in data.get("credentials", {})
+    at = (*path, "webhook", "token")
+    if enabled and not tokens and not signed and not any(place[: len(at)] == at for place, _ in document.problems):
+        document.add(
+            at,
+            f"missing: {vendor.title} does not sign its webhooks, so the address must end in a secret token. "
+            'Remedy: token: "${ENV_NAME}", or webhook: {enabled: false}',
+        )
+    return WebhookConfig(enabled=enabled, token_sha256=tokens)
+
+
+def _poll(
+    section: Mapping[str, Any], vendor: Vendor, webhook_enabled: bool, path: KeyPath, document: Document
+) -> PollConfig:
+    limit = vendor.look_back_limit
+    poll = PollConfig(enabled=bool(vendor.polls))
+    if limit is not None:
+        poll = replace(poll, look_back=min(poll.look_back, limit))
+    poll = replace(poll, **section)
+    if poll.enabled and not vendor.polls:
+        document.add((*path, "poll", "enabled"), f"{vendor.title} has nothing to poll. Remedy: enabled: false")
+    if limit is not None and poll.look_back > limit:
+        document.add(
+            (*path, "poll", "look_back"),
+            f"{duration_text(poll.look_back)} is longer than the {duration_text(limit)} that {vendor.title} can list",
+        )
+    if poll.overlap >= poll.look_back:
+        document.add(
+            (*path, "poll", "overlap"),
+            f"{duration_text(poll.overlap)} is not shorter than look_back, {duration_text(poll.look_back)}",
+        )
+    if not poll.enabled and not webhook_enabled:
+        document.add(path, "neither webhook nor poll is enabled. Remedy: enable one, or write paused: true")
+    return poll
+
+
+def _budget(section: Mapping[str, Any], vendor: Vendor, path: KeyPath, document: Document) -> Window:
+    """The vendor's quota with what the file says instead; a quota's reset stays while its period is a day."""
+    calls = section.get("calls", vendor.quota.calls)
+    per = section.get("per", vendor.quota.per_seconds)
+    resets_at = section.get("resets")
+    if resets_at is not None and per != _DAY:
+        document.add((*path, "resets"), f"only a budget of a day begins anew, this one is per {duration_text(per)}")
+        resets_at = None
+    if resets_at is None and vendor.quota.resets_at is not None and per == vendor.quota.per_seconds:
+        resets_at = parse_time_of_day(vendor.quota.resets_at)
+    return Window(calls, per, resets_at)
+
+
+def _credentials(
+    given: Mapping[str, Any], vendor: Vendor, webhook_enabled: bool, path: KeyPath, document: Document
+) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, declared in vendor.credentials.items():
+        if given.get(name) is not None:
+            found[name] = _secrets(given[name], declared, (*path, name), document)
+        elif declared.required and (webhook_enabled or name != vendor.secret_credential):
+            document.add((*path, name), f"missing: {declared.help}")
+    for name in given.keys() - vendor.credentials.keys():
+        document.add((*path, name), f"{vendor.title} has no such credential. {did_you_mean(name, vendor.credentials)}")
+    return found
+
+
+def _secrets(value: Any, declared: Credential, path: KeyPath, document: Document) -> tuple[str, ...]:
+    if isinstance(value, list) and not declared.many:
+        document.add(path, "must be one value, not a list")
+        return ()
+    found = []
+    if value == []:
+        document.add(path, "is an empty list")
+    for place, item in enumerate(one_or_many(value)):
+        try:
+            found.append(str(Secret().deserialize(item)))
+        except ValidationError as error:
+            document.add_messages(error.messages, (*path, place) if isinstance(value, list) else path)
+    return tuple(found)
+
+
+def _options(given: Mapping[str, Any], vendor: Vendor, path: KeyPath, document: Document) -> dict[str, Any]:
+    found = {name: _default(option) for name, option in vendor.options.items()}
+    for name, value in given.items():
+        option = vendor.options.get(name)
+        if option is None:
+            document.add((*path, name), f"{vendor.title} has no such option. {did_you_mean(name, vendor.options)}")
+        elif value is not None:
+            try:
+                found[name] = _option(option, value)
+            except ValidationError as error:
+                document.add_messages(error.messages, (*path, name))
+    return found
+
+
+def _default(option: Option) -> Any:
+    if option.kind == "duration" and isinstance(option.default, str):
+        return parse_duration(option.default)
+    return tuple(option.default) if option.kind == "list" else option.default
+
+
+def _option(option: Option, value: Any) -> Any:
+    """One option by its declared kind. Lists hold text: an id written as a number is an id all the same."""
+    if option.kind == "duration":
+        return parse_duration(value)
+    if option.kind == "list":
+        items = [str(item) if isinstance(item, int) else item for item in one_or_many(value)]
+        return tuple(fields.List(Text(_among(option))).deserialize(items))
+    if option.kind == "bool":
+        return flag().deserialize(value)
+    if option.kind == "int":
+        return fields.Integer(strict=True, error_messages={"invalid": "must be a whole number"}).deserialize(value)
+    return Text(_among(option)).deserialize(value)
+
+
+def _among(option: Option) -> Callable[[str], str | None]:
+    def problem(text: str) -> str | None:
+        if not option.choices or text in option.choices:
+            return None
+        return f'"{clip(text, 40)}" is none of {", ".join(option.choices)}'
+
+    return problem

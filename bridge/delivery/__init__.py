@@ -1,0 +1,1 @@
+"""What is known of deliveries: retries, dead letters, status and lag of a subscription."""

@@ -1,0 +1,82 @@
+"""What ingesting polled records would do now, without doing it: the rules of `bridge/ingest/pipeline.py`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from bridge.errors import Unreadable
+from bridge.ingest.pipeline import Way
+from bridge.journal.reading import Reader
+from bridge.sdk.vendor import NEWS, Normalised, Record, material_digest
+
+__all__ = ["Peeked", "Peeking", "verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Peeked:
+    """One record that is news in kind. `outcome`: see `verdict`."""
+
+    record: Record
+    news: Normalised
+    outcome: str
+
+
+def verdict(news: Normalised, last: tuple[int, bytes] | None) -> str:
+    """`published`, `duplicate`, `stale` or `revised`, as publish_once.lua decides for polled news.
+
+    `last`: order and digest of the attempt's newest event; None: the attempt is unknown.
+    """
+    if last is None:
+        return "published"
+    order, digest = last
+    if material_digest(news) == digest:
+        return "duplicate"
+    return "stale" if news.order < order else "revised"
+
+
+@dataclass(kw_only=True)
+class Peeking:
+    """Looks at records of one source page by page; a row that a later page repeats is news once. `outcomes`: so far.
+
+    Nothing is kept but which sitting is which, of a vendor with generations: it counts them as they are seen.
+    """
+
+    way: Way
+    reader: Reader
+    outcomes: Counter[str] = field(default_factory=Counter)
+    #: attempt id -> order and digest of what would be its newest event by now
+    _pretended: dict[str, tuple[int, bytes]] = field(default_factory=dict, init=False)
+
+    def look(self, records: Sequence[Record], *, now: float) -> list[Peeked]:
+        """The records that are news in kind, in their order. Raises `StateUnavailable`."""
+        found = self._normalised(records, now)
+        gone = self.way.consents.withdrawn(self.way.source.name, (one.consent for _, one in found))
+        fresh = [(record, one) for record, one in found if one.status in NEWS and gone.isdisjoint(one.consent)]
+        self.outcomes["ignored"] += len(found) - len(fresh)
+        memories = self.reader.attempts(self.way.source.name, [one.attempt_id for _, one in fresh])
+        peeked = []
+        for record, news in fresh:
+            memory = memories.get(news.attempt_id)
+            known = None if memory is None else (memory.order, memory.digests[-1])
+            outcome = verdict(news, self._pretended.get(news.attempt_id, known))
+            if outcome in ("published", "revised"):
+                self._pretended[news.attempt_id] = (news.order, material_digest(news))
+            self.outcomes[outcome] += 1
+            peeked.append(Peeked(record, news, outcome))
+        return peeked
+
+    def _normalised(self, records: Sequence[Record], now: float) -> list[tuple[Record, Normalised]]:
+        vendor, source = self.way.vendor, self.way.source
+        found = []
+        for record in records:
+            try:
+                found.append((record, vendor.normalise(record, now, source.options)))
+            except Unreadable:
+                self.outcomes["quarantined"] += 1
+        if not vendor.generations:
+            return found
+        sittings = [(one.attempt_id, one.sitting, one.started_at) for _, one in found]
+        ids = self.way.generations.resolve(source.name, sittings, now=now)
+        return [(record, replace(one, attempt_id=name)) for (record, one), name in zip(found, ids, strict=True)]

@@ -1,0 +1,1 @@
+"""What is said about the bridge: health of sources, alarms, metrics, logs, doctor."""

@@ -1,0 +1,117 @@
+"""What stands in the state server, as Prometheus metrics, read when somebody asks: the same answer from any process.
+
+Names follow the Prometheus naming practice (base units, `_total` for counters); labels are configured names only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from bridge import __version__
+from bridge.delivery.lag import oldest_waiting
+from bridge.errors import StateUnavailable
+from bridge.journal.reading import Reader
+from bridge.monitoring import alarms
+from bridge.services import Services
+from schemas.notices import ALARM_TYPES
+
+__all__ = ["StateCollector"]
+
+_DELIVERY_OUTCOMES = ("delivered", "handed_over", "skipped", "failed", "dead")
+
+
+class StateCollector:
+    """A collector of prometheus_client. With the state away it says `bridge_state_up 0` and nothing it cannot know."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics of this moment."""
+        info = GaugeMetricFamily("bridge_build_info", "Always 1; the label is the version.", labels=["version"])
+        info.add_metric([__version__], 1)
+        yield info
+        try:
+            found = [*self._sources(), *self._watching(), *self._subscriptions(), *self._journal()]
+        except StateUnavailable:
+            yield GaugeMetricFamily("bridge_state_up", "1 while the state server answers.", value=0)
+            return
+        yield GaugeMetricFamily("bridge_state_up", "1 while the state server answers.", value=1)
+        yield from found
+
+    def _sources(self) -> Iterator[Metric]:
+        services, now = self._services, self._services.now()
+        polled = GaugeMetricFamily(
+            "bridge_poll_last_success_timestamp_seconds",
+            "When a page of the stream was last read and published.",
+            labels=["source", "stream"],
+        )
+        left = GaugeMetricFamily("bridge_budget_remaining", "Calls the source's quota allows now.", labels=["source"])
+        for name, source in services.config.sources.items():
+            vendor = services.vendors[source.vendor]
+            for stream in vendor.polls if source.poll.enabled else ():
+                polled.add_metric([name, stream], services.cursors.place(name, stream).saved or 0)
+            status = services.budgets.status(name, source.budget, now)
+            left.add_metric([name], status.left)
+        yield from (polled, left)
+
+    def _watching(self) -> Iterator[Metric]:
+        services, now = self._services, self._services.now()
+        watches = GaugeMetricFamily("bridge_watches_open", "Attempts that will be looked at again.", labels=["source"])
+        due = GaugeMetricFamily("bridge_watches_due", "Watches whose next look is due.", labels=["source"])
+        overdue = GaugeMetricFamily(
+            "bridge_watches_overdue", "Expected attempts that did not come by their deadline.", labels=["source"]
+        )
+        raised = GaugeMetricFamily("bridge_alarm", "1 while the alarm is raised.", labels=["source", "type"])
+        for name in services.config.sources:
+            watches.add_metric([name], len(services.watches.list(name)))
+            due.add_metric([name], services.watches.due_count(name, now))
+            overdue.add_metric([name], sum(one.state == "overdue" for one in services.expectations.list(name)))
+            up = {one.kind for one in alarms.read(services.state, name)}
+            for kind in ALARM_TYPES:
+                raised.add_metric([name, kind], kind in up)
+        yield from (watches, due, overdue, raised)
+
+    def _subscriptions(self) -> Iterator[Metric]:
+        services, now = self._services, self._services.now()
+        backlog = GaugeMetricFamily(
+            "bridge_subscription_backlog", "Events not yet read, or read and not settled.", labels=["subscription"]
+        )
+        retries = GaugeMetricFamily(
+            "bridge_retry_scheduled", "Deliveries that wait for their next try.", labels=["subscription"]
+        )
+        letters = GaugeMetricFamily("bridge_dead_letters", "Deliveries that were given up.", labels=["subscription"])
+        oldest = GaugeMetricFamily(
+            "bridge_subscription_oldest_seconds",
+            "Age of the oldest event not yet settled; the journal is kept from there on.",
+            labels=["subscription"],
+        )
+        stopped = GaugeMetricFamily(
+            "bridge_subscription_stopped", "1 while the circuit is not closed.", labels=["subscription", "circuit"]
+        )
+        outcomes = CounterMetricFamily(
+            "bridge_deliveries", "Tries by what became of them.", labels=["subscription", "outcome"]
+        )
+        for name in services.config.subscriptions:
+            state = services.deliveries.state(name, now=now)
+            backlog.add_metric([name], state.pending + (state.lag or 0))
+            waiting = oldest_waiting(services.state, name, partitions=services.config.bridge.partitions)
+            oldest.add_metric([name], 0 if waiting is None else max(0.0, now - waiting))
+            retries.add_metric([name], state.retrying)
+            letters.add_metric([name], state.dead_letters)
+            stopped.add_metric([name, state.circuit], state.circuit != "closed")
+            for outcome in _DELIVERY_OUTCOMES:
+                outcomes.add_metric([name, outcome], getattr(state, outcome))
+        yield from (backlog, oldest, retries, letters, stopped, outcomes)
+
+    def _journal(self) -> Iterator[Metric]:
+        services = self._services
+        reader = Reader(services.state, partitions=services.config.bridge.partitions)
+        yield GaugeMetricFamily(
+            "bridge_attempts_remembered", "Attempts that would be recognised again.", value=reader.remembered()
+        )
+        yield GaugeMetricFamily(
+            "bridge_quarantined", "Requests and records that could not be read.", value=services.quarantine.size()
+        )

@@ -1,0 +1,1 @@
+"""HTTP to receivers, the rule for addresses, and signatures."""

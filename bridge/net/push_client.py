@@ -1,0 +1,228 @@
+"""Outbound HTTP to addresses that operators configure: checks where it connects, keeps one deadline, follows nothing.
+
+Which addresses are allowed is in `bridge/net/address_policy.py`; what is sent and what an answer means is the caller's.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from http.client import HTTPException
+from queue import Empty, Full, LifoQueue
+from typing import Any, cast
+from urllib.parse import SplitResult, urlsplit
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
+
+from bridge import clock
+from bridge.errors import DeliveryFailed, clip
+from bridge.net.address_policy import check_url, resolve
+
+__all__ = ["ANSWER_BYTES", "DEADLINE_SECONDS", "Answer", "Client"]
+
+#: Total time of one call: resolve, connect, TLS, send, headers and body of the answer.
+DEADLINE_SECONDS = 15.0
+CONNECT_SECONDS = 5.0
+#: No more of an answer is read.
+ANSWER_BYTES = 16_384
+_IDLE_CONNECTIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, headers with lower-case names, at most `ANSWER_BYTES` of the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def _remaining(deadline: float) -> float:
+    left = deadline - clock.monotonic()
+    if left <= 0:
+        raise TimeoutError("deadline")
+    return left
+
+
+class _Socket(socket.socket):
+    """Gives each receive and send only what is left until `deadline`: a dripping peer cannot renew the time-out."""
+
+    deadline = float("inf")
+
+    def recv_into(self, *args: Any) -> int:
+        self.settimeout(_remaining(self.deadline))
+        return super().recv_into(*args)
+
+    def sendall(self, *args: Any) -> None:
+        self.settimeout(_remaining(self.deadline))
+        super().sendall(*args)
+
+
+class _TLSSocket(ssl.SSLSocket):
+    """The same for TLS."""
+
+    deadline = float("inf")
+
+    def recv_into(self, *args: Any) -> int:
+        self.settimeout(_remaining(self.deadline))
+        return super().recv_into(*args)
+
+    def send(self, *args: Any) -> int:
+        self.settimeout(_remaining(self.deadline))
+        return super().send(*args)
+
+
+class _Pinned:
+    """Mixin of the connection classes: connects to addresses that passed the check, names stay as they were."""
+
+    allow_private = False
+    deadline = float("inf")
+
+    def _new_conn(self) -> socket.socket:
+        connection = cast(HTTPConnection, self)
+        errors = []
+        for family, address in resolve(connection.host, connection.port, allow_private=self.allow_private):
+            sock = _Socket(family, socket.SOCK_STREAM)
+            sock.deadline = self.deadline
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.settimeout(min(CONNECT_SECONDS, _remaining(self.deadline)))
+                sock.connect(address)
+                # The TLS handshake that follows runs under this time-out as a whole.
+                sock.settimeout(_remaining(self.deadline))
+            except OSError as error:
+                sock.close()
+                errors.append(error)
+            else:
+                return sock
+        raise errors[-1]
+
+
+class _PlainConnection(_Pinned, HTTPConnection):
+    pass
+
+
+class _TLSConnection(_Pinned, HTTPSConnection):
+    pass
+
+
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _TLSSocket
+    return context
+
+
+class Client:
+    """POSTs to one address, from any number of threads, over a few kept connections.
+
+    Environment proxies, redirects, cookies, `.netrc` and content encodings play no part.
+    """
+
+    def __init__(
+        self, url: str, *, allow_private: bool = False, context: ssl.SSLContext | None = None, deadline: float = 0.0
+    ) -> None:
+        """`deadline`: seconds in total for one call, `DEADLINE_SECONDS` unless told. Raises `DeliveryFailed`."""
+        problem = check_url(url, allow_private=allow_private)
+        if problem is not None:
+            raise DeliveryFailed(f"url {problem}", reason="bad_url")
+        self._parts: SplitResult = urlsplit(url)
+        self._allow_private = allow_private
+        self._deadline = deadline or DEADLINE_SECONDS
+        self._idle: LifoQueue[HTTPConnection] = LifoQueue(_IDLE_CONNECTIONS)
+        self._context: ssl.SSLContext | None = None
+        if self._parts.scheme == "https":
+            self._context = context or _tls_context()
+            self._context.sslsocket_class = _TLSSocket
+
+    def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send once; any status is an answer.
+
+        Raises `DeliveryFailed` with reason dns, forbidden_address, timeout, tls or network.
+        """
+        deadline = clock.monotonic() + self._deadline
+        try:
+            connection = self._kept()
+            if connection is not None:
+                with suppress(ConnectionError):
+                    return self._attempt(connection, deadline, body, headers)
+                # The receiver closed the kept connection at this very moment; a new one tells whether it is up.
+            return self._attempt(self._made(), deadline, body, headers)
+        except (OSError, HTTPError, HTTPException, ValueError) as error:
+            raise _failure(error, self._deadline) from error
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except Empty:
+                return
+
+    def _kept(self) -> HTTPConnection | None:
+        while True:
+            try:
+                connection = self._idle.get_nowait()
+            except Empty:
+                return None
+            if connection.is_connected:
+                return connection
+            connection.close()
+
+    def _made(self) -> HTTPConnection:
+        host, port = self._parts.hostname or "", self._parts.port
+        if self._context is None:
+            made: _PlainConnection | _TLSConnection = _PlainConnection(host, port)
+        else:
+            made = _TLSConnection(host, port, ssl_context=self._context)
+        made.allow_private = self._allow_private
+        return made
+
+    def _attempt(self, connection: HTTPConnection, deadline: float, body: bytes, headers: Mapping[str, str]) -> Answer:
+        keep = False
+        try:
+            answer, keep = self._exchange(connection, deadline, body, headers)
+        finally:
+            if not keep:
+                connection.close()
+        try:
+            if keep:
+                self._idle.put_nowait(connection)
+        except Full:
+            connection.close()
+        return answer
+
+    def _exchange(
+        self, connection: HTTPConnection, deadline: float, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[Answer, bool]:
+        cast(_Pinned, connection).deadline = deadline
+        if connection.sock is None:
+            connection.connect()
+        cast(_Socket, connection.sock).deadline = deadline
+        target = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
+        connection.request(
+            "POST",
+            target,
+            body=body,
+            headers={"user-agent": "attempt-bridge", **headers, "accept-encoding": "identity"},
+            preload_content=False,
+            decode_content=False,
+        )
+        answer = connection.getresponse()
+        text = answer.read(ANSWER_BYTES, decode_content=False)
+        # What is left of a longer body would be taken for the next answer.
+        keep = not answer.read(1, decode_content=False) and answer.headers.get("connection", "").lower() != "close"
+        names = {name.lower(): value for name, value in answer.headers.items()}
+        return Answer(answer.status, names, text), keep
+
+
+def _failure(error: Exception, seconds: float) -> DeliveryFailed:
+    if isinstance(error, TimeoutError) or "timed out" in str(error):
+        return DeliveryFailed(f"no complete answer within {seconds:g} s; make the receiver faster", reason="timeout")
+    if isinstance(error, ssl.SSLError):
+        return DeliveryFailed(f"TLS: {clip(error)}; check the receiver's certificate", reason="tls")
+    return DeliveryFailed(f"{type(error).__name__}: {clip(error)}; check that the receiver is up", reason="network")

@@ -1,0 +1,1 @@
+"""What stands between a vendor's list and us: cursors, watches, expectations, backfill jobs, calls within a budget."""

@@ -1,0 +1,207 @@
+"""How vendor clients reach their vendor: HTTP calls inside the budget. What an answer means is the client's."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from bridge import clock
+from bridge.config.model import Source
+from bridge.errors import VendorFault, VendorThrottled, VendorUnavailable
+from bridge.quota.budgets import Budgets
+
+__all__ = ["Calls", "rate_limit", "retry_after", "vendor_session"]
+
+#: For a connection, for silence inside an answer, for a whole answer (to which one last silence may add).
+CONNECT_SECONDS, READ_SECONDS, TOTAL_SECONDS = 3.05, 10.0, 20.0
+#: Largest answer that is read, bytes; the largest page seen (200 results with their sections) is below 1 MB.
+MAX_BODY = 8 * 1024 * 1024
+_CHUNK = 64 * 1024
+#: Longest pause that a vendor can ask for, seconds: a day's quota and a little.
+_LONGEST_PAUSE = 25 * 3600.0
+#: `x-ratelimit-remaining` and its kin are customs, not standards; the drafts add parameters (`100;w=60`).
+_LIMIT_PREFIXES = ("x-ratelimit-", "ratelimit-")
+_LIMIT_NUMBER = re.compile(r"\s*(\d{1,12})(?:\.\d+)?\s*(?:[,;].*)?", re.ASCII)
+
+
+def vendor_session() -> requests.Session:
+    """A session for one round with one vendor: keeps connections, ignores the environment's proxies and netrc."""
+    # urllib3 logs whole addresses at debug level, and some vendors want the key in the query.
+    library = logging.getLogger("urllib3")
+    library.setLevel(max(library.level, logging.INFO))
+    session = requests.Session()
+    session.trust_env = False
+    session.headers["User-Agent"] = f"attempt-bridge/{version('attempt-bridge')}"
+    return session
+
+
+class Calls:
+    """`bridge.sdk.vendor.VendorCalls` over HTTP for one source and spender.
+
+    `made` counts the calls that cost budget. `before` runs in front of every call and may raise to prevent it.
+    `spender` (`bridge.quota.windows.SPENDERS`) may be set between calls by whoever owns this.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        budgets: Budgets,
+        session: requests.Session,
+        now: Callable[[], float],
+        *,
+        spender: str,
+        before: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._source = source
+        self._budgets = budgets
+        self._session = session
+        self._before = before
+        self.now = now
+        self.spender = spender
+        self.made = 0
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        free: bool = False,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers (lower-case names) and body of one call.
+
+        What the answer's headers say of the vendor's limit holds for all processes from then on.
+
+        Raises `BudgetExhausted` or, while the source is paused, `VendorThrottled` or `VendorRefused` before calling;
+        `VendorUnavailable` without a whole answer or on 5xx; `VendorThrottled` on 429; `VendorFault` on a redirect.
+        """
+        self._pay(free)
+        status, answer_headers, content = self._exchange(method, url, params, headers, body)
+        if not free:
+            self._learn(answer_headers)
+        where = self._where(method, url)
+        if status == requests.codes.too_many_requests:
+            now = self.now()
+            retry_at = retry_after(answer_headers, now) or _reset(answer_headers, now)
+            raise VendorThrottled(f"{where}: HTTP 429", retry_at=retry_at)
+        if status >= requests.codes.server_error:
+            raise VendorUnavailable(f"{where}: HTTP {status}", retry_at=retry_after(answer_headers, self.now()))
+        if 300 <= status < 400:
+            raise VendorFault(
+                f"{where}: HTTP {status}; redirects are not followed, because credentials travel with the call. "
+                f"Check sources.{self._source.name}.base_url",
+                reason="redirect",
+            )
+        return status, answer_headers, content
+
+    def _pay(self, free: bool) -> None:
+        self._before()
+        source = self._source
+        if free:
+            self._budgets.check(source.name, self.now())
+            return
+        self._budgets.take(source.name, source.budget, self.now(), spender=self.spender)
+        self.made += 1
+
+    def _learn(self, headers: Mapping[str, str]) -> None:
+        now = self.now()
+        found = rate_limit(headers, now)
+        if found is not None:
+            remaining, limit, resets_at = found
+            self._budgets.learn(self._source.name, remaining, resets_at, now, limit=limit)
+
+    def _exchange(
+        self,
+        method: str,
+        url: str,
+        params: Sequence[tuple[str, str]],
+        headers: Mapping[str, str] | None,
+        body: bytes | None,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        deadline = clock.monotonic() + TOTAL_SECONDS
+        try:
+            with self._session.request(
+                method,
+                url,
+                params=list(params),
+                headers=headers,
+                data=body,
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                content, problem = _read(answer, deadline)
+                status, names = answer.status_code, {name.lower(): value for name, value in answer.headers.items()}
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            problem = type(error).__name__
+        if problem:
+            # Outside the handler: the library's error names the whole address, which may hold a key, and would
+            # travel along as context.
+            raise VendorUnavailable(f"{self._where(method, url)}: {problem}; tried again at the next round")
+        return status, names, content
+
+    def _where(self, method: str, url: str) -> str:
+        parts = urlsplit(url)
+        # Some vendors name a person by e-mail in the path.
+        path = re.sub(r"[^/]*(?:@|%40)[^/]*", "…", parts.path)
+        return f"source {self._source.name}: {method} {parts.hostname}{path}"
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """UNIX seconds that `retry-after` stands for (RFC 9110 section 10.2.3: seconds or a date), at most a day ahead."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        wait = float(text)
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+    return now + min(max(wait, 0.0), _LONGEST_PAUSE)
+
+
+def rate_limit(headers: Mapping[str, str], now: float) -> tuple[int, int | None, float] | None:
+    """Calls remaining, of how many if it is said, and until when (UNIX seconds); None if the headers do not tell."""
+    remaining, resets_at = _limit_number(headers, "remaining"), _reset(headers, now)
+    if remaining is None or resets_at is None:
+        return None
+    return remaining, _limit_number(headers, "limit"), resets_at
+
+
+def _reset(headers: Mapping[str, str], now: float) -> float | None:
+    """When the vendor's window begins anew: some say it in UNIX seconds, some in seconds from now, at most a day."""
+    number = _limit_number(headers, "reset")
+    if number is None:
+        return None
+    moment = now + number if number <= _LONGEST_PAUSE else float(number)
+    return moment if now < moment <= now + _LONGEST_PAUSE else None
+
+
+def _limit_number(headers: Mapping[str, str], name: str) -> int | None:
+    texts = (headers[prefix + name] for prefix in _LIMIT_PREFIXES if prefix + name in headers)
+    found = (_LIMIT_NUMBER.fullmatch(text) for text in texts)
+    return next((int(one[1]) for one in found if one), None)
+
+
+def _read(answer: requests.Response, deadline: float) -> tuple[bytes, str]:
+    """The body, and what was wrong with it."""
+    content = bytearray()
+    # `read1` comes back with what is there; `iter_content` would wait for a whole chunk of a dripping answer.
+    while chunk := answer.raw.read1(_CHUNK, decode_content=True):
+        content += chunk
+        if len(content) > MAX_BODY:
+            return b"", f"answer is larger than {MAX_BODY} bytes"
+        if clock.monotonic() > deadline:
+            return b"", f"answer took longer than {TOTAL_SECONDS:g} s"
+    return bytes(content), ""

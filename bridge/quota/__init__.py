@@ -1,0 +1,1 @@
+"""Calls that a vendor allows: windows, and budgets counted in one script."""

@@ -1,0 +1,1 @@
+"""The processes of `up`: started, kept alive, stopped in order."""

@@ -1,0 +1,33 @@
+"""`python -m bridge.runtime.healthcheck worker`: exit 0 while that part's heartbeat is fresh. For containers."""
+
+from __future__ import annotations
+
+import sys
+
+from bridge import services
+from bridge.errors import BridgeError
+from bridge.settings import read_settings
+from bridge.state import keys
+from bridge.state.client import state_client
+from bridge.state.errors import state_errors
+
+__all__ = ["main"]
+
+
+def main(part: str) -> int:
+    """0 or 1; a line on stderr says why it is 1."""
+    try:
+        # The address is enough: reading the whole configuration would cost more than the question.
+        state = read_settings().state or services.load().state_url
+        with state_errors(), state_client(state) as client:
+            alive = client.exists(keys.heartbeat(part))
+    except BridgeError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if not alive:
+        sys.stderr.write(f"{part}: no heartbeat\n")
+    return 0 if alive else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,170 @@
+"""The course of `up`: embedded server, the four parts, `ready`, and stopping in order. The demo builds on it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+import click
+
+from bridge import clock
+from bridge.errors import BridgeError
+from bridge.runtime import processes
+from bridge.runtime.processes import PARTS, Address
+from bridge.runtime.supervisor import Supervisor
+from bridge.services import Services
+from bridge.settings import PREFIX, environment
+from bridge.state.client import state_client
+from bridge.state.embedded_server import EmbeddedServer, hold_directory
+
+__all__ = [
+    "Readiness",
+    "Signals",
+    "child_environment",
+    "embedded_server",
+    "exit_code",
+    "free_port",
+    "printer",
+    "run",
+    "supervise",
+]
+
+_TICK_SECONDS = 0.1
+#: How long the children of a killed `up` may keep the port: its guard gives them 3 s.
+_PORT_PATIENCE_SECONDS = 6.0
+#: When parts do not answer for this long they are named, and again each time it passes.
+_REMIND_SECONDS = 15.0
+_COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_cyan", "bright_magenta", "bright_yellow")
+
+
+class Signals:
+    """Remembers the first signal that asks this process to stop. A flag, no event: a handler must not take locks."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.received = self.received or number
+
+
+def exit_code(received: int | None) -> int:
+    """130 for Ctrl-C; a service manager's SIGTERM is the ordinary end."""
+    return 130 if received == signal.SIGINT else 0
+
+
+def run(services: Services, host: str, port: int) -> int:
+    """Run the bridge until a signal comes; the exit code of the process.
+
+    Raises `ConfigError` and `BridgeError` (data directory or port in use, a part that cannot be kept running).
+    """
+    signals, since, show = Signals(), clock.now(), printer((*PARTS, "up"))
+    with ExitStack() as stack:
+        stack.enter_context(hold_directory(services.config.bridge.data_dir))
+        server, left_over = stack.enter_context(embedded_server(services))
+        if left_over:
+            show("up", "took over the embedded server of an earlier run")
+        address = Address(
+            config=services.settings.config,
+            state_url=services.state_url,
+            broker_url=services.broker_url,
+            host=host,
+            port=free_port(host, port, patience=_PORT_PATIENCE_SECONDS if left_over else 0.0),
+        )
+        supervisor = stack.enter_context(Supervisor(processes.programs(address, child_environment()), on_line=show))
+        readiness = Readiness(address, since=since, show=show)
+        if not services.config.sources:
+            show("up", f"{services.config.path} has no sources yet: nothing will come in. See bridge.example.yaml")
+        supervise(supervisor, server, signals, readiness.look)
+        show("up", "stopping")
+    return exit_code(signals.received)
+
+
+def supervise(
+    supervisor: Supervisor, server: EmbeddedServer | None, signals: Signals, look: Callable[[], object]
+) -> None:
+    """Keep everything alive, calling `look` each time round, until a signal comes or `look` answers "done"."""
+    while signals.received is None:
+        if server is not None and not server.running():
+            server.start()
+        supervisor.check()
+        if look() == "done":
+            return
+        time.sleep(_TICK_SECONDS)
+
+
+class Readiness:
+    """Says `ready http://...` on stdout once all parts answer, and names the missing ones while they do not."""
+
+    def __init__(self, address: Address, *, since: float, show: Callable[[str, str], None]) -> None:
+        self.ready = False
+        self._address = address
+        self._since = since
+        self._show = show
+        self._remind_at = clock.monotonic() + _REMIND_SECONDS
+
+    def look(self) -> None:
+        """Ask the parts, unless all have answered before."""
+        if self.ready:
+            return
+        with state_client(self._address.state_url, retries=0) as state:
+            missing = processes.silent_parts(self._address, state, since=self._since)
+        if not missing:
+            self.ready = True
+            click.echo(f"ready {self._address.web_url}")
+        elif clock.monotonic() > self._remind_at:
+            self._remind_at += _REMIND_SECONDS
+            self._show("up", f"still waiting for {', '.join(missing)}")
+
+
+@contextmanager
+def embedded_server(services: Services) -> Iterator[tuple[EmbeddedServer | None, bool]]:
+    """The embedded server while the block runs, and whether it was left over; (None, False) where `state` is given."""
+    if services.settings.state or services.config.bridge.state:
+        yield None, False
+        return
+    server = EmbeddedServer(services.config.bridge.data_dir)
+    left_over = server.start()
+    try:
+        yield server, left_over
+    finally:
+        server.stop()
+
+
+def free_port(host: str, port: int, *, patience: float = 0.0) -> int:
+    """`parts.usable_port`, asked again for `patience` seconds."""
+    deadline = clock.monotonic() + patience
+    while True:
+        try:
+            return processes.usable_port(host, port)
+        except BridgeError:
+            if clock.monotonic() >= deadline:
+                raise
+            time.sleep(_TICK_SECONDS)
+
+
+def child_environment() -> Mapping[str, str]:
+    """Our own environment; children write into pipes, so whether people read their logs is decided here."""
+    ours, name = environment(), f"{PREFIX}LOG_FORMAT"
+    return {**ours, name: "console"} if sys.stderr.isatty() and ours.get(name, "auto") == "auto" else ours
+
+
+def printer(names: Sequence[str]) -> Callable[[str, str], None]:
+    """Writes lines of several processes to stderr, each with its name in front; in colours on a terminal."""
+    width, one_at_a_time = max(map(len, names)), threading.Lock()
+    colours = dict(zip(names, _COLOURS, strict=False))
+
+    def show(name: str, line: str) -> None:
+        if not line.strip():
+            return
+        prefix = click.style(f"{name:<{width}} |", fg=colours.get(name))
+        with one_at_a_time:
+            click.echo(f"{prefix} {line}", err=True)
+
+    return show

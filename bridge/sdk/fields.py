@@ -1,0 +1,208 @@
+"""Tolerant marshmallow fields for vendors' payloads. Import them from `bridge.sdk.compiled_schema`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
+
+__all__ = ["Duration", "Flag", "Identifier", "Number", "Shape", "Text", "UnixTime", "VendorSchema", "WholeNumber"]
+
+#: No score or percentage is longer; the limit keeps foreign numbers cheap to compute with and to print.
+MAX_NUMBER_DIGITS = 30
+#: As in `bridge.sdk.strict_json`, for whole numbers that come as text.
+MAX_WHOLE_DIGITS = 19
+_NUMBER_LIMIT, _WHOLE_LIMIT = 10**MAX_NUMBER_DIGITS, 10**MAX_WHOLE_DIGITS
+#: UNIX seconds of 1990-01-01 and 2100-01-01: outside lies a number that is no time, or milliseconds.
+_EARLIEST, _LATEST = 631_152_000, 4_102_444_800
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_CLOCK = re.compile(r"['\"]?([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])")
+_FLAGS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "": False}
+_WORDS = {str: "text", bool: "true/false", int: "a number", Decimal: "a number", dict: "an object", list: "a list"}
+
+
+class Shape(fields.Field[Any]):
+    """A field whose reading is one pure function, `convert`, so that `loader` can call it without marshmallow.
+
+    `convert(value)` gets anything but None; it raises ValueError with a problem that quotes no value, and returns None
+    for "nothing". A true value of exactly the type `exact` needs no conversion. Absent, null and "" are None, unless
+    the field is `required`: then all three are errors (`allow_none=True` allows the latter two).
+    """
+
+    exact: ClassVar[type | None] = None
+    default_error_messages = {"required": "is missing", "null": "is empty"}  # noqa: RUF012 - marshmallow's own declaration
+
+    def __init__(self, **options: Any) -> None:
+        if not options.get("required"):
+            options.setdefault("load_default", None)
+            options.setdefault("allow_none", True)
+        super().__init__(**options)
+
+    @staticmethod
+    def convert(value: Any) -> Any:
+        """Turns a value as it stands in the payload into ours."""
+        raise NotImplementedError
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **options: Any) -> Any:
+        try:
+            converted = self.convert(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+        if converted is None and not self.allow_none:
+            raise self.make_error("null")
+        return converted
+
+    def _validate(self, value: Any) -> None:
+        # marshmallow runs no validator for null; "" means the same here.
+        if value is not None:
+            super()._validate(value)
+
+
+class Text(Shape):
+    """Text as the vendor spells it, not stripped; a number becomes text."""
+
+    exact = str
+
+    @staticmethod
+    def convert(value: Any) -> str | None:
+        if isinstance(value, str):
+            return value or None
+        if isinstance(value, int | Decimal) and not isinstance(value, bool):
+            return str(value)
+        raise _wanted("text", value)
+
+
+class Number(Shape):
+    """Decimal from a number or numeric text of at most 30 digits and a magnitude below 10**30."""
+
+    @staticmethod
+    def convert(value: Any) -> Decimal | None:
+        kind = type(value)
+        if kind is int:
+            if not -_NUMBER_LIMIT < value < _NUMBER_LIMIT:
+                raise _too_long()
+            return Decimal(value)
+        number = value if kind is Decimal else _number_in_text(value)
+        if number is None:
+            return None
+        if not number.is_finite() or abs(number.adjusted()) >= MAX_NUMBER_DIGITS:
+            raise _too_long()
+        # The text is no shorter than the digits, and counting those takes four times as long.
+        if len(str(number)) > MAX_NUMBER_DIGITS and len(number.as_tuple().digits) > MAX_NUMBER_DIGITS:
+            raise _too_long()
+        return number
+
+
+class WholeNumber(Shape):
+    """int from a whole number; one that is no JSON integer (12.0, "12") has at most 19 digits."""
+
+    exact: ClassVar[type | None] = int
+
+    @staticmethod
+    def convert(value: Any) -> int | None:
+        if type(value) is int:
+            return value
+        number = Number.convert(value)
+        if number is None:
+            return None
+        if not -_WHOLE_LIMIT < number < _WHOLE_LIMIT:
+            raise ValueError(f"must be a whole number of at most {MAX_WHOLE_DIGITS} digits")
+        whole = int(number)
+        if whole != number:
+            raise ValueError("must be a whole number, got a fraction")
+        return whole
+
+
+class Identifier(WholeNumber):
+    """int of an id: a whole number that is not negative."""
+
+    exact = None
+
+    @staticmethod
+    def convert(value: Any) -> int | None:
+        number = WholeNumber.convert(value)
+        if number is not None and number < 0:
+            raise ValueError("must not be negative")
+        return number
+
+
+class Flag(Shape):
+    """bool from true/false, 1/0 and the words true, false, yes, no in any case; "" is False."""
+
+    exact = bool
+
+    @staticmethod
+    def convert(value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, int) and value in (0, 1):
+            return value == 1
+        flag = _FLAGS.get(value.strip().lower()) if isinstance(value, str) else None
+        if flag is None:
+            raise _wanted("true/false", value)
+        return flag
+
+
+class UnixTime(Shape):
+    """Aware UTC datetime from UNIX seconds (a number or its text, fractions to the microsecond) of 1990 to 2099."""
+
+    @staticmethod
+    def convert(value: Any) -> datetime | None:
+        seconds = value if type(value) is int else Number.convert(value)
+        if seconds is None:
+            return None
+        if not _EARLIEST <= seconds < _LATEST:
+            raise ValueError("must be UNIX seconds of the years 1990 to 2099")
+        if type(seconds) is int:
+            return datetime.fromtimestamp(seconds, UTC)
+        return _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
+
+
+class Duration(Shape):
+    """Whole seconds from "HH:MM:SS"; a stray quote in front (a spreadsheet's mark for text) is tolerated."""
+
+    @staticmethod
+    def convert(value: Any) -> int | None:
+        if value == "":
+            return None
+        clock = _CLOCK.fullmatch(value) if isinstance(value, str) else None
+        if clock is None:
+            raise _wanted('a duration "HH:MM:SS"', value)
+        hours, minutes, seconds = clock.groups()
+        return int(hours) * 3600 + int(minutes) * 60 + int(seconds)
+
+
+class VendorSchema(Schema):
+    """Base of the schemas of vendors' payloads: members that are not declared are dropped, vendors add them unasked."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    error_messages = {"type": "must be an object"}  # noqa: RUF012 - marshmallow's own declaration
+
+
+def _number_in_text(value: Any) -> Decimal | None:
+    if not isinstance(value, str):
+        raise _wanted("a number", value)
+    text = value.strip()
+    if not text:
+        return None
+    if len(text) > 2 * MAX_NUMBER_DIGITS or not _NUMBER.fullmatch(text):
+        raise _wanted("a number", value)
+    return Decimal(text)
+
+
+def _too_long() -> ValueError:
+    return ValueError(f"must be a number of at most {MAX_NUMBER_DIGITS} digits")
+
+
+def _wanted(wanted: str, value: Any) -> ValueError:
+    """What is wrong with a value without quoting it: it may be a name or an address."""
+    size = f" of {len(value)} characters" if isinstance(value, str) else ""
+    return ValueError(f"must be {wanted}, got {_WORDS.get(type(value), 'something else')}{size}")

@@ -1,0 +1,1 @@
+"""The state server: keys, clients, scripts, leases, and the embedded server."""

@@ -1,0 +1,30 @@
+"""Clients of the state server, with their time-outs."""
+
+from __future__ import annotations
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.retry import Retry
+
+__all__ = ["PUBLISH_TIMEOUT_SECONDS", "state_client"]
+
+#: A web request must be answered within 3 s even when the state stalls: 0.8 s, once more, and the gate in front.
+PUBLISH_TIMEOUT_SECONDS = 0.8
+
+
+def state_client(url: str, *, timeout: float = PUBLISH_TIMEOUT_SECONDS, retries: int = 1) -> redis.Redis:
+    """A client of the state server.
+
+    Only scripts that may be repeated go through a client with retries: redis-py repeats any command whose reply was
+    lost. Use `retries=0` for consumer groups (a repeated XREADGROUP hides entries). No health check: its PING has
+    retries of its own inside those of the command and stretches an error to 14 s.
+    """
+    return redis.Redis.from_url(
+        url,
+        socket_connect_timeout=min(timeout, 1.0),
+        socket_timeout=timeout,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.2), retries) if retries else Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        client_name="attempt-bridge",
+        max_connections=200,
+    )

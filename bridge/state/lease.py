@@ -1,0 +1,45 @@
+"""A lease: who alone may do something now."""
+
+from __future__ import annotations
+
+import redis
+
+from bridge.state import keys
+from bridge.state.errors import state_errors
+
+__all__ = ["Lease"]
+
+# Taking and renewing are one step, so that repeating either is harmless.
+_HOLD = """
+local owner = redis.call("GET", KEYS[1])
+if owner and owner ~= ARGV[1] then return 0 end
+redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
+return 1
+"""
+
+_RELEASE = """
+if redis.call("GET", KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call("DEL", KEYS[1])
+"""
+
+
+class Lease:
+    """Who alone may do `name` now. It ends by itself after `seconds` without `hold`, so a killed holder blocks nobody
+    for longer. A holder that slept through the end may run beside the next one: what it guards must bear that."""
+
+    def __init__(self, client: redis.Redis, name: str, token: str, *, seconds: float) -> None:
+        self._hold = client.register_script(_HOLD)
+        self._release = client.register_script(_RELEASE)
+        self._key = keys.lease(name)
+        self._token = token
+        self._milliseconds = int(seconds * 1000)
+
+    def hold(self) -> bool:
+        """Take the lease, or renew it; False while another holder has it. Raises `StateUnavailable`."""
+        with state_errors():
+            return bool(self._hold(keys=[self._key], args=[self._token, self._milliseconds]))
+
+    def release(self) -> None:
+        """Give it back if it is still ours. Raises `StateUnavailable`."""
+        with state_errors():
+            self._release(keys=[self._key], args=[self._token])

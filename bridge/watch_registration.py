@@ -1,0 +1,197 @@
+"""What operators expect, as the command line and the API take it in and show it: one shape for both."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, validate
+
+from bridge import clock
+from bridge.config.fields import did_you_mean
+from bridge.polling.expectations import Expectation
+from bridge.polling.watches import EXPECTATION, OpenWatch
+from bridge.sdk.vendor import Pointer
+from bridge.services import Services
+from schemas.event import format_time
+
+__all__ = ["STATES", "NewWatch", "WatchRow", "cancel", "find", "parse_watch_id", "register", "rows", "watch_id"]
+
+#: How long an expectation without a deadline of its own is looked for after it is due, seconds.
+DEFAULT_DEADLINE_SECONDS = 7 * 86_400.0
+STATES = ("open", "overdue", "expanded")
+_LABEL_LENGTH = 200
+
+
+class _Words(fields.String):
+    """Text, or a number that stands for its digits: ids are written either way."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        plain = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        return str(super()._deserialize(plain, *args, **kwargs)).strip()
+
+
+class NewWatch(Schema):
+    """One expectation, as it is registered. Times without a zone are UTC."""
+
+    source = fields.String(required=True, metadata={"description": "A configured source."})
+    reference = fields.Dict(
+        keys=fields.String(),
+        values=_Words(validate=validate.Length(min=1)),
+        required=True,
+        metadata={"description": "What names the attempt at the vendor: docs/vendors.md, by vendor."},
+    )
+    due = fields.AwareDateTime(
+        default_timezone=UTC, allow_none=True, metadata={"description": "When to look first; now, if not given."}
+    )
+    deadline = fields.AwareDateTime(
+        default_timezone=UTC,
+        allow_none=True,
+        metadata={"description": "When it is overdue; a week after `due`, if not given."},
+    )
+    label = fields.String(
+        allow_none=True,
+        validate=validate.Length(max=_LABEL_LENGTH),
+        metadata={"description": "Your own words: they come back in the event as data.extensions.expectation."},
+    )
+
+
+class WatchRow(Schema):
+    """One watch, as it is shown. `kind`: attempt, expectation, pointer, ungraded or reread (docs/architecture.md)."""
+
+    id = fields.String()
+    source = fields.String()
+    key = fields.String()
+    kind = fields.String()
+    state = fields.String(validate=validate.OneOf(STATES))
+    reference = fields.Dict(keys=fields.String(), values=fields.String())
+    label = fields.String(allow_none=True)
+    due = fields.String(allow_none=True)
+    deadline = fields.String()
+    next_look = fields.String(allow_none=True)
+    looks = fields.Integer()
+    opened_at = fields.String()
+
+
+def watch_id(source: str, key: str) -> str:
+    """The id of a watch: source and key in base64 that may stand in an address."""
+    return base64.urlsafe_b64encode(f"{source}/{key}".encode()).decode().rstrip("=")
+
+
+def parse_watch_id(text: str) -> tuple[str, str] | None:
+    """Source and key, or None for what is no id."""
+    try:
+        source, _, key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition("/")
+    except ValueError:
+        return None
+    return (source, key) if source and key else None
+
+
+def register(services: Services, documents: Sequence[Mapping[str, Any]], *, now: float) -> list[dict[str, Any]]:
+    """Expect what the loaded `NewWatch` documents name, all or none; their rows.
+
+    Every process of the bridge knows of them `Expectations.KNOWN_AFTER_SECONDS` later. Raises `StateUnavailable`, and
+    `ValidationError` with the position of each wrong document as key.
+    """
+    wanted, problems = [], {}
+    for number, document in enumerate(documents):
+        try:
+            wanted.append(_checked(services, document, now))
+        except ValidationError as error:
+            problems[number] = error.messages
+    if problems:
+        raise ValidationError(problems)
+    made = []
+    for source, pointer, label, due, deadline in wanted:
+        (expected,) = services.expectations.expect(source, [pointer], label=label, due=due, deadline=deadline, now=now)
+        made.append(_row(source, expected, None))
+    return made
+
+
+def rows(services: Services, sources: Sequence[str]) -> list[dict[str, Any]]:
+    """All watches of the sources, the next to be looked at first; what is overdue stands in front."""
+    found = []
+    for source in sources:
+        expected = {one.key: one for one in services.expectations.list(source)}
+        watches = {one.key: one for one in services.watches.list(source)}
+        for key in expected.keys() | watches.keys():
+            found.append(_row(source, expected.get(key), watches.get(key)))
+    return sorted(found, key=lambda row: (row["next_look"] or "", row["source"], row["key"]))
+
+
+def find(services: Services, ident: str) -> dict[str, Any] | None:
+    """One watch by its id."""
+    named = parse_watch_id(ident)
+    if named is None or named[0] not in services.config.sources:
+        return None
+    return next((row for row in rows(services, [named[0]]) if row["id"] == ident), None)
+
+
+def cancel(services: Services, ident: str, *, now: float) -> bool:
+    """Look no longer; False when there is no such watch."""
+    if find(services, ident) is None or (named := parse_watch_id(ident)) is None:
+        return False
+    services.expectations.cancel(*named, now=now)
+    services.watches.close_many(named[0], [named[1]], now=now)
+    return True
+
+
+def _checked(
+    services: Services, document: Mapping[str, Any], now: float
+) -> tuple[str, Pointer, str | None, float, float]:
+    name = document["source"]
+    source = services.config.sources.get(name)
+    if source is None:
+        raise ValidationError({"source": [f'"{name}" is no source. {did_you_mean(name, services.config.sources)}']})
+    vendor = services.vendors[source.vendor]
+    if vendor.expect is None:
+        raise ValidationError({"source": [f"{vendor.title} has no call that finds one attempt"]})
+    given = document["reference"]
+    for member in given:
+        if member not in vendor.reference_help:
+            hint = did_you_mean(member, vendor.reference_help)
+            raise ValidationError({"reference": [f'{vendor.title} knows no "{member}". {hint}']})
+    try:
+        pointer = vendor.expect(given, source.options)
+    except ValueError as error:
+        raise ValidationError({"reference": [str(error)]}) from error
+    due = _seconds(document.get("due"), now)
+    deadline = _seconds(document.get("deadline"), due + DEFAULT_DEADLINE_SECONDS)
+    if deadline <= max(due, now):
+        raise ValidationError({"deadline": ["lies in the past or before `due`; give a later one"]})
+    return name, pointer, document.get("label"), due, deadline
+
+
+def _seconds(moment: datetime | None, otherwise: float) -> float:
+    return otherwise if moment is None else moment.timestamp()
+
+
+def _row(source: str, expected: Expectation | None, watch: OpenWatch | None) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "source": source,
+        "kind": EXPECTATION,
+        "state": "open",
+        "label": None,
+        "due": None,
+        "next_look": None,
+    }
+    if watch is not None:
+        row |= {"kind": watch.kind, "looks": watch.looks, "next_look": _iso(watch.due), **_named(source, watch.key)}
+        row |= {"reference": watch.reference, "deadline": _iso(watch.give_up_at), "opened_at": _iso(watch.opened_at)}
+    if expected is not None:
+        row |= {"state": expected.state, "label": expected.label, "reference": expected.reference}
+        row |= {"due": _iso(expected.due), "deadline": _iso(expected.deadline), **_named(source, expected.key)}
+        row |= {"opened_at": _iso(expected.registered_at), "looks": row.get("looks", 0)}
+        if watch is None and expected.state == "open":
+            row["next_look"] = row["due"]
+    return {name: row[name] for name in WatchRow._declared_fields}
+
+
+def _named(source: str, key: str) -> dict[str, str]:
+    return {"id": watch_id(source, key), "key": key}
+
+
+def _iso(moment: float) -> str:
+    return format_time(clock.to_datetime(moment))

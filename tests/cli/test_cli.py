@@ -1,0 +1,641 @@
+"""The command line against a real server: what it prints where, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from base64 import b64encode
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from bridge import cli, clock, registry, settings
+from bridge.cli import COMMANDS
+from bridge.cli.output import iso
+from bridge.cli.trigger import _samples
+from bridge.delivery.store import DeadLetter, Delivery
+from bridge.ingest.pipeline import Request, receive
+from bridge.polling.cursors import RoundReport
+from bridge.quota.budgets import POLL
+from bridge.runtime import up
+from bridge.sdk.strict_json import parse
+from bridge.sdk.vendor import Pointer, Record, Watch
+from bridge.services import Services, load
+from bridge.settings import Settings, read_settings
+from bridge.state import keys
+from bridge.vendors import classmarker
+from workers.polling.poll import poll_once
+
+ROOT = Path(__file__).parents[2]
+SECRET = "phrase"
+CONFIG = f"""
+demo: true
+bridge: {{name: acme}}
+sources:
+  eu: {{vendor: classmarker, credentials: {{api_key: k, api_secret: s, webhook_secret: {SECRET}}}}}
+subscriptions:
+  books: {{transport: celery, task: t, queue: q}}
+"""
+FIXTURE = json.loads((Path(classmarker.__file__).parent / "fixtures" / "webhook_link_numbers.in.json").read_text())
+
+
+class Shell:
+    """Runs command lines in this process; stdout and stderr are kept apart."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self.capfd = capfd
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        self.capfd.readouterr()
+        code = cli.run(arguments)
+        out, err = self.capfd.readouterr()
+        return code, out, err
+
+    def json(self, *arguments: str) -> object:
+        code, out, err = self(*arguments, "-o", "json")
+        assert code == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def shell(capfd, monkeypatch, tmp_path) -> Shell:
+    (tmp_path / "bridge.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    return Shell(capfd)
+
+
+@pytest.fixture
+def bridge(shell, server, monkeypatch) -> Services:
+    """The services of the configuration that the shell uses, on the real server."""
+    monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", server.url)
+    monkeypatch.setenv("ATTEMPT_BRIDGE_BROKER", server.broker_url)
+    return load()
+
+
+def deliver(bridge: Services, body: object, request_id: str = "01a1fc33-8e39-77de-8caa-893516fc5e63") -> str:
+    raw = json.dumps(body).encode()
+    headers = {"x-classmarker-hmac-sha256": b64encode(hmac.digest(SECRET.encode(), raw, hashlib.sha256)).decode()}
+    request = Request(id=request_id, body=raw, headers=headers, kept_headers={}, received_at=clock.now())
+    return receive(bridge.way("eu"), request).outcome
+
+
+def test_every_command_in_the_table_can_be_asked_for_help(shell):
+    for name in COMMANDS:
+        code, out, _ = shell(name, "--help")
+        assert code == 0
+        assert out.startswith(f"Usage: attempt-bridge {name}")
+
+
+def test_help_names_every_exit_code(shell):
+    _, out, _ = shell("--help")
+    for code in (0, 1, 2, 3, 4, 69, 78, 130):
+        assert re.search(rf"\b{code} ", out)
+
+
+def test_no_command_imports_redis_or_celery_before_it_runs():
+    program = (
+        "import sys; from bridge import cli; cli.run(['--help']); "
+        "slow = {'redis', 'celery', 'kombu', 'rich', 'flask'}; print(slow & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stderr.strip() == "set()"
+
+
+def test_wrong_use_ends_with_2_and_a_suggestion(shell):
+    code, out, err = shell("sources", "lst")
+    assert (code, out) == (2, "")
+    assert err == "Error: No such command 'lst'. Did you mean 'list'? See attempt-bridge sources --help\n"
+    assert "Did you mean 'events'?" in shell("evnts")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("events", "list", "--limit", "0"), "Invalid value for '--limit': 0 is not in the range x>=1."),
+        (("events", "list", "--since", "yesterday"), '"yesterday" is no moment; write 2h, 7d,'),
+        (("events", "list", "--since", "5x"), '"5x" is no duration; write a number and a unit'),
+        (("events", "list", "-o", "xml"), "'xml' is not one of 'table', 'json', 'jsonl'."),
+        (("events", "list", "--source", "us"), '"us" is no source. Known: eu.'),
+        (("sources", "pause", "us"), '"us" is no source. Known: eu.'),
+        (("requests", "reprocess", "--source", "us"), '"us" is no source. Known: eu.'),
+        (("requests", "show"), "Missing argument 'REQUEST_ID'."),
+        (("dead-letters", "replay"), "say which: an ID, --subscription NAME, --quarantine or --all."),
+        (("dead-letters", "show", "crm/1"), '"crm" is no subscription. Known: books.'),
+        (("trigger", "classmarker", "--url", "localhost:80"), '"localhost:80" is no web address; write it like http'),
+        (("trigger", "classmarker", "--url", "http://h:99999"), '"http://h:99999" is no web address; write it like'),
+        (("up", "--port", "70000"), "70000 is not in the range 0<=x<=65535."),
+        (("demo", "--lose", "200%"), '"200%" is no share; write it like 10% or 0.1.'),
+        (("completion", "powershell"), "'powershell' is not one of 'bash', 'zsh', 'fish'."),
+        (("schema", "show", "nope"), '"nope" is no document. Known: '),
+    ],
+)
+def test_every_wrong_argument_is_one_line_that_says_where_the_help_is(shell, arguments, problem):
+    code, out, err = shell(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert problem in err
+    assert " See attempt-bridge " in err
+    assert err.endswith(" --help\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("STATE", "nonsense", '"nonsense://" is not supported in this version; give one server, such as redis://'),
+        ("STATE", "redis+sentinel://a", '"redis+sentinel://" is not supported in this version; give one server'),
+        ("STATE", "redis://a:99999", "is no address: Port out of range 0-65535"),
+        ("BROKER", "kafka://a", '"kafka://" is not supported in this version; use one of redis'),
+        ("STATE_FILE", "/nowhere", "The value of ATTEMPT_BRIDGE_STATE_FILE must be a readable file path"),
+        ("LOG_LEVEL", "loud", "'loud' is not one of debug, info, warning, error"),
+    ],
+)
+def test_a_wrong_environment_ends_with_78_and_one_line(shell, monkeypatch, name, value, problem):
+    monkeypatch.setenv(f"ATTEMPT_BRIDGE_{name}", value)
+    code, out, err = shell("config", "check")
+    assert (code, out, err.count("\n")) == (78, "", 1), err
+    assert f"ATTEMPT_BRIDGE_{name}" in err
+    assert problem in err
+
+
+def test_on_a_terminal_the_parts_write_for_people_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for given, chosen in (("auto", "console"), ("json", "json"), ("console", "console")):
+        monkeypatch.setenv("ATTEMPT_BRIDGE_LOG_FORMAT", given)
+        assert up.child_environment()["ATTEMPT_BRIDGE_LOG_FORMAT"] == chosen
+    monkeypatch.delenv("ATTEMPT_BRIDGE_LOG_FORMAT")
+    assert up.child_environment()["ATTEMPT_BRIDGE_LOG_FORMAT"] == "console"
+
+
+def test_an_empty_variable_is_as_good_as_none(shell, monkeypatch):
+    monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", "")
+    assert shell("config", "check")[0] == 0
+
+
+def test_a_directory_that_cannot_be_written_is_named(shell):
+    code, out, err = shell("schema", "export", "/proc/nowhere")
+    assert (code, out) == (1, "")
+    assert err == "Error: /proc/nowhere: cannot be written: No such file or directory. Remedy: name another directory\n"
+
+
+def test_wrong_configuration_ends_with_78_and_one_line_per_problem(shell):
+    Path("bridge.yaml").write_text(CONFIG.replace("queue: q", "queu: q"))
+    code, out, err = shell("config", "check")
+    assert (code, out) == (78, "")
+    assert err.splitlines() == [
+        'bridge.yaml:7: subscriptions.books.queu: unknown key. Did you mean "queue"?',
+        "bridge.yaml:7: subscriptions.books.queue: missing: transport celery needs it",
+    ]
+
+
+def test_another_file_can_be_named(shell):
+    code, _, err = shell("--config", "other.yaml", "config", "check")
+    assert code == 78
+    assert err.startswith("other.yaml: no such file")
+
+
+def test_a_right_configuration_is_said_to_be_right(shell):
+    code, out, err = shell("config", "check")
+    assert (code, out) == (0, "")
+    assert err == "bridge.yaml: no problems; sources: 1, subscriptions: 1\n"
+
+
+def test_the_configuration_is_shown_without_its_secrets(shell):
+    shown = shell.json("config", "show")
+    assert shown["sources"]["eu"]["credentials"]["webhook_secret"] == ["****"]
+    assert shown["bridge"]["state"].startswith("unix://")
+    assert SECRET not in json.dumps(shown)
+
+
+def test_an_address_from_the_environment_can_be_shown(shell, monkeypatch, tmp_path):
+    monkeypatch.setenv("BROKER", "redis://:canary@localhost:6379/5")
+    (tmp_path / "bridge.yaml").write_text(CONFIG.replace("queue: q}", 'queue: q, broker: "${BROKER}"}'))
+    code, out, err = shell("config", "show")
+    assert (code, err) == (0, "")
+    assert "broker: redis://:****@localhost:6379/5" in out
+
+
+def test_a_state_that_does_not_answer_ends_with_69_and_one_line(shell, monkeypatch):
+    monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("ATTEMPT_BRIDGE_BROKER", "redis://127.0.0.1:1/1")
+    for command in (("events", "list"), ("requests", "list"), ("sources", "list"), ("subscriptions", "list")):
+        code, out, err = shell(*command)
+        assert (code, out, err.count("\n")) == (69, "", 1), command
+        assert err.startswith("Error: state server: ")
+
+
+def test_a_traceback_comes_with_debug_only(shell):
+    assert "Traceback" not in shell("--config", "other.yaml", "config", "check")[2]
+    code, _, err = shell("--debug", "--config", "other.yaml", "config", "check")
+    assert code == 78
+    assert "Traceback" in err
+
+
+def test_an_error_nobody_thought_of_is_one_line_and_1(shell, monkeypatch):
+    monkeypatch.setattr(settings, "environment", lambda: 1 / 0)
+    monkeypatch.setattr("bridge.services.environment", lambda: 1 / 0)
+    code, _, err = shell("config", "check")
+    assert code == 1
+    assert err == "Error: ZeroDivisionError: division by zero. Remedy: run it again as attempt-bridge --debug ...\n"
+
+
+@pytest.mark.server
+def test_an_empty_list_is_a_friendly_line_and_an_unmatched_filter_ends_with_3(shell, bridge):
+    assert shell("events", "list") == (0, "", "nothing was published yet\n")
+    assert shell("events", "list", "--source", "eu") == (3, "", "no event fits\n")
+    assert shell("requests", "list", "--outcome", "published", "-o", "json") == (3, "[]\n", "no request fits\n")
+    assert shell("dead-letters", "list", "--since", "2h", "-o", "jsonl") == (3, "", "no dead letter fits\n")
+
+
+@pytest.mark.server
+def test_a_published_event_is_listed_shown_and_found_by_its_request(shell, bridge):
+    assert deliver(bridge, FIXTURE["webhook"]) == "published"
+    [event] = shell.json("events", "list", "--source", "eu", "--since", "1h", "--type", "attempt.completed")
+    assert (event["attempt"], event["revision"], event["origin"]) == ("link:81234568", 1, "webhook")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["recorded_at"])
+    code, out, _ = shell("events", "show", event["id"])
+    assert (code, json.loads(out)) == (0, event["event"])
+    [request] = shell.json("requests", "list")
+    assert (request["outcome"], request["attempts"]) == ("published", ["link:81234568"])
+    assert shell("requests", "raw", request["id"])[1] == json.dumps(FIXTURE["webhook"])
+    assert shell("requests", "show", "00000000-0000-7000-8000-000000000000")[0] == 3
+    assert shell("events", "show", "nothing")[0] == 3
+
+
+@pytest.mark.server
+def test_a_table_is_whole_off_a_terminal_and_holds_no_control_characters(shell, bridge):
+    body = json.loads(json.dumps(FIXTURE["webhook"]))
+    body["result"]["link_result_id"] = "x\x1b[2J" + "y" * 200
+    deliver(bridge, body)
+    code, out, _ = shell("requests", "list")
+    assert code == 0
+    assert len(out.splitlines()) == 2
+    assert "\x1b" not in out
+
+
+@pytest.mark.server
+def test_a_request_in_quarantine_is_read_again_once_the_vendors_folder_can(shell, bridge, monkeypatch):
+    body = FIXTURE["webhook"] | {"test": None}
+    assert deliver(bridge, body) == "quarantined"
+    assert shell("requests", "reprocess", "--yes")[:2] == (1, "1 quarantined\n")
+    assert len(shell.json("requests", "list")) == 1
+
+    mended = classmarker.VENDOR.split
+    vendor = bridge.vendors["classmarker"]
+    monkeypatch.setattr(
+        "bridge.registry.vendors",
+        lambda: {
+            "classmarker": replace(
+                vendor, split=lambda _, options: mended(parse(json.dumps(FIXTURE["webhook"]).encode()), options)
+            )
+        },
+    )
+    code, out, err = shell("requests", "reprocess")
+    assert (code, out) == (0, "")
+    assert "1 quarantined requests would be read again" in err
+    assert shell("requests", "reprocess", "--yes")[:2] == (0, "1 published\n")
+    assert shell("dead-letters", "list", "--quarantine")[2] == "no dead letters\n"
+    assert [one["outcome"] for one in shell.json("requests", "list")] == ["published"]
+
+
+def bury(bridge: Services, event: bytes = b'{"id": "e1"}') -> str:
+    """A dead letter as dispatch writes it."""
+    delivery = Delivery(id="e1", type="attempt.completed", source="eu", attempt="a", entry="1-1", tries=7, error="no")
+    fields = {"delivery": delivery.to_json(), "reason": "network", "at": "1795000000.000", "event": event}
+    return f"books/0:{bridge.state.xadd('ab:dead:books', fields).decode()}"
+
+
+@pytest.mark.server
+def test_one_dead_letter_is_shown_and_replayed_by_its_id(shell, bridge):
+    letter_id = bury(bridge)
+    [listed] = shell.json("dead-letters", "list", "--subscription", "books")
+    assert (listed["id"], listed["tries"], listed["reason"]) == (letter_id, 7, "network")
+    assert shell("dead-letters", "show", letter_id)[0] == 0
+    assert shell("dead-letters", "replay", letter_id)[:2] == (0, "1 replayed, 0 not\n")
+    [waiting] = bridge.deliveries.under_way("books")
+    assert (waiting.id, waiting.tries, waiting.replays) == ("e1", 0, 1)
+    assert shell("dead-letters", "replay", letter_id)[0] == 3
+
+
+@pytest.mark.server
+def test_a_broad_replay_says_how_many_first_and_does_it_with_yes(shell, bridge):
+    bury(bridge)
+    bury(bridge, event=b"")
+    assert shell("dead-letters", "replay")[0] == 2
+    code, out, err = shell("dead-letters", "replay", "--all")
+    assert (code, out) == (0, "")
+    assert err == "2 of books would be replayed. Nothing was done; add --yes to do it.\n"
+    assert len(list(bridge.deliveries.dead_letters("books"))) == 2
+    code, out, _ = shell("dead-letters", "replay", "--all", "--yes")
+    assert (code, out) == (4, "1 replayed, 1 not\n")
+    [left] = bridge.deliveries.dead_letters("books")
+    assert isinstance(left, DeadLetter)
+    assert left.event == b""
+
+
+@pytest.mark.server
+def test_a_subscription_is_paused_and_resumed(shell, bridge):
+    assert shell("subscriptions", "pause", "books")[0] == 0
+    assert shell.json("subscriptions", "show", "books")["circuit"] == "paused"
+    assert shell("subscriptions", "resume", "books")[0] == 0
+    [row] = shell.json("subscriptions", "list")
+    assert (row["circuit"], row["target"]) == ("closed", "q")
+    assert shell("subscriptions", "resume", "boks")[0] == 2
+
+
+@pytest.mark.server
+def test_sources_are_listed_with_their_budget(shell, bridge):
+    [row] = shell.json("sources", "list")
+    assert (row["name"], row["budget_left"], row["watches_due"]) == ("eu", "30/30", 0)
+    shown = shell.json("sources", "show", "eu")
+    assert set(shown["cursors"]) == set(classmarker.VENDOR.polls)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("events", "show", "nope"),
+        ("events", "list", "--type", "nope"),
+        ("requests", "show", "nope"),
+        ("requests", "raw", "../../etc/passwd"),
+        ("requests", "list", "--since", "9999-01-01"),
+        ("requests", "reprocess"),
+        ("dead-letters", "show", "books/x-y"),
+        ("dead-letters", "show", "quarantine/x"),
+        ("dead-letters", "show", "quarantine/1-1"),
+        ("dead-letters", "replay", "--all", "--yes"),
+    ],
+)
+def test_what_is_not_there_ends_with_3_and_one_line(shell, bridge, arguments):
+    code, out, err = shell(*arguments)
+    assert (code, out, err.count("\n")) == (3, "", 1), err
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("since", ["0001-01-01", "1960-05-05T08:00:00Z", "99999999999999d"])
+def test_a_moment_before_all_streams_means_from_the_beginning(shell, bridge, since):
+    assert deliver(bridge, FIXTURE["webhook"]) == "published"
+    assert len(shell.json("requests", "list", "--since", since)) == 1
+
+
+@pytest.mark.server
+def test_a_source_is_paused_and_resumed(shell, bridge):
+    assert shell("sources", "resume", "eu")[2] == "eu was not paused\n"
+    assert shell("sources", "pause", "eu") == (0, "", "eu is paused; attempt-bridge sources resume eu goes on\n")
+    (row,) = shell.json("sources", "list")
+    assert row["paused"] == "paused by an operator"
+    assert poll_once(bridge, "eu").outcome == "paused"
+    assert shell("sources", "resume", "eu") == (0, "", "eu goes on with the next poll\n")
+    assert bridge.budgets.paused("eu", clock.now()) is None
+
+
+@pytest.mark.server
+def test_a_source_that_the_file_pauses_cannot_be_resumed_by_a_command(shell, bridge, tmp_path):
+    (tmp_path / "bridge.yaml").write_text(CONFIG.replace("phrase}}", "phrase}, paused: true}"))
+    code, _, err = shell("sources", "resume", "eu")
+    assert code == 78
+    assert err == (
+        "bridge.yaml: sources.eu.paused: true, so it stays paused. Remedy: remove the line and start the bridge again\n"
+    )
+
+
+@pytest.mark.server
+def test_a_source_is_shown_with_cursors_rounds_budget_watches_and_the_last_webhook(shell, bridge):
+    now = clock.now()
+    assert deliver(bridge, FIXTURE["webhook"]) == "published"
+    bridge.cursors.save("eu", "links", "1767266994", now)
+    report = RoundReport(stream="links", from_cursor="1", to_cursor="2", started=now, records=3, calls=1)
+    report.outcomes = {"published": 2, "duplicate": 1}
+    report.error = "source eu: quota is used up"
+    bridge.cursors.record_round("eu", report)
+    bridge.budgets.take("eu", bridge.config.sources["eu"].budget, now, spender=POLL)
+    bridge.watches.open("eu", "link:7", Watch(reference={"result": "7"}, due_in=60, give_up_at=now + 600), now=now)
+    found = shell.json("sources", "show", "eu")
+    assert found["cursors"]["links"]["cursor"] == "1767266994"
+    assert found["cursors"]["groups"] == {"cursor": None, "resume": None, "saved": None}
+    (last,) = found["rounds"]
+    assert (last["stream"], last["published"], last["error"]) == ("links", 2, "quota is used up")
+    assert (last["from"], last["to"]) == ("1970-01-01T00:00:01.000Z", "1970-01-01T00:00:02.000Z")
+    budget = found["budget"]
+    assert (budget["window"], budget["calls"], budget["per"]) == ("sliding", 30, "1h")
+    assert (budget["used"], budget["left"], budget["used_by_poll"]) == (1, 29, 1)
+    assert budget["resets_at"] == iso(now + 3601)
+    assert (budget["vendor_says"], budget["pause"]) == (None, None)
+    assert [watch["watch"] for watch in found["watches"]] == ["link:7"]
+    assert found["last_webhook"]["outcome"] == "published"
+    _, table, _ = shell("sources", "show", "eu")
+    assert re.search(r"^cursors +groups: cursor: -, resume: -, saved: -\n +links: cursor: 1767266994", table, re.M)
+    assert re.search(r"^watches +watch: link:7, kind: attempt, due: ", table, re.M)
+
+
+@pytest.mark.server
+def test_a_source_is_shown_with_its_daily_window_what_the_vendor_says_and_its_pause(shell, bridge, tmp_path):
+    budget = ", budget: {calls: 900, per: 1d, resets: '00:00'}}"
+    (tmp_path / "bridge.yaml").write_text(CONFIG.replace("phrase}}", "phrase}" + budget))
+    now = clock.now()
+    bridge.budgets.learn("eu", 12, now + 600, now, limit=120)
+    bridge.budgets.pause_until("eu", now + 300, "HTTP 429")
+    found = shell.json("sources", "show", "eu")["budget"]
+    assert (found["window"], found["calls"], found["left"]) == ("daily, from 00:00 UTC", 900, 12)
+    assert found["resets_at"].endswith("T00:00:01.000Z")
+    assert found["vendor_says"] == {"remaining": 12, "limit": 120, "resets_at": iso(now + 600)}
+    assert found["pause"] == {"until": iso(now + 300), "reason": "HTTP 429"}
+    bridge.budgets.pause("eu")
+    _, table, _ = shell("sources", "show", "eu")
+    assert "pause: until: -, reason: paused by an operator\n" in table
+
+
+@pytest.mark.server
+def test_what_waits_for_a_broker_that_is_away_is_seen(shell, bridge):
+    assert deliver(bridge, FIXTURE["webhook"]) == "published"
+    assert [row["waiting"] for row in shell.json("subscriptions", "list")] == [1]
+    bridge.state.xgroup_create(keys.journal(0), keys.group("books"), id="0")
+    bridge.state.xreadgroup(keys.group("books"), "somebody", {keys.journal(0): ">"})
+    assert [row["waiting"] for row in shell.json("subscriptions", "list")] == [1]
+    assert "[+] subscription books: 0 delivered, 1 waiting, 0 to be tried again\n" in shell("doctor")[1]
+
+
+@pytest.mark.server
+def test_the_doctor_ends_with_1_for_a_server_that_evicts(shell, own_server, monkeypatch):
+    monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", own_server.url)
+    monkeypatch.setenv("ATTEMPT_BRIDGE_BROKER", own_server.broker_url)
+    code, out, _ = shell("doctor")
+    assert code == 0
+    assert "[+] maxmemory-policy: noeviction" in out
+    client = own_server.client()
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    client.close()
+    code, out, _ = shell("doctor")
+    assert code == 1
+    assert "[-] maxmemory-policy: allkeys-lru" in out
+    assert "    remedy: CONFIG SET maxmemory-policy noeviction" in out
+
+
+def test_the_doctor_ends_with_69_when_nothing_answers(shell):
+    code, out, _ = shell("doctor", "-o", "json")
+    assert code == 69
+    assert {one["status"] for one in json.loads(out) if one["unreachable"]} == {"failure"}
+
+
+class _Listener(BaseHTTPRequestHandler):
+    """Verifies as the vendor documents it, with nothing from the adapter."""
+
+    seen: list[str]
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers["content-length"]))
+        signature = b64encode(hmac.digest(SECRET.encode(), raw, hashlib.sha256)).decode()
+        genuine = self.headers["X-Classmarker-Hmac-Sha256"] == signature
+        self.seen.append(self.path)
+        answer = b'{"outcome": "published", "request_id": "r1"}' if genuine else b"{}"
+        self.send_response(200 if genuine else 401)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def listener():
+    handler = type("Listener", (_Listener,), {"seen": []})
+    with HTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}", handler.seen
+        http.shutdown()
+
+
+def test_trigger_sends_a_sample_that_is_signed_with_the_configured_secret(shell, listener):
+    url, seen = listener
+    code, out, _ = shell("trigger", "classmarker", "--url", url, "--times", "2", "-o", "jsonl")
+    assert code == 0
+    assert [json.loads(line)["outcome"] for line in out.splitlines()] == ["published", "published"]
+    assert seen == ["/webhooks/eu"] * 2
+    code, out, _ = shell(
+        "trigger", "classmarker", "webhook_link_numbers", "--url", url, "--bad-signature", "-o", "json"
+    )
+    assert (code, json.loads(out)[0]["status"]) == (0, 401)
+    assert shell("trigger", "classmarker", "--url", url, "--set", "result.first=Uma")[0] == 0
+    assert shell("trigger", "classmarker", "--url", url, "--set", "nothing.here=1")[0] == 2
+
+
+def test_trigger_says_what_to_do_about_a_refusal_and_keeps_the_token_to_itself(shell, listener, tmp_path):
+    url, seen = listener
+    (tmp_path / "bridge.yaml").write_text(CONFIG.replace(SECRET, "another-one"))
+    code, _, err = shell("trigger", "classmarker", "--url", url, "--token", "canary")
+    assert (code, seen) == (1, ["/webhooks/eu/canary"])
+    assert err == (
+        f"Error: {url}/webhooks/eu answered 401. Remedy: that bridge has another webhook secret than this "
+        "configuration; give both the same\n"
+    )
+    code, _, err = shell("trigger", "classmarker", "--url", "http://127.0.0.1:1", "--token", "canary")
+    assert code == 69
+    assert err.startswith("Error: http://127.0.0.1:1/webhooks/eu: ConnectionError. Remedy: ")
+
+
+def test_trigger_says_what_it_cannot_send(shell):
+    assert "webhook_link_numbers" in shell("trigger", "classmarker", "--list")[1].splitlines()
+    assert shell("trigger", "clasmarker")[0] == 2
+    assert shell("trigger", "classmarker", "no-such-sample")[0] == 2
+    code, _, err = shell("trigger", "classmarker", "--url", "http://127.0.0.1:1")
+    assert code == 69
+    assert "attempt-bridge up" in err
+
+
+def test_schemas_are_written_and_shown(shell, tmp_path):
+    code, out, _ = shell("schema", "export", str(tmp_path / "schemas"))
+    assert code == 0
+    written = [Path(line) for line in out.splitlines()]
+    _, names, _ = shell("schema", "list")
+    assert [path.name for path in written] == names.splitlines()
+    assert shell("schema", "show", written[0].name)[1] == written[0].read_text()
+
+
+@pytest.mark.parametrize("shell_name", ["bash", "zsh", "fish"])
+def test_a_completion_script_names_the_program(shell, shell_name):
+    code, out, _ = shell("completion", shell_name)
+    assert code == 0
+    assert "_ATTEMPT_BRIDGE_COMPLETE" in out
+
+
+def _environment(server) -> dict[str, str]:
+    servers = {"ATTEMPT_BRIDGE_STATE": server.url, "ATTEMPT_BRIDGE_BROKER": server.broker_url}
+    return {**os.environ, **servers, "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.mark.server
+def test_tail_prints_events_as_they_come_and_ends_with_130(shell, bridge, server):
+    command = [sys.executable, "-m", "bridge", "events", "tail", "-o", "jsonl"]
+    tail = subprocess.Popen(command, stdout=subprocess.PIPE, env=_environment(server), text=True)
+    assert tail.stdout is not None
+    try:
+        _until_somebody_waits(bridge)
+        deliver(bridge, FIXTURE["webhook"])
+        assert json.loads(tail.stdout.readline())["subject"] == "link:81234568"
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(20) == 130
+    finally:
+        tail.kill()
+        tail.wait()
+        tail.stdout.close()
+
+
+def _until_somebody_waits(bridge: Services) -> None:
+    deadline = time.monotonic() + 30
+    while not any(client["cmd"].startswith("xread") for client in bridge.state.client_list()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.server
+def test_a_reader_that_has_enough_gets_no_complaint(shell, bridge, server):
+    for number in range(300):
+        body = json.loads(json.dumps(FIXTURE["webhook"]))
+        body["result"]["link_result_id"] = number
+        deliver(bridge, body, request_id=f"01a1fc33-8e39-77de-8caa-{number:012d}")
+    command = f"{sys.executable} -m bridge events list --limit 300 -o jsonl | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=_environment(server), timeout=60)
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (1, "", 1)
+
+
+def _named_in(file: str) -> set[str]:
+    return set(re.findall(r"ATTEMPT_BRIDGE_[A-Z_]+[A-Z]", (ROOT / file).read_text()))
+
+
+@pytest.mark.parametrize("file", [".env.example", "docs/operations.md"])
+def test_the_documents_name_exactly_the_variables_that_are_read(file):
+    read = {f"{settings.PREFIX}{name.upper()}" for name in Settings.__dataclass_fields__}
+    assert _named_in(file) - {"ATTEMPT_BRIDGE_CONFIG_FILE", "ATTEMPT_BRIDGE_STATE_FILE"} == read
+
+
+def test_the_defaults_in_the_example_environment_are_the_programs_own(monkeypatch):
+    defaults = read_settings()
+    for line in (ROOT / ".env.example").read_text().splitlines():
+        if line.startswith(settings.PREFIX):
+            monkeypatch.setenv(*line.split("=", 1))
+    assert read_settings() == defaults
+
+
+def test_the_operations_guide_names_every_exit_code_and_command():
+    guide = (ROOT / "docs" / "operations.md").read_text()
+    assert [name for name in COMMANDS if f"`{name}" not in guide] == []
+    for code in (cli.FAILED, cli.USAGE, cli.NOTHING_MATCHED, cli.PARTLY_FAILED, cli.UNAVAILABLE, cli.CONFIGURATION):
+        assert f"| {code} |" in guide
+
+
+@pytest.mark.parametrize("name", registry.vendors())
+def test_the_first_sample_of_every_vendor_leads_to_an_attempt(name):
+    vendor = registry.vendors()[name]
+    options = {option: declared.default for option, declared in vendor.options.items()}
+    reading = vendor.split(next(iter(_samples(name).values())), options)
+    assert [item for item in reading if isinstance(item, Record | Pointer)]

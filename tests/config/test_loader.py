@@ -1,0 +1,437 @@
+"""bridge.yaml: what is read, and the one line that each mistake gets."""
+
+from __future__ import annotations
+
+import base64
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.config import loader
+from bridge.config.model import Config
+from bridge.errors import ConfigError
+from bridge.net.signatures import sha256_hex
+from bridge.quota.windows import Window
+from bridge.registry import vendors as real_vendors
+from bridge.sdk.vendor import Credential, Option, Poll, Quota, Vendor
+from schemas.event import ATTEMPT_TYPES
+from schemas.notices import NOTICE_TYPES
+from tests.support.polling import SHEET
+
+TOKEN = "abcdefghijklmnopqrstuv"
+WHSEC = "whsec_" + base64.b64encode(b"0" * 32).decode()
+ENVIRONMENT = {"KEY": "key-1", "HOOK_NEW": "new", "HOOK_OLD": "old", "TOKEN": TOKEN, "WHSEC": WHSEC, "EMPTY": ""}
+
+POLL = Poll(
+    fetch=lambda client, cursor: pytest.fail("a configuration is read without calls"),
+    rewind=lambda cursor, overlap: cursor,
+    start=lambda moment, until: str(moment),
+    position=float,
+)
+SIGNING = Vendor(
+    name="northwind",
+    title="Northwind Exams",
+    base_url="https://api.northwind.example",
+    quota=Quota(calls=30, per_seconds=3600.0),
+    credentials={
+        "api_key": Credential(help="the key of the API"),
+        "webhook_secret": Credential(help="the secret phrase", many=True),
+        "proxy_key": Credential(help="for the proxy", required=False),
+    },
+    sheet=SHEET,
+    split=lambda body, options: [],
+    normalise=lambda record, now, options: pytest.fail("not here"),
+    connect=lambda source, calls: None,
+    verify=lambda raw, headers, secrets, now: None,
+    secret_credential="webhook_secret",
+    options={
+        "format": Option(help="form", default="json", choices=("json", "xml")),
+        "quizzes": Option(help="ids", default=(), kind="list"),
+        "reread": Option(help="how far", default="14d", kind="duration"),
+        "confirm": Option(help="ask back", default=True, kind="bool"),
+        "depth": Option(help="levels", default=2, kind="int"),
+    },
+    polls={"results": POLL},
+    look_back_limit=90 * 86_400.0,
+)
+UNSIGNED = replace(SIGNING, name="plain", title="Plain Tests", verify=None, secret_credential=None)
+DAILY = replace(SIGNING, name="daily", quota=Quota(calls=3000, per_seconds=86_400.0, resets_at="13:30"))
+VENDORS = {"northwind": SIGNING, "plain": UNSIGNED, "daily": DAILY}
+
+HEAD = "bridge: {name: acme, public_url: https://bridge.example.org}\n"
+SOURCE = "vendor: northwind, credentials: {api_key: '${KEY}', webhook_secret: '${HOOK_NEW}'}"
+SOURCES = HEAD + f"sources:\n  eu: {{{SOURCE}}}\n"
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Any:
+    def from_text(text: str, **options: Any) -> Config:
+        file = tmp_path / "bridge.yaml"
+        file.write_text(text)
+        return loader.read(file, vendors=VENDORS, environment=ENVIRONMENT, **options)
+
+    return from_text
+
+
+@pytest.fixture
+def problems(read: Any, tmp_path: Path) -> Any:
+    def of_text(text: str) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            read(text)
+        return [problem.removeprefix(f"{tmp_path}/") for problem in caught.value.problems]
+
+    return of_text
+
+
+def test_the_example_file_is_valid_and_shows_every_transport(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "bridge.example.yaml"
+    environment = {"CM_API_KEY": "k", "CM_API_SECRET": "s", "CM_WEBHOOK_SECRET": "w", "CRM_WEBHOOK_SECRET": WHSEC}
+    config = loader.read(
+        example, vendors=real_vendors(), environment={**environment, "WAREHOUSE_BROKER": "amqp://mq.example.org"}
+    )
+    assert {one.transport for one in config.subscriptions.values()} == {"celery", "kombu", "http"}
+    assert config.bridge.data_dir == example.parent / "data"
+
+
+def test_a_source_gets_its_vendors_defaults(read: Any) -> None:
+    source = read(SOURCES).sources["eu"]
+    assert (source.base_url, source.budget) == ("https://api.northwind.example", Window(30, 3600.0))
+    assert source.options == {"format": "json", "quizzes": (), "reread": 14 * 86_400.0, "confirm": True, "depth": 2}
+    assert source.credentials == {"api_key": ("key-1",), "webhook_secret": ("new",)}
+    assert (source.poll.enabled, source.poll.every, source.webhook.enabled) == (True, 300.0, True)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "budget", "window", "shown"),
+    [
+        ("northwind", "{calls: 20}", Window(20, 3600.0), {"calls": 20, "per": "1h"}),
+        ("northwind", "{per: 1d}", Window(30, 86_400.0), {"calls": 30, "per": "1d"}),
+        (
+            "northwind",
+            "{calls: 99, per: 24h, resets: '00:05'}",
+            Window(99, 86_400.0, 300.0),
+            {"calls": 99, "per": "1d", "resets": "00:05"},
+        ),
+        ("daily", "{}", Window(3000, 86_400.0, 48_600.0), {"calls": 3000, "per": "1d", "resets": "13:30"}),
+        (
+            "daily",
+            "{calls: 900, per: 1d}",
+            Window(900, 86_400.0, 48_600.0),
+            {"calls": 900, "per": "1d", "resets": "13:30"},
+        ),
+        (
+            "daily",
+            "{resets: '07:00'}",
+            Window(3000, 86_400.0, 25_200.0),
+            {"calls": 3000, "per": "1d", "resets": "07:00"},
+        ),
+        ("daily", "{calls: 100, per: 1h}", Window(100, 3600.0), {"calls": 100, "per": "1h"}),
+    ],
+)
+def test_a_budget_is_the_vendors_quota_where_the_file_says_nothing_else(
+    read: Any, vendor: str, budget: str, window: Window, shown: dict[str, Any]
+) -> None:
+    config = read(_source(f"budget: {budget}").replace("northwind", vendor))
+    assert config.sources["eu"].budget == window
+    assert loader.describe(config)["sources"]["eu"]["budget"] == shown
+
+
+def test_two_secrets_stand_in_the_order_of_the_file(read: Any) -> None:
+    text = HEAD + (
+        "sources:\n  eu:\n    vendor: northwind\n"
+        "    credentials: {api_key: '${KEY}', webhook_secret: ['${HOOK_NEW}', '${HOOK_OLD}']}\n"
+    )
+    assert read(text).sources["eu"].credentials["webhook_secret"] == ("new", "old")
+
+
+def test_a_secret_is_read_from_a_file_beside_the_configuration(read: Any, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from-file\n")
+    text = HEAD + (
+        "sources: {eu: {vendor: northwind, credentials: {api_key: {file: secret}, webhook_secret: '${HOOK_NEW}'}}}\n"
+    )
+    assert read(text).sources["eu"].credentials["api_key"] == ("from-file",)
+
+
+def test_a_token_is_kept_as_its_hash_only(read: Any) -> None:
+    text = HEAD + (
+        "sources:\n  eu:\n    vendor: plain\n    credentials: {api_key: '${KEY}', webhook_secret: '${HOOK_NEW}'}\n"
+        "    webhook: {token: '${TOKEN}'}\n"
+    )
+    config = read(text)
+    assert config.sources["eu"].webhook.token_sha256 == (sha256_hex(TOKEN),)
+    assert TOKEN not in repr(config) + str(loader.describe(config))
+
+
+def test_an_options_list_takes_ids_written_as_numbers(read: Any) -> None:
+    assert read(SOURCES[:-2] + ", options: {quizzes: [12, abc]}}\n").sources["eu"].options["quizzes"] == ("12", "abc")
+
+
+def test_a_part_may_be_shared_by_an_anchor(read: Any) -> None:
+    text = HEAD + (
+        "sources:\n  eu:\n    vendor: northwind\n"
+        "    credentials: &both {api_key: '${KEY}', webhook_secret: '${HOOK_NEW}'}\n"
+        "  us: {vendor: northwind, credentials: *both}\n"
+    )
+    config = read(text)
+    assert config.sources["us"].credentials == config.sources["eu"].credentials
+
+
+def test_the_demo_may_hold_literal_secrets_and_needs_no_public_address(read: Any) -> None:
+    text = (
+        "demo: true\nbridge: {name: acme}\n"
+        "sources: {eu: {vendor: northwind, credentials: {api_key: literal, webhook_secret: literal}}}\n"
+    )
+    config = read(text)
+    assert config.sources["eu"].credentials["api_key"] == ("literal",)
+    assert config.bridge.public_url == "http://127.0.0.1:8080"
+
+
+def test_every_problem_of_a_file_is_told_at_once_with_its_line(problems: Any) -> None:
+    text = (
+        "bridge:\n"
+        "  name: acme\n"
+        "  public_url: https://bridge.example.org\n"
+        "sources:\n"
+        "  eu:\n"
+        "    vendor: northwind\n"
+        "    credentials: {api_key: '${KEY}', webhook_secret: '${HOOK_NEW}'}\n"
+        "    poll:\n"
+        "      evry: 5m\n"
+        "      overlap: 10 minutes\n"
+        "  us:\n"
+        "    vendor: nortwind\n"
+    )
+    assert problems(text) == [
+        'bridge.yaml:9: sources.eu.poll.evry: unknown key. Did you mean "every"?',
+        'bridge.yaml:10: sources.eu.poll.overlap: "10 minutes" is no duration; write a number and a unit, such as '
+        "250ms, 5s, 10m, 2h or 7d",
+        'bridge.yaml:12: sources.us.vendor: "nortwind" is no vendor. Did you mean "northwind"? '
+        "Known: daily, northwind, plain",
+    ]
+
+
+def _bridge(more: str) -> str:
+    return f"bridge: {{name: acme, public_url: https://bridge.example.org, {more}}}\n"
+
+
+def _source(more: str) -> str:
+    return SOURCES[:-2] + f", {more}}}\n"
+
+
+def _subscription(fields: str) -> str:
+    return SOURCES + f"subscriptions: {{one: {{{fields}}}}}\n"
+
+
+def _http(more: str) -> str:
+    return _subscription(f"transport: http, url: https://crm.example.org/x, secrets: ['${{WHSEC}}'], {more}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no sections"),
+        ("sources: {}\n", "bridge: missing"),
+        ("bridge: [1\n", "not YAML"),
+        ("bridge: {name: acme, name: acme, public_url: https://b.example.org}\n", "given twice, first in line 1"),
+        ("bridge:\n  name: acme\n  name: b\n  public_url: https://b.example.org\n", "given twice, first in line 2"),
+        ("bridge: {name: acme}\n", "public_url: missing"),
+        ("bridge: {name: Acme Inc, public_url: https://b.example.org}\n", '"Acme Inc" is no name'),
+        ("bridge: {name: 5, public_url: https://b.example.org}\n", "must be text, not a number; put it in quotes"),
+        ("bridge: {name: acme, public_url: https://b.example.org/}\n", "write https://b.example.org"),
+        ("bridge: {name: acme, public_url: b.example.org}\n", "is no web address"),
+        ("bridge: {name: acme, public_url: 'https://b.example.org:x'}\n", "is no address"),
+        (_bridge("state: redis+cluster://a:6379"), "not supported in this version"),
+        (_bridge("state: redis+sentinel://a:6379"), "not supported in this version"),
+        (_bridge("broker: redis://:pw@localhost/1"), "holds a literal password"),
+        (_bridge("partitions: 65"), "must be a whole number from 1 to 64"),
+        (_bridge("partitions: 0"), "must be a whole number from 1 to 64"),
+        (_bridge("partitions: two"), "must be a whole number from 1 to 64"),
+        (_bridge("retention: 30d"), "must be a section of keys, not text"),
+        (_bridge("retention: {events: 30}"), '"30" is no duration'),
+        (_bridge("remember_attempts: 1h"), "out of range; 1d to 3650d"),
+        (_bridge("remember_attempts: 5d") + SOURCES[len(HEAD) :], "not shorter than bridge.remember_attempts (5d)"),
+        (HEAD + "sources: [eu]\n", "a section with a name"),
+        (HEAD + "sources: {EU_1: {vendor: northwind}}\n", '"EU_1" is no name'),
+        (HEAD + "sources: {eu: }\n", "must be a section of keys, not nothing"),
+        (HEAD + "sources: {eu: {}}\n", "sources.eu.vendor: missing"),
+        (HEAD + "sources: {eu: {vendor: northwind}}\n", "credentials.api_key: missing: the key of the API"),
+        (_source("pol: {}"), 'Did you mean "poll"?'),
+        (_source("base_url: http://api.example.org"), "unencrypted; use https://"),
+        (_source("poll: {enabled: 'yes'}"), "must be true or false"),
+        (_source("poll: {look_back: 100d}"), "longer than the 90d that Northwind Exams can list"),
+        (_source("poll: {look_back: 1d, overlap: 1d}"), "not shorter than look_back"),
+        (_source("poll: {every: 10ms}"), "out of range; 1s to 7d"),
+        (_source("poll: {enabled: false}, webhook: {enabled: false}"), "neither webhook nor poll"),
+        (_source("webhook: {token: '${HOOK_NEW}'}"), "must be 22 or more"),
+        (_source("webhook: {token: literal}"), "a secret must not stand in this file"),
+        (_source("budget: {calls: many}"), "must be a whole number"),
+        (_source("budget: {per: 1d, resets: 13:30}"), '"810" is no time of day; write it in quotes, in UTC'),
+        (_source("budget: {per: 1d, resets: '24:00'}"), '"24:00" is no time of day'),
+        (_source("budget: {resets: '13:30'}"), "only a budget of a day begins anew, this one is per 1h"),
+        (_source("options: {format: yaml}"), '"yaml" is none of json, xml'),
+        (_source("options: {fromat: xml}"), 'Did you mean "format"?'),
+        (_source("options: {confirm: 1.5}"), "must be true or false"),
+        (_source("options: {depth: deep}"), "must be a whole number"),
+        (_source("options: {reread: 14}"), '"14" is no duration'),
+        (_source("options: {quizzes: [{a: 1}]}"), "quizzes[0]: must be text, not a section"),
+        (SOURCES.replace("${HOOK_NEW}", "literal"), "a secret must not stand in this file"),
+        (SOURCES.replace("${KEY}", "${NOT_SET}"), "environment variable NOT_SET is not set"),
+        (SOURCES.replace("${KEY}", "${EMPTY}"), "environment variable EMPTY is empty"),
+        (SOURCES.replace("${KEY}", "${KEY"), "starts no reference"),
+        (SOURCES.replace("'${KEY}'", "{file: nowhere}"), "nowhere cannot be read: No such file"),
+        (SOURCES.replace("'${KEY}'", "['${KEY}']"), "must be one value, not a list"),
+        (SOURCES.replace("'${HOOK_NEW}'", "[]"), "is an empty list"),
+        (SOURCES.replace("api_key", "api_kye"), 'no such credential. Did you mean "api_key"?'),
+        (SOURCES.replace("northwind", "plain"), "Plain Tests does not sign its webhooks"),
+        (_subscription("transport: smtp"), '"smtp" is none of celery, kombu, http'),
+        (_subscription("task: x"), "transport: missing"),
+        (_subscription("transport: celery, task: x"), "queue: missing: transport celery needs it"),
+        (
+            _subscription("transport: celery, task: x, queue: y, url: https://a.example.org"),
+            "belongs to transport http",
+        ),
+        (_subscription("transport: kombu, exchange: x"), "a Redis broker takes `queue` instead"),
+        (_subscription("transport: kombu, queue: x, broker: amqp://mq"), "exchange: missing"),
+        (_subscription("transport: kombu, queue: x, broker: 'sqs://a'"), "not supported"),
+        (_subscription("transport: kombu, queue: x, routing_key: '{tpye}'"), "{tpye} is not known"),
+        (_subscription("transport: kombu, queue: x, routing_key: '{type'"), "is no pattern"),
+        (_subscription("transport: http, url: https://crm.example.org"), "secrets: missing"),
+        (_subscription("transport: http, url: http://crm.example.org, secrets: ['${WHSEC}']"), "not encrypted"),
+        (_subscription("transport: http, url: https://a.example.org, secrets: []"), "secrets: is empty"),
+        (_subscription("transport: http, url: https://a.example.org, secrets: ['${TOKEN}']"), 'with "whsec_"'),
+        (_http("filter: {types: [attempt.complete]}"), 'Did you mean "attempt.completed"?'),
+        (_http("filter: {types: [source.polls_failing]}"), 'Did you mean "source.poll_failing"?'),
+        (_http("filter: {types: ['sources.*']}"), 'Did you mean "source.*"?'),
+        (_http("filter: {types: []}"), "types: is empty, so nothing would come"),
+        (_http("filter: {sources: [eu1]}"), '"eu1" is no source. Did you mean "eu"?'),
+        (_http("filter: {when: {pased: true}}"), 'Did you mean "passed"?'),
+        (_http("filter: {when: {passed: 'true'}}"), "must be true, false or null"),
+        (_http("filter: {when: {grading: done}}"), "is none of final"),
+        (_http("filter: {when: {score: [1]}}"), "must be one value, not a list"),
+        (_http("retry: {schedule: []}"), "is empty"),
+        (_http("retry: {schedule: [5s, 10]}"), 'schedule[1]: "10" is no duration'),
+        (_http("retry: {schedule: 5s}"), "must be a list such as"),
+        (_http("retry: {jitter: 2}"), "must be a number from 0 to 1"),
+        (_http("retry: {jitter: .nan}"), "must be a number from 0 to 1"),
+        (_http("data: some"), '"some" is none of full, minimal'),
+        (HEAD + "access: {tokens: [{name: a, role: admin, sha256: x}]}\n", '"admin" is none of viewer, operator'),
+        (HEAD + "access: {tokens: [{name: a, role: viewer, sha256: x}]}\n", "is no SHA-256"),
+        (
+            HEAD + "access:\n  tokens:\n" + 2 * f"    - {{name: a, role: viewer, sha256: {'0a' * 32}}}\n",
+            "already another token's name",
+        ),
+        ("a: &a [*a]\n" + HEAD, "nested deeper than 20"),
+        (_bridge("data_dir: 2026-99-99"), "cannot be read as a value"),
+        (_bridge("data_dir: !!python/object:os.system x"), "not YAML"),
+        (_bridge('data_dir: "a\\0b"'), "another character that cannot be seen"),
+        (SOURCES.replace("'${KEY}'", '{file: "\\0"}'), "cannot be read: embedded null byte"),
+        (_subscription("transport: http, url: https://a.example.org, secrets: x"), 'a list such as ["${ENV_NAME}"]'),
+    ],
+)
+def test_a_mistake_gets_a_line_that_names_it(problems: Any, text: str, said: str) -> None:
+    assert any(said in problem for problem in problems(text)), problems(text)
+
+
+def test_a_subscription_gets_results_unless_it_names_more(read: Any) -> None:
+    types = read(_http("data: full")).subscriptions
+    (one,) = types.values()
+    assert one.filter.types == ATTEMPT_TYPES
+    for wish in ("[attempt.overdue]", '["source.*", "attempt.*"]', '["*"]', "[consent.withdrawn, source.poll_failing]"):
+        (one,) = read(_http(f"filter: {{types: {wish}}}")).subscriptions.values()
+        assert [f'"{kind}"' if "*" in kind else kind for kind in one.filter.types] == wish.strip("[]").split(", ")
+
+
+@pytest.mark.parametrize("kind", [*ATTEMPT_TYPES, *NOTICE_TYPES])
+def test_every_type_of_event_can_be_asked_for(read: Any, kind: str) -> None:
+    (one,) = read(_http(f"filter: {{types: [{kind}]}}")).subscriptions.values()
+    assert one.filter.takes_header(kind, "eu")
+
+
+JUNK = (
+    "[]",
+    "{}",
+    "5",
+    "null",
+    "true",
+    "[1, {a: b}]",
+    "{file: 5}",
+    "*a",
+    "? x",
+    "{[a]: b}",
+    "{<<: 5}",
+    ".inf",
+    "\t",
+    "- -",
+)
+
+
+def test_a_mutilated_file_gets_problems_and_never_another_error(read: Any) -> None:
+    draw = random.Random(7)
+    example = (Path(__file__).parents[2] / "bridge.example.yaml").read_text().replace("classmarker", "northwind")
+    lines = [line for line in example.splitlines() if line.strip() and not line.strip().startswith("#")]
+    for _ in range(300):
+        mutilated = list(lines)
+        for place in draw.sample(range(len(lines)), 2):
+            mutilated[place] = draw.choice(
+                [f"{mutilated[place].split(':')[0]}: {draw.choice(JUNK)}", "", f"  {mutilated[place]}", mutilated[0]]
+            )
+        with pytest.raises(ConfigError) as caught:
+            read("\n".join(mutilated))
+        assert all(problem.count("\n") == 0 for problem in caught.value.problems)
+
+
+def test_a_broker_that_is_not_known_yet_raises_no_second_problem(problems: Any) -> None:
+    text = SOURCES + "subscriptions: {w: {transport: kombu, exchange: attempts, broker: '${MISSING}'}}\n"
+    (problem,) = problems(text)
+    assert "environment variable MISSING is not set" in problem
+
+
+def test_no_secret_stands_in_a_problem(problems: Any) -> None:
+    text = (
+        SOURCES.replace("${HOOK_NEW}", "literal-canary")
+        + "subscriptions: {a: {transport: celery, task: t, queue: q, broker: 'redis://:literal-canary@localhost'}}\n"
+    )
+    assert "canary" not in "\n".join(problems(text))
+
+
+def test_a_broken_reference_is_told_once_and_not_again_as_a_wrong_value(problems: Any) -> None:
+    found = problems(_subscription("transport: http, url: https://a.example.org, secrets: ['${NOT_SET}']"))
+    assert len(found) == 1
+    assert "NOT_SET is not set" in found[0]
+
+
+def test_problems_stand_at_the_place_in_the_list_where_they_are(problems: Any) -> None:
+    found = problems(_subscription("transport: http, url: https://a.example.org, secrets: [lit, '${WHSEC}', '${KEY}']"))
+    assert [problem.split(": ")[1] for problem in found] == [
+        "subscriptions.one.secrets[0]",
+        "subscriptions.one.secrets[2]",
+    ]
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"copy bridge\.example\.yaml"):
+        loader.read(tmp_path / "bridge.yaml", vendors=VENDORS, environment={})
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bridge.yaml").write_bytes(b"bridge: \xff")
+    with pytest.raises(ConfigError, match="not UTF-8 at byte 8"):
+        loader.read(tmp_path / "bridge.yaml", vendors=VENDORS, environment={})
+
+
+def test_what_is_shown_has_the_words_of_the_file_and_masked_secrets(read: Any) -> None:
+    text = _subscription("transport: celery, task: t, queue: q, broker: 'redis://:${TOKEN}@mq.example.org/1'")
+    described = loader.describe(read(text))
+    assert described["sources"]["eu"]["poll"]["every"] == "5m"
+    assert described["sources"]["eu"]["credentials"] == {"api_key": ["****"], "webhook_secret": ["****"]}
+    assert described["subscriptions"]["one"]["broker"] == "redis://:****@mq.example.org/1"
+    assert described["subscriptions"]["one"]["retry"]["schedule"][:2] == ["5s", "5m"]
+    assert TOKEN not in str(described)
+
+
+def test_the_end_of_a_long_secret_tells_which_one_it_is(read: Any) -> None:
+    described = loader.describe(read(_http("data: full")))
+    assert described["subscriptions"]["one"]["secrets"] == [f"****{WHSEC[-4:]}"]

@@ -1,0 +1,463 @@
+"""Webhooks that only hint, attempts that operators expect, consent and second sittings, over a small vendor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+
+from bridge.clock import to_datetime
+from bridge.ingest.pipeline import Receipt, Request, receive
+from bridge.polling.expectations import Expectations
+from bridge.sdk.vendor import Consent, Normalised, Pointer, Reading, Record, Vendor, Watch
+from tests.support.polling import DAY, START, Api, Client, Sitting, journal, journal_events, make_services, make_vendor
+from workers.polling.overdue import announce_overdue
+from workers.polling.poll import poll_once
+from workers.polling.recheck import recheck
+
+NAME = "eu-little"
+
+
+def person_of(sitting: str) -> str:
+    return sitting.partition("-")[0]
+
+
+def split(body: Any, _options: Mapping[str, Any]) -> Reading:
+    if "consent" in body:
+        key = f"person:{body['person']}"
+        return [
+            Consent(
+                key=key, given=body["consent"], at=body["at"] and float(body["at"]), subject={"person": body["person"]}
+            )
+        ]
+    if "person" in body:
+        return [Pointer(key=f"?person:{body['person']}", reference={"person": body["person"]})]
+    reference = {name: body[name] for name in ("sitting", "instance") if name in body}
+    return [Pointer(key=f"a:{body['sitting']}", reference=reference, sitting=body.get("instance"))]
+
+
+def recheck_of(api: Api) -> Any:
+    def listed(client: Client, wanted: Callable[[str], bool]) -> list[Record]:
+        names = [one.id for rows in api.streams.values() for one in rows if wanted(one.id)]
+        return [record for name in names for record in client.one({"sitting": name})]
+
+    def look(client: Client, reference: Mapping[str, str]) -> Sequence[Record | Pointer]:
+        if "schedule" in reference:
+            return [Pointer(key=f"a:{name}", reference={"sitting": name}) for name in reference["schedule"].split()]
+        if "sitting" in reference:
+            found = listed(client, lambda name: name == reference["sitting"])
+            return [Record(one.kind, {**one.body, "instance": reference.get("instance")}) for one in found]
+        return listed(client, lambda name: person_of(name) == reference["person"])
+
+    return look
+
+
+class World:
+    """`vendor` may be changed before the first use of `services`."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.moment = START
+        self.api = Api(clock=lambda: self.moment)
+        plain = make_vendor(self.api)
+
+        def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+            person = person_of(record.body["id"])
+            news = plain.normalise(record, now, options)
+            return replace(
+                news, aliases=(f"?person:{person}",), sitting=record.body.get("instance"), consent=(f"person:{person}",)
+            )
+
+        self.use(replace(plain, split=split, normalise=normalise, recheck=recheck_of(self.api)))
+
+    def use(self, vendor: Vendor) -> None:
+        self.vendor = vendor
+        self.services = make_services(self.client, vendor, lambda: self.moment)
+
+    def webhook(self, **body: Any) -> Receipt:
+        raw = json.dumps(body).encode()
+        request = Request(id=f"r{self.moment}", body=raw, headers={}, kept_headers={}, received_at=self.moment)
+        return receive(self.services.way(NAME), request)
+
+    def expect(self, reference: Mapping[str, str], key: str, *, deadline: float = DAY, label: str = "HR-7") -> None:
+        self.services.expectations.expect(
+            NAME,
+            [Pointer(key=key, reference=reference)],
+            label=label,
+            due=self.moment,
+            deadline=self.moment + deadline,
+            now=self.moment,
+        )
+
+    @property
+    def watched(self) -> list[tuple[str, str]]:
+        return [(watch.kind, watch.key) for watch in self.services.watches.list(NAME)]
+
+    @property
+    def labels(self) -> list[str | None]:
+        events = journal_events(self.client)
+        return [event["data"]["extensions"].get("expectation") for event in events if "attempt" in event["data"]]
+
+
+@pytest.fixture
+def world(any_state: redis.Redis) -> World:
+    return World(any_state)
+
+
+# Pointers ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_pointer_publishes_nothing_and_the_next_look_publishes_what_the_api_says(world: World) -> None:
+    world.api.add(Sitting("ann-1", START - 10))
+
+    assert world.webhook(person="ann").outcome == "watching"
+    assert journal(world.client) == []
+    assert recheck(world.services, NAME).outcomes == {"published": 1}
+
+    assert journal(world.client) == [("attempt.completed", "a:ann-1")]
+    assert world.watched == []
+
+
+def test_a_pointer_to_nothing_is_looked_at_by_the_schedule_and_given_up_as_overdue(world: World) -> None:
+    world.webhook(person="nobody")
+    looked: list[float] = []
+    while watches := world.services.watches.list(NAME):
+        world.moment = watches[0].due
+        assert recheck(world.services, NAME).looks == 1
+        looked.append(world.moment - START)
+
+    assert looked[:6] == [0, 5, 35, 155, 755, 4355]
+    assert looked[-1] == 7 * DAY
+    [notice] = journal_events(world.client)
+    assert (notice["type"], notice["subject"]) == ("attempt.overdue", "?person:nobody")
+
+
+def test_a_pointer_to_an_open_attempt_leaves_the_attempts_own_watch(world: World) -> None:
+    world.api.add(Sitting("ann-1", START - 10, graded=False))
+    world.webhook(person="ann")
+    recheck(world.services, NAME)
+    assert world.watched == [("ungraded", "a:ann-1")]
+
+
+def test_a_pointer_makes_a_watched_attempt_due_now_and_keeps_its_watch(world: World) -> None:
+    world.api.add(Sitting("ann-1", START - 10, graded=False))
+    poll_once(world.services, NAME)
+    world.moment += 1
+    assert recheck(world.services, NAME).outcome == "idle"
+
+    world.webhook(sitting="ann-1")
+
+    assert recheck(world.services, NAME).looks == 1
+    assert world.watched == [("ungraded", "a:ann-1")]
+
+
+def test_a_pointer_waits_for_its_attempt_although_polls_read_an_older_one_of_the_same_person(world: World) -> None:
+    world.api.add(Sitting("ann-1", START - 50))
+    poll_once(world.services, NAME)
+    world.webhook(person="ann")
+    poll_once(world.services, NAME)
+    assert world.watched == [("pointer", "?person:ann")]
+
+
+# Expectations -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("reference", "key"), [({"sitting": "ann-1"}, "a:ann-1"), ({"person": "ann"}, "?person:ann")])
+def test_what_is_expected_carries_its_label_whichever_path_brings_it(
+    world: World, reference: dict[str, str], key: str
+) -> None:
+    world.expect(reference, key)
+    recheck(world.services, NAME)
+    assert world.watched == [("expectation", key)]
+
+    world.api.add(Sitting("ann-1", START - 10))
+    poll_once(world.services, NAME)
+
+    assert world.labels == ["HR-7"]
+    assert world.watched == []
+    assert world.services.expectations.list(NAME) == ()
+
+
+def test_a_look_meets_an_expectation_that_came_after_the_event_but_an_old_attempt_does_not(world: World) -> None:
+    world.api.add(Sitting("ann-1", START - 10))
+    poll_once(world.services, NAME)
+    world.expect({"person": "ann"}, "?person:ann")
+    recheck(world.services, NAME)
+    assert world.watched == []
+
+    world.moment += 3 * DAY
+    world.expect({"person": "ann"}, "?person:ann")
+    recheck(world.services, NAME)
+    assert world.watched == [("expectation", "?person:ann")]
+
+
+def test_a_later_grade_of_an_old_attempt_is_not_what_is_expected(world: World) -> None:
+    world.api.add(Sitting("ann-1", START - 10))
+    poll_once(world.services, NAME)
+    world.moment += 2 * DAY
+    world.expect({"person": "ann"}, "?person:ann")
+    world.api.find("ann-1").score = 19
+    world.webhook(sitting="ann-1")
+    recheck(world.services, NAME)
+    assert journal(world.client)[-1] == ("attempt.revised", "a:ann-1")
+    world.api.add(Sitting("ann-2", world.moment))
+    poll_once(world.services, NAME)
+    assert world.labels == [None, None, "HR-7"]
+
+
+def test_the_label_stays_on_revisions(world: World) -> None:
+    world.expect({"sitting": "ann-1"}, "a:ann-1")
+    world.api.add(Sitting("ann-1", START - 10, graded=False))
+    poll_once(world.services, NAME)
+    world.api.find("ann-1").graded = True
+    world.moment += 60
+    recheck(world.services, NAME)
+
+    assert journal(world.client) == [("attempt.completed", "a:ann-1"), ("attempt.revised", "a:ann-1")]
+    assert world.labels == ["HR-7", "HR-7"]
+
+
+@pytest.mark.parametrize("looking", [True, False])
+def test_past_its_deadline_an_expectation_is_overdue_once_and_still_recognised(world: World, looking: bool) -> None:
+    world.expect({"sitting": "ann-1"}, "a:ann-1", deadline=600)
+    world.moment += 600
+    for _ in range(3):
+        if looking:
+            recheck(world.services, NAME)
+        announce_overdue(world.services)
+        world.moment += 61
+
+    [notice] = journal_events(world.client)
+    assert notice["type"] == "attempt.overdue"
+    assert notice["data"]["watch"]["label"] == "HR-7"
+    assert [one.state for one in world.services.expectations.list(NAME)] == ["overdue"]
+    world.api.add(Sitting("ann-1", START - 10))
+    poll_once(world.services, NAME)
+    assert world.labels == ["HR-7"]
+    assert world.services.expectations.list(NAME) == ()
+
+
+def test_an_expectation_that_is_due_later_is_not_looked_at_before(world: World) -> None:
+    pointer = Pointer(key="a:ann-1", reference={"sitting": "ann-1"})
+    world.services.expectations.expect(
+        NAME, [pointer], label=None, due=START + 100, deadline=START + 200, now=world.moment
+    )
+    assert recheck(world.services, NAME).outcome == "idle"
+    world.moment += 100
+    assert recheck(world.services, NAME).looks == 1
+
+
+def test_a_schedule_becomes_its_candidates_once_and_ends_in_silence(world: World) -> None:
+    world.api.add(Sitting("ann-1", START - 10))
+    poll_once(world.services, NAME)
+    world.expect({"schedule": "ann-1 ben-1"}, "?schedule:s", deadline=3600)
+    recheck(world.services, NAME)
+    assert {one.key: one.state for one in world.services.expectations.list(NAME)} == {
+        "?schedule:s": "expanded",
+        "a:ben-1": "open",
+    }
+    world.api.add(Sitting("ben-1", world.moment))
+    for _ in range(70):
+        world.moment += 60
+        recheck(world.services, NAME)
+        announce_overdue(world.services)
+
+    assert journal(world.client) == [("attempt.completed", "a:ann-1"), ("attempt.completed", "a:ben-1")]
+    assert world.labels == [None, "HR-7"]
+    assert world.watched == []
+    assert world.services.expectations.list(NAME) == ()
+
+
+def test_a_cancelled_expectation_is_neither_looked_for_nor_overdue(world: World) -> None:
+    world.expect({"sitting": "ann-1"}, "a:ann-1", deadline=60)
+    assert world.services.expectations.cancel(NAME, "a:ann-1", now=world.moment)
+    assert not world.services.expectations.cancel(NAME, "a:ann-1", now=world.moment)
+    world.moment += 600
+    announce_overdue(world.services)
+    assert (world.watched, journal(world.client)) == ([], [])
+
+
+def test_another_process_knows_of_an_expectation_a_moment_later(world: World) -> None:
+    other = Expectations(world.client, world.services.watches)
+    assert other.matching(NAME, ["a:ann-1"], now=START) == {}
+    world.expect({"sitting": "ann-1"}, "a:ann-1")
+    assert list(other.matching(NAME, ["a:ann-1", "a:ben-1"], now=START + 0.25)) == ["a:ann-1"]
+
+
+def test_what_is_long_overdue_is_forgotten(world: World) -> None:
+    world.expect({"sitting": "ann-1"}, "a:ann-1", deadline=60)
+    world.expect({"sitting": "ben-1"}, "a:ben-1", deadline=10 * DAY)
+    world.moment += 600
+    announce_overdue(world.services)
+    assert world.services.expectations.forget(NAME, before=world.moment) == 1
+    assert [one.key for one in world.services.expectations.list(NAME)] == ["a:ben-1"]
+
+
+# Settled attempts that may change -----------------------------------------------------------------------------------
+
+
+def test_a_reread_finds_a_change_and_ends_in_silence(world: World) -> None:
+    plain = world.vendor.normalise
+
+    def watched(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+        watch = Watch(reference={"sitting": record.body["id"]}, due_in=60, give_up_at=START + 3600, reread=True)
+        return replace(plain(record, now, options), watch=watch)
+
+    world.use(replace(world.vendor, normalise=watched))
+    world.api.add(Sitting("ann-1", START - 10))
+    poll_once(world.services, NAME)
+    assert world.watched == [("reread", "a:ann-1")]
+    world.api.find("ann-1").score = 19
+    for _ in range(70):
+        world.moment += 60
+        recheck(world.services, NAME)
+
+    assert journal(world.client) == [("attempt.completed", "a:ann-1"), ("attempt.revised", "a:ann-1")]
+    assert world.watched == []
+
+
+# Consent ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_withdrawal_voids_what_was_published_stops_the_rest_and_is_announced_once(world: World) -> None:
+    world.api.add(Sitting("ann-1", START - 10), Sitting("ben-1", START - 10))
+    poll_once(world.services, NAME)
+    for later in range(3):
+        world.moment += 1
+        world.webhook(person="ann", consent=False, at=START + later)
+    world.api.add(Sitting("ann-2", world.moment))
+    world.api.find("ann-1").score = 20
+    poll_once(world.services, NAME)
+
+    # A revision takes a second step, so the announcement is first.
+    assert journal(world.client)[2:] == [("consent.withdrawn", "person:ann"), ("attempt.revised", "a:ann-1")]
+    voided = journal_events(world.client)[3]["data"]
+    assert voided["attempt"]["status"] == "voided"
+    assert voided["result"]["score"] is voided["result"]["previous"] is None
+    assert voided["candidate"] == {"id": None, "external_id": None, "email": None, "name": None}
+    assert voided["flags"] == ["consent_withdrawn"]
+
+
+def test_an_open_attempt_whose_consent_is_gone_is_watched_no_longer(world: World) -> None:
+    plain = world.vendor.normalise
+
+    def unfinished(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+        watch = Watch(reference={"sitting": record.body["id"]}, due_in=60, give_up_at=START + DAY)
+        return replace(plain(record, now, options), status="in_progress", watch=watch)
+
+    world.use(replace(world.vendor, normalise=unfinished))
+    world.api.add(Sitting("ann-1", START - 10), Sitting("ben-1", START - 10))
+    poll_once(world.services, NAME)
+    world.webhook(person="ann", consent=False, at=START)
+    assert world.watched == [("attempt", "a:ben-1")]
+    poll_once(world.services, NAME)
+    world.webhook(sitting="ann-1")
+    recheck(world.services, NAME)
+    assert world.watched == [("attempt", "a:ben-1")]
+
+
+def test_a_word_from_the_future_counts_as_of_now(world: World) -> None:
+    world.webhook(person="ann", consent=True, at=START + 99 * DAY)
+    world.moment += 5
+    world.webhook(person="ann", consent=False, at=None)
+    assert journal(world.client) == [("consent.withdrawn", "person:ann")]
+
+
+def test_a_withdrawal_before_any_result_announces_itself_and_nothing_else(world: World) -> None:
+    world.webhook(person="ann", consent=False, at=START)
+    world.api.add(Sitting("ann-1", START))
+    poll_once(world.services, NAME)
+    assert journal(world.client) == [("consent.withdrawn", "person:ann")]
+
+
+def test_a_later_consent_lets_new_attempts_through_and_an_older_copy_of_the_withdrawal_changes_nothing(
+    world: World,
+) -> None:
+    world.moment += 10
+    assert world.webhook(person="ann", consent=True, at=START - 5).outcome == "ignored"
+    world.webhook(person="ann", consent=False, at=START)
+    world.webhook(person="ann", consent=True, at=START + 5)
+    world.webhook(person="ann", consent=False, at=START)
+    world.webhook(person="ann", consent=False, at=START + 1)
+    world.api.add(Sitting("ann-2", world.moment))
+    poll_once(world.services, NAME)
+    assert journal(world.client) == [("consent.withdrawn", "person:ann"), ("attempt.completed", "a:ann-2")]
+
+
+def test_a_withdrawal_that_arrives_after_a_newer_consent_is_old(world: World) -> None:
+    world.moment += 10
+    world.webhook(person="ann", consent=True, at=START + 5)
+    world.webhook(person="ann", consent=False, at=START)
+    world.api.add(Sitting("ann-2", world.moment))
+    poll_once(world.services, NAME)
+    assert journal(world.client) == [("attempt.completed", "a:ann-2")]
+    assert world.services.consents.forget(NAME, before=START + 5) == 0
+    assert world.services.consents.forget(NAME, before=START + 6) == 1
+
+
+def test_a_withdrawal_in_the_middle_of_publishing_voids_what_was_just_published(world: World) -> None:
+    world.api.add(Sitting("ann-1", START - 10))
+    journal_of = world.services.journal
+    plain = journal_of.publish
+
+    def interrupted(entry: Any, *, now: float) -> Any:
+        vars(journal_of).pop("publish")
+        world.webhook(person="ann", consent=False, at=START)
+        return plain(entry, now=now)
+
+    vars(journal_of)["publish"] = interrupted
+    poll_once(world.services, NAME)
+
+    assert journal(world.client) == [
+        ("consent.withdrawn", "person:ann"),
+        ("attempt.completed", "a:ann-1"),
+        ("attempt.revised", "a:ann-1"),
+    ]
+    assert journal_events(world.client)[-1]["data"]["attempt"]["status"] == "voided"
+
+
+# Second sittings ----------------------------------------------------------------------------------------------------
+
+
+def test_a_second_sitting_under_one_id_is_another_attempt(world: World) -> None:
+    world.use(replace(world.vendor, generations=True))
+    world.api.add(Sitting("ann", START - 10))
+    for instance in ("71", "71", "72", "71"):
+        world.webhook(sitting="ann", instance=instance)
+        recheck(world.services, NAME)
+        world.moment += 1
+
+    assert journal(world.client) == [("attempt.completed", "a:ann"), ("attempt.completed", "a:ann:2")]
+    poll_once(world.services, NAME)
+    assert len(journal(world.client)) == 2
+
+
+def test_a_forged_hint_at_a_second_sitting_opens_none(world: World) -> None:
+    world.use(replace(world.vendor, generations=True))
+    world.api.add(Sitting("ann", START - 10))
+    world.webhook(sitting="ann", instance="71")
+    recheck(world.services, NAME)
+    world.use(replace(world.vendor, recheck=lambda client, reference: ()))
+    world.webhook(sitting="ann", instance="forged")
+    poll_once(world.services, NAME)
+    assert journal(world.client) == [("attempt.completed", "a:ann")]
+
+
+def test_two_ids_with_one_start_are_one_sitting(world: World) -> None:
+    def resolve(*found: tuple[str, float]) -> list[str]:
+        rows = [("a:ann", sitting, to_datetime(start)) for sitting, start in found]
+        return world.services.generations.resolve(NAME, rows, now=START)
+
+    assert resolve(("71", START), ("forged", START)) == ["a:ann", "a:ann"]
+    assert resolve(("72", START + 5), ("73", START + 5), ("71", START)) == ["a:ann:2", "a:ann:2", "a:ann"]
+
+
+def test_sittings_are_forgotten_with_the_attempts(world: World) -> None:
+    world.services.generations.resolve(NAME, [("a:ann", "71", None), ("a:ann", "72", None)], now=START)
+    assert world.services.generations.forget(NAME, before=START) == 0
+    assert world.services.generations.forget(NAME, before=START + 2 * DAY) == 1
+    assert world.services.generations.resolve(NAME, [("a:ann", None, None)], now=START) == ["a:ann"]

@@ -1,0 +1,332 @@
+"""The journal over fakeredis and over a real server."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import redis
+
+from bridge.config.model import BridgeConfig
+from bridge.config.model import Retention as RetentionConfig
+from bridge.errors import StateUnavailable
+from bridge.journal import BACKFILL, POLL, WEBHOOK, Entry, Journal, RequestRecord, Submission
+from bridge.journal.publishing import attempt_field
+from bridge.journal.quarantine import QuarantineStore
+from bridge.journal.reading import Reader, bucket_number
+from bridge.journal.requests import RequestStore
+from bridge.journal.retention import Retention
+from bridge.state import keys
+
+DAY = 86_400
+NOW = 20_000 * DAY + 3600.0
+
+
+def news(
+    attempt: str = "link:1", score: int = 1, *, order: int = 1, origin: str = WEBHOOK, source: str = "eu"
+) -> Submission:
+    def build(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
+        kind = "attempt.completed" if revision == 1 else "attempt.revised"
+        event = {"data": {"attempt": {"id": attempt, "revision": revision}, "result": {"score": score}}}
+        event["data"]["result"]["previous"] = None if previous is None else previous["result"]["score"]
+        return kind, f"{source}#{attempt}#{kind}#{revision}", json.dumps(event).encode()
+
+    return Submission(
+        source=source,
+        attempt_id=attempt,
+        digest=f"d{score:05d}".encode(),
+        order=order,
+        origin=origin,
+        build=build,
+    )
+
+
+def request(number: int, outcome: str | None = None) -> RequestRecord:
+    ident = f"{int(NOW * 1000):012x}"
+    return RequestRecord(
+        id=f"{ident[:8]}-{ident[8:]}-7000-8000-{number:012x}",
+        source="eu",
+        received_at=NOW,
+        headers={"content-type": "application/json"},
+        body=b'{"n": %d}' % number,
+        outcome=outcome,
+    )
+
+
+def outcomes(journal: Journal, *submissions: Submission, now: float = NOW) -> list[str]:
+    return [verdict.outcome for verdict in journal.publish(Entry(submissions=submissions), now=now).verdicts]
+
+
+def published(state: redis.Redis, partitions: int = 1) -> list[tuple[str, str]]:
+    reader = Reader(state, partitions=partitions)
+    return [(event.attempt, event.type) for event in reader.events(newest_first=False)]
+
+
+def test_the_same_news_is_published_once_whatever_the_path(any_state: redis.Redis) -> None:
+    journal = Journal(any_state)
+    assert outcomes(journal, news()) == ["published"]
+    assert outcomes(journal, news(origin=POLL), news(), news(origin=BACKFILL)) == ["duplicate"] * 3
+    assert published(any_state) == [("link:1", "attempt.completed")]
+
+
+def test_the_same_attempt_twice_in_one_batch_is_published_once(any_state: redis.Redis) -> None:
+    assert outcomes(Journal(any_state), news(), news(), news("link:2")) == ["published", "duplicate", "published"]
+
+
+def test_the_same_attempt_id_in_another_source_is_another_attempt(any_state: redis.Redis) -> None:
+    assert outcomes(Journal(any_state), news(), news(source="us")) == ["published", "published"]
+
+
+def test_a_changed_result_is_a_revision_that_holds_the_replaced_one(any_state: redis.Redis) -> None:
+    journal = Journal(any_state)
+    outcomes(journal, news(score=1))
+    written = journal.publish(Entry(submissions=(news(score=2, origin=POLL),)), now=NOW)
+    assert [(verdict.outcome, verdict.revision) for verdict in written.verdicts] == [("revised", 2)]
+    newest = next(Reader(any_state).events())
+    assert newest.type == "attempt.revised"
+    assert json.loads(newest.event)["data"]["result"] == {"score": 2, "previous": 1}
+    assert outcomes(journal, news(score=3, origin=POLL)) == ["revised"]
+    assert json.loads(next(Reader(any_state).events()).event)["data"]["result"]["previous"] == 2
+
+
+def test_a_revision_whose_earlier_event_was_trimmed_has_no_previous(any_state: redis.Redis) -> None:
+    journal = Journal(any_state)
+    outcomes(journal, news(score=1))
+    any_state.xtrim(keys.journal(0), maxlen=0, approximate=False)
+    assert outcomes(journal, news(score=2)) == ["revised"]
+    assert json.loads(next(Reader(any_state).events()).event)["data"]["result"]["previous"] is None
+
+
+def test_an_old_webhook_copy_is_a_duplicate_even_after_a_revision(any_state: redis.Redis) -> None:
+    journal = Journal(any_state)
+    assert outcomes(journal, news(score=1)) == ["published"]
+    assert outcomes(journal, news(score=2)) == ["revised"]
+    assert outcomes(journal, news(score=1)) == ["duplicate"]
+
+
+def test_a_poll_that_shows_the_old_result_again_is_a_revision_because_polls_tell_about_now(
+    any_state: redis.Redis,
+) -> None:
+    journal = Journal(any_state)
+    outcomes(journal, news(score=1))
+    outcomes(journal, news(score=2))
+    assert outcomes(journal, news(score=1, origin=POLL)) == ["revised"]
+    assert Reader(any_state).attempt("eu", "link:1").revision == 3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("origin", [WEBHOOK, POLL])
+def test_a_version_that_the_vendor_orders_before_ours_is_stale(any_state: redis.Redis, origin: str) -> None:
+    journal = Journal(any_state)
+    outcomes(journal, news(score=2, order=300))
+    assert outcomes(journal, news(score=1, order=299, origin=origin)) == ["stale"]
+    assert len(published(any_state)) == 1
+
+
+def test_order_is_compared_as_a_number_over_all_five_bytes(any_state: redis.Redis) -> None:
+    journal = Journal(any_state)
+    outcomes(journal, news(score=1, order=0xFF))
+    assert outcomes(journal, news(score=2, order=0x0100)) == ["revised"]
+    assert outcomes(journal, news(score=3, order=0xFF_0000_0000)) == ["revised"]
+    assert outcomes(journal, news(score=4, order=0x80_0000_0000)) == ["stale"]
+
+
+def test_what_is_remembered_names_paths_days_and_revision(any_state: redis.Redis) -> None:
+    journal, reader = Journal(any_state), Reader(any_state)
+    outcomes(journal, news(order=77))
+    outcomes(journal, news(order=77, origin=POLL), now=NOW + 3 * DAY)
+    outcomes(journal, news(order=77, origin=POLL), now=NOW + 9 * DAY)
+    memory = reader.attempt("eu", "link:1")
+    assert memory is not None
+    assert (memory.revision, memory.order, memory.first_origin) == (1, 77, "webhook")
+    assert (memory.webhook_day, memory.poll_day) == (20_000, 20_003)
+    assert memory.entry_id == next(reader.events()).entry_id
+    assert memory.digests == (b"d00001",)
+    outcomes(journal, news("link:2", origin=POLL))
+    rescued = reader.attempt("eu", "link:2")
+    assert rescued is not None
+    assert (rescued.first_origin, rescued.webhook_day, rescued.poll_day) == ("poll", None, 20_000)
+    assert reader.attempt("eu", "link:3") is None
+
+
+def test_a_request_is_kept_with_the_outcome_of_its_records(any_state: redis.Redis) -> None:
+    journal, store = Journal(any_state), RequestStore(any_state)
+    written = journal.publish_batch(
+        [
+            Entry(submissions=(news(score=1),), request=request(1)),
+            Entry(submissions=(news(score=1),), request=request(2)),
+            Entry(request=request(3, outcome="ignored")),
+            Entry(submissions=(news(score=2), news("link:2")), request=request(4)),
+        ],
+        now=NOW,
+    )
+    assert [one.outcome for one in written] == ["published", "duplicate", "ignored", "published"]
+    kept = {one.id[-1]: one for one in store.list()}
+    assert {number: one.outcome for number, one in kept.items()} == {
+        "1": "published",
+        "2": "duplicate",
+        "3": "ignored",
+        "4": "published",
+    }
+    assert kept["4"].attempts == ("link:1", "link:2")
+    assert (kept["1"].body, kept["1"].headers) == (b'{"n": 1}', {"content-type": "application/json"})
+    assert store.find(request(2).id) == kept["2"]
+
+
+def test_a_request_whose_record_is_revised_is_kept_once_as_revised(any_state: redis.Redis) -> None:
+    journal = Journal(any_state)
+    outcomes(journal, news(score=1))
+    written = journal.publish(Entry(submissions=(news(score=2),), request=request(1)), now=NOW)
+    assert written.outcome == "revised"
+    assert [one.outcome for one in RequestStore(any_state).list()] == ["revised"]
+
+
+def test_a_refused_request_is_kept_cut_short_and_listed_with_the_others(any_state: redis.Redis) -> None:
+    store = RequestStore(any_state)
+    refused = request(9)
+    store.reject(
+        request_id=refused.id, source="eu", received_at=NOW, reason="bad_signature", headers={}, body=b"x" * 10_000
+    )
+    found = store.find(refused.id)
+    assert found is not None
+    assert (found.outcome, found.reason, len(found.body)) == ("rejected", "bad_signature", 4096)
+
+
+def test_counts_add_up_by_source_path_and_outcome(any_state: redis.Redis) -> None:
+    journal = Journal(any_state)
+    journal.publish(Entry(submissions=(news(),), request=request(1)), now=NOW)
+    outcomes(journal, news(origin=POLL), news("link:2", origin=POLL))
+    journal.publish(Entry(request=request(2, outcome="test")), now=NOW)
+    assert Reader(any_state).counts(20_000, 20_000) == {
+        ("eu", "webhook", "published"): 1,
+        ("eu", "webhook", "requests"): 2,
+        ("eu", "webhook", "test"): 1,
+        ("eu", "poll", "duplicate"): 1,
+        ("eu", "poll", "published"): 1,
+    }
+
+
+def test_memory_grows_bucket_by_bucket_and_forgets_nobody(any_state: redis.Redis) -> None:
+    journal, reader = Journal(any_state), Reader(any_state)
+    names = [f"link:{number}" for number in range(1500)]
+    for start in range(0, len(names), 100):
+        outcomes(journal, *(news(name) for name in names[start : start + 100]))
+    assert reader.remembered() == 1500
+    buckets = int(any_state.hget(keys.seen(0), "b") or 0)  # type: ignore[arg-type]
+    assert buckets >= 1500 // 96
+    assert set(outcomes(journal, *(news(name, origin=POLL) for name in names))) == {"duplicate"}
+    for name in names:
+        field = attempt_field("eu", name)
+        assert any_state.hexists(f"{keys.seen(0)}:{bucket_number(field, buckets)}", field)  # type: ignore[arg-type]
+
+
+def test_partitions_share_the_work_and_each_attempt_lives_in_one(any_state: redis.Redis) -> None:
+    journal = Journal(any_state, partitions=4)
+    names = [f"link:{number}" for number in range(40)]
+    entries = [Entry(submissions=(news(name),), request=request(number)) for number, name in enumerate(names)] + [
+        Entry(request=request(99, outcome="ignored"))
+    ]
+    written = journal.publish_batch(entries, now=NOW)
+    assert [one.outcome for one in written] == ["published"] * 40 + ["ignored"]
+    assert sorted(name for name, _ in published(any_state, 4)) == sorted(names)
+    assert all(any_state.exists(keys.journal(number)) for number in range(4))
+    assert len(list(RequestStore(any_state, partitions=4).list())) == 41
+    assert Reader(any_state, partitions=4).remembered() == 40
+
+
+def test_a_fault_in_the_append_leaves_no_memory_so_the_repeat_publishes(state: redis.Redis) -> None:
+    journal = Journal(state)
+    state.set(keys.journal(0), "not a stream")
+    with pytest.raises(StateUnavailable, match="WRONGTYPE"):
+        outcomes(journal, news())
+    assert not state.exists(keys.seen(0) + ":0")
+    state.delete(keys.journal(0))
+    assert outcomes(journal, news()) == ["published"]
+
+
+def test_forgetting_goes_by_the_last_news_and_the_event_id_comes_back_the_same(any_state: redis.Redis) -> None:
+    journal, retention = Journal(any_state), Retention(any_state)
+    outcomes(journal, *(news(f"link:{number}") for number in range(300)))
+    first = {event.attempt: event.id for event in Reader(any_state).events()}
+    bridge = BridgeConfig(name="b", public_url="http://b", remember_attempts=180 * DAY)
+    written_at = int(next(Reader(any_state).events()).entry_id.split("-")[0]) / 1000
+    assert retention.run(bridge, now=written_at + 179 * DAY).attempts == 0
+    assert retention.run(bridge, now=written_at + 181 * DAY).attempts == 300
+    assert Reader(any_state).remembered() == 0
+    assert outcomes(journal, news("link:7")) == ["published"]
+    assert next(Reader(any_state).events()).id == first["link:7"]
+
+
+def test_trimming_never_passes_what_a_group_still_needs(any_state: redis.Redis) -> None:
+    journal, retention = Journal(any_state), Retention(any_state)
+    outcomes(journal, *(news(f"link:{number}") for number in range(5)))
+    any_state.xgroup_create(keys.journal(0), "lagging", id="0")
+    any_state.xreadgroup("lagging", "one", {keys.journal(0): ">"}, count=2)
+    bridge = BridgeConfig(name="b", public_url="http://b", retention=RetentionConfig(events=1, requests=1))
+    report = retention.run(bridge, now=9e9)
+    assert (report.events, report.held_back) == (0, (0,))
+    any_state.xgroup_destroy(keys.journal(0), "lagging")
+    # A subscription that was configured and never served yet begins with the oldest entry.
+    report = retention.run(bridge, now=9e9, subscriptions=["crm"])
+    assert (report.events, report.held_back) == (0, (0,))
+    report = retention.run(bridge, now=9e9)
+    assert (report.events, report.held_back) == (5, ())
+
+
+def test_what_is_too_old_goes_from_quiet_streams_of_every_partition_too(any_state: redis.Redis) -> None:
+    partitions = range(3)
+    streams = [keys.dead("crm", partition) for partition in partitions]
+    streams += [keys.requests(partition) for partition in partitions]
+    streams += [keys.rejected(0), keys.quarantine(0)]
+    for stream in streams:
+        for moment in (1_000, 9_000):
+            any_state.xadd(stream, {"id": "e"}, id=f"{moment * 1000}-0")
+    keep = RetentionConfig(dead_letters=100, requests=100)
+    bridge = BridgeConfig(name="b", public_url="http://b", retention=keep)
+    report = Retention(any_state, partitions=3).run(bridge, now=9_050, subscriptions=["crm"])
+    assert (report.dead_letters, report.requests) == (4, 4)
+    assert [any_state.xlen(stream) for stream in streams] == [1] * len(streams)
+
+
+def test_quarantine_keeps_the_same_bytes_once_and_lets_them_go(any_state: redis.Redis) -> None:
+    store = QuarantineStore(any_state)
+    for _ in range(3):
+        store.add(source="eu", origin=POLL, reason="no test_id", body=b"{}", now=NOW)
+    store.add(source="us", origin=WEBHOOK, reason="no test_id", body=b"{}", now=NOW, request_id="r1")
+    assert [(one.source, one.request_id) for one in store.list()] == [("us", "r1"), ("eu", None)]
+    (mine,) = store.list(source="eu")
+    assert store.find(mine.entry_id) == mine
+    store.remove(mine)
+    assert store.find(mine.entry_id) is None
+    store.add(source="eu", origin=POLL, reason="no test_id", body=b"{}", now=NOW)
+    assert len(list(store.list(source="eu"))) == 1
+
+
+def test_events_page_in_both_directions_and_by_time(any_state: redis.Redis) -> None:
+    for number in range(1201):
+        any_state.xadd(
+            keys.journal(0),
+            {"id": f"e{number}", "type": "attempt.completed", "source": "eu", "attempt": f"a{number}", "event": "{}"},
+            id=f"{(number + 1) * 1000}-0",
+        )
+    reader = Reader(any_state)
+    forward = [event.attempt for event in reader.events(newest_first=False)]
+    assert forward == [f"a{number}" for number in range(1201)]
+    assert [event.attempt for event in reader.events()] == forward[::-1]
+    assert [event.attempt for event in reader.events(since=10, until=12, newest_first=False)] == ["a9", "a10", "a11"]
+    found = reader.find_event("e3")
+    assert found is not None
+    assert found.attempt == "a3"
+
+
+def test_any_interleaving_of_writers_gives_consecutive_revisions(state: redis.Redis) -> None:
+    draw = random.Random(3)
+    journal = Journal(state)
+    for _ in range(200):
+        outcomes(journal, news(f"link:{draw.randrange(5)}", score=draw.randrange(4), origin=POLL))
+    by_attempt: dict[str, list[int]] = {}
+    for event in Reader(state).events(newest_first=False):
+        by_attempt.setdefault(event.attempt, []).append(json.loads(event.event)["data"]["attempt"]["revision"])
+    assert all(found == list(range(1, len(found) + 1)) for found in by_attempt.values())

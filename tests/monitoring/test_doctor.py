@@ -1,0 +1,226 @@
+"""The doctor: every judgement, and the refusal of a server that would forget."""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import replace
+
+import pytest
+import redis
+
+from bridge.config import loader
+from bridge.config.model import Config
+from bridge.errors import ConfigError, StateUnavailable
+from bridge.monitoring import doctor, server_checks
+from bridge.monitoring.doctor import FAILURE, OK, WARNING, examine, require_safe_state, require_same_bridge
+from bridge.registry import vendors
+from bridge.services import Services
+from bridge.settings import Settings
+
+HEAD = "demo: true\nbridge: {name: acme}\n"
+SOURCE = "vendor: classmarker, credentials: {api_key: key, api_secret: secret, webhook_secret: phrase}"
+SOURCES = HEAD + f"sources:\n  eu: {{{SOURCE}}}\n"
+WHSEC = "whsec_" + base64.b64encode(b"0" * 32).decode()
+
+
+@pytest.fixture
+def read(tmp_path):
+    def from_text(text: str) -> Config:
+        (tmp_path / "bridge.yaml").write_text(text)
+        return loader.read(tmp_path / "bridge.yaml", vendors=vendors(), environment={"WHSEC": WHSEC})
+
+    return from_text
+
+
+@pytest.fixture
+def services(server):
+    def over(config: Config, state_url: str = "", broker_url: str = "") -> Services:
+        return Services(
+            settings=Settings(),
+            config=config,
+            vendors=vendors(),
+            state_url=state_url or server.url,
+            broker_url=broker_url or server.broker_url,
+        )
+
+    return over
+
+
+def found(services: Services) -> dict[str, doctor.Finding]:
+    """The last finding of each name."""
+    return {finding.name: finding for finding in examine(services)}
+
+
+@pytest.mark.parametrize(
+    ("finding", "status"),
+    [
+        (server_checks.version({"redis_version": "7.0.15"}), OK),
+        (server_checks.version({"redis_version": "7.2.4", "valkey_version": "9.1.2"}), OK),
+        (server_checks.version({"redis_version": "10.0.0"}), OK),
+        (server_checks.version({"redis_version": "6.2.14"}), FAILURE),
+        (server_checks.version({}), FAILURE),
+        (server_checks.eviction({"maxmemory_policy": "noeviction"}), OK),
+        (server_checks.eviction({"maxmemory_policy": "allkeys-lru"}), FAILURE),
+        (server_checks.eviction({"maxmemory_policy": "volatile-ttl"}), FAILURE),
+        (server_checks.clock_skew(-1.9), OK),
+        (server_checks.clock_skew(2.1), WARNING),
+        (server_checks.clock_skew(-3.0), WARNING),
+        (server_checks.memory({"used_memory": 70, "maxmemory": 100}), OK),
+        (server_checks.memory({"used_memory": 71, "maxmemory": 100}), WARNING),
+        (server_checks.memory({"used_memory": 10**12, "maxmemory": 0}), OK),
+        (server_checks.listpack("256"), OK),
+        (server_checks.listpack("128"), WARNING),
+        (server_checks.listpack(None), WARNING),
+    ],
+)
+def test_a_fact_is_judged(finding, status):
+    assert finding.status == status
+    assert bool(finding.remedy) == (status != OK)
+
+
+@pytest.mark.parametrize(
+    ("info", "appendfsync", "statuses"),
+    [
+        ({"aof_enabled": 1, "aof_last_write_status": "ok"}, "always", {OK}),
+        ({"aof_enabled": 1, "aof_last_write_status": "ok"}, "everysec", {OK, WARNING}),
+        ({"aof_enabled": 1, "aof_last_write_status": "ok"}, None, {OK, WARNING}),
+        ({"aof_enabled": 1, "aof_last_write_status": "err"}, "always", {OK, FAILURE}),
+        ({"aof_enabled": 0}, "always", {WARNING}),
+    ],
+)
+def test_durability_is_judged(info, appendfsync, statuses):
+    assert {finding.status for finding in server_checks.durability(info, appendfsync)} == statuses
+
+
+@pytest.mark.server
+def test_a_server_as_ours_is_safe_to_start_on(state):
+    require_safe_state(state)
+
+
+@pytest.mark.server
+def test_no_process_starts_on_a_server_that_throws_keys_away(own_server):
+    client = own_server.client()
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(ConfigError, match="CONFIG SET maxmemory-policy noeviction"):
+        require_safe_state(client)
+    client.close()
+
+
+def test_a_server_that_is_not_there_is_unavailable_and_no_mistake_of_the_file():
+    client = redis.Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=1)
+    with pytest.raises(StateUnavailable):
+        require_safe_state(client)
+    client.close()
+
+
+@pytest.mark.server
+def test_a_healthy_bridge_without_processes_has_warnings_only_about_them(services, read):
+    by_name = found(services(read(SOURCES)))
+    assert {name for name, one in by_name.items() if one.status != OK} == {"worker", "beat", "dispatch"}
+    assert by_name["broker of the bridge"].text == "answers, noeviction"
+
+
+@pytest.mark.server
+def test_heartbeats_are_told_by_their_age(services, read, state):
+    over = services(read(SOURCES))
+    state.set("ab:heartbeat:worker", f"{over.now() - 3:.3f}")
+    state.set("ab:heartbeat:beat", f"{over.now() - 300:.3f}")
+    by_name = found(over)
+    assert (by_name["worker"].status, by_name["beat"].status) == (OK, WARNING)
+    assert "attempt-bridge beat" in by_name["beat"].remedy
+
+
+@pytest.mark.server
+def test_another_number_of_partitions_than_at_the_first_start_is_a_failure(services, read, state):
+    state.hset("ab:bridge", mapping={"name": "acme", "partitions": "4"})
+    finding = found(services(read(SOURCES)))["partitions"]
+    assert finding.status == FAILURE
+    assert finding.remedy.startswith("write bridge.partitions: 4")
+
+
+def test_name_and_partitions_are_fixed_at_the_first_start(fake_state, read):
+    first = read(SOURCES).bridge
+    require_same_bridge(fake_state, first)
+    require_same_bridge(fake_state, first)
+    with pytest.raises(ConfigError, match=r"begun with 1\. Remedy: write bridge.partitions: 1"):
+        require_same_bridge(fake_state, replace(first, partitions=2))
+    with pytest.raises(ConfigError, match="begun with acme"):
+        require_same_bridge(fake_state, replace(first, name="other"))
+
+
+@pytest.mark.server
+def test_a_broker_in_the_database_of_the_state_is_pointed_out(services, read, server):
+    same = server.url.replace("127.0.0.1", "localhost")
+    finding = found(services(read(SOURCES), broker_url=same))["broker of the bridge"]
+    assert finding.status == WARNING
+    assert "same database as the state" in finding.text
+
+
+@pytest.mark.server
+def test_a_broker_that_does_not_answer_is_named_with_those_who_use_it(services, read):
+    text = SOURCES + (
+        "subscriptions:\n  books: {transport: celery, task: t, queue: q, broker: 'redis://127.0.0.1:1/0'}\n"
+        "  rabbit: {transport: kombu, exchange: x, broker: 'amqp://127.0.0.1:1'}\n"
+    )
+    by_name = found(services(read(text)))
+    for name in ("broker of books", "broker of rabbit"):
+        assert (by_name[name].status, by_name[name].unreachable) == (FAILURE, True)
+
+
+def test_a_state_that_does_not_answer_is_one_finding(services, read):
+    over = services(read(HEAD), state_url="redis://127.0.0.1:1/0")
+    unreachable = [finding.name for finding in examine(over) if finding.unreachable]
+    assert unreachable == ["state server"]
+
+
+@pytest.mark.server
+def test_subscriptions_that_cannot_deliver_are_named_with_the_way_out(services, read, state):
+    text = SOURCES + (
+        "subscriptions:\n"
+        "  one: {transport: celery, task: t, queue: q, filter: {sources: ['us-*']}}\n"
+        "  two: {transport: celery, task: t, queue: q}\n"
+        "  inner: {transport: http, url: https://localhost/x, secrets: ['${WHSEC}']}\n"
+    )
+    state.hset("ab:deliveries:two:state", mapping={"disabled": "410 Gone"})
+    by_name = found(services(read(text)))
+    assert by_name["subscription two"].status == FAILURE
+    assert "subscriptions resume two" in by_name["subscription two"].remedy
+    assert '"us-*" fits no source' in by_name["subscription one"].text
+    assert "not public" in by_name["subscription inner"].text
+
+
+@pytest.mark.server
+def test_more_polls_than_the_budget_allows_are_pointed_out(services, read):
+    finding = found(services(read(SOURCES[:-2] + ", poll: {every: 1m}}\n")))["source eu"]
+    assert finding.status == WARNING
+    assert finding.text == "120 polls per 1h, its budget is 30 calls"
+
+
+@pytest.mark.server
+def test_a_source_that_is_stopped_is_named_with_the_way_out(services, read, state):
+    bridge = services(read(SOURCES))
+    bridge.budgets.pause_until("eu", math.inf, "the vendor refused the key")
+    finding = found(bridge)["source eu"]
+    assert (finding.status, finding.text) == (FAILURE, "the vendor refused the key")
+    assert finding.remedy == "put it right, then attempt-bridge sources resume eu"
+    bridge.budgets.pause("eu")
+    finding = found(bridge)["source eu"]
+    assert (finding.status, finding.text) == (WARNING, "paused by an operator")
+    assert finding.remedy == "attempt-bridge sources resume eu"
+    bridge.budgets.resume("eu")
+    assert found(bridge)["source eu"].status == OK
+
+
+def test_a_task_that_is_not_acknowledged_for_long_is_a_warning_about_the_visibility_timeout(read, services, server):
+    name = "visibility timeout, broker of the bridge"
+    broker = redis.Redis.from_url(server.broker_url)
+    bridge = services(read(SOURCES))
+    assert found(bridge)[name].status == OK
+    broker.zadd("unacked_index", {"fresh": bridge.now() - 20})
+    assert found(bridge)[name].status == OK
+    broker.zadd("unacked_index", {"old": bridge.now() - 900})
+    warning = found(bridge)[name]
+    assert warning.status == WARNING
+    assert " s old: it will run again" in warning.text
+    assert "visibility_timeout" in warning.remedy

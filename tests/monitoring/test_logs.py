@@ -1,0 +1,118 @@
+"""What reaches the log, and what never does."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bridge.errors import StateUnavailable, Unreadable
+from bridge.monitoring import logs
+from tests.support.web import captured_logs
+
+CANARY = "CANARY-sam@example.test"
+
+
+@pytest.fixture
+def output() -> Iterator[io.StringIO]:
+    with captured_logs() as stream:
+        yield stream
+
+
+def lines(output: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.getvalue().splitlines()]
+
+
+def test_a_line_is_one_json_object_with_the_fixed_fields(output: io.StringIO) -> None:
+    logs.get_logger("bridge.web.hooks", source="eu").info("webhook_rejected", reason="bad_signature")
+    (line,) = lines(output)
+    assert line.pop("timestamp").endswith("Z")
+    assert line.pop("version")
+    assert line == {
+        "event": "webhook_rejected",
+        "level": "info",
+        "logger": "bridge.web.hooks",
+        "service": "attempt-bridge",
+        "source": "eu",
+        "reason": "bad_signature",
+    }
+
+
+def test_a_line_for_people_leaves_out_what_all_lines_share() -> None:
+    with captured_logs(fmt="console") as output:
+        logs.get_logger("bridge.web.hooks").info("webhook_rejected", reason="bad_signature")
+        logging.getLogger("celery.worker").warning("consumer lost")
+    for line, word in zip(output.getvalue().splitlines(), ("bad_signature", "consumer lost"), strict=True):
+        assert word in line
+        assert "attempt-bridge" not in line
+        assert "version" not in line
+
+
+def test_lines_of_the_standard_library_have_the_same_form(output: io.StringIO) -> None:
+    logging.getLogger("celery.worker").warning("consumer lost after %d s", 3)
+    (line,) = lines(output)
+    assert (line["event"], line["logger"], line["level"]) == ("consumer lost after 3 s", "celery.worker", "warning")
+
+
+@pytest.mark.parametrize("name", ["body", "email", "headers", "query", "secret", "token", "url"])
+def test_a_field_that_may_hold_a_person_or_a_secret_is_taken_out(output: io.StringIO, name: str) -> None:
+    logs.get_logger("x").error("said_too_much", **{name: CANARY})
+    assert lines(output)[0][name] == "[removed]"
+    assert CANARY not in output.getvalue()
+
+
+@pytest.mark.parametrize("error", [ValueError(CANARY), KeyError(CANARY), Unreadable(f'name "{CANARY}" stands twice')])
+def test_an_exception_is_logged_as_type_and_place_without_its_text(output: io.StringIO, error: Exception) -> None:
+    def fails() -> None:
+        raise error
+
+    try:
+        fails()
+    except (ValueError, KeyError, Unreadable):
+        logs.get_logger("x").exception("it_failed")
+        logging.getLogger("y").exception("it failed")
+    for line in lines(output):
+        assert line["error_type"] == type(error).__name__
+        assert line["at"][-1].endswith(" fails")
+        assert "test_logs.py" in line["at"][-1]
+    assert CANARY not in output.getvalue()
+
+
+def test_what_a_server_said_is_logged(output: io.StringIO) -> None:
+    error = StateUnavailable("state server: TimeoutError")
+    error.__cause__ = OSError(CANARY)
+    logs.get_logger("x").warning("postponed", exc_info=error)
+    (line,) = lines(output)
+    assert (line["error"], line["cause_type"]) == ("state server: TimeoutError", "OSError")
+    assert CANARY not in output.getvalue()
+
+
+def test_libraries_are_not_heard_at_debug_level(output: io.StringIO) -> None:
+    logging.getLogger("urllib3.connectionpool").warning("Retrying after: /hooks?token=%s", CANARY)
+    logging.getLogger("kombu").info("message: %s", CANARY)
+    logging.getLogger("anything").debug("detail: %s", CANARY)
+    assert output.getvalue() == ""
+
+
+def test_the_level_holds_for_our_own_lines(output: io.StringIO) -> None:
+    logs.configure("warning", "json", stream=output)
+    logs.get_logger("x").info("small_talk")
+    logs.get_logger("x").warning("trouble")
+    assert [line["event"] for line in lines(output)] == ["trouble"]
+
+
+def test_a_stream_that_is_no_terminal_gets_json(output: io.StringIO) -> None:
+    logs.configure("info", "auto", stream=output)
+    logs.get_logger("x").info("hello")
+    assert lines(output)[0]["event"] == "hello"
+
+
+def test_console_is_for_people(output: io.StringIO) -> None:
+    logs.configure("info", "console", stream=output)
+    logs.get_logger("x").info("hello", source="eu")
+    assert "hello" in output.getvalue()
+    assert not output.getvalue().startswith("{")

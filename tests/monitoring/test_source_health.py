@@ -1,0 +1,193 @@
+"""What is wrong with a source, from its facts: polls that fail, calls that are gone, credentials that are refused."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+
+from bridge.errors import BudgetExhausted
+from bridge.monitoring.source_health import Facts, Stream, dried, judge
+from bridge.monitoring.traffic_baseline import listen
+from bridge.polling.cursors import Place, RoundReport
+from bridge.quota.budgets import OVERDUE, POINTER, POLL, Budgets, Pause
+from bridge.quota.windows import Window
+from bridge.state import keys
+from schemas.notices import ALARM_TYPES, BUDGET_EXHAUSTED, CREDENTIALS_REJECTED, POLL_FAILING, WEBHOOKS_SILENT
+from tests.support.watching import DAY, HOUR, MINUTE, MONDAY, WINDOW, budget
+
+NOW = MONDAY + 10 * HOUR
+ERROR = "source eu: GET /v1/results: HTTP 502"
+REFUSED = Pause(math.inf, "source eu: the vendor answered 403 to GET /v1/results")
+ON_PURPOSE = Pause(math.inf, "paused by an operator")
+LEDGER = replace(listen(None, now=NOW, counts={}, rounds=()), began=NOW - DAY)
+
+
+def failed(*minutes_ago: float, stream: str = "results", error: str | None = ERROR) -> list[RoundReport]:
+    return [
+        RoundReport(stream=stream, from_cursor="", to_cursor="", started=NOW - minutes * MINUTE, error=error)
+        for minutes in minutes_ago
+    ]
+
+
+def stream(saved_ago: float | None, *rounds: RoundReport, every: float = 300.0, name: str = "results") -> Stream:
+    place = Place(saved=None if saved_ago is None else NOW - saved_ago * MINUTE)
+    return Stream.of(name, every, place, rounds)
+
+
+def facts(**changes: Any) -> Facts:
+    known: dict[str, Any] = {
+        "name": "eu",
+        "now": NOW,
+        "paused": False,
+        "webhooks": True,
+        "ledger": LEDGER,
+        "notes": {},
+        "streams": (stream(1),),
+        "budget": budget(),
+        "raised": {},
+    }
+    return Facts(**{**known, **changes})
+
+
+def test_nothing_is_wrong_with_a_source_that_works() -> None:
+    assert judge(facts()) == dict.fromkeys(ALARM_TYPES)
+
+
+def test_a_source_that_is_paused_on_purpose_is_not_judged() -> None:
+    assert judge(facts(paused=True, budget=budget(pause=ON_PURPOSE), streams=(stream(5000),))) == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "fails"),
+    [
+        (stream(26, *failed(1, 6, 11, 16, 21)), True),
+        (stream(21, *failed(1, 6, 11, 16)), False),
+        # Rounds that read a page before they broke off did get through.
+        (stream(0.5, *failed(1, 6, 11, 16, 21, 26, 31, 36)), False),
+        # Five in ten seconds are one stumble of the vendor.
+        (stream(1, *failed(0.1, 0.2, 0.3, 0.4, 0.5), every=2.0), False),
+        (stream(29), False),
+        (stream(31), True),
+        (stream(29, every=60.0), True),
+        # A slow rhythm has time.
+        (stream(300, every=HOUR), False),
+        (stream(361, every=HOUR), True),
+        (stream(26, *failed(1, 6, 11, 16, 21, stream="other")), False),
+        (stream(26, *failed(1, 6, 11, 16, 21, error=None)), False),
+        (stream(None, *failed(1, 6, 11, 16, 21)), True),
+    ],
+)
+def test_a_stream_fails_after_five_rounds_or_six_times_its_rhythm(one: Stream, fails: bool) -> None:
+    assert (judge(facts(streams=(stream(1, name="fine"), one)))[POLL_FAILING] is not None) is fails
+
+
+def test_a_failing_stream_is_named_with_its_last_error() -> None:
+    trouble = judge(facts(streams=(stream(26, *failed(1, 6, 11, 16, 21)),)))[POLL_FAILING]
+    assert trouble is not None
+    assert trouble.value == f"results: nothing read for 26m; failed rounds: 5; {ERROR}"
+    assert trouble.since == NOW - 26 * MINUTE
+
+
+def test_a_night_of_our_own_is_no_failure_of_the_vendor() -> None:
+    """The bridge was stopped for a day and has been up for five minutes: its first round is still to come."""
+    up = replace(LEDGER, began=NOW - 5 * MINUTE)
+    old = stream(1440, *failed(1436, 1437, 1438, 1439, 1439.5))
+    assert judge(facts(ledger=up, streams=(old,)))[POLL_FAILING] is None
+
+
+def dry_for(seconds: float) -> dict[str, Any]:
+    return {"ledger": replace(LEDGER, dry_since=NOW - seconds, dry_at=NOW), "budget": budget(left=0)}
+
+
+def test_a_budget_is_exhausted_after_as_long_as_its_window_and_then_polls_are_not_to_blame() -> None:
+    long_silent = (stream(500),)
+    short = judge(facts(**dry_for(HOUR - 1), streams=long_silent))
+    assert short[BUDGET_EXHAUSTED] is None
+    assert POLL_FAILING not in short
+    trouble = judge(facts(**dry_for(HOUR), streams=long_silent))[BUDGET_EXHAUSTED]
+    assert trouble is not None
+    assert trouble.value == "30 of 30 calls per 1h used (nobody), for 1h"
+
+
+@pytest.mark.parametrize(("per", "after"), [(60.0, 600.0), (900.0, 900.0), (DAY, HOUR)])
+def test_the_patience_with_a_budget_has_limits(per: float, after: float) -> None:
+    spent = replace(budget(left=0), window=Window(30, per))
+    for seconds, raised in ((after - 1, False), (after, True)):
+        found = judge(facts(ledger=dry_for(seconds)["ledger"], budget=spent))[BUDGET_EXHAUSTED]
+        assert (found is not None) is raised
+
+
+def test_a_vendor_that_asks_to_wait_is_told_from_a_quota_of_ours() -> None:
+    waiting = {**dry_for(HOUR), "budget": budget(pause=Pause(NOW + HOUR, "HTTP 429"))}
+    trouble = judge(facts(**waiting))[BUDGET_EXHAUSTED]
+    assert trouble is not None
+    assert "asks us to wait" in trouble.fact
+
+
+def test_calls_that_come_one_by_one_are_none() -> None:
+    ledger = dried(LEDGER, budget(left=0), polled=True, now=NOW)
+    assert ledger.dry_since == NOW
+    for minutes, left in ((1, 30), (2, 0), (3, 30), (6, 30)):
+        ledger = dried(ledger, budget(left=left), polled=True, now=NOW + minutes * MINUTE)
+    assert ledger.dry_since == NOW
+    assert dried(ledger, budget(), polled=True, now=NOW + 7 * MINUTE).dry_since is None
+
+
+@pytest.mark.parametrize("polled", [True, False])
+@pytest.mark.parametrize("says", [None, 4, 12, 40], ids=lambda says: f"vendor says {says}")
+def test_no_calls_are_left_exactly_when_the_budget_would_refuse_one(
+    fake_state: redis.Redis, polled: bool, says: int | None
+) -> None:
+    budgets, draw, answers = Budgets(fake_state), random.Random(says or 0), Counter[bool]()
+    if says is not None:
+        budgets.learn("eu", says, NOW + HOUR, NOW, limit=max(says, 20))
+    for number in range(60):
+        with suppress(BudgetExhausted):
+            budgets.take("eu", WINDOW, NOW, spender=draw.choice((OVERDUE, POINTER, POLL)))
+        status = budgets.status("eu", WINDOW, NOW)
+        dry = dried(LEDGER, status, polled=polled, now=NOW).dry_since is not None
+        twin = f"twin-{polled}-{number}"
+        try:
+            budgets.take(twin_of(fake_state, twin), WINDOW, NOW, spender=POLL if polled else OVERDUE)
+            refused = False
+        except BudgetExhausted:
+            refused = True
+        assert dry is refused, status
+        answers[dry] += 1
+    assert set(answers) == {True, False}
+
+
+def twin_of(state: redis.Redis, name: str) -> str:
+    """A source in exactly the state of `eu`, so that trying takes nothing from it."""
+    for key in (keys.budget, keys.learned):
+        state.copy(key("eu"), key(name))
+    return name
+
+
+def test_refused_credentials_are_said_at_once_and_explain_everything_else() -> None:
+    found = judge(facts(budget=budget(left=0, pause=REFUSED), streams=(stream(5000),), ledger=LEDGER))
+    assert set(found) == {CREDENTIALS_REJECTED, WEBHOOKS_SILENT}
+    trouble = found[CREDENTIALS_REJECTED]
+    assert trouble is not None
+    assert "403" in trouble.value
+    assert "attempt-bridge sources resume eu" in trouble.remedy
+    assert dried(LEDGER, budget(pause=REFUSED), polled=True, now=NOW).dry_since is None
+
+
+def test_the_silence_of_webhooks_that_are_switched_off_is_none() -> None:
+    assert judge(facts(webhooks=False, raised={WEBHOOKS_SILENT: NOW - HOUR}))[WEBHOOKS_SILENT] is None
+
+
+def test_only_a_webhook_ends_the_silence_of_webhooks() -> None:
+    raised = {WEBHOOKS_SILENT: NOW - HOUR}
+    assert WEBHOOKS_SILENT not in judge(facts(raised=raised))
+    before = replace(LEDGER, heard=NOW - 2 * HOUR)
+    assert WEBHOOKS_SILENT not in judge(facts(raised=raised, ledger=before))
+    assert judge(facts(raised=raised, ledger=replace(LEDGER, heard=NOW)))[WEBHOOKS_SILENT] is None

@@ -1,0 +1,121 @@
+"""What /metrics says about the state: the numbers of sources, subscriptions, journal and quarantine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import redis
+import yaml
+from prometheus_client import CollectorRegistry
+
+from bridge.cli import COMMANDS
+from bridge.config.model import PollConfig, Subscription
+from bridge.journal import POLL
+from bridge.monitoring.alarms import Alarms, step
+from bridge.monitoring.metrics import web_metrics
+from bridge.monitoring.source_health import Trouble
+from bridge.monitoring.state_collector import StateCollector
+from bridge.sdk.records import Pointer
+from bridge.services import Services
+from bridge.state import keys
+from bridge.state.client import state_client
+from schemas.notices import POLL_FAILING, WEBHOOKS_SILENT
+from tests.support.dispatch import Receiver, lane, publish, refuse, run_dry
+from tests.web.test_hooks import services  # noqa: F401 - a fixture
+
+NOW = 1_800_000_000.0
+ALERTS = Path(__file__).parents[2] / "deploy/prometheus-alerts.yaml"
+CRM = Subscription(name="crm", transport="http")
+
+
+@pytest.fixture
+def bridge(services: Services) -> Services:  # noqa: F811
+    source = replace(services.config.sources["eu"], poll=PollConfig())
+    config = replace(services.config, sources={"eu": source}, subscriptions={"crm": CRM})
+    found = replace(services, now=lambda: NOW, config=config)
+    vars(found)["state"] = services.state
+    return found
+
+
+def number(bridge: Services, name: str, **labels: str) -> float | None:
+    registry = CollectorRegistry()
+    registry.register(StateCollector(bridge))
+    return registry.get_sample_value(name, labels)
+
+
+def test_subscriptions_show_backlog_retries_and_dead_letters(bridge: Services, fake_state: redis.Redis) -> None:
+    publish(fake_state, 1, 2, 3)
+    one = lane(fake_state, Receiver(lambda sent: refuse(sent) if sent.attempt == "a1" else None), subscription=CRM)
+    run_dry(one, NOW)
+    fake_state.xadd(keys.dead("crm"), {"id": "x"})
+    publish(fake_state, 4)
+    assert number(bridge, "bridge_retry_scheduled", subscription="crm") == 1
+    assert number(bridge, "bridge_dead_letters", subscription="crm") == 1
+    assert number(bridge, "bridge_deliveries_total", subscription="crm", outcome="delivered") == 2
+    assert number(bridge, "bridge_deliveries_total", subscription="crm", outcome="failed") == 1
+    assert number(bridge, "bridge_subscription_backlog", subscription="crm") == 1
+    assert number(bridge, "bridge_subscription_stopped", subscription="crm", circuit="closed") == 0
+    bridge.deliveries.pause("crm")
+    assert number(bridge, "bridge_subscription_stopped", subscription="crm", circuit="paused") == 1
+
+
+def test_sources_show_budget_and_last_poll(bridge: Services) -> None:
+    source = bridge.config.sources["eu"]
+    bridge.budgets.take("eu", source.budget, NOW, spender=POLL)
+    bridge.cursors.save("eu", "links", "1767264000", NOW - 60)
+    bridge.quarantine.add(source="eu", origin=POLL, reason="no test_id", body=b"{}", now=NOW)
+    assert number(bridge, "bridge_budget_remaining", source="eu") == source.budget.calls - 1
+    assert number(bridge, "bridge_watches_open", source="eu") == 0
+    assert number(bridge, "bridge_quarantined") == 1
+    assert number(bridge, "bridge_state_up") == 1
+    assert number(bridge, "bridge_poll_last_success_timestamp_seconds", source="eu", stream="links") == NOW - 60
+
+
+def test_sources_show_alarms_and_watches(bridge: Services) -> None:
+    trouble = Trouble(since=NOW - 60, fact="f", value="v", remedy="r")
+    up = step(None, POLL_FAILING, trouble, NOW)
+    assert up is not None
+    Alarms(bridge.state).agree("eu", None, up)
+    assert number(bridge, "bridge_alarm", source="eu", type=POLL_FAILING) == 1
+    assert number(bridge, "bridge_alarm", source="eu", type=WEBHOOKS_SILENT) == 0
+    expect = partial(bridge.expectations.expect, "eu", label=None, deadline=NOW + 60, now=NOW)
+    expect([Pointer(key="a:1", reference={"id": "1"})], due=NOW - 1)
+    (late,) = expect([Pointer(key="a:2", reference={"id": "2"})], due=NOW + 1)
+    assert number(bridge, "bridge_watches_open", source="eu") == 2
+    assert number(bridge, "bridge_watches_due", source="eu") == 1
+    assert number(bridge, "bridge_watches_overdue", source="eu") == 0
+    assert bridge.expectations.settle("eu", late, "overdue")
+    assert number(bridge, "bridge_watches_overdue", source="eu") == 1
+
+
+def test_the_oldest_event_that_waits_shows_its_age(bridge: Services, fake_state: redis.Redis) -> None:
+    assert number(bridge, "bridge_subscription_oldest_seconds", subscription="crm") == 0
+    fake_state.xadd(keys.journal(0), {"id": "x"}, id=f"{(NOW - 3600) * 1000:.0f}-0")
+    assert number(bridge, "bridge_subscription_oldest_seconds", subscription="crm") == pytest.approx(3600)
+
+
+def test_without_the_state_only_that_is_said(bridge: Services) -> None:
+    vars(bridge)["state"] = state_client("redis://127.0.0.1:1/0")
+    for store in ("cursors", "budgets", "watches", "expectations", "deliveries", "quarantine", "journal"):
+        vars(bridge).pop(store, None)
+    assert number(bridge, "bridge_state_up") == 0
+    assert number(bridge, "bridge_dead_letters", subscription="crm") is None
+
+
+def test_every_alert_asks_for_a_metric_that_exists_and_names_a_command_that_exists(bridge: Services) -> None:
+    rules = yaml.safe_load((Path(__file__).parents[2] / "deploy/prometheus-alerts.yaml").read_text())["groups"][0][
+        "rules"
+    ]
+    families = [*StateCollector(bridge).collect(), *web_metrics().registry.collect()]
+    known = {name for family in families for name in (family.name, f"{family.name}_total")}
+    assert len(rules) >= 10
+    for rule in rules:
+        asked = set(re.findall(r"bridge_[a-z_]+", rule["expr"]))
+        assert asked <= known, rule["alert"]
+        assert asked, rule["alert"]
+        for noun in re.findall(r"attempt-bridge ([a-z-]+)", rule["annotations"]["remedy"]):
+            assert noun in COMMANDS, rule["alert"]

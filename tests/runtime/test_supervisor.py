@@ -1,0 +1,218 @@
+"""The supervisor: output, restarts, giving up, stopping in order, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import BridgeError, ConfigError
+from bridge.runtime import supervisor as module
+from bridge.runtime.supervisor import Program, Supervisor, restart_delay
+
+pytestmark = pytest.mark.process
+
+STAYS = "import time; print('here', flush=True); time.sleep(600)"
+#: Does not end on SIGTERM, and has a child of its own that does not either.
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN);"
+                          " print('ready', flush=True); time.sleep(600)"])
+print("grandchild", child.pid, flush=True)
+time.sleep(600)
+"""
+SUPERVISE = """
+import sys, time
+from bridge.runtime.supervisor import Program, Supervisor
+programs = [Program(name=str(n), command=(sys.executable, "-c", code), environment={})
+            for n, code in enumerate(sys.argv[1:])]
+with Supervisor(programs, on_line=lambda name, line: print(name, line, flush=True)) as supervisor:
+    print("pids", *supervisor.pids().values(), flush=True)
+    while True:
+        supervisor.check()
+        time.sleep(0.05)
+"""
+
+
+class Lines:
+    """What the children printed."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    def __call__(self, name: str, line: str) -> None:
+        self.seen.append((name, line))
+
+    def of(self, name: str) -> list[str]:
+        return [line for who, line in self.seen if who == name]
+
+
+def program(name: str, code: str, *arguments: str) -> Program:
+    return Program(name=name, command=(sys.executable, "-c", code, *arguments), environment=dict(os.environ))
+
+
+def wait_until(condition: Callable[[], bool], step: Callable[[], object] = lambda: None) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        step()
+        time.sleep(0.02)
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that is dead and only not reaped yet does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_the_pauses_double_up_to_a_limit_and_then_it_gives_up() -> None:
+    assert [restart_delay(deaths) for deaths in range(1, 8)] == [0.5, 1.0, 2.0, 4.0, 8.0, None, None]
+
+
+def test_lines_come_with_the_name_of_their_process() -> None:
+    lines = Lines()
+    with Supervisor([program("a", STAYS), program("b", "print('ümläut'); print('two')" + "; " + STAYS)], on_line=lines):
+        wait_until(lambda: len(lines.seen) == 4)
+    assert sorted(lines.seen) == [("a", "here"), ("b", "here"), ("b", "two"), ("b", "ümläut")]
+
+
+def test_a_killed_child_is_started_again_and_what_it_left_behind_is_ended() -> None:
+    lines = Lines()
+    with Supervisor([program("web", STUBBORN)], on_line=lines) as supervisor:
+        wait_until(lambda: "ready" in lines.of("web"))
+        first = supervisor.pids()["web"]
+        grandchild = int(
+            lines.of("web")[0].split()[1] if "grandchild" in lines.of("web")[0] else lines.of("web")[1].split()[1]
+        )
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: supervisor.pids().get("web", first) != first, supervisor.check)
+        assert not lives(grandchild)
+    assert "ended (killed by signal 9); starts again in 0.5 s" in lines.of("web")
+
+
+def test_a_child_that_keeps_dying_is_given_up_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUICK_DEATHS", 2)
+    lines = Lines()
+    with Supervisor([program("beat", "print('no schedule'); raise SystemExit(3)")], on_line=lines) as supervisor:
+        with pytest.raises(BridgeError) as caught:
+            wait_until(lambda: False, supervisor.check)
+        assert str(caught.value) == (
+            "beat cannot be kept running (exit code 3, 2 time(s) in a row). Its last line: no schedule"
+        )
+
+
+def test_an_error_about_a_line_reaches_the_caller_and_the_child_goes_on() -> None:
+    def refuse(name: str, line: str) -> None:
+        raise ValueError(line)
+
+    talkative = program("web", "while True: print('x' * 1000)")
+    with Supervisor([talkative], on_line=refuse) as supervisor:
+        with pytest.raises(ValueError, match="xxx"):
+            wait_until(lambda: False, supervisor.check)
+        assert supervisor.pids()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "message"),
+    [
+        (2, BridgeError, r"1 time.* Its last line: bridge.yaml:3: unknown key"),
+        (78, ConfigError, r"^web refuses to start: bridge.yaml:3: unknown key$"),
+    ],
+)
+def test_a_wrong_configuration_is_given_up_at_once(code: int, kind: type[BridgeError], message: str) -> None:
+    lines = Lines()
+    child = program("web", f"print('bridge.yaml:3: unknown key'); raise SystemExit({code})")
+    with (
+        Supervisor([child], on_line=lines) as supervisor,
+        pytest.raises(kind, match=message),
+    ):
+        wait_until(lambda: False, supervisor.check)
+
+
+def test_children_stop_one_after_the_other_in_order(tmp_path: Path) -> None:
+    tells = """
+import signal, sys, time
+def end(number, frame):
+    with open(sys.argv[1], "a") as file:
+        file.write(sys.argv[2])
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("here", flush=True)
+time.sleep(600)
+"""
+    lines, record = Lines(), tmp_path / "order"
+    programs = [program(name, tells, str(record), name) for name in "abcd"]
+    with Supervisor(programs, on_line=lines):
+        wait_until(lambda: len(lines.seen) == 4)
+    assert record.read_text() == "abcd"
+
+
+def test_a_child_that_does_not_stop_is_killed_with_its_own_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.5)
+    lines = Lines()
+    with Supervisor([program("worker", STUBBORN)], on_line=lines) as supervisor:
+        wait_until(lambda: "ready" in lines.of("worker"))
+        pids = [*supervisor.pids().values(), *(int(line.split()[1]) for line in lines.of("worker") if "grand" in line)]
+    assert len(pids) == 2
+    # Killed with its group; we can wait for the child, the grandchild ends in its own time.
+    wait_until(lambda: not any(lives(pid) for pid in pids))
+    assert "still running after 0.5 s: killed" in lines.of("worker")
+
+
+def test_an_error_in_the_caller_leaves_no_child_behind() -> None:
+    pids: dict[str, int] = {}
+
+    def fail_while_it_runs() -> None:
+        with Supervisor([program("a", STAYS)], on_line=Lines()) as supervisor:
+            pids.update(supervisor.pids())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_while_it_runs()
+    assert not lives(pids["a"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_children_and_grandchildren_die_with_a_killed_supervisor(number: signal.Signals) -> None:
+    process = subprocess.Popen([sys.executable, "-c", SUPERVISE, STAYS, STUBBORN], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        seen = ""
+        while not re.search(r"ready", seen):
+            seen += process.stdout.readline()
+        pids = [int(pid) for found in re.findall(r"(?:pids|grandchild) ([\d ]+)", seen) for pid in found.split()]
+        assert len(pids) == 3
+        assert all(lives(pid) for pid in pids)
+        process.send_signal(number)
+        process.wait()
+    wait_until(lambda: not any(lives(pid) for pid in pids))
+
+
+def test_a_killed_guard_is_replaced_by_one_that_knows_all_children() -> None:
+    process = subprocess.Popen([sys.executable, "-c", SUPERVISE, STAYS], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        pid = int(process.stdout.readline().split()[1])
+        (first,) = children(process.pid) - {pid}
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: len(children(process.pid) - {pid, first}) == 1)
+        # It shows up a moment before it is told whom to guard, and nothing shows the telling.
+        time.sleep(1.0)
+        process.kill()
+        process.wait()
+    wait_until(lambda: not lives(pid))
+
+
+def children(pid: int) -> set[int]:
+    return {int(found) for found in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}

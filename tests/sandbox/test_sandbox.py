@@ -1,0 +1,191 @@
+"""The demo's parts that need no processes: the verdict, the class of candidates, the generated configuration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from bridge import registry
+from bridge.cli.demo import demo
+from bridge.config import loader
+from bridge.journal import StoredEvent
+from bridge.quota.windows import Window
+from bridge.sandbox.board import collect
+from bridge.sandbox.candidates import Candidates
+from bridge.sandbox.conditions import SCALE, SUBSCRIPTIONS, Conditions, Places, VendorPlace, configuration
+from bridge.sandbox.subscribers import SUBSCRIBERS, Inbox
+from bridge.sandbox.verdict import problems
+from bridge.sdk.simulator import NO_FAULTS, Expected
+from bridge.vendors.classmarker.simulator import sandbox
+
+A, B = ("classmarker", "a"), ("classmarker", "b")
+TRUTH = Expected(finished_at=100, needs_grading=False, versions=1, sent=1, lost=0, percentage=70.0)
+
+
+def event(attempt: str, kind: str = "attempt.completed", **result: Any) -> StoredEvent:
+    content = {
+        "data": {"attempt": {"status": "completed"}, "result": {"percentage": 70.0, "grading": "final"} | result}
+    }
+    return StoredEvent(
+        entry_id="1-0",
+        partition=0,
+        id=f"{attempt}/{kind}",
+        type=kind,
+        source="classmarker",
+        attempt=attempt,
+        event=b'{"bridgeorigin":"webhook",' + json.dumps(content).encode()[1:],
+    )
+
+
+def received(*events: StoredEvent) -> dict[str, set[str]]:
+    return {"crm": {one.id for one in events}, "gradebook": {one.id for one in events}}
+
+
+def test_all_is_well_when_every_attempt_is_there_once_and_everybody_got_it() -> None:
+    events = [event("a"), event("b", percentage=None, grading="not_scored"), event("eu", "source.poll_failing")]
+    assert problems({A: TRUTH, B: TRUTH}, events, received(*events[:2])) == []
+
+
+def test_a_revision_without_a_change_is_named() -> None:
+    events = [event("a"), event("a", "attempt.revised")]
+    assert problems({A: TRUTH}, events, received(*events)) == [
+        "classmarker a: attempt.revised although nothing changed"
+    ]
+
+
+def test_what_never_happened_is_named() -> None:
+    assert problems({}, [event("a")], received(event("a"))) == ["classmarker a: is in the journal, but never happened"]
+
+
+@pytest.mark.parametrize(
+    ("truth", "events", "line"),
+    [
+        (TRUTH, [], "a: 0 attempt.completed in the journal instead of 1"),
+        (TRUTH, [event("a"), event("a")], "a: 2 attempt.completed in the journal instead of 1"),
+        (TRUTH, [event("a", percentage=60.0)], "a: the last event says 60.0 %, the vendor 70.0 %"),
+        (
+            TRUTH,
+            [event("a", grading="provisional")],
+            "a: the last event says grading provisional, the vendor the opposite",
+        ),
+        (
+            replace(TRUTH, needs_grading=True),
+            [event("a")],
+            "a: the last event says grading final, the vendor the opposite",
+        ),
+        (replace(TRUTH, voided=True), [event("a")], "a: the last event says completed, the vendor the opposite"),
+    ],
+)
+def test_what_is_wrong_in_the_journal_is_named(truth: Expected, events: list[StoredEvent], line: str) -> None:
+    assert problems({A: truth}, events, received(*events)) == [f"classmarker {line}"]
+
+
+def test_who_did_not_get_what_is_named() -> None:
+    completed, revised = event("a", percentage=60.0), event("a", "attempt.revised")
+    got = {"crm": {completed.id}, "gradebook": {completed.id, revised.id}, "warehouse": set[str]()}
+    assert problems({A: TRUTH}, [completed, revised], got) == [
+        "classmarker a: crm did not get attempt.revised; warehouse did not get attempt.completed, attempt.revised"
+    ]
+
+
+class Course:
+    """A class of candidates on a clock of its own."""
+
+    def __init__(self, run: int, attempts: int) -> None:
+        self.now = 1_800_000_000.0
+        self.simulator = sandbox(run, lambda: self.now, scale=SCALE, faults=NO_FAULTS)
+        self.candidates = Candidates({"classmarker": self.simulator}, run=run, per_second=10, attempts=attempts)
+
+    def finish(self) -> dict[str, Expected]:
+        for _ in range(1_000):
+            self.candidates.step(self.now)
+            self.now += 0.1
+        return self.simulator.expected()
+
+
+def test_candidates_finish_as_often_as_asked_and_everything_is_graded_in_the_end() -> None:
+    course = Course(1, 200)
+    course.candidates.step(course.now)
+    assert len(course.simulator.expected()) == 1
+    truth = course.finish()
+    assert len(truth) == 200
+    assert not any(one.needs_grading for one in truth.values())
+    assert any(one.versions > 1 for one in truth.values())
+
+
+def test_it_is_done_only_when_the_vendor_has_no_webhook_left_to_send() -> None:
+    course = Course(1, 5)
+    course.finish()
+    assert course.simulator.webhooks_pending() > 0
+    assert not course.candidates.done
+
+
+def test_no_two_runs_share_an_attempt_even_at_the_same_moment() -> None:
+    first, second = Course(1, 200).finish(), Course(2, 200).finish()
+    assert first.keys().isdisjoint(second)
+
+
+def test_the_generated_configuration_is_valid_and_says_nothing_of_a_time_scale(tmp_path: Path) -> None:
+    places = Places(
+        web_url="http://127.0.0.1:8080",
+        crm_url="http://127.0.0.1:8082/",
+        crm_secret="whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" + "MfKQ9r8GKYq=",
+        vendors={
+            "classmarker": VendorPlace(
+                base_url="http://127.0.0.1:8081",
+                credentials={"api_key": "key", "api_secret": "secret", "webhook_secret": ("secret",)},
+                options={},
+                token="abcdefghijklmnopqrstuvwxyz",
+            )
+        },
+    )
+    text = configuration(places)
+    (tmp_path / "bridge.yaml").write_text(text)
+    config = loader.read(tmp_path / "bridge.yaml", vendors=registry.vendors(), environment={})
+    assert config.bridge.data_dir.resolve() == tmp_path.resolve()
+    assert tuple(config.subscriptions) == SUBSCRIPTIONS == SUBSCRIBERS[:3]
+    assert config.sources["classmarker"].budget == Window(30, 30.0)
+    assert "scale" not in text
+
+
+def test_the_inbox_finds_events_also_where_two_threads_print_into_one_line() -> None:
+    inbox = Inbox()
+    assert inbox.take("crm", '{"received": "1", "type": "x"}{"received": "2"}')
+    assert not inbox.take("crm", "listening http://127.0.0.1:1/")
+    assert not inbox.take("web", '{"received": "3"}')
+    assert inbox.received == {"gradebook": set(), "warehouse": set(), "crm": {"1", "2"}, "certificates": set()}
+
+
+def test_the_figures_count_what_happened_in_this_run() -> None:
+    lost = replace(TRUTH, sent=0, lost=1)
+    figures = collect(
+        truth={A: TRUTH, B: lost, ("classmarker", "c"): TRUTH},
+        vendor={"lost": 1, "duplicated": 2},
+        events=[event("a"), event("b"), event("b", "attempt.revised")],
+        dropped=4,
+        read_again=5,
+        received={"crm": {"a/attempt.completed", "of an earlier run"}},
+        states={},
+    )
+    assert figures.line() == (
+        "completed=3 published=2 revised=1 missing=1 by_webhook=2 by_poll=0 rescued=1 duplicates_dropped=4 crm=1 "
+        "retried=0 dead_letters=0"
+    )
+
+
+@pytest.mark.parametrize("share", ["-1%", "101%", "ten", "nan", "1.5"])
+def test_a_wrong_share_is_one_clear_line(share: str) -> None:
+    result = CliRunner().invoke(demo, [f"--lose={share}"])
+    assert result.exit_code == 2
+    assert f'"{share}" is no share; write it like 10% or 0.1' in result.output
+
+
+def test_attempts_of_a_single_run_are_over_within_40_seconds_and_endless_ones_trickle() -> None:
+    assert Conditions(attempts=300).per_second == 7.5
+    assert Conditions(attempts=10).per_second == 4.0
+    assert Conditions().per_second == 1.0

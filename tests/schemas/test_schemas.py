@@ -1,0 +1,425 @@
+"""The published event: its declaration, its bytes, its JSON Schema and CloudEvents' own say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator, Draft202012Validator
+from marshmallow import ValidationError, fields
+
+from bridge.config.model import BridgeConfig
+from bridge.ingest.event_builder import build_event, event_type
+from bridge.journal import BACKFILL, BRIDGE, POLL, WEBHOOK
+from bridge.sdk.vendor import GRADINGS, NEWS, Normalised
+from schemas import export, shapes
+from schemas.event import (
+    ATTEMPT_TYPES,
+    COMPLETED,
+    Assessment,
+    Attempt,
+    Candidate,
+    Data,
+    Event,
+    Group,
+    Links,
+    Result,
+    Section,
+    VendorFacts,
+    event_id,
+    format_time,
+    minimal,
+)
+from schemas.notices import NOTICE_TYPES
+from schemas.shapes import DataSchema, EventSchema
+
+DATA = Path(__file__).parents[1] / "data"
+FOLDER = Path(export.__file__).parent
+DOCUMENTS = export.documents()
+
+OURS = Draft202012Validator(
+    json.loads(DOCUMENTS["event-1.0.schema.json"]), format_checker=Draft202012Validator.FORMAT_CHECKER
+)
+OUR_DATA = Draft202012Validator(
+    json.loads(DOCUMENTS["attempt-1.0.schema.json"]), format_checker=Draft202012Validator.FORMAT_CHECKER
+)
+CLOUDEVENTS = Draft7Validator(
+    json.loads((DATA / "cloudevents.json").read_text()), format_checker=Draft7Validator.FORMAT_CHECKER
+)
+
+#: Stands in everything that is personal and in nothing else that the strategies make.
+MARK = "§"
+PLAIN = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters=MARK), min_size=1, max_size=12)
+PERSONAL = PLAIN.map(lambda text: MARK + text)
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
+TIMES = st.integers(0, 130 * 365 * 86_400_000).map(
+    lambda milliseconds: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+)
+SCORES = st.none() | st.decimals(-(10**9), 10**9, places=4) | st.integers(0, 100).map(Decimal)
+SECTIONS = st.recursive(
+    st.just(()),
+    lambda inner: st.lists(
+        st.builds(
+            Section,
+            id=st.none() | PLAIN,
+            name=st.none() | PLAIN,
+            score=SCORES,
+            max_score=SCORES,
+            percentage=SCORES,
+            passed=st.none() | st.booleans(),
+            sections=inner,
+        ),
+        max_size=2,
+    ).map(tuple),
+    max_leaves=4,
+)
+RESULTS = st.builds(
+    Result,
+    score=SCORES,
+    max_score=SCORES,
+    percentage=SCORES,
+    pass_mark_percentage=SCORES,
+    passed=st.none() | st.booleans(),
+    grade=st.none() | PLAIN,
+    grading=st.sampled_from(sorted(GRADINGS)),
+)
+NEWS_OF_ATTEMPTS = st.builds(
+    Normalised,
+    attempt_id=PLAIN,
+    status=st.sampled_from(sorted(NEWS)),
+    candidate=st.builds(
+        Candidate,
+        id=st.none() | PERSONAL,
+        external_id=st.none() | PERSONAL,
+        email=st.none() | PERSONAL,
+        name=st.none() | PERSONAL,
+    ),
+    assessment=st.builds(
+        Assessment,
+        id=PLAIN,
+        name=st.none() | PLAIN,
+        group=st.none() | st.builds(Group, kind=PLAIN, id=PLAIN, name=st.none() | PLAIN),
+    ),
+    result=RESULTS,
+    started_at=st.none() | TIMES,
+    completed_at=st.none() | TIMES,
+    duration_seconds=st.none() | st.integers(0, 10**7),
+    sections=SECTIONS,
+    flags=st.lists(PLAIN, max_size=3).map(tuple),
+    vendor_status=st.none() | PLAIN,
+    vendor_ids=st.dictionaries(PLAIN, PLAIN, max_size=3),
+    report=st.none() | PERSONAL,
+    certificate=st.none() | PERSONAL,
+    extensions=st.dictionaries(
+        PLAIN | st.just("expectation"), st.none() | st.booleans() | st.integers() | PLAIN, max_size=3
+    ),
+)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    """An event as the pipeline builds it, of any news about any attempt."""
+    vendor, source, name = draw(NAMES), draw(NAMES), draw(NAMES)
+    revision = draw(st.integers(1, 5))
+    previous = None
+    if revision > 1 and draw(st.booleans()):
+        replaced = draw(RESULTS)
+        result = {
+            field.name: float(value) if isinstance(value := getattr(replaced, field.name), Decimal) else value
+            for field in dataclass_fields(Result)
+            if field.name != "previous"
+        }
+        first = draw(st.none() | st.just("2026-11-20T14:52:41.000Z"))
+        previous = {"result": result, "attempt": {"completed_at": first}, "extensions": {}}
+    return build_event(
+        BridgeConfig(name=name, public_url="https://bridge.example.org"),
+        source,
+        vendor,
+        draw(NEWS_OF_ATTEMPTS),
+        revision,
+        previous,
+        origin=draw(st.sampled_from([WEBHOOK, POLL, BACKFILL, BRIDGE])),
+        recorded=draw(TIMES),
+        request_id=draw(st.none() | st.uuids().map(str)),
+    )
+
+
+def compact(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def problems(validator: Any, document: Any) -> list[str]:
+    return [error.message for error in validator.iter_errors(document)]
+
+
+def documented() -> Any:
+    return json.loads((DATA / "attempt-completed.json").read_text())
+
+
+@given(events())
+def test_loading_the_bytes_gives_the_event_and_dumping_the_event_gives_the_bytes(event: Event) -> None:
+    raw = event.to_json()
+    assert EventSchema().load(json.loads(raw)) == event
+    assert compact(EventSchema().dump(event)) == raw
+
+
+@given(events())
+def test_every_event_is_valid_by_our_schema_and_by_that_of_cloudevents(event: Event) -> None:
+    document = json.loads(event.to_json())
+    assert problems(OURS, document) == problems(CLOUDEVENTS, document) == problems(OUR_DATA, document["data"]) == []
+
+
+@given(events())
+def test_attributes_carry_nothing_personal_and_keep_the_rules_of_cloudevents(event: Event) -> None:
+    attributes = json.loads(event.to_json())
+    del attributes["data"]
+    assert MARK not in json.dumps(attributes, ensure_ascii=False)
+    for name, value in attributes.items():
+        assert re.fullmatch(r"[a-z0-9]{1,20}", name)
+        assert isinstance(value, str)
+        assert value
+
+
+@given(events())
+def test_every_time_is_utc_with_milliseconds(event: Event) -> None:
+    document = json.loads(event.to_json())
+    attempt = document["data"]["attempt"]
+    times = [document["time"], document["recordedtime"], attempt["started_at"], attempt["completed_at"]]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time) for time in times if time)
+
+
+@given(events())
+def test_the_minimal_projection_keeps_the_id_and_drops_name_address_links_and_answers(event: Event) -> None:
+    full = json.loads(event.to_json())
+    reduced = minimal(full)
+    candidate, data = full["data"]["candidate"], reduced["data"]
+    assert reduced["id"] == full["id"]
+    assert data["candidate"] == {**candidate, "email": None, "name": None}
+    assert set(data["links"].values()) == {None}
+    label = full["data"]["extensions"].get("expectation")
+    assert data["extensions"] == ({} if label is None else {"expectation": label})
+    rest = {"candidate": 0, "links": 0, "extensions": 0}
+    assert data | rest == full["data"] | rest
+    assert json.loads(event.to_json()) == full
+    assert list(data) == list(full["data"])
+    assert problems(OURS, reduced) == problems(CLOUDEVENTS, reduced) == []
+
+
+def test_the_documented_event_is_what_the_code_writes() -> None:
+    event = Event(
+        id=event_id("/acme/sources/eu-classmarker", "link:62510937", COMPLETED, 1),
+        source="/acme/sources/eu-classmarker",
+        type=COMPLETED,
+        subject="link:62510937",
+        time=datetime(2026, 11, 20, 14, 52, 41, tzinfo=UTC),
+        dataschema="https://bridge.acme.example/schemas/attempt/1.0.json",
+        recordedtime=datetime(2026, 11, 20, 14, 52, 43, 518_999, tzinfo=UTC),
+        partitionkey="eu-classmarker/link:62510937",
+        bridgevendor="classmarker",
+        bridgeorigin="webhook",
+        data=Data(
+            attempt=Attempt(
+                id="link:62510937",
+                status="completed",
+                started_at=datetime(2026, 11, 20, 15, 20, 5, tzinfo=timezone(timedelta(hours=1))),
+                completed_at=datetime(2026, 11, 20, 14, 52, 41, tzinfo=UTC),
+                duration_seconds=1956,
+            ),
+            candidate=Candidate(id="cand-8841", external_id="E-20417", email="sam@example.test", name="Sam Reyes"),
+            assessment=Assessment(
+                id="1173082",
+                name="Fire warden refresher",
+                group=Group(kind="link", id="402217", name="Site B"),
+            ),
+            result=Result(
+                score=Decimal(21),
+                max_score=Decimal("30.00"),
+                percentage=Decimal("70.00004"),
+                pass_mark_percentage=Decimal(65),
+                passed=True,
+            ),
+            sections=(
+                Section(
+                    id="s1", name="Alarms", score=Decimal(9), max_score=Decimal(10), percentage=Decimal(90), passed=None
+                ),
+            ),
+            vendor=VendorFacts(
+                name="classmarker", source="eu-classmarker", status="f", ids={"link_result_id": "62510937"}
+            ),
+            links=Links(
+                report="https://www.classmarker.example/view/results/?required=62510937",
+                request="https://bridge.acme.example/api/v1/requests/0198f0c2-6b5e-7c1a-9d1e-3f5a7c9b1d20",
+            ),
+        ),
+    )
+    assert event.to_json() == compact(documented())
+
+
+def test_the_id_of_given_news_never_changes() -> None:
+    # Receivers remember ids: another value here would publish everything once more.
+    first = event_id("/acme/sources/eu-classmarker", "link:62510937", COMPLETED, 1)
+    assert first == "7c19d583-cb6b-556e-a2c8-fabca9ee09b1"
+
+
+def test_a_time_of_any_zone_is_written_in_utc() -> None:
+    moment = datetime(2026, 1, 1, 0, 30, 0, 999_999, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    assert format_time(moment) == "2025-12-31T19:00:00.999Z"
+
+
+def test_members_that_a_later_version_adds_are_ignored() -> None:
+    document = documented()
+    expected = EventSchema().load(documented())
+    document["sequence"] = "7"
+    document["data"]["attempt"]["room"] = "B"
+    document["data"]["sections"][0]["weight"] = 2
+    assert EventSchema().load(document) == expected
+    assert problems(OURS, document) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("type",), "attempt.exploded"),
+        (("specversion",), "2.0"),
+        (("id",), None),
+        (("time",), "2026-11-20 14:52"),
+        (("data", "attempt", "revision"), 0),
+        (("data", "attempt", "revision"), "1"),
+        (("data", "attempt", "status"), "in_progress"),
+        (("data", "attempt", "started_at"), "2026-11-20T14:52:41.000"),
+        (("data", "result", "grading"), "guessed"),
+        (("data", "result", "score"), "twenty"),
+        (("data", "result", "passed"), "maybe"),
+        (("data", "sections"), None),
+        (("data", "assessment", "group"), []),
+    ],
+)
+def test_a_broken_event_is_refused_by_the_declaration_and_by_the_schema(path: tuple[str, ...], value: Any) -> None:
+    document = documented()
+    member = document
+    for name in path[:-1]:
+        member = member[name]
+    member[path[-1]] = value
+    with pytest.raises(ValidationError):
+        EventSchema().load(document)
+    assert problems(OURS, document)
+
+
+def _member_paths(document: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name, member in document.items():
+        found.append((*path, name))
+        if isinstance(member, dict) and name not in ("ids", "extensions"):
+            found += _member_paths(member, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize("path", _member_paths(documented()), ids=".".join)
+def test_every_member_is_always_there(path: tuple[str, ...]) -> None:
+    document = documented()
+    member = document
+    for name in path[:-1]:
+        member = member[name]
+    del member[path[-1]]
+    assert problems(OURS, document)
+    with pytest.raises(ValidationError):
+        EventSchema().load(document)
+
+
+def _pairs(shape: Any) -> list[tuple[Any, type]]:
+    """Every declared shape with its dataclass, from the event down."""
+    found = [(shape, shape.makes)]
+    for field in shape.fields.values():
+        inner = field.inner if isinstance(field, fields.List) else field
+        if (
+            isinstance(inner, fields.Nested)
+            and hasattr(inner.schema, "makes")
+            and type(inner.schema) is not type(shape)
+        ):
+            found += _pairs(inner.schema)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("shape", "dataclass"), _pairs(EventSchema()), ids=lambda value: getattr(value, "__name__", "")
+)
+def test_shapes_and_dataclasses_declare_the_same_members(shape: Any, dataclass: type) -> None:
+    assert is_dataclass(dataclass)
+    assert set(shape.fields) == {field.name for field in dataclass_fields(dataclass)}
+
+
+def test_the_words_of_the_schema_are_those_of_the_code() -> None:
+    assert set(shapes.GRADINGS) == GRADINGS
+    assert set(shapes.STATUSES) == NEWS
+    assert set(shapes.ORIGINS) == {WEBHOOK, POLL, BACKFILL, BRIDGE}
+    assert set(ATTEMPT_TYPES) == {event_type(status, revision) for status in NEWS for revision in (1, 2)}
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTS))
+def test_the_checked_in_document_is_current(name: str) -> None:
+    # Remedy: python -m schemas.export
+    assert (FOLDER / name).read_text(encoding="utf-8") == DOCUMENTS[name]
+
+
+@pytest.mark.parametrize("name", sorted(name for name in DOCUMENTS if name.endswith(".json")))
+def test_the_json_schema_is_valid_allows_more_members_and_describes_each(name: str) -> None:
+    schema = json.loads(DOCUMENTS[name])
+    Draft202012Validator.check_schema(schema)
+    for part in (schema, *schema["$defs"].values()):
+        assert "additionalProperties" not in part
+        assert all("description" in member for member in part["properties"].values())
+
+
+def test_export_writes_every_document(tmp_path: Path) -> None:
+    paths = export.write(tmp_path)
+    assert {path.name: path.read_text(encoding="utf-8") for path in paths} == DOCUMENTS
+
+
+def _references(node: Any) -> list[str]:
+    if isinstance(node, list):
+        return [reference for member in node for reference in _references(member)]
+    if not isinstance(node, dict):
+        return []
+    return [value for key, value in node.items() if key == "$ref"] + _references(list(node.values()))
+
+
+def test_the_asyncapi_page_names_every_event_type_and_the_generated_schema() -> None:
+    page = yaml.safe_load(DOCUMENTS["asyncapi.yaml"])
+    assert page["asyncapi"] == "3.0.0"
+    messages = page["components"]["messages"]
+    types = {*ATTEMPT_TYPES, *NOTICE_TYPES}
+    assert {message["name"] for message in messages.values()} == types
+    assert set(page["channels"]["exchange"]["parameters"]["type"]["enum"]) == types
+    assert all(set(channel["messages"]) == set(messages) for channel in page["channels"].values())
+    assert page["components"]["schemas"] == {
+        "event": {"$ref": "./event-1.0.schema.json"},
+        "notice": {"$ref": "./notice-event-1.0.schema.json"},
+    }
+    about_results = {one["name"] for one in messages.values() if one["payload"]["$ref"].endswith("/event")}
+    assert about_results == set(ATTEMPT_TYPES)
+
+
+def test_every_reference_of_the_asyncapi_page_leads_somewhere() -> None:
+    page = yaml.safe_load(DOCUMENTS["asyncapi.yaml"])
+    for reference in _references(page):
+        if reference.startswith("./"):
+            assert reference.removeprefix("./") in DOCUMENTS
+            continue
+        found = page
+        for name in reference.removeprefix("#/").split("/"):
+            found = found[name]
+        assert found
+
+
+def test_the_data_alone_can_be_loaded() -> None:
+    assert DataSchema().load(documented()["data"]) == EventSchema().load(documented()).data

@@ -1,0 +1,121 @@
+"""A handful of simulated months, and the mutants that the simulation must catch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bridge import registry
+from bridge.quota import budgets
+from bridge.sdk.vendor import Page
+from bridge.vendors.thought_industries.cursor import Cursor
+from tests.simulation.world import HOUR, Plan, World
+from workers.polling import poll
+
+#: Busy days of one vendor: many polls, and a budget that is nearly used up.
+BUSY = Plan(attempts=60, days=1.0, step=(120.0, 600.0), poll_every=300.0, afterwards=12.0)
+VENDORS = tuple(registry.vendors())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_simulated_month_of_all_vendors_misses_nothing_and_publishes_nothing_twice(seed: int) -> None:
+    verdict = World(seed, VENDORS).run()
+    assert verdict.lines() == []
+    assert verdict.happened["killed"] > 0
+
+
+def test_a_seed_is_one_history() -> None:
+    assert World(3, ["classmarker"], plan=BUSY).run() == World(3, ["classmarker"], plan=BUSY).run()
+
+
+# Mutants: each breaks one promise, and some seed must notice ---------------------------------------------------------
+
+
+def caught(
+    vendor: str, *, plan: Plan = BUSY, seeds: int = 4, prepare: Callable[[World], None] = lambda world: None
+) -> list[str]:
+    """What the first seed that fails complains of; empty when none does."""
+    for seed in range(1, seeds + 1):
+        world = World(seed, [vendor], plan=plan)
+        prepare(world)
+        if lines := world.run().lines():
+            return lines
+    return []
+
+
+def test_without_a_mutant_nothing_is_noticed() -> None:
+    assert caught("classmarker", seeds=2) == []
+
+
+def without_looks(world: World) -> None:
+    """Thought Industries by polls alone, with grades that come after hours: the low-water mark is all there is."""
+    name = "thought-industries"
+    vendor, simulator = world.services.vendors[name], world.simulators[name]
+    alone = replace(vendor, polls={"attempts": vendor.polls["attempts"]}, recheck=None)
+    world.known = {**world.known, name: alone}
+    simulator.traits = replace(simulator.traits, graded_after=6 * HOUR, regraded_share=0.0)
+    world.services = world.process()
+
+
+def test_a_low_water_mark_that_is_ignored_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(BUSY, days=3.0, poll_every=2 * HOUR, step=(HOUR / 2, HOUR))
+    assert caught("thought-industries", plan=plan, prepare=without_looks) == []
+    after = Cursor.after
+    monkeypatch.setattr(Cursor, "after", lambda self, created, still_open, page: after(self, created, (), page))
+    assert caught("thought-industries", plan=plan, prepare=without_looks)
+
+
+@pytest.fixture
+def no_rewind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first_cursor(one: Any, place: Any, source: Any, look_back_limit: Any, now: float) -> str:
+        fresh = place.cursor is None and place.resume is None
+        return original(one, place, source, look_back_limit, now) if fresh else place.resume or place.cursor
+
+    original = poll.first_cursor
+    monkeypatch.setattr(poll, "first_cursor", first_cursor)
+
+
+@pytest.mark.usefixtures("no_rewind")
+def test_an_overlap_of_nothing_is_noticed() -> None:
+    assert caught("classmarker")
+
+
+def test_a_cursor_that_excludes_its_moment_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first_cursor(one: Any, place: Any, *rest: Any) -> str:
+        return original(one, place, *rest) if place.cursor is None else one.start(one.position(place.cursor) + 2, None)
+
+    original = poll.first_cursor
+    monkeypatch.setattr(poll, "first_cursor", first_cursor)
+    assert caught("classmarker")
+
+
+def test_a_cursor_that_is_saved_before_its_page_is_published_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hasty(turn: Any, one: Any, cursor: str) -> Iterator[Page]:
+        stream = next(name for name, known in turn.vendor.polls.items() if known is one)
+        for page in original(turn, one, cursor):
+            if page.cursor is not None:
+                turn.services.cursors.save(turn.source.name, stream, page.cursor, turn.services.now(), midway=page.more)
+            yield page
+
+    original = poll._pages
+    monkeypatch.setattr(poll, "_pages", hasty)
+    monkeypatch.setattr(poll, "first_cursor", lambda one, place, *rest: place.resume or place.cursor or "0")
+    assert caught("classmarker")
+
+
+def test_a_budget_that_every_process_counts_for_itself_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def own(self: Any, source: str, *arguments: Any, **options: Any) -> None:
+        take(self, f"{source}-{id(self)}", *arguments, **options)
+
+    take = budgets.Budgets.take
+    monkeypatch.setattr(budgets.Budgets, "take", own)
+    plan = replace(BUSY, attempts=300, poll_every=60.0, step=(30.0, 120.0), days=1.0)
+    assert any("over the quota" in line for line in caught("classmarker", plan=plan))
+
+
+def test_a_retry_after_that_is_ignored_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.polling.vendor_http.retry_after", lambda headers, now: None)
+    assert any("Retry-After" in line for line in caught("classmarker"))

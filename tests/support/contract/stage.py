@@ -1,0 +1,184 @@
+"""What the contract suites stand on: a vendor, its simulator as a bench, and a client connected to it.
+
+A `Bench` is the vendor's simulator with the few verbs the suites need; see docs/adding-a-vendor.md, "Contract".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from bridge import vendors as vendors_package
+from bridge.sdk.strict_json import parse
+from bridge.sdk.vendor import Ignored, Normalised, Pointer, Record, Vendor, material_digest
+from tests.support.contract.wire import Facts, calls_over, wsgi
+
+__all__ = ["NOW", "Bench", "Clock", "Stage", "connect", "contract_of", "folder", "options_of"]
+
+#: The moment at which every contract test begins.
+NOW = 1_795_000_000
+#: A schedule may lead to its candidates and these to their attempts; more would be a circle.
+_HOPS = 3
+
+
+class Bench(Protocol):
+    """What a vendor's `contract.py` offers for one variant.
+
+    Two verbs are optional, together: `begin(stream, started) -> attempt id`, somebody begins and is not done yet, and
+    `complete(attempt_id, at)`. A vendor that lists attempts by their beginning (`Poll.low_water`) must have them.
+    `one_path_only`, optional: members of `Normalised` that webhook or poll alone can fill.
+    """
+
+    options: Mapping[str, Any]
+    credentials: Mapping[str, tuple[str, ...]]
+    secret: str
+    wsgi: Any
+
+    def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str: ...
+    def retake(self, attempt_id: str, at: int) -> str: ...
+    def grade(self, attempt_id: str) -> None: ...
+    def revise(self, attempt_id: str, at: int) -> None: ...
+    def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]: ...
+    def sign(self, raw: bytes, secret: str) -> Mapping[str, str]: ...
+    def expectation(self, attempt_id: str) -> Mapping[str, str]: ...
+
+
+@dataclass(slots=True)
+class Clock:
+    now: float = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Stage:
+    """A vendor, its bench, and a client connected to it.
+
+    `finished`: every attempt that `finish` and `retake` made, as the bridge publishes it -> its id without generation.
+    """
+
+    vendor: Vendor
+    build: Callable[[Clock], Bench]
+    bench: Bench
+    clock: Clock
+    options: Mapping[str, Any]
+    client: Any = None
+    before_call: Callable[[], None] = lambda: None
+    finished: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stream(self) -> str:
+        """The first stream that is no sweep, or "" where there is none."""
+        return next((name for name, poll in self.vendor.polls.items() if poll.sweep is None), "")
+
+    def another(self) -> Stage:
+        """A second, empty account of the same kind."""
+        return connect(self.vendor, self.build, self.clock)
+
+    # What candidates do -------------------------------------------------------------------------------------------
+
+    def finish(self, stream: str, at: float, *, started: float | None = None, graded: bool = True) -> str:
+        began = None if started is None else int(started)
+        attempt_id = self.bench.finish(stream, int(at), started=began, graded=graded)
+        self.finished[attempt_id] = attempt_id
+        return attempt_id
+
+    def retake(self, attempt_id: str, at: float) -> str:
+        again = self.bench.retake(attempt_id, int(at))
+        self.finished[again] = self.finished[attempt_id] if self.vendor.generations else again
+        return again
+
+    # What the bridge reads ----------------------------------------------------------------------------------------
+
+    def by_webhook(self, attempt_id: str) -> Normalised:
+        """The webhook about this attempt as sent now; where it only points, what a worker finds there."""
+        reading = self.vendor.split(parse(self.bench.webhook(attempt_id)[0]), self.options)
+        assert not isinstance(reading, Ignored)
+        records = [item for item in reading if isinstance(item, Record)]
+        for item in reading:
+            if isinstance(item, Pointer):
+                records += self.look(item.reference)
+        return self.only(attempt_id, records)
+
+    def sittings(self, attempt_id: str) -> set[str | None]:
+        """Of vendors with generations: their own ids of the sitting that the webhook about this attempt names."""
+        reading = self.vendor.split(parse(self.bench.webhook(attempt_id)[0]), self.options)
+        assert not isinstance(reading, Ignored)
+        return {(item if isinstance(item, Pointer) else self.normalise(item)).sitting for item in reading}
+
+    def read_back(self, stream: str, attempt_id: str) -> Normalised:
+        """The same attempt in a round over the last day."""
+        records, _ = self.records(stream, self.start(stream, self.clock.now - 86_400))
+        return self.only(attempt_id, records)
+
+    def look(self, reference: Mapping[str, str], hops: int = _HOPS) -> list[Record]:
+        """What `recheck` finds, also behind the pointers that it finds."""
+        assert hops, f"pointers lead on and on, the last one to {dict(reference)}"
+        found: list[Record] = []
+        for item in self.vendor.recheck(self.client, reference):
+            found += self.look(item.reference, hops - 1) if isinstance(item, Pointer) else [item]
+        return found
+
+    def only(self, attempt_id: str, records: Sequence[Record]) -> Normalised:
+        """The one version of an attempt among these records; others may stand beside it."""
+        news = [one for one in map(self.normalise, records) if one.attempt_id == self.finished[attempt_id]]
+        [found] = {material_digest(one): one for one in news}.values()
+        return found
+
+    def normalise(self, record: Record) -> Normalised:
+        return self.vendor.normalise(record, self.clock.now, self.options)
+
+    def round(self, stream: str, cursor: str | None) -> tuple[list[Normalised], str | None]:
+        """One whole round: what was read, in order and with repetitions, and the cursor it ended with."""
+        records, cursor = self.records(stream, cursor)
+        return [self.normalise(record) for record in records], cursor
+
+    def records(self, stream: str, cursor: str | None) -> tuple[list[Record], str | None]:
+        """The same before normalising. Without streams: a look at everything that an operator would expect."""
+        if not stream:
+            references = [self.bench.expectation(attempt_id) for attempt_id in self.finished]
+            pointers = [self.vendor.expect(reference, self.options) for reference in references]
+            return [record for pointer in pointers for record in self.look(pointer.reference)], None
+        read: list[Record] = []
+        seen = {cursor}
+        while True:
+            page = self.vendor.polls[stream].fetch(self.client, cursor)
+            read += page.records
+            cursor = cursor if page.cursor is None else page.cursor
+            if not page.more:
+                return read, cursor
+            assert cursor not in seen, "the cursor stands still or goes in circles"
+            seen.add(cursor)
+
+    def start(self, stream: str, moment: float) -> str | None:
+        return self.vendor.polls[stream].start(moment, None) if stream else None
+
+
+def connect(vendor: Vendor, build: Callable[[Clock], Bench], clock: Clock) -> Stage:
+    bench = build(clock)
+    options = options_of(vendor, bench.options)
+    stage = Stage(vendor, build, bench, clock, options)
+    facts = Facts(name="bench", credentials=bench.credentials, options=options)
+    stage.client = vendor.connect(facts, calls_over(wsgi(bench.wsgi), facts, clock, lambda: stage.before_call()))
+    return stage
+
+
+def options_of(vendor: Vendor, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options completed by their defaults, as a source has them."""
+    return {name: option.default for name, option in vendor.options.items()} | dict(given)
+
+
+def module_of(vendor: Vendor) -> str:
+    return f"{vendors_package.__name__}.{vendor.name.replace('-', '_')}"
+
+
+def folder(vendor: Vendor) -> Path:
+    return Path(import_module(module_of(vendor)).__file__).parent
+
+
+def contract_of(vendor: Vendor) -> Any:
+    return import_module(f"{module_of(vendor)}.contract")

@@ -1,0 +1,91 @@
+"""The bridge's own HTTP calls without a socket: what leaves `requests` is handed to a WSGI app or to canned answers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from werkzeug.test import Client as WsgiClient
+
+from bridge.polling.vendor_http import Calls
+
+__all__ = ["BASE_URL", "Facts", "Wire", "calls_over", "canned", "session_over", "wsgi"]
+
+BASE_URL = "http://vendor.test"
+#: Method, path with query, headers, body -> status, headers, body.
+Wire = Callable[[str, str, Mapping[str, str], bytes], tuple[int, Mapping[str, str], bytes]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """The least that a vendor folder and `bridge.polling.vendor_http` may know of a source."""
+
+    name: str
+    credentials: Mapping[str, tuple[str, ...]]
+    options: Mapping[str, Any]
+    base_url: str = BASE_URL
+    budget: None = None
+
+
+def wsgi(app: Any) -> Wire:
+    """A simulated API."""
+    client = WsgiClient(app)
+
+    def answer(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        found = client.open(path, base_url=BASE_URL, method=method, headers=dict(headers), data=body)
+        return found.status_code, dict(found.headers), found.data
+
+    return answer
+
+
+def canned(answers: Iterable[tuple[int, bytes]]) -> Wire:
+    """The same answers in this order, whatever is asked; one call more than answers is an error."""
+    left = iter(answers)
+
+    def answer(method: str, path: str, *_: Any) -> tuple[int, Mapping[str, str], bytes]:
+        status, body = next(left, (0, b""))
+        assert status, f"no answer is left for {method} {path.partition('?')[0]}"
+        return status, {}, body
+
+    return answer
+
+
+def session_over(wire: Wire) -> requests.Session:
+    """A session whose calls all end at `wire`, encoded as they would be for the network."""
+    session = requests.Session()
+    session.trust_env = False
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter(wire))
+    return session
+
+
+def calls_over(wire: Wire, facts: Facts, now: Callable[[], float], before: Callable[[], None] = lambda: None) -> Calls:
+    """The real `vendor_http.Calls` without a budget: what it makes of 429, 5xx and redirects holds here too."""
+    return Calls(facts, _NoBudget(), session_over(wire), now, spender="test", before=before)
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, wire: Wire) -> None:
+        super().__init__()
+        self._wire = wire
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        body = request.body or b""
+        status, headers, content = self._wire(
+            request.method, request.path_url, request.headers, body.encode() if isinstance(body, str) else body
+        )
+        raw = urllib3.HTTPResponse(io.BytesIO(content), headers=headers, status=status, preload_content=False)
+        return self.build_response(request, raw)
+
+
+class _NoBudget:
+    def take(self, *_: Any, **__: Any) -> None: ...
+
+    def check(self, *_: Any) -> None: ...
+
+    def learn(self, *_: Any, **__: Any) -> None: ...

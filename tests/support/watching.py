@@ -1,0 +1,131 @@
+"""A source as the watchdog sees it, over simulated weeks: seeded traffic by hour of the week, virtual time, no IO."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from bridge.monitoring.source_health import Facts, Stream, Trouble, dried, judge
+from bridge.monitoring.traffic_baseline import Ledger, Note, listen
+from bridge.polling.cursors import Place, RoundReport
+from bridge.quota.budgets import BudgetStatus
+from bridge.quota.windows import Window
+from schemas.notices import WEBHOOKS_SILENT
+
+MINUTE, HOUR, DAY, WEEK = 60.0, 3600.0, 86_400.0, 604_800.0
+#: A Monday, 00:00 UTC.
+MONDAY = 1_798_416_000.0
+LOOK = 5 * MINUTE
+WINDOW = Window(calls=30, per_seconds=HOUR)
+
+
+def working_hours(moment: float) -> float:
+    """Attempts an hour: a company's test centre, quiet at night and at the weekend."""
+    day, hour = int((moment - MONDAY) // DAY) % 7, (moment - MONDAY) % DAY / HOUR
+    if day >= 5:
+        return 1.0 if 9 <= hour < 18 else 0.05
+    if 8 <= hour < 18:
+        return 12.0
+    return 2.0 if 18 <= hour < 22 else 0.1
+
+
+def budget(*, left: int = 30, pause: object = None, spenders: dict[str, int] | None = None) -> BudgetStatus:
+    return BudgetStatus(
+        window=WINDOW,
+        used=WINDOW.calls - left,
+        left=left,
+        resets_at=None,
+        spenders=spenders or {},
+        pause=pause,  # type: ignore[arg-type]
+        learned=None,
+    )
+
+
+@dataclass
+class Simulated:
+    """One source. `rate(moment)`: attempts an hour. `announces(moment)`: the share of them that webhooks announce.
+
+    `polled`: found by a round every five minutes. Bursts: a class of 30 sits a test within an hour, once in a while.
+    """
+
+    seed: int = 1
+    rate: Callable[[float], float] = working_hours
+    announces: Callable[[float], float] = lambda _moment: 0.98
+    polled: bool = True
+    bursts: bool = True
+    now: float = MONDAY
+    ledger: Ledger | None = None
+    notes: dict[int, Note] = field(default_factory=dict)
+    counts: Counter[int] = field(default_factory=Counter)
+    rounds: list[RoundReport] = field(default_factory=list)
+    raised: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+        self._burst_until = 0.0
+
+    def run(self, until: float, *, watched: bool = True) -> Iterator[tuple[float, Trouble | None]]:
+        """Look after look; yields each change of the alarm of silent webhooks: (moment, trouble or None)."""
+        while self.now < until:
+            self.now += LOOK
+            self._traffic()
+            if watched and (change := self.look()) is not None:
+                yield change
+
+    def look(self) -> tuple[float, Trouble | None] | None:
+        """One look; the change that it made, if any."""
+        self.ledger = listen(self.ledger, now=self.now, counts=self.counts, rounds=self.rounds[:100])
+        self.ledger = dried(self.ledger, budget(), polled=self.polled, now=self.now)
+        self.notes[int(self.now // HOUR)] = Note(self.ledger.webhooks, self.ledger.rescued)
+        verdicts = judge(self.facts())
+        if WEBHOOKS_SILENT not in verdicts:
+            return None
+        trouble = verdicts[WEBHOOKS_SILENT]
+        if (trouble is not None) == (WEBHOOKS_SILENT in self.raised):
+            return None
+        if trouble is None:
+            del self.raised[WEBHOOKS_SILENT]
+        else:
+            self.raised[WEBHOOKS_SILENT] = self.now
+        return self.now, trouble
+
+    def facts(self) -> Facts:
+        assert self.ledger is not None
+        place = Place(cursor="1", saved=self.now)
+        return Facts(
+            name="eu",
+            now=self.now,
+            paused=False,
+            webhooks=True,
+            ledger=self.ledger,
+            notes=self.notes,
+            streams=(Stream.of("results", 300.0, place, self.rounds[:100]),) if self.polled else (),
+            budget=budget(),
+            raised=self.raised,
+        )
+
+    def _traffic(self) -> None:
+        if self.bursts and self.rate(self.now) > 5 and self._random.random() < 0.0015:
+            self._burst_until = self.now + HOUR
+        rate = self.rate(self.now) + (30.0 if self.now < self._burst_until else 0.0)
+        attempts = self._poisson(rate * LOOK / HOUR)
+        announced = sum(self._random.random() < self.announces(self.now) for _ in range(attempts))
+        self.counts[int(self.now // DAY)] += announced
+        if self.polled:
+            outcomes = {"published": attempts - announced, "duplicate": announced}
+            self.rounds.insert(
+                0,
+                RoundReport(
+                    stream="results", from_cursor="", to_cursor="", started=self.now - 2, seconds=1.0, outcomes=outcomes
+                ),
+            )
+            del self.rounds[100:]
+
+    def _poisson(self, mean: float) -> int:
+        limit, count, product = math.exp(-mean), 0, self._random.random()
+        while product > limit:
+            count, product = count + 1, product * self._random.random()
+        return count

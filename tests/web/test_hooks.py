@@ -1,0 +1,237 @@
+"""The web application in one process: ids, kept headers, health, metrics, and faults of our own."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import fakeredis
+import pytest
+import redis
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.test import TestResponse
+
+from bridge.errors import BridgeError, StateUnavailable
+from bridge.journal import Entry, Written
+from bridge.services import Services, load
+from bridge.state import keys
+from bridge.web import create_app
+from bridge.web.gate import Gate
+from bridge.web.hooks import request_id
+from bridge.web.server import run
+from tests.conftest import Server
+from tests.support.web import captured_logs, result, sign, write_config
+
+
+@pytest.fixture
+def services(tmp_path: Path, fake_state: fakeredis.FakeRedis) -> Services:
+    services = load(config_path=write_config(tmp_path, "redis://unused.invalid/0"))
+    vars(services)["state"] = fake_state
+    return services
+
+
+@pytest.fixture
+def client(services: Services) -> FlaskClient:
+    return create_app(services, gate=Gate(lambda: None)).test_client()
+
+
+def send(client: FlaskClient, body: bytes, path: str = "/webhooks/eu", **headers: str) -> TestResponse:
+    given = {"X-Classmarker-Hmac-Sha256": sign(body), **headers}
+    return client.post(path, data=body, content_type="application/json", headers=given)
+
+
+@given(now=st.floats(0, 2**47 / 1000), seed=st.integers())
+def test_a_request_id_is_a_uuid_of_version_7_that_holds_its_time(now: float, seed: int) -> None:
+    found = uuid.UUID(request_id(now, random.Random(seed).randbytes(10)))
+    assert (found.version, found.variant) == (7, uuid.RFC_4122)
+    assert found.int >> 80 == int(now * 1000)
+    assert str(found) == request_id(now, random.Random(seed).randbytes(10))
+
+
+def test_request_ids_sort_by_time() -> None:
+    ids = [request_id(1.7e9 + number / 1000, random.Random(number).randbytes(10)) for number in range(1000)]
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 1000
+
+
+def test_the_moment_of_receipt_is_the_one_of_the_services(services: Services, fake_state: redis.Redis) -> None:
+    moment = 1_767_270_000.25
+    object.__setattr__(services, "now", lambda: moment)
+    client = create_app(services, gate=Gate(lambda: None)).test_client()
+    answer = send(client, result(1)).get_json()
+    assert uuid.UUID(answer["request_id"]).int >> 80 == moment * 1000
+    ((_, entry),) = fake_state.xrange(keys.journal(0))
+    assert json.loads(entry[b"event"])["recordedtime"] == "2026-01-01T12:20:00.250Z"
+
+
+def test_only_harmless_headers_are_kept(client: FlaskClient, fake_state: redis.Redis) -> None:
+    answer = send(
+        client,
+        result(1),
+        **{
+            "User-Agent": "Vendor/1.0",
+            "Authorization": "Bearer CANARY",
+            "Cookie": "CANARY",
+            "X-Auth-Token": "CANARY",
+            "X-Api-Key": "CANARY",
+            "X-Event": "e" * 500,
+            "Referer": "https://x.example.test/CANARY",
+        },
+    )
+    assert answer.status_code == 200
+    ((_, kept),) = fake_state.xrange(keys.requests(0))
+    headers = json.loads(kept[b"headers"])
+    assert headers.keys() == {"content-type", "content-length", "user-agent", "x-event", "x-classmarker-hmac-sha256"}
+    assert headers["x-event"] == "e" * 200
+
+
+class Broken:
+    """A journal with a fault of our own."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[Written]:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("CANARY"), KeyError("CANARY"), RecursionError(), StateUnavailable("full")]
+)
+def test_whatever_goes_wrong_the_vendor_is_asked_to_send_it_again(services: Services, error: Exception) -> None:
+    vars(services)["journal"] = Broken(error)
+    with captured_logs("info") as output:
+        answer = send(create_app(services, gate=Gate(lambda: None)).test_client(), result(1))
+    printed = output.getvalue()
+    assert (answer.status_code, answer.data) == (503, b"{}")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "CANARY" not in printed
+    if not isinstance(error, StateUnavailable):
+        line = json.loads(printed)
+        assert (line["event"], line["level"], line["error_type"]) == ("webhook_failed", "error", type(error).__name__)
+        assert line["source"] == "eu"
+
+
+def test_a_closed_gate_refuses_before_the_body_is_read(services: Services, fake_state: redis.Redis) -> None:
+    gate = Gate(lambda: None)
+    client = create_app(services, gate=gate).test_client()
+    error = StateUnavailable("state server")
+    error.__cause__ = redis.TimeoutError("Timeout")
+    gate.report(error)
+    assert send(client, result(1)).status_code == 503
+    assert fake_state.keys("*") == []
+    gate.probe()
+    assert send(client, result(1)).get_json()["outcome"] == "published"
+
+
+def test_an_unanswered_call_closes_the_gate(services: Services) -> None:
+    error = StateUnavailable("state server")
+    error.__cause__ = redis.TimeoutError("Timeout")
+    vars(services)["journal"] = Broken(error)
+    gate = Gate(lambda: None)
+    assert send(create_app(services, gate=gate).test_client(), result(1)).status_code == 503
+    assert gate.failure == "TimeoutError: Timeout"
+
+
+def test_a_refusal_stays_one_when_it_cannot_be_kept(services: Services) -> None:
+    class Full:
+        def reject(self, **fields: object) -> None:
+            raise StateUnavailable("out of memory")
+
+    vars(services)["requests"] = Full()
+    client = create_app(services, gate=Gate(lambda: None)).test_client()
+    assert send(client, result(1), **{"X-Classmarker-Hmac-Sha256": "AAAA"}).status_code == 401
+
+
+def test_live_depends_on_nothing(client: FlaskClient) -> None:
+    assert (client.get("/livez").data, client.get("/livez?verbose").data) == (
+        b"ok\n",
+        b"[+]ping ok\nlivez check passed\n",
+    )
+
+
+def test_ready_says_what_is_wrong(services: Services) -> None:
+    gate = Gate(lambda: None)
+    client = create_app(services, gate=gate).test_client()
+    error = StateUnavailable("state server")
+    error.__cause__ = redis.TimeoutError("Timeout")
+    gate.report(error)
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.data == b"[-]state failed: TimeoutError: Timeout\nreadyz check failed\n"
+
+
+@pytest.mark.server
+def test_a_bridge_without_sources_is_ready(tmp_path: Path, server: Server) -> None:
+    config = tmp_path / "bridge.yaml"
+    config.write_text(
+        f'bridge: {{name: acme, public_url: "https://bridge.example.test", state: "{server.url}", '
+        f'broker: "{server.broker_url}"}}\n'
+    )
+    client = create_app(load(config_path=config), gate=Gate(lambda: None)).test_client()
+    assert client.get("/readyz").data == b"ok\n"
+
+
+@pytest.mark.server
+def test_ready_asks_the_real_server(tmp_path: Path, server: Server) -> None:
+    services = load(config_path=write_config(tmp_path, server.url))
+    client = create_app(services, gate=Gate(lambda: None)).test_client()
+    assert client.get("/readyz").data == b"ok\n"
+    assert client.get("/readyz?verbose").data == b"[+]state ok\nreadyz check passed\n"
+
+
+def test_the_schema_of_the_event_is_where_the_event_says(client: FlaskClient, fake_state: redis.Redis) -> None:
+    send(client, result(1))
+    ((_, entry),) = fake_state.xrange(keys.journal(0))
+    address = json.loads(entry[b"event"])["dataschema"]
+    answer = client.get(address.removeprefix("https://bridge.example.test"))
+    assert answer.status_code == 200
+    assert answer.content_type == "application/schema+json"
+    assert answer.get_json(force=True)["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+def test_requests_are_counted_by_source_and_outcome(client: FlaskClient) -> None:
+    def count(source: str, outcome: str) -> float:
+        line = f'bridge_webhook_requests_total{{outcome="{outcome}",source="{source}"}} '
+        other = f'bridge_webhook_requests_total{{source="{source}",outcome="{outcome}"}} '
+        lines = client.get("/metrics").text.splitlines()
+        found = [row for row in lines if row.startswith((line, other))]
+        return float(found[0].rpartition(" ")[2]) if found else 0.0
+
+    before = {pair: count(*pair) for pair in [("eu", "published"), ("eu", "bad_signature"), ("", "unknown_source")]}
+    send(client, result(1))
+    send(client, result(1), **{"X-Classmarker-Hmac-Sha256": "AAAA"})
+    send(client, result(1), "/webhooks/CANARY")
+    assert {pair: count(*pair) - was for pair, was in before.items()} == dict.fromkeys(before, 1.0)
+    assert (
+        'bridge_webhook_request_duration_seconds_bucket{le="0.005",vendor="classmarker"}' in client.get("/metrics").text
+    )
+    assert "CANARY" not in client.get("/metrics").text
+
+
+def test_an_unknown_address_gets_json_without_an_echo(client: FlaskClient) -> None:
+    answer = client.get("/CANARY?CANARY")
+    assert (answer.status_code, answer.get_json()) == (404, {"error": "Not Found"})
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_an_address_in_use_is_one_clear_line(services: Services) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BridgeError) as caught:
+            run(services, "127.0.0.1", port)
+    assert str(caught.value) == (
+        f"cannot listen on 127.0.0.1:{port}: Address already in use. Remedy: give another one with --port"
+    )
+
+
+def test_a_host_that_is_none_is_one_clear_line(services: Services) -> None:
+    with pytest.raises(BridgeError, match=r"^cannot listen on nowhere\.invalid:0: .+ Remedy: "):
+        run(services, "nowhere.invalid", 0)

@@ -1,0 +1,218 @@
+"""`/api/v1/watches` and the command `watches`: the same expectations, who may register them, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+
+from bridge import registry
+from bridge import services as composition
+from bridge.cli.watches import watches as command
+from bridge.config import loader
+from bridge.services import Services
+from bridge.settings import Settings
+from bridge.watch_registration import parse_watch_id, watch_id
+from bridge.web import create_app
+
+SOURCE = "{vendor: classmarker, credentials: {api_key: k, api_secret: s, webhook_secret: [w]}}"
+HEAD = "demo: true\nbridge: {name: acme, public_url: 'https://bridge.example.test'}\n"
+LINK = {"source": "eu", "reference": {"stream": "link", "result": "7"}, "label": "HR-7"}
+TOKENS = {"operator": "op-token", "viewer": "view-token"}
+
+
+class OpenGate:
+    failure = None
+
+    def check(self) -> None: ...
+
+    def report(self, error: Exception) -> None: ...
+
+
+def build(state: redis.Redis, folder: Path, *, access: str = "") -> Services:
+    path = folder / "bridge.yaml"
+    path.write_text(f"{HEAD}sources: {{eu: {SOURCE}, us: {SOURCE}}}\n{access}")
+    config = loader.read(path, vendors=registry.vendors(), environment={})
+    services = Services(
+        settings=Settings(), config=config, vendors=registry.vendors(), state_url="redis://127.0.0.1:1", broker_url="x"
+    )
+    vars(services)["state"] = state
+    return services
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gevent.sleep", lambda seconds: None)
+
+
+@pytest.fixture
+def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
+    return build(fake_state, tmp_path)
+
+
+@pytest.fixture
+def api(services: Services) -> FlaskClient:
+    return create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
+
+
+def test_an_expectation_is_registered_shown_listed_and_cancelled(api: FlaskClient, services: Services) -> None:
+    made = api.post("/api/v1/watches", json=LINK)
+    assert made.status_code == 201
+    row = made.json
+    assert {name: row[name] for name in ("source", "key", "kind", "state", "label", "looks")} == {
+        "source": "eu",
+        "key": "link:7",
+        "kind": "expectation",
+        "state": "open",
+        "label": "HR-7",
+        "looks": 0,
+    }
+    assert row["next_look"] == row["due"] < row["deadline"]
+    address = f"/api/v1/watches/{row['id']}"
+    assert api.get(address).json == row
+    assert api.get("/api/v1/watches?source=eu&state=open").json == {"watches": [row], "total": 1}
+    assert api.get("/api/v1/watches?state=overdue").json["total"] == 0
+    assert api.delete(address).status_code == 204
+    assert api.delete(address).status_code == api.get(address).status_code == 404
+    assert services.watches.list("eu") == ()
+
+
+def test_times_and_numbers_are_taken_as_people_write_them(api: FlaskClient) -> None:
+    reference = {"stream": "group", "user": 1, "test": 2, "group": 3}
+    times = {"due": "2030-01-01T10:00:00+02:00", "deadline": "2030-01-02"}
+    row = api.post("/api/v1/watches", json={"source": "eu", "reference": reference} | times).json
+    assert (row["due"], row["deadline"]) == ("2030-01-01T08:00:00.000Z", "2030-01-02T00:00:00.000Z")
+    assert row["key"] == "?group:1:2:3"
+
+
+@pytest.mark.parametrize(
+    ("change", "member", "words"),
+    [
+        ({"source": "eux"}, "source", 'Did you mean "eu"?'),
+        ({"reference": {"stream": "link"}}, "reference", "result"),
+        ({"reference": {"stream": "link", "reslt": "7"}}, "reference", 'Did you mean "result"?'),
+        ({"deadline": "2020-01-01T00:00:00Z"}, "deadline", "past"),
+        ({"label": "x" * 201}, "label", "200"),
+        ({"more": 1}, "more", "Unknown"),
+    ],
+)
+def test_what_cannot_be_expected_is_refused_by_member(
+    api: FlaskClient, change: dict[str, Any], member: str, words: str
+) -> None:
+    answer = api.post("/api/v1/watches", json=LINK | change)
+    assert answer.status_code == 422
+    assert words in " ".join(answer.json["problems"][member])
+
+
+def test_another_origin_a_proxy_and_another_host_need_a_token(api: FlaskClient) -> None:
+    for headers in ({"Origin": "https://evil.example"}, {"X-Forwarded-For": "192.0.2.1"}, {"Host": "evil.example"}):
+        answer = api.get("/api/v1/watches", headers=headers)
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert api.get("/api/v1/watches", environ_base={"REMOTE_ADDR": "192.0.2.7"}).status_code == 401
+    assert api.get("/api/v1/watches", headers={"Host": "localhost:8080"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("authorization", "read", "write"),
+    [
+        (None, 401, 401),
+        ("Bearer wrong", 401, 401),
+        ("Basic op-token", 401, 401),
+        ("Bearer view-token", 200, 403),
+        ("bearer op-token", 200, 201),
+    ],
+)
+def test_tokens_have_roles(
+    fake_state: redis.Redis, tmp_path: Path, authorization: str | None, read: int, write: int
+) -> None:
+    tokens = [
+        f"{{name: {role}, role: {role}, sha256: {hashlib.sha256(text.encode()).hexdigest()}}}"
+        for role, text in TOKENS.items()
+    ]
+    services = build(fake_state, tmp_path, access=f"access: {{tokens: [{', '.join(tokens)}]}}\n")
+    api = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    headers = {"Authorization": authorization} if authorization else {}
+    assert api.get("/api/v1/watches", headers=headers).status_code == read
+    assert api.post("/api/v1/watches", json=LINK, headers=headers).status_code == write
+    # Who may not write learns nothing about what would be right.
+    refused = api.post("/api/v1/watches", json={}, headers=headers)
+    assert refused.status_code == (422 if write == 201 else write)
+
+
+def test_the_api_describes_itself(api: FlaskClient) -> None:
+    page = api.get("/api/v1/openapi.json").json
+    assert page["openapi"] == "3.1.0"
+    assert set(page["paths"]) == {"/api/v1/watches", "/api/v1/watches/{ident}"}
+    assert "label" in page["components"]["schemas"]["NewWatch"]["properties"]
+
+
+@pytest.mark.parametrize("key", ["link:7", "?group:1:2", "a/b", "pair:%C3%A9:x"])
+def test_an_id_names_source_and_key_and_nothing_else_is_one(key: str) -> None:
+    assert parse_watch_id(watch_id("eu-1", key)) == ("eu-1", key)
+    assert parse_watch_id("%%") is None
+
+
+# The command line ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(services: Services, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(composition, "load", lambda **_: services)
+    return lambda *arguments: CliRunner().invoke(command, [str(one) for one in arguments])
+
+
+def test_the_command_adds_lists_shows_and_cancels(run: Any) -> None:
+    reference = ("--ref", "stream=link", "--ref", "result=7")
+    row = json.loads(run("add", "--source", "eu", *reference, "--label", "HR-7", "-o", "json").stdout)
+    assert row["label"] == "HR-7"
+    assert json.loads(run("list", "-o", "json").stdout) == [row]
+    assert json.loads(run("show", row["id"], "-o", "json").stdout) == row
+    assert run("cancel", row["id"]).stderr == "1 cancelled\n"
+    assert run("cancel", row["id"]).exit_code == 3
+    assert run("list", "--source", "eu").exit_code == 3
+
+
+def test_a_file_is_imported_whole_or_not_at_all(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "expected.csv"
+    file.write_text("stream,result,label,deadline\nlink,7,HR-7,2030-01-01T00:00:00Z\nlink,x,HR-8,\nlnk,9,,\n")
+    wrong = run("import", file, "--source", "eu")
+    assert wrong.exit_code == 1
+    assert f"{file}:3: reference: result: a link needs whole numbers" in wrong.stderr
+    assert f'{file}:4: reference: stream is "lnk"' in wrong.stderr
+    assert "2 of 3 cannot be expected; nothing was registered" in wrong.stderr
+    assert run("list", "-o", "json").stdout == "[]\n"
+
+    file.write_text("\ufeffsource,stream,result,label\n,link,7,HR-7\nus,link,8,\n")
+    assert run("import", file, "--source", "eu").stderr.startswith("2 attempts are expected")
+    rows = json.loads(run("list", "-o", "json").stdout)
+    assert [(row["source"], row["key"], row["label"]) for row in rows] == [
+        ("eu", "link:7", "HR-7"),
+        ("us", "link:8", None),
+    ]
+    assert "Nothing was done" in run("cancel", "--all", "--source", "eu").stderr
+    assert run("cancel", "--all", "--source", "eu", "--yes").stderr == "1 cancelled\n"
+
+
+def test_odd_files_get_one_clear_line(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "expected.csv"
+    file.write_text("stream,result\nlink,7,more\n")
+    assert f"{file}:2: has more cells than the heading" in run("import", file, "--source", "eu").stderr
+    file.write_bytes(b"stream,result,label\nlink,7,caf\xe9\n")
+    assert "not UTF-8 at byte " in run("import", file, "--source", "eu").stderr
+    file.write_text("stream,result,label\nlink,7,one\nlink,7,two\n")
+    said = run("import", file, "--source", "eu").stderr
+    assert said.startswith("1 line(s) name an attempt that another line names")
+    assert "1 attempts are expected" in said
+    assert [row["label"] for row in json.loads(run("list", "-o", "json").stdout)] == ["two"]
+
+
+def test_an_empty_file_says_so(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("stream,result\n")
+    answer = run("import", tmp_path / "empty.csv", "--source", "eu")
+    assert (answer.exit_code, "no line" in answer.stderr) == (3, True)

@@ -1,0 +1,471 @@
+"""A lane over a fake and a real server: what is sent, scheduled, given up, and what happens when processes die."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+from bridge.config.model import Filter, Receipts, RetryPolicy, Subscription
+from bridge.delivery.store import Deliveries
+from bridge.errors import DeliveryFailed, StateUnavailable
+from bridge.state import keys
+from tests.support.dispatch import Receiver, at, even, event, lane, publish, refuse, run_dry
+from workers.dispatch.lane import CRASH_POINTS
+from workers.dispatch.schedule import Limits
+from workers.transports.contract import Outcome, Outgoing
+
+NAME = "crm"
+SHORT = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=(5.0, 300.0), jitter=0.2))
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the lane may catch it."""
+
+
+def pending(state: redis.Redis) -> int:
+    return state.xpending(keys.journal(0), keys.group(NAME))["pending"]
+
+
+def waiting(state: redis.Redis) -> list[tuple[str, float]]:
+    found: Any = state.zrange(keys.retry(NAME), 0, -1, withscores=True)
+    return [(name.decode(), due) for name, due in found]
+
+
+def test_everything_in_the_journal_is_sent_once_and_nothing_stays_pending(any_state: redis.Redis) -> None:
+    ids = publish(any_state, *range(20))
+    receiver = Receiver()
+    run_dry(lane(any_state, receiver), 1000.0)
+    assert receiver.ids == ids
+    assert pending(any_state) == 0
+    state = Deliveries(any_state).state(NAME, now=1000.0)
+    assert (state.delivered, state.failed, state.retrying, state.circuit) == (20, 0, 0, "closed")
+
+
+def test_what_the_filter_refuses_is_acknowledged_and_not_sent(any_state: redis.Redis) -> None:
+    publish(any_state, 1, source="us-mettl")
+    wanted = publish(any_state, 2)
+    publish(any_state, 3, passed=False)
+    receiver = Receiver()
+    subscription = Subscription(name=NAME, transport="http", filter=Filter(sources=("eu-*",), when={"passed": True}))
+    run_dry(lane(any_state, receiver, subscription=subscription), 1000.0)
+    assert receiver.ids == wanted
+    assert pending(any_state) == 0
+    assert Deliveries(any_state).state(NAME, now=1.0).skipped == 2
+
+
+def test_a_failing_event_blocks_no_other_and_comes_again_when_due(any_state: redis.Redis) -> None:
+    bad, *good = publish(any_state, 1, 2, 3)
+    receiver = Receiver(lambda one: refuse(one) if one.id == bad else None)
+    one = lane(any_state, receiver, subscription=SHORT)
+    run_dry(one, 1000.0)
+    assert receiver.ids == [bad, *good]
+    assert waiting(any_state) == [(bad, 1005.0)]
+    run_dry(one, 1004.9)
+    assert receiver.ids.count(bad) == 1
+    receiver.answer = lambda sent: None
+    run_dry(one, 1005.0)
+    assert receiver.ids.count(bad) == 2
+    assert waiting(any_state) == []
+    assert any_state.hlen(keys.deliveries(NAME)) == 0
+    assert any_state.hlen(keys.claims(NAME)) == 0
+
+
+def test_out_of_tries_becomes_a_dead_letter_with_the_event_and_its_history(any_state: redis.Redis) -> None:
+    (bad,) = publish(any_state, 1)
+    receiver = Receiver(refuse)
+    one = lane(any_state, receiver, subscription=SHORT)
+    for moment in (1000.0, 1005.0, 1305.0, 99_999.0):
+        run_dry(one, moment)
+    assert receiver.ids == [bad] * 3
+    (letter,) = Deliveries(any_state).dead_letters(NAME)
+    assert letter.reason == "receiver_error"
+    assert json.loads(letter.event) == event(1)
+    assert (letter.delivery.tries, letter.delivery.first_at, letter.delivery.last_at) == (3, 1000.0, 1305.0)
+    assert letter.delivery.error == "receiver answered 500"
+    assert waiting(any_state) == []
+    assert pending(any_state) == 0
+
+
+def test_replay_sends_the_same_event_again_with_all_its_tries_and_twice_pressed_is_once(any_state: redis.Redis) -> None:
+    (bad,) = publish(any_state, 1)
+    permanent = DeliveryFailed("no", reason="refused", permanent=True)
+    receiver = Receiver(lambda sent: permanent)
+    one = lane(any_state, receiver, subscription=SHORT)
+    run_dry(one, 1000.0)
+    any_state.xtrim(keys.journal(0), maxlen=0)
+    deliveries = Deliveries(any_state)
+    (letter,) = deliveries.dead_letters(NAME)
+    assert deliveries.dead_letter(NAME, letter.id) == letter
+    assert deliveries.replay(NAME, letter, now=2000.0) is True
+    assert deliveries.replay(NAME, letter, now=2000.0) is False
+    assert list(deliveries.dead_letters(NAME)) == []
+    receiver.answer = lambda sent: None
+    run_dry(one, 2000.0)
+    assert receiver.ids == [bad, bad]
+    assert receiver.got[0].body == receiver.got[1].body
+    assert deliveries.replay_all(NAME, now=2001.0) == 0
+
+
+def test_a_retry_taken_by_one_process_is_not_taken_by_another(any_state: redis.Redis) -> None:
+    publish(any_state, 1)
+    run_dry(lane(any_state, Receiver(refuse), subscription=SHORT), 1000.0)
+    other = Receiver()
+
+    def meanwhile(point: str) -> None:
+        if point == "read":
+            run_dry(lane(any_state, other, subscription=SHORT, consumer="two"), 1005.0)
+
+    first = Receiver()
+    run_dry(lane(any_state, first, subscription=SHORT, crash=meanwhile), 1005.0)
+    assert len(first.got) == 1
+    assert other.got == []
+
+
+def test_two_processes_share_the_work_and_double_nothing(any_state: redis.Redis) -> None:
+    ids = publish(any_state, *range(64))
+    receivers = Receiver(batch=5), Receiver(batch=7)
+    lanes = [lane(any_state, each, consumer=str(number)) for number, each in enumerate(receivers)]
+    for _ in range(20):
+        for one in lanes:
+            one.step(at(1000.0), even)
+    assert sorted(receivers[0].ids + receivers[1].ids) == sorted(ids)
+    assert all(each.got for each in receivers)
+
+
+@pytest.mark.parametrize("point", CRASH_POINTS)
+def test_a_process_killed_at_any_point_loses_nothing(any_state: redis.Redis, point: str) -> None:
+    ids = publish(any_state, *range(12))
+    left = [1]
+    down = DeliveryFailed("broker down", reason="broker_unavailable", charged=False)
+    subscription = Subscription(
+        name=NAME,
+        transport="celery",
+        retry=RetryPolicy(schedule=(5.0,)),
+        receipts=Receipts(required=point == "expected", within=60.0),
+    )
+    effects: list[str] = []
+
+    def answer(sent: Outgoing) -> Outcome:
+        if point == "parked" and left:
+            return down
+        if point == "judged" and left and sent.id == ids[0]:
+            return refuse(sent)
+        effects.append(sent.id)
+        return None
+
+    def crash(here: str) -> None:
+        if here == point and left:
+            left.clear()
+            raise Killed
+
+    receiver = Receiver(answer, batch=5)
+    with pytest.raises(Killed):
+        run_dry(lane(any_state, receiver, subscription=subscription, crash=crash), 1000.0)
+    heir = lane(any_state, receiver, subscription=subscription, consumer="two")
+    heir.step(at(1000.0), even)
+    heir.adopt(lambda consumer: False)
+    for moment in (1000.0, 1300.0, 1600.0):
+        run_dry(heir, moment)
+    assert left == []
+    assert set(effects) == set(ids)
+    assert pending(any_state) == 0
+    assert any_state.hlen(keys.deliveries(NAME)) == 0
+    names = [row["name"] for row in any_state.xinfo_consumers(keys.journal(0), keys.group(NAME))]
+    assert names in ([b"two"], ["two"])
+
+
+def test_the_living_are_not_robbed(any_state: redis.Redis) -> None:
+    publish(any_state, 1)
+    other = lane(any_state, Receiver(), consumer="two")
+    other.step(at(1.0), even)
+
+    def meanwhile(point: str) -> None:
+        if point == "read":
+            assert other.adopt(lambda consumer: consumer == "one") == 0
+
+    receiver = Receiver()
+    publish(any_state, 2)
+    run_dry(lane(any_state, receiver, crash=meanwhile), 1.0)
+    assert len(receiver.got) == 1
+
+
+def test_a_process_that_was_thought_dead_cannot_schedule_what_another_has_delivered(any_state: redis.Redis) -> None:
+    publish(any_state, 1)
+    heir_got = Receiver()
+    heir = lane(any_state, heir_got, subscription=SHORT, consumer="two")
+
+    def meanwhile(point: str) -> None:
+        if point == "sent":
+            heir.step(at(1000.0), even)
+            heir.adopt(lambda consumer: False)
+            run_dry(heir, 1000.0)
+
+    run_dry(lane(any_state, Receiver(refuse), subscription=SHORT, crash=meanwhile), 1000.0)
+    assert len(heir_got.got) == 1
+    assert waiting(any_state) == []
+    assert Deliveries(any_state).state(NAME, now=1.0).failed == 0
+
+
+def test_an_event_that_kills_every_process_becomes_a_dead_letter_and_the_others_arrive(any_state: redis.Redis) -> None:
+    ids = publish(any_state, *range(10))
+    poison = ids[4]
+    effects: set[str] = set()
+
+    def answer(sent: Outgoing) -> Outcome:
+        if sent.id == poison:
+            raise Killed
+        effects.add(sent.id)
+        return None
+
+    for life in range(12):
+        one = lane(any_state, Receiver(answer), consumer=str(life), limits=Limits(poison_after=3))
+        try:
+            one.step(at(1000.0), even)
+            one.adopt(lambda consumer: False)
+            run_dry(one, 1000.0)
+        except Killed:
+            continue
+    assert effects == set(ids) - {poison}
+    (letter,) = Deliveries(any_state).dead_letters(NAME)
+    assert (letter.delivery.id, letter.reason) == (poison, "poison")
+    assert pending(any_state) == 0
+
+
+def test_a_replayed_event_that_kills_every_process_takes_no_other_retry_with_it(any_state: redis.Redis) -> None:
+    ids = publish(any_state, *range(6))
+    run_dry(lane(any_state, Receiver(refuse), subscription=SHORT), 1000.0)
+    effects: set[str] = set()
+
+    def answer(sent: Outgoing) -> Outcome:
+        if sent.id == ids[2]:
+            raise Killed
+        effects.add(sent.id)
+        return None
+
+    limits = Limits(poison_after=3, lease=10.0, open_after=99)
+    for life in range(12):
+        one = lane(any_state, Receiver(answer), subscription=SHORT, consumer=str(life), limits=limits)
+        try:
+            run_dry(one, 1100.0 + 20.0 * life)
+        except Killed:
+            continue
+    assert effects == set(ids) - {ids[2]}
+    (letter,) = Deliveries(any_state).dead_letters(NAME)
+    assert (letter.delivery.id, letter.reason) == (ids[2], "poison")
+
+
+def test_a_broker_that_is_down_uses_up_no_try_and_moves_nothing(any_state: redis.Redis) -> None:
+    ids = publish(any_state, *range(5))
+    down = DeliveryFailed("broker down", reason="broker_unavailable", charged=False)
+    receiver = Receiver(lambda sent: down)
+    one = lane(any_state, receiver, subscription=SHORT)
+    waits = [one.step(at(1000.0), even) for _ in range(20)]
+    assert waits[:6] == [1.0, 2.0, 5.0, 10.0, 30.0, 30.0]
+    assert waiting(any_state) == []
+    state = Deliveries(any_state).state(NAME, now=1000.0)
+    assert (state.pending, state.failures, state.dead_letters, state.circuit) == (5, 0, 0, "closed")
+    receiver.got.clear()
+    receiver.answer = lambda sent: None
+    run_dry(one, 1000.0)
+    assert receiver.ids == ids
+
+
+def test_a_broker_that_is_down_and_back_is_logged_once_each(any_state: redis.Redis) -> None:
+    publish(any_state, *range(3))
+    receiver = Receiver(lambda sent: DeliveryFailed("broker down", reason="broker_unavailable", charged=False))
+    one = lane(any_state, receiver, subscription=SHORT)
+    with capture_logs() as lines:
+        for _ in range(5):
+            one.step(at(1000.0), even)
+        receiver.answer = lambda sent: None
+        run_dry(one, 1000.0)
+    assert [(line["event"], line["subscription"]) for line in lines] == [
+        ("deliveries_wait", NAME),
+        ("deliveries_go_on", NAME),
+    ]
+    assert lines[0]["problem"] == "broker down"
+
+
+def test_the_circuit_opens_lets_one_probe_through_and_closes(any_state: redis.Redis) -> None:
+    publish(any_state, *range(30))
+    receiver = Receiver(refuse, batch=10)
+    one, two = lane(any_state, receiver), lane(any_state, receiver, consumer="two")
+    one.step(at(1000.0), even)
+    assert len(receiver.got) == 10
+    assert Deliveries(any_state).state(NAME, now=1000.0).circuit == "open"
+    assert one.step(at(1029.0), even) == 1.0
+    assert two.step(at(1029.0), even) == 1.0
+    assert len(receiver.got) == 10
+    one.step(at(1031.0), even)
+    two.step(at(1031.0), even)
+    assert len(receiver.got) == 11
+    receiver.answer = lambda sent: None
+    one.step(at(1062.0), even)
+    run_dry(one, 1062.0)
+    assert Deliveries(any_state).state(NAME, now=1062.0).circuit == "closed"
+    run_dry(one, 5000.0)
+    assert len({sent.id for sent in receiver.got}) == 30
+    assert pending(any_state) == 0
+
+
+def test_days_without_a_success_disable_until_somebody_resumes(any_state: redis.Redis) -> None:
+    ids = publish(any_state, *range(3))
+    receiver = Receiver(refuse, batch=1)
+    policy = RetryPolicy(schedule=(1.0,) * 100, jitter=0.0)
+    subscription = Subscription(name=NAME, transport="http", retry=policy)
+    one = lane(any_state, receiver, subscription=subscription, limits=Limits(open_after=2, disable_after=3600.0))
+    for moment in range(1000, 6000, 40):
+        one.step(at(float(moment)), even)
+    deliveries = Deliveries(any_state)
+    assert deliveries.state(NAME, now=6000.0).circuit == "disabled"
+    before = len(receiver.got)
+    one.step(at(9000.0), even)
+    assert len(receiver.got) == before
+    receiver.answer = lambda sent: None
+    receiver.got.clear()
+    deliveries.resume(NAME)
+    run_dry(one, 9000.0)
+    assert sorted(receiver.ids) == sorted(ids)
+
+
+def test_gone_disables_at_once_and_loses_nothing(any_state: redis.Redis) -> None:
+    ids = publish(any_state, *range(3))
+    gone = DeliveryFailed("receiver answered 410 Gone", reason="gone", charged=False)
+    receiver = Receiver(lambda sent: gone)
+    one = lane(any_state, receiver)
+    one.step(at(1000.0), even)
+    deliveries = Deliveries(any_state)
+    state = deliveries.state(NAME, now=1000.0)
+    assert (state.circuit, state.why) == ("disabled", "receiver answered 410 Gone")
+    assert one.step(at(2000.0), even) == 1.0
+    deliveries.resume(NAME)
+    receiver.got.clear()
+    receiver.answer = lambda sent: None
+    run_dry(one, 2000.0)
+    assert receiver.ids == ids
+
+
+def test_a_paused_subscription_sends_nothing_until_it_is_resumed(any_state: redis.Redis) -> None:
+    ids = publish(any_state, 1)
+    receiver, deliveries = Receiver(), Deliveries(any_state)
+    deliveries.pause(NAME)
+    one = lane(any_state, receiver)
+    assert one.step(at(1.0), even) == 1.0
+    deliveries.resume(NAME)
+    run_dry(one, 1.0)
+    assert receiver.ids == ids
+
+
+def test_a_probe_without_work_does_not_delay_the_next_event(any_state: redis.Redis) -> None:
+    publish(any_state, *range(10))
+    receiver = Receiver(refuse, batch=10)
+    one = lane(
+        any_state, receiver, subscription=Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=(9e9,)))
+    )
+    one.step(at(1000.0), even)
+    one.step(at(1031.0), even)
+    receiver.answer = lambda sent: None
+    (late,) = publish(any_state, 99)
+    one.step(at(1032.0), even)
+    assert receiver.ids[-1] == late
+
+
+def test_without_a_receipt_an_event_is_sent_again_and_at_last_given_up(any_state: redis.Redis) -> None:
+    confirmed, silent = publish(any_state, 1, 2)
+    subscription = Subscription(
+        name=NAME, transport="celery", retry=RetryPolicy(schedule=(5.0,)), receipts=Receipts(required=True, within=60.0)
+    )
+    receiver, deliveries = Receiver(), Deliveries(any_state)
+    one = lane(any_state, receiver, subscription=subscription)
+    run_dry(one, 1000.0)
+    assert [each.awaiting_receipt for each in deliveries.under_way(NAME)] == [True, True]
+    assert deliveries.receipt(NAME, confirmed) is True
+    assert deliveries.receipt(NAME, confirmed) is False
+    for moment in (1059.0, 1060.0, 1400.0, 2000.0):
+        run_dry(one, moment)
+    assert receiver.ids == [confirmed, silent, silent]
+    (letter,) = deliveries.dead_letters(NAME)
+    assert (letter.delivery.id, letter.reason, letter.delivery.tries) == (silent, "no receipt", 2)
+
+
+def test_a_receipt_that_is_faster_than_we_are_counts(any_state: redis.Redis) -> None:
+    (only,) = publish(any_state, 1)
+    deliveries = Deliveries(any_state)
+
+    def answer(sent: Outgoing) -> Outcome:
+        assert deliveries.receipt(NAME, sent.id) is True
+        return None
+
+    subscription = Subscription(name=NAME, transport="celery", receipts=Receipts(required=True, within=60.0))
+    receiver = Receiver(answer)
+    one = lane(any_state, receiver, subscription=subscription)
+    run_dry(one, 1000.0)
+    run_dry(one, 9000.0)
+    assert receiver.ids == [only]
+    assert deliveries.under_way(NAME) == []
+
+
+def test_a_retry_whose_event_left_the_journal_becomes_a_dead_letter_that_says_so(any_state: redis.Redis) -> None:
+    publish(any_state, 1)
+    one = lane(any_state, Receiver(refuse), subscription=SHORT)
+    run_dry(one, 1000.0)
+    any_state.xtrim(keys.journal(0), maxlen=0)
+    run_dry(one, 1005.0)
+    deliveries = Deliveries(any_state)
+    (letter,) = deliveries.dead_letters(NAME)
+    assert letter.reason == "the journal has forgotten the event"
+    with pytest.raises(ValueError, match="backfill"):
+        deliveries.replay(NAME, letter, now=1.0)
+
+
+def test_a_journal_that_vanishes_is_met_again_from_its_beginning(any_state: redis.Redis) -> None:
+    receiver = Receiver()
+    one = lane(any_state, receiver)
+    run_dry(one, 1.0)
+    any_state.flushall()
+    with pytest.raises(StateUnavailable, match=r"NOGROUP|XGROUP"):
+        one.step(at(1.0), even)
+    one.recover()
+    ids = publish(any_state, 1)
+    run_dry(one, 1.0)
+    assert receiver.ids == ids
+
+
+def test_erase_removes_an_attempt_from_deliveries_and_dead_letters(any_state: redis.Redis) -> None:
+    publish(any_state, 1, 2)
+    permanent = DeliveryFailed("no", reason="refused", permanent=True)
+    one = lane(any_state, Receiver(lambda sent: permanent if sent.attempt == "a1" else refuse(sent)))
+    run_dry(one, 1000.0)
+    deliveries = Deliveries(any_state)
+    assert deliveries.erase(NAME, "eu-classmarker", "a1") == 1
+    assert deliveries.erase(NAME, "eu-classmarker", "a2") == 1
+    assert deliveries.under_way(NAME) == []
+    assert list(deliveries.dead_letters(NAME)) == []
+
+
+def test_an_event_of_the_journal_can_be_sent_again_by_hand(any_state: redis.Redis) -> None:
+    from bridge.journal import StoredEvent
+
+    (only,) = publish(any_state, 1)
+    receiver = Receiver()
+    one = lane(any_state, receiver)
+    run_dry(one, 1000.0)
+    (entry_id, fields), *_ = any_state.xrange(keys.journal(0))
+    stored = StoredEvent(
+        entry_id=entry_id.decode(),
+        partition=0,
+        id=only,
+        type="attempt.completed",
+        source="eu-classmarker",
+        attempt="a1",
+        event=fields[b"event"],
+    )
+    Deliveries(any_state).send_again(NAME, stored, due=1100.0)
+    run_dry(one, 1099.0)
+    assert receiver.ids == [only]
+    run_dry(one, 1100.0)
+    assert receiver.ids == [only, only]

@@ -1,0 +1,162 @@
+"""When a failed delivery is tried again, and what an outcome turns into: decisions without a server."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.config.model import Filter, Receipts, RetryPolicy, Subscription
+from bridge.delivery.store import Delivery
+from bridge.errors import DeliveryFailed
+from tests.support.dispatch import even, event
+from workers.dispatch.schedule import broker_backoff, next_try, tries_allowed
+from workers.dispatch.settlement import Item, failures_at_end, item_of, outgoing, row_of, wants
+
+POLICY = RetryPolicy(schedule=(5.0, 300.0), jitter=0.2)
+SUBSCRIPTION = Subscription(name="crm", transport="http", retry=POLICY)
+
+BROKEN = DeliveryFailed("receiver answered 500", reason="receiver_error")
+
+
+def item(number: int = 1, **members: object) -> Item:
+    made = event(number, **members)  # type: ignore[arg-type]
+    fields = {
+        b"id": made["id"].encode(),
+        b"type": made["type"].encode(),
+        b"source": str(members.get("source", "eu-classmarker")).encode(),
+        b"attempt": b"a1",
+        b"event": json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode(),
+    }
+    return item_of(b"1-0", fields)
+
+
+def test_each_step_of_the_schedule_is_used_once_and_then_no_try_is_left() -> None:
+    assert [next_try(POLICY, tries, 0.5) for tries in (1, 2, 3)] == [5.0, 300.0, None]
+    assert tries_allowed(POLICY) == 3
+
+
+def test_the_draw_moves_a_step_by_the_jitter_and_no_further() -> None:
+    assert next_try(POLICY, 2, 0.0) == pytest.approx(240.0)
+    assert next_try(POLICY, 2, 0.999999) == pytest.approx(360.0, rel=1e-4)
+
+
+@given(st.integers(1, 2), st.floats(0, 1, exclude_max=True), st.floats(0, 1e12))
+def test_retry_after_can_stretch_a_step_to_twice_its_length_and_never_shorten_it(tries, draw, wish) -> None:
+    plain, wished = next_try(POLICY, tries, draw), next_try(POLICY, tries, draw, wish)
+    assert plain is not None
+    assert wished is not None
+    assert plain <= wished <= max(plain, 2 * POLICY.schedule[tries - 1])
+
+
+def test_a_receiver_that_asks_for_a_year_gets_twice_the_step() -> None:
+    assert next_try(POLICY, 2, 0.5, 31_536_000.0) == 600.0
+
+
+def test_waiting_for_a_broker_grows_to_half_a_minute() -> None:
+    assert [broker_backoff(failures) for failures in (1, 2, 3, 4, 5, 500)] == [1.0, 2.0, 5.0, 10.0, 30.0, 30.0]
+
+
+def test_a_failure_is_noted_with_its_first_and_last_error() -> None:
+    kind, entry, _, due, record = row_of(item(), BROKEN, SUBSCRIPTION, 100.0, even)
+    noted = Delivery.from_json(record)
+    assert (kind, entry, due) == ("retry", "1-0", "105.000")
+    assert (noted.tries, noted.first_at, noted.last_at, noted.reason) == (1, 100.0, 100.0, "receiver_error")
+    other = DeliveryFailed("receiver answered 502", reason="receiver_error")
+    again = Delivery.from_json(row_of(replace(item(), delivery=noted), other, SUBSCRIPTION, 200.0, even)[4])
+    assert (again.tries, again.first_at, again.first_error, again.error) == (
+        2,
+        100.0,
+        "receiver answered 500",
+        "receiver answered 502",
+    )
+
+
+def test_a_permanent_failure_is_given_up_at_the_first_try() -> None:
+    failure = DeliveryFailed("no", reason="refused", permanent=True)
+    assert row_of(item(), failure, SUBSCRIPTION, 1.0, even)[0] == "dead"
+
+
+def test_with_receipts_a_hand_over_is_not_yet_a_delivery() -> None:
+    subscription = replace(SUBSCRIPTION, receipts=Receipts(required=True))
+    assert row_of(item(), None, subscription, 1.0, even)[0] == "sent"
+    assert row_of(item(), None, SUBSCRIPTION, 1.0, even)[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("wish", "taken"),
+    [
+        (Filter(), True),
+        (Filter(types=("attempt.revised",)), False),
+        (Filter(sources=("eu-*",)), True),
+        (Filter(sources=("us-*",)), False),
+        (Filter(when={"passed": True}), True),
+        (Filter(when={"passed": False}), False),
+        (Filter(types=("attempt.completed",), sources=("eu-*",), when={"passed": True, "score": 21.0}), True),
+    ],
+)
+def test_the_filter_decides_by_type_source_and_result(wish: Filter, taken: bool) -> None:
+    assert wants(replace(SUBSCRIPTION, filter=wish), item()) is taken
+
+
+ALARM = {
+    "type": "source.poll_failing",
+    "data": {
+        "alarm": {"state": "raised", "since": "2026-12-27T23:00:00.000Z", "fact": "f", "value": "v", "remedy": "r"}
+    },
+}
+
+
+def notice(kind: str = "source.poll_failing") -> Item:
+    one = item()
+    return replace(one, delivery=replace(one.delivery, type=kind), event=json.dumps(ALARM).encode())
+
+
+@pytest.mark.parametrize(
+    ("wish", "taken"),
+    [
+        # A receiver that asked for nothing special gets results, not alarms.
+        (Filter(), False),
+        (Filter(types=("attempt.*",)), False),
+        (Filter(types=("source.poll_failing",)), True),
+        (Filter(types=("source.*", "attempt.*")), True),
+        (Filter(types=("*",)), True),
+        (Filter(types=("source.*",), sources=("us-*",)), False),
+        # It has no result that could be compared.
+        (Filter(types=("source.*", "attempt.*"), when={"grading": "final"}), True),
+    ],
+)
+def test_a_notice_comes_only_to_those_who_ask_for_it(wish: Filter, taken: bool) -> None:
+    assert wants(replace(SUBSCRIPTION, filter=wish), notice()) is taken
+
+
+def test_patterns_of_types_take_attempts_too() -> None:
+    assert wants(replace(SUBSCRIPTION, filter=Filter(types=("attempt.*",), when={"passed": True})), item())
+    assert not wants(replace(SUBSCRIPTION, filter=Filter(types=("attempt.*",), when={"passed": False})), item())
+
+
+def test_a_notice_is_whole_in_the_minimal_projection() -> None:
+    assert json.loads(outgoing(replace(SUBSCRIPTION, data="minimal"), notice()).body) == ALARM
+
+
+def test_the_full_event_is_sent_as_the_very_bytes_of_the_journal() -> None:
+    one = item()
+    assert outgoing(SUBSCRIPTION, one).body is one.event
+
+
+def test_the_minimal_event_has_no_name_or_address_and_the_same_id() -> None:
+    one = item()
+    sent = outgoing(replace(SUBSCRIPTION, data="minimal"), one)
+    assert b"sam@example.test" not in sent.body
+    assert "Zoë".encode() not in sent.body
+    assert json.loads(sent.body)["id"] == one.delivery.id
+    assert json.loads(sent.body)["data"]["result"] == json.loads(one.event)["data"]["result"]
+
+
+def test_failures_in_a_row_are_counted_from_the_end() -> None:
+    assert failures_at_end([BROKEN, None, BROKEN, BROKEN]) == (2, "receiver answered 500")
+    assert failures_at_end([BROKEN, None]) == (0, "receiver answered 500")
+    assert failures_at_end([]) == (0, "")

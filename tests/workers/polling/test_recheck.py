@@ -1,0 +1,222 @@
+"""Looks at watched attempts over the small vendor: one grading is one revision, and no watch starves the fresh poll."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from bridge.errors import VendorFault, VendorThrottled, VendorUnavailable
+from bridge.sdk.vendor import Pointer
+from bridge.services import Services
+from tests.support.polling import DAY, START, Api, Sitting, journal, journal_events, make_services, make_vendor
+from workers.polling.poll import poll_once
+from workers.polling.recheck import recheck
+
+NAME = "eu-little"
+
+
+class World:
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.moment = START
+        self.api = Api(clock=lambda: self.moment)
+        self.services = self.build()
+
+    def build(self, budget: tuple[int, float] = (1000, 3600.0)) -> Services:
+        return make_services(self.client, make_vendor(self.api), lambda: self.moment, budget=budget)
+
+    @property
+    def watched(self) -> list[str]:
+        return [watch.key for watch in self.services.watches.list(NAME)]
+
+
+@pytest.fixture
+def world(fake_state: redis.Redis) -> World:
+    return World(fake_state)
+
+
+def test_an_attempt_that_is_graded_later_is_revised_exactly_once(world: World) -> None:
+    world.api.add(Sitting("essay", START - 10, graded=False))
+    poll_once(world.services, NAME)
+    assert world.watched == ["a:essay"]
+
+    world.moment += 60
+    assert recheck(world.services, NAME).outcomes == {"duplicate": 1}
+    world.api.find("essay").graded = True
+    world.api.find("essay").score = 17
+    for _ in range(5):
+        world.moment += 600
+        recheck(world.services, NAME)
+        poll_once(world.services, NAME)
+
+    assert journal(world.client) == [("attempt.completed", "a:essay"), ("attempt.revised", "a:essay")]
+    revised = journal_events(world.client)[1]["data"]
+    assert (revised["result"]["score"], revised["result"]["grading"]) == (17.0, "final")
+    assert revised["result"]["previous"]["grading"] == "provisional"
+    assert world.watched == []
+
+
+def test_looks_follow_the_schedule_of_the_vendor_and_polls_do_not_reset_it(world: World) -> None:
+    world.api.add(Sitting("essay", START - 10, graded=False))
+    looked: list[float] = []
+    for _ in range(40):
+        poll_once(world.services, NAME)
+        if recheck(world.services, NAME).looks:
+            looked.append(world.moment - START)
+        world.moment += 30
+
+    assert looked == [60, 120, 720]
+
+
+def test_a_watch_is_given_up_after_a_last_look_at_its_deadline(world: World) -> None:
+    world.api.add(Sitting("essay", START - 10, graded=False))
+    poll_once(world.services, NAME)
+    world.moment = START + 90 * DAY
+
+    report = recheck(world.services, NAME)
+
+    assert report.given_up == ["a:essay"]
+    assert world.watched == []
+    poll_once(world.services, NAME)
+    assert world.watched == []
+
+
+def test_the_most_overdue_watch_comes_first(world: World) -> None:
+    for number in range(4):
+        world.api.add(Sitting(f"{number}", START - 10, graded=False))
+        poll_once(world.services, NAME)
+        world.moment += 10
+    world.moment += 60
+    world.api.calls.clear()
+
+    assert recheck(world.services, NAME, limit=2).looks == 2
+
+    assert world.api.calls == ["one 0", "one 1"]
+
+
+def test_a_watch_that_the_vendor_calls_a_fault_does_not_block_the_others(world: World) -> None:
+    world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(3)))
+    poll_once(world.services, NAME)
+    world.moment += 60
+    first = len(world.api.calls) + 1
+
+    def fault(number: int) -> None:
+        if number == first:
+            raise VendorFault("incorrectUrlId")
+
+    world.api.before = fault
+    report = recheck(world.services, NAME)
+
+    assert (report.outcome, report.looks, report.error) == ("done", 3, "incorrectUrlId")
+    assert recheck(world.services, NAME).outcome == "idle"
+
+
+def test_a_bug_in_a_vendors_folder_is_raised_after_the_other_watches_had_their_look(world: World) -> None:
+    world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(3)))
+    poll_once(world.services, NAME)
+    world.moment += 60
+    first = len(world.api.calls) + 1
+
+    def fault(number: int) -> None:
+        if number == first:
+            raise ZeroDivisionError
+
+    world.api.before = fault
+    with pytest.raises(ZeroDivisionError):
+        recheck(world.services, NAME)
+
+    assert len(world.api.calls) == first + 2
+    assert recheck(world.services, NAME).outcome == "idle"
+
+
+def test_an_attempt_that_the_vendor_stumbles_over_keeps_no_other_waiting(world: World) -> None:
+    world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(3)))
+    poll_once(world.services, NAME)
+    world.moment += 60
+
+    def stumble(number: int) -> None:
+        if world.api.calls[-1] == "one 0":
+            raise VendorUnavailable("HTTP 500")
+
+    world.api.before = stumble
+    report = recheck(world.services, NAME)
+    assert (report.outcome, report.looks, report.error) == ("done", 2, "HTTP 500")
+    assert recheck(world.services, NAME).outcome == "idle"
+    world.moment += 60
+    recheck(world.services, NAME)
+    assert world.api.calls.count("one 0") == 2
+    assert {watch.key: watch.looks for watch in world.services.watches.list(NAME)}["a:0"] == 0
+
+
+def test_a_vendor_that_says_when_to_come_back_is_asked_no_sooner_by_any_watch(world: World) -> None:
+    world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(3)))
+    poll_once(world.services, NAME)
+    world.moment += 60
+    asked = len(world.api.calls)
+
+    def busy(number: int) -> None:
+        raise VendorUnavailable("HTTP 503", retry_at=world.moment + 45)
+
+    world.api.before = busy
+    assert recheck(world.services, NAME).outcome == "cut_short"
+    world.moment += 44
+    assert recheck(world.services, NAME).outcome == "paused"
+    assert len(world.api.calls) == asked + 1
+
+
+def test_a_vendor_that_is_away_is_asked_three_times_and_left_alone_for_a_while(world: World) -> None:
+    world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(6)))
+    poll_once(world.services, NAME)
+    world.moment += 60
+    asked = len(world.api.calls)
+
+    def away(number: int) -> None:
+        raise VendorUnavailable("HTTP 502")
+
+    world.api.before = away
+    report = recheck(world.services, NAME)
+    assert (report.outcome, report.looks, report.retry_at) == ("cut_short", 0, world.moment + 30)
+    assert len(world.api.calls) == asked + 3
+
+
+def test_a_rate_limit_ends_the_looks_and_the_rest_stays_due(world: World) -> None:
+    world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(3)))
+    poll_once(world.services, NAME)
+    world.moment += 60
+    second = len(world.api.calls) + 2
+
+    def limit(number: int) -> None:
+        if number == second:
+            raise VendorThrottled("429", retry_at=world.moment + 100)
+
+    world.api.before = limit
+    report = recheck(world.services, NAME)
+    assert (report.outcome, report.looks, report.calls) == ("cut_short", 1, 2)
+    assert recheck(world.services, NAME).outcome == "paused"
+
+    world.moment += 100
+    assert recheck(world.services, NAME).looks == 3
+
+
+def test_ungraded_attempts_leave_their_share_to_the_poll_and_the_poll_leaves_one_to_the_urgent(world: World) -> None:
+    world.api.page_size = 1
+    world.api.add(*(Sitting(f"{number:02}", START - 100 + number, graded=False) for number in range(20)))
+    poll_once(world.services, NAME)
+    world.client.delete("ab:budget:eu-little")
+    world.moment += 60
+    world.services = world.build((12, 3600.0))
+    world.api.add(*(Sitting(f"new{number:02}", START + number) for number in range(40)))
+
+    assert recheck(world.services, NAME).looks == 8
+    (report,) = poll_once(world.services, NAME).rounds
+    assert report.calls == 2
+    assert recheck(world.services, NAME).outcome == "cut_short"
+    world.services.watches.point(NAME, [Pointer(key="?x", reference={"sitting": "00"})], now=world.moment)
+    assert recheck(world.services, NAME).looks == 1
+
+
+def test_sources_without_due_watches_make_no_call(world: World) -> None:
+    assert recheck(world.services, NAME).outcome == "idle"
+    without = make_services(world.client, make_vendor(world.api, recheck=False), lambda: world.moment)
+    assert recheck(without, NAME).outcome == "off"
+    assert world.api.calls == []

@@ -1,0 +1,279 @@
+"""What the transports put on the wire, against the real libraries and a real server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+from kombu import Connection
+from standardwebhooks.webhooks import Webhook
+
+from bridge.config.model import Subscription
+from bridge.errors import ConfigError
+from bridge.net.push_client import Answer
+from tests.conftest import Server
+from tests.support.dispatch import event
+from tests.support.proxy import Proxy
+from workers.transports import transport_for
+from workers.transports.contract import Outgoing
+from workers.transports.http_push import judge_answer, retry_after_seconds
+
+SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+CELERY = Subscription(name="gradebook", transport="celery", task="gradebook.attempt_completed", queue="gradebook")
+
+
+def out(number: int, *, attempt: str | None = None) -> Outgoing:
+    made = event(number)
+    body = json.dumps(made, ensure_ascii=False).encode()
+    return Outgoing(made["id"], made["type"], "eu-classmarker", attempt or f"a{number}", body)
+
+
+def stock_message(broker: Server, queue: str) -> dict[str, Any]:
+    """What a stock `send_task` of another program puts on the wire."""
+    app = Celery("other", broker=broker.broker_url, set_as_current=False)
+    app.send_task("gradebook.attempt_completed", args=[event(1)], queue=queue, task_id=event(1)["id"])
+    client = redis.Redis.from_url(broker.broker_url)
+    message = json.loads(client.rpop(queue))  # type: ignore[arg-type]
+    app.close()
+    client.close()
+    return message
+
+
+def test_a_task_message_is_what_stock_celery_sends_but_for_the_redaction(server: Server) -> None:
+    stock = stock_message(server, "gradebook")
+    transport = transport_for(CELERY, server.broker_url)
+    assert transport.send([out(1)], now=1.0) == [None]
+    client = redis.Redis.from_url(server.broker_url)
+    ours = json.loads(client.rpop("gradebook"))  # type: ignore[arg-type]
+    assert json.loads(base64.b64decode(ours["body"])) == json.loads(base64.b64decode(stock["body"]))
+    assert set(ours["headers"]) == set(stock["headers"])
+    differing = {name for name in stock["headers"] if stock["headers"][name] != ours["headers"][name]}
+    # send_task says null where .delay() says false.
+    assert differing <= {"argsrepr", "kwargsrepr", "ignore_result"}
+    assert not ours["headers"]["ignore_result"]
+    assert ours["headers"]["argsrepr"] == "<redacted>"
+    for name in ("correlation_id", "delivery_mode", "priority", "body_encoding", "reply_to"):
+        assert ours["properties"][name] == (stock["properties"][name] if name != "reply_to" else "")
+    assert (ours["content-type"], ours["content-encoding"]) == (stock["content-type"], stock["content-encoding"])
+    assert "Reyes" not in json.dumps(ours["headers"])
+    transport.close()
+    client.close()
+
+
+def test_a_batch_goes_to_the_queue_in_order_whether_or_not_anybody_listens(server: Server) -> None:
+    transport = transport_for(CELERY, server.broker_url)
+    sent = [out(number) for number in range(200)]
+    assert transport.send(sent, now=1.0) == [None] * 200
+    client = redis.Redis.from_url(server.broker_url)
+    ids = [json.loads(one)["headers"]["id"] for one in reversed(client.lrange("gradebook", 0, -1))]  # type: ignore[arg-type]
+    assert ids == [one.id for one in sent]
+    transport.close()
+    client.close()
+
+
+def test_a_broker_that_is_down_fails_every_event_without_charging_the_receiver(own_server: Server) -> None:
+    transport = transport_for(CELERY, own_server.broker_url)
+    assert transport.send([out(1)], now=1.0) == [None]
+    own_server.kill9()
+    outcomes = transport.send([out(1), out(2)], now=1.0)
+    assert [(failure.reason, failure.charged) for failure in outcomes if failure] == [("broker_unavailable", False)] * 2
+    own_server.start()
+    assert transport.send([out(3)], now=1.0) == [None]
+    transport.close()
+
+
+def test_a_lost_answer_of_the_broker_is_a_failure_and_not_a_hidden_repetition(server: Server) -> None:
+    proxy = Proxy.before(server.broker_url)
+    transport = transport_for(CELERY, proxy.url(server.broker_url))
+    proxy.drop_replies(b"LPUSH", times=1)
+    (failure,) = transport.send([out(1)], now=1.0)
+    assert failure is not None
+    assert failure.charged is False
+    assert proxy.fired == 1
+    client = redis.Redis.from_url(server.broker_url)
+    assert client.llen("gradebook") == 1
+    assert transport.send([out(1)], now=1.0) == [None]
+    ids = {json.loads(one)["headers"]["id"] for one in client.lrange("gradebook", 0, -1)}  # type: ignore[arg-type]
+    assert ids == {out(1).id}
+    transport.close()
+    client.close()
+    proxy.close()
+
+
+def test_a_broker_without_memory_is_named_and_the_event_is_not_in_the_message(own_server: Server) -> None:
+    client = own_server.client()
+    client.config_set("maxmemory", "1mb")
+    transport = transport_for(CELERY, own_server.broker_url)
+    (failure,) = transport.send([out(1)], now=1.0)
+    assert failure is not None
+    assert "OutOfMemoryError" in str(failure)
+    assert "LPUSH" not in str(failure)
+    assert failure.charged is False
+    client.config_set("maxmemory", "0")
+    assert transport.send([out(1)], now=1.0) == [None]
+    transport.close()
+    client.close()
+
+
+def test_a_kombu_queue_on_redis_gets_the_event_itself(server: Server) -> None:
+    subscription = Subscription(name="warehouse", transport="kombu", queue="warehouse")
+    transport = transport_for(subscription, server.broker_url)
+    assert transport.send([out(1), out(2)], now=1.0) == [None, None]
+    with Connection(server.broker_url) as connection:
+        queue = connection.SimpleQueue("warehouse")
+        message = queue.get(timeout=5)
+        body = message.body if isinstance(message.body, bytes) else message.body.encode()
+        assert body == out(1).body
+        assert message.content_type == "application/cloudevents+json"
+        assert message.properties["correlation_id"] == out(1).id
+        message.ack()
+        queue.close()
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    ("subscription", "problem"),
+    [
+        (Subscription(name="w", transport="kombu", exchange="attempts"), "loses what is not bound"),
+        (Subscription(name="w", transport="kombu"), "`exchange` or `queue`"),
+        (Subscription(name="w", transport="celery", task="t"), "`task` and `queue`"),
+        (Subscription(name="w", transport="http", url="http://10.0.0.1/"), "not encrypted"),
+    ],
+)
+def test_a_subscription_that_cannot_work_is_refused_by_name(subscription: Subscription, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        transport_for(subscription, "redis://127.0.0.1:1/0")
+    assert "subscriptions.w" in str(caught.value)
+
+
+class Hook(ThreadingHTTPServer):
+    """Keeps what it is sent and answers with `status`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.status = 204
+        self.got: list[tuple[bytes, dict[str, str]]] = []
+        self.at_once = self.most_at_once = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self.lock = threading.Lock()
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                with hook.lock:
+                    hook.at_once += 1
+                    hook.most_at_once = max(hook.most_at_once, hook.at_once)
+                    hook.got.append((body, {name.lower(): value for name, value in self.headers.items()}))
+                hook.gate.wait(10)
+                with hook.lock:
+                    hook.at_once -= 1
+                self.send_response(hook.status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hook"
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    one = Hook()
+    yield one
+    one.shutdown()
+    one.server_close()
+
+
+def http_subscription(hook: Hook, *secrets: str) -> Subscription:
+    return Subscription(name="crm", transport="http", url=hook.url, secrets=secrets or (SECRET,), allow_private=True)
+
+
+def test_a_push_is_signed_over_the_bytes_that_arrive_with_every_secret(hook: Hook) -> None:
+    other = "whsec_" + "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+    transport = transport_for(http_subscription(hook, SECRET, other), "")
+    assert transport.send([out(1)], now=time.time()) == [None]
+    ((body, headers),) = hook.got
+    assert body == out(1).body
+    assert headers["webhook-id"] == out(1).id
+    assert headers["content-type"] == "application/cloudevents+json"
+    for secret in (SECRET, other):
+        assert Webhook(secret).verify(body, headers)["id"] == out(1).id
+    transport.close()
+
+
+def test_the_events_of_one_attempt_are_pushed_in_order_and_those_of_others_beside_them(hook: Hook) -> None:
+    transport = transport_for(http_subscription(hook), "")
+    hook.gate.clear()
+    batch = [out(number, attempt="same" if number < 4 else None) for number in range(8)]
+    result: list[Any] = []
+    sending = threading.Thread(target=lambda: result.extend(transport.send(batch, now=1.0)))
+    sending.start()
+    while hook.most_at_once < 4:
+        assert sending.is_alive()
+    assert sum(1 for body, _ in hook.got if json.loads(body)["id"] in {one.id for one in batch[:4]}) == 1
+    hook.gate.set()
+    sending.join()
+    assert result == [None] * 8
+    assert hook.most_at_once == 4
+    arrived = [json.loads(body)["id"] for body, _ in hook.got]
+    assert [one for one in arrived if one in {each.id for each in batch[:4]}] == [one.id for one in batch[:4]]
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "charged"),
+    [
+        (200, None, True),
+        (204, None, True),
+        (301, "redirect", True),
+        (400, "receiver_refused", True),
+        (410, "gone", False),
+        (429, "throttled", True),
+        (500, "receiver_error", True),
+        (503, "receiver_error", True),
+    ],
+)
+def test_what_an_answer_means(status: int, reason: str | None, charged: bool) -> None:
+    failure = judge_answer(Answer(status, {"retry-after": "17"}, b""), now=0.0)
+    if reason is None:
+        assert failure is None
+        return
+    assert failure is not None
+    assert (failure.reason, failure.charged, failure.permanent) == (reason, charged, False)
+    assert failure.retry_after == (17.0 if status in (429, 503) else None)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120.0),
+        ("Sat, 21 Nov 2026 00:01:00 GMT", 60.0),
+        ("Fri, 20 Nov 2026 00:00:00 GMT", 0.0),
+        ("soon", None),
+        ("-5", None),
+        ("", None),
+        ("9" * 400, 9_999_999_999.0),
+        ("٣", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
+    assert retry_after_seconds(value, now=1_795_219_200.0) == seconds

@@ -1,0 +1,1 @@
+"""Delivering: one lane per subscription and partition, its schedule and its settlement."""

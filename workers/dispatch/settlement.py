@@ -1,0 +1,147 @@
+"""What becomes of an event after a try, as rows for `settle.lua`; which events are wanted. Pure.
+
+Each row is (kind, journal entry, event id, ...) as the head of the script says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bridge.config.model import Subscription
+from bridge.delivery.store import Delivery
+from bridge.errors import DeliveryFailed, clip
+from schemas.event import minimal
+from workers.dispatch.schedule import next_try
+from workers.transports.contract import Outcome, Outgoing
+
+__all__ = [
+    "Item",
+    "Row",
+    "dead_row",
+    "failures_at_end",
+    "item_of",
+    "later_row",
+    "outgoing",
+    "poison_row",
+    "row_of",
+    "sent",
+    "skip_row",
+    "wants",
+]
+
+Row = list[str | bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An event in hand: a new one (`entry` is its place in the journal) or a retry (`entry` is empty)."""
+
+    entry: str
+    event: bytes
+    delivery: Delivery
+
+
+def item_of(entry: bytes, fields: Mapping[bytes, bytes]) -> Item:
+    """A journal entry as the first delivery of its event."""
+    delivery = Delivery(
+        id=fields[b"id"].decode(),
+        type=fields[b"type"].decode(),
+        source=fields[b"source"].decode(),
+        attempt=fields[b"attempt"].decode(),
+        entry=entry.decode(),
+    )
+    return Item(delivery.entry, fields[b"event"], delivery)
+
+
+def wants(subscription: Subscription, item: Item) -> bool:
+    """Whether the filter lets the event pass; its JSON is only read where `when` asks for it."""
+    wish = subscription.filter
+    if not wish.takes_header(item.delivery.type, item.delivery.source):
+        return False
+    if not wish.when:
+        return True
+    # A notice has no result to compare, and was asked for by its type.
+    result = json.loads(item.event)["data"].get("result")
+    return result is None or wish.takes_result(result)
+
+
+def outgoing(subscription: Subscription, item: Item) -> Outgoing:
+    """The event as the subscription gets it: the journal's bytes, or the projection `minimal`."""
+    body = item.event
+    if subscription.data == "minimal":
+        body = json.dumps(minimal(json.loads(body)), ensure_ascii=False, separators=(",", ":")).encode()
+    delivery = item.delivery
+    return Outgoing(delivery.id, delivery.type, delivery.source, delivery.attempt, body)
+
+
+def row_of(item: Item, outcome: Outcome, subscription: Subscription, now: float, draw: Callable[[], float]) -> Row:
+    """After a try that reached the receiver: done, receipt awaited, next try, or given up."""
+    delivery = item.delivery
+    if outcome is None:
+        if subscription.receipts.required:
+            return ["sent", item.entry, delivery.id, sent(delivery, now).to_json()]
+        return ["ok", item.entry, delivery.id]
+    tried = _failed(delivery, outcome, now)
+    wait = next_try(subscription.retry, tried.tries, draw(), outcome.retry_after)
+    if wait is None or outcome.permanent:
+        return dead_row(replace(item, delivery=tried), outcome.reason, now)
+    return ["retry", item.entry, delivery.id, f"{now + wait:.3f}", tried.to_json()]
+
+
+def skip_row(item: Item) -> Row:
+    """Not wanted."""
+    return ["skip", item.entry, item.delivery.id]
+
+
+def later_row(item: Item, due: float) -> Row:
+    """A retry that was not the receiver's fault comes again at `due`, as it is."""
+    return ["later", item.entry, item.delivery.id, f"{due:.3f}", item.delivery.to_json()]
+
+
+def dead_row(item: Item, reason: str, now: float) -> Row:
+    """Given up: the dead letter keeps its own copy of the event, the journal forgets."""
+    delivery = item.delivery
+    fields: Row = ["id", delivery.id, "type", delivery.type, "source", delivery.source, "attempt", delivery.attempt]
+    fields += ["event", item.event, "reason", reason, "at", f"{now:.3f}"]
+    fields += ["delivery", replace(delivery, event=None).to_json()]
+    return ["dead", item.entry, delivery.id, str(len(fields)), *fields]
+
+
+def poison_row(item: Item, times: int, now: float) -> Row:
+    """Given up because processes die of it."""
+    error = f"the process ended {times} times while it sent this event"
+    delivery = replace(item.delivery, tries=times, last_at=now, error=error, reason="poison")
+    return dead_row(replace(item, delivery=delivery), "poison", now)
+
+
+def sent(delivery: Delivery, now: float) -> Delivery:
+    """After a hand-over whose receipt is awaited."""
+    return replace(
+        delivery, tries=delivery.tries + 1, first_at=delivery.first_at or now, last_at=now, awaiting_receipt=True
+    )
+
+
+def failures_at_end(outcomes: Sequence[Outcome]) -> tuple[int, str]:
+    """How many tries in a row failed at the end of a batch, and the last error in it."""
+    trailing = 0
+    for outcome in reversed(outcomes):
+        if outcome is None:
+            break
+        trailing += 1
+    return trailing, next((str(outcome) for outcome in reversed(outcomes) if outcome is not None), "")
+
+
+def _failed(delivery: Delivery, failure: DeliveryFailed, now: float) -> Delivery:
+    error = clip(failure, 200)
+    return replace(
+        delivery,
+        tries=delivery.tries + 1,
+        first_at=delivery.first_at or now,
+        last_at=now,
+        first_error=delivery.first_error or error,
+        error=error,
+        reason=failure.reason,
+        awaiting_receipt=False,
+    )

@@ -1,0 +1,1 @@
+"""Reading from vendors: polls, rechecks, backfill, reconciliation, and what watches over them."""

@@ -1,0 +1,209 @@
+"""Reading a period of a source again, beside live traffic: page by page, stopped and resumed at will."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from bridge.errors import BridgeError, Unreadable, VendorFault, VendorRefused, VendorUnavailable, clip
+from bridge.ingest.dry_run import Peeking
+from bridge.ingest.pipeline import Way, ingest
+from bridge.ingest.reprocess import reprocess_quarantined, reprocess_request
+from bridge.journal import BACKFILL, Quarantined, StoredRequest
+from bridge.journal.reading import Reader
+from bridge.polling.backfill_jobs import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    RUNNING,
+    STOPPED,
+    Backfill,
+    Backfills,
+    share_read,
+)
+from bridge.quota.budgets import BACKFILL as SPENDER
+from bridge.sdk.vendor import Page
+from bridge.services import Services
+from bridge.state.lease import Lease
+from workers.polling.listing import Interrupted, Listing
+
+__all__ = ["AlreadyRunning", "Outside", "preview", "run", "share", "to_reprocess"]
+
+_log = structlog.get_logger(__name__)
+
+
+class AlreadyRunning(BridgeError):
+    """Another process runs a backfill of the same source."""
+
+    default_reason = "busy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """What a backfill needs of whoever runs it. `sleep(seconds)`. `show(job, why, until)`: told after every page, and
+    every second while it waits, with the reason and the end (UNIX seconds). `stopping`: asked between pages and while
+    waiting."""
+
+    sleep: Callable[[float], object]
+    show: Callable[[Backfill, str | None, float | None], None]
+    stopping: Callable[[], bool]
+
+
+def share(services: Services, job: Backfill) -> float:
+    """How much of the period is read, from 0 to 1."""
+    polls = services.vendors[services.config.sources[job.source].vendor].polls
+    return share_read(job, lambda stream, cursor: polls[stream].position(cursor))
+
+
+def run(services: Services, job: Backfill, outside: Outside) -> None:
+    """Read on until the period is read or somebody stops it; how it ended stands in `job.state` and is kept.
+
+    Killed at any moment it loses nothing: the page at hand is read again. Raises `AlreadyRunning`, and
+    `StateUnavailable` with the job as it was last kept.
+    """
+    store, now = Backfills(services.state), services.now
+    lease = store.lease(job, secrets.token_hex(8))
+    if not lease.hold():
+        raise AlreadyRunning(
+            f"{store.running(job.source) or 'another backfill'} reads from {job.source} now; wait for it, or "
+            f"`attempt-bridge backfill stop` it first"
+        )
+    job.state, job.error = RUNNING, None
+    try:
+        store.fulfil(job.id)
+        store.save(job, now())
+        try:
+            _read(services, job, outside, lease, store)
+            job.state = DONE
+        except Interrupted as end:
+            job.state = CANCELLED if end.reason == "cancelled" else STOPPED
+        except (VendorRefused, VendorUnavailable, VendorFault, Unreadable) as problem:
+            job.state, job.error = FAILED, clip(problem, 300)
+        store.save(job, now())
+        store.fulfil(job.id)
+        store.trim()
+        _log.info("backfill_ended", backfill=job.id, state=job.state, pages=job.pages, outcomes=job.outcomes)
+    finally:
+        lease.release()
+
+
+def preview(services: Services, job: Backfill, outside: Outside) -> None:
+    """Read the period without publishing or keeping anything; `job.outcomes` says what would become of its records.
+
+    `job` is not kept either. Raises `Interrupted`, and what `Listing.turn` raises.
+    """
+
+    def check() -> None:
+        if outside.stopping():
+            raise Interrupted("asked to stop")
+
+    listing = _listing(services, job, outside, check)
+    reader = Reader(services.state, partitions=services.config.bridge.partitions)
+    peeking = Peeking(way=services.way(job.source), reader=reader)
+
+    def look(page: Page) -> Mapping[str, int]:
+        before = peeking.outcomes.copy()
+        peeking.look(page.records, now=services.now())
+        return peeking.outcomes - before
+
+    for stream in job.streams:
+        for _ in _pages(listing, job, stream, look):
+            job.calls = listing.calls
+            outside.show(job, None, None)
+
+
+def to_reprocess(services: Services, job: Backfill) -> tuple[int, int]:
+    """How many entries of the quarantine and stored requests `job.reprocess` means."""
+    quarantined = sum(1 for _ in _quarantined(services, job)) if job.reprocess != "none" else 0
+    requests = sum(1 for _ in _requests(services, job)) if job.reprocess == "all" else 0
+    return quarantined, requests
+
+
+def _read(services: Services, job: Backfill, outside: Outside, lease: Lease, store: Backfills) -> None:
+    def check() -> None:
+        if not lease.hold():
+            raise AlreadyRunning(f"another process took {job.id} over after a long pause of this one")
+        if wish := store.wished(job.id):
+            raise Interrupted("asked by an operator", reason="cancelled" if wish == "cancel" else "stopped")
+        if outside.stopping():
+            raise Interrupted("asked to stop")
+
+    way, listing, before = services.way(job.source), _listing(services, job, outside, check), job.calls
+    if not job.reprocessed:
+        for outcome in _read_stored(services, way, job):
+            job.count({outcome: 1})
+            outside.show(job, "reads what is stored again", None)
+            check()
+        job.reprocessed = True
+        store.save(job, services.now())
+
+    def publish(page: Page) -> Mapping[str, int]:
+        return ingest(way, page.records, origin=BACKFILL, now=services.now()).outcomes
+
+    for stream in [name for name in job.streams if name not in job.finished]:
+        try:
+            for _ in _pages(listing, job, stream, publish):
+                job.calls = before + listing.calls
+                store.save(job, services.now())
+                outside.show(job, None, None)
+        except (VendorFault, Unreadable):
+            # The cursor itself may be the fault, a token that has run out: resumed, this stream begins anew.
+            job.cursors.pop(stream, None)
+            raise
+
+
+def _listing(services: Services, job: Backfill, outside: Outside, check: Callable[[], None]) -> Listing:
+    return Listing(
+        services=services,
+        source=services.config.sources[job.source],
+        spender=SPENDER,
+        check=check,
+        sleep=outside.sleep,
+        waiting=partial(outside.show, job),
+        rate=job.rate,
+    )
+
+
+def _pages(listing: Listing, job: Backfill, stream: str, use: Callable[[Page], Mapping[str, int]]) -> Iterator[None]:
+    """Every page is used before the job says that it was read."""
+    start = listing.vendor.polls[stream].start
+    for page, after in listing.pages(stream, job.cursors.get(stream) or start(job.first, job.last), job.last):
+        job.count(use(page))
+        job.pages += 1
+        job.records += len(page.records)
+        if after is None:
+            job.finished.append(stream)
+            job.cursors.pop(stream, None)
+        else:
+            job.cursors[stream] = after
+        yield
+
+
+def _read_stored(services: Services, way: Way, job: Backfill) -> Iterator[str]:
+    """Run what is in quarantine, then the stored requests, through the current code; the outcome of each."""
+    if job.reprocess == "none":
+        return
+    for entry in _quarantined(services, job):
+        stored = services.requests.find(entry.request_id) if entry.request_id else None
+        outcome = reprocess_quarantined(way, entry, stored, now=services.now())
+        if outcome != "quarantined":
+            services.quarantine.remove(entry)
+        yield outcome
+    if job.reprocess == "all":
+        for request in _requests(services, job):
+            yield reprocess_request(way, request, now=services.now())
+
+
+def _quarantined(services: Services, job: Backfill) -> Iterator[Quarantined]:
+    return (one for one in services.quarantine.list(source=job.source) if job.first <= one.received_at <= job.last)
+
+
+def _requests(services: Services, job: Backfill) -> Iterator[StoredRequest]:
+    # What runs again is kept again, later than the end of the period: the copies are not read as well.
+    found = services.requests.list(source=job.source, since=job.first, until=job.last)
+    # The quarantined ones were read a moment ago; of a refused one nothing proves who sent it.
+    return (one for one in found if one.outcome not in ("quarantined", "rejected"))

@@ -1,0 +1,222 @@
+"""Rounds over the streams of a source. Looks at single attempts are in `workers/polling/recheck.py`; no Celery in here.
+
+A cursor moves only after its page is published. A round starts an overlap before the end of the last one, because rows
+may show up late; a round that was cut short goes on exactly where it stood, or a small budget would never get through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from bridge.config.model import Source
+from bridge.errors import BridgeError, Retryable, StateUnavailable, Unreadable, VendorFault, clip
+from bridge.ingest.pipeline import ingest
+from bridge.journal import POLL
+from bridge.journal.retention import Retention, RetentionReport
+from bridge.polling.cursors import Place, RoundReport
+from bridge.quota.budgets import POLL as POLL_CALLS
+from bridge.quota.budgets import REREAD
+from bridge.sdk.vendor import Page, Poll
+from bridge.services import Services
+from workers.polling.recheck import RecheckReport, look_at_due
+from workers.polling.turn import REFUSALS, Turn, heed, never, take_turn
+
+__all__ = ["PollReport", "first_cursor", "housekeeping", "poll_once"]
+
+#: Due watches that are looked at between two pages of a long round.
+_LOOKS_BETWEEN = 5
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollReport:
+    """`outcome`: `done`, `cut_short` (the rounds say why), `fresh` (polled a moment ago), `busy` (somebody else polls),
+    `paused`, `off` (nothing to poll). `retry_at`: UNIX seconds before which polling again is useless, if known."""
+
+    source: str
+    outcome: str
+    rounds: tuple[RoundReport, ...] = ()
+    retry_at: float | None = None
+
+
+def poll_once(
+    services: Services,
+    source_name: str,
+    *,
+    not_within: float = 0.0,
+    stopping: Callable[[], bool] = never,
+) -> PollReport:
+    """One round over every stream of a source, the longest waiting first.
+
+    `not_within`: leave out streams that were polled less than so many seconds ago. `stopping` is asked between pages.
+    What the vendor or the budget refuses is in the report and, where it lasts, kept as the source's pause.
+    Raises `StateUnavailable`, and whatever a fault in a vendor's folder raises, after the other streams had their turn.
+    """
+    source, now = services.config.sources[source_name], services.now()
+    vendor = services.vendors[source.vendor]
+    if source.paused or not source.poll.enabled or not vendor.polls:
+        return PollReport(source=source_name, outcome="off")
+    if pause := services.budgets.paused(source_name, now):
+        return PollReport(source=source_name, outcome="paused", retry_at=pause.until)
+    places = {stream: services.cursors.place(source_name, stream) for stream in vendor.polls}
+    waiting = [
+        stream
+        for stream, place in places.items()
+        if not _is_fresh(place, max(not_within, vendor.polls[stream].every or 0.0), now)
+    ]
+    if not waiting:
+        return PollReport(source=source_name, outcome="fresh")
+    with take_turn(services, source, spender=POLL_CALLS, stopping=stopping) as turn:
+        if turn is None:
+            return PollReport(source=source_name, outcome="busy")
+        # What is new goes before what might have changed.
+        waiting.sort(key=lambda stream: (vendor.polls[stream].sweep is not None, places[stream].started or 0.0))
+        return _rounds(turn, waiting)
+
+
+def housekeeping(services: Services) -> RetentionReport:
+    """Forget what is older than the configured retention. Raises `StateUnavailable`."""
+    config, now = services.config, services.now()
+    for name in config.sources:
+        services.expectations.forget(name, before=now - config.bridge.retention.events)
+        services.generations.forget(name, before=now - config.bridge.remember_attempts)
+        services.consents.forget(name, before=now - config.bridge.remember_attempts)
+    retention = Retention(services.state, partitions=config.bridge.partitions)
+    return retention.run(config.bridge, now=services.now(), subscriptions=tuple(config.subscriptions))
+
+
+def first_cursor(poll: Poll, place: Place, source: Source, look_back_limit: float | None, now: float) -> str:
+    """Where a round starts reading: where it was cut short, or an overlap before the last end, or at the look-back."""
+    if place.resume is not None:
+        return place.resume
+    config = source.poll
+    limit = math.inf if look_back_limit is None else look_back_limit
+    if poll.sweep is not None:
+        return poll.start(now - min(poll.sweep(source.options), limit), None)
+    if place.cursor is None:
+        return poll.start(now - min(config.look_back, limit), None)
+    # A round that took long (it waited for budget in between) read its first rows long before its last ones: what
+    # showed up late behind those first rows lies as much farther back.
+    took = max(0.0, (place.saved or 0.0) - (place.began or 0.0))
+    return poll.rewind(place.cursor, config.overlap + min(took, config.look_back))
+
+
+def _is_fresh(place: Place, not_within: float, now: float) -> bool:
+    # A start in the future is a clock that was put right since: not fresh. A round that was cut short goes on soon.
+    return place.resume is None and place.started is not None and 0 <= now - place.started < not_within
+
+
+def _rounds(turn: Turn, streams: list[str]) -> PollReport:
+    rounds: list[RoundReport] = []
+    faults: list[Exception] = []
+    refusal: BridgeError | None = None
+    for stream in streams:
+        try:
+            report, refusal = _round(turn, stream)
+        except StateUnavailable:
+            raise
+        except Exception as fault:  # noqa: BLE001 - a fault in one stream must not starve the others; raised below
+            faults.append(fault)
+            continue
+        rounds.append(report)
+        if refusal is not None:
+            break
+    if faults:
+        raise faults[0]
+    return PollReport(
+        source=turn.source.name,
+        outcome="cut_short" if any(report.error for report in rounds) else "done",
+        rounds=tuple(rounds),
+        retry_at=refusal.retry_at if isinstance(refusal, Retryable) else None,
+    )
+
+
+def _round(turn: Turn, stream: str) -> tuple[RoundReport, BridgeError | None]:
+    """Read one stream to its end. Beside the report: what ends the turn with the whole source, if anything."""
+    services, name, poll = turn.services, turn.source.name, turn.vendor.polls[stream]
+    now, made, place = services.now(), turn.calls.made, services.cursors.place(name, stream)
+    services.cursors.begin(name, stream, now)
+    cursor = first_cursor(poll, place, turn.source, turn.vendor.look_back_limit, now)
+    turn.calls.spender = POLL_CALLS if poll.sweep is None else REREAD
+    report = RoundReport(stream=stream, from_cursor=cursor, to_cursor=cursor, started=now, error="fault in the bridge")
+    refusal: BridgeError | None = None
+    try:
+        _read(turn, poll, place, report)
+        report.error = None
+    except (*REFUSALS, VendorFault, Unreadable) as problem:
+        report.error = clip(problem, 300)
+        heed(turn, problem)
+        if isinstance(problem, VendorFault | Unreadable):
+            # The cursor itself may be the fault, a token that has run out: the next round starts in front of it.
+            services.cursors.restart(name, stream)
+        else:
+            refusal = problem
+    finally:
+        report.calls, report.seconds = turn.calls.made - made, services.now() - now
+        _note(turn, report)
+    return report, refusal
+
+
+def _read(turn: Turn, poll: Poll, place: Place, report: RoundReport) -> None:
+    """Page by page: publish, then move the cursor. What was read stands in `report`, also after an error."""
+    services, name = turn.services, turn.source.name
+    began = report.started if place.resume is None or place.began is None else place.began
+    for page in _pages(turn, poll, report.from_cursor):
+        found = ingest(turn.way, page.records, origin=POLL, now=services.now())
+        report.records += len(page.records)
+        report.outcomes = dict(found.outcomes + Counter(report.outcomes))
+        report.to_cursor = _reached(poll, place, report.to_cursor, page)
+        services.cursors.save(name, report.stream, report.to_cursor, services.now(), began=began, midway=page.more)
+        if page.more:
+            turn.go_on()
+            if turn.vendor.recheck is not None and services.watches.due_count(name, services.now()):
+                look_at_due(turn, RecheckReport(source=name, outcome="done"), _LOOKS_BETWEEN)
+
+
+def _pages(turn: Turn, poll: Poll, cursor: str) -> Iterator[Page]:
+    """All pages from `cursor` on. Raises `VendorFault` where the vendor leads us in a circle."""
+    seen = {cursor}
+    while True:
+        page = poll.fetch(turn.client, cursor)
+        yield page
+        if not page.more:
+            return
+        if page.cursor is None or page.cursor in seen:
+            raise VendorFault(
+                f"source {turn.source.name}: the vendor says there are more pages but leads back to a cursor of this "
+                f"round ({clip(page.cursor, 60)}); reading stops here, the next round tries again",
+                reason="page_loop",
+            )
+        cursor = page.cursor
+        seen.add(cursor)
+
+
+def _reached(poll: Poll, place: Place, cursor: str, page: Page) -> str:
+    """Where the stream stands after `page`, which was read from `cursor`."""
+    reached = cursor if page.cursor is None else page.cursor
+    if page.more or place.cursor is None or poll.low_water or poll.sweep is not None:
+        return reached
+    # A round that found nothing new ends inside its overlap; taking that for the end would creep back for ever.
+    return max(reached, place.cursor, key=poll.position)
+
+
+def _note(turn: Turn, report: RoundReport) -> None:
+    # Refused before the first call: that is what the pause and the budget say; it would only push real rounds out.
+    if report.calls or report.records or report.error is None:
+        turn.services.cursors.record_round(turn.source.name, report)
+    _log.info(
+        "poll_round",
+        source=turn.source.name,
+        stream=report.stream,
+        records=report.records,
+        outcomes=report.outcomes,
+        calls=report.calls,
+        seconds=round(report.seconds, 3),
+        error=report.error,
+    )

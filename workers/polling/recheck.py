@@ -1,0 +1,218 @@
+"""Looks at watched attempts: open or ungraded ones, those that webhooks point to, those that operators expect."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from bridge.errors import (
+    BridgeError,
+    BudgetExhausted,
+    Retryable,
+    StateUnavailable,
+    Unreadable,
+    VendorFault,
+    VendorUnavailable,
+    clip,
+)
+from bridge.ingest.pipeline import IngestReport, ingest
+from bridge.journal import POLL
+from bridge.journal.reading import Reader
+from bridge.polling import watches
+from bridge.polling.watches import OpenWatch
+from bridge.quota.budgets import OVERDUE, POINTER, REREAD
+from bridge.sdk.vendor import Pointer, Record
+from bridge.services import Services
+from workers.polling.overdue import gave_up
+from workers.polling.turn import REFUSALS, Turn, heed, never, take_turn
+
+__all__ = ["LOOKS", "RecheckReport", "look_at_due", "recheck"]
+
+#: Looks in one go, so that a crowd of watches does not keep the fresh poll waiting.
+LOOKS = 20
+#: A look that gets no answer is repeated after so many seconds; after so many in a row the vendor itself is away, and
+#: is left alone for a while.
+_NO_ANSWER_SECONDS, _NO_ANSWERS, _AWAY_SECONDS = 60.0, 3, 30.0
+#: Kind of watch -> for whom its look spends a call; open attempts and expectations come first.
+_SPENDERS = {watches.POINTER: POINTER, watches.UNGRADED: REREAD, watches.REREAD: REREAD}
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class RecheckReport:
+    """`outcome`: `done`, `cut_short` (`error` says why), `idle` (no watch is due), `busy`, `paused`, `off`.
+
+    `outcomes` counts what became of the records found, `given_up` names the watches past their deadline. `retry_at`:
+    UNIX seconds before which looking again is useless, if known.
+    """
+
+    source: str
+    outcome: str
+    looks: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    given_up: list[str] = field(default_factory=list)
+    calls: int = 0
+    error: str | None = None
+    retry_at: float | None = None
+
+
+def recheck(
+    services: Services, source_name: str, *, limit: int = LOOKS, stopping: Callable[[], bool] = never
+) -> RecheckReport:
+    """Look at up to `limit` due watches, the most overdue first; the budget keeps a share for every kind of call.
+
+    A watch closes when its attempt is settled and is given up after its deadline. Raises `StateUnavailable`, and
+    whatever a fault in a vendor's folder raises, after the other watches had their look.
+    """
+    source, now = services.config.sources[source_name], services.now()
+    vendor = services.vendors[source.vendor]
+    if source.paused or vendor.recheck is None:
+        return RecheckReport(source=source_name, outcome="off")
+    if not services.watches.due_count(source_name, now):
+        return RecheckReport(source=source_name, outcome="idle")
+    if pause := services.budgets.paused(source_name, now):
+        return RecheckReport(source=source_name, outcome="paused", retry_at=pause.until)
+    with take_turn(services, source, spender=OVERDUE, stopping=stopping) as turn:
+        if turn is None:
+            return RecheckReport(source=source_name, outcome="busy")
+        report = RecheckReport(source=source_name, outcome="done")
+        try:
+            look_at_due(turn, report, limit)
+        except REFUSALS as problem:
+            _cut_short(turn, report, problem)
+        finally:
+            report.calls = turn.calls.made
+            _log.info("rechecked", source=source_name, looks=report.looks, outcomes=dict(report.outcomes))
+        return report
+
+
+def look_at_due(turn: Turn, report: RecheckReport, limit: int) -> None:
+    """The looks of one turn; also taken between the pages of a long round. Raises what ends the turn."""
+    faults: list[Exception] = []
+    spent: set[str] = set()
+    before, silent = turn.calls.spender, 0
+    # Asked for here, under the lease: another process may have looked a moment ago.
+    for watch in turn.services.watches.due(turn.source.name, turn.services.now(), limit):
+        spender = _SPENDERS.get(watch.kind, OVERDUE)
+        if spender in spent:
+            continue
+        turn.go_on()
+        turn.calls.spender = spender
+        try:
+            problem = _try(turn, watch, report, faults)
+        finally:
+            turn.calls.spender = before
+        if isinstance(problem, BudgetExhausted):
+            # Others may have a share left.
+            spent.add(spender)
+            _cut_short(turn, report, problem)
+        elif isinstance(problem, VendorUnavailable):
+            silent += 1
+            if silent == _NO_ANSWERS:
+                raise problem
+        else:
+            silent = 0
+            _count(turn, watch, report)
+    if faults:
+        raise faults[0]
+
+
+def _try(turn: Turn, watch: OpenWatch, report: RecheckReport, faults: list[Exception]) -> BridgeError | None:
+    """One look; what kept it from being one, if that is this watch's or its spender's own affair."""
+    try:
+        _look(turn, watch, report)
+    except BudgetExhausted as problem:
+        return problem
+    except VendorUnavailable as problem:
+        if problem.retry_at is not None:
+            raise
+        # One attempt that the vendor stumbles over must not keep all others waiting.
+        turn.services.watches.postpone(turn.source.name, watch, turn.services.now() + _NO_ANSWER_SECONDS)
+        report.error = clip(problem, 300)
+        return problem
+    except (*REFUSALS, StateUnavailable):
+        raise
+    except (VendorFault, Unreadable) as fault:
+        heed(turn, fault)
+        report.error = clip(fault, 300)
+    except Exception as fault:  # noqa: BLE001 - the most overdue watch must not block the others; raised by the caller
+        faults.append(fault)
+    return None
+
+
+def _count(turn: Turn, watch: OpenWatch, report: RecheckReport) -> None:
+    services, name = turn.services, turn.source.name
+    report.looks += 1
+    schedule = turn.vendor.pointer_schedule if watch.kind == watches.POINTER else turn.vendor.recheck_schedule
+    if services.watches.looked(name, watch, schedule, services.now()) == "given_up":
+        report.given_up.append(watch.key)
+        gave_up(services, turn.source, watch)
+
+
+def _look(turn: Turn, watch: OpenWatch, report: RecheckReport) -> None:
+    if turn.vendor.recheck is None:
+        raise AssertionError("only sources with a re-check come here")
+    services, name = turn.services, turn.source.name
+    answer = turn.vendor.recheck(turn.client, watch.reference)
+    records = [item for item in answer if isinstance(item, Record)]
+    # Publishing closes the watch of what is settled, and keeps the watch of what is not.
+    found = ingest(turn.way, records, origin=POLL, now=services.now())
+    report.outcomes += found.outcomes
+    pointers = [item for item in answer if isinstance(item, Pointer)]
+    if pointers:
+        _expand(turn, watch, pointers)
+    if watch.kind == watches.EXPECTATION and _meets(turn, watch, found):
+        services.expectations.met(name, (watch.key,), now=services.now())
+    elif watch.kind == watches.POINTER and _leads_there(watch.key, found):
+        services.watches.close_many(name, (watch.key,), now=services.now(), kind=watches.POINTER)
+
+
+def _leads_there(key: str, found: IngestReport) -> bool:
+    """Whether a look has found what a webhook pointed to.
+
+    Under the id of an attempt that is this attempt, a later sitting of it, or news: an older attempt of the same person
+    may be listed before the announced one. What cannot be read now may be readable at a later look.
+    """
+    if key.startswith("?"):
+        return bool(found.seen)
+    return bool(found.attempts) or any(one == key or one.startswith(f"{key}:") for one in found.seen)
+
+
+def _meets(turn: Turn, watch: OpenWatch, found: IngestReport) -> bool:
+    """Whether what a look found is what was expected, though it may have been published before somebody expected it.
+
+    Under a key that may mean several attempts, one that ended long ago does not count: a retake may be expected.
+    """
+    earliest = watch.opened_at - turn.source.poll.look_back
+    return any(
+        news.attempt_id == watch.key or news.completed_at is None or news.completed_at.timestamp() >= earliest
+        for news, _ in found.found
+    )
+
+
+def _expand(turn: Turn, watch: OpenWatch, pointers: Sequence[Pointer]) -> None:
+    """Look at what was named: for an expectation, expect each of it with the same label, due time and deadline."""
+    services, name, now = turn.services, turn.source.name, turn.services.now()
+    parent = services.expectations.get(name, watch.key)
+    if parent is None:
+        services.watches.point(name, pointers, now=now)
+        return
+    reader = Reader(services.state, partitions=services.config.bridge.partitions)
+    known = services.expectations.matching(name, [one.key for one in pointers], now=now)
+    fresh = [one for one in pointers if one.key not in known and reader.attempt(name, one.key) is None]
+    services.expectations.expect(name, fresh, label=parent.label, due=parent.due, deadline=parent.deadline, now=now)
+    # It has done its part; it is looked at again for whoever is added later, and ends in silence.
+    services.expectations.settle(name, parent, "expanded")
+
+
+def _cut_short(turn: Turn, report: RecheckReport, problem: Exception) -> None:
+    report.outcome, report.error = "cut_short", clip(problem, 300)
+    report.retry_at = problem.retry_at if isinstance(problem, Retryable) else None
+    if report.retry_at is None and isinstance(problem, VendorUnavailable):
+        report.retry_at = turn.services.now() + _AWAY_SECONDS
+    if isinstance(problem, REFUSALS):
+        heed(turn, problem)

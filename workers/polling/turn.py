@@ -1,0 +1,132 @@
+"""One holder's turn with one source: the lease, the client, and what a vendor's refusal means for the next turns."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from bridge.config.model import Source
+from bridge.errors import (
+    BridgeError,
+    BudgetExhausted,
+    Retryable,
+    Unreadable,
+    VendorFault,
+    VendorRefused,
+    VendorThrottled,
+    VendorUnavailable,
+)
+from bridge.ingest.pipeline import Way
+from bridge.polling.vendor_http import Calls, vendor_session
+from bridge.sdk.vendor import Vendor
+from bridge.services import Services
+from bridge.state.lease import Lease
+
+__all__ = ["REFUSALS", "CutShort", "Turn", "heed", "never", "take_turn"]
+
+#: Longer than the slowest call (3 + 20 + 10 s, `bridge/polling/vendor_http.py`); renewed before every call. A holder
+#: that was killed, or could not release it because the state was away, keeps the source waiting this long.
+_LEASE_SECONDS = 40.0
+#: When the vendor says "too many calls" but not until when, seconds.
+_DEFAULT_PAUSE = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+class CutShort(BridgeError):
+    """A turn ends early for a reason of our own."""
+
+    default_reason = "cut_short"
+
+
+#: What ends a turn with a source, whatever was being read; it is reported, not raised further.
+REFUSALS = (BudgetExhausted, VendorThrottled, VendorUnavailable, VendorRefused, CutShort)
+
+
+def never() -> bool:
+    """For callers that cannot be asked to stop."""
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What the holder of a source's lease works with."""
+
+    services: Services
+    source: Source
+    vendor: Vendor
+    way: Way
+    calls: Calls
+    client: Any
+    stopping: Callable[[], bool]
+
+    def go_on(self) -> None:
+        """Between two steps: raises `CutShort` when the process stops."""
+        if self.stopping():
+            raise CutShort("this process is stopping")
+
+
+@contextmanager
+def take_turn(
+    services: Services, source: Source, *, spender: str, stopping: Callable[[], bool]
+) -> Iterator[Turn | None]:
+    """The source's lease, so that a vendor sees one call in flight; None while somebody else has it."""
+    lease = Lease(services.state, f"poll:{source.name}", secrets.token_hex(16), seconds=_LEASE_SECONDS)
+    if not lease.hold():
+        yield None
+        return
+
+    def still_ours() -> None:
+        if not lease.hold():
+            raise CutShort("another process took over after a long pause of this one")
+
+    vendor = services.vendors[source.vendor]
+    try:
+        with vendor_session() as session:
+            calls = Calls(
+                source,
+                services.budgets,
+                session,
+                services.now,
+                spender=spender,
+                before=still_ours,
+            )
+            yield Turn(
+                services=services,
+                source=source,
+                vendor=vendor,
+                way=services.way(source.name),
+                calls=calls,
+                client=vendor.connect(source, calls),
+                stopping=stopping,
+            )
+    finally:
+        lease.release()
+
+
+def heed(turn: Turn, problem: BridgeError) -> None:
+    """Log why a turn ended, and keep for all processes what holds longer than this turn."""
+    name, budgets = turn.source.name, turn.services.budgets
+    log = _log.bind(source=name, reason=problem.reason, problem=str(problem))
+    ours = problem.reason in ("paused", "stopped")  # the budget's own answer: kept already
+    if isinstance(problem, VendorRefused):
+        if not ours:
+            budgets.pause_until(name, math.inf, str(problem))
+        log.error("source_stopped", remedy=f"put it right, then `attempt-bridge sources resume {name}`")
+    elif isinstance(problem, VendorFault | Unreadable):
+        log.error("vendor_fault")
+    elif isinstance(problem, BudgetExhausted | CutShort):
+        log.info("turn_cut_short")
+    elif isinstance(problem, Retryable):
+        retry_at = problem.retry_at
+        if retry_at is None and isinstance(problem, VendorThrottled):
+            retry_at = turn.services.now() + _DEFAULT_PAUSE
+        if retry_at is not None and not ours:
+            budgets.pause_until(name, retry_at, str(problem))
+        log.warning("vendor_unavailable", retry_at=retry_at)

@@ -1,0 +1,113 @@
+"""Looks at every source once a minute: what was heard of it and what is wrong, and says so on the journal.
+
+No Celery in here. Harmless to run twice at the same moment, or not at all for a while: after a pause of more than
+`bridge.monitoring.traffic_baseline.GAP` it begins to watch anew, because what nobody saw proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import structlog
+
+from bridge.config.model import Source
+from bridge.delivery.lag import oldest_waiting
+from bridge.ingest.notices import submission
+from bridge.journal import Entry
+from bridge.journal.reading import Reader
+from bridge.monitoring.alarms import RAISED, Alarm, Alarms, announcement, step
+from bridge.monitoring.source_health import Facts, Stream, dried, judge
+from bridge.monitoring.traffic_baseline import Rhythms, hours_asked, listen
+from bridge.services import Services
+
+__all__ = ["EVERY_SECONDS", "warn_of_backlogs", "watch_over"]
+
+#: How often `watch_over` should be called.
+EVERY_SECONDS = 60.0
+_DAY = 86_400
+
+_log = structlog.get_logger(__name__)
+
+
+def watch_over(services: Services) -> int:
+    """One look at every source; how many notices were published. Raises `StateUnavailable`."""
+    now, published = services.now(), 0
+    today = int(now // _DAY)
+    reader, alarms = Reader(services.state, partitions=services.config.bridge.partitions), Alarms(services.state)
+    by_day = {day: reader.counts(day, day) for day in (today - 1, today)}
+    for name, source in services.config.sources.items():
+        counts = {day: found.get((name, "webhook", "requests"), 0) for day, found in by_day.items()}
+        stand = alarms.of(name)
+        for kind, trouble in judge(_look(services, source, counts, stand, now)).items():
+            published += _say(services, alarms, source, stand.get(kind), step(stand.get(kind), kind, trouble, now))
+    return published
+
+
+def warn_of_backlogs(services: Services) -> tuple[str, ...]:
+    """The subscriptions that hold the journal's trimming back, each logged: nobody serves them, or not fast enough.
+
+    Raises `StateUnavailable`.
+    """
+    config, now, held = services.config, services.now(), []
+    for name in config.subscriptions:
+        oldest = oldest_waiting(services.state, name, partitions=config.bridge.partitions)
+        if oldest is not None and now - oldest > config.bridge.retention.events:
+            held.append(name)
+            _log.warning(
+                "journal_held_back",
+                subscription=name,
+                oldest_days=round((now - oldest) / _DAY, 1),
+                remedy="run attempt-bridge dispatch, resume the subscription, or remove it from the file",
+            )
+    return tuple(held)
+
+
+def _look(
+    services: Services, source: Source, counts: Mapping[int, int], stand: Mapping[str, Alarm], now: float
+) -> Facts:
+    """Listen, keep what was heard, and gather what there is to judge."""
+    name, rhythms = source.name, Rhythms(services.state)
+    rounds = services.cursors.history(name)
+    budget = services.budgets.status(name, source.budget, now)
+    polls = services.vendors[source.vendor].polls if source.poll.enabled else {}
+    ledger = listen(rhythms.ledger(name), now=now, counts=counts, rounds=rounds)
+    ledger = dried(ledger, budget, polled=bool(polls), now=now)
+    rhythms.save(name, ledger)
+    return Facts(
+        name=name,
+        now=now,
+        paused=source.paused or (budget.pause is not None and budget.pause.on_purpose),
+        webhooks=source.webhook.enabled,
+        ledger=ledger,
+        notes=rhythms.notes(name, hours_asked(ledger.quiet_since, now)),
+        streams=tuple(
+            Stream.of(stream, max(source.poll.every, poll.every or 0.0), services.cursors.place(name, stream), rounds)
+            for stream, poll in polls.items()
+        ),
+        budget=budget,
+        raised={kind: one.raised_at for kind, one in stand.items() if one.state == RAISED},
+    )
+
+
+def _say(services: Services, alarms: Alarms, source: Source, old: Alarm | None, new: Alarm | None) -> int:
+    """Agree on how the alarm stands and publish what is not told yet; how many notices that made, 0 or 1."""
+    if new is None or new.told:
+        return 0
+    agreed = alarms.agree(source.name, old, new)
+    now = services.now()
+    offered = submission(services.config.bridge, source.name, source.vendor, announcement(source.name, agreed), now=now)
+    (verdict,) = services.journal.publish(Entry(submissions=(offered,)), now=now).verdicts
+    alarms.agree(source.name, agreed, replace(agreed, told=True))
+    if verdict.outcome != "published":
+        return 0
+    log = _log.warning if agreed.state == RAISED else _log.info
+    log(
+        f"alarm_{agreed.state}",
+        source=source.name,
+        type=agreed.kind,
+        fact=agreed.fact,
+        value=agreed.value,
+        remedy=agreed.remedy,
+    )
+    return 1
