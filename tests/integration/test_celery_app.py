@@ -28,7 +28,7 @@ from dataclasses import replace
 from bridge.config.model import PollConfig
 from bridge.services import Services
 from bridge.sdk.vendor import Page, Record
-from tests.polling import Api, make_services, make_vendor
+from tests.support.polling import Api, make_services, make_vendor
 import redis
 
 part, state, broker, api = sys.argv[1:5]

@@ -32,7 +32,7 @@ DRIVER = """
 import os, signal, sys, threading
 from bridge.config.model import Receipts, RetryPolicy, Subscription
 from workers.dispatch.process import Dispatcher
-from tests.integration.kit import services
+from tests.support.child_processes import services
 
 class At:
     def __init__(self, url, broker):

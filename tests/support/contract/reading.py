@@ -1,6 +1,6 @@
 """What a fixture becomes: see docs/adding-a-vendor.md, "Fixtures".
 
-`python -m tests.contract.reading VENDOR FILE` prints it, to be read line by line before it is kept as `.out.json`.
+`python -m tests.support.contract.reading VENDOR FILE` prints it, to be read line by line before it is kept as `.out.json`.
 """
 
 from __future__ import annotations
