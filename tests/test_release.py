@@ -114,6 +114,7 @@ def test_a_release_has_its_version_changelog_files_commit_and_tag(repository: Re
     before = datetime.now(UTC).date()
     done = repository.release("1.3.0")
     assert done.returncode == 0, done.stderr
+    assert "stopped" not in done.stderr
     assert "checked\n" in done.stdout
     assert "image: not built" in done.stdout
 
@@ -214,4 +215,17 @@ def test_a_step_that_fails_leaves_everything_as_it_was(repository: Repository, s
     assert done.returncode != 0
     assert "trouble\n" in done.stderr
     assert "released" not in done.stdout
+    assert repository.state() == before
+
+
+def test_a_tag_that_cannot_be_made_leaves_a_commit_and_says_how_to_take_it_back(repository: Repository) -> None:
+    before = repository.state()
+    refuse_tags = 'while read -r _ _ name; do case "$name" in refs/tags/*) exit 1 ;; esac; done'
+    repository.program(".git/hooks/reference-transaction", refuse_tags)
+    done = repository.release("1.3.0")
+    assert done.returncode == 1
+    assert "stopped" not in done.stderr
+    assert repository.git("log", "-1", "--format=%s") == "Release 1.3.0"
+    remedy = done.stderr.splitlines()[-1].rpartition(": git ")[2]
+    repository.git(*remedy.split())
     assert repository.state() == before
