@@ -8,7 +8,7 @@ RUN python -m venv /app && /app/bin/pip install --require-hashes -r requirements
 # The build backend comes from the other lock file, into an environment that is left behind.
 COPY requirements-dev.lock ./
 RUN python -m venv /build && /build/bin/pip install --require-hashes -r requirements-dev.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE bridge.example.yaml ./
 COPY bridge ./bridge
 COPY workers ./workers
 COPY schemas ./schemas

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -41,6 +42,14 @@ def instructions(name: str) -> list[str]:
     """The values of one instruction of the Dockerfile, continued lines joined."""
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     return [line.split(maxsplit=1)[1] for line in text.splitlines() if line.startswith(f"{name} ")]
+
+
+def build(source: Path, target: Path) -> zipfile.ZipFile:
+    """The wheel of a source tree, by the locked backend."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (wheel,) = target.glob("*.whl")
+    return zipfile.ZipFile(wheel)
 
 
 def test_every_part_is_a_command() -> None:
@@ -121,16 +130,31 @@ def test_everything_that_the_image_copies_is_there_and_let_through() -> None:
             assert any(Path(source).match(pattern) for pattern in allowed), source
 
 
-def test_an_installed_bridge_has_the_subscribers_of_the_demo_its_scripts_and_schemas(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    packed = set(zipfile.ZipFile(wheel).namelist())
+def test_an_installed_bridge_has_the_subscribers_of_the_demo_its_scripts_schemas_types_and_example_file(
+    tmp_path: Path,
+) -> None:
+    wheel = build(ROOT, tmp_path)
+    packed = set(wheel.namelist())
     wanted = {f"bridge/sandbox/examples/{file.name}" for file in (ROOT / "examples").glob("*.py")}
+    wanted |= {f"{package}/py.typed" for package in ("bridge", "workers", "schemas")}
+    assert wheel.read("bridge/bridge.example.yaml") == (ROOT / "bridge.example.yaml").read_bytes()
     for package in ("bridge", "workers", "schemas"):
         files = (ROOT / package).rglob("*")
         wanted |= {str(file.relative_to(ROOT)) for file in files if file.suffix in (".py", ".lua", ".json", ".yaml")}
     assert wanted <= packed
+
+
+def test_the_image_is_built_from_all_that_the_wheel_is_made_of(tmp_path: Path) -> None:
+    """The same wheel from what the Dockerfile copies as from the repository."""
+    context = tmp_path / "src"
+    context.mkdir()
+    for line in instructions("COPY"):
+        *sources, target = line.split()
+        for source in () if "--from=" in line else sources:
+            copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy2
+            copy(ROOT / source, context / target / (source if target == "./" else ""))
+    ours, image = build(ROOT, tmp_path / "ours"), build(context, tmp_path / "image")
+    assert sorted(image.namelist()) == sorted(ours.namelist())
 
 
 def test_scripts_demo_is_the_demo_command() -> None:

@@ -9,12 +9,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 
 import click
 from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 
+from bridge import __version__
 from bridge.errors import BridgeError, BrokerUnavailable, ConfigError, StateUnavailable, clip
 
 __all__ = ["COMMANDS", "cli", "main", "run"]
@@ -78,7 +78,7 @@ class _Commands(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Say which configuration and servers are used.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("--no-color", is_flag=True, help="No colours; NO_COLOR does the same.")
-@click.version_option(version("attempt-bridge"), prog_name="attempt-bridge")
+@click.version_option(__version__, prog_name="attempt-bridge")
 @click.pass_context
 def cli(ctx: click.Context, config: Path | None, verbose: bool, debug: bool, no_color: bool) -> None:
     """Receive and poll assessment vendors; publish each completed attempt once."""

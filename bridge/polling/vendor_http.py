@@ -7,13 +7,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from importlib.metadata import version
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
-from bridge import clock
+from bridge import __version__, clock
 from bridge.config.model import Source
 from bridge.errors import VendorFault, VendorThrottled, VendorUnavailable
 from bridge.quota.budgets import Budgets
@@ -39,7 +38,7 @@ def vendor_session() -> requests.Session:
     library.setLevel(max(library.level, logging.INFO))
     session = requests.Session()
     session.trust_env = False
-    session.headers["User-Agent"] = f"attempt-bridge/{version('attempt-bridge')}"
+    session.headers["User-Agent"] = f"attempt-bridge/{__version__}"
     return session
 
 

@@ -1,1 +1,1 @@
-"""The contract suites' stage: `stage` puts a vendor on it, `engine` runs the bridge, `wire` is HTTP, `reading` the journal."""
+"""The contract suites' stage: `stage` sets up a vendor, `engine` runs the bridge, `wire` is HTTP, `reading` fixtures."""

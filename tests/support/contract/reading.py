@@ -1,6 +1,7 @@
 """What a fixture becomes: see docs/adding-a-vendor.md, "Fixtures".
 
-`python -m tests.support.contract.reading VENDOR FILE` prints it, to be read line by line before it is kept as `.out.json`.
+`python -m tests.support.contract.reading VENDOR FILE` prints it: read it line by line
+before keeping it as `.out.json`.
 """
 
 from __future__ import annotations
