@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from bridge import __version__
-from bridge.calls import vendor_session
 from bridge.cli import COMMANDS
+from bridge.polling.vendor_http import vendor_session
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
