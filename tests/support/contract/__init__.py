@@ -1,1 +1,1 @@
-"""The contract suites' stage: `stage` sets up a vendor, `engine` runs the bridge, `wire` is HTTP, `reading` fixtures."""
+"""The stage of the contract suites: `stage` a vendor, `engine` the bridge, `wire` HTTP, `reading` fixtures."""
