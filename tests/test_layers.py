@@ -16,6 +16,13 @@ SCRIPTS = sorted(path for name in ("bridge", "workers") for path in (ROOT / name
 
 #: The one module that reads the clock, and one that runs without the rest of the bridge.
 CLOCK_READERS = {"bridge/clock.py", "bridge/runtime/reaper.py"}
+#: What still holds Lua as strings. None of it appends to a stream; no module may come in addition.
+LUA_IN_PYTHON = {
+    "bridge/polling/cursors.py",
+    "bridge/polling/expectations.py",
+    "bridge/polling/watches.py",
+    "bridge/quota/budgets.py",
+}
 ENVIRONMENT_READERS = {"bridge/settings.py"}
 #: What asks for the moment. A thread's `perf_counter` for metrics is a clock too.
 CLOCK = re.compile(
@@ -91,6 +98,34 @@ def test_only_these_scripts_append_to_streams() -> None:
         "bridge/journal/quarantine.lua",
         "workers/dispatch/settle.lua",
     }
+
+
+def test_no_lua_is_written_in_python() -> None:
+    # `bridge/state/scripts.py` reads files; the rules for scripts look at files alone.
+    holding = {name_of(path) for path in MODULES if re.search(r"redis\.p?call\b", path.read_text(encoding="utf-8"))}
+    assert holding == LUA_IN_PYTHON
+
+
+def test_only_the_loader_registers_scripts() -> None:
+    registering = {name_of(path) for path in MODULES if "register_script(" in path.read_text(encoding="utf-8")}
+    assert registering == {"bridge/state/scripts.py"} | LUA_IN_PYTHON
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
+def test_every_script_is_headed_by_its_keys_arguments_and_result(script: Path) -> None:
+    lines = script.read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if not line.startswith("--"))
+    head, code = "\n".join(lines[:first]), "\n".join(lines[first:])
+    assert head.startswith(f"-- {script.stem}: ")
+    if re.search(r"^return\b", code, re.MULTILINE):
+        assert re.search(r"^-- Returns ", head, re.MULTILINE)
+    for array in ("KEYS", "ARGV"):
+        if array not in code:
+            continue
+        described = re.search(rf"\b{array}  (.*?)(?=ARGV  |-- Returns |\Z)", head, re.DOTALL)
+        assert described, f"{array} is not described"
+        used = set(re.findall(rf"{array}\[(\d+)\]", code))
+        assert used <= set(re.findall(r"\b(\d+)(?=\.\.| )", described.group(1)))
 
 
 def test_nothing_is_delayed_by_celery(tree: ast.Module) -> None:

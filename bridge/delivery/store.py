@@ -8,19 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import cast
 
 import redis
 
 from bridge.delivery.status import SubscriptionState, read_state
 from bridge.journal import StoredEvent
-from bridge.state import keys
+from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
 __all__ = ["DeadLetter", "Deliveries", "Delivery", "SubscriptionState"]
 
-_REPLAY = Path(__file__).with_name("replay.lua").read_text()
 _PAGE = 200
 
 
@@ -77,7 +75,7 @@ class Deliveries:
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
         self.client = client
         self.partitions = partitions
-        self._replay = client.register_script(_REPLAY)
+        self._replay = scripts.register(client, __file__, "replay")
 
     def under_way(self, subscription: str, *, limit: int = 100) -> list[Delivery]:
         """Deliveries that wait for their next try or for a receipt, soonest first."""

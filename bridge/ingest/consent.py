@@ -12,7 +12,7 @@ import redis
 from bridge.ingest.event_builder import WITHDRAWN
 from bridge.journal.reading import Reader
 from bridge.sdk.records import Consent, Normalised
-from bridge.state import keys
+from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from schemas.event import Assessment, Candidate, Group, Result
 
@@ -21,20 +21,6 @@ __all__ = ["Consents", "voided_by_withdrawal"]
 #: Above every vendor's own order: what comes later about a withdrawn attempt is stale.
 _LAST_ORDER = 2**40 - 1
 
-# KEYS[1] hash consent key -> "<w|g>|<UNIX seconds>|<withdrawals so far>". ARGV: key, w or g, seconds. The latest word
-# counts; of two with the same time the withdrawal does. Answer: the number of the withdrawal that holds now, or 0.
-_NOTE = """
-local what, at, times = string.match(redis.call("HGET", KEYS[1], ARGV[1]) or "", "^(%a)|([^|]*)|(%d+)$")
-local number = tonumber(times or "0")
-local later = not what or tonumber(at) < tonumber(ARGV[3]) or (tonumber(at) == tonumber(ARGV[3]) and what == "g")
-if later then
-  if ARGV[2] == "w" and what ~= "w" then number = number + 1 end
-  what = ARGV[2]
-  redis.call("HSET", KEYS[1], ARGV[1], what .. "|" .. ARGV[3] .. "|" .. number)
-end
-return what == "w" and number or 0
-"""
-
 
 class Consents:
     """Consent of all sources. Every method raises `StateUnavailable`."""
@@ -42,7 +28,7 @@ class Consents:
     def __init__(self, client: redis.Redis, reader: Reader, *, remember_seconds: float) -> None:
         self.client = client
         self._reader = reader
-        self._note = client.register_script(_NOTE)
+        self._note = scripts.register(client, __file__, "note_consent")
         self._remember = math.ceil(remember_seconds)
 
     def note(self, source: str, consent: Consent, *, now: float) -> int:

@@ -13,34 +13,12 @@ from typing import cast
 
 import redis
 
-from bridge.state import keys
+from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
 __all__ = ["Generations"]
 
 _DAY = 86_400
-
-# KEYS[1] hash: base id -> "<day last changed>|<sitting>@<start>,<sitting>@<start>...". ARGV: today, or "" to remember
-# nothing, then base, sitting ("" = unknown), start ("" = unknown) for each. Answer: the number of each sitting, from 1.
-_RESOLVE = """
-local out = {}
-for i = 2, #ARGV, 3 do
-  local base, sitting, start = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  local known = string.match(redis.call("HGET", KEYS[1], base) or "", "|(.*)$") or ""
-  local number, place = 0, nil
-  for one in string.gmatch(known, "[^,]+") do
-    number = number + 1
-    local id, began = string.match(one, "^(.*)@([^@]*)$")
-    if id == sitting or (start ~= "" and began == start) then place = number end
-  end
-  if ARGV[1] ~= "" and sitting ~= "" and not place then
-    redis.call("HSET", KEYS[1], base, ARGV[1] .. "|" .. (known == "" and "" or known .. ",") .. sitting .. "@" .. start)
-    place = number + 1
-  end
-  out[#out + 1] = place or math.max(number, 1)
-end
-return out
-"""
 
 
 class Generations:
@@ -48,7 +26,7 @@ class Generations:
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
-        self._resolve = client.register_script(_RESOLVE)
+        self._resolve = scripts.register(client, __file__, "resolve_sittings")
 
     def resolve(
         self,

@@ -7,19 +7,17 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import redis
 
 from bridge.errors import StateUnavailable
 from bridge.journal.entries import BACKFILL, BRIDGE, POLL, WEBHOOK, Entry, Submission, Verdict, Written
-from bridge.state import keys
+from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
 __all__ = ["Journal", "Publisher", "attempt_field"]
 
-_SCRIPT = Path(__file__).with_name("publish_once.lua").read_text()
 _ORIGIN = {WEBHOOK: b"w", POLL: b"p", BACKFILL: b"b", BRIDGE: b"o"}
 _DAY = 86_400
 #: `json.dumps` with arguments would build one for each request.
@@ -70,7 +68,7 @@ class Journal:
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
         self.client = client
         self.partitions = partitions
-        self._script = client.register_script(_SCRIPT)
+        self._script = scripts.register(client, __file__, "publish_once")
 
     def publish(self, entry: Entry, *, now: float) -> Written:
         """One entry; see `publish_batch`."""

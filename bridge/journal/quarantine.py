@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from pathlib import Path
 from typing import cast
 
 import redis
 
 from bridge.errors import clip
 from bridge.journal.entries import Quarantined, StreamItems
-from bridge.state import keys
+from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
 __all__ = ["QuarantineStore", "known_key"]
 
-_SCRIPT = Path(__file__).with_name("quarantine.lua").read_text()
 _PAGE = 200
 
 
@@ -30,7 +28,7 @@ class QuarantineStore:
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
-        self._script = client.register_script(_SCRIPT)
+        self._script = scripts.register(client, __file__, "quarantine")
 
     def add(
         self, *, source: str, origin: str, reason: str, body: bytes, now: float, request_id: str | None = None

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import redis
 
 from bridge.config.model import BridgeConfig
 from bridge.journal.quarantine import known_key
-from bridge.state import keys
+from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
 __all__ = ["Retention", "RetentionReport"]
 
-_HERE = Path(__file__).parent
 #: Buckets a call: about 100 attempts each, so one call stays well below a millisecond per 10.
 _BUCKETS = 50
 
@@ -41,8 +39,8 @@ class Retention:
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
         self.client = client
         self.partitions = partitions
-        self._trim = client.register_script((_HERE / "trim.lua").read_text())
-        self._forget = client.register_script((_HERE / "forget.lua").read_text())
+        self._trim = scripts.register(client, __file__, "trim")
+        self._forget = scripts.register(client, __file__, "forget")
 
     def run(self, bridge: BridgeConfig, *, now: float, subscriptions: Sequence[str] = ()) -> RetentionReport:
         """One round over everything. `now`: UNIX seconds. Raises `StateUnavailable`."""

@@ -17,7 +17,7 @@ from bridge.config.fields import duration_text
 from bridge.ingest import notices
 from bridge.ingest.notices import Notice
 from bridge.monitoring.source_health import Trouble
-from bridge.state import keys
+from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
 __all__ = ["QUIET", "RAISED", "RECOVERED", "Alarm", "Alarms", "announcement", "read", "step"]
@@ -26,14 +26,6 @@ RAISED, RECOVERED = "raised", "recovered"
 #: After its end an alarm is not raised again for so long, seconds: what comes and goes is one trouble, not ten.
 QUIET = 900.0
 _DAY = 86_400.0
-
-# KEYS[1] hash. ARGV: kind, the text it must still have ("" = none), the new text. Answer: the text that stands.
-_AGREE = """
-local stands = redis.call("HGET", KEYS[1], ARGV[1]) or ""
-if stands ~= ARGV[2] then return stands end
-redis.call("HSET", KEYS[1], ARGV[1], ARGV[3])
-return ARGV[3]
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +97,7 @@ class Alarms:
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
-        self._agree = client.register_script(_AGREE)
+        self._agree = scripts.register(client, __file__, "agree")
 
     def of(self, source: str) -> dict[str, Alarm]:
         """Kind -> how it stands, of the kinds that were ever raised."""

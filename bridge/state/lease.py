@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import redis
 
-from bridge.state import keys
+from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
 __all__ = ["Lease"]
-
-# Taking and renewing are one step, so that repeating either is harmless.
-_HOLD = """
-local owner = redis.call("GET", KEYS[1])
-if owner and owner ~= ARGV[1] then return 0 end
-redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
-return 1
-"""
-
-_RELEASE = """
-if redis.call("GET", KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call("DEL", KEYS[1])
-"""
 
 
 class Lease:
@@ -28,8 +15,8 @@ class Lease:
     for longer. A holder that slept through the end may run beside the next one: what it guards must bear that."""
 
     def __init__(self, client: redis.Redis, name: str, token: str, *, seconds: float) -> None:
-        self._hold = client.register_script(_HOLD)
-        self._release = client.register_script(_RELEASE)
+        self._hold = scripts.register(client, __file__, "hold")
+        self._release = scripts.register(client, __file__, "release")
         self._key = keys.lease(name)
         self._token = token
         self._milliseconds = int(seconds * 1000)

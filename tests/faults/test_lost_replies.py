@@ -18,7 +18,7 @@ from bridge.errors import StateUnavailable
 from bridge.journal import WEBHOOK, Entry, Journal, Submission, publishing
 from bridge.journal.reading import Reader
 from bridge.journal.requests import RequestStore
-from bridge.state import keys
+from bridge.state import keys, scripts
 from bridge.state.client import state_client
 from schemas.event import event_id
 from tests.conftest import Server
@@ -36,7 +36,9 @@ from workers.transports.contract import Outcome, Outgoing
 pytestmark = pytest.mark.server
 
 #: How a client calls the script, once the server knows it.
-PUBLISH_ONCE = hashlib.sha1(publishing._SCRIPT.encode()).hexdigest().encode()
+PUBLISH_ONCE = (
+    hashlib.sha1(scripts.read(Path(publishing.__file__).with_name("publish_once.lua")).encode()).hexdigest().encode()
+)
 Record = Callable[[str, object], None]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import fakeredis
@@ -27,16 +28,14 @@ from hypothesis.stateful import (
 
 from bridge.config.model import BridgeConfig, Receipts, RetryPolicy, Subscription
 from bridge.config.model import Retention as RetentionConfig
-from bridge.delivery import store as deliveries_module
 from bridge.delivery.store import Deliveries
 from bridge.errors import DeliveryFailed, StateUnavailable
-from bridge.journal import POLL, WEBHOOK, Entry, Journal, StoredEvent, Submission, publishing, retention
+from bridge.journal import POLL, WEBHOOK, Entry, Journal, StoredEvent, Submission
 from bridge.journal.reading import Reader
 from bridge.journal.retention import Retention
-from bridge.state import keys
+from bridge.state import keys, scripts
 from schemas.event import event_id
 from tests.support.dispatch import Receiver, at, even, lane
-from workers.dispatch import lane as lane_module
 from workers.dispatch.lane import CRASH_POINTS, Lane
 from workers.dispatch.schedule import Limits
 from workers.transports.contract import Outcome, Outgoing
@@ -374,29 +373,24 @@ def test_nothing_is_lost_or_doubled_when_processes_die_and_fall_asleep_at(
 Patch = pytest.MonkeyPatch
 
 
-def replace_in(patch: Patch, holder: Any, name: str, old: str, new: str) -> None:
-    """Change a script that a module keeps under `name`."""
-    text = getattr(holder, name)
-    assert old in text, "the mutant no longer fits the script"
-    patch.setattr(holder, name, text.replace(old, new))
+def mutate_script(patch: Patch, name: str, old: str, new: str) -> None:
+    """Change a script for all that register it from now on."""
+    original = scripts.read
 
+    def read(path: Path) -> str:
+        text = original(path)
+        if path.stem == name:
+            assert old in text, "the mutant no longer fits the script"
+            return text.replace(old, new)
+        return text
 
-def mutate_script(patch: Patch, script: str, old: str, new: str) -> None:
-    """Change a script of the lane, which reads it when it is made."""
-    original = lane_module._read_script
-    assert old in original(script), "the mutant no longer fits the script"
-    patch.setattr(
-        lane_module,
-        "_read_script",
-        lambda name: original(name).replace(old, new) if name == script else original(name),
-    )
+    patch.setattr(scripts, "read", read)
 
 
 def remembers_before_it_appends(patch: Patch) -> None:
-    replace_in(
+    mutate_script(
         patch,
-        publishing,
-        "_SCRIPT",
+        "publish_once",
         "      id = append()\n      call(",
         "      call('HSET', bucket, field, char(1, 0, 0, 0, 1) .. order .. pack_id('1-1') .. digest)\n"
         "      id = append()\n      call(",
@@ -404,15 +398,15 @@ def remembers_before_it_appends(patch: Patch) -> None:
 
 
 def forgets_what_it_published(patch: Patch) -> None:
-    replace_in(patch, publishing, "_SCRIPT", "local value = call('HGET', bucket, field)", "local value = false")
+    mutate_script(patch, "publish_once", "local value = call('HGET', bucket, field)", "local value = false")
 
 
 def drops_later_results(patch: Patch) -> None:
-    replace_in(patch, publishing, "_SCRIPT", "      outcome = 'revise'\n", "      outcome = 'duplicate'\n")
+    mutate_script(patch, "publish_once", "      outcome = 'revise'\n", "      outcome = 'duplicate'\n")
 
 
 def ignores_the_expected_revision(patch: Patch) -> None:
-    replace_in(patch, publishing, "_SCRIPT", "elseif expected == revision then", "elseif true then")
+    mutate_script(patch, "publish_once", "elseif expected == revision then", "elseif true then")
 
 
 def acknowledges_before_it_sends(patch: Patch) -> None:
@@ -453,19 +447,11 @@ def expects_a_receipt_only_after_the_send(patch: Patch) -> None:
 
 
 def replays_without_scheduling(patch: Patch) -> None:
-    replace_in(patch, deliveries_module, "_REPLAY", "redis.call('ZADD', KEYS[2], ARGV[4], ARGV[2])", "")
+    mutate_script(patch, "replay", "redis.call('ZADD', KEYS[2], ARGV[4], ARGV[2])", "")
 
 
 def trims_what_a_group_still_needs(patch: Patch) -> None:
-    original = retention.Path.read_text
-    old = "if less(need, floor) then floor, held = need, 1 end"
-
-    def read_text(self: Any) -> str:
-        text = original(self)
-        assert old in text or self.name != "trim.lua", "the mutant no longer fits the script"
-        return text.replace(old, "")
-
-    patch.setattr(retention.Path, "read_text", read_text)
+    mutate_script(patch, "trim", "if less(need, floor) then floor, held = need, 1 end", "")
 
 
 MUTANTS: list[Callable[[Patch], None]] = [

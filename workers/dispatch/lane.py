@@ -10,7 +10,6 @@ and one dispatch process serves the subscription; otherwise `revision` tells old
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import redis
@@ -19,7 +18,7 @@ import structlog
 from bridge.config.model import Subscription
 from bridge.delivery.store import Delivery
 from bridge.errors import DeliveryFailed, clip
-from bridge.state import keys
+from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from workers.dispatch.membership import Held, Membership
 from workers.dispatch.schedule import Limits, broker_backoff, tries_allowed
@@ -46,10 +45,6 @@ CRASH_POINTS = ("read", "expected", "sent", "settled", "judged", "parked")
 _LIMITS = Limits()
 
 _log = structlog.get_logger(__name__)
-
-
-def _read_script(name: str) -> str:
-    return Path(__file__).with_name(f"{name}.lua").read_text()
 
 
 class Lane:
@@ -84,7 +79,7 @@ class Lane:
         self._claims = keys.claims(name, partition)
         self._circuit = keys.subscription_state(name)
         self._scripts = {
-            script: state.register_script(_read_script(script)) for script in ("admit", "claim_due", "settle", "judge")
+            script: scripts.register(state, __file__, script) for script in ("admit", "claim_due", "settle", "judge")
         }
         self._joined = False
         #: Entries may be pending for us: drain them before reading on.

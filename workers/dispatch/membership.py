@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import redis
+
+from bridge.state import scripts
 
 __all__ = ["Held", "Membership", "StreamEntry"]
 
 #: (entry id, fields) of a journal entry.
 StreamEntry = tuple[bytes, dict[bytes, bytes]]
-_ADOPT = Path(__file__).with_name("adopt.lua").read_text()
 _AT_ONCE = 200
 
 
@@ -31,7 +31,7 @@ class Membership:
     def __init__(self, client: redis.Redis, *, journal: str, group: str, consumer: str) -> None:
         self._client = client
         self._journal, self._group, self._consumer = journal, group, consumer
-        self._adopt = client.register_script(_ADOPT)
+        self._adopt = scripts.register(client, __file__, "adopt")
 
     def join(self) -> None:
         """Make the group where it is not there, from the beginning: a subscription misses nothing in the journal."""

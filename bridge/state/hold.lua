@@ -1,0 +1,10 @@
+-- hold: take a lease, or renew it. One step, so that repeating it is harmless.
+--
+-- KEYS  1 lease (string: the holder's token)
+-- ARGV  1 token   2 milliseconds until it expires
+-- Returns 1 held, 0 another holder has it.
+
+local holder = redis.call("GET", KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call("SET", KEYS[1], ARGV[1], "PX", ARGV[2])
+return 1

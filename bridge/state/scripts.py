@@ -1,0 +1,25 @@
+"""The one loader of Lua: every script is a file beside the module that runs it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import redis
+from redis.commands.core import Script
+
+__all__ = ["read", "register"]
+
+
+@cache
+def read(path: Path) -> str:
+    """The text of a script, read once per process."""
+    return path.read_text(encoding="utf-8")
+
+
+def register(client: redis.Redis, module: str, *names: str) -> Script:
+    """The script `<name>.lua` beside `module`, the caller's `__file__`; call it with `keys` and `args`.
+
+    Several names make one script: the earlier files define the functions that the last one uses.
+    """
+    return client.register_script("\n".join(read(Path(module).with_name(f"{name}.lua")) for name in names))
