@@ -178,7 +178,7 @@ def _row(source: str, expected: Expectation | None, watch: OpenWatch | None) -> 
         "next_look": None,
     }
     if watch is not None:
-        row |= {"kind": watch.kind, "looks": watch.looks, "next_look": _iso(watch.due), **_named(source, watch.key)}
+        row |= {"kind": watch.kind, "looks": watch.rechecks, "next_look": _iso(watch.due), **_named(source, watch.key)}
         row |= {"reference": watch.reference, "deadline": _iso(watch.give_up_at), "opened_at": _iso(watch.opened_at)}
     if expected is not None:
         row |= {"state": expected.state, "label": expected.label, "reference": expected.reference}

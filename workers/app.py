@@ -24,7 +24,7 @@ from bridge.errors import StateUnavailable
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
-from workers.polling.turn import never
+from workers.polling.source_access import never
 from workers.tasks import Tasks, beat_schedule
 
 __all__ = ["QUEUE", "make_celery", "run_beat", "run_worker"]

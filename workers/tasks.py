@@ -17,10 +17,10 @@ from workers.polling.recheck import recheck
 from workers.polling.reconcile import nightly
 from workers.polling.watchdog import EVERY_SECONDS, warn_of_backlogs, watch_over
 
-__all__ = ["LOOK_SECONDS", "Tasks", "beat_schedule", "tick_seconds"]
+__all__ = ["RECHECK_TICK_SECONDS", "Tasks", "beat_schedule", "tick_seconds"]
 
 #: How soon after a webhook's pointer the vendor is asked, seconds.
-LOOK_SECONDS = 2.0
+RECHECK_TICK_SECONDS = 2.0
 #: Longest time between two ticks of a source: how late a missed poll can get, seconds.
 _LONGEST_TICK = 60.0
 
@@ -62,7 +62,7 @@ class Tasks:
         able = [name for name, source in services.config.sources.items() if not source.paused]
         for name in services.watches.waiting(able, now):
             if self._not_before.get(name, 0.0) <= now:
-                self._recheck.apply_async(args=[name], expires=LOOK_SECONDS * 5)
+                self._recheck.apply_async(args=[name], expires=RECHECK_TICK_SECONDS * 5)
         announce_overdue(services)
 
     def recheck(self, source_name: str) -> None:
@@ -118,7 +118,10 @@ def tick_seconds(poll: PollConfig) -> float:
 
 def beat_schedule(services: Services) -> dict[str, dict[str, Any]]:
     """What beat sends. A tick that nobody took before the next one is worthless."""
-    entries = {"housekeeping": _entry("bridge.housekeeping", 3600.0), "look": _entry("bridge.look", LOOK_SECONDS)}
+    entries = {
+        "housekeeping": _entry("bridge.housekeeping", 3600.0),
+        "look": _entry("bridge.look", RECHECK_TICK_SECONDS),
+    }
     entries["watch_over"] = _entry("bridge.watch_over", EVERY_SECONDS)
     entries["reconcile"] = _entry("bridge.reconcile", 3600.0)
     for name, source in services.config.sources.items():

@@ -16,7 +16,7 @@ from bridge.cli.output import iso, print_list, print_one, say
 if TYPE_CHECKING:
     from bridge.polling.backfill_jobs import Backfill, Backfills
     from bridge.services import Services
-    from workers.polling.backfill import Outside
+    from workers.polling.backfill import BackfillCallbacks
 
 __all__ = ["backfill"]
 
@@ -138,7 +138,7 @@ def stop(job_id: str) -> None:
     job = _find(services, job_id)
     if _store(services).running(job.source) != job.id:
         _nothing(f"{job.id} is {job.state}: there is nothing to stop")
-    _store(services).wish(job.id, "stop")
+    _store(services).request(job.id, "stop")
     say(f"{job.id} stops after the page at hand; attempt-bridge backfill resume {job.id} goes on")
 
 
@@ -164,7 +164,7 @@ def cancel(job_id: str) -> None:
         _nothing(f"{job.id} is {job.state}: there is nothing to cancel")
     lease = store.lease(job, "cancel")
     if not lease.hold():
-        store.wish(job.id, "cancel")
+        store.request(job.id, "cancel")
         say(f"{job.id} ends after the page at hand")
         return
     job.state = "cancelled"
@@ -240,13 +240,13 @@ def _preview(services: Services, job: Backfill) -> None:
 
 
 @contextmanager
-def _outside(services: Services, job: Backfill) -> Iterator[Outside]:
+def _outside(services: Services, job: Backfill) -> Iterator[BackfillCallbacks]:
     from bridge.cli.progress import Screen, stay_behind, stoppable  # noqa: PLC0415 - `--help` must be quick
-    from workers.polling.backfill import Outside  # noqa: PLC0415
+    from workers.polling.backfill import BackfillCallbacks  # noqa: PLC0415
 
     stay_behind()
     with stoppable("stops after the page at hand") as asked, Screen(services, job) as screen:
-        yield Outside(sleep=asked.wait, show=screen.show, stopping=asked.is_set)
+        yield BackfillCallbacks(sleep=asked.wait, show=screen.show, stopping=asked.is_set)
 
 
 def _summary(job: Backfill) -> str:

@@ -97,8 +97,10 @@ def _compare(services: Services, source_name: str, since: float | None, fix: boo
                 raise Interrupted("asked to stop")
 
         try:
-            ask = worker.Ask(since=first, until=until, fix=fix, check=check, sleep=asked.wait, waiting=tell)
-            return worker.reconcile(services, source_name, ask)
+            options = worker.ReconcileOptions(
+                since=first, until=until, fix=fix, check=check, sleep=asked.wait, waiting=tell
+            )
+            return worker.reconcile(services, source_name, options)
         except Interrupted:
             raise KeyboardInterrupt from None
 

@@ -92,7 +92,7 @@ def show(name: str, output: str) -> None:
                     "watch": one.key,
                     "kind": one.kind,
                     "due": iso(one.due),
-                    "looks": one.looks,
+                    "looks": one.rechecks,
                     "give_up_at": iso(one.give_up_at),
                 }
                 for one in services.watches.list(name)[:_WATCHES_SHOWN]
@@ -125,9 +125,12 @@ def _row(services: Services, source: Source) -> dict[str, Any]:
 
 
 def _cursors(services: Services, source: Source) -> dict[str, dict[str, Any]]:
-    places = {stream: services.cursors.place(source.name, stream) for stream in services.vendors[source.vendor].polls}
+    positions = {
+        stream: services.cursors.position(source.name, stream) for stream in services.vendors[source.vendor].polls
+    }
     return {
-        stream: {"cursor": one.cursor, "resume": one.resume, "saved": iso(one.saved)} for stream, one in places.items()
+        stream: {"cursor": one.cursor, "resume": one.resume, "saved": iso(one.saved)}
+        for stream, one in positions.items()
     }
 
 
@@ -170,7 +173,7 @@ def _budget(services: Services, source: Source) -> dict[str, Any]:
         "resets_at": iso(status.resets_at),
         **{f"used_by_{spender}": count for spender, count in status.spenders.items()},
         "vendor_says": learned and {**asdict(learned), "resets_at": iso(learned.resets_at)},
-        "pause": pause and {"until": None if pause.for_good else iso(pause.until), "reason": pause.reason},
+        "pause": pause and {"until": None if pause.indefinite else iso(pause.until), "reason": pause.reason},
     }
 
 

@@ -17,7 +17,7 @@ from bridge.errors import BridgeError, StateUnavailable, Unreadable
 if TYPE_CHECKING:
     from bridge.config.model import Source
     from bridge.services import Services
-    from workers.polling.turn import Turn
+    from workers.polling.source_access import SourceAccess
 
 __all__ = ["Step", "steps", "test"]
 
@@ -69,27 +69,27 @@ def test(ctx: click.Context, name: str, output: str) -> None:
 def steps(services: Services, source: Source) -> Iterator[Step]:
     """Each step as it was done; a failure is the last one. Raises `StateUnavailable`."""
     from bridge.quota.windows import TEST  # noqa: PLC0415 - `--help` must be quick
-    from workers.polling.turn import never, take_turn  # noqa: PLC0415
+    from workers.polling.source_access import exclusive_access, never  # noqa: PLC0415
 
     for _ in range(_TRIES):
-        with take_turn(services, source, spender=TEST, stopping=never) as turn:
-            if turn is not None:
-                yield from _tries(turn)
+        with exclusive_access(services, source, spender=TEST, stopping=never) as access:
+            if access is not None:
+                yield from _tries(access)
                 return
         time.sleep(_WAIT)
     yield Step(name=_LOG_IN, status="failure", text=f"{source.name} is being read by another process; try again later")
 
 
-def _tries(turn: Turn) -> Iterator[Step]:
-    vendor, doing = turn.vendor, _LOG_IN
+def _tries(access: SourceAccess) -> Iterator[Step]:
+    vendor, doing = access.vendor, _LOG_IN
     try:
         if vendor.probe is not None:
-            yield Step(name=doing, status="ok", text=vendor.probe(turn.client))
+            yield Step(name=doing, status="ok", text=vendor.probe(access.client))
         for stream, poll in vendor.polls.items():
             # A sweep lists again what another stream lists.
             if poll.sweep is None:
                 doing = stream
-                yield _page(turn, stream)
+                yield _page(access, stream)
         if vendor.probe is None and not vendor.polls:
             yield Step(
                 name=doing,
@@ -99,23 +99,23 @@ def _tries(turn: Turn) -> Iterator[Step]:
     except StateUnavailable:
         raise
     except BridgeError as error:
-        yield Step(name=doing, status="failure", text=str(error).removeprefix(f"source {turn.source.name}: "))
+        yield Step(name=doing, status="failure", text=str(error).removeprefix(f"source {access.source.name}: "))
 
 
-def _page(turn: Turn, stream: str) -> Step:
+def _page(access: SourceAccess, stream: str) -> Step:
     """One page from a day ago, and what would become of its records."""
-    now = turn.services.now()
-    poll, since = turn.vendor.polls[stream], now - min(_SINCE, turn.vendor.look_back_limit or _SINCE)
-    page = poll.fetch(turn.client, poll.start(since, None))
+    now = access.services.now()
+    poll, since = access.vendor.polls[stream], now - min(_SINCE, access.vendor.look_back_limit or _SINCE)
+    page = poll.fetch(access.client, poll.start(since, None))
     for _ in range(_EMPTY_PAGES):
         if page.records or not page.more or page.cursor is None:
             break
-        page = poll.fetch(turn.client, page.cursor)
+        page = poll.fetch(access.client, page.cursor)
     found: Counter[str] = Counter()
     problems: dict[str, None] = {}
     for record in page.records:
         try:
-            found[turn.vendor.normalise(record, now, turn.source.options).status] += 1
+            found[access.vendor.normalise(record, now, access.source.options).status] += 1
         except Unreadable as error:
             found["quarantined"] += 1
             problems[str(error)] = None

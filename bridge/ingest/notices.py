@@ -86,7 +86,7 @@ def overdue(watch: OpenWatch, *, label: str | None = None) -> Notice:
                 "opened_at": _time(watch.opened_at),
                 "due": _time(watch.due),
                 "deadline": _time(watch.give_up_at),
-                "looks": watch.looks,
+                "looks": watch.rechecks,
             }
         },
     )

@@ -138,7 +138,7 @@ def _settle(way: Way, offer: _Offer, outcomes: Sequence[str], now: float) -> Non
     done += [key for one in new for key in one.aliases]
     if offer.expected:
         ids = {one.attempt_id for one in fresh}
-        way.expectations.met(name, [key for key in offer.expected if key in ids or key in done], now=now)
+        way.expectations.mark_met(name, [key for key in offer.expected if key in ids or key in done], now=now)
     # Where nobody can look again, nobody watches.
     if way.vendor.recheck is not None:
         way.watches.close_many(name, done, now=now)
@@ -160,7 +160,7 @@ def _point(way: Way, pointers: Sequence[Pointer], now: float) -> list[str]:
         found = [(one.key, one.sitting, None) for one in pointers]
         ids = way.generations.resolve(way.source.name, found, now=now, remember=False)
         pointers = [replace(one, key=key) for one, key in zip(pointers, ids, strict=True)]
-    way.watches.point(way.source.name, pointers, now=now)
+    way.watches.add_pointers(way.source.name, pointers, now=now)
     return [one.key for one in pointers]
 
 

@@ -244,9 +244,9 @@ def _calls(source: Source, vendor: Vendor, pause: Pause | None) -> Finding:
     label = f"source {source.name}"
     if source.paused:
         return Finding(label, WARNING, "paused in bridge.yaml", "remove paused: true")
-    if pause is not None and pause.for_good:
+    if pause is not None and pause.indefinite:
         status, remedy = WARNING, f"attempt-bridge sources resume {source.name}"
-        if not pause.on_purpose:
+        if not pause.by_operator:
             status, remedy = FAILURE, f"put it right, then {remedy}"
         return Finding(label, status, clip(pause.reason, 200), remedy)
     if not source.poll.enabled:

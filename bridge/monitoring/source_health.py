@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from bridge.config.fields import duration_text
 from bridge.errors import clip
 from bridge.monitoring.traffic_baseline import Ledger, Note, share_announced, usual
-from bridge.polling.cursors import Place, RoundReport
+from bridge.polling.cursors import RoundReport, StreamPosition
 from bridge.quota.budgets import BudgetStatus
 from bridge.quota.windows import OVERDUE, POLL, kept
 from schemas.notices import BUDGET_EXHAUSTED, CREDENTIALS_REJECTED, POLL_FAILING, WEBHOOKS_SILENT
@@ -56,10 +56,10 @@ class Stream:
     failed: tuple[RoundReport, ...]
 
     @classmethod
-    def of(cls, name: str, every: float, place: Place, rounds: Sequence[RoundReport]) -> Stream:
+    def of(cls, name: str, every: float, position: StreamPosition, rounds: Sequence[RoundReport]) -> Stream:
         """From what `bridge.polling.cursors` has: `rounds` are the last ones of all streams, the newest first."""
         failed = tuple(one for one in rounds if one.stream == name and one.error)
-        return cls(name=name, every=every, saved=place.saved, failed=failed)
+        return cls(name=name, every=every, saved=position.saved, failed=failed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ def dried(ledger: Ledger, budget: BudgetStatus, *, polled: bool, now: float) -> 
 def _refused(budget: BudgetStatus, spender: str, now: float) -> bool:
     """What `take.lua` would answer, without taking a call."""
     if budget.pause is not None:
-        return not budget.pause.for_good
+        return not budget.pause.indefinite
     calls, learned, shares = budget.window.calls, budget.learned, kept(spender, budget.window, now).items()
 
     def others(scale: float) -> int:
@@ -123,7 +123,7 @@ def _refused(budget: BudgetStatus, spender: str, now: float) -> bool:
 
 def _rejected(facts: Facts) -> Trouble | None:
     pause = facts.budget.pause
-    if pause is None or not pause.for_good:
+    if pause is None or not pause.indefinite:
         return None
     return Trouble(
         since=facts.now,

@@ -52,7 +52,7 @@ class StateCollector:
         for name, source in services.config.sources.items():
             vendor = services.vendors[source.vendor]
             for stream in vendor.polls if source.poll.enabled else ():
-                polled.add_metric([name, stream], services.cursors.place(name, stream).saved or 0)
+                polled.add_metric([name, stream], services.cursors.position(name, stream).saved or 0)
             status = services.budgets.status(name, source.budget, now)
             left.add_metric([name], status.left)
         yield from (polled, left)

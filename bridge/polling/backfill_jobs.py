@@ -152,21 +152,21 @@ class Backfills:
             with state_errors():
                 self.client.hdel(keys.backfills(), *old)
 
-    def wish(self, job_id: str, what: str) -> None:
+    def request(self, job_id: str, what: str) -> None:
         """Ask the process that runs it to `stop` or `cancel`."""
         with state_errors():
-            self.client.hset(keys.backfill_wishes(), job_id, what)
+            self.client.hset(keys.backfill_requests(), job_id, what)
 
-    def wished(self, job_id: str) -> str | None:
+    def requested(self, job_id: str) -> str | None:
         """What was asked of it and not yet done."""
         with state_errors():
-            wish = cast("bytes | None", self.client.hget(keys.backfill_wishes(), job_id))
-        return None if wish is None else wish.decode()
+            request = cast("bytes | None", self.client.hget(keys.backfill_requests(), job_id))
+        return None if request is None else request.decode()
 
-    def fulfil(self, job_id: str) -> None:
+    def clear_request(self, job_id: str) -> None:
         """Nothing is asked of it any more."""
         with state_errors():
-            self.client.hdel(keys.backfill_wishes(), job_id)
+            self.client.hdel(keys.backfill_requests(), job_id)
 
     def _load(self, stored: bytes) -> Backfill:
         job = Backfill(**json.loads(stored))

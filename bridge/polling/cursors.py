@@ -11,7 +11,7 @@ import redis
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
-__all__ = ["HISTORY", "Cursors", "Place", "RoundReport"]
+__all__ = ["HISTORY", "Cursors", "RoundReport", "StreamPosition"]
 
 #: Rounds remembered per source.
 HISTORY = 100
@@ -26,7 +26,7 @@ end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class StreamPosition:
     """Where one stream stands. Moments are UNIX seconds, None: never.
 
     `cursor`: where the last finished round ended. `resume`: where an unfinished round goes on.
@@ -67,16 +67,16 @@ class Cursors:
 
     def load(self, source: str, stream: str) -> str | None:
         """Where the next page would be read from, before any overlap; None: this stream was never polled."""
-        place = self.place(source, stream)
-        return place.resume or place.cursor
+        position = self.position(source, stream)
+        return position.resume or position.cursor
 
-    def place(self, source: str, stream: str) -> Place:
+    def position(self, source: str, stream: str) -> StreamPosition:
         """All that is known about one stream."""
         with state_errors():
             found = cast("dict[bytes, bytes]", self.client.hgetall(keys.cursor(source, stream)))
         stored = {name.decode(): value.decode() for name, value in found.items()}
         moments = {name: float(stored[name]) if name in stored else None for name in ("began", "saved", "started")}
-        return Place(cursor=stored.get("cursor"), resume=stored.get("resume") or None, **moments)
+        return StreamPosition(cursor=stored.get("cursor"), resume=stored.get("resume") or None, **moments)
 
     def begin(self, source: str, stream: str, now: float) -> None:
         """Note that somebody polls this stream now."""

@@ -99,7 +99,7 @@ class Expectations:
             return {}
         return {key: _expectation(key, value) for key, value in zip(found, values, strict=True) if value}
 
-    def met(self, source: str, found: Sequence[str], *, now: float) -> None:
+    def mark_met(self, source: str, found: Sequence[str], *, now: float) -> None:
         """These have come: no longer expected, and no longer looked for unless a record keeps them open."""
         if not found:
             return
@@ -114,7 +114,7 @@ class Expectations:
         """Expect it no longer; False when it was not expected."""
         with state_errors():
             known = bool(self.client.hexists(keys.expected(source), key))
-        self.met(source, (key,), now=now)
+        self.mark_met(source, (key,), now=now)
         return known
 
     def overdue(self, source: str, *, before: float, limit: int = 100) -> tuple[Expectation, ...]:

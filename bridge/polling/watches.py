@@ -125,7 +125,7 @@ class OpenWatch:
     due: float
     give_up_at: float
     opened_at: float
-    looks: int
+    rechecks: int
 
 
 class Watches:
@@ -159,7 +159,7 @@ class Watches:
                 args += [key, repr(due), kind, _facts(watch.reference, watch.give_up_at)]
         self._run(self._open, source, args, now)
 
-    def point(self, source: str, pointers: Sequence[Pointer], *, now: float) -> None:
+    def add_pointers(self, source: str, pointers: Sequence[Pointer], *, now: float) -> None:
         """Look where the webhooks point, now. What is watched already is looked at now."""
         args: list[str] = []
         for pointer in pointers:
@@ -221,17 +221,17 @@ class Watches:
         queues = (self._read(source, queue, "+inf", -1) for queue in _keys(source)[1:])
         return tuple(sorted((watch for queue in queues for watch in queue), key=lambda watch: (watch.due, watch.key)))
 
-    def looked(self, source: str, watch: OpenWatch, schedule: Sequence[float], now: float) -> str:
+    def record_recheck(self, source: str, watch: OpenWatch, schedule: Sequence[float], now: float) -> str:
         """Count a look at `watch` and set the next one by `schedule` (seconds), whose last entry repeats.
 
         The last look is at `give_up_at`, then the watch is removed. Answers `later`, `given_up`, or `closed` when the
         watch was closed or opened anew meanwhile, for example by what the look found.
         """
         over = now >= watch.give_up_at
-        due = min(now + schedule[min(watch.looks, len(schedule) - 1)], watch.give_up_at)
+        due = min(now + schedule[min(watch.rechecks, len(schedule) - 1)], watch.give_up_at)
         with state_errors():
             done = self._looked(
-                keys=_keys(source), args=[watch.key, watch.looks, watch.kind, "" if over else repr(due)]
+                keys=_keys(source), args=[watch.key, watch.rechecks, watch.kind, "" if over else repr(due)]
             )
         if not done:
             return "closed"
@@ -269,7 +269,7 @@ def _facts(reference: Mapping[str, str], give_up_at: float) -> str:
 
 
 def _watch(key: bytes, due: bytes, value: bytes) -> OpenWatch:
-    looks, opened_at, kind, facts = value.decode().split("|", 3)
+    rechecks, opened_at, kind, facts = value.decode().split("|", 3)
     stored = json.loads(facts)
     return OpenWatch(
         key=key.decode(),
@@ -278,5 +278,5 @@ def _watch(key: bytes, due: bytes, value: bytes) -> OpenWatch:
         due=float(due),
         give_up_at=stored["give_up_at"],
         opened_at=float(opened_at),
-        looks=int(looks),
+        rechecks=int(rechecks),
     )

@@ -30,7 +30,7 @@ __all__ = [
     "Learned",
     "Pause",
     "Window",
-    "paused_on_purpose",
+    "paused_by_operator",
 ]
 
 #: The reason of an operator's pause.
@@ -77,11 +77,11 @@ class Pause:
     reason: str
 
     @property
-    def for_good(self) -> bool:
+    def indefinite(self) -> bool:
         return math.isinf(self.until)
 
     @property
-    def on_purpose(self) -> bool:
+    def by_operator(self) -> bool:
         """Whether an operator wanted it: then webhooks get 503 too."""
         return self.reason == _ON_PURPOSE
 
@@ -226,11 +226,11 @@ class Budgets:
         )
 
 
-def paused_on_purpose(client: redis.Redis, sources: Sequence[str]) -> frozenset[str]:
+def paused_by_operator(client: redis.Redis, sources: Sequence[str]) -> frozenset[str]:
     """Those of the sources that an operator has paused, in one round trip. Lets redis-py's errors through."""
     stored = cast("list[bytes | None]", client.mget([keys.paused(name) for name in sources])) if sources else []
     return frozenset(
-        name for name, pause in zip(sources, stored, strict=True) if pause is not None and _pause(pause).on_purpose
+        name for name, pause in zip(sources, stored, strict=True) if pause is not None and _pause(pause).by_operator
     )
 
 
@@ -240,7 +240,7 @@ def _pause(stored: bytes) -> Pause:
 
 
 def _refusal(source: str, pause: Pause) -> VendorRefused | VendorThrottled:
-    if pause.for_good:
+    if pause.indefinite:
         return VendorRefused(
             f"source {source} is stopped: {pause.reason}; put it right, then `attempt-bridge sources resume {source}`",
             reason="stopped",

@@ -10,7 +10,7 @@ from zlib import crc32
 __all__ = [
     "BRIDGE",
     "alarms",
-    "backfill_wishes",
+    "backfill_requests",
     "backfills",
     "budget",
     "claims",
@@ -187,7 +187,7 @@ def backfills() -> str:
     return "ab:backfills"
 
 
-def backfill_wishes() -> str:
+def backfill_requests() -> str:
     """Hash id of a backfill -> `stop` or `cancel`: what an operator wants of the process that runs it."""
     return "ab:backfills:wishes"
 

@@ -16,7 +16,7 @@ from bridge.errors import StateUnavailable
 from bridge.monitoring.doctor import require_safe_state, require_same_bridge
 from bridge.monitoring.metrics import web_metrics
 from bridge.monitoring.state_collector import StateCollector
-from bridge.quota.budgets import paused_on_purpose
+from bridge.quota.budgets import paused_by_operator
 from bridge.services import Services
 from bridge.state.client import state_client
 from bridge.web.api import register_api
@@ -103,7 +103,7 @@ class _Question:
             require_same_bridge(self._client, self._bridge)
             self._checked = True
         if self._sources:
-            self.paused = paused_on_purpose(self._client, self._sources)
+            self.paused = paused_by_operator(self._client, self._sources)
         else:
             self._client.ping()
 

@@ -176,9 +176,9 @@ def test_a_poll_whose_answers_are_lost_publishes_once_pays_once_and_ends_where_i
     # A turn that ended for want of the second answer too may have paid for a call that it did not make.
     paid = state.zcard(keys.budget("eu-little"))
     assert len(api.calls) <= paid <= len(api.calls) + (ended if of == "budget" else 0)
-    place = services.cursors.place("eu-little", "results")
-    assert place.resume is None
-    assert place.cursor == f"{max(sitting.finished for sitting in api.streams['results']):.0f}"
+    position = services.cursors.position("eu-little", "results")
+    assert position.resume is None
+    assert position.cursor == f"{max(sitting.finished for sitting in api.streams['results']):.0f}"
 
 
 def test_lost_answers_of_every_script_of_dispatch_lose_no_retry_and_double_no_dead_letter(

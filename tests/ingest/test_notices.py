@@ -43,7 +43,7 @@ WATCH = OpenWatch(
     due=NOW - 7200.0,
     give_up_at=NOW - 60.0,
     opened_at=NOW - DAY,
-    looks=3,
+    rechecks=3,
 )
 
 
@@ -201,7 +201,7 @@ def test_a_request_that_brought_a_notice_names_only_attempts(any_state: redis.Re
     assert fields[b"attempts"] == b"link:1"
 
 
-@pytest.mark.parametrize("change", [lambda one: replace(one, reference={}), lambda one: replace(one, looks=9)])
+@pytest.mark.parametrize("change", [lambda one: replace(one, reference={}), lambda one: replace(one, rechecks=9)])
 def test_what_another_process_saw_differently_is_no_second_notice(
     change: Callable[[OpenWatch], OpenWatch], any_state: redis.Redis
 ) -> None:

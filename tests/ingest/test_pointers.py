@@ -124,14 +124,14 @@ def test_a_pointer_publishes_nothing_and_the_next_look_publishes_what_the_api_sa
 
 def test_a_pointer_to_nothing_is_looked_at_by_the_schedule_and_given_up_as_overdue(world: World) -> None:
     world.webhook(person="nobody")
-    looked: list[float] = []
+    moments: list[float] = []
     while watches := world.services.watches.list(NAME):
         world.moment = watches[0].due
-        assert recheck(world.services, NAME).looks == 1
-        looked.append(world.moment - START)
+        assert recheck(world.services, NAME).rechecks == 1
+        moments.append(world.moment - START)
 
-    assert looked[:6] == [0, 5, 35, 155, 755, 4355]
-    assert looked[-1] == 7 * DAY
+    assert moments[:6] == [0, 5, 35, 155, 755, 4355]
+    assert moments[-1] == 7 * DAY
     [notice] = journal_events(world.client)
     assert (notice["type"], notice["subject"]) == ("attempt.overdue", "?person:nobody")
 
@@ -151,7 +151,7 @@ def test_a_pointer_makes_a_watched_attempt_due_now_and_keeps_its_watch(world: Wo
 
     world.webhook(sitting="ann-1")
 
-    assert recheck(world.services, NAME).looks == 1
+    assert recheck(world.services, NAME).rechecks == 1
     assert world.watched == [("ungraded", "a:ann-1")]
 
 
@@ -248,7 +248,7 @@ def test_an_expectation_that_is_due_later_is_not_looked_at_before(world: World) 
     )
     assert recheck(world.services, NAME).outcome == "idle"
     world.moment += 100
-    assert recheck(world.services, NAME).looks == 1
+    assert recheck(world.services, NAME).rechecks == 1
 
 
 def test_a_schedule_becomes_its_candidates_once_and_ends_in_silence(world: World) -> None:

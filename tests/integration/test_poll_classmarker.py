@@ -144,7 +144,7 @@ def test_a_wrong_secret_stops_the_source_after_one_call_and_no_key_is_shown(acco
 
     pause = account.services.budgets.paused(NAME, account.moment)
     assert pause is not None
-    assert pause.for_good
+    assert pause.indefinite
     assert "apiKeyAuthFail" in pause.reason
     assert account.services.budgets.status(NAME, Window(30, HOUR), START + 300).used == 1
     kept = b"".join(account.state.dump(key) or b"" for key in account.state.keys("ab:*"))

@@ -15,7 +15,7 @@ import redis
 from bridge.errors import BudgetExhausted
 from bridge.monitoring.source_health import Facts, Stream, dried, judge
 from bridge.monitoring.traffic_baseline import listen
-from bridge.polling.cursors import Place, RoundReport
+from bridge.polling.cursors import RoundReport, StreamPosition
 from bridge.quota.budgets import OVERDUE, POINTER, POLL, Budgets, Pause
 from bridge.quota.windows import Window
 from bridge.state import keys
@@ -37,8 +37,8 @@ def failed(*minutes_ago: float, stream: str = "results", error: str | None = ERR
 
 
 def stream(saved_ago: float | None, *rounds: RoundReport, every: float = 300.0, name: str = "results") -> Stream:
-    place = Place(saved=None if saved_ago is None else NOW - saved_ago * MINUTE)
-    return Stream.of(name, every, place, rounds)
+    position = StreamPosition(saved=None if saved_ago is None else NOW - saved_ago * MINUTE)
+    return Stream.of(name, every, position, rounds)
 
 
 def facts(**changes: Any) -> Facts:

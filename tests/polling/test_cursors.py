@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from bridge.errors import StateUnavailable
-from bridge.polling.cursors import HISTORY, Cursors, Place, RoundReport
+from bridge.polling.cursors import HISTORY, Cursors, RoundReport, StreamPosition
 from bridge.state.lease import Lease
 
 NAME, STREAM = "eu-little", "results"
@@ -28,7 +28,7 @@ def _report(number: int) -> RoundReport:
 def test_a_stream_that_was_never_polled_has_no_place(any_state: redis.Redis) -> None:
     cursors = Cursors(any_state)
     assert cursors.load(NAME, STREAM) is None
-    assert cursors.place(NAME, STREAM) == Place()
+    assert cursors.position(NAME, STREAM) == StreamPosition()
 
 
 def test_a_saved_cursor_is_read_back_with_its_moments(any_state: redis.Redis) -> None:
@@ -37,7 +37,9 @@ def test_a_saved_cursor_is_read_back_with_its_moments(any_state: redis.Redis) ->
     cursors.save(NAME, STREAM, "opaque ü", 1002.5, began=1000.123456)
 
     assert cursors.load(NAME, STREAM) == "opaque ü"
-    assert cursors.place(NAME, STREAM) == Place(cursor="opaque ü", began=1000.123456, saved=1002.5, started=1000.123456)
+    assert cursors.position(NAME, STREAM) == StreamPosition(
+        cursor="opaque ü", began=1000.123456, saved=1002.5, started=1000.123456
+    )
 
 
 def test_a_cursor_inside_a_round_keeps_the_end_of_the_last_one_until_the_round_ends(any_state: redis.Redis) -> None:
@@ -45,10 +47,10 @@ def test_a_cursor_inside_a_round_keeps_the_end_of_the_last_one_until_the_round_e
     cursors.save(NAME, STREAM, "10", 1.0)
     cursors.save(NAME, STREAM, "7", 2.0, began=1.5, midway=True)
     assert cursors.load(NAME, STREAM) == "7"
-    assert cursors.place(NAME, STREAM).cursor == "10"
+    assert cursors.position(NAME, STREAM).cursor == "10"
 
     cursors.save(NAME, STREAM, "12", 3.0, began=1.5)
-    assert cursors.place(NAME, STREAM) == Place(cursor="12", began=1.5, saved=3.0)
+    assert cursors.position(NAME, STREAM) == StreamPosition(cursor="12", began=1.5, saved=3.0)
 
 
 def test_a_restart_forgets_the_cursor_inside_a_round_only(any_state: redis.Redis) -> None:

@@ -218,7 +218,7 @@ def test_a_vendor_that_says_how_long_to_wait_is_not_asked_before_that_by_anybody
     for path, wait in (("limit", 90), ("broken", 30)):
         with pytest.raises((VendorThrottled, VendorUnavailable)) as refused:
             asking.get(path)
-        # As whoever has the turn does (`workers/polling/turn.py`).
+        # As whoever has the turn does (`workers/polling/source_access.py`).
         Budgets(fake_state).pause_until("eu-little", refused.value.retry_at or 0.0, str(refused.value))
         seen = len(vendor.seen)
         asking.moment += wait - 0.1

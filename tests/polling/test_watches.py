@@ -24,7 +24,7 @@ def test_an_open_watch_is_due_at_its_time_with_everything_it_was_opened_with(any
     (watch,) = watches.due(NAME, 1030.0, 10)
     assert watch.key == "a:1"
     assert watch.reference == {"stream": "link", "note": "a|b|ü"}
-    assert (watch.due, watch.give_up_at, watch.opened_at, watch.looks) == (1030.0, 9000.0, 1000.0, 0)
+    assert (watch.due, watch.give_up_at, watch.opened_at, watch.rechecks) == (1030.0, 9000.0, 1000.0, 0)
     assert watches.due("us-little", 9999.0, 10) == ()
 
 
@@ -32,12 +32,12 @@ def test_opening_again_renews_what_to_look_for_and_keeps_the_schedule(any_state:
     watches = Watches(any_state)
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     (watch,) = watches.due(NAME, 1030.0, 10)
-    assert watches.looked(NAME, watch, SCHEDULE, 1030.0) == "later"
+    assert watches.record_recheck(NAME, watch, SCHEDULE, 1030.0) == "later"
 
     watches.open(NAME, "a:1", _watch(due_in=1.0, give_up_at=9500.0, stream="group"), now=1040.0)
 
     (watch,) = watches.list(NAME)
-    assert (watch.due, watch.looks, watch.opened_at) == (1090.0, 1, 1000.0)
+    assert (watch.due, watch.rechecks, watch.opened_at) == (1090.0, 1, 1000.0)
     assert (watch.reference, watch.give_up_at) == ({"stream": "group"}, 9500.0)
 
 
@@ -47,7 +47,7 @@ def test_looks_get_rarer_by_the_schedule_whose_last_entry_repeats(any_state: red
     dues = []
     for _ in range(3):
         (watch,) = watches.list(NAME)
-        watches.looked(NAME, watch, SCHEDULE, watch.due)
+        watches.record_recheck(NAME, watch, SCHEDULE, watch.due)
         dues.append(watches.list(NAME)[0].due - watch.due)
     assert dues == [60.0, 600.0, 600.0]
 
@@ -56,19 +56,19 @@ def test_a_look_that_is_counted_again_after_a_lost_reply_counts_once(any_state: 
     watches = Watches(any_state)
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     (watch,) = watches.list(NAME)
-    watches.looked(NAME, watch, SCHEDULE, 1030.0)
-    watches.looked(NAME, watch, SCHEDULE, 1030.0)
-    assert (watches.list(NAME)[0].looks, watches.list(NAME)[0].due) == (1, 1090.0)
+    watches.record_recheck(NAME, watch, SCHEDULE, 1030.0)
+    watches.record_recheck(NAME, watch, SCHEDULE, 1030.0)
+    assert (watches.list(NAME)[0].rechecks, watches.list(NAME)[0].due) == (1, 1090.0)
 
 
 def test_the_last_look_is_at_the_deadline_and_then_the_watch_is_gone(any_state: redis.Redis) -> None:
     watches = Watches(any_state)
     watches.open(NAME, "a:1", _watch(give_up_at=1050.0), now=1000.0)
     (watch,) = watches.list(NAME)
-    assert watches.looked(NAME, watch, SCHEDULE, 1030.0) == "later"
+    assert watches.record_recheck(NAME, watch, SCHEDULE, 1030.0) == "later"
     (watch,) = watches.due(NAME, 1050.0, 1)
     assert watch.due == 1050.0
-    assert watches.looked(NAME, watch, SCHEDULE, 1050.0) == "given_up"
+    assert watches.record_recheck(NAME, watch, SCHEDULE, 1050.0) == "given_up"
     assert watches.list(NAME) == ()
 
 
@@ -83,7 +83,7 @@ def test_a_watch_that_was_closed_meanwhile_stays_closed(any_state: redis.Redis) 
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     (watch,) = watches.list(NAME)
     watches.close(NAME, "a:1", now=1030.0)
-    assert watches.looked(NAME, watch, SCHEDULE, 1030.0) == "closed"
+    assert watches.record_recheck(NAME, watch, SCHEDULE, 1030.0) == "closed"
     assert watches.list(NAME) == ()
     assert any_state.keys("ab:watch:*") == []
 
@@ -139,7 +139,7 @@ def test_pointers_come_soon_beside_a_backlog_and_rereads_come_last(any_state: re
     watches.open_many(NAME, {f"a:{number}": _watch(due_in=0.0) for number in range(6)}, now=1000.0)
     watches.open_many(NAME, {f"r:{number}": reread for number in range(2)}, now=900.0)
     pointers = [Pointer(key=f"?p:{number}", reference={"person": str(number)}) for number in range(3)]
-    watches.point(NAME, pointers, now=1001.0)
+    watches.add_pointers(NAME, pointers, now=1001.0)
 
     def due(limit: int) -> list[str]:
         return [watch.key for watch in watches.due(NAME, 2000.0, limit)]
@@ -153,13 +153,13 @@ def test_pointers_come_soon_beside_a_backlog_and_rereads_come_last(any_state: re
 def test_a_watch_stands_in_one_queue_only_whatever_becomes_of_it(any_state: redis.Redis) -> None:
     watches = Watches(any_state)
     pointer = Pointer(key="a:1", reference={"person": "7"})
-    watches.point(NAME, [pointer], now=1000.0)
+    watches.add_pointers(NAME, [pointer], now=1000.0)
     watches.open(NAME, "a:1", _watch(), now=1001.0)
     watches.open(NAME, "a:1", Watch(reference={}, due_in=60.0, give_up_at=9000.0, reread=True), now=1002.0)
     (watch,) = watches.list(NAME)
     assert (watch.kind, watch.due, watch.opened_at) == ("reread", 1062.0, 1000.0)
 
-    watches.point(NAME, [pointer], now=1003.0)
+    watches.add_pointers(NAME, [pointer], now=1003.0)
     (watch,) = watches.list(NAME)
     assert (watch.kind, watch.due) == ("pointer", 1003.0)
     watches.close_many(NAME, ["a:1"], now=1004.0, kind="reread")

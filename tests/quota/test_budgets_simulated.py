@@ -91,7 +91,7 @@ class CirrusDay:
         self.budgets, self.watches, self.draw = Budgets(state), Watches(state), draw
         self.now = RESET + 60
         self.expected: dict[str, float] = {}
-        self.looks: list[tuple[float, OpenWatch]] = []
+        self.rechecks: list[tuple[float, OpenWatch]] = []
 
     def expect(self, count: int) -> None:
         """Expectations that have become due during the last day, some at the same moment."""
@@ -101,9 +101,9 @@ class CirrusDay:
             self.watches.expect(NAME, pointers, due=due, deadline=self.now + 30 * DAY, now=self.now)
             self.expected |= dict.fromkeys((pointer.key for pointer in pointers), due)
 
-    def point(self, count: int) -> None:
+    def add_pointers(self, count: int) -> None:
         pointers = [Pointer(key=f"attempt:{number}", reference={"attempt": f"{number}"}) for number in range(count)]
-        self.watches.point(NAME, pointers, now=self.now)
+        self.watches.add_pointers(NAME, pointers, now=self.now)
 
     def run_until(self, moment: float) -> None:
         while self.now < moment:
@@ -117,7 +117,7 @@ class CirrusDay:
         due = self.watches.due(NAME, self.now, 20)
         overdue = [watch.due for watch in due if watch.kind == EXPECTATION]
         assert overdue == sorted(self.expected.values())[: len(overdue)]
-        before, spent = len(self.looks), set()
+        before, spent = len(self.rechecks), set()
         for watch in due:
             spender = OVERDUE if watch.kind == EXPECTATION else POINTER
             try:
@@ -126,18 +126,18 @@ class CirrusDay:
                     self._look(watch)
             except BudgetExhausted:
                 spent.add(spender)
-        return len(self.looks) > before
+        return len(self.rechecks) > before
 
     def _look(self, watch: OpenWatch) -> None:
         self.now += 0.2
-        self.looks.append((self.now, watch))
+        self.rechecks.append((self.now, watch))
         found = self.draw.random() < 0.3 or watch.kind != EXPECTATION
         if found:
             self.watches.close(NAME, watch.key, now=self.now)
             self.expected.pop(watch.key, None)
         else:
-            assert self.watches.looked(NAME, watch, self.schedule, self.now) == "later"
-            self.expected[watch.key] = self.now + self.schedule[min(watch.looks, 1)]
+            assert self.watches.record_recheck(NAME, watch, self.schedule, self.now) == "later"
+            self.expected[watch.key] = self.now + self.schedule[min(watch.rechecks, 1)]
 
 
 def test_a_day_of_cirrus_with_5000_expectations_stays_below_3000_calls_and_asks_for_none_twice_without_need(
@@ -146,22 +146,22 @@ def test_a_day_of_cirrus_with_5000_expectations_stays_below_3000_calls_and_asks_
     day = CirrusDay(state, Random(3))
     day.expect(5000)
     day.run_until(RESET + 5 * HOUR)
-    assert Counter(watch.kind for _, watch in day.looks) == {EXPECTATION: 2580}
+    assert Counter(watch.kind for _, watch in day.rechecks) == {EXPECTATION: 2580}
 
     # Webhooks come when what is overdue has spent all but what is kept for others.
-    day.point(250)
+    day.add_pointers(250)
     day.run_until(RESET + 6 * HOUR)
-    assert Counter(watch.kind for _, watch in day.looks) == {EXPECTATION: 2580, "pointer": 250}
+    assert Counter(watch.kind for _, watch in day.rechecks) == {EXPECTATION: 2580, "pointer": 250}
 
     day.run_until(RESET + DAY)
-    first = Counter(watch.key for _, watch in day.looks)
+    first = Counter(watch.key for _, watch in day.rechecks)
     assert 2980 <= first.total() <= 3000
     assert set(first.values()) == {1}
-    assert min(moment for moment, _ in day.looks[2580 + 250 :]) > RESET + DAY - 3 * HOUR
+    assert min(moment for moment, _ in day.rechecks[2580 + 250 :]) > RESET + DAY - 3 * HOUR
 
     # The next day begins with those that nobody has asked for yet.
     day.run_until(RESET + DAY + HOUR)
-    assert len(day.looks) - first.total() == 2580
-    asked = Counter(watch.key for _, watch in day.looks if watch.kind == EXPECTATION)
+    assert len(day.rechecks) - first.total() == 2580
+    asked = Counter(watch.key for _, watch in day.rechecks if watch.kind == EXPECTATION)
     assert len(asked) == 5000
     assert set(asked.values()) == {1, 2}

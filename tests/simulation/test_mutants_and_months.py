@@ -70,9 +70,9 @@ def test_a_low_water_mark_that_is_ignored_is_noticed(monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def no_rewind(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first_cursor(one: Any, place: Any, source: Any, look_back_limit: Any, now: float) -> str:
-        fresh = place.cursor is None and place.resume is None
-        return original(one, place, source, look_back_limit, now) if fresh else place.resume or place.cursor
+    def first_cursor(one: Any, position: Any, source: Any, look_back_limit: Any, now: float) -> str:
+        fresh = position.cursor is None and position.resume is None
+        return original(one, position, source, look_back_limit, now) if fresh else position.resume or position.cursor
 
     original = poll.first_cursor
     monkeypatch.setattr(poll, "first_cursor", first_cursor)
@@ -84,8 +84,10 @@ def test_an_overlap_of_nothing_is_noticed() -> None:
 
 
 def test_a_cursor_that_excludes_its_moment_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first_cursor(one: Any, place: Any, *rest: Any) -> str:
-        return original(one, place, *rest) if place.cursor is None else one.start(one.position(place.cursor) + 2, None)
+    def first_cursor(one: Any, position: Any, *rest: Any) -> str:
+        if position.cursor is None:
+            return original(one, position, *rest)
+        return one.start(one.position(position.cursor) + 2, None)
 
     original = poll.first_cursor
     monkeypatch.setattr(poll, "first_cursor", first_cursor)
@@ -93,16 +95,17 @@ def test_a_cursor_that_excludes_its_moment_is_noticed(monkeypatch: pytest.Monkey
 
 
 def test_a_cursor_that_is_saved_before_its_page_is_published_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hasty(turn: Any, one: Any, cursor: str) -> Iterator[Page]:
-        stream = next(name for name, known in turn.vendor.polls.items() if known is one)
-        for page in original(turn, one, cursor):
+    def hasty(access: Any, one: Any, cursor: str) -> Iterator[Page]:
+        stream = next(name for name, known in access.vendor.polls.items() if known is one)
+        for page in original(access, one, cursor):
             if page.cursor is not None:
-                turn.services.cursors.save(turn.source.name, stream, page.cursor, turn.services.now(), midway=page.more)
+                services = access.services
+                services.cursors.save(access.source.name, stream, page.cursor, services.now(), midway=page.more)
             yield page
 
     original = poll._pages
     monkeypatch.setattr(poll, "_pages", hasty)
-    monkeypatch.setattr(poll, "first_cursor", lambda one, place, *rest: place.resume or place.cursor or "0")
+    monkeypatch.setattr(poll, "first_cursor", lambda one, position, *rest: position.resume or position.cursor or "0")
     assert caught("classmarker")
 
 

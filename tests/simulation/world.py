@@ -31,7 +31,7 @@ from bridge.services import Services
 from bridge.settings import Settings
 from bridge.state import keys
 from tests.support.contract.wire import BASE_URL, session_over, wsgi
-from workers.polling import turn as turns
+from workers.polling import source_access
 from workers.polling.overdue import announce_overdue
 from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
@@ -145,8 +145,8 @@ class World:
 
     def run(self) -> Verdict:
         """The month, and what is left to do after it."""
-        before = turns.vendor_session
-        turns.vendor_session = lambda: session_over(self._call)  # type: ignore[assignment]
+        before = source_access.vendor_session
+        source_access.vendor_session = lambda: session_over(self._call)  # type: ignore[assignment]
         try:
             while self.now < self.plan.end:
                 self.step()
@@ -155,7 +155,7 @@ class World:
                 self.step()
             return self._judge()
         finally:
-            turns.vendor_session = before
+            source_access.vendor_session = before
 
     def step(self) -> None:
         """A while passes: people act, webhooks arrive, the bridge looks and polls."""

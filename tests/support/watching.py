@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from bridge.monitoring.source_health import Facts, Stream, Trouble, dried, judge
 from bridge.monitoring.traffic_baseline import Ledger, Note, listen
-from bridge.polling.cursors import Place, RoundReport
+from bridge.polling.cursors import RoundReport, StreamPosition
 from bridge.quota.budgets import BudgetStatus
 from bridge.quota.windows import Window
 from schemas.notices import WEBHOOKS_SILENT
@@ -94,7 +94,7 @@ class Simulated:
 
     def facts(self) -> Facts:
         assert self.ledger is not None
-        place = Place(cursor="1", saved=self.now)
+        position = StreamPosition(cursor="1", saved=self.now)
         return Facts(
             name="eu",
             now=self.now,
@@ -102,7 +102,7 @@ class Simulated:
             webhooks=True,
             ledger=self.ledger,
             notes=self.notes,
-            streams=(Stream.of("results", 300.0, place, self.rounds[:100]),) if self.polled else (),
+            streams=(Stream.of("results", 300.0, position, self.rounds[:100]),) if self.polled else (),
             budget=budget(),
             raised=self.raised,
         )

@@ -31,7 +31,7 @@ from bridge.services import Services
 from bridge.state.lease import Lease
 from workers.polling.listing import Interrupted, Listing
 
-__all__ = ["AlreadyRunning", "Outside", "preview", "run", "share", "to_reprocess"]
+__all__ = ["AlreadyRunning", "BackfillCallbacks", "preview", "run", "share", "to_reprocess"]
 
 _log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class AlreadyRunning(BridgeError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outside:
+class BackfillCallbacks:
     """What a backfill needs of whoever runs it. `sleep(seconds)`. `show(job, why, until)`: told after every page, and
     every second while it waits, with the reason and the end (UNIX seconds). `stopping`: asked between pages and while
     waiting."""
@@ -59,7 +59,7 @@ def share(services: Services, job: Backfill) -> float:
     return share_read(job, lambda stream, cursor: polls[stream].position(cursor))
 
 
-def run(services: Services, job: Backfill, outside: Outside) -> None:
+def run(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None:
     """Read on until the period is read or somebody stops it; how it ended stands in `job.state` and is kept.
 
     Killed at any moment it loses nothing: the page at hand is read again. Raises `AlreadyRunning`, and
@@ -74,34 +74,34 @@ def run(services: Services, job: Backfill, outside: Outside) -> None:
         )
     job.state, job.error = RUNNING, None
     try:
-        store.fulfil(job.id)
+        store.clear_request(job.id)
         store.save(job, now())
         try:
-            _read(services, job, outside, lease, store)
+            _read(services, job, callbacks, lease, store)
             job.state = DONE
         except Interrupted as end:
             job.state = CANCELLED if end.reason == "cancelled" else STOPPED
         except (VendorRefused, VendorUnavailable, VendorFault, Unreadable) as problem:
             job.state, job.error = FAILED, clip(problem, 300)
         store.save(job, now())
-        store.fulfil(job.id)
+        store.clear_request(job.id)
         store.trim()
         _log.info("backfill_ended", backfill=job.id, state=job.state, pages=job.pages, outcomes=job.outcomes)
     finally:
         lease.release()
 
 
-def preview(services: Services, job: Backfill, outside: Outside) -> None:
+def preview(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None:
     """Read the period without publishing or keeping anything; `job.outcomes` says what would become of its records.
 
     `job` is not kept either. Raises `Interrupted`, and what `Listing.turn` raises.
     """
 
     def check() -> None:
-        if outside.stopping():
+        if callbacks.stopping():
             raise Interrupted("asked to stop")
 
-    listing = _listing(services, job, outside, check)
+    listing = _listing(services, job, callbacks, check)
     reader = Reader(services.state, partitions=services.config.bridge.partitions)
     peeking = Peeking(way=services.way(job.source), reader=reader)
 
@@ -113,7 +113,7 @@ def preview(services: Services, job: Backfill, outside: Outside) -> None:
     for stream in job.streams:
         for _ in _pages(listing, job, stream, look):
             job.calls = listing.calls
-            outside.show(job, None, None)
+            callbacks.show(job, None, None)
 
 
 def to_reprocess(services: Services, job: Backfill) -> tuple[int, int]:
@@ -123,20 +123,20 @@ def to_reprocess(services: Services, job: Backfill) -> tuple[int, int]:
     return quarantined, requests
 
 
-def _read(services: Services, job: Backfill, outside: Outside, lease: Lease, store: Backfills) -> None:
+def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease: Lease, store: Backfills) -> None:
     def check() -> None:
         if not lease.hold():
             raise AlreadyRunning(f"another process took {job.id} over after a long pause of this one")
-        if wish := store.wished(job.id):
-            raise Interrupted("asked by an operator", reason="cancelled" if wish == "cancel" else "stopped")
-        if outside.stopping():
+        if request := store.requested(job.id):
+            raise Interrupted("asked by an operator", reason="cancelled" if request == "cancel" else "stopped")
+        if callbacks.stopping():
             raise Interrupted("asked to stop")
 
-    way, listing, before = services.way(job.source), _listing(services, job, outside, check), job.calls
+    way, listing, before = services.way(job.source), _listing(services, job, callbacks, check), job.calls
     if not job.reprocessed:
         for outcome in _read_stored(services, way, job):
             job.count({outcome: 1})
-            outside.show(job, "reads what is stored again", None)
+            callbacks.show(job, "reads what is stored again", None)
             check()
         job.reprocessed = True
         store.save(job, services.now())
@@ -149,21 +149,21 @@ def _read(services: Services, job: Backfill, outside: Outside, lease: Lease, sto
             for _ in _pages(listing, job, stream, publish):
                 job.calls = before + listing.calls
                 store.save(job, services.now())
-                outside.show(job, None, None)
+                callbacks.show(job, None, None)
         except (VendorFault, Unreadable):
             # The cursor itself may be the fault, a token that has run out: resumed, this stream begins anew.
             job.cursors.pop(stream, None)
             raise
 
 
-def _listing(services: Services, job: Backfill, outside: Outside, check: Callable[[], None]) -> Listing:
+def _listing(services: Services, job: Backfill, callbacks: BackfillCallbacks, check: Callable[[], None]) -> Listing:
     return Listing(
         services=services,
         source=services.config.sources[job.source],
         spender=SPENDER,
         check=check,
-        sleep=outside.sleep,
-        waiting=partial(outside.show, job),
+        sleep=callbacks.sleep,
+        waiting=partial(callbacks.show, job),
         rate=job.rate,
     )
 

@@ -22,7 +22,7 @@ from bridge.sdk.vendor import Page, Poll, Vendor, VendorCalls
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
-from workers.polling.turn import REFUSALS, CutShort, Turn, heed, never, take_turn
+from workers.polling.source_access import REFUSALS, AccessEnded, SourceAccess, exclusive_access, never, record_refusal
 
 __all__ = ["Interrupted", "Listing", "whole_streams"]
 
@@ -93,7 +93,7 @@ class Listing:
         the last. Raises what `turn` raises, and `VendorFault` where the vendor leads in a circle."""
         poll, seen, here = self.vendor.polls[stream], {cursor}, cursor
         while True:
-            page = self.turn(partial(_fetch, poll, here))
+            page = self.access(partial(_fetch, poll, here))
             after = _after(poll, page, here, until)
             yield page, after
             if after is None:
@@ -107,7 +107,7 @@ class Listing:
             seen.add(after)
             here = after
 
-    def turn(self, use: Callable[[Turn], _Found]) -> _Found:
+    def access(self, use: Callable[[SourceAccess], _Found]) -> _Found:
         """What `use` makes of one turn with the source, tried again while budget, vendor or lease refuse it.
 
         Raises what `check` raises, `VendorRefused`, `VendorFault`, `Unreadable`, `StateUnavailable`, and
@@ -126,22 +126,22 @@ class Listing:
                 silences += 1
             except (BudgetExhausted, VendorThrottled) as problem:
                 why, until = str(problem), problem.retry_at or self.services.now()
-            except CutShort as problem:
+            except AccessEnded as problem:
                 why, until = str(problem), self.services.now()
             self._wait(why, max(until, self.services.now() + _LOOK_EVERY))
 
-    def _take(self, use: Callable[[Turn], _Found]) -> _Found:
-        with take_turn(self.services, self.source, spender=self.spender, stopping=never) as turn:
-            if turn is None:
-                raise CutShort(f"somebody else reads from {self.source.name} at this moment")
-            self._line.calls = turn.calls
+    def _take(self, use: Callable[[SourceAccess], _Found]) -> _Found:
+        with exclusive_access(self.services, self.source, spender=self.spender, stopping=never) as access:
+            if access is None:
+                raise AccessEnded(f"somebody else reads from {self.source.name} at this moment")
+            self._line.calls = access.calls
             try:
-                return use(replace(turn, client=self._client))
+                return use(replace(access, client=self._client))
             except (*REFUSALS, VendorFault, Unreadable) as problem:
-                heed(turn, problem)
+                record_refusal(access, problem)
                 raise
             finally:
-                self.calls += turn.calls.made
+                self.calls += access.calls.made
 
     def _stand_aside(self) -> None:
         """Wait while looks or polls are due that a worker is there to do, but not for ever."""
@@ -160,7 +160,7 @@ class Listing:
         if not poll.enabled:
             return False
         for stream, one in self.vendor.polls.items():
-            started = self.services.cursors.place(name, stream).started
+            started = self.services.cursors.position(name, stream).started
             every = max(poll.every, one.every or 0.0)
             if started is None or now - started >= every - min(_ASIDE_BEFORE, every / 2):
                 return True
@@ -180,8 +180,8 @@ class Listing:
             self.sleep(min(left, _LOOK_EVERY))
 
 
-def _fetch(poll: Poll, cursor: str, turn: Turn) -> Page:
-    return poll.fetch(turn.client, cursor)
+def _fetch(poll: Poll, cursor: str, access: SourceAccess) -> Page:
+    return poll.fetch(access.client, cursor)
 
 
 def _after(poll: Poll, page: Page, cursor: str, until: float) -> str | None:

@@ -11,7 +11,7 @@ from bridge.polling.expectations import Expectation
 from bridge.polling.watches import EXPECTATION, REREAD, OpenWatch
 from bridge.services import Services
 
-__all__ = ["announce_overdue", "gave_up"]
+__all__ = ["announce_overdue", "handle_given_up"]
 
 #: How long after its deadline an expectation waits for its last look, seconds.
 _LAST_LOOK_SECONDS = 60.0
@@ -27,26 +27,26 @@ def announce_overdue(services: Services) -> int:
     before, announced = services.now() - _LAST_LOOK_SECONDS, 0
     for name, source in services.config.sources.items():
         for late in services.expectations.overdue(name, before=before):
-            _announce_expectation(services, source, late, looks=0)
+            _announce_expectation(services, source, late, rechecks=0)
             announced += 1
     return announced
 
 
-def gave_up(services: Services, source: Source, watch: OpenWatch) -> None:
+def handle_given_up(services: Services, source: Source, watch: OpenWatch) -> None:
     """What follows the last look at a watch: silence for what is settled, an announcement for everything else."""
     if watch.kind == REREAD:
         return
-    _log.warning("watch_given_up", source=source.name, watch=watch.key, kind=watch.kind, looks=watch.looks + 1)
+    _log.warning("watch_given_up", source=source.name, watch=watch.key, kind=watch.kind, rechecks=watch.rechecks + 1)
     expected = services.expectations.get(source.name, watch.key)
     if expected is None:
         _publish(services, source, watch)
     elif expected.state == "expanded":
-        services.expectations.met(source.name, (watch.key,), now=services.now())
+        services.expectations.mark_met(source.name, (watch.key,), now=services.now())
     elif expected.state == "open":
-        _announce_expectation(services, source, expected, looks=watch.looks + 1)
+        _announce_expectation(services, source, expected, rechecks=watch.rechecks + 1)
 
 
-def _announce_expectation(services: Services, source: Source, expected: Expectation, *, looks: int) -> None:
+def _announce_expectation(services: Services, source: Source, expected: Expectation, *, rechecks: int) -> None:
     watch = OpenWatch(
         key=expected.key,
         kind=EXPECTATION,
@@ -54,7 +54,7 @@ def _announce_expectation(services: Services, source: Source, expected: Expectat
         due=expected.due,
         give_up_at=expected.deadline,
         opened_at=expected.registered_at,
-        looks=looks,
+        rechecks=rechecks,
     )
     # First the announcement, which is made once however often it is tried, then the note that it was made.
     _publish(services, source, watch, label=expected.label)

@@ -18,13 +18,13 @@ from bridge.errors import BridgeError, Retryable, StateUnavailable, Unreadable, 
 from bridge.ingest.pipeline import ingest
 from bridge.journal import POLL
 from bridge.journal.retention import Retention, RetentionReport
-from bridge.polling.cursors import Place, RoundReport
+from bridge.polling.cursors import RoundReport, StreamPosition
 from bridge.quota.budgets import POLL as POLL_CALLS
 from bridge.quota.budgets import REREAD
 from bridge.sdk.vendor import Page, Poll
 from bridge.services import Services
-from workers.polling.recheck import RecheckReport, look_at_due
-from workers.polling.turn import REFUSALS, Turn, heed, never, take_turn
+from workers.polling.recheck import RecheckReport, recheck_due
+from workers.polling.source_access import REFUSALS, SourceAccess, exclusive_access, never, record_refusal
 
 __all__ = ["PollReport", "first_cursor", "housekeeping", "poll_once"]
 
@@ -64,20 +64,20 @@ def poll_once(
         return PollReport(source=source_name, outcome="off")
     if pause := services.budgets.paused(source_name, now):
         return PollReport(source=source_name, outcome="paused", retry_at=pause.until)
-    places = {stream: services.cursors.place(source_name, stream) for stream in vendor.polls}
+    positions = {stream: services.cursors.position(source_name, stream) for stream in vendor.polls}
     waiting = [
         stream
-        for stream, place in places.items()
-        if not _is_fresh(place, max(not_within, vendor.polls[stream].every or 0.0), now)
+        for stream, position in positions.items()
+        if not _is_fresh(position, max(not_within, vendor.polls[stream].every or 0.0), now)
     ]
     if not waiting:
         return PollReport(source=source_name, outcome="fresh")
-    with take_turn(services, source, spender=POLL_CALLS, stopping=stopping) as turn:
-        if turn is None:
+    with exclusive_access(services, source, spender=POLL_CALLS, stopping=stopping) as access:
+        if access is None:
             return PollReport(source=source_name, outcome="busy")
         # What is new goes before what might have changed.
-        waiting.sort(key=lambda stream: (vendor.polls[stream].sweep is not None, places[stream].started or 0.0))
-        return _rounds(turn, waiting)
+        waiting.sort(key=lambda stream: (vendor.polls[stream].sweep is not None, positions[stream].started or 0.0))
+        return _rounds(access, waiting)
 
 
 def housekeeping(services: Services) -> RetentionReport:
@@ -91,34 +91,36 @@ def housekeeping(services: Services) -> RetentionReport:
     return retention.run(config.bridge, now=services.now(), subscriptions=tuple(config.subscriptions))
 
 
-def first_cursor(poll: Poll, place: Place, source: Source, look_back_limit: float | None, now: float) -> str:
+def first_cursor(
+    poll: Poll, position: StreamPosition, source: Source, look_back_limit: float | None, now: float
+) -> str:
     """Where a round starts reading: where it was cut short, or an overlap before the last end, or at the look-back."""
-    if place.resume is not None:
-        return place.resume
+    if position.resume is not None:
+        return position.resume
     config = source.poll
     limit = math.inf if look_back_limit is None else look_back_limit
     if poll.sweep is not None:
         return poll.start(now - min(poll.sweep(source.options), limit), None)
-    if place.cursor is None:
+    if position.cursor is None:
         return poll.start(now - min(config.look_back, limit), None)
     # A round that took long (it waited for budget in between) read its first rows long before its last ones: what
     # showed up late behind those first rows lies as much farther back.
-    took = max(0.0, (place.saved or 0.0) - (place.began or 0.0))
-    return poll.rewind(place.cursor, config.overlap + min(took, config.look_back))
+    took = max(0.0, (position.saved or 0.0) - (position.began or 0.0))
+    return poll.rewind(position.cursor, config.overlap + min(took, config.look_back))
 
 
-def _is_fresh(place: Place, not_within: float, now: float) -> bool:
+def _is_fresh(position: StreamPosition, not_within: float, now: float) -> bool:
     # A start in the future is a clock that was put right since: not fresh. A round that was cut short goes on soon.
-    return place.resume is None and place.started is not None and 0 <= now - place.started < not_within
+    return position.resume is None and position.started is not None and 0 <= now - position.started < not_within
 
 
-def _rounds(turn: Turn, streams: list[str]) -> PollReport:
+def _rounds(access: SourceAccess, streams: list[str]) -> PollReport:
     rounds: list[RoundReport] = []
     faults: list[Exception] = []
     refusal: BridgeError | None = None
     for stream in streams:
         try:
-            report, refusal = _round(turn, stream)
+            report, refusal = _round(access, stream)
         except StateUnavailable:
             raise
         except Exception as fault:  # noqa: BLE001 - a fault in one stream must not starve the others; raised below
@@ -130,66 +132,66 @@ def _rounds(turn: Turn, streams: list[str]) -> PollReport:
     if faults:
         raise faults[0]
     return PollReport(
-        source=turn.source.name,
+        source=access.source.name,
         outcome="cut_short" if any(report.error for report in rounds) else "done",
         rounds=tuple(rounds),
         retry_at=refusal.retry_at if isinstance(refusal, Retryable) else None,
     )
 
 
-def _round(turn: Turn, stream: str) -> tuple[RoundReport, BridgeError | None]:
+def _round(access: SourceAccess, stream: str) -> tuple[RoundReport, BridgeError | None]:
     """Read one stream to its end. Beside the report: what ends the turn with the whole source, if anything."""
-    services, name, poll = turn.services, turn.source.name, turn.vendor.polls[stream]
-    now, made, place = services.now(), turn.calls.made, services.cursors.place(name, stream)
+    services, name, poll = access.services, access.source.name, access.vendor.polls[stream]
+    now, made, position = services.now(), access.calls.made, services.cursors.position(name, stream)
     services.cursors.begin(name, stream, now)
-    cursor = first_cursor(poll, place, turn.source, turn.vendor.look_back_limit, now)
-    turn.calls.spender = POLL_CALLS if poll.sweep is None else REREAD
+    cursor = first_cursor(poll, position, access.source, access.vendor.look_back_limit, now)
+    access.calls.spender = POLL_CALLS if poll.sweep is None else REREAD
     report = RoundReport(stream=stream, from_cursor=cursor, to_cursor=cursor, started=now, error="fault in the bridge")
     refusal: BridgeError | None = None
     try:
-        _read(turn, poll, place, report)
+        _read(access, poll, position, report)
         report.error = None
     except (*REFUSALS, VendorFault, Unreadable) as problem:
         report.error = clip(problem, 300)
-        heed(turn, problem)
+        record_refusal(access, problem)
         if isinstance(problem, VendorFault | Unreadable):
             # The cursor itself may be the fault, a token that has run out: the next round starts in front of it.
             services.cursors.restart(name, stream)
         else:
             refusal = problem
     finally:
-        report.calls, report.seconds = turn.calls.made - made, services.now() - now
-        _note(turn, report)
+        report.calls, report.seconds = access.calls.made - made, services.now() - now
+        _note(access, report)
     return report, refusal
 
 
-def _read(turn: Turn, poll: Poll, place: Place, report: RoundReport) -> None:
+def _read(access: SourceAccess, poll: Poll, position: StreamPosition, report: RoundReport) -> None:
     """Page by page: publish, then move the cursor. What was read stands in `report`, also after an error."""
-    services, name = turn.services, turn.source.name
-    began = report.started if place.resume is None or place.began is None else place.began
-    for page in _pages(turn, poll, report.from_cursor):
-        found = ingest(turn.way, page.records, origin=POLL, now=services.now())
+    services, name = access.services, access.source.name
+    began = report.started if position.resume is None or position.began is None else position.began
+    for page in _pages(access, poll, report.from_cursor):
+        found = ingest(access.way, page.records, origin=POLL, now=services.now())
         report.records += len(page.records)
         report.outcomes = dict(found.outcomes + Counter(report.outcomes))
-        report.to_cursor = _reached(poll, place, report.to_cursor, page)
+        report.to_cursor = _reached(poll, position, report.to_cursor, page)
         services.cursors.save(name, report.stream, report.to_cursor, services.now(), began=began, midway=page.more)
         if page.more:
-            turn.go_on()
-            if turn.vendor.recheck is not None and services.watches.due_count(name, services.now()):
-                look_at_due(turn, RecheckReport(source=name, outcome="done"), _LOOKS_BETWEEN)
+            access.raise_if_stopping()
+            if access.vendor.recheck is not None and services.watches.due_count(name, services.now()):
+                recheck_due(access, RecheckReport(source=name, outcome="done"), _LOOKS_BETWEEN)
 
 
-def _pages(turn: Turn, poll: Poll, cursor: str) -> Iterator[Page]:
+def _pages(access: SourceAccess, poll: Poll, cursor: str) -> Iterator[Page]:
     """All pages from `cursor` on. Raises `VendorFault` where the vendor leads us in a circle."""
     seen = {cursor}
     while True:
-        page = poll.fetch(turn.client, cursor)
+        page = poll.fetch(access.client, cursor)
         yield page
         if not page.more:
             return
         if page.cursor is None or page.cursor in seen:
             raise VendorFault(
-                f"source {turn.source.name}: the vendor says there are more pages but leads back to a cursor of this "
+                f"source {access.source.name}: the vendor says there are more pages but leads back to a cursor of this "
                 f"round ({clip(page.cursor, 60)}); reading stops here, the next round tries again",
                 reason="page_loop",
             )
@@ -197,22 +199,22 @@ def _pages(turn: Turn, poll: Poll, cursor: str) -> Iterator[Page]:
         seen.add(cursor)
 
 
-def _reached(poll: Poll, place: Place, cursor: str, page: Page) -> str:
+def _reached(poll: Poll, position: StreamPosition, cursor: str, page: Page) -> str:
     """Where the stream stands after `page`, which was read from `cursor`."""
     reached = cursor if page.cursor is None else page.cursor
-    if page.more or place.cursor is None or poll.low_water or poll.sweep is not None:
+    if page.more or position.cursor is None or poll.low_water or poll.sweep is not None:
         return reached
     # A round that found nothing new ends inside its overlap; taking that for the end would creep back for ever.
-    return max(reached, place.cursor, key=poll.position)
+    return max(reached, position.cursor, key=poll.position)
 
 
-def _note(turn: Turn, report: RoundReport) -> None:
+def _note(access: SourceAccess, report: RoundReport) -> None:
     # Refused before the first call: that is what the pause and the budget say; it would only push real rounds out.
     if report.calls or report.records or report.error is None:
-        turn.services.cursors.record_round(turn.source.name, report)
+        access.services.cursors.record_round(access.source.name, report)
     _log.info(
         "poll_round",
-        source=turn.source.name,
+        source=access.source.name,
         stream=report.stream,
         records=report.records,
         outcomes=report.outcomes,

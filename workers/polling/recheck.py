@@ -26,13 +26,13 @@ from bridge.polling.watches import OpenWatch
 from bridge.quota.budgets import OVERDUE, POINTER, REREAD
 from bridge.sdk.vendor import Pointer, Record
 from bridge.services import Services
-from workers.polling.overdue import gave_up
-from workers.polling.turn import REFUSALS, Turn, heed, never, take_turn
+from workers.polling.overdue import handle_given_up
+from workers.polling.source_access import REFUSALS, SourceAccess, exclusive_access, never, record_refusal
 
-__all__ = ["LOOKS", "RecheckReport", "look_at_due", "recheck"]
+__all__ = ["MAX_RECHECKS", "RecheckReport", "recheck", "recheck_due"]
 
 #: Looks in one go, so that a crowd of watches does not keep the fresh poll waiting.
-LOOKS = 20
+MAX_RECHECKS = 20
 #: A look that gets no answer is repeated after so many seconds; after so many in a row the vendor itself is away, and
 #: is left alone for a while.
 _NO_ANSWER_SECONDS, _NO_ANSWERS, _AWAY_SECONDS = 60.0, 3, 30.0
@@ -52,7 +52,7 @@ class RecheckReport:
 
     source: str
     outcome: str
-    looks: int = 0
+    rechecks: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     given_up: list[str] = field(default_factory=list)
     calls: int = 0
@@ -61,7 +61,7 @@ class RecheckReport:
 
 
 def recheck(
-    services: Services, source_name: str, *, limit: int = LOOKS, stopping: Callable[[], bool] = never
+    services: Services, source_name: str, *, limit: int = MAX_RECHECKS, stopping: Callable[[], bool] = never
 ) -> RecheckReport:
     """Look at up to `limit` due watches, the most overdue first; the budget keeps a share for every kind of call.
 
@@ -76,97 +76,97 @@ def recheck(
         return RecheckReport(source=source_name, outcome="idle")
     if pause := services.budgets.paused(source_name, now):
         return RecheckReport(source=source_name, outcome="paused", retry_at=pause.until)
-    with take_turn(services, source, spender=OVERDUE, stopping=stopping) as turn:
-        if turn is None:
+    with exclusive_access(services, source, spender=OVERDUE, stopping=stopping) as access:
+        if access is None:
             return RecheckReport(source=source_name, outcome="busy")
         report = RecheckReport(source=source_name, outcome="done")
         try:
-            look_at_due(turn, report, limit)
+            recheck_due(access, report, limit)
         except REFUSALS as problem:
-            _cut_short(turn, report, problem)
+            _cut_short(access, report, problem)
         finally:
-            report.calls = turn.calls.made
-            _log.info("rechecked", source=source_name, looks=report.looks, outcomes=dict(report.outcomes))
+            report.calls = access.calls.made
+            _log.info("rechecked", source=source_name, rechecks=report.rechecks, outcomes=dict(report.outcomes))
         return report
 
 
-def look_at_due(turn: Turn, report: RecheckReport, limit: int) -> None:
+def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None:
     """The looks of one turn; also taken between the pages of a long round. Raises what ends the turn."""
     faults: list[Exception] = []
     spent: set[str] = set()
-    before, silent = turn.calls.spender, 0
+    before, silent = access.calls.spender, 0
     # Asked for here, under the lease: another process may have looked a moment ago.
-    for watch in turn.services.watches.due(turn.source.name, turn.services.now(), limit):
+    for watch in access.services.watches.due(access.source.name, access.services.now(), limit):
         spender = _SPENDERS.get(watch.kind, OVERDUE)
         if spender in spent:
             continue
-        turn.go_on()
-        turn.calls.spender = spender
+        access.raise_if_stopping()
+        access.calls.spender = spender
         try:
-            problem = _try(turn, watch, report, faults)
+            problem = _try(access, watch, report, faults)
         finally:
-            turn.calls.spender = before
+            access.calls.spender = before
         if isinstance(problem, BudgetExhausted):
             # Others may have a share left.
             spent.add(spender)
-            _cut_short(turn, report, problem)
+            _cut_short(access, report, problem)
         elif isinstance(problem, VendorUnavailable):
             silent += 1
             if silent == _NO_ANSWERS:
                 raise problem
         else:
             silent = 0
-            _count(turn, watch, report)
+            _count(access, watch, report)
     if faults:
         raise faults[0]
 
 
-def _try(turn: Turn, watch: OpenWatch, report: RecheckReport, faults: list[Exception]) -> BridgeError | None:
+def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, faults: list[Exception]) -> BridgeError | None:
     """One look; what kept it from being one, if that is this watch's or its spender's own affair."""
     try:
-        _look(turn, watch, report)
+        _look(access, watch, report)
     except BudgetExhausted as problem:
         return problem
     except VendorUnavailable as problem:
         if problem.retry_at is not None:
             raise
         # One attempt that the vendor stumbles over must not keep all others waiting.
-        turn.services.watches.postpone(turn.source.name, watch, turn.services.now() + _NO_ANSWER_SECONDS)
+        access.services.watches.postpone(access.source.name, watch, access.services.now() + _NO_ANSWER_SECONDS)
         report.error = clip(problem, 300)
         return problem
     except (*REFUSALS, StateUnavailable):
         raise
     except (VendorFault, Unreadable) as fault:
-        heed(turn, fault)
+        record_refusal(access, fault)
         report.error = clip(fault, 300)
     except Exception as fault:  # noqa: BLE001 - the most overdue watch must not block the others; raised by the caller
         faults.append(fault)
     return None
 
 
-def _count(turn: Turn, watch: OpenWatch, report: RecheckReport) -> None:
-    services, name = turn.services, turn.source.name
-    report.looks += 1
-    schedule = turn.vendor.pointer_schedule if watch.kind == watches.POINTER else turn.vendor.recheck_schedule
-    if services.watches.looked(name, watch, schedule, services.now()) == "given_up":
+def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport) -> None:
+    services, name = access.services, access.source.name
+    report.rechecks += 1
+    schedule = access.vendor.pointer_schedule if watch.kind == watches.POINTER else access.vendor.recheck_schedule
+    if services.watches.record_recheck(name, watch, schedule, services.now()) == "given_up":
         report.given_up.append(watch.key)
-        gave_up(services, turn.source, watch)
+        handle_given_up(services, access.source, watch)
 
 
-def _look(turn: Turn, watch: OpenWatch, report: RecheckReport) -> None:
-    if turn.vendor.recheck is None:
+def _look(access: SourceAccess, watch: OpenWatch, report: RecheckReport) -> None:
+    if access.vendor.recheck is None:
         raise AssertionError("only sources with a re-check come here")
-    services, name = turn.services, turn.source.name
-    answer = turn.vendor.recheck(turn.client, watch.reference)
+    services, name = access.services, access.source.name
+    answer = access.vendor.recheck(access.client, watch.reference)
     records = [item for item in answer if isinstance(item, Record)]
     # Publishing closes the watch of what is settled, and keeps the watch of what is not.
-    found = ingest(turn.way, records, origin=POLL, now=services.now())
+    found = ingest(access.way, records, origin=POLL, now=services.now())
     report.outcomes += found.outcomes
     pointers = [item for item in answer if isinstance(item, Pointer)]
     if pointers:
-        _expand(turn, watch, pointers)
-    if watch.kind == watches.EXPECTATION and _meets(turn, watch, found):
-        services.expectations.met(name, (watch.key,), now=services.now())
+        _expand(access, watch, pointers)
+    if watch.kind == watches.EXPECTATION and _meets(access, watch, found):
+        services.expectations.mark_met(name, (watch.key,), now=services.now())
     elif watch.kind == watches.POINTER and _leads_there(watch.key, found):
         services.watches.close_many(name, (watch.key,), now=services.now(), kind=watches.POINTER)
 
@@ -182,24 +182,24 @@ def _leads_there(key: str, found: IngestReport) -> bool:
     return bool(found.attempts) or any(one == key or one.startswith(f"{key}:") for one in found.seen)
 
 
-def _meets(turn: Turn, watch: OpenWatch, found: IngestReport) -> bool:
+def _meets(access: SourceAccess, watch: OpenWatch, found: IngestReport) -> bool:
     """Whether what a look found is what was expected, though it may have been published before somebody expected it.
 
     Under a key that may mean several attempts, one that ended long ago does not count: a retake may be expected.
     """
-    earliest = watch.opened_at - turn.source.poll.look_back
+    earliest = watch.opened_at - access.source.poll.look_back
     return any(
         news.attempt_id == watch.key or news.completed_at is None or news.completed_at.timestamp() >= earliest
         for news, _ in found.found
     )
 
 
-def _expand(turn: Turn, watch: OpenWatch, pointers: Sequence[Pointer]) -> None:
+def _expand(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer]) -> None:
     """Look at what was named: for an expectation, expect each of it with the same label, due time and deadline."""
-    services, name, now = turn.services, turn.source.name, turn.services.now()
+    services, name, now = access.services, access.source.name, access.services.now()
     parent = services.expectations.get(name, watch.key)
     if parent is None:
-        services.watches.point(name, pointers, now=now)
+        services.watches.add_pointers(name, pointers, now=now)
         return
     reader = Reader(services.state, partitions=services.config.bridge.partitions)
     known = services.expectations.matching(name, [one.key for one in pointers], now=now)
@@ -209,10 +209,10 @@ def _expand(turn: Turn, watch: OpenWatch, pointers: Sequence[Pointer]) -> None:
     services.expectations.settle(name, parent, "expanded")
 
 
-def _cut_short(turn: Turn, report: RecheckReport, problem: Exception) -> None:
+def _cut_short(access: SourceAccess, report: RecheckReport, problem: Exception) -> None:
     report.outcome, report.error = "cut_short", clip(problem, 300)
     report.retry_at = problem.retry_at if isinstance(problem, Retryable) else None
     if report.retry_at is None and isinstance(problem, VendorUnavailable):
-        report.retry_at = turn.services.now() + _AWAY_SECONDS
+        report.retry_at = access.services.now() + _AWAY_SECONDS
     if isinstance(problem, REFUSALS):
-        heed(turn, problem)
+        record_refusal(access, problem)

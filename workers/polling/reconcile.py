@@ -26,9 +26,9 @@ from bridge.services import Services
 from bridge.state.lease import Lease
 from schemas.event import COMPLETED, VOIDED
 from workers.polling.listing import Interrupted, Listing, whole_streams
-from workers.polling.turn import Turn, never
+from workers.polling.source_access import SourceAccess, never
 
-__all__ = ["Ask", "nightly", "reconcile", "settled_until"]
+__all__ = ["ReconcileOptions", "nightly", "reconcile", "settled_until"]
 
 #: What a nightly run looks back, seconds: yesterday, and what showed up late the day before.
 _NIGHTLY_SECONDS = 2 * 86_400.0
@@ -46,7 +46,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
+class ReconcileOptions:
     """Which period (by finish, UNIX seconds), and whether to publish what is missing or outdated.
 
     `check`, `sleep`, `waiting`: as in `workers.polling.listing.Listing`.
@@ -65,7 +65,7 @@ def settled_until(source: Source, now: float) -> float:
     return now - _UNDER_WAY - (source.poll.every if source.poll.enabled else 0.0)
 
 
-def reconcile(services: Services, source_name: str, ask: Ask) -> Reconciliation:
+def reconcile(services: Services, source_name: str, ask: ReconcileOptions) -> Reconciliation:
     """Compare a period of one source and keep the result. Reading costs calls, which `calls` of the result states.
 
     A vendor without a list is asked for every expectation and every watch one by one. Raises what `Ask.check` and
@@ -145,7 +145,7 @@ def _tonight(services: Services, name: str, lease: Lease, stopping: Callable[[],
     until = settled_until(services.config.sources[name], began)
     since = until - min(_NIGHTLY_SECONDS, _look_back_limit(services, name))
     try:
-        result = reconcile(services, name, Ask(since=since, until=until, check=check))
+        result = reconcile(services, name, ReconcileOptions(since=since, until=until, check=check))
     except StateUnavailable:
         raise
     except BridgeError as problem:
@@ -174,7 +174,7 @@ def _look_back_limit(services: Services, name: str) -> float:
 
 
 def _listed(
-    services: Services, listing: Listing, ask: Ask, result: Reconciliation
+    services: Services, listing: Listing, ask: ReconcileOptions, result: Reconciliation
 ) -> tuple[dict[str, Listed], dict[str, Record]]:
     """What the vendor lists, by attempt id; and the records of what would be news."""
     rows: dict[str, Listed] = {}
@@ -192,14 +192,16 @@ def _listed(
     return rows, news
 
 
-def _list(listing: Listing, ask: Ask) -> Iterator[Sequence[Record]]:
+def _list(listing: Listing, ask: ReconcileOptions) -> Iterator[Sequence[Record]]:
     for stream in whole_streams(listing.vendor):
         start = listing.vendor.polls[stream].start(ask.since, ask.until)
         for page, _ in listing.pages(stream, start, ask.until):
             yield page.records
 
 
-def _looks(services: Services, listing: Listing, ask: Ask, result: Reconciliation) -> Iterator[Sequence[Record]]:
+def _looks(
+    services: Services, listing: Listing, ask: ReconcileOptions, result: Reconciliation
+) -> Iterator[Sequence[Record]]:
     """Everything that is expected or watched, and whatever a look points to."""
     name = listing.source.name
     wanted = {one.key: one.reference for one in services.expectations.list(name) if one.deadline >= ask.since}
@@ -208,7 +210,7 @@ def _looks(services: Services, listing: Listing, ask: Ask, result: Reconciliatio
     while todo:
         _, reference = todo.popleft()
         try:
-            answer = listing.turn(partial(_look, reference))
+            answer = listing.access(partial(_look, reference))
         except (Unreadable, VendorFault):
             # Of one reference; the others are none the worse for it.
             result.unreadable += 1
@@ -219,8 +221,8 @@ def _looks(services: Services, listing: Listing, ask: Ask, result: Reconciliatio
         yield [one for one in answer if isinstance(one, Record)]
 
 
-def _look(reference: Mapping[str, str], turn: Turn) -> Sequence[Record | Pointer]:
-    return () if turn.vendor.recheck is None else turn.vendor.recheck(turn.client, reference)
+def _look(reference: Mapping[str, str], access: SourceAccess) -> Sequence[Record | Pointer]:
+    return () if access.vendor.recheck is None else access.vendor.recheck(access.client, reference)
 
 
 def _row(news: Normalised, outdated: bool) -> Listed:
@@ -258,7 +260,7 @@ def _announced(services: Services, source: str, since: float) -> set[str]:
     return {key for request in requests for key in request.attempts}
 
 
-def _is_due(state: str, due: float, ask: Ask) -> bool:
+def _is_due(state: str, due: float, ask: ReconcileOptions) -> bool:
     # An expanded one has handed its part on to others.
     return state != "expanded" and due <= ask.until
 

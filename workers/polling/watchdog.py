@@ -77,12 +77,14 @@ def _look(
     return Facts(
         name=name,
         now=now,
-        paused=source.paused or (budget.pause is not None and budget.pause.on_purpose),
+        paused=source.paused or (budget.pause is not None and budget.pause.by_operator),
         webhooks=source.webhook.enabled,
         ledger=ledger,
         notes=rhythms.notes(name, hours_asked(ledger.quiet_since, now)),
         streams=tuple(
-            Stream.of(stream, max(source.poll.every, poll.every or 0.0), services.cursors.place(name, stream), rounds)
+            Stream.of(
+                stream, max(source.poll.every, poll.every or 0.0), services.cursors.position(name, stream), rounds
+            )
             for stream, poll in polls.items()
         ),
         budget=budget,

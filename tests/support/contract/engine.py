@@ -51,7 +51,9 @@ class Bridge:
     ) -> None:
         self.stage, self.state = stage, state
         self.wire: Wire = wsgi(stage.bench.wsgi)
-        monkeypatch.setattr("workers.polling.turn.vendor_session", lambda: session_over(lambda *call: self.wire(*call)))
+        monkeypatch.setattr(
+            "workers.polling.source_access.vendor_session", lambda: session_over(lambda *call: self.wire(*call))
+        )
         self.config = _config(stage, secrets, window)
         self.restart()
 
@@ -86,7 +88,7 @@ class Bridge:
 
     def work(self) -> None:
         """Every look that is due."""
-        while (report := recheck(self.services, SOURCE)).outcome == "done" and report.looks:
+        while (report := recheck(self.services, SOURCE)).outcome == "done" and report.rechecks:
             assert report.error is None, report.error
 
     def poll(self) -> PollReport:

@@ -36,7 +36,7 @@ from bridge.sdk.vendor import Page
 from bridge.state import keys
 from bridge.state.lease import Lease
 from tests.support.polling import DAY, START, Api, Sitting, journal, journal_events, make_services, make_vendor
-from workers.polling.backfill import AlreadyRunning, Outside, preview, run, share, to_reprocess
+from workers.polling.backfill import AlreadyRunning, BackfillCallbacks, preview, run, share, to_reprocess
 from workers.polling.listing import Interrupted, whole_streams
 from workers.polling.poll import poll_once
 
@@ -86,14 +86,14 @@ class World:
         self.while_asleep()
 
     @property
-    def outside(self) -> Outside:
+    def callbacks(self) -> BackfillCallbacks:
         def show(job: Backfill, why: str | None, until: float | None) -> None:
             self.shown.append((share(self.services, job), why, until))
 
-        return Outside(sleep=self.sleep, show=show, stopping=lambda: self.stop)
+        return BackfillCallbacks(sleep=self.sleep, show=show, stopping=lambda: self.stop)
 
     def run(self, job: Backfill) -> Backfill:
-        run(self.services, job, self.outside)
+        run(self.services, job, self.callbacks)
         return job
 
     @property
@@ -155,12 +155,12 @@ def test_a_page_that_ends_inside_the_last_second_is_not_the_last_one(world: Worl
 def test_what_live_traffic_has_published_is_a_duplicate_and_the_cursor_of_the_poll_does_not_move(world: World) -> None:
     world.sit(4, start=START - 1000, step=10.0)
     poll_once(world.services, NAME)
-    before = world.services.cursors.place(NAME, "results")
+    before = world.services.cursors.position(NAME, "results")
 
     job = world.run(world.job(first=START - 2000, last=START))
 
     assert job.outcomes == {"duplicate": 4}
-    assert world.services.cursors.place(NAME, "results") == before
+    assert world.services.cursors.position(NAME, "results") == before
 
 
 def test_killed_between_publishing_and_keeping_the_position_it_reads_that_page_again_and_loses_nothing(
@@ -249,23 +249,23 @@ def test_whoever_loses_its_backfill_to_another_process_leaves_the_record_alone(w
     assert (kept.state, kept.pages) == ("running", 1)
 
 
-@pytest.mark.parametrize(("wish", "state"), [("stop", "stopped"), ("cancel", "cancelled")])
-def test_an_operators_wish_ends_it_after_the_page_at_hand(world: World, wish: str, state: str) -> None:
+@pytest.mark.parametrize(("action", "state"), [("stop", "stopped"), ("cancel", "cancelled")])
+def test_an_operators_request_ends_it_after_the_page_at_hand(world: World, action: str, state: str) -> None:
     world.sit(9)
     job = world.job()
-    world.api.before = lambda number: world.store.wish(job.id, wish)
+    world.api.before = lambda number: world.store.request(job.id, action)
 
     world.run(job)
 
     assert (job.state, job.pages, len(world.published)) == (state, 1, 3)
-    assert world.store.wished(job.id) is None
+    assert world.store.requested(job.id) is None
     assert world.store.get(job.id) == job
 
 
 def test_a_wish_from_before_does_not_stop_what_is_resumed(world: World) -> None:
     expected = world.sit(6)
     job = world.job()
-    world.store.wish(job.id, "stop")
+    world.store.request(job.id, "stop")
 
     world.run(job)
 
@@ -435,23 +435,23 @@ class TestLiveTrafficFirst:
     def test_a_due_look_goes_first(self, world: World) -> None:
         world.sit(1)
         pointer = Pointer(key="a:x", reference={"sitting": "x"})
-        world.services.watches.point(NAME, [pointer], now=START)
-        looked: list[float] = []
+        world.services.watches.add_pointers(NAME, [pointer], now=START)
+        moments: list[float] = []
 
         def look() -> None:
             assert world.api.calls == []
             if world.moment >= START + 3:
-                looked.append(world.moment)
+                moments.append(world.moment)
                 world.services.watches.close(NAME, "a:x", now=world.moment)
 
         world.while_asleep = look
         world.run(world.job())
 
-        assert looked == [START + 3]
+        assert moments == [START + 3]
 
     def test_nobody_waits_for_ever_for_work_that_is_never_done(self, world: World) -> None:
         expected = world.sit(6)
-        world.services.watches.point(NAME, [Pointer(key="a:x", reference={"sitting": "x"})], now=START)
+        world.services.watches.add_pointers(NAME, [Pointer(key="a:x", reference={"sitting": "x"})], now=START)
 
         job = world.run(world.job())
 
@@ -488,7 +488,7 @@ class TestLiveTrafficFirst:
             taken.append(lease.hold())
             lease.release()
 
-        run(world.services, world.job(), replace(world.outside, show=show))
+        run(world.services, world.job(), replace(world.callbacks, show=show))
 
         assert taken == [True] * 3
 
@@ -549,7 +549,7 @@ def test_a_dry_run_counts_what_would_happen_and_writes_nothing(world: World) -> 
         return make_vendor(world.api).normalise(record, now, options)
 
     world.services = make_services(world.client, make_vendor(world.api, normalise=normalise), lambda: world.moment)
-    preview(world.services, job, world.outside)
+    preview(world.services, job, world.callbacks)
 
     assert job.outcomes == {"duplicate": 2, "revised": 1, "published": 4, "quarantined": 1}
     assert job.records == 8
@@ -574,7 +574,7 @@ def test_a_dry_run_counts_a_row_once_however_often_pages_repeat_it(world: World)
     world.services = make_services(world.client, replace(vendor, polls={"results": poll}), lambda: world.moment)
     job = world.job()
 
-    preview(world.services, job, world.outside)
+    preview(world.services, job, world.callbacks)
 
     assert job.outcomes == {"published": 2, "duplicate": 2}
 
@@ -585,7 +585,7 @@ def test_a_dry_run_stops_when_asked(world: World) -> None:
     job = world.job()
 
     with pytest.raises(Interrupted):
-        preview(world.services, job, world.outside)
+        preview(world.services, job, world.callbacks)
 
     assert job.pages == 1
 

@@ -12,9 +12,9 @@ from bridge.polling.backfill_jobs import Backfill
 from bridge.registry import vendors
 from tests.support.contract.engine import DAY, SOURCE, Bridge
 from tests.support.contract.stage import Clock, Stage, connect, contract_of
-from workers.polling.backfill import Outside, run
+from workers.polling.backfill import BackfillCallbacks, run
 from workers.polling.listing import whole_streams
-from workers.polling.reconcile import Ask, reconcile
+from workers.polling.reconcile import ReconcileOptions, reconcile
 
 CASES = [
     pytest.param(vendor, variant, id=f"{vendor.name}-{variant}")
@@ -41,10 +41,10 @@ def sit(bridge: Bridge, days_ago: float, count: int) -> set[str]:
     }
 
 
-def ask(bridge: Bridge, **changes: Any) -> Ask:
+def ask(bridge: Bridge, **changes: Any) -> ReconcileOptions:
     now = bridge.stage.clock.now
     plain = {"since": now - 3 * DAY, "until": now - 600, "check": lambda: None, "sleep": lambda seconds: None}
-    return Ask(**{**plain, **changes})
+    return ReconcileOptions(**{**plain, **changes})
 
 
 def backfill(bridge: Bridge, first: float, last: float) -> Backfill:
@@ -56,8 +56,8 @@ def backfill(bridge: Bridge, first: float, last: float) -> Backfill:
         streams=whole_streams(bridge.stage.vendor),
         created=bridge.stage.clock.now,
     )
-    outside = Outside(sleep=lambda seconds: None, show=lambda *_: None, stopping=lambda: False)
-    run(bridge.services, job, outside)
+    callbacks = BackfillCallbacks(sleep=lambda seconds: None, show=lambda *_: None, stopping=lambda: False)
+    run(bridge.services, job, callbacks)
     return job
 
 

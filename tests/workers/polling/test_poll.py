@@ -18,7 +18,7 @@ from bridge.errors import (
     VendorThrottled,
     VendorUnavailable,
 )
-from bridge.polling.cursors import Cursors, Place
+from bridge.polling.cursors import Cursors, StreamPosition
 from bridge.quota.budgets import Window
 from bridge.sdk.vendor import Normalised, Page, Record
 from bridge.services import Services
@@ -93,8 +93,8 @@ def test_the_first_round_starts_at_the_look_back_and_never_before_what_the_vendo
     (poll,) = make_vendor(world.api).polls.values()
     source = replace(world.services.config.sources[NAME], poll=PollConfig(look_back=7 * DAY))
 
-    assert first_cursor(poll, Place(), source, None, START) == f"{START - 7 * DAY:.0f}"
-    assert first_cursor(poll, Place(), source, 2 * DAY, START) == f"{START - 2 * DAY:.0f}"
+    assert first_cursor(poll, StreamPosition(), source, None, START) == f"{START - 7 * DAY:.0f}"
+    assert first_cursor(poll, StreamPosition(), source, 2 * DAY, START) == f"{START - 2 * DAY:.0f}"
 
 
 def test_an_empty_list_leaves_the_cursor_at_the_look_back_instead_of_jumping_to_now(world: World) -> None:
@@ -167,9 +167,9 @@ def test_a_crash_between_publishing_and_saving_the_cursor_publishes_nothing_twic
         with pytest.raises(KeyboardInterrupt):
             poll_once(world.services, NAME)
     assert len(world.published) == 6
-    place = world.services.cursors.place(NAME, "results")
-    assert place.cursor is None
-    assert place.resume == f"{START - 1000 + 20:.0f}+1"
+    position = world.services.cursors.position(NAME, "results")
+    assert position.cursor is None
+    assert position.resume == f"{START - 1000 + 20:.0f}+1"
 
     world.poll_until_done()
 
@@ -299,7 +299,7 @@ def test_refused_credentials_stop_the_source_until_an_operator_resumes_it(world:
     assert poll_once(world.services, NAME).outcome == "paused"
     pause = world.services.budgets.paused(NAME, world.moment)
     assert pause is not None
-    assert pause.for_good
+    assert pause.indefinite
     assert pause.reason == "apiKeyInactive"
 
     assert world.services.budgets.resume(NAME)
@@ -318,7 +318,7 @@ def test_a_vendor_that_leads_in_a_circle_is_a_fault_and_what_was_read_is_publish
 
     assert report.outcome == "cut_short"
     assert "leads back" in (report.rounds[0].error or "")
-    assert looping.cursors.place(NAME, "results").resume is None
+    assert looping.cursors.position(NAME, "results").resume is None
 
 
 def test_a_cursor_inside_a_round_that_the_vendor_refuses_is_given_up_and_the_round_starts_over(world: World) -> None:
@@ -332,9 +332,9 @@ def test_a_cursor_inside_a_round_that_the_vendor_refuses_is_given_up_and_the_rou
 
     world.api.before = refuse
     poll_once(world.services, NAME)
-    assert world.services.cursors.place(NAME, "results").resume is not None
+    assert world.services.cursors.position(NAME, "results").resume is not None
     poll_once(world.services, NAME)
-    assert world.services.cursors.place(NAME, "results").resume is None
+    assert world.services.cursors.position(NAME, "results").resume is None
 
     assert poll_once(world.services, NAME).outcome == "done"
     assert world.published == expected

@@ -58,14 +58,14 @@ def test_an_attempt_that_is_graded_later_is_revised_exactly_once(world: World) -
 
 def test_looks_follow_the_schedule_of_the_vendor_and_polls_do_not_reset_it(world: World) -> None:
     world.api.add(Sitting("essay", START - 10, graded=False))
-    looked: list[float] = []
+    moments: list[float] = []
     for _ in range(40):
         poll_once(world.services, NAME)
-        if recheck(world.services, NAME).looks:
-            looked.append(world.moment - START)
+        if recheck(world.services, NAME).rechecks:
+            moments.append(world.moment - START)
         world.moment += 30
 
-    assert looked == [60, 120, 720]
+    assert moments == [60, 120, 720]
 
 
 def test_a_watch_is_given_up_after_a_last_look_at_its_deadline(world: World) -> None:
@@ -89,7 +89,7 @@ def test_the_most_overdue_watch_comes_first(world: World) -> None:
     world.moment += 60
     world.api.calls.clear()
 
-    assert recheck(world.services, NAME, limit=2).looks == 2
+    assert recheck(world.services, NAME, limit=2).rechecks == 2
 
     assert world.api.calls == ["one 0", "one 1"]
 
@@ -107,7 +107,7 @@ def test_a_watch_that_the_vendor_calls_a_fault_does_not_block_the_others(world: 
     world.api.before = fault
     report = recheck(world.services, NAME)
 
-    assert (report.outcome, report.looks, report.error) == ("done", 3, "incorrectUrlId")
+    assert (report.outcome, report.rechecks, report.error) == ("done", 3, "incorrectUrlId")
     assert recheck(world.services, NAME).outcome == "idle"
 
 
@@ -140,12 +140,12 @@ def test_an_attempt_that_the_vendor_stumbles_over_keeps_no_other_waiting(world: 
 
     world.api.before = stumble
     report = recheck(world.services, NAME)
-    assert (report.outcome, report.looks, report.error) == ("done", 2, "HTTP 500")
+    assert (report.outcome, report.rechecks, report.error) == ("done", 2, "HTTP 500")
     assert recheck(world.services, NAME).outcome == "idle"
     world.moment += 60
     recheck(world.services, NAME)
     assert world.api.calls.count("one 0") == 2
-    assert {watch.key: watch.looks for watch in world.services.watches.list(NAME)}["a:0"] == 0
+    assert {watch.key: watch.rechecks for watch in world.services.watches.list(NAME)}["a:0"] == 0
 
 
 def test_a_vendor_that_says_when_to_come_back_is_asked_no_sooner_by_any_watch(world: World) -> None:
@@ -175,7 +175,7 @@ def test_a_vendor_that_is_away_is_asked_three_times_and_left_alone_for_a_while(w
 
     world.api.before = away
     report = recheck(world.services, NAME)
-    assert (report.outcome, report.looks, report.retry_at) == ("cut_short", 0, world.moment + 30)
+    assert (report.outcome, report.rechecks, report.retry_at) == ("cut_short", 0, world.moment + 30)
     assert len(world.api.calls) == asked + 3
 
 
@@ -191,11 +191,11 @@ def test_a_rate_limit_ends_the_looks_and_the_rest_stays_due(world: World) -> Non
 
     world.api.before = limit
     report = recheck(world.services, NAME)
-    assert (report.outcome, report.looks, report.calls) == ("cut_short", 1, 2)
+    assert (report.outcome, report.rechecks, report.calls) == ("cut_short", 1, 2)
     assert recheck(world.services, NAME).outcome == "paused"
 
     world.moment += 100
-    assert recheck(world.services, NAME).looks == 3
+    assert recheck(world.services, NAME).rechecks == 3
 
 
 def test_ungraded_attempts_leave_their_share_to_the_poll_and_the_poll_leaves_one_to_the_urgent(world: World) -> None:
@@ -207,12 +207,12 @@ def test_ungraded_attempts_leave_their_share_to_the_poll_and_the_poll_leaves_one
     world.services = world.build((12, 3600.0))
     world.api.add(*(Sitting(f"new{number:02}", START + number) for number in range(40)))
 
-    assert recheck(world.services, NAME).looks == 8
+    assert recheck(world.services, NAME).rechecks == 8
     (report,) = poll_once(world.services, NAME).rounds
     assert report.calls == 2
     assert recheck(world.services, NAME).outcome == "cut_short"
-    world.services.watches.point(NAME, [Pointer(key="?x", reference={"sitting": "00"})], now=world.moment)
-    assert recheck(world.services, NAME).looks == 1
+    world.services.watches.add_pointers(NAME, [Pointer(key="?x", reference={"sitting": "00"})], now=world.moment)
+    assert recheck(world.services, NAME).rechecks == 1
 
 
 def test_sources_without_due_watches_make_no_call(world: World) -> None:

@@ -46,7 +46,7 @@ from tests.vendors.classmarker.test_both_paths import World as ClassMarker
 from tests.vendors.classmarker.test_both_paths import running, settle
 from workers.polling.listing import Interrupted
 from workers.polling.poll import poll_once
-from workers.polling.reconcile import Ask, nightly, reconcile, settled_until
+from workers.polling.reconcile import ReconcileOptions, nightly, reconcile, settled_until
 
 NAME = "eu-little"
 SINCE, UNTIL = START - 3 * DAY, START - 1000.0
@@ -98,7 +98,7 @@ class World:
         self.while_asleep()
 
     def reconcile(self, **changes: Any) -> Reconciliation:
-        ask = Ask(since=SINCE, until=UNTIL, check=lambda: None, sleep=self.sleep)
+        ask = ReconcileOptions(since=SINCE, until=UNTIL, check=lambda: None, sleep=self.sleep)
         return reconcile(self.services, NAME, replace(ask, **changes))
 
     @property
@@ -319,7 +319,7 @@ def test_without_a_list_every_expectation_and_watch_is_looked_at(world: World) -
     world.sit("there", "watched", "known", "unknown")
     world.webhook("known")
     expect(world, "there", "known")
-    world.services.watches.point(NAME, [Pointer(key="a:watched", reference={"sitting": "watched"})], now=START)
+    world.services.watches.add_pointers(NAME, [Pointer(key="a:watched", reference={"sitting": "watched"})], now=START)
 
     result = world.reconcile(until=START)
 
@@ -642,7 +642,7 @@ def test_the_report_says_exactly_which_webhooks_were_lost(state: redis.Redis) ->
         settle(world)
         lost = set(simulator.outbox.lost)
         assert 10 < len(lost) < 50
-        ask = Ask(
+        ask = ReconcileOptions(
             since=world.now() - DAY, until=settled_until(world.services.config.sources[NAME], world.now()), check=_go_on
         )
         before = reconcile(world.services, NAME, ask)
@@ -668,7 +668,7 @@ def test_fix_publishes_the_lost_ones_and_the_later_poll_finds_them_known(state: 
             simulator.finish_random(simulator.now() - 3000 + number)
         settle(world)
         lost = set(simulator.outbox.lost)
-        ask = Ask(since=world.now() - DAY, until=world.now() - 360, check=_go_on, fix=True)
+        ask = ReconcileOptions(since=world.now() - DAY, until=world.now() - 360, check=_go_on, fix=True)
         result = reconcile(world.services, NAME, ask)
         poll_once(world.services, NAME)
 

@@ -28,7 +28,7 @@ from bridge.sdk.vendor import Vendor
 from bridge.services import Services
 from bridge.state.lease import Lease
 
-__all__ = ["REFUSALS", "CutShort", "Turn", "heed", "never", "take_turn"]
+__all__ = ["REFUSALS", "AccessEnded", "SourceAccess", "exclusive_access", "never", "record_refusal"]
 
 #: Longer than the slowest call (3 + 20 + 10 s, `bridge/polling/vendor_http.py`); renewed before every call. A holder
 #: that was killed, or could not release it because the state was away, keeps the source waiting this long.
@@ -39,14 +39,14 @@ _DEFAULT_PAUSE = 60.0
 _log = structlog.get_logger(__name__)
 
 
-class CutShort(BridgeError):
+class AccessEnded(BridgeError):
     """A turn ends early for a reason of our own."""
 
     default_reason = "cut_short"
 
 
 #: What ends a turn with a source, whatever was being read; it is reported, not raised further.
-REFUSALS = (BudgetExhausted, VendorThrottled, VendorUnavailable, VendorRefused, CutShort)
+REFUSALS = (BudgetExhausted, VendorThrottled, VendorUnavailable, VendorRefused, AccessEnded)
 
 
 def never() -> bool:
@@ -55,7 +55,7 @@ def never() -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class SourceAccess:
     """What the holder of a source's lease works with."""
 
     services: Services
@@ -66,16 +66,16 @@ class Turn:
     client: Any
     stopping: Callable[[], bool]
 
-    def go_on(self) -> None:
+    def raise_if_stopping(self) -> None:
         """Between two steps: raises `CutShort` when the process stops."""
         if self.stopping():
-            raise CutShort("this process is stopping")
+            raise AccessEnded("this process is stopping")
 
 
 @contextmanager
-def take_turn(
+def exclusive_access(
     services: Services, source: Source, *, spender: str, stopping: Callable[[], bool]
-) -> Iterator[Turn | None]:
+) -> Iterator[SourceAccess | None]:
     """The source's lease, so that a vendor sees one call in flight; None while somebody else has it."""
     lease = Lease(services.state, f"poll:{source.name}", secrets.token_hex(16), seconds=_LEASE_SECONDS)
     if not lease.hold():
@@ -84,7 +84,7 @@ def take_turn(
 
     def still_ours() -> None:
         if not lease.hold():
-            raise CutShort("another process took over after a long pause of this one")
+            raise AccessEnded("another process took over after a long pause of this one")
 
     vendor = services.vendors[source.vendor]
     try:
@@ -97,7 +97,7 @@ def take_turn(
                 spender=spender,
                 before=still_ours,
             )
-            yield Turn(
+            yield SourceAccess(
                 services=services,
                 source=source,
                 vendor=vendor,
@@ -110,9 +110,9 @@ def take_turn(
         lease.release()
 
 
-def heed(turn: Turn, problem: BridgeError) -> None:
+def record_refusal(access: SourceAccess, problem: BridgeError) -> None:
     """Log why a turn ended, and keep for all processes what holds longer than this turn."""
-    name, budgets = turn.source.name, turn.services.budgets
+    name, budgets = access.source.name, access.services.budgets
     log = _log.bind(source=name, reason=problem.reason, problem=str(problem))
     ours = problem.reason in ("paused", "stopped")  # the budget's own answer: kept already
     if isinstance(problem, VendorRefused):
@@ -121,12 +121,12 @@ def heed(turn: Turn, problem: BridgeError) -> None:
         log.error("source_stopped", remedy=f"put it right, then `attempt-bridge sources resume {name}`")
     elif isinstance(problem, VendorFault | Unreadable):
         log.error("vendor_fault")
-    elif isinstance(problem, BudgetExhausted | CutShort):
+    elif isinstance(problem, BudgetExhausted | AccessEnded):
         log.info("turn_cut_short")
     elif isinstance(problem, Retryable):
         retry_at = problem.retry_at
         if retry_at is None and isinstance(problem, VendorThrottled):
-            retry_at = turn.services.now() + _DEFAULT_PAUSE
+            retry_at = access.services.now() + _DEFAULT_PAUSE
         if retry_at is not None and not ours:
             budgets.pause_until(name, retry_at, str(problem))
         log.warning("vendor_unavailable", retry_at=retry_at)
