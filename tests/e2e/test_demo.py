@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Start, alive, descendants
+from tests.support.commands import Start, alive, descendants
 
 pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.timeout(400)]
 

@@ -14,10 +14,10 @@ import yaml
 from bridge.delivery.store import Deliveries
 from bridge.runtime import processes
 from bridge.state import keys
-from tests.conftest import Server
-from tests.e2e.conftest import Start
 from tests.support.child_processes import Child
+from tests.support.commands import Start
 from tests.support.dispatch import publish
+from tests.support.servers import Server
 from tests.support.web import sign
 
 pytestmark = [pytest.mark.process, pytest.mark.server]

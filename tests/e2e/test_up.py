@@ -16,7 +16,8 @@ from bridge.runtime import processes
 from bridge.state import keys
 from bridge.state.embedded_server import addresses
 from bridge.vendors.classmarker.simulator import Simulator
-from tests.e2e.conftest import Start, Started, alive, descendants, kill, part_pids, wait_until
+from tests.support.commands import Start, Started, alive, descendants, kill, part_pids
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.timeout(300)]
 
@@ -54,7 +55,7 @@ def send(url: str) -> str:
         assert answer.status_code in (200, 503)
         return answer.status_code == 200 and answer.json()["outcome"] in ("published", "duplicate")
 
-    wait_until(taken)
+    until(taken)
     return attempt_id
 
 
@@ -113,7 +114,7 @@ def test_a_killed_supervisor_leaves_only_the_server_and_the_next_one_takes_it_ov
     started.process.wait()
     second = up(start, config)
     url = second.ready()
-    wait_until(lambda: not any(alive(pid) for pid in others))
+    until(lambda: not any(alive(pid) for pid in others))
     assert alive(server)
     assert int((config.parent / "data" / "server.pid").read_text()) == server
     assert "took over the embedded server of an earlier run" in second.err.read_text()

@@ -15,18 +15,19 @@ import redis
 from bridge.config.model import RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
 from bridge.errors import StateUnavailable
-from bridge.journal import WEBHOOK, Entry, Journal, Submission, publishing
+from bridge.journal import Journal, publishing
 from bridge.journal.reading import Reader
 from bridge.journal.requests import RequestStore
 from bridge.state import keys, scripts
 from bridge.state.client import state_client
-from schemas.event import event_id
-from tests.conftest import Server
 from tests.support.comparison import reconcile
 from tests.support.dispatch import Receiver, at, even, lane, publish, refuse
+from tests.support.journal import entry
 from tests.support.polling import START, Api, Sitting, journal, make_services, make_vendor
 from tests.support.proxy import Proxy
-from tests.support.web import Web, post, result, until
+from tests.support.servers import Server
+from tests.support.waiting import until
+from tests.support.web import Web, post, result
 from workers.dispatch.lane import Lane
 from workers.dispatch.schedule import Limits
 from workers.polling.poll import poll_once
@@ -57,32 +58,20 @@ def away(server: Server, proxy: Proxy) -> Iterator[redis.Redis]:
     client.close()
 
 
-def news(number: int, version: int = 0) -> Entry:
-    name = f"link:{number}"
-
-    def build(revision: int, previous: object) -> tuple[str, str, bytes]:
-        kind = "attempt.completed" if revision == 1 else "attempt.revised"
-        return kind, event_id("eu", name, kind, revision), b'{"data":{"result":{"score":%d}}}' % version
-
-    digest = version.to_bytes(6, "big")
-    one = Submission(source="eu", attempt_id=name, digest=digest, order=version, origin=WEBHOOK, build=build)
-    return Entry(submissions=(one,))
-
-
 def test_one_attempt_is_one_event_however_many_answers_of_the_publish_script_are_lost(
     state: redis.Redis, away: redis.Redis, proxy: Proxy, record_property: Record
 ) -> None:
     # The server knows the script from now on; otherwise only "never heard of it" would be lost.
-    Journal(away).publish(news(0), now=1.0)
+    Journal(away).publish(entry(0), now=1.0)
     acked = {("eu", "link:0")}
     for number in range(1, 31):
         version = number % 2
         if version:
-            Journal(state).publish(news(number), now=1.0)
+            Journal(state).publish(entry(number), now=1.0)
         proxy.drop_replies(PUBLISH_ONCE, times=1 + number % 3)
         for _ in range(4):
             try:
-                (verdict,) = Journal(away).publish(news(number, version), now=1.0).verdicts
+                (verdict,) = Journal(away).publish(entry(number, version), now=1.0).verdicts
             except StateUnavailable:
                 continue
             acked.add(("eu", f"link:{number}"))

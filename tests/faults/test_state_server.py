@@ -20,10 +20,10 @@ from bridge.journal import Journal
 from bridge.journal.reading import Reader
 from bridge.state import keys
 from bridge.state.client import state_client
-from tests.conftest import Server, need_program
-from tests.faults.test_lost_replies import news
 from tests.support.comparison import reconcile
 from tests.support.dispatch import Receiver, at, even, lane, publish, refuse
+from tests.support.journal import entry
+from tests.support.servers import Server, need_program
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 
@@ -47,9 +47,9 @@ def test_a_publish_that_is_cut_off_anywhere_in_the_file_is_whole_or_not_there(
     try:
         with server.client() as client:
             for number in range(3):
-                Journal(client).publish(news(number), now=1.0)
+                Journal(client).publish(entry(number), now=1.0)
             before = growing_file(server.directory).stat().st_size
-            Journal(client).publish(news(3), now=1.0)
+            Journal(client).publish(entry(3), now=1.0)
             after = growing_file(server.directory).stat().st_size
     finally:
         server.close()
@@ -66,7 +66,7 @@ def test_a_publish_that_is_cut_off_anywhere_in_the_file_is_whole_or_not_there(
                 assert counts.wrong == {}, size
                 there[counts.in_journal] += 1
                 # Sent again after the 503 that nobody got: one event, as before.
-                Journal(client).publish(news(3), now=1.0)
+                Journal(client).publish(entry(3), now=1.0)
                 assert [event.attempt for event in Reader(client).events(newest_first=False)] == [
                     f"link:{number}" for number in range(4)
                 ], size
@@ -102,7 +102,7 @@ def test_when_the_disk_is_full_nothing_more_is_acknowledged_and_nothing_acknowle
         full: StateUnavailable | None = None
         for number in range(20_000):
             try:
-                journal.publish(news(number), now=1.0)
+                journal.publish(entry(number), now=1.0)
             except StateUnavailable as error:
                 full = error
                 break
@@ -114,7 +114,7 @@ def test_when_the_disk_is_full_nothing_more_is_acknowledged_and_nothing_acknowle
         assert server.process.wait(30) != 0
         server.start()
         refused = len(acked)
-        journal.publish(news(refused), now=1.0)
+        journal.publish(entry(refused), now=1.0)
         acked.add(("eu", f"link:{refused}"))
         counts = reconcile(client, acked=acked)
     finally:

@@ -16,11 +16,9 @@ from werkzeug.serving import make_server
 from bridge.quota.budgets import Budgets, Window
 from bridge.state import keys
 from bridge.vendors.classmarker.simulator import Simulator
-from tests.conftest import Server
-from tests.e2e.conftest import Start, Started, start
+from tests.support.commands import Start, Started
 from tests.support.comparison import reconcile
-
-__all__ = ["start"]
+from tests.support.servers import Server
 
 pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.timeout(300)]
 

@@ -22,11 +22,10 @@ from bridge.runtime import processes
 from bridge.sdk.simulator import Faults
 from bridge.state.embedded_server import addresses
 from bridge.vendors.classmarker.simulator import Simulator, Traits
-from tests.e2e.conftest import Start, Started, alive, descendants, kill, parent_of, part_pids, start, wait_until
 from tests.support.child_processes import ROOT, Child
+from tests.support.commands import Start, Started, alive, descendants, kill, parent_of, part_pids
 from tests.support.comparison import Attempt, Counts, reconcile
-
-__all__ = ["start"]
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.timeout(400)]
 
@@ -247,7 +246,7 @@ def test_kill_9_of_every_process_loses_no_attempt_and_doubles_none_in_the_journa
             goes_on(name)
             victim = victims(started, data)[name]
             kill(victim)
-            wait_until(lambda victim=victim: not alive(victim))
+            until(lambda victim=victim: not alive(victim))
             started.wait_for(lambda name=name, victim=victim: victims(started, data).get(name, victim) != victim)
             goes_on(name)
             killed.append(name)

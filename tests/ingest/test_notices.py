@@ -25,8 +25,8 @@ from schemas.envelope import event_id
 from schemas.event import ATTEMPT_TYPES, minimal
 from schemas.notice_shapes import MEMBERS, WATCH_KINDS, NoticeSchema
 from schemas.notices import ALARM_TYPES, CONSENT_WITHDRAWN, NOTICE_TYPES, OVERDUE, POLL_FAILING
-from tests.journal.test_publish_once import DAY, NOW, news, outcomes
-from tests.schemas.test_schemas import CLOUDEVENTS, compact, problems
+from tests.support.journal import DAY, NOW, news, outcomes
+from tests.support.schemas import CLOUDEVENTS, compact, problems
 
 BRIDGE_CONFIG = BridgeConfig(name="acme", public_url="https://bridge.example.test")
 DOCUMENTS = export.documents()

@@ -20,7 +20,7 @@ from werkzeug.wrappers import Request, Response
 from bridge.state import keys
 from bridge.vendors.classmarker.simulator import Simulator, Traits
 from tests.support.polling import journal
-from tests.vendors.classmarker.test_both_paths import serving
+from tests.support.servers import serving
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 DAY = 86_400.0

@@ -16,10 +16,11 @@ from bridge.config.model import RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
 from bridge.errors import StateUnavailable
 from bridge.state import keys
-from tests.conftest import Server
-from tests.support.child_processes import Child, services, until
+from tests.support.child_processes import Child, services
 from tests.support.dispatch import Receiver, at, even, lane, publish
 from tests.support.proxy import Proxy
+from tests.support.servers import Server
+from tests.support.waiting import until
 from workers.dispatch.lane import CRASH_POINTS
 from workers.dispatch.process import Dispatcher
 

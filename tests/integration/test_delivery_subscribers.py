@@ -18,10 +18,11 @@ import redis
 from bridge.config.model import Receipts, RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
 from bridge.services import Services
-from tests.conftest import Server, need_program
-from tests.support.child_processes import ROOT, Child, services, until
+from tests.support.child_processes import ROOT, Child, services
 from tests.support.dispatch import publish
 from tests.support.proxy import Proxy
+from tests.support.servers import Server, need_program
+from tests.support.waiting import until
 from workers.dispatch.process import run_dispatch
 
 pytestmark = [pytest.mark.server, pytest.mark.process]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Server
 from tests.support.dispatch import publish
+from tests.support.servers import Server
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 

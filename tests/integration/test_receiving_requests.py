@@ -16,8 +16,9 @@ from bridge.journal.quarantine import QuarantineStore
 from bridge.journal.requests import RequestStore
 from bridge.quota.budgets import Budgets
 from bridge.state import keys
-from tests.conftest import Server
-from tests.support.web import TOKEN, Web, journal_attempts, post, read_answer, result, sign, until
+from tests.support.servers import Server
+from tests.support.waiting import until
+from tests.support.web import TOKEN, Web, journal_attempts, post, read_answer, result, sign
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Server
-from tests.support.web import SECRET, TOKEN, Web, post, result, sign, until
+from tests.support.servers import Server
+from tests.support.waiting import until
+from tests.support.web import SECRET, TOKEN, Web, post, result, sign
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Server
-from tests.support.web import Web, post, read_answer, result, until
+from tests.support.servers import Server
+from tests.support.waiting import until
+from tests.support.web import Web, post, read_answer, result
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.conftest import Server
-from tests.support.web import Answer, Web, journal_attempts, post, result, until
+from tests.support.servers import Server
+from tests.support.waiting import until
+from tests.support.web import Answer, Web, journal_attempts, post, result
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
-from typing import Any
 
 import pytest
 import redis
@@ -13,35 +11,14 @@ import redis
 from bridge.config.model import BridgeConfig
 from bridge.config.model import Retention as RetentionConfig
 from bridge.errors import StateUnavailable
-from bridge.journal import BACKFILL, POLL, WEBHOOK, Entry, Journal, RequestRecord, Submission
+from bridge.journal import BACKFILL, POLL, WEBHOOK, Entry, Journal, RequestRecord
 from bridge.journal.publishing import attempt_field
 from bridge.journal.quarantine import QuarantineStore
 from bridge.journal.reading import Reader, bucket_number
 from bridge.journal.requests import RequestStore
 from bridge.journal.retention import Retention
 from bridge.state import keys
-
-DAY = 86_400
-NOW = 20_000 * DAY + 3600.0
-
-
-def news(
-    attempt: str = "link:1", score: int = 1, *, order: int = 1, origin: str = WEBHOOK, source: str = "eu"
-) -> Submission:
-    def build(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
-        kind = "attempt.completed" if revision == 1 else "attempt.revised"
-        event = {"data": {"attempt": {"id": attempt, "revision": revision}, "result": {"score": score}}}
-        event["data"]["result"]["previous"] = None if previous is None else previous["result"]["score"]
-        return kind, f"{source}#{attempt}#{kind}#{revision}", json.dumps(event).encode()
-
-    return Submission(
-        source=source,
-        attempt_id=attempt,
-        digest=f"d{score:05d}".encode(),
-        order=order,
-        origin=origin,
-        build=build,
-    )
+from tests.support.journal import DAY, NOW, news, outcomes
 
 
 def request(number: int, outcome: str | None = None) -> RequestRecord:
@@ -54,10 +31,6 @@ def request(number: int, outcome: str | None = None) -> RequestRecord:
         body=b'{"n": %d}' % number,
         outcome=outcome,
     )
-
-
-def outcomes(journal: Journal, *submissions: Submission, now: float = NOW) -> list[str]:
-    return [verdict.outcome for verdict in journal.publish(Entry(submissions=submissions), now=now).verdicts]
 
 
 def published(state: redis.Redis, partitions: int = 1) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ from bridge.state import keys
 from bridge.state.client import state_client
 from schemas.notices import POLL_FAILING, WEBHOOKS_SILENT
 from tests.support.dispatch import Receiver, lane, publish, refuse, run_dry
-from tests.web.test_hooks import services  # noqa: F401 - a fixture
+from tests.support.web import services_over
 
 NOW = 1_800_000_000.0
 ALERTS = Path(__file__).parents[2] / "deploy/prometheus-alerts.yaml"
@@ -33,7 +33,8 @@ CRM = Subscription(name="crm", transport="http")
 
 
 @pytest.fixture
-def bridge(services: Services) -> Services:  # noqa: F811
+def bridge(tmp_path: Path, fake_state: redis.Redis) -> Services:
+    services = services_over(tmp_path, fake_state)
     source = replace(services.config.sources["eu"], poll=PollConfig())
     config = replace(services.config, sources={"eu": source}, subscriptions={"crm": CRM})
     found = replace(services, now=lambda: NOW, config=config)

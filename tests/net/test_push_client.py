@@ -18,7 +18,7 @@ from bridge.errors import DeliveryFailed
 from bridge.net import push_client
 from bridge.net.address_policy import check_url, is_allowed, resolve
 from bridge.net.push_client import ANSWER_BYTES, Client
-from tests.conftest import need_program
+from tests.support.servers import need_program
 
 SPECIAL = [
     *("0.0.0.0", "10.0.0.1", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.16.0.1", "192.168.1.1"),

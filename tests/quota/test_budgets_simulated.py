@@ -16,7 +16,7 @@ from bridge.errors import BudgetExhausted
 from bridge.polling.watches import EXPECTATION, OpenWatch, Watches
 from bridge.quota.budgets import BACKFILL, OVERDUE, POINTER, POLL, REREAD, Budgets, Window
 from bridge.sdk.records import Pointer
-from tests.conftest import Server
+from tests.support.servers import Server
 
 pytestmark = pytest.mark.server
 

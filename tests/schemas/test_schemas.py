@@ -15,7 +15,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft7Validator, Draft202012Validator
+from jsonschema import Draft202012Validator
 from marshmallow import ValidationError, fields
 
 from bridge.config.model import BridgeConfig
@@ -42,6 +42,7 @@ from schemas.event import (
 )
 from schemas.notices import NOTICE_TYPES
 from schemas.shapes import DataSchema, EventSchema
+from tests.support.schemas import CLOUDEVENTS, compact, problems
 
 DATA = Path(__file__).parents[1] / "data"
 FOLDER = Path(export.__file__).parent
@@ -52,9 +53,6 @@ OURS = Draft202012Validator(
 )
 OUR_DATA = Draft202012Validator(
     json.loads(DOCUMENTS["attempt-1.0.schema.json"]), format_checker=Draft202012Validator.FORMAT_CHECKER
-)
-CLOUDEVENTS = Draft7Validator(
-    json.loads((DATA / "cloudevents.json").read_text()), format_checker=Draft7Validator.FORMAT_CHECKER
 )
 
 #: Stands in everything that is personal and in nothing else that the strategies make.
@@ -152,14 +150,6 @@ def events(draw: st.DrawFn) -> Event:
         recorded=draw(TIMES),
         request_id=draw(st.none() | st.uuids().map(str)),
     )
-
-
-def compact(document: Any) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def problems(validator: Any, document: Any) -> list[str]:
-    return [error.message for error in validator.iter_errors(document)]
 
 
 def documented() -> Any:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,8 @@ import redis
 from bridge.errors import BridgeError, ConfigError
 from bridge.state import embedded_server
 from bridge.state.embedded_server import EmbeddedServer, addresses, hold_directory, server_binary, socket_path
-from tests.conftest import need_program
+from tests.support.servers import need_program
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.server
 
@@ -49,13 +49,6 @@ def make() -> Iterator[Callable[..., EmbeddedServer]]:
 
 def client_of(server: EmbeddedServer) -> redis.Redis:
     return redis.Redis.from_url(server.state_url)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("kind", ["bundled", "distribution"])
@@ -102,7 +95,7 @@ def test_data_is_there_after_an_orderly_stop_and_after_a_kill(
         assert client.get("before") == b"stop"
         client.set("before", "kill")
     os.kill(server.pid() or 0, signal.SIGKILL)
-    wait_until(lambda: not server.running())
+    until(lambda: not server.running())
     server.start()
     with client_of(server) as client:
         assert client.get("before") == b"kill"

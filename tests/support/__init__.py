@@ -1,11 +1,18 @@
-"""Helpers of tests, one module per subject.
+"""Helpers of tests, one module per subject. A test file imports from here, never from another test file.
 
-child_processes  parts of the bridge as child processes, and waiting for conditions
+child_processes  parts of the bridge as child processes, and what they print
+classmarker      a simulated ClassMarker account and a bridge that receives and polls it, over real HTTP
+commands         `attempt-bridge` commands as processes, and the processes below them
 comparison       what the journal and receivers hold, against what was sent
 contract/        vendors on a stage: the engine, the fixtures, HTTP in front of a simulator
+coremetrix       Coremetrix' client over the simulated vendor or given answers
 dispatch         lanes over a real state server, receivers that fail on purpose
+journal          submissions to the journal, and what became of them
 polling          a made-up vendor with a list, and services around it
 proxy            a TCP proxy that loses replies
+schemas          the schema of CloudEvents, and what is wrong with a document
+servers          a state server, an HTTP server, programs of the distribution
+waiting          waiting for conditions instead of sleeping
 watching         moments and simulated traffic for budgets and alarms
 web              a web process, signed webhooks, captured logs
 """

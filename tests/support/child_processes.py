@@ -15,7 +15,8 @@ from typing import Any
 from bridge.config.model import BridgeConfig, Config, Subscription
 from bridge.services import Services
 from bridge.settings import Settings
-from tests.conftest import Server
+from tests.support.servers import Server
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 60.0
@@ -101,13 +102,3 @@ class Child:
         for reader in self._readers:
             reader.join(5)
         return self.process.returncode
-
-
-def until(condition: Any, *, seconds: float = DEADLINE) -> Any:
-    """Wait for a truthy answer."""
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s")
-        time.sleep(0.02)
-    return answer

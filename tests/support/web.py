@@ -12,8 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,9 @@ import redis
 import structlog
 
 from bridge.monitoring import logs
+from bridge.services import Services, load
 from bridge.state import keys
+from tests.support.waiting import until
 
 __all__ = [
     "SECRET",
@@ -33,8 +34,8 @@ __all__ = [
     "journal_attempts",
     "post",
     "result",
+    "services_over",
     "sign",
-    "until",
     "write_config",
 ]
 
@@ -128,6 +129,13 @@ sources:
     return path
 
 
+def services_over(directory: Path, state: redis.Redis) -> Services:
+    """Services of `write_config` over this client of a state server."""
+    services = load(config_path=write_config(directory, "redis://unused.invalid/0"))
+    vars(services)["state"] = state
+    return services
+
+
 def read_answer(connection: socket.socket, method: str = "POST") -> Answer:
     response = http.client.HTTPResponse(connection, method=method)
     response.begin()
@@ -200,16 +208,3 @@ def captured_logs(level: str = "debug", fmt: str = "json") -> Iterator[io.String
         root.handlers[:] = handlers
         root.setLevel(threshold)
         structlog.reset_defaults()
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait for `condition`; an exception of the connection counts as not yet."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except (OSError, http.client.HTTPException):
-            pass
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

@@ -7,7 +7,7 @@ import redis
 
 from bridge.errors import StateUnavailable
 from bridge.web.gate import Gate
-from tests.support.web import until
+from tests.support.waiting import until
 
 
 class Server:

@@ -25,15 +25,13 @@ from bridge.web import create_app
 from bridge.web.gate import Gate
 from bridge.web.hooks import request_id
 from bridge.web.server import run
-from tests.conftest import Server
-from tests.support.web import captured_logs, result, sign, write_config
+from tests.support.servers import Server
+from tests.support.web import captured_logs, result, services_over, sign, write_config
 
 
 @pytest.fixture
 def services(tmp_path: Path, fake_state: fakeredis.FakeRedis) -> Services:
-    services = load(config_path=write_config(tmp_path, "redis://unused.invalid/0"))
-    vars(services)["state"] = fake_state
-    return services
+    return services_over(tmp_path, fake_state)
 
 
 @pytest.fixture

@@ -2,100 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import Counter
-from contextlib import contextmanager
-from itertools import count
 
 import pytest
-from werkzeug.serving import make_server
-from werkzeug.wrappers import Request as WsgiRequest
-from werkzeug.wrappers import Response
 
-from bridge.config.model import PollConfig
-from bridge.errors import BadSignature
 from bridge.ingest.pipeline import Request, receive
 from bridge.sdk.simulator import Faults
-from bridge.vendors.classmarker import VENDOR
-from bridge.vendors.classmarker.simulator import Simulator, Traits
-from tests.support.polling import journal_events, make_services, with_source
+from tests.support.classmarker import World, running, settle
 from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
 
 NAME = "eu-little"
-NO_FAULTS = Faults()
-
-
-@contextmanager
-def serving(app):
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-class World:
-    """A simulated account and a bridge that receives and polls it; time runs, and can be moved on."""
-
-    def __init__(self, state, *, options=None, faults=NO_FAULTS, **traits):
-        self.ahead = 0.0
-        self.simulator = Simulator(11, self.now, webhook_secret="phrase", faults=faults, traits=Traits(**traits))
-        services = make_services(state, VENDOR, self.now, poll=PollConfig(every=300, overlap=600, look_back=7 * 86_400))
-        credentials = {
-            "api_key": (self.simulator.api_key,),
-            "api_secret": (self.simulator.api_secret,),
-            "webhook_secret": ("new-phrase", "phrase"),
-        }
-        self.services = with_source(services, credentials=credentials, options=options or {})
-        self.state = state
-        self.received = Counter()
-        self._numbers = count()
-        self._lock = threading.Lock()
-
-    def now(self):
-        return time.time() + self.ahead
-
-    @WsgiRequest.application
-    def webhooks(self, http):
-        headers = {name.lower(): value for name, value in http.headers.items()}
-        request = Request(
-            id=f"r{next(self._numbers)}", body=http.get_data(), headers=headers, kept_headers={}, received_at=self.now()
-        )
-        try:
-            outcome = receive(self.services.way(NAME), request).outcome
-        except BadSignature:
-            return Response(status=401)
-        with self._lock:
-            self.received[outcome] += 1
-        return Response(status=200)
-
-    @property
-    def events(self):
-        return journal_events(self.state)
-
-
-@contextmanager
-def running(world):
-    with serving(world.simulator.wsgi) as api, serving(world.webhooks) as hook:
-        world.services = with_source(world.services, base_url=api)
-        world.simulator.start_webhooks(hook)
-        try:
-            yield
-        finally:
-            world.simulator.stop()
-
-
-def settle(world):
-    deadline = time.monotonic() + 60
-    while world.simulator.webhooks_pending():
-        assert time.monotonic() < deadline, "webhooks are still under way"
-        time.sleep(0.02)
 
 
 @pytest.mark.server

@@ -18,6 +18,7 @@ from werkzeug.wrappers import Request, Response
 
 from bridge.sdk.simulator import Faults
 from bridge.vendors.classmarker.simulator import Simulator, Traits
+from tests.support.waiting import until
 
 NOW = 1_795_000_000
 
@@ -54,16 +55,9 @@ def receiver() -> Iterator[Receiver]:
     receiver.close()
 
 
-def wait_until(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.01)
-
-
 def deliver(simulator, receiver):
     simulator.start_webhooks(receiver.url)
-    wait_until(lambda: simulator.webhooks_pending() == 0)
+    until(lambda: simulator.webhooks_pending() == 0)
     simulator.stop()
 
 
@@ -111,7 +105,7 @@ def test_an_endpoint_that_does_not_answer_counts_as_refused():
     simulator.finish_random()
 
     simulator.start_webhooks("http://127.0.0.1:9/nobody")
-    wait_until(lambda: simulator.webhooks_pending() == 0)
+    until(lambda: simulator.webhooks_pending() == 0)
     simulator.stop()
 
     assert simulator.counts()["given_up"] == 1

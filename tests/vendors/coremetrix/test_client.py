@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
-from typing import Any
-
 import pytest
 from structlog.testing import capture_logs
-from werkzeug.test import Client as WsgiClient
 
 from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorUnavailable
 from bridge.vendors.coremetrix import VENDOR
 from bridge.vendors.coremetrix.adapter import normalise
 from bridge.vendors.coremetrix.simulator import QUIZZES, Simulator, Traits
+from tests.support.coremetrix import POLL, Calls, Source, connect, whole_round
 
 NOW = 1_795_000_000
 HOUR, DAY = 3_600, 86_400
-POLL = VENDOR.polls["attempts"]
 ATTEMPT = "b7b7b7b7-0000-4000-8000-0000000000bb"
-
-
-@dataclass
-class Source:
-    name: str = "eu-coremetrix"
-    base_url: str = "https://api.vendor.test/"
-    credentials: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"api_key": ("INVENTED",)})
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-class Calls:
-    """Keeps every call; `answers` are taken first, then the simulated vendor answers."""
-
-    def __init__(self, simulator=None, *answers):
-        self.wsgi = WsgiClient(simulator.wsgi) if simulator else None
-        self.answers = list(answers)
-        self.made: list[tuple[str, dict[str, str]]] = []
-        self.clock = float(NOW)
-
-    def now(self):
-        return self.clock
-
-    def request(self, method, url, *, params=(), headers=None, body=None, free=False):
-        assert (method, headers, body, free) == ("GET", None, None, False)
-        self.made.append((url, dict(params)))
-        if self.answers:
-            status, answer = self.answers.pop(0)
-            return status, {}, answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        answer = self.wsgi.open(url, method=method, query_string=list(params))
-        return answer.status_code, {}, answer.data
 
 
 def simulated(clock=lambda: NOW, traits=None, **options):
@@ -57,21 +22,8 @@ def simulated(clock=lambda: NOW, traits=None, **options):
     return simulator, calls, connect(calls, **options)
 
 
-def connect(calls, **options):
-    return VENDOR.connect(Source(options=options), calls)
-
-
 def ids(records):
     return [record.body["id"].lower() for record in records]
-
-
-def whole_round(client, cursor):
-    """All records of a round, the windows that were asked for, and the cursor it ended with."""
-    records, more = [], True
-    while more:
-        page = POLL.fetch(client, cursor)
-        records, cursor, more = [*records, *page.records], page.cursor, page.more
-    return records, cursor
 
 
 def windows(calls):

@@ -18,7 +18,7 @@ from bridge.sdk.vendor import Consent, Ignored, Pointer
 from bridge.vendors.coremetrix import VENDOR
 from bridge.vendors.coremetrix.simulator import QUIZZES, Simulator, Traits, sandbox
 from bridge.vendors.coremetrix.simulator.attempts import EVENTS
-from tests.vendors.coremetrix.test_client import Calls, Source, connect, whole_round
+from tests.support.coremetrix import Calls, Source, connect, whole_round
 
 NOW = 1_795_000_000
 DAY = 86_400

@@ -31,6 +31,8 @@ from bridge.sdk.records import Consent, Pointer
 from bridge.sdk.simulator import Faults
 from bridge.sdk.vendor import Record, Vendor
 from bridge.state.lease import Lease
+from tests.support.classmarker import World as ClassMarker
+from tests.support.classmarker import running, settle
 from tests.support.polling import (
     DAY,
     START,
@@ -42,8 +44,6 @@ from tests.support.polling import (
     make_vendor,
     with_source,
 )
-from tests.vendors.classmarker.test_both_paths import World as ClassMarker
-from tests.vendors.classmarker.test_both_paths import running, settle
 from workers.polling.listing import Interrupted
 from workers.polling.poll import poll_once
 from workers.polling.reconcile import ReconcileOptions, nightly, reconcile, settled_until

@@ -21,8 +21,8 @@ from bridge.polling.cursors import RoundReport
 from bridge.services import Services
 from bridge.state import keys
 from schemas.notices import ALARM_TYPES, BUDGET_EXHAUSTED, CREDENTIALS_REJECTED, POLL_FAILING, WEBHOOKS_SILENT
-from tests.journal.test_publish_once import news
 from tests.support.dispatch import Receiver, lane, publish, run_dry
+from tests.support.journal import news
 from tests.support.polling import Api, journal, journal_events, make_services, make_vendor, with_source
 from tests.support.watching import DAY, HOUR, MINUTE, MONDAY, WEEK
 from workers.polling.watchdog import warn_of_backlogs, watch_over

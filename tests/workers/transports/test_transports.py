@@ -19,9 +19,9 @@ from standardwebhooks.webhooks import Webhook
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError
 from bridge.net.push_client import Answer
-from tests.conftest import Server
 from tests.support.dispatch import event
 from tests.support.proxy import Proxy
+from tests.support.servers import Server
 from workers.transports import transport_for
 from workers.transports.contract import Outgoing
 from workers.transports.http_push import judge_answer, retry_after_seconds

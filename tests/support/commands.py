@@ -6,15 +6,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from sysconfig import get_path
 from typing import Protocol
 
-import pytest
-
 from bridge.runtime import processes
-from bridge.state.embedded_server import EmbeddedServer
 
 PROGRAM = str(Path(get_path("scripts")) / "attempt-bridge")
 
@@ -50,26 +47,6 @@ class Started:
 
 class Start(Protocol):
     def __call__(self, *arguments: str) -> Started: ...
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start commands in a fresh directory; nothing of them runs when the test is over."""
-    started: list[Started] = []
-
-    def begin(*arguments: str) -> Started:
-        directory = tmp_path / f"command-{len(started)}"
-        directory.mkdir()
-        started.append(Started(directory, *arguments))
-        return started[-1]
-
-    yield begin
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.wait()
-    for lock in tmp_path.rglob("server.lock"):
-        EmbeddedServer(lock.parent).stop()
 
 
 def descendants(pid: int) -> dict[int, str]:
@@ -120,13 +97,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.05)
 
 
 def kill(pid: int) -> None:

@@ -1,0 +1,107 @@
+"""Real servers of a test's own: the state server, an HTTP server, programs of the distribution."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from werkzeug.serving import make_server
+
+from bridge.state.embedded_server import server_binary
+
+
+class Server:
+    """A server process of its own with the durable configuration; `stop`, `cont`, `kill9`, `start` are the faults."""
+
+    def __init__(self, directory: Path, *extra: str, binary: str | None = None) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.directory = directory
+        self.args = [
+            binary or str(server_binary()),
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", ""),
+            *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"),
+            *extra,
+        ]
+        self.log = (directory / "log").open("ab")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def broker_url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/1"
+
+    def client(self, **options: object) -> redis.Redis:
+        return redis.Redis.from_url(self.url, **options)  # type: ignore[arg-type]
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.args, stdout=self.log, stderr=self.log)
+        client = redis.Redis.from_url(self.url, socket_timeout=1)
+        deadline = time.monotonic() + 20
+        while True:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"server exited {self.process.returncode}: {self.directory / 'log'}")
+            try:
+                client.ping()
+                break
+            except redis.RedisError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        client.close()
+
+    def kill9(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def cont(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.cont()
+            self.kill9()
+        self.log.close()
+
+
+@contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """The address of an HTTP server that runs this WSGI app."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def need_program(name: str) -> str:
+    """The path of a distribution program; without it the test is skipped on a laptop and fails in CI."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if found is None:
+        message = f"{name} is not installed; apt-get install {name}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
