@@ -21,7 +21,7 @@ from benchmarks.common import free_port, header, program, table, verdict, wait_f
 from bridge.journal.reading import Reader
 from bridge.state import keys
 from bridge.state.embedded_server import addresses
-from bridge.vendors.cirrus.simulator import Simulator, Traits
+from bridge.vendors.cirrus.simulator import Behaviour, Simulator
 from workers.tasks import RECHECK_TICK_SECONDS
 
 TOKEN = "token-of-the-benchmark-1"
@@ -82,7 +82,7 @@ def main() -> None:
     options.add_argument("--pause", type=float, default=0.7, help="between two of them on average, seconds")
     given = options.parse_args()
     header("pointer to journal", "celery", "kombu", "gunicorn", "gevent", "redis")
-    simulator = Simulator(1, time.time, quota_calls=100_000, traits=Traits(auto_publish=True))
+    simulator = Simulator(1, time.time, quota_calls=100_000, behaviour=Behaviour(auto_publish=True))
     directory, port = Path(tempfile.mkdtemp(prefix="bench-")), free_port()
     with served(simulator) as vendor:
         path = config(directory, vendor)

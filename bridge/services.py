@@ -133,7 +133,7 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
     if settings.time_scale != 1.0:
         if not config.demo:
             raise ConfigError(f"environment: {PREFIX}TIME_SCALE: is for demos alone. Remedy: unset it")
-        vendors = {name: time_scale.quicker(vendor, settings.time_scale) for name, vendor in vendors.items()}
+        vendors = {name: time_scale.with_time_scale(vendor, settings.time_scale) for name, vendor in vendors.items()}
     state = settings.state or config.bridge.state
     broker = settings.broker or config.bridge.broker
     if state is None:

@@ -11,7 +11,7 @@ import redis
 
 from bridge.ingest.event_builder import WITHDRAWN
 from bridge.journal.reading import Reader
-from bridge.sdk.records import Consent, Normalised
+from bridge.sdk.records import Consent, NormalisedAttempt
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from schemas.event import Assessment, Candidate, Group, Result
@@ -61,7 +61,7 @@ class Consents:
             values = cast("list[bytes | None]", self.client.hmget(keys.consent(source), asked))
         return _withdrawn(asked, values)
 
-    def govern(self, source: str, news: Sequence[Normalised]) -> set[str]:
+    def govern(self, source: str, news: Sequence[NormalisedAttempt]) -> set[str]:
         """Keep which attempts a consent governs; those of their keys that are withdrawn, as `withdrawn` has them.
 
         Before the attempts are published: a later withdrawal then finds them all. One round trip, or none where the
@@ -92,9 +92,9 @@ class Consents:
         return {name: what for name, what in attempts.items() if self._reader.attempt(source, name) is not None}
 
 
-def voided_by_withdrawal(attempt_id: str, assessment: Assessment) -> Normalised:
+def voided_by_withdrawal(attempt_id: str, assessment: Assessment) -> NormalisedAttempt:
     """What becomes of a published attempt whose consent is gone: no result, nobody's name."""
-    return Normalised(
+    return NormalisedAttempt(
         attempt_id=attempt_id,
         status="voided",
         candidate=Candidate(),

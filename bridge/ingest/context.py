@@ -13,7 +13,7 @@ from bridge.ingest.sittings import Generations
 from bridge.journal.publishing import Publisher
 from bridge.polling.expectations import Expectations
 from bridge.polling.watches import Watches
-from bridge.sdk.vendor import Normalised, Vendor
+from bridge.sdk.vendor import NormalisedAttempt, Vendor
 
 __all__ = ["NEW", "IngestReport", "Quarantine", "Receipt", "Request", "Way"]
 
@@ -55,7 +55,7 @@ class IngestReport:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     seen: list[str] = field(default_factory=list)
-    found: list[tuple[Normalised, str]] = field(default_factory=list)
+    found: list[tuple[NormalisedAttempt, str]] = field(default_factory=list)
 
     @property
     def attempts(self) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from bridge.errors import Unreadable
 from bridge.ingest.pipeline import Way
 from bridge.journal.reading import Reader
-from bridge.sdk.vendor import NEWS, Normalised, Record, material_digest
+from bridge.sdk.vendor import PUBLISHABLE_STATUSES, NormalisedAttempt, Record, material_digest
 
 __all__ = ["Peeked", "Peeking", "verdict"]
 
@@ -19,11 +19,11 @@ class Peeked:
     """One record that is news in kind. `outcome`: see `verdict`."""
 
     record: Record
-    news: Normalised
+    news: NormalisedAttempt
     outcome: str
 
 
-def verdict(news: Normalised, last: tuple[int, bytes] | None) -> str:
+def verdict(news: NormalisedAttempt, last: tuple[int, bytes] | None) -> str:
     """`published`, `duplicate`, `stale` or `revised`, as publish_once.lua decides for polled news.
 
     `last`: order and digest of the attempt's newest event; None: the attempt is unknown.
@@ -53,7 +53,11 @@ class Peeking:
         """The records that are news in kind, in their order. Raises `StateUnavailable`."""
         found = self._normalised(records, now)
         gone = self.way.consents.withdrawn(self.way.source.name, (one.consent for _, one in found))
-        fresh = [(record, one) for record, one in found if one.status in NEWS and gone.isdisjoint(one.consent)]
+        fresh = [
+            (record, one)
+            for record, one in found
+            if one.status in PUBLISHABLE_STATUSES and gone.isdisjoint(one.consent)
+        ]
         self.outcomes["ignored"] += len(found) - len(fresh)
         memories = self.reader.attempts(self.way.source.name, [one.attempt_id for _, one in fresh])
         peeked = []
@@ -67,7 +71,7 @@ class Peeking:
             peeked.append(Peeked(record, news, outcome))
         return peeked
 
-    def _normalised(self, records: Sequence[Record], now: float) -> list[tuple[Record, Normalised]]:
+    def _normalised(self, records: Sequence[Record], now: float) -> list[tuple[Record, NormalisedAttempt]]:
         vendor, source = self.way.vendor, self.way.source
         found = []
         for record in records:

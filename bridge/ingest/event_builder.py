@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from bridge.config.model import BridgeConfig
-from bridge.sdk.records import Normalised
+from bridge.sdk.records import NormalisedAttempt
 from schemas.event import (
     COMPLETED,
     REVISED,
@@ -42,7 +42,7 @@ def build_event(
     bridge: BridgeConfig,
     source: str,
     vendor: str,
-    news: Normalised,
+    news: NormalisedAttempt,
     revision: int,
     previous: Mapping[str, Any] | None,
     *,
@@ -95,11 +95,11 @@ def build_event(
     )
 
 
-def _after(news: Normalised, previous: Mapping[str, Any] | None, label: str | None) -> Normalised:
+def _after(news: NormalisedAttempt, previous: Mapping[str, Any] | None, label: str | None) -> NormalisedAttempt:
     """The news with what stays from the event before: the label, and the first finish where it is only a reading."""
     if previous is not None:
         label = label or previous["extensions"].get(EXPECTATION)
         first = previous["attempt"]["completed_at"]
-        if news.finish_is_reading and first is not None:
+        if news.completed_at_is_observed and first is not None:
             news = replace(news, completed_at=datetime.fromisoformat(first))
     return news if label is None else replace(news, extensions={**news.extensions, EXPECTATION: label})

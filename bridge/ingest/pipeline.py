@@ -20,7 +20,15 @@ from bridge.ingest.event_builder import build_event
 from bridge.journal import BRIDGE, POLL, WEBHOOK, Entry, RequestRecord, Submission, Verdict, Written
 from bridge.polling.expectations import Expectation
 from bridge.sdk.strict_json import parse
-from bridge.sdk.vendor import NEWS, Consent, Ignored, Normalised, Pointer, Record, material_digest
+from bridge.sdk.vendor import (
+    PUBLISHABLE_STATUSES,
+    Consent,
+    Ignored,
+    NormalisedAttempt,
+    Pointer,
+    Record,
+    material_digest,
+)
 
 __all__ = ["IngestReport", "Quarantine", "Receipt", "Request", "Way", "ingest", "receive", "submission"]
 
@@ -69,7 +77,7 @@ def ingest(way: Way, records: Sequence[Record], *, origin: str = POLL, now: floa
     """Records read from the vendor's API. When this returns, every one of them is published, known, no news, or kept
     in quarantine, durably: only then may a cursor move. Raises `StateUnavailable`."""
     report = IngestReport()
-    news: list[Normalised] = []
+    news: list[NormalisedAttempt] = []
     for record in records:
         try:
             news.append(way.vendor.normalise(record, now, way.source.options))
@@ -98,12 +106,12 @@ class _Offer:
     """
 
     seen: tuple[str, ...]
-    fresh: list[Normalised]
+    fresh: list[NormalisedAttempt]
     submissions: tuple[Submission, ...]
     expected: Mapping[str, Expectation]
 
 
-def _offer(way: Way, found: list[Normalised], *, origin: str, now: float, request_id: str | None) -> _Offer:
+def _offer(way: Way, found: list[NormalisedAttempt], *, origin: str, now: float, request_id: str | None) -> _Offer:
     """Everything that must be durable before publishing: watches of open attempts, and what a consent governs.
 
     A crash in between leaves a watch too many, never one too few.
@@ -119,9 +127,9 @@ def _offer(way: Way, found: list[Normalised], *, origin: str, now: float, reques
         way.watches.close_many(name, [one.attempt_id for one in found if not gone.isdisjoint(one.consent)], now=now)
     watches = {one.attempt_id: one.watch for one in allowed if one.watch is not None}
     if watches:
-        published = {one.attempt_id for one in allowed if one.status in NEWS}
+        published = {one.attempt_id for one in allowed if one.status in PUBLISHABLE_STATUSES}
         way.watches.open_many(name, watches, now=now, published=published)
-    fresh = [one for one in allowed if one.status in NEWS]
+    fresh = [one for one in allowed if one.status in PUBLISHABLE_STATUSES]
     expected = way.expectations.matching(name, [key for one in fresh for key in _keys(one)], now=now)
     submissions = tuple(
         submission(way, one, origin=origin, now=now, request_id=request_id, expected=expected) for one in fresh
@@ -185,11 +193,11 @@ def _withdraw(way: Way, consents: Sequence[Consent], *, now: float, request_id: 
     return tuple(made)
 
 
-def _keys(news: Normalised) -> tuple[str, ...]:
+def _keys(news: NormalisedAttempt) -> tuple[str, ...]:
     return (news.attempt_id, *news.aliases)
 
 
-def _label(news: Normalised, expected: Mapping[str, Expectation], revision: int) -> str | None:
+def _label(news: NormalisedAttempt, expected: Mapping[str, Expectation], revision: int) -> str | None:
     """The label of the expectation that this attempt meets.
 
     Under a key that may mean several attempts, only one that nobody knew meets it, no later grade of an old one.
@@ -224,7 +232,7 @@ def _keep(
 
 def submission(
     way: Way,
-    news: Normalised,
+    news: NormalisedAttempt,
     *,
     origin: str,
     now: float,

@@ -35,7 +35,7 @@ StreamItems = list[tuple[bytes, dict[bytes, bytes]]]
 class Submission:
     """News about one attempt, offered for publishing.
 
-    `digest`: `vendor.material_digest`. `order`: `Normalised.order`.
+    `digest`: `vendor.material_digest`. `order`: `NormalisedAttempt.order`.
     `build(revision, previous)` makes (type, event id, event JSON); `previous` is the `data` of the event that
     revision replaces, None for revision 1 or where that event has left the journal.
     `subject`: whom it concerns where that is not the attempt remembered: set by notices, which are remembered one by

@@ -11,7 +11,7 @@ from rich.table import Table
 from bridge.delivery.store import SubscriptionState
 from bridge.journal import StoredEvent
 from bridge.sandbox.verdict import Name
-from bridge.sdk.simulator import Expected
+from bridge.sdk.simulator import ExpectedAttempt
 from schemas.event import COMPLETED, REVISED, VOIDED
 
 __all__ = ["Figures", "board", "collect"]
@@ -51,7 +51,7 @@ class Figures:
 
 def collect(
     *,
-    truth: Mapping[Name, Expected],
+    truth: Mapping[Name, ExpectedAttempt],
     vendor: Mapping[str, int],
     events: Iterable[StoredEvent],
     dropped: int,

@@ -17,7 +17,7 @@ from bridge.sandbox.conditions import SUBSCRIPTIONS, Conditions
 from bridge.sandbox.subscribers import Inbox
 from bridge.sandbox.vendors import Stand
 from bridge.sandbox.verdict import Name, problems
-from bridge.sdk.simulator import Expected
+from bridge.sdk.simulator import ExpectedAttempt
 from bridge.services import Services
 
 __all__ = ["Course"]
@@ -121,7 +121,7 @@ class Course:
                 return  # the state server is being started again; the next step registers them
             self._registered[name] += len(fresh)
 
-    def _truth(self) -> dict[Name, Expected]:
+    def _truth(self) -> dict[Name, ExpectedAttempt]:
         return {
             (name, attempt): facts
             for name, simulator in self._simulators.items()

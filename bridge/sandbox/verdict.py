@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from bridge.journal import StoredEvent
-from bridge.sdk.simulator import Expected
+from bridge.sdk.simulator import ExpectedAttempt
 from schemas.event import COMPLETED, REVISED, VOIDED
 
 __all__ = ["Name", "by_attempt", "problems"]
@@ -28,7 +28,7 @@ def by_attempt(events: Iterable[StoredEvent], attempts: Collection[Name]) -> dic
 
 
 def problems(
-    truth: Mapping[Name, Expected],
+    truth: Mapping[Name, ExpectedAttempt],
     events: Iterable[StoredEvent],
     received: Mapping[str, Collection[str]],
 ) -> list[str]:
@@ -51,7 +51,7 @@ def problems(
     return lines
 
 
-def _wrong_in_journal(truth: Expected, history: list[StoredEvent]) -> Iterable[str]:
+def _wrong_in_journal(truth: ExpectedAttempt, history: list[StoredEvent]) -> Iterable[str]:
     if truth.voided and not history:
         return  # void before anybody was told of it
     first = sum(event.type != REVISED for event in history)

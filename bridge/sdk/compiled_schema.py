@@ -8,15 +8,25 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
 
 from bridge.errors import Unreadable, clip
-from bridge.sdk.fields import Duration, Flag, Identifier, Number, Shape, Text, UnixTime, VendorSchema, WholeNumber
+from bridge.sdk.fields import (
+    Duration,
+    Flag,
+    Identifier,
+    Number,
+    Text,
+    TolerantField,
+    UnixTime,
+    VendorSchema,
+    WholeNumber,
+)
 
 __all__ = [
     "Duration",
     "Flag",
     "Identifier",
     "Number",
-    "Shape",
     "Text",
+    "TolerantField",
     "UnixTime",
     "VendorSchema",
     "WholeNumber",
@@ -87,7 +97,7 @@ def _plan(schema: Schema) -> tuple[list[_Step], list[tuple[str, str, fields.Fiel
         if convert is None:
             others.append((key, name, field))
             continue
-        exact = field.exact if isinstance(field, Shape) else None
+        exact = field.exact if isinstance(field, TolerantField) else None
         default = _REQUIRED if field.required else field.load_default
         steps.append((key, name, exact, convert, field.allow_none, default))
     return steps, others
@@ -131,9 +141,9 @@ def _conversion(field: fields.Field[Any]) -> _Convert | None:
     """The function that reads a value other than None as `field` does; None: only the field itself can."""
     if field.validators or field.pre_load or field.post_load:
         return None
-    if isinstance(field, Shape):
+    if isinstance(field, TolerantField):
         # A subclass that takes over the reading itself is more than its `convert`.
-        plain = all(getattr(type(field), name) is getattr(Shape, name) for name in _READING)
+        plain = all(getattr(type(field), name) is getattr(TolerantField, name) for name in _READING)
         return field.convert if plain else None
     if isinstance(field, fields.Nested) and type(field) is fields.Nested:
         return _nested(field)

@@ -10,7 +10,17 @@ from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
-__all__ = ["Duration", "Flag", "Identifier", "Number", "Shape", "Text", "UnixTime", "VendorSchema", "WholeNumber"]
+__all__ = [
+    "Duration",
+    "Flag",
+    "Identifier",
+    "Number",
+    "Text",
+    "TolerantField",
+    "UnixTime",
+    "VendorSchema",
+    "WholeNumber",
+]
 
 #: No score or percentage is longer; the limit keeps foreign numbers cheap to compute with and to print.
 MAX_NUMBER_DIGITS = 30
@@ -27,7 +37,7 @@ _FLAGS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0"
 _WORDS = {str: "text", bool: "true/false", int: "a number", Decimal: "a number", dict: "an object", list: "a list"}
 
 
-class Shape(fields.Field[Any]):
+class TolerantField(fields.Field[Any]):
     """A field whose reading is one pure function, `convert`, so that `loader` can call it without marshmallow.
 
     `convert(value)` gets anything but None; it raises ValueError with a problem that quotes no value, and returns None
@@ -64,7 +74,7 @@ class Shape(fields.Field[Any]):
             super()._validate(value)
 
 
-class Text(Shape):
+class Text(TolerantField):
     """Text as the vendor spells it, not stripped; a number becomes text."""
 
     exact = str
@@ -78,7 +88,7 @@ class Text(Shape):
         raise _wanted("text", value)
 
 
-class Number(Shape):
+class Number(TolerantField):
     """Decimal from a number or numeric text of at most 30 digits and a magnitude below 10**30."""
 
     @staticmethod
@@ -99,7 +109,7 @@ class Number(Shape):
         return number
 
 
-class WholeNumber(Shape):
+class WholeNumber(TolerantField):
     """int from a whole number; one that is no JSON integer (12.0, "12") has at most 19 digits."""
 
     exact: ClassVar[type | None] = int
@@ -132,7 +142,7 @@ class Identifier(WholeNumber):
         return number
 
 
-class Flag(Shape):
+class Flag(TolerantField):
     """bool from true/false, 1/0 and the words true, false, yes, no in any case; "" is False."""
 
     exact = bool
@@ -149,7 +159,7 @@ class Flag(Shape):
         return flag
 
 
-class UnixTime(Shape):
+class UnixTime(TolerantField):
     """Aware UTC datetime from UNIX seconds (a number or its text, fractions to the microsecond) of 1990 to 2099."""
 
     @staticmethod
@@ -164,7 +174,7 @@ class UnixTime(Shape):
         return _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
 
 
-class Duration(Shape):
+class Duration(TolerantField):
     """Whole seconds from "HH:MM:SS"; a stray quote in front (a spreadsheet's mark for text) is tolerated."""
 
     @staticmethod

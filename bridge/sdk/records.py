@@ -1,4 +1,4 @@
-"""What a vendor folder says, in our words: records, pointers, consent, the normalised attempt and its digest."""
+"""What a vendor folder returns: records, pointers, consent, the normalised attempt and its digest."""
 
 from __future__ import annotations
 
@@ -13,140 +13,155 @@ from schemas.event import Assessment, Candidate, Result, Section
 
 __all__ = [
     "GRADINGS",
-    "NEWS",
+    "PUBLISHABLE_STATUSES",
     "STATUSES",
     "Consent",
     "Ignored",
-    "Normalised",
+    "NormalisedAttempt",
     "Pointer",
-    "Reading",
     "Record",
     "Watch",
+    "WebhookContent",
     "material_digest",
 ]
 
-#: status -> is it news? No-shows and unfinished attempts are no news.
-NEWS = frozenset({"completed", "voided"})
+#: Statuses that are published: a no-show or an unfinished attempt is not.
+PUBLISHABLE_STATUSES = frozenset({"completed", "voided"})
 STATUSES = frozenset({"completed", "voided", "in_progress", "not_started"})
 GRADINGS = frozenset({"final", "provisional", "pending", "not_scored"})
-#: How long the API is asked for what a pointer announced, seconds.
+#: How long the API is asked for what a pointer names, seconds.
 _POINTER_SECONDS = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One vendor item before normalising. `kind` is the vendor folder's own word (a stream, an event type)."""
+    """One item of a vendor before it is normalised."""
 
+    #: The vendor folder's own name for this kind of record: a stream, an event type.
     kind: str
+    #: The parsed item as the vendor sent it.
     body: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A well-formed request that is no news on purpose. `outcome` is `ignored` or `test`; `kind` names what it was."""
+    """A well-formed webhook that is deliberately not processed."""
 
+    #: What it was: the vendor's event type, clipped.
     kind: str
+    #: `ignored` or `test`.
     outcome: str = "ignored"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pointer:
-    """Where to look, without the result: a webhook that only hints, or an attempt that somebody expects.
+    """Where to look for a result: from a webhook without one, or from an attempt that an operator expects."""
 
-    `key`: the attempt id where the reference names exactly one attempt; otherwise a key of the vendor's own, which
-    begins with `?` and stands in the `aliases` of every attempt that it may mean.
-    `reference`: what `Vendor.recheck` needs, text only. `give_up_after`: seconds from now.
-    `sitting`: the vendor's own id of one sitting, for vendors with `generations`; `key` is then an attempt id.
-    """
-
+    #: The attempt id if the reference names exactly one attempt. Otherwise a key of the vendor's own that begins with
+    #: `?` and is in the `aliases` of every attempt it may mean.
     key: str
+    #: What `Vendor.recheck` needs, text only.
     reference: Mapping[str, str]
+    #: How long to keep looking, seconds from now.
     give_up_after: float = _POINTER_SECONDS
+    #: The vendor's own id of one sitting, for vendors with `generations`; `key` is then an attempt id.
     sitting: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """A person agreed that results are passed on (`given`), or took that back. `key` as one of `Normalised.consent`.
+    """A person agreed that results are passed on, or withdrew that consent."""
 
-    `subject`: what `consent.withdrawn` may say about whom it concerns, ids only. `at`: UNIX seconds of the vendor; None
-    where it gives none: then the moment of receipt.
-    """
-
+    #: One of the keys in `NormalisedAttempt.consent`.
     key: str
+    #: True: agreed. False: withdrawn.
     given: bool
+    #: UNIX seconds by the vendor's clock; None if it gives no time, then the time of receipt counts.
     at: float | None
+    #: What `consent.withdrawn` may say about the person: ids only.
     subject: Mapping[str, str]
 
 
-#: What `split` makes of a webhook's body.
-Reading = Sequence[Record | Pointer | Consent] | Ignored
+#: What `split` returns for the body of a webhook.
+WebhookContent = Sequence[Record | Pointer | Consent] | Ignored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """An attempt that must be looked at again.
+    """An attempt to recheck: it is open, not finally graded, or may still change."""
 
-    `reference`: what the vendor's API needs to find it, text only. `due_in`: seconds until the first look, then the
-    vendor's `recheck_schedule` goes on. `give_up_at`: UNIX seconds after which looking is useless.
-    `reread`: the attempt is settled and only might change, so these looks come last and end in silence.
-    """
-
+    #: What the vendor's API needs to find the attempt, text only.
     reference: Mapping[str, str]
+    #: Seconds until the first recheck; after it the vendor's `recheck_schedule` applies.
     due_in: float
+    #: UNIX seconds after which rechecking is pointless.
     give_up_at: float
+    #: The attempt is settled and is only reread in case it changes: rechecked last, and no notice when time runs out.
     reread: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Normalised:
-    """One record in our words, still without revision, origin and links of the bridge.
+class NormalisedAttempt:
+    """One record translated into our words, before the bridge adds revision, origin and links."""
 
-    `attempt_id`: the same for webhook and poll, unique in the source (`docs/vendors.md`).
-    `order`: the vendor's own ordering of versions of one attempt, larger is later, below 2**40; 0 if it has none.
-    `material`: more values (text) that count as news besides the result, only such as every path carries.
-    `watch`: set while the attempt is open, not finally graded, or may still change.
-    `aliases`: further keys (each begins with `?`) under which this attempt may be expected or pointed to.
-    `sitting`: the vendor's own id of this sitting, for vendors with `generations`; None where the record has none.
-    `consent`: the keys of every consent that governs this attempt; one of them withdrawn, and it is not passed on.
-    Empty where the vendor tells of no consent.
-    `finish_is_reading`: `completed_at` is no fact of the vendor but when it was seen finished: it is no news, and
-    the first one is kept.
-    """
-
+    #: The same by webhook and poll, unique within the source (`docs/vendors.md`).
     attempt_id: str
+    #: One of `STATUSES`.
     status: str
+    #: Who took the test.
     candidate: Candidate
+    #: Which test it was, and in which group.
     assessment: Assessment
+    #: Score, verdict and grading.
     result: Result
+    #: When the attempt was started, aware UTC; None if not known.
     started_at: datetime | None = None
+    #: When it was completed, aware UTC; None while it is open.
     completed_at: datetime | None = None
+    #: How long it took by the vendor's count.
     duration_seconds: int | None = None
+    #: Results of the parts of the test.
     sections: tuple[Section, ...] = ()
+    #: What is odd about the result, as short words such as `finish_in_future`.
     flags: tuple[str, ...] = ()
+    #: The vendor's own status, as it spells it.
     vendor_status: str | None = None
+    #: The vendor's own ids: name -> id.
     vendor_ids: Mapping[str, str] = field(default_factory=dict)
+    #: Address of the vendor's report.
     report: str | None = None
+    #: Address of the certificate.
     certificate: str | None = None
+    #: Facts that only this vendor has: name -> JSON value.
     extensions: Mapping[str, Any] = field(default_factory=dict)
+    #: The vendor's ordering of versions of one attempt: larger is later, below 2**40; 0 if it has none.
     order: int = 0
+    #: More values whose change makes a new revision, as text; only what both paths carry.
     material: tuple[str, ...] = ()
+    #: Set while the attempt is open, not finally graded, or may still change.
     watch: Watch | None = None
+    #: More keys, each beginning with `?`, under which this attempt may be expected or pointed to.
     aliases: tuple[str, ...] = ()
+    #: The vendor's own id of this sitting, for vendors with `generations`; None if the record has none.
     sitting: str | None = None
+    #: Keys of every consent that governs this attempt; if one is withdrawn, the attempt is not published.
+    #: Empty if the vendor does not report consent.
     consent: tuple[str, ...] = ()
-    finish_is_reading: bool = False
+    #: The vendor gives no completion time: `completed_at` is when the attempt was first seen completed. A later value
+    #: makes no new revision, and the first one is kept.
+    completed_at_is_observed: bool = False
 
 
-def material_digest(news: Normalised) -> bytes:
-    """Six bytes that change exactly when the attempt's result changed. Only fields that both paths carry.
+def material_digest(attempt: NormalisedAttempt) -> bytes:
+    """Six bytes that change exactly when the result changes; made of fields that both webhooks and polls carry.
 
-    The text below is remembered in Redis for months: changing it would revise every remembered attempt once.
+    The digest is kept in Redis for months: a change here would make a new revision of every attempt, once.
     """
-    result = news.result
+    result = attempt.result
+    completed_at = None if attempt.completed_at_is_observed else attempt.completed_at
     parts = (
-        news.status,
-        "" if news.completed_at is None or news.finish_is_reading else str(int(news.completed_at.timestamp())),
+        attempt.status,
+        "" if completed_at is None else str(int(completed_at.timestamp())),
         _plain(result.score),
         _plain(result.max_score),
         _plain(result.percentage),
@@ -154,11 +169,11 @@ def material_digest(news: Normalised) -> bytes:
         {True: "1", False: "0", None: ""}[result.passed],
         result.grade or "",
         result.grading,
-        *news.material,
+        *attempt.material,
     )
     return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=6).digest()
 
 
 def _plain(value: Decimal | None) -> str:
-    """One spelling per number: 75, 75.0 and 7.5E+1 are the same news."""
+    """The same text for the same number: 75, 75.0 and 7.5E+1 are equal."""
     return "" if value is None else format(value.normalize(), "f")

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import urllib3
 
-__all__ = ["NO_FAULTS", "Expected", "Faults", "Message", "Outbox", "SimulatedVendor"]
+__all__ = ["NO_FAULTS", "ExpectedAttempt", "Faults", "Outbox", "OutgoingWebhook", "SimulatedVendor"]
 
 #: The clock may run at any speed, so waiting for a due time means looking again this often (real seconds).
 _LOOK_EVERY = 0.02
@@ -39,7 +39,7 @@ NO_FAULTS = Faults()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class ExpectedAttempt:
     """The truth of one attempt. `finished_at`: UNIX seconds; `needs_grading`: somebody still has to grade it.
 
     `versions`: results it has had; `sent`: webhooks answered 2xx; `lost`: never sent; `percentage`: of the last
@@ -74,7 +74,7 @@ class SimulatedVendor(Protocol):
     def sit(self, now: float, *, candidate: int) -> str: ...
     def tick(self, now: float) -> None: ...
     def idle(self) -> bool: ...
-    def expected(self) -> Mapping[str, Expected]: ...
+    def expected(self) -> Mapping[str, ExpectedAttempt]: ...
     def expectations(self) -> Sequence[Mapping[str, str]]: ...
     def counts(self) -> Mapping[str, int]: ...
     def start_webhooks(self, url: str) -> None: ...
@@ -82,7 +82,7 @@ class SimulatedVendor(Protocol):
 
 
 @dataclass(order=True, slots=True)
-class Message:
+class OutgoingWebhook:
     """One webhook on its way. Bytes and headers never change between tries."""
 
     due: float
@@ -117,7 +117,7 @@ class Outbox:
         self._last_due = 0.0
         self._http = urllib3.PoolManager(maxsize=8, timeout=timeout, retries=False)
         self._changed = threading.Condition()
-        self._waiting: list[Message] = []
+        self._waiting: list[OutgoingWebhook] = []
         self._in_flight = 0
         self._stopping = False
         self._threads: list[threading.Thread] = []
@@ -150,10 +150,10 @@ class Outbox:
     def put(self, body: bytes, headers: Mapping[str, str], attempt_id: str | None = None, *, due: float = 0.0) -> None:
         """Hand a webhook over that no fault touches; it waits until `due`, and until somebody sends or takes it."""
         with self._changed:
-            heapq.heappush(self._waiting, Message(due, next(self._serial), body, headers, attempt_id))
+            heapq.heappush(self._waiting, OutgoingWebhook(due, next(self._serial), body, headers, attempt_id))
             self._changed.notify()
 
-    def take_due(self) -> list[Message]:
+    def take_due(self) -> list[OutgoingWebhook]:
         """Every message that is due now, in order; each must come back through `settle`."""
         taken = []
         with self._changed:
@@ -162,7 +162,7 @@ class Outbox:
                 taken.append(heapq.heappop(self._waiting))
         return taken
 
-    def settle(self, message: Message, *, delivered: bool) -> None:
+    def settle(self, message: OutgoingWebhook, *, delivered: bool) -> None:
         """How a try went; a failed one waits for its next."""
         with self._changed:
             self._in_flight -= 1
@@ -204,7 +204,7 @@ class Outbox:
         while (message := self._next()) is not None:
             self.settle(message, delivered=self._post(url, message))
 
-    def _next(self) -> Message | None:
+    def _next(self) -> OutgoingWebhook | None:
         with self._changed:
             while not self._stopping:
                 if self._waiting and self._waiting[0].due <= self._clock():
@@ -213,14 +213,14 @@ class Outbox:
                 self._changed.wait(_LOOK_EVERY if self._waiting else 0.5)
             return None
 
-    def _post(self, url: str, message: Message) -> bool:
+    def _post(self, url: str, message: OutgoingWebhook) -> bool:
         try:
             answer = self._http.request("POST", url, body=message.body, headers=dict(message.headers))
         except urllib3.exceptions.HTTPError:
             return False  # no answer: the same as a bad one
         return 200 <= answer.status < 300
 
-    def _settle(self, message: Message, *, delivered: bool) -> None:
+    def _settle(self, message: OutgoingWebhook, *, delivered: bool) -> None:
         self.counts["tries"] += 1
         if delivered:
             self.counts["sent"] += 1

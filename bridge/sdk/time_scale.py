@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bridge.sdk.vendor import Normalised, Record, Vendor
+from bridge.sdk.vendor import NormalisedAttempt, Record, Vendor
 
-__all__ = ["quicker"]
+__all__ = ["with_time_scale"]
 
 #: Not quicker than this: a look costs a call, seconds.
 _SHORTEST = 1.0
 
 
-def quicker(vendor: Vendor, scale: float) -> Vendor:
+def with_time_scale(vendor: Vendor, scale: float) -> Vendor:
     """`vendor` with looks and re-reads `scale` times as often. What the vendor itself allows stays."""
 
-    def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+    def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
         news = vendor.normalise(record, now, options)
         if news.watch is None:
             return news

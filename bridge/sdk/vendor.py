@@ -12,38 +12,38 @@ from typing import Any, Protocol
 
 from bridge.sdk.records import (
     GRADINGS,
-    NEWS,
+    PUBLISHABLE_STATUSES,
     STATUSES,
     Consent,
     Ignored,
-    Normalised,
+    NormalisedAttempt,
     Pointer,
-    Reading,
     Record,
     Watch,
+    WebhookContent,
     material_digest,
 )
 
 __all__ = [
     "GRADINGS",
-    "NEWS",
+    "PUBLISHABLE_STATUSES",
     "STATUSES",
     "Consent",
     "Credential",
+    "FactSheet",
     "Ignored",
-    "Normalised",
+    "NormalisedAttempt",
     "Option",
     "Page",
     "Pointer",
     "Poll",
     "Quota",
-    "Reading",
     "Record",
-    "Sheet",
     "SourceFacts",
     "Vendor",
     "VendorCalls",
     "Watch",
+    "WebhookContent",
     "material_digest",
 ]
 
@@ -150,7 +150,7 @@ class Poll:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
+class FactSheet:
     """What `docs/vendors.md` says of a vendor; the table there is made of these. One line each, the short ones a
     few words. `documented`: the vendor says so; `observed`: seen in public traffic or code; `assumed`: inferred, and
     harmless if wrong. `ask`: what to ask the vendor before going live."""
@@ -173,7 +173,7 @@ class Vendor:
     `verify(raw, headers, secrets, now)`: raises `BadSignature`; None where the vendor does not sign, and then the
     webhook address must hold a token. `headers` have lower-case names; `secrets` is the tuple of `secret_credential`.
     `split(body, options)`: a parsed webhook body -> records, pointers, consent, or why it is none. Raises `Unreadable`.
-    `normalise(record, now, options)`: pure. Raises `Unreadable`. A status outside `NEWS` is no news.
+    `normalise(record, now, options)`: pure. Raises `Unreadable`. A status outside `PUBLISHABLE_STATUSES` is no news.
     `connect(source, calls)`: the API client for one source.
     `recheck(client, reference)`: the records of one watched attempt as they are now; empty while the vendor knows
     none. Pointers among them are watched from then on: a schedule becomes its candidates.
@@ -189,9 +189,9 @@ class Vendor:
     base_url: str
     quota: Quota
     credentials: Mapping[str, Credential]
-    sheet: Sheet
-    split: Callable[[Any, Mapping[str, Any]], Reading]
-    normalise: Callable[[Record, float, Mapping[str, Any]], Normalised]
+    sheet: FactSheet
+    split: Callable[[Any, Mapping[str, Any]], WebhookContent]
+    normalise: Callable[[Record, float, Mapping[str, Any]], NormalisedAttempt]
     connect: Callable[[SourceFacts, VendorCalls], Any]
     verify: Callable[[bytes, Mapping[str, str], tuple[str, ...], float], None] | None = None
     secret_credential: str | None = None

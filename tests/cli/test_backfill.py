@@ -19,10 +19,10 @@ from bridge import cli
 from bridge.cli.progress import Screen, progress_text
 from bridge.errors import Unreadable
 from bridge.polling.backfill_jobs import Backfill, Backfills
-from bridge.sdk.vendor import Normalised, Record
+from bridge.sdk.vendor import NormalisedAttempt, Record
 from bridge.services import Services, load
 from bridge.state import keys
-from bridge.vendors.classmarker.simulator import Simulator, Traits
+from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 from tests.support.polling import START, journal
 from tests.support.servers import serving
 
@@ -74,7 +74,7 @@ class Shell:
 
 @pytest.fixture
 def shell(capfd, monkeypatch, tmp_path, server) -> Iterator[Shell]:
-    simulator = Simulator(7, time.time, quota_calls=10_000, traits=Traits(page_size=3))
+    simulator = Simulator(7, time.time, quota_calls=10_000, behaviour=Behaviour(page_size=3))
     shell = Shell(capfd, simulator)
     monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", server.url)
     monkeypatch.setenv("ATTEMPT_BRIDGE_BROKER", server.broker_url)
@@ -330,7 +330,7 @@ def test_unreadable_records_end_it_with_4_and_the_place_where_they_are(shell, se
     first, *_ = shell.sit(3)
     vendor = services.vendors["classmarker"]
 
-    def normalise(record: Record, now: float, options: Any) -> Normalised:
+    def normalise(record: Record, now: float, options: Any) -> NormalisedAttempt:
         found = vendor.normalise(record, now, options)
         if found.attempt_id == first:
             raise Unreadable("its score is no number")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.sdk.vendor import NEWS, material_digest
+from bridge.sdk.vendor import PUBLISHABLE_STATUSES, material_digest
 
 
 def test_one_sitting_is_the_same_attempt_and_the_same_news_by_both_paths(stage, stream):
@@ -25,7 +25,7 @@ def test_grading_is_news_about_the_same_attempt_and_counts_as_later(stage, strea
     stage.bench.grade(attempt_id)
     after = stage.read_back(stream, attempt_id)
 
-    assert before.status in NEWS
+    assert before.status in PUBLISHABLE_STATUSES
     assert before.result.grading in {"pending", "provisional"}
     assert before.result.passed is None
     assert after.result.grading == "final"

@@ -21,7 +21,7 @@ from werkzeug.serving import make_server
 from bridge.runtime import processes
 from bridge.sdk.simulator import Faults
 from bridge.state.embedded_server import addresses
-from bridge.vendors.classmarker.simulator import Simulator, Traits
+from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 from tests.support.child_processes import ROOT, Child
 from tests.support.commands import Start, Started, alive, descendants, kill, parent_of, part_pids
 from tests.support.comparison import Attempt, Counts, reconcile
@@ -40,13 +40,13 @@ class Vendors:
     """Two simulated accounts behind real HTTP; their webhooks are lost, doubled, late and out of order."""
 
     def __init__(self, seed: int) -> None:
-        slow = Traits(retry_schedule=(0.3, 0.5, 1.0, 1.0, 2.0, 2.0, 3.0, 5.0, 5.0, 10.0, 10.0))
+        slow = Behaviour(retry_schedule=(0.3, 0.5, 1.0, 1.0, 2.0, 2.0, 3.0, 5.0, 5.0, 10.0, 10.0))
         self.simulators = {
             name: Simulator(
                 seed + number,
                 time.time,
                 quota_calls=1000,
-                traits=slow,
+                behaviour=slow,
                 faults=Faults(lose=0.2 if name == "eu" else 0.0, duplicate=0.2, delay=1.0, reorder=True),
             )
             for number, name in enumerate(SOURCES)

@@ -13,7 +13,7 @@ import redis
 from bridge.clock import to_datetime
 from bridge.ingest.pipeline import Receipt, Request, receive
 from bridge.polling.expectations import Expectations
-from bridge.sdk.vendor import Consent, Normalised, Pointer, Reading, Record, Vendor, Watch
+from bridge.sdk.vendor import Consent, NormalisedAttempt, Pointer, Record, Vendor, Watch, WebhookContent
 from tests.support.polling import DAY, START, Api, Client, Sitting, journal, journal_events, make_services, make_vendor
 from workers.polling.overdue import announce_overdue
 from workers.polling.poll import poll_once
@@ -26,7 +26,7 @@ def person_of(sitting: str) -> str:
     return sitting.partition("-")[0]
 
 
-def split(body: Any, _options: Mapping[str, Any]) -> Reading:
+def split(body: Any, _options: Mapping[str, Any]) -> WebhookContent:
     if "consent" in body:
         key = f"person:{body['person']}"
         return [
@@ -65,7 +65,7 @@ class World:
         self.api = Api(clock=lambda: self.moment)
         plain = make_vendor(self.api)
 
-        def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+        def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
             person = person_of(record.body["id"])
             news = plain.normalise(record, now, options)
             return replace(
@@ -303,7 +303,7 @@ def test_what_is_long_overdue_is_forgotten(world: World) -> None:
 def test_a_reread_finds_a_change_and_ends_in_silence(world: World) -> None:
     plain = world.vendor.normalise
 
-    def watched(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+    def watched(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
         watch = Watch(reference={"sitting": record.body["id"]}, due_in=60, give_up_at=START + 3600, reread=True)
         return replace(plain(record, now, options), watch=watch)
 
@@ -345,7 +345,7 @@ def test_a_withdrawal_voids_what_was_published_stops_the_rest_and_is_announced_o
 def test_an_open_attempt_whose_consent_is_gone_is_watched_no_longer(world: World) -> None:
     plain = world.vendor.normalise
 
-    def unfinished(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+    def unfinished(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
         watch = Watch(reference={"sitting": record.body["id"]}, due_in=60, give_up_at=START + DAY)
         return replace(plain(record, now, options), status="in_progress", watch=watch)
 

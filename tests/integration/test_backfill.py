@@ -18,7 +18,7 @@ import redis
 from werkzeug.wrappers import Request, Response
 
 from bridge.state import keys
-from bridge.vendors.classmarker.simulator import Simulator, Traits
+from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 from tests.support.polling import journal
 from tests.support.servers import serving
 
@@ -32,7 +32,7 @@ class Account:
 
     def __init__(self, directory: Path, environment: dict[str, str], state: redis.Redis) -> None:
         self.directory, self.environment, self.state = directory, environment, state
-        self.simulator = Simulator(7, time.time, quota_calls=10_000, traits=Traits(page_size=4))
+        self.simulator = Simulator(7, time.time, quota_calls=10_000, behaviour=Behaviour(page_size=4))
         #: Called before every answer with the number of the call.
         self.before: Callable[[int], None] = lambda number: None
         self.calls = 0

@@ -16,7 +16,7 @@ from bridge.config.model import PollConfig
 from bridge.quota.windows import Window
 from bridge.registry import vendors
 from bridge.services import Services
-from bridge.vendors.classmarker.simulator import Simulator, Traits
+from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 from tests.support.polling import START, journal, make_services, with_source
 from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
@@ -29,10 +29,10 @@ HOUR = 3600.0
 class Account:
     """A simulated account behind a real HTTP server, and the bridge's services that read it."""
 
-    def __init__(self, state: redis.Redis, *, traits: Traits, quota: int = 30, **source: Any) -> None:
+    def __init__(self, state: redis.Redis, *, behaviour: Behaviour, quota: int = 30, **source: Any) -> None:
         self.state = state
         self.moment = START
-        self.simulator = Simulator(7, lambda: self.moment, quota_calls=quota, traits=traits)
+        self.simulator = Simulator(7, lambda: self.moment, quota_calls=quota, behaviour=behaviour)
         self.server = make_server("127.0.0.1", 0, self.simulator.wsgi, threaded=True)
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
         self.thread.start()
@@ -70,8 +70,8 @@ class Account:
 def accounts(state: redis.Redis) -> Iterator[Any]:
     opened: list[Account] = []
 
-    def build(traits: Traits | None = None, **options: Any) -> Account:
-        opened.append(Account(state, traits=traits or Traits(), **options))
+    def build(behaviour: Behaviour | None = None, **options: Any) -> Account:
+        opened.append(Account(state, behaviour=behaviour or Behaviour(), **options))
         return opened[-1]
 
     yield build
@@ -84,8 +84,8 @@ def accounts(state: redis.Redis) -> Iterator[Any]:
 def test_every_attempt_is_published_once_while_new_ones_finish_and_pages_end_inside_a_second(
     accounts: Any, form: str, inclusive: bool
 ) -> None:
-    traits = Traits(page_size=10, inclusive=inclusive, next_below=not inclusive, lag=600.0)
-    account = accounts(traits, options={"signature": "sha256", "format": form})
+    behaviour = Behaviour(page_size=10, inclusive=inclusive, next_below=not inclusive, lag=600.0)
+    account = accounts(behaviour, options={"signature": "sha256", "format": form})
     draw = Random(3)
     for number in range(60):
         account.simulator.finish(time_finished=START - 5000 + number // 4)
@@ -102,7 +102,7 @@ def test_every_attempt_is_published_once_while_new_ones_finish_and_pages_end_ins
 
 
 def test_a_quota_that_is_smaller_than_we_think_is_obeyed_after_one_refusal_a_window(accounts: Any) -> None:
-    account = accounts(Traits(page_size=5), quota=6)
+    account = accounts(Behaviour(page_size=5), quota=6)
     for number in range(100):
         account.simulator.finish(time_finished=START - 5000 + number)
 

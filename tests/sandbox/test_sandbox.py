@@ -20,11 +20,11 @@ from bridge.sandbox.candidates import Candidates
 from bridge.sandbox.conditions import SCALE, SUBSCRIPTIONS, Conditions, Places, VendorPlace, configuration
 from bridge.sandbox.subscribers import SUBSCRIBERS, Inbox
 from bridge.sandbox.verdict import problems
-from bridge.sdk.simulator import NO_FAULTS, Expected
+from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt
 from bridge.vendors.classmarker.simulator import sandbox
 
 A, B = ("classmarker", "a"), ("classmarker", "b")
-TRUTH = Expected(finished_at=100, needs_grading=False, versions=1, sent=1, lost=0, percentage=70.0)
+TRUTH = ExpectedAttempt(finished_at=100, needs_grading=False, versions=1, sent=1, lost=0, percentage=70.0)
 
 
 def event(attempt: str, kind: str = "attempt.completed", **result: Any) -> StoredEvent:
@@ -81,7 +81,7 @@ def test_what_never_happened_is_named() -> None:
         (replace(TRUTH, voided=True), [event("a")], "a: the last event says completed, the vendor the opposite"),
     ],
 )
-def test_what_is_wrong_in_the_journal_is_named(truth: Expected, events: list[StoredEvent], line: str) -> None:
+def test_what_is_wrong_in_the_journal_is_named(truth: ExpectedAttempt, events: list[StoredEvent], line: str) -> None:
     assert problems({A: truth}, events, received(*events)) == [f"classmarker {line}"]
 
 
@@ -101,7 +101,7 @@ class Course:
         self.simulator = sandbox(run, lambda: self.now, scale=SCALE, faults=NO_FAULTS)
         self.candidates = Candidates({"classmarker": self.simulator}, run=run, per_second=10, attempts=attempts)
 
-    def finish(self) -> dict[str, Expected]:
+    def finish(self) -> dict[str, ExpectedAttempt]:
         for _ in range(1_000):
             self.candidates.step(self.now)
             self.now += 0.1

@@ -21,7 +21,7 @@ from marshmallow import ValidationError, fields
 from bridge.config.model import BridgeConfig
 from bridge.ingest.event_builder import build_event, event_type
 from bridge.journal import BACKFILL, BRIDGE, POLL, WEBHOOK
-from bridge.sdk.vendor import GRADINGS, NEWS, Normalised
+from bridge.sdk.vendor import GRADINGS, PUBLISHABLE_STATUSES, NormalisedAttempt
 from schemas import export, shapes
 from schemas.event import (
     ATTEMPT_TYPES,
@@ -92,9 +92,9 @@ RESULTS = st.builds(
     grading=st.sampled_from(sorted(GRADINGS)),
 )
 NEWS_OF_ATTEMPTS = st.builds(
-    Normalised,
+    NormalisedAttempt,
     attempt_id=PLAIN,
-    status=st.sampled_from(sorted(NEWS)),
+    status=st.sampled_from(sorted(PUBLISHABLE_STATUSES)),
     candidate=st.builds(
         Candidate,
         id=st.none() | PERSONAL,
@@ -350,9 +350,11 @@ def test_shapes_and_dataclasses_declare_the_same_members(shape: Any, dataclass: 
 
 def test_the_words_of_the_schema_are_those_of_the_code() -> None:
     assert set(shapes.GRADINGS) == GRADINGS
-    assert set(shapes.STATUSES) == NEWS
+    assert set(shapes.STATUSES) == PUBLISHABLE_STATUSES
     assert set(shapes.ORIGINS) == {WEBHOOK, POLL, BACKFILL, BRIDGE}
-    assert set(ATTEMPT_TYPES) == {event_type(status, revision) for status in NEWS for revision in (1, 2)}
+    assert set(ATTEMPT_TYPES) == {
+        event_type(status, revision) for status in PUBLISHABLE_STATUSES for revision in (1, 2)
+    }
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))

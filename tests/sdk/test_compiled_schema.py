@@ -17,8 +17,8 @@ from bridge.sdk.compiled_schema import (
     Flag,
     Identifier,
     Number,
-    Shape,
     Text,
+    TolerantField,
     UnixTime,
     VendorSchema,
     WholeNumber,
@@ -26,7 +26,7 @@ from bridge.sdk.compiled_schema import (
 )
 
 
-class Colour(Shape):
+class Colour(TolerantField):
     """A vendor folder's own kind of field."""
 
     @staticmethod
@@ -196,14 +196,14 @@ def test_a_usual_payload_does_not_touch_marshmallow(monkeypatch: pytest.MonkeyPa
         (Duration, "", None),
     ],
 )
-def test_a_field_reads_every_spelling(shape: type[Shape], spelling: Any, meaning: Any) -> None:
+def test_a_field_reads_every_spelling(shape: type[TolerantField], spelling: Any, meaning: Any) -> None:
     read = loader(type("One", (VendorSchema,), {"it": shape()}))
     found = read({"it": spelling})["it"]
     assert (found, type(found)) == (meaning, type(meaning))
 
 
 @pytest.mark.parametrize("shape", [Text, Number, WholeNumber, Identifier, Flag, UnixTime, Duration])
-def test_absent_and_null_are_both_none(shape: type[Shape]) -> None:
+def test_absent_and_null_are_both_none(shape: type[TolerantField]) -> None:
     read = loader(type("One", (VendorSchema,), {"it": shape()}))
     assert read({}) == read({"it": None}) == {"it": None}
 
@@ -231,7 +231,7 @@ def test_absent_and_null_are_both_none(shape: type[Shape]) -> None:
         (Duration, "00:61:00", 'must be a duration "HH:MM:SS", got text of 8 characters'),
     ],
 )
-def test_a_refusal_names_path_and_problem(shape: type[Shape], spelling: Any, problem: str) -> None:
+def test_a_refusal_names_path_and_problem(shape: type[TolerantField], spelling: Any, problem: str) -> None:
     read = loader(type("One", (VendorSchema,), {"it": shape()}))
     with pytest.raises(Unreadable) as refusal:
         read({"it": spelling})

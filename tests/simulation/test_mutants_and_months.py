@@ -56,7 +56,7 @@ def without_looks(world: World) -> None:
     vendor, simulator = world.services.vendors[name], world.simulators[name]
     alone = replace(vendor, polls={"attempts": vendor.polls["attempts"]}, recheck=None)
     world.known = {**world.known, name: alone}
-    simulator.traits = replace(simulator.traits, graded_after=6 * HOUR, regraded_share=0.0)
+    simulator.behaviour = replace(simulator.behaviour, graded_after=6 * HOUR, regraded_share=0.0)
     world.services = world.process()
 
 

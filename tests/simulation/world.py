@@ -25,7 +25,7 @@ from bridge.ingest.pipeline import Request, receive
 from bridge.journal import Entry, Journal, Written
 from bridge.journal.reading import Reader
 from bridge.sandbox.verdict import problems
-from bridge.sdk.simulator import Faults, Message, SimulatedVendor
+from bridge.sdk.simulator import Faults, OutgoingWebhook, SimulatedVendor
 from bridge.sdk.vendor import Vendor
 from bridge.services import Services
 from bridge.settings import Settings
@@ -194,7 +194,7 @@ class World:
         for message in simulator.outbox.take_due():
             simulator.outbox.settle(message, delivered=self._receive(name, message))
 
-    def _receive(self, name: str, message: Message) -> bool:
+    def _receive(self, name: str, message: OutgoingWebhook) -> bool:
         if not self._calm and self.draw.random() < 0.1:
             self.happened["webhook refused"] += 1
             return False

@@ -16,7 +16,7 @@ from bridge.errors import BadSignature
 from bridge.ingest.pipeline import Request, receive
 from bridge.sdk.simulator import Faults
 from bridge.vendors.classmarker import VENDOR
-from bridge.vendors.classmarker.simulator import Simulator, Traits
+from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 from tests.support.polling import journal_events, make_services, with_source
 from tests.support.servers import serving
 from tests.support.waiting import until
@@ -28,9 +28,11 @@ NO_FAULTS = Faults()
 class World:
     """A simulated account and a bridge that receives and polls it; time runs, and can be moved on."""
 
-    def __init__(self, state, *, options=None, faults=NO_FAULTS, **traits):
+    def __init__(self, state, *, options=None, faults=NO_FAULTS, **behaviour):
         self.ahead = 0.0
-        self.simulator = Simulator(11, self.now, webhook_secret="phrase", faults=faults, traits=Traits(**traits))
+        self.simulator = Simulator(
+            11, self.now, webhook_secret="phrase", faults=faults, behaviour=Behaviour(**behaviour)
+        )
         services = make_services(state, VENDOR, self.now, poll=PollConfig(every=300, overlap=600, look_back=7 * 86_400))
         credentials = {
             "api_key": (self.simulator.api_key,),

@@ -14,7 +14,18 @@ import redis
 from bridge.clock import to_datetime
 from bridge.config.model import BridgeConfig, Config, PollConfig, Source, WebhookConfig
 from bridge.quota.budgets import Window
-from bridge.sdk.vendor import Normalised, Page, Poll, Quota, Record, Sheet, SourceFacts, Vendor, VendorCalls, Watch
+from bridge.sdk.vendor import (
+    FactSheet,
+    NormalisedAttempt,
+    Page,
+    Poll,
+    Quota,
+    Record,
+    SourceFacts,
+    Vendor,
+    VendorCalls,
+    Watch,
+)
 from bridge.services import Services
 from bridge.settings import Settings
 from schemas.event import Assessment, Candidate, Result
@@ -91,7 +102,7 @@ class Client:
         return self.api.one(reference["sitting"])
 
 
-SHEET = Sheet(
+SHEET = FactSheet(
     signs="",
     identity="",
     webhook_means="",
@@ -104,7 +115,7 @@ SHEET = Sheet(
 )
 
 
-def make_vendor(api: Api, *, recheck: bool = True, normalise: Callable[..., Normalised] | None = None) -> Vendor:
+def make_vendor(api: Api, *, recheck: bool = True, normalise: Callable[..., NormalisedAttempt] | None = None) -> Vendor:
     """The declaration; cursors are `<UNIX seconds>` or, inside a second, `<UNIX seconds>+<rows read of it>`."""
 
     def poll(stream: str) -> Poll:
@@ -199,10 +210,10 @@ def _record(sitting: Sitting) -> Record:
     )
 
 
-def _normalise(record: Record, now: float, _options: Mapping[str, Any]) -> Normalised:
+def _normalise(record: Record, now: float, _options: Mapping[str, Any]) -> NormalisedAttempt:
     row = record.body
     graded = row["graded"]
-    return Normalised(
+    return NormalisedAttempt(
         attempt_id=f"a:{row['id']}",
         status="completed",
         candidate=Candidate(id="c"),

@@ -21,7 +21,7 @@ from bridge.journal import BACKFILL
 from bridge.journal.reading import Reader
 from bridge.polling.reconciliation import Listed, Published, Reconciliation, Reconciliations, compare, delays, findings
 from bridge.quota.budgets import RECONCILE
-from bridge.sdk.records import Normalised, Pointer, Record
+from bridge.sdk.records import NormalisedAttempt, Pointer, Record
 from bridge.services import Services
 from bridge.state.lease import Lease
 from schemas.event import COMPLETED, VOIDED
@@ -225,8 +225,8 @@ def _look(reference: Mapping[str, str], access: SourceAccess) -> Sequence[Record
     return () if access.vendor.recheck is None else access.vendor.recheck(access.client, reference)
 
 
-def _row(news: Normalised, outdated: bool) -> Listed:
-    told = news.completed_at is not None and not news.finish_is_reading
+def _row(news: NormalisedAttempt, outdated: bool) -> Listed:
+    told = news.completed_at is not None and not news.completed_at_is_observed
     return Listed(
         id=news.attempt_id,
         keys=(news.attempt_id, *news.aliases),

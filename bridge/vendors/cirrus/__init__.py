@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.sdk.vendor import Credential, Option, Quota, Sheet, Vendor
+from bridge.sdk.vendor import Credential, FactSheet, Option, Quota, Vendor
 from bridge.vendors.cirrus import adapter, client, identity, webhook
 
 __all__ = ["VENDOR"]
@@ -21,7 +21,7 @@ VENDOR = Vendor(
             choices=(identity.BY_PAIR, identity.BY_ATTEMPT),
         ),
     },
-    sheet=Sheet(
+    sheet=FactSheet(
         signs="nothing known: a token in the webhook's address",
         identity="schedule and candidate; or AttemptExtId",
         webhook_means="look: the result is read from the API",
@@ -33,7 +33,7 @@ VENDOR = Vendor(
             "a candidate who did not come looks like a score of zero with `Presence` false",
             "no call lists what is new, and polling without need is against fair use",
         ),
-        observed=("a refusal may come with HTTP 200 and a `Message`, or with 400",),
+        observed=("a refusal may come with HTTP 200 and a `OutgoingWebhook`, or with 400",),
         assumed=(
             "the webhook's body names the result by the external ids of the API",
             "retries end after about two and a half hours",

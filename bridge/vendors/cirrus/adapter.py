@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from bridge.errors import Unreadable, clip
-from bridge.sdk.vendor import Normalised, Record, Watch
+from bridge.sdk.vendor import NormalisedAttempt, Record, Watch
 from bridge.vendors.cirrus.identity import BY_PAIR, aliases, attempt_id
 from bridge.vendors.cirrus.schema import load_record
 from bridge.vendors.cirrus.standing import HANDED_IN, Standing, letters, standing_of
@@ -28,7 +28,7 @@ REREAD_FOR_SECONDS = 35 * _DAY
 CLOCK_TOLERANCE_SECONDS = 300
 
 
-def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
     """What the client found about one attempt, in our words. Raises `Unreadable`."""
     if record.kind != FOUND:
         raise Unreadable(
@@ -44,7 +44,7 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
         )
     standing = standing_of(row) if row is not None else HANDED_IN
     times = _times(loaded["asked"], attempt)
-    return Normalised(
+    return NormalisedAttempt(
         attempt_id=key,
         status=standing.status,
         candidate=_candidate(found, row),
@@ -61,7 +61,7 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
         watch=_watch(found, row, standing, times, now),
         aliases=aliases(found),
         # Only some looks learn the finish: it must neither be news nor be forgotten again.
-        finish_is_reading=True,
+        completed_at_is_observed=True,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
-from bridge.vendors.cirrus.simulator import Simulator, Traits
+from bridge.vendors.cirrus.simulator import Behaviour, Simulator
 
 __all__ = ["VARIANTS", "Bench"]
 
@@ -28,11 +28,13 @@ class Bench:
         identity: str = "pair",
         candidate: str = "cand-{}",
         schedule: str = "SPRING-{}",
-        **traits: Any,
+        **behaviour: Any,
     ) -> None:
         self.options: Mapping[str, Any] = {"identity": identity}
         external = identity == "attempt"
-        self.simulator = Simulator(7, now, quota_calls=100_000, traits=Traits(external_attempts=external, **traits))
+        self.simulator = Simulator(
+            7, now, quota_calls=100_000, behaviour=Behaviour(external_attempts=external, **behaviour)
+        )
         self.wsgi = self.simulator.wsgi
         self.credentials = {"token": (self.simulator.token,)}
         self._candidate, self._schedule = candidate, schedule

@@ -12,7 +12,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from bridge.sdk.compiled_schema import Flag, Number, Shape, Text, UnixTime, VendorSchema, WholeNumber, loader
+from bridge.sdk.compiled_schema import Flag, Number, Text, TolerantField, UnixTime, VendorSchema, WholeNumber, loader
 
 __all__ = ["IsoTime", "load_attempt", "load_record"]
 
@@ -21,7 +21,7 @@ _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[
 _YEARS = range(1990, 2100)
 
 
-class IsoTime(Shape):
+class IsoTime(TolerantField):
     """Aware UTC datetime from ISO 8601 with up to nine digits of a second. The vendor writes UTC, so no zone is UTC."""
 
     @staticmethod
@@ -39,7 +39,7 @@ class IsoTime(Shape):
         return moment.astimezone(UTC)
 
 
-class Presence(Shape):
+class Presence(TolerantField):
     """true/false as `Flag`, but "" is unknown: an empty word must not turn a result into a no-show."""
 
     exact = bool

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bridge.errors import Unreadable
-from bridge.sdk.vendor import Pointer, Reading
+from bridge.sdk.vendor import Pointer, WebhookContent
 from bridge.vendors.cirrus.identity import BY_PAIR, identifier, pointer
 from bridge.vendors.cirrus.standing import letters
 
@@ -27,7 +27,7 @@ _NAMES = {
 MOST_POINTERS = 200
 
 
-def split(body: Any, options: Mapping[str, Any]) -> Reading:
+def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
     """Where a webhook points to. Nothing proves that it is the vendor's, so only identifiers are taken from it.
 
     Raises `Unreadable` for a body without any.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.sdk.vendor import Credential, Option, Poll, Quota, Sheet, Vendor
+from bridge.sdk.vendor import Credential, FactSheet, Option, Poll, Quota, Vendor
 from bridge.vendors.classmarker import adapter, client
 
 __all__ = ["VENDOR"]
@@ -36,7 +36,7 @@ VENDOR = Vendor(
         ),
         "format": Option(help="form of the API's answers", default="json", choices=("json", "xml")),
     },
-    sheet=Sheet(
+    sheet=FactSheet(
         signs="every webhook: HMAC-SHA256 of the raw body, base64",
         identity="link result; or user, test, group and start",
         webhook_means="the whole result",

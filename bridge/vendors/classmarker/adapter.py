@@ -11,7 +11,7 @@ from typing import Any
 
 from bridge.errors import BadSignature, Unreadable, clip
 from bridge.net.signatures import require_signature
-from bridge.sdk.vendor import Ignored, Normalised, Pointer, Reading, Record, Watch
+from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Record, Watch, WebhookContent
 from bridge.vendors.classmarker.schema import load_group_record, load_head, load_link_record
 from schemas.event import Assessment, Candidate, Group, Result, Section
 
@@ -62,7 +62,7 @@ def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now
     require_signature(raw, signature, secrets)
 
 
-def split(body: Any, _options: Mapping[str, Any]) -> Reading:
+def split(body: Any, _options: Mapping[str, Any]) -> WebhookContent:
     """A webhook holds exactly one result, or it is the sample that saving the webhook sends. Raises `Unreadable`."""
     head = load_head(body)
     if head["payload_status"] == "verify":
@@ -75,7 +75,7 @@ def split(body: Any, _options: Mapping[str, Any]) -> Reading:
     return (Record(kind, body),)
 
 
-def normalise(record: Record, now: float, _options: Mapping[str, Any]) -> Normalised:
+def normalise(record: Record, now: float, _options: Mapping[str, Any]) -> NormalisedAttempt:
     """One result of either path in our words. Raises `Unreadable`."""
     if record.kind == GROUPS:
         return _group(load_group_record(record.body), now)
@@ -105,7 +105,7 @@ def expect(reference: Mapping[str, str], _options: Mapping[str, Any]) -> Pointer
     return Pointer(key=f"?group:{place}", reference=known)
 
 
-def _group(loaded: dict[str, Any], now: float) -> Normalised:
+def _group(loaded: dict[str, Any], now: float) -> NormalisedAttempt:
     test, group, result = loaded["test"], loaded["group"], loaded["result"]
     user, started = result["user_id"], int(result["time_started"].timestamp())
     return _attempt(
@@ -120,7 +120,7 @@ def _group(loaded: dict[str, Any], now: float) -> Normalised:
     )
 
 
-def _link(loaded: dict[str, Any], now: float) -> Normalised:
+def _link(loaded: dict[str, Any], now: float) -> NormalisedAttempt:
     link, result = loaded["link"], loaded["result"]
     result_id = str(result["link_result_id"])
     return _attempt(
@@ -147,7 +147,7 @@ def _attempt(
     reference: dict[str, str],
     extensions: Mapping[str, Any] | None = None,
     alias: str | None = None,
-) -> Normalised:
+) -> NormalisedAttempt:
     result = loaded["result"]
     status = STATUSES.get(result["status"])
     if status is None:
@@ -160,7 +160,7 @@ def _attempt(
     test_id = str(loaded["test"]["test_id"])
     place = {f"{group.kind}": group.id, "test": test_id}
     serial = {"certificate_serial": result["certificate_serial"]} if result["certificate_serial"] else {}
-    return Normalised(
+    return NormalisedAttempt(
         attempt_id=attempt_id,
         status=status,
         candidate=candidate,

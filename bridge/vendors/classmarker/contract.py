@@ -8,7 +8,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bridge.vendors.classmarker.simulator import Simulator, Traits
+from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 
 __all__ = ["VARIANTS", "Bench"]
 
@@ -22,7 +22,7 @@ class Bench:
     #: Webhooks alone tell the results by category.
     one_path_only = frozenset({"sections"})
 
-    def __init__(self, now: Callable[[], float], *, options: Mapping[str, str], **traits: Any) -> None:
+    def __init__(self, now: Callable[[], float], *, options: Mapping[str, str], **behaviour: Any) -> None:
         self.options = options
         digest = options.get("signature", "sha256")
         self.simulator = Simulator(
@@ -30,7 +30,7 @@ class Bench:
             now,
             webhook_secret=self.secret,
             quota_calls=100_000,
-            traits=Traits(page_size=3, digest=digest, **traits),
+            behaviour=Behaviour(page_size=3, digest=digest, **behaviour),
         )
         self.wsgi = self.simulator.wsgi
         self.credentials = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.sdk.vendor import Credential, Option, Poll, Quota, Sheet, Vendor
+from bridge.sdk.vendor import Credential, FactSheet, Option, Poll, Quota, Vendor
 from bridge.vendors.coremetrix import adapter, client
 
 __all__ = ["VENDOR"]
@@ -25,7 +25,7 @@ VENDOR = Vendor(
             kind="bool",
         ),
     },
-    sheet=Sheet(
+    sheet=FactSheet(
         signs="nothing",
         identity="the attempt's uuid",
         webhook_means="look at this attempt, or at this person; consent given or withdrawn",

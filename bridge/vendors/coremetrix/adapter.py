@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from bridge.errors import Unreadable, clip
-from bridge.sdk.vendor import Consent, Ignored, Normalised, Pointer, Reading, Record, Watch
+from bridge.sdk.vendor import Consent, Ignored, NormalisedAttempt, Pointer, Record, Watch, WebhookContent
 from bridge.vendors.coremetrix.schema import Uuid, load_attempt, load_consent, load_hook
 from schemas.event import Assessment, Candidate, Result, Section
 
@@ -46,7 +46,7 @@ OPEN_DUE_SECONDS, SCORES_DUE_SECONDS = 900.0, 60.0
 CLOCK_TOLERANCE_SECONDS = 300.0
 
 
-def split(body: Any, options: Mapping[str, Any]) -> Reading:
+def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
     """A webhook -> where to look, a word about consent, or why it is no news. Raises `Unreadable`."""
     hook = load_hook(body)
     event = hook["event"]
@@ -59,7 +59,7 @@ def split(body: Any, options: Mapping[str, Any]) -> Reading:
     return (_pointer(hook["puid"], _as_uuid(quiz_id), _as_uuid(hook["attempt_id"]) or _as_uuid(hook["id"])),)
 
 
-def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
     """One attempt of the report API in our words. Raises `Unreadable`."""
     loaded = load_attempt(record.body)
     word, attempt_id, quiz_id = loaded["status"].strip().upper(), loaded["id"], loaded["quiz_id"]
@@ -75,7 +75,7 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
     grading = _grading(word, flags, end, now)
     scores = _sections(loaded["scores"]) if word in (SCORED, PARTIALLY_SCORED) else ()
     person = loaded["custom_id"]
-    return Normalised(
+    return NormalisedAttempt(
         attempt_id=attempt_id,
         status="completed" if completed else "not_started" if start is None else "in_progress",
         # The id that the company itself gave out; the vendor has none of its own for a person.
@@ -130,7 +130,7 @@ def _pointer(person: str | None, quiz_id: str | None, attempt_id: str | None) ->
     return Pointer(key=key, reference=reference, give_up_after=ANNOUNCED_SECONDS)
 
 
-def _consent(event: str, body: Any) -> Reading:
+def _consent(event: str, body: Any) -> WebhookContent:
     """Kept for every quiz, also for those not read now: `quiz_ids` may grow, and a withdrawal must still hold then.
 
     A withdrawal that does not say which quiz it means is one of them all, until the person agrees to any again.
@@ -145,9 +145,9 @@ def _consent(event: str, body: Any) -> Reading:
     return tuple(Consent(key=key, given=given, at=moment, subject=subject) for key in (found if given else found[-1:]))
 
 
-def _foreign(attempt_id: str, quiz_id: str, word: str) -> Normalised:
+def _foreign(attempt_id: str, quiz_id: str, word: str) -> NormalisedAttempt:
     """A webhook without quizId led to a quiz that is not configured: as if not there, and not looked at again."""
-    return Normalised(
+    return NormalisedAttempt(
         attempt_id=attempt_id,
         status="not_started",
         candidate=Candidate(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bridge.vendors.coremetrix.simulator import Simulator, Traits
+from bridge.vendors.coremetrix.simulator import Behaviour, Simulator
 
 __all__ = ["VARIANTS", "Bench"]
 
@@ -16,9 +16,9 @@ class Bench:
     #: Nothing is signed.
     secret = ""
 
-    def __init__(self, now: Callable[[], float], *, options: Mapping[str, Any] | None = None, **traits: Any) -> None:
+    def __init__(self, now: Callable[[], float], *, options: Mapping[str, Any] | None = None, **behaviour: Any) -> None:
         self.options = options or {}
-        self.simulator = Simulator(7, now, quota_calls=100_000, traits=Traits(**traits))
+        self.simulator = Simulator(7, now, quota_calls=100_000, behaviour=Behaviour(**behaviour))
         self.wsgi = self.simulator.wsgi
         self.credentials = {"api_key": (self.simulator.api_key,)}
 

@@ -13,14 +13,14 @@ from typing import Any
 
 from marshmallow import fields
 
-from bridge.sdk.compiled_schema import Flag, Number, Shape, Text, UnixTime, VendorSchema, loader
+from bridge.sdk.compiled_schema import Flag, Number, Text, TolerantField, UnixTime, VendorSchema, loader
 
 __all__ = ["Moment", "Person", "Uuid", "load_attempt", "load_consent", "load_hook"]
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class Moment(Shape):
+class Moment(TolerantField):
     """Aware UTC datetime from epoch milliseconds (the API) or ISO 8601 (webhooks; without an offset it is UTC).
 
     Both of 1990 to 2099, so that seconds, which would be a time in January 1970, are refused.
@@ -44,7 +44,7 @@ class Moment(Shape):
             raise ValueError("must be milliseconds of the years 1990 to 2099") from error
 
 
-class Uuid(Shape):
+class Uuid(TolerantField):
     """A uuid as text in lower case, blanks around it removed."""
 
     @staticmethod
@@ -55,7 +55,7 @@ class Uuid(Shape):
         return text or None
 
 
-class Person(Shape):
+class Person(TolerantField):
     """The company's own id of a person, blanks around it removed; the vendor passes on what it was given."""
 
     @staticmethod
@@ -63,7 +63,7 @@ class Person(Shape):
         return (Text.convert(value) or "").strip() or None
 
 
-class Words(Shape):
+class Words(TolerantField):
     """A sorted tuple of words from a list of text, or from a single text; blank ones are dropped."""
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.sdk.vendor import Credential, Option, Poll, Quota, Sheet, Vendor
+from bridge.sdk.vendor import Credential, FactSheet, Option, Poll, Quota, Vendor
 from bridge.vendors.mettl import adapter, client, listing
 
 __all__ = ["VENDOR"]
@@ -40,7 +40,7 @@ VENDOR = Vendor(
             kind="bool",
         ),
     },
-    sheet=Sheet(
+    sheet=FactSheet(
         signs="nothing",
         identity="schedule's access key and a digest of the e-mail address",
         webhook_means="look here; the graded one has the result",

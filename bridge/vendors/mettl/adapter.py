@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bridge.errors import Unreadable, clip
-from bridge.sdk.vendor import Normalised, Pointer, Reading, Record, Watch
+from bridge.sdk.vendor import NormalisedAttempt, Pointer, Record, Watch, WebhookContent
 from bridge.vendors.mettl.details import candidate, extensions, sections, share
 from bridge.vendors.mettl.schema import load_candidate, load_graded, load_notice
 from bridge.vendors.mettl.words import Standing, fold, standing
@@ -41,7 +41,7 @@ def attempt_id(access_key: str, email: str) -> str:
     return f"{quote(access_key.strip(), safe='')}:{digest}"
 
 
-def split(body: Any, options: Mapping[str, Any]) -> Reading:
+def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
     """A webhook names one sitting. Nothing of it is published unless the operator switched `confirm` off and it has a
     result; start, finish, resume and types that are newer than us say where to look. Raises `Unreadable`."""
     head = load_notice(body)
@@ -62,7 +62,7 @@ def split(body: Any, options: Mapping[str, Any]) -> Reading:
     return (replace(where, sitting=sitting, reference={**where.reference, **told}),)
 
 
-def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
     """One candidate of a schedule in our words, by either path. Raises `Unreadable`."""
     if record.kind == CANDIDATE:
         return _attempt(load_candidate(record.body), now, options)
@@ -107,7 +107,7 @@ def _as_candidate(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _attempt(loaded: dict[str, Any], now: float, options: Mapping[str, Any]) -> Normalised:
+def _attempt(loaded: dict[str, Any], now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
     test, access_key = loaded["testStatus"], loaded["access_key"].strip()
     result = test["result"]
     where = standing(
@@ -122,7 +122,7 @@ def _attempt(loaded: dict[str, Any], now: float, options: Mapping[str, Any]) -> 
     # Without its test's id an attempt is still an attempt: the link it was given by says nearly as much.
     test_id = loaded["assessment_id"] or f"schedule:{access_key}"
     known_id = {"assessment_id": loaded["assessment_id"]} if loaded["assessment_id"] else {}
-    return Normalised(
+    return NormalisedAttempt(
         attempt_id=attempt_id(access_key, loaded["email"]),
         status=where.status,
         candidate=candidate(loaded),
@@ -144,7 +144,7 @@ def _attempt(loaded: dict[str, Any], now: float, options: Mapping[str, Any]) -> 
         material=(fold(test["completionMode"]),),
         watch=_watch(loaded, where, now),
         sitting=loaded["sitting"],
-        finish_is_reading=seen,
+        completed_at_is_observed=seen,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
-from bridge.vendors.mettl.simulator import Simulator, Style, Traits
+from bridge.vendors.mettl.simulator import Behaviour, Simulator, Style
 from bridge.vendors.mettl.simulator.sittings import SCHEDULES
 
 __all__ = ["VARIANTS", "Bench"]
@@ -19,9 +19,9 @@ class Bench:
     #: The id of the sitting stands in webhooks only.
     one_path_only = frozenset({"sitting"})
 
-    def __init__(self, now: Callable[[], float], *, options: Mapping[str, Any], **traits: Any) -> None:
+    def __init__(self, now: Callable[[], float], *, options: Mapping[str, Any], **behaviour: Any) -> None:
         self.options = options
-        self.simulator = Simulator(7, now, quota_calls=100_000, traits=Traits(page_size=3, **traits))
+        self.simulator = Simulator(7, now, quota_calls=100_000, behaviour=Behaviour(page_size=3, **behaviour))
         self.wsgi = self.simulator.wsgi
         self.credentials = {name: (str(value),) for name, value in self.simulator.credentials.items()}
         self._schedules = count()

@@ -13,7 +13,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from bridge.sdk.compiled_schema import Number, Shape, Text, VendorSchema, loader
+from bridge.sdk.compiled_schema import Number, Text, TolerantField, VendorSchema, loader
 
 __all__ = [
     "NO_NUMBER",
@@ -37,7 +37,7 @@ _OFFSET = re.compile(r"([+-])([01][0-9])([0-5][0-9])")
 NO_NUMBER = frozenset({"na", "n/a", "not applicable"})
 
 
-class Moment(Shape):
+class Moment(TolerantField):
     """Aware UTC datetime from RFC 1123 text in GMT, UTC or IST, or with an offset; "" is None.
 
     Any other zone word is refused: five and a half hours off look right on every page.

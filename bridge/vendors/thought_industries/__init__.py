@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.sdk.vendor import Credential, Option, Poll, Quota, Sheet, Vendor
+from bridge.sdk.vendor import Credential, FactSheet, Option, Poll, Quota, Vendor
 from bridge.vendors.thought_industries import adapter, client, cursor
 
 __all__ = ["ATTEMPTS", "REREADS", "VENDOR"]
@@ -33,7 +33,7 @@ VENDOR = Vendor(
         "course_ids": Option(help="only attempts in these courses; empty: all", default=(), kind="list"),
         "user_ids": Option(help="only attempts of these users; empty: all", default=(), kind="list"),
     },
-    sheet=Sheet(
+    sheet=FactSheet(
         signs="every webhook: HMAC-SHA256 of the raw body, hex",
         identity="the attempt's own uuid",
         webhook_means="look for that user in that course",

@@ -10,7 +10,7 @@ from typing import Any
 
 from bridge.errors import BadSignature, Unreadable, clip
 from bridge.net.signatures import require_signature
-from bridge.sdk.vendor import Ignored, Normalised, Pointer, Reading, Record, Watch
+from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Record, Watch, WebhookContent
 from bridge.vendors.thought_industries.schema import Key, Moment, is_uuid, load_attempt, load_hint
 from schemas.event import Assessment, Candidate, Group, Result
 
@@ -65,7 +65,7 @@ def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now
     require_signature(raw, bytes.fromhex(given), secrets)
 
 
-def split(body: Any, options: Mapping[str, Any]) -> Reading:
+def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
     """A webhook never holds an attempt; a completed course says where to look for one. Raises `Unreadable`."""
     hint = load_hint(body)
     if hint["event"] != HINT:
@@ -93,7 +93,7 @@ def wanted_ids(options: Mapping[str, Any], name: str) -> frozenset[str]:
     return frozenset(text.strip().lower() for text in options.get(name, ()))
 
 
-def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
     """One row in our words. Raises `Unreadable`."""
     row = load_attempt(record.body)
     status = STATUSES.get(row["status"])
@@ -103,7 +103,7 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
     result = _result(row)
     user, course = row["user"] or {}, _course(row)
     submission = row["assignmentSubmissionId"]
-    return Normalised(
+    return NormalisedAttempt(
         attempt_id=row["id"],
         status=status,
         candidate=_candidate(user),
@@ -111,7 +111,7 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
         result=result,
         started_at=row["createdAt"],
         completed_at=row["updatedAt"] if completed else None,
-        finish_is_reading=True,
+        completed_at_is_observed=True,
         duration_seconds=_seconds(row["timeElapsedInSeconds"]),
         flags=_flags(row, now) if completed else (),
         vendor_status=row["status"],

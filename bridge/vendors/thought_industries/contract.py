@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bridge.vendors.thought_industries.simulator import Simulator, Traits
+from bridge.vendors.thought_industries.simulator import Behaviour, Simulator
 from bridge.vendors.thought_industries.simulator.rows import TESTS
 
 __all__ = ["VARIANTS", "Bench"]
@@ -21,14 +21,14 @@ class Bench:
 
     secret = "bench-phrase"  # noqa: S105 - invented
 
-    def __init__(self, now: Callable[[], float], *, options: Mapping[str, str], **traits: Any) -> None:
+    def __init__(self, now: Callable[[], float], *, options: Mapping[str, str], **behaviour: Any) -> None:
         self.options = options
         self.simulator = Simulator(
             7,
             now,
             webhook_secret=self.secret,
             quota_calls=100_000,
-            traits=Traits(page_size=3, dates=options.get("dates", "iso"), **traits),
+            behaviour=Behaviour(page_size=3, dates=options.get("dates", "iso"), **behaviour),
         )
         self.wsgi = self.simulator.wsgi
         self.credentials = {"api_key": (self.simulator.api_key,), "webhook_secret": (self.secret,)}

@@ -14,7 +14,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from bridge.sdk.compiled_schema import Flag, Number, Shape, Text, UnixTime, VendorSchema, loader
+from bridge.sdk.compiled_schema import Flag, Number, Text, TolerantField, UnixTime, VendorSchema, loader
 
 __all__ = ["Key", "Moment", "is_uuid", "load_attempt", "load_hint", "load_listing", "pruned"]
 
@@ -25,7 +25,7 @@ _ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", re.ASCII)
 _MILLISECONDS_FROM = 100_000_000_000
 
 
-class Key(Shape):
+class Key(TolerantField):
     """An id as text: trimmed and in lower case, so that one id has one spelling."""
 
     @staticmethod
@@ -45,7 +45,7 @@ class Uuid(Key):
         return text
 
 
-class Moment(Shape):
+class Moment(TolerantField):
     """Aware UTC datetime from ISO 8601 (without a zone it is UTC), or from UNIX seconds or milliseconds."""
 
     @staticmethod

@@ -18,7 +18,7 @@ from typing import Any
 from bridge.errors import BridgeError, Unreadable
 from bridge.registry import vendors
 from bridge.sdk.strict_json import parse
-from bridge.sdk.vendor import Consent, Ignored, Normalised, Pointer, Record, Vendor, material_digest
+from bridge.sdk.vendor import Consent, Ignored, NormalisedAttempt, Pointer, Record, Vendor, material_digest
 from tests.support.contract.stage import options_of
 from tests.support.contract.wire import Facts, calls_over, canned
 
@@ -75,7 +75,7 @@ def _item(vendor: Vendor, item: Record | Pointer | Consent, case: Mapping[str, A
     return _told(news) | {"digest": material_digest(news).hex()}
 
 
-def _told(item: Normalised | Pointer | Consent) -> dict[str, Any]:
+def _told(item: NormalisedAttempt | Pointer | Consent) -> dict[str, Any]:
     """As JSON, without the members that have their default: what stands there is what was said."""
     defaults = dict(_defaults(item))
     told = {name: value for name, value in asdict(item).items() if name not in defaults or value != defaults[name]}
@@ -93,7 +93,7 @@ def _defaults(item: Any) -> Iterator[tuple[str, Any]]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
-    assert isinstance(value, datetime), f"{type(value)} in a {Normalised.__name__}"
+    assert isinstance(value, datetime), f"{type(value)} in a {NormalisedAttempt.__name__}"
     return value.isoformat()
 
 

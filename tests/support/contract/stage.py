@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from bridge import vendors as vendors_package
 from bridge.sdk.strict_json import parse
-from bridge.sdk.vendor import Ignored, Normalised, Pointer, Record, Vendor, material_digest
+from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Record, Vendor, material_digest
 from tests.support.contract.wire import Facts, calls_over, wsgi
 
 __all__ = ["NOW", "Bench", "Clock", "Stage", "connect", "contract_of", "folder", "options_of"]
@@ -29,7 +29,7 @@ class Bench(Protocol):
 
     Two verbs are optional, together: `begin(stream, started) -> attempt id`, somebody begins and is not done yet, and
     `complete(attempt_id, at)`. A vendor that lists attempts by their beginning (`Poll.low_water`) must have them.
-    `one_path_only`, optional: members of `Normalised` that webhook or poll alone can fill.
+    `one_path_only`, optional: members of `NormalisedAttempt` that webhook or poll alone can fill.
     """
 
     options: Mapping[str, Any]
@@ -94,7 +94,7 @@ class Stage:
 
     # What the bridge reads ----------------------------------------------------------------------------------------
 
-    def by_webhook(self, attempt_id: str) -> Normalised:
+    def by_webhook(self, attempt_id: str) -> NormalisedAttempt:
         """The webhook about this attempt as sent now; where it only points, what a worker finds there."""
         reading = self.vendor.split(parse(self.bench.webhook(attempt_id)[0]), self.options)
         assert not isinstance(reading, Ignored)
@@ -110,7 +110,7 @@ class Stage:
         assert not isinstance(reading, Ignored)
         return {(item if isinstance(item, Pointer) else self.normalise(item)).sitting for item in reading}
 
-    def read_back(self, stream: str, attempt_id: str) -> Normalised:
+    def read_back(self, stream: str, attempt_id: str) -> NormalisedAttempt:
         """The same attempt in a round over the last day."""
         records, _ = self.records(stream, self.start(stream, self.clock.now - 86_400))
         return self.only(attempt_id, records)
@@ -123,16 +123,16 @@ class Stage:
             found += self.look(item.reference, hops - 1) if isinstance(item, Pointer) else [item]
         return found
 
-    def only(self, attempt_id: str, records: Sequence[Record]) -> Normalised:
+    def only(self, attempt_id: str, records: Sequence[Record]) -> NormalisedAttempt:
         """The one version of an attempt among these records; others may stand beside it."""
         news = [one for one in map(self.normalise, records) if one.attempt_id == self.finished[attempt_id]]
         [found] = {material_digest(one): one for one in news}.values()
         return found
 
-    def normalise(self, record: Record) -> Normalised:
+    def normalise(self, record: Record) -> NormalisedAttempt:
         return self.vendor.normalise(record, self.clock.now, self.options)
 
-    def round(self, stream: str, cursor: str | None) -> tuple[list[Normalised], str | None]:
+    def round(self, stream: str, cursor: str | None) -> tuple[list[NormalisedAttempt], str | None]:
         """One whole round: what was read, in order and with repetitions, and the cursor it ended with."""
         records, cursor = self.records(stream, cursor)
         return [self.normalise(record) for record in records], cursor

@@ -12,7 +12,7 @@ from werkzeug.test import Client
 from bridge.sdk.simulator import Faults
 from bridge.vendors.cirrus import VENDOR
 from bridge.vendors.cirrus.contract import VARIANTS
-from bridge.vendors.cirrus.simulator import Simulator, Traits, sandbox
+from bridge.vendors.cirrus.simulator import Behaviour, Simulator, sandbox
 from bridge.vendors.cirrus.simulator.sittings import TEMPLATES, iso
 from tests.support.contract.engine import SOURCE, Bridge
 from tests.support.contract.stage import Clock, connect
@@ -23,8 +23,8 @@ BASE = "/api/v1/integrations"
 ADDRESS = {"CandidateExtId": "cand-1", "ScheduleExtId": "SPRING-07"}
 
 
-def simulated(clock=lambda: NOW, *, faults=Faults(), **traits):  # noqa: B008 - frozen
-    return Simulator(3, clock, traits=Traits(**traits), faults=faults)
+def simulated(clock=lambda: NOW, *, faults=Faults(), **behaviour):  # noqa: B008 - frozen
+    return Simulator(3, clock, behaviour=Behaviour(**behaviour), faults=faults)
 
 
 def get(simulator, path="results", *, token=None, **parameters):
@@ -174,7 +174,7 @@ def test_attempts_and_schedules_come_in_a_wrapper_with_codes_for_refusals():
 def test_the_quota_counts_results_and_begins_anew_at_half_past_one(code):
     half_past_one = NOW - NOW % DAY + 48_600.0
     clock = [half_past_one - 1]
-    simulator = Simulator(1, lambda: clock[0], quota_calls=2, traits=Traits(quota_refusal=code))
+    simulator = Simulator(1, lambda: clock[0], quota_calls=2, behaviour=Behaviour(quota_refusal=code))
 
     def status(path="results"):
         return get(simulator, path, CandidateExtId="nobody", ScheduleExtId="x").status_code
@@ -377,10 +377,10 @@ def test_what_the_client_reads_is_the_truth(variant):
         assert news.result.percentage == truth.percentage
 
 
-@pytest.mark.parametrize("traits", [{}, {"external_attempts": True, "announce_remarking": True}])
-def test_a_month_with_lost_webhooks_ends_with_every_attempt_published_once_as_it_is(fake_state, monkeypatch, traits):
+@pytest.mark.parametrize("behaviour", [{}, {"external_attempts": True, "announce_remarking": True}])
+def test_a_month_with_lost_webhooks_ends_with_every_attempt_published_once_as_it_is(fake_state, monkeypatch, behaviour):
     clock = Clock()
-    simulator = Simulator(5, clock, faults=Faults(lose=0.3, duplicate=0.2), traits=Traits(**traits))
+    simulator = Simulator(5, clock, faults=Faults(lose=0.3, duplicate=0.2), behaviour=Behaviour(**behaviour))
     bench = SimpleNamespace(
         wsgi=simulator.wsgi, options=simulator.options, credentials={"token": (simulator.token,)}, secret=""
     )

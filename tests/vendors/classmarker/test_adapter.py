@@ -15,7 +15,7 @@ from bridge.sdk.strict_json import parse
 from bridge.sdk.vendor import Ignored, Record, material_digest
 from bridge.vendors.classmarker import VENDOR
 from bridge.vendors.classmarker.adapter import normalise, split, verify
-from bridge.vendors.classmarker.simulator import Simulator, Traits
+from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 from bridge.vendors.classmarker.simulator.sittings import SHAPES, poll_row, verify_body
 
 NOW = 1_795_000_000
@@ -212,7 +212,7 @@ def test_later_is_a_later_finish_and_then_a_graded_result():
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_two_hundred_invented_sittings_are_the_same_news_in_every_spelling(shape):
-    simulator = Simulator(Random(shape).randrange(10**6), lambda: NOW, traits=Traits(shape=shape))
+    simulator = Simulator(Random(shape).randrange(10**6), lambda: NOW, behaviour=Behaviour(shape=shape))
     ids = [simulator.finish_random(NOW - number) for number in range(200)]
     polled = {}
     for stream, channel in (("groups", "group"), ("links", "link")):

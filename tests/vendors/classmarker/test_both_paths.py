@@ -17,7 +17,7 @@ NAME = "eu-little"
 
 @pytest.mark.server
 @pytest.mark.parametrize(
-    ("options", "traits"),
+    ("options", "behaviour"),
     [
         ({}, {}),
         ({"format": "xml", "signature": "md5"}, {"digest": "md5", "shape": "2016", "inclusive": True}),
@@ -26,10 +26,10 @@ NAME = "eu-little"
     ids=["today", "2016-xml-md5", "low-next"],
 )
 def test_lost_doubled_late_and_reordered_webhooks_and_polls_make_one_completed_event_per_attempt(
-    state, options, traits
+    state, options, behaviour
 ):
     faults = Faults(lose=0.2, duplicate=0.3, delay=1.0, reorder=True)
-    world = World(state, options=options, faults=faults, page_size=20, **traits)
+    world = World(state, options=options, faults=faults, page_size=20, **behaviour)
     simulator = world.simulator
     with running(world):
         for number in range(150):

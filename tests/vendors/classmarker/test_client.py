@@ -12,7 +12,7 @@ from werkzeug.test import Client as WsgiClient
 from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorThrottled, VendorUnavailable
 from bridge.vendors.classmarker import VENDOR
 from bridge.vendors.classmarker.client import LOOK_BACK_SECONDS
-from bridge.vendors.classmarker.simulator import Simulator, Traits
+from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 
 NOW = 1_795_000_000
 
@@ -48,8 +48,8 @@ class Calls:
         return answer.status_code, {}, answer.data
 
 
-def simulated(clock=lambda: NOW, traits=Traits(), **options):  # noqa: B008 - frozen
-    simulator = Simulator(3, clock, api_key="KEYKEY", api_secret="SECRETSECRET", traits=traits, **options)
+def simulated(clock=lambda: NOW, behaviour=Behaviour(), **options):  # noqa: B008 - frozen
+    simulator = Simulator(3, clock, api_key="KEYKEY", api_secret="SECRETSECRET", behaviour=behaviour, **options)
     return simulator, Calls(simulator)
 
 
@@ -79,7 +79,7 @@ def test_the_signature_is_the_known_answer_for_the_second_that_is_sent(digest, s
 
 
 def test_the_wrong_digest_is_refused_and_never_changed_by_itself():
-    simulator, calls = simulated(traits=Traits(digest="md5"))
+    simulator, calls = simulated(behaviour=Behaviour(digest="md5"))
 
     with pytest.raises(VendorRefused, match="apiKeyAuthFail"):
         connect(calls).catalogue()
@@ -224,7 +224,7 @@ def test_no_error_tells_key_secret_or_signature():
 
 @pytest.mark.parametrize("offset", [-7_200, 400, 86_400])
 def test_a_clock_that_is_off_is_corrected_once_and_then_remembered(offset):
-    simulator, calls = simulated(traits=Traits(clock_offset=offset))
+    simulator, calls = simulated(behaviour=Behaviour(clock_offset=offset))
     client = connect(calls)
 
     client.catalogue()
@@ -265,7 +265,7 @@ def test_a_look_back_that_is_refused_all_the_same_falls_to_the_vendors_own():
 
 
 def test_a_second_with_more_results_than_a_page_is_passed_and_reported():
-    simulator, calls = simulated(traits=Traits(page_size=3))
+    simulator, calls = simulated(behaviour=Behaviour(page_size=3))
     client = connect(calls)
     for _ in range(5):
         simulator.finish(channel="link", time_finished=NOW - 100)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.errors import Unreadable
-from bridge.sdk.vendor import Ignored, Normalised, Record, material_digest
+from bridge.sdk.vendor import Ignored, NormalisedAttempt, Record, material_digest
 from bridge.vendors.classmarker.adapter import normalise, split
 
 NOW = 1_795_000_000
@@ -25,7 +25,7 @@ RESULT = {
 }
 
 
-def read(without: str | None = None, **changes: Any) -> Normalised:
+def read(without: str | None = None, **changes: Any) -> NormalisedAttempt:
     """A link result with some members changed and one left out."""
     result = {name: value for name, value in (RESULT | changes).items() if name != without}
     return normalise(Record("links", {"test": {"test_id": 7}, "link": {"link_id": 8}, "result": result}), NOW, {})

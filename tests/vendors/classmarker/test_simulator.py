@@ -17,7 +17,7 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
 from bridge.sdk.simulator import Faults
-from bridge.vendors.classmarker.simulator import Simulator, Traits
+from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 from tests.support.waiting import until
 
 NOW = 1_795_000_000
@@ -86,7 +86,7 @@ def test_saving_the_webhook_sends_the_signed_sample_and_then_every_result(receiv
 
 
 def test_an_answer_other_than_2xx_brings_the_same_bytes_again_until_the_schedule_ends(receiver):
-    simulator = Simulator(1, time.time, traits=Traits(verify_on_save=False, retry_schedule=(0.01, 0.01)))
+    simulator = Simulator(1, time.time, behaviour=Behaviour(verify_on_save=False, retry_schedule=(0.01, 0.01)))
     simulator.finish_random()
     simulator.finish_random()
     receiver.statuses = [500, 401, 302, 200, 503]
@@ -101,7 +101,7 @@ def test_an_answer_other_than_2xx_brings_the_same_bytes_again_until_the_schedule
 
 
 def test_an_endpoint_that_does_not_answer_counts_as_refused():
-    simulator = Simulator(1, time.time, traits=Traits(verify_on_save=False, retry_schedule=(0.01,)))
+    simulator = Simulator(1, time.time, behaviour=Behaviour(verify_on_save=False, retry_schedule=(0.01,)))
     simulator.finish_random()
 
     simulator.start_webhooks("http://127.0.0.1:9/nobody")
@@ -114,7 +114,7 @@ def test_an_endpoint_that_does_not_answer_counts_as_refused():
 def test_webhooks_are_lost_doubled_and_reordered_as_told_and_every_attempt_is_accounted_for(receiver):
     faults = Faults(lose=0.2, duplicate=0.3, delay=50, reorder=True)
     clock = [float(NOW)]
-    simulator = Simulator(5, lambda: clock[0], faults=faults, traits=Traits(verify_on_save=False))
+    simulator = Simulator(5, lambda: clock[0], faults=faults, behaviour=Behaviour(verify_on_save=False))
     for _ in range(200):
         simulator.finish_random()
         clock[0] += 1
@@ -144,7 +144,7 @@ def test_the_same_seed_has_the_same_life():
 
 def test_grading_sends_nothing_and_moves_no_time_but_reopening_does_both(receiver):
     clock = [float(NOW)]
-    simulator = Simulator(1, lambda: clock[0], traits=Traits(verify_on_save=False))
+    simulator = Simulator(1, lambda: clock[0], behaviour=Behaviour(verify_on_save=False))
     attempt_id = simulator.finish(channel="group", test_id=90013, points_available=30.0, requires_grading=True)
     simulator.grade(attempt_id, points_scored=30.0)
     graded = simulator.expected()[attempt_id]
@@ -199,7 +199,7 @@ def test_a_query_may_start_with_an_ampersand():
 
 @pytest.mark.parametrize(("inclusive", "expected"), [(False, 2), (True, 3)])
 def test_pages_run_oldest_first_and_after_means_what_the_switch_says(inclusive, expected):
-    simulator = Simulator(1, lambda: NOW, traits=Traits(inclusive=inclusive, page_size=200))
+    simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(inclusive=inclusive, page_size=200))
     for moment in (NOW - 10, NOW - 30, NOW - 20):
         simulator.finish(channel="link", time_finished=moment)
 
@@ -229,7 +229,7 @@ def test_a_test_id_is_text_in_the_names_of_links_and_a_number_in_those_of_groups
 
 
 def test_xml_has_the_vendors_quirks():
-    simulator = Simulator(1, lambda: NOW, traits=Traits(next_below=True))
+    simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(next_below=True))
     simulator.finish(channel="group", pass_mark=70, points_scored=0.0, points_available=6.0, last="O'Neill & <Co>")
 
     text = get(simulator, "/v1/groups/recent_results.xml").text

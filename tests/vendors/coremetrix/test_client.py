@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorUnavailable
 from bridge.vendors.coremetrix import VENDOR
 from bridge.vendors.coremetrix.adapter import normalise
-from bridge.vendors.coremetrix.simulator import QUIZZES, Simulator, Traits
+from bridge.vendors.coremetrix.simulator import QUIZZES, Behaviour, Simulator
 from tests.support.coremetrix import POLL, Calls, Source, connect, whole_round
 
 NOW = 1_795_000_000
@@ -16,8 +16,8 @@ HOUR, DAY = 3_600, 86_400
 ATTEMPT = "b7b7b7b7-0000-4000-8000-0000000000bb"
 
 
-def simulated(clock=lambda: NOW, traits=None, **options):
-    simulator = Simulator(3, clock, api_key="INVENTED", quota_calls=10_000, traits=traits or Traits())
+def simulated(clock=lambda: NOW, behaviour=None, **options):
+    simulator = Simulator(3, clock, api_key="INVENTED", quota_calls=10_000, behaviour=behaviour or Behaviour())
     calls = Calls(simulator)
     return simulator, calls, connect(calls, **options)
 
@@ -60,7 +60,7 @@ def test_each_call_has_its_address_and_the_key_last():
 
 @pytest.mark.parametrize("enveloped", [False, True])
 def test_the_events_can_be_listed_and_the_probe_says_what_it_found(enveloped):
-    simulator, _, client = simulated(traits=Traits(enveloped=enveloped))
+    simulator, _, client = simulated(behaviour=Behaviour(enveloped=enveloped))
     simulator.finish(finished=NOW - 60)
 
     assert "quiz_consent_withdrawal" in client.events()
@@ -125,7 +125,7 @@ def test_a_person_filter_that_is_ignored_gives_no_stranger():
 @pytest.mark.parametrize("selects", ["load", "start", "end"])
 @pytest.mark.parametrize("inclusive", [True, False])
 def test_whatever_a_window_selects_a_round_reads_what_finished_since_its_start(selects, inclusive):
-    simulator, calls, client = simulated(traits=Traits(selects=selects, inclusive=inclusive))
+    simulator, calls, client = simulated(behaviour=Behaviour(selects=selects, inclusive=inclusive))
     finished = [
         simulator.finish(finished=NOW - 3 * DAY + number * HOUR / 2, started=NOW - 3 * DAY) for number in range(9)
     ]
@@ -200,7 +200,7 @@ def test_each_configured_quiz_is_asked_for_and_test_attempts_only_on_request():
 
 
 def test_a_window_of_a_round_size_is_halved_until_the_hidden_page_is_uncovered():
-    simulator, calls, client = simulated(traits=Traits(page_limit=50))
+    simulator, calls, client = simulated(behaviour=Behaviour(page_limit=50))
     finished = {
         simulator.finish(finished=NOW - 23 * HOUR + 600 * number, started=NOW - 23 * HOUR + 600 * number - 60)
         for number in range(130)
@@ -212,7 +212,7 @@ def test_a_window_of_a_round_size_is_halved_until_the_hidden_page_is_uncovered()
 
 
 def test_a_round_size_in_the_smallest_window_is_told():
-    simulator, calls, client = simulated(traits=Traits(page_limit=50))
+    simulator, calls, client = simulated(behaviour=Behaviour(page_limit=50))
     for _ in range(60):
         simulator.finish(finished=NOW - 60, started=NOW - 120)
 

@@ -16,7 +16,7 @@ from bridge.sdk.simulator import Faults
 from bridge.sdk.strict_json import parse
 from bridge.sdk.vendor import Consent, Ignored, Pointer
 from bridge.vendors.coremetrix import VENDOR
-from bridge.vendors.coremetrix.simulator import QUIZZES, Simulator, Traits, sandbox
+from bridge.vendors.coremetrix.simulator import QUIZZES, Behaviour, Simulator, sandbox
 from bridge.vendors.coremetrix.simulator.attempts import EVENTS
 from tests.support.coremetrix import Calls, Source, connect, whole_round
 
@@ -78,7 +78,7 @@ def test_the_landing_page_may_have_been_seen_months_before():
 
 def test_the_key_is_wanted_in_the_query_or_by_switch_as_a_header():
     assert get(Simulator(1, lambda: NOW), apikey="other").status_code == 401
-    simulator = Simulator(1, lambda: NOW, traits=Traits(key_in_header=True))
+    simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(key_in_header=True))
     assert get(simulator).status_code == 401
     assert get(simulator, headers={"apikey": KEY}).status_code == 200
 
@@ -103,7 +103,7 @@ def test_a_window_spans_at_most_seven_days(query, status):
 @pytest.mark.parametrize(("selects", "begin"), [("load", 615), ("start", 600), ("end", 0)])
 @pytest.mark.parametrize("inclusive", [True, False])
 def test_which_time_selects_and_whether_bounds_belong_are_switches(selects, begin, inclusive):
-    simulator = Simulator(1, lambda: NOW, traits=Traits(selects=selects, inclusive=inclusive))
+    simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(selects=selects, inclusive=inclusive))
     simulator.finish(finished=NOW - 1_000)
     moment = NOW - 1_000 - begin
 
@@ -129,7 +129,7 @@ def test_test_attempts_are_listed_only_on_request_and_carry_no_sign_of_it():
 
 
 def test_unknown_ones_are_not_found_or_empty():
-    simulator, strict = Simulator(1, lambda: NOW), Simulator(1, lambda: NOW, traits=Traits(missing_is_404=True))
+    simulator, strict = Simulator(1, lambda: NOW), Simulator(1, lambda: NOW, behaviour=Behaviour(missing_is_404=True))
 
     assert get(simulator, "/report/attempts/b7b7b7b7-0000-4000-8000-0000000000bb").status_code == 404
     assert get(simulator, customId="nobody").json == {"customId": "nobody", "attempts": []}
@@ -180,8 +180,8 @@ def test_a_life_announces_all_eight_events_unsigned_and_with_documented_bodies()
 @pytest.mark.parametrize("member", ["attemptId", "id", None])
 @pytest.mark.parametrize("names_quiz", [True, False])
 def test_what_a_webhook_names_is_a_switch(member, names_quiz):
-    traits = Traits(id_member=member, names_quiz=names_quiz, withdrawal_names_quiz=names_quiz)
-    simulator = Simulator(1, lambda: NOW, traits=traits)
+    behaviour = Behaviour(id_member=member, names_quiz=names_quiz, withdrawal_names_quiz=names_quiz)
+    simulator = Simulator(1, lambda: NOW, behaviour=behaviour)
     attempt_id = simulator.finish()
     body = json.loads(simulator.webhook(attempt_id)[0])
     simulator.withdraw(attempt_id)
@@ -312,9 +312,9 @@ def test_candidates_of_two_runs_share_no_attempt():
 # From its life to our words -------------------------------------------------------------------------------------------
 
 
-def played(traits, clock):
-    traits = replace(traits, withdrawn_after=300)
-    simulator = Simulator(11, lambda: clock[0], quota_calls=100_000, traits=traits)
+def played(behaviour, clock):
+    behaviour = replace(behaviour, withdrawn_after=300)
+    simulator = Simulator(11, lambda: clock[0], quota_calls=100_000, behaviour=behaviour)
     calls = Calls(simulator)
     calls.clock = NOW + 700
     client = VENDOR.connect(Source(credentials={"api_key": (KEY,)}), calls)
@@ -337,18 +337,18 @@ def agrees(simulator, news):
 
 
 @pytest.mark.parametrize(
-    "traits",
+    "behaviour",
     [
-        Traits(),
-        Traits(text=True, selects="start", id_member="id"),
-        Traits(enveloped=True, selects="end", id_member=None, inclusive=True),
-        Traits(id_member=None, names_quiz=False, missing_is_404=True),
+        Behaviour(),
+        Behaviour(text=True, selects="start", id_member="id"),
+        Behaviour(enveloped=True, selects="end", id_member=None, inclusive=True),
+        Behaviour(id_member=None, names_quiz=False, missing_is_404=True),
     ],
 )
 @pytest.mark.parametrize("way", ["poll", "webhooks"])
-def test_a_class_of_candidates_is_read_as_it_was_by_either_way(traits, way):
+def test_a_class_of_candidates_is_read_as_it_was_by_either_way(behaviour, way):
     clock = [float(NOW)]
-    simulator, client = played(traits, clock)
+    simulator, client = played(behaviour, clock)
     if way == "poll":
         records, _ = whole_round(client, VENDOR.polls["attempts"].start(NOW - DAY, None))
     else:
@@ -368,7 +368,7 @@ def test_a_class_of_candidates_is_read_as_it_was_by_either_way(traits, way):
 
 def test_a_withdrawal_names_the_consent_of_every_attempt_that_is_to_be_voided():
     clock = [float(NOW)]
-    simulator, client = played(Traits(), clock)
+    simulator, client = played(Behaviour(), clock)
     words = [item for raw, _ in simulator.due_webhooks() for item in consents(raw)]
     withdrawn = {word.key for word in words if not word.given}
     records, _ = whole_round(client, VENDOR.polls["attempts"].start(NOW - DAY, None))

@@ -18,7 +18,7 @@ from bridge.vendors.mettl import VENDOR
 from bridge.vendors.mettl.adapter import CANDIDATE, GRADED, attempt_id, expect, normalise, split
 from bridge.vendors.mettl.details import share
 from bridge.vendors.mettl.schema import Mark, Moment
-from bridge.vendors.mettl.simulator import Simulator, Style, Traits
+from bridge.vendors.mettl.simulator import Behaviour, Simulator, Style
 from bridge.vendors.mettl.simulator.sittings import api_row
 from bridge.vendors.mettl.words import DETAILED, MODES, standing
 
@@ -248,7 +248,7 @@ def test_an_ending_without_a_time_is_completed_when_it_was_seen():
     news = read(row(endTime=""))
 
     assert news.completed_at.timestamp() == NOW
-    assert news.finish_is_reading
+    assert news.completed_at_is_observed
     assert material_digest(news) == material_digest(normalise(Record(CANDIDATE, row(endTime="")), NOW + 60, OPTIONS))
 
 
@@ -372,7 +372,7 @@ def test_an_address_never_stands_in_an_id(email):
 
 @pytest.mark.parametrize("style", [Style(), Style(text=True), Style(reports=True, camel=False)])
 def test_a_hundred_invented_sittings_are_the_same_news_by_both_paths(style):
-    simulator = Simulator(9, lambda: NOW, traits=Traits(style=style))
+    simulator = Simulator(9, lambda: NOW, behaviour=Behaviour(style=style))
     for number in range(100):
         attempt = simulator.sit(NOW - number, candidate=number)
         simulator.grade(attempt)

@@ -12,7 +12,7 @@ from bridge.sdk.vendor import Record
 from bridge.vendors.mettl import VENDOR, listing
 from bridge.vendors.mettl.adapter import CANDIDATE
 from bridge.vendors.mettl.signature import sign
-from bridge.vendors.mettl.simulator import Simulator, Style, Traits
+from bridge.vendors.mettl.simulator import Behaviour, Simulator, Style
 from bridge.vendors.mettl.simulator.sittings import SCHEDULES
 from tests.support.contract.wire import BASE_URL, Facts, calls_over, wsgi
 
@@ -54,13 +54,13 @@ EXAMPLES = [
 class World:
     """A client connected through the real HTTP client to answers that are taken first, then to the simulated vendor."""
 
-    def __init__(self, *answers, traits=Traits(), base_url=BASE_URL, simulator=(), **options):  # noqa: B008 - frozen
+    def __init__(self, *answers, behaviour=Behaviour(), base_url=BASE_URL, simulator=(), **options):  # noqa: B008 - frozen
         self.clock = float(NOW)
         self.answers = list(answers)
         self.paths: list[str] = []
         self.before_call = lambda: None
         settings = {"quota_calls": 10_000, **dict(simulator)}
-        self.simulator = Simulator(3, lambda: self.clock, base_url=base_url, traits=traits, **settings)
+        self.simulator = Simulator(3, lambda: self.clock, base_url=base_url, behaviour=behaviour, **settings)
         credentials = {name: (value,) for name, value in self.simulator.credentials.items()}
         self.options = OPTIONS | options
         facts = Facts(name="eu-mettl", credentials=credentials, options=self.options, base_url=base_url)
@@ -195,7 +195,7 @@ def test_schedules_and_tests_are_listed_page_by_page_with_our_own_offset():
 
 @pytest.mark.parametrize("unstarted_first", [False, True])
 def test_a_quiet_round_costs_one_call_a_schedule_and_one_for_the_schedules(unstarted_first):
-    world = World(traits=Traits(unstarted_first=unstarted_first))
+    world = World(behaviour=Behaviour(unstarted_first=unstarted_first))
     for number in range(260):
         world.simulator.finish(at=NOW - 20 * DAY - 60 * number)
     for _ in range(10):
@@ -251,7 +251,7 @@ def test_a_late_finish_of_an_early_starter_is_found_by_the_watch_and_by_the_seco
 @pytest.mark.parametrize("unstarted_first", [False, True])
 @pytest.mark.parametrize("page_size", [3, 100])
 def test_nothing_is_lost_while_people_are_invited_start_and_finish_between_pages(unstarted_first, page_size):
-    world = World(schedules=[FIRST], traits=Traits(page_size=page_size, unstarted_first=unstarted_first))
+    world = World(schedules=[FIRST], behaviour=Behaviour(page_size=page_size, unstarted_first=unstarted_first))
     before = {world.simulator.finish(at=NOW - 60 * number) for number in range(40)}
     invited = [world.simulator.invite() for _ in range(25)]
     begun = set()
@@ -333,7 +333,7 @@ def test_a_full_last_page_without_a_next_address_is_not_believed():
 
 
 def test_a_round_that_was_cut_short_goes_on_where_it_stood_and_ends_before_it_began():
-    world = World(traits=Traits(page_size=10))
+    world = World(behaviour=Behaviour(page_size=10))
     for place in range(3):
         for number in range(15):
             world.simulator.finish(schedule=place, at=NOW - 60 * number)
@@ -389,9 +389,9 @@ def test_a_cursor_of_somebody_else_is_a_fault(cursor):
 # One person --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("traits", [Traits(), Traits(alone=True, capitals=False, style=Style(text=True))])
-def test_one_person_is_found_by_an_address_with_any_letters(traits):
-    world = World(traits=traits)
+@pytest.mark.parametrize("behaviour", [Behaviour(), Behaviour(alone=True, capitals=False, style=Style(text=True))])
+def test_one_person_is_found_by_an_address_with_any_letters(behaviour):
+    world = World(behaviour=behaviour)
     attempt_id = world.simulator.finish(email=EMAIL)
 
     [found] = VENDOR.recheck(world.client, {"access_key": FIRST, "email": EMAIL})
@@ -512,7 +512,7 @@ def test_a_signature_with_a_bad_time_is_made_again_once(code):
 
 
 def test_a_clock_that_is_days_off_is_corrected_by_the_vendors_own():
-    world = World(traits=Traits(clock_offset=3 * DAY))
+    world = World(behaviour=Behaviour(clock_offset=3 * DAY))
 
     world.client.api.account()
     world.client.api.account()

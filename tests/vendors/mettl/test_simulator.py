@@ -11,9 +11,9 @@ import pytest
 from werkzeug.test import Client
 
 from bridge.sdk.simulator import Faults
-from bridge.sdk.vendor import NEWS, Ignored, Pointer, material_digest
+from bridge.sdk.vendor import PUBLISHABLE_STATUSES, Ignored, Pointer, material_digest
 from bridge.vendors.mettl import VENDOR, listing
-from bridge.vendors.mettl.simulator import Simulator, Style, Traits
+from bridge.vendors.mettl.simulator import Behaviour, Simulator, Style
 from bridge.vendors.mettl.simulator.api import signature
 from bridge.vendors.mettl.simulator.sittings import SCHEDULES
 from tests.support.contract.wire import BASE_URL, Facts, calls_over, wsgi
@@ -76,7 +76,7 @@ def test_the_api_refuses_as_documented():
 
 
 def test_errors_come_with_http_200_unless_switched():
-    simulator = Simulator(1, lambda: NOW, traits=Traits(http_errors=True))
+    simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(http_errors=True))
 
     assert get(simulator, "nothing").status_code == 404
     assert get(simulator, "account", private="other").status_code == 401
@@ -128,7 +128,7 @@ def test_recommendations_and_essays_come_only_when_asked_for():
 
 
 def test_webhooks_are_unsigned_and_as_odd_as_observed():
-    simulator = Simulator(1, lambda: NOW, traits=Traits(style=Style(text=True, camel=False)))
+    simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(style=Style(text=True, camel=False)))
     attempt_id = simulator.finish(at=NOW - 60)
     sent = [(json.loads(message.body), message.headers) for message in simulator.outbox.take_due()]
     start, finish, graded = (body for body, _ in sent)
@@ -192,7 +192,7 @@ class Follower:
                 self.watches.pop(news.attempt_id, None)
             else:
                 self.watches[news.attempt_id] = news.watch.reference
-            if news.status in NEWS:
+            if news.status in PUBLISHABLE_STATUSES:
                 known = self.news.get(news.attempt_id)
                 self.versions[news.attempt_id] += known is None or material_digest(known) != material_digest(news)
                 self.news[news.attempt_id] = news
@@ -229,7 +229,7 @@ def test_a_life_of_many_candidates_is_told_as_it_was(seed, lose):
         lambda: clock[0],
         quota_calls=10**6,
         faults=Faults(lose=lose, duplicate=0.2, delay=60, reorder=True),
-        traits=Traits(page_size=7, resume_share=0.2, regrade_share=0.2, processing=90, hand_grading=4_000),
+        behaviour=Behaviour(page_size=7, resume_share=0.2, regrade_share=0.2, processing=90, hand_grading=4_000),
     )
     follower, draw, candidate = Follower(simulator, clock), Random(seed), 0
     while candidate < 25 or not simulator.idle():

@@ -262,7 +262,7 @@ def test_a_changed_grade_is_later_news_that_tells_the_first_one():
 def test_a_finish_is_when_it_was_first_seen_so_a_later_touch_is_no_news():
     first, touched = attempt(), attempt(updatedAt=iso(NOW - 60), timeElapsedInSeconds=1081)
 
-    assert first.finish_is_reading
+    assert first.completed_at_is_observed
     assert first.completed_at == datetime.fromtimestamp(NOW - 600, UTC)
     assert first.order < touched.order
     assert material_digest(first) == material_digest(touched)

@@ -15,7 +15,7 @@ from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorUnavaila
 from bridge.vendors.thought_industries import VENDOR
 from bridge.vendors.thought_industries.adapter import LONGEST_SITTING
 from bridge.vendors.thought_industries.cursor import Cursor, position, rewind, start
-from bridge.vendors.thought_industries.simulator import Simulator, Traits
+from bridge.vendors.thought_industries.simulator import Behaviour, Simulator
 from bridge.vendors.thought_industries.simulator.rows import TESTS
 
 NOW = 1_795_000_000
@@ -57,8 +57,8 @@ class Calls:
         return answer.status_code, {}, answer.data
 
 
-def simulated(clock=lambda: NOW, **traits):
-    simulator = Simulator(3, clock, api_key="ti_test_INVENTED", traits=Traits(**traits))
+def simulated(clock=lambda: NOW, **behaviour):
+    simulator = Simulator(3, clock, api_key="ti_test_INVENTED", behaviour=Behaviour(**behaviour))
     return simulator, Calls(simulator)
 
 

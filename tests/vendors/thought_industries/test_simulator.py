@@ -15,10 +15,10 @@ from werkzeug.wrappers import Request, Response
 
 from bridge.errors import BadSignature, Unreadable
 from bridge.sdk.simulator import Faults
-from bridge.sdk.vendor import NEWS
+from bridge.sdk.vendor import PUBLISHABLE_STATUSES
 from bridge.vendors.thought_industries import VENDOR
 from bridge.vendors.thought_industries.adapter import verify
-from bridge.vendors.thought_industries.simulator import Simulator, Traits, sandbox
+from bridge.vendors.thought_industries.simulator import Behaviour, Simulator, sandbox
 from bridge.vendors.thought_industries.simulator.rows import TESTS
 
 NOW = 1_795_000_000
@@ -79,7 +79,7 @@ def test_the_api_refuses_as_documented():
 
 @pytest.mark.parametrize("dates", ["iso", "unix_ms"])
 def test_rows_are_selected_by_creation_with_both_ends_and_never_by_anything_later(dates):
-    simulator = Simulator(1, lambda: NOW, traits=Traits(dates=dates))
+    simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(dates=dates))
     spell = {"iso": lambda moment: f"2026-11-18T{moment}.000Z", "unix_ms": {"09:36:40": "1794994600000"}.get}[dates]
     at = 1_794_994_600
     ids = {simulator.finish(NOW, started=at) for _ in range(3)}
@@ -93,7 +93,7 @@ def test_rows_are_selected_by_creation_with_both_ends_and_never_by_anything_late
 
 def test_a_date_of_the_other_form_is_refused_or_overlooked():
     for overlooks, status in ((False, 400), (True, 200)):
-        simulator = Simulator(1, lambda: NOW, traits=Traits(dates="unix_ms", overlooks_dates=overlooks))
+        simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(dates="unix_ms", overlooks_dates=overlooks))
         simulator.finish(NOW)
         answer = get(simulator, startDate="2036-01-01T00:00:00.000Z")
         assert answer.status_code == status
@@ -102,7 +102,7 @@ def test_a_date_of_the_other_form_is_refused_or_overlooked():
 
 @pytest.mark.parametrize("newest_first", [True, False])
 def test_pages_hold_every_row_of_one_millisecond_once(newest_first):
-    simulator = Simulator(1, lambda: NOW, traits=Traits(newest_first=newest_first))
+    simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(newest_first=newest_first))
     made = [simulator.begin(NOW - 5) for _ in range(30)]
 
     first = get(simulator).json["data"]["AssessmentAttempts"]
@@ -115,8 +115,8 @@ def test_pages_hold_every_row_of_one_millisecond_once(newest_first):
 
 
 def test_wrappers_and_paging_by_switch():
-    flat = Simulator(1, lambda: NOW, traits=Traits(wrapped=False))
-    general = Simulator(1, lambda: NOW, traits=Traits(meta=True, page_size=1))
+    flat = Simulator(1, lambda: NOW, behaviour=Behaviour(wrapped=False))
+    general = Simulator(1, lambda: NOW, behaviour=Behaviour(meta=True, page_size=1))
     for simulator in (flat, general):
         simulator.finish()
         simulator.finish()
@@ -129,7 +129,7 @@ def test_wrappers_and_paging_by_switch():
 
 
 def test_a_full_row_is_as_large_and_as_personal_as_the_vendors_and_a_sparse_one_holds_null():
-    full, sparse = (Simulator(1, lambda: NOW, traits=Traits(**{name: True})) for name in ("full_rows", "sparse"))
+    full, sparse = (Simulator(1, lambda: NOW, behaviour=Behaviour(**{name: True})) for name in ("full_rows", "sparse"))
     for simulator in (full, sparse):
         simulator.finish()
     [row] = rows(full)
@@ -144,7 +144,7 @@ def test_a_full_row_is_as_large_and_as_personal_as_the_vendors_and_a_sparse_one_
 
 def test_a_row_is_listed_after_its_lag():
     clock = Clock()
-    simulator = Simulator(1, clock, traits=Traits(lag=30.0))
+    simulator = Simulator(1, clock, behaviour=Behaviour(lag=30.0))
     simulator.begin()
 
     assert rows(simulator) == []
@@ -306,7 +306,9 @@ def test_a_webhook_over_http_is_signed_over_its_raw_body_and_tells_no_result():
 
 
 def test_the_hint_without_members_is_the_vendors_own_body():
-    simulator = Simulator(1, lambda: 1_772_359_200.0, webhook_secret="whsec_invented", traits=Traits(hint_ids=False))
+    simulator = Simulator(
+        1, lambda: 1_772_359_200.0, webhook_secret="whsec_invented", behaviour=Behaviour(hint_ids=False)
+    )
     raw, headers = simulator.webhook(simulator.finish())
 
     assert raw == b'{"event":"course.completed","timestamp":"2026-03-01T10:00:00.000Z","data":{}}'
@@ -314,7 +316,7 @@ def test_the_hint_without_members_is_the_vendors_own_body():
 
 
 def test_a_signature_over_another_print_is_not_the_one_over_the_body():
-    simulator = Simulator(1, lambda: NOW, traits=Traits(reserialised=True))
+    simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(reserialised=True))
     raw, headers = simulator.webhook(simulator.finish())
 
     with pytest.raises(BadSignature):
@@ -386,7 +388,7 @@ def follow(simulator, clock, *, steps):
     def read(records):
         for record in records:
             news = VENDOR.normalise(record, clock.now, OPTIONS)
-            if news.status in NEWS and news.order >= getattr(known.get(news.attempt_id), "order", 0):
+            if news.status in PUBLISHABLE_STATUSES and news.order >= getattr(known.get(news.attempt_id), "order", 0):
                 known[news.attempt_id] = news
 
     for number in range(steps):
@@ -405,7 +407,7 @@ def follow(simulator, clock, *, steps):
 
 
 @pytest.mark.parametrize(
-    "traits",
+    "behaviour",
     [
         {"full_rows": True},
         {"wrapped": False, "newest_first": True, "dates": "unix_ms", "page_size": 2},
@@ -413,11 +415,11 @@ def follow(simulator, clock, *, steps):
     ],
     ids=["documented", "in practice", "general paging, sparse, text, late"],
 )
-def test_a_simulated_life_reads_as_the_vendor_knows_it(traits):
+def test_a_simulated_life_reads_as_the_vendor_knows_it(behaviour):
     clock = Clock()
     faults = Faults(lose=0.3, duplicate=0.3, delay=100.0, reorder=True)
-    people = Traits(graded_after=300.0, regraded_share=0.0, **traits)
-    simulator = Simulator(11, clock, faults=faults, quota_calls=10_000, traits=people)
+    people = Behaviour(graded_after=300.0, regraded_share=0.0, **behaviour)
+    simulator = Simulator(11, clock, faults=faults, quota_calls=10_000, behaviour=people)
 
     known = follow(simulator, clock, steps=40)
 
@@ -435,7 +437,7 @@ def test_a_simulated_life_reads_as_the_vendor_knows_it(traits):
 
 
 def test_a_hint_that_names_nobody_is_no_pointer():
-    simulator = Simulator(1, lambda: NOW, traits=Traits(hint_ids=False))
+    simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(hint_ids=False))
     raw, _ = simulator.webhook(simulator.finish())
 
     assert VENDOR.split(json.loads(raw), OPTIONS).kind == "course.completed"
@@ -452,7 +454,7 @@ def test_a_side_attempt_is_never_published_and_its_end_is_no_removal():
         found = VENDOR.recheck(client, simulator.place(first))
         return {one.attempt_id: one for one in (VENDOR.normalise(record, clock.now, OPTIONS) for record in found)}
 
-    assert news()[side].status not in NEWS
+    assert news()[side].status not in PUBLISHABLE_STATUSES
     watch = news()[side].watch
     simulator.fold(side, first, 85)
 

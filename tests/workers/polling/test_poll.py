@@ -20,7 +20,7 @@ from bridge.errors import (
 )
 from bridge.polling.cursors import Cursors, StreamPosition
 from bridge.quota.budgets import Window
-from bridge.sdk.vendor import Normalised, Page, Record
+from bridge.sdk.vendor import NormalisedAttempt, Page, Record
 from bridge.services import Services
 from bridge.state.lease import Lease
 from tests.support.polling import DAY, START, Api, Sitting, journal, make_services, make_vendor, with_source
@@ -438,7 +438,7 @@ def test_a_fault_in_one_stream_does_not_starve_the_others(world: World) -> None:
 def test_a_record_that_cannot_be_read_is_kept_and_does_not_hold_up_the_others(world: World) -> None:
     normalise = make_vendor(world.api).normalise
 
-    def picky(record: Record, now: float, options: Mapping[str, Any]) -> Normalised:
+    def picky(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
         if record.body["id"] == "001":
             raise Unreadable("score: not a number")
         return normalise(record, now, options)

@@ -268,7 +268,9 @@ def test_delays_are_told_path_by_path(today: World) -> None:
 
 def test_a_finish_that_was_only_read_off_the_clock_says_nothing_about_delay(today: World) -> None:
     vendor = make_vendor(today.api)
-    today.use(replace(vendor, normalise=lambda *given: replace(vendor.normalise(*given), finish_is_reading=True)))
+    today.use(
+        replace(vendor, normalise=lambda *given: replace(vendor.normalise(*given), completed_at_is_observed=True))
+    )
     today.sit("1", at=NOW - DAY)
     today.webhook("1")
 

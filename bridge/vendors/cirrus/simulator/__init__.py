@@ -16,13 +16,13 @@ from typing import Any
 
 from flask import Flask
 
-from bridge.sdk.simulator import NO_FAULTS, Expected, Faults, Outbox
+from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt, Faults, Outbox
 from bridge.vendors.cirrus.simulator.api import create_api
+from bridge.vendors.cirrus.simulator.behaviour import DOCUMENTED, Behaviour, Plan
 from bridge.vendors.cirrus.simulator.life import Life
 from bridge.vendors.cirrus.simulator.sittings import ASSESSMENTS, Shown, Sitting, webhook_body
-from bridge.vendors.cirrus.simulator.traits import DOCUMENTED, Plan, Traits
 
-__all__ = ["Expected", "Faults", "Plan", "Simulator", "Sitting", "Traits", "sandbox"]
+__all__ = ["Behaviour", "ExpectedAttempt", "Faults", "Plan", "Simulator", "Sitting", "sandbox"]
 
 #: Ways to void an attempt [documented]; all end in the same result.
 VOIDED_BY = ("invigilator", "marker", "publisher", "api")
@@ -47,14 +47,14 @@ class Simulator:
         quota_window: float = 86_400.0,
         quota_resets_at: float = 48_600.0,
         faults: Faults = NO_FAULTS,
-        traits: Traits = DOCUMENTED,
+        behaviour: Behaviour = DOCUMENTED,
     ) -> None:
         self.token, self.base_path = token, base_path
         #: What belongs into the configuration of a source.
         self.credentials: Mapping[str, str | tuple[str, ...]] = {"token": token}
-        self.options: Mapping[str, Any] = {"identity": "attempt" if traits.external_attempts else "pair"}
+        self.options: Mapping[str, Any] = {"identity": "attempt" if behaviour.external_attempts else "pair"}
         self.quota_calls, self.quota_window, self.quota_resets_at = quota_calls, quota_window, quota_resets_at
-        self.faults, self.traits = faults, traits
+        self.faults, self.behaviour = faults, behaviour
         #: "broken" makes every API call fail.
         self.api_fault: str | None = None
         #: An inactive webhook sends nothing, and nothing later.
@@ -67,7 +67,7 @@ class Simulator:
         self._by_candidate: dict[str, list[Sitting]] = {}
         self.counter: Counter[str] = Counter()
         draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
-        self.outbox = Outbox(clock=clock, draw=draw, faults=faults, retry_schedule=_retry_schedule(draw, traits))
+        self.outbox = Outbox(clock=clock, draw=draw, faults=faults, retry_schedule=_retry_schedule(draw, behaviour))
         self._life = Life(self, draw)
         self.wsgi: Flask = create_api(self)
 
@@ -82,7 +82,7 @@ class Simulator:
             sitting.started, sitting.handed_in = at - 3600 if started is None else started, at
             sitting.score = score
             self.counter["completed"] += 1
-            if self.traits.auto_publish:
+            if self.behaviour.auto_publish:
                 self.publish(sitting.attempt_id, at=at)
             return sitting.attempt_id
 
@@ -100,7 +100,7 @@ class Simulator:
         if candidate not in plan.candidates:
             plan.candidates.append(candidate)
         number = len(self.of(candidate, schedule)) + 1
-        external = self.traits.external_attempts
+        external = self.behaviour.external_attempts
         sitting = Sitting(
             schedule=schedule,
             candidate=candidate,
@@ -122,7 +122,7 @@ class Simulator:
         with self.lock:
             sitting = self.sittings[attempt_id]
             before, shown = sitting.visible(), sitting.shown
-            moves = shown is None or self.traits.published_moves
+            moves = shown is None or self.behaviour.published_moves
             published = (self.now() if at is None else at) if moves or shown is None else shown.published
             sitting.shown = Shown(score=sitting.score, published=published, voided=sitting.voided)
             self._changed(sitting, before)
@@ -173,14 +173,14 @@ class Simulator:
                 raise ValueError(f"{attempt_id}: only a published result can be marked again")
             before = sitting.visible()
             sitting.shown = replace(sitting.shown, publish_status=word)
-            self._changed(sitting, before, announce=self.traits.announce_remarking)
+            self._changed(sitting, before, announce=self.behaviour.announce_remarking)
 
     def _changed(self, sitting: Sitting, before: tuple[Any, ...], *, announce: bool = True) -> None:
         if sitting.visible() == before:
             return
         sitting.versions.append(sitting.visible())
         failed = sitting.handed_in is None or sitting.voided or sitting.score < ASSESSMENTS[sitting.assessment][1]
-        if not announce or not self.active or (self.traits.only_satisfactory and failed):
+        if not announce or not self.active or (self.behaviour.only_satisfactory and failed):
             return
         self.outbox.announce(*self.webhook(sitting.attempt_id), sitting.attempt_id)
 
@@ -192,7 +192,7 @@ class Simulator:
             rows = self.sittings.values() if candidate is None else self._by_candidate.get(candidate, ())
             return [one for one in rows if schedule in (None, one.schedule) and attempt in (None, one.attempt)]
 
-    def expected(self) -> dict[str, Expected]:
+    def expected(self) -> dict[str, ExpectedAttempt]:
         """The truth about every attempt that was handed in, by attempt id; what is not published yet has no score."""
         with self.lock:
             found = {}
@@ -200,7 +200,7 @@ class Simulator:
                 if one.handed_in is None:
                     continue
                 voided = one.shown is not None and one.shown.voided
-                found[attempt_id] = Expected(
+                found[attempt_id] = ExpectedAttempt(
                     finished_at=int(one.handed_in),
                     needs_grading=not voided and (one.shown is None or one.shown.publish_status != "FINAL"),
                     versions=len(one.versions),
@@ -232,7 +232,7 @@ class Simulator:
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers of the webhook about an attempt, as sent now."""
         with self.lock:
-            body = webhook_body(self.sittings[attempt_id], self.traits.template)
+            body = webhook_body(self.sittings[attempt_id], self.behaviour.template)
             return json.dumps(body, ensure_ascii=False).encode(), {"Content-Type": "application/json"}
 
     # Life by itself, and webhooks ---------------------------------------------------------------------------------
@@ -267,16 +267,18 @@ def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faul
 
     A rescoring may come days after the last look at a result, and no demo lasts so long: here nobody rescores.
     """
-    traits = Traits(
+    behaviour = Behaviour(
         retry_unit=1 / scale,
         marking=(240 / scale, 720 / scale),
         changing=(600 / scale, 1200 / scale),
         rescored=0.0,
     )
-    return Simulator(seed, clock, faults=faults, traits=traits)
+    return Simulator(seed, clock, faults=faults, behaviour=behaviour)
 
 
-def _retry_schedule(draw: Random, traits: Traits) -> tuple[float, ...]:
+def _retry_schedule(draw: Random, behaviour: Behaviour) -> tuple[float, ...]:
     """Delays by the vendor's printed formula, drawn once for all webhooks of an environment."""
-    retries = _TRIES - 1 if traits.first_is_try else _TRIES
-    return tuple(traits.retry_unit * round((n - 1) ** 4 + 15 + draw.randrange(30) * n) for n in range(1, retries + 1))
+    retries = _TRIES - 1 if behaviour.first_is_try else _TRIES
+    return tuple(
+        behaviour.retry_unit * round((n - 1) ** 4 + 15 + draw.randrange(30) * n) for n in range(1, retries + 1)
+    )

@@ -56,7 +56,7 @@ def create_api(simulator: Simulator) -> Flask:
     @app.get(f"{base}/results")
     def results() -> Response:
         if not quota.take():
-            return _answer({"Message": "API quota exceeded"}, simulator.traits.quota_refusal)
+            return _answer({"Message": "API quota exceeded"}, simulator.behaviour.quota_refusal)
         return _results(simulator)
 
     @app.get(f"{base}/external/schedule/<path:schedule>/attempt-info")
@@ -88,11 +88,11 @@ def _results(simulator: Simulator) -> Response:
     with simulator.lock:
         found = simulator.of(candidate, schedule, attempt)
         # A no-show is there only once it was published; of others a trait decides.
-        open_too = simulator.traits.show_unpublished
+        open_too = simulator.behaviour.show_unpublished
         rows = [one for one in found if one.shown is not None or (open_too and one.handed_in is not None)]
         if not rows:
             return _nothing(simulator, f"User/Candidate {candidate or attempt} was not found")
-        if attempt is not None and not simulator.traits.attempt_in_shape_a:
+        if attempt is not None and not simulator.behaviour.attempt_in_shape_a:
             document: Any = shape_b(rows[0])
         elif attempt is None and schedule is None:
             document = [shape_b(one) for one in rows]
@@ -100,9 +100,9 @@ def _results(simulator: Simulator) -> Response:
             # Which of several attempts is answered is not known; the one that was handed in last.
             last = max(rows, key=lambda one: one.number)
             document = shape_b(last) if last.handed_in is None else _with_counts(simulator, last)
-    document = _retyped(document, simulator.traits.types)
+    document = _retyped(document, simulator.behaviour.types)
     wrapped = {"Content": document, "Success": True, "Errors": []}
-    return _answer(wrapped if simulator.traits.wrapped_results else document)
+    return _answer(wrapped if simulator.behaviour.wrapped_results else document)
 
 
 def _with_counts(simulator: Simulator, sitting: Any) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _nothing(simulator: Simulator, message: str) -> Response:
         "empty": ("", 200),
         "message": ({"Success": False, "Message": message}, 200),
     }
-    return _answer(*answers[simulator.traits.nothing])
+    return _answer(*answers[simulator.behaviour.nothing])
 
 
 def _attempt_info(simulator: Simulator, schedule: str, candidate: str) -> Response:

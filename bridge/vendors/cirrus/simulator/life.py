@@ -38,11 +38,11 @@ class Life:
         schedule = draw.choice(_SCHEDULES)
         score = draw.randrange(0, 21) / 2
         started = now - draw.randrange(_SHORTEST, _LONGEST)
-        marked = now + draw.uniform(*simulator.traits.marking)
+        marked = now + draw.uniform(*simulator.behaviour.marking)
         fate, absent = draw.random(), draw.random() < _ABSENT
-        changes = [draw.uniform(*simulator.traits.changing) for _ in range(3)]
+        changes = [draw.uniform(*simulator.behaviour.changing) for _ in range(3)]
         attempt_id = simulator.finish(schedule, f"cand-{number}", at=now, started=started, score=score)
-        if not simulator.traits.auto_publish:
+        if not simulator.behaviour.auto_publish:
             self._at(marked, lambda at: simulator.publish(attempt_id, at=at))
         if absent:
             self._at(marked, lambda at: simulator.no_show(schedule, f"cand-{number}-absent", at=at))
@@ -70,7 +70,7 @@ class Life:
             self._at(third, lambda _: simulator.grade(attempt_id, score=score))
         elif fate < _REMARKED + _VOIDED:
             self._at(first, lambda _: simulator.void(attempt_id))
-        elif fate < _REMARKED + _VOIDED + simulator.traits.rescored:
+        elif fate < _REMARKED + _VOIDED + simulator.behaviour.rescored:
             self._at(first, lambda _: simulator.rescore(schedule, points=0.5))
 
     def _at(self, moment: float, act: Callable[[float], object]) -> None:

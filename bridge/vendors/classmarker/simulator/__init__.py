@@ -22,15 +22,15 @@ from typing import Any
 
 from flask import Flask
 
-from bridge.sdk.simulator import NO_FAULTS, Expected, Faults, Outbox
+from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt, Faults, Outbox
 from bridge.vendors.classmarker.simulator.api import create_api
 from bridge.vendors.classmarker.simulator.sittings import Sitting, random_fields, verify_body, webhook_body
 
-__all__ = ["Expected", "Faults", "Simulator", "Sitting", "Traits", "sandbox"]
+__all__ = ["Behaviour", "ExpectedAttempt", "Faults", "Simulator", "Sitting", "sandbox"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
+class Behaviour:
     """How the vendor behaves where its pages leave room, or changed over the years.
 
     `digest`: sha256 or md5 of the API signature. `shape`: one of `sittings.SHAPES`. `inclusive`: "finished after" means
@@ -75,11 +75,11 @@ class Simulator:
         quota_calls: int = 30,
         quota_window: float = 3600.0,
         faults: Faults = NO_FAULTS,
-        traits: Traits = Traits(),
+        behaviour: Behaviour = Behaviour(),
     ) -> None:
         self.api_key, self.api_secret, self.webhook_secret = api_key, api_secret, webhook_secret
         self.quota_calls, self.quota_window = quota_calls, quota_window
-        self.faults, self.traits = faults, traits
+        self.faults, self.behaviour = faults, behaviour
         #: "maintenance" or "broken" makes every API call fail that way.
         self.api_fault: str | None = None
         self.access_lists: dict[int, set[str]] = {3301: set()}
@@ -99,12 +99,12 @@ class Simulator:
         self._order: dict[str, list[tuple[int, str]]] = {"group": [], "link": []}
         self._versions: Counter[str] = Counter()
         self.counter: Counter[str] = Counter()
-        self.outbox = Outbox(clock=self.now, draw=self._draw, faults=faults, retry_schedule=traits.retry_schedule)
+        self.outbox = Outbox(clock=self.now, draw=self._draw, faults=faults, retry_schedule=behaviour.retry_schedule)
         self.wsgi: Flask = create_api(self)
 
     def now(self) -> float:
         """UNIX seconds on the vendor's clock."""
-        return self._clock() + self.traits.clock_offset
+        return self._clock() + self.behaviour.clock_offset
 
     # What candidates and administrators do ------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class Simulator:
                 points_scored = self._draw.randint(int(sitting.points_scored), int(sitting.points_available))
             sitting.points_scored = points_scored
             self._versions[attempt_id] += 1
-            if self.traits.send_after_grading:
+            if self.behaviour.send_after_grading:
                 self._announce(sitting, version=False)
 
     def retake(self, attempt_id: str, *, time_finished: float | None = None) -> str:
@@ -176,9 +176,9 @@ class Simulator:
                 **({"user_id": candidate} if channel == "group" else {"link_result_id": candidate}),
             )
             if self._sittings[attempt_id].requires_grading:
-                heappush(self._to_come, (now + self.traits.graded_after, attempt_id, "grade"))
-            if self._draw.random() < self.traits.again_share:
-                heappush(self._to_come, (now + self.traits.again_after, attempt_id, "again"))
+                heappush(self._to_come, (now + self.behaviour.graded_after, attempt_id, "grade"))
+            if self._draw.random() < self.behaviour.again_share:
+                heappush(self._to_come, (now + self.behaviour.again_after, attempt_id, "again"))
             return attempt_id
 
     def tick(self, now: float) -> None:
@@ -202,11 +202,11 @@ class Simulator:
 
     # What can be asked of it --------------------------------------------------------------------------------------
 
-    def expected(self) -> dict[str, Expected]:
+    def expected(self) -> dict[str, ExpectedAttempt]:
         """The truth about every attempt that was finished, by attempt id."""
         with self.lock:
             return {
-                attempt_id: Expected(
+                attempt_id: ExpectedAttempt(
                     finished_at=sitting.time_finished,
                     needs_grading=sitting.requires_grading,
                     versions=self._versions[attempt_id],
@@ -228,7 +228,7 @@ class Simulator:
     ) -> list[Sitting]:
         """What the API may list now: by finish, oldest first, later than `after` (or at it, if `inclusive`)."""
         with self.lock:
-            first = int(after) if self.traits.inclusive else int(after) + 1
+            first = int(after) if self.behaviour.inclusive else int(after) + 1
             rows = self._order[channel]
             listed = (self._sittings[key] for _, key in rows[bisect_left(rows, (first, "")) :])
             return [
@@ -236,20 +236,22 @@ class Simulator:
                 for sitting in listed
                 if place in (None, sitting.place_id)
                 and test in (None, sitting.test_id)
-                and sitting.time_finished + self.traits.lag <= self.now()
+                and sitting.time_finished + self.behaviour.lag <= self.now()
             ]
 
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers of the webhook about an attempt as it is now, signed."""
         with self.lock:
-            body = webhook_body(self._sittings[attempt_id], shape=self.traits.shape, questions=self.traits.questions)
+            body = webhook_body(
+                self._sittings[attempt_id], shape=self.behaviour.shape, questions=self.behaviour.questions
+            )
             return self._signed(body)
 
     # Webhooks -----------------------------------------------------------------------------------------------------
 
     def start_webhooks(self, url: str) -> None:
         """The administrator saves the webhook: the canned sample is sent first, then every result when it is due."""
-        if self.traits.verify_on_save:
+        if self.behaviour.verify_on_save:
             raw, headers = self._signed(verify_body())
             self.outbox.put(raw, headers)
         self.outbox.start(url)
@@ -272,7 +274,7 @@ class Simulator:
         raw = json.dumps(document).replace("/", "\\/").encode()
         digest = hmac.new(self.webhook_secret.encode(), raw, hashlib.sha256).digest()
         value = base64.b64encode(digest).decode()
-        if self.traits.doubled_header:
+        if self.behaviour.doubled_header:
             value = f"{value}, {value}"
         return raw, {"Content-Type": "application/json", "X-Classmarker-Hmac-Sha256": value}
 
@@ -286,5 +288,7 @@ def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faul
         clock,
         quota_window=3600.0 / scale,
         faults=faults,
-        traits=Traits(retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0), graded_after=840 / scale, again_after=960 / scale),
+        behaviour=Behaviour(
+            retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0), graded_after=840 / scale, again_after=960 / scale
+        ),
     )

@@ -114,7 +114,7 @@ def _authenticate(simulator: Simulator) -> None:
         raise _ApiError("noApiKeyExists")
     timestamp = given.get("timestamp", "")
     text = f"{simulator.api_key}{simulator.api_secret}{timestamp}"
-    if given.get("signature") != hashlib.new(simulator.traits.digest, text.encode()).hexdigest():
+    if given.get("signature") != hashlib.new(simulator.behaviour.digest, text.encode()).hexdigest():
         raise _ApiError("apiKeyAuthFail")
     if not timestamp.isdecimal() or abs(int(timestamp) - simulator.now()) > _CLOCK_WINDOW:
         raise _ApiError("timeStampOutOfRange")
@@ -141,7 +141,7 @@ def _results(
         after = int(now) - _DEFAULT_LOOK_BACK
     elif after < now - _LOOK_BACK:
         raise _ApiError("finishedAfterTimestampTooEarly")
-    maximum = simulator.traits.page_size
+    maximum = simulator.behaviour.page_size
     found = simulator.sittings(_STREAMS[stream], after, place=place, test=test)
     page = found[: maximum if limit is None else min(max(limit, 1), maximum)]
     if not page:
@@ -150,11 +150,11 @@ def _results(
     return {
         "finished_after_timestamp_used": after,
         **_names(stream, page),
-        "results": [{"result": poll_row(one, newer_fields=simulator.traits.newer_fields)} for one in page],
+        "results": [{"result": poll_row(one, newer_fields=simulator.behaviour.newer_fields)} for one in page],
         "num_results_available": len(found),
         "num_results_returned": len(page),
         "more_results_exist": len(found) > len(page),
-        "next_finished_after_timestamp": newest - _NEXT_BELOW_BY if simulator.traits.next_below else newest,
+        "next_finished_after_timestamp": newest - _NEXT_BELOW_BY if simulator.behaviour.next_below else newest,
     }
 
 

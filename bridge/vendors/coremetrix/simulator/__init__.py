@@ -19,12 +19,12 @@ from uuid import NAMESPACE_URL, uuid5
 
 from flask import Flask
 
-from bridge.sdk.simulator import NO_FAULTS, Expected, Faults, Outbox
+from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt, Faults, Outbox
 from bridge.vendors.coremetrix.simulator.api import create_api
 from bridge.vendors.coremetrix.simulator.attempts import QUIZZES, Attempt, Quiz, consent_body, event_body
-from bridge.vendors.coremetrix.simulator.traits import AS_DOCUMENTED, Traits
+from bridge.vendors.coremetrix.simulator.behaviour import AS_DOCUMENTED, Behaviour
 
-__all__ = ["QUIZZES", "Attempt", "Expected", "Faults", "Quiz", "Simulator", "Traits", "sandbox"]
+__all__ = ["QUIZZES", "Attempt", "Behaviour", "ExpectedAttempt", "Faults", "Quiz", "Simulator", "sandbox"]
 
 
 class Simulator:
@@ -42,14 +42,14 @@ class Simulator:
         quota_calls: int = 60,
         quota_window: float = 60.0,
         faults: Faults = NO_FAULTS,
-        traits: Traits = AS_DOCUMENTED,
+        behaviour: Behaviour = AS_DOCUMENTED,
     ) -> None:
         self.api_key = api_key
         self.credentials: Mapping[str, str | tuple[str, ...]] = {"api_key": api_key}
         self.options: Mapping[str, Any] = {}
         self.base_path = ""
         self.quota_calls, self.quota_window = quota_calls, quota_window
-        self.faults, self.traits = faults, traits
+        self.faults, self.behaviour = faults, behaviour
         #: An HTTP status makes every API call fail with it.
         self.api_fault: int | None = None
         self.refused = 0
@@ -62,7 +62,7 @@ class Simulator:
         self._sat: Counter[str] = Counter()
         self._scheduled: list[tuple[float, int, Callable[[], None]]] = []
         self.counter: Counter[str] = Counter()
-        self.outbox = Outbox(clock=clock, draw=self._draw, faults=faults, retry_schedule=traits.retry_schedule)
+        self.outbox = Outbox(clock=clock, draw=self._draw, faults=faults, retry_schedule=behaviour.retry_schedule)
         self.wsgi: Flask = create_api(self)
 
     # What people do -----------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class Simulator:
         """The person takes back the consent for this quiz; the API goes on listing, as far as is known."""
         with self.lock:
             first = self._attempts[attempt_id]
-            names_quiz = self.traits.withdrawal_names_quiz
+            names_quiz = self.behaviour.withdrawal_names_quiz
             body = consent_body(first.custom_id, first.quiz, self.now(), given=False, names_quiz=names_quiz)
             lost = self.outbox.counts["lost"]
             self.outbox.announce(*_printed(body), attempt_id)
@@ -176,18 +176,18 @@ class Simulator:
             draw = Random(f"{self._seed}/{candidate}")  # noqa: S311 - invented data, must be repeatable
             quiz, fate = draw.choice(QUIZZES[:2]), draw.random()
             attempt_id = self.finish(custom_id=f"c-{candidate}", quiz=quiz, finished=now, scored=False)
-            soon = now + self.traits.scored_after
+            soon = now + self.behaviour.scored_after
             if fate < 0.10:
                 self._later(soon, partial(self.grade, attempt_id, models=0, flags=("FAST_CLICK",)))
             elif fate < 0.25 and len(quiz.models) > 1:
                 self._later(soon, partial(self.grade, attempt_id, models=1, flags=("THIN_DATA",)))
-                self._later(soon + self.traits.scored_after, partial(self.grade, attempt_id))
+                self._later(soon + self.behaviour.scored_after, partial(self.grade, attempt_id))
             else:
                 self._later(soon, partial(self.grade, attempt_id))
             if 0.85 <= fate < 0.92:
-                self._later(soon + self.traits.scored_after, partial(self.rescore, attempt_id))
+                self._later(soon + self.behaviour.scored_after, partial(self.rescore, attempt_id))
             elif fate >= 0.97:
-                self._later(now + self.traits.withdrawn_after, partial(self.withdraw, attempt_id))
+                self._later(now + self.behaviour.withdrawn_after, partial(self.withdraw, attempt_id))
             return attempt_id
 
     def tick(self, now: float) -> None:
@@ -203,11 +203,11 @@ class Simulator:
 
     # What can be asked of it --------------------------------------------------------------------------------------
 
-    def expected(self) -> dict[str, Expected]:
+    def expected(self) -> dict[str, ExpectedAttempt]:
         """The truth about every attempt that was finished, by attempt id."""
         with self.lock:
             return {
-                one.id: Expected(
+                one.id: ExpectedAttempt(
                     finished_at=int(one.end),
                     needs_grading=one.is_unsettled(self.now()),
                     versions=one.versions,
@@ -237,15 +237,15 @@ class Simulator:
     def visible(self, *, include_test: bool) -> list[Attempt]:
         """What the API may list now."""
         with self.lock:
-            listed = (one for one in self._attempts.values() if one.created + self.traits.lag <= self.now())
+            listed = (one for one in self._attempts.values() if one.created + self.behaviour.lag <= self.now())
             return [one for one in listed if include_test or not one.test]
 
     def webhook(self, attempt_id: str, event: str = "attempt_scored") -> tuple[bytes, Mapping[str, str]]:
         """Body and headers of an event about an attempt."""
-        traits = self.traits
+        behaviour = self.behaviour
         attempt = self._attempts[attempt_id]
         return _printed(
-            event_body(attempt, event, self.now(), id_member=traits.id_member, names_quiz=traits.names_quiz)
+            event_body(attempt, event, self.now(), id_member=behaviour.id_member, names_quiz=behaviour.names_quiz)
         )
 
     # Webhooks -----------------------------------------------------------------------------------------------------
@@ -281,8 +281,10 @@ class Simulator:
 
 def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> Simulator:
     """An account for a demo in which everything happens `scale` times quicker."""
-    traits = Traits(retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0), scored_after=480 / scale, withdrawn_after=2_400 / scale)
-    return Simulator(seed, clock, quota_window=60.0 / scale, faults=faults, traits=traits)
+    behaviour = Behaviour(
+        retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0), scored_after=480 / scale, withdrawn_after=2_400 / scale
+    )
+    return Simulator(seed, clock, quota_window=60.0 / scale, faults=faults, behaviour=behaviour)
 
 
 def _printed(body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, str]]:

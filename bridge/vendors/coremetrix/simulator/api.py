@@ -28,7 +28,7 @@ def create_api(simulator: Simulator) -> Flask:
     def admit() -> Response | None:
         if simulator.api_fault is not None:
             return Response("invented trouble", status=simulator.api_fault)
-        given = request.headers.get("apikey") if simulator.traits.key_in_header else request.args.get("apikey")
+        given = request.headers.get("apikey") if simulator.behaviour.key_in_header else request.args.get("apikey")
         if given != simulator.api_key:
             return Response(status=401)
         return None if _take(simulator, calls) else Response(status=429)
@@ -44,12 +44,12 @@ def create_api(simulator: Simulator) -> Flask:
         found = [one for one in simulator.visible(include_test=True) if one.id == attempt_id.lower()]
         if not found:
             abort(404)
-        row = attempt_row(found[0], by_id=True, text=simulator.traits.text)
-        return jsonify({"attempts": [row]} if simulator.traits.enveloped else row)
+        row = attempt_row(found[0], by_id=True, text=simulator.behaviour.text)
+        return jsonify({"attempts": [row]} if simulator.behaviour.enveloped else row)
 
     @app.get("/subscriptions/events")
     def events() -> Response:
-        return jsonify({"events": list(EVENTS)} if simulator.traits.enveloped else list(EVENTS))
+        return jsonify({"events": list(EVENTS)} if simulator.behaviour.enveloped else list(EVENTS))
 
     return app
 
@@ -70,17 +70,17 @@ def _take(simulator: Simulator, calls: deque[float]) -> bool:
 
 def _by_person(simulator: Simulator, custom_id: str) -> Response:
     listed = [one for one in simulator.visible(include_test=False) if one.custom_id == custom_id]
-    if not listed and simulator.traits.missing_is_404:
+    if not listed and simulator.behaviour.missing_is_404:
         abort(404)
     people = _people(simulator, listed) or [{"customId": custom_id, "attempts": []}]
-    return jsonify({"results": people} if simulator.traits.enveloped else people[0])
+    return jsonify({"results": people} if simulator.behaviour.enveloped else people[0])
 
 
 def _people(simulator: Simulator, listed: list[Attempt]) -> list[dict[str, Any]]:
     def whose(attempt: Attempt) -> str:
         return attempt.custom_id
 
-    text = simulator.traits.text
+    text = simulator.behaviour.text
     return [
         {"customId": custom_id, "attempts": [attempt_row(one, by_id=False, text=text) for one in attempts]}
         for custom_id, attempts in groupby(sorted(listed, key=whose), whose)
@@ -93,14 +93,14 @@ def _selected(simulator: Simulator) -> list[Attempt]:
     begin = _moment("from", end - _LONGEST_SPAN)
     if not 0 <= end - begin <= _LONGEST_SPAN:
         abort(400)
-    traits, quiz_id = simulator.traits, request.args.get("quizId", "").lower()
+    behaviour, quiz_id = simulator.behaviour, request.args.get("quizId", "").lower()
     found = []
     for attempt in simulator.visible(include_test=request.args.get("includeTest") == "true"):
-        moment = getattr(attempt, traits.selects)
-        inside = moment is not None and (begin <= moment <= end if traits.inclusive else begin < moment < end)
+        moment = getattr(attempt, behaviour.selects)
+        inside = moment is not None and (begin <= moment <= end if behaviour.inclusive else begin < moment < end)
         if inside and quiz_id in ("", attempt.quiz.id):
             found.append(attempt)
-    return found[: traits.page_limit]
+    return found[: behaviour.page_limit]
 
 
 def _moment(name: str, default: float) -> float:

@@ -16,17 +16,17 @@ from typing import Any
 
 from flask import Flask
 
-from bridge.sdk.simulator import NO_FAULTS, Expected, Faults, Outbox
+from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt, Faults, Outbox
 from bridge.vendors.mettl.simulator.api import create_api
+from bridge.vendors.mettl.simulator.behaviour import Behaviour
 from bridge.vendors.mettl.simulator.candidates import Candidates
 from bridge.vendors.mettl.simulator.sittings import SCHEDULES, Sitting, Style, notice, random_fields
-from bridge.vendors.mettl.simulator.traits import Traits
 
-__all__ = ["Expected", "Faults", "Simulator", "Sitting", "Style", "Traits", "sandbox"]
+__all__ = ["Behaviour", "ExpectedAttempt", "Faults", "Simulator", "Sitting", "Style", "sandbox"]
 
 
 #: As the vendor behaves today.
-TODAY = Traits()
+TODAY = Behaviour()
 
 
 class Simulator:
@@ -47,12 +47,12 @@ class Simulator:
         quota_calls: int = 60,
         quota_window: float = 60.0,
         faults: Faults = NO_FAULTS,
-        traits: Traits = TODAY,
+        behaviour: Behaviour = TODAY,
     ) -> None:
         self.public_key, self.private_key, self.base_url = public_key, private_key, base_url
         self.credentials: Mapping[str, str | tuple[str, ...]] = {"public_key": public_key, "private_key": private_key}
         self.quota_calls, self.quota_window = quota_calls, quota_window
-        self.faults, self.traits = faults, traits
+        self.faults, self.behaviour = faults, behaviour
         #: Of a source that reads this account; `wsgi` serves the API below `base_path`.
         self.options: Mapping[str, Any] = {}
         self.base_path = ""
@@ -70,7 +70,7 @@ class Simulator:
         self._versions: Counter[str] = Counter()
         self._candidates = Candidates(self, seed)
         draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
-        self.outbox = Outbox(clock=self.now, draw=draw, faults=faults, retry_schedule=traits.retry_schedule)
+        self.outbox = Outbox(clock=self.now, draw=draw, faults=faults, retry_schedule=behaviour.retry_schedule)
         self.wsgi: Flask = create_api(self)
 
     @property
@@ -80,7 +80,7 @@ class Simulator:
 
     def now(self) -> float:
         """UNIX seconds on the vendor's clock."""
-        return self._clock() + self.traits.clock_offset
+        return self._clock() + self.behaviour.clock_offset
 
     # What candidates and administrators do ------------------------------------------------------------------------
 
@@ -130,7 +130,7 @@ class Simulator:
             again = sitting.graded
             sitting.graded, sitting.marks = True, sitting.marks if marks is None else marks
             self._versions[attempt_id] += 1
-            if not again or self.traits.send_after_grading:
+            if not again or self.behaviour.send_after_grading:
                 self._announce(attempt_id, "gradedAssessment")
 
     def allow_resume(self, attempt_id: str) -> None:
@@ -202,11 +202,11 @@ class Simulator:
 
     # What can be asked of it --------------------------------------------------------------------------------------
 
-    def expected(self) -> dict[str, Expected]:
+    def expected(self) -> dict[str, ExpectedAttempt]:
         """The truth about every attempt that was handed in, by attempt id."""
         with self.lock:
             return {
-                attempt_id: Expected(
+                attempt_id: ExpectedAttempt(
                     finished_at=sitting.ended,
                     needs_grading=not sitting.graded,
                     versions=self._versions[attempt_id],
@@ -239,7 +239,7 @@ class Simulator:
         with self.lock:
             sitting = self._sittings[attempt_id]
             event = event or ("gradedAssessment" if sitting.graded else "finishTest")
-            body = notice(sitting, event, self.now(), self.traits.style)
+            body = notice(sitting, event, self.now(), self.behaviour.style)
             return json.dumps(body, ensure_ascii=False).encode(), {"Content-Type": "application/json"}
 
     # Webhooks -----------------------------------------------------------------------------------------------------
@@ -267,11 +267,11 @@ def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faul
     change within a day, and no demo lasts so long.
     """
     rare = 0.1 if scale == 1 else 0.0
-    traits = Traits(
+    behaviour = Behaviour(
         processing=120 / scale,
         hand_grading=1_200 / scale,
         resume_share=rare,
         regrade_share=rare,
         retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0),
     )
-    return Simulator(seed, clock, quota_window=60.0 / scale, faults=faults, traits=traits)
+    return Simulator(seed, clock, quota_window=60.0 / scale, faults=faults, behaviour=behaviour)

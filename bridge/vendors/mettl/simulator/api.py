@@ -119,15 +119,15 @@ def _fail(code: str) -> dict[str, Any]:
 
 
 def _answer(simulator: Simulator, quota: _Quota, work: Callable[[], dict[str, Any]]) -> Response:
-    traits, status = simulator.traits, 200
+    behaviour, status = simulator.behaviour, 200
     try:
         _authenticate(simulator)
         if simulator.api_fault == "unavailable":
             _fail("E503")
         quota.take()
-        document = {"status": "SUCCESS" if traits.capitals else "Success", **work()}
+        document = {"status": "SUCCESS" if behaviour.capitals else "Success", **work()}
     except _ApiError as error:
-        status = _HTTP[error.code] if traits.http_errors else 200
+        status = _HTTP[error.code] if behaviour.http_errors else 200
         document = {"status": "ERROR", "error": {"code": error.code, "message": f"{error.code} (invented text)"}}
     headers = {"Date": formatdate(simulator.now(), usegmt=True)}
     return Response(json.dumps(document), status=status, mimetype="application/json", headers=headers)
@@ -176,8 +176,8 @@ def _candidates(simulator: Simulator, schedule: Schedule) -> dict[str, Any]:
     if sort == "name":
         rows.sort(key=lambda one: (one.first, one.last), reverse=order == "desc")
     else:
-        rows = _by_start(rows, descending=order == "desc", unstarted_first=simulator.traits.unstarted_first)
-    return _paged("candidates", rows, lambda one: _row(simulator, one), page_size=simulator.traits.page_size)
+        rows = _by_start(rows, descending=order == "desc", unstarted_first=simulator.behaviour.unstarted_first)
+    return _paged("candidates", rows, lambda one: _row(simulator, one), page_size=simulator.behaviour.page_size)
 
 
 def _listed(simulator: Simulator, schedule: Schedule) -> list[Sitting]:
@@ -195,14 +195,14 @@ def _one(simulator: Simulator, rows: list[Sitting], email: str) -> dict[str, Any
     found = [_row(simulator, one) for one in rows if one.email.lower() == email.strip().lower()]
     if not found:
         raise _ApiError("E404")
-    return {"candidate": found[0]} if simulator.traits.alone else {"candidates": found}
+    return {"candidate": found[0]} if simulator.behaviour.alone else {"candidates": found}
 
 
 def _row(simulator: Simulator, sitting: Sitting) -> dict[str, Any]:
     wanted, essays = request.args.get("ir"), request.args.get("qr", "false")
     if wanted not in (None, '{"recommendation":true}') or essays not in ("true", "false"):
         raise _ApiError("E400")
-    return api_row(sitting, simulator.traits.style, recommendation=wanted is not None, essays=essays == "true")
+    return api_row(sitting, simulator.behaviour.style, recommendation=wanted is not None, essays=essays == "true")
 
 
 def _paged(

@@ -31,17 +31,17 @@ class Candidates:
 
     def sit(self, now: float, candidate: int) -> str:
         """One sitting that ends now; its result comes later."""
-        simulator, traits = self._simulator, self._simulator.traits
+        simulator, behaviour = self._simulator, self._simulator.behaviour
         draw = Random(f"{self._seed}:{candidate}")  # noqa: S311 - invented data, must be repeatable
         place = draw.randrange(len(SCHEDULES))
         test = SCHEDULES[place].test
         marks = draw.randint(0, 2 * int(test.marks)) / 2
-        resumed, regraded = draw.random() < traits.resume_share, draw.random() < traits.regrade_share
+        resumed, regraded = draw.random() < behaviour.resume_share, draw.random() < behaviour.regrade_share
         ending = draw.choices(("finished", "time_over", "proctor_stopped"), (8, 1, 1))[0]
         attempt_id = simulator.invite(schedule=place, **random_fields(draw, candidate))
         simulator.start(attempt_id, now - 1)
         simulator.submit(attempt_id, now, ending="expired" if resumed else ending, marks=marks)
-        due = now + (traits.hand_grading if test.essay else traits.processing)
+        due = now + (behaviour.hand_grading if test.essay else behaviour.processing)
         self._plan(due, "grade", attempt_id)
         if resumed:
             self._plan(due + _RESUME_AFTER, "allow", attempt_id)
@@ -70,7 +70,7 @@ class Candidates:
             self._plan(due + _FINISH_AFTER, "finish", attempt_id)
         else:
             simulator.submit(attempt_id, due, marks=sitting.marks)
-            self._plan(due + simulator.traits.processing, "grade", attempt_id)
+            self._plan(due + simulator.behaviour.processing, "grade", attempt_id)
 
     def _plan(self, due: float, what: str, attempt_id: str) -> None:
         heapq.heappush(self.planned, (due, next(self._serial), what, attempt_id))

@@ -20,12 +20,12 @@ from uuid import NAMESPACE_URL, uuid5
 
 from flask import Flask
 
-from bridge.sdk.simulator import NO_FAULTS, Expected, Faults, Outbox
+from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt, Faults, Outbox
 from bridge.vendors.thought_industries.simulator.api import create_api
+from bridge.vendors.thought_industries.simulator.behaviour import AS_DOCUMENTED, Behaviour
 from bridge.vendors.thought_industries.simulator.rows import TESTS, Attempt, Test, invented_uuid
-from bridge.vendors.thought_industries.simulator.traits import AS_DOCUMENTED, Traits
 
-__all__ = ["Attempt", "Expected", "Faults", "Simulator", "Test", "Traits", "sandbox"]
+__all__ = ["Attempt", "Behaviour", "ExpectedAttempt", "Faults", "Simulator", "Test", "sandbox"]
 
 #: The clock of the vendor's database moves at least so far between two changes of one row, seconds.
 _TICK = 0.02
@@ -47,11 +47,11 @@ class Simulator:
         quota_calls: int = 120,
         quota_window: float = 60.0,
         faults: Faults = NO_FAULTS,
-        traits: Traits = AS_DOCUMENTED,
+        behaviour: Behaviour = AS_DOCUMENTED,
     ) -> None:
         self.api_key, self.webhook_secret = api_key, webhook_secret
         self.quota_calls, self.quota_window = quota_calls, quota_window
-        self.faults, self.traits = faults, traits
+        self.faults, self.behaviour = faults, behaviour
         #: "maintenance" or "broken" makes every API call fail that way.
         self.api_fault: str | None = None
         self.lock = threading.RLock()
@@ -65,10 +65,10 @@ class Simulator:
             "api_key": api_key,
             "webhook_secret": (webhook_secret,),
         }
-        self.options: Mapping[str, Any] = {"dates": traits.dates}
+        self.options: Mapping[str, Any] = {"dates": behaviour.dates}
         self.base_path = "/incoming/v2"
         self.counter: Counter[str] = Counter()
-        self.outbox = Outbox(clock=clock, draw=self._draw, faults=faults, retry_schedule=traits.retry_schedule)
+        self.outbox = Outbox(clock=clock, draw=self._draw, faults=faults, retry_schedule=behaviour.retry_schedule)
         self.wsgi: Flask = create_api(self)
 
     @property
@@ -165,15 +165,15 @@ class Simulator:
     def sit(self, now: float, *, candidate: int) -> str:
         """One candidate sits and finishes one test now; what a person does about it later is done by `tick`."""
         with self.lock:
-            test, traits = self._draw.choice(TESTS), self.traits
+            test, behaviour = self._draw.choice(TESTS), self.behaviour
             graded = not (test.by_hand and self._draw.random() < 0.7)
             attempt_id = str(uuid5(NAMESPACE_URL, f"https://vendor.test/attempts/{candidate}"))
             started = now - self._draw.uniform(1, 45)
             self.finish(now, started=started, id=attempt_id, person=candidate, test=test, graded=graded)
             if not graded:
-                heapq.heappush(self._to_grade, (now + traits.graded_after, attempt_id))
-            if self._draw.random() < traits.regraded_share:
-                heapq.heappush(self._to_grade, (now + traits.regraded_after, attempt_id))
+                heapq.heappush(self._to_grade, (now + behaviour.graded_after, attempt_id))
+            if self._draw.random() < behaviour.regraded_share:
+                heapq.heappush(self._to_grade, (now + behaviour.regraded_after, attempt_id))
             return attempt_id
 
     def tick(self, now: float) -> None:
@@ -192,7 +192,7 @@ class Simulator:
         """What a person would have to watch: nothing, polling finds everything."""
         return []
 
-    def expected(self) -> dict[str, Expected]:
+    def expected(self) -> dict[str, ExpectedAttempt]:
         """The truth about every attempt that was handed in, by attempt id."""
         with self.lock:
             return {attempt_id: self._expected(self._attempts[attempt_id]) for attempt_id in self._finished_at}
@@ -225,14 +225,14 @@ class Simulator:
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers of `course.completed` for the attempt's user and course; nothing in it is the attempt."""
         attempt, place = self._attempts[attempt_id], self.place(attempt_id)
-        data = {"userId": place["user_id"], "courseId": place["course_id"]} if self.traits.hint_ids else {}
+        data = {"userId": place["user_id"], "courseId": place["course_id"]} if self.behaviour.hint_ids else {}
         moment = datetime.fromtimestamp(attempt.updated, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return self.signed({"event": "course.completed", "timestamp": moment, "data": data})
 
     def signed(self, document: Mapping[str, Any]) -> tuple[bytes, Mapping[str, str]]:
         """Any webhook of this tenant as it is sent."""
         raw = json.dumps(document, separators=(",", ":")).encode()
-        over = json.dumps(document).encode() if self.traits.reserialised else raw
+        over = json.dumps(document).encode() if self.behaviour.reserialised else raw
         signature = hmac.new(self.webhook_secret.encode(), over, hashlib.sha256).hexdigest()
         return raw, {"Content-Type": "application/json", "X-TI-Signature": signature}
 
@@ -245,7 +245,7 @@ class Simulator:
             one
             for one in self._attempts.values()
             if not one.hidden
-            and one.created + self.traits.lag <= now
+            and one.created + self.behaviour.lag <= now
             and (created_from is None or one.created >= created_from)
             and (created_until is None or one.created <= created_until)
             and user_id in (None, one.user_id)
@@ -256,9 +256,9 @@ class Simulator:
         attempt.updated = max(self.now() if at is None else float(at), attempt.updated + _TICK)
         self._versions[attempt.id] += 1
 
-    def _expected(self, attempt: Attempt) -> Expected:
+    def _expected(self, attempt: Attempt) -> ExpectedAttempt:
         scored = attempt.status == "finished" and attempt.test.kind != "survey"
-        return Expected(
+        return ExpectedAttempt(
             finished_at=int(self._finished_at[attempt.id]),
             needs_grading=attempt.status == "pending",
             versions=self._versions[attempt.id],
@@ -273,5 +273,5 @@ def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faul
     looks for that every six hours only."""
     if scale == 1:
         return Simulator(seed, clock, faults=faults)
-    quick = Traits(retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0), graded_after=840 / scale, regraded_share=0.0)
-    return Simulator(seed, clock, faults=faults, traits=quick)
+    quick = Behaviour(retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0), graded_after=840 / scale, regraded_share=0.0)
+    return Simulator(seed, clock, faults=faults, behaviour=quick)

@@ -112,11 +112,11 @@ def _refusal(simulator: Simulator, quota: _Quota) -> Response | None:
 
 
 def _listing(simulator: Simulator) -> dict[str, Any]:
-    traits = simulator.traits
+    behaviour = simulator.behaviour
     size = _whole("perPage", _DEFAULT_ROWS)
     if not 1 <= size <= 100:
         raise _BadRequest("perPage is 1 to 100")
-    size = min(size, traits.page_size)
+    size = min(size, behaviour.page_size)
     found = sorted(
         simulator.listed(
             created_from=_moment(simulator, "startDate"),
@@ -125,12 +125,12 @@ def _listing(simulator: Simulator) -> dict[str, Any]:
             course_id=request.args.get("courseId"),
         ),
         key=_place,
-        reverse=traits.newest_first,
+        reverse=behaviour.newest_first,
     )
     total = len(found)
     if cursor := request.args.get("cursor"):
         after = _read_cursor(cursor)
-        found = [one for one in found if (_place(one) < after if traits.newest_first else _place(one) > after)]
+        found = [one for one in found if (_place(one) < after if behaviour.newest_first else _place(one) > after)]
     else:
         found = found[size * (_whole("page", 1) - 1) :]
     page, more = found[:size], len(found) > size
@@ -138,15 +138,15 @@ def _listing(simulator: Simulator) -> dict[str, Any]:
 
 
 def _wrapped(simulator: Simulator, page: list[Attempt], *, total: int, size: int, more: bool) -> dict[str, Any]:
-    traits = simulator.traits
+    behaviour = simulator.behaviour
     last = _cursor(page[-1]) if page else None
     info = {"perPage": size, "cursor": last, "total": total, "hasMore": more}
-    rows = [row(one, full=traits.full_rows, sparse=traits.sparse, as_text=traits.as_text) for one in page]
+    rows = [row(one, full=behaviour.full_rows, sparse=behaviour.sparse, as_text=behaviour.as_text) for one in page]
     inner: dict[str, Any] = {"pageInfo": info, "assessmentAttempts": rows}
-    if traits.meta:
+    if behaviour.meta:
         # As the vendor's general page has it for every list.
         inner = {"assessmentAttempts": rows, "meta": {"totalCount": total, "nextCursor": last if more else None}}
-    return {"data": {"AssessmentAttempts": inner}} if traits.wrapped else inner
+    return {"data": {"AssessmentAttempts": inner}} if behaviour.wrapped else inner
 
 
 def _place(attempt: Attempt) -> tuple[int, str]:
@@ -179,10 +179,10 @@ def _moment(simulator: Simulator, name: str) -> float | None:
     if text is None:
         return None
     try:
-        if simulator.traits.dates == "unix_ms":
+        if simulator.behaviour.dates == "unix_ms":
             return int(text) / 1000
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
     except ValueError as error:
-        if simulator.traits.overlooks_dates:
+        if simulator.behaviour.overlooks_dates:
             return None
         raise _BadRequest(f"{name} is no date") from error

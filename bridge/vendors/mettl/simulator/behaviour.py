@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from bridge.vendors.mettl.simulator.sittings import USUAL, Style
 
-__all__ = ["Traits"]
+__all__ = ["Behaviour"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
+class Behaviour:
     """Switches of one account.
 
     `page_size`: most rows a page has, whatever is asked for. `unstarted_first`: candidates without a start stand in

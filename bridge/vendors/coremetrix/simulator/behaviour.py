@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["AS_DOCUMENTED", "Traits"]
+__all__ = ["AS_DOCUMENTED", "Behaviour"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
+class Behaviour:
     """Every switch is a way in which the vendor may turn out to be.
 
     `id_member`: what the attempt is called in a webhook, `attemptId` or `id`; None: it does not stand there.
@@ -37,4 +37,4 @@ class Traits:
     retry_schedule: tuple[float, ...] = ()
 
 
-AS_DOCUMENTED = Traits()
+AS_DOCUMENTED = Behaviour()

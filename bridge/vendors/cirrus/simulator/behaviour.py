@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["DOCUMENTED", "Plan", "Traits"]
+__all__ = ["DOCUMENTED", "Behaviour", "Plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
+class Behaviour:
     """How the vendor behaves where its pages leave room.
 
     `external_attempts`: every attempt has an id of the caller's own. `template`: body of the webhook, one of
@@ -41,7 +41,7 @@ class Traits:
     rescored: float = 0.02
 
 
-DOCUMENTED = Traits()
+DOCUMENTED = Behaviour()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["AS_DOCUMENTED", "Traits"]
+__all__ = ["AS_DOCUMENTED", "Behaviour"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
+class Behaviour:
     """How the vendor behaves where its pages leave room or contradict each other.
 
     `wrapped`: the list stands inside `data.AssessmentAttempts`. `meta`: paging is told by `meta.nextCursor`. `dates`:
@@ -37,4 +37,4 @@ class Traits:
     regraded_share: float = 0.04
 
 
-AS_DOCUMENTED = Traits()
+AS_DOCUMENTED = Behaviour()
