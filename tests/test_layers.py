@@ -16,13 +16,6 @@ SCRIPTS = sorted(path for name in ("bridge", "workers") for path in (ROOT / name
 
 #: The one module that reads the clock, and one that runs without the rest of the bridge.
 CLOCK_READERS = {"bridge/clock.py", "bridge/runtime/reaper.py"}
-#: What still holds Lua as strings. None of it appends to a stream; no module may come in addition.
-LUA_IN_PYTHON = {
-    "bridge/polling/cursors.py",
-    "bridge/polling/expectations.py",
-    "bridge/polling/watches.py",
-    "bridge/quota/budgets.py",
-}
 ENVIRONMENT_READERS = {"bridge/settings.py"}
 #: What asks for the moment. A thread's `perf_counter` for metrics is a clock too.
 CLOCK = re.compile(
@@ -103,12 +96,12 @@ def test_only_these_scripts_append_to_streams() -> None:
 def test_no_lua_is_written_in_python() -> None:
     # `bridge/state/scripts.py` reads files; the rules for scripts look at files alone.
     holding = {name_of(path) for path in MODULES if re.search(r"redis\.p?call\b", path.read_text(encoding="utf-8"))}
-    assert holding == LUA_IN_PYTHON
+    assert holding == set()
 
 
 def test_only_the_loader_registers_scripts() -> None:
     registering = {name_of(path) for path in MODULES if "register_script(" in path.read_text(encoding="utf-8")}
-    assert registering == {"bridge/state/scripts.py"} | LUA_IN_PYTHON
+    assert registering == {"bridge/state/scripts.py"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=name_of)

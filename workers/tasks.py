@@ -15,7 +15,7 @@ from workers.polling.overdue import announce_overdue
 from workers.polling.poll import housekeeping, poll_once
 from workers.polling.recheck import recheck
 from workers.polling.reconcile import nightly
-from workers.polling.watchdog import EVERY_SECONDS, warn_of_backlogs, watch_over
+from workers.polling.watchdog import CHECK_SECONDS, check_sources, warn_of_backlogs
 
 __all__ = ["RECHECK_TICK_SECONDS", "Tasks", "beat_schedule", "tick_seconds"]
 
@@ -39,7 +39,7 @@ class Tasks:
         _register(app, "bridge.look", self.look)
         self._recheck = _register(app, "bridge.recheck", self.recheck)
         _register(app, "bridge.housekeeping", self.housekeeping)
-        _register(app, "bridge.watch_over", self.watch_over)
+        _register(app, "bridge.watch_over", self.check_sources)
         _register(app, "bridge.reconcile", self.reconcile)
         # A receipt that the state server did not take costs one more sending, which is confirmed again.
         _register(app, "bridge.receipt", self.receipt)
@@ -60,7 +60,7 @@ class Tasks:
         """A short tick: starts looks where watches are due, so that a webhook's pointer is followed at once."""
         services, now = self._services, self._services.now()
         able = [name for name, source in services.config.sources.items() if not source.paused]
-        for name in services.watches.waiting(able, now):
+        for name in services.watches.sources_due(able, now):
             if self._not_before.get(name, 0.0) <= now:
                 self._recheck.apply_async(args=[name], expires=RECHECK_TICK_SECONDS * 5)
         announce_overdue(services)
@@ -90,9 +90,9 @@ class Tasks:
         """Compares what is due tonight; decides itself what that is."""
         nightly(self._services, stopping=self._stopping)
 
-    def watch_over(self) -> None:
+    def check_sources(self) -> None:
         """Raises and ends the alarms of every source."""
-        watch_over(self._services)
+        check_sources(self._services)
 
     def receipt(self, subscription: str, event_id: str) -> None:
         """A subscriber confirms an event."""
@@ -122,7 +122,7 @@ def beat_schedule(services: Services) -> dict[str, dict[str, Any]]:
         "housekeeping": _entry("bridge.housekeeping", 3600.0),
         "look": _entry("bridge.look", RECHECK_TICK_SECONDS),
     }
-    entries["watch_over"] = _entry("bridge.watch_over", EVERY_SECONDS)
+    entries["watch_over"] = _entry("bridge.watch_over", CHECK_SECONDS)
     entries["reconcile"] = _entry("bridge.reconcile", 3600.0)
     for name, source in services.config.sources.items():
         vendor = services.vendors[source.vendor]

@@ -14,7 +14,7 @@ import click
 
 from bridge import clock
 from bridge.cli.output import iso, say
-from bridge.polling.backfill_jobs import remaining
+from bridge.polling.backfill_jobs import seconds_remaining
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -114,7 +114,7 @@ class Screen:
         if until is not None and until - now < _SHORT:
             until = None
         left = self._services.budgets.status(job.source, self._source.budget, now).left
-        eta = remaining(self._begun_share, share, clock.monotonic() - self._began)
+        eta = seconds_remaining(self._begun_share, share, clock.monotonic() - self._began)
         text = progress_text(job, left, eta, why, until)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=share, description=text)

@@ -162,7 +162,7 @@ def _error(source: Source, report: RoundReport) -> str | None:
 
 def _budget(services: Services, source: Source) -> dict[str, Any]:
     status = services.budgets.status(source.name, source.budget, services.now())
-    window, learned, pause = status.window, status.learned, status.pause
+    window, vendor_limit, pause = status.window, status.vendor_limit, status.pause
     sliding = window.resets_at is None
     return {
         "window": "sliding" if sliding else f"daily, from {time_of_day_text(window.resets_at or 0.0)} UTC",
@@ -172,7 +172,7 @@ def _budget(services: Services, source: Source) -> dict[str, Any]:
         "left": status.left,
         "resets_at": iso(status.resets_at),
         **{f"used_by_{spender}": count for spender, count in status.spenders.items()},
-        "vendor_says": learned and {**asdict(learned), "resets_at": iso(learned.resets_at)},
+        "vendor_says": vendor_limit and {**asdict(vendor_limit), "resets_at": iso(vendor_limit.resets_at)},
         "pause": pause and {"until": None if pause.indefinite else iso(pause.until), "reason": pause.reason},
     }
 

@@ -15,7 +15,7 @@ from bridge.errors import clip
 from bridge.monitoring.traffic_baseline import Ledger, Note, share_announced, usual
 from bridge.polling.cursors import RoundReport, StreamPosition
 from bridge.quota.budgets import BudgetStatus
-from bridge.quota.windows import OVERDUE, POLL, kept
+from bridge.quota.windows import OVERDUE, POLL, reserved
 from schemas.notices import BUDGET_EXHAUSTED, CREDENTIALS_REJECTED, POLL_FAILING, WEBHOOKS_SILENT
 
 __all__ = ["Facts", "Stream", "Trouble", "dried", "judge"]
@@ -111,14 +111,15 @@ def _refused(budget: BudgetStatus, spender: str, now: float) -> bool:
     """What `take.lua` would answer, without taking a call."""
     if budget.pause is not None:
         return not budget.pause.indefinite
-    calls, learned, shares = budget.window.calls, budget.learned, kept(spender, budget.window, now).items()
+    calls, vendor_limit = budget.window.calls, budget.vendor_limit
+    shares = reserved(spender, budget.window, now).items()
 
     def others(scale: float) -> int:
         return sum(max(0, int(share * scale) - budget.spenders.get(other, 0)) for other, share in shares)
 
     if calls - budget.used <= others(1.0):
         return True
-    return learned is not None and learned.remaining <= others(min(1.0, learned.limit / calls))
+    return vendor_limit is not None and vendor_limit.remaining <= others(min(1.0, vendor_limit.limit / calls))
 
 
 def _rejected(facts: Facts) -> Trouble | None:

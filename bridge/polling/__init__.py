@@ -1,1 +1,1 @@
-"""What stands between a vendor's list and us: cursors, watches, expectations, backfill jobs, calls within a budget."""
+"""What the bridge knows of polling each source, kept in the state server, and HTTP calls to vendors."""

@@ -1,4 +1,4 @@
-"""Backfills: what was asked for, how far each one is, and what operators want of the process that runs it."""
+"""Backfill jobs: the period of each, its progress, and requests to the process that runs it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
     "CANCELLED",
     "DONE",
     "FAILED",
-    "KEPT",
+    "MAX_KEPT",
     "REPROCESS",
     "RUNNING",
     "STOPPED",
@@ -26,74 +26,86 @@ __all__ = [
     "Backfills",
     "backfill_id",
     "period_problem",
-    "remaining",
+    "seconds_remaining",
     "share_read",
 ]
 
 RUNNING, STOPPED, DONE, CANCELLED, FAILED = "running", "stopped", "done", "cancelled", "failed"
-#: What is run through the current code again before reading: nothing, what is in quarantine, every stored request too.
+#: What is processed again before reading: nothing, quarantined items, or these and all stored requests.
 REPROCESS = ("none", "failed", "all")
-#: Backfills remembered over all sources; those that may go on are never dropped.
-KEPT = 100
-#: Renewed every second and before every page; longer than the slowest call.
+#: Number of finished backfills stored over all sources; those that can resume are never deleted.
+MAX_KEPT = 100
+#: Renewed every second and before every page; longer than the slowest call takes.
 _LEASE_SECONDS = 60.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Backfill:
-    """One period of one source that is read again. Moments are UNIX seconds.
+    """One period of one source that is read again, as it is stored. Moments are UNIX seconds."""
 
-    `first`, `last`: the period. `streams`: in the order in which they are read. `cursors`: stream -> where its next
-    page starts; `finished`: streams read to their end. `reprocess`: one of `REPROCESS`; `reprocessed`: that is over.
-    `rate`: pages a minute at most. `pages`, `records`, `outcomes`, `calls`: what the pages stored so far came to.
-    `error`: one line why it stopped, None while nothing is wrong.
-    """
-
+    #: See `backfill_id`.
     id: str
+    #: Name of the source.
     source: str
+    #: Start of the period.
     first: float
+    #: End of the period.
     last: float
+    #: Streams in the order in which they are read.
     streams: list[str]
+    #: One of `REPROCESS`.
     reprocess: str = "none"
+    #: Maximum pages a minute; None: no limit.
     rate: int | None = None
+    #: When it was requested.
     created: float = 0.0
+    #: When it was last saved.
     updated: float = 0.0
+    #: One of the five states above.
     state: str = RUNNING
+    #: Stream -> cursor of its next page.
     cursors: dict[str, str] = field(default_factory=dict)
+    #: Streams that are read to their end.
     finished: list[str] = field(default_factory=list)
+    #: Whether `reprocess` is done.
     reprocessed: bool = False
+    #: Pages read so far.
     pages: int = 0
+    #: Records read so far.
     records: int = 0
+    #: Outcome of publishing -> number of records so far.
     outcomes: dict[str, int] = field(default_factory=dict)
+    #: Calls spent so far.
     calls: int = 0
+    #: Why it stopped, in one line; None: no error.
     error: str | None = None
 
     def count(self, outcomes: Mapping[str, int]) -> None:
-        """Add what became of some records."""
+        """Add outcomes of some records."""
         for outcome, number in outcomes.items():
             if number:
                 self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
 
 
 def backfill_id(source: str, now: float) -> str:
-    """Named by source and start: two of one source never run in the same second."""
+    """The id of a backfill, from source and start: two of one source never start in the same second."""
     return f"{source}/{clock.to_datetime(now):%Y%m%dT%H%M%S}"
 
 
 def period_problem(first: float, last: float, now: float, look_back_limit: float | None) -> str | None:
-    """Why this period cannot be read, in one line, or None. `look_back_limit`: seconds, of the vendor's API."""
+    """Why this period cannot be read, in one line, or None. `look_back_limit`: seconds that the vendor's API lists."""
     if first >= now:
-        return f"the period begins at {_text(first)}, in the future; give a past date"
+        return f"the period begins in the future: {_text(first)}. Give a past date"
     if first >= last:
-        return f"the period begins at {_text(first)} but ends at {_text(last)}; give a later end or an earlier begin"
+        return f"the period is empty: {_text(first)} to {_text(last)}. Give a later end"
     if look_back_limit is not None and first < now - look_back_limit:
         earliest = _text(now - look_back_limit)
-        return f"the period begins at {_text(first)}, but the vendor lists nothing before {earliest}; begin there"
+        return f"the period begins at {_text(first)}, but the vendor lists nothing before {earliest}. Begin there"
     return None
 
 
 def share_read(job: Backfill, position: Callable[[str, str], float]) -> float:
-    """How much of the period is read, from 0 to 1, every stream alike. `position(stream, cursor)`: UNIX seconds."""
+    """The share of the period that is read, 0 to 1; streams count equally. `position(stream, cursor)`: UNIX seconds."""
     shares = [
         1.0
         if stream in job.finished
@@ -104,78 +116,78 @@ def share_read(job: Backfill, position: Callable[[str, str], float]) -> float:
     return sum(shares) / len(job.streams)
 
 
-def remaining(begun: float, share: float, seconds: float) -> float | None:
-    """Seconds until the whole is read at the speed so far: from the share `begun` to `share` it took `seconds`."""
-    return None if share <= begun else seconds * (1.0 - share) / (share - begun)
+def seconds_remaining(start: float, share: float, seconds: float) -> float | None:
+    """Seconds until all is read, if it took `seconds` from the share `start` to `share`; None without progress."""
+    return None if share <= start else seconds * (1.0 - share) / (share - start)
 
 
 class Backfills:
-    """All backfills. Every method raises `StateUnavailable`."""
+    """The backfills of all sources. Every method raises `StateUnavailable`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
 
     def lease(self, job: Backfill, token: str) -> Lease:
-        """Who runs a backfill of this source; it tells which one. `token` is the holder's own."""
-        return Lease(self.client, _lease(job.source), f"{job.id}:{token}", seconds=_LEASE_SECONDS)
+        """The right to run a backfill of this source; its value names the backfill. `token` identifies the process."""
+        return Lease(self.client, _lease_name(job.source), f"{job.id}:{token}", seconds=_LEASE_SECONDS)
 
     def running(self, source: str) -> str | None:
-        """The id of the backfill of this source that a process runs now."""
+        """The id of the backfill of this source that a process is running, or None."""
         with state_errors():
-            holder = cast("bytes | None", self.client.get(keys.lease(_lease(source))))
+            holder = cast("bytes | None", self.client.get(keys.lease(_lease_name(source))))
         return None if holder is None else holder.decode().rpartition(":")[0]
 
     def save(self, job: Backfill, now: float) -> None:
-        """Keep where it stands; call it once what was read is durable."""
+        """Store the progress, after everything read so far is durable."""
         job.updated = now
         with state_errors():
             self.client.hset(keys.backfills(), job.id, json.dumps(asdict(job), separators=(",", ":")))
 
     def get(self, job_id: str) -> Backfill | None:
-        """One backfill as it was last saved. One whose process ended without a word is `stopped`."""
+        """One backfill as it was last saved, `stopped` if its process exited unexpectedly; None if unknown."""
         with state_errors():
             stored = cast("bytes | None", self.client.hget(keys.backfills(), job_id))
         return None if stored is None else self._load(stored)
 
     def list(self, source: str | None = None) -> list[Backfill]:
-        """The newest first."""
+        """All backfills, or those of one source, the newest first."""
         with state_errors():
             stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.backfills()))
-        jobs = [self._load(one) for one in stored.values()]
-        chosen = (job for job in jobs if source is None or job.source == source)
-        return sorted(chosen, key=lambda job: (job.created, job.id), reverse=True)
+        jobs = [self._load(document) for document in stored.values()]
+        selected = (job for job in jobs if source is None or job.source == source)
+        return sorted(selected, key=lambda job: (job.created, job.id), reverse=True)
 
     def trim(self) -> None:
-        """Forget the oldest beyond `KEPT` of those that are over."""
-        over = [job.id for job in self.list() if job.state in (DONE, CANCELLED)]
-        if old := over[KEPT:]:
+        """Delete the oldest finished backfills beyond `MAX_KEPT`."""
+        ended = [job.id for job in self.list() if job.state in (DONE, CANCELLED)]
+        if old := ended[MAX_KEPT:]:
             with state_errors():
                 self.client.hdel(keys.backfills(), *old)
 
-    def request(self, job_id: str, what: str) -> None:
+    def request(self, job_id: str, action: str) -> None:
         """Ask the process that runs it to `stop` or `cancel`."""
         with state_errors():
-            self.client.hset(keys.backfill_requests(), job_id, what)
+            self.client.hset(keys.backfill_requests(), job_id, action)
 
     def requested(self, job_id: str) -> str | None:
-        """What was asked of it and not yet done."""
+        """The action that was requested and is not done yet, or None."""
         with state_errors():
-            request = cast("bytes | None", self.client.hget(keys.backfill_requests(), job_id))
-        return None if request is None else request.decode()
+            action = cast("bytes | None", self.client.hget(keys.backfill_requests(), job_id))
+        return None if action is None else action.decode()
 
     def clear_request(self, job_id: str) -> None:
-        """Nothing is asked of it any more."""
+        """Remove the request."""
         with state_errors():
             self.client.hdel(keys.backfill_requests(), job_id)
 
     def _load(self, stored: bytes) -> Backfill:
         job = Backfill(**json.loads(stored))
         if job.state == RUNNING and self.running(job.source) != job.id:
-            job.state, job.error = STOPPED, "its process ended without a word"
+            job.state, job.error = STOPPED, "its process exited unexpectedly"
         return job
 
 
-def _lease(source: str) -> str:
+def _lease_name(source: str) -> str:
     return f"backfill:{source}"
 
 

@@ -1,6 +1,6 @@
-"""What operators expect: attempts that should be completed by a deadline, each with a label for the event.
+"""Expectations: attempts that operators registered, with a deadline and a label for the event.
 
-The rechecks themselves are watches under the same key (`bridge/polling/watches.py`).
+Each has a watch with the same key, by which it is rechecked (`bridge/polling/watches.py`).
 """
 
 from __future__ import annotations
@@ -12,48 +12,36 @@ from typing import cast
 
 import redis
 
-from bridge.polling.watches import Watches
+from bridge.polling.watches import EXPECTATION, Watches
 from bridge.sdk.records import Pointer
-from bridge.state import keys
+from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from bridge.state.negative_cache import KnownEmpty
 
 __all__ = ["Expectation", "Expectations"]
 
-#: For how long a process may believe that nothing is expected before it asks again, seconds. Whoever registers an
-#: expectation waits as long before saying that it is done.
+#: How long a process may assume that a source has no expectations, seconds. Whoever registers one waits that long
+#: before reporting success.
 KNOWN_AFTER_SECONDS = 0.25
-
-# KEYS[1] hash key -> JSON, KEYS[2] sorted set key -> deadline of those not yet met, overdue or expanded.
-# ARGV: keys. Answer: none at all -> false, otherwise their values (or false each).
-_READ = """
-if redis.call("HLEN", KEYS[1]) == 0 then return false end
-return redis.call("HMGET", KEYS[1], unpack(ARGV))
-"""
-
-# ARGV: key, the JSON it must still have, the new JSON. Answer: changed? The deadline no longer counts.
-_SETTLE = """
-if redis.call("HGET", KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call("HSET", KEYS[1], ARGV[1], ARGV[3])
-redis.call("ZREM", KEYS[2], ARGV[1])
-return 1
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """One expectation. `due`, `deadline`, `registered_at`: UNIX seconds. `label`: the operator's own words, if any.
+    """One expectation. Moments are UNIX seconds."""
 
-    `state`: `open`, `overdue` (announced, and still recognised when it comes), or `expanded` (a schedule whose
-    candidates are expected one by one).
-    """
-
+    #: The attempt id, or a vendor's key that begins with `?`.
     key: str
+    #: What the vendor's API needs to find the attempt.
     reference: Mapping[str, str]
+    #: The operator's own words.
     label: str | None
+    #: When the attempt is rechecked first.
     due: float
+    #: When it is announced as overdue.
     deadline: float
+    #: When it was registered.
     registered_at: float
+    #: `open`; `overdue` (announced; a late attempt still meets it); `expanded` (replaced by one for each candidate).
     state: str = "open"
 
 
@@ -63,62 +51,67 @@ class Expectations:
     def __init__(self, client: redis.Redis, watches: Watches) -> None:
         self.client = client
         self._watches = watches
-        self._read = client.register_script(_READ)
-        self._settle = client.register_script(_SETTLE)
+        self._read = scripts.register(client, __file__, "read_expectations")
+        self._set_state = scripts.register(client, __file__, "set_expectation_state")
         self._empty = KnownEmpty(KNOWN_AFTER_SECONDS)
 
     def expect(
         self, source: str, pointers: Sequence[Pointer], *, label: str | None, due: float, deadline: float, now: float
     ) -> tuple[Expectation, ...]:
-        """Expect what the pointers name; expecting the same again takes the new label, due time and deadline."""
-        made = tuple(
+        """Expect the attempts that the pointers name; registering one again replaces label, due time and deadline."""
+        expected = tuple(
             Expectation(
-                key=one.key, reference=one.reference, label=label, due=due, deadline=deadline, registered_at=now
+                key=pointer.key,
+                reference=pointer.reference,
+                label=label,
+                due=due,
+                deadline=deadline,
+                registered_at=now,
             )
-            for one in pointers
+            for pointer in pointers
         )
-        if not made:
+        if not expected:
             return ()
         with state_errors():
             pipe = self.client.pipeline(transaction=True)
-            pipe.hset(keys.expected(source), mapping={one.key: _json(one) for one in made})
-            pipe.zadd(keys.deadlines(source), {one.key: one.deadline for one in made})
+            pipe.hset(keys.expected(source), mapping={item.key: _json(item) for item in expected})
+            pipe.zadd(keys.deadlines(source), {item.key: item.deadline for item in expected})
             pipe.execute()
         self._watches.expect(source, pointers, due=due, deadline=deadline, now=now)
         self._empty.forget(source)
-        return made
+        return expected
 
-    def matching(self, source: str, found: Sequence[str], *, now: float) -> dict[str, Expectation]:
-        """Those of the keys that are expected, in one round trip or, where nothing is expected, mostly none."""
-        if not found or self._empty.believed(source, now):
+    def matching(self, source: str, candidates: Sequence[str], *, now: float) -> dict[str, Expectation]:
+        """The expectations under these keys, in one round trip; in none while the source is known to have none."""
+        if not candidates or self._empty.believed(source, now):
             return {}
         with state_errors():
-            values = cast("list[bytes | None] | None", self._read(keys=_keys(source), args=list(found)))
+            values = cast("list[bytes | None] | None", self._read(keys=_keys(source), args=list(candidates)))
         self._empty.heard(source, now, empty=values is None)
         if values is None:
             return {}
-        return {key: _expectation(key, value) for key, value in zip(found, values, strict=True) if value}
+        return {key: _expectation(key, value) for key, value in zip(candidates, values, strict=True) if value}
 
-    def mark_met(self, source: str, found: Sequence[str], *, now: float) -> None:
-        """These have come: no longer expected, and no longer looked for unless a record keeps them open."""
-        if not found:
+    def mark_met(self, source: str, met: Sequence[str], *, now: float) -> None:
+        """Remove expectations whose attempts have come, and their watches unless a record keeps the attempt open."""
+        if not met:
             return
         with state_errors():
             pipe = self.client.pipeline(transaction=True)
-            pipe.hdel(keys.expected(source), *found)
-            pipe.zrem(keys.deadlines(source), *found)
+            pipe.hdel(keys.expected(source), *met)
+            pipe.zrem(keys.deadlines(source), *met)
             pipe.execute()
-        self._watches.close_many(source, found, now=now, kind="expectation")
+        self._watches.close_many(source, met, now=now, kind=EXPECTATION)
 
     def cancel(self, source: str, key: str, *, now: float) -> bool:
-        """Expect it no longer; False when it was not expected."""
+        """Remove an expectation; False if there was none."""
         with state_errors():
             known = bool(self.client.hexists(keys.expected(source), key))
         self.mark_met(source, (key,), now=now)
         return known
 
     def overdue(self, source: str, *, before: float, limit: int = 100) -> tuple[Expectation, ...]:
-        """Those whose deadline lies before a moment and that nobody has announced as overdue."""
+        """Expectations whose deadline is before a moment and that are not announced as overdue yet."""
         with state_errors():
             late = cast(
                 "list[bytes]",
@@ -127,14 +120,14 @@ class Expectations:
             values = cast("list[bytes | None]", self.client.hmget(keys.expected(source), late)) if late else []
         return tuple(_expectation(key.decode(), value) for key, value in zip(late, values, strict=True) if value)
 
-    def settle(self, source: str, expectation: Expectation, state: str) -> bool:
-        """Note `overdue` or `expanded`; False when it was met, renewed or cancelled meanwhile."""
+    def set_state(self, source: str, expectation: Expectation, state: str) -> bool:
+        """Change the state to `overdue` or `expanded`; False if it was met, replaced or cancelled meanwhile."""
         new = _json(replace(expectation, state=state))
         with state_errors():
-            return bool(self._settle(keys=_keys(source), args=[expectation.key, _json(expectation), new]))
+            return bool(self._set_state(keys=_keys(source), args=[expectation.key, _json(expectation), new]))
 
     def get(self, source: str, key: str) -> Expectation | None:
-        """One expectation, open or overdue."""
+        """One expectation in any state, or None."""
         with state_errors():
             value = cast("bytes | None", self.client.hget(keys.expected(source), key))
         return None if value is None else _expectation(key, value)
@@ -142,13 +135,13 @@ class Expectations:
     def list(self, source: str) -> tuple[Expectation, ...]:
         """All expectations, the earliest deadline first."""
         with state_errors():
-            found = cast("dict[bytes, bytes]", self.client.hgetall(keys.expected(source)))
-        every = (_expectation(key.decode(), value) for key, value in found.items())
-        return tuple(sorted(every, key=lambda one: (one.deadline, one.key)))
+            stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.expected(source)))
+        expected = (_expectation(key.decode(), value) for key, value in stored.items())
+        return tuple(sorted(expected, key=lambda item: (item.deadline, item.key)))
 
     def forget(self, source: str, *, before: float) -> int:
-        """Drop what was overdue or expanded and has a deadline before a moment; how many."""
-        old = [one.key for one in self.list(source) if one.state != "open" and one.deadline < before]
+        """Delete overdue and expanded expectations with a deadline before a moment; the number deleted."""
+        old = [item.key for item in self.list(source) if item.state != "open" and item.deadline < before]
         if old:
             with state_errors():
                 self.client.hdel(keys.expected(source), *old)
@@ -160,9 +153,9 @@ def _keys(source: str) -> list[str]:
 
 
 def _json(expectation: Expectation) -> str:
-    facts = asdict(expectation)
-    del facts["key"]
-    return json.dumps({**facts, "reference": dict(facts["reference"])}, separators=(",", ":"), sort_keys=True)
+    members = asdict(expectation)
+    del members["key"]
+    return json.dumps({**members, "reference": dict(members["reference"])}, separators=(",", ":"), sort_keys=True)
 
 
 def _expectation(key: str, value: bytes) -> Expectation:

@@ -1,4 +1,4 @@
-"""What the vendor lists against what the bridge has published: pure comparison, and the results that are kept."""
+"""Reconciliation: compares the vendor's list with what was published (pure), and stores the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bridge.state.errors import state_errors
 
 __all__ = [
     "CLASSES",
-    "KEPT",
+    "MAX_KEPT",
     "Finding",
     "Listed",
     "Published",
@@ -29,51 +29,61 @@ __all__ = [
     "findings",
 ]
 
-#: How an attempt of the period was seen. `missing`: the vendor lists it, nobody has published it.
+#: By which path an attempt was seen. `missing`: the vendor lists it, and it was not published.
 BOTH, WEBHOOK_ONLY, POLL_ONLY, MISSING = "both", "webhook_only", "poll_only", "missing"
 #: Expected by an operator, past its due time, and neither listed nor published.
 EXPECTED = "expected"
 CLASSES = (BOTH, WEBHOOK_ONLY, POLL_ONLY, MISSING, EXPECTED)
-#: Results kept per source.
-KEPT = 30
+#: Number of results stored per source.
+MAX_KEPT = 30
 _DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """One attempt as the vendor lists it. `keys`: its id and its aliases. `finished`: UNIX seconds; None: not told.
-    `outdated`: its result is later than the one published."""
+    """One attempt as the vendor lists it."""
 
+    #: The attempt id.
     id: str
+    #: The attempt id and its aliases.
     keys: tuple[str, ...]
+    #: When it finished, UNIX seconds; None: the vendor does not tell.
     finished: float | None
+    #: Whether its result is later than the published one.
     outdated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """The first event of one attempt. `finished`: UNIX seconds; None: not told. `recorded`: when it was published."""
+    """The first event of one attempt."""
 
+    #: The attempt id.
     id: str
+    #: When it finished, UNIX seconds; None: the vendor does not tell.
     finished: float | None
+    #: When it was published, UNIX seconds.
     recorded: float
+    #: The path by which it was published.
     origin: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One attempt of the period, or one open expectation in it.
+    """One attempt of the period, or one open expectation in it."""
 
-    `moment`: UNIX seconds of its finish, or of the expectation's due time. `listed`: the vendor lists it. `published`,
-    `by_webhook`, `by_poll`: what is remembered of it. `outdated`: the vendor has a later result than was published.
-    """
-
+    #: The attempt id, or the expectation's key.
     id: str
+    #: When it finished or, for an expectation, was due, UNIX seconds.
     moment: float
+    #: Whether the vendor lists it.
     listed: bool = False
+    #: Whether it was published.
     published: bool = False
+    #: Whether a webhook brought or announced it.
     by_webhook: bool = False
+    #: Whether a poll read it.
     by_poll: bool = False
+    #: Whether the vendor has a later result than the published one.
     outdated: bool = False
 
     @property
@@ -88,53 +98,59 @@ class Finding:
 
 @dataclass(slots=True, kw_only=True)
 class Reconciliation:
-    """One comparison. Moments are UNIX seconds.
+    """One comparison, as it is stored. Moments are UNIX seconds."""
 
-    `since`, `until`: the period, by finish. `days`: UTC day -> class -> number, and `listed`. `ids`: every class but
-    `both`, `outdated` (see `Finding`) and `unlisted` (published, but not in the vendor's list) -> ids, oldest first.
-    `delays`: path -> seconds from finish to publishing (`count`, `p50`, `p95`, `max`). `records`, `calls`: read and
-    spent for it. `unreadable`: records that could not be read. `fixed`: what was published because of it.
-    """
-
+    #: Name of the source.
     source: str
+    #: Start of the period, by finish.
     since: float
+    #: End of the period, by finish.
     until: float
+    #: When it was started.
     made: float
+    #: How long it took.
     seconds: float = 0.0
+    #: UTC day -> one of `CLASSES`, or `listed` -> number of attempts.
     days: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: Every class but `both`, `outdated`, and `unlisted` (published, but not listed) -> ids, oldest first.
     ids: dict[str, list[str]] = field(default_factory=dict)
+    #: Path -> seconds from finish to publishing: `count`, `p50`, `p95`, `max`.
     delays: dict[str, dict[str, float]] = field(default_factory=dict)
+    #: Records read.
     records: int = 0
+    #: Records and references that could not be read.
     unreadable: int = 0
+    #: Calls spent.
     calls: int = 0
+    #: Ids of attempts that it published.
     fixed: list[str] = field(default_factory=list)
 
     def total(self, name: str) -> int:
-        """Over all days: of one of `CLASSES`, or of `listed`."""
+        """The number over all days, of one of `CLASSES` or `listed`."""
         return sum(day.get(name, 0) for day in self.days.values())
 
 
 class Reconciliations:
-    """The last results of every source. Every method raises `StateUnavailable`."""
+    """The last results of all sources. Every method raises `StateUnavailable`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
 
     def keep(self, result: Reconciliation) -> None:
-        """Remember it as the newest."""
+        """Store the newest result."""
         line = json.dumps(asdict(result), separators=(",", ":"))
         with state_errors():
             pipe = self.client.pipeline(transaction=True)
             pipe.lpush(keys.reconciliations(result.source), line)
-            pipe.ltrim(keys.reconciliations(result.source), 0, KEPT - 1)
+            pipe.ltrim(keys.reconciliations(result.source), 0, MAX_KEPT - 1)
             pipe.execute()
 
     def last(self, source: str) -> Reconciliation | None:
-        """The newest, or None."""
+        """The newest result, or None."""
         return next(iter(self.list(source, limit=1)), None)
 
-    def list(self, source: str, *, limit: int = KEPT) -> list[Reconciliation]:
-        """The newest first."""
+    def list(self, source: str, *, limit: int = MAX_KEPT) -> list[Reconciliation]:
+        """The results of a source, the newest first."""
         with state_errors():
             lines = cast("list[bytes]", self.client.lrange(keys.reconciliations(source), 0, limit - 1))
         return [Reconciliation(**json.loads(line)) for line in lines]
@@ -150,68 +166,69 @@ def findings(
     since: float,
     until: float,
 ) -> list[Finding]:
-    """One finding per attempt that finished in the period, and per expectation that nothing came of.
+    """One finding per attempt that finished in the period, and per expectation that was not met.
 
-    `memories`: of all of them that are known. `announced`: keys that webhooks have named without a result.
+    `memories`: what is remembered of these attempts. `announced`: keys that webhooks have named without a result.
     `expected`: key -> due time (UNIX seconds) of the expectations that are past it.
     """
-    found = []
+    result = []
     for attempt_id in sorted(listed.keys() | published.keys()):
         row, event, memory = listed.get(attempt_id), published.get(attempt_id), memories.get(attempt_id)
         moment = _moment(row, event, memory, since=since, until=until)
         if since <= moment <= until:
-            keys_of_it = row.keys if row else (attempt_id,)
+            names = row.keys if row else (attempt_id,)
             finding = Finding(
                 id=attempt_id,
                 moment=moment,
                 listed=row is not None,
                 published=memory is not None,
-                by_webhook=bool(memory and memory.webhook_day is not None) or not announced.isdisjoint(keys_of_it),
+                by_webhook=bool(memory and memory.webhook_day is not None) or not announced.isdisjoint(names),
                 by_poll=bool(memory and memory.poll_day is not None),
                 outdated=bool(row and row.outdated and memory),
             )
-            found.append(finding)
-    come = {key for row in listed.values() for key in row.keys} | published.keys()
-    found += [Finding(id=key, moment=max(due, since)) for key, due in expected.items() if key not in come]
-    return found
+            result.append(finding)
+    seen = {key for row in listed.values() for key in row.keys} | published.keys()
+    result += [Finding(id=key, moment=max(due, since)) for key, due in expected.items() if key not in seen]
+    return result
 
 
 def _moment(row: Listed | None, event: Published | None, memory: Memory | None, *, since: float, until: float) -> float:
-    """When it finished as far as anybody knows; else the first day on which it was seen, or just now."""
-    told = [one.finished for one in (row, event) if one is not None and one.finished is not None]
-    if told:
-        return told[0]
+    """When it finished, from the vendor's list or the event; else the first day on which it was seen, or `until`."""
+    if row is not None and row.finished is not None:
+        return row.finished
+    if event is not None and event.finished is not None:
+        return event.finished
     if memory is None:
         return until
-    # A day is all that is remembered: the part of it that lies in the period stands for it.
+    # Only the day is remembered: take the part of it that lies in the period.
     return max(float(memory.first_day * _DAY), since) if memory.first_day >= since // _DAY else 0.0
 
 
-def compare(found: Iterable[Finding]) -> tuple[dict[str, dict[str, int]], dict[str, list[str]]]:
-    """The days and the ids of a `Reconciliation`."""
+def compare(findings: Iterable[Finding]) -> tuple[dict[str, dict[str, int]], dict[str, list[str]]]:
+    """`days` and `ids` of a `Reconciliation`."""
     days: dict[str, Counter[str]] = {}
     ids: dict[str, list[str]] = {kind: [] for kind in (*CLASSES[1:], "outdated", "unlisted")}
-    for one in sorted(found, key=lambda finding: (finding.moment, finding.id)):
-        day = days.setdefault(f"{clock.to_datetime(one.moment):%Y-%m-%d}", Counter())
-        day[one.kind] += 1
-        day["listed"] += one.listed
-        if one.kind != BOTH:
-            ids[one.kind].append(one.id)
-        if one.outdated:
-            ids["outdated"].append(one.id)
-        if one.published and not one.listed:
-            ids["unlisted"].append(one.id)
+    for finding in sorted(findings, key=lambda finding: (finding.moment, finding.id)):
+        day = days.setdefault(f"{clock.to_datetime(finding.moment):%Y-%m-%d}", Counter())
+        day[finding.kind] += 1
+        day["listed"] += finding.listed
+        if finding.kind != BOTH:
+            ids[finding.kind].append(finding.id)
+        if finding.outdated:
+            ids["outdated"].append(finding.id)
+        if finding.published and not finding.listed:
+            ids["unlisted"].append(finding.id)
     order = ("listed", *CLASSES)
-    return {day: {name: counted[name] for name in order} for day, counted in days.items()}, ids
+    return {day: {name: counts[name] for name in order} for day, counts in days.items()}, ids
 
 
 def delays(published: Iterable[Published], *, since: float, until: float) -> dict[str, dict[str, float]]:
-    """Path -> distribution (nearest rank) of the seconds from finish to publishing, of what finished in the period."""
+    """Path -> distribution (nearest rank) of the seconds from finish to publishing, for attempts of the period."""
     seconds: dict[str, list[float]] = {}
-    for one in published:
-        if one.finished is not None and since <= one.finished <= until:
-            # A vendor's clock that is ahead makes no news before its time.
-            seconds.setdefault(one.origin, []).append(max(0.0, one.recorded - one.finished))
+    for event in published:
+        if event.finished is not None and since <= event.finished <= until:
+            # The vendor's clock may be ahead of ours.
+            seconds.setdefault(event.origin, []).append(max(0.0, event.recorded - event.finished))
     return {path: _distribution(sorted(values)) for path, values in sorted(seconds.items())}
 
 

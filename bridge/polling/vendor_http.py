@@ -1,4 +1,4 @@
-"""How vendor clients reach their vendor: HTTP calls inside the budget. What an answer means is the client's."""
+"""HTTP calls to a vendor within the source's budget. The vendor's client interprets the answers."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from bridge.quota.budgets import Budgets
 
 __all__ = ["Calls", "rate_limit", "retry_after", "vendor_session"]
 
-#: For a connection, for silence inside an answer, for a whole answer (to which one last silence may add).
+#: Time-outs: to connect, between two chunks of an answer, for the whole answer (plus one last chunk).
 CONNECT_SECONDS, READ_SECONDS, TOTAL_SECONDS = 3.05, 10.0, 20.0
-#: Largest answer that is read, bytes; the largest page seen (200 results with their sections) is below 1 MB.
+#: Largest answer, bytes; the largest page seen (200 results with their sections) is below 1 MB.
 MAX_BODY = 8 * 1024 * 1024
 _CHUNK = 64 * 1024
-#: Longest pause that a vendor can ask for, seconds: a day's quota and a little.
+#: Longest pause that a vendor can request, seconds: a little more than a daily quota needs.
 _LONGEST_PAUSE = 25 * 3600.0
-#: `x-ratelimit-remaining` and its kin are customs, not standards; the drafts add parameters (`100;w=60`).
+#: `x-ratelimit-remaining` and the like follow no standard; the drafts add parameters (`100;w=60`).
 _LIMIT_PREFIXES = ("x-ratelimit-", "ratelimit-")
 _LIMIT_NUMBER = re.compile(r"\s*(\d{1,12})(?:\.\d+)?\s*(?:[,;].*)?", re.ASCII)
 
 
 def vendor_session() -> requests.Session:
-    """A session for one round with one vendor: keeps connections, ignores the environment's proxies and netrc."""
-    # urllib3 logs whole addresses at debug level, and some vendors want the key in the query.
+    """A session for calls to one vendor: keeps connections, ignores the environment's proxies and netrc."""
+    # urllib3 logs whole URLs at debug level, and some vendors take the key in the query.
     library = logging.getLogger("urllib3")
     library.setLevel(max(library.level, logging.INFO))
     session = requests.Session()
@@ -43,10 +43,10 @@ def vendor_session() -> requests.Session:
 
 
 class Calls:
-    """`bridge.sdk.vendor.VendorCalls` over HTTP for one source and spender.
+    """`bridge.sdk.vendor.VendorCalls` over HTTP, for one source.
 
-    `made` counts the calls that cost budget. `before` runs in front of every call and may raise to prevent it.
-    `spender` (`bridge.quota.windows.SPENDERS`) may be set between calls by whoever owns this.
+    `made`: number of calls that cost budget. `before` runs before every call and may raise to prevent it.
+    `spender` (`bridge.quota.windows.SPENDERS`) may be changed between calls.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class Calls:
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers (lower-case names) and body of one call.
 
-        What the answer's headers say of the vendor's limit holds for all processes from then on.
+        The limit that the answer's headers state applies to all processes from then on.
 
-        Raises `BudgetExhausted` or, while the source is paused, `VendorThrottled` or `VendorRefused` before calling;
-        `VendorUnavailable` without a whole answer or on 5xx; `VendorThrottled` on 429; `VendorFault` on a redirect.
+        Raises, before the call, `BudgetExhausted` or, while the source is paused, `VendorThrottled` or `VendorRefused`;
+        `VendorUnavailable` without a complete answer or on 5xx; `VendorThrottled` on 429; `VendorFault` on a redirect.
         """
         self._pay(free)
         status, answer_headers, content = self._exchange(method, url, params, headers, body)
         if not free:
-            self._learn(answer_headers)
+            self._record_limit(answer_headers)
         where = self._where(method, url)
         if status == requests.codes.too_many_requests:
             now = self.now()
@@ -97,7 +97,7 @@ class Calls:
             raise VendorUnavailable(f"{where}: HTTP {status}", retry_at=retry_after(answer_headers, self.now()))
         if 300 <= status < 400:
             raise VendorFault(
-                f"{where}: HTTP {status}; redirects are not followed, because credentials travel with the call. "
+                f"{where}: HTTP {status}; redirects are not followed, because the request has credentials. "
                 f"Check sources.{self._source.name}.base_url",
                 reason="redirect",
             )
@@ -112,12 +112,12 @@ class Calls:
         self._budgets.take(source.name, source.budget, self.now(), spender=self.spender)
         self.made += 1
 
-    def _learn(self, headers: Mapping[str, str]) -> None:
+    def _record_limit(self, headers: Mapping[str, str]) -> None:
         now = self.now()
-        found = rate_limit(headers, now)
-        if found is not None:
-            remaining, limit, resets_at = found
-            self._budgets.learn(self._source.name, remaining, resets_at, now, limit=limit)
+        stated = rate_limit(headers, now)
+        if stated is not None:
+            remaining, limit, resets_at = stated
+            self._budgets.record_vendor_limit(self._source.name, remaining, resets_at, now, limit=limit)
 
     def _exchange(
         self,
@@ -144,14 +144,14 @@ class Calls:
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             problem = type(error).__name__
         if problem:
-            # Outside the handler: the library's error names the whole address, which may hold a key, and would
-            # travel along as context.
-            raise VendorUnavailable(f"{self._where(method, url)}: {problem}; tried again at the next round")
+            # Outside the handler: the library's error has the whole URL, which may contain a key, and would be chained
+            # as context.
+            raise VendorUnavailable(f"{self._where(method, url)}: {problem}; the next round retries")
         return status, names, content
 
     def _where(self, method: str, url: str) -> str:
         parts = urlsplit(url)
-        # Some vendors name a person by e-mail in the path.
+        # Some vendors have a candidate's e-mail address in the path.
         path = re.sub(r"[^/]*(?:@|%40)[^/]*", "…", parts.path)
         return f"source {self._source.name}: {method} {parts.hostname}{path}"
 
@@ -171,7 +171,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def rate_limit(headers: Mapping[str, str], now: float) -> tuple[int, int | None, float] | None:
-    """Calls remaining, of how many if it is said, and until when (UNIX seconds); None if the headers do not tell."""
+    """Calls remaining, the limit if stated, and the reset (UNIX seconds); None if the headers do not tell."""
     remaining, resets_at = _limit_number(headers, "remaining"), _reset(headers, now)
     if remaining is None or resets_at is None:
         return None
@@ -179,7 +179,7 @@ def rate_limit(headers: Mapping[str, str], now: float) -> tuple[int, int | None,
 
 
 def _reset(headers: Mapping[str, str], now: float) -> float | None:
-    """When the vendor's window begins anew: some say it in UNIX seconds, some in seconds from now, at most a day."""
+    """When the vendor's window resets; vendors state UNIX seconds or seconds from now, at most a day."""
     number = _limit_number(headers, "reset")
     if number is None:
         return None
@@ -189,14 +189,14 @@ def _reset(headers: Mapping[str, str], now: float) -> float | None:
 
 def _limit_number(headers: Mapping[str, str], name: str) -> int | None:
     texts = (headers[prefix + name] for prefix in _LIMIT_PREFIXES if prefix + name in headers)
-    found = (_LIMIT_NUMBER.fullmatch(text) for text in texts)
-    return next((int(one[1]) for one in found if one), None)
+    matches = (_LIMIT_NUMBER.fullmatch(text) for text in texts)
+    return next((int(match[1]) for match in matches if match), None)
 
 
 def _read(answer: requests.Response, deadline: float) -> tuple[bytes, str]:
-    """The body, and what was wrong with it."""
+    """The body, and the problem with it, if any."""
     content = bytearray()
-    # `read1` comes back with what is there; `iter_content` would wait for a whole chunk of a dripping answer.
+    # `read1` returns what has arrived; `iter_content` would wait for a whole chunk of a slow answer.
     while chunk := answer.raw.read1(_CHUNK, decode_content=True):
         content += chunk
         if len(content) > MAX_BODY:

@@ -1,1 +1,1 @@
-"""Calls that a vendor allows: windows, and budgets counted in one script."""
+"""Quotas: how many calls each vendor allows, and who may spend them."""

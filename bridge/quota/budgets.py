@@ -1,4 +1,4 @@
-"""How many calls a source may still make: its window, what the vendor says, and a pause, shared by all processes."""
+"""Budgets: how many calls a source may still make, by its window, the vendor's own limit and pauses."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import redis
 
 from bridge.errors import BudgetExhausted, VendorRefused, VendorThrottled, clip
-from bridge.quota.windows import BACKFILL, OVERDUE, POINTER, POLL, RECONCILE, REREAD, TEST, Window, kept
-from bridge.state import keys
+from bridge.quota.windows import BACKFILL, OVERDUE, POINTER, POLL, RECONCILE, REREAD, TEST, Window, reserved
+from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
 __all__ = [
@@ -27,89 +26,70 @@ __all__ = [
     "TEST",
     "BudgetStatus",
     "Budgets",
-    "Learned",
     "Pause",
+    "VendorLimit",
     "Window",
     "paused_by_operator",
 ]
 
-#: The reason of an operator's pause.
-_ON_PURPOSE = "paused by an operator"
-#: Calls are forgotten so long after they have left the window, seconds: for processes whose clocks lag behind.
+#: The reason stored for an operator's pause.
+_PAUSED_BY_OPERATOR = "paused by an operator"
+#: Seconds that a call stays stored after it has left the window: for processes whose clocks are slow.
 _CLOCK_SLACK = 60.0
-#: Two resets closer than this are the same one, told in whole seconds by answers that took their time.
+#: Two resets less than this many seconds apart are the same one: vendors round to whole seconds, and answers take time.
 _SAME_RESET = 5.0
-
-_TAKE = Path(__file__).with_name("take.lua").read_text()
-
-# KEYS: learned (hash: `remaining` calls of `limit` until `resets_at`). ARGV: now, remaining, limit, resets_at, seconds
-# that count as the same reset, seconds to live.
-_LEARN = """
-local now, remaining, limit, reset = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local had, had_limit, had_reset = unpack(redis.call("HMGET", KEYS[1], "remaining", "limit", "resets_at"))
-if had_reset and tonumber(had_reset) > now and math.abs(had_reset - reset) < tonumber(ARGV[5]) then
-  -- Answers overtake one another, and calls are under way: within one window calls only become fewer.
-  remaining, limit, reset = math.min(remaining, tonumber(had)), math.max(limit, tonumber(had_limit)), had_reset
-end
-redis.call("HSET", KEYS[1], "remaining", string.format("%d", remaining), "limit", string.format("%d", limit))
-redis.call("HSET", KEYS[1], "resets_at", reset)
-redis.call("EXPIRE", KEYS[1], ARGV[6])
-return 1
-"""
-
-# A later pause wins, so that two callers cannot shorten one another's. ARGV: until, the text to keep.
-_PAUSE = """
-local pause = redis.call("GET", KEYS[1])
-if pause then
-  local till = string.match(pause, "^%S+")
-  if till == "inf" or (ARGV[1] ~= "inf" and tonumber(till) >= tonumber(ARGV[1])) then return 0 end
-end
-redis.call("SET", KEYS[1], ARGV[2])
-return 1
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """No calls until `until` (UNIX seconds; infinite: until an operator resumes the source), because of `reason`."""
+    """A source makes no calls until the pause ends."""
 
+    #: UNIX seconds; infinite: until an operator resumes the source.
     until: float
+    #: One line for operators.
     reason: str
 
     @property
     def indefinite(self) -> bool:
+        """Whether only an operator can end it."""
         return math.isinf(self.until)
 
     @property
     def by_operator(self) -> bool:
-        """Whether an operator wanted it: then webhooks get 503 too."""
-        return self.reason == _ON_PURPOSE
+        """Whether an operator paused the source: then webhooks get 503 too."""
+        return self.reason == _PAUSED_BY_OPERATOR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Learned:
-    """What the vendor's own headers say: `remaining` calls of `limit` until `resets_at` (UNIX seconds)."""
+class VendorLimit:
+    """The limit that the vendor's own headers state."""
 
+    #: Calls left until the reset.
     remaining: int
+    #: Calls allowed between two resets.
     limit: int
+    #: UNIX seconds.
     resets_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetStatus:
-    """`left`: calls that somebody may still make now, by the window and by what the vendor says.
+    """The state of one source's budget at one moment."""
 
-    `resets_at`: UNIX seconds of the next reset; of a sliding window: when its oldest call leaves it, None without one.
-    `spenders`: who made the `used` calls. `learned`, `pause`: None where none holds.
-    """
-
+    #: The window that the source is configured with.
     window: Window
+    #: Calls of the window that are spent.
     used: int
+    #: Calls that some spender may still make, by the window and by the vendor's limit.
     left: int
+    #: UNIX seconds of the next reset; for a sliding window when its oldest call leaves it, None if it has no calls.
     resets_at: float | None
+    #: Spender -> calls it has used.
     spenders: Mapping[str, int]
+    #: The current pause, if any.
     pause: Pause | None
-    learned: Learned | None
+    #: The vendor's limit, if it has stated one that still applies.
+    vendor_limit: VendorLimit | None
 
 
 class Budgets:
@@ -117,50 +97,52 @@ class Budgets:
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
-        self._take = client.register_script(_TAKE)
-        self._pause = client.register_script(_PAUSE)
-        self._learn = client.register_script(_LEARN)
+        self._take = scripts.register(client, __file__, "take")
+        self._extend_pause = scripts.register(client, __file__, "extend_pause")
+        self._record_vendor_limit = scripts.register(client, __file__, "record_vendor_limit")
 
     def take(self, source: str, window: Window, now: float, *, spender: str, token: str | None = None) -> None:
         """Spend one call of the window at `now` for `spender`, one of `bridge.quota.windows.SPENDERS`.
 
-        Calls kept for other spenders stay (`bridge.quota.windows.kept`). `token` names the call; a token is never
-        charged twice.
+        Calls reserved for other spenders are not spent (`bridge.quota.windows.reserved`). `token` identifies the call;
+        the same token is charged once.
 
-        Raises `BudgetExhausted` (asking before its `retry_at` is useless), `VendorThrottled` while the vendor wants a
-        pause and `VendorRefused` while the source is stopped.
+        Raises `BudgetExhausted` (no call is free before its `retry_at`), `VendorThrottled` during a pause that ends by
+        itself, and `VendorRefused` while the source is stopped.
         """
         since = window.since(now)
-        shares = [part for other in kept(spender, window, now).items() for part in other]
+        reservations = [part for other in reserved(spender, window, now).items() for part in other]
         with state_errors():
             answer = cast(
                 "list[bytes]",
                 self._take(
-                    keys=[keys.budget(source), keys.paused(source), keys.learned(source)],
+                    keys=[keys.budget(source), keys.paused(source), keys.vendor_limit(source)],
                     args=[
                         *(repr(now), repr(since), window.calls),
                         *(repr(since - _CLOCK_SLACK), math.ceil(2 * window.per_seconds + _CLOCK_SLACK)),
-                        *(spender, token or secrets.token_hex(8), *shares),
+                        *(spender, token or secrets.token_hex(8), *reservations),
                     ],
                 ),
             )
         if answer[0] == b"paused":
-            raise _refusal(source, _pause(answer[1]))
+            raise _pause_error(source, _parse_pause(answer[1]))
         if answer[0] == b"used_up":
-            raise _exhausted(source, window, now, *answer[1:])
+            raise _exhausted_error(source, window, now, *answer[1:])
 
-    def learn(self, source: str, remaining: int, resets_at: float, now: float, *, limit: int | None = None) -> None:
-        """The vendor says: `remaining` calls (of `limit`, where it tells) until `resets_at`, UNIX seconds.
+    def record_vendor_limit(
+        self, source: str, remaining: int, resets_at: float, now: float, *, limit: int | None = None
+    ) -> None:
+        """Store the vendor's statement: `remaining` calls (of `limit`, if stated) until `resets_at`, UNIX seconds.
 
-        Until then `take` obeys whichever is smaller, this or the window. Within one window of the vendor a higher
-        number is not believed; a reset that is over says nothing.
+        Until then `take` obeys the stricter of this and the window. A higher number before the same reset is ignored,
+        and so is a statement whose reset is over.
         """
         if resets_at <= now:
             return
         remaining = max(remaining, 0)
         with state_errors():
-            self._learn(
-                keys=[keys.learned(source)],
+            self._record_vendor_limit(
+                keys=[keys.vendor_limit(source)],
                 args=[
                     *(repr(now), remaining, max(remaining, limit or 0), repr(resets_at)),
                     *(_SAME_RESET, math.ceil(resets_at - now + _CLOCK_SLACK)),
@@ -168,92 +150,96 @@ class Budgets:
             )
 
     def check(self, source: str, now: float) -> None:
-        """For a call that costs nothing: raises `VendorThrottled` or `VendorRefused` like `take`."""
+        """Before a call that costs nothing: raises `VendorThrottled` or `VendorRefused` like `take`."""
         pause = self.paused(source, now)
         if pause is not None:
-            raise _refusal(source, pause)
+            raise _pause_error(source, pause)
 
     def paused(self, source: str, now: float) -> Pause | None:
-        """The pause that holds at `now`, if any."""
+        """The pause in force at `now`, if any."""
         with state_errors():
             stored = cast("bytes | None", self.client.get(keys.paused(source)))
-        pause = None if stored is None else _pause(stored)
+        pause = None if stored is None else _parse_pause(stored)
         return pause if pause is not None and pause.until > now else None
 
     def pause_until(self, source: str, moment: float, reason: str) -> None:
-        """No more calls before `moment`; `math.inf` stops the source until `resume`. An earlier, longer pause stays."""
+        """Allow no calls before `moment`; `math.inf` stops the source until `resume`. A longer pause stays in force."""
         until = "inf" if math.isinf(moment) else repr(moment)
         with state_errors():
-            self._pause(keys=[keys.paused(source)], args=[until, f"{until} {clip(reason, 200)}"])
+            self._extend_pause(keys=[keys.paused(source)], args=[until, f"{until} {clip(reason, 200)}"])
 
     def pause(self, source: str) -> None:
-        """An operator's pause, until `resume`: no calls, and webhooks get 503. It takes the place of any other."""
+        """An operator's pause until `resume`: no calls, and webhooks get 503. It replaces any other pause."""
         with state_errors():
-            self.client.set(keys.paused(source), f"inf {_ON_PURPOSE}")
+            self.client.set(keys.paused(source), f"inf {_PAUSED_BY_OPERATOR}")
 
     def resume(self, source: str) -> bool:
-        """End a pause or a stop; False when there was none."""
+        """End a pause or a stop; False if there was none."""
         with state_errors():
             return bool(self.client.delete(keys.paused(source)))
 
     def status(self, source: str, window: Window, now: float) -> BudgetStatus:
-        """What is used and left of the window at `now`, and by whom it was used."""
+        """How many calls of the window are used and left at `now`, and which spenders used them."""
         since = f"({window.since(now)!r}"
         with state_errors():
-            made = cast(
+            calls = cast(
                 "list[tuple[bytes, float]]",
                 self.client.zrangebyscore(keys.budget(source), since, "+inf", withscores=True),
             )
-        learned, left = self._learned(source, now), max(0, window.calls - len(made))
+        vendor_limit, left = self._vendor_limit(source, now), max(0, window.calls - len(calls))
         daily = window.resets_at is not None
         return BudgetStatus(
             window=window,
-            used=len(made),
-            left=left if learned is None else min(left, learned.remaining),
-            resets_at=window.frees_at(now, made[0][1] if made else now) if made or daily else None,
-            spenders=Counter(member.decode().partition("|")[0] for member, _ in made),
+            used=len(calls),
+            left=left if vendor_limit is None else min(left, vendor_limit.remaining),
+            resets_at=window.available_again_at(now, calls[0][1] if calls else now) if calls or daily else None,
+            spenders=Counter(member.decode().partition("|")[0] for member, _ in calls),
             pause=self.paused(source, now),
-            learned=learned,
+            vendor_limit=vendor_limit,
         )
 
-    def _learned(self, source: str, now: float) -> Learned | None:
+    def _vendor_limit(self, source: str, now: float) -> VendorLimit | None:
         with state_errors():
-            found = cast("dict[bytes, bytes]", self.client.hgetall(keys.learned(source)))
-        if not found or float(found[b"resets_at"]) <= now:
+            stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.vendor_limit(source)))
+        if not stored or float(stored[b"resets_at"]) <= now:
             return None
-        return Learned(
-            remaining=int(found[b"remaining"]), limit=int(found[b"limit"]), resets_at=float(found[b"resets_at"])
+        return VendorLimit(
+            remaining=int(stored[b"remaining"]), limit=int(stored[b"limit"]), resets_at=float(stored[b"resets_at"])
         )
 
 
 def paused_by_operator(client: redis.Redis, sources: Sequence[str]) -> frozenset[str]:
-    """Those of the sources that an operator has paused, in one round trip. Lets redis-py's errors through."""
+    """The sources that an operator has paused, in one round trip. redis-py's errors pass through."""
     stored = cast("list[bytes | None]", client.mget([keys.paused(name) for name in sources])) if sources else []
     return frozenset(
-        name for name, pause in zip(sources, stored, strict=True) if pause is not None and _pause(pause).by_operator
+        name
+        for name, pause in zip(sources, stored, strict=True)
+        if pause is not None and _parse_pause(pause).by_operator
     )
 
 
-def _pause(stored: bytes) -> Pause:
+def _parse_pause(stored: bytes) -> Pause:
     until, _, reason = stored.decode().partition(" ")
     return Pause(float(until), reason)
 
 
-def _refusal(source: str, pause: Pause) -> VendorRefused | VendorThrottled:
+def _pause_error(source: str, pause: Pause) -> VendorRefused | VendorThrottled:
     if pause.indefinite:
         return VendorRefused(
-            f"source {source} is stopped: {pause.reason}; put it right, then `attempt-bridge sources resume {source}`",
+            f"source {source} is stopped: {pause.reason}. Fix it, then run `attempt-bridge sources resume {source}`",
             reason="stopped",
         )
     return VendorThrottled(f"source {source} is paused: {pause.reason}", reason="paused", retry_at=pause.until)
 
 
-def _exhausted(source: str, window: Window, now: float, left: bytes, oldest: bytes, reset: bytes) -> BudgetExhausted:
-    when = window.loosens_at if int(left) > 0 else window.frees_at
-    moments = [when(now, float(oldest))] if oldest else []
+def _exhausted_error(
+    source: str, window: Window, now: float, left: bytes, oldest: bytes, reset: bytes
+) -> BudgetExhausted:
+    next_call_at = window.reserve_shrinks_at if int(left) > 0 else window.available_again_at
+    moments = [next_call_at(now, float(oldest))] if oldest else []
     moments += [float(reset)] if reset else []
-    whose = f"all {window.calls} calls of its budget" if oldest else "the calls that the vendor says it has left"
+    calls = f"all {window.calls} calls of its budget" if oldest else "all calls that the vendor's limit allows"
     return BudgetExhausted(
-        f"source {source}: {whose} are spent or kept for others; reading goes on when the window has moved",
+        f"source {source}: {calls} are spent or reserved; reading resumes by itself when calls are free again",
         retry_at=max(moments),
     )

@@ -27,7 +27,6 @@ __all__ = [
     "group",
     "heartbeat",
     "journal",
-    "learned",
     "lease",
     "partition_of",
     "paused",
@@ -39,6 +38,7 @@ __all__ = [
     "rhythm",
     "seen",
     "subscription_state",
+    "vendor_limit",
     "watch",
     "watch_due",
 ]
@@ -197,7 +197,7 @@ def reconciliations(source: str) -> str:
     return f"ab:reconciled:{source}"
 
 
-def learned(source: str) -> str:
+def vendor_limit(source: str) -> str:
     """Hash: calls that the vendor itself says are left, and until when."""
     return f"ab:budget:{source}:learned"
 

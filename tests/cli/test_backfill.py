@@ -134,9 +134,12 @@ def test_a_period_is_read_with_lines_of_progress_and_one_line_of_result(shell, s
         (("--source", "us", "--from", "2026-01-01", "--to", "2026-01-02"), '"us" is no source. Known: eu.'),
         (("--source", "eu", "--from", "yesterday", "--to", "2026-01-02"), '"yesterday" is no date; write 2026-11-01'),
         (("--source", "eu", "--from", "2026-13-01", "--to", "2026-01-02"), '"2026-13-01" is no date;'),
-        (("--source", "eu", "--from", "2026-01-03", "--to", "2026-01-02"), "give a later end or an earlier begin."),
+        (("--source", "eu", "--from", "2026-01-03", "--to", "2026-01-02"), "Give a later end."),
         (("--source", "eu", "--from", "2020-01-03", "--to", "2020-01-04"), "the vendor lists nothing before 20"),
-        (("--source", "eu", "--from", "2126-01-03", "--to", "2126-01-04"), "in the future; give a past date."),
+        (
+            ("--source", "eu", "--from", "2126-01-03", "--to", "2126-01-04"),
+            "in the future: 2126-01-03T00:00:00Z. Give",
+        ),
         (("--source", "eu", "--from", "TODAY", "--to", "TODAY", "--stream", "x"), '"x" is no stream of eu. Known: '),
         (("--source", "eu", "--from", "TODAY", "--to", "TODAY", "--rate", "0"), "0 is not in the range x>=1."),
         (("--source", "eu", "list"), "give --source, --from and --to to `backfill` alone, or list."),
@@ -431,7 +434,7 @@ def test_reconcile_show_prints_the_last_result_without_a_call(shell, services):
         ((), "Missing option --source; or say show."),
         (("--source", "us"), '"us" is no source. Known: eu.'),
         (("--source", "eu", "--since", "100d"), "the vendor lists nothing before 20"),
-        (("--source", "eu", "--since", "1s"), "give a later end or an earlier begin."),
+        (("--source", "eu", "--since", "1s"), "Give a later end."),
         (("--source", "eu", "--fix", "show"), "give --source behind show;"),
     ],
 )

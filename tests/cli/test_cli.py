@@ -442,7 +442,7 @@ def test_a_source_is_shown_with_its_daily_window_what_the_vendor_says_and_its_pa
     budget = ", budget: {calls: 900, per: 1d, resets: '00:00'}}"
     (tmp_path / "bridge.yaml").write_text(CONFIG.replace("phrase}}", "phrase}" + budget))
     now = clock.now()
-    bridge.budgets.learn("eu", 12, now + 600, now, limit=120)
+    bridge.budgets.record_vendor_limit("eu", 12, now + 600, now, limit=120)
     bridge.budgets.pause_until("eu", now + 300, "HTTP 429")
     found = shell.json("sources", "show", "eu")["budget"]
     assert (found["window"], found["calls"], found["left"]) == ("daily, from 00:00 UTC", 900, 12)

@@ -147,7 +147,7 @@ def test_no_calls_are_left_exactly_when_the_budget_would_refuse_one(
 ) -> None:
     budgets, draw, answers = Budgets(fake_state), random.Random(says or 0), Counter[bool]()
     if says is not None:
-        budgets.learn("eu", says, NOW + HOUR, NOW, limit=max(says, 20))
+        budgets.record_vendor_limit("eu", says, NOW + HOUR, NOW, limit=max(says, 20))
     for number in range(60):
         with suppress(BudgetExhausted):
             budgets.take("eu", WINDOW, NOW, spender=draw.choice((OVERDUE, POINTER, POLL)))
@@ -166,7 +166,7 @@ def test_no_calls_are_left_exactly_when_the_budget_would_refuse_one(
 
 def twin_of(state: redis.Redis, name: str) -> str:
     """A source in exactly the state of `eu`, so that trying takes nothing from it."""
-    for key in (keys.budget, keys.learned):
+    for key in (keys.budget, keys.vendor_limit):
         state.copy(key("eu"), key(name))
     return name
 

@@ -89,7 +89,7 @@ def test_sources_show_alarms_and_watches(bridge: Services) -> None:
     assert number(bridge, "bridge_watches_open", source="eu") == 2
     assert number(bridge, "bridge_watches_due", source="eu") == 1
     assert number(bridge, "bridge_watches_overdue", source="eu") == 0
-    assert bridge.expectations.settle("eu", late, "overdue")
+    assert bridge.expectations.set_state("eu", late, "overdue")
     assert number(bridge, "bridge_watches_overdue", source="eu") == 1
 
 

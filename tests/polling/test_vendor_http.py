@@ -16,7 +16,7 @@ import bridge.polling.vendor_http
 from bridge.config.model import PollConfig, Source, WebhookConfig
 from bridge.errors import BudgetExhausted, VendorFault, VendorRefused, VendorThrottled, VendorUnavailable
 from bridge.polling.vendor_http import Calls, rate_limit, retry_after, vendor_session
-from bridge.quota.budgets import OVERDUE, POLL, Budgets, Learned, Window
+from bridge.quota.budgets import OVERDUE, POLL, Budgets, VendorLimit, Window
 
 SECRET = "query-canary-5f1c"
 NOW = 1_800_000_000.0
@@ -201,7 +201,7 @@ def test_the_limit_in_the_answers_headers_is_obeyed_by_every_process_until_its_r
             assert exhausted.value.retry_at == NOW + 40
         assert len(vendor.seen) == 3
         status = other.budgets.status("eu-little", Window(100, 60.0), NOW)
-        assert (status.left, status.learned) == (0, Learned(remaining=0, limit=3, resets_at=NOW + 40))
+        assert (status.left, status.vendor_limit) == (0, VendorLimit(remaining=0, limit=3, resets_at=NOW + 40))
 
         asking.moment = NOW + 40
         asking.get("good")
@@ -209,7 +209,7 @@ def test_the_limit_in_the_answers_headers_is_obeyed_by_every_process_until_its_r
 
 def test_a_free_call_says_nothing_of_the_limit(asking: Asking) -> None:
     asking.get("limited", free=True)
-    assert asking.budgets.status("eu-little", Window(100, 60.0), NOW).learned is None
+    assert asking.budgets.status("eu-little", Window(100, 60.0), NOW).vendor_limit is None
 
 
 def test_a_vendor_that_says_how_long_to_wait_is_not_asked_before_that_by_anybody(

@@ -147,7 +147,7 @@ def test_pointers_come_soon_beside_a_backlog_and_rereads_come_last(any_state: re
     assert due(4) == ["a:0", "a:1", "?p:0", "?p:1"]
     assert due(8) == ["a:0", "a:1", "a:2", "a:3", "a:4", "?p:0", "?p:1", "?p:2"]
     assert due(20) == [*(f"a:{n}" for n in range(6)), "?p:0", "?p:1", "?p:2", "r:0", "r:1"]
-    assert watches.waiting(["us-little", NAME], 2000.0) == [NAME]
+    assert watches.sources_due(["us-little", NAME], 2000.0) == [NAME]
 
 
 def test_a_watch_stands_in_one_queue_only_whatever_becomes_of_it(any_state: redis.Redis) -> None:

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from bridge.errors import BudgetExhausted, VendorRefused, VendorThrottled
-from bridge.quota.budgets import BACKFILL, OVERDUE, POINTER, POLL, RECONCILE, REREAD, Budgets, Learned, Window
+from bridge.quota.budgets import BACKFILL, OVERDUE, POINTER, POLL, RECONCILE, REREAD, Budgets, VendorLimit, Window
 from bridge.state import keys
 
 NAME = "eu-little"
@@ -76,12 +76,12 @@ def test_sources_do_not_share_a_budget(any_state: redis.Redis) -> None:
 
 def test_a_call_that_is_repeated_after_a_lost_reply_is_charged_once(any_state: redis.Redis) -> None:
     budgets, window = Budgets(any_state), Window(2, 60.0)
-    budgets.learn(NAME, 2, 1060.0, 1000.0)
+    budgets.record_vendor_limit(NAME, 2, 1060.0, 1000.0)
     for _ in range(3):
         budgets.take(NAME, window, 1000.0, spender=POLL, token="same")
     status = budgets.status(NAME, window, 1000.0)
     assert status.used == 1
-    assert status.learned == Learned(remaining=1, limit=2, resets_at=1060.0)
+    assert status.vendor_limit == VendorLimit(remaining=1, limit=2, resets_at=1060.0)
 
 
 def test_each_spender_leaves_a_share_to_those_above_it_and_they_spend_it_all(any_state: redis.Redis) -> None:
@@ -128,43 +128,43 @@ def test_even_the_last_in_rank_may_spend_the_only_call(any_state: redis.Redis, s
 
 def test_the_vendors_own_count_holds_until_its_reset_where_it_is_smaller(any_state: redis.Redis) -> None:
     budgets, window = Budgets(any_state), Window(9, 60.0)
-    budgets.learn(NAME, 2, 1030.0, 1000.0, limit=9)
+    budgets.record_vendor_limit(NAME, 2, 1030.0, 1000.0, limit=9)
     assert [_take(budgets, 1001.0, window=window) for _ in range(3)] == [True, True, False]
-    with pytest.raises(BudgetExhausted, match="the vendor says") as exhausted:
+    with pytest.raises(BudgetExhausted, match="the vendor's limit") as exhausted:
         budgets.take(NAME, window, 1001.0, spender=POLL)
     assert exhausted.value.retry_at == 1030.0
     assert budgets.status(NAME, window, 1001.0).left == 0
 
     assert sum(_take(budgets, 1030.0, window=window) for _ in range(9)) == 7
-    assert budgets.status(NAME, window, 1030.0).learned is None
+    assert budgets.status(NAME, window, 1030.0).vendor_limit is None
 
 
 def test_the_window_holds_where_the_vendor_says_more(any_state: redis.Redis) -> None:
     budgets = Budgets(any_state)
-    budgets.learn(NAME, 600, 1030.0, 1000.0)
+    budgets.record_vendor_limit(NAME, 600, 1030.0, 1000.0)
     assert sum(_take(budgets, 1001.0) for _ in range(9)) == 3
-    assert budgets.status(NAME, SMALL, 1001.0).learned == Learned(remaining=597, limit=600, resets_at=1030.0)
+    assert budgets.status(NAME, SMALL, 1001.0).vendor_limit == VendorLimit(remaining=597, limit=600, resets_at=1030.0)
 
 
 def test_of_what_the_vendor_says_a_share_is_kept_too(any_state: redis.Redis) -> None:
     budgets, window = Budgets(any_state), Window(1000, 60.0)
-    budgets.learn(NAME, 100, 1050.0, 1000.0)
+    budgets.record_vendor_limit(NAME, 100, 1050.0, 1000.0)
     order = (BACKFILL, POLL, OVERDUE, POINTER)
     assert [_many(budgets, 1000.0, spender, window) for spender in order] == [52, 30, 9, 9]
 
 
 def test_within_one_window_of_the_vendor_a_late_answer_gives_no_call_back(any_state: redis.Redis) -> None:
     budgets, window = Budgets(any_state), Window(100, 60.0)
-    budgets.learn(NAME, 5, 1030.0, 1000.0, limit=10)
+    budgets.record_vendor_limit(NAME, 5, 1030.0, 1000.0, limit=10)
     _take(budgets, 1001.0, window=window)
-    budgets.learn(NAME, 7, 1031.0, 1002.0)  # it left first, and tells of the same reset in whole seconds
-    learned = budgets.status(NAME, window, 1002.0).learned
-    assert learned == Learned(remaining=4, limit=10, resets_at=1030.0)
+    budgets.record_vendor_limit(NAME, 7, 1031.0, 1002.0)  # it left first, and tells of the same reset in whole seconds
+    vendor_limit = budgets.status(NAME, window, 1002.0).vendor_limit
+    assert vendor_limit == VendorLimit(remaining=4, limit=10, resets_at=1030.0)
 
-    budgets.learn(NAME, 9, 1090.0, 1031.0)
-    assert budgets.status(NAME, window, 1031.0).learned == Learned(remaining=9, limit=9, resets_at=1090.0)
-    budgets.learn(NAME, 0, 1030.0, 1032.0)  # of the window that is over
-    assert budgets.status(NAME, window, 1032.0).learned == Learned(remaining=9, limit=9, resets_at=1090.0)
+    budgets.record_vendor_limit(NAME, 9, 1090.0, 1031.0)
+    assert budgets.status(NAME, window, 1031.0).vendor_limit == VendorLimit(remaining=9, limit=9, resets_at=1090.0)
+    budgets.record_vendor_limit(NAME, 0, 1030.0, 1032.0)  # of the window that is over
+    assert budgets.status(NAME, window, 1032.0).vendor_limit == VendorLimit(remaining=9, limit=9, resets_at=1090.0)
 
 
 def test_status_tells_what_is_left_when_it_resets_and_who_spent_it(any_state: redis.Redis) -> None:
@@ -176,7 +176,7 @@ def test_status_tells_what_is_left_when_it_resets_and_who_spent_it(any_state: re
     status = budgets.status(NAME, SMALL, 1060.0)
     assert (status.used, status.left, status.resets_at) == (2, 1, 1061.0)
     assert status.spenders == {POLL: 1, OVERDUE: 1}
-    assert (status.pause, status.learned, status.window) == (None, None, SMALL)
+    assert (status.pause, status.vendor_limit, status.window) == (None, None, SMALL)
     assert budgets.status(NAME, SMALL, 1061.0).used == 1
 
 
@@ -193,8 +193,8 @@ def test_nothing_is_left_behind_by_an_idle_source(any_state: redis.Redis) -> Non
     for moment in range(1000, 1600, 30):
         _take(budgets, float(moment))
     assert any_state.zcard(keys.budget(NAME)) <= 6
-    budgets.learn(NAME, 5, 1630.0, 1600.0)
-    for key in (keys.budget(NAME), keys.learned(NAME)):
+    budgets.record_vendor_limit(NAME, 5, 1630.0, 1600.0)
+    for key in (keys.budget(NAME), keys.vendor_limit(NAME)):
         assert 0 < any_state.ttl(key) <= 180
 
 

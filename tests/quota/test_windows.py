@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.config.model import PollConfig
-from bridge.quota.windows import BACKFILL, OVERDUE, POINTER, POLL, RECONCILE, REREAD, SPENDERS, TEST, Window, kept
+from bridge.quota.windows import BACKFILL, OVERDUE, POINTER, POLL, RECONCILE, REREAD, SPENDERS, TEST, Window, reserved
 from bridge.vendors.classmarker import VENDOR as CLASSMARKER
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -24,9 +24,9 @@ def at(hour: int, minute: int = 0, second: int = 0, *, day: int = 2) -> float:
 
 
 def test_a_sliding_window_is_longer_than_the_vendors_by_the_time_a_call_may_travel() -> None:
-    assert (SLIDING.since(at(12)), SLIDING.frees_at(at(12), at(11, 30))) == (at(12) - 3601, at(12, 30, 1))
+    assert (SLIDING.since(at(12)), SLIDING.available_again_at(at(12), at(11, 30))) == (at(12) - 3601, at(12, 30, 1))
     short = Window(5, 10.0)
-    assert (short.since(100.0), short.frees_at(100.0, 95.0)) == (100 - 10.2, 95 + 10.2)
+    assert (short.since(100.0), short.available_again_at(100.0, 95.0)) == (100 - 10.2, 95 + 10.2)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_a_sliding_window_is_longer_than_the_vendors_by_the_time_a_call_may_trav
     ],
 )
 def test_a_daily_window_begins_anew_at_its_reset_and_not_at_midnight(now: float, since: float, ends: float) -> None:
-    assert (DAILY.since(now), DAILY.frees_at(now, at(0))) == (since, ends)
+    assert (DAILY.since(now), DAILY.available_again_at(now, at(0))) == (since, ends)
 
 
 @pytest.mark.parametrize(("per", "resets_at"), [(HOUR, HALF_PAST_ONE), (DAY, DAY), (DAY, -1.0)])
 def test_only_a_day_begins_anew_at_a_time_of_day(per: float, resets_at: float) -> None:
-    with pytest.raises(ValueError, match="cannot begin anew"):
+    with pytest.raises(ValueError, match="cannot reset"):
         Window(3000, per, resets_at)
 
 
@@ -63,7 +63,7 @@ def test_only_a_day_begins_anew_at_a_time_of_day(per: float, resets_at: float) -
     ],
 )
 def test_what_each_spender_leaves_to_the_others(spender: str, left_to_others: dict[str, int]) -> None:
-    assert kept(spender, SLIDING, at(12)) == left_to_others
+    assert reserved(spender, SLIDING, at(12)) == left_to_others
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_each_spender_leaves_to_the_others(spender: str, left_to_others: di
     ],
 )
 def test_towards_the_reset_less_is_kept_from_rereads(now: float, total: int) -> None:
-    assert sum(kept(REREAD, DAILY, now).values()) == total
+    assert sum(reserved(REREAD, DAILY, now).values()) == total
 
 
 @pytest.mark.parametrize(
@@ -87,15 +87,15 @@ def test_towards_the_reset_less_is_kept_from_rereads(now: float, total: int) -> 
     [(at(8), at(10, 30, 1)), (at(12), at(12, 1)), (at(13, 29, 30), at(13, 30, 1)), (at(14), at(10, 30, 1, day=3))],
 )
 def test_a_call_that_is_kept_for_others_may_come_free_before_the_reset(now: float, again: float) -> None:
-    assert DAILY.loosens_at(now, at(0)) == again
-    assert SLIDING.loosens_at(now, now - 60) == SLIDING.frees_at(now, now - 60)
+    assert DAILY.reserve_shrinks_at(now, at(0)) == again
+    assert SLIDING.reserve_shrinks_at(now, now - 60) == SLIDING.available_again_at(now, now - 60)
 
 
 def test_the_usual_poll_of_classmarker_fits_beside_what_it_leaves() -> None:
     window, rounds = Window(CLASSMARKER.quota.calls, CLASSMARKER.quota.per_seconds), PollConfig().every
     # Thirteen rounds begin within an hour and a second.
     needed = len(CLASSMARKER.polls) * (int((at(12) - window.since(at(12))) / rounds) + 1)
-    assert needed <= window.calls - sum(kept(POLL, window, at(12)).values())
+    assert needed <= window.calls - sum(reserved(POLL, window, at(12)).values())
 
 
 def test_whatever_the_window_the_rank_decides_and_a_call_stays_askable() -> None:
@@ -105,14 +105,14 @@ def test_whatever_the_window_the_rank_decides_and_a_call_stays_askable() -> None
         calls = draw.choice((1, 2, 3, 5, 9, 10, 30, 99, 3000, 1_000_000)) + draw.randrange(3)
         window = Window(calls, DAY, draw.choice((None, draw.randrange(int(DAY)) * 1.0)))
         now = at(0) + draw.random() * 10 * DAY
-        totals = [sum(kept(spender, window, now).values()) for spender in ranks]
+        totals = [sum(reserved(spender, window, now).values()) for spender in ranks]
         assert totals == sorted(totals)
         assert 0 <= totals[0] <= totals[-1] < calls
         for spender in SPENDERS:
-            assert spender not in kept(spender, window, now)
-            later = now + draw.random() * max(0.0, window.frees_at(now, now) - now)
-            if window.resets_at is not None and later < window.frees_at(now, now):
-                assert sum(kept(spender, window, later).values()) <= sum(kept(spender, window, now).values())
+            assert spender not in reserved(spender, window, now)
+            later = now + draw.random() * max(0.0, window.available_again_at(now, now) - now)
+            if window.resets_at is not None and later < window.available_again_at(now, now):
+                assert sum(reserved(spender, window, later).values()) <= sum(reserved(spender, window, now).values())
 
 
 def test_the_operations_guide_has_the_shares() -> None:
@@ -123,4 +123,4 @@ def test_the_operations_guide_has_the_shares() -> None:
     for line in lines[head + 2 : head + 2 + len(SPENDERS)]:
         spender, *cells = (cell.strip(" `") for cell in line.split("|")[2:-1])
         told[spender] = {other: int(cell) for other, cell in zip(others, cells, strict=True) if cell != "-"}
-    assert told == {spender: kept(spender, Window(100, HOUR), 0.0) for spender in SPENDERS}
+    assert told == {spender: reserved(spender, Window(100, HOUR), 0.0) for spender in SPENDERS}

@@ -40,7 +40,7 @@ def budget(*, left: int = 30, pause: object = None, spenders: dict[str, int] | N
         resets_at=None,
         spenders=spenders or {},
         pause=pause,  # type: ignore[arg-type]
-        learned=None,
+        vendor_limit=None,
     )
 
 

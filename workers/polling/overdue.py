@@ -58,7 +58,7 @@ def _announce_expectation(services: Services, source: Source, expected: Expectat
     )
     # First the announcement, which is made once however often it is tried, then the note that it was made.
     _publish(services, source, watch, label=expected.label)
-    services.expectations.settle(source.name, expected, "overdue")
+    services.expectations.set_state(source.name, expected, "overdue")
 
 
 def _publish(services: Services, source: Source, watch: OpenWatch, *, label: str | None = None) -> None:

@@ -206,7 +206,7 @@ def _expand(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer])
     fresh = [one for one in pointers if one.key not in known and reader.attempt(name, one.key) is None]
     services.expectations.expect(name, fresh, label=parent.label, due=parent.due, deadline=parent.deadline, now=now)
     # It has done its part; it is looked at again for whoever is added later, and ends in silence.
-    services.expectations.settle(name, parent, "expanded")
+    services.expectations.set_state(name, parent, "expanded")
 
 
 def _cut_short(access: SourceAccess, report: RecheckReport, problem: Exception) -> None:

@@ -21,16 +21,16 @@ from bridge.monitoring.source_health import Facts, Stream, dried, judge
 from bridge.monitoring.traffic_baseline import Rhythms, hours_asked, listen
 from bridge.services import Services
 
-__all__ = ["EVERY_SECONDS", "warn_of_backlogs", "watch_over"]
+__all__ = ["CHECK_SECONDS", "check_sources", "warn_of_backlogs"]
 
 #: How often `watch_over` should be called.
-EVERY_SECONDS = 60.0
+CHECK_SECONDS = 60.0
 _DAY = 86_400
 
 _log = structlog.get_logger(__name__)
 
 
-def watch_over(services: Services) -> int:
+def check_sources(services: Services) -> int:
     """One look at every source; how many notices were published. Raises `StateUnavailable`."""
     now, published = services.now(), 0
     today = int(now // _DAY)

@@ -17,7 +17,7 @@ from bridge.ingest.pipeline import Request, ingest, receive
 from bridge.journal import Memory
 from bridge.journal.reading import Reader
 from bridge.polling.reconciliation import (
-    KEPT,
+    MAX_KEPT,
     Finding,
     Listed,
     Published,
@@ -306,7 +306,7 @@ def test_what_is_expected_and_past_its_due_time_is_named_unless_it_came(world: W
 def test_an_expectation_that_was_handed_on_to_others_is_not_expected_itself(world: World) -> None:
     expect(world, "schedule")
     (schedule,) = world.services.expectations.list(NAME)
-    assert world.services.expectations.settle(NAME, schedule, "expanded")
+    assert world.services.expectations.set_state(NAME, schedule, "expanded")
 
     assert world.reconcile().ids["expected"] == []
 
@@ -426,12 +426,12 @@ def test_the_last_results_are_kept_whole(world: World) -> None:
     world.sit("nobody")
     results = [world.reconcile() for _ in range(2)]
     store = Reconciliations(world.client)
-    for _ in range(KEPT):
+    for _ in range(MAX_KEPT):
         store.keep(results[0])
 
     store.keep(results[1])
 
-    assert len(store.list(NAME)) == KEPT
+    assert len(store.list(NAME)) == MAX_KEPT
     assert store.last(NAME) == results[1]
     assert store.last("us-little") is None
     assert json.loads(json.dumps(asdict(results[1]))) == asdict(results[1])

@@ -25,7 +25,7 @@ from tests.support.dispatch import Receiver, lane, publish, run_dry
 from tests.support.journal import news
 from tests.support.polling import Api, journal, journal_events, make_services, make_vendor, with_source
 from tests.support.watching import DAY, HOUR, MINUTE, MONDAY, WEEK
-from workers.polling.watchdog import warn_of_backlogs, watch_over
+from workers.polling.watchdog import check_sources, warn_of_backlogs
 
 NAME = "eu-little"
 
@@ -48,7 +48,7 @@ class World:
             self.now += every
             if polled:
                 self.poll()
-            made += watch_over(self.services)
+            made += check_sources(self.services)
         return made
 
     def poll(self, *, found: int = 0, error: str | None = None) -> None:
@@ -216,12 +216,12 @@ def interleaved(one: Services, other: Services) -> int:
         def agree(self, *args: Any) -> Any:
             nonlocal made
             Late.agree = Alarms.agree  # type: ignore[method-assign]
-            made += watch_over(other)
+            made += check_sources(other)
             return super().agree(*args)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workers.polling.watchdog.Alarms", Late)
-        return watch_over(one) + made
+        return check_sources(one) + made
 
 
 @pytest.mark.parametrize("lost", [1, 2])

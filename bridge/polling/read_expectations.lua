@@ -1,0 +1,8 @@
+-- read_expectations: the expectations under some keys.
+--
+-- KEYS  1 expectations (hash: key -> JSON)
+-- ARGV  1.. keys of expectations
+-- Returns the JSON of each key, or false for each that is not expected; false if the source has no expectations.
+
+if redis.call("HLEN", KEYS[1]) == 0 then return false end
+return redis.call("HMGET", KEYS[1], unpack(ARGV))
