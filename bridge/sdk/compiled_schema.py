@@ -1,4 +1,4 @@
-"""A compiled `load` for schemas of vendors' payloads; re-exports the fields they are declared with. Knows no vendor."""
+"""A compiled `load` for schemas of vendors' payloads; re-exports the fields that they are declared with."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ __all__ = [
 ]
 
 _Convert = Callable[[Any], Any]
-#: What the fast path does with a member: key, name in the result, exact type, conversion, may it be null, default.
+#: How the fast path loads a member: key, name in the result, exact type, conversion, whether null is allowed, default.
 _Step = tuple[str, str, type | None, _Convert, bool, Any]
 _REQUIRED = object()
-_READING = ("deserialize", "_deserialize", "_validate_missing", "_validate")
+_LOADING_METHODS = ("deserialize", "_deserialize", "_validate_missing", "_validate")
 
 
 class _Unsure(Exception):
@@ -45,10 +45,10 @@ class _Unsure(Exception):
 
 
 def loader(schema_class: type[Schema]) -> Callable[[Any], dict[str, Any]]:
-    """A function with the result of `schema_class().load(payload)`, about ten times as fast for usual payloads.
+    """A function that returns what `schema_class().load(payload)` does, about ten times as fast for usual payloads.
 
-    The fast path only answers where it is sure; the rest is left to the declared schema, which also has the words for
-    errors. Raises `Unreadable`: one line with path and problem that quotes no value, for it may be personal.
+    Whatever the fast path cannot load is left to the declared schema, which also words the errors. The function raises
+    `Unreadable`: one line with path and problem. It quotes no value, which may be personal.
     """
     schema = schema_class()
     fast = _compile(schema) if _is_plain(schema) else _unsure
@@ -66,7 +66,7 @@ def _load_declared(schema: Schema, payload: Any) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = schema.load(payload)
     except ValidationError as error:
-        raise Unreadable(_line(error.messages), reason="bad_shape") from error
+        raise Unreadable(_error_line(error.messages), reason="bad_shape") from error
     return loaded
 
 
@@ -75,7 +75,7 @@ def _unsure(_payload: Any) -> dict[str, Any]:
 
 
 def _is_plain(schema: Schema) -> bool:
-    """Whether reading with `schema` is nothing but reading its fields one by one."""
+    """Whether loading with `schema` only means loading its fields one by one."""
     return (
         isinstance(schema, VendorSchema)
         and schema.unknown == EXCLUDE
@@ -87,7 +87,7 @@ def _is_plain(schema: Schema) -> bool:
 
 
 def _plan(schema: Schema) -> tuple[list[_Step], list[tuple[str, str, fields.Field[Any]]]]:
-    """The steps of the fast path, and the fields that only marshmallow can read: key, name in the result, field."""
+    """The steps of the fast path, and the fields that only marshmallow can load: key, name in the result, field."""
     steps: list[_Step] = []
     others: list[tuple[str, str, fields.Field[Any]]] = []
     for declared_name, field in schema.load_fields.items():
@@ -138,25 +138,25 @@ def _compile(schema: Schema) -> Callable[[Any], dict[str, Any]]:
 
 
 def _conversion(field: fields.Field[Any]) -> _Convert | None:
-    """The function that reads a value other than None as `field` does; None: only the field itself can."""
+    """The function that loads a value other than None as `field` does; None: only the field itself can."""
     if field.validators or field.pre_load or field.post_load:
         return None
     if isinstance(field, TolerantField):
-        # A subclass that takes over the reading itself is more than its `convert`.
-        plain = all(getattr(type(field), name) is getattr(TolerantField, name) for name in _READING)
+        # A subclass that overrides loading is more than its `convert`.
+        plain = all(getattr(type(field), name) is getattr(TolerantField, name) for name in _LOADING_METHODS)
         return field.convert if plain else None
     if isinstance(field, fields.Nested) and type(field) is fields.Nested:
-        return _nested(field)
+        return _nested_conversion(field)
     if isinstance(field, fields.List) and type(field) is fields.List:
-        return _listed(field)
+        return _list_conversion(field)
     return None
 
 
-def _nested(field: fields.Nested) -> _Convert:
+def _nested_conversion(field: fields.Nested) -> _Convert:
     compiled: list[_Convert] = []
 
     def convert(value: Any) -> Any:
-        # At first use, not before: a schema may nest itself.
+        # Compiled at first use: a schema may nest itself.
         if not compiled:
             many = field.many or field.schema.many
             plain = not many and field.unknown in (None, EXCLUDE) and _is_plain(field.schema)
@@ -166,7 +166,7 @@ def _nested(field: fields.Nested) -> _Convert:
     return convert
 
 
-def _listed(field: fields.List[Any]) -> _Convert | None:
+def _list_conversion(field: fields.List[Any]) -> _Convert | None:
     inner = field.inner
     convert = _conversion(inner)
     if convert is None:
@@ -183,8 +183,8 @@ def _listed(field: fields.List[Any]) -> _Convert | None:
     return convert_all
 
 
-def _line(messages: Any) -> str:
-    """The first problem as `path: problem`, with the number of others."""
+def _error_line(messages: Any) -> str:
+    """The first problem as `path: problem`, and how many more there are."""
     problems = list(_problems(messages, ()))
     path, problem = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -193,7 +193,7 @@ def _line(messages: Any) -> str:
 
 def _problems(messages: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...], str]]:
     if isinstance(messages, Mapping):
-        # marshmallow files what is wrong with an object itself under `_schema`.
+        # marshmallow reports a problem of the object itself under `_schema`.
         deeper = [(inner, path if name == "_schema" else (*path, str(name))) for name, inner in messages.items()]
     elif isinstance(messages, list):
         deeper = [(inner, path) for inner in messages]

@@ -22,27 +22,27 @@ __all__ = [
     "WholeNumber",
 ]
 
-#: No score or percentage is longer; the limit keeps foreign numbers cheap to compute with and to print.
+#: No score or percentage is longer; the limit keeps numbers from vendors cheap to compute with and to print.
 MAX_NUMBER_DIGITS = 30
-#: As in `bridge.sdk.strict_json`, for whole numbers that come as text.
+#: As in `bridge.sdk.strict_json`, for whole numbers sent as text.
 MAX_WHOLE_DIGITS = 19
 _NUMBER_LIMIT, _WHOLE_LIMIT = 10**MAX_NUMBER_DIGITS, 10**MAX_WHOLE_DIGITS
-#: UNIX seconds of 1990-01-01 and 2100-01-01: outside lies a number that is no time, or milliseconds.
+#: UNIX seconds of 1990-01-01 and 2100-01-01: a number outside is not a time, or it is in milliseconds.
 _EARLIEST, _LATEST = 631_152_000, 4_102_444_800
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _CLOCK = re.compile(r"['\"]?([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])")
 _FLAGS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "": False}
-_WORDS = {str: "text", bool: "true/false", int: "a number", Decimal: "a number", dict: "an object", list: "a list"}
+_TYPE_NAMES = {str: "text", bool: "true/false", int: "a number", Decimal: "a number", dict: "an object", list: "a list"}
 
 
 class TolerantField(fields.Field[Any]):
-    """A field whose reading is one pure function, `convert`, so that `loader` can call it without marshmallow.
+    """Base of the fields: loading is one pure function, `convert`, so that `loader` can bypass marshmallow.
 
-    `convert(value)` gets anything but None; it raises ValueError with a problem that quotes no value, and returns None
-    for "nothing". A true value of exactly the type `exact` needs no conversion. Absent, null and "" are None, unless
-    the field is `required`: then all three are errors (`allow_none=True` allows the latter two).
+    `convert(value)` never gets None. It returns None for an empty value and raises ValueError with a message that does
+    not quote the value. A truthy value of exactly the type `exact` needs no conversion. Missing, null and "" become
+    None; if the field is `required` all three are errors (`allow_none=True` allows the latter two).
     """
 
     exact: ClassVar[type | None] = None
@@ -56,7 +56,7 @@ class TolerantField(fields.Field[Any]):
 
     @staticmethod
     def convert(value: Any) -> Any:
-        """Turns a value as it stands in the payload into ours."""
+        """The value of the payload, converted."""
         raise NotImplementedError
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **options: Any) -> Any:
@@ -75,7 +75,7 @@ class TolerantField(fields.Field[Any]):
 
 
 class Text(TolerantField):
-    """Text as the vendor spells it, not stripped; a number becomes text."""
+    """Text as the vendor spells it, not stripped; numbers become text."""
 
     exact = str
 
@@ -85,7 +85,7 @@ class Text(TolerantField):
             return value or None
         if isinstance(value, int | Decimal) and not isinstance(value, bool):
             return str(value)
-        raise _wanted("text", value)
+        raise _expected("text", value)
 
 
 class Number(TolerantField):
@@ -103,14 +103,14 @@ class Number(TolerantField):
             return None
         if not number.is_finite() or abs(number.adjusted()) >= MAX_NUMBER_DIGITS:
             raise _too_long()
-        # The text is no shorter than the digits, and counting those takes four times as long.
+        # Counting the digits takes four times as long as the text, which is never shorter.
         if len(str(number)) > MAX_NUMBER_DIGITS and len(number.as_tuple().digits) > MAX_NUMBER_DIGITS:
             raise _too_long()
         return number
 
 
 class WholeNumber(TolerantField):
-    """int from a whole number; one that is no JSON integer (12.0, "12") has at most 19 digits."""
+    """int from a whole number; if it is not a JSON integer (12.0, "12") it may have at most 19 digits."""
 
     exact: ClassVar[type | None] = int
 
@@ -130,7 +130,7 @@ class WholeNumber(TolerantField):
 
 
 class Identifier(WholeNumber):
-    """int of an id: a whole number that is not negative."""
+    """int of an id: a whole number, not negative."""
 
     exact = None
 
@@ -155,7 +155,7 @@ class Flag(TolerantField):
             return value == 1
         flag = _FLAGS.get(value.strip().lower()) if isinstance(value, str) else None
         if flag is None:
-            raise _wanted("true/false", value)
+            raise _expected("true/false", value)
         return flag
 
 
@@ -175,7 +175,7 @@ class UnixTime(TolerantField):
 
 
 class Duration(TolerantField):
-    """Whole seconds from "HH:MM:SS"; a stray quote in front (a spreadsheet's mark for text) is tolerated."""
+    """Whole seconds from "HH:MM:SS"; a leading quote (a spreadsheet's mark for text) is tolerated."""
 
     @staticmethod
     def convert(value: Any) -> int | None:
@@ -183,13 +183,13 @@ class Duration(TolerantField):
             return None
         clock = _CLOCK.fullmatch(value) if isinstance(value, str) else None
         if clock is None:
-            raise _wanted('a duration "HH:MM:SS"', value)
+            raise _expected('a duration "HH:MM:SS"', value)
         hours, minutes, seconds = clock.groups()
         return int(hours) * 3600 + int(minutes) * 60 + int(seconds)
 
 
 class VendorSchema(Schema):
-    """Base of the schemas of vendors' payloads: members that are not declared are dropped, vendors add them unasked."""
+    """Base of the schemas of vendors' payloads: undeclared members are dropped, because vendors add some any time."""
 
     class Meta:
         unknown = EXCLUDE
@@ -199,12 +199,12 @@ class VendorSchema(Schema):
 
 def _number_in_text(value: Any) -> Decimal | None:
     if not isinstance(value, str):
-        raise _wanted("a number", value)
+        raise _expected("a number", value)
     text = value.strip()
     if not text:
         return None
     if len(text) > 2 * MAX_NUMBER_DIGITS or not _NUMBER.fullmatch(text):
-        raise _wanted("a number", value)
+        raise _expected("a number", value)
     return Decimal(text)
 
 
@@ -212,7 +212,7 @@ def _too_long() -> ValueError:
     return ValueError(f"must be a number of at most {MAX_NUMBER_DIGITS} digits")
 
 
-def _wanted(wanted: str, value: Any) -> ValueError:
-    """What is wrong with a value without quoting it: it may be a name or an address."""
+def _expected(expected: str, value: Any) -> ValueError:
+    """An error that describes a value without quoting it: it may be a name or an address."""
     size = f" of {len(value)} characters" if isinstance(value, str) else ""
-    return ValueError(f"must be {wanted}, got {_WORDS.get(type(value), 'something else')}{size}")
+    return ValueError(f"must be {expected}, got {_TYPE_NAMES.get(type(value), 'another type')}{size}")

@@ -1,7 +1,6 @@
-"""Strict JSON for foreign bytes: what other parsers let pass is refused here, with one line that says what and why.
+"""Strict JSON for received bytes: refuses what other parsers accept, with one line that says what and why.
 
-RFC 8259 leaves duplicate names, large numbers and lone surrogates to the parser; each of them has made two parsers
-disagree about one document.
+RFC 8259 leaves duplicate keys, large numbers and lone surrogates to the parser, and parsers disagree about each.
 """
 
 from __future__ import annotations
@@ -20,41 +19,41 @@ MAX_DEPTH = 32
 MAX_INTEGER_DIGITS = 19
 #: Longer or larger numbers than any score or time; float() of them would give inf.
 _MAX_NUMBER_LENGTH, _MAX_EXPONENT = 64, 300
-#: Possessive, and the closing quote may be missing: no input makes it try twice (a body of `"\"\"…` took minutes).
+#: Possessive, and the closing quote is optional, so that no input makes it backtrack (`"\"\"…` took minutes).
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 _SURROGATE_OR_NUL = re.compile(r"[\ud800-\udfff\x00]")
 
 
 def parse(raw: bytes) -> Any:
-    """The document in `raw`, numbers with a fraction or exponent as Decimal.
+    """The document in `raw`, with numbers that have a fraction or exponent as Decimal.
 
-    Raises `Unreadable` for anything but one UTF-8 JSON document without byte order mark, NaN, Infinity, duplicate
-    names, nesting deeper than 32, integers of more than 19 digits, lone surrogates or NUL characters.
+    Raises `Unreadable` unless `raw` is one UTF-8 JSON document without byte order mark, NaN, Infinity, duplicate keys,
+    nesting deeper than 32, integers of more than 19 digits, lone surrogates or NUL characters.
     """
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Unreadable(f"body is not UTF-8 at byte {error.start}", reason="not_utf8") from error
-    # Counting brackets is a cheap upper bound of the depth; only a document with many is measured.
+    # The number of brackets is a cheap upper bound of the depth; only a document with many is measured.
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _check_depth(text)
     try:
         document = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Unreadable(f"body is not JSON: {error.msg} at character {error.pos}", reason="not_json") from error
-    # Only an escape can bring in what UTF-8 itself cannot hold.
+    # Only an escape can hold what UTF-8 itself cannot.
     if "\\u" in text:
         _check_text(document)
     return document
 
 
 def parse_answer(raw: bytes) -> Any:
-    """The document in an answer of a vendor's API, where one odd value must not hide the rows beside it.
+    """The document in an answer of a vendor's API, where one odd value must not hide the other rows.
 
-    What `parse` refuses becomes something that only its own field can refuse: numbers out of range stay text, NaN and
-    Infinity become null, lone surrogates, NUL and broken UTF-8 the replacement character, of two equal names the last
-    counts. Raises `Unreadable` for what is no JSON, or nested so deep that nobody means it.
+    Values that `parse` refuses are replaced, so that only their own fields fail: numbers out of range stay text, NaN
+    and Infinity become null, lone surrogates, NUL and invalid UTF-8 become the replacement character; the last of two
+    equal keys counts. Raises `Unreadable` for an answer that is not JSON, or too deeply nested for the parser.
     """
     text = raw.decode("utf-8", errors="replace")
     try:
@@ -62,17 +61,17 @@ def parse_answer(raw: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise Unreadable(f"answer is not JSON: {error.msg} at character {error.pos}", reason="not_json") from error
     except RecursionError as error:
-        raise Unreadable("answer is nested too deep", reason="too_deep") from error
-    return _mended(document) if "\\u" in text else document
+        raise Unreadable("answer is nested too deeply", reason="too_deep") from error
+    return _with_replacements(document) if "\\u" in text else document
 
 
-def _mended(value: Any) -> Any:
+def _with_replacements(value: Any) -> Any:
     if isinstance(value, str):
         return _SURROGATE_OR_NUL.sub("\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, dict):
-        return {_mended(name): _mended(member) for name, member in value.items()}
+        return {_with_replacements(name): _with_replacements(member) for name, member in value.items()}
     if isinstance(value, list):
-        return [_mended(member) for member in value]
+        return [_with_replacements(member) for member in value]
     return value
 
 
@@ -100,8 +99,8 @@ def _check_text(value: Any) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise Unreadable(f'name "{clip(twice)}" stands twice in one object', reason="duplicate_name")
+        duplicate = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise Unreadable(f'duplicate key "{clip(duplicate)}"', reason="duplicate_name")
     return members
 
 

@@ -1,6 +1,6 @@
-"""A quicker bridge for the sandbox: the same vendor with every waiting time of ours shortened.
+"""A vendor with all the bridge's waiting times shortened, for the sandbox.
 
-A setting of the process that only a demo's configuration allows; sources know nothing of it.
+The scale is a setting of the process, allowed only with a demo's configuration; sources know nothing of it.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from bridge.sdk.vendor import NormalisedAttempt, Record, Vendor
 
 __all__ = ["with_time_scale"]
 
-#: Not quicker than this: a look costs a call, seconds.
+#: Lower limit of a scaled waiting time, seconds: a recheck costs a call.
 _SHORTEST = 1.0
 
 
 def with_time_scale(vendor: Vendor, scale: float) -> Vendor:
-    """`vendor` with looks and re-reads `scale` times as often. What the vendor itself allows stays."""
+    """`vendor` with rechecks and rereads `scale` times as often. The vendor's own limits stay."""
 
     def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
-        news = vendor.normalise(record, now, options)
-        if news.watch is None:
-            return news
-        return replace(news, watch=replace(news.watch, due_in=_shorter(news.watch.due_in, scale)))
+        attempt = vendor.normalise(record, now, options)
+        if attempt.watch is None:
+            return attempt
+        return replace(attempt, watch=replace(attempt.watch, due_in=_scaled(attempt.watch.due_in, scale)))
 
     return replace(
         vendor,
         normalise=normalise,
-        recheck_schedule=tuple(_shorter(step, scale) for step in vendor.recheck_schedule),
-        pointer_schedule=tuple(_shorter(step, scale) for step in vendor.pointer_schedule),
+        recheck_schedule=tuple(_scaled(step, scale) for step in vendor.recheck_schedule),
+        pointer_schedule=tuple(_scaled(step, scale) for step in vendor.pointer_schedule),
         polls={
-            name: poll if poll.every is None else replace(poll, every=_shorter(poll.every, scale))
+            name: poll if poll.every is None else replace(poll, every=_scaled(poll.every, scale))
             for name, poll in vendor.polls.items()
         },
     )
 
 
-def _shorter(seconds: float, scale: float) -> float:
+def _scaled(seconds: float, scale: float) -> float:
     return min(seconds, max(seconds / scale, _SHORTEST))

@@ -1,7 +1,7 @@
 """The vendor contract: what a folder in `bridge/vendors/` declares. Functions and data, nothing to inherit.
 
-A vendor folder exports `VENDOR = Vendor(...)`. What a vendor lacks is absent, not stubbed. `docs/adding-a-vendor.md`
-shows a whole one. What a vendor says is in `bridge/sdk/records.py`.
+A vendor folder exports `VENDOR = Vendor(...)`. What a vendor lacks is left out, not stubbed. For a complete example
+see `docs/adding-a-vendor.md`. What a vendor returns is in `bridge/sdk/records.py`.
 """
 
 from __future__ import annotations
@@ -50,47 +50,56 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """A secret that the operator must configure. `many`: a list is allowed, for rotation (first = newest)."""
+    """A secret that the operator must configure."""
 
+    #: Where to find it at the vendor.
     help: str
+    #: The source cannot work without it.
     required: bool = True
+    #: A list is allowed, for rotation; the first is the newest.
     many: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """A vendor-specific setting with its default; `choices` limits text, `kind` is str, bool, int, duration or list."""
+    """A vendor-specific setting of a source."""
 
+    #: What it changes.
     help: str
+    #: The value of a source that does not set it.
     default: Any
+    #: `str`, `bool`, `int`, `duration` or `list`.
     kind: str = "str"
+    #: The allowed texts; empty: any.
     choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """Calls the vendor allows by default: `calls` in every `per_seconds`.
+    """The calls that the vendor allows by default."""
 
-    The window slides, unless `resets_at` says when it begins anew every day: `HH:MM` in UTC.
-    """
-
+    #: Calls in every `per_seconds`.
     calls: int
+    #: Length of the window. It slides unless `resets_at` is set.
     per_seconds: float
+    #: `HH:MM` in UTC at which the count starts again every day.
     resets_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page of a poll. `cursor`: where the next page starts, and where the round may be resumed once this page
-    is published; None keeps the old one. `more`: the vendor has further pages now."""
+    """One page of a poll."""
 
+    #: The rows of the page, not normalised.
     records: Sequence[Record]
+    #: Where the next page starts, and where the round resumes once this page is published; None keeps the old cursor.
     cursor: str | None
+    #: The vendor has further pages now.
     more: bool
 
 
 class SourceFacts(Protocol):
-    """What a vendor folder may know of a configured source (`bridge.config.model.Source` has it)."""
+    """What a vendor folder may read of a configured source (`bridge.config.model.Source` has it)."""
 
     @property
     def name(self) -> str: ...
@@ -103,11 +112,7 @@ class SourceFacts(Protocol):
 
 
 class VendorCalls(Protocol):
-    """How a vendor client reaches its vendor; the engine hands it in, with budget, time-outs and metrics inside.
-
-    `request` takes one call of the budget unless `free`, and returns status and body.
-    Raises `VendorUnavailable` when there is no answer or a 5xx, `BudgetExhausted` when no call is left.
-    """
+    """How a vendor's client reaches the vendor's API: the bridge adds the call budget, time-outs and metrics."""
 
     def request(
         self,
@@ -118,7 +123,12 @@ class VendorCalls(Protocol):
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         free: bool = False,
-    ) -> tuple[int, Mapping[str, str], bytes]: ...
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of the answer. Takes one call from the budget unless `free`.
+
+        Raises `VendorUnavailable` for no answer or a 5xx, `BudgetExhausted` when no call is left.
+        """
+        ...
 
     def now(self) -> float:
         """UNIX seconds."""
@@ -127,85 +137,100 @@ class VendorCalls(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poll:
-    """One stream that can be polled.
+    """One stream that can be polled."""
 
-    `fetch(client, cursor)`: one page from `cursor` on, oldest first where the vendor lets us choose.
-    `rewind(cursor, overlap_seconds)`: the cursor to start a round with, a little before where the last one ended.
-    `start(moment, until)`: the cursor for reading from a moment to another (UNIX seconds; None: without end). What the
-    vendor cannot bound is read and dropped by publish-once.
-    `position(cursor)`: the UNIX seconds that a cursor stands for, for people, for progress and for `later`.
-    `low_water`: a finished round's cursor may lie behind its start and is taken as it is, because the vendor lists by
-    creation and the client keeps it at the oldest open attempt.
-    `sweep(options)`: seconds; every round reads again from so long ago, for changes that no cursor shows. `every`: at
-    least so many seconds between two rounds of this stream; None: the source's own.
-    """
-
+    #: `(client, cursor)` -> one page from the cursor on, oldest first where the vendor allows a choice.
     fetch: Callable[[Any, str | None], Page]
+    #: `(cursor, overlap seconds)` -> the cursor to start a round with, a little before the end of the last round.
     rewind: Callable[[str, float], str]
+    #: `(moment, until)` -> the cursor for reading from one moment to another, UNIX seconds; `until` None: no end. Rows
+    #: that the vendor cannot exclude are read and dropped as already published.
     start: Callable[[float, float | None], str]
+    #: Cursor -> the UNIX seconds it stands for: shown to people, used for progress and to compare cursors.
     position: Callable[[str], float]
+    #: A finished round's cursor may lie before the round's start and is taken as it is: the vendor lists by creation,
+    #: and the client keeps the cursor at the oldest open attempt.
     low_water: bool = False
+    #: Options -> seconds: every round reads that far back again, for changes that no cursor shows.
     sweep: Callable[[Mapping[str, Any]], float] | None = None
+    #: Least seconds between two rounds of this stream; None: the source's own interval.
     every: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactSheet:
-    """What `docs/vendors.md` says of a vendor; the table there is made of these. One line each, the short ones a
-    few words. `documented`: the vendor says so; `observed`: seen in public traffic or code; `assumed`: inferred, and
-    harmless if wrong. `ask`: what to ask the vendor before going live."""
+    """What `docs/vendors.md` says about a vendor: the first five fill its table, a few words each."""
 
+    #: What the vendor signs.
     signs: str
+    #: What identifies one attempt.
     identity: str
+    #: What a webhook tells.
     webhook_means: str
+    #: How far back the API lists.
     look_back: str
+    #: How many calls the vendor allows.
     quota: str
+    #: Facts from the vendor's own pages, one line each.
     documented: tuple[str, ...]
+    #: Facts seen in public traffic or code.
     observed: tuple[str, ...]
+    #: Inferred, and harmless if wrong.
     assumed: tuple[str, ...]
+    #: Questions for the vendor before going live.
     ask: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vendor:
-    """One vendor, declared.
+    """One vendor, declared. `options` everywhere are those of the source, completed by the defaults."""
 
-    `verify(raw, headers, secrets, now)`: raises `BadSignature`; None where the vendor does not sign, and then the
-    webhook address must hold a token. `headers` have lower-case names; `secrets` is the tuple of `secret_credential`.
-    `split(body, options)`: a parsed webhook body -> records, pointers, consent, or why it is none. Raises `Unreadable`.
-    `normalise(record, now, options)`: pure. Raises `Unreadable`. A status outside `PUBLISHABLE_STATUSES` is no news.
-    `connect(source, calls)`: the API client for one source.
-    `recheck(client, reference)`: the records of one watched attempt as they are now; empty while the vendor knows
-    none. Pointers among them are watched from then on: a schedule becomes its candidates.
-    `expect(reference, options)`: what an operator expects -> where to look. Raises `ValueError` with one line that
-    names the members it wants. `reference_help`: member -> what it is, for command line, CSV columns and documents.
-    `probe(client)`: logs in and reads the least there is; what it found in a few words. None: a page of each stream.
-    `generations`: a second `sitting` under the id of an attempt is a new attempt: `:2` is appended, and so on.
-    `options` everywhere are those of the source, completed by the defaults.
-    """
-
+    #: Its name in configuration: lower case with hyphens; the folder has `_` for `-`.
     name: str
+    #: The name that people read.
     title: str
+    #: Address of the API unless the source has its own.
     base_url: str
+    #: The calls that the API allows; a source's budget may be smaller.
     quota: Quota
+    #: Name -> secret that a source needs.
     credentials: Mapping[str, Credential]
+    #: What the documentation says about the vendor.
     sheet: FactSheet
+    #: `(body, options)`: a parsed webhook body -> records, pointers and consent, or why it is ignored. Raises
+    #: `Unreadable`.
     split: Callable[[Any, Mapping[str, Any]], WebhookContent]
+    #: `(record, now, options)`: pure. Raises `Unreadable`. Published if its status is in `PUBLISHABLE_STATUSES`.
     normalise: Callable[[Record, float, Mapping[str, Any]], NormalisedAttempt]
+    #: `(source, calls)` -> the API client of one source.
     connect: Callable[[SourceFacts, VendorCalls], Any]
+    #: `(raw, headers, secrets, now)`: raises `BadSignature`. Header names are lower case, `secrets` are those of
+    #: `secret_credential`. None: the vendor does not sign, and the webhook address must hold a token.
     verify: Callable[[bytes, Mapping[str, str], tuple[str, ...], float], None] | None = None
+    #: The credential that `verify` checks against.
     secret_credential: str | None = None
+    #: Name -> setting that a source may have.
     options: Mapping[str, Option] = field(default_factory=dict)
+    #: Stream -> how to poll it; empty: the API lists nothing.
     polls: Mapping[str, Poll] = field(default_factory=dict)
+    #: `(client, reference)` -> the records of one watched attempt as they are now, empty while the vendor knows none.
+    #: Pointers among them are watched from then on: a schedule becomes its candidates.
     recheck: Callable[[Any, Mapping[str, str]], Sequence[Record | Pointer]] | None = None
-    #: Seconds between looks at a watched attempt; the last one repeats.
+    #: Seconds between rechecks of a watched attempt; the last one repeats.
     recheck_schedule: tuple[float, ...] = (3600.0,)
     #: Likewise for what a webhook pointed to and the API does not show yet.
     pointer_schedule: tuple[float, ...] = (5.0, 30.0, 120.0, 600.0, 3600.0)
+    #: `(reference, options)`: what an operator expects -> where to look. Raises `ValueError` with one line that names
+    #: the members it needs.
     expect: Callable[[Mapping[str, str], Mapping[str, Any]], Pointer] | None = None
+    #: Member of a reference -> what it is, for the command line, CSV columns and documents.
     reference_help: Mapping[str, str] = field(default_factory=dict)
+    #: Client -> logs in, reads as little as possible, and says in a few words what was found. None: one page of each
+    #: stream is read.
     probe: Callable[[Any], str] | None = None
+    #: A second `sitting` under the id of an attempt is a new attempt: `:2` is appended to the id, then `:3`.
     generations: bool = False
+    #: Media types of webhooks; others are refused.
     media_types: tuple[str, ...] = ("application/json",)
-    #: Longest period the API can list, seconds; None: not limited.
+    #: Longest period that the API lists, seconds; None: not limited.
     look_back_limit: float | None = None

@@ -65,7 +65,7 @@ def test_a_field_that_may_hold_a_person_or_a_secret_is_taken_out(output: io.Stri
     assert CANARY not in output.getvalue()
 
 
-@pytest.mark.parametrize("error", [ValueError(CANARY), KeyError(CANARY), Unreadable(f'name "{CANARY}" stands twice')])
+@pytest.mark.parametrize("error", [ValueError(CANARY), KeyError(CANARY), Unreadable(f'duplicate key "{CANARY}"')])
 def test_an_exception_is_logged_as_type_and_place_without_its_text(output: io.StringIO, error: Exception) -> None:
     def fails() -> None:
         raise error

@@ -66,9 +66,9 @@ class Simulator:
         self.sittings: dict[str, Sitting] = {}
         self._by_candidate: dict[str, list[Sitting]] = {}
         self.counter: Counter[str] = Counter()
-        draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
-        self.outbox = Outbox(clock=clock, draw=draw, faults=faults, retry_schedule=_retry_schedule(draw, behaviour))
-        self._life = Life(self, draw)
+        rng = Random(seed)  # noqa: S311 - invented data, must be repeatable
+        self.outbox = Outbox(clock=clock, rng=rng, faults=faults, retry_schedule=_retry_schedule(rng, behaviour))
+        self._life = Life(self, rng)
         self.wsgi: Flask = create_api(self)
 
     # What candidates do -------------------------------------------------------------------------------------------
@@ -276,9 +276,7 @@ def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faul
     return Simulator(seed, clock, faults=faults, behaviour=behaviour)
 
 
-def _retry_schedule(draw: Random, behaviour: Behaviour) -> tuple[float, ...]:
+def _retry_schedule(rng: Random, behaviour: Behaviour) -> tuple[float, ...]:
     """Delays by the vendor's printed formula, drawn once for all webhooks of an environment."""
     retries = _TRIES - 1 if behaviour.first_is_try else _TRIES
-    return tuple(
-        behaviour.retry_unit * round((n - 1) ** 4 + 15 + draw.randrange(30) * n) for n in range(1, retries + 1)
-    )
+    return tuple(behaviour.retry_unit * round((n - 1) ** 4 + 15 + rng.randrange(30) * n) for n in range(1, retries + 1))

@@ -26,21 +26,21 @@ _ABSENT = 0.04
 class Life:
     """A heap of what is due. Every step draws as many numbers whatever comes of it, so that lives stay comparable."""
 
-    def __init__(self, simulator: Simulator, draw: Random) -> None:
+    def __init__(self, simulator: Simulator, rng: Random) -> None:
         self._simulator = simulator
-        self._draw = draw
+        self._rng = rng
         self._serial = count()
         self._due: list[tuple[float, int, Callable[[float], object]]] = []
 
     def sit(self, now: float, number: int) -> str:
         """Candidate `number` hands an attempt in at `now` (UNIX seconds)."""
-        draw, simulator = self._draw, self._simulator
-        schedule = draw.choice(_SCHEDULES)
-        score = draw.randrange(0, 21) / 2
-        started = now - draw.randrange(_SHORTEST, _LONGEST)
-        marked = now + draw.uniform(*simulator.behaviour.marking)
-        fate, absent = draw.random(), draw.random() < _ABSENT
-        changes = [draw.uniform(*simulator.behaviour.changing) for _ in range(3)]
+        rng, simulator = self._rng, self._simulator
+        schedule = rng.choice(_SCHEDULES)
+        score = rng.randrange(0, 21) / 2
+        started = now - rng.randrange(_SHORTEST, _LONGEST)
+        marked = now + rng.uniform(*simulator.behaviour.marking)
+        fate, absent = rng.random(), rng.random() < _ABSENT
+        changes = [rng.uniform(*simulator.behaviour.changing) for _ in range(3)]
         attempt_id = simulator.finish(schedule, f"cand-{number}", at=now, started=started, score=score)
         if not simulator.behaviour.auto_publish:
             self._at(marked, lambda at: simulator.publish(attempt_id, at=at))

@@ -93,13 +93,13 @@ class Simulator:
         }
         self.options: Mapping[str, Any] = {}
         self.base_path = ""
-        self._draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
+        self._rng = Random(seed)  # noqa: S311 - invented data, must be repeatable
         self._link_results = count(81_234_567)
         self._sittings: dict[str, Sitting] = {}
         self._order: dict[str, list[tuple[int, str]]] = {"group": [], "link": []}
         self._versions: Counter[str] = Counter()
         self.counter: Counter[str] = Counter()
-        self.outbox = Outbox(clock=self.now, draw=self._draw, faults=faults, retry_schedule=behaviour.retry_schedule)
+        self.outbox = Outbox(clock=self.now, rng=self._rng, faults=faults, retry_schedule=behaviour.retry_schedule)
         self.wsgi: Flask = create_api(self)
 
     def now(self) -> float:
@@ -112,8 +112,8 @@ class Simulator:
         """Somebody finishes a test: fields of `Sitting`, what is not given is invented. Returns the attempt's id."""
         with self.lock:
             finished = int(fields.get("time_finished", self.now()))
-            channel = fields.get("channel") or self._draw.choice(("group", "link"))
-            invented = random_fields(self._draw, channel, finished)
+            channel = fields.get("channel") or self._rng.choice(("group", "link"))
+            invented = random_fields(self._rng, channel, finished)
             sitting = Sitting(**{**invented, **fields, "time_finished": finished})
             if channel == "link" and not sitting.link_result_id:
                 sitting.link_result_id = next(self._link_results)
@@ -137,7 +137,7 @@ class Simulator:
             sitting = self._sittings[attempt_id]
             sitting.requires_grading = False
             if points_scored is None:
-                points_scored = self._draw.randint(int(sitting.points_scored), int(sitting.points_available))
+                points_scored = self._rng.randint(int(sitting.points_scored), int(sitting.points_available))
             sitting.points_scored = points_scored
             self._versions[attempt_id] += 1
             if self.behaviour.send_after_grading:
@@ -167,8 +167,8 @@ class Simulator:
     def sit(self, now: float, *, candidate: int) -> str:
         """Candidate number `candidate` finishes a test now."""
         with self.lock:
-            channel = self._draw.choice(("group", "link"))
-            seconds = self._draw.randrange(90, 5400)
+            channel = self._rng.choice(("group", "link"))
+            seconds = self._rng.randrange(90, 5400)
             attempt_id = self.finish(
                 channel=channel,
                 time_finished=now,
@@ -177,7 +177,7 @@ class Simulator:
             )
             if self._sittings[attempt_id].requires_grading:
                 heappush(self._to_come, (now + self.behaviour.graded_after, attempt_id, "grade"))
-            if self._draw.random() < self.behaviour.again_share:
+            if self._rng.random() < self.behaviour.again_share:
                 heappush(self._to_come, (now + self.behaviour.again_after, attempt_id, "again"))
             return attempt_id
 

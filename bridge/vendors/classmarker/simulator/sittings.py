@@ -98,33 +98,33 @@ class Sitting:
         return self.percentage >= self.pass_mark
 
 
-def random_fields(draw: Random, channel: str, finished: int) -> dict[str, Any]:
+def random_fields(rng: Random, channel: str, finished: int) -> dict[str, Any]:
     """The fields of an invented sitting that finished at `finished`; identity of a link result is the caller's."""
-    test = draw.choice(CATALOGUE)
-    place_id, _ = draw.choice(PLACES[channel])
-    person = draw.randrange(_PEOPLE)
+    test = rng.choice(CATALOGUE)
+    place_id, _ = rng.choice(PLACES[channel])
+    person = rng.randrange(_PEOPLE)
     first, last = _FIRST[person % len(_FIRST)], _LAST[person // len(_FIRST) % len(_LAST)]
     fields: dict[str, Any] = {
         "channel": channel,
         "place_id": place_id,
         "test_id": test.id,
-        "time_started": finished - draw.randrange(90, 5400),
+        "time_started": finished - rng.randrange(90, 5400),
         "time_finished": finished,
         "first": first,
         "last": last,
         "email": f"person{person}@example.test",
-        "points_scored": draw.randint(0, 2 * test.points) / 2,
+        "points_scored": rng.randint(0, 2 * test.points) / 2,
         "points_available": float(test.points),
         "pass_mark": test.pass_mark,
-        "requires_grading": test.essay and draw.random() < 0.5,
-        "feedback": draw.choice(("", "Merci, déjà fini.<br />\r\nThank\u00a0you &amp; goodbye")),
+        "requires_grading": test.essay and rng.random() < 0.5,
+        "feedback": rng.choice(("", "Merci, déjà fini.<br />\r\nThank\u00a0you &amp; goodbye")),
     }
     if channel == "group":
         return fields | {"user_id": 4_410_000 + person}
     return fields | {
-        "cm_user_id": draw.choice(("", f"ext-{person}", f"idp|{person:05}")),
-        "access_code": draw.choice(("", f"CODE-{person}")),
-        "extra_info": (draw.choice(("", "Night shift")), "", "", "", ""),
+        "cm_user_id": rng.choice(("", f"ext-{person}", f"idp|{person:05}")),
+        "access_code": rng.choice(("", f"CODE-{person}")),
+        "extra_info": (rng.choice(("", "Night shift")), "", "", "", ""),
     }
 
 

@@ -56,13 +56,13 @@ class Simulator:
         self.lock = threading.RLock()
         self.now = clock
         self._seed = seed
-        self._draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
+        self._rng = Random(seed)  # noqa: S311 - invented data, must be repeatable
         self._serial = count(1)
         self._attempts: dict[str, Attempt] = {}
         self._sat: Counter[str] = Counter()
         self._scheduled: list[tuple[float, int, Callable[[], None]]] = []
         self.counter: Counter[str] = Counter()
-        self.outbox = Outbox(clock=clock, draw=self._draw, faults=faults, retry_schedule=behaviour.retry_schedule)
+        self.outbox = Outbox(clock=clock, rng=self._rng, faults=faults, retry_schedule=behaviour.retry_schedule)
         self.wsgi: Flask = create_api(self)
 
     # What people do -----------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class Simulator:
                 quiz=quiz,
                 created=self.now(),
                 # The landing page's time is kept from an earlier visit, as in two samples: nine months.
-                landing=loaded - self._draw.choice((20, 270 * 86_400)) if quiz.landing else None,
+                landing=loaded - self._rng.choice((20, 270 * 86_400)) if quiz.landing else None,
                 load=loaded,
                 start=started,
                 test=test,
@@ -173,8 +173,8 @@ class Simulator:
     def sit(self, now: float, *, candidate: int) -> str:
         """Candidate number `candidate` finishes a quiz now."""
         with self.lock:
-            draw = Random(f"{self._seed}/{candidate}")  # noqa: S311 - invented data, must be repeatable
-            quiz, fate = draw.choice(QUIZZES[:2]), draw.random()
+            rng = Random(f"{self._seed}/{candidate}")  # noqa: S311 - invented data, must be repeatable
+            quiz, fate = rng.choice(QUIZZES[:2]), rng.random()
             attempt_id = self.finish(custom_id=f"c-{candidate}", quiz=quiz, finished=now, scored=False)
             soon = now + self.behaviour.scored_after
             if fate < 0.10:
@@ -276,7 +276,7 @@ class Simulator:
         heapq.heappush(self._scheduled, (moment, next(self._serial), action))
 
     def _score(self) -> float:
-        return self._draw.uniform(180, 300)
+        return self._rng.uniform(180, 300)
 
 
 def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> Simulator:

@@ -69,8 +69,8 @@ class Simulator:
         self._generations: dict[str, list[Sitting]] = {}
         self._versions: Counter[str] = Counter()
         self._candidates = Candidates(self, seed)
-        draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
-        self.outbox = Outbox(clock=self.now, draw=draw, faults=faults, retry_schedule=behaviour.retry_schedule)
+        rng = Random(seed)  # noqa: S311 - invented data, must be repeatable
+        self.outbox = Outbox(clock=self.now, rng=rng, faults=faults, retry_schedule=behaviour.retry_schedule)
         self.wsgi: Flask = create_api(self)
 
     @property

@@ -32,13 +32,13 @@ class Candidates:
     def sit(self, now: float, candidate: int) -> str:
         """One sitting that ends now; its result comes later."""
         simulator, behaviour = self._simulator, self._simulator.behaviour
-        draw = Random(f"{self._seed}:{candidate}")  # noqa: S311 - invented data, must be repeatable
-        place = draw.randrange(len(SCHEDULES))
+        rng = Random(f"{self._seed}:{candidate}")  # noqa: S311 - invented data, must be repeatable
+        place = rng.randrange(len(SCHEDULES))
         test = SCHEDULES[place].test
-        marks = draw.randint(0, 2 * int(test.marks)) / 2
-        resumed, regraded = draw.random() < behaviour.resume_share, draw.random() < behaviour.regrade_share
-        ending = draw.choices(("finished", "time_over", "proctor_stopped"), (8, 1, 1))[0]
-        attempt_id = simulator.invite(schedule=place, **random_fields(draw, candidate))
+        marks = rng.randint(0, 2 * int(test.marks)) / 2
+        resumed, regraded = rng.random() < behaviour.resume_share, rng.random() < behaviour.regrade_share
+        ending = rng.choices(("finished", "time_over", "proctor_stopped"), (8, 1, 1))[0]
+        attempt_id = simulator.invite(schedule=place, **random_fields(rng, candidate))
         simulator.start(attempt_id, now - 1)
         simulator.submit(attempt_id, now, ending="expired" if resumed else ending, marks=marks)
         due = now + (behaviour.hand_grading if test.essay else behaviour.processing)

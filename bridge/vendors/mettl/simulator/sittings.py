@@ -138,9 +138,9 @@ class Sitting:
         return "Completed" if self.graded else "InProcessing"
 
 
-def random_fields(draw: Random, number: int) -> dict[str, Any]:
+def random_fields(rng: Random, number: int) -> dict[str, Any]:
     """An invented person; the number makes the e-mail address unique."""
-    return {"email": f"person{number}@example.test", "first": draw.choice(_FIRST), "last": draw.choice(_LAST)}
+    return {"email": f"person{number}@example.test", "first": rng.choice(_FIRST), "last": rng.choice(_LAST)}
 
 
 def api_row(sitting: Sitting, style: Style, *, recommendation: bool, essays: bool) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Simulator:
         self.api_fault: str | None = None
         self.lock = threading.RLock()
         self.now = clock
-        self._draw = Random(seed)  # noqa: S311 - invented data, must be repeatable
+        self._rng = Random(seed)  # noqa: S311 - invented data, must be repeatable
         self._attempts: dict[str, Attempt] = {}
         self._finished_at: dict[str, float] = {}
         self._versions: Counter[str] = Counter()
@@ -68,7 +68,7 @@ class Simulator:
         self.options: Mapping[str, Any] = {"dates": behaviour.dates}
         self.base_path = "/incoming/v2"
         self.counter: Counter[str] = Counter()
-        self.outbox = Outbox(clock=clock, draw=self._draw, faults=faults, retry_schedule=behaviour.retry_schedule)
+        self.outbox = Outbox(clock=clock, rng=self._rng, faults=faults, retry_schedule=behaviour.retry_schedule)
         self.wsgi: Flask = create_api(self)
 
     @property
@@ -84,10 +84,10 @@ class Simulator:
             moment = self.now() if at is None else float(at)
             attempt = Attempt(
                 **{
-                    "id": invented_uuid(self._draw),
-                    "person": self._draw.randrange(400),
-                    "course": self._draw.randrange(2),
-                    "test": self._draw.choice(TESTS),
+                    "id": invented_uuid(self._rng),
+                    "person": self._rng.randrange(400),
+                    "course": self._rng.randrange(2),
+                    "test": self._rng.choice(TESTS),
                     "created": moment,
                     "updated": moment,
                     **fields,
@@ -106,7 +106,7 @@ class Simulator:
             if graded:
                 attempt.grade = attempt.original_grade = grade
             else:
-                attempt.submission = invented_uuid(self._draw)
+                attempt.submission = invented_uuid(self._rng)
             self._change(attempt, at)
             self._finished_at[attempt_id] = attempt.updated
             self.counter["completed"] += 1
@@ -124,8 +124,8 @@ class Simulator:
         """Somebody has sat a whole test by `at`: `begin` and `hand_in` in one; without a start it took minutes."""
         with self.lock:
             moment = self.now() if at is None else float(at)
-            attempt_id = self.begin(moment - self._draw.uniform(20, 240) if started is None else started, **fields)
-            grade = self._draw.randint(0, 100) if grade is None else grade
+            attempt_id = self.begin(moment - self._rng.uniform(20, 240) if started is None else started, **fields)
+            grade = self._rng.randint(0, 100) if grade is None else grade
             self.hand_in(attempt_id, moment, grade=grade, graded=graded)
             return attempt_id
 
@@ -133,7 +133,7 @@ class Simulator:
         """A person grades: first what is pending, later what was graded before; `originalGrade` stays as it was."""
         with self.lock:
             attempt = self._attempts[attempt_id]
-            attempt.grade = self._draw.randint(0, 100) if grade is None else grade
+            attempt.grade = self._rng.randint(0, 100) if grade is None else grade
             if attempt.status == "pending":
                 attempt.status, attempt.original_grade = "finished", attempt.grade
             self._change(attempt, at)
@@ -165,14 +165,14 @@ class Simulator:
     def sit(self, now: float, *, candidate: int) -> str:
         """One candidate sits and finishes one test now; what a person does about it later is done by `tick`."""
         with self.lock:
-            test, behaviour = self._draw.choice(TESTS), self.behaviour
-            graded = not (test.by_hand and self._draw.random() < 0.7)
+            test, behaviour = self._rng.choice(TESTS), self.behaviour
+            graded = not (test.by_hand and self._rng.random() < 0.7)
             attempt_id = str(uuid5(NAMESPACE_URL, f"https://vendor.test/attempts/{candidate}"))
-            started = now - self._draw.uniform(1, 45)
+            started = now - self._rng.uniform(1, 45)
             self.finish(now, started=started, id=attempt_id, person=candidate, test=test, graded=graded)
             if not graded:
                 heapq.heappush(self._to_grade, (now + behaviour.graded_after, attempt_id))
-            if self._draw.random() < behaviour.regraded_share:
+            if self._rng.random() < behaviour.regraded_share:
                 heapq.heappush(self._to_grade, (now + behaviour.regraded_after, attempt_id))
             return attempt_id
 

@@ -37,9 +37,9 @@ _FIRST = ("Ines", "Tiago", "Zoë", "Omar", "Uma", "Łucja", "Noor", "Sam", "Aïc
 _LAST = ("Moura", "Nunes", "van Dijk", "Diaz", "Rao", "Żak", "Haddad", "Reyes", "O'Neill", "Groß")
 
 
-def invented_uuid(draw: Random) -> str:
+def invented_uuid(rng: Random) -> str:
     """A uuid of version 4 from the simulator's own randomness."""
-    return str(UUID(int=draw.getrandbits(128), version=4))
+    return str(UUID(int=rng.getrandbits(128), version=4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
