@@ -115,7 +115,7 @@ def run_beat(services: Services) -> None:
 
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
-    if not broker_url.startswith(("redis", "sentinel")):
+    if not broker_url.startswith("redis"):
         return {}
     return {
         # A task that a dying worker had taken but not begun comes back after this time; scanned for every 5 s.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from string import Formatter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,8 +27,17 @@ from bridge.config.model import (
     Subscription,
     Token,
 )
-from bridge.config.schemas import AccessShape, BridgeShape, FileShape, SourceShape, SubscriptionShape, name_problem
+from bridge.config.schemas import (
+    EVENT_TYPES,
+    AccessShape,
+    BridgeShape,
+    FileShape,
+    SourceShape,
+    SubscriptionShape,
+    name_problem,
+)
 from bridge.config.sources import check_source
+from bridge.config.templates import routing_key_problems
 from bridge.config.yaml_document import Document, KeyPath, parse_yaml, resolve
 from bridge.errors import ConfigError, clip
 from bridge.net import address_policy
@@ -44,7 +52,6 @@ _FIELDS = {
     "kombu": {"queue", "exchange", "routing_key", "broker", "receipts"},
     "http": {"url", "secrets", "allow_private"},
 }
-_ROUTING_FIELDS = {"type", "source"}
 
 
 def read(path: Path, *, vendors: Mapping[str, Vendor], environment: Mapping[str, str], demo: bool = False) -> Config:
@@ -156,7 +163,7 @@ def _subscription(
     transport = data.get("transport", "")
     if transport:
         _check_fields(transport, given, path, document)
-        _check_transport(transport, given, data, bridge, path, document)
+        _check_transport(transport, given, data, bridge, sources, path, document)
     _check_filter(data.get("filter", {}), sources, (*path, "filter"), document)
     parts: dict[str, dict[str, Any]] = {key: data.pop(key, {}) for key in ("filter", "retry", "receipts")}
     if parts["retry"].get("schedule") == []:
@@ -183,7 +190,13 @@ def _check_fields(transport: str, given: set[str], path: KeyPath, document: Docu
 
 
 def _check_transport(
-    transport: str, given: set[str], data: Mapping[str, Any], bridge: BridgeConfig, path: KeyPath, document: Document
+    transport: str,
+    given: set[str],
+    data: Mapping[str, Any],
+    bridge: BridgeConfig,
+    sources: Mapping[str, Any],
+    path: KeyPath,
+    document: Document,
 ) -> None:
     needed = {"celery": ["task", "queue"], "http": ["url", "secrets"]}.get(transport, [])
     if transport == "kombu" and (*path, "broker") not in document.broken:
@@ -193,26 +206,19 @@ def _check_transport(
         for key in given & {"queue" if amqp else "exchange"}:
             server = "an AMQP" if amqp else "a Redis"
             document.add((*path, key), f"{server} broker takes `{needed[0]}` instead. Remedy: write {needed[0]}: ...")
-        _check_routing_key(data.get("routing_key", ""), (*path, "routing_key"), document)
+        # Without sources yet, the longest name there may be stands for them.
+        names = list(sources) or ["x" * 63]
+        for problem in routing_key_problems(data.get("routing_key", ""), types=EVENT_TYPES, sources=names):
+            document.add((*path, "routing_key"), problem)
     for key in needed:
         if key not in given:
             document.add((*path, key), f"missing: transport {transport} needs it")
     if transport == "http" and "url" in data:
-        problem = address_policy.check_url(data["url"], allow_private=data.get("allow_private", False))
-        if problem:
-            document.add((*path, "url"), problem)
+        refused = address_policy.check_url(data["url"], allow_private=data.get("allow_private", False))
+        if refused:
+            document.add((*path, "url"), refused)
     if "secrets" in given and data.get("secrets") == []:
         document.add((*path, "secrets"), "is empty; see docs/subscribing.md for how to make one")
-
-
-def _check_routing_key(text: str, path: KeyPath, document: Document) -> None:
-    try:
-        used = {field for _, field, _, _ in Formatter().parse(text) if field is not None}
-    except ValueError as error:
-        document.add(path, f"is no pattern: {clip(error)}; write it like {{type}}.{{source}}")
-        return
-    for field in sorted(used - _ROUTING_FIELDS):
-        document.add(path, f"{{{clip(field, 40)}}} is not known; {{type}} and {{source}} are")
 
 
 def _check_filter(filters: Mapping[str, Any], sources: Mapping[str, Any], path: KeyPath, document: Document) -> None:

@@ -28,6 +28,7 @@ from bridge.config.fields import (
     split_address,
     whole_number,
 )
+from bridge.config.templates import broker_name_problem
 from bridge.config.yaml_document import Reference
 from bridge.errors import clip
 from bridge.net.signatures import check_webhook_secret
@@ -35,13 +36,13 @@ from bridge.sdk.vendor import GRADINGS
 from schemas.event import ATTEMPT_TYPES, Result
 from schemas.notices import NOTICE_TYPES
 
-__all__ = ["AccessShape", "BridgeShape", "FileShape", "SourceShape", "SubscriptionShape", "name_problem"]
+__all__ = ["EVENT_TYPES", "AccessShape", "BridgeShape", "FileShape", "SourceShape", "SubscriptionShape", "name_problem"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
-_EVENT_TYPES = (*ATTEMPT_TYPES, *NOTICE_TYPES)
+EVENT_TYPES = (*ATTEMPT_TYPES, *NOTICE_TYPES)
 _STATE_SCHEMES = ("redis", "rediss", "unix")
-_BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel", "amqp", "amqps")
+_BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -112,9 +113,9 @@ def _sha256_problem(text: str) -> str | None:
 
 
 def _type_problem(text: str) -> str | None:
-    if any(fnmatchcase(known, text) for known in _EVENT_TYPES):
+    if any(fnmatchcase(known, text) for known in EVENT_TYPES):
         return None
-    return f'"{clip(text, 40)}" is no event type. {did_you_mean(text, (*_EVENT_TYPES, "attempt.*", "source.*"))}'
+    return f'"{clip(text, 40)}" is no event type. {did_you_mean(text, (*EVENT_TYPES, "attempt.*", "source.*"))}'
 
 
 class Shape(Schema):
@@ -246,9 +247,9 @@ class SubscriptionShape(Shape):
     data = choice("full", "minimal")
     receipts = fields.Nested(ReceiptsShape)
     broker = Text(broker_problem)
-    task = Text()
-    queue = Text()
-    exchange = Text()
+    task = Text(broker_name_problem)
+    queue = Text(broker_name_problem)
+    exchange = Text(broker_name_problem)
     routing_key = Text()
     url = Text()
     secrets = fields.List(

@@ -11,7 +11,7 @@ from bridge.state import keys
 
 __all__ = ["SubscriptionState", "read_state"]
 
-_COUNTERS = ("delivered", "handed_over", "skipped", "failed", "dead")
+_COUNTERS = ("delivered", "handed_over", "skipped", "failed", "dead", "unexpected")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,8 @@ class SubscriptionState:
     """Counters since ever and what stands now. `circuit`: closed, open, paused or disabled; `why` explains the last.
 
     `lag`: events in the journal that no dispatch process has read yet, None where the server cannot tell.
-    `pending`: read and not settled.
+    `pending`: read and not settled. `unexpected`: errors that nobody foresaw. `waits`: what keeps deliveries from being
+    tried at all, such as a broker that is down; empty if nothing does.
     """
 
     delivered: int
@@ -27,12 +28,14 @@ class SubscriptionState:
     skipped: int
     failed: int
     dead: int
+    unexpected: int
     retrying: int
     dead_letters: int
     pending: int
     lag: int | None
     circuit: str
     why: str
+    waits: str
     failures: int
     open_until: float | None
     last_error: str
@@ -46,11 +49,13 @@ def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: 
     retrying = letters = pending = 0
     lag: int | None = 0
     delivered_at = 0.0
+    waits = ""
     circuit = _hash(client, keys.subscription_state(subscription))
     for partition in range(partitions):
         mine = circuit if partition == 0 else _hash(client, keys.subscription_state(subscription, partition))
         for name in _COUNTERS:
             counters[name] += int(mine.get(name, 0))
+        waits = waits or mine.get("waits", "")
         delivered_at = max(delivered_at, float(mine.get("delivered_at", 0)))
         retrying += client.zcard(keys.retry(subscription, partition))
         letters += client.xlen(keys.dead(subscription, partition))
@@ -66,6 +71,7 @@ def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: 
         lag=lag,
         circuit=word,
         why=why,
+        waits=waits,
         failures=int(circuit.get("failures", 0)),
         open_until=float(circuit.get("open_until", 0)) or None,
         last_error=circuit.get("last_error", ""),

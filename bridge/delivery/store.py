@@ -55,7 +55,50 @@ class Delivery:
 
     @classmethod
     def from_json(cls, text: bytes | str, *, partition: int = 0, due: float | None = None) -> Delivery:
-        return cls(**json.loads(text), partition=partition, due=due)
+        """Raises `ValueError` for a text that is no such record."""
+        try:
+            members = json.loads(text)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        if not isinstance(members, dict) or not _KINDS.keys() >= members.keys() >= _NEEDED:
+            raise ValueError("not the members of a delivery")
+        wrong = [name for name, value in members.items() if not isinstance(value, _KINDS[name])]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} of another kind")
+        for value in members.values():
+            # Half a surrogate pair passes through JSON but not into the state again: UnicodeEncodeError.
+            str(value).encode()
+        return cls(**members, partition=partition, due=due)
+
+    @classmethod
+    def shown(cls, text: bytes | str, event_id: str, *, partition: int = 0, due: float | None = None) -> Delivery:
+        """For whoever only looks: a record that cannot be read stands there with its id and what is wrong."""
+        try:
+            return cls.from_json(text, partition=partition, due=due)
+        except ValueError:
+            error = "the record of this delivery cannot be read"
+            return cls(
+                id=event_id,
+                type="",
+                source="",
+                attempt="",
+                entry="",
+                error=error,
+                reason="unreadable",
+                partition=partition,
+                due=due,
+            )
+
+
+_NEEDED = {"id", "type", "source", "attempt", "entry"}
+#: The members of a stored record and what they may be.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys((*_NEEDED, "first_error", "error", "reason"), str),
+    **dict.fromkeys(("tries", "replays"), int),
+    **dict.fromkeys(("first_at", "last_at"), (int, float)),
+    "awaiting_receipt": bool,
+    "event": (str, type(None)),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +133,8 @@ class Deliveries:
                     name = keys.deliveries(subscription, partition)
                     records = cast("list[bytes | None]", self.client.hmget(name, [one[0] for one in waiting]))
                     found += [
-                        Delivery.from_json(record, partition=partition, due=due)
-                        for record, (_, due) in zip(records, waiting, strict=True)
+                        Delivery.shown(record, event_id.decode(errors="replace"), partition=partition, due=due)
+                        for record, (event_id, due) in zip(records, waiting, strict=True)
                         if record is not None
                     ]
         return sorted(found, key=lambda delivery: delivery.due or 0.0)[:limit]
@@ -134,6 +177,8 @@ class Deliveries:
 
         Raises `ValueError` for a letter without its event: there is nothing to send.
         """
+        if letter.event and not _is_text(letter.event):
+            raise ValueError(f"dead letter {letter.id} has an event that is not UTF-8; backfill the attempt instead")
         if not letter.event:
             raise ValueError(f"dead letter {letter.id} has no event any more; backfill the attempt instead")
         partition, _, entry = letter.id.partition(":")
@@ -149,7 +194,7 @@ class Deliveries:
     def replay_all(self, subscription: str, *, now: float) -> int:
         """Replay every dead letter that is there now and still has its event; how many were moved."""
         letters = list(self.dead_letters(subscription, limit=None))
-        return sum(self.replay(subscription, letter, now=now) for letter in letters if letter.event)
+        return sum(self.replay(subscription, letter, now=now) for letter in letters if _is_text(letter.event))
 
     def send_again(self, subscription: str, event: StoredEvent, *, due: float) -> None:
         """Schedule an event of the journal for `due` (UNIX seconds), whether or not it was delivered before."""
@@ -195,7 +240,7 @@ class Deliveries:
         name = keys.deliveries(subscription, partition)
         with state_errors():
             for event_id, text in self.client.hscan_iter(name):
-                delivery = Delivery.from_json(text)
+                delivery = Delivery.shown(text, "")
                 if (delivery.source, delivery.attempt) == (source, attempt_id):
                     self.client.zrem(keys.retry(subscription, partition), event_id)
                     gone += self.client.hdel(name, event_id)
@@ -222,11 +267,20 @@ class Deliveries:
         return bool(moved)
 
 
+def _is_text(event: bytes) -> bool:
+    try:
+        return bool(event.decode())
+    except UnicodeDecodeError:
+        return False
+
+
 def _dead_letter(partition: int, entry_id: str, fields: dict[bytes, bytes]) -> DeadLetter:
     return DeadLetter(
         id=f"{partition}:{entry_id}",
-        delivery=Delivery.from_json(fields[b"delivery"], partition=partition),
-        reason=fields[b"reason"].decode(),
-        dead_at=float(fields[b"at"]),
-        event=fields[b"event"],
+        delivery=Delivery.shown(
+            fields.get(b"delivery", b""), fields.get(b"id", b"").decode(errors="replace"), partition=partition
+        ),
+        reason=fields.get(b"reason", b"").decode(errors="replace"),
+        dead_at=float(fields.get(b"at", 0)),
+        event=fields.get(b"event", b""),
     )

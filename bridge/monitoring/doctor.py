@@ -46,7 +46,7 @@ _HEARTBEAT_SECONDS = 30.0
 _CONNECT_SECONDS = 3.0
 #: Where kombu notes when each message was handed to a worker and not acknowledged since (kombu/transport/redis.py).
 _UNACKED = "unacked_index"
-_PROCESSES = ("worker", "beat", "dispatch")
+_PROCESSES = ("web", "worker", "beat", "dispatch")
 
 
 def require_safe_state(client: redis.Redis) -> None:
@@ -161,6 +161,8 @@ def _delivering(name: str, state: SubscriptionState) -> Finding:
         return Finding(label, WARNING, "paused", resume)
     if state.circuit == "open":
         return Finding(label, WARNING, f"waits: {clip(state.why)}", "mend the receiver; it goes on by itself")
+    if state.waits:
+        return Finding(label, WARNING, f"waits: {clip(state.waits)}", "mend that; it goes on by itself")
     if state.dead_letters:
         look = f"attempt-bridge dead-letters list --subscription {name}"
         return Finding(label, WARNING, f"{state.dead_letters} dead letters", look)

@@ -94,6 +94,9 @@ class StateCollector:
         outcomes = CounterMetricFamily(
             "bridge_deliveries", "Tries by what became of them.", labels=["subscription", "outcome"]
         )
+        unexpected = CounterMetricFamily(
+            "bridge_delivery_unexpected_errors", "Errors that nobody foresaw.", labels=["subscription"]
+        )
         for name in services.config.subscriptions:
             state = services.deliveries.state(name, now=now)
             backlog.add_metric([name], state.pending + (state.lag or 0))
@@ -102,9 +105,10 @@ class StateCollector:
             retries.add_metric([name], state.retrying)
             letters.add_metric([name], state.dead_letters)
             stopped.add_metric([name, state.circuit], state.circuit != "closed")
+            unexpected.add_metric([name], state.unexpected)
             for outcome in _DELIVERY_OUTCOMES:
                 outcomes.add_metric([name, outcome], getattr(state, outcome))
-        yield from (backlog, oldest, retries, letters, stopped, outcomes)
+        yield from (backlog, oldest, retries, letters, stopped, outcomes, unexpected)
 
     def _journal(self) -> Iterator[Metric]:
         services = self._services

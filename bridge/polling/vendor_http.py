@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 import requests
@@ -15,18 +13,32 @@ import urllib3
 from bridge import __version__, clock
 from bridge.config.model import Source
 from bridge.errors import VendorFault, VendorThrottled, VendorUnavailable
+from bridge.net.retry_after import retry_after_seconds
 from bridge.quota.budgets import Budgets
 
-__all__ = ["Calls", "rate_limit", "retry_after", "vendor_session"]
+__all__ = [
+    "DEFAULT_PAUSE",
+    "LONGEST_PAUSE",
+    "Calls",
+    "rate_limit",
+    "retry_after",
+    "throttled_until",
+    "unavailable_until",
+    "vendor_session",
+]
 
 #: Time-outs: to connect, between two chunks of an answer, for the whole answer (plus one last chunk).
 CONNECT_SECONDS, READ_SECONDS, TOTAL_SECONDS = 3.05, 10.0, 20.0
 #: Largest answer, bytes; the largest page seen (200 results with their sections) is below 1 MB.
 MAX_BODY = 8 * 1024 * 1024
 _CHUNK = 64 * 1024
-#: Longest pause that a vendor can request, seconds: a little more than a daily quota needs.
-_LONGEST_PAUSE = 25 * 3600.0
-#: `x-ratelimit-remaining` and the like follow no standard; the drafts add parameters (`100;w=60`).
+#: Longest pause that a vendor can ask for, seconds: a day's quota and a little.
+LONGEST_PAUSE = 25 * 3600.0
+#: Shortest pause after "too many calls", seconds: a shorter one would be used up before the next call anyway.
+_SHORTEST_PAUSE = 5.0
+#: When a vendor refuses a call and does not say, or not legibly, when to come back, seconds.
+DEFAULT_PAUSE = 60.0
+#: `x-ratelimit-remaining` and its kin are customs, not standards; the drafts add parameters (`100;w=60`).
 _LIMIT_PREFIXES = ("x-ratelimit-", "ratelimit-")
 _LIMIT_NUMBER = re.compile(r"\s*(\d{1,12})(?:\.\d+)?\s*(?:[,;].*)?", re.ASCII)
 
@@ -91,10 +103,9 @@ class Calls:
         where = self._where(method, url)
         if status == requests.codes.too_many_requests:
             now = self.now()
-            retry_at = retry_after(answer_headers, now) or _reset(answer_headers, now)
-            raise VendorThrottled(f"{where}: HTTP 429", retry_at=retry_at)
+            raise VendorThrottled(f"{where}: HTTP 429", retry_at=throttled_until(answer_headers, now))
         if status >= requests.codes.server_error:
-            raise VendorUnavailable(f"{where}: HTTP {status}", retry_at=retry_after(answer_headers, self.now()))
+            raise VendorUnavailable(f"{where}: HTTP {status}", retry_at=unavailable_until(answer_headers, self.now()))
         if 300 <= status < 400:
             raise VendorFault(
                 f"{where}: HTTP {status}; redirects are not followed, because the request has credentials. "
@@ -157,17 +168,24 @@ class Calls:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """UNIX seconds that `retry-after` stands for (RFC 9110 section 10.2.3: seconds or a date), at most a day ahead."""
-    text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        wait = float(text)
-    else:
-        try:
-            moment = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-        wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
-    return now + min(max(wait, 0.0), _LONGEST_PAUSE)
+    """UNIX seconds that `retry-after` stands for, at most a day ahead; None without one that can be read."""
+    wait = retry_after_seconds(headers.get("retry-after", ""), now=now)
+    return None if wait is None else now + min(wait, LONGEST_PAUSE)
+
+
+def throttled_until(headers: Mapping[str, str], now: float) -> float | None:
+    """How long a 429 holds, UNIX seconds: what its headers say, where that is a pause at all; else None."""
+    asked = retry_after(headers, now)
+    if asked is None or asked <= now:
+        # "Now" contradicts the refusal itself: a zero, or a date by a clock that is behind ours.
+        asked = _reset(headers, now)
+    return None if asked is None else max(asked, now + _SHORTEST_PAUSE)
+
+
+def unavailable_until(headers: Mapping[str, str], now: float) -> float | None:
+    """How long a 5xx holds, UNIX seconds; None where the vendor does not say: tried again at the next round."""
+    asked = retry_after(headers, now)
+    return now + DEFAULT_PAUSE if asked is None and headers.get("retry-after", "").strip() else asked
 
 
 def rate_limit(headers: Mapping[str, str], now: float) -> tuple[int, int | None, float] | None:
@@ -183,8 +201,8 @@ def _reset(headers: Mapping[str, str], now: float) -> float | None:
     number = _limit_number(headers, "reset")
     if number is None:
         return None
-    moment = now + number if number <= _LONGEST_PAUSE else float(number)
-    return moment if now < moment <= now + _LONGEST_PAUSE else None
+    moment = now + number if number <= LONGEST_PAUSE else float(number)
+    return moment if now < moment <= now + LONGEST_PAUSE else None
 
 
 def _limit_number(headers: Mapping[str, str], name: str) -> int | None:

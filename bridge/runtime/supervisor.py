@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from math import ldexp
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from bridge import clock
 from bridge.errors import BridgeError, ConfigError, clip
@@ -25,21 +26,19 @@ __all__ = ["Program", "Supervisor", "restart_delay"]
 
 #: A child that lived shorter than this died quickly: the next start waits longer.
 QUICK_SECONDS = 10.0
-#: Quick deaths in a row before the supervisor gives up, about 16 s after the first.
-QUICK_DEATHS = 6
+#: Longest pause before a child that keeps dying is started again.
+SLOWEST_SECONDS = 60.0
 #: All children together. Mostly 3 s do; a container has 10 s in all, the embedded server's end included.
 STOP_SECONDS = 8.0
 #: What each child has for itself before the next one is asked to stop as well.
 _TURN_SECONDS = 0.5
-#: Exit codes that no restart cures: wrong use, wrong configuration.
+#: Exit codes that hardly any restart cures: wrong use, wrong configuration.
 _USAGE, _CONFIGURATION = 2, 78
 
 
-def restart_delay(quick_deaths: int) -> float | None:
-    """Seconds to wait before the next start: 0.5 after the first quick death, doubling to 10; None: give up."""
-    if quick_deaths >= QUICK_DEATHS:
-        return None
-    return min(ldexp(0.5, quick_deaths - 1), 10.0)
+def restart_delay(quick_deaths: int) -> float:
+    """Seconds to wait before the next start: 0.5 after the first quick death, doubling to a minute."""
+    return min(ldexp(0.5, min(quick_deaths, 16) - 1), SLOWEST_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,8 @@ class _Child:
 
 
 class Supervisor:
-    """Runs programs until it is stopped; `with` stops them whatever happens.
+    """Runs programs until it is stopped; `with` stops them whatever happens. No child is given up: it is started again
+    more and more slowly while the others go on.
 
     `on_line(name, line)` gets each line that a child prints, from a thread per child. Stopping goes in the order of
     `programs`. Call `check` a few times a second.
@@ -81,6 +81,7 @@ class Supervisor:
         self._now = now
         self._guard: subprocess.Popen[str] | None = None
         self._failure: Exception | None = None
+        self._settled = False
 
     def __enter__(self) -> Supervisor:
         try:
@@ -103,11 +104,15 @@ class Supervisor:
             if child.process is not None and child.process.poll() is None
         }
 
+    def settle(self) -> None:
+        """From now on no exit code of one child ends the others: everything has been seen to run."""
+        self._settled = True
+
     def check(self) -> None:
         """One look: start what is due, reap what died.
 
-        Raises `ConfigError` for a child that refuses its configuration, `BridgeError` for one that cannot be kept
-        alive, and whatever `on_line` raised meanwhile.
+        Until `settle` a child that refuses its configuration raises `ConfigError`, one that was called wrongly
+        `BridgeError`. Raises whatever `on_line` raised meanwhile.
         """
         if self._failure is not None:
             raise self._failure
@@ -169,20 +174,23 @@ class Supervisor:
         if process is None:
             raise AssertionError("only what ran can be buried")
         self._clear(child)
-        code = process.returncode
-        if code == _CONFIGURATION:
-            raise ConfigError(f"{child.program.name} refuses to start: {clip(child.last_line, 300)}")
+        code, name = process.returncode, child.program.name
+        hopeless = code in (_CONFIGURATION, _USAGE)
+        if hopeless and not self._settled:
+            self._refuse(child, code)
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         child.quick_deaths = child.quick_deaths + 1 if now - child.started_at < QUICK_SECONDS else 1
-        delay = None if code == _USAGE else restart_delay(child.quick_deaths)
-        if delay is None:
-            raise BridgeError(
-                f"{child.program.name} cannot be kept running ({how}, {child.quick_deaths} time(s) in a row). "
-                f"Its last line: {clip(child.last_line, 300)}",
-                reason="child_died",
-            )
-        self._on_line(child.program.name, f"ended ({how}); starts again in {delay:g} s")
+        delay = SLOWEST_SECONDS if hopeless else restart_delay(child.quick_deaths)
+        row = f", {child.quick_deaths} times in a row" if child.quick_deaths > 1 else ""
+        said = f". Its last line: {clip(child.last_line, 300)}" if hopeless or row else ""
+        self._on_line(name, f"ended ({how}{row}); starts again in {delay:g} s{said}")
         child.start_at = now + delay
+
+    def _refuse(self, child: _Child, code: int) -> NoReturn:
+        said = f"{child.program.name} refuses to start: {clip(child.last_line, 300)}"
+        if code == _CONFIGURATION:
+            raise ConfigError(said)
+        raise BridgeError(f"{said} (exit code {code})", reason="child_refused")
 
     def _clear(self, child: _Child) -> None:
         """End the whole group of a child, forget it, and take in the last of its output."""

@@ -62,7 +62,8 @@ def exit_code(received: int | None) -> int:
 def run(services: Services, host: str, port: int) -> int:
     """Run the bridge until a signal comes; the exit code of the process.
 
-    Raises `ConfigError` and `BridgeError` (data directory or port in use, a part that cannot be kept running).
+    Raises `ConfigError` and `BridgeError` (data directory or port in use, a part that refuses to start at all). Once
+    it has been ready, a part that cannot be kept running is started again slowly, and the others go on.
     """
     signals, since, show = Signals(), clock.now(), printer((*PARTS, "up"))
     with ExitStack() as stack:
@@ -78,7 +79,7 @@ def run(services: Services, host: str, port: int) -> int:
             port=free_port(host, port, patience=_PORT_PATIENCE_SECONDS if left_over else 0.0),
         )
         supervisor = stack.enter_context(Supervisor(processes.programs(address, child_environment()), on_line=show))
-        readiness = Readiness(address, since=since, show=show)
+        readiness = Readiness(address, since=since, show=show, on_ready=supervisor.settle)
         if not services.config.sources:
             show("up", f"{services.config.path} has no sources yet: nothing will come in. See bridge.example.yaml")
         supervise(supervisor, server, signals, readiness.look)
@@ -102,8 +103,16 @@ def supervise(
 class Readiness:
     """Says `ready http://...` on stdout once all parts answer, and names the missing ones while they do not."""
 
-    def __init__(self, address: Address, *, since: float, show: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        since: float,
+        show: Callable[[str, str], None],
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self.ready = False
+        self._on_ready = on_ready
         self._address = address
         self._since = since
         self._show = show
@@ -117,6 +126,7 @@ class Readiness:
             missing = processes.silent_parts(self._address, state, since=self._since)
         if not missing:
             self.ready = True
+            self._on_ready()
             click.echo(f"ready {self._address.web_url}")
         elif clock.monotonic() > self._remind_at:
             self._remind_at += _REMIND_SECONDS

@@ -61,7 +61,12 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
         ]
         supervisor = stack.enter_context(Supervisor(children, on_line=log))
         screen = stack.enter_context(Screen(Console(), _heading(conditions, number, data_dir)))
-        readiness = up.Readiness(address, since=since, show=lambda name, line: screen.say(f"{name}: {line}"))
+        readiness = up.Readiness(
+            address,
+            since=since,
+            show=lambda name, line: screen.say(f"{name}: {line}"),
+            on_ready=supervisor.settle,
+        )
         course = Course(
             conditions,
             ready,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
+import structlog
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
+from bridge import clock
 from bridge.config.model import Config
 from bridge.errors import StateUnavailable
 from bridge.monitoring.doctor import require_safe_state, require_same_bridge
@@ -18,11 +20,12 @@ from bridge.monitoring.metrics import web_metrics
 from bridge.monitoring.state_collector import StateCollector
 from bridge.quota.budgets import paused_by_operator
 from bridge.services import Services
+from bridge.state import keys
 from bridge.state.client import state_client
 from bridge.web.api import register_api
 from bridge.web.gate import Gate
 from bridge.web.group_commit import GroupCommit
-from bridge.web.health import blueprint, state_problem
+from bridge.web.health import blueprint, part_lines, state_problem
 from bridge.web.hooks import BODY_SECONDS, PREFIX, Receiver
 
 if TYPE_CHECKING:
@@ -30,8 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
+_log = structlog.get_logger(__name__)
+
 #: Of the probe and of `/readyz`: shorter than a publish, so that the gate closes before requests pile up.
 _PROBE_SECONDS = 0.5
+#: Of the heartbeat, seconds; web counts as missing after three times as long.
+_BEAT_SECONDS = 5.0
 
 
 class _Bridge(Flask):
@@ -58,7 +65,7 @@ def create_app(
     share their numbers. `services` is found again under `app.extensions["bridge"]`.
     """
     probe = state_client(services.state_url, timeout=_PROBE_SECONDS, retries=0)
-    asks = _Question(probe, services.config)
+    asks = _Question(probe, services.config, services.now)
     if gate is None:
         gate = Gate(asks)
         gate.start()
@@ -72,6 +79,7 @@ def create_app(
     app.register_blueprint(
         blueprint(
             lambda: state_problem(probe, lambda: opened.failure),
+            lambda: part_lines(probe, services.now()),
             metrics,
             metrics_directory,
             StateCollector(services),
@@ -87,10 +95,13 @@ def create_app(
 class _Question:
     """What the gate asks: which sources an operator has paused, once the server has been found safe and ours.
 
-    It costs what a ping would, so a webhook need not ask. The server may come up long after web.
+    It costs what a ping would, so a webhook need not ask. The server may come up long after web. Every few answers it
+    leaves a heartbeat there.
     """
 
-    def __init__(self, client: redis.Redis, config: Config) -> None:
+    def __init__(self, client: redis.Redis, config: Config, now: Callable[[], float]) -> None:
+        self._now = now
+        self._beat_at = 0.0
         self.paused: frozenset[str] = frozenset()
         self._client = client
         self._bridge = config.bridge
@@ -106,6 +117,17 @@ class _Question:
             self.paused = paused_by_operator(self._client, self._sources)
         else:
             self._client.ping()
+        self._beat()
+
+    def _beat(self) -> None:
+        if clock.monotonic() < self._beat_at:
+            return
+        self._beat_at = clock.monotonic() + _BEAT_SECONDS
+        try:
+            self._client.set(keys.heartbeat("web"), f"{self._now():.3f}", ex=int(_BEAT_SECONDS * 3))
+        except redis.ResponseError as error:
+            # Out of memory, read-only: what a webhook gets then is not decided here.
+            _log.warning("heartbeat_failed", process="web", problem=type(error).__name__)
 
 
 def _http_error(error: HTTPException) -> Response:

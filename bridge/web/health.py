@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
 import redis
 from flask import Blueprint, Response, request
@@ -12,11 +13,15 @@ from prometheus_client.registry import Collector
 
 from bridge.errors import clip
 from bridge.monitoring.metrics import WebMetrics, expose
+from bridge.runtime.processes import PARTS
+from bridge.state import keys
 
-__all__ = ["StateReport", "blueprint", "state_problem"]
+__all__ = ["PartsReport", "StateReport", "blueprint", "part_lines", "state_problem"]
 
 #: What is wrong with the state server, None if nothing is. Must answer within a second.
 StateReport = Callable[[], str | None]
+#: A line for each part of the bridge.
+PartsReport = Callable[[], list[str]]
 
 
 def state_problem(client: redis.Redis, closed: Callable[[], str | None]) -> str | None:
@@ -34,7 +39,28 @@ def state_problem(client: redis.Redis, closed: Callable[[], str | None]) -> str 
     return None
 
 
-def blueprint(state: StateReport, metrics: WebMetrics, metrics_directory: Path | None, gauges: Collector) -> Blueprint:
+def part_lines(client: redis.Redis, now: float) -> list[str]:
+    """A line for every part of the bridge by its heartbeat. What is missing does not make webhooks fail."""
+    try:
+        beats = cast("list[bytes | None]", client.mget([keys.heartbeat(name) for name in PARTS]))
+        return [_part_line(name, beat, now) for name, beat in zip(PARTS, beats, strict=True)]
+    except (redis.RedisError, ValueError) as error:
+        return [f"[-]parts unknown: {type(error).__name__}"]
+
+
+def _part_line(name: str, beat: bytes | None, now: float) -> str:
+    if beat is None:
+        return f"[-]{name} missing: no heartbeat. Remedy: look at its log, or start it: attempt-bridge {name}"
+    return f"[+]{name} ok: heartbeat {max(now - float(beat), 0):.0f} s ago"
+
+
+def blueprint(
+    state: StateReport,
+    parts: PartsReport,
+    metrics: WebMetrics,
+    metrics_directory: Path | None,
+    gauges: Collector,
+) -> Blueprint:
     """`/livez`, `/readyz`, `/metrics`, and the schemas of `data`, such as `/schemas/attempt/1.0.json`."""
     health = Blueprint("health", __name__)
 
@@ -44,7 +70,10 @@ def blueprint(state: StateReport, metrics: WebMetrics, metrics_directory: Path |
 
     @health.get("/readyz")
     def readyz() -> Response:
-        return _lines([("state", state())])
+        problem = state()
+        # Only people ask for the parts: a part that is missing must not take web out of service.
+        more = parts() if problem is None and "verbose" in request.args else []
+        return _lines([("state", problem)], more)
 
     @health.get("/metrics")
     def numbers() -> Response:
@@ -59,10 +88,10 @@ def blueprint(state: StateReport, metrics: WebMetrics, metrics_directory: Path |
     return health
 
 
-def _lines(checks: list[tuple[str, str | None]]) -> Response:
-    """Kubernetes' form: machines read the status, people the lines of `?verbose`."""
+def _lines(checks: list[tuple[str, str | None]], more: Sequence[str] = ()) -> Response:
+    """Kubernetes' form: machines read the status, people the lines of `?verbose`. `more` has no part in the status."""
     failed = any(problem is not None for _, problem in checks)
     lines = [f"[-]{name} failed: {problem}" if problem else f"[+]{name} ok" for name, problem in checks]
     end = f"{request.path[1:]} check {'failed' if failed else 'passed'}"
-    text = "\n".join([*lines, end]) if failed or "verbose" in request.args else "ok"
+    text = "\n".join([*lines, *more, end]) if failed or "verbose" in request.args else "ok"
     return Response(f"{text}\n", status=503 if failed else 200, content_type="text/plain; charset=utf-8")

@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import redis
+from kombu import Connection, Exchange, Queue
 
 from bridge.config.model import Receipts, RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
@@ -251,3 +253,68 @@ def resumed(deliveries: Deliveries, name: str, count: int) -> bool:
     if found.circuit == "open":
         deliveries.resume(name)
     return found.delivered == count
+
+
+@pytest.mark.rabbitmq
+def test_a_queue_that_is_full_fails_the_tries_of_its_events_and_stops_nobody_else(
+    rabbitmq: str, server: Server, state: redis.Redis
+) -> None:
+    ids = publish(state, *range(10))
+    full = Subscription(name="full", transport="kombu", exchange="full-attempts", broker=rabbitmq, retry=QUICK)
+    other = Subscription(name="warehouse", transport="kombu", queue="warehouse", retry=QUICK)
+    deliveries = Deliveries(state)
+    with Connection(rabbitmq) as connection:
+        exchange = Exchange("full-attempts", type="topic", durable=True)
+        limits = {"x-max-length": 3, "x-overflow": "reject-publish"}
+        queue = Queue("full", exchange, routing_key="#", queue_arguments=limits)(connection.default_channel)
+        queue.declare()
+        with dispatching(services(server, full, other)):
+            until(lambda: deliveries.state("full", now=time.time()).failed >= 7)
+            assert "refused the message" in deliveries.state("full", now=time.time()).last_error
+            until(lambda: deliveries.state("warehouse", now=time.time()).delivered == 10)
+            received: list[str] = []
+
+            def emptied() -> bool:
+                while message := queue.get(no_ack=True):
+                    received.append(message.properties["correlation_id"])
+                return resumed(deliveries, "full", 10)
+
+            until(emptied)
+        while message := queue.get(no_ack=True):
+            received.append(message.properties["correlation_id"])
+    assert sorted(received) == sorted(ids)
+    final = deliveries.state("full", now=time.time())
+    assert (final.dead_letters, final.retrying, final.unexpected) == (0, 0, 0)
+
+
+def test_a_receiver_that_asks_for_a_pause_beyond_all_numbers_gets_its_events_later_and_stops_nobody_else(
+    server: Server, state: redis.Redis
+) -> None:
+    ids = publish(state, *range(5))
+    answered: list[int] = []
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            answered.append(429 if len(answered) < 5 else 204)
+            self.send_response(answered[-1])
+            self.send_header("Retry-After", "Mon, 01 Jan 2024 00:00:00 +99999999999999999999")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    receiver = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{receiver.server_port}/"
+    crm = Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True, retry=QUICK)
+    other = Subscription(name="warehouse", transport="kombu", queue="warehouse", retry=QUICK)
+    deliveries = Deliveries(state)
+    with dispatching(services(server, crm, other)):
+        until(lambda: deliveries.state("crm", now=time.time()).delivered == len(ids))
+        until(lambda: deliveries.state("warehouse", now=time.time()).delivered == len(ids))
+    final = deliveries.state("crm", now=time.time())
+    assert (final.failed, final.unexpected, final.dead_letters) == (5, 0, 0)
+    receiver.shutdown()
+    receiver.server_close()

@@ -117,7 +117,7 @@ def test_a_server_that_is_not_there_is_unavailable_and_no_mistake_of_the_file():
 @pytest.mark.server
 def test_a_healthy_bridge_without_processes_has_warnings_only_about_them(services, read):
     by_name = found(services(read(SOURCES)))
-    assert {name for name, one in by_name.items() if one.status != OK} == {"worker", "beat", "dispatch"}
+    assert {name for name, one in by_name.items() if one.status != OK} == {"web", "worker", "beat", "dispatch"}
     assert by_name["broker of the bridge"].text == "answers, noeviction"
 
 

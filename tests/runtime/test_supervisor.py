@@ -1,4 +1,4 @@
-"""The supervisor: output, restarts, giving up, stopping in order, and nothing left behind."""
+"""The supervisor: output, restarts, refusals, stopping in order, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -76,8 +76,9 @@ def lives(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-def test_the_pauses_double_up_to_a_limit_and_then_it_gives_up() -> None:
-    assert [restart_delay(deaths) for deaths in range(1, 8)] == [0.5, 1.0, 2.0, 4.0, 8.0, None, None]
+def test_the_pauses_double_up_to_a_minute_and_never_end() -> None:
+    assert [restart_delay(deaths) for deaths in range(1, 10)] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert restart_delay(100_000) == 60.0
 
 
 def test_lines_come_with_the_name_of_their_process() -> None:
@@ -101,15 +102,32 @@ def test_a_killed_child_is_started_again_and_what_it_left_behind_is_ended() -> N
     assert "ended (killed by signal 9); starts again in 0.5 s" in lines.of("web")
 
 
-def test_a_child_that_keeps_dying_is_given_up_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUICK_DEATHS", 2)
+def test_a_child_that_keeps_dying_is_started_again_and_takes_no_other_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "restart_delay", lambda deaths: 0.01)
     lines = Lines()
-    with Supervisor([program("beat", "print('no schedule'); raise SystemExit(3)")], on_line=lines) as supervisor:
-        with pytest.raises(BridgeError) as caught:
-            wait_until(lambda: False, supervisor.check)
-        assert str(caught.value) == (
-            "beat cannot be kept running (exit code 3, 2 time(s) in a row). Its last line: no schedule"
-        )
+    dying = program("beat", "print('no schedule'); raise SystemExit(3)")
+    with Supervisor([dying, program("web", STAYS)], on_line=lines) as supervisor:
+        web = supervisor.pids()["web"]
+        wait_until(lambda: len(lines.of("beat")) >= 20, supervisor.check)
+        assert supervisor.pids()["web"] == web
+    assert "ended (exit code 3); starts again in 0.01 s" in lines.of("beat")
+    told = "ended (exit code 3, 9 times in a row); starts again in 0.01 s. Its last line: no schedule"
+    assert told in lines.of("beat")
+
+
+@pytest.mark.parametrize("code", [2, 78])
+def test_once_everything_has_run_a_refusal_is_told_and_tried_again_slowly(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(module, "SLOWEST_SECONDS", 0.3)
+    lines = Lines()
+    refusing = program("worker", f"print('bridge.yaml:3: unknown key'); raise SystemExit({code})")
+    with Supervisor([program("web", STAYS), refusing], on_line=lines) as supervisor:
+        supervisor.settle()
+        wait_until(lambda: len([line for line in lines.of("worker") if "ended" in line]) >= 2, supervisor.check)
+        assert "web" in supervisor.pids()
+    told = f"ended (exit code {code}); starts again in 0.3 s. Its last line: bridge.yaml:3: unknown key"
+    assert told in lines.of("worker")
 
 
 def test_an_error_about_a_line_reaches_the_caller_and_the_child_goes_on() -> None:
@@ -126,11 +144,13 @@ def test_an_error_about_a_line_reaches_the_caller_and_the_child_goes_on() -> Non
 @pytest.mark.parametrize(
     ("code", "kind", "message"),
     [
-        (2, BridgeError, r"1 time.* Its last line: bridge.yaml:3: unknown key"),
+        (2, BridgeError, r"^web refuses to start: bridge.yaml:3: unknown key \(exit code 2\)$"),
         (78, ConfigError, r"^web refuses to start: bridge.yaml:3: unknown key$"),
     ],
 )
-def test_a_wrong_configuration_is_given_up_at_once(code: int, kind: type[BridgeError], message: str) -> None:
+def test_before_everything_has_run_a_wrong_configuration_ends_it_at_once(
+    code: int, kind: type[BridgeError], message: str
+) -> None:
     lines = Lines()
     child = program("web", f"print('bridge.yaml:3: unknown key'); raise SystemExit({code})")
     with (

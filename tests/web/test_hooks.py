@@ -181,7 +181,27 @@ def test_ready_asks_the_real_server(tmp_path: Path, server: Server) -> None:
     services = load(config_path=write_config(tmp_path, server.url))
     client = create_app(services, gate=Gate(lambda: None)).test_client()
     assert client.get("/readyz").data == b"ok\n"
-    assert client.get("/readyz?verbose").data == b"[+]state ok\nreadyz check passed\n"
+    assert client.get("/readyz?verbose").data.startswith(b"[+]state ok\n[-]web missing: no heartbeat.")
+
+
+def test_readyz_names_the_parts_that_are_missing_and_its_status_speaks_of_webhooks_alone(
+    services: Services, client: FlaskClient, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.web.state_problem", lambda client, closed: None)
+    monkeypatch.setattr("bridge.web.composition.state_client", lambda *_, **__: fake_state)
+    client = create_app(services, gate=Gate(lambda: None)).test_client()
+    for part, age in (("web", 1), ("worker", 2), ("beat", 3)):
+        fake_state.set(keys.heartbeat(part), repr(services.now() - age))
+    answer = client.get("/readyz?verbose")
+    assert answer.status_code == 200
+    assert answer.get_data(as_text=True).splitlines() == [
+        "[+]state ok",
+        "[+]web ok: heartbeat 1 s ago",
+        "[+]beat ok: heartbeat 3 s ago",
+        "[+]worker ok: heartbeat 2 s ago",
+        "[-]dispatch missing: no heartbeat. Remedy: look at its log, or start it: attempt-bridge dispatch",
+        "readyz check passed",
+    ]
 
 
 def test_the_schema_of_the_event_is_where_the_event_says(client: FlaskClient, fake_state: redis.Redis) -> None:

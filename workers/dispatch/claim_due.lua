@@ -11,13 +11,21 @@
 local retry, deliveries, journal, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local claim = string.format('%.3f', tonumber(ARGV[1]) + tonumber(ARGV[2]))
 local claimed = {}
+
+-- nil also for a record that is no JSON or names no entry: it is handed out all the same, and given up by the caller.
+local function journal_entry(record)
+  local readable, parsed = pcall(cjson.decode, record)
+  local entry = readable and type(parsed) == 'table' and parsed.entry
+  if type(entry) ~= 'string' or not entry:match('^%d+%-%d+$') then return nil end
+  return redis.call('XRANGE', journal, entry, entry)[1]
+end
+
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', retry, '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])) do
   local record = redis.call('HGET', deliveries, id)
   if record then
     local suspect = redis.call('HEXISTS', claims, id) == 1
     if suspect and #claimed > 0 then break end
-    local entry = cjson.decode(record).entry
-    local found = redis.call('XRANGE', journal, entry, entry)[1]
+    local found = journal_entry(record)
     redis.call('ZADD', retry, claim, id)
     claimed[#claimed + 1] = { id, record, found and found[2] or {}, redis.call('HINCRBY', claims, id, 1) }
     if suspect then break end

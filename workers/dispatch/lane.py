@@ -10,33 +10,29 @@ and one dispatch process serves the subscription; otherwise `revision` tells old
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import redis
 import structlog
 
 from bridge.config.model import Subscription
-from bridge.delivery.store import Delivery
-from bridge.errors import DeliveryFailed, clip
+from bridge.errors import DeliveryFailed
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
-from workers.dispatch.membership import Held, Membership
-from workers.dispatch.schedule import Limits, broker_backoff, tries_allowed
+from workers.dispatch.guarded import Claimed, Guarded
+from workers.dispatch.membership import Held, Membership, StreamEntry
+from workers.dispatch.schedule import Limits, broker_backoff
 from workers.dispatch.settlement import (
     Item,
     Row,
-    dead_row,
+    failure_text,
     failures_at_end,
-    item_of,
     later_row,
-    outgoing,
     poison_row,
     row_of,
     sent,
-    skip_row,
-    wants,
 )
-from workers.transports.contract import Outcome, Transport
+from workers.transports.contract import Outcome, Outgoing, Transport
 
 __all__ = ["CRASH_POINTS", "Lane"]
 
@@ -81,6 +77,7 @@ class Lane:
         self._scripts = {
             script: scripts.register(state, __file__, script) for script in ("admit", "claim_due", "settle", "judge")
         }
+        self._guarded = Guarded(subscription, self.count_unexpected)
         self._joined = False
         #: Entries may be pending for us: drain them before reading on.
         self._dirty = True
@@ -102,6 +99,7 @@ class Lane:
         with state_errors():
             if not self._joined:
                 self._member.join()
+                self._reader.hdel(self._counters, "waits")
                 self._joined = True
             word, failures = self._admit(now())
             if word not in ("go", "probe"):
@@ -109,7 +107,14 @@ class Lane:
             probe = word == "probe"
             items, wait = self._next(now(), 1 if probe else self.transport.batch, 0.0 if probe else block)
             if items:
-                return self._handle(items, now, draw, failing=failures > 0)
+                try:
+                    return self._handle(items, now, draw, failing=failures > 0)
+                except redis.RedisError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - whatever it is: the same batch must not come for ever
+                    moment = now()
+                    self._settle(self._guarded.charge(items, error, moment, draw), moment)
+                    return 0.0
             if probe:
                 # Nothing to probe with: let the next event be the probe at once.
                 self._reader.hset(self._circuit, "open_until", 0)
@@ -144,7 +149,7 @@ class Lane:
         items, following = self._due(now, max(1, limit // 2))
         if len(items) < limit:
             until_due = 0.0 if items else min(block, max(0.0, following - now))
-            items += [item_of(*entry) for entry in self._member.read(limit - len(items), until_due)]
+            items += self._items(self._member.read(limit - len(items), until_due), now)
         return items, 0.0 if block else min(1.0, max(0.0, following - now))
 
     def _drain(self, now: float, limit: int) -> list[Item]:
@@ -158,7 +163,7 @@ class Lane:
             return []
         suspect = next((one for one in held if one.times > 1), None)
         chosen = [one for one in held if one.times <= 1] or held[:1]
-        items = [item_of(entry, fields) for entry, fields in self._member.take(chosen)]
+        items = self._items(self._member.take(chosen), now)
         if suspect is not None and chosen == [suspect] and suspect.times >= self._limits.poison_after:
             self._settle([poison_row(item, suspect.times, now) for item in items], now)
             return self._drain(now, limit)
@@ -171,28 +176,20 @@ class Lane:
         if self.subscription.receipts.required:
             lease = max(lease, self.subscription.receipts.within)
         following, claim, claimed = cast(
-            "tuple[bytes, bytes, list[list[Any]]]",
+            "tuple[bytes, bytes, list[Claimed]]",
             self._scripts["claim_due"](
                 keys=[self._retry, self._records, self._journal, self._claims], args=[f"{now:.3f}", lease, limit]
             ),
         )
         self._claim = claim.decode()
-        items, given_up = [], []
-        for _, record, fields, times in claimed:
-            delivery = Delivery.from_json(record)
-            kept = delivery.event.encode() if delivery.event else None
-            event = kept or dict(zip(fields[::2], fields[1::2], strict=True)).get(b"event")
-            item = Item("", event or b"", delivery)
-            if event is None:
-                given_up.append(dead_row(item, "the journal has forgotten the event", now))
-            elif times > self._limits.poison_after:
-                given_up.append(poison_row(item, times - 1, now))
-            elif delivery.awaiting_receipt and delivery.tries >= tries_allowed(self.subscription.retry):
-                given_up.append(dead_row(item, "no receipt", now))
-            else:
-                items.append(item)
-        self._settle(given_up, now)
+        items, rows = self._guarded.retries(claimed, self._limits, now)
+        self._settle(rows, now)
         return items, float(following or "inf")
+
+    def _items(self, entries: Sequence[StreamEntry], now: float) -> list[Item]:
+        items, rows = self._guarded.entries(entries, now)
+        self._settle(rows, now)
+        return items
 
     # --- what becomes of a batch
 
@@ -200,28 +197,22 @@ class Lane:
         self, items: list[Item], now: Callable[[], float], draw: Callable[[], float], *, failing: bool
     ) -> float:
         self._crash("read")
-        wanted: list[Item] = []
-        rows: list[Row] = []
-        for item in items:
-            if item.entry == "" or wants(self.subscription, item):
-                wanted.append(item)
-            else:
-                rows.append(skip_row(item))
+        wanted, rows = self._guarded.prepare(items, now())
         outcomes = self._send(wanted, now()) if wanted else []
         reached: list[Outcome] = []
         unreached: list[tuple[Item, DeliveryFailed]] = []
         moment = now()
-        for item, outcome in zip(wanted, outcomes, strict=True):
+        for (item, _), outcome in zip(wanted, outcomes, strict=True):
             if outcome is None or outcome.charged:
                 reached.append(outcome)
                 rows.append(row_of(item, outcome, self.subscription, moment, draw))
             else:
                 unreached.append((item, outcome))
-        wait = self._wait_for_broker([str(outcome) for _, outcome in unreached], bool(reached))
+        wait = self._wait_for_broker([failure_text(outcome) for _, outcome in unreached], bool(reached))
         rows += [later_row(item, moment + wait) for item, _ in unreached if item.entry == ""]
         self._settle(rows, moment)
         self._crash("settled")
-        gone = next((str(outcome) for _, outcome in unreached if outcome.reason == "gone"), "")
+        gone = next((failure_text(outcome) for _, outcome in unreached if outcome.reason == "gone"), "")
         if gone or failing or any(reached):
             self._judge(reached, moment, gone)
             self._crash("judged")
@@ -232,12 +223,16 @@ class Lane:
             self._crash("parked")
         return wait
 
-    def _send(self, items: Sequence[Item], now: float) -> list[Outcome]:
+    def _send(self, wanted: Sequence[tuple[Item, Outgoing]], now: float) -> list[Outcome]:
         if self.subscription.receipts.required:
-            self._expect(items, now)
-        outcomes = self.transport.send([outgoing(self.subscription, item) for item in items], now=now)
+            self._expect([item for item, _ in wanted], now)
+        outcomes = self._guarded.send(self.transport, [ready for _, ready in wanted], now)
         self._crash("sent")
         return outcomes
+
+    def count_unexpected(self, number: int = 1) -> None:
+        """Count errors that nobody foresaw, for the metrics. Lets redis-py's errors through."""
+        self._reader.hincrby(self._counters, "unexpected", number)
 
     def _expect(self, items: Sequence[Item], now: float) -> None:
         """Note that a receipt must come, before the send: a fast receiver confirms before we are back."""
@@ -260,19 +255,20 @@ class Lane:
     def _judge(self, outcomes: Sequence[Outcome], now: float, gone: str) -> None:
         trailing, last = failures_at_end(outcomes)
         limits = self._limits
-        args: list[str | int | float] = [f"{now:.3f}", trailing, int(trailing < len(outcomes)), clip(gone or last, 200)]
+        args: list[str | int | float] = [f"{now:.3f}", trailing, int(trailing < len(outcomes)), gone or last]
         args += [limits.open_after, limits.open_for, limits.disable_after, gone]
         self._scripts["judge"](keys=[self._circuit], args=args)
 
     def _wait_for_broker(self, problems: Sequence[str], reached: bool) -> float:
-        if reached or not problems:
-            if self._broker_failures:
-                _log.info("deliveries_go_on", subscription=self.subscription.name)
+        if self._broker_failures and (reached or not problems):
+            _log.info("deliveries_go_on", subscription=self.subscription.name)
+            self._reader.hdel(self._counters, "waits")
             self._broker_failures = 0
         if not problems:
             return 0.0
         if self._broker_failures == 0:
-            # No tries are used and no circuit opens, so this line is all that an operator gets to see.
+            # No tries are used and no circuit opens, so this line and `waits` are all that an operator gets to see.
             _log.warning("deliveries_wait", subscription=self.subscription.name, problem=problems[0])
+        self._reader.hset(self._counters, "waits", problems[0])
         self._broker_failures += 1
         return broker_backoff(self._broker_failures)

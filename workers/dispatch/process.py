@@ -17,8 +17,8 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from workers.dispatch.lane import Lane
-from workers.dispatch.schedule import Limits
-from workers.transports import transport_for
+from workers.dispatch.schedule import Limits, fault_backoff
+from workers.transports import transport_or_later
 
 __all__ = ["Dispatcher", "run_dispatch"]
 
@@ -45,7 +45,7 @@ class Dispatcher:
         silent: float = SILENT_SECONDS,
         crash: Callable[[str], None] = lambda point: None,
     ) -> None:
-        """`silent`: seconds without a heartbeat after which others take over. Raises `ConfigError`."""
+        """`silent`: seconds without a heartbeat after which others take over."""
         self._services = services
         self._silent = silent
         self._offset = 0.0
@@ -55,7 +55,7 @@ class Dispatcher:
             Lane(
                 subscription,
                 partition,
-                transport=transport_for(subscription, services.broker_url),
+                transport=transport_or_later(subscription, services.broker_url),
                 state=services.state,
                 reader=services.reader,
                 consumer=self.consumer,
@@ -100,11 +100,10 @@ class Dispatcher:
         return keys.heartbeat(f"dispatch:{consumer}")
 
     def serve(self, stop: threading.Event) -> None:
-        """Run all lanes until `stop`; returns within 5 s of it. Raises what a lane could not handle."""
-        crashed: list[BaseException] = []
+        """Run all lanes until `stop`; returns within 5 s of it. What one lane cannot handle ends no other."""
         self._beat_or_log()
         threads = [
-            threading.Thread(target=self._run, args=(lane, stop, crashed), daemon=True, name=lane.subscription.name)
+            threading.Thread(target=self._run, args=(lane, stop), daemon=True, name=lane.subscription.name)
             for lane in self.lanes
         ]
         for thread in threads:
@@ -116,29 +115,42 @@ class Dispatcher:
         for thread in threads:
             thread.join(max(0.0, deadline - clock.monotonic()))
         self._end()
-        if crashed:
-            raise crashed[0]
 
-    def _run(self, lane: Lane, stop: threading.Event, crashed: list[BaseException]) -> None:
+    def _run(self, lane: Lane, stop: threading.Event) -> None:
+        """Until `stop`, whatever happens: a lane that ended would be missed by nobody but its subscriber."""
         draw = random.Random().random  # noqa: S311 - jitter, not a secret
-        adopt_at = 0.0
+        adopt_at, faults = 0.0, 0
+        while not stop.is_set():
+            try:
+                wait = lane.step(self.now, draw, block=BLOCK_SECONDS)
+                if clock.monotonic() >= adopt_at:
+                    self._adopt(lane)
+                    adopt_at = clock.monotonic() + self._silent / 2
+                faults = 0
+            except StateUnavailable as error:
+                lane.recover()
+                log.warning("dispatch_state_unavailable", subscription=lane.subscription.name, error=str(error))
+                wait = _AFTER_STATE_ERROR_SECONDS
+            except Exception as error:  # noqa: BLE001 - the other lanes and the process go on
+                lane.recover()
+                faults += 1
+                wait = fault_backoff(faults)
+                self._report(lane, error, faults, wait)
+            stop.wait(wait)
         try:
-            while not stop.is_set():
-                try:
-                    wait = lane.step(self.now, draw, block=BLOCK_SECONDS)
-                    if clock.monotonic() >= adopt_at:
-                        self._adopt(lane)
-                        adopt_at = clock.monotonic() + self._silent / 2
-                except StateUnavailable as error:
-                    lane.recover()
-                    log.warning("dispatch_state_unavailable", subscription=lane.subscription.name, error=str(error))
-                    wait = _AFTER_STATE_ERROR_SECONDS
-                stop.wait(wait)
             lane.transport.close()
-        except BaseException as error:
-            log.exception("dispatch_lane_failed", subscription=lane.subscription.name)
-            crashed.append(error)
-            stop.set()
+        except Exception as error:  # noqa: BLE001 - the process ends anyway
+            log.warning("transport_not_closed", subscription=lane.subscription.name, error=type(error).__name__)
+
+    def _report(self, lane: Lane, error: Exception, faults: int, wait: float) -> None:
+        """The frames once for each row of faults; every one is counted."""
+        frames = error if faults == 1 else None
+        log.error("dispatch_lane_failed", subscription=lane.subscription.name, times=faults, wait=wait, exc_info=frames)
+        try:
+            with state_errors():
+                lane.count_unexpected()
+        except StateUnavailable as unavailable:
+            log.warning("dispatch_state_unavailable", subscription=lane.subscription.name, error=str(unavailable))
 
     def _adopt(self, lane: Lane) -> None:
         taken = lane.adopt(self.alive)
@@ -163,11 +175,7 @@ class Dispatcher:
 
 
 def run_dispatch(services: Services, stop: threading.Event) -> None:
-    """Serve all subscriptions until `stop` is set. Any number of processes may do so at once and share the work.
-
-    Raises `ConfigError` for a subscription that cannot be served, and anything that no lane could handle: the process
-    is meant to be started again then.
-    """
+    """Serve all subscriptions until `stop` is set. Any number of processes may do so at once and share the work."""
     if not services.config.subscriptions:
         log.info("dispatch_idle", reason="no subscriptions in bridge.yaml")
     Dispatcher(services).serve(stop)

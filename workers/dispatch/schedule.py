@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bridge.config.model import RetryPolicy
 
-__all__ = ["Limits", "broker_backoff", "next_try", "tries_allowed"]
+__all__ = ["Limits", "broker_backoff", "fault_backoff", "next_try", "tries_allowed"]
 
 #: A broker that is down is tried again soon; it is ours or the receiver's, and nobody is charged for it.
 _BROKER_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -45,3 +45,8 @@ def next_try(policy: RetryPolicy, tries_done: int, draw: float, retry_after: flo
 def broker_backoff(failures: int) -> float:
     """Seconds to wait after the broker has failed so many times in a row (1 or more)."""
     return _BROKER_SECONDS[min(failures, len(_BROKER_SECONDS)) - 1]
+
+
+def fault_backoff(faults: int) -> float:
+    """Seconds to wait after a lane has failed by itself so many times in a row (1 or more): 1 to 30."""
+    return min(2.0 ** min(faults - 1, 10), 30.0)

@@ -13,25 +13,34 @@ from bridge.config.model import Subscription
 from bridge.delivery.store import Delivery
 from bridge.errors import DeliveryFailed, clip
 from schemas.event import minimal
-from workers.dispatch.schedule import next_try
+from workers.dispatch.schedule import Limits, next_try, tries_allowed
 from workers.transports.contract import Outcome, Outgoing
 
 __all__ = [
+    "UNREADABLE",
     "Item",
     "Row",
     "dead_row",
+    "failure_text",
     "failures_at_end",
+    "given_up",
     "item_of",
     "later_row",
     "outgoing",
     "poison_row",
+    "prepare",
+    "retry_of",
     "row_of",
     "sent",
     "skip_row",
+    "unreadable_item",
+    "unreadable_row",
     "wants",
 ]
 
 Row = list[str | bytes]
+#: `reason` of a journal entry or a record that cannot be sent as it stands there.
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,32 @@ def item_of(entry: bytes, fields: Mapping[bytes, bytes]) -> Item:
         entry=entry.decode(),
     )
     return Item(delivery.entry, fields[b"event"], delivery)
+
+
+def unreadable_item(entry: bytes, fields: Mapping[bytes, bytes]) -> Item:
+    """A journal entry that `item_of` cannot take, as far as it can be told."""
+
+    def text(name: bytes) -> str:
+        return fields.get(name, b"").decode(errors="replace")
+
+    place = entry.decode()
+    delivery = Delivery(
+        id=text(b"id") or place, type=text(b"type"), source=text(b"source"), attempt=text(b"attempt"), entry=place
+    )
+    return Item(place, fields.get(b"event", b""), delivery)
+
+
+def retry_of(record: bytes, fields: Mapping[bytes, bytes]) -> Item:
+    """A retry that is due; its event is in the record or in the journal, empty if in neither. Raises `ValueError`."""
+    delivery = Delivery.from_json(record)
+    return Item("", delivery.event.encode() if delivery.event else fields.get(b"event", b""), delivery)
+
+
+def prepare(subscription: Subscription, item: Item) -> Outgoing | None:
+    """The event as it is sent; None: not wanted. A retry was wanted before."""
+    if item.entry and not wants(subscription, item):
+        return None
+    return outgoing(subscription, item)
 
 
 def wants(subscription: Subscription, item: Item) -> bool:
@@ -100,13 +135,32 @@ def later_row(item: Item, due: float) -> Row:
     return ["later", item.entry, item.delivery.id, f"{due:.3f}", item.delivery.to_json()]
 
 
-def dead_row(item: Item, reason: str, now: float) -> Row:
-    """Given up: the dead letter keeps its own copy of the event, the journal forgets."""
+def dead_row(item: Item, reason: str, now: float, *, record: bytes = b"") -> Row:
+    """Given up: the dead letter keeps its own copy of the event, the journal forgets. `record`: kept as it is."""
     delivery = item.delivery
     fields: Row = ["id", delivery.id, "type", delivery.type, "source", delivery.source, "attempt", delivery.attempt]
     fields += ["event", item.event, "reason", reason, "at", f"{now:.3f}"]
     fields += ["delivery", replace(delivery, event=None).to_json()]
+    fields += ["record", record] if record else []
     return ["dead", item.entry, delivery.id, str(len(fields)), *fields]
+
+
+def given_up(item: Item, times: int, subscription: Subscription, limits: Limits, now: float) -> Row | None:
+    """The row of a retry that was taken for the `times`-th time and is not to be sent; None for all others."""
+    if not item.event:
+        return dead_row(item, "the journal has forgotten the event", now)
+    if times > limits.poison_after:
+        return poison_row(item, times - 1, now)
+    if item.delivery.awaiting_receipt and item.delivery.tries >= tries_allowed(subscription.retry):
+        return dead_row(item, "no receipt", now)
+    return None
+
+
+def unreadable_row(item: Item, error: Exception, now: float, *, record: bytes = b"") -> Row:
+    """Given up at once: what stands in the state is not going to change. `record`: what it was, where that is lost."""
+    text = f"unreadable: {type(error).__name__}; the log of dispatch has the place"
+    delivery = replace(item.delivery, tries=item.delivery.tries + 1, last_at=now, error=text, reason=UNREADABLE)
+    return dead_row(replace(item, delivery=delivery), UNREADABLE, now, record=record)
 
 
 def poison_row(item: Item, times: int, now: float) -> Row:
@@ -130,11 +184,16 @@ def failures_at_end(outcomes: Sequence[Outcome]) -> tuple[int, str]:
         if outcome is None:
             break
         trailing += 1
-    return trailing, next((str(outcome) for outcome in reversed(outcomes) if outcome is not None), "")
+    return trailing, next((failure_text(outcome) for outcome in reversed(outcomes) if outcome is not None), "")
+
+
+def failure_text(failure: DeliveryFailed) -> str:
+    """For the state: short, and UTF-8 whatever the other side has put into it."""
+    return clip(failure, 200).encode(errors="replace").decode()
 
 
 def _failed(delivery: Delivery, failure: DeliveryFailed, now: float) -> Delivery:
-    error = clip(failure, 200)
+    error = failure_text(failure)
     return replace(
         delivery,
         tries=delivery.tries + 1,

@@ -23,7 +23,7 @@ from bridge.errors import (
     VendorUnavailable,
 )
 from bridge.ingest.pipeline import Way
-from bridge.polling.vendor_http import Calls, vendor_session
+from bridge.polling.vendor_http import DEFAULT_PAUSE, LONGEST_PAUSE, Calls, vendor_session
 from bridge.sdk.vendor import Vendor
 from bridge.services import Services
 from bridge.state.lease import Lease
@@ -33,8 +33,6 @@ __all__ = ["REFUSALS", "AccessEnded", "SourceAccess", "exclusive_access", "never
 #: Longer than the slowest call (3 + 20 + 10 s, `bridge/polling/vendor_http.py`); renewed before every call. A holder
 #: that was killed, or could not release it because the state was away, keeps the source waiting this long.
 _LEASE_SECONDS = 40.0
-#: When the vendor says "too many calls" but not until when, seconds.
-_DEFAULT_PAUSE = 60.0
 
 _log = structlog.get_logger(__name__)
 
@@ -124,9 +122,12 @@ def record_refusal(access: SourceAccess, problem: BridgeError) -> None:
     elif isinstance(problem, BudgetExhausted | AccessEnded):
         log.info("turn_cut_short")
     elif isinstance(problem, Retryable):
-        retry_at = problem.retry_at
-        if retry_at is None and isinstance(problem, VendorThrottled):
-            retry_at = access.services.now() + _DEFAULT_PAUSE
+        now, retry_at = access.services.now(), problem.retry_at
+        if not ours:
+            if isinstance(problem, VendorThrottled) and (retry_at is None or retry_at <= now):
+                retry_at = now + DEFAULT_PAUSE
+            # A vendor's own number may be anything; only `sources pause` stops a source for longer.
+            retry_at = None if retry_at is None else min(retry_at, now + LONGEST_PAUSE)
         if retry_at is not None and not ours:
             budgets.pause_until(name, retry_at, str(problem))
         log.warning("vendor_unavailable", retry_at=retry_at)

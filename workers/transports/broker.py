@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+from amqp.exceptions import ChannelError, MessageNacked
 from kombu import Connection, Exchange, Producer
 from kombu.exceptions import KombuError
 
+from bridge.config.templates import KEY_BYTES
 from bridge.errors import DeliveryFailed, clip
-from workers.transports.contract import Outcome
+from workers.transports.contract import Outcome, Outgoing
+from workers.transports.faults import unexpected
 
 __all__ = ["Broker", "Message"]
+
+_log = structlog.get_logger(__name__)
 
 _CONNECT_SECONDS, _SOCKET_SECONDS, _CONFIRM_SECONDS = 5, 10, 10
 #: Without a socket time-out a broker behind a bad middlebox stops a publisher for ever; kombu's default is none.
@@ -37,6 +43,10 @@ class Message:
     headers: Mapping[str, Any]
 
 
+#: Writes one event as a message and publishes it.
+_Put = Callable[[Producer, Outgoing], Message]
+
+
 class Broker:
     """Publishes to one broker; connects on first use and again after every failure. One thread at a time."""
 
@@ -50,50 +60,117 @@ class Broker:
         self._returned: set[str] = set()
 
     def publish(
-        self, messages: Iterable[Message], *, content_type: str, exchange: Exchange | None = None, **properties: Any
+        self,
+        events: Sequence[Outgoing],
+        message_of: Callable[[Outgoing], Message],
+        *,
+        content_type: str,
+        exchange: Exchange | None = None,
+        **properties: Any,
     ) -> list[Outcome]:
         """Persistently, to a topic exchange or (None) through the default exchange to the queue `routing_key`.
 
-        A broker that does not answer fails all messages, uncharged; which of them it took nobody knows. A message
-        that an AMQP broker could route nowhere is a charged failure.
+        A broker that does not answer fails, uncharged, what it has not confirmed: over Redis the whole batch, and which
+        of it was taken nobody knows. What an AMQP broker refuses or can route nowhere, and what cannot be written as a
+        message, is a charged failure of that event alone.
         """
-        messages = list(messages)
+
+        def put(producer: Producer, event: Outgoing) -> Message:
+            message = message_of(event)
+            size = len(message.routing_key.encode())
+            if size > KEY_BYTES and not self.is_redis:
+                raise DeliveryFailed(
+                    f"routing key has {size} bytes, AMQP takes {KEY_BYTES}; shorten it in bridge.yaml",
+                    reason="bad_routing_key",
+                )
+            producer.publish(
+                message.body,
+                routing_key=message.routing_key,
+                exchange=exchange or "",
+                content_type=content_type,
+                content_encoding="utf-8",
+                delivery_mode="persistent",
+                mandatory=True,
+                headers=dict(message.headers),
+                correlation_id=message.correlation_id,
+                confirm_timeout=_CONFIRM_SECONDS,
+                retry=False,
+                **properties,
+            )
+            return message
+
         self._returned.clear()
+        if self.is_redis:
+            return self._together(events, put)
+        return self._one_by_one(events, put, exchange)
+
+    def _together(self, events: Sequence[Outgoing], put: _Put) -> list[Outcome]:
         try:
             producer = self._open()
-            with producer.batch(max_size=len(messages) or 1):
-                for message in messages:
-                    producer.publish(
-                        message.body,
-                        routing_key=message.routing_key,
-                        exchange=exchange or "",
-                        declare=[exchange] if exchange else None,
-                        content_type=content_type,
-                        content_encoding="utf-8",
-                        delivery_mode="persistent",
-                        mandatory=True,
-                        headers=dict(message.headers),
-                        correlation_id=message.correlation_id,
-                        confirm_timeout=_CONFIRM_SECONDS,
-                        retry=False,
-                        **properties,
-                    )
+            with producer.batch(max_size=len(events) or 1):
+                for event in events:
+                    put(producer, event)
         except self._errors() as error:
+            return [self._unavailable(error)] * len(events)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is one event's
             self.close()
-            # Only the kind of the cause: redis-py writes the failed command into its text, with the event in it.
-            kind = type(error.__cause__ or error).__name__
-            failure = DeliveryFailed(
-                f"broker: {kind}: {clip(error)}; check that it is up, reachable and has memory left",
-                reason="broker_unavailable",
-                charged=False,
-            )
-            return [failure] * len(messages)
-        return [self._outcome(message) for message in messages]
+            if len(events) == 1:
+                return [error if isinstance(error, DeliveryFailed) else unexpected(error, event_id=events[0].id)]
+            # An error before the end throws the batch away unsent, so nothing goes twice.
+            return [outcome for event in events for outcome in self._together([event], put)]
+        return [None] * len(events)
+
+    def _one_by_one(self, events: Sequence[Outgoing], put: _Put, exchange: Exchange | None) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for event in events:
+            try:
+                producer = self._ready(exchange)
+            except Exception as error:  # noqa: BLE001 - libraries raise anything here; no event has to do with it
+                return outcomes + [self._unavailable(error)] * (len(events) - len(outcomes))
+            try:
+                outcomes.append(self._outcome(put(producer, event)))
+            except DeliveryFailed as failure:
+                outcomes.append(failure)
+            except MessageNacked:
+                outcomes.append(
+                    DeliveryFailed("the broker refused the message; check whether its queue is full", reason="nacked")
+                )
+            except ChannelError as error:
+                self.close()
+                problem = f"broker: {type(error).__name__}: {clip(error)}; check size limit and permissions there"
+                outcomes.append(DeliveryFailed(problem, reason="broker_refused"))
+            except self._errors() as error:
+                return outcomes + [self._unavailable(error)] * (len(events) - len(outcomes))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is one event's
+                self.close()
+                outcomes.append(unexpected(error, event_id=event.id))
+        return outcomes
+
+    def _ready(self, exchange: Exchange | None) -> Producer:
+        """Connected, logged in, the exchange declared: what fails until here is no event's fault."""
+        producer = self._open()
+        _ = producer.channel  # connects
+        if exchange is not None:
+            producer.maybe_declare(exchange)
+        return producer
+
+    def _unavailable(self, error: BaseException) -> DeliveryFailed:
+        self.close()
+        # Only the kind of the cause: redis-py writes the failed command into its text, with the event in it.
+        kind = type(error.__cause__ or error).__name__
+        return DeliveryFailed(
+            f"broker: {kind}: {clip(error)}; check that it is up, reachable and has memory left",
+            reason="broker_unavailable",
+            charged=False,
+        )
 
     def close(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
-            connection.release()
+            try:
+                connection.release()
+            except Exception as error:  # noqa: BLE001 - it is given up either way; the next send makes a new one
+                _log.info("broker_connection_not_closed", error=type(error).__name__)
 
     def _outcome(self, message: Message) -> Outcome:
         if message.correlation_id not in self._returned:

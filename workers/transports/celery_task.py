@@ -45,14 +45,12 @@ class CeleryTask:
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
         """Push the tasks in one round trip (Redis) or one confirmed publish each (AMQP)."""
         return self._broker.publish(
-            (
-                Message(
-                    task_body(event.body),
-                    self._queue,
-                    event.id,
-                    self._headers | {"id": event.id, "root_id": event.id},
-                )
-                for event in events
+            events,
+            lambda event: Message(
+                task_body(event.body),
+                self._queue,
+                event.id,
+                self._headers | {"id": event.id, "root_id": event.id},
             ),
             content_type="application/json",
             reply_to="",

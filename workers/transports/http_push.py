@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError, DeliveryFailed
 from bridge.net.address_policy import check_url
 from bridge.net.push_client import Answer, Client
+from bridge.net.retry_after import retry_after_seconds
 from bridge.net.signatures import standard_webhook_headers
 from schemas.event import MEDIA_TYPE
 from workers.transports.contract import Outcome, Outgoing
+from workers.transports.faults import unexpected
 
-__all__ = ["HttpPush", "judge_answer", "retry_after_seconds"]
+__all__ = ["HttpPush", "judge_answer"]
 
 #: One slow receiver gets at most so many requests at a time.
 _AT_ONCE = 4
@@ -36,28 +36,23 @@ class HttpPush:
 
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
         """Returns after at most the deadline of the longest chain of events of one attempt."""
-        outcomes: list[Outcome] = [None] * len(events)
+        # Replaced by what comes of each: an event that nobody got to has not been delivered.
+        untried = DeliveryFailed("not sent: the sending thread ended", reason="not_sent")
+        outcomes: list[Outcome] = [untried] * len(events)
         chains: dict[tuple[str, str], list[int]] = {}
         for place, event in enumerate(events):
             chains.setdefault((event.source, event.attempt), []).append(place)
         waiting = list(chains.values())
         lock = threading.Lock()
-        crashed: list[BaseException] = []
 
         def work() -> None:
             while True:
                 with lock:
-                    if not waiting or crashed:
+                    if not waiting:
                         return
                     chain = waiting.pop(0)
                 for place in chain:
-                    try:
-                        self._push(events[place], now)
-                    except DeliveryFailed as failure:
-                        outcomes[place] = failure
-                    except BaseException as error:  # noqa: BLE001 - handed to the caller's thread below
-                        crashed.append(error)
-                        return
+                    outcomes[place] = self._outcome(events[place], now)
 
         # Daemon threads: a receiver that hangs must not hold up the end of the process.
         threads = [
@@ -68,19 +63,20 @@ class HttpPush:
         work()
         for thread in threads:
             thread.join()
-        if crashed:
-            raise crashed[0]
         return outcomes
 
     def close(self) -> None:
         self._client.close()
 
-    def _push(self, event: Outgoing, now: float) -> None:
-        headers = standard_webhook_headers(self._secrets, event.id, event.body, now)
-        answer = self._client.post(event.body, {"content-type": MEDIA_TYPE, **headers})
-        failure = judge_answer(answer, now=now)
-        if failure is not None:
-            raise failure
+    def _outcome(self, event: Outgoing, now: float) -> Outcome:
+        try:
+            headers = standard_webhook_headers(self._secrets, event.id, event.body, now)
+            answer = self._client.post(event.body, {"content-type": MEDIA_TYPE, **headers})
+            return judge_answer(answer, now=now)
+        except DeliveryFailed as failure:
+            return failure
+        except Exception as error:  # noqa: BLE001 - a receiver may answer anything; it is one event's
+            return unexpected(error, event_id=event.id)
 
 
 def judge_answer(answer: Answer, *, now: float) -> Outcome:
@@ -102,17 +98,3 @@ def judge_answer(answer: Answer, *, now: float) -> Outcome:
         retry_after = retry_after_seconds(answer.headers.get("retry-after", ""), now=now)
         reason = "throttled" if status == 429 else reason
     return DeliveryFailed(f"receiver answered {status}", reason=reason, retry_after=retry_after)
-
-
-def retry_after_seconds(value: str, *, now: float) -> float | None:
-    """Retry-After as seconds from `now`: a number or an HTTP date (RFC 9110, 10.2.3); None for anything else."""
-    value = value.strip()
-    if value.isdecimal() and value.isascii():
-        return float(value[:10])
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.fromtimestamp(now, UTC)).total_seconds())

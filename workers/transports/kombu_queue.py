@@ -37,7 +37,8 @@ class KombuQueue:
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
         """Push the messages in one round trip (Redis) or one confirmed publish each (AMQP)."""
         return self._broker.publish(
-            (Message(event.body, self._key(event), event.id, {}) for event in events),
+            events,
+            lambda event: Message(event.body, self._key(event), event.id, {}),
             content_type=MEDIA_TYPE,
             exchange=self._exchange,
         )

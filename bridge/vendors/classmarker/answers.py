@@ -56,6 +56,10 @@ def read_answer(body: bytes, form: str, where: str) -> dict[str, Any]:
         raise VendorUnavailable(f"{where}: {error}; tried again at the next round", reason="bad_answer") from error
 
 
+#: UNIX seconds that no pause goes beyond; a number of hundreds of digits is no float.
+_FAR = 10**11
+
+
 def error_code(answer: Mapping[str, Any]) -> str | None:
     """The vendor's word for what is wrong, None if nothing is. Errors come with HTTP 200, so this is read first."""
     status = answer["status"]
@@ -72,7 +76,7 @@ def to_error(code: str, answer: Mapping[str, Any], where: str) -> BridgeError:
     message = f"{where}: {clip(code, 60)}"
     if code in _THROTTLED:
         after = error.get("next_request_after")
-        return VendorThrottled(message, retry_at=None if after is None else float(after))
+        return VendorThrottled(message, retry_at=None if after is None else float(max(0, min(after, _FAR))))
     if code in _REFUSED:
         return VendorRefused(f"{message}; check api_key and api_secret, and what the key may see at the vendor")
     if code == OUT_OF_STEP:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from bridge.errors import Retryable, VendorFault
+from bridge.net.retry_after import http_date
 from bridge.sdk.vendor import SourceFacts, VendorCalls
 from bridge.vendors.mettl.answers import CLOCK, error_code, read_answer, to_error
 from bridge.vendors.mettl.signature import sign
@@ -127,10 +127,8 @@ def _json(value: Any) -> str:
 
 def _seconds_ahead(date: str, now: float) -> int:
     """How far the vendor's clock, the `date` header, is ahead of ours; 0 where it does not say."""
-    try:
-        return round(parsedate_to_datetime(date).timestamp() - now)
-    except (TypeError, ValueError):
-        return 0
+    moment = http_date(date)
+    return 0 if moment is None else round(moment - now)
 
 
 def _without_person(problem: Retryable | VendorFault, path: str, shown: str) -> Retryable | VendorFault:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import redis
 from celery import Celery
-from kombu import Connection
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from kombu import Connection, Producer
 from standardwebhooks.webhooks import Webhook
 
 from bridge.config.model import Subscription
@@ -23,8 +27,9 @@ from tests.support.dispatch import event
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
 from workers.transports import transport_for
+from workers.transports.broker import Broker, Message
 from workers.transports.contract import Outgoing
-from workers.transports.http_push import judge_answer, retry_after_seconds
+from workers.transports.http_push import judge_answer
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 CELERY = Subscription(name="gradebook", transport="celery", task="gradebook.attempt_completed", queue="gradebook")
@@ -262,18 +267,118 @@ def test_what_an_answer_means(status: int, reason: str | None, charged: bool) ->
     assert failure.retry_after == (17.0 if status in (429, 503) else None)
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("120", 120.0),
-        ("Sat, 21 Nov 2026 00:01:00 GMT", 60.0),
-        ("Fri, 20 Nov 2026 00:00:00 GMT", 0.0),
-        ("soon", None),
-        ("-5", None),
-        ("", None),
-        ("9" * 400, 9_999_999_999.0),
-        ("٣", None),
-    ],
+# --- what receivers and brokers may answer: anything
+
+
+class _Anything(BaseHTTPRequestHandler):
+    """Answers each request with the next of `answers`: (status, headers, body)."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        status, headers, body = self.server.answer  # type: ignore[attr-defined]
+        head = b"".join(b"%s: %s\r\n" % pair for pair in headers)
+        self.wfile.write(b"HTTP/1.1 %s\r\n%sContent-Length: %d\r\n\r\n" % (status, head, len(body)) + body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def anything() -> Iterator[ThreadingHTTPServer]:
+    http = ThreadingHTTPServer(("127.0.0.1", 0), _Anything)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    yield http
+    http.shutdown()
+    http.server_close()
+
+
+_LINE = st.binary(max_size=60).map(lambda raw: raw.replace(b"\n", b"").replace(b"\r", b""))
+_BEYOND = b"Mon, 01 Jan 2024 00:00:00 +99999999999999999999"
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    status=st.sampled_from([b"429 Slow", b"503 Off", b"200 OK", b"410 Gone", b"302 There"]) | _LINE,
+    headers=st.lists(
+        st.tuples(st.just(b"Retry-After"), _LINE | st.just(_BEYOND)) | st.tuples(_LINE, _LINE), max_size=4
+    ),
+    body=st.binary(max_size=200),
 )
-def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
-    assert retry_after_seconds(value, now=1_795_219_200.0) == seconds
+@example(status=b"429 Slow", headers=[(b"Retry-After", _BEYOND)], body=b"")
+def test_whatever_a_receiver_answers_is_an_outcome(
+    anything: ThreadingHTTPServer, status: bytes, headers: list[tuple[bytes, bytes]], body: bytes
+) -> None:
+    anything.answer = (status, headers, body)  # type: ignore[attr-defined]
+    url = f"http://127.0.0.1:{anything.server_port}/"
+    transport = transport_for(
+        Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True), ""
+    )
+    # Half an answer is waited for until the deadline.
+    transport._client._deadline = 0.2  # type: ignore[attr-defined]
+    for outcome in transport.send([out(1), out(2)], now=1_795_219_200.0):
+        assert outcome is None or outcome.reason != "unexpected_error"
+        assert outcome is None or outcome.retry_after is None or 0 <= outcome.retry_after <= 7 * 86_400
+    transport.close()
+
+
+def test_an_unforeseen_error_of_one_push_is_that_events_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "http://127.0.0.1:9/"
+    transport = transport_for(
+        Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True), ""
+    )
+
+    def post(self: Any, body: bytes, headers: Any) -> Answer:
+        if json.loads(body)["subject"] == "a2":
+            raise ZeroDivisionError
+        return Answer(204, {}, b"")
+
+    monkeypatch.setattr("bridge.net.push_client.Client.post", post)
+    outcomes = transport.send([out(1), out(2), out(3)], now=1.0)
+    assert [failure and (failure.reason, failure.charged) for failure in outcomes] == [
+        None,
+        ("unexpected_error", True),
+        None,
+    ]
+
+
+@pytest.mark.parametrize("url", ["redis", "amqp://127.0.0.1:9//"])
+@pytest.mark.parametrize("error", [ValueError("CANARY"), struct.error("x"), AssertionError(), UnicodeError("x")])
+def test_an_unforeseen_error_of_one_message_is_that_events_alone(
+    server: Server, monkeypatch: pytest.MonkeyPatch, url: str, error: Exception
+) -> None:
+    broker = Broker(server.broker_url if url == "redis" else url)
+    monkeypatch.setattr(Broker, "_ready", lambda self, exchange: Producer(Connection("memory://")))
+
+    def message_of(event: Outgoing) -> Message:
+        if event.attempt == "a2":
+            raise error
+        return Message(event.body, "warehouse", event.id, {})
+
+    outcomes = broker.publish([out(1), out(2), out(3)], message_of, content_type="application/json")
+    assert [failure and (failure.reason, failure.charged) for failure in outcomes] == [
+        None,
+        ("unexpected_error", True),
+        None,
+    ]
+    assert "CANARY" not in str(outcomes[1])
+    broker.close()
+    if url == "redis":
+        client = redis.Redis.from_url(server.broker_url)
+        assert client.llen("warehouse") == 2
+        client.close()
+
+
+def test_a_routing_key_that_amqp_cannot_carry_is_a_failed_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Broker, "_ready", lambda self, exchange: Producer(Connection("memory://")))
+    topic = Subscription(
+        name="warehouse", transport="kombu", exchange="attempts", routing_key="ü" * 100 + "{type}.{source}"
+    )
+    transport = transport_for(topic, "amqp://127.0.0.1:9//")
+    long = replace(out(1), source="s" * 63)
+    short, failure = transport.send([out(2), long], now=1.0)
+    assert short is None
+    assert failure is not None
+    assert (failure.reason, failure.charged) == ("bad_routing_key", True)
+    assert "281 bytes" in str(failure)
