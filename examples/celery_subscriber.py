@@ -8,10 +8,18 @@ In bridge.yaml: {transport: celery, task: gradebook.attempt_completed, queue: gr
 
 import json
 import os
+import ssl
+from urllib.parse import urlsplit
 
 from celery import Celery
 
-app = Celery("gradebook", broker=os.environ.get("GRADEBOOK_BROKER", "redis://localhost:6379/1"))
+broker = os.environ.get("GRADEBOOK_BROKER", "redis://localhost:6379/1")
+app = Celery("gradebook", broker=broker)
+# Celery does not verify by itself. A CA of your own: rediss://...?ssl_ca_certs=/path; for amqps add ca_certs below.
+app.conf.broker_use_ssl = {
+    "rediss": {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True},
+    "amqps": {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": urlsplit(broker).hostname},
+}.get(urlsplit(broker).scheme, False)
 app.conf.task_default_queue = os.environ.get("GRADEBOOK_QUEUE", "gradebook")
 app.conf.task_acks_late = True  # a task of a worker that dies is run again, so the same event may come twice
 app.conf.task_ignore_result = True

@@ -8,6 +8,8 @@ In bridge.yaml: {transport: kombu, exchange: attempts, broker: "amqp://..."} or 
 
 import argparse
 import json
+import ssl
+from urllib.parse import urlsplit
 
 from kombu import Connection, Exchange, Queue
 from kombu.mixins import ConsumerMixin
@@ -38,5 +40,11 @@ exchange = Exchange(given.exchange, type="topic", durable=True) if given.exchang
 queue = Queue(
     given.queue, exchange=exchange, routing_key=given.binding if given.exchange else given.queue, durable=True
 )
-with Connection(given.broker, transport_options={"socket_timeout": 10} if "redis" in given.broker else {}) as opened:
+# kombu does not verify by itself. A CA of your own: rediss://...?ssl_ca_certs=/path; for amqps add ca_certs below.
+verified = {
+    "rediss": {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True},
+    "amqps": {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": urlsplit(given.broker).hostname},
+}.get(urlsplit(given.broker).scheme, False)
+timeouts = {"socket_timeout": 10} if "redis" in given.broker else {}
+with Connection(given.broker, ssl=verified, transport_options=timeouts) as opened:
     Subscriber(opened, queue).run()

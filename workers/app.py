@@ -21,6 +21,7 @@ from kombu import Exchange, Queue
 
 from bridge import clock
 from bridge.errors import StateUnavailable
+from bridge.net.tls import broker_address, tls_problem
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
@@ -40,13 +41,15 @@ _log = structlog.get_logger(__name__)
 
 def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> Celery:
     """The bridge's own Celery app. `stopping` ends running polls at the next page."""
-    app = Celery("attempt-bridge", broker=services.broker_url, set_as_current=False)
+    broker = broker_address(services.broker_url)
+    app = Celery("attempt-bridge", broker=broker.url, set_as_current=False)
     app.conf.update(
         # The default exchange: a named one drops what its binding key has lost (an eviction, a flush) without a word.
         task_queues=[Queue(QUEUE, Exchange(""), routing_key=QUEUE)],
         task_default_queue=QUEUE,
         task_default_exchange="",
         task_default_routing_key=QUEUE,
+        broker_use_ssl=broker.ssl,
         broker_transport_options=_transport_options(services.broker_url),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -185,6 +188,18 @@ def _keep_our_logging() -> None:
     # Three lines a tick; `poll_round` and `rechecked` say what came of it.
     for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("celery.beat", "celery.worker.consumer.consumer"):
+        logging.getLogger(name).addFilter(_name_tls_problem)
+
+
+def _name_tls_problem(record: logging.LogRecord) -> bool:
+    """Trouble of the broker's certificate as one line with its remedy, instead of OpenSSL's text."""
+    for given in record.args if isinstance(record.args, tuple) else ():
+        problem = tls_problem(given) if isinstance(given, BaseException) else None
+        if problem is not None:
+            record.msg, record.args = "broker: %s", (problem,)
+            break
+    return True
 
 
 def _leave_logging(**_: Any) -> None:

@@ -38,6 +38,7 @@ COMMANDS = {
     "subscriptions": "bridge.cli.subscriptions:subscriptions",
     "dead-letters": "bridge.cli.dead_letters:dead_letters",
     "trigger": "bridge.cli.trigger:trigger",
+    "tokens": "bridge.cli.tokens:tokens",
     "config": "bridge.cli.config:config",
     "doctor": "bridge.cli.doctor:doctor",
     "schema": "bridge.cli.schema:schema",

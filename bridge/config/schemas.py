@@ -32,6 +32,7 @@ from bridge.config.templates import broker_name_problem
 from bridge.config.yaml_document import Reference
 from bridge.errors import clip
 from bridge.net.signatures import check_webhook_secret
+from bridge.net.tls import address_problem
 from bridge.sdk.vendor import GRADINGS
 from schemas.event import ATTEMPT_TYPES, Result
 from schemas.notices import NOTICE_TYPES
@@ -78,7 +79,7 @@ def _server_problem(text: str, schemes: tuple[str, ...], instead: str) -> str | 
         return f'"{clip(parts.scheme or text, 30)}://" is not supported in this version; {instead}'
     if parts.password and not isinstance(text, Reference):
         return "holds a literal password. Remedy: write it as ${ENV_NAME}, in whole or in part"
-    return None
+    return address_problem(text)
 
 
 def state_problem(text: str) -> str | None:

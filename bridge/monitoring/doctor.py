@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 import redis
 from kombu.connection import Connection
 
+from bridge.config import access
 from bridge.config.fields import duration_text
 from bridge.config.model import BridgeConfig, Config, Source, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
-from bridge.errors import BrokerUnavailable, ConfigError, DeliveryFailed, StateUnavailable, clip
+from bridge.errors import BridgeError, BrokerUnavailable, ConfigError, DeliveryFailed, StateUnavailable, clip
 from bridge.monitoring.server_checks import (
     FAILURE,
     OK,
@@ -33,6 +34,7 @@ from bridge.monitoring.server_checks import (
     visibility,
 )
 from bridge.net import address_policy
+from bridge.net.tls import broker_address, describe, tls_problem
 from bridge.quota.budgets import Pause
 from bridge.sdk.vendor import Vendor
 from bridge.services import Services
@@ -77,6 +79,7 @@ def require_same_bridge(client: redis.Redis, bridge: BridgeConfig) -> None:
 def examine(services: Services) -> Iterator[Finding]:
     """All findings, one by one as they are made."""
     now = services.now()
+    yield Finding("connection to the state server", OK, describe(services.state_url))
     paused: dict[str, Pause | None] = {}
     try:
         with state_errors():
@@ -85,8 +88,7 @@ def examine(services: Services) -> Iterator[Finding]:
         yield Finding(
             "state server",
             FAILURE,
-            clip(error.__cause__ or error),
-            "start it (`attempt-bridge up` has its own), or mend bridge.state",
+            *_why_not(error, "start it (`attempt-bridge up` has its own), or mend bridge.state"),
             True,
         )
     else:
@@ -100,6 +102,7 @@ def examine(services: Services) -> Iterator[Finding]:
         deliveries = Deliveries(services.state, partitions=services.config.bridge.partitions)
         for name in services.config.subscriptions:
             yield _delivering(name, deliveries.state(name, now=now))
+    yield _access(services.config)
     yield from _brokers(services)
     for subscription in services.config.subscriptions.values():
         yield from _transport(subscription, services.config)
@@ -171,6 +174,18 @@ def _delivering(name: str, state: SubscriptionState) -> Finding:
     return Finding(label, OK, f"{done} delivered, {waiting} waiting, {state.retrying} to be tried again")
 
 
+def _access(config: Config) -> Finding:
+    name, remedy = "API tokens", "attempt-bridge tokens new, then name it under access.tokens"
+    try:
+        found = access.tokens(config)
+    except BridgeError as error:
+        text, _, told = str(error).partition(". Remedy: ")
+        return Finding(name, FAILURE, text, told)
+    if not found:
+        return Finding(name, WARNING, "none: every call of /api and /metrics is answered 401", remedy)
+    return Finding(name, OK, ", ".join(f"{one.name} ({one.role})" for one in found))
+
+
 def _brokers(services: Services) -> Iterator[Finding]:
     users: dict[str, list[str]] = {services.broker_url: ["the bridge"]}
     for subscription in services.config.subscriptions.values():
@@ -178,10 +193,11 @@ def _brokers(services: Services) -> Iterator[Finding]:
             users.setdefault(subscription.broker or services.broker_url, []).append(subscription.name)
     for url, names in users.items():
         label = f"broker of {', '.join(names)}"
+        yield Finding(f"connection to the {label}", OK, describe(url))
         try:
             yield from _broker(url, label, services.now())
         except BrokerUnavailable as error:
-            yield Finding(label, FAILURE, str(error), "start it, or mend the address in bridge.yaml", unreachable=True)
+            yield Finding(label, FAILURE, *_why_not(error, "start it, or mend the address in bridge.yaml"), True)
         if _place(url) == _place(services.state_url):
             yield Finding(
                 label,
@@ -193,8 +209,12 @@ def _brokers(services: Services) -> Iterator[Finding]:
 
 def _broker(url: str, label: str, now: float) -> Iterator[Finding]:
     options = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _CONNECT_SECONDS}
+    address = broker_address(url)
     with Connection(
-        url, connect_timeout=_CONNECT_SECONDS, transport_options={} if url.startswith("amqp") else options
+        address.url,
+        ssl=address.ssl,
+        connect_timeout=_CONNECT_SECONDS,
+        transport_options={} if url.startswith("amqp") else options,
     ) as connection:
         try:
             connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
@@ -213,6 +233,15 @@ def _broker(url: str, label: str, now: float) -> Iterator[Finding]:
         text = f"maxmemory-policy {policy.text.partition(':')[0]}: messages vanish"
         yield Finding(label, FAILURE, text, policy.remedy)
     yield visibility(f"visibility timeout, {label}", now - oldest[0][1] if oldest else None)
+
+
+def _why_not(error: Exception, remedy: str) -> tuple[str, str]:
+    """Text and remedy for a server that cannot be used: trouble in TLS has a remedy of its own."""
+    problem = tls_problem(error)
+    if problem is None:
+        return clip(error.__cause__ or error) if isinstance(error, StateUnavailable) else str(error), remedy
+    text, _, told = problem.partition(". Remedy: ")
+    return text, told
 
 
 def _place(url: str) -> tuple[str, int, str]:

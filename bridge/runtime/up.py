@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 from bridge import clock
+from bridge.config import access
 from bridge.errors import BridgeError
 from bridge.runtime import processes
 from bridge.runtime.processes import PARTS, Address
@@ -78,6 +79,9 @@ def run(services: Services, host: str, port: int) -> int:
             host=host,
             port=free_port(host, port, patience=_PORT_PATIENCE_SECONDS if left_over else 0.0),
         )
+        # Before web starts, which reads it.
+        if (said := access.first_token(services.config)) is not None:
+            show("up", said)
         supervisor = stack.enter_context(Supervisor(processes.programs(address, child_environment()), on_line=show))
         readiness = Readiness(address, since=since, show=show, on_ready=supervisor.settle)
         if not services.config.sources:

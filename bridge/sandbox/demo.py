@@ -13,6 +13,7 @@ from typing import IO
 from rich.console import Console
 
 from bridge import clock, services
+from bridge.config import access
 from bridge.errors import ConfigError, clip
 from bridge.runtime import processes, up
 from bridge.runtime.processes import Address
@@ -59,6 +60,7 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
             *processes.programs(address, {**environment(), f"{PREFIX}TIME_SCALE": str(SCALE)}),
             *subscribers.programs(address, places, conditions, environment()),
         ]
+        said = access.first_token(ready.config)
         supervisor = stack.enter_context(Supervisor(children, on_line=log))
         screen = stack.enter_context(Screen(Console(), _heading(conditions, number, data_dir)))
         readiness = up.Readiness(
@@ -80,6 +82,8 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
         # The vendors fall silent first, so that nothing is refused by a bridge that is stopping.
         for stand in stands.values():
             stack.callback(stand.simulator.stop)
+        if said is not None:
+            screen.say(said)
         up.supervise(supervisor, server, signals, lambda: course.look(readiness, screen))
         screen.say("stopping")
     return _end(course, log, signals.received, screen, once=conditions.once)

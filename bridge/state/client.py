@@ -6,6 +6,9 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
+from bridge.errors import ConfigError
+from bridge.net.tls import address_problem
+
 __all__ = ["PUBLISH_TIMEOUT_SECONDS", "state_client"]
 
 #: A web request must be answered within 3 s even when the state stalls: 0.8 s, once more, and the gate in front.
@@ -18,7 +21,12 @@ def state_client(url: str, *, timeout: float = PUBLISH_TIMEOUT_SECONDS, retries:
     Only scripts that may be repeated go through a client with retries: redis-py repeats any command whose reply was
     lost. Use `retries=0` for consumer groups (a repeated XREADGROUP hides entries). No health check: its PING has
     retries of its own inside those of the command and stretches an error to 14 s.
+
+    Raises `ConfigError` for an address that would not verify its server.
     """
+    problem = address_problem(url)
+    if problem is not None:
+        raise ConfigError(f"state server: {problem}")
     return redis.Redis.from_url(
         url,
         socket_connect_timeout=min(timeout, 1.0),

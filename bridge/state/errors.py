@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import redis
 
 from bridge.errors import StateUnavailable, clip
+from bridge.net.tls import tls_problem
 
 __all__ = ["state_errors"]
 
@@ -19,6 +20,5 @@ def state_errors() -> Iterator[None]:
         yield
     except redis.RedisError as error:
         # The text of a server error names commands and limits, not data; clipped all the same.
-        raise StateUnavailable(
-            f"state server: {type(error).__name__}: {clip(error).rstrip('.')}; run `attempt-bridge doctor`"
-        ) from error
+        text = f"{type(error).__name__}: {clip(error).rstrip('.')}; run `attempt-bridge doctor`"
+        raise StateUnavailable(f"state server: {tls_problem(error) or text}") from error

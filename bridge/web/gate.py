@@ -14,6 +14,7 @@ import redis
 
 from bridge.errors import BridgeError, StateUnavailable, clip
 from bridge.monitoring import logs
+from bridge.net.tls import tls_problem
 
 __all__ = ["Gate", "unanswered"]
 
@@ -91,5 +92,7 @@ class Gate:
 def _failure(error: BaseException) -> str:
     if isinstance(error, BridgeError):
         return clip(error, 300)
+    if problem := tls_problem(error):
+        return problem
     # The text of a server error names commands and limits; that of another one may hold anything.
     return f"{type(error).__name__}: {clip(error)}" if isinstance(error, redis.RedisError) else type(error).__name__

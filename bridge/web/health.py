@@ -1,4 +1,7 @@
-"""Health, metrics and the published schema: what machines ask without a token. No answer repeats the request."""
+"""Health and the published schema, which machines ask without a token, and metrics. No answer repeats the request.
+
+Who has no token learns no name: not of a source, a subscription or a server.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from bridge.errors import clip
 from bridge.monitoring.metrics import WebMetrics, expose
 from bridge.runtime.processes import PARTS
 from bridge.state import keys
+from bridge.web.api import VIEWER, needs, role_here
 
 __all__ = ["PartsReport", "StateReport", "blueprint", "part_lines", "state_problem"]
 
@@ -73,9 +77,10 @@ def blueprint(
         problem = state()
         # Only people ask for the parts: a part that is missing must not take web out of service.
         more = parts() if problem is None and "verbose" in request.args else []
-        return _lines([("state", problem)], more)
+        return _lines([("state", _told(problem))], more)
 
     @health.get("/metrics")
+    @needs(VIEWER)
     def numbers() -> Response:
         text, media_type = expose(metrics, metrics_directory, gauges)
         return Response(text, content_type=media_type)
@@ -86,6 +91,10 @@ def blueprint(
         return Response(text, content_type="application/schema+json", headers={"Cache-Control": "max-age=86400"})
 
     return health
+
+
+def _told(problem: str | None) -> str | None:
+    return problem if problem is None or role_here() else "reason withheld; give a token, or run attempt-bridge doctor"
 
 
 def _lines(checks: list[tuple[str, str | None]], more: Sequence[str] = ()) -> Response:

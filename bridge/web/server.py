@@ -20,6 +20,7 @@ from gunicorn.http import errors as http_errors
 from gunicorn.util import write_nonblock
 from gunicorn.workers.ggevent import GeventWorker
 
+from bridge.config import access
 from bridge.errors import BridgeError, clip
 from bridge.monitoring import logs
 from bridge.monitoring.metrics import MULTIPROCESS_VARIABLE, process_ended
@@ -48,8 +49,10 @@ def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then raise `SystemExit`. `workers`: processes, one per core if None.
 
-    `body_seconds`: until then a webhook's body must be complete. Raises `BridgeError` when it cannot listen there.
+    `body_seconds`: until then a webhook's body must be complete. Raises `BridgeError` when it cannot listen there, or
+    for a token file that is none.
     """
+    access.tokens(services.config)  # one clear line instead of processes that fail
     listener = _listen(host, port)
     where, workers = listener.getsockname()[1], workers or multiprocessing.cpu_count()
     logs.get_logger("bridge.web").info("web_listening", host=host, port=where, processes=workers)
@@ -140,6 +143,14 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             "keepalive": _KEEPALIVE_SECONDS,
             "timeout": 30,
             "graceful_timeout": _GRACEFUL_SECONDS,
+            # No forwarder is trusted, this machine's least of all: a proxy there passes on what its clients send.
+            # SCRIPT_NAME from outside would lead from /webhooks/ into the API.
+            "forwarded_allow_ips": "",
+            "forwarder_headers": "",
+            "secure_scheme_headers": {},
+            "header_map": "drop",
+            "proxy_protocol": False,
+            "proxy_allow_ips": "",
             "limit_request_line": 4094,
             "limit_request_fields": 100,
             "limit_request_field_size": 8190,

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.support.commands import Start, alive, descendants
 
@@ -47,7 +48,11 @@ def test_it_fails_and_names_the_attempts_when_a_subscriber_gets_nothing(start: S
 
 def test_ctrl_c_ends_it_with_a_summary_and_leaves_no_process_behind(start: Start, tmp_path: Path) -> None:
     started = start("demo", "--port", "0", "--data-dir", str(tmp_path / "demo"))
-    started.ready()
+    url = started.ready()
+    token = started.out.read_text().partition("shown this once: ")[2].split()[0]
+    assert requests.get(f"{url}/api/v1/watches", timeout=10).status_code == 401
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert requests.get(f"{url}/api/v1/watches", headers=bearer, timeout=10).status_code == 200
     started.wait_for(lambda: "published=1" in started.out.read_text())
     everything = descendants(started.process.pid)
     assert len(everything) >= 10

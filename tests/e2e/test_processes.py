@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import subprocess
 import sys
@@ -29,7 +30,9 @@ def config(tmp_path: Path, own_server: Server) -> Path:
     source = {"vendor": "classmarker", "credentials": credentials, "poll": {"enabled": False}}
     servers = {"state": own_server.url, "broker": own_server.broker_url}
     file = tmp_path / "bridge.yaml"
-    file.write_text(yaml.safe_dump({"demo": True, "bridge": {"name": "acme", **servers}, "sources": {"eu": source}}))
+    access = {"tokens": [{"name": "ops", "role": "viewer", "sha256": hashlib.sha256(b"token").hexdigest()}]}
+    bridge = {"name": "acme", **servers}
+    file.write_text(yaml.safe_dump({"demo": True, "bridge": bridge, "sources": {"eu": source}, "access": access}))
     return file
 
 
@@ -88,7 +91,8 @@ def test_web_answers_503_before_there_is_a_state_server_and_takes_it_only_when_i
         return requests.post(f"http://127.0.0.1:{port}/webhooks/eu", body, headers=headers, timeout=10)
 
     def ready() -> tuple[int, str]:
-        answer = requests.get(f"http://127.0.0.1:{port}/readyz", timeout=10)
+        bearer = {"Authorization": "Bearer token"}
+        answer = requests.get(f"http://127.0.0.1:{port}/readyz", headers=bearer, timeout=10)
         return answer.status_code, answer.text
 
     started.wait_for(lambda: '"web_listening"' in started.err.read_text())
@@ -105,6 +109,36 @@ def test_web_answers_503_before_there_is_a_state_server_and_takes_it_only_when_i
         assert post().json()["outcome"] == "test"
         assert client.hget(keys.BRIDGE, "name") == b"acme"
     assert started.ends(signal.SIGTERM) == 0
+
+
+def test_web_without_any_token_answers_401_with_the_remedy_and_takes_webhooks_all_the_same(
+    config: Path, start: Start
+) -> None:
+    document = yaml.safe_load(config.read_text())
+    del document["access"]
+    config.write_text(yaml.safe_dump(document))
+    port = processes.usable_port("127.0.0.1", 0)
+    started = start("--config", str(config), "web", "--port", str(port), "--workers", "1")
+    started.wait_for(lambda: '"web_listening"' in started.err.read_text())
+    for path in ("/api/v1/watches", "/metrics"):
+        answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=10)
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert "name it under access.tokens" in answer.json()["error"]
+    forged = requests.post(f"http://127.0.0.1:{port}/webhooks/eu", json={}, timeout=10)
+    assert (forged.status_code, "access.tokens" in forged.text) == (401, False)
+    assert not list(config.parent.rglob("api-token*"))
+
+
+def test_a_token_file_that_is_none_stops_web_with_one_line(config: Path, start: Start) -> None:
+    document = yaml.safe_load(config.read_text())
+    del document["access"]
+    config.write_text(yaml.safe_dump(document))
+    (config.parent / "data").mkdir()
+    (config.parent / "data" / "api-token.sha256").write_text("no hash")
+    started = start("--config", str(config), "web", "--port", "0", "--workers", "1")
+    assert started.ends() == 1
+    (line,) = started.err.read_text().splitlines()
+    assert "holds no SHA-256 in 64 hex digits. Remedy: delete it" in line
 
 
 def test_the_health_check_of_a_container_goes_by_the_heartbeat(own_server: Server) -> None:

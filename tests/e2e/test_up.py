@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import socket
 import time
@@ -90,6 +91,28 @@ def test_a_webhook_that_is_answered_200_is_in_the_journal_also_after_every_part_
     assert journal(config) == sent
 
 
+def test_the_first_start_shows_a_token_that_the_api_asks_for_and_later_ones_say_where_its_hash_is(
+    start: Start, config: Path
+) -> None:
+    started = up(start, config)
+    url = started.ready()
+    file = config.parent / "data" / "api-token.sha256"
+    said = started.err.read_text()
+    token = said.partition("shown this once: ")[2].split()[0]
+    assert hashlib.sha256(token.encode()).hexdigest() == file.read_text().strip()
+    for path in ("/api/v1/watches", "/metrics"):
+        assert requests.get(url + path, timeout=10).status_code == 401
+        assert requests.get(url + path, headers={"Authorization": f"Bearer {token}"}, timeout=10).status_code == 200
+    started.ends(signal.SIGTERM)
+    # Nowhere else: not in a log of a part, not on disk.
+    assert started.err.read_text().count(token) == 1
+    assert not any(token.encode() in one.read_bytes() for one in file.parent.rglob("*") if one.is_file())
+    second = up(start, config)
+    second.ready()
+    assert f"the hash of the API token is in {file}" in second.err.read_text()
+    assert "shown this once" not in second.err.read_text()
+
+
 def test_the_embedded_server_is_started_again_when_it_is_killed_and_has_lost_nothing(
     start: Start, config: Path
 ) -> None:
@@ -164,7 +187,8 @@ def test_without_sources_it_gets_ready_all_the_same_and_says_so_in_one_line(star
     url = started.ready()
     assert answers(url)
     said = [line for line in started.err.read_text().splitlines() if line.startswith("up ")]
-    assert said == [f"up       | {config} has no sources yet: nothing will come in. See bridge.example.yaml"]
+    assert said[1:] == [f"up       | {config} has no sources yet: nothing will come in. See bridge.example.yaml"]
+    assert said[0].startswith("up       | API token, shown this once: ")
     assert "Warning" not in started.err.read_text()
     assert started.ends(signal.SIGINT) == 130
 

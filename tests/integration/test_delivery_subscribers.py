@@ -9,13 +9,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
 from kombu import Connection, Exchange, Queue
+from kombu.exceptions import OperationalError
 
 from bridge.config.model import Receipts, RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
@@ -25,7 +28,10 @@ from tests.support.dispatch import publish
 from tests.support.proxy import Proxy
 from tests.support.servers import Server, need_program
 from tests.support.waiting import until
+from tests.support.tls import Authority, TLSFront
+from workers.app import make_celery
 from workers.dispatch.process import run_dispatch
+from workers.transports.broker import Broker, Message
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 
@@ -246,6 +252,34 @@ def test_over_rabbitmq_a_topic_exchange_and_a_stock_worker_get_every_event_and_n
     for name in ("warehouse", "gradebook"):
         final = deliveries.state(name, now=time.time())
         assert (final.delivered, final.retrying, final.dead_letters, final.pending) == (20, 0, 0, 0)
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("ours", [True, False], ids=["dispatch", "worker and beat"])
+def test_over_amqps_a_verified_broker_is_told_the_password_and_another_one_nothing(
+    ours: bool, rabbitmq: str, server: Server, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    right, wrong = authority.issue("right", "DNS:localhost"), authority.issue("wrong", "DNS:elsewhere.example")
+    backend = urlsplit(rabbitmq).port
+    for context, accepted in ((right, True), (wrong, False)):
+        front = TLSFront(context, backend)
+        address = f"amqps://guest:guest@localhost:{front.port}//?ssl_ca_certs={authority.ca}"
+        try:
+            if ours:
+                broker = Broker(address)
+                # No queue: the broker has taken the message and sent it back.
+                (said,) = broker.publish([Message(b"{}", "nowhere", "1", {})], content_type="application/json")
+                broker.close()
+                assert ("no queue" if accepted else "Hostname mismatch") in str(said)
+            else:
+                app = make_celery(replace(services(server), broker_url=address))
+                with app.connection_for_write() as connection, suppress(OperationalError):
+                    connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
+                    assert accepted
+            assert (b"guest" in front.told) == accepted
+        finally:
+            front.close()
 
 
 def resumed(deliveries: Deliveries, name: str, count: int) -> bool:

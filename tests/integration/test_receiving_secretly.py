@@ -9,6 +9,7 @@ import pytest
 from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.web import SECRET, TOKEN, Web, post, result, sign
+from tests.support.web import API_TOKEN, SECRET, TOKEN, Web, post, result, sign, until
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 
@@ -51,12 +52,13 @@ def test_no_output_holds_a_person_a_token_or_a_signature(own_server: Server, tmp
     until(lambda: web.get("/readyz?verbose").status == 503)
     own_server.start()
     until(lambda: web.get("/readyz").status == 200)
-    assert CANARY.encode() not in web.get("/metrics").body
+    numbers = web.get("/metrics", Authorization=f"Bearer {API_TOKEN}")
+    assert (numbers.status, CANARY.encode() in numbers.body) == (200, False)
     web.close()
     output = web.log.read_text()
     # A silent log would prove nothing.
     assert '"webhook_answered"' in output
     assert '"webhook_rejected"' in output
     assert '"state_unavailable"' in output
-    for secret in (CANARY, TOKEN, SECRET, sign(body), sign(body)[::-1]):
+    for secret in (CANARY, TOKEN, API_TOKEN, SECRET, sign(body), sign(body)[::-1]):
         assert secret not in output

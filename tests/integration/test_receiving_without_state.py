@@ -14,6 +14,7 @@ import redis
 from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.web import Answer, Web, journal_attempts, post, result
+from tests.support.web import API_TOKEN, Answer, Web, journal_attempts, post, result, until
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 
@@ -137,7 +138,7 @@ def test_while_the_server_loads_webhooks_are_postponed(own_server: Server, web: 
 
 def test_a_server_that_may_delete_data_is_not_ready(web: Web, control: redis.Redis) -> None:
     control.config_set("maxmemory-policy", "allkeys-lru")
-    answer = web.get("/readyz?verbose")
+    answer = web.get("/readyz?verbose", Authorization=f"Bearer {API_TOKEN}")
     assert answer.status == 503
     assert b"[-]state failed: maxmemory-policy is allkeys-lru" in answer.body
     control.config_set("maxmemory-policy", "noeviction")

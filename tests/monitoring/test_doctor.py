@@ -117,8 +117,22 @@ def test_a_server_that_is_not_there_is_unavailable_and_no_mistake_of_the_file():
 @pytest.mark.server
 def test_a_healthy_bridge_without_processes_has_warnings_only_about_them(services, read):
     by_name = found(services(read(SOURCES)))
-    assert {name for name, one in by_name.items() if one.status != OK} == {"web", "worker", "beat", "dispatch"}
+    missing = {"web", "worker", "beat", "dispatch", "API tokens"}
+    assert {name for name, one in by_name.items() if one.status != OK} == missing
     assert by_name["broker of the bridge"].text == "answers, noeviction"
+
+
+def test_tokens_are_counted_and_a_bridge_without_any_is_told_how_to_make_one(services, read, tmp_path):
+    nobody = {"state_url": "redis://127.0.0.1:1/0", "broker_url": "redis://127.0.0.1:1/1"}
+    finding = found(services(read(HEAD), **nobody))["API tokens"]
+    assert (finding.status, "401" in finding.text) == (WARNING, True)
+    assert finding.remedy == "attempt-bridge tokens new, then name it under access.tokens"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "api-token.sha256").write_text("no hash\n")
+    finding = found(services(read(HEAD), **nobody))["API tokens"]
+    assert (finding.status, "holds no SHA-256" in finding.text, "delete it" in finding.remedy) == (FAILURE, True, True)
+    named = f"access: {{tokens: [{{name: ops, role: viewer, sha256: {'a' * 64}}}]}}\n"
+    assert found(services(read(HEAD + named), **nobody))["API tokens"].text == "ops (viewer)"
 
 
 @pytest.mark.server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import http.client
 import io
@@ -26,6 +27,7 @@ from bridge.state import keys
 from tests.support.waiting import until
 
 __all__ = [
+    "API_TOKEN",
     "SECRET",
     "TOKEN",
     "Answer",
@@ -42,6 +44,8 @@ __all__ = [
 ROOT = Path(__file__).parents[2]
 SECRET = "invented-phrase-of-the-tests"
 TOKEN = "CANARY-an-unguessable-last-segment-of-the-address"
+#: Of an operator, for the API and the metrics.
+API_TOKEN = "CANARY-of-an-operator"
 _CREDENTIALS = f"{{api_key: k, api_secret: s, webhook_secret: [{SECRET}, the-phrase-before]}}"
 _PROGRAM = """
 import sys
@@ -106,8 +110,13 @@ class Web:
                 connection.shutdown(socket.SHUT_WR)
             return read_answer(connection)
 
-    def get(self, path: str) -> Answer:
-        return self.exchange(f"GET {path} HTTP/1.1\r\nHost: bridge\r\n\r\n".encode())
+    def get(self, path: str, **headers: str) -> Answer:
+        """`headers`: by their very names, but with `-` for a single `_` and `_` for a double one."""
+        lines = "".join(
+            f"{name.replace('__', chr(0)).replace('_', '-').replace(chr(0), '_')}: {value}\r\n"
+            for name, value in {"Host": "bridge", **headers}.items()
+        )
+        return self.exchange(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
 
     def close(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -125,6 +134,7 @@ sources:
   closed: {source}, webhook: {{token: {TOKEN}}}}}
   paused: {source}, paused: true}}
   deaf: {source}, webhook: {{enabled: false}}}}
+access: {{tokens: [{{name: ops, role: operator, sha256: {hashlib.sha256(API_TOKEN.encode()).hexdigest()}}}]}}
 """)
     return path
 

@@ -26,7 +26,9 @@ from bridge.web.gate import Gate
 from bridge.web.hooks import request_id
 from bridge.web.server import run
 from tests.support.servers import Server
-from tests.support.web import captured_logs, result, services_over, sign, write_config
+from tests.support.web import API_TOKEN, captured_logs, result, services_over, sign, write_config
+
+OPERATOR = {"Authorization": f"Bearer {API_TOKEN}"}
 
 
 @pytest.fixture
@@ -160,9 +162,23 @@ def test_ready_says_what_is_wrong(services: Services) -> None:
     error = StateUnavailable("state server")
     error.__cause__ = redis.TimeoutError("Timeout")
     gate.report(error)
-    answer = client.get("/readyz")
+    answer = client.get("/readyz", headers=OPERATOR)
     assert answer.status_code == 503
     assert answer.data == b"[-]state failed: TimeoutError: Timeout\nreadyz check failed\n"
+
+
+def test_who_has_no_token_learns_only_whether_it_is_ready(services: Services) -> None:
+    gate = Gate(lambda: None)
+    client = create_app(services, gate=gate).test_client()
+    error = StateUnavailable("state server")
+    error.__cause__ = redis.ConnectionError("Error 111 connecting to CANARY.internal:6379")
+    gate.report(error)
+    for path in ("/readyz", "/readyz?verbose"):
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            answer = client.get(path, headers=headers)
+            assert answer.status_code == 503
+            assert answer.text.startswith("[-]state failed: reason withheld; give a token")
+            assert not any(name in answer.text for name in ("CANARY", "eu", "closed"))
 
 
 @pytest.mark.server
@@ -188,7 +204,7 @@ def test_readyz_names_the_parts_that_are_missing_and_its_status_speaks_of_webhoo
     services: Services, client: FlaskClient, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bridge.web.state_problem", lambda client, closed: None)
-    monkeypatch.setattr("bridge.web.composition.state_client", lambda *_, **__: fake_state)
+    monkeypatch.setattr("bridge.web.state_client", lambda *_, **__: fake_state)
     client = create_app(services, gate=Gate(lambda: None)).test_client()
     for part, age in (("web", 1), ("worker", 2), ("beat", 3)):
         fake_state.set(keys.heartbeat(part), repr(services.now() - age))
@@ -218,7 +234,7 @@ def test_requests_are_counted_by_source_and_outcome(client: FlaskClient) -> None
     def count(source: str, outcome: str) -> float:
         line = f'bridge_webhook_requests_total{{outcome="{outcome}",source="{source}"}} '
         other = f'bridge_webhook_requests_total{{source="{source}",outcome="{outcome}"}} '
-        lines = client.get("/metrics").text.splitlines()
+        lines = client.get("/metrics", headers=OPERATOR).text.splitlines()
         found = [row for row in lines if row.startswith((line, other))]
         return float(found[0].rpartition(" ")[2]) if found else 0.0
 
@@ -227,10 +243,9 @@ def test_requests_are_counted_by_source_and_outcome(client: FlaskClient) -> None
     send(client, result(1), **{"X-Classmarker-Hmac-Sha256": "AAAA"})
     send(client, result(1), "/webhooks/CANARY")
     assert {pair: count(*pair) - was for pair, was in before.items()} == dict.fromkeys(before, 1.0)
-    assert (
-        'bridge_webhook_request_duration_seconds_bucket{le="0.005",vendor="classmarker"}' in client.get("/metrics").text
-    )
-    assert "CANARY" not in client.get("/metrics").text
+    numbers = client.get("/metrics", headers=OPERATOR).text
+    assert 'bridge_webhook_request_duration_seconds_bucket{le="0.005",vendor="classmarker"}' in numbers
+    assert "CANARY" not in numbers
 
 
 def test_an_unknown_address_gets_json_without_an_echo(client: FlaskClient) -> None:

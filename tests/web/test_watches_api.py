@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bridge import registry
 from bridge import services as composition
 from bridge.cli.watches import watches as command
 from bridge.config import loader
+from bridge.config.access import FILE
 from bridge.services import Services
 from bridge.settings import Settings
 from bridge.watch_registration import parse_watch_id, watch_id
@@ -33,6 +35,15 @@ class OpenGate:
     def check(self) -> None: ...
 
     def report(self, error: Exception) -> None: ...
+
+
+def access_of(tokens: Mapping[str, str]) -> str:
+    """The section of bridge.yaml. `tokens`: role -> token."""
+    entries = [
+        f"{{name: {role}, role: {role}, sha256: {hashlib.sha256(text.encode()).hexdigest()}}}"
+        for role, text in tokens.items()
+    ]
+    return f"access: {{tokens: [{', '.join(entries)}]}}\n"
 
 
 def build(state: redis.Redis, folder: Path, *, access: str = "") -> Services:
@@ -53,12 +64,15 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return build(fake_state, tmp_path)
+    return build(fake_state, tmp_path, access=access_of({"operator": "op-token"}))
 
 
 @pytest.fixture
 def api(services: Services) -> FlaskClient:
-    return create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    """With an operator's token on every call."""
+    client = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    client.environ_base["HTTP_AUTHORIZATION"] = "Bearer op-token"
+    return client
 
 
 def test_an_expectation_is_registered_shown_listed_and_cancelled(api: FlaskClient, services: Services) -> None:
@@ -110,12 +124,51 @@ def test_what_cannot_be_expected_is_refused_by_member(
     assert words in " ".join(answer.json["problems"][member])
 
 
-def test_another_origin_a_proxy_and_another_host_need_a_token(api: FlaskClient) -> None:
-    for headers in ({"Origin": "https://evil.example"}, {"X-Forwarded-For": "192.0.2.1"}, {"Host": "evil.example"}):
-        answer = api.get("/api/v1/watches", headers=headers)
+#: What callers may look like: a neighbour, a proxy's client that says it is one, a stranger, a browser.
+CALLERS: list[dict[str, Any]] = [
+    {},
+    {"headers": {"Host": "localhost:8080"}},
+    {"headers": {"Host": "127.0.0.1"}, "environ_base": {"REMOTE_ADDR": "127.0.0.1"}},
+    {"headers": {"X-Forwarded-For": "127.0.0.1"}},
+    {"headers": {"Forwarded": "for=127.0.0.1"}},
+    {"headers": {"Origin": "http://localhost:8080"}},
+    {"environ_base": {"REMOTE_ADDR": "192.0.2.7"}},
+    {"environ_base": {"REMOTE_ADDR": "::1"}},
+]
+#: All below /api, whether there is something or not, and the numbers.
+PLACES = ["/api/v1/watches", "/api/v1/watches/x", "/api/v1/openapi.json", "/api/v1/none", "/api/v1", "/api", "/metrics"]
+
+
+@pytest.mark.parametrize("access", ["", access_of(TOKENS)], ids=["no token configured", "tokens configured"])
+@pytest.mark.parametrize("place", PLACES)
+def test_without_a_token_nobody_is_answered_wherever_the_call_comes_from(
+    place: str, access: str, fake_state: redis.Redis, tmp_path: Path
+) -> None:
+    client = create_app(build(fake_state, tmp_path, access=access), gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    for caller in CALLERS:
+        answer = client.get(place, **caller)
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
-    assert api.get("/api/v1/watches", environ_base={"REMOTE_ADDR": "192.0.2.7"}).status_code == 401
-    assert api.get("/api/v1/watches", headers={"Host": "localhost:8080"}).status_code == 200
+        assert ("access.tokens" in answer.json["error"]) == (not access)
+        assert "eu" not in answer.text.replace("Bearer", "")
+
+
+def test_the_token_that_up_made_is_accepted_until_the_file_names_others(
+    fake_state: redis.Redis, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / FILE).write_text(hashlib.sha256(b"made").hexdigest() + "\n")
+    headers = {"Authorization": "Bearer made"}
+    client = create_app(build(fake_state, tmp_path), gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    assert client.post("/api/v1/watches", json=LINK, headers=headers).status_code == 201
+    other = build(fake_state, tmp_path, access=access_of(TOKENS))
+    client = create_app(other, gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    assert client.get("/api/v1/watches", headers=headers).status_code == 401
+
+
+def test_a_viewer_may_read_the_numbers(fake_state: redis.Redis, tmp_path: Path) -> None:
+    client = create_app(build(fake_state, tmp_path, access=access_of(TOKENS)), gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    answer = client.get("/metrics", headers={"Authorization": "Bearer view-token"})
+    assert (answer.status_code, 'source="eu"' in answer.text) == (200, True)
 
 
 @pytest.mark.parametrize(
@@ -131,11 +184,7 @@ def test_another_origin_a_proxy_and_another_host_need_a_token(api: FlaskClient) 
 def test_tokens_have_roles(
     fake_state: redis.Redis, tmp_path: Path, authorization: str | None, read: int, write: int
 ) -> None:
-    tokens = [
-        f"{{name: {role}, role: {role}, sha256: {hashlib.sha256(text.encode()).hexdigest()}}}"
-        for role, text in TOKENS.items()
-    ]
-    services = build(fake_state, tmp_path, access=f"access: {{tokens: [{', '.join(tokens)}]}}\n")
+    services = build(fake_state, tmp_path, access=access_of(TOKENS))
     api = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
     headers = {"Authorization": authorization} if authorization else {}
     assert api.get("/api/v1/watches", headers=headers).status_code == read

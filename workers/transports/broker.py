@@ -13,6 +13,7 @@ from kombu.exceptions import KombuError
 
 from bridge.config.templates import KEY_BYTES
 from bridge.errors import DeliveryFailed, clip
+from bridge.net.tls import broker_address, tls_problem
 from workers.transports.contract import Outcome, Outgoing
 from workers.transports.faults import unexpected
 
@@ -51,10 +52,10 @@ class Broker:
     """Publishes to one broker; connects on first use and again after every failure. One thread at a time."""
 
     def __init__(self, url: str) -> None:
-        probe = Connection(url)
+        self._address = broker_address(url)
+        probe = Connection(self._address.url, ssl=self._address.ssl)
         #: Redis takes a batch in one round trip; AMQP confirms each message.
         self.is_redis: bool = probe.transport.driver_type == "redis"
-        self._url = url
         self._connection: Connection | None = None
         self._producer: Producer | None = None
         self._returned: set[str] = set()
@@ -158,8 +159,9 @@ class Broker:
         self.close()
         # Only the kind of the cause: redis-py writes the failed command into its text, with the event in it.
         kind = type(error.__cause__ or error).__name__
+        text = f"{kind}: {clip(error)}; check that it is up, reachable and has memory left"
         return DeliveryFailed(
-            f"broker: {kind}: {clip(error)}; check that it is up, reachable and has memory left",
+            f"broker: {tls_problem(error) or text}",
             reason="broker_unavailable",
             charged=False,
         )
@@ -183,7 +185,8 @@ class Broker:
     def _open(self) -> Producer:
         if self._producer is None:
             self._connection = Connection(
-                self._url,
+                self._address.url,
+                ssl=self._address.ssl,
                 connect_timeout=_CONNECT_SECONDS,
                 transport_options=_REDIS_OPTIONS if self.is_redis else _AMQP_OPTIONS,
             )
@@ -196,5 +199,5 @@ class Broker:
         self._returned.add(message.properties["correlation_id"])
 
     def _errors(self) -> tuple[type[BaseException], ...]:
-        known = Connection(self._url) if self._connection is None else self._connection
+        known = self._connection or Connection(self._address.url, ssl=self._address.ssl)
         return (*known.connection_errors, *known.channel_errors, KombuError, OSError)

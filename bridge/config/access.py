@@ -1,0 +1,100 @@
+"""Tokens of operator API and metrics: how they are made, kept as hashes, and recognised."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from bridge.config.model import Config, Token
+from bridge.errors import BridgeError, clip
+from bridge.net.signatures import sha256_hex
+
+__all__ = ["FILE", "OPERATOR", "VIEWER", "first_token", "includes", "new_token", "role_of", "tokens"]
+
+VIEWER, OPERATOR = "viewer", "operator"
+#: In `data_dir`: the hash of the token that `up` made because the file names none.
+FILE = "api-token.sha256"
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def new_token() -> str:
+    """A token that nobody can guess."""
+    return secrets.token_urlsafe(32)
+
+
+def tokens(config: Config) -> tuple[Token, ...]:
+    """Those that are accepted: of bridge.yaml or, if it names none, the one that `up` made; empty if there is none.
+
+    Raises `BridgeError` for a file that cannot be used.
+    """
+    if config.access.tokens:
+        return config.access.tokens
+    path = config.bridge.data_dir / FILE
+    try:
+        text = path.read_text("ascii", "replace").strip()
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise _unusable(path, f"cannot be read: {clip(error.strerror or error)}") from error
+    if not _HASH.fullmatch(text):
+        raise _unusable(path, "holds no SHA-256 in 64 hex digits")
+    return (Token(name="up", role=OPERATOR, sha256=text),)
+
+
+def first_token(config: Config) -> str | None:
+    """One line for the operator about the token of a bridge whose file names none; None where it names some.
+
+    Makes the token at the first start; only its hash is kept. Raises `BridgeError` if it cannot be written or read.
+    """
+    if config.access.tokens:
+        return None
+    path = config.bridge.data_dir / FILE
+    if tokens(config):
+        return f"the hash of the API token is in {path}; to get a new token delete that file and start again"
+    token = new_token()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, f"{sha256_hex(token)}\n")
+    except OSError as error:
+        raise _unusable(path, f"cannot be written: {clip(error.strerror or error)}") from error
+    return f"API token, shown this once: {token} (operator; its hash is in {path})"
+
+
+def role_of(given: str, accepted: Iterable[Token]) -> str | None:
+    """The role of an `Authorization` header, None if it holds no accepted token."""
+    scheme, _, token = given.partition(" ")
+    digest = sha256_hex(token.strip())
+    granted = None
+    for one in accepted:
+        # All are compared, in constant time each.
+        if hmac.compare_digest(one.sha256.lower(), digest) and scheme.lower() == "bearer":
+            granted = one.role
+    return granted
+
+
+def includes(granted: str | None, wanted: str) -> bool:
+    """Whether a role may do what another may."""
+    return granted == OPERATOR or (granted is not None and granted == wanted)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, readable for this user alone."""
+    beside = path.with_suffix(".new")
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    beside.replace(path)
+
+
+def _unusable(path: Path, what: str) -> BridgeError:
+    return BridgeError(
+        f"{path}: {what}. Remedy: delete it and start `attempt-bridge up`, or name tokens under access.tokens",
+        reason="api_token",
+    )

@@ -1,0 +1,102 @@
+"""TLS towards servers that an address names: state and brokers. Certificate and host name are always verified.
+
+kombu verifies nothing over `rediss://` and no host name over `amqps://` unless it is told to.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from bridge.errors import clip
+
+__all__ = ["BrokerAddress", "address_problem", "broker_address", "describe", "tls_problem"]
+
+_SCHEMES = ("rediss", "amqps")
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+#: What may be said, but goes without saying.
+_DEFAULTS = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
+#: OpenSSL's numbers of what is wrong with a certificate (X509_V_ERR_...) -> remedy.
+_CLOCK = "check the clocks of both machines"
+_NAME_CA = "name the CA that signed it: ?ssl_ca_certs=/path/to/ca.pem at the end of the address"
+_HOST = "write the host name that the certificate is for, or get one for this host"
+_REMEDIES = {9: _CLOCK, 10: "renew the server's certificate", 62: _HOST, 64: _HOST} | dict.fromkeys(
+    (2, 18, 19, 20, 21), _NAME_CA
+)
+
+
+class BrokerAddress(NamedTuple):
+    """What kombu's `Connection` takes: `Connection(url, ssl=ssl)`. The `ssl_` parameters are out of `url`."""
+
+    url: str
+    ssl: dict[str, Any] | bool
+
+
+def broker_address(url: str) -> BrokerAddress:
+    """A broker's address for kombu and Celery, verified where it is encrypted. The address has been checked."""
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES:
+        return BrokerAddress(url, False)
+    given = parse_qsl(parts.query)
+    files = {name: value for name, value in given if name in _FILES}
+    rest = urlencode([(name, value) for name, value in given if not name.startswith("ssl_")])
+    bare = url.partition("?")[0] + (f"?{rest}" if rest else "")
+    if parts.scheme == "rediss":
+        return BrokerAddress(bare, {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **files})
+    # py-amqp verifies a host name only if it is given one; kombu's own default is the address after "localhost" has
+    # become 127.0.0.1.
+    host = unquote(parts.hostname or "localhost")
+    options = {name.removeprefix("ssl_"): value for name, value in files.items()}
+    return BrokerAddress(bare, {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": host, **options})
+
+
+def address_problem(url: str) -> str | None:
+    """What is wrong with the `ssl` parameters of a state's or broker's address, or None. Files must be there."""
+    parts = urlsplit(url)
+    given = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if _is_tls(name)]
+    if ";" in url and (given or any(f"{scheme}://" in url for scheme in _SCHEMES)):
+        return "names several servers, which is not supported over TLS. Remedy: give one"
+    for name, value in given:
+        if parts.scheme not in _SCHEMES:
+            return f"{clip(name, 40)} belongs to {' and '.join(f'{scheme}://' for scheme in _SCHEMES)} only"
+        if name in _DEFAULTS:
+            if value.lower() != _DEFAULTS[name]:
+                return (
+                    f"{name} would turn off the verification of the server's certificate, over which the password "
+                    "goes. Remedy: remove it; ?ssl_ca_certs=/path/to/ca.pem trusts a CA of your own"
+                )
+        elif name not in _FILES:
+            return f"{clip(name, 40)} is not supported; {', '.join(_FILES)} are"
+        elif not Path(value).is_absolute() or not Path(value).is_file():
+            return f"{name} is no file that can be found. Remedy: give its whole path, such as /etc/ssl/bridge/ca.pem"
+    return None
+
+
+def _is_tls(name: str) -> bool:
+    return name.lower() == "ssl" or name.lower().startswith("ssl_")
+
+
+def describe(url: str) -> str:
+    """How the connection to a state or broker is protected, in a few words."""
+    parts = urlsplit(url)
+    if parts.scheme in _SCHEMES:
+        own = dict(parse_qsl(parts.query)).get("ssl_ca_certs")
+        return f"TLS, certificate and host name verified, trusted: {own or 'the CAs of this system'}"
+    if parts.scheme in ("unix", "redis+socket"):
+        return "not encrypted, a socket of this machine"
+    return "not encrypted"
+
+
+def tls_problem(error: BaseException | None) -> str | None:
+    """What went wrong in TLS, with the remedy, or None if `error` and its causes are about something else."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            remedy = _REMEDIES.get(error.verify_code, "check the server's certificate")
+            what = clip(error.verify_message).rstrip(".")
+            return f"the server's TLS certificate is refused: {what}. Remedy: {remedy}"
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return f"TLS: {clip(getattr(error, 'reason', None) or error)}. Remedy: check that this port speaks TLS"
+        error = error.__cause__ or error.__context__
+    return None
