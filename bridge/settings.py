@@ -13,6 +13,7 @@ from pathlib import Path
 from environs import EnvError, FileAwareEnv
 
 from bridge.errors import ConfigError
+from bridge.text import text_problem
 
 __all__ = ["PREFIX", "Settings", "environment", "read_settings"]
 
@@ -61,6 +62,11 @@ def read_settings() -> Settings:
         f"environment: {PREFIX}{name}: {value!r} is not one of {', '.join(choices)}"
         for name, (value, choices) in allowed.items()
         if value not in choices
+    ]
+    problems += [
+        f"environment: {PREFIX}{name} {problem}"
+        for name in ("STATE", "BROKER", "CONFIG")
+        if (problem := text_problem(str(getattr(settings, name.lower()) or "")))
     ]
     if problems:
         raise ConfigError(*problems)

@@ -15,14 +15,35 @@ from bridge.polling.expectations import Expectation
 from bridge.polling.watches import EXPECTATION, OpenWatch
 from bridge.sdk.vendor import Pointer
 from bridge.services import Services
+from bridge.text import text_problem
 from schemas.event import format_time
 
-__all__ = ["STATES", "NewWatch", "WatchRow", "cancel", "find", "parse_watch_id", "register", "rows", "watch_id"]
+__all__ = [
+    "STATES",
+    "NewWatch",
+    "WatchRow",
+    "cancel",
+    "find",
+    "parse_watch_id",
+    "register",
+    "rows",
+    "sound",
+    "watch_id",
+]
 
 #: How long an expectation without a deadline of its own is looked for after it is due, seconds.
 DEFAULT_DEADLINE_SECONDS = 7 * 86_400.0
 STATES = ("open", "overdue", "expanded")
 _LABEL_LENGTH = 200
+#: Longer than any id or e-mail address.
+_WORD_LENGTH = 500
+
+
+def sound(text: str) -> None:
+    """A marshmallow validator: raises `ValidationError` for text that no event, key or address can hold."""
+    problem = text_problem(text)
+    if problem:
+        raise ValidationError(problem)
 
 
 class _Words(fields.String):
@@ -36,10 +57,10 @@ class _Words(fields.String):
 class NewWatch(Schema):
     """One expectation, as it is registered. Times without a zone are UTC."""
 
-    source = fields.String(required=True, metadata={"description": "A configured source."})
+    source = fields.String(required=True, validate=sound, metadata={"description": "A configured source."})
     reference = fields.Dict(
-        keys=fields.String(),
-        values=_Words(validate=validate.Length(min=1)),
+        keys=fields.String(validate=sound),
+        values=_Words(validate=[validate.Length(min=1, max=_WORD_LENGTH), sound]),
         required=True,
         metadata={"description": "What names the attempt at the vendor: docs/vendors.md, by vendor."},
     )
@@ -53,7 +74,7 @@ class NewWatch(Schema):
     )
     label = fields.String(
         allow_none=True,
-        validate=validate.Length(max=_LABEL_LENGTH),
+        validate=[validate.Length(max=_LABEL_LENGTH), sound],
         metadata={"description": "Your own words: they come back in the event as data.extensions.expectation."},
     )
 

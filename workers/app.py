@@ -6,6 +6,7 @@ Beat only ticks; what is due stands in the state. So a lost tick, a doubled one 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -16,11 +17,13 @@ import structlog
 from celery import Celery, bootsteps, signals
 from celery.beat import Scheduler
 from celery.exceptions import SecurityWarning
+from celery.utils.threads import bgThread
 from celery.worker.consumer.tasks import Tasks as ConsumerTasks
 from kombu import Exchange, Queue
 
 from bridge import clock
 from bridge.errors import StateUnavailable
+from bridge.monitoring import logs
 from bridge.net.tls import broker_address, tls_problem
 from bridge.services import Services
 from bridge.state import keys
@@ -185,6 +188,7 @@ def _heartbeat_step(services: Services) -> type[bootsteps.StartStopStep]:
 def _keep_our_logging() -> None:
     # Celery sets up no logging of its own as soon as somebody listens to this signal.
     signals.setup_logging.connect(_leave_logging)
+    bgThread.on_crash = _crashed
     # Three lines a tick; `poll_round` and `rechecked` say what came of it.
     for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -200,6 +204,11 @@ def _name_tls_problem(record: logging.LogRecord) -> bool:
             record.msg, record.args = "broker: %s", (problem,)
             break
     return True
+
+
+def _crashed(thread: Any, _message: str, *_words: Any) -> None:
+    # Celery would print the exception on stderr, with its text, before it ends the process.
+    logs.unhandled(sys.exc_info()[1], "thread")
 
 
 def _leave_logging(**_: Any) -> None:

@@ -15,7 +15,8 @@ import click
 from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 
 from bridge import __version__
-from bridge.errors import BridgeError, BrokerUnavailable, ConfigError, StateUnavailable, clip
+from bridge.errors import BridgeError, BrokerUnavailable, ConfigError, StateUnavailable
+from bridge.text import text_problem
 
 __all__ = ["COMMANDS", "cli", "main", "run"]
 
@@ -77,7 +78,7 @@ class _Commands(click.Group):
 )
 @click.option("--config", type=click.Path(path_type=Path), help="The configuration file; else ATTEMPT_BRIDGE_CONFIG.")
 @click.option("-v", "--verbose", is_flag=True, help="Say which configuration and servers are used.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, with its text.")
 @click.option("--no-color", is_flag=True, help="No colours; NO_COLOR does the same.")
 @click.version_option(__version__, prog_name="attempt-bridge")
 @click.pass_context
@@ -89,16 +90,23 @@ def cli(ctx: click.Context, config: Path | None, verbose: bool, debug: bool, no_
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:], logging=True))
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], *, logging: bool = False) -> int:
     """Run one command line; its exit code. The only place where errors become messages.
+
+    `logging`: what goes wrong inside a short command is logged on stderr as in the processes.
 
     A closed stdout (`| head`) ends a command without a word: click sees to that.
     """
+    for place, argument in enumerate(arguments, start=1):
+        # Bytes that are not UTF-8 arrive as lone surrogates, which no key and no event can hold.
+        if problem := text_problem(argument):
+            click.echo(f"Error: argument {place} {problem}. Remedy: write it again, in UTF-8", err=True)
+            return USAGE
     try:
-        code = cli.main(list(arguments), prog_name="attempt-bridge", standalone_mode=False)
+        code = cli.main(list(arguments), prog_name="attempt-bridge", standalone_mode=False, obj=logging)
     except NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
@@ -131,7 +139,10 @@ def _report(error: Exception, *, debug: bool) -> int:
     if isinstance(error, BridgeError):
         click.echo(f"Error: {error}", err=True)
         return UNAVAILABLE if isinstance(error, StateUnavailable | BrokerUnavailable) else FAILED
+    # Its text may quote a person or a secret, and what a process prints is collected with its logs.
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}:{where.lineno}"
     click.echo(
-        f"Error: {type(error).__name__}: {clip(error)}. Remedy: run it again as attempt-bridge --debug ...", err=True
+        f"Error: {type(error).__name__} at {place}. Remedy: run it again as attempt-bridge --debug ...", err=True
     )
     return FAILED

@@ -33,7 +33,11 @@ def load_services() -> Services:
     """The services of `--config`, or of the environment. Raises `ConfigError`."""
     from bridge import services  # noqa: PLC0415 - redis and the vendors are not needed for `--help`
     from bridge.config.loader import without_password  # noqa: PLC0415
+    from bridge.monitoring import logs  # noqa: PLC0415 - redis and the vendors are not needed for `--help`
 
+    if click.get_current_context().find_root().obj:
+        # Before anything is logged: structlog's own set-up prints whole exceptions, with local values, on stdout.
+        logs.configure("error")
     options = click.get_current_context().find_root().params
     loaded = services.load(config_path=options.get("config"))
     if options.get("verbose"):

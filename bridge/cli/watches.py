@@ -11,6 +11,7 @@ from marshmallow import ValidationError
 
 from bridge.cli.common import confirm_broad, format_option, known_name, limit_option, load_services, yes_option
 from bridge.cli.output import print_list, print_one, say
+from bridge.errors import clip
 
 if TYPE_CHECKING:
     from bridge.services import Services
@@ -66,6 +67,8 @@ def import_(file: Path, source: str) -> None:
             ]
     except UnicodeDecodeError as error:
         raise click.ClickException(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    except csv.Error as error:
+        raise click.ClickException(f"{file}:{table.line_num + 1}: {error}; nothing was registered") from error
     if not documents:
         say(f"{file} has no line below its heading")
         click.get_current_context().exit(3)
@@ -165,7 +168,18 @@ def _register(services: Services, documents: list[tuple[dict[str, Any], str]]) -
 
 
 def _line(messages: Any) -> str:
-    return "; ".join(f"{name}: {' '.join(map(str, texts))}" for name, texts in messages.items())
+    return "; ".join(f"{name}: {' '.join(_texts(inner))}" for name, inner in messages.items())
+
+
+def _texts(messages: Any) -> list[str]:
+    """Without the levels that marshmallow files the messages of a member under, but with the member's name."""
+    if not isinstance(messages, dict):
+        return [str(text) for text in messages]
+    # What is wrong with a name quotes it: it may be what no terminal shows.
+    return [
+        f"{clip(ascii(name)[1:-1], 40)}: {' '.join(inner.get('value') or inner.get('key'))}"
+        for name, inner in messages.items()
+    ]
 
 
 def _no_such(ident: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from bridge.errors import ConfigError, clip
+from bridge.text import text_problem
 
 __all__ = ["Document", "KeyPath", "Reference", "parse_yaml", "resolve"]
 
@@ -83,7 +84,13 @@ def parse_yaml(text: str, name: str) -> Document:
     Raises `ConfigError` for a syntax error. Keys given twice are noted as problems; the last one counts.
     """
     document = Document(name)
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(
+            f"{name}:{line}: {text_problem(text[error.position]) or error.reason}. Remedy: take it out"
+        ) from error
     try:
         node = loader.get_single_node()
         if node is not None:
@@ -97,6 +104,14 @@ def parse_yaml(text: str, name: str) -> Document:
         ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}:1: not YAML: {clip(error)}") from error
+    except (ValueError, OverflowError) as error:
+        # PyYAML's, for an escape beyond the last character.
+        line = loader.line + 1
+        raise ConfigError(
+            f"{name}:{line}: not YAML: {clip(error)}. Remedy: look at the line and the one before"
+        ) from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}:{loader.line + 1}: nested deeper than {_MAX_DEPTH}") from error
     finally:
         loader.dispose()
     return document
@@ -112,11 +127,15 @@ def _plain(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, document: Do
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, item, (*path, place), document) for place, item in enumerate(node.value)]
     try:
-        return loader.construct_object(node)
+        value = loader.construct_object(node)
     except (ValueError, TypeError, AttributeError) as error:
         # What PyYAML raises for a date such as 2026-99-99 or a tag that does not fit its value.
         document.add_broken(path, f"cannot be read as a value: {clip(error, 60)}. Remedy: put it in quotes")
         return None
+    if isinstance(value, str) and (problem := text_problem(value, lines=True)):
+        document.add_broken(path, problem)
+        return None
+    return value
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, path: KeyPath, document: Document) -> dict[str, Any]:
@@ -134,6 +153,11 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, path: KeyPath, doc
     for key, value in node.value:
         # The key's own spelling: YAML 1.1 would make True of `on` and 10 of `012`.
         name = key.value if isinstance(key, yaml.ScalarNode) else str(loader.construct_object(key, deep=True))
+        if problem := text_problem(name):
+            shown = (*path, clip(ascii(name)[1:-1], 40))
+            document.lines[shown] = key.start_mark.line + 1
+            document.add(shown, f"this name {problem}")
+            continue
         document.lines[(*path, name)] = key.start_mark.line + 1
         members[name] = _plain(loader, value, (*path, name), document)
     return members
@@ -178,6 +202,8 @@ def _from_environment(text: str, path: KeyPath, document: Document, environment:
             document.add_broken(
                 path, f"environment variable {name} {state}. Remedy: export {name}=..., or use {{file: path}}"
             )
+        elif problem := text_problem(environment[name], lines=True):
+            document.add_broken(path, f"environment variable {name} {problem}. Remedy: set it again, in UTF-8")
     return Reference(_REFERENCE.sub(lambda found: environment.get(found[1], ""), text))
 
 
@@ -196,4 +222,6 @@ def _from_file(name: str, path: KeyPath, document: Document, folder: Path) -> Re
         return Reference()
     if not text or len(raw) > _MAX_FILE_BYTES:
         document.add_broken(path, f"{file} is {'larger than 64 kB' if text else 'empty'}; a secret file holds one line")
+    elif problem := text_problem(text, lines=True):
+        document.add_broken(path, f"{file} {problem}; a secret file holds one line")
     return Reference(text)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from bridge.errors import Unreadable
-from bridge.ingest.pipeline import Way
+from bridge.ingest.intake import charged, read_record
+from bridge.ingest.pipeline import Way, submission
+from bridge.journal import POLL
 from bridge.journal.reading import Reader
 from bridge.sdk.vendor import PUBLISHABLE_STATUSES, NormalisedAttempt, Record, material_digest
 
@@ -76,7 +78,11 @@ class Peeking:
         found = []
         for record in records:
             try:
-                found.append((record, vendor.normalise(record, now, source.options)))
+                news = read_record(self.way, record, now)
+                with charged(source.name, "peek"):
+                    # What could not be built would not be published.
+                    submission(self.way, news, origin=POLL, now=now)
+                found.append((record, news))
             except Unreadable:
                 self.outcomes["quarantined"] += 1
         if not vendor.generations:

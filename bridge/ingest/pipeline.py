@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from bridge import clock
-from bridge.errors import Unreadable, clip
+from bridge.errors import BadSignature, BridgeError, Unreadable, clip
 from bridge.ingest import notices
 from bridge.ingest.consent import voided_by_withdrawal
 from bridge.ingest.context import IngestReport, Quarantine, Receipt, Request, Way
-from bridge.ingest.event_builder import build_event
+from bridge.ingest.intake import charged, note_unexpected, read_body, read_record
+from bridge.ingest.submissions import keys_of, submission
 from bridge.journal import BRIDGE, POLL, WEBHOOK, Entry, RequestRecord, Submission, Verdict, Written
 from bridge.polling.expectations import Expectation
-from bridge.sdk.strict_json import parse
 from bridge.sdk.vendor import (
     PUBLISHABLE_STATUSES,
     Consent,
@@ -27,37 +25,52 @@ from bridge.sdk.vendor import (
     NormalisedAttempt,
     Pointer,
     Record,
-    material_digest,
 )
 
 __all__ = ["IngestReport", "Quarantine", "Receipt", "Request", "Way", "ingest", "receive", "submission"]
-
-_NOTHING: Mapping[str, Expectation] = {}
 
 
 def receive(way: Way, request: Request) -> Receipt:
     """One webhook, from raw bytes to a durable effect.
 
-    Raises `BadSignature` (nothing is kept here: the caller decides) and `StateUnavailable`.
+    Raises `BadSignature` (nothing is kept here: the caller decides) and `StateUnavailable`. What cannot be read, or
+    ends in an exception that nobody foresaw, is kept in quarantine: sent again it would only fail again.
     """
-    return Receipt(_receive(way, request).outcome, request.id)
+    _verify(way, request)
+    try:
+        with charged(way.source.name, "receive"):
+            written = _receive(way, request)
+    except Unreadable as error:
+        way.quarantine.add(
+            source=way.source.name,
+            origin=WEBHOOK,
+            reason=str(error),
+            body=request.body,
+            now=request.received_at,
+            request_id=request.id,
+        )
+        written = _keep(way, request, outcome="quarantined", reason=str(error))
+    return Receipt(written.outcome, request.id)
+
+
+def _verify(way: Way, request: Request) -> None:
+    """Raises `BadSignature`, also for a request that the check itself stumbles over: nothing proves who sent it."""
+    vendor = way.vendor
+    if vendor.verify is None:
+        return
+    secrets = way.source.credentials.get(vendor.secret_credential or "", ())
+    try:
+        with charged(way.source.name, "verify"):
+            vendor.verify(request.body, request.headers, secrets, request.received_at)
+    except Unreadable as error:
+        raise BadSignature("the signature cannot be checked", reason=error.reason) from error
 
 
 def _receive(way: Way, request: Request) -> Written:
-    vendor, now, name = way.vendor, request.received_at, way.source.name
-    if vendor.verify is not None:
-        secrets = way.source.credentials.get(vendor.secret_credential or "", ())
-        vendor.verify(request.body, request.headers, secrets, now)
-    try:
-        reading = vendor.split(parse(request.body), way.source.options)
-        if isinstance(reading, Ignored):
-            return _keep(way, request, outcome=reading.outcome, reason=reading.kind)
-        news = [vendor.normalise(item, now, way.source.options) for item in reading if isinstance(item, Record)]
-    except Unreadable as error:
-        way.quarantine.add(
-            source=name, origin=WEBHOOK, reason=str(error), body=request.body, now=now, request_id=request.id
-        )
-        return _keep(way, request, outcome="quarantined", reason=str(error))
+    now, reading = request.received_at, read_body(way, request.body)
+    if isinstance(reading, Ignored):
+        return _keep(way, request, outcome=reading.outcome, reason=reading.kind)
+    news = [read_record(way, item, now) for item in reading if isinstance(item, Record)]
     pointers = _point(way, [item for item in reading if isinstance(item, Pointer)], now)
     consents = [item for item in reading if isinstance(item, Consent)]
     offer = _offer(way, news, origin=WEBHOOK, now=now, request_id=request.id)
@@ -69,7 +82,12 @@ def _receive(way: Way, request: Request) -> Written:
         outcome = "watching" if watched else "ignored"
         return _keep(way, request, outcome=outcome, reason=what, pointers=pointers)
     written = _keep(way, request, submissions=(*offer.submissions, *withdrawals), pointers=pointers)
-    _settle(way, offer, [verdict.outcome for verdict in written.verdicts[: len(offer.submissions)]], now)
+    try:
+        _settle(way, offer, [verdict.outcome for verdict in written.verdicts[: len(offer.submissions)]], now)
+    except BridgeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is published and kept: a watch too many looks and finds nothing new
+        note_unexpected(way.source.name, "settle", error)
     return written
 
 
@@ -77,25 +95,48 @@ def ingest(way: Way, records: Sequence[Record], *, origin: str = POLL, now: floa
     """Records read from the vendor's API. When this returns, every one of them is published, known, no news, or kept
     in quarantine, durably: only then may a cursor move. Raises `StateUnavailable`."""
     report = IngestReport()
-    news: list[NormalisedAttempt] = []
+    readable: list[tuple[Record, NormalisedAttempt]] = []
     for record in records:
         try:
-            news.append(way.vendor.normalise(record, now, way.source.options))
+            readable.append((record, read_record(way, record, now)))
         except Unreadable as error:
-            body = json.dumps({"kind": record.kind, "record": record.body}, default=str, ensure_ascii=False).encode()
-            way.quarantine.add(source=way.source.name, origin=origin, reason=str(error), body=body, now=now)
-            report.outcomes["quarantined"] += 1
+            _quarantine(way, record, error, report, origin=origin, now=now)
+    try:
+        with charged(way.source.name, "publish"):
+            _publish(way, [news for _, news in readable], report, origin=origin, now=now)
+    except Unreadable:
+        # One of them spoils it for all. One by one: what is published already becomes a duplicate.
+        for record, news in readable:
+            try:
+                with charged(way.source.name, "publish one"):
+                    _publish(way, [news], report, origin=origin, now=now)
+            except Unreadable as error:
+                _quarantine(way, record, error, report, origin=origin, now=now)
+    return report
+
+
+def _publish(way: Way, news: list[NormalisedAttempt], report: IngestReport, *, origin: str, now: float) -> None:
+    """Publish, and say so in the report, which stays as it was if this fails."""
     offer = _offer(way, news, origin=origin, now=now, request_id=None)
-    report.seen = list(offer.seen)
-    report.outcomes["ignored"] += len(news) - len(offer.fresh)
     verdicts: tuple[Verdict, ...] = ()
     if offer.submissions:
         verdicts = way.publisher.publish(Entry(submissions=offer.submissions), now=now).verdicts
     outcomes = [verdict.outcome for verdict in verdicts]
-    report.outcomes.update(outcomes)
-    report.found = list(zip(offer.fresh, outcomes, strict=True))
     _settle(way, offer, outcomes, now)
-    return report
+    report.seen += offer.seen
+    report.outcomes["ignored"] += len(news) - len(offer.fresh)
+    report.outcomes.update(outcomes)
+    report.found += zip(offer.fresh, outcomes, strict=True)
+
+
+def _quarantine(
+    way: Way, record: Record, problem: Unreadable, report: IngestReport, *, origin: str, now: float
+) -> None:
+    body = json.dumps({"kind": record.kind, "record": record.body}, default=str, ensure_ascii=False)
+    way.quarantine.add(
+        source=way.source.name, origin=origin, reason=str(problem), body=body.encode(errors="replace"), now=now
+    )
+    report.outcomes["quarantined"] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +171,7 @@ def _offer(way: Way, found: list[NormalisedAttempt], *, origin: str, now: float,
         published = {one.attempt_id for one in allowed if one.status in PUBLISHABLE_STATUSES}
         way.watches.open_many(name, watches, now=now, published=published)
     fresh = [one for one in allowed if one.status in PUBLISHABLE_STATUSES]
-    expected = way.expectations.matching(name, [key for one in fresh for key in _keys(one)], now=now)
+    expected = way.expectations.matching(name, [key for one in fresh for key in keys_of(one)], now=now)
     submissions = tuple(
         submission(way, one, origin=origin, now=now, request_id=request_id, expected=expected) for one in fresh
     )
@@ -193,21 +234,6 @@ def _withdraw(way: Way, consents: Sequence[Consent], *, now: float, request_id: 
     return tuple(made)
 
 
-def _keys(news: NormalisedAttempt) -> tuple[str, ...]:
-    return (news.attempt_id, *news.aliases)
-
-
-def _label(news: NormalisedAttempt, expected: Mapping[str, Expectation], revision: int) -> str | None:
-    """The label of the expectation that this attempt meets.
-
-    Under a key that may mean several attempts, only one that nobody knew meets it, no later grade of an old one.
-    """
-    if not expected:
-        return None
-    labels = (expected[key].label for key in (_keys(news) if revision == 1 else (news.attempt_id,)) if key in expected)
-    return next((label for label in labels if label), None)
-
-
 def _keep(
     way: Way,
     request: Request,
@@ -228,40 +254,3 @@ def _keep(
         pointers=tuple(pointers),
     )
     return way.publisher.publish(Entry(submissions=submissions, request=record), now=request.received_at)
-
-
-def submission(
-    way: Way,
-    news: NormalisedAttempt,
-    *,
-    origin: str,
-    now: float,
-    request_id: str | None = None,
-    expected: Mapping[str, Expectation] = _NOTHING,
-) -> Submission:
-    """What is offered to the journal for one attempt."""
-    recorded = clock.to_datetime(now)
-
-    def build(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
-        event = build_event(
-            way.bridge,
-            way.source.name,
-            way.vendor.name,
-            news,
-            revision,
-            previous,
-            origin=origin,
-            recorded=recorded,
-            request_id=request_id,
-            label=_label(news, expected, revision),
-        )
-        return event.type, event.id, event.to_json()
-
-    return Submission(
-        source=way.source.name,
-        attempt_id=news.attempt_id,
-        digest=material_digest(news),
-        order=news.order,
-        origin=origin,
-        build=build,
-    )

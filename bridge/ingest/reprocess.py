@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bridge.errors import Unreadable
-from bridge.ingest.pipeline import Request, Way, ingest, receive
+from bridge.ingest.intake import charged, read_body, read_record
+from bridge.ingest.pipeline import Request, Way, ingest, receive, submission
 from bridge.journal import WEBHOOK, Quarantined, StoredRequest
 from bridge.sdk.strict_json import parse
 from bridge.sdk.vendor import Ignored, Record
@@ -38,20 +39,23 @@ def reprocess_quarantined(way: Way, entry: Quarantined, stored: StoredRequest | 
     if entry.origin == WEBHOOK:
         return reprocess_request(way, stored or _request_of(entry), now=now)
     try:
-        kept = parse(entry.body)
-        way.vendor.normalise(Record(kept["kind"], kept["record"]), now, way.source.options)
-    except (Unreadable, KeyError, TypeError):
+        with charged(way.source.name, "reprocess"):
+            kept = parse(entry.body)
+            record = Record(kept["kind"], kept["record"])
+            read_record(way, record, now)
+    except Unreadable:
         return "quarantined"
-    outcomes = ingest(way, [Record(kept["kind"], kept["record"])], origin=entry.origin, now=now).outcomes
+    outcomes = ingest(way, [record], origin=entry.origin, now=now).outcomes
     return next((outcome for outcome, count in outcomes.items() if count), "ignored")
 
 
 def _is_readable(way: Way, body: bytes, now: float) -> bool:
     try:
-        reading = way.vendor.split(parse(body), way.source.options)
+        reading = read_body(way, body)
         for record in () if isinstance(reading, Ignored) else reading:
             if isinstance(record, Record):
-                way.vendor.normalise(record, now, way.source.options)
+                with charged(way.source.name, "reprocess"):
+                    submission(way, read_record(way, record, now), origin=WEBHOOK, now=now)
     except Unreadable:
         return False
     return True

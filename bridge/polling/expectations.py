@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import cast
 
 import redis
@@ -17,6 +17,7 @@ from bridge.sdk.records import Pointer
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from bridge.state.negative_cache import KnownEmpty
+from bridge.text import cleaned
 
 __all__ = ["Expectation", "Expectations"]
 
@@ -43,6 +44,8 @@ class Expectation:
     registered_at: float
     #: `open`; `overdue` (announced; a late attempt still meets it); `expanded` (replaced by one for each candidate).
     state: str = "open"
+    #: The bytes that it was read from: the state server compares them.
+    stored: bytes | None = field(default=None, compare=False, repr=False)
 
 
 class Expectations:
@@ -124,7 +127,8 @@ class Expectations:
         """Change the state to `overdue` or `expanded`; False if it was met, replaced or cancelled meanwhile."""
         new = _json(replace(expectation, state=state))
         with state_errors():
-            return bool(self._set_state(keys=_keys(source), args=[expectation.key, _json(expectation), new]))
+            stored = expectation.stored or _json(expectation)
+            return bool(self._set_state(keys=_keys(source), args=[expectation.key, stored, new]))
 
     def get(self, source: str, key: str) -> Expectation | None:
         """One expectation in any state, or None."""
@@ -154,9 +158,17 @@ def _keys(source: str) -> list[str]:
 
 def _json(expectation: Expectation) -> str:
     members = asdict(expectation)
-    del members["key"]
+    del members["key"], members["stored"]
     return json.dumps({**members, "reference": dict(members["reference"])}, separators=(",", ":"), sort_keys=True)
 
 
 def _expectation(key: str, value: bytes) -> Expectation:
-    return Expectation(key=key, **json.loads(value))
+    facts = json.loads(value)
+    # Older versions stored what no event can hold: half a character must cost no attempt.
+    facts["label"] = facts["label"] and cleaned(facts["label"])
+    facts["reference"] = _cleaned(facts["reference"])
+    return Expectation(key=key, stored=value, **facts)
+
+
+def _cleaned(reference: Mapping[str, str]) -> dict[str, str]:
+    return {cleaned(name): cleaned(text) for name, text in reference.items()}

@@ -14,6 +14,7 @@ from bridge.sdk.records import Pointer, Watch
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from bridge.state.negative_cache import KnownEmpty
+from bridge.text import cleaned
 
 __all__ = ["ATTEMPT", "EXPECTATION", "POINTER", "REREAD", "UNGRADED", "OpenWatch", "Watches"]
 
@@ -197,7 +198,8 @@ def _watch(key: bytes, due: bytes, value: bytes) -> OpenWatch:
     return OpenWatch(
         key=key.decode(),
         kind=kind,
-        reference=stored["reference"],
+        # Older versions stored what no address can hold.
+        reference={cleaned(name): cleaned(text) for name, text in stored["reference"].items()},
         due=float(due),
         give_up_at=stored["give_up_at"],
         opened_at=float(opened_at),

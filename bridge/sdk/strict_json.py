@@ -12,17 +12,19 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from bridge.errors import Unreadable, clip
+from bridge.text import BROKEN, cleaned
 
 __all__ = ["MAX_DEPTH", "MAX_INTEGER_DIGITS", "parse", "parse_answer"]
 
 MAX_DEPTH = 32
 MAX_INTEGER_DIGITS = 19
+#: A row is kept in quarantine with what a folder puts around it, and that must still be parsed.
+_ANSWER_DEPTH = MAX_DEPTH - 8
 #: Longer or larger numbers than any score or time; float() of them would give inf.
 _MAX_NUMBER_LENGTH, _MAX_EXPONENT = 64, 300
 #: Possessive, and the closing quote is optional, so that no input makes it backtrack (`"\"\"…` took minutes).
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
-_SURROGATE_OR_NUL = re.compile(r"[\ud800-\udfff\x00]")
 
 
 def parse(raw: bytes) -> Any:
@@ -53,7 +55,8 @@ def parse_answer(raw: bytes) -> Any:
 
     Values that `parse` refuses are replaced, so that only their own fields fail: numbers out of range stay text, NaN
     and Infinity become null, lone surrogates, NUL and invalid UTF-8 become the replacement character; the last of two
-    equal keys counts. Raises `Unreadable` for an answer that is not JSON, or too deeply nested for the parser.
+    equal keys counts, and values nested deeper than 24 become null. Raises `Unreadable` for an answer that is not
+    JSON, or too deeply nested for the parser.
     """
     text = raw.decode("utf-8", errors="replace")
     try:
@@ -62,17 +65,22 @@ def parse_answer(raw: bytes) -> Any:
         raise Unreadable(f"answer is not JSON: {error.msg} at character {error.pos}", reason="not_json") from error
     except RecursionError as error:
         raise Unreadable("answer is nested too deeply", reason="too_deep") from error
-    return _with_replacements(document) if "\\u" in text else document
+    if "\\u" in text or text.count("[") + text.count("{") > _ANSWER_DEPTH:
+        return _with_replacements(document, _ANSWER_DEPTH)
+    return document
 
 
-def _with_replacements(value: Any) -> Any:
+def _with_replacements(value: Any, room: int) -> Any:
+    """`room`: levels of nesting that are still allowed."""
     if isinstance(value, str):
-        return _SURROGATE_OR_NUL.sub("\N{REPLACEMENT CHARACTER}", value)
+        return cleaned(value)
+    if not isinstance(value, dict | list):
+        return value
+    if not room:
+        return None
     if isinstance(value, dict):
-        return {_with_replacements(name): _with_replacements(member) for name, member in value.items()}
-    if isinstance(value, list):
-        return [_with_replacements(member) for member in value]
-    return value
+        return {cleaned(name): _with_replacements(member, room - 1) for name, member in value.items()}
+    return [_with_replacements(member, room - 1) for member in value]
 
 
 def _check_depth(text: str) -> None:
@@ -85,7 +93,7 @@ def _check_depth(text: str) -> None:
 
 def _check_text(value: Any) -> None:
     if isinstance(value, str):
-        if _SURROGATE_OR_NUL.search(value):
+        if BROKEN.search(value):
             raise Unreadable("body holds a lone surrogate or a NUL character", reason="bad_text")
     elif isinstance(value, dict):
         for name, member in value.items():

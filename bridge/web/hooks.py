@@ -28,7 +28,7 @@ from bridge.web.gate import Gate
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["PREFIX", "Receiver", "request_id"]
+__all__ = ["BODY_SECONDS", "MAX_BODY_BYTES", "PREFIX", "Receiver", "request_id"]
 
 PREFIX = "/webhooks/"
 #: The largest body that is read; the vendors' own stay below 64 kB.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
+from gevent.hub import Hub
 from gevent.monkey import MonkeyPatchWarning
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
@@ -184,6 +185,8 @@ def _leave(server: Any, worker: Any) -> None:
 
 
 def _settle(worker: Any) -> None:
+    # gevent prints what ends a greenlet on stderr, with its text.
+    Hub.print_exception = lambda hub, context, kind, error, trace: logs.unhandled(error, "greenlet")
     # gunicorn finds each setting through two calls, some twenty times a request; they do not change any more.
     vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
     # What was imported stays for good: no collection needs to look at it again.

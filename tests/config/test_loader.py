@@ -346,8 +346,8 @@ def _http(more: str) -> str:
         ("a: &a [*a]\n" + HEAD, "nested deeper than 20"),
         (_bridge("data_dir: 2026-99-99"), "cannot be read as a value"),
         (_bridge("data_dir: !!python/object:os.system x"), "not YAML"),
-        (_bridge('data_dir: "a\\0b"'), "another character that cannot be seen"),
-        (SOURCES.replace("'${KEY}'", '{file: "\\0"}'), "cannot be read: embedded null byte"),
+        (_bridge('data_dir: "a\\0b"'), "holds a NUL character, at character 2"),
+        (SOURCES.replace("'${KEY}'", '{file: "\\0"}'), "holds a NUL character, at character 1"),
         (_subscription("transport: http, url: https://a.example.org, secrets: x"), 'a list such as ["${ENV_NAME}"]'),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.servers import Server
 from tests.support.web import API_TOKEN, Web, post, result
 
 pytestmark = [pytest.mark.server, pytest.mark.process]

@@ -27,8 +27,8 @@ from tests.support.child_processes import ROOT, Child, services
 from tests.support.dispatch import publish
 from tests.support.proxy import Proxy
 from tests.support.servers import Server, need_program
-from tests.support.waiting import until
 from tests.support.tls import Authority, TLSFront
+from tests.support.waiting import until
 from workers.app import make_celery
 from workers.dispatch.process import run_dispatch
 from workers.transports.broker import Broker, Message

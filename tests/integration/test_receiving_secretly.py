@@ -8,8 +8,7 @@ import pytest
 
 from tests.support.servers import Server
 from tests.support.waiting import until
-from tests.support.web import SECRET, TOKEN, Web, post, result, sign
-from tests.support.web import API_TOKEN, SECRET, TOKEN, Web, post, result, sign, until
+from tests.support.web import API_TOKEN, SECRET, TOKEN, Web, post, result, sign
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

@@ -13,8 +13,7 @@ import redis
 
 from tests.support.servers import Server
 from tests.support.waiting import until
-from tests.support.web import Answer, Web, journal_attempts, post, result
-from tests.support.web import API_TOKEN, Answer, Web, journal_attempts, post, result, until
+from tests.support.web import API_TOKEN, Answer, Web, journal_attempts, post, result
 
 pytestmark = [pytest.mark.server, pytest.mark.process]
 

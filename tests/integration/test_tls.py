@@ -26,6 +26,7 @@ from bridge.settings import Settings
 from bridge.state.client import state_client
 from bridge.state.errors import state_errors
 from tests.support.child_processes import ROOT, Child, until
+from tests.support.servers import Server
 from tests.support.tls import Authority, TLSFront
 from tests.support.web import Web, post, result
 from workers.app import make_celery

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,3 +119,64 @@ def test_console_is_for_people(output: io.StringIO) -> None:
     logs.get_logger("x").info("hello", source="eu")
     assert "hello" in output.getvalue()
     assert not output.getvalue().startswith("{")
+
+
+def quoting(action: Any) -> None:
+    """Runs `action(error)` while an exception that quotes a person is being handled."""
+    try:
+        f"{CANARY}\ud800".encode()
+    except UnicodeEncodeError as error:
+        action(ValueError(CANARY).with_traceback(error.__traceback__))
+        action(error)
+
+
+LIBRARY = logging.getLogger("celery.app.trace")
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda error: LIBRARY.error("Task %(name)s raised: %(exc)s", {"name": "bridge.poll", "exc": repr(error)}),
+        lambda error: LIBRARY.error("Task raised %r\n%s", error, repr(error), exc_info=True),
+        lambda error: LIBRARY.error(f"Task raised {error}", exc_info=error),
+        lambda error: LIBRARY.error("Task raised", exc_info=error, stack_info=True),
+        lambda error: LIBRARY.info("again because of %s", error),
+        lambda error: LIBRARY.info("again because of %r", [error]),
+        lambda error: LIBRARY.error(error),
+        lambda error: LIBRARY.error("%d of %s", CANARY, CANARY),
+        lambda error: LIBRARY.critical("Can't decode message body: %r [%s]", error, CANARY.encode()),
+        lambda error: warnings.warn(f"Exception raised outside body: {error!r}", RuntimeWarning, stacklevel=1),
+        lambda error: sys.excepthook(type(error), error, None),
+        lambda error: threading.excepthook(threading.ExceptHookArgs((type(error), error, None, None))),
+    ],
+)
+def test_no_library_gets_the_text_of_an_exception_into_the_log(
+    output: io.StringIO, capsys: pytest.CaptureFixture[str], action: Any
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logs.configure("info", "json", stream=output)
+        quoting(action)
+    assert lines(output)
+    assert "CANARY" not in output.getvalue() + "".join(capsys.readouterr())
+
+
+def test_of_a_librarys_trouble_stay_the_words_the_numbers_and_the_type(output: io.StringIO) -> None:
+    error = KeyError(CANARY)
+    LIBRARY.error("Task %(name)s: %(exc)s after %(runs)d", {"name": "bridge.poll", "exc": repr(error), "runs": 3})
+    LIBRARY.warning("lost: %r, sent %s to %s", error, "SIGTERM", CANARY)
+    LIBRARY.info("%s ready.", "celery@host")
+    assert [line["event"] for line in lines(output)] == [
+        "Task bridge.poll: … after 3",
+        "lost: KeyError, sent SIGTERM to …",
+        "celery@host ready.",
+    ]
+
+
+def test_an_exception_that_ends_a_thread_is_a_line(output: io.StringIO) -> None:
+    thread = threading.Thread(target=lambda: json.loads(CANARY))
+    thread.start()
+    thread.join()
+    (line,) = lines(output)
+    assert (line["event"], line["where"], line["error_type"]) == ("unhandled_error", "thread", "JSONDecodeError")
+    assert CANARY not in output.getvalue()

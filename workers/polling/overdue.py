@@ -5,7 +5,9 @@ from __future__ import annotations
 import structlog
 
 from bridge.config.model import Source
+from bridge.errors import Unreadable
 from bridge.ingest import notices
+from bridge.ingest.intake import charged
 from bridge.journal import Entry
 from bridge.polling.expectations import Expectation
 from bridge.polling.watches import EXPECTATION, REREAD, OpenWatch
@@ -27,8 +29,7 @@ def announce_overdue(services: Services) -> int:
     before, announced = services.now() - _LAST_LOOK_SECONDS, 0
     for name, source in services.config.sources.items():
         for late in services.expectations.overdue(name, before=before):
-            _announce_expectation(services, source, late, rechecks=0)
-            announced += 1
+            announced += _announce_expectation(services, source, late, rechecks=0)
     return announced
 
 
@@ -46,7 +47,7 @@ def handle_given_up(services: Services, source: Source, watch: OpenWatch) -> Non
         _announce_expectation(services, source, expected, rechecks=watch.rechecks + 1)
 
 
-def _announce_expectation(services: Services, source: Source, expected: Expectation, *, rechecks: int) -> None:
+def _announce_expectation(services: Services, source: Source, expected: Expectation, *, rechecks: int) -> bool:
     watch = OpenWatch(
         key=expected.key,
         kind=EXPECTATION,
@@ -57,12 +58,19 @@ def _announce_expectation(services: Services, source: Source, expected: Expectat
         rechecks=rechecks,
     )
     # First the announcement, which is made once however often it is tried, then the note that it was made.
-    _publish(services, source, watch, label=expected.label)
+    announced = _publish(services, source, watch, label=expected.label)
     services.expectations.set_state(source.name, expected, "overdue")
+    return announced
 
 
-def _publish(services: Services, source: Source, watch: OpenWatch, *, label: str | None = None) -> None:
+def _publish(services: Services, source: Source, watch: OpenWatch, *, label: str | None = None) -> bool:
+    """False where it cannot be said, which the log tells: the others that are late are announced all the same."""
     now = services.now()
-    notice = notices.overdue(watch, label=label)
-    offered = notices.submission(services.config.bridge, source.name, source.vendor, notice, now=now)
-    services.journal.publish(Entry(submissions=(offered,)), now=now)
+    try:
+        with charged(source.name, "announce"):
+            notice = notices.overdue(watch, label=label)
+            offered = notices.submission(services.config.bridge, source.name, source.vendor, notice, now=now)
+            services.journal.publish(Entry(submissions=(offered,)), now=now)
+    except Unreadable:
+        return False
+    return True

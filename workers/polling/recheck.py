@@ -18,6 +18,7 @@ from bridge.errors import (
     VendorUnavailable,
     clip,
 )
+from bridge.ingest.intake import charged
 from bridge.ingest.pipeline import IngestReport, ingest
 from bridge.journal import POLL
 from bridge.journal.reading import Reader
@@ -65,8 +66,8 @@ def recheck(
 ) -> RecheckReport:
     """Look at up to `limit` due watches, the most overdue first; the budget keeps a share for every kind of call.
 
-    A watch closes when its attempt is settled and is given up after its deadline. Raises `StateUnavailable`, and
-    whatever a fault in a vendor's folder raises, after the other watches had their look.
+    A watch closes when its attempt is settled and is given up after its deadline. A fault in a vendor's folder is
+    logged, and counts as a look at that watch alone. Raises `StateUnavailable`.
     """
     source, now = services.config.sources[source_name], services.now()
     vendor = services.vendors[source.vendor]
@@ -92,7 +93,6 @@ def recheck(
 
 def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None:
     """The looks of one turn; also taken between the pages of a long round. Raises what ends the turn."""
-    faults: list[Exception] = []
     spent: set[str] = set()
     before, silent = access.calls.spender, 0
     # Asked for here, under the lease: another process may have looked a moment ago.
@@ -103,7 +103,7 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
         access.raise_if_stopping()
         access.calls.spender = spender
         try:
-            problem = _try(access, watch, report, faults)
+            problem = _try(access, watch, report)
         finally:
             access.calls.spender = before
         if isinstance(problem, BudgetExhausted):
@@ -117,14 +117,13 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
         else:
             silent = 0
             _count(access, watch, report)
-    if faults:
-        raise faults[0]
 
 
-def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, faults: list[Exception]) -> BridgeError | None:
+def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport) -> BridgeError | None:
     """One look; what kept it from being one, if that is this watch's or its spender's own affair."""
     try:
-        _look(access, watch, report)
+        with charged(access.source.name, "look"):
+            _look(access, watch, report)
     except BudgetExhausted as problem:
         return problem
     except VendorUnavailable as problem:
@@ -139,8 +138,6 @@ def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, faults: 
     except (VendorFault, Unreadable) as fault:
         record_refusal(access, fault)
         report.error = clip(fault, 300)
-    except Exception as fault:  # noqa: BLE001 - the most overdue watch must not block the others; raised by the caller
-        faults.append(fault)
     return None
 
 

@@ -16,6 +16,7 @@ import structlog
 from bridge.config.model import Source
 from bridge.errors import BridgeError, StateUnavailable, Unreadable, VendorFault, clip
 from bridge.ingest.dry_run import Peeking
+from bridge.ingest.intake import charged
 from bridge.ingest.pipeline import ingest
 from bridge.journal import BACKFILL
 from bridge.journal.reading import Reader
@@ -222,7 +223,8 @@ def _looks(
 
 
 def _look(reference: Mapping[str, str], access: SourceAccess) -> Sequence[Record | Pointer]:
-    return () if access.vendor.recheck is None else access.vendor.recheck(access.client, reference)
+    with charged(access.source.name, "look"):
+        return () if access.vendor.recheck is None else access.vendor.recheck(access.client, reference)
 
 
 def _row(news: NormalisedAttempt, outdated: bool) -> Listed:

@@ -93,9 +93,7 @@ class Client:
         still_open = [
             moment
             for row in kept
-            if row.get("status") in OPEN_STATUSES
-            and (moment := moment_of(row, "createdAt")) is not None
-            and moment >= now - LONGEST_SITTING
+            if _is_open(row) and (moment := moment_of(row, "createdAt")) is not None and moment >= now - LONGEST_SITTING
         ]
         # A creation in the future would hide what is created until then.
         reached = at.after([moment for moment in created if moment <= now], still_open, listing.next_page)
@@ -182,6 +180,12 @@ def recheck(client: Client, reference: Mapping[str, str]) -> Sequence[Record]:
 def probe(client: Client) -> str:
     """What the least of calls says, in a few words. Raises the vendor errors of `bridge.errors`."""
     return client.probe()
+
+
+def _is_open(row: Mapping[str, object]) -> bool:
+    # A list or an object there is the adapter's to report.
+    status = row.get("status")
+    return isinstance(status, str) and status in OPEN_STATUSES
 
 
 def _records(rows: Sequence[dict[str, object]]) -> list[Record]:

@@ -12,6 +12,7 @@ from bridge.config import access
 from bridge.config.access import OPERATOR, VIEWER
 from bridge.config.model import Token
 from bridge.services import Services
+from bridge.web.hooks import MAX_BODY_BYTES
 
 __all__ = ["OPERATOR", "VIEWER", "needs", "refuse", "register_api", "role_here", "services_here"]
 
@@ -30,6 +31,8 @@ def register_api(app: Flask) -> None:
         OPENAPI_VERSION="3.1.0",
         OPENAPI_URL_PREFIX="/api/v1",
         OPENAPI_JSON_PATH="openapi.json",
+        # Flask's own; webhooks have theirs in front of it.
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
     )
     app.extensions["bridge.tokens"] = access.tokens(app.extensions["bridge"].config)
     app.before_request(_guard)

@@ -7,22 +7,22 @@ from typing import Any
 
 import gevent
 from flask import Response
-from flask_smorest import Blueprint
 from marshmallow import Schema, ValidationError, fields, validate
 
 from bridge import watch_registration
 from bridge.polling.expectations import KNOWN_AFTER_SECONDS
-from bridge.watch_registration import STATES, NewWatch, WatchRow
+from bridge.watch_registration import STATES, NewWatch, WatchRow, sound
 from bridge.web.api import OPERATOR, VIEWER, needs, refuse, services_here
+from bridge.web.api.bodies import ApiBlueprint
 
 __all__ = ["blueprint"]
 
-blueprint = Blueprint("watches", __name__, url_prefix="/api/v1/watches", description="What is looked at again.")
+blueprint = ApiBlueprint("watches", __name__, url_prefix="/api/v1/watches", description="What is looked at again.")
 _SECURITY: dict[str, Any] = {"security": [{"token": []}]}
 
 
 class _Filter(Schema):
-    source = fields.String(metadata={"description": "Only of this source."})
+    source = fields.String(validate=sound, metadata={"description": "Only of this source."})
     state = fields.String(validate=validate.OneOf(STATES), metadata={"description": "Only in this state."})
     limit = fields.Integer(load_default=100, validate=validate.Range(1, 1000))
 

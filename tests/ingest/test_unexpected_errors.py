@@ -1,0 +1,198 @@
+"""One record that nothing foresaw is charged to itself: kept in quarantine, while the others and the cursor go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+
+from bridge.ingest.dry_run import Peeking
+from bridge.ingest.pipeline import Request, receive
+from bridge.ingest.reprocess import reprocess_quarantined, reprocess_request
+from bridge.journal.reading import Reader
+from bridge.sdk.records import Pointer
+from bridge.sdk.vendor import NormalisedAttempt, Record, Vendor, Watch
+from bridge.services import Services
+from bridge.state import keys
+from bridge.web.hooks import request_id
+from schemas.event import Candidate
+from tests.support.polling import START, Api, Sitting, journal, journal_events, make_services, make_vendor
+from tests.support.web import captured_logs
+from workers.polling.overdue import announce_overdue
+from workers.polling.poll import poll_once
+
+NAME, CANARY = "eu-little", "CANARY-sam@example.test"
+ID = request_id(START, bytes(10))
+PLAIN = make_vendor(Api(clock=lambda: START)).normalise
+
+
+class Odd:
+    """What the vendor's folder or an operator may hand on of one attempt. `cannot`: one that no code foresaw."""
+
+    @staticmethod
+    def raises(news: NormalisedAttempt) -> NormalisedAttempt:
+        raise RuntimeError(CANARY)
+
+    @staticmethod
+    def id_(news: NormalisedAttempt) -> NormalisedAttempt:
+        return replace(news, attempt_id=f"{CANARY}\ud800")
+
+    @staticmethod
+    def alias(news: NormalisedAttempt) -> NormalisedAttempt:
+        return replace(news, aliases=("?\ud800",))
+
+    @staticmethod
+    def name(news: NormalisedAttempt) -> NormalisedAttempt:
+        return replace(news, candidate=Candidate(name=f"{CANARY} \ud800"))
+
+    @staticmethod
+    def order(news: NormalisedAttempt) -> NormalisedAttempt:
+        return replace(news, order=2**40)
+
+    @staticmethod
+    def material(news: NormalisedAttempt) -> NormalisedAttempt:
+        return replace(news, material=(object(),))  # type: ignore[arg-type]
+
+    @staticmethod
+    def watch(news: NormalisedAttempt) -> NormalisedAttempt:
+        watch = Watch(reference={"sitting": object()}, due_in=60.0, give_up_at=START + 1e6)  # type: ignore[dict-item]
+        return replace(news, watch=watch)
+
+
+ODD = [Odd.raises, Odd.id_, Odd.alias, Odd.name, Odd.order, Odd.material, Odd.watch]
+
+
+def world(client: redis.Redis, odd: Any, bad: str = "2") -> tuple[Services, Api]:
+    api = Api(clock=lambda: START)
+
+    def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
+        news = PLAIN(record, now, options)
+        return odd(news) if record.body["id"] == bad else news
+
+    return make_services(client, make_vendor(api, normalise=normalise), lambda: START), api
+
+
+def healed(services: Services) -> Services:
+    vendor: Vendor = next(iter(services.vendors.values()))
+    better = replace(services, vendors={vendor.name: replace(vendor, normalise=PLAIN)})
+    vars(better)["state"] = services.state
+    return better
+
+
+def request(body: object) -> Request:
+    return Request(id=ID, body=json.dumps(body).encode(), headers={}, kept_headers={}, received_at=START)
+
+
+ROW = {"id": "2", "finished": int(START) - 10, "score": 1, "graded": True}
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)
+def test_a_polled_record_is_quarantined_and_the_page_and_the_cursor_go_on(fake_state: redis.Redis, odd: Any) -> None:
+    services, api = world(fake_state, odd)
+    api.add(*(Sitting(f"{number}", int(START) - 100 + number) for number in range(5)))
+
+    with captured_logs() as output:
+        report = poll_once(services, NAME)
+
+    assert (report.outcome, report.rounds[0].error) == ("done", None)
+    assert report.rounds[0].outcomes["quarantined"] == 1
+    assert [attempt for _, attempt in journal(fake_state)] == ["a:0", "a:1", "a:3", "a:4"]
+    assert services.cursors.place(NAME, "results").cursor == f"{START - 96:.0f}"
+    (kept,) = services.quarantine.list()
+    assert (kept.reason, json.loads(kept.body)["record"]["id"]) == ("unexpected_error", "2")
+    assert CANARY not in output.getvalue()
+    assert '"unexpected_error"' in output.getvalue()
+    assert '"error_type"' in output.getvalue()
+    # The next round reads it again and is none the worse for it.
+    assert poll_once(services, NAME).outcome == "done"
+    assert services.quarantine.size() == 1
+
+    assert reprocess_quarantined(services.way(NAME), kept, None, now=START) == "quarantined"
+    assert reprocess_quarantined(healed(services).way(NAME), kept, None, now=START) == "published"
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)
+def test_a_webhook_is_answered_quarantined_and_runs_again_later(fake_state: redis.Redis, odd: Any) -> None:
+    services, _ = world(fake_state, odd)
+
+    assert receive(services.way(NAME), request(ROW)).outcome == "quarantined"
+
+    stored = services.requests.find(ID)
+    assert stored is not None
+    assert (stored.outcome, stored.reason, stored.body) == ("quarantined", "unexpected_error", request(ROW).body)
+    assert reprocess_request(services.way(NAME), stored, now=START) == "quarantined"
+    assert reprocess_request(healed(services).way(NAME), stored, now=START) == "published"
+    assert journal(fake_state) == [("attempt.completed", "a:2")]
+
+
+@pytest.mark.parametrize("odd", [Odd.raises, Odd.id_, Odd.alias, Odd.name, Odd.material], ids=lambda odd: odd.__name__)
+def test_what_would_be_quarantined_is_foretold(fake_state: redis.Redis, odd: Any) -> None:
+    services, _ = world(fake_state, odd)
+    peeking = Peeking(way=services.way(NAME), reader=Reader(fake_state, partitions=1))
+    records = [Record("results", ROW | {"id": name}) for name in ("1", "2", "3")]
+    assert [one.news.attempt_id for one in peeking.look(records, now=START)] == ["a:1", "a:3"]
+    assert peeking.outcomes["quarantined"] == 1
+
+
+def test_a_body_that_the_vendors_folder_stumbles_over_is_quarantined(fake_state: redis.Redis) -> None:
+    services, _ = world(fake_state, Odd.raises)
+    way = services.way(NAME)
+    way = replace(way, vendor=replace(way.vendor, split=lambda body, options: body["a"]["b"]))
+    assert receive(way, request({"a": 1})).outcome == "quarantined"
+
+
+def store_label(services: Services, label: str, *, key: str = "a:2", due: float = START) -> None:
+    """As an earlier version did."""
+    pointer = Pointer(key=key, reference={"sitting": "2"})
+    services.expectations.expect(NAME, [pointer], label="x", due=due, deadline=due + 600, now=due)
+    old = fake_value(services, key) | {"label": label, "reference": {"sitting": "2\ud800"}}
+    services.state.hset(keys.expected(NAME), key, json.dumps(old, separators=(",", ":"), sort_keys=True))
+
+
+def fake_value(services: Services, key: str) -> dict[str, Any]:
+    return json.loads(services.state.hget(keys.expected(NAME), key))  # type: ignore[arg-type]
+
+
+def test_a_label_that_was_stored_with_half_a_character_stops_neither_poll_nor_webhook(fake_state: redis.Redis) -> None:
+    services, api = world(fake_state, lambda news: news)
+    store_label(services, "HR \ud800")
+    api.add(*(Sitting(f"{number}", START - 100 + number) for number in range(5)))
+
+    assert poll_once(services, NAME).rounds[0].outcomes == {"published": 5}
+
+    labels = {event["subject"]: event["data"]["extensions"].get("expectation") for event in journal_events(fake_state)}
+    assert labels["a:2"] == "HR \N{REPLACEMENT CHARACTER}"
+    store_label(services, "HR \ud800", key="a:9")
+    assert receive(services.way(NAME), request(ROW | {"id": "9"})).outcome == "published"
+    assert services.expectations.list(NAME) == ()
+
+
+def test_such_a_label_is_announced_as_overdue_once_and_shown(fake_state: redis.Redis) -> None:
+    services, _ = world(fake_state, lambda news: news)
+    store_label(services, "HR \ud800", due=START - 10_000)
+    assert announce_overdue(services) == 1
+    assert announce_overdue(services) == 0
+    (event,) = journal_events(fake_state)
+    assert event["data"]["watch"]["label"] == "HR \N{REPLACEMENT CHARACTER}"
+    (shown,) = services.expectations.list(NAME)
+    assert (shown.state, shown.label) == ("overdue", "HR \N{REPLACEMENT CHARACTER}")
+
+
+def test_an_event_before_that_no_code_can_read_costs_its_result_alone(fake_state: redis.Redis) -> None:
+    services, api = world(fake_state, lambda news: news)
+    api.add(Sitting("1", START - 100), Sitting("2", START - 90))
+    poll_once(services, NAME)
+    name = "ab:{0}:journal"
+    old: Any = fake_state.xrange(name)
+    fake_state.delete(name)
+    for entry, fields in old:
+        event = json.loads(fields[b"event"])
+        del event["data"]["attempt"]
+        fake_state.xadd(name, fields | {b"event": json.dumps(event)}, id=entry)
+    api.streams["results"] = [Sitting("1", START - 90, score=11), Sitting("2", START - 80, score=12)]
+
+    assert poll_once(services, NAME).rounds[0].outcomes["revised"] == 2

@@ -1,0 +1,85 @@
+"""No text of a foreign exception reaches the output of a worker or of a command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from tests.conftest import Server
+
+pytestmark = [pytest.mark.server, pytest.mark.process]
+
+CANARY = "CANARY-7f3a"
+#: A part of the bridge with tasks that raise, start threads and warn in words that quote a person.
+#: argv: part, state, broker, canary.
+DRIVER = """
+import sys, threading, time, warnings
+import workers.app, workers.tasks
+from bridge import logs
+from tests.polling import Api, make_services, make_vendor
+from dataclasses import replace
+import redis
+
+CANARY = sys.argv[4]
+
+def boom(*_):
+    raise UnicodeEncodeError("utf-8", CANARY + "\\ud800", 0, 1, CANARY)
+
+logs.configure("info", "json")
+built = make_services(redis.Redis.from_url(sys.argv[2]), make_vendor(Api(clock=time.time)), time.time)
+services = replace(built, state_url=sys.argv[2], broker_url=sys.argv[3])
+vars(services)["state"] = built.state
+workers.tasks.Tasks.poll = boom
+workers.tasks.Tasks.housekeeping = lambda *_: warnings.warn("Exception outside: " + CANARY, RuntimeWarning)
+def in_thread(*_):
+    threading.Thread(target=boom).start()
+workers.tasks.Tasks.watch_over = in_thread
+workers.app.run_worker(services)
+"""
+
+
+def wait_for(log: Path, words: list[str], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 40
+    while not all(word in log.read_text() for word in words):
+        assert process.poll() is None, log.read_text()[-3000:]
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.05)
+
+
+def test_a_worker_tells_the_type_and_the_place_of_what_its_tasks_raise(own_server: Server, tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    (tmp_path / "driver.py").write_text(DRIVER)
+    with log.open("w") as output:
+        arguments = [str(tmp_path / "driver.py"), "worker", own_server.url, own_server.broker_url, CANARY]
+        process = subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=output)
+    try:
+        app = Celery(broker=own_server.broker_url, set_as_current=False)
+        app.conf.task_default_queue = "attempt-bridge"
+        for name, args in [("bridge.poll", [CANARY]), ("bridge.housekeeping", []), ("bridge.watch_over", [])]:
+            app.send_task(name, args=args)
+        app.send_task(f"unknown.{CANARY}", args=[CANARY])
+        app.close()
+        words = ["bridge.poll", "UnicodeEncodeError", "RuntimeWarning", '"thread"', "celery.worker.consumer"]
+        wait_for(log, words, process)
+    finally:
+        process.terminate()
+        process.wait(20)
+    text = log.read_text()
+    assert CANARY not in text
+    assert "Traceback" not in text
+
+
+def test_a_command_tells_the_type_and_the_place_and_the_text_only_when_asked_for(tmp_path: Path) -> None:
+    program = f"from bridge import cli, services\ndef boom(**_): raise KeyError('{CANARY}')\nservices.load = boom\n"
+    for arguments, tells in (["requests", "list"], False), (["--debug", "requests", "list"], True):
+        command = [sys.executable, "-c", f"{program}import sys; sys.exit(cli.run({arguments!r}, logging=True))"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=dict(os.environ))
+        assert done.returncode == 1
+        assert "KeyError" in done.stderr
+        assert (CANARY in done.stderr) is tells
