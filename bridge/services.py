@@ -11,12 +11,12 @@ import redis
 from marshmallow import ValidationError
 
 from bridge import clock, registry
-from bridge.config import loader
+from bridge.config import loader, queues
 from bridge.config.model import Config
 from bridge.config.schemas import broker_problem, state_problem
 from bridge.config.yaml_document import Reference
 from bridge.delivery.store import Deliveries
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, clip
 from bridge.ingest.consent import Consents
 from bridge.ingest.pipeline import Way
 from bridge.ingest.sittings import Generations
@@ -144,7 +144,26 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
             f"{settings.config}: bridge.broker: missing while the state is given. Remedy: give Celery's broker there "
             f"or as {PREFIX}BROKER, such as another database of the same server"
         )
+    _check_broker(config, state, broker)
     return Services(settings=settings, config=config, vendors=vendors, state_url=state, broker_url=broker)
+
+
+def _check_broker(config: Config, state: str, broker: str) -> None:
+    """Here and not with the file: environment and embedded server have the last word about the addresses."""
+    problems = []
+    if queues.same_server(state, broker):
+        problems.append(
+            f"{config.path}: bridge.broker: is the same Redis database as the state: receivers could read and delete "
+            "the bridge's keys. Remedy: give the broker another database, or better another server"
+        )
+    problems += [
+        f'{config.path}: subscriptions.{one.name}.queue: "{clip(one.queue)}" is read by the bridge itself. '
+        "Remedy: name the receiver's own queue"
+        for one in config.subscriptions.values()
+        if queues.is_own(one.queue) and (one.broker is None or queues.same_server(one.broker, broker))
+    ]
+    if problems:
+        raise ConfigError(*problems)
 
 
 def _check_addresses(settings: Settings) -> None:

@@ -19,13 +19,14 @@ from prometheus_client import CollectorRegistry
 
 from bridge import registry, watch_registration
 from bridge.cli import COMMANDS, cli
-from bridge.config import loader
+from bridge.config import loader, queues
 from bridge.monitoring.metrics import web_metrics
 from bridge.monitoring.state_collector import StateCollector
 from bridge.services import Services
 from bridge.settings import Settings
 from bridge.state import keys
 from schemas.notices import ALARM_TYPES, NOTICE_TYPES
+from workers.inbound.messages import Receipt, read_entry_of_receipt
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
@@ -188,6 +189,28 @@ def test_the_csv_in_the_guide_is_accepted(services: Services) -> None:
     ]
     made = watch_registration.register(services, documents, now=WRITTEN)
     assert [row["label"] for row in made] == ["order-4711", "order-4712"]
+
+
+def test_the_receipt_in_the_guide_is_one_as_a_task_and_as_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines run as they stand, over kombu's broker in memory."""
+    (lines,) = (block for block in re.findall(r"```python\n(.+?)```", SUBSCRIBING, re.S) if "bridge.receipt" in block)
+    (plain,) = (block for block in re.findall(r"```json\n(.+?)```", SUBSCRIBING, re.S) if '"event_id"' in block)
+    monkeypatch.setenv("BRIDGE_BROKER", "memory://")
+    event = {"id": json.loads(plain)["event_id"]}
+    there: dict[str, Any] = {}
+    exec(compile(lines, "docs/subscribing.md", "exec"), there)
+    there["confirm"](event)
+    with there["bridge"].connection_for_read() as connection:
+        raw = connection.default_channel._get(queues.RECEIPTS)
+    wanted = Receipt("gradebook", event["id"])
+    assert read_entry_of_receipt(json.dumps(raw).encode(), {"gradebook"}) == wanted
+    assert read_entry_of_receipt(plain.strip().encode(), {"gradebook"}) == wanted
+
+
+def test_every_snippet_of_python_compiles() -> None:
+    for document in DOCUMENTS:
+        for number, block in enumerate(re.findall(r"```python\n(.+?)```", document.read_text(), re.S)):
+            compile(block, f"{document.name}:{number}", "exec")
 
 
 def _headings(text: str) -> list[str]:

@@ -22,18 +22,22 @@ from celery.worker.consumer.tasks import Tasks as ConsumerTasks
 from kombu import Exchange, Queue
 
 from bridge import clock
+from bridge.config import queues
 from bridge.errors import StateUnavailable
 from bridge.monitoring import logs
 from bridge.net.tls import broker_address, tls_problem
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from workers.inbound.celery_guard import Screen, guarded_connection, screening_consumer
+from workers.inbound.refusals import Refusals
 from workers.polling.source_access import never
-from workers.tasks import Tasks, beat_schedule
+from workers.polling.turn import never
+from workers.tasks import ARGUMENTS, Tasks, beat_schedule
 
 __all__ = ["QUEUE", "make_celery", "run_beat", "run_worker"]
 
-QUEUE = "attempt-bridge"
+QUEUE = queues.WORKER
 #: Tasks at the same time in one worker: they wait for vendors, so more than cores.
 CONCURRENCY = 4
 #: A process shows its life this often, and is taken for dead after three times as long, seconds.
@@ -84,7 +88,10 @@ def run_worker(services: Services) -> None:
     """
     stop = threading.Event()
     app = make_celery(services, stopping=stop.is_set)
-    app.steps["consumer"].add(_heartbeat_step(services))
+    refusals = Refusals(services, QUEUE)
+    screen = Screen(ARGUMENTS, services.config.subscriptions, refusals)
+    app.amqp.Connection = guarded_connection(screen)
+    app.steps["consumer"].add(_heartbeat_step(services, refusals))
     _keep_our_logging()
 
     def begin_to_stop(**_: Any) -> None:
@@ -94,6 +101,7 @@ def run_worker(services: Services) -> None:
     # Ten lines against pickle under root, as in most containers; this worker accepts JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
     worker = app.Worker(
+        consumer_cls=screening_consumer(screen),
         pool="threads",
         concurrency=CONCURRENCY,
         without_gossip=True,
@@ -102,6 +110,7 @@ def run_worker(services: Services) -> None:
         quiet=True,
     )
     worker.start()
+    refusals.flush(at_once=True)
     if worker.exitcode:
         raise SystemExit(worker.exitcode)
 
@@ -167,8 +176,12 @@ class _Pulse:
             _log.warning("heartbeat_failed", process=self._process, problem=str(error))
 
 
-def _heartbeat_step(services: Services) -> type[bootsteps.StartStopStep]:
-    pulse = _Pulse(services, "worker")
+def _heartbeat_step(services: Services, refusals: Refusals) -> type[bootsteps.StartStopStep]:
+    show_life = _Pulse(services, "worker")
+
+    def pulse() -> None:
+        show_life()
+        refusals.flush()
 
     class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no types
         """Ticks on the consumer's own timer, which Celery empties at every reconnection and this step fills again."""

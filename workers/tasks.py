@@ -8,19 +8,31 @@ from typing import Any
 import structlog
 from celery import Celery
 
+from bridge.config import queues
 from bridge.config.model import PollConfig
-from bridge.errors import clip
 from bridge.services import Services
+from workers.inbound.messages import RECEIPT_TASK, Receipt
+from workers.inbound.receipts import store
 from workers.polling.overdue import announce_overdue
 from workers.polling.poll import housekeeping, poll_once
 from workers.polling.recheck import recheck
 from workers.polling.reconcile import nightly
 from workers.polling.watchdog import CHECK_SECONDS, check_sources, warn_of_backlogs
 
-__all__ = ["RECHECK_TICK_SECONDS", "Tasks", "beat_schedule", "tick_seconds"]
+__all__ = ["ARGUMENTS", "RECHECK_TICK_SECONDS", "Tasks", "beat_schedule", "tick_seconds"]
 
 #: How soon after a webhook's pointer the vendor is asked, seconds.
 RECHECK_TICK_SECONDS = 2.0
+#: Task -> how many arguments it takes, all of them text. The worker refuses every other task.
+ARGUMENTS = {
+    "bridge.poll": 1,
+    "bridge.look": 0,
+    "bridge.recheck": 1,
+    "bridge.housekeeping": 0,
+    "bridge.watch_over": 0,
+    "bridge.reconcile": 0,
+    RECEIPT_TASK: 2,
+}
 #: Longest time between two ticks of a source: how late a missed poll can get, seconds.
 _LONGEST_TICK = 60.0
 
@@ -35,14 +47,15 @@ class Tasks:
         self._stopping = stopping
         #: source -> when its watches are worth looking at again
         self._not_before: dict[str, float] = {}
+        self._told_of_receipts = False
         _register(app, "bridge.poll", self.poll)
         _register(app, "bridge.look", self.look)
         self._recheck = _register(app, "bridge.recheck", self.recheck)
         _register(app, "bridge.housekeeping", self.housekeeping)
         _register(app, "bridge.watch_over", self.check_sources)
         _register(app, "bridge.reconcile", self.reconcile)
-        # A receipt that the state server did not take costs one more sending, which is confirmed again.
-        _register(app, "bridge.receipt", self.receipt)
+        # For one release: receivers that have not been told yet of the receipts' own queue.
+        _register(app, RECEIPT_TASK, self.receipt)
 
     def poll(self, source_name: str) -> None:
         """One tick of a source. Watches first: what is overdue goes before what is new."""
@@ -95,12 +108,17 @@ class Tasks:
         check_sources(self._services)
 
     def receipt(self, subscription: str, event_id: str) -> None:
-        """A subscriber confirms an event."""
-        if subscription not in self._services.config.subscriptions:
-            _log.warning("receipt_for_unknown_subscription", subscription=clip(subscription), event_id=clip(event_id))
-        elif not self._services.deliveries.receipt(subscription, event_id):
-            # Confirmed twice, or too late: the receiver has it all the same.
-            _log.info("receipt_not_awaited", subscription=subscription, event_id=clip(event_id))
+        """A subscriber confirms an event through the worker's queue. Deprecated; logged once a process."""
+        # The arguments were checked when the message was read. A receipt that the state server does not take here costs
+        # one more sending, which is confirmed again.
+        if not self._told_of_receipts:
+            self._told_of_receipts = True
+            _log.warning(
+                "receipt_in_deprecated_queue",
+                subscription=subscription,
+                remedy=f"let the receiver write receipts to the queue {queues.RECEIPTS}",
+            )
+        store(self._services, Receipt(subscription, event_id))
 
 
 def _register(app: Celery, name: str, method: Callable[..., None]) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
+
 from bridge.errors import BridgeError, Unreadable
 from bridge.ingest.context import Way
-from bridge.monitoring import logs
 from bridge.sdk.strict_json import parse
 from bridge.sdk.vendor import NormalisedAttempt, Record, WebhookContent
 
@@ -15,6 +16,8 @@ __all__ = ["UNEXPECTED", "charged", "note_unexpected", "read_body", "read_record
 
 #: The reason in quarantine of what no code foresaw. The log has the type and the place of it.
 UNEXPECTED = "unexpected_error"
+
+_log = structlog.get_logger(__name__)
 
 
 @contextmanager
@@ -34,7 +37,7 @@ def charged(source: str, doing: str) -> Iterator[None]:
 
 def note_unexpected(source: str, doing: str, error: Exception) -> None:
     """A line with the type of an exception that no code foresaw, and where it came from; never its text."""
-    logs.get_logger("bridge.ingest.intake").error("unexpected_error", source=source, doing=doing, exc_info=error)
+    _log.error("unexpected_error", source=source, doing=doing, exc_info=error)
 
 
 def read_body(way: Way, body: bytes) -> WebhookContent:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import redis
 from kombu.connection import Connection
 
-from bridge.config import access
+from bridge.config import access, queues
 from bridge.config.fields import duration_text
 from bridge.config.model import BridgeConfig, Config, Source, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
@@ -198,7 +198,7 @@ def _brokers(services: Services) -> Iterator[Finding]:
             yield from _broker(url, label, services.now())
         except BrokerUnavailable as error:
             yield Finding(label, FAILURE, *_why_not(error, "start it, or mend the address in bridge.yaml"), True)
-        if _place(url) == _place(services.state_url):
+        if queues.same_server(url, services.state_url):
             yield Finding(
                 label,
                 WARNING,
@@ -242,17 +242,6 @@ def _why_not(error: Exception, remedy: str) -> tuple[str, str]:
         return clip(error.__cause__ or error) if isinstance(error, StateUnavailable) else str(error), remedy
     text, _, told = problem.partition(". Remedy: ")
     return text, told
-
-
-def _place(url: str) -> tuple[str, int, str]:
-    """Server and database of a Redis address, however it is spelt."""
-    parts = urlsplit(url)
-    query = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
-    database = query.get("db") or query.get("virtual_host") or "0"
-    if parts.scheme in ("unix", "redis+socket"):
-        return parts.path, 0, database.strip("/")
-    host = {"localhost": "127.0.0.1"}.get(parts.hostname or "", parts.hostname or "")
-    return host, parts.port or 6379, parts.path.strip("/") or database
 
 
 def _transport(subscription: Subscription, config: Config) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ Names follow the Prometheus naming practice (base units, `_total` for counters);
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -15,6 +16,8 @@ from bridge.errors import StateUnavailable
 from bridge.journal.reading import Reader
 from bridge.monitoring import alarms
 from bridge.services import Services
+from bridge.state import keys
+from bridge.state.errors import state_errors
 from schemas.notices import ALARM_TYPES
 
 __all__ = ["StateCollector"]
@@ -34,7 +37,7 @@ class StateCollector:
         info.add_metric([__version__], 1)
         yield info
         try:
-            found = [*self._sources(), *self._watching(), *self._subscriptions(), *self._journal()]
+            found = [*self._sources(), *self._watching(), *self._subscriptions(), *self._journal(), self._refused()]
         except StateUnavailable:
             yield GaugeMetricFamily("bridge_state_up", "1 while the state server answers.", value=0)
             return
@@ -119,3 +122,14 @@ class StateCollector:
         yield GaugeMetricFamily(
             "bridge_quarantined", "Requests and records that could not be read.", value=services.quarantine.size()
         )
+
+    def _refused(self) -> Metric:
+        refused = CounterMetricFamily(
+            "bridge_messages_refused", "Messages in the bridge's own queues that are none.", labels=["queue", "reason"]
+        )
+        with state_errors():
+            counts = cast("dict[bytes, bytes]", self._services.state.hgetall(keys.refused()))
+        for field, count in sorted(counts.items()):
+            queue, _, reason = field.decode().partition("|")
+            refused.add_metric([queue, reason], int(count))
+        return refused

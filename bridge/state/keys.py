@@ -32,6 +32,7 @@ __all__ = [
     "paused",
     "quarantine",
     "reconciliations",
+    "refused",
     "rejected",
     "requests",
     "retry",
@@ -210,3 +211,8 @@ def alarms(source: str) -> str:
 def rhythm(source: str) -> str:
     """Hash `ledger` -> JSON of what was heard so far; number -> the totals after an hour, in a ring of weeks."""
     return f"ab:alarm:{source}:rhythm"
+
+
+def refused() -> str:
+    """Hash `<queue>|<reason>` -> number: messages in the bridge's own queues that nobody could use."""
+    return "ab:refused"

@@ -23,9 +23,10 @@ pytestmark = [pytest.mark.server, pytest.mark.process]
 
 #: A process of the bridge with a vendor whose API is the HTTP server of the test. argv: part, state, broker, API.
 DRIVER = """
-import json, logging, sys, time
+import json, logging, signal, sys, threading, time
 from dataclasses import replace
 from bridge.config.model import PollConfig
+from bridge.config import PollConfig, Subscription
 from bridge.services import Services
 from bridge.sdk.vendor import Page, Record
 from tests.support.polling import Api, make_services, make_vendor
@@ -57,12 +58,21 @@ vendor = replace(
 built = make_services(
     redis.Redis.from_url(state), vendor, time.time, poll=PollConfig(every=float(sys.argv[5]), overlap=5, look_back=3600)
 )
-services = replace(built, state_url=state, broker_url=broker)
+gradebook = Subscription(name="gradebook", transport="celery", task="gradebook.done", queue="gradebook")
+config = replace(built.config, subscriptions={"gradebook": gradebook})
+services = replace(built, state_url=state, broker_url=broker, config=config)
 import workers.tasks
 # At night it would ask the vendor, too, and these tests count calls.
 workers.tasks.nightly = lambda services, stopping: []
 from workers.app import run_beat, run_worker
-{"worker": run_worker, "beat": run_beat}[part](services)
+from workers.dispatch import run_dispatch
+
+def dispatch(services):
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    run_dispatch(services, stop)
+
+{"worker": run_worker, "beat": run_beat, "dispatch": dispatch}[part](services)
 print("clean end", flush=True)
 """
 
@@ -120,14 +130,15 @@ def vendor() -> Iterator[_Vendor]:
 
 @pytest.fixture
 def start(own_server: Any, vendor: _Vendor, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `worker` or `beat`; whatever still runs at the end of the test is killed."""
+    """Starts `worker`, `beat` or `dispatch`; whatever still runs at the end of the test is killed."""
     running: list[subprocess.Popen[str]] = []
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER)
 
-    def run(part: str, *, every: float = 1.0) -> subprocess.Popen[str]:
+    def run(part: str, *, every: float = 1.0, broker: str | None = None) -> subprocess.Popen[str]:
         log = (tmp_path / f"{part}-{len(running)}.log").open("w")
-        args = [sys.executable, str(driver), part, own_server.url, own_server.broker_url, vendor.url, str(every)]
+        servers = (own_server.url, broker or own_server.broker_url)
+        args = [sys.executable, str(driver), part, *servers, vendor.url, str(every)]
         process = subprocess.Popen(args, stdout=log, stderr=log, text=True, cwd=tmp_path)
         log.close()
         process.log = Path(log.name)  # type: ignore[attr-defined]

@@ -126,9 +126,9 @@ class Web:
 def write_config(directory: Path, state: str) -> Path:
     """A bridge with the sources `eu`, `closed` (wants `TOKEN`), `paused` and `deaf` (polled only)."""
     source = f"{{vendor: classmarker, credentials: {_CREDENTIALS}"
-    path = directory / "bridge.yaml"
+    path, broker = directory / "bridge.yaml", "redis://unused.invalid/9"
     path.write_text(f"""demo: true
-bridge: {{name: acme, public_url: "https://bridge.example.test", state: "{state}", broker: "{state}", data_dir: .}}
+bridge: {{name: acme, public_url: "https://bridge.example.test", state: "{state}", broker: "{broker}", data_dir: .}}
 sources:
   eu: {source}}}
   closed: {source}, webhook: {{token: {TOKEN}}}}}

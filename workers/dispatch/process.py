@@ -18,6 +18,7 @@ from bridge.state import keys
 from bridge.state.errors import state_errors
 from workers.dispatch.lane import Lane
 from workers.dispatch.schedule import Limits, fault_backoff
+from workers.inbound.receipts import receipts_thread
 from workers.transports import transport_or_later
 
 __all__ = ["Dispatcher", "run_dispatch"]
@@ -106,9 +107,10 @@ class Dispatcher:
             threading.Thread(target=self._run, args=(lane, stop), daemon=True, name=lane.subscription.name)
             for lane in self.lanes
         ]
+        threads += receipts_thread(self._services, stop)
         for thread in threads:
             thread.start()
-        log.info("dispatch_started", consumer=self.consumer, lanes=len(threads))
+        log.info("dispatch_started", consumer=self.consumer, lanes=len(self.lanes))
         while not stop.wait(self._silent / 4):
             self._beat_or_log()
         deadline = clock.monotonic() + STOP_SECONDS

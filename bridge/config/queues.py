@@ -1,0 +1,52 @@
+"""The queues of the bridge's own broker that the bridge itself reads, and which addresses name the same server."""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+__all__ = ["OWN", "RECEIPTS", "WORKER", "is_own", "same_server"]
+
+#: Ticks from beat to the worker.
+WORKER = "attempt-bridge"
+#: Receipts from receivers to dispatch.
+RECEIPTS = "attempt-bridge.receipts"
+OWN = (WORKER, RECEIPTS)
+
+#: kombu's Redis lists of a queue by priority are `<queue><this><priority>`.
+_PRIORITY = "\x06\x16"
+_PORTS = {"redis": 6379, "rediss": 6379, "sentinel": 26379, "amqp": 5672, "amqps": 5671}
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "")  # noqa: S104 - compared, not listened on
+
+
+def is_own(queue: str | None) -> bool:
+    """Whether a queue is read by the bridge itself."""
+    return queue is not None and queue.partition(_PRIORITY)[0] in OWN
+
+
+def same_server(one: str, other: str) -> bool:
+    """Whether two addresses of Redis databases or AMQP virtual hosts surely name the same one. Users do not matter."""
+    first, second = _place(one), _place(other)
+    return first is not None and first == second
+
+
+def _place(address: str) -> tuple[str, ...] | None:
+    parts = urlsplit(address)
+    query = parse_qs(parts.query)
+    if parts.scheme in ("unix", "redis+socket"):
+        database = (query.get("db") or query.get("virtual_host") or ["0"])[0].strip("/")
+        return ("redis", unquote(parts.netloc + parts.path), database or "0")
+    if parts.scheme not in _PORTS:
+        return None
+    host = parts.hostname or ""
+    port = str(_port(parts) or _PORTS[parts.scheme])
+    if parts.scheme.startswith("amqp"):
+        return ("amqp", "" if host in _THIS_MACHINE else host, port, unquote(parts.path)[1:] or "/")
+    database = (query.get("db") or query.get("virtual_host") or [parts.path.strip("/")])[0] or "0"
+    return ("redis", "" if host in _THIS_MACHINE else host, port, database)
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError:
+        return None

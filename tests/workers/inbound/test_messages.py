@@ -1,0 +1,201 @@
+"""What the bridge reads from queues that others can write to: nothing but the two forms of a receipt, and ticks."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.worker.request import Request
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kombu.transport.virtual import Message
+
+from bridge.errors import Unreadable
+from tests.support.junk import BODY, ENTRIES, EVENT, HEADERS, entry
+from workers.app import QUEUE
+from workers.inbound.messages import (
+    MAX_ENTRY_BYTES,
+    Envelope,
+    Receipt,
+    TaskMessage,
+    open_entry,
+    read_entry_of_receipt,
+    read_receipt,
+    read_task,
+    to_entry,
+)
+from workers.tasks import ARGUMENTS, Tasks
+
+KNOWN = {"gradebook"}
+RECEIPT = Receipt("gradebook", EVENT)
+REASONS = {
+    *("bad_arguments", "bad_body", "bad_content_type", "bad_event_id", "bad_header", "bad_text", "duplicate_name"),
+    *("no_envelope", "not_json", "not_utf8", "number_too_large", "too_deep", "too_large"),
+    *("unknown_subscription", "unknown_task"),
+}
+
+
+def stock(*args: Any, **kwargs: Any) -> Envelope:
+    """As another service's Celery sends a receipt."""
+    sent = Celery("gradebook", set_as_current=False).amqp.as_task_v2("7", "bridge.receipt", args, kwargs)
+    return Envelope(sent.headers, json.dumps(sent.body).encode(), "application/json", "utf-8")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        stock("gradebook", EVENT),
+        stock(subscription="gradebook", event_id=EVENT),
+        stock("gradebook", event_id=EVENT.upper()),
+        Envelope(None, json.dumps({"subscription": "gradebook", "event_id": EVENT}).encode()),
+    ],
+)
+def test_a_stock_task_and_a_plain_object_are_receipts(message: Envelope) -> None:
+    assert read_receipt(message, KNOWN) == RECEIPT
+    assert read_entry_of_receipt(entry(message.headers, message.body, "application/json", "utf-8"), KNOWN) == RECEIPT
+
+
+def test_an_object_that_somebody_pushed_onto_the_list_by_hand_is_a_receipt() -> None:
+    assert (
+        read_entry_of_receipt(json.dumps({"subscription": "gradebook", "event_id": EVENT}).encode(), KNOWN) == RECEIPT
+    )
+
+
+@pytest.mark.parametrize("junk", ENTRIES, ids=range(len(ENTRIES)))
+def test_junk_is_refused_by_both_readers_for_a_reason_from_the_list(junk: bytes) -> None:
+    for read in (lambda: read_entry_of_receipt(junk, KNOWN), lambda: read_task(open_entry(junk), ARGUMENTS, KNOWN)):
+        with pytest.raises(Unreadable) as caught:
+            read()
+        assert caught.value.reason in REASONS
+
+
+def test_the_table_of_tasks_is_what_the_worker_has() -> None:
+    names: list[str] = []
+    app = SimpleNamespace(task=lambda name: names.append(name) or (lambda run: run))
+    Tasks(app, SimpleNamespace(), lambda: False)  # type: ignore[arg-type]
+    assert sorted(names) == sorted(ARGUMENTS)
+    for name, count in ARGUMENTS.items():
+        method = getattr(Tasks, name.removeprefix("bridge."))
+        assert len(inspect.signature(method).parameters) == count + 1
+
+
+def test_nothing_of_a_sender_reaches_celery_but_task_id_arguments_and_expiry() -> None:
+    odd = {"callbacks": [{"task": "os.system"}], "chain": [{"task": "os.system"}], "retries": "x", "stamps": 7}
+    headers = (
+        HEADERS | odd | {"task": "bridge.poll", "shadow": [1], "root_id": {}, "expires": "2030-01-01T01:00:00+01:00"}
+    )
+    body = json.dumps([["eu"], {}, odd]).encode()
+    found = read_task(Envelope(headers, body), ARGUMENTS, KNOWN)
+    assert (found.task, found.id, found.args, found.expires) == (
+        "bridge.poll",
+        "1",
+        ("eu",),
+        "2030-01-01T00:00:00+00:00",
+    )
+    assert json.loads(found.body()) == [["eu"], {}, dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))]
+    assert not odd.keys() & found.headers().keys() - {"retries"}
+    assert found.headers()["retries"] == 0
+
+
+def as_celery_takes_it(app: Celery, raw: bytes) -> Request:
+    """The steps of kombu and Celery between the list and the pool."""
+    channel = SimpleNamespace(decode_body=lambda body, encoding: base64.b64decode(body))
+    message = Message(json.loads(raw), channel=channel)
+    assert not message.errors
+    message.accept = {"application/json"}
+    request = Request(message, app=app)
+    assert request.revoked() in (False, True, None)
+    return request
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
+ODD = JSON | st.sampled_from(
+    [*ARGUMENTS, EVENT, "gradebook", "2030-01-01T00:00:00+00:00", "base64", "application/json"]
+)
+NAMES = ("lang", "task", "id", "eta", "expires", "timelimit", "retries", "argsrepr", "compression", "shadow", "stamps")
+#: Mostly right, so that what is wrong is looked at by every step.
+ALL_HEADERS = st.builds(
+    lambda task, odd: HEADERS | {"task": task} | odd,
+    st.sampled_from([*ARGUMENTS]),
+    st.dictionaries(st.sampled_from(NAMES), ODD, max_size=2),
+)
+ARGS = st.lists(ODD, max_size=3)
+BODIES = st.one_of(
+    st.builds(lambda *parts: json.dumps(parts).encode(), ARGS, st.just({}) | ODD, ODD),
+    st.builds(lambda body: json.dumps(body).encode(), ODD),
+    st.fixed_dictionaries({"subscription": ODD, "event_id": ODD}).map(lambda body: json.dumps(body).encode()),
+    st.binary(max_size=64),
+    st.just(BODY),
+)
+PROPERTIES = st.dictionaries(
+    st.sampled_from(["body_encoding", "delivery_tag", "delivery_info", "priority"]), ODD, max_size=1
+)
+FUZZED = st.one_of(
+    st.binary(max_size=200),
+    JSON.map(lambda document: json.dumps(document).encode()),
+    st.builds(
+        lambda headers, body, kind, encoding, properties: entry(headers, body, kind, encoding, **properties),
+        ALL_HEADERS | ODD,
+        BODIES,
+        st.just("application/json") | ODD,
+        st.just("utf-8") | ODD,
+        st.just({}) | PROPERTIES,
+    ),
+)
+
+
+def outcome(read: Callable[[], Any]) -> Any:
+    """What was read, or the reason why not."""
+    try:
+        return read()
+    except Unreadable as error:
+        return error.reason
+
+
+@settings(max_examples=3000, deadline=None)
+@given(FUZZED)
+def test_whatever_stands_in_a_queue_is_a_receipt_or_refused(raw: bytes) -> None:
+    assert outcome(lambda: read_entry_of_receipt(raw, KNOWN)) in {RECEIPT, *REASONS}
+
+
+APP = Celery("test", set_as_current=False)
+
+
+def nothing(*args: str) -> None:
+    """A task as `workers.tasks` registers them."""
+
+
+for each in ARGUMENTS:
+    APP.task(name=each, shared=False, lazy=False)(nothing)
+
+
+@settings(max_examples=3000, deadline=None)
+@given(FUZZED)
+def test_whatever_stands_in_a_queue_is_a_task_that_celery_takes_or_refused(raw: bytes) -> None:
+    found = outcome(lambda: read_task(open_entry(raw), ARGUMENTS, KNOWN))
+    if not isinstance(found, TaskMessage):
+        assert found in REASONS
+    else:
+        request = as_celery_takes_it(APP, to_entry(found, "tag"))
+        assert (request.name, request.id, tuple(request.args)) == (found.task, found.id, found.args)
+
+
+def test_a_tick_of_beat_passes() -> None:
+    app = Celery("attempt-bridge", set_as_current=False)
+    sent = app.amqp.as_task_v2("7", "bridge.poll", ("eu",), {}, expires=10.0)
+    raw = entry(sent.headers, json.dumps(sent.body).encode(), "application/json", "utf-8")
+    found = read_task(open_entry(raw), ARGUMENTS, KNOWN)
+    assert (found.task, found.args) == ("bridge.poll", ("eu",))
+    assert found.expires is not None
+    assert len(to_entry(found, "tag")) < MAX_ENTRY_BYTES
+    assert json.loads(to_entry(found, "tag"))["properties"]["delivery_info"]["routing_key"] == QUEUE

@@ -1,0 +1,1 @@
+"""Queues that others can write to: messages are read strictly, refused and counted."""
