@@ -32,7 +32,6 @@ from bridge.state.errors import state_errors
 from workers.inbound.celery_guard import Screen, guarded_connection, screening_consumer
 from workers.inbound.refusals import Refusals
 from workers.polling.source_access import never
-from workers.polling.turn import never
 from workers.tasks import ARGUMENTS, Tasks, beat_schedule
 
 __all__ = ["QUEUE", "make_celery", "run_beat", "run_worker"]
