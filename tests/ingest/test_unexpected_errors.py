@@ -101,7 +101,7 @@ def test_a_polled_record_is_quarantined_and_the_page_and_the_cursor_go_on(fake_s
     assert (report.outcome, report.rounds[0].error) == ("done", None)
     assert report.rounds[0].outcomes["quarantined"] == 1
     assert [attempt for _, attempt in journal(fake_state)] == ["a:0", "a:1", "a:3", "a:4"]
-    assert services.cursors.place(NAME, "results").cursor == f"{START - 96:.0f}"
+    assert services.cursors.position(NAME, "results").cursor == f"{START - 96:.0f}"
     (kept,) = services.quarantine.list()
     assert (kept.reason, json.loads(kept.body)["record"]["id"]) == ("unexpected_error", "2")
     assert CANARY not in output.getvalue()

@@ -124,7 +124,7 @@ def test_a_bug_in_a_vendors_folder_is_charged_to_one_watch_and_the_others_have_t
     world.api.before = fault
     report = recheck(world.services, NAME)
 
-    assert (report.outcome, report.looks, report.error) == ("done", 3, "unexpected_error")
+    assert (report.outcome, report.rechecks, report.error) == ("done", 3, "unexpected_error")
     assert len(world.api.calls) == first + 2
     assert recheck(world.services, NAME).outcome == "idle"
 
