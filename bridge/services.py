@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import redis
 from marshmallow import ValidationError
@@ -35,36 +36,65 @@ from bridge.settings import PREFIX, Settings, environment, read_settings
 from bridge.state import embedded_server
 from bridge.state.client import state_client
 
-__all__ = ["Services", "load"]
+if TYPE_CHECKING:
+    import requests
+
+__all__ = ["Clients", "Services", "clients_of", "load"]
 
 #: A blocking read waits at most this long, so that a process can stop; its socket waits longer.
 BLOCK_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clients:
+    """How a process reaches the state server and the vendors. They connect on first use: build them before forking."""
+
+    #: For scripts that may be repeated, and for reads.
+    state: redis.Redis
+    #: For consumer groups and blocking reads: never repeats a command by itself.
+    blocking: redis.Redis
+    #: Makes the HTTP session for one turn with one vendor.
+    vendor_session: Callable[[], requests.Session]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Services:
-    """What a process of the bridge works with. Clients connect on first use, so build it before forking."""
+    """What a process of the bridge works with. Build it before forking."""
 
     settings: Settings
     config: Config
     vendors: Mapping[str, Vendor]
     state_url: str = field(repr=False)
     broker_url: str = field(repr=False)
+    #: How it reaches the state server and the vendors.
+    clients: Clients
+    #: The clock: UNIX seconds.
     now: Callable[[], float] = clock.now
+    #: Builds the journal from a client and `partitions`.
+    make_journal: Callable[..., Journal] = Journal
 
-    @cached_property
+    @property
     def state(self) -> redis.Redis:
         """For scripts that may be repeated, and for reads."""
-        return state_client(self.state_url)
+        return self.clients.state
 
-    @cached_property
-    def reader(self) -> redis.Redis:
+    @property
+    def blocking_client(self) -> redis.Redis:
         """For consumer groups and blocking reads: never repeats a command by itself."""
-        return state_client(self.state_url, timeout=BLOCK_SECONDS + 5, retries=0)
+        return self.clients.blocking
 
     @cached_property
     def journal(self) -> Journal:
-        return Journal(self.state, partitions=self.config.bridge.partitions)
+        return self.make_journal(self.state, partitions=self.config.bridge.partitions)
+
+    @cached_property
+    def journal_reader(self) -> Reader:
+        return Reader(self.state, partitions=self.config.bridge.partitions)
+
+    @cached_property
+    def journal_tail(self) -> Reader:
+        """Like `journal_reader`, for `Reader.tail`, which blocks."""
+        return Reader(self.blocking_client, partitions=self.config.bridge.partitions)
 
     @cached_property
     def requests(self) -> RequestStore:
@@ -96,8 +126,7 @@ class Services:
 
     @cached_property
     def consents(self) -> Consents:
-        reader = Reader(self.state, partitions=self.config.bridge.partitions)
-        return Consents(self.state, reader, remember_seconds=self.config.bridge.remember_attempts)
+        return Consents(self.state, self.journal_reader, remember_seconds=self.config.bridge.remember_attempts)
 
     @cached_property
     def deliveries(self) -> Deliveries:
@@ -145,7 +174,30 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
             f"or as {PREFIX}BROKER, such as another database of the same server"
         )
     _check_broker(config, state, broker)
-    return Services(settings=settings, config=config, vendors=vendors, state_url=state, broker_url=broker)
+    return Services(
+        settings=settings,
+        config=config,
+        vendors=vendors,
+        state_url=state,
+        broker_url=broker,
+        clients=clients_of(state),
+    )
+
+
+def clients_of(state_url: str) -> Clients:
+    """The clients that production uses."""
+    return Clients(
+        state=state_client(state_url),
+        blocking=state_client(state_url, timeout=BLOCK_SECONDS + 5, retries=0),
+        vendor_session=_vendor_session,
+    )
+
+
+def _vendor_session() -> requests.Session:
+    # `requests` takes longer to import than all of this module, and only who calls a vendor needs it.
+    from bridge.polling.vendor_http import vendor_session  # noqa: PLC0415
+
+    return vendor_session()
 
 
 def _check_broker(config: Config, state: str, broker: str) -> None:

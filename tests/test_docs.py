@@ -26,6 +26,7 @@ from bridge.services import Services
 from bridge.settings import Settings
 from bridge.state import keys
 from schemas.notices import ALARM_TYPES, NOTICE_TYPES
+from tests.support.clients import clients_over
 from workers.inbound.messages import Receipt, read_entry_of_receipt
 
 ROOT = Path(__file__).parents[1]
@@ -156,11 +157,14 @@ def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
     environment |= {"WAREHOUSE_BROKER": "amqp://mq.example.test", "CRM_WEBHOOK_SECRET": f"whsec_{'QUFB' * 10}"}
     vendors = registry.vendors()
     config = loader.read(tmp_path / "bridge.yaml", vendors=vendors, environment=environment)
-    made = Services(
-        settings=Settings(), config=config, vendors=vendors, state_url="redis://unused.invalid", broker_url="unused"
+    return Services(
+        settings=Settings(),
+        config=config,
+        vendors=vendors,
+        state_url="redis://unused.invalid",
+        broker_url="unused",
+        clients=clients_over(fake_state),
     )
-    vars(made)["state"] = fake_state
-    return made
 
 
 def test_the_other_vendors_of_the_example_file_are_valid_and_their_secrets_are_in_the_example_environment(

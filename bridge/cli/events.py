@@ -34,12 +34,11 @@ def list_(
     source: str | None, event_type: str | None, attempt: str | None, since: float | None, limit: int, output: str
 ) -> None:
     """List events, newest first; JSON has them whole."""
-    from bridge.journal.reading import Reader  # noqa: PLC0415 - `--help` must be quick
 
     services = load_services()
     if source:
         known_name(source, services.config.sources, "source")
-    reader = Reader(services.state, partitions=services.config.bridge.partitions)
+    reader = services.journal_reader
     found = reader.events(since=since, source=source, event_type=event_type, attempt=attempt)
     filtered = bool(source or event_type or attempt or since)
     print_list(
@@ -57,10 +56,9 @@ def list_(
 @format_option
 def show(event_id: str, output: str) -> None:
     """Show one event."""
-    from bridge.journal.reading import Reader  # noqa: PLC0415
 
     services = load_services()
-    found = Reader(services.state, partitions=services.config.bridge.partitions).find_event(event_id)
+    found = services.journal_reader.find_event(event_id)
     if found is None:
         say(f"no event {event_id} in the journal; it may be older than bridge.retention.events")
         click.get_current_context().exit(3)
@@ -73,13 +71,12 @@ def show(event_id: str, output: str) -> None:
 @format_option
 def tail(source: str | None, output: str) -> None:
     """Follow the journal: print events as they are published, until Ctrl-C."""
-    from bridge.journal.reading import Reader  # noqa: PLC0415
     from bridge.services import BLOCK_SECONDS  # noqa: PLC0415
 
     services = load_services()
     if source:
         known_name(source, services.config.sources, "source")
-    reader = Reader(services.reader, partitions=services.config.bridge.partitions)
+    reader = services.journal_tail
     for event in reader.tail(block_seconds=BLOCK_SECONDS):
         if event is None or (source and event.source != source):
             continue

@@ -13,7 +13,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from bridge import __version__
 from bridge.delivery.lag import oldest_waiting
 from bridge.errors import StateUnavailable
-from bridge.journal.reading import Reader
 from bridge.monitoring import alarms
 from bridge.services import Services
 from bridge.state import keys
@@ -115,7 +114,7 @@ class StateCollector:
 
     def _journal(self) -> Iterator[Metric]:
         services = self._services
-        reader = Reader(services.state, partitions=services.config.bridge.partitions)
+        reader = services.journal_reader
         yield GaugeMetricFamily(
             "bridge_attempts_remembered", "Attempts that would be recognised again.", value=reader.remembered()
         )

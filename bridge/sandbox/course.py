@@ -10,7 +10,6 @@ from bridge import clock
 from bridge.delivery.store import SubscriptionState
 from bridge.errors import Retryable
 from bridge.journal import WEBHOOK, StoredEvent
-from bridge.journal.reading import Reader
 from bridge.sandbox.board import Figures, collect
 from bridge.sandbox.candidates import Candidates
 from bridge.sandbox.conditions import SUBSCRIPTIONS, Conditions
@@ -60,7 +59,7 @@ class Course:
         self._webhook_urls = webhook_urls
         self._services = services
         self._registered: Counter[str] = Counter()
-        self._reader = Reader(services.reader)
+        self._reader = services.journal_tail
         self._deliveries = services.deliveries
         self._candidates = Candidates(
             self._simulators, run=run, per_second=conditions.per_second, attempts=conditions.attempts

@@ -23,13 +23,13 @@ SCARCE = 12
 def test_a_process_that_is_killed_anywhere_loses_nothing_and_repeats_nothing(
     stage, stream, fake_state, monkeypatch, moment
 ):
-    survive_kills(stage, stream, Bridge(stage, fake_state, monkeypatch), monkeypatch, moment)
+    survive_kills(stage, stream, Bridge(stage, fake_state), monkeypatch, moment)
 
 
 def test_a_process_that_is_killed_between_page_and_cursor_loses_nothing_and_repeats_nothing(
     stage, polled, fake_state, monkeypatch
 ):
-    survive_kills(stage, polled, Bridge(stage, fake_state, monkeypatch), monkeypatch, "before saving the cursor")
+    survive_kills(stage, polled, Bridge(stage, fake_state), monkeypatch, "before saving the cursor")
 
 
 def survive_kills(stage, stream, bridge, monkeypatch, moment):
@@ -46,10 +46,10 @@ def survive_kills(stage, stream, bridge, monkeypatch, moment):
     assert Counter(bridge.published()) == Counter(("completed", one) for one in finished)
 
 
-def test_ten_workers_never_exceed_the_quota_and_read_everything_in_the_end(stage, stream, state, monkeypatch):
+def test_ten_workers_never_exceed_the_quota_and_read_everything_in_the_end(stage, stream, state):
     quota = stage.vendor.quota
     resets_at = None if quota.resets_at is None else _opened(quota, 86_400.0) % 86_400
-    bridge = Bridge(stage, state, monkeypatch, window=Window(SCARCE, quota.per_seconds, resets_at))
+    bridge = Bridge(stage, state, window=Window(SCARCE, quota.per_seconds, resets_at))
     calls = _counted(bridge, quota)
     finished = {stage.finish(stream, stage.clock.now - 9_000 + 60 * number) for number in range(2 * SCARCE)}
     if not stream:

@@ -11,8 +11,8 @@ from tests.support.contract.engine import SOURCE, Bridge
 
 
 @pytest.fixture
-def bridge(stage, fake_state, monkeypatch):
-    return Bridge(stage, fake_state, monkeypatch)
+def bridge(stage, fake_state):
+    return Bridge(stage, fake_state)
 
 
 def test_it_says_what_each_stream_holds_and_publishes_nothing(bridge, stage):

@@ -15,7 +15,7 @@ from bridge.errors import ConfigError, StateUnavailable
 from bridge.monitoring import doctor, server_checks
 from bridge.monitoring.doctor import FAILURE, OK, WARNING, examine, require_safe_state, require_same_bridge
 from bridge.registry import vendors
-from bridge.services import Services
+from bridge.services import Services, clients_of
 from bridge.settings import Settings
 
 HEAD = "demo: true\nbridge: {name: acme}\n"
@@ -42,6 +42,7 @@ def services(server):
             vendors=vendors(),
             state_url=state_url or server.url,
             broker_url=broker_url or server.broker_url,
+            clients=clients_of(state_url or server.url),
         )
 
     return over

@@ -20,9 +20,8 @@ from bridge.monitoring.metrics import web_metrics
 from bridge.monitoring.source_health import Trouble
 from bridge.monitoring.state_collector import StateCollector
 from bridge.sdk.records import Pointer
-from bridge.services import Services
+from bridge.services import Services, clients_of
 from bridge.state import keys
-from bridge.state.client import state_client
 from schemas.notices import POLL_FAILING, WEBHOOKS_SILENT
 from tests.support.dispatch import Receiver, lane, publish, refuse, run_dry
 from tests.support.web import services_over
@@ -37,9 +36,7 @@ def bridge(tmp_path: Path, fake_state: redis.Redis) -> Services:
     services = services_over(tmp_path, fake_state)
     source = replace(services.config.sources["eu"], poll=PollConfig())
     config = replace(services.config, sources={"eu": source}, subscriptions={"crm": CRM})
-    found = replace(services, now=lambda: NOW, config=config)
-    vars(found)["state"] = services.state
-    return found
+    return replace(services, now=lambda: NOW, config=config)
 
 
 def number(bridge: Services, name: str, **labels: str) -> float | None:
@@ -100,9 +97,7 @@ def test_the_oldest_event_that_waits_shows_its_age(bridge: Services, fake_state:
 
 
 def test_without_the_state_only_that_is_said(bridge: Services) -> None:
-    vars(bridge)["state"] = state_client("redis://127.0.0.1:1/0")
-    for store in ("cursors", "budgets", "watches", "expectations", "deliveries", "quarantine", "journal"):
-        vars(bridge).pop(store, None)
+    bridge = replace(bridge, clients=clients_of("redis://127.0.0.1:1/0"))
     assert number(bridge, "bridge_state_up") == 0
     assert number(bridge, "bridge_dead_letters", subscription="crm") is None
 

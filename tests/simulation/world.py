@@ -30,8 +30,8 @@ from bridge.sdk.vendor import Vendor
 from bridge.services import Services
 from bridge.settings import Settings
 from bridge.state import keys
+from tests.support.clients import clients_over
 from tests.support.contract.wire import BASE_URL, session_over, wsgi
-from workers.polling import source_access
 from workers.polling.overdue import announce_overdue
 from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
@@ -131,31 +131,25 @@ class World:
 
     def process(self) -> Services:
         """A new process on the same state."""
-        services = Services(
+        return Services(
             settings=Settings(),
             config=self._config,
             vendors=self.known,
             state_url="redis://unused.invalid/0",
             broker_url="redis://unused.invalid/1",
+            clients=clients_over(self.state, lambda: session_over(self._call)),
             now=lambda: self.now + self.skew,
+            make_journal=lambda client, **options: _CrashingJournal(self, Journal(client, **options)),
         )
-        vars(services)["state"] = self.state
-        vars(services)["journal"] = _CrashingJournal(self, Journal(self.state))
-        return services
 
     def run(self) -> Verdict:
         """The month, and what is left to do after it."""
-        before = source_access.vendor_session
-        source_access.vendor_session = lambda: session_over(self._call)  # type: ignore[assignment]
-        try:
-            while self.now < self.plan.end:
-                self.step()
-            self._calm, self.skew = True, 0.0
-            while self.now < self.plan.end + self.plan.afterwards * DAY and not self._quiet():
-                self.step()
-            return self._judge()
-        finally:
-            source_access.vendor_session = before
+        while self.now < self.plan.end:
+            self.step()
+        self._calm, self.skew = True, 0.0
+        while self.now < self.plan.end + self.plan.afterwards * DAY and not self._quiet():
+            self.step()
+        return self._judge()
 
     def step(self) -> None:
         """A while passes: people act, webhooks arrive, the bridge looks and polls."""

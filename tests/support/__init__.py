@@ -2,6 +2,7 @@
 
 child_processes  parts of the bridge as child processes, and what they print
 classmarker      a simulated ClassMarker account and a bridge that receives and polls it, over real HTTP
+clients          clients of services without a network
 commands         `attempt-bridge` commands as processes, and the processes below them
 comparison       what the journal and receivers hold, against what was sent
 contract/        vendors on a stage: the engine, the fixtures, HTTP in front of a simulator

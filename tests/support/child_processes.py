@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.config.model import BridgeConfig, Config, Subscription
-from bridge.services import Services
+from bridge.services import Services, clients_of
 from bridge.settings import Settings
 from tests.support.servers import Server
 from tests.support.waiting import until
@@ -36,6 +36,7 @@ def services(
         vendors={},
         state_url=state_url or server.url,
         broker_url=server.broker_url,
+        clients=clients_of(state_url or server.url),
     )
 
 

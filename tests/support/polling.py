@@ -29,6 +29,8 @@ from bridge.sdk.vendor import (
 from bridge.services import Services
 from bridge.settings import Settings
 from schemas.event import Assessment, Candidate, Result
+from tests.support.clients import clients_over
+from tests.support.contract.wire import session_over
 
 DAY = 86_400.0
 START = 1_800_000_000.0
@@ -87,18 +89,18 @@ class Api:
 
 
 class Client:
-    """The vendor's client: pays for each call like one over HTTP."""
+    """The vendor's client: each call is one over HTTP, inside the budget; what it says comes from `Api`."""
 
     def __init__(self, api: Api, calls: VendorCalls) -> None:
         self.api = api
         self.calls = calls
 
     def page(self, stream: str, cursor: str) -> Page:
-        self.calls._pay(free=False)  # type: ignore[attr-defined]
+        self.calls.request("GET", f"https://api.example.test/{stream}")
         return self.api.page(stream, cursor)
 
     def one(self, reference: Mapping[str, str]) -> Sequence[Record]:
-        self.calls._pay(free=False)  # type: ignore[attr-defined]
+        self.calls.request("GET", "https://api.example.test/one")
         return self.api.one(reference["sitting"])
 
 
@@ -166,25 +168,22 @@ def make_services(
         sources={source.name: source},
         subscriptions={},
     )
-    services = Services(
+    return Services(
         settings=Settings(),
         config=config,
         vendors={vendor.name: vendor},
         state_url="redis://unused.invalid/0",
         broker_url="redis://unused.invalid/1",
+        clients=clients_over(client, lambda: session_over(lambda *_: (200, {}, b""))),
         now=clock,
     )
-    vars(services)["state"] = client  # the same client for every store, a fake one in fast tests
-    return services
 
 
 def with_source(services: Services, **changes: Any) -> Services:
     """The same services with a changed source."""
     (source,) = services.config.sources.values()
     config = replace(services.config, sources={source.name: replace(source, **changes)})
-    changed = replace(services, config=config)
-    vars(changed)["state"] = services.state
-    return changed
+    return replace(services, config=config)
 
 
 def journal(client: redis.Redis) -> list[tuple[str, str]]:

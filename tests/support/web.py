@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ import structlog
 from bridge.monitoring import logs
 from bridge.services import Services, load
 from bridge.state import keys
+from tests.support.clients import clients_over
 from tests.support.waiting import until
 
 __all__ = [
@@ -141,9 +143,7 @@ access: {{tokens: [{{name: ops, role: operator, sha256: {hashlib.sha256(API_TOKE
 
 def services_over(directory: Path, state: redis.Redis) -> Services:
     """Services of `write_config` over this client of a state server."""
-    services = load(config_path=write_config(directory, "redis://unused.invalid/0"))
-    vars(services)["state"] = state
-    return services
+    return replace(load(config_path=write_config(directory, "redis://unused.invalid/0")), clients=clients_over(state))
 
 
 def read_answer(connection: socket.socket, method: str = "POST") -> Answer:

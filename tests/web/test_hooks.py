@@ -7,6 +7,7 @@ import random
 import socket
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import fakeredis
@@ -25,6 +26,7 @@ from bridge.web import create_app
 from bridge.web.gate import Gate
 from bridge.web.hooks import request_id
 from bridge.web.server import run
+from tests.support.clients import clients_over
 from tests.support.servers import Server
 from tests.support.web import API_TOKEN, captured_logs, result, services_over, sign, write_config
 
@@ -62,8 +64,7 @@ def test_request_ids_sort_by_time() -> None:
 
 def test_the_moment_of_receipt_is_the_one_of_the_services(services: Services, fake_state: redis.Redis) -> None:
     moment = 1_767_270_000.25
-    object.__setattr__(services, "now", lambda: moment)
-    client = create_app(services, gate=Gate(lambda: None)).test_client()
+    client = create_app(replace(services, now=lambda: moment), gate=Gate(lambda: None)).test_client()
     answer = send(client, result(1)).get_json()
     assert uuid.UUID(answer["request_id"]).int >> 80 == moment * 1000
     ((_, entry),) = fake_state.xrange(keys.journal(0))
@@ -105,7 +106,7 @@ class Broken:
     "error", [ValueError("CANARY"), KeyError("CANARY"), RecursionError(), StateUnavailable("full")]
 )
 def test_whatever_goes_wrong_the_vendor_is_asked_to_send_it_again(services: Services, error: Exception) -> None:
-    vars(services)["journal"] = Broken(error)
+    services = replace(services, make_journal=lambda *_, **__: Broken(error))
     with captured_logs("info") as output:
         answer = send(create_app(services, gate=Gate(lambda: None)).test_client(), result(1))
     printed = output.getvalue()
@@ -134,18 +135,16 @@ def test_a_closed_gate_refuses_before_the_body_is_read(services: Services, fake_
 def test_an_unanswered_call_closes_the_gate(services: Services) -> None:
     error = StateUnavailable("state server")
     error.__cause__ = redis.TimeoutError("Timeout")
-    vars(services)["journal"] = Broken(error)
+    services = replace(services, make_journal=lambda *_, **__: Broken(error))
     gate = Gate(lambda: None)
     assert send(create_app(services, gate=gate).test_client(), result(1)).status_code == 503
     assert gate.failure == "TimeoutError: Timeout"
 
 
 def test_a_refusal_stays_one_when_it_cannot_be_kept(services: Services) -> None:
-    class Full:
-        def reject(self, **fields: object) -> None:
-            raise StateUnavailable("out of memory")
-
-    vars(services)["requests"] = Full()
+    away = fakeredis.FakeServer(version=(7, 0))
+    away.connected = False
+    services = replace(services, clients=clients_over(fakeredis.FakeRedis(server=away)))
     client = create_app(services, gate=Gate(lambda: None)).test_client()
     assert send(client, result(1), **{"X-Classmarker-Hmac-Sha256": "AAAA"}).status_code == 401
 

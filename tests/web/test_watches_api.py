@@ -22,6 +22,7 @@ from bridge.services import Services
 from bridge.settings import Settings
 from bridge.watch_registration import parse_watch_id, watch_id
 from bridge.web import create_app
+from tests.support.clients import clients_over
 
 SOURCE = "{vendor: classmarker, credentials: {api_key: k, api_secret: s, webhook_secret: [w]}}"
 HEAD = "demo: true\nbridge: {name: acme, public_url: 'https://bridge.example.test'}\n"
@@ -50,11 +51,14 @@ def build(state: redis.Redis, folder: Path, *, access: str = "") -> Services:
     path = folder / "bridge.yaml"
     path.write_text(f"{HEAD}sources: {{eu: {SOURCE}, us: {SOURCE}}}\n{access}")
     config = loader.read(path, vendors=registry.vendors(), environment={})
-    services = Services(
-        settings=Settings(), config=config, vendors=registry.vendors(), state_url="redis://127.0.0.1:1", broker_url="x"
+    return Services(
+        settings=Settings(),
+        config=config,
+        vendors=registry.vendors(),
+        state_url="redis://127.0.0.1:1",
+        broker_url="x",
+        clients=clients_over(state),
     )
-    vars(services)["state"] = state
-    return services
 
 
 @pytest.fixture(autouse=True)

@@ -58,7 +58,7 @@ class Dispatcher:
                 partition,
                 transport=transport_or_later(subscription, services.broker_url),
                 state=services.state,
-                reader=services.reader,
+                reader=services.blocking_client,
                 consumer=self.consumer,
                 limits=limits,
                 crash=crash,

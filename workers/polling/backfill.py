@@ -14,7 +14,6 @@ from bridge.ingest.dry_run import Peeking
 from bridge.ingest.pipeline import Way, ingest
 from bridge.ingest.reprocess import reprocess_quarantined, reprocess_request
 from bridge.journal import BACKFILL, Quarantined, StoredRequest
-from bridge.journal.reading import Reader
 from bridge.polling.backfill_jobs import (
     CANCELLED,
     DONE,
@@ -102,7 +101,7 @@ def preview(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> 
             raise Interrupted("asked to stop")
 
     listing = _listing(services, job, callbacks, check)
-    reader = Reader(services.state, partitions=services.config.bridge.partitions)
+    reader = services.journal_reader
     peeking = Peeking(way=services.way(job.source), reader=reader)
 
     def look(page: Page) -> Mapping[str, int]:

@@ -21,7 +21,6 @@ from bridge.errors import (
 from bridge.ingest.intake import charged
 from bridge.ingest.pipeline import IngestReport, ingest
 from bridge.journal import POLL
-from bridge.journal.reading import Reader
 from bridge.polling import watches
 from bridge.polling.watches import OpenWatch
 from bridge.quota.budgets import OVERDUE, POINTER, REREAD
@@ -198,7 +197,7 @@ def _expand(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer])
     if parent is None:
         services.watches.add_pointers(name, pointers, now=now)
         return
-    reader = Reader(services.state, partitions=services.config.bridge.partitions)
+    reader = services.journal_reader
     known = services.expectations.matching(name, [one.key for one in pointers], now=now)
     fresh = [one for one in pointers if one.key not in known and reader.attempt(name, one.key) is None]
     services.expectations.expect(name, fresh, label=parent.label, due=parent.due, deadline=parent.deadline, now=now)

@@ -19,7 +19,6 @@ from bridge.ingest.dry_run import Peeking
 from bridge.ingest.intake import charged
 from bridge.ingest.pipeline import ingest
 from bridge.journal import BACKFILL
-from bridge.journal.reading import Reader
 from bridge.polling.reconciliation import Listed, Published, Reconciliation, Reconciliations, compare, delays, findings
 from bridge.quota.budgets import RECONCILE
 from bridge.sdk.records import NormalisedAttempt, Pointer, Record
@@ -84,7 +83,7 @@ def reconcile(services: Services, source_name: str, ask: ReconcileOptions) -> Re
     result = Reconciliation(source=source_name, since=ask.since, until=ask.until, made=began)
     rows, news = _listed(services, listing, ask, result)
     published = _published(services, source_name, ask.since)
-    memories = _reader(services).attempts(source_name, rows.keys() | published.keys())
+    memories = services.journal_reader.attempts(source_name, rows.keys() | published.keys())
     found = findings(
         rows,
         published,
@@ -180,7 +179,7 @@ def _listed(
     """What the vendor lists, by attempt id; and the records of what would be news."""
     rows: dict[str, Listed] = {}
     news: dict[str, Record] = {}
-    peeking = Peeking(way=services.way(listing.source.name), reader=_reader(services))
+    peeking = Peeking(way=services.way(listing.source.name), reader=services.journal_reader)
     for records in _list(listing, ask) if listing.vendor.polls else _looks(services, listing, ask, result):
         result.records += len(records)
         for one in peeking.look(records, now=services.now()):
@@ -240,7 +239,7 @@ def _row(news: NormalisedAttempt, outdated: bool) -> Listed:
 def _published(services: Services, source: str, since: float) -> dict[str, Published]:
     """The first events since a moment, by attempt id. What finished after it was published after it."""
     found = {}
-    for stored in _reader(services).events(since=since, source=source):
+    for stored in services.journal_reader.events(since=since, source=source):
         if stored.type in (COMPLETED, VOIDED):
             event = json.loads(stored.event)
             finished = event["data"]["attempt"]["completed_at"]
@@ -255,7 +254,7 @@ def _published(services: Services, source: str, since: float) -> dict[str, Publi
 
 def _announced(services: Services, source: str, since: float) -> set[str]:
     """Keys of attempts that webhooks have pointed to. Only where there are such: it reads every stored request."""
-    counted = _reader(services).counts(int(since // 86_400), int(services.now() // 86_400))
+    counted = services.journal_reader.counts(int(since // 86_400), int(services.now() // 86_400))
     if not counted.get((source, "webhook", "watching")):
         return set()
     requests = services.requests.list(source=source, outcome="watching", since=since)
@@ -279,7 +278,3 @@ def _publish(services: Services, source: str, result: Reconciliation, news: Mapp
 
 def _seconds(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
-
-
-def _reader(services: Services) -> Reader:
-    return Reader(services.state, partitions=services.config.bridge.partitions)

@@ -23,7 +23,7 @@ from bridge.errors import (
     VendorUnavailable,
 )
 from bridge.ingest.pipeline import Way
-from bridge.polling.vendor_http import DEFAULT_PAUSE, LONGEST_PAUSE, Calls, vendor_session
+from bridge.polling.vendor_http import DEFAULT_PAUSE, LONGEST_PAUSE, Calls
 from bridge.sdk.vendor import Vendor
 from bridge.services import Services
 from bridge.state.lease import Lease
@@ -86,7 +86,7 @@ def exclusive_access(
 
     vendor = services.vendors[source.vendor]
     try:
-        with vendor_session() as session:
+        with services.clients.vendor_session() as session:
             calls = Calls(
                 source,
                 services.budgets,

@@ -15,7 +15,6 @@ from bridge.config.model import Source
 from bridge.delivery.lag import oldest_waiting
 from bridge.ingest.notices import submission
 from bridge.journal import Entry
-from bridge.journal.reading import Reader
 from bridge.monitoring.alarms import RAISED, Alarm, Alarms, announcement, step
 from bridge.monitoring.source_health import Facts, Stream, dried, judge
 from bridge.monitoring.traffic_baseline import Rhythms, hours_asked, listen
@@ -34,7 +33,7 @@ def check_sources(services: Services) -> int:
     """One look at every source; how many notices were published. Raises `StateUnavailable`."""
     now, published = services.now(), 0
     today = int(now // _DAY)
-    reader, alarms = Reader(services.state, partitions=services.config.bridge.partitions), Alarms(services.state)
+    reader, alarms = services.journal_reader, Alarms(services.state)
     by_day = {day: reader.counts(day, day) for day in (today - 1, today)}
     for name, source in services.config.sources.items():
         counts = {day: found.get((name, "webhook", "requests"), 0) for day, found in by_day.items()}

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 
 from bridge.config.model import BridgeConfig, Config, PollConfig, Source, WebhookConfig
@@ -18,6 +17,7 @@ from bridge.settings import Settings
 from bridge.web import create_app
 from bridge.web.gate import Gate
 from schemas.event import COMPLETED, REVISED, VOIDED
+from tests.support.clients import clients_over
 from tests.support.contract.stage import Stage
 from tests.support.contract.wire import BASE_URL, Wire, session_over, wsgi
 from workers.polling.poll import PollReport, poll_once
@@ -44,16 +44,12 @@ class Bridge:
         self,
         stage: Stage,
         state: redis.Redis,
-        monkeypatch: pytest.MonkeyPatch,
         *,
         secrets: tuple[str, ...] = (),
         window: Window | None = None,
     ) -> None:
         self.stage, self.state = stage, state
         self.wire: Wire = wsgi(stage.bench.wsgi)
-        monkeypatch.setattr(
-            "workers.polling.source_access.vendor_session", lambda: session_over(lambda *call: self.wire(*call))
-        )
         self.config = _config(stage, secrets, window)
         self.restart()
 
@@ -63,16 +59,15 @@ class Bridge:
 
     def process(self) -> Services:
         """What another process of the same bridge works with."""
-        services = Services(
+        return Services(
             settings=Settings(),
             config=self.config,
             vendors={self.stage.vendor.name: self.stage.vendor},
             state_url="redis://unused.invalid/0",
             broker_url="redis://unused.invalid/1",
+            clients=clients_over(self.state, lambda: session_over(lambda *call: self.wire(*call))),
             now=self.stage.clock,
         )
-        vars(services)["state"] = self.state
-        return services
 
     # What the world does ------------------------------------------------------------------------------------------
 

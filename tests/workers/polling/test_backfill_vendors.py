@@ -24,10 +24,10 @@ CASES = [
 POLLED = [case for case in CASES if case.values[0].polls]
 
 
-def bridge_over(vendor: Any, variant: str, state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Bridge:
+def bridge_over(vendor: Any, variant: str, state: redis.Redis) -> Bridge:
     stage: Stage = connect(vendor, contract_of(vendor).VARIANTS[variant], Clock())
     secrets = (stage.bench.secret,) if vendor.verify else ()
-    return Bridge(stage, state, monkeypatch, secrets=secrets)
+    return Bridge(stage, state, secrets=secrets)
 
 
 def sit(bridge: Bridge, days_ago: float, count: int) -> set[str]:
@@ -63,9 +63,9 @@ def backfill(bridge: Bridge, first: float, last: float) -> Backfill:
 
 @pytest.mark.parametrize(("vendor", "variant"), POLLED)
 def test_a_backfill_publishes_everything_that_finished_in_its_period(
-    vendor: Any, variant: str, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    vendor: Any, variant: str, fake_state: redis.Redis
 ) -> None:
-    bridge = bridge_over(vendor, variant, fake_state, monkeypatch)
+    bridge = bridge_over(vendor, variant, fake_state)
     sit(bridge, 6, 7)
     within = sit(bridge, 4, 20)
     sit(bridge, 1, 7)
@@ -83,9 +83,9 @@ def test_a_backfill_publishes_everything_that_finished_in_its_period(
 
 @pytest.mark.parametrize(("vendor", "variant"), CASES)
 def test_the_report_names_exactly_the_attempts_whose_webhook_was_lost(
-    vendor: Any, variant: str, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    vendor: Any, variant: str, fake_state: redis.Redis
 ) -> None:
-    bridge = bridge_over(vendor, variant, fake_state, monkeypatch)
+    bridge = bridge_over(vendor, variant, fake_state)
     attempts = sorted(sit(bridge, 1, 14))
     lost, announced = set(attempts[::3]), [one for number, one in enumerate(attempts) if number % 3]
     for attempt in announced:
@@ -106,10 +106,8 @@ def test_the_report_names_exactly_the_attempts_whose_webhook_was_lost(
 
 
 @pytest.mark.parametrize(("vendor", "variant"), CASES)
-def test_fix_publishes_what_nobody_has_seen(
-    vendor: Any, variant: str, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bridge = bridge_over(vendor, variant, fake_state, monkeypatch)
+def test_fix_publishes_what_nobody_has_seen(vendor: Any, variant: str, fake_state: redis.Redis) -> None:
+    bridge = bridge_over(vendor, variant, fake_state)
     attempts = sit(bridge, 1, 8)
     if not vendor.polls:
         bridge.expect()

@@ -608,7 +608,6 @@ def test_memories_are_found_in_bulk_while_the_table_grows(any_state: redis.Redis
         world.services,
         config=replace(world.services.config, bridge=replace(world.services.config.bridge, partitions=partitions)),
     )
-    vars(world.services)["state"] = any_state
     names = [f"{number}" for number in range(700)]
     world.sit(*names)
     reader = Reader(any_state, partitions=partitions)

@@ -263,7 +263,6 @@ def test_a_subscription_that_nobody_serves_is_named_once_it_holds_the_journal(an
     services = make_services(any_state, make_vendor(Api(lambda: now[0])), lambda: now[0])
     config = replace(services.config, subscriptions={one.name: one for one in (served, alone)})
     services = replace(services, config=config)
-    vars(services)["state"] = any_state
     assert warn_of_backlogs(services) == ()
     publish(any_state, 1, 2)
     first, _ = any_state.xrange(keys.journal(0))
