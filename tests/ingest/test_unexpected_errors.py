@@ -78,9 +78,7 @@ def world(client: redis.Redis, odd: Any, bad: str = "2") -> tuple[Services, Api]
 
 def healed(services: Services) -> Services:
     vendor: Vendor = next(iter(services.vendors.values()))
-    better = replace(services, vendors={vendor.name: replace(vendor, normalise=PLAIN)})
-    vars(better)["state"] = services.state
-    return better
+    return replace(services, vendors={vendor.name: replace(vendor, normalise=PLAIN)})
 
 
 def request(body: object) -> Request:

@@ -34,7 +34,6 @@ def boom(*_):
 logs.configure("info", "json")
 built = make_services(redis.Redis.from_url(sys.argv[2]), make_vendor(Api(clock=time.time)), time.time)
 services = replace(built, state_url=sys.argv[2], broker_url=sys.argv[3])
-vars(services)["state"] = built.state
 workers.tasks.Tasks.poll = boom
 workers.tasks.Tasks.housekeeping = lambda *_: warnings.warn("Exception outside: " + CANARY, RuntimeWarning)
 def in_thread(*_):
