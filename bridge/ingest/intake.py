@@ -17,8 +17,6 @@ __all__ = ["UNEXPECTED", "charged", "note_unexpected", "read_body", "read_record
 #: The reason in quarantine of what no code foresaw. The log has the type and the place of it.
 UNEXPECTED = "unexpected_error"
 
-_log = structlog.get_logger(__name__)
-
 
 @contextmanager
 def charged(source: str, doing: str) -> Iterator[None]:
@@ -37,7 +35,7 @@ def charged(source: str, doing: str) -> Iterator[None]:
 
 def note_unexpected(source: str, doing: str, error: Exception) -> None:
     """A line with the type of an exception that no code foresaw, and where it came from; never its text."""
-    _log.error("unexpected_error", source=source, doing=doing, exc_info=error)
+    structlog.get_logger(__name__).error("unexpected_error", source=source, doing=doing, exc_info=error)
 
 
 def read_body(way: Way, body: bytes) -> WebhookContent:

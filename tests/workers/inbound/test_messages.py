@@ -76,13 +76,11 @@ def test_junk_is_refused_by_both_readers_for_a_reason_from_the_list(junk: bytes)
 
 
 def test_the_table_of_tasks_is_what_the_worker_has() -> None:
-    names: list[str] = []
-    app = SimpleNamespace(task=lambda name: names.append(name) or (lambda run: run))
+    registered: dict[str, Any] = {}
+    app = SimpleNamespace(task=lambda name: lambda run: registered.setdefault(name, run))
     Tasks(app, SimpleNamespace(), lambda: False)  # type: ignore[arg-type]
-    assert sorted(names) == sorted(ARGUMENTS)
-    for name, count in ARGUMENTS.items():
-        method = getattr(Tasks, name.removeprefix("bridge."))
-        assert len(inspect.signature(method).parameters) == count + 1
+    methods = {name: inspect.getclosurevars(run).nonlocals["method"] for name, run in registered.items()}
+    assert {name: len(inspect.signature(method).parameters) for name, method in methods.items()} == ARGUMENTS
 
 
 def test_nothing_of_a_sender_reaches_celery_but_task_id_arguments_and_expiry() -> None:
