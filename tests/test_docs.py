@@ -6,6 +6,7 @@ import csv
 import inspect
 import json
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +38,8 @@ SUBSCRIBING = (ROOT / "docs/subscribing.md").read_text()
 WRITTEN = 1_795_219_200.0
 #: Options that the guide explains once for all commands.
 COMMON = {"--output", "--limit", "--yes", "--help"}
+#: What a vendor folder may import, which is less than what stands below it.
+FOR_VENDOR_FOLDERS = ("sdk", "net.signatures", "net.retry_after", "errors", "schemas")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -98,6 +101,28 @@ def test_options_in_examples_are_those_of_their_command(document: Path) -> None:
             wanted = {word for word in rest if word.startswith("--")}
             options = {name for path, one in _commands() if path[0] == first for p in one.params for name in p.opts}
             assert command is None or wanted - options - COMMON == set(), f"{document.name}: {first} {rest}"
+
+
+def test_both_tables_of_rooms_are_the_same() -> None:
+    assert _room_rows("CONTRIBUTING.md") == _room_rows("docs/architecture.md")
+
+
+def test_every_room_is_in_the_table_and_every_row_is_a_room() -> None:
+    assert {room for room, _, _ in _room_rows("docs/architecture.md")} == _rooms_on_disk() | {"schemas/"}
+
+
+def test_the_table_of_rooms_has_the_order_of_the_layers_and_what_each_may_import() -> None:
+    written = [(room, imports) for room, _, imports in _room_rows("docs/architecture.md")]
+    assert written == list(_rooms_by_layers().items())
+
+
+def test_what_a_vendor_folder_may_import_is_what_its_contract_leaves() -> None:
+    (rule,) = (one for one in _contracts("forbidden") if one["source_modules"] == ["bridge.vendors"])
+    layers = _layers("bridge")
+    below = {name for layer in layers[layers.index(["vendors"]) + 1 :] for name in layer}
+    net = {f"net.{path.stem}" for path in (ROOT / "bridge/net").glob("*.py") if path.stem != "__init__"}
+    left = (below - {"net"} | net) - {name.removeprefix("bridge.") for name in rule["forbidden_modules"]}
+    assert left | {"schemas"} == set(FOR_VENDOR_FOLDERS)
 
 
 def test_every_key_is_in_the_architecture() -> None:
@@ -215,6 +240,59 @@ def test_every_snippet_of_python_compiles() -> None:
     for document in DOCUMENTS:
         for number, block in enumerate(re.findall(r"```python\n(.+?)```", document.read_text(), re.S)):
             compile(block, f"{document.name}:{number}", "exec")
+
+
+def _room_rows(document: str) -> list[tuple[str, str, str]]:
+    """The rows under "Where things are": room, description, what it may import."""
+    text = (ROOT / document).read_text().partition("## Where things are\n")[2].partition("\n#")[0]
+    return re.findall(r"^\| `([^`]+)` \| (.+) \| (.+) \|$", text, re.M)
+
+
+def _rooms_on_disk() -> set[str]:
+    paths = [path for package in ("bridge", "workers") for path in (ROOT / package).iterdir()]
+    folders = {f"{path.relative_to(ROOT).as_posix()}/" for path in paths if (path / "__init__.py").is_file()}
+    modules = {path.relative_to(ROOT).as_posix() for path in paths if path.suffix == ".py"}
+    return folders | modules - {"bridge/__init__.py", "workers/__init__.py"}
+
+
+def _contracts(kind: str) -> list[dict[str, Any]]:
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    return [rule for rule in rules if rule["type"] == kind]
+
+
+def _layers(package: str) -> list[list[str]]:
+    """The rooms of each layer, top to bottom."""
+    (rule,) = (one for one in _contracts("layers") if one.get("containers") == [package])
+    assert rule["exhaustive"]
+    return [re.split(r" [|:] ", layer) for layer in rule["layers"]]
+
+
+def _rooms_by_layers() -> dict[str, str]:
+    """Room, as the table writes it -> what it may import, top to bottom, from the layers in pyproject.toml."""
+    (across,) = (one["layers"] for one in _contracts("layers") if "containers" not in one)
+    assert across[:2] == ["bridge.cli", "workers"]
+    below_workers = [name.removeprefix("bridge.") for name in across[2].split(" | ")]
+    workers = _rows_of("workers", _layers("workers"), below_workers)
+    rows: dict[str, str] = {}
+    for room, imports in _rows_of("bridge", _layers("bridge"), ["schemas"]).items():
+        rows[room] = imports
+        if room == "bridge/cli/":
+            rows[room] = f"`workers`, {imports}"
+            rows |= workers
+    rows["bridge/vendors/"] = ", ".join(f"`{name}`" for name in FOR_VENDOR_FOLDERS)
+    return rows | {"schemas/": "nothing"}
+
+
+def _rows_of(package: str, layers: list[list[str]], below: list[str]) -> dict[str, str]:
+    prefix = "" if package == "bridge" else f"{package}."
+    following = [[prefix + name for name in layer] for layer in layers[1:]] + [below]
+    rows = {}
+    for layer, names in zip(layers, following, strict=True):
+        imports = ", ".join(f"`{name}`" for name in names) + (" and below" if names != ["schemas"] else "")
+        for room in layer:
+            path = ROOT / package / room
+            rows[f"{package}/{room}/" if path.is_dir() else f"{package}/{room}.py"] = imports
+    return rows
 
 
 def _headings(text: str) -> list[str]:
