@@ -5,8 +5,7 @@ A message has the fact, the value and the remedy.
 BridgeError
 ├── ConfigError            refuse to start: exit 78
 ├── Rejected               this request can never succeed: answer 4xx, never repeat
-│   ├── BadSignature         401
-│   └── UnknownSource        404
+│   └── BadSignature         401
 ├── Unreadable             authentic, but not understood: keep the raw bytes as a dead letter
 ├── Retryable              the same call may succeed later
 │   ├── StateUnavailable     503 with Retry-After; exit 69 on the command line
@@ -31,7 +30,6 @@ __all__ = [
     "Rejected",
     "Retryable",
     "StateUnavailable",
-    "UnknownSource",
     "Unreadable",
     "VendorFault",
     "VendorRefused",
@@ -77,12 +75,6 @@ class BadSignature(Rejected):
     """The signature is missing, malformed, wrong or stale."""
 
     default_reason = "bad_signature"
-
-
-class UnknownSource(Rejected):
-    """No such source, or not with this token."""
-
-    default_reason = "unknown_source"
 
 
 class Unreadable(BridgeError):

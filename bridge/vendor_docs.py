@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bridge import registry
-from bridge.config.fields import duration_text
 from bridge.errors import ConfigError
 from bridge.sdk.vendor import Quota, Vendor
+from bridge.text import duration_text
 
 __all__ = ["BEGIN", "END", "overview", "renewed"]
 

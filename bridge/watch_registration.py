@@ -10,12 +10,11 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from bridge import clock
-from bridge.config.fields import did_you_mean
 from bridge.polling.expectations import Expectation
 from bridge.polling.watches import EXPECTATION, OpenWatch
 from bridge.sdk.vendor import Pointer
 from bridge.services import Services
-from bridge.text import text_problem
+from bridge.text import did_you_mean, text_problem
 from schemas.event import format_time
 
 __all__ = [

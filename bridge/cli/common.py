@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from marshmallow import ValidationError
 
 from bridge import clock
-from bridge.config.fields import parse_duration
+from bridge.text import parse_duration
 
 if TYPE_CHECKING:
     from bridge.services import Services
@@ -58,8 +57,8 @@ class _Moment(click.ParamType[float]):
         if re.fullmatch(r"[\d.]+[a-z]+", value):
             try:
                 return max(0.0, clock.now() - parse_duration(value))
-            except ValidationError as error:
-                self.fail(str(error.messages[0]), param, ctx)
+            except ValueError as error:
+                self.fail(str(error), param, ctx)
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
@@ -104,7 +103,7 @@ def confirm_broad(yes: bool, what: str) -> None:
 
 def known_name(name: str, known: Any, noun: str) -> str:
     """The name if it is configured. Raises `click.UsageError` with a suggestion."""
-    from bridge.config.fields import did_you_mean  # noqa: PLC0415
+    from bridge.text import did_you_mean  # noqa: PLC0415
 
     if name not in known:
         raise click.UsageError(f'"{name}" is no {noun}. {did_you_mean(name, known)}')

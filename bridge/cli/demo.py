@@ -33,16 +33,14 @@ class _Seconds(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from marshmallow import ValidationError  # noqa: PLC0415 - `--help` must be quick
-
-        from bridge.config.fields import parse_duration  # noqa: PLC0415
+        from bridge.text import parse_duration  # noqa: PLC0415
 
         if isinstance(value, float):
             return value
         try:
             return parse_duration(value)
-        except ValidationError as error:
-            self.fail(str(error.messages[0]), param, ctx)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def _chosen(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...]:

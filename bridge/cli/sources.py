@@ -10,8 +10,8 @@ import click
 from bridge.cli.common import format_option, known_name, load_services
 from bridge.cli.output import iso, print_list, print_one, say
 from bridge.cli.sources_test import test
-from bridge.config.fields import duration_text, time_of_day_text
 from bridge.errors import ConfigError
+from bridge.text import duration_text, time_of_day_text
 
 if TYPE_CHECKING:
     from bridge.config.model import Source

@@ -1,7 +1,7 @@
 """Reads and checks bridge.yaml: all problems at once, each as `file:line: path: problem`.
 
-The shape of each section is in `config_shapes.py`, what a vendor declares is checked in `config_vendor.py`; here is
-the rest: what several keys have to do with each other.
+`schemas.py` has the keys of each section and `sources.py` checks what a vendor declares; this module checks how keys
+depend on each other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 from marshmallow import Schema, ValidationError
 
-from bridge.config.fields import did_you_mean, duration_text, time_of_day_text
 from bridge.config.model import (
     Access,
     BridgeConfig,
@@ -29,11 +28,11 @@ from bridge.config.model import (
 )
 from bridge.config.schemas import (
     EVENT_TYPES,
-    AccessShape,
-    BridgeShape,
-    FileShape,
-    SourceShape,
-    SubscriptionShape,
+    AccessSchema,
+    BridgeSchema,
+    FileSchema,
+    SourceSchema,
+    SubscriptionSchema,
     name_problem,
 )
 from bridge.config.sources import check_source
@@ -42,11 +41,12 @@ from bridge.config.yaml_document import Document, KeyPath, parse_yaml, resolve
 from bridge.errors import ConfigError, clip
 from bridge.net import address_policy
 from bridge.sdk.vendor import Vendor
+from bridge.text import did_you_mean, duration_text, time_of_day_text
 
 __all__ = ["describe", "read", "without_password"]
 
 _LOCAL_URL = "http://127.0.0.1:8080"
-#: Which fields of SubscriptionShape belong to a transport; the others are for all.
+#: Which fields of SubscriptionSchema belong to a transport; the others are for all.
 _FIELDS = {
     "celery": {"task", "queue", "broker", "receipts"},
     "kombu": {"queue", "exchange", "routing_key", "broker", "receipts"},
@@ -65,7 +65,7 @@ def read(path: Path, *, vendors: Mapping[str, Vendor], environment: Mapping[str,
         raise ConfigError(f"{path}:1: the file has no sections. Remedy: start from bridge.example.yaml")
     demo = demo or document.data.get("demo") is True
     resolve(document, environment, path.parent, literals=demo)
-    top = _shape(FileShape(), document.data, (), document)
+    top = _load(FileSchema(), document.data, (), document)
     bridge = _bridge(top.get("bridge", {}), path.parent, demo, document)
     sources = {name: _source(name, section, vendors, document) for name, section in _named("sources", top, document)}
     subscriptions = {
@@ -96,8 +96,8 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: is not UTF-8 at byte {error.start}. Remedy: save it as UTF-8") from error
 
 
-def _shape(schema: Schema, value: Any, path: KeyPath, document: Document) -> dict[str, Any]:
-    """The section as far as it is valid; what is not is noted in the document."""
+def _load(schema: Schema, value: Any, path: KeyPath, document: Document) -> dict[str, Any]:
+    """The valid part of a section; problems with the rest are added to the document."""
     try:
         loaded = schema.load(value)
     except ValidationError as error:
@@ -119,7 +119,7 @@ def _named(section: str, top: Mapping[str, Any], document: Document) -> list[tup
 
 
 def _bridge(section: Any, folder: Path, demo: bool, document: Document) -> BridgeConfig:
-    data = _shape(BridgeShape(), section, ("bridge",), document)
+    data = _load(BridgeSchema(), section, ("bridge",), document)
     given = section if isinstance(section, dict) else {}
     if given and given.get("public_url") is None and not demo:
         document.add(
@@ -134,13 +134,13 @@ def _bridge(section: Any, folder: Path, demo: bool, document: Document) -> Bridg
 
 
 def _source(name: str, section: Any, vendors: Mapping[str, Vendor], document: Document) -> Source | None:
-    data = _shape(SourceShape(), section, ("sources", name), document)
+    data = _load(SourceSchema(), section, ("sources", name), document)
     word = data.get("vendor")
     vendor = vendors.get(word) if word else None
     if word and vendor is None:
         hint, known = did_you_mean(word, vendors), f"Known: {', '.join(sorted(vendors))}"
         remedy = hint if hint == known else f"{hint} {known}"
-        document.add(("sources", name, "vendor"), f'"{clip(word, 40)}" is no vendor. {remedy}')
+        document.add(("sources", name, "vendor"), f'"{clip(word, 40)}" is not a vendor. {remedy}')
     return check_source(name, data, vendor, document) if vendor else None
 
 
@@ -158,7 +158,7 @@ def _subscription(
     name: str, section: Any, bridge: BridgeConfig, sources: Mapping[str, Any], document: Document
 ) -> Subscription:
     path = ("subscriptions", name)
-    data = _shape(SubscriptionShape(), section, path, document)
+    data = _load(SubscriptionSchema(), section, path, document)
     given = {key for key, value in section.items() if value is not None} if isinstance(section, dict) else set()
     transport = data.get("transport", "")
     if transport:
@@ -224,11 +224,11 @@ def _check_transport(
 def _check_filter(filters: Mapping[str, Any], sources: Mapping[str, Any], path: KeyPath, document: Document) -> None:
     for place, pattern in enumerate(filters.get("sources", ())):
         if name_problem(pattern) is None and pattern not in sources:
-            document.add((*path, "sources", place), f'"{pattern}" is no source. {did_you_mean(pattern, sources)}')
+            document.add((*path, "sources", place), f'"{pattern}" is not a source. {did_you_mean(pattern, sources)}')
 
 
 def _access(section: Any, document: Document) -> Access:
-    data = _shape(AccessShape(), section, ("access",), document)
+    data = _load(AccessSchema(), section, ("access",), document)
     tokens = data.get("tokens", [])
     names = [token.get("name") for token in tokens]
     for place, name in enumerate(names):
@@ -245,7 +245,7 @@ _ADDRESSES = {"state", "broker"}
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """The configuration as nested plain data in the file's words, defaults filled in, secrets as `****1f3c`."""
+    """The configuration as plain data with the file's keys, defaults filled in, secrets as `****1f3c`."""
     return {
         "bridge": _described(config.bridge),
         "sources": {name: _section(source) for name, source in config.sources.items()},
@@ -255,7 +255,7 @@ def describe(config: Config) -> dict[str, Any]:
 
 
 def _section(value: Source | Subscription) -> dict[str, Any]:
-    """Without what the file does not have: the name is its key, and a transport has its own fields only."""
+    """Without what the file does not have: the name, which is the key, and the fields of other transports."""
     described: dict[str, Any] = _described(value)
     del described["name"]
     if isinstance(value, Source):
@@ -289,11 +289,11 @@ def _masked(value: Any) -> Any:
         return {key: _masked(member) for key, member in value.items()}
     if isinstance(value, tuple | list):
         return [_masked(item) for item in value]
-    # The end of a short secret would be a good part of it.
+    # Of a short secret the end would give away too much.
     return f"****{value[-4:]}" if len(value) >= 16 else "****"
 
 
 def without_password(address: str) -> str:
-    """A server address that may be shown."""
+    """A server address without its password, to be shown."""
     password = urlsplit(address).password
     return str(address.replace(f":{password}@", ":****@", 1) if password else address)

@@ -1,4 +1,4 @@
-"""The shape of bridge.yaml as marshmallow schemas: every key, its kind and its range.
+"""The schemas of bridge.yaml: every key, its kind and its range.
 
 What depends on the vendor or on several keys is in `bridge/config/loader.py`.
 """
@@ -20,7 +20,6 @@ from bridge.config.fields import (
     Text,
     TimeOfDay,
     choice,
-    did_you_mean,
     flag,
     kind_of,
     number,
@@ -34,10 +33,19 @@ from bridge.errors import clip
 from bridge.net.signatures import check_webhook_secret
 from bridge.net.tls import address_problem
 from bridge.sdk.vendor import GRADINGS
+from bridge.text import did_you_mean
 from schemas.event import ATTEMPT_TYPES, Result
 from schemas.notices import NOTICE_TYPES
 
-__all__ = ["EVENT_TYPES", "AccessShape", "BridgeShape", "FileShape", "SourceShape", "SubscriptionShape", "name_problem"]
+__all__ = [
+    "EVENT_TYPES",
+    "AccessSchema",
+    "BridgeSchema",
+    "FileSchema",
+    "SourceSchema",
+    "SubscriptionSchema",
+    "name_problem",
+]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
@@ -51,13 +59,13 @@ def name_problem(name: str) -> str | None:
     """What is wrong with the name of a bridge, source or subscription, or None."""
     if _NAME.fullmatch(name):
         return None
-    return f'"{clip(name, 70)}" is no name; use 1 to 63 of a-z, 0-9 and -, not starting with -'
+    return f'"{clip(name, 70)}" is not a valid name; use 1 to 63 of a-z, 0-9 and -, not starting with -'
 
 
 def _base_problem(text: str) -> str | None:
     parts = split_address(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return f'"{clip(text)}" is no web address; write it like https://bridge.example.org'
+        return f'"{clip(text)}" is not a valid web address; write it like https://bridge.example.org'
     if "@" in parts.netloc:
         return "holds a user name or password; leave it out"
     if parts.query or parts.fragment or text.endswith("/"):
@@ -83,10 +91,12 @@ def _server_problem(text: str, schemes: tuple[str, ...], instead: str) -> str | 
 
 
 def state_problem(text: str) -> str | None:
+    """What is wrong with the address of a state server, or None."""
     return _server_problem(text, _STATE_SCHEMES, "give one server, such as redis://localhost:6379/0 (rediss, unix)")
 
 
 def broker_problem(text: str) -> str | None:
+    """What is wrong with the address of a broker, or None."""
     return _server_problem(text, _BROKER_SCHEMES, f"use one of {', '.join(_BROKER_SCHEMES)}")
 
 
@@ -110,16 +120,16 @@ def _webhook_secret_problem(text: str) -> str | None:
 def _sha256_problem(text: str) -> str | None:
     if re.fullmatch(r"[0-9a-f]{64}", text):
         return None
-    return "is no SHA-256 in 64 lower-case hex digits. Remedy: printf %s THE_TOKEN | sha256sum"
+    return "is not a SHA-256 in 64 lower-case hex digits. Remedy: printf %s THE_TOKEN | sha256sum"
 
 
 def _type_problem(text: str) -> str | None:
     if any(fnmatchcase(known, text) for known in EVENT_TYPES):
         return None
-    return f'"{clip(text, 40)}" is no event type. {did_you_mean(text, (*EVENT_TYPES, "attempt.*", "source.*"))}'
+    return f'"{clip(text, 40)}" is not an event type. {did_you_mean(text, (*EVENT_TYPES, "attempt.*", "source.*"))}'
 
 
-class Shape(Schema):
+class SectionSchema(Schema):
     """Names unknown keys with a suggestion; a key without a value counts as absent."""
 
     class Meta:
@@ -138,13 +148,13 @@ class Shape(Schema):
             raise ValidationError({name: [f"unknown key. {did_you_mean(name, self.fields)}"] for name in unknown})
 
 
-class RetentionShape(Shape):
+class RetentionSchema(SectionSchema):
     events = Duration("1m")
     requests = Duration("1m")
     dead_letters = Duration("1m")
 
 
-class BridgeShape(Shape):
+class BridgeSchema(SectionSchema):
     name = Text(name_problem, required=True)
     public_url = Text(_base_problem)
     state = Text(state_problem)
@@ -152,10 +162,10 @@ class BridgeShape(Shape):
     data_dir = Text()
     partitions = whole_number(1, 64)
     remember_attempts = Duration("1d")
-    retention = fields.Nested(RetentionShape)
+    retention = fields.Nested(RetentionSchema)
 
 
-class WebhookShape(Shape):
+class WebhookSchema(SectionSchema):
     enabled = flag()
     token = fields.List(Secret(_token_problem))
 
@@ -166,34 +176,34 @@ class WebhookShape(Shape):
         return data
 
 
-class PollShape(Shape):
+class PollSchema(SectionSchema):
     enabled = flag()
     every = Duration("1s", "7d")
     overlap = Duration("0s", "7d")
     look_back = Duration("1m", "365d")
 
 
-class BudgetShape(Shape):
+class BudgetSchema(SectionSchema):
     calls = whole_number(1, 1_000_000)
     per = Duration("1s", "31d")
     resets = TimeOfDay()
 
 
-class SourceShape(Shape):
+class SourceSchema(SectionSchema):
     """`credentials` and `options` are declared by the vendor's folder and checked against it."""
 
     vendor = Text(required=True)
     base_url = Text(_vendor_address_problem)
     credentials = fields.Dict(error_messages={"invalid": "must be a section of keys"})
-    webhook = fields.Nested(WebhookShape)
-    poll = fields.Nested(PollShape)
-    budget = fields.Nested(BudgetShape)
+    webhook = fields.Nested(WebhookSchema)
+    poll = fields.Nested(PollSchema)
+    budget = fields.Nested(BudgetSchema)
     options = fields.Dict(error_messages={"invalid": "must be a section of keys"})
     paused = flag()
 
 
 class _Member(fields.Field[Any]):
-    """A value that a member of `data.result` may be equal to: text, number, true, false or null."""
+    """A value to compare a member of `data.result` with: text, number, true, false or null."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Any:
         wrong = None
@@ -202,51 +212,51 @@ class _Member(fields.Field[Any]):
         elif attr == "passed" and not isinstance(value, bool | None):
             wrong = "must be true, false or null"
         elif attr == "grading" and value not in GRADINGS:
-            wrong = f'"{clip(value, 40)}" is none of {", ".join(sorted(GRADINGS))}'
+            wrong = f'"{clip(value, 40)}" is not one of {", ".join(sorted(GRADINGS))}'
         if wrong:
             raise ValidationError(wrong)
         return value
 
 
-#: What `when` may look at: the members of `data.result`, except the replaced result inside it.
+#: The members of `data.result` that `when` may name: all but the replaced result.
 _WHEN = {member.name: _Member(allow_none=True) for member in members_of(Result) if member.name != "previous"}
 
 
-class _WhenShape(Shape.from_dict(_WHEN, name="_WhenMembers")):  # type: ignore[misc]
+class _WhenSchema(SectionSchema.from_dict(_WHEN, name="_WhenMembers")):  # type: ignore[misc]
     @pre_load
     def _drop_empty(self, data: Any, **rest: Any) -> Any:
         super()._drop_empty(data, **rest)
         return data  # `grade: null` asks for results without a grade
 
 
-class FilterShape(Shape):
+class FilterSchema(SectionSchema):
     types = fields.List(
         Text(_type_problem),
-        validate=Length(min=1, error="is empty, so nothing would come. Remedy: leave it out or name some"),
+        validate=Length(min=1, error="is empty, so nothing would be delivered. Remedy: leave it out or name a type"),
         error_messages={"invalid": "must be a list such as [attempt.completed]"},
     )
     sources = fields.List(Text(), error_messages={"invalid": 'must be a list such as ["eu-*"]'})
-    when = fields.Nested(_WhenShape)
+    when = fields.Nested(_WhenSchema)
 
 
-class RetryShape(Shape):
+class RetrySchema(SectionSchema):
     schedule = fields.List(Duration("1ms", "7d"), error_messages={"invalid": "must be a list such as [5s, 5m, 30m]"})
     jitter = number(0, 1)
 
 
-class ReceiptsShape(Shape):
+class ReceiptsSchema(SectionSchema):
     required = flag()
     within = Duration("1s", "7d")
 
 
-class SubscriptionShape(Shape):
-    """All transports' fields; which of them belong to which transport is checked in `config_file`."""
+class SubscriptionSchema(SectionSchema):
+    """The fields of all transports; `bridge/config/loader.py` checks which belong to which transport."""
 
     transport = choice("celery", "kombu", "http", required=True)
-    filter = fields.Nested(FilterShape)
-    retry = fields.Nested(RetryShape)
+    filter = fields.Nested(FilterSchema)
+    retry = fields.Nested(RetrySchema)
     data = choice("full", "minimal")
-    receipts = fields.Nested(ReceiptsShape)
+    receipts = fields.Nested(ReceiptsSchema)
     broker = Text(broker_problem)
     task = Text(broker_name_problem)
     queue = Text(broker_name_problem)
@@ -259,21 +269,21 @@ class SubscriptionShape(Shape):
     allow_private = flag()
 
 
-class TokenShape(Shape):
+class TokenSchema(SectionSchema):
     name = Text(required=True)
     role = choice("viewer", "operator", required=True)
     sha256 = Text(_sha256_problem, required=True)
 
 
-class AccessShape(Shape):
-    tokens = fields.List(fields.Nested(TokenShape), error_messages={"invalid": "must be a list"})
+class AccessSchema(SectionSchema):
+    tokens = fields.List(fields.Nested(TokenSchema), error_messages={"invalid": "must be a list"})
 
 
-class FileShape(Shape):
-    """The top level. Sources and subscriptions are checked one by one, so that each may name its own problems."""
+class FileSchema(SectionSchema):
+    """The top level. Sources and subscriptions are checked one at a time, so that each names its own problems."""
 
     demo = flag()
-    bridge = fields.Raw(required=True, error_messages={"required": "missing; it names the bridge"})
+    bridge = fields.Raw(required=True, error_messages={"required": "missing. Remedy: add it; it names the bridge"})
     sources = fields.Raw()
     subscriptions = fields.Raw()
     access = fields.Raw()

@@ -8,22 +8,14 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from bridge.config.fields import (
-    Secret,
-    Text,
-    did_you_mean,
-    duration_text,
-    flag,
-    one_or_many,
-    parse_duration,
-    parse_time_of_day,
-)
+from bridge.config.fields import Duration, Secret, Text, flag, one_or_many
 from bridge.config.model import PollConfig, Source, WebhookConfig
 from bridge.config.yaml_document import Document, KeyPath
 from bridge.errors import clip
 from bridge.net.signatures import sha256_hex
 from bridge.quota.windows import Window
 from bridge.sdk.vendor import Credential, Option, Vendor
+from bridge.text import did_you_mean, duration_text, parse_duration, parse_time_of_day
 
 __all__ = ["check_source"]
 
@@ -96,7 +88,7 @@ def _budget(section: Mapping[str, Any], vendor: Vendor, path: KeyPath, document:
     per = section.get("per", vendor.quota.per_seconds)
     resets_at = section.get("resets")
     if resets_at is not None and per != _DAY:
-        document.add((*path, "resets"), f"only a budget of a day begins anew, this one is per {duration_text(per)}")
+        document.add((*path, "resets"), f"only a budget per 1d has a reset; this one is per {duration_text(per)}")
         resets_at = None
     if resets_at is None and vendor.quota.resets_at is not None and per == vendor.quota.per_seconds:
         resets_at = parse_time_of_day(vendor.quota.resets_at)
@@ -155,7 +147,7 @@ def _default(option: Option) -> Any:
 def _option(option: Option, value: Any) -> Any:
     """One option by its declared kind. Lists hold text: an id written as a number is an id all the same."""
     if option.kind == "duration":
-        return parse_duration(value)
+        return Duration("0s").deserialize(value)
     if option.kind == "list":
         items = [str(item) if isinstance(item, int) else item for item in one_or_many(value)]
         return tuple(fields.List(Text(_among(option))).deserialize(items))
@@ -170,6 +162,6 @@ def _among(option: Option) -> Callable[[str], str | None]:
     def problem(text: str) -> str | None:
         if not option.choices or text in option.choices:
             return None
-        return f'"{clip(text, 40)}" is none of {", ".join(option.choices)}'
+        return f'"{clip(text, 40)}" is not one of {", ".join(option.choices)}'
 
     return problem

@@ -33,7 +33,7 @@ def routing_key_problems(text: str, *, types: Iterable[str], sources: Iterable[s
     try:
         parsed = list(Formatter().parse(text))
     except ValueError as error:
-        yield f"is no pattern: {clip(error)}; write it like {{type}}.{{source}}"
+        yield f"is not a valid pattern: {clip(error)}; write it like {{type}}.{{source}}"
         return
     unknown = sorted({name for _, name, _, _ in parsed if name is not None and name not in _FIELDS})
     for name in unknown:

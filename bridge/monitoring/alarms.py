@@ -13,12 +13,12 @@ from typing import cast
 
 import redis
 
-from bridge.config.fields import duration_text
 from bridge.ingest import notices
 from bridge.ingest.notices import Notice
 from bridge.monitoring.source_health import Trouble
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
+from bridge.text import duration_text
 
 __all__ = ["QUIET", "RAISED", "RECOVERED", "Alarm", "Alarms", "announcement", "read", "step"]
 

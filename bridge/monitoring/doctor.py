@@ -15,7 +15,6 @@ import redis
 from kombu.connection import Connection
 
 from bridge.config import access, queues
-from bridge.config.fields import duration_text
 from bridge.config.model import BridgeConfig, Config, Source, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
 from bridge.errors import BridgeError, BrokerUnavailable, ConfigError, DeliveryFailed, StateUnavailable, clip
@@ -40,6 +39,7 @@ from bridge.sdk.vendor import Vendor
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.text import duration_text
 
 __all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine", "require_safe_state", "require_same_bridge"]
 

@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bridge.config.fields import duration_text
 from bridge.errors import clip
 from bridge.monitoring.traffic_baseline import Ledger, Note, share_announced, usual
 from bridge.polling.cursors import RoundReport, StreamPosition
 from bridge.quota.budgets import BudgetStatus
 from bridge.quota.windows import OVERDUE, POLL, reserved
+from bridge.text import duration_text
 from schemas.notices import BUDGET_EXHAUSTED, CREDENTIALS_REJECTED, POLL_FAILING, WEBHOOKS_SILENT
 
 __all__ = ["Facts", "Stream", "Trouble", "dried", "judge"]

@@ -146,12 +146,12 @@ class Client:
         """
         deadline = clock.monotonic() + self._deadline
         try:
-            connection = self._kept()
+            connection = self._idle_connection()
             if connection is not None:
                 with suppress(ConnectionError):
                     return self._attempt(connection, deadline, body, headers)
                 # The receiver closed the kept connection at this very moment; a new one tells whether it is up.
-            return self._attempt(self._made(), deadline, body, headers)
+            return self._attempt(self._new_connection(), deadline, body, headers)
         except (OSError, HTTPError, HTTPException, ValueError) as error:
             raise _failure(error, self._deadline) from error
 
@@ -163,7 +163,7 @@ class Client:
             except Empty:
                 return
 
-    def _kept(self) -> HTTPConnection | None:
+    def _idle_connection(self) -> HTTPConnection | None:
         while True:
             try:
                 connection = self._idle.get_nowait()
@@ -173,7 +173,7 @@ class Client:
                 return connection
             connection.close()
 
-    def _made(self) -> HTTPConnection:
+    def _new_connection(self) -> HTTPConnection:
         host, port = self._parts.hostname or "", self._parts.port
         if self._context is None:
             made: _PlainConnection | _TLSConnection = _PlainConnection(host, port)

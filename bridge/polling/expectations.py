@@ -16,7 +16,7 @@ from bridge.polling.watches import EXPECTATION, Watches
 from bridge.sdk.records import Pointer
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
-from bridge.state.negative_cache import KnownEmpty
+from bridge.state.negative_cache import NegativeCache
 from bridge.text import cleaned
 
 __all__ = ["Expectation", "Expectations"]
@@ -56,7 +56,7 @@ class Expectations:
         self._watches = watches
         self._read = scripts.register(client, __file__, "read_expectations")
         self._set_state = scripts.register(client, __file__, "set_expectation_state")
-        self._empty = KnownEmpty(KNOWN_AFTER_SECONDS)
+        self._empty = NegativeCache(KNOWN_AFTER_SECONDS)
 
     def expect(
         self, source: str, pointers: Sequence[Pointer], *, label: str | None, due: float, deadline: float, now: float
@@ -86,11 +86,11 @@ class Expectations:
 
     def matching(self, source: str, candidates: Sequence[str], *, now: float) -> dict[str, Expectation]:
         """The expectations under these keys, in one round trip; in none while the source is known to have none."""
-        if not candidates or self._empty.believed(source, now):
+        if not candidates or self._empty.is_known_empty(source, now):
             return {}
         with state_errors():
             values = cast("list[bytes | None] | None", self._read(keys=_keys(source), args=list(candidates)))
-        self._empty.heard(source, now, empty=values is None)
+        self._empty.record(source, now, empty=values is None)
         if values is None:
             return {}
         return {key: _expectation(key, value) for key, value in zip(candidates, values, strict=True) if value}

@@ -13,7 +13,7 @@ from redis.commands.core import Script
 from bridge.sdk.records import Pointer, Watch
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
-from bridge.state.negative_cache import KnownEmpty
+from bridge.state.negative_cache import NegativeCache
 from bridge.text import cleaned
 
 __all__ = ["ATTEMPT", "EXPECTATION", "POINTER", "REREAD", "UNGRADED", "OpenWatch", "Watches"]
@@ -55,7 +55,7 @@ class Watches:
         self._close = _script(client, "close_watches")
         self._due = scripts.register(client, __file__, "due_watches")
         self._record_recheck = _script(client, "record_recheck")
-        self._empty = KnownEmpty(_EMPTY_SECONDS)
+        self._empty = NegativeCache(_EMPTY_SECONDS)
 
     def open(self, source: str, key: str, watch: Watch, *, now: float) -> None:
         """Recheck this attempt from now on. Opening an open watch replaces its reference and keeps its schedule."""
@@ -101,11 +101,11 @@ class Watches:
         None if the source was just known to have no watches: this is called for every published attempt. So a watch
         that another process opened a moment ago may stay open; its next recheck finds the attempt settled.
         """
-        if not closed or self._empty.believed(source, now):
+        if not closed or self._empty.is_known_empty(source, now):
             return
         with state_errors():
             left = cast("int", self._close(keys=_keys(source), args=[kind or "", *closed]))
-        self._empty.heard(source, now, empty=left == 0)
+        self._empty.record(source, now, empty=left == 0)
 
     def due(self, source: str, now: float, limit: int) -> tuple[OpenWatch, ...]:
         """At most `limit` due watches, in the order of their rechecks.

@@ -123,7 +123,7 @@ def test_wrong_use_ends_with_2_and_a_suggestion(shell):
     [
         (("events", "list", "--limit", "0"), "Invalid value for '--limit': 0 is not in the range x>=1."),
         (("events", "list", "--since", "yesterday"), '"yesterday" is no moment; write 2h, 7d,'),
-        (("events", "list", "--since", "5x"), '"5x" is no duration; write a number and a unit'),
+        (("events", "list", "--since", "5x"), '"5x" is not a valid duration; write a number and a unit'),
         (("events", "list", "-o", "xml"), "'xml' is not one of 'table', 'json', 'jsonl'."),
         (("events", "list", "--source", "us"), '"us" is no source. Known: eu.'),
         (("sources", "pause", "us"), '"us" is no source. Known: eu.'),
@@ -152,7 +152,7 @@ def test_every_wrong_argument_is_one_line_that_says_where_the_help_is(shell, arg
     [
         ("STATE", "nonsense", '"nonsense://" is not supported in this version; give one server, such as redis://'),
         ("STATE", "redis+sentinel://a", '"redis+sentinel://" is not supported in this version; give one server'),
-        ("STATE", "redis://a:99999", "is no address: Port out of range 0-65535"),
+        ("STATE", "redis://a:99999", "is not a valid address: Port out of range 0-65535"),
         ("BROKER", "kafka://a", '"kafka://" is not supported in this version; use one of redis'),
         ("STATE_FILE", "/nowhere", "The value of ATTEMPT_BRIDGE_STATE_FILE must be a readable file path"),
         ("LOG_LEVEL", "loud", "'loud' is not one of debug, info, warning, error"),

@@ -124,4 +124,4 @@ def test_the_command_prints_a_token_and_the_lines_that_bridge_yaml_takes(tmp_pat
 
 def test_a_name_that_bridge_yaml_would_not_take_is_refused() -> None:
     done = CliRunner().invoke(new, ["--name", "a}b", "--role", "viewer"])
-    assert (done.exit_code, "is no name" in done.output) == (2, True)
+    assert (done.exit_code, "is not a valid name" in done.output) == (2, True)
