@@ -1,12 +1,12 @@
-"""A YAML file as plain data that remembers its lines, with `${ENV_NAME}` and `{file: path}` resolved.
+"""A YAML file as plain data with its line numbers, with `${ENV_NAME}` and `{file: path}` resolved.
 
-What the keys mean is in `bridge/config/schemas.py`.
+The only module that reads YAML. What the keys mean is in `bridge/config/schemas.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,43 +18,45 @@ from bridge.text import text_problem
 
 __all__ = ["Document", "KeyPath", "Reference", "parse_yaml", "resolve"]
 
-#: Where a value stands: ("sources", "eu-classmarker", "poll", "every"); numbers are places in a list.
+#: The path of a value: ("sources", "eu-classmarker", "poll", "every"); numbers are positions in a list.
 KeyPath = tuple[str | int, ...]
 
 _MAX_DEPTH = 20
+#: A source has about 30 values; a file of a hundred sources and subscriptions stays far below.
+_MAX_VALUES = 50_000
 _MAX_FILE_BYTES = 65_536
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class Reference(str):
-    """Text that came from the environment or from a file, so that a secret may be in it."""
+    """Text from the environment or from a file of its own; it may be a secret."""
 
     __slots__ = ()
 
 
 @dataclass(slots=True)
 class Document:
-    """Parsed data, the line (from 1) of every key and list item, and the problems found so far."""
+    """Parsed data, the line (from 1) of every key and list item, and the problems so far."""
 
     name: str
     data: Any = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[tuple[KeyPath, str]] = field(default_factory=list)
-    #: Where a reference leads nowhere: what else is wrong with the value there is only a consequence.
+    #: Paths whose reference could not be resolved: further problems with their values are only consequences.
     broken: set[KeyPath] = field(default_factory=set)
 
     def add(self, path: KeyPath, problem: str) -> None:
-        """Note a problem with the value at `path`."""
+        """Add a problem with the value at `path`."""
         if path not in self.broken:
             self.problems.append((path, problem))
 
     def add_broken(self, path: KeyPath, problem: str) -> None:
-        """Note that the value at `path` could not be found."""
+        """Add that the value at `path` could not be read."""
         self.problems.append((path, problem))
         self.broken.add(path)
 
     def add_messages(self, messages: Any, path: KeyPath) -> None:
-        """Note every message of a marshmallow `ValidationError`."""
+        """Add every message of a marshmallow `ValidationError`."""
         if isinstance(messages, Mapping):
             for key, inner in messages.items():
                 self.add_messages(inner, path if key == "_schema" else (*path, key))
@@ -63,7 +65,7 @@ class Document:
                 self.add(path, message)
 
     def error(self) -> ConfigError:
-        """All problems as finished lines, in the order of the file."""
+        """All problems as complete lines, in the order of the file."""
         placed = sorted((self._line(path), _dotted(path), text) for path, text in self.problems)
         return ConfigError(*(f"{self.name}:{line}: {dotted}{text}" for line, dotted, text in placed))
 
@@ -79,9 +81,9 @@ def _dotted(path: KeyPath) -> str:
 
 
 def parse_yaml(text: str, name: str) -> Document:
-    """The document in `text`; `name` is how messages call the file.
+    """The document in `text`; messages call the file `name`.
 
-    Raises `ConfigError` for a syntax error. Keys given twice are noted as problems; the last one counts.
+    Raises `ConfigError` for a syntax error. Duplicate keys are added as problems; the last one counts.
     """
     document = Document(name)
     try:
@@ -94,6 +96,7 @@ def parse_yaml(text: str, name: str) -> Document:
     try:
         node = loader.get_single_node()
         if node is not None:
+            _count_values(node, name, {})
             document.data = _plain(loader, node, (), document)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -117,10 +120,40 @@ def parse_yaml(text: str, name: str) -> Document:
     return document
 
 
+def _count_values(node: yaml.Node, name: str, counts: dict[int, int]) -> int:
+    """How many values `node` stands for, each alias counted as what it names; `counts` by node, 0 while it is open.
+
+    Raises `ConfigError` before any of them is made: nine levels of nine aliases are a kilobyte of text.
+    """
+    if id(node) in counts:
+        if counts[id(node)] == 0:
+            raise ConfigError(f"{name}:{node.start_mark.line + 1}: an alias names its own parent. Remedy: remove it")
+        return counts[id(node)]
+    counts[id(node)] = 0
+    number = 1
+    for child in _children(node):
+        number += _count_values(child, name, counts)
+        if number > _MAX_VALUES:
+            raise ConfigError(
+                f"{name}:{node.start_mark.line + 1}: holds more than {_MAX_VALUES} values, each alias counted as what "
+                "it names. Remedy: use fewer aliases"
+            )
+    counts[id(node)] = number
+    return number
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        for pair in node.value:
+            yield from pair
+    elif isinstance(node, yaml.SequenceNode):
+        yield from node.value
+
+
 def _plain(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, document: Document) -> Any:
     document.lines.setdefault(path, node.start_mark.line + 1)
     if len(path) > _MAX_DEPTH:
-        document.add(path, f"nested deeper than {_MAX_DEPTH}; does an alias name its own parent?")
+        document.add(path, f"nested deeper than {_MAX_DEPTH}")
         return None
     if isinstance(node, yaml.MappingNode):
         return _mapping(loader, node, path, document)
@@ -146,7 +179,9 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, path: KeyPath, doc
         line = key.start_mark.line + 1
         if key.value in first:
             document.lines[(*path, key.value)] = line
-            document.add((*path, key.value), f"given twice, first in line {first[key.value]}. Remedy: keep one")
+            document.add(
+                (*path, key.value), f"duplicate key, first in line {first[key.value]}. Remedy: keep one of them"
+            )
         first.setdefault(key.value, line)
     loader.flatten_mapping(node)  # `<<: *defaults`; own keys come last and win
     members: dict[str, Any] = {}
@@ -164,7 +199,7 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, path: KeyPath, doc
 
 
 def resolve(document: Document, environment: Mapping[str, str], folder: Path, *, literals: bool) -> None:
-    """Replace every `${NAME}` and every `{file: path}` in the document by a `Reference`; note those that fail.
+    """Replace every `${NAME}` and every `{file: path}` in the document by a `Reference`; failures become problems.
 
     Relative paths start at `folder`. `literals`: all text counts as a reference, for the demo's generated file.
     """
@@ -195,7 +230,9 @@ def _resolve(
 def _from_environment(text: str, path: KeyPath, document: Document, environment: Mapping[str, str]) -> Reference:
     names = _REFERENCE.findall(text)
     if "${" in _REFERENCE.sub("", text):
-        document.add_broken(path, "has a ${ that starts no reference; write ${ENV_NAME}, with letters, digits and _")
+        document.add_broken(
+            path, "has a ${ that starts no reference. Remedy: write ${ENV_NAME}, with letters, digits and _"
+        )
     for name in names:
         if not environment.get(name):
             state = "is empty" if name in environment else "is not set"

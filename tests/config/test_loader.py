@@ -235,8 +235,8 @@ def _http(more: str) -> str:
         ("", "has no sections"),
         ("sources: {}\n", "bridge: missing"),
         ("bridge: [1\n", "not YAML"),
-        ("bridge: {name: acme, name: acme, public_url: https://b.example.org}\n", "given twice, first in line 1"),
-        ("bridge:\n  name: acme\n  name: b\n  public_url: https://b.example.org\n", "given twice, first in line 2"),
+        ("bridge: {name: acme, name: acme, public_url: https://b.example.org}\n", "duplicate key, first in line 1"),
+        ("bridge:\n  name: acme\n  name: b\n  public_url: https://b.example.org\n", "duplicate key, first in line 2"),
         ("bridge: {name: acme}\n", "public_url: missing"),
         ("bridge: {name: Acme Inc, public_url: https://b.example.org}\n", '"Acme Inc" is not a valid name'),
         ("bridge: {name: 5, public_url: https://b.example.org}\n", "must be text, not a number; put it in quotes"),
@@ -343,7 +343,9 @@ def _http(more: str) -> str:
             HEAD + "access:\n  tokens:\n" + 2 * f"    - {{name: a, role: viewer, sha256: {'0a' * 32}}}\n",
             "already another token's name",
         ),
-        ("a: &a [*a]\n" + HEAD, "nested deeper than 20"),
+        ("a: &a [*a]\n" + HEAD, "an alias names its own parent"),
+        ("a: &a {b: [*a, *a, *a, *a]}\n" + HEAD, "an alias names its own parent"),
+        ("a: " + "[" * 25 + "]" * 25 + "\n" + HEAD, "nested deeper than 20"),
         (_bridge("data_dir: 2026-99-99"), "cannot be read as a value"),
         (_bridge("data_dir: !!python/object:os.system x"), "not YAML"),
         (_bridge('data_dir: "a\\0b"'), "holds a NUL character, at character 2"),
@@ -353,6 +355,28 @@ def _http(more: str) -> str:
 )
 def test_a_mistake_gets_a_line_that_names_it(problems: Any, text: str, said: str) -> None:
     assert any(said in problem for problem in problems(text)), problems(text)
+
+
+def _bomb(first: str, item: str, wrap: str) -> str:
+    """Nine levels of nine aliases each: a kilobyte that stands for 400 million values."""
+    levels = [f"a0: &a0 {first}"]
+    for level in range(1, 10):
+        levels.append(f"a{level}: &a{level} {wrap.format(', '.join([item.format(level - 1)] * 9))}")
+    return "\n".join(levels) + "\n" + HEAD
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        _bomb("[x]", "*a{}", "[{}]"),
+        _bomb("{k: x}", "*a{}", "{{<<: [{}]}}"),
+    ],
+    ids=["aliases", "merged aliases"],
+)
+def test_a_file_that_stands_for_too_many_values_is_refused(problems: Any, text: str) -> None:
+    (problem,) = problems(text)
+    assert "holds more than 50000 values, each alias counted as what it names" in problem
 
 
 def test_a_subscription_gets_results_unless_it_names_more(read: Any) -> None:
