@@ -28,7 +28,7 @@ from bridge.settings import Settings
 from bridge.state import keys
 from schemas.notices import ALARM_TYPES, NOTICE_TYPES
 from tests.support.clients import clients_over
-from workers.inbound.messages import Receipt, read_entry_of_receipt
+from workers.inbound.messages import Receipt, read_receipt_entry
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
@@ -232,8 +232,8 @@ def test_the_receipt_in_the_guide_is_one_as_a_task_and_as_an_object(monkeypatch:
     with there["bridge"].connection_for_read() as connection:
         raw = connection.default_channel._get(queues.RECEIPTS)
     wanted = Receipt("gradebook", event["id"])
-    assert read_entry_of_receipt(json.dumps(raw).encode(), {"gradebook"}) == wanted
-    assert read_entry_of_receipt(plain.strip().encode(), {"gradebook"}) == wanted
+    assert read_receipt_entry(json.dumps(raw).encode(), {"gradebook"}) == wanted
+    assert read_receipt_entry(plain.strip().encode(), {"gradebook"}) == wanted
 
 
 def test_every_snippet_of_python_compiles() -> None:

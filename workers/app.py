@@ -29,8 +29,8 @@ from bridge.net.tls import broker_address, tls_problem
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
-from workers.inbound.celery_guard import Screen, guarded_connection, screening_consumer
-from workers.inbound.refusals import Refusals
+from workers.inbound.celery_guard import MessageFilter, filtering_consumer, guarded_connection
+from workers.inbound.refusals import RefusalCounter
 from workers.polling.source_access import never
 from workers.tasks import ARGUMENTS, Tasks, beat_schedule
 
@@ -87,9 +87,9 @@ def run_worker(services: Services) -> None:
     """
     stop = threading.Event()
     app = make_celery(services, stopping=stop.is_set)
-    refusals = Refusals(services, QUEUE)
-    screen = Screen(ARGUMENTS, services.config.subscriptions, refusals)
-    app.amqp.Connection = guarded_connection(screen)
+    refusals = RefusalCounter(services, QUEUE)
+    message_filter = MessageFilter(ARGUMENTS, services.config.subscriptions, refusals)
+    app.amqp.Connection = guarded_connection(message_filter)
     app.steps["consumer"].add(_heartbeat_step(services, refusals))
     _keep_our_logging()
 
@@ -100,7 +100,7 @@ def run_worker(services: Services) -> None:
     # Ten lines against pickle under root, as in most containers; this worker accepts JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
     worker = app.Worker(
-        consumer_cls=screening_consumer(screen),
+        consumer_cls=filtering_consumer(message_filter),
         pool="threads",
         concurrency=CONCURRENCY,
         without_gossip=True,
@@ -109,7 +109,7 @@ def run_worker(services: Services) -> None:
         quiet=True,
     )
     worker.start()
-    refusals.flush(at_once=True)
+    refusals.flush(force=True)
     if worker.exitcode:
         raise SystemExit(worker.exitcode)
 
@@ -175,7 +175,7 @@ class _Pulse:
             _log.warning("heartbeat_failed", process=self._process, problem=str(error))
 
 
-def _heartbeat_step(services: Services, refusals: Refusals) -> type[bootsteps.StartStopStep]:
+def _heartbeat_step(services: Services, refusals: RefusalCounter) -> type[bootsteps.StartStopStep]:
     show_life = _Pulse(services, "worker")
 
     def pulse() -> None:

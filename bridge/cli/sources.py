@@ -99,7 +99,7 @@ def show(name: str, output: str) -> None:
             ],
             "alarms": [
                 {"type": one.kind, "since": iso(one.since), "fact": one.fact, "value": one.value, "remedy": one.remedy}
-                for one in alarms.read(services.state, name)
+                for one in alarms.raised_alarms(services.state, name)
             ],
         },
         output,

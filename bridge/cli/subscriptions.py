@@ -78,11 +78,16 @@ def resume(name: str) -> None:
 def _row(services: Services, subscription: Subscription) -> dict[str, Any]:
     state = services.deliveries.state(subscription.name, now=services.now())
     moments = ("open_until", "last_error_at", "delivered_at")
+    # The names of the output are not to change.
+    renamed = {"circuit_reason": "why", "blocked_by": "waits"}
     return {
         "name": subscription.name,
         "transport": subscription.transport,
         "target": subscription.url or subscription.queue or subscription.exchange,
-        **{member: iso(value) if member in moments else value for member, value in asdict(state).items()},
+        **{
+            renamed.get(member, member): iso(value) if member in moments else value
+            for member, value in asdict(state).items()
+        },
         "delivered": state.delivered + state.handed_over,
         # In the journal and with no verdict: not read yet, or read while the broker was away.
         "waiting": None if state.lag is None else state.lag + state.pending,

@@ -10,10 +10,10 @@ from bridge.journal.entries import StreamItems
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
-__all__ = ["oldest_waiting"]
+__all__ = ["oldest_unsettled_at"]
 
 
-def oldest_waiting(client: redis.Redis, subscription: str, *, partitions: int) -> float | None:
+def oldest_unsettled_at(client: redis.Redis, subscription: str, *, partitions: int) -> float | None:
     """When that event was recorded, UNIX seconds; None: nothing waits. What is kept for a retry counts as settled.
 
     The journal is not trimmed past it (`bridge/journal/retention.py`), also while nobody serves the subscription.

@@ -34,8 +34,8 @@ class SubscriptionState:
     pending: int
     lag: int | None
     circuit: str
-    why: str
-    waits: str
+    circuit_reason: str
+    blocked_by: str
     failures: int
     open_until: float | None
     last_error: str
@@ -49,20 +49,20 @@ def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: 
     retrying = letters = pending = 0
     lag: int | None = 0
     delivered_at = 0.0
-    waits = ""
+    blocked_by = ""
     circuit = _hash(client, keys.subscription_state(subscription))
     for partition in range(partitions):
         mine = circuit if partition == 0 else _hash(client, keys.subscription_state(subscription, partition))
         for name in _COUNTERS:
             counters[name] += int(mine.get(name, 0))
-        waits = waits or mine.get("waits", "")
+        blocked_by = blocked_by or mine.get("waits", "")
         delivered_at = max(delivered_at, float(mine.get("delivered_at", 0)))
         retrying += client.zcard(keys.retry(subscription, partition))
         letters += client.xlen(keys.dead(subscription, partition))
         group_pending, group_lag = _group(client, subscription, partition)
         pending += group_pending
         lag = None if lag is None or group_lag is None else lag + group_lag
-    word, why = _circuit(circuit, now)
+    word, circuit_reason = _circuit(circuit, now)
     return SubscriptionState(
         **counters,
         retrying=retrying,
@@ -70,8 +70,8 @@ def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: 
         pending=pending,
         lag=lag,
         circuit=word,
-        why=why,
-        waits=waits,
+        circuit_reason=circuit_reason,
+        blocked_by=blocked_by,
         failures=int(circuit.get("failures", 0)),
         open_until=float(circuit.get("open_until", 0)) or None,
         last_error=circuit.get("last_error", ""),

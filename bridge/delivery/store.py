@@ -71,7 +71,7 @@ class Delivery:
         return cls(**members, partition=partition, due=due)
 
     @classmethod
-    def shown(cls, text: bytes | str, event_id: str, *, partition: int = 0, due: float | None = None) -> Delivery:
+    def for_display(cls, text: bytes | str, event_id: str, *, partition: int = 0, due: float | None = None) -> Delivery:
         """For whoever only looks: a record that cannot be read stands there with its id and what is wrong."""
         try:
             return cls.from_json(text, partition=partition, due=due)
@@ -133,7 +133,7 @@ class Deliveries:
                     name = keys.deliveries(subscription, partition)
                     records = cast("list[bytes | None]", self.client.hmget(name, [one[0] for one in waiting]))
                     found += [
-                        Delivery.shown(record, event_id.decode(errors="replace"), partition=partition, due=due)
+                        Delivery.for_display(record, event_id.decode(errors="replace"), partition=partition, due=due)
                         for record, (event_id, due) in zip(records, waiting, strict=True)
                         if record is not None
                     ]
@@ -240,7 +240,7 @@ class Deliveries:
         name = keys.deliveries(subscription, partition)
         with state_errors():
             for event_id, text in self.client.hscan_iter(name):
-                delivery = Delivery.shown(text, "")
+                delivery = Delivery.for_display(text, "")
                 if (delivery.source, delivery.attempt) == (source, attempt_id):
                     self.client.zrem(keys.retry(subscription, partition), event_id)
                     gone += self.client.hdel(name, event_id)
@@ -277,7 +277,7 @@ def _is_text(event: bytes) -> bool:
 def _dead_letter(partition: int, entry_id: str, fields: dict[bytes, bytes]) -> DeadLetter:
     return DeadLetter(
         id=f"{partition}:{entry_id}",
-        delivery=Delivery.shown(
+        delivery=Delivery.for_display(
             fields.get(b"delivery", b""), fields.get(b"id", b"").decode(errors="replace"), partition=partition
         ),
         reason=fields.get(b"reason", b"").decode(errors="replace"),

@@ -1,8 +1,8 @@
-"""Alarms of a source: when one is raised, repeated and over, and how each stands, readable for people and gauges.
+"""Alarms of a source: when one is raised, repeated and over, and its current record for people and gauges.
 
-`bridge/monitoring/source_health.py` judges what is wrong. This module decides when to say so: once when an alarm is
-raised, once a day while it lasts, once when it ends. Each change is agreed in the state before it is announced, so
-several processes that judge at the same moment say the same, and what a killed one left unsaid the next one says.
+`bridge/monitoring/source_health.py` finds the problems. This module decides when to publish: once when an alarm is
+raised, once a day while it lasts, once when it ends. Each change is stored before it is published, so processes that
+assess at the same moment publish the same, and what a killed process did not publish the next one does.
 """
 
 from __future__ import annotations
@@ -15,70 +15,76 @@ import redis
 
 from bridge.ingest import notices
 from bridge.ingest.notices import Notice
-from bridge.monitoring.source_health import Trouble
+from bridge.monitoring.source_health import SourceProblem
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from bridge.text import duration_text
 
-__all__ = ["QUIET", "RAISED", "RECOVERED", "Alarm", "Alarms", "announcement", "read", "step"]
+__all__ = ["QUIET_SECONDS", "RAISED", "RECOVERED", "Alarm", "Alarms", "alarm_notice", "next_alarm", "raised_alarms"]
 
 RAISED, RECOVERED = "raised", "recovered"
-#: After its end an alarm is not raised again for so long, seconds: what comes and goes is one trouble, not ten.
-QUIET = 900.0
+#: After it is over, an alarm is not raised again for this long, seconds: an intermittent problem is one problem.
+QUIET_SECONDS = 900.0
 _DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """How one kind of alarm of a source stands: `raised` or `recovered`. Moments are UNIX seconds.
+    """The record of one kind of alarm of a source. Times are UNIX seconds."""
 
-    `since`: when the trouble began. `raised_at`: when it was noticed. `at`: when this record was made. `repeats`: how
-    many days it has been said again. `told`: whether all this is on the journal.
-    """
-
+    #: Type of the event, such as `source.webhooks_silent`.
     kind: str
+    #: `raised` or `recovered`.
     state: str
+    #: When the problem began.
     since: float
+    #: When it was noticed.
     raised_at: float
+    #: When this record was made.
     at: float
+    #: Full days since it was raised, each of which repeats it.
     repeats: int
-    told: bool
+    #: Whether the journal has the event of this record.
+    published: bool
+    #: What is wrong.
     fact: str
+    #: The numbers or the error that show it.
     value: str
+    #: What to do.
     remedy: str
 
 
-def step(old: Alarm | None, kind: str, trouble: Trouble | None, now: float) -> Alarm | None:
-    """How the alarm stands after a judgement; None: it was never raised. Pure."""
-    if old is not None and not old.told:
+def next_alarm(old: Alarm | None, kind: str, problem: SourceProblem | None, now: float) -> Alarm | None:
+    """The record after an assessment; None if the alarm was never raised. Pure."""
+    if old is not None and not old.published:
         return old
     if old is None or old.state == RECOVERED:
-        if trouble is None or (old is not None and now - old.at < QUIET):
+        if problem is None or (old is not None and now - old.at < QUIET_SECONDS):
             return old
         return Alarm(
             kind=kind,
             state=RAISED,
-            since=trouble.since,
+            since=problem.since,
             raised_at=now,
             at=now,
             repeats=0,
-            told=False,
-            fact=trouble.fact,
-            value=trouble.value,
-            remedy=trouble.remedy,
+            published=False,
+            fact=problem.fact,
+            value=problem.value,
+            remedy=problem.remedy,
         )
-    if trouble is None:
-        return replace(old, state=RECOVERED, at=now, told=False)
+    if problem is None:
+        return replace(old, state=RECOVERED, at=now, published=False)
     days = int((now - old.raised_at) // _DAY)
-    return replace(old, repeats=days, at=now, value=trouble.value, told=False) if days > old.repeats else old
+    return replace(old, repeats=days, at=now, value=problem.value, published=False) if days > old.repeats else old
 
 
-def announcement(source: str, alarm: Alarm) -> Notice:
-    """What is published of an alarm: the same for every process, as it is made of the record alone."""
+def alarm_notice(source: str, alarm: Alarm) -> Notice:
+    """The event of an alarm; every process makes the same one, because it uses the record alone."""
     value, remedy, turn = alarm.value, alarm.remedy, str(alarm.repeats)
     if alarm.state == RECOVERED:
         minutes = max(1, round((alarm.at - alarm.since) / 60))
-        value, remedy, turn = f"over after {duration_text(minutes * 60.0)}", "none is needed", RECOVERED
+        value, remedy, turn = f"over after {duration_text(minutes * 60.0)}", "none needed", RECOVERED
     return notices.alarm(
         alarm.kind,
         source,
@@ -97,26 +103,33 @@ class Alarms:
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
-        self._agree = scripts.register(client, __file__, "agree")
+        self._compare_and_set = scripts.register(client, __file__, "compare_and_set")
 
     def of(self, source: str) -> dict[str, Alarm]:
-        """Kind -> how it stands, of the kinds that were ever raised."""
+        """Kind -> record, for the kinds that were ever raised."""
         with state_errors():
-            found = cast("dict[bytes, bytes]", self.client.hgetall(keys.alarms(source)))
-        return {kind.decode(): Alarm(**json.loads(text)) for kind, text in sorted(found.items())}
+            stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.alarms(source)))
+        return {kind.decode(): _from_json(text) for kind, text in sorted(stored.items())}
 
-    def agree(self, source: str, old: Alarm | None, new: Alarm) -> Alarm:
-        """Put `new` in the place of `old`; the answer is what stands, `new` or what somebody else has put there."""
-        before = "" if old is None else _text(old)
+    def compare_and_set(self, source: str, old: Alarm | None, new: Alarm) -> Alarm:
+        """Replace `old` by `new`; returns the record that is stored now, `new` or another process's."""
+        expected = "" if old is None else _to_json(old)
         with state_errors():
-            stands = self._agree(keys=[keys.alarms(source)], args=[new.kind, before, _text(new)])
-        return Alarm(**json.loads(cast("bytes", stands)))
+            stored = self._compare_and_set(keys=[keys.alarms(source)], args=[new.kind, expected, _to_json(new)])
+        return _from_json(cast("bytes", stored))
 
 
-def read(client: redis.Redis, source: str) -> tuple[Alarm, ...]:
-    """The alarms of a source that are up now. Raises `StateUnavailable`."""
+def raised_alarms(client: redis.Redis, source: str) -> tuple[Alarm, ...]:
+    """The alarms of a source that are raised now. Raises `StateUnavailable`."""
     return tuple(alarm for alarm in Alarms(client).of(source).values() if alarm.state == RAISED)
 
 
-def _text(alarm: Alarm) -> str:
-    return json.dumps(asdict(alarm), separators=(",", ":"))
+def _to_json(alarm: Alarm) -> str:
+    # Records are compared as text, so the order of the members matters, too. `told` is the stored name.
+    members = {"told" if name == "published" else name: value for name, value in asdict(alarm).items()}
+    return json.dumps(members, separators=(",", ":"))
+
+
+def _from_json(text: bytes) -> Alarm:
+    members = json.loads(text)
+    return Alarm(published=members.pop("told"), **members)

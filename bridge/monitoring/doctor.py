@@ -28,7 +28,7 @@ from bridge.monitoring.server_checks import (
     eviction,
     listpack,
     memory,
-    spoken_version,
+    product_version,
     version,
     visibility,
 )
@@ -115,7 +115,7 @@ def _state(client: redis.Redis, now: Callable[[], float]) -> Iterator[Finding]:
     seconds, microseconds = client.time()
     skew = seconds + microseconds / 1e6 - (before + now()) / 2
     info = client.info()
-    yield Finding("state server", OK, f"answers, {info.get('server_name', 'redis')} {spoken_version(info)}")
+    yield Finding("state server", OK, f"answers, {info.get('server_name', 'redis')} {product_version(info)}")
     yield version(info)
     yield eviction(info)
     yield from durability(info, _setting(client, "appendfsync"))
@@ -159,13 +159,15 @@ def _heartbeat(name: str, last: float | None, now: float) -> Finding:
 def _delivering(name: str, state: SubscriptionState) -> Finding:
     label, resume = f"subscription {name}", f"attempt-bridge subscriptions resume {name}"
     if state.circuit == "disabled":
-        return Finding(label, FAILURE, f"disabled: {clip(state.why)}", f"mend the receiver, then {resume}")
+        return Finding(label, FAILURE, f"disabled: {clip(state.circuit_reason)}", f"mend the receiver, then {resume}")
     if state.circuit == "paused":
         return Finding(label, WARNING, "paused", resume)
     if state.circuit == "open":
-        return Finding(label, WARNING, f"waits: {clip(state.why)}", "mend the receiver; it goes on by itself")
-    if state.waits:
-        return Finding(label, WARNING, f"waits: {clip(state.waits)}", "mend that; it goes on by itself")
+        return Finding(
+            label, WARNING, f"waits: {clip(state.circuit_reason)}", "mend the receiver; it goes on by itself"
+        )
+    if state.blocked_by:
+        return Finding(label, WARNING, f"waits: {clip(state.blocked_by)}", "mend that; it goes on by itself")
     if state.dead_letters:
         look = f"attempt-bridge dead-letters list --subscription {name}"
         return Finding(label, WARNING, f"{state.dead_letters} dead letters", look)

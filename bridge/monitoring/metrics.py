@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-__all__ = ["MULTIPROCESS_VARIABLE", "WebMetrics", "expose", "process_ended", "web_metrics"]
+__all__ = ["MULTIPROCESS_VARIABLE", "WebMetrics", "drop_process_gauges", "expose", "web_metrics"]
 
 #: Where the processes of one server share their numbers; `prometheus_client` reads it itself.
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -65,6 +65,6 @@ def expose(metrics: WebMetrics, directory: Path | None, *more: Collector) -> tup
     return generate_latest(together), CONTENT_TYPE_LATEST
 
 
-def process_ended(pid: int, directory: Path) -> None:
+def drop_process_gauges(pid: int, directory: Path) -> None:
     """Drop the gauges of a web process that has ended; its counters stay."""
     multiprocess.mark_process_dead(pid, path=os.fspath(directory))  # type: ignore[no-untyped-call]  # as above

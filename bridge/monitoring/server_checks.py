@@ -19,7 +19,7 @@ __all__ = [
     "eviction",
     "listpack",
     "memory",
-    "spoken_version",
+    "product_version",
     "version",
     "visibility",
 ]
@@ -46,7 +46,7 @@ class Finding:
     unreachable: bool = False
 
 
-def spoken_version(info: Mapping[str, Any]) -> str:
+def product_version(info: Mapping[str, Any]) -> str:
     """The version as the server itself counts: Valkey also gives the Redis version it is compatible with."""
     return str(info.get("valkey_version") or info.get("redis_version"))
 
@@ -56,7 +56,7 @@ def version(info: Mapping[str, Any]) -> Finding:
     given = str(info.get("redis_version", "0"))
     numbers = tuple(int(part) for part in given.split(".")[:2] if part.isdigit())
     if numbers >= _OLDEST_VERSION:
-        return Finding("version", OK, f"{spoken_version(info)}, 7.0 or newer")
+        return Finding("version", OK, f"{product_version(info)}, 7.0 or newer")
     return Finding("version", FAILURE, f"{given} is older than 7.0", "install Redis 7.0 or newer, or Valkey")
 
 

@@ -11,7 +11,7 @@ from typing import cast
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from bridge import __version__
-from bridge.delivery.lag import oldest_waiting
+from bridge.delivery.lag import oldest_unsettled_at
 from bridge.errors import StateUnavailable
 from bridge.monitoring import alarms
 from bridge.services import Services
@@ -71,7 +71,7 @@ class StateCollector:
             watches.add_metric([name], len(services.watches.list(name)))
             due.add_metric([name], services.watches.due_count(name, now))
             overdue.add_metric([name], sum(one.state == "overdue" for one in services.expectations.list(name)))
-            up = {one.kind for one in alarms.read(services.state, name)}
+            up = {one.kind for one in alarms.raised_alarms(services.state, name)}
             for kind in ALARM_TYPES:
                 raised.add_metric([name, kind], kind in up)
         yield from (watches, due, overdue, raised)
@@ -102,7 +102,7 @@ class StateCollector:
         for name in services.config.subscriptions:
             state = services.deliveries.state(name, now=now)
             backlog.add_metric([name], state.pending + (state.lag or 0))
-            waiting = oldest_waiting(services.state, name, partitions=services.config.bridge.partitions)
+            waiting = oldest_unsettled_at(services.state, name, partitions=services.config.bridge.partitions)
             oldest.add_metric([name], 0 if waiting is None else max(0.0, now - waiting))
             retries.add_metric([name], state.retrying)
             letters.add_metric([name], state.dead_letters)

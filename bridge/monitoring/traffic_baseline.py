@@ -1,10 +1,10 @@
-"""How often a source is usually heard: its webhooks by hour of the week, and what polls found without them.
+"""How many webhooks a source normally sends, by hour of the week, and how many attempts only polling found.
 
-Every look adds to running totals and notes them for the hour. A number of webhooks is then the difference of two notes,
-and what is usual for a stretch of time is what the same stretch of the last weeks had.
+Every check adds to running totals and saves them for the current hour. The webhooks of a period are the difference of
+two totals; the baseline of a period is what the same period had in recent weeks.
 
-Looks may be made by several processes at once: totals move together with what they were counted from, so a look that is
-overwritten by an older one is made up for by the next.
+Several processes may check at once: the totals and what they were counted from are stored together, so a check that an
+older one overwrites is made up for by the next.
 """
 
 from __future__ import annotations
@@ -20,195 +20,245 @@ from bridge.polling.cursors import RoundReport
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
-__all__ = ["GAP", "WEEKS", "Ledger", "Note", "Rhythms", "hours_asked", "listen", "share_announced", "usual"]
+__all__ = [
+    "BASELINE_WEEKS",
+    "MAX_GAP_SECONDS",
+    "HourlyTotals",
+    "TrafficBaselines",
+    "TrafficState",
+    "announced_share",
+    "expected_webhooks",
+    "hours_needed",
+    "observe",
+]
 
-#: Longest time between two looks that count as one after the other, seconds. What nobody watched proves nothing.
-GAP = 600.0
-#: How many weeks are compared.
-WEEKS = 4
+#: Longest time between two checks without starting over: a period that was not watched proves nothing.
+MAX_GAP_SECONDS = 600.0
+#: Number of weeks that are compared.
+BASELINE_WEEKS = 4
 _HOUR, _DAY, _WEEK = 3600.0, 86_400.0, 604_800.0
-#: Hours kept: the weeks compared, the longest stretch (a week), and a little.
-_RING = (WEEKS + 1) * 168 + 24
-#: A stretch is also compared with its start and end an hour earlier or later: people's clocks change in spring and
-#: autumn, ours in UTC do not. The last one is for a change inside the stretch, which then holds a night.
+#: Hours kept: the weeks compared, the longest period (a week), and a margin.
+_RING_HOURS = (BASELINE_WEEKS + 1) * 168 + 24
+#: A period is also compared with its start and end an hour earlier or later: local clocks change in spring and autumn,
+#: UTC does not. The last one is for a change within the period, which therefore includes a night.
 _SHIFTS = ((0.0, 0.0), (-_HOUR, -_HOUR), (_HOUR, _HOUR), (0.0, -_HOUR))
 _NIGHT = 8 * _HOUR
+#: Field of `TrafficState` -> member of its stored JSON, where the names differ.
+_MEMBERS = {
+    "watched_since": "began",
+    "checked_at": "looked",
+    "day_count": "counted",
+    "found_by_polling": "rescued",
+    "rounds_read_until": "read_until",
+    "last_webhook_at": "heard",
+    "found_before_quiet": "rescued_before",
+    "rounds_with_finds": "rescuing",
+    "no_calls_since": "dry_since",
+    "no_calls_at": "dry_at",
+}
+_FIELDS = {member: name for name, member in _MEMBERS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
-    """What was heard of a source up to the last look. Moments are UNIX seconds; totals are since ever.
+class TrafficState:
+    """The traffic of a source up to the last check. Times are UNIX seconds, totals are since the first check."""
 
-    `began`: since when looks have followed one another. `day`, `counted`: the webhooks of that UTC day that `webhooks`
-    includes. `rescued`: attempts that rounds of polling published first, of rounds that ended by `read_until`.
-    `heard`: the last webhook, None before the first. `quiet_since`: `heard`, or `began` if that is later.
-    `rescued_before`: `rescued` at that moment. `rescuing`: rounds since then that rescued something.
-    `dry_since`, `dry_at`: the first and the last look of those that found no call left; None while there are calls.
-    """
-
-    began: float
-    looked: float
+    #: Start of the unbroken series of checks.
+    watched_since: float
+    #: Time of the last check.
+    checked_at: float
+    #: UTC day of the last check, days since 1970; negative before the first one.
     day: int
-    counted: int
+    #: Webhooks of that day that `webhooks` includes.
+    day_count: int
+    #: Total of webhooks.
     webhooks: int
-    rescued: int
-    read_until: float
-    heard: float | None
+    #: Total of attempts that a poll published before any webhook.
+    found_by_polling: int
+    #: Polling rounds that ended by then are included in `found_by_polling`.
+    rounds_read_until: float
+    #: Last webhook; None before the first.
+    last_webhook_at: float | None
+    #: `last_webhook_at`, or `watched_since` if that is later.
     quiet_since: float
-    rescued_before: int
-    rescuing: int
-    dry_since: float | None = None
-    dry_at: float | None = None
+    #: `found_by_polling` at `quiet_since`.
+    found_before_quiet: int
+    #: Polling rounds since `quiet_since` that published an attempt first.
+    rounds_with_finds: int
+    #: First of the checks in a row that found no call left; None while there are calls.
+    no_calls_since: float | None = None
+    #: Last of those checks.
+    no_calls_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """The totals at the last look of an hour."""
+class HourlyTotals:
+    """The totals at the last check of an hour."""
 
+    #: Total of webhooks.
     webhooks: int
-    rescued: int
+    #: Total of attempts that a poll published before any webhook.
+    found_by_polling: int
 
 
-def listen(old: Ledger | None, *, now: float, counts: Mapping[int, int], rounds: Sequence[RoundReport]) -> Ledger:
-    """The ledger after a look. `counts`: webhooks of this UTC day and the one before; `rounds`: the last ones."""
+def observe(
+    old: TrafficState | None, *, now: float, counts: Mapping[int, int], rounds: Sequence[RoundReport]
+) -> TrafficState:
+    """The state after a check.
+
+    `counts`: UTC day -> its webhooks, for today and yesterday. `rounds`: the latest polling rounds.
+    """
     today = int(now // _DAY)
-    if old is None or not 0 <= now - old.looked <= GAP:
-        old = _afresh(old, now)
+    if old is None or not 0 <= now - old.checked_at <= MAX_GAP_SECONDS:
+        old = _restarted(old, now)
     webhooks = _webhooks_since(old, today, counts)
-    fresh = [one for one in rounds if one.started + one.seconds > old.read_until]
-    found = [one.outcomes.get("published", 0) for one in fresh]
-    ledger = replace(
+    new_rounds = [report for report in rounds if report.started + report.seconds > old.rounds_read_until]
+    finds = [report.outcomes.get("published", 0) for report in new_rounds]
+    traffic = replace(
         old,
-        looked=now,
+        checked_at=now,
         day=today,
-        counted=counts.get(today, 0),
+        day_count=counts.get(today, 0),
         webhooks=old.webhooks + webhooks,
-        rescued=old.rescued + sum(found),
-        read_until=max((one.started + one.seconds for one in fresh), default=old.read_until),
+        found_by_polling=old.found_by_polling + sum(finds),
+        rounds_read_until=max(
+            (report.started + report.seconds for report in new_rounds), default=old.rounds_read_until
+        ),
     )
     if webhooks:
-        return replace(ledger, heard=now, quiet_since=now, rescued_before=ledger.rescued, rescuing=0)
-    return replace(ledger, rescuing=ledger.rescuing + sum(1 for number in found if number))
+        return replace(
+            traffic,
+            last_webhook_at=now,
+            quiet_since=now,
+            found_before_quiet=traffic.found_by_polling,
+            rounds_with_finds=0,
+        )
+    return replace(traffic, rounds_with_finds=traffic.rounds_with_finds + sum(1 for number in finds if number))
 
 
-def usual(since: float, now: float, notes: Mapping[int, Note]) -> int | None:
-    """Webhooks that are usual between two moments, at most a week apart: the lower median of the same stretch of the
-    last weeks, so that neither one burst nor one holiday makes a rule. None: fewer than two weeks are known."""
+def expected_webhooks(since: float, now: float, hourly: Mapping[int, HourlyTotals]) -> int | None:
+    """The baseline of a period of at most a week; None if fewer than two weeks are known.
+
+    It is the lower median of the same period in recent weeks: neither a burst nor a holiday distorts it.
+    """
     weeks = []
-    for week in _stretches(since, now):
-        moved = [_between(start, end, notes) for start, end in week]
-        if moved[0] is not None:
-            weeks.append(min(number for number in moved if number is not None))
+    for periods in _comparison_periods(since, now):
+        numbers = [_webhooks_between(start, end, hourly) for start, end in periods]
+        if numbers[0] is not None:
+            weeks.append(min(number for number in numbers if number is not None))
     return None if len(weeks) < 2 else int(sorted(weeks)[(len(weeks) - 1) // 2])
 
 
-def share_announced(ledger: Ledger, notes: Mapping[int, Note]) -> float:
-    """The share of attempts that webhooks announced before a poll found them, over the weeks before the silence."""
-    for week in range(WEEKS, 0, -1):
-        note = notes.get(_hour(ledger.quiet_since - week * _WEEK))
-        if note is not None:
-            announced = ledger.webhooks - note.webhooks
-            # One more, so that a few without a loss do not pass for certainty.
-            return announced / (announced + ledger.rescued_before - note.rescued + 1)
+def announced_share(traffic: TrafficState, hourly: Mapping[int, HourlyTotals]) -> float:
+    """The share of attempts that webhooks announced before a poll found them, in the weeks before the silence."""
+    for week in range(BASELINE_WEEKS, 0, -1):
+        totals = hourly.get(_hour(traffic.quiet_since - week * _WEEK))
+        if totals is not None:
+            announced = traffic.webhooks - totals.webhooks
+            # Plus 1, so that a small number without a miss does not count as certainty.
+            return announced / (announced + traffic.found_before_quiet - totals.found_by_polling + 1)
     return 0.0
 
 
-def hours_asked(since: float, now: float) -> list[int]:
-    """The hours (since 1970) whose notes `usual` and `share_announced` look at."""
-    moments = [moment for week in _stretches(since, now) for stretch in week for moment in stretch]
-    moments += [since - week * _WEEK for week in range(1, WEEKS + 1)]
+def hours_needed(since: float, now: float) -> list[int]:
+    """The hours since 1970 whose totals `expected_webhooks` and `announced_share` use."""
+    moments = [moment for periods in _comparison_periods(since, now) for period in periods for moment in period]
+    moments += [since - week * _WEEK for week in range(1, BASELINE_WEEKS + 1)]
     return sorted({hour for moment in moments for hour in (_hour(moment) - 1, _hour(moment))})
 
 
-class Rhythms:
-    """The rhythms of all sources. Every method raises `StateUnavailable`."""
+class TrafficBaselines:
+    """The stored traffic of all sources. Every method raises `StateUnavailable`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
 
-    def ledger(self, source: str) -> Ledger | None:
-        """What was heard up to the last look; None before the first."""
+    def traffic(self, source: str) -> TrafficState | None:
+        """The traffic up to the last check; None before the first."""
         with state_errors():
-            found = cast("bytes | None", self.client.hget(keys.rhythm(source), "ledger"))
-        return None if found is None else Ledger(**json.loads(found))
+            stored = cast("bytes | None", self.client.hget(keys.rhythm(source), "ledger"))
+        if stored is None:
+            return None
+        return TrafficState(**{_FIELDS.get(member, member): value for member, value in json.loads(stored).items()})
 
-    def notes(self, source: str, hours: Sequence[int]) -> dict[int, Note]:
-        """Those of the hours that were noted."""
+    def hourly(self, source: str, hours: Sequence[int]) -> dict[int, HourlyTotals]:
+        """Hour since 1970 -> its totals, for those of `hours` that are stored."""
         with state_errors():
-            found = cast("list[bytes | None]", self.client.hmget(keys.rhythm(source), [_slot(hour) for hour in hours]))
-        notes = {}
-        for hour, text in zip(hours, found, strict=True):
-            noted, webhooks, rescued = map(int, text.split()) if text else (-1, 0, 0)
-            # The slot of an hour that nobody watched still holds the hour one ring before.
-            if noted == hour:
-                notes[hour] = Note(webhooks, rescued)
-        return notes
+            slots = cast("list[bytes | None]", self.client.hmget(keys.rhythm(source), [_slot(hour) for hour in hours]))
+        hourly = {}
+        for hour, text in zip(hours, slots, strict=True):
+            stored_hour, webhooks, found_by_polling = map(int, text.split()) if text else (-1, 0, 0)
+            # The slot of an hour that was not watched still holds the hour one ring earlier.
+            if stored_hour == hour:
+                hourly[hour] = HourlyTotals(webhooks, found_by_polling)
+        return hourly
 
-    def save(self, source: str, ledger: Ledger) -> None:
-        """Keep the ledger, and its totals for the hour of its look."""
-        hour = _hour(ledger.looked)
-        note = f"{hour} {ledger.webhooks} {ledger.rescued}"
+    def save(self, source: str, traffic: TrafficState) -> None:
+        """Store the traffic, and its totals for the hour of its check."""
+        hour = _hour(traffic.checked_at)
+        stored = json.dumps({_MEMBERS.get(name, name): value for name, value in asdict(traffic).items()})
+        totals = f"{hour} {traffic.webhooks} {traffic.found_by_polling}"
         with state_errors():
-            self.client.hset(keys.rhythm(source), mapping={"ledger": json.dumps(asdict(ledger)), _slot(hour): note})
+            self.client.hset(keys.rhythm(source), mapping={"ledger": stored, _slot(hour): totals})
 
 
-def _afresh(old: Ledger | None, now: float) -> Ledger:
-    """A ledger whose looks begin now; what is known for ever stays."""
+def _restarted(old: TrafficState | None, now: float) -> TrafficState:
+    """The state whose checks start now; totals are kept."""
     if old is None:
-        old = Ledger(
-            began=now,
-            looked=now,
-            # So that nothing of before counts.
+        old = TrafficState(
+            watched_since=now,
+            checked_at=now,
+            # So that earlier webhooks do not count.
             day=-1,
-            counted=0,
+            day_count=0,
             webhooks=0,
-            rescued=0,
-            read_until=now,
-            heard=None,
+            found_by_polling=0,
+            rounds_read_until=now,
+            last_webhook_at=None,
             quiet_since=now,
-            rescued_before=0,
-            rescuing=0,
+            found_before_quiet=0,
+            rounds_with_finds=0,
         )
-    # What rounds find now may be from the time that nobody watched, when webhooks had no chance either.
+    # What polls find now may be from the time without checks, when no webhook could arrive either.
     return replace(
         old,
-        began=now,
+        watched_since=now,
         quiet_since=now,
-        rescued_before=old.rescued,
-        rescuing=0,
-        read_until=now,
-        dry_since=None,
-        dry_at=None,
+        found_before_quiet=old.found_by_polling,
+        rounds_with_finds=0,
+        rounds_read_until=now,
+        no_calls_since=None,
+        no_calls_at=None,
     )
 
 
-def _webhooks_since(old: Ledger, today: int, counts: Mapping[int, int]) -> int:
+def _webhooks_since(old: TrafficState, today: int, counts: Mapping[int, int]) -> int:
     if old.day < 0:
         return 0
     if old.day == today:
-        return max(0, counts.get(today, 0) - old.counted)
-    # After more than a day the rest is lost; totals that are too low only make us slower.
-    before = old.counted if old.day == today - 1 else 0
-    return max(0, counts.get(today - 1, 0) - before) + counts.get(today, 0)
+        return max(0, counts.get(today, 0) - old.day_count)
+    # After more than a day the rest is lost; a total that is too low only delays an alarm.
+    counted = old.day_count if old.day == today - 1 else 0
+    return max(0, counts.get(today - 1, 0) - counted) + counts.get(today, 0)
 
 
-def _stretches(since: float, now: float) -> list[list[tuple[float, float]]]:
-    """For each of the last weeks the same stretch and, as near, its shifted ones; at most a week long."""
+def _comparison_periods(since: float, now: float) -> list[list[tuple[float, float]]]:
+    """For each recent week the same period, at most a week long, followed by its shifted copies."""
     since = max(since, now - _WEEK)
     shifts = _SHIFTS if now - since > _NIGHT else _SHIFTS[:-1]
-    weeks = [week * _WEEK for week in range(1, WEEKS + 1)]
+    weeks = [week * _WEEK for week in range(1, BASELINE_WEEKS + 1)]
     return [[(since - week + first, now - week + last) for first, last in shifts] for week in weeks]
 
 
-def _between(start: float, end: float, notes: Mapping[int, Note]) -> float | None:
-    first, last = _total(start, notes), _total(end, notes)
+def _webhooks_between(start: float, end: float, hourly: Mapping[int, HourlyTotals]) -> float | None:
+    first, last = _webhooks_until(start, hourly), _webhooks_until(end, hourly)
     return None if first is None or last is None else last - first
 
 
-def _total(moment: float, notes: Mapping[int, Note]) -> float | None:
-    """Webhooks up to a moment: inside its hour they came evenly, as far as we know."""
+def _webhooks_until(moment: float, hourly: Mapping[int, HourlyTotals]) -> float | None:
+    """The total of webhooks at a moment, interpolated within its hour; None if the hour is not known."""
     hour = _hour(moment)
-    before, after = notes.get(hour - 1), notes.get(hour)
+    before, after = hourly.get(hour - 1), hourly.get(hour)
     if before is None or after is None:
         return None
     return before.webhooks + (after.webhooks - before.webhooks) * (moment / _HOUR - hour)
@@ -219,4 +269,4 @@ def _hour(moment: float) -> int:
 
 
 def _slot(hour: int) -> str:
-    return str(hour % _RING)
+    return str(hour % _RING_HOURS)

@@ -24,7 +24,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from bridge.config import access
 from bridge.errors import BridgeError, clip
 from bridge.monitoring import logs
-from bridge.monitoring.metrics import MULTIPROCESS_VARIABLE, process_ended
+from bridge.monitoring.metrics import MULTIPROCESS_VARIABLE, drop_process_gauges
 from bridge.services import Services
 from bridge.web.hooks import BODY_SECONDS
 
@@ -161,7 +161,7 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             "raw_env": [f"{MULTIPROCESS_VARIABLE}={metrics_directory}"],
             "post_worker_init": _settle,
             "worker_exit": _leave,
-            "child_exit": lambda server, worker: process_ended(worker.pid, metrics_directory),
+            "child_exit": lambda server, worker: drop_process_gauges(worker.pid, metrics_directory),
         }
         super().__init__()
 

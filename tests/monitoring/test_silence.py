@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.monitoring.source_health import judge
-from bridge.monitoring.traffic_baseline import hours_asked
+from bridge.monitoring.source_health import assess
+from bridge.monitoring.traffic_baseline import hours_needed
 from schemas.notices import WEBHOOKS_SILENT
 from tests.support.watching import DAY, HOUR, LOOK, MINUTE, MONDAY, WEEK, Simulated, working_hours
 
@@ -26,8 +26,8 @@ def until(moment: float, share: float = 0.98) -> Callable[[float], float]:
 def test_a_normal_month_has_no_alarm(seed: int, polled: bool) -> None:
     source = Simulated(seed=seed, polled=polled)
     assert list(source.run(MONDAY + 6 * WEEK)) == []
-    assert source.ledger is not None
-    assert source.ledger.webhooks > 3000
+    assert source.traffic is not None
+    assert source.traffic.webhooks > 3000
 
 
 @pytest.mark.parametrize("share", [0.5, 0.2])
@@ -48,11 +48,11 @@ def test_webhooks_that_are_often_lost_are_no_silence(share: float) -> None:
 )
 def test_a_silence_is_found_in_time_and_ends_with_the_first_webhook(stop: float, polled: bool, within: float) -> None:
     source = Simulated(polled=polled, announces=until(stop))
-    ((raised_at, trouble),) = source.run(stop + 4 * DAY)
-    assert trouble is not None
-    assert stop <= trouble.since + 2 * HOUR
+    ((raised_at, problem),) = source.run(stop + 4 * DAY)
+    assert problem is not None
+    assert stop <= problem.since + 2 * HOUR
     assert raised_at <= stop + within
-    assert "webhooks have stopped" in trouble.fact
+    assert "webhooks have stopped" in problem.fact
     # Two hours of working time are enough for one webhook to come.
     source.announces = lambda _moment: 1.0
     ((_, nothing),) = source.run(stop + 4 * DAY + 2 * DAY)
@@ -89,7 +89,7 @@ def test_a_holiday_of_a_week_does_not_make_silence_usual() -> None:
         return 0.0 if MONDAY + 3 * WEEK <= moment < MONDAY + 4 * WEEK else working_hours(moment)
 
     changes = list(Simulated(rate=rate, polled=False, announces=until(TUESDAY)).run(TUESDAY + DAY))
-    assert [trouble is not None for _, trouble in changes] == [True, False, True]
+    assert [problem is not None for _, problem in changes] == [True, False, True]
     assert changes[1][0] < MONDAY + 4 * WEEK + 9 * HOUR
     assert TUESDAY < changes[2][0] <= TUESDAY + 3 * HOUR
 
@@ -117,23 +117,23 @@ def test_what_a_standstill_of_ours_left_behind_is_no_silence() -> None:
 def test_one_round_that_finds_many_is_not_enough() -> None:
     source = Simulated(announces=until(TUESDAY))
     assert list(source.run(TUESDAY)) == []
-    while source.ledger is not None and source.ledger.rescuing < 2:
+    while source.traffic is not None and source.traffic.rounds_with_finds < 2:
         source.rate = lambda _moment: 400.0
         assert list(source.run(source.now + LOOK)) == []
-    assert source.ledger is not None
-    assert source.ledger.rescued - source.ledger.rescued_before > 20
-    ((_, trouble),) = source.run(source.now + 10 * MINUTE)
-    assert trouble is not None
+    assert source.traffic is not None
+    assert source.traffic.found_by_polling - source.traffic.found_before_quiet > 20
+    ((_, problem),) = source.run(source.now + 10 * MINUTE)
+    assert problem is not None
 
 
 def test_the_hours_that_are_asked_for_are_all_that_a_judgement_needs() -> None:
     source = Simulated(polled=False, announces=until(FRIDAY_EVENING))
-    ((raised_at, trouble),) = source.run(FRIDAY_EVENING + 3 * DAY)
+    ((raised_at, problem),) = source.run(FRIDAY_EVENING + 3 * DAY)
     source.raised.clear()
     facts = source.facts()
-    asked = hours_asked(facts.ledger.quiet_since, facts.now)
-    fewer = replace(facts, notes={hour: source.notes[hour] for hour in asked if hour in source.notes})
-    assert judge(fewer)[WEBHOOKS_SILENT] == judge(facts)[WEBHOOKS_SILENT] is not None
+    asked = hours_needed(facts.traffic.quiet_since, facts.now)
+    fewer = replace(facts, hourly={hour: source.hourly[hour] for hour in asked if hour in source.hourly})
+    assert assess(fewer)[WEBHOOKS_SILENT] == assess(facts)[WEBHOOKS_SILENT] is not None
     assert len(asked) < 60
-    assert trouble is not None
+    assert problem is not None
     assert raised_at > FRIDAY_EVENING

@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from bridge.errors import BudgetExhausted
-from bridge.monitoring.source_health import Facts, Stream, dried, judge
-from bridge.monitoring.traffic_baseline import listen
+from bridge.monitoring.source_health import SourceFacts, StreamFacts, assess, with_quota_state
+from bridge.monitoring.traffic_baseline import observe
 from bridge.polling.cursors import RoundReport, StreamPosition
 from bridge.quota.budgets import OVERDUE, POINTER, POLL, Budgets, Pause
 from bridge.quota.windows import Window
@@ -26,7 +26,7 @@ NOW = MONDAY + 10 * HOUR
 ERROR = "source eu: GET /v1/results: HTTP 502"
 REFUSED = Pause(math.inf, "source eu: the vendor answered 403 to GET /v1/results")
 ON_PURPOSE = Pause(math.inf, "paused by an operator")
-LEDGER = replace(listen(None, now=NOW, counts={}, rounds=()), began=NOW - DAY)
+TRAFFIC = replace(observe(None, now=NOW, counts={}, rounds=()), watched_since=NOW - DAY)
 
 
 def failed(*minutes_ago: float, stream: str = "results", error: str | None = ERROR) -> list[RoundReport]:
@@ -36,32 +36,32 @@ def failed(*minutes_ago: float, stream: str = "results", error: str | None = ERR
     ]
 
 
-def stream(saved_ago: float | None, *rounds: RoundReport, every: float = 300.0, name: str = "results") -> Stream:
+def stream(saved_ago: float | None, *rounds: RoundReport, every: float = 300.0, name: str = "results") -> StreamFacts:
     position = StreamPosition(saved=None if saved_ago is None else NOW - saved_ago * MINUTE)
-    return Stream.of(name, every, position, rounds)
+    return StreamFacts.of(name, every, position, rounds)
 
 
-def facts(**changes: Any) -> Facts:
+def facts(**changes: Any) -> SourceFacts:
     known: dict[str, Any] = {
         "name": "eu",
         "now": NOW,
         "paused": False,
         "webhooks": True,
-        "ledger": LEDGER,
-        "notes": {},
+        "traffic": TRAFFIC,
+        "hourly": {},
         "streams": (stream(1),),
         "budget": budget(),
         "raised": {},
     }
-    return Facts(**{**known, **changes})
+    return SourceFacts(**{**known, **changes})
 
 
 def test_nothing_is_wrong_with_a_source_that_works() -> None:
-    assert judge(facts()) == dict.fromkeys(ALARM_TYPES)
+    assert assess(facts()) == dict.fromkeys(ALARM_TYPES)
 
 
 def test_a_source_that_is_paused_on_purpose_is_not_judged() -> None:
-    assert judge(facts(paused=True, budget=budget(pause=ON_PURPOSE), streams=(stream(5000),))) == {}
+    assert assess(facts(paused=True, budget=budget(pause=ON_PURPOSE), streams=(stream(5000),))) == {}
 
 
 @pytest.mark.parametrize(
@@ -84,60 +84,60 @@ def test_a_source_that_is_paused_on_purpose_is_not_judged() -> None:
         (stream(None, *failed(1, 6, 11, 16, 21)), True),
     ],
 )
-def test_a_stream_fails_after_five_rounds_or_six_times_its_rhythm(one: Stream, fails: bool) -> None:
-    assert (judge(facts(streams=(stream(1, name="fine"), one)))[POLL_FAILING] is not None) is fails
+def test_a_stream_fails_after_five_rounds_or_six_times_its_rhythm(one: StreamFacts, fails: bool) -> None:
+    assert (assess(facts(streams=(stream(1, name="fine"), one)))[POLL_FAILING] is not None) is fails
 
 
 def test_a_failing_stream_is_named_with_its_last_error() -> None:
-    trouble = judge(facts(streams=(stream(26, *failed(1, 6, 11, 16, 21)),)))[POLL_FAILING]
-    assert trouble is not None
-    assert trouble.value == f"results: nothing read for 26m; failed rounds: 5; {ERROR}"
-    assert trouble.since == NOW - 26 * MINUTE
+    problem = assess(facts(streams=(stream(26, *failed(1, 6, 11, 16, 21)),)))[POLL_FAILING]
+    assert problem is not None
+    assert problem.value == f"results: nothing read for 26m; failed rounds: 5; {ERROR}"
+    assert problem.since == NOW - 26 * MINUTE
 
 
 def test_a_night_of_our_own_is_no_failure_of_the_vendor() -> None:
     """The bridge was stopped for a day and has been up for five minutes: its first round is still to come."""
-    up = replace(LEDGER, began=NOW - 5 * MINUTE)
+    up = replace(TRAFFIC, watched_since=NOW - 5 * MINUTE)
     old = stream(1440, *failed(1436, 1437, 1438, 1439, 1439.5))
-    assert judge(facts(ledger=up, streams=(old,)))[POLL_FAILING] is None
+    assert assess(facts(traffic=up, streams=(old,)))[POLL_FAILING] is None
 
 
 def dry_for(seconds: float) -> dict[str, Any]:
-    return {"ledger": replace(LEDGER, dry_since=NOW - seconds, dry_at=NOW), "budget": budget(left=0)}
+    return {"traffic": replace(TRAFFIC, no_calls_since=NOW - seconds, no_calls_at=NOW), "budget": budget(left=0)}
 
 
 def test_a_budget_is_exhausted_after_as_long_as_its_window_and_then_polls_are_not_to_blame() -> None:
     long_silent = (stream(500),)
-    short = judge(facts(**dry_for(HOUR - 1), streams=long_silent))
+    short = assess(facts(**dry_for(HOUR - 1), streams=long_silent))
     assert short[BUDGET_EXHAUSTED] is None
     assert POLL_FAILING not in short
-    trouble = judge(facts(**dry_for(HOUR), streams=long_silent))[BUDGET_EXHAUSTED]
-    assert trouble is not None
-    assert trouble.value == "30 of 30 calls per 1h used (nobody), for 1h"
+    problem = assess(facts(**dry_for(HOUR), streams=long_silent))[BUDGET_EXHAUSTED]
+    assert problem is not None
+    assert problem.value == "30 of 30 calls per 1h used (no spender), for 1h"
 
 
 @pytest.mark.parametrize(("per", "after"), [(60.0, 600.0), (900.0, 900.0), (DAY, HOUR)])
 def test_the_patience_with_a_budget_has_limits(per: float, after: float) -> None:
     spent = replace(budget(left=0), window=Window(30, per))
     for seconds, raised in ((after - 1, False), (after, True)):
-        found = judge(facts(ledger=dry_for(seconds)["ledger"], budget=spent))[BUDGET_EXHAUSTED]
+        found = assess(facts(traffic=dry_for(seconds)["traffic"], budget=spent))[BUDGET_EXHAUSTED]
         assert (found is not None) is raised
 
 
 def test_a_vendor_that_asks_to_wait_is_told_from_a_quota_of_ours() -> None:
     waiting = {**dry_for(HOUR), "budget": budget(pause=Pause(NOW + HOUR, "HTTP 429"))}
-    trouble = judge(facts(**waiting))[BUDGET_EXHAUSTED]
-    assert trouble is not None
-    assert "asks us to wait" in trouble.fact
+    problem = assess(facts(**waiting))[BUDGET_EXHAUSTED]
+    assert problem is not None
+    assert "asks us to wait" in problem.fact
 
 
 def test_calls_that_come_one_by_one_are_none() -> None:
-    ledger = dried(LEDGER, budget(left=0), polled=True, now=NOW)
-    assert ledger.dry_since == NOW
+    traffic = with_quota_state(TRAFFIC, budget(left=0), polled=True, now=NOW)
+    assert traffic.no_calls_since == NOW
     for minutes, left in ((1, 30), (2, 0), (3, 30), (6, 30)):
-        ledger = dried(ledger, budget(left=left), polled=True, now=NOW + minutes * MINUTE)
-    assert ledger.dry_since == NOW
-    assert dried(ledger, budget(), polled=True, now=NOW + 7 * MINUTE).dry_since is None
+        traffic = with_quota_state(traffic, budget(left=left), polled=True, now=NOW + minutes * MINUTE)
+    assert traffic.no_calls_since == NOW
+    assert with_quota_state(traffic, budget(), polled=True, now=NOW + 7 * MINUTE).no_calls_since is None
 
 
 @pytest.mark.parametrize("polled", [True, False])
@@ -152,7 +152,7 @@ def test_no_calls_are_left_exactly_when_the_budget_would_refuse_one(
         with suppress(BudgetExhausted):
             budgets.take("eu", WINDOW, NOW, spender=draw.choice((OVERDUE, POINTER, POLL)))
         status = budgets.status("eu", WINDOW, NOW)
-        dry = dried(LEDGER, status, polled=polled, now=NOW).dry_since is not None
+        dry = with_quota_state(TRAFFIC, status, polled=polled, now=NOW).no_calls_since is not None
         twin = f"twin-{polled}-{number}"
         try:
             budgets.take(twin_of(fake_state, twin), WINDOW, NOW, spender=POLL if polled else OVERDUE)
@@ -172,22 +172,22 @@ def twin_of(state: redis.Redis, name: str) -> str:
 
 
 def test_refused_credentials_are_said_at_once_and_explain_everything_else() -> None:
-    found = judge(facts(budget=budget(left=0, pause=REFUSED), streams=(stream(5000),), ledger=LEDGER))
+    found = assess(facts(budget=budget(left=0, pause=REFUSED), streams=(stream(5000),), traffic=TRAFFIC))
     assert set(found) == {CREDENTIALS_REJECTED, WEBHOOKS_SILENT}
-    trouble = found[CREDENTIALS_REJECTED]
-    assert trouble is not None
-    assert "403" in trouble.value
-    assert "attempt-bridge sources resume eu" in trouble.remedy
-    assert dried(LEDGER, budget(pause=REFUSED), polled=True, now=NOW).dry_since is None
+    problem = found[CREDENTIALS_REJECTED]
+    assert problem is not None
+    assert "403" in problem.value
+    assert "attempt-bridge sources resume eu" in problem.remedy
+    assert with_quota_state(TRAFFIC, budget(pause=REFUSED), polled=True, now=NOW).no_calls_since is None
 
 
 def test_the_silence_of_webhooks_that_are_switched_off_is_none() -> None:
-    assert judge(facts(webhooks=False, raised={WEBHOOKS_SILENT: NOW - HOUR}))[WEBHOOKS_SILENT] is None
+    assert assess(facts(webhooks=False, raised={WEBHOOKS_SILENT: NOW - HOUR}))[WEBHOOKS_SILENT] is None
 
 
 def test_only_a_webhook_ends_the_silence_of_webhooks() -> None:
     raised = {WEBHOOKS_SILENT: NOW - HOUR}
-    assert WEBHOOKS_SILENT not in judge(facts(raised=raised))
-    before = replace(LEDGER, heard=NOW - 2 * HOUR)
-    assert WEBHOOKS_SILENT not in judge(facts(raised=raised, ledger=before))
-    assert judge(facts(raised=raised, ledger=replace(LEDGER, heard=NOW)))[WEBHOOKS_SILENT] is None
+    assert WEBHOOKS_SILENT not in assess(facts(raised=raised))
+    before = replace(TRAFFIC, last_webhook_at=NOW - 2 * HOUR)
+    assert WEBHOOKS_SILENT not in assess(facts(raised=raised, traffic=before))
+    assert assess(facts(raised=raised, traffic=replace(TRAFFIC, last_webhook_at=NOW)))[WEBHOOKS_SILENT] is None

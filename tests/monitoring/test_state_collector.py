@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 from bridge.cli import COMMANDS
 from bridge.config.model import PollConfig, Subscription
 from bridge.journal import POLL
-from bridge.monitoring.alarms import Alarms, step
+from bridge.monitoring.alarms import Alarms, next_alarm
 from bridge.monitoring.metrics import web_metrics
-from bridge.monitoring.source_health import Trouble
+from bridge.monitoring.source_health import SourceProblem
 from bridge.monitoring.state_collector import StateCollector
 from bridge.sdk.records import Pointer
 from bridge.services import Services, clients_of
@@ -74,10 +74,10 @@ def test_sources_show_budget_and_last_poll(bridge: Services) -> None:
 
 
 def test_sources_show_alarms_and_watches(bridge: Services) -> None:
-    trouble = Trouble(since=NOW - 60, fact="f", value="v", remedy="r")
-    up = step(None, POLL_FAILING, trouble, NOW)
+    problem = SourceProblem(since=NOW - 60, fact="f", value="v", remedy="r")
+    up = next_alarm(None, POLL_FAILING, problem, NOW)
     assert up is not None
-    Alarms(bridge.state).agree("eu", None, up)
+    Alarms(bridge.state).compare_and_set("eu", None, up)
     assert number(bridge, "bridge_alarm", source="eu", type=POLL_FAILING) == 1
     assert number(bridge, "bridge_alarm", source="eu", type=WEBHOOKS_SILENT) == 0
     expect = partial(bridge.expectations.expect, "eu", label=None, deadline=NOW + 60, now=NOW)

@@ -8,15 +8,15 @@ import pytest
 import redis
 
 from bridge.monitoring.traffic_baseline import (
-    GAP,
-    WEEKS,
-    Ledger,
-    Note,
-    Rhythms,
-    hours_asked,
-    listen,
-    share_announced,
-    usual,
+    BASELINE_WEEKS,
+    MAX_GAP_SECONDS,
+    HourlyTotals,
+    TrafficBaselines,
+    TrafficState,
+    announced_share,
+    expected_webhooks,
+    hours_needed,
+    observe,
 )
 from bridge.polling.cursors import RoundReport
 from bridge.state import keys
@@ -37,131 +37,135 @@ def round_at(moment: float, published: int = 0) -> RoundReport:
     )
 
 
-def heard(*counts: int, start: float = NOON) -> Ledger:
+def observed(*counts: int, start: float = NOON) -> TrafficState:
     """A look a minute; `counts` is what the counter of the day says each time."""
-    ledger: Ledger | None = None
+    traffic: TrafficState | None = None
     for number, count in enumerate(counts):
         now = start + number * MINUTE
-        ledger = listen(ledger, now=now, counts={int(now // DAY): count}, rounds=())
-    assert ledger is not None
-    return ledger
+        traffic = observe(traffic, now=now, counts={int(now // DAY): count}, rounds=())
+    assert traffic is not None
+    return traffic
 
 
-def every_hour(per_hour: dict[int, int], *, start: float = MONDAY, weeks: int = 6) -> dict[int, Note]:
+def every_hour(per_hour: dict[int, int], *, start: float = MONDAY, weeks: int = 6) -> dict[int, HourlyTotals]:
     """Notes of whole weeks; `per_hour`: hour of the week -> webhooks."""
-    total, notes = 0, {}
+    total, hourly = 0, {}
     for hour in range(-1, weeks * 168):
         total += per_hour.get(hour % 168, 0) if hour >= 0 else 0
-        notes[int(start // HOUR) + hour] = Note(total, 0)
-    return notes
+        hourly[int(start // HOUR) + hour] = HourlyTotals(total, 0)
+    return hourly
 
 
 def test_what_came_before_the_first_look_does_not_count() -> None:
-    ledger = heard(100)
-    assert (ledger.webhooks, ledger.heard, ledger.quiet_since) == (0, None, NOON)
+    traffic = observed(100)
+    assert (traffic.webhooks, traffic.last_webhook_at, traffic.quiet_since) == (0, None, NOON)
 
 
 def test_webhooks_add_up_and_end_the_quiet() -> None:
-    ledger = heard(100, 100, 103, 103)
-    assert (ledger.webhooks, ledger.heard, ledger.quiet_since) == (3, NOON + 2 * MINUTE, NOON + 2 * MINUTE)
+    traffic = observed(100, 100, 103, 103)
+    assert (traffic.webhooks, traffic.last_webhook_at, traffic.quiet_since) == (3, NOON + 2 * MINUTE, NOON + 2 * MINUTE)
 
 
 def test_midnight_loses_nothing() -> None:
     midnight = MONDAY + DAY
-    before = heard(10, 14, start=midnight - 2 * MINUTE)
+    before = observed(10, 14, start=midnight - 2 * MINUTE)
     day = int(midnight // DAY)
-    after = listen(before, now=midnight + 1, counts={day - 1: 15, day: 2}, rounds=())
+    after = observe(before, now=midnight + 1, counts={day - 1: 15, day: 2}, rounds=())
     assert after.webhooks == before.webhooks + 1 + 2
 
 
 def test_rounds_count_once_and_a_webhook_ends_what_they_rescued() -> None:
-    ledger = heard(5)
+    traffic = observed(5)
     rounds = [round_at(NOON + 90, 2), round_at(NOON + 30, 1), round_at(NOON - 30, 7)]
-    ledger = listen(ledger, now=NOON + 100, counts={TODAY: 5}, rounds=rounds)
-    again = listen(ledger, now=NOON + 160, counts={TODAY: 5}, rounds=[round_at(NOON + 150), *rounds])
-    assert (again.rescued, again.rescued_before, again.rescuing) == (3, 0, 2)
-    ended = listen(again, now=NOON + 220, counts={TODAY: 6}, rounds=rounds)
-    assert (ended.rescued, ended.rescued_before, ended.rescuing) == (3, 3, 0)
+    traffic = observe(traffic, now=NOON + 100, counts={TODAY: 5}, rounds=rounds)
+    again = observe(traffic, now=NOON + 160, counts={TODAY: 5}, rounds=[round_at(NOON + 150), *rounds])
+    assert (again.found_by_polling, again.found_before_quiet, again.rounds_with_finds) == (3, 0, 2)
+    ended = observe(again, now=NOON + 220, counts={TODAY: 6}, rounds=rounds)
+    assert (ended.found_by_polling, ended.found_before_quiet, ended.rounds_with_finds) == (3, 3, 0)
 
 
-@pytest.mark.parametrize("pause", [GAP + 1, 3 * DAY, -2 * HOUR])
+@pytest.mark.parametrize("pause", [MAX_GAP_SECONDS + 1, 3 * DAY, -2 * HOUR])
 def test_after_a_pause_of_the_looks_the_quiet_begins_anew(pause: float) -> None:
-    ledger = heard(1, 2, 2)
-    now = ledger.looked + pause
-    again = listen(ledger, now=now, counts={int(now // DAY): 2}, rounds=[round_at(now - 5, 40)])
-    assert (again.began, again.quiet_since, again.rescuing) == (now, now, 0)
-    assert again.rescued == ledger.rescued
+    traffic = observed(1, 2, 2)
+    now = traffic.checked_at + pause
+    again = observe(traffic, now=now, counts={int(now // DAY): 2}, rounds=[round_at(now - 5, 40)])
+    assert (again.watched_since, again.quiet_since, again.rounds_with_finds) == (now, now, 0)
+    assert again.found_by_polling == traffic.found_by_polling
 
 
 def test_a_look_that_is_overwritten_by_an_older_one_is_made_up_for_by_the_next() -> None:
-    start = heard(10)
-    early = listen(start, now=NOON + 60, counts={TODAY: 11}, rounds=[round_at(NOON + 50, 1)])
-    late = listen(start, now=NOON + 61, counts={TODAY: 13}, rounds=[round_at(NOON + 60, 2), round_at(NOON + 50, 1)])
+    start = observed(10)
+    early = observe(start, now=NOON + 60, counts={TODAY: 11}, rounds=[round_at(NOON + 50, 1)])
+    late = observe(start, now=NOON + 61, counts={TODAY: 13}, rounds=[round_at(NOON + 60, 2), round_at(NOON + 50, 1)])
     rounds = [round_at(NOON + 60, 2), round_at(NOON + 50, 1)]
     for stands in (early, late):
-        after = listen(stands, now=NOON + 120, counts={TODAY: 14}, rounds=rounds)
-        assert (after.webhooks, after.rescued) == (4, 3)
+        after = observe(stands, now=NOON + 120, counts={TODAY: 14}, rounds=rounds)
+        assert (after.webhooks, after.found_by_polling) == (4, 3)
 
 
 def test_usual_is_what_the_same_stretch_of_the_last_weeks_had() -> None:
     # Mondays from 9 to 12: 10 an hour; the rest of the week nothing.
-    notes = every_hour(dict.fromkeys(range(9, 12), 10))
+    hourly = every_hour(dict.fromkeys(range(9, 12), 10))
     now = MONDAY + 5 * WEEK + 11 * HOUR
-    assert usual(now - 90 * MINUTE, now, notes) == 10  # with the clocks an hour on only 10:30 to 12:00 minus an hour
-    assert usual(now + 2 * DAY - HOUR, now + 2 * DAY, notes) == 0
-    assert usual(now - 6 * DAY, now, notes) == 10
+    assert (
+        expected_webhooks(now - 90 * MINUTE, now, hourly) == 10
+    )  # with the clocks an hour on only 10:30 to 12:00 minus an hour
+    assert expected_webhooks(now + 2 * DAY - HOUR, now + 2 * DAY, hourly) == 0
+    assert expected_webhooks(now - 6 * DAY, now, hourly) == 10
 
 
 @pytest.mark.parametrize(("weeks", "expected"), [(1, None), (2, 20), (3, 20), (4, 20)])
 def test_fewer_than_two_weeks_are_no_history(weeks: int, expected: int | None) -> None:
-    notes = every_hour(dict.fromkeys(range(168), 10))
+    hourly = every_hour(dict.fromkeys(range(168), 10))
     now = MONDAY + 5 * WEEK + 11 * HOUR
-    known = {hour: note for hour, note in notes.items() if hour >= (now - weeks * WEEK) // HOUR - 4}
-    assert usual(now - 2 * HOUR, now, known) == expected
+    known = {hour: note for hour, note in hourly.items() if hour >= (now - weeks * WEEK) // HOUR - 4}
+    assert expected_webhooks(now - 2 * HOUR, now, known) == expected
 
 
 def test_neither_one_burst_nor_one_holiday_makes_a_rule() -> None:
     now = MONDAY + 5 * WEEK + 11 * HOUR
-    total, notes = 0, {}
+    total, hourly = 0, {}
     for hour in range(-1, 5 * 168 + 12):
         week = hour // 168
         total += {1: 500, 3: 0}.get(week, 10) if hour >= 0 else 0
-        notes[int(MONDAY // HOUR) + hour] = Note(total, 0)
-    assert usual(now - 2 * HOUR, now, notes) == 20
+        hourly[int(MONDAY // HOUR) + hour] = HourlyTotals(total, 0)
+    assert expected_webhooks(now - 2 * HOUR, now, hourly) == 20
 
 
 def test_the_share_that_is_announced_is_that_of_the_weeks_before_the_silence() -> None:
-    ledger = replace(heard(0), webhooks=1000, rescued=340, rescued_before=300, quiet_since=NOON + 4 * WEEK)
-    assert share_announced(ledger, {int(NOON // HOUR): Note(100, 0)}) == pytest.approx(900 / 1201)
+    traffic = replace(
+        observed(0), webhooks=1000, found_by_polling=340, found_before_quiet=300, quiet_since=NOON + 4 * WEEK
+    )
+    assert announced_share(traffic, {int(NOON // HOUR): HourlyTotals(100, 0)}) == pytest.approx(900 / 1201)
     week_ago = int((NOON + 3 * WEEK) // HOUR)
-    assert share_announced(ledger, {week_ago: Note(910, 290)}) == pytest.approx(90 / 101)
-    assert share_announced(ledger, {}) == 0.0
+    assert announced_share(traffic, {week_ago: HourlyTotals(910, 290)}) == pytest.approx(90 / 101)
+    assert announced_share(traffic, {}) == 0.0
 
 
 def test_what_is_saved_is_read_again_and_the_ring_forgets(any_state: redis.Redis) -> None:
-    rhythms, ledger = Rhythms(any_state), heard(1, 2)
-    assert rhythms.ledger("eu") is None
-    rhythms.save("eu", ledger)
-    hour = int(ledger.looked // HOUR)
-    assert rhythms.ledger("eu") == ledger
-    assert rhythms.notes("eu", [hour, hour - 1]) == {hour: Note(1, 0)}
-    assert rhythms.notes("us", [hour]) == {}
+    baselines, traffic = TrafficBaselines(any_state), observed(1, 2)
+    assert baselines.traffic("eu") is None
+    baselines.save("eu", traffic)
+    hour = int(traffic.checked_at // HOUR)
+    assert baselines.traffic("eu") == traffic
+    assert baselines.hourly("eu", [hour, hour - 1]) == {hour: HourlyTotals(1, 0)}
+    assert baselines.hourly("us", [hour]) == {}
     size = any_state.hlen(keys.rhythm("eu"))
-    round_later = ((WEEKS + 1) * 7 + 1) * 24
-    rhythms.save("eu", replace(ledger, looked=ledger.looked + round_later * HOUR))
-    assert rhythms.notes("eu", [hour]) == {}
-    assert set(rhythms.notes("eu", [hour + round_later])) == {hour + round_later}
+    round_later = ((BASELINE_WEEKS + 1) * 7 + 1) * 24
+    baselines.save("eu", replace(traffic, checked_at=traffic.checked_at + round_later * HOUR))
+    assert baselines.hourly("eu", [hour]) == {}
+    assert set(baselines.hourly("eu", [hour + round_later])) == {hour + round_later}
     assert any_state.hlen(keys.rhythm("eu")) == size
 
 
 def test_the_ring_holds_every_hour_that_is_asked_for(fake_state: redis.Redis) -> None:
-    rhythms, ledger = Rhythms(fake_state), heard(1)
+    baselines, traffic = TrafficBaselines(fake_state), observed(1)
     end = NOON + 7 * WEEK
     moment = NOON
     while moment <= end:
-        rhythms.save("eu", replace(ledger, looked=moment))
+        baselines.save("eu", replace(traffic, checked_at=moment))
         moment += HOUR
-    asked = hours_asked(end - 8 * DAY, end)
-    known = rhythms.notes("eu", asked)
+    asked = hours_needed(end - 8 * DAY, end)
+    known = baselines.hourly("eu", asked)
     # The share may look a little farther back than the ring when the silence is longer than a week.
     assert {hour for hour in asked if hour >= end // HOUR - 5 * 168 - 2} <= set(known)

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from bridge.monitoring.source_health import Facts, Stream, Trouble, dried, judge
-from bridge.monitoring.traffic_baseline import Ledger, Note, listen
+from bridge.monitoring.source_health import SourceFacts, SourceProblem, StreamFacts, assess, with_quota_state
+from bridge.monitoring.traffic_baseline import HourlyTotals, TrafficState, observe
 from bridge.polling.cursors import RoundReport, StreamPosition
 from bridge.quota.budgets import BudgetStatus
 from bridge.quota.windows import Window
@@ -57,8 +57,8 @@ class Simulated:
     polled: bool = True
     bursts: bool = True
     now: float = MONDAY
-    ledger: Ledger | None = None
-    notes: dict[int, Note] = field(default_factory=dict)
+    traffic: TrafficState | None = None
+    hourly: dict[int, HourlyTotals] = field(default_factory=dict)
     counts: Counter[int] = field(default_factory=Counter)
     rounds: list[RoundReport] = field(default_factory=list)
     raised: dict[str, float] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Simulated:
         self._random = random.Random(self.seed)
         self._burst_until = 0.0
 
-    def run(self, until: float, *, watched: bool = True) -> Iterator[tuple[float, Trouble | None]]:
+    def run(self, until: float, *, watched: bool = True) -> Iterator[tuple[float, SourceProblem | None]]:
         """Look after look; yields each change of the alarm of silent webhooks: (moment, trouble or None)."""
         while self.now < until:
             self.now += LOOK
@@ -75,34 +75,34 @@ class Simulated:
             if watched and (change := self.look()) is not None:
                 yield change
 
-    def look(self) -> tuple[float, Trouble | None] | None:
+    def look(self) -> tuple[float, SourceProblem | None] | None:
         """One look; the change that it made, if any."""
-        self.ledger = listen(self.ledger, now=self.now, counts=self.counts, rounds=self.rounds[:100])
-        self.ledger = dried(self.ledger, budget(), polled=self.polled, now=self.now)
-        self.notes[int(self.now // HOUR)] = Note(self.ledger.webhooks, self.ledger.rescued)
-        verdicts = judge(self.facts())
+        self.traffic = observe(self.traffic, now=self.now, counts=self.counts, rounds=self.rounds[:100])
+        self.traffic = with_quota_state(self.traffic, budget(), polled=self.polled, now=self.now)
+        self.hourly[int(self.now // HOUR)] = HourlyTotals(self.traffic.webhooks, self.traffic.found_by_polling)
+        verdicts = assess(self.facts())
         if WEBHOOKS_SILENT not in verdicts:
             return None
-        trouble = verdicts[WEBHOOKS_SILENT]
-        if (trouble is not None) == (WEBHOOKS_SILENT in self.raised):
+        problem = verdicts[WEBHOOKS_SILENT]
+        if (problem is not None) == (WEBHOOKS_SILENT in self.raised):
             return None
-        if trouble is None:
+        if problem is None:
             del self.raised[WEBHOOKS_SILENT]
         else:
             self.raised[WEBHOOKS_SILENT] = self.now
-        return self.now, trouble
+        return self.now, problem
 
-    def facts(self) -> Facts:
-        assert self.ledger is not None
+    def facts(self) -> SourceFacts:
+        assert self.traffic is not None
         position = StreamPosition(cursor="1", saved=self.now)
-        return Facts(
+        return SourceFacts(
             name="eu",
             now=self.now,
             paused=False,
             webhooks=True,
-            ledger=self.ledger,
-            notes=self.notes,
-            streams=(Stream.of("results", 300.0, position, self.rounds[:100]),) if self.polled else (),
+            traffic=self.traffic,
+            hourly=self.hourly,
+            streams=(StreamFacts.of("results", 300.0, position, self.rounds[:100]),) if self.polled else (),
             budget=budget(),
             raised=self.raised,
         )

@@ -16,19 +16,19 @@ from workers.dispatch.schedule import Limits
 from workers.dispatch.settlement import (
     Item,
     Row,
-    given_up,
-    item_of,
+    give_up_row,
+    item_from_entry,
+    item_from_retry,
+    outcome_row,
     prepare,
-    retry_of,
-    row_of,
     skip_row,
     unreadable_item,
     unreadable_row,
 )
 from workers.transports.contract import Outcome, Outgoing, Transport
-from workers.transports.faults import UNEXPECTED, unexpected
+from workers.transports.faults import UNEXPECTED_ERROR, unexpected
 
-__all__ = ["Claimed", "Guarded"]
+__all__ = ["Claimed", "GuardedSteps"]
 
 #: (event id, record, fields of the journal entry one after the other, times taken), as `claim_due.lua` gives it.
 Claimed = tuple[bytes, bytes, list[bytes], int]
@@ -36,7 +36,7 @@ Claimed = tuple[bytes, bytes, list[bytes], int]
 _log = structlog.get_logger(__name__)
 
 
-class Guarded:
+class GuardedSteps:
     """Of one subscription. `count` gets the number of unexpected errors, each time there are any."""
 
     def __init__(self, subscription: Subscription, count: Callable[[int], object]) -> None:
@@ -48,7 +48,7 @@ class Guarded:
         items, rows = [], []
         for entry, fields in entries:
             try:
-                items.append(item_of(entry, fields))
+                items.append(item_from_entry(entry, fields))
             except (KeyError, ValueError) as error:
                 rows.append(self._unreadable(unreadable_item(entry, fields), error, now))
         return items, rows
@@ -59,12 +59,12 @@ class Guarded:
         for event_id, record, flat, times in claimed:
             fields = dict(zip(flat[::2], flat[1::2], strict=True))
             try:
-                item = retry_of(record, fields)
+                item = item_from_retry(record, fields)
             except ValueError as error:
                 lost = unreadable_item(b"", {**fields, b"id": event_id})
                 rows.append(self._unreadable(lost, error, now, record))
                 continue
-            row = given_up(item, times, self._subscription, limits, now)
+            row = give_up_row(item, times, self._subscription, limits, now)
             if row is None:
                 items.append(item)
             else:
@@ -95,7 +95,7 @@ class Guarded:
             outcomes = [unexpected(error, subscription=name)] * len(events)
         if len(outcomes) != len(events):
             outcomes = [unexpected(ValueError("number of outcomes"), subscription=name)] * len(events)
-        found = sum(one is not None and one.reason == UNEXPECTED for one in outcomes)
+        found = sum(one is not None and one.reason == UNEXPECTED_ERROR for one in outcomes)
         if found:
             self._count(found)
         return outcomes
@@ -104,7 +104,7 @@ class Guarded:
         """A failed try of each item after a fault of our own between reading and settling."""
         failure = unexpected(error, subscription=self._subscription.name)
         self._count(len(items))
-        return [row_of(item, failure, self._subscription, now, draw) for item in items]
+        return [outcome_row(item, failure, self._subscription, now, draw) for item in items]
 
     def _unreadable(self, item: Item, error: Exception, now: float, record: bytes = b"") -> Row:
         name, delivery = self._subscription.name, item.delivery

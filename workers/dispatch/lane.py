@@ -19,18 +19,18 @@ from bridge.config.model import Subscription
 from bridge.errors import DeliveryFailed
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
-from workers.dispatch.guarded import Claimed, Guarded
-from workers.dispatch.membership import Held, Membership, StreamEntry
+from workers.dispatch.guarded import Claimed, GuardedSteps
+from workers.dispatch.membership import GroupMember, PendingEntry, StreamEntry
 from workers.dispatch.schedule import Limits, broker_backoff
 from workers.dispatch.settlement import (
     Item,
     Row,
     failure_text,
-    failures_at_end,
-    later_row,
+    outcome_row,
     poison_row,
-    row_of,
-    sent,
+    postpone_row,
+    trailing_failures,
+    with_receipt_awaited,
 )
 from workers.transports.contract import Outcome, Outgoing, Transport
 
@@ -69,7 +69,7 @@ class Lane:
         self._crash = crash
         name = subscription.name
         self._journal, self._group = keys.journal(partition), keys.group(name)
-        self._member = Membership(reader, journal=self._journal, group=self._group, consumer=consumer)
+        self._member = GroupMember(reader, journal=self._journal, group=self._group, consumer=consumer)
         self._retry, self._records = keys.retry(name, partition), keys.deliveries(name, partition)
         self._dead, self._counters = keys.dead(name, partition), keys.subscription_state(name, partition)
         self._claims = keys.claims(name, partition)
@@ -77,7 +77,7 @@ class Lane:
         self._scripts = {
             script: scripts.register(state, __file__, script) for script in ("admit", "claim_due", "settle", "judge")
         }
-        self._guarded = Guarded(subscription, self.count_unexpected)
+        self._guarded = GuardedSteps(subscription, self.count_unexpected)
         self._joined = False
         #: Entries may be pending for us: drain them before reading on.
         self._dirty = True
@@ -157,7 +157,7 @@ class Lane:
         held = self._member.held(limit)
         if held and self._survived:
             self._member.keep([one.entry for one in held])
-            held = [Held(one.entry, 0) for one in held]
+            held = [PendingEntry(one.entry, 0) for one in held]
         if not held:
             self._dirty = self._survived = False
             return []
@@ -205,11 +205,11 @@ class Lane:
         for (item, _), outcome in zip(wanted, outcomes, strict=True):
             if outcome is None or outcome.charged:
                 reached.append(outcome)
-                rows.append(row_of(item, outcome, self.subscription, moment, draw))
+                rows.append(outcome_row(item, outcome, self.subscription, moment, draw))
             else:
                 unreached.append((item, outcome))
         wait = self._wait_for_broker([failure_text(outcome) for _, outcome in unreached], bool(reached))
-        rows += [later_row(item, moment + wait) for item, _ in unreached if item.entry == ""]
+        rows += [postpone_row(item, moment + wait) for item, _ in unreached if item.entry == ""]
         self._settle(rows, moment)
         self._crash("settled")
         gone = next((failure_text(outcome) for _, outcome in unreached if outcome.reason == "gone"), "")
@@ -240,7 +240,7 @@ class Lane:
         pipe = self._reader.pipeline(transaction=True)
         for item in items:
             if item.entry:
-                pipe.hset(self._records, item.delivery.id, sent(item.delivery, now).to_json())
+                pipe.hset(self._records, item.delivery.id, with_receipt_awaited(item.delivery, now).to_json())
                 pipe.zadd(self._retry, {item.delivery.id: due})
         pipe.execute()
         self._crash("expected")
@@ -253,7 +253,7 @@ class Lane:
         self._scripts["settle"](keys=names, args=[*args, *(part for row in rows for part in row)])
 
     def _judge(self, outcomes: Sequence[Outcome], now: float, gone: str) -> None:
-        trailing, last = failures_at_end(outcomes)
+        trailing, last = trailing_failures(outcomes)
         limits = self._limits
         args: list[str | int | float] = [f"{now:.3f}", trailing, int(trailing < len(outcomes)), gone or last]
         args += [limits.open_after, limits.open_for, limits.disable_after, gone]

@@ -10,7 +10,7 @@ import redis
 
 from bridge.state import scripts
 
-__all__ = ["Held", "Membership", "StreamEntry"]
+__all__ = ["GroupMember", "PendingEntry", "StreamEntry"]
 
 #: (entry id, fields) of a journal entry.
 StreamEntry = tuple[bytes, dict[bytes, bytes]]
@@ -18,14 +18,14 @@ _AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PendingEntry:
     """An entry that was given to us and not settled; `times`: how often it was given to anybody."""
 
     entry: bytes
     times: int
 
 
-class Membership:
+class GroupMember:
     """`client` must not repeat commands by itself: a repeated XREADGROUP hides the entries of the lost answer."""
 
     def __init__(self, client: redis.Redis, *, journal: str, group: str, consumer: str) -> None:
@@ -55,7 +55,7 @@ class Membership:
         )
         return answer[0][1] if answer else []
 
-    def held(self, limit: int) -> list[Held]:
+    def held(self, limit: int) -> list[PendingEntry]:
         """What is pending for us, oldest first."""
         rows = cast(
             "list[dict[str, Any]]",
@@ -63,9 +63,9 @@ class Membership:
                 self._journal, self._group, min="-", max="+", count=limit, consumername=self._consumer
             ),
         )
-        return [Held(row["message_id"], row["times_delivered"]) for row in rows]
+        return [PendingEntry(row["message_id"], row["times_delivered"]) for row in rows]
 
-    def take(self, held: Sequence[Held]) -> list[StreamEntry]:
+    def take(self, held: Sequence[PendingEntry]) -> list[StreamEntry]:
         """The contents of held entries, counted as given once more. What was deleted meanwhile is held no longer."""
         claimed = cast(
             "list[tuple[bytes | None, dict[bytes, bytes] | None]]",

@@ -18,8 +18,8 @@ from bridge.state import keys
 from bridge.state.errors import state_errors
 from workers.dispatch.lane import Lane
 from workers.dispatch.schedule import Limits, fault_backoff
-from workers.inbound.receipts import receipts_thread
-from workers.transports import transport_or_later
+from workers.inbound.receipts import receipt_threads
+from workers.transports import transport_or_deferred
 
 __all__ = ["Dispatcher", "run_dispatch"]
 
@@ -56,7 +56,7 @@ class Dispatcher:
             Lane(
                 subscription,
                 partition,
-                transport=transport_or_later(subscription, services.broker_url),
+                transport=transport_or_deferred(subscription, services.broker_url),
                 state=services.state,
                 reader=services.blocking_client,
                 consumer=self.consumer,
@@ -107,7 +107,7 @@ class Dispatcher:
             threading.Thread(target=self._run, args=(lane, stop), daemon=True, name=lane.subscription.name)
             for lane in self.lanes
         ]
-        threads += receipts_thread(self._services, stop)
+        threads += receipt_threads(self._services, stop)
         for thread in threads:
             thread.start()
         log.info("dispatch_started", consumer=self.consumer, lanes=len(self.lanes))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bridge.config.model import RetryPolicy
 
-__all__ = ["Limits", "broker_backoff", "fault_backoff", "next_try", "tries_allowed"]
+__all__ = ["Limits", "broker_backoff", "fault_backoff", "max_tries", "retry_delay"]
 
 #: A broker that is down is tried again soon; it is ours or the receiver's, and nobody is charged for it.
 _BROKER_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -24,18 +24,18 @@ class Limits:
     poison_after: int = 5
 
 
-def tries_allowed(policy: RetryPolicy) -> int:
+def max_tries(policy: RetryPolicy) -> int:
     """How often a delivery is tried in all: at once, and once per step of the schedule."""
     return len(policy.schedule) + 1
 
 
-def next_try(policy: RetryPolicy, tries_done: int, draw: float, retry_after: float | None = None) -> float | None:
+def retry_delay(policy: RetryPolicy, tries_done: int, draw: float, retry_after: float | None = None) -> float | None:
     """Seconds until the next try after `tries_done` failed ones (1 or more); None: no try is left.
 
     `draw`: uniform in [0, 1), moves the time by the policy's jitter. `retry_after`, the receiver's wish in seconds, can
     only stretch a step to at most twice its length: a receiver must not park a delivery for a year.
     """
-    if tries_done >= tries_allowed(policy):
+    if tries_done >= max_tries(policy):
         return None
     step = policy.schedule[tries_done - 1]
     planned = step * (1 + policy.jitter * (2 * draw - 1))

@@ -13,7 +13,7 @@ from bridge.config.model import Subscription
 from bridge.delivery.store import Delivery
 from bridge.errors import DeliveryFailed, clip
 from schemas.event import minimal
-from workers.dispatch.schedule import Limits, next_try, tries_allowed
+from workers.dispatch.schedule import Limits, max_tries, retry_delay
 from workers.transports.contract import Outcome, Outgoing
 
 __all__ = [
@@ -22,20 +22,20 @@ __all__ = [
     "Row",
     "dead_row",
     "failure_text",
-    "failures_at_end",
-    "given_up",
-    "item_of",
-    "later_row",
-    "outgoing",
+    "give_up_row",
+    "item_from_entry",
+    "item_from_retry",
+    "matches_filter",
+    "outcome_row",
+    "outgoing_event",
     "poison_row",
+    "postpone_row",
     "prepare",
-    "retry_of",
-    "row_of",
-    "sent",
     "skip_row",
+    "trailing_failures",
     "unreadable_item",
     "unreadable_row",
-    "wants",
+    "with_receipt_awaited",
 ]
 
 Row = list[str | bytes]
@@ -52,7 +52,7 @@ class Item:
     delivery: Delivery
 
 
-def item_of(entry: bytes, fields: Mapping[bytes, bytes]) -> Item:
+def item_from_entry(entry: bytes, fields: Mapping[bytes, bytes]) -> Item:
     """A journal entry as the first delivery of its event."""
     delivery = Delivery(
         id=fields[b"id"].decode(),
@@ -77,7 +77,7 @@ def unreadable_item(entry: bytes, fields: Mapping[bytes, bytes]) -> Item:
     return Item(place, fields.get(b"event", b""), delivery)
 
 
-def retry_of(record: bytes, fields: Mapping[bytes, bytes]) -> Item:
+def item_from_retry(record: bytes, fields: Mapping[bytes, bytes]) -> Item:
     """A retry that is due; its event is in the record or in the journal, empty if in neither. Raises `ValueError`."""
     delivery = Delivery.from_json(record)
     return Item("", delivery.event.encode() if delivery.event else fields.get(b"event", b""), delivery)
@@ -85,12 +85,12 @@ def retry_of(record: bytes, fields: Mapping[bytes, bytes]) -> Item:
 
 def prepare(subscription: Subscription, item: Item) -> Outgoing | None:
     """The event as it is sent; None: not wanted. A retry was wanted before."""
-    if item.entry and not wants(subscription, item):
+    if item.entry and not matches_filter(subscription, item):
         return None
-    return outgoing(subscription, item)
+    return outgoing_event(subscription, item)
 
 
-def wants(subscription: Subscription, item: Item) -> bool:
+def matches_filter(subscription: Subscription, item: Item) -> bool:
     """Whether the filter lets the event pass; its JSON is only read where `when` asks for it."""
     wish = subscription.filter
     if not wish.takes_header(item.delivery.type, item.delivery.source):
@@ -102,7 +102,7 @@ def wants(subscription: Subscription, item: Item) -> bool:
     return result is None or wish.takes_result(result)
 
 
-def outgoing(subscription: Subscription, item: Item) -> Outgoing:
+def outgoing_event(subscription: Subscription, item: Item) -> Outgoing:
     """The event as the subscription gets it: the journal's bytes, or the projection `minimal`."""
     body = item.event
     if subscription.data == "minimal":
@@ -111,15 +111,15 @@ def outgoing(subscription: Subscription, item: Item) -> Outgoing:
     return Outgoing(delivery.id, delivery.type, delivery.source, delivery.attempt, body)
 
 
-def row_of(item: Item, outcome: Outcome, subscription: Subscription, now: float, draw: Callable[[], float]) -> Row:
+def outcome_row(item: Item, outcome: Outcome, subscription: Subscription, now: float, draw: Callable[[], float]) -> Row:
     """After a try that reached the receiver: done, receipt awaited, next try, or given up."""
     delivery = item.delivery
     if outcome is None:
         if subscription.receipts.required:
-            return ["sent", item.entry, delivery.id, sent(delivery, now).to_json()]
+            return ["sent", item.entry, delivery.id, with_receipt_awaited(delivery, now).to_json()]
         return ["ok", item.entry, delivery.id]
     tried = _failed(delivery, outcome, now)
-    wait = next_try(subscription.retry, tried.tries, draw(), outcome.retry_after)
+    wait = retry_delay(subscription.retry, tried.tries, draw(), outcome.retry_after)
     if wait is None or outcome.permanent:
         return dead_row(replace(item, delivery=tried), outcome.reason, now)
     return ["retry", item.entry, delivery.id, f"{now + wait:.3f}", tried.to_json()]
@@ -130,7 +130,7 @@ def skip_row(item: Item) -> Row:
     return ["skip", item.entry, item.delivery.id]
 
 
-def later_row(item: Item, due: float) -> Row:
+def postpone_row(item: Item, due: float) -> Row:
     """A retry that was not the receiver's fault comes again at `due`, as it is."""
     return ["later", item.entry, item.delivery.id, f"{due:.3f}", item.delivery.to_json()]
 
@@ -145,13 +145,13 @@ def dead_row(item: Item, reason: str, now: float, *, record: bytes = b"") -> Row
     return ["dead", item.entry, delivery.id, str(len(fields)), *fields]
 
 
-def given_up(item: Item, times: int, subscription: Subscription, limits: Limits, now: float) -> Row | None:
+def give_up_row(item: Item, times: int, subscription: Subscription, limits: Limits, now: float) -> Row | None:
     """The row of a retry that was taken for the `times`-th time and is not to be sent; None for all others."""
     if not item.event:
         return dead_row(item, "the journal has forgotten the event", now)
     if times > limits.poison_after:
         return poison_row(item, times - 1, now)
-    if item.delivery.awaiting_receipt and item.delivery.tries >= tries_allowed(subscription.retry):
+    if item.delivery.awaiting_receipt and item.delivery.tries >= max_tries(subscription.retry):
         return dead_row(item, "no receipt", now)
     return None
 
@@ -170,14 +170,14 @@ def poison_row(item: Item, times: int, now: float) -> Row:
     return dead_row(replace(item, delivery=delivery), "poison", now)
 
 
-def sent(delivery: Delivery, now: float) -> Delivery:
+def with_receipt_awaited(delivery: Delivery, now: float) -> Delivery:
     """After a hand-over whose receipt is awaited."""
     return replace(
         delivery, tries=delivery.tries + 1, first_at=delivery.first_at or now, last_at=now, awaiting_receipt=True
     )
 
 
-def failures_at_end(outcomes: Sequence[Outcome]) -> tuple[int, str]:
+def trailing_failures(outcomes: Sequence[Outcome]) -> tuple[int, str]:
     """How many tries in a row failed at the end of a batch, and the last error in it."""
     trailing = 0
     for outcome in reversed(outcomes):

@@ -24,10 +24,10 @@ from kombu.transport import redis as kombu_redis
 
 from bridge.config import queues
 from bridge.errors import Unreadable
-from workers.inbound.messages import Envelope, TaskMessage, open_entry, read_task, to_entry
-from workers.inbound.refusals import Refusals
+from workers.inbound.messages import Envelope, TaskMessage, build_entry, parse_entry, read_task
+from workers.inbound.refusals import RefusalCounter
 
-__all__ = ["Screen", "guarded_connection", "screening_consumer"]
+__all__ = ["MessageFilter", "filtering_consumer", "guarded_connection"]
 
 _logger = logging.getLogger(__name__)
 
@@ -36,10 +36,12 @@ _HEADER_BYTES = 12
 _NO_PROPERTIES = b"\0\0"
 
 
-class Screen:
+class MessageFilter:
     """Lets the bridge's own tasks through and counts the rest. `arguments`: how many each task takes."""
 
-    def __init__(self, arguments: Mapping[str, int], subscriptions: Mapping[str, object], refusals: Refusals) -> None:
+    def __init__(
+        self, arguments: Mapping[str, int], subscriptions: Mapping[str, object], refusals: RefusalCounter
+    ) -> None:
         self._arguments = arguments
         self._subscriptions = subscriptions
         self.refusals = refusals
@@ -47,48 +49,48 @@ class Screen:
     def entry(self, entry: bytes) -> bytes | None:
         """An entry of the worker's list on a Redis broker, made anew; None: refused."""
         try:
-            message = read_task(open_entry(entry), self._arguments, self._subscriptions)
+            message = read_task(parse_entry(entry), self._arguments, self._subscriptions)
         except Unreadable as error:
-            self.refusals.note(error.reason)
+            self.refusals.count(error.reason)
             return None
-        return to_entry(message, str(uuid.uuid4()))
+        return build_entry(message, str(uuid.uuid4()))
 
     def message(self, envelope: Envelope) -> TaskMessage | None:
         """A message of the worker's queue; None: refused."""
         try:
             return read_task(envelope, self._arguments, self._subscriptions)
         except Unreadable as error:
-            self.refusals.note(error.reason)
+            self.refusals.count(error.reason)
             return None
 
-    def kept(self, note: bytes) -> bool:
+    def may_restore(self, saved: bytes) -> bool:
         """Whether kombu may put an unacknowledged message back: not what is refused, nor what kombu cannot read.
 
         The hash with these notes is shared by all programs on the database; messages of others are not judged.
         """
         try:
-            payload, _, queue = json.loads(note)
+            payload, _, queue = json.loads(saved)
             properties = payload["properties"]
             readable = isinstance(payload["headers"], dict) and isinstance(properties["delivery_info"], dict)
         except (ValueError, TypeError, KeyError, RecursionError):
             readable, queue = False, None
         if not readable:
-            self.refusals.note("no_envelope")
+            self.refusals.count("no_envelope")
             return False
         return queue != queues.WORKER or self.entry(json.dumps(payload).encode()) is not None
 
 
-def guarded_connection(screen: Screen | None = None) -> type[Connection]:
+def guarded_connection(message_filter: MessageFilter | None = None) -> type[Connection]:
     """kombu's `Connection` over guarded transports. `screen`: of the worker's queue on a Redis broker."""
 
     class GuardedConnection(Connection):  # type: ignore[misc]  # kombu has no types
         def get_transport_cls(self) -> type:
-            return _guarded(super().get_transport_cls(), screen)
+            return _guarded(super().get_transport_cls(), message_filter)
 
     return GuardedConnection
 
 
-def screening_consumer(screen: Screen) -> type[Consumer]:
+def filtering_consumer(message_filter: MessageFilter) -> type[Consumer]:
     """Celery's consumer, which refuses what the screen does not let through."""
 
     class ScreeningConsumer(Consumer):  # type: ignore[misc]  # celery has no types
@@ -100,7 +102,7 @@ def screening_consumer(screen: Screen) -> type[Consumer]:
                 # py-amqp decodes by the content encoding where it can.
                 raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body or b"")
                 kinds = (message.content_type, message.content_encoding)
-                found = screen.message(Envelope(message.headers, raw, *kinds))
+                found = message_filter.message(Envelope(message.headers, raw, *kinds))
                 if found is None:
                     message.reject_log_error(_logger, self.connection_errors)
                     return
@@ -113,16 +115,18 @@ def screening_consumer(screen: Screen) -> type[Consumer]:
 
         def on_decode_error(self, message: Any, exc: Exception) -> None:
             """Celery's own writes the body into the log."""
-            screen.refusals.note("bad_body")
+            message_filter.refusals.count("bad_body")
             message.reject_log_error(_logger, self.connection_errors)
 
     return ScreeningConsumer
 
 
 @functools.cache
-def _guarded(transport: Any, screen: Screen | None) -> type:
+def _guarded(transport: Any, message_filter: MessageFilter | None) -> type:
     if issubclass(transport, kombu_redis.Transport):
-        members: dict[str, Any] = {} if screen is None else {"Channel": _redis_channel(transport.Channel, screen)}
+        members: dict[str, Any] = (
+            {} if message_filter is None else {"Channel": _redis_channel(transport.Channel, message_filter)}
+        )
     elif issubclass(transport, pyamqp.Transport):
         members = {"Connection": _AmqpConnection}
     else:
@@ -130,7 +134,7 @@ def _guarded(transport: Any, screen: Screen | None) -> type:
     return type(f"Guarded{transport.__name__}", (transport,), members)
 
 
-def _redis_channel(channel: type, screen: Screen) -> type:
+def _redis_channel(channel: type, message_filter: MessageFilter) -> type:
     class Client(redis.Redis):
         def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
             """kombu parses what BRPOP brings at once. A refused entry is no answer."""
@@ -138,14 +142,14 @@ def _redis_channel(channel: type, screen: Screen) -> type:
             answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
             if command_name != "BRPOP" or not answer or not queues.is_own(answer[0].decode()):
                 return answer
-            entry = screen.entry(answer[1])
+            entry = message_filter.entry(answer[1])
             return None if entry is None else [answer[0], entry]
 
     class QoS(kombu_redis.QoS):  # type: ignore[misc]  # kombu has no types
         def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
             with self.channel.conn_or_acquire(client) as connected:
-                note = connected.hget(self.unacked_key, tag)
-            if note is not None and not screen.kept(note):
+                saved = connected.hget(self.unacked_key, tag)
+            if saved is not None and not message_filter.may_restore(saved):
                 self._remove_from_indices(tag).execute()
             else:
                 super().restore_by_tag(tag, client, leftmost)

@@ -26,11 +26,11 @@ __all__ = [
     "Envelope",
     "Receipt",
     "TaskMessage",
-    "open_entry",
-    "read_entry_of_receipt",
+    "build_entry",
+    "parse_entry",
     "read_receipt",
+    "read_receipt_entry",
     "read_task",
-    "to_entry",
 ]
 
 RECEIPT_TASK = "bridge.receipt"
@@ -94,12 +94,12 @@ class TaskMessage:
         return json.dumps([self.args, {}, _EMBED]).encode()
 
 
-def open_entry(entry: bytes) -> Envelope:
+def parse_entry(entry: bytes) -> Envelope:
     """The message in an entry of kombu's list on a Redis broker. Raises `Unreadable`."""
     return _envelope(_entry(entry))
 
 
-def to_entry(message: TaskMessage, tag: str) -> bytes:
+def build_entry(message: TaskMessage, tag: str) -> bytes:
     """An entry of kombu's list. `tag`: a name for its acknowledgement that no other entry has."""
     properties = {
         "correlation_id": message.id,
@@ -121,7 +121,7 @@ def to_entry(message: TaskMessage, tag: str) -> bytes:
     ).encode()
 
 
-def read_entry_of_receipt(entry: bytes, subscriptions: Container[str]) -> Receipt:
+def read_receipt_entry(entry: bytes, subscriptions: Container[str]) -> Receipt:
     """The receipt in an entry of a Redis list: in kombu's envelope, or the JSON object itself. Raises `Unreadable`."""
     document = _entry(entry)
     if isinstance(document, dict) and document.keys() == set(_MEMBERS):

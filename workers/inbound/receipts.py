@@ -20,10 +20,10 @@ from bridge.errors import StateUnavailable, Unreadable
 from bridge.net.tls import broker_address
 from bridge.services import Services
 from workers.inbound.celery_guard import guarded_connection
-from workers.inbound.messages import Envelope, Receipt, read_entry_of_receipt, read_receipt
-from workers.inbound.refusals import Refusals
+from workers.inbound.messages import Envelope, Receipt, read_receipt, read_receipt_entry
+from workers.inbound.refusals import RefusalCounter
 
-__all__ = ["ReceiptReader", "receipts_thread", "store"]
+__all__ = ["ReceiptReader", "receipt_threads", "store"]
 
 #: A Redis broker is asked for so long, an AMQP one so often, so that a stop is seen, seconds.
 _WAIT_SECONDS = 1.0
@@ -41,7 +41,7 @@ def store(services: Services, receipt: Receipt) -> None:
         log.debug("receipt_not_awaited", subscription=receipt.subscription, event_id=receipt.event_id)
 
 
-def receipts_thread(services: Services, stop: threading.Event) -> list[threading.Thread]:
+def receipt_threads(services: Services, stop: threading.Event) -> list[threading.Thread]:
     """The thread that reads receipts until `stop`, where a subscription may get some. It survives every error."""
     if not any(one.transport in ("celery", "kombu") for one in services.config.subscriptions.values()):
         return []
@@ -84,7 +84,7 @@ class ReceiptReader:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._refusals = Refusals(services, queues.RECEIPTS)
+        self._refusals = RefusalCounter(services, queues.RECEIPTS)
         self._connection: Connection | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -104,7 +104,7 @@ class ReceiptReader:
                 stop.wait(wait)
                 wait = min(wait * 2, _LONGEST_RETRY_SECONDS)
         self._close()
-        self._refusals.flush(at_once=True)
+        self._refusals.flush(force=True)
 
     def _one(self, queue: _Queue, stop: threading.Event) -> None:
         message = queue.take()
@@ -113,7 +113,7 @@ class ReceiptReader:
         try:
             receipt = queue.read(message, self._services.config.subscriptions)
         except Unreadable as error:
-            self._refusals.note(error.reason)
+            self._refusals.count(error.reason)
             queue.refuse(message)
             return
         if self._store(receipt, stop):
@@ -178,7 +178,7 @@ class _RedisQueue:
         return found
 
     def read(self, message: tuple[bytes, bytes], subscriptions: Container[str]) -> Receipt:
-        return read_entry_of_receipt(message[1], subscriptions)
+        return read_receipt_entry(message[1], subscriptions)
 
     def done(self, message: tuple[bytes, bytes]) -> None:
         """It is off the list already."""

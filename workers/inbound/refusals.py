@@ -13,7 +13,7 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
-__all__ = ["Refusals"]
+__all__ = ["RefusalCounter"]
 
 #: Between two log lines, and two writes to the state server, seconds.
 _EVERY_SECONDS = 5.0
@@ -21,7 +21,7 @@ _EVERY_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
 
 
-class Refusals:
+class RefusalCounter:
     """The refused messages of one queue in one process, by reason. For any number of threads."""
 
     def __init__(self, services: Services, queue: str) -> None:
@@ -31,16 +31,16 @@ class Refusals:
         self._new: Counter[str] = Counter()
         self._last = -_EVERY_SECONDS
 
-    def note(self, reason: str) -> None:
+    def count(self, reason: str) -> None:
         """One more. `reason`: a fixed word. Touches no server."""
         with self._lock:
             self._new[reason] += 1
 
-    def flush(self, *, at_once: bool = False) -> None:
+    def flush(self, *, force: bool = False) -> None:
         """Add what is new to the metric and log it, at most every 5 s; call it from time to time, and at the end."""
         with self._lock:
             moment = clock.monotonic()
-            if not self._new or (moment - self._last < _EVERY_SECONDS and not at_once):
+            if not self._new or (moment - self._last < _EVERY_SECONDS and not force):
                 return
             self._last = moment
             new, self._new = self._new, Counter()

@@ -1,7 +1,7 @@
 """Looks at every source once a minute: what was heard of it and what is wrong, and says so on the journal.
 
 No Celery in here. Harmless to run twice at the same moment, or not at all for a while: after a pause of more than
-`bridge.monitoring.traffic_baseline.GAP` it begins to watch anew, because what nobody saw proves nothing.
+`bridge.monitoring.traffic_baseline.MAX_GAP_SECONDS` it begins to watch anew, because what nobody saw proves nothing.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import replace
 import structlog
 
 from bridge.config.model import Source
-from bridge.delivery.lag import oldest_waiting
+from bridge.delivery.lag import oldest_unsettled_at
 from bridge.ingest.notices import submission
 from bridge.journal import Entry
-from bridge.monitoring.alarms import RAISED, Alarm, Alarms, announcement, step
-from bridge.monitoring.source_health import Facts, Stream, dried, judge
-from bridge.monitoring.traffic_baseline import Rhythms, hours_asked, listen
+from bridge.monitoring.alarms import RAISED, Alarm, Alarms, alarm_notice, next_alarm
+from bridge.monitoring.source_health import SourceFacts, StreamFacts, assess, with_quota_state
+from bridge.monitoring.traffic_baseline import TrafficBaselines, hours_needed, observe
 from bridge.services import Services
 
 __all__ = ["CHECK_SECONDS", "check_sources", "warn_of_backlogs"]
@@ -38,8 +38,9 @@ def check_sources(services: Services) -> int:
     for name, source in services.config.sources.items():
         counts = {day: found.get((name, "webhook", "requests"), 0) for day, found in by_day.items()}
         stand = alarms.of(name)
-        for kind, trouble in judge(_look(services, source, counts, stand, now)).items():
-            published += _say(services, alarms, source, stand.get(kind), step(stand.get(kind), kind, trouble, now))
+        for kind, problem in assess(_look(services, source, counts, stand, now)).items():
+            new = next_alarm(stand.get(kind), kind, problem, now)
+            published += _say(services, alarms, source, stand.get(kind), new)
     return published
 
 
@@ -50,7 +51,7 @@ def warn_of_backlogs(services: Services) -> tuple[str, ...]:
     """
     config, now, held = services.config, services.now(), []
     for name in config.subscriptions:
-        oldest = oldest_waiting(services.state, name, partitions=config.bridge.partitions)
+        oldest = oldest_unsettled_at(services.state, name, partitions=config.bridge.partitions)
         if oldest is not None and now - oldest > config.bridge.retention.events:
             held.append(name)
             _log.warning(
@@ -64,24 +65,24 @@ def warn_of_backlogs(services: Services) -> tuple[str, ...]:
 
 def _look(
     services: Services, source: Source, counts: Mapping[int, int], stand: Mapping[str, Alarm], now: float
-) -> Facts:
+) -> SourceFacts:
     """Listen, keep what was heard, and gather what there is to judge."""
-    name, rhythms = source.name, Rhythms(services.state)
+    name, baselines = source.name, TrafficBaselines(services.state)
     rounds = services.cursors.history(name)
     budget = services.budgets.status(name, source.budget, now)
     polls = services.vendors[source.vendor].polls if source.poll.enabled else {}
-    ledger = listen(rhythms.ledger(name), now=now, counts=counts, rounds=rounds)
-    ledger = dried(ledger, budget, polled=bool(polls), now=now)
-    rhythms.save(name, ledger)
-    return Facts(
+    traffic = observe(baselines.traffic(name), now=now, counts=counts, rounds=rounds)
+    traffic = with_quota_state(traffic, budget, polled=bool(polls), now=now)
+    baselines.save(name, traffic)
+    return SourceFacts(
         name=name,
         now=now,
         paused=source.paused or (budget.pause is not None and budget.pause.by_operator),
         webhooks=source.webhook.enabled,
-        ledger=ledger,
-        notes=rhythms.notes(name, hours_asked(ledger.quiet_since, now)),
+        traffic=traffic,
+        hourly=baselines.hourly(name, hours_needed(traffic.quiet_since, now)),
         streams=tuple(
-            Stream.of(
+            StreamFacts.of(
                 stream, max(source.poll.every, poll.every or 0.0), services.cursors.position(name, stream), rounds
             )
             for stream, poll in polls.items()
@@ -93,13 +94,13 @@ def _look(
 
 def _say(services: Services, alarms: Alarms, source: Source, old: Alarm | None, new: Alarm | None) -> int:
     """Agree on how the alarm stands and publish what is not told yet; how many notices that made, 0 or 1."""
-    if new is None or new.told:
+    if new is None or new.published:
         return 0
-    agreed = alarms.agree(source.name, old, new)
+    agreed = alarms.compare_and_set(source.name, old, new)
     now = services.now()
-    offered = submission(services.config.bridge, source.name, source.vendor, announcement(source.name, agreed), now=now)
+    offered = submission(services.config.bridge, source.name, source.vendor, alarm_notice(source.name, agreed), now=now)
     (verdict,) = services.journal.publish(Entry(submissions=(offered,)), now=now).verdicts
-    alarms.agree(source.name, agreed, replace(agreed, told=True))
+    alarms.compare_and_set(source.name, agreed, replace(agreed, published=True))
     if verdict.outcome != "published":
         return 0
     log = _log.warning if agreed.state == RAISED else _log.info

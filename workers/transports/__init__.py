@@ -16,7 +16,7 @@ from workers.transports.contract import Outcome, Outgoing, Transport
 from workers.transports.http_push import HttpPush
 from workers.transports.kombu_queue import KombuQueue
 
-__all__ = ["TRANSPORTS", "Outcome", "Outgoing", "Transport", "transport_for", "transport_or_later"]
+__all__ = ["TRANSPORTS", "Outcome", "Outgoing", "Transport", "transport_for", "transport_or_deferred"]
 
 _log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ def transport_for(subscription: Subscription, broker_url: str) -> Transport:
     return TRANSPORTS[subscription.transport](subscription, subscription.broker or broker_url)
 
 
-def transport_or_later(subscription: Subscription, broker_url: str) -> Transport:
+def transport_or_deferred(subscription: Subscription, broker_url: str) -> Transport:
     """The same, without an error: where it cannot be made now, the events wait and each send tries to make it."""
     try:
         return transport_for(subscription, broker_url)

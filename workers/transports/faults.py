@@ -6,10 +6,10 @@ import structlog
 
 from bridge.errors import DeliveryFailed
 
-__all__ = ["UNEXPECTED", "unexpected"]
+__all__ = ["UNEXPECTED_ERROR", "unexpected"]
 
 #: `reason` of such a failure.
-UNEXPECTED = "unexpected_error"
+UNEXPECTED_ERROR = "unexpected_error"
 
 _log = structlog.get_logger(__name__)
 
@@ -17,4 +17,6 @@ _log = structlog.get_logger(__name__)
 def unexpected(error: Exception, **where: object) -> DeliveryFailed:
     """A charged failure; the log has the frames. `error`'s own text may hold anything and goes nowhere."""
     _log.error("delivery_unexpected_error", exc_info=error, **where)
-    return DeliveryFailed(f"unexpected {type(error).__name__}; the log of dispatch has the place", reason=UNEXPECTED)
+    return DeliveryFailed(
+        f"unexpected {type(error).__name__}; the log of dispatch has the place", reason=UNEXPECTED_ERROR
+    )

@@ -15,7 +15,7 @@ from schemas.event import MEDIA_TYPE
 from workers.transports.contract import Outcome, Outgoing
 from workers.transports.faults import unexpected
 
-__all__ = ["HttpPush", "judge_answer"]
+__all__ = ["HttpPush", "answer_outcome"]
 
 #: One slow receiver gets at most so many requests at a time.
 _AT_ONCE = 4
@@ -72,14 +72,14 @@ class HttpPush:
         try:
             headers = standard_webhook_headers(self._secrets, event.id, event.body, now)
             answer = self._client.post(event.body, {"content-type": MEDIA_TYPE, **headers})
-            return judge_answer(answer, now=now)
+            return answer_outcome(answer, now=now)
         except DeliveryFailed as failure:
             return failure
         except Exception as error:  # noqa: BLE001 - a receiver may answer anything; it is one event's
             return unexpected(error, event_id=event.id)
 
 
-def judge_answer(answer: Answer, *, now: float) -> Outcome:
+def answer_outcome(answer: Answer, *, now: float) -> Outcome:
     """2xx is a success; 410 asks to be left alone; everything else, redirects too, is a failure to be tried again."""
     status = answer.status
     if 200 <= status < 300:

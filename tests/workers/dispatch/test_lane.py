@@ -340,7 +340,7 @@ def test_gone_disables_at_once_and_loses_nothing(any_state: redis.Redis) -> None
     one.step(at(1000.0), even)
     deliveries = Deliveries(any_state)
     state = deliveries.state(NAME, now=1000.0)
-    assert (state.circuit, state.why) == ("disabled", "receiver answered 410 Gone")
+    assert (state.circuit, state.circuit_reason) == ("disabled", "receiver answered 410 Gone")
     assert one.step(at(2000.0), even) == 1.0
     deliveries.resume(NAME)
     receiver.got.clear()

@@ -13,8 +13,15 @@ from bridge.config.model import Filter, Receipts, RetryPolicy, Subscription
 from bridge.delivery.store import Delivery
 from bridge.errors import DeliveryFailed
 from tests.support.dispatch import even, event
-from workers.dispatch.schedule import broker_backoff, next_try, tries_allowed
-from workers.dispatch.settlement import Item, failures_at_end, item_of, outgoing, row_of, wants
+from workers.dispatch.schedule import broker_backoff, max_tries, retry_delay
+from workers.dispatch.settlement import (
+    Item,
+    item_from_entry,
+    matches_filter,
+    outcome_row,
+    outgoing_event,
+    trailing_failures,
+)
 
 POLICY = RetryPolicy(schedule=(5.0, 300.0), jitter=0.2)
 SUBSCRIPTION = Subscription(name="crm", transport="http", retry=POLICY)
@@ -31,29 +38,29 @@ def item(number: int = 1, **members: object) -> Item:
         b"attempt": b"a1",
         b"event": json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode(),
     }
-    return item_of(b"1-0", fields)
+    return item_from_entry(b"1-0", fields)
 
 
 def test_each_step_of_the_schedule_is_used_once_and_then_no_try_is_left() -> None:
-    assert [next_try(POLICY, tries, 0.5) for tries in (1, 2, 3)] == [5.0, 300.0, None]
-    assert tries_allowed(POLICY) == 3
+    assert [retry_delay(POLICY, tries, 0.5) for tries in (1, 2, 3)] == [5.0, 300.0, None]
+    assert max_tries(POLICY) == 3
 
 
 def test_the_draw_moves_a_step_by_the_jitter_and_no_further() -> None:
-    assert next_try(POLICY, 2, 0.0) == pytest.approx(240.0)
-    assert next_try(POLICY, 2, 0.999999) == pytest.approx(360.0, rel=1e-4)
+    assert retry_delay(POLICY, 2, 0.0) == pytest.approx(240.0)
+    assert retry_delay(POLICY, 2, 0.999999) == pytest.approx(360.0, rel=1e-4)
 
 
 @given(st.integers(1, 2), st.floats(0, 1, exclude_max=True), st.floats(0, 1e12))
 def test_retry_after_can_stretch_a_step_to_twice_its_length_and_never_shorten_it(tries, draw, wish) -> None:
-    plain, wished = next_try(POLICY, tries, draw), next_try(POLICY, tries, draw, wish)
+    plain, wished = retry_delay(POLICY, tries, draw), retry_delay(POLICY, tries, draw, wish)
     assert plain is not None
     assert wished is not None
     assert plain <= wished <= max(plain, 2 * POLICY.schedule[tries - 1])
 
 
 def test_a_receiver_that_asks_for_a_year_gets_twice_the_step() -> None:
-    assert next_try(POLICY, 2, 0.5, 31_536_000.0) == 600.0
+    assert retry_delay(POLICY, 2, 0.5, 31_536_000.0) == 600.0
 
 
 def test_waiting_for_a_broker_grows_to_half_a_minute() -> None:
@@ -61,12 +68,12 @@ def test_waiting_for_a_broker_grows_to_half_a_minute() -> None:
 
 
 def test_a_failure_is_noted_with_its_first_and_last_error() -> None:
-    kind, entry, _, due, record = row_of(item(), BROKEN, SUBSCRIPTION, 100.0, even)
+    kind, entry, _, due, record = outcome_row(item(), BROKEN, SUBSCRIPTION, 100.0, even)
     noted = Delivery.from_json(record)
     assert (kind, entry, due) == ("retry", "1-0", "105.000")
     assert (noted.tries, noted.first_at, noted.last_at, noted.reason) == (1, 100.0, 100.0, "receiver_error")
     other = DeliveryFailed("receiver answered 502", reason="receiver_error")
-    again = Delivery.from_json(row_of(replace(item(), delivery=noted), other, SUBSCRIPTION, 200.0, even)[4])
+    again = Delivery.from_json(outcome_row(replace(item(), delivery=noted), other, SUBSCRIPTION, 200.0, even)[4])
     assert (again.tries, again.first_at, again.first_error, again.error) == (
         2,
         100.0,
@@ -77,13 +84,13 @@ def test_a_failure_is_noted_with_its_first_and_last_error() -> None:
 
 def test_a_permanent_failure_is_given_up_at_the_first_try() -> None:
     failure = DeliveryFailed("no", reason="refused", permanent=True)
-    assert row_of(item(), failure, SUBSCRIPTION, 1.0, even)[0] == "dead"
+    assert outcome_row(item(), failure, SUBSCRIPTION, 1.0, even)[0] == "dead"
 
 
 def test_with_receipts_a_hand_over_is_not_yet_a_delivery() -> None:
     subscription = replace(SUBSCRIPTION, receipts=Receipts(required=True))
-    assert row_of(item(), None, subscription, 1.0, even)[0] == "sent"
-    assert row_of(item(), None, SUBSCRIPTION, 1.0, even)[0] == "ok"
+    assert outcome_row(item(), None, subscription, 1.0, even)[0] == "sent"
+    assert outcome_row(item(), None, SUBSCRIPTION, 1.0, even)[0] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +106,7 @@ def test_with_receipts_a_hand_over_is_not_yet_a_delivery() -> None:
     ],
 )
 def test_the_filter_decides_by_type_source_and_result(wish: Filter, taken: bool) -> None:
-    assert wants(replace(SUBSCRIPTION, filter=wish), item()) is taken
+    assert matches_filter(replace(SUBSCRIPTION, filter=wish), item()) is taken
 
 
 ALARM = {
@@ -130,26 +137,28 @@ def notice(kind: str = "source.poll_failing") -> Item:
     ],
 )
 def test_a_notice_comes_only_to_those_who_ask_for_it(wish: Filter, taken: bool) -> None:
-    assert wants(replace(SUBSCRIPTION, filter=wish), notice()) is taken
+    assert matches_filter(replace(SUBSCRIPTION, filter=wish), notice()) is taken
 
 
 def test_patterns_of_types_take_attempts_too() -> None:
-    assert wants(replace(SUBSCRIPTION, filter=Filter(types=("attempt.*",), when={"passed": True})), item())
-    assert not wants(replace(SUBSCRIPTION, filter=Filter(types=("attempt.*",), when={"passed": False})), item())
+    assert matches_filter(replace(SUBSCRIPTION, filter=Filter(types=("attempt.*",), when={"passed": True})), item())
+    assert not matches_filter(
+        replace(SUBSCRIPTION, filter=Filter(types=("attempt.*",), when={"passed": False})), item()
+    )
 
 
 def test_a_notice_is_whole_in_the_minimal_projection() -> None:
-    assert json.loads(outgoing(replace(SUBSCRIPTION, data="minimal"), notice()).body) == ALARM
+    assert json.loads(outgoing_event(replace(SUBSCRIPTION, data="minimal"), notice()).body) == ALARM
 
 
 def test_the_full_event_is_sent_as_the_very_bytes_of_the_journal() -> None:
     one = item()
-    assert outgoing(SUBSCRIPTION, one).body is one.event
+    assert outgoing_event(SUBSCRIPTION, one).body is one.event
 
 
 def test_the_minimal_event_has_no_name_or_address_and_the_same_id() -> None:
     one = item()
-    sent = outgoing(replace(SUBSCRIPTION, data="minimal"), one)
+    sent = outgoing_event(replace(SUBSCRIPTION, data="minimal"), one)
     assert b"sam@example.test" not in sent.body
     assert "Zoë".encode() not in sent.body
     assert json.loads(sent.body)["id"] == one.delivery.id
@@ -157,6 +166,6 @@ def test_the_minimal_event_has_no_name_or_address_and_the_same_id() -> None:
 
 
 def test_failures_in_a_row_are_counted_from_the_end() -> None:
-    assert failures_at_end([BROKEN, None, BROKEN, BROKEN]) == (2, "receiver answered 500")
-    assert failures_at_end([BROKEN, None]) == (0, "receiver answered 500")
-    assert failures_at_end([]) == (0, "")
+    assert trailing_failures([BROKEN, None, BROKEN, BROKEN]) == (2, "receiver answered 500")
+    assert trailing_failures([BROKEN, None]) == (0, "receiver answered 500")
+    assert trailing_failures([]) == (0, "")

@@ -223,7 +223,7 @@ def test_an_error_with_half_a_character_can_be_stored(any_state: redis.Redis) ->
     assert Deliveries(any_state).under_way(NAME)[0].error == "odd ?"
     receiver.answer = lambda sent: DeliveryFailed("odd \ud800", reason="broker_unavailable", charged=False)
     run_dry(lane(any_state, receiver, subscription=SHORT), 1005.0)
-    assert Deliveries(any_state).state(NAME, now=1.0).waits == "odd ?"
+    assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == "odd ?"
 
 
 def test_what_deliveries_wait_for_is_told_until_they_go_on(any_state: redis.Redis) -> None:
@@ -231,10 +231,10 @@ def test_what_deliveries_wait_for_is_told_until_they_go_on(any_state: redis.Redi
     receiver = Receiver(lambda sent: DeliveryFailed("broker: down", reason="broker_unavailable", charged=False))
     one = lane(any_state, receiver, subscription=SHORT)
     one.step(at(1000.0), even)
-    assert Deliveries(any_state).state(NAME, now=1.0).waits == "broker: down"
+    assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == "broker: down"
     receiver.answer = lambda sent: None
     run_dry(one, 1010.0)
-    assert Deliveries(any_state).state(NAME, now=1.0).waits == ""
+    assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == ""
 
 
 def test_the_pause_after_a_lanes_own_fault_grows_to_half_a_minute() -> None:
@@ -316,11 +316,11 @@ def test_a_transport_that_cannot_be_made_waits_and_the_others_are_served(
     deliveries = Deliveries(state)
     with Serving(Dispatcher(services(server, bad, good), silent=1.0)):
         until(lambda: deliveries.state("good", now=1.0).delivered == 2)
-        until(lambda: "no such transport" in deliveries.state("bad", now=1.0).waits)
+        until(lambda: "no such transport" in deliveries.state("bad", now=1.0).blocked_by)
         mended.set()
         until(lambda: deliveries.state("bad", now=1.0).delivered == 2)
         assert sorted(late.ids) == sorted(ids)
-    assert deliveries.state("bad", now=1.0).waits == ""
+    assert deliveries.state("bad", now=1.0).blocked_by == ""
     assert deliveries.state("bad", now=1.0).failed == 0
 
 

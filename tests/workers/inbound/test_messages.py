@@ -24,11 +24,11 @@ from workers.inbound.messages import (
     Envelope,
     Receipt,
     TaskMessage,
-    open_entry,
-    read_entry_of_receipt,
+    build_entry,
+    parse_entry,
     read_receipt,
+    read_receipt_entry,
     read_task,
-    to_entry,
 )
 from workers.tasks import ARGUMENTS, Tasks
 
@@ -58,18 +58,16 @@ def stock(*args: Any, **kwargs: Any) -> Envelope:
 )
 def test_a_stock_task_and_a_plain_object_are_receipts(message: Envelope) -> None:
     assert read_receipt(message, KNOWN) == RECEIPT
-    assert read_entry_of_receipt(entry(message.headers, message.body, "application/json", "utf-8"), KNOWN) == RECEIPT
+    assert read_receipt_entry(entry(message.headers, message.body, "application/json", "utf-8"), KNOWN) == RECEIPT
 
 
 def test_an_object_that_somebody_pushed_onto_the_list_by_hand_is_a_receipt() -> None:
-    assert (
-        read_entry_of_receipt(json.dumps({"subscription": "gradebook", "event_id": EVENT}).encode(), KNOWN) == RECEIPT
-    )
+    assert read_receipt_entry(json.dumps({"subscription": "gradebook", "event_id": EVENT}).encode(), KNOWN) == RECEIPT
 
 
 @pytest.mark.parametrize("junk", ENTRIES, ids=range(len(ENTRIES)))
 def test_junk_is_refused_by_both_readers_for_a_reason_from_the_list(junk: bytes) -> None:
-    for read in (lambda: read_entry_of_receipt(junk, KNOWN), lambda: read_task(open_entry(junk), ARGUMENTS, KNOWN)):
+    for read in (lambda: read_receipt_entry(junk, KNOWN), lambda: read_task(parse_entry(junk), ARGUMENTS, KNOWN)):
         with pytest.raises(Unreadable) as caught:
             read()
         assert caught.value.reason in REASONS
@@ -163,7 +161,7 @@ def outcome(read: Callable[[], Any]) -> Any:
 @settings(max_examples=3000, deadline=None)
 @given(FUZZED)
 def test_whatever_stands_in_a_queue_is_a_receipt_or_refused(raw: bytes) -> None:
-    assert outcome(lambda: read_entry_of_receipt(raw, KNOWN)) in {RECEIPT, *REASONS}
+    assert outcome(lambda: read_receipt_entry(raw, KNOWN)) in {RECEIPT, *REASONS}
 
 
 APP = Celery("test", set_as_current=False)
@@ -180,11 +178,11 @@ for each in ARGUMENTS:
 @settings(max_examples=3000, deadline=None)
 @given(FUZZED)
 def test_whatever_stands_in_a_queue_is_a_task_that_celery_takes_or_refused(raw: bytes) -> None:
-    found = outcome(lambda: read_task(open_entry(raw), ARGUMENTS, KNOWN))
+    found = outcome(lambda: read_task(parse_entry(raw), ARGUMENTS, KNOWN))
     if not isinstance(found, TaskMessage):
         assert found in REASONS
     else:
-        request = as_celery_takes_it(APP, to_entry(found, "tag"))
+        request = as_celery_takes_it(APP, build_entry(found, "tag"))
         assert (request.name, request.id, tuple(request.args)) == (found.task, found.id, found.args)
 
 
@@ -192,8 +190,8 @@ def test_a_tick_of_beat_passes() -> None:
     app = Celery("attempt-bridge", set_as_current=False)
     sent = app.amqp.as_task_v2("7", "bridge.poll", ("eu",), {}, expires=10.0)
     raw = entry(sent.headers, json.dumps(sent.body).encode(), "application/json", "utf-8")
-    found = read_task(open_entry(raw), ARGUMENTS, KNOWN)
+    found = read_task(parse_entry(raw), ARGUMENTS, KNOWN)
     assert (found.task, found.args) == ("bridge.poll", ("eu",))
     assert found.expires is not None
-    assert len(to_entry(found, "tag")) < MAX_ENTRY_BYTES
-    assert json.loads(to_entry(found, "tag"))["properties"]["delivery_info"]["routing_key"] == QUEUE
+    assert len(build_entry(found, "tag")) < MAX_ENTRY_BYTES
+    assert json.loads(build_entry(found, "tag"))["properties"]["delivery_info"]["routing_key"] == QUEUE

@@ -11,12 +11,12 @@ import redis
 from structlog.testing import capture_logs
 
 from bridge.config.model import PollConfig, Subscription, WebhookConfig
-from bridge.delivery.lag import oldest_waiting
+from bridge.delivery.lag import oldest_unsettled_at
 from bridge.errors import StateUnavailable
 from bridge.journal import POLL, WEBHOOK, Entry, RequestRecord
 from bridge.monitoring import alarms
 from bridge.monitoring.alarms import RAISED, Alarms
-from bridge.monitoring.traffic_baseline import Rhythms, listen
+from bridge.monitoring.traffic_baseline import TrafficBaselines, observe
 from bridge.polling.cursors import RoundReport
 from bridge.services import Services
 from bridge.state import keys
@@ -99,14 +99,14 @@ def test_polls_that_fail_are_announced_and_their_end_too(world: World) -> None:
         world.poll(error="source eu-little: GET /v1/results: HTTP 502")
     world.looks(5 * MINUTE, polled=False)
     assert world.said() == [(POLL_FAILING, "raised")]
-    (up,) = alarms.read(world.state, NAME)
+    (up,) = alarms.raised_alarms(world.state, NAME)
     assert "HTTP 502" in up.value
     (event,) = journal_events(world.state)
     assert (event["subject"], event["source"]) == (NAME, f"/acme/sources/{NAME}")
     assert journal(world.state) == [(POLL_FAILING, NAME)]
     world.looks(5 * MINUTE)
     assert world.said() == [(POLL_FAILING, "raised"), (POLL_FAILING, "recovered")]
-    assert alarms.read(world.state, NAME) == ()
+    assert alarms.raised_alarms(world.state, NAME) == ()
 
 
 def test_refused_credentials_are_announced_at_once_and_over_with_resume(world: World) -> None:
@@ -140,7 +140,7 @@ def test_a_pause_on_purpose_is_no_alarm_and_ends_none(world: World) -> None:
     world.services.budgets.pause(NAME)
     world.looks(20 * HOUR, every=10 * MINUTE, polled=False)
     assert world.said() == [(CREDENTIALS_REJECTED, "raised")]
-    assert [one.kind for one in alarms.read(world.state, NAME)] == [CREDENTIALS_REJECTED]
+    assert [one.kind for one in alarms.raised_alarms(world.state, NAME)] == [CREDENTIALS_REJECTED]
 
 
 def test_an_alarm_that_lasts_is_repeated_once_a_day(world: World) -> None:
@@ -150,45 +150,51 @@ def test_an_alarm_that_lasts_is_repeated_once_a_day(world: World) -> None:
 
 
 @pytest.fixture
-def usual(world: World) -> World:
+def watched_world(world: World) -> World:
     """A Monday at ten, after four weeks with ten webhooks an hour from eight to six, also at weekends."""
-    rhythms, start, total = Rhythms(world.state), MONDAY, 0
+    baselines, start, total = TrafficBaselines(world.state), MONDAY, 0
     world.now = MONDAY + 4 * WEEK + 10 * HOUR
-    ledger = listen(None, now=start, counts={}, rounds=())
+    traffic = observe(None, now=start, counts={}, rounds=())
     while start < world.now:
         total += 10 if 8 * HOUR <= (start - MONDAY) % DAY < 18 * HOUR else 0
         start += HOUR
         last = start - MINUTE
-        ledger = replace(ledger, looked=last, day=int(last // DAY), webhooks=total, heard=last, quiet_since=last)
-        rhythms.save(NAME, ledger)
+        traffic = replace(
+            traffic, checked_at=last, day=int(last // DAY), webhooks=total, last_webhook_at=last, quiet_since=last
+        )
+        baselines.save(NAME, traffic)
     return world
 
 
-def test_webhooks_that_stop_while_polls_go_on_finding_attempts_are_announced_within_the_hour(usual: World) -> None:
-    usual.looks(30 * MINUTE, every=5 * MINUTE)
-    assert usual.said() == []
+def test_webhooks_that_stop_while_polls_go_on_finding_attempts_are_announced_within_the_hour(
+    watched_world: World,
+) -> None:
+    watched_world.looks(30 * MINUTE, every=5 * MINUTE)
+    assert watched_world.said() == []
     for _ in range(6):
-        usual.poll(found=2)
-        usual.looks(5 * MINUTE, polled=False)
-    assert usual.said() == [(WEBHOOKS_SILENT, "raised")]
-    (up,) = alarms.read(usual.state, NAME)
+        watched_world.poll(found=2)
+        watched_world.looks(5 * MINUTE, polled=False)
+    assert watched_world.said() == [(WEBHOOKS_SILENT, "raised")]
+    (up,) = alarms.raised_alarms(watched_world.state, NAME)
     assert "polls found" in up.value
-    usual.webhook()
-    usual.looks(MINUTE)
-    assert usual.said() == [(WEBHOOKS_SILENT, "raised"), (WEBHOOKS_SILENT, "recovered")]
+    watched_world.webhook()
+    watched_world.looks(MINUTE)
+    assert watched_world.said() == [(WEBHOOKS_SILENT, "raised"), (WEBHOOKS_SILENT, "recovered")]
 
 
-def test_webhooks_that_stop_where_nothing_is_polled_are_missed_by_what_is_usual(usual: World) -> None:
-    usual.services = with_source(usual.services, poll=PollConfig(enabled=False))
-    usual.looks(HOUR, every=5 * MINUTE, polled=False)
-    assert usual.said() == []
-    usual.looks(2 * HOUR, every=5 * MINUTE, polled=False)
-    assert usual.said() == [(WEBHOOKS_SILENT, "raised")]
+def test_webhooks_that_stop_where_nothing_is_polled_are_missed_by_what_is_usual(watched_world: World) -> None:
+    watched_world.services = with_source(watched_world.services, poll=PollConfig(enabled=False))
+    watched_world.looks(HOUR, every=5 * MINUTE, polled=False)
+    assert watched_world.said() == []
+    watched_world.looks(2 * HOUR, every=5 * MINUTE, polled=False)
+    assert watched_world.said() == [(WEBHOOKS_SILENT, "raised")]
 
 
-def test_webhooks_that_are_switched_off_are_not_missed(usual: World) -> None:
-    usual.services = with_source(usual.services, poll=PollConfig(enabled=False), webhook=WebhookConfig(enabled=False))
-    assert usual.looks(3 * HOUR, every=5 * MINUTE, polled=False) == 0
+def test_webhooks_that_are_switched_off_are_not_missed(watched_world: World) -> None:
+    watched_world.services = with_source(
+        watched_world.services, poll=PollConfig(enabled=False), webhook=WebhookConfig(enabled=False)
+    )
+    assert watched_world.looks(3 * HOUR, every=5 * MINUTE, polled=False) == 0
 
 
 def test_two_watchdogs_at_the_same_moment_say_it_once(any_state: redis.Redis) -> None:
@@ -213,11 +219,11 @@ def interleaved(one: Services, other: Services) -> int:
     made = 0
 
     class Late(Alarms):
-        def agree(self, *args: Any) -> Any:
+        def compare_and_set(self, *args: Any) -> Any:
             nonlocal made
-            Late.agree = Alarms.agree  # type: ignore[method-assign]
+            Late.compare_and_set = Alarms.compare_and_set  # type: ignore[method-assign]
             made += check_sources(other)
-            return super().agree(*args)
+            return super().compare_and_set(*args)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workers.polling.watchdog.Alarms", Late)
@@ -232,7 +238,7 @@ def test_what_a_killed_watchdog_left_unsaid_is_said_by_the_next(
     world.services.budgets.pause_until(NAME, math.inf, "HTTP 403")
     calls = 0
 
-    def dying(self: Alarms, *args: Any, real: Any = Alarms.agree) -> Any:
+    def dying(self: Alarms, *args: Any, real: Any = Alarms.compare_and_set) -> Any:
         nonlocal calls
         calls += 1
         answer = real(self, *args)
@@ -241,7 +247,7 @@ def test_what_a_killed_watchdog_left_unsaid_is_said_by_the_next(
         return answer
 
     with monkeypatch.context() as patch:
-        patch.setattr(Alarms, "agree", dying)
+        patch.setattr(Alarms, "compare_and_set", dying)
         with pytest.raises(StateUnavailable):
             world.looks(MINUTE, polled=False)
     world.looks(5 * MINUTE, polled=False)
@@ -282,7 +288,7 @@ def test_what_was_read_and_not_settled_counts_as_waiting(any_state: redis.Redis)
     any_state.xgroup_create(keys.journal(0), group, id="0")
     any_state.xreadgroup(group, "one", {keys.journal(0): ">"})
     first, second = (int(entry[0].partition(b"-")[0]) / 1000 for entry in any_state.xrange(keys.journal(0)))
-    assert oldest_waiting(any_state, "crm", partitions=1) == first
+    assert oldest_unsettled_at(any_state, "crm", partitions=1) == first
     (entry, *_) = [one[0] for one in any_state.xrange(keys.journal(0))]
     any_state.xack(keys.journal(0), group, entry)
-    assert oldest_waiting(any_state, "crm", partitions=1) == second
+    assert oldest_unsettled_at(any_state, "crm", partitions=1) == second

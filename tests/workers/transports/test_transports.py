@@ -29,7 +29,7 @@ from tests.support.servers import Server
 from workers.transports import transport_for
 from workers.transports.broker import Broker, Message
 from workers.transports.contract import Outgoing
-from workers.transports.http_push import judge_answer
+from workers.transports.http_push import answer_outcome
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 CELERY = Subscription(name="gradebook", transport="celery", task="gradebook.attempt_completed", queue="gradebook")
@@ -258,7 +258,7 @@ def test_the_events_of_one_attempt_are_pushed_in_order_and_those_of_others_besid
     ],
 )
 def test_what_an_answer_means(status: int, reason: str | None, charged: bool) -> None:
-    failure = judge_answer(Answer(status, {"retry-after": "17"}, b""), now=0.0)
+    failure = answer_outcome(Answer(status, {"retry-after": "17"}, b""), now=0.0)
     if reason is None:
         assert failure is None
         return
