@@ -1,30 +1,33 @@
-"""Every vendor's simulator as demos and simulations use it: repeatable, and its candidates come to an end."""
+"""Every vendor's simulator as demos and simulations use it: repeatable, its webhooks are sent, everything ends."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
 import pytest
+from werkzeug.wrappers import Request, Response
 
-from bridge.sdk.simulator import Faults
+from bridge.sdk.simulator import NO_FAULTS, Faults
 from tests.support.contract.stage import NOW, Clock, module_of
+from tests.support.servers import serving
+from tests.support.waiting import until
 
-#: Of a sitting, until nothing of it is to follow, at the speed of a demo.
+#: Seconds from the last attempt until nothing is due, at the speed of a demo.
 LONGEST = 3_600
-MUTE = Faults(lose=1.0)
+ALL_LOST = Faults(lose=1.0)
 
 
 @pytest.fixture
 def open_account(vendor):
-    def open_(seed: int, clock: Clock):
-        return import_module(f"{module_of(vendor)}.simulator").sandbox(seed, clock, scale=60.0, faults=MUTE)
+    def open_(seed: int, clock: Clock, faults: Faults = ALL_LOST):
+        return import_module(f"{module_of(vendor)}.simulator").sandbox(seed, clock, scale=60.0, faults=faults)
 
     return open_
 
 
 def live(simulator, clock: Clock) -> list[str]:
-    """Twelve candidates sit, one each second; then time goes on until nothing is to follow. A vendor may spare webhooks
-    from the faults without which a demo would wait for hours; these are delivered."""
+    """Twelve candidates sit, one each second; then time goes on until nothing is due. Webhooks that were not lost are
+    delivered: a vendor may exempt those from the faults without which a demo would wait for hours."""
     attempts = []
     for number in range(12):
         clock.now += 1
@@ -32,33 +35,61 @@ def live(simulator, clock: Clock) -> list[str]:
         simulator.tick(clock.now)
     while not simulator.idle():
         clock.now += 1
-        assert clock.now < NOW + LONGEST, "it never comes to an end"
+        assert clock.now < NOW + LONGEST, "something is still due"
         simulator.tick(clock.now)
         for message in simulator.outbox.take_due():
             simulator.outbox.settle(message, delivered=True)
     return attempts
 
 
-def test_candidates_sit_and_nothing_of_it_is_forgotten(open_account):
+@pytest.mark.parametrize("faults", [ALL_LOST, Faults(lose=0.3, duplicate=0.3, delay=5, reorder=True)])
+def test_every_attempt_and_every_webhook_about_it_is_accounted_for(open_account, faults):
     clock = Clock()
-    simulator = open_account(5, clock)
+    simulator = open_account(5, clock, faults)
 
     attempts = live(simulator, clock)
 
     truth = simulator.expected()
     assert len(set(attempts)) == len(attempts)
     assert set(attempts) <= set(truth)
-    assert all(one.versions >= 1 for one in truth.values())
+    assert all(attempt.versions >= 1 for attempt in truth.values())
     assert simulator.counts()["completed"] == len(truth)
-    assert simulator.counts()["lost"] == sum(one.lost for one in truth.values())
+    assert simulator.counts()["lost"] == sum(attempt.lost for attempt in truth.values())
+    assert simulator.counts()["webhooks_sent"] >= sum(attempt.sent for attempt in truth.values())
+    assert faults is ALL_LOST or any(attempt.sent for attempt in truth.values())
 
 
-def test_one_seed_is_one_history_and_another_is_another(open_account):
+def test_a_refused_webhook_is_sent_again_over_http_with_the_same_bytes(open_account):
+    clock, bodies = Clock(), []
+
+    @Request.application
+    def refuse_first(request: Request) -> Response:
+        bodies.append(request.get_data())
+        return Response(status=503 if len(bodies) == 1 else 200)
+
+    def first_came_again() -> bool:
+        clock.now += 1
+        simulator.tick(clock.now)
+        return bodies[1:].count(bodies[0]) > 0 if bodies else False
+
+    simulator = open_account(5, clock, NO_FAULTS)
+    simulator.sit(clock.now, candidate=1)
+    with serving(refuse_first) as address:
+        simulator.start_webhooks(f"{address}/webhooks/source")
+        until(first_came_again)
+        simulator.stop()
+
+    assert simulator.counts()["webhooks_refused"] == 1
+    assert simulator.counts()["webhooks_sent"] == len(bodies) - 1
+
+
+@pytest.mark.parametrize("faults", [ALL_LOST, Faults(lose=0.5, duplicate=0.3, delay=5, reorder=True)])
+def test_the_same_seed_has_the_same_history_and_another_seed_another(open_account, faults):
     def history(seed: int):
         clock = Clock()
-        simulator = open_account(seed, clock)
+        simulator = open_account(seed, clock, faults)
         live(simulator, clock)
-        return dict(simulator.expected()), simulator.expectations()
+        return dict(simulator.expected()), simulator.expectations(), dict(simulator.counts())
 
     assert history(5) == history(5)
     assert history(5) != history(6)

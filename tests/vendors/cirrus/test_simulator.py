@@ -323,19 +323,6 @@ def test_times_have_two_or_three_digits_of_a_second():
     ]
 
 
-def test_the_same_seed_has_the_same_life():
-    def live():
-        clock = [NOW]
-        simulator = simulated(lambda: clock[0], faults=Faults(lose=0.5, delay=60))
-        for number in range(60):
-            simulator.sit(clock[0], candidate=number)
-            clock[0] += DAY / 4
-            simulator.tick(clock[0])
-        return simulator.expected(), simulator.expectations(), simulator.counts()
-
-    assert live() == live()
-
-
 def test_a_demo_is_over_soon():
     clock = [NOW]
     simulator = sandbox(1, lambda: clock[0], scale=120, faults=Faults(lose=0.2))

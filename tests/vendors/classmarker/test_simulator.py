@@ -6,53 +6,39 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from werkzeug.serving import make_server
 from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
-from bridge.sdk.simulator import Faults
 from bridge.vendors.classmarker.simulator import Behaviour, Simulator
+from tests.support.servers import serving
 from tests.support.waiting import until
 
 NOW = 1_795_000_000
 
 
 class Receiver:
-    """A real HTTP server that keeps what it gets and answers with `statuses` first, then 200."""
+    """A real HTTP server that keeps what it gets."""
 
     def __init__(self) -> None:
         self.got: list[tuple[bytes, str]] = []
-        self.statuses: list[int] = []
-        self._lock = threading.Lock()
-        self._server = make_server("127.0.0.1", 0, self._app, threaded=True)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/webhooks/cm"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
+        self.url = ""
 
     @Request.application
-    def _app(self, request: Request) -> Response:
-        with self._lock:
-            self.got.append((request.get_data(), request.headers["X-Classmarker-Hmac-Sha256"]))
-            status = self.statuses.pop(0) if self.statuses else 200
-        return Response(status=status)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def app(self, request: Request) -> Response:
+        self.got.append((request.get_data(), request.headers["X-Classmarker-Hmac-Sha256"]))
+        return Response(status=200)
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     receiver = Receiver()
-    yield receiver
-    receiver.close()
+    with serving(receiver.app) as address:
+        receiver.url = f"{address}/webhooks/cm"
+        yield receiver
 
 
 def deliver(simulator, receiver):
@@ -83,63 +69,6 @@ def test_saving_the_webhook_sends_the_signed_sample_and_then_every_result(receiv
     for raw, signature in receiver.got:
         assert base64.b64decode(signature) == hmac.new(b"phrase", raw, hashlib.sha256).digest()
     assert {key: one.sent for key, one in simulator.expected().items()} == dict.fromkeys(ids, 1)
-
-
-def test_an_answer_other_than_2xx_brings_the_same_bytes_again_until_the_schedule_ends(receiver):
-    simulator = Simulator(1, time.time, behaviour=Behaviour(verify_on_save=False, retry_schedule=(0.01, 0.01)))
-    simulator.finish_random()
-    simulator.finish_random()
-    receiver.statuses = [500, 401, 302, 200, 503]
-
-    deliver(simulator, receiver)
-
-    counts = simulator.counts()
-    assert counts["given_up"] + counts["webhooks_sent"] == 2
-    assert counts["webhooks_refused"] == 4
-    assert len(set(receiver.got)) == 2
-    assert len(receiver.got) == counts["webhooks_sent"] + counts["webhooks_refused"]
-
-
-def test_an_endpoint_that_does_not_answer_counts_as_refused():
-    simulator = Simulator(1, time.time, behaviour=Behaviour(verify_on_save=False, retry_schedule=(0.01,)))
-    simulator.finish_random()
-
-    simulator.start_webhooks("http://127.0.0.1:9/nobody")
-    until(lambda: simulator.webhooks_pending() == 0)
-    simulator.stop()
-
-    assert simulator.counts()["given_up"] == 1
-
-
-def test_webhooks_are_lost_doubled_and_reordered_as_told_and_every_attempt_is_accounted_for(receiver):
-    faults = Faults(lose=0.2, duplicate=0.3, delay=50, reorder=True)
-    clock = [float(NOW)]
-    simulator = Simulator(5, lambda: clock[0], faults=faults, behaviour=Behaviour(verify_on_save=False))
-    for _ in range(200):
-        simulator.finish_random()
-        clock[0] += 1
-    clock[0] += 100
-
-    deliver(simulator, receiver)
-
-    counts, expected = simulator.counts(), simulator.expected()
-    assert counts["completed"] == len(expected) == 200
-    assert 20 < counts["lost"] < 60
-    assert 30 < counts["duplicated"] < 90
-    assert counts["webhooks_sent"] == 200 - counts["lost"] + counts["duplicated"] == len(receiver.got)
-    assert sum(one.sent for one in expected.values()) == counts["webhooks_sent"]
-    assert {(one.sent == 0, one.lost == 1) for one in expected.values()} == {(True, True), (False, False)}
-    finishes = [int(json.loads(raw)["result"]["time_finished"]) for raw, _ in receiver.got]
-    assert finishes != sorted(finishes)
-
-
-def test_the_same_seed_has_the_same_life():
-    lives = []
-    for _ in range(2):
-        simulator = Simulator(9, lambda: NOW, faults=Faults(lose=0.5))
-        lives.append([simulator.finish_random(NOW + number) for number in range(50)] + [simulator.counts()])
-
-    assert lives[0] == lives[1]
 
 
 def test_grading_sends_nothing_and_moves_no_time_but_reopening_does_both(receiver):

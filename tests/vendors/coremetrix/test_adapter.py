@@ -327,12 +327,18 @@ def test_any_value_anywhere_is_read_in_our_words_or_unreadable(members, now):
         ({"puid": "", "attemptId": ATTEMPT}, ATTEMPT, {"attempt_id": ATTEMPT}),
     ],
 )
-@pytest.mark.parametrize("event", ["quiz_load", "quiz_start", "quiz_complete", "attempt_scored", "attempt_profiled"])
-@pytest.mark.parametrize("confirm", [True, False])
-def test_progress_is_a_place_to_look_for_a_day(event, members, key, reference, confirm):
+def test_what_a_webhook_names_is_where_to_look_for_a_day(members, key, reference):
     expected = Pointer(key=key, reference=reference, give_up_after=DAY)
 
-    assert split(hook(event, **members), {"confirm": confirm}) == (expected,)
+    assert split(hook("attempt_scored", **members), {}) == (expected,)
+
+
+@pytest.mark.parametrize("event", ["quiz_load", "quiz_start", "quiz_complete", "attempt_scored", "attempt_profiled"])
+def test_every_event_about_progress_is_a_pointer_whether_confirmed_or_not(event):
+    expected = Pointer(key=f"?person:{PERSON}", reference={"custom_id": "p-001"}, give_up_after=DAY)
+
+    for confirm in (True, False):
+        assert split(hook(event, puid="p-001"), {"confirm": confirm}) == (expected,)
 
 
 def test_a_pointer_without_an_attempt_may_mean_what_has_its_key_as_alias():

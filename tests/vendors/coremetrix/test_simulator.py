@@ -8,9 +8,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from werkzeug.serving import make_server
 from werkzeug.test import Client
-from werkzeug.wrappers import Request, Response
 
 from bridge.sdk.simulator import Faults
 from bridge.sdk.strict_json import parse
@@ -235,28 +233,6 @@ def test_a_retake_is_a_second_attempt_of_the_same_person_and_a_withdrawal_takes_
     assert {key: one.voided for key, one in simulator.expected().items()} == {first: True, second: True, other: False}
 
 
-def test_webhooks_are_lost_doubled_and_overtake_each_other_as_told():
-    clock = [float(NOW)]
-    simulator = Simulator(5, lambda: clock[0], faults=Faults(lose=0.2, duplicate=0.3, delay=50, reorder=True))
-    ids = [simulator.finish() for _ in range(60)]
-    clock[0] += 100
-    bodies = sent(simulator)
-    order = {
-        attempt_id: [body["event"] for body in bodies if body.get("attemptId") == attempt_id] for attempt_id in ids
-    }
-
-    assert 40 < simulator.counts()["lost"] < 120
-    assert 80 < simulator.counts()["duplicated"] < 180
-    assert any(
-        {"attempt_scored", "quiz_complete"} <= set(events)
-        and events.index("attempt_scored") < events.index("quiz_complete")
-        for events in order.values()
-    )
-    assert {body["event"] for body in bodies} == set(EVENTS) - {"quiz_consent_withdrawal"}
-    assert simulator.counts()["webhooks_sent"] == len(bodies)
-    assert sum(one.sent for one in simulator.expected().values()) == len(bodies)
-
-
 @pytest.mark.parametrize("lose", [0.0, 1.0])
 def test_a_withdrawal_that_is_lost_voids_nothing_because_nothing_else_tells_of_it(lose):
     simulator = Simulator(5, lambda: NOW, faults=Faults(lose=lose))
@@ -269,37 +245,15 @@ def test_a_withdrawal_that_is_lost_voids_nothing_because_nothing_else_tells_of_i
     assert simulator.expected()[attempt_id].voided == (lose == 0.0)
 
 
-def test_webhooks_travel_over_http_and_are_not_sent_again_unless_told():
-    got = []
-
-    @Request.application
-    def app(request):
-        got.append(request.get_data())
-        return Response(status=500)
-
-    server = make_server("127.0.0.1", 0, app)
+def test_a_refused_webhook_is_not_sent_again_unless_told():
     simulator = Simulator(1, lambda: NOW)
     simulator.begin(quiz=QUIZZES[1])
-    simulator.start_webhooks(f"http://127.0.0.1:{server.server_port}/webhooks/cx/token")
-    server.handle_request()
-    server.handle_request()
-    # Waits for the answer to the last try, too.
-    simulator.stop()
-    server.server_close()
+    refused = simulator.outbox.take_due()
+    for message in refused:
+        simulator.outbox.settle(message, delivered=False)
 
-    assert simulator.webhooks_pending() == 0
-    assert [json.loads(raw)["event"] for raw in got] == ["quiz_consent", "quiz_load"]
-    assert simulator.counts()["given_up"] == 2
-
-
-def test_the_same_seed_has_the_same_life():
-    def life():
-        simulator = Simulator(9, lambda: NOW, faults=Faults(lose=0.5))
-        ids = [simulator.sit(NOW + number, candidate=number) for number in range(50)]
-        simulator.tick(NOW + DAY)
-        return ids, simulator.counts(), simulator.expected(), simulator.due_webhooks()
-
-    assert life() == life()
+    assert [json.loads(message.body)["event"] for message in refused] == ["quiz_consent", "quiz_load"]
+    assert (simulator.counts()["given_up"], simulator.webhooks_pending()) == (2, 0)
 
 
 def test_candidates_of_two_runs_share_no_attempt():

@@ -439,11 +439,11 @@ def test_a_webhook_without_time_or_sitting_still_says_where_to_look(change):
         {"invitation_key": [KEY], "email": EMAIL},
     ],
 )
-@pytest.mark.parametrize("options", [OPTIONS, TRUSTING])
-def test_a_body_that_names_no_sitting_is_unreadable_and_never_part_of_an_address(body, options):
-    with pytest.raises(Unreadable) as refused:
-        split(body, options)
-    assert "@" not in str(refused.value)
+def test_a_body_that_names_no_sitting_is_unreadable_and_never_part_of_an_address(body):
+    for options in (OPTIONS, TRUSTING):
+        with pytest.raises(Unreadable) as refused:
+            split(body, options)
+        assert "@" not in str(refused.value)
 
 
 def test_an_expectation_names_one_attempt_and_its_refusal_no_person():
