@@ -44,7 +44,7 @@ class _Unsure(Exception):
     """The fast path leaves this payload to the declared schema."""
 
 
-def loader(schema_class: type[Schema]) -> Callable[[Any], dict[str, Any]]:
+def loader(schema_class: type[Schema]) -> Callable[[Any], Any]:
     """A function that returns what `schema_class().load(payload)` does, about ten times as fast for usual payloads.
 
     Whatever the fast path cannot load is left to the declared schema, which also words the errors. The function raises

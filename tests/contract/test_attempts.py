@@ -71,20 +71,20 @@ def test_an_ungraded_attempt_is_watched_until_the_recheck_finds_it_graded(stage,
     assert watch.give_up_at > stage.clock.now
     assert all(isinstance(value, str) for value in watch.reference.values())
 
-    def look():
-        return stage.only(attempt_id, stage.look(watch.reference))
+    def recheck():
+        return stage.only(attempt_id, stage.recheck(watch.reference))
 
-    assert look().watch == watch
+    assert recheck().watch == watch
     stage.bench.grade(attempt_id)
-    assert look().result.grading == "final"
-    assert look().watch is None or look().watch.reread
+    assert recheck().result.grading == "final"
+    assert recheck().watch is None or recheck().watch.reread
 
 
 def test_what_an_operator_expects_is_found_under_the_key_of_the_expectation(stage, stream):
     attempt_id = stage.finish(stream, stage.clock.now - 60)
     pointer = stage.vendor.expect(stage.bench.expectation(attempt_id), stage.options)
 
-    found = stage.only(attempt_id, stage.look(pointer.reference))
+    found = stage.only(attempt_id, stage.recheck(pointer.reference))
 
     assert pointer.key in {found.attempt_id, *found.aliases}
     assert all(alias.startswith("?") for alias in found.aliases)
@@ -95,8 +95,8 @@ def test_looking_for_what_is_not_there_yet_finds_nothing(stage, stream):
     attempt_id = stage.finish(stream, stage.clock.now - 60)
     reference = stage.vendor.expect(stage.bench.expectation(attempt_id), stage.options).reference
 
-    assert stage.look(reference)
-    assert stage.another().look(reference) == []
+    assert stage.recheck(reference)
+    assert stage.another().recheck(reference) == []
 
 
 def is_later_news(after, before):

@@ -50,7 +50,7 @@ VENDOR = Vendor(
     split=webhook.split,
     normalise=adapter.normalise,
     connect=client.Client,
-    recheck=client.recheck,
+    recheck=client.Client.recheck,
     # Persons mark and publish. The same steps serve results under review, expectations and, as the last thing a day's
     # calls are spent on, final results that a rescoring may change: about a dozen looks in five weeks.
     recheck_schedule=(6 * 3600.0, 12 * 3600.0, 86_400.0, 86_400.0, 2 * 86_400.0, 4 * 86_400.0, 7 * 86_400.0),
@@ -62,7 +62,7 @@ VENDOR = Vendor(
         "candidate": "external id of the candidate, together with schedule",
         "attempt": "AttemptExtId, where your own scheduling gives one",
     },
-    probe=client.probe,
+    probe=client.Client.probe,
     # What is not JSON is kept and answered with 200: the vendor's servers raise alarms about anything else.
     media_types=("application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"),
 )

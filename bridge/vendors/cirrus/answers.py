@@ -1,6 +1,6 @@
-"""What Cirrus's API answers: bare and wrapped JSON to rows, and refusals to our errors. Makes no calls.
+"""Reads answers of Cirrus's API: bare and wrapped JSON to rows, and refusals to our errors. Makes no calls.
 
-The HTTP code alone says little: the same refusal has been seen with 200 and with 400.
+The HTTP status alone says little: the same refusal has been seen with 200 and with 400.
 """
 
 from __future__ import annotations
@@ -14,38 +14,39 @@ from bridge.sdk.strict_json import parse_answer
 
 __all__ = ["RESETS_AT_SECONDS", "next_reset", "read_attempts", "read_results", "read_schedule"]
 
-#: The daily quota begins anew at 13:30 UTC; seconds after midnight.
+#: The daily quota resets at 13:30 UTC; seconds after midnight.
 RESETS_AT_SECONDS = 13 * 3600 + 30 * 60
 _DAY = 86_400
-#: Codes of wrapped errors that mean "not yet" or "not here": user, candidate in schedule, schedule, activation, begin.
-_NOT_THERE_CODES = frozenset({202, 203, 301, 303, 310})
-_NOT_THERE = re.compile(r"not found|no results?\b|not (?:yet )?(?:published|available)|does not exist", re.IGNORECASE)
+#: Error codes in the wrapper that mean "not yet" or "not found": user, candidate in schedule, schedule, activation,
+#: start.
+_NOT_FOUND_CODES = frozenset({202, 203, 301, 303, 310})
+_NOT_FOUND = re.compile(r"not found|no results?\b|not (?:yet )?(?:published|available)|does not exist", re.IGNORECASE)
 _NO_SUCH_URL = re.compile(r"url not found", re.IGNORECASE)
 _OVER_QUOTA = re.compile(r"quota|throttl|rate limit|limit (?:is )?(?:reached|exceeded)|too many", re.IGNORECASE)
 _BAD_CALL = re.compile(r"candidateextid|scheduleextid|attemptextid|parameter", re.IGNORECASE)
 #: Members of which a result has at least one.
-_OF_A_RESULT = frozenset(
+_RESULT_MEMBERS = frozenset(
     {"CandidateExtId", "CandidateNumber", "ScheduleExtId", "BookingReference", "MaxScore", "Status"}
 )
 
 
 def read_results(status: int, body: bytes, where: str, now: float) -> list[Mapping[str, Any]]:
-    """The rows of an answer of `/results`, empty while there are none. Raises the vendor errors of `bridge.errors`."""
+    """The rows in an answer of `/results`, empty if there are none. Raises the vendor errors of `bridge.errors`."""
     document = _read(status, body, where, now)
     rows = [row for row in _objects(_content(document), where) if row]
-    if not all(_OF_A_RESULT & row.keys() for row in rows):
-        raise VendorUnavailable(f"{where}: the answer is no result; tried again later", reason="bad_answer")
+    if not all(_RESULT_MEMBERS & row.keys() for row in rows):
+        raise VendorUnavailable(f"{where}: the answer is not a result. Retried later", reason="bad_answer")
     return rows
 
 
 def read_attempts(status: int, body: bytes, where: str, now: float) -> list[Mapping[str, Any]]:
-    """The attempts that `attempt-info` lists, as the vendor spells them. Raises likewise."""
+    """The attempts that `attempt-info` lists, not parsed. Raises likewise."""
     content = _content(_read(status, body, where, now))
     return _objects(content.get("Attempts") if isinstance(content, dict) else content, where)
 
 
 def read_schedule(status: int, body: bytes, where: str, now: float) -> Mapping[str, Any]:
-    """What the vendor says about a schedule; empty when it knows none. Raises likewise."""
+    """What the vendor says about a schedule; empty if it does not know it. Raises likewise."""
     facts = next(iter(_objects(_content(_read(status, body, where, now)), where)), {})
     return {**facts, "Candidates": _objects(facts.get("Candidates"), where)}
 
@@ -57,22 +58,22 @@ def next_reset(now: float) -> float:
 
 
 def _content(document: Any) -> Any:
-    """What is in the wrapper, where there is one: some calls have it, `/results` has not."""
+    """The content of the wrapper, if there is one: some calls have it, `/results` does not."""
     wrapped = isinstance(document, dict) and "Content" in document
     return document["Content"] if wrapped else document
 
 
 def _read(status: int, body: bytes, where: str, now: float) -> Any:
-    """The document of an answer, None for one that says "nothing there"."""
+    """The document in an answer; None for "not found"."""
     text = body.decode("utf-8", "replace").strip()
     if status in (401, 403):
         if _OVER_QUOTA.search(text):
             raise _throttled(status, where, now)
         raise VendorRefused(
-            f"{where}: HTTP {status}; check token, base_url, and that the token may use the external API"
+            f"{where}: HTTP {status}. Check token, base_url, and that the token may use the external API"
         )
     if status not in (200, 204, 400, 404):
-        raise VendorFault(f"{where}: HTTP {status}; check base_url")
+        raise VendorFault(f"{where}: HTTP {status}. Check base_url")
     if not text:
         return None
     try:
@@ -80,73 +81,73 @@ def _read(status: int, body: bytes, where: str, now: float) -> Any:
     except Unreadable as error:
         if status in (400, 404):
             return _refusal(status, text, where, now)
-        raise VendorUnavailable(f"{where}: {error}; tried again later", reason="bad_answer") from error
-    if status in (400, 404) or _says_no(document):
-        return _refusal(status, _words(document), where, now, _codes(document))
+        raise VendorUnavailable(f"{where}: {error}. Retried later", reason="bad_answer") from error
+    if status in (400, 404) or _is_refusal(document):
+        return _refusal(status, _text_of(document), where, now, _codes(document))
     return document
 
 
 def _refusal(status: int, text: str, where: str, now: float, codes: frozenset[int] = frozenset()) -> None:
-    """None for "not there yet", which has no documented answer; an error for what is surely another thing.
+    """None for "not found" and "not yet", which have no documented answer; raises for what clearly is neither.
 
-    The vendor's words stay out of the messages: they may name a person.
+    The vendor's words are not in the messages: they may name a person.
     """
-    if codes & _NOT_THERE_CODES:
+    if codes & _NOT_FOUND_CODES:
         return
-    # "Not found" repeats an id, which may be made of any words.
-    if _OVER_QUOTA.search(text) and not _NOT_THERE.search(text):
+    # "Not found" repeats an id, which may contain any words.
+    if _OVER_QUOTA.search(text) and not _NOT_FOUND.search(text):
         raise _throttled(status, where, now)
     if _NO_SUCH_URL.search(text) or (status == 404 and "<html" in text.lower()):
         raise VendorFault(
-            f"{where}: HTTP {status}, no such address at the vendor; check base_url", reason="bad_address"
+            f"{where}: HTTP {status}, no such address at the vendor. Check base_url", reason="bad_address"
         )
-    if _NOT_THERE.search(text):
+    if _NOT_FOUND.search(text):
         return
     problem = _BAD_CALL.search(text)
     if status == 400 and problem is not None:
-        raise VendorFault(f"{where}: HTTP 400 about {problem.group().lower()}")
+        raise VendorFault(f"{where}: HTTP 400 about {problem.group().lower()}: the call is wrong")
     if status == 200:
-        told = ", ".join(map(str, sorted(codes))) or "none"
-        raise VendorUnavailable(f"{where}: refused, code {clip(told)}; tried again later", reason="vendor_error")
+        listed = ", ".join(map(str, sorted(codes))) or "none"
+        raise VendorUnavailable(f"{where}: refused, code {clip(listed)}. Retried later", reason="vendor_error")
 
 
 def _throttled(status: int, where: str, now: float) -> VendorThrottled:
     return VendorThrottled(
-        f"{where}: HTTP {status}, over the quota; it begins anew at 13:30 UTC", retry_at=next_reset(now)
+        f"{where}: HTTP {status}, over the quota, which resets at 13:30 UTC", retry_at=next_reset(now)
     )
 
 
-def _says_no(document: Any) -> bool:
-    """A wrapped refusal, or nothing but a message."""
-    if not isinstance(document, dict) or _OF_A_RESULT & document.keys():
+def _is_refusal(document: Any) -> bool:
+    """Whether this is a wrapped refusal, or only a message."""
+    if not isinstance(document, dict) or _RESULT_MEMBERS & document.keys():
         return False
     return document.get("Success") in (False, "false", "False") or ("Message" in document and "Content" not in document)
 
 
-def _words(value: Any) -> str:
-    """All text of a refusal, in one line."""
+def _text_of(value: Any) -> str:
+    """All text in a refusal, on one line."""
     if isinstance(value, Mapping):
-        return " ".join(_words(member) for member in value.values())
+        return " ".join(_text_of(member) for member in value.values())
     if isinstance(value, list):
-        return " ".join(_words(one) for one in value)
+        return " ".join(_text_of(item) for item in value)
     return value if isinstance(value, str) else ""
 
 
 def _codes(value: Any) -> frozenset[int]:
-    """All numbers of a refusal: the member that holds the error's code is not named on the vendor's pages."""
+    """All numbers in a refusal: the vendor's pages do not name the member that holds the error code."""
     if isinstance(value, Mapping):
         return frozenset(code for member in value.values() for code in _codes(member))
     if isinstance(value, list):
-        return frozenset(code for one in value for code in _codes(one))
+        return frozenset(code for item in value for code in _codes(item))
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         return frozenset({int(value[:9])})
     return frozenset({value}) if type(value) is int else frozenset()
 
 
 def _objects(value: Any, where: str) -> list[Mapping[str, Any]]:
-    """The objects of a list, or the one that stands alone."""
+    """The objects in a list, or a single object."""
     members = value if isinstance(value, list) else [value]
-    objects = [one for one in members if one is not None]
-    if not all(isinstance(one, dict) for one in objects):
-        raise VendorUnavailable(f"{where}: the answer holds no objects; tried again later", reason="bad_answer")
+    objects = [member for member in members if member is not None]
+    if not all(isinstance(member, dict) for member in objects):
+        raise VendorUnavailable(f"{where}: the answer is not a list of objects. Retried later", reason="bad_answer")
     return objects

@@ -1,6 +1,6 @@
-"""Cirrus's API: results by every documented parameter, attempts, schedules, and what a watch asks of them.
+"""Cirrus's API: results by every documented parameter, attempts, schedules, and rechecks of a watch.
 
-Nothing can be listed: what to ask comes from webhooks and from what operators expect. Results mean nothing in here.
+Nothing can be listed: what to ask for comes from webhooks and expectations. Results are not interpreted here.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from urllib.parse import quote
 from bridge.errors import Unreadable, VendorThrottled
 from bridge.sdk.vendor import Pointer, Record, SourceFacts, VendorCalls
 from bridge.vendors.cirrus.answers import next_reset, read_attempts, read_results, read_schedule
-from bridge.vendors.cirrus.attempts import assign, found, submitted, unassigned
+from bridge.vendors.cirrus.attempts import assign, attempt_record, submitted, unassigned
 from bridge.vendors.cirrus.identity import BY_ATTEMPT, BY_PAIR, identifier, pointer
 from bridge.vendors.cirrus.schema import IsoTime
 
-__all__ = ["Client", "probe", "recheck"]
+__all__ = ["Client"]
 
 _BASE_PATH = "api/v1/integrations"
-#: Member of a reference -> its names in a result, of which one is there.
-_PLACES = {"schedule": ("ScheduleExtId", "BookingReference"), "candidate": ("CandidateExtId", "CandidateNumber")}
-#: A candidate that no company has: the least that can be asked.
-_NOBODY = "attempt-bridge-probe"
+#: Member of a reference -> its two names in a result.
+_RESULT_NAMES = {"schedule": ("ScheduleExtId", "BookingReference"), "candidate": ("CandidateExtId", "CandidateNumber")}
+#: A candidate that does not exist: the smallest question possible.
+_NO_CANDIDATE = "attempt-bridge-probe"
 
 
 class Client:
-    """The API of one environment. Raises the vendor errors of `bridge.errors`; no address or token stands in them.
+    """The API of one environment. Raises the vendor errors of `bridge.errors`, without addresses or tokens in them.
 
-    Every call costs one of the day: the vendor counts `/results` only, but asks for fair use of all of it.
+    Every call counts against the day's quota: the vendor counts only `/results`, but asks for fair use of the rest.
     """
 
     def __init__(self, source: SourceFacts, calls: VendorCalls) -> None:
@@ -44,9 +44,9 @@ class Client:
     def results(
         self, *, candidate: str | None = None, schedule: str | None = None, attempt: str | None = None
     ) -> list[Mapping[str, Any]]:
-        """The published results of a candidate, of a candidate in a schedule, or of one attempt; empty if none.
+        """The published results of a candidate, of a candidate in a schedule, or of one attempt.
 
-        Raises `ValueError` without candidate and attempt: the vendor demands one of them.
+        Raises `ValueError` without candidate and attempt: the vendor requires one of them.
         """
         if not candidate and not attempt:
             raise ValueError("give candidate or attempt: the vendor lists no results by schedule alone")
@@ -55,22 +55,25 @@ class Client:
         return read_results(status, body, where, self._calls.now())
 
     def attempts(self, schedule: str, candidate: str) -> list[Mapping[str, Any]]:
-        """The attempts of a candidate in a schedule, only those handed in; empty before that."""
+        """The attempts that a candidate handed in under a schedule."""
         path = f"external/schedule/{quote(schedule, safe='')}/attempt-info"
         status, body, where = self._get("attempt-info", path, [("CandidateExtId", candidate)])
         return read_attempts(status, body, where, self._calls.now())
 
     def schedule(self, schedule: str) -> Mapping[str, Any]:
-        """What the vendor says about a schedule, `Candidates` always a list; nothing else if it knows none."""
+        """What the vendor says about a schedule; only an empty list `Candidates` if it does not know it."""
         status, body, where = self._get("schedule", f"external/schedule/{quote(schedule, safe='')}")
         return read_schedule(status, body, where, self._calls.now())
 
-    def look(self, reference: Mapping[str, str]) -> Sequence[Record | Pointer]:
-        """What there is now about one watched attempt; a schedule or a candidate becomes pointers to single ones."""
+    def recheck(self, reference: Mapping[str, str]) -> Sequence[Record | Pointer]:
+        """The records of one watched attempt as they are now; a schedule or a candidate becomes pointers to attempts.
+
+        Raises `Unreadable` for a reference that names neither.
+        """
         asked = {name: text for name, text in reference.items() if text}
         known = {name for name in ("schedule", "candidate", "attempt") if name in asked}
         if not known:
-            raise Unreadable("watch: give schedule and candidate, or attempt")
+            raise Unreadable("watch: names no attempt. Give schedule and candidate, or attempt")
         if known == {"schedule"}:
             return self._candidates(asked["schedule"])
         if known == {"candidate"}:
@@ -79,8 +82,13 @@ class Client:
             return self._one_attempt(asked)
         return self._pair(asked, self.results(candidate=asked["candidate"], schedule=asked["schedule"]))
 
+    def probe(self) -> str:
+        """Ask for a candidate that does not exist: the token is valid if the answer is "not found"."""
+        self.results(candidate=_NO_CANDIDATE)
+        return "logged in; results can be asked for by candidate only, so none was read"
+
     def _one_attempt(self, asked: Mapping[str, str]) -> Sequence[Record]:
-        """By the attempt's own id, which no answer repeats."""
+        """The result by the attempt's own id, which answers do not repeat."""
         names = {name: asked.get(name) for name in ("schedule", "candidate", "attempt")}
         rows: Sequence[Mapping[str, Any]] = self.results(**names)
         if len(rows) > 1:
@@ -89,55 +97,61 @@ class Client:
         if rows and rows[0].get("Status") is None and rows[0].get("Presence") is not False:
             rows = self._with_status(learned, rows)
         if self._identity == BY_ATTEMPT:
-            return [found(learned, row=row) for row in rows] or self._handed_in(learned)
+            return [attempt_record(learned, row=row) for row in rows] or self._handed_in(learned)
         return self._pair(learned, rows) if rows else []
 
     def _with_status(
         self, learned: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
     ) -> Sequence[Mapping[str, Any]]:
-        """The same result by schedule and candidate, which brings its `Status`; as it was if another one comes."""
+        """The same result asked by schedule and candidate, which has a `Status`; unchanged if another result comes."""
         if "schedule" not in learned or "candidate" not in learned:
             return rows
         again = self.results(candidate=learned["candidate"], schedule=learned["schedule"])
         return again if [_result(row) for row in again] == [_result(row) for row in rows] else rows
 
     def _handed_in(self, asked: Mapping[str, str]) -> Sequence[Record]:
-        """An attempt without a result, if it is the only one that the candidate handed in: their ids are not listed."""
+        """An attempt without a result, if the candidate handed in no other: attempts are listed without their ids."""
         if "schedule" not in asked or "candidate" not in asked:
             return []
         listed = self.attempts(asked["schedule"], asked["candidate"])
         return assign(asked, [], listed) if len(listed) == 1 else []
 
     def _pair(self, asked: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Sequence[Record]:
-        """By schedule and candidate. The list of attempts is asked for only where it adds something."""
+        """Results by schedule and candidate. The list of attempts is read only if it is needed."""
         if len(rows) > 1:
-            rows = [row for row in rows if asked.get("schedule") in (row.get(name) for name in _PLACES["schedule"])]
+            rows = [
+                row for row in rows if asked.get("schedule") in (row.get(name) for name in _RESULT_NAMES["schedule"])
+            ]
         if "schedule" not in asked or "candidate" not in asked or (rows and submitted(rows) == 1):
-            return [found(asked, row=row) for row in rows]
+            return [attempt_record(asked, row=row) for row in rows]
         return assign(asked, rows, self.attempts(asked["schedule"], asked["candidate"]))
 
     def _candidates(self, schedule: str) -> Sequence[Pointer]:
-        """The candidates of a schedule, once it has begun: until then more may be added."""
+        """The candidates of a schedule once it has started: until then more may be added."""
         facts = self.schedule(schedule)
         if facts.get("IsActivated") is False or _begins(facts) > self._calls.now():
             return []
-        names = [identifier(one.get("ExternalId")) for one in facts["Candidates"]]
+        names = [identifier(candidate.get("ExternalId")) for candidate in facts["Candidates"]]
         return self._pointers({"schedule": schedule, "candidate": name} for name in names if name is not None)
 
     def _schedules(self, candidate: str) -> Sequence[Record | Pointer]:
-        """The schedules of a candidate's results: asked without one, a result does not say whether it is passed."""
+        """The schedules of a candidate's results: without a schedule, a result does not say whether it was passed."""
         rows = self.results(candidate=candidate)
-        learned = [_learn({"candidate": candidate}, [row]) for row in rows]
-        nameless = [found(one, row=row) for one, row in zip(learned, rows, strict=True) if "schedule" not in one]
-        return [*self._pointers(one for one in learned if "schedule" in one), *nameless]
+        references = [_learn({"candidate": candidate}, [row]) for row in rows]
+        without_schedule = [
+            attempt_record(reference, row=row)
+            for reference, row in zip(references, rows, strict=True)
+            if "schedule" not in reference
+        ]
+        return [*self._pointers(reference for reference in references if "schedule" in reference), *without_schedule]
 
     def _pointers(self, references: Iterable[Mapping[str, str]]) -> list[Pointer]:
-        """One pointer for each reference, however often it comes."""
-        pointers = [where for reference in references if (where := pointer(reference, self._identity)) is not None]
-        return list({where.key: where for where in pointers}.values())
+        """One pointer for each different reference."""
+        pointers = [named for reference in references if (named := pointer(reference, self._identity)) is not None]
+        return list({named.key: named for named in pointers}.values())
 
     def _get(self, call: str, path: str, params: Sequence[tuple[str, str]] = ()) -> tuple[int, bytes, str]:
-        """Status and body of an answer, and which call it was for messages: a path holds ids, which may be personal."""
+        """Status and body of an answer, and a name of the call for messages: the path holds ids, perhaps personal."""
         where = f"source {self._source}: {call}"
         try:
             status, _, body = self._calls.request(
@@ -150,36 +164,25 @@ class Client:
         return status, body, where
 
 
-def recheck(client: Client, reference: Mapping[str, str]) -> Sequence[Record | Pointer]:
-    """What there is now about one watched attempt. Raises `Unreadable` for a reference that names none."""
-    return client.look(reference)
-
-
-def probe(client: Client) -> str:
-    """Asks for a candidate whom nobody has: the token is good when the answer is "no such candidate"."""
-    client.results(candidate=_NOBODY)
-    return "logged in; results can be asked for by candidate only, so none was read"
-
-
 def _learn(asked: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
-    """What we asked with, completed by the names that the result has."""
-    told = {
+    """What we asked with, completed by the identifiers in the result."""
+    learned = {
         name: text
         for row in rows
-        for name, members in _PLACES.items()
-        for one in members
-        if (text := identifier(row.get(one)))
+        for name, members in _RESULT_NAMES.items()
+        for member in members
+        if (text := identifier(row.get(member)))
     }
-    return {**told, **asked}
+    return {**learned, **asked}
 
 
 def _result(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What two answers about one result have in common, whatever their shape."""
+    """What identifies a result in either shape."""
     return tuple(str(row.get(name)) for name in ("Score", "MaxScore", "Published"))
 
 
 def _begins(facts: Mapping[str, Any]) -> float:
-    """When a schedule begins, UNIX seconds; 0 where it does not say readably."""
+    """When a schedule starts, UNIX seconds; 0 if that is missing or unreadable."""
     try:
         begin = IsoTime.convert(facts.get("StartDateTime") or "")
     except ValueError:

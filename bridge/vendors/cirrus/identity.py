@@ -1,4 +1,4 @@
-"""Which attempt is meant: identifiers as they may be used, attempt ids, and keys for what names no single attempt."""
+"""Which attempt is meant: valid identifiers, attempt ids, and keys for references to more than one attempt."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ __all__ = ["BY_ATTEMPT", "BY_PAIR", "aliases", "attempt_id", "expect", "identifi
 
 #: Values of the option `identity`.
 BY_PAIR, BY_ATTEMPT = "pair", "attempt"
-#: Members of a watch's reference that name something at the vendor.
+#: Members of a watch's reference that identify something at the vendor.
 _MEMBERS = ("schedule", "candidate", "attempt")
 #: The vendor's pages disagree about the length of an external id: 60, 64 or 500.
 MAX_LENGTH = 500
 
 
 def identifier(value: Any) -> str | None:
-    """An external id as the vendor or an operator wrote it, without blanks around it; None if it cannot be one."""
+    """An external id as the vendor or an operator wrote it, stripped; None if it cannot be used as one."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     text = str(value).strip()
-    # Ids stand in the path of addresses, where these two mean something else, however they are encoded.
+    # Ids are part of URL paths, in which "." and ".." have another meaning however they are encoded.
     usable = text not in ("", ".", "..") and len(text) <= MAX_LENGTH and text.isprintable()
     return text if usable else None
 
 
-def attempt_id(found: Mapping[str, str], identity: str, number: int | None = None) -> str | None:
-    """The id of the attempt that `found` names, None where it names no single one.
+def attempt_id(identifiers: Mapping[str, str], identity: str, number: int | None = None) -> str | None:
+    """The id of the attempt that `identifiers` names; None if it does not name exactly one.
 
-    `number`: of the attempt, where the candidate handed in several under one schedule; the first has none in its id.
+    `number`: of the attempt, if the candidate handed in several under one schedule; the first has none in its id.
     """
-    schedule, candidate, attempt = (found.get(name) for name in _MEMBERS)
+    schedule, candidate, attempt = (identifiers.get(name) for name in _MEMBERS)
     if attempt and identity == BY_ATTEMPT:
         return f"attempt:{_part(attempt)}"
     if not schedule or not candidate:
@@ -42,35 +42,35 @@ def attempt_id(found: Mapping[str, str], identity: str, number: int | None = Non
     return f"pair:{_part(schedule)}:{_part(candidate)}{suffix}"
 
 
-def aliases(found: Mapping[str, str]) -> tuple[str, ...]:
-    """Every key under which an attempt with these identifiers may be pointed to or expected."""
-    return tuple(f"?{name}:{_part(found[name])}" for name in _MEMBERS if found.get(name))
+def aliases(identifiers: Mapping[str, str]) -> tuple[str, ...]:
+    """All keys under which an attempt with these identifiers may be pointed to or expected."""
+    return tuple(f"?{name}:{_part(identifiers[name])}" for name in _MEMBERS if identifiers.get(name))
 
 
-def pointer(found: Mapping[str, str], identity: str) -> Pointer | None:
-    """Where to look for what these identifiers name, the most exact key first; None without any of them."""
-    known = {name: found[name] for name in _MEMBERS if found.get(name)}
+def pointer(identifiers: Mapping[str, str], identity: str) -> Pointer | None:
+    """A pointer under the most exact key of these identifiers; None without any of them."""
+    known = {name: identifiers[name] for name in _MEMBERS if identifiers.get(name)}
     if not known:
         return None
-    # Without an attempt id: a key that stands in the aliases of whatever is found.
+    # Without an attempt id: a key that is in the aliases of the attempts it may mean.
     loose = next(f"?{name}:{_part(known[name])}" for name in ("attempt", "schedule", "candidate") if name in known)
     return Pointer(key=attempt_id(known, identity) or loose, reference=known)
 
 
 def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
     """Where to look for an expected attempt. Raises `ValueError` for a reference that names none."""
-    found = {}
+    identifiers = {}
     for name in _MEMBERS:
         text = identifier(reference.get(name) or "")
         if text is not None:
-            found[name] = text
+            identifiers[name] = text
         elif reference.get(name):
-            raise ValueError(f"{name}: give the external id, 1 to {MAX_LENGTH} characters, none of them invisible")
-    if set(found) == {"schedule"}:
-        # Stands for many and is never met by one of them, so it is no alias of any.
-        return Pointer(key=f"?all-of:{_part(found['schedule'])}", reference=found)
-    expected = pointer(found, options.get("identity", BY_PAIR))
-    if expected is None or set(found) == {"candidate"}:
+            raise ValueError(f"{name}: give the external id, 1 to {MAX_LENGTH} printable characters")
+    if set(identifiers) == {"schedule"}:
+        # Means many attempts and is not fulfilled by one of them, so it is not an alias of any.
+        return Pointer(key=f"?all-of:{_part(identifiers['schedule'])}", reference=identifiers)
+    expected = pointer(identifiers, options.get("identity", BY_PAIR))
+    if expected is None or set(identifiers) == {"candidate"}:
         raise ValueError("give schedule and candidate, or attempt, or schedule alone for all of its candidates")
     return expected
 

@@ -7,17 +7,19 @@ Members that we publish nothing from are not declared, hence not loaded. Source 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from marshmallow import fields
 
 from bridge.sdk.compiled_schema import Flag, Number, Text, TolerantField, UnixTime, VendorSchema, WholeNumber, loader
+from bridge.vendors.cirrus.rows import AttemptRow, RecordRow
 
 __all__ = ["IsoTime", "load_attempt", "load_record"]
 
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:?\d\d)?")
-#: Years outside are no dates of exams: a value that was never set, or a slip of the keyboard.
+#: A year outside is not the date of an exam, but a value that was never set or a typing error.
 _YEARS = range(1990, 2100)
 
 
@@ -40,7 +42,7 @@ class IsoTime(TolerantField):
 
 
 class Presence(TolerantField):
-    """true/false as `Flag`, but "" is unknown: an empty word must not turn a result into a no-show."""
+    """true/false like `Flag`, but "" is unknown: an empty text must not turn a result into a no-show."""
 
     exact = bool
 
@@ -79,7 +81,7 @@ class ExamSectionSchema(VendorSchema):
     verdict = Text(data_key="PassedStatus")
 
 
-class RowSchema(VendorSchema):
+class ResultSchema(VendorSchema):
     """One result. Candidate, schedule and assessment have two names each: asked with the schedule, or without it."""
 
     candidate = Text(data_key="CandidateExtId")
@@ -116,29 +118,29 @@ class AttemptSchema(VendorSchema):
 
 
 class AskedSchema(VendorSchema):
-    """What the client asked with: answers repeat it under changing names, and the attempt's own id never."""
+    """The client's question: answers repeat it under varying names, and never the attempt's own id."""
 
     schedule = Text()
     candidate = Text()
     attempt = Text()
     started = UnixTime()
     finished = UnixTime()
-    #: When it was first seen without a result, where nothing says when it was finished.
+    #: When it was first seen without a result, if the finish is not known.
     since = UnixTime()
 
 
 class RecordSchema(VendorSchema):
-    """A record of the client: the question, and what was found.
+    """A record of the client: the question and the answer.
 
     `several`: the candidate handed in more than one attempt; `number`: of this one, unless it was the first.
     """
 
     asked = fields.Nested(AskedSchema, required=True)
-    row = fields.Nested(RowSchema, load_default=None, allow_none=True)
+    row = fields.Nested(ResultSchema, load_default=None, allow_none=True)
     attempt = fields.Nested(AttemptSchema, load_default=None, allow_none=True)
     number = WholeNumber()
     several = Flag()
 
 
-load_attempt = loader(AttemptSchema)
-load_record = loader(RecordSchema)
+load_attempt: Callable[[Any], AttemptRow] = loader(AttemptSchema)
+load_record: Callable[[Any], RecordRow] = loader(RecordSchema)

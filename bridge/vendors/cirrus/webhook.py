@@ -1,4 +1,4 @@
-"""Where a webhook of Cirrus points to. Pure; what the body looks like is not known for sure, see `QUIRKS.md`."""
+"""Which results a webhook of Cirrus points to. Pure; the form of the body is not certain, see `QUIRKS.md`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from bridge.errors import Unreadable
 from bridge.sdk.vendor import Pointer, WebhookContent
+from bridge.vendors.cirrus.attempt_state import folded
 from bridge.vendors.cirrus.identity import BY_PAIR, identifier, pointer
-from bridge.vendors.cirrus.standing import letters
 
 __all__ = ["split"]
 
-#: Names in a webhook, letters only -> member of a reference. The first that is there counts.
+#: Name in a webhook, folded -> member of a reference. The first one present counts.
 _NAMES = {
     "attemptextid": "attempt",
     "attemptexternalid": "attempt",
@@ -23,45 +23,45 @@ _NAMES = {
     "candidateexternalid": "candidate",
     "candidatenumber": "candidate",
 }
-#: More in one body is no burst of results: whoever learns the address must not spend the day's calls with one request.
-MOST_POINTERS = 200
+#: More pointers in one body are refused: someone who learns the address must not use up the day's calls in one request.
+MAX_POINTERS = 200
 
 
 def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
-    """Where a webhook points to. Nothing proves that it is the vendor's, so only identifiers are taken from it.
+    """One pointer for each result that a webhook names. It is not signed, so only identifiers are taken from it.
 
     Raises `Unreadable` for a body without any.
     """
-    found: dict[str, Pointer] = {}
-    for identifiers in _named(body):
-        where = pointer(identifiers, options.get("identity", BY_PAIR))
-        if where is not None:
-            found.setdefault(where.key, where)
-    if not found:
+    pointers: dict[str, Pointer] = {}
+    for identifiers in _identifiers(body):
+        named = pointer(identifiers, options.get("identity", BY_PAIR))
+        if named is not None:
+            pointers.setdefault(named.key, named)
+    if not pointers:
         raise Unreadable(
-            "no external id of an attempt, a schedule or a candidate in the webhook; compare its body with the "
-            "vendor's page about webhooks",
+            "webhook: no external id of an attempt, schedule or candidate. Compare its body with the vendor's page "
+            "about webhooks",
             reason="no_identifier",
         )
-    if len(found) > MOST_POINTERS:
-        raise Unreadable(f"the webhook names {len(found)} results, at most {MOST_POINTERS} are followed", reason="many")
-    return tuple(found.values())
+    if len(pointers) > MAX_POINTERS:
+        raise Unreadable(f"webhook: names {len(pointers)} results, more than {MAX_POINTERS}", reason="many")
+    return tuple(pointers.values())
 
 
-def _named(value: Any) -> Iterator[dict[str, str]]:
-    """The identifiers of every result that a body names, at its top or, where there are none, deeper in it."""
+def _identifiers(value: Any) -> Iterator[dict[str, str]]:
+    """The identifiers of each result that a body names: at its top level, or deeper if there are none."""
     if isinstance(value, list):
-        for one in value:
-            yield from _named(one)
+        for item in value:
+            yield from _identifiers(item)
     elif isinstance(value, dict):
-        given = {letters(name): identifier(member) for name, member in value.items()}
-        found: dict[str, str] = {}
+        given = {folded(name): identifier(member) for name, member in value.items()}
+        identifiers: dict[str, str] = {}
         for name, member in _NAMES.items():
             text = given.get(name)
             if text is not None:
-                found.setdefault(member, text)
-        if found:
-            yield found
+                identifiers.setdefault(member, text)
+        if identifiers:
+            yield identifiers
         else:
-            for one in value.values():
-                yield from _named(one)
+            for member in value.values():
+                yield from _identifiers(member)

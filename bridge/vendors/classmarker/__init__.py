@@ -66,7 +66,7 @@ VENDOR = Vendor(
     normalise=adapter.normalise,
     connect=client.Client,
     polls={adapter.GROUPS: _poll(adapter.GROUPS), adapter.LINKS: _poll(adapter.LINKS)},
-    recheck=client.recheck,
+    recheck=client.Client.recheck,
     expect=adapter.expect,
     reference_help={
         "stream": "link or group",

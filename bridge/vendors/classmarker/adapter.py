@@ -12,6 +12,14 @@ from typing import Any
 from bridge.errors import BadSignature, Unreadable, clip
 from bridge.net.signatures import require_signature
 from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Record, Watch, WebhookContent
+from bridge.vendors.classmarker.rows import (
+    CategoryRow,
+    GroupRecordRow,
+    GroupResultRow,
+    LinkRecordRow,
+    LinkResultRow,
+    ResultRow,
+)
 from bridge.vendors.classmarker.schema import load_group_record, load_head, load_link_record
 from schemas.event import Assessment, Candidate, Group, Result, Section
 
@@ -54,7 +62,7 @@ def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now
     """
     given = headers.get(SIGNATURE_HEADER)
     if not given:
-        raise BadSignature(f"no {SIGNATURE_HEADER} header; is this ClassMarker's webhook?", reason="missing_signature")
+        raise BadSignature(f"no {SIGNATURE_HEADER} header. Is this ClassMarker's webhook?", reason="missing_signature")
     try:
         signature = base64.b64decode(given.partition(",")[0].strip(), validate=True)
     except (binascii.Error, ValueError) as error:  # ValueError: not ASCII
@@ -68,7 +76,7 @@ def split(body: Any, _options: Mapping[str, Any]) -> WebhookContent:
     if head["payload_status"] == "verify":
         return Ignored("verify", outcome="test")
     if head["payload_status"] != "live":
-        raise Unreadable(f'payload_status is "{clip(head["payload_status"], 40)}"; known are live and verify')
+        raise Unreadable(f'payload_status is "{clip(head["payload_status"], 40)}". Known: live, verify')
     kind = PAYLOAD_TYPES.get(head["payload_type"])
     if kind is None:
         return Ignored(clip(head["payload_type"], 60))
@@ -91,7 +99,7 @@ def expect(reference: Mapping[str, str], _options: Mapping[str, Any]) -> Pointer
     stream = reference.get("stream", "")
     wanted = {"link": ("result",), "group": ("user", "test", "group")}.get(stream)
     if wanted is None:
-        raise ValueError(f'stream is "{clip(stream, 40)}"; give link or group')
+        raise ValueError(f'stream is "{clip(stream, 40)}". Give link or group')
     missing = [name for name in wanted if not reference.get(name, "").isdecimal()]
     started = reference.get("started")
     if missing or (started and not started.isdecimal()):
@@ -105,7 +113,7 @@ def expect(reference: Mapping[str, str], _options: Mapping[str, Any]) -> Pointer
     return Pointer(key=f"?group:{place}", reference=known)
 
 
-def _group(loaded: dict[str, Any], now: float) -> NormalisedAttempt:
+def _group(loaded: GroupRecordRow, now: float) -> NormalisedAttempt:
     test, group, result = loaded["test"], loaded["group"], loaded["result"]
     user, started = result["user_id"], int(result["time_started"].timestamp())
     return _attempt(
@@ -120,7 +128,7 @@ def _group(loaded: dict[str, Any], now: float) -> NormalisedAttempt:
     )
 
 
-def _link(loaded: dict[str, Any], now: float) -> NormalisedAttempt:
+def _link(loaded: LinkRecordRow, now: float) -> NormalisedAttempt:
     link, result = loaded["link"], loaded["result"]
     result_id = str(result["link_result_id"])
     return _attempt(
@@ -138,7 +146,7 @@ def _link(loaded: dict[str, Any], now: float) -> NormalisedAttempt:
 
 def _attempt(
     attempt_id: str,
-    loaded: dict[str, Any],
+    loaded: GroupRecordRow | LinkRecordRow,
     now: float,
     *,
     candidate: Candidate,
@@ -151,7 +159,7 @@ def _attempt(
     result = loaded["result"]
     status = STATUSES.get(result["status"])
     if status is None:
-        raise Unreadable(f'result.status is "{clip(result["status"], 40)}"; known are f and ip')
+        raise Unreadable(f'result.status is "{clip(result["status"], 40)}". Known: f, ip')
     finished = result["time_finished"]
     if status == "completed" and finished is None:
         raise Unreadable("result.time_finished: is missing in a finished result")
@@ -177,12 +185,12 @@ def _attempt(
         certificate=result["certificate_url"],
         extensions={**(extensions or {}), **serial},
         order=_order(finished, now, graded=not open_for_grading),
-        watch=_watch({**reference, **place}, finished) if open_for_grading else None,
+        watch=_watch({**reference, **place}, finished) if open_for_grading and finished is not None else None,
         aliases=() if alias is None else (alias,),
     )
 
 
-def _result(result: dict[str, Any], status: str) -> Result:
+def _result(result: ResultRow, status: str) -> Result:
     survey = result["test_type"] == "Survey" or result["points_available"] == 0
     if status != "completed" or survey:
         return Result(grading="not_scored")
@@ -199,12 +207,12 @@ def _result(result: dict[str, Any], status: str) -> Result:
     )
 
 
-def _candidate(result: dict[str, Any], *, id: str | None = None, external_id: str | None = None) -> Candidate:
+def _candidate(result: ResultRow, *, id: str | None = None, external_id: str | None = None) -> Candidate:
     name = " ".join(part for part in ((result["first"] or "").strip(), (result["last"] or "").strip()) if part)
     return Candidate(id=id, external_id=external_id, email=result["email"], name=name or None)
 
 
-def _answers(result: dict[str, Any]) -> dict[str, Any]:
+def _answers(result: Mapping[str, Any]) -> dict[str, Any]:
     """What a link asked for before the test: access code and up to five answers, by position, None where empty."""
     found: dict[str, Any] = {}
     code = result["access_code"] or result["access_code_used"]
@@ -216,7 +224,7 @@ def _answers(result: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _sections(categories: list[dict[str, Any] | None] | None) -> tuple[Section, ...]:
+def _sections(categories: list[CategoryRow] | None) -> tuple[Section, ...]:
     return tuple(
         Section(
             id=None if one["category_id"] is None else str(one["category_id"]),
@@ -230,7 +238,7 @@ def _sections(categories: list[dict[str, Any] | None] | None) -> tuple[Section, 
     )
 
 
-def _flags(result: dict[str, Any], now: float) -> tuple[str, ...]:
+def _flags(result: GroupResultRow | LinkResultRow, now: float) -> tuple[str, ...]:
     """What is odd but the vendor's word: published all the same, because holding a result back helps nobody."""
     score, maximum = result["points_scored"], result["points_available"]
     started, finished = result["time_started"], result["time_finished"]
@@ -239,7 +247,7 @@ def _flags(result: dict[str, Any], now: float) -> tuple[str, ...]:
         "finish_before_start": started is not None and finished is not None and finished < started,
         "finish_in_future": finished is not None and finished.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
     }
-    return tuple(name for name, is_so in odd.items() if is_so)
+    return tuple(name for name, applies in odd.items() if applies)
 
 
 def _order(finished: datetime | None, now: float, *, graded: bool) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
@@ -19,6 +18,7 @@ from bridge.errors import (
     clip,
 )
 from bridge.sdk.strict_json import parse_answer
+from bridge.vendors.classmarker.rows import AnswerRow
 from bridge.vendors.classmarker.schema import load_answer
 
 __all__ = ["LOOK_BACK_EXCEEDED", "OUT_OF_STEP", "error_code", "read_answer", "to_error"]
@@ -48,19 +48,19 @@ _FAULT = frozenset(
 _LISTS = frozenset({"groups", "links", "tests", "results", "assigned_tests", "events"})
 
 
-def read_answer(body: bytes, form: str, where: str) -> dict[str, Any]:
+def read_answer(body: bytes, form: str, where: str) -> AnswerRow:
     """The envelope of an answer. Raises `VendorUnavailable` for anything else: a page of a proxy, half a document."""
     try:
         return load_answer(_from_xml(body) if form == "xml" else parse_answer(body))
     except Unreadable as error:
-        raise VendorUnavailable(f"{where}: {error}; tried again at the next round", reason="bad_answer") from error
+        raise VendorUnavailable(f"{where}: {error}. Retried in the next round", reason="bad_answer") from error
 
 
-#: UNIX seconds that no pause goes beyond; a number of hundreds of digits is no float.
-_FAR = 10**11
+#: Upper limit of `next_request_after`, UNIX seconds; an integer of hundreds of digits does not fit into a float.
+_LATEST_RETRY = 10**11
 
 
-def error_code(answer: Mapping[str, Any]) -> str | None:
+def error_code(answer: AnswerRow) -> str | None:
     """The vendor's word for what is wrong, None if nothing is. Errors come with HTTP 200, so this is read first."""
     status = answer["status"]
     if status in ("ok", "no_results"):
@@ -70,15 +70,15 @@ def error_code(answer: Mapping[str, Any]) -> str | None:
     return error.get("error_code") or str(status)
 
 
-def to_error(code: str, answer: Mapping[str, Any], where: str) -> BridgeError:
+def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
     """The error that says what to do next about a code of the vendor."""
     error = answer["error"] or {}
     message = f"{where}: {clip(code, 60)}"
     if code in _THROTTLED:
         after = error.get("next_request_after")
-        return VendorThrottled(message, retry_at=None if after is None else float(max(0, min(after, _FAR))))
+        return VendorThrottled(message, retry_at=None if after is None else float(max(0, min(after, _LATEST_RETRY))))
     if code in _REFUSED:
-        return VendorRefused(f"{message}; check api_key and api_secret, and what the key may see at the vendor")
+        return VendorRefused(f"{message}. Check api_key and api_secret, and what the key may see at the vendor")
     if code == OUT_OF_STEP:
         return VendorUnavailable(f"{message}, also with the vendor's own time", reason="clock")
     if code in _FAULT:

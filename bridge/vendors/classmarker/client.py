@@ -17,8 +17,9 @@ from bridge.sdk.compiled_schema import WholeNumber
 from bridge.sdk.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.classmarker.adapter import GROUPS, LINKS, UNLISTED
 from bridge.vendors.classmarker.answers import LOOK_BACK_EXCEEDED, OUT_OF_STEP, error_code, read_answer, to_error
+from bridge.vendors.classmarker.rows import AnswerRow
 
-__all__ = ["LOOK_BACK_SECONDS", "Client", "position", "recheck", "rewind", "start"]
+__all__ = ["LOOK_BACK_SECONDS", "Client", "position", "rewind", "start"]
 
 #: Three months are never shorter than this; the API refuses anything older.
 LOOK_BACK_SECONDS = 89 * 86_400.0
@@ -46,13 +47,13 @@ class Client:
         #: Vendor's clock minus ours, whole seconds; corrected by every answer.
         self._skew = 0
 
-    def catalogue(self) -> Mapping[str, Any]:
+    def catalogue(self) -> AnswerRow:
         """Groups, links and tests that the key may see: members `groups`, `links`, `tests` as the vendor words them."""
         return self._call("GET", "v1")
 
     def recent_results(
         self, stream: str, after: int | None, *, place: str | None = None, test: str | None = None
-    ) -> Mapping[str, Any]:
+    ) -> AnswerRow:
         """The envelope of one page of `groups` or `links` finished after UNIX seconds (None: the last two weeks).
 
         `place` and `test` narrow it to one test in one group or behind one link.
@@ -84,7 +85,7 @@ class Client:
         """Remove access codes from a list, likewise."""
         return self._change_codes("DELETE", list_id, codes)
 
-    def find(self, reference: Mapping[str, str]) -> Sequence[Record]:
+    def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         """The records of one watched attempt as they are now; empty while the vendor does not list it."""
         stream, wanted = _wanted(reference)
         place, test = reference.get(reference["stream"]), reference.get("test")
@@ -97,7 +98,7 @@ class Client:
                 return found
             after = int(page.cursor)
 
-    def _page(self, stream: str, asked: int | None, answer: Mapping[str, Any]) -> Page:
+    def _page(self, stream: str, asked: int | None, answer: AnswerRow) -> Page:
         records = _records(stream, answer)
         more, limit = bool(answer["more_results_exist"]), answer["server_timestamp"] or int(self._now())
         finishes = _finishes(records, limit)
@@ -109,7 +110,7 @@ class Client:
         if lost_second is not None:
             problem = (
                 f"more than {len(records)} {stream} results finished in the second {lost_second} and the API lists no "
-                "further; compare that second with the vendor's own report"
+                "further. Compare that second with the vendor's own report"
             )
             _log.error("second_overflows", source=self._source, stream=stream, second=lost_second)
             records = [*records, Record(UNLISTED, {"problem": problem})]
@@ -129,7 +130,7 @@ class Client:
 
     def _call(
         self, method: str, path: str, params: tuple[tuple[str, str], ...] = (), *, body: bytes | None = None
-    ) -> Mapping[str, Any]:
+    ) -> AnswerRow:
         where = f"source {self._source}: {method} {path}"
         answer = self._exchange(method, path, params, body, where)
         code = error_code(answer)
@@ -145,7 +146,7 @@ class Client:
 
     def _exchange(
         self, method: str, path: str, params: tuple[tuple[str, str], ...], body: bytes | None, where: str
-    ) -> Mapping[str, Any]:
+    ) -> AnswerRow:
         sent_at = self._calls.now()
         status, _, content = self._calls.request(
             method,
@@ -156,9 +157,9 @@ class Client:
             free=body is not None,
         )
         if status in (401, 403):
-            raise VendorRefused(f"{where}: HTTP {status}; check base_url, api_key and api_secret")
+            raise VendorRefused(f"{where}: HTTP {status}. Check base_url, api_key and api_secret")
         if not 200 <= status < 300:
-            raise VendorFault(f"{where}: HTTP {status}; check base_url")
+            raise VendorFault(f"{where}: HTTP {status}. Check base_url")
         answer = read_answer(content, self._form, where)
         if answer["server_timestamp"] is not None:
             self._skew = answer["server_timestamp"] - int(sent_at)
@@ -177,11 +178,6 @@ class Client:
 
 class _TooEarly(Exception):
     """The look-back was refused; handled where the question is known."""
-
-
-def recheck(client: Client, reference: Mapping[str, str]) -> Sequence[Record]:
-    """The records of one watched attempt as they are now. Raises `Unreadable` for a reference that names none."""
-    return client.find(reference)
 
 
 def start(moment: float, _until: float | None = None) -> str:
@@ -219,11 +215,11 @@ def _next_cursor(asked: int | None, finishes: Sequence[int], *, more: bool) -> t
     return max(newest, asked + 1), newest
 
 
-def _records(stream: str, answer: Mapping[str, Any]) -> list[Record]:
+def _records(stream: str, answer: AnswerRow) -> list[Record]:
     """Rows in the form of webhooks: names and ids of test and group or link outside the result."""
     place = _PLACES[stream]
     tests = _names(answer["tests"], "test")
-    places = _names(answer[stream], place)
+    places = _names(answer["groups"] if stream == GROUPS else answer["links"], place)
     records = []
     for item in answer["results"] or ():
         row = item.get("result")
@@ -275,7 +271,7 @@ _IDENTITY = {
 def _wanted(reference: Mapping[str, str]) -> tuple[str, list[tuple[str, str, int]]]:
     kind = reference.get("stream", "")
     if kind not in _IDENTITY:
-        raise Unreadable(f'watch: stream is "{clip(kind, 40)}"; give link or group')
+        raise Unreadable(f'watch: stream is "{clip(kind, 40)}". Give link or group')
     # An operator who expects an attempt does not know when it will start.
     identity = [item for item in _IDENTITY[kind] if item[2] != "started" or item[2] in reference]
     try:

@@ -6,6 +6,9 @@ Source of the members: the vendor's webhook and API pages, `QUIRKS.md` section "
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from marshmallow import fields
 
 from bridge.sdk.compiled_schema import (
@@ -19,6 +22,7 @@ from bridge.sdk.compiled_schema import (
     WholeNumber,
     loader,
 )
+from bridge.vendors.classmarker.rows import AnswerRow, GroupRecordRow, HeadRow, LinkRecordRow
 
 __all__ = ["load_answer", "load_group_record", "load_head", "load_link_record"]
 
@@ -141,7 +145,7 @@ class AnswerSchema(VendorSchema):
     access_lists = fields.Dict(load_default=None, allow_none=True)
 
 
-load_head = loader(HeadSchema)
-load_group_record = loader(GroupRecordSchema)
-load_link_record = loader(LinkRecordSchema)
-load_answer = loader(AnswerSchema)
+load_head: Callable[[Any], HeadRow] = loader(HeadSchema)
+load_group_record: Callable[[Any], GroupRecordRow] = loader(GroupRecordSchema)
+load_link_record: Callable[[Any], LinkRecordRow] = loader(LinkRecordSchema)
+load_answer: Callable[[Any], AnswerRow] = loader(AnswerSchema)

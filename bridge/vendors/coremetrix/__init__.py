@@ -62,7 +62,7 @@ VENDOR = Vendor(
             position=client.position,
         )
     },
-    recheck=client.recheck,
+    recheck=client.Client.recheck,
     expect=adapter.expect,
     reference_help={
         "custom_id": "the company's own id of the person (puid); the newest attempt at each quiz",

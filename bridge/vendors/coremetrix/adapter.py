@@ -13,6 +13,7 @@ from typing import Any
 
 from bridge.errors import Unreadable, clip
 from bridge.sdk.vendor import Consent, Ignored, NormalisedAttempt, Pointer, Record, Watch, WebhookContent
+from bridge.vendors.coremetrix.rows import ScoreRow
 from bridge.vendors.coremetrix.schema import Uuid, load_attempt, load_consent, load_hook
 from schemas.event import Assessment, Candidate, Result, Section
 
@@ -64,7 +65,7 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
     loaded = load_attempt(record.body)
     word, attempt_id, quiz_id = loaded["status"].strip().upper(), loaded["id"], loaded["quiz_id"]
     if word not in GRADINGS:
-        raise Unreadable(f'status is "{clip(word, 40)}"; known are {", ".join(GRADINGS)}')
+        raise Unreadable(f'status is "{clip(word, 40)}". Known: {", ".join(GRADINGS)}')
     wanted = quiz_ids(options)
     if wanted and quiz_id not in wanted:
         return _foreign(attempt_id, quiz_id, word)
@@ -106,7 +107,7 @@ def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
         known = {"attempt_id": attempt.lower()} | ({"custom_id": person} if person else {})
         return Pointer(key=attempt.lower(), reference=known)
     if not person:
-        raise ValueError("custom_id or attempt_id is missing; give one of them")
+        raise ValueError("custom_id or attempt_id is missing. Give one of them")
     wanted = quiz_ids(options)
     if quiz and wanted and quiz.lower() not in wanted:
         raise ValueError("quiz_id: is none of this source's options.quiz_ids")
@@ -186,7 +187,7 @@ def _watch(
     return Watch(reference=known, due_in=due_in, give_up_at=since.timestamp() + seconds)
 
 
-def _sections(scores: list[dict[str, Any] | None] | None) -> tuple[Section, ...]:
+def _sections(scores: list[ScoreRow | None] | None) -> tuple[Section, ...]:
     """A section for every model, by name. The vendor gives neither scale nor maximum."""
     found = (Section(id=one["model"], name=one["model"], score=one["value"]) for one in scores or () if one)
     return tuple(sorted(found, key=lambda section: section.id or ""))
@@ -204,7 +205,7 @@ def _oddities(start: datetime | None, end: datetime | None, now: float) -> tuple
         "finish_before_start": start is not None and end is not None and end < start,
         "finish_in_future": end is not None and end.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
     }
-    return tuple(name for name, is_so in odd.items() if is_so)
+    return tuple(name for name, applies in odd.items() if applies)
 
 
 def _anyone(person: str, quiz_id: str | None = None) -> str:

@@ -19,7 +19,7 @@ from bridge.sdk.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.coremetrix.adapter import quiz_ids
 from bridge.vendors.coremetrix.answers import attempt_id, is_round, moments, newest, person, quiz_id, read_attempts
 
-__all__ = ["WEEK_SECONDS", "WINDOW_SECONDS", "Client", "position", "recheck", "rewind", "start"]
+__all__ = ["WEEK_SECONDS", "WINDOW_SECONDS", "Client", "position", "rewind", "start"]
 
 #: What every round reads again. A window may be as long, but an answer has no pages: windows of a day keep answers
 #: small, and a round that is cut short goes on where it was.
@@ -90,7 +90,7 @@ class Client:
         # Never "now", what happened until now may be listed later; nor far behind it, where nothing happens for weeks.
         return Page(records=records, cursor=str(max(reached, now - QUIET_SECONDS)), more=False)
 
-    def find(self, reference: Mapping[str, str]) -> Sequence[Record]:
+    def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         """The records of one watched attempt as they are now; empty while the vendor does not know it.
 
         `attempt_id`: that one, `custom_id` is then the known owner. Otherwise `custom_id`: the newest at `quiz_id`, or
@@ -100,7 +100,7 @@ class Client:
         if wanted:
             return self._one(wanted, whose)
         if not whose:
-            raise Unreadable("watch: attempt_id and custom_id are both missing; give one of them")
+            raise Unreadable("watch: attempt_id and custom_id are both missing. Give one of them")
         listed, announced = self.by_person(whose), reference.get("announced")
         if announced:
             # Nobody signs for the pair of person and attempt in a webhook: the person's own list proves it. Otherwise
@@ -156,26 +156,21 @@ class Client:
         if status == 404 and may_be_missing:
             return {"attempts": []}
         if status in (401, 403):
-            raise VendorRefused(f"{where}: HTTP {status}; check base_url and api_key")
+            raise VendorRefused(f"{where}: HTTP {status}. Check base_url and api_key")
         if not 200 <= status < 300:
-            raise VendorFault(f"{where}: HTTP {status}; check base_url, or the vendor wants other parameters")
+            raise VendorFault(f"{where}: HTTP {status}. Check base_url, or the vendor wants other parameters")
         try:
             return parse_answer(content)
         except Unreadable as error:
-            raise VendorUnavailable(f"{where}: {error}; tried again later", reason="bad_answer") from error
+            raise VendorUnavailable(f"{where}: {error}. Retried later", reason="bad_answer") from error
 
     def _read(self, answer: Any, asked: str | None) -> list[Record]:
         try:
             return read_attempts(answer, asked)
         except Unreadable as error:
             raise VendorUnavailable(
-                f"source {self._source}: report/attempts: {error}; tried again later", reason="bad_answer"
+                f"source {self._source}: report/attempts: {error}. Retried later", reason="bad_answer"
             ) from error
-
-
-def recheck(client: Client, reference: Mapping[str, str]) -> Sequence[Record]:
-    """`Vendor.recheck`."""
-    return client.find(reference)
 
 
 def start(moment: float, _until: float | None = None) -> str:

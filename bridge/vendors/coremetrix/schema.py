@@ -7,6 +7,7 @@ Members that we publish nothing from are not declared, hence not loaded: `user` 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from marshmallow import fields
 
 from bridge.sdk.compiled_schema import Flag, Number, Text, TolerantField, UnixTime, VendorSchema, loader
+from bridge.vendors.coremetrix.rows import AttemptRow, ConsentRow, HookRow
 
 __all__ = ["Moment", "Person", "Uuid", "load_attempt", "load_consent", "load_hook"]
 
@@ -144,6 +146,6 @@ class ConsentSchema(VendorSchema):
     last_updated = _MaybeMoment(data_key="lastUpdated")
 
 
-load_attempt = loader(AttemptSchema)
-load_hook = loader(HookSchema)
-load_consent = loader(ConsentSchema)
+load_attempt: Callable[[Any], AttemptRow] = loader(AttemptSchema)
+load_hook: Callable[[Any], HookRow] = loader(HookSchema)
+load_consent: Callable[[Any], ConsentRow] = loader(ConsentSchema)

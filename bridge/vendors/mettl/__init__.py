@@ -90,7 +90,7 @@ VENDOR = Vendor(
             every=_AGAIN_EVERY,
         ),
     },
-    recheck=client.recheck,
+    recheck=client.Client.recheck,
     # Somebody sits for an hour or two; then essays wait for a person. A finish webhook makes a look come at once.
     recheck_schedule=(300.0, 600.0, 900.0, 1800.0, 3600.0, 3600.0, 3 * 3600.0, 6 * 3600.0, 12 * 3600.0, _DAY),
     expect=adapter.expect,
@@ -98,6 +98,6 @@ VENDOR = Vendor(
         "access_key": "the schedule's access key, at the end of its link",
         "email": "the candidate's e-mail address as registered",
     },
-    probe=client.probe,
+    probe=client.Client.probe,
     generations=True,
 )

@@ -14,8 +14,9 @@ from urllib.parse import quote
 from bridge.errors import Unreadable, clip
 from bridge.sdk.vendor import NormalisedAttempt, Pointer, Record, Watch, WebhookContent
 from bridge.vendors.mettl.details import candidate, extensions, sections, share
+from bridge.vendors.mettl.rows import CandidateRow, GradedRow, ResultRow, TestStatusRow
 from bridge.vendors.mettl.schema import load_candidate, load_graded, load_notice
-from bridge.vendors.mettl.words import Standing, fold, standing
+from bridge.vendors.mettl.vocabulary import AttemptState, attempt_state, fold
 from schemas.event import Assessment, Group, Result
 
 __all__ = ["CANDIDATE", "GRADED", "attempt_id", "expect", "normalise", "split"]
@@ -51,15 +52,15 @@ def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
     if not options["confirm"] and fold(head["EVENT_TYPE"]) == _GRADED_EVENT and has_result and has_test:
         return (Record(GRADED, body),)
     try:
-        where = _pointer(head["invitation_key"], head["email"])
+        state = _pointer(head["invitation_key"], head["email"])
     except ValueError as error:
         raise Unreadable(f"webhook: {error}", reason="bad_shape") from error
     sitting, sent = head["candidate_instance_id"], head["timestamp_GMT"]
     if sitting is None or sent is None:
-        return (replace(where, sitting=sitting),)
+        return (replace(state, sitting=sitting),)
     # The API shows the newest sitting without its id; the time tells whether that is the one of this webhook.
     told = {"sitting": sitting, "sent": str(int(sent.timestamp()))}
-    return (replace(where, sitting=sitting, reference={**where.reference, **told}),)
+    return (replace(state, sitting=sitting, reference={**state.reference, **told}),)
 
 
 def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
@@ -87,7 +88,7 @@ def _pointer(access_key: str, email: str) -> Pointer:
     return Pointer(key=attempt_id(access_key, email), reference={"access_key": access_key, "email": email})
 
 
-def _as_candidate(body: dict[str, Any]) -> dict[str, Any]:
+def _as_candidate(body: GradedRow) -> CandidateRow:
     """The webhook in the form of a row. Its own zone is a guess where the same time stands in GMT beside it."""
     test = body["testStatus"]
     return {
@@ -107,68 +108,68 @@ def _as_candidate(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _attempt(loaded: dict[str, Any], now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
+def _attempt(loaded: CandidateRow, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
     test, access_key = loaded["testStatus"], loaded["access_key"].strip()
     result = test["result"]
-    where = standing(
+    state = attempt_state(
         test["status"],
         test["overallStatus"],
         test["detailedStatus"],
         test["completionMode"],
         has_result=result is not None,
     )
-    finished, seen = _finish(test["endTime"], where, now)
-    scored = where.grading in ("final", "provisional") and result is not None
+    finished, seen = _finish(test["endTime"], state, now)
+    scored = result if state.grading in ("final", "provisional") else None
     # Without its test's id an attempt is still an attempt: the link it was given by says nearly as much.
     test_id = loaded["assessment_id"] or f"schedule:{access_key}"
     known_id = {"assessment_id": loaded["assessment_id"]} if loaded["assessment_id"] else {}
     return NormalisedAttempt(
         attempt_id=attempt_id(access_key, loaded["email"]),
-        status=where.status,
+        status=state.status,
         candidate=candidate(loaded),
         assessment=Assessment(
             id=test_id,
             name=loaded["assessment"],
             group=Group(kind="schedule", id=access_key, name=loaded["schedule"]),
         ),
-        result=_result(result, where) if scored else Result(grading=where.grading),
+        result=Result(grading=state.grading) if scored is None else _result(scored, state),
         started_at=test["startTime"],
         completed_at=finished,
-        duration_seconds=_whole(result["attemptTime"]) if scored else None,
-        sections=sections(result) if scored else (),
-        flags=_flags(test, where, now),
+        duration_seconds=None if scored is None else _whole(scored["attemptTime"]),
+        sections=() if scored is None else sections(scored),
+        flags=_flags(test, state, now),
         vendor_status=test["status"],
         vendor_ids={"access_key": access_key, **known_id},
         report=test["htmlReport"] or test["pdfReport"],
-        extensions=extensions(loaded, options, scored=scored),
+        extensions=extensions(loaded, options, scored=scored is not None),
         material=(fold(test["completionMode"]),),
-        watch=_watch(loaded, where, now),
+        watch=_watch(loaded, state, now),
         sitting=loaded["sitting"],
         completed_at_is_observed=seen,
     )
 
 
-def _finish(ended: datetime | None, where: Standing, now: float) -> tuple[datetime | None, bool]:
+def _finish(ended: datetime | None, state: AttemptState, now: float) -> tuple[datetime | None, bool]:
     """When it was completed, and whether that is only when we saw it: some endings come without a time."""
-    if where.status != "completed":
+    if state.status != "completed":
         return None, False
     if ended is None:
         return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(now)), True
     return ended, False
 
 
-def _result(result: dict[str, Any], where: Standing) -> Result:
+def _result(result: ResultRow, state: AttemptState) -> Result:
     score, maximum = result["totalMarks"], result["maxMarks"]
     if score is None or (maximum == 0 and score == 0):
         # A questionnaire has a report and no marks.
         return Result(grading="not_scored")
     # The vendor knows no pass mark, percentage or grade: the criterion is the company's own.
-    return Result(score=score, max_score=maximum, percentage=share(score, maximum), grading=where.grading)
+    return Result(score=score, max_score=maximum, percentage=share(score, maximum), grading=state.grading)
 
 
-def _flags(test: dict[str, Any], where: Standing, now: float) -> tuple[str, ...]:
+def _flags(test: TestStatusRow, state: AttemptState, now: float) -> tuple[str, ...]:
     """What is odd but the vendor's word: published all the same, because holding a result back helps nobody."""
-    if where.status != "completed":
+    if state.status != "completed":
         return ()
     result = test["result"] or {"totalMarks": None, "maxMarks": None}
     score, maximum = result["totalMarks"], result["maxMarks"]
@@ -178,26 +179,32 @@ def _flags(test: dict[str, Any], where: Standing, now: float) -> tuple[str, ...]
         "finish_before_start": started is not None and finished is not None and finished < started,
         "finish_in_future": finished is not None and finished.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
     }
-    return tuple(name for name, is_so in odd.items() if is_so)
+    return tuple(name for name, applies in odd.items() if applies)
 
 
-def _watch(loaded: dict[str, Any], where: Standing, now: float) -> Watch | None:
+def _watch(loaded: CandidateRow, state: AttemptState, now: float) -> Watch | None:
     """Open, ungraded and resumable attempts are read again one by one: no listing shows what changed."""
     test = loaded["testStatus"]
-    if where.status == "in_progress":
+    if state.status == "in_progress":
         since, due, lasts = test["startTime"], _OPEN_DUE, _OPEN_SECONDS
-    elif where.grading == "pending":
+    elif state.grading == "pending":
         since, due, lasts = test["endTime"], _UNGRADED_DUE, _UNGRADED_SECONDS
-    elif where.grading == "provisional":
+    elif state.grading == "provisional":
         since, due, lasts = test["endTime"], _RESUMABLE_DUE, _RESUMABLE_SECONDS
     else:
         return None
-    names = ("access_key", "email", "assessment_id", "assessment", "schedule")
+    known = {
+        "access_key": loaded["access_key"],
+        "email": loaded["email"],
+        "assessment_id": loaded["assessment_id"],
+        "assessment": loaded["assessment"],
+        "schedule": loaded["schedule"],
+    }
     return Watch(
-        reference={name: loaded[name].strip() for name in names if loaded[name]},
+        reference={name: text.strip() for name, text in known.items() if text},
         due_in=due,
         give_up_at=(now if since is None else since.timestamp()) + lasts,
-        reread=where.grading == "provisional",
+        reread=state.grading == "provisional",
     )
 
 

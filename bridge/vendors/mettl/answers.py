@@ -15,6 +15,7 @@ from bridge.errors import (
     clip,
 )
 from bridge.sdk.strict_json import parse_answer
+from bridge.vendors.mettl.rows import AnswerRow
 from bridge.vendors.mettl.schema import load_answer
 
 __all__ = ["CLOCK", "NotFound", "error_code", "read_answer", "rows_of_one", "to_error"]
@@ -38,7 +39,7 @@ class NotFound(VendorFault):
     default_reason = "not_found"
 
 
-def read_answer(status: int, body: bytes, where: str) -> dict[str, Any]:
+def read_answer(status: int, body: bytes, where: str) -> AnswerRow:
     """The envelope of an answer; an error's has `error` with its code.
 
     Raises `VendorUnavailable` for anything else with HTTP 2xx: a page of a proxy, half a document.
@@ -49,36 +50,36 @@ def read_answer(status: int, body: bytes, where: str) -> dict[str, Any]:
         if status in _BY_STATUS:
             return load_answer({"status": "ERROR", "error": {"code": _BY_STATUS[status]}})
         if not 200 <= status < 300:
-            raise VendorFault(f"{where}: HTTP {status}; check base_url") from error
-        raise VendorUnavailable(f"{where}: no answer of theirs: {error}", reason="vendor_error") from error
+            raise VendorFault(f"{where}: HTTP {status}. Check base_url") from error
+        raise VendorUnavailable(f"{where}: not an answer of Mettl: {error}", reason="vendor_error") from error
 
 
-def error_code(answer: Mapping[str, Any]) -> str | None:
+def error_code(answer: AnswerRow) -> str | None:
     """None: all is well. The word is compared in any letter case, and an error without a code is one all the same."""
     if answer["status"].strip().upper() == "SUCCESS":
         return None
     return ((answer["error"] or {}).get("code") or "unknown").strip().upper()
 
 
-def to_error(code: str, answer: Mapping[str, Any], where: str) -> BridgeError:
+def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
     """What to do next about an error code."""
     message = f"{where}: {clip(code, 20)}"
     if code in _REFUSED:
         return VendorRefused(f"{message}; {_REFUSED[code]}")
     if code == _THROTTLED:
-        return VendorThrottled(f"{message}: rate limit; lower the source's budget if this comes again")
+        return VendorThrottled(f"{message}: rate limit. Lower the source's budget if this comes again")
     if code == _NOT_FOUND:
-        return NotFound(f"{message}: not found; check options.schedules")
+        return NotFound(f"{message}: not found. Check options.schedules")
     if code in _FAULT:
         # Their text may repeat what was asked for, and that may be somebody's address.
-        return VendorFault(f"{message}: the call is wrong; check base_url and options.api_version")
+        return VendorFault(f"{message}: the call is wrong. Check base_url and options.api_version")
     if code in CLOCK:
-        return VendorUnavailable(f"{message}, also after signing again; check this machine's clock", reason="clock")
+        return VendorUnavailable(f"{message}, also after signing again. Check this machine's clock", reason="clock")
     # Time-outs, maintenance, and codes that are newer than this table: coming back later does no harm.
     return VendorUnavailable(message, reason="vendor_error")
 
 
-def rows_of_one(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def rows_of_one(answer: AnswerRow) -> list[Mapping[str, Any]]:
     """The rows of an answer about one candidate: alone, in a list of one, or spread over the envelope."""
     found = answer["candidates"] if answer["candidates"] is not None else answer["candidate"]
     if isinstance(found, dict):

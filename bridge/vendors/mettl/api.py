@@ -14,6 +14,7 @@ from bridge.errors import Retryable, VendorFault
 from bridge.net.retry_after import http_date
 from bridge.sdk.vendor import SourceFacts, VendorCalls
 from bridge.vendors.mettl.answers import CLOCK, error_code, read_answer, to_error
+from bridge.vendors.mettl.rows import AnswerRow
 from bridge.vendors.mettl.signature import sign
 
 __all__ = ["LIMIT", "Api"]
@@ -46,46 +47,46 @@ class Api:
         """UNIX seconds."""
         return self._calls.now()
 
-    def account(self) -> Mapping[str, Any]:
+    def account(self) -> AnswerRow:
         """Who we are to the vendor: the cheapest call that proves both keys."""
         return self._call("account")
 
     def assessments(
         self, *, offset: int = 0, limit: int = LIMIT, sort: str = "createdAt", order: str = "desc"
-    ) -> Mapping[str, Any]:
+    ) -> AnswerRow:
         """A page of tests. `limit` 1 to 100; `sort` createdAt, testTaken or name; `order` asc or desc."""
         return self._call("assessments", _page(offset, limit, sort, order))
 
-    def schedules(self, *, offset: int = 0, limit: int = LIMIT) -> Mapping[str, Any]:
+    def schedules(self, *, offset: int = 0, limit: int = LIMIT) -> AnswerRow:
         """A page of the account's schedules."""
         return self._call("schedules", _page(offset, limit))
 
-    def schedules_of(self, assessment_id: str, *, criteria: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    def schedules_of(self, assessment_id: str, *, criteria: Mapping[str, Any] | None = None) -> AnswerRow:
         """The schedules of one test; `criteria` is the vendor's `filter`."""
         given = (("filter", _json(criteria)),) if criteria else ()
         return self._call(f"assessments/{quote(assessment_id, safe='')}/schedules", given)
 
-    def schedule(self, access_key: str) -> Mapping[str, Any]:
+    def schedule(self, access_key: str) -> AnswerRow:
         """One schedule."""
         return self._call(f"schedules/{quote(access_key, safe='')}")
 
     def candidates(
         self, access_key: str, *, offset: int = 0, limit: int = LIMIT, sort: str = "testStartTime", order: str = "desc"
-    ) -> Mapping[str, Any]:
+    ) -> AnswerRow:
         """A page of one schedule. `sort` testStartTime or name; `ir` and `qr` by the options of the source."""
         params = (*self._ir, *self._qr, *_page(offset, limit, sort, order))
         return self._call(f"schedules/{quote(access_key, safe='')}/candidates", params)
 
-    def candidate(self, access_key: str, email: str) -> Mapping[str, Any]:
+    def candidate(self, access_key: str, email: str) -> AnswerRow:
         """One person in one schedule."""
         return self._call(f"schedules/{quote(access_key, safe='')}/candidates/", (*self._ir, *self._qr), person=email)
 
-    def sittings_of(self, email: str, *, offset: int = 0, limit: int = LIMIT) -> Mapping[str, Any]:
+    def sittings_of(self, email: str, *, offset: int = 0, limit: int = LIMIT) -> AnswerRow:
         """Every sitting of one person; in pages by version 3 only."""
         pages = _page(offset, limit) if self._version == "v3" else ()
         return self._call("candidates/", (*self._qr, *pages), person=email)
 
-    def _call(self, path: str, params: _Params = (), *, person: str = "") -> Mapping[str, Any]:
+    def _call(self, path: str, params: _Params = (), *, person: str = "") -> AnswerRow:
         """`person`: an e-mail address that ends the path, and must not stand in any message."""
         where = f"source {self._source}: GET {self._version}/{path}{'…' if person else ''}"
         answer = self._exchange(path, params, person, where)
@@ -98,7 +99,7 @@ class Api:
             return answer
         raise to_error(code, answer, where)
 
-    def _exchange(self, path: str, params: _Params, person: str, where: str) -> Mapping[str, Any]:
+    def _exchange(self, path: str, params: _Params, person: str, where: str) -> AnswerRow:
         sent_at = self._calls.now()
         plain = f"{self._base_url}/{self._version}/{path}"
         given = (("ak", self._public_key), *params, ("ts", str(int(sent_at) + self._skew)))

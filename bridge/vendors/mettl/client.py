@@ -14,9 +14,9 @@ from bridge.vendors.mettl.answers import NotFound, rows_of_one
 from bridge.vendors.mettl.api import Api
 from bridge.vendors.mettl.catalogue import FACTS, Catalogue
 from bridge.vendors.mettl.listing import Place, after_page, rows_of, started
-from bridge.vendors.mettl.words import fold, standing
+from bridge.vendors.mettl.vocabulary import attempt_state, fold
 
-__all__ = ["Client", "probe", "recheck"]
+__all__ = ["Client"]
 
 _log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ class Client:
             more=goes_on,
         )
 
-    def find(self, reference: Mapping[str, str]) -> Sequence[Record]:
+    def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         """The record of one watched attempt as it is now; none while the vendor knows no such candidate, or the
         candidate has not begun. Raises `Unreadable` for a reference that names none."""
         try:
@@ -97,16 +97,6 @@ class Client:
         return [Record(CANDIDATE, {**row, **facts, "access_key": access_key}) for row in rows]
 
 
-def recheck(client: Client, reference: Mapping[str, str]) -> Sequence[Record]:
-    """The record of one watched attempt as it is now. Raises `Unreadable` for a reference that names none."""
-    return client.find(reference)
-
-
-def probe(client: Client) -> str:
-    """What a first login found."""
-    return client.probe()
-
-
 def _sitting(row: Mapping[str, Any], reference: Mapping[str, str]) -> dict[str, str]:
     """The webhook's id of the sitting, if this row is that sitting: one that began later is another one."""
     began = started(row)
@@ -124,6 +114,6 @@ def _has_begun(row: Mapping[str, Any]) -> bool:
     if not all(word is None or isinstance(word, str) for word in words):
         return True
     try:
-        return standing(*words, has_result=bool(test.get("result"))).status != "not_started"
+        return attempt_state(*words, has_result=bool(test.get("result"))).status != "not_started"
     except Unreadable:
         return True

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Context, Decimal
-from typing import Any
+from typing import Any, TypeVar
 
+from bridge.vendors.mettl.rows import CandidateRow, ResultRow
 from bridge.vendors.mettl.schema import NO_NUMBER
-from bridge.vendors.mettl.words import fold
+from bridge.vendors.mettl.vocabulary import fold
 from schemas.event import Candidate, Section
 
 __all__ = ["candidate", "extensions", "sections", "share"]
 
+_T = TypeVar("_T")
 _PLACES = Decimal("0.0001")
 #: Marks have up to 30 digits either side of the point, and a share of them must not overflow.
 _WIDE = Context(prec=100)
@@ -20,7 +22,7 @@ _EMAIL_LABELS = frozenset({"email address", "email", "email id"})
 _FIRST, _LAST, _WHOLE = "first name", "last name", frozenset({"name", "full name"})
 
 
-def candidate(loaded: Mapping[str, Any]) -> Candidate:
+def candidate(loaded: CandidateRow) -> Candidate:
     """The person. The name is put together from the registration, as both paths have it; Mettl has no id of people."""
     form = {fold(label): _text(value) for label, value in (loaded["registration"] or {}).items()}
     parts = [form.get(_FIRST) or "", form.get(_LAST) or ""]
@@ -29,7 +31,7 @@ def candidate(loaded: Mapping[str, Any]) -> Candidate:
     return Candidate(email=loaded["email"].strip(), name=name or None)
 
 
-def sections(result: Mapping[str, Any]) -> tuple[Section, ...]:
+def sections(result: ResultRow) -> tuple[Section, ...]:
     """Sections with their skills; levels of difficulty are no parts of a test."""
     return tuple(
         _section(
@@ -48,7 +50,7 @@ def share(score: Decimal | None, maximum: Decimal | None) -> Decimal | None:
     return _WIDE.quantize(max(_WIDE.divide(score * 100, maximum), Decimal(0)), _PLACES)
 
 
-def extensions(loaded: Mapping[str, Any], options: Mapping[str, Any], *, scored: bool) -> dict[str, Any]:
+def extensions(loaded: CandidateRow, options: Mapping[str, Any], *, scored: bool) -> dict[str, Any]:
     """Mettl's own facts, each only where it is known; the keys are listed in `docs/vendors.md`."""
     test = loaded["testStatus"]
     found = {
@@ -84,12 +86,12 @@ def _registration(form: Mapping[str, Any] | None) -> dict[str, str]:
     return {label: text for label, text in texts.items() if text}
 
 
-def _recommendation(result: Mapping[str, Any]) -> list[dict[str, str | None]]:
+def _recommendation(result: ResultRow) -> list[dict[str, str | None]]:
     labels = _present((result["analysis"] or {}).get("recommendation"))
     return [{"type": label["type"], "value": label["value"]} for label in labels]
 
 
-def _essays(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _essays(result: ResultRow) -> list[dict[str, Any]]:
     """Each essay once: the vendor lists it at the skill and again at the level of difficulty."""
     return [
         {
@@ -113,7 +115,7 @@ def _section(name: str | None, one: Mapping[str, Any], inner: tuple[Section, ...
     return Section(name=name, score=score, max_score=maximum, percentage=share(score, maximum), sections=inner)
 
 
-def _present(items: Iterable[dict[str, Any] | None] | None) -> list[dict[str, Any]]:
+def _present(items: Iterable[_T | None] | None) -> list[_T]:
     return [item for item in items or () if item is not None]
 
 

@@ -7,6 +7,7 @@ loaded. Source of the members: the vendor's API pages and observed webhooks, `QU
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from marshmallow import fields
 
 from bridge.sdk.compiled_schema import Number, Text, TolerantField, VendorSchema, loader
+from bridge.vendors.mettl.rows import AnswerRow, CandidateRow, GradedRow, NoticeRow, ScheduleRow
 
 __all__ = [
     "NO_NUMBER",
@@ -140,7 +142,7 @@ class ResultSchema(VendorSchema):
     performanceCategory = Text()
 
 
-class StandingSchema(VendorSchema):
+class TestStatusSchema(VendorSchema):
     status = Text()
     overallStatus = Text()
     detailedStatus = Text()
@@ -159,7 +161,7 @@ class CandidateSchema(VendorSchema):
     access_key = Text(required=True)
     email = Text(required=True)
     registration = fields.Dict(load_default=None, allow_none=True)
-    testStatus = fields.Nested(StandingSchema, required=True)
+    testStatus = fields.Nested(TestStatusSchema, required=True)
     assessment_id = Text()
     assessment = Text()
     schedule = Text()
@@ -187,7 +189,7 @@ class GradedSchema(NoticeSchema):
     start_time_GMT = Moment()
     end_time_GMT = Moment()
     registrationDetails = fields.Dict(load_default=None, allow_none=True)
-    testStatus = fields.Nested(StandingSchema, required=True)
+    testStatus = fields.Nested(TestStatusSchema, required=True)
 
 
 class ScheduleSchema(VendorSchema):
@@ -222,8 +224,8 @@ class AnswerSchema(VendorSchema):
     registration = fields.Dict(load_default=None, allow_none=True)
 
 
-load_answer = loader(AnswerSchema)
-load_schedule = loader(ScheduleSchema)
-load_candidate = loader(CandidateSchema)
-load_notice = loader(NoticeSchema)
-load_graded = loader(GradedSchema)
+load_answer: Callable[[Any], AnswerRow] = loader(AnswerSchema)
+load_schedule: Callable[[Any], ScheduleRow] = loader(ScheduleSchema)
+load_candidate: Callable[[Any], CandidateRow] = loader(CandidateSchema)
+load_notice: Callable[[Any], NoticeRow] = loader(NoticeSchema)
+load_graded: Callable[[Any], GradedRow] = loader(GradedSchema)

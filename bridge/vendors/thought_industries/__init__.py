@@ -83,10 +83,10 @@ VENDOR = Vendor(
             every=6 * 3600.0,
         ),
     },
-    recheck=client.recheck,
+    recheck=client.Client.recheck,
     expect=adapter.expect,
     reference_help={"user_id": "the user's uuid", "course_id": "the course's uuid"},
-    probe=client.probe,
+    probe=client.Client.probe,
     # Only attempts that the rounds have stopped waiting for come here, a day old or older than the sweep: most of them
     # were left for good.
     recheck_schedule=(3600.0, 4 * 3600.0, 12 * 3600.0, 86_400.0, 86_400.0, 86_400.0, 3 * 86_400.0),

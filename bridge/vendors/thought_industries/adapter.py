@@ -11,6 +11,7 @@ from typing import Any
 from bridge.errors import BadSignature, Unreadable, clip
 from bridge.net.signatures import require_signature
 from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Record, Watch, WebhookContent
+from bridge.vendors.thought_industries.rows import AttemptRow, UserRow
 from bridge.vendors.thought_industries.schema import Key, Moment, is_uuid, load_attempt, load_hint
 from schemas.event import Assessment, Candidate, Group, Result
 
@@ -57,7 +58,7 @@ def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now
     given = headers.get(SIGNATURE_HEADER)
     if not given:
         raise BadSignature(
-            f"no {SIGNATURE_HEADER} header; is this a webhook of Thought Industries?", reason="missing_signature"
+            f"no {SIGNATURE_HEADER} header. Is this a webhook of Thought Industries?", reason="missing_signature"
         )
     # The vendor's own samples throw on a header of another length.
     if not _HEX.fullmatch(given):
@@ -98,10 +99,11 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
     row = load_attempt(record.body)
     status = STATUSES.get(row["status"])
     if status is None:
-        raise Unreadable(f'status is "{clip(row["status"], 40)}"; known are {", ".join(STATUSES)}')
+        raise Unreadable(f'status is "{clip(row["status"], 40)}". Known: {", ".join(STATUSES)}')
     completed = status == "completed"
     result = _result(row)
     user, course = row["user"] or {}, _course(row)
+    user_id = user.get("id")
     submission = row["assignmentSubmissionId"]
     return NormalisedAttempt(
         attempt_id=row["id"],
@@ -121,11 +123,11 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
         order=0 if row["updatedAt"] is None else int(min(row["updatedAt"].timestamp(), now) * 100),
         material=(*(("forgiven",) if row["forgiven"] else ()), *((submission,) if submission else ())),
         watch=_watch(row, course, now, options),
-        aliases=(_place(user["id"], course["id"]),) if user.get("id") and course["id"] else (),
+        aliases=(_place(user_id, course["id"]),) if user_id and course["id"] else (),
     )
 
 
-def _result(row: Mapping[str, Any]) -> Result:
+def _result(row: AttemptRow) -> Result:
     grade, kind = row["grade"], row["topicType"]
     scored = kind in SCORED or (kind not in UNSCORED and grade is not None)
     # 0 stands for "none" in a whole number that may not be null.
@@ -145,18 +147,18 @@ def _result(row: Mapping[str, Any]) -> Result:
     )
 
 
-def _candidate(user: Mapping[str, Any]) -> Candidate:
-    parts = ((user.get(name) or "").strip() for name in ("firstName", "lastName"))
+def _candidate(user: UserRow) -> Candidate:
+    parts = ((part or "").strip() for part in (user.get("firstName"), user.get("lastName")))
     name = (user.get("name") or "").strip() or " ".join(part for part in parts if part)
     return Candidate(id=user.get("id"), email=user.get("email"), name=name or None)
 
 
-def _course(row: Mapping[str, Any]) -> dict[str, str | None]:
+def _course(row: AttemptRow) -> dict[str, str | None]:
     course = row["course"] or {}
     return {"id": row["courseId"] or course.get("id"), "title": course.get("title")}
 
 
-def _assessment(row: Mapping[str, Any], course: Mapping[str, str | None]) -> Assessment:
+def _assessment(row: AttemptRow, course: Mapping[str, str | None]) -> Assessment:
     assessment, topic = row["assessment"] or {}, row["topic"] or {}
     test_id = assessment.get("id") or row["topicId"] or topic.get("id")
     if test_id is None:
@@ -168,7 +170,7 @@ def _assessment(row: Mapping[str, Any], course: Mapping[str, str | None]) -> Ass
     )
 
 
-def _ids(row: Mapping[str, Any], course: Mapping[str, str | None]) -> dict[str, str]:
+def _ids(row: AttemptRow, course: Mapping[str, str | None]) -> dict[str, str]:
     found = {
         "attempt_id": row["id"],
         "user_id": (row["user"] or {}).get("id"),
@@ -180,7 +182,7 @@ def _ids(row: Mapping[str, Any], course: Mapping[str, str | None]) -> dict[str, 
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _extensions(row: Mapping[str, Any], result: Result) -> dict[str, Any]:
+def _extensions(row: AttemptRow, result: Result) -> dict[str, Any]:
     found: dict[str, Any] = {"topic_type": row["topicType"]} if row["topicType"] else {}
     original = row["originalGrade"]
     if result.percentage is not None and original is not None and original != result.percentage:
@@ -188,7 +190,7 @@ def _extensions(row: Mapping[str, Any], result: Result) -> dict[str, Any]:
     return found
 
 
-def _flags(row: Mapping[str, Any], now: float) -> tuple[str, ...]:
+def _flags(row: AttemptRow, now: float) -> tuple[str, ...]:
     """What is odd but the vendor's word: published all the same, because holding a result back helps nobody."""
     created, updated = row["createdAt"], row["updatedAt"]
     odd = {
@@ -196,16 +198,14 @@ def _flags(row: Mapping[str, Any], now: float) -> tuple[str, ...]:
         "finish_before_start": created is not None and updated is not None and updated < created,
         "finish_in_future": updated is not None and updated.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
     }
-    return tuple(name for name, is_so in odd.items() if is_so)
+    return tuple(name for name, applies in odd.items() if applies)
 
 
 def _seconds(elapsed: Decimal | None) -> int | None:
     return None if elapsed is None or elapsed < 0 else int(elapsed)
 
 
-def _watch(
-    row: Mapping[str, Any], course: Mapping[str, str | None], now: float, options: Mapping[str, Any]
-) -> Watch | None:
+def _watch(row: AttemptRow, course: Mapping[str, str | None], now: float, options: Mapping[str, Any]) -> Watch | None:
     """Open attempts until they close; finished ones only where the sweep, which goes by creation, ends too soon."""
     created: datetime | None = row["createdAt"] or row["updatedAt"]
     user = (row["user"] or {}).get("id")

@@ -27,7 +27,7 @@ def read_listing(body: bytes, where: str) -> Listing:
         listing = load_listing(_unwrapped(parse_answer(body)))
         next_page = _next_page(listing["pageInfo"] or {}, listing["meta"] or {}, where)
     except Unreadable as error:
-        raise VendorUnavailable(f"{where}: {error}; tried again at the next round", reason="bad_answer") from error
+        raise VendorUnavailable(f"{where}: {error}. Retried in the next round", reason="bad_answer") from error
     return Listing(rows=tuple(pruned(row) for row in listing["assessmentAttempts"]), next_page=next_page)
 
 

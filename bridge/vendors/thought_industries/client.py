@@ -15,7 +15,7 @@ from bridge.vendors.thought_industries.adapter import ATTEMPT, LONGEST_SITTING, 
 from bridge.vendors.thought_industries.answers import Listing, course_of, moment_of, read_listing, user_of
 from bridge.vendors.thought_industries.cursor import Cursor
 
-__all__ = ["PER_PAGE", "Client", "probe", "recheck"]
+__all__ = ["PER_PAGE", "Client"]
 
 #: Rows of a page. The vendor allows 100, but a row holds its whole course, user and questions: 160 kB with a hundred
 #: questions, and an answer may not be larger than `bridge.polling.vendor_http.MAX_BODY`.
@@ -46,10 +46,10 @@ class Client:
             answer = parse_answer(content)
         except Unreadable as error:
             raise VendorFault(
-                f"source {self._source}: GET ping: {error}; check base_url", reason="bad_answer"
+                f"source {self._source}: GET ping: {error}. Check base_url", reason="bad_answer"
             ) from error
         if not isinstance(answer, dict) or answer.get("valid") is not True:
-            raise VendorRefused(f"source {self._source}: GET ping: the key is not valid; check api_key")
+            raise VendorRefused(f"source {self._source}: GET ping: the key is not valid. Check api_key")
 
     def attempts(
         self,
@@ -99,7 +99,7 @@ class Client:
         reached = at.after([moment for moment in created if moment <= now], still_open, listing.next_page)
         return Page(records=_records(kept), cursor=str(reached), more=listing.next_page is not None)
 
-    def find(self, reference: Mapping[str, str]) -> Sequence[Record]:
+    def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         """The attempt of a watch, or all attempts of a user in a course that changed at `since` or later.
 
         Raises `Unreadable` for a reference that names neither.
@@ -108,7 +108,7 @@ class Client:
         since = float(reference.get("since", 0))
         created = float(reference["created"]) if attempt and not user and "created" in reference else None
         if not (user and (course or attempt)) and created is None:
-            raise Unreadable("watch: names no attempt; give user_id and course_id")
+            raise Unreadable("watch: names no attempt. Give user_id and course_id")
         found, page = [], None
         while True:
             listing = self.attempts(start=created, until=created, user_id=user, course_id=course, cursor=page)
@@ -154,10 +154,10 @@ class Client:
             return content
         where = f"source {self._source}: GET {path}: HTTP {status}"
         if status in (401, 403):
-            raise VendorRefused(f"{where}; check api_key, and that it may read assessment attempts")
+            raise VendorRefused(f"{where}. Check api_key, and that it may read assessment attempts")
         if status in (400, 422) and params:
             raise VendorFault(f"{where}: {self._dates_hint()}")
-        raise VendorFault(f"{where}; check base_url, https://<tenant>.thoughtindustries.com/incoming/v2")
+        raise VendorFault(f"{where}. Check base_url, https://<tenant>.thoughtindustries.com/incoming/v2")
 
     def _dates_hint(self) -> str:
         return f"most likely the form of dates. Set options.dates to {_OTHER_DATES[self._dates]}"
@@ -172,18 +172,8 @@ class Client:
         return text.replace("+00:00", "Z")
 
 
-def recheck(client: Client, reference: Mapping[str, str]) -> Sequence[Record]:
-    """The records that a watch or a pointer means, as they are now. Raises `Unreadable` if it means none."""
-    return client.find(reference)
-
-
-def probe(client: Client) -> str:
-    """What the least of calls says, in a few words. Raises the vendor errors of `bridge.errors`."""
-    return client.probe()
-
-
 def _is_open(row: Mapping[str, object]) -> bool:
-    # A list or an object there is the adapter's to report.
+    # Not text: the adapter reports it.
     status = row.get("status")
     return isinstance(status, str) and status in OPEN_STATUSES
 

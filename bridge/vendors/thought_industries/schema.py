@@ -8,13 +8,14 @@ Source of the members: the vendor's REST and webhook pages, `QUIRKS.md` section 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from marshmallow import Schema, fields
 
 from bridge.sdk.compiled_schema import Flag, Number, Text, TolerantField, UnixTime, VendorSchema, loader
+from bridge.vendors.thought_industries.rows import AttemptRow, HintRow, ListingRow
 
 __all__ = ["Key", "Moment", "is_uuid", "load_attempt", "load_hint", "load_listing", "pruned"]
 
@@ -140,9 +141,9 @@ class HintSchema(VendorSchema):
     data = fields.Raw(load_default=None, allow_none=True)
 
 
-load_attempt = loader(AttemptSchema)
-load_listing = loader(ListingSchema)
-load_hint = loader(HintSchema)
+load_attempt: Callable[[Any], AttemptRow] = loader(AttemptSchema)
+load_listing: Callable[[Any], ListingRow] = loader(ListingSchema)
+load_hint: Callable[[Any], HintRow] = loader(HintSchema)
 
 
 def is_uuid(text: str) -> bool:

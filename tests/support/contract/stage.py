@@ -101,7 +101,7 @@ class Stage:
         records = [item for item in reading if isinstance(item, Record)]
         for item in reading:
             if isinstance(item, Pointer):
-                records += self.look(item.reference)
+                records += self.recheck(item.reference)
         return self.only(attempt_id, records)
 
     def sittings(self, attempt_id: str) -> set[str | None]:
@@ -115,12 +115,12 @@ class Stage:
         records, _ = self.records(stream, self.start(stream, self.clock.now - 86_400))
         return self.only(attempt_id, records)
 
-    def look(self, reference: Mapping[str, str], hops: int = _HOPS) -> list[Record]:
+    def recheck(self, reference: Mapping[str, str], hops: int = _HOPS) -> list[Record]:
         """What `recheck` finds, also behind the pointers that it finds."""
         assert hops, f"pointers lead on and on, the last one to {dict(reference)}"
         found: list[Record] = []
         for item in self.vendor.recheck(self.client, reference):
-            found += self.look(item.reference, hops - 1) if isinstance(item, Pointer) else [item]
+            found += self.recheck(item.reference, hops - 1) if isinstance(item, Pointer) else [item]
         return found
 
     def only(self, attempt_id: str, records: Sequence[Record]) -> NormalisedAttempt:
@@ -142,7 +142,7 @@ class Stage:
         if not stream:
             references = [self.bench.expectation(attempt_id) for attempt_id in self.finished]
             pointers = [self.vendor.expect(reference, self.options) for reference in references]
-            return [record for pointer in pointers for record in self.look(pointer.reference)], None
+            return [record for pointer in pointers for record in self.recheck(pointer.reference)], None
         read: list[Record] = []
         seen = {cursor}
         while True:

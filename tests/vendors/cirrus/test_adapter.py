@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from bridge.errors import Unreadable
 from bridge.sdk.vendor import Pointer, Record, material_digest
 from bridge.vendors.cirrus import VENDOR
-from bridge.vendors.cirrus.adapter import FOUND, UNASSIGNED, normalise
+from bridge.vendors.cirrus.adapter import ASSIGNED, UNASSIGNED, normalise
 from bridge.vendors.cirrus.identity import expect
-from bridge.vendors.cirrus.webhook import MOST_POINTERS, split
+from bridge.vendors.cirrus.webhook import MAX_POINTERS, split
 
 NOW = 1_773_057_600.0
 PAIR = {"schedule": "SPRING-07", "candidate": "cand-1"}
@@ -52,7 +52,7 @@ SECTION = {"Id": "S31", "MaxScore": "12", "CandidatePercent": "75", "CandidateSc
 
 def news_of(row=SHAPE_A, *, asked=PAIR, attempt=None, options=None, now=NOW, **more):
     body = {"asked": asked, "row": row, "attempt": attempt, "number": None, "several": False} | more
-    return normalise(Record(FOUND, body), now, options or {})
+    return normalise(Record(ASSIGNED, body), now, options or {})
 
 
 def changed(**members):
@@ -107,9 +107,9 @@ def test_a_burst_in_one_body_is_one_pointer_each_and_has_an_end():
     def burst(number):
         return {"Content": [{"CandidateExtId": f"c{one}", "ScheduleExtId": "s"} for one in range(number)] * 2}
 
-    assert len(split(burst(MOST_POINTERS), {})) == MOST_POINTERS
-    with pytest.raises(Unreadable, match="at most"):
-        split(burst(MOST_POINTERS + 1), {})
+    assert len(split(burst(MAX_POINTERS), {})) == MAX_POINTERS
+    with pytest.raises(Unreadable, match=f"more than {MAX_POINTERS}"):
+        split(burst(MAX_POINTERS + 1), {})
 
 
 @pytest.mark.parametrize(

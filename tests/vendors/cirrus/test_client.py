@@ -78,13 +78,13 @@ class Api:
         parts = [urlsplit(path) for _, path, _, _ in self.asked]
         return [(part.path.rpartition("/")[2], dict(parse_qsl(part.query))) for part in parts]
 
-    def look(self, **reference):
+    def recheck(self, **reference):
         return list(VENDOR.recheck(self.client, reference))
 
     def news(self, **reference):
-        found = [normalise(record, NOW, self.options) for record in self.look(**reference)]
+        identifiers = [normalise(record, NOW, self.options) for record in self.recheck(**reference)]
         assert self.answers == []
-        return found
+        return identifiers
 
 
 def wrapped(content, **more):
@@ -252,12 +252,12 @@ def test_what_a_pending_look_learned_comes_back_with_the_result():
 )
 def test_several_attempts_under_one_schedule_are_told_apart_by_their_times(rows, listed, expected):
     api = Api(rows, attempts(*listed))
-    found = api.news(**PAIR)
+    identifiers = api.news(**PAIR)
 
-    told = [(one.attempt_id.removeprefix("pair:SPRING-07:cand-1"), one.result.grading) for one in found]
+    told = [(one.attempt_id.removeprefix("pair:SPRING-07:cand-1"), one.result.grading) for one in identifiers]
     assert told == [(suffix, grading) for suffix, _, grading in expected]
-    assert [one.vendor_ids["attempt_number"] for one in found] == [str(number) for _, number, _ in expected]
-    assert all("several_attempts" in one.flags for one in found)
+    assert [one.vendor_ids["attempt_number"] for one in identifiers] == [str(number) for _, number, _ in expected]
+    assert all("several_attempts" in one.flags for one in identifiers)
     assert api.calls == [BY_PAIR, INFO]
 
 
@@ -289,7 +289,7 @@ def test_an_attempt_whose_place_is_not_sure_waits_for_its_result():
 )
 def test_a_result_that_may_belong_to_several_attempts_is_kept_and_not_guessed(rows, listed):
     api = Api(rows, attempts(*listed))
-    [record] = api.look(**PAIR)
+    [record] = api.recheck(**PAIR)
 
     assert record.kind == UNASSIGNED
     assert json.dumps(record.body, default=str)
@@ -356,7 +356,7 @@ def test_an_attempt_without_result_is_pending_if_it_is_the_only_one():
 
 
 def test_two_results_for_one_attempt_are_kept_and_not_guessed():
-    [record] = Api([ROW_A, ROW_B], identity="attempt").look(attempt="a")
+    [record] = Api([ROW_A, ROW_B], identity="attempt").recheck(attempt="a")
 
     assert record.kind == UNASSIGNED
 
@@ -380,7 +380,7 @@ def schedule(**more):
 def test_a_schedule_becomes_its_candidates(answer):
     api = Api(answer)
 
-    assert api.look(schedule="SPRING-07") == [
+    assert api.recheck(schedule="SPRING-07") == [
         Pointer(key=f"pair:SPRING-07:{name}", reference={"schedule": "SPRING-07", "candidate": name})
         for name in ("cand-1", "cand-2")
     ]
@@ -398,12 +398,12 @@ def test_a_schedule_becomes_its_candidates(answer):
     ],
 )
 def test_a_schedule_that_has_not_begun_leads_nowhere_yet(answer):
-    assert Api(answer).look(schedule="SPRING-07") == []
+    assert Api(answer).recheck(schedule="SPRING-07") == []
 
 
 def test_a_candidate_becomes_the_schedules_of_the_results():
     api = Api([ROW_B, ROW_B | {"BookingReference": "SPRING-09"}, ROW_B | {"BookingReference": ""}])
-    first, second, nameless = api.look(candidate="cand-1")
+    first, second, nameless = api.recheck(candidate="cand-1")
 
     assert [first.key, second.key] == ["pair:SPRING-07:cand-1", "pair:SPRING-09:cand-1"]
     assert isinstance(nameless, Record)
@@ -412,14 +412,14 @@ def test_a_candidate_becomes_the_schedules_of_the_results():
 
 def test_an_id_that_is_repeated_in_a_message_is_no_reason_to_rest():
     api = Api((400, {"Message": "Candidate quota-77 not found"}), wrapped(None))
-    assert api.look(schedule="SPRING-07", candidate="quota-77") == []
+    assert api.recheck(schedule="SPRING-07", candidate="quota-77") == []
 
 
 def test_a_reference_that_names_nothing_is_refused_before_any_call():
     api = Api()
 
-    with pytest.raises(Unreadable, match="give schedule and candidate"):
-        api.look(started="1")
+    with pytest.raises(Unreadable, match="Give schedule and candidate"):
+        api.recheck(started="1")
     assert api.asked == []
 
 
@@ -452,7 +452,7 @@ def test_a_reference_that_names_nothing_is_refused_before_any_call():
 )
 def test_an_error_says_what_to_do_next_and_names_nobody(answer, kind):
     with pytest.raises(kind) as caught:
-        Api(answer).look(**PAIR)
+        Api(answer).recheck(**PAIR)
 
     assert type(caught.value) is kind
     for secret in ("INVENTED", "cand-1", "SPRING", "?"):
@@ -462,7 +462,7 @@ def test_an_error_says_what_to_do_next_and_names_nobody(answer, kind):
 @pytest.mark.parametrize("answer", [(429, b""), (403, {"Message": "Quota exceeded"}), (400, b"rate limit reached")])
 def test_over_the_quota_the_source_rests_until_half_past_one(answer):
     with pytest.raises(VendorThrottled) as caught:
-        Api(answer).look(**PAIR)
+        Api(answer).recheck(**PAIR)
 
     assert caught.value.retry_at == datetime(2026, 3, 9, 13, 30, tzinfo=UTC).timestamp()
 

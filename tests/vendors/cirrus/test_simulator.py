@@ -328,7 +328,7 @@ def test_a_demo_is_over_soon():
     simulator = sandbox(1, lambda: clock[0], scale=120, faults=Faults(lose=0.2))
     for number in range(200):
         simulator.sit(clock[0], candidate=number)
-    while not simulator._life.idle():
+    while not simulator._lifecycle.idle():
         clock[0] += 1
         simulator.tick(clock[0])
 
@@ -356,7 +356,7 @@ def test_what_the_client_reads_is_the_truth(variant):
     simulator.remark(ids[5])
 
     for attempt_id, truth in simulator.expected().items():
-        [record] = stage.look(VENDOR.expect(simulator.expectation(attempt_id), stage.options).reference)
+        [record] = stage.recheck(VENDOR.expect(simulator.expectation(attempt_id), stage.options).reference)
         news = stage.normalise(record)
         assert news.attempt_id == attempt_id
         assert (news.status == "voided") is truth.voided

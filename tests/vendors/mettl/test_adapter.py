@@ -20,7 +20,7 @@ from bridge.vendors.mettl.details import share
 from bridge.vendors.mettl.schema import Mark, Moment
 from bridge.vendors.mettl.simulator import Behaviour, Simulator, Style
 from bridge.vendors.mettl.simulator.sittings import api_row
-from bridge.vendors.mettl.words import DETAILED, MODES, standing
+from bridge.vendors.mettl.vocabulary import DETAILED, MODES, attempt_state
 
 NOW = 1_741_082_500.0  # Tue, 04 Mar 2025 10:01:40 GMT
 ENDED = datetime(2025, 3, 4, 9, 41, 3, tzinfo=UTC)
@@ -32,7 +32,7 @@ KEY, EMAIL = "k7p2m9x4aa", "asha.rao@example.test"
 def row(*, result=(), **test):
     """A finished candidate as the client completes it; None takes a member away."""
     marks = {"totalMarks": Decimal("14.5"), "maxMarks": Decimal("20.0"), "attemptTime": Decimal("2451.318")}
-    standing = {
+    status = {
         "status": "Completed",
         "overallStatus": "Completed",
         "detailedStatus": "Test-taker Completed",
@@ -41,8 +41,8 @@ def row(*, result=(), **test):
         "completionMode": "Completed",
         "result": None if result is None else {**marks, **dict(result)},
     }
-    standing = {name: value for name, value in (standing | test).items() if value is not None}
-    return {"access_key": KEY, "email": EMAIL, "testStatus": standing, "assessment_id": "310044"}
+    status = {name: value for name, value in (status | test).items() if value is not None}
+    return {"access_key": KEY, "email": EMAIL, "testStatus": status, "assessment_id": "310044"}
 
 
 def read(body, **options):
@@ -91,11 +91,14 @@ def test_the_table_of_statuses_row_by_row(status, overall, detailed, with_result
     for has_result, expected in ((True, with_result), (False, without)):
         if expected is None:
             continue
-        found = standing(status, overall, detailed, None, has_result=has_result)
+        found = attempt_state(status, overall, detailed, None, has_result=has_result)
         completed = expected in ("final", "pending", "provisional")
         assert found.status == ("completed" if completed else expected)
         assert found.grading == (expected if completed else "not_scored")
-        assert standing(status.upper(), f" {overall.lower()} ", detailed.upper(), None, has_result=has_result) == found
+        assert (
+            attempt_state(status.upper(), f" {overall.lower()} ", detailed.upper(), None, has_result=has_result)
+            == found
+        )
 
 
 def test_the_table_holds_every_documented_pair():
@@ -126,7 +129,7 @@ def test_the_table_holds_every_documented_pair():
     ],
 )
 def test_the_table_of_completion_modes_row_by_row(mode, expected):
-    found = standing("Completed", None, None, mode, has_result=True)
+    found = attempt_state("Completed", None, None, mode, has_result=True)
 
     assert (found.status, found.grading) == expected
     assert len(MODES) == 10
@@ -143,7 +146,7 @@ def test_the_table_of_completion_modes_row_by_row(mode, expected):
     ],
 )
 def test_an_older_answer_with_the_status_alone_is_understood(status, expected):
-    found = standing(status, None, "", None, has_result=True)
+    found = attempt_state(status, None, "", None, has_result=True)
 
     assert (found.status, found.grading) == expected
 
@@ -165,12 +168,12 @@ def test_an_older_answer_with_the_status_alone_is_understood(status, expected):
 )
 def test_unknown_words_and_contradictions_are_never_guessed(words, reason):
     with pytest.raises(Unreadable) as refused:
-        standing(*words, has_result=True)
+        attempt_state(*words, has_result=True)
     assert refused.value.reason == reason
 
 
 def test_a_candidate_who_was_blocked_has_not_started():
-    assert standing("InProgress", None, None, "NA", has_result=False).status == "not_started"
+    assert attempt_state("InProgress", None, None, "NA", has_result=False).status == "not_started"
 
 
 # Results -----------------------------------------------------------------------------------------------------------

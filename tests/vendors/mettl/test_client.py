@@ -154,7 +154,7 @@ def test_a_signature_for_one_host_is_refused_by_the_other():
     world = World(base_url="https://api.mettl.com")
     world.simulator.base_url = "https://api.mercermettl.eu"
 
-    with pytest.raises(VendorRefused, match="E401; check base_url"):
+    with pytest.raises(VendorRefused, match=r"E401\. Check base_url"):
         world.client.probe()
     assert len(world.paths) == 1
 
@@ -423,10 +423,10 @@ def test_somebody_elses_row_is_not_taken_for_the_one_that_was_asked_for():
     assert VENDOR.recheck(world.client, {"access_key": FIRST, "email": EMAIL}) == []
 
 
-@pytest.mark.parametrize("standing", ["mapped", "invited", "access_expired", "blocked"])
-def test_who_has_not_begun_is_looked_for_again(standing):
+@pytest.mark.parametrize("state", ["mapped", "invited", "access_expired", "blocked"])
+def test_who_has_not_begun_is_looked_for_again(state):
     world = World()
-    world.simulator.invite(email=EMAIL, standing=standing)
+    world.simulator.invite(email=EMAIL, state=state)
 
     assert VENDOR.recheck(world.client, {"access_key": FIRST, "email": EMAIL}) == []
 
@@ -583,7 +583,7 @@ def test_names_of_schedules_and_tests_are_ornaments():
     news = VENDOR.normalise(bare, NOW, OPTIONS)
     assert (news.assessment.id, news.assessment.name) == (f"schedule:{FIRST}", None)
     with pytest.raises(VendorRefused):
-        World((200, {"status": "SUCCESS", "candidates": [asked]}), error("E401")).client.find(
+        World((200, {"status": "SUCCESS", "candidates": [asked]}), error("E401")).client.recheck(
             {"access_key": FIRST, "email": EMAIL}
         )
 

@@ -206,7 +206,7 @@ class Follower:
                 self.see(VENDOR.recheck(self.client, item.reference))
             self.simulator.outbox.settle(message, delivered=True)
 
-    def look(self):
+    def recheck(self):
         for reference in list(self.watches.values()):
             self.see(VENDOR.recheck(self.client, reference))
 
@@ -241,10 +241,10 @@ def test_a_life_of_many_candidates_is_told_as_it_was(seed, lose):
         follower.hear()
         if draw.random() < 0.2:
             follower.cursor = follower.poll(listing.rewind(follower.cursor, 60))
-            follower.look()
-    follower.look()
+            follower.recheck()
+    follower.recheck()
     follower.poll(VENDOR.polls["again"].start(clock[0] - 30 * 86_400, None))
-    follower.look()
+    follower.recheck()
 
     expected = simulator.expected()
     assert len(expected) == 25
@@ -276,7 +276,7 @@ def test_the_demos_face_is_whole():
 
 
 @pytest.mark.parametrize(
-    ("standing", "status"),
+    ("state", "status"),
     [
         ("mapped", "not_started"),
         ("access_expired", "not_started"),
@@ -293,14 +293,14 @@ def test_the_demos_face_is_whole():
     ],
 )
 @pytest.mark.parametrize("graded", [False, True])
-def test_every_standing_that_it_can_show_is_understood(standing, status, graded):
+def test_every_state_that_it_can_show_is_understood(state, status, graded):
     simulator = Simulator(1, lambda: NOW)
     attempt_id = simulator.finish(graded=graded)
-    simulator.stand(attempt_id, standing)
+    simulator.set_state(attempt_id, state)
     follower = Follower(simulator, [float(NOW)])
     page = follower.client.page(follower.cursor)
 
     [news] = [VENDOR.normalise(record, NOW, OPTIONS) for record in page.records]
     assert news.status == status
     if status == "completed":
-        assert news.result.grading == ("pending" if not graded else "provisional" if standing == "expired" else "final")
+        assert news.result.grading == ("pending" if not graded else "provisional" if state == "expired" else "final")

@@ -398,7 +398,7 @@ def without(name):
         ({"id": None}, "id: is empty"),
         ({"id": "7"}, "id: must be a uuid"),
         ({"status": ""}, "status: is empty"),
-        ({"status": "archived"}, 'status is "archived"; known are started, pending, finished'),
+        ({"status": "archived"}, 'status is "archived". Known: started, pending, finished'),
         ({"grade": 104}, "grade: must be a percentage of 0 to 100"),
         ({"grade": -1}, "grade: must be a percentage of 0 to 100"),
         ({"grade": "A+"}, "grade: must be a number"),

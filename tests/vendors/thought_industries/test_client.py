@@ -157,12 +157,12 @@ def test_page_numbers_and_cursors_lead_through_the_same_list(wrapped, newest_fir
     [
         (400, VendorFault, "Set options.dates to unix_ms"),
         (422, VendorFault, "Set options.dates to unix_ms"),
-        (401, VendorRefused, "check api_key"),
-        (403, VendorRefused, "check api_key"),
-        (404, VendorFault, "check base_url"),
-        (405, VendorFault, "check base_url"),
-        (409, VendorFault, "check base_url"),
-        (100, VendorFault, "check base_url"),
+        (401, VendorRefused, "Check api_key"),
+        (403, VendorRefused, "Check api_key"),
+        (404, VendorFault, "Check base_url"),
+        (405, VendorFault, "Check base_url"),
+        (409, VendorFault, "Check base_url"),
+        (100, VendorFault, "Check base_url"),
     ],
 )
 def test_the_status_of_an_answer_says_what_to_do_next(status, kind, remedy):
@@ -427,7 +427,7 @@ def test_the_probe_pings_and_asks_for_a_far_future():
 def test_a_probe_that_fails_says_what_to_check(answer, kind):
     calls = Calls(None, answer)
 
-    with pytest.raises(kind, match=r"check (api_key|base_url)"):
+    with pytest.raises(kind, match=r"Check (api_key|base_url)"):
         VENDOR.probe(connect(calls))
     assert len(calls.made) == 1
 

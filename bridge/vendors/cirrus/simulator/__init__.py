@@ -19,7 +19,7 @@ from flask import Flask
 from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt, Faults, Outbox
 from bridge.vendors.cirrus.simulator.api import create_api
 from bridge.vendors.cirrus.simulator.behaviour import DOCUMENTED, Behaviour, Plan
-from bridge.vendors.cirrus.simulator.life import Life
+from bridge.vendors.cirrus.simulator.lifecycle import Lifecycle
 from bridge.vendors.cirrus.simulator.sittings import ASSESSMENTS, Shown, Sitting, webhook_body
 
 __all__ = ["Behaviour", "ExpectedAttempt", "Faults", "Plan", "Simulator", "Sitting", "sandbox"]
@@ -68,7 +68,7 @@ class Simulator:
         self.counter: Counter[str] = Counter()
         rng = Random(seed)  # noqa: S311 - invented data, must be repeatable
         self.outbox = Outbox(clock=clock, rng=rng, faults=faults, retry_schedule=_retry_schedule(rng, behaviour))
-        self._life = Life(self, rng)
+        self._lifecycle = Lifecycle(self, rng)
         self.wsgi: Flask = create_api(self)
 
     # What candidates do -------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class Simulator:
             attempt=attempt or (f"att-{schedule}-{candidate}-{number}" if external else ""),
         )
         if sitting.attempt_id in self.sittings:
-            raise ValueError(f"the attempt {sitting.attempt_id} exists; give another attempt")
+            raise ValueError(f"the attempt {sitting.attempt_id} exists. Give another attempt")
         self.sittings[sitting.attempt_id] = sitting
         self._by_candidate.setdefault(candidate, []).append(sitting)
         return sitting
@@ -155,7 +155,7 @@ class Simulator:
     def void(self, attempt_id: str, *, by: str = "publisher", published: bool = True) -> None:
         """The attempt does not count any more; to be seen once somebody publishes that."""
         if by not in VOIDED_BY:
-            raise ValueError(f"{by} cannot void; known are {', '.join(VOIDED_BY)}")
+            raise ValueError(f"{by} cannot void. Known: {', '.join(VOIDED_BY)}")
         with self.lock:
             self.sittings[attempt_id].voided = True
             if published:
@@ -195,12 +195,12 @@ class Simulator:
     def expected(self) -> dict[str, ExpectedAttempt]:
         """The truth about every attempt that was handed in, by attempt id; what is not published yet has no score."""
         with self.lock:
-            found = {}
+            identifiers = {}
             for attempt_id, one in self.sittings.items():
                 if one.handed_in is None:
                     continue
                 voided = one.shown is not None and one.shown.voided
-                found[attempt_id] = ExpectedAttempt(
+                identifiers[attempt_id] = ExpectedAttempt(
                     finished_at=int(one.handed_in),
                     needs_grading=not voided and (one.shown is None or one.shown.publish_status != "FINAL"),
                     versions=len(one.versions),
@@ -209,7 +209,7 @@ class Simulator:
                     percentage=None if voided or one.shown is None else one.percentage,
                     voided=voided,
                 )
-            return found
+            return identifiers
 
     def expectations(self) -> list[Mapping[str, str]]:
         """What a person would register: every candidate of every schedule, with the attempt's id where there is one."""
@@ -239,15 +239,15 @@ class Simulator:
 
     def sit(self, now: float, *, candidate: int) -> str:
         """One candidate hands an attempt in at `now`; marking and what may follow is done by `tick` when it is due."""
-        return self._life.sit(now, candidate)
+        return self._lifecycle.sit(now, candidate)
 
     def tick(self, now: float) -> None:
         """Everything that people do until `now`."""
-        self._life.tick(now)
+        self._lifecycle.tick(now)
 
     def idle(self) -> bool:
         """Whether nobody has anything left to do, and no webhook waits."""
-        return self._life.idle() and not self.outbox.pending()
+        return self._lifecycle.idle() and not self.outbox.pending()
 
     def start_webhooks(self, url: str) -> None:
         """Send every webhook when it is due, and retry it; a test may take them from `outbox` instead."""

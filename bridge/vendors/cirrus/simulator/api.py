@@ -86,10 +86,10 @@ def _results(simulator: Simulator) -> Response:
     if not candidate and not attempt:
         return _answer({"Message": "Missing parameter: CandidateExtId"}, 400)
     with simulator.lock:
-        found = simulator.of(candidate, schedule, attempt)
+        identifiers = simulator.of(candidate, schedule, attempt)
         # A no-show is there only once it was published; of others a trait decides.
         open_too = simulator.behaviour.show_unpublished
-        rows = [one for one in found if one.shown is not None or (open_too and one.handed_in is not None)]
+        rows = [one for one in identifiers if one.shown is not None or (open_too and one.handed_in is not None)]
         if not rows:
             return _nothing(simulator, f"User/Candidate {candidate or attempt} was not found")
         if attempt is not None and not simulator.behaviour.attempt_in_shape_a:

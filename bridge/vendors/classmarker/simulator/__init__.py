@@ -119,7 +119,7 @@ class Simulator:
                 sitting.link_result_id = next(self._link_results)
             while sitting.attempt_id in self._sittings:
                 if "time_started" in fields or channel == "link":
-                    raise ValueError(f"the sitting {sitting.attempt_id} exists; give another start or result id")
+                    raise ValueError(f"the sitting {sitting.attempt_id} exists. Give another start or result id")
                 sitting.time_started -= 1
             self._sittings[sitting.attempt_id] = sitting
             insort(self._order[channel], (finished, sitting.attempt_id))

@@ -84,7 +84,7 @@ class Simulator:
 
     # What candidates and administrators do ------------------------------------------------------------------------
 
-    def invite(self, *, schedule: int = 0, email: str | None = None, standing: str = "mapped", **fields: Any) -> str:
+    def invite(self, *, schedule: int = 0, email: str | None = None, state: str = "mapped", **fields: Any) -> str:
         """Somebody is registered for a schedule (its place in `SCHEDULES`). Returns the attempt's id."""
         with self.lock:
             number = next(self._numbers)
@@ -92,7 +92,7 @@ class Simulator:
             sitting = Sitting(
                 schedule=SCHEDULES[schedule],
                 instance=next(self._instances),
-                standing=standing,
+                state=state,
                 **{**invented, **({"email": email} if email else {}), **fields},
             )
             attempt_id = sitting.base_id
@@ -109,7 +109,7 @@ class Simulator:
         with self.lock:
             sitting = self._sittings[attempt_id]
             sitting.started = sitting.started or int(self.now() if at is None else at)
-            sitting.standing = "in_progress"
+            sitting.state = "in_progress"
             self._announce(attempt_id, "startAssessment")
 
     def submit(self, attempt_id: str, at: float | None = None, *, ending: str = "finished", marks: float = 0.0) -> None:
@@ -117,7 +117,7 @@ class Simulator:
         with self.lock:
             sitting = self._sittings[attempt_id]
             first = not self._versions[attempt_id]
-            sitting.standing, sitting.ended = ending, int(self.now() if at is None else at)
+            sitting.state, sitting.ended = ending, int(self.now() if at is None else at)
             sitting.marks, sitting.graded = marks, False
             self.counter["completed"] += first
             self._versions[attempt_id] += 1
@@ -136,12 +136,12 @@ class Simulator:
     def allow_resume(self, attempt_id: str) -> None:
         """An administrator lets the candidate go on with an expired test."""
         with self.lock:
-            self._sittings[attempt_id].standing = "resume_allowed"
+            self._sittings[attempt_id].state = "resume_allowed"
             self._announce(attempt_id, "UNKNOWN_PLACEHOLDER")
 
-    def stand(self, attempt_id: str, standing: str) -> None:
+    def set_state(self, attempt_id: str, state: str) -> None:
         """Any other change that no webhook tells: blocked, access expired, waiting for permission."""
-        self._sittings[attempt_id].standing = standing
+        self._sittings[attempt_id].state = state
 
     def delete(self, attempt_id: str) -> None:
         """The result is deleted at the vendor; the address may then be registered again."""

@@ -102,7 +102,7 @@ class Sitting:
     first: str
     last: str
     instance: int
-    standing: str = "mapped"
+    state: str = "mapped"
     started: int = 0
     ended: int = 0
     marks: float = 0.0
@@ -119,7 +119,7 @@ class Sitting:
     @property
     def over(self) -> bool:
         """Handed in, whatever the reason."""
-        return self.standing not in _NOT_STARTED and self.standing not in _RUNNING
+        return self.state not in _NOT_STARTED and self.state not in _RUNNING
 
     @property
     def percentage(self) -> float | None:
@@ -129,11 +129,11 @@ class Sitting:
     @property
     def status(self) -> str:
         """The raw word of the API."""
-        if self.standing in _UNDOCUMENTED:
-            return _UNDOCUMENTED[self.standing]
-        if self.standing in _NOT_STARTED:
+        if self.state in _UNDOCUMENTED:
+            return _UNDOCUMENTED[self.state]
+        if self.state in _NOT_STARTED:
             return "ToBeTaken"
-        if self.standing in _RUNNING:
+        if self.state in _RUNNING:
             return "InProgress"
         return "Completed" if self.graded else "InProcessing"
 
@@ -207,17 +207,17 @@ def _test_status(
     sitting: Sitting, style: Style, *, zone: str, recommendation: bool, essays: bool, moved: bool = False
 ) -> dict[str, Any]:
     """`moved`: the category of performance stands inside the result, as in webhooks."""
-    overall, detailed, mode = ENDINGS[sitting.standing]
+    overall, detailed, mode = ENDINGS[sitting.state]
     found: dict[str, Any] = {"status": sitting.status, "overallStatus": overall, "detailedStatus": detailed}
     if sitting.started:
         found["startTime"] = _moment(sitting.started, zone)
-    if sitting.standing in _RUNNING:
+    if sitting.state in _RUNNING:
         return found | {"lastResponseTime": ""} | ({"completionMode": mode} if mode else {})
     if sitting.ended:
         found["endTime"] = _moment(sitting.ended, zone)
     if not sitting.graded:
         # Only the candidate who pressed Finish has no mode before there is a result.
-        return found if sitting.standing == "finished" or mode is None else found | {"completionMode": mode}
+        return found if sitting.state == "finished" or mode is None else found | {"completionMode": mode}
     category = {"performanceCategory": "Good", "performanceCategoryVersion": 1}
     result = _result(sitting, style, recommendation=recommendation, essays=essays, webhook=moved)
     found |= {"completionMode": mode, "result": result | category if moved else result}

@@ -94,7 +94,7 @@ class Simulator:
                 }
             )
             if attempt.id in self._attempts:
-                raise ValueError(f"the attempt {attempt.id} exists; give another id")
+                raise ValueError(f"the attempt {attempt.id} exists. Give another id")
             self._attempts[attempt.id] = attempt
             return attempt.id
 

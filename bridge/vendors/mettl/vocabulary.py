@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bridge.errors import Unreadable, clip
 
-__all__ = ["DETAILED", "MODES", "STATUSES", "Standing", "fold", "standing"]
+__all__ = ["DETAILED", "MODES", "STATUSES", "AttemptState", "attempt_state", "fold"]
 
 #: `status` -> ours. The vendor documents four; "Expired" is its word for a test that ended offline.
 STATUSES = {
@@ -56,7 +56,7 @@ MODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AttemptState:
     """Where an attempt stands in our words; `grading` before anybody looks at its marks."""
 
     status: str
@@ -68,9 +68,9 @@ def fold(word: str | None) -> str:
     return " ".join((word or "").split()).casefold()
 
 
-def standing(
+def attempt_state(
     status: str | None, overall: str | None, detailed: str | None, mode: str | None, *, has_result: bool
-) -> Standing:
+) -> AttemptState:
     """What the four words come to. Raises `Unreadable` for a word or a pair that no table has, and for words that
     contradict each other: an attempt is never published on a guess."""
     ours, resumable = _status(fold(status), fold(overall), fold(detailed))
@@ -81,12 +81,12 @@ def standing(
     if change == "not_started" and (ours == "completed" and has_result):
         raise Unreadable("completionMode says blocked (NA), but there is a result", reason="contradiction")
     if change in ("in_progress", "not_started"):
-        return Standing(change, "not_scored")
+        return AttemptState(change, "not_scored")
     if ours != "completed":
-        return Standing(ours, "not_scored")
+        return AttemptState(ours, "not_scored")
     if fold(status) == "inprocessing" or not has_result:
-        return Standing(ours, "pending")
-    return Standing(ours, "provisional" if resumable or change == "provisional" else "final")
+        return AttemptState(ours, "pending")
+    return AttemptState(ours, "provisional" if resumable or change == "provisional" else "final")
 
 
 def _status(status: str, overall: str, detailed: str) -> tuple[str, bool]:
@@ -111,4 +111,4 @@ def _status(status: str, overall: str, detailed: str) -> tuple[str, bool]:
 
 
 def _unknown(member: str, word: str | None, known: dict[str, str] | dict[str, str | None]) -> Unreadable:
-    return Unreadable(f'{member} is "{clip(word or "", 40)}"; known are {", ".join(known)}', reason="unknown_word")
+    return Unreadable(f'{member} is "{clip(word or "", 40)}". Known: {", ".join(known)}', reason="unknown_word")

@@ -13,7 +13,7 @@ from bridge.vendors.cirrus.simulator.sittings import ASSESSMENTS
 if TYPE_CHECKING:
     from bridge.vendors.cirrus.simulator import Simulator
 
-__all__ = ["Life"]
+__all__ = ["Lifecycle"]
 
 _SCHEDULES = ("SPRING-07", "SPRING-09", "AUTUMN 1/2")
 _SHORTEST, _LONGEST = 1200, 7200
@@ -23,7 +23,7 @@ _REMARKED, _VOIDED = 0.10, 0.05
 _ABSENT = 0.04
 
 
-class Life:
+class Lifecycle:
     """A heap of what is due. Every step draws as many numbers whatever comes of it, so that lives stay comparable."""
 
     def __init__(self, simulator: Simulator, rng: Random) -> None:
