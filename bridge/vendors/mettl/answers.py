@@ -24,8 +24,8 @@ __all__ = ["CLOCK", "NotFound", "error_code", "read_answer", "rows_of_one", "to_
 CLOCK = frozenset({"E422", "E504"})
 _NOT_FOUND = "E404"
 _REFUSED = {
-    "E401": "check base_url (India or Europe), public_key and private_key",
-    "E403": "check what the key may see at the vendor",
+    "E401": "Check base_url (India or Europe), public_key and private_key",
+    "E403": "Check what the key may see at the vendor",
 }
 _FAULT = frozenset({"E400", "E405"})
 _THROTTLED = "E509"
@@ -65,7 +65,7 @@ def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
     """What to do next about an error code."""
     message = f"{where}: {clip(code, 20)}"
     if code in _REFUSED:
-        return VendorRefused(f"{message}; {_REFUSED[code]}")
+        return VendorRefused(f"{message}. {_REFUSED[code]}")
     if code == _THROTTLED:
         return VendorThrottled(f"{message}: rate limit. Lower the source's budget if this comes again")
     if code == _NOT_FOUND:

@@ -222,7 +222,7 @@ def test_a_result_that_fits_no_attempt_is_kept_for_somebody_to_see():
         normalise(Record("results", {}), NOW, {})
 
 
-# How an attempt stands --------------------------------------------------------------------------------------------
+# State of an attempt ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_result_that_fits_no_attempt_is_kept_for_somebody_to_see():
         (SHAPE_A | {"Status": "not satisfactory", "PublishStatus": "Final"}, "completed", "final", False, "67.5"),
     ],
 )
-def test_how_an_attempt_stands(row, status, grading, passed, percentage):
+def test_the_state_of_an_attempt(row, status, grading, passed, percentage):
     news = news_of(row)
 
     assert (news.status, news.result.grading, news.result.passed) == (status, grading, passed)
