@@ -21,7 +21,7 @@ from bridge.errors import BridgeError, Unreadable, VendorUnavailable, clip
 from bridge.ingest.event_builder import build_event
 from bridge.registry import vendors
 from bridge.sdk.strict_json import parse
-from bridge.sdk.vendor import NEWS, Consent, Ignored, Pointer, Vendor, material_digest
+from bridge.sdk.vendor import PUBLISHABLE_STATUSES, Consent, Ignored, Pointer, Vendor, material_digest
 from tests.support.contract.stage import folder, options_of
 from tests.support.contract.wire import Facts
 
@@ -161,7 +161,7 @@ def judge(vendor: Vendor, item: Any, now: float, options: Mapping[str, Any]) -> 
         BRIDGE, "s", vendor.name, news, 1, None, origin="poll", recorded=to_datetime(now), request_id=None
     )
     json.loads(event.to_json())
-    return "news" if news.status in NEWS else "no news"
+    return "news" if news.status in PUBLISHABLE_STATUSES else "no news"
 
 
 def test_no_value_in_any_member_ends_in_an_exception_of_python(vendor: Vendor) -> None:
