@@ -27,11 +27,13 @@ SUBSCRIPTION = "{gradebook: {transport: celery, task: gradebook.attempt_complete
 
 def publish(services: composition.Services, first: int, number: int) -> list[bytes]:
     """Fill the journal with `number` new events; their JSON."""
-    way = services.way("eu")
+    context = services.ingest_context("eu")
     for start in range(first, first + number, 200):
         bodies = (json.dumps(result(one)).encode() for one in range(start, min(start + 200, first + number)))
-        records = [record for body in bodies for record in _records(way.vendor.split(parse(body), way.source.options))]
-        ingest(way, records, now=services.now())
+        records = [
+            record for body in bodies for record in _records(context.vendor.split(parse(body), context.source.options))
+        ]
+        ingest(context, records, now=services.now())
     entries = services.state.xrevrange("ab:{0}:journal", count=number)
     return [fields[b"event"] for _, fields in entries]
 

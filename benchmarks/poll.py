@@ -40,12 +40,12 @@ def read(services: composition.Services, pages: Sequence[bytes], first: int, now
     """What a poll does with its pages (`workers/polling/poll.py`), without lease, budget and HTTP; CPU seconds of this
     process."""
     started = time.process_time()
-    way = services.way("eu")
-    poll, client = way.vendor.polls[STREAM], way.vendor.connect(way.source, Prepared(pages, now))
+    context = services.ingest_context("eu")
+    poll, client = context.vendor.polls[STREAM], context.vendor.connect(context.source, Prepared(pages, now))
     cursor = str(first)
     for _ in pages:
         found = poll.fetch(client, cursor)
-        report = ingest(way, found.records, origin=POLL, now=now)
+        report = ingest(context, found.records, origin=POLL, now=now)
         if report.outcomes["published"] + report.outcomes["duplicate"] != A_PAGE or found.cursor is None:
             raise SystemExit(f"not every result of a page was read: {dict(report.outcomes)}")
         services.cursors.save("eu", STREAM, found.cursor, now, midway=True)

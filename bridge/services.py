@@ -19,8 +19,8 @@ from bridge.config.yaml_document import Reference
 from bridge.delivery.store import Deliveries
 from bridge.errors import ConfigError, clip
 from bridge.ingest.consent import Consents
-from bridge.ingest.pipeline import Way
-from bridge.ingest.sittings import Generations
+from bridge.ingest.context import IngestContext
+from bridge.ingest.sittings import Sittings
 from bridge.journal import Journal
 from bridge.journal.publishing import Publisher
 from bridge.journal.quarantine import QuarantineStore
@@ -121,8 +121,8 @@ class Services:
         return Expectations(self.state, self.watches)
 
     @cached_property
-    def generations(self) -> Generations:
-        return Generations(self.state)
+    def sittings(self) -> Sittings:
+        return Sittings(self.state)
 
     @cached_property
     def consents(self) -> Consents:
@@ -132,17 +132,17 @@ class Services:
     def deliveries(self) -> Deliveries:
         return Deliveries(self.state, partitions=self.config.bridge.partitions)
 
-    def way(self, source_name: str, publisher: Publisher | None = None) -> Way:
+    def ingest_context(self, source_name: str, publisher: Publisher | None = None) -> IngestContext:
         """Everything the pipeline needs for one source."""
         source = self.config.sources[source_name]
-        return Way(
+        return IngestContext(
             vendor=self.vendors[source.vendor],
             source=source,
             bridge=self.config.bridge,
             publisher=publisher or self.journal,
             watches=self.watches,
             expectations=self.expectations,
-            generations=self.generations,
+            sittings=self.sittings,
             consents=self.consents,
             quarantine=self.quarantine,
         )

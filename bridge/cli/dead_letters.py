@@ -133,7 +133,7 @@ def _read_again(services: Services, entry: Quarantined) -> bool:
         say(f"{_QUARANTINE}/{entry.entry_id}: source {entry.source} is not configured any more")
         return False
     stored = services.requests.find(entry.request_id) if entry.request_id else None
-    outcome = reprocess_quarantined(services.way(entry.source), entry, stored, now=services.now())
+    outcome = reprocess_quarantined(services.ingest_context(entry.source), entry, stored, now=services.now())
     say(f"{_QUARANTINE}/{entry.entry_id}: {outcome}")
     if outcome == "quarantined":
         return False

@@ -106,7 +106,7 @@ def _again(services: Services, request: StoredRequest) -> str:
 
     if request.source not in services.config.sources:
         return "source removed"
-    outcome = reprocess_request(services.way(request.source), request, now=services.now())
+    outcome = reprocess_request(services.ingest_context(request.source), request, now=services.now())
     if outcome != "quarantined":
         for entry in [one for one in services.quarantine.list(source=request.source) if one.request_id == request.id]:
             services.quarantine.remove(entry)

@@ -16,7 +16,7 @@ from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from schemas.event import Assessment, Candidate, Group, Result
 
-__all__ = ["Consents", "voided_by_withdrawal"]
+__all__ = ["Consents", "voided_attempt"]
 
 #: Above every vendor's own order: what comes later about a withdrawn attempt is stale.
 _LAST_ORDER = 2**40 - 1
@@ -28,10 +28,10 @@ class Consents:
     def __init__(self, client: redis.Redis, reader: Reader, *, remember_seconds: float) -> None:
         self.client = client
         self._reader = reader
-        self._note = scripts.register(client, __file__, "note_consent")
+        self._record = scripts.register(client, __file__, "record_consent")
         self._remember = math.ceil(remember_seconds)
 
-    def note(self, source: str, consent: Consent, *, now: float) -> int:
+    def record(self, source: str, consent: Consent, *, now: float) -> int:
         """Keep what was said of a consent. Copies and older words change nothing.
 
         The number of the withdrawal that holds now, the same however often it is said; 0 while the consent holds.
@@ -40,9 +40,9 @@ class Consents:
         at = now if consent.at is None else min(consent.at, now)
         args = [consent.key, "g" if consent.given else "w", repr(at)]
         with state_errors():
-            return cast("int", self._note(keys=[keys.consent(source)], args=args))
+            return cast("int", self._record(keys=[keys.consent(source)], args=args))
 
-    def forget(self, source: str, *, before: float) -> int:
+    def forget_given(self, source: str, *, before: float) -> int:
         """Drop consent that was given before a moment; a withdrawal is never forgotten. How many."""
         dropped = 0
         with state_errors():
@@ -92,7 +92,7 @@ class Consents:
         return {name: what for name, what in attempts.items() if self._reader.attempt(source, name) is not None}
 
 
-def voided_by_withdrawal(attempt_id: str, assessment: Assessment) -> NormalisedAttempt:
+def voided_attempt(attempt_id: str, assessment: Assessment) -> NormalisedAttempt:
     """What becomes of a published attempt whose consent is gone: no result, nobody's name."""
     return NormalisedAttempt(
         attempt_id=attempt_id,

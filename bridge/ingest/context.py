@@ -9,13 +9,13 @@ from typing import Protocol
 
 from bridge.config.model import BridgeConfig, Source
 from bridge.ingest.consent import Consents
-from bridge.ingest.sittings import Generations
+from bridge.ingest.sittings import Sittings
 from bridge.journal.publishing import Publisher
 from bridge.polling.expectations import Expectations
 from bridge.polling.watches import Watches
 from bridge.sdk.vendor import NormalisedAttempt, Vendor
 
-__all__ = ["NEW", "IngestReport", "Quarantine", "Receipt", "Request", "Way"]
+__all__ = ["NEW", "IngestContext", "IngestReport", "Quarantine", "ReceiveResult", "WebhookRequest"]
 
 #: Outcomes of news that nobody had before.
 NEW = ("published", "revised")
@@ -30,7 +30,7 @@ class Quarantine(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class WebhookRequest:
     """One webhook as it came in. `headers` have lower-case names; `kept_headers` are those that may be stored."""
 
     id: str
@@ -41,7 +41,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ReceiveResult:
     """What the vendor is told: `outcome` of design 6.2 and the id under which the request is kept."""
 
     outcome: str
@@ -50,20 +50,19 @@ class Receipt:
 
 @dataclass(slots=True)
 class IngestReport:
-    """What became of polled records. `found`: those that are news in kind, each with its outcome; `seen`: the ids of
-    all that could be read, news or not; `attempts`: the ids of those that were published or revised."""
+    """What became of records read from a vendor's API."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    seen: list[str] = field(default_factory=list)
-    found: list[tuple[NormalisedAttempt, str]] = field(default_factory=list)
+    read_ids: list[str] = field(default_factory=list)
+    publishable: list[tuple[NormalisedAttempt, str]] = field(default_factory=list)
 
     @property
-    def attempts(self) -> list[str]:
-        return [news.attempt_id for news, outcome in self.found if outcome in NEW]
+    def published_ids(self) -> list[str]:
+        return [attempt.attempt_id for attempt, outcome in self.publishable if outcome in NEW]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class IngestContext:
     """Everything that is the same for all records of one source: who publishes, and under which names."""
 
     vendor: Vendor
@@ -72,6 +71,6 @@ class Way:
     publisher: Publisher
     watches: Watches
     expectations: Expectations
-    generations: Generations
+    sittings: Sittings
     consents: Consents
     quarantine: Quarantine

@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from bridge.errors import Unreadable
-from bridge.ingest.intake import charged, read_record
-from bridge.ingest.pipeline import Way, submission
+from bridge.ingest.context import IngestContext
+from bridge.ingest.intake import read_record, unreadable_on_error
+from bridge.ingest.submissions import attempt_submission
 from bridge.journal import POLL
 from bridge.journal.reading import Reader
 from bridge.sdk.vendor import PUBLISHABLE_STATUSES, NormalisedAttempt, Record, material_digest
 
-__all__ = ["Peeked", "Peeking", "verdict"]
+__all__ = ["DryRun", "Preview", "verdict"]
 
 
 @dataclass(frozen=True, slots=True)
-class Peeked:
+class Preview:
     """One record that is news in kind. `outcome`: see `verdict`."""
 
     record: Record
-    news: NormalisedAttempt
+    attempt: NormalisedAttempt
     outcome: str
 
 
@@ -39,30 +40,30 @@ def verdict(news: NormalisedAttempt, last: tuple[int, bytes] | None) -> str:
 
 
 @dataclass(kw_only=True)
-class Peeking:
+class DryRun:
     """Looks at records of one source page by page; a row that a later page repeats is news once. `outcomes`: so far.
 
     Nothing is kept but which sitting is which, of a vendor with generations: it counts them as they are seen.
     """
 
-    way: Way
+    context: IngestContext
     reader: Reader
     outcomes: Counter[str] = field(default_factory=Counter)
     #: attempt id -> order and digest of what would be its newest event by now
     _pretended: dict[str, tuple[int, bytes]] = field(default_factory=dict, init=False)
 
-    def look(self, records: Sequence[Record], *, now: float) -> list[Peeked]:
+    def preview(self, records: Sequence[Record], *, now: float) -> list[Preview]:
         """The records that are news in kind, in their order. Raises `StateUnavailable`."""
         found = self._normalised(records, now)
-        gone = self.way.consents.withdrawn(self.way.source.name, (one.consent for _, one in found))
+        gone = self.context.consents.withdrawn(self.context.source.name, (one.consent for _, one in found))
         fresh = [
             (record, one)
             for record, one in found
             if one.status in PUBLISHABLE_STATUSES and gone.isdisjoint(one.consent)
         ]
         self.outcomes["ignored"] += len(found) - len(fresh)
-        memories = self.reader.attempts(self.way.source.name, [one.attempt_id for _, one in fresh])
-        peeked = []
+        memories = self.reader.attempts(self.context.source.name, [one.attempt_id for _, one in fresh])
+        previews = []
         for record, news in fresh:
             memory = memories.get(news.attempt_id)
             known = None if memory is None else (memory.order, memory.digests[-1])
@@ -70,23 +71,23 @@ class Peeking:
             if outcome in ("published", "revised"):
                 self._pretended[news.attempt_id] = (news.order, material_digest(news))
             self.outcomes[outcome] += 1
-            peeked.append(Peeked(record, news, outcome))
-        return peeked
+            previews.append(Preview(record, news, outcome))
+        return previews
 
     def _normalised(self, records: Sequence[Record], now: float) -> list[tuple[Record, NormalisedAttempt]]:
-        vendor, source = self.way.vendor, self.way.source
+        vendor, source = self.context.vendor, self.context.source
         found = []
         for record in records:
             try:
-                news = read_record(self.way, record, now)
-                with charged(source.name, "peek"):
+                news = read_record(self.context, record, now)
+                with unreadable_on_error(source.name, "peek"):
                     # What could not be built would not be published.
-                    submission(self.way, news, origin=POLL, now=now)
+                    attempt_submission(self.context, news, origin=POLL, now=now)
                 found.append((record, news))
             except Unreadable:
                 self.outcomes["quarantined"] += 1
         if not vendor.generations:
             return found
         sittings = [(one.attempt_id, one.sitting, one.started_at) for _, one in found]
-        ids = self.way.generations.resolve(source.name, sittings, now=now)
+        ids = self.context.sittings.resolve(source.name, sittings, now=now)
         return [(record, replace(one, attempt_id=name)) for (record, one), name in zip(found, ids, strict=True)]

@@ -16,12 +16,12 @@ import redis
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
-__all__ = ["Generations"]
+__all__ = ["Sittings"]
 
 _DAY = 86_400
 
 
-class Generations:
+class Sittings:
     """The sittings of all sources. Every method raises `StateUnavailable`."""
 
     def __init__(self, client: redis.Redis) -> None:
@@ -48,14 +48,14 @@ class Generations:
             # A comma would end it: theirs are numbers or uuids.
             args += [base, (sitting or "").replace(",", "_"), "" if start is None else f"{start.timestamp():.0f}"]
         with state_errors():
-            numbers = cast("list[int]", self._resolve(keys=[keys.generations(source)], args=args))
+            numbers = cast("list[int]", self._resolve(keys=[keys.sittings(source)], args=args))
         return [base if n == 1 else f"{base}:{n}" for (base, _, _), n in zip(found, numbers, strict=True)]
 
     def forget(self, source: str, *, before: float) -> int:
         """Drop what has not changed since a moment; how many. Works in small steps beside everything else."""
         last_day, dropped = int(before // _DAY), 0
         with state_errors():
-            for base, value in self.client.hscan_iter(keys.generations(source), count=500):
+            for base, value in self.client.hscan_iter(keys.sittings(source), count=500):
                 if int(value.partition(b"|")[0]) < last_day:
-                    dropped += self.client.hdel(keys.generations(source), base)
+                    dropped += self.client.hdel(keys.sittings(source), base)
         return dropped

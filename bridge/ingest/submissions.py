@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge import clock
-from bridge.ingest.context import Way
+from bridge.ingest.context import IngestContext
 from bridge.ingest.event_builder import build_event
-from bridge.ingest.intake import note_unexpected
+from bridge.ingest.intake import log_unexpected
 from bridge.journal import Submission
 from bridge.polling.expectations import Expectation
 from bridge.sdk.vendor import NormalisedAttempt, material_digest
 
-__all__ = ["keys_of", "submission"]
+__all__ = ["attempt_submission", "keys_of"]
 
 _NOTHING: Mapping[str, Expectation] = {}
 
 
-def submission(
-    way: Way,
+def attempt_submission(
+    context: IngestContext,
     news: NormalisedAttempt,
     *,
     origin: str,
@@ -35,9 +35,9 @@ def submission(
 
     def made(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
         event = build_event(
-            way.bridge,
-            way.source.name,
-            way.vendor.name,
+            context.bridge,
+            context.source.name,
+            context.vendor.name,
             news,
             revision,
             previous,
@@ -56,11 +56,11 @@ def submission(
         try:
             return made(revision, previous)
         except Exception as error:  # noqa: BLE001 - the event before may be of any age; one that is gone is none either
-            note_unexpected(way.source.name, "revise", error)
+            log_unexpected(context.source.name, "revise", error)
             return made(revision, None)
 
     return Submission(
-        source=way.source.name,
+        source=context.source.name,
         attempt_id=news.attempt_id,
         digest=material_digest(news),
         order=news.order,

@@ -6,14 +6,14 @@ from bridge.journal.entries import (
     POLL,
     WEBHOOK,
     Entry,
+    EntryResult,
     Memory,
     Quarantined,
     RequestRecord,
     StoredEvent,
     StoredRequest,
     Submission,
-    Verdict,
-    Written,
+    SubmissionResult,
 )
 from bridge.journal.publishing import Journal
 
@@ -23,6 +23,7 @@ __all__ = [
     "POLL",
     "WEBHOOK",
     "Entry",
+    "EntryResult",
     "Journal",
     "Memory",
     "Quarantined",
@@ -30,6 +31,5 @@ __all__ = [
     "StoredEvent",
     "StoredRequest",
     "Submission",
-    "Verdict",
-    "Written",
+    "SubmissionResult",
 ]

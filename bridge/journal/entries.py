@@ -12,6 +12,7 @@ __all__ = [
     "POLL",
     "WEBHOOK",
     "Entry",
+    "EntryResult",
     "Memory",
     "Quarantined",
     "RequestRecord",
@@ -19,8 +20,7 @@ __all__ = [
     "StoredRequest",
     "StreamItems",
     "Submission",
-    "Verdict",
-    "Written",
+    "SubmissionResult",
 ]
 
 WEBHOOK, POLL, BACKFILL = "webhook", "poll", "backfill"
@@ -77,7 +77,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SubmissionResult:
     """What became of one submission: `published`, `revised`, `duplicate` or `stale` (an older version than ours).
 
     `entry_id`: stream id of the attempt's newest event in its partition's journal.
@@ -89,11 +89,11 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class EntryResult:
     """What became of an entry; `outcome` is what the vendor is told."""
 
     outcome: str
-    verdicts: tuple[Verdict, ...]
+    results: tuple[SubmissionResult, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

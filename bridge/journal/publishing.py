@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 import redis
 
 from bridge.errors import StateUnavailable
-from bridge.journal.entries import BACKFILL, BRIDGE, POLL, WEBHOOK, Entry, Submission, Verdict, Written
+from bridge.journal.entries import BACKFILL, BRIDGE, POLL, WEBHOOK, Entry, EntryResult, Submission, SubmissionResult
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
@@ -31,7 +31,7 @@ BATCH = 200
 class Publisher(Protocol):
     """Whoever makes one entry durable: the journal itself, or the web server's group commit in front of it."""
 
-    def publish(self, entry: Entry, *, now: float) -> Written: ...
+    def publish(self, entry: Entry, *, now: float) -> EntryResult: ...
 
 
 def attempt_field(source: str, attempt_id: str) -> bytes:
@@ -70,16 +70,16 @@ class Journal:
         self.partitions = partitions
         self._script = scripts.register(client, __file__, "publish_once")
 
-    def publish(self, entry: Entry, *, now: float) -> Written:
+    def publish(self, entry: Entry, *, now: float) -> EntryResult:
         """One entry; see `publish_batch`."""
         return self.publish_batch([entry], now=now)[0]
 
-    def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[Written]:
+    def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[EntryResult]:
         """Make the entries durable; what is news is appended, exactly once each.
 
         Raises `StateUnavailable`: nothing, a part or all of it may be done; the same call may be repeated safely.
         """
-        verdicts: list[list[Verdict | None]] = [[None] * len(entry.submissions) for entry in entries]
+        verdicts: list[list[SubmissionResult | None]] = [[None] * len(entry.submissions) for entry in entries]
         outcomes: list[str] = ["" for _ in entries]
         todo = [
             _Pending((number, place), submission)
@@ -99,8 +99,8 @@ class Journal:
             else:
                 raise StateUnavailable(f"an attempt changed {_ROUNDS} times while it was being revised; send it again")
         return [
-            Written(outcomes[number] or _summary(found), tuple(found))
-            for number, found in enumerate(cast("list[list[Verdict]]", verdicts))
+            EntryResult(outcomes[number] or _summary(found), tuple(found))
+            for number, found in enumerate(cast("list[list[SubmissionResult]]", verdicts))
         ]
 
     def _calls(
@@ -108,7 +108,7 @@ class Journal:
         entries: Sequence[Entry],
         todo: list[_Pending],
         bare: list[int],
-        verdicts: list[list[Verdict | None]],
+        verdicts: list[list[SubmissionResult | None]],
     ) -> Iterator[tuple[int, _Call]]:
         """Group by partition, at most `BATCH` records a call; a request goes with the last of its records."""
         by_partition: dict[int, list[_Pending]] = defaultdict(list)
@@ -147,7 +147,7 @@ class Journal:
         partition: int,
         call: _Call,
         entries: Sequence[Entry],
-        verdicts: list[list[Verdict | None]],
+        verdicts: list[list[SubmissionResult | None]],
         outcomes: list[str],
         now: float,
     ) -> list[_Pending]:
@@ -161,7 +161,7 @@ class Journal:
         results, kept = cast("tuple[list[Any], list[Any]]", self._script(keys=names, args=args))
         again = []
         for pending, (outcome, revision, entry_id) in zip(call.records, results, strict=True):
-            verdict = Verdict(outcome.decode(), revision, entry_id.decode())
+            verdict = SubmissionResult(outcome.decode(), revision, entry_id.decode())
             if verdict.outcome == "revise":
                 pending.expected = verdict.revision
                 pending.previous = {"entry_id": verdict.entry_id}
@@ -226,7 +226,7 @@ def _request_args(entry: Entry, records: int, so_far: str) -> list[bytes | str |
 _RANK = {"published": 4, "revised": 3, "duplicate": 1, "stale": 1}
 
 
-def _summary(verdicts: Sequence[Verdict]) -> str:
+def _summary(verdicts: Sequence[SubmissionResult]) -> str:
     """The most telling outcome; the same rule as at the end of the script."""
     best = max((verdict.outcome for verdict in verdicts), key=lambda outcome: _RANK[outcome], default="")
     return "duplicate" if best == "stale" else best

@@ -23,7 +23,6 @@ __all__ = [
     "deadlines",
     "deliveries",
     "expected",
-    "generations",
     "group",
     "heartbeat",
     "journal",
@@ -38,6 +37,7 @@ __all__ = [
     "retry",
     "rhythm",
     "seen",
+    "sittings",
     "subscription_state",
     "vendor_limit",
     "watch",
@@ -128,7 +128,7 @@ def deadlines(source: str) -> str:
     return f"ab:watch:{source}:deadlines"
 
 
-def generations(source: str) -> str:
+def sittings(source: str) -> str:
     """Hash attempt id -> sittings seen under it, for vendors that let a person sit again under the same id."""
     return f"ab:generations:{source}"
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from gevent.lock import Semaphore
 
 from bridge.errors import StateUnavailable
-from bridge.journal import Entry, Written
+from bridge.journal import Entry, EntryResult
 from bridge.web.gate import unanswered
 
 __all__ = ["BatchPublisher", "GroupCommit"]
@@ -21,7 +21,7 @@ LARGEST = 100
 class BatchPublisher(Protocol):
     """The journal."""
 
-    def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[Written]: ...
+    def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[EntryResult]: ...
 
 
 class _Waiting:
@@ -32,7 +32,7 @@ class _Waiting:
     def __init__(self, entry: Entry, now: float) -> None:
         self.entry = entry
         self.now = now
-        self.written: Written | None = None
+        self.written: EntryResult | None = None
         self.error: Exception | None = None
         self.turn = Semaphore(0)
 
@@ -53,7 +53,7 @@ class GroupCommit:
         self._led = False
         self._heir: _Waiting | None = None
 
-    def publish(self, entry: Entry, *, now: float) -> Written:
+    def publish(self, entry: Entry, *, now: float) -> EntryResult:
         """Make the entry durable; raises what the journal raised for it."""
         mine = _Waiting(entry, now)
         self._queue.append(mine)

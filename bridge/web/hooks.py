@@ -18,7 +18,8 @@ import gevent
 
 from bridge import clock
 from bridge.errors import BadSignature, StateUnavailable
-from bridge.ingest.pipeline import Request, Way, receive
+from bridge.ingest.context import IngestContext, WebhookRequest
+from bridge.ingest.pipeline import receive
 from bridge.journal.publishing import Publisher
 from bridge.monitoring import logs
 from bridge.monitoring.metrics import WebMetrics
@@ -88,7 +89,7 @@ class _Door:
     closed: bool
     digests: tuple[bytes, ...]
     media_types: frozenset[str]
-    way: Way
+    context: IngestContext
     observe: Callable[[float], object]
     #: outcome -> count one; filled as outcomes come up.
     counts: dict[str, Callable[[], object]] = field(default_factory=dict)
@@ -151,7 +152,7 @@ class Receiver:
             closed=source.paused or not source.webhook.enabled,
             digests=tuple(digest.lower().encode() for digest in source.webhook.token_sha256),
             media_types=frozenset(vendor[source.vendor].media_types),
-            way=self._services.way(name, publisher),
+            context=self._services.ingest_context(name, publisher),
             observe=self._metrics.duration.labels(source.vendor).observe,
         )
 
@@ -209,7 +210,7 @@ class Receiver:
         headers, kept = _headers(environ)
         try:
             receipt = receive(
-                door.way, Request(id=request, body=body, headers=headers, kept_headers=kept, received_at=now)
+                door.context, WebhookRequest(id=request, body=body, headers=headers, kept_headers=kept, received_at=now)
             )
         except BadSignature as error:
             self._keep_rejected(door, error, kept, body, request, now)

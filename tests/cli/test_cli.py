@@ -24,7 +24,8 @@ from bridge.cli import COMMANDS
 from bridge.cli.output import iso
 from bridge.cli.trigger import _samples
 from bridge.delivery.store import DeadLetter, Delivery
-from bridge.ingest.pipeline import Request, receive
+from bridge.ingest.context import WebhookRequest
+from bridge.ingest.pipeline import receive
 from bridge.polling.cursors import RoundReport
 from bridge.quota.budgets import POLL
 from bridge.runtime import up
@@ -85,8 +86,8 @@ def bridge(shell, server, monkeypatch) -> Services:
 def deliver(bridge: Services, body: object, request_id: str = "01a1fc33-8e39-77de-8caa-893516fc5e63") -> str:
     raw = json.dumps(body).encode()
     headers = {"x-classmarker-hmac-sha256": b64encode(hmac.digest(SECRET.encode(), raw, hashlib.sha256)).decode()}
-    request = Request(id=request_id, body=raw, headers=headers, kept_headers={}, received_at=clock.now())
-    return receive(bridge.way("eu"), request).outcome
+    request = WebhookRequest(id=request_id, body=raw, headers=headers, kept_headers={}, received_at=clock.now())
+    return receive(bridge.ingest_context("eu"), request).outcome
 
 
 def test_every_command_in_the_table_can_be_asked_for_help(shell):

@@ -71,7 +71,7 @@ def test_one_attempt_is_one_event_however_many_answers_of_the_publish_script_are
         proxy.drop_replies(PUBLISH_ONCE, times=1 + number % 3)
         for _ in range(4):
             try:
-                (verdict,) = Journal(away).publish(entry(number, version), now=1.0).verdicts
+                (verdict,) = Journal(away).publish(entry(number, version), now=1.0).results
             except StateUnavailable:
                 continue
             acked.add(("eu", f"link:{number}"))

@@ -25,7 +25,7 @@ from schemas.envelope import event_id
 from schemas.event import ATTEMPT_TYPES, minimal
 from schemas.notice_shapes import MEMBERS, WATCH_KINDS, NoticeSchema
 from schemas.notices import ALARM_TYPES, CONSENT_WITHDRAWN, NOTICE_TYPES, OVERDUE, POLL_FAILING
-from tests.support.journal import DAY, NOW, news, outcomes
+from tests.support.journal import DAY, NOW, make_submission, outcomes
 from tests.support.schemas import CLOUDEVENTS, compact, problems
 
 BRIDGE_CONFIG = BridgeConfig(name="acme", public_url="https://bridge.example.test")
@@ -166,7 +166,7 @@ def test_a_notice_about_an_attempt_stands_beside_it_and_leaves_its_memory_alone(
     journal, reader = Journal(any_state, partitions=partitions), Reader(any_state, partitions=partitions)
     for number in range(8):
         attempt = f"link:{number}"
-        outcomes(journal, news(attempt))
+        outcomes(journal, make_submission(attempt))
         memory = reader.attempt("eu", attempt)
         offer(journal, notices.overdue(replace(WATCH, key=attempt)))
         assert reader.attempt("eu", attempt) == memory
@@ -185,15 +185,15 @@ def test_counts_of_webhooks_and_polls_stay_true(any_state: redis.Redis) -> None:
 
 def test_the_bridge_itself_is_no_path_that_saw_an_attempt(any_state: redis.Redis) -> None:
     journal, reader = Journal(any_state), Reader(any_state)
-    outcomes(journal, news(score=1))
-    assert outcomes(journal, news(score=2, origin=BRIDGE), now=NOW + DAY) == ["revised"]
+    outcomes(journal, make_submission(score=1))
+    assert outcomes(journal, make_submission(score=2, origin=BRIDGE), now=NOW + DAY) == ["revised"]
     memory = reader.attempt("eu", "link:1")
     assert memory is not None
     assert (memory.webhook_day, memory.poll_day) == (20_000, None)
 
 
 def test_a_request_that_brought_a_notice_names_only_attempts(any_state: redis.Redis) -> None:
-    submissions = (news(), notices.submission(BRIDGE_CONFIG, "eu", "coremetrix", withdrawn(), now=NOW))
+    submissions = (make_submission(), notices.submission(BRIDGE_CONFIG, "eu", "coremetrix", withdrawn(), now=NOW))
     request = RequestRecord(id="r-1", source="eu", received_at=NOW, headers={}, body=b"{}")
     written = Journal(any_state).publish(Entry(submissions=submissions, request=request), now=NOW)
     assert written.outcome == "published"

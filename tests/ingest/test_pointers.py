@@ -11,7 +11,8 @@ import pytest
 import redis
 
 from bridge.clock import to_datetime
-from bridge.ingest.pipeline import Receipt, Request, receive
+from bridge.ingest.context import ReceiveResult, WebhookRequest
+from bridge.ingest.pipeline import receive
 from bridge.polling.expectations import Expectations
 from bridge.sdk.vendor import Consent, NormalisedAttempt, Pointer, Record, Vendor, Watch, WebhookContent
 from tests.support.polling import DAY, START, Api, Client, Sitting, journal, journal_events, make_services, make_vendor
@@ -78,10 +79,10 @@ class World:
         self.vendor = vendor
         self.services = make_services(self.client, vendor, lambda: self.moment)
 
-    def webhook(self, **body: Any) -> Receipt:
+    def webhook(self, **body: Any) -> ReceiveResult:
         raw = json.dumps(body).encode()
-        request = Request(id=f"r{self.moment}", body=raw, headers={}, kept_headers={}, received_at=self.moment)
-        return receive(self.services.way(NAME), request)
+        request = WebhookRequest(id=f"r{self.moment}", body=raw, headers={}, kept_headers={}, received_at=self.moment)
+        return receive(self.services.ingest_context(NAME), request)
 
     def expect(self, reference: Mapping[str, str], key: str, *, deadline: float = DAY, label: str = "HR-7") -> None:
         self.services.expectations.expect(
@@ -395,8 +396,8 @@ def test_a_withdrawal_that_arrives_after_a_newer_consent_is_old(world: World) ->
     world.api.add(Sitting("ann-2", world.moment))
     poll_once(world.services, NAME)
     assert journal(world.client) == [("attempt.completed", "a:ann-2")]
-    assert world.services.consents.forget(NAME, before=START + 5) == 0
-    assert world.services.consents.forget(NAME, before=START + 6) == 1
+    assert world.services.consents.forget_given(NAME, before=START + 5) == 0
+    assert world.services.consents.forget_given(NAME, before=START + 6) == 1
 
 
 def test_a_withdrawal_in_the_middle_of_publishing_voids_what_was_just_published(world: World) -> None:
@@ -450,14 +451,14 @@ def test_a_forged_hint_at_a_second_sitting_opens_none(world: World) -> None:
 def test_two_ids_with_one_start_are_one_sitting(world: World) -> None:
     def resolve(*found: tuple[str, float]) -> list[str]:
         rows = [("a:ann", sitting, to_datetime(start)) for sitting, start in found]
-        return world.services.generations.resolve(NAME, rows, now=START)
+        return world.services.sittings.resolve(NAME, rows, now=START)
 
     assert resolve(("71", START), ("forged", START)) == ["a:ann", "a:ann"]
     assert resolve(("72", START + 5), ("73", START + 5), ("71", START)) == ["a:ann:2", "a:ann:2", "a:ann"]
 
 
 def test_sittings_are_forgotten_with_the_attempts(world: World) -> None:
-    world.services.generations.resolve(NAME, [("a:ann", "71", None), ("a:ann", "72", None)], now=START)
-    assert world.services.generations.forget(NAME, before=START) == 0
-    assert world.services.generations.forget(NAME, before=START + 2 * DAY) == 1
-    assert world.services.generations.resolve(NAME, [("a:ann", None, None)], now=START) == ["a:ann"]
+    world.services.sittings.resolve(NAME, [("a:ann", "71", None), ("a:ann", "72", None)], now=START)
+    assert world.services.sittings.forget(NAME, before=START) == 0
+    assert world.services.sittings.forget(NAME, before=START + 2 * DAY) == 1
+    assert world.services.sittings.resolve(NAME, [("a:ann", None, None)], now=START) == ["a:ann"]

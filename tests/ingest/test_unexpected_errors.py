@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import redis
 
-from bridge.ingest.dry_run import Peeking
-from bridge.ingest.pipeline import Request, receive
+from bridge.ingest.context import WebhookRequest
+from bridge.ingest.dry_run import DryRun
+from bridge.ingest.pipeline import receive
 from bridge.ingest.reprocess import reprocess_quarantined, reprocess_request
 from bridge.journal.reading import Reader
 from bridge.sdk.records import Pointer
@@ -81,8 +82,8 @@ def healed(services: Services) -> Services:
     return replace(services, vendors={vendor.name: replace(vendor, normalise=PLAIN)})
 
 
-def request(body: object) -> Request:
-    return Request(id=ID, body=json.dumps(body).encode(), headers={}, kept_headers={}, received_at=START)
+def request(body: object) -> WebhookRequest:
+    return WebhookRequest(id=ID, body=json.dumps(body).encode(), headers={}, kept_headers={}, received_at=START)
 
 
 ROW = {"id": "2", "finished": int(START) - 10, "score": 1, "graded": True}
@@ -109,38 +110,38 @@ def test_a_polled_record_is_quarantined_and_the_page_and_the_cursor_go_on(fake_s
     assert poll_once(services, NAME).outcome == "done"
     assert services.quarantine.size() == 1
 
-    assert reprocess_quarantined(services.way(NAME), kept, None, now=START) == "quarantined"
-    assert reprocess_quarantined(healed(services).way(NAME), kept, None, now=START) == "published"
+    assert reprocess_quarantined(services.ingest_context(NAME), kept, None, now=START) == "quarantined"
+    assert reprocess_quarantined(healed(services).context(NAME), kept, None, now=START) == "published"
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)
 def test_a_webhook_is_answered_quarantined_and_runs_again_later(fake_state: redis.Redis, odd: Any) -> None:
     services, _ = world(fake_state, odd)
 
-    assert receive(services.way(NAME), request(ROW)).outcome == "quarantined"
+    assert receive(services.ingest_context(NAME), request(ROW)).outcome == "quarantined"
 
     stored = services.requests.find(ID)
     assert stored is not None
     assert (stored.outcome, stored.reason, stored.body) == ("quarantined", "unexpected_error", request(ROW).body)
-    assert reprocess_request(services.way(NAME), stored, now=START) == "quarantined"
-    assert reprocess_request(healed(services).way(NAME), stored, now=START) == "published"
+    assert reprocess_request(services.ingest_context(NAME), stored, now=START) == "quarantined"
+    assert reprocess_request(healed(services).context(NAME), stored, now=START) == "published"
     assert journal(fake_state) == [("attempt.completed", "a:2")]
 
 
 @pytest.mark.parametrize("odd", [Odd.raises, Odd.id_, Odd.alias, Odd.name, Odd.material], ids=lambda odd: odd.__name__)
 def test_what_would_be_quarantined_is_foretold(fake_state: redis.Redis, odd: Any) -> None:
     services, _ = world(fake_state, odd)
-    peeking = Peeking(way=services.way(NAME), reader=Reader(fake_state, partitions=1))
+    dry_run = DryRun(context=services.ingest_context(NAME), reader=Reader(fake_state, partitions=1))
     records = [Record("results", ROW | {"id": name}) for name in ("1", "2", "3")]
-    assert [one.news.attempt_id for one in peeking.look(records, now=START)] == ["a:1", "a:3"]
-    assert peeking.outcomes["quarantined"] == 1
+    assert [one.attempt.attempt_id for one in dry_run.preview(records, now=START)] == ["a:1", "a:3"]
+    assert dry_run.outcomes["quarantined"] == 1
 
 
 def test_a_body_that_the_vendors_folder_stumbles_over_is_quarantined(fake_state: redis.Redis) -> None:
     services, _ = world(fake_state, Odd.raises)
-    way = services.way(NAME)
-    way = replace(way, vendor=replace(way.vendor, split=lambda body, options: body["a"]["b"]))
-    assert receive(way, request({"a": 1})).outcome == "quarantined"
+    context = services.ingest_context(NAME)
+    context = replace(context, vendor=replace(context.vendor, split=lambda body, options: body["a"]["b"]))
+    assert receive(context, request({"a": 1})).outcome == "quarantined"
 
 
 def store_label(services: Services, label: str, *, key: str = "a:2", due: float = START) -> None:
@@ -165,7 +166,7 @@ def test_a_label_that_was_stored_with_half_a_character_stops_neither_poll_nor_we
     labels = {event["subject"]: event["data"]["extensions"].get("expectation") for event in journal_events(fake_state)}
     assert labels["a:2"] == "HR \N{REPLACEMENT CHARACTER}"
     store_label(services, "HR \ud800", key="a:9")
-    assert receive(services.way(NAME), request(ROW | {"id": "9"})).outcome == "published"
+    assert receive(services.ingest_context(NAME), request(ROW | {"id": "9"})).outcome == "published"
     assert services.expectations.list(NAME) == ()
 
 

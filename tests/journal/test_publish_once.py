@@ -18,7 +18,7 @@ from bridge.journal.reading import Reader, bucket_number
 from bridge.journal.requests import RequestStore
 from bridge.journal.retention import Retention
 from bridge.state import keys
-from tests.support.journal import DAY, NOW, news, outcomes
+from tests.support.journal import DAY, NOW, make_submission, outcomes
 
 
 def request(number: int, outcome: str | None = None) -> RequestRecord:
@@ -40,84 +40,91 @@ def published(state: redis.Redis, partitions: int = 1) -> list[tuple[str, str]]:
 
 def test_the_same_news_is_published_once_whatever_the_path(any_state: redis.Redis) -> None:
     journal = Journal(any_state)
-    assert outcomes(journal, news()) == ["published"]
-    assert outcomes(journal, news(origin=POLL), news(), news(origin=BACKFILL)) == ["duplicate"] * 3
+    assert outcomes(journal, make_submission()) == ["published"]
+    assert (
+        outcomes(journal, make_submission(origin=POLL), make_submission(), make_submission(origin=BACKFILL))
+        == ["duplicate"] * 3
+    )
     assert published(any_state) == [("link:1", "attempt.completed")]
 
 
 def test_the_same_attempt_twice_in_one_batch_is_published_once(any_state: redis.Redis) -> None:
-    assert outcomes(Journal(any_state), news(), news(), news("link:2")) == ["published", "duplicate", "published"]
+    assert outcomes(Journal(any_state), make_submission(), make_submission(), make_submission("link:2")) == [
+        "published",
+        "duplicate",
+        "published",
+    ]
 
 
 def test_the_same_attempt_id_in_another_source_is_another_attempt(any_state: redis.Redis) -> None:
-    assert outcomes(Journal(any_state), news(), news(source="us")) == ["published", "published"]
+    assert outcomes(Journal(any_state), make_submission(), make_submission(source="us")) == ["published", "published"]
 
 
 def test_a_changed_result_is_a_revision_that_holds_the_replaced_one(any_state: redis.Redis) -> None:
     journal = Journal(any_state)
-    outcomes(journal, news(score=1))
-    written = journal.publish(Entry(submissions=(news(score=2, origin=POLL),)), now=NOW)
-    assert [(verdict.outcome, verdict.revision) for verdict in written.verdicts] == [("revised", 2)]
+    outcomes(journal, make_submission(score=1))
+    written = journal.publish(Entry(submissions=(make_submission(score=2, origin=POLL),)), now=NOW)
+    assert [(verdict.outcome, verdict.revision) for verdict in written.results] == [("revised", 2)]
     newest = next(Reader(any_state).events())
     assert newest.type == "attempt.revised"
     assert json.loads(newest.event)["data"]["result"] == {"score": 2, "previous": 1}
-    assert outcomes(journal, news(score=3, origin=POLL)) == ["revised"]
+    assert outcomes(journal, make_submission(score=3, origin=POLL)) == ["revised"]
     assert json.loads(next(Reader(any_state).events()).event)["data"]["result"]["previous"] == 2
 
 
 def test_a_revision_whose_earlier_event_was_trimmed_has_no_previous(any_state: redis.Redis) -> None:
     journal = Journal(any_state)
-    outcomes(journal, news(score=1))
+    outcomes(journal, make_submission(score=1))
     any_state.xtrim(keys.journal(0), maxlen=0, approximate=False)
-    assert outcomes(journal, news(score=2)) == ["revised"]
+    assert outcomes(journal, make_submission(score=2)) == ["revised"]
     assert json.loads(next(Reader(any_state).events()).event)["data"]["result"]["previous"] is None
 
 
 def test_an_old_webhook_copy_is_a_duplicate_even_after_a_revision(any_state: redis.Redis) -> None:
     journal = Journal(any_state)
-    assert outcomes(journal, news(score=1)) == ["published"]
-    assert outcomes(journal, news(score=2)) == ["revised"]
-    assert outcomes(journal, news(score=1)) == ["duplicate"]
+    assert outcomes(journal, make_submission(score=1)) == ["published"]
+    assert outcomes(journal, make_submission(score=2)) == ["revised"]
+    assert outcomes(journal, make_submission(score=1)) == ["duplicate"]
 
 
 def test_a_poll_that_shows_the_old_result_again_is_a_revision_because_polls_tell_about_now(
     any_state: redis.Redis,
 ) -> None:
     journal = Journal(any_state)
-    outcomes(journal, news(score=1))
-    outcomes(journal, news(score=2))
-    assert outcomes(journal, news(score=1, origin=POLL)) == ["revised"]
+    outcomes(journal, make_submission(score=1))
+    outcomes(journal, make_submission(score=2))
+    assert outcomes(journal, make_submission(score=1, origin=POLL)) == ["revised"]
     assert Reader(any_state).attempt("eu", "link:1").revision == 3  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("origin", [WEBHOOK, POLL])
 def test_a_version_that_the_vendor_orders_before_ours_is_stale(any_state: redis.Redis, origin: str) -> None:
     journal = Journal(any_state)
-    outcomes(journal, news(score=2, order=300))
-    assert outcomes(journal, news(score=1, order=299, origin=origin)) == ["stale"]
+    outcomes(journal, make_submission(score=2, order=300))
+    assert outcomes(journal, make_submission(score=1, order=299, origin=origin)) == ["stale"]
     assert len(published(any_state)) == 1
 
 
 def test_order_is_compared_as_a_number_over_all_five_bytes(any_state: redis.Redis) -> None:
     journal = Journal(any_state)
-    outcomes(journal, news(score=1, order=0xFF))
-    assert outcomes(journal, news(score=2, order=0x0100)) == ["revised"]
-    assert outcomes(journal, news(score=3, order=0xFF_0000_0000)) == ["revised"]
-    assert outcomes(journal, news(score=4, order=0x80_0000_0000)) == ["stale"]
+    outcomes(journal, make_submission(score=1, order=0xFF))
+    assert outcomes(journal, make_submission(score=2, order=0x0100)) == ["revised"]
+    assert outcomes(journal, make_submission(score=3, order=0xFF_0000_0000)) == ["revised"]
+    assert outcomes(journal, make_submission(score=4, order=0x80_0000_0000)) == ["stale"]
 
 
 def test_what_is_remembered_names_paths_days_and_revision(any_state: redis.Redis) -> None:
     journal, reader = Journal(any_state), Reader(any_state)
-    outcomes(journal, news(order=77))
-    outcomes(journal, news(order=77, origin=POLL), now=NOW + 3 * DAY)
-    outcomes(journal, news(order=77, origin=POLL), now=NOW + 9 * DAY)
+    outcomes(journal, make_submission(order=77))
+    outcomes(journal, make_submission(order=77, origin=POLL), now=NOW + 3 * DAY)
+    outcomes(journal, make_submission(order=77, origin=POLL), now=NOW + 9 * DAY)
     memory = reader.attempt("eu", "link:1")
     assert memory is not None
     assert (memory.revision, memory.order, memory.first_origin) == (1, 77, "webhook")
     assert (memory.webhook_day, memory.poll_day) == (20_000, 20_003)
     assert memory.entry_id == next(reader.events()).entry_id
     assert memory.digests == (b"d00001",)
-    outcomes(journal, news("link:2", origin=POLL))
+    outcomes(journal, make_submission("link:2", origin=POLL))
     rescued = reader.attempt("eu", "link:2")
     assert rescued is not None
     assert (rescued.first_origin, rescued.webhook_day, rescued.poll_day) == ("poll", None, 20_000)
@@ -128,10 +135,10 @@ def test_a_request_is_kept_with_the_outcome_of_its_records(any_state: redis.Redi
     journal, store = Journal(any_state), RequestStore(any_state)
     written = journal.publish_batch(
         [
-            Entry(submissions=(news(score=1),), request=request(1)),
-            Entry(submissions=(news(score=1),), request=request(2)),
+            Entry(submissions=(make_submission(score=1),), request=request(1)),
+            Entry(submissions=(make_submission(score=1),), request=request(2)),
             Entry(request=request(3, outcome="ignored")),
-            Entry(submissions=(news(score=2), news("link:2")), request=request(4)),
+            Entry(submissions=(make_submission(score=2), make_submission("link:2")), request=request(4)),
         ],
         now=NOW,
     )
@@ -150,8 +157,8 @@ def test_a_request_is_kept_with_the_outcome_of_its_records(any_state: redis.Redi
 
 def test_a_request_whose_record_is_revised_is_kept_once_as_revised(any_state: redis.Redis) -> None:
     journal = Journal(any_state)
-    outcomes(journal, news(score=1))
-    written = journal.publish(Entry(submissions=(news(score=2),), request=request(1)), now=NOW)
+    outcomes(journal, make_submission(score=1))
+    written = journal.publish(Entry(submissions=(make_submission(score=2),), request=request(1)), now=NOW)
     assert written.outcome == "revised"
     assert [one.outcome for one in RequestStore(any_state).list()] == ["revised"]
 
@@ -169,8 +176,8 @@ def test_a_refused_request_is_kept_cut_short_and_listed_with_the_others(any_stat
 
 def test_counts_add_up_by_source_path_and_outcome(any_state: redis.Redis) -> None:
     journal = Journal(any_state)
-    journal.publish(Entry(submissions=(news(),), request=request(1)), now=NOW)
-    outcomes(journal, news(origin=POLL), news("link:2", origin=POLL))
+    journal.publish(Entry(submissions=(make_submission(),), request=request(1)), now=NOW)
+    outcomes(journal, make_submission(origin=POLL), make_submission("link:2", origin=POLL))
     journal.publish(Entry(request=request(2, outcome="test")), now=NOW)
     assert Reader(any_state).counts(20_000, 20_000) == {
         ("eu", "webhook", "published"): 1,
@@ -185,11 +192,11 @@ def test_memory_grows_bucket_by_bucket_and_forgets_nobody(any_state: redis.Redis
     journal, reader = Journal(any_state), Reader(any_state)
     names = [f"link:{number}" for number in range(1500)]
     for start in range(0, len(names), 100):
-        outcomes(journal, *(news(name) for name in names[start : start + 100]))
+        outcomes(journal, *(make_submission(name) for name in names[start : start + 100]))
     assert reader.remembered() == 1500
     buckets = int(any_state.hget(keys.seen(0), "b") or 0)  # type: ignore[arg-type]
     assert buckets >= 1500 // 96
-    assert set(outcomes(journal, *(news(name, origin=POLL) for name in names))) == {"duplicate"}
+    assert set(outcomes(journal, *(make_submission(name, origin=POLL) for name in names))) == {"duplicate"}
     for name in names:
         field = attempt_field("eu", name)
         assert any_state.hexists(f"{keys.seen(0)}:{bucket_number(field, buckets)}", field)  # type: ignore[arg-type]
@@ -198,9 +205,9 @@ def test_memory_grows_bucket_by_bucket_and_forgets_nobody(any_state: redis.Redis
 def test_partitions_share_the_work_and_each_attempt_lives_in_one(any_state: redis.Redis) -> None:
     journal = Journal(any_state, partitions=4)
     names = [f"link:{number}" for number in range(40)]
-    entries = [Entry(submissions=(news(name),), request=request(number)) for number, name in enumerate(names)] + [
-        Entry(request=request(99, outcome="ignored"))
-    ]
+    entries = [
+        Entry(submissions=(make_submission(name),), request=request(number)) for number, name in enumerate(names)
+    ] + [Entry(request=request(99, outcome="ignored"))]
     written = journal.publish_batch(entries, now=NOW)
     assert [one.outcome for one in written] == ["published"] * 40 + ["ignored"]
     assert sorted(name for name, _ in published(any_state, 4)) == sorted(names)
@@ -213,28 +220,28 @@ def test_a_fault_in_the_append_leaves_no_memory_so_the_repeat_publishes(state: r
     journal = Journal(state)
     state.set(keys.journal(0), "not a stream")
     with pytest.raises(StateUnavailable, match="WRONGTYPE"):
-        outcomes(journal, news())
+        outcomes(journal, make_submission())
     assert not state.exists(keys.seen(0) + ":0")
     state.delete(keys.journal(0))
-    assert outcomes(journal, news()) == ["published"]
+    assert outcomes(journal, make_submission()) == ["published"]
 
 
 def test_forgetting_goes_by_the_last_news_and_the_event_id_comes_back_the_same(any_state: redis.Redis) -> None:
     journal, retention = Journal(any_state), Retention(any_state)
-    outcomes(journal, *(news(f"link:{number}") for number in range(300)))
+    outcomes(journal, *(make_submission(f"link:{number}") for number in range(300)))
     first = {event.attempt: event.id for event in Reader(any_state).events()}
     bridge = BridgeConfig(name="b", public_url="http://b", remember_attempts=180 * DAY)
     written_at = int(next(Reader(any_state).events()).entry_id.split("-")[0]) / 1000
     assert retention.run(bridge, now=written_at + 179 * DAY).attempts == 0
     assert retention.run(bridge, now=written_at + 181 * DAY).attempts == 300
     assert Reader(any_state).remembered() == 0
-    assert outcomes(journal, news("link:7")) == ["published"]
+    assert outcomes(journal, make_submission("link:7")) == ["published"]
     assert next(Reader(any_state).events()).id == first["link:7"]
 
 
 def test_trimming_never_passes_what_a_group_still_needs(any_state: redis.Redis) -> None:
     journal, retention = Journal(any_state), Retention(any_state)
-    outcomes(journal, *(news(f"link:{number}") for number in range(5)))
+    outcomes(journal, *(make_submission(f"link:{number}") for number in range(5)))
     any_state.xgroup_create(keys.journal(0), "lagging", id="0")
     any_state.xreadgroup("lagging", "one", {keys.journal(0): ">"}, count=2)
     bridge = BridgeConfig(name="b", public_url="http://b", retention=RetentionConfig(events=1, requests=1))
@@ -298,7 +305,7 @@ def test_any_interleaving_of_writers_gives_consecutive_revisions(state: redis.Re
     draw = random.Random(3)
     journal = Journal(state)
     for _ in range(200):
-        outcomes(journal, news(f"link:{draw.randrange(5)}", score=draw.randrange(4), origin=POLL))
+        outcomes(journal, make_submission(f"link:{draw.randrange(5)}", score=draw.randrange(4), origin=POLL))
     by_attempt: dict[str, list[int]] = {}
     for event in Reader(state).events(newest_first=False):
         by_attempt.setdefault(event.attempt, []).append(json.loads(event.event)["data"]["attempt"]["revision"])

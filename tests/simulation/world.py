@@ -21,8 +21,9 @@ from bridge import registry
 from bridge.config import loader
 from bridge.config.model import Config
 from bridge.errors import BadSignature
-from bridge.ingest.pipeline import Request, receive
-from bridge.journal import Entry, Journal, Written
+from bridge.ingest.context import WebhookRequest
+from bridge.ingest.pipeline import receive
+from bridge.journal import Entry, EntryResult, Journal
 from bridge.journal.reading import Reader
 from bridge.sandbox.verdict import problems
 from bridge.sdk.simulator import Faults, OutgoingWebhook, SimulatedVendor
@@ -192,7 +193,7 @@ class World:
         if not self._calm and self.draw.random() < 0.1:
             self.happened["webhook refused"] += 1
             return False
-        request = Request(
+        request = WebhookRequest(
             id=f"{self.draw.getrandbits(128):032x}",
             body=message.body,
             headers={key.lower(): value for key, value in message.headers.items()},
@@ -200,7 +201,7 @@ class World:
             received_at=self.services.now(),
         )
         try:
-            receive(self.services.way(name), request)
+            receive(self.services.ingest_context(name), request)
         except Crash:
             self._restart()
             return False
@@ -281,7 +282,7 @@ class _CrashingJournal:
         self._world = world
         self._journal = journal
 
-    def publish(self, entry: Entry, *, now: float) -> Written:
+    def publish(self, entry: Entry, *, now: float) -> EntryResult:
         world = self._world
         fate = 1.0 if world._calm else world.draw.random()
         if fate < 0.005:

@@ -13,7 +13,8 @@ from werkzeug.wrappers import Response
 
 from bridge.config.model import PollConfig
 from bridge.errors import BadSignature
-from bridge.ingest.pipeline import Request, receive
+from bridge.ingest.context import WebhookRequest
+from bridge.ingest.pipeline import receive
 from bridge.sdk.simulator import Faults
 from bridge.vendors.classmarker import VENDOR
 from bridge.vendors.classmarker.simulator import Behaviour, Simulator
@@ -51,11 +52,11 @@ class World:
     @WsgiRequest.application
     def webhooks(self, http):
         headers = {name.lower(): value for name, value in http.headers.items()}
-        request = Request(
+        request = WebhookRequest(
             id=f"r{next(self._numbers)}", body=http.get_data(), headers=headers, kept_headers={}, received_at=self.now()
         )
         try:
-            outcome = receive(self.services.way(NAME), request).outcome
+            outcome = receive(self.services.ingest_context(NAME), request).outcome
         except BadSignature:
             return Response(status=401)
         with self._lock:

@@ -13,7 +13,7 @@ DAY = 86_400
 NOW = 20_000 * DAY + 3600.0
 
 
-def news(
+def make_submission(
     attempt: str = "link:1", score: int = 1, *, order: int = 1, origin: str = WEBHOOK, source: str = "eu"
 ) -> Submission:
     def build(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
@@ -33,7 +33,7 @@ def news(
 
 
 def outcomes(journal: Journal, *submissions: Submission, now: float = NOW) -> list[str]:
-    return [verdict.outcome for verdict in journal.publish(Entry(submissions=submissions), now=now).verdicts]
+    return [result.outcome for result in journal.publish(Entry(submissions=submissions), now=now).results]
 
 
 def entry(number: int, version: int = 0) -> Entry:

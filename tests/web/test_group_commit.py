@@ -10,7 +10,7 @@ import redis
 from gevent.event import Event
 
 from bridge.errors import StateUnavailable
-from bridge.journal import Entry, RequestRecord, Written
+from bridge.journal import Entry, EntryResult, RequestRecord
 from bridge.web.group_commit import LARGEST, GroupCommit
 
 
@@ -27,14 +27,14 @@ class Journal:
         self.open.set()
         self.poisoned: dict[str, Exception] = {}
 
-    def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[Written]:
+    def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[EntryResult]:
         names = [entry.request.id for entry in entries if entry.request is not None]
         self.batches.append(names)
         self.open.wait()
         for name in names:
             if name in self.poisoned:
                 raise self.poisoned[name]
-        return [Written(f"done {name}", ()) for name in names]
+        return [EntryResult(f"done {name}", ()) for name in names]
 
 
 @pytest.fixture

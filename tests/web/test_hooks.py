@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from bridge.errors import BridgeError, StateUnavailable
-from bridge.journal import Entry, Written
+from bridge.journal import Entry, EntryResult
 from bridge.services import Services, load
 from bridge.state import keys
 from bridge.web import create_app
@@ -98,7 +98,7 @@ class Broken:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[Written]:
+    def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[EntryResult]:
         raise self.error
 
 

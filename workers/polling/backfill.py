@@ -10,8 +10,9 @@ from functools import partial
 import structlog
 
 from bridge.errors import BridgeError, Unreadable, VendorFault, VendorRefused, VendorUnavailable, clip
-from bridge.ingest.dry_run import Peeking
-from bridge.ingest.pipeline import Way, ingest
+from bridge.ingest.context import IngestContext
+from bridge.ingest.dry_run import DryRun
+from bridge.ingest.pipeline import ingest
 from bridge.ingest.reprocess import reprocess_quarantined, reprocess_request
 from bridge.journal import BACKFILL, Quarantined, StoredRequest
 from bridge.polling.backfill_jobs import (
@@ -101,13 +102,12 @@ def preview(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> 
             raise Interrupted("asked to stop")
 
     listing = _listing(services, job, callbacks, check)
-    reader = services.journal_reader
-    peeking = Peeking(way=services.way(job.source), reader=reader)
+    dry_run = DryRun(context=services.ingest_context(job.source), reader=services.journal_reader)
 
     def look(page: Page) -> Mapping[str, int]:
-        before = peeking.outcomes.copy()
-        peeking.look(page.records, now=services.now())
-        return peeking.outcomes - before
+        before = dry_run.outcomes.copy()
+        dry_run.preview(page.records, now=services.now())
+        return dry_run.outcomes - before
 
     for stream in job.streams:
         for _ in _pages(listing, job, stream, look):
@@ -131,9 +131,9 @@ def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease
         if callbacks.stopping():
             raise Interrupted("asked to stop")
 
-    way, listing, before = services.way(job.source), _listing(services, job, callbacks, check), job.calls
+    context, listing, before = services.ingest_context(job.source), _listing(services, job, callbacks, check), job.calls
     if not job.reprocessed:
-        for outcome in _read_stored(services, way, job):
+        for outcome in _read_stored(services, context, job):
             job.count({outcome: 1})
             callbacks.show(job, "reads what is stored again", None)
             check()
@@ -141,7 +141,7 @@ def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease
         store.save(job, services.now())
 
     def publish(page: Page) -> Mapping[str, int]:
-        return ingest(way, page.records, origin=BACKFILL, now=services.now()).outcomes
+        return ingest(context, page.records, origin=BACKFILL, now=services.now()).outcomes
 
     for stream in [name for name in job.streams if name not in job.finished]:
         try:
@@ -182,19 +182,19 @@ def _pages(listing: Listing, job: Backfill, stream: str, use: Callable[[Page], M
         yield
 
 
-def _read_stored(services: Services, way: Way, job: Backfill) -> Iterator[str]:
+def _read_stored(services: Services, context: IngestContext, job: Backfill) -> Iterator[str]:
     """Run what is in quarantine, then the stored requests, through the current code; the outcome of each."""
     if job.reprocess == "none":
         return
     for entry in _quarantined(services, job):
         stored = services.requests.find(entry.request_id) if entry.request_id else None
-        outcome = reprocess_quarantined(way, entry, stored, now=services.now())
+        outcome = reprocess_quarantined(context, entry, stored, now=services.now())
         if outcome != "quarantined":
             services.quarantine.remove(entry)
         yield outcome
     if job.reprocess == "all":
         for request in _requests(services, job):
-            yield reprocess_request(way, request, now=services.now())
+            yield reprocess_request(context, request, now=services.now())
 
 
 def _quarantined(services: Services, job: Backfill) -> Iterator[Quarantined]:

@@ -7,7 +7,7 @@ import structlog
 from bridge.config.model import Source
 from bridge.errors import Unreadable
 from bridge.ingest import notices
-from bridge.ingest.intake import charged
+from bridge.ingest.intake import unreadable_on_error
 from bridge.journal import Entry
 from bridge.polling.expectations import Expectation
 from bridge.polling.watches import EXPECTATION, REREAD, OpenWatch
@@ -67,7 +67,7 @@ def _publish(services: Services, source: Source, watch: OpenWatch, *, label: str
     """False where it cannot be said, which the log tells: the others that are late are announced all the same."""
     now = services.now()
     try:
-        with charged(source.name, "announce"):
+        with unreadable_on_error(source.name, "announce"):
             notice = notices.overdue(watch, label=label)
             offered = notices.submission(services.config.bridge, source.name, source.vendor, notice, now=now)
             services.journal.publish(Entry(submissions=(offered,)), now=now)

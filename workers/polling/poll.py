@@ -85,8 +85,8 @@ def housekeeping(services: Services) -> RetentionReport:
     config, now = services.config, services.now()
     for name in config.sources:
         services.expectations.forget(name, before=now - config.bridge.retention.events)
-        services.generations.forget(name, before=now - config.bridge.remember_attempts)
-        services.consents.forget(name, before=now - config.bridge.remember_attempts)
+        services.sittings.forget(name, before=now - config.bridge.remember_attempts)
+        services.consents.forget_given(name, before=now - config.bridge.remember_attempts)
     retention = Retention(services.state, partitions=config.bridge.partitions)
     return retention.run(config.bridge, now=services.now(), subscriptions=tuple(config.subscriptions))
 
@@ -170,7 +170,7 @@ def _read(access: SourceAccess, poll: Poll, position: StreamPosition, report: Ro
     services, name = access.services, access.source.name
     began = report.started if position.resume is None or position.began is None else position.began
     for page in _pages(access, poll, report.from_cursor):
-        found = ingest(access.way, page.records, origin=POLL, now=services.now())
+        found = ingest(access.context, page.records, origin=POLL, now=services.now())
         report.records += len(page.records)
         report.outcomes = dict(found.outcomes + Counter(report.outcomes))
         report.to_cursor = _reached(poll, position, report.to_cursor, page)

@@ -18,8 +18,9 @@ from bridge.errors import (
     VendorUnavailable,
     clip,
 )
-from bridge.ingest.intake import charged
-from bridge.ingest.pipeline import IngestReport, ingest
+from bridge.ingest.context import IngestReport
+from bridge.ingest.intake import unreadable_on_error
+from bridge.ingest.pipeline import ingest
 from bridge.journal import POLL
 from bridge.polling import watches
 from bridge.polling.watches import OpenWatch
@@ -121,7 +122,7 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
 def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport) -> BridgeError | None:
     """One look; what kept it from being one, if that is this watch's or its spender's own affair."""
     try:
-        with charged(access.source.name, "look"):
+        with unreadable_on_error(access.source.name, "look"):
             _look(access, watch, report)
     except BudgetExhausted as problem:
         return problem
@@ -156,7 +157,7 @@ def _look(access: SourceAccess, watch: OpenWatch, report: RecheckReport) -> None
     answer = access.vendor.recheck(access.client, watch.reference)
     records = [item for item in answer if isinstance(item, Record)]
     # Publishing closes the watch of what is settled, and keeps the watch of what is not.
-    found = ingest(access.way, records, origin=POLL, now=services.now())
+    found = ingest(access.context, records, origin=POLL, now=services.now())
     report.outcomes += found.outcomes
     pointers = [item for item in answer if isinstance(item, Pointer)]
     if pointers:
@@ -174,8 +175,8 @@ def _leads_there(key: str, found: IngestReport) -> bool:
     may be listed before the announced one. What cannot be read now may be readable at a later look.
     """
     if key.startswith("?"):
-        return bool(found.seen)
-    return bool(found.attempts) or any(one == key or one.startswith(f"{key}:") for one in found.seen)
+        return bool(found.read_ids)
+    return bool(found.published_ids) or any(one == key or one.startswith(f"{key}:") for one in found.read_ids)
 
 
 def _meets(access: SourceAccess, watch: OpenWatch, found: IngestReport) -> bool:
@@ -186,7 +187,7 @@ def _meets(access: SourceAccess, watch: OpenWatch, found: IngestReport) -> bool:
     earliest = watch.opened_at - access.source.poll.look_back
     return any(
         news.attempt_id == watch.key or news.completed_at is None or news.completed_at.timestamp() >= earliest
-        for news, _ in found.found
+        for news, _ in found.publishable
     )
 
 

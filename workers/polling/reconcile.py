@@ -15,8 +15,8 @@ import structlog
 
 from bridge.config.model import Source
 from bridge.errors import BridgeError, StateUnavailable, Unreadable, VendorFault, clip
-from bridge.ingest.dry_run import Peeking
-from bridge.ingest.intake import charged
+from bridge.ingest.dry_run import DryRun
+from bridge.ingest.intake import unreadable_on_error
 from bridge.ingest.pipeline import ingest
 from bridge.journal import BACKFILL
 from bridge.polling.reconciliation import Listed, Published, Reconciliation, Reconciliations, compare, delays, findings
@@ -179,16 +179,16 @@ def _listed(
     """What the vendor lists, by attempt id; and the records of what would be news."""
     rows: dict[str, Listed] = {}
     news: dict[str, Record] = {}
-    peeking = Peeking(way=services.way(listing.source.name), reader=services.journal_reader)
+    dry_run = DryRun(context=services.ingest_context(listing.source.name), reader=services.journal_reader)
     for records in _list(listing, ask) if listing.vendor.polls else _looks(services, listing, ask, result):
         result.records += len(records)
-        for one in peeking.look(records, now=services.now()):
-            before = rows.get(one.news.attempt_id)
+        for one in dry_run.preview(records, now=services.now()):
+            before = rows.get(one.attempt.attempt_id)
             outdated = one.outcome == "revised" or (before is not None and before.outdated)
-            rows[one.news.attempt_id] = _row(one.news, outdated)
+            rows[one.attempt.attempt_id] = _row(one.attempt, outdated)
             if one.outcome in _NEW:
-                news[one.news.attempt_id] = one.record
-    result.unreadable += peeking.outcomes["quarantined"]
+                news[one.attempt.attempt_id] = one.record
+    result.unreadable += dry_run.outcomes["quarantined"]
     return rows, news
 
 
@@ -222,7 +222,7 @@ def _looks(
 
 
 def _look(reference: Mapping[str, str], access: SourceAccess) -> Sequence[Record | Pointer]:
-    with charged(access.source.name, "look"):
+    with unreadable_on_error(access.source.name, "look"):
         return () if access.vendor.recheck is None else access.vendor.recheck(access.client, reference)
 
 
@@ -272,7 +272,7 @@ def _publish(services: Services, source: str, result: Reconciliation, news: Mapp
     fixed: list[str] = []
     for start in range(0, len(records), _BATCH):
         batch = records[start : start + _BATCH]
-        fixed += ingest(services.way(source), batch, origin=BACKFILL, now=services.now()).attempts
+        fixed += ingest(services.ingest_context(source), batch, origin=BACKFILL, now=services.now()).published_ids
     return fixed
 
 

@@ -22,7 +22,7 @@ from bridge.errors import (
     VendorThrottled,
     VendorUnavailable,
 )
-from bridge.ingest.pipeline import Way
+from bridge.ingest.context import IngestContext
 from bridge.polling.vendor_http import DEFAULT_PAUSE, LONGEST_PAUSE, Calls
 from bridge.sdk.vendor import Vendor
 from bridge.services import Services
@@ -59,7 +59,7 @@ class SourceAccess:
     services: Services
     source: Source
     vendor: Vendor
-    way: Way
+    context: IngestContext
     calls: Calls
     client: Any
     stopping: Callable[[], bool]
@@ -99,7 +99,7 @@ def exclusive_access(
                 services=services,
                 source=source,
                 vendor=vendor,
-                way=services.way(source.name),
+                context=services.ingest_context(source.name),
                 calls=calls,
                 client=vendor.connect(source, calls),
                 stopping=stopping,

@@ -99,9 +99,9 @@ def _say(services: Services, alarms: Alarms, source: Source, old: Alarm | None, 
     agreed = alarms.compare_and_set(source.name, old, new)
     now = services.now()
     offered = submission(services.config.bridge, source.name, source.vendor, alarm_notice(source.name, agreed), now=now)
-    (verdict,) = services.journal.publish(Entry(submissions=(offered,)), now=now).verdicts
+    (result,) = services.journal.publish(Entry(submissions=(offered,)), now=now).results
     alarms.compare_and_set(source.name, agreed, replace(agreed, published=True))
-    if verdict.outcome != "published":
+    if result.outcome != "published":
         return 0
     log = _log.warning if agreed.state == RAISED else _log.info
     log(

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from bridge.ingest.pipeline import Request, receive
+from bridge.ingest.context import WebhookRequest
+from bridge.ingest.pipeline import receive
 from bridge.sdk.simulator import Faults
 from tests.support.classmarker import World, running, settle
 from workers.polling.poll import poll_once
@@ -77,14 +78,14 @@ def test_grading_and_reopening_revise_the_attempt_once_each_in_the_order_they_ha
         simulator.reopen(attempt_id)
         settle(world)
         poll_once(world.services, NAME)
-        late = Request(
+        late = WebhookRequest(
             id="late",
             body=early_copy[0],
             headers={name.lower(): value for name, value in early_copy[1].items()},
             kept_headers={},
             received_at=world.now(),
         )
-        assert receive(world.services.way(NAME), late).outcome == "duplicate"
+        assert receive(world.services.ingest_context(NAME), late).outcome == "duplicate"
 
     events = world.events
     assert [event["type"] for event in events] == ["attempt.completed", "attempt.revised", "attempt.revised"]

@@ -13,7 +13,8 @@ import redis
 
 from bridge.config.model import PollConfig
 from bridge.errors import Unreadable, VendorUnavailable
-from bridge.ingest.pipeline import Request, ingest, receive
+from bridge.ingest.context import WebhookRequest
+from bridge.ingest.pipeline import ingest, receive
 from bridge.journal import Memory
 from bridge.journal.reading import Reader
 from bridge.polling.reconciliation import (
@@ -77,21 +78,21 @@ class World:
         for name in names:
             one = self.api.find(name)
             body = {"id": one.id, "finished": int(one.finished), "score": one.score, "graded": one.graded}
-            request = Request(
+            request = WebhookRequest(
                 id=f"r-{name}",
                 body=json.dumps(body).encode(),
                 headers={},
                 kept_headers={},
                 received_at=self.moment,
             )
-            receive(self.services.way(NAME), request)
+            receive(self.services.ingest_context(NAME), request)
 
     def poll(self, *names: str) -> None:
         one = [self.api.find(name) for name in names]
         rows = [
             Record("results", {"id": s.id, "finished": s.finished, "score": s.score, "graded": s.graded}) for s in one
         ]
-        ingest(self.services.way(NAME), rows, now=self.moment)
+        ingest(self.services.ingest_context(NAME), rows, now=self.moment)
 
     def sleep(self, seconds: float) -> None:
         self.moment += seconds
@@ -229,7 +230,7 @@ def test_a_withdrawn_consent_is_neither_missing_nor_outdated(world: World) -> No
     vendor = make_vendor(world.api)
     world.use(replace(vendor, normalise=lambda *given: replace(vendor.normalise(*given), consent=("c1",))))
     world.sit("1")
-    world.services.consents.note(NAME, Consent(key="c1", given=False, at=START, subject={}), now=START)
+    world.services.consents.record(NAME, Consent(key="c1", given=False, at=START, subject={}), now=START)
 
     result = world.reconcile(fix=True)
 

@@ -22,7 +22,7 @@ from bridge.services import Services
 from bridge.state import keys
 from schemas.notices import ALARM_TYPES, BUDGET_EXHAUSTED, CREDENTIALS_REJECTED, POLL_FAILING, WEBHOOKS_SILENT
 from tests.support.dispatch import Receiver, lane, publish, run_dry
-from tests.support.journal import news
+from tests.support.journal import make_submission
 from tests.support.polling import Api, journal, journal_events, make_services, make_vendor, with_source
 from tests.support.watching import DAY, HOUR, MINUTE, MONDAY, WEEK
 from workers.polling.watchdog import check_sources, warn_of_backlogs
@@ -72,7 +72,7 @@ class World:
 
     def webhook(self) -> None:
         self.number += 1
-        one = news(f"link:{self.number}", origin=WEBHOOK, source=NAME)
+        one = make_submission(f"link:{self.number}", origin=WEBHOOK, source=NAME)
         request = RequestRecord(id=f"r{self.number}", source=NAME, received_at=self.now, headers={}, body=b"{}")
         self.services.journal.publish(Entry(submissions=(one,), request=request), now=self.now)
 

@@ -1,4 +1,4 @@
--- note_consent: remember the latest statement about a consent; of two with the same time the withdrawal counts.
+-- record_consent: remember the latest statement about a consent; of two with the same time the withdrawal counts.
 --
 -- KEYS  1 consent of a source (hash: consent key -> "<w|g>|<UNIX seconds>|<withdrawals so far>")
 -- ARGV  1 consent key   2 w (withdrawn) or g (given)   3 when, UNIX seconds
