@@ -111,7 +111,7 @@ def test_a_polled_record_is_quarantined_and_the_page_and_the_cursor_go_on(fake_s
     assert services.quarantine.size() == 1
 
     assert reprocess_quarantined(services.ingest_context(NAME), kept, None, now=START) == "quarantined"
-    assert reprocess_quarantined(healed(services).context(NAME), kept, None, now=START) == "published"
+    assert reprocess_quarantined(healed(services).ingest_context(NAME), kept, None, now=START) == "published"
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)
@@ -124,7 +124,7 @@ def test_a_webhook_is_answered_quarantined_and_runs_again_later(fake_state: redi
     assert stored is not None
     assert (stored.outcome, stored.reason, stored.body) == ("quarantined", "unexpected_error", request(ROW).body)
     assert reprocess_request(services.ingest_context(NAME), stored, now=START) == "quarantined"
-    assert reprocess_request(healed(services).context(NAME), stored, now=START) == "published"
+    assert reprocess_request(healed(services).ingest_context(NAME), stored, now=START) == "published"
     assert journal(fake_state) == [("attempt.completed", "a:2")]
 
 
