@@ -1,4 +1,4 @@
-"""Fixtures: a real Redis-compatible server, flushed per test; a fake one for tests of logic only."""
+"""Fixtures: a real Redis-compatible server, flushed per test; a fake one for tests of logic only. And the marks."""
 
 from __future__ import annotations
 
@@ -9,14 +9,42 @@ from pathlib import Path
 import fakeredis
 import pytest
 import redis
+from hypothesis import settings
 
 from bridge.state.embedded_server import EmbeddedServer
 from tests.support.commands import Start, Started
+from tests.support.marks import GUARD, set_marks
 from tests.support.servers import Server
+
+#: `scripts/test --fast`. All other tests take Hypothesis' own number of examples.
+settings.register_profile("fast", max_examples=25)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks are there before `-m` looks at them."""
+    for item in items:
+        set_marks(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with GUARD.watching(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def starts_servers() -> None:
+    """What starts a state server requests this: it sets the mark `server`."""
+
+
+@pytest.fixture(scope="session")
+def starts_processes() -> None:
+    """What starts any other process requests this: it sets the mark `process`."""
+
+
+@pytest.fixture(scope="session")
+def shared_server(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("server"))
     yield server
     server.close()
@@ -32,7 +60,7 @@ def server(shared_server: Server) -> Server:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
+def own_server(starts_servers: None, tmp_path: Path) -> Iterator[Server]:
     """A real server for this test alone."""
     server = Server(tmp_path / "server")
     yield server
@@ -61,7 +89,7 @@ def any_state(request: pytest.FixtureRequest) -> redis.Redis:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(starts_processes: None, tmp_path: Path) -> Iterator[Start]:
     """Start commands in a fresh directory; nothing of them runs when the test is over."""
     started: list[Started] = []
 

@@ -36,8 +36,8 @@ def test_every_benchmark_is_run_here() -> None:
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == set(TINY) | SHARED
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("name", TINY)
+@pytest.mark.usefixtures("starts_processes")
 def test_a_benchmark_prints_versions_a_table_and_how_far_its_mark_is_off(name: str) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(

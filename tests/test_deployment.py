@@ -130,6 +130,7 @@ def test_everything_that_the_image_copies_is_there_and_let_through() -> None:
             assert any(Path(source).match(pattern) for pattern in allowed), source
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_an_installed_bridge_has_the_subscribers_of_the_demo_its_scripts_schemas_types_and_example_file(
     tmp_path: Path,
 ) -> None:
@@ -144,6 +145,7 @@ def test_an_installed_bridge_has_the_subscribers_of_the_demo_its_scripts_schemas
     assert wanted <= packed
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_the_image_is_built_from_all_that_the_wheel_is_made_of(tmp_path: Path) -> None:
     """The same wheel from what the Dockerfile copies as from the repository."""
     context = tmp_path / "src"

@@ -166,6 +166,7 @@ def test_every_exception_to_a_check_is_narrow() -> None:
     assert found == []
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_the_public_contract_stands_alone() -> None:
     # A subscriber may copy the folder: it must import without the rest of the bridge.
     program = "import sys, schemas.event, schemas.shapes, schemas.export; print(*sys.modules)"

@@ -50,6 +50,7 @@ def requirements(lock: str) -> list[Requirement]:
 # One version ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_the_version_is_written_once() -> None:
     assert "version" not in PYPROJECT["project"]
     built = [sys.executable, "-m", "hatchling", "version"]

@@ -93,7 +93,7 @@ class Repository:
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
+def repository(starts_processes: None, tmp_path: Path) -> Repository:
     need_program("git")
     return Repository(tmp_path / "repository")
 

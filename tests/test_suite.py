@@ -1,11 +1,15 @@
-"""The tests' own order: where helpers are."""
+"""The tests' own order: where helpers are, and which tests start servers and processes."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
+
 import tests.support
+
+pytest_plugins = ["pytester"]
 
 TESTS = Path(__file__).parent
 
@@ -24,3 +28,70 @@ def test_every_helper_module_has_its_line() -> None:
     listed = [name.rstrip("/") for name in re.findall(r"^([a-z_]+/?)  ", tests.support.__doc__, re.M)]
     there = {path.stem for path in (TESTS / "support").iterdir() if path.name[0] != "_"}
     assert listed == sorted(there)
+
+
+# Marks ---------------------------------------------------------------------------------------------------------------
+
+#: Tests of a suite with our conftest. What they would start does not exist: nothing runs, whatever the guard does.
+SAMPLE = """
+import subprocess
+import pytest
+
+def starts(program):
+    with pytest.raises(FileNotFoundError):
+        subprocess.run([f"/nowhere/{program}"])
+
+@pytest.fixture
+def worker(starts_processes):
+    return lambda: starts("worker")
+
+def test_reads_a_fake_state(fake_state): pass
+def test_reads_any_state(any_state): pass
+def test_needs_a_server(state): pass
+def test_needs_a_server_through_another_fixture(worker, own_server): worker()
+def test_needs_a_process(worker): worker()
+def test_has_a_process_and_starts_a_server(worker): starts("valkey-server")
+def test_has_a_server_and_starts_a_process(starts_servers): starts("worker")
+def test_starts_a_process_unasked(): starts("worker")
+def test_starts_a_server_unasked(): starts("valkey-server")
+"""
+
+
+@pytest.fixture
+def sample(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makeconftest("from tests.conftest import *")
+    pytester.makepyfile(SAMPLE)
+    pytester.makeini("[pytest]\nmarkers =\n  server\n  process\n  rabbitmq\n")
+    return pytester
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        ("server and not process", {"reads_any_state[real]", "needs_a_server", "has_a_server_and_starts_a_process"}),
+        ("process and not server", {"needs_a_process", "has_a_process_and_starts_a_server"}),
+        ("server and process", {"needs_a_server_through_another_fixture"}),
+    ],
+)
+def test_a_test_is_marked_by_the_fixtures_that_it_requests(
+    sample: pytest.Pytester, expression: str, names: set[str]
+) -> None:
+    output = sample.runpytest_inprocess("--collect-only", "-q", "-m", expression).outlines
+    chosen = {line.partition("::test_")[2] for line in output if "::test_" in line}
+    assert chosen == names
+
+
+def test_whatever_starts_without_its_mark_fails(sample: pytest.Pytester) -> None:
+    result = sample.runpytest_inprocess("-q", "-k", "a_process or unasked")
+    result.assert_outcomes(passed=1, failed=4)
+    result.stdout.fnmatch_lines_random(
+        [
+            "E *RuntimeError: test starts a process: worker. Request the fixture starts_processes",
+            "E *RuntimeError: test starts a process: valkey-server. Request the fixture starts_servers",
+        ]
+    )
+
+
+def test_no_test_sets_these_marks_by_hand() -> None:
+    by_hand = re.compile(r"mark\.(server|process|rabbitmq)\b")
+    assert [str(path) for path in sorted(TESTS.rglob("*.py")) if by_hand.search(path.read_text())] == []

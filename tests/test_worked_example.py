@@ -18,7 +18,7 @@ _SECTION = "The section in docs/vendors.md"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(starts_processes: None, tmp_path: Path) -> Path:
     """The example as a folder, and its section beside it."""
     place = tmp_path / "fernhill"
     (place / "fixtures").mkdir(parents=True)

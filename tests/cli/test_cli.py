@@ -103,6 +103,7 @@ def test_help_names_every_exit_code(shell):
         assert re.search(rf"\b{code} ", out)
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_no_command_imports_redis_or_celery_before_it_runs():
     program = (
         "import sys; from bridge import cli; cli.run(['--help']); "
@@ -249,7 +250,6 @@ def test_an_error_nobody_thought_of_is_one_line_and_1(shell, monkeypatch):
     assert re.fullmatch(line, err)
 
 
-@pytest.mark.server
 def test_an_empty_list_is_a_friendly_line_and_an_unmatched_filter_ends_with_3(shell, bridge):
     assert shell("events", "list") == (0, "", "nothing was published yet\n")
     assert shell("events", "list", "--source", "eu") == (3, "", "no event fits\n")
@@ -257,7 +257,6 @@ def test_an_empty_list_is_a_friendly_line_and_an_unmatched_filter_ends_with_3(sh
     assert shell("dead-letters", "list", "--since", "2h", "-o", "jsonl") == (3, "", "no dead letter fits\n")
 
 
-@pytest.mark.server
 def test_a_published_event_is_listed_shown_and_found_by_its_request(shell, bridge):
     assert deliver(bridge, FIXTURE["webhook"]) == "published"
     [event] = shell.json("events", "list", "--source", "eu", "--since", "1h", "--type", "attempt.completed")
@@ -272,7 +271,6 @@ def test_a_published_event_is_listed_shown_and_found_by_its_request(shell, bridg
     assert shell("events", "show", "nothing")[0] == 3
 
 
-@pytest.mark.server
 def test_a_table_is_whole_off_a_terminal_and_holds_no_control_characters(shell, bridge):
     body = json.loads(json.dumps(FIXTURE["webhook"]))
     body["result"]["link_result_id"] = "x\x1b[2J" + "y" * 200
@@ -283,7 +281,6 @@ def test_a_table_is_whole_off_a_terminal_and_holds_no_control_characters(shell, 
     assert "\x1b" not in out
 
 
-@pytest.mark.server
 def test_a_request_in_quarantine_is_read_again_once_the_vendors_folder_can(shell, bridge, monkeypatch):
     body = FIXTURE["webhook"] | {"test": None}
     assert deliver(bridge, body) == "quarantined"
@@ -315,7 +312,6 @@ def bury(bridge: Services, event: bytes = b'{"id": "e1"}') -> str:
     return f"books/0:{bridge.state.xadd('ab:dead:books', fields).decode()}"
 
 
-@pytest.mark.server
 def test_one_dead_letter_is_shown_and_replayed_by_its_id(shell, bridge):
     letter_id = bury(bridge)
     [listed] = shell.json("dead-letters", "list", "--subscription", "books")
@@ -327,7 +323,6 @@ def test_one_dead_letter_is_shown_and_replayed_by_its_id(shell, bridge):
     assert shell("dead-letters", "replay", letter_id)[0] == 3
 
 
-@pytest.mark.server
 def test_a_broad_replay_says_how_many_first_and_does_it_with_yes(shell, bridge):
     bury(bridge)
     bury(bridge, event=b"")
@@ -343,7 +338,6 @@ def test_a_broad_replay_says_how_many_first_and_does_it_with_yes(shell, bridge):
     assert left.event == b""
 
 
-@pytest.mark.server
 def test_a_subscription_is_paused_and_resumed(shell, bridge):
     assert shell("subscriptions", "pause", "books")[0] == 0
     assert shell.json("subscriptions", "show", "books")["circuit"] == "paused"
@@ -353,7 +347,6 @@ def test_a_subscription_is_paused_and_resumed(shell, bridge):
     assert shell("subscriptions", "resume", "boks")[0] == 2
 
 
-@pytest.mark.server
 def test_sources_are_listed_with_their_budget(shell, bridge):
     [row] = shell.json("sources", "list")
     assert (row["name"], row["budget_left"], row["watches_due"]) == ("eu", "30/30", 0)
@@ -361,7 +354,6 @@ def test_sources_are_listed_with_their_budget(shell, bridge):
     assert set(shown["cursors"]) == set(classmarker.VENDOR.polls)
 
 
-@pytest.mark.server
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -382,14 +374,12 @@ def test_what_is_not_there_ends_with_3_and_one_line(shell, bridge, arguments):
     assert (code, out, err.count("\n")) == (3, "", 1), err
 
 
-@pytest.mark.server
 @pytest.mark.parametrize("since", ["0001-01-01", "1960-05-05T08:00:00Z", "99999999999999d"])
 def test_a_moment_before_all_streams_means_from_the_beginning(shell, bridge, since):
     assert deliver(bridge, FIXTURE["webhook"]) == "published"
     assert len(shell.json("requests", "list", "--since", since)) == 1
 
 
-@pytest.mark.server
 def test_a_source_is_paused_and_resumed(shell, bridge):
     assert shell("sources", "resume", "eu")[2] == "eu was not paused\n"
     assert shell("sources", "pause", "eu") == (0, "", "eu is paused; attempt-bridge sources resume eu goes on\n")
@@ -400,7 +390,6 @@ def test_a_source_is_paused_and_resumed(shell, bridge):
     assert bridge.budgets.paused("eu", clock.now()) is None
 
 
-@pytest.mark.server
 def test_a_source_that_the_file_pauses_cannot_be_resumed_by_a_command(shell, bridge, tmp_path):
     (tmp_path / "bridge.yaml").write_text(CONFIG.replace("phrase}}", "phrase}, paused: true}"))
     code, _, err = shell("sources", "resume", "eu")
@@ -410,7 +399,6 @@ def test_a_source_that_the_file_pauses_cannot_be_resumed_by_a_command(shell, bri
     )
 
 
-@pytest.mark.server
 def test_a_source_is_shown_with_cursors_rounds_budget_watches_and_the_last_webhook(shell, bridge):
     now = clock.now()
     assert deliver(bridge, FIXTURE["webhook"]) == "published"
@@ -439,7 +427,6 @@ def test_a_source_is_shown_with_cursors_rounds_budget_watches_and_the_last_webho
     assert re.search(r"^watches +watch: link:7, kind: attempt, due: ", table, re.M)
 
 
-@pytest.mark.server
 def test_a_source_is_shown_with_its_daily_window_what_the_vendor_says_and_its_pause(shell, bridge, tmp_path):
     budget = ", budget: {calls: 900, per: 1d, resets: '00:00'}}"
     (tmp_path / "bridge.yaml").write_text(CONFIG.replace("phrase}}", "phrase}" + budget))
@@ -456,7 +443,6 @@ def test_a_source_is_shown_with_its_daily_window_what_the_vendor_says_and_its_pa
     assert "pause: until: -, reason: paused by an operator\n" in table
 
 
-@pytest.mark.server
 def test_what_waits_for_a_broker_that_is_away_is_seen(shell, bridge):
     assert deliver(bridge, FIXTURE["webhook"]) == "published"
     assert [row["waiting"] for row in shell.json("subscriptions", "list")] == [1]
@@ -466,7 +452,6 @@ def test_what_waits_for_a_broker_that_is_away_is_seen(shell, bridge):
     assert "[+] subscription books: 0 delivered, 1 waiting, 0 to be tried again\n" in shell("doctor")[1]
 
 
-@pytest.mark.server
 def test_the_doctor_ends_with_1_for_a_server_that_evicts(shell, own_server, monkeypatch):
     monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", own_server.url)
     monkeypatch.setenv("ATTEMPT_BRIDGE_BROKER", own_server.broker_url)
@@ -563,6 +548,7 @@ def test_schemas_are_written_and_shown(shell, tmp_path):
     assert shell("schema", "show", written[0].name)[1] == written[0].read_text()
 
 
+@pytest.mark.usefixtures("starts_processes")  # click asks bash for its version
 @pytest.mark.parametrize("shell_name", ["bash", "zsh", "fish"])
 def test_a_completion_script_names_the_program(shell, shell_name):
     code, out, _ = shell("completion", shell_name)
@@ -575,7 +561,7 @@ def _environment(server) -> dict[str, str]:
     return {**os.environ, **servers, "PYTHONUNBUFFERED": "1"}
 
 
-@pytest.mark.server
+@pytest.mark.usefixtures("starts_processes")
 def test_tail_prints_events_as_they_come_and_ends_with_130(shell, bridge, server):
     command = [sys.executable, "-m", "bridge", "events", "tail", "-o", "jsonl"]
     tail = subprocess.Popen(command, stdout=subprocess.PIPE, env=_environment(server), text=True)
@@ -599,7 +585,7 @@ def _until_somebody_waits(bridge: Services) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.server
+@pytest.mark.usefixtures("starts_processes")
 def test_a_reader_that_has_enough_gets_no_complaint(shell, bridge, server):
     for number in range(300):
         body = json.loads(json.dumps(FIXTURE["webhook"]))

@@ -10,7 +10,7 @@ import requests
 
 from tests.support.commands import Start, alive, descendants
 
-pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 FAULTS = ("--lose", "10%", "--duplicate", "15%", "--delay", "3s", "--reorder", "--fail-subscriber", "20%")
 

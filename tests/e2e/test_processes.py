@@ -21,8 +21,6 @@ from tests.support.dispatch import publish
 from tests.support.servers import Server
 from tests.support.web import sign
 
-pytestmark = [pytest.mark.process, pytest.mark.server]
-
 
 @pytest.fixture
 def config(tmp_path: Path, own_server: Server) -> Path:
@@ -141,6 +139,7 @@ def test_a_token_file_that_is_none_stops_web_with_one_line(config: Path, start: 
     assert "holds no SHA-256 in 64 hex digits. Remedy: delete it" in line
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_the_health_check_of_a_container_goes_by_the_heartbeat(own_server: Server) -> None:
     def check() -> int:
         environment = {"ATTEMPT_BRIDGE_STATE": own_server.url}

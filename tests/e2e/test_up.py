@@ -20,7 +20,7 @@ from bridge.vendors.classmarker.simulator import Simulator
 from tests.support.commands import Start, Started, alive, descendants, kill, part_pids
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 SIMULATOR = Simulator(7, time.time)
 

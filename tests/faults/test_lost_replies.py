@@ -34,8 +34,6 @@ from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
 from workers.transports.contract import Outcome, Outgoing
 
-pytestmark = pytest.mark.server
-
 #: How a client calls the script, once the server knows it.
 PUBLISH_ONCE = (
     hashlib.sha1(scripts.read(Path(publishing.__file__).with_name("publish_once.lua")).encode()).hexdigest().encode()
@@ -97,7 +95,7 @@ def test_a_bare_append_through_a_client_with_retries_is_doubled_so_this_harness_
     assert state.xlen(keys.journal(0)) == 4
 
 
-@pytest.mark.process
+@pytest.mark.usefixtures("starts_processes")
 def test_a_webhook_that_is_sent_again_until_it_is_answered_200_is_one_event(
     server: Server, state: redis.Redis, proxy: Proxy, tmp_path: Path, record_property: Record
 ) -> None:

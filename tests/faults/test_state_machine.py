@@ -41,7 +41,7 @@ from workers.dispatch.schedule import Limits
 from workers.transports.contract import Outcome, Outgoing
 
 #: A failure is made small before it is told.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 SOURCE, NAME = "eu", "crm"
 LIMITS = Limits(lease=180.0, open_after=5, poison_after=10_000)

@@ -25,7 +25,7 @@ from tests.support.dispatch import Receiver, at, even, lane, publish, refuse
 from tests.support.journal import entry
 from tests.support.servers import Server, need_program
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
+pytestmark = pytest.mark.usefixtures("starts_servers")
 
 Record = Callable[[str, object], None]
 
@@ -79,7 +79,7 @@ def test_a_publish_that_is_cut_off_anywhere_in_the_file_is_whole_or_not_there(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(starts_processes: None, tmp_path: Path) -> Iterator[Path]:
     """6 MB of memory as a disk; `mount -o remount,size=40m` makes space."""
     where = tmp_path / "disk"
     where.mkdir()

@@ -20,7 +20,7 @@ from tests.support.commands import Start, Started
 from tests.support.comparison import reconcile
 from tests.support.servers import Server
 
-pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 #: Too small for shares: the polls may spend all of it.
 QUOTA = 9

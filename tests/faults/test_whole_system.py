@@ -27,7 +27,7 @@ from tests.support.commands import Start, Started, alive, descendants, kill, par
 from tests.support.comparison import Attempt, Counts, reconcile
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.process, pytest.mark.server, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 #: `eu` is heard and polled. `us` is only heard, so that nothing but its webhook can bring an acknowledged attempt.
 SOURCES = ("eu", "us")

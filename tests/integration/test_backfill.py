@@ -22,7 +22,8 @@ from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 from tests.support.polling import journal
 from tests.support.servers import serving
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
+pytestmark = pytest.mark.usefixtures("starts_processes")
+
 DAY = 86_400.0
 BRIDGE = str(Path(sys.executable).parent / "attempt-bridge")
 

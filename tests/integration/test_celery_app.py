@@ -19,7 +19,7 @@ import redis
 
 from tests.support.polling import journal
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
+pytestmark = pytest.mark.usefixtures("starts_processes")
 
 #: A process of the bridge with a vendor whose API is the HTTP server of the test. argv: part, state, broker, API.
 DRIVER = """

@@ -24,7 +24,7 @@ from tests.support.waiting import until
 from workers.dispatch.lane import CRASH_POINTS
 from workers.dispatch.process import Dispatcher
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
+pytestmark = pytest.mark.usefixtures("starts_processes")
 
 WAREHOUSE = Subscription(name="warehouse", transport="kombu", queue="warehouse", retry=RetryPolicy(schedule=(0.1,) * 9))
 

@@ -33,8 +33,6 @@ from workers.app import make_celery
 from workers.dispatch.process import run_dispatch
 from workers.transports.broker import Broker, Message
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
-
 EXAMPLES = ROOT / "examples"
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 QUICK = RetryPolicy(schedule=(0.05,) * 60, jitter=0.2)
@@ -55,7 +53,7 @@ def dispatching(what: Services) -> Iterator[None]:
 
 
 @pytest.fixture
-def child() -> Iterator[Callable[..., Child]]:
+def child(starts_processes: None) -> Iterator[Callable[..., Child]]:
     children: list[Child] = []
 
     def start(*args: str, **options: object) -> Child:
@@ -185,7 +183,7 @@ def test_a_task_lost_between_pop_and_acknowledgement_is_sent_again_for_want_of_a
 
 
 @pytest.fixture(scope="module")
-def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def rabbitmq(starts_processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A broker of our own: its directories, ports and node name touch no other, and it ends with the tests."""
     need_program("rabbitmq-server")
     home = tmp_path_factory.mktemp("rabbitmq")
@@ -221,7 +219,6 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         subprocess.run([need_program("epmd"), "-port", str(mapper), "-kill"], env=environment, capture_output=True)
 
 
-@pytest.mark.rabbitmq
 def test_over_rabbitmq_a_topic_exchange_and_a_stock_worker_get_every_event_and_nothing_unroutable_is_lost(
     rabbitmq: str, server: Server, state: redis.Redis, child: Callable[..., Child], tmp_path: Path
 ) -> None:

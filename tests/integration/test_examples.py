@@ -32,7 +32,7 @@ def test_an_example_imports_nothing_of_ours(path: Path) -> None:
     assert not {name.split(".")[0] for name in imported} & {"bridge", "workers", "schemas"}
 
 
-@pytest.mark.process
+@pytest.mark.usefixtures("starts_processes")
 def test_the_journal_reader_waits_for_a_server_that_is_not_up_yet(own_server: Server) -> None:
     (event_id,) = publish(own_server.client(), 1)
     own_server.kill9()

@@ -21,7 +21,6 @@ from tests.support.polling import START, journal, make_services, with_source
 from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
 
-pytestmark = pytest.mark.server
 NAME = "eu-little"
 HOUR = 3600.0
 

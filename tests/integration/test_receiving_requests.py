@@ -20,7 +20,7 @@ from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.web import TOKEN, Web, journal_attempts, post, read_answer, result, sign
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
+pytestmark = pytest.mark.usefixtures("starts_processes")
 
 BODY = result(1)
 ALLOWED = {200, 400, 401, 404, 405, 408, 411, 413, 414, 415, 417, 431, 503}

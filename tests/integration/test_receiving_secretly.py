@@ -10,7 +10,7 @@ from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.web import API_TOKEN, SECRET, TOKEN, Web, post, result, sign
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
+pytestmark = pytest.mark.usefixtures("starts_processes")
 
 CANARY = "CANARY-7f3a"
 

@@ -14,7 +14,7 @@ from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.web import Web, post, read_answer, result
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
+pytestmark = pytest.mark.usefixtures("starts_processes")
 
 BODIES, HEADERS = 500, 1000
 

@@ -15,7 +15,7 @@ from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.web import API_TOKEN, Answer, Web, journal_attempts, post, result
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
+pytestmark = pytest.mark.usefixtures("starts_processes")
 
 
 @pytest.fixture

@@ -94,12 +94,10 @@ def test_durability_is_judged(info, appendfsync, statuses):
     assert {finding.status for finding in server_checks.durability(info, appendfsync)} == statuses
 
 
-@pytest.mark.server
 def test_a_server_as_ours_is_safe_to_start_on(state):
     require_safe_state(state)
 
 
-@pytest.mark.server
 def test_no_process_starts_on_a_server_that_throws_keys_away(own_server):
     client = own_server.client()
     client.config_set("maxmemory-policy", "allkeys-lru")
@@ -115,7 +113,6 @@ def test_a_server_that_is_not_there_is_unavailable_and_no_mistake_of_the_file():
     client.close()
 
 
-@pytest.mark.server
 def test_a_healthy_bridge_without_processes_has_warnings_only_about_them(services, read):
     by_name = found(services(read(SOURCES)))
     missing = {"web", "worker", "beat", "dispatch", "API tokens"}
@@ -136,7 +133,6 @@ def test_tokens_are_counted_and_a_bridge_without_any_is_told_how_to_make_one(ser
     assert found(services(read(HEAD + named), **nobody))["API tokens"].text == "ops (viewer)"
 
 
-@pytest.mark.server
 def test_heartbeats_are_told_by_their_age(services, read, state):
     over = services(read(SOURCES))
     state.set("ab:heartbeat:worker", f"{over.now() - 3:.3f}")
@@ -146,7 +142,6 @@ def test_heartbeats_are_told_by_their_age(services, read, state):
     assert "attempt-bridge beat" in by_name["beat"].remedy
 
 
-@pytest.mark.server
 def test_another_number_of_partitions_than_at_the_first_start_is_a_failure(services, read, state):
     state.hset("ab:bridge", mapping={"name": "acme", "partitions": "4"})
     finding = found(services(read(SOURCES)))["partitions"]
@@ -164,7 +159,6 @@ def test_name_and_partitions_are_fixed_at_the_first_start(fake_state, read):
         require_same_bridge(fake_state, replace(first, name="other"))
 
 
-@pytest.mark.server
 def test_a_broker_in_the_database_of_the_state_is_pointed_out(services, read, server):
     same = server.url.replace("127.0.0.1", "localhost")
     finding = found(services(read(SOURCES), broker_url=same))["broker of the bridge"]
@@ -172,7 +166,6 @@ def test_a_broker_in_the_database_of_the_state_is_pointed_out(services, read, se
     assert "same database as the state" in finding.text
 
 
-@pytest.mark.server
 def test_a_broker_that_does_not_answer_is_named_with_those_who_use_it(services, read):
     text = SOURCES + (
         "subscriptions:\n  books: {transport: celery, task: t, queue: q, broker: 'redis://127.0.0.1:1/0'}\n"
@@ -189,7 +182,6 @@ def test_a_state_that_does_not_answer_is_one_finding(services, read):
     assert unreachable == ["state server"]
 
 
-@pytest.mark.server
 def test_subscriptions_that_cannot_deliver_are_named_with_the_way_out(services, read, state):
     text = SOURCES + (
         "subscriptions:\n"
@@ -205,14 +197,12 @@ def test_subscriptions_that_cannot_deliver_are_named_with_the_way_out(services, 
     assert "not public" in by_name["subscription inner"].text
 
 
-@pytest.mark.server
 def test_more_polls_than_the_budget_allows_are_pointed_out(services, read):
     finding = found(services(read(SOURCES[:-2] + ", poll: {every: 1m}}\n")))["source eu"]
     assert finding.status == WARNING
     assert finding.text == "120 polls per 1h, its budget is 30 calls"
 
 
-@pytest.mark.server
 def test_a_source_that_is_stopped_is_named_with_the_way_out(services, read, state):
     bridge = services(read(SOURCES))
     bridge.budgets.pause_until("eu", math.inf, "the vendor refused the key")

@@ -315,6 +315,7 @@ def test_no_socket_is_opened_to_a_forbidden_address(monkeypatch: pytest.MonkeyPa
     assert opened == []
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_the_certificate_is_checked_against_the_name_and_the_deadline_holds_over_tls(
     peer: Callable[..., Peer], tmp_path: Path
 ) -> None:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from random import Random
 
-import pytest
 import redis
 
 from bridge.errors import BudgetExhausted
@@ -17,8 +16,6 @@ from bridge.polling.watches import EXPECTATION, OpenWatch, Watches
 from bridge.quota.budgets import BACKFILL, OVERDUE, POINTER, POLL, REREAD, Budgets, Window
 from bridge.sdk.records import Pointer
 from tests.support.servers import Server
-
-pytestmark = pytest.mark.server
 
 NAME = "eu-little"
 HOUR, DAY = 3600.0, 86_400.0

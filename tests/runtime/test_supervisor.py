@@ -17,7 +17,7 @@ from bridge.errors import BridgeError, ConfigError
 from bridge.runtime import supervisor as module
 from bridge.runtime.supervisor import Program, Supervisor, restart_delay
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.usefixtures("starts_processes")
 
 STAYS = "import time; print('here', flush=True); time.sleep(600)"
 #: Does not end on SIGTERM, and has a child of its own that does not either.

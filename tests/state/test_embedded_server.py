@@ -19,8 +19,6 @@ from bridge.state.embedded_server import EmbeddedServer, addresses, hold_directo
 from tests.support.servers import need_program
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.server
-
 START_AND_HANG = """
 import sys, time
 from pathlib import Path
@@ -34,7 +32,7 @@ with hold_directory(Path(sys.argv[1])):
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., EmbeddedServer]]:
+def make(starts_servers: None) -> Iterator[Callable[..., EmbeddedServer]]:
     made: list[EmbeddedServer] = []
 
     def build(data_dir: Path, **options: Path) -> EmbeddedServer:
@@ -101,6 +99,7 @@ def test_data_is_there_after_an_orderly_stop_and_after_a_kill(
         assert client.get("before") == b"kill"
 
 
+@pytest.mark.usefixtures("starts_processes")
 def test_a_server_left_over_by_a_killed_parent_is_taken_over_with_its_data(
     tmp_path: Path, make: Callable[..., EmbeddedServer]
 ) -> None:

@@ -9,6 +9,7 @@ contract/        vendors on a stage: the engine, the fixtures, HTTP in front of 
 coremetrix       Coremetrix' client over the simulated vendor or given answers
 dispatch         lanes over a real state server, receivers that fail on purpose
 journal          submissions to the journal, and what became of them
+marks            the marks `server`, `process` and `rabbitmq`, and the guard that nothing starts without them
 polling          a made-up vendor with a list, and services around it
 proxy            a TCP proxy that loses replies
 schemas          the schema of CloudEvents, and what is wrong with a document

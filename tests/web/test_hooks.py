@@ -181,7 +181,6 @@ def test_who_has_no_token_learns_only_whether_it_is_ready(services: Services) ->
             assert not any(name in answer.text for name in ("CANARY", "eu", "closed"))
 
 
-@pytest.mark.server
 def test_a_bridge_without_sources_is_ready(tmp_path: Path, server: Server) -> None:
     config = tmp_path / "bridge.yaml"
     config.write_text(
@@ -192,7 +191,6 @@ def test_a_bridge_without_sources_is_ready(tmp_path: Path, server: Server) -> No
     assert client.get("/readyz").data == b"ok\n"
 
 
-@pytest.mark.server
 def test_ready_asks_the_real_server(tmp_path: Path, server: Server) -> None:
     services = load(config_path=write_config(tmp_path, server.url))
     client = create_app(services, gate=Gate(lambda: None)).test_client()

@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import redis
+from flask.testing import FlaskClient
 
 from bridge.config.model import BridgeConfig, Config, PollConfig, Source, WebhookConfig
 from bridge.net.signatures import sha256_hex
@@ -55,7 +57,7 @@ class Bridge:
 
     def restart(self) -> None:
         self.services = self.process()
-        self.web = create_app(self.services, gate=Gate(lambda: None)).test_client()
+        self._web: FlaskClient | None = None
 
     def process(self) -> Services:
         """What another process of the same bridge works with."""
@@ -68,6 +70,15 @@ class Bridge:
             clients=clients_over(self.state, lambda: session_over(lambda *call: self.wire(*call))),
             now=self.stage.clock,
         )
+
+    @property
+    def web(self) -> FlaskClient:
+        """The web application, built when first needed: most restarts are those of workers."""
+        if self._web is None:
+            # The API is not called here, and to describe it takes longer than all the rest of an application.
+            with patch("bridge.web.register_api"):
+                self._web = create_app(self.services, gate=Gate(lambda: None)).test_client()
+        return self._web
 
     # What the world does ------------------------------------------------------------------------------------------
 

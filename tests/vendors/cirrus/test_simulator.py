@@ -364,6 +364,7 @@ def test_what_the_client_reads_is_the_truth(variant):
         assert news.result.percentage == truth.percentage
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("behaviour", [{}, {"external_attempts": True, "announce_remarking": True}])
 def test_a_month_with_lost_webhooks_ends_with_every_attempt_published_once_as_it_is(fake_state, behaviour):
     clock = Clock()

@@ -16,7 +16,6 @@ from workers.polling.recheck import recheck
 NAME = "eu-little"
 
 
-@pytest.mark.server
 @pytest.mark.parametrize(
     ("options", "behaviour"),
     [
@@ -55,7 +54,6 @@ def test_lost_doubled_late_and_reordered_webhooks_and_polls_make_one_completed_e
     assert world.received.keys() <= {"test", "published", "duplicate"}
 
 
-@pytest.mark.server
 def test_grading_and_reopening_revise_the_attempt_once_each_in_the_order_they_happened(state):
     world = World(state, verify_on_save=False)
     simulator = world.simulator
@@ -96,7 +94,6 @@ def test_grading_and_reopening_revise_the_attempt_once_each_in_the_order_they_ha
     assert {event["subject"] for event in events} == {attempt_id}
 
 
-@pytest.mark.server
 def test_a_used_up_quota_pauses_the_source_and_loses_nothing(state):
     world = World(state, page_size=2, verify_on_save=False, faults=Faults(lose=1.0))
     simulator = world.simulator

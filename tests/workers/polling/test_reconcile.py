@@ -635,7 +635,6 @@ def test_a_table_that_grew_between_two_reads_is_read_again(world: World, monkeyp
 # ClassMarker, both paths, over HTTP -------------------------------------------------------------------------------
 
 
-@pytest.mark.server
 def test_the_report_says_exactly_which_webhooks_were_lost(state: redis.Redis) -> None:
     world = ClassMarker(state, faults=Faults(lose=0.3, duplicate=0.2, reorder=True), page_size=20, verify_on_save=False)
     simulator = world.simulator
@@ -661,7 +660,6 @@ def test_the_report_says_exactly_which_webhooks_were_lost(state: redis.Redis) ->
     assert len(world.events) == 90
 
 
-@pytest.mark.server
 def test_fix_publishes_the_lost_ones_and_the_later_poll_finds_them_known(state: redis.Redis) -> None:
     world = ClassMarker(state, faults=Faults(lose=0.5), page_size=20, verify_on_save=False)
     simulator = world.simulator
