@@ -9,7 +9,7 @@ import pytest
 from tests.support.servers import Server
 from tests.support.web import API_TOKEN, Web, post, result
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
+pytestmark = pytest.mark.usefixtures("starts_processes")
 
 BEARER = f"Bearer {API_TOKEN}"
 #: What a client can send through a proxy on this machine; `__` is an underscore.

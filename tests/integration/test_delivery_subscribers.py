@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,7 +23,7 @@ from bridge.services import Services
 from tests.support.child_processes import ROOT, Child, services
 from tests.support.dispatch import publish
 from tests.support.proxy import Proxy
-from tests.support.servers import Server, need_program
+from tests.support.servers import Server
 from tests.support.tls import Authority, TLSFront
 from tests.support.waiting import until
 from workers.app import make_celery
@@ -182,43 +179,6 @@ def test_a_task_lost_between_pop_and_acknowledgement_is_sent_again_for_want_of_a
     broker.close()
 
 
-@pytest.fixture(scope="module")
-def rabbitmq(starts_processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A broker of our own: its directories, ports and node name touch no other, and it ends with the tests."""
-    need_program("rabbitmq-server")
-    home = tmp_path_factory.mktemp("rabbitmq")
-    with ExitStack() as free:
-        port, distribution, mapper = (
-            free.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)
-        )
-    (home / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\nlog.console = true\n")
-    (home / "plugins").write_text("[].\n")
-    environment = {
-        **os.environ,
-        "HOME": str(home),
-        "RABBITMQ_NODENAME": f"test{port}@localhost",
-        "RABBITMQ_DIST_PORT": str(distribution),
-        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
-        "RABBITMQ_LOG_BASE": str(home / "log"),
-        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
-        "ERL_EPMD_PORT": str(mapper),
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
-    }
-    # Not the wrapper on the PATH: it changes the user in a session of its own, where nobody could end it.
-    program = need_program("/usr/lib/rabbitmq/bin/rabbitmq-server")
-    with (home / "output").open("wb") as output:
-        process = subprocess.Popen([program], env=environment, stdout=output, stderr=output, start_new_session=True)
-    try:
-        until(lambda: b"completed with" in (home / "output").read_bytes() or process.poll() is not None)
-        assert process.poll() is None, (home / "output").read_text()[-2000:]
-        yield f"amqp://guest:guest@127.0.0.1:{port}//"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-        subprocess.run([need_program("epmd"), "-port", str(mapper), "-kill"], env=environment, capture_output=True)
-
-
 def test_over_rabbitmq_a_topic_exchange_and_a_stock_worker_get_every_event_and_nothing_unroutable_is_lost(
     rabbitmq: str, server: Server, state: redis.Redis, child: Callable[..., Child], tmp_path: Path
 ) -> None:
@@ -251,7 +211,6 @@ def test_over_rabbitmq_a_topic_exchange_and_a_stock_worker_get_every_event_and_n
         assert (final.delivered, final.retrying, final.dead_letters, final.pending) == (20, 0, 0, 0)
 
 
-@pytest.mark.rabbitmq
 @pytest.mark.parametrize("ours", [True, False], ids=["dispatch", "worker and beat"])
 def test_over_amqps_a_verified_broker_is_told_the_password_and_another_one_nothing(
     ours: bool, rabbitmq: str, server: Server, tmp_path: Path
@@ -286,7 +245,6 @@ def resumed(deliveries: Deliveries, name: str, count: int) -> bool:
     return found.delivered == count
 
 
-@pytest.mark.rabbitmq
 def test_a_queue_that_is_full_fails_the_tries_of_its_events_and_stops_nobody_else(
     rabbitmq: str, server: Server, state: redis.Redis
 ) -> None:

@@ -16,13 +16,12 @@ from celery import Celery
 from bridge.config import queues
 from bridge.delivery.store import Delivery
 from bridge.state import keys
-from tests.conftest import Server
-from tests.integration.test_celery_app import _stop, start, vendor, wait_for  # noqa: F401 - fixtures
-from tests.integration.test_delivery_subscribers import rabbitmq  # noqa: F401 - a fixture
 from tests.support.junk import BODY, ENTRIES, EVENT, MESSAGES, entry
 from tests.support.polling import journal
+from tests.support.servers import Server
+from tests.support.workers import stop, wait_for
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
+pytestmark = pytest.mark.usefixtures("starts_processes")
 
 PARTS = ("worker", "beat", "dispatch")
 LEGACY = "1e0b4a3c-9d5a-5b5e-8a51-3c1f0d7a9e22"
@@ -64,7 +63,7 @@ def refused(state: redis.Redis, queue: str) -> int:
     return sum(count for field, count in counts.items() if field.startswith(f"{queue}|"))
 
 
-def works(state: redis.Redis, vendor: Any, *processes: Any) -> None:  # noqa: F811
+def works(state: redis.Redis, vendor: Any, *processes: Any) -> None:
     """A tick of beat becomes a poll, and both receipts arrive."""
     number = len(vendor.rows) + 1
     vendor.rows.append({"id": f"{number}", "finished": int(time.time()), "score": 10, "graded": True})
@@ -78,9 +77,9 @@ def lines_about(process: Any, event: str) -> int:
 
 
 def test_junk_on_redis_ends_nobody_and_is_counted_and_gone(
-    start: Any,  # noqa: F811
+    start_part: Any,
     own_server: Server,
-    vendor: Any,  # noqa: F811
+    vendor: Any,
     state: redis.Redis,
     broker: redis.Redis,
 ) -> None:
@@ -95,17 +94,17 @@ def test_junk_on_redis_ends_nobody_and_is_counted_and_gone(
     broker.hset("unacked", mapping={f"dead-{number}": note for number, note in enumerate(notes)})
     broker.zadd("unacked_index", {f"dead-{number}": 1.0 for number in range(len(notes))})
     await_receipts(state)
-    processes = [start(part) for part in PARTS]
+    processes = [start_part(part) for part in PARTS]
     confirm(own_server.broker_url)
     works(state, vendor, *processes)
     wait_for(lambda: broker.hlen("unacked") == 0 == broker.zcard("unacked_index"), *processes)
     wait_for(lambda: refused(state, queues.WORKER) == len(ENTRIES) + 5 + len(notes), *processes)
     wait_for(lambda: refused(state, queues.RECEIPTS) == len(ENTRIES) + 5, *processes)
     # Beat first: its last ticks are taken.
-    _stop(processes[1])
+    stop(processes[1])
     wait_for(lambda: [broker.llen(queue) for queue in queues.OWN] == [0, 0], processes[0], processes[2])
-    _stop(processes[0])
-    _stop(processes[2])
+    stop(processes[0])
+    stop(processes[2])
     # Each of these lines stands for five seconds, however much came.
     assert 1 <= lines_about(processes[0], "messages_refused") < 10
     assert 1 <= lines_about(processes[2], "messages_refused") < 10
@@ -118,14 +117,14 @@ def test_junk_on_redis_ends_nobody_and_is_counted_and_gone(
 
 
 def test_the_one_message_that_ended_the_bridge_for_good_ends_nothing(
-    start: Any,  # noqa: F811
+    start_part: Any,
     own_server: Server,
-    vendor: Any,  # noqa: F811
+    vendor: Any,
     state: redis.Redis,
     broker: redis.Redis,
 ) -> None:
     await_receipts(state)
-    processes = [start(part) for part in PARTS]
+    processes = [start_part(part) for part in PARTS]
     body = json.dumps({"subscription": "gradebook", "event_id": "x"}).encode()
     message = ({"lang": "js", "task": "bridge.receipt", "id": "1"}, body, "application/json", "utf-8")
     for queue in queues.OWN:
@@ -137,7 +136,7 @@ def test_the_one_message_that_ended_the_bridge_for_good_ends_nothing(
 
 
 def test_a_receipt_waits_for_the_state_server_and_is_put_back_by_a_process_that_ends(
-    start: Any,  # noqa: F811
+    start_part: Any,
     own_server: Server,
     state: redis.Redis,
     tmp_path: Any,
@@ -145,7 +144,7 @@ def test_a_receipt_waits_for_the_state_server_and_is_put_back_by_a_process_that_
     other = Server(tmp_path / "broker")
     try:
         await_receipts(state)
-        dispatch = start("dispatch", broker=other.url)
+        dispatch = start_part("dispatch", broker=other.url)
         wait_for(lambda: "dispatch_started" in dispatch.log.read_text(), dispatch)
         own_server.kill9()
         raw = json.dumps({"subscription": "gradebook", "event_id": EVENT})
@@ -153,10 +152,10 @@ def test_a_receipt_waits_for_the_state_server_and_is_put_back_by_a_process_that_
             client.lpush(queues.RECEIPTS, raw)
             wait_for(lambda: "receipts_state_unavailable" in dispatch.log.read_text(), dispatch)
             assert client.llen(queues.RECEIPTS) == 0
-            _stop(dispatch)
+            stop(dispatch)
             assert client.lrange(queues.RECEIPTS, 0, -1) == [raw.encode()]
             own_server.start()
-            dispatch = start("dispatch", broker=other.url)
+            dispatch = start_part("dispatch", broker=other.url)
             wait_for(lambda: state.hget(keys.subscription_state("gradebook"), "receipts") == b"1", dispatch)
             own_server.kill9()
             client.lpush(queues.RECEIPTS, raw.replace(EVENT, LEGACY))
@@ -168,7 +167,7 @@ def test_a_receipt_waits_for_the_state_server_and_is_put_back_by_a_process_that_
 
 
 @pytest.fixture
-def channel(rabbitmq: str) -> Iterator[amqp.Channel]:  # noqa: F811
+def channel(rabbitmq: str) -> Iterator[amqp.Channel]:
     host, port = rabbitmq.rpartition("@")[2].rstrip("/").split(":")
     with amqp.Connection(f"{host}:{port}") as connection:
         yield connection.channel()
@@ -202,12 +201,11 @@ def publish_what_no_python_can_read(channel: amqp.Channel, queue: str) -> None:
         channel.basic_publish(message, routing_key=queue)
 
 
-@pytest.mark.rabbitmq
 def test_junk_on_rabbitmq_ends_nobody_and_is_counted_and_gone(
-    start: Any,  # noqa: F811
-    rabbitmq: str,  # noqa: F811
+    start_part: Any,
+    rabbitmq: str,
     channel: amqp.Channel,
-    vendor: Any,  # noqa: F811
+    vendor: Any,
     state: redis.Redis,
 ) -> None:
     messages = [
@@ -221,16 +219,16 @@ def test_junk_on_rabbitmq_ends_nobody_and_is_counted_and_gone(
             channel.basic_publish(amqp.Message(body, application_headers=headers, **content), routing_key=queue)
         publish_what_no_python_can_read(channel, queue)
     await_receipts(state)
-    processes = [start(part, broker=rabbitmq) for part in PARTS]
+    processes = [start_part(part, broker=rabbitmq) for part in PARTS]
     confirm(rabbitmq)
     works(state, vendor, *processes)
     wait_for(lambda: refused(state, queues.WORKER) == len(messages) + len(UNREADABLE), *processes)
     wait_for(lambda: refused(state, queues.RECEIPTS) == len(messages) + len(UNREADABLE), *processes)
-    _stop(processes[1])
+    stop(processes[1])
     for queue in queues.OWN:
         wait_for(lambda queue=queue: channel.queue_declare(queue, passive=True).message_count == 0, processes[0])
-    _stop(processes[0])
-    _stop(processes[2])
+    stop(processes[0])
+    stop(processes[2])
     for process in processes:
         assert not any(word in process.log.read_text() for word in ("Traceback", "os.system", "unrecoverable"))
     assert [channel.queue_declare(queue, passive=True).message_count for queue in queues.OWN] == [0, 0]

@@ -32,7 +32,7 @@ from tests.support.web import Web, post, result
 from workers.app import make_celery
 from workers.transports.broker import Broker, Message
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
+pytestmark = pytest.mark.usefixtures("starts_processes")
 
 PASSWORD = "CANARY-of-the-password"
 MESSAGE = Message(b"[[],{},{}]", "gradebook", "id-1", {})

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from tests.conftest import Server
+from tests.support.servers import Server
 
-pytestmark = [pytest.mark.server, pytest.mark.process]
+pytestmark = pytest.mark.usefixtures("starts_processes")
 
 CANARY = "CANARY-7f3a"
 #: A part of the bridge with tasks that raise, start threads and warn in words that quote a person.
@@ -21,8 +21,8 @@ CANARY = "CANARY-7f3a"
 DRIVER = """
 import sys, threading, time, warnings
 import workers.app, workers.tasks
-from bridge import logs
-from tests.polling import Api, make_services, make_vendor
+from bridge.monitoring import logs
+from tests.support.polling import Api, make_services, make_vendor
 from dataclasses import replace
 import redis
 

@@ -9,12 +9,16 @@ contract/        vendors on a stage: the engine, the fixtures, HTTP in front of 
 coremetrix       Coremetrix' client over the simulated vendor or given answers
 dispatch         lanes over a real state server, receivers that fail on purpose
 journal          submissions to the journal, and what became of them
+junk             messages that nobody can use, for queues that others can write to
 marks            the marks `server`, `process` and `rabbitmq`, and the guard that nothing starts without them
 polling          a made-up vendor with a list, and services around it
 proxy            a TCP proxy that loses replies
 schemas          the schema of CloudEvents, and what is wrong with a document
 servers          a state server, an HTTP server, programs of the distribution
+tls              certificates of a CA of its own, and a TLS listener in front of a plain server
 waiting          waiting for conditions instead of sleeping
 watching         moments and simulated traffic for budgets and alarms
+watches_api      services, tokens and an expectation for the API and the command `watches`
 web              a web process, signed webhooks, captured logs
+workers          worker, beat and dispatch as processes, at a vendor whose API is the test's own
 """

@@ -9,7 +9,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from tests.conftest import need_program
+from tests.support.servers import need_program
 
 __all__ = ["Authority", "TLSFront"]
 

@@ -4,79 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from click.testing import CliRunner
 from flask.testing import FlaskClient
 
-from bridge import registry
-from bridge import services as composition
-from bridge.cli.watches import watches as command
-from bridge.config import loader
 from bridge.config.access import FILE
 from bridge.services import Services
-from bridge.settings import Settings
 from bridge.watch_registration import parse_watch_id, watch_id
 from bridge.web import create_app
-from tests.support.clients import clients_over
-
-SOURCE = "{vendor: classmarker, credentials: {api_key: k, api_secret: s, webhook_secret: [w]}}"
-HEAD = "demo: true\nbridge: {name: acme, public_url: 'https://bridge.example.test'}\n"
-LINK = {"source": "eu", "reference": {"stream": "link", "result": "7"}, "label": "HR-7"}
-TOKENS = {"operator": "op-token", "viewer": "view-token"}
-
-
-class OpenGate:
-    failure = None
-
-    def check(self) -> None: ...
-
-    def report(self, error: Exception) -> None: ...
-
-
-def access_of(tokens: Mapping[str, str]) -> str:
-    """The section of bridge.yaml. `tokens`: role -> token."""
-    entries = [
-        f"{{name: {role}, role: {role}, sha256: {hashlib.sha256(text.encode()).hexdigest()}}}"
-        for role, text in tokens.items()
-    ]
-    return f"access: {{tokens: [{', '.join(entries)}]}}\n"
-
-
-def build(state: redis.Redis, folder: Path, *, access: str = "") -> Services:
-    path = folder / "bridge.yaml"
-    path.write_text(f"{HEAD}sources: {{eu: {SOURCE}, us: {SOURCE}}}\n{access}")
-    config = loader.read(path, vendors=registry.vendors(), environment={})
-    return Services(
-        settings=Settings(),
-        config=config,
-        vendors=registry.vendors(),
-        state_url="redis://127.0.0.1:1",
-        broker_url="x",
-        clients=clients_over(state),
-    )
+from tests.support.watches_api import LINK, TOKENS, OpenGate, access_of, build
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gevent.sleep", lambda seconds: None)
-
-
-@pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return build(fake_state, tmp_path, access=access_of({"operator": "op-token"}))
-
-
-@pytest.fixture
-def api(services: Services) -> FlaskClient:
-    """With an operator's token on every call."""
-    client = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
-    client.environ_base["HTTP_AUTHORIZATION"] = "Bearer op-token"
-    return client
 
 
 def test_an_expectation_is_registered_shown_listed_and_cancelled(api: FlaskClient, services: Services) -> None:
@@ -212,12 +156,6 @@ def test_an_id_names_source_and_key_and_nothing_else_is_one(key: str) -> None:
 
 
 # The command line ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(services: Services, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(composition, "load", lambda **_: services)
-    return lambda *arguments: CliRunner().invoke(command, [str(one) for one in arguments])
 
 
 def test_the_command_adds_lists_shows_and_cancels(run: Any) -> None:

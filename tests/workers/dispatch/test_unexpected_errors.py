@@ -18,9 +18,9 @@ from bridge.config.model import Filter, Receipts, RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries, Delivery
 from bridge.errors import ConfigError, DeliveryFailed
 from bridge.state import keys
-from tests.conftest import Server
 from tests.support.child_processes import services, until
 from tests.support.dispatch import Receiver, at, even, event, lane, publish, run_dry
+from tests.support.servers import Server
 from workers import transports
 from workers.dispatch import process as dispatch_module
 from workers.dispatch.process import Dispatcher
@@ -242,8 +242,6 @@ def test_the_pause_after_a_lanes_own_fault_grows_to_half_a_minute() -> None:
 
 
 # --- the process
-
-pytestmark = pytest.mark.server
 
 
 class Serving:

@@ -1,0 +1,94 @@
+"""Fixtures of tests with real processes: parts of the bridge at a vendor, a RabbitMQ broker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import Server, need_program
+from tests.support.waiting import until
+from tests.support.workers import DRIVER, ListingVendor
+
+
+@pytest.fixture
+def vendor() -> Iterator[ListingVendor]:
+    server = ListingVendor()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.hold.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def start_part(
+    starts_processes: None, own_server: Server, vendor: ListingVendor, tmp_path: Path
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `worker`, `beat` or `dispatch`; whatever still runs at the end of the test is killed."""
+    running: list[subprocess.Popen[str]] = []
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER)
+
+    def run(part: str, *, every: float = 1.0, broker: str | None = None) -> subprocess.Popen[str]:
+        log = (tmp_path / f"{part}-{len(running)}.log").open("w")
+        servers = (own_server.url, broker or own_server.broker_url)
+        args = [sys.executable, str(driver), part, *servers, vendor.url, str(every)]
+        process = subprocess.Popen(args, stdout=log, stderr=log, text=True, cwd=tmp_path)
+        log.close()
+        process.log = Path(log.name)  # type: ignore[attr-defined]
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(starts_processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker of our own: its directories, ports and node name touch no other, and it ends with the session."""
+    need_program("rabbitmq-server")
+    home = tmp_path_factory.mktemp("rabbitmq")
+    with ExitStack() as free:
+        port, distribution, mapper = (
+            free.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(3)
+        )
+    (home / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\nlog.console = true\n")
+    (home / "plugins").write_text("[].\n")
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "RABBITMQ_NODENAME": f"test{port}@localhost",
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(home / "log"),
+        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+        "ERL_EPMD_PORT": str(mapper),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+    }
+    # Not the wrapper on the PATH: it changes the user in a session of its own, where nobody could end it.
+    program = need_program("/usr/lib/rabbitmq/bin/rabbitmq-server")
+    with (home / "output").open("wb") as output:
+        process = subprocess.Popen([program], env=environment, stdout=output, stderr=output, start_new_session=True)
+    try:
+        until(lambda: b"completed with" in (home / "output").read_bytes() or process.poll() is not None)
+        assert process.poll() is None, (home / "output").read_text()[-2000:]
+        yield f"amqp://guest:guest@127.0.0.1:{port}//"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+        subprocess.run([need_program("epmd"), "-port", str(mapper), "-kill"], env=environment, capture_output=True)
