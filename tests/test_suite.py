@@ -27,7 +27,7 @@ def test_a_test_file_imports_helpers_from_support_and_nothing_from_another_test_
 def test_every_helper_module_has_its_line() -> None:
     listed = [name.rstrip("/") for name in re.findall(r"^([a-z_]+/?)  ", tests.support.__doc__, re.M)]
     there = {path.stem for path in (TESTS / "support").iterdir() if path.name[0] != "_"}
-    assert listed == sorted(there)
+    assert sorted(listed) == sorted(there)
 
 
 # Marks ---------------------------------------------------------------------------------------------------------------

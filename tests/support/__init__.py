@@ -17,8 +17,8 @@ schemas          the schema of CloudEvents, and what is wrong with a document
 servers          a state server, an HTTP server, programs of the distribution
 tls              certificates of a CA of its own, and a TLS listener in front of a plain server
 waiting          waiting for conditions instead of sleeping
-watching         moments and simulated traffic for budgets and alarms
 watches_api      services, tokens and an expectation for the API and the command `watches`
+watching         moments and simulated traffic for budgets and alarms
 web              a web process, signed webhooks, captured logs
 workers          worker, beat and dispatch as processes, at a vendor whose API is the test's own
 """
