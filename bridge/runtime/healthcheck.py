@@ -1,4 +1,4 @@
-"""`python -m bridge.runtime.healthcheck worker`: exit 0 while that part's heartbeat is fresh. For containers."""
+"""`python -m bridge.runtime.healthcheck worker`: exit 0 while the part has a fresh heartbeat. For containers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["main"]
 
 
 def main(part: str) -> int:
-    """0 or 1; a line on stderr says why it is 1."""
+    """0 or 1, with the reason on stderr."""
     try:
-        # The address is enough: reading the whole configuration would cost more than the question.
+        # The address is enough: reading the whole configuration would cost more than the check.
         state = read_settings().state or services.load().state_url
         with state_errors(), state_client(state) as client:
             alive = client.exists(keys.heartbeat(part))

@@ -1,7 +1,7 @@
-"""Ends the process groups of a supervisor that was killed. A script of its own, run with the standard library alone.
+"""Ends the process groups of a supervisor that was killed. A separate script that uses only the standard library.
 
-Reads `+<group>` and `-<group>` lines from its standard input. The input ends when the supervisor does, however it dies:
-then what is still listed is asked to end and, after a moment, killed. Unlike a parent-death signal this reaches
+Reads `+<group>` and `-<group>` lines from its standard input. The input ends when the supervisor does, however it ends:
+then the groups still listed get SIGTERM and, after a few seconds, SIGKILL. Unlike a parent-death signal this reaches
 grandchildren, works on macOS, and does not depend on the thread that started a child.
 """
 
@@ -15,12 +15,12 @@ from contextlib import suppress
 
 __all__ = ["main"]
 
-#: What a process of the bridge needs to finish the call it is in.
-_PATIENCE_SECONDS = 3.0
+#: Enough for a process of the bridge to finish its current call.
+_GRACE_SECONDS = 3.0
 
 
 def main() -> None:
-    """Follow the list until the input ends, then end what is left on it."""
+    """Keep the list until the input ends, then end the groups that are left on it."""
     groups: set[int] = set()
     for line in sys.stdin:
         group = int(line[1:])
@@ -32,13 +32,13 @@ def main() -> None:
         for group in groups:
             with suppress(ProcessLookupError):
                 os.killpg(group, number)
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + _GRACE_SECONDS
         while groups and time.monotonic() < deadline:
-            groups = {group for group in groups if _lives(group)}
+            groups = {group for group in groups if _is_running(group)}
             time.sleep(0.05)
 
 
-def _lives(group: int) -> bool:
+def _is_running(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):  # macOS says PermissionError for a group of zombies

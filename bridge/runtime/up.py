@@ -1,4 +1,4 @@
-"""The course of `up`: embedded server, the four parts, `ready`, and stopping in order. The demo builds on it."""
+"""What `up` does: embedded server, the four parts, `ready`, and stopping in order. The demo builds on it."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ __all__ = [
 ]
 
 _TICK_SECONDS = 0.1
-#: How long the children of a killed `up` may keep the port: its guard gives them 3 s.
-_PORT_PATIENCE_SECONDS = 6.0
-#: When parts do not answer for this long they are named, and again each time it passes.
-_REMIND_SECONDS = 15.0
+#: How long the children of a killed `up` may keep the port: its reaper gives them 3 s.
+_PORT_WAIT_SECONDS = 6.0
+#: How often parts that do not answer are named.
+_REMINDER_SECONDS = 15.0
 _COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_cyan", "bright_magenta", "bright_yellow")
 
 
 class Signals:
-    """Remembers the first signal that asks this process to stop. A flag, no event: a handler must not take locks."""
+    """Remembers the first signal to stop. A flag, not an event: a signal handler must not take locks."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -56,15 +56,15 @@ class Signals:
 
 
 def exit_code(received: int | None) -> int:
-    """130 for Ctrl-C; a service manager's SIGTERM is the ordinary end."""
+    """130 for Ctrl-C, else 0: a service manager's SIGTERM is a normal stop."""
     return 130 if received == signal.SIGINT else 0
 
 
 def run(services: Services, host: str, port: int) -> int:
-    """Run the bridge until a signal comes; the exit code of the process.
+    """Run the bridge until a signal comes. Returns the exit code of the process.
 
-    Raises `ConfigError` and `BridgeError` (data directory or port in use, a part that refuses to start at all). Once
-    it has been ready, a part that cannot be kept running is started again slowly, and the others go on.
+    Raises `ConfigError` and `BridgeError` (data directory or port in use, a part that refuses to start). Once the
+    bridge has been ready, a part that keeps exiting is restarted at growing intervals while the others continue.
     """
     signals, since, show = Signals(), clock.now(), printer((*PARTS, "up"))
     with ExitStack() as stack:
@@ -77,35 +77,37 @@ def run(services: Services, host: str, port: int) -> int:
             state_url=services.state_url,
             broker_url=services.broker_url,
             host=host,
-            port=free_port(host, port, patience=_PORT_PATIENCE_SECONDS if left_over else 0.0),
+            port=free_port(host, port, patience=_PORT_WAIT_SECONDS if left_over else 0.0),
         )
         # Before web starts, which reads it.
-        if (said := access.first_token(services.config)) is not None:
-            show("up", said)
+        if (notice := access.first_token(services.config)) is not None:
+            show("up", notice)
         supervisor = stack.enter_context(Supervisor(processes.programs(address, child_environment()), on_line=show))
         readiness = Readiness(address, since=since, show=show, on_ready=supervisor.settle)
         if not services.config.sources:
-            show("up", f"{services.config.path} has no sources yet: nothing will come in. See bridge.example.yaml")
-        supervise(supervisor, server, signals, readiness.look)
+            show(
+                "up", f"{services.config.path} has no sources yet, so nothing will be received. See bridge.example.yaml"
+            )
+        supervise(supervisor, server, signals, readiness.check)
         show("up", "stopping")
     return exit_code(signals.received)
 
 
 def supervise(
-    supervisor: Supervisor, server: EmbeddedServer | None, signals: Signals, look: Callable[[], object]
+    supervisor: Supervisor, server: EmbeddedServer | None, signals: Signals, check: Callable[[], object]
 ) -> None:
-    """Keep everything alive, calling `look` each time round, until a signal comes or `look` answers "done"."""
+    """Keep everything running and call `check` each round, until a signal comes or `check` returns "done"."""
     while signals.received is None:
         if server is not None and not server.running():
             server.start()
         supervisor.check()
-        if look() == "done":
+        if check() == "done":
             return
         time.sleep(_TICK_SECONDS)
 
 
 class Readiness:
-    """Says `ready http://...` on stdout once all parts answer, and names the missing ones while they do not."""
+    """Prints `ready http://...` on stdout once all parts answer; until then names those that do not."""
 
     def __init__(
         self,
@@ -120,10 +122,10 @@ class Readiness:
         self._address = address
         self._since = since
         self._show = show
-        self._remind_at = clock.monotonic() + _REMIND_SECONDS
+        self._next_reminder = clock.monotonic() + _REMINDER_SECONDS
 
-    def look(self) -> None:
-        """Ask the parts, unless all have answered before."""
+    def check(self) -> None:
+        """Ask the parts, unless all have answered already."""
         if self.ready:
             return
         with state_client(self._address.state_url, retries=0) as state:
@@ -132,14 +134,14 @@ class Readiness:
             self.ready = True
             self._on_ready()
             click.echo(f"ready {self._address.web_url}")
-        elif clock.monotonic() > self._remind_at:
-            self._remind_at += _REMIND_SECONDS
+        elif clock.monotonic() > self._next_reminder:
+            self._next_reminder += _REMINDER_SECONDS
             self._show("up", f"still waiting for {', '.join(missing)}")
 
 
 @contextmanager
 def embedded_server(services: Services) -> Iterator[tuple[EmbeddedServer | None, bool]]:
-    """The embedded server while the block runs, and whether it was left over; (None, False) where `state` is given."""
+    """The embedded server during the block, and whether it was left over; (None, False) where `state` is given."""
     if services.settings.state or services.config.bridge.state:
         yield None, False
         return
@@ -152,7 +154,7 @@ def embedded_server(services: Services) -> Iterator[tuple[EmbeddedServer | None,
 
 
 def free_port(host: str, port: int, *, patience: float = 0.0) -> int:
-    """`parts.usable_port`, asked again for `patience` seconds."""
+    """`processes.usable_port`, tried for up to `patience` seconds."""
     deadline = clock.monotonic() + patience
     while True:
         try:
@@ -164,21 +166,21 @@ def free_port(host: str, port: int, *, patience: float = 0.0) -> int:
 
 
 def child_environment() -> Mapping[str, str]:
-    """Our own environment; children write into pipes, so whether people read their logs is decided here."""
+    """Our own environment. Children write into pipes, so the log format for a terminal is chosen here."""
     ours, name = environment(), f"{PREFIX}LOG_FORMAT"
     return {**ours, name: "console"} if sys.stderr.isatty() and ours.get(name, "auto") == "auto" else ours
 
 
 def printer(names: Sequence[str]) -> Callable[[str, str], None]:
-    """Writes lines of several processes to stderr, each with its name in front; in colours on a terminal."""
-    width, one_at_a_time = max(map(len, names)), threading.Lock()
+    """Writes the lines of several processes to stderr, prefixed with their names; in colour on a terminal."""
+    width, lock = max(map(len, names)), threading.Lock()
     colours = dict(zip(names, _COLOURS, strict=False))
 
     def show(name: str, line: str) -> None:
         if not line.strip():
             return
         prefix = click.style(f"{name:<{width}} |", fg=colours.get(name))
-        with one_at_a_time:
+        with lock:
             click.echo(f"{prefix} {line}", err=True)
 
     return show

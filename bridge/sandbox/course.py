@@ -31,7 +31,7 @@ class _Ready(Protocol):
     @property
     def ready(self) -> bool: ...
 
-    def look(self) -> None: ...
+    def check(self) -> None: ...
 
 
 class _Shows(Protocol):
@@ -73,7 +73,7 @@ class Course:
 
     def look(self, readiness: _Ready, screen: _Shows) -> str | None:
         """Do what is due; "done" when a `once` run has its verdict."""
-        readiness.look()
+        readiness.check()
         if not readiness.ready:
             return None
         now = clock.now()

@@ -165,8 +165,8 @@ def test_a_part_that_cannot_be_kept_running_is_named_and_web_goes_on_receiving(s
     # Its next start fails, as after a slip of the pen beside a running bridge.
     config.write_text(good.replace("public_url", "public_ulr"))
     kill(first["worker"])
-    started.wait_for(lambda: "ended (exit code 78" in started.err.read_text())
-    assert "starts again in 60 s. Its last line: " in started.err.read_text()
+    started.wait_for(lambda: "exited unexpectedly (exit code 78" in started.err.read_text())
+    assert "restarting in 60 s. Its last line: " in started.err.read_text()
     config.write_text(good)
     started.wait_for(lambda: "[-]worker missing: no heartbeat" in requests.get(f"{url}/readyz?verbose", timeout=5).text)
     answer = requests.get(f"{url}/readyz?verbose", timeout=5)

@@ -76,19 +76,19 @@ def lives(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-def test_the_pauses_double_up_to_a_minute_and_never_end() -> None:
+def test_restart_delays_double_up_to_a_minute() -> None:
     assert [restart_delay(deaths) for deaths in range(1, 10)] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     assert restart_delay(100_000) == 60.0
 
 
-def test_lines_come_with_the_name_of_their_process() -> None:
+def test_each_line_is_forwarded_with_the_name_of_its_process() -> None:
     lines = Lines()
     with Supervisor([program("a", STAYS), program("b", "print('ümläut'); print('two')" + "; " + STAYS)], on_line=lines):
         wait_until(lambda: len(lines.seen) == 4)
     assert sorted(lines.seen) == [("a", "here"), ("b", "here"), ("b", "two"), ("b", "ümläut")]
 
 
-def test_a_killed_child_is_started_again_and_what_it_left_behind_is_ended() -> None:
+def test_a_killed_child_is_restarted_and_its_grandchildren_are_killed() -> None:
     lines = Lines()
     with Supervisor([program("web", STUBBORN)], on_line=lines) as supervisor:
         wait_until(lambda: "ready" in lines.of("web"))
@@ -99,10 +99,10 @@ def test_a_killed_child_is_started_again_and_what_it_left_behind_is_ended() -> N
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: supervisor.pids().get("web", first) != first, supervisor.check)
         assert not lives(grandchild)
-    assert "ended (killed by signal 9); starts again in 0.5 s" in lines.of("web")
+    assert "exited unexpectedly (killed by signal 9); restarting in 0.5 s" in lines.of("web")
 
 
-def test_a_child_that_keeps_dying_is_started_again_and_takes_no_other_down(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_keeps_exiting_is_restarted_and_the_others_keep_running(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "restart_delay", lambda deaths: 0.01)
     lines = Lines()
     dying = program("beat", "print('no schedule'); raise SystemExit(3)")
@@ -110,27 +110,29 @@ def test_a_child_that_keeps_dying_is_started_again_and_takes_no_other_down(monke
         web = supervisor.pids()["web"]
         wait_until(lambda: len(lines.of("beat")) >= 20, supervisor.check)
         assert supervisor.pids()["web"] == web
-    assert "ended (exit code 3); starts again in 0.01 s" in lines.of("beat")
-    told = "ended (exit code 3, 9 times in a row); starts again in 0.01 s. Its last line: no schedule"
+    assert "exited unexpectedly (exit code 3); restarting in 0.01 s" in lines.of("beat")
+    told = "exited unexpectedly (exit code 3, 9 times in a row); restarting in 0.01 s. Its last line: no schedule"
     assert told in lines.of("beat")
 
 
 @pytest.mark.parametrize("code", [2, 78])
-def test_once_everything_has_run_a_refusal_is_told_and_tried_again_slowly(
+def test_once_everything_has_run_a_refusal_is_reported_and_retried_slowly(
     monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    monkeypatch.setattr(module, "SLOWEST_SECONDS", 0.3)
+    monkeypatch.setattr(module, "LONGEST_DELAY_SECONDS", 0.3)
     lines = Lines()
     refusing = program("worker", f"print('bridge.yaml:3: unknown key'); raise SystemExit({code})")
     with Supervisor([program("web", STAYS), refusing], on_line=lines) as supervisor:
         supervisor.settle()
-        wait_until(lambda: len([line for line in lines.of("worker") if "ended" in line]) >= 2, supervisor.check)
+        wait_until(
+            lambda: len([line for line in lines.of("worker") if "exited unexpectedly" in line]) >= 2, supervisor.check
+        )
         assert "web" in supervisor.pids()
-    told = f"ended (exit code {code}); starts again in 0.3 s. Its last line: bridge.yaml:3: unknown key"
+    told = f"exited unexpectedly (exit code {code}); restarting in 0.3 s. Its last line: bridge.yaml:3: unknown key"
     assert told in lines.of("worker")
 
 
-def test_an_error_about_a_line_reaches_the_caller_and_the_child_goes_on() -> None:
+def test_an_error_in_the_output_callback_reaches_the_caller_and_the_child_keeps_running() -> None:
     def refuse(name: str, line: str) -> None:
         raise ValueError(line)
 
@@ -148,7 +150,7 @@ def test_an_error_about_a_line_reaches_the_caller_and_the_child_goes_on() -> Non
         (78, ConfigError, r"^web refuses to start: bridge.yaml:3: unknown key$"),
     ],
 )
-def test_before_everything_has_run_a_wrong_configuration_ends_it_at_once(
+def test_before_everything_has_run_a_wrong_configuration_stops_the_supervisor(
     code: int, kind: type[BridgeError], message: str
 ) -> None:
     lines = Lines()
@@ -160,7 +162,7 @@ def test_before_everything_has_run_a_wrong_configuration_ends_it_at_once(
         wait_until(lambda: False, supervisor.check)
 
 
-def test_children_stop_one_after_the_other_in_order(tmp_path: Path) -> None:
+def test_children_are_stopped_in_order(tmp_path: Path) -> None:
     tells = """
 import signal, sys, time
 def end(number, frame):
@@ -190,7 +192,7 @@ def test_a_child_that_does_not_stop_is_killed_with_its_own_children(monkeypatch:
     assert "still running after 0.5 s: killed" in lines.of("worker")
 
 
-def test_an_error_in_the_caller_leaves_no_child_behind() -> None:
+def test_an_error_in_the_caller_stops_all_children() -> None:
     pids: dict[str, int] = {}
 
     def fail_while_it_runs() -> None:
@@ -219,7 +221,7 @@ def test_children_and_grandchildren_die_with_a_killed_supervisor(number: signal.
     wait_until(lambda: not any(lives(pid) for pid in pids))
 
 
-def test_a_killed_guard_is_replaced_by_one_that_knows_all_children() -> None:
+def test_a_killed_reaper_is_replaced_by_one_that_knows_all_children() -> None:
     process = subprocess.Popen([sys.executable, "-c", SUPERVISE, STAYS], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout:
@@ -227,7 +229,7 @@ def test_a_killed_guard_is_replaced_by_one_that_knows_all_children() -> None:
         (first,) = children(process.pid) - {pid}
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: len(children(process.pid) - {pid, first}) == 1)
-        # It shows up a moment before it is told whom to guard, and nothing shows the telling.
+        # It shows up a moment before it is told which groups to watch, and nothing shows the telling.
         time.sleep(1.0)
         process.kill()
         process.wait()
