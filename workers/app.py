@@ -220,7 +220,7 @@ def _name_tls_problem(record: logging.LogRecord) -> bool:
 
 def _crashed(thread: Any, _message: str, *_words: Any) -> None:
     # Celery would print the exception on stderr, with its text, before it ends the process.
-    logs.unhandled(sys.exc_info()[1], "thread")
+    logs.log_unhandled(sys.exc_info()[1], "thread")
 
 
 def _leave_logging(**_: Any) -> None:

@@ -118,10 +118,12 @@ def _replay(services: Services, owner: str, letter: Any) -> bool:
     """Whether it worked; if not, why is said."""
     if owner == _QUARANTINE:
         return _read_again(services, letter)
-    if not letter.event:
-        say(f"{owner}/{letter.id}: the journal had forgotten its event; backfill the attempt instead")
+    try:
+        moved = services.deliveries.replay(owner, letter, now=services.now())
+    except ValueError as error:
+        say(f"{owner}/{letter.id}: {error}")
         return False
-    if not services.deliveries.replay(owner, letter, now=services.now()):
+    if not moved:
         say(f"{owner}/{letter.id}: was replayed already")
     return True
 

@@ -1,1 +1,1 @@
-"""What is known of deliveries: retries, dead letters, status and lag of a subscription."""
+"""The stored state of deliveries: retries, dead letters, status and lag of a subscription."""

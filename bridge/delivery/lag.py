@@ -14,25 +14,27 @@ __all__ = ["oldest_unsettled_at"]
 
 
 def oldest_unsettled_at(client: redis.Redis, subscription: str, *, partitions: int) -> float | None:
-    """When that event was recorded, UNIX seconds; None: nothing waits. What is kept for a retry counts as settled.
+    """When that event was recorded, UNIX seconds; None if nothing is unsettled. A scheduled retry counts as settled.
 
-    The journal is not trimmed past it (`bridge/journal/retention.py`), also while nobody serves the subscription.
-    Raises `StateUnavailable`.
+    The journal is never trimmed past it (`bridge/journal/retention.py`), even while no process serves the
+    subscription. Raises `StateUnavailable`.
     """
     with state_errors():
-        found = [_oldest(client, keys.journal(partition), keys.group(subscription)) for partition in range(partitions)]
-    return min((int(one.partition(b"-")[0]) / 1000 for one in found if one is not None), default=None)
+        entries = [
+            _oldest_entry(client, keys.journal(partition), keys.group(subscription)) for partition in range(partitions)
+        ]
+    return min((int(entry.partition(b"-")[0]) / 1000 for entry in entries if entry is not None), default=None)
 
 
-def _oldest(client: redis.Redis, journal: str, group: str) -> bytes | None:
-    """The id of the oldest entry that was read and is pending, or was not read yet."""
+def _oldest_entry(client: redis.Redis, journal: str, group: str) -> bytes | None:
+    """The id of the oldest entry that is pending or not read yet."""
     if not client.exists(journal):
         return None
-    begin = "-"
-    for facts in client.xinfo_groups(journal):
-        if facts["name"] in (group, group.encode()):
-            if facts["pending"]:
+    start = "-"
+    for row in client.xinfo_groups(journal):
+        if row["name"] in (group, group.encode()):
+            if row["pending"]:
                 return cast("dict[str, bytes]", client.xpending(journal, group))["min"]
-            begin = "(" + facts["last-delivered-id"].decode()
-    unread = cast("StreamItems", client.xrange(journal, begin, "+", count=1))
+            start = "(" + row["last-delivered-id"].decode()
+    unread = cast("StreamItems", client.xrange(journal, start, "+", count=1))
     return unread[0][0] if unread else None

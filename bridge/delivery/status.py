@@ -1,4 +1,4 @@
-"""How a subscription stands: counters, waiting deliveries, circuit. Reads only; `workers/` and operators write it."""
+"""The status of a subscription: counters, retries, circuit. Reads only; `workers/` and operators write it."""
 
 from __future__ import annotations
 
@@ -16,71 +16,85 @@ _COUNTERS = ("delivered", "handed_over", "skipped", "failed", "dead", "unexpecte
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriptionState:
-    """Counters since ever and what stands now. `circuit`: closed, open, paused or disabled; `why` explains the last.
+    """Counters since the first start, and the current state. Times are UNIX seconds."""
 
-    `lag`: events in the journal that no dispatch process has read yet, None where the server cannot tell.
-    `pending`: read and not settled. `unexpected`: errors that nobody foresaw. `waits`: what keeps deliveries from being
-    tried at all, such as a broker that is down; empty if nothing does.
-    """
-
+    #: Deliveries that succeeded, receipts not required.
     delivered: int
+    #: Deliveries handed over with a receipt required.
     handed_over: int
+    #: Events that the filter excluded.
     skipped: int
+    #: Tries that failed and were followed by a retry.
     failed: int
+    #: Deliveries that were given up.
     dead: int
+    #: Unexpected errors.
     unexpected: int
+    #: Deliveries that wait for a retry or a receipt.
     retrying: int
+    #: Dead letters kept.
     dead_letters: int
+    #: Events read by a dispatch process and not settled.
     pending: int
+    #: Events that no dispatch process has read yet; None if the server cannot tell.
     lag: int | None
+    #: `closed`, `open`, `paused` or `disabled`.
     circuit: str
+    #: Why the circuit is not closed; empty if it is.
     circuit_reason: str
+    #: What prevents any try, such as a broker that is down; empty if nothing does.
     blocked_by: str
+    #: Failures in a row.
     failures: int
+    #: When an open circuit lets the next try through.
     open_until: float | None
+    #: Error of the last failed try; empty if none failed.
     last_error: str
+    #: Time of that try.
     last_error_at: float | None
+    #: Time of the last successful try.
     delivered_at: float | None
 
 
 def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: float) -> SubscriptionState:
-    """The state at `now` (UNIX seconds). Lets redis-py's errors through."""
+    """The state at `now` (UNIX seconds). Raises the errors of redis-py."""
     counters = dict.fromkeys(_COUNTERS, 0)
-    retrying = letters = pending = 0
+    retrying = dead_letters = pending = 0
     lag: int | None = 0
     delivered_at = 0.0
     blocked_by = ""
-    circuit = _hash(client, keys.subscription_state(subscription))
+    shared = _read_hash(client, keys.subscription_state(subscription))
     for partition in range(partitions):
-        mine = circuit if partition == 0 else _hash(client, keys.subscription_state(subscription, partition))
+        fields = shared if partition == 0 else _read_hash(client, keys.subscription_state(subscription, partition))
         for name in _COUNTERS:
-            counters[name] += int(mine.get(name, 0))
-        blocked_by = blocked_by or mine.get("waits", "")
-        delivered_at = max(delivered_at, float(mine.get("delivered_at", 0)))
+            counters[name] += int(fields.get(name, 0))
+        blocked_by = blocked_by or fields.get("waits", "")
+        delivered_at = max(delivered_at, float(fields.get("delivered_at", 0)))
         retrying += client.zcard(keys.retry(subscription, partition))
-        letters += client.xlen(keys.dead(subscription, partition))
-        group_pending, group_lag = _group(client, subscription, partition)
+        dead_letters += client.xlen(keys.dead(subscription, partition))
+        group_pending, group_lag = _group_backlog(client, subscription, partition)
         pending += group_pending
         lag = None if lag is None or group_lag is None else lag + group_lag
-    word, circuit_reason = _circuit(circuit, now)
+    circuit, circuit_reason = _circuit(shared, now)
     return SubscriptionState(
         **counters,
         retrying=retrying,
-        dead_letters=letters,
+        dead_letters=dead_letters,
         pending=pending,
         lag=lag,
-        circuit=word,
+        circuit=circuit,
         circuit_reason=circuit_reason,
         blocked_by=blocked_by,
-        failures=int(circuit.get("failures", 0)),
-        open_until=float(circuit.get("open_until", 0)) or None,
-        last_error=circuit.get("last_error", ""),
-        last_error_at=float(circuit["last_error_at"]) if "last_error_at" in circuit else None,
+        failures=int(shared.get("failures", 0)),
+        open_until=float(shared.get("open_until", 0)) or None,
+        last_error=shared.get("last_error", ""),
+        last_error_at=float(shared["last_error_at"]) if "last_error_at" in shared else None,
         delivered_at=delivered_at or None,
     )
 
 
 def _circuit(fields: dict[str, str], now: float) -> tuple[str, str]:
+    """(circuit, reason)."""
     if "disabled" in fields:
         return "disabled", fields["disabled"]
     if "paused" in fields:
@@ -90,13 +104,13 @@ def _circuit(fields: dict[str, str], now: float) -> tuple[str, str]:
     return "closed", ""
 
 
-def _hash(client: redis.Redis, name: str) -> dict[str, str]:
-    found = cast("dict[bytes, bytes]", client.hgetall(name))
-    return {key.decode(): value.decode() for key, value in found.items()}
+def _read_hash(client: redis.Redis, name: str) -> dict[str, str]:
+    fields = cast("dict[bytes, bytes]", client.hgetall(name))
+    return {key.decode(): value.decode() for key, value in fields.items()}
 
 
-def _group(client: redis.Redis, subscription: str, partition: int) -> tuple[int, int | None]:
-    """(pending, lag) of the subscription's group; a group that is not there yet has read nothing."""
+def _group_backlog(client: redis.Redis, subscription: str, partition: int) -> tuple[int, int | None]:
+    """(pending, lag) of the subscription's group; a group that does not exist yet has read nothing."""
     name, journal = keys.group(subscription), keys.journal(partition)
     if not client.exists(journal):
         return 0, 0

@@ -1,7 +1,7 @@
-"""Logs on stderr: JSON, or coloured text on a terminal. What may never be logged is taken out here, whoever logs it.
+"""Logs on stderr: JSON, or coloured text on a terminal. What must never be logged is removed here, whoever logs it.
 
-The text of an exception of a library may quote a whole event: such a text is shown nowhere, also not by a library that
-has put it into its message, by a thread, a greenlet or a warning.
+The text of a library's exception may quote a whole event, so it is never written: not by a library that inserts it
+into its message, nor by a thread, a greenlet or a warning.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 from bridge import __version__
 from bridge.errors import Retryable, clip
 
-__all__ = ["configure", "get_logger", "unhandled"]
+__all__ = ["configure", "get_logger", "log_unhandled"]
 
-#: Fields that hold a person, a secret or foreign bytes. Nobody should log them; if somebody does, the value is dropped.
+#: Fields that hold personal data, a secret or foreign bytes: if one of them is logged, its value is removed.
 _FORBIDDEN = frozenset(
     {
         "authorization",
@@ -41,21 +41,21 @@ _FORBIDDEN = frozenset(
         "url",
     }
 )
-#: Libraries that write addresses with query strings or task arguments at their lower levels.
-_TALKATIVE = ("amqp", "kombu", "requests", "urllib3")
+#: Libraries that log URLs with query strings or task arguments below level error.
+_VERBOSE = ("amqp", "kombu", "requests", "urllib3")
 _FRAMES = 8
-#: What libraries may insert in a line about trouble, beside numbers: the names of our tasks, and of signals.
+#: What libraries may insert in a warning or error besides numbers: the names of our tasks and of signals.
 _HARMLESS = re.compile(r"bridge\.[a-z_]+|SIG[A-Z0-9]+")
 _WARNING = re.compile(r"[^\n]*?:\d+: \w+")
-_LEFT_OUT = "\N{HORIZONTAL ELLIPSIS}"
+_OMITTED = "\N{HORIZONTAL ELLIPSIS}"
 
 
 def configure(level: str = "info", fmt: str = "auto", *, stream: TextIO | None = None) -> None:
     """Set up structlog and the standard library's logging for this process.
 
     `level`: debug, info, warning or error. `fmt`: json, console, or auto (console on a terminal). `stream`: stderr.
-    Libraries never log below info, whatever the level: their debug lines hold addresses and arguments. Exceptions that
-    nobody catches, and warnings, become lines like all others.
+    Libraries never log below info, whatever the level: their debug lines hold URLs and arguments. Uncaught exceptions
+    and warnings become log lines. Every line has the field `logger`, the name given to `structlog.get_logger`.
     """
     stream = stream or sys.stderr
     threshold = logging.getLevelNamesMapping()[level.upper()]
@@ -63,8 +63,9 @@ def configure(level: str = "info", fmt: str = "auto", *, stream: TextIO | None =
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
+        _with_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        # Collected logs come from many programs; in a terminal it would be the same words on every line.
+        # Collected logs come from many programs; on a terminal these would be the same words in every line.
         *([] if for_people else [_service]),
         _without_forbidden,
         _error_without_data,
@@ -75,20 +76,20 @@ def configure(level: str = "info", fmt: str = "auto", *, stream: TextIO | None =
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=lambda *names: _NamedLogger(stream, *names),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         _Formatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(threshold, logging.INFO))
-    for name in _TALKATIVE:
+    for name in _VERBOSE:
         logging.getLogger(name).setLevel(max(threshold, logging.ERROR))
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
@@ -96,19 +97,27 @@ def configure(level: str = "info", fmt: str = "auto", *, stream: TextIO | None =
     warnings.showwarning = _warned
 
 
-def unhandled(error: BaseException | None, where: str) -> None:
-    """A line about an exception that ended a process, a thread or a greenlet, without its text."""
-    get_logger("bridge.monitoring.logs").critical("unhandled_error", where=where, exc_info=error)
+def log_unhandled(error: BaseException | None, where: str) -> None:
+    """Log an exception that ended a process, a thread or a greenlet, without its text."""
+    get_logger(__name__).critical("unhandled_error", where=where, exc_info=error)
 
 
 def get_logger(name: str, **fields: object) -> FilteringBoundLogger:
-    """A logger whose lines carry `logger` and these fields. Call it after `configure`, not while importing."""
-    bound: FilteringBoundLogger = structlog.get_logger().bind(logger=name, **fields)
-    return bound
+    """A logger whose lines carry its name and these fields."""
+    logger: FilteringBoundLogger = structlog.get_logger(name, **fields)
+    return logger
+
+
+class _NamedLogger(structlog.WriteLogger):
+    """Writes lines to a stream; keeps the name, which structlog's own drops."""
+
+    def __init__(self, stream: TextIO, name: str | None = None) -> None:
+        super().__init__(stream)
+        self.name = name
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """Lines of libraries, without what they quote."""
+    """Formats the lines of libraries without what they quote."""
 
     def format(self, record: logging.LogRecord) -> str:
         record = logging.makeLogRecord(record.__dict__)
@@ -119,49 +128,49 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
 
 
 def _message(record: logging.LogRecord) -> str:
-    """What a library says, with numbers inserted. Of exceptions their type; in trouble, no other text."""
-    args, troubled = record.args, record.levelno >= logging.WARNING or bool(record.exc_info)
+    """A library's message with its numbers; of exceptions only the type, and in warnings and errors no other text."""
+    args, serious = record.args, record.levelno >= logging.WARNING or bool(record.exc_info)
     template = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
-    # Some have put the text of the exception that they are handling in beforehand.
+    # Some libraries have inserted the text of the exception that they are handling.
     if any(_quotes(template, error) for error in (_exception_of(record.exc_info), sys.exc_info()[1])):
         return "unexpected error"
     if record.name == "py.warnings":
-        # Celery has Python's warnings logged: place and category stay, what is quoted goes.
+        # Celery logs Python's warnings: keep place and category, drop the text.
         place = _WARNING.match(template if not args else str(args[0] if isinstance(args, tuple) else args))
         return place[0] if place else "warning"
     if not args:
         return template
-    shown: Any = (
-        {name: _shown(value, troubled) for name, value in args.items()}
+    inserted: Any = (
+        {name: _insertable(value, serious) for name, value in args.items()}
         if isinstance(args, Mapping)
-        else tuple(_shown(value, troubled) for value in args)
+        else tuple(_insertable(value, serious) for value in args)
     )
     try:
-        inserted: str = template % shown
+        message: str = template % inserted
     except (TypeError, ValueError, KeyError):
         return template
-    return inserted
+    return message
 
 
-def _shown(value: object, troubled: bool) -> object:
+def _insertable(value: object, serious: bool) -> object:
     if value is None or isinstance(value, int | float):
         return value
     if isinstance(value, BaseException):
         return _Plain(type(value).__name__)
-    if isinstance(value, str) and (not troubled or _HARMLESS.fullmatch(value)):
+    if isinstance(value, str) and (not serious or _HARMLESS.fullmatch(value)):
         return value
-    return _Plain(_LEFT_OUT) if troubled else _Plain(type(value).__name__)
+    return _Plain(_OMITTED) if serious else _Plain(type(value).__name__)
 
 
 class _Plain(str):
-    """Text that is the same under %r."""
+    """Text without quotes under %r."""
 
     __slots__ = ()
     __repr__ = str.__str__
 
 
 def _quotes(message: str, error: BaseException | None) -> bool:
-    return any(str(one) in message for one in _chain(error) if str(one))
+    return any(str(cause) in message for cause in _chain(error) if str(cause))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -175,16 +184,16 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
-    unhandled(error, "process")
+    log_unhandled(error, "process")
 
 
-def _uncaught_in_thread(facts: threading.ExceptHookArgs) -> None:
-    if facts.exc_type is not SystemExit:
-        unhandled(facts.exc_value, "thread")
+def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit:
+        log_unhandled(args.exc_value, "thread")
 
 
-def _unraisable(facts: sys.UnraisableHookArgs) -> None:
-    unhandled(facts.exc_value, "finalizer")
+def _unraisable(args: sys.UnraisableHookArgs) -> None:
+    log_unhandled(args.exc_value, "finalizer")
 
 
 def _warned(
@@ -195,9 +204,17 @@ def _warned(
     file: object = None,
     line: str | None = None,
 ) -> None:
-    # Celery puts the text of an exception, with its traceback, into one.
+    # Celery writes the text of an exception, with its traceback, into a warning.
     where = f"{filename.rpartition('site-packages/')[2]}:{lineno}"
-    get_logger("bridge.monitoring.logs").warning("python_warning", category=category.__name__, at=where)
+    get_logger(__name__).warning("python_warning", category=category.__name__, at=where)
+
+
+def _with_logger_name(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """For lines of our own and of the standard library, whose record carries the name."""
+    name = event["_record"].name if "_record" in event else getattr(logger, "name", None)
+    if name is not None:
+        event["logger"] = name
+    return event
 
 
 def _service(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -212,7 +229,7 @@ def _without_forbidden(logger: WrappedLogger, method: str, event: EventDict) -> 
 
 
 def _error_without_data(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """An exception as its type and where it came from. Its text may quote a candidate; ours about servers do not."""
+    """Replace an exception by its type and frames. Its text may quote a candidate; our own about servers do not."""
     error = _exception_of(event.pop("exc_info", None))
     if error is not None:
         event["error_type"] = type(error).__name__
@@ -234,7 +251,7 @@ def _exception_of(exc_info: Any) -> BaseException | None:
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
-    # Only names from the code: source lines and local values stay out.
+    # Only names from the code: no source lines, no local values.
     return [
         f"{frame.filename.rpartition('site-packages/')[2]}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(trace)[-_FRAMES:]

@@ -56,7 +56,7 @@ def run(
     access.tokens(services.config)  # one clear line instead of processes that fail
     listener = _listen(host, port)
     where, workers = listener.getsockname()[1], workers or multiprocessing.cpu_count()
-    logs.get_logger("bridge.web").info("web_listening", host=host, port=where, processes=workers)
+    logs.get_logger("bridge.web.server").info("web_listening", host=host, port=where, processes=workers)
     application = _Application(services, listener, workers, _metrics_directory(services, where))
     application.body_seconds = body_seconds
     application.run()
@@ -186,7 +186,7 @@ def _leave(server: Any, worker: Any) -> None:
 
 def _settle(worker: Any) -> None:
     # gevent prints what ends a greenlet on stderr, with its text.
-    Hub.print_exception = lambda hub, context, kind, error, trace: logs.unhandled(error, "greenlet")
+    Hub.print_exception = lambda hub, context, kind, error, trace: logs.log_unhandled(error, "greenlet")
     # gunicorn finds each setting through two calls, some twenty times a request; they do not change any more.
     vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
     # What was imported stays for good: no collection needs to look at it again.

@@ -12,12 +12,11 @@ import pytest
 import requests
 import yaml
 
-from bridge.delivery.store import Deliveries
 from bridge.runtime import processes
 from bridge.state import keys
 from tests.support.child_processes import Child
 from tests.support.commands import Start
-from tests.support.dispatch import publish
+from tests.support.dispatch import publish, scheduled
 from tests.support.servers import Server
 from tests.support.web import sign
 
@@ -195,7 +194,7 @@ def test_an_event_is_sent_again_until_its_receipt_comes_through_the_queue_of_rec
             # No worker runs: dispatch itself reads receipts. Nothing awaits one afterwards.
             counters = keys.subscription_state("gradebook")
             dispatch.wait_for(lambda: client.hget(counters, "receipts") == b"1")
-            assert Deliveries(client).under_way("gradebook") == []
+            assert scheduled(client, "gradebook") == []
         finally:
             receiver.end()
     assert dispatch.ends(signal.SIGTERM) == 0

@@ -21,7 +21,7 @@ from bridge.journal.requests import RequestStore
 from bridge.state import keys, scripts
 from bridge.state.client import state_client
 from tests.support.comparison import reconcile
-from tests.support.dispatch import Receiver, at, even, lane, publish, refuse
+from tests.support.dispatch import Receiver, at, even, lane, publish, refuse, replay_all
 from tests.support.journal import entry
 from tests.support.polling import START, Api, Sitting, journal, make_services, make_vendor
 from tests.support.proxy import Proxy
@@ -182,7 +182,15 @@ def test_lost_answers_of_every_script_of_dispatch_lose_no_retry_and_double_no_de
     crm = Subscription(name="crm", transport="http", retry=RetryPolicy(schedule=(5.0, 5.0), jitter=0.0))
     reader = state_client(proxy.url(server.url), retries=0)
     deliveries, moment = Deliveries(state), 1000.0
-    one = Lane(crm, 0, transport=Receiver(answer, batch=10), state=away, reader=reader, consumer="one", limits=Limits())
+    one = Lane(
+        crm,
+        0,
+        transport=Receiver(answer, batch=10),
+        state=away,
+        blocking_client=reader,
+        consumer="one",
+        limits=Limits(),
+    )
     one.step(at(moment), even)
     proxy.drop_replies(b"EVALSHA", times=60, share=0.3)
     for _ in range(600):
@@ -219,7 +227,7 @@ def test_a_replay_whose_answer_is_lost_and_is_pressed_again_sends_each_letter_on
     proxy.drop_replies(b"EVALSHA", times=30, share=0.6)
     while any(Deliveries(state).dead_letters("crm")):
         try:
-            Deliveries(away).replay_all("crm", now=moment)
+            replay_all(Deliveries(away), "crm", now=moment)
         except StateUnavailable:
             continue
     assert proxy.fired >= 10

@@ -35,7 +35,7 @@ from bridge.journal.reading import Reader
 from bridge.journal.retention import Retention
 from bridge.state import keys, scripts
 from schemas.event import event_id
-from tests.support.dispatch import Receiver, at, even, lane
+from tests.support.dispatch import Receiver, at, even, lane, replay_all, scheduled
 from workers.dispatch.lane import CRASH_POINTS, Lane
 from workers.dispatch.schedule import Limits
 from workers.transports.contract import Outcome, Outgoing
@@ -156,7 +156,7 @@ class Bridge(RuleBasedStateMachine):
         if mood == "lost":
             return FAILURES["down"]
         if self.subscription.receipts.required and mood != "silent":
-            self.deliveries.receipt(NAME, sent.id)
+            self.deliveries.record_receipt(NAME, sent.id)
         return None
 
     def reached(self, point: str, process: Process) -> None:
@@ -250,7 +250,7 @@ class Bridge(RuleBasedStateMachine):
     @rule()
     def an_operator_resumes_and_replays(self) -> None:
         self.deliveries.resume(NAME)
-        self.happened["replayed"] += self.deliveries.replay_all(NAME, now=self.moment)
+        self.happened["replayed"] += replay_all(self.deliveries, NAME, now=self.moment)
 
     # A retry reads its event from the journal, and one that is older than the retention is given up by name.
     @precondition(lambda self: not self.state.exists(keys.retry(NAME)) and self.state.exists(keys.journal(0)))
@@ -286,11 +286,11 @@ class Bridge(RuleBasedStateMachine):
 
     @invariant()
     def every_event_is_somewhere(self) -> None:
-        waiting = {one.id for one in self.deliveries.under_way(NAME, limit=9999)}
+        waiting = {one.id for one in scheduled(self.state, NAME)}
         dead = {one.delivery.id for one in self.deliveries.dead_letters(NAME, limit=None)}
         assert {event.id for event in self.events()} == self.unsettled() | waiting | dead | set(self.effects)
-        scheduled: Any = self.state.zrange(keys.retry(NAME), 0, -1)
-        assert set(scheduled) == set(self.state.hkeys(keys.deliveries(NAME)))
+        due: Any = self.state.zrange(keys.retry(NAME), 0, -1)
+        assert set(due) == set(self.state.hkeys(keys.deliveries(NAME)))
 
     def unsettled(self) -> set[str]:
         """Events that the group has not read, or read and not acknowledged."""
@@ -316,7 +316,7 @@ class Bridge(RuleBasedStateMachine):
         self.moods, self.crash_at, self.sleep_at = [], "", ""
         for _ in range(60):
             self.deliveries.resume(NAME)
-            self.deliveries.replay_all(NAME, now=self.moment)
+            replay_all(self.deliveries, NAME, now=self.moment)
             self.work(0)
             self.work(1)
             self.moment += 200.0

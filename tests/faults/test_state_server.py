@@ -21,7 +21,7 @@ from bridge.journal.reading import Reader
 from bridge.state import keys
 from bridge.state.client import state_client
 from tests.support.comparison import reconcile
-from tests.support.dispatch import Receiver, at, even, lane, publish, refuse
+from tests.support.dispatch import Receiver, at, even, lane, publish, refuse, replay_all, scheduled
 from tests.support.journal import entry
 from tests.support.servers import Server, need_program
 
@@ -138,7 +138,7 @@ def test_replays_by_three_at_once_while_the_server_is_killed_move_each_dead_lett
     def press() -> None:
         mine = redis.Redis.from_url(own_server.url, socket_timeout=5)
         try:
-            Deliveries(mine).replay_all("crm", now=1000.0)
+            replay_all(Deliveries(mine), "crm", now=1000.0)
         except StateUnavailable as error:
             faults.append(error)
         finally:
@@ -158,11 +158,11 @@ def test_replays_by_three_at_once_while_the_server_is_killed_move_each_dead_lett
     with own_server.client() as client:
         deliveries = Deliveries(client)
         left = [letter.delivery.id for letter in deliveries.dead_letters("crm", limit=None)]
-        moved = [delivery.id for delivery in deliveries.under_way("crm", limit=9999)]
+        moved = [delivery.id for delivery in scheduled(client, "crm")]
         assert moved
         assert left
         assert Counter([*left, *moved]) == Counter(ids)
-        assert deliveries.replay_all("crm", now=1000.0) == len(left)
+        assert replay_all(deliveries, "crm", now=1000.0) == len(left)
         receiver = Receiver(batch=100)
         mended = lane(client, receiver, subscription=once, consumer="two")
         while deliveries.state("crm", now=1001.0).retrying:

@@ -21,7 +21,7 @@ from bridge.config.model import Receipts, RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
 from bridge.services import Services
 from tests.support.child_processes import ROOT, Child, services
-from tests.support.dispatch import publish
+from tests.support.dispatch import publish, replay_all, scheduled
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
 from tests.support.tls import Authority, TLSFront
@@ -129,7 +129,7 @@ def test_a_receiver_with_another_secret_refuses_and_the_dead_letter_says_why(
         "receiver answered 401",
     )
     mended = Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True)
-    assert deliveries.replay_all("crm", now=time.time()) == 1
+    assert replay_all(deliveries, "crm", now=time.time()) == 1
     with dispatching(services(server, mended)):
         assert receiver.received(1)[0]["received"] == only
 
@@ -173,8 +173,8 @@ def test_a_task_lost_between_pop_and_acknowledgement_is_sent_again_for_want_of_a
         proxy.close()
         heir = worker(child, server)
         assert heir.received(1)[0]["received"] == only
-        assert deliveries.receipt("gradebook", only) is True
-    assert deliveries.under_way("gradebook") == []
+        assert deliveries.record_receipt("gradebook", only) is True
+    assert scheduled(state, "gradebook") == []
     assert not doomed.printed_an_event()
     broker.close()
 

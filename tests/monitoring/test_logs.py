@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
@@ -9,14 +10,17 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from bridge.errors import StateUnavailable, Unreadable
 from bridge.monitoring import logs
 from tests.support.web import captured_logs
 
+ROOT = Path(__file__).parents[2]
 CANARY = "CANARY-sam@example.test"
 
 
@@ -43,6 +47,27 @@ def test_a_line_is_one_json_object_with_the_fixed_fields(output: io.StringIO) ->
         "source": "eu",
         "reason": "bad_signature",
     }
+
+
+def test_every_line_carries_the_name_of_its_module(output: io.StringIO) -> None:
+    structlog.get_logger("workers.dispatch.lane").warning("broker_unreachable", subscription="crm")
+    structlog.get_logger("workers.dispatch.lane").bind(subscription="crm").info("broker_recovered")
+    logs.get_logger("bridge.web.hooks").info("webhook_rejected")
+    logging.getLogger("workers.inbound.celery_guard").error("refused")
+    names = [line["logger"] for line in lines(output)]
+    assert names == ["workers.dispatch.lane"] * 2 + ["bridge.web.hooks", "workers.inbound.celery_guard"]
+
+
+def test_every_logger_has_the_name_of_its_module() -> None:
+    others = []
+    for path in (path for folder in ("bridge", "workers") for path in (ROOT / folder).rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("get_logger"):
+                name = ast.unparse(call.args[0]) if call.args else ""
+                if name not in ("__name__", f"'{module}'") and module != "bridge.monitoring.logs":
+                    others.append(f"{module}:{call.lineno} {name}")
+    assert others == []
 
 
 def test_a_line_for_people_leaves_out_what_all_lines_share() -> None:

@@ -23,7 +23,7 @@ from bridge.sdk.records import Pointer
 from bridge.services import Services, clients_of
 from bridge.state import keys
 from schemas.notices import POLL_FAILING, WEBHOOKS_SILENT
-from tests.support.dispatch import Receiver, lane, publish, refuse, run_dry
+from tests.support.dispatch import Receiver, lane, publish, refuse, run_until_idle
 from tests.support.web import services_over
 
 NOW = 1_800_000_000.0
@@ -48,7 +48,7 @@ def number(bridge: Services, name: str, **labels: str) -> float | None:
 def test_subscriptions_show_backlog_retries_and_dead_letters(bridge: Services, fake_state: redis.Redis) -> None:
     publish(fake_state, 1, 2, 3)
     one = lane(fake_state, Receiver(lambda sent: refuse(sent) if sent.attempt == "a1" else None), subscription=CRM)
-    run_dry(one, NOW)
+    run_until_idle(one, NOW)
     fake_state.xadd(keys.dead("crm"), {"id": "x"})
     publish(fake_state, 4)
     assert number(bridge, "bridge_retry_scheduled", subscription="crm") == 1

@@ -1,4 +1,4 @@
-"""What the tests of dispatch share: journal entries, a transport that does as it is told, a lane."""
+"""For tests of dispatch: journal entries, a transport with set outcomes, a lane, scheduled deliveries, replays."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from bridge.config.model import Subscription
+from bridge.delivery.store import Deliveries, Delivery
 from bridge.errors import DeliveryFailed
 from bridge.state import keys
 from schemas.event import event_id
@@ -23,7 +24,7 @@ Verdict = Callable[[Outgoing], Outcome]
 def event(
     number: int, *, kind: str = "attempt.completed", source: str = SOURCE, passed: bool | None = True
 ) -> dict[str, Any]:
-    """An event as far as dispatch looks at it."""
+    """An event with the members that dispatch uses."""
     path = f"/acme/sources/{source}"
     return {
         "specversion": "1.0",
@@ -41,7 +42,7 @@ def event(
 
 
 def publish(state: redis.Redis, *numbers: int, partition: int = 0, **members: Any) -> list[str]:
-    """Append events to the journal; their ids."""
+    """Append events to the journal; returns their ids."""
     ids = []
     for number in numbers:
         made = event(number, **members)
@@ -53,7 +54,7 @@ def publish(state: redis.Redis, *numbers: int, partition: int = 0, **members: An
 
 
 class Receiver:
-    """A transport that notes what it gets. `answer` decides each outcome: None, or a failure."""
+    """A transport that records the events it gets. `answer` decides each outcome: None, or a failure."""
 
     def __init__(self, answer: Verdict | None = None, *, batch: int = 8) -> None:
         self.batch = batch
@@ -64,14 +65,14 @@ class Receiver:
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
         self.batches.append(len(events))
         self.got += events
-        return [self.answer(one) for one in events]
+        return [self.answer(event) for event in events]
 
     def close(self) -> None:
         self.got.clear()
 
     @property
     def ids(self) -> list[str]:
-        return [one.id for one in self.got]
+        return [event.id for event in self.got]
 
 
 def refuse(_: Outgoing) -> Outcome:
@@ -92,7 +93,7 @@ def lane(
         0,
         transport=transport,
         state=state,
-        reader=state,
+        blocking_client=state,
         consumer=consumer,
         limits=limits or Limits(),
         crash=crash,
@@ -104,13 +105,32 @@ def at(moment: float) -> Callable[[], float]:
 
 
 def even() -> float:
-    """A draw that leaves every time where the schedule puts it."""
+    """A draw without jitter."""
     return 0.5
 
 
-def run_dry(one: Lane, moment: float, *, steps: int = 100) -> int:
-    """Step until nothing is left to do at `moment`; the number of steps."""
+def run_until_idle(lane: Lane, moment: float, *, steps: int = 100) -> int:
+    """Step until nothing is left to do at `moment`; returns the number of steps."""
     for count in range(1, steps + 1):
-        if one.step(at(moment), even) > 0:
+        if lane.step(at(moment), even) > 0:
             return count
     raise AssertionError(f"still busy after {steps} steps")
+
+
+def scheduled(state: redis.Redis, subscription: str) -> list[Delivery]:
+    """The deliveries that wait for a retry or a receipt, soonest first."""
+    ids: Any = state.zrange(keys.retry(subscription), 0, -1)
+    records: Any = state.hmget(keys.deliveries(subscription), ids) if ids else []
+    stored = [(name, record) for name, record in zip(ids, records, strict=True) if record is not None]
+    return [Delivery.for_display(record, name.decode()) for name, record in stored]
+
+
+def replay_all(deliveries: Deliveries, subscription: str, *, now: float) -> int:
+    """Replay every dead letter that still has its event; returns the number moved."""
+    moved = 0
+    for letter in list(deliveries.dead_letters(subscription, limit=None)):
+        try:
+            moved += deliveries.replay(subscription, letter, now=now)
+        except ValueError:
+            continue
+    return moved

@@ -1,1 +1,1 @@
-"""Delivering: one lane per subscription and partition, its schedule and its settlement."""
+"""Delivery: one lane per subscription and partition, with its retry schedule and settlement."""

@@ -1,18 +1,18 @@
--- claim_due: take retries whose time has come, so that no other dispatch process sends them meanwhile.
+-- claim_due: claim retries that are due, so that no other dispatch process sends them at the same time.
 --
--- KEYS  1 retry (sorted set: event id by due time)   2 deliveries (hash: event id -> record)   3 journal
---       4 claims (hash: event id -> times taken and not settled)
--- ARGV  1 now (UNIX seconds)   2 lease (seconds until somebody else may take them)   3 how many at most
--- Returns {due time of the next one or "", the claim, {event id, record, journal fields or {}, times taken}...}
+-- KEYS    1 retry (sorted set: event id by due time)   2 deliveries (hash: event id -> record)   3 journal (stream)
+--         4 claims (hash: event id -> times claimed and not settled)
+-- ARGV    1 now (UNIX seconds)   2 lease (seconds until another process may claim them)   3 maximum number of retries
+-- Returns {due time of the next retry or "", the claim, {event id, record, journal fields or {}, times claimed}...}
 --
--- A claimed retry keeps its place with a later due time: a crash of the claimer delays it, nothing loses it.
--- What was taken before and never settled is handed out alone: if the process dies again, it died of that one.
+-- Why: a claim only moves the due time, so a process that dies delays its retries and loses none. A retry that was
+-- claimed before and never settled is returned alone: if the process dies again, that event is the cause.
 
 local retry, deliveries, journal, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local claim = string.format('%.3f', tonumber(ARGV[1]) + tonumber(ARGV[2]))
 local claimed = {}
 
--- nil also for a record that is no JSON or names no entry: it is handed out all the same, and given up by the caller.
+-- nil also for a record that is not JSON or has no valid entry: it is returned all the same, and the caller gives it up.
 local function journal_entry(record)
   local readable, parsed = pcall(cjson.decode, record)
   local entry = readable and type(parsed) == 'table' and parsed.entry
@@ -25,12 +25,12 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', retry, '-inf', ARGV[1], 'LIMIT',
   if record then
     local suspect = redis.call('HEXISTS', claims, id) == 1
     if suspect and #claimed > 0 then break end
-    local found = journal_entry(record)
+    local entry = journal_entry(record)
     redis.call('ZADD', retry, claim, id)
-    claimed[#claimed + 1] = { id, record, found and found[2] or {}, redis.call('HINCRBY', claims, id, 1) }
+    claimed[#claimed + 1] = { id, record, entry and entry[2] or {}, redis.call('HINCRBY', claims, id, 1) }
     if suspect then break end
   else
-    -- Confirmed or erased between two writes of another process: nothing is left to send.
+    -- The receipt came between two writes of another process: nothing is left to send.
     redis.call('ZREM', retry, id)
     redis.call('HDEL', claims, id)
   end

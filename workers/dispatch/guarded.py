@@ -1,7 +1,7 @@
-"""The steps of a lane in which foreign bytes and foreign code take part: what goes wrong there is one event's.
+"""The steps of a lane that handle foreign bytes or run foreign code: an error there affects one event only.
 
-Nothing here raises for an event that cannot be read, prepared or sent; it becomes a row or an outcome, is logged with
-its place and counted.
+An event that cannot be read, prepared or sent becomes a row or an outcome, is logged with its place and counted;
+nothing is raised for it.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from workers.dispatch.settlement import (
     unreadable_row,
 )
 from workers.transports.contract import Outcome, Outgoing, Transport
-from workers.transports.faults import UNEXPECTED_ERROR, unexpected
+from workers.transports.faults import UNEXPECTED_ERROR, unexpected_failure
 
 __all__ = ["Claimed", "GuardedSteps"]
 
-#: (event id, record, fields of the journal entry one after the other, times taken), as `claim_due.lua` gives it.
+#: A claimed retry as `claim_due.lua` returns it: (event id, record, fields of its journal entry, times claimed).
 Claimed = tuple[bytes, bytes, list[bytes], int]
 
 _log = structlog.get_logger(__name__)
 
 
 class GuardedSteps:
-    """Of one subscription. `count` gets the number of unexpected errors, each time there are any."""
+    """The guarded steps of one subscription. `count` is called with the number of unexpected errors."""
 
     def __init__(self, subscription: Subscription, count: Callable[[int], object]) -> None:
         self._subscription = subscription
         self._count = count
 
-    def entries(self, entries: Sequence[StreamEntry], now: float) -> tuple[list[Item], list[Row]]:
-        """Journal entries as items; rows for those that cannot be read."""
+    def read_entries(self, entries: Sequence[StreamEntry], now: float) -> tuple[list[Item], list[Row]]:
+        """The items of journal entries, and rows for entries that cannot be read."""
         items, rows = [], []
         for entry, fields in entries:
             try:
@@ -53,16 +53,16 @@ class GuardedSteps:
                 rows.append(self._unreadable(unreadable_item(entry, fields), error, now))
         return items, rows
 
-    def retries(self, claimed: Sequence[Claimed], limits: Limits, now: float) -> tuple[list[Item], list[Row]]:
-        """Due retries as items; rows for those that are given up."""
+    def read_retries(self, claimed: Sequence[Claimed], limits: Limits, now: float) -> tuple[list[Item], list[Row]]:
+        """The items of due retries, and rows for those that are given up."""
         items, rows = [], []
-        for event_id, record, flat, times in claimed:
-            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        for event_id, record, flat_fields, times in claimed:
+            fields = dict(zip(flat_fields[::2], flat_fields[1::2], strict=True))
             try:
                 item = item_from_retry(record, fields)
             except ValueError as error:
-                lost = unreadable_item(b"", {**fields, b"id": event_id})
-                rows.append(self._unreadable(lost, error, now, record))
+                unreadable = unreadable_item(b"", {**fields, b"id": event_id})
+                rows.append(self._unreadable(unreadable, error, now, record))
                 continue
             row = give_up_row(item, times, self._subscription, limits, now)
             if row is None:
@@ -72,37 +72,37 @@ class GuardedSteps:
         return items, rows
 
     def prepare(self, items: Sequence[Item], now: float) -> tuple[list[tuple[Item, Outgoing]], list[Row]]:
-        """What is to be sent; rows for what is not wanted and for what cannot be prepared."""
-        wanted, rows = [], []
+        """The events to send, and rows for those that the filter excludes or that cannot be prepared."""
+        prepared, rows = [], []
         for item in items:
             try:
-                ready = prepare(self._subscription, item)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is in this one event
+                outgoing = prepare(self._subscription, item)
+            except Exception as error:  # noqa: BLE001 - any error here concerns this event only
                 rows.append(self._unreadable(item, error, now))
                 continue
-            if ready is None:
+            if outgoing is None:
                 rows.append(skip_row(item))
             else:
-                wanted.append((item, ready))
-        return wanted, rows
+                prepared.append((item, outgoing))
+        return prepared, rows
 
     def send(self, transport: Transport, events: Sequence[Outgoing], now: float) -> list[Outcome]:
-        """One outcome per event, also of a transport that raises: it catches what concerns one event, this the rest."""
+        """One outcome per event, even if the transport raises or returns too few."""
         name = self._subscription.name
         try:
             outcomes = transport.send(events, now=now)
-        except Exception as error:  # noqa: BLE001 - the other lanes and the process go on
-            outcomes = [unexpected(error, subscription=name)] * len(events)
+        except Exception as error:  # noqa: BLE001 - the other lanes and the process continue
+            outcomes = [unexpected_failure(error, subscription=name)] * len(events)
         if len(outcomes) != len(events):
-            outcomes = [unexpected(ValueError("number of outcomes"), subscription=name)] * len(events)
-        found = sum(one is not None and one.reason == UNEXPECTED_ERROR for one in outcomes)
-        if found:
-            self._count(found)
+            outcomes = [unexpected_failure(ValueError("number of outcomes"), subscription=name)] * len(events)
+        unexpected = sum(outcome is not None and outcome.reason == UNEXPECTED_ERROR for outcome in outcomes)
+        if unexpected:
+            self._count(unexpected)
         return outcomes
 
     def charge(self, items: Sequence[Item], error: Exception, now: float, draw: Callable[[], float]) -> list[Row]:
-        """A failed try of each item after a fault of our own between reading and settling."""
-        failure = unexpected(error, subscription=self._subscription.name)
+        """A row with a failed try for each item, after an internal fault between reading and settling."""
+        failure = unexpected_failure(error, subscription=self._subscription.name)
         self._count(len(items))
         return [outcome_row(item, failure, self._subscription, now, draw) for item in items]
 

@@ -1,4 +1,4 @@
-"""One consumer's place in the consumer group of a subscription: read, hold, take over, leave. Sends nothing."""
+"""One consumer in the consumer group of a subscription: reads, keeps, adopts and leaves. Sends nothing."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ __all__ = ["GroupMember", "PendingEntry", "StreamEntry"]
 
 #: (entry id, fields) of a journal entry.
 StreamEntry = tuple[bytes, dict[bytes, bytes]]
-_AT_ONCE = 200
+_ADOPT_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
 class PendingEntry:
-    """An entry that was given to us and not settled; `times`: how often it was given to anybody."""
+    """An entry that this consumer has read and not settled."""
 
+    #: Entry id in the journal.
     entry: bytes
+    #: How often it was delivered, to any consumer.
     times: int
 
 
 class GroupMember:
-    """`client` must not repeat commands by itself: a repeated XREADGROUP hides the entries of the lost answer."""
+    """`client` must not retry commands: a repeated XREADGROUP hides the entries of the lost reply."""
 
     def __init__(self, client: redis.Redis, *, journal: str, group: str, consumer: str) -> None:
         self._client = client
@@ -34,7 +36,7 @@ class GroupMember:
         self._adopt = scripts.register(client, __file__, "adopt")
 
     def join(self) -> None:
-        """Make the group where it is not there, from the beginning: a subscription misses nothing in the journal."""
+        """Create the group if it is missing, from the start: a subscription gets every event of the journal."""
         try:
             self._client.xgroup_create(self._journal, self._group, id="0", mkstream=True)
         except redis.ResponseError as error:
@@ -42,7 +44,7 @@ class GroupMember:
                 raise
 
     def read(self, limit: int, block: float) -> list[StreamEntry]:
-        """Entries that nobody has read, at most `limit`; waits `block` seconds for the first."""
+        """At most `limit` entries that no consumer has read; waits `block` seconds for the first."""
         answer = cast(
             "list[tuple[bytes, list[StreamEntry]]] | None",
             self._client.xreadgroup(
@@ -55,8 +57,8 @@ class GroupMember:
         )
         return answer[0][1] if answer else []
 
-    def held(self, limit: int) -> list[PendingEntry]:
-        """What is pending for us, oldest first."""
+    def pending(self, limit: int) -> list[PendingEntry]:
+        """The entries that are pending for this consumer, oldest first."""
         rows = cast(
             "list[dict[str, Any]]",
             self._client.xpending_range(
@@ -65,30 +67,30 @@ class GroupMember:
         )
         return [PendingEntry(row["message_id"], row["times_delivered"]) for row in rows]
 
-    def take(self, held: Sequence[PendingEntry]) -> list[StreamEntry]:
-        """The contents of held entries, counted as given once more. What was deleted meanwhile is held no longer."""
+    def take(self, entries: Sequence[PendingEntry]) -> list[StreamEntry]:
+        """The contents of pending entries, each counted as one more delivery. Deleted entries stop being pending."""
         claimed = cast(
             "list[tuple[bytes | None, dict[bytes, bytes] | None]]",
-            self._client.xclaim(self._journal, self._group, self._consumer, 0, [one.entry for one in held]),
+            self._client.xclaim(self._journal, self._group, self._consumer, 0, [pending.entry for pending in entries]),
         )
         return [(entry, fields) for entry, fields in claimed if entry is not None and fields]
 
     def keep(self, entries: Sequence[bytes | str]) -> None:
-        """Go on holding entries, counted as never given: no process died of them."""
+        """Keep entries pending with a delivery count of 0: they ended no process."""
         self._client.xclaim(self._journal, self._group, self._consumer, 0, list(entries), retrycount=0, justid=True)
 
     def adopt(self, alive: Callable[[str], bool]) -> int:
-        """Take over what consumers hold that are not `alive`, and remove them. How many entries."""
+        """Take over the pending entries of consumers that are not `alive`, and remove those; returns how many."""
         taken = 0
         for row in self._client.xinfo_consumers(self._journal, self._group):
             name = row["name"].decode() if isinstance(row["name"], bytes) else row["name"]
             if name != self._consumer and not alive(name):
-                while moved := self._move(name, _AT_ONCE):
+                while moved := self._move(name, _ADOPT_BATCH):
                     taken += moved
         return taken
 
     def leave(self) -> None:
-        """Remove our consumer if it holds nothing; otherwise others adopt it once we are silent."""
+        """Remove this consumer if nothing is pending; otherwise others adopt its entries."""
         self._move(self._consumer, 1)
 
     def _move(self, consumer: str, limit: int) -> int:

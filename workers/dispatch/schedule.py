@@ -1,4 +1,4 @@
-"""When a failed delivery is tried again. Pure: the draw and the moment come in."""
+"""When a failed delivery is retried. Pure: randomness and time come in as arguments."""
 
 from __future__ import annotations
 
@@ -8,32 +8,37 @@ from bridge.config.model import RetryPolicy
 
 __all__ = ["Limits", "broker_backoff", "fault_backoff", "max_tries", "retry_delay"]
 
-#: A broker that is down is tried again soon; it is ours or the receiver's, and nobody is charged for it.
-_BROKER_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+#: A broker that is down is tried again soon; no delivery is charged for it.
+_BROKER_BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0)
+_MAX_FAULT_BACKOFF = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Of all subscriptions alike; seconds and numbers. The lease is longer than the longest batch of any transport."""
+    """The limits that all subscriptions share."""
 
+    #: Seconds until another process may claim a retry; longer than any transport takes for a batch.
     lease: float = 180.0
+    #: Failures in a row that open the circuit.
     open_after: int = 10
+    #: Seconds until an open circuit lets a probe through.
     open_for: float = 30.0
+    #: Seconds without a success after which the subscription is disabled.
     disable_after: float = 5 * 86_400.0
-    #: A process that ended so often while it sent the same event alone ended because of it.
+    #: Processes that may end while sending an event alone before the event is given up as their cause.
     poison_after: int = 5
 
 
 def max_tries(policy: RetryPolicy) -> int:
-    """How often a delivery is tried in all: at once, and once per step of the schedule."""
+    """The number of tries of a delivery: the first one, and one per step of the schedule."""
     return len(policy.schedule) + 1
 
 
 def retry_delay(policy: RetryPolicy, tries_done: int, draw: float, retry_after: float | None = None) -> float | None:
-    """Seconds until the next try after `tries_done` failed ones (1 or more); None: no try is left.
+    """Seconds until the next try after `tries_done` failed tries (1 or more); None if no try is left.
 
-    `draw`: uniform in [0, 1), moves the time by the policy's jitter. `retry_after`, the receiver's wish in seconds, can
-    only stretch a step to at most twice its length: a receiver must not park a delivery for a year.
+    `draw`: uniform in [0, 1), applies the policy's jitter. `retry_after`: seconds that the receiver asks for; they
+    extend a step to at most twice its length, so that a receiver cannot postpone a delivery by a year.
     """
     if tries_done >= max_tries(policy):
         return None
@@ -43,10 +48,10 @@ def retry_delay(policy: RetryPolicy, tries_done: int, draw: float, retry_after: 
 
 
 def broker_backoff(failures: int) -> float:
-    """Seconds to wait after the broker has failed so many times in a row (1 or more)."""
-    return _BROKER_SECONDS[min(failures, len(_BROKER_SECONDS)) - 1]
+    """Seconds to wait after this many failures of the broker in a row (1 or more)."""
+    return _BROKER_BACKOFF[min(failures, len(_BROKER_BACKOFF)) - 1]
 
 
 def fault_backoff(faults: int) -> float:
-    """Seconds to wait after a lane has failed by itself so many times in a row (1 or more): 1 to 30."""
-    return min(2.0 ** min(faults - 1, 10), 30.0)
+    """Seconds to wait after this many internal faults of a lane in a row (1 or more): 1 to 30."""
+    return min(2.0 ** min(faults - 1, 10), _MAX_FAULT_BACKOFF)

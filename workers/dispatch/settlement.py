@@ -1,6 +1,6 @@
-"""What becomes of an event after a try, as rows for `settle.lua`; which events are wanted. Pure.
+"""The result of a try as a row for `settle.lua`, and which events a subscription gets. Pure.
 
-Each row is (kind, journal entry, event id, ...) as the head of the script says.
+Each row is (kind, journal entry, event id, ...) as the head of the script describes.
 """
 
 from __future__ import annotations
@@ -39,21 +39,24 @@ __all__ = [
 ]
 
 Row = list[str | bytes]
-#: `reason` of a journal entry or a record that cannot be sent as it stands there.
+#: `reason` of a journal entry or a record that cannot be sent because it cannot be read.
 UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An event in hand: a new one (`entry` is its place in the journal) or a retry (`entry` is empty)."""
+    """An event of the current batch."""
 
+    #: Its journal entry if it is new; empty for a retry.
     entry: str
+    #: JSON of the event; empty if it is gone.
     event: bytes
+    #: The delivery before this try.
     delivery: Delivery
 
 
 def item_from_entry(entry: bytes, fields: Mapping[bytes, bytes]) -> Item:
-    """A journal entry as the first delivery of its event."""
+    """The first delivery of the event in a journal entry. Raises `KeyError` or `ValueError`."""
     delivery = Delivery(
         id=fields[b"id"].decode(),
         type=fields[b"type"].decode(),
@@ -65,41 +68,41 @@ def item_from_entry(entry: bytes, fields: Mapping[bytes, bytes]) -> Item:
 
 
 def unreadable_item(entry: bytes, fields: Mapping[bytes, bytes]) -> Item:
-    """A journal entry that `item_of` cannot take, as far as it can be told."""
+    """A journal entry that `item_from_entry` refuses, with the fields that can be read."""
 
     def text(name: bytes) -> str:
         return fields.get(name, b"").decode(errors="replace")
 
-    place = entry.decode()
+    entry_id = entry.decode()
     delivery = Delivery(
-        id=text(b"id") or place, type=text(b"type"), source=text(b"source"), attempt=text(b"attempt"), entry=place
+        id=text(b"id") or entry_id, type=text(b"type"), source=text(b"source"), attempt=text(b"attempt"), entry=entry_id
     )
-    return Item(place, fields.get(b"event", b""), delivery)
+    return Item(entry_id, fields.get(b"event", b""), delivery)
 
 
 def item_from_retry(record: bytes, fields: Mapping[bytes, bytes]) -> Item:
-    """A retry that is due; its event is in the record or in the journal, empty if in neither. Raises `ValueError`."""
+    """A due retry; its event is in the record, else in the journal, else empty. Raises `ValueError`."""
     delivery = Delivery.from_json(record)
     return Item("", delivery.event.encode() if delivery.event else fields.get(b"event", b""), delivery)
 
 
 def prepare(subscription: Subscription, item: Item) -> Outgoing | None:
-    """The event as it is sent; None: not wanted. A retry was wanted before."""
+    """The event as it is sent; None if the filter excludes it. A retry has passed the filter before."""
     if item.entry and not matches_filter(subscription, item):
         return None
     return outgoing_event(subscription, item)
 
 
 def matches_filter(subscription: Subscription, item: Item) -> bool:
-    """Whether the filter lets the event pass; its JSON is only read where `when` asks for it."""
-    wish = subscription.filter
-    if not wish.takes_header(item.delivery.type, item.delivery.source):
+    """Whether the filter includes the event; the JSON is parsed only if the filter has `when`."""
+    event_filter = subscription.filter
+    if not event_filter.takes_header(item.delivery.type, item.delivery.source):
         return False
-    if not wish.when:
+    if not event_filter.when:
         return True
-    # A notice has no result to compare, and was asked for by its type.
+    # A notice has no result to compare, and its type was requested explicitly.
     result = json.loads(item.event)["data"].get("result")
-    return result is None or wish.takes_result(result)
+    return result is None or event_filter.takes_result(result)
 
 
 def outgoing_event(subscription: Subscription, item: Item) -> Outgoing:
@@ -112,31 +115,34 @@ def outgoing_event(subscription: Subscription, item: Item) -> Outgoing:
 
 
 def outcome_row(item: Item, outcome: Outcome, subscription: Subscription, now: float, draw: Callable[[], float]) -> Row:
-    """After a try that reached the receiver: done, receipt awaited, next try, or given up."""
+    """The row after a try that counts: delivered, receipt awaited, retry, or given up."""
     delivery = item.delivery
     if outcome is None:
         if subscription.receipts.required:
             return ["sent", item.entry, delivery.id, with_receipt_awaited(delivery, now).to_json()]
         return ["ok", item.entry, delivery.id]
-    tried = _failed(delivery, outcome, now)
-    wait = retry_delay(subscription.retry, tried.tries, draw(), outcome.retry_after)
-    if wait is None or outcome.permanent:
-        return dead_row(replace(item, delivery=tried), outcome.reason, now)
-    return ["retry", item.entry, delivery.id, f"{now + wait:.3f}", tried.to_json()]
+    failed = _after_failure(delivery, outcome, now)
+    delay = retry_delay(subscription.retry, failed.tries, draw(), outcome.retry_after)
+    if delay is None or outcome.permanent:
+        return dead_row(replace(item, delivery=failed), outcome.reason, now)
+    return ["retry", item.entry, delivery.id, f"{now + delay:.3f}", failed.to_json()]
 
 
 def skip_row(item: Item) -> Row:
-    """Not wanted."""
+    """The row of an event that the filter excludes."""
     return ["skip", item.entry, item.delivery.id]
 
 
 def postpone_row(item: Item, due: float) -> Row:
-    """A retry that was not the receiver's fault comes again at `due`, as it is."""
+    """The row of a retry that failed for a reason beyond the receiver: unchanged, due at `due`."""
     return ["later", item.entry, item.delivery.id, f"{due:.3f}", item.delivery.to_json()]
 
 
 def dead_row(item: Item, reason: str, now: float, *, record: bytes = b"") -> Row:
-    """Given up: the dead letter keeps its own copy of the event, the journal forgets. `record`: kept as it is."""
+    """The row of a delivery that is given up; the dead letter keeps the event, because the journal is trimmed.
+
+    `record`: bytes to keep unchanged.
+    """
     delivery = item.delivery
     fields: Row = ["id", delivery.id, "type", delivery.type, "source", delivery.source, "attempt", delivery.attempt]
     fields += ["event", item.event, "reason", reason, "at", f"{now:.3f}"]
@@ -145,40 +151,43 @@ def dead_row(item: Item, reason: str, now: float, *, record: bytes = b"") -> Row
     return ["dead", item.entry, delivery.id, str(len(fields)), *fields]
 
 
-def give_up_row(item: Item, times: int, subscription: Subscription, limits: Limits, now: float) -> Row | None:
-    """The row of a retry that was taken for the `times`-th time and is not to be sent; None for all others."""
+def give_up_row(item: Item, times_claimed: int, subscription: Subscription, limits: Limits, now: float) -> Row | None:
+    """The row of a claimed retry that must not be sent; None if it is to be sent."""
     if not item.event:
-        return dead_row(item, "the journal has forgotten the event", now)
-    if times > limits.poison_after:
-        return poison_row(item, times - 1, now)
+        return dead_row(item, "the event is no longer in the journal", now)
+    if times_claimed > limits.poison_after:
+        return poison_row(item, times_claimed - 1, now)
     if item.delivery.awaiting_receipt and item.delivery.tries >= max_tries(subscription.retry):
         return dead_row(item, "no receipt", now)
     return None
 
 
 def unreadable_row(item: Item, error: Exception, now: float, *, record: bytes = b"") -> Row:
-    """Given up at once: what stands in the state is not going to change. `record`: what it was, where that is lost."""
-    text = f"unreadable: {type(error).__name__}; the log of dispatch has the place"
+    """The row of an item that cannot be read: given up at once, because it will not change.
+
+    `record`: the stored bytes, which would be lost otherwise.
+    """
+    text = f"unreadable: {type(error).__name__}; see the log of dispatch"
     delivery = replace(item.delivery, tries=item.delivery.tries + 1, last_at=now, error=text, reason=UNREADABLE)
     return dead_row(replace(item, delivery=delivery), UNREADABLE, now, record=record)
 
 
 def poison_row(item: Item, times: int, now: float) -> Row:
-    """Given up because processes die of it."""
-    error = f"the process ended {times} times while it sent this event"
+    """The row of an event that is given up because processes end while sending it."""
+    error = f"the process ended {times} times while sending this event"
     delivery = replace(item.delivery, tries=times, last_at=now, error=error, reason="poison")
     return dead_row(replace(item, delivery=delivery), "poison", now)
 
 
 def with_receipt_awaited(delivery: Delivery, now: float) -> Delivery:
-    """After a hand-over whose receipt is awaited."""
+    """The delivery after a successful try whose receipt is awaited."""
     return replace(
         delivery, tries=delivery.tries + 1, first_at=delivery.first_at or now, last_at=now, awaiting_receipt=True
     )
 
 
 def trailing_failures(outcomes: Sequence[Outcome]) -> tuple[int, str]:
-    """How many tries in a row failed at the end of a batch, and the last error in it."""
+    """(number of failures in a row at the end of a batch, last error of the batch)."""
     trailing = 0
     for outcome in reversed(outcomes):
         if outcome is None:
@@ -188,11 +197,11 @@ def trailing_failures(outcomes: Sequence[Outcome]) -> tuple[int, str]:
 
 
 def failure_text(failure: DeliveryFailed) -> str:
-    """For the state: short, and UTF-8 whatever the other side has put into it."""
+    """The error as it is stored: short, and valid UTF-8 whatever the receiver sent."""
     return clip(failure, 200).encode(errors="replace").decode()
 
 
-def _failed(delivery: Delivery, failure: DeliveryFailed, now: float) -> Delivery:
+def _after_failure(delivery: Delivery, failure: DeliveryFailed, now: float) -> Delivery:
     error = failure_text(failure)
     return replace(
         delivery,

@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 def store(services: Services, receipt: Receipt) -> None:
     """Note that a receiver has processed an event. Raises `StateUnavailable`; may be repeated."""
-    if not services.deliveries.receipt(receipt.subscription, receipt.event_id):
+    if not services.deliveries.record_receipt(receipt.subscription, receipt.event_id):
         # Confirmed twice, or too late: the receiver has it all the same. Anybody can cause this line.
         log.debug("receipt_not_awaited", subscription=receipt.subscription, event_id=receipt.event_id)
 

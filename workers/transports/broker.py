@@ -15,7 +15,7 @@ from bridge.config.templates import KEY_BYTES
 from bridge.errors import DeliveryFailed, clip
 from bridge.net.tls import broker_address, tls_problem
 from workers.transports.contract import Outcome, Outgoing
-from workers.transports.faults import unexpected
+from workers.transports.faults import unexpected_failure
 
 __all__ = ["Broker", "Message"]
 
@@ -116,7 +116,9 @@ class Broker:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is one event's
             self.close()
             if len(events) == 1:
-                return [error if isinstance(error, DeliveryFailed) else unexpected(error, event_id=events[0].id)]
+                return [
+                    error if isinstance(error, DeliveryFailed) else unexpected_failure(error, event_id=events[0].id)
+                ]
             # An error before the end throws the batch away unsent, so nothing goes twice.
             return [outcome for event in events for outcome in self._together([event], put)]
         return [None] * len(events)
@@ -144,7 +146,7 @@ class Broker:
                 return outcomes + [self._unavailable(error)] * (len(events) - len(outcomes))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is one event's
                 self.close()
-                outcomes.append(unexpected(error, event_id=event.id))
+                outcomes.append(unexpected_failure(error, event_id=event.id))
         return outcomes
 
     def _ready(self, exchange: Exchange | None) -> Producer:

@@ -1,4 +1,4 @@
-"""What nobody foresaw, as the failed try of one event: foreign code must not end the delivery of others."""
+"""Unexpected errors as the failed try of one event: foreign code must not stop the delivery of other events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import structlog
 
 from bridge.errors import DeliveryFailed
 
-__all__ = ["UNEXPECTED_ERROR", "unexpected"]
+__all__ = ["UNEXPECTED_ERROR", "unexpected_failure"]
 
 #: `reason` of such a failure.
 UNEXPECTED_ERROR = "unexpected_error"
@@ -14,9 +14,7 @@ UNEXPECTED_ERROR = "unexpected_error"
 _log = structlog.get_logger(__name__)
 
 
-def unexpected(error: Exception, **where: object) -> DeliveryFailed:
-    """A charged failure; the log has the frames. `error`'s own text may hold anything and goes nowhere."""
-    _log.error("delivery_unexpected_error", exc_info=error, **where)
-    return DeliveryFailed(
-        f"unexpected {type(error).__name__}; the log of dispatch has the place", reason=UNEXPECTED_ERROR
-    )
+def unexpected_failure(error: Exception, **context: object) -> DeliveryFailed:
+    """A charged failure; logs the frames of `error`, never its text, which may quote anything."""
+    _log.error("delivery_unexpected_error", exc_info=error, **context)
+    return DeliveryFailed(f"unexpected {type(error).__name__}; see the log of dispatch", reason=UNEXPECTED_ERROR)

@@ -13,7 +13,7 @@ from bridge.net.retry_after import retry_after_seconds
 from bridge.net.signatures import standard_webhook_headers
 from schemas.event import MEDIA_TYPE
 from workers.transports.contract import Outcome, Outgoing
-from workers.transports.faults import unexpected
+from workers.transports.faults import unexpected_failure
 
 __all__ = ["HttpPush", "answer_outcome"]
 
@@ -76,7 +76,7 @@ class HttpPush:
         except DeliveryFailed as failure:
             return failure
         except Exception as error:  # noqa: BLE001 - a receiver may answer anything; it is one event's
-            return unexpected(error, event_id=event.id)
+            return unexpected_failure(error, event_id=event.id)
 
 
 def answer_outcome(answer: Answer, *, now: float) -> Outcome:

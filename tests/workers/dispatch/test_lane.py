@@ -13,7 +13,18 @@ from bridge.config.model import Filter, Receipts, RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
 from bridge.errors import DeliveryFailed, StateUnavailable
 from bridge.state import keys
-from tests.support.dispatch import Receiver, at, even, event, lane, publish, refuse, run_dry
+from tests.support.dispatch import (
+    Receiver,
+    at,
+    even,
+    event,
+    lane,
+    publish,
+    refuse,
+    replay_all,
+    run_until_idle,
+    scheduled,
+)
 from workers.dispatch.lane import CRASH_POINTS
 from workers.dispatch.schedule import Limits
 from workers.transports.contract import Outcome, Outgoing
@@ -38,7 +49,7 @@ def waiting(state: redis.Redis) -> list[tuple[str, float]]:
 def test_everything_in_the_journal_is_sent_once_and_nothing_stays_pending(any_state: redis.Redis) -> None:
     ids = publish(any_state, *range(20))
     receiver = Receiver()
-    run_dry(lane(any_state, receiver), 1000.0)
+    run_until_idle(lane(any_state, receiver), 1000.0)
     assert receiver.ids == ids
     assert pending(any_state) == 0
     state = Deliveries(any_state).state(NAME, now=1000.0)
@@ -51,7 +62,7 @@ def test_what_the_filter_refuses_is_acknowledged_and_not_sent(any_state: redis.R
     publish(any_state, 3, passed=False)
     receiver = Receiver()
     subscription = Subscription(name=NAME, transport="http", filter=Filter(sources=("eu-*",), when={"passed": True}))
-    run_dry(lane(any_state, receiver, subscription=subscription), 1000.0)
+    run_until_idle(lane(any_state, receiver, subscription=subscription), 1000.0)
     assert receiver.ids == wanted
     assert pending(any_state) == 0
     assert Deliveries(any_state).state(NAME, now=1.0).skipped == 2
@@ -61,13 +72,13 @@ def test_a_failing_event_blocks_no_other_and_comes_again_when_due(any_state: red
     bad, *good = publish(any_state, 1, 2, 3)
     receiver = Receiver(lambda one: refuse(one) if one.id == bad else None)
     one = lane(any_state, receiver, subscription=SHORT)
-    run_dry(one, 1000.0)
+    run_until_idle(one, 1000.0)
     assert receiver.ids == [bad, *good]
     assert waiting(any_state) == [(bad, 1005.0)]
-    run_dry(one, 1004.9)
+    run_until_idle(one, 1004.9)
     assert receiver.ids.count(bad) == 1
     receiver.answer = lambda sent: None
-    run_dry(one, 1005.0)
+    run_until_idle(one, 1005.0)
     assert receiver.ids.count(bad) == 2
     assert waiting(any_state) == []
     assert any_state.hlen(keys.deliveries(NAME)) == 0
@@ -79,7 +90,7 @@ def test_out_of_tries_becomes_a_dead_letter_with_the_event_and_its_history(any_s
     receiver = Receiver(refuse)
     one = lane(any_state, receiver, subscription=SHORT)
     for moment in (1000.0, 1005.0, 1305.0, 99_999.0):
-        run_dry(one, moment)
+        run_until_idle(one, moment)
     assert receiver.ids == [bad] * 3
     (letter,) = Deliveries(any_state).dead_letters(NAME)
     assert letter.reason == "receiver_error"
@@ -95,7 +106,7 @@ def test_replay_sends_the_same_event_again_with_all_its_tries_and_twice_pressed_
     permanent = DeliveryFailed("no", reason="refused", permanent=True)
     receiver = Receiver(lambda sent: permanent)
     one = lane(any_state, receiver, subscription=SHORT)
-    run_dry(one, 1000.0)
+    run_until_idle(one, 1000.0)
     any_state.xtrim(keys.journal(0), maxlen=0)
     deliveries = Deliveries(any_state)
     (letter,) = deliveries.dead_letters(NAME)
@@ -104,23 +115,23 @@ def test_replay_sends_the_same_event_again_with_all_its_tries_and_twice_pressed_
     assert deliveries.replay(NAME, letter, now=2000.0) is False
     assert list(deliveries.dead_letters(NAME)) == []
     receiver.answer = lambda sent: None
-    run_dry(one, 2000.0)
+    run_until_idle(one, 2000.0)
     assert receiver.ids == [bad, bad]
     assert receiver.got[0].body == receiver.got[1].body
-    assert deliveries.replay_all(NAME, now=2001.0) == 0
+    assert replay_all(deliveries, NAME, now=2001.0) == 0
 
 
 def test_a_retry_taken_by_one_process_is_not_taken_by_another(any_state: redis.Redis) -> None:
     publish(any_state, 1)
-    run_dry(lane(any_state, Receiver(refuse), subscription=SHORT), 1000.0)
+    run_until_idle(lane(any_state, Receiver(refuse), subscription=SHORT), 1000.0)
     other = Receiver()
 
     def meanwhile(point: str) -> None:
         if point == "read":
-            run_dry(lane(any_state, other, subscription=SHORT, consumer="two"), 1005.0)
+            run_until_idle(lane(any_state, other, subscription=SHORT, consumer="two"), 1005.0)
 
     first = Receiver()
-    run_dry(lane(any_state, first, subscription=SHORT, crash=meanwhile), 1005.0)
+    run_until_idle(lane(any_state, first, subscription=SHORT, crash=meanwhile), 1005.0)
     assert len(first.got) == 1
     assert other.got == []
 
@@ -164,12 +175,12 @@ def test_a_process_killed_at_any_point_loses_nothing(any_state: redis.Redis, poi
 
     receiver = Receiver(answer, batch=5)
     with pytest.raises(Killed):
-        run_dry(lane(any_state, receiver, subscription=subscription, crash=crash), 1000.0)
+        run_until_idle(lane(any_state, receiver, subscription=subscription, crash=crash), 1000.0)
     heir = lane(any_state, receiver, subscription=subscription, consumer="two")
     heir.step(at(1000.0), even)
     heir.adopt(lambda consumer: False)
     for moment in (1000.0, 1300.0, 1600.0):
-        run_dry(heir, moment)
+        run_until_idle(heir, moment)
     assert left == []
     assert set(effects) == set(ids)
     assert pending(any_state) == 0
@@ -189,7 +200,7 @@ def test_the_living_are_not_robbed(any_state: redis.Redis) -> None:
 
     receiver = Receiver()
     publish(any_state, 2)
-    run_dry(lane(any_state, receiver, crash=meanwhile), 1.0)
+    run_until_idle(lane(any_state, receiver, crash=meanwhile), 1.0)
     assert len(receiver.got) == 1
 
 
@@ -202,9 +213,9 @@ def test_a_process_that_was_thought_dead_cannot_schedule_what_another_has_delive
         if point == "sent":
             heir.step(at(1000.0), even)
             heir.adopt(lambda consumer: False)
-            run_dry(heir, 1000.0)
+            run_until_idle(heir, 1000.0)
 
-    run_dry(lane(any_state, Receiver(refuse), subscription=SHORT, crash=meanwhile), 1000.0)
+    run_until_idle(lane(any_state, Receiver(refuse), subscription=SHORT, crash=meanwhile), 1000.0)
     assert len(heir_got.got) == 1
     assert waiting(any_state) == []
     assert Deliveries(any_state).state(NAME, now=1.0).failed == 0
@@ -226,7 +237,7 @@ def test_an_event_that_kills_every_process_becomes_a_dead_letter_and_the_others_
         try:
             one.step(at(1000.0), even)
             one.adopt(lambda consumer: False)
-            run_dry(one, 1000.0)
+            run_until_idle(one, 1000.0)
         except Killed:
             continue
     assert effects == set(ids) - {poison}
@@ -237,7 +248,7 @@ def test_an_event_that_kills_every_process_becomes_a_dead_letter_and_the_others_
 
 def test_a_replayed_event_that_kills_every_process_takes_no_other_retry_with_it(any_state: redis.Redis) -> None:
     ids = publish(any_state, *range(6))
-    run_dry(lane(any_state, Receiver(refuse), subscription=SHORT), 1000.0)
+    run_until_idle(lane(any_state, Receiver(refuse), subscription=SHORT), 1000.0)
     effects: set[str] = set()
 
     def answer(sent: Outgoing) -> Outcome:
@@ -250,7 +261,7 @@ def test_a_replayed_event_that_kills_every_process_takes_no_other_retry_with_it(
     for life in range(12):
         one = lane(any_state, Receiver(answer), subscription=SHORT, consumer=str(life), limits=limits)
         try:
-            run_dry(one, 1100.0 + 20.0 * life)
+            run_until_idle(one, 1100.0 + 20.0 * life)
         except Killed:
             continue
     assert effects == set(ids) - {ids[2]}
@@ -270,7 +281,7 @@ def test_a_broker_that_is_down_uses_up_no_try_and_moves_nothing(any_state: redis
     assert (state.pending, state.failures, state.dead_letters, state.circuit) == (5, 0, 0, "closed")
     receiver.got.clear()
     receiver.answer = lambda sent: None
-    run_dry(one, 1000.0)
+    run_until_idle(one, 1000.0)
     assert receiver.ids == ids
 
 
@@ -282,10 +293,10 @@ def test_a_broker_that_is_down_and_back_is_logged_once_each(any_state: redis.Red
         for _ in range(5):
             one.step(at(1000.0), even)
         receiver.answer = lambda sent: None
-        run_dry(one, 1000.0)
+        run_until_idle(one, 1000.0)
     assert [(line["event"], line["subscription"]) for line in lines] == [
-        ("deliveries_wait", NAME),
-        ("deliveries_go_on", NAME),
+        ("broker_unreachable", NAME),
+        ("broker_recovered", NAME),
     ]
     assert lines[0]["problem"] == "broker down"
 
@@ -305,9 +316,9 @@ def test_the_circuit_opens_lets_one_probe_through_and_closes(any_state: redis.Re
     assert len(receiver.got) == 11
     receiver.answer = lambda sent: None
     one.step(at(1062.0), even)
-    run_dry(one, 1062.0)
+    run_until_idle(one, 1062.0)
     assert Deliveries(any_state).state(NAME, now=1062.0).circuit == "closed"
-    run_dry(one, 5000.0)
+    run_until_idle(one, 5000.0)
     assert len({sent.id for sent in receiver.got}) == 30
     assert pending(any_state) == 0
 
@@ -328,7 +339,7 @@ def test_days_without_a_success_disable_until_somebody_resumes(any_state: redis.
     receiver.answer = lambda sent: None
     receiver.got.clear()
     deliveries.resume(NAME)
-    run_dry(one, 9000.0)
+    run_until_idle(one, 9000.0)
     assert sorted(receiver.ids) == sorted(ids)
 
 
@@ -345,7 +356,7 @@ def test_gone_disables_at_once_and_loses_nothing(any_state: redis.Redis) -> None
     deliveries.resume(NAME)
     receiver.got.clear()
     receiver.answer = lambda sent: None
-    run_dry(one, 2000.0)
+    run_until_idle(one, 2000.0)
     assert receiver.ids == ids
 
 
@@ -356,7 +367,7 @@ def test_a_paused_subscription_sends_nothing_until_it_is_resumed(any_state: redi
     one = lane(any_state, receiver)
     assert one.step(at(1.0), even) == 1.0
     deliveries.resume(NAME)
-    run_dry(one, 1.0)
+    run_until_idle(one, 1.0)
     assert receiver.ids == ids
 
 
@@ -381,12 +392,12 @@ def test_without_a_receipt_an_event_is_sent_again_and_at_last_given_up(any_state
     )
     receiver, deliveries = Receiver(), Deliveries(any_state)
     one = lane(any_state, receiver, subscription=subscription)
-    run_dry(one, 1000.0)
-    assert [each.awaiting_receipt for each in deliveries.under_way(NAME)] == [True, True]
-    assert deliveries.receipt(NAME, confirmed) is True
-    assert deliveries.receipt(NAME, confirmed) is False
+    run_until_idle(one, 1000.0)
+    assert [each.awaiting_receipt for each in scheduled(any_state, NAME)] == [True, True]
+    assert deliveries.record_receipt(NAME, confirmed) is True
+    assert deliveries.record_receipt(NAME, confirmed) is False
     for moment in (1059.0, 1060.0, 1400.0, 2000.0):
-        run_dry(one, moment)
+        run_until_idle(one, moment)
     assert receiver.ids == [confirmed, silent, silent]
     (letter,) = deliveries.dead_letters(NAME)
     assert (letter.delivery.id, letter.reason, letter.delivery.tries) == (silent, "no receipt", 2)
@@ -397,27 +408,27 @@ def test_a_receipt_that_is_faster_than_we_are_counts(any_state: redis.Redis) -> 
     deliveries = Deliveries(any_state)
 
     def answer(sent: Outgoing) -> Outcome:
-        assert deliveries.receipt(NAME, sent.id) is True
+        assert deliveries.record_receipt(NAME, sent.id) is True
         return None
 
     subscription = Subscription(name=NAME, transport="celery", receipts=Receipts(required=True, within=60.0))
     receiver = Receiver(answer)
     one = lane(any_state, receiver, subscription=subscription)
-    run_dry(one, 1000.0)
-    run_dry(one, 9000.0)
+    run_until_idle(one, 1000.0)
+    run_until_idle(one, 9000.0)
     assert receiver.ids == [only]
-    assert deliveries.under_way(NAME) == []
+    assert scheduled(any_state, NAME) == []
 
 
 def test_a_retry_whose_event_left_the_journal_becomes_a_dead_letter_that_says_so(any_state: redis.Redis) -> None:
     publish(any_state, 1)
     one = lane(any_state, Receiver(refuse), subscription=SHORT)
-    run_dry(one, 1000.0)
+    run_until_idle(one, 1000.0)
     any_state.xtrim(keys.journal(0), maxlen=0)
-    run_dry(one, 1005.0)
+    run_until_idle(one, 1005.0)
     deliveries = Deliveries(any_state)
     (letter,) = deliveries.dead_letters(NAME)
-    assert letter.reason == "the journal has forgotten the event"
+    assert letter.reason == "the event is no longer in the journal"
     with pytest.raises(ValueError, match="backfill"):
         deliveries.replay(NAME, letter, now=1.0)
 
@@ -425,47 +436,11 @@ def test_a_retry_whose_event_left_the_journal_becomes_a_dead_letter_that_says_so
 def test_a_journal_that_vanishes_is_met_again_from_its_beginning(any_state: redis.Redis) -> None:
     receiver = Receiver()
     one = lane(any_state, receiver)
-    run_dry(one, 1.0)
+    run_until_idle(one, 1.0)
     any_state.flushall()
     with pytest.raises(StateUnavailable, match=r"NOGROUP|XGROUP"):
         one.step(at(1.0), even)
     one.recover()
     ids = publish(any_state, 1)
-    run_dry(one, 1.0)
+    run_until_idle(one, 1.0)
     assert receiver.ids == ids
-
-
-def test_erase_removes_an_attempt_from_deliveries_and_dead_letters(any_state: redis.Redis) -> None:
-    publish(any_state, 1, 2)
-    permanent = DeliveryFailed("no", reason="refused", permanent=True)
-    one = lane(any_state, Receiver(lambda sent: permanent if sent.attempt == "a1" else refuse(sent)))
-    run_dry(one, 1000.0)
-    deliveries = Deliveries(any_state)
-    assert deliveries.erase(NAME, "eu-classmarker", "a1") == 1
-    assert deliveries.erase(NAME, "eu-classmarker", "a2") == 1
-    assert deliveries.under_way(NAME) == []
-    assert list(deliveries.dead_letters(NAME)) == []
-
-
-def test_an_event_of_the_journal_can_be_sent_again_by_hand(any_state: redis.Redis) -> None:
-    from bridge.journal import StoredEvent
-
-    (only,) = publish(any_state, 1)
-    receiver = Receiver()
-    one = lane(any_state, receiver)
-    run_dry(one, 1000.0)
-    (entry_id, fields), *_ = any_state.xrange(keys.journal(0))
-    stored = StoredEvent(
-        entry_id=entry_id.decode(),
-        partition=0,
-        id=only,
-        type="attempt.completed",
-        source="eu-classmarker",
-        attempt="a1",
-        event=fields[b"event"],
-    )
-    Deliveries(any_state).send_again(NAME, stored, due=1100.0)
-    run_dry(one, 1099.0)
-    assert receiver.ids == [only]
-    run_dry(one, 1100.0)
-    assert receiver.ids == [only, only]

@@ -19,7 +19,7 @@ from bridge.delivery.store import Deliveries, Delivery
 from bridge.errors import ConfigError, DeliveryFailed
 from bridge.state import keys
 from tests.support.child_processes import services, until
-from tests.support.dispatch import Receiver, at, even, event, lane, publish, run_dry
+from tests.support.dispatch import Receiver, at, even, event, lane, publish, replay_all, run_until_idle, scheduled
 from tests.support.servers import Server
 from workers import transports
 from workers.dispatch import process as dispatch_module
@@ -76,7 +76,7 @@ def test_any_exception_out_of_a_send_is_a_failed_try_and_a_dead_letter_in_the_en
     receiver.error = make(kind)
     one = lane(state, receiver, subscription=SHORT)
     for moment in (1000.0, 1005.0, 1305.0, 99_999.0):
-        run_dry(one, moment)
+        run_until_idle(one, moment)
     letters = list(Deliveries(state).dead_letters(NAME))
     assert sorted(letter.delivery.id for letter in letters) == sorted(ids)
     assert {(one.reason, one.delivery.tries) for one in letters} == {("unexpected_error", 3)}
@@ -85,7 +85,7 @@ def test_any_exception_out_of_a_send_is_a_failed_try_and_a_dead_letter_in_the_en
     assert Deliveries(state).state(NAME, now=1.0).unexpected == 6
     receiver.error = None
     (more,) = publish(state, 3)
-    run_dry(one, 200_000.0)
+    run_until_idle(one, 200_000.0)
     assert receiver.ids[-1] == more
 
 
@@ -94,7 +94,7 @@ def test_an_unexpected_error_is_logged_with_its_place(fake_state: redis.Redis) -
     receiver = Raising()
     receiver.error = ValueError("CANARY")
     with capture_logs() as logs:
-        run_dry(lane(fake_state, receiver, subscription=SHORT), 1000.0)
+        run_until_idle(lane(fake_state, receiver, subscription=SHORT), 1000.0)
     (line,) = [one for one in logs if one["event"] == "delivery_unexpected_error"]
     assert line["subscription"] == NAME
     assert line["exc_info"] is receiver.error
@@ -104,7 +104,7 @@ def test_too_few_outcomes_are_a_fault_and_no_success(fake_state: redis.Redis) ->
     publish(fake_state, 1, 2)
     receiver = Receiver()
     receiver.send = lambda events, *, now: [None]  # type: ignore[method-assign]
-    run_dry(lane(fake_state, receiver, subscription=SHORT), 1000.0)
+    run_until_idle(lane(fake_state, receiver, subscription=SHORT), 1000.0)
     found = Deliveries(fake_state).state(NAME, now=1.0)
     assert (found.delivered, found.failed) == (0, 2)
 
@@ -116,7 +116,7 @@ def test_a_fault_of_our_own_after_the_send_charges_the_batch_and_does_not_repeat
     receiver = Receiver()
     one = lane(fake_state, receiver, subscription=SHORT)
     monkeypatch.setattr(one, "_wait_for_broker", lambda problems, reached: 1 / 0)
-    run_dry(one, 1000.0)
+    run_until_idle(one, 1000.0)
     assert len(receiver.ids) == 2
     assert Deliveries(fake_state).state(NAME, now=1.0).retrying == 2
     assert pending(fake_state) == 0
@@ -150,7 +150,7 @@ def test_an_entry_that_cannot_be_read_becomes_a_dead_letter_and_its_neighbours_a
     receiver = Receiver()
     subscription = Subscription(name=NAME, transport="http", filter=wish, data="minimal", retry=SHORT.retry)
     one = lane(any_state, receiver, subscription=subscription)
-    run_dry(one, 1000.0)
+    run_until_idle(one, 1000.0)
     assert receiver.ids == [*before, *after]
     (letter,) = Deliveries(any_state).dead_letters(NAME)
     assert letter.reason == "unreadable"
@@ -159,7 +159,7 @@ def test_an_entry_that_cannot_be_read_becomes_a_dead_letter_and_its_neighbours_a
     )
     assert pending(any_state) == 0
     assert Deliveries(any_state).state(NAME, now=1.0).unexpected == 1
-    assert Deliveries(any_state).replay_all(NAME, now=2000.0) == (letter.event not in (b"", b"\xff\xfe"))
+    assert replay_all(Deliveries(any_state), NAME, now=2000.0) == (letter.event not in (b"", b"\xff\xfe"))
 
 
 RECORD = Delivery(id="e1", type="attempt.completed", source="eu", attempt="a", entry="1-1")
@@ -191,9 +191,9 @@ def test_a_retry_whose_record_cannot_be_read_becomes_a_dead_letter_that_keeps_it
     good = publish(any_state, 1)
     receiver = Receiver()
     deliveries = Deliveries(any_state)
-    (shown,) = deliveries.under_way(NAME)
+    (shown,) = scheduled(any_state, NAME)
     assert (shown.id, shown.reason) == ("e1", "unreadable")
-    run_dry(lane(any_state, receiver, subscription=SHORT), 1000.0)
+    run_until_idle(lane(any_state, receiver, subscription=SHORT), 1000.0)
     assert receiver.ids == good
     (letter,) = deliveries.dead_letters(NAME)
     assert (letter.delivery.id, letter.reason) == ("e1", "unreadable")
@@ -206,12 +206,12 @@ def test_a_record_of_nonsense_about_its_entry_is_given_up_and_stops_no_other_ret
     good = publish(any_state, 1)
     receiver = Receiver(lambda sent: DeliveryFailed("no", reason="receiver_error"))
     one = lane(any_state, receiver, subscription=SHORT)
-    run_dry(one, 1000.0)
+    run_until_idle(one, 1000.0)
     odd = Delivery(id="odd", type="attempt.completed", source="eu", attempt="a", entry="no-such")
     any_state.hset(keys.deliveries(NAME), "odd", odd.to_json())
     any_state.zadd(keys.retry(NAME), {"odd": 1004.0})
     receiver.answer = lambda sent: None
-    run_dry(one, 1005.0)
+    run_until_idle(one, 1005.0)
     assert receiver.ids == good * 2
     assert [letter.delivery.id for letter in Deliveries(any_state).dead_letters(NAME)] == ["odd"]
 
@@ -219,10 +219,10 @@ def test_a_record_of_nonsense_about_its_entry_is_given_up_and_stops_no_other_ret
 def test_an_error_with_half_a_character_can_be_stored(any_state: redis.Redis) -> None:
     publish(any_state, 1)
     receiver = Receiver(lambda sent: DeliveryFailed("odd \ud800", reason="receiver_error"))
-    run_dry(lane(any_state, receiver, subscription=SHORT), 1000.0)
-    assert Deliveries(any_state).under_way(NAME)[0].error == "odd ?"
+    run_until_idle(lane(any_state, receiver, subscription=SHORT), 1000.0)
+    assert scheduled(any_state, NAME)[0].error == "odd ?"
     receiver.answer = lambda sent: DeliveryFailed("odd \ud800", reason="broker_unavailable", charged=False)
-    run_dry(lane(any_state, receiver, subscription=SHORT), 1005.0)
+    run_until_idle(lane(any_state, receiver, subscription=SHORT), 1005.0)
     assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == "odd ?"
 
 
@@ -233,7 +233,7 @@ def test_what_deliveries_wait_for_is_told_until_they_go_on(any_state: redis.Redi
     one.step(at(1000.0), even)
     assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == "broker: down"
     receiver.answer = lambda sent: None
-    run_dry(one, 1010.0)
+    run_until_idle(one, 1010.0)
     assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == ""
 
 
@@ -329,7 +329,7 @@ def test_a_receipt_that_is_awaited_is_forgotten_when_the_send_raises(any_state: 
     subscription = Subscription(
         name=NAME, transport="kombu", queue="q", retry=SHORT.retry, receipts=Receipts(required=True, within=60.0)
     )
-    run_dry(lane(any_state, receiver, subscription=subscription), 1000.0)
-    (delivery,) = Deliveries(any_state).under_way(NAME)
+    run_until_idle(lane(any_state, receiver, subscription=subscription), 1000.0)
+    (delivery,) = scheduled(any_state, NAME)
     assert (delivery.tries, delivery.awaiting_receipt, delivery.reason) == (1, False, "unexpected_error")
     assert json.loads(receiver.got[0].body)["id"] == event(1)["id"]

@@ -21,7 +21,7 @@ from bridge.polling.cursors import RoundReport
 from bridge.services import Services
 from bridge.state import keys
 from schemas.notices import ALARM_TYPES, BUDGET_EXHAUSTED, CREDENTIALS_REJECTED, POLL_FAILING, WEBHOOKS_SILENT
-from tests.support.dispatch import Receiver, lane, publish, run_dry
+from tests.support.dispatch import Receiver, lane, publish, run_until_idle
 from tests.support.journal import make_submission
 from tests.support.polling import Api, journal, journal_events, make_services, make_vendor, with_source
 from tests.support.watching import DAY, HOUR, MINUTE, MONDAY, WEEK
@@ -273,7 +273,7 @@ def test_a_subscription_that_nobody_serves_is_named_once_it_holds_the_journal(an
     publish(any_state, 1, 2)
     first, _ = any_state.xrange(keys.journal(0))
     recorded = int(first[0].partition(b"-")[0]) / 1000
-    run_dry(lane(any_state, Receiver(), subscription=served), recorded)
+    run_until_idle(lane(any_state, Receiver(), subscription=served), recorded)
     now[0] = recorded + config.bridge.retention.events - 1
     assert warn_of_backlogs(services) == ()
     now[0] += 2

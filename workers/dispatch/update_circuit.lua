@@ -1,10 +1,12 @@
--- judge: what the tries of a batch say about the receiver. Only charged failures come here.
+-- update_circuit: record what a batch says about the receiver. Only charged failures are passed in.
 --
--- KEYS  1 state
--- ARGV  1 now (UNIX seconds)   2 failures in a row at the end of the batch   3 1: a try succeeded   4 last error
---       5 failures that open the circuit   6 seconds until a probe   7 seconds without success that disable
---       8 why to disable at once ("" for not at all)
--- Returns the consecutive failures as they are now.
+-- KEYS    1 state of the subscription (hash)
+-- ARGV    1 now (UNIX seconds)   2 failures in a row at the end of the batch   3 1 if a try succeeded   4 last error
+--         5 failures that open the circuit   6 seconds until a probe   7 seconds without success that disable
+--         8 reason to disable at once ("" for none)
+-- Returns the failures in a row
+--
+-- Why: several processes add to the same row of failures.
 
 local state, now, succeeded = KEYS[1], tonumber(ARGV[1]), ARGV[3] == '1'
 local failures = tonumber(ARGV[2])
