@@ -1,11 +1,11 @@
-# Two stages: the second has neither pip's cache nor build tools.
+# Two stages: the second has no build tools.
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
-# Dependencies first: this layer stays as it is until the lock file changes. Every file is checked against its hash.
+# Dependencies first: this layer is cached until the lock file changes. Every file is checked against its hash.
 COPY requirements.lock ./
 RUN python -m venv /app && /app/bin/pip install --require-hashes -r requirements.lock
-# The build backend comes from the other lock file, into an environment that is left behind.
+# The build backend comes from the other lock file, into an environment that is not copied.
 COPY requirements-dev.lock ./
 RUN python -m venv /build && /build/bin/pip install --require-hashes -r requirements-dev.lock
 COPY pyproject.toml README.md LICENSE bridge.example.yaml ./
@@ -26,9 +26,9 @@ WORKDIR /data
 USER bridge
 VOLUME /data
 EXPOSE 8080
-# An orderly end: web finishes its requests, worker and dispatch what they began.
+# A graceful stop: web finishes its requests, worker and dispatch what they have begun.
 STOPSIGNAL SIGTERM
-# For `web` and `up`; the other parts have checks of their own in docker-compose.yml.
+# For `web` and `up`; the other processes have their own checks in docker-compose.yml.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
   CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/livez', timeout=2)"]
 ENTRYPOINT ["attempt-bridge"]
