@@ -43,7 +43,7 @@ def verdict(news: NormalisedAttempt, last: tuple[int, bytes] | None) -> str:
 class DryRun:
     """Looks at records of one source page by page; a row that a later page repeats is news once. `outcomes`: so far.
 
-    Nothing is kept but which sitting is which, of a vendor with generations: it counts them as they are seen.
+    Only the order of sittings is stored, for vendors that reuse an id: they are counted as they are seen.
     """
 
     context: IngestContext
@@ -86,7 +86,7 @@ class DryRun:
                 found.append((record, news))
             except Unreadable:
                 self.outcomes["quarantined"] += 1
-        if not vendor.generations:
+        if not vendor.sittings:
             return found
         sittings = [(one.attempt_id, one.sitting, one.started_at) for _, one in found]
         ids = self.context.sittings.resolve(source.name, sittings, now=now)

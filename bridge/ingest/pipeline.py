@@ -162,7 +162,7 @@ def _offer(
     A crash in between leaves a watch too many, never one too few.
     """
     name = context.source.name
-    if context.vendor.generations:
+    if context.vendor.sittings:
         ids = context.sittings.resolve(name, [(one.attempt_id, one.sitting, one.started_at) for one in found], now=now)
         found = [replace(one, attempt_id=attempt_id) for one, attempt_id in zip(found, ids, strict=True)]
     gone = context.consents.govern(name, found)
@@ -208,7 +208,7 @@ def _point(context: IngestContext, pointers: Sequence[Pointer], now: float) -> l
     """Look where the pointers point; the keys under which they are watched now."""
     if not pointers:
         return []
-    if context.vendor.generations:
+    if context.vendor.sittings:
         found = [(one.key, one.sitting, None) for one in pointers]
         ids = context.sittings.resolve(context.source.name, found, now=now, remember=False)
         pointers = [replace(one, key=key) for one, key in zip(pointers, ids, strict=True)]

@@ -64,7 +64,7 @@ class Pointer:
     reference: Mapping[str, str]
     #: How long to keep looking, seconds from now.
     give_up_after: float = _POINTER_SECONDS
-    #: The vendor's own id of one sitting, for vendors with `generations`; `key` is then an attempt id.
+    #: The vendor's own id of one sitting, for vendors with `sittings`; `key` is then an attempt id.
     sitting: str | None = None
 
 
@@ -142,7 +142,7 @@ class NormalisedAttempt:
     watch: Watch | None = None
     #: More keys, each beginning with `?`, under which this attempt may be expected or pointed to.
     aliases: tuple[str, ...] = ()
-    #: The vendor's own id of this sitting, for vendors with `generations`; None if the record has none.
+    #: The vendor's own id of this sitting, for vendors with `sittings`; None if the record has none.
     sitting: str | None = None
     #: Keys of every consent that governs this attempt; if one is withdrawn, the attempt is not published.
     #: Empty if the vendor does not report consent.

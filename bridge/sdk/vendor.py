@@ -229,7 +229,7 @@ class Vendor:
     #: stream is read.
     probe: Callable[[Any], str] | None = None
     #: A second `sitting` under the id of an attempt is a new attempt: `:2` is appended to the id, then `:3`.
-    generations: bool = False
+    sittings: bool = False
     #: Media types of webhooks; others are refused.
     media_types: tuple[str, ...] = ("application/json",)
     #: Longest period that the API lists, seconds; None: not limited.

@@ -35,7 +35,7 @@ def test_grading_is_news_about_the_same_attempt_and_counts_as_later(stage, strea
 def test_a_retake_is_another_attempt(stage, stream):
     first = stage.finish(stream, stage.clock.now - 7200)
     before = stage.by_webhook(first)
-    if not stage.vendor.generations:
+    if not stage.vendor.sittings:
         second = stage.retake(first, stage.clock.now - 60)
         rows, _ = stage.round(stream, stage.start(stream, stage.clock.now - 86_400))
         assert {row.attempt_id for row in rows} == {first, second}

@@ -425,7 +425,7 @@ def test_a_withdrawal_in_the_middle_of_publishing_voids_what_was_just_published(
 
 
 def test_a_second_sitting_under_one_id_is_another_attempt(world: World) -> None:
-    world.use(replace(world.vendor, generations=True))
+    world.use(replace(world.vendor, sittings=True))
     world.api.add(Sitting("ann", START - 10))
     for instance in ("71", "71", "72", "71"):
         world.webhook(sitting="ann", instance=instance)
@@ -438,7 +438,7 @@ def test_a_second_sitting_under_one_id_is_another_attempt(world: World) -> None:
 
 
 def test_a_forged_hint_at_a_second_sitting_opens_none(world: World) -> None:
-    world.use(replace(world.vendor, generations=True))
+    world.use(replace(world.vendor, sittings=True))
     world.api.add(Sitting("ann", START - 10))
     world.webhook(sitting="ann", instance="71")
     recheck(world.services, NAME)

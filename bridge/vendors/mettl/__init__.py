@@ -99,5 +99,5 @@ VENDOR = Vendor(
         "email": "the candidate's e-mail address as registered",
     },
     probe=client.Client.probe,
-    generations=True,
+    sittings=True,
 )

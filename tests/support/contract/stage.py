@@ -58,7 +58,7 @@ class Clock:
 class Stage:
     """A vendor, its bench, and a client connected to it.
 
-    `finished`: every attempt that `finish` and `retake` made, as the bridge publishes it -> its id without generation.
+    `finished`: id of each attempt that `finish` and `retake` made, as published -> id without the sitting's number.
     """
 
     vendor: Vendor
@@ -89,7 +89,7 @@ class Stage:
 
     def retake(self, attempt_id: str, at: float) -> str:
         again = self.bench.retake(attempt_id, int(at))
-        self.finished[again] = self.finished[attempt_id] if self.vendor.generations else again
+        self.finished[again] = self.finished[attempt_id] if self.vendor.sittings else again
         return again
 
     # What the bridge reads ----------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class Stage:
         return self.only(attempt_id, records)
 
     def sittings(self, attempt_id: str) -> set[str | None]:
-        """Of vendors with generations: their own ids of the sitting that the webhook about this attempt names."""
+        """Of vendors with sittings: their own ids of the sitting that the webhook about this attempt names."""
         reading = self.vendor.split(parse(self.bench.webhook(attempt_id)[0]), self.options)
         assert not isinstance(reading, Ignored)
         return {(item if isinstance(item, Pointer) else self.normalise(item)).sitting for item in reading}

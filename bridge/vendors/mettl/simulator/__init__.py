@@ -66,7 +66,7 @@ class Simulator:
         self._numbers = count(1)
         self._sittings: dict[str, Sitting] = {}
         #: Sittings of one person in one schedule, oldest first; all but the last one are deleted.
-        self._generations: dict[str, list[Sitting]] = {}
+        self._sittings_by_attempt: dict[str, list[Sitting]] = {}
         self._versions: Counter[str] = Counter()
         self._candidates = Candidates(self, seed)
         rng = Random(seed)  # noqa: S311 - invented data, must be repeatable
@@ -96,7 +96,7 @@ class Simulator:
                 **{**invented, **({"email": email} if email else {}), **fields},
             )
             attempt_id = sitting.base_id
-            before = self._generations.setdefault(attempt_id, [])
+            before = self._sittings_by_attempt.setdefault(attempt_id, [])
             if before and not before[-1].deleted:
                 raise ValueError(f"{attempt_id} exists: one test per address and schedule; delete it first")
             before.append(sitting)
@@ -173,7 +173,7 @@ class Simulator:
         return self.finish(at=at, schedule=other, email=first.email, first=first.first, last=first.last)
 
     def sit_again(self, attempt_id: str, *, at: float | None = None) -> str:
-        """The result is deleted, and the same person sits in the same schedule again: one more generation."""
+        """The result is deleted, and the same person sits in the same schedule again: one more sitting."""
         first = self._sittings[attempt_id]
         self.delete(attempt_id)
         place = SCHEDULES.index(first.schedule)

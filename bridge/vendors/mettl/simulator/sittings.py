@@ -112,7 +112,7 @@ class Sitting:
 
     @property
     def base_id(self) -> str:
-        """The attempt in the words of the published events, without its generation."""
+        """The attempt as events name it, without the number of its sitting."""
         digest = hashlib.sha256(self.email.strip().lower().encode("utf-8")).hexdigest()
         return f"{self.schedule.access_key}:{digest[:20]}"
 
