@@ -119,12 +119,12 @@ def spread(values: Sequence[float], form: str = ",.0f") -> str:
     return f"{median(values):{form}} ({' '.join(format(value, form) for value in sorted(values))})"
 
 
-def verdict(name: str, value: float, mark: float, *, least: bool = True, unit: str = "") -> None:
-    """One line: the figure, its mark, and how far off it is."""
-    off = (value / mark - 1) * 100
-    reached = value >= mark if least else value <= mark
+def verdict(name: str, value: float, target: float, *, least: bool = True, unit: str = "") -> None:
+    """One line: the figure, its target, and how far off it is."""
+    off = (value / target - 1) * 100
+    reached = value >= target if least else value <= target
     print(
-        f"{name}: {value:.2f}{unit}, mark {'>=' if least else '<='} {mark:g}{unit}: "
+        f"{name}: {value:.2f}{unit}, target {'>=' if least else '<='} {target:g}{unit}: "
         f"{'reached' if reached else 'MISSED'} ({off:+.0f} %)",
         flush=True,
     )

@@ -53,7 +53,7 @@ def main() -> None:
             last = (used() - empty) / step
             rows.append([f"{step:,}", f"{last:.1f}", str(int(client.hget("ab:{0}:seen", "b") or 0))])
     table(["attempts", "bytes each", "buckets"], rows)
-    verdict("bytes per remembered attempt (the mark is for 1 million)", last, 48, least=False, unit=" B")
+    verdict("bytes per remembered attempt (the target is for 1 million)", last, 48, least=False, unit=" B")
 
 
 if __name__ == "__main__":

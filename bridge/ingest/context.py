@@ -42,7 +42,7 @@ class WebhookRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReceiveResult:
-    """What the vendor is told: `outcome` of design 6.2 and the id under which the request is kept."""
+    """The answer to the vendor: `outcome` (docs/operations.md lists them) and the id of the stored request."""
 
     outcome: str
     request_id: str

@@ -17,7 +17,7 @@ __all__ = ["reprocess_quarantined", "reprocess_request"]
 
 
 def reprocess_request(context: IngestContext, stored: StoredRequest, *, now: float) -> str:
-    """The outcome (design 6.2) of receiving a stored request once more, under its old id.
+    """The outcome of receiving a stored request once more, under its old id (outcomes: docs/operations.md).
 
     It was authentic when it came; its signature may be too old to be checked again. Raises `StateUnavailable`, and
     `ValueError` for a request that was refused: nothing proves who sent it.
