@@ -1,6 +1,7 @@
 """`attempt-bridge`: the table of commands, the global options, and errors as one line and an exit code.
 
-Each command is in a module named after its noun and imported when it is used.
+Each command is in the module of its name, which is imported only when the command is used: `--help` and completion of
+command names need the table alone.
 """
 
 from __future__ import annotations
@@ -13,42 +14,42 @@ from pathlib import Path
 
 import click
 from click.exceptions import NoArgsIsHelpError, NoSuchCommand
+from click.shell_completion import CompletionItem
 
 from bridge import __version__
+from bridge.cli.exit_codes import CONFIGURATION, DONE, FAILED, INTERRUPTED, UNAVAILABLE, USAGE
 from bridge.errors import BridgeError, BrokerUnavailable, ConfigError, StateUnavailable
 from bridge.text import text_problem
 
 __all__ = ["COMMANDS", "cli", "main", "run"]
 
-FAILED, USAGE, NOTHING_MATCHED, PARTLY_FAILED, UNAVAILABLE, CONFIGURATION, INTERRUPTED = 1, 2, 3, 4, 69, 78, 130
-
-#: Command -> where it is, in the order of `--help`.
+#: Command -> its line in `--help`, in that order.
 COMMANDS = {
-    "up": "bridge.cli.up:up",
-    "demo": "bridge.cli.demo:demo",
-    "web": "bridge.cli.processes:web",
-    "worker": "bridge.cli.processes:worker",
-    "beat": "bridge.cli.processes:beat",
-    "dispatch": "bridge.cli.processes:dispatch",
-    "sources": "bridge.cli.sources:sources",
-    "requests": "bridge.cli.requests:requests",
-    "events": "bridge.cli.events:events",
-    "watches": "bridge.cli.watches:watches",
-    "backfill": "bridge.cli.backfill:backfill",
-    "reconcile": "bridge.cli.reconcile:reconcile",
-    "subscriptions": "bridge.cli.subscriptions:subscriptions",
-    "dead-letters": "bridge.cli.dead_letters:dead_letters",
-    "trigger": "bridge.cli.trigger:trigger",
-    "tokens": "bridge.cli.tokens:tokens",
-    "config": "bridge.cli.config:config",
-    "doctor": "bridge.cli.doctor:doctor",
-    "schema": "bridge.cli.schema:schema",
-    "completion": "bridge.cli.completion:completion",
+    "up": "Run the whole bridge in this terminal until Ctrl-C.",
+    "demo": "Run a bridge with simulated vendors and subscribers until Ctrl-C.",
+    "web": "Receive webhooks; serve the API and health checks.",
+    "worker": "Poll vendors and recheck open attempts.",
+    "beat": "Schedule the work of the workers.",
+    "dispatch": "Deliver events to subscriptions.",
+    "sources": "List, show, test, pause or resume sources.",
+    "requests": "List, show or reprocess received webhooks.",
+    "events": "List, show or follow published events.",
+    "watches": "List, add or cancel watches; import expected attempts.",
+    "backfill": "Read a past period of a source again and publish what is missing.",
+    "reconcile": "Compare a vendor's list with what was published.",
+    "subscriptions": "List, show, pause or resume subscriptions.",
+    "dead-letters": "List, show or replay failed deliveries and unreadable records.",
+    "trigger": "Send a vendor's sample webhook to a running bridge.",
+    "tokens": "Create tokens for the API and the metrics.",
+    "config": "Check or show the configuration.",
+    "doctor": "Check the state server, broker, processes and subscriptions.",
+    "schema": "List, show or export the event schemas.",
+    "completion": "Print a shell completion script.",
 }
 
 
 class _Commands(click.Group):
-    """Imports a command when it is asked for, so that every start is quick."""
+    """Imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -56,9 +57,17 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"bridge.cli.{name}"), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        commands = [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -66,21 +75,25 @@ class _Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except NoSuchCommand as error:
-            # click knows no command to suggest: none was imported.
+            # click suggests only from commands that were imported, and none was.
             raise NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from error
 
 
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 4 partly failed, 69 state or broker "
-    "unreachable, 78 configuration, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 4 partly failed, 69 state server or "
+    "broker unreachable, 78 configuration error, 130 interrupted.",
 )
-@click.option("--config", type=click.Path(path_type=Path), help="The configuration file; else ATTEMPT_BRIDGE_CONFIG.")
-@click.option("-v", "--verbose", is_flag=True, help="Say which configuration and servers are used.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error, with its text.")
-@click.option("--no-color", is_flag=True, help="No colours; NO_COLOR does the same.")
-@click.version_option(__version__, prog_name="attempt-bridge")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Configuration file; default: ATTEMPT_BRIDGE_CONFIG or bridge.yaml.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Print which configuration, state server and broker are used.")
+@click.option("--debug", is_flag=True, help="Print tracebacks with the texts of errors, which may quote personal data.")
+@click.option("--no-color", is_flag=True, help="No colours; same as setting NO_COLOR.")
+@click.version_option(__version__, prog_name="attempt-bridge", help="Print the version.")
 @click.pass_context
 def cli(ctx: click.Context, config: Path | None, verbose: bool, debug: bool, no_color: bool) -> None:
     """Receive and poll assessment vendors; publish each completed attempt once."""
@@ -96,14 +109,13 @@ def main() -> None:
 def run(arguments: Sequence[str], *, logging: bool = False) -> int:
     """Run one command line; its exit code. The only place where errors become messages.
 
-    `logging`: what goes wrong inside a short command is logged on stderr as in the processes.
-
-    A closed stdout (`| head`) ends a command without a word: click sees to that.
+    `logging`: short commands log unexpected errors on stderr as the processes do. A closed stdout (`| head`) ends a
+    command silently: click sees to that.
     """
-    for place, argument in enumerate(arguments, start=1):
+    for position, argument in enumerate(arguments, start=1):
         # Bytes that are not UTF-8 arrive as lone surrogates, which no key and no event can hold.
         if problem := text_problem(argument):
-            click.echo(f"Error: argument {place} {problem}. Remedy: write it again, in UTF-8", err=True)
+            click.echo(f"Error: argument {position} {problem}. Remedy: type it again in UTF-8", err=True)
             return USAGE
     try:
         code = cli.main(list(arguments), prog_name="attempt-bridge", standalone_mode=False, obj=logging)
@@ -117,11 +129,11 @@ def run(arguments: Sequence[str], *, logging: bool = False) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: nothing may end as a traceback
         return _report(error, debug="--debug" in arguments)
-    return code if isinstance(code, int) else 0
+    return code if isinstance(code, int) else DONE
 
 
 def _one_line(error: click.ClickException) -> str:
-    """Fact, value, remedy: without click's page of usage."""
+    """The error as one line, without click's page of usage."""
     message = " ".join(error.format_message().split())
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return f"Error: {message}"
@@ -130,6 +142,7 @@ def _one_line(error: click.ClickException) -> str:
 
 
 def _report(error: Exception, *, debug: bool) -> int:
+    """Print an error that ended a command; the exit code."""
     if debug:
         traceback.print_exception(error)
     if isinstance(error, ConfigError):
@@ -139,10 +152,12 @@ def _report(error: Exception, *, debug: bool) -> int:
     if isinstance(error, BridgeError):
         click.echo(f"Error: {error}", err=True)
         return UNAVAILABLE if isinstance(error, StateUnavailable | BrokerUnavailable) else FAILED
-    # Its text may quote a person or a secret, and what a process prints is collected with its logs.
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(where.filename).name}:{where.lineno}"
+    # Not the error's text: it may quote a person or a secret, and what a process prints is collected with its logs.
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    traceback_hint = "" if debug else "run attempt-bridge --debug ... to print the traceback; "
     click.echo(
-        f"Error: {type(error).__name__} at {place}. Remedy: run it again as attempt-bridge --debug ...", err=True
+        f"Error: unexpected {type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}. Remedy: "
+        f"{traceback_hint}report it as an issue, with version {__version__} and without personal data",
+        err=True,
     )
     return FAILED

@@ -1,32 +1,52 @@
-"""`backfill`: read a past period of a source again, beside live traffic; stop it, resume it, look at it."""
+"""`backfill`: read a past period of a source again, beside live traffic; list, show, stop, resume or cancel one."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import Any
 
 import click
 
-from bridge.cli.common import confirm_broad, format_option, known_name, load_services, yes_option
-from bridge.cli.output import iso, print_list, print_one, say
-
-if TYPE_CHECKING:
-    from bridge.polling.backfill_jobs import Backfill, Backfills
-    from bridge.services import Services
-    from workers.polling.backfill import BackfillCallbacks
+from bridge.cli import exit_codes
+from bridge.cli.common import (
+    confirm_broad,
+    exit_nothing_matched,
+    format_option,
+    known_name,
+    load_services,
+    parse_moment,
+    yes_option,
+)
+from bridge.cli.exit_codes import INTERRUPTED, PARTLY_FAILED
+from bridge.cli.output import iso, print_list, print_object, say
+from bridge.cli.progress import ProgressScreen, lower_priority, stoppable
+from bridge.errors import StateUnavailable
+from bridge.ingest.context import NEW
+from bridge.polling.backfill_jobs import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    STOPPED,
+    Backfill,
+    Backfills,
+    backfill_id,
+    period_problem,
+)
+from bridge.services import Services
+from workers.polling import backfill as worker
+from workers.polling.listing import Interrupted, whole_streams
 
 __all__ = ["backfill"]
 
 _COLUMNS = ("id", "state", "first", "last", "read", "pages", "records", "new", "calls", "updated")
 _REPROCESS = ("none", "failed", "all")
-_NEW = ("published", "revised")
 
 
 class _Date(click.ParamType[float]):
-    """`2026-11-01`, `2026-11-01T08:30:00Z`; UTC without a zone. UNIX seconds; of a mere date the day's begin or end."""
+    """`2026-11-01`, `2026-11-01T08:30:00Z`; without a zone it is UTC. UNIX seconds; for a date its start or end."""
 
     name = "date"
 
@@ -37,28 +57,28 @@ class _Date(click.ParamType[float]):
         if isinstance(value, float):
             return value
         try:
-            moment = datetime.fromisoformat(value)
+            moment = parse_moment(value)
             if self._end and re.fullmatch(r"\d{4}-?\d{2}-?\d{2}|\d{4}-?W\d{2}(-?\d)?", value):
                 moment += timedelta(days=1)
         except (ValueError, OverflowError):
-            self.fail(f'"{value}" is no date; write 2026-11-01 or 2026-11-01T08:30:00Z', param, ctx)
-        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+            self.fail(f'"{value}" is not a valid date. Write 2026-11-01 or 2026-11-01T08:30:00Z', param, ctx)
+        return max(0.0, moment.timestamp())
 
 
 @click.group(invoke_without_command=True)
-@click.option("--source", help="Which source to read from.")
-@click.option("--from", "first", type=_Date(end=False), help="First day or moment, UTC: of the finish of an attempt.")
-@click.option("--to", "last", type=_Date(end=True), help="Last day or moment, included.")
-@click.option("--stream", "streams", multiple=True, help="Only this stream; may be given several times.")
+@click.option("--source", help="Source to read from.")
+@click.option("--from", "first", type=_Date(end=False), help="Start of the period, UTC, by finish of the attempts.")
+@click.option("--to", "last", type=_Date(end=True), help="End of the period; a date includes that day.")
+@click.option("--stream", "streams", multiple=True, help="Read only this stream; repeatable.")
 @click.option(
     "--reprocess",
     type=click.Choice(_REPROCESS),
     default="none",
     show_default=True,
-    help="Run what is stored of that period through the current code first: what could not be read, or every request.",
+    help="First process stored requests and records of the period again: the failed ones, or all.",
 )
-@click.option("--rate", type=click.IntRange(1), help="At most so many pages a minute.")
-@click.option("--dry-run", is_flag=True, help="Read and count, write nothing.")
+@click.option("--rate", type=click.IntRange(1), help="Maximum number of pages per minute.")
+@click.option("--dry-run", is_flag=True, help="Read and count, but write nothing.")
 @yes_option
 @click.pass_context
 def backfill(
@@ -72,26 +92,24 @@ def backfill(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Read a past period of a source again and publish what nobody has published.
+    """Read a past period of a source again and publish what is missing.
 
-    What is known is a duplicate and stays as it is, so --yes is asked for only with --reprocess. Live traffic goes
-    first. Ctrl-C stops it after the page at hand.
+    Known attempts are duplicates and stay as they are, so only --reprocess needs --yes. Live traffic has priority.
+    Ctrl-C stops after the current page.
     """
     if ctx.invoked_subcommand is not None:
         if source or first or last:
-            raise click.UsageError(f"give --source, --from and --to to `backfill` alone, or {ctx.invoked_subcommand}")
+            raise click.UsageError(f"--source, --from and --to cannot stand before {ctx.invoked_subcommand}")
         return
     if source is None or first is None or last is None:
         missing = [name for name, value in (("--source", source), ("--from", first), ("--to", last)) if value is None]
-        raise click.UsageError(f"Missing option {', '.join(missing)}; or say list, show, stop, resume or cancel")
+        raise click.UsageError(f"missing: {', '.join(missing)}, or a command: list, show, stop, resume, cancel")
     services = load_services()
     job = _new(services, source, first, last, streams)
     job.reprocess, job.rate = reprocess, rate
     if reprocess != "none" and not dry_run:
-        from workers.polling.backfill import to_reprocess  # noqa: PLC0415 - `--help` must be quick
-
-        quarantined, requests = to_reprocess(services, job)
-        confirm_broad(yes, f"{quarantined} records in quarantine and {requests} stored requests would be read again")
+        quarantined, requests = worker.to_reprocess(services, job)
+        confirm_broad(yes, _reprocess_preview(quarantined, requests))
     if dry_run:
         _preview(services, job)
     else:
@@ -99,7 +117,7 @@ def backfill(
 
 
 @backfill.command("list")
-@click.option("--source", help="Only of this source.")
+@click.option("--source", help="Filter by source.")
 @format_option
 def list_(source: str | None, output: str) -> None:
     """List backfills, newest first."""
@@ -107,7 +125,7 @@ def list_(source: str | None, output: str) -> None:
     if source:
         known_name(source, services.config.sources, "source")
     jobs = _store(services).list(source)
-    empty = "there was no backfill yet" if not source else "no backfill fits"
+    empty = "no backfill matches" if source else "no backfills"
     print_list((_row(services, job) for job in jobs), _COLUMNS, output, empty=empty, filtered=bool(source))
 
 
@@ -115,10 +133,10 @@ def list_(source: str | None, output: str) -> None:
 @click.argument("job_id", metavar="ID")
 @format_option
 def show(job_id: str, output: str) -> None:
-    """Show one backfill: where each stream stands, and what came of it."""
+    """Show one backfill: the progress of each stream, and the outcomes."""
     services = load_services()
     job = _find(services, job_id)
-    more = {
+    details = {
         "source": job.source,
         "streams": {name: "read" if name in job.finished else job.cursors.get(name) for name in job.streams},
         "reprocess": job.reprocess,
@@ -127,61 +145,58 @@ def show(job_id: str, output: str) -> None:
         "created": iso(job.created),
         "error": job.error,
     }
-    print_one({**_row(services, job), **more}, output)
+    print_object({**_row(services, job), **details}, output)
 
 
 @backfill.command()
 @click.argument("job_id", metavar="ID")
 def stop(job_id: str) -> None:
-    """Stop a running one after the page at hand; `resume` goes on."""
+    """Stop a running backfill after the current page; `resume` continues it."""
     services = load_services()
     job = _find(services, job_id)
     if _store(services).running(job.source) != job.id:
-        _nothing(f"{job.id} is {job.state}: there is nothing to stop")
+        exit_nothing_matched(f"{job.id} is {job.state}: nothing to stop")
     _store(services).request(job.id, "stop")
-    say(f"{job.id} stops after the page at hand; attempt-bridge backfill resume {job.id} goes on")
+    say(f"{job.id} stops after the current page. Continue it with attempt-bridge backfill resume {job.id}")
 
 
 @backfill.command()
 @click.argument("job_id", metavar="ID")
 def resume(job_id: str) -> None:
-    """Go on where a stopped or failed one stood, in this terminal."""
+    """Continue a stopped or failed backfill, in this terminal."""
     services = load_services()
     job = _find(services, job_id)
     known_name(job.source, services.config.sources, "source")
-    if job.state in ("done", "cancelled"):
-        _nothing(f"{job.id} is {job.state}: there is nothing to resume")
+    if job.state in (DONE, CANCELLED):
+        exit_nothing_matched(f"{job.id} is {job.state}: nothing to resume")
     _run(services, job)
 
 
 @backfill.command()
 @click.argument("job_id", metavar="ID")
 def cancel(job_id: str) -> None:
-    """End one for good; what it has published stays."""
+    """Cancel a backfill permanently; what it has published stays."""
     services = load_services()
     job, store = _find(services, job_id), _store(services)
-    if job.state in ("done", "cancelled"):
-        _nothing(f"{job.id} is {job.state}: there is nothing to cancel")
+    if job.state in (DONE, CANCELLED):
+        exit_nothing_matched(f"{job.id} is {job.state}: nothing to cancel")
     lease = store.lease(job, "cancel")
     if not lease.hold():
         store.request(job.id, "cancel")
-        say(f"{job.id} ends after the page at hand")
+        say(f"{job.id} will be cancelled after the current page")
         return
-    job.state = "cancelled"
+    job.state = CANCELLED
     store.save(job, services.now())
     lease.release()
     say(f"{job.id} is cancelled")
 
 
 def _new(services: Services, source_name: str, first: float, last: float, streams: Sequence[str]) -> Backfill:
-    from bridge.polling.backfill_jobs import Backfill, backfill_id, period_problem  # noqa: PLC0415 - `--help` must be quick
-    from workers.polling.listing import whole_streams  # noqa: PLC0415
-
     source = services.config.sources[known_name(source_name, services.config.sources, "source")]
     vendor, now = services.vendors[source.vendor], services.now()
     if not vendor.polls:
         raise click.UsageError(
-            f"{vendor.title} has no list to read; its attempts come by `attempt-bridge watches import`"
+            f"{vendor.title} has no list to read. Register its attempts with attempt-bridge watches import"
         )
     for stream in streams:
         known_name(stream, vendor.polls, f"stream of {source_name}")
@@ -199,85 +214,70 @@ def _new(services: Services, source_name: str, first: float, last: float, stream
 
 
 def _run(services: Services, job: Backfill) -> None:
-    from bridge.errors import StateUnavailable  # noqa: PLC0415 - `--help` must be quick
-    from workers.polling import backfill as worker  # noqa: PLC0415
-
-    again = f"attempt-bridge backfill resume {job.id} goes on"
+    resume_hint = f"continue with attempt-bridge backfill resume {job.id}"
     try:
-        with _outside(services, job) as outside:
-            worker.run(services, job, outside)
+        with _callbacks(services, job) as callbacks:
+            worker.run(services, job, callbacks)
     except StateUnavailable:
-        say(again)
+        say(resume_hint)
         raise
     click.echo(f"{job.id}: {job.state}; {_summary(job)}")
     unreadable = job.outcomes.get("quarantined", 0)
-    if job.state == "stopped":
-        say(again)
-    elif job.state == "failed":
-        say(f"{job.error}; {again}")
+    if job.state == STOPPED:
+        say(resume_hint)
+    elif job.state == FAILED:
+        say(f"{job.error}; {resume_hint}")
     elif unreadable:
-        say(f"{unreadable} records could not be read: attempt-bridge dead-letters list --quarantine")
-    codes = {"done": 4 if unreadable else 0, "failed": 1}
-    click.get_current_context().exit(codes.get(job.state, 130))
+        say(f"{unreadable} unreadable records: see attempt-bridge dead-letters list --quarantine")
+    codes = {DONE: PARTLY_FAILED if unreadable else 0, FAILED: exit_codes.FAILED}
+    click.get_current_context().exit(codes.get(job.state, INTERRUPTED))
 
 
 def _preview(services: Services, job: Backfill) -> None:
-    from workers.polling import backfill as worker  # noqa: PLC0415 - `--help` must be quick
-    from workers.polling.listing import Interrupted  # noqa: PLC0415
-
     stored, code = "", 0
     if job.reprocess != "none":
         quarantined, requests = worker.to_reprocess(services, job)
-        stored = f" {quarantined} records in quarantine and {requests} stored requests would be read again."
+        stored = f" {_reprocess_preview(quarantined, requests)}."
     try:
-        with _outside(services, job) as outside:
-            worker.preview(services, job, outside)
+        with _callbacks(services, job) as callbacks:
+            worker.preview(services, job, callbacks)
     except Interrupted:
-        code = 130
-        say("stopped; the figures are of what was read so far")
+        code = INTERRUPTED
+        say("stopped; the figures cover what was read so far")
     click.echo(f"dry run: {_summary(job)}. Nothing was written.{stored}")
     click.get_current_context().exit(code)
 
 
 @contextmanager
-def _outside(services: Services, job: Backfill) -> Iterator[BackfillCallbacks]:
-    from bridge.cli.progress import Screen, stay_behind, stoppable  # noqa: PLC0415 - `--help` must be quick
-    from workers.polling.backfill import BackfillCallbacks  # noqa: PLC0415
+def _callbacks(services: Services, job: Backfill) -> Iterator[worker.BackfillCallbacks]:
+    lower_priority()
+    with stoppable("stopping after the current page") as stop, ProgressScreen(services, job) as screen:
+        yield worker.BackfillCallbacks(sleep=stop.wait, show=screen.show, stopping=stop.is_set)
 
-    stay_behind()
-    with stoppable("stops after the page at hand") as asked, Screen(services, job) as screen:
-        yield BackfillCallbacks(sleep=asked.wait, show=screen.show, stopping=asked.is_set)
+
+def _reprocess_preview(quarantined: int, requests: int) -> str:
+    return f"{quarantined} quarantined records and {requests} stored requests would be processed again"
 
 
 def _summary(job: Backfill) -> str:
-    outcomes = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(job.outcomes.items())) or "nothing found"
+    outcomes = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(job.outcomes.items())) or "no attempts"
     return f"{job.pages:,} pages, {job.records:,} records, {job.calls:,} calls: {outcomes}"
 
 
 def _store(services: Services) -> Backfills:
-    from bridge.polling.backfill_jobs import Backfills  # noqa: PLC0415 - `--help` must be quick
-
     return Backfills(services.state)
 
 
 def _find(services: Services, job_id: str) -> Backfill:
     job = _store(services).get(job_id)
     if job is None:
-        say(f"no backfill {job_id}; attempt-bridge backfill list has them")
-        click.get_current_context().exit(3)
+        exit_nothing_matched(f"no backfill {job_id}; see attempt-bridge backfill list")
     return job
 
 
-def _nothing(message: str) -> None:
-    say(message)
-    click.get_current_context().exit(3)
-
-
 def _row(services: Services, job: Backfill) -> dict[str, Any]:
-    from workers.polling.backfill import share  # noqa: PLC0415 - `--help` must be quick
-
-    # A source that was removed meanwhile leaves no cursor that anybody could read.
-    read = share(services, job) if job.source in services.config.sources else None
+    # Once a source is removed from bridge.yaml, nothing can read its cursors.
+    read = worker.share(services, job) if job.source in services.config.sources else None
     return {
         "id": job.id,
         "state": job.state,
@@ -286,7 +286,7 @@ def _row(services: Services, job: Backfill) -> dict[str, Any]:
         "read": None if read is None else f"{read:.0%}",
         "pages": job.pages,
         "records": job.records,
-        "new": sum(job.outcomes.get(outcome, 0) for outcome in _NEW),
+        "new": sum(job.outcomes.get(outcome, 0) for outcome in NEW),
         "calls": job.calls,
         "updated": iso(job.updated),
     }

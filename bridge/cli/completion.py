@@ -1,4 +1,4 @@
-"""`completion`: the shell's script for completing commands and options."""
+"""`completion`: a shell script that completes commands and options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["completion"]
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the completion script.
+    """Print a shell completion script.
 
     For bash: attempt-bridge completion bash > ~/.local/share/bash-completion/completions/attempt-bridge
     """

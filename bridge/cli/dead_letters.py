@@ -1,16 +1,17 @@
-"""`dead-letters`: deliveries and records that were given up, and putting them back."""
+"""`dead-letters`: failed deliveries and quarantined records, and replaying them."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bridge.cli.common import (
     confirm_broad,
+    exit_nothing_matched,
     format_option,
     known_name,
     limit_option,
@@ -18,27 +19,27 @@ from bridge.cli.common import (
     since_option,
     yes_option,
 )
-from bridge.cli.output import iso, print_list, print_one, say
-
-if TYPE_CHECKING:
-    from bridge.delivery.store import DeadLetter
-    from bridge.journal import Quarantined
-    from bridge.services import Services
+from bridge.cli.exit_codes import of_failures
+from bridge.cli.output import iso, print_list, print_object, say
+from bridge.delivery.store import DeadLetter
+from bridge.ingest.reprocess import reprocess_quarantined
+from bridge.journal import Quarantined
+from bridge.services import Services
 
 __all__ = ["dead_letters"]
 
 _COLUMNS = ("dead_at", "id", "source", "attempt", "type", "tries", "reason", "error")
 _QUARANTINE_COLUMNS = ("received_at", "id", "source", "origin", "request_id", "bytes", "reason")
-_NAME_HELP = "An ID is printed by `dead-letters list`: SUBSCRIPTION/NUMBER, or quarantine/NUMBER."
+_ID_HELP = "ID: SUBSCRIPTION/NUMBER or quarantine/NUMBER, as `dead-letters list` prints it."
 _QUARANTINE = "quarantine"
 
-subscription_option = click.option("--subscription", help="Only of this subscription.")
-quarantine_option = click.option("--quarantine", is_flag=True, help="Records that we could not read, instead.")
+subscription_option = click.option("--subscription", help="Filter by subscription.")
+quarantine_option = click.option("--quarantine", is_flag=True, help="Unreadable records instead of deliveries.")
 
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """List, show or replay what was given up."""
+    """List, show or replay failed deliveries and unreadable records."""
 
 
 @dead_letters.command("list")
@@ -52,37 +53,37 @@ def list_(subscription: str | None, quarantine: bool, since: float | None, limit
     services = load_services()
     filtered = bool(subscription or since)
     if quarantine:
-        rows: Iterator[dict[str, Any]] = (_quarantined_row(one) for one in _quarantined(services, since))
+        rows: Iterator[dict[str, Any]] = (_quarantined_row(entry) for entry in _quarantined(services, since))
     else:
         rows = (_row(name, letter) for name, letter in _letters(services, subscription, since))
     print_list(
         rows,
         _QUARANTINE_COLUMNS if quarantine else _COLUMNS,
         output,
-        empty="no dead letter fits" if filtered else "no dead letters",
+        empty="no dead letter matches" if filtered else "no dead letters",
         limit=limit,
         filtered=filtered,
     )
 
 
-@dead_letters.command(epilog=_NAME_HELP)
+@dead_letters.command(epilog=_ID_HELP)
 @click.argument("letter_id", metavar="ID")
 @format_option
 def show(letter_id: str, output: str) -> None:
-    """Show one dead letter with what it holds."""
+    """Show one dead letter with its event, or one unreadable record with its body."""
     services = load_services()
-    owner, found = _find(services, letter_id)
+    owner, letter = _find(services, letter_id)
     if owner == _QUARANTINE:
-        print_one({**_quarantined_row(found), "body": found.body.decode(errors="replace")}, output)
+        print_object({**_quarantined_row(letter), "body": letter.body.decode(errors="replace")}, output)
     else:
-        print_one({**_row(owner, found), "event": found.event.decode()}, output)
+        print_object({**_row(owner, letter), "event": letter.event.decode()}, output)
 
 
-@dead_letters.command(epilog=_NAME_HELP)
+@dead_letters.command(epilog=_ID_HELP)
 @click.argument("letter_ids", metavar="[ID]...", nargs=-1)
 @subscription_option
 @quarantine_option
-@click.option("--all", "everything", is_flag=True, help="Of every subscription.")
+@click.option("--all", "everything", is_flag=True, help="All subscriptions.")
 @since_option
 @yes_option
 def replay(
@@ -93,46 +94,43 @@ def replay(
     since: float | None,
     yes: bool,
 ) -> None:
-    """Put dead letters back with all their tries, under the same event id; read quarantined records again."""
+    """Replay dead letters with all their tries and the same event id; process unreadable records again."""
     services = load_services()
     if letter_ids:
-        chosen: list[tuple[str, Any]] = [_find(services, one) for one in letter_ids]
+        chosen: list[tuple[str, Any]] = [_find(services, letter_id) for letter_id in letter_ids]
     elif quarantine:
-        chosen = [(_QUARANTINE, one) for one in _quarantined(services, since)]
+        chosen = [(_QUARANTINE, entry) for entry in _quarantined(services, since)]
     elif subscription or everything:
         chosen = list(_letters(services, subscription, since))
     else:
-        raise click.UsageError("say which: an ID, --subscription NAME, --quarantine or --all")
+        raise click.UsageError("missing: an ID, --subscription NAME, --quarantine or --all")
     if not chosen:
-        say("no dead letter fits")
-        click.get_current_context().exit(3)
+        exit_nothing_matched("no dead letter matches")
     if not letter_ids:
         counts = Counter(owner for owner, _ in chosen)
         confirm_broad(yes, "; ".join(f"{count} of {owner} would be replayed" for owner, count in counts.items()))
     failures = sum(not _replay(services, owner, letter) for owner, letter in chosen)
-    click.echo(f"{len(chosen) - failures} replayed, {failures} not")
-    click.get_current_context().exit(0 if not failures else 4 if failures < len(chosen) else 1)
+    click.echo(f"{len(chosen) - failures} replayed, {failures} failed")
+    click.get_current_context().exit(of_failures(failures, len(chosen)))
 
 
 def _replay(services: Services, owner: str, letter: Any) -> bool:
-    """Whether it worked; if not, why is said."""
+    """Replay one; False, after a message, if that failed."""
     if owner == _QUARANTINE:
-        return _read_again(services, letter)
+        return _reprocess(services, letter)
     try:
         moved = services.deliveries.replay(owner, letter, now=services.now())
     except ValueError as error:
         say(f"{owner}/{letter.id}: {error}")
         return False
     if not moved:
-        say(f"{owner}/{letter.id}: was replayed already")
+        say(f"{owner}/{letter.id}: has been replayed already")
     return True
 
 
-def _read_again(services: Services, entry: Quarantined) -> bool:
-    from bridge.ingest.reprocess import reprocess_quarantined  # noqa: PLC0415 - `--help` must be quick
-
+def _reprocess(services: Services, entry: Quarantined) -> bool:
     if entry.source not in services.config.sources:
-        say(f"{_QUARANTINE}/{entry.entry_id}: source {entry.source} is not configured any more")
+        say(f"{_QUARANTINE}/{entry.entry_id}: source {entry.source} is no longer configured")
         return False
     stored = services.requests.find(entry.request_id) if entry.request_id else None
     outcome = reprocess_quarantined(services.ingest_context(entry.source), entry, stored, now=services.now())
@@ -153,21 +151,20 @@ def _letters(services: Services, subscription: str | None, since: float | None) 
 
 
 def _quarantined(services: Services, since: float | None) -> Iterator[Quarantined]:
-    return (one for one in services.quarantine.list() if since is None or one.received_at >= since)
+    return (entry for entry in services.quarantine.list() if since is None or entry.received_at >= since)
 
 
 def _find(services: Services, letter_id: str) -> tuple[str, Any]:
     owner, _, number = letter_id.partition("/")
-    found: DeadLetter | Quarantined | None
+    letter: DeadLetter | Quarantined | None
     if owner == _QUARANTINE:
-        found = services.quarantine.find(number) if re.fullmatch(r"\d{1,20}-\d{1,20}", number) else None
+        letter = services.quarantine.find(number) if re.fullmatch(r"\d{1,20}-\d{1,20}", number) else None
     else:
         known_name(owner, services.config.subscriptions, "subscription")
-        found = services.deliveries.dead_letter(owner, number)
-    if found is None:
-        say(f"no dead letter {letter_id}")
-        click.get_current_context().exit(3)
-    return owner, found
+        letter = services.deliveries.dead_letter(owner, number)
+    if letter is None:
+        exit_nothing_matched(f"no dead letter {letter_id}")
+    return owner, letter
 
 
 def _row(subscription: str, letter: DeadLetter) -> dict[str, Any]:

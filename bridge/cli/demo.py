@@ -1,4 +1,4 @@
-"""`demo`: a real bridge with simulated vendors, a class of candidates and four subscribers, on this machine alone."""
+"""`demo`: a real bridge with simulated vendors, candidates and subscribers, on this machine alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from bridge.cli.common import DEFAULT_PORT, host_option, known_name
+from bridge.registry import vendors
+from bridge.sandbox.conditions import Conditions
+from bridge.sandbox.demo import run
+from bridge.text import parse_duration
 
 __all__ = ["demo"]
 
@@ -23,7 +29,7 @@ class _Share(click.ParamType[float]):
         except ValueError:
             share = -1.0
         if not 0 <= share <= 1:
-            self.fail(f'"{value}" is no share; write it like 10% or 0.1', param, ctx)
+            self.fail(f'"{value}" is not a valid share. Write it as 10% or 0.1', param, ctx)
         return share
 
 
@@ -33,7 +39,6 @@ class _Seconds(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from bridge.text import parse_duration  # noqa: PLC0415
 
         if isinstance(value, float):
             return value
@@ -43,45 +48,52 @@ class _Seconds(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-def _chosen(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...]:
-    from bridge.cli.common import known_name  # noqa: PLC0415 - `--help` must be quick
-    from bridge.registry import vendors  # noqa: PLC0415
-
-    wanted = [name.strip() for name in given.split(",") if name.strip()] if given else list(vendors())
-    return tuple(dict.fromkeys(known_name(name, vendors(), "vendor") for name in wanted))
+def _vendor_names(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...]:
+    names = [name.strip() for name in given.split(",") if name.strip()] if given else list(vendors())
+    return tuple(dict.fromkeys(known_name(name, vendors(), "vendor") for name in names))
 
 
 @click.command()
-@click.option("--attempts", type=click.IntRange(1), help="So many attempts; without end if not given (--once: 100).")
-@click.option("--vendors", callback=_chosen, help="Only these, with commas: classmarker,cirrus; all if not given.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another class.")
-@click.option("--lose", type=_Share(), default="10%", show_default=True, help="Share of webhooks that never come.")
+@click.option("--attempts", type=click.IntRange(1), help="Number of attempts; default: endless (--once: 100).")
+@click.option("--vendors", callback=_vendor_names, help="Comma-separated: classmarker,cirrus; default: all.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random numbers.")
+@click.option("--lose", type=_Share(), default="10%", show_default=True, help="Share of webhooks lost.")
 @click.option("--duplicate", type=_Share(), default="15%", show_default=True, help="Share of webhooks sent twice.")
-@click.option("--delay", type=_Seconds(), default="5s", show_default=True, help="Webhooks come up to so much late.")
-@click.option("--reorder", is_flag=True, help="Late webhooks may overtake each other.")
+@click.option("--delay", type=_Seconds(), default="5s", show_default=True, help="Maximum delay of webhooks.")
+@click.option("--reorder", is_flag=True, help="Deliver delayed webhooks out of order.")
 @click.option(
-    "--fail-subscriber", type=_Share(), default="20%", show_default=True, help="Share of events that the crm refuses."
+    "--fail-subscriber",
+    type=_Share(),
+    default="20%",
+    show_default=True,
+    help="Share of events that crm refuses.",
 )
-@click.option("--once", is_flag=True, help="Stop when all attempts are everywhere; exit 1 if some never are.")
+@click.option("--once", is_flag=True, help="Stop when all attempts have arrived; exit with 1 if some never do.")
 @click.option(
-    "--patience", type=_Seconds(), default="60s", show_default=True, help="How long --once waits after the last one."
+    "--patience",
+    type=_Seconds(),
+    default="60s",
+    show_default=True,
+    help="Wait of --once after the last attempt.",
 )
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("data/demo"),
     show_default=True,
-    help="What is kept from run to run.",
+    help="Directory kept between runs.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address that web listens on.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port of web; 8080 if not given (--once: any free one).")
+@host_option
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help=f"Port; 0: any free port; default: {DEFAULT_PORT}; 0 with --once."
+)
 def demo(once: bool, attempts: int | None, data_dir: Path, host: str, port: int | None, **conditions: Any) -> None:
-    """Run a real bridge between simulated vendors and four subscribers until Ctrl-C.
+    """Run a bridge with simulated vendors and subscribers until Ctrl-C.
 
-    Webhooks get lost, doubled, late; a subscriber refuses events: still every attempt arrives, and is published once.
+    Webhooks are lost, duplicated and delayed, and a subscriber refuses events; still, every attempt is published once
+    and reaches every subscriber.
     """
-    from bridge.sandbox.conditions import Conditions  # noqa: PLC0415 - `--help` must be quick
-    from bridge.sandbox.demo import run  # noqa: PLC0415
-
+    if port is None:
+        port = 0 if once else DEFAULT_PORT
     chosen = Conditions(once=once, attempts=attempts or (100 if once else None), **conditions)
-    click.get_current_context().exit(run(chosen, data_dir, host, (0 if once else 8080) if port is None else port))
+    click.get_current_context().exit(run(chosen, data_dir, host, port))

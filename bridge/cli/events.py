@@ -1,17 +1,16 @@
-"""`events`: the published events in the journal."""
+"""`events`: published events, as the journal has them."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from bridge.cli.common import format_option, known_name, limit_option, load_services, since_option
-from bridge.cli.output import iso, print_list, print_one, say
-
-if TYPE_CHECKING:
-    from bridge.journal import StoredEvent
+from bridge.cli.common import exit_nothing_matched, format_option, known_name, limit_option, load_services, since_option
+from bridge.cli.output import iso, print_list, print_object
+from bridge.journal import StoredEvent
+from bridge.services import BLOCK_SECONDS
 
 __all__ = ["events"]
 
@@ -20,32 +19,30 @@ _COLUMNS = ("recorded_at", "type", "source", "attempt", "revision", "origin", "i
 
 @click.group()
 def events() -> None:
-    """List, show or follow the published events."""
+    """List, show or follow published events."""
 
 
 @events.command("list")
-@click.option("--source", help="Only of this source.")
-@click.option("--type", "event_type", help="Only of this type, such as attempt.completed.")
-@click.option("--attempt", help="Only of this attempt.")
+@click.option("--source", help="Filter by source.")
+@click.option("--type", "event_type", help="Filter by type, such as attempt.completed.")
+@click.option("--attempt", help="Filter by attempt.")
 @since_option
 @limit_option
 @format_option
 def list_(
     source: str | None, event_type: str | None, attempt: str | None, since: float | None, limit: int, output: str
 ) -> None:
-    """List events, newest first; JSON has them whole."""
-
+    """List events, newest first. JSON has the whole events."""
     services = load_services()
     if source:
         known_name(source, services.config.sources, "source")
-    reader = services.journal_reader
-    found = reader.events(since=since, source=source, event_type=event_type, attempt=attempt)
+    events = services.journal_reader.events(since=since, source=source, event_type=event_type, attempt=attempt)
     filtered = bool(source or event_type or attempt or since)
     print_list(
-        (_row(event) for event in found),
+        (_row(event) for event in events),
         _COLUMNS,
         output,
-        empty="no event fits" if filtered else "nothing was published yet",
+        empty="no event matches" if filtered else "no events yet",
         limit=limit,
         filtered=filtered,
     )
@@ -56,23 +53,19 @@ def list_(
 @format_option
 def show(event_id: str, output: str) -> None:
     """Show one event."""
-
     services = load_services()
-    found = services.journal_reader.find_event(event_id)
-    if found is None:
-        say(f"no event {event_id} in the journal; it may be older than bridge.retention.events")
-        click.get_current_context().exit(3)
-    # The event itself is the thing to see: as a table of attributes it would be harder to read than as JSON.
-    print_one(json.loads(found.event), "json" if output == "table" else output)
+    event = services.journal_reader.find_event(event_id)
+    if event is None:
+        exit_nothing_matched(f"no event {event_id} in the journal; it may be older than bridge.retention.events")
+    # Always JSON: a table of attributes would be harder to read.
+    print_object(json.loads(event.event), "json" if output == "table" else output)
 
 
 @events.command()
-@click.option("--source", help="Only of this source.")
+@click.option("--source", help="Filter by source.")
 @format_option
 def tail(source: str | None, output: str) -> None:
-    """Follow the journal: print events as they are published, until Ctrl-C."""
-    from bridge.services import BLOCK_SECONDS  # noqa: PLC0415
-
+    """Print events as they are published, until Ctrl-C."""
     services = load_services()
     if source:
         known_name(source, services.config.sources, "source")

@@ -1,4 +1,4 @@
-"""Printing for all commands: data to stdout as table, JSON or JSON lines; messages to stderr. Looks nothing up."""
+"""Printing for all commands: data to stdout as table, JSON or JSON lines; messages to stderr."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from itertools import islice
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from bridge import clock
+from bridge.cli.exit_codes import NOTHING_MATCHED
 from schemas.event import format_time
 
-__all__ = ["iso", "print_list", "print_one", "say"]
+__all__ = ["iso", "print_check", "print_list", "print_object", "say"]
 
 #: Off a terminal nothing is cut or wrapped.
-_ENDLESS_COLUMNS = 10_000
+_UNLIMITED_WIDTH = 10_000
+_MARKS = {"ok": ("[+]", "green"), "warning": ("[!]", "yellow"), "failure": ("[-]", "red")}
 
 
 def iso(moment: float | None) -> str | None:
@@ -25,8 +30,14 @@ def iso(moment: float | None) -> str | None:
 
 
 def say(message: str) -> None:
-    """A message for people, beside the data."""
+    """Print a message on stderr."""
     click.echo(message, err=True)
+
+
+def print_check(status: str, text: str) -> None:
+    """One line of a check, marked by its `status`: ok, warning or failure."""
+    mark, colour = _MARKS[status]
+    click.echo(f"{click.style(mark, fg=colour)} {text}")
 
 
 def print_list(
@@ -38,31 +49,31 @@ def print_list(
     limit: int | None = None,
     filtered: bool = False,
 ) -> None:
-    """At most `limit` rows; the table shows `columns`, JSON everything.
+    """Print up to `limit` rows; a table has `columns`, JSON everything.
 
-    Without a row says `empty` on stderr and, if the rows were `filtered`, ends the command with 3.
+    Without rows: print `empty` on stderr and, if the rows were `filtered`, end the command with 3.
     """
     if output == "jsonl":
         count = 0
         for count, row in enumerate(islice(rows, limit), start=1):  # noqa: B007 - counted to the end
             click.echo(_json(row))
     else:
-        found = list(islice(rows, limit))
-        count = len(found)
+        shown = list(islice(rows, limit))
+        count = len(shown)
         if output == "json":
-            click.echo(_json(found, indent=2))
-        elif found:
-            _table(found, columns)
+            click.echo(_json(shown, indent=2))
+        elif shown:
+            _print_table(shown, columns)
     if count == 0:
         say(empty)
         if filtered:
-            click.get_current_context().exit(3)
+            click.get_current_context().exit(NOTHING_MATCHED)
     elif count == limit and output == "table":
-        say(f"the first {limit} are shown; --limit shows more")
+        say(f"showing the first {limit} rows; see --limit")
 
 
-def print_one(row: Mapping[str, Any], output: str) -> None:
-    """One thing with all its members; as a table one member a line, or more where it has members itself."""
+def print_object(row: Mapping[str, Any], output: str) -> None:
+    """Print one object; as a table one line per member, or several where it has members itself."""
     if output == "table":
         width = max(map(len, row), default=0)
         for name, value in row.items():
@@ -94,20 +105,16 @@ def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {_cell(member)}" for name, member in value.items()) or "-"
     text = (_json(value) if isinstance(value, list) else str(value)) or "-"
-    # Vendors' text must not steer the terminal.
+    # Control characters in a vendor's text must not reach the terminal.
     return "".join(letter if letter.isprintable() else "\N{MIDDLE DOT}" for letter in text)
 
 
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - slow to import, and only tables need it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
+def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column.upper().replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column))) for column in columns))
     plain = click.get_current_context().color is False
-    width = None if sys.stdout.isatty() else _ENDLESS_COLUMNS
+    width = None if sys.stdout.isatty() else _UNLIMITED_WIDTH
     Console(file=sys.stdout, width=width, no_color=plain or None, highlight=False).print(table)

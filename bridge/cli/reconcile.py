@@ -1,104 +1,101 @@
-"""`reconcile`: what a vendor lists against what was published, and the results that are kept."""
+"""`reconcile`: compare a vendor's list with what was published; results are kept."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
 import click
 
-from bridge.cli.common import format_option, known_name, load_services, since_option
-from bridge.cli.output import iso, print_list, print_one, say
-
-if TYPE_CHECKING:
-    from bridge.polling.reconciliation import Reconciliation
-    from bridge.services import Services
+from bridge.cli.common import exit_nothing_matched, format_option, known_name, load_services, since_option
+from bridge.cli.exit_codes import DONE, PARTLY_FAILED
+from bridge.cli.output import iso, print_list, print_object, say
+from bridge.cli.progress import lower_priority, stoppable
+from bridge.polling.backfill_jobs import period_problem
+from bridge.polling.reconciliation import Reconciliation, Reconciliations
+from bridge.services import Services
+from workers.polling import reconcile as worker
+from workers.polling.listing import Interrupted
 
 __all__ = ["reconcile"]
 
 _WEEK = 7 * 86_400.0
 _DAYS = ("day", "listed", "both", "webhook_only", "poll_only", "missing", "expected")
 _DELAYS = ("path", "count", "p50_seconds", "p95_seconds", "max_seconds")
-#: What stands behind each list of ids, in the order of the report. Ids shown of each; JSON has all.
+#: Kind of difference -> what it means, in the order of the report.
 _MEANINGS = {
     "missing": "listed, never published",
     "outdated": "the vendor has a later result",
-    "expected": "past its due time, neither listed nor published",
-    "poll_only": "rescued: no webhook came",
-    "webhook_only": "no poll has seen it",
+    "expected": "past the due time, neither listed nor published",
+    "poll_only": "found by poll, no webhook came",
+    "webhook_only": "not seen by a poll",
     "unlisted": "published, but not in the vendor's list",
 }
-_SHOWN = 10
+#: Ids shown of each kind; JSON has all.
+_IDS_SHOWN = 10
 
 
 @click.group(invoke_without_command=True)
-@click.option("--source", help="Which source to compare.")
+@click.option("--source", help="Source to compare.")
 @since_option
 @click.option("--fix", is_flag=True, help="Publish what is missing or outdated.")
 @format_option
 @click.pass_context
 def reconcile(ctx: click.Context, source: str | None, since: float | None, fix: bool, output: str) -> None:
-    """Compare what a vendor lists with what was published, since 7d unless --since says otherwise.
+    """Compare a vendor's list with what was published.
 
-    Ends with 4 when something is missing and was not published. The result is kept; `show` prints the last one.
+    The default period is the last 7 days. Exits with 4 if something is missing and was not published. The result is
+    kept; `show` prints the last one.
     """
     if ctx.invoked_subcommand is not None:
         if source or since or fix:
-            raise click.UsageError(f"give --source behind {ctx.invoked_subcommand}; it takes no --since and no --fix")
+            raise click.UsageError(f"--source, --since and --fix cannot stand before {ctx.invoked_subcommand}")
         return
     if source is None:
-        raise click.UsageError("Missing option --source; or say show")
+        raise click.UsageError("missing: --source, or the command show")
     services = load_services()
     known_name(source, services.config.sources, "source")
     result = _compare(services, source, since, fix)
     _print(result, output)
-    left = set(result.ids["missing"]) - set(result.fixed)
-    ctx.exit(4 if left else 0)
+    missing = set(result.ids["missing"]) - set(result.fixed)
+    ctx.exit(PARTLY_FAILED if missing else DONE)
 
 
 @reconcile.command()
-@click.option("--source", help="Only of this source.")
+@click.option("--source", help="Filter by source.")
 @format_option
 def show(source: str | None, output: str) -> None:
-    """Print the last result of a source, or of every one; JSON has all ids."""
-    from bridge.polling.reconciliation import Reconciliations  # noqa: PLC0415 - `--help` must be quick
-
+    """Show the last result of each source. JSON has all ids."""
     services = load_services()
     names = [known_name(source, services.config.sources, "source")] if source else list(services.config.sources)
-    found = [result for name in names if (result := Reconciliations(services.state).last(name))]
-    if not found:
-        say("nothing was reconciled yet; attempt-bridge reconcile --source NAME does it")
-        click.get_current_context().exit(3)
-    for result in found:
+    results = [result for name in names if (result := Reconciliations(services.state).last(name))]
+    if not results:
+        exit_nothing_matched("no results yet; run attempt-bridge reconcile --source NAME")
+    for result in results:
         _print(result, output)
 
 
 def _compare(services: Services, source_name: str, since: float | None, fix: bool) -> Reconciliation:
-    from bridge.cli.progress import stay_behind, stoppable  # noqa: PLC0415
-    from bridge.polling.backfill_jobs import period_problem  # noqa: PLC0415 - `--help` must be quick
-    from workers.polling import reconcile as worker  # noqa: PLC0415
-    from workers.polling.listing import Interrupted  # noqa: PLC0415
-
     source, now = services.config.sources[source_name], services.now()
     first, until = now - _WEEK if since is None else since, worker.settled_until(source, now)
     if problem := period_problem(first, until, now, services.vendors[source.vendor].look_back_limit):
         raise click.UsageError(problem)
-    stay_behind()
-    said: set[str] = set()
+    lower_priority()
+    reasons: set[str] = set()
 
-    def tell(why: str, until: float) -> None:
-        if why not in said:
-            said.add(why)
-            say(f"waits until {iso(until)}: {why}")
+    def show_wait(why: str, until: float) -> None:
+        if why not in reasons:
+            reasons.add(why)
+            say(f"waiting until {iso(until)}: {why}")
 
-    with stoppable("stops; nothing of it is kept") as asked:
+    with stoppable("stopping; no result is kept") as stop:
 
         def check() -> None:
-            if asked.is_set():
-                raise Interrupted("asked to stop")
+            if stop.is_set():
+                raise Interrupted("stop requested")
 
         try:
             options = worker.ReconcileOptions(
-                since=first, until=until, fix=fix, check=check, sleep=asked.wait, waiting=tell
+                since=first, until=until, fix=fix, check=check, sleep=stop.wait, waiting=show_wait
             )
             return worker.reconcile(services, source_name, options)
         except Interrupted:
@@ -107,30 +104,32 @@ def _compare(services: Services, source_name: str, since: float | None, fix: boo
 
 def _print(result: Reconciliation, output: str) -> None:
     if output != "table":
-        from dataclasses import asdict  # noqa: PLC0415
-
         moments = {name: iso(getattr(result, name)) for name in ("since", "until", "made")}
-        print_one({**asdict(result), **moments}, output)
+        print_object({**asdict(result), **moments}, output)
         return
     click.echo(f"{result.source}: finished from {iso(result.since)} to {iso(result.until)}")
-    rows = [{"day": day, **counted} for day, counted in result.days.items()]
+    rows = [{"day": day, **counts} for day, counts in result.days.items()]
     rows += [{"day": "total", **{name: result.total(name) for name in _DAYS[1:]}}] if len(rows) > 1 else []
-    print_list(rows, _DAYS, output, empty="no attempt finished in that period")
+    print_list(rows, _DAYS, output, empty="no attempts finished in this period")
     print_list(
         [
-            {"path": path, "count": one["count"], **{f"{name}_seconds": one[name] for name in ("p50", "p95", "max")}}
-            for path, one in result.delays.items()
+            {
+                "path": path,
+                "count": delay["count"],
+                **{f"{name}_seconds": delay[name] for name in ("p50", "p95", "max")},
+            }
+            for path, delay in result.delays.items()
         ],
         _DELAYS,
         output,
-        empty="no attempt with a time of finish was published",
+        empty="no published attempt has a finish time",
     )
     for name, meaning in _MEANINGS.items():
         if ids := result.ids.get(name):
-            more = f" and {len(ids) - _SHOWN} more (-o json has all)" if len(ids) > _SHOWN else ""
-            click.echo(f"{name.replace('_', ' ')} ({len(ids)}, {meaning}): {', '.join(ids[:_SHOWN])}{more}")
+            more = f" and {len(ids) - _IDS_SHOWN} more (-o json has all)" if len(ids) > _IDS_SHOWN else ""
+            click.echo(f"{name.replace('_', ' ')} ({len(ids)}, {meaning}): {', '.join(ids[:_IDS_SHOWN])}{more}")
     if result.unreadable:
-        click.echo(f"{result.unreadable} records could not be read; a poll keeps them in quarantine")
+        click.echo(f"{result.unreadable} records could not be read; the next poll quarantines them")
     if result.fixed:
         click.echo(f"{len(result.fixed)} published now")
-    click.echo(f"{result.records} records read, {result.calls} calls spent, at {iso(result.made)}")
+    click.echo(f"{result.records} records read, {result.calls} calls used, at {iso(result.made)}")

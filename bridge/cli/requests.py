@@ -1,15 +1,16 @@
-"""`requests`: webhooks as received, also the refused ones; and running stored ones again."""
+"""`requests`: webhooks as received, refused ones included; and processing them again."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bridge.cli.common import (
     confirm_broad,
+    exit_nothing_matched,
     format_option,
     known_name,
     limit_option,
@@ -17,11 +18,11 @@ from bridge.cli.common import (
     since_option,
     yes_option,
 )
-from bridge.cli.output import iso, print_list, print_one, say
-
-if TYPE_CHECKING:
-    from bridge.journal import StoredRequest
-    from bridge.services import Services
+from bridge.cli.exit_codes import of_failures
+from bridge.cli.output import iso, print_list, print_object
+from bridge.ingest.reprocess import reprocess_request
+from bridge.journal import StoredRequest
+from bridge.services import Services
 
 __all__ = ["requests"]
 
@@ -30,12 +31,12 @@ _COLUMNS = ("received_at", "source", "outcome", "id", "attempts", "bytes", "reas
 
 @click.group()
 def requests() -> None:
-    """Look at requests as received; run stored ones again."""
+    """List, show or reprocess received webhooks."""
 
 
 @requests.command("list")
-@click.option("--source", help="Only of this source.")
-@click.option("--outcome", help="Only these: published, revised, duplicate, quarantined, rejected, ...")
+@click.option("--source", help="Filter by source.")
+@click.option("--outcome", help="Filter by outcome: published, revised, duplicate, quarantined, rejected, ...")
 @since_option
 @limit_option
 @format_option
@@ -44,12 +45,12 @@ def list_(source: str | None, outcome: str | None, since: float | None, limit: i
     services = load_services()
     if source:
         known_name(source, services.config.sources, "source")
-    found = services.requests.list(source=source, outcome=outcome, since=since)
+    matches = services.requests.list(source=source, outcome=outcome, since=since)
     print_list(
-        (_row(request) for request in found),
+        (_row(request) for request in matches),
         _COLUMNS,
         output,
-        empty="no request yet" if not (source or outcome or since) else "no request fits",
+        empty="no request matches" if source or outcome or since else "no requests yet",
         limit=limit,
         filtered=bool(source or outcome or since),
     )
@@ -59,9 +60,9 @@ def list_(source: str | None, outcome: str | None, since: float | None, limit: i
 @click.argument("request_id")
 @format_option
 def show(request_id: str, output: str) -> None:
-    """Show one request without its body; `raw` prints that."""
+    """Show one request without its body; `raw` prints the body."""
     request = _find(load_services(), request_id)
-    print_one({**_row(request), "headers": dict(request.headers)}, output)
+    print_object({**_row(request), "headers": dict(request.headers)}, output)
 
 
 @requests.command()
@@ -69,56 +70,53 @@ def show(request_id: str, output: str) -> None:
 def raw(request_id: str) -> None:
     """Print the body of one request, byte for byte."""
     sys.stdout.buffer.write(_find(load_services(), request_id).body)
-    sys.stdout.buffer.flush()  # here and not at exit, where a closed pipe would be complained about
+    sys.stdout.buffer.flush()  # not at exit, where a closed pipe would print an error
 
 
 @requests.command()
 @click.argument("request_id", required=False)
-@click.option("--source", help="All quarantined requests of this source.")
+@click.option("--source", help="Without an id: only requests of this source.")
 @since_option
 @yes_option
 def reprocess(request_id: str | None, source: str | None, since: float | None, yes: bool) -> None:
-    """Run one stored request, or all quarantined ones, through the current code again.
+    """Process one stored request, or all quarantined ones, again.
 
-    What was published before is a duplicate and stays as it is.
+    Attempts that were published before are duplicates and stay as they are.
     """
     services = load_services()
     if request_id:
         chosen = [_find(services, request_id)]
         if chosen[0].outcome == "rejected":
-            raise click.BadParameter(f"request {request_id} was refused; let the vendor send it again")
+            raise click.BadParameter(f"request {request_id} was rejected. Have the vendor send it again")
     else:
         if source:
             known_name(source, services.config.sources, "source")
         chosen = list(services.requests.list(source=source, outcome="quarantined", since=since))
         if not chosen:
-            say("no request is in quarantine")
-            click.get_current_context().exit(3)
-        confirm_broad(yes, f"{len(chosen)} quarantined requests would be read again")
-    outcomes = Counter(_again(services, request) for request in chosen)
+            exit_nothing_matched("no quarantined requests")
+        confirm_broad(yes, f"{len(chosen)} quarantined requests would be processed again")
+    outcomes = Counter(_reprocess(services, request) for request in chosen)
     click.echo(", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())))
     failed = outcomes["quarantined"] + outcomes["source removed"]
-    click.get_current_context().exit(0 if not failed else 4 if failed < len(chosen) else 1)
+    click.get_current_context().exit(of_failures(failed, len(chosen)))
 
 
-def _again(services: Services, request: StoredRequest) -> str:
-    from bridge.ingest.reprocess import reprocess_request  # noqa: PLC0415 - `--help` must be quick
-
+def _reprocess(services: Services, request: StoredRequest) -> str:
     if request.source not in services.config.sources:
         return "source removed"
     outcome = reprocess_request(services.ingest_context(request.source), request, now=services.now())
     if outcome != "quarantined":
-        for entry in [one for one in services.quarantine.list(source=request.source) if one.request_id == request.id]:
-            services.quarantine.remove(entry)
+        for entry in list(services.quarantine.list(source=request.source)):
+            if entry.request_id == request.id:
+                services.quarantine.remove(entry)
     return outcome
 
 
 def _find(services: Services, request_id: str) -> StoredRequest:
-    found = services.requests.find(request_id)
-    if found is None:
-        say(f"no request {request_id}; it may have been older than bridge.retention.requests")
-        click.get_current_context().exit(3)
-    return found
+    request = services.requests.find(request_id)
+    if request is None:
+        exit_nothing_matched(f"no request {request_id}; it may be older than bridge.retention.requests")
+    return request
 
 
 def _row(request: StoredRequest) -> dict[str, Any]:

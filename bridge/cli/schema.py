@@ -1,4 +1,4 @@
-"""`schema list|export`: the public contract as files."""
+"""`schema`: the schemas of the events as JSON documents."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from pathlib import Path
 
 import click
 
+from bridge.cli.common import known_name
 from bridge.errors import BridgeError
+from schemas.export import documents, write
 
 __all__ = ["schema"]
 
 
 @click.group()
 def schema() -> None:
-    """Print or export the schemas of the events."""
+    """List, show or export the event schemas."""
 
 
 @schema.command("list")
 def list_() -> None:
-    """Name the documents."""
-    from schemas.export import documents  # noqa: PLC0415 - `--help` must be quick
-
+    """List the documents."""
     for name in documents():
         click.echo(name)
 
@@ -28,25 +28,20 @@ def list_() -> None:
 @schema.command()
 @click.argument("name")
 def show(name: str) -> None:
-    """Print one document."""
-    from bridge.cli.common import known_name  # noqa: PLC0415
-    from schemas.export import documents  # noqa: PLC0415
-
-    found = documents()
-    click.echo(found[known_name(name, found, "document")], nl=False)
+    """Show one document."""
+    by_name = documents()
+    click.echo(by_name[known_name(name, by_name, "document")], nl=False)
 
 
 @schema.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path())
 def export(directory: Path) -> None:
-    """Write all documents into DIRECTORY, which is made if needed."""
-    from schemas.export import write  # noqa: PLC0415
-
+    """Write all documents into DIRECTORY, which is created if needed."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for path in write(directory):
             click.echo(path)
     except OSError as error:
         raise BridgeError(
-            f"{error.filename}: cannot be written: {error.strerror}. Remedy: name another directory"
+            f"cannot write {error.filename}: {error.strerror}. Remedy: choose another directory"
         ) from error

@@ -1,33 +1,32 @@
-"""`sources`: the configured vendor accounts and how reading from them goes."""
+"""`sources`: the configured vendor accounts and the state of reading from them."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bridge.cli.common import format_option, known_name, load_services
-from bridge.cli.output import iso, print_list, print_one, say
+from bridge.cli.output import iso, print_list, print_object, say
 from bridge.cli.sources_test import test
+from bridge.config.model import Source
 from bridge.errors import ConfigError
+from bridge.monitoring import alarms
+from bridge.polling.cursors import RoundReport
+from bridge.services import Services
 from bridge.text import duration_text, time_of_day_text
-
-if TYPE_CHECKING:
-    from bridge.config.model import Source
-    from bridge.polling.cursors import RoundReport
-    from bridge.services import Services
 
 __all__ = ["sources"]
 
 _COLUMNS = ("name", "vendor", "webhook", "poll", "last_poll", "last_error", "budget_left", "watches_due", "paused")
-_ROUNDS_SHOWN = 5
+_POLLS_SHOWN = 5
 _WATCHES_SHOWN = 20
 
 
 @click.group()
 def sources() -> None:
-    """List, show, test, pause or resume the sources."""
+    """List, show, test, pause or resume sources."""
 
 
 sources.add_command(test)
@@ -36,70 +35,74 @@ sources.add_command(test)
 @sources.command("list")
 @format_option
 def list_(output: str) -> None:
-    """List the sources with their last poll, budget and watches."""
+    """List sources with their last poll, budget and watches."""
     services = load_services()
     rows = (_row(services, source) for source in services.config.sources.values())
-    print_list(rows, _COLUMNS, output, empty=f"{services.config.path} has no sources yet; see bridge.example.yaml")
+    print_list(rows, _COLUMNS, output, empty=f"no sources in {services.config.path}; see bridge.example.yaml")
 
 
 @sources.command()
 @click.argument("name")
 def pause(name: str) -> None:
-    """Poll no more and answer webhooks with 503 until `resume`; reading goes on where it stood."""
+    """Stop polling and answer webhooks with 503 until `resume`. Polling then continues from its cursors."""
     services = load_services()
     known_name(name, services.config.sources, "source")
     services.budgets.pause(name)
-    say(f"{name} is paused; attempt-bridge sources resume {name} goes on")
+    say(f"{name} is paused. Resume it with attempt-bridge sources resume {name}")
 
 
 @sources.command()
 @click.argument("name")
 def resume(name: str) -> None:
-    """Go on after a pause, or after the vendor has refused the credentials."""
+    """Resume a source that is paused or has refused credentials."""
     services = load_services()
     source = services.config.sources[known_name(name, services.config.sources, "source")]
     was_paused = services.budgets.resume(name)
     if source.paused:
         raise ConfigError(
-            f"{services.config.path}: sources.{name}.paused: true, so it stays paused. Remedy: remove the line and "
-            "start the bridge again"
+            f"{services.config.path}: sources.{name}.paused: true keeps it paused. Remedy: remove the line and restart "
+            "the bridge"
         )
-    say(f"{name} goes on with the next poll" if was_paused else f"{name} was not paused")
+    say(f"{name} resumes with the next poll" if was_paused else f"{name} was not paused")
 
 
 @sources.command()
 @click.argument("name")
 @format_option
 def show(name: str, output: str) -> None:
-    """Show one source: addresses, cursors, last rounds, budget, watches, alarms, last webhook."""
-    from bridge.monitoring import alarms  # noqa: PLC0415 - `--help` must be quick
-
+    """Show one source: addresses, cursors, last polls, budget, watches, alarms, last webhook."""
     services = load_services()
     source = services.config.sources[known_name(name, services.config.sources, "source")]
-    token = "/<token>" if source.webhook.token_sha256 else ""
-    print_one(
+    token_part = "/<token>" if source.webhook.token_sha256 else ""
+    print_object(
         {
             **_row(services, source),
-            "webhook_url": f"{services.config.bridge.public_url}/webhooks/{name}{token}",
+            "webhook_url": f"{services.config.bridge.public_url}/webhooks/{name}{token_part}",
             "base_url": source.base_url,
             "options": dict(source.options),
             "last_webhook": _last_webhook(services, name),
             "budget": _budget(services, source),
             "cursors": _cursors(services, source),
-            "rounds": [_round(services, source, one) for one in services.cursors.history(name)[:_ROUNDS_SHOWN]],
+            "rounds": [_round(services, source, report) for report in services.cursors.history(name)[:_POLLS_SHOWN]],
             "watches": [
                 {
-                    "watch": one.key,
-                    "kind": one.kind,
-                    "due": iso(one.due),
-                    "looks": one.rechecks,
-                    "give_up_at": iso(one.give_up_at),
+                    "watch": watch.key,
+                    "kind": watch.kind,
+                    "due": iso(watch.due),
+                    "looks": watch.rechecks,
+                    "give_up_at": iso(watch.give_up_at),
                 }
-                for one in services.watches.list(name)[:_WATCHES_SHOWN]
+                for watch in services.watches.list(name)[:_WATCHES_SHOWN]
             ],
             "alarms": [
-                {"type": one.kind, "since": iso(one.since), "fact": one.fact, "value": one.value, "remedy": one.remedy}
-                for one in alarms.raised_alarms(services.state, name)
+                {
+                    "type": alarm.kind,
+                    "since": iso(alarm.since),
+                    "fact": alarm.fact,
+                    "value": alarm.value,
+                    "remedy": alarm.remedy,
+                }
+                for alarm in alarms.raised_alarms(services.state, name)
             ],
         },
         output,
@@ -129,8 +132,8 @@ def _cursors(services: Services, source: Source) -> dict[str, dict[str, Any]]:
         stream: services.cursors.position(source.name, stream) for stream in services.vendors[source.vendor].polls
     }
     return {
-        stream: {"cursor": one.cursor, "resume": one.resume, "saved": iso(one.saved)}
-        for stream, one in positions.items()
+        stream: {"cursor": position.cursor, "resume": position.resume, "saved": iso(position.saved)}
+        for stream, position in positions.items()
     }
 
 
@@ -138,8 +141,8 @@ def _round(services: Services, source: Source, report: RoundReport) -> dict[str,
     return {
         "started": iso(report.started),
         "stream": report.stream,
-        "from": _reached(services, source, report.stream, report.from_cursor),
-        "to": _reached(services, source, report.stream, report.to_cursor),
+        "from": _position(services, source, report.stream, report.from_cursor),
+        "to": _position(services, source, report.stream, report.to_cursor),
         "records": report.records,
         **report.outcomes,
         "calls": report.calls,
@@ -147,8 +150,8 @@ def _round(services: Services, source: Source, report: RoundReport) -> dict[str,
     }
 
 
-def _reached(services: Services, source: Source, stream: str, cursor: str) -> str | None:
-    """The moment that a cursor stands for; the cursor itself where an older version wrote it."""
+def _position(services: Services, source: Source, stream: str, cursor: str) -> str | None:
+    """The time that a cursor means; the cursor itself if this version cannot read it."""
     try:
         return iso(services.vendors[source.vendor].polls[stream].position(cursor))
     except (KeyError, ValueError, TypeError):
@@ -156,7 +159,7 @@ def _reached(services: Services, source: Source, stream: str, cursor: str) -> st
 
 
 def _error(source: Source, report: RoundReport) -> str | None:
-    """Without the name of the source, which stands beside it."""
+    """The error of a poll, without the source's name, which is shown anyway."""
     return None if report.error is None else report.error.removeprefix(f"source {source.name}: ")
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import click
 
+from bridge.cli.common import host_option, load_services, port_option
+from bridge.runtime.up import run
+
 __all__ = ["up"]
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address that web listens on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port; 0: any free one.")
+@host_option
+@port_option
 def up(host: str, port: int) -> None:
-    """Run web, worker, beat, dispatch and the embedded server until Ctrl-C.
+    """Run the whole bridge in this terminal until Ctrl-C.
 
-    Prints `ready http://...` once all parts answer.
+    Starts web, worker, beat and dispatch, and the embedded server unless a state server is configured. Prints `ready
+    http://...` once all of them answer.
     """
-    from bridge.cli.common import load_services  # noqa: PLC0415
-    from bridge.runtime import up as runtime_up  # noqa: PLC0415 - `--help` must be quick
-
-    click.get_current_context().exit(runtime_up.run(load_services(), host, port))
+    click.get_current_context().exit(run(load_services(), host, port))

@@ -1,62 +1,76 @@
-"""`watches`: attempts that are looked at again, and those that you expect."""
+"""`watches`: attempts that are rechecked, and attempts that you expect."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from marshmallow import ValidationError
 
-from bridge.cli.common import confirm_broad, format_option, known_name, limit_option, load_services, yes_option
-from bridge.cli.output import print_list, print_one, say
+from bridge import watch_registration
+from bridge.cli.common import (
+    confirm_broad,
+    exit_nothing_matched,
+    format_option,
+    known_name,
+    limit_option,
+    load_services,
+    yes_option,
+)
+from bridge.cli.output import print_list, print_object, say
 from bridge.errors import clip
-
-if TYPE_CHECKING:
-    from bridge.services import Services
+from bridge.services import Services
 
 __all__ = ["watches"]
 
 _COLUMNS = ("source", "key", "kind", "state", "label", "next_look", "deadline", "looks", "id")
-#: Columns of the CSV that are no members of the reference.
-_OURS = ("source", "due", "deadline", "label")
-#: Problems that are named; a file may have thousands.
-_NAMED = 20
+#: Columns of the CSV that are not members of the reference.
+_OWN_COLUMNS = ("source", "due", "deadline", "label")
+#: Problems printed; a file may have thousands.
+_PROBLEMS_SHOWN = 20
 
 
 @click.group()
 def watches() -> None:
-    """Expect attempts, and see what is looked at again."""
+    """List, add or cancel watches; import expected attempts."""
 
 
 @watches.command()
-@click.option("--source", required=True, help="The source whose vendor knows the attempt.")
-@click.option("--ref", "reference", multiple=True, required=True, metavar="NAME=VALUE", help="Names it; repeat it.")
-@click.option("--due", help="When to look first, such as 2026-11-21T12:00:00Z; now if not given.")
-@click.option("--deadline", help="When it is overdue; a week after --due if not given.")
-@click.option("--label", help="Your own words; they come back in the event.")
+@click.option("--source", required=True, help="Source of the attempt.")
+@click.option(
+    "--ref",
+    "reference",
+    multiple=True,
+    required=True,
+    metavar="NAME=VALUE",
+    help="Vendor reference of the attempt; repeatable.",
+)
+@click.option("--due", help="Time of the first check, such as 2026-11-21T12:00:00Z; default: now.")
+@click.option("--deadline", help="Time when it is overdue; default: a week after --due.")
+@click.option("--label", help="Your own text, included in the event.")
 @format_option
 def add(
     source: str, reference: tuple[str, ...], due: str | None, deadline: str | None, label: str | None, output: str
 ) -> None:
-    """Expect one attempt; `docs/vendors.md` says what names one at each vendor."""
+    """Expect one attempt. `docs/vendors.md` lists the reference of each vendor."""
     services = load_services()
     known_name(source, services.config.sources, "source")
-    parts = [one.partition("=") for one in reference]
+    parts = [member.partition("=") for member in reference]
     if not all(name and sign for name, sign, _ in parts):
-        raise click.UsageError("--ref is written NAME=VALUE")
+        raise click.UsageError("--ref must be NAME=VALUE")
     members = {name: value for name, _, value in parts}
     given = {"source": source, "due": due, "deadline": deadline, "label": label}
-    made = _register(services, [({**given, "reference": members}, "this watch")])
-    print_one(made[0], output)
+    (row,) = _register(services, [({**given, "reference": members}, "this watch")])
+    print_object(row, output)
 
 
 @watches.command("import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--source", required=True, help="The source of every line without a `source` column.")
+@click.option("--source", required=True, help="Source of lines without a `source` column.")
 def import_(file: Path, source: str) -> None:
-    """Expect every line of a CSV file: `due`, `deadline`, `label`, and a column for each member of the reference."""
+    """Expect the attempts of a CSV file: `due`, `deadline`, `label`, and a column for each member of the reference."""
     services = load_services()
     known_name(source, services.config.sources, "source")
     try:
@@ -66,35 +80,32 @@ def import_(file: Path, source: str) -> None:
                 (_document(row, source, f"{file}:{table.line_num}"), f"{file}:{table.line_num}") for row in table
             ]
     except UnicodeDecodeError as error:
-        raise click.ClickException(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+        raise click.ClickException(f"{file}: not UTF-8 at byte {error.start}. Save it as UTF-8") from error
     except csv.Error as error:
         raise click.ClickException(f"{file}:{table.line_num + 1}: {error}; nothing was registered") from error
     if not documents:
-        say(f"{file} has no line below its heading")
-        click.get_current_context().exit(3)
-    made = _register(services, documents)
-    twice = len(made) - len({row["id"] for row in made})
-    if twice:
-        say(f"{twice} line(s) name an attempt that another line names; the last one counts")
-    say(f"{len(made) - twice} attempts are expected; attempt-bridge watches list --source {source} shows them")
+        exit_nothing_matched(f"{file} has no lines below the header")
+    rows = _register(services, documents)
+    repeated = len(rows) - len({row["id"] for row in rows})
+    if repeated:
+        say(f"{repeated} line(s) repeat an attempt; the last line of each attempt counts")
+    say(f"{len(rows) - repeated} attempts are expected; see attempt-bridge watches list --source {source}")
 
 
 @watches.command("list")
-@click.option("--source", help="Only of this source.")
-@click.option("--state", type=click.Choice(["open", "overdue", "expanded"]), help="Only in this state.")
+@click.option("--source", help="Filter by source.")
+@click.option("--state", type=click.Choice(watch_registration.STATES), help="Filter by state.")
 @limit_option
 @format_option
 def list_(source: str | None, state: str | None, limit: int, output: str) -> None:
-    """List watches, overdue ones first, then the next to be looked at."""
-    from bridge import watch_registration  # noqa: PLC0415 - `--help` must be quick
-
+    """List watches: overdue ones first, then by next check."""
     services = load_services()
     if source is not None:
         known_name(source, services.config.sources, "source")
     rows = watch_registration.rows(services, [source] if source else list(services.config.sources))
-    chosen = (row for row in rows if state in (None, row["state"]))
-    empty = "nothing is watched; attempt-bridge watches add expects an attempt"
-    print_list(chosen, _COLUMNS, output, empty=empty, limit=limit, filtered=bool(source or state))
+    matches = (row for row in rows if state in (None, row["state"]))
+    empty = "no watches; add one with attempt-bridge watches add"
+    print_list(matches, _COLUMNS, output, empty=empty, limit=limit, filtered=bool(source or state))
 
 
 @watches.command()
@@ -102,86 +113,80 @@ def list_(source: str | None, state: str | None, limit: int, output: str) -> Non
 @format_option
 def show(ident: str, output: str) -> None:
     """Show one watch."""
-    from bridge import watch_registration  # noqa: PLC0415 - `--help` must be quick
-
     row = watch_registration.find(load_services(), ident)
     if row is None:
-        _no_such(ident)
-    else:
-        print_one(row, output)
+        exit_nothing_matched(_unknown(ident))
+    print_object(row, output)
 
 
 @watches.command()
 @click.argument("idents", metavar="[ID]...", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="All expectations of --source.")
-@click.option("--source", help="For --all.")
+@click.option("--all", "every", is_flag=True, help="All expected attempts of --source.")
+@click.option("--source", help="Source for --all.")
 @yes_option
 def cancel(idents: tuple[str, ...], every: bool, source: str | None, yes: bool) -> None:
-    """Look no longer. Nothing is announced; a later attempt is published all the same."""
-    from bridge import watch_registration  # noqa: PLC0415 - `--help` must be quick
-
+    """Stop watching. No event is published for this; results that arrive later are published as usual."""
     services = load_services()
     if every:
         if source is None:
             raise click.UsageError("--all needs --source")
         known_name(source, services.config.sources, "source")
-        idents = tuple(watch_registration.watch_id(source, one.key) for one in services.expectations.list(source))
-        confirm_broad(yes, f"{len(idents)} expectations of {source} would be cancelled")
+        idents = tuple(
+            watch_registration.watch_id(source, expectation.key) for expectation in services.expectations.list(source)
+        )
+        confirm_broad(yes, f"{len(idents)} expected attempts of {source} would be cancelled")
     elif not idents:
-        raise click.UsageError("give the ID of a watch, or --all --source NAME")
+        raise click.UsageError("missing: the ID of a watch, or --all --source NAME")
     missing = [ident for ident in idents if not watch_registration.cancel(services, ident, now=services.now())]
     say(f"{len(idents) - len(missing)} cancelled")
-    for ident in missing:
-        _no_such(ident)
+    if missing:
+        exit_nothing_matched("\n".join(_unknown(ident) for ident in missing))
 
 
 def _document(row: dict[str | None, Any], source: str, where: str) -> dict[str, Any]:
-    """One line of the file. Empty cells are absent. Raises `click.ClickException` for a line with too many."""
+    """One line of the file; empty cells are absent. Raises `click.ClickException` for a line with too many cells."""
     if None in row:
-        raise click.ClickException(f"{where}: has more cells than the heading; nothing was registered")
+        raise click.ClickException(f"{where}: more cells than the header has; nothing was registered")
     given = {name.strip(): value.strip() for name, value in row.items() if name and value and value.strip()}
-    ours = {name: given.get(name) for name in _OURS}
-    reference = {name: value for name, value in given.items() if name not in _OURS}
-    return {**ours, "source": given.get("source", source), "reference": reference}
+    own = {name: given.get(name) for name in _OWN_COLUMNS}
+    reference = {name: value for name, value in given.items() if name not in _OWN_COLUMNS}
+    return {**own, "source": given.get("source", source), "reference": reference}
 
 
 def _register(services: Services, documents: list[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
-    """All or none; what is wrong is named line by line."""
-    from bridge import watch_registration  # noqa: PLC0415 - `--help` must be quick
-
-    shape = watch_registration.NewWatch()
+    """Register all documents or none; the problems of each are printed."""
+    schema = watch_registration.NewWatch()
     loaded, problems = [], []
     for document, where in documents:
         try:
-            loaded.append(shape.load(document))
+            loaded.append(schema.load(document))
         except ValidationError as error:
             problems.append((where, error.messages))
     if not problems:
         try:
             return watch_registration.register(services, loaded, now=services.now())
         except ValidationError as error:
-            wrong: Any = error.messages
-            problems = [(documents[number][1], messages) for number, messages in wrong.items()]
-    for where, messages in problems[:_NAMED]:
-        say(f"{where}: {_line(messages)}")
-    raise click.ClickException(f"{len(problems)} of {len(documents)} cannot be expected; nothing was registered")
+            by_number: Any = error.messages
+            problems = [(documents[number][1], messages) for number, messages in by_number.items()]
+    for where, messages in problems[:_PROBLEMS_SHOWN]:
+        say(f"{where}: {_problem_text(messages)}")
+    raise click.ClickException(f"{len(problems)} of {len(documents)} attempts have problems; nothing was registered")
 
 
-def _line(messages: Any) -> str:
+def _problem_text(messages: Any) -> str:
     return "; ".join(f"{name}: {' '.join(_texts(inner))}" for name, inner in messages.items())
 
 
 def _texts(messages: Any) -> list[str]:
-    """Without the levels that marshmallow files the messages of a member under, but with the member's name."""
+    """The messages of a member without marshmallow's nesting, but with the names of inner members."""
     if not isinstance(messages, dict):
         return [str(text) for text in messages]
-    # What is wrong with a name quotes it: it may be what no terminal shows.
+    # Escaped: a wrong name may hold characters that a terminal must not get.
     return [
         f"{clip(ascii(name)[1:-1], 40)}: {' '.join(inner.get('value') or inner.get('key'))}"
         for name, inner in messages.items()
     ]
 
 
-def _no_such(ident: str) -> None:
-    say(f"{ident}: no such watch; it may have been met. attempt-bridge watches list names them")
-    click.get_current_context().exit(3)
+def _unknown(ident: str) -> str:
+    return f"no watch {ident}; it may be settled. See attempt-bridge watches list"

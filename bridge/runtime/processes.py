@@ -1,6 +1,6 @@
 """The four parts of a running bridge: how each is started, and which ones do not answer yet.
 
-Restarts are in `bridge/runtime/supervisor.py`, what a part does in `bridge/cli/processes.py`.
+Restarts are in `bridge/runtime/supervisor.py`, what a part does in `bridge/cli/process_start.py`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from werkzeug.wrappers import Request, Response
 
 from bridge import cli
-from bridge.cli.progress import Screen, progress_text
+from bridge.cli.progress import ProgressScreen, progress_text
 from bridge.errors import Unreadable
 from bridge.polling.backfill_jobs import Backfill, Backfills
 from bridge.sdk.vendor import NormalisedAttempt, Record
@@ -129,20 +129,23 @@ def test_a_period_is_read_with_lines_of_progress_and_one_line_of_result(shell, s
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ((), "Missing option --source, --from, --to; or say list, show, stop, resume or cancel."),
-        (("--source", "eu"), "Missing option --from, --to;"),
-        (("--source", "us", "--from", "2026-01-01", "--to", "2026-01-02"), '"us" is no source. Known: eu.'),
-        (("--source", "eu", "--from", "yesterday", "--to", "2026-01-02"), '"yesterday" is no date; write 2026-11-01'),
-        (("--source", "eu", "--from", "2026-13-01", "--to", "2026-01-02"), '"2026-13-01" is no date;'),
+        ((), "missing: --source, --from, --to, or a command: list, show, stop, resume, cancel."),
+        (("--source", "eu"), "missing: --from, --to, or"),
+        (("--source", "us", "--from", "2026-01-01", "--to", "2026-01-02"), 'unknown source: "us". Known: eu.'),
+        (
+            ("--source", "eu", "--from", "yesterday", "--to", "2026-01-02"),
+            '"yesterday" is not a valid date. Write 2026-11-01',
+        ),
+        (("--source", "eu", "--from", "2026-13-01", "--to", "2026-01-02"), '"2026-13-01" is not a valid date.'),
         (("--source", "eu", "--from", "2026-01-03", "--to", "2026-01-02"), "Give a later end."),
         (("--source", "eu", "--from", "2020-01-03", "--to", "2020-01-04"), "the vendor lists nothing before 20"),
         (
             ("--source", "eu", "--from", "2126-01-03", "--to", "2126-01-04"),
             "in the future: 2126-01-03T00:00:00Z. Give",
         ),
-        (("--source", "eu", "--from", "TODAY", "--to", "TODAY", "--stream", "x"), '"x" is no stream of eu. Known: '),
+        (("--source", "eu", "--from", "TODAY", "--to", "TODAY", "--stream", "x"), 'unknown stream of eu: "x". Known: '),
         (("--source", "eu", "--from", "TODAY", "--to", "TODAY", "--rate", "0"), "0 is not in the range x>=1."),
-        (("--source", "eu", "list"), "give --source, --from and --to to `backfill` alone, or list."),
+        (("--source", "eu", "list"), "--source, --from and --to cannot stand before list."),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(shell, arguments, problem):
@@ -159,7 +162,7 @@ def test_a_vendor_without_a_list_says_how_its_attempts_come(shell, services, mon
     code, _, err = week(shell)
 
     assert code == 2
-    assert "ClassMarker has no list to read; its attempts come by `attempt-bridge watches import`" in err
+    assert "ClassMarker has no list to read. Register its attempts with attempt-bridge watches import" in err
 
 
 def test_a_mere_date_is_the_whole_day_and_a_moment_is_taken_as_it_is(shell, services):
@@ -192,7 +195,7 @@ def test_a_dry_run_says_what_would_happen_and_keeps_no_job(shell, services, stat
 
     assert code == 0
     assert out.startswith("dry run: ")
-    assert "4 published. Nothing was written. 0 records in quarantine and 0 stored requests would be" in out
+    assert "4 published. Nothing was written. 0 quarantined records and 0 stored requests would be" in out
     assert completed(state) == []
     assert Backfills(services.state).list() == []
 
@@ -202,7 +205,7 @@ def test_reading_stored_ones_again_wants_a_yes(shell, services, state):
 
     code, _, err = week(shell, "--reprocess", "failed")
     assert code == 0
-    assert "0 records in quarantine and 0 stored requests would be read again. Nothing was done; add --yes" in err
+    assert "0 quarantined records and 0 stored requests would be processed again. Nothing was done; add --yes" in err
     assert shell.calls == 0
 
     code, _, _ = week(shell, "--reprocess", "failed", "--yes")
@@ -219,8 +222,8 @@ def test_ctrl_c_stops_after_the_page_at_hand_and_says_how_to_go_on(shell, servic
     job = only_job(services)
     assert code == 130
     assert f"{job.id}: stopped; 2 pages" in out
-    assert "stops after the page at hand" in err
-    assert f"attempt-bridge backfill resume {job.id} goes on" in err
+    assert "stopping after the current page" in err
+    assert f"continue with attempt-bridge backfill resume {job.id}" in err
     assert 0 < len(completed(state)) < 12
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -308,7 +311,7 @@ def test_a_failure_is_one_line_with_the_way_on(shell, services):
     assert code == 1
     assert ": failed; 0 pages" in out
     assert err.count("source eu: ") == 1
-    assert f"attempt-bridge backfill resume {only_job(services).id} goes on" in err
+    assert f"continue with attempt-bridge backfill resume {only_job(services).id}" in err
 
 
 def test_list_and_show_print_where_it_stands(shell, services):
@@ -346,7 +349,7 @@ def test_unreadable_records_end_it_with_4_and_the_place_where_they_are(shell, se
 
     assert code == 4
     assert "2 published, 1 quarantined" in out
-    assert "1 records could not be read: attempt-bridge dead-letters list --quarantine" in err
+    assert "1 unreadable records: see attempt-bridge dead-letters list --quarantine" in err
 
 
 def test_progress_says_what_is_read_what_is_left_and_why_it_waits():
@@ -354,11 +357,11 @@ def test_progress_says_what_is_read_what_is_left_and_why_it_waits():
     job.count({"published": 7, "revised": 2, "duplicate": 9})
     base = "1,200 pages, 4,000 records, 9 new, 14 calls left"
     assert progress_text(job, 14, None) == base
-    assert progress_text(job, 14, 45.0) == f"{base}, about 45 s to go"
-    assert progress_text(job, 14, 600.0) == f"{base}, about 10 min to go"
-    assert progress_text(job, 14, 12_600.0) == f"{base}, about 3.5 h to go"
+    assert progress_text(job, 14, 45.0) == f"{base}, about 45 s left"
+    assert progress_text(job, 14, 600.0) == f"{base}, about 10 min left"
+    assert progress_text(job, 14, 12_600.0) == f"{base}, about 3.5 h left"
     assert progress_text(job, 14, None, "no call is left", START) == (
-        f"{base}; waits until 2027-01-15T08:00:00.000Z: no call is left"
+        f"{base}; waiting until 2027-01-15T08:00:00.000Z: no call is left"
     )
 
 
@@ -366,7 +369,7 @@ def test_off_a_terminal_a_line_comes_every_tenth_and_for_every_new_reason(shell,
     job = Backfill(id="eu/1", source="eu", first=0.0, last=1000.0, streams=["links"])
     shell.capfd.readouterr()
 
-    with Screen(services, job) as screen:
+    with ProgressScreen(services, job) as screen:
         for position in range(0, 1001, 10):
             job.cursors["links"] = str(position)
             screen.show(job, None, None)
@@ -376,7 +379,7 @@ def test_off_a_terminal_a_line_comes_every_tenth_and_for_every_new_reason(shell,
     lines = shell.capfd.readouterr().err.splitlines()
     assert len(lines) == 12
     assert [line[:4] for line in lines[:3]] == ["  0%", " 10%", " 20%"]
-    assert "waits until" in lines[-1]
+    assert "waiting until" in lines[-1]
 
 
 def test_on_a_terminal_it_is_a_bar(shell, services, monkeypatch):
@@ -385,7 +388,7 @@ def test_on_a_terminal_it_is_a_bar(shell, services, monkeypatch):
     job = Backfill(id="eu/1", source="eu", first=0.0, last=1000.0, streams=["links"], cursors={"links": "500"})
     shell.capfd.readouterr()
 
-    with Screen(services, job) as screen:
+    with ProgressScreen(services, job) as screen:
         screen.show(job, None, None)
 
     assert "50%" in shell.capfd.readouterr().err
@@ -413,7 +416,7 @@ def test_reconcile_prints_days_delays_and_ids_and_ends_with_4_while_something_is
     assert sorted(completed(state)) == sorted(ids)
     code, out, _ = shell("reconcile", "--source", "eu")
     assert code == 0
-    assert "poll only (12, rescued: no webhook came): " in out
+    assert "poll only (12, found by poll, no webhook came): " in out
 
 
 def test_reconcile_show_prints_the_last_result_without_a_call(shell, services):
@@ -431,11 +434,11 @@ def test_reconcile_show_prints_the_last_result_without_a_call(shell, services):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ((), "Missing option --source; or say show."),
-        (("--source", "us"), '"us" is no source. Known: eu.'),
+        ((), "missing: --source, or the command show."),
+        (("--source", "us"), 'unknown source: "us". Known: eu.'),
         (("--source", "eu", "--since", "100d"), "the vendor lists nothing before 20"),
         (("--source", "eu", "--since", "1s"), "Give a later end."),
-        (("--source", "eu", "--fix", "show"), "give --source behind show;"),
+        (("--source", "eu", "--fix", "show"), "--source, --since and --fix cannot stand before show."),
     ],
 )
 def test_reconcile_refuses_in_one_line(shell, arguments, problem):
@@ -451,5 +454,5 @@ def test_ctrl_c_ends_a_reconciliation_without_a_result(shell, services):
     code, out, err = shell("reconcile", "--source", "eu")
 
     assert (code, out) == (130, "")
-    assert "nothing of it is kept" in err
+    assert "no result is kept" in err
     assert shell("reconcile", "show")[0] == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import inspect
 import json
 import os
 import re
@@ -17,10 +18,12 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import click
 import pytest
 
 from bridge import cli, clock, registry, settings
 from bridge.cli import COMMANDS
+from bridge.cli.exit_codes import CONFIGURATION, FAILED, NOTHING_MATCHED, PARTLY_FAILED, UNAVAILABLE, USAGE
 from bridge.cli.output import iso
 from bridge.cli.trigger import _samples
 from bridge.delivery.store import DeadLetter, Delivery
@@ -101,17 +104,42 @@ def test_every_command_in_the_table_can_be_asked_for_help(shell):
 def test_help_names_every_exit_code(shell):
     _, out, _ = shell("--help")
     for code in (0, 1, 2, 3, 4, 69, 78, 130):
-        assert re.search(rf"\b{code} ", out)
+        assert re.search(rf"\b{code}\s", out)
+
+
+def test_the_line_of_a_command_in_the_help_is_the_first_of_its_own_help():
+    for name, line in COMMANDS.items():
+        command = cli.cli.get_command(click.Context(cli.cli), name)
+        assert command is not None
+        assert f"{inspect.cleandoc(command.help or '').splitlines()[0]} ".startswith(f"{line} "), name
 
 
 @pytest.mark.usefixtures("starts_processes")
-def test_no_command_imports_redis_or_celery_before_it_runs():
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["--help"], {}),
+        (["evnts"], {}),
+        ([], {"_ATTEMPT_BRIDGE_COMPLETE": "bash_complete", "COMP_WORDS": "attempt-bridge wat", "COMP_CWORD": "1"}),
+    ],
+)
+def test_help_suggestions_and_completion_of_commands_import_no_command(arguments, environment):
     program = (
-        "import sys; from bridge import cli; cli.run(['--help']); "
-        "slow = {'redis', 'celery', 'kombu', 'rich', 'flask'}; print(slow & set(sys.modules), file=sys.stderr)"
+        "import sys; from bridge import cli\n"
+        "try: cli.run(sys.argv[1:])\n"
+        "finally: print([name for name in sys.modules if name.partition('.')[0] in ('redis', 'celery', 'kombu', "
+        "'rich', 'flask', 'marshmallow', 'workers') or name.startswith('bridge.cli.')], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stderr.strip() == "set()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+    assert done.stderr.splitlines()[-1] == "['bridge.cli.exit_codes']"
+    assert "watches" in done.stdout + done.stderr or arguments == ["evnts"]
 
 
 def test_wrong_use_ends_with_2_and_a_suggestion(shell):
@@ -125,21 +153,27 @@ def test_wrong_use_ends_with_2_and_a_suggestion(shell):
     ("arguments", "problem"),
     [
         (("events", "list", "--limit", "0"), "Invalid value for '--limit': 0 is not in the range x>=1."),
-        (("events", "list", "--since", "yesterday"), '"yesterday" is no moment; write 2h, 7d,'),
-        (("events", "list", "--since", "5x"), '"5x" is not a valid duration; write a number and a unit'),
+        (("events", "list", "--since", "yesterday"), '"yesterday" is not a valid time. Write 2h, 7d,'),
+        (("events", "list", "--since", "5x"), '"5x" is not a valid time. Write 2h, 7d,'),
         (("events", "list", "-o", "xml"), "'xml' is not one of 'table', 'json', 'jsonl'."),
-        (("events", "list", "--source", "us"), '"us" is no source. Known: eu.'),
-        (("sources", "pause", "us"), '"us" is no source. Known: eu.'),
-        (("requests", "reprocess", "--source", "us"), '"us" is no source. Known: eu.'),
+        (("events", "list", "--source", "us"), 'unknown source: "us". Known: eu.'),
+        (("sources", "pause", "us"), 'unknown source: "us". Known: eu.'),
+        (("requests", "reprocess", "--source", "us"), 'unknown source: "us". Known: eu.'),
         (("requests", "show"), "Missing argument 'REQUEST_ID'."),
-        (("dead-letters", "replay"), "say which: an ID, --subscription NAME, --quarantine or --all."),
-        (("dead-letters", "show", "crm/1"), '"crm" is no subscription. Known: books.'),
-        (("trigger", "classmarker", "--url", "localhost:80"), '"localhost:80" is no web address; write it like http'),
-        (("trigger", "classmarker", "--url", "http://h:99999"), '"http://h:99999" is no web address; write it like'),
+        (("dead-letters", "replay"), "missing: an ID, --subscription NAME, --quarantine or --all."),
+        (("dead-letters", "show", "crm/1"), 'unknown subscription: "crm". Known: books.'),
+        (
+            ("trigger", "classmarker", "--url", "localhost:80"),
+            '"localhost:80" is not a valid web address. Write it as http',
+        ),
+        (
+            ("trigger", "classmarker", "--url", "http://h:99999"),
+            '"http://h:99999" is not a valid web address. Write it as',
+        ),
         (("up", "--port", "70000"), "70000 is not in the range 0<=x<=65535."),
-        (("demo", "--lose", "200%"), '"200%" is no share; write it like 10% or 0.1.'),
+        (("demo", "--lose", "200%"), '"200%" is not a valid share. Write it as 10% or 0.1.'),
         (("completion", "powershell"), "'powershell' is not one of 'bash', 'zsh', 'fish'."),
-        (("schema", "show", "nope"), '"nope" is no document. Known: '),
+        (("schema", "show", "nope"), 'unknown document: "nope". Known: '),
     ],
 )
 def test_every_wrong_argument_is_one_line_that_says_where_the_help_is(shell, arguments, problem):
@@ -186,7 +220,7 @@ def test_an_empty_variable_is_as_good_as_none(shell, monkeypatch):
 def test_a_directory_that_cannot_be_written_is_named(shell):
     code, out, err = shell("schema", "export", "/proc/nowhere")
     assert (code, out) == (1, "")
-    assert err == "Error: /proc/nowhere: cannot be written: No such file or directory. Remedy: name another directory\n"
+    assert err == "Error: cannot write /proc/nowhere: No such file or directory. Remedy: choose another directory\n"
 
 
 def test_wrong_configuration_ends_with_78_and_one_line_per_problem(shell):
@@ -247,15 +281,22 @@ def test_an_error_nobody_thought_of_is_one_line_and_1(shell, monkeypatch):
     monkeypatch.setattr("bridge.services.environment", lambda: 1 / 0)
     code, _, err = shell("config", "check")
     assert code == 1
-    line = r"Error: ZeroDivisionError at test_cli\.py:\d+\. Remedy: run it again as attempt-bridge --debug \.\.\.\n"
+    line = (
+        r"Error: unexpected ZeroDivisionError at test_cli\.py:\d+\. Remedy: run attempt-bridge --debug \.\.\. to print "
+        r"the traceback; report it as an issue, with version \S+ and without personal data\n"
+    )
     assert re.fullmatch(line, err)
+    code, _, err = shell("--debug", "config", "check")
+    assert code == 1
+    assert err.startswith("Traceback")
+    assert "Remedy: report it as an issue, with version " in err.splitlines()[-1]
 
 
 def test_an_empty_list_is_a_friendly_line_and_an_unmatched_filter_ends_with_3(shell, bridge):
-    assert shell("events", "list") == (0, "", "nothing was published yet\n")
-    assert shell("events", "list", "--source", "eu") == (3, "", "no event fits\n")
-    assert shell("requests", "list", "--outcome", "published", "-o", "json") == (3, "[]\n", "no request fits\n")
-    assert shell("dead-letters", "list", "--since", "2h", "-o", "jsonl") == (3, "", "no dead letter fits\n")
+    assert shell("events", "list") == (0, "", "no events yet\n")
+    assert shell("events", "list", "--source", "eu") == (3, "", "no event matches\n")
+    assert shell("requests", "list", "--outcome", "published", "-o", "json") == (3, "[]\n", "no request matches\n")
+    assert shell("dead-letters", "list", "--since", "2h", "-o", "jsonl") == (3, "", "no dead letter matches\n")
 
 
 def test_a_published_event_is_listed_shown_and_found_by_its_request(shell, bridge):
@@ -300,7 +341,7 @@ def test_a_request_in_quarantine_is_read_again_once_the_vendors_folder_can(shell
     )
     code, out, err = shell("requests", "reprocess")
     assert (code, out) == (0, "")
-    assert "1 quarantined requests would be read again" in err
+    assert "1 quarantined requests would be processed again" in err
     assert shell("requests", "reprocess", "--yes")[:2] == (0, "1 published\n")
     assert shell("dead-letters", "list", "--quarantine")[2] == "no dead letters\n"
     assert [one["outcome"] for one in shell.json("requests", "list")] == ["published"]
@@ -318,7 +359,7 @@ def test_one_dead_letter_is_shown_and_replayed_by_its_id(shell, bridge):
     [listed] = shell.json("dead-letters", "list", "--subscription", "books")
     assert (listed["id"], listed["tries"], listed["reason"]) == (letter_id, 7, "network")
     assert shell("dead-letters", "show", letter_id)[0] == 0
-    assert shell("dead-letters", "replay", letter_id)[:2] == (0, "1 replayed, 0 not\n")
+    assert shell("dead-letters", "replay", letter_id)[:2] == (0, "1 replayed, 0 failed\n")
     [waiting] = scheduled(bridge.state, "books")
     assert (waiting.id, waiting.tries, waiting.replays) == ("e1", 0, 1)
     assert shell("dead-letters", "replay", letter_id)[0] == 3
@@ -334,7 +375,7 @@ def test_a_broad_replay_says_how_many_first_and_does_it_with_yes(shell, bridge):
     assert err == "3 of books would be replayed. Nothing was done; add --yes to do it.\n"
     assert len(list(bridge.deliveries.dead_letters("books"))) == 3
     code, out, _ = shell("dead-letters", "replay", "--all", "--yes")
-    assert (code, out) == (4, "1 replayed, 2 not\n")
+    assert (code, out) == (4, "1 replayed, 2 failed\n")
     left = list(bridge.deliveries.dead_letters("books"))
     assert all(isinstance(letter, DeadLetter) for letter in left)
     assert sorted(letter.event for letter in left) == [b"", b"\xff"]
@@ -384,11 +425,11 @@ def test_a_moment_before_all_streams_means_from_the_beginning(shell, bridge, sin
 
 def test_a_source_is_paused_and_resumed(shell, bridge):
     assert shell("sources", "resume", "eu")[2] == "eu was not paused\n"
-    assert shell("sources", "pause", "eu") == (0, "", "eu is paused; attempt-bridge sources resume eu goes on\n")
+    assert shell("sources", "pause", "eu") == (0, "", "eu is paused. Resume it with attempt-bridge sources resume eu\n")
     (row,) = shell.json("sources", "list")
     assert row["paused"] == "paused by an operator"
     assert poll_once(bridge, "eu").outcome == "paused"
-    assert shell("sources", "resume", "eu") == (0, "", "eu goes on with the next poll\n")
+    assert shell("sources", "resume", "eu") == (0, "", "eu resumes with the next poll\n")
     assert bridge.budgets.paused("eu", clock.now()) is None
 
 
@@ -397,7 +438,7 @@ def test_a_source_that_the_file_pauses_cannot_be_resumed_by_a_command(shell, bri
     code, _, err = shell("sources", "resume", "eu")
     assert code == 78
     assert err == (
-        "bridge.yaml: sources.eu.paused: true, so it stays paused. Remedy: remove the line and start the bridge again\n"
+        "bridge.yaml: sources.eu.paused: true keeps it paused. Remedy: remove the line and restart the bridge\n"
     )
 
 
@@ -524,12 +565,12 @@ def test_trigger_says_what_to_do_about_a_refusal_and_keeps_the_token_to_itself(s
     code, _, err = shell("trigger", "classmarker", "--url", url, "--token", "canary")
     assert (code, seen) == (1, ["/webhooks/eu/canary"])
     assert err == (
-        f"Error: {url}/webhooks/eu answered 401. Remedy: that bridge has another webhook secret than this "
-        "configuration; give both the same\n"
+        f"Error: {url}/webhooks/eu answered 401. Remedy: give the bridge and this configuration the same "
+        "webhook secret\n"
     )
     code, _, err = shell("trigger", "classmarker", "--url", "http://127.0.0.1:1", "--token", "canary")
     assert code == 69
-    assert err.startswith("Error: http://127.0.0.1:1/webhooks/eu: ConnectionError. Remedy: ")
+    assert err.startswith("Error: cannot reach http://127.0.0.1:1/webhooks/eu: ConnectionError. Remedy: ")
 
 
 def test_trigger_says_what_it_cannot_send(shell):
@@ -619,7 +660,7 @@ def test_the_defaults_in_the_example_environment_are_the_programs_own(monkeypatc
 def test_the_operations_guide_names_every_exit_code_and_command():
     guide = (ROOT / "docs" / "operations.md").read_text()
     assert [name for name in COMMANDS if f"`{name}" not in guide] == []
-    for code in (cli.FAILED, cli.USAGE, cli.NOTHING_MATCHED, cli.PARTLY_FAILED, cli.UNAVAILABLE, cli.CONFIGURATION):
+    for code in (FAILED, USAGE, NOTHING_MATCHED, PARTLY_FAILED, UNAVAILABLE, CONFIGURATION):
         assert f"| {code} |" in guide
 
 

@@ -47,8 +47,8 @@ def test_one_line_a_step_and_nothing_is_published(account, state: redis.Redis, c
     out, err = capfd.readouterr()
 
     groups, links = out.splitlines()
-    assert groups.startswith("[+] groups: a page of 0 records since ")
-    assert links.startswith("[+] links: a page of 2 records since ")
+    assert groups.startswith("[+] groups: 0 records on a page since ")
+    assert links.startswith("[+] links: 2 records on a page since ")
     assert links.endswith(": 2 completed")
     assert err == ""
     assert not state.exists(keys.journal(0))
@@ -74,8 +74,8 @@ def test_what_cannot_be_read_is_counted_and_told(account, capfd) -> None:
     assert cli.run(["sources", "test", "eu"]) == 0
     line = capfd.readouterr().out.splitlines()[1]
 
-    assert line.startswith("[!] links: a page of 1 records since ")
-    assert ": 1 quarantined. The first that cannot be read: result.status is" in line
+    assert line.startswith("[!] links: 1 records on a page since ")
+    assert ": 1 quarantined. First unreadable record: result.status is" in line
 
 
 def test_a_refusal_is_one_line_and_exit_code_1(account, capfd) -> None:
@@ -94,10 +94,10 @@ def test_it_does_not_read_beside_another_process(account, state: redis.Redis, ca
     Lease(state, "poll:eu", "another", seconds=60).hold()
 
     assert cli.run(["sources", "test", "eu"]) == 1
-    assert "eu is being read by another process" in capfd.readouterr().out
+    assert "another process reads eu" in capfd.readouterr().out
     assert account.counts()["api_calls"] == 0
 
 
 def test_an_unknown_source_is_named(account, capfd) -> None:
     assert cli.run(["sources", "test", "uk"]) == 2
-    assert '"uk" is no source' in capfd.readouterr().err
+    assert 'unknown source: "uk"' in capfd.readouterr().err

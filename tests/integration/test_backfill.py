@@ -123,7 +123,7 @@ def test_sigterm_stops_it_after_the_page_at_hand(account: Account) -> None:
 
     assert process.returncode == 130
     assert "stopped; 2 pages" in out
-    assert f"attempt-bridge backfill resume {account.job()['id']} goes on" in err
+    assert f"continue with attempt-bridge backfill resume {account.job()['id']}" in err
     assert account.state.exists(keys.lease("backfill:eu"), keys.lease("poll:eu")) == 0
 
 

@@ -153,7 +153,7 @@ def _trigger(where: str, query: str, folder: Path) -> str:
     )
     loaded = composition.load(Settings(config=folder / "bridge.yaml"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composition, "load", lambda **_: loaded)
+        patch.setattr("bridge.cli.common.load", lambda **_: loaded)
         address = f"https://{where.rpartition('@')[2]}"
         answer = CliRunner().invoke(trigger, ["classmarker", "--url", address, "--token", PASSWORD])
     return "" if answer.exit_code == 0 else answer.output

@@ -182,7 +182,7 @@ def test_the_figures_count_what_happened_in_this_run() -> None:
 def test_a_wrong_share_is_one_clear_line(share: str) -> None:
     result = CliRunner().invoke(demo, [f"--lose={share}"])
     assert result.exit_code == 2
-    assert f'"{share}" is no share; write it like 10% or 0.1' in result.output
+    assert f'"{share}" is not a valid share. Write it as 10% or 0.1' in result.output
 
 
 def test_attempts_of_a_single_run_are_over_within_40_seconds_and_endless_ones_trickle() -> None:

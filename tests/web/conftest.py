@@ -10,7 +10,6 @@ import redis
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 
-from bridge import services as composition
 from bridge.cli.watches import watches as command
 from bridge.services import Services
 from bridge.web import create_app
@@ -32,5 +31,5 @@ def api(services: Services) -> FlaskClient:
 
 @pytest.fixture
 def run(services: Services, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(composition, "load", lambda **_: services)
+    monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
     return lambda *arguments: CliRunner().invoke(command, [str(one) for one in arguments])

@@ -176,7 +176,7 @@ def test_a_file_is_imported_whole_or_not_at_all(run: Any, tmp_path: Path) -> Non
     assert wrong.exit_code == 1
     assert f"{file}:3: reference: result: a link needs whole numbers" in wrong.stderr
     assert f'{file}:4: reference: stream is "lnk"' in wrong.stderr
-    assert "2 of 3 cannot be expected; nothing was registered" in wrong.stderr
+    assert "2 of 3 attempts have problems; nothing was registered" in wrong.stderr
     assert run("list", "-o", "json").stdout == "[]\n"
 
     file.write_text("\ufeffsource,stream,result,label\n,link,7,HR-7\nus,link,8,\n")
@@ -193,13 +193,13 @@ def test_a_file_is_imported_whole_or_not_at_all(run: Any, tmp_path: Path) -> Non
 def test_odd_files_get_one_clear_line(run: Any, tmp_path: Path) -> None:
     file = tmp_path / "expected.csv"
     file.write_text("stream,result\nlink,7,more\n")
-    assert f"{file}:2: has more cells than the heading" in run("import", file, "--source", "eu").stderr
+    assert f"{file}:2: more cells than the header has" in run("import", file, "--source", "eu").stderr
     file.write_bytes(b"stream,result,label\nlink,7,caf\xe9\n")
     assert "not UTF-8 at byte " in run("import", file, "--source", "eu").stderr
     file.write_text("stream,result,label\nlink,7,one\nlink,7,two\n")
-    said = run("import", file, "--source", "eu").stderr
-    assert said.startswith("1 line(s) name an attempt that another line names")
-    assert "1 attempts are expected" in said
+    messages = run("import", file, "--source", "eu").stderr
+    assert messages.startswith("1 line(s) repeat an attempt")
+    assert "1 attempts are expected" in messages
     assert [row["label"] for row in json.loads(run("list", "-o", "json").stdout)] == ["two"]
 
 

@@ -1,0 +1,36 @@
+"""What `web`, `worker`, `beat` and `dispatch` do first: services, logs, and a state server that is safe to use."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from bridge.cli.common import load_services
+from bridge.errors import StateUnavailable
+from bridge.monitoring import doctor, logs
+from bridge.services import Services
+
+__all__ = ["start_process"]
+
+_RETRY_SECONDS = 1.0
+
+
+def start_process(name: str, *, wait: bool = True) -> Services:
+    """The services of a long-running process, with logs configured and the state server checked.
+
+    `wait`: wait for a state server that is not up yet. Raises `ConfigError`, also for a server that would lose data or
+    belongs to another bridge.
+    """
+    services = load_services()
+    logs.configure(services.settings.log_level, services.settings.log_format)
+    while True:
+        try:
+            doctor.require_safe_state(services.state)
+            doctor.require_same_bridge(services.state, services.config.bridge)
+            return services
+        except StateUnavailable as error:
+            if not wait:
+                return services
+            click.echo(f"{name}: waiting for the state server: {error}", err=True)
+            time.sleep(_RETRY_SECONDS)
