@@ -1,4 +1,4 @@
-"""What operators expect, as the command line and the API take it in and show it: one shape for both."""
+"""Registering, listing and cancelling watches, with the schemas that the command line and the API share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
     "watch_id",
 ]
 
-#: How long an expectation without a deadline of its own is looked for after it is due, seconds.
+#: Time from due to deadline of an expectation that is registered without a deadline, seconds.
 DEFAULT_DEADLINE_SECONDS = 7 * 86_400.0
 STATES = ("open", "overdue", "expanded")
 _LABEL_LENGTH = 200
@@ -45,8 +45,8 @@ def sound(text: str) -> None:
         raise ValidationError(problem)
 
 
-class _Words(fields.String):
-    """Text, or a number that stands for its digits: ids are written either way."""
+class _Text(fields.String):
+    """Text, or a number as its digits: ids are written either way."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         plain = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -54,32 +54,32 @@ class _Words(fields.String):
 
 
 class NewWatch(Schema):
-    """One expectation, as it is registered. Times without a zone are UTC."""
+    """An expectation to register. Times without a zone are UTC."""
 
     source = fields.String(required=True, validate=sound, metadata={"description": "A configured source."})
     reference = fields.Dict(
         keys=fields.String(validate=sound),
-        values=_Words(validate=[validate.Length(min=1, max=_WORD_LENGTH), sound]),
+        values=_Text(validate=[validate.Length(min=1, max=_WORD_LENGTH), sound]),
         required=True,
-        metadata={"description": "What names the attempt at the vendor: docs/vendors.md, by vendor."},
+        metadata={"description": "What identifies the attempt at the vendor; see docs/vendors.md."},
     )
     due = fields.AwareDateTime(
-        default_timezone=UTC, allow_none=True, metadata={"description": "When to look first; now, if not given."}
+        default_timezone=UTC, allow_none=True, metadata={"description": "When to recheck first; default: now."}
     )
     deadline = fields.AwareDateTime(
         default_timezone=UTC,
         allow_none=True,
-        metadata={"description": "When it is overdue; a week after `due`, if not given."},
+        metadata={"description": "When it is overdue; default: a week after `due`."},
     )
     label = fields.String(
         allow_none=True,
         validate=[validate.Length(max=_LABEL_LENGTH), sound],
-        metadata={"description": "Your own words: they come back in the event as data.extensions.expectation."},
+        metadata={"description": "Your own text; the event has it as data.extensions.expectation."},
     )
 
 
 class WatchRow(Schema):
-    """One watch, as it is shown. `kind`: attempt, expectation, pointer, ungraded or reread (docs/architecture.md)."""
+    """A watch as it is shown. `kind`: attempt, expectation, pointer, ungraded or reread (docs/architecture.md)."""
 
     id = fields.String()
     source = fields.String()
@@ -96,12 +96,12 @@ class WatchRow(Schema):
 
 
 def watch_id(source: str, key: str) -> str:
-    """The id of a watch: source and key in base64 that may stand in an address."""
+    """The id of a watch: source and key in URL-safe base64."""
     return base64.urlsafe_b64encode(f"{source}/{key}".encode()).decode().rstrip("=")
 
 
 def parse_watch_id(text: str) -> tuple[str, str] | None:
-    """Source and key, or None for what is no id."""
+    """Source and key of a watch id, or None if the text is not one."""
     try:
         source, _, key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition("/")
     except ValueError:
@@ -110,39 +110,39 @@ def parse_watch_id(text: str) -> tuple[str, str] | None:
 
 
 def register(services: Services, documents: Sequence[Mapping[str, Any]], *, now: float) -> list[dict[str, Any]]:
-    """Expect what the loaded `NewWatch` documents name, all or none; their rows.
+    """Register the loaded `NewWatch` documents, all or none; their rows.
 
-    Every process of the bridge knows of them `Expectations.KNOWN_AFTER_SECONDS` later. Raises `StateUnavailable`, and
-    `ValidationError` with the position of each wrong document as key.
+    Every process of the bridge knows them after `bridge.polling.expectations.KNOWN_AFTER_SECONDS`. Raises
+    `StateUnavailable`, and `ValidationError` with the position of each invalid document as key.
     """
-    wanted, problems = [], {}
+    checked, problems = [], {}
     for number, document in enumerate(documents):
         try:
-            wanted.append(_checked(services, document, now))
+            checked.append(_checked(services, document, now))
         except ValidationError as error:
             problems[number] = error.messages
     if problems:
         raise ValidationError(problems)
-    made = []
-    for source, pointer, label, due, deadline in wanted:
+    registered = []
+    for source, pointer, label, due, deadline in checked:
         (expected,) = services.expectations.expect(source, [pointer], label=label, due=due, deadline=deadline, now=now)
-        made.append(_row(source, expected, None))
-    return made
+        registered.append(_row(source, expected, None))
+    return registered
 
 
 def rows(services: Services, sources: Sequence[str]) -> list[dict[str, Any]]:
-    """All watches of the sources, the next to be looked at first; what is overdue stands in front."""
-    found = []
+    """All watches of the sources, overdue ones first, then by their next recheck."""
+    result = []
     for source in sources:
-        expected = {one.key: one for one in services.expectations.list(source)}
-        watches = {one.key: one for one in services.watches.list(source)}
+        expected = {expectation.key: expectation for expectation in services.expectations.list(source)}
+        watches = {watch.key: watch for watch in services.watches.list(source)}
         for key in expected.keys() | watches.keys():
-            found.append(_row(source, expected.get(key), watches.get(key)))
-    return sorted(found, key=lambda row: (row["next_look"] or "", row["source"], row["key"]))
+            result.append(_row(source, expected.get(key), watches.get(key)))
+    return sorted(result, key=lambda row: (row["next_look"] or "", row["source"], row["key"]))
 
 
 def find(services: Services, ident: str) -> dict[str, Any] | None:
-    """One watch by its id."""
+    """One watch by its id, or None."""
     named = parse_watch_id(ident)
     if named is None or named[0] not in services.config.sources:
         return None
@@ -150,7 +150,7 @@ def find(services: Services, ident: str) -> dict[str, Any] | None:
 
 
 def cancel(services: Services, ident: str, *, now: float) -> bool:
-    """Look no longer; False when there is no such watch."""
+    """Stop rechecking; False if there is no such watch."""
     if find(services, ident) is None or (named := parse_watch_id(ident)) is None:
         return False
     services.expectations.cancel(*named, now=now)
@@ -164,15 +164,17 @@ def _checked(
     name = document["source"]
     source = services.config.sources.get(name)
     if source is None:
-        raise ValidationError({"source": [f'"{name}" is no source. {did_you_mean(name, services.config.sources)}']})
+        raise ValidationError({"source": [f'"{name}" is not a source. {did_you_mean(name, services.config.sources)}']})
     vendor = services.vendors[source.vendor]
     if vendor.expect is None:
-        raise ValidationError({"source": [f"{vendor.title} has no call that finds one attempt"]})
+        raise ValidationError({"source": [f"{vendor.title} cannot look up a single attempt"]})
     given = document["reference"]
     for member in given:
         if member not in vendor.reference_help:
-            hint = did_you_mean(member, vendor.reference_help)
-            raise ValidationError({"reference": [f'{vendor.title} knows no "{member}". {hint}']})
+            known = did_you_mean(member, vendor.reference_help)
+            raise ValidationError(
+                {"reference": [f'"{member}" is not a member of a reference of {vendor.title}. {known}']}
+            )
     try:
         pointer = vendor.expect(given, source.options)
     except ValueError as error:
@@ -180,12 +182,12 @@ def _checked(
     due = _seconds(document.get("due"), now)
     deadline = _seconds(document.get("deadline"), due + DEFAULT_DEADLINE_SECONDS)
     if deadline <= max(due, now):
-        raise ValidationError({"deadline": ["lies in the past or before `due`; give a later one"]})
+        raise ValidationError({"deadline": ["is in the past or before `due`. Give a later one"]})
     return name, pointer, document.get("label"), due, deadline
 
 
-def _seconds(moment: datetime | None, otherwise: float) -> float:
-    return otherwise if moment is None else moment.timestamp()
+def _seconds(moment: datetime | None, default: float) -> float:
+    return default if moment is None else moment.timestamp()
 
 
 def _row(source: str, expected: Expectation | None, watch: OpenWatch | None) -> dict[str, Any]:

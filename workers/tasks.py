@@ -1,4 +1,4 @@
-"""The bridge's own Celery tasks, translators of the other modules of `workers`, and when beat sends them."""
+"""The bridge's own Celery tasks, and when beat sends them. Each calls a function of another module."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from workers.polling.watchdog import CHECK_SECONDS, check_sources, warn_of_backl
 
 __all__ = ["ARGUMENTS", "RECHECK_TICK_SECONDS", "Tasks", "beat_schedule", "tick_seconds"]
 
-#: How soon after a webhook's pointer the vendor is asked, seconds.
+#: Interval of the task that starts due rechecks: how soon a webhook's pointer is followed, seconds.
 RECHECK_TICK_SECONDS = 2.0
-#: Task -> how many arguments it takes, all of them text. The worker refuses every other task.
+#: Task -> number of its arguments, all of them text. The worker refuses every other task.
 ARGUMENTS = {
     "bridge.poll": 1,
     "bridge.look": 0,
@@ -33,32 +33,32 @@ ARGUMENTS = {
     "bridge.reconcile": 0,
     RECEIPT_TASK: 2,
 }
-#: Longest time between two ticks of a source: how late a missed poll can get, seconds.
+#: Longest time between two ticks of a source: how late a missed poll can be, seconds.
 _LONGEST_TICK = 60.0
 
 _log = structlog.get_logger(__name__)
 
 
 class Tasks:
-    """The tasks of one process. `stopping` ends running polls at the next page."""
+    """The tasks of one process. `stopping`: whether running polls shall end at the next page."""
 
     def __init__(self, app: Celery, services: Services, stopping: Callable[[], bool]) -> None:
         self._services = services
         self._stopping = stopping
-        #: source -> when its watches are worth looking at again
+        #: Source -> UNIX seconds before which rechecking its watches is useless.
         self._not_before: dict[str, float] = {}
         self._told_of_receipts = False
         _register(app, "bridge.poll", self.poll)
-        _register(app, "bridge.look", self.look)
+        _register(app, "bridge.look", self.start_due_rechecks)
         self._recheck = _register(app, "bridge.recheck", self.recheck)
         _register(app, "bridge.housekeeping", self.housekeeping)
         _register(app, "bridge.watch_over", self.check_sources)
         _register(app, "bridge.reconcile", self.reconcile)
-        # For one release: receivers that have not been told yet of the receipts' own queue.
+        # For one release: for receivers that do not know the receipts' own queue yet.
         _register(app, RECEIPT_TASK, self.receipt)
 
     def poll(self, source_name: str) -> None:
-        """One tick of a source. Watches first: what is overdue goes before what is new."""
+        """One tick of a source: rechecks, then polls, because overdue attempts go before new ones."""
         services = self._services
         source = services.config.sources.get(source_name)
         if source is None:
@@ -69,26 +69,26 @@ class Tasks:
         finally:
             poll_once(services, source_name, not_within=_not_within(source.poll), stopping=self._stopping)
 
-    def look(self) -> None:
-        """A short tick: starts looks where watches are due, so that a webhook's pointer is followed at once."""
+    def start_due_rechecks(self) -> None:
+        """A short tick: starts rechecks where watches are due, so that a webhook's pointer is followed at once."""
         services, now = self._services, self._services.now()
-        able = [name for name, source in services.config.sources.items() if not source.paused]
-        for name in services.watches.sources_due(able, now):
+        active = [name for name, source in services.config.sources.items() if not source.paused]
+        for name in services.watches.sources_due(active, now):
             if self._not_before.get(name, 0.0) <= now:
                 self._recheck.apply_async(args=[name], expires=RECHECK_TICK_SECONDS * 5)
         announce_overdue(services)
 
     def recheck(self, source_name: str) -> None:
-        """Looks at the due watches of a source."""
+        """Rechecks the due watches of a source."""
         if source_name not in self._services.config.sources:
             return
         report = recheck(self._services, source_name, stopping=self._stopping)
         if report.retry_at is not None:
-            # Never later than a minute: a pause may be ended by an operator.
+            # A minute at most: an operator may end a pause.
             self._not_before[source_name] = min(report.retry_at, self._services.now() + _LONGEST_TICK)
 
     def housekeeping(self) -> None:
-        """Forgets what is older than the configured retention."""
+        """Deletes everything older than the configured retention."""
         report = housekeeping(self._services)
         _log.info(
             "housekeeping",
@@ -100,7 +100,7 @@ class Tasks:
         warn_of_backlogs(self._services)
 
     def reconcile(self) -> None:
-        """Compares what is due tonight; decides itself what that is."""
+        """Reconciles the sources that are due tonight."""
         nightly(self._services, stopping=self._stopping)
 
     def check_sources(self) -> None:
@@ -108,9 +108,9 @@ class Tasks:
         check_sources(self._services)
 
     def receipt(self, subscription: str, event_id: str) -> None:
-        """A subscriber confirms an event through the worker's queue. Deprecated; logged once a process."""
-        # The arguments were checked when the message was read. A receipt that the state server does not take here costs
-        # one more sending, which is confirmed again.
+        """A subscriber confirms an event through the worker's queue. Deprecated; logged once per process."""
+        # The arguments were checked when the message was read. If the state server loses a receipt, the event is sent
+        # once more and confirmed again.
         if not self._told_of_receipts:
             self._told_of_receipts = True
             _log.warning(
@@ -122,7 +122,7 @@ class Tasks:
 
 
 def _register(app: Celery, name: str, method: Callable[..., None]) -> Any:
-    # Celery makes the function an attribute of a class and takes a bound method's `self` for an argument.
+    # Celery makes the function an attribute of a class, and would count a bound method's `self` as an argument.
     def run(*args: str) -> None:
         method(*args)
 
@@ -130,15 +130,15 @@ def _register(app: Celery, name: str, method: Callable[..., None]) -> Any:
 
 
 def tick_seconds(poll: PollConfig) -> float:
-    """How often a source gets its tick: often enough for a poll that found somebody else polling."""
+    """Seconds between two ticks of a source: often enough to repeat a poll that found the source busy."""
     return min(poll.every, _LONGEST_TICK)
 
 
 def beat_schedule(services: Services) -> dict[str, dict[str, Any]]:
-    """What beat sends. A tick that nobody took before the next one is worthless."""
+    """The tasks that beat sends. They expire: a tick is useless when the next one has come."""
     entries = {
         "housekeeping": _entry("bridge.housekeeping", 3600.0),
-        "look": _entry("bridge.look", RECHECK_TICK_SECONDS),
+        "due rechecks": _entry("bridge.look", RECHECK_TICK_SECONDS),
     }
     entries["watch_over"] = _entry("bridge.watch_over", CHECK_SECONDS)
     entries["reconcile"] = _entry("bridge.reconcile", 3600.0)
@@ -151,10 +151,10 @@ def beat_schedule(services: Services) -> dict[str, dict[str, Any]]:
 
 
 def _entry(task: str, every: float, *args: str) -> dict[str, Any]:
-    # Ten seconds at least, for a worker that is just busy.
+    # Ten seconds at least, for a worker that is busy.
     return {"task": task, "schedule": every, "args": list(args), "options": {"expires": max(every, 10.0)}}
 
 
 def _not_within(poll: PollConfig) -> float:
-    # Half a tick of slack, or a tick that comes a moment early would skip its poll.
+    # Half a tick of slack: a tick that comes a little early would otherwise skip its poll.
     return poll.every - tick_seconds(poll) / 2

@@ -298,7 +298,7 @@ def test_a_second_backfill_of_the_same_source_is_refused(shell, services):
 
     assert code == 1
     assert err.splitlines()[-1].startswith(
-        "Error: eu/1 reads from eu now; wait for it, or `attempt-bridge backfill stop`"
+        "Error: eu/1 is reading from eu. Wait for it, or stop it with `attempt-bridge backfill stop`"
     )
     assert shell.calls == 0
 

@@ -13,6 +13,7 @@ import redis
 from werkzeug.serving import make_server
 
 from bridge.config.model import PollConfig
+from bridge.polling.vendor_http import vendor_session
 from bridge.quota.windows import Window
 from bridge.registry import vendors
 from bridge.services import Services
@@ -36,7 +37,7 @@ class Account:
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
         self.thread.start()
         vendor = vendors()["classmarker"]
-        plain = make_services(state, vendor, lambda: self.moment, budget=(30, HOUR))
+        plain = make_services(state, vendor, lambda: self.moment, budget=(30, HOUR), vendor_session=vendor_session)
         options = {name: option.default for name, option in vendor.options.items()}
         credentials = {"api_key": ("sandbox-key",), "api_secret": ("sandbox-secret",)}
         self.services: Services = with_source(

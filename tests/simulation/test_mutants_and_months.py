@@ -97,16 +97,21 @@ def test_a_cursor_that_excludes_its_moment_is_noticed(monkeypatch: pytest.Monkey
 
 
 def test_a_cursor_that_is_saved_before_its_page_is_published_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hasty(access: Any, one: Any, cursor: str) -> Iterator[Page]:
-        stream = next(name for name, known in access.vendor.polls.items() if known is one)
-        for page in original(access, one, cursor):
-            if page.cursor is not None:
-                services = access.services
-                services.cursors.save(access.source.name, stream, page.cursor, services.now(), midway=page.more)
-            yield page
+    def hasty(access: Any, one: Any, position: Any, report: Any) -> None:
+        def pages(*args: Any) -> Iterator[tuple[Page, str | None]]:
+            services = access.services
+            for page, following in original(*args):
+                if page.cursor is not None:
+                    services.cursors.save(
+                        access.source.name, report.stream, page.cursor, services.now(), midway=page.more
+                    )
+                yield page, following
 
-    original = poll._pages
-    monkeypatch.setattr(poll, "_pages", hasty)
+        monkeypatch.setattr(poll, "read_pages", pages)
+        read(access, one, position, report)
+
+    original, read = poll.read_pages, poll._read
+    monkeypatch.setattr(poll, "_read", hasty)
     monkeypatch.setattr(poll, "first_cursor", lambda one, position, *rest: position.resume or position.cursor or "0")
     assert caught("classmarker")
 

@@ -15,6 +15,7 @@ from bridge.config.model import PollConfig
 from bridge.errors import BadSignature
 from bridge.ingest.context import WebhookRequest
 from bridge.ingest.pipeline import receive
+from bridge.polling.vendor_http import vendor_session
 from bridge.sdk.simulator import Faults
 from bridge.vendors.classmarker import VENDOR
 from bridge.vendors.classmarker.simulator import Behaviour, Simulator
@@ -34,7 +35,13 @@ class World:
         self.simulator = Simulator(
             11, self.now, webhook_secret="phrase", faults=faults, behaviour=Behaviour(**behaviour)
         )
-        services = make_services(state, VENDOR, self.now, poll=PollConfig(every=300, overlap=600, look_back=7 * 86_400))
+        services = make_services(
+            state,
+            VENDOR,
+            self.now,
+            poll=PollConfig(every=300, overlap=600, look_back=7 * 86_400),
+            vendor_session=vendor_session,
+        )
         credentials = {
             "api_key": (self.simulator.api_key,),
             "api_secret": (self.simulator.api_secret,),

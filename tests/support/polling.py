@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+import requests
 
 from bridge.clock import to_datetime
 from bridge.config.model import BridgeConfig, Config, PollConfig, Source, WebhookConfig
@@ -144,6 +145,10 @@ def make_vendor(api: Api, *, recheck: bool = True, normalise: Callable[..., Norm
     )
 
 
+def _empty_answers() -> requests.Session:
+    return session_over(lambda *_: (200, {}, b""))
+
+
 def make_services(
     client: redis.Redis,
     vendor: Vendor,
@@ -151,7 +156,9 @@ def make_services(
     *,
     poll: PollConfig | None = None,
     budget: tuple[int, float] = (1000, 3600.0),
+    vendor_session: Callable[[], requests.Session] = _empty_answers,
 ) -> Services:
+    """Services with one source; `vendor_session` is for vendors whose client makes HTTP calls."""
     source = Source(
         name="eu-little",
         vendor=vendor.name,
@@ -174,7 +181,7 @@ def make_services(
         vendors={vendor.name: vendor},
         state_url="redis://unused.invalid/0",
         broker_url="redis://unused.invalid/1",
-        clients=clients_over(client, lambda: session_over(lambda *_: (200, {}, b""))),
+        clients=clients_over(client, vendor_session),
         now=clock,
     )
 

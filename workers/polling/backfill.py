@@ -1,4 +1,4 @@
-"""Reading a period of a source again, beside live traffic: page by page, stopped and resumed at will."""
+"""Runs a backfill: reads a period of a source again, page by page, beside live traffic. It can stop and resume."""
 
 from __future__ import annotations
 
@@ -44,33 +44,35 @@ class AlreadyRunning(BridgeError):
 
 @dataclass(frozen=True, kw_only=True)
 class BackfillCallbacks:
-    """What a backfill needs of whoever runs it. `sleep(seconds)`. `show(job, why, until)`: told after every page, and
-    every second while it waits, with the reason and the end (UNIX seconds). `stopping`: asked between pages and while
-    waiting."""
+    """What the caller of a backfill provides."""
 
+    #: Waits a number of seconds.
     sleep: Callable[[float], object]
+    #: `show(job, why, until)`: called after every page, and every second while waiting, with the reason and the end
+    #: (UNIX seconds).
     show: Callable[[Backfill, str | None, float | None], None]
+    #: Whether to stop; called between pages and while waiting.
     stopping: Callable[[], bool]
 
 
 def share(services: Services, job: Backfill) -> float:
-    """How much of the period is read, from 0 to 1."""
+    """The share of the period that is read, 0 to 1."""
     polls = services.vendors[services.config.sources[job.source].vendor].polls
     return share_read(job, lambda stream, cursor: polls[stream].position(cursor))
 
 
 def run(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None:
-    """Read on until the period is read or somebody stops it; how it ended stands in `job.state` and is kept.
+    """Read until the period is read or the backfill is stopped; `job.state` says how it ended, and is stored.
 
-    Killed at any moment it loses nothing: the page at hand is read again. Raises `AlreadyRunning`, and
-    `StateUnavailable` with the job as it was last kept.
+    A killed process loses nothing: the current page is read again. Raises `AlreadyRunning`, and `StateUnavailable` with
+    the job as it was last stored.
     """
     store, now = Backfills(services.state), services.now
     lease = store.lease(job, secrets.token_hex(8))
     if not lease.hold():
         raise AlreadyRunning(
-            f"{store.running(job.source) or 'another backfill'} reads from {job.source} now; wait for it, or "
-            f"`attempt-bridge backfill stop` it first"
+            f"{store.running(job.source) or 'another backfill'} is reading from {job.source}. Wait for it, or stop it "
+            f"with `attempt-bridge backfill stop`"
         )
     job.state, job.error = RUNNING, None
     try:
@@ -92,9 +94,9 @@ def run(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None
 
 
 def preview(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None:
-    """Read the period without publishing or keeping anything; `job.outcomes` says what would become of its records.
+    """Read the period without publishing or storing anything; `job.outcomes` says what publishing would do.
 
-    `job` is not kept either. Raises `Interrupted`, and what `Listing.turn` raises.
+    `job` is not stored either. Raises `Interrupted`, and what `Listing.call` raises.
     """
 
     def check() -> None:
@@ -104,19 +106,19 @@ def preview(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> 
     listing = _listing(services, job, callbacks, check)
     dry_run = DryRun(context=services.ingest_context(job.source), reader=services.journal_reader)
 
-    def look(page: Page) -> Mapping[str, int]:
+    def check_page(page: Page) -> Mapping[str, int]:
         before = dry_run.outcomes.copy()
         dry_run.preview(page.records, now=services.now())
         return dry_run.outcomes - before
 
     for stream in job.streams:
-        for _ in _pages(listing, job, stream, look):
+        for _ in _pages(listing, job, stream, check_page):
             job.calls = listing.calls
             callbacks.show(job, None, None)
 
 
 def to_reprocess(services: Services, job: Backfill) -> tuple[int, int]:
-    """How many entries of the quarantine and stored requests `job.reprocess` means."""
+    """The numbers of quarantined items and of stored requests that `job.reprocess` selects."""
     quarantined = sum(1 for _ in _quarantined(services, job)) if job.reprocess != "none" else 0
     requests = sum(1 for _ in _requests(services, job)) if job.reprocess == "all" else 0
     return quarantined, requests
@@ -125,17 +127,17 @@ def to_reprocess(services: Services, job: Backfill) -> tuple[int, int]:
 def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease: Lease, store: Backfills) -> None:
     def check() -> None:
         if not lease.hold():
-            raise AlreadyRunning(f"another process took {job.id} over after a long pause of this one")
+            raise AlreadyRunning(f"another process took over {job.id} while this one was paused")
         if request := store.requested(job.id):
-            raise Interrupted("asked by an operator", reason="cancelled" if request == "cancel" else "stopped")
+            raise Interrupted("requested by an operator", reason="cancelled" if request == "cancel" else "stopped")
         if callbacks.stopping():
             raise Interrupted("asked to stop")
 
     context, listing, before = services.ingest_context(job.source), _listing(services, job, callbacks, check), job.calls
     if not job.reprocessed:
-        for outcome in _read_stored(services, context, job):
+        for outcome in _process_stored(services, context, job):
             job.count({outcome: 1})
-            callbacks.show(job, "reads what is stored again", None)
+            callbacks.show(job, "processing stored requests again", None)
             check()
         job.reprocessed = True
         store.save(job, services.now())
@@ -150,7 +152,7 @@ def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease
                 store.save(job, services.now())
                 callbacks.show(job, None, None)
         except (VendorFault, Unreadable):
-            # The cursor itself may be the fault, a token that has run out: resumed, this stream begins anew.
+            # The cursor itself may be the problem, such as an expired token: when resumed, this stream starts again.
             job.cursors.pop(stream, None)
             raise
 
@@ -168,22 +170,22 @@ def _listing(services: Services, job: Backfill, callbacks: BackfillCallbacks, ch
 
 
 def _pages(listing: Listing, job: Backfill, stream: str, use: Callable[[Page], Mapping[str, int]]) -> Iterator[None]:
-    """Every page is used before the job says that it was read."""
+    """Pass every page to `use`, then record in the job that it was read."""
     start = listing.vendor.polls[stream].start
-    for page, after in listing.pages(stream, job.cursors.get(stream) or start(job.first, job.last), job.last):
+    for page, following in listing.pages(stream, job.cursors.get(stream) or start(job.first, job.last), job.last):
         job.count(use(page))
         job.pages += 1
         job.records += len(page.records)
-        if after is None:
+        if following is None:
             job.finished.append(stream)
             job.cursors.pop(stream, None)
         else:
-            job.cursors[stream] = after
+            job.cursors[stream] = following
         yield
 
 
-def _read_stored(services: Services, context: IngestContext, job: Backfill) -> Iterator[str]:
-    """Run what is in quarantine, then the stored requests, through the current code; the outcome of each."""
+def _process_stored(services: Services, context: IngestContext, job: Backfill) -> Iterator[str]:
+    """Process quarantined items, then stored requests, with the current code; the outcome of each."""
     if job.reprocess == "none":
         return
     for entry in _quarantined(services, job):
@@ -198,11 +200,12 @@ def _read_stored(services: Services, context: IngestContext, job: Backfill) -> I
 
 
 def _quarantined(services: Services, job: Backfill) -> Iterator[Quarantined]:
-    return (one for one in services.quarantine.list(source=job.source) if job.first <= one.received_at <= job.last)
+    items = services.quarantine.list(source=job.source)
+    return (item for item in items if job.first <= item.received_at <= job.last)
 
 
 def _requests(services: Services, job: Backfill) -> Iterator[StoredRequest]:
-    # What runs again is kept again, later than the end of the period: the copies are not read as well.
-    found = services.requests.list(source=job.source, since=job.first, until=job.last)
-    # The quarantined ones were read a moment ago; of a refused one nothing proves who sent it.
-    return (one for one in found if one.outcome not in ("quarantined", "rejected"))
+    # Processing a request stores a copy, which is later than the end of the period and therefore not read here.
+    requests = services.requests.list(source=job.source, since=job.first, until=job.last)
+    # Quarantined requests were processed above, and nothing proves who sent the rejected ones.
+    return (request for request in requests if request.outcome not in ("quarantined", "rejected"))

@@ -1,4 +1,4 @@
-"""Watches past their deadline become `attempt.overdue` on the journal, once."""
+"""Publishes `attempt.overdue`, once, for every watch that is past its deadline."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from bridge.services import Services
 
 __all__ = ["announce_overdue", "handle_given_up"]
 
-#: How long after its deadline an expectation waits for its last look, seconds.
-_LAST_LOOK_SECONDS = 60.0
+#: How long after its deadline an expectation waits for its last recheck, seconds.
+_LAST_RECHECK_SECONDS = 60.0
 
 _log = structlog.get_logger(__name__)
 
 
 def announce_overdue(services: Services) -> int:
-    """Announce every expectation whose deadline has passed and whose last look did not come in time; how many.
+    """Announce every expectation past its deadline whose last recheck did not come in time; the number announced.
 
     Raises `StateUnavailable`.
     """
-    before, announced = services.now() - _LAST_LOOK_SECONDS, 0
+    before, announced = services.now() - _LAST_RECHECK_SECONDS, 0
     for name, source in services.config.sources.items():
         for late in services.expectations.overdue(name, before=before):
             announced += _announce_expectation(services, source, late, rechecks=0)
@@ -34,7 +34,7 @@ def announce_overdue(services: Services) -> int:
 
 
 def handle_given_up(services: Services, source: Source, watch: OpenWatch) -> None:
-    """What follows the last look at a watch: silence for what is settled, an announcement for everything else."""
+    """After the last recheck of a watch: announce it as overdue, unless its attempt is settled or it was expanded."""
     if watch.kind == REREAD:
         return
     _log.warning("watch_given_up", source=source.name, watch=watch.key, kind=watch.kind, rechecks=watch.rechecks + 1)
@@ -57,7 +57,7 @@ def _announce_expectation(services: Services, source: Source, expected: Expectat
         opened_at=expected.registered_at,
         rechecks=rechecks,
     )
-    # First the announcement, which is made once however often it is tried, then the note that it was made.
+    # Publish first, which has an effect only once however often it is repeated, then record that it was announced.
     announced = _publish(services, source, watch, label=expected.label)
     services.expectations.set_state(source.name, expected, "overdue")
     return announced
@@ -69,8 +69,8 @@ def _publish(services: Services, source: Source, watch: OpenWatch, *, label: str
     try:
         with unreadable_on_error(source.name, "announce"):
             notice = notices.overdue(watch, label=label)
-            offered = notices.submission(services.config.bridge, source.name, source.vendor, notice, now=now)
-            services.journal.publish(Entry(submissions=(offered,)), now=now)
+            submitted = notices.submission(services.config.bridge, source.name, source.vendor, notice, now=now)
+            services.journal.publish(Entry(submissions=(submitted,)), now=now)
     except Unreadable:
         return False
     return True

@@ -1,14 +1,14 @@
-"""Rounds over the streams of a source. Looks at single attempts are in `workers/polling/recheck.py`; no Celery in here.
+"""Polling rounds over the streams of a source, without Celery. `workers/polling/recheck.py` rechecks single attempts.
 
 A cursor moves only after its page is published. A round starts an overlap before the end of the last one, because rows
-may show up late; a round that was cut short goes on exactly where it stood, or a small budget would never get through.
+may appear late. An interrupted round continues exactly where it stopped, or a small budget would never finish it.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -23,25 +23,30 @@ from bridge.quota.budgets import POLL as POLL_CALLS
 from bridge.quota.budgets import REREAD
 from bridge.sdk.vendor import Page, Poll
 from bridge.services import Services
+from workers.polling.paging import read_pages
 from workers.polling.recheck import RecheckReport, recheck_due
 from workers.polling.source_access import REFUSALS, SourceAccess, exclusive_access, never, record_refusal
 
 __all__ = ["PollReport", "first_cursor", "housekeeping", "poll_once"]
 
-#: Due watches that are looked at between two pages of a long round.
-_LOOKS_BETWEEN = 5
+#: Maximum number of due watches rechecked between two pages of a long round.
+_RECHECKS_BETWEEN_PAGES = 5
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollReport:
-    """`outcome`: `done`, `cut_short` (the rounds say why), `fresh` (polled a moment ago), `busy` (somebody else polls),
-    `paused`, `off` (nothing to poll). `retry_at`: UNIX seconds before which polling again is useless, if known."""
+    """The result of one poll of a source."""
 
+    #: Name of the source.
     source: str
+    #: `done`, `cut_short` (the rounds say why), `fresh` (polled a moment ago), `busy` (another process is reading),
+    #: `paused`, `off` (nothing to poll).
     outcome: str
+    #: One report per stream that was read.
     rounds: tuple[RoundReport, ...] = ()
+    #: UNIX seconds before which polling again is useless; None: unknown.
     retry_at: float | None = None
 
 
@@ -52,11 +57,11 @@ def poll_once(
     not_within: float = 0.0,
     stopping: Callable[[], bool] = never,
 ) -> PollReport:
-    """One round over every stream of a source, the longest waiting first.
+    """One round over every stream of a source, the one that was polled longest ago first.
 
-    `not_within`: leave out streams that were polled less than so many seconds ago. `stopping` is asked between pages.
-    What the vendor or the budget refuses is in the report and, where it lasts, kept as the source's pause.
-    Raises `StateUnavailable`, and whatever a fault in a vendor's folder raises, after the other streams had their turn.
+    `not_within`: skip streams that were polled less than this many seconds ago. `stopping` is called between pages.
+    A refusal by the vendor or the budget is in the report; a lasting one also pauses the source. Raises
+    `StateUnavailable`, and whatever a fault in a vendor's folder raises, after the other streams were read.
     """
     source, now = services.config.sources[source_name], services.now()
     vendor = services.vendors[source.vendor]
@@ -75,13 +80,13 @@ def poll_once(
     with exclusive_access(services, source, spender=POLL_CALLS, stopping=stopping) as access:
         if access is None:
             return PollReport(source=source_name, outcome="busy")
-        # What is new goes before what might have changed.
+        # New attempts go before those that may have changed.
         waiting.sort(key=lambda stream: (vendor.polls[stream].sweep is not None, positions[stream].started or 0.0))
         return _rounds(access, waiting)
 
 
 def housekeeping(services: Services) -> RetentionReport:
-    """Forget what is older than the configured retention. Raises `StateUnavailable`."""
+    """Delete everything older than the configured retention; the counts. Raises `StateUnavailable`."""
     config, now = services.config, services.now()
     for name in config.sources:
         services.expectations.forget(name, before=now - config.bridge.retention.events)
@@ -94,7 +99,7 @@ def housekeeping(services: Services) -> RetentionReport:
 def first_cursor(
     poll: Poll, position: StreamPosition, source: Source, look_back_limit: float | None, now: float
 ) -> str:
-    """Where a round starts reading: where it was cut short, or an overlap before the last end, or at the look-back."""
+    """Where a round starts: where the last one was interrupted, an overlap before its end, or the look-back."""
     if position.resume is not None:
         return position.resume
     config = source.poll
@@ -103,14 +108,14 @@ def first_cursor(
         return poll.start(now - min(poll.sweep(source.options), limit), None)
     if position.cursor is None:
         return poll.start(now - min(config.look_back, limit), None)
-    # A round that took long (it waited for budget in between) read its first rows long before its last ones: what
-    # showed up late behind those first rows lies as much farther back.
+    # A long round (it waited for budget) read its first rows long before its last ones. Rows that appeared late behind
+    # the first ones are that much farther back.
     took = max(0.0, (position.saved or 0.0) - (position.began or 0.0))
     return poll.rewind(position.cursor, config.overlap + min(took, config.look_back))
 
 
 def _is_fresh(position: StreamPosition, not_within: float, now: float) -> bool:
-    # A start in the future is a clock that was put right since: not fresh. A round that was cut short goes on soon.
+    # A start in the future comes from a clock that was corrected since: not fresh. An interrupted round continues soon.
     return position.resume is None and position.started is not None and 0 <= now - position.started < not_within
 
 
@@ -140,7 +145,7 @@ def _rounds(access: SourceAccess, streams: list[str]) -> PollReport:
 
 
 def _round(access: SourceAccess, stream: str) -> tuple[RoundReport, BridgeError | None]:
-    """Read one stream to its end. Beside the report: what ends the turn with the whole source, if anything."""
+    """Read one stream to its end: its report, and the refusal that ends reading the whole source, if any."""
     services, name, poll = access.services, access.source.name, access.vendor.polls[stream]
     now, made, position = services.now(), access.calls.made, services.cursors.position(name, stream)
     services.cursors.begin(name, stream, now)
@@ -155,61 +160,43 @@ def _round(access: SourceAccess, stream: str) -> tuple[RoundReport, BridgeError 
         report.error = clip(problem, 300)
         record_refusal(access, problem)
         if isinstance(problem, VendorFault | Unreadable):
-            # The cursor itself may be the fault, a token that has run out: the next round starts in front of it.
+            # The cursor itself may be the problem, such as an expired token: the next round starts before it.
             services.cursors.restart(name, stream)
         else:
             refusal = problem
     finally:
         report.calls, report.seconds = access.calls.made - made, services.now() - now
-        _note(access, report)
+        _record_round(access, report)
     return report, refusal
 
 
 def _read(access: SourceAccess, poll: Poll, position: StreamPosition, report: RoundReport) -> None:
-    """Page by page: publish, then move the cursor. What was read stands in `report`, also after an error."""
+    """Page by page: publish, then move the cursor. `report` has what was read, also after an error."""
     services, name = access.services, access.source.name
     began = report.started if position.resume is None or position.began is None else position.began
-    for page in _pages(access, poll, report.from_cursor):
-        found = ingest(access.context, page.records, origin=POLL, now=services.now())
+    for page, _ in read_pages(name, poll, lambda cursor: poll.fetch(access.client, cursor), report.from_cursor):
+        ingested = ingest(access.context, page.records, origin=POLL, now=services.now())
         report.records += len(page.records)
-        report.outcomes = dict(found.outcomes + Counter(report.outcomes))
-        report.to_cursor = _reached(poll, position, report.to_cursor, page)
+        report.outcomes = dict(ingested.outcomes + Counter(report.outcomes))
+        report.to_cursor = _cursor_after(poll, position, report.to_cursor, page)
         services.cursors.save(name, report.stream, report.to_cursor, services.now(), began=began, midway=page.more)
         if page.more:
             access.raise_if_stopping()
             if access.vendor.recheck is not None and services.watches.due_count(name, services.now()):
-                recheck_due(access, RecheckReport(source=name, outcome="done"), _LOOKS_BETWEEN)
+                recheck_due(access, RecheckReport(source=name, outcome="done"), _RECHECKS_BETWEEN_PAGES)
 
 
-def _pages(access: SourceAccess, poll: Poll, cursor: str) -> Iterator[Page]:
-    """All pages from `cursor` on. Raises `VendorFault` where the vendor leads us in a circle."""
-    seen = {cursor}
-    while True:
-        page = poll.fetch(access.client, cursor)
-        yield page
-        if not page.more:
-            return
-        if page.cursor is None or page.cursor in seen:
-            raise VendorFault(
-                f"source {access.source.name}: the vendor says there are more pages but leads back to a cursor of this "
-                f"round ({clip(page.cursor, 60)}); reading stops here, the next round tries again",
-                reason="page_loop",
-            )
-        cursor = page.cursor
-        seen.add(cursor)
-
-
-def _reached(poll: Poll, position: StreamPosition, cursor: str, page: Page) -> str:
-    """Where the stream stands after `page`, which was read from `cursor`."""
+def _cursor_after(poll: Poll, position: StreamPosition, cursor: str, page: Page) -> str:
+    """The cursor of the stream after `page`, which was read from `cursor`."""
     reached = cursor if page.cursor is None else page.cursor
     if page.more or position.cursor is None or poll.low_water or poll.sweep is not None:
         return reached
-    # A round that found nothing new ends inside its overlap; taking that for the end would creep back for ever.
+    # A round without new rows ends inside its overlap: taking that as the end would move the cursor back every time.
     return max(reached, position.cursor, key=poll.position)
 
 
-def _note(access: SourceAccess, report: RoundReport) -> None:
-    # Refused before the first call: that is what the pause and the budget say; it would only push real rounds out.
+def _record_round(access: SourceAccess, report: RoundReport) -> None:
+    # A round refused before its first call would only push real rounds out; the pause and the budget show the refusal.
     if report.calls or report.records or report.error is None:
         access.services.cursors.record_round(access.source.name, report)
     _log.info(

@@ -1,4 +1,4 @@
-"""Looks at watched attempts: open or ungraded ones, those that webhooks point to, those that operators expect."""
+"""Rechecks watched attempts: open or ungraded ones, those that webhooks point to, those that operators expect."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ from workers.polling.source_access import REFUSALS, SourceAccess, exclusive_acce
 
 __all__ = ["MAX_RECHECKS", "RecheckReport", "recheck", "recheck_due"]
 
-#: Looks in one go, so that a crowd of watches does not keep the fresh poll waiting.
+#: Maximum number of rechecks in one run, so that many watches do not delay the poll.
 MAX_RECHECKS = 20
-#: A look that gets no answer is repeated after so many seconds; after so many in a row the vendor itself is away, and
-#: is left alone for a while.
-_NO_ANSWER_SECONDS, _NO_ANSWERS, _AWAY_SECONDS = 60.0, 3, 30.0
-#: Kind of watch -> for whom its look spends a call; open attempts and expectations come first.
+#: A recheck without an answer is repeated after this many seconds.
+_NO_ANSWER_SECONDS = 60.0
+#: After this many rechecks in a row without an answer the vendor is down, and is left alone for some seconds.
+_NO_ANSWERS, _VENDOR_DOWN_SECONDS = 3, 30.0
+#: Kind of watch -> spender of its rechecks; `OVERDUE` for open attempts and expectations.
 _SPENDERS = {watches.POINTER: POINTER, watches.UNGRADED: REREAD, watches.REREAD: REREAD}
 
 _log = structlog.get_logger(__name__)
@@ -45,29 +46,33 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class RecheckReport:
-    """`outcome`: `done`, `cut_short` (`error` says why), `idle` (no watch is due), `busy`, `paused`, `off`.
+    """The result of rechecking the due watches of a source."""
 
-    `outcomes` counts what became of the records found, `given_up` names the watches past their deadline. `retry_at`:
-    UNIX seconds before which looking again is useless, if known.
-    """
-
+    #: Name of the source.
     source: str
+    #: `done`, `cut_short` (`error` says why), `idle` (no watch is due), `busy`, `paused`, `off`.
     outcome: str
+    #: Number of watches that were rechecked.
     rechecks: int = 0
+    #: Outcome of publishing -> number of records.
     outcomes: Counter[str] = field(default_factory=Counter)
+    #: Keys of the watches that are past their deadline.
     given_up: list[str] = field(default_factory=list)
+    #: Calls that cost budget.
     calls: int = 0
+    #: The last problem, in one line.
     error: str | None = None
+    #: UNIX seconds before which rechecking again is useless; None: unknown.
     retry_at: float | None = None
 
 
 def recheck(
     services: Services, source_name: str, *, limit: int = MAX_RECHECKS, stopping: Callable[[], bool] = never
 ) -> RecheckReport:
-    """Look at up to `limit` due watches, the most overdue first; the budget keeps a share for every kind of call.
+    """Recheck up to `limit` due watches, the most overdue first; the budget reserves calls for every kind.
 
-    A watch closes when its attempt is settled and is given up after its deadline. A fault in a vendor's folder is
-    logged, and counts as a look at that watch alone. Raises `StateUnavailable`.
+    A watch closes when its attempt is settled, and is given up after its deadline. A fault in a vendor's folder is
+    logged, and counts as a recheck of that watch alone. Raises `StateUnavailable`.
     """
     source, now = services.config.sources[source_name], services.now()
     vendor = services.vendors[source.vendor]
@@ -92,13 +97,13 @@ def recheck(
 
 
 def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None:
-    """The looks of one turn; also taken between the pages of a long round. Raises what ends the turn."""
-    spent: set[str] = set()
-    before, silent = access.calls.spender, 0
-    # Asked for here, under the lease: another process may have looked a moment ago.
+    """Recheck due watches; also done between the pages of a long round. Raises one of `REFUSALS` to end the access."""
+    exhausted: set[str] = set()
+    before, unanswered = access.calls.spender, 0
+    # Read here, under the lease: another process may have rechecked them a moment ago.
     for watch in access.services.watches.due(access.source.name, access.services.now(), limit):
         spender = _SPENDERS.get(watch.kind, OVERDUE)
-        if spender in spent:
+        if spender in exhausted:
             continue
         access.raise_if_stopping()
         access.calls.spender = spender
@@ -107,29 +112,29 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
         finally:
             access.calls.spender = before
         if isinstance(problem, BudgetExhausted):
-            # Others may have a share left.
-            spent.add(spender)
+            # Other spenders may have calls left.
+            exhausted.add(spender)
             _cut_short(access, report, problem)
         elif isinstance(problem, VendorUnavailable):
-            silent += 1
-            if silent == _NO_ANSWERS:
+            unanswered += 1
+            if unanswered == _NO_ANSWERS:
                 raise problem
         else:
-            silent = 0
+            unanswered = 0
             _count(access, watch, report)
 
 
 def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport) -> BridgeError | None:
-    """One look; what kept it from being one, if that is this watch's or its spender's own affair."""
+    """One recheck. Returns the problem if the recheck does not count and only its watch or its spender is concerned."""
     try:
-        with unreadable_on_error(access.source.name, "look"):
-            _look(access, watch, report)
+        with unreadable_on_error(access.source.name, "recheck"):
+            _recheck_watch(access, watch, report)
     except BudgetExhausted as problem:
         return problem
     except VendorUnavailable as problem:
         if problem.retry_at is not None:
             raise
-        # One attempt that the vendor stumbles over must not keep all others waiting.
+        # One attempt that the vendor cannot answer for must not delay all others.
         access.services.watches.postpone(access.source.name, watch, access.services.now() + _NO_ANSWER_SECONDS)
         report.error = clip(problem, 300)
         return problem
@@ -150,59 +155,61 @@ def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport) -> Non
         handle_given_up(services, access.source, watch)
 
 
-def _look(access: SourceAccess, watch: OpenWatch, report: RecheckReport) -> None:
+def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport) -> None:
     if access.vendor.recheck is None:
-        raise AssertionError("only sources with a re-check come here")
+        raise AssertionError("sources without a recheck have no watches here")
     services, name = access.services, access.source.name
     answer = access.vendor.recheck(access.client, watch.reference)
     records = [item for item in answer if isinstance(item, Record)]
-    # Publishing closes the watch of what is settled, and keeps the watch of what is not.
-    found = ingest(access.context, records, origin=POLL, now=services.now())
-    report.outcomes += found.outcomes
+    # Publishing closes the watches of settled attempts and keeps the others open.
+    ingested = ingest(access.context, records, origin=POLL, now=services.now())
+    report.outcomes += ingested.outcomes
     pointers = [item for item in answer if isinstance(item, Pointer)]
     if pointers:
-        _expand(access, watch, pointers)
-    if watch.kind == watches.EXPECTATION and _meets(access, watch, found):
+        _follow(access, watch, pointers)
+    if watch.kind == watches.EXPECTATION and _meets(access, watch, ingested):
         services.expectations.mark_met(name, (watch.key,), now=services.now())
-    elif watch.kind == watches.POINTER and _leads_there(watch.key, found):
+    elif watch.kind == watches.POINTER and _resolves(watch.key, ingested):
         services.watches.close_many(name, (watch.key,), now=services.now(), kind=watches.POINTER)
 
 
-def _leads_there(key: str, found: IngestReport) -> bool:
-    """Whether a look has found what a webhook pointed to.
+def _resolves(key: str, ingested: IngestReport) -> bool:
+    """Whether a recheck has found what a webhook pointed to.
 
-    Under the id of an attempt that is this attempt, a later sitting of it, or news: an older attempt of the same person
-    may be listed before the announced one. What cannot be read now may be readable at a later look.
+    Under an attempt id that is this attempt, a later sitting of it, or a newly published attempt: an older attempt of
+    the same candidate may be listed before the announced one. Unreadable records may be readable at a later recheck.
     """
     if key.startswith("?"):
-        return bool(found.read_ids)
-    return bool(found.published_ids) or any(one == key or one.startswith(f"{key}:") for one in found.read_ids)
+        return bool(ingested.read_ids)
+    return bool(ingested.published_ids) or any(
+        attempt_id == key or attempt_id.startswith(f"{key}:") for attempt_id in ingested.read_ids
+    )
 
 
-def _meets(access: SourceAccess, watch: OpenWatch, found: IngestReport) -> bool:
-    """Whether what a look found is what was expected, though it may have been published before somebody expected it.
+def _meets(access: SourceAccess, watch: OpenWatch, ingested: IngestReport) -> bool:
+    """Whether a recheck has found the expected attempt, which may have been published before it was expected.
 
     Under a key that may mean several attempts, one that ended long ago does not count: a retake may be expected.
     """
     earliest = watch.opened_at - access.source.poll.look_back
     return any(
-        news.attempt_id == watch.key or news.completed_at is None or news.completed_at.timestamp() >= earliest
-        for news, _ in found.publishable
+        attempt.attempt_id == watch.key or attempt.completed_at is None or attempt.completed_at.timestamp() >= earliest
+        for attempt, _ in ingested.publishable
     )
 
 
-def _expand(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer]) -> None:
-    """Look at what was named: for an expectation, expect each of it with the same label, due time and deadline."""
+def _follow(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer]) -> None:
+    """Watch what the recheck pointed to; for an expectation, expect each with its label, due time and deadline."""
     services, name, now = access.services, access.source.name, access.services.now()
     parent = services.expectations.get(name, watch.key)
     if parent is None:
         services.watches.add_pointers(name, pointers, now=now)
         return
     reader = services.journal_reader
-    known = services.expectations.matching(name, [one.key for one in pointers], now=now)
-    fresh = [one for one in pointers if one.key not in known and reader.attempt(name, one.key) is None]
-    services.expectations.expect(name, fresh, label=parent.label, due=parent.due, deadline=parent.deadline, now=now)
-    # It has done its part; it is looked at again for whoever is added later, and ends in silence.
+    known = services.expectations.matching(name, [pointer.key for pointer in pointers], now=now)
+    new = [pointer for pointer in pointers if pointer.key not in known and reader.attempt(name, pointer.key) is None]
+    services.expectations.expect(name, new, label=parent.label, due=parent.due, deadline=parent.deadline, now=now)
+    # It is still rechecked for candidates who are added later, and is not announced as overdue.
     services.expectations.set_state(name, parent, "expanded")
 
 
@@ -210,6 +217,6 @@ def _cut_short(access: SourceAccess, report: RecheckReport, problem: Exception) 
     report.outcome, report.error = "cut_short", clip(problem, 300)
     report.retry_at = problem.retry_at if isinstance(problem, Retryable) else None
     if report.retry_at is None and isinstance(problem, VendorUnavailable):
-        report.retry_at = access.services.now() + _AWAY_SECONDS
+        report.retry_at = access.services.now() + _VENDOR_DOWN_SECONDS
     if isinstance(problem, REFUSALS):
         record_refusal(access, problem)

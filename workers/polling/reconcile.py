@@ -1,4 +1,4 @@
-"""Comparing what a vendor lists with what was published: for a period that somebody asks for, and every night."""
+"""Reconciles a source: compares the vendor's list with what was published, on request and every night."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from workers.polling.source_access import SourceAccess, never
 
 __all__ = ["ReconcileOptions", "nightly", "reconcile", "settled_until"]
 
-#: What a nightly run looks back, seconds: yesterday, and what showed up late the day before.
+#: Period of a nightly run, seconds: yesterday, and attempts that appeared late the day before.
 _NIGHTLY_SECONDS = 2 * 86_400.0
 #: When the nightly run is due, seconds after midnight UTC.
 _NIGHT = 2 * 3600.0
 #: Longest nightly run of one source, seconds; most of it is waiting for the budget.
-_LONGEST = 6 * 3600.0
+_MAX_SECONDS = 6 * 3600.0
 _LEASE_SECONDS = 60.0
-#: What finished within the last round, or so many seconds, may still be on its way.
-_UNDER_WAY = 60.0
-_NEW = ("published", "revised")
+#: Attempts that finished within the last round, or this many seconds, may still be on their way.
+_IN_TRANSIT = 60.0
+_PUBLISHABLE = ("published", "revised")
 _BATCH = 200
 
 _log = structlog.get_logger(__name__)
@@ -47,59 +47,61 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ReconcileOptions:
-    """Which period (by finish, UNIX seconds), and whether to publish what is missing or outdated.
+    """What to reconcile, and how. `check`, `sleep` and `waiting`: as in `workers.polling.listing.Listing`."""
 
-    `check`, `sleep`, `waiting`: as in `workers.polling.listing.Listing`.
-    """
-
+    #: Start of the period, by finish, UNIX seconds.
     since: float
+    #: End of the period, by finish, UNIX seconds.
     until: float
+    #: Whether to publish missing and outdated attempts.
     fix: bool = False
+    #: Raises to end the reading.
     check: Callable[[], None]
+    #: Waits a number of seconds.
     sleep: Callable[[float], object] = time.sleep
+    #: Told every second why nothing is read and until when.
     waiting: Callable[[str, float], None] = lambda why, until: None
 
 
 def settled_until(source: Source, now: float) -> float:
-    """The moment before which everything has had its webhook and its poll."""
-    return now - _UNDER_WAY - (source.poll.every if source.poll.enabled else 0.0)
+    """The moment (UNIX seconds) before which every attempt has had its webhook and its poll."""
+    return now - _IN_TRANSIT - (source.poll.every if source.poll.enabled else 0.0)
 
 
-def reconcile(services: Services, source_name: str, ask: ReconcileOptions) -> Reconciliation:
-    """Compare a period of one source and keep the result. Reading costs calls, which `calls` of the result states.
+def reconcile(services: Services, source_name: str, options: ReconcileOptions) -> Reconciliation:
+    """Compare a period of one source and store the result. Reading costs calls; the result states how many.
 
-    A vendor without a list is asked for every expectation and every watch one by one. Raises what `Ask.check` and
-    `Listing.turn` raise; then nothing is kept.
+    A vendor without a list is asked for every expectation and every watch separately. Raises what
+    `ReconcileOptions.check` and `Listing.call` raise; then no result is stored.
     """
-    source, began = services.config.sources[source_name], services.now()
+    source, started = services.config.sources[source_name], services.now()
     listing = Listing(
         services=services,
         source=source,
         spender=RECONCILE,
-        check=ask.check,
-        sleep=ask.sleep,
-        waiting=ask.waiting,
+        check=options.check,
+        sleep=options.sleep,
+        waiting=options.waiting,
     )
-    result = Reconciliation(source=source_name, since=ask.since, until=ask.until, made=began)
-    rows, news = _listed(services, listing, ask, result)
-    published = _published(services, source_name, ask.since)
-    memories = services.journal_reader.attempts(source_name, rows.keys() | published.keys())
-    found = findings(
-        rows,
+    result = Reconciliation(source=source_name, since=options.since, until=options.until, made=started)
+    listed, publishable = _listed(services, listing, options, result)
+    published = _published(services, source_name, options.since)
+    compared = findings(
+        listed,
         published,
-        memories,
-        _announced(services, source_name, ask.since),
-        {one.key: one.due for one in services.expectations.list(source_name) if _is_due(one.state, one.due, ask)},
-        since=ask.since,
-        until=ask.until,
+        services.journal_reader.attempts(source_name, listed.keys() | published.keys()),
+        _announced(services, source_name, options.since),
+        _expected(services, source_name, options.until),
+        since=options.since,
+        until=options.until,
     )
-    result.days, result.ids = compare(found)
-    # A finish that the bridge itself has read off the clock says nothing about delay.
-    told = (one for one in published.values() if one.id not in rows or rows[one.id].finished is not None)
-    result.delays = delays(told, since=ask.since, until=ask.until)
-    if ask.fix:
-        result.fixed = _publish(services, source_name, result, news)
-    result.calls, result.seconds = listing.calls, services.now() - began
+    result.days, result.ids = compare(compared)
+    # A finish that the bridge observed itself says nothing about delay.
+    stated = (event for event in published.values() if event.id not in listed or listed[event.id].finished is not None)
+    result.delays = delays(stated, since=options.since, until=options.until)
+    if options.fix:
+        result.fixed = _publish(services, source_name, result, publishable)
+    result.calls, result.seconds = listing.calls, services.now() - started
     Reconciliations(services.state).keep(result)
     _log.info(
         "reconciled",
@@ -113,9 +115,9 @@ def reconcile(services: Services, source_name: str, ask: ReconcileOptions) -> Re
 
 
 def nightly(services: Services, *, stopping: Callable[[], bool] = never) -> list[str]:
-    """Reconcile every source that has not been since last night, one after the other; the names of those done.
+    """Reconcile every source that is due tonight, one after the other; the names of those that were reconciled.
 
-    Called every hour: what the budget, the vendor or a restart cut short is done at the next call. A second caller at
+    Called every hour: the next call repeats what the budget, the vendor or a restart interrupted. A second caller at
     the same time does nothing. Raises `StateUnavailable`.
     """
     lease = Lease(services.state, "reconcile", secrets.token_hex(16), seconds=_LEASE_SECONDS)
@@ -124,32 +126,32 @@ def nightly(services: Services, *, stopping: Callable[[], bool] = never) -> list
     done = []
     try:
         for name, source in services.config.sources.items():
-            if _is_due_tonight(services, source) and _tonight(services, name, lease, stopping):
+            if _is_due_tonight(services, source) and _reconcile_tonight(services, name, lease, stopping):
                 done.append(name)
     finally:
         lease.release()
     return done
 
 
-def _tonight(services: Services, name: str, lease: Lease, stopping: Callable[[], bool]) -> bool:
-    began = services.now()
+def _reconcile_tonight(services: Services, name: str, lease: Lease, stopping: Callable[[], bool]) -> bool:
+    started = services.now()
 
     def check() -> None:
         if not lease.hold():
-            raise Interrupted("another process took over after a long pause of this one")
+            raise Interrupted("another process took over while this one was paused")
         if stopping():
             raise Interrupted("this process is stopping")
-        if services.now() - began > _LONGEST:
-            raise Interrupted(f"it took longer than {_LONGEST / 3600:g} hours; raise sources.{name}.budget")
+        if services.now() - started > _MAX_SECONDS:
+            raise Interrupted(f"it took longer than {_MAX_SECONDS / 3600:g} hours. Raise sources.{name}.budget")
 
-    until = settled_until(services.config.sources[name], began)
+    until = settled_until(services.config.sources[name], started)
     since = until - min(_NIGHTLY_SECONDS, _look_back_limit(services, name))
     try:
         result = reconcile(services, name, ReconcileOptions(since=since, until=until, check=check))
     except StateUnavailable:
         raise
     except BridgeError as problem:
-        _log.warning("reconciliation_cut_short", source=name, reason=problem.reason, problem=clip(problem, 300))
+        _log.warning("reconciliation_interrupted", source=name, reason=problem.reason, problem=clip(problem, 300))
         return False
     if result.total("missing"):
         remedy = f"attempt-bridge reconcile --source {name} --since 2d --fix"
@@ -163,112 +165,115 @@ def _is_due_tonight(services: Services, source: Source) -> bool:
         return False
     last = Reconciliations(services.state).last(source.name)
     night = now - (now - _NIGHT) % 86_400.0
-    # The first time in the night itself: at a first start there is nothing to compare.
-    return now - night < _LONGEST if last is None else last.made < night
+    # The first run is at night, too: right after the first start there is nothing to compare.
+    return now - night < _MAX_SECONDS if last is None else last.made < night
 
 
 def _look_back_limit(services: Services, name: str) -> float:
     limit = services.vendors[services.config.sources[name].vendor].look_back_limit
-    # A little less: the limit moves on while we read.
+    # An hour less: the limit moves while the list is read.
     return float("inf") if limit is None else limit - 3600.0
 
 
 def _listed(
-    services: Services, listing: Listing, ask: ReconcileOptions, result: Reconciliation
+    services: Services, listing: Listing, options: ReconcileOptions, result: Reconciliation
 ) -> tuple[dict[str, Listed], dict[str, Record]]:
-    """What the vendor lists, by attempt id; and the records of what would be news."""
-    rows: dict[str, Listed] = {}
-    news: dict[str, Record] = {}
+    """The vendor's attempts by id, and the records of those that are not published yet or outdated."""
+    listed: dict[str, Listed] = {}
+    publishable: dict[str, Record] = {}
     dry_run = DryRun(context=services.ingest_context(listing.source.name), reader=services.journal_reader)
-    for records in _list(listing, ask) if listing.vendor.polls else _looks(services, listing, ask, result):
+    read = _list(listing, options) if listing.vendor.polls else _recheck_each(services, listing, options, result)
+    for records in read:
         result.records += len(records)
-        for one in dry_run.preview(records, now=services.now()):
-            before = rows.get(one.attempt.attempt_id)
-            outdated = one.outcome == "revised" or (before is not None and before.outdated)
-            rows[one.attempt.attempt_id] = _row(one.attempt, outdated)
-            if one.outcome in _NEW:
-                news[one.attempt.attempt_id] = one.record
+        for checked in dry_run.preview(records, now=services.now()):
+            attempt = checked.attempt
+            before = listed.get(attempt.attempt_id)
+            outdated = checked.outcome == "revised" or (before is not None and before.outdated)
+            listed[attempt.attempt_id] = _row(attempt, outdated)
+            if checked.outcome in _PUBLISHABLE:
+                publishable[attempt.attempt_id] = checked.record
     result.unreadable += dry_run.outcomes["quarantined"]
-    return rows, news
+    return listed, publishable
 
 
-def _list(listing: Listing, ask: ReconcileOptions) -> Iterator[Sequence[Record]]:
+def _list(listing: Listing, options: ReconcileOptions) -> Iterator[Sequence[Record]]:
     for stream in whole_streams(listing.vendor):
-        start = listing.vendor.polls[stream].start(ask.since, ask.until)
-        for page, _ in listing.pages(stream, start, ask.until):
+        start = listing.vendor.polls[stream].start(options.since, options.until)
+        for page, _ in listing.pages(stream, start, options.until):
             yield page.records
 
 
-def _looks(
-    services: Services, listing: Listing, ask: ReconcileOptions, result: Reconciliation
+def _recheck_each(
+    services: Services, listing: Listing, options: ReconcileOptions, result: Reconciliation
 ) -> Iterator[Sequence[Record]]:
-    """Everything that is expected or watched, and whatever a look points to."""
+    """The records of every expectation and watch, and of whatever their rechecks point to."""
     name = listing.source.name
-    wanted = {one.key: one.reference for one in services.expectations.list(name) if one.deadline >= ask.since}
-    wanted |= {one.key: one.reference for one in services.watches.list(name)}
-    todo = deque(wanted.items())
-    while todo:
-        _, reference = todo.popleft()
+    expected = services.expectations.list(name)
+    references = {item.key: item.reference for item in expected if item.deadline >= options.since}
+    references |= {watch.key: watch.reference for watch in services.watches.list(name)}
+    queue = deque(references.values())
+    while queue:
         try:
-            answer = listing.access(partial(_look, reference))
+            answer = listing.call(partial(_recheck, queue.popleft()))
         except (Unreadable, VendorFault):
-            # Of one reference; the others are none the worse for it.
+            # Only this reference is concerned.
             result.unreadable += 1
             continue
-        fresh = {one.key: one.reference for one in answer if isinstance(one, Pointer) and one.key not in wanted}
-        wanted |= fresh
-        todo.extend(fresh.items())
-        yield [one for one in answer if isinstance(one, Record)]
+        new = {item.key: item.reference for item in answer if isinstance(item, Pointer) and item.key not in references}
+        references |= new
+        queue.extend(new.values())
+        yield [item for item in answer if isinstance(item, Record)]
 
 
-def _look(reference: Mapping[str, str], access: SourceAccess) -> Sequence[Record | Pointer]:
-    with unreadable_on_error(access.source.name, "look"):
+def _recheck(reference: Mapping[str, str], access: SourceAccess) -> Sequence[Record | Pointer]:
+    with unreadable_on_error(access.source.name, "recheck"):
         return () if access.vendor.recheck is None else access.vendor.recheck(access.client, reference)
 
 
-def _row(news: NormalisedAttempt, outdated: bool) -> Listed:
-    told = news.completed_at is not None and not news.completed_at_is_observed
+def _row(attempt: NormalisedAttempt, outdated: bool) -> Listed:
+    finished = None if attempt.completed_at_is_observed else attempt.completed_at
     return Listed(
-        id=news.attempt_id,
-        keys=(news.attempt_id, *news.aliases),
-        finished=news.completed_at.timestamp() if news.completed_at is not None and told else None,
+        id=attempt.attempt_id,
+        keys=(attempt.attempt_id, *attempt.aliases),
+        finished=None if finished is None else finished.timestamp(),
         outdated=outdated,
     )
 
 
 def _published(services: Services, source: str, since: float) -> dict[str, Published]:
-    """The first events since a moment, by attempt id. What finished after it was published after it."""
-    found = {}
+    """The first events since a moment, by attempt id: an attempt that finished after it was published after it."""
+    published = {}
     for stored in services.journal_reader.events(since=since, source=source):
         if stored.type in (COMPLETED, VOIDED):
             event = json.loads(stored.event)
             finished = event["data"]["attempt"]["completed_at"]
-            found[stored.attempt] = Published(
+            published[stored.attempt] = Published(
                 id=stored.attempt,
                 finished=None if finished is None else _seconds(finished),
                 recorded=_seconds(event["recordedtime"]),
                 origin=event["bridgeorigin"],
             )
-    return found
+    return published
 
 
 def _announced(services: Services, source: str, since: float) -> set[str]:
-    """Keys of attempts that webhooks have pointed to. Only where there are such: it reads every stored request."""
-    counted = services.journal_reader.counts(int(since // 86_400), int(services.now() // 86_400))
-    if not counted.get((source, "webhook", "watching")):
+    """Keys of attempts that webhooks pointed to. Reads every stored request, so only if the source has pointers."""
+    counts = services.journal_reader.counts(int(since // 86_400), int(services.now() // 86_400))
+    if not counts.get((source, "webhook", "watching")):
         return set()
     requests = services.requests.list(source=source, outcome="watching", since=since)
     return {key for request in requests for key in request.attempts}
 
 
-def _is_due(state: str, due: float, ask: ReconcileOptions) -> bool:
-    # An expanded one has handed its part on to others.
-    return state != "expanded" and due <= ask.until
+def _expected(services: Services, source: str, until: float) -> dict[str, float]:
+    """Key -> due time of the expectations that were due. An expanded one is replaced by others."""
+    expected = services.expectations.list(source)
+    return {item.key: item.due for item in expected if item.state != "expanded" and item.due <= until}
 
 
-def _publish(services: Services, source: str, result: Reconciliation, news: Mapping[str, Record]) -> list[str]:
+def _publish(services: Services, source: str, result: Reconciliation, publishable: Mapping[str, Record]) -> list[str]:
     wanted = dict.fromkeys([*result.ids["missing"], *result.ids["outdated"]])
-    records = [news[attempt_id] for attempt_id in wanted if attempt_id in news]
+    records = [publishable[attempt_id] for attempt_id in wanted if attempt_id in publishable]
     fixed: list[str] = []
     for start in range(0, len(records), _BATCH):
         batch = records[start : start + _BATCH]

@@ -1,4 +1,4 @@
-"""One holder's turn with one source: the lease, the client, and what a vendor's refusal means for the next turns."""
+"""Exclusive access to one source: its lease, the vendor's client, and what a refusal means for other processes."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from bridge.state.lease import Lease
 
 __all__ = ["REFUSALS", "AccessEnded", "SourceAccess", "exclusive_access", "never", "record_refusal"]
 
-#: Longer than the slowest call (3 + 20 + 10 s, `bridge/polling/vendor_http.py`); renewed before every call. A holder
-#: that was killed, or could not release it because the state was away, keeps the source waiting this long.
+#: Longer than the slowest call (3 + 20 + 10 s, `bridge/polling/vendor_http.py`); renewed before every call. After
+#: a process was killed, or could not release it because the state server was down, the source waits this long.
 _LEASE_SECONDS = 40.0
 
 _log = structlog.get_logger(__name__)
 
 
 class AccessEnded(BridgeError):
-    """A turn ends early for a reason of our own."""
+    """This process stops reading from the source: it is stopping, or its lease has expired."""
 
     default_reason = "cut_short"
 
 
-#: What ends a turn with a source, whatever was being read; it is reported, not raised further.
+#: Errors that end the access to a source, whatever was being read. They are reported, not raised further.
 REFUSALS = (BudgetExhausted, VendorThrottled, VendorUnavailable, VendorRefused, AccessEnded)
 
 
 def never() -> bool:
-    """For callers that cannot be asked to stop."""
+    """False: the `stopping` of callers that cannot be stopped."""
     return False
 
 
@@ -56,16 +56,23 @@ def never() -> bool:
 class SourceAccess:
     """What the holder of a source's lease works with."""
 
+    #: The services of this process.
     services: Services
+    #: The source that is read.
     source: Source
+    #: Its vendor.
     vendor: Vendor
+    #: What the pipeline needs to publish records of the source.
     context: IngestContext
+    #: HTTP calls within the budget.
     calls: Calls
+    #: The vendor's client, made by `Vendor.connect`.
     client: Any
+    #: Whether the process is stopping.
     stopping: Callable[[], bool]
 
     def raise_if_stopping(self) -> None:
-        """Between two steps: raises `CutShort` when the process stops."""
+        """Call it between two steps: raises `AccessEnded` if the process is stopping."""
         if self.stopping():
             raise AccessEnded("this process is stopping")
 
@@ -74,15 +81,15 @@ class SourceAccess:
 def exclusive_access(
     services: Services, source: Source, *, spender: str, stopping: Callable[[], bool]
 ) -> Iterator[SourceAccess | None]:
-    """The source's lease, so that a vendor sees one call in flight; None while somebody else has it."""
+    """Access under the source's lease, so that a vendor sees one call at a time; None while another process has it."""
     lease = Lease(services.state, f"poll:{source.name}", secrets.token_hex(16), seconds=_LEASE_SECONDS)
     if not lease.hold():
         yield None
         return
 
-    def still_ours() -> None:
+    def renew_lease() -> None:
         if not lease.hold():
-            raise AccessEnded("another process took over after a long pause of this one")
+            raise AccessEnded("another process took over while this one was paused")
 
     vendor = services.vendors[source.vendor]
     try:
@@ -93,7 +100,7 @@ def exclusive_access(
                 session,
                 services.now,
                 spender=spender,
-                before=still_ours,
+                before=renew_lease,
             )
             yield SourceAccess(
                 services=services,
@@ -109,25 +116,25 @@ def exclusive_access(
 
 
 def record_refusal(access: SourceAccess, problem: BridgeError) -> None:
-    """Log why a turn ended, and keep for all processes what holds longer than this turn."""
+    """Log why reading ended, and pause the source for all processes if the vendor asks for it."""
     name, budgets = access.source.name, access.services.budgets
     log = _log.bind(source=name, reason=problem.reason, problem=str(problem))
-    ours = problem.reason in ("paused", "stopped")  # the budget's own answer: kept already
+    already_paused = problem.reason in ("paused", "stopped")
     if isinstance(problem, VendorRefused):
-        if not ours:
+        if not already_paused:
             budgets.pause_until(name, math.inf, str(problem))
-        log.error("source_stopped", remedy=f"put it right, then `attempt-bridge sources resume {name}`")
+        log.error("source_stopped", remedy=f"fix it, then run `attempt-bridge sources resume {name}`")
     elif isinstance(problem, VendorFault | Unreadable):
         log.error("vendor_fault")
     elif isinstance(problem, BudgetExhausted | AccessEnded):
-        log.info("turn_cut_short")
+        log.info("reading_interrupted")
     elif isinstance(problem, Retryable):
         now, retry_at = access.services.now(), problem.retry_at
-        if not ours:
+        if not already_paused:
             if isinstance(problem, VendorThrottled) and (retry_at is None or retry_at <= now):
                 retry_at = now + DEFAULT_PAUSE
-            # A vendor's own number may be anything; only `sources pause` stops a source for longer.
+            # The vendor's number may be anything; only `sources pause` stops a source for longer.
             retry_at = None if retry_at is None else min(retry_at, now + LONGEST_PAUSE)
-        if retry_at is not None and not ours:
+        if retry_at is not None and not already_paused:
             budgets.pause_until(name, retry_at, str(problem))
         log.warning("vendor_unavailable", retry_at=retry_at)

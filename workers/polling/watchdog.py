@@ -1,7 +1,7 @@
-"""Looks at every source once a minute: what was heard of it and what is wrong, and says so on the journal.
+"""Checks every source once a minute and publishes alarms about lasting problems. No Celery in here.
 
-No Celery in here. Harmless to run twice at the same moment, or not at all for a while: after a pause of more than
-`bridge.monitoring.traffic_baseline.MAX_GAP_SECONDS` it begins to watch anew, because what nobody saw proves nothing.
+Running it twice at the same time, or not at all for a while, is harmless: after a pause of more than `MAX_GAP_SECONDS`
+of `bridge.monitoring.traffic_baseline` it starts a new observation, because unobserved time proves nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bridge.services import Services
 
 __all__ = ["CHECK_SECONDS", "check_sources", "warn_of_backlogs"]
 
-#: How often `watch_over` should be called.
+#: Interval between two calls of `check_sources`.
 CHECK_SECONDS = 60.0
 _DAY = 86_400
 
@@ -30,22 +30,22 @@ _log = structlog.get_logger(__name__)
 
 
 def check_sources(services: Services) -> int:
-    """One look at every source; how many notices were published. Raises `StateUnavailable`."""
+    """Check every source once; the number of notices published. Raises `StateUnavailable`."""
     now, published = services.now(), 0
     today = int(now // _DAY)
     reader, alarms = services.journal_reader, Alarms(services.state)
     by_day = {day: reader.counts(day, day) for day in (today - 1, today)}
     for name, source in services.config.sources.items():
-        counts = {day: found.get((name, "webhook", "requests"), 0) for day, found in by_day.items()}
-        stand = alarms.of(name)
-        for kind, problem in assess(_look(services, source, counts, stand, now)).items():
-            new = next_alarm(stand.get(kind), kind, problem, now)
-            published += _say(services, alarms, source, stand.get(kind), new)
+        counts = {day: outcomes.get((name, "webhook", "requests"), 0) for day, outcomes in by_day.items()}
+        current = alarms.of(name)
+        for kind, problem in assess(_observe(services, source, counts, current, now)).items():
+            alarm = current.get(kind)
+            published += _announce(services, alarms, source, alarm, next_alarm(alarm, kind, problem, now))
     return published
 
 
 def warn_of_backlogs(services: Services) -> tuple[str, ...]:
-    """The subscriptions that hold the journal's trimming back, each logged: nobody serves them, or not fast enough.
+    """The subscriptions that keep old events in the journal, each logged: no process delivers them, or too slowly.
 
     Raises `StateUnavailable`.
     """
@@ -58,15 +58,15 @@ def warn_of_backlogs(services: Services) -> tuple[str, ...]:
                 "journal_held_back",
                 subscription=name,
                 oldest_days=round((now - oldest) / _DAY, 1),
-                remedy="run attempt-bridge dispatch, resume the subscription, or remove it from the file",
+                remedy="run attempt-bridge dispatch, resume the subscription, or remove it from bridge.yaml",
             )
     return tuple(held)
 
 
-def _look(
-    services: Services, source: Source, counts: Mapping[int, int], stand: Mapping[str, Alarm], now: float
+def _observe(
+    services: Services, source: Source, counts: Mapping[int, int], current: Mapping[str, Alarm], now: float
 ) -> SourceFacts:
-    """Listen, keep what was heard, and gather what there is to judge."""
+    """Update and store the source's traffic, and collect everything that alarms are judged by."""
     name, baselines = source.name, TrafficBaselines(services.state)
     rounds = services.cursors.history(name)
     budget = services.budgets.status(name, source.budget, now)
@@ -88,18 +88,19 @@ def _look(
             for stream, poll in polls.items()
         ),
         budget=budget,
-        raised={kind: one.raised_at for kind, one in stand.items() if one.state == RAISED},
+        raised={kind: alarm.raised_at for kind, alarm in current.items() if alarm.state == RAISED},
     )
 
 
-def _say(services: Services, alarms: Alarms, source: Source, old: Alarm | None, new: Alarm | None) -> int:
-    """Agree on how the alarm stands and publish what is not told yet; how many notices that made, 0 or 1."""
+def _announce(services: Services, alarms: Alarms, source: Source, old: Alarm | None, new: Alarm | None) -> int:
+    """Agree with other processes on the alarm's state and publish it if it is new; the number of notices, 0 or 1."""
     if new is None or new.published:
         return 0
     agreed = alarms.compare_and_set(source.name, old, new)
     now = services.now()
-    offered = submission(services.config.bridge, source.name, source.vendor, alarm_notice(source.name, agreed), now=now)
-    (result,) = services.journal.publish(Entry(submissions=(offered,)), now=now).results
+    notice = alarm_notice(source.name, agreed)
+    submitted = submission(services.config.bridge, source.name, source.vendor, notice, now=now)
+    (result,) = services.journal.publish(Entry(submissions=(submitted,)), now=now).results
     alarms.compare_and_set(source.name, agreed, replace(agreed, published=True))
     if result.outcome != "published":
         return 0

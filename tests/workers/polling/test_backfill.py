@@ -372,7 +372,7 @@ def test_a_vendor_that_leads_in_a_circle_fails_it_instead_of_reading_for_ever(wo
 
     assert job.state == "failed"
     assert job.error is not None
-    assert "leads back" in job.error
+    assert "was read before" in job.error
 
 
 def test_a_state_that_goes_away_is_reported_and_the_job_stands_where_it_was_kept(
@@ -402,7 +402,7 @@ def test_at_most_so_many_pages_a_minute(world: World) -> None:
     world.run(world.job(rate=4))
 
     assert [b - a for a, b in pairwise(moments)] == [15.0] * 4
-    assert world.waits == ["at most 4 pages a minute"]
+    assert world.waits == ["limited to 4 pages a minute"]
 
 
 class TestLiveTrafficFirst:
@@ -501,7 +501,7 @@ class TestLiveTrafficFirst:
         job = world.run(world.job())
 
         assert job.state == "done"
-        assert world.waits == [f"somebody else reads from {NAME} at this moment"]
+        assert world.waits == [f"another process is reading from {NAME}"]
 
 
 def test_several_streams_are_read_one_after_the_other_and_resumed_in_the_right_one(world: World) -> None:

@@ -317,7 +317,7 @@ def test_a_vendor_that_leads_in_a_circle_is_a_fault_and_what_was_read_is_publish
     report = poll_once(looping, NAME)
 
     assert report.outcome == "cut_short"
-    assert "leads back" in (report.rounds[0].error or "")
+    assert "was read before" in (report.rounds[0].error or "")
     assert looping.cursors.position(NAME, "results").resume is None
 
 

@@ -488,7 +488,7 @@ class TestEveryNight:
     def test_a_vendor_that_refuses_is_tried_again_at_the_next_call(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("workers.polling.listing._AFTER_SILENCE", ())
+        monkeypatch.setattr("workers.polling.listing._RETRY_WAITS", ())
 
         def silent(number: int) -> None:
             raise VendorUnavailable("HTTP 502")

@@ -1,0 +1,42 @@
+"""Reading one stream page by page: the loop that polls, backfills and reconciliations share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from bridge.errors import VendorFault, clip
+from bridge.sdk.vendor import Page, Poll
+
+__all__ = ["read_pages"]
+
+
+def read_pages(
+    source_name: str, poll: Poll, fetch: Callable[[str], Page], cursor: str, *, until: float | None = None
+) -> Iterator[tuple[Page, str | None]]:
+    """The pages from `cursor` to the moment `until` (UNIX seconds), each with the cursor of the next, None at the last.
+
+    Raises what `fetch` raises, and `VendorFault` if the vendor returns a cursor that was read before.
+    """
+    seen = {cursor}
+    while True:
+        page = fetch(cursor)
+        following = _following(poll, page, cursor, until)
+        yield page, following
+        if following is None:
+            return
+        if following in seen:
+            raise VendorFault(
+                f"source {source_name}: the vendor says there are more pages, but its next cursor was read before: "
+                f"{clip(following, 60)}. If it happens again, report it to the vendor",
+                reason="page_loop",
+            )
+        seen.add(following)
+        cursor = following
+
+
+def _following(poll: Poll, page: Page, cursor: str, until: float | None) -> str | None:
+    if not page.more:
+        return None
+    # More pages without a cursor: the same page would be read again.
+    following = page.cursor or cursor
+    return None if until is not None and poll.position(following) > until else following
