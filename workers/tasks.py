@@ -139,9 +139,9 @@ def beat_schedule(services: Services) -> dict[str, dict[str, Any]]:
     entries = {
         "housekeeping": _entry("bridge.housekeeping", 3600.0),
         "due rechecks": _entry("bridge.look", RECHECK_TICK_SECONDS),
+        "check sources": _entry("bridge.watch_over", CHECK_SECONDS),
+        "reconcile": _entry("bridge.reconcile", 3600.0),
     }
-    entries["watch_over"] = _entry("bridge.watch_over", CHECK_SECONDS)
-    entries["reconcile"] = _entry("bridge.reconcile", 3600.0)
     for name, source in services.config.sources.items():
         vendor = services.vendors[source.vendor]
         if source.paused or not (vendor.recheck or (vendor.polls and source.poll.enabled)):
