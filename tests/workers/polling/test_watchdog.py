@@ -41,7 +41,7 @@ class World:
         )
         self.number = 0
 
-    def looks(self, seconds: float, *, every: float = MINUTE, polled: bool = True) -> int:
+    def check(self, seconds: float, *, every: float = MINUTE, polled: bool = True) -> int:
         """Look after look; how many notices were published. `polled`: a round that reads a page goes before each."""
         end, made = self.now + seconds, 0
         while self.now < end:
@@ -88,64 +88,64 @@ def world(fake_state: redis.Redis) -> World:
 
 
 def test_a_source_that_works_has_no_alarm(world: World) -> None:
-    assert world.looks(3 * HOUR, every=5 * MINUTE) == 0
+    assert world.check(3 * HOUR, every=5 * MINUTE) == 0
     assert world.said() == []
 
 
 def test_polls_that_fail_are_announced_and_their_end_too(world: World) -> None:
-    world.looks(HOUR, every=5 * MINUTE)
+    world.check(HOUR, every=5 * MINUTE)
     for _ in range(6):
-        world.looks(5 * MINUTE, polled=False)
+        world.check(5 * MINUTE, polled=False)
         world.poll(error="source eu-little: GET /v1/results: HTTP 502")
-    world.looks(5 * MINUTE, polled=False)
+    world.check(5 * MINUTE, polled=False)
     assert world.said() == [(POLL_FAILING, "raised")]
     (up,) = alarms.raised_alarms(world.state, NAME)
     assert "HTTP 502" in up.value
     (event,) = journal_events(world.state)
     assert (event["subject"], event["source"]) == (NAME, f"/acme/sources/{NAME}")
     assert journal(world.state) == [(POLL_FAILING, NAME)]
-    world.looks(5 * MINUTE)
+    world.check(5 * MINUTE)
     assert world.said() == [(POLL_FAILING, "raised"), (POLL_FAILING, "recovered")]
     assert alarms.raised_alarms(world.state, NAME) == ()
 
 
 def test_refused_credentials_are_announced_at_once_and_over_with_resume(world: World) -> None:
-    world.looks(5 * MINUTE)
+    world.check(5 * MINUTE)
     world.services.budgets.pause_until(NAME, math.inf, "source eu-little: HTTP 403 to GET /v1/results")
-    assert world.looks(MINUTE, polled=False) == 1
-    assert world.looks(2 * HOUR, every=5 * MINUTE, polled=False) == 0
+    assert world.check(MINUTE, polled=False) == 1
+    assert world.check(2 * HOUR, every=5 * MINUTE, polled=False) == 0
     world.services.budgets.resume(NAME)
-    world.looks(5 * MINUTE)
+    world.check(5 * MINUTE)
     assert world.said() == [(CREDENTIALS_REJECTED, "raised"), (CREDENTIALS_REJECTED, "recovered")]
 
 
 def test_a_spent_budget_is_announced_after_its_window(world: World) -> None:
     world.services = with_source(world.services, budget=replace(world.services.config.sources[NAME].budget, calls=3))
-    world.looks(5 * MINUTE)
+    world.check(5 * MINUTE)
     spent = 0
     while not world.said():
         source = world.services.config.sources[NAME]
         if world.services.budgets.status(NAME, source.budget, world.now).left:
             world.services.budgets.take(NAME, source.budget, world.now, spender=POLL)
-        world.looks(MINUTE, polled=False)
+        world.check(MINUTE, polled=False)
         spent += 1
     assert world.said() == [(BUDGET_EXHAUSTED, "raised")]
     assert 55 <= spent <= 70
 
 
 def test_a_pause_on_purpose_is_no_alarm_and_ends_none(world: World) -> None:
-    world.looks(5 * MINUTE)
+    world.check(5 * MINUTE)
     world.services.budgets.pause_until(NAME, math.inf, "HTTP 403")
-    world.looks(MINUTE, polled=False)
+    world.check(MINUTE, polled=False)
     world.services.budgets.pause(NAME)
-    world.looks(20 * HOUR, every=10 * MINUTE, polled=False)
+    world.check(20 * HOUR, every=10 * MINUTE, polled=False)
     assert world.said() == [(CREDENTIALS_REJECTED, "raised")]
     assert [one.kind for one in alarms.raised_alarms(world.state, NAME)] == [CREDENTIALS_REJECTED]
 
 
 def test_an_alarm_that_lasts_is_repeated_once_a_day(world: World) -> None:
     world.services.budgets.pause_until(NAME, math.inf, "HTTP 403")
-    world.looks(3 * DAY + HOUR, every=10 * MINUTE, polled=False)
+    world.check(3 * DAY + HOUR, every=10 * MINUTE, polled=False)
     assert world.said() == [(CREDENTIALS_REJECTED, "raised")] * 4
 
 
@@ -169,24 +169,24 @@ def watched_world(world: World) -> World:
 def test_webhooks_that_stop_while_polls_go_on_finding_attempts_are_announced_within_the_hour(
     watched_world: World,
 ) -> None:
-    watched_world.looks(30 * MINUTE, every=5 * MINUTE)
+    watched_world.check(30 * MINUTE, every=5 * MINUTE)
     assert watched_world.said() == []
     for _ in range(6):
         watched_world.poll(found=2)
-        watched_world.looks(5 * MINUTE, polled=False)
+        watched_world.check(5 * MINUTE, polled=False)
     assert watched_world.said() == [(WEBHOOKS_SILENT, "raised")]
     (up,) = alarms.raised_alarms(watched_world.state, NAME)
-    assert "polls found" in up.value
+    assert "polling found" in up.value
     watched_world.webhook()
-    watched_world.looks(MINUTE)
+    watched_world.check(MINUTE)
     assert watched_world.said() == [(WEBHOOKS_SILENT, "raised"), (WEBHOOKS_SILENT, "recovered")]
 
 
 def test_webhooks_that_stop_where_nothing_is_polled_are_missed_by_what_is_usual(watched_world: World) -> None:
     watched_world.services = with_source(watched_world.services, poll=PollConfig(enabled=False))
-    watched_world.looks(HOUR, every=5 * MINUTE, polled=False)
+    watched_world.check(HOUR, every=5 * MINUTE, polled=False)
     assert watched_world.said() == []
-    watched_world.looks(2 * HOUR, every=5 * MINUTE, polled=False)
+    watched_world.check(2 * HOUR, every=5 * MINUTE, polled=False)
     assert watched_world.said() == [(WEBHOOKS_SILENT, "raised")]
 
 
@@ -194,13 +194,13 @@ def test_webhooks_that_are_switched_off_are_not_missed(watched_world: World) -> 
     watched_world.services = with_source(
         watched_world.services, poll=PollConfig(enabled=False), webhook=WebhookConfig(enabled=False)
     )
-    assert watched_world.looks(3 * HOUR, every=5 * MINUTE, polled=False) == 0
+    assert watched_world.check(3 * HOUR, every=5 * MINUTE, polled=False) == 0
 
 
 def test_two_watchdogs_at_the_same_moment_say_it_once(any_state: redis.Redis) -> None:
     """Every step of one falls between two of the other: the second runs inside each call of the first."""
     world = World(any_state)
-    world.looks(5 * MINUTE)
+    world.check(5 * MINUTE)
     world.services.budgets.pause_until(NAME, math.inf, "HTTP 403")
     other = make_services(any_state, make_vendor(Api(lambda: world.now)), lambda: world.now + 0.5)
     world.now += MINUTE
@@ -210,7 +210,7 @@ def test_two_watchdogs_at_the_same_moment_say_it_once(any_state: redis.Redis) ->
     world.services.budgets.resume(NAME)
     world.now += MINUTE
     interleaved(world.services, other)
-    world.looks(MINUTE)
+    world.check(MINUTE)
     assert world.said() == [(CREDENTIALS_REJECTED, "raised"), (CREDENTIALS_REJECTED, "recovered")]
 
 
@@ -249,15 +249,15 @@ def test_what_a_killed_watchdog_left_unsaid_is_said_by_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(Alarms, "compare_and_set", dying)
         with pytest.raises(StateUnavailable):
-            world.looks(MINUTE, polled=False)
-    world.looks(5 * MINUTE, polled=False)
+            world.check(MINUTE, polled=False)
+    world.check(5 * MINUTE, polled=False)
     assert world.said() == [(CREDENTIALS_REJECTED, RAISED)]
 
 
 def test_an_alarm_is_logged_once_with_its_remedy(world: World) -> None:
     world.services.budgets.pause_until(NAME, math.inf, "HTTP 403")
     with capture_logs() as logs:
-        world.looks(HOUR, every=5 * MINUTE, polled=False)
+        world.check(HOUR, every=5 * MINUTE, polled=False)
     (line,) = [one for one in logs if one["event"] == "alarm_raised"]
     assert (line["log_level"], line["source"], line["type"]) == ("warning", NAME, CREDENTIALS_REJECTED)
     assert "attempt-bridge sources resume" in line["remedy"]
