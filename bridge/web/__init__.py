@@ -1,4 +1,4 @@
-"""The web application: webhooks in front, health, metrics and the schema behind. No process is started here."""
+"""The web application: webhooks, health, metrics, schemas and the API. Starts no process."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ __all__ = ["create_app"]
 
 _log = structlog.get_logger(__name__)
 
-#: Of the probe and of `/readyz`: shorter than a publish, so that the gate closes before requests pile up.
+#: Time-out of the probe and of `/readyz`: shorter than a publish, so that the gate closes before requests pile up.
 _PROBE_SECONDS = 0.5
-#: Of the heartbeat, seconds; web counts as missing after three times as long.
+#: Interval of the heartbeat, seconds; web counts as missing after three times that.
 _BEAT_SECONDS = 5.0
 
 
 class _Bridge(Flask):
-    """Flask behind the receiver of webhooks."""
+    """Flask, with the receiver of webhooks in front of it."""
 
     receiver: Receiver
 
@@ -59,27 +59,27 @@ def create_app(
     body_seconds: float = BODY_SECONDS,
     metrics_directory: Path | None = None,
 ) -> Flask:
-    """The application for one process. Call it after forking: it starts the gate's probe unless one is given.
+    """The application of one process. Call it after forking: unless a gate is given, it starts one and its probe.
 
-    `body_seconds`: until then a webhook's body must be complete. `metrics_directory`: where the processes of one server
-    share their numbers. `services` is found again under `app.extensions["bridge"]`.
+    `body_seconds`: time limit for a webhook's body. `metrics_directory`: where the processes of one server share their
+    metrics. `app.extensions["bridge"]` holds `services`.
     """
-    probe = state_client(services.state_url, timeout=_PROBE_SECONDS, retries=0)
-    asks = _Question(probe, services.config, services.now)
+    probe_client = state_client(services.state_url, timeout=_PROBE_SECONDS, retries=0)
+    state_probe = _StateProbe(probe_client, services.config, services.now)
     if gate is None:
-        gate = Gate(asks)
+        gate = Gate(state_probe)
         gate.start()
-    opened, metrics = gate, web_metrics()
+    started_gate, metrics = gate, web_metrics()
     app = _Bridge(__name__, static_folder=None)
     app.extensions["bridge"] = services
     publisher = GroupCommit(services.journal, observe=metrics.batch.observe)
     app.receiver = Receiver(
-        services, gate, publisher, metrics, paused=lambda name: name in asks.paused, body_seconds=body_seconds
+        services, gate, publisher, metrics, paused=lambda name: name in state_probe.paused, body_seconds=body_seconds
     )
     app.register_blueprint(
         blueprint(
-            lambda: state_problem(probe, lambda: opened.failure),
-            lambda: part_lines(probe, services.now()),
+            lambda: state_problem(probe_client, lambda: started_gate.failure),
+            lambda: part_lines(probe_client, services.now()),
             metrics,
             metrics_directory,
             StateCollector(services),
@@ -88,15 +88,15 @@ def create_app(
     register_api(app)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(StateUnavailable, _state_unavailable)
-    app.after_request(_secure)
+    app.after_request(_add_security_headers)
     return app
 
 
-class _Question:
-    """What the gate asks: which sources an operator has paused, once the server has been found safe and ours.
+class _StateProbe:
+    """The gate's probe: reads which sources an operator has paused, and stores a heartbeat every few calls.
 
-    It costs what a ping would, so a webhook need not ask. The server may come up long after web. Every few answers it
-    leaves a heartbeat there.
+    It costs as much as a ping and saves a read per webhook. The first call that reaches the server also checks that the
+    server is safe and belongs to this bridge; the server may start long after web.
     """
 
     def __init__(self, client: redis.Redis, config: Config, now: Callable[[], float]) -> None:
@@ -126,14 +126,14 @@ class _Question:
         try:
             self._client.set(keys.heartbeat("web"), f"{self._now():.3f}", ex=int(_BEAT_SECONDS * 3))
         except redis.ResponseError as error:
-            # Out of memory, read-only: what a webhook gets then is not decided here.
+            # Out of memory or read-only: the journal decides how webhooks are answered then.
             _log.warning("heartbeat_failed", process="web", problem=type(error).__name__)
 
 
 def _http_error(error: HTTPException) -> Response:
-    facts = getattr(error, "data", None) or {}
-    body: dict[str, Any] = {"error": facts.get("message", error.name)}
-    if problems := facts.get("errors") or facts.get("messages"):
+    details = getattr(error, "data", None) or {}
+    body: dict[str, Any] = {"error": details.get("message", error.name)}
+    if problems := details.get("errors") or details.get("messages"):
         body["problems"] = problems.get("json", problems.get("query", problems))
     answer = jsonify(body)
     answer.status_code = error.code or 500
@@ -143,13 +143,13 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _state_unavailable(error: StateUnavailable) -> Response:
-    answer = jsonify(error="state unavailable")
+    answer = jsonify(error="state server unavailable")
     answer.status_code = 503
     answer.headers["Retry-After"] = "10"
     return answer
 
 
-def _secure(answer: Response) -> Response:
+def _add_security_headers(answer: Response) -> Response:
     headers = answer.headers
     headers.setdefault("X-Content-Type-Options", "nosniff")
     headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")

@@ -1,7 +1,7 @@
-"""The gate in front of the state server: while it does not answer, a webhook is refused at once instead of waiting.
+"""The gate in front of the state server: while the server does not answer, webhooks get their 503 at once.
 
-Without it requests queue up behind the time-outs of those before them: with the server stalled, the last 503 came
-after 35 s. Letting requests find out by themselves that the server is back was slower than a probe of its own.
+Without it, requests queue behind the time-outs of earlier ones: with a stalled server, the last 503 took 35 s. A probe
+notices sooner than requests do that the server is back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Gate", "unanswered"]
 
 
 def unanswered(error: Exception) -> bool:
-    """Whether this is a state server that did not answer. What it did answer concerns one request, not all."""
+    """Whether the state server did not answer. An error that it did answer concerns one request, not all."""
     return (
         isinstance(error, StateUnavailable)
         and isinstance(error.__cause__, redis.ConnectionError | redis.TimeoutError)
@@ -31,8 +31,8 @@ def unanswered(error: Exception) -> bool:
 class Gate:
     """Open while the state server answers a probe.
 
-    `ping` raises `redis.RedisError` or `BridgeError`; it needs a client of its own, with a short time-out and without
-    retries. Start the probe after forking, by `start`. `every`: seconds between two probes.
+    `ping` raises `redis.RedisError` or `BridgeError`; it needs its own client, with a short time-out and no retries.
+    Call `start` after forking. `every`: seconds between two probes.
     """
 
     def __init__(self, ping: Callable[[], object], *, every: float = 0.25) -> None:
@@ -40,7 +40,7 @@ class Gate:
         self._every = every
         self._failure: str | None = None
         self._stopped = threading.Event()
-        self._log = logs.get_logger("bridge.web.gate")
+        self._log = logs.get_logger(__name__)
 
     @property
     def failure(self) -> str | None:
@@ -48,7 +48,7 @@ class Gate:
         return self._failure
 
     def start(self) -> None:
-        """Probe once, then go on in the background until `stop`."""
+        """Probe once, then repeatedly in the background until `stop`."""
         self.probe()
         threading.Thread(target=self._run, name="gate", daemon=True).start()
 
@@ -58,20 +58,22 @@ class Gate:
     def check(self) -> None:
         """Raise `StateUnavailable` while the gate is closed."""
         if self._failure is not None:
-            raise StateUnavailable(f"state server: {self._failure}; run `attempt-bridge doctor`", reason="gate_closed")
+            raise StateUnavailable(
+                f"state server: {self._failure}. Remedy: run attempt-bridge doctor", reason="gate_closed"
+            )
 
     def report(self, error: StateUnavailable) -> None:
-        """A request failed. Closes the gate if the server did not answer."""
+        """Close the gate if a request failed because the server did not answer."""
         if unanswered(error):
             self._set(_failure(error.__cause__ or error))
 
     def probe(self) -> None:
-        """Ask the server once and set the gate accordingly."""
+        """Ping the server once; open or close the gate."""
         try:
             self._ping()
         except StateUnavailable as error:
             self._set(_failure(error.__cause__ or error))
-        except Exception as error:  # noqa: BLE001 - whatever it is: a probe that ended would leave the gate as it was
+        except Exception as error:  # noqa: BLE001 - if the probe died, the gate would stay as it is
             self._set(_failure(error))
         else:
             self._set(None)
@@ -82,10 +84,10 @@ class Gate:
             self.probe()
 
     def _set(self, failure: str | None) -> None:
-        before, self._failure = self._failure, failure
-        if failure is not None and before is None:
+        previous, self._failure = self._failure, failure
+        if failure is not None and previous is None:
             self._log.warning("state_unavailable", error=failure)
-        elif failure is None and before is not None:
+        elif failure is None and previous is not None:
             self._log.warning("state_available_again")
 
 
@@ -94,5 +96,5 @@ def _failure(error: BaseException) -> str:
         return clip(error, 300)
     if problem := tls_problem(error):
         return problem
-    # The text of a server error names commands and limits; that of another one may hold anything.
+    # Texts of Redis errors are safe to show: commands and limits. Other texts may hold anything.
     return f"{type(error).__name__}: {clip(error)}" if isinstance(error, redis.RedisError) else type(error).__name__

@@ -1,4 +1,4 @@
-"""Group commit: webhooks that wait at the same moment are made durable by one call to the journal."""
+"""Group commit: webhooks that arrive together are made durable by one call to the journal."""
 
 from __future__ import annotations
 
@@ -14,120 +14,121 @@ from bridge.web.gate import unanswered
 
 __all__ = ["BatchPublisher", "GroupCommit"]
 
-#: Requests in one call. The script blocks the server for about 13 us each; more gain nothing.
-LARGEST = 100
+#: Entries in one call. The script blocks the server for about 13 us per entry; larger batches gain nothing.
+MAX_BATCH = 100
 
 
 class BatchPublisher(Protocol):
-    """The journal."""
+    """The part of the journal that is used here."""
 
     def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[EntryResult]: ...
 
 
-class _Waiting:
-    """One request's entry and, later, what became of it. `turn` is released when there is something to do for it."""
+class _PendingEntry:
+    """An entry and, later, its result or error. `wake_up` is released when its greenlet may go on."""
 
-    __slots__ = ("entry", "error", "now", "turn", "written")
+    __slots__ = ("entry", "error", "now", "result", "wake_up")
 
     def __init__(self, entry: Entry, now: float) -> None:
         self.entry = entry
         self.now = now
-        self.written: EntryResult | None = None
+        self.result: EntryResult | None = None
         self.error: Exception | None = None
-        self.turn = Semaphore(0)
+        self.wake_up = Semaphore(0)
 
 
 class GroupCommit:
     """A `Publisher` for the greenlets of one process.
 
-    Who finds nobody publishing leads: it publishes its own entry and all that wait, at once, then hands the lead to the
-    first that came meanwhile. So a lone request is never delayed, and there is no background task to start or to lose.
-    `observe` is told the size of every batch. Greenlets change only where they wait, so no lock is needed.
+    A greenlet that finds no leader becomes the leader: it publishes its own entry and all waiting ones in one call,
+    then passes the lead to the first entry that arrived meanwhile. So a lone request is never delayed, and there is no
+    background task that could die. `observe` gets the size of every batch. Greenlets switch only where they wait, so no
+    lock is needed.
     """
 
     def __init__(self, journal: BatchPublisher, *, observe: Callable[[float], object] = lambda size: None) -> None:
         self._journal = journal
         self._observe = observe
-        self._queue: deque[_Waiting] = deque()
-        #: Somebody publishes, or `_heir` is about to.
-        self._led = False
-        self._heir: _Waiting | None = None
+        self._queue: deque[_PendingEntry] = deque()
+        #: A greenlet is publishing, or `_next_leader` is about to.
+        self._has_leader = False
+        self._next_leader: _PendingEntry | None = None
 
     def publish(self, entry: Entry, *, now: float) -> EntryResult:
-        """Make the entry durable; raises what the journal raised for it."""
-        mine = _Waiting(entry, now)
-        self._queue.append(mine)
-        if self._led:
-            self._wait(mine)
-        if mine.written is None and mine.error is None:
+        """Make the entry durable; its result. Raises what the journal raised for it."""
+        pending = _PendingEntry(entry, now)
+        self._queue.append(pending)
+        if self._has_leader:
+            self._wait(pending)
+        if pending.result is None and pending.error is None:
             self._lead()
-        if mine.error is not None:
-            raise mine.error
-        if mine.written is None:
+        if pending.error is not None:
+            raise pending.error
+        if pending.result is None:
             raise AssertionError("the leader's own entry is in its batch")
-        return mine.written
+        return pending.result
 
     def _lead(self) -> None:
-        """Publish what waits. The caller's own entry is the first of the queue."""
-        self._led, self._heir = True, None
-        batch = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST))]
+        """Publish the waiting entries; the caller's own entry is the first of the queue."""
+        self._has_leader, self._next_leader = True, None
+        batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
         try:
             self._commit(batch)
         finally:
             error = batch[-1].error
             if error is not None and unanswered(error):
-                # They have waited as long as the batch has; to try again for them would make the last wait for all.
+                # These waited as long as the batch did; one more try each would add up for the last of them.
                 _fail(self._queue, error)
                 batch += self._queue
                 self._queue.clear()
-            for one in batch[1:]:
-                one.turn.release()
-            self._hand_on()
+            for pending in batch[1:]:
+                pending.wake_up.release()
+            self._pass_lead()
 
-    def _wait(self, mine: _Waiting) -> None:
+    def _wait(self, pending: _PendingEntry) -> None:
         try:
-            mine.turn.acquire()
+            pending.wake_up.acquire()
         except BaseException:
-            # Killed while waiting, perhaps just when it was to lead.
-            if mine in self._queue:
-                self._queue.remove(mine)
-            if self._heir is mine:
-                self._hand_on()
+            # Killed while waiting, perhaps just before it was to lead.
+            if pending in self._queue:
+                self._queue.remove(pending)
+            if self._next_leader is pending:
+                self._pass_lead()
             raise
 
-    def _hand_on(self) -> None:
-        """Let the first of the queue lead; until it runs nobody else may."""
-        self._heir = self._queue[0] if self._queue else None
-        self._led = self._heir is not None
-        if self._heir is not None:
-            self._heir.turn.release()
+    def _pass_lead(self) -> None:
+        """Make the first of the queue the next leader; until it runs no other greenlet leads."""
+        self._next_leader = self._queue[0] if self._queue else None
+        self._has_leader = self._next_leader is not None
+        if self._next_leader is not None:
+            self._next_leader.wake_up.release()
 
-    def _commit(self, batch: list[_Waiting]) -> None:
+    def _commit(self, batch: list[_PendingEntry]) -> None:
         self._observe(len(batch))
         try:
-            found = self._journal.publish_batch([one.entry for one in batch], now=batch[0].now)
-        except Exception as error:  # noqa: BLE001 - handed to every waiting request, which raises it
+            results = self._journal.publish_batch([pending.entry for pending in batch], now=batch[0].now)
+        except Exception as error:  # noqa: BLE001 - every waiting request raises it
             if len(batch) > 1 and not unanswered(error):
                 self._commit_one_by_one(batch)
             else:
                 _fail(batch, error)
         except BaseException:
             # Only the leader is being killed; the others can still answer.
-            _fail(batch, StateUnavailable("this process is stopping; send it again"))
+            _fail(batch, StateUnavailable("this process is stopping. Remedy: send it again"))
             raise
         else:
-            for one, written in zip(batch, found, strict=True):
-                one.written = written
+            for pending, result in zip(batch, results, strict=True):
+                pending.result = result
 
-    def _commit_one_by_one(self, batch: list[_Waiting]) -> None:
-        # One entry may have spoiled the call for all; what was done of it already becomes a duplicate.
-        for number, one in enumerate(batch):
-            self._commit([one])
-            if one.error is not None and unanswered(one.error):
-                _fail(batch[number + 1 :], one.error)
+    def _commit_one_by_one(self, batch: list[_PendingEntry]) -> None:
+        # One bad entry may have failed the whole call; entries that it did publish become duplicates.
+        for number, pending in enumerate(batch):
+            self._commit([pending])
+            if pending.error is not None and unanswered(pending.error):
+                _fail(batch[number + 1 :], pending.error)
                 return
 
 
-def _fail(waiting: Iterable[_Waiting], error: Exception) -> None:
-    for one in waiting:
-        one.error = error
+def _fail(waiting: Iterable[_PendingEntry], error: Exception) -> None:
+    for pending in waiting:
+        pending.error = error

@@ -1,6 +1,6 @@
-"""Health and the published schema, which machines ask without a token, and metrics. No answer repeats the request.
+"""Health and event schemas, which need no token, and metrics, which do. No answer repeats the request.
 
-Who has no token learns no name: not of a source, a subscription or a server.
+Without a token, no answer names a source, a subscription or a server.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from bridge.web.api import VIEWER, needs, role_here
 
 __all__ = ["PartsReport", "StateReport", "blueprint", "part_lines", "state_problem"]
 
-#: What is wrong with the state server, None if nothing is. Must answer within a second.
+#: The problem of the state server, None if there is none. Must answer within a second.
 StateReport = Callable[[], str | None]
-#: A line for each part of the bridge.
+#: One line per process of the bridge.
 PartsReport = Callable[[], list[str]]
 
 
-def state_problem(client: redis.Redis, closed: Callable[[], str | None]) -> str | None:
-    """Why the state server may not be used. `closed`: what the gate's last probe found wrong."""
-    failure = closed()
+def state_problem(client: redis.Redis, gate_failure: Callable[[], str | None]) -> str | None:
+    """Why the state server cannot be used, or None. `gate_failure`: why the gate is closed."""
+    failure = gate_failure()
     if failure is not None:
         return failure
     try:
@@ -44,7 +44,7 @@ def state_problem(client: redis.Redis, closed: Callable[[], str | None]) -> str 
 
 
 def part_lines(client: redis.Redis, now: float) -> list[str]:
-    """A line for every part of the bridge by its heartbeat. What is missing does not make webhooks fail."""
+    """One line per process of the bridge, by its heartbeat. Webhooks work without the other processes."""
     try:
         beats = cast("list[bytes | None]", client.mget([keys.heartbeat(name) for name in PARTS]))
         return [_part_line(name, beat, now) for name, beat in zip(PARTS, beats, strict=True)]
@@ -54,7 +54,7 @@ def part_lines(client: redis.Redis, now: float) -> list[str]:
 
 def _part_line(name: str, beat: bytes | None, now: float) -> str:
     if beat is None:
-        return f"[-]{name} missing: no heartbeat. Remedy: look at its log, or start it: attempt-bridge {name}"
+        return f"[-]{name} missing: no heartbeat. Remedy: check its log, or start it with attempt-bridge {name}"
     return f"[+]{name} ok: heartbeat {max(now - float(beat), 0):.0f} s ago"
 
 
@@ -70,18 +70,18 @@ def blueprint(
 
     @health.get("/livez")
     def livez() -> Response:
-        return _lines([("ping", None)])
+        return _answer([("ping", None)])
 
     @health.get("/readyz")
     def readyz() -> Response:
         problem = state()
-        # Only people ask for the parts: a part that is missing must not take web out of service.
-        more = parts() if problem is None and "verbose" in request.args else []
-        return _lines([("state", _told(problem))], more)
+        # Only with ?verbose and never in the status: a missing process must not take web out of service.
+        process_lines = parts() if problem is None and "verbose" in request.args else []
+        return _answer([("state", _visible_reason(problem))], process_lines)
 
     @health.get("/metrics")
     @needs(VIEWER)
-    def numbers() -> Response:
+    def show_metrics() -> Response:
         text, media_type = expose(metrics, metrics_directory, gauges)
         return Response(text, content_type=media_type)
 
@@ -93,14 +93,16 @@ def blueprint(
     return health
 
 
-def _told(problem: str | None) -> str | None:
-    return problem if problem is None or role_here() else "reason withheld; give a token, or run attempt-bridge doctor"
+def _visible_reason(problem: str | None) -> str | None:
+    if problem is None or role_here():
+        return problem
+    return "reason hidden. Remedy: send a token, or run attempt-bridge doctor"
 
 
-def _lines(checks: list[tuple[str, str | None]], more: Sequence[str] = ()) -> Response:
-    """Kubernetes' form: machines read the status, people the lines of `?verbose`. `more` has no part in the status."""
+def _answer(checks: list[tuple[str, str | None]], process_lines: Sequence[str] = ()) -> Response:
+    """Kubernetes' form: machines read the status, people the lines of `?verbose`; only `checks` decide the status."""
     failed = any(problem is not None for _, problem in checks)
     lines = [f"[-]{name} failed: {problem}" if problem else f"[+]{name} ok" for name, problem in checks]
     end = f"{request.path[1:]} check {'failed' if failed else 'passed'}"
-    text = "\n".join([*lines, *more, end]) if failed or "verbose" in request.args else "ok"
+    text = "\n".join([*lines, *process_lines, end]) if failed or "verbose" in request.args else "ok"
     return Response(f"{text}\n", status=503 if failed else 200, content_type="text/plain; charset=utf-8")

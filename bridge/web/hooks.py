@@ -1,7 +1,7 @@
-"""Receiving: `POST /webhooks/<source>` and `/webhooks/<source>/<token>`, from the socket to an answer.
+"""Receives webhooks: `POST /webhooks/<source>` and `/webhooks/<source>/<token>`, from the socket to the answer.
 
-A WSGI application of its own in front of Flask, because this is the hot path: no routing, no request object, prepared
-answers. What is done with a request that passes the door is in `bridge/ingest/pipeline.py`.
+A WSGI application in front of Flask, because this is the hot path: no routing, no request object, prepared answers.
+What happens to an accepted request is in `bridge/ingest/pipeline.py`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 __all__ = ["BODY_SECONDS", "MAX_BODY_BYTES", "PREFIX", "Receiver", "request_id"]
 
 PREFIX = "/webhooks/"
-#: The largest body that is read; the vendors' own stay below 64 kB.
+#: Largest body accepted; the vendors' bodies stay below 64 kB.
 MAX_BODY_BYTES = 256 * 1024
-#: A body must be complete by then. The headers have the server's keep-alive time.
+#: Seconds within which a body must be complete. Headers have the server's keep-alive time.
 BODY_SECONDS = 10.0
-#: Characters kept of a header's value.
+#: Characters stored of a header's value.
 _KEPT_VALUE = 200
 _KEPT_NAMES = frozenset({"content-type", "content-length", "user-agent"})
-#: In the name of an `x-` header: its value may be a secret.
+#: An `x-` header with one of these in its name is not stored: its value may be a secret.
 _SECRET_WORDS = ("auth", "cookie", "key", "password", "secret", "token")
-#: What a missing token and a token for no source are compared with, so that both cost the same. No hash is like that.
+#: Compared with where a source has no token or does not exist, so that all cases take the same time. Matches no hash.
 _NO_DIGEST = (b"-" * 64,)
 
 
@@ -72,7 +72,7 @@ _UNAVAILABLE = _answer("503 Service Unavailable", b"{}", ("Retry-After", "10"))
 
 
 class _Refused(Exception):
-    """The way to an answer other than 200."""
+    """Ends a request with an answer other than 200."""
 
     def __init__(self, outcome: str, answer: Answer) -> None:
         super().__init__(outcome)
@@ -81,24 +81,26 @@ class _Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Door:
-    """What is known of one source before a request comes. `closed`: by bridge.yaml. `digests`: hex SHA-256 of the
-    tokens, in bytes."""
+class _Endpoint:
+    """What a request for one source needs, prepared at the start."""
 
     source: str
-    closed: bool
+    #: Paused, or without webhooks, in bridge.yaml.
+    disabled: bool
+    #: Hex SHA-256 of the tokens.
     digests: tuple[bytes, ...]
     media_types: frozenset[str]
     context: IngestContext
+    #: Takes the duration of each request, seconds.
     observe: Callable[[float], object]
-    #: outcome -> count one; filled as outcomes come up.
+    #: Outcome -> increments its counter; filled as outcomes occur.
     counts: dict[str, Callable[[], object]] = field(default_factory=dict)
 
 
 class Receiver:
     """The WSGI application. `publisher` makes entries durable; `body_seconds` and `max_body_bytes` are its limits.
 
-    `paused` says whether an operator has paused a source since the start; asked for every webhook, so it must not wait.
+    `paused`: whether an operator has paused a source; called for every webhook, so it must not block.
     """
 
     def __init__(
@@ -119,131 +121,139 @@ class Receiver:
         self._paused = paused
         self._body_seconds = body_seconds
         self._max_body_bytes = max_body_bytes
-        self._log = logs.get_logger("bridge.web.hooks")
-        self._doors = {name: self._door(name, publisher) for name in services.config.sources}
+        self._log = logs.get_logger(__name__)
+        self._endpoints = {name: self._make_endpoint(name, publisher) for name in services.config.sources}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         started = clock.monotonic()
-        door: _Door | None = None
+        endpoint: _Endpoint | None = None
         request = ""
         try:
-            door = self._find(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-            body = self._body(environ, self._length(environ, door))
+            endpoint = self._find_endpoint(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+            body = self._read_body(environ, self._checked_length(environ, endpoint))
             now = self._now()
             request = request_id(now, os.urandom(10))
-            outcome, answer = self._receive(door, environ, body, request, now)
+            outcome, answer = self._receive(endpoint, environ, body, request, now)
         except _Refused as refused:
             outcome, answer = refused.outcome, refused.answer
         except StateUnavailable as error:
             self._gate.report(error)
             outcome, answer = "state_unavailable", _UNAVAILABLE
             self._log.debug("webhook_postponed", exc_info=error)
-        except Exception as error:  # noqa: BLE001 - whatever it is: the vendor repeats it, and nothing is lost
+        except Exception as error:  # noqa: BLE001 - answered with 503, so the vendor sends it again and nothing is lost
             outcome, answer = "failed", _UNAVAILABLE
-            self._log.error("webhook_failed", source=door.source if door else None, request_id=request, exc_info=error)
-        self._note(door, outcome, request, clock.monotonic() - started)
+            self._log.error(
+                "webhook_failed", source=endpoint.source if endpoint else None, request_id=request, exc_info=error
+            )
+        self._record(endpoint, outcome, request, clock.monotonic() - started)
         start_response(answer.status, answer.headers)
         return (answer.body,)
 
-    def _door(self, name: str, publisher: Publisher) -> _Door:
+    def _make_endpoint(self, name: str, publisher: Publisher) -> _Endpoint:
         source, vendor = self._services.config.sources[name], self._services.vendors
-        return _Door(
+        return _Endpoint(
             source=name,
-            closed=source.paused or not source.webhook.enabled,
+            disabled=source.paused or not source.webhook.enabled,
             digests=tuple(digest.lower().encode() for digest in source.webhook.token_sha256),
             media_types=frozenset(vendor[source.vendor].media_types),
             context=self._services.ingest_context(name, publisher),
             observe=self._metrics.duration.labels(source.vendor).observe,
         )
 
-    def _find(self, method: str, path: str) -> _Door:
-        """The source that the address names. Unknown source, unknown token and missing token cost the same."""
+    def _find_endpoint(self, method: str, path: str) -> _Endpoint:
+        """The endpoint of the address. Unknown source, unknown token and missing token take the same time."""
         if method != "POST":
             raise _Refused("wrong_method", _WRONG_METHOD)
         name, slash, token = path[len(PREFIX) :].partition("/")
-        door = self._doors.get(name)
+        endpoint = self._endpoints.get(name)
         given = hashlib.sha256(token.encode("latin-1")).hexdigest().encode()
         known = False
-        for digest in (door.digests if door else ()) or _NO_DIGEST:
+        for digest in (endpoint.digests if endpoint else ()) or _NO_DIGEST:
             known |= hmac.compare_digest(given, digest)
-        if door is None or not (known if door.digests else not slash):
+        if endpoint is None or not (known if endpoint.digests else not slash):
             raise _Refused("unknown_source", _NOT_FOUND)
-        return door
+        return endpoint
 
-    def _length(self, environ: WSGIEnvironment, door: _Door) -> int:
-        """The announced length, when everything that can be judged before the body is in order."""
+    def _checked_length(self, environ: WSGIEnvironment, endpoint: _Endpoint) -> int:
+        """The length of the body, after all checks that do not need the body itself."""
         given = environ.get("CONTENT_LENGTH") or ""
         if not given or "HTTP_TRANSFER_ENCODING" in environ:
             raise _Refused("no_length", _NO_LENGTH)
         if not (given.isascii() and given.isdecimal()):
             raise _Refused("incomplete", _INCOMPLETE)
-        # Digits first: int() of very many of them is an error of its own.
+        # By number of digits first: int() refuses very long numbers.
         if len(given) > 18 or int(given) > self._max_body_bytes:
             raise _Refused("too_large", _TOO_LARGE)
         encoding = environ.get("HTTP_CONTENT_ENCODING")
         if encoding is not None and encoding.strip().lower() not in ("", "identity"):
             raise _Refused("wrong_media_type", _WRONG_MEDIA)
-        if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() not in door.media_types:
+        if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() not in endpoint.media_types:
             raise _Refused("wrong_media_type", _WRONG_MEDIA)
-        if door.closed or self._paused(door.source):
+        if endpoint.disabled or self._paused(endpoint.source):
             raise _Refused("paused", _PAUSED)
         self._gate.check()
         return int(given)
 
-    def _body(self, environ: WSGIEnvironment, length: int) -> bytes:
-        """Exactly `length` raw bytes; they are what was signed."""
+    def _read_body(self, environ: WSGIEnvironment, length: int) -> bytes:
+        """Exactly `length` raw bytes, as they were signed."""
         try:
             with gevent.Timeout(self._body_seconds):
                 body: bytes = environ["wsgi.input"].read(length)
         except gevent.Timeout as error:
             raise _Refused("too_slow", _TOO_SLOW) from error
         except OSError as error:
-            # The sender is gone; the answer will find nobody.
+            # The sender has disconnected and will not see the answer.
             raise _Refused("incomplete", _INCOMPLETE) from error
         if len(body) != length:
             raise _Refused("incomplete", _INCOMPLETE)
         return body
 
     def _receive(
-        self, door: _Door, environ: WSGIEnvironment, body: bytes, request: str, now: float
+        self, endpoint: _Endpoint, environ: WSGIEnvironment, body: bytes, request: str, now: float
     ) -> tuple[str, Answer]:
         headers, kept = _headers(environ)
         try:
             receipt = receive(
-                door.context, WebhookRequest(id=request, body=body, headers=headers, kept_headers=kept, received_at=now)
+                endpoint.context,
+                WebhookRequest(id=request, body=body, headers=headers, kept_headers=kept, received_at=now),
             )
         except BadSignature as error:
-            self._keep_rejected(door, error, kept, body, request, now)
+            self._store_rejected(endpoint, error, kept, body, request, now)
             return "bad_signature", _UNAUTHORISED
         outcome = receipt.outcome
         return outcome, _answer(_OK, b'{"outcome":"%b","request_id":"%b"}' % (outcome.encode(), request.encode()))
 
-    def _keep_rejected(
-        self, door: _Door, error: BadSignature, kept: Mapping[str, str], body: bytes, request: str, now: float
+    def _store_rejected(
+        self, endpoint: _Endpoint, error: BadSignature, kept: Mapping[str, str], body: bytes, request: str, now: float
     ) -> None:
-        self._log.info("webhook_rejected", source=door.source, request_id=request, reason=error.reason)
+        self._log.info("webhook_rejected", source=endpoint.source, request_id=request, reason=error.reason)
         try:
             self._gate.check()
             self._services.requests.reject(
-                request_id=request, source=door.source, received_at=now, reason=error.reason, headers=kept, body=body
+                request_id=request,
+                source=endpoint.source,
+                received_at=now,
+                reason=error.reason,
+                headers=kept,
+                body=body,
             )
-        except StateUnavailable as trouble:
-            # To know it later would be useful; the refusal is right without it.
-            self._gate.report(trouble)
-            self._log.warning("rejected_request_not_kept", request_id=request, exc_info=trouble)
+        except StateUnavailable as unavailable:
+            # The refusal is correct even if it cannot be stored.
+            self._gate.report(unavailable)
+            self._log.warning("rejected_request_not_stored", request_id=request, exc_info=unavailable)
 
-    def _note(self, door: _Door | None, outcome: str, request: str, seconds: float) -> None:
-        if door is None:
+    def _record(self, endpoint: _Endpoint | None, outcome: str, request: str, seconds: float) -> None:
+        if endpoint is None:
             self._metrics.requests.labels("", outcome).inc()
             return
-        count = door.counts.get(outcome)
+        count = endpoint.counts.get(outcome)
         if count is None:
-            count = door.counts[outcome] = self._metrics.requests.labels(door.source, outcome).inc
+            count = endpoint.counts[outcome] = self._metrics.requests.labels(endpoint.source, outcome).inc
         count()
-        door.observe(seconds)
+        endpoint.observe(seconds)
         self._log.debug(
             "webhook_answered",
-            source=door.source,
+            source=endpoint.source,
             request_id=request,
             outcome=outcome,
             duration_ms=round(seconds * 1000, 2),
@@ -262,7 +272,7 @@ def request_id(now: float, random: bytes) -> str:
 
 
 def _headers(environ: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """All headers with lower-case names, and those of them that may be stored, clipped."""
+    """All headers with lower-case names, and the ones that may be stored, clipped."""
     headers: dict[str, str] = {}
     kept: dict[str, str] = {}
     for key, value in environ.items():
@@ -276,7 +286,7 @@ def _headers(environ: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]
 
 @lru_cache(maxsize=512)
 def _header_name(key: str) -> tuple[str, bool]:
-    """A WSGI key as the header's name, "" where it is none, and whether the header may be stored."""
+    """The name of the header that a WSGI key holds, "" for other keys; and whether it may be stored."""
     if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         key = f"HTTP_{key}"
     if not key.startswith("HTTP_"):

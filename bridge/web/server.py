@@ -26,18 +26,19 @@ from bridge.errors import BridgeError, clip
 from bridge.monitoring import logs
 from bridge.monitoring.metrics import MULTIPROCESS_VARIABLE, drop_process_gauges
 from bridge.services import Services
+from bridge.web import create_app
 from bridge.web.hooks import BODY_SECONDS
 
 __all__ = ["run"]
 
-#: Seconds for the rest of a request's headers and between two requests of a connection.
+#: Time limit for the rest of a request's headers, and between two requests of a connection, seconds.
 _KEEPALIVE_SECONDS = 5
-#: Longer than the longest answer that began before the process was asked to stop.
+#: Seconds for open requests after a stop signal: longer than the longest answer takes.
 _GRACEFUL_SECONDS = 10
 _BACKLOG = 2048
 
 _BAD_REQUEST = b"400 Bad Request"
-#: What gunicorn refuses by itself. Everything else that is wrong with a request line or its headers is a 400.
+#: gunicorn's error -> answer. Any other malformed request line or header is a 400.
 _REFUSALS: dict[type[Exception], bytes] = {
     http_errors.LimitRequestLine: b"414 URI Too Long",
     http_errors.LimitRequestHeaders: b"431 Request Header Fields Too Large",
@@ -50,13 +51,13 @@ def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then raise `SystemExit`. `workers`: processes, one per core if None.
 
-    `body_seconds`: until then a webhook's body must be complete. Raises `BridgeError` when it cannot listen there, or
-    for a token file that is none.
+    `body_seconds`: time limit for a webhook's body. Raises `BridgeError` if it cannot listen there, or if the token
+    file is invalid.
     """
-    access.tokens(services.config)  # one clear line instead of processes that fail
+    access.tokens(services.config)  # an invalid file is one clear line here, instead of failing processes
     listener = _listen(host, port)
     where, workers = listener.getsockname()[1], workers or multiprocessing.cpu_count()
-    logs.get_logger("bridge.web.server").info("web_listening", host=host, port=where, processes=workers)
+    logs.get_logger(__name__).info("web_listening", host=host, port=where, processes=workers)
     application = _Application(services, listener, workers, _metrics_directory(services, where))
     application.body_seconds = body_seconds
     application.run()
@@ -67,7 +68,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
-            # Connections that the last run left in TIME_WAIT do not count.
+            # Otherwise connections of the last run in TIME_WAIT would block the port.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(where)
             listener.listen(_BACKLOG)
@@ -77,13 +78,13 @@ def _listen(host: str, port: int) -> socket.socket:
         return listener
     except OSError as error:
         raise BridgeError(
-            f"cannot listen on {host}:{port}: {clip(error.strerror or error)}. Remedy: give another one with --port",
+            f"cannot listen on {host}:{port}: {clip(error.strerror or error)}. Remedy: choose another port with --port",
             reason="port_in_use",
         ) from error
 
 
 def _metrics_directory(services: Services, port: int) -> Path:
-    """An empty directory: numbers of an earlier run would be counted again."""
+    """An empty directory: metrics of an earlier run would be counted again."""
     directory = services.config.bridge.data_dir.absolute() / "metrics" / f"web-{port}"
     try:
         shutil.rmtree(directory, ignore_errors=True)
@@ -97,8 +98,8 @@ def _metrics_directory(services: Services, port: int) -> Path:
     return directory
 
 
-class _Log(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's own lines through ours, warnings and errors only."""
+class _GunicornLog(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """Sends gunicorn's warnings and errors through our log."""
 
     def setup(self, cfg: Any) -> None:
         self.cfg = cfg
@@ -108,7 +109,7 @@ class _Log(Logger):  # type: ignore[misc]  # gunicorn has no types
 
 
 class _Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Answers requests that gunicorn cannot read without repeating anything of them, in the answer or in the log."""
+    """Answers malformed requests without repeating anything of them, in the answer or in the log."""
 
     def patch(self) -> None:
         # redis.asyncio and urllib3 hold the unpatched SSL context. This process speaks TLS through `redis` alone.
@@ -119,14 +120,14 @@ class _Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         status = _REFUSALS.get(type(exc), _BAD_REQUEST)
         if not isinstance(exc, http_errors.ParseException):
-            # The application answers for itself: what comes here is a fault of ours or of the server.
-            logs.get_logger("bridge.web.server").error("connection_failed", exc_info=exc)
+            # The application handles its own errors: this is a fault of ours outside it, or of gunicorn.
+            logs.get_logger(__name__).error("connection_failed", exc_info=exc)
             status = b"503 Service Unavailable\r\nRetry-After: 10"
         head = b"\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
         try:
             write_nonblock(client, b"HTTP/1.1 " + status + head)
         except OSError:
-            self.log.debug("the sender is gone")
+            self.log.debug("sender disconnected")
 
 
 class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -144,8 +145,8 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             "keepalive": _KEEPALIVE_SECONDS,
             "timeout": 30,
             "graceful_timeout": _GRACEFUL_SECONDS,
-            # No forwarder is trusted, this machine's least of all: a proxy there passes on what its clients send.
-            # SCRIPT_NAME from outside would lead from /webhooks/ into the API.
+            # No proxy is trusted, not even on this machine: it passes on what its clients send. With a SCRIPT_NAME from
+            # outside, an address below /webhooks/ could reach the API.
             "forwarded_allow_ips": "",
             "forwarder_headers": "",
             "secure_scheme_headers": {},
@@ -155,12 +156,12 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             "limit_request_line": 4094,
             "limit_request_fields": 100,
             "limit_request_field_size": 8190,
-            "logger_class": _Log,
+            "logger_class": _GunicornLog,
             "control_socket_disable": True,
             "proc_name": "attempt-bridge web",
             "raw_env": [f"{MULTIPROCESS_VARIABLE}={metrics_directory}"],
-            "post_worker_init": _settle,
-            "worker_exit": _leave,
+            "post_worker_init": _after_init,
+            "worker_exit": _on_exit,
             "child_exit": lambda server, worker: drop_process_gauges(worker.pid, metrics_directory),
         }
         super().__init__()
@@ -170,25 +171,23 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        """Called in each worker, after forking and patching: so everything with a socket or a lock is made here."""
-        from bridge.web import create_app  # noqa: PLC0415
-
+        """The application of one worker, made after forking and patching: it has sockets and locks."""
         # A copy has no clients yet, whatever the parent did with its own.
         services = replace(self.services)
         return create_app(services, body_seconds=self.body_seconds, metrics_directory=self.metrics_directory)
 
 
-def _leave(server: Any, worker: Any) -> None:
-    # Handlers that live until the interpreter ends are taken off this list then, under a lock that needs parts of
-    # gevent that are gone by that time: one alarming traceback per process.
+def _on_exit(server: Any, worker: Any) -> None:
+    # At exit the interpreter removes its handlers under a lock that needs parts of gevent which are gone by then: one
+    # alarming traceback per process.
     logging._handlerList.clear()  # type: ignore[attr-defined]
 
 
-def _settle(worker: Any) -> None:
-    # gevent prints what ends a greenlet on stderr, with its text.
+def _after_init(worker: Any) -> None:
+    # gevent would print an error that ends a greenlet on stderr, with its text.
     Hub.print_exception = lambda hub, context, kind, error, trace: logs.log_unhandled(error, "greenlet")
-    # gunicorn finds each setting through two calls, some twenty times a request; they do not change any more.
+    # gunicorn looks up each setting through two calls, about twenty times a request; settings no longer change.
     vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
-    # What was imported stays for good: no collection needs to look at it again.
+    # Imported modules stay until the process ends: the collector need not scan them again.
     gc.collect()
     gc.freeze()

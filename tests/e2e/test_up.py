@@ -210,7 +210,7 @@ def test_a_port_in_use_is_one_clear_line_and_the_server_is_stopped_again(start: 
         assert started.ends() == 1
     (line,) = started.err.read_text().splitlines()
     assert line.startswith(f"Error: cannot listen on 127.0.0.1:{port}: ")
-    assert line.endswith("Remedy: give another one with --port")
+    assert line.endswith("Remedy: choose another port with --port")
     assert not (config.parent / "data" / "server.pid").exists()
 
 

@@ -11,7 +11,7 @@ from tests.support.waiting import until
 
 
 class Server:
-    """Answers a ping, or fails as told."""
+    """Answers a ping, or raises `failure`."""
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
@@ -34,7 +34,7 @@ def failed(cause: Exception) -> StateUnavailable:
     return error
 
 
-def test_an_open_gate_lets_through(server: Server) -> None:
+def test_an_open_gate_lets_requests_pass(server: Server) -> None:
     gate = Gate(server.ping)
     gate.probe()
     gate.check()
@@ -69,13 +69,13 @@ def test_a_request_that_got_no_answer_closes_it(server: Server, cause: Exception
     "cause",
     [redis.exceptions.OutOfMemoryError("OOM"), redis.exceptions.MaxConnectionsError("too many"), ValueError("x")],
 )
-def test_an_answer_or_a_trouble_of_our_own_leaves_it_open(server: Server, cause: Exception) -> None:
+def test_an_answered_error_or_a_fault_of_our_own_leaves_it_open(server: Server, cause: Exception) -> None:
     gate = Gate(server.ping)
     gate.report(failed(cause))
     gate.check()
 
 
-def test_being_closed_is_no_news_to_it(server: Server) -> None:
+def test_its_own_refusal_does_not_close_it_again(server: Server) -> None:
     gate = Gate(server.ping)
     server.failure = redis.TimeoutError("Timeout")
     gate.probe()
@@ -87,7 +87,7 @@ def test_being_closed_is_no_news_to_it(server: Server) -> None:
     gate.check()
 
 
-def test_the_probe_goes_on_by_itself_until_it_is_stopped(server: Server) -> None:
+def test_the_probe_runs_until_it_is_stopped(server: Server) -> None:
     gate = Gate(server.ping, every=0.001)
     gate.start()
     try:

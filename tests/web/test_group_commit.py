@@ -1,4 +1,4 @@
-"""Group commit: what waits together is published together, and no failure reaches a neighbour."""
+"""Group commit: entries that wait together are published together, and no entry fails because of another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gevent.event import Event
 
 from bridge.errors import StateUnavailable
 from bridge.journal import Entry, EntryResult, RequestRecord
-from bridge.web.group_commit import LARGEST, GroupCommit
+from bridge.web.group_commit import MAX_BATCH, GroupCommit
 
 
 def entry(name: str) -> Entry:
@@ -45,13 +45,13 @@ def journal() -> Journal:
 def outcomes(commit: GroupCommit, names: Sequence[str]) -> list[gevent.Greenlet]:
     """A greenlet per entry, each run up to where it waits."""
 
-    def one(name: str) -> str:
+    def publish(name: str) -> str:
         try:
             return commit.publish(entry(name), now=0.0).outcome
         except (StateUnavailable, ValueError) as error:
             return f"{type(error).__name__} {error}"
 
-    greenlets = [gevent.spawn(one, name) for name in names]
+    greenlets = [gevent.spawn(publish, name) for name in names]
     gevent.sleep(0)
     return greenlets
 
@@ -80,7 +80,7 @@ def test_a_lone_request_is_published_at_once(journal: Journal) -> None:
     assert journal.batches == [["a"], ["b"]]
 
 
-def test_what_comes_during_a_call_shares_the_next_one(journal: Journal) -> None:
+def test_entries_that_arrive_during_a_call_share_the_next_one(journal: Journal) -> None:
     journal.open.clear()
     sizes: list[float] = []
     greenlets = outcomes(GroupCommit(journal, observe=sizes.append), "abcdef")
@@ -90,13 +90,13 @@ def test_what_comes_during_a_call_shares_the_next_one(journal: Journal) -> None:
     assert sizes == [1, 5]
 
 
-def test_a_call_takes_only_so_many(journal: Journal) -> None:
+def test_a_batch_has_a_maximum_size(journal: Journal) -> None:
     journal.open.clear()
-    names = [str(number) for number in range(2 * LARGEST + 2)]
+    names = [str(number) for number in range(2 * MAX_BATCH + 2)]
     greenlets = outcomes(GroupCommit(journal), names)
     journal.open.set()
     assert values(greenlets) == [f"done {name}" for name in names]
-    assert [len(batch) for batch in journal.batches] == [1, LARGEST, LARGEST, 1]
+    assert [len(batch) for batch in journal.batches] == [1, MAX_BATCH, MAX_BATCH, 1]
 
 
 @pytest.mark.parametrize("error", [ValueError("poison"), answered("poison")], ids=["a fault", "a refusal"])
@@ -109,7 +109,7 @@ def test_a_poisoned_entry_fails_alone(journal: Journal, error: Exception) -> Non
     assert journal.batches == [["a"], ["b", "c", "d"], ["b"], ["c"], ["d"]]
 
 
-def test_when_the_server_does_not_answer_all_that_wait_are_told_at_once(journal: Journal) -> None:
+def test_when_the_server_does_not_answer_all_waiting_requests_fail_at_once(journal: Journal) -> None:
     journal.open.clear()
     journal.poisoned = {"a": unanswered("gone")}
     commit = GroupCommit(journal)
@@ -120,7 +120,7 @@ def test_when_the_server_does_not_answer_all_that_wait_are_told_at_once(journal:
     assert commit.publish(entry("e"), now=0.0).outcome == "done e"
 
 
-def test_when_the_server_goes_during_the_single_calls_the_rest_is_told(journal: Journal) -> None:
+def test_when_the_server_goes_during_the_single_calls_the_rest_fails_too(journal: Journal) -> None:
     journal.open.clear()
     journal.poisoned = {"b": ValueError("poison"), "c": unanswered("gone")}
     greenlets = outcomes(GroupCommit(journal), "abcd")
@@ -148,7 +148,7 @@ def test_a_killed_waiter_leaves_nobody_waiting(journal: Journal) -> None:
     assert commit.publish(entry("e"), now=0.0).outcome == "done e"
 
 
-def test_a_waiter_that_is_killed_when_it_is_to_lead_leaves_nobody_waiting(journal: Journal) -> None:
+def test_a_waiter_killed_just_before_it_leads_leaves_nobody_waiting(journal: Journal) -> None:
     journal.open.clear()
     commit = GroupCommit(journal)
 

@@ -62,7 +62,7 @@ def test_request_ids_sort_by_time() -> None:
     assert len(set(ids)) == 1000
 
 
-def test_the_moment_of_receipt_is_the_one_of_the_services(services: Services, fake_state: redis.Redis) -> None:
+def test_the_time_of_receipt_comes_from_the_clock_of_the_services(services: Services, fake_state: redis.Redis) -> None:
     moment = 1_767_270_000.25
     client = create_app(replace(services, now=lambda: moment), gate=Gate(lambda: None)).test_client()
     answer = send(client, result(1)).get_json()
@@ -71,7 +71,7 @@ def test_the_moment_of_receipt_is_the_one_of_the_services(services: Services, fa
     assert json.loads(entry[b"event"])["recordedtime"] == "2026-01-01T12:20:00.250Z"
 
 
-def test_only_harmless_headers_are_kept(client: FlaskClient, fake_state: redis.Redis) -> None:
+def test_only_harmless_headers_are_stored(client: FlaskClient, fake_state: redis.Redis) -> None:
     answer = send(
         client,
         result(1),
@@ -93,7 +93,7 @@ def test_only_harmless_headers_are_kept(client: FlaskClient, fake_state: redis.R
 
 
 class Broken:
-    """A journal with a fault of our own."""
+    """A journal that raises `error`."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -105,7 +105,7 @@ class Broken:
 @pytest.mark.parametrize(
     "error", [ValueError("CANARY"), KeyError("CANARY"), RecursionError(), StateUnavailable("full")]
 )
-def test_whatever_goes_wrong_the_vendor_is_asked_to_send_it_again(services: Services, error: Exception) -> None:
+def test_any_failure_asks_the_vendor_to_send_again(services: Services, error: Exception) -> None:
     services = replace(services, make_journal=lambda *_, **__: Broken(error))
     with captured_logs("info") as output:
         answer = send(create_app(services, gate=Gate(lambda: None)).test_client(), result(1))
@@ -141,7 +141,7 @@ def test_an_unanswered_call_closes_the_gate(services: Services) -> None:
     assert gate.failure == "TimeoutError: Timeout"
 
 
-def test_a_refusal_stays_one_when_it_cannot_be_kept(services: Services) -> None:
+def test_a_bad_signature_is_refused_even_if_it_cannot_be_stored(services: Services) -> None:
     away = fakeredis.FakeServer(version=(7, 0))
     away.connected = False
     services = replace(services, clients=clients_over(fakeredis.FakeRedis(server=away)))
@@ -149,14 +149,14 @@ def test_a_refusal_stays_one_when_it_cannot_be_kept(services: Services) -> None:
     assert send(client, result(1), **{"X-Classmarker-Hmac-Sha256": "AAAA"}).status_code == 401
 
 
-def test_live_depends_on_nothing(client: FlaskClient) -> None:
+def test_livez_depends_on_nothing(client: FlaskClient) -> None:
     assert (client.get("/livez").data, client.get("/livez?verbose").data) == (
         b"ok\n",
         b"[+]ping ok\nlivez check passed\n",
     )
 
 
-def test_ready_says_what_is_wrong(services: Services) -> None:
+def test_readyz_names_the_problem(services: Services) -> None:
     gate = Gate(lambda: None)
     client = create_app(services, gate=gate).test_client()
     error = StateUnavailable("state server")
@@ -167,7 +167,7 @@ def test_ready_says_what_is_wrong(services: Services) -> None:
     assert answer.data == b"[-]state failed: TimeoutError: Timeout\nreadyz check failed\n"
 
 
-def test_who_has_no_token_learns_only_whether_it_is_ready(services: Services) -> None:
+def test_without_a_token_only_readiness_is_shown(services: Services) -> None:
     gate = Gate(lambda: None)
     client = create_app(services, gate=gate).test_client()
     error = StateUnavailable("state server")
@@ -177,7 +177,7 @@ def test_who_has_no_token_learns_only_whether_it_is_ready(services: Services) ->
         for headers in ({}, {"Authorization": "Bearer wrong"}):
             answer = client.get(path, headers=headers)
             assert answer.status_code == 503
-            assert answer.text.startswith("[-]state failed: reason withheld; give a token")
+            assert answer.text.startswith("[-]state failed: reason hidden. Remedy: send a token")
             assert not any(name in answer.text for name in ("CANARY", "eu", "closed"))
 
 
@@ -191,17 +191,17 @@ def test_a_bridge_without_sources_is_ready(tmp_path: Path, server: Server) -> No
     assert client.get("/readyz").data == b"ok\n"
 
 
-def test_ready_asks_the_real_server(tmp_path: Path, server: Server) -> None:
+def test_readyz_asks_the_real_server(tmp_path: Path, server: Server) -> None:
     services = load(config_path=write_config(tmp_path, server.url))
     client = create_app(services, gate=Gate(lambda: None)).test_client()
     assert client.get("/readyz").data == b"ok\n"
     assert client.get("/readyz?verbose").data.startswith(b"[+]state ok\n[-]web missing: no heartbeat.")
 
 
-def test_readyz_names_the_parts_that_are_missing_and_its_status_speaks_of_webhooks_alone(
+def test_readyz_lists_missing_processes_and_its_status_concerns_webhooks_alone(
     services: Services, client: FlaskClient, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.web.state_problem", lambda client, closed: None)
+    monkeypatch.setattr("bridge.web.state_problem", lambda client, gate_failure: None)
     monkeypatch.setattr("bridge.web.state_client", lambda *_, **__: fake_state)
     client = create_app(services, gate=Gate(lambda: None)).test_client()
     for part, age in (("web", 1), ("worker", 2), ("beat", 3)):
@@ -213,12 +213,12 @@ def test_readyz_names_the_parts_that_are_missing_and_its_status_speaks_of_webhoo
         "[+]web ok: heartbeat 1 s ago",
         "[+]beat ok: heartbeat 3 s ago",
         "[+]worker ok: heartbeat 2 s ago",
-        "[-]dispatch missing: no heartbeat. Remedy: look at its log, or start it: attempt-bridge dispatch",
+        "[-]dispatch missing: no heartbeat. Remedy: check its log, or start it with attempt-bridge dispatch",
         "readyz check passed",
     ]
 
 
-def test_the_schema_of_the_event_is_where_the_event_says(client: FlaskClient, fake_state: redis.Redis) -> None:
+def test_the_schema_is_served_where_the_event_says(client: FlaskClient, fake_state: redis.Redis) -> None:
     send(client, result(1))
     ((_, entry),) = fake_state.xrange(keys.journal(0))
     address = json.loads(entry[b"event"])["dataschema"]
@@ -259,10 +259,10 @@ def test_an_address_in_use_is_one_clear_line(services: Services) -> None:
         with pytest.raises(BridgeError) as caught:
             run(services, "127.0.0.1", port)
     assert str(caught.value) == (
-        f"cannot listen on 127.0.0.1:{port}: Address already in use. Remedy: give another one with --port"
+        f"cannot listen on 127.0.0.1:{port}: Address already in use. Remedy: choose another port with --port"
     )
 
 
-def test_a_host_that_is_none_is_one_clear_line(services: Services) -> None:
+def test_an_unknown_host_is_one_clear_line(services: Services) -> None:
     with pytest.raises(BridgeError, match=r"^cannot listen on nowhere\.invalid:0: .+ Remedy: "):
         run(services, "nowhere.invalid", 0)

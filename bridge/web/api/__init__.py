@@ -1,4 +1,4 @@
-"""The operator API below `/api/v1`: who may call it, its errors, and its description in OpenAPI 3.1."""
+"""The operator API below `/api/v1`: authorisation, errors, and the description in OpenAPI 3.1."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 
 def register_api(app: Flask) -> None:
-    """Add the API and its description at `/api/v1/openapi.json`. Raises `BridgeError` for a token file that is none."""
+    """Add the API and its description at `/api/v1/openapi.json`. Raises `BridgeError` for an invalid token file."""
     from bridge.web.api import watches  # noqa: PLC0415 - it needs the names above
 
     app.config.update(
@@ -31,7 +31,7 @@ def register_api(app: Flask) -> None:
         OPENAPI_VERSION="3.1.0",
         OPENAPI_URL_PREFIX="/api/v1",
         OPENAPI_JSON_PATH="openapi.json",
-        # Flask's own; webhooks have theirs in front of it.
+        # Of the API; the receiver of webhooks has its own limit.
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
     )
     app.extensions["bridge.tokens"] = access.tokens(app.extensions["bridge"].config)
@@ -42,23 +42,23 @@ def register_api(app: Flask) -> None:
 
 
 def services_here() -> Services:
-    """The services of the application that answers."""
+    """The services of the current application."""
     services: Services = current_app.extensions["bridge"]
     return services
 
 
 def refuse(status: int, message: str, errors: Any = None) -> NoReturn:
-    """End the request: one line, and what is wrong with each member where that is known."""
+    """End the request with an error: one line, and the problems of each member where they are known."""
     abort(status, message=message, errors=errors)
     raise AssertionError("abort raises")
 
 
 def needs(role: str) -> Callable[[_View], _View]:
-    """A view for holders of a token with this role; see `_allow`."""
+    """A decorator: the view needs a token with this role."""
 
     def decorate(view: _View) -> _View:
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            _allow(role)
+            _require(role)
             return view(*args, **kwargs)
 
         guarded.__dict__.update(view.__dict__)
@@ -69,23 +69,23 @@ def needs(role: str) -> Callable[[_View], _View]:
 
 
 def role_here() -> str | None:
-    """The role of whoever asks."""
+    """The role of the request's token; None without a known one."""
     accepted: tuple[Token, ...] = current_app.extensions["bridge.tokens"]
     return access.role_of(request.headers.get("Authorization", ""), accepted)
 
 
-def _allow(role: str) -> None:
-    """Wherever the call comes from: a proxy on this machine makes every caller look like a neighbour."""
+def _require(role: str) -> None:
+    """Refuse the request unless its token has the role. No address is exempt: behind a proxy, all look local."""
     granted = role_here()
     if granted is None:
         if current_app.extensions["bridge.tokens"]:
-            refuse(401, "give a token: Authorization: Bearer ...")
-        refuse(401, "no token is configured. Remedy: attempt-bridge tokens new, then name it under access.tokens")
+            refuse(401, "missing or unknown token. Remedy: send Authorization: Bearer TOKEN")
+        refuse(401, "no token is configured. Remedy: run attempt-bridge tokens new, add its entry to access.tokens")
     if not access.includes(granted, role):
-        refuse(403, f"this token's role is {granted}; the call needs {role}")
+        refuse(403, f"role {granted} is not sufficient: this call needs role {role}")
 
 
 def _guard() -> None:
-    # Also what has no view of its own: the description, and addresses that are none.
+    # Addresses without a decorated view too: the description, and unknown addresses.
     if request.path == _PREFIX or request.path.startswith(f"{_PREFIX}/"):
-        _allow(VIEWER)
+        _require(VIEWER)

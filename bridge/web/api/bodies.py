@@ -1,4 +1,4 @@
-"""Bodies of requests to the API, read as strictly as webhooks: RFC 8259 and no more, a size limit, a deadline."""
+"""Bodies of requests to the API, read as strictly as webhooks: RFC 8259, a size limit, a time limit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ApiBlueprint"]
 
 
 class _StrictParser(FlaskParser):
-    """webargs' own parser takes duplicate names, NaN and lone surrogates, and answers 500 to a thousand brackets."""
+    """webargs' own parser accepts duplicate keys, NaN and lone surrogates, and deep nesting makes it answer 500."""
 
     def load_json(self, req: Request, schema: Schema) -> Any:
         if not is_json_request(req):
@@ -34,7 +34,7 @@ class _StrictParser(FlaskParser):
 
 
 class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no types
-    """A blueprint whose views get bodies that were read strictly."""
+    """A blueprint whose bodies are read strictly."""
 
     ARGUMENTS_PARSER = _StrictParser()
 
@@ -44,7 +44,7 @@ def _read(req: Request) -> bytes:
         with gevent.Timeout(BODY_SECONDS):
             return req.get_data()
     except gevent.Timeout:
-        refuse(408, f"the body was not complete after {BODY_SECONDS:g} s")
+        refuse(408, f"body incomplete after {BODY_SECONDS:g} s")
     except OSError:
-        # The sender is gone; the answer will find nobody.
-        refuse(400, "the body is incomplete")
+        # The sender has disconnected and will not see the answer.
+        refuse(400, "body incomplete")

@@ -1,4 +1,4 @@
-"""`/api/v1/watches`: what operators expect, and everything else that is looked at again."""
+"""`/api/v1/watches`: expected attempts, and all others that are rechecked."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from bridge.web.api.bodies import ApiBlueprint
 
 __all__ = ["blueprint"]
 
-blueprint = ApiBlueprint("watches", __name__, url_prefix="/api/v1/watches", description="What is looked at again.")
+blueprint = ApiBlueprint(
+    "watches", __name__, url_prefix="/api/v1/watches", description="Attempts that are rechecked or expected."
+)
 _SECURITY: dict[str, Any] = {"security": [{"token": []}]}
 
 
 class _Filter(Schema):
-    source = fields.String(validate=sound, metadata={"description": "Only of this source."})
-    state = fields.String(validate=validate.OneOf(STATES), metadata={"description": "Only in this state."})
+    source = fields.String(validate=sound, metadata={"description": "Filter by source."})
+    state = fields.String(validate=validate.OneOf(STATES), metadata={"description": "Filter by state."})
     limit = fields.Integer(load_default=100, validate=validate.Range(1, 1000))
 
 
 class _Page(Schema):
     watches = fields.List(fields.Nested(WatchRow))
-    total = fields.Integer(metadata={"description": "How many there are, shown or not."})
+    total = fields.Integer(metadata={"description": "Number of all matching watches."})
 
 
 @blueprint.route("", methods=["GET"])
@@ -37,15 +39,15 @@ class _Page(Schema):
 @blueprint.doc(**_SECURITY)
 @blueprint.arguments(_Filter, location="query")
 @blueprint.response(200, _Page)
-def list_watches(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """List watches, the next to be looked at first."""
+def list_watches(query: Mapping[str, Any]) -> dict[str, Any]:
+    """List watches: overdue ones first, then by next check."""
     services = services_here()
-    name = wanted.get("source")
+    name = query.get("source")
     if name is not None and name not in services.config.sources:
-        refuse(404, f'"{name}" is no source')
-    found = watch_registration.rows(services, [name] if name else list(services.config.sources))
-    found = [row for row in found if wanted.get("state") in (None, row["state"])]
-    return {"watches": found[: wanted["limit"]], "total": len(found)}
+        refuse(404, f'unknown source: "{name}"')
+    rows = watch_registration.rows(services, [name] if name else list(services.config.sources))
+    rows = [row for row in rows if query.get("state") in (None, row["state"])]
+    return {"watches": rows[: query["limit"]], "total": len(rows)}
 
 
 @blueprint.route("", methods=["POST"])
@@ -54,13 +56,13 @@ def list_watches(wanted: Mapping[str, Any]) -> dict[str, Any]:
 @blueprint.arguments(NewWatch)
 @blueprint.response(201, WatchRow)
 def add_watch(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Expect an attempt. Expecting the same again takes the new label and times."""
+    """Expect an attempt. Registering it again replaces its label and times."""
     services = services_here()
     try:
         (row,) = watch_registration.register(services, [document], now=services.now())
     except ValidationError as error:
-        refuse(422, "this watch cannot be opened", errors=_first(error))
-    # When the caller hears of it, every process knows it: a webhook a moment later carries the label.
+        refuse(422, "the watch was not registered", errors=_first(error))
+    # Answer when every process knows the watch: a webhook a moment later already gets the label.
     gevent.sleep(KNOWN_AFTER_SECONDS)
     return row
 
@@ -73,7 +75,7 @@ def show_watch(ident: str) -> dict[str, Any]:
     """Show one watch."""
     row = watch_registration.find(services_here(), ident)
     if row is None:
-        refuse(404, "no such watch; it may have been met")
+        refuse(404, "unknown watch; it may be settled")
     return row
 
 
@@ -82,10 +84,10 @@ def show_watch(ident: str) -> dict[str, Any]:
 @blueprint.doc(**_SECURITY)
 @blueprint.response(204)
 def cancel_watch(ident: str) -> Response | None:
-    """Look no longer. Nothing is announced."""
+    """Stop watching. No event is published for this."""
     services = services_here()
     if not watch_registration.cancel(services, ident, now=services.now()):
-        refuse(404, "no such watch; it may have been met")
+        refuse(404, "unknown watch; it may be settled")
     return None
 
 
