@@ -1,1 +1,1 @@
-"""A simulated vendor, a class of candidates and four subscribers around a real bridge: the `attempt-bridge demo`."""
+"""`attempt-bridge demo`: a real bridge with simulated vendors, candidates and four subscribers."""

@@ -1,4 +1,4 @@
-"""What a demo shows while it runs: figures out of the journal, the vendor and the subscribers, as table or as line."""
+"""The figures of a demo, from the journal, the vendors and the subscribers, as a table or a line."""
 
 from __future__ import annotations
 
@@ -19,22 +19,29 @@ __all__ = ["Figures", "board", "collect"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """The state of one run. `dropped`: duplicates by webhook, `read_again`: by poll.
-
-    `deliveries`: subscriber -> (delivered, retried, dead letters); None: not kept.
-    """
+    """The state of one run, in numbers of attempts unless a line says otherwise."""
 
     completed: int
+    #: Webhooks that the vendors lost.
     lost: int
+    #: Webhooks that the vendors sent twice.
     duplicated: int
+    #: First published from a webhook.
     by_webhook: int
+    #: First published from a poll or a recheck.
     by_poll: int
+    #: Found by poll; all their webhooks were lost.
     rescued: int
+    #: Duplicate webhooks.
     dropped: int
+    #: Duplicate records of polls and rechecks.
     read_again: int
     published: int
+    #: Events.
     revised: int
+    #: Not in the journal.
     missing: int
+    #: Subscriber -> events delivered, tries that failed, dead letters; None: not counted.
     deliveries: Mapping[str, tuple[int, int | None, int | None]] = field(default_factory=dict)
 
     def line(self) -> str:
@@ -59,29 +66,31 @@ def collect(
     received: Mapping[str, set[str]],
     states: Mapping[str, tuple[SubscriptionState, SubscriptionState]],
 ) -> Figures:
-    """The figures of a run. `events`: of its attempts only. `states`: subscription -> (at its start, now)."""
-    kinds: Counter[str] = Counter()
-    seen: dict[Name, str] = {}
+    """The figures of a run. `events`: of its attempts only. `states`: subscription -> state at the start, state now."""
+    types: Counter[str] = Counter()
+    first_origin: dict[Name, str] = {}
     ids = set()
     for event in events:
-        kinds[event.type] += 1
+        types[event.type] += 1
         ids.add(event.id)
         if event.type in (COMPLETED, VOIDED):
-            # Stored events are compact JSON, and a quote inside a text is escaped: this is the attribute.
-            seen[event.source, event.attempt] = "webhook" if b'"bridgeorigin":"webhook"' in event.event else "poll"
-    origins = Counter(seen.values())
+            # Stored events are compact JSON, and quotes inside texts are escaped: this can only be the attribute.
+            first_origin[event.source, event.attempt] = (
+                "webhook" if b'"bridgeorigin":"webhook"' in event.event else "poll"
+            )
+    origins = Counter(first_origin.values())
     return Figures(
         completed=len(truth),
         lost=vendor["lost"],
         duplicated=vendor["duplicated"],
         by_webhook=origins["webhook"],
         by_poll=origins["poll"],
-        rescued=sum(1 for name in seen if truth[name].lost and not truth[name].sent),
+        rescued=sum(1 for name in first_origin if truth[name].lost and not truth[name].sent),
         dropped=dropped,
         read_again=read_again,
-        published=kinds[COMPLETED] + kinds[VOIDED],
-        revised=kinds[REVISED],
-        missing=len(truth) - len(seen),
+        published=types[COMPLETED] + types[VOIDED],
+        revised=types[REVISED],
+        missing=len(truth) - len(first_origin),
         deliveries={
             name: (
                 len(ids & printed),
@@ -94,33 +103,33 @@ def collect(
 
 
 def board(figures: Figures) -> Table:
-    """The attempts, and below them the subscribers, for a terminal."""
-    whole = Table.grid()
-    for part in (_attempts(figures), _subscribers(figures)):
-        whole.add_row(part)
-    return whole
+    """The table of attempts, and below it the table of subscribers."""
+    grid = Table.grid()
+    for table in (_attempts(figures), _subscribers(figures)):
+        grid.add_row(table)
+    return grid
 
 
 def _attempts(figures: Figures) -> Table:
     table = Table(show_header=False, min_width=60)
-    table.add_column("what")
+    table.add_column("label")
     table.add_column("number", justify="right")
     rows = (
         ("attempts completed at the vendor", figures.completed),
-        ("  webhooks lost on the way", figures.lost),
+        ("  webhooks lost", figures.lost),
         ("  webhooks sent twice", figures.duplicated),
-        ("seen first by webhook", figures.by_webhook),
-        ("seen first by poll, or by a look after a hint", figures.by_poll),
-        ("  rescued by poll: no webhook ever came", figures.rescued),
+        ("first seen by webhook", figures.by_webhook),
+        ("first seen by poll, or by recheck after a pointer", figures.by_poll),
+        ("  found by poll: no webhook arrived", figures.rescued),
         ("duplicate webhooks dropped", figures.dropped),
-        ("read again by poll and dropped", figures.read_again),
+        ("duplicate records of polls dropped", figures.read_again),
         ("published", figures.published),
         ("revised: graded, changed or voided later", figures.revised),
     )
-    for what, number in rows:
-        table.add_row(what, str(number))
+    for label, number in rows:
+        table.add_row(label, str(number))
     style = "bold red" if figures.missing else "bold green"
-    table.add_row("missing in the journal", str(figures.missing), style=style)
+    table.add_row("missing from the journal", str(figures.missing), style=style)
     return table
 
 

@@ -1,4 +1,4 @@
-"""A class of candidates at simulated vendors: they sit tests, one after the other; vendors and graders do the rest."""
+"""Candidates who take tests at the simulated vendors, one after the other."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from bridge.sdk.simulator import SimulatedVendor
 
 __all__ = ["Candidates"]
 
-#: Room for the attempts of one run in the ids that a vendor gives.
-_ROOM = 1_000_000
+#: Candidate numbers reserved for one run.
+_NUMBERS_PER_RUN = 1_000_000
 
 
 class Candidates:
-    """Do what is due at each `step`. Numbers start at `run` million, so that no two runs on one journal share one."""
+    """The candidates of one run. Their numbers start at `run` million, so runs on the same journal share none."""
 
     def __init__(
         self, simulators: Mapping[str, SimulatedVendor], *, run: int, per_second: float, attempts: int | None
@@ -21,19 +21,19 @@ class Candidates:
         self._simulators = simulators
         self._per_second = per_second
         self._attempts = attempts
-        self._first = run * _ROOM
+        self._first = run * _NUMBERS_PER_RUN
         self._finished = 0
-        self._begun_at: float | None = None
+        self._started_at: float | None = None
 
     @property
     def done(self) -> bool:
-        """Everybody has finished, nothing is to follow, and no vendor has a webhook left to send."""
-        return self._finished == self._attempts and all(one.idle() for one in self._simulators.values())
+        """Whether all candidates have finished and no vendor has anything left to grade or send."""
+        return self._finished == self._attempts and all(simulator.idle() for simulator in self._simulators.values())
 
     def step(self, now: float) -> None:
-        """Everything that was due until `now` (UNIX seconds); the vendors take turns."""
-        self._begun_at = now if self._begun_at is None else self._begun_at
-        due = int((now - self._begun_at) * self._per_second) + 1
+        """Do everything due by `now` (UNIX seconds); the vendors take turns."""
+        self._started_at = now if self._started_at is None else self._started_at
+        due = int((now - self._started_at) * self._per_second) + 1
         simulators = list(self._simulators.values())
         for _ in range(self._finished, due if self._attempts is None else min(due, self._attempts)):
             self._finished += 1

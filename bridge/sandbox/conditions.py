@@ -1,4 +1,4 @@
-"""Under which conditions a demo runs, and the bridge.yaml that follows from them. Starts nothing."""
+"""The conditions of a demo, and its bridge.yaml. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import yaml
 
-__all__ = ["SCALE", "SUBSCRIPTIONS", "Conditions", "Places", "VendorPlace", "configuration"]
+__all__ = ["SCALE", "SUBSCRIPTIONS", "Addresses", "Conditions", "VendorAddress", "configuration"]
 
-#: The sandbox's time: what takes a vendor's people or the bridge an hour takes 30 s.
+#: Time in the demo runs this much faster: an hour takes 30 s.
 SCALE = 120.0
-#: Subscriptions of the generated file; the fourth subscriber reads the journal itself and needs none.
+#: Subscriptions of the generated file; the fourth subscriber reads the journal and needs none.
 SUBSCRIPTIONS = ("gradebook", "warehouse", "crm")
-#: What simulated vendors allow in the sandbox's time; what the others allow is enough as it is.
+#: Quotas scaled to the demo's time; the other vendors' quotas are large enough.
 _BUDGETS: Mapping[str, Mapping[str, Any]] = {
     "classmarker": {"calls": 30, "per": f"{3600 / SCALE:g}s"},
     "mettl": {"calls": 120, "per": f"{120 / SCALE:g}s"},
@@ -24,55 +24,63 @@ _BUDGETS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """Shares are 0-1, times seconds. `attempts` None: without end. `patience`: how long `once` waits after the last."""
+    """The options of the command; shares are 0-1, times seconds."""
 
     vendors: tuple[str, ...] = ("classmarker",)
+    #: None: endless.
     attempts: int | None = None
     seed: int = 1
+    #: Share of webhooks lost.
     lose: float = 0.1
+    #: Share of webhooks sent twice.
     duplicate: float = 0.15
+    #: Maximum delay of a webhook.
     delay: float = 5.0
     reorder: bool = False
+    #: Share of events that crm refuses.
     fail_subscriber: float = 0.2
+    #: Stop when all attempts have arrived.
     once: bool = False
+    #: How long `once` waits after the last attempt.
     patience: float = 60.0
 
     @property
     def per_second(self) -> float:
-        """Attempts finished a second: a trickle to watch, or all within 40 s up to a rate that polls can follow."""
+        """Attempts finished per second: one, or all of `attempts` within 40 s, up to a rate that polls can follow."""
         if self.attempts is None:
             return 1.0
         return min(max(self.attempts / 40, 4.0), 10.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VendorPlace:
-    """Where one simulated vendor is, and what a source needs to read it. `token`: last part of its webhook address."""
+class VendorAddress:
+    """The address of a simulated vendor, and what a source needs to read from it."""
 
     base_url: str
     credentials: Mapping[str, str | tuple[str, ...]]
     options: Mapping[str, Any]
+    #: Last part of the webhook address.
     token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Addresses and secrets that one run has made up."""
+class Addresses:
+    """The addresses and secrets of one run."""
 
     web_url: str
     crm_url: str
     crm_secret: str
-    vendors: Mapping[str, VendorPlace]
+    vendors: Mapping[str, VendorAddress]
 
 
-def configuration(places: Places) -> str:
-    """The text of bridge.yaml: an ordinary file with short intervals. Nothing in it says that time is compressed."""
-    #: Ten tries within about 20 s: a subscriber that refuses every fifth event gets all of them.
+def configuration(addresses: Addresses) -> str:
+    """The text of bridge.yaml: an ordinary file with short intervals, without a trace of the time scale."""
+    # Ten tries within about 20 s: a subscriber that refuses every fifth event still gets all of them.
     retry = {"schedule": ["300ms", "500ms", "1s", "1s", "2s", "2s", "3s", "5s", "5s"]}
     document: dict[str, Any] = {
         "demo": True,
-        "bridge": {"name": "demo", "public_url": places.web_url, "data_dir": "."},
-        "sources": {name: _source(name, place) for name, place in places.vendors.items()},
+        "bridge": {"name": "demo", "public_url": addresses.web_url, "data_dir": "."},
+        "sources": {name: _source(name, address) for name, address in addresses.vendors.items()},
         "subscriptions": {
             "gradebook": {
                 "transport": "celery",
@@ -83,32 +91,32 @@ def configuration(places: Places) -> str:
             "warehouse": {"transport": "kombu", "queue": "warehouse", "retry": retry},
             "crm": {
                 "transport": "http",
-                "url": places.crm_url,
-                "secrets": [places.crm_secret],
+                "url": addresses.crm_url,
+                "secrets": [addresses.crm_secret],
                 "allow_private": True,
                 "data": "minimal",
                 "retry": retry,
             },
         },
     }
-    return "# Written by `attempt-bridge demo` at every start; changes are lost.\n" + yaml.safe_dump(
+    return "# Written by `attempt-bridge demo` at every start; changes are overwritten.\n" + yaml.safe_dump(
         document, sort_keys=False
     )
 
 
-def _source(vendor: str, place: VendorPlace) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _source(vendor: str, address: VendorAddress) -> dict[str, Any]:
+    source: dict[str, Any] = {
         "vendor": vendor,
-        "base_url": place.base_url,
+        "base_url": address.base_url,
         "credentials": {
-            name: list(value) if isinstance(value, tuple) else value for name, value in place.credentials.items()
+            name: list(value) if isinstance(value, tuple) else value for name, value in address.credentials.items()
         },
-        "webhook": {"token": place.token},
-        # The overlap is longer than grading takes in the sandbox: a grade does not move an attempt's finish.
+        "webhook": {"token": address.token},
+        # The overlap is longer than grading takes in the demo: grading does not change when an attempt finished.
         "poll": {"every": "6s", "overlap": "30s", "look_back": "10m"},
     }
-    if place.options:
-        found["options"] = dict(place.options)
+    if address.options:
+        source["options"] = dict(address.options)
     if vendor in _BUDGETS:
-        found["budget"] = dict(_BUDGETS[vendor])
-    return found
+        source["budget"] = dict(_BUDGETS[vendor])
+    return source

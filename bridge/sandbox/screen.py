@@ -1,4 +1,4 @@
-"""Where a demo writes: a live table on a terminal, a line every few seconds elsewhere."""
+"""The output of a demo: a live table on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINE_EVERY = 3.0
 
 
 class Screen:
-    """`say` prints a line, `show` the newest figures; `with` gives the terminal back."""
+    """`say` prints a line, `show` the latest figures; a context manager that restores the terminal."""
 
     def __init__(self, console: Console, heading: str) -> None:
         self._console = console
@@ -35,11 +35,11 @@ class Screen:
             self._live.stop()
 
     def say(self, line: str) -> None:
-        """A line; above the table while there is one."""
+        """Print a line, above the table if there is one."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, figures: Figures) -> None:
-        """The newest figures; without a terminal only every few seconds."""
+        """Show the latest figures; off a terminal only every few seconds."""
         if self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, auto_refresh=False)

@@ -1,4 +1,4 @@
-"""The four example subscribers as child processes, and what they print. They import nothing of the bridge."""
+"""The four example subscribers as child processes, and their output. They import nothing of the bridge."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ import bridge
 from bridge.errors import ConfigError
 from bridge.runtime.processes import Address
 from bridge.runtime.supervisor import Program
-from bridge.sandbox.conditions import Conditions, Places
+from bridge.sandbox.conditions import Addresses, Conditions
 
 __all__ = ["SUBSCRIBERS", "Inbox", "programs"]
 
 _RECEIVED = re.compile(r'"received": "([^"]+)"')
 
-#: What each is called in the demo; the first three are subscriptions of bridge.yaml, the last reads the journal itself.
+#: Names in the demo; the first three are subscriptions of bridge.yaml, the last one reads the journal.
 SUBSCRIBERS = ("gradebook", "warehouse", "crm", "certificates")
 
 
-def programs(address: Address, places: Places, conditions: Conditions, environment: Mapping[str, str]) -> list[Program]:
+def programs(
+    address: Address, addresses: Addresses, conditions: Conditions, environment: Mapping[str, str]
+) -> list[Program]:
     """The subscribers' processes. Raises `ConfigError` when the examples are not installed."""
     examples = _examples()
-    crm = ("--port", str(urlsplit(places.crm_url).port), "--secret", places.crm_secret)
+    crm = ("--port", str(urlsplit(addresses.crm_url).port), "--secret", addresses.crm_secret)
     fail = ("--fail", f"{conditions.fail_subscriber:g}", "--seed", str(conditions.seed))
     celery = ("-A", "celery_subscriber", "--workdir", str(examples), "worker", "--queues", "gradebook")
     commands = {
-        # One thread pool and no chatter with other workers; the rest is as it comes.
+        # One thread pool, no messages to other workers; otherwise the defaults.
         "gradebook": (
             "-m",
             "celery",
@@ -59,8 +61,8 @@ class Inbox:
         self.received: dict[str, set[str]] = {name: set() for name in SUBSCRIBERS}
 
     def take(self, name: str, line: str) -> bool:
-        """Note a line of a process; whether it was a received event."""
-        # Not one JSON document: threads of a subscriber may print into each other's lines.
+        """Record a line of a process; whether it was a received event."""
+        # Not parsed as JSON: threads of a subscriber may print into each other's lines.
         ids = _RECEIVED.findall(line) if name in self.received else []
         self.received.get(name, set()).update(ids)
         return bool(ids)
@@ -68,7 +70,7 @@ class Inbox:
 
 def _examples() -> Path:
     home = Path(bridge.__file__).resolve().parent
-    for found in (home / "sandbox" / "examples", home.parent / "examples"):
-        if (found / "celery_subscriber.py").exists():
-            return found
-    raise ConfigError(f"the example subscribers are not beside {home}. Remedy: run the demo from a checkout")
+    for folder in (home / "sandbox" / "examples", home.parent / "examples"):
+        if (folder / "celery_subscriber.py").exists():
+            return folder
+    raise ConfigError(f"no example subscribers beside {home}. Remedy: run the demo from a checkout")

@@ -1,4 +1,4 @@
-"""The simulated vendors of a demo: each one's API on a port of this machine, its webhooks towards the bridge."""
+"""The simulated vendors of a demo, each with its API on a port of this machine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bridge import clock
 from bridge.sandbox.conditions import SCALE, Conditions
 from bridge.sdk.simulator import Faults, SimulatedVendor
 
-__all__ = ["Stand", "open_vendors"]
+__all__ = ["RunningVendor", "open_vendors"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stand:
+class RunningVendor:
     """One simulated vendor and the address of its API."""
 
     simulator: SimulatedVendor
@@ -28,21 +28,21 @@ class Stand:
 
 
 @contextmanager
-def open_vendors(conditions: Conditions, *, run: int) -> Iterator[Mapping[str, Stand]]:
-    """The vendors of a demo by name while the block runs; each has a seed of its own."""
-    # The development server's own lines about each call are of no use here.
+def open_vendors(conditions: Conditions, *, run: int) -> Iterator[Mapping[str, RunningVendor]]:
+    """The vendors of a demo by name, running inside the block; each has its own seed."""
+    # Not a log line for each call to the simulated APIs.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     faults = Faults(
         lose=conditions.lose, duplicate=conditions.duplicate, delay=conditions.delay, reorder=conditions.reorder
     )
     with ExitStack() as stack:
-        stands = {}
+        vendors = {}
         for number, name in enumerate(conditions.vendors):
             module: Any = import_module(f"bridge.vendors.{name.replace('-', '_')}.simulator")
             seed = (conditions.seed * 1_000 + run) * 100 + number
             simulator: SimulatedVendor = module.sandbox(seed, clock.now, scale=SCALE, faults=faults)
-            stands[name] = Stand(simulator=simulator, base_url=stack.enter_context(_served(simulator)))
-        yield stands
+            vendors[name] = RunningVendor(simulator=simulator, base_url=stack.enter_context(_served(simulator)))
+        yield vendors
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Whether everything that happened at the vendor is in the journal once, as it is, and reached everybody. Pure."""
+"""Checks that every attempt is in the journal exactly once, correctly, and reached every subscriber. Pure."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from schemas.event import COMPLETED, REVISED, VOIDED
 
 __all__ = ["Name", "by_attempt", "problems"]
 
-#: Source and attempt id.
+#: Source and id of an attempt.
 Name = tuple[str, str]
 _OF_ATTEMPTS = (COMPLETED, REVISED, VOIDED)
 
 
 def by_attempt(events: Iterable[StoredEvent], attempts: Collection[Name]) -> dict[Name, list[StoredEvent]]:
-    """The events of `attempts`, each attempt's in the order given; every attempt has a list."""
-    found: dict[Name, list[StoredEvent]] = {attempt: [] for attempt in attempts}
+    """Attempt -> its events, in the given order; every attempt has a list."""
+    events_of: dict[Name, list[StoredEvent]] = {attempt: [] for attempt in attempts}
     for event in events:
         if event.type in _OF_ATTEMPTS:
-            found.setdefault((event.source, event.attempt), []).append(event)
-    return found
+            events_of.setdefault((event.source, event.attempt), []).append(event)
+    return events_of
 
 
 def problems(
@@ -32,36 +32,36 @@ def problems(
     events: Iterable[StoredEvent],
     received: Mapping[str, Collection[str]],
 ) -> list[str]:
-    """One line per attempt with something wrong, naming it and what is missing; empty: all is well.
+    """One line per attempt with a problem; empty if there is none.
 
-    `truth`: what the vendors know. `events`: the journal since this run began, oldest first. `received`: subscriber
-    -> ids of the events it printed.
+    `truth`: the attempts of the vendors. `events`: the journal since the start of the run, oldest first. `received`:
+    subscriber -> ids of the events it received.
     """
     lines = []
     for name, history in by_attempt(events, truth).items():
         if name not in truth:
-            lines.append(f"{name[0]} {name[1]}: is in the journal, but never happened")
+            lines.append(f"{name[0]} {name[1]}: is in the journal, but not at the vendor")
             continue
-        wrong = list(_wrong_in_journal(truth[name], history))
+        faults = list(_journal_faults(truth[name], history))
         for subscriber, ids in received.items():
             missing = [event.type for event in history if event.id not in ids]
-            wrong += [f"{subscriber} did not get {', '.join(missing)}"] if missing else []
-        if wrong:
-            lines.append(f"{name[0]} {name[1]}: {'; '.join(wrong)}")
+            faults += [f"{subscriber} did not get {', '.join(missing)}"] if missing else []
+        if faults:
+            lines.append(f"{name[0]} {name[1]}: {'; '.join(faults)}")
     return lines
 
 
-def _wrong_in_journal(truth: ExpectedAttempt, history: list[StoredEvent]) -> Iterable[str]:
+def _journal_faults(truth: ExpectedAttempt, history: list[StoredEvent]) -> Iterable[str]:
     if truth.voided and not history:
-        return  # void before anybody was told of it
+        return  # voided before it was published
     first = sum(event.type != REVISED for event in history)
     if first != 1:
         yield f"{first} {COMPLETED} in the journal instead of 1"
         return
-    stories = [json.loads(event.event)["data"] for event in history]
-    if any(_news(old) == _news(new) for old, new in pairwise(stories)):
+    documents = [json.loads(event.event)["data"] for event in history]
+    if any(_content(old) == _content(new) for old, new in pairwise(documents)):
         yield f"{REVISED} although nothing changed"
-    data: dict[str, Any] = stories[-1]
+    data: dict[str, Any] = documents[-1]
     result = data["result"]
     if result["percentage"] not in (None, truth.percentage):
         yield f"the last event says {result['percentage']} %, the vendor {truth.percentage} %"
@@ -71,8 +71,8 @@ def _wrong_in_journal(truth: ExpectedAttempt, history: list[StoredEvent]) -> Ite
         yield f"the last event says grading {result['grading']}, the vendor the opposite"
 
 
-def _news(data: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a revision must have changed some of."""
+def _content(data: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The parts of an event's data of which a revision must change at least one."""
     result = {name: value for name, value in data["result"].items() if name != "previous"}
     attempt = data["attempt"]
     others = [data.get(name) for name in ("sections", "flags", "vendor")]

@@ -39,11 +39,11 @@ def test_it_fails_and_names_the_attempts_when_a_subscriber_gets_nothing(start: S
     started = start("demo", "--once", "--attempts", "3", *faults, "--data-dir", str(tmp_path / "demo"))
     assert started.ends() == 1
     lines = started.out.read_text().splitlines()
-    assert lines[-1] == "failed: 3 attempt(s) are not everywhere exactly once"
-    wrong = [line for line in lines if line.startswith("wrong: ")]
-    assert len(wrong) == 3
-    assert all("crm did not get attempt.completed" in line for line in wrong)
-    assert not any("gradebook" in line or "in the journal" in line for line in wrong)
+    assert lines[-1] == "failed: 3 attempt(s) did not arrive everywhere exactly once"
+    problems = [line for line in lines if line.startswith("problem: ")]
+    assert len(problems) == 3
+    assert all("crm did not get attempt.completed" in line for line in problems)
+    assert not any("gradebook" in line or "in the journal" in line for line in problems)
 
 
 def test_ctrl_c_ends_it_with_a_summary_and_leaves_no_process_behind(start: Start, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The demo's parts that need no processes: the verdict, the class of candidates, the generated configuration."""
+"""The parts of the demo that need no processes: the verdict, the candidates, the generated configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bridge.journal import StoredEvent
 from bridge.quota.windows import Window
 from bridge.sandbox.board import collect
 from bridge.sandbox.candidates import Candidates
-from bridge.sandbox.conditions import SCALE, SUBSCRIPTIONS, Conditions, Places, VendorPlace, configuration
+from bridge.sandbox.conditions import SCALE, SUBSCRIPTIONS, Addresses, Conditions, VendorAddress, configuration
 from bridge.sandbox.subscribers import SUBSCRIBERS, Inbox
 from bridge.sandbox.verdict import problems
 from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt
@@ -43,10 +43,10 @@ def event(attempt: str, kind: str = "attempt.completed", **result: Any) -> Store
 
 
 def received(*events: StoredEvent) -> dict[str, set[str]]:
-    return {"crm": {one.id for one in events}, "gradebook": {one.id for one in events}}
+    return {"crm": {event.id for event in events}, "gradebook": {event.id for event in events}}
 
 
-def test_all_is_well_when_every_attempt_is_there_once_and_everybody_got_it() -> None:
+def test_there_is_no_problem_when_every_attempt_is_published_once_and_reaches_every_subscriber() -> None:
     events = [event("a"), event("b", percentage=None, grading="not_scored"), event("eu", "source.poll_failing")]
     assert problems({A: TRUTH, B: TRUTH}, events, received(*events[:2])) == []
 
@@ -58,8 +58,10 @@ def test_a_revision_without_a_change_is_named() -> None:
     ]
 
 
-def test_what_never_happened_is_named() -> None:
-    assert problems({}, [event("a")], received(event("a"))) == ["classmarker a: is in the journal, but never happened"]
+def test_an_attempt_unknown_to_the_vendor_is_named() -> None:
+    assert problems({}, [event("a")], received(event("a"))) == [
+        "classmarker a: is in the journal, but not at the vendor"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -81,11 +83,11 @@ def test_what_never_happened_is_named() -> None:
         (replace(TRUTH, voided=True), [event("a")], "a: the last event says completed, the vendor the opposite"),
     ],
 )
-def test_what_is_wrong_in_the_journal_is_named(truth: ExpectedAttempt, events: list[StoredEvent], line: str) -> None:
+def test_faults_in_the_journal_are_named(truth: ExpectedAttempt, events: list[StoredEvent], line: str) -> None:
     assert problems({A: truth}, events, received(*events)) == [f"classmarker {line}"]
 
 
-def test_who_did_not_get_what_is_named() -> None:
+def test_missing_deliveries_are_named() -> None:
     completed, revised = event("a", percentage=60.0), event("a", "attempt.revised")
     got = {"crm": {completed.id}, "gradebook": {completed.id, revised.id}, "warehouse": set[str]()}
     assert problems({A: TRUTH}, [completed, revised], got) == [
@@ -93,8 +95,8 @@ def test_who_did_not_get_what_is_named() -> None:
     ]
 
 
-class Course:
-    """A class of candidates on a clock of its own."""
+class Class:
+    """Candidates on their own clock."""
 
     def __init__(self, run: int, attempts: int) -> None:
         self.now = 1_800_000_000.0
@@ -108,35 +110,35 @@ class Course:
         return self.simulator.expected()
 
 
-def test_candidates_finish_as_often_as_asked_and_everything_is_graded_in_the_end() -> None:
-    course = Course(1, 200)
-    course.candidates.step(course.now)
-    assert len(course.simulator.expected()) == 1
-    truth = course.finish()
+def test_every_candidate_finishes_and_is_graded() -> None:
+    candidates_class = Class(1, 200)
+    candidates_class.candidates.step(candidates_class.now)
+    assert len(candidates_class.simulator.expected()) == 1
+    truth = candidates_class.finish()
     assert len(truth) == 200
-    assert not any(one.needs_grading for one in truth.values())
-    assert any(one.versions > 1 for one in truth.values())
+    assert not any(attempt.needs_grading for attempt in truth.values())
+    assert any(attempt.versions > 1 for attempt in truth.values())
 
 
-def test_it_is_done_only_when_the_vendor_has_no_webhook_left_to_send() -> None:
-    course = Course(1, 5)
-    course.finish()
-    assert course.simulator.webhooks_pending() > 0
-    assert not course.candidates.done
+def test_a_run_is_done_only_when_no_webhook_is_left_to_send() -> None:
+    candidates_class = Class(1, 5)
+    candidates_class.finish()
+    assert candidates_class.simulator.webhooks_pending() > 0
+    assert not candidates_class.candidates.done
 
 
 def test_no_two_runs_share_an_attempt_even_at_the_same_moment() -> None:
-    first, second = Course(1, 200).finish(), Course(2, 200).finish()
+    first, second = Class(1, 200).finish(), Class(2, 200).finish()
     assert first.keys().isdisjoint(second)
 
 
 def test_the_generated_configuration_is_valid_and_says_nothing_of_a_time_scale(tmp_path: Path) -> None:
-    places = Places(
+    addresses = Addresses(
         web_url="http://127.0.0.1:8080",
         crm_url="http://127.0.0.1:8082/",
         crm_secret="whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" + "MfKQ9r8GKYq=",
         vendors={
-            "classmarker": VendorPlace(
+            "classmarker": VendorAddress(
                 base_url="http://127.0.0.1:8081",
                 credentials={"api_key": "key", "api_secret": "secret", "webhook_secret": ("secret",)},
                 options={},
@@ -144,7 +146,7 @@ def test_the_generated_configuration_is_valid_and_says_nothing_of_a_time_scale(t
             )
         },
     )
-    text = configuration(places)
+    text = configuration(addresses)
     (tmp_path / "bridge.yaml").write_text(text)
     config = loader.read(tmp_path / "bridge.yaml", vendors=registry.vendors(), environment={})
     assert config.bridge.data_dir.resolve() == tmp_path.resolve()

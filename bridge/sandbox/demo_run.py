@@ -1,4 +1,4 @@
-"""What happens in a demo while its processes run: candidates take tests, figures and verdict are formed."""
+"""One run of a demo: candidates take tests while figures and the verdict are collected."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from bridge.sandbox.board import Figures, collect
 from bridge.sandbox.candidates import Candidates
 from bridge.sandbox.conditions import SUBSCRIPTIONS, Conditions
 from bridge.sandbox.subscribers import Inbox
-from bridge.sandbox.vendors import Stand
+from bridge.sandbox.vendors import RunningVendor
 from bridge.sandbox.verdict import Name, problems
 from bridge.sdk.simulator import ExpectedAttempt
 from bridge.services import Services
 
-__all__ = ["Course"]
+__all__ = ["DemoRun"]
 
 _DAY = 86_400
 _FIGURES_EVERY = 1.0
-#: Of what is expected: when it is looked for first, and until when, seconds.
+#: An expected attempt is due after, and overdue after, seconds.
 _EXPECTED_AFTER, _EXPECTED_FOR = 10.0, 3600.0
 
 
-class _Ready(Protocol):
+class _Readiness(Protocol):
     @property
     def ready(self) -> bool: ...
 
     def check(self) -> None: ...
 
 
-class _Shows(Protocol):
+class _Screen(Protocol):
     def show(self, figures: Figures) -> None: ...
 
 
-class Course:
-    """One run, step by step: `look` is called several times a second. `problems` is the newest verdict of `once`."""
+class DemoRun:
+    """One run, driven by `step` several times a second. `problems` is the latest verdict of a `once` run."""
 
     def __init__(
         self,
         conditions: Conditions,
         services: Services,
-        stands: Mapping[str, Stand],
+        vendors: Mapping[str, RunningVendor],
         *,
         run: int,
         inbox: Inbox,
@@ -54,7 +54,7 @@ class Course:
         self.figures: Figures | None = None
         self.problems: list[str] = []
         self._conditions = conditions
-        self._simulators = {name: stand.simulator for name, stand in stands.items()}
+        self._simulators = {name: vendor.simulator for name, vendor in vendors.items()}
         self._inbox = inbox
         self._webhook_urls = webhook_urls
         self._services = services
@@ -64,21 +64,21 @@ class Course:
         self._candidates = Candidates(
             self._simulators, run=run, per_second=conditions.per_second, attempts=conditions.attempts
         )
-        self._begun_at: float | None = None
+        self._started_at: float | None = None
         self._finished_at: float | None = None
         self._next_figures = 0.0
         self._events: dict[str, StoredEvent] = {}
         self._first_states: dict[str, SubscriptionState] = {}
         self._first_counts: dict[tuple[str, str, str], int] = {}
 
-    def look(self, readiness: _Ready, screen: _Shows) -> str | None:
-        """Do what is due; "done" when a `once` run has its verdict."""
+    def step(self, readiness: _Readiness, screen: _Screen) -> str | None:
+        """Do everything due; "done" when a `once` run has its verdict."""
         readiness.check()
         if not readiness.ready:
             return None
         now = clock.now()
-        if self._begun_at is None:
-            self._begin(now)
+        if self._started_at is None:
+            self._start(now)
         self._candidates.step(now)
         self._register(now)
         if now < self._next_figures:
@@ -89,36 +89,36 @@ class Course:
             screen.show(self.figures)
             return self._judge(now) if self._conditions.once and self._candidates.done else None
         except Retryable:
-            # The state server is being started again by the supervisor; the next look asks it.
+            # The supervisor is restarting the state server; the next step tries again.
             return None
 
-    def _begin(self, now: float) -> None:
+    def _start(self, now: float) -> None:
         self._first_states = self._states(now)
         self._first_counts = self._counts(now)
-        self._begun_at = now
+        self._started_at = now
         for name, simulator in self._simulators.items():
             simulator.start_webhooks(self._webhook_urls[name])
 
     def _register(self, now: float) -> None:
-        """Expect what an operator would, at vendors that list nothing."""
+        """Register expected attempts, as an operator would, at vendors without lists."""
         services = self._services
         for name, simulator in self._simulators.items():
-            fresh = simulator.expectations()[self._registered[name] :]
+            new = simulator.expectations()[self._registered[name] :]
             expect, options = services.vendors[name].expect, services.config.sources[name].options
-            if not fresh or expect is None:
+            if not new or expect is None:
                 continue
             try:
                 services.expectations.expect(
                     name,
-                    [expect(reference, options) for reference in fresh],
+                    [expect(reference, options) for reference in new],
                     label=None,
                     due=now + _EXPECTED_AFTER,
                     deadline=now + _EXPECTED_FOR,
                     now=now,
                 )
             except Retryable:
-                return  # the state server is being started again; the next step registers them
-            self._registered[name] += len(fresh)
+                return  # the state server is restarting; the next step registers them
+            self._registered[name] += len(new)
 
     def _truth(self) -> dict[Name, ExpectedAttempt]:
         return {
@@ -132,16 +132,16 @@ class Course:
         return [event for event in events if event.source in self._simulators]
 
     def _judge(self, now: float) -> str | None:
-        """The verdict from the journal itself and from what the subscribers printed; no counter is believed."""
+        """The verdict, from the journal and the subscribers' output alone; counters do not count."""
         self._finished_at = self._finished_at or now
-        self.problems = problems(self._truth(), self._stored(self._begun_at), self._inbox.received)
+        self.problems = problems(self._truth(), self._stored(self._started_at), self._inbox.received)
         late = now - self._finished_at > self._conditions.patience
         return "done" if late or not self.problems else None
 
     def _collect(self, now: float) -> Figures:
         truth = self._truth()
         newest = next(reversed(self._events.values()), None)
-        since = self._begun_at if newest is None else int(newest.entry_id.partition("-")[0]) / 1000
+        since = self._started_at if newest is None else int(newest.entry_id.partition("-")[0]) / 1000
         for event in self._stored(since):
             if (event.source, event.attempt) in truth:
                 self._events.setdefault(event.entry_id, event)
@@ -156,7 +156,7 @@ class Course:
         }
         return collect(
             truth=truth,
-            vendor=sum((Counter(one.counts()) for one in self._simulators.values()), Counter()),
+            vendor=sum((Counter(simulator.counts()) for simulator in self._simulators.values()), Counter()),
             events=self._events.values(),
             dropped=dropped[WEBHOOK],
             read_again=dropped["poll"],
@@ -168,4 +168,4 @@ class Course:
         return {name: self._deliveries.state(name, now=now) for name in SUBSCRIPTIONS}
 
     def _counts(self, now: float) -> dict[tuple[str, str, str], int]:
-        return self._reader.counts(int((self._begun_at or now) // _DAY), int(now // _DAY))
+        return self._reader.counts(int((self._started_at or now) // _DAY), int(now // _DAY))
