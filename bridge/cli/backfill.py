@@ -24,7 +24,7 @@ from bridge.cli.exit_codes import INTERRUPTED, PARTLY_FAILED
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.cli.progress import ProgressScreen, lower_priority, stoppable
 from bridge.errors import StateUnavailable
-from bridge.ingest.context import NEW
+from bridge.journal import PUBLISHED_OUTCOMES
 from bridge.polling.backfill_jobs import (
     CANCELLED,
     DONE,
@@ -286,7 +286,7 @@ def _row(services: Services, job: Backfill) -> dict[str, Any]:
         "read": None if read is None else f"{read:.0%}",
         "pages": job.pages,
         "records": job.records,
-        "new": sum(job.outcomes.get(outcome, 0) for outcome in NEW),
+        "new": sum(job.outcomes.get(outcome, 0) for outcome in PUBLISHED_OUTCOMES),
         "calls": job.calls,
         "updated": iso(job.updated),
     }

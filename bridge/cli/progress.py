@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from bridge import clock
 from bridge.cli.output import iso, say
-from bridge.ingest.context import NEW
+from bridge.journal import PUBLISHED_OUTCOMES
 from bridge.monitoring import logs
 from bridge.polling.backfill_jobs import Backfill, seconds_remaining
 from bridge.services import Services
@@ -62,7 +62,7 @@ def progress_text(
     job: Backfill, left: int, eta: float | None, why: str | None = None, until: float | None = None
 ) -> str:
     """What is read, what is left, and why it waits. `left`: calls of the budget; `eta`: seconds; `until`: UNIX."""
-    new = sum(job.outcomes.get(outcome, 0) for outcome in NEW)
+    new = sum(job.outcomes.get(outcome, 0) for outcome in PUBLISHED_OUTCOMES)
     parts = [f"{job.pages:,} pages", f"{job.records:,} records", f"{new:,} new", f"{left:,} calls left"]
     if eta is not None:
         parts.append(f"about {_rounded(eta)} left")

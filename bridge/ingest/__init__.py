@@ -1,1 +1,1 @@
-"""From a vendor's record to the journal: verify, normalise, consent, sittings, publish once."""
+"""From a vendor's record to the journal: signature, normalising, consent, sittings, publishing once."""

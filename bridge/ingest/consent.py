@@ -1,4 +1,4 @@
-"""Whose results may be passed on: withdrawals that a vendor tells of, and the attempts that they govern."""
+"""Consent: what vendors report about it, and the attempts that each consent governs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.event import Assessment, Candidate, Group, Result
 
 __all__ = ["Consents", "voided_attempt"]
 
-#: Above every vendor's own order: what comes later about a withdrawn attempt is stale.
+#: Higher than any vendor's order, so that a later version of a withdrawn attempt is stale.
 _LAST_ORDER = 2**40 - 1
 
 
@@ -32,68 +32,72 @@ class Consents:
         self._remember = math.ceil(remember_seconds)
 
     def record(self, source: str, consent: Consent, *, now: float) -> int:
-        """Keep what was said of a consent. Copies and older words change nothing.
+        """Store a statement about a consent; the number of the withdrawal in force, 0 while the consent is given.
 
-        The number of the withdrawal that holds now, the same however often it is said; 0 while the consent holds.
+        Copies and older statements change nothing, so the number stays the same however often a withdrawal comes.
         """
-        # A word from the future would outlive every later one.
+        # A time in the future would outrank every later statement.
         at = now if consent.at is None else min(consent.at, now)
         args = [consent.key, "g" if consent.given else "w", repr(at)]
         with state_errors():
             return cast("int", self._record(keys=[keys.consent(source)], args=args))
 
     def forget_given(self, source: str, *, before: float) -> int:
-        """Drop consent that was given before a moment; a withdrawal is never forgotten. How many."""
-        dropped = 0
+        """Delete consent given before a moment; the number deleted. A withdrawal is never deleted."""
+        deleted = 0
         with state_errors():
             for key, value in self.client.hscan_iter(keys.consent(source), count=500):
-                what, at, _ = value.split(b"|")
-                if what == b"g" and float(at) < before:
-                    dropped += self.client.hdel(keys.consent(source), key)
-        return dropped
+                state, at, _ = value.split(b"|")
+                if state == b"g" and float(at) < before:
+                    deleted += self.client.hdel(keys.consent(source), key)
+        return deleted
 
-    def withdrawn(self, source: str, found: Iterable[tuple[str, ...]]) -> set[str]:
-        """Those of the keys, some for each attempt, whose consent was withdrawn."""
-        asked = list({key for governing in found for key in governing})
-        if not asked:
+    def withdrawn_keys(self, source: str, attempts: Iterable[NormalisedAttempt]) -> set[str]:
+        """The consent keys of the attempts that are withdrawn."""
+        governing = list({key for attempt in attempts for key in attempt.consent})
+        if not governing:
             return set()
         with state_errors():
-            values = cast("list[bytes | None]", self.client.hmget(keys.consent(source), asked))
-        return _withdrawn(asked, values)
+            values = cast("list[bytes | None]", self.client.hmget(keys.consent(source), governing))
+        return _withdrawn(governing, values)
 
-    def govern(self, source: str, news: Sequence[NormalisedAttempt]) -> set[str]:
-        """Keep which attempts a consent governs; those of their keys that are withdrawn, as `withdrawn` has them.
+    def register_attempts(self, source: str, attempts: Sequence[NormalisedAttempt]) -> set[str]:
+        """Store which attempts each consent governs; the consent keys that are withdrawn, as in `withdrawn_keys`.
 
-        Before the attempts are published: a later withdrawal then finds them all. One round trip, or none where the
-        vendor tells of no consent.
+        Call it before publishing: a later withdrawal then finds all attempts. One round trip; none if the vendor does
+        not report consent.
         """
-        governed = [(key, one) for one in news for key in one.consent]
+        governed = [(key, attempt) for attempt in attempts for key in attempt.consent]
         if not governed:
             return set()
-        asked = list(dict(governed))
+        governing = list(dict(governed))
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
-            for key, one in governed:
+            for key, attempt in governed:
                 name = keys.consented(source, key)
-                pipe.hset(name, one.attempt_id, _json(one.assessment))
+                pipe.hset(name, attempt.attempt_id, _json(attempt.assessment))
                 pipe.expire(name, self._remember)
-            pipe.hmget(keys.consent(source), asked)
+            pipe.hmget(keys.consent(source), governing)
             values = cast("list[bytes | None]", pipe.execute()[-1])
-        return _withdrawn(asked, values)
+        return _withdrawn(governing, values)
 
-    def governed(self, source: str, key: str) -> dict[str, Assessment]:
-        """The attempts under one consent, published or still open, with what was sat."""
+    def registered_attempts(self, source: str, key: str) -> dict[str, Assessment]:
+        """The attempts that a consent governs, published or not: attempt id -> assessment."""
         with state_errors():
-            found = cast("dict[bytes, bytes]", self.client.hgetall(keys.consented(source, key)))
-        return {attempt_id.decode(): _assessment(value) for attempt_id, value in found.items()}
+            stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.consented(source, key)))
+        return {attempt_id.decode(): _assessment(value) for attempt_id, value in stored.items()}
 
     def published(self, source: str, attempts: Mapping[str, Assessment]) -> dict[str, Assessment]:
         """Those of the attempts that were published."""
-        return {name: what for name, what in attempts.items() if self._reader.attempt(source, name) is not None}
+        return {
+            attempt_id: assessment
+            for attempt_id, assessment in attempts.items()
+            if self._reader.attempt(source, attempt_id) is not None
+        }
 
 
 def voided_attempt(attempt_id: str, assessment: Assessment) -> NormalisedAttempt:
-    """What becomes of a published attempt whose consent is gone: no result, nobody's name."""
+    """A published attempt after its consent was withdrawn: no result, no personal data."""
     return NormalisedAttempt(
         attempt_id=attempt_id,
         status="voided",
@@ -105,8 +109,8 @@ def voided_attempt(attempt_id: str, assessment: Assessment) -> NormalisedAttempt
     )
 
 
-def _withdrawn(asked: Sequence[str], values: Sequence[bytes | None]) -> set[str]:
-    return {key for key, value in zip(asked, values, strict=True) if value and value.startswith(b"w")}
+def _withdrawn(governing: Sequence[str], values: Sequence[bytes | None]) -> set[str]:
+    return {key for key, value in zip(governing, values, strict=True) if value and value.startswith(b"w")}
 
 
 def _json(assessment: Assessment) -> str:

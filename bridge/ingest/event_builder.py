@@ -1,4 +1,4 @@
-"""The event of one revision of one attempt. Pure."""
+"""Builds the event of one revision of one attempt. Pure."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["EXPECTATION", "WITHDRAWN", "build_event", "event_type"]
 
 #: The member of `data.extensions` that holds an operator's label.
 EXPECTATION = "expectation"
-#: The flag of an attempt that is void because a consent was withdrawn.
+#: The flag of an attempt that is voided because a consent was withdrawn.
 WITHDRAWN = "consent_withdrawn"
 
 
 def event_type(status: str, revision: int) -> str:
-    """`attempt.completed` or `attempt.voided` for the first news, `attempt.revised` for every later one."""
+    """`attempt.completed` or `attempt.voided` for revision 1, `attempt.revised` for every later one."""
     if revision > 1:
         return REVISED
     return VOIDED if status == "voided" else COMPLETED
@@ -42,7 +42,7 @@ def build_event(
     bridge: BridgeConfig,
     source: str,
     vendor: str,
-    news: NormalisedAttempt,
+    attempt: NormalisedAttempt,
     revision: int,
     previous: Mapping[str, Any] | None,
     *,
@@ -51,55 +51,61 @@ def build_event(
     request_id: str | None,
     label: str | None = None,
 ) -> Event:
-    """`previous`: `data` of the event that revision replaces, where it still stands in the journal. `label`: of the
-    expectation that this attempt meets. `time` is the vendor's finish, or the moment of receipt where it gives none."""
-    news = _after(news, previous, label)
+    """The event. Its `time` is the vendor's completion time, or `recorded` if the vendor gives none.
+
+    `previous`: `data` of the event that this revision replaces, None if that has left the journal. `label`: that of
+    the expectation which the attempt meets.
+    """
+    attempt = _with_carried_over(attempt, previous, label)
     path = source_path(bridge.name, source)
-    kind = event_type(news.status, revision)
-    # Whose consent is gone is not told once more.
-    told = previous is not None and WITHDRAWN not in news.flags
-    replaced = {k: v for k, v in previous["result"].items() if k != "previous"} if previous and told else None
+    kind = event_type(attempt.status, revision)
+    # After a withdrawn consent the old result must not be published again.
+    replaced = None
+    if previous is not None and WITHDRAWN not in attempt.flags:
+        replaced = {name: value for name, value in previous["result"].items() if name != "previous"}
     return Event(
-        id=event_id(path, news.attempt_id, kind, revision),
+        id=event_id(path, attempt.attempt_id, kind, revision),
         source=path,
         type=kind,
-        subject=news.attempt_id,
-        time=news.completed_at or recorded,
+        subject=attempt.attempt_id,
+        time=attempt.completed_at or recorded,
         dataschema=f"{bridge.public_url}/schemas/attempt/{SCHEMA_VERSION}.json",
         recordedtime=recorded,
-        partitionkey=f"{source}/{news.attempt_id}",
+        partitionkey=f"{source}/{attempt.attempt_id}",
         bridgevendor=vendor,
         bridgeorigin=origin,
         data=Data(
             attempt=Attempt(
-                id=news.attempt_id,
+                id=attempt.attempt_id,
                 revision=revision,
-                status=news.status,
-                started_at=news.started_at,
-                completed_at=news.completed_at,
-                duration_seconds=news.duration_seconds,
+                status=attempt.status,
+                started_at=attempt.started_at,
+                completed_at=attempt.completed_at,
+                duration_seconds=attempt.duration_seconds,
             ),
-            candidate=news.candidate,
-            assessment=news.assessment,
-            result=news.result if replaced is None else replace(news.result, previous=replaced),
-            sections=news.sections,
-            flags=news.flags,
-            vendor=VendorFacts(name=vendor, source=source, status=news.vendor_status, ids=news.vendor_ids),
+            candidate=attempt.candidate,
+            assessment=attempt.assessment,
+            result=attempt.result if replaced is None else replace(attempt.result, previous=replaced),
+            sections=attempt.sections,
+            flags=attempt.flags,
+            vendor=VendorFacts(name=vendor, source=source, status=attempt.vendor_status, ids=attempt.vendor_ids),
             links=Links(
-                report=news.report,
-                certificate=news.certificate,
+                report=attempt.report,
+                certificate=attempt.certificate,
                 request=None if request_id is None else f"{bridge.public_url}/api/v1/requests/{request_id}",
             ),
-            extensions=news.extensions,
+            extensions=attempt.extensions,
         ),
     )
 
 
-def _after(news: NormalisedAttempt, previous: Mapping[str, Any] | None, label: str | None) -> NormalisedAttempt:
-    """The news with what stays from the event before: the label, and the first finish where it is only a reading."""
+def _with_carried_over(
+    attempt: NormalisedAttempt, previous: Mapping[str, Any] | None, label: str | None
+) -> NormalisedAttempt:
+    """The attempt with what the previous event keeps: the label, and the first completion time if it is observed."""
     if previous is not None:
         label = label or previous["extensions"].get(EXPECTATION)
         first = previous["attempt"]["completed_at"]
-        if news.completed_at_is_observed and first is not None:
-            news = replace(news, completed_at=datetime.fromisoformat(first))
-    return news if label is None else replace(news, extensions={**news.extensions, EXPECTATION: label})
+        if attempt.completed_at_is_observed and first is not None:
+            attempt = replace(attempt, completed_at=datetime.fromisoformat(first))
+    return attempt if label is None else replace(attempt, extensions={**attempt.extensions, EXPECTATION: label})

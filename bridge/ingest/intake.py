@@ -1,4 +1,4 @@
-"""Reading foreign records so that a fault in one of them, or in our reading of it, is charged to that one alone."""
+"""Reads foreign input so that an unexpected error quarantines only the request or record that caused it."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from bridge.sdk.vendor import NormalisedAttempt, Record, WebhookContent
 
 __all__ = ["UNEXPECTED_ERROR", "log_unexpected", "read_body", "read_record", "unreadable_on_error"]
 
-#: The reason in quarantine of what no code foresaw. The log has the type and the place of it.
+#: The reason stored in quarantine for an unexpected exception; the log has its type and place.
 UNEXPECTED_ERROR = "unexpected_error"
 
 
 @contextmanager
-def unreadable_on_error(source: str, doing: str) -> Iterator[None]:
-    """An exception that is none of ours as `Unreadable`, logged without its text.
+def unreadable_on_error(source: str, step: str) -> Iterator[None]:
+    """Log an unexpected exception without its text and raise `Unreadable` instead.
 
-    Those of `bridge.errors` say what to do next and pass, as does `MemoryError`, which is nobody's fault in particular.
+    Exceptions of `bridge.errors` pass: their type says what to do. So does `MemoryError`, which no record causes alone.
     """
     try:
         yield
     except (BridgeError, MemoryError):
         raise
     except Exception as error:
-        log_unexpected(source, doing, error)
+        log_unexpected(source, step, error)
         raise Unreadable(UNEXPECTED_ERROR, reason=UNEXPECTED_ERROR) from error
 
 
-def log_unexpected(source: str, doing: str, error: Exception) -> None:
-    """A line with the type of an exception that no code foresaw, and where it came from; never its text."""
-    structlog.get_logger(__name__).error("unexpected_error", source=source, doing=doing, exc_info=error)
+def log_unexpected(source: str, step: str, error: Exception) -> None:
+    """Log the type and the place of an unexpected exception, never its text."""
+    structlog.get_logger(__name__).error("unexpected_error", source=source, step=step, exc_info=error)
 
 
 def read_body(context: IngestContext, body: bytes) -> WebhookContent:
-    """What a webhook's body says. Raises `Unreadable`."""
+    """The content of a webhook. Raises `Unreadable`."""
     with unreadable_on_error(context.source.name, "split"):
         return context.vendor.split(parse(body), context.source.options)
 
 
 def read_record(context: IngestContext, record: Record, now: float) -> NormalisedAttempt:
-    """One record in our words, with keys that can be stored. Raises `Unreadable`."""
+    """The normalised attempt of a record, with keys that can be stored. Raises `Unreadable`."""
     with unreadable_on_error(context.source.name, "normalise"):
-        news = context.vendor.normalise(record, now, context.source.options)
-        # Keys travel to the state with those of other records: here one that is no text is its own trouble.
-        "".join((news.attempt_id, news.sitting or "", *news.aliases, *news.consent)).encode()
-        return news
+        attempt = context.vendor.normalise(record, now, context.source.options)
+        # Keys of many records go to the state server in one call: a key that is not valid text must fail here.
+        "".join((attempt.attempt_id, attempt.sitting or "", *attempt.aliases, *attempt.consent)).encode()
+        return attempt

@@ -1,7 +1,7 @@
-"""Notices: what the bridge itself has to say, as events on the journal: late attempts, withdrawn consent, alarms.
+"""Notices: events about something other than a result: overdue attempts, withdrawn consent, alarms.
 
-A notice goes through the same memory as an attempt, under an id of its own, so it is published exactly once however
-many processes see the occasion at the same moment.
+The journal remembers a notice like an attempt, under an id of its own, so it is published exactly once even if several
+processes notice the occasion at the same time.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from schemas.notices import CONSENT_WITHDRAWN, OVERDUE, NoticeEvent
 
 __all__ = ["Notice", "alarm", "consent_withdrawn", "overdue", "submission"]
 
-#: Every notice of one occasion is the same news, whoever writes it and when.
+#: The same for all notices: a second notice of the same occasion is a duplicate.
 _DIGEST = b"notice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What is to be announced. `data`: plain JSON values (`schemas/notice_shapes.py`).
+    """One notice before it is published."""
 
-    `subject`: whom it concerns, an attempt id, a vendor's key or the source. `occasion`: tells this time from the
-    next one with the same type and subject. `time`: when it happened, UNIX seconds; None: now.
-    """
-
+    #: Event type.
     type: str
+    #: What it concerns: an attempt id, a vendor's key or the source.
     subject: str
+    #: Distinguishes repeated notices with the same type and subject.
     occasion: str
+    #: Plain JSON values (`schemas/notice_shapes.py`).
     data: Mapping[str, Any]
+    #: When it happened, UNIX seconds; None: now.
     time: float | None = None
 
 
 def submission(bridge: BridgeConfig, source: str, vendor: str, notice: Notice, *, now: float) -> Submission:
-    """What is offered to the journal for one notice of a configured source; offered again, it is a duplicate."""
+    """The submission of a notice of a configured source; submitted again, it is a duplicate."""
     memory = f"notice:{notice.type}:{notice.subject}:{notice.occasion}"
     path = source_path(bridge.name, source)
 
@@ -71,7 +72,7 @@ def submission(bridge: BridgeConfig, source: str, vendor: str, notice: Notice, *
 
 
 def overdue(watch: OpenWatch, *, label: str | None = None) -> Notice:
-    """`attempt.overdue`: `watch` has passed its deadline. `label`: the operator's own words for what was expected."""
+    """`attempt.overdue`: `watch` has passed its deadline. `label`: the operator's label of the expectation."""
     return Notice(
         type=OVERDUE,
         subject=watch.key,
@@ -93,8 +94,10 @@ def overdue(watch: OpenWatch, *, label: str | None = None) -> Notice:
 
 
 def consent_withdrawn(*, key: str, number: int, at: float, subject: Mapping[str, str], attempts_voided: int) -> Notice:
-    """`consent.withdrawn`: whom it concerns (ids only), `at` which moment in the vendor's word (UNIX seconds), and how
-    many published attempts lost their result for it."""
+    """`consent.withdrawn`: a person withdrew consent `at` a time of the vendor's clock, UNIX seconds.
+
+    `subject`: ids of the person. `attempts_voided`: number of published attempts that were voided.
+    """
     return Notice(
         type=CONSENT_WITHDRAWN,
         subject=key,
@@ -113,14 +116,16 @@ def consent_withdrawn(*, key: str, number: int, at: float, subject: Mapping[str,
 def alarm(
     kind: str, source: str, *, occasion: str, time: float, state: str, since: float, fact: str, value: str, remedy: str
 ) -> Notice:
-    """An alarm of type `kind` about a source: `state` is `raised` or `recovered`. `since`: when the trouble began,
-    `time`: when it was noticed or over, UNIX seconds."""
+    """An alarm of type `kind` about a source; `state` is `raised` or `recovered`.
+
+    `since`: when the problem began. `time`: when it was detected or over. Both in UNIX seconds.
+    """
     facts = {"state": state, "since": _time(since), "fact": fact, "value": value, "remedy": remedy}
     return Notice(type=kind, subject=source, occasion=occasion, time=time, data={"alarm": facts})
 
 
 def _impersonal(members: Mapping[str, str]) -> dict[str, str]:
-    """Without e-mail addresses: some vendors know a person by nothing else, but a notice names nobody."""
+    """The members without e-mail addresses: some vendors identify a person by e-mail, but notices name nobody."""
     return {name: value for name, value in members.items() if "mail" not in name.casefold() and "@" not in value}
 
 

@@ -1,7 +1,7 @@
-"""What happens between a vendor's bytes and the journal: verify, split, normalise, publish once.
+"""From a vendor's bytes to the journal: check the signature, split, normalise, publish once.
 
-Pure orchestration: the vendor, the journal and the moment are handed in. `receive` is the way of a webhook, `ingest`
-that of a poll page, a re-check or a backfill.
+Orchestration only: the vendor, the journal and the time are arguments. `receive` takes a webhook, `ingest` a page of a
+poll, a recheck or a backfill.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ __all__ = ["ingest", "receive"]
 
 
 def receive(context: IngestContext, request: WebhookRequest) -> ReceiveResult:
-    """One webhook, from raw bytes to a durable effect.
+    """Process one webhook, from raw bytes to a durable effect.
 
-    Raises `BadSignature` (nothing is kept here: the caller decides) and `StateUnavailable`. What cannot be read, or
-    ends in an exception that nobody foresaw, is kept in quarantine: sent again it would only fail again.
+    Raises `BadSignature` (nothing is stored; the caller decides) and `StateUnavailable`. A request that is unreadable
+    or causes an unexpected exception is quarantined: if the vendor sent it again, it would only fail again.
     """
     _verify(context, request)
     try:
         with unreadable_on_error(context.source.name, "receive"):
-            written = _receive(context, request)
+            result = _receive(context, request)
     except Unreadable as error:
         context.quarantine.add(
             source=context.source.name,
@@ -49,12 +49,12 @@ def receive(context: IngestContext, request: WebhookRequest) -> ReceiveResult:
             now=request.received_at,
             request_id=request.id,
         )
-        written = _keep(context, request, outcome="quarantined", reason=str(error))
-    return ReceiveResult(written.outcome, request.id)
+        result = _publish_request(context, request, outcome="quarantined", reason=str(error))
+    return ReceiveResult(result.outcome, request.id)
 
 
 def _verify(context: IngestContext, request: WebhookRequest) -> None:
-    """Raises `BadSignature`, also for a request that the check itself stumbles over: nothing proves who sent it."""
+    """Raises `BadSignature`, also if the check itself fails: the sender is unknown then."""
     vendor = context.vendor
     if vendor.verify is None:
         return
@@ -67,33 +67,37 @@ def _verify(context: IngestContext, request: WebhookRequest) -> None:
 
 
 def _receive(context: IngestContext, request: WebhookRequest) -> EntryResult:
-    now, reading = request.received_at, read_body(context, request.body)
-    if isinstance(reading, Ignored):
-        return _keep(context, request, outcome=reading.outcome, reason=reading.kind)
-    news = [read_record(context, item, now) for item in reading if isinstance(item, Record)]
-    pointers = _point(context, [item for item in reading if isinstance(item, Pointer)], now)
-    consents = [item for item in reading if isinstance(item, Consent)]
-    offer = _offer(context, news, origin=WEBHOOK, now=now, request_id=request.id)
-    withdrawals = _withdraw(context, consents, now=now, request_id=request.id)
-    if not (offer.submissions or withdrawals):
-        watched = pointers or any(one.watch is not None for one in news)
-        statuses = " ".join(sorted({one.status for one in news}))
-        what = statuses or ("pointer" if pointers else "consent" if consents else "nothing")
+    now, content = request.received_at, read_body(context, request.body)
+    if isinstance(content, Ignored):
+        return _publish_request(context, request, outcome=content.outcome, reason=content.kind)
+    attempts = [read_record(context, item, now) for item in content if isinstance(item, Record)]
+    pointers = _watch_pointers(context, [item for item in content if isinstance(item, Pointer)], now)
+    consents = [item for item in content if isinstance(item, Consent)]
+    prepared = _prepare(context, attempts, origin=WEBHOOK, now=now, request_id=request.id)
+    withdrawals = _record_consents(context, consents, now=now, request_id=request.id)
+    if not (prepared.submissions or withdrawals):
+        watched = pointers or any(attempt.watch is not None for attempt in attempts)
+        statuses = " ".join(sorted({attempt.status for attempt in attempts}))
+        reason = statuses or ("pointer" if pointers else "consent" if consents else "nothing")
         outcome = "watching" if watched else "ignored"
-        return _keep(context, request, outcome=outcome, reason=what, pointers=pointers)
-    written = _keep(context, request, submissions=(*offer.submissions, *withdrawals), pointers=pointers)
+        return _publish_request(context, request, outcome=outcome, reason=reason, pointers=pointers)
+    submissions = (*prepared.submissions, *withdrawals)
+    result = _publish_request(context, request, submissions=submissions, pointers=pointers)
     try:
-        _settle(context, offer, [result.outcome for result in written.results[: len(offer.submissions)]], now)
+        _finish(context, prepared, [one.outcome for one in result.results[: len(prepared.submissions)]], now)
     except BridgeError:
         raise
-    except Exception as error:  # noqa: BLE001 - it is published and kept: a watch too many looks and finds nothing new
-        log_unexpected(context.source.name, "settle", error)
-    return written
+    except Exception as error:  # noqa: BLE001 - all is published; a watch left open rechecks once more, to no effect
+        log_unexpected(context.source.name, "finish", error)
+    return result
 
 
 def ingest(context: IngestContext, records: Sequence[Record], *, origin: str = POLL, now: float) -> IngestReport:
-    """Records read from the vendor's API. When this returns, every one of them is published, known, no news, or kept
-    in quarantine, durably: only then may a cursor move. Raises `StateUnavailable`."""
+    """Process records read from the vendor's API.
+
+    On return each of them is durably published, known already, not publishable, or quarantined: only then may a cursor
+    move. Raises `StateUnavailable`.
+    """
     report = IngestReport()
     readable: list[tuple[Record, NormalisedAttempt]] = []
     for record in records:
@@ -103,32 +107,32 @@ def ingest(context: IngestContext, records: Sequence[Record], *, origin: str = P
             _quarantine(context, record, error, report, origin=origin, now=now)
     try:
         with unreadable_on_error(context.source.name, "publish"):
-            _publish(context, [news for _, news in readable], report, origin=origin, now=now)
+            _publish_attempts(context, [attempt for _, attempt in readable], report, origin=origin, now=now)
     except Unreadable:
-        # One of them spoils it for all. One by one: what is published already becomes a duplicate.
-        for record, news in readable:
+        # One record makes the whole batch fail. Each is published alone; those published already are duplicates.
+        for record, attempt in readable:
             try:
-                with unreadable_on_error(context.source.name, "publish one"):
-                    _publish(context, [news], report, origin=origin, now=now)
+                with unreadable_on_error(context.source.name, "publish_alone"):
+                    _publish_attempts(context, [attempt], report, origin=origin, now=now)
             except Unreadable as error:
                 _quarantine(context, record, error, report, origin=origin, now=now)
     return report
 
 
-def _publish(
-    context: IngestContext, news: list[NormalisedAttempt], report: IngestReport, *, origin: str, now: float
+def _publish_attempts(
+    context: IngestContext, attempts: list[NormalisedAttempt], report: IngestReport, *, origin: str, now: float
 ) -> None:
-    """Publish, and say so in the report, which stays as it was if this fails."""
-    offer = _offer(context, news, origin=origin, now=now, request_id=None)
-    verdicts: tuple[SubmissionResult, ...] = ()
-    if offer.submissions:
-        verdicts = context.publisher.publish(Entry(submissions=offer.submissions), now=now).results
-    outcomes = [result.outcome for result in verdicts]
-    _settle(context, offer, outcomes, now)
-    report.read_ids += offer.seen
-    report.outcomes["ignored"] += len(news) - len(offer.fresh)
+    """Publish the attempts and add them to the report, which does not change if this fails."""
+    prepared = _prepare(context, attempts, origin=origin, now=now, request_id=None)
+    results: tuple[SubmissionResult, ...] = ()
+    if prepared.submissions:
+        results = context.publisher.publish(Entry(submissions=prepared.submissions), now=now).results
+    outcomes = [result.outcome for result in results]
+    _finish(context, prepared, outcomes, now)
+    report.read_ids += prepared.read_ids
+    report.outcomes["ignored"] += len(attempts) - len(prepared.publishable)
     report.outcomes.update(outcomes)
-    report.publishable += zip(offer.fresh, outcomes, strict=True)
+    report.publishable += zip(prepared.publishable, outcomes, strict=True)
 
 
 def _quarantine(
@@ -142,104 +146,111 @@ def _quarantine(
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
-    """News that may be published, and its submissions, in the same order. `expected`: keys that are expected.
+class _Prepared:
+    """Attempts that are ready to be published."""
 
-    `seen`: ids of everything that was read, news or not.
-    """
-
-    seen: tuple[str, ...]
-    fresh: list[NormalisedAttempt]
+    #: Ids of all attempts that were read, publishable or not.
+    read_ids: tuple[str, ...]
+    #: The attempts that may be published.
+    publishable: list[NormalisedAttempt]
+    #: Their submissions, in the same order.
     submissions: tuple[Submission, ...]
-    expected: Mapping[str, Expectation]
+    #: The expectations that they meet, by key.
+    expectations: Mapping[str, Expectation]
 
 
-def _offer(
-    context: IngestContext, found: list[NormalisedAttempt], *, origin: str, now: float, request_id: str | None
-) -> _Offer:
-    """Everything that must be durable before publishing: watches of open attempts, and what a consent governs.
+def _prepare(
+    context: IngestContext, attempts: list[NormalisedAttempt], *, origin: str, now: float, request_id: str | None
+) -> _Prepared:
+    """Store what must be durable before publishing: watches of open attempts, and the attempts under each consent.
 
-    A crash in between leaves a watch too many, never one too few.
+    After a crash in between there may be a watch too many, never one too few.
     """
     name = context.source.name
     if context.vendor.sittings:
-        ids = context.sittings.resolve(name, [(one.attempt_id, one.sitting, one.started_at) for one in found], now=now)
-        found = [replace(one, attempt_id=attempt_id) for one, attempt_id in zip(found, ids, strict=True)]
-    gone = context.consents.govern(name, found)
-    allowed = found
-    if gone:
-        allowed = [one for one in found if gone.isdisjoint(one.consent)]
-        context.watches.close_many(name, [one.attempt_id for one in found if not gone.isdisjoint(one.consent)], now=now)
-    watches = {one.attempt_id: one.watch for one in allowed if one.watch is not None}
+        sittings = [(attempt.attempt_id, attempt.sitting, attempt.started_at) for attempt in attempts]
+        ids = context.sittings.resolve(name, sittings, now=now)
+        attempts = [replace(attempt, attempt_id=new_id) for attempt, new_id in zip(attempts, ids, strict=True)]
+    withdrawn = context.consents.register_attempts(name, attempts)
+    allowed = attempts
+    if withdrawn:
+        allowed = [attempt for attempt in attempts if withdrawn.isdisjoint(attempt.consent)]
+        refused = [attempt.attempt_id for attempt in attempts if not withdrawn.isdisjoint(attempt.consent)]
+        context.watches.close_many(name, refused, now=now)
+    publishable = [attempt for attempt in allowed if attempt.status in PUBLISHABLE_STATUSES]
+    watches = {attempt.attempt_id: attempt.watch for attempt in allowed if attempt.watch is not None}
     if watches:
-        published = {one.attempt_id for one in allowed if one.status in PUBLISHABLE_STATUSES}
+        published = {attempt.attempt_id for attempt in publishable}
         context.watches.open_many(name, watches, now=now, published=published)
-    fresh = [one for one in allowed if one.status in PUBLISHABLE_STATUSES]
-    expected = context.expectations.matching(name, [key for one in fresh for key in keys_of(one)], now=now)
+    expectations = context.expectations.matching(name, [key for one in publishable for key in keys_of(one)], now=now)
     submissions = tuple(
-        attempt_submission(context, one, origin=origin, now=now, request_id=request_id, expected=expected)
-        for one in fresh
+        attempt_submission(context, attempt, origin=origin, now=now, request_id=request_id, expectations=expectations)
+        for attempt in publishable
     )
-    return _Offer(tuple(one.attempt_id for one in found), fresh, submissions, expected)
+    return _Prepared(tuple(attempt.attempt_id for attempt in attempts), publishable, submissions, expectations)
 
 
-def _settle(context: IngestContext, offer: _Offer, outcomes: Sequence[str], now: float) -> None:
-    """What publishing has settled: expectations that are met, and watches with nothing left to see."""
-    name, fresh = context.source.name, offer.fresh
-    done = [one.attempt_id for one in fresh if one.watch is None]
-    # Under a key that may mean several attempts, only one that nobody knew ends the wait.
-    new = (one for one, outcome in zip(fresh, outcomes, strict=True) if outcome == "published")
-    done += [key for one in new for key in one.aliases]
-    if offer.expected:
-        ids = {one.attempt_id for one in fresh}
-        context.expectations.mark_met(name, [key for key in offer.expected if key in ids or key in done], now=now)
-    # Where nobody can look again, nobody watches.
+def _finish(context: IngestContext, prepared: _Prepared, outcomes: Sequence[str], now: float) -> None:
+    """Remove expectations that are met and watches of settled attempts; void what was withdrawn meanwhile."""
+    name, attempts = context.source.name, prepared.publishable
+    settled = [attempt.attempt_id for attempt in attempts if attempt.watch is None]
+    # An alias may mean several attempts: only an attempt that is new settles it.
+    new = (attempt for attempt, outcome in zip(attempts, outcomes, strict=True) if outcome == "published")
+    settled += [alias for attempt in new for alias in attempt.aliases]
+    if prepared.expectations:
+        ids = {attempt.attempt_id for attempt in attempts}
+        met = [key for key in prepared.expectations if key in ids or key in settled]
+        context.expectations.mark_met(name, met, now=now)
+    # A vendor that cannot be asked for one attempt has no watches.
     if context.vendor.recheck is not None:
-        context.watches.close_many(name, done, now=now)
-    # Withdrawn while we published: that withdrawal may have been too early to find this attempt.
-    late = context.consents.withdrawn(name, (one.consent for one in fresh))
-    if late:
-        voids = [voided_attempt(one.attempt_id, one.assessment) for one in fresh if not late.isdisjoint(one.consent)]
-        again = tuple(attempt_submission(context, one, origin=BRIDGE, now=now) for one in voids)
-        context.publisher.publish(Entry(submissions=again), now=now)
+        context.watches.close_many(name, settled, now=now)
+    # A withdrawal that came while these were published may have missed them.
+    withdrawn = context.consents.withdrawn_keys(name, attempts)
+    if withdrawn:
+        voids = tuple(
+            attempt_submission(context, voided_attempt(one.attempt_id, one.assessment), origin=BRIDGE, now=now)
+            for one in attempts
+            if not withdrawn.isdisjoint(one.consent)
+        )
+        context.publisher.publish(Entry(submissions=voids), now=now)
 
 
-def _point(context: IngestContext, pointers: Sequence[Pointer], now: float) -> list[str]:
-    """Look where the pointers point; the keys under which they are watched now."""
+def _watch_pointers(context: IngestContext, pointers: Sequence[Pointer], now: float) -> list[str]:
+    """Open a watch for each pointer; the keys of the watches."""
     if not pointers:
         return []
     if context.vendor.sittings:
-        found = [(one.key, one.sitting, None) for one in pointers]
-        ids = context.sittings.resolve(context.source.name, found, now=now, remember=False)
-        pointers = [replace(one, key=key) for one, key in zip(pointers, ids, strict=True)]
+        sittings = [(pointer.key, pointer.sitting, None) for pointer in pointers]
+        ids = context.sittings.resolve(context.source.name, sittings, now=now, remember=False)
+        pointers = [replace(pointer, key=key) for pointer, key in zip(pointers, ids, strict=True)]
     context.watches.add_pointers(context.source.name, pointers, now=now)
-    return [one.key for one in pointers]
+    return [pointer.key for pointer in pointers]
 
 
-def _withdraw(
+def _record_consents(
     context: IngestContext, consents: Sequence[Consent], *, now: float, request_id: str
 ) -> tuple[Submission, ...]:
-    """Keep what was said of consent; of a withdrawal: the published attempts voided, and its announcement."""
-    name, made = context.source.name, []
+    """Store what was said about consent; for a withdrawal, void the published attempts and announce it."""
+    name, submissions = context.source.name, []
     for consent in consents:
         number = context.consents.record(name, consent, now=now)
         if not number or consent.given:
             continue
-        governed = context.consents.governed(name, consent.key)
+        governed = context.consents.registered_attempts(name, consent.key)
         context.watches.close_many(name, list(governed), now=now)
-        attempts = context.consents.published(name, governed)
-        for attempt_id, assessment in attempts.items():
-            news = voided_attempt(attempt_id, assessment)
-            made.append(attempt_submission(context, news, origin=BRIDGE, now=now, request_id=request_id))
+        published = context.consents.published(name, governed)
+        for attempt_id, assessment in published.items():
+            voided = voided_attempt(attempt_id, assessment)
+            submissions.append(attempt_submission(context, voided, origin=BRIDGE, now=now, request_id=request_id))
         at = now if consent.at is None else min(consent.at, now)
         notice = notices.consent_withdrawn(
-            key=consent.key, number=number, at=at, subject=consent.subject, attempts_voided=len(attempts)
+            key=consent.key, number=number, at=at, subject=consent.subject, attempts_voided=len(published)
         )
-        made.append(notices.submission(context.bridge, name, context.vendor.name, notice, now=now))
-    return tuple(made)
+        submissions.append(notices.submission(context.bridge, name, context.vendor.name, notice, now=now))
+    return tuple(submissions)
 
 
-def _keep(
+def _publish_request(
     context: IngestContext,
     request: WebhookRequest,
     *,
@@ -248,6 +259,7 @@ def _keep(
     submissions: tuple[Submission, ...] = (),
     pointers: Sequence[str] = (),
 ) -> EntryResult:
+    """Store the request together with its submissions."""
     record = RequestRecord(
         id=request.id,
         source=context.source.name,

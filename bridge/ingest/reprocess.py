@@ -1,4 +1,4 @@
-"""Runs what is in quarantine through the current code again, after the vendor's folder has learned to read it."""
+"""Processes quarantined items and stored requests again, after the vendor's folder has learned to read them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bridge.errors import Unreadable
 from bridge.ingest.context import IngestContext, WebhookRequest
 from bridge.ingest.intake import read_body, read_record, unreadable_on_error
 from bridge.ingest.pipeline import ingest, receive
-from bridge.ingest.submissions import attempt_submission
+from bridge.ingest.submissions import buildable_attempt
 from bridge.journal import WEBHOOK, Quarantined, StoredRequest
 from bridge.sdk.strict_json import parse
 from bridge.sdk.vendor import Ignored, Record
@@ -17,26 +17,26 @@ __all__ = ["reprocess_quarantined", "reprocess_request"]
 
 
 def reprocess_request(context: IngestContext, stored: StoredRequest, *, now: float) -> str:
-    """The outcome of receiving a stored request once more, under its old id (outcomes: docs/operations.md).
+    """The outcome (docs/operations.md) of receiving a stored request again, under its old id.
 
-    It was authentic when it came; its signature may be too old to be checked again. Raises `StateUnavailable`, and
-    `ValueError` for a request that was refused: nothing proves who sent it.
+    The signature was valid on arrival and is not checked again, as it may have expired. Raises `StateUnavailable`, and
+    `ValueError` for a request that was refused: its sender is unknown.
     """
     if stored.outcome == "rejected":
-        raise ValueError(f"request {stored.id} was refused ({stored.reason}); let the vendor send it again")
-    again = WebhookRequest(
+        raise ValueError(f"request {stored.id} was refused: {stored.reason}. Let the vendor send it again")
+    request = WebhookRequest(
         id=stored.id, body=stored.body, headers=stored.headers, kept_headers=stored.headers, received_at=now
     )
-    # Looked at first: a failed run would otherwise keep another copy of the request and of its quarantine.
+    # Checked first: a failed run would store the request and its quarantine entry a second time.
     if not _is_readable(context, stored.body, now):
         return "quarantined"
-    return receive(replace(context, vendor=replace(context.vendor, verify=None)), again).outcome
+    return receive(replace(context, vendor=replace(context.vendor, verify=None)), request).outcome
 
 
 def reprocess_quarantined(
     context: IngestContext, entry: Quarantined, stored: StoredRequest | None, *, now: float
 ) -> str:
-    """The outcome of reading an entry of the quarantine once more; `stored` is its request, if that is still kept.
+    """The outcome of processing a quarantined item again; `stored` is its request, if that is still stored.
 
     Raises `StateUnavailable`.
     """
@@ -44,9 +44,9 @@ def reprocess_quarantined(
         return reprocess_request(context, stored or _request_of(entry), now=now)
     try:
         with unreadable_on_error(context.source.name, "reprocess"):
-            kept = parse(entry.body)
-            record = Record(kept["kind"], kept["record"])
-            read_record(context, record, now)
+            item = parse(entry.body)
+            record = Record(item["kind"], item["record"])
+        read_record(context, record, now)
     except Unreadable:
         return "quarantined"
     outcomes = ingest(context, [record], origin=entry.origin, now=now).outcomes
@@ -55,11 +55,10 @@ def reprocess_quarantined(
 
 def _is_readable(context: IngestContext, body: bytes, now: float) -> bool:
     try:
-        reading = read_body(context, body)
-        for record in () if isinstance(reading, Ignored) else reading:
-            if isinstance(record, Record):
-                with unreadable_on_error(context.source.name, "reprocess"):
-                    attempt_submission(context, read_record(context, record, now), origin=WEBHOOK, now=now)
+        content = read_body(context, body)
+        for item in () if isinstance(content, Ignored) else content:
+            if isinstance(item, Record):
+                buildable_attempt(context, item, now)
     except Unreadable:
         return False
     return True

@@ -1,9 +1,9 @@
--- resolve_sittings: number the sittings of attempts, and remember new ones.
+-- resolve_sittings: number the sittings that share an attempt id, and remember new ones.
 --
 -- KEYS  1 sittings of a source (hash: base id -> "<day last changed>|<sitting>@<start>,<sitting>@<start>...")
 -- ARGV  1 today (days since 1970), or "" to remember nothing
---       then base id, sitting ("" = unknown), start ("" = unknown) for each
--- Returns the number of each sitting, from 1. An unknown sitting is the newest.
+--       then for each attempt: base id, sitting ("" = unknown), start ("" = unknown)
+-- Returns the number of each sitting, from 1. An unknown sitting counts as the newest.
 
 local numbers = {}
 for i = 2, #ARGV, 3 do
@@ -12,8 +12,8 @@ for i = 2, #ARGV, 3 do
   local count, number = 0, nil
   for entry in string.gmatch(known, "[^,]+") do
     count = count + 1
-    local id, began = string.match(entry, "^(.*)@([^@]*)$")
-    if id == sitting or (start ~= "" and began == start) then number = count end
+    local id, known_start = string.match(entry, "^(.*)@([^@]*)$")
+    if id == sitting or (start ~= "" and known_start == start) then number = count end
   end
   if ARGV[1] ~= "" and sitting ~= "" and not number then
     redis.call("HSET", KEYS[1], base, ARGV[1] .. "|" .. (known == "" and "" or known .. ",") .. sitting .. "@" .. start)

@@ -1,8 +1,8 @@
-"""Second sittings under one id: a vendor that names an attempt by schedule and person may let the person sit again.
+"""Second sittings under one attempt id: some vendors name an attempt by schedule and person and let the person resit.
 
-The vendor's own id of a sitting, where a record has one, tells them apart, and its start proves it: two ids with one
-start are one sitting, whoever made the second id up. The first sitting keeps the plain id, the second gets `:2`. A
-record without an id belongs to the newest sitting.
+The vendor's own id of a sitting, where a record has one, tells sittings apart; the start proves it: two sitting ids
+with the same start are one sitting. The first sitting keeps the plain attempt id, the second gets `:2`. A record
+without a sitting id belongs to the newest sitting.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ class Sittings:
     def resolve(
         self,
         source: str,
-        found: Sequence[tuple[str, str | None, datetime | None]],
+        sittings: Sequence[tuple[str, str | None, datetime | None]],
         *,
         now: float,
         remember: bool = True,
     ) -> list[str]:
-        """The attempt id of each (base id, sitting or None, start or None).
+        """The attempt id of each (base id, sitting id or None, start or None).
 
-        A sitting that is new is remembered where a record proves it; a mere pointer (`remember=False`) belongs to the
-        newest sitting known, or whoever knows the webhook's address could start new attempts.
+        `remember`: store new sittings. A record proves a sitting; a pointer does not (False) and belongs to the newest
+        known one, otherwise anybody who knows the webhook's address could start new attempts.
         """
-        if not found:
+        if not sittings:
             return []
         args: list[str] = [str(int(now // _DAY)) if remember else ""]
-        for base, sitting, start in found:
-            # A comma would end it: theirs are numbers or uuids.
+        for base, sitting, start in sittings:
+            # The stored list is separated by commas. Vendors' ids are numbers or UUIDs and have none.
             args += [base, (sitting or "").replace(",", "_"), "" if start is None else f"{start.timestamp():.0f}"]
         with state_errors():
             numbers = cast("list[int]", self._resolve(keys=[keys.sittings(source)], args=args))
-        return [base if n == 1 else f"{base}:{n}" for (base, _, _), n in zip(found, numbers, strict=True)]
+        return [base if n == 1 else f"{base}:{n}" for (base, _, _), n in zip(sittings, numbers, strict=True)]
 
     def forget(self, source: str, *, before: float) -> int:
-        """Drop what has not changed since a moment; how many. Works in small steps beside everything else."""
-        last_day, dropped = int(before // _DAY), 0
+        """Delete attempt ids whose sittings have not changed since a moment; the number deleted."""
+        last_day, deleted = int(before // _DAY), 0
         with state_errors():
             for base, value in self.client.hscan_iter(keys.sittings(source), count=500):
                 if int(value.partition(b"|")[0]) < last_day:
-                    dropped += self.client.hdel(keys.sittings(source), base)
-        return dropped
+                    deleted += self.client.hdel(keys.sittings(source), base)
+        return deleted

@@ -1,4 +1,4 @@
-"""What is offered to the journal for one attempt: its event, built when the journal has said which revision it is."""
+"""Turns a normalised attempt into a submission to the journal, which says which revision of the event to build."""
 
 from __future__ import annotations
 
@@ -8,80 +8,89 @@ from typing import Any
 from bridge import clock
 from bridge.ingest.context import IngestContext
 from bridge.ingest.event_builder import build_event
-from bridge.ingest.intake import log_unexpected
-from bridge.journal import Submission
+from bridge.ingest.intake import log_unexpected, read_record, unreadable_on_error
+from bridge.journal import POLL, Submission
 from bridge.polling.expectations import Expectation
-from bridge.sdk.vendor import NormalisedAttempt, material_digest
+from bridge.sdk.vendor import NormalisedAttempt, Record, material_digest
 
-__all__ = ["attempt_submission", "keys_of"]
+__all__ = ["attempt_submission", "buildable_attempt", "keys_of"]
 
-_NOTHING: Mapping[str, Expectation] = {}
+_NO_EXPECTATIONS: Mapping[str, Expectation] = {}
 
 
 def attempt_submission(
     context: IngestContext,
-    news: NormalisedAttempt,
+    attempt: NormalisedAttempt,
     *,
     origin: str,
     now: float,
     request_id: str | None = None,
-    expected: Mapping[str, Expectation] = _NOTHING,
+    expectations: Mapping[str, Expectation] = _NO_EXPECTATIONS,
 ) -> Submission:
-    """What is offered to the journal for one attempt.
+    """The submission of one attempt.
 
-    Its first event is built here, where an exception is charged to this attempt; in the journal it would be many's.
+    Its first event is built here, where an exception affects this attempt only; in the journal it would affect the
+    whole batch.
     """
     recorded = clock.to_datetime(now)
 
-    def made(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
+    def build(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
         event = build_event(
             context.bridge,
             context.source.name,
             context.vendor.name,
-            news,
+            attempt,
             revision,
             previous,
             origin=origin,
             recorded=recorded,
             request_id=request_id,
-            label=_label(news, expected, revision),
+            label=_label(attempt, expectations, revision),
         )
         return event.type, event.id, event.to_json()
 
-    first = made(1, None)
+    first = build(1, None)
 
-    def build(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
+    def build_revision(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
         if revision == 1:
             return first
         try:
-            return made(revision, previous)
-        except Exception as error:  # noqa: BLE001 - the event before may be of any age; one that is gone is none either
+            return build(revision, previous)
+        except Exception as error:  # noqa: BLE001 - an old event may be unreadable; the revision is built without it
             log_unexpected(context.source.name, "revise", error)
-            return made(revision, None)
+            return build(revision, None)
 
     return Submission(
         source=context.source.name,
-        attempt_id=news.attempt_id,
-        digest=material_digest(news),
-        order=news.order,
+        attempt_id=attempt.attempt_id,
+        digest=material_digest(attempt),
+        order=attempt.order,
         origin=origin,
-        build=build,
+        build=build_revision,
     )
 
 
-def keys_of(news: NormalisedAttempt) -> tuple[str, ...]:
+def buildable_attempt(context: IngestContext, record: Record, now: float) -> NormalisedAttempt:
+    """The normalised attempt of a record whose event can be built. Raises `Unreadable`, as publishing it would."""
+    attempt = read_record(context, record, now)
+    with unreadable_on_error(context.source.name, "build"):
+        attempt_submission(context, attempt, origin=POLL, now=now)
+    return attempt
+
+
+def keys_of(attempt: NormalisedAttempt) -> tuple[str, ...]:
     """Every key under which an attempt may be expected or watched."""
-    return (news.attempt_id, *news.aliases)
+    return (attempt.attempt_id, *attempt.aliases)
 
 
-def _label(news: NormalisedAttempt, expected: Mapping[str, Expectation], revision: int) -> str | None:
+def _label(attempt: NormalisedAttempt, expectations: Mapping[str, Expectation], revision: int) -> str | None:
     """The label of the expectation that this attempt meets.
 
-    Under a key that may mean several attempts, only one that nobody knew meets it, no later grade of an old one.
+    An alias may mean several attempts, so only a new attempt meets an expectation by alias, not a later revision of an
+    old one.
     """
-    if not expected:
+    if not expectations:
         return None
-    labels = (
-        expected[key].label for key in (keys_of(news) if revision == 1 else (news.attempt_id,)) if key in expected
-    )
+    candidates = keys_of(attempt) if revision == 1 else (attempt.attempt_id,)
+    labels = (expectations[key].label for key in candidates if key in expectations)
     return next((label for label in labels if label), None)

@@ -1,9 +1,10 @@
-"""The journal: Redis streams of events, the memory of attempts beside them, and the requests as received."""
+"""The journal: Redis streams of events, what is remembered of attempts, and stored requests."""
 
 from bridge.journal.entries import (
     BACKFILL,
     BRIDGE,
     POLL,
+    PUBLISHED_OUTCOMES,
     WEBHOOK,
     Entry,
     EntryResult,
@@ -21,6 +22,7 @@ __all__ = [
     "BACKFILL",
     "BRIDGE",
     "POLL",
+    "PUBLISHED_OUTCOMES",
     "WEBHOOK",
     "Entry",
     "EntryResult",

@@ -1,4 +1,4 @@
-"""What goes into the journal and what comes back. Data only."""
+"""What is written to the journal and what is read from it. Data only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 __all__ = [
     "BACKFILL",
     "BRIDGE",
+    "OUTCOME_RANK",
     "POLL",
+    "PUBLISHED_OUTCOMES",
     "WEBHOOK",
     "Entry",
     "EntryResult",
@@ -24,75 +26,90 @@ __all__ = [
 ]
 
 WEBHOOK, POLL, BACKFILL = "webhook", "poll", "backfill"
-#: No path brought it: the bridge itself says so (a notice, a voiding after withdrawn consent).
+#: Origin of what the bridge itself says: a notice, or a voiding after withdrawn consent.
 BRIDGE = "bridge"
 
-#: What redis-py gives for a range of a stream: (entry id, fields).
+#: Outcomes of a submission whose event was appended to the journal.
+PUBLISHED_OUTCOMES = ("published", "revised")
+#: Of several outcomes the highest is that of the request; publish_once.lua has the same table.
+OUTCOME_RANK = {"published": 4, "revised": 3, "duplicate": 1, "stale": 1}
+
+#: A range of a stream as redis-py returns it: (entry id, fields).
 StreamItems = list[tuple[bytes, dict[bytes, bytes]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """News about one attempt, offered for publishing.
+    """One version of an attempt, or a notice, to be published once."""
 
-    `digest`: `vendor.material_digest`. `order`: `NormalisedAttempt.order`.
-    `build(revision, previous)` makes (type, event id, event JSON); `previous` is the `data` of the event that
-    revision replaces, None for revision 1 or where that event has left the journal.
-    `subject`: whom it concerns where that is not the attempt remembered: set by notices, which are remembered one by
-    one and stand in the journal, and in its partition, beside the attempt they speak of.
-    """
-
+    #: Name of the source.
     source: str
+    #: The id under which it is remembered; of a notice an id of its own.
     attempt_id: str
+    #: Six bytes that change when the result changes (`bridge.sdk.records.material_digest`).
     digest: bytes
+    #: See `NormalisedAttempt.order`.
     order: int
+    #: `WEBHOOK`, `POLL`, `BACKFILL` or `BRIDGE`.
     origin: str
+    #: (revision, previous) -> (type, event id, event JSON). `previous`: `data` of the event that the revision replaces,
+    #: None for revision 1 or if that event has left the journal.
     build: Callable[[int, Mapping[str, Any] | None], tuple[str, str, bytes]]
+    #: Of a notice: what it concerns. It goes into the partition of that attempt and is listed under it.
     subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
-    """One inbound webhook to be kept. `outcome` None: whatever its submissions come to.
+    """One webhook to be stored."""
 
-    `pointers`: keys of watches that it opened; they are kept where the ids of its attempts are.
-    """
-
+    #: Id of the request.
     id: str
+    #: Name of the source.
     source: str
+    #: UNIX seconds.
     received_at: float
+    #: The headers that may be stored.
     headers: Mapping[str, str]
+    #: The body as received.
     body: bytes
+    #: Its outcome; None: the highest outcome of its submissions (`OUTCOME_RANK`).
     outcome: str | None = None
+    #: Why it has this outcome.
     reason: str = ""
+    #: Keys of the watches that it opened, stored with the ids of its attempts.
     pointers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What must become durable together: the submissions of one webhook and its request, or a page of a poll."""
+    """What must become durable together: one webhook with its submissions, or a page of a poll."""
 
+    #: Empty for a webhook with nothing to publish.
     submissions: tuple[Submission, ...] = ()
+    #: The webhook; None for a poll.
     request: RequestRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SubmissionResult:
-    """What became of one submission: `published`, `revised`, `duplicate` or `stale` (an older version than ours).
+    """What became of one submission."""
 
-    `entry_id`: stream id of the attempt's newest event in its partition's journal.
-    """
-
+    #: `published`, `revised`, `duplicate` or `stale` (older than the published version).
     outcome: str
+    #: Revision of the attempt's newest event.
     revision: int
+    #: Stream id of the attempt's newest event in the journal of its partition.
     entry_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class EntryResult:
-    """What became of an entry; `outcome` is what the vendor is told."""
+    """What became of one entry."""
 
+    #: The highest outcome of its submissions, or the outcome given with the request; the vendor is told it.
     outcome: str
+    #: One for each submission, in the same order.
     results: tuple[SubmissionResult, ...]
 
 
@@ -100,52 +117,83 @@ class EntryResult:
 class StoredEvent:
     """One entry of the journal."""
 
+    #: Stream id.
     entry_id: str
+    #: Partition of the journal.
     partition: int
+    #: Event id.
     id: str
+    #: Event type.
     type: str
+    #: Name of the source.
     source: str
+    #: Attempt id; of a notice, what it concerns.
     attempt: str
+    #: The event, JSON.
     event: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRequest:
-    """One request as it was kept; `attempts` are the attempt ids found in it. Times in UNIX seconds."""
+    """One request as it was stored."""
 
+    #: Id of the request.
     id: str
+    #: Name of the source.
     source: str
+    #: UNIX seconds.
     received_at: float
+    #: What the vendor was told; `rejected` for a request that was refused.
     outcome: str
+    #: Why it has this outcome.
     reason: str
+    #: The headers that were stored.
     headers: Mapping[str, str]
+    #: The body as received; of a refused request its beginning.
     body: bytes
+    #: Ids of the attempts in it, and keys of the watches that it opened.
     attempts: tuple[str, ...]
+    #: Partition that holds it.
     partition: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantined:
-    """A request or polled record that we could not read: the dead letter of the receiving side."""
+    """A request or record that could not be read."""
 
+    #: Stream id.
     entry_id: str
+    #: Name of the source.
     source: str
+    #: `WEBHOOK`, `POLL` or `BACKFILL`.
     origin: str
+    #: Why it could not be read.
     reason: str
+    #: The body of the request, or JSON with kind and record.
     body: bytes
+    #: UNIX seconds.
     received_at: float
+    #: Id of the request; None for a record.
     request_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What is remembered of an attempt. Days are days since 1970, None where that path never saw it."""
+    """What is remembered of an attempt. Days are days since 1970."""
 
+    #: Its newest revision; 255 means 255 or more.
     revision: int
+    #: See `NormalisedAttempt.order`.
     order: int
+    #: Stream id of its newest event.
     entry_id: str
+    #: Digests of its latest versions, newest last.
     digests: tuple[bytes, ...]
+    #: `WEBHOOK` or `POLL`: the path that saw it first.
     first_origin: str
+    #: When it was first seen.
     first_day: int
+    #: When a webhook first had it; None: never.
     webhook_day: int | None
+    #: When a poll or a backfill first had it; None: never.
     poll_day: int | None

@@ -1,7 +1,11 @@
--- forget: drop the memory of attempts without news since a moment, some buckets at a time.
+-- forget: delete what is remembered of attempts without an event since a moment, some buckets at a time.
+--
 -- KEYS  1 seen (hash n, b; the buckets are <KEYS[1]>:<number>)
 -- ARGV  1 first bucket   2 number of buckets   3 oldest UNIX milliseconds to remember
--- Returns {attempts forgotten, next bucket or -1}. The layout of a value is in publish_once.lua.
+-- Returns {number of attempts forgotten, next bucket or -1}
+--
+-- publish_once.lua describes the layout of a value.
+
 local buckets = tonumber(redis.call('HGET', KEYS[1], 'b') or '1')
 local first, last = tonumber(ARGV[1]), math.min(tonumber(ARGV[1]) + tonumber(ARGV[2]), buckets) - 1
 local oldest, forgotten = tonumber(ARGV[3]), 0

@@ -1,28 +1,28 @@
--- publish_once: append what is news, remember it, keep the request. One partition, one step.
+-- publish_once: append new versions of attempts, remember them, store the requests. One partition, atomically.
 --
 -- KEYS  1 journal (stream)   2 seen (hash n, b; the buckets are <KEYS[2]>:<number>)
 --       3 requests (stream)  4 counts (hash of today)
 -- ARGV  1 today (days since 1970)   2 number of records R   3 number of requests Q
 --       then R x 10: field, digest (6), order (5, big-endian), origin (w|p|b|o), expected revision,
 --                    type, event id, source, attempt id or subject, event JSON
---       then Q x 10: outcome ("" = that of its records), number of its records (they follow each other, in order),
---                    outcome so far, id, source, received, reason, headers, body, attempt ids
+--       then Q x 10: outcome ("" = the highest of its records), number of its records (in order, after the records
+--                    without a request), outcome so far, id, source, received, reason, headers, body, attempt ids
 -- Returns {R x {outcome, revision, journal id}, Q x outcome}
 --       outcome: published | revised | duplicate | stale | revise (build revision+1 and call again expecting revision)
 --
 -- `expected revision`: 0 for the first call with an event of revision 1; n > 0 to append revision n+1, which is done
--- only while the memory still says n. A request with a record that must be revised is not kept by this call.
+-- only if the remembered revision is still n. A request with a record that must be revised is not stored by this call.
 --
--- The event goes first, the memory second: a script that fails half way is not rolled back, so a fault in between
--- costs a second event with the same id; the other order would lose the event for ever.
+-- The event is written first, the memory second: a script that fails in between is not rolled back, and then a second
+-- event with the same id is appended; the other order would lose the event.
 --
 -- Memory of one attempt (value of its field, all integers big-endian):
---   1 flags: 1 webhook, 2 poll or backfill saw it; 4 the first to see it was poll or backfill
---   2-3 day first seen, since 1970   4 days until the other path saw it too (255: 255 or more)
+--   1 flags: 1 seen by webhook, 2 seen by poll or backfill, 4 seen by poll or backfill first
+--   2-3 day first seen, since 1970   4 days until the other path saw it (255: 255 or more)
 --   5 revision (255: 255 or more)    6-10 order   11-16, 17-18 journal id (ms, sequence)
 --   19.. digests, 6 bytes each, newest last, at most 8
 --
--- Buckets grow by linear hashing, one split at a time, so that each stays a compact listpack at any number of attempts.
+-- The buckets grow by linear hashing, one split at a time, so that each remains a compact listpack.
 
 local PER_BUCKET, MAX_DIGESTS, COUNTS_FOR = 64, 8, 100 * 86400
 local journal, seen, requests, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -47,7 +47,7 @@ local function bucket_of(field)
   return seen .. ':' .. i
 end
 
--- Only the fields that move are written, in two commands: a command each would double the append-only file.
+-- The fields that move are written with two commands: a command for each would double the append-only file.
 local function split_one()
   local target = buckets
   local from = seen .. ':' .. (target - half)
@@ -93,8 +93,8 @@ local function count(source, origin, outcome)
   tally[name] = (tally[name] or 0) + 1
 end
 
--- Note that `path` saw the attempt; returns the value, changed or not. The bridge itself (o) is no path.
-local function noted(value, path)
+-- The value after `path` saw the attempt. The bridge itself (o) is not a path.
+local function seen_by(value, path)
   if path == 'o' then return value end
   local flags, d1, d2 = byte(value, 1, 3)
   local bit = path == 'w' and 1 or 2
@@ -121,7 +121,7 @@ for r = 1, tonumber(ARGV[2]) do
 
   if not value then
     if expected > 0 then
-      -- Forgotten between the two calls: the caller builds revision 1 again.
+      -- The attempt was forgotten between the two calls: the caller builds revision 1 again.
       outcome, revision, id = 'revise', 0, '0-0'
     else
       id = append()
@@ -145,15 +145,15 @@ for r = 1, tonumber(ARGV[2]) do
       local grown = math.min(revision + 1, 255)
       local digests = sub(value, 19) .. digest
       if #digests > MAX_DIGESTS * 6 then digests = sub(digests, -MAX_DIGESTS * 6) end
-      value = noted(value, path)
+      value = seen_by(value, path)
       call('HSET', bucket, field, sub(value, 1, 4) .. char(grown) .. order .. pack_id(id) .. digests)
       outcome, revision = 'revised', grown
     else
       outcome = 'revise'
     end
     if outcome == 'duplicate' or outcome == 'stale' then
-      local again = noted(value, path)
-      if again ~= value then call('HSET', bucket, field, again) end
+      local updated = seen_by(value, path)
+      if updated ~= value then call('HSET', bucket, field, updated) end
     end
     if outcome ~= 'revise' then count(source, origin, outcome) end
   end
@@ -165,31 +165,31 @@ if remembered ~= remembered_before or buckets ~= buckets_before then
   call('HSET', seen, 'n', remembered, 'b', buckets)
 end
 
--- The most telling outcome of several records stands for the request.
-local RANK = { published = 4, revised = 3, watching = 2, duplicate = 1, stale = 1 }
-local record, kept = 1, {}
+-- The highest outcome of its records is that of the request. The same table is in entries.py.
+local RANK = { published = 4, revised = 3, duplicate = 1, stale = 1 }
+local record, stored = 1, {}
 for q = 1, tonumber(ARGV[3]) do
-  local outcome, best = ARGV[at], ARGV[at + 2]
+  local outcome, highest = ARGV[at], ARGV[at + 2]
   for _ = 1, tonumber(ARGV[at + 1]) do
-    local one = results[record][1]
-    if one == 'revise' then
-      best = 'revise'
-    elseif best ~= 'revise' and (RANK[one] or 0) > (RANK[best] or 0) then
-      best = one
+    local result = results[record][1]
+    if result == 'revise' then
+      highest = 'revise'
+    elseif highest ~= 'revise' and RANK[result] > (RANK[highest] or 0) then
+      highest = result
     end
     record = record + 1
   end
-  if outcome == '' then outcome = best == 'stale' and 'duplicate' or best end
+  if outcome == '' then outcome = highest == 'stale' and 'duplicate' or highest end
   if outcome ~= 'revise' then
     call('XADD', requests, '*', 'id', ARGV[at + 3], 'source', ARGV[at + 4], 'at', ARGV[at + 5], 'outcome', outcome,
       'reason', ARGV[at + 6], 'headers', ARGV[at + 7], 'body', ARGV[at + 8], 'attempts', ARGV[at + 9])
     if ARGV[at + 1] == '0' then count(ARGV[at + 4], 'webhook', outcome) end
     count(ARGV[at + 4], 'webhook', 'requests')
   end
-  kept[q] = outcome
+  stored[q] = outcome
   at = at + 10
 end
 
 for name, number in pairs(tally) do call('HINCRBY', counts, name, number) end
 if call('TTL', counts) < 0 then call('EXPIRE', counts, COUNTS_FOR) end
-return { results, kept }
+return { results, stored }

@@ -1,4 +1,4 @@
-"""The Python face of `publish_once.lua`: packs entries, builds revisions, translates the server's errors."""
+"""Calls `publish_once.lua`: packs entries, builds revisions, translates the state server's errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from typing import Any, Protocol, cast
 import redis
 
 from bridge.errors import StateUnavailable
-from bridge.journal.entries import BACKFILL, BRIDGE, POLL, WEBHOOK, Entry, EntryResult, Submission, SubmissionResult
+from bridge.journal.entries import (
+    BACKFILL,
+    BRIDGE,
+    OUTCOME_RANK,
+    POLL,
+    WEBHOOK,
+    Entry,
+    EntryResult,
+    Submission,
+    SubmissionResult,
+)
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
@@ -20,49 +30,53 @@ __all__ = ["Journal", "Publisher", "attempt_field"]
 
 _ORIGIN = {WEBHOOK: b"w", POLL: b"p", BACKFILL: b"b", BRIDGE: b"o"}
 _DAY = 86_400
-#: `json.dumps` with arguments would build one for each request.
+#: `json.dumps` with arguments would build an encoder for each request.
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
-#: Rounds of "it changed meanwhile, build again" before giving up; each lost round means somebody else made progress.
+#: How often a revision is built again because the attempt changed meanwhile; each time another process made progress.
 _ROUNDS = 10
-#: Records in one script call: 100 block the server for about 1.3 ms, more gain nothing.
+#: Maximum number of records in one call of the script: 100 block the server for about 1.3 ms; more gain nothing.
 BATCH = 200
 
 
 class Publisher(Protocol):
-    """Whoever makes one entry durable: the journal itself, or the web server's group commit in front of it."""
+    """Makes one entry durable: the journal itself, or the web server's group commit in front of it."""
 
     def publish(self, entry: Entry, *, now: float) -> EntryResult: ...
 
 
 def attempt_field(source: str, attempt_id: str) -> bytes:
-    """The 16 bytes under which an attempt is remembered; no id stands in the memory itself."""
+    """The 16 bytes under which an attempt is remembered; the id itself is not stored."""
     return blake2b(f"{source}\x00{attempt_id}".encode(), digest_size=16).digest()
 
 
 @dataclass(slots=True)
 class _Pending:
-    """A submission that still has no verdict. `slot`: (entry, position) in the caller's batch."""
+    """A submission without a result yet."""
 
+    #: (entry, position) in the caller's batch.
     slot: tuple[int, int]
+    #: The submission.
     submission: Submission
+    #: The revision that the attempt must still have; 0: it must be unknown.
     expected: int = 0
+    #: `data` of the event of that revision.
     previous: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
 class _Call:
-    """What goes to one partition in one script call."""
+    """The arguments of one call of the script, for one partition."""
 
+    #: Records without a request first, then those of each request.
     records: list[_Pending] = field(default_factory=list)
-    #: (entry, number of its records, outcome so far) of the requests to keep; their records end `records`, in order.
+    #: (entry, number of its records, outcome so far) of each request to store, in the order of their records.
     requests: list[tuple[int, int, str]] = field(default_factory=list)
 
 
 class Journal:
-    """Publish once, for any number of entries in one round trip per partition.
+    """Publishes once, any number of entries in one round trip per partition.
 
-    `client` must not retry commands other than scripts by itself (`bridge.services` builds it): the script may be
-    repeated safely, a bare XADD may not.
+    `client` may retry scripts only (`bridge.services` builds it): repeating the script is safe, repeating XADD is not.
     """
 
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
@@ -71,68 +85,68 @@ class Journal:
         self._script = scripts.register(client, __file__, "publish_once")
 
     def publish(self, entry: Entry, *, now: float) -> EntryResult:
-        """One entry; see `publish_batch`."""
+        """Publish one entry; see `publish_batch`."""
         return self.publish_batch([entry], now=now)[0]
 
     def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[EntryResult]:
-        """Make the entries durable; what is news is appended, exactly once each.
+        """Make the entries durable and append each new version of an attempt to the journal exactly once.
 
-        Raises `StateUnavailable`: nothing, a part or all of it may be done; the same call may be repeated safely.
+        Raises `StateUnavailable`: none, some or all of it may be done, and the call can be repeated safely.
         """
-        verdicts: list[list[SubmissionResult | None]] = [[None] * len(entry.submissions) for entry in entries]
+        results: list[list[SubmissionResult | None]] = [[None] * len(entry.submissions) for entry in entries]
         outcomes: list[str] = ["" for _ in entries]
-        todo = [
-            _Pending((number, place), submission)
+        pending = [
+            _Pending((number, position), submission)
             for number, entry in enumerate(entries)
-            for place, submission in enumerate(entry.submissions)
+            for position, submission in enumerate(entry.submissions)
         ]
         bare = [number for number, entry in enumerate(entries) if entry.request and not entry.submissions]
         with state_errors():
             for _ in range(_ROUNDS):
                 again: list[_Pending] = []
-                for partition, call in self._calls(entries, todo, bare, verdicts):
-                    again += self._run(partition, call, entries, verdicts, outcomes, now)
+                for partition, call in self._calls(entries, pending, bare, results):
+                    again += self._run(partition, call, entries, results, outcomes, now)
                 if not again:
                     break
                 self._load_previous(again)
-                todo, bare = again, []
+                pending, bare = again, []
             else:
-                raise StateUnavailable(f"an attempt changed {_ROUNDS} times while it was being revised; send it again")
+                raise StateUnavailable(f"an attempt changed {_ROUNDS} times while it was being revised. Send it again")
         return [
-            EntryResult(outcomes[number] or _summary(found), tuple(found))
-            for number, found in enumerate(cast("list[list[SubmissionResult]]", verdicts))
+            EntryResult(outcomes[number] or _highest_outcome(done), tuple(done))
+            for number, done in enumerate(cast("list[list[SubmissionResult]]", results))
         ]
 
     def _calls(
         self,
         entries: Sequence[Entry],
-        todo: list[_Pending],
+        pending: list[_Pending],
         bare: list[int],
-        verdicts: list[list[SubmissionResult | None]],
+        results: list[list[SubmissionResult | None]],
     ) -> Iterator[tuple[int, _Call]]:
-        """Group by partition, at most `BATCH` records a call; a request goes with the last of its records."""
+        """The calls by partition, of at most `BATCH` records; a request goes with the last of its records."""
         by_partition: dict[int, list[_Pending]] = defaultdict(list)
-        for pending in todo:
-            by_partition[self._partition(pending.submission)].append(pending)
-        home = {pending.slot[0]: partition for partition, items in by_partition.items() for pending in items}
+        for item in pending:
+            by_partition[self._partition(item.submission)].append(item)
+        home = {item.slot[0]: partition for partition, items in by_partition.items() for item in items}
         if bare:
             by_partition.setdefault(0, [])
         for partition, items in by_partition.items():
             call = _Call()
-            # Records without a request first: the script expects those of a request behind them, request by request.
-            loose: list[_Pending] = []
-            bound: dict[int, list[_Pending]] = defaultdict(list)
+            # Records without a request come first: the script expects those of each request after them.
+            without_request: list[_Pending] = []
+            by_request: dict[int, list[_Pending]] = defaultdict(list)
             for item in items:
                 number = item.slot[0]
                 if entries[number].request is None or home[number] != partition:
-                    loose.append(item)
+                    without_request.append(item)
                 else:
-                    bound[number].append(item)
-            for start in range(0, len(loose), BATCH):
-                yield partition, _Call(records=loose[start : start + BATCH])
-            for number, group in bound.items():
+                    by_request[number].append(item)
+            for start in range(0, len(without_request), BATCH):
+                yield partition, _Call(records=without_request[start : start + BATCH])
+            for number, group in by_request.items():
                 call.records += group
-                so_far = _summary([one for one in verdicts[number] if one is not None])
+                so_far = _highest_outcome([result for result in results[number] if result is not None])
                 call.requests.append((number, len(group), so_far))
                 if len(call.records) >= BATCH:
                     yield partition, call
@@ -147,7 +161,7 @@ class Journal:
         partition: int,
         call: _Call,
         entries: Sequence[Entry],
-        verdicts: list[list[SubmissionResult | None]],
+        results: list[list[SubmissionResult | None]],
         outcomes: list[str],
         now: float,
     ) -> list[_Pending]:
@@ -158,31 +172,29 @@ class Journal:
         for number, records, so_far in call.requests:
             args += _request_args(entries[number], records, so_far)
         names = [keys.journal(partition), keys.seen(partition), keys.requests(partition), keys.counts(partition, day)]
-        results, kept = cast("tuple[list[Any], list[Any]]", self._script(keys=names, args=args))
+        answers, stored = cast("tuple[list[Any], list[Any]]", self._script(keys=names, args=args))
         again = []
-        for pending, (outcome, revision, entry_id) in zip(call.records, results, strict=True):
-            verdict = SubmissionResult(outcome.decode(), revision, entry_id.decode())
-            if verdict.outcome == "revise":
-                pending.expected = verdict.revision
-                pending.previous = {"entry_id": verdict.entry_id}
+        for pending, (outcome, revision, entry_id) in zip(call.records, answers, strict=True):
+            result = SubmissionResult(outcome.decode(), revision, entry_id.decode())
+            if result.outcome == "revise":
+                pending.expected = result.revision
+                pending.previous = {"entry_id": result.entry_id}
                 again.append(pending)
             else:
-                number, place = pending.slot
-                verdicts[number][place] = verdict
-        for (number, _, _), outcome in zip(call.requests, kept, strict=True):
+                number, position = pending.slot
+                results[number][position] = result
+        for (number, _, _), outcome in zip(call.requests, stored, strict=True):
             outcomes[number] = outcome.decode()
         return again
 
     def _load_previous(self, again: list[_Pending]) -> None:
-        """Replace the stream ids in `previous` by the `data` of those events, in one round trip."""
+        """Replace each stream id in `previous` with the `data` of that event, in one round trip."""
         pipe = self.client.pipeline(transaction=False)
         for pending in again:
             entry_id = pending.previous["entry_id"] if pending.previous else "0-0"
             pipe.xrange(keys.journal(self._partition(pending.submission)), entry_id, entry_id, count=1)
-        for pending, found in zip(again, pipe.execute(), strict=True):
-            pending.previous = None
-            if found:
-                pending.previous = json.loads(found[0][1][b"event"])["data"]
+        for pending, items in zip(again, pipe.execute(), strict=True):
+            pending.previous = json.loads(items[0][1][b"event"])["data"] if items else None
 
     def _partition(self, submission: Submission) -> int:
         return keys.partition_of(submission.source, submission.subject or submission.attempt_id, self.partitions)
@@ -219,14 +231,11 @@ def _request_args(entry: Entry, records: int, so_far: str) -> list[bytes | str |
         request.reason,
         _ENCODER.encode(dict(request.headers)),
         request.body,
-        "\n".join((*(one.attempt_id for one in entry.submissions if one.subject is None), *request.pointers)),
+        "\n".join((*(item.attempt_id for item in entry.submissions if item.subject is None), *request.pointers)),
     ]
 
 
-_RANK = {"published": 4, "revised": 3, "duplicate": 1, "stale": 1}
-
-
-def _summary(verdicts: Sequence[SubmissionResult]) -> str:
-    """The most telling outcome; the same rule as at the end of the script."""
-    best = max((verdict.outcome for verdict in verdicts), key=lambda outcome: _RANK[outcome], default="")
-    return "duplicate" if best == "stale" else best
+def _highest_outcome(results: Sequence[SubmissionResult]) -> str:
+    """The highest outcome by `OUTCOME_RANK`, "" for none; the same rule as at the end of the script."""
+    highest = max((result.outcome for result in results), key=OUTCOME_RANK.__getitem__, default="")
+    return "duplicate" if highest == "stale" else highest

@@ -1,4 +1,4 @@
-"""Quarantine: requests and polled records that are authentic but not readable, kept with their bytes and the reason."""
+"""Quarantine: requests and records that are authentic but unreadable, stored with their bytes and the reason."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import redis
 
 from bridge.errors import clip
 from bridge.journal.entries import Quarantined, StreamItems
+from bridge.journal.paging import read_stream
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
@@ -19,12 +20,12 @@ _PAGE = 200
 
 
 def known_key() -> str:
-    """Sorted set of what is in quarantine, so that a record that every poll reads again is kept once."""
+    """Sorted set of digests in quarantine, so that a record that every poll reads again is stored once."""
     return keys.quarantine(0) + ":known"
 
 
 class QuarantineStore:
-    """All in partition 0: they are few, and belong to no attempt that we know of."""
+    """Quarantined items, all in partition 0: they are few and belong to no known attempt."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
@@ -33,7 +34,7 @@ class QuarantineStore:
     def add(
         self, *, source: str, origin: str, reason: str, body: bytes, now: float, request_id: str | None = None
     ) -> None:
-        """Keep it, durably. The same bytes of the same source are kept once. Raises `StateUnavailable`."""
+        """Store an item durably; the same bytes of the same source once. Raises `StateUnavailable`."""
         digest = blake2b(source.encode() + b"\x00" + body, digest_size=16).digest()
         fields: list[str | bytes | float] = ["source", source, "origin", origin, "reason", clip(reason)]
         fields += ["at", f"{now:.3f}", "request", request_id or "", "body", body]
@@ -41,32 +42,25 @@ class QuarantineStore:
             self._script(keys=[keys.quarantine(0), known_key()], args=[digest, now, *fields])
 
     def size(self) -> int:
-        """How many there are."""
+        """The number of items. Raises `StateUnavailable`."""
         with state_errors():
             return self.client.xlen(keys.quarantine(0))
 
     def list(self, *, source: str | None = None) -> Iterator[Quarantined]:
-        """Newest first."""
-        last = "+"
-        while True:
-            with state_errors():
-                items = cast("StreamItems", self.client.xrevrange(keys.quarantine(0), last, "-", count=_PAGE))
-            for entry_id, fields in items:
-                one = _quarantined(entry_id, fields)
-                if source is None or one.source == source:
-                    yield one
-            if len(items) < _PAGE:
-                return
-            last = "(" + items[-1][0].decode()
+        """The items, newest first; each page is read when it is needed. Raises `StateUnavailable`."""
+        for entry_id, fields in read_stream(self.client, keys.quarantine(0), page=_PAGE):
+            item = _quarantined(entry_id, fields)
+            if source is None or item.source == source:
+                yield item
 
     def find(self, entry_id: str) -> Quarantined | None:
-        """The entry with this stream id."""
+        """The item with this stream id, or None. Raises `StateUnavailable`."""
         with state_errors():
             items = cast("StreamItems", self.client.xrange(keys.quarantine(0), entry_id, entry_id))
         return _quarantined(*items[0]) if items else None
 
     def remove(self, entry: Quarantined) -> None:
-        """Drop an entry whose bytes have been read successfully since."""
+        """Delete an item whose bytes have been read successfully since. Raises `StateUnavailable`."""
         digest = blake2b(entry.source.encode() + b"\x00" + entry.body, digest_size=16).digest()
         with state_errors():
             self.client.xdel(keys.quarantine(0), entry.entry_id)

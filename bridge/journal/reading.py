@@ -1,4 +1,4 @@
-"""Reads the journal and the memory of attempts; writes nothing. Consumer groups: `workers/dispatch/lane.py`."""
+"""Reads the journal and what is remembered of attempts. Consumer groups: `workers/dispatch/lane.py`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, cast
 import redis
 
 from bridge.journal.entries import Memory, StoredEvent, StreamItems
+from bridge.journal.paging import id_order, read_stream
 from bridge.journal.publishing import attempt_field
 from bridge.state import keys
 from bridge.state.errors import state_errors
@@ -19,7 +20,7 @@ _PAGE = 500
 
 
 class Reader:
-    """Events in the order of their stream ids, over all partitions."""
+    """Reads events in the order of their stream ids over all partitions. Every method raises `StateUnavailable`."""
 
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
         self.client = client
@@ -35,12 +36,11 @@ class Reader:
         event_type: str | None = None,
         attempt: str | None = None,
     ) -> Iterator[StoredEvent]:
-        """Events recorded in [since, until] (UNIX seconds), filtered; read page by page as the caller goes on."""
+        """Events recorded in [since, until] (UNIX seconds), filtered; each page is read when it is needed."""
         first = "-" if since is None else f"{int(since * 1000)}-0"
         last = "+" if until is None else str(int(until * 1000))
-        streams = [self._walk(partition, first, last, newest_first) for partition in range(self.partitions)]
-        merged = heapq.merge(*streams, key=lambda event: _order(event.entry_id), reverse=newest_first)
-        for event in merged:
+        streams = [self._events(partition, first, last, newest_first) for partition in range(self.partitions)]
+        for _, event in heapq.merge(*streams, key=lambda item: item[0], reverse=newest_first):
             if (
                 (source is None or event.source == source)
                 and (event_type is None or event.type == event_type)
@@ -49,7 +49,7 @@ class Reader:
                 yield event
 
     def find_event(self, event_id: str) -> StoredEvent | None:
-        """The event with this id, newest first: there is no index, so an old one takes a while."""
+        """The event with this id, or None. There is no index: the journal is searched from the newest event back."""
         return next((event for event in self.events() if event.id == event_id), None)
 
     def attempt(self, source: str, attempt_id: str) -> Memory | None:
@@ -61,26 +61,26 @@ class Reader:
             while True:
                 buckets = int(cast("bytes | None", self.client.hget(seen, "b")) or 1)
                 value = cast("bytes | None", self.client.hget(f"{seen}:{bucket_number(field, buckets)}", field))
-                # A split between the two reads moves the field: look again while the table grows.
+                # A split of a bucket between the two reads moves the field: read again while the table grows.
                 if value is not None or buckets == before:
                     return None if value is None else parse_memory(value)
                 before = buckets
 
     def attempts(self, source: str, attempt_ids: Iterable[str]) -> dict[str, Memory]:
         """What is remembered of several attempts, in a few round trips for each 500; unknown ones are left out."""
-        found: dict[str, Memory] = {}
-        every = list(dict.fromkeys(attempt_ids))
-        for start in range(0, len(every), _PAGE):
-            wanted, before = every[start : start + _PAGE], None
+        memories: dict[str, Memory] = {}
+        distinct = list(dict.fromkeys(attempt_ids))
+        for start in range(0, len(distinct), _PAGE):
+            missing, before = distinct[start : start + _PAGE], None
             # As above: a split between the two reads moves a field.
-            while wanted and (buckets := self._buckets()) != before:
-                values = self._memories(source, wanted, buckets)
-                found |= {name: parse_memory(value) for name, value in zip(wanted, values, strict=True) if value}
-                wanted, before = [name for name in wanted if name not in found], buckets
-        return found
+            while missing and (buckets := self._buckets()) != before:
+                values = self._memories(source, missing, buckets)
+                memories |= {name: parse_memory(value) for name, value in zip(missing, values, strict=True) if value}
+                missing, before = [name for name in missing if name not in memories], buckets
+        return memories
 
     def remembered(self) -> int:
-        """Attempts remembered, over all partitions."""
+        """The number of remembered attempts, over all partitions."""
         with state_errors():
             sizes = [self.client.hget(keys.seen(partition), "n") for partition in range(self.partitions)]
         return sum(int(cast("bytes | None", size) or 0) for size in sizes)
@@ -98,10 +98,10 @@ class Reader:
         return total
 
     def tail(self, *, after: dict[int, str] | None = None, block_seconds: float) -> Iterator[StoredEvent | None]:
-        """Follow the journal: events as they come, None whenever nothing came for `block_seconds`.
+        """Follow the journal: each new event, and None whenever there was none for `block_seconds`.
 
-        `after`: partition -> stream id to start behind; by default only what is new. The client's socket time-out
-        must be longer than `block_seconds`.
+        `after`: partition -> stream id to start after; by default only new events. The client's socket timeout must be
+        longer than `block_seconds`.
         """
         last = {partition: (after or {}).get(partition, "$") for partition in range(self.partitions)}
         while True:
@@ -118,7 +118,7 @@ class Reader:
                     yield stored_event(entry_id, fields, partition)
 
     def _buckets(self) -> list[int]:
-        """How many buckets the memory of each partition has."""
+        """The number of buckets of each partition."""
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
             for partition in range(self.partitions):
@@ -134,25 +134,16 @@ class Reader:
                 pipe.hget(f"{keys.seen(partition)}:{bucket_number(field, buckets[partition])}", field)
             return pipe.execute()
 
-    def _walk(self, partition: int, first: str, last: str, newest_first: bool) -> Iterator[StoredEvent]:
+    def _events(
+        self, partition: int, first: str, last: str, newest_first: bool
+    ) -> Iterator[tuple[tuple[int, int], StoredEvent]]:
         stream = keys.journal(partition)
-        while True:
-            with state_errors():
-                if newest_first:
-                    found = self.client.xrevrange(stream, last, first, count=_PAGE)
-                else:
-                    found = self.client.xrange(stream, first, last, count=_PAGE)
-            items = cast("StreamItems", found)
-            for entry_id, fields in items:
-                yield stored_event(entry_id, fields, partition)
-            if len(items) < _PAGE:
-                return
-            behind = "(" + items[-1][0].decode()
-            first, last = (first, behind) if newest_first else (behind, last)
+        for entry_id, fields in read_stream(self.client, stream, first, last, page=_PAGE, newest_first=newest_first):
+            yield id_order(entry_id), stored_event(entry_id, fields, partition)
 
 
 def stored_event(entry_id: bytes, fields: dict[bytes, bytes], partition: int) -> StoredEvent:
-    """A journal entry as redis-py gives it."""
+    """The event of a journal entry as redis-py returns it."""
     return StoredEvent(
         entry_id=entry_id.decode(),
         partition=partition,
@@ -165,7 +156,7 @@ def stored_event(entry_id: bytes, fields: dict[bytes, bytes], partition: int) ->
 
 
 def bucket_number(field: bytes, buckets: int) -> int:
-    """Linear hashing, as in publish_once.lua."""
+    """The bucket of an attempt: linear hashing, as in publish_once.lua."""
     half = 1 << (buckets.bit_length() - 1)
     number = int.from_bytes(field[:4], "little")
     slot = number % (half * 2)
@@ -173,7 +164,7 @@ def bucket_number(field: bytes, buckets: int) -> int:
 
 
 def parse_memory(value: bytes) -> Memory:
-    """The packed memory of one attempt; the layout stands in publish_once.lua."""
+    """What is remembered of one attempt; publish_once.lua describes the layout of `value`."""
     flags, first_day = value[0], int.from_bytes(value[1:3], "big")
     by_webhook, by_poll, poll_first = bool(flags & 1), bool(flags & 2), bool(flags & 4)
     other_day = first_day + value[3]
@@ -187,8 +178,3 @@ def parse_memory(value: bytes) -> Memory:
         webhook_day=(other_day if poll_first else first_day) if by_webhook else None,
         poll_day=(first_day if poll_first else other_day) if by_poll else None,
     )
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    ms, _, seq = entry_id.partition("-")
-    return int(ms), int(seq)

@@ -1,29 +1,29 @@
-"""Requests as received: listing, finding, keeping refused ones. Accepted ones are written by the journal."""
+"""Stored requests: lists and finds them, and stores refused ones. The journal stores accepted ones."""
 
 from __future__ import annotations
 
 import heapq
 import json
 from collections.abc import Iterator, Mapping
-from typing import cast
 from uuid import UUID
 
 import redis
 
-from bridge.journal.entries import StoredRequest, StreamItems
+from bridge.journal.entries import StoredRequest
+from bridge.journal.paging import id_order, read_stream
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
 __all__ = ["RequestStore"]
 
-#: Anybody can cause a refused request, so their number and the bytes kept of each are capped.
-REJECTED_KEPT = 1000
+#: Anybody can send a request that is refused, so their number and the bytes stored of each are limited.
+MAX_REJECTED = 1000
 REJECTED_BODY_BYTES = 4096
 _PAGE = 200
 
 
 class RequestStore:
-    """`find` and `list` cover accepted and refused requests alike."""
+    """Stored requests, both accepted and refused."""
 
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
         self.client = client
@@ -39,7 +39,7 @@ class RequestStore:
         headers: Mapping[str, str],
         body: bytes,
     ) -> None:
-        """Keep a request that was refused with 401; its body is cut to 4096 bytes. Raises `StateUnavailable`."""
+        """Store a request that was refused with 401, its body cut to 4096 bytes. Raises `StateUnavailable`."""
         fields: dict[str, str | bytes] = {
             "id": request_id,
             "source": source,
@@ -51,7 +51,7 @@ class RequestStore:
             "attempts": "",
         }
         with state_errors():
-            self.client.xadd(keys.rejected(0), fields, maxlen=REJECTED_KEPT, approximate=True)  # type: ignore[arg-type]
+            self.client.xadd(keys.rejected(0), fields, maxlen=MAX_REJECTED, approximate=True)  # type: ignore[arg-type]
 
     def list(
         self,
@@ -61,8 +61,10 @@ class RequestStore:
         since: float | None = None,
         until: float | None = None,
     ) -> Iterator[StoredRequest]:
-        """Requests received in [since, until] (UNIX seconds), newest first. A request that was kept twice, because
-        the state server's answer was lost on the way, is listed once."""
+        """Requests received in [since, until] (UNIX seconds), newest first; each is read when it is needed.
+
+        A request that was stored twice, because the state server's answer was lost, is listed once.
+        """
         first = "-" if since is None else str(int(since * 1000))
         last = "+" if until is None else str(int(until * 1000))
         streams = [self._walk(keys.requests(number), number, first, last) for number in range(self.partitions)]
@@ -75,28 +77,22 @@ class RequestStore:
                 listed.add(request.id)
 
     def find(self, request_id: str) -> StoredRequest | None:
-        """The request with this id. The id holds its time of receipt, so the neighbourhood is searched first."""
+        """The request with this id, or None. Raises `StateUnavailable`."""
         try:
             received = (UUID(request_id).int >> 80) / 1000
         except ValueError:
             return None
+        # The id holds the time of receipt, by the web server's clock.
         near = self.list(since=max(received - 60, 0), until=received + 600)
         found = next((request for request in near if request.id == request_id), None)
-        # Clocks of web server and state server may differ by more than that.
+        # The clocks of web server and state server may differ by more than that.
         return found or next((request for request in self.list() if request.id == request_id), None)
 
     def _walk(
         self, stream: str, partition: int, first: str, last: str
     ) -> Iterator[tuple[tuple[int, int], StoredRequest]]:
-        while True:
-            with state_errors():
-                items = cast("StreamItems", self.client.xrevrange(stream, last, first, count=_PAGE))
-            for entry_id, fields in items:
-                ms, _, seq = entry_id.partition(b"-")
-                yield (int(ms), int(seq)), _stored(fields, partition)
-            if len(items) < _PAGE:
-                return
-            last = "(" + items[-1][0].decode()
+        for entry_id, fields in read_stream(self.client, stream, first, last, page=_PAGE):
+            yield id_order(entry_id), _stored(fields, partition)
 
 
 def _stored(fields: dict[bytes, bytes], partition: int) -> StoredRequest:

@@ -1,4 +1,4 @@
-"""Forgetting in time: events, requests, quarantine and dead letters by age, attempts by their last news."""
+"""Deletes what is past its retention: events, requests, quarantine and dead letters, and attempts by last event."""
 
 from __future__ import annotations
 
@@ -15,25 +15,31 @@ from bridge.state.errors import state_errors
 
 __all__ = ["Retention", "RetentionReport"]
 
-#: Buckets a call: about 100 attempts each, so one call stays well below a millisecond per 10.
+#: Buckets per call of the script, with about 100 attempts each; ten buckets take well under a millisecond.
 _BUCKETS = 50
 
 
 @dataclass(slots=True)
 class RetentionReport:
-    """Numbers removed. `held_back`: partitions whose journal is kept longer because a consumer group lags."""
+    """Numbers deleted in one round."""
 
+    #: Events.
     events: int = 0
+    #: Stored requests.
     requests: int = 0
+    #: Dead letters and quarantined items.
     dead_letters: int = 0
+    #: Remembered attempts.
     attempts: int = 0
+    #: Partitions whose journal is kept longer because a consumer group lags.
     held_back: tuple[int, ...] = ()
 
 
 class Retention:
-    """Run by the beat every hour; harmless to run twice or not at all for a while.
+    """Deletes old data; the beat runs it every hour. Running it twice, or late, does no harm.
 
-    Trims exactly: by whole nodes, as Redis likes it, a quiet stream of a few entries would never forget them.
+    Streams are trimmed exactly: Redis trims approximately by whole nodes, so the old entries of a short stream would
+    stay.
     """
 
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
@@ -43,15 +49,15 @@ class Retention:
         self._forget = scripts.register(client, __file__, "forget")
 
     def run(self, bridge: BridgeConfig, *, now: float, subscriptions: Sequence[str] = ()) -> RetentionReport:
-        """One round over everything. `now`: UNIX seconds. Raises `StateUnavailable`."""
+        """Delete what is too old; the numbers deleted. `now`: UNIX seconds. Raises `StateUnavailable`."""
         report, held = RetentionReport(), []
         events, requests = _before(now, bridge.retention.events), _before(now, bridge.retention.requests)
         letters = _before(now, bridge.retention.dead_letters)
         with state_errors():
             for partition in range(self.partitions):
-                wanted: list[str | int] = [events, *map(keys.group, subscriptions)]
-                removed, lagging = cast("list[int]", self._trim(keys=[keys.journal(partition)], args=wanted))
-                report.events += removed
+                args: list[str | int] = [events, *map(keys.group, subscriptions)]
+                deleted, lagging = cast("list[int]", self._trim(keys=[keys.journal(partition)], args=args))
+                report.events += deleted
                 if lagging:
                     held.append(partition)
                 report.requests += self.client.xtrim(keys.requests(partition), minid=requests, approximate=False)
@@ -68,8 +74,9 @@ class Retention:
     def _forget_attempts(self, partition: int, oldest: int) -> int:
         forgotten, bucket = 0, 0
         while bucket >= 0:
-            some, bucket = cast("list[int]", self._forget(keys=[keys.seen(partition)], args=[bucket, _BUCKETS, oldest]))
-            forgotten += some
+            args = [bucket, _BUCKETS, oldest]
+            number, bucket = cast("list[int]", self._forget(keys=[keys.seen(partition)], args=args))
+            forgotten += number
         return forgotten
 
 

@@ -1,7 +1,11 @@
--- trim: drop old entries of a stream, but never what a consumer group still needs.
--- KEYS  1 stream   ARGV  1 oldest UNIX milliseconds to keep   2.. groups that will read all of it, made or not yet
--- Returns {entries removed, 1 when a group held the floor back else 0}.
--- Trimming itself ignores pending entries. Ids are compared as text: a Lua number would lose precision.
+-- trim: delete old entries of a stream, except those that a consumer group still needs.
+--
+-- KEYS  1 stream
+-- ARGV  1 oldest UNIX milliseconds to keep   2.. groups that will read all of it, created or not yet
+-- Returns {number of entries deleted, 1 if a group needs older entries, else 0}
+--
+-- XTRIM itself ignores pending entries. Ids are compared as text: a Lua number would lose precision.
+
 local function less(x, y)
   local a, b = string.match(x, '^(%d+)-(%d+)$')
   local c, d = string.match(y, '^(%d+)-(%d+)$')
@@ -21,6 +25,6 @@ for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   if facts['pending'] > 0 then need = redis.call('XPENDING', KEYS[1], facts['name'])[2] end
   if less(need, floor) then floor, held = need, 1 end
 end
--- A subscription whose dispatch has not come yet begins with the oldest entry.
+-- A subscription whose group does not exist yet begins with the oldest entry.
 if next(awaited) then return { 0, 1 } end
 return { redis.call('XTRIM', KEYS[1], 'MINID', floor), held }

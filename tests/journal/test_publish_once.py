@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from pathlib import Path
 
 import pytest
 import redis
@@ -11,7 +13,7 @@ import redis
 from bridge.config.model import BridgeConfig
 from bridge.config.model import Retention as RetentionConfig
 from bridge.errors import StateUnavailable
-from bridge.journal import BACKFILL, POLL, WEBHOOK, Entry, Journal, RequestRecord
+from bridge.journal import BACKFILL, POLL, WEBHOOK, Entry, Journal, RequestRecord, entries
 from bridge.journal.publishing import attempt_field
 from bridge.journal.quarantine import QuarantineStore
 from bridge.journal.reading import Reader, bucket_number
@@ -310,3 +312,9 @@ def test_any_interleaving_of_writers_gives_consecutive_revisions(state: redis.Re
     for event in Reader(state).events(newest_first=False):
         by_attempt.setdefault(event.attempt, []).append(json.loads(event.event)["data"]["attempt"]["revision"])
     assert all(found == list(range(1, len(found) + 1)) for found in by_attempt.values())
+
+
+def test_the_script_and_python_rank_outcomes_alike() -> None:
+    script = Path(entries.__file__).with_name("publish_once.lua").read_text()
+    (table,) = re.findall(r"local RANK = \{(.*)\}", script)
+    assert {outcome: int(rank) for outcome, rank in re.findall(r"(\w+) = (\d+)", table)} == entries.OUTCOME_RANK

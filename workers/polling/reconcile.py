@@ -18,7 +18,7 @@ from bridge.errors import BridgeError, StateUnavailable, Unreadable, VendorFault
 from bridge.ingest.dry_run import DryRun
 from bridge.ingest.intake import unreadable_on_error
 from bridge.ingest.pipeline import ingest
-from bridge.journal import BACKFILL
+from bridge.journal import BACKFILL, PUBLISHED_OUTCOMES
 from bridge.polling.reconciliation import Listed, Published, Reconciliation, Reconciliations, compare, delays, findings
 from bridge.quota.budgets import RECONCILE
 from bridge.sdk.records import NormalisedAttempt, Pointer, Record
@@ -39,7 +39,6 @@ _MAX_SECONDS = 6 * 3600.0
 _LEASE_SECONDS = 60.0
 #: Attempts that finished within the last round, or this many seconds, may still be on their way.
 _IN_TRANSIT = 60.0
-_PUBLISHABLE = ("published", "revised")
 _BATCH = 200
 
 _log = structlog.get_logger(__name__)
@@ -190,7 +189,7 @@ def _listed(
             before = listed.get(attempt.attempt_id)
             outdated = checked.outcome == "revised" or (before is not None and before.outdated)
             listed[attempt.attempt_id] = _row(attempt, outdated)
-            if checked.outcome in _PUBLISHABLE:
+            if checked.outcome in PUBLISHED_OUTCOMES:
                 publishable[attempt.attempt_id] = checked.record
     result.unreadable += dry_run.outcomes["quarantined"]
     return listed, publishable
