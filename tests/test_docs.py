@@ -156,6 +156,17 @@ def test_every_metric_is_in_the_operations_guide_and_no_other_is(services: Servi
     assert set(re.findall(r"`(bridge_\w+)`", OPERATIONS)) == names
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_log_events_that_are_named_are_logged(document: Path) -> None:
+    logged = re.compile(r"\.(?:debug|info|warning|error|critical)\(\s*\"([a-z_]+)\"")
+    sources = [path for package in ("bridge", "workers") for path in (ROOT / package).rglob("*.py")]
+    events = {name for path in sources for name in logged.findall(path.read_text())}
+    event = r"`([a-z]+(?:_[a-z]+)+)`"
+    text = re.sub(r"\s+", " ", document.read_text())
+    named = re.findall(rf"\blog(?:s|ged)?\b[^.`|]{{0,60}}{event}", text) + re.findall(rf"{event} in the log", text)
+    assert set(named) <= events
+
+
 def test_no_alert_calls_a_stream_stale_that_is_read_seldom_on_purpose() -> None:
     alerts = yaml.safe_load((ROOT / "deploy/prometheus-alerts.yaml").read_text())["groups"][0]["rules"]
     (stale,) = (one["expr"] for one in alerts if one["alert"] == "BridgePollStale")
