@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from bridge import registry, watch_registration
 from bridge.cli import COMMANDS, cli
 from bridge.config import loader, queues
+from bridge.monitoring.alarms import RAISED, RECOVERED
 from bridge.monitoring.metrics import web_metrics
 from bridge.monitoring.state_collector import StateCollector
 from bridge.services import Services
@@ -161,6 +162,7 @@ def test_log_events_that_are_named_are_logged(document: Path) -> None:
     logged = re.compile(r"\.(?:debug|info|warning|error|critical)\(\s*\"([a-z_]+)\"")
     sources = [path for package in ("bridge", "workers") for path in (ROOT / package).rglob("*.py")]
     events = {name for path in sources for name in logged.findall(path.read_text())}
+    events |= {f"alarm_{RAISED}", f"alarm_{RECOVERED}"}  # the one name that is put together
     event = r"`([a-z]+(?:_[a-z]+)+)`"
     text = re.sub(r"\s+", " ", document.read_text())
     named = re.findall(rf"\blog(?:s|ged)?\b[^.`|]{{0,60}}{event}", text) + re.findall(rf"{event} in the log", text)
