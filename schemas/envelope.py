@@ -17,28 +17,40 @@ __all__ = ["MEDIA_TYPE", "SCHEMA_VERSION", "Envelope", "event_id", "format_time"
 
 #: Media type of the structured mode (CloudEvents JSON format, section 3).
 MEDIA_TYPE = "application/cloudevents+json"
-#: Changes with every change of a schema of `data`; the type only with an incompatible one.
+#: Changes with every change of a schema of `data`; the event type changes only with an incompatible one.
 SCHEMA_VERSION = "1.0"
 _NAMESPACE = uuid.NAMESPACE_URL.bytes
-#: `json.dumps` with arguments would build one for each event.
+#: `json.dumps` with arguments would build an encoder for each event.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """The attributes of an event. They carry no personal data: anybody on the way may log them."""
+    """The attributes of an event, without personal data: any system that passes it on may log them."""
 
+    #: See `event_id`.
     id: str
+    #: See `source_path`.
     source: str
+    #: Event type.
     type: str
+    #: What it concerns: an attempt, a watch, a consent, a source.
     subject: str
+    #: When it happened.
     time: datetime
+    #: Address of the schema of `data`.
     dataschema: str
+    #: When the bridge built the event.
     recordedtime: datetime
+    #: Events with the same key stay in order.
     partitionkey: str
+    #: Name of the vendor.
     bridgevendor: str
+    #: `webhook`, `poll`, `backfill` or `bridge`.
     bridgeorigin: str
+    #: Version of CloudEvents.
     specversion: str = "1.0"
+    #: Media type of `data`.
     datacontenttype: str = "application/json"
 
     def encode(self, data: Mapping[str, Any]) -> bytes:
@@ -68,12 +80,12 @@ def source_path(bridge_name: str, source: str) -> str:
 
 
 def event_id(source: str, attempt_id: str, event_type: str, revision: int) -> str:
-    """UUIDv5 over what makes the event unique, so that the same news has the same id even after a loss of all state.
+    """UUIDv5 of what makes the event unique, so that the same event has the same id even after all state is lost.
 
-    `source` is the CloudEvents attribute (`source_path`). The namespace is fixed for ever: receivers remember ids.
+    `source` is the CloudEvents attribute (`source_path`). The namespace never changes: receivers remember ids.
     """
     name = f"{source}#{attempt_id}#{event_type}#{revision}"
-    # What str(uuid.uuid5(...)) gives, at an eighth of its cost: RFC 9562, section 5.5.
+    # The same as str(uuid.uuid5(...)) at an eighth of its cost: RFC 9562, section 5.5.
     digits = hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"

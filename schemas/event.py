@@ -1,7 +1,7 @@
 """The published event about one normalised attempt, as frozen dataclasses; its envelope is in `schemas/envelope.py`.
 
 The marshmallow declaration of the same shape is in `schemas/shapes.py`; a test keeps the two equal.
-`to_json` gives the bytes that stand in the journal and travel on every transport.
+`to_json` returns the bytes that are in the journal and that every transport delivers.
 """
 
 from __future__ import annotations
@@ -40,29 +40,39 @@ __all__ = [
 COMPLETED = "attempt.completed"
 REVISED = "attempt.revised"
 VOIDED = "attempt.voided"
-#: Every type of event that carries an attempt's result; what a subscription gets that names none.
+#: The types of events with an attempt's result; the default of a subscription.
 ATTEMPT_TYPES = (COMPLETED, REVISED, VOIDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One sitting of one test by one candidate. `id` is unique in its source; `duration_seconds` in whole seconds."""
+    """One sitting of one test by one candidate."""
 
+    #: Unique within its source.
     id: str
+    #: `completed` or `voided`.
     status: str
+    #: 1, then one higher with each change of the result.
     revision: int = 1
+    #: When it was started, aware UTC.
     started_at: datetime | None = None
+    #: When it was completed, aware UTC.
     completed_at: datetime | None = None
+    #: Whole seconds.
     duration_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """Who sat the test, in the vendor's words. Unknown is None, never an empty string."""
+    """Who took the test, as the vendor says. Unknown is None, never an empty string."""
 
+    #: The vendor's id.
     id: str | None = None
+    #: The organisation's id, if the vendor was given it.
     external_id: str | None = None
+    #: E-mail address.
     email: str | None = None
+    #: Full name.
     name: str | None = None
 
 
@@ -70,34 +80,45 @@ class Candidate:
 class Group:
     """Where the test was given: a link, a group, a schedule, a course."""
 
+    #: The vendor's kind of group.
     kind: str
+    #: The vendor's id.
     id: str
+    #: The vendor's name for it.
     name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
-    """The test that was sat."""
+    """The test that was taken."""
 
+    #: The vendor's id.
     id: str
+    #: The vendor's name for it.
     name: str | None = None
+    #: Where it was given; None if not known.
     group: Group | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """Scores as Decimal, percentages 0-100. `passed` is the vendor's word, None when there is no pass mark.
+    """Scores as Decimal, percentages from 0 to 100. Unknown is None."""
 
-    `previous` holds the replaced result on `attempt.revised`, as it stood in the earlier event.
-    """
-
+    #: Points reached.
     score: Decimal | None = None
+    #: Points that can be reached.
     max_score: Decimal | None = None
+    #: As the vendor calculates it.
     percentage: Decimal | None = None
+    #: The lowest percentage that passes.
     pass_mark_percentage: Decimal | None = None
+    #: The vendor's decision; None without a pass mark.
     passed: bool | None = None
+    #: The vendor's grade.
     grade: str | None = None
+    #: `final`, `provisional`, `pending` or `not_scored`.
     grading: str = "final"
+    #: On `attempt.revised`: the replaced result, as in the earlier event.
     previous: Mapping[str, Any] | None = None
 
 
@@ -105,31 +126,45 @@ class Result:
 class Section:
     """A scored part of the test; sections nest."""
 
+    #: The vendor's id.
     id: str | None = None
+    #: The vendor's name for it.
     name: str | None = None
+    #: Points reached.
     score: Decimal | None = None
+    #: Points that can be reached.
     max_score: Decimal | None = None
+    #: As the vendor calculates it.
     percentage: Decimal | None = None
+    #: The vendor's decision.
     passed: bool | None = None
+    #: Its parts.
     sections: tuple[Section, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorFacts:
-    """Where the news came from: vendor, configured source, the vendor's own status word and ids (all as text)."""
+    """Where the attempt came from."""
 
+    #: Name of the vendor.
     name: str
+    #: Name of the configured source.
     source: str
+    #: The vendor's own status.
     status: str | None = None
+    #: The vendor's own ids: name -> id, as text.
     ids: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Links:
-    """Addresses. `request` points to the stored request; None when the news came by poll, which can be read again."""
+    """Addresses; None if there is none."""
 
+    #: The vendor's report.
     report: str | None = None
+    #: The vendor's certificate.
     certificate: str | None = None
+    #: The stored request; None if the attempt came by poll.
     request: str | None = None
 
 
@@ -137,14 +172,23 @@ class Links:
 class Data:
     """The `data` member of the event."""
 
+    #: The attempt.
     attempt: Attempt
+    #: Who took the test.
     candidate: Candidate
+    #: Which test.
     assessment: Assessment
+    #: The result.
     result: Result
+    #: Where it came from.
     vendor: VendorFacts
+    #: Results of the parts of the test.
     sections: tuple[Section, ...] = ()
+    #: What is odd about the result.
     flags: tuple[str, ...] = ()
+    #: Addresses.
     links: Links = Links()
+    #: Facts that only this vendor has, and the label of an expectation.
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -152,6 +196,7 @@ class Data:
 class Event(Envelope):
     """One published, immutable CloudEvent about an attempt."""
 
+    #: The `data` member.
     data: Data
 
     def to_json(self) -> bytes:
@@ -160,12 +205,10 @@ class Event(Envelope):
 
 
 def minimal(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The projection `data: minimal`: candidate reduced to ids, links and what only the vendor knows dropped.
+    """The projection `data: minimal`: only ids of the candidate, no links, of `extensions` only the label.
 
-    Of `extensions` the label of an expectation stays: the others may hold answers of a person. The rest stays, the id
-    too.
-
-    A notice (`schemas/notices.py`) holds nobody's name and stays as it is.
+    Other extensions may hold a person's answers. Everything else stays, the event id too. A notice
+    (`schemas/notices.py`) names nobody and stays as it is.
     """
     data = dict(event["data"])
     if "candidate" not in data:
@@ -184,7 +227,7 @@ def minimal(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: Decimal | None) -> float | None:
-    # At most 4 decimals on the wire; Decimal itself has no JSON form.
+    # At most 4 decimals in JSON, which has no Decimal.
     return None if value is None else round(float(value), 4)
 
 

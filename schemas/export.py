@@ -1,6 +1,6 @@
-"""The public contract as documents: JSON Schemas generated from the marshmallow shapes, and the AsyncAPI page.
+"""Writes the public contract: JSON Schemas generated from the marshmallow shapes, and the AsyncAPI document.
 
-`python -m schemas.export [DIRECTORY]` writes them; without an argument beside this file, where they are checked in.
+`python -m schemas.export [DIRECTORY]`; without an argument beside this file, where they are checked in.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def documents() -> dict[str, str]:
-    """File name -> text, for everything that a subscriber may want to check events against."""
+    """File name -> text of all documents against which a subscriber can check events."""
     return {
         f"event-{SCHEMA_VERSION}.schema.json": _document(EventSchema, "event"),
         f"attempt-{SCHEMA_VERSION}.schema.json": _document(DataSchema, "attempt"),
@@ -36,7 +36,7 @@ def documents() -> dict[str, str]:
 
 
 def write(directory: Path) -> list[Path]:
-    """Writes the documents into an existing directory and says where."""
+    """Write the documents into an existing directory; their paths."""
     written = []
     for name, text in documents().items():
         written.append(directory / name)
@@ -45,7 +45,7 @@ def write(directory: Path) -> list[Path]:
 
 
 def _document(shape: type[Schema], name: str) -> str:
-    # OpenAPI 3.1 schemas are JSON Schema 2020-12; only the place of the shared ones differs.
+    # OpenAPI 3.1 schemas are JSON Schema 2020-12, except for the place of shared schemas.
     spec = APISpec(
         title=name,
         version=SCHEMA_VERSION,

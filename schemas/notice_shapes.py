@@ -1,6 +1,6 @@
 """The marshmallow declaration of notices: dumps and loads `schemas/notices.py`. The JSON Schemas are generated from it.
 
-Unknown members are dropped when loading, so that 1.1 may add some.
+Unknown members are dropped when loading, so that version 1.1 may add some.
 """
 
 from __future__ import annotations
@@ -33,46 +33,49 @@ class _Part(Schema):
 
 
 class WatchSchema(_Part):
-    """What was waited for in vain."""
+    """The watch that passed its deadline."""
 
-    key = fields.String(**member("The attempt's id; with a leading `?` a key that may mean several."), validate=FILLED)
+    key = fields.String(
+        **member("The attempt id; with a leading `?` a key that may mean several attempts."), validate=FILLED
+    )
     kind = fields.String(
-        **member("An open attempt, an operator's expectation, a webhook that only hints, or a grade still to come."),
+        **member("An open attempt, an operator's expectation, a pointer from a webhook, or an attempt not graded yet."),
         validate=validate.OneOf(WATCH_KINDS),
     )
     reference = fields.Dict(
         keys=fields.String(),
         values=fields.String(),
-        **member("Where the vendor's API was asked; e-mail addresses are left out."),
+        **member("What the vendor's API was asked for, without e-mail addresses."),
     )
-    label = fields.String(**nullable("Your own words for what was expected."))
-    opened_at = UtcTime(**member("Since when."))
-    due = UtcTime(**member("When it was expected, or looked at last."))
-    deadline = UtcTime(**member("When it was given up."))
+    label = fields.String(**nullable("Your label of the expectation."))
+    opened_at = UtcTime(**member("When the watch was opened."))
+    due = UtcTime(**member("When it was expected, or rechecked last."))
+    deadline = UtcTime(**member("When rechecking ended."))
     looks = fields.Integer(**member("How often the vendor was asked."), strict=True, validate=_NOT_NEGATIVE)
 
 
 class ConsentSchema(_Part):
-    """Consent that was taken back."""
+    """Consent that was withdrawn."""
 
     subject = fields.Dict(
-        keys=fields.String(), values=fields.String(), **member("Whom and what it concerns: ids of the vendor only.")
+        keys=fields.String(), values=fields.String(), **member("The person, by ids of the vendor only.")
     )
-    withdrawn_at = UtcTime(**member("When, in the vendor's word."))
+    withdrawn_at = UtcTime(**member("When it was withdrawn, by the vendor's clock."))
     attempts_voided = fields.Integer(
-        **member("Published attempts that lost their result; each has an event of its own."),
+        **member("Number of published attempts that were voided; each has an event of its own."),
         strict=True,
         validate=_NOT_NEGATIVE,
     )
 
 
 class AlarmSchema(_Part):
-    """Trouble with a source, or its end."""
+    """A problem of a source, or its end."""
 
     state = fields.String(
-        **member("raised, and again every day while it lasts; recovered once."), validate=validate.OneOf(ALARM_STATES)
+        **member("raised when it begins and every day while it lasts, recovered when it is over."),
+        validate=validate.OneOf(ALARM_STATES),
     )
-    since = UtcTime(**member("When the trouble began."))
+    since = UtcTime(**member("When the problem began."))
     fact = fields.String(**member("What is wrong."), validate=FILLED)
     value = fields.String(**member("What was measured."), validate=FILLED)
     remedy = fields.String(**member("What to do about it."), validate=FILLED)
@@ -81,7 +84,7 @@ class AlarmSchema(_Part):
 class NoticeDataSchema(_Part):
     """The `data` of a notice, version 1.0: the one member that belongs to its type."""
 
-    #: What the fields alone cannot say; goes into the JSON Schema as it is.
+    #: What the fields cannot express; copied into the JSON Schema.
     also: ClassVar[dict[str, Any]] = {"oneOf": [{"required": [name]} for name in dict.fromkeys(MEMBERS.values())]}
 
     watch = fields.Nested(WatchSchema, metadata={"description": "On attempt.overdue."})
@@ -90,7 +93,7 @@ class NoticeDataSchema(_Part):
 
 
 class NoticeSchema(EnvelopeSchema):
-    """A CloudEvents 1.0 event in structured JSON that is no news of a result, version 1.0."""
+    """A CloudEvents 1.0 event in structured JSON about something other than a result, version 1.0."""
 
     makes = notices.NoticeEvent
     also: ClassVar[dict[str, Any]] = {
@@ -100,10 +103,10 @@ class NoticeSchema(EnvelopeSchema):
     }
 
     type = fields.String(**member("What happened."), validate=validate.OneOf(notices.NOTICE_TYPES))
-    subject = fields.String(**member("Key of the watch or of the consent; of an alarm the source."), validate=FILLED)
+    subject = fields.String(**member("Key of the watch or of the consent; for an alarm the source."), validate=FILLED)
     data = fields.Nested(NoticeDataSchema, **member("The one member that belongs to the type."))
 
     @validates_schema
     def _has_its_member(self, loaded: dict[str, Any], **_: Any) -> None:
         if MEMBERS[loaded["type"]] not in loaded["data"]:
-            raise ValidationError(f"{loaded['type']} without its member {MEMBERS[loaded['type']]}", "data")
+            raise ValidationError(f"{loaded['type']}: member {MEMBERS[loaded['type']]} is missing", "data")

@@ -1,7 +1,7 @@
-"""Notices: events about the way of the attempts, not about a result. What is late, withdrawn, silent or refused.
+"""Notices: events about something other than a result: overdue attempts, withdrawn consent, alarms of a source.
 
 The marshmallow declaration of `data` is in `schemas/notice_shapes.py`. A notice is published once and never revised.
-It holds no name and no address of a person, so that operators' tools may show and log it.
+It holds no name and no address of a person, so operators' tools may show and log it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ NOTICE_TYPES = (OVERDUE, CONSENT_WITHDRAWN, *ALARM_TYPES)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeEvent(Envelope):
-    """One published, immutable CloudEvent that is no news of a result. `data` has one member, that of its type."""
+    """One published, immutable CloudEvent that is not about a result."""
 
+    #: One member, that of its type.
     data: Mapping[str, Any]
 
     def to_json(self) -> bytes:

@@ -1,6 +1,6 @@
 """The marshmallow declaration of the published event: dumps and loads the dataclasses of `schemas/event.py`.
 
-The JSON Schemas are generated from these classes. Unknown members are dropped when loading, so that 1.1 may add some.
+The JSON Schemas are generated from these classes. Unknown members are dropped when loading: version 1.1 may add some.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ class AttemptSchema(_Shape):
 
     makes = event.Attempt
 
-    id = fields.String(**member("Unique in its source; the same for webhook and poll."), validate=FILLED)
+    id = fields.String(**member("Unique within its source; the same by webhook and poll."), validate=FILLED)
     revision = fields.Integer(
-        **member("1, then one more with every change of the result; keep the highest."),
+        **member("1, then one higher with each change of the result. Keep the highest."),
         strict=True,
         validate=validate.Range(min=1),
     )
-    status = fields.String(**member("What became of the attempt."), validate=validate.OneOf(STATUSES))
-    started_at = UtcTime(**nullable("When the candidate began."))
-    completed_at = UtcTime(**nullable("When the candidate finished, in the vendor's word."))
+    status = fields.String(**member("Whether the attempt counts."), validate=validate.OneOf(STATUSES))
+    started_at = UtcTime(**nullable("When the candidate started."))
+    completed_at = UtcTime(**nullable("When the candidate finished, by the vendor's clock."))
     duration_seconds = fields.Integer(**nullable("Time taken, whole seconds."), strict=True, validate=_NOT_NEGATIVE)
 
 
 class CandidateSchema(_Shape):
-    """Who sat the test. The only personal data of the event."""
+    """Who took the test. The only personal data of the event."""
 
     makes = event.Candidate
 
     id = fields.String(**nullable("The vendor's id of the candidate."))
-    external_id = fields.String(**nullable("Your id of the candidate, where the vendor was given it."))
+    external_id = fields.String(**nullable("Your id of the candidate, if the vendor was given it."))
     email = fields.String(**nullable("Null in the minimal projection."))
     name = fields.String(**nullable("Null in the minimal projection."))
 
@@ -76,7 +76,7 @@ class GroupSchema(_Shape):
 
 
 class AssessmentSchema(_Shape):
-    """The test that was sat."""
+    """The test that was taken."""
 
     makes = event.Assessment
 
@@ -86,30 +86,30 @@ class AssessmentSchema(_Shape):
 
 
 class PreviousSchema(Schema):
-    """A replaced result, as it stood in the earlier event: plain JSON values."""
+    """A replaced result, as in the earlier event: plain JSON values."""
 
     class Meta:
         unknown = EXCLUDE
 
     score = fields.Float(**nullable("Points reached."))
-    max_score = fields.Float(**nullable("Points that could be reached."))
-    percentage = fields.Float(**nullable("0 to 100, as the vendor counts it."))
-    pass_mark_percentage = fields.Float(**nullable("The percentage from which the vendor counts it as passed."))
-    passed = fields.Boolean(**nullable("The vendor's word."))
+    max_score = fields.Float(**nullable("Points that can be reached."))
+    percentage = fields.Float(**nullable("0 to 100, as the vendor calculates it."))
+    pass_mark_percentage = fields.Float(**nullable("The lowest percentage that passes."))
+    passed = fields.Boolean(**nullable("The vendor's decision."))
     grade = fields.String(**nullable("The vendor's grade."))
     grading = fields.String(**member("How final it was."), validate=validate.OneOf(GRADINGS))
 
 
 class ResultSchema(_Shape):
-    """How it went. Unknown is null, never a guess."""
+    """The result. Unknown is null, never a guess."""
 
     makes = event.Result
 
     score = Score(**nullable("Points reached."))
-    max_score = Score(**nullable("Points that could be reached."))
-    percentage = Score(**nullable("0 to 100, as the vendor counts it."))
-    pass_mark_percentage = Score(**nullable("The percentage from which the vendor counts it as passed."))
-    passed = fields.Boolean(**nullable("The vendor's word; null where there is no pass mark."))
+    max_score = Score(**nullable("Points that can be reached."))
+    percentage = Score(**nullable("0 to 100, as the vendor calculates it."))
+    pass_mark_percentage = Score(**nullable("The lowest percentage that passes."))
+    passed = fields.Boolean(**nullable("The vendor's decision; null without a pass mark."))
     grade = fields.String(**nullable("The vendor's grade."))
     grading = fields.String(
         **member("How final the result is; anything but final may be revised."), validate=validate.OneOf(GRADINGS)
@@ -125,20 +125,20 @@ class SectionSchema(_Shape):
     id = fields.String(**nullable("The vendor's id of the section."))
     name = fields.String(**nullable("Its name."))
     score = Score(**nullable("Points reached."))
-    max_score = Score(**nullable("Points that could be reached."))
-    percentage = Score(**nullable("0 to 100, as the vendor counts it."))
-    passed = fields.Boolean(**nullable("The vendor's word."))
+    max_score = Score(**nullable("Points that can be reached."))
+    percentage = Score(**nullable("0 to 100, as the vendor calculates it."))
+    passed = fields.Boolean(**nullable("The vendor's decision."))
     sections = fields.List(fields.Nested(lambda: SectionSchema()), **member("Its parts."))
 
 
 class VendorFactsSchema(_Shape):
-    """Where the news came from."""
+    """Where the attempt came from."""
 
     makes = event.VendorFacts
 
     name = fields.String(**member("The vendor."))
     source = fields.String(**member("The configured vendor account."))
-    status = fields.String(**nullable("The vendor's own word for the status."))
+    status = fields.String(**nullable("The vendor's own status."))
     ids = fields.Dict(keys=fields.String(), values=fields.String(), **member("The vendor's ids of the attempt."))
 
 
@@ -149,7 +149,7 @@ class LinksSchema(_Shape):
 
     report = fields.String(**nullable("The vendor's report."))
     certificate = fields.String(**nullable("The vendor's certificate."))
-    request = fields.String(**nullable("The stored request; null when the news came by poll."))
+    request = fields.String(**nullable("The stored request; null if the attempt came by poll."))
 
 
 class DataSchema(_Shape):
@@ -158,14 +158,14 @@ class DataSchema(_Shape):
     makes = event.Data
 
     attempt = fields.Nested(AttemptSchema, **member("One sitting of one test by one candidate."))
-    candidate = fields.Nested(CandidateSchema, **member("Who sat it; the only personal data of the event."))
+    candidate = fields.Nested(CandidateSchema, **member("Who took it; the only personal data of the event."))
     assessment = fields.Nested(AssessmentSchema, **member("The test."))
-    result = fields.Nested(ResultSchema, **member("How it went; unknown is null, never a guess."))
+    result = fields.Nested(ResultSchema, **member("The result; unknown is null, never a guess."))
     sections = fields.List(fields.Nested(SectionSchema), **member("Scored parts of the test."))
     flags = fields.List(fields.String(), **member("The vendor's remarks, such as proctoring incidents."))
-    vendor = fields.Nested(VendorFactsSchema, **member("Where the news came from."))
+    vendor = fields.Nested(VendorFactsSchema, **member("Where the attempt came from."))
     links = fields.Nested(LinksSchema, **member("Addresses."))
-    extensions = fields.Dict(**member("Facts of one vendor only, and the label of an expectation."))
+    extensions = fields.Dict(**member("Facts that only this vendor has, and the label of an expectation."))
 
 
 class EnvelopeSchema(_Shape):
@@ -173,13 +173,13 @@ class EnvelopeSchema(_Shape):
 
     specversion = fields.String(**member("Version of CloudEvents."), validate=validate.Equal("1.0"))
     id = fields.String(
-        **member("The same for every copy of the same news; with `source` the key to drop copies.", format="uuid")
+        **member("The same for every copy of an event; drop copies by `source` and `id`.", format="uuid")
     )
     source = fields.String(
         **member("The configured vendor account: /<bridge>/sources/<source>.", format="uri-reference"), validate=FILLED
     )
     type = fields.String(**member("What happened."), validate=FILLED)
-    subject = fields.String(**member("Whom it concerns."), validate=FILLED)
+    subject = fields.String(**member("What it concerns."), validate=FILLED)
     time = UtcTime(**member("When it happened."))
     datacontenttype = fields.String(**member("Media type of `data`."), validate=validate.Equal("application/json"))
     dataschema = fields.String(**member("Where the schema of `data` can be read.", format="uri"))
@@ -187,7 +187,7 @@ class EnvelopeSchema(_Shape):
     partitionkey = fields.String(**member("Events of one subject share it: <source>/<subject>."), validate=FILLED)
     bridgevendor = fields.String(**member("The vendor."), validate=FILLED)
     bridgeorigin = fields.String(
-        **member("The path that brought the news first; `bridge`: none, the bridge itself says so."),
+        **member("The path by which it came first; `bridge`: the bridge itself says so."),
         validate=validate.OneOf(ORIGINS),
     )
 
@@ -198,6 +198,6 @@ class EventSchema(EnvelopeSchema):
     makes = event.Event
 
     type = fields.String(**member("What happened."), validate=validate.OneOf(event.ATTEMPT_TYPES))
-    subject = fields.String(**member("The attempt's id."), validate=FILLED)
-    time = UtcTime(**member("When the attempt was finished, else when the bridge first heard of it."))
+    subject = fields.String(**member("The attempt id."), validate=FILLED)
+    time = UtcTime(**member("When the attempt was completed, or when the bridge first saw it."))
     data = fields.Nested(DataSchema, **member("The attempt."))

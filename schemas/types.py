@@ -1,4 +1,4 @@
-"""The field types that the shapes of the published event share, and how a member is described. No shapes here."""
+"""Field types of the published event, and options that describe a member."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3
 
 
 def member(description: str, **keywords: Any) -> dict[str, Any]:
-    """Options of a field that every event has. `keywords` go into the JSON Schema as they are."""
+    """Options of a field that every event has. `keywords` are copied into the JSON Schema."""
     return {"required": True, "metadata": {"description": description, **keywords}}
 
 
 def nullable(description: str, **keywords: Any) -> dict[str, Any]:
-    """Options of a field that every event has, null where the fact is unknown."""
+    """Options of a field that every event has, null if the value is unknown."""
     return {**member(description, **keywords), "allow_none": True}
 
 
 class UtcTime(fields.AwareDateTime):
-    """A moment as RFC 3339 in UTC with milliseconds and `Z`; marshmallow alone would write `+00:00`."""
+    """A time as RFC 3339 in UTC with milliseconds and `Z`; marshmallow itself writes `+00:00`."""
 
     def __init__(self, **options: Any) -> None:
         options["metadata"] = {**options.get("metadata", {}), "pattern": TIME_PATTERN}
@@ -43,7 +43,7 @@ class UtcTime(fields.AwareDateTime):
 
 
 class Score(fields.Float):
-    """Decimal inside, a JSON number of at most 4 decimals outside: JSON has no Decimal, and text would be no number."""
+    """A Decimal in Python, a number with at most 4 decimals in JSON, which has no Decimal."""
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **options: Any) -> float | None:
         return None if value is None else round(float(value), 4)
