@@ -1,6 +1,6 @@
 """Celery: its configuration, and how worker and beat run.
 
-Beat only ticks; what is due stands in the state. So a lost tick, a doubled one or a second beat changes nothing.
+Beat only sends ticks; the state server knows what is due. So a lost tick, a repeated one or a second beat is harmless.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from workers.tasks import ARGUMENTS, Tasks, beat_schedule
 __all__ = ["QUEUE", "make_celery", "run_beat", "run_worker"]
 
 QUEUE = queues.WORKER
-#: Tasks at the same time in one worker: they wait for vendors, so more than cores.
+#: Concurrent tasks of one worker; they mostly wait for vendors, so more than cores.
 CONCURRENCY = 4
-#: A process shows its life this often, and is taken for dead after three times as long, seconds.
+#: Interval of heartbeats; without one for three times as long a process counts as dead.
 HEARTBEAT_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
 
 
 def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> Celery:
-    """The bridge's own Celery app. `stopping` ends running polls at the next page."""
+    """The bridge's own Celery app. `stopping`: whether running polls are to end at the next page."""
     broker = broker_address(services.broker_url)
     app = Celery("attempt-bridge", broker=broker.url, set_as_current=False)
     app.conf.update(
-        # The default exchange: a named one drops what its binding key has lost (an eviction, a flush) without a word.
+        # The default exchange: a named one silently drops messages once its binding is lost (eviction, flush).
         task_queues=[Queue(QUEUE, Exchange(""), routing_key=QUEUE)],
         task_default_queue=QUEUE,
         task_default_exchange="",
@@ -59,8 +59,8 @@ def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> 
         broker_transport_options=_transport_options(services.broker_url),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # Acknowledged before it runs: what a killed worker leaves undone, the next tick does. Late acknowledgement
-        # would run a long catch-up a second time as soon as the visibility time-out is over.
+        # Acknowledged before it runs: the next tick does what a killed worker leaves undone. With late acknowledgement
+        # a long catch-up would run a second time after the visibility timeout.
         task_acks_late=False,
         task_ignore_result=True,
         task_serializer="json",
@@ -68,7 +68,7 @@ def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> 
         task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
-        # Remote control and events are published synchronously from the worker's loop, which a silent broker stops.
+        # Remote control and events are published synchronously from the worker's loop; a hanging broker would stop it.
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         beat_schedule=beat_schedule(services),
@@ -81,7 +81,7 @@ def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> 
 
 
 def run_worker(services: Services) -> None:
-    """Poll until SIGTERM or SIGINT, then finish the page at hand. Logging must be configured already.
+    """Poll until SIGTERM or SIGINT, then finish the current page. Logging must be configured already.
 
     Raises `SystemExit` with Celery's exit code if that is not 0.
     """
@@ -91,13 +91,13 @@ def run_worker(services: Services) -> None:
     message_filter = MessageFilter(ARGUMENTS, services.config.subscriptions, refusals)
     app.amqp.Connection = guarded_connection(message_filter)
     app.steps["consumer"].add(_heartbeat_step(services, refusals))
-    _keep_our_logging()
+    _keep_own_logging()
 
     def begin_to_stop(**_: Any) -> None:
         stop.set()
 
     signals.worker_shutting_down.connect(begin_to_stop)
-    # Ten lines against pickle under root, as in most containers; this worker accepts JSON alone.
+    # Celery warns about pickle when run as root, as in most containers; this worker accepts only JSON.
     warnings.simplefilter("ignore", SecurityWarning)
     worker = app.Worker(
         consumer_cls=filtering_consumer(message_filter),
@@ -115,28 +115,28 @@ def run_worker(services: Services) -> None:
 
 
 def run_beat(services: Services) -> None:
-    """Send the ticks until SIGTERM or SIGINT. Keeps no file; a second one beside it does no harm."""
-    _keep_our_logging()
-    pulse = _Pulse(services, "beat")
+    """Send the ticks until SIGTERM or SIGINT. Keeps no file; a second beat is harmless."""
+    _keep_own_logging()
+    heartbeat = _Heartbeat(services, "beat")
 
-    class PulsingScheduler(_EagerScheduler):
+    class HeartbeatScheduler(_EagerScheduler):
         def tick(self, *args: Any, **kwargs: Any) -> float:
             wait: float = super().tick(*args, **kwargs)
-            pulse()
+            heartbeat()
             return min(wait, HEARTBEAT_SECONDS)
 
-    make_celery(services).Beat(scheduler_cls=PulsingScheduler, quiet=True).run()
+    make_celery(services).Beat(scheduler_cls=HeartbeatScheduler, quiet=True).run()
 
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
     if not broker_url.startswith("redis"):
         return {}
     return {
-        # A task that a dying worker had taken but not begun comes back after this time; scanned for every 5 s.
+        # A task that a dying worker took but did not start returns after this time; checked every 5 s.
         "visibility_timeout": 300,
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
-        # Without these a connection that swallows bytes stops worker and beat for ever.
+        # Without these a connection that swallows bytes blocks worker and beat indefinitely.
         "socket_timeout": 10,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
@@ -145,8 +145,7 @@ def _transport_options(broker_url: str) -> dict[str, Any]:
 
 
 class _EagerScheduler(Scheduler):  # type: ignore[misc]  # celery has no types
-    """Beat's schedule in memory. After a start everything is due at once; what was done a moment ago is left out by
-    those who do it."""
+    """Beat's schedule in memory. At start everything is due at once; the tasks skip what was done a moment ago."""
 
     def setup_schedule(self) -> None:
         super().setup_schedule()
@@ -154,8 +153,8 @@ class _EagerScheduler(Scheduler):  # type: ignore[misc]  # celery has no types
             entry.last_run_at -= max(entry.schedule.run_every, timedelta(seconds=1))
 
 
-class _Pulse:
-    """Shows that a process's loop goes round: called from that loop, so that a stuck one falls silent."""
+class _Heartbeat:
+    """Writes the heartbeat of a process; called from its main loop, so that a stuck loop is noticed."""
 
     def __init__(self, services: Services, process: str) -> None:
         self._services = services
@@ -176,32 +175,32 @@ class _Pulse:
 
 
 def _heartbeat_step(services: Services, refusals: RefusalCounter) -> type[bootsteps.StartStopStep]:
-    show_life = _Pulse(services, "worker")
+    heartbeat = _Heartbeat(services, "worker")
 
-    def pulse() -> None:
-        show_life()
+    def tick() -> None:
+        heartbeat()
         refusals.flush()
 
-    class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no types
-        """Ticks on the consumer's own timer, which Celery empties at every reconnection and this step fills again."""
+    class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no types
+        """Uses the consumer's own timer, which Celery clears at every reconnection and this step sets again."""
 
         requires = (ConsumerTasks,)
 
         def start(self, consumer: Any) -> None:
-            pulse()
-            self._timer = consumer.timer.call_repeatedly(HEARTBEAT_SECONDS, pulse)
+            tick()
+            self._timer = consumer.timer.call_repeatedly(HEARTBEAT_SECONDS, tick)
 
         def stop(self, consumer: Any) -> None:
             self._timer.cancel()
 
-    return Heartbeat
+    return HeartbeatStep
 
 
-def _keep_our_logging() -> None:
-    # Celery sets up no logging of its own as soon as somebody listens to this signal.
+def _keep_own_logging() -> None:
+    # With a receiver of this signal, Celery sets up no logging of its own.
     signals.setup_logging.connect(_leave_logging)
-    bgThread.on_crash = _crashed
-    # Three lines a tick; `poll_round` and `rechecked` say what came of it.
+    bgThread.on_crash = _log_crash
+    # Three lines per tick; `poll_round` and `rechecked` log the result.
     for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("celery.beat", "celery.worker.consumer.consumer"):
@@ -209,19 +208,19 @@ def _keep_our_logging() -> None:
 
 
 def _name_tls_problem(record: logging.LogRecord) -> bool:
-    """Trouble of the broker's certificate as one line with its remedy, instead of OpenSSL's text."""
-    for given in record.args if isinstance(record.args, tuple) else ():
-        problem = tls_problem(given) if isinstance(given, BaseException) else None
+    """Log a problem with the broker's certificate as one line with its remedy, without OpenSSL's text."""
+    for argument in record.args if isinstance(record.args, tuple) else ():
+        problem = tls_problem(argument) if isinstance(argument, BaseException) else None
         if problem is not None:
             record.msg, record.args = "broker: %s", (problem,)
             break
     return True
 
 
-def _crashed(thread: Any, _message: str, *_words: Any) -> None:
+def _log_crash(thread: Any, _message: str, *_args: Any) -> None:
     # Celery would print the exception on stderr, with its text, before it ends the process.
     logs.log_unhandled(sys.exc_info()[1], "thread")
 
 
 def _leave_logging(**_: Any) -> None:
-    """Logging is configured by whoever started the process."""
+    """Does nothing: the process has configured logging before."""

@@ -12,7 +12,7 @@ from bridge.config import queues
 from bridge.config.model import PollConfig
 from bridge.services import Services
 from workers.inbound.messages import RECEIPT_TASK, Receipt
-from workers.inbound.receipts import store
+from workers.inbound.receipts import record_receipt
 from workers.polling.overdue import announce_overdue
 from workers.polling.poll import housekeeping, poll_once
 from workers.polling.recheck import recheck
@@ -118,7 +118,7 @@ class Tasks:
                 subscription=subscription,
                 remedy=f"let the receiver write receipts to the queue {queues.RECEIPTS}",
             )
-        store(self._services, Receipt(subscription, event_id))
+        record_receipt(self._services, Receipt(subscription, event_id))
 
 
 def _register(app: Celery, name: str, method: Callable[..., None]) -> Any:

@@ -1,6 +1,6 @@
-"""Checks of what the bridge stands on: state server, broker, processes, subscriptions. Each finding has its remedy.
+"""Checks of state server, broker, processes, subscriptions and sources. Each finding has its remedy.
 
-The judgements are pure functions of what was read; `examine` reads.
+The checks are pure functions of the facts; `examine` reads the facts.
 """
 
 from __future__ import annotations
@@ -43,71 +43,71 @@ from bridge.text import duration_text
 
 __all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine", "require_safe_state", "require_same_bridge"]
 
-#: A process writes its heartbeat at least every few seconds.
+#: A heartbeat older than this is reported; processes write one every few seconds.
 _HEARTBEAT_SECONDS = 30.0
 _CONNECT_SECONDS = 3.0
-#: Where kombu notes when each message was handed to a worker and not acknowledged since (kombu/transport/redis.py).
+#: Where kombu stores when each unacknowledged message was handed to a worker (kombu/transport/redis.py).
 _UNACKED = "unacked_index"
 _PROCESSES = ("web", "worker", "beat", "dispatch")
 
 
 def require_safe_state(client: redis.Redis) -> None:
-    """What every process asks before its first write.
+    """Check the state server before the first write of a process.
 
-    Raises `ConfigError` for a server that would forget attempts or lacks commands, `StateUnavailable` if none answers.
+    Raises `ConfigError` for a server that would lose data or lacks commands, `StateUnavailable` if it does not answer.
     """
     with state_errors():
         info = client.info()
-    problems = [found for found in (version(info), eviction(info)) if found.status == FAILURE]
-    if problems:
-        raise ConfigError(*(f"state server: {found.name}: {found.text}. Remedy: {found.remedy}" for found in problems))
+    failures = [finding for finding in (version(info), eviction(info)) if finding.status == FAILURE]
+    if failures:
+        raise ConfigError(*(f"state server: {each.name}: {each.text}. Remedy: {each.remedy}" for each in failures))
 
 
 def require_same_bridge(client: redis.Redis, bridge: BridgeConfig) -> None:
-    """Fix name and partitions at the first start; later ones must have the same, or attempts would not be found again.
+    """Store name and partitions at the first start; later starts must use the same, or attempts would be lost track of.
 
-    Raises `ConfigError` for another bridge, `StateUnavailable`.
+    Raises `ConfigError` if they differ, `StateUnavailable`.
     """
     with state_errors():
         client.hsetnx(keys.BRIDGE, "name", bridge.name)
         client.hsetnx(keys.BRIDGE, "partitions", str(bridge.partitions))
-        finding = _fixed(bridge, cast("dict[bytes, bytes]", client.hgetall(keys.BRIDGE)))
+        finding = _identity(bridge, cast("dict[bytes, bytes]", client.hgetall(keys.BRIDGE)))
     if finding.status == FAILURE:
         raise ConfigError(f"{finding.text}. Remedy: {finding.remedy}")
 
 
 def examine(services: Services) -> Iterator[Finding]:
-    """All findings, one by one as they are made."""
+    """All findings, in the order in which they are made."""
     now = services.now()
     yield Finding("connection to the state server", OK, describe(services.state_url))
     paused: dict[str, Pause | None] = {}
     try:
         with state_errors():
-            found = list(_state(services.state, services.now))
+            findings = list(_state(services.state, services.now))
     except StateUnavailable as error:
         yield Finding(
             "state server",
             FAILURE,
-            *_why_not(error, "start it (`attempt-bridge up` has its own), or mend bridge.state"),
+            *_connection_problem(error, "start it (`attempt-bridge up` starts its own), or correct bridge.state"),
             True,
         )
     else:
-        yield from found
+        yield from findings
         with state_errors():
-            fixed = cast("dict[bytes, bytes]", services.state.hgetall(keys.BRIDGE))
+            identity = cast("dict[bytes, bytes]", services.state.hgetall(keys.BRIDGE))
             paused = {name: services.budgets.paused(name, now) for name in services.config.sources}
             beats = {name: cast("bytes | None", services.state.get(keys.heartbeat(name))) for name in _PROCESSES}
-        yield _fixed(services.config.bridge, fixed)
+        yield _identity(services.config.bridge, identity)
         yield from (_heartbeat(name, None if beat is None else float(beat), now) for name, beat in beats.items())
         deliveries = Deliveries(services.state, partitions=services.config.bridge.partitions)
         for name in services.config.subscriptions:
-            yield _delivering(name, deliveries.state(name, now=now))
+            yield _subscription(name, deliveries.state(name, now=now))
     yield _access(services.config)
     yield from _brokers(services)
     for subscription in services.config.subscriptions.values():
         yield from _transport(subscription, services.config)
     for source in services.config.sources.values():
-        yield _calls(source, services.vendors[source.vendor], paused.get(source.name))
+        yield _source(source, services.vendors[source.vendor], paused.get(source.name))
 
 
 def _state(client: redis.Redis, now: Callable[[], float]) -> Iterator[Finding]:
@@ -125,24 +125,24 @@ def _state(client: redis.Redis, now: Callable[[], float]) -> Iterator[Finding]:
 
 
 def _setting(client: redis.Redis, name: str) -> str | None:
-    """One setting of the server; None where an access list keeps CONFIG from us."""
+    """A setting of the server; None if its access control denies CONFIG."""
     with suppress(redis.ResponseError):
-        found = cast("dict[str, str]", client.config_get(name))
-        return found.get(name)
+        settings = cast("dict[str, str]", client.config_get(name))
+        return settings.get(name)
     return None
 
 
-def _fixed(bridge: BridgeConfig, stored: Mapping[bytes, bytes]) -> Finding:
+def _identity(bridge: BridgeConfig, stored: Mapping[bytes, bytes]) -> Finding:
     fixed = {name.decode(): value.decode() for name, value in stored.items()}
     if not fixed:
-        return Finding("partitions", OK, f"{bridge.partitions}, fixed at the first start")
+        return Finding("partitions", OK, f"{bridge.partitions}, permanent from the first start on")
     for member, given in (("partitions", str(bridge.partitions)), ("name", bridge.name)):
         if fixed.get(member, given) != given:
             return Finding(
                 member,
                 FAILURE,
-                f"bridge.{member} is {given}, but this state was begun with {fixed[member]}",
-                f"write bridge.{member}: {fixed[member]}, or give another state",
+                f"bridge.{member} is {given}, but this state was created with {fixed[member]}",
+                f"set bridge.{member}: {fixed[member]}, or use another state server",
             )
     return Finding("partitions", OK, str(bridge.partitions))
 
@@ -153,39 +153,42 @@ def _heartbeat(name: str, last: float | None, now: float) -> Finding:
     age = now - last
     if age <= _HEARTBEAT_SECONDS:
         return Finding(name, OK, f"heartbeat {max(age, 0):.0f} s ago")
-    return Finding(name, WARNING, f"last heartbeat {age:.0f} s ago", f"look at the log of attempt-bridge {name}")
+    return Finding(name, WARNING, f"last heartbeat {age:.0f} s ago", f"check the log of attempt-bridge {name}")
 
 
-def _delivering(name: str, state: SubscriptionState) -> Finding:
+def _subscription(name: str, state: SubscriptionState) -> Finding:
     label, resume = f"subscription {name}", f"attempt-bridge subscriptions resume {name}"
     if state.circuit == "disabled":
-        return Finding(label, FAILURE, f"disabled: {clip(state.circuit_reason)}", f"mend the receiver, then {resume}")
+        return Finding(label, FAILURE, f"disabled: {clip(state.circuit_reason)}", f"fix the receiver, then {resume}")
     if state.circuit == "paused":
         return Finding(label, WARNING, "paused", resume)
     if state.circuit == "open":
         return Finding(
-            label, WARNING, f"waits: {clip(state.circuit_reason)}", "mend the receiver; it goes on by itself"
+            label,
+            WARNING,
+            f"circuit open: {clip(state.circuit_reason)}",
+            "fix the receiver; delivery resumes by itself",
         )
     if state.blocked_by:
-        return Finding(label, WARNING, f"waits: {clip(state.blocked_by)}", "mend that; it goes on by itself")
+        return Finding(label, WARNING, f"blocked: {clip(state.blocked_by)}", "fix that; delivery resumes by itself")
     if state.dead_letters:
-        look = f"attempt-bridge dead-letters list --subscription {name}"
-        return Finding(label, WARNING, f"{state.dead_letters} dead letters", look)
+        remedy = f"attempt-bridge dead-letters list --subscription {name}"
+        return Finding(label, WARNING, f"{state.dead_letters} dead letters", remedy)
     waiting = "?" if state.lag is None else state.lag + state.pending
-    done = state.delivered + state.handed_over
-    return Finding(label, OK, f"{done} delivered, {waiting} waiting, {state.retrying} to be tried again")
+    delivered = state.delivered + state.handed_over
+    return Finding(label, OK, f"{delivered} delivered, {waiting} waiting, {state.retrying} to retry")
 
 
 def _access(config: Config) -> Finding:
     name, remedy = "API tokens", "attempt-bridge tokens new, then name it under access.tokens"
     try:
-        found = access.tokens(config)
+        tokens = access.tokens(config)
     except BridgeError as error:
-        text, _, told = str(error).partition(". Remedy: ")
-        return Finding(name, FAILURE, text, told)
-    if not found:
-        return Finding(name, WARNING, "none: every call of /api and /metrics is answered 401", remedy)
-    return Finding(name, OK, ", ".join(f"{one.name} ({one.role})" for one in found))
+        text, _, own_remedy = str(error).partition(". Remedy: ")
+        return Finding(name, FAILURE, text, own_remedy)
+    if not tokens:
+        return Finding(name, WARNING, "none: /api and /metrics answer every request with 401", remedy)
+    return Finding(name, OK, ", ".join(f"{token.name} ({token.role})" for token in tokens))
 
 
 def _brokers(services: Services) -> Iterator[Finding]:
@@ -199,13 +202,15 @@ def _brokers(services: Services) -> Iterator[Finding]:
         try:
             yield from _broker(url, label, services.now())
         except BrokerUnavailable as error:
-            yield Finding(label, FAILURE, *_why_not(error, "start it, or mend the address in bridge.yaml"), True)
+            yield Finding(
+                label, FAILURE, *_connection_problem(error, "start it, or correct its URL in bridge.yaml"), True
+            )
         if queues.same_server(url, services.state_url):
             yield Finding(
                 label,
                 WARNING,
-                "is the same database as the state: receivers could read and delete the bridge's keys",
-                "give the broker another database, or better another server",
+                "same database as the state: receivers could read and delete the bridge's keys",
+                "use another database for the broker, or better another server",
             )
 
 
@@ -227,23 +232,23 @@ def _broker(url: str, label: str, now: float) -> Iterator[Finding]:
             policy = eviction(client.info("memory"))
             oldest = client.zrange(_UNACKED, 0, 0, withscores=True)
         except Exception as error:
-            # kombu's transports raise whatever their libraries do; every one of them means the same here.
+            # kombu's transports raise the errors of their libraries; here they all mean the same.
             raise BrokerUnavailable(f"{type(error).__name__}: {clip(error)}") from error
     if policy.status == OK:
         yield Finding(label, OK, "answers, noeviction")
     else:
-        text = f"maxmemory-policy {policy.text.partition(':')[0]}: messages vanish"
+        text = f"maxmemory-policy {policy.text.partition(':')[0]}: messages can be lost"
         yield Finding(label, FAILURE, text, policy.remedy)
     yield visibility(f"visibility timeout, {label}", now - oldest[0][1] if oldest else None)
 
 
-def _why_not(error: Exception, remedy: str) -> tuple[str, str]:
-    """Text and remedy for a server that cannot be used: trouble in TLS has a remedy of its own."""
+def _connection_problem(error: Exception, remedy: str) -> tuple[str, str]:
+    """(text, remedy) for a server that cannot be used; a TLS problem has its own remedy."""
     problem = tls_problem(error)
     if problem is None:
         return clip(error.__cause__ or error) if isinstance(error, StateUnavailable) else str(error), remedy
-    text, _, told = problem.partition(". Remedy: ")
-    return text, told
+    text, _, tls_remedy = problem.partition(". Remedy: ")
+    return text, tls_remedy
 
 
 def _transport(subscription: Subscription, config: Config) -> Iterator[Finding]:
@@ -251,7 +256,7 @@ def _transport(subscription: Subscription, config: Config) -> Iterator[Finding]:
     for pattern in subscription.filter.sources:
         if not any(fnmatchcase(name, pattern) for name in config.sources):
             known = ", ".join(config.sources) or "none"
-            yield Finding(label, WARNING, f'filter.sources "{pattern}" fits no source', f"known: {known}")
+            yield Finding(label, WARNING, f'filter.sources "{pattern}" matches no source', f"known: {known}")
     if subscription.url is None:
         return
     parts = urlsplit(subscription.url)
@@ -259,23 +264,23 @@ def _transport(subscription: Subscription, config: Config) -> Iterator[Finding]:
     try:
         address_policy.resolve(parts.hostname or "", port, allow_private=subscription.allow_private)
     except DeliveryFailed as error:
-        yield Finding(label, FAILURE, str(error), "mend url, or the name server")
+        yield Finding(label, FAILURE, str(error), "correct the url, or the DNS")
 
 
-def _calls(source: Source, vendor: Vendor, pause: Pause | None) -> Finding:
+def _source(source: Source, vendor: Vendor, pause: Pause | None) -> Finding:
     label = f"source {source.name}"
     if source.paused:
         return Finding(label, WARNING, "paused in bridge.yaml", "remove paused: true")
     if pause is not None and pause.indefinite:
         status, remedy = WARNING, f"attempt-bridge sources resume {source.name}"
         if not pause.by_operator:
-            status, remedy = FAILURE, f"put it right, then {remedy}"
+            status, remedy = FAILURE, f"fix the cause, then {remedy}"
         return Finding(label, status, clip(pause.reason, 200), remedy)
     if not source.poll.enabled:
         return Finding(label, OK, "not polled")
     budget = source.budget
-    needed = sum(budget.per_seconds / max(source.poll.every, one.every or 0.0) for one in vendor.polls.values())
+    needed = sum(budget.per_seconds / max(source.poll.every, poll.every or 0.0) for poll in vendor.polls.values())
     text = f"{needed:.0f} polls per {duration_text(budget.per_seconds)}, its budget is {budget.calls} calls"
     if needed <= budget.calls:
         return Finding(label, OK, text)
-    return Finding(label, WARNING, text, "raise poll.every; what is over the budget waits")
+    return Finding(label, WARNING, text, "raise poll.every; polls over the budget wait")

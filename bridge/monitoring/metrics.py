@@ -1,4 +1,4 @@
-"""The bridge's Prometheus metrics by process, and their text form. Labels are configured names and fixed words only."""
+"""The Prometheus metrics of a web process, and their text form. Labels are configured names and fixed words only."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from prometheus_client.registry import Collector
 
 __all__ = ["MULTIPROCESS_VARIABLE", "WebMetrics", "drop_process_gauges", "expose", "web_metrics"]
 
-#: Where the processes of one server share their numbers; `prometheus_client` reads it itself.
+#: Directory where the processes of one server share their numbers; `prometheus_client` reads the variable itself.
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-#: Seconds. The marks of the receiving side are 5.5 and 20 ms; 3 s is what a vendor waits at most.
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0)
+#: Seconds. Targets for receiving are 5.5 and 20 ms; vendors wait at most 3 s.
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0)
 
 
 class WebMetrics:
-    """What the web process counts. `registry` is where they are listed."""
+    """The metrics that a web process counts, in `registry`."""
 
     def __init__(self) -> None:
-        # The library decides when it is imported whether processes share files. Our master imports it before the
-        # directory is known, so the decision is made again.
+        # The library decides at import whether processes share files. Our master process imports it before the
+        # directory is known, so decide again.
         values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # the library has no types here
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "bridge_webhook_requests",
-            "Webhooks by what became of them; requests for no configured source have an empty source.",
+            "Webhooks by outcome; requests for an unknown source have an empty source.",
             ["source", "outcome"],
             registry=self.registry,
         )
         self.duration = Histogram(
             "bridge_webhook_request_duration_seconds",
-            "From the end of a webhook's headers to the answer.",
+            "Time from the end of a webhook's headers to the response.",
             ["vendor"],
             registry=self.registry,
-            buckets=_SECONDS,
+            buckets=_BUCKETS,
         )
         self.batch = Histogram(
             "bridge_publish_batch_size",
-            "Webhooks that were made durable in one call.",
+            "Webhooks that one call made durable.",
             registry=self.registry,
             buckets=(1, 2, 5, 10, 20, 50, 100),
         )
@@ -49,13 +49,15 @@ class WebMetrics:
 
 @cache
 def web_metrics() -> WebMetrics:
-    """The metrics of this process: Prometheus allows each name once."""
+    """The metrics of this process; Prometheus allows each name only once."""
     return WebMetrics()
 
 
 def expose(metrics: WebMetrics, directory: Path | None, *more: Collector) -> tuple[bytes, str]:
-    """All numbers as text, and its media type. `directory`: where sibling processes keep theirs, if there are any.
-    `more`: what is the same in all processes."""
+    """(all metrics as text, media type).
+
+    `directory`: shared by sibling processes, if there are any. `more`: collectors that are the same in all processes.
+    """
     together = CollectorRegistry()
     for collector in more:
         together.register(collector)
@@ -66,5 +68,5 @@ def expose(metrics: WebMetrics, directory: Path | None, *more: Collector) -> tup
 
 
 def drop_process_gauges(pid: int, directory: Path) -> None:
-    """Drop the gauges of a web process that has ended; its counters stay."""
+    """Drop the gauges of a web process that has ended; its counters are kept."""
     multiprocess.mark_process_dead(pid, path=os.fspath(directory))  # type: ignore[no-untyped-call]  # as above

@@ -1,4 +1,4 @@
-"""What stands in the state server, as Prometheus metrics, read when somebody asks: the same answer from any process.
+"""The state server's contents as Prometheus metrics, read on request: the same from every process.
 
 Names follow the Prometheus naming practice (base units, `_total` for counters); labels are configured names only.
 """
@@ -25,23 +25,23 @@ _DELIVERY_OUTCOMES = ("delivered", "handed_over", "skipped", "failed", "dead")
 
 
 class StateCollector:
-    """A collector of prometheus_client. With the state away it says `bridge_state_up 0` and nothing it cannot know."""
+    """A collector of prometheus_client. Without the state server it has `bridge_state_up 0` and nothing else."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics of this moment."""
+        """All metrics as of now."""
         info = GaugeMetricFamily("bridge_build_info", "Always 1; the label is the version.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info
         try:
-            found = [*self._sources(), *self._watching(), *self._subscriptions(), *self._journal(), self._refused()]
+            metrics = [*self._sources(), *self._watching(), *self._subscriptions(), *self._journal(), self._refused()]
         except StateUnavailable:
             yield GaugeMetricFamily("bridge_state_up", "1 while the state server answers.", value=0)
             return
         yield GaugeMetricFamily("bridge_state_up", "1 while the state server answers.", value=1)
-        yield from found
+        yield from metrics
 
     def _sources(self) -> Iterator[Metric]:
         services, now = self._services, self._services.now()
@@ -50,7 +50,9 @@ class StateCollector:
             "When a page of the stream was last read and published.",
             labels=["source", "stream"],
         )
-        left = GaugeMetricFamily("bridge_budget_remaining", "Calls the source's quota allows now.", labels=["source"])
+        left = GaugeMetricFamily(
+            "bridge_budget_remaining", "Calls that the source's quota still allows.", labels=["source"]
+        )
         for name, source in services.config.sources.items():
             vendor = services.vendors[source.vendor]
             for stream in vendor.polls if source.poll.enabled else ():
@@ -61,43 +63,41 @@ class StateCollector:
 
     def _watching(self) -> Iterator[Metric]:
         services, now = self._services, self._services.now()
-        watches = GaugeMetricFamily("bridge_watches_open", "Attempts that will be looked at again.", labels=["source"])
-        due = GaugeMetricFamily("bridge_watches_due", "Watches whose next look is due.", labels=["source"])
+        watches = GaugeMetricFamily("bridge_watches_open", "Attempts that will be rechecked.", labels=["source"])
+        due = GaugeMetricFamily("bridge_watches_due", "Watches whose recheck is due.", labels=["source"])
         overdue = GaugeMetricFamily(
-            "bridge_watches_overdue", "Expected attempts that did not come by their deadline.", labels=["source"]
+            "bridge_watches_overdue", "Expected attempts that have passed their deadline.", labels=["source"]
         )
         raised = GaugeMetricFamily("bridge_alarm", "1 while the alarm is raised.", labels=["source", "type"])
         for name in services.config.sources:
             watches.add_metric([name], len(services.watches.list(name)))
             due.add_metric([name], services.watches.due_count(name, now))
-            overdue.add_metric([name], sum(one.state == "overdue" for one in services.expectations.list(name)))
-            up = {one.kind for one in alarms.raised_alarms(services.state, name)}
+            overdue.add_metric([name], sum(each.state == "overdue" for each in services.expectations.list(name)))
+            kinds = {alarm.kind for alarm in alarms.raised_alarms(services.state, name)}
             for kind in ALARM_TYPES:
-                raised.add_metric([name, kind], kind in up)
+                raised.add_metric([name, kind], kind in kinds)
         yield from (watches, due, overdue, raised)
 
     def _subscriptions(self) -> Iterator[Metric]:
         services, now = self._services, self._services.now()
         backlog = GaugeMetricFamily(
-            "bridge_subscription_backlog", "Events not yet read, or read and not settled.", labels=["subscription"]
+            "bridge_subscription_backlog", "Events not read yet, or read and not settled.", labels=["subscription"]
         )
         retries = GaugeMetricFamily(
-            "bridge_retry_scheduled", "Deliveries that wait for their next try.", labels=["subscription"]
+            "bridge_retry_scheduled", "Deliveries that wait for a retry or a receipt.", labels=["subscription"]
         )
         letters = GaugeMetricFamily("bridge_dead_letters", "Deliveries that were given up.", labels=["subscription"])
         oldest = GaugeMetricFamily(
             "bridge_subscription_oldest_seconds",
-            "Age of the oldest event not yet settled; the journal is kept from there on.",
+            "Age of the oldest unsettled event; the journal is kept from there on.",
             labels=["subscription"],
         )
         stopped = GaugeMetricFamily(
             "bridge_subscription_stopped", "1 while the circuit is not closed.", labels=["subscription", "circuit"]
         )
-        outcomes = CounterMetricFamily(
-            "bridge_deliveries", "Tries by what became of them.", labels=["subscription", "outcome"]
-        )
+        outcomes = CounterMetricFamily("bridge_deliveries", "Tries by outcome.", labels=["subscription", "outcome"])
         unexpected = CounterMetricFamily(
-            "bridge_delivery_unexpected_errors", "Errors that nobody foresaw.", labels=["subscription"]
+            "bridge_delivery_unexpected_errors", "Unexpected errors.", labels=["subscription"]
         )
         for name in services.config.subscriptions:
             state = services.deliveries.state(name, now=now)
@@ -116,7 +116,7 @@ class StateCollector:
         services = self._services
         reader = services.journal_reader
         yield GaugeMetricFamily(
-            "bridge_attempts_remembered", "Attempts that would be recognised again.", value=reader.remembered()
+            "bridge_attempts_remembered", "Attempts that would be recognised.", value=reader.remembered()
         )
         yield GaugeMetricFamily(
             "bridge_quarantined", "Requests and records that could not be read.", value=services.quarantine.size()
@@ -124,7 +124,9 @@ class StateCollector:
 
     def _refused(self) -> Metric:
         refused = CounterMetricFamily(
-            "bridge_messages_refused", "Messages in the bridge's own queues that are none.", labels=["queue", "reason"]
+            "bridge_messages_refused",
+            "Messages in the bridge's own queues that were refused.",
+            labels=["queue", "reason"],
         )
         with state_errors():
             counts = cast("dict[bytes, bytes]", self._services.state.hgetall(keys.refused()))

@@ -413,9 +413,9 @@ def acknowledges_before_it_sends(patch: Patch) -> None:
     original = Lane._send
 
     def send(self: Lane, items: Any, now: float) -> list[Outcome]:
-        for item in items:
+        for item, _ in items:
             if item.entry:
-                self._reader.xack(self._journal, self._group, item.entry)
+                self._client.xack(self._journal, self._group, item.entry)
         self._crash("read")
         return original(self, items, now)
 
@@ -427,7 +427,7 @@ def acknowledges_a_failure_without_scheduling_it(patch: Patch) -> None:
 
 
 def reads_on_before_it_drains_its_own(patch: Patch) -> None:
-    patch.setattr(Lane, "_drain", lambda self, now, limit: [])
+    patch.setattr(Lane, "_pending_items", lambda self, now, limit: [])
 
 
 def leaves_the_entries_of_the_dead(patch: Patch) -> None:
@@ -443,7 +443,7 @@ def takes_a_retry_out_before_it_is_sent(patch: Patch) -> None:
 
 
 def expects_a_receipt_only_after_the_send(patch: Patch) -> None:
-    patch.setattr(Lane, "_expect", lambda self, items, now: self._crash("expected"))
+    patch.setattr(Lane, "_expect_receipts", lambda self, items, now: self._crash("expected"))
 
 
 def replays_without_scheduling(patch: Patch) -> None:

@@ -146,16 +146,16 @@ def test_another_number_of_partitions_than_at_the_first_start_is_a_failure(servi
     state.hset("ab:bridge", mapping={"name": "acme", "partitions": "4"})
     finding = found(services(read(SOURCES)))["partitions"]
     assert finding.status == FAILURE
-    assert finding.remedy.startswith("write bridge.partitions: 4")
+    assert finding.remedy.startswith("set bridge.partitions: 4")
 
 
 def test_name_and_partitions_are_fixed_at_the_first_start(fake_state, read):
     first = read(SOURCES).bridge
     require_same_bridge(fake_state, first)
     require_same_bridge(fake_state, first)
-    with pytest.raises(ConfigError, match=r"begun with 1\. Remedy: write bridge.partitions: 1"):
+    with pytest.raises(ConfigError, match=r"created with 1\. Remedy: set bridge.partitions: 1"):
         require_same_bridge(fake_state, replace(first, partitions=2))
-    with pytest.raises(ConfigError, match="begun with acme"):
+    with pytest.raises(ConfigError, match="created with acme"):
         require_same_bridge(fake_state, replace(first, name="other"))
 
 
@@ -193,7 +193,7 @@ def test_subscriptions_that_cannot_deliver_are_named_with_the_way_out(services, 
     by_name = found(services(read(text)))
     assert by_name["subscription two"].status == FAILURE
     assert "subscriptions resume two" in by_name["subscription two"].remedy
-    assert '"us-*" fits no source' in by_name["subscription one"].text
+    assert '"us-*" matches no source' in by_name["subscription one"].text
     assert "not public" in by_name["subscription inner"].text
 
 
@@ -208,7 +208,7 @@ def test_a_source_that_is_stopped_is_named_with_the_way_out(services, read, stat
     bridge.budgets.pause_until("eu", math.inf, "the vendor refused the key")
     finding = found(bridge)["source eu"]
     assert (finding.status, finding.text) == (FAILURE, "the vendor refused the key")
-    assert finding.remedy == "put it right, then attempt-bridge sources resume eu"
+    assert finding.remedy == "fix the cause, then attempt-bridge sources resume eu"
     bridge.budgets.pause("eu")
     finding = found(bridge)["source eu"]
     assert (finding.status, finding.text) == (WARNING, "paused by an operator")

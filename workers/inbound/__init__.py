@@ -1,1 +1,1 @@
-"""Queues that others can write to: messages are read strictly, refused and counted."""
+"""Queues that others can write to: strict readers of their messages; others are refused and counted."""

@@ -1,8 +1,8 @@
-"""Keeps foreign bytes away from what Celery, kombu and py-amqp do not survive: they see checked messages alone.
+"""Guards Celery, kombu and py-amqp against messages that would stop them: they only get checked messages.
 
-Those libraries trust their queues. An entry that is no JSON, a header of another type or a time before the year 1
-raises in the worker's loop; the message is put back, and the next worker dies of it, too. So a message is read by
-`workers/inbound/messages.py` first, and what goes on is made anew of the checked parts.
+These libraries trust their queues. An entry that is not JSON, a header of the wrong type or a date before the year 1
+raises in the worker's loop; the message is put back and stops the next worker, too. So `workers/inbound/messages.py`
+reads every message first, and the libraries get a new message built from the checked parts.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = ["MessageFilter", "filtering_consumer", "guarded_connection"]
 
 _logger = logging.getLogger(__name__)
 
-#: Class, weight and length of the body; behind it the properties of an AMQP content header.
+#: An AMQP content header begins with class, weight and length of the body; the properties follow.
 _HEADER_BYTES = 12
 _NO_PROPERTIES = b"\0\0"
 
 
 class MessageFilter:
-    """Lets the bridge's own tasks through and counts the rest. `arguments`: how many each task takes."""
+    """Passes the bridge's own tasks and counts the rest. `arguments`: task -> its number of arguments."""
 
     def __init__(
         self, arguments: Mapping[str, int], subscriptions: Mapping[str, object], refusals: RefusalCounter
@@ -47,7 +47,7 @@ class MessageFilter:
         self.refusals = refusals
 
     def entry(self, entry: bytes) -> bytes | None:
-        """An entry of the worker's list on a Redis broker, made anew; None: refused."""
+        """The entry of the worker's list on a Redis broker, rebuilt; None if it is refused."""
         try:
             message = read_task(parse_entry(entry), self._arguments, self._subscriptions)
         except Unreadable as error:
@@ -56,7 +56,7 @@ class MessageFilter:
         return build_entry(message, str(uuid.uuid4()))
 
     def message(self, envelope: Envelope) -> TaskMessage | None:
-        """A message of the worker's queue; None: refused."""
+        """The task in a message of the worker's queue; None if it is refused."""
         try:
             return read_task(envelope, self._arguments, self._subscriptions)
         except Unreadable as error:
@@ -64,9 +64,10 @@ class MessageFilter:
             return None
 
     def may_restore(self, saved: bytes) -> bool:
-        """Whether kombu may put an unacknowledged message back: not what is refused, nor what kombu cannot read.
+        """Whether kombu may put an unacknowledged message back on its queue. `saved`: kombu's record of it.
 
-        The hash with these notes is shared by all programs on the database; messages of others are not judged.
+        False for a message that is refused or that kombu cannot read. All programs on the database share the hash of
+        these records; messages in other queues are not checked.
         """
         try:
             payload, _, queue = json.loads(saved)
@@ -81,7 +82,7 @@ class MessageFilter:
 
 
 def guarded_connection(message_filter: MessageFilter | None = None) -> type[Connection]:
-    """kombu's `Connection` over guarded transports. `screen`: of the worker's queue on a Redis broker."""
+    """kombu's `Connection` with guarded transports. `message_filter`: for the worker's queue on a Redis broker."""
 
     class GuardedConnection(Connection):  # type: ignore[misc]  # kombu has no types
         def get_transport_cls(self) -> type:
@@ -91,34 +92,34 @@ def guarded_connection(message_filter: MessageFilter | None = None) -> type[Conn
 
 
 def filtering_consumer(message_filter: MessageFilter) -> type[Consumer]:
-    """Celery's consumer, which refuses what the screen does not let through."""
+    """Celery's consumer class, refusing what the filter does not pass."""
 
-    class ScreeningConsumer(Consumer):  # type: ignore[misc]  # celery has no types
+    class FilteringConsumer(Consumer):  # type: ignore[misc]  # celery has no types
         def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
             handle = super().create_task_handler(*args, **kwargs)
 
-            def screened(message: Any) -> None:
+            def handle_filtered(message: Any) -> None:
                 body = message.body
-                # py-amqp decodes by the content encoding where it can.
+                # py-amqp decodes the body by its content encoding if it can.
                 raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body or b"")
-                kinds = (message.content_type, message.content_encoding)
-                found = message_filter.message(Envelope(message.headers, raw, *kinds))
-                if found is None:
+                envelope = Envelope(message.headers, raw, message.content_type, message.content_encoding)
+                task = message_filter.message(envelope)
+                if task is None:
                     message.reject_log_error(_logger, self.connection_errors)
                     return
-                message.headers, message.body = found.headers(), found.body()
-                message.properties = {"correlation_id": found.id}
+                message.headers, message.body = task.headers(), task.body()
+                message.properties = {"correlation_id": task.id}
                 message.content_type, message.content_encoding = "application/json", "utf-8"
                 handle(message)
 
-            return screened
+            return handle_filtered
 
         def on_decode_error(self, message: Any, exc: Exception) -> None:
-            """Celery's own writes the body into the log."""
+            """Refuse the message; Celery's own method logs the body."""
             message_filter.refusals.count("bad_body")
             message.reject_log_error(_logger, self.connection_errors)
 
-    return ScreeningConsumer
+    return FilteringConsumer
 
 
 @functools.cache
@@ -137,8 +138,8 @@ def _guarded(transport: Any, message_filter: MessageFilter | None) -> type:
 def _redis_channel(channel: type, message_filter: MessageFilter) -> type:
     class Client(redis.Redis):
         def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
-            """kombu parses what BRPOP brings at once. A refused entry is no answer."""
-            # redis-py has types in part only.
+            """Filter the reply to BRPOP before kombu parses it; a refused entry counts as no reply."""
+            # redis-py is only partly typed.
             answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
             if command_name != "BRPOP" or not answer or not queues.is_own(answer[0].decode()):
                 return answer
@@ -165,7 +166,7 @@ def _redis_channel(channel: type, message_filter: MessageFilter) -> type:
 
 class _AmqpChannel(pyamqp.Channel):  # type: ignore[misc]  # kombu has no types
     def message_to_python(self, raw_message: Any) -> Any:
-        # kombu would unpack whatever a sender calls packed, of any size.
+        # kombu would decompress a body of any size if the sender sets this header.
         raw_message.properties.get("application_headers", {}).pop("compression", None)
         return super().message_to_python(raw_message)
 
@@ -182,18 +183,18 @@ def _frames(connection: Any, callback: Any) -> Callable[[Any], Any]:
 
     def guarded(frame: Any) -> Any:
         kind, channel, payload = frame
-        return on_frame((kind, channel, _readable(payload) if kind == 2 else payload))
+        return on_frame((kind, channel, _with_readable_properties(payload) if kind == 2 else payload))
 
     return guarded
 
 
-def _readable(header: Any) -> Any:
-    """A content header whose properties py-amqp can read; one that it cannot goes on without them.
+def _with_readable_properties(header: Any) -> Any:
+    """The content header; without its properties if py-amqp cannot read them.
 
-    Any sender may write a time in the year 36,000,000,000 or text that is no UTF-8 there, and RabbitMQ passes it on.
+    A sender can write a date in the year 36,000,000,000 or text that is not UTF-8 there, and RabbitMQ passes it on.
     """
     try:
         PROPERTY_CLASSES[int.from_bytes(bytes(header[:2]), "big")](header, _HEADER_BYTES)
-    except Exception:  # noqa: BLE001 - whatever it cannot read, the message goes on as one without properties
+    except Exception:  # noqa: BLE001 - on any error, the message continues without properties
         return bytes(header[:_HEADER_BYTES]) + _NO_PROPERTIES
     return header

@@ -1,8 +1,7 @@
-"""What the bridge reads from queues that others can write to: strict, pure parsing of foreign bytes.
+"""Strict, pure parsing of messages in queues that others can write to.
 
-A message is refused unless every part that is used is what it must be; parts that are not used are left out, so that
-no library ever sees them. Messages are read in
-`workers/inbound/receipts.py` and `workers/inbound/celery_guard.py`.
+A message is refused unless every part that is used is valid; parts that are not used are dropped, so no library ever
+gets them. `workers/inbound/receipts.py` and `workers/inbound/celery_guard.py` read the messages.
 """
 
 from __future__ import annotations
@@ -33,46 +32,58 @@ __all__ = [
     "read_task",
 ]
 
+#: Name of the Celery task by which a receiver confirms an event.
 RECEIPT_TASK = "bridge.receipt"
+#: Longest body of a message.
 MAX_BODY_BYTES = 4096
-#: kombu's envelope around it, with the body in base64 and the headers of a stock Celery.
+#: Longest entry of a Redis list: kombu's envelope with the body in base64 and the headers of a stock Celery.
 MAX_ENTRY_BYTES = 16_384
 
 _MEMBERS = ("subscription", "event_id")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_LONGEST_WORD = 255
+_MAX_TEXT_LENGTH = 255
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A message as far as we look at it, from either kind of broker. The members may be anything but `body`."""
+    """The used parts of a message from either kind of broker; all but `body` are unchecked and may have any type."""
 
+    #: Headers of the message.
     headers: object
+    #: Its body.
     body: bytes
+    #: Content type of the body.
     content_type: object = None
+    #: Content encoding of the body.
     content_encoding: object = None
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A receiver has processed an event."""
+    """A receiver's confirmation that it has processed an event."""
 
+    #: Name of the configured subscription.
     subscription: str
+    #: UUID in lower case.
     event_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class TaskMessage:
-    """A task for the worker, made of checked parts alone. `expires`: an ISO time in UTC, or None."""
+    """A task for the worker, with checked parts only."""
 
+    #: Name of the task.
     task: str
+    #: Task id.
     id: str
+    #: Arguments.
     args: tuple[str, ...]
+    #: When it expires, ISO 8601 in UTC, or None.
     expires: str | None
 
     def headers(self) -> dict[str, Any]:
-        """As Celery's message protocol 2 has them."""
+        """The headers in Celery's message protocol 2."""
         return {
             "lang": "py",
             "task": self.task,
@@ -90,7 +101,7 @@ class TaskMessage:
         }
 
     def body(self) -> bytes:
-        """As Celery's message protocol 2 has it: `[args, kwargs, embed]`."""
+        """The body in Celery's message protocol 2: `[args, kwargs, embed]`."""
         return json.dumps([self.args, {}, _EMBED]).encode()
 
 
@@ -100,7 +111,7 @@ def parse_entry(entry: bytes) -> Envelope:
 
 
 def build_entry(message: TaskMessage, tag: str) -> bytes:
-    """An entry of kombu's list. `tag`: a name for its acknowledgement that no other entry has."""
+    """The entry of kombu's list for a task. `tag`: unique id for its acknowledgement."""
     properties = {
         "correlation_id": message.id,
         "reply_to": "",
@@ -135,42 +146,42 @@ def read_receipt(message: Envelope, subscriptions: Container[str]) -> Receipt:
     if isinstance(document, dict):
         return _receipt(document, subscriptions)
     if _member(message.headers, "task") != RECEIPT_TASK:
-        raise Unreadable("neither a task bridge.receipt nor a JSON object", reason="unknown_task")
+        raise Unreadable("neither a bridge.receipt task nor a JSON object", reason="unknown_task")
     args, kwargs = _call(document)
     if len(args) > len(_MEMBERS):
         raise Unreadable("too many arguments", reason="bad_arguments")
     given = dict(zip(_MEMBERS, args, strict=False))
     if given.keys() & kwargs.keys():
-        raise Unreadable("an argument is given twice", reason="bad_arguments")
+        raise Unreadable("duplicate argument", reason="bad_arguments")
     return _receipt(given | kwargs, subscriptions)
 
 
 def read_task(message: Envelope, arguments: Mapping[str, int], subscriptions: Container[str]) -> TaskMessage:
-    """The task in a message for the worker. `arguments`: how many each known task takes. Raises `Unreadable`."""
+    """The task in a message for the worker. `arguments`: task -> its number of arguments. Raises `Unreadable`."""
     name = _member(message.headers, "task")
     if not isinstance(name, str) or name not in arguments:
-        raise Unreadable("no task of the worker", reason="unknown_task")
-    identity = _member(message.headers, "id")
-    if not isinstance(identity, str) or not 0 < len(identity) <= _LONGEST_WORD:
-        raise Unreadable("the task id is no short text", reason="bad_header")
-    # Nothing waits in Celery: who asks for later must not get now.
+        raise Unreadable("not a task of the worker", reason="unknown_task")
+    task_id = _member(message.headers, "id")
+    if not isinstance(task_id, str) or not 0 < len(task_id) <= _MAX_TEXT_LENGTH:
+        raise Unreadable("the task id is not a short text", reason="bad_header")
+    # Nothing waits in Celery, and a task for later must not run now.
     if _member(message.headers, "eta") is not None or not _is_time_limit(_member(message.headers, "timelimit")):
-        raise Unreadable("a task with a time that beat does not send", reason="bad_header")
+        raise Unreadable("eta and timelimit are not supported", reason="bad_header")
     expires = _expires(_member(message.headers, "expires"))
     if name == RECEIPT_TASK:
         receipt = read_receipt(message, subscriptions)
-        return TaskMessage(name, identity, (receipt.subscription, receipt.event_id), expires)
+        return TaskMessage(name, task_id, (receipt.subscription, receipt.event_id), expires)
     args, kwargs = _call(_body(message))
     if kwargs or len(args) != arguments[name]:
-        raise Unreadable("other arguments than the task takes", reason="bad_arguments")
-    if not all(isinstance(one, str) and len(one) <= _LONGEST_WORD for one in args):
-        raise Unreadable("an argument is no short text", reason="bad_arguments")
-    return TaskMessage(name, identity, tuple(args), expires)
+        raise Unreadable("wrong arguments for the task", reason="bad_arguments")
+    if not all(isinstance(argument, str) and len(argument) <= _MAX_TEXT_LENGTH for argument in args):
+        raise Unreadable("an argument is not a short text", reason="bad_arguments")
+    return TaskMessage(name, task_id, tuple(args), expires)
 
 
 def _entry(entry: bytes) -> Any:
     if len(entry) > MAX_ENTRY_BYTES:
-        raise Unreadable(f"entry has more than {MAX_ENTRY_BYTES} bytes", reason="too_large")
+        raise Unreadable(f"entry is longer than {MAX_ENTRY_BYTES} bytes", reason="too_large")
     return strict_json.parse(entry)
 
 
@@ -193,7 +204,7 @@ def _envelope(document: Any) -> Envelope:
 
 def _body(message: Envelope) -> Any:
     if len(message.body) > MAX_BODY_BYTES:
-        raise Unreadable(f"body has more than {MAX_BODY_BYTES} bytes", reason="too_large")
+        raise Unreadable(f"body is longer than {MAX_BODY_BYTES} bytes", reason="too_large")
     if message.content_type not in (None, "application/json"):
         raise Unreadable("the content type is not application/json", reason="bad_content_type")
     encoding = message.content_encoding
@@ -207,7 +218,7 @@ def _member(document: object, name: str) -> Any:
 
 
 def _call(document: Any) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments in a body of Celery's message protocol 2. What to do afterwards (`embed`) is not looked at."""
+    """(args, kwargs) in a body of Celery's message protocol 2; `embed` (what to run afterwards) is ignored."""
     if not isinstance(document, list) or len(document) != 3:
         raise Unreadable("the body is not [args, kwargs, embed]", reason="bad_body")
     args, kwargs, _ = document
@@ -218,21 +229,25 @@ def _call(document: Any) -> tuple[list[Any], dict[str, Any]]:
 
 def _receipt(members: Mapping[str, Any], subscriptions: Container[str]) -> Receipt:
     if members.keys() != set(_MEMBERS):
-        raise Unreadable("a receipt has subscription and event_id, nothing else", reason="bad_arguments")
+        raise Unreadable("a receipt has exactly subscription and event_id", reason="bad_arguments")
     subscription, event_id = members["subscription"], members["event_id"]
     if not isinstance(event_id, str) or not _UUID.fullmatch(event_id):
-        raise Unreadable("the event id is no UUID", reason="bad_event_id")
+        raise Unreadable("the event id is not a UUID", reason="bad_event_id")
     if not isinstance(subscription, str) or subscription not in subscriptions:
-        raise Unreadable("no such subscription", reason="unknown_subscription")
-    # Some databases give a UUID back in capitals.
+        raise Unreadable("unknown subscription", reason="unknown_subscription")
+    # Some databases return a UUID in upper case.
     return Receipt(subscription, event_id.lower())
 
 
 def _is_time_limit(value: object) -> bool:
-    # A type of its own for bool: True is an int, and no number of seconds.
+    # `type`, not `isinstance`: True is an int, but not a number of seconds.
     if value is None:
         return True
-    return isinstance(value, list | tuple) and len(value) == 2 and all(one is None or type(one) is int for one in value)
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(limit is None or type(limit) is int for limit in value)
+    )
 
 
 def _expires(value: object) -> str | None:
@@ -243,5 +258,5 @@ def _expires(value: object) -> str | None:
         if moment is not None and moment.tzinfo is not None:
             return moment.astimezone(UTC).isoformat()
     except (ValueError, OverflowError) as error:
-        raise Unreadable("the time of expiry is no time", reason="bad_header") from error
-    raise Unreadable("the time of expiry is no time with an offset", reason="bad_header")
+        raise Unreadable("expires is not a valid time", reason="bad_header") from error
+    raise Unreadable("expires is not a valid time with a UTC offset", reason="bad_header")

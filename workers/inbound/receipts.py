@@ -1,7 +1,7 @@
-"""Reads the receipts' queue: a thread of dispatch, on the bridge's own broker. Any number of processes may share it.
+"""Reads the queue of receipts on the bridge's own broker, in a thread of dispatch. Any number of processes share it.
 
-No Celery and no kombu consumer: those decode what they get. On a Redis broker entries are popped as bytes, on an AMQP
-broker messages are got one by one, and `workers/inbound/messages.py` says what they are.
+Without Celery or a kombu consumer, because those decode what they get: entries of a Redis list are popped as bytes,
+AMQP messages are fetched singly, and `workers/inbound/messages.py` parses them.
 """
 
 from __future__ import annotations
@@ -23,27 +23,28 @@ from workers.inbound.celery_guard import guarded_connection
 from workers.inbound.messages import Envelope, Receipt, read_receipt, read_receipt_entry
 from workers.inbound.refusals import RefusalCounter
 
-__all__ = ["ReceiptReader", "receipt_threads", "store"]
+__all__ = ["ReceiptReader", "receipt_threads", "record_receipt"]
 
-#: A Redis broker is asked for so long, an AMQP one so often, so that a stop is seen, seconds.
+#: How long to block on a Redis broker, or to wait between two reads of an AMQP broker; a stop is noticed after it.
 _WAIT_SECONDS = 1.0
-#: After a failure of state or broker, seconds; a broker that stays away is asked less and less often.
-_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 1.0, 10.0
+#: Wait after a failure of state server or broker; for the broker it doubles up to the maximum.
+_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 10.0
 _CONNECT_SECONDS, _SOCKET_SECONDS = 5, 10
 
-log = structlog.get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
-def store(services: Services, receipt: Receipt) -> None:
-    """Note that a receiver has processed an event. Raises `StateUnavailable`; may be repeated."""
+def record_receipt(services: Services, receipt: Receipt) -> None:
+    """Record that a receiver has processed an event. Raises `StateUnavailable`; safe to repeat."""
     if not services.deliveries.record_receipt(receipt.subscription, receipt.event_id):
-        # Confirmed twice, or too late: the receiver has it all the same. Anybody can cause this line.
-        log.debug("receipt_not_awaited", subscription=receipt.subscription, event_id=receipt.event_id)
+        # Confirmed twice or too late; the receiver has the event either way. Anyone can cause this line.
+        _log.debug("receipt_not_awaited", subscription=receipt.subscription, event_id=receipt.event_id)
 
 
 def receipt_threads(services: Services, stop: threading.Event) -> list[threading.Thread]:
-    """The thread that reads receipts until `stop`, where a subscription may get some. It survives every error."""
-    if not any(one.transport in ("celery", "kombu") for one in services.config.subscriptions.values()):
+    """The thread that reads receipts until `stop`, if a subscription can send any. It survives every error."""
+    subscriptions = services.config.subscriptions.values()
+    if not any(subscription.transport in ("celery", "kombu") for subscription in subscriptions):
         return []
 
     def run() -> None:
@@ -51,11 +52,11 @@ def receipt_threads(services: Services, stop: threading.Event) -> list[threading
         while not stop.is_set():
             try:
                 ReceiptReader(services).run(stop)
-            except Exception:
-                # Receipts that are not read cost further sendings; the lanes and the process go on.
-                log.exception("receipts_failed", retry_seconds=wait)
+            except Exception:  # noqa: BLE001 - the lanes and the process continue
+                # Unread receipts only cause repeated deliveries.
+                _log.exception("receipt_reader_failed", retry_seconds=wait)
                 stop.wait(wait)
-                wait = min(wait * 2, _LONGEST_RETRY_SECONDS)
+                wait = min(wait * 2, _MAX_RETRY_SECONDS)
 
     return [threading.Thread(target=run, daemon=True, name="receipts")]
 
@@ -64,23 +65,23 @@ class _Queue(Protocol):
     """The queue on one kind of broker. Every method raises the errors of kombu's connection."""
 
     def take(self) -> Any:
-        """The next message as it came, or None."""
+        """The next message, unparsed, or None."""
 
     def read(self, message: Any, subscriptions: Container[str]) -> Receipt:
-        """Raises `Unreadable`."""
+        """The receipt in a message. Raises `Unreadable`."""
 
-    def done(self, message: Any) -> None:
-        """The receipt is stored."""
+    def acknowledge(self, message: Any) -> None:
+        """Acknowledge a message whose receipt is recorded."""
 
     def refuse(self, message: Any) -> None:
-        """Nobody can use the message."""
+        """Discard a message that cannot be used."""
 
     def put_back(self, message: Any) -> None:
-        """The message must be read again, by this process or another."""
+        """Return a message to the queue, for this process or another."""
 
 
 class ReceiptReader:
-    """Moves receipts from the queue into the state server, one after another."""
+    """Moves receipts from the queue to the state server, one at a time."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -88,25 +89,25 @@ class ReceiptReader:
         self._connection: Connection | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Read until `stop`. A broker or a state server that is away is waited for."""
+        """Read until `stop`; waits for a broker or a state server that is unavailable."""
         wait = _RETRY_SECONDS
         while not stop.is_set():
             try:
                 queue = self._open(stop)
                 while not stop.is_set():
-                    self._one(queue, stop)
+                    self._read_message(queue, stop)
                     self._refusals.flush()
                     wait = _RETRY_SECONDS
             except self._errors() as error:
-                # Only the kind: redis-py writes commands into its texts, with what was in them.
-                log.warning("receipts_broker_unavailable", error=type(error).__name__, retry_seconds=wait)
+                # Only the type: redis-py writes commands, and so the receipt, into its texts.
+                _log.warning("receipts_broker_unavailable", error=type(error).__name__, retry_seconds=wait)
                 self._close()
                 stop.wait(wait)
-                wait = min(wait * 2, _LONGEST_RETRY_SECONDS)
+                wait = min(wait * 2, _MAX_RETRY_SECONDS)
         self._close()
         self._refusals.flush(force=True)
 
-    def _one(self, queue: _Queue, stop: threading.Event) -> None:
+    def _read_message(self, queue: _Queue, stop: threading.Event) -> None:
         message = queue.take()
         if message is None:
             return
@@ -116,21 +117,21 @@ class ReceiptReader:
             self._refusals.count(error.reason)
             queue.refuse(message)
             return
-        if self._store(receipt, stop):
-            queue.done(message)
+        if self._record(receipt, stop):
+            queue.acknowledge(message)
         else:
             self._put_back(queue, message, receipt)
 
-    def _store(self, receipt: Receipt, stop: threading.Event) -> bool:
-        """Hold the receipt, and read no other, until the state server takes it. False: stopped before."""
-        held = False
+    def _record(self, receipt: Receipt, stop: threading.Event) -> bool:
+        """Retry until the state server has the receipt, reading no other. False if stopped before."""
+        logged = False
         while True:
             try:
-                store(self._services, receipt)
+                record_receipt(self._services, receipt)
             except StateUnavailable as error:
-                if not held:
-                    log.warning("receipts_state_unavailable", error=str(error))
-                held = True
+                if not logged:
+                    _log.warning("receipts_state_unavailable", error=str(error))
+                logged = True
                 if stop.wait(_RETRY_SECONDS):
                     return False
             else:
@@ -140,12 +141,12 @@ class ReceiptReader:
         try:
             queue.put_back(message)
         except self._errors() as error:
-            log.warning(
+            _log.warning(
                 "receipt_lost",
                 subscription=receipt.subscription,
                 event_id=receipt.event_id,
                 error=type(error).__name__,
-                remedy="none needed: the event is sent once more and confirmed again",
+                remedy="none needed: the event is delivered again and confirmed then",
             )
 
     def _open(self, stop: threading.Event) -> _Queue:
@@ -160,13 +161,13 @@ class ReceiptReader:
             connection.release()
 
     def _errors(self) -> tuple[type[BaseException], ...]:
-        known = self._connection or _connect(self._services.broker_url)
-        return (*known.connection_errors, *known.channel_errors, KombuError, OSError)
+        connection = self._connection or _connect(self._services.broker_url)
+        return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
 
 
 class _RedisQueue:
-    """The lists of the queue, one for each priority. What is popped is ours alone: a process that is killed with a
-    receipt in its hands costs one more sending."""
+    """The lists of the queue, one per priority. A popped entry is off the list: if the process is killed before the
+    receipt is recorded, the event is delivered again."""
 
     def __init__(self, connection: Connection) -> None:
         channel = connection.default_channel
@@ -174,28 +175,28 @@ class _RedisQueue:
         self._client = channel._create_client()
 
     def take(self) -> tuple[bytes, bytes] | None:
-        found: tuple[bytes, bytes] | None = self._client.brpop(self._lists, timeout=_WAIT_SECONDS)
-        return found
+        entry: tuple[bytes, bytes] | None = self._client.brpop(self._lists, timeout=_WAIT_SECONDS)
+        return entry
 
     def read(self, message: tuple[bytes, bytes], subscriptions: Container[str]) -> Receipt:
         return read_receipt_entry(message[1], subscriptions)
 
-    def done(self, message: tuple[bytes, bytes]) -> None:
-        """It is off the list already."""
+    def acknowledge(self, message: tuple[bytes, bytes]) -> None:
+        """Nothing to do: the entry is off the list already."""
 
-    refuse = done
+    refuse = acknowledge
 
     def put_back(self, message: tuple[bytes, bytes]) -> None:
         self._client.rpush(*message)
 
 
 class _AmqpQueue:
-    """The durable queue, without prefetching: what is not acknowledged comes back when the connection ends."""
+    """The durable queue, without prefetching: unacknowledged messages return to it when the connection ends."""
 
     def __init__(self, connection: Connection, stop: threading.Event) -> None:
         self._stop = stop
         try:
-            # As it is, if it is there: a receiver may have declared it with arguments of its own.
+            # Passive first: a receiver may have declared it with other arguments.
             connection.channel().queue_declare(queues.RECEIPTS, passive=True)
         except NotFound:
             connection.channel().queue_declare(queues.RECEIPTS, durable=True, auto_delete=False)
@@ -209,12 +210,16 @@ class _AmqpQueue:
         return message
 
     def read(self, message: Any, subscriptions: Container[str]) -> Receipt:
-        found = message.properties
-        headers, kinds = found.get("application_headers"), (found.get("content_type"), found.get("content_encoding"))
-        body = message.body
-        return read_receipt(Envelope(headers, body if isinstance(body, bytes) else b"", *kinds), subscriptions)
+        properties, body = message.properties, message.body
+        envelope = Envelope(
+            properties.get("application_headers"),
+            body if isinstance(body, bytes) else b"",
+            properties.get("content_type"),
+            properties.get("content_encoding"),
+        )
+        return read_receipt(envelope, subscriptions)
 
-    def done(self, message: Any) -> None:
+    def acknowledge(self, message: Any) -> None:
         self._channel.basic_ack(message.delivery_tag)
 
     def refuse(self, message: Any) -> None:

@@ -1,4 +1,4 @@
-"""Counts refused messages, and says so seldom: anybody who can write to the broker can cause one."""
+"""Counts refused messages and limits their log lines: anyone with access to the broker can cause one."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from bridge.state.errors import state_errors
 
 __all__ = ["RefusalCounter"]
 
-#: Between two log lines, and two writes to the state server, seconds.
-_EVERY_SECONDS = 5.0
+#: Shortest time between two log lines, and between two writes to the state server.
+_INTERVAL_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
 
 
 class RefusalCounter:
-    """The refused messages of one queue in one process, by reason. For any number of threads."""
+    """The refused messages of one queue in one process, by reason. Thread-safe."""
 
     def __init__(self, services: Services, queue: str) -> None:
         self._services = services
         self._queue = queue
         self._lock = threading.Lock()
         self._new: Counter[str] = Counter()
-        self._last = -_EVERY_SECONDS
+        self._last = -_INTERVAL_SECONDS
 
     def count(self, reason: str) -> None:
-        """One more. `reason`: a fixed word. Touches no server."""
+        """Count one message. `reason`: a fixed word. Does no I/O."""
         with self._lock:
             self._new[reason] += 1
 
     def flush(self, *, force: bool = False) -> None:
-        """Add what is new to the metric and log it, at most every 5 s; call it from time to time, and at the end."""
+        """Add new refusals to the metric and log them, at most every 5 s. `force`: now, for the end of the process."""
         with self._lock:
             moment = clock.monotonic()
-            if not self._new or (moment - self._last < _EVERY_SECONDS and not force):
+            if not self._new or (moment - self._last < _INTERVAL_SECONDS and not force):
                 return
             self._last = moment
             new, self._new = self._new, Counter()

@@ -1,6 +1,6 @@
-"""The transports: each hands a batch of events to one subscription and says of each event whether that succeeded.
+"""The transports: each sends a batch of events to one subscription and returns an outcome per event.
 
-When to send, and what follows a failure, is decided in `workers/dispatch/lane.py`.
+`workers/dispatch/lane.py` decides when to send and what follows a failure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["TRANSPORTS", "Outcome", "Outgoing", "Transport", "transport_for", "t
 
 _log = structlog.get_logger(__name__)
 
-#: `transport` of bridge.yaml -> (subscription, address of the bridge's own broker) -> transport.
+#: `transport` of bridge.yaml -> factory of (subscription, URL of the bridge's own broker).
 TRANSPORTS: Mapping[str, Callable[[Subscription, str], Transport]] = {
     "celery": CeleryTask,
     "kombu": KombuQueue,
@@ -29,43 +29,43 @@ TRANSPORTS: Mapping[str, Callable[[Subscription, str], Transport]] = {
 
 
 def transport_for(subscription: Subscription, broker_url: str) -> Transport:
-    """The transport of a subscription; it connects on first use. Not for several threads at once.
+    """The transport of a subscription; it connects on first use and is not thread-safe.
 
-    `broker_url`: used where the subscription names no broker. Raises `ConfigError`.
+    `broker_url`: for subscriptions without a broker of their own. Raises `ConfigError`.
     """
     return TRANSPORTS[subscription.transport](subscription, subscription.broker or broker_url)
 
 
 def transport_or_deferred(subscription: Subscription, broker_url: str) -> Transport:
-    """The same, without an error: where it cannot be made now, the events wait and each send tries to make it."""
+    """The transport of a subscription; if it cannot be created, one that tries again with every send."""
     try:
         return transport_for(subscription, broker_url)
-    except Exception:  # noqa: BLE001 - the other subscriptions are served all the same
-        _log.exception("transport_not_made", subscription=subscription.name)
-        return _Later(subscription, broker_url)
+    except Exception:  # noqa: BLE001 - the other subscriptions are served
+        _log.exception("transport_not_created", subscription=subscription.name)
+        return _DeferredTransport(subscription, broker_url)
 
 
-class _Later:
-    """Stands in for a transport that could not be made; its lane waits longer and longer and is seen to wait."""
+class _DeferredTransport:
+    """Replaces a transport that could not be created; its lane backs off and reports why."""
 
     batch = 1
 
     def __init__(self, subscription: Subscription, broker_url: str) -> None:
         self._subscription, self._broker_url = subscription, broker_url
-        self._made: Transport | None = None
+        self._transport: Transport | None = None
 
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
-        if self._made is None:
+        if self._transport is None:
             try:
-                self._made = transport_for(self._subscription, self._broker_url)
-            except Exception as error:  # noqa: BLE001 - logged with its frames when it happened first
-                told = str(error) if isinstance(error, BridgeError) else type(error).__name__
-                problem = f"subscription {self._subscription.name} cannot be served: {told}"
+                self._transport = transport_for(self._subscription, self._broker_url)
+            except Exception as error:  # noqa: BLE001 - the first one was logged with its frames
+                cause = str(error) if isinstance(error, BridgeError) else type(error).__name__
+                problem = f"subscription {self._subscription.name} cannot be served: {cause}"
                 failure = DeliveryFailed(problem, reason="not_servable", charged=False)
                 return [failure] * len(events)
-            self.batch = self._made.batch
-        return self._made.send(events, now=now)
+            self.batch = self._transport.batch
+        return self._transport.send(events, now=now)
 
     def close(self) -> None:
-        if self._made is not None:
-            self._made.close()
+        if self._transport is not None:
+            self._transport.close()

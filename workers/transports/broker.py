@@ -1,4 +1,4 @@
-"""Connects to a message broker with time-outs and publishes in batches. What a message says is up to the transports."""
+"""Connects to a message broker with timeouts and publishes in batches. The transports build the messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Broker", "Message"]
 _log = structlog.get_logger(__name__)
 
 _CONNECT_SECONDS, _SOCKET_SECONDS, _CONFIRM_SECONDS = 5, 10, 10
-#: Without a socket time-out a broker behind a bad middlebox stops a publisher for ever; kombu's default is none.
+#: Without a socket timeout a broker behind a bad middlebox blocks a publisher indefinitely; kombu sets none.
 _REDIS_OPTIONS = {
     "socket_timeout": _SOCKET_SECONDS,
     "socket_connect_timeout": _CONNECT_SECONDS,
@@ -30,26 +30,30 @@ _REDIS_OPTIONS = {
     "max_connections": 2,
     "client_name": "attempt-bridge",
 }
-#: With confirms a message counts when the broker has it on disk.
+#: With confirms a message counts once the broker has it on disk.
 _AMQP_OPTIONS = {"confirm_publish": True, "read_timeout": _SOCKET_SECONDS, "write_timeout": _SOCKET_SECONDS}
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message; `correlation_id` is the event id, by which a returned message is recognised."""
+    """One message."""
 
+    #: Serialised body.
     body: bytes
+    #: Routing key, or the queue with the default exchange.
     routing_key: str
+    #: Event id; identifies a returned message.
     correlation_id: str
+    #: Headers.
     headers: Mapping[str, Any]
 
 
-#: Writes one event as a message and publishes it.
+#: Publishes one event and returns its message.
 _Put = Callable[[Producer, Outgoing], Message]
 
 
 class Broker:
-    """Publishes to one broker; connects on first use and again after every failure. One thread at a time."""
+    """Publishes to one broker; connects on first use and after every failure. Not thread-safe."""
 
     def __init__(self, url: str) -> None:
         self._address = broker_address(url)
@@ -69,11 +73,11 @@ class Broker:
         exchange: Exchange | None = None,
         **properties: Any,
     ) -> list[Outcome]:
-        """Persistently, to a topic exchange or (None) through the default exchange to the queue `routing_key`.
+        """Publish persistently to `exchange`, or (None) through the default exchange to the queue `routing_key`.
 
-        A broker that does not answer fails, uncharged, what it has not confirmed: over Redis the whole batch, and which
-        of it was taken nobody knows. What an AMQP broker refuses or can route nowhere, and what cannot be written as a
-        message, is a charged failure of that event alone.
+        If the broker does not answer, unconfirmed events fail uncharged: over Redis that is the whole batch, although
+        the broker may have taken some of it. An event that an AMQP broker refuses or cannot route, or that cannot be
+        written as a message, fails alone and is charged.
         """
 
         def put(producer: Producer, event: Outgoing) -> Message:
@@ -81,7 +85,7 @@ class Broker:
             size = len(message.routing_key.encode())
             if size > KEY_BYTES and not self.is_redis:
                 raise DeliveryFailed(
-                    f"routing key has {size} bytes, AMQP takes {KEY_BYTES}; shorten it in bridge.yaml",
+                    f"routing key: {size} bytes, AMQP allows {KEY_BYTES}. Shorten it in bridge.yaml",
                     reason="bad_routing_key",
                 )
             producer.publish(
@@ -102,10 +106,10 @@ class Broker:
 
         self._returned.clear()
         if self.is_redis:
-            return self._together(events, put)
-        return self._one_by_one(events, put, exchange)
+            return self._publish_batch(events, put)
+        return self._publish_each(events, put, exchange)
 
-    def _together(self, events: Sequence[Outgoing], put: _Put) -> list[Outcome]:
+    def _publish_batch(self, events: Sequence[Outgoing], put: _Put) -> list[Outcome]:
         try:
             producer = self._open()
             with producer.batch(max_size=len(events) or 1):
@@ -113,22 +117,22 @@ class Broker:
                     put(producer, event)
         except self._errors() as error:
             return [self._unavailable(error)] * len(events)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is one event's
+        except Exception as error:  # noqa: BLE001 - any error here concerns one event
             self.close()
             if len(events) == 1:
                 return [
                     error if isinstance(error, DeliveryFailed) else unexpected_failure(error, event_id=events[0].id)
                 ]
-            # An error before the end throws the batch away unsent, so nothing goes twice.
-            return [outcome for event in events for outcome in self._together([event], put)]
+            # An error before the end discards the batch unsent, so nothing is sent twice.
+            return [outcome for event in events for outcome in self._publish_batch([event], put)]
         return [None] * len(events)
 
-    def _one_by_one(self, events: Sequence[Outgoing], put: _Put, exchange: Exchange | None) -> list[Outcome]:
+    def _publish_each(self, events: Sequence[Outgoing], put: _Put, exchange: Exchange | None) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for event in events:
             try:
-                producer = self._ready(exchange)
-            except Exception as error:  # noqa: BLE001 - libraries raise anything here; no event has to do with it
+                producer = self._ready_producer(exchange)
+            except Exception as error:  # noqa: BLE001 - libraries raise anything here; it concerns no event
                 return outcomes + [self._unavailable(error)] * (len(events) - len(outcomes))
             try:
                 outcomes.append(self._outcome(put(producer, event)))
@@ -136,21 +140,21 @@ class Broker:
                 outcomes.append(failure)
             except MessageNacked:
                 outcomes.append(
-                    DeliveryFailed("the broker refused the message; check whether its queue is full", reason="nacked")
+                    DeliveryFailed("broker: message refused. Check whether its queue is full", reason="nacked")
                 )
             except ChannelError as error:
                 self.close()
-                problem = f"broker: {type(error).__name__}: {clip(error)}; check size limit and permissions there"
+                problem = f"broker: {type(error).__name__}: {clip(error)}. Check its size limit and permissions"
                 outcomes.append(DeliveryFailed(problem, reason="broker_refused"))
             except self._errors() as error:
                 return outcomes + [self._unavailable(error)] * (len(events) - len(outcomes))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is one event's
+            except Exception as error:  # noqa: BLE001 - any error here concerns one event
                 self.close()
                 outcomes.append(unexpected_failure(error, event_id=event.id))
         return outcomes
 
-    def _ready(self, exchange: Exchange | None) -> Producer:
-        """Connected, logged in, the exchange declared: what fails until here is no event's fault."""
+    def _ready_producer(self, exchange: Exchange | None) -> Producer:
+        """A producer that is connected, with its exchange declared; a failure here concerns no event."""
         producer = self._open()
         _ = producer.channel  # connects
         if exchange is not None:
@@ -159,9 +163,9 @@ class Broker:
 
     def _unavailable(self, error: BaseException) -> DeliveryFailed:
         self.close()
-        # Only the kind of the cause: redis-py writes the failed command into its text, with the event in it.
-        kind = type(error.__cause__ or error).__name__
-        text = f"{kind}: {clip(error)}; check that it is up, reachable and has memory left"
+        # Only the type of the cause: redis-py writes the failed command, and so the event, into its text.
+        cause = type(error.__cause__ or error).__name__
+        text = f"{cause}: {clip(error)}. Check that it is up, reachable and has free memory"
         return DeliveryFailed(
             f"broker: {tls_problem(error) or text}",
             reason="broker_unavailable",
@@ -173,14 +177,14 @@ class Broker:
         if connection is not None:
             try:
                 connection.release()
-            except Exception as error:  # noqa: BLE001 - it is given up either way; the next send makes a new one
+            except Exception as error:  # noqa: BLE001 - it is dropped either way; the next send opens a new one
                 _log.info("broker_connection_not_closed", error=type(error).__name__)
 
     def _outcome(self, message: Message) -> Outcome:
         if message.correlation_id not in self._returned:
             return None
         return DeliveryFailed(
-            f'the broker has no queue for "{clip(message.routing_key)}"; start the receiver, it declares its queue',
+            f'broker: no queue for "{clip(message.routing_key)}". Start the receiver, which declares its queue',
             reason="unroutable",
         )
 
@@ -192,7 +196,7 @@ class Broker:
                 connect_timeout=_CONNECT_SECONDS,
                 transport_options=_REDIS_OPTIONS if self.is_redis else _AMQP_OPTIONS,
             )
-            # kombu's Redis channel has no returns: every message there finds its list.
+            # kombu's Redis channel returns nothing: every message there has a list.
             on_return = None if self.is_redis else self._on_return
             self._producer = Producer(self._connection, auto_declare=False, on_return=on_return)
         return self._producer
@@ -201,5 +205,5 @@ class Broker:
         self._returned.add(message.properties["correlation_id"])
 
     def _errors(self) -> tuple[type[BaseException], ...]:
-        known = self._connection or Connection(self._address.url, ssl=self._address.ssl)
-        return (*known.connection_errors, *known.channel_errors, KombuError, OSError)
+        connection = self._connection or Connection(self._address.url, ssl=self._address.ssl)
+        return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)

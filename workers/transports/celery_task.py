@@ -1,4 +1,4 @@
-"""Transport `celery`: each event becomes one task of another service, as its stock worker expects it."""
+"""Transport `celery`: each event is one task of another service, in the form that a stock worker expects."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from workers.transports.contract import Outcome, Outgoing
 
 __all__ = ["CeleryTask", "task_body"]
 
-#: Task arguments travel a second time, in plain text, in headers and logs unless they are told to say something else.
+#: Celery repeats task arguments as text in headers and logs; this replaces them.
 _REDACTED = "<redacted>"
 _EMBED = b'],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
 
 
 def task_body(event: bytes) -> bytes:
-    """Celery's message protocol 2: `[args, kwargs, embed]` around the event's JSON, which is not parsed again."""
+    """The body in Celery's message protocol 2, `[args, kwargs, embed]`; the event's JSON is not parsed."""
     return b"[[" + event + _EMBED
 
 
 class CeleryTask:
     """Publishes `task` with the event as its one argument and the event id as task id.
 
-    Always through the default exchange: a named exchange on Redis drops what has no binding, silently.
+    Always through the default exchange: a named exchange on Redis silently drops messages without a binding.
     """
 
     batch = 200
@@ -37,7 +37,7 @@ class CeleryTask:
             raise ConfigError(f"subscriptions.{subscription.name}: a celery subscription needs `task` and `queue`")
         self._queue = subscription.queue
         self._broker = Broker(broker_url)
-        # Celery's own headers, made once: they follow its version and differ only by id.
+        # Celery's own headers, built once: they depend on its version and differ only by id.
         app = Celery("attempt-bridge", set_as_current=False)
         template = app.amqp.as_task_v2("", subscription.task, argsrepr=_REDACTED, kwargsrepr=_REDACTED)
         self._headers: dict[str, Any] = template.headers

@@ -1,4 +1,4 @@
-"""What a transport gets and gives. Data only."""
+"""The interface of a transport. Data only."""
 
 from __future__ import annotations
 
@@ -10,30 +10,36 @@ from bridge.errors import DeliveryFailed
 
 __all__ = ["Outcome", "Outgoing", "Transport"]
 
-#: None: handed over (http: accepted).
+#: Result of one event: None for success (http: accepted), else the failure.
 Outcome = DeliveryFailed | None
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One event as it is sent; `body` is its JSON, after the projection of the subscription."""
+    """One event as it is sent."""
 
+    #: Event id.
     id: str
+    #: Type of the event.
     type: str
+    #: Name of its source.
     source: str
+    #: Id of its attempt.
     attempt: str
+    #: Its JSON in the projection of the subscription.
     body: bytes
 
 
 class Transport(Protocol):
-    """Hands events over. `batch`: how many it wants at a time."""
+    """Sends events to one subscription."""
 
+    #: Maximum number of events per `send`.
     batch: int
 
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
-        """One outcome per event, in order. Never raises for a failure of the receiver or of the way to it."""
+        """One outcome per event, in order. Does not raise if the receiver or the connection fails."""
         ...
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         ...

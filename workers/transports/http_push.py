@@ -1,4 +1,4 @@
-"""Transport `http`: POST of the CloudEvent, signed by Standard Webhooks 1.0."""
+"""Transport `http`: a POST of the CloudEvent, signed as in Standard Webhooks 1.0."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from workers.transports.faults import unexpected_failure
 
 __all__ = ["HttpPush", "answer_outcome"]
 
-#: One slow receiver gets at most so many requests at a time.
-_AT_ONCE = 4
+#: Maximum number of concurrent requests to one receiver.
+_CONCURRENCY = 4
 
 
 class HttpPush:
-    """Sends a batch over a few connections; the events of one attempt follow each other, in order."""
+    """Sends a batch over a few connections; the events of one attempt are sent in order, one after another."""
 
-    batch = 2 * _AT_ONCE
+    batch = 2 * _CONCURRENCY
 
     def __init__(self, subscription: Subscription) -> None:
         url = subscription.url or ""
@@ -35,13 +35,13 @@ class HttpPush:
         self._client = Client(url, allow_private=subscription.allow_private)
 
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
-        """Returns after at most the deadline of the longest chain of events of one attempt."""
-        # Replaced by what comes of each: an event that nobody got to has not been delivered.
-        untried = DeliveryFailed("not sent: the sending thread ended", reason="not_sent")
-        outcomes: list[Outcome] = [untried] * len(events)
+        """Takes at most the deadline of the longest chain of events of one attempt."""
+        # Replaced by the outcome of each event: one that was not reached has not been delivered.
+        not_sent = DeliveryFailed("not sent: the sending thread ended", reason="not_sent")
+        outcomes: list[Outcome] = [not_sent] * len(events)
         chains: dict[tuple[str, str], list[int]] = {}
-        for place, event in enumerate(events):
-            chains.setdefault((event.source, event.attempt), []).append(place)
+        for index, event in enumerate(events):
+            chains.setdefault((event.source, event.attempt), []).append(index)
         waiting = list(chains.values())
         lock = threading.Lock()
 
@@ -51,12 +51,12 @@ class HttpPush:
                     if not waiting:
                         return
                     chain = waiting.pop(0)
-                for place in chain:
-                    outcomes[place] = self._outcome(events[place], now)
+                for index in chain:
+                    outcomes[index] = self._outcome(events[index], now)
 
-        # Daemon threads: a receiver that hangs must not hold up the end of the process.
+        # Daemon threads: a receiver that hangs must not delay the end of the process.
         threads = [
-            threading.Thread(target=work, daemon=True, name="push") for _ in range(min(_AT_ONCE, len(waiting)) - 1)
+            threading.Thread(target=work, daemon=True, name="push") for _ in range(min(_CONCURRENCY, len(waiting)) - 1)
         ]
         for thread in threads:
             thread.start()
@@ -75,22 +75,22 @@ class HttpPush:
             return answer_outcome(answer, now=now)
         except DeliveryFailed as failure:
             return failure
-        except Exception as error:  # noqa: BLE001 - a receiver may answer anything; it is one event's
+        except Exception as error:  # noqa: BLE001 - a receiver may answer anything; it concerns one event
             return unexpected_failure(error, event_id=event.id)
 
 
 def answer_outcome(answer: Answer, *, now: float) -> Outcome:
-    """2xx is a success; 410 asks to be left alone; everything else, redirects too, is a failure to be tried again."""
+    """The outcome of an HTTP answer: 2xx is a success, 410 disables the subscription, anything else is retried."""
     status = answer.status
     if 200 <= status < 300:
         return None
     if status == 410:
         return DeliveryFailed(
-            "receiver answered 410 Gone; resume the subscription to go on", reason="gone", charged=False
+            "receiver answered 410 Gone. Resume the subscription to continue", reason="gone", charged=False
         )
     if 300 <= status < 400:
         return DeliveryFailed(
-            f"receiver answered {status}; redirects are not followed, change `url`", reason="redirect"
+            f"receiver answered {status}: redirects are not followed. Change `url`", reason="redirect"
         )
     reason = "receiver_error" if status >= 500 else "receiver_refused"
     retry_after = None

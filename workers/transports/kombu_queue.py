@@ -1,4 +1,4 @@
-"""Transport `kombu`: the CloudEvent itself as a message, to a topic exchange (AMQP) or to a queue (AMQP, Redis)."""
+"""Transport `kombu`: the CloudEvent as a message, to a topic exchange (AMQP) or a queue (AMQP, Redis)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ class KombuQueue:
             raise ConfigError(f"{where}: a kombu subscription needs `exchange` or `queue`")
         if subscription.exchange is not None:
             if self._broker.is_redis:
-                # Measured: kombu on Redis drops a message to an exchange without bindings and calls it a success.
-                raise ConfigError(f"{where}.exchange: a Redis broker loses what is not bound; use `queue` there")
+                # kombu on Redis drops a message to an exchange without bindings and reports success.
+                raise ConfigError(
+                    f"{where}.exchange: a Redis broker drops messages without a binding. Use `queue` instead"
+                )
             self._exchange = Exchange(subscription.exchange, type="topic", durable=True)
 
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:

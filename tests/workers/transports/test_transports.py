@@ -147,7 +147,7 @@ def test_a_kombu_queue_on_redis_gets_the_event_itself(server: Server) -> None:
 @pytest.mark.parametrize(
     ("subscription", "problem"),
     [
-        (Subscription(name="w", transport="kombu", exchange="attempts"), "loses what is not bound"),
+        (Subscription(name="w", transport="kombu", exchange="attempts"), "drops messages without a binding"),
         (Subscription(name="w", transport="kombu"), "`exchange` or `queue`"),
         (Subscription(name="w", transport="celery", task="t"), "`task` and `queue`"),
         (Subscription(name="w", transport="http", url="http://10.0.0.1/"), "not encrypted"),
@@ -349,7 +349,7 @@ def test_an_unforeseen_error_of_one_message_is_that_events_alone(
     server: Server, monkeypatch: pytest.MonkeyPatch, url: str, error: Exception
 ) -> None:
     broker = Broker(server.broker_url if url == "redis" else url)
-    monkeypatch.setattr(Broker, "_ready", lambda self, exchange: Producer(Connection("memory://")))
+    monkeypatch.setattr(Broker, "_ready_producer", lambda self, exchange: Producer(Connection("memory://")))
 
     def message_of(event: Outgoing) -> Message:
         if event.attempt == "a2":
@@ -371,7 +371,7 @@ def test_an_unforeseen_error_of_one_message_is_that_events_alone(
 
 
 def test_a_routing_key_that_amqp_cannot_carry_is_a_failed_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Broker, "_ready", lambda self, exchange: Producer(Connection("memory://")))
+    monkeypatch.setattr(Broker, "_ready_producer", lambda self, exchange: Producer(Connection("memory://")))
     topic = Subscription(
         name="warehouse", transport="kombu", exchange="attempts", routing_key="ü" * 100 + "{type}.{source}"
     )
