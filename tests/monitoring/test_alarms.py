@@ -45,28 +45,28 @@ def minutes(*found: tuple[int, int]) -> list[tuple[float, SourceProblem | None]]
     return [(at, PROBLEM if any(a <= at <= b for a, b in found) else None) for at in range(last)]
 
 
-def test_an_alarm_is_said_once_when_it_begins_and_once_when_it_is_over() -> None:
+def test_an_alarm_is_published_when_it_begins_and_when_it_is_over() -> None:
     assert list(said(*minutes((5, 60)))) == [(5, RAISED, 0), (61, RECOVERED, 0)]
 
 
-def test_while_it_lasts_it_is_said_again_every_day() -> None:
+def test_an_alarm_is_repeated_every_day_while_it_lasts() -> None:
     found = list(said(*minutes((0, 3 * 1440 + 10))))
     assert found == [(0, RAISED, 0), (1440, RAISED, 1), (2880, RAISED, 2), (4320, RAISED, 3), (4331, RECOVERED, 3)]
 
 
-def test_what_comes_and_goes_is_one_trouble() -> None:
+def test_an_intermittent_problem_is_one_alarm() -> None:
     quiet = int(QUIET_SECONDS / MINUTE)
     flapping = minutes((0, 0), (2, 2), (4, 4), (6, 6), (8, 40))
     assert list(said(*flapping)) == [(0, RAISED, 0), (1, RECOVERED, 0), (1 + quiet, RAISED, 0), (41, RECOVERED, 0)]
 
 
-def test_what_was_decided_and_not_told_comes_before_the_next_decision() -> None:
+def test_an_unpublished_alarm_comes_before_the_next_decision() -> None:
     raised = next_alarm(None, POLL_FAILING, PROBLEM, MONDAY)
     assert raised is not None
     assert next_alarm(raised, POLL_FAILING, None, MONDAY + HOUR) is raised
 
 
-def test_the_announcement_is_made_of_the_record_alone() -> None:
+def test_the_notice_is_made_from_the_record_alone() -> None:
     raised = next_alarm(None, POLL_FAILING, PROBLEM, MONDAY)
     assert raised is not None
     notice = alarm_notice("eu", raised)
@@ -100,7 +100,7 @@ def test_two_processes_agree_on_the_first_decision(any_state: redis.Redis) -> No
     assert two.compare_and_set("eu", first, replace(first, published=True)).published
 
 
-def test_the_alarms_that_are_up_can_be_read(any_state: redis.Redis) -> None:
+def test_the_raised_alarms_can_be_read(any_state: redis.Redis) -> None:
     alarms = Alarms(any_state)
     up = next_alarm(None, POLL_FAILING, PROBLEM, MONDAY)
     over = next_alarm(None, BUDGET_EXHAUSTED, PROBLEM, MONDAY)
@@ -114,7 +114,7 @@ def test_the_alarms_that_are_up_can_be_read(any_state: redis.Redis) -> None:
 
 
 @pytest.mark.parametrize("days", [0.5, 40.0])
-def test_a_trouble_that_began_long_before_it_was_noticed_is_not_said_twice_at_once(days: float) -> None:
+def test_a_problem_that_began_long_before_it_was_noticed_is_not_published_twice_at_once(days: float) -> None:
     old = replace(PROBLEM, since=MONDAY - days * DAY)
     raised = next_alarm(None, POLL_FAILING, old, MONDAY)
     assert next_alarm(published(raised), POLL_FAILING, old, MONDAY + MINUTE) == published(raised)

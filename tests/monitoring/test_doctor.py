@@ -75,7 +75,7 @@ def found(services: Services) -> dict[str, doctor.Finding]:
         (server_checks.listpack(None), WARNING),
     ],
 )
-def test_a_fact_is_judged(finding, status):
+def test_a_fact_has_a_status_and_a_remedy_unless_it_is_ok(finding, status):
     assert finding.status == status
     assert bool(finding.remedy) == (status != OK)
 
@@ -90,15 +90,15 @@ def test_a_fact_is_judged(finding, status):
         ({"aof_enabled": 0}, "always", {WARNING}),
     ],
 )
-def test_durability_is_judged(info, appendfsync, statuses):
+def test_durability_is_checked(info, appendfsync, statuses):
     assert {finding.status for finding in server_checks.durability(info, appendfsync)} == statuses
 
 
-def test_a_server_as_ours_is_safe_to_start_on(state):
+def test_a_server_with_our_settings_is_safe(state):
     require_safe_state(state)
 
 
-def test_no_process_starts_on_a_server_that_throws_keys_away(own_server):
+def test_no_process_starts_on_a_server_that_evicts_keys(own_server):
     client = own_server.client()
     client.config_set("maxmemory-policy", "allkeys-lru")
     with pytest.raises(ConfigError, match="CONFIG SET maxmemory-policy noeviction"):
@@ -106,7 +106,7 @@ def test_no_process_starts_on_a_server_that_throws_keys_away(own_server):
     client.close()
 
 
-def test_a_server_that_is_not_there_is_unavailable_and_no_mistake_of_the_file():
+def test_an_unreachable_server_is_unavailable_and_not_a_configuration_error():
     client = redis.Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=1)
     with pytest.raises(StateUnavailable):
         require_safe_state(client)
@@ -120,7 +120,7 @@ def test_a_healthy_bridge_without_processes_has_warnings_only_about_them(service
     assert by_name["broker of the bridge"].text == "answers, noeviction"
 
 
-def test_tokens_are_counted_and_a_bridge_without_any_is_told_how_to_make_one(services, read, tmp_path):
+def test_tokens_are_listed_and_without_any_the_remedy_creates_one(services, read, tmp_path):
     nobody = {"state_url": "redis://127.0.0.1:1/0", "broker_url": "redis://127.0.0.1:1/1"}
     finding = found(services(read(HEAD), **nobody))["API tokens"]
     assert (finding.status, "401" in finding.text) == (WARNING, True)
@@ -133,7 +133,7 @@ def test_tokens_are_counted_and_a_bridge_without_any_is_told_how_to_make_one(ser
     assert found(services(read(HEAD + named), **nobody))["API tokens"].text == "ops (viewer)"
 
 
-def test_heartbeats_are_told_by_their_age(services, read, state):
+def test_heartbeats_are_checked_by_age(services, read, state):
     over = services(read(SOURCES))
     state.set("ab:heartbeat:worker", f"{over.now() - 3:.3f}")
     state.set("ab:heartbeat:beat", f"{over.now() - 300:.3f}")
@@ -159,14 +159,14 @@ def test_name_and_partitions_are_fixed_at_the_first_start(fake_state, read):
         require_same_bridge(fake_state, replace(first, name="other"))
 
 
-def test_a_broker_in_the_database_of_the_state_is_pointed_out(services, read, server):
+def test_a_broker_in_the_database_of_the_state_is_a_warning(services, read, server):
     same = server.url.replace("127.0.0.1", "localhost")
     finding = found(services(read(SOURCES), broker_url=same))["broker of the bridge"]
     assert finding.status == WARNING
     assert "same database as the state" in finding.text
 
 
-def test_a_broker_that_does_not_answer_is_named_with_those_who_use_it(services, read):
+def test_a_broker_that_does_not_answer_is_named_with_its_users(services, read):
     text = SOURCES + (
         "subscriptions:\n  books: {transport: celery, task: t, queue: q, broker: 'redis://127.0.0.1:1/0'}\n"
         "  rabbit: {transport: kombu, exchange: x, broker: 'amqp://127.0.0.1:1'}\n"
@@ -182,7 +182,7 @@ def test_a_state_that_does_not_answer_is_one_finding(services, read):
     assert unreachable == ["state server"]
 
 
-def test_subscriptions_that_cannot_deliver_are_named_with_the_way_out(services, read, state):
+def test_subscriptions_that_cannot_deliver_are_named_with_a_remedy(services, read, state):
     text = SOURCES + (
         "subscriptions:\n"
         "  one: {transport: celery, task: t, queue: q, filter: {sources: ['us-*']}}\n"
@@ -197,13 +197,13 @@ def test_subscriptions_that_cannot_deliver_are_named_with_the_way_out(services, 
     assert "not public" in by_name["subscription inner"].text
 
 
-def test_more_polls_than_the_budget_allows_are_pointed_out(services, read):
+def test_more_polls_than_the_budget_allows_are_a_warning(services, read):
     finding = found(services(read(SOURCES[:-2] + ", poll: {every: 1m}}\n")))["source eu"]
     assert finding.status == WARNING
     assert finding.text == "120 polls per 1h, its budget is 30 calls"
 
 
-def test_a_source_that_is_stopped_is_named_with_the_way_out(services, read, state):
+def test_a_stopped_source_is_named_with_a_remedy(services, read, state):
     bridge = services(read(SOURCES))
     bridge.budgets.pause_until("eu", math.inf, "the vendor refused the key")
     finding = found(bridge)["source eu"]
@@ -217,7 +217,7 @@ def test_a_source_that_is_stopped_is_named_with_the_way_out(services, read, stat
     assert found(bridge)["source eu"].status == OK
 
 
-def test_a_task_that_is_not_acknowledged_for_long_is_a_warning_about_the_visibility_timeout(read, services, server):
+def test_a_task_unacknowledged_for_long_is_a_warning_about_the_visibility_timeout(read, services, server):
     name = "visibility timeout, broker of the bridge"
     broker = redis.Redis.from_url(server.broker_url)
     bridge = services(read(SOURCES))

@@ -110,7 +110,7 @@ def test_an_exception_is_logged_as_type_and_place_without_its_text(output: io.St
     assert CANARY not in output.getvalue()
 
 
-def test_what_a_server_said_is_logged(output: io.StringIO) -> None:
+def test_the_text_of_our_own_server_errors_is_logged(output: io.StringIO) -> None:
     error = StateUnavailable("state server: TimeoutError")
     error.__cause__ = OSError(CANARY)
     logs.get_logger("x").warning("postponed", exc_info=error)
@@ -119,7 +119,7 @@ def test_what_a_server_said_is_logged(output: io.StringIO) -> None:
     assert CANARY not in output.getvalue()
 
 
-def test_libraries_are_not_heard_at_debug_level(output: io.StringIO) -> None:
+def test_libraries_do_not_log_at_debug_level(output: io.StringIO) -> None:
     logging.getLogger("urllib3.connectionpool").warning("Retrying after: /hooks?token=%s", CANARY)
     logging.getLogger("kombu").info("message: %s", CANARY)
     logging.getLogger("anything").debug("detail: %s", CANARY)
@@ -139,7 +139,7 @@ def test_a_stream_that_is_no_terminal_gets_json(output: io.StringIO) -> None:
     assert lines(output)[0]["event"] == "hello"
 
 
-def test_console_is_for_people(output: io.StringIO) -> None:
+def test_the_console_format_is_not_json(output: io.StringIO) -> None:
     logs.configure("info", "console", stream=output)
     logs.get_logger("x").info("hello", source="eu")
     assert "hello" in output.getvalue()
@@ -175,7 +175,7 @@ LIBRARY = logging.getLogger("celery.app.trace")
         lambda error: threading.excepthook(threading.ExceptHookArgs((type(error), error, None, None))),
     ],
 )
-def test_no_library_gets_the_text_of_an_exception_into_the_log(
+def test_no_library_logs_the_text_of_an_exception(
     output: io.StringIO, capsys: pytest.CaptureFixture[str], action: Any
 ) -> None:
     with warnings.catch_warnings():
@@ -186,7 +186,7 @@ def test_no_library_gets_the_text_of_an_exception_into_the_log(
     assert "CANARY" not in output.getvalue() + "".join(capsys.readouterr())
 
 
-def test_of_a_librarys_trouble_stay_the_words_the_numbers_and_the_type(output: io.StringIO) -> None:
+def test_a_librarys_error_keeps_its_words_numbers_and_types(output: io.StringIO) -> None:
     error = KeyError(CANARY)
     LIBRARY.error("Task %(name)s: %(exc)s after %(runs)d", {"name": "bridge.poll", "exc": repr(error), "runs": 3})
     LIBRARY.warning("lost: %r, sent %s to %s", error, "SIGTERM", CANARY)

@@ -31,7 +31,7 @@ def test_a_normal_month_has_no_alarm(seed: int, polled: bool) -> None:
 
 
 @pytest.mark.parametrize("share", [0.5, 0.2])
-def test_webhooks_that_are_often_lost_are_no_silence(share: float) -> None:
+def test_webhooks_that_are_often_lost_raise_no_alarm(share: float) -> None:
     assert list(Simulated(announces=lambda _moment: share).run(MONDAY + 5 * WEEK)) == []
 
 
@@ -60,29 +60,29 @@ def test_a_silence_is_found_in_time_and_ends_with_the_first_webhook(stop: float,
     assert source.raised == {}
 
 
-def test_nights_and_weekends_of_the_silence_itself_do_not_hurry() -> None:
+def test_nights_and_weekends_during_a_silence_do_not_speed_up_the_alarm() -> None:
     """Webhooks stop when nobody sits a test anyway: the alarm waits until somebody does."""
     night = MONDAY + 4 * WEEK + DAY + 23 * HOUR
     ((raised_at, _),) = Simulated(bursts=False, announces=until(night)).run(night + 2 * DAY)
     assert night + 9 * HOUR <= raised_at <= night + 11 * HOUR
 
 
-def test_while_polls_find_nothing_either_nobody_is_missed() -> None:
+def test_while_polling_finds_nothing_either_there_is_no_alarm() -> None:
     closed = Simulated(rate=lambda moment: working_hours(moment) if moment < TUESDAY else 0.0)
     assert list(closed.run(TUESDAY + 2 * WEEK)) == []
 
 
-def test_a_new_source_has_no_history_to_be_judged_by() -> None:
+def test_a_new_source_without_a_baseline_has_no_alarm() -> None:
     for polled in (True, False):
         source = Simulated(polled=polled, announces=until(MONDAY + 10 * DAY))
         assert list(source.run(MONDAY + 13 * DAY)) == []
 
 
-def test_a_source_that_never_had_webhooks_does_not_miss_them() -> None:
+def test_a_source_that_never_had_webhooks_has_no_alarm() -> None:
     assert list(Simulated(announces=lambda _moment: 0.0).run(MONDAY + 4 * WEEK)) == []
 
 
-def test_a_holiday_of_a_week_does_not_make_silence_usual() -> None:
+def test_a_holiday_of_a_week_does_not_make_silence_normal() -> None:
     """For a source that only webhooks tell of the holiday is a silence itself; the next one is found all the same."""
 
     def rate(moment: float) -> float:
@@ -94,7 +94,7 @@ def test_a_holiday_of_a_week_does_not_make_silence_usual() -> None:
     assert TUESDAY < changes[2][0] <= TUESDAY + 3 * HOUR
 
 
-def test_a_clock_change_is_no_silence() -> None:
+def test_a_clock_change_raises_no_alarm() -> None:
     """In UTC everybody comes an hour later from one Sunday on; only webhooks tell, 40 in the first hour of the day."""
 
     def rate(moment: float) -> float:
@@ -105,7 +105,7 @@ def test_a_clock_change_is_no_silence() -> None:
     assert list(Simulated(rate=rate, polled=False, bursts=False).run(MONDAY + 6 * WEEK)) == []
 
 
-def test_what_a_standstill_of_ours_left_behind_is_no_silence() -> None:
+def test_the_backlog_after_an_outage_of_ours_raises_no_alarm() -> None:
     """Nobody listened for five hours: webhooks were refused, and the first round finds dozens of attempts at once."""
     source = Simulated(announces=until(TUESDAY))
     assert list(source.run(TUESDAY)) == []
@@ -126,7 +126,7 @@ def test_one_round_that_finds_many_is_not_enough() -> None:
     assert problem is not None
 
 
-def test_the_hours_that_are_asked_for_are_all_that_a_judgement_needs() -> None:
+def test_the_hours_that_are_read_are_all_that_an_assessment_needs() -> None:
     source = Simulated(polled=False, announces=until(FRIDAY_EVENING))
     ((raised_at, problem),) = source.run(FRIDAY_EVENING + 3 * DAY)
     source.raised.clear()

@@ -56,11 +56,11 @@ def facts(**changes: Any) -> SourceFacts:
     return SourceFacts(**{**known, **changes})
 
 
-def test_nothing_is_wrong_with_a_source_that_works() -> None:
+def test_a_working_source_has_no_problem() -> None:
     assert assess(facts()) == dict.fromkeys(ALARM_TYPES)
 
 
-def test_a_source_that_is_paused_on_purpose_is_not_judged() -> None:
+def test_a_paused_source_is_not_assessed() -> None:
     assert assess(facts(paused=True, budget=budget(pause=ON_PURPOSE), streams=(stream(5000),))) == {}
 
 
@@ -84,7 +84,7 @@ def test_a_source_that_is_paused_on_purpose_is_not_judged() -> None:
         (stream(None, *failed(1, 6, 11, 16, 21)), True),
     ],
 )
-def test_a_stream_fails_after_five_rounds_or_six_times_its_rhythm(one: StreamFacts, fails: bool) -> None:
+def test_a_stream_fails_after_five_rounds_or_six_intervals(one: StreamFacts, fails: bool) -> None:
     assert (assess(facts(streams=(stream(1, name="fine"), one)))[POLL_FAILING] is not None) is fails
 
 
@@ -95,7 +95,7 @@ def test_a_failing_stream_is_named_with_its_last_error() -> None:
     assert problem.since == NOW - 26 * MINUTE
 
 
-def test_a_night_of_our_own_is_no_failure_of_the_vendor() -> None:
+def test_an_outage_of_ours_is_not_a_failure_of_the_vendor() -> None:
     """The bridge was stopped for a day and has been up for five minutes: its first round is still to come."""
     up = replace(TRAFFIC, watched_since=NOW - 5 * MINUTE)
     old = stream(1440, *failed(1436, 1437, 1438, 1439, 1439.5))
@@ -106,7 +106,7 @@ def dry_for(seconds: float) -> dict[str, Any]:
     return {"traffic": replace(TRAFFIC, no_calls_since=NOW - seconds, no_calls_at=NOW), "budget": budget(left=0)}
 
 
-def test_a_budget_is_exhausted_after_as_long_as_its_window_and_then_polls_are_not_to_blame() -> None:
+def test_a_budget_is_exhausted_after_the_length_of_its_window_and_polling_is_not_blamed() -> None:
     long_silent = (stream(500),)
     short = assess(facts(**dry_for(HOUR - 1), streams=long_silent))
     assert short[BUDGET_EXHAUSTED] is None
@@ -117,21 +117,21 @@ def test_a_budget_is_exhausted_after_as_long_as_its_window_and_then_polls_are_no
 
 
 @pytest.mark.parametrize(("per", "after"), [(60.0, 600.0), (900.0, 900.0), (DAY, HOUR)])
-def test_the_patience_with_a_budget_has_limits(per: float, after: float) -> None:
+def test_the_time_until_a_budget_counts_as_exhausted_has_limits(per: float, after: float) -> None:
     spent = replace(budget(left=0), window=Window(30, per))
     for seconds, raised in ((after - 1, False), (after, True)):
         found = assess(facts(traffic=dry_for(seconds)["traffic"], budget=spent))[BUDGET_EXHAUSTED]
         assert (found is not None) is raised
 
 
-def test_a_vendor_that_asks_to_wait_is_told_from_a_quota_of_ours() -> None:
+def test_a_vendor_that_asks_us_to_wait_is_distinguished_from_our_quota() -> None:
     waiting = {**dry_for(HOUR), "budget": budget(pause=Pause(NOW + HOUR, "HTTP 429"))}
     problem = assess(facts(**waiting))[BUDGET_EXHAUSTED]
     assert problem is not None
     assert "asks us to wait" in problem.fact
 
 
-def test_calls_that_come_one_by_one_are_none() -> None:
+def test_single_calls_do_not_end_an_exhausted_quota() -> None:
     traffic = with_quota_state(TRAFFIC, budget(left=0), polled=True, now=NOW)
     assert traffic.no_calls_since == NOW
     for minutes, left in ((1, 30), (2, 0), (3, 30), (6, 30)):
@@ -171,7 +171,7 @@ def twin_of(state: redis.Redis, name: str) -> str:
     return name
 
 
-def test_refused_credentials_are_said_at_once_and_explain_everything_else() -> None:
+def test_rejected_credentials_are_reported_at_once_and_explain_the_rest() -> None:
     found = assess(facts(budget=budget(left=0, pause=REFUSED), streams=(stream(5000),), traffic=TRAFFIC))
     assert set(found) == {CREDENTIALS_REJECTED, WEBHOOKS_SILENT}
     problem = found[CREDENTIALS_REJECTED]
@@ -181,7 +181,7 @@ def test_refused_credentials_are_said_at_once_and_explain_everything_else() -> N
     assert with_quota_state(TRAFFIC, budget(pause=REFUSED), polled=True, now=NOW).no_calls_since is None
 
 
-def test_the_silence_of_webhooks_that_are_switched_off_is_none() -> None:
+def test_disabled_webhooks_are_not_silent() -> None:
     assert assess(facts(webhooks=False, raised={WEBHOOKS_SILENT: NOW - HOUR}))[WEBHOOKS_SILENT] is None
 
 

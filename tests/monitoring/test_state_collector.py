@@ -90,19 +90,19 @@ def test_sources_show_alarms_and_watches(bridge: Services) -> None:
     assert number(bridge, "bridge_watches_overdue", source="eu") == 1
 
 
-def test_the_oldest_event_that_waits_shows_its_age(bridge: Services, fake_state: redis.Redis) -> None:
+def test_the_oldest_unsettled_event_shows_its_age(bridge: Services, fake_state: redis.Redis) -> None:
     assert number(bridge, "bridge_subscription_oldest_seconds", subscription="crm") == 0
     fake_state.xadd(keys.journal(0), {"id": "x"}, id=f"{(NOW - 3600) * 1000:.0f}-0")
     assert number(bridge, "bridge_subscription_oldest_seconds", subscription="crm") == pytest.approx(3600)
 
 
-def test_without_the_state_only_that_is_said(bridge: Services) -> None:
+def test_without_the_state_server_there_is_only_its_gauge(bridge: Services) -> None:
     bridge = replace(bridge, clients=clients_of("redis://127.0.0.1:1/0"))
     assert number(bridge, "bridge_state_up") == 0
     assert number(bridge, "bridge_dead_letters", subscription="crm") is None
 
 
-def test_every_alert_asks_for_a_metric_that_exists_and_names_a_command_that_exists(bridge: Services) -> None:
+def test_every_alert_uses_an_existing_metric_and_an_existing_command(bridge: Services) -> None:
     rules = yaml.safe_load((Path(__file__).parents[2] / "deploy/prometheus-alerts.yaml").read_text())["groups"][0][
         "rules"
     ]

@@ -56,12 +56,12 @@ def every_hour(per_hour: dict[int, int], *, start: float = MONDAY, weeks: int = 
     return hourly
 
 
-def test_what_came_before_the_first_look_does_not_count() -> None:
+def test_webhooks_before_the_first_check_do_not_count() -> None:
     traffic = observed(100)
     assert (traffic.webhooks, traffic.last_webhook_at, traffic.quiet_since) == (0, None, NOON)
 
 
-def test_webhooks_add_up_and_end_the_quiet() -> None:
+def test_webhooks_add_up_and_end_the_silence() -> None:
     traffic = observed(100, 100, 103, 103)
     assert (traffic.webhooks, traffic.last_webhook_at, traffic.quiet_since) == (3, NOON + 2 * MINUTE, NOON + 2 * MINUTE)
 
@@ -74,7 +74,7 @@ def test_midnight_loses_nothing() -> None:
     assert after.webhooks == before.webhooks + 1 + 2
 
 
-def test_rounds_count_once_and_a_webhook_ends_what_they_rescued() -> None:
+def test_rounds_count_once_and_a_webhook_resets_the_finds() -> None:
     traffic = observed(5)
     rounds = [round_at(NOON + 90, 2), round_at(NOON + 30, 1), round_at(NOON - 30, 7)]
     traffic = observe(traffic, now=NOON + 100, counts={TODAY: 5}, rounds=rounds)
@@ -85,7 +85,7 @@ def test_rounds_count_once_and_a_webhook_ends_what_they_rescued() -> None:
 
 
 @pytest.mark.parametrize("pause", [MAX_GAP_SECONDS + 1, 3 * DAY, -2 * HOUR])
-def test_after_a_pause_of_the_looks_the_quiet_begins_anew(pause: float) -> None:
+def test_after_a_gap_between_checks_the_silence_starts_over(pause: float) -> None:
     traffic = observed(1, 2, 2)
     now = traffic.checked_at + pause
     again = observe(traffic, now=now, counts={int(now // DAY): 2}, rounds=[round_at(now - 5, 40)])
@@ -93,7 +93,7 @@ def test_after_a_pause_of_the_looks_the_quiet_begins_anew(pause: float) -> None:
     assert again.found_by_polling == traffic.found_by_polling
 
 
-def test_a_look_that_is_overwritten_by_an_older_one_is_made_up_for_by_the_next() -> None:
+def test_a_check_overwritten_by_an_older_one_is_made_up_for_by_the_next() -> None:
     start = observed(10)
     early = observe(start, now=NOON + 60, counts={TODAY: 11}, rounds=[round_at(NOON + 50, 1)])
     late = observe(start, now=NOON + 61, counts={TODAY: 13}, rounds=[round_at(NOON + 60, 2), round_at(NOON + 50, 1)])
@@ -103,7 +103,7 @@ def test_a_look_that_is_overwritten_by_an_older_one_is_made_up_for_by_the_next()
         assert (after.webhooks, after.found_by_polling) == (4, 3)
 
 
-def test_usual_is_what_the_same_stretch_of_the_last_weeks_had() -> None:
+def test_the_baseline_is_what_the_same_period_of_recent_weeks_had() -> None:
     # Mondays from 9 to 12: 10 an hour; the rest of the week nothing.
     hourly = every_hour(dict.fromkeys(range(9, 12), 10))
     now = MONDAY + 5 * WEEK + 11 * HOUR
@@ -115,14 +115,14 @@ def test_usual_is_what_the_same_stretch_of_the_last_weeks_had() -> None:
 
 
 @pytest.mark.parametrize(("weeks", "expected"), [(1, None), (2, 20), (3, 20), (4, 20)])
-def test_fewer_than_two_weeks_are_no_history(weeks: int, expected: int | None) -> None:
+def test_fewer_than_two_weeks_give_no_baseline(weeks: int, expected: int | None) -> None:
     hourly = every_hour(dict.fromkeys(range(168), 10))
     now = MONDAY + 5 * WEEK + 11 * HOUR
     known = {hour: note for hour, note in hourly.items() if hour >= (now - weeks * WEEK) // HOUR - 4}
     assert expected_webhooks(now - 2 * HOUR, now, known) == expected
 
 
-def test_neither_one_burst_nor_one_holiday_makes_a_rule() -> None:
+def test_neither_a_burst_nor_a_holiday_changes_the_baseline() -> None:
     now = MONDAY + 5 * WEEK + 11 * HOUR
     total, hourly = 0, {}
     for hour in range(-1, 5 * 168 + 12):
@@ -132,7 +132,7 @@ def test_neither_one_burst_nor_one_holiday_makes_a_rule() -> None:
     assert expected_webhooks(now - 2 * HOUR, now, hourly) == 20
 
 
-def test_the_share_that_is_announced_is_that_of_the_weeks_before_the_silence() -> None:
+def test_the_announced_share_is_that_of_the_weeks_before_the_silence() -> None:
     traffic = replace(
         observed(0), webhooks=1000, found_by_polling=340, found_before_quiet=300, quiet_since=NOON + 4 * WEEK
     )
@@ -142,7 +142,7 @@ def test_the_share_that_is_announced_is_that_of_the_weeks_before_the_silence() -
     assert announced_share(traffic, {}) == 0.0
 
 
-def test_what_is_saved_is_read_again_and_the_ring_forgets(any_state: redis.Redis) -> None:
+def test_saved_traffic_is_read_back_and_old_hours_are_overwritten(any_state: redis.Redis) -> None:
     baselines, traffic = TrafficBaselines(any_state), observed(1, 2)
     assert baselines.traffic("eu") is None
     baselines.save("eu", traffic)
@@ -158,7 +158,7 @@ def test_what_is_saved_is_read_again_and_the_ring_forgets(any_state: redis.Redis
     assert any_state.hlen(keys.rhythm("eu")) == size
 
 
-def test_the_ring_holds_every_hour_that_is_asked_for(fake_state: redis.Redis) -> None:
+def test_the_ring_holds_every_hour_that_is_needed(fake_state: redis.Redis) -> None:
     baselines, traffic = TrafficBaselines(fake_state), observed(1)
     end = NOON + 7 * WEEK
     moment = NOON

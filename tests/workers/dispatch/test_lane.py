@@ -56,7 +56,7 @@ def test_everything_in_the_journal_is_sent_once_and_nothing_stays_pending(any_st
     assert (state.delivered, state.failed, state.retrying, state.circuit) == (20, 0, 0, "closed")
 
 
-def test_what_the_filter_refuses_is_acknowledged_and_not_sent(any_state: redis.Redis) -> None:
+def test_an_event_that_the_filter_excludes_is_acknowledged_and_not_sent(any_state: redis.Redis) -> None:
     publish(any_state, 1, source="us-mettl")
     wanted = publish(any_state, 2)
     publish(any_state, 3, passed=False)
@@ -68,7 +68,7 @@ def test_what_the_filter_refuses_is_acknowledged_and_not_sent(any_state: redis.R
     assert Deliveries(any_state).state(NAME, now=1.0).skipped == 2
 
 
-def test_a_failing_event_blocks_no_other_and_comes_again_when_due(any_state: redis.Redis) -> None:
+def test_a_failing_event_blocks_no_other_and_is_retried_when_due(any_state: redis.Redis) -> None:
     bad, *good = publish(any_state, 1, 2, 3)
     receiver = Receiver(lambda one: refuse(one) if one.id == bad else None)
     one = lane(any_state, receiver, subscription=SHORT)
@@ -85,7 +85,7 @@ def test_a_failing_event_blocks_no_other_and_comes_again_when_due(any_state: red
     assert any_state.hlen(keys.claims(NAME)) == 0
 
 
-def test_out_of_tries_becomes_a_dead_letter_with_the_event_and_its_history(any_state: redis.Redis) -> None:
+def test_a_delivery_without_tries_left_becomes_a_dead_letter_with_event_and_history(any_state: redis.Redis) -> None:
     (bad,) = publish(any_state, 1)
     receiver = Receiver(refuse)
     one = lane(any_state, receiver, subscription=SHORT)
@@ -101,7 +101,7 @@ def test_out_of_tries_becomes_a_dead_letter_with_the_event_and_its_history(any_s
     assert pending(any_state) == 0
 
 
-def test_replay_sends_the_same_event_again_with_all_its_tries_and_twice_pressed_is_once(any_state: redis.Redis) -> None:
+def test_a_replay_sends_the_same_event_with_all_tries_and_repeating_it_does_nothing(any_state: redis.Redis) -> None:
     (bad,) = publish(any_state, 1)
     permanent = DeliveryFailed("no", reason="refused", permanent=True)
     receiver = Receiver(lambda sent: permanent)
@@ -136,7 +136,7 @@ def test_a_retry_taken_by_one_process_is_not_taken_by_another(any_state: redis.R
     assert other.got == []
 
 
-def test_two_processes_share_the_work_and_double_nothing(any_state: redis.Redis) -> None:
+def test_two_processes_share_the_work_and_send_nothing_twice(any_state: redis.Redis) -> None:
     ids = publish(any_state, *range(64))
     receivers = Receiver(batch=5), Receiver(batch=7)
     lanes = [lane(any_state, each, consumer=str(number)) for number, each in enumerate(receivers)]
@@ -189,7 +189,7 @@ def test_a_process_killed_at_any_point_loses_nothing(any_state: redis.Redis, poi
     assert names in ([b"two"], ["two"])
 
 
-def test_the_living_are_not_robbed(any_state: redis.Redis) -> None:
+def test_entries_of_a_living_process_are_not_adopted(any_state: redis.Redis) -> None:
     publish(any_state, 1)
     other = lane(any_state, Receiver(), consumer="two")
     other.step(at(1.0), even)
@@ -204,7 +204,7 @@ def test_the_living_are_not_robbed(any_state: redis.Redis) -> None:
     assert len(receiver.got) == 1
 
 
-def test_a_process_that_was_thought_dead_cannot_schedule_what_another_has_delivered(any_state: redis.Redis) -> None:
+def test_a_process_that_counted_as_dead_cannot_schedule_what_another_has_delivered(any_state: redis.Redis) -> None:
     publish(any_state, 1)
     heir_got = Receiver()
     heir = lane(any_state, heir_got, subscription=SHORT, consumer="two")
@@ -221,7 +221,9 @@ def test_a_process_that_was_thought_dead_cannot_schedule_what_another_has_delive
     assert Deliveries(any_state).state(NAME, now=1.0).failed == 0
 
 
-def test_an_event_that_kills_every_process_becomes_a_dead_letter_and_the_others_arrive(any_state: redis.Redis) -> None:
+def test_an_event_that_kills_every_process_becomes_a_dead_letter_and_the_others_are_sent(
+    any_state: redis.Redis,
+) -> None:
     ids = publish(any_state, *range(10))
     poison = ids[4]
     effects: set[str] = set()
@@ -269,7 +271,7 @@ def test_a_replayed_event_that_kills_every_process_takes_no_other_retry_with_it(
     assert (letter.delivery.id, letter.reason) == (ids[2], "poison")
 
 
-def test_a_broker_that_is_down_uses_up_no_try_and_moves_nothing(any_state: redis.Redis) -> None:
+def test_a_broker_that_is_down_uses_no_try_and_schedules_nothing(any_state: redis.Redis) -> None:
     ids = publish(any_state, *range(5))
     down = DeliveryFailed("broker down", reason="broker_unavailable", charged=False)
     receiver = Receiver(lambda sent: down)
@@ -285,7 +287,7 @@ def test_a_broker_that_is_down_uses_up_no_try_and_moves_nothing(any_state: redis
     assert receiver.ids == ids
 
 
-def test_a_broker_that_is_down_and_back_is_logged_once_each(any_state: redis.Redis) -> None:
+def test_a_broker_failure_and_its_recovery_are_logged_once_each(any_state: redis.Redis) -> None:
     publish(any_state, *range(3))
     receiver = Receiver(lambda sent: DeliveryFailed("broker down", reason="broker_unavailable", charged=False))
     one = lane(any_state, receiver, subscription=SHORT)
@@ -323,7 +325,7 @@ def test_the_circuit_opens_lets_one_probe_through_and_closes(any_state: redis.Re
     assert pending(any_state) == 0
 
 
-def test_days_without_a_success_disable_until_somebody_resumes(any_state: redis.Redis) -> None:
+def test_days_without_a_success_disable_the_subscription_until_it_is_resumed(any_state: redis.Redis) -> None:
     ids = publish(any_state, *range(3))
     receiver = Receiver(refuse, batch=1)
     policy = RetryPolicy(schedule=(1.0,) * 100, jitter=0.0)
@@ -385,7 +387,7 @@ def test_a_probe_without_work_does_not_delay_the_next_event(any_state: redis.Red
     assert receiver.ids[-1] == late
 
 
-def test_without_a_receipt_an_event_is_sent_again_and_at_last_given_up(any_state: redis.Redis) -> None:
+def test_an_event_without_a_receipt_is_sent_again_and_finally_given_up(any_state: redis.Redis) -> None:
     confirmed, silent = publish(any_state, 1, 2)
     subscription = Subscription(
         name=NAME, transport="celery", retry=RetryPolicy(schedule=(5.0,)), receipts=Receipts(required=True, within=60.0)
@@ -403,7 +405,7 @@ def test_without_a_receipt_an_event_is_sent_again_and_at_last_given_up(any_state
     assert (letter.delivery.id, letter.reason, letter.delivery.tries) == (silent, "no receipt", 2)
 
 
-def test_a_receipt_that_is_faster_than_we_are_counts(any_state: redis.Redis) -> None:
+def test_a_receipt_that_arrives_before_the_send_returns_counts(any_state: redis.Redis) -> None:
     (only,) = publish(any_state, 1)
     deliveries = Deliveries(any_state)
 
@@ -433,7 +435,7 @@ def test_a_retry_whose_event_left_the_journal_becomes_a_dead_letter_that_says_so
         deliveries.replay(NAME, letter, now=1.0)
 
 
-def test_a_journal_that_vanishes_is_met_again_from_its_beginning(any_state: redis.Redis) -> None:
+def test_a_journal_that_was_deleted_is_read_from_its_start_again(any_state: redis.Redis) -> None:
     receiver = Receiver()
     one = lane(any_state, receiver)
     run_until_idle(one, 1.0)

@@ -46,7 +46,7 @@ def test_each_step_of_the_schedule_is_used_once_and_then_no_try_is_left() -> Non
     assert max_tries(POLICY) == 3
 
 
-def test_the_draw_moves_a_step_by_the_jitter_and_no_further() -> None:
+def test_the_draw_changes_a_step_by_at_most_the_jitter() -> None:
     assert retry_delay(POLICY, 2, 0.0) == pytest.approx(240.0)
     assert retry_delay(POLICY, 2, 0.999999) == pytest.approx(360.0, rel=1e-4)
 
@@ -63,11 +63,11 @@ def test_a_receiver_that_asks_for_a_year_gets_twice_the_step() -> None:
     assert retry_delay(POLICY, 2, 0.5, 31_536_000.0) == 600.0
 
 
-def test_waiting_for_a_broker_grows_to_half_a_minute() -> None:
+def test_the_backoff_for_a_broker_grows_to_30_seconds() -> None:
     assert [broker_backoff(failures) for failures in (1, 2, 3, 4, 5, 500)] == [1.0, 2.0, 5.0, 10.0, 30.0, 30.0]
 
 
-def test_a_failure_is_noted_with_its_first_and_last_error() -> None:
+def test_a_failure_is_recorded_with_its_first_and_last_error() -> None:
     kind, entry, _, due, record = outcome_row(item(), BROKEN, SUBSCRIPTION, 100.0, even)
     noted = Delivery.from_json(record)
     assert (kind, entry, due) == ("retry", "1-0", "105.000")
@@ -87,7 +87,7 @@ def test_a_permanent_failure_is_given_up_at_the_first_try() -> None:
     assert outcome_row(item(), failure, SUBSCRIPTION, 1.0, even)[0] == "dead"
 
 
-def test_with_receipts_a_hand_over_is_not_yet_a_delivery() -> None:
+def test_with_receipts_a_successful_send_is_not_yet_a_delivery() -> None:
     subscription = replace(SUBSCRIPTION, receipts=Receipts(required=True))
     assert outcome_row(item(), None, subscription, 1.0, even)[0] == "sent"
     assert outcome_row(item(), None, SUBSCRIPTION, 1.0, even)[0] == "ok"
@@ -136,22 +136,22 @@ def notice(kind: str = "source.poll_failing") -> Item:
         (Filter(types=("source.*", "attempt.*"), when={"grading": "final"}), True),
     ],
 )
-def test_a_notice_comes_only_to_those_who_ask_for_it(wish: Filter, taken: bool) -> None:
+def test_a_notice_is_sent_only_to_subscriptions_that_request_its_type(wish: Filter, taken: bool) -> None:
     assert matches_filter(replace(SUBSCRIPTION, filter=wish), notice()) is taken
 
 
-def test_patterns_of_types_take_attempts_too() -> None:
+def test_type_patterns_match_attempts_too() -> None:
     assert matches_filter(replace(SUBSCRIPTION, filter=Filter(types=("attempt.*",), when={"passed": True})), item())
     assert not matches_filter(
         replace(SUBSCRIPTION, filter=Filter(types=("attempt.*",), when={"passed": False})), item()
     )
 
 
-def test_a_notice_is_whole_in_the_minimal_projection() -> None:
+def test_the_minimal_projection_keeps_a_notice_whole() -> None:
     assert json.loads(outgoing_event(replace(SUBSCRIPTION, data="minimal"), notice()).body) == ALARM
 
 
-def test_the_full_event_is_sent_as_the_very_bytes_of_the_journal() -> None:
+def test_the_full_event_is_sent_as_the_bytes_of_the_journal() -> None:
     one = item()
     assert outgoing_event(SUBSCRIPTION, one).body is one.event
 

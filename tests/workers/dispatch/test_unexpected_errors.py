@@ -69,7 +69,7 @@ def pending(state: redis.Redis) -> int:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(KINDS))
-def test_any_exception_out_of_a_send_is_a_failed_try_and_a_dead_letter_in_the_end(kind: type[Exception]) -> None:
+def test_any_exception_from_a_send_is_a_failed_try_and_finally_a_dead_letter(kind: type[Exception]) -> None:
     state = fakeredis.FakeRedis(version=(7, 0))
     ids = publish(state, 1, 2)
     receiver = Raising()
@@ -100,7 +100,7 @@ def test_an_unexpected_error_is_logged_with_its_place(fake_state: redis.Redis) -
     assert line["exc_info"] is receiver.error
 
 
-def test_too_few_outcomes_are_a_fault_and_no_success(fake_state: redis.Redis) -> None:
+def test_too_few_outcomes_are_failed_tries(fake_state: redis.Redis) -> None:
     publish(fake_state, 1, 2)
     receiver = Receiver()
     receiver.send = lambda events, *, now: [None]  # type: ignore[method-assign]
@@ -202,7 +202,7 @@ def test_a_retry_whose_record_cannot_be_read_becomes_a_dead_letter_that_keeps_it
     assert any_state.hlen(keys.deliveries(NAME)) == 0
 
 
-def test_a_record_of_nonsense_about_its_entry_is_given_up_and_stops_no_other_retry(any_state: redis.Redis) -> None:
+def test_a_retry_with_an_invalid_entry_is_given_up_and_stops_no_other_retry(any_state: redis.Redis) -> None:
     good = publish(any_state, 1)
     receiver = Receiver(lambda sent: DeliveryFailed("no", reason="receiver_error"))
     one = lane(any_state, receiver, subscription=SHORT)
@@ -216,7 +216,7 @@ def test_a_record_of_nonsense_about_its_entry_is_given_up_and_stops_no_other_ret
     assert [letter.delivery.id for letter in Deliveries(any_state).dead_letters(NAME)] == ["odd"]
 
 
-def test_an_error_with_half_a_character_can_be_stored(any_state: redis.Redis) -> None:
+def test_an_error_with_half_a_surrogate_pair_can_be_stored(any_state: redis.Redis) -> None:
     publish(any_state, 1)
     receiver = Receiver(lambda sent: DeliveryFailed("odd \ud800", reason="receiver_error"))
     run_until_idle(lane(any_state, receiver, subscription=SHORT), 1000.0)
@@ -226,7 +226,7 @@ def test_an_error_with_half_a_character_can_be_stored(any_state: redis.Redis) ->
     assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == "odd ?"
 
 
-def test_what_deliveries_wait_for_is_told_until_they_go_on(any_state: redis.Redis) -> None:
+def test_blocked_by_names_the_problem_until_delivery_resumes(any_state: redis.Redis) -> None:
     publish(any_state, 1)
     receiver = Receiver(lambda sent: DeliveryFailed("broker: down", reason="broker_unavailable", charged=False))
     one = lane(any_state, receiver, subscription=SHORT)
@@ -237,7 +237,7 @@ def test_what_deliveries_wait_for_is_told_until_they_go_on(any_state: redis.Redi
     assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == ""
 
 
-def test_the_pause_after_a_lanes_own_fault_grows_to_half_a_minute() -> None:
+def test_the_backoff_after_internal_faults_of_a_lane_grows_to_30_seconds() -> None:
     assert [fault_backoff(faults) for faults in (1, 2, 3, 4, 5, 6, 10_000)] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
@@ -261,7 +261,7 @@ class Serving:
         assert not self.thread.is_alive()
 
 
-def test_a_lane_that_fails_by_itself_goes_on_later_and_the_others_at_once(
+def test_a_lane_with_an_internal_fault_resumes_later_and_the_others_are_not_delayed(
     server: Server, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatch_module, "fault_backoff", lambda faults: 0.01)
@@ -293,7 +293,7 @@ def test_a_lane_that_fails_by_itself_goes_on_later_and_the_others_at_once(
     assert [(line["times"], line["exc_info"] is not None) for line in told] == [(n, n == 1) for n in range(1, 6)]
 
 
-def test_a_transport_that_cannot_be_made_waits_and_the_others_are_served(
+def test_a_transport_that_cannot_be_created_is_tried_again_and_the_others_are_served(
     server: Server, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = publish(state, 1, 2)
@@ -322,7 +322,7 @@ def test_a_transport_that_cannot_be_made_waits_and_the_others_are_served(
     assert deliveries.state("bad", now=1.0).failed == 0
 
 
-def test_a_receipt_that_is_awaited_is_forgotten_when_the_send_raises(any_state: redis.Redis) -> None:
+def test_an_awaited_receipt_is_dropped_when_the_send_raises(any_state: redis.Redis) -> None:
     publish(any_state, 1)
     receiver = Raising()
     receiver.error = KeyError("x")

@@ -61,7 +61,7 @@ def test_a_stock_task_and_a_plain_object_are_receipts(message: Envelope) -> None
     assert read_receipt_entry(entry(message.headers, message.body, "application/json", "utf-8"), KNOWN) == RECEIPT
 
 
-def test_an_object_that_somebody_pushed_onto_the_list_by_hand_is_a_receipt() -> None:
+def test_a_json_object_pushed_onto_the_list_by_hand_is_a_receipt() -> None:
     assert read_receipt_entry(json.dumps({"subscription": "gradebook", "event_id": EVENT}).encode(), KNOWN) == RECEIPT
 
 
@@ -81,7 +81,7 @@ def test_the_table_of_tasks_is_what_the_worker_has() -> None:
     assert {name: len(inspect.signature(method).parameters) for name, method in methods.items()} == ARGUMENTS
 
 
-def test_nothing_of_a_sender_reaches_celery_but_task_id_arguments_and_expiry() -> None:
+def test_only_task_id_arguments_and_expiry_of_a_message_reach_celery() -> None:
     odd = {"callbacks": [{"task": "os.system"}], "chain": [{"task": "os.system"}], "retries": "x", "stamps": 7}
     headers = (
         HEADERS | odd | {"task": "bridge.poll", "shadow": [1], "root_id": {}, "expires": "2030-01-01T01:00:00+01:00"}
@@ -160,7 +160,7 @@ def outcome(read: Callable[[], Any]) -> Any:
 
 @settings(max_examples=3000, deadline=None)
 @given(FUZZED)
-def test_whatever_stands_in_a_queue_is_a_receipt_or_refused(raw: bytes) -> None:
+def test_any_message_is_a_receipt_or_refused(raw: bytes) -> None:
     assert outcome(lambda: read_receipt_entry(raw, KNOWN)) in {RECEIPT, *REASONS}
 
 
@@ -177,7 +177,7 @@ for each in ARGUMENTS:
 
 @settings(max_examples=3000, deadline=None)
 @given(FUZZED)
-def test_whatever_stands_in_a_queue_is_a_task_that_celery_takes_or_refused(raw: bytes) -> None:
+def test_any_message_is_a_task_that_celery_accepts_or_refused(raw: bytes) -> None:
     found = outcome(lambda: read_task(parse_entry(raw), ARGUMENTS, KNOWN))
     if not isinstance(found, TaskMessage):
         assert found in REASONS

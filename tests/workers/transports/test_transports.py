@@ -52,7 +52,7 @@ def stock_message(broker: Server, queue: str) -> dict[str, Any]:
     return message
 
 
-def test_a_task_message_is_what_stock_celery_sends_but_for_the_redaction(server: Server) -> None:
+def test_a_task_message_equals_that_of_stock_celery_except_for_the_redaction(server: Server) -> None:
     stock = stock_message(server, "gradebook")
     transport = transport_for(CELERY, server.broker_url)
     assert transport.send([out(1)], now=1.0) == [None]
@@ -73,7 +73,7 @@ def test_a_task_message_is_what_stock_celery_sends_but_for_the_redaction(server:
     client.close()
 
 
-def test_a_batch_goes_to_the_queue_in_order_whether_or_not_anybody_listens(server: Server) -> None:
+def test_a_batch_goes_to_the_queue_in_order_with_or_without_a_consumer(server: Server) -> None:
     transport = transport_for(CELERY, server.broker_url)
     sent = [out(number) for number in range(200)]
     assert transport.send(sent, now=1.0) == [None] * 200
@@ -95,7 +95,7 @@ def test_a_broker_that_is_down_fails_every_event_without_charging_the_receiver(o
     transport.close()
 
 
-def test_a_lost_answer_of_the_broker_is_a_failure_and_not_a_hidden_repetition(server: Server) -> None:
+def test_a_lost_reply_of_the_broker_is_a_failure_and_not_a_hidden_retry(server: Server) -> None:
     proxy = Proxy.before(server.broker_url)
     transport = transport_for(CELERY, proxy.url(server.broker_url))
     proxy.drop_replies(b"LPUSH", times=1)
@@ -257,7 +257,7 @@ def test_the_events_of_one_attempt_are_pushed_in_order_and_those_of_others_besid
         (503, "receiver_error", True),
     ],
 )
-def test_what_an_answer_means(status: int, reason: str | None, charged: bool) -> None:
+def test_an_answer_has_an_outcome(status: int, reason: str | None, charged: bool) -> None:
     failure = answer_outcome(Answer(status, {"retry-after": "17"}, b""), now=0.0)
     if reason is None:
         assert failure is None
@@ -307,7 +307,7 @@ _BEYOND = b"Mon, 01 Jan 2024 00:00:00 +99999999999999999999"
     body=st.binary(max_size=200),
 )
 @example(status=b"429 Slow", headers=[(b"Retry-After", _BEYOND)], body=b"")
-def test_whatever_a_receiver_answers_is_an_outcome(
+def test_any_answer_of_a_receiver_is_an_outcome(
     anything: ThreadingHTTPServer, status: bytes, headers: list[tuple[bytes, bytes]], body: bytes
 ) -> None:
     anything.answer = (status, headers, body)  # type: ignore[attr-defined]
@@ -323,7 +323,7 @@ def test_whatever_a_receiver_answers_is_an_outcome(
     transport.close()
 
 
-def test_an_unforeseen_error_of_one_push_is_that_events_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_of_a_push_affects_its_event_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "http://127.0.0.1:9/"
     transport = transport_for(
         Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True), ""
@@ -345,7 +345,7 @@ def test_an_unforeseen_error_of_one_push_is_that_events_alone(monkeypatch: pytes
 
 @pytest.mark.parametrize("url", ["redis", "amqp://127.0.0.1:9//"])
 @pytest.mark.parametrize("error", [ValueError("CANARY"), struct.error("x"), AssertionError(), UnicodeError("x")])
-def test_an_unforeseen_error_of_one_message_is_that_events_alone(
+def test_an_unexpected_error_of_a_message_affects_its_event_alone(
     server: Server, monkeypatch: pytest.MonkeyPatch, url: str, error: Exception
 ) -> None:
     broker = Broker(server.broker_url if url == "redis" else url)
