@@ -1,1 +1,1 @@
-"""Figures: one module each, run by `scripts/bench NAME`. Each prints versions, machine, command, table, ratio."""
+"""Benchmarks, one module each, run by `scripts/bench NAME`; each prints versions, machine, command, table and ratio."""

@@ -56,19 +56,19 @@ def main() -> None:
         path = config(Path(tempfile.mkdtemp(prefix="bench-")), state, vendor)
         bridge = ("attempt-bridge", "--config", str(path))
         client = redis.Redis.from_url(f"{state}/0")
-        found: dict[str, list[tuple[float, float, float]]] = {"without": [], "with": []}
+        latencies: dict[str, list[tuple[float, float, float]]] = {"without": [], "with": []}
 
         def accept(name: str) -> float:
             outcome = run(port, webhooks(next(numbers)), connections=100, seconds=given.seconds, rate=given.webhooks)
             if set(outcome.statuses) != {"200"}:
                 raise SystemExit(f"answers other than 200: {dict(outcome.statuses)}")
             p50, p95, p99 = (outcome.percentile(share) for share in (0.5, 0.95, 0.99))
-            found[name].append((p50, p95, p99))
+            latencies[name].append((p50, p95, p99))
             return p95
 
         def beside() -> float:
-            # Another day each time: what was read before would be duplicates, which cost less.
-            day = time.strftime("%Y-%m-%d", time.gmtime(time.time() - DAY * (2 + len(found["with"]))))
+            # Another day each time: attempts that were read before are duplicates, which cost less.
+            day = time.strftime("%Y-%m-%d", time.gmtime(time.time() - DAY * (2 + len(latencies["with"]))))
             rate = ("--rate", str(given.pages)) if given.pages else ()
             before = pages(client)
             with program(*bridge, "backfill", "--source", "eu", "--from", day, "--to", day, "--stream", "links", *rate):
@@ -84,25 +84,27 @@ def main() -> None:
             run(port, webhooks(next(numbers)), connections=20, seconds=2, rate=given.webhooks)
             rounds(given.rounds, lambda: accept("without"), beside)
             read = pages(client)
-    print_table(found, given, read)
+    print_table(latencies, given, read)
 
 
 def pages(client: redis.Redis) -> int:
-    """Pages that all backfills have stored so far."""
+    """The number of pages that all backfills have read so far."""
     return sum(json.loads(job)["pages"] for job in client.hvals("ab:backfills"))
 
 
-def print_table(found: dict[str, list[tuple[float, float, float]]], given: argparse.Namespace, read: int) -> None:
-    columns: list[Callable[[tuple[float, float, float]], float]] = [lambda one, at=at: one[at] for at in range(3)]  # type: ignore[misc]
+def print_table(latencies: dict[str, list[tuple[float, float, float]]], given: argparse.Namespace, read: int) -> None:
+    columns: list[Callable[[tuple[float, float, float]], float]] = [lambda run, at=at: run[at] for at in range(3)]  # type: ignore[misc]
     rows = [
-        [f"{name} a backfill", *(spread([pick(one) for one in runs], ".1f") for pick in columns)]
-        for name, runs in found.items()
+        [f"{name} a backfill", *(spread([pick(run) for run in runs], ".1f") for pick in columns)]
+        for name, runs in latencies.items()
     ]
     table([f"accepting {given.webhooks:.0f} webhooks/s", "p50 ms", "p95 ms", "p99 ms"], rows)
     speed = f"{given.pages} pages of 200 a minute" if given.pages else "as fast as it can"
     print(f"the backfills read {read} pages, {read * 200:,} attempts ({speed})\n")
     for place, name in enumerate(("p50", "p95")):
-        ratio = median(one[place] / other[place] for one, other in zip(found["with"], found["without"], strict=True))
+        ratio = median(
+            loaded[place] / idle[place] for loaded, idle in zip(latencies["with"], latencies["without"], strict=True)
+        )
         verdict(f"{name} with / without", ratio, 1.10, least=False)
 
 

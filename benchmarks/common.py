@@ -69,7 +69,7 @@ def program(*arguments: str, env: dict[str, str] | None = None) -> Iterator[subp
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    """Until `condition` is true; errors count as "not yet"."""
+    """Wait until `condition` is true; connection errors count as false."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -78,12 +78,12 @@ def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
         except (OSError, redis.RedisError):
             pass
         if time.monotonic() > deadline:
-            raise SystemExit(f"nothing came within {seconds:.0f} s; the processes' own lines above say why")
+            raise SystemExit(f"not ready within {seconds:.0f} s. See the processes' output above")
         time.sleep(0.05)
 
 
 def header(title: str, *packages: str) -> None:
-    """Title, command, machine and versions."""
+    """Print title, command, machine and versions."""
     with server() as address:
         facts = redis.Redis.from_url(address).info("server")
     name = "Valkey" if "valkey_version" in facts else "Redis"
@@ -98,12 +98,12 @@ def header(title: str, *packages: str) -> None:
 
 
 def rounds(number: int, *runs: Callable[[], float]) -> list[list[float]]:
-    """Each run once a round, in turn (A B A B ...), so that a slow minute of the machine hits all alike."""
-    found: list[list[float]] = [[] for _ in runs]
+    """The values of each run, in turn (A B A B ...), so that a slow phase of the machine affects all alike."""
+    values: list[list[float]] = [[] for _ in runs]
     for _ in range(number):
         for place, run in enumerate(runs):
-            found[place].append(run())
-    return found
+            values[place].append(run())
+    return values
 
 
 def table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -115,12 +115,12 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def spread(values: Sequence[float], form: str = ",.0f") -> str:
-    """Median, and all values in brackets."""
+    """The median, and all values in brackets."""
     return f"{median(values):{form}} ({' '.join(format(value, form) for value in sorted(values))})"
 
 
 def verdict(name: str, value: float, target: float, *, least: bool = True, unit: str = "") -> None:
-    """One line: the figure, its target, and how far off it is."""
+    """Print one line: the figure, its target and the difference."""
     off = (value / target - 1) * 100
     reached = value >= target if least else value <= target
     print(
@@ -131,5 +131,5 @@ def verdict(name: str, value: float, target: float, *, least: bool = True, unit:
 
 
 def ratios(ours: Sequence[float], baseline: Sequence[float]) -> float:
-    """Median of the ratios round by round."""
+    """The median of the ratios of each round."""
     return median(mine / theirs for mine, theirs in zip(ours, baseline, strict=True))

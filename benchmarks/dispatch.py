@@ -26,10 +26,10 @@ SUBSCRIPTION = "{gradebook: {transport: celery, task: gradebook.attempt_complete
 
 
 def publish(services: composition.Services, first: int, number: int) -> list[bytes]:
-    """Fill the journal with `number` new events; their JSON."""
+    """Append `number` new events to the journal; their JSON."""
     context = services.ingest_context("eu")
     for start in range(first, first + number, 200):
-        bodies = (json.dumps(result(one)).encode() for one in range(start, min(start + 200, first + number)))
+        bodies = (json.dumps(result(place)).encode() for place in range(start, min(start + 200, first + number)))
         records = [
             record for body in bodies for record in _records(context.vendor.split(parse(body), context.source.options))
         ]
@@ -40,7 +40,7 @@ def publish(services: composition.Services, first: int, number: int) -> list[byt
 
 def _records(reading: object) -> Iterator[object]:
     if isinstance(reading, Ignored):
-        raise SystemExit("the sample is no result")
+        raise SystemExit("the sample is not a result")
     yield from reading  # type: ignore[attr-defined]
 
 

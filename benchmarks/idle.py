@@ -1,5 +1,5 @@
-"""What `attempt-bridge up` costs while nothing happens: CPU and memory of all its processes, with a source of every
-vendor that is polled every five minutes and whose address refuses connections. Linux only: reads /proc."""
+"""CPU and memory of all processes of an idle `attempt-bridge up` with one source of every vendor, polled every five
+minutes at an address that refuses connections. Linux only: reads /proc."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def config(directory: Path, vendor: int) -> Path:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--seconds", type=float, default=60.0, help="to be watched")
-    options.add_argument("--settle", type=float, default=20.0, help="to leave it alone before, seconds")
+    options.add_argument("--seconds", type=float, default=60.0, help="to measure")
+    options.add_argument("--settle", type=float, default=20.0, help="to wait before measuring")
     given = options.parse_args()
     header("idle", "celery", "kombu", "gunicorn", "gevent", "redis")
     port, vendor = free_port(), free_port()
@@ -56,7 +56,7 @@ def main() -> None:
             (name, 100 * (cpu_seconds(pid) - before[pid]) / took, megabytes(pid)) for pid, name in processes.items()
         ]
     cpu, memory = sum(row[1] for row in rows), sum(row[2] for row in rows)
-    rows.append(("together", cpu, memory))
+    rows.append(("total", cpu, memory))
     table(
         [f"over {took:.0f} s", "% of a core", "MB (proportional)"],
         [[name, f"{part:.2f}", f"{size:.0f}"] for name, part, size in rows],

@@ -48,15 +48,17 @@ def main() -> None:
                 took = arrivals(noted, wanted)
                 share = [1000 * took[min(len(took) - 1, int(part * len(took)))] for part in (0.5, 0.95, 0.99)]
                 last = share[1]
-                rows.append([f"{rate:.0f}/s", str(sent), *(f"{one:.1f}" for one in share), f"{1000 * took[-1]:.1f}"])
+                rows.append(
+                    [f"{rate:.0f}/s", str(sent), *(f"{latency:.1f}" for latency in share), f"{1000 * took[-1]:.1f}"]
+                )
     table(["webhooks", "number", "p50 ms", "p95 ms", "p99 ms", "max ms"], rows)
     verdict("p95 at the last rate", last, 25, least=False, unit=" ms")
 
 
 def arrivals(noted: Path, due: dict[str, float]) -> list[float]:
-    """Seconds from due to the task's first run, sorted; waits until every one has come."""
+    """Seconds from due to the task's first run, sorted; waits until all tasks have run."""
 
-    def found() -> dict[str, float]:
+    def arrived() -> dict[str, float]:
         first: dict[str, float] = {}
         for line in noted.read_text().splitlines():
             name, _, moment = line.partition(" ")
@@ -64,8 +66,8 @@ def arrivals(noted: Path, due: dict[str, float]) -> list[float]:
                 first.setdefault(name, float(moment))
         return first
 
-    wait_for(lambda: len(found()) == len(due))
-    return sorted(moment - due[name] for name, moment in found().items())
+    wait_for(lambda: len(arrived()) == len(due))
+    return sorted(moment - due[name] for name, moment in arrived().items())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ app = Celery("gradebook", broker=os.environ["LATENCY_BROKER"])
 app.conf.task_default_queue = "gradebook"
 app.conf.task_ignore_result = True
 app.conf.broker_connection_retry_on_startup = True
-noted = Path(os.environ["LATENCY_FILE"]).open("a", buffering=1)  # noqa: SIM115 - as long as the process
+noted = Path(os.environ["LATENCY_FILE"]).open("a", buffering=1)  # noqa: SIM115 - open while the process runs
 
 
 @app.task(name="gradebook.attempt_completed")

@@ -15,13 +15,13 @@ A_SECOND, A_PAGE = 20, 200
 
 
 def page(after: int) -> bytes:
-    """What finished after UNIX seconds, oldest first."""
+    """Results that finished after a time (UNIX seconds), oldest first."""
     seconds = [after + 1 + place // A_SECOND for place in range(A_PAGE)]
     rows = []
     for place, second in enumerate(seconds):
         row = dict(result(second * A_SECOND + place % A_SECOND)["result"])  # type: ignore[call-overload]
         row |= {"link_id": 61001, "test_id": 90012, "time_finished": second, "time_started": second - 60}
-        # Polls say it in other words than webhooks: forty members in all.
+        # Polled results have other members than webhooks, forty in all.
         row |= {f"extra_info{n}": "" for n in ("", 2, 3, 4, 5)} | {
             "status": "f",
             "access_code": row.pop("access_code_used"),
@@ -57,7 +57,7 @@ class Listing(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

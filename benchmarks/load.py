@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Outcome:
-    """`latencies` in seconds, from when a request was due (open loop) or sent (closed loop) to its last byte."""
+    """What one run measured."""
 
+    #: How long it took.
     seconds: float = 0.0
+    #: Seconds from when a request was due (open loop) or sent (closed loop) to the last byte of the response.
     latencies: list[float] = field(default_factory=list)
+    #: Status line -> number of responses.
     statuses: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -23,13 +26,13 @@ class Outcome:
         return len(self.latencies) / self.seconds
 
     def percentile(self, share: float) -> float:
-        """Milliseconds."""
+        """The latency, in milliseconds, below which this share of the requests stayed."""
         ordered = sorted(self.latencies)
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 class _HungUp(Exception):
-    """The server closed a connection without an answer, as it does after its keep-alive: a client dials again, once."""
+    """The server closed an idle connection after its keep-alive timeout; the client reconnects once."""
 
 
 class _Connection:
@@ -48,10 +51,10 @@ class _Connection:
         try:
             self.socket.sendall(request)
         except (BrokenPipeError, ConnectionResetError):
-            return  # `receive` finds out
+            return  # `receive` detects it
 
     def receive(self) -> str | None:
-        """The status line once the whole answer is here."""
+        """The status line once the whole response has arrived, else None."""
         try:
             received = self.socket.recv(65536)
         except ConnectionResetError:
@@ -73,7 +76,7 @@ class _Connection:
 
 
 def post(path: str, headers: Sequence[tuple[str, str]], body: bytes) -> bytes:
-    """A whole request."""
+    """The bytes of a complete request."""
     lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
@@ -92,7 +95,7 @@ def run(
 
 
 def _send(everyone: Sequence[_Connection], requests: Iterator[bytes], seconds: float, rate: float | None) -> Outcome:
-    # Not epoll: its time-outs are whole milliseconds, which would make an open loop late and count that as latency.
+    # Not epoll: its timeouts are whole milliseconds, so an open loop would send late and count that as latency.
     outcome, selector = Outcome(), selectors.SelectSelector()
     free = list(everyone)
     for connection in everyone:
@@ -117,7 +120,7 @@ def _send(everyone: Sequence[_Connection], requests: Iterator[bytes], seconds: f
             except _HungUp:
                 _dial_again(selector, connection)
                 if connection not in free:
-                    # It closed just as we sent. The wait for the second try counts.
+                    # The server closed it as we sent. The time until the second try counts.
                     connection.send(connection.request, connection.since, again=True)
                 continue
             if status is not None:

@@ -1,5 +1,5 @@
-"""From a webhook that only points to a result until the event stands in the journal: a simulated Cirrus and the whole
-`attempt-bridge up` with its embedded server. The moments are drawn, so that no tick of beat fits them."""
+"""From a webhook with a pointer until the event is in the journal: a simulated Cirrus and a whole `attempt-bridge up`
+with its embedded server. The times are random, so that they do not coincide with ticks of beat."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ subscriptions: {{}}
 
 @contextmanager
 def served(simulator: Simulator) -> Iterator[str]:
-    """The simulator's API on a port of this machine; gives its address."""
+    """Serve the simulator's API on a local port; its address."""
     api = make_server("127.0.0.1", 0, simulator.wsgi, threaded=True)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     thread = threading.Thread(target=api.serve_forever, daemon=True)
@@ -62,24 +62,24 @@ def served(simulator: Simulator) -> Iterator[str]:
 
 
 def publish(simulator: Simulator, number: int, pause: float, draw: Random) -> dict[str, float]:
-    """Results one after the other, `pause` seconds apart on average; attempt id -> when its webhook was due."""
+    """Finish attempts, `pause` seconds apart on average; attempt id -> when its webhook was due."""
     due = {}
-    for one in range(number):
+    for place in range(number):
         time.sleep(draw.uniform(0, 2 * pause))
         moment = time.time()
-        due[simulator.finish(f"SCHEDULE-{one % 10}", f"cand-{one}", at=moment, score=5.0)] = moment
+        due[simulator.finish(f"SCHEDULE-{place % 10}", f"cand-{place}", at=moment, score=5.0)] = moment
     return due
 
 
 def arrivals(state: redis.Redis) -> dict[str, float]:
-    """Attempt id -> when its first event was appended, by the server's clock, which is this machine's."""
-    return {one.attempt: int(one.entry_id.partition("-")[0]) / 1000 for one in Reader(state).events()}
+    """Attempt id -> when its first event was appended, by this machine's clock."""
+    return {event.attempt: int(event.entry_id.partition("-")[0]) / 1000 for event in Reader(state).events()}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--webhooks", type=int, default=100)
-    options.add_argument("--pause", type=float, default=0.7, help="between two of them on average, seconds")
+    options.add_argument("--pause", type=float, default=0.7, help="between two webhooks, on average")
     given = options.parse_args()
     header("pointer to journal", "celery", "kombu", "gunicorn", "gevent", "redis")
     simulator = Simulator(1, time.time, quota_calls=100_000, behaviour=Behaviour(auto_publish=True))
@@ -101,12 +101,12 @@ def main() -> None:
         [
             [
                 str(len(took)),
-                *(f"{one:.2f}" for one in (*shares, took[-1])),
+                *(f"{latency:.2f}" for latency in (*shares, took[-1])),
                 f"{simulator.counts()['api_calls'] / len(took):.2f}",
             ]
         ],
     )
-    # A tick has just passed, the next one starts the look, and that is one call: the rest is ours.
+    # At worst a tick has just passed and the next one starts the recheck, which is one call; the rest is the bridge.
     verdict("p95", shares[1], RECHECK_TICK_SECONDS + 0.5, least=False, unit=" s")
 
 

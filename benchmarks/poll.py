@@ -1,5 +1,5 @@
-"""Poll pages to journal in one process: from the bytes of an answer (200 results of 40 members) until its attempts are
-published and the cursor is moved, against bare pipelined XADD of the same events. The vendor's own time is left out."""
+"""Poll pages to journal in one process: from the bytes of a response (200 results of 40 members) until its attempts are
+published and the cursor has moved, against bare pipelined XADD of the same events. The vendor's time does not count."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bridge.journal import POLL, StoredEvent
 from bridge.journal.reading import Reader
 
 STREAM = "links"
-#: Seconds that the results of one page take up (`benchmarks/listing_vendor.py`).
+#: Seconds of results on one page (`benchmarks/listing_vendor.py`).
 A_PAGE_SECONDS = 10
 
 
 class Prepared:
-    """`bridge.sdk.vendor.VendorCalls` that answers with pages made before the clock starts."""
+    """`bridge.sdk.vendor.VendorCalls` that returns pages made before the measurement starts."""
 
     def __init__(self, pages: Sequence[bytes], now: float) -> None:
         self._pages = iter(pages)
@@ -44,12 +44,12 @@ def read(services: composition.Services, pages: Sequence[bytes], first: int, now
     poll, client = context.vendor.polls[STREAM], context.vendor.connect(context.source, Prepared(pages, now))
     cursor = str(first)
     for _ in pages:
-        found = poll.fetch(client, cursor)
-        report = ingest(context, found.records, origin=POLL, now=now)
-        if report.outcomes["published"] + report.outcomes["duplicate"] != A_PAGE or found.cursor is None:
+        page = poll.fetch(client, cursor)
+        report = ingest(context, page.records, origin=POLL, now=now)
+        if report.outcomes["published"] + report.outcomes["duplicate"] != A_PAGE or page.cursor is None:
             raise SystemExit(f"not every result of a page was read: {dict(report.outcomes)}")
-        services.cursors.save("eu", STREAM, found.cursor, now, midway=True)
-        cursor = found.cursor
+        services.cursors.save("eu", STREAM, page.cursor, now, midway=True)
+        cursor = page.cursor
     return time.process_time() - started
 
 
@@ -90,9 +90,9 @@ def main() -> None:
             started = time.perf_counter()
             for first in range(0, len(events), A_PAGE):
                 pipe = state.pipeline(transaction=False)
-                for one in events[first : first + A_PAGE]:
-                    fields = {"id": one.id, "type": one.type, "source": one.source, "attempt": one.attempt}
-                    pipe.xadd("bare", {**fields, "event": one.event})
+                for event in events[first : first + A_PAGE]:
+                    fields = {"id": event.id, "type": event.type, "source": event.source, "attempt": event.attempt}
+                    pipe.xadd("bare", {**fields, "event": event.event})
                 pipe.execute()
             rate = attempts / (time.perf_counter() - started)
             state.delete("bare")

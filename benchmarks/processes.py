@@ -1,4 +1,4 @@
-"""What processes cost, from /proc: Linux only."""
+"""CPU and memory of processes, from /proc: Linux only."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def family(root: int) -> dict[int, str]:
-    """Process id -> what it is, of `root` and everything it started."""
+    """Process id -> name, of `root` and all its descendants."""
     parents = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             parents[int(entry.name)] = int(entry.joinpath("stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue  # ended meanwhile
-    found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return {pid: _name(pid) for pid in sorted(found)}
+    members = {root}
+    while more := {pid for pid, parent in parents.items() if parent in members} - members:
+        members |= more
+    return {pid: _name(pid) for pid in sorted(members)}
 
 
 def _name(pid: int) -> str:
@@ -35,8 +35,8 @@ def cpu_seconds(pid: int) -> float:
 
 
 def megabytes(pid: int) -> float:
-    """Proportional set size: what processes share counts once."""
+    """Proportional set size: shared memory counts once."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
-    raise SystemExit("no Pss in smaps_rollup: needs Linux 4.14 or newer")
+    raise SystemExit("smaps_rollup has no Pss: needs Linux 4.14 or newer")

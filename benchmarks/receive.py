@@ -1,4 +1,4 @@
-"""Receiving: the bridge's whole path (signature, strict parse, normalise, publish once, request kept) against a bare
+"""Receiving: the bridge's whole path (signature, strict parse, normalise, publish once, store request) against a bare
 Flask route doing HMAC + one XADD, on the same gunicorn and state server: at saturation, then at fixed rates."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.processes import cpu_seconds, family
 
 
 def webhooks(first: int) -> Iterator[bytes]:
-    """Signed link results, every one a new attempt, about 1.3 kB."""
+    """Signed link results, each a new attempt, about 1.3 kB."""
     number = first
     while True:
         number += 1
@@ -107,7 +107,7 @@ def main() -> None:
         with bridge as our_web, plain as bare_web:
             wait_for(lambda: requests.get(f"http://127.0.0.1:{ours}/livez", timeout=1).ok)
             wait_for(lambda: requests.get(f"http://127.0.0.1:{bare}/", timeout=1).status_code == 404)
-            found: dict[int, list[Outcome]] = {ours: [], bare: []}
+            outcomes: dict[int, list[Outcome]] = {ours: [], bare: []}
             cpu: dict[int, list[float]] = {ours: [], bare: []}
             roots = {ours: our_web.pid, bare: bare_web.pid}
 
@@ -115,7 +115,7 @@ def main() -> None:
                 before = sum(map(cpu_seconds, family(roots[port])))
                 outcome = run(port, webhooks(next(numbers)), connections=given.connections, seconds=given.seconds)
                 spent = sum(map(cpu_seconds, family(roots[port]))) - before
-                found[port].append(outcome)
+                outcomes[port].append(outcome)
                 cpu[port].append(1e6 * spent / len(outcome.latencies))
                 if set(outcome.statuses) != {"200"}:
                     raise SystemExit(f"answers other than 200: {dict(outcome.statuses)}")
@@ -129,8 +129,8 @@ def main() -> None:
                     [
                         name,
                         spread(rates),
-                        spread([one.percentile(0.5) for one in found[port]], ".1f"),
-                        spread([one.percentile(0.99) for one in found[port]], ".1f"),
+                        spread([outcome.percentile(0.5) for outcome in outcomes[port]], ".1f"),
+                        spread([outcome.percentile(0.99) for outcome in outcomes[port]], ".1f"),
                         spread(cpu[port]),
                     ]
                 )
@@ -142,7 +142,7 @@ def main() -> None:
             for rate in given.rates:
                 outcome = run(ours, webhooks(next(numbers)), connections=200, seconds=given.seconds * 2, rate=rate)
                 shares = [outcome.percentile(share) for share in (0.5, 0.95, 0.99)]
-                rows.append([f"{rate:.0f}/s", *(f"{one:.1f}" for one in shares), str(dict(outcome.statuses))])
+                rows.append([f"{rate:.0f}/s", *(f"{latency:.1f}" for latency in shares), str(dict(outcome.statuses))])
             table(["open loop, bridge", "p50 ms", "p95 ms", "p99 ms", "answers"], rows)
             verdict("p95 at the last rate", float(rows[-1][2]), 5.5, least=False, unit=" ms")
             verdict("p99 at the last rate", float(rows[-1][3]), 20, least=False, unit=" ms")

@@ -1,4 +1,4 @@
-"""Notices: their form, that each is published once, and that they stand beside the attempts without disturbing them."""
+"""Notices: their form, that each is published once, and that they do not affect attempts."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def newest(state: redis.Redis) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("notice", EVERY, ids=lambda notice: notice.type)
-def test_a_notice_is_valid_by_our_schemas_and_by_that_of_cloudevents(
+def test_a_notice_is_valid_against_our_schemas_and_that_of_cloudevents(
     notice: notices.Notice, fake_state: redis.Redis
 ) -> None:
     assert offer(Journal(fake_state), notice) == ["published"]
@@ -93,9 +93,9 @@ def test_a_notice_is_valid_by_our_schemas_and_by_that_of_cloudevents(
     assert minimal(document) == document
 
 
-def test_there_is_an_example_of_every_type() -> None:
+def test_every_notice_type_has_an_example() -> None:
     assert {notice.type for notice in EVERY} == set(NOTICE_TYPES) == set(MEMBERS)
-    # Settled attempts that only might change end in silence.
+    # A watch of a settled attempt ends without a notice.
     assert set(WATCH_KINDS) == {watches.ATTEMPT, watches.EXPECTATION, watches.POINTER, watches.UNGRADED}
 
 
@@ -109,7 +109,7 @@ def test_a_notice_without_the_member_of_its_type_is_refused(change: dict[str, An
 
 
 @pytest.mark.parametrize("notice", EVERY, ids=lambda notice: notice.type)
-def test_a_notice_is_published_once_however_often_and_whenever_it_is_offered(
+def test_a_notice_is_published_once_however_often_and_whenever_it_is_submitted(
     notice: notices.Notice, any_state: redis.Redis
 ) -> None:
     first, second = Journal(any_state), Journal(any_state)
@@ -134,7 +134,7 @@ def test_the_id_of_a_notice_is_deterministic(fake_state: redis.Redis) -> None:
     assert newest(fake_state)["id"] == event_id("/acme/sources/eu", memory, CONSENT_WITHDRAWN, 1)
 
 
-def test_nobodys_address_stands_in_a_notice(fake_state: redis.Redis) -> None:
+def test_a_notice_contains_no_email_address(fake_state: redis.Redis) -> None:
     people = {"person_id": "1", "user_email": "sam%40example.test", "login": "sam@example.test"}
     withdrawal = notices.consent_withdrawn(key="?p", number=1, at=NOW, subject=people, attempts_voided=0)
     offer(Journal(fake_state), notices.overdue(WATCH), withdrawal)
@@ -160,7 +160,7 @@ def test_an_overdue_watch_says_what_was_expected_and_until_when(fake_state: redi
 
 
 @pytest.mark.parametrize("partitions", [1, 5])
-def test_a_notice_about_an_attempt_stands_beside_it_and_leaves_its_memory_alone(
+def test_a_notice_about_an_attempt_is_in_its_partition_and_does_not_change_its_memory(
     any_state: redis.Redis, partitions: int
 ) -> None:
     journal, reader = Journal(any_state, partitions=partitions), Reader(any_state, partitions=partitions)
@@ -175,7 +175,7 @@ def test_a_notice_about_an_attempt_stands_beside_it_and_leaves_its_memory_alone(
         assert len(list(reader.events(attempt=attempt))) == 2
 
 
-def test_counts_of_webhooks_and_polls_stay_true(any_state: redis.Redis) -> None:
+def test_notices_do_not_change_the_counts_of_webhooks_and_polls(any_state: redis.Redis) -> None:
     offer(Journal(any_state), withdrawn(), withdrawn())
     assert Reader(any_state).counts(20_000, 20_000) == {
         ("eu", "bridge", "published"): 1,
@@ -183,7 +183,7 @@ def test_counts_of_webhooks_and_polls_stay_true(any_state: redis.Redis) -> None:
     }
 
 
-def test_the_bridge_itself_is_no_path_that_saw_an_attempt(any_state: redis.Redis) -> None:
+def test_the_bridge_itself_does_not_count_as_a_path_that_saw_an_attempt(any_state: redis.Redis) -> None:
     journal, reader = Journal(any_state), Reader(any_state)
     outcomes(journal, make_submission(score=1))
     assert outcomes(journal, make_submission(score=2, origin=BRIDGE), now=NOW + DAY) == ["revised"]
@@ -192,7 +192,7 @@ def test_the_bridge_itself_is_no_path_that_saw_an_attempt(any_state: redis.Redis
     assert (memory.webhook_day, memory.poll_day) == (20_000, None)
 
 
-def test_a_request_that_brought_a_notice_names_only_attempts(any_state: redis.Redis) -> None:
+def test_a_stored_request_with_a_notice_lists_only_attempts(any_state: redis.Redis) -> None:
     submissions = (make_submission(), notices.submission(BRIDGE_CONFIG, "eu", "coremetrix", withdrawn(), now=NOW))
     request = RequestRecord(id="r-1", source="eu", received_at=NOW, headers={}, body=b"{}")
     written = Journal(any_state).publish(Entry(submissions=submissions, request=request), now=NOW)
@@ -202,7 +202,7 @@ def test_a_request_that_brought_a_notice_names_only_attempts(any_state: redis.Re
 
 
 @pytest.mark.parametrize("change", [lambda one: replace(one, reference={}), lambda one: replace(one, rechecks=9)])
-def test_what_another_process_saw_differently_is_no_second_notice(
+def test_a_notice_that_another_process_words_differently_is_a_duplicate(
     change: Callable[[OpenWatch], OpenWatch], any_state: redis.Redis
 ) -> None:
     assert offer(Journal(any_state), notices.overdue(WATCH), notices.overdue(change(WATCH))) == [

@@ -1,4 +1,4 @@
-"""Webhooks that only hint, attempts that operators expect, consent and second sittings, over a small vendor."""
+"""Pointers from webhooks, expected attempts, rereads, consent and second sittings, with a small vendor."""
 
 from __future__ import annotations
 
@@ -68,9 +68,12 @@ class World:
 
         def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
             person = person_of(record.body["id"])
-            news = plain.normalise(record, now, options)
+            attempt = plain.normalise(record, now, options)
             return replace(
-                news, aliases=(f"?person:{person}",), sitting=record.body.get("instance"), consent=(f"person:{person}",)
+                attempt,
+                aliases=(f"?person:{person}",),
+                sitting=record.body.get("instance"),
+                consent=(f"person:{person}",),
             )
 
         self.use(replace(plain, split=split, normalise=normalise, recheck=recheck_of(self.api)))
@@ -112,7 +115,7 @@ def world(any_state: redis.Redis) -> World:
 # Pointers ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_pointer_publishes_nothing_and_the_next_look_publishes_what_the_api_says(world: World) -> None:
+def test_a_pointer_publishes_nothing_and_the_next_recheck_publishes_what_the_api_says(world: World) -> None:
     world.api.add(Sitting("ann-1", START - 10))
 
     assert world.webhook(person="ann").outcome == "watching"
@@ -123,7 +126,7 @@ def test_a_pointer_publishes_nothing_and_the_next_look_publishes_what_the_api_sa
     assert world.watched == []
 
 
-def test_a_pointer_to_nothing_is_looked_at_by_the_schedule_and_given_up_as_overdue(world: World) -> None:
+def test_a_pointer_to_nothing_is_rechecked_by_the_schedule_and_then_announced_as_overdue(world: World) -> None:
     world.webhook(person="nobody")
     moments: list[float] = []
     while watches := world.services.watches.list(NAME):
@@ -137,7 +140,7 @@ def test_a_pointer_to_nothing_is_looked_at_by_the_schedule_and_given_up_as_overd
     assert (notice["type"], notice["subject"]) == ("attempt.overdue", "?person:nobody")
 
 
-def test_a_pointer_to_an_open_attempt_leaves_the_attempts_own_watch(world: World) -> None:
+def test_a_pointer_to_an_open_attempt_leaves_that_attempts_own_watch_open(world: World) -> None:
     world.api.add(Sitting("ann-1", START - 10, graded=False))
     world.webhook(person="ann")
     recheck(world.services, NAME)
@@ -156,7 +159,7 @@ def test_a_pointer_makes_a_watched_attempt_due_now_and_keeps_its_watch(world: Wo
     assert world.watched == [("ungraded", "a:ann-1")]
 
 
-def test_a_pointer_waits_for_its_attempt_although_polls_read_an_older_one_of_the_same_person(world: World) -> None:
+def test_a_pointer_stays_open_when_polls_read_an_older_attempt_of_the_same_person(world: World) -> None:
     world.api.add(Sitting("ann-1", START - 50))
     poll_once(world.services, NAME)
     world.webhook(person="ann")
@@ -168,7 +171,7 @@ def test_a_pointer_waits_for_its_attempt_although_polls_read_an_older_one_of_the
 
 
 @pytest.mark.parametrize(("reference", "key"), [({"sitting": "ann-1"}, "a:ann-1"), ({"person": "ann"}, "?person:ann")])
-def test_what_is_expected_carries_its_label_whichever_path_brings_it(
+def test_an_expected_attempt_has_its_label_whichever_path_it_comes_by(
     world: World, reference: dict[str, str], key: str
 ) -> None:
     world.expect(reference, key)
@@ -183,7 +186,7 @@ def test_what_is_expected_carries_its_label_whichever_path_brings_it(
     assert world.services.expectations.list(NAME) == ()
 
 
-def test_a_look_meets_an_expectation_that_came_after_the_event_but_an_old_attempt_does_not(world: World) -> None:
+def test_a_recheck_meets_an_expectation_that_came_after_the_event_but_an_old_attempt_does_not(world: World) -> None:
     world.api.add(Sitting("ann-1", START - 10))
     poll_once(world.services, NAME)
     world.expect({"person": "ann"}, "?person:ann")
@@ -196,7 +199,7 @@ def test_a_look_meets_an_expectation_that_came_after_the_event_but_an_old_attemp
     assert world.watched == [("expectation", "?person:ann")]
 
 
-def test_a_later_grade_of_an_old_attempt_is_not_what_is_expected(world: World) -> None:
+def test_a_later_grade_of_an_old_attempt_does_not_meet_an_expectation(world: World) -> None:
     world.api.add(Sitting("ann-1", START - 10))
     poll_once(world.services, NAME)
     world.moment += 2 * DAY
@@ -223,7 +226,7 @@ def test_the_label_stays_on_revisions(world: World) -> None:
 
 
 @pytest.mark.parametrize("looking", [True, False])
-def test_past_its_deadline_an_expectation_is_overdue_once_and_still_recognised(world: World, looking: bool) -> None:
+def test_an_expectation_is_overdue_once_after_its_deadline_and_can_still_be_met(world: World, looking: bool) -> None:
     world.expect({"sitting": "ann-1"}, "a:ann-1", deadline=600)
     world.moment += 600
     for _ in range(3):
@@ -242,7 +245,7 @@ def test_past_its_deadline_an_expectation_is_overdue_once_and_still_recognised(w
     assert world.services.expectations.list(NAME) == ()
 
 
-def test_an_expectation_that_is_due_later_is_not_looked_at_before(world: World) -> None:
+def test_an_expectation_is_not_rechecked_before_it_is_due(world: World) -> None:
     pointer = Pointer(key="a:ann-1", reference={"sitting": "ann-1"})
     world.services.expectations.expect(
         NAME, [pointer], label=None, due=START + 100, deadline=START + 200, now=world.moment
@@ -252,7 +255,7 @@ def test_an_expectation_that_is_due_later_is_not_looked_at_before(world: World) 
     assert recheck(world.services, NAME).rechecks == 1
 
 
-def test_a_schedule_becomes_its_candidates_once_and_ends_in_silence(world: World) -> None:
+def test_an_expected_schedule_is_replaced_by_its_candidates_once_without_a_notice(world: World) -> None:
     world.api.add(Sitting("ann-1", START - 10))
     poll_once(world.services, NAME)
     world.expect({"schedule": "ann-1 ben-1"}, "?schedule:s", deadline=3600)
@@ -273,7 +276,7 @@ def test_a_schedule_becomes_its_candidates_once_and_ends_in_silence(world: World
     assert world.services.expectations.list(NAME) == ()
 
 
-def test_a_cancelled_expectation_is_neither_looked_for_nor_overdue(world: World) -> None:
+def test_a_cancelled_expectation_is_neither_rechecked_nor_overdue(world: World) -> None:
     world.expect({"sitting": "ann-1"}, "a:ann-1", deadline=60)
     assert world.services.expectations.cancel(NAME, "a:ann-1", now=world.moment)
     assert not world.services.expectations.cancel(NAME, "a:ann-1", now=world.moment)
@@ -282,14 +285,14 @@ def test_a_cancelled_expectation_is_neither_looked_for_nor_overdue(world: World)
     assert (world.watched, journal(world.client)) == ([], [])
 
 
-def test_another_process_knows_of_an_expectation_a_moment_later(world: World) -> None:
+def test_another_process_learns_of_an_expectation_within_its_cache_time(world: World) -> None:
     other = Expectations(world.client, world.services.watches)
     assert other.matching(NAME, ["a:ann-1"], now=START) == {}
     world.expect({"sitting": "ann-1"}, "a:ann-1")
     assert list(other.matching(NAME, ["a:ann-1", "a:ben-1"], now=START + 0.25)) == ["a:ann-1"]
 
 
-def test_what_is_long_overdue_is_forgotten(world: World) -> None:
+def test_an_expectation_that_is_long_overdue_is_deleted(world: World) -> None:
     world.expect({"sitting": "ann-1"}, "a:ann-1", deadline=60)
     world.expect({"sitting": "ben-1"}, "a:ben-1", deadline=10 * DAY)
     world.moment += 600
@@ -301,7 +304,7 @@ def test_what_is_long_overdue_is_forgotten(world: World) -> None:
 # Settled attempts that may change -----------------------------------------------------------------------------------
 
 
-def test_a_reread_finds_a_change_and_ends_in_silence(world: World) -> None:
+def test_a_reread_finds_a_change_and_ends_without_a_notice(world: World) -> None:
     plain = world.vendor.normalise
 
     def watched(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
@@ -324,7 +327,7 @@ def test_a_reread_finds_a_change_and_ends_in_silence(world: World) -> None:
 # Consent ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_withdrawal_voids_what_was_published_stops_the_rest_and_is_announced_once(world: World) -> None:
+def test_a_withdrawal_voids_published_attempts_stops_the_others_and_is_announced_once(world: World) -> None:
     world.api.add(Sitting("ann-1", START - 10), Sitting("ben-1", START - 10))
     poll_once(world.services, NAME)
     for later in range(3):
@@ -334,7 +337,7 @@ def test_a_withdrawal_voids_what_was_published_stops_the_rest_and_is_announced_o
     world.api.find("ann-1").score = 20
     poll_once(world.services, NAME)
 
-    # A revision takes a second step, so the announcement is first.
+    # A revision takes a second call of the script, so the announcement comes first.
     assert journal(world.client)[2:] == [("consent.withdrawn", "person:ann"), ("attempt.revised", "a:ann-1")]
     voided = journal_events(world.client)[3]["data"]
     assert voided["attempt"]["status"] == "voided"
@@ -343,7 +346,7 @@ def test_a_withdrawal_voids_what_was_published_stops_the_rest_and_is_announced_o
     assert voided["flags"] == ["consent_withdrawn"]
 
 
-def test_an_open_attempt_whose_consent_is_gone_is_watched_no_longer(world: World) -> None:
+def test_an_open_attempt_is_no_longer_watched_after_its_consent_is_withdrawn(world: World) -> None:
     plain = world.vendor.normalise
 
     def unfinished(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
@@ -361,21 +364,21 @@ def test_an_open_attempt_whose_consent_is_gone_is_watched_no_longer(world: World
     assert world.watched == [("attempt", "a:ben-1")]
 
 
-def test_a_word_from_the_future_counts_as_of_now(world: World) -> None:
+def test_a_consent_dated_in_the_future_counts_as_given_now(world: World) -> None:
     world.webhook(person="ann", consent=True, at=START + 99 * DAY)
     world.moment += 5
     world.webhook(person="ann", consent=False, at=None)
     assert journal(world.client) == [("consent.withdrawn", "person:ann")]
 
 
-def test_a_withdrawal_before_any_result_announces_itself_and_nothing_else(world: World) -> None:
+def test_a_withdrawal_before_any_result_publishes_only_its_announcement(world: World) -> None:
     world.webhook(person="ann", consent=False, at=START)
     world.api.add(Sitting("ann-1", START))
     poll_once(world.services, NAME)
     assert journal(world.client) == [("consent.withdrawn", "person:ann")]
 
 
-def test_a_later_consent_lets_new_attempts_through_and_an_older_copy_of_the_withdrawal_changes_nothing(
+def test_after_a_new_consent_new_attempts_are_published_and_an_older_copy_of_the_withdrawal_changes_nothing(
     world: World,
 ) -> None:
     world.moment += 10
@@ -389,7 +392,7 @@ def test_a_later_consent_lets_new_attempts_through_and_an_older_copy_of_the_with
     assert journal(world.client) == [("consent.withdrawn", "person:ann"), ("attempt.completed", "a:ann-2")]
 
 
-def test_a_withdrawal_that_arrives_after_a_newer_consent_is_old(world: World) -> None:
+def test_a_withdrawal_older_than_the_latest_consent_changes_nothing(world: World) -> None:
     world.moment += 10
     world.webhook(person="ann", consent=True, at=START + 5)
     world.webhook(person="ann", consent=False, at=START)
@@ -400,7 +403,7 @@ def test_a_withdrawal_that_arrives_after_a_newer_consent_is_old(world: World) ->
     assert world.services.consents.forget_given(NAME, before=START + 6) == 1
 
 
-def test_a_withdrawal_in_the_middle_of_publishing_voids_what_was_just_published(world: World) -> None:
+def test_a_withdrawal_during_publishing_voids_the_attempts_just_published(world: World) -> None:
     world.api.add(Sitting("ann-1", START - 10))
     journal_of = world.services.journal
     plain = journal_of.publish
@@ -424,7 +427,7 @@ def test_a_withdrawal_in_the_middle_of_publishing_voids_what_was_just_published(
 # Second sittings ----------------------------------------------------------------------------------------------------
 
 
-def test_a_second_sitting_under_one_id_is_another_attempt(world: World) -> None:
+def test_a_second_sitting_under_the_same_id_is_another_attempt(world: World) -> None:
     world.use(replace(world.vendor, sittings=True))
     world.api.add(Sitting("ann", START - 10))
     for instance in ("71", "71", "72", "71"):
@@ -437,7 +440,7 @@ def test_a_second_sitting_under_one_id_is_another_attempt(world: World) -> None:
     assert len(journal(world.client)) == 2
 
 
-def test_a_forged_hint_at_a_second_sitting_opens_none(world: World) -> None:
+def test_a_forged_pointer_does_not_start_a_second_sitting(world: World) -> None:
     world.use(replace(world.vendor, sittings=True))
     world.api.add(Sitting("ann", START - 10))
     world.webhook(sitting="ann", instance="71")
@@ -448,7 +451,7 @@ def test_a_forged_hint_at_a_second_sitting_opens_none(world: World) -> None:
     assert journal(world.client) == [("attempt.completed", "a:ann")]
 
 
-def test_two_ids_with_one_start_are_one_sitting(world: World) -> None:
+def test_two_sitting_ids_with_the_same_start_are_one_sitting(world: World) -> None:
     def resolve(*found: tuple[str, float]) -> list[str]:
         rows = [("a:ann", sitting, to_datetime(start)) for sitting, start in found]
         return world.services.sittings.resolve(NAME, rows, now=START)

@@ -1,4 +1,4 @@
-"""One record that nothing foresaw is charged to itself: kept in quarantine, while the others and the cursor go on."""
+"""A record that causes an unexpected error is quarantined alone; the others are published and the cursor moves on."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ PLAIN = make_vendor(Api(clock=lambda: START)).normalise
 
 
 class Odd:
-    """What the vendor's folder or an operator may hand on of one attempt. `cannot`: one that no code foresaw."""
+    """What a vendor's `normalise` may return or raise unexpectedly."""
 
     @staticmethod
-    def raises(news: NormalisedAttempt) -> NormalisedAttempt:
+    def raises(attempt: NormalisedAttempt) -> NormalisedAttempt:
         raise RuntimeError(CANARY)
 
     @staticmethod
-    def id_(news: NormalisedAttempt) -> NormalisedAttempt:
-        return replace(news, attempt_id=f"{CANARY}\ud800")
+    def id_(attempt: NormalisedAttempt) -> NormalisedAttempt:
+        return replace(attempt, attempt_id=f"{CANARY}\ud800")
 
     @staticmethod
-    def alias(news: NormalisedAttempt) -> NormalisedAttempt:
-        return replace(news, aliases=("?\ud800",))
+    def alias(attempt: NormalisedAttempt) -> NormalisedAttempt:
+        return replace(attempt, aliases=("?\ud800",))
 
     @staticmethod
-    def name(news: NormalisedAttempt) -> NormalisedAttempt:
-        return replace(news, candidate=Candidate(name=f"{CANARY} \ud800"))
+    def name(attempt: NormalisedAttempt) -> NormalisedAttempt:
+        return replace(attempt, candidate=Candidate(name=f"{CANARY} \ud800"))
 
     @staticmethod
-    def order(news: NormalisedAttempt) -> NormalisedAttempt:
-        return replace(news, order=2**40)
+    def order(attempt: NormalisedAttempt) -> NormalisedAttempt:
+        return replace(attempt, order=2**40)
 
     @staticmethod
-    def material(news: NormalisedAttempt) -> NormalisedAttempt:
-        return replace(news, material=(object(),))  # type: ignore[arg-type]
+    def material(attempt: NormalisedAttempt) -> NormalisedAttempt:
+        return replace(attempt, material=(object(),))  # type: ignore[arg-type]
 
     @staticmethod
-    def watch(news: NormalisedAttempt) -> NormalisedAttempt:
+    def watch(attempt: NormalisedAttempt) -> NormalisedAttempt:
         watch = Watch(reference={"sitting": object()}, due_in=60.0, give_up_at=START + 1e6)  # type: ignore[dict-item]
-        return replace(news, watch=watch)
+        return replace(attempt, watch=watch)
 
 
 ODD = [Odd.raises, Odd.id_, Odd.alias, Odd.name, Odd.order, Odd.material, Odd.watch]
@@ -71,8 +71,8 @@ def world(client: redis.Redis, odd: Any, bad: str = "2") -> tuple[Services, Api]
     api = Api(clock=lambda: START)
 
     def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
-        news = PLAIN(record, now, options)
-        return odd(news) if record.body["id"] == bad else news
+        attempt = PLAIN(record, now, options)
+        return odd(attempt) if record.body["id"] == bad else attempt
 
     return make_services(client, make_vendor(api, normalise=normalise), lambda: START), api
 
@@ -90,7 +90,9 @@ ROW = {"id": "2", "finished": int(START) - 10, "score": 1, "graded": True}
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)
-def test_a_polled_record_is_quarantined_and_the_page_and_the_cursor_go_on(fake_state: redis.Redis, odd: Any) -> None:
+def test_a_polled_record_with_an_unexpected_error_is_quarantined_and_the_cursor_moves_on(
+    fake_state: redis.Redis, odd: Any
+) -> None:
     services, api = world(fake_state, odd)
     api.add(*(Sitting(f"{number}", int(START) - 100 + number) for number in range(5)))
 
@@ -106,7 +108,7 @@ def test_a_polled_record_is_quarantined_and_the_page_and_the_cursor_go_on(fake_s
     assert CANARY not in output.getvalue()
     assert '"unexpected_error"' in output.getvalue()
     assert '"error_type"' in output.getvalue()
-    # The next round reads it again and is none the worse for it.
+    # The next round reads it again, with the same result.
     assert poll_once(services, NAME).outcome == "done"
     assert services.quarantine.size() == 1
 
@@ -115,7 +117,9 @@ def test_a_polled_record_is_quarantined_and_the_page_and_the_cursor_go_on(fake_s
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)
-def test_a_webhook_is_answered_quarantined_and_runs_again_later(fake_state: redis.Redis, odd: Any) -> None:
+def test_a_webhook_with_an_unexpected_error_is_quarantined_and_can_be_reprocessed(
+    fake_state: redis.Redis, odd: Any
+) -> None:
     services, _ = world(fake_state, odd)
 
     assert receive(services.ingest_context(NAME), request(ROW)).outcome == "quarantined"
@@ -129,7 +133,7 @@ def test_a_webhook_is_answered_quarantined_and_runs_again_later(fake_state: redi
 
 
 @pytest.mark.parametrize("odd", [Odd.raises, Odd.id_, Odd.alias, Odd.name, Odd.material], ids=lambda odd: odd.__name__)
-def test_what_would_be_quarantined_is_foretold(fake_state: redis.Redis, odd: Any) -> None:
+def test_a_dry_run_predicts_what_would_be_quarantined(fake_state: redis.Redis, odd: Any) -> None:
     services, _ = world(fake_state, odd)
     dry_run = DryRun(context=services.ingest_context(NAME), reader=Reader(fake_state, partitions=1))
     records = [Record("results", ROW | {"id": name}) for name in ("1", "2", "3")]
@@ -137,7 +141,7 @@ def test_what_would_be_quarantined_is_foretold(fake_state: redis.Redis, odd: Any
     assert dry_run.outcomes["quarantined"] == 1
 
 
-def test_a_body_that_the_vendors_folder_stumbles_over_is_quarantined(fake_state: redis.Redis) -> None:
+def test_a_body_that_makes_split_fail_is_quarantined(fake_state: redis.Redis) -> None:
     services, _ = world(fake_state, Odd.raises)
     context = services.ingest_context(NAME)
     context = replace(context, vendor=replace(context.vendor, split=lambda body, options: body["a"]["b"]))
@@ -145,7 +149,7 @@ def test_a_body_that_the_vendors_folder_stumbles_over_is_quarantined(fake_state:
 
 
 def store_label(services: Services, label: str, *, key: str = "a:2", due: float = START) -> None:
-    """As an earlier version did."""
+    """Store a label as an earlier version did."""
     pointer = Pointer(key=key, reference={"sitting": "2"})
     services.expectations.expect(NAME, [pointer], label="x", due=due, deadline=due + 600, now=due)
     old = fake_value(services, key) | {"label": label, "reference": {"sitting": "2\ud800"}}
@@ -156,8 +160,8 @@ def fake_value(services: Services, key: str) -> dict[str, Any]:
     return json.loads(services.state.hget(keys.expected(NAME), key))  # type: ignore[arg-type]
 
 
-def test_a_label_that_was_stored_with_half_a_character_stops_neither_poll_nor_webhook(fake_state: redis.Redis) -> None:
-    services, api = world(fake_state, lambda news: news)
+def test_a_stored_label_with_a_lone_surrogate_stops_neither_poll_nor_webhook(fake_state: redis.Redis) -> None:
+    services, api = world(fake_state, lambda attempt: attempt)
     store_label(services, "HR \ud800")
     api.add(*(Sitting(f"{number}", START - 100 + number) for number in range(5)))
 
@@ -170,8 +174,8 @@ def test_a_label_that_was_stored_with_half_a_character_stops_neither_poll_nor_we
     assert services.expectations.list(NAME) == ()
 
 
-def test_such_a_label_is_announced_as_overdue_once_and_shown(fake_state: redis.Redis) -> None:
-    services, _ = world(fake_state, lambda news: news)
+def test_an_expectation_with_such_a_label_is_announced_as_overdue_once_and_listed(fake_state: redis.Redis) -> None:
+    services, _ = world(fake_state, lambda attempt: attempt)
     store_label(services, "HR \ud800", due=START - 10_000)
     assert announce_overdue(services) == 1
     assert announce_overdue(services) == 0
@@ -181,8 +185,8 @@ def test_such_a_label_is_announced_as_overdue_once_and_shown(fake_state: redis.R
     assert (shown.state, shown.label) == ("overdue", "HR \N{REPLACEMENT CHARACTER}")
 
 
-def test_an_event_before_that_no_code_can_read_costs_its_result_alone(fake_state: redis.Redis) -> None:
-    services, api = world(fake_state, lambda news: news)
+def test_an_unreadable_previous_event_does_not_prevent_a_revision(fake_state: redis.Redis) -> None:
+    services, api = world(fake_state, lambda attempt: attempt)
     api.add(Sitting("1", START - 100), Sitting("2", START - 90))
     poll_once(services, NAME)
     name = "ab:{0}:journal"

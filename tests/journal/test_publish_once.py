@@ -40,7 +40,7 @@ def published(state: redis.Redis, partitions: int = 1) -> list[tuple[str, str]]:
     return [(event.attempt, event.type) for event in reader.events(newest_first=False)]
 
 
-def test_the_same_news_is_published_once_whatever_the_path(any_state: redis.Redis) -> None:
+def test_the_same_result_is_published_once_whatever_the_path(any_state: redis.Redis) -> None:
     journal = Journal(any_state)
     assert outcomes(journal, make_submission()) == ["published"]
     assert (
@@ -89,7 +89,7 @@ def test_an_old_webhook_copy_is_a_duplicate_even_after_a_revision(any_state: red
     assert outcomes(journal, make_submission(score=1)) == ["duplicate"]
 
 
-def test_a_poll_that_shows_the_old_result_again_is_a_revision_because_polls_tell_about_now(
+def test_a_poll_that_shows_the_old_result_again_is_a_revision_because_polls_show_the_current_state(
     any_state: redis.Redis,
 ) -> None:
     journal = Journal(any_state)
@@ -100,7 +100,7 @@ def test_a_poll_that_shows_the_old_result_again_is_a_revision_because_polls_tell
 
 
 @pytest.mark.parametrize("origin", [WEBHOOK, POLL])
-def test_a_version_that_the_vendor_orders_before_ours_is_stale(any_state: redis.Redis, origin: str) -> None:
+def test_a_version_with_a_lower_order_than_the_published_one_is_stale(any_state: redis.Redis, origin: str) -> None:
     journal = Journal(any_state)
     outcomes(journal, make_submission(score=2, order=300))
     assert outcomes(journal, make_submission(score=1, order=299, origin=origin)) == ["stale"]
@@ -115,7 +115,7 @@ def test_order_is_compared_as_a_number_over_all_five_bytes(any_state: redis.Redi
     assert outcomes(journal, make_submission(score=4, order=0x80_0000_0000)) == ["stale"]
 
 
-def test_what_is_remembered_names_paths_days_and_revision(any_state: redis.Redis) -> None:
+def test_the_memory_of_an_attempt_has_paths_days_and_revision(any_state: redis.Redis) -> None:
     journal, reader = Journal(any_state), Reader(any_state)
     outcomes(journal, make_submission(order=77))
     outcomes(journal, make_submission(order=77, origin=POLL), now=NOW + 3 * DAY)
@@ -133,7 +133,7 @@ def test_what_is_remembered_names_paths_days_and_revision(any_state: redis.Redis
     assert reader.attempt("eu", "link:3") is None
 
 
-def test_a_request_is_kept_with_the_outcome_of_its_records(any_state: redis.Redis) -> None:
+def test_a_request_is_stored_with_the_outcome_of_its_records(any_state: redis.Redis) -> None:
     journal, store = Journal(any_state), RequestStore(any_state)
     written = journal.publish_batch(
         [
@@ -157,7 +157,7 @@ def test_a_request_is_kept_with_the_outcome_of_its_records(any_state: redis.Redi
     assert store.find(request(2).id) == kept["2"]
 
 
-def test_a_request_whose_record_is_revised_is_kept_once_as_revised(any_state: redis.Redis) -> None:
+def test_a_request_whose_record_is_revised_is_stored_once_as_revised(any_state: redis.Redis) -> None:
     journal = Journal(any_state)
     outcomes(journal, make_submission(score=1))
     written = journal.publish(Entry(submissions=(make_submission(score=2),), request=request(1)), now=NOW)
@@ -165,7 +165,7 @@ def test_a_request_whose_record_is_revised_is_kept_once_as_revised(any_state: re
     assert [one.outcome for one in RequestStore(any_state).list()] == ["revised"]
 
 
-def test_a_refused_request_is_kept_cut_short_and_listed_with_the_others(any_state: redis.Redis) -> None:
+def test_a_refused_request_is_stored_truncated_and_listed_with_the_others(any_state: redis.Redis) -> None:
     store = RequestStore(any_state)
     refused = request(9)
     store.reject(
@@ -190,7 +190,7 @@ def test_counts_add_up_by_source_path_and_outcome(any_state: redis.Redis) -> Non
     }
 
 
-def test_memory_grows_bucket_by_bucket_and_forgets_nobody(any_state: redis.Redis) -> None:
+def test_memory_grows_bucket_by_bucket_and_loses_no_attempt(any_state: redis.Redis) -> None:
     journal, reader = Journal(any_state), Reader(any_state)
     names = [f"link:{number}" for number in range(1500)]
     for start in range(0, len(names), 100):
@@ -204,7 +204,7 @@ def test_memory_grows_bucket_by_bucket_and_forgets_nobody(any_state: redis.Redis
         assert any_state.hexists(f"{keys.seen(0)}:{bucket_number(field, buckets)}", field)  # type: ignore[arg-type]
 
 
-def test_partitions_share_the_work_and_each_attempt_lives_in_one(any_state: redis.Redis) -> None:
+def test_each_attempt_is_in_one_of_several_partitions(any_state: redis.Redis) -> None:
     journal = Journal(any_state, partitions=4)
     names = [f"link:{number}" for number in range(40)]
     entries = [
@@ -228,7 +228,9 @@ def test_a_fault_in_the_append_leaves_no_memory_so_the_repeat_publishes(state: r
     assert outcomes(journal, make_submission()) == ["published"]
 
 
-def test_forgetting_goes_by_the_last_news_and_the_event_id_comes_back_the_same(any_state: redis.Redis) -> None:
+def test_attempts_are_forgotten_by_their_last_event_and_published_again_with_the_same_event_id(
+    any_state: redis.Redis,
+) -> None:
     journal, retention = Journal(any_state), Retention(any_state)
     outcomes(journal, *(make_submission(f"link:{number}") for number in range(300)))
     first = {event.attempt: event.id for event in Reader(any_state).events()}
@@ -241,7 +243,7 @@ def test_forgetting_goes_by_the_last_news_and_the_event_id_comes_back_the_same(a
     assert next(Reader(any_state).events()).id == first["link:7"]
 
 
-def test_trimming_never_passes_what_a_group_still_needs(any_state: redis.Redis) -> None:
+def test_trimming_keeps_what_a_consumer_group_still_needs(any_state: redis.Redis) -> None:
     journal, retention = Journal(any_state), Retention(any_state)
     outcomes(journal, *(make_submission(f"link:{number}") for number in range(5)))
     any_state.xgroup_create(keys.journal(0), "lagging", id="0")
@@ -250,14 +252,14 @@ def test_trimming_never_passes_what_a_group_still_needs(any_state: redis.Redis) 
     report = retention.run(bridge, now=9e9)
     assert (report.events, report.held_back) == (0, (0,))
     any_state.xgroup_destroy(keys.journal(0), "lagging")
-    # A subscription that was configured and never served yet begins with the oldest entry.
+    # A new subscription begins with the oldest entry.
     report = retention.run(bridge, now=9e9, subscriptions=["crm"])
     assert (report.events, report.held_back) == (0, (0,))
     report = retention.run(bridge, now=9e9)
     assert (report.events, report.held_back) == (5, ())
 
 
-def test_what_is_too_old_goes_from_quiet_streams_of_every_partition_too(any_state: redis.Redis) -> None:
+def test_old_entries_are_deleted_from_short_streams_of_every_partition_too(any_state: redis.Redis) -> None:
     partitions = range(3)
     streams = [keys.dead("crm", partition) for partition in partitions]
     streams += [keys.requests(partition) for partition in partitions]
@@ -272,7 +274,7 @@ def test_what_is_too_old_goes_from_quiet_streams_of_every_partition_too(any_stat
     assert [any_state.xlen(stream) for stream in streams] == [1] * len(streams)
 
 
-def test_quarantine_keeps_the_same_bytes_once_and_lets_them_go(any_state: redis.Redis) -> None:
+def test_quarantine_stores_the_same_bytes_once_and_can_delete_them(any_state: redis.Redis) -> None:
     store = QuarantineStore(any_state)
     for _ in range(3):
         store.add(source="eu", origin=POLL, reason="no test_id", body=b"{}", now=NOW)
@@ -286,7 +288,7 @@ def test_quarantine_keeps_the_same_bytes_once_and_lets_them_go(any_state: redis.
     assert len(list(store.list(source="eu"))) == 1
 
 
-def test_events_page_in_both_directions_and_by_time(any_state: redis.Redis) -> None:
+def test_events_are_paged_in_both_directions_and_by_time(any_state: redis.Redis) -> None:
     for number in range(1201):
         any_state.xadd(
             keys.journal(0),

@@ -1,4 +1,4 @@
-"""The published event: its declaration, its bytes, its JSON Schema and CloudEvents' own say the same."""
+"""The published event: declaration, bytes, JSON Schema and the schema of CloudEvents agree."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ OUR_DATA = Draft202012Validator(
     json.loads(DOCUMENTS["attempt-1.0.schema.json"]), format_checker=Draft202012Validator.FORMAT_CHECKER
 )
 
-#: Stands in everything that is personal and in nothing else that the strategies make.
+#: In all personal data, and in nothing else, that the strategies generate.
 MARK = "§"
 PLAIN = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters=MARK), min_size=1, max_size=12)
 PERSONAL = PLAIN.map(lambda text: MARK + text)
@@ -164,13 +164,13 @@ def test_loading_the_bytes_gives_the_event_and_dumping_the_event_gives_the_bytes
 
 
 @given(events())
-def test_every_event_is_valid_by_our_schema_and_by_that_of_cloudevents(event: Event) -> None:
+def test_every_event_is_valid_against_our_schema_and_that_of_cloudevents(event: Event) -> None:
     document = json.loads(event.to_json())
     assert problems(OURS, document) == problems(CLOUDEVENTS, document) == problems(OUR_DATA, document["data"]) == []
 
 
 @given(events())
-def test_attributes_carry_nothing_personal_and_keep_the_rules_of_cloudevents(event: Event) -> None:
+def test_attributes_have_no_personal_data_and_follow_the_rules_of_cloudevents(event: Event) -> None:
     attributes = json.loads(event.to_json())
     del attributes["data"]
     assert MARK not in json.dumps(attributes, ensure_ascii=False)
@@ -255,8 +255,8 @@ def test_the_documented_event_is_what_the_code_writes() -> None:
     assert event.to_json() == compact(documented())
 
 
-def test_the_id_of_given_news_never_changes() -> None:
-    # Receivers remember ids: another value here would publish everything once more.
+def test_the_id_of_a_given_event_never_changes() -> None:
+    # Receivers remember ids: with another value everything would be published again.
     first = event_id("/acme/sources/eu-classmarker", "link:62510937", COMPLETED, 1)
     assert first == "7c19d583-cb6b-556e-a2c8-fabca9ee09b1"
 
@@ -315,7 +315,7 @@ def _member_paths(document: Any, path: tuple[str, ...] = ()) -> list[tuple[str, 
 
 
 @pytest.mark.parametrize("path", _member_paths(documented()), ids=".".join)
-def test_every_member_is_always_there(path: tuple[str, ...]) -> None:
+def test_every_member_is_always_present(path: tuple[str, ...]) -> None:
     document = documented()
     member = document
     for name in path[:-1]:
@@ -348,7 +348,7 @@ def test_shapes_and_dataclasses_declare_the_same_members(shape: Any, dataclass: 
     assert set(shape.fields) == {field.name for field in dataclass_fields(dataclass)}
 
 
-def test_the_words_of_the_schema_are_those_of_the_code() -> None:
+def test_the_enumerations_of_the_schema_are_those_of_the_code() -> None:
     assert set(shapes.GRADINGS) == GRADINGS
     assert set(shapes.STATUSES) == PUBLISHABLE_STATUSES
     assert set(shapes.ORIGINS) == {WEBHOOK, POLL, BACKFILL, BRIDGE}
@@ -385,7 +385,7 @@ def _references(node: Any) -> list[str]:
     return [value for key, value in node.items() if key == "$ref"] + _references(list(node.values()))
 
 
-def test_the_asyncapi_page_names_every_event_type_and_the_generated_schema() -> None:
+def test_the_asyncapi_document_names_every_event_type_and_the_generated_schema() -> None:
     page = yaml.safe_load(DOCUMENTS["asyncapi.yaml"])
     assert page["asyncapi"] == "3.0.0"
     messages = page["components"]["messages"]
@@ -401,7 +401,7 @@ def test_the_asyncapi_page_names_every_event_type_and_the_generated_schema() -> 
     assert about_results == set(ATTEMPT_TYPES)
 
 
-def test_every_reference_of_the_asyncapi_page_leads_somewhere() -> None:
+def test_every_reference_of_the_asyncapi_document_resolves() -> None:
     page = yaml.safe_load(DOCUMENTS["asyncapi.yaml"])
     for reference in _references(page):
         if reference.startswith("./"):
