@@ -18,7 +18,7 @@ from bridge.errors import clip
 from bridge.monitoring.metrics import WebMetrics, expose
 from bridge.runtime.processes import PARTS
 from bridge.state import keys
-from bridge.web.api import VIEWER, needs, role_here
+from bridge.web.api.common import VIEWER, needs, role_here
 
 __all__ = ["PartsReport", "StateReport", "blueprint", "part_lines", "state_problem"]
 

@@ -12,7 +12,7 @@ from webargs.flaskparser import FlaskParser, is_json_request
 
 from bridge.errors import Unreadable
 from bridge.sdk.strict_json import parse
-from bridge.web.api import refuse
+from bridge.web.api.common import refuse
 from bridge.web.hooks import BODY_SECONDS
 
 __all__ = ["ApiBlueprint"]

@@ -12,8 +12,8 @@ from marshmallow import Schema, ValidationError, fields, validate
 from bridge import watch_registration
 from bridge.polling.expectations import KNOWN_AFTER_SECONDS
 from bridge.watch_registration import STATES, NewWatch, WatchRow, sound
-from bridge.web.api import OPERATOR, VIEWER, needs, refuse, services_here
 from bridge.web.api.bodies import ApiBlueprint
+from bridge.web.api.common import OPERATOR, VIEWER, needs, refuse, services_here
 
 __all__ = ["blueprint"]
 
