@@ -15,18 +15,18 @@ from celery import Celery
 
 broker = os.environ.get("GRADEBOOK_BROKER", "redis://localhost:6379/1")
 app = Celery("gradebook", broker=broker)
-# Celery does not verify by itself. A CA of your own: rediss://...?ssl_ca_certs=/path; for amqps add ca_certs below.
+# By default Celery verifies no certificate. Your own CA: rediss://...?ssl_ca_certs=/path; for amqps add ca_certs below.
 app.conf.broker_use_ssl = {
     "rediss": {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True},
     "amqps": {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": urlsplit(broker).hostname},
 }.get(urlsplit(broker).scheme, False)
 app.conf.task_default_queue = os.environ.get("GRADEBOOK_QUEUE", "gradebook")
-app.conf.task_acks_late = True  # a task of a worker that dies is run again, so the same event may come twice
+app.conf.task_acks_late = True  # the task of a worker that dies runs again, so an event may arrive twice
 app.conf.task_ignore_result = True
 app.conf.worker_redirect_stdouts = False
 app.conf.broker_connection_retry_on_startup = True
-# Without socket time-outs a broker that swallows bytes stops a worker for ever; with the defaults a message of a
-# dead worker comes back after an hour.
+# Without socket time-outs, a broker that stops answering blocks a worker forever; with the default visibility time-out,
+# a dead worker's message returns only after an hour.
 app.conf.broker_transport_options = {
     "socket_timeout": 10,
     "socket_connect_timeout": 5,
@@ -34,7 +34,7 @@ app.conf.broker_transport_options = {
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
 }
-seen = set()  # a real service keeps the ids of handled events in its database, with a unique index
+seen = set()  # a real service stores the ids of handled events in its database, with a unique index
 
 
 @app.task(name="gradebook.attempt_completed")

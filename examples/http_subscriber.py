@@ -2,7 +2,7 @@
 
     python http_subscriber.py --secret whsec_... --port 8099 [--fail 0.2 --seed 7]
 
-`--fail`: share of requests to answer with 500, to see the bridge try again. Prints `listening <url>` on stderr.
+`--fail`: share of requests answered with 500, to see the bridge retry. Prints `listening <url>` on stderr.
 In bridge.yaml: {transport: http, url: "http://127.0.0.1:8099/", secrets: ["${SECRET}"], allow_private: true}
 """
 
@@ -35,7 +35,7 @@ def receive():
     if chance.random() < given.fail:
         return "", 500
     event = request.get_json(force=True)
-    if event["id"] not in seen:  # the same event may come twice; a real service asks its database
+    if event["id"] not in seen:  # an event may arrive twice; a real service asks its database
         attempt = event["data"]["attempt"]
         line = {"received": event["id"], "type": event["type"], "attempt": attempt["id"]}
         sys.stdout.write(json.dumps(line | {"revision": attempt["revision"]}) + "\n")

@@ -27,20 +27,20 @@ class Subscriber(ConsumerMixin):
         attempt = event["data"]["attempt"]
         line = {"received": event["id"], "type": event["type"], "attempt": attempt["id"]}
         print(json.dumps(line | {"revision": attempt["revision"]}), flush=True)
-        message.ack()  # after the work is done: an event may come twice, never not at all
+        message.ack()  # after the work is done: an event may arrive twice, but is never lost
 
 
 options = argparse.ArgumentParser()
 options.add_argument("--broker", required=True)
 options.add_argument("--queue", default="warehouse")
-options.add_argument("--exchange", help="on RabbitMQ: the exchange of the subscription")
-options.add_argument("--binding", default="#", help="routing keys to take, like attempt.completed.eu-#")
+options.add_argument("--exchange", help="RabbitMQ only: the subscription's exchange")
+options.add_argument("--binding", default="#", help="routing keys to receive, such as attempt.completed.eu-#")
 given = options.parse_args()
 exchange = Exchange(given.exchange, type="topic", durable=True) if given.exchange else Exchange("")
 queue = Queue(
     given.queue, exchange=exchange, routing_key=given.binding if given.exchange else given.queue, durable=True
 )
-# kombu does not verify by itself. A CA of your own: rediss://...?ssl_ca_certs=/path; for amqps add ca_certs below.
+# By default kombu verifies no certificate. Your own CA: rediss://...?ssl_ca_certs=/path; for amqps add ca_certs below.
 verified = {
     "rediss": {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True},
     "amqps": {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": urlsplit(given.broker).hostname},

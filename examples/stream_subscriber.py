@@ -1,8 +1,8 @@
-"""Reads attempt events straight from the journal, a Redis stream, with a consumer group of its own. Fastest way in.
+"""Reads attempt events directly from the journal, a Redis stream, with its own consumer group. The fastest transport.
 
     python stream_subscriber.py --state redis://localhost:6379/0 --group certificates [--partitions 1] [--name one]
 
-No entry in bridge.yaml is needed. Start several with different names to share the work; keep a name over restarts.
+Needs no entry in bridge.yaml. Start several with different names to share the work; keep each name across restarts.
 """
 
 import argparse
@@ -18,15 +18,15 @@ options.add_argument("--group", default="certificates")
 options.add_argument("--name", default="one")
 options.add_argument("--partitions", type=int, default=1)
 given = options.parse_args()
-# No retries inside the client: a repeated XREADGROUP hides the entries of the lost answer.
+# No retries inside the client: a repeated XREADGROUP would skip the entries of a lost answer.
 client = redis.Redis.from_url(given.state, socket_timeout=10)
 streams = [f"ab:{{{number}}}:journal" for number in range(given.partitions)]
 position = None
 while True:
     try:
-        if position is None:  # at the start and after every error: first what this name was given and did not finish
+        if position is None:  # at the start and after every error: first what this name received and did not finish
             for stream in streams:
-                with contextlib.suppress(redis.ResponseError):  # BUSYGROUP: it is there already
+                with contextlib.suppress(redis.ResponseError):  # BUSYGROUP: it exists
                     client.xgroup_create(stream, given.group, id="0", mkstream=True)
             position = "0"
         answer = client.xreadgroup(given.group, given.name, dict.fromkeys(streams, position), count=200, block=2000)
@@ -34,7 +34,7 @@ while True:
         for stream, entries in batches:
             for _entry_id, fields in entries:
                 if not fields[b"type"].startswith(b"attempt.") or fields[b"type"] == b"attempt.overdue":
-                    continue  # alarms and other notices stand on the journal too
+                    continue  # the journal also holds alarms and other notices
                 event = json.loads(fields[b"event"])
                 attempt = event["data"]["attempt"]
                 line = {"received": event["id"], "type": event["type"], "attempt": attempt["id"]}

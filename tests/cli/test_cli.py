@@ -142,7 +142,7 @@ def test_help_suggestions_and_completion_of_commands_import_no_command(arguments
     assert "watches" in done.stdout + done.stderr or arguments == ["evnts"]
 
 
-def test_wrong_use_ends_with_2_and_a_suggestion(shell):
+def test_wrong_usage_exits_with_2_and_a_suggestion(shell):
     code, out, err = shell("sources", "lst")
     assert (code, out) == (2, "")
     assert err == "Error: No such command 'lst'. Did you mean 'list'? See attempt-bridge sources --help\n"
@@ -203,7 +203,7 @@ def test_a_wrong_environment_ends_with_78_and_one_line(shell, monkeypatch, name,
     assert problem in err
 
 
-def test_on_a_terminal_the_parts_write_for_people_unless_told_otherwise(monkeypatch):
+def test_on_a_terminal_the_processes_log_for_people_by_default(monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     for given, chosen in (("auto", "console"), ("json", "json"), ("console", "console")):
         monkeypatch.setenv("ATTEMPT_BRIDGE_LOG_FORMAT", given)
@@ -212,12 +212,12 @@ def test_on_a_terminal_the_parts_write_for_people_unless_told_otherwise(monkeypa
     assert up.child_environment()["ATTEMPT_BRIDGE_LOG_FORMAT"] == "console"
 
 
-def test_an_empty_variable_is_as_good_as_none(shell, monkeypatch):
+def test_an_empty_variable_counts_as_unset(shell, monkeypatch):
     monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", "")
     assert shell("config", "check")[0] == 0
 
 
-def test_a_directory_that_cannot_be_written_is_named(shell):
+def test_an_unwritable_directory_is_named(shell):
     code, out, err = shell("schema", "export", "/proc/nowhere")
     assert (code, out) == (1, "")
     assert err == "Error: cannot write /proc/nowhere: No such file or directory. Remedy: choose another directory\n"
@@ -239,7 +239,7 @@ def test_another_file_can_be_named(shell):
     assert err.startswith("other.yaml: no such file")
 
 
-def test_a_right_configuration_is_said_to_be_right(shell):
+def test_a_valid_configuration_is_reported_as_valid(shell):
     code, out, err = shell("config", "check")
     assert (code, out) == (0, "")
     assert err == "bridge.yaml: no problems; sources: 1, subscriptions: 1\n"
@@ -276,7 +276,7 @@ def test_a_traceback_comes_with_debug_only(shell):
     assert "Traceback" in err
 
 
-def test_an_error_nobody_thought_of_is_one_line_and_1(shell, monkeypatch):
+def test_an_unexpected_error_is_one_line_and_exit_code_1(shell, monkeypatch):
     monkeypatch.setattr(settings, "environment", lambda: 1 / 0)
     monkeypatch.setattr("bridge.services.environment", lambda: 1 / 0)
     code, _, err = shell("config", "check")
@@ -329,13 +329,13 @@ def test_a_request_in_quarantine_is_read_again_once_the_vendors_folder_can(shell
     assert shell("requests", "reprocess", "--yes")[:2] == (1, "1 quarantined\n")
     assert len(shell.json("requests", "list")) == 1
 
-    mended = classmarker.VENDOR.split
+    fixed = classmarker.VENDOR.split
     vendor = bridge.vendors["classmarker"]
     monkeypatch.setattr(
         "bridge.registry.vendors",
         lambda: {
             "classmarker": replace(
-                vendor, split=lambda _, options: mended(parse(json.dumps(FIXTURE["webhook"]).encode()), options)
+                vendor, split=lambda _, options: fixed(parse(json.dumps(FIXTURE["webhook"]).encode()), options)
             )
         },
     )
@@ -486,7 +486,7 @@ def test_a_source_is_shown_with_its_daily_window_what_the_vendor_says_and_its_pa
     assert "pause: until: -, reason: paused by an operator\n" in table
 
 
-def test_what_waits_for_a_broker_that_is_away_is_seen(shell, bridge):
+def test_events_that_wait_for_an_unreachable_broker_are_counted(shell, bridge):
     assert deliver(bridge, FIXTURE["webhook"]) == "published"
     assert [row["waiting"] for row in shell.json("subscriptions", "list")] == [1]
     bridge.state.xgroup_create(keys.journal(0), keys.group("books"), id="0")
@@ -559,7 +559,7 @@ def test_trigger_sends_a_sample_that_is_signed_with_the_configured_secret(shell,
     assert shell("trigger", "classmarker", "--url", url, "--set", "nothing.here=1")[0] == 2
 
 
-def test_trigger_says_what_to_do_about_a_refusal_and_keeps_the_token_to_itself(shell, listener, tmp_path):
+def test_trigger_gives_a_remedy_for_a_refusal_and_hides_the_token(shell, listener, tmp_path):
     url, seen = listener
     (tmp_path / "bridge.yaml").write_text(CONFIG.replace(SECRET, "another-one"))
     code, _, err = shell("trigger", "classmarker", "--url", url, "--token", "canary")
@@ -605,7 +605,7 @@ def _environment(server) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("starts_processes")
-def test_tail_prints_events_as_they_come_and_ends_with_130(shell, bridge, server):
+def test_tail_prints_events_as_they_are_published_and_exits_with_130(shell, bridge, server):
     command = [sys.executable, "-m", "bridge", "events", "tail", "-o", "jsonl"]
     tail = subprocess.Popen(command, stdout=subprocess.PIPE, env=_environment(server), text=True)
     assert tail.stdout is not None
@@ -629,7 +629,7 @@ def _until_somebody_waits(bridge: Services) -> None:
 
 
 @pytest.mark.usefixtures("starts_processes")
-def test_a_reader_that_has_enough_gets_no_complaint(shell, bridge, server):
+def test_a_closed_pipe_prints_no_error(shell, bridge, server):
     for number in range(300):
         body = json.loads(json.dumps(FIXTURE["webhook"]))
         body["result"]["link_result_id"] = number
@@ -644,7 +644,7 @@ def _named_in(file: str) -> set[str]:
 
 
 @pytest.mark.parametrize("file", [".env.example", "docs/operations.md"])
-def test_the_documents_name_exactly_the_variables_that_are_read(file):
+def test_the_documents_name_exactly_the_variables_of_the_settings(file):
     read = {f"{settings.PREFIX}{name.upper()}" for name in Settings.__dataclass_fields__}
     assert _named_in(file) - {"ATTEMPT_BRIDGE_CONFIG_FILE", "ATTEMPT_BRIDGE_STATE_FILE"} == read
 

@@ -73,19 +73,19 @@ def test_a_connection_serves_many_requests(web: Web) -> None:
             assert read_answer(connection).outcome == "published"
 
 
-def test_the_phrase_before_the_last_is_still_good(web: Web) -> None:
+def test_the_previous_secret_is_still_accepted(web: Web) -> None:
     body = result(2)
     answer = web.exchange(post("/webhooks/eu", body, X_Classmarker_Hmac_Sha256=sign(body, "the-phrase-before")))
     assert answer.outcome == "published"
 
 
-def test_the_vendors_test_message_is_answered_as_one(web: Web, state: redis.Redis) -> None:
+def test_the_vendors_test_message_is_answered_as_a_test(web: Web, state: redis.Redis) -> None:
     body = BODY.replace(b'"live"', b'"verify"')
     assert web.exchange(post("/webhooks/eu", body)).outcome == "test"
     assert journal_attempts(state) == []
 
 
-def test_a_kind_that_is_no_news_is_ignored(web: Web) -> None:
+def test_an_irrelevant_kind_is_ignored(web: Web) -> None:
     body = BODY.replace(b"single_user_test_results_link", b"something_else")
     assert web.exchange(post("/webhooks/eu", body)).outcome == "ignored"
 
@@ -118,7 +118,7 @@ def test_a_kind_that_is_no_news_is_ignored(web: Web) -> None:
     ],
     ids=lambda body: repr(body[:24]),
 )
-def test_what_is_authentic_but_unreadable_is_kept_in_quarantine(web: Web, state: redis.Redis, body: bytes) -> None:
+def test_an_authentic_but_unreadable_request_is_quarantined(web: Web, state: redis.Redis, body: bytes) -> None:
     answer = web.exchange(post("/webhooks/eu", body))
     assert (answer.status, answer.outcome) == (200, "quarantined")
     (kept,) = QuarantineStore(state).list()
@@ -151,7 +151,7 @@ def test_what_is_authentic_but_unreadable_is_kept_in_quarantine(web: Web, state:
         sign(BODY) + "\t" + sign(BODY),
     ],
 )
-def test_a_bad_signature_is_refused_without_a_word(web: Web, state: redis.Redis, signature: str | None) -> None:
+def test_a_bad_signature_is_refused_without_details(web: Web, state: redis.Redis, signature: str | None) -> None:
     answer = web.exchange(post("/webhooks/eu", BODY, X_Classmarker_Hmac_Sha256=signature))
     assert (answer.status, answer.body) == (401, b"{}")
     (kept,) = RequestStore(state).list()
@@ -159,7 +159,7 @@ def test_a_bad_signature_is_refused_without_a_word(web: Web, state: redis.Redis,
     assert journal_attempts(state) == []
 
 
-def test_of_a_refused_request_only_the_beginning_is_kept(web: Web, state: redis.Redis) -> None:
+def test_only_the_beginning_of_a_refused_request_is_stored(web: Web, state: redis.Redis) -> None:
     assert web.exchange(post("/webhooks/eu", b"x" * 100_000, X_Classmarker_Hmac_Sha256="AAAA")).status == 401
     (kept,) = RequestStore(state).list()
     assert kept.body == b"x" * 4096
@@ -218,7 +218,7 @@ def test_a_chunked_body_is_refused_whatever_its_size(web: Web) -> None:
 
 
 @pytest.mark.parametrize("length", ["-1", "+5", "5_0", "0x10", "1.0", "", " ", "\xb2", "many", "5, 5"])
-def test_a_length_that_is_no_number_is_refused(web: Web, length: str) -> None:
+def test_an_invalid_length_is_refused(web: Web, length: str) -> None:
     assert web.exchange(post("/webhooks/eu", BODY, Content_Length=length)).status in (400, 411)
 
 
@@ -232,7 +232,7 @@ def test_a_large_body_is_refused_by_its_length(web: Web, length: str) -> None:
     assert web.exchange(post("/webhooks/eu", b"", Content_Length=length)).status == 413
 
 
-def test_a_large_body_that_is_sent_all_the_same_gets_its_answer(web: Web) -> None:
+def test_a_large_body_that_is_sent_anyway_gets_its_answer(web: Web) -> None:
     with web.connect() as connection:
         connection.sendall(post("/webhooks/eu", b"x" * 5_000_000))
         assert read_answer(connection).status == 413
@@ -249,7 +249,7 @@ def test_an_encoded_body_is_refused(web: Web, encoding: str) -> None:
     assert web.exchange(post("/webhooks/eu", BODY, Content_Encoding=encoding)).status == 415
 
 
-def test_identity_is_no_encoding(web: Web) -> None:
+def test_the_identity_encoding_is_accepted(web: Web) -> None:
     assert web.exchange(post("/webhooks/eu", BODY, Content_Encoding="Identity")).outcome == "published"
 
 
@@ -275,7 +275,7 @@ def test_a_source_that_an_operator_pauses_answers_503_until_it_is_resumed(web: W
     until(lambda: web.exchange(post("/webhooks/eu", BODY)).status == 200)
 
 
-def test_a_vendor_that_wants_no_calls_is_still_heard(web: Web, state: redis.Redis) -> None:
+def test_webhooks_are_accepted_while_calls_to_the_vendor_are_paused(web: Web, state: redis.Redis) -> None:
     budgets = Budgets(state)
     # Both at once: as soon as the pause of the one is seen, that of the other would be.
     budgets.pause_until("eu", math.inf, "credentials refused")
@@ -285,7 +285,7 @@ def test_a_vendor_that_wants_no_calls_is_still_heard(web: Web, state: redis.Redi
 
 
 @pytest.mark.parametrize("source", ["paused", "deaf"])
-def test_a_source_that_is_paused_asks_to_send_it_again_later(web: Web, state: redis.Redis, source: str) -> None:
+def test_a_paused_source_asks_the_vendor_to_send_again_later(web: Web, state: redis.Redis, source: str) -> None:
     answer = web.exchange(post(f"/webhooks/{source}", BODY))
     assert answer.status == 503
     assert int(answer.headers["retry-after"]) > 0
@@ -299,16 +299,16 @@ def test_a_body_shorter_than_its_length_is_refused(web: Web, state: redis.Redis,
     assert journal_attempts(state) == []
 
 
-def test_a_body_longer_than_its_length_does_not_count(web: Web) -> None:
+def test_bytes_beyond_the_length_are_ignored(web: Web) -> None:
     assert web.exchange(post("/webhooks/eu", BODY, Content_Length=str(len(BODY) - 1))).status == 401
 
 
-def test_a_body_that_does_not_come_is_given_up(web: Web) -> None:
+def test_a_body_that_never_arrives_times_out(web: Web) -> None:
     head, _, body = post("/webhooks/eu", BODY).partition(b"\r\n\r\n")
     assert web.exchange(head + b"\r\n\r\n" + body[:10]).status == 408
 
 
-def test_a_body_that_comes_drop_by_drop_is_given_up(web: Web) -> None:
+def test_a_body_that_arrives_byte_by_byte_times_out(web: Web) -> None:
     head, _, body = post("/webhooks/eu", BODY).partition(b"\r\n\r\n")
     with web.connect() as connection:
         connection.sendall(head + b"\r\n\r\n")
@@ -324,7 +324,7 @@ def test_a_body_that_comes_drop_by_drop_is_given_up(web: Web) -> None:
         assert received.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_sender_that_hangs_up_disturbs_nobody(web: Web) -> None:
+def test_a_sender_that_disconnects_affects_no_other(web: Web) -> None:
     head, _, body = post("/webhooks/eu", BODY).partition(b"\r\n\r\n")
     for _ in range(20):
         with web.connect() as connection:
@@ -347,7 +347,7 @@ def test_a_sender_that_hangs_up_disturbs_nobody(web: Web) -> None:
         (b"GET /livez HTTP/7.5\r\n\r\n", 400),
     ],
 )
-def test_what_is_no_request_is_refused_without_repeating_it(web: Web, raw: bytes, status: int) -> None:
+def test_a_malformed_request_is_refused_without_repeating_it(web: Web, raw: bytes, status: int) -> None:
     answer = web.exchange(raw)
     assert (answer.status, answer.body) == (status, b"{}")
     assert "CANARY" not in web.log.read_text()
@@ -373,7 +373,7 @@ def test_any_bytes_get_an_answer_of_the_table(web: Web, place: int, noise: bytes
     assert not received or int(received[9:12]) in ALLOWED
 
 
-def test_nothing_of_all_this_was_an_error_of_ours(web: Web) -> None:
+def test_none_of_these_requests_logged_an_error(web: Web) -> None:
     until(lambda: web.get("/livez").status == 200)
     lines = [json.loads(line) for line in web.log.read_text().splitlines()]
     assert [line for line in lines if line["level"] == "error"] == []

@@ -1,4 +1,4 @@
-"""What the tests of receiving share: the web server as real processes, signed webhooks, bytes on a socket."""
+"""Shared by tests of receiving: the web server as real processes, signed webhooks, raw bytes on a socket."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ run(loaded, "127.0.0.1", 0, int(workers), body_seconds=float(body_seconds))
 
 
 class Answer(NamedTuple):
-    """What came back; `headers` with lower-case names."""
+    """An answer; `headers` with lower-case names."""
 
     status: int
     headers: dict[str, str]
@@ -75,7 +75,7 @@ class Answer(NamedTuple):
 
 
 class Web:
-    """The web server in processes of its own, over the state server at `state`; its output is in `log`."""
+    """The web server in its own processes, with the state server at `state`; its output is in `log`."""
 
     def __init__(
         self, directory: Path, state: str, *, body_seconds: float = 10, workers: int = 1, level: str = "info"
@@ -105,7 +105,7 @@ class Web:
         return connection
 
     def exchange(self, raw: bytes, *, half_close: bool = False) -> Answer:
-        """Send these bytes and read one answer. `half_close`: say that nothing more comes."""
+        """Send these bytes and read one answer. `half_close`: close the sending side afterwards."""
         with self.connect() as connection:
             connection.sendall(raw)
             if half_close:
@@ -154,7 +154,7 @@ def read_answer(connection: socket.socket, method: str = "POST") -> Answer:
 
 
 def sign(body: bytes, secret: str = SECRET) -> str:
-    """As the vendor does it; not with the adapter's own code."""
+    """The signature as the vendor documents it, without the adapter's code."""
     return base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
 
 
