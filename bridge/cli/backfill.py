@@ -11,16 +11,9 @@ from typing import Any
 import click
 
 from bridge.cli import exit_codes
-from bridge.cli.common import (
-    confirm_broad,
-    exit_nothing_matched,
-    format_option,
-    known_name,
-    load_services,
-    parse_moment,
-    yes_option,
-)
+from bridge.cli.common import load_services
 from bridge.cli.exit_codes import INTERRUPTED, PARTLY_FAILED
+from bridge.cli.options import confirm_broad, exit_nothing_matched, format_option, known_name, parse_moment, yes_option
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.cli.progress import ProgressScreen, lower_priority, stoppable
 from bridge.errors import StateUnavailable

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 import yaml
 
-from bridge.cli.common import format_option, load_services
+from bridge.cli.common import load_services
+from bridge.cli.options import format_option
 from bridge.cli.output import print_object, say
 from bridge.config.loader import describe, without_password
 

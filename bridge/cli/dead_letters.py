@@ -9,17 +9,17 @@ from typing import Any
 
 import click
 
-from bridge.cli.common import (
+from bridge.cli.common import load_services
+from bridge.cli.exit_codes import of_failures
+from bridge.cli.options import (
     confirm_broad,
     exit_nothing_matched,
     format_option,
     known_name,
     limit_option,
-    load_services,
     since_option,
     yes_option,
 )
-from bridge.cli.exit_codes import of_failures
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.delivery.store import DeadLetter
 from bridge.ingest.reprocess import reprocess_quarantined

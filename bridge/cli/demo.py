@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bridge.cli.common import DEFAULT_PORT, host_option, known_name
+from bridge.cli.options import DEFAULT_PORT, host_option, known_name
 from bridge.registry import vendors
 from bridge.sandbox.conditions import Conditions
 from bridge.sandbox.demo import run

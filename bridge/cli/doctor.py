@@ -6,8 +6,9 @@ from dataclasses import asdict
 
 import click
 
-from bridge.cli.common import format_option, load_services
+from bridge.cli.common import load_services
 from bridge.cli.exit_codes import DONE, FAILED, UNAVAILABLE
+from bridge.cli.options import format_option
 from bridge.cli.output import print_check, print_list
 from bridge.monitoring.doctor import FAILURE, examine
 

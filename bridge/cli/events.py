@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from bridge.cli.common import exit_nothing_matched, format_option, known_name, limit_option, load_services, since_option
+from bridge.cli.common import load_services
+from bridge.cli.options import exit_nothing_matched, format_option, known_name, limit_option, since_option
 from bridge.cli.output import iso, print_list, print_object
 from bridge.journal import StoredEvent
 from bridge.services import BLOCK_SECONDS

@@ -6,8 +6,9 @@ from dataclasses import asdict
 
 import click
 
-from bridge.cli.common import exit_nothing_matched, format_option, known_name, load_services, since_option
+from bridge.cli.common import load_services
 from bridge.cli.exit_codes import DONE, PARTLY_FAILED
+from bridge.cli.options import exit_nothing_matched, format_option, known_name, since_option
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.cli.progress import lower_priority, stoppable
 from bridge.polling.backfill_jobs import period_problem

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bridge.cli.common import known_name
+from bridge.cli.options import known_name
 from bridge.errors import BridgeError
 from schemas.export import documents, write
 

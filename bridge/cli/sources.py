@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from bridge.cli.common import format_option, known_name, load_services
+from bridge.cli.common import load_services
+from bridge.cli.options import format_option, known_name
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.cli.sources_test import test
 from bridge.config.model import Source

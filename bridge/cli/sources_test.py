@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 
 import click
 
-from bridge.cli.common import format_option, known_name, load_services
+from bridge.cli.common import load_services
 from bridge.cli.exit_codes import DONE, FAILED
+from bridge.cli.options import format_option, known_name
 from bridge.cli.output import iso, print_check, print_object
 from bridge.config.model import Source
 from bridge.errors import BridgeError, StateUnavailable, Unreadable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bridge.cli.common import format_option
+from bridge.cli.options import format_option
 from bridge.cli.output import print_object, say
 from bridge.config.access import OPERATOR, VIEWER, new_token
 from bridge.config.schemas import name_problem

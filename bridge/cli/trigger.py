@@ -12,8 +12,9 @@ import click
 import requests
 
 from bridge import clock
-from bridge.cli.common import DEFAULT_PORT, format_option, known_name, load_services
+from bridge.cli.common import load_services
 from bridge.cli.exit_codes import DONE, FAILED, UNAVAILABLE
+from bridge.cli.options import DEFAULT_PORT, format_option, known_name
 from bridge.cli.output import print_list, say
 from bridge.config.model import Source
 from bridge.services import Services

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from bridge.cli.common import host_option, load_services, port_option
+from bridge.cli.common import load_services
+from bridge.cli.options import host_option, port_option
 from bridge.runtime.up import run
 
 __all__ = ["up"]

@@ -10,15 +10,8 @@ import click
 from marshmallow import ValidationError
 
 from bridge import watch_registration
-from bridge.cli.common import (
-    confirm_broad,
-    exit_nothing_matched,
-    format_option,
-    known_name,
-    limit_option,
-    load_services,
-    yes_option,
-)
+from bridge.cli.common import load_services
+from bridge.cli.options import confirm_broad, exit_nothing_matched, format_option, known_name, limit_option, yes_option
 from bridge.cli.output import print_list, print_object, say
 from bridge.errors import clip
 from bridge.services import Services

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bridge.cli.common import host_option, port_option
+from bridge.cli.options import host_option, port_option
 from bridge.cli.process_start import start_process
 from bridge.web.server import run
 
