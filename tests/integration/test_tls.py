@@ -31,10 +31,12 @@ from tests.support.tls import Authority, TLSFront
 from tests.support.web import Web, post, result
 from workers.app import make_celery
 from workers.transports.broker import Broker, Message
+from workers.transports.contract import Outgoing
 
 pytestmark = pytest.mark.usefixtures("starts_processes")
 
 PASSWORD = "CANARY-of-the-password"
+EVENT = Outgoing("event", "attempt.completed", "eu", "1", b"{}")
 MESSAGE = Message(b"[[],{},{}]", "gradebook", "id-1", {})
 
 
@@ -91,7 +93,7 @@ def _broker(scheme: str) -> Callable[[str, str, Path], str]:
     def send(where: str, query: str, folder: Path) -> str:
         broker = Broker(f"{scheme}://{where}/{'1' if scheme == 'rediss' else '/'}{query}")
         try:
-            (failed,) = broker.publish([MESSAGE], content_type="application/json")
+            (failed,) = broker.publish([EVENT], lambda event: MESSAGE, content_type="application/json")
         finally:
             broker.close()
         return str(failed or "")
