@@ -212,7 +212,8 @@ def _name_tls_problem(record: logging.LogRecord) -> bool:
     for argument in record.args if isinstance(record.args, tuple) else ():
         problem = tls_problem(argument) if isinstance(argument, BaseException) else None
         if problem is not None:
-            record.msg, record.args = "broker: %s", (problem,)
+            # Our own words: as an argument they would be left out of the line.
+            record.msg, record.args = f"broker: {problem}", ()
             break
     return True
 

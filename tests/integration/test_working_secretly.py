@@ -38,7 +38,7 @@ workers.tasks.Tasks.poll = boom
 workers.tasks.Tasks.housekeeping = lambda *_: warnings.warn("Exception outside: " + CANARY, RuntimeWarning)
 def in_thread(*_):
     threading.Thread(target=boom).start()
-workers.tasks.Tasks.watch_over = in_thread
+workers.tasks.Tasks.check_sources = in_thread
 workers.app.run_worker(services)
 """
 
@@ -64,7 +64,7 @@ def test_a_worker_tells_the_type_and_the_place_of_what_its_tasks_raise(own_serve
             app.send_task(name, args=args)
         app.send_task(f"unknown.{CANARY}", args=[CANARY])
         app.close()
-        words = ["bridge.poll", "UnicodeEncodeError", "RuntimeWarning", '"thread"', "celery.worker.consumer"]
+        words = ["bridge.poll", "UnicodeEncodeError", "RuntimeWarning", '"thread"', "messages_refused"]
         wait_for(log, words, process)
     finally:
         process.terminate()
