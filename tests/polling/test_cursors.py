@@ -72,7 +72,7 @@ def test_history_keeps_the_newest_rounds(any_state: redis.Redis) -> None:
     assert history[0] == _report(HISTORY + 4)
 
 
-def test_a_round_that_is_recorded_again_after_a_lost_reply_stands_there_once(any_state: redis.Redis) -> None:
+def test_a_round_that_is_recorded_again_after_a_lost_reply_is_stored_once(any_state: redis.Redis) -> None:
     cursors = Cursors(any_state)
     cursors.record_round(NAME, _report(1))
     cursors.record_round(NAME, _report(1))

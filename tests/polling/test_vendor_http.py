@@ -180,7 +180,7 @@ def test_no_call_is_made_without_budget(vendor: Any, fake_state: redis.Redis) ->
     assert len(vendor.seen) == 2
 
 
-def test_every_call_is_paid_by_whom_the_owner_says(asking: Asking) -> None:
+def test_every_call_is_charged_to_the_current_spender(asking: Asking) -> None:
     asking.get("good")
     asking.calls.spender = OVERDUE
     asking.get("good")
@@ -207,12 +207,12 @@ def test_the_limit_in_the_answers_headers_is_obeyed_by_every_process_until_its_r
         asking.get("good")
 
 
-def test_a_free_call_says_nothing_of_the_limit(asking: Asking) -> None:
+def test_a_free_call_does_not_record_the_vendors_limit(asking: Asking) -> None:
     asking.get("limited", free=True)
     assert asking.budgets.status("eu-little", Window(100, 60.0), NOW).vendor_limit is None
 
 
-def test_a_vendor_that_says_how_long_to_wait_is_not_asked_before_that_by_anybody(
+def test_no_process_calls_a_vendor_before_the_time_it_gives(
     asking: Asking, vendor: Any, fake_state: redis.Redis
 ) -> None:
     for path, wait in (("limit", 90), ("broken", 30)):
@@ -244,7 +244,9 @@ def test_a_paused_or_stopped_source_makes_no_call_not_even_a_free_one(asking: As
 @pytest.mark.parametrize(
     ("path", "retry_at"), [("limit", NOW + 90), ("limit_by_headers", NOW + 70), ("limit_unsaid", None)]
 )
-def test_too_many_calls_is_throttled_until_the_vendor_says(asking: Asking, path: str, retry_at: float | None) -> None:
+def test_a_429_pauses_the_source_until_the_time_that_the_vendor_gives(
+    asking: Asking, path: str, retry_at: float | None
+) -> None:
     with pytest.raises(VendorThrottled) as throttled:
         asking.get(path)
     assert throttled.value.retry_at == retry_at
@@ -272,7 +274,7 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(
 
 
 @pytest.mark.parametrize("path", ["silent", "drip"])
-def test_a_silent_or_dripping_vendor_is_left(asking: Asking, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_a_silent_or_slow_answer_is_abandoned(asking: Asking, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(bridge.polling.vendor_http, "READ_SECONDS", 0.3)
     monkeypatch.setattr(bridge.polling.vendor_http, "TOTAL_SECONDS", 0.3)
     with pytest.raises(VendorUnavailable):
@@ -280,7 +282,9 @@ def test_a_silent_or_dripping_vendor_is_left(asking: Asking, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("path", ["short", "refused"])
-def test_no_error_and_no_log_line_holds_the_query(asking: Asking, path: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_error_and_no_log_line_contains_the_query(
+    asking: Asking, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     if path == "refused":
         asking.base = "http://127.0.0.1:1"

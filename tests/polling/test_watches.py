@@ -28,7 +28,7 @@ def test_an_open_watch_is_due_at_its_time_with_everything_it_was_opened_with(any
     assert watches.due("us-little", 9999.0, 10) == ()
 
 
-def test_opening_again_renews_what_to_look_for_and_keeps_the_schedule(any_state: redis.Redis) -> None:
+def test_opening_again_replaces_the_reference_and_keeps_the_schedule(any_state: redis.Redis) -> None:
     watches = Watches(any_state)
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     (watch,) = watches.due(NAME, 1030.0, 10)
@@ -41,7 +41,7 @@ def test_opening_again_renews_what_to_look_for_and_keeps_the_schedule(any_state:
     assert (watch.reference, watch.give_up_at) == ({"stream": "group"}, 9500.0)
 
 
-def test_looks_get_rarer_by_the_schedule_whose_last_entry_repeats(any_state: redis.Redis) -> None:
+def test_rechecks_follow_the_schedule_whose_last_entry_repeats(any_state: redis.Redis) -> None:
     watches = Watches(any_state)
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     dues = []
@@ -52,7 +52,7 @@ def test_looks_get_rarer_by_the_schedule_whose_last_entry_repeats(any_state: red
     assert dues == [60.0, 600.0, 600.0]
 
 
-def test_a_look_that_is_counted_again_after_a_lost_reply_counts_once(any_state: redis.Redis) -> None:
+def test_a_recheck_that_is_counted_again_after_a_lost_reply_counts_once(any_state: redis.Redis) -> None:
     watches = Watches(any_state)
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     (watch,) = watches.list(NAME)
@@ -61,7 +61,7 @@ def test_a_look_that_is_counted_again_after_a_lost_reply_counts_once(any_state: 
     assert (watches.list(NAME)[0].rechecks, watches.list(NAME)[0].due) == (1, 1090.0)
 
 
-def test_the_last_look_is_at_the_deadline_and_then_the_watch_is_gone(any_state: redis.Redis) -> None:
+def test_the_last_recheck_is_at_the_deadline_and_then_the_watch_is_removed(any_state: redis.Redis) -> None:
     watches = Watches(any_state)
     watches.open(NAME, "a:1", _watch(give_up_at=1050.0), now=1000.0)
     (watch,) = watches.list(NAME)
@@ -88,7 +88,7 @@ def test_a_watch_that_was_closed_meanwhile_stays_closed(any_state: redis.Redis) 
     assert any_state.keys("ab:watch:*") == []
 
 
-def test_the_most_overdue_come_first_and_only_as_many_as_asked_for(any_state: redis.Redis) -> None:
+def test_the_most_overdue_watches_come_first_up_to_the_limit(any_state: redis.Redis) -> None:
     watches = Watches(any_state)
     watches.open_many(NAME, {f"a:{number}": _watch(due_in=100.0 - number) for number in range(5)}, now=1000.0)
     assert [watch.key for watch in watches.due(NAME, 2000.0, 2)] == ["a:4", "a:3"]
@@ -129,7 +129,7 @@ def test_closing_goes_to_the_server_as_soon_as_this_process_opened_a_watch(fake_
 
 
 @pytest.mark.parametrize("ids", [[], ()])
-def test_closing_nothing_asks_nobody(ids: list[str]) -> None:
+def test_closing_nothing_makes_no_call(ids: list[str]) -> None:
     Watches(redis.Redis.from_url("redis://127.0.0.1:1/0")).close_many(NAME, ids, now=1000.0)
 
 
@@ -150,7 +150,7 @@ def test_pointers_come_soon_beside_a_backlog_and_rereads_come_last(any_state: re
     assert watches.sources_due(["us-little", NAME], 2000.0) == [NAME]
 
 
-def test_a_watch_stands_in_one_queue_only_whatever_becomes_of_it(any_state: redis.Redis) -> None:
+def test_a_watch_is_always_in_exactly_one_queue(any_state: redis.Redis) -> None:
     watches = Watches(any_state)
     pointer = Pointer(key="a:1", reference={"person": "7"})
     watches.add_pointers(NAME, [pointer], now=1000.0)

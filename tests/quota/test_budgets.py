@@ -32,7 +32,7 @@ def _many(budgets: Budgets, now: float, spender: str, window: Window = SHARED, *
     return sum(_take(budgets, now, spender=spender, window=window) for _ in range(asked))
 
 
-def test_the_window_slides_and_says_when_the_next_call_is_free(any_state: redis.Redis) -> None:
+def test_the_window_slides_and_tells_when_the_next_call_is_free(any_state: redis.Redis) -> None:
     budgets = Budgets(any_state)
     assert [_take(budgets, moment) for moment in (1000.0, 1010.5, 1020.0, 1030.0)] == [True, True, True, False]
     with pytest.raises(BudgetExhausted) as exhausted:
@@ -92,14 +92,14 @@ def test_each_spender_leaves_a_share_to_those_above_it_and_they_spend_it_all(any
 
 
 @pytest.mark.parametrize(("first", "then"), [(OVERDUE, POINTER), (POINTER, OVERDUE)])
-def test_a_crowd_of_the_most_urgent_ends_neither_one_another_nor_the_poll(
+def test_many_urgent_calls_starve_neither_each_other_nor_the_poll(
     any_state: redis.Redis, first: str, then: str
 ) -> None:
     budgets = Budgets(any_state)
     assert (_many(budgets, 1000.0, first), _many(budgets, 1000.0, then), _many(budgets, 1000.0, POLL)) == (86, 9, 5)
 
 
-def test_what_those_above_have_used_is_not_kept_for_them_again(any_state: redis.Redis) -> None:
+def test_calls_that_more_urgent_spenders_have_used_are_not_reserved_again(any_state: redis.Redis) -> None:
     budgets = Budgets(any_state)
     assert _many(budgets, 1000.0, OVERDUE, asked=4) == 4
     assert _many(budgets, 1000.0, POINTER, asked=30) == 30
@@ -139,14 +139,14 @@ def test_the_vendors_own_count_holds_until_its_reset_where_it_is_smaller(any_sta
     assert budgets.status(NAME, window, 1030.0).vendor_limit is None
 
 
-def test_the_window_holds_where_the_vendor_says_more(any_state: redis.Redis) -> None:
+def test_the_window_applies_where_the_vendors_limit_is_higher(any_state: redis.Redis) -> None:
     budgets = Budgets(any_state)
     budgets.record_vendor_limit(NAME, 600, 1030.0, 1000.0)
     assert sum(_take(budgets, 1001.0) for _ in range(9)) == 3
     assert budgets.status(NAME, SMALL, 1001.0).vendor_limit == VendorLimit(remaining=597, limit=600, resets_at=1030.0)
 
 
-def test_of_what_the_vendor_says_a_share_is_kept_too(any_state: redis.Redis) -> None:
+def test_a_share_of_the_vendors_limit_is_reserved_too(any_state: redis.Redis) -> None:
     budgets, window = Budgets(any_state), Window(1000, 60.0)
     budgets.record_vendor_limit(NAME, 100, 1050.0, 1000.0)
     order = (BACKFILL, POLL, OVERDUE, POINTER)

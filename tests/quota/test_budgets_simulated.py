@@ -137,7 +137,7 @@ class CirrusDay:
             self.expected[watch.key] = self.now + self.schedule[min(watch.rechecks, 1)]
 
 
-def test_a_day_of_cirrus_with_5000_expectations_stays_below_3000_calls_and_asks_for_none_twice_without_need(
+def test_a_day_of_cirrus_with_5000_expectations_takes_under_3000_calls_and_repeats_none_needlessly(
     state: redis.Redis,
 ) -> None:
     day = CirrusDay(state, Random(3))

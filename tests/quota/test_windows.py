@@ -78,7 +78,7 @@ def test_what_each_spender_leaves_to_the_others(spender: str, left_to_others: di
         (at(13, 30, 1), 1140),
     ],
 )
-def test_towards_the_reset_less_is_kept_from_rereads(now: float, total: int) -> None:
+def test_towards_the_reset_rereads_leave_fewer_calls_to_others(now: float, total: int) -> None:
     assert sum(reserved(REREAD, DAILY, now).values()) == total
 
 
@@ -86,7 +86,7 @@ def test_towards_the_reset_less_is_kept_from_rereads(now: float, total: int) -> 
     ("now", "again"),
     [(at(8), at(10, 30, 1)), (at(12), at(12, 1)), (at(13, 29, 30), at(13, 30, 1)), (at(14), at(10, 30, 1, day=3))],
 )
-def test_a_call_that_is_kept_for_others_may_come_free_before_the_reset(now: float, again: float) -> None:
+def test_a_reserved_call_may_become_free_before_the_reset(now: float, again: float) -> None:
     assert DAILY.reserve_shrinks_at(now, at(0)) == again
     assert SLIDING.reserve_shrinks_at(now, now - 60) == SLIDING.available_again_at(now, now - 60)
 
@@ -98,7 +98,7 @@ def test_the_usual_poll_of_classmarker_fits_beside_what_it_leaves() -> None:
     assert needed <= window.calls - sum(reserved(POLL, window, at(12)).values())
 
 
-def test_whatever_the_window_the_rank_decides_and_a_call_stays_askable() -> None:
+def test_in_every_window_the_rank_decides_and_one_call_is_never_reserved() -> None:
     draw = random.Random(4)
     ranks = (OVERDUE, POLL, REREAD, BACKFILL, RECONCILE)
     for _ in range(2000):

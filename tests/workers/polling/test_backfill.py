@@ -262,7 +262,7 @@ def test_an_operators_request_ends_it_after_the_page_at_hand(world: World, actio
     assert world.store.get(job.id) == job
 
 
-def test_a_wish_from_before_does_not_stop_what_is_resumed(world: World) -> None:
+def test_an_earlier_request_does_not_stop_a_resumed_backfill(world: World) -> None:
     expected = world.sit(6)
     job = world.job()
     world.store.request(job.id, "stop")
@@ -284,7 +284,7 @@ def test_a_stopping_process_stops_between_pages(world: World) -> None:
     assert (job.state, job.pages) == ("stopped", 2)
 
 
-def test_a_used_up_budget_makes_it_wait_and_say_why_until_calls_come_back(world: World) -> None:
+def test_a_spent_budget_makes_it_wait_and_report_why_until_calls_are_free(world: World) -> None:
     world.services = world.build(budget=(4, 3600.0))
     expected = world.sit(15)
 
@@ -299,7 +299,7 @@ def test_a_used_up_budget_makes_it_wait_and_say_why_until_calls_come_back(world:
     assert min(end for end in ends if end) > START + 3599
 
 
-def test_a_refusal_for_a_while_is_waited_for_and_kept_as_the_sources_pause(world: World) -> None:
+def test_a_temporary_refusal_makes_it_wait_and_pauses_the_source(world: World) -> None:
     expected = world.sit(3)
 
     def before(number: int) -> None:
@@ -313,7 +313,7 @@ def test_a_refusal_for_a_while_is_waited_for_and_kept_as_the_sources_pause(world
     assert world.published == expected
 
 
-def test_a_silent_vendor_is_asked_again_more_and_more_rarely_and_then_given_up(world: World) -> None:
+def test_a_vendor_that_does_not_answer_is_retried_less_and_less_often_and_then_given_up(world: World) -> None:
     world.sit(3)
 
     def silent(number: int) -> None:
@@ -375,7 +375,7 @@ def test_a_vendor_that_leads_in_a_circle_fails_it_instead_of_reading_for_ever(wo
     assert "was read before" in job.error
 
 
-def test_a_state_that_goes_away_is_reported_and_the_job_stands_where_it_was_kept(
+def test_a_lost_state_server_is_reported_and_the_job_stays_as_it_was_last_stored(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.sit(9)
@@ -432,7 +432,7 @@ class TestLiveTrafficFirst:
         assert job.state == "done"
         assert any("go first" in why for why in world.waits)
 
-    def test_a_due_look_goes_first(self, world: World) -> None:
+    def test_a_due_recheck_goes_first(self, world: World) -> None:
         world.sit(1)
         pointer = Pointer(key="a:x", reference={"sitting": "x"})
         world.services.watches.add_pointers(NAME, [pointer], now=START)
@@ -449,7 +449,7 @@ class TestLiveTrafficFirst:
 
         assert moments == [START + 3]
 
-    def test_nobody_waits_for_ever_for_work_that_is_never_done(self, world: World) -> None:
+    def test_it_does_not_wait_forever_for_work_that_is_never_done(self, world: World) -> None:
         expected = world.sit(6)
         world.services.watches.add_pointers(NAME, [Pointer(key="a:x", reference={"sitting": "x"})], now=START)
 
@@ -459,7 +459,7 @@ class TestLiveTrafficFirst:
         assert job.pages == 2
         assert world.moment <= START + 200
 
-    def test_without_a_worker_nobody_is_waited_for(self, world: World) -> None:
+    def test_without_a_worker_it_does_not_wait(self, world: World) -> None:
         world.sit(1)
         world.client.delete(keys.heartbeat("worker"))
         world.moment = START + 1000
@@ -492,7 +492,7 @@ class TestLiveTrafficFirst:
 
         assert taken == [True] * 3
 
-    def test_while_somebody_else_reads_it_waits(self, world: World) -> None:
+    def test_it_waits_while_another_process_reads(self, world: World) -> None:
         world.sit(3)
         lease = Lease(world.client, f"poll:{NAME}", "somebody", seconds=40.0)
         assert lease.hold()
@@ -579,7 +579,7 @@ def test_a_dry_run_counts_a_row_once_however_often_pages_repeat_it(world: World)
     assert job.outcomes == {"published": 2, "duplicate": 2}
 
 
-def test_a_dry_run_stops_when_asked(world: World) -> None:
+def test_a_dry_run_stops_on_request(world: World) -> None:
     world.sit(9)
     world.api.before = lambda number: setattr(world, "stop", True)
     job = world.job()
@@ -720,7 +720,7 @@ def test_the_share_that_is_read_counts_every_stream_alike(
     assert share_read(job, lambda stream, cursor: float(cursor)) == share_of_it
 
 
-def test_what_remains_is_told_from_the_speed_since_it_was_resumed() -> None:
+def test_the_remaining_time_comes_from_the_speed_since_the_resume() -> None:
     assert seconds_remaining(0.0, 0.25, 60.0) == 180.0
     assert seconds_remaining(0.5, 0.75, 60.0) == 60.0
     assert seconds_remaining(0.5, 0.5, 60.0) is None

@@ -106,7 +106,7 @@ def test_the_report_names_exactly_the_attempts_whose_webhook_was_lost(
 
 
 @pytest.mark.parametrize(("vendor", "variant"), CASES)
-def test_fix_publishes_what_nobody_has_seen(vendor: Any, variant: str, fake_state: redis.Redis) -> None:
+def test_fix_publishes_missing_attempts(vendor: Any, variant: str, fake_state: redis.Redis) -> None:
     bridge = bridge_over(vendor, variant, fake_state)
     attempts = sit(bridge, 1, 8)
     if not vendor.polls:

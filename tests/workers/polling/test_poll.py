@@ -89,7 +89,7 @@ def test_the_next_round_starts_an_overlap_before_the_end_of_the_last_one(world: 
     assert report.rounds[0].outcomes == {"duplicate": 2}
 
 
-def test_the_first_round_starts_at_the_look_back_and_never_before_what_the_vendor_can_list(world: World) -> None:
+def test_the_first_round_starts_at_the_look_back_but_not_before_the_vendors_limit(world: World) -> None:
     (poll,) = make_vendor(world.api).polls.values()
     source = replace(world.services.config.sources[NAME], poll=PollConfig(look_back=7 * DAY))
 
@@ -271,7 +271,7 @@ def test_the_vendors_rate_limit_pauses_the_source_for_everybody_until_the_moment
     assert world.published == expected
 
 
-def test_a_vendor_that_is_down_keeps_the_cursor_and_is_asked_again(world: World) -> None:
+def test_a_vendor_that_is_down_leaves_the_cursor_and_is_polled_again(world: World) -> None:
     expected = world.sit(8)
 
     def down(number: int) -> None:
@@ -340,7 +340,7 @@ def test_a_cursor_inside_a_round_that_the_vendor_refuses_is_given_up_and_the_rou
     assert world.published == expected
 
 
-def test_of_two_pollers_at_once_the_second_is_told_so_and_calls_nobody(world: World) -> None:
+def test_of_two_pollers_at_once_the_second_is_busy_and_makes_no_call(world: World) -> None:
     expected = world.sit(8)
     seen: list[str] = []
 
@@ -435,7 +435,7 @@ def test_a_fault_in_one_stream_does_not_starve_the_others(world: World) -> None:
     assert errors == [None, "fault in the bridge"]
 
 
-def test_a_record_that_cannot_be_read_is_kept_and_does_not_hold_up_the_others(world: World) -> None:
+def test_an_unreadable_record_is_quarantined_and_does_not_block_the_others(world: World) -> None:
     normalise = make_vendor(world.api).normalise
 
     def picky(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:

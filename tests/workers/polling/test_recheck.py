@@ -56,7 +56,7 @@ def test_an_attempt_that_is_graded_later_is_revised_exactly_once(world: World) -
     assert world.watched == []
 
 
-def test_looks_follow_the_schedule_of_the_vendor_and_polls_do_not_reset_it(world: World) -> None:
+def test_rechecks_follow_the_vendors_schedule_and_polls_do_not_reset_it(world: World) -> None:
     world.api.add(Sitting("essay", START - 10, graded=False))
     moments: list[float] = []
     for _ in range(40):
@@ -68,7 +68,7 @@ def test_looks_follow_the_schedule_of_the_vendor_and_polls_do_not_reset_it(world
     assert moments == [60, 120, 720]
 
 
-def test_a_watch_is_given_up_after_a_last_look_at_its_deadline(world: World) -> None:
+def test_a_watch_is_given_up_after_a_last_recheck_at_its_deadline(world: World) -> None:
     world.api.add(Sitting("essay", START - 10, graded=False))
     poll_once(world.services, NAME)
     world.moment = START + 90 * DAY
@@ -111,7 +111,7 @@ def test_a_watch_that_the_vendor_calls_a_fault_does_not_block_the_others(world: 
     assert recheck(world.services, NAME).outcome == "idle"
 
 
-def test_a_bug_in_a_vendors_folder_is_charged_to_one_watch_and_the_others_have_their_look(world: World) -> None:
+def test_a_bug_in_a_vendors_folder_concerns_one_watch_and_the_others_are_rechecked(world: World) -> None:
     world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(3)))
     poll_once(world.services, NAME)
     world.moment += 60
@@ -148,7 +148,7 @@ def test_an_attempt_that_the_vendor_stumbles_over_keeps_no_other_waiting(world: 
     assert {watch.key: watch.rechecks for watch in world.services.watches.list(NAME)}["a:0"] == 0
 
 
-def test_a_vendor_that_says_when_to_come_back_is_asked_no_sooner_by_any_watch(world: World) -> None:
+def test_no_watch_is_rechecked_before_the_time_that_the_vendor_gives(world: World) -> None:
     world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(3)))
     poll_once(world.services, NAME)
     world.moment += 60
@@ -164,7 +164,7 @@ def test_a_vendor_that_says_when_to_come_back_is_asked_no_sooner_by_any_watch(wo
     assert len(world.api.calls) == asked + 1
 
 
-def test_a_vendor_that_is_away_is_asked_three_times_and_left_alone_for_a_while(world: World) -> None:
+def test_a_vendor_that_is_down_is_called_three_times_and_left_alone_for_a_while(world: World) -> None:
     world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(6)))
     poll_once(world.services, NAME)
     world.moment += 60
@@ -179,7 +179,7 @@ def test_a_vendor_that_is_away_is_asked_three_times_and_left_alone_for_a_while(w
     assert len(world.api.calls) == asked + 3
 
 
-def test_a_rate_limit_ends_the_looks_and_the_rest_stays_due(world: World) -> None:
+def test_a_rate_limit_ends_the_rechecks_and_the_rest_stays_due(world: World) -> None:
     world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(3)))
     poll_once(world.services, NAME)
     world.moment += 60
@@ -198,7 +198,7 @@ def test_a_rate_limit_ends_the_looks_and_the_rest_stays_due(world: World) -> Non
     assert recheck(world.services, NAME).rechecks == 3
 
 
-def test_ungraded_attempts_leave_their_share_to_the_poll_and_the_poll_leaves_one_to_the_urgent(world: World) -> None:
+def test_ungraded_attempts_leave_calls_to_the_poll_and_the_poll_leaves_calls_to_urgent_spenders(world: World) -> None:
     world.api.page_size = 1
     world.api.add(*(Sitting(f"{number:02}", START - 100 + number, graded=False) for number in range(20)))
     poll_once(world.services, NAME)

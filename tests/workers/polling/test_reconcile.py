@@ -118,7 +118,7 @@ def today(fake_state: redis.Redis) -> World:
     return World(fake_state, moment=NOW)
 
 
-def test_it_tells_apart_what_each_path_has_seen_and_what_nobody_has(world: World) -> None:
+def test_it_distinguishes_attempts_by_path_and_names_the_missing_ones(world: World) -> None:
     world.sit("both", "hook", "polled", "nobody")
     world.webhook("both", "hook")
     world.poll("both", "polled")
@@ -140,7 +140,7 @@ def test_it_tells_apart_what_each_path_has_seen_and_what_nobody_has(world: World
     assert "a:nobody" not in world.published
 
 
-def test_looking_changes_nothing_so_the_next_run_says_the_same(world: World) -> None:
+def test_comparing_changes_nothing_so_the_next_run_has_the_same_result(world: World) -> None:
     world.sit("both", "hook", "nobody")
     world.webhook("both", "hook")
     world.poll("both")
@@ -251,7 +251,7 @@ def test_records_that_cannot_be_read_are_counted(world: World) -> None:
     assert world.services.quarantine.size() == 0
 
 
-def test_delays_are_told_path_by_path(today: World) -> None:
+def test_delays_are_measured_per_path(today: World) -> None:
     today.sit("1", "2", "3", at=NOW - DAY)
     today.moment = NOW - DAY + 30
     today.webhook("1", "2")
@@ -267,7 +267,7 @@ def test_delays_are_told_path_by_path(today: World) -> None:
     }
 
 
-def test_a_finish_that_was_only_read_off_the_clock_says_nothing_about_delay(today: World) -> None:
+def test_an_observed_finish_says_nothing_about_delay(today: World) -> None:
     vendor = make_vendor(today.api)
     today.use(
         replace(vendor, normalise=lambda *given: replace(vendor.normalise(*given), completed_at_is_observed=True))
@@ -317,7 +317,7 @@ def without_list(world: World, recheck: Callable[[Any, Any], Any] | None = None)
     world.use(replace(vendor, polls={}, recheck=recheck or vendor.recheck), poll=PollConfig(enabled=False))
 
 
-def test_without_a_list_every_expectation_and_watch_is_looked_at(world: World) -> None:
+def test_without_a_list_every_expectation_and_watch_is_rechecked(world: World) -> None:
     without_list(world)
     world.sit("there", "watched", "known", "unknown")
     world.webhook("known")
@@ -345,7 +345,7 @@ def test_what_the_api_does_not_show_stays_expected(world: World) -> None:
     assert result.ids["expected"] == ["a:nobody"]
 
 
-def test_a_look_that_points_on_is_followed_and_each_is_looked_at_once(world: World) -> None:
+def test_pointers_from_a_recheck_are_followed_and_each_is_rechecked_once(world: World) -> None:
     def recheck(client: Any, reference: Any) -> Any:
         world.api.calls.append(reference["sitting"])
         if reference["sitting"] != "schedule":
@@ -362,7 +362,7 @@ def test_a_look_that_points_on_is_followed_and_each_is_looked_at_once(world: Wor
     assert result.ids["missing"] == ["a:1", "a:2"]
 
 
-def test_one_look_that_fails_does_not_end_the_others(world: World) -> None:
+def test_a_recheck_that_fails_does_not_end_the_others(world: World) -> None:
     def recheck(client: Any, reference: Any) -> Any:
         if reference["sitting"] == "odd":
             raise Unreadable("no such schedule")
@@ -379,7 +379,7 @@ def test_one_look_that_fails_does_not_end_the_others(world: World) -> None:
     assert result.ids["expected"] == ["a:odd"]
 
 
-def test_an_attempt_that_a_webhook_pointed_to_was_announced_though_the_api_told_its_result(today: World) -> None:
+def test_an_attempt_that_a_webhook_pointed_to_counts_as_announced(today: World) -> None:
     vendor = make_vendor(today.api)
     pointing = replace(
         vendor, split=lambda body, _: [Pointer(key=f"a:{body['id']}", reference={"sitting": body["id"]})]
@@ -398,7 +398,7 @@ def test_an_attempt_that_a_webhook_pointed_to_was_announced_though_the_api_told_
 # The engine: budget, refusals, what is kept -----------------------------------------------------------------------
 
 
-def test_it_waits_for_its_budget_and_says_why(world: World) -> None:
+def test_it_waits_for_its_budget_and_reports_why(world: World) -> None:
     world.use(make_vendor(world.api), budget=(3, 3600.0))
     world.sit(*(str(number) for number in range(10)))
     waits: list[str] = []
@@ -423,7 +423,7 @@ def test_a_run_that_is_interrupted_keeps_nothing(world: World) -> None:
     assert Reconciliations(world.client).last(NAME) is None
 
 
-def test_the_last_results_are_kept_whole(world: World) -> None:
+def test_the_last_results_are_stored_completely(world: World) -> None:
     world.sit("nobody")
     results = [world.reconcile() for _ in range(2)]
     store = Reconciliations(world.client)
@@ -467,7 +467,7 @@ class TestEveryNight:
         first = Reconciliations(world.client).list(NAME)[1]
         assert (first.since, first.until) == (night - 360 - 2 * DAY, night - 360)
 
-    def test_a_paused_source_or_one_that_nobody_can_ask_is_left_out(self, world: World) -> None:
+    def test_a_source_that_is_paused_or_cannot_be_read_is_skipped(self, world: World) -> None:
         world.services.budgets.pause(NAME)
         assert nightly(world.services) == []
         world.services.budgets.resume(NAME)
@@ -635,7 +635,7 @@ def test_a_table_that_grew_between_two_reads_is_read_again(world: World, monkeyp
 # ClassMarker, both paths, over HTTP -------------------------------------------------------------------------------
 
 
-def test_the_report_says_exactly_which_webhooks_were_lost(state: redis.Redis) -> None:
+def test_the_report_names_exactly_the_lost_webhooks(state: redis.Redis) -> None:
     world = ClassMarker(state, faults=Faults(lose=0.3, duplicate=0.2, reorder=True), page_size=20, verify_on_save=False)
     simulator = world.simulator
     with running(world):

@@ -31,7 +31,7 @@ NAME = "eu-little"
 
 
 class World:
-    """One source; time goes on by the minute, and with it polls, webhooks and looks."""
+    """One source; time goes on by the minute, and with it polls, webhooks and checks."""
 
     def __init__(self, state: redis.Redis) -> None:
         self.now = MONDAY
@@ -42,7 +42,7 @@ class World:
         self.number = 0
 
     def check(self, seconds: float, *, every: float = MINUTE, polled: bool = True) -> int:
-        """Look after look; how many notices were published. `polled`: a round that reads a page goes before each."""
+        """Check after check; the number of notices published. `polled`: a round that reads a page goes before each."""
         end, made = self.now + seconds, 0
         while self.now < end:
             self.now += every
@@ -197,7 +197,7 @@ def test_webhooks_that_are_switched_off_are_not_missed(watched_world: World) -> 
     assert watched_world.check(3 * HOUR, every=5 * MINUTE, polled=False) == 0
 
 
-def test_two_watchdogs_at_the_same_moment_say_it_once(any_state: redis.Redis) -> None:
+def test_two_watchdogs_at_the_same_moment_publish_one_alarm(any_state: redis.Redis) -> None:
     """Every step of one falls between two of the other: the second runs inside each call of the first."""
     world = World(any_state)
     world.check(5 * MINUTE)
@@ -263,7 +263,7 @@ def test_an_alarm_is_logged_once_with_its_remedy(world: World) -> None:
     assert "attempt-bridge sources resume" in line["remedy"]
 
 
-def test_a_subscription_that_nobody_serves_is_named_once_it_holds_the_journal(any_state: redis.Redis) -> None:
+def test_a_subscription_without_dispatch_is_named_when_it_keeps_old_events(any_state: redis.Redis) -> None:
     served, alone = Subscription(name="crm", transport="http"), Subscription(name="alone", transport="http")
     now = [0.0]
     services = make_services(any_state, make_vendor(Api(lambda: now[0])), lambda: now[0])
