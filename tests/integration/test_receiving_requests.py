@@ -126,30 +126,9 @@ def test_an_authentic_but_unreadable_request_is_quarantined(web: Web, state: red
     assert journal_attempts(state) == []
 
 
+# What else is no signature: tests/vendors/classmarker/test_adapter.py. HTTP has a say in these.
 @pytest.mark.parametrize(
-    "signature",
-    [
-        None,
-        "",
-        "x",
-        "====",
-        "%%%",
-        "sha256=" + "0" * 64,
-        "A" * 43 + "=",
-        "A" * 8000,
-        ",",
-        " , ",
-        "v1,AAAA",
-        "0" * 64,
-        "\xe9\xe8",
-        "\xff" * 44,
-        sign(BODY, "another phrase"),
-        sign(BODY)[:-2],
-        sign(BODY).lower(),
-        sign(BODY + b" "),
-        sign(b""),
-        sign(BODY) + "\t" + sign(BODY),
-    ],
+    "signature", [None, "", "\xff" * 44, sign(BODY, "another phrase"), sign(BODY) + "\t" + sign(BODY)]
 )
 def test_a_bad_signature_is_refused_without_details(web: Web, state: redis.Redis, signature: str | None) -> None:
     answer = web.exchange(post("/webhooks/eu", BODY, X_Classmarker_Hmac_Sha256=signature))

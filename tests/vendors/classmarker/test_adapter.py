@@ -17,6 +17,7 @@ from bridge.vendors.classmarker import VENDOR
 from bridge.vendors.classmarker.adapter import normalise, split, verify
 from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 from bridge.vendors.classmarker.simulator.sittings import SHAPES, poll_row, verify_body
+from tests.support.web import sign
 
 NOW = 1_795_000_000
 HEADER = "x-classmarker-hmac-sha256"
@@ -64,6 +65,24 @@ def test_the_known_answer_is_accepted_also_when_the_header_is_doubled(value):
         VECTOR_SIGNATURE[:20] + "\n" + VECTOR_SIGNATURE[20:],
         "e63b91a40eb5da0f51483e26ea5d26c1f503622108ea08eb58d83ed54b3969a8",
         "ß" + VECTOR_SIGNATURE,
+        "x",
+        "====",
+        "%%%",
+        "sha256=" + "0" * 64,
+        "A" * 43 + "=",
+        "A" * 8000,
+        ",",
+        " , ",
+        "v1,AAAA",
+        "0" * 64,
+        "\xe9\xe8",
+        "\xff" * 44,
+        VECTOR_SIGNATURE[:-2],
+        VECTOR_SIGNATURE.lower(),
+        f"{VECTOR_SIGNATURE}\t{VECTOR_SIGNATURE}",
+        sign(VECTOR, "another phrase"),
+        sign(VECTOR + b" ", "invented-phrase"),
+        sign(b"", "invented-phrase"),
     ],
 )
 def test_any_other_signature_is_refused(value):
