@@ -17,8 +17,8 @@ __all__ = ["vendors"]
 @cache
 def vendors() -> Mapping[str, Vendor]:
     """All vendors by name, in alphabetical order. A folder's name is its vendor's name with `_` for `-`."""
-    found = {}
+    by_name = {}
     for module in sorted(iter_modules(vendors_package.__path__), key=lambda entry: entry.name):
         vendor: Vendor = import_module(f"{vendors_package.__name__}.{module.name}").VENDOR
-        found[vendor.name] = vendor
-    return MappingProxyType(found)
+        by_name[vendor.name] = vendor
+    return MappingProxyType(by_name)

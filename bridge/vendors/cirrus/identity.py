@@ -58,7 +58,7 @@ def pointer(identifiers: Mapping[str, str], identity: str) -> Pointer | None:
 
 
 def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
-    """Where to look for an expected attempt. Raises `ValueError` for a reference that names none."""
+    """A pointer to the expected attempt. Raises `ValueError` for a reference that names none."""
     identifiers = {}
     for name in _MEMBERS:
         text = identifier(reference.get(name) or "")

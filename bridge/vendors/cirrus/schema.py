@@ -1,6 +1,6 @@
 """The shapes of what Cirrus sends: one result in either of its two spellings, one attempt, and what we asked for.
 
-Members that we publish nothing from are not declared, hence not loaded. Source of the members: the vendor's API page,
+Members that we do not publish are not declared and so not loaded. Source of the members: the vendor's API page,
 `QUIRKS.md` section "Sources".
 """
 

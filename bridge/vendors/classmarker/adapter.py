@@ -1,4 +1,4 @@
-"""ClassMarker's results in our words: verify, split, normalise. Pure; the reasons are in `QUIRKS.md`."""
+"""Verifies, splits and normalises ClassMarker's results. Pure; the reasons are in `QUIRKS.md`."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ __all__ = [
 SIGNATURE_HEADER = "x-classmarker-hmac-sha256"
 #: Kinds of records; also the names of the poll streams.
 GROUPS, LINKS = "groups", "links"
-#: A record of what the API could not list: never readable, so that it ends where somebody sees it.
+#: A record of results that the API could not list: always refused, so that it is quarantined and somebody sees it.
 UNLISTED = "unlisted"
-#: Their word for a webhook -> kind of record. What is absent here is ignored and counted.
+#: `payload_type` of a webhook -> kind of record. Others are ignored and counted.
 PAYLOAD_TYPES = {
     "single_user_test_results_group": GROUPS,
     "single_user_test_results_link": LINKS,
 }
-#: Their `status` (polls only; a webhook without one means finished) -> ours.
+#: Their `status` (polls only; webhooks have none and mean finished) -> ours.
 STATUSES = {None: "completed", "f": "completed", "ip": "in_progress"}
 #: A finish further ahead than this is more than two clocks that differ: the API itself tolerates 5 minutes.
 CLOCK_TOLERANCE_SECONDS = 300
-#: A person grades, so nothing is to be seen sooner.
+#: A person grades, so nothing shows sooner.
 FIRST_RECHECK_SECONDS = 3600.0
 #: The API lists results of the last three months.
 LISTED_FOR_SECONDS = 90 * 86_400
 
 
 def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now: float) -> None:
-    """Raise `BadSignature` unless the header is the base64 HMAC-SHA256 of `raw`; `now` is unused, no time is signed.
+    """Raise `BadSignature` unless the header is the base64 HMAC-SHA256 of `raw`; no time is signed, `now` is unused.
 
-    The header may hold two copies joined by a comma; both are the same, so the first one counts.
+    The header may hold two equal copies joined by a comma; the first is checked.
     """
     given = headers.get(SIGNATURE_HEADER)
     if not given:
@@ -71,7 +71,10 @@ def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now
 
 
 def split(body: Any, _options: Mapping[str, Any]) -> WebhookContent:
-    """A webhook holds exactly one result, or it is the sample that saving the webhook sends. Raises `Unreadable`."""
+    """The one result of a webhook, or `Ignored` for the sample that is sent when the webhook is saved.
+
+    Raises `Unreadable`.
+    """
     head = load_head(body)
     if head["payload_status"] == "verify":
         return Ignored("verify", outcome="test")
@@ -84,7 +87,7 @@ def split(body: Any, _options: Mapping[str, Any]) -> WebhookContent:
 
 
 def normalise(record: Record, now: float, _options: Mapping[str, Any]) -> NormalisedAttempt:
-    """One result of either path in our words. Raises `Unreadable`."""
+    """One result by either path, normalised. Raises `Unreadable`."""
     if record.kind == GROUPS:
         return _group(load_group_record(record.body), now)
     if record.kind == LINKS:
@@ -95,7 +98,7 @@ def normalise(record: Record, now: float, _options: Mapping[str, Any]) -> Normal
 
 
 def expect(reference: Mapping[str, str], _options: Mapping[str, Any]) -> Pointer:
-    """Where to look for an expected attempt. Raises `ValueError` for a reference that names none."""
+    """A pointer to the expected attempt. Raises `ValueError` for a reference that names none."""
     stream = reference.get("stream", "")
     wanted = {"link": ("result",), "group": ("user", "test", "group")}.get(stream)
     if wanted is None:
@@ -135,7 +138,7 @@ def _link(loaded: LinkRecordRow, now: float) -> NormalisedAttempt:
         f"link:{result_id}",
         loaded,
         now,
-        # Nobody registers behind a link: the only id is what the company itself put into the start address.
+        # Nobody registers for a link: the only id is what the company put into the start address.
         candidate=_candidate(result, external_id=result["cm_user_id"]),
         group=Group(kind="link", id=str(link["link_id"]), name=link["link_name"]),
         vendor_ids={"link_result_id": result_id},
@@ -194,7 +197,7 @@ def _result(result: ResultRow, status: str) -> Result:
     survey = result["test_type"] == "Survey" or result["points_available"] == 0
     if status != "completed" or survey:
         return Result(grading="not_scored")
-    # Without a pass mark the vendor says `passed: true` to everybody.
+    # Without a pass mark the vendor sends `passed: true` for everybody.
     pass_mark: Decimal | None = result["percentage_passmark"] or None
     ungraded = result["requires_grading"]
     return Result(
@@ -213,33 +216,33 @@ def _candidate(result: ResultRow, *, id: str | None = None, external_id: str | N
 
 
 def _answers(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a link asked for before the test: access code and up to five answers, by position, None where empty."""
-    found: dict[str, Any] = {}
+    """What the link asked before the test: access code and up to five answers by position, None if empty."""
+    extensions: dict[str, Any] = {}
     code = result["access_code"] or result["access_code_used"]
     if code:
-        found["access_code"] = code
+        extensions["access_code"] = code
     answers = [result[f"extra_info{n}"] or result[f"extra_info{n}_answer"] for n in ("", "2", "3", "4", "5")]
     if any(answers):
-        found["extra_info"] = answers
-    return found
+        extensions["extra_info"] = answers
+    return extensions
 
 
 def _sections(categories: list[CategoryRow] | None) -> tuple[Section, ...]:
     return tuple(
         Section(
-            id=None if one["category_id"] is None else str(one["category_id"]),
-            name=one["name"],
-            score=one["points_scored"],
-            max_score=one["points_available"],
-            percentage=one["percentage"],
+            id=None if category["category_id"] is None else str(category["category_id"]),
+            name=category["name"],
+            score=category["points_scored"],
+            max_score=category["points_available"],
+            percentage=category["percentage"],
         )
-        for one in categories or ()
-        if one is not None
+        for category in categories or ()
+        if category is not None
     )
 
 
 def _flags(result: GroupResultRow | LinkResultRow, now: float) -> tuple[str, ...]:
-    """What is odd but the vendor's word: published all the same, because holding a result back helps nobody."""
+    """What is odd about the result. It is published anyway: holding it back helps nobody."""
     score, maximum = result["points_scored"], result["points_available"]
     started, finished = result["time_started"], result["time_finished"]
     odd = {
@@ -251,9 +254,9 @@ def _flags(result: GroupResultRow | LinkResultRow, now: float) -> tuple[str, ...
 
 
 def _order(finished: datetime | None, now: float, *, graded: bool) -> int:
-    """Later finish wins; within one finish, which grading does not move, the graded result does.
+    """A later finish wins; for the same finish, which grading does not change, the graded result wins.
 
-    A finish in the future counts as of now, or it would make everything later look old.
+    A finish in the future counts as now, or every later version would look old.
     """
     return 0 if finished is None else int(min(finished.timestamp(), now)) * 2 + graded
 

@@ -1,4 +1,4 @@
-"""What ClassMarker's API answers: JSON or XML to one form, and its error codes to our errors. Makes no calls."""
+"""Reads answers of ClassMarker's API: JSON or XML to one form, and error codes to our errors. Makes no calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bridge.vendors.classmarker.schema import load_answer
 
 __all__ = ["LOOK_BACK_EXCEEDED", "OUT_OF_STEP", "error_code", "read_answer", "to_error"]
 
-#: Error codes that the client answers by itself, once.
+#: Error codes that the client handles itself, once.
 OUT_OF_STEP, LOOK_BACK_EXCEEDED = "timeStampOutOfRange", "finishedAfterTimestampTooEarly"
 
 _THROTTLED = frozenset({"rateLimitExceeded", "request_limit_reached"})
@@ -44,7 +44,7 @@ _FAULT = frozenset(
         LOOK_BACK_EXCEEDED,
     }
 )
-#: XML elements that are lists; each child is wrapped in an object of its own, as in the JSON answers.
+#: XML elements that are lists; each child is wrapped in its own object, as in JSON.
 _LISTS = frozenset({"groups", "links", "tests", "results", "assigned_tests", "events"})
 
 
@@ -61,7 +61,7 @@ _LATEST_RETRY = 10**11
 
 
 def error_code(answer: AnswerRow) -> str | None:
-    """The vendor's word for what is wrong, None if nothing is. Errors come with HTTP 200, so this is read first."""
+    """The vendor's error code, None if there is none. Errors come with HTTP 200, so check this first."""
     status = answer["status"]
     if status in ("ok", "no_results"):
         return None
@@ -71,7 +71,7 @@ def error_code(answer: AnswerRow) -> str | None:
 
 
 def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
-    """The error that says what to do next about a code of the vendor."""
+    """Our error for a code of the vendor."""
     error = answer["error"] or {}
     message = f"{where}: {clip(code, 60)}"
     if code in _THROTTLED:
@@ -83,7 +83,7 @@ def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
         return VendorUnavailable(f"{message}, also with the vendor's own time", reason="clock")
     if code in _FAULT:
         return VendorFault(f"{message}: {clip(error.get('error_message') or 'no message')}")
-    # Maintenance, internal errors, and codes that are newer than this table: coming back later does no harm.
+    # Maintenance, internal errors, and codes newer than this table: a retry does no harm.
     return VendorUnavailable(message, reason="vendor_error")
 
 

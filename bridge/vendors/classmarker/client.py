@@ -1,6 +1,6 @@
-"""ClassMarker's API: every documented call for results, the catalogue and access lists. Results mean nothing in here.
+"""ClassMarker's API: every documented call for results, catalogue and access lists. Does not interpret results.
 
-Cursors are UNIX seconds as text. Pages inside a round follow the rows: see `_next_cursor`.
+Cursors are UNIX seconds as text. For the next page of a round see `_next_cursor`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from bridge.vendors.classmarker.rows import AnswerRow
 
 __all__ = ["LOOK_BACK_SECONDS", "Client", "position", "rewind", "start"]
 
-#: Three months are never shorter than this; the API refuses anything older.
+#: Three months are never shorter; the API refuses anything older.
 LOOK_BACK_SECONDS = 89 * 86_400.0
-#: Whether "finished after" includes its second is not documented, so a round always goes back at least this far.
+#: Whether "finished after" includes its second is not documented, so every round goes back at least this far.
 MIN_OVERLAP_SECONDS = 60.0
 CODES_PER_CALL, CODE_LENGTH = 100, 255
-#: Stream -> (its word for one item, member with the id of the place).
+#: Stream -> the vendor's noun for its groups or links.
 _PLACES = {GROUPS: "group", LINKS: "link"}
 _STREAMS = {"group": GROUPS, "link": LINKS}
 
@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Client:
-    """The API of one account. Raises the vendor errors of `bridge.errors`; no address or secret stands in them."""
+    """The API of one account. Raises the vendor errors of `bridge.errors`; without addresses or secrets in them."""
 
     def __init__(self, source: SourceFacts, calls: VendorCalls) -> None:
         self._source = source.name
@@ -44,11 +44,11 @@ class Client:
         self._digest: str = source.options.get("signature", "sha256")
         self._form: str = source.options.get("format", "json")
         self._calls = calls
-        #: Vendor's clock minus ours, whole seconds; corrected by every answer.
+        #: Vendor's clock minus ours, whole seconds; updated by every answer.
         self._skew = 0
 
     def catalogue(self) -> AnswerRow:
-        """Groups, links and tests that the key may see: members `groups`, `links`, `tests` as the vendor words them."""
+        """Groups, links and tests that the key may see, in members `groups`, `links` and `tests`, not parsed."""
         return self._call("GET", "v1")
 
     def recent_results(
@@ -68,17 +68,17 @@ class Client:
         try:
             return self._call("GET", path, (("finishedAfterTimestamp", str(after)),))
         except _TooEarly:
-            # Leaving the parameter out is the vendor's own advice: two weeks are better than nothing.
+            # The vendor itself suggests to omit the parameter: two weeks are better than nothing.
             _log.warning("look_back_exceeded", source=self._source, stream=stream, wanted=after, used=None)
             return self._call("GET", path)
 
     def page(self, stream: str, cursor: str | None) -> Page:
-        """One page of a stream for the poll engine."""
+        """One page of a stream."""
         asked = None if cursor is None else int(cursor)
         return self._page(stream, asked, self.recent_results(stream, asked))
 
     def add_codes(self, list_id: int, codes: Sequence[str]) -> int:
-        """Add access codes to a list, 100 a call; exempt from the quota. Returns how many codes the list holds now."""
+        """Add access codes to a list, 100 per call; exempt from the quota. Returns the number of codes in the list."""
         return self._change_codes("POST", list_id, codes)
 
     def remove_codes(self, list_id: int, codes: Sequence[str]) -> int:
@@ -86,16 +86,19 @@ class Client:
         return self._change_codes("DELETE", list_id, codes)
 
     def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
-        """The records of one watched attempt as they are now; empty while the vendor does not list it."""
+        """The records of one watched attempt as they are now; empty while the vendor does not list it.
+
+        Raises `Unreadable` for a reference that names none.
+        """
         stream, wanted = _wanted(reference)
         place, test = reference.get(reference["stream"]), reference.get("test")
         since = reference.get("finished") or reference.get("started")
         after = None if since is None else int(since) - 1
         while True:
             page = self._page(stream, after, self.recent_results(stream, after, place=place, test=test))
-            found = [record for record in page.records if _is_wanted(record, wanted)]
-            if found or not page.more or page.cursor is None:
-                return found
+            records = [record for record in page.records if _is_wanted(record, wanted)]
+            if records or not page.more or page.cursor is None:
+                return records
             after = int(page.cursor)
 
     def _page(self, stream: str, asked: int | None, answer: AnswerRow) -> Page:
@@ -104,13 +107,13 @@ class Client:
         finishes = _finishes(records, limit)
         if not finishes:
             if more:
-                raise VendorFault(f"{stream}: more results are promised, but none with a time is listed", reason="loop")
+                raise VendorFault(f"{stream}: more results announced, but none listed with a time", reason="loop")
             return Page(records=records, cursor=None, more=False)
         cursor, lost_second = _next_cursor(asked, finishes, more=more)
         if lost_second is not None:
             problem = (
-                f"more than {len(records)} {stream} results finished in the second {lost_second} and the API lists no "
-                "further. Compare that second with the vendor's own report"
+                f"{stream}: more than {len(records)} results finished in second {lost_second} and no more are listed. "
+                "Compare that second with the vendor's own report"
             )
             _log.error("second_overflows", source=self._source, stream=stream, second=lost_second)
             records = [*records, Record(UNLISTED, {"problem": problem})]
@@ -119,7 +122,7 @@ class Client:
     def _change_codes(self, method: str, list_id: int, codes: Sequence[str]) -> int:
         for code in codes:
             if not 0 < len(code) <= CODE_LENGTH:
-                raise ValueError(f"access code of {len(code)} characters: 1 to {CODE_LENGTH} are allowed")
+                raise ValueError(f"access code: has {len(code)} characters, 1 to {CODE_LENGTH} are allowed")
         total = 0
         for first in range(0, len(codes), CODES_PER_CALL):
             body = json.dumps(list(codes[first : first + CODES_PER_CALL])).encode()
@@ -135,7 +138,7 @@ class Client:
         answer = self._exchange(method, path, params, body, where)
         code = error_code(answer)
         if code == OUT_OF_STEP:
-            # `_exchange` has taken the vendor's time from this very answer.
+            # `_exchange` took the vendor's time from this answer.
             answer = self._exchange(method, path, params, body, where)
             code = error_code(answer)
         if code is None:
@@ -166,7 +169,7 @@ class Client:
         return answer
 
     def _credentials(self, moment: float) -> tuple[tuple[str, str], ...]:
-        # One reading of the clock for both: the vendor's own sample reads it twice and now and then fails.
+        # Read the clock once for both: the vendor's own sample reads it twice and sometimes fails.
         timestamp = str(int(moment) + self._skew)
         text = f"{self._key}{self._secret}{timestamp}".encode()
         signature = hashlib.new(self._digest, text).hexdigest()
@@ -177,11 +180,11 @@ class Client:
 
 
 class _TooEarly(Exception):
-    """The look-back was refused; handled where the question is known."""
+    """The look-back was refused; handled by the caller."""
 
 
 def start(moment: float, _until: float | None = None) -> str:
-    """The cursor that lists what finished at `moment` (UNIX seconds) or later; the API knows no end."""
+    """The cursor that lists what finished at `moment` (UNIX seconds) or later; the API has no upper limit."""
     return str(int(moment) - 1)
 
 
@@ -196,17 +199,17 @@ def position(cursor: str) -> float:
 
 
 def _next_cursor(asked: int | None, finishes: Sequence[int], *, more: bool) -> tuple[int, int | None]:
-    """Where to go on, and the second that cannot be listed in full, if there is one.
+    """The next cursor, and the second that cannot be listed in full, if there is one.
 
-    The rows decide, not `next_finished_after_timestamp`: it may lie below the newest row (no progress) or in the same
-    second as rows that did not fit on the page (loss). So the last second is asked for again and publish-once drops
-    what was seen. A row at the very second that was asked for proves that "after" includes it.
+    It follows the rows, not `next_finished_after_timestamp`, which may be before the newest row (no progress) or in
+    the same second as rows that did not fit on the page (loss). So the last second is asked for again; its rows are
+    dropped as already published. A row in exactly the second asked for proves that "after" includes it.
     """
     oldest, newest = min(finishes), max(finishes)
     if asked is None:
         asked = oldest - 1
     if newest < asked:
-        raise VendorFault(f"rows up to {newest} were listed although {asked} was asked for", reason="loop")
+        raise VendorFault(f"rows end at {newest}, before {asked}, which was asked for", reason="loop")
     if not more:
         return newest, None
     again = newest if oldest == asked else newest - 1
@@ -216,7 +219,7 @@ def _next_cursor(asked: int | None, finishes: Sequence[int], *, more: bool) -> t
 
 
 def _records(stream: str, answer: AnswerRow) -> list[Record]:
-    """Rows in the form of webhooks: names and ids of test and group or link outside the result."""
+    """Rows in the form of webhooks: names and ids of test and of group or link are outside the result."""
     place = _PLACES[stream]
     tests = _names(answer["tests"], "test")
     places = _names(answer["groups"] if stream == GROUPS else answer["links"], place)
@@ -235,28 +238,28 @@ def _records(stream: str, answer: AnswerRow) -> list[Record]:
 
 
 def _names(items: Sequence[Mapping[str, Any]] | None, noun: str) -> dict[str, Any]:
-    """Ids are numbers here and strings there, so they are compared as text."""
-    found = (item.get(noun) for item in items or ())
-    return {str(one.get(f"{noun}_id")): one.get(f"{noun}_name") for one in found if isinstance(one, dict)}
+    """Id -> name. Ids are sometimes numbers and sometimes text, so they are compared as text."""
+    entries = (item.get(noun) for item in items or ())
+    return {str(entry.get(f"{noun}_id")): entry.get(f"{noun}_name") for entry in entries if isinstance(entry, dict)}
 
 
 def _finishes(records: Sequence[Record], limit: int) -> list[int]:
-    """The finishes that a cursor may follow, UNIX seconds; one in the future would hide what finishes until then.
+    """The finishes that a cursor may follow, UNIX seconds; a future one would hide whatever finishes until then.
 
-    A row that does not say readably when it finished is the adapter's to report.
+    Rows without a readable finish are skipped: the adapter reports them.
     """
-    found = []
+    finishes = []
     for record in records:
         try:
             moment = WholeNumber.convert(record.body["result"].get("time_finished", ""))
         except ValueError:
             continue
         if moment is not None and moment <= limit:
-            found.append(moment)
-    return found
+            finishes.append(moment)
+    return finishes
 
 
-#: Stream in a watch's reference -> (member of the record, member, reference field) that name one attempt.
+#: Stream in a watch's reference -> what identifies an attempt: part of the record, its member, member of the reference.
 _IDENTITY = {
     "link": (("result", "link_result_id", "result"),),
     "group": (
@@ -272,7 +275,7 @@ def _wanted(reference: Mapping[str, str]) -> tuple[str, list[tuple[str, str, int
     kind = reference.get("stream", "")
     if kind not in _IDENTITY:
         raise Unreadable(f'watch: stream is "{clip(kind, 40)}". Give link or group')
-    # An operator who expects an attempt does not know when it will start.
+    # An operator who expects an attempt does not know its start.
     identity = [item for item in _IDENTITY[kind] if item[2] != "started" or item[2] in reference]
     try:
         wanted = [(part, member, int(reference[name])) for part, member, name in identity]
@@ -286,4 +289,4 @@ def _is_wanted(record: Record, wanted: Sequence[tuple[str, str, int]]) -> bool:
     try:
         return all(WholeNumber.convert(record.body[part][member]) == number for part, member, number in wanted)
     except (KeyError, ValueError):
-        return False  # a row without these is no attempt of ours; polls report it
+        return False  # not the wanted attempt; polls report unreadable rows

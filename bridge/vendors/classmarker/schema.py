@@ -1,6 +1,6 @@
-"""The shapes of what ClassMarker sends: one result, declared once for webhooks and polls, and the API's envelope.
+"""Schemas of what ClassMarker sends: one result, declared once for webhooks and polls, and the API's envelope.
 
-Members that we publish nothing from (questions, feedback, addresses of networks) are not declared, hence not loaded.
+Members that we do not publish (questions, feedback, addresses of networks) are not declared and so not loaded.
 Source of the members: the vendor's webhook and API pages, `QUIRKS.md` section "Sources".
 """
 
@@ -28,7 +28,7 @@ __all__ = ["load_answer", "load_group_record", "load_head", "load_link_record"]
 
 
 class HeadSchema(VendorSchema):
-    """What decides about a webhook before its result is read."""
+    """What a webhook is, read before its result."""
 
     payload_type = Text(required=True)
     payload_status = Text(required=True)
@@ -38,7 +38,7 @@ class TestSchema(VendorSchema):
     test_id = Identifier(required=True)
     test_name = Text()
 
-    __test__ = False  # pytest would take the name for a class of tests
+    __test__ = False  # the name would make pytest collect it
 
 
 class GroupSchema(VendorSchema):
@@ -82,7 +82,7 @@ class ResultSchema(VendorSchema):
 
 class GroupResultSchema(ResultSchema):
     user_id = Identifier(required=True)
-    #: Part of the identity here, so it may not be missing.
+    #: Part of the identity here, so it is required.
     time_started = UnixTime(required=True)
 
 
@@ -107,7 +107,7 @@ class LinkResultSchema(ResultSchema):
 
 
 class GroupRecordSchema(VendorSchema):
-    """A group result as a webhook has it; the client gives poll rows the same form. Categories: webhook only."""
+    """A group result as in a webhook; the client gives poll rows the same form. Categories: webhook only."""
 
     test = fields.Nested(TestSchema, required=True)
     group = fields.Nested(GroupSchema, required=True)
@@ -131,7 +131,7 @@ class ErrorSchema(VendorSchema):
 
 
 class AnswerSchema(VendorSchema):
-    """The envelope of every API answer. Rows stay as they are: each is read by itself, so one bad row costs no page."""
+    """The envelope of every API answer. Rows are not parsed: each is loaded alone, so a bad row loses no page."""
 
     status = Text(required=True)
     server_timestamp = WholeNumber()

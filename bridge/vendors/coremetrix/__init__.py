@@ -1,4 +1,4 @@
-"""Coremetrix, declared. Webhooks are unsigned hints; the report API tells of a person, of an attempt, or of a week."""
+"""Coremetrix, declared. Webhooks are unsigned pointers; the report API lists by person, attempt or week."""
 
 from __future__ import annotations
 

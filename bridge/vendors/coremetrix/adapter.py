@@ -1,6 +1,6 @@
-"""Coremetrix' attempts in our words: split, normalise, expect. Pure; the reasons are in `QUIRKS.md`.
+"""Splits, normalises and expects Coremetrix' attempts. Pure; the reasons are in `QUIRKS.md`.
 
-There is no `verify`: the vendor signs nothing. A webhook is a reason to look, never a result.
+There is no `verify`: the vendor does not sign. A webhook is only a pointer, never a result.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["ATTEMPTS", "expect", "normalise", "quiz_ids", "split"]
 #: The kind of every record, and the name of the poll stream.
 ATTEMPTS = "attempts"
 CONSENT_EVENTS = frozenset({"quiz_consent", "quiz_consent_withdrawal"})
-#: Events after which the report API may have something new. Of `landing_load` no attempt is sure to exist, it and any
-#: word that is absent here are ignored and counted.
-HINTS = frozenset({"quiz_load", "quiz_start", "quiz_complete", "attempt_scored", "attempt_profiled"})
+#: Events after which the report API may have something new. Others are ignored and counted, also `landing_load`, after
+#: which there may be no attempt.
+PROGRESS_EVENTS = frozenset({"quiz_load", "quiz_start", "quiz_complete", "attempt_scored", "attempt_profiled"})
 
 INCOMPLETE, SCORED = "INCOMPLETE", "COMPLETED_SCORED"
 PARTIALLY_SCORED, NOT_SCORED = "COMPLETED_PARTIALLY_SCORED", "COMPLETED_NOT_SCORED"
@@ -35,51 +35,51 @@ GRADINGS = {
     PARTIALLY_SCORED: "final",
     NOT_SCORED: "not_scored",
 }
-#: Nothing says "scoring still runs", so what may still change is looked at for so long after the finish, seconds.
+#: Nothing shows that scoring is in progress, so what may still change is rechecked this long after the finish, seconds.
 RECHECK_WINDOW_SECONDS = 86_400.0
-#: An announced attempt that the API does not show within a day is not its attempt.
+#: An announced attempt that the API does not show within a day does not exist.
 ANNOUNCED_SECONDS = 86_400.0
-#: An attempt is sat in minutes; after a month nobody will finish it.
+#: An attempt takes minutes; after a month nobody will finish it.
 OPEN_SECONDS = 30 * 86_400.0
-#: First looks: at an open attempt, and at one that waits for its scores.
+#: Seconds until the first recheck of an open attempt, and of one that waits for its scores.
 OPEN_DUE_SECONDS, SCORES_DUE_SECONDS = 900.0, 60.0
-#: A finish further ahead than this is more than two clocks that differ.
+#: A finish further in the future than this cannot be explained by differing clocks.
 CLOCK_TOLERANCE_SECONDS = 300.0
 
 
 def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
-    """A webhook -> where to look, a word about consent, or why it is no news. Raises `Unreadable`."""
+    """A webhook's pointer or consent, or why it is ignored. Raises `Unreadable`."""
     hook = load_hook(body)
     event = hook["event"]
     if event in CONSENT_EVENTS:
         return _consent(event, body)
     quiz_id = (hook["quiz_id"] or "").strip().lower()
     wanted = quiz_ids(options)
-    if event not in HINTS or (quiz_id and wanted and quiz_id not in wanted):
+    if event not in PROGRESS_EVENTS or (quiz_id and wanted and quiz_id not in wanted):
         return Ignored(clip(event, 60))
     return (_pointer(hook["puid"], _as_uuid(quiz_id), _as_uuid(hook["attempt_id"]) or _as_uuid(hook["id"])),)
 
 
 def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
-    """One attempt of the report API in our words. Raises `Unreadable`."""
+    """One attempt of the report API, normalised. Raises `Unreadable`."""
     loaded = load_attempt(record.body)
-    word, attempt_id, quiz_id = loaded["status"].strip().upper(), loaded["id"], loaded["quiz_id"]
-    if word not in GRADINGS:
-        raise Unreadable(f'status is "{clip(word, 40)}". Known: {", ".join(GRADINGS)}')
+    status, attempt_id, quiz_id = loaded["status"].strip().upper(), loaded["id"], loaded["quiz_id"]
+    if status not in GRADINGS:
+        raise Unreadable(f'status is "{clip(status, 40)}". Known: {", ".join(GRADINGS)}')
     wanted = quiz_ids(options)
     if wanted and quiz_id not in wanted:
-        return _foreign(attempt_id, quiz_id, word)
-    completed, times, flags = word != INCOMPLETE, loaded["timings"] or {}, loaded["flags"] or ()
+        return _of_other_quiz(attempt_id, quiz_id, status)
+    completed, times, flags = status != INCOMPLETE, loaded["timings"] or {}, loaded["flags"] or ()
     start, end = times.get("start"), (times.get("finish") or times.get("complete")) if completed else None
     if completed and end is None:
         raise Unreadable("timings.end: is missing in a completed attempt")
-    grading = _grading(word, flags, end, now)
-    scores = _sections(loaded["scores"]) if word in (SCORED, PARTIALLY_SCORED) else ()
+    grading = _grading(status, flags, end, now)
+    scores = _sections(loaded["scores"]) if status in (SCORED, PARTIALLY_SCORED) else ()
     person = loaded["custom_id"]
     return NormalisedAttempt(
         attempt_id=attempt_id,
         status="completed" if completed else "not_started" if start is None else "in_progress",
-        # The id that the company itself gave out; the vendor has none of its own for a person.
+        # The company's own id; the vendor has none for a person.
         candidate=Candidate(external_id=person),
         assessment=Assessment(id=quiz_id, name=(loaded["name"] or "").strip() or None),
         result=Result(score=scores[0].score if len(scores) == 1 else None, grading=grading),
@@ -88,17 +88,17 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
         duration_seconds=_duration(start, end),
         sections=scores,
         flags=(*flags, *_oddities(start, end, now)),
-        vendor_status=word,
+        vendor_status=status,
         vendor_ids={"attempt_id": attempt_id, "quiz_id": quiz_id},
-        material=(word, *flags, *(f"{one.id}={_plain(one.score)}" for one in scores)),
+        material=(status, *flags, *(f"{score.id}={_plain(score.score)}" for score in scores)),
         watch=_watch(attempt_id, person, grading, (end, start or times.get("loaded")), now),
-        aliases=() if person is None else (_anyone(person), _anyone(person, quiz_id)),
+        aliases=() if person is None else (_person_key(person), _person_key(person, quiz_id)),
         consent=() if person is None else _consent_keys(person, quiz_id),
     )
 
 
 def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
-    """Where to look for an expected attempt. Raises `ValueError` for a reference that names none."""
+    """A pointer to the expected attempt. Raises `ValueError` for a reference that names none."""
     attempt, person, quiz = (reference.get(name, "").strip() for name in ("attempt_id", "custom_id", "quiz_id"))
     for name, text in (("attempt_id", attempt), ("quiz_id", quiz)):
         if text and _as_uuid(text) is None:
@@ -110,70 +110,70 @@ def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
         raise ValueError("custom_id or attempt_id is missing. Give one of them")
     wanted = quiz_ids(options)
     if quiz and wanted and quiz.lower() not in wanted:
-        raise ValueError("quiz_id: is none of this source's options.quiz_ids")
+        raise ValueError("quiz_id: is not in this source's options.quiz_ids")
     return _pointer(person, quiz.lower() or None, None)
 
 
 def quiz_ids(options: Mapping[str, Any]) -> tuple[str, ...]:
     """The quizzes a source is restricted to, in lower case; empty: all of the account."""
-    return tuple(str(one).strip().lower() for one in options.get("quiz_ids") or ())
+    return tuple(str(quiz_id).strip().lower() for quiz_id in options.get("quiz_ids") or ())
 
 
 def _pointer(person: str | None, quiz_id: str | None, attempt_id: str | None) -> Pointer:
-    """Where a webhook or an operator sends us. A webhook's person is what we ask with, never what we publish."""
+    """A pointer of a webhook or an operator. A webhook's person is only used to ask, never published."""
     if person is None:
         if attempt_id is None:
-            raise Unreadable("puid, attemptId: both are missing, so there is nothing to look at")
+            raise Unreadable("puid, attemptId: both are missing")
         return Pointer(key=attempt_id, reference={"attempt_id": attempt_id}, give_up_after=ANNOUNCED_SECONDS)
     known = {"custom_id": person, "quiz_id": quiz_id, "announced": attempt_id}
     reference = {name: value for name, value in known.items() if value}
-    key = attempt_id or _anyone(person, quiz_id)
+    key = attempt_id or _person_key(person, quiz_id)
     return Pointer(key=key, reference=reference, give_up_after=ANNOUNCED_SECONDS)
 
 
 def _consent(event: str, body: Any) -> WebhookContent:
-    """Kept for every quiz, also for those not read now: `quiz_ids` may grow, and a withdrawal must still hold then.
+    """Kept for every quiz, also those not read now: `quiz_ids` may grow, and a withdrawal must still apply then.
 
-    A withdrawal that does not say which quiz it means is one of them all, until the person agrees to any again.
+    A withdrawal that does not name a quiz applies to all, until the person consents to any again.
     """
     loaded = load_consent(body)
     person, quiz_id = loaded["puid"], loaded["quiz_id"]
     given = event == "quiz_consent" and loaded["consent"] is not False
     at = loaded["consent_time" if event == "quiz_consent" else "withdrawal_time"] or loaded["last_updated"]
     subject = {"puid": person} | ({"quizId": quiz_id} if quiz_id else {})
-    found = _consent_keys(person, quiz_id)
+    keys = _consent_keys(person, quiz_id)
     moment = None if at is None else at.timestamp()
-    return tuple(Consent(key=key, given=given, at=moment, subject=subject) for key in (found if given else found[-1:]))
+    return tuple(Consent(key=key, given=given, at=moment, subject=subject) for key in (keys if given else keys[-1:]))
 
 
-def _foreign(attempt_id: str, quiz_id: str, word: str) -> NormalisedAttempt:
-    """A webhook without quizId led to a quiz that is not configured: as if not there, and not looked at again."""
+def _of_other_quiz(attempt_id: str, quiz_id: str, status: str) -> NormalisedAttempt:
+    """An attempt at a quiz that is not configured, from a webhook without quizId: not started, and not rechecked."""
     return NormalisedAttempt(
         attempt_id=attempt_id,
         status="not_started",
         candidate=Candidate(),
         assessment=Assessment(id=quiz_id),
         result=Result(grading="not_scored"),
-        vendor_status=word,
+        vendor_status=status,
     )
 
 
-def _grading(word: str, flags: tuple[str, ...], end: datetime | None, now: float) -> str:
-    waits = word == PARTIALLY_SCORED or (word == NOT_SCORED and not flags)
+def _grading(status: str, flags: tuple[str, ...], end: datetime | None, now: float) -> str:
+    waits = status == PARTIALLY_SCORED or (status == NOT_SCORED and not flags)
     if end is None or not waits or not _may_change(end.timestamp(), RECHECK_WINDOW_SECONDS, now):
-        return GRADINGS[word]
-    return "provisional" if word == PARTIALLY_SCORED else "pending"
+        return GRADINGS[status]
+    return "provisional" if status == PARTIALLY_SCORED else "pending"
 
 
 def _may_change(since: float, seconds: float, now: float) -> bool:
-    """Whether less than `seconds` have gone since; never for a time in the future, which would stay open until then."""
+    """Whether fewer than `seconds` have passed; False for a time in the future, which would stay open until then."""
     return -CLOCK_TOLERANCE_SECONDS <= now - since < seconds
 
 
 def _watch(
     attempt_id: str, person: str | None, grading: str, times: tuple[datetime | None, datetime | None], now: float
 ) -> Watch | None:
-    """`times`: the finish, and when it began as far as is known. Without any time nobody can say when to give up."""
+    """`times`: the finish, and the start as far as is known. Without either there is no time to give up at."""
     end, begun = times
     since, seconds, due_in = end, RECHECK_WINDOW_SECONDS, SCORES_DUE_SECONDS
     if end is None:
@@ -182,15 +182,17 @@ def _watch(
         return None
     if since is None or not _may_change(since.timestamp(), seconds, now):
         return None
-    # The answer by id lacks the person, so that the watch must keep it.
+    # The answer by id lacks the person, so the watch keeps it.
     known = {"attempt_id": attempt_id} | ({"custom_id": person} if person else {})
     return Watch(reference=known, due_in=due_in, give_up_at=since.timestamp() + seconds)
 
 
 def _sections(scores: list[ScoreRow | None] | None) -> tuple[Section, ...]:
-    """A section for every model, by name. The vendor gives neither scale nor maximum."""
-    found = (Section(id=one["model"], name=one["model"], score=one["value"]) for one in scores or () if one)
-    return tuple(sorted(found, key=lambda section: section.id or ""))
+    """One section per model, sorted by name. The vendor gives neither scale nor maximum."""
+    sections = (
+        Section(id=score["model"], name=score["model"], score=score["value"]) for score in scores or () if score
+    )
+    return tuple(sorted(sections, key=lambda section: section.id or ""))
 
 
 def _duration(start: datetime | None, end: datetime | None) -> int | None:
@@ -200,7 +202,7 @@ def _duration(start: datetime | None, end: datetime | None) -> int | None:
 
 
 def _oddities(start: datetime | None, end: datetime | None, now: float) -> tuple[str, ...]:
-    """What is odd but the vendor's word: published all the same. There is no maximum that a score could exceed."""
+    """What is odd about the times; the attempt is published anyway. There is no maximum score to exceed."""
     odd = {
         "finish_before_start": start is not None and end is not None and end < start,
         "finish_in_future": end is not None and end.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
@@ -208,19 +210,19 @@ def _oddities(start: datetime | None, end: datetime | None, now: float) -> tuple
     return tuple(name for name, applies in odd.items() if applies)
 
 
-def _anyone(person: str, quiz_id: str | None = None) -> str:
-    """The key under which a person's next attempt is expected: at one quiz, or at any."""
+def _person_key(person: str, quiz_id: str | None = None) -> str:
+    """The key under which a person's next attempt is expected, at one quiz or at any."""
     return ":".join(filter(None, ("?person", _digest(person), quiz_id)))
 
 
 def _consent_keys(person: str, quiz_id: str | None) -> tuple[str, ...]:
-    """Of the person at any quiz, and, where it is known, at this one."""
+    """The keys of the person's consent: for all quizzes, and for this one if it is known."""
     anywhere = f"consent:{_digest(person)}"
     return (anywhere, f"{anywhere}:{quiz_id}") if quiz_id else (anywhere,)
 
 
 def _digest(person: str) -> str:
-    """Keys are shown, logged and kept; the caller's id of a person may be anything, an address as well."""
+    """A digest for keys, which are shown, logged and stored: the company's id of a person may be an address."""
     return hashlib.sha256(person.encode()).hexdigest()[:20]
 
 
@@ -229,7 +231,7 @@ def _plain(score: Decimal | None) -> str:
 
 
 def _as_uuid(text: str | None) -> str | None:
-    """A webhook's id is only a hint: one that is no uuid is as good as none."""
+    """The uuid in a webhook, None if it is not one: a webhook only points."""
     try:
         return Uuid.convert(text or "")
     except ValueError:

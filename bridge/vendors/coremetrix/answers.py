@@ -1,6 +1,6 @@
-"""What the report API answers: its three forms to records, and the little that the client must know of an attempt.
+"""Reads answers of the report API: their three forms to records, and what the client must know of an attempt.
 
-Makes no calls. A row that cannot be read becomes a record all the same: whoever normalises it says what is wrong.
+Makes no calls. An unreadable row becomes a record too: normalising it reports what is wrong.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from bridge.sdk.vendor import Record
 from bridge.vendors.coremetrix.adapter import ATTEMPTS
 from bridge.vendors.coremetrix.schema import Moment, Person, Uuid
 
-__all__ = ["attempt_id", "is_round", "moments", "newest", "person", "quiz_id", "read_attempts"]
+__all__ = ["attempt_id", "looks_cut_off", "moments", "newest", "person", "quiz_id", "read_attempts"]
 
-#: The profile of a person in a credit context, and what the browser tells: not even kept in a dead letter.
+#: A person's credit profile and browser data: not even kept in quarantine.
 _DROPPED = frozenset({"user", "clientInfo"})
-#: As many, or a multiple: perhaps the size of a page that nobody told us of.
+#: This many rows, or a multiple, may be the size of an undocumented page.
 _ROUND_SIZE = 50
 _T = TypeVar("_T")
 
 
 def read_attempts(answer: Any, asked: str | None = None) -> list[Record]:
-    """Every attempt of a window `{results: [{customId, attempts}]}`, of a person `{customId, attempts}`, or a bare one.
+    """The attempts of a window `{results: [{customId, attempts}]}`, of a person `{customId, attempts}`, or one alone.
 
-    Each gets its `customId` beside it; `asked`: whose attempts were asked for, where the answer does not repeat it.
-    Raises `Unreadable` for an answer of no known form.
+    Each gets its `customId`; `asked`: the person asked for, if the answer does not repeat it. Raises `Unreadable` for
+    an answer of no known form.
     """
     if not isinstance(answer, dict) or not answer.keys() & {"results", "attempts", "id"}:
         raise Unreadable("answer has none of results, attempts, id", reason="bad_answer")
     people = answer["results"] or [] if "results" in answer else [answer]
     if not isinstance(people, list):
         raise Unreadable("results: must be a list", reason="bad_answer")
-    return [record for one in people for record in _of_person(one, asked)]
+    return [record for person_row in people for record in _of_person(person_row, asked)]
 
 
 def person(record: Record) -> str | None:
-    """`customId`, None where it is missing or no text."""
+    """`customId`, None if it is missing or not text."""
     return _read(Person.convert, record.body.get("customId"))
 
 
@@ -52,7 +52,7 @@ def quiz_id(record: Record) -> str | None:
 
 
 def moments(record: Record) -> list[int]:
-    """UNIX seconds of load, start and end, as far as they are there. Not of `landing`: it may be months older."""
+    """UNIX seconds of load, start and end, those present. Not of `landing`, which may be months earlier."""
     timings = record.body.get("timings")
     given = timings if isinstance(timings, dict) else {}
     read = (_read(Moment.convert, given.get(name)) for name in ("load", "start", "end", "complete"))
@@ -61,15 +61,15 @@ def moments(record: Record) -> list[int]:
 
 def newest(records: Sequence[Record]) -> list[Record]:
     """The newest attempt at each quiz."""
-    found: dict[str | None, Record] = {}
-    for record in sorted(records, key=lambda one: max(moments(one), default=0)):
-        found[quiz_id(record)] = record
-    return list(found.values())
+    by_quiz: dict[str | None, Record] = {}
+    for record in sorted(records, key=lambda record: max(moments(record), default=0)):
+        by_quiz[quiz_id(record)] = record
+    return list(by_quiz.values())
 
 
-def is_round(records: Sequence[Record]) -> bool:
-    """Whether there are suspiciously exactly so many attempts or people: pages are not documented, but usual."""
-    sizes = (len(records), len({person(one) for one in records}))
+def looks_cut_off(records: Sequence[Record]) -> bool:
+    """Whether the number of attempts or people suggests a full page: pages are not documented, but common."""
+    sizes = (len(records), len({person(record) for record in records}))
     return any(size and size % _ROUND_SIZE == 0 for size in sizes)
 
 
@@ -78,7 +78,7 @@ def _of_person(listed: Any, asked: str | None) -> list[Record]:
         return [_record(listed, asked)]
     attempts = listed["attempts"] or []
     whose = listed.get("customId", asked)
-    return [_record(one, whose) for one in (attempts if isinstance(attempts, list) else [attempts])]
+    return [_record(attempt, whose) for attempt in (attempts if isinstance(attempts, list) else [attempts])]
 
 
 def _record(attempt: Any, whose: Any) -> Record:

@@ -1,7 +1,7 @@
-"""Coremetrix' report API: by person, by attempt, in windows, and the names of events. Results mean nothing in here.
+"""Coremetrix' report API: by person, by attempt, in windows, and the names of events. Does not interpret results.
 
-A cursor is UNIX seconds as text: up to where attempts were read. Inside a round `@` and where the next window begins
-follow.
+A cursor is the time, UNIX seconds as text, up to which attempts were read. During a round it is followed by `@` and the
+start of the next window.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorUnavaila
 from bridge.sdk.strict_json import parse_answer
 from bridge.sdk.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.coremetrix.adapter import quiz_ids
-from bridge.vendors.coremetrix.answers import attempt_id, is_round, moments, newest, person, quiz_id, read_attempts
+from bridge.vendors.coremetrix.answers import attempt_id, looks_cut_off, moments, newest, person, quiz_id, read_attempts
 
 __all__ = ["WEEK_SECONDS", "WINDOW_SECONDS", "Client", "position", "rewind", "start"]
 
-#: What every round reads again. A window may be as long, but an answer has no pages: windows of a day keep answers
-#: small, and a round that is cut short goes on where it was.
+#: What every round reads again. A window may be a week long, but an answer has no pages: windows of a day keep answers
+#: small, and an interrupted round resumes at its last window.
 WEEK_SECONDS, WINDOW_SECONDS = 7 * 86_400, 86_400
-#: A round ends no farther behind than this, whatever it found.
+#: A round's cursor ends at most this far in the past.
 QUIET_SECONDS = 2 * 86_400
-#: Down to this one, a window is halved while its answer cannot be trusted.
+#: A window is halved while its answer may be cut off, but not below this.
 SMALLEST_WINDOW_SECONDS = 3600
-#: Whether the bounds belong to a window is not said.
+#: Whether a window includes its bounds is not documented.
 WINDOW_OVERLAP_SECONDS = 60
-#: Which time a window selects is not said. Where it is the beginning, whoever finished at a moment began before it.
+#: Which time a window selects by is not documented. If it is the start, an attempt is listed earlier than it finished.
 LONGEST_SITTING_SECONDS = 86_400
 
 _log = structlog.get_logger(__name__)
 
 
 class Client:
-    """The API of one account. Raises the vendor errors of `bridge.errors`; no address or key stands in them."""
+    """The API of one account. Raises the vendor errors of `bridge.errors`; without addresses or keys in them."""
 
     def __init__(self, source: SourceFacts, calls: VendorCalls) -> None:
         self._source = source.name
@@ -48,24 +48,24 @@ class Client:
         self._calls = calls
 
     def events(self) -> Sequence[str]:
-        """Names of the events that can be subscribed to; none where the answer is no list of names."""
+        """Names of the events that can be subscribed to; empty if the answer is not a list of names."""
         answer = self._get("subscriptions/events")
         listed = answer.get("events") if isinstance(answer, dict) else answer
-        return [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
+        return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
 
     def by_person(self, custom_id: str) -> Sequence[Record]:
         """The attempts of one person, by the company's own id; empty while the vendor knows none."""
         answer = self._get("report/attempts", [("customId", custom_id)], may_be_missing=True)
-        # A filter that the vendor did not understand would give us everybody.
-        return [one for one in self._read(answer, custom_id) if person(one) == custom_id]
+        # If the vendor ignored the filter, the answer would hold everybody.
+        return [record for record in self._read(answer, custom_id) if person(record) == custom_id]
 
     def by_id(self, wanted: str) -> Record | None:
-        """One attempt, which does not say whose it is; None while the vendor does not know it."""
+        """One attempt, without its person; None while the vendor does not know it."""
         answer = self._get(f"report/attempts/{quote(wanted, safe='')}", may_be_missing=True)
-        return next((one for one in self._read(answer, None) if attempt_id(one) == wanted), None)
+        return next((record for record in self._read(answer, None) if attempt_id(record) == wanted), None)
 
     def batch(self, begin: int, end: int, *, quiz: str | None = None, include_test: bool = False) -> Sequence[Record]:
-        """The attempts of a window of at most seven days, UNIX seconds. Test attempts do not say that they are such."""
+        """The attempts of a window of at most seven days, UNIX seconds. Test attempts are not marked as such."""
         params = [("from", _iso(begin)), ("to", _iso(end))]
         params += [("quizId", quiz)] if quiz else []
         params += [("includeTest", "true")] if include_test else []
@@ -78,23 +78,24 @@ class Client:
         return f"{len(rows)} attempts in the last hour, {len(self.events())} webhook events on offer"
 
     def page(self, cursor: str | None) -> Page:
-        """One window from the cursor on, for the poll engine."""
+        """One window from the cursor on."""
         now = int(self._calls.now())
         reached, begin = (now - WEEK_SECONDS,) * 2 if cursor is None else _places(cursor)
-        # A clock that was put back must not ask for a window that ends before it begins.
+        # If the clock was set back, the window must not end before it begins.
         begin = min(begin, now - SMALLEST_WINDOW_SECONDS)
         end, records = self._window_from(begin, now)
-        reached = max([reached, *(moment for one in records for moment in moments(one) if moment <= now)])
+        reached = max([reached, *(moment for record in records for moment in moments(record) if moment <= now)])
         if end < now:
             return Page(records=records, cursor=f"{reached}@{end - WINDOW_OVERLAP_SECONDS}", more=True)
-        # Never "now", what happened until now may be listed later; nor far behind it, where nothing happens for weeks.
+        # Not "now": recent attempts may be listed later. Nor far behind, if nothing happened for weeks.
         return Page(records=records, cursor=str(max(reached, now - QUIET_SECONDS)), more=False)
 
     def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         """The records of one watched attempt as they are now; empty while the vendor does not know it.
 
-        `attempt_id`: that one, `custom_id` is then the known owner. Otherwise `custom_id`: the newest at `quiz_id`, or
-        at each quiz. `announced`: the attempt of that person that a webhook named, if there is one.
+        `attempt_id`: that attempt, `custom_id` is then its known person. Otherwise `custom_id`: the newest attempt at
+        `quiz_id`, or at each quiz. `announced`: the attempt of that person that a webhook named, if any. Raises
+        `Unreadable` for a reference without either.
         """
         wanted, whose = reference.get("attempt_id"), reference.get("custom_id")
         if wanted:
@@ -103,53 +104,53 @@ class Client:
             raise Unreadable("watch: attempt_id and custom_id are both missing. Give one of them")
         listed, announced = self.by_person(whose), reference.get("announced")
         if announced:
-            # Nobody signs for the pair of person and attempt in a webhook: the person's own list proves it. Otherwise
-            # the attempt decides, or a forged pair could close the watch of somebody else's attempt.
-            found = [one for one in listed if attempt_id(one) == announced] or self._one(announced, None)
-            if found:
-                return found
+            # The pair of person and attempt in a webhook is not signed; the person's own list proves it. Otherwise the
+            # attempt decides, or a forged pair could end the watch of another person's attempt.
+            records = [record for record in listed if attempt_id(record) == announced] or self._one(announced, None)
+            if records:
+                return records
         quizzes = (reference["quiz_id"],) if "quiz_id" in reference else self._quiz_ids
-        return newest([one for one in listed if not quizzes or quiz_id(one) in quizzes])
+        return newest([record for record in listed if not quizzes or quiz_id(record) in quizzes])
 
     def _one(self, wanted: str, whose: str | None) -> Sequence[Record]:
-        found = self.by_id(wanted)
-        if found is None:
+        record = self.by_id(wanted)
+        if record is None:
             return []
-        owner = whose or self._owner(found)
-        # Without its person nobody could tell whether consent was withdrawn: the next look, or the list, has both.
-        return [] if owner is None else [Record(found.kind, {**found.body, "customId": owner})]
+        owner = whose or self._owner(record)
+        # Without the person we cannot know whether consent was withdrawn; the next recheck or the list has both.
+        return [] if owner is None else [Record(record.kind, {**record.body, "customId": owner})]
 
     def _owner(self, attempt: Record) -> str | None:
-        """Who sat an attempt, out of the window in which it was sat; None if it is not listed there."""
+        """The person of an attempt, from the window in which it was taken; None if it is not listed there."""
         times = moments(attempt)
         begin = min(times, default=0) - WINDOW_OVERLAP_SECONDS
         end = min(max(times, default=0) + WINDOW_OVERLAP_SECONDS, begin + WEEK_SECONDS, int(self._calls.now()))
         if not times or begin >= end:
             return None
         rows = self.batch(begin, end, quiz=quiz_id(attempt), include_test=self._include_test)
-        return next((person(one) for one in rows if attempt_id(one) == attempt_id(attempt)), None)
+        return next((person(row) for row in rows if attempt_id(row) == attempt_id(attempt)), None)
 
     def _window_from(self, begin: int, now: int) -> tuple[int, Sequence[Record]]:
-        """Where a window ends, and what is in it. It is halved while its size looks like the end of a page."""
+        """The end of a window and its records. The window is halved while its answer looks cut off."""
         seconds = min(WINDOW_SECONDS, now - begin)
         while True:
             end = begin + seconds
             answers = [
                 self.batch(begin, end, quiz=quiz, include_test=self._include_test) for quiz in self._quiz_ids or (None,)
             ]
-            suspicious = [len(rows) for rows in answers if is_round(rows)]
+            suspicious = [len(rows) for rows in answers if looks_cut_off(rows)]
             if suspicious and seconds >= 2 * SMALLEST_WINDOW_SECONDS:
                 seconds //= 2
                 continue
             if suspicious:
                 _log.warning("batch_of_round_size", source=self._source, since=begin, until=end, sizes=suspicious)
-            return end, [one for rows in answers for one in rows]
+            return end, [record for rows in answers for record in rows]
 
     def _get(self, path: str, params: Sequence[tuple[str, str]] = (), *, may_be_missing: bool = False) -> Any:
-        """The JSON of an answer; `{"attempts": []}` for 404 where that only says "not yet"."""
-        # Not the whole path: the id of an attempt would make every line of the log another one.
+        """The JSON of an answer; `{"attempts": []}` for a 404 that only means "not yet"."""
+        # Not the whole path: with the id of an attempt every line of the log would differ.
         where = f"source {self._source}: GET {'/'.join(path.split('/')[:2])}"
-        # The key comes last, so that a cut address shows what was asked for.
+        # The key comes last, so that a truncated address shows what was asked for.
         status, _, content = self._calls.request(
             "GET", f"{self._base_url}/{path}", params=[*params, ("apikey", self._key)]
         )
@@ -158,7 +159,7 @@ class Client:
         if status in (401, 403):
             raise VendorRefused(f"{where}: HTTP {status}. Check base_url and api_key")
         if not 200 <= status < 300:
-            raise VendorFault(f"{where}: HTTP {status}. Check base_url, or the vendor wants other parameters")
+            raise VendorFault(f"{where}: HTTP {status}. Check base_url; the vendor may require other parameters")
         try:
             return parse_answer(content)
         except Unreadable as error:
@@ -174,22 +175,22 @@ class Client:
 
 
 def start(moment: float, _until: float | None = None) -> str:
-    """The cursor for reading what finished from a moment on."""
+    """The cursor for reading what finished at `moment` (UNIX seconds) or later."""
     return str(int(moment) - LONGEST_SITTING_SECONDS)
 
 
 def rewind(cursor: str, overlap_seconds: float) -> str:
-    """The cursor of a new round: at least seven days back, because an attempt that was listed open may be finished."""
+    """The cursor of a new round: at least seven days back, because attempts listed as open may have been finished."""
     return str(_places(cursor)[0] - int(max(overlap_seconds, WEEK_SECONDS)))
 
 
 def position(cursor: str) -> float:
-    """The UNIX seconds a cursor stands for: where the next window begins."""
+    """The UNIX seconds a cursor stands for: the start of the next window."""
     return float(_places(cursor)[1])
 
 
 def _places(cursor: str) -> tuple[int, int]:
-    """The newest time that was read, and where the next window begins: the same between two rounds."""
+    """The newest time that was read, and the start of the next window; the same between two rounds."""
     reached, _, begin = cursor.partition("@")
     return int(reached), int(begin or reached)
 

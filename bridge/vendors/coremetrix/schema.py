@@ -1,6 +1,6 @@
-"""The shapes of what Coremetrix sends: an attempt of the report API, a webhook, and a webhook about consent.
+"""Schemas of what Coremetrix sends: an attempt of the report API, a webhook, and a webhook about consent.
 
-Members that we publish nothing from are not declared, hence not loaded: `user` (a credit applicant's profile),
+Members that we do not publish are not declared, hence not loaded: `user` (a credit applicant's profile),
 `clientInfo`, `timings.landing` (may lie months before the attempt). Source: `QUIRKS.md`, section "Sources".
 """
 
@@ -25,7 +25,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Moment(TolerantField):
     """Aware UTC datetime from epoch milliseconds (the API) or ISO 8601 (webhooks; without an offset it is UTC).
 
-    Both of 1990 to 2099, so that seconds, which would be a time in January 1970, are refused.
+    Only the years 1990 to 2099, so that seconds, which would be in January 1970, are refused.
     """
 
     @staticmethod
@@ -47,7 +47,7 @@ class Moment(TolerantField):
 
 
 class Uuid(TolerantField):
-    """A uuid as text in lower case, blanks around it removed."""
+    """A uuid as text in lower case, stripped."""
 
     @staticmethod
     def convert(value: Any) -> str | None:
@@ -58,7 +58,7 @@ class Uuid(TolerantField):
 
 
 class Person(TolerantField):
-    """The company's own id of a person, blanks around it removed; the vendor passes on what it was given."""
+    """The company's own id of a person, stripped; the vendor passes on what it was given."""
 
     @staticmethod
     def convert(value: Any) -> str | None:
@@ -66,17 +66,17 @@ class Person(TolerantField):
 
 
 class Words(TolerantField):
-    """A sorted tuple of words from a list of text, or from a single text; blank ones are dropped."""
+    """A sorted tuple of words from a list of text or a single text; blank words are dropped."""
 
     @staticmethod
     def convert(value: Any) -> tuple[str, ...]:
         listed = value if isinstance(value, list) else [value]
-        words = ((Text.convert(one) or "").strip() for one in listed if one is not None)
+        words = ((Text.convert(item) or "").strip() for item in listed if item is not None)
         return tuple(sorted({word for word in words if word}))
 
 
 class TimingsSchema(VendorSchema):
-    """`complete` is the vendor's word for `end` in its table of timings."""
+    """The vendor's table of timings calls `end` also `complete`."""
 
     loaded = Moment(data_key="load")  # marshmallow itself has a `load`
     start = Moment()
@@ -90,7 +90,7 @@ class ScoreSchema(VendorSchema):
 
 
 class AttemptSchema(VendorSchema):
-    """One attempt. `customId` stands beside the list of attempts; the client puts it into each."""
+    """One attempt. `customId` is beside the list of attempts; the client copies it into each."""
 
     id = Uuid(required=True)
     quiz_id = Uuid(required=True, data_key="quizId")
@@ -103,9 +103,9 @@ class AttemptSchema(VendorSchema):
 
 
 class HookSchema(VendorSchema):
-    """A webhook. What the six events about progress carry is not recorded, so everything but the event may lack.
+    """A webhook. The members of the six progress events are not documented, so all but the event may be missing.
 
-    `id` may be an attempt's or anything else: it is no more than a place to look.
+    `id` may be an attempt's or anything else: it is only used to look.
     """
 
     event = Text(required=True)
@@ -116,7 +116,7 @@ class HookSchema(VendorSchema):
 
 
 class _MaybeUuid(Uuid):
-    """A uuid, or None for anything else: a withdrawal must not fail for how it names the quiz."""
+    """A uuid, or None for anything else: a withdrawal must not fail because of how it names the quiz."""
 
     @staticmethod
     def convert(value: Any) -> str | None:

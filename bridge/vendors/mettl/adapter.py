@@ -1,4 +1,4 @@
-"""Mettl's attempts in our words: split, normalise, expect. Pure; the reasons are in `QUIRKS.md`."""
+"""Splits, normalises and expects Mettl's attempts. Pure; the reasons are in `QUIRKS.md`."""
 
 from __future__ import annotations
 
@@ -25,26 +25,28 @@ __all__ = ["CANDIDATE", "GRADED", "attempt_id", "expect", "normalise", "split"]
 CANDIDATE, GRADED = "candidate", "graded"
 #: `EVENT_TYPE` of the webhook with a result; every other type is a notice.
 _GRADED_EVENT = "gradedassessment"
-#: A finish further ahead than this is more than two clocks that differ.
+#: A finish further in the future than this cannot be explained by differing clocks.
 CLOCK_TOLERANCE_SECONDS = 300
-#: Open tests are submitted after 30 minutes offline, so a sitting is over soon; an administrator may resume it later.
+#: Open tests are submitted after 30 minutes offline, so a sitting ends soon; an administrator may let it resume later.
 _OPEN_SECONDS, _RESUMABLE_SECONDS = 30 * 86_400.0, 30 * 86_400.0
 #: Essays are graded by people.
 _UNGRADED_SECONDS = 90 * 86_400.0
-#: Seconds until the first look at an attempt that is open, waits for its result, may be resumed.
+#: Seconds until the first recheck of an attempt that is open, waits for its result, may be resumed.
 _OPEN_DUE, _UNGRADED_DUE, _RESUMABLE_DUE = 600.0, 60.0, 3600.0
 _ACCESS_KEY, _EMAIL = re.compile(r"[A-Za-z0-9_-]{1,64}"), re.compile(r"[^\s@]+@[^\s@]+")
 
 
 def attempt_id(access_key: str, email: str) -> str:
-    """`{access key}:{digest}`: an address takes a test once per schedule, and must itself not stand in an id."""
+    """`{access key}:{digest}`: an address takes a test once per schedule, but an id must not contain it."""
     digest = hashlib.sha256(email.strip().lower().encode()).hexdigest()[:20]
     return f"{quote(access_key.strip(), safe='')}:{digest}"
 
 
 def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
-    """A webhook names one sitting. Nothing of it is published unless the operator switched `confirm` off and it has a
-    result; start, finish, resume and types that are newer than us say where to look. Raises `Unreadable`."""
+    """The pointer of a webhook; its record only if the operator switched `confirm` off and it has a result.
+
+    Start, finish, resume and unknown types are pointers. Raises `Unreadable`.
+    """
     head = load_notice(body)
     test = body.get("testStatus")
     has_result = isinstance(test, dict) and bool(test.get("result"))
@@ -52,44 +54,44 @@ def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
     if not options["confirm"] and fold(head["EVENT_TYPE"]) == _GRADED_EVENT and has_result and has_test:
         return (Record(GRADED, body),)
     try:
-        state = _pointer(head["invitation_key"], head["email"])
+        pointer = _pointer(head["invitation_key"], head["email"])
     except ValueError as error:
         raise Unreadable(f"webhook: {error}", reason="bad_shape") from error
     sitting, sent = head["candidate_instance_id"], head["timestamp_GMT"]
     if sitting is None or sent is None:
-        return (replace(state, sitting=sitting),)
-    # The API shows the newest sitting without its id; the time tells whether that is the one of this webhook.
-    told = {"sitting": sitting, "sent": str(int(sent.timestamp()))}
-    return (replace(state, sitting=sitting, reference={**state.reference, **told}),)
+        return (replace(pointer, sitting=sitting),)
+    # The API shows the newest sitting without its id; the time shows whether it is the sitting of this webhook.
+    reference = {**pointer.reference, "sitting": sitting, "sent": str(int(sent.timestamp()))}
+    return (replace(pointer, sitting=sitting, reference=reference),)
 
 
 def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
-    """One candidate of a schedule in our words, by either path. Raises `Unreadable`."""
+    """One candidate of a schedule by either path, normalised. Raises `Unreadable`."""
     if record.kind == CANDIDATE:
         return _attempt(load_candidate(record.body), now, options)
     if record.kind == GRADED:
         return _attempt(_as_candidate(load_graded(record.body)), now, options)
-    raise Unreadable(f'"{clip(record.kind, 40)}" is no kind of record of Mettl', reason="unknown_word")
+    raise Unreadable(f'record: kind is "{clip(record.kind, 40)}". Known: {CANDIDATE}, {GRADED}', reason="unknown_word")
 
 
 def expect(reference: Mapping[str, str], _options: Mapping[str, Any]) -> Pointer:
-    """Where to look for an expected attempt. Raises `ValueError`, which never repeats an e-mail address."""
+    """A pointer to the expected attempt. Raises `ValueError`, which never repeats an e-mail address."""
     return _pointer(reference.get("access_key", ""), reference.get("email", ""))
 
 
 def _pointer(access_key: str, email: str) -> Pointer:
-    # Both become part of an address at the vendor, and a webhook may have been written by anybody.
+    # Both become part of a URL at the vendor, and anybody may have written the webhook.
     access_key, email = access_key.strip(), email.strip()
     shapes = (("access_key", access_key, _ACCESS_KEY), ("email", email, _EMAIL))
     wrong = [name for name, value, shape in shapes if not shape.fullmatch(value)]
     if wrong:
         raise ValueError(f"{' and '.join(wrong)}: give the schedule's access_key and the candidate's email")
-    # The address as it was written: whether the API minds letter case is not documented.
+    # The address as it was written: whether the API is case-sensitive is not documented.
     return Pointer(key=attempt_id(access_key, email), reference={"access_key": access_key, "email": email})
 
 
 def _as_candidate(body: GradedRow) -> CandidateRow:
-    """The webhook in the form of a row. Its own zone is a guess where the same time stands in GMT beside it."""
+    """The webhook in the form of a row of the API. Times in GMT, if present, replace those in the account's zone."""
     test = body["testStatus"]
     return {
         "access_key": body["invitation_key"],
@@ -118,9 +120,9 @@ def _attempt(loaded: CandidateRow, now: float, options: Mapping[str, Any]) -> No
         test["completionMode"],
         has_result=result is not None,
     )
-    finished, seen = _finish(test["endTime"], state, now)
+    finished, is_observed = _finish(test["endTime"], state, now)
     scored = result if state.grading in ("final", "provisional") else None
-    # Without its test's id an attempt is still an attempt: the link it was given by says nearly as much.
+    # An attempt without its test's id is still valid: its schedule identifies the test nearly as well.
     test_id = loaded["assessment_id"] or f"schedule:{access_key}"
     known_id = {"assessment_id": loaded["assessment_id"]} if loaded["assessment_id"] else {}
     return NormalisedAttempt(
@@ -145,12 +147,12 @@ def _attempt(loaded: CandidateRow, now: float, options: Mapping[str, Any]) -> No
         material=(fold(test["completionMode"]),),
         watch=_watch(loaded, state, now),
         sitting=loaded["sitting"],
-        completed_at_is_observed=seen,
+        completed_at_is_observed=is_observed,
     )
 
 
 def _finish(ended: datetime | None, state: AttemptState, now: float) -> tuple[datetime | None, bool]:
-    """When it was completed, and whether that is only when we saw it: some endings come without a time."""
+    """When it was completed, and whether that is only when we first saw it: some attempts end without a time."""
     if state.status != "completed":
         return None, False
     if ended is None:
@@ -161,14 +163,14 @@ def _finish(ended: datetime | None, state: AttemptState, now: float) -> tuple[da
 def _result(result: ResultRow, state: AttemptState) -> Result:
     score, maximum = result["totalMarks"], result["maxMarks"]
     if score is None or (maximum == 0 and score == 0):
-        # A questionnaire has a report and no marks.
+        # A questionnaire has a report but no marks.
         return Result(grading="not_scored")
-    # The vendor knows no pass mark, percentage or grade: the criterion is the company's own.
+    # The vendor has no pass mark, percentage or grade: the company applies its own criterion.
     return Result(score=score, max_score=maximum, percentage=share(score, maximum), grading=state.grading)
 
 
 def _flags(test: TestStatusRow, state: AttemptState, now: float) -> tuple[str, ...]:
-    """What is odd but the vendor's word: published all the same, because holding a result back helps nobody."""
+    """What is odd about the result. It is published anyway: holding it back helps nobody."""
     if state.status != "completed":
         return ()
     result = test["result"] or {"totalMarks": None, "maxMarks": None}
@@ -183,7 +185,7 @@ def _flags(test: TestStatusRow, state: AttemptState, now: float) -> tuple[str, .
 
 
 def _watch(loaded: CandidateRow, state: AttemptState, now: float) -> Watch | None:
-    """Open, ungraded and resumable attempts are read again one by one: no listing shows what changed."""
+    """Open, ungraded and resumable attempts are rechecked one by one: no list shows what changed."""
     test = loaded["testStatus"]
     if state.status == "in_progress":
         since, due, lasts = test["startTime"], _OPEN_DUE, _OPEN_SECONDS

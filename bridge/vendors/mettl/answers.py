@@ -1,4 +1,4 @@
-"""What Mettl's API answers: the envelope, and its error codes to our errors. Makes no calls."""
+"""Reads answers of Mettl's API: the envelope, and error codes to our errors. Makes no calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bridge.vendors.mettl.schema import load_answer
 
 __all__ = ["CLOCK", "NotFound", "error_code", "read_answer", "rows_of_one", "to_error"]
 
-#: Codes of a signature that is too old or has a bad time: the client signs again once.
+#: Codes for a signature that is too old or has a wrong time: the client signs again once.
 CLOCK = frozenset({"E422", "E504"})
 _NOT_FOUND = "E404"
 _REFUSED = {
@@ -29,12 +29,12 @@ _REFUSED = {
 }
 _FAULT = frozenset({"E400", "E405"})
 _THROTTLED = "E509"
-#: HTTP status -> code, for an answer whose body is not theirs.
+#: HTTP status -> code, for an answer whose body is not Mettl's.
 _BY_STATUS = {400: "E400", 401: "E401", 403: "E403", 404: _NOT_FOUND, 405: "E405", 408: "E408", 422: "E422"}
 
 
 class NotFound(VendorFault):
-    """No such schedule or candidate; a fault only where nobody expected it."""
+    """No such schedule or candidate; a fault only if the caller does not expect it."""
 
     default_reason = "not_found"
 
@@ -42,7 +42,7 @@ class NotFound(VendorFault):
 def read_answer(status: int, body: bytes, where: str) -> AnswerRow:
     """The envelope of an answer; an error's has `error` with its code.
 
-    Raises `VendorUnavailable` for anything else with HTTP 2xx: a page of a proxy, half a document.
+    Raises `VendorUnavailable` for anything else with HTTP 2xx: a proxy's page, a truncated document.
     """
     try:
         return load_answer(parse_answer(body))
@@ -55,14 +55,14 @@ def read_answer(status: int, body: bytes, where: str) -> AnswerRow:
 
 
 def error_code(answer: AnswerRow) -> str | None:
-    """None: all is well. The word is compared in any letter case, and an error without a code is one all the same."""
+    """The error code, None for success. Letter case does not matter; an error without a code is `UNKNOWN`."""
     if answer["status"].strip().upper() == "SUCCESS":
         return None
     return ((answer["error"] or {}).get("code") or "unknown").strip().upper()
 
 
 def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
-    """What to do next about an error code."""
+    """Our error for a code of the vendor."""
     message = f"{where}: {clip(code, 20)}"
     if code in _REFUSED:
         return VendorRefused(f"{message}. {_REFUSED[code]}")
@@ -71,21 +71,21 @@ def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
     if code == _NOT_FOUND:
         return NotFound(f"{message}: not found. Check options.schedules")
     if code in _FAULT:
-        # Their text may repeat what was asked for, and that may be somebody's address.
+        # Their text may repeat the question, which may contain an e-mail address.
         return VendorFault(f"{message}: the call is wrong. Check base_url and options.api_version")
     if code in CLOCK:
         return VendorUnavailable(f"{message}, also after signing again. Check this machine's clock", reason="clock")
-    # Time-outs, maintenance, and codes that are newer than this table: coming back later does no harm.
+    # Time-outs, maintenance, and codes newer than this table: a retry does no harm.
     return VendorUnavailable(message, reason="vendor_error")
 
 
 def rows_of_one(answer: AnswerRow) -> list[Mapping[str, Any]]:
-    """The rows of an answer about one candidate: alone, in a list of one, or spread over the envelope."""
-    found = answer["candidates"] if answer["candidates"] is not None else answer["candidate"]
-    if isinstance(found, dict):
-        return [found]
-    if isinstance(found, list):
-        return [row for row in found if isinstance(row, dict)]
+    """The rows of an answer about one candidate: an object, a list of one, or members of the envelope itself."""
+    candidates = answer["candidates"] if answer["candidates"] is not None else answer["candidate"]
+    if isinstance(candidates, dict):
+        return [candidates]
+    if isinstance(candidates, list):
+        return [row for row in candidates if isinstance(row, dict)]
     if answer["testStatus"] is not None:
         return [{name: answer[name] for name in ("email", "registration", "testStatus")}]
     return []

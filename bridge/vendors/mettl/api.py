@@ -1,6 +1,6 @@
-"""Mettl's API, call by call: signed, sent, and its errors turned into ours. Every documented call that reads.
+"""Mettl's API: every documented call that reads, signed and sent, with errors turned into ours.
 
-Nothing is written at the vendor: schedules are the company's own, and a deleted result does not come back.
+Nothing is written at the vendor: schedules belong to the company, and a deleted result cannot be restored.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["LIMIT", "Api"]
 
 #: Most rows a page may have; the vendor's default is 20.
 LIMIT = 100
-#: What stands in a path as it is. The rest of an address is sent encoded and signed plain, as clients in use do.
+#: Characters of a path that are not encoded. The URL is sent encoded and signed unencoded, as existing clients do.
 _PLAIN = "@+!$&'()*,;=:~"
 
 _Params = tuple[tuple[str, str], ...]
 
 
 class Api:
-    """The API of one account. Raises the vendor errors of `bridge.errors`; no query, key or e-mail stands in them."""
+    """The API of one account. Raises the vendor errors of `bridge.errors`, without query, key or e-mail in them."""
 
     def __init__(self, source: SourceFacts, calls: VendorCalls) -> None:
         self._source = source.name
@@ -36,11 +36,11 @@ class Api:
         self._public_key = source.credentials["public_key"][0]
         self._private_key = source.credentials["private_key"][0]
         self._version: str = source.options["api_version"]
-        # Serialised once: what is signed and what is sent must be the same bytes.
+        # Serialised once: the signed and the sent bytes must be the same.
         self._ir: _Params = (("ir", _json({"recommendation": True})),) if source.options["recommendation"] else ()
         self._qr: _Params = (("qr", "true"),) if source.options["essays"] else ()
         self._calls = calls
-        #: Vendor's clock minus ours, whole seconds; corrected when the vendor finds our time wrong.
+        #: Vendor's clock minus ours, whole seconds; updated when the vendor rejects our time.
         self._skew = 0
 
     def now(self) -> float:
@@ -48,7 +48,7 @@ class Api:
         return self._calls.now()
 
     def account(self) -> AnswerRow:
-        """Who we are to the vendor: the cheapest call that proves both keys."""
+        """The account: the cheapest call that checks both keys."""
         return self._call("account")
 
     def assessments(
@@ -82,17 +82,17 @@ class Api:
         return self._call(f"schedules/{quote(access_key, safe='')}/candidates/", (*self._ir, *self._qr), person=email)
 
     def sittings_of(self, email: str, *, offset: int = 0, limit: int = LIMIT) -> AnswerRow:
-        """Every sitting of one person; in pages by version 3 only."""
+        """Every sitting of one person; only version 3 has pages."""
         pages = _page(offset, limit) if self._version == "v3" else ()
         return self._call("candidates/", (*self._qr, *pages), person=email)
 
     def _call(self, path: str, params: _Params = (), *, person: str = "") -> AnswerRow:
-        """`person`: an e-mail address that ends the path, and must not stand in any message."""
+        """`person`: an e-mail address at the end of the path, which must not appear in messages."""
         where = f"source {self._source}: GET {self._version}/{path}{'…' if person else ''}"
         answer = self._exchange(path, params, person, where)
         code = error_code(answer)
         if code in CLOCK:
-            # `_exchange` has taken the vendor's time from this very answer.
+            # `_exchange` took the vendor's time from this answer.
             answer = self._exchange(path, params, person, where)
             code = error_code(answer)
         if code is None:
@@ -127,13 +127,13 @@ def _json(value: Any) -> str:
 
 
 def _seconds_ahead(date: str, now: float) -> int:
-    """How far the vendor's clock, the `date` header, is ahead of ours; 0 where it does not say."""
+    """How far the vendor's clock, the `date` header, is ahead of ours; 0 if there is no readable header."""
     moment = http_date(date)
     return 0 if moment is None else round(moment - now)
 
 
 def _without_person(problem: Retryable | VendorFault, path: str, shown: str) -> Retryable | VendorFault:
-    """The same error in words without the e-mail address: the transport names the path of the call in its own."""
+    """The same error without the e-mail address: the transport's message contains the path of the call."""
     text = str(problem).replace(path, f"/{shown}…")
     if isinstance(problem, Retryable):
         return type(problem)(text, reason=problem.reason, retry_at=problem.retry_at)

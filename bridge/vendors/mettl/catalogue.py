@@ -1,4 +1,4 @@
-"""Which schedules there are, and what they and their tests are called. Lives for one turn of a worker."""
+"""The account's schedules, and the names of schedules and their tests. Cached for one turn of a worker."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from bridge.vendors.mettl.schema import load_schedule
 
 __all__ = ["FACTS", "Catalogue"]
 
-#: What is known of a schedule, as members of a record and of a watch's reference.
+#: Facts about a schedule, as members of a record and of a watch's reference.
 FACTS = ("assessment_id", "assessment", "schedule")
-#: Pages of a list of schedules or tests; more are a paging fault.
+#: Upper limit of pages in a list of schedules or tests; more mean that paging is broken.
 _MAX_PAGES = 1_000
 
 _log = structlog.get_logger(__name__)
 
 
 class Catalogue:
-    """`configured`: access keys to read; empty: all that the account has. What was read once is not read again."""
+    """`configured`: access keys to read; empty: all of the account. Each fact is read only once."""
 
     def __init__(self, api: Api, source: str, configured: Sequence[str]) -> None:
         self._api = api
@@ -33,21 +33,21 @@ class Catalogue:
         self._names: dict[str, str] | None = None
 
     def access_keys(self) -> list[str]:
-        """Sorted, so that a round finds its place again when schedules come and go."""
+        """The access keys to read, sorted so that a round can resume when schedules come and go."""
         if self._keys is None:
-            listed = self._configured or {self._note(row) for row in self._all(self._api.schedules, "schedules")}
+            listed = self._configured or {self._remember(row) for row in self._all(self._api.schedules, "schedules")}
             self._keys = sorted(listed - {""})
         return self._keys
 
     def facts(self, access_key: str) -> Mapping[str, str]:
-        """`schedule` (its name), `assessment_id` and `assessment` (its name), as far as the vendor tells them.
+        """`schedule` (its name), `assessment_id` and `assessment` (its name), as far as the vendor gives them.
 
-        They only adorn a result: where the vendor calls the question itself wrong, results are told without them.
+        They are optional: if the vendor refuses the call, results are published without them.
         """
         try:
             if access_key not in self._facts:
                 self._facts[access_key] = {}
-                self._note(self._api.schedule(access_key)["schedule"] or {})
+                self._remember(self._api.schedule(access_key)["schedule"] or {})
             facts = self._facts[access_key]
             if "assessment_id" in facts and "assessment" not in facts:
                 name = self._test_names().get(facts["assessment_id"])
@@ -57,8 +57,8 @@ class Catalogue:
             _log.warning("schedule_facts_missing", source=self._source, schedule=access_key, problem=str(problem))
         return self._facts[access_key]
 
-    def _note(self, row: Mapping[str, Any]) -> str:
-        """Keep what a schedule tells; its access key, "" where it has none."""
+    def _remember(self, row: Mapping[str, Any]) -> str:
+        """Remember a schedule's facts; returns its access key, "" if it is unreadable."""
         try:
             loaded = load_schedule(row)
         except Unreadable as problem:
@@ -76,11 +76,11 @@ class Catalogue:
         return self._names
 
     def _all(self, read: Callable[..., Mapping[str, Any]], member: str) -> list[Mapping[str, Any]]:
-        """Every row of a list, page by page; the vendor's own next address only says that there is more."""
-        found: list[Mapping[str, Any]] = []
+        """Every row of a list, page by page; the vendor's URL of the next page is only used as a sign of more."""
+        rows: list[Mapping[str, Any]] = []
         for _ in range(_MAX_PAGES):
-            answer = read(offset=len(found))
-            found += answer[member] or []
+            answer = read(offset=len(rows))
+            rows += answer[member] or []
             if not answer[member] or not (answer["paging"] or {}).get("next"):
-                return found
+                return rows
         raise VendorFault(f"source {self._source}: the list of {member} does not end", reason="loop")

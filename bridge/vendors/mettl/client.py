@@ -1,4 +1,4 @@
-"""Reads candidates for the engine: pages of all schedules, one person, a first login. Results mean nothing in here."""
+"""Mettl's candidates: pages of all schedules, one person, a first login. Does not interpret results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Client:
         self._catalogue = Catalogue(self.api, source.name, self._configured)
 
     def page(self, cursor: str | None) -> Page:
-        """One page of one schedule for the poll engine."""
+        """One page of one schedule."""
         place = Place.read(cursor, self.api.now())
         keys = self._catalogue.access_keys()
         if not place.access_key:
@@ -49,28 +49,30 @@ class Client:
         )
 
     def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
-        """The record of one watched attempt as it is now; none while the vendor knows no such candidate, or the
-        candidate has not begun. Raises `Unreadable` for a reference that names none."""
+        """The record of one watched attempt as it is now; empty while the candidate is unknown or has not started.
+
+        Raises `Unreadable` for a reference that names none.
+        """
         try:
             wanted = expect(reference, {}).reference
         except ValueError as error:
             raise Unreadable(f"watch: {error}") from error
         try:
-            found = rows_of_one(self.api.candidate(**wanted))
+            candidates = rows_of_one(self.api.candidate(**wanted))
         except NotFound:
             return []
-        rows = [{**row, "email": row.get("email") or wanted["email"]} for row in found]
+        rows = [{**row, "email": row.get("email") or wanted["email"]} for row in candidates]
         theirs = [
             {**row, **_sitting(row, reference)}
             for row in rows
-            if fold(str(row["email"])) == fold(wanted["email"]) and _has_begun(row)
+            if fold(str(row["email"])) == fold(wanted["email"]) and _has_started(row)
         ]
         return self._records(
             wanted["access_key"], theirs, {name: reference[name] for name in FACTS if name in reference}
         )
 
     def probe(self) -> str:
-        """Log in and read the least there is. Raises what a round would."""
+        """Log in and read as little as possible. Raises what a round would."""
         self.api.account()
         for key in self._configured:
             self.api.schedule(key)
@@ -80,17 +82,17 @@ class Client:
         return f"logged in; {len(keys)} {'schedule' if len(keys) == 1 else 'schedules'}"
 
     def _rows(self, place: Place) -> tuple[list[Mapping[str, Any]], bool]:
-        """The rows of a page, and whether the vendor names a next one."""
+        """The rows of a page, and whether there is a next one."""
         try:
             answer = self.api.candidates(place.access_key, offset=place.offset)
         except NotFound:
-            # Deleted since it was listed, or a slip in `options.schedules`: the other schedules must go on.
+            # Deleted since it was listed, or a typo in `options.schedules`: go on with the other schedules.
             _log.error("schedule_not_found", source=self._source, schedule=place.access_key)
             return [], False
         return rows_of(answer), bool((answer["paging"] or {}).get("next"))
 
     def _records(self, access_key: str, rows: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> list[Record]:
-        """Rows with what stands around them. What a watch knows already costs no call; no rows cost none either."""
+        """Records of rows, completed by the facts of their schedule; facts that a watch has need no call."""
         if not rows:
             return []
         facts = known or self._catalogue.facts(access_key)
@@ -98,15 +100,15 @@ class Client:
 
 
 def _sitting(row: Mapping[str, Any], reference: Mapping[str, str]) -> dict[str, str]:
-    """The webhook's id of the sitting, if this row is that sitting: one that began later is another one."""
+    """The webhook's id of the sitting, if this row is that sitting; a later start is another sitting."""
     began = started(row)
     if began is None or "sitting" not in reference or began > int(reference.get("sent", 0)):
         return {}
     return {"sitting": reference["sitting"]}
 
 
-def _has_begun(row: Mapping[str, Any]) -> bool:
-    """False for a candidate who was only invited. What cannot be told is the adapter's to report."""
+def _has_started(row: Mapping[str, Any]) -> bool:
+    """Whether the candidate has started; True if that is unreadable, which the adapter reports."""
     test = row.get("testStatus")
     if not isinstance(test, dict):
         return True

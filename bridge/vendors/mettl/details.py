@@ -1,4 +1,4 @@
-"""What an event tells besides the score: the person, sections, and Mettl's own facts as extensions. Pure."""
+"""The parts of an event besides the score: the person, sections, and Mettl's own facts as extensions. Pure."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["candidate", "extensions", "sections", "share"]
 
 _T = TypeVar("_T")
 _PLACES = Decimal("0.0001")
-#: Marks have up to 30 digits either side of the point, and a share of them must not overflow.
+#: Marks have up to 30 digits on either side of the point, and their share must not overflow.
 _WIDE = Context(prec=100)
-#: Labels of the registration form that are told as the candidate, not a second time as an extension.
+#: Labels of the registration form that are published as the candidate, not again as an extension.
 _EMAIL_LABELS = frozenset({"email address", "email", "email id"})
 _FIRST, _LAST, _WHOLE = "first name", "last name", frozenset({"name", "full name"})
 
 
 def candidate(loaded: CandidateRow) -> Candidate:
-    """The person. The name is put together from the registration, as both paths have it; Mettl has no id of people."""
+    """The person. The name is made from the registration, which both paths have; Mettl has no ids for people."""
     form = {fold(label): _text(value) for label, value in (loaded["registration"] or {}).items()}
     parts = [form.get(_FIRST) or "", form.get(_LAST) or ""]
     whole = next((form[label] for label in sorted(_WHOLE) if form.get(label)), None)
@@ -32,19 +32,19 @@ def candidate(loaded: CandidateRow) -> Candidate:
 
 
 def sections(result: ResultRow) -> tuple[Section, ...]:
-    """Sections with their skills; levels of difficulty are no parts of a test."""
+    """Sections with their skills; levels of difficulty are not parts of a test."""
     return tuple(
         _section(
-            one["sectionName"],
-            one,
-            tuple(_section(skill["skillName"], skill) for skill in _present(one["skillMarks"])),
+            section["sectionName"],
+            section,
+            tuple(_section(skill["skillName"], skill) for skill in _present(section["skillMarks"])),
         )
-        for one in _present(result["sectionMarks"])
+        for section in _present(result["sectionMarks"])
     )
 
 
 def share(score: Decimal | None, maximum: Decimal | None) -> Decimal | None:
-    """Percentage of the maximum, 0 or more, four places; None without a maximum to be a share of."""
+    """Percentage of the maximum, 0 or more, four places; None without a positive maximum."""
     if score is None or maximum is None or maximum <= 0:
         return None
     return _WIDE.quantize(max(_WIDE.divide(score * 100, maximum), Decimal(0)), _PLACES)
@@ -53,15 +53,15 @@ def share(score: Decimal | None, maximum: Decimal | None) -> Decimal | None:
 def extensions(loaded: CandidateRow, options: Mapping[str, Any], *, scored: bool) -> dict[str, Any]:
     """Mettl's own facts, each only where it is known; the keys are listed in `docs/vendors.md`."""
     test = loaded["testStatus"]
-    found = {
+    facts = {
         "registration": _registration(loaded["registration"]),
         "overall_status": _text(test["overallStatus"]),
         "detailed_status": _text(test["detailedStatus"]),
         "completion_mode": _text(test["completionMode"]),
     }
     if scored:
-        found |= _of_result(test, options)
-    return {name: value for name, value in found.items() if value not in (None, "", {}, [])}
+        facts |= _of_result(test, options)
+    return {name: value for name, value in facts.items() if value not in (None, "", {}, [])}
 
 
 def _of_result(test: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,10 +92,10 @@ def _recommendation(result: ResultRow) -> list[dict[str, str | None]]:
 
 
 def _essays(result: ResultRow) -> list[dict[str, Any]]:
-    """Each essay once: the vendor lists it at the skill and again at the level of difficulty."""
+    """Each essay once: the vendor lists it under the skill and again under the level of difficulty."""
     return [
         {
-            "section": one["sectionName"],
+            "section": section["sectionName"],
             "skill": skill["skillName"],
             "type": question["questionType"],
             "question": question["questionText"],
@@ -104,14 +104,14 @@ def _essays(result: ResultRow) -> list[dict[str, Any]]:
             "words": _number(question["wordCount"]),
             "response": question["candidateResponse"],
         }
-        for one in _present(result["sectionMarks"])
-        for skill in _present(one["skillMarks"])
+        for section in _present(result["sectionMarks"])
+        for skill in _present(section["skillMarks"])
         for question in _present(skill["questions"])
     ]
 
 
-def _section(name: str | None, one: Mapping[str, Any], inner: tuple[Section, ...] = ()) -> Section:
-    score, maximum = one["totalMarks"], one["maxMarks"]
+def _section(name: str | None, marks: Mapping[str, Any], inner: tuple[Section, ...] = ()) -> Section:
+    score, maximum = marks["totalMarks"], marks["maxMarks"]
     return Section(name=name, score=score, max_score=maximum, percentage=share(score, maximum), sections=inner)
 
 
@@ -120,19 +120,19 @@ def _present(items: Iterable[_T | None] | None) -> list[_T]:
 
 
 def _number(value: Decimal | None) -> int | float | None:
-    """As JSON has it, at most four places: extensions travel as they are."""
+    """A JSON number of at most four places: extensions are sent unchanged."""
     if value is None:
         return None
     return int(value) if value == value.to_integral_value() else round(float(value), 4)
 
 
 def _known(word: str | None) -> str | None:
-    """The vendor's words for "nothing to say" are null."""
+    """The word, None for the vendor's words for "not applicable"."""
     return None if fold(word) in NO_NUMBER else word
 
 
 def _text(value: Any) -> str | None:
-    """Text of a form's answer; lists and objects are none."""
+    """The text of a form's answer, None for lists and objects."""
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         return None
     return " ".join(str(value).split()) or None

@@ -1,10 +1,9 @@
-"""How the list of candidates is read: cursors, and what one page means for the next. Pure; no calls.
+"""Cursors of the list of candidates, and which page follows which. Pure; makes no calls.
 
-A round reads every schedule by start of the test, newest first, down to where the last round's newest start was. The
-reasons, and what it costs, are in `QUIRKS.md` section "Reading the list".
+A round reads every schedule by start of the test, newest first, down to the newest start of the last round. The
+reasons and the costs are in `QUIRKS.md` section "Reading the list".
 
-Cursor: `<since>` between rounds; inside one the members of a `Place`
-joined by bars.
+A cursor is `<since>` between rounds; during a round it is the members of a `Place`, joined by bars.
 """
 
 from __future__ import annotations
@@ -20,35 +19,38 @@ from bridge.vendors.mettl.schema import Moment
 
 __all__ = ["Place", "after_page", "position", "rewind", "rows_of", "start", "started"]
 
-#: Rows that two pages share, so that deleted results do not pull others past the border.
+#: Rows that two pages share, so that deleted results do not make others slip between pages.
 _SHARED = 5
-#: The same page so often in a row is no chance: the vendor does not heed our offset.
-_MOST_REPEATS = 3
-#: The longest that a sitting lies between start and finish, for reading from a moment on: the list knows starts only.
+#: The same page this often in a row means that the vendor ignores our offset.
+_MAX_REPEATS = 3
+#: Longest time from start to finish of a sitting: the list has only starts, but cursors are made for finishes.
 _SITTING_SECONDS = 86_400
-#: A candidate shows up in the list a little after the start, so a round always goes back at least this far.
+#: A candidate appears in the list a little after the start, so every round goes back at least this far.
 _MIN_OVERLAP = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a round stands; times are UNIX seconds.
+    """The place of a round in the list; times are UNIX seconds."""
 
-    `since`: starts before it are not wanted; `began`: when the round did; `newest`: latest start seen, 0: none yet.
-    `access_key` "": before the first schedule. `fingerprint`: of the page before, which came `repeats` times again.
-    """
-
+    #: Earlier starts are not read.
     since: int
+    #: When the round began.
     began: int = 0
+    #: Latest start seen; 0: none yet.
     newest: int = 0
+    #: The schedule being read; "": before the first one.
     access_key: str = ""
+    #: Rows of the schedule before the next page.
     offset: int = 0
+    #: Identifies the previous page.
     fingerprint: str = ""
+    #: How often the previous page came again.
     repeats: int = 0
 
     @classmethod
     def read(cls, cursor: str | None, now: float) -> Place:
-        """From a cursor; a round begins where it has no schedule yet. Raises `VendorFault` for any other text."""
+        """The place of a cursor; one without a schedule begins a round. Raises `VendorFault` for any other text."""
         parts = (cursor or "0").split("|")
         try:
             if len(parts) == 1:
@@ -56,7 +58,7 @@ class Place:
             since, began, newest, access_key, offset, fingerprint, repeats = parts
             return cls(int(since), int(began), int(newest), access_key, int(offset), fingerprint, int(repeats))
         except ValueError as error:
-            raise VendorFault("the cursor is none of Mettl's; reading starts again", reason="bad_cursor") from error
+            raise VendorFault("cursor: is not one of Mettl's. Reading starts again", reason="bad_cursor") from error
 
     def at(self, access_key: str) -> Place:
         """The beginning of a schedule."""
@@ -67,13 +69,13 @@ class Place:
 
     @property
     def end(self) -> str:
-        """The cursor after the round: the newest start seen, never after the round began, never "now"."""
+        """The cursor after the round: the newest start seen, at most the beginning of the round."""
         return str(max(self.since, self.newest))
 
 
 def start(moment: float, _until: float | None = None) -> str:
-    """The cursor that reads what finished at `moment` (UNIX seconds) or later, if the sitting took no longer than a
-    day; the API knows no end."""
+    """The cursor that reads what finished at `moment` (UNIX seconds) or later, for sittings of up to a day; the API has
+    no upper limit."""
     return str(int(moment) - _SITTING_SECONDS)
 
 
@@ -90,24 +92,24 @@ def position(cursor: str) -> float:
 def after_page(
     place: Place, rows: Sequence[Mapping[str, Any]], *, more: bool, next_key: str | None
 ) -> tuple[Place, bool]:
-    """Where to go on after a page, and whether there is anything to go on to.
+    """The place after a page, and whether there is anything left to read.
 
-    `more`: the vendor names a next page. Its address is never followed: our own offset is signed for every page.
-    Raises `VendorFault` if a page comes again.
+    `more`: the vendor announces a next page. Its URL is never followed: we sign our own offset for every page.
+    Raises `VendorFault` if the same page keeps coming.
     """
     starts = [moment for moment in (started(row) for row in rows) if moment is not None]
-    place = replace(place, newest=max([place.newest, *(one for one in starts if one <= place.began)]))
-    # Candidates without a start may stand before or behind the others; only a start that is too old ends a list,
-    # and only a list that really is in order.
+    place = replace(place, newest=max([place.newest, *(moment for moment in starts if moment <= place.began)]))
+    # Candidates without a start may come first or last; only a start that is too old ends a list, and only if the
+    # list is really sorted.
     ordered = starts == sorted(starts, reverse=True)
     reached = bool(starts) and ordered and starts[-1] < place.since
     if rows and not reached and (more or len(rows) >= LIMIT):
         fingerprint = _fingerprint(rows)
-        # Once may be chance: as many newcomers as we went on push the same rows under the next offset.
+        # Once may be chance: new rows may push the same rows under the next offset.
         repeats = place.repeats + 1 if fingerprint == place.fingerprint else 0
-        if repeats >= _MOST_REPEATS:
+        if repeats >= _MAX_REPEATS:
             raise VendorFault(
-                f"schedule {place.access_key}: the page at offset {place.offset} comes again and again", reason="loop"
+                f"schedule {place.access_key}: the page at offset {place.offset} keeps repeating", reason="loop"
             )
         offset = place.offset + len(rows) - min(_SHARED, (len(rows) - 1) // 2)
         return replace(place, offset=offset, fingerprint=fingerprint, repeats=repeats), True
@@ -117,13 +119,13 @@ def after_page(
 
 
 def rows_of(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The rows of a page; what is no object at all cannot be anybody's result."""
+    """The rows of a page; what is not an object is skipped, because it cannot be a result."""
     rows = answer["candidates"]
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def started(row: Mapping[str, Any]) -> int | None:
-    """When the test of a row began, UNIX seconds; one that does not say so readably is the adapter's to report."""
+    """When the test of a row was started, UNIX seconds; None if that is unreadable, which the adapter reports."""
     test = row.get("testStatus")
     try:
         moment = Moment.convert(test["startTime"]) if isinstance(test, dict) else None
@@ -133,6 +135,6 @@ def started(row: Mapping[str, Any]) -> int | None:
 
 
 def _fingerprint(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Tells two pages apart, and nothing about who stands on them."""
+    """A digest that identifies a page without revealing who is on it."""
     text = "\x1f".join(str(row.get("email")) for row in rows)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

@@ -1,7 +1,7 @@
-"""The shapes of what Mettl sends: a candidate with the standing of the test, by poll and by webhook, and the envelope.
+"""Schemas of what Mettl sends: a candidate with the status of the test, by poll and by webhook, and the envelope.
 
-Members that we publish nothing from (proctoring, difficulty levels, flat copies of marks) are not declared, hence not
-loaded. Source of the members: the vendor's API pages and observed webhooks, `QUIRKS.md` section "Sources".
+Members that we do not publish (proctoring, difficulty levels, flat copies of marks) are not declared and so
+not loaded. Source of the members: the vendor's API pages and observed webhooks, `QUIRKS.md` section "Sources".
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOMENT = re.compile(
     r"(?:[A-Za-z]{3},\s+)?([0-9]{1,2})\s+([A-Za-z]{3})\s+([0-9]{4})\s+([0-9]{2}):([0-9]{2}):([0-9]{2})\s+(\S+)"
 )
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-#: Zone words in use -> seconds east of Greenwich. IST is Indian Standard Time here; the email package reads it as none.
+#: Time zones in use -> seconds east of Greenwich. IST is Indian Standard Time here, unknown to the email package.
 _ZONES = {"gmt": 0, "utc": 0, "ist": 19_800}
 _OFFSET = re.compile(r"([+-])([01][0-9])([0-5][0-9])")
 #: The vendor's words for "no number".
@@ -42,17 +42,17 @@ NO_NUMBER = frozenset({"na", "n/a", "not applicable"})
 class Moment(TolerantField):
     """Aware UTC datetime from RFC 1123 text in GMT, UTC or IST, or with an offset; "" is None.
 
-    Any other zone word is refused: five and a half hours off look right on every page.
+    Other time zones are refused: an error of five and a half hours would go unnoticed.
     """
 
     @staticmethod
     def convert(value: Any) -> datetime | None:
         if value == "":
             return None
-        found = _MOMENT.fullmatch(value.strip()) if isinstance(value, str) else None
-        if found is None:
+        match = _MOMENT.fullmatch(value.strip()) if isinstance(value, str) else None
+        if match is None:
             raise ValueError('must be a time such as "Tue, 04 Mar 2025 09:41:03 GMT"')
-        day, month, year, hour, minute, second, zone = found.groups()
+        day, month, year, hour, minute, second, zone = match.groups()
         seconds = _seconds_east(zone)
         if seconds is None or month.lower() not in _MONTHS:
             raise ValueError("must be a time in GMT, UTC or IST, or with an offset such as +0530")
@@ -126,7 +126,7 @@ class AnalysisSchema(VendorSchema):
 
 
 class ResultSchema(VendorSchema):
-    """Counts are floats here and integers one level deeper."""
+    """Counts are floats here, and integers one level deeper."""
 
     totalMarks = Mark()
     maxMarks = Mark()
@@ -156,7 +156,7 @@ class TestStatusSchema(VendorSchema):
 
 
 class CandidateSchema(VendorSchema):
-    """A row of the API. What stands around the candidate there (schedule and test) is put in by the client."""
+    """A row of the API. The client adds the schedule and the test, which the API gives outside the row."""
 
     access_key = Text(required=True)
     email = Text(required=True)
@@ -169,7 +169,7 @@ class CandidateSchema(VendorSchema):
 
 
 class NoticeSchema(VendorSchema):
-    """What every webhook has, and all that is read of one that is no result."""
+    """What every webhook has, and all that is loaded of a webhook without a result."""
 
     EVENT_TYPE = Text()
     invitation_key = Text(required=True)
@@ -179,7 +179,7 @@ class NoticeSchema(VendorSchema):
 
 
 class GradedSchema(NoticeSchema):
-    """The webhook with a result. The times in GMT beside it count, those inside are in the account's own zone."""
+    """The webhook with a result. Its own times are in GMT and count; those inside are in the account's time zone."""
 
     name = Text()
     assessmentId = Text()
@@ -208,7 +208,7 @@ class PagingSchema(VendorSchema):
 
 
 class AnswerSchema(VendorSchema):
-    """The envelope of every API answer. Rows stay as they are: each is read by itself, so one bad row costs no page."""
+    """The envelope of every API answer. Rows are not parsed: each is loaded alone, so a bad row loses no page."""
 
     status = Text(required=True)
     error = _optional(ErrorSchema)
@@ -216,7 +216,7 @@ class AnswerSchema(VendorSchema):
     assessments = fields.List(fields.Dict(), load_default=list, allow_none=True)
     schedules = fields.List(fields.Dict(), load_default=list, allow_none=True)
     schedule = fields.Dict(load_default=None, allow_none=True)
-    #: A list on pages of a schedule; whether one candidate comes alone or in a list of one is not documented.
+    #: A list on pages of a schedule; whether a single candidate is an object or a list of one is not documented.
     candidates = fields.Raw(load_default=None, allow_none=True)
     candidate = fields.Dict(load_default=None, allow_none=True)
     email = Text()

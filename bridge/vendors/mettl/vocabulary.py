@@ -1,4 +1,4 @@
-"""Mettl's words for where an attempt stands, as tables, and what they come to in ours. Pure; reasons in `QUIRKS.md`."""
+"""Mettl's words for the state of an attempt, as tables, and what they mean. Pure; the reasons are in `QUIRKS.md`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bridge.errors import Unreadable, clip
 
 __all__ = ["DETAILED", "MODES", "STATUSES", "AttemptState", "attempt_state", "fold"]
 
-#: `status` -> ours. The vendor documents four; "Expired" is its word for a test that ended offline.
+#: `status` -> ours. The vendor documents four of them; "Expired" is a test that ended offline.
 STATUSES = {
     "tobetaken": "not_started",
     "inprogress": "in_progress",
@@ -16,8 +16,8 @@ STATUSES = {
     "completed": "completed",
     "expired": "completed",
 }
-#: (`overallStatus`, `detailedStatus`) -> ours, whether it may still be resumed, and the words of `status` that are
-#: documented for it; none: the vendor documents the pair alone, and any word of `status` may stand beside it.
+#: (`overallStatus`, `detailedStatus`) -> ours, whether it may still be resumed, and the documented words of `status`;
+#: empty: the vendor documents only the pair, and any `status` may go with it.
 DETAILED: dict[tuple[str, str], tuple[str, bool, frozenset[str]]] = {
     ("yet to start", "mapped"): ("not_started", False, frozenset({"tobetaken"})),
     ("yet to start", "invited"): ("not_started", False, frozenset({"tobetaken"})),
@@ -57,29 +57,31 @@ MODES = {
 
 @dataclass(frozen=True, slots=True)
 class AttemptState:
-    """Where an attempt stands in our words; `grading` before anybody looks at its marks."""
+    """What Mettl's words mean."""
 
+    #: One of `STATUSES`.
     status: str
+    #: One of `GRADINGS`; whether there are marks at all is not considered.
     grading: str
 
 
 def fold(word: str | None) -> str:
-    """One spelling per word: letter case and blanks differ between the vendor's own pages."""
+    """A word with one blank between parts, in lower case: the vendor's own pages differ in both."""
     return " ".join((word or "").split()).casefold()
 
 
 def attempt_state(
     status: str | None, overall: str | None, detailed: str | None, mode: str | None, *, has_result: bool
 ) -> AttemptState:
-    """What the four words come to. Raises `Unreadable` for a word or a pair that no table has, and for words that
-    contradict each other: an attempt is never published on a guess."""
+    """What the four words mean together. Raises `Unreadable` for unknown words or pairs, and for words that contradict
+    each other: an attempt is never published on a guess."""
     ours, resumable = _status(fold(status), fold(overall), fold(detailed))
     ended = fold(mode)
     if ended and ended not in MODES:
         raise _unknown("completionMode", mode, MODES)
     change = MODES.get(ended)
     if change == "not_started" and (ours == "completed" and has_result):
-        raise Unreadable("completionMode says blocked (NA), but there is a result", reason="contradiction")
+        raise Unreadable("completionMode is NA (blocked), but there is a result", reason="contradiction")
     if change in ("in_progress", "not_started"):
         return AttemptState(change, "not_scored")
     if ours != "completed":
@@ -96,11 +98,11 @@ def _status(status: str, overall: str, detailed: str) -> tuple[str, bool]:
         if status not in STATUSES:
             raise _unknown("status", status, STATUSES)
         return STATUSES[status], status == "expired"
-    found = DETAILED.get((overall, detailed))
-    if found is None:
+    entry = DETAILED.get((overall, detailed))
+    if entry is None:
         pair = f'overallStatus and detailedStatus are "{clip(overall, 40)}" and "{clip(detailed, 40)}"'
-        raise Unreadable(f"{pair}; no such pair is known", reason="unknown_word")
-    ours, resumable, words = found
+        raise Unreadable(f"{pair}: unknown pair", reason="unknown_word")
+    ours, resumable, words = entry
     if words and status not in words:
         if status not in STATUSES:
             raise _unknown("status", status, STATUSES)

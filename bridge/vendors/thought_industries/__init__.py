@@ -1,4 +1,4 @@
-"""Thought Industries, declared. Webhooks only hint; the API lists attempts by creation."""
+"""Thought Industries, declared. Webhooks are only pointers; the API lists attempts by creation."""
 
 from __future__ import annotations
 

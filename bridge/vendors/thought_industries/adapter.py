@@ -1,4 +1,4 @@
-"""Thought Industries' attempts in our words: verify, split, normalise. Pure; the reasons are in `QUIRKS.md`."""
+"""Verifies, splits and normalises Thought Industries' attempts. Pure; the reasons are in `QUIRKS.md`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bridge.errors import BadSignature, Unreadable, clip
 from bridge.net.signatures import require_signature
 from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Record, Watch, WebhookContent
 from bridge.vendors.thought_industries.rows import AttemptRow, UserRow
-from bridge.vendors.thought_industries.schema import Key, Moment, is_uuid, load_attempt, load_hint
+from bridge.vendors.thought_industries.schema import Key, Moment, is_uuid, load_attempt, load_hook
 from schemas.event import Assessment, Candidate, Group, Result
 
 __all__ = [
@@ -30,31 +30,31 @@ __all__ = [
 SIGNATURE_HEADER = "x-ti-signature"
 #: The one kind of record.
 ATTEMPT = "attempt"
-#: The one event that hints at an attempt; all others are ignored and counted.
-HINT = "course.completed"
+#: The one event that points to an attempt; all others are ignored and counted.
+POINTER_EVENT = "course.completed"
 #: Their `status` -> ours.
 STATUSES = {"started": "in_progress", "pending": "completed", "finished": "completed"}
-#: Somebody still works on it, or has still to grade it.
+#: Still in progress, or not graded yet.
 OPEN_STATUSES = frozenset({"started", "pending"})
-#: `topicType` of what is never scored. A kind that is in neither set is scored if it has a grade.
+#: `topicType` that is never scored. A type in neither set is scored if it has a grade.
 UNSCORED = frozenset({"survey", "workbook", "tally", "ad"})
 SCORED = frozenset({"quiz", "test", "highlightZoneQuiz"})
-#: A change further ahead than this is more than two clocks that differ.
+#: A change further in the future than this cannot be explained by differing clocks.
 CLOCK_TOLERANCE_SECONDS = 300
-#: Rounds wait so long, seconds, for attempts that are open. One that stays open longer is left to its own watch.
+#: How long rounds wait for open attempts, seconds. An attempt that stays open longer is left to its own watch.
 LONGEST_SITTING = 86_400.0
-#: No watch is looked at sooner than this: the rounds see what is younger.
+#: No watch is rechecked sooner: the rounds see younger attempts.
 FIRST_RECHECK_SECONDS = 3600.0
-#: Learners leave attempts and come back; after this nobody is expected to.
+#: Learners leave attempts and come back; after this nobody is expected to, seconds.
 OPEN_FOR_SECONDS = 90 * 86_400.0
-#: A hint and the attempt that caused it may come in either order; what changed longer before is an older attempt.
-HINT_TOLERANCE_SECONDS = 86_400
+#: A webhook and its attempt may come in either order; an attempt that changed earlier than this is an older one.
+POINTER_TOLERANCE_SECONDS = 86_400
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now: float) -> None:
-    """Raise `BadSignature` unless the header is the lower-case hex HMAC-SHA256 of `raw`; `now` is unused: the time in
-    the body is signed, but no window for it is documented."""
+    """Raise `BadSignature` unless the header is the lower-case hex HMAC-SHA256 of `raw`. `now` is unused: the time in
+    the body is signed, but no tolerance for it is documented."""
     given = headers.get(SIGNATURE_HEADER)
     if not given:
         raise BadSignature(
@@ -67,35 +67,35 @@ def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now
 
 
 def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
-    """A webhook never holds an attempt; a completed course says where to look for one. Raises `Unreadable`."""
-    hint = load_hint(body)
-    if hint["event"] != HINT:
-        return Ignored(clip(hint["event"], 60))
-    user, course = _named(hint["data"], "user"), _named(hint["data"], "course")
+    """A pointer for a completed course; no webhook holds an attempt. Raises `Unreadable`."""
+    hook = load_hook(body)
+    if hook["event"] != POINTER_EVENT:
+        return Ignored(clip(hook["event"], 60))
+    user, course = _named(hook["data"], "user"), _named(hook["data"], "course")
     if user is None or course is None or not _is_wanted(user, course, options):
-        return Ignored(HINT)
-    since = _since(hint["timestamp"])
+        return Ignored(POINTER_EVENT)
+    since = _since(hook["timestamp"])
     return (Pointer(key=_place(user, course), reference={**_reference(user, course), **since}),)
 
 
 def expect(reference: Mapping[str, str], options: Mapping[str, Any]) -> Pointer:
-    """Where to look for an expected attempt. Raises `ValueError` for a reference that names no place of ours."""
+    """A pointer to the expected attempt. Raises `ValueError` for a reference without ids or to what is not read."""
     user, course = (reference.get(name, "").strip().lower() for name in ("user_id", "course_id"))
     missing = [name for name, text in (("user_id", user), ("course_id", course)) if not is_uuid(text)]
     if missing:
         raise ValueError(f"{', '.join(missing)}: give the uuids user_id and course_id")
     if not _is_wanted(user, course, options):
-        raise ValueError("user_id or course_id: left out by the source's options user_ids or course_ids")
+        raise ValueError("user_id or course_id: excluded by the source's options user_ids or course_ids")
     return Pointer(key=_place(user, course), reference=_reference(user, course))
 
 
 def wanted_ids(options: Mapping[str, Any], name: str) -> frozenset[str]:
-    """The ids of an option, in the spelling of rows; empty: all."""
+    """The ids in an option, spelled as in rows; empty: all."""
     return frozenset(text.strip().lower() for text in options.get(name, ()))
 
 
 def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
-    """One row in our words. Raises `Unreadable`."""
+    """One row, normalised. Raises `Unreadable`."""
     row = load_attempt(record.body)
     status = STATUSES.get(row["status"])
     if status is None:
@@ -119,7 +119,7 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
         vendor_status=row["status"],
         vendor_ids=_ids(row, course),
         extensions=_extensions(row, result),
-        # A time in the future would make everything later look old.
+        # A time in the future would make every later version look old.
         order=0 if row["updatedAt"] is None else int(min(row["updatedAt"].timestamp(), now) * 100),
         material=(*(("forgiven",) if row["forgiven"] else ()), *((submission,) if submission else ())),
         watch=_watch(row, course, now, options),
@@ -130,12 +130,12 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
 def _result(row: AttemptRow) -> Result:
     grade, kind = row["grade"], row["topicType"]
     scored = kind in SCORED or (kind not in UNSCORED and grade is not None)
-    # 0 stands for "none" in a whole number that may not be null.
+    # The member must not be null, so 0 means "none".
     pass_mark: Decimal | None = ((row["assessment"] or {}).get("minPassingPercent") or None) if scored else None
     if row["status"] == "started" or (row["status"] == "finished" and not scored):
         return Result(grading="not_scored")
     if row["status"] == "pending":
-        # `grade` 0 and `passed` false stand there until somebody grades.
+        # `grade` is 0 and `passed` false until somebody grades.
         return Result(grading="pending", pass_mark_percentage=pass_mark)
     if grade is not None and not 0 <= grade <= 100:
         raise Unreadable("grade: must be a percentage of 0 to 100")
@@ -171,7 +171,7 @@ def _assessment(row: AttemptRow, course: Mapping[str, str | None]) -> Assessment
 
 
 def _ids(row: AttemptRow, course: Mapping[str, str | None]) -> dict[str, str]:
-    found = {
+    ids = {
         "attempt_id": row["id"],
         "user_id": (row["user"] or {}).get("id"),
         "course_id": course["id"],
@@ -179,19 +179,19 @@ def _ids(row: AttemptRow, course: Mapping[str, str | None]) -> dict[str, str]:
         "topic_id": row["topicId"] or (row["topic"] or {}).get("id"),
         "assignment_submission_id": row["assignmentSubmissionId"],
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in ids.items() if value is not None}
 
 
 def _extensions(row: AttemptRow, result: Result) -> dict[str, Any]:
-    found: dict[str, Any] = {"topic_type": row["topicType"]} if row["topicType"] else {}
+    extensions: dict[str, Any] = {"topic_type": row["topicType"]} if row["topicType"] else {}
     original = row["originalGrade"]
     if result.percentage is not None and original is not None and original != result.percentage:
-        found["original_grade"] = float(original)
-    return found
+        extensions["original_grade"] = float(original)
+    return extensions
 
 
 def _flags(row: AttemptRow, now: float) -> tuple[str, ...]:
-    """What is odd but the vendor's word: published all the same, because holding a result back helps nobody."""
+    """What is odd about the result. It is published anyway: holding it back helps nobody."""
     created, updated = row["createdAt"], row["updatedAt"]
     odd = {
         "forgiven": bool(row["forgiven"]),
@@ -206,7 +206,7 @@ def _seconds(elapsed: Decimal | None) -> int | None:
 
 
 def _watch(row: AttemptRow, course: Mapping[str, str | None], now: float, options: Mapping[str, Any]) -> Watch | None:
-    """Open attempts until they close; finished ones only where the sweep, which goes by creation, ends too soon."""
+    """Open attempts until they close; finished ones only if the sweep, which goes by creation, ends too soon."""
     created: datetime | None = row["createdAt"] or row["updatedAt"]
     user = (row["user"] or {}).get("id")
     if created is None:
@@ -239,7 +239,7 @@ def _is_wanted(user: str, course: str, options: Mapping[str, Any]) -> bool:
 
 
 def _named(data: Any, noun: str) -> str | None:
-    """The uuid of `user` or `course`, as `userId` or `user.id`; None where it is not there or of another form."""
+    """The uuid of `user` or `course`, from `userId` or `user.id`; None if it is missing or not a uuid."""
     if not isinstance(data, dict):
         return None
     inner = data.get(noun)
@@ -249,9 +249,9 @@ def _named(data: Any, noun: str) -> str | None:
 
 
 def _since(timestamp: Any) -> dict[str, str]:
-    """The earliest change, UNIX seconds, of an attempt that a hint of this time may mean."""
+    """The earliest change, UNIX seconds, of an attempt that a webhook of this time may mean."""
     try:
         moment = Moment.convert(timestamp) if timestamp is not None else None
     except ValueError:
-        moment = None  # a hint without a usable time is still a hint
-    return {} if moment is None else {"since": str(int(moment.timestamp()) - HINT_TOLERANCE_SECONDS)}
+        moment = None  # a webhook without a readable time is still a pointer
+    return {} if moment is None else {"since": str(int(moment.timestamp()) - POINTER_TOLERANCE_SECONDS)}

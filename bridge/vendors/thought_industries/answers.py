@@ -1,4 +1,4 @@
-"""What the API answers: the list in either wrapper, its rows cut to the allow-list, and what paging needs of them."""
+"""Reads answers of the API: the list in either wrapper, its rows cut to the allowed members, and paging."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ __all__ = ["Listing", "course_of", "moment_of", "read_listing", "user_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """One page: rows with nothing but the declared members. `next_page`: the vendor's cursor, None on the last page."""
+    """One page of the list."""
 
+    #: Rows with only the declared members.
     rows: tuple[dict[str, Any], ...]
+    #: The vendor's cursor of the next page; None on the last page.
     next_page: str | None
 
 
 def read_listing(body: bytes, where: str) -> Listing:
-    """The page in an answer. Raises `VendorUnavailable` for what is none: it must never pass for an empty one."""
+    """The page in an answer. Raises `VendorUnavailable` for anything else, which must not pass for an empty page."""
     try:
         listing = load_listing(_unwrapped(parse_answer(body)))
         next_page = _next_page(listing["pageInfo"] or {}, listing["meta"] or {}, where)
@@ -32,7 +34,7 @@ def read_listing(body: bytes, where: str) -> Listing:
 
 
 def user_of(row: Mapping[str, Any]) -> str | None:
-    """The user's id of a pruned row; None where it is missing or unreadable."""
+    """The user's id of a pruned row; None if it is missing or unreadable."""
     return _key(_member(row, "user", "id"))
 
 
@@ -42,7 +44,7 @@ def course_of(row: Mapping[str, Any]) -> str | None:
 
 
 def moment_of(row: Mapping[str, Any], name: str) -> float | None:
-    """The UNIX seconds of a member, likewise. What is wrong with it is the adapter's to say."""
+    """The UNIX seconds of a member, likewise; the adapter reports unreadable times."""
     try:
         moment = Moment.convert(row.get(name, ""))
     except ValueError:
@@ -51,12 +53,12 @@ def moment_of(row: Mapping[str, Any], name: str) -> float | None:
 
 
 def _unwrapped(document: Any) -> dict[str, Any]:
-    """The object with the list: documented inside `data.AssessmentAttempts`, in practice also at the top."""
+    """The object with the list: documented inside `data.AssessmentAttempts`, in practice also at the top level."""
     document = document if isinstance(document, dict) else {}
     inner = document if "assessmentAttempts" in document else _member(document, "data", "AssessmentAttempts")
     if not isinstance(inner, dict):
-        raise Unreadable("neither data.AssessmentAttempts nor assessmentAttempts stands in the answer")
-    # Where `meta` stands is not said: beside the list, or beside `data`.
+        raise Unreadable("data.AssessmentAttempts, assessmentAttempts: both are missing")
+    # `meta` may be beside the list or beside `data`; which is not documented.
     return {"meta": document.get("meta"), **inner}
 
 
@@ -65,10 +67,10 @@ def _next_page(info: Mapping[str, Any], meta: Mapping[str, Any], where: str) -> 
     other: str | None = meta.get("nextCursor")
     if more is None:
         if not meta:
-            raise Unreadable("neither pageInfo.hasMore nor meta says whether there are more pages")
+            raise Unreadable("pageInfo.hasMore, meta: both are missing, so the end of the list is unknown")
         return other
     if more and not (cursor or other):
-        raise VendorFault(f"{where}: more attempts are promised, but there is no cursor to them", reason="loop")
+        raise VendorFault(f"{where}: more attempts announced, but without a cursor", reason="loop")
     return (cursor or other) if more else None
 
 

@@ -1,6 +1,6 @@
-"""Thought Industries' API: the list of attempts with every documented parameter, and the ping. Knows no results.
+"""Thought Industries' API: the list of attempts with every documented parameter, and the ping. No results.
 
-Dates go out in the form that `options.dates` says; which one a tenant wants cannot be seen from its answers.
+Dates are sent in the form of `options.dates`; answers do not show which form a tenant expects.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from bridge.vendors.thought_industries.cursor import Cursor
 
 __all__ = ["PER_PAGE", "Client"]
 
-#: Rows of a page. The vendor allows 100, but a row holds its whole course, user and questions: 160 kB with a hundred
-#: questions, and an answer may not be larger than `bridge.polling.vendor_http.MAX_BODY`.
+#: Rows per page. The vendor allows 100, but a row holds its whole course, user and questions: 160 kB with a hundred
+#: questions, and an answer must not exceed `bridge.polling.vendor_http.MAX_BODY`.
 PER_PAGE = 50
-#: Rows created so long before the window, seconds, mean that its dates were not understood.
+#: Rows created this long before the window, seconds, show that its dates were not understood.
 _FILTER_TOLERANCE = 86_400.0
-#: How far ahead the window of the probe lies, seconds.
+#: How far in the future the window of the probe is, seconds.
 _FAR_FUTURE = 10 * 365 * 86_400.0
 _OTHER_DATES = {"iso": "unix_ms", "unix_ms": "iso"}
 
 
 class Client:
-    """The API of one tenant. Raises the vendor errors of `bridge.errors`; no address or key stands in them."""
+    """The API of one tenant. Raises the vendor errors of `bridge.errors`; without addresses or keys in them."""
 
     def __init__(self, source: SourceFacts, calls: VendorCalls) -> None:
         self._source = source.name
@@ -40,7 +40,7 @@ class Client:
         self._calls = calls
 
     def ping(self) -> None:
-        """Raises `VendorRefused` unless the vendor takes the key."""
+        """Raise `VendorRefused` unless the vendor accepts the key."""
         content = self._get("ping")
         try:
             answer = parse_answer(content)
@@ -62,9 +62,9 @@ class Client:
         page: int | None = None,
         per_page: int = PER_PAGE,
     ) -> Listing:
-        """One page of attempts created from `start` to `until` (UNIX seconds, both included), of a course or user.
+        """One page of attempts created from `start` to `until` (UNIX seconds, inclusive), of a course or user.
 
-        `cursor`: the vendor's, of an earlier page. `page`: from 1, the vendor's older way of paging; never used here.
+        `cursor`: the vendor's, from the previous page. `page`: from 1, the vendor's older paging; not used here.
         """
         wanted = {
             "startDate": self._date(start),
@@ -80,7 +80,7 @@ class Client:
         return read_listing(self._get(path, params), f"source {self._source}: GET {path}")
 
     def page(self, cursor: str | None) -> Page:
-        """One page of all attempts for the poll engine."""
+        """One page of all attempts."""
         now = self._calls.now()
         at = Cursor(start=now - LONGEST_SITTING) if cursor is None else Cursor.read(cursor)
         [course, user] = [next(iter(ids)) if len(ids) == 1 else None for ids in (self._courses, self._users)]
@@ -88,14 +88,14 @@ class Client:
         self._check_progress(at.page, listing)
         created = [moment for row in listing.rows if (moment := moment_of(row, "createdAt")) is not None]
         if created and min(created) < at.start - _FILTER_TOLERANCE:
-            raise VendorFault(f"source {self._source}: rows from before the window: {self._dates_hint()}")
+            raise VendorFault(f"source {self._source}: rows from before the window. {self._dates_remedy()}")
         kept = [row for row in listing.rows if self._is_wanted(row)]
         still_open = [
             moment
             for row in kept
             if _is_open(row) and (moment := moment_of(row, "createdAt")) is not None and moment >= now - LONGEST_SITTING
         ]
-        # A creation in the future would hide what is created until then.
+        # A creation in the future would hide everything created until then.
         reached = at.after([moment for moment in created if moment <= now], still_open, listing.next_page)
         return Page(records=_records(kept), cursor=str(reached), more=listing.next_page is not None)
 
@@ -109,7 +109,7 @@ class Client:
         created = float(reference["created"]) if attempt and not user and "created" in reference else None
         if not (user and (course or attempt)) and created is None:
             raise Unreadable("watch: names no attempt. Give user_id and course_id")
-        found, page = [], None
+        rows, page = [], None
         while True:
             listing = self.attempts(start=created, until=created, user_id=user, course_id=course, cursor=page)
             self._check_progress(page, listing)
@@ -122,21 +122,21 @@ class Client:
                         changed is None or changed >= since
                     )
                 if is_meant and self._is_wanted(row):
-                    found.append(row)
+                    rows.append(row)
             page = listing.next_page
-            if page is None or (attempt and found):
-                return _records(found)
+            if page is None or (attempt and rows):
+                return _records(rows)
 
     def probe(self) -> str:
-        """Tries the key, and whether dates are understood: nothing was created ten years from now.
+        """Check the key, and that dates are understood: nothing can be created ten years from now.
 
-        Raises `VendorFault` if something was: then the filter is not understood and every round would read everything.
+        Raises `VendorFault` if something was: then the filter is not understood, and every round would read everything.
         """
         self.ping()
         later = self._calls.now() + _FAR_FUTURE
         if self.attempts(start=later, until=later + 86_400.0).rows:
-            raise VendorFault(f"source {self._source}: attempts of ten years from now: {self._dates_hint()}")
-        return f"the key is valid, no attempt lies in the far future (dates: {self._dates})"
+            raise VendorFault(f"source {self._source}: attempts created ten years from now. {self._dates_remedy()}")
+        return f"the key is valid, and no attempt is in the far future (dates: {self._dates})"
 
     def _is_wanted(self, row: Mapping[str, object]) -> bool:
         return (not self._users or user_of(row) in self._users) and (
@@ -145,7 +145,7 @@ class Client:
 
     def _check_progress(self, asked: str | None, listing: Listing) -> None:
         if listing.next_page is not None and listing.next_page == asked:
-            raise VendorFault(f"source {self._source}: GET assessmentAttempts: a page leads to itself", reason="loop")
+            raise VendorFault(f"source {self._source}: GET assessmentAttempts: a page links to itself", reason="loop")
 
     def _get(self, path: str, params: Sequence[tuple[str, str]] = ()) -> bytes:
         headers = {"authorization": f"Bearer {self._key}", "accept": "application/json"}
@@ -156,11 +156,11 @@ class Client:
         if status in (401, 403):
             raise VendorRefused(f"{where}. Check api_key, and that it may read assessment attempts")
         if status in (400, 422) and params:
-            raise VendorFault(f"{where}: {self._dates_hint()}")
+            raise VendorFault(f"{where}. {self._dates_remedy()}")
         raise VendorFault(f"{where}. Check base_url, https://<tenant>.thoughtindustries.com/incoming/v2")
 
-    def _dates_hint(self) -> str:
-        return f"most likely the form of dates. Set options.dates to {_OTHER_DATES[self._dates]}"
+    def _dates_remedy(self) -> str:
+        return f"Most likely the dates have the wrong form. Set options.dates to {_OTHER_DATES[self._dates]}"
 
     def _date(self, moment: float | None) -> str | None:
         if moment is None:

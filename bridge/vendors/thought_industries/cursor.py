@@ -1,4 +1,4 @@
-"""Where reading a list by creation stands: a window, the vendor's own page cursor, and how far the rows have led."""
+"""Cursors of the list by creation: a window, the vendor's own page cursor, and the times of the rows read."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from bridge.vendors.thought_industries.adapter import LONGEST_SITTING
 
 __all__ = ["Cursor", "position", "rewind", "start"]
 
-#: A round goes back at least so far for rows that show up late; the sweep reads those that come later still.
+#: A round goes back at least this far for rows that are listed late; the sweep reads those that come even later.
 MIN_OVERLAP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """All times are UNIX seconds of creation. `start`, `until`: the window. `page`: the vendor's cursor inside it.
+    """The place of a round in the list. All times are UNIX seconds of creation."""
 
-    `oldest_open`: the oldest attempt of this round that is still worked on or graded. `newest`: the newest row of this
-    and earlier rounds.
-    """
-
+    #: Start of the window.
     start: float
+    #: End of the window; None: now.
     until: float | None = None
+    #: The vendor's cursor of the next page; None: the first page.
     page: str | None = None
+    #: The oldest attempt of this round that is in progress or not graded.
     oldest_open: float | None = None
+    #: The newest row of this and earlier rounds.
     newest: float | None = None
 
     @classmethod
     def read(cls, text: str) -> Cursor:
-        """From the text that `str` makes."""
+        """The cursor in the text that `str` makes."""
         return cls(**json.loads(text))
 
     def __str__(self) -> str:
@@ -38,9 +39,9 @@ class Cursor:
         return json.dumps(told, separators=(",", ":"))
 
     def after(self, created: Sequence[float], still_open: Sequence[float], page: str | None) -> Cursor:
-        """Once a page is read: `created` of its rows, of those that are open, and the vendor's cursor of the next.
+        """The cursor after a page: `created` of its rows and of the open ones, and the vendor's next cursor.
 
-        Without a next page this is where the next round begins: at the oldest open attempt, or it would finish unseen.
+        Without a next page, the next round starts at the oldest open attempt, or its finish would be missed.
         """
         newest = max((moment for moment in (self.newest, *created) if moment is not None), default=None)
         oldest = min((moment for moment in (self.oldest_open, *still_open) if moment is not None), default=None)
@@ -52,19 +53,19 @@ class Cursor:
 def start(moment: float, until: float | None = None) -> str:
     """The cursor that lists what finished from `moment` to `until` (UNIX seconds).
 
-    The API selects by creation, so the window opens earlier by the longest sitting that is waited for.
+    The API selects by creation, so the window starts earlier by the longest sitting that is waited for.
     """
     return str(Cursor(start=moment - LONGEST_SITTING, until=until))
 
 
 def rewind(cursor: str, overlap_seconds: float) -> str:
-    """The cursor of a new round: at least a minute back. It still knows where it came from, or rounds without rows
-    would creep backwards."""
+    """The cursor of a new round: at least a minute back. It keeps the old start as `newest`, or rounds without rows
+    would move backwards."""
     reached = Cursor.read(cursor).start
     return str(Cursor(start=reached - max(overlap_seconds, MIN_OVERLAP_SECONDS), newest=reached))
 
 
 def position(cursor: str) -> float:
-    """The UNIX seconds a cursor stands for: where its round begins, or inside a round the newest row so far."""
+    """The UNIX seconds a cursor stands for: the start of its round, or during a round the newest row so far."""
     at = Cursor.read(cursor)
     return at.start if at.page is None or at.newest is None else at.newest

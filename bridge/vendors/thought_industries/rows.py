@@ -10,7 +10,7 @@ __all__ = [
     "AssessmentRow",
     "AttemptRow",
     "CourseRow",
-    "HintRow",
+    "HookRow",
     "ListingRow",
     "MetaRow",
     "PageInfoRow",
@@ -79,7 +79,7 @@ class ListingRow(TypedDict):
     assessmentAttempts: list[Any]
 
 
-class HintRow(TypedDict):
+class HookRow(TypedDict):
     event: str
     timestamp: Any
     data: Any

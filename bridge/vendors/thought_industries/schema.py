@@ -1,7 +1,7 @@
-"""The shapes of what Thought Industries sends: an attempt, the list it comes in, and a webhook's envelope.
+"""Schemas of what Thought Industries sends: an attempt, the list that holds it, and a webhook's envelope.
 
-An attempt holds its whole course and user, with addresses, telephone and payment data. What is declared here is all
-that is ever kept of it: `pruned` cuts a row down to these members before anything else sees it.
+An attempt holds its whole course and user, with addresses, telephone numbers and payment data. Only what is declared
+here is ever kept: `pruned` removes all other members of a row before anything else sees it.
 Source of the members: the vendor's REST and webhook pages, `QUIRKS.md` section "Sources".
 """
 
@@ -15,9 +15,9 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from bridge.sdk.compiled_schema import Flag, Number, Text, TolerantField, UnixTime, VendorSchema, loader
-from bridge.vendors.thought_industries.rows import AttemptRow, HintRow, ListingRow
+from bridge.vendors.thought_industries.rows import AttemptRow, HookRow, ListingRow
 
-__all__ = ["Key", "Moment", "is_uuid", "load_attempt", "load_hint", "load_listing", "pruned"]
+__all__ = ["Key", "Moment", "is_uuid", "load_attempt", "load_hook", "load_listing", "pruned"]
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: Date and time with a T or a space; a bare date would be a guess of up to a day.
@@ -36,7 +36,7 @@ class Key(TolerantField):
 
 
 class Uuid(Key):
-    """An id that must be a uuid, because a published id hangs on it."""
+    """An id that must be a uuid, because a published id is made of it."""
 
     @staticmethod
     def convert(value: Any) -> str | None:
@@ -126,15 +126,15 @@ class MetaSchema(VendorSchema):
 
 
 class ListingSchema(VendorSchema):
-    """What stands inside the wrapper. Rows stay as they are: each is read by itself, so one bad row costs no page."""
+    """What is inside the wrapper. Rows are not parsed: each is loaded alone, so a bad row loses no page."""
 
     pageInfo = _nested(PageInfoSchema)
     meta = _nested(MetaSchema)
     assessmentAttempts = fields.List(fields.Raw(allow_none=True), required=True)
 
 
-class HintSchema(VendorSchema):
-    """A webhook. The members of `data` are not documented, so nothing about them is demanded."""
+class HookSchema(VendorSchema):
+    """A webhook. The members of `data` are not documented, so none is required."""
 
     event = Text(required=True)
     timestamp = fields.Raw(load_default=None, allow_none=True)
@@ -143,7 +143,7 @@ class HintSchema(VendorSchema):
 
 load_attempt: Callable[[Any], AttemptRow] = loader(AttemptSchema)
 load_listing: Callable[[Any], ListingRow] = loader(ListingSchema)
-load_hint: Callable[[Any], HintRow] = loader(HintSchema)
+load_hook: Callable[[Any], HookRow] = loader(HookSchema)
 
 
 def is_uuid(text: str) -> bool:
@@ -152,9 +152,9 @@ def is_uuid(text: str) -> bool:
 
 
 def pruned(row: Any) -> dict[str, Any]:
-    """The declared members of a row and nothing else; {} for what is no object.
+    """The declared members of a row and nothing else; {} for anything but an object.
 
-    An object or list in a place of text or numbers leaves its empty self, which is as unreadable as the whole.
+    An object or list in place of text or a number becomes an empty one, which is just as unreadable.
     """
     return _pruned(row, _ATTEMPT) if isinstance(row, dict) else {}
 

@@ -82,9 +82,9 @@ class Api:
         return list(VENDOR.recheck(self.client, reference))
 
     def news(self, **reference):
-        identifiers = [normalise(record, NOW, self.options) for record in self.recheck(**reference)]
+        attempts = [normalise(record, NOW, self.options) for record in self.recheck(**reference)]
         assert self.answers == []
-        return identifiers
+        return attempts
 
 
 def wrapped(content, **more):
@@ -252,12 +252,12 @@ def test_what_a_pending_look_learned_comes_back_with_the_result():
 )
 def test_several_attempts_under_one_schedule_are_told_apart_by_their_times(rows, listed, expected):
     api = Api(rows, attempts(*listed))
-    identifiers = api.news(**PAIR)
+    published = api.news(**PAIR)
 
-    told = [(one.attempt_id.removeprefix("pair:SPRING-07:cand-1"), one.result.grading) for one in identifiers]
+    told = [(one.attempt_id.removeprefix("pair:SPRING-07:cand-1"), one.result.grading) for one in published]
     assert told == [(suffix, grading) for suffix, _, grading in expected]
-    assert [one.vendor_ids["attempt_number"] for one in identifiers] == [str(number) for _, number, _ in expected]
-    assert all("several_attempts" in one.flags for one in identifiers)
+    assert [one.vendor_ids["attempt_number"] for one in published] == [str(number) for _, number, _ in expected]
+    assert all("several_attempts" in one.flags for one in published)
     assert api.calls == [BY_PAIR, INFO]
 
 

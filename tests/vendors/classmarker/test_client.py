@@ -295,7 +295,7 @@ def rows(*finishes, more):
 def test_a_vendor_that_goes_in_circles_is_a_fault():
     with pytest.raises(VendorFault, match="asked for"):
         connect(Calls(None, rows(NOW - 500, NOW - 400, more=True))).page("links", str(NOW - 300))
-    with pytest.raises(VendorFault, match="none with a time"):
+    with pytest.raises(VendorFault, match="none listed with a time"):
         connect(Calls(None, rows(more=True))).page("links", str(NOW - 300))
 
 

@@ -474,7 +474,7 @@ def test_an_expectation_leads_to_the_attempt_or_to_its_alias(reference, key, kep
         ({"quiz_id": QUIZ}, "custom_id or attempt_id"),
         ({"attempt_id": "17"}, "attempt_id: must be a uuid"),
         ({"custom_id": "p-001", "quiz_id": "sandbox"}, "quiz_id: must be a uuid"),
-        ({"custom_id": "p-001", "quiz_id": OTHER_QUIZ}, "none of this source's options.quiz_ids"),
+        ({"custom_id": "p-001", "quiz_id": OTHER_QUIZ}, "not in this source's options.quiz_ids"),
     ],
 )
 def test_an_expectation_that_names_no_attempt_is_refused(reference, problem):

@@ -1,4 +1,4 @@
-"""Thought Industries' signature, hints, and the table from its words to ours."""
+"""Thought Industries' signature, pointers, and the tables of its words."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def attempt(*, now=NOW, options=OPTIONS, **changes):
     return normalise(Record("attempt", row | changes), now, options)
 
 
-def hint(data, *, options=OPTIONS, **members):
+def split_webhook(data, *, options=OPTIONS, **members):
     body = {"event": "course.completed", "timestamp": iso(NOW), "data": data}
     return split(body | members, options)
 
@@ -113,7 +113,7 @@ def test_a_reprinted_body_no_header_and_no_secret_are_refused():
     ],
 )
 def test_a_completed_course_points_to_the_learner_in_the_course(data):
-    [pointer] = hint(data)
+    [pointer] = split_webhook(data)
 
     assert pointer.key == f"?user:{USER}:{COURSE}"
     assert pointer.reference == {"user_id": USER, "course_id": COURSE, "since": str(NOW - DAY)}
@@ -122,7 +122,7 @@ def test_a_completed_course_points_to_the_learner_in_the_course(data):
 
 @pytest.mark.parametrize("timestamp", [None, "", "soon", {"at": 1}, "2026-13-01T00:00:00Z"])
 def test_a_hint_without_a_usable_time_is_still_a_hint(timestamp):
-    [pointer] = hint({"userId": USER, "courseId": COURSE}, timestamp=timestamp)
+    [pointer] = split_webhook({"userId": USER, "courseId": COURSE}, timestamp=timestamp)
 
     assert pointer.reference == {"user_id": USER, "course_id": COURSE}
 
@@ -143,12 +143,12 @@ def test_a_hint_without_a_usable_time_is_still_a_hint(timestamp):
     ],
 )
 def test_a_completed_course_without_usable_ids_is_ignored_and_never_a_guess(data):
-    assert hint(data) == Ignored("course.completed")
+    assert split_webhook(data) == Ignored("course.completed")
 
 
 @pytest.mark.parametrize("event", ["enrollment.created", "order.completed", "certificate.issued", "course.started"])
 def test_every_other_event_is_ignored_by_name(event):
-    assert hint({"userId": USER, "courseId": COURSE}, event=event) == Ignored(event)
+    assert split_webhook({"userId": USER, "courseId": COURSE}, event=event) == Ignored(event)
 
 
 @pytest.mark.parametrize(
@@ -188,15 +188,17 @@ def test_a_reference_that_names_no_place_says_what_it_wants(reference, named):
 def test_what_the_options_leave_out_is_neither_expected_nor_pointed_to(options):
     options = OPTIONS | options
 
-    assert hint({"userId": USER, "courseId": COURSE}, options=options) == Ignored("course.completed")
-    with pytest.raises(ValueError, match="left out"):
+    assert split_webhook({"userId": USER, "courseId": COURSE}, options=options) == Ignored("course.completed")
+    with pytest.raises(ValueError, match="excluded"):
         expect({"user_id": USER, "course_id": COURSE}, options)
 
 
 def test_options_name_ids_in_any_case():
     options = OPTIONS | {"user_ids": (USER.upper(),), "course_ids": (f" {COURSE}", OTHER)}
 
-    assert hint({"userId": USER, "courseId": COURSE}, options=options) == hint({"userId": USER, "courseId": COURSE})
+    assert split_webhook({"userId": USER, "courseId": COURSE}, options=options) == split_webhook(
+        {"userId": USER, "courseId": COURSE}
+    )
 
 
 # Status and score -----------------------------------------------------------------------------------------------------

@@ -281,7 +281,7 @@ def test_a_webhook_is_signed_over_its_raw_body_and_tells_no_result():
 
 def test_the_hint_without_members_is_the_vendors_own_body():
     simulator = Simulator(
-        1, lambda: 1_772_359_200.0, webhook_secret="whsec_invented", behaviour=Behaviour(hint_ids=False)
+        1, lambda: 1_772_359_200.0, webhook_secret="whsec_invented", behaviour=Behaviour(names_ids=False)
     )
     raw, headers = simulator.webhook(simulator.finish())
 
@@ -393,7 +393,7 @@ def test_a_simulated_life_reads_as_the_vendor_knows_it(behaviour):
 
 
 def test_a_hint_that_names_nobody_is_no_pointer():
-    simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(hint_ids=False))
+    simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(names_ids=False))
     raw, _ = simulator.webhook(simulator.finish())
 
     assert VENDOR.split(json.loads(raw), OPTIONS).kind == "course.completed"

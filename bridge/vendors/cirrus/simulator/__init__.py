@@ -145,7 +145,7 @@ class Simulator:
     def rescore(self, schedule: str, *, points: float) -> None:
         """All published results of a schedule are scored anew, each with a webhook: a burst. Same ids."""
         with self.lock:
-            everybody = [one for name in self.schedules[schedule].candidates for one in self.of(name, schedule)]
+            everybody = [sitting for name in self.schedules[schedule].candidates for sitting in self.of(name, schedule)]
             for sitting in everybody:
                 if sitting.handed_in is not None and sitting.shown is not None and not sitting.voided:
                     most = ASSESSMENTS[sitting.assessment][0]
@@ -190,26 +190,30 @@ class Simulator:
         """The attempts that fit everything given; without a candidate, those with that id of their own."""
         with self.lock:
             rows = self.sittings.values() if candidate is None else self._by_candidate.get(candidate, ())
-            return [one for one in rows if schedule in (None, one.schedule) and attempt in (None, one.attempt)]
+            return [
+                sitting
+                for sitting in rows
+                if schedule in (None, sitting.schedule) and attempt in (None, sitting.attempt)
+            ]
 
     def expected(self) -> dict[str, ExpectedAttempt]:
         """The truth about every attempt that was handed in, by attempt id; what is not published yet has no score."""
         with self.lock:
-            identifiers = {}
-            for attempt_id, one in self.sittings.items():
-                if one.handed_in is None:
+            expected = {}
+            for attempt_id, sitting in self.sittings.items():
+                if sitting.handed_in is None:
                     continue
-                voided = one.shown is not None and one.shown.voided
-                identifiers[attempt_id] = ExpectedAttempt(
-                    finished_at=int(one.handed_in),
-                    needs_grading=not voided and (one.shown is None or one.shown.publish_status != "FINAL"),
-                    versions=len(one.versions),
+                voided = sitting.shown is not None and sitting.shown.voided
+                expected[attempt_id] = ExpectedAttempt(
+                    finished_at=int(sitting.handed_in),
+                    needs_grading=not voided and (sitting.shown is None or sitting.shown.publish_status != "FINAL"),
+                    versions=len(sitting.versions),
                     sent=self.outbox.delivered[attempt_id],
                     lost=self.outbox.lost[attempt_id],
-                    percentage=None if voided or one.shown is None else one.percentage,
+                    percentage=None if voided or sitting.shown is None else sitting.percentage,
                     voided=voided,
                 )
-            return identifiers
+            return expected
 
     def expectations(self) -> list[Mapping[str, str]]:
         """What a person would register: every candidate of every schedule, with the attempt's id where there is one."""
@@ -218,15 +222,15 @@ class Simulator:
 
     def expectation(self, attempt_id: str) -> Mapping[str, str]:
         """What a person would register for one attempt."""
-        one = self.sittings[attempt_id]
-        known = {"schedule": one.schedule, "candidate": one.candidate, "attempt": one.attempt}
+        sitting = self.sittings[attempt_id]
+        known = {"schedule": sitting.schedule, "candidate": sitting.candidate, "attempt": sitting.attempt}
         return {name: text for name, text in known.items() if text}
 
     def counts(self) -> dict[str, int]:
         """What has happened so far, webhooks as in `Outbox.tally`; `lost` are those about attempts handed in."""
         with self.lock:
             seen = {name: self.counter[name] for name in ("completed", "api_calls", "results_calls")}
-            lost = sum(one.lost for one in self.expected().values())
+            lost = sum(attempt.lost for attempt in self.expected().values())
             return seen | self.outbox.tally() | {"quota_refusals": self.refused, "lost": lost}
 
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:

@@ -86,19 +86,21 @@ def _results(simulator: Simulator) -> Response:
     if not candidate and not attempt:
         return _answer({"Message": "Missing parameter: CandidateExtId"}, 400)
     with simulator.lock:
-        identifiers = simulator.of(candidate, schedule, attempt)
+        sittings = simulator.of(candidate, schedule, attempt)
         # A no-show is there only once it was published; of others a trait decides.
         open_too = simulator.behaviour.show_unpublished
-        rows = [one for one in identifiers if one.shown is not None or (open_too and one.handed_in is not None)]
+        rows = [
+            sitting for sitting in sittings if sitting.shown is not None or (open_too and sitting.handed_in is not None)
+        ]
         if not rows:
             return _nothing(simulator, f"User/Candidate {candidate or attempt} was not found")
         if attempt is not None and not simulator.behaviour.attempt_in_shape_a:
             document: Any = shape_b(rows[0])
         elif attempt is None and schedule is None:
-            document = [shape_b(one) for one in rows]
+            document = [shape_b(sitting) for sitting in rows]
         else:
             # Which of several attempts is answered is not known; the one that was handed in last.
-            last = max(rows, key=lambda one: one.number)
+            last = max(rows, key=lambda sitting: sitting.number)
             document = shape_b(last) if last.handed_in is None else _with_counts(simulator, last)
     document = _retyped(document, simulator.behaviour.types)
     wrapped = {"Content": document, "Success": True, "Errors": []}
@@ -106,11 +108,11 @@ def _results(simulator: Simulator) -> Response:
 
 
 def _with_counts(simulator: Simulator, sitting: Any) -> dict[str, Any]:
-    mine = [one for one in simulator.of(sitting.candidate) if one.handed_in is not None]
+    handed_in = [other for other in simulator.of(sitting.candidate) if other.handed_in is not None]
     return shape_a(
         sitting,
-        in_schedule=sum(one.schedule == sitting.schedule for one in mine),
-        of_assessment=sum(one.assessment == sitting.assessment for one in mine),
+        in_schedule=sum(other.schedule == sitting.schedule for other in handed_in),
+        of_assessment=sum(other.assessment == sitting.assessment for other in handed_in),
     )
 
 
@@ -119,7 +121,7 @@ def _retyped(value: Any, types: str) -> Any:
     if isinstance(value, dict):
         return {name: _retyped(member, types) for name, member in value.items()}
     if isinstance(value, list):
-        return [_retyped(one, types) for one in value]
+        return [_retyped(item, types) for item in value]
     if types == "text" and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if types == "numbers" and isinstance(value, str) and value.replace(".", "", 1).isdecimal():
@@ -149,13 +151,13 @@ def _attempt_info(simulator: Simulator, schedule: str, candidate: str) -> Respon
             return _refused(310, "Schedule has not begun")
         attempts = [
             {
-                "AttemptNumber": one.number,
-                "StartDate": iso(one.started),
-                "EndDate": iso(one.handed_in),
+                "AttemptNumber": sitting.number,
+                "StartDate": iso(sitting.started),
+                "EndDate": iso(sitting.handed_in),
                 "Status": "HANDED_IN",
             }
-            for one in simulator.of(candidate, schedule)
-            if one.handed_in is not None and not one.voided
+            for sitting in simulator.of(candidate, schedule)
+            if sitting.handed_in is not None and not sitting.voided
         ]
     return _answer({"Content": {"Attempts": attempts}, "Success": True, "Errors": []})
 
@@ -173,7 +175,8 @@ def _schedule_info(simulator: Simulator, schedule: str) -> Response:
             "ArchiveState": 1,
             "IsActivated": True,
             "Candidates": [
-                {name: value for name, value in person(one).items() if name != "Email"} for one in plan.candidates
+                {name: value for name, value in person(candidate).items() if name != "Email"}
+                for candidate in plan.candidates
             ],
         }
     return _answer({"Content": content, "Success": True, "Errors": []})

@@ -142,18 +142,18 @@ def _results(
     elif after < now - _LOOK_BACK:
         raise _ApiError("finishedAfterTimestampTooEarly")
     maximum = simulator.behaviour.page_size
-    found = simulator.sittings(_STREAMS[stream], after, place=place, test=test)
-    page = found[: maximum if limit is None else min(max(limit, 1), maximum)]
+    sittings = simulator.sittings(_STREAMS[stream], after, place=place, test=test)
+    page = sittings[: maximum if limit is None else min(max(limit, 1), maximum)]
     if not page:
         return {"status": "no_results", "finished_after_timestamp_used": after}
     newest = page[-1].time_finished
     return {
         "finished_after_timestamp_used": after,
         **_names(stream, page),
-        "results": [{"result": poll_row(one, newer_fields=simulator.behaviour.newer_fields)} for one in page],
-        "num_results_available": len(found),
+        "results": [{"result": poll_row(sitting, newer_fields=simulator.behaviour.newer_fields)} for sitting in page],
+        "num_results_available": len(sittings),
         "num_results_returned": len(page),
-        "more_results_exist": len(found) > len(page),
+        "more_results_exist": len(sittings) > len(page),
         "next_finished_after_timestamp": newest - _NEXT_BELOW_BY if simulator.behaviour.next_below else newest,
     }
 
@@ -161,8 +161,8 @@ def _results(
 def _names(stream: str, page: list[Sitting]) -> dict[str, Any]:
     """Groups or links and tests of the page. Test ids are strings in link answers, numbers in group answers."""
     place = _STREAMS[stream]
-    places = {one.place_id for one in page}
-    tests = {one.test_id for one in page}
+    places = {sitting.place_id for sitting in page}
+    tests = {sitting.test_id for sitting in page}
     return {
         stream: [{place: {f"{place}_id": key, f"{place}_name": name}} for key, name in PLACES[place] if key in places],
         "tests": [

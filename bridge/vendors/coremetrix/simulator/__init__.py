@@ -207,17 +207,17 @@ class Simulator:
         """The truth about every attempt that was finished, by attempt id."""
         with self.lock:
             return {
-                one.id: ExpectedAttempt(
-                    finished_at=int(one.end),
-                    needs_grading=one.is_unsettled(self.now()),
-                    versions=one.versions,
-                    sent=self.outbox.delivered[one.id],
-                    lost=self.outbox.lost[one.id],
+                attempt.id: ExpectedAttempt(
+                    finished_at=int(attempt.end),
+                    needs_grading=attempt.is_unsettled(self.now()),
+                    versions=attempt.versions,
+                    sent=self.outbox.delivered[attempt.id],
+                    lost=self.outbox.lost[attempt.id],
                     percentage=None,
-                    voided=one.withdrawn,
+                    voided=attempt.withdrawn,
                 )
-                for one in self._attempts.values()
-                if one.end is not None and not one.test
+                for attempt in self._attempts.values()
+                if attempt.end is not None and not attempt.test
             }
 
     def expectations(self) -> list[Mapping[str, str]]:
@@ -237,8 +237,10 @@ class Simulator:
     def visible(self, *, include_test: bool) -> list[Attempt]:
         """What the API may list now."""
         with self.lock:
-            listed = (one for one in self._attempts.values() if one.created + self.behaviour.lag <= self.now())
-            return [one for one in listed if include_test or not one.test]
+            listed = (
+                attempt for attempt in self._attempts.values() if attempt.created + self.behaviour.lag <= self.now()
+            )
+            return [attempt for attempt in listed if include_test or not attempt.test]
 
     def webhook(self, attempt_id: str, event: str = "attempt_scored") -> tuple[bytes, Mapping[str, str]]:
         """Body and headers of an event about an attempt."""

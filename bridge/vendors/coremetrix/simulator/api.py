@@ -41,10 +41,10 @@ def create_api(simulator: Simulator) -> Flask:
 
     @app.get("/report/attempts/<attempt_id>")
     def attempt(attempt_id: str) -> Response:
-        found = [one for one in simulator.visible(include_test=True) if one.id == attempt_id.lower()]
-        if not found:
+        attempts = [attempt for attempt in simulator.visible(include_test=True) if attempt.id == attempt_id.lower()]
+        if not attempts:
             abort(404)
-        row = attempt_row(found[0], by_id=True, text=simulator.behaviour.text)
+        row = attempt_row(attempts[0], by_id=True, text=simulator.behaviour.text)
         return jsonify({"attempts": [row]} if simulator.behaviour.enveloped else row)
 
     @app.get("/subscriptions/events")
@@ -69,7 +69,7 @@ def _take(simulator: Simulator, calls: deque[float]) -> bool:
 
 
 def _by_person(simulator: Simulator, custom_id: str) -> Response:
-    listed = [one for one in simulator.visible(include_test=False) if one.custom_id == custom_id]
+    listed = [attempt for attempt in simulator.visible(include_test=False) if attempt.custom_id == custom_id]
     if not listed and simulator.behaviour.missing_is_404:
         abort(404)
     people = _people(simulator, listed) or [{"customId": custom_id, "attempts": []}]
@@ -82,7 +82,7 @@ def _people(simulator: Simulator, listed: list[Attempt]) -> list[dict[str, Any]]
 
     text = simulator.behaviour.text
     return [
-        {"customId": custom_id, "attempts": [attempt_row(one, by_id=False, text=text) for one in attempts]}
+        {"customId": custom_id, "attempts": [attempt_row(attempt, by_id=False, text=text) for attempt in attempts]}
         for custom_id, attempts in groupby(sorted(listed, key=whose), whose)
     ]
 
@@ -94,13 +94,13 @@ def _selected(simulator: Simulator) -> list[Attempt]:
     if not 0 <= end - begin <= _LONGEST_SPAN:
         abort(400)
     behaviour, quiz_id = simulator.behaviour, request.args.get("quizId", "").lower()
-    found = []
+    attempts = []
     for attempt in simulator.visible(include_test=request.args.get("includeTest") == "true"):
         moment = getattr(attempt, behaviour.selects)
         inside = moment is not None and (begin <= moment <= end if behaviour.inclusive else begin < moment < end)
         if inside and quiz_id in ("", attempt.quiz.id):
-            found.append(attempt)
-    return found[: behaviour.page_limit]
+            attempts.append(attempt)
+    return attempts[: behaviour.page_limit]
 
 
 def _moment(name: str, default: float) -> float:

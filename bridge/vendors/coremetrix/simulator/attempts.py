@@ -111,7 +111,7 @@ def attempt_row(attempt: Attempt, *, by_id: bool, text: bool) -> dict[str, Any]:
         "quizId": attempt.quiz.id.upper(),
         "flags": row["flags"] or None,
         "timings": {name: str(moment) for name, moment in attempt.timings.items()},
-        "scores": [{"value": str(one["value"]), "model": one["model"]} for one in row["scores"]] or None,
+        "scores": [{"value": str(score["value"]), "model": score["model"]} for score in row["scores"]] or None,
         "updatedBy": "a member that nobody documented",
     }
 

@@ -169,7 +169,7 @@ class Simulator:
     def retake(self, attempt_id: str, *, at: float | None = None) -> str:
         """The same person sits the same test again: at Mettl that is another schedule, so another attempt."""
         first = self._sittings[attempt_id]
-        other = next(place for place, one in enumerate(SCHEDULES) if one is not first.schedule)
+        other = next(place for place, schedule in enumerate(SCHEDULES) if schedule is not first.schedule)
         return self.finish(at=at, schedule=other, email=first.email, first=first.first, last=first.last)
 
     def sit_again(self, attempt_id: str, *, at: float | None = None) -> str:
@@ -227,8 +227,8 @@ class Simulator:
     def sittings(self, access_key: str) -> list[Sitting]:
         """What the API may list of a schedule, as it was registered."""
         with self.lock:
-            kept = (one for one in self._sittings.values() if not one.deleted)
-            return [one for one in kept if one.schedule.access_key == access_key]
+            kept = (sitting for sitting in self._sittings.values() if not sitting.deleted)
+            return [sitting for sitting in kept if sitting.schedule.access_key == access_key]
 
     def sitting(self, attempt_id: str) -> Sitting:
         """One sitting."""

@@ -86,8 +86,8 @@ def create_api(simulator: Simulator) -> Flask:
 
     @app.get("/<any(v1, v2, v3):version>/assessments/<int:test>/schedules")
     def schedules_of(version: str, test: int) -> Response:
-        found = [_schedule(one) for one in SCHEDULES if one.test.id == test]
-        return answer(lambda: {"schedules": found})
+        matches = [_schedule(schedule) for schedule in SCHEDULES if schedule.test.id == test]
+        return answer(lambda: {"schedules": matches})
 
     @app.get("/<any(v1, v2, v3):version>/schedules")
     def schedules(version: str) -> Response:
@@ -107,7 +107,11 @@ def create_api(simulator: Simulator) -> Flask:
 
     @app.get("/<any(v1, v2, v3):version>/candidates/<path:email>")
     def everywhere(version: str, email: str) -> Response:
-        return answer(lambda: _one(simulator, [one for each in SCHEDULES for one in _listed(simulator, each)], email))
+        return answer(
+            lambda: _one(
+                simulator, [sitting for schedule in SCHEDULES for sitting in _listed(simulator, schedule)], email
+            )
+        )
 
     app.register_error_handler(404, lambda _: answer(lambda: _fail("E404")))
     app.register_error_handler(405, lambda _: answer(lambda: _fail("E405")))
@@ -174,10 +178,10 @@ def _candidates(simulator: Simulator, schedule: Schedule) -> dict[str, Any]:
         raise _ApiError("E400")
     rows = _listed(simulator, schedule)
     if sort == "name":
-        rows.sort(key=lambda one: (one.first, one.last), reverse=order == "desc")
+        rows.sort(key=lambda sitting: (sitting.first, sitting.last), reverse=order == "desc")
     else:
         rows = _by_start(rows, descending=order == "desc", unstarted_first=simulator.behaviour.unstarted_first)
-    return _paged("candidates", rows, lambda one: _row(simulator, one), page_size=simulator.behaviour.page_size)
+    return _paged("candidates", rows, lambda sitting: _row(simulator, sitting), page_size=simulator.behaviour.page_size)
 
 
 def _listed(simulator: Simulator, schedule: Schedule) -> list[Sitting]:
@@ -186,16 +190,18 @@ def _listed(simulator: Simulator, schedule: Schedule) -> list[Sitting]:
 
 def _by_start(rows: list[Sitting], *, descending: bool, unstarted_first: bool) -> list[Sitting]:
     """Where those without a start stand is not documented."""
-    begun = sorted((one for one in rows if one.started), key=lambda one: one.started, reverse=descending)
-    others = [one for one in rows if not one.started]
+    begun = sorted(
+        (sitting for sitting in rows if sitting.started), key=lambda sitting: sitting.started, reverse=descending
+    )
+    others = [sitting for sitting in rows if not sitting.started]
     return others + begun if unstarted_first else begun + others
 
 
 def _one(simulator: Simulator, rows: list[Sitting], email: str) -> dict[str, Any]:
-    found = [_row(simulator, one) for one in rows if one.email.lower() == email.strip().lower()]
-    if not found:
+    matches = [_row(simulator, sitting) for sitting in rows if sitting.email.lower() == email.strip().lower()]
+    if not matches:
         raise _ApiError("E404")
-    return {"candidate": found[0]} if simulator.behaviour.alone else {"candidates": found}
+    return {"candidate": matches[0]} if simulator.behaviour.alone else {"candidates": matches}
 
 
 def _row(simulator: Simulator, sitting: Sitting) -> dict[str, Any]:
@@ -214,7 +220,7 @@ def _paged(
     limit = min(limit, page_size)
     more = offset + limit < len(rows)
     return {
-        member: [show(one) for one in rows[offset : offset + limit]],
+        member: [show(sitting) for sitting in rows[offset : offset + limit]],
         "paging": {
             "previous": _address(offset=max(offset - limit, 0)) if offset else None,
             "next": _address(offset=offset + limit) if more else None,

@@ -208,22 +208,22 @@ def _test_status(
 ) -> dict[str, Any]:
     """`moved`: the category of performance stands inside the result, as in webhooks."""
     overall, detailed, mode = ENDINGS[sitting.state]
-    found: dict[str, Any] = {"status": sitting.status, "overallStatus": overall, "detailedStatus": detailed}
+    status: dict[str, Any] = {"status": sitting.status, "overallStatus": overall, "detailedStatus": detailed}
     if sitting.started:
-        found["startTime"] = _moment(sitting.started, zone)
+        status["startTime"] = _moment(sitting.started, zone)
     if sitting.state in _RUNNING:
-        return found | {"lastResponseTime": ""} | ({"completionMode": mode} if mode else {})
+        return status | {"lastResponseTime": ""} | ({"completionMode": mode} if mode else {})
     if sitting.ended:
-        found["endTime"] = _moment(sitting.ended, zone)
+        status["endTime"] = _moment(sitting.ended, zone)
     if not sitting.graded:
         # Only the candidate who pressed Finish has no mode before there is a result.
-        return found if sitting.state == "finished" or mode is None else found | {"completionMode": mode}
+        return status if sitting.state == "finished" or mode is None else status | {"completionMode": mode}
     category = {"performanceCategory": "Good", "performanceCategoryVersion": 1}
     result = _result(sitting, style, recommendation=recommendation, essays=essays, webhook=moved)
-    found |= {"completionMode": mode, "result": result | category if moved else result}
+    status |= {"completionMode": mode, "result": result | category if moved else result}
     if style.reports:
-        found["htmlReport"] = f"https://vendor.example/report?r={sitting.instance}"
-    return found if moved else found | category
+        status["htmlReport"] = f"https://vendor.example/report?r={sitting.instance}"
+    return status if moved else status | category
 
 
 def _result(sitting: Sitting, style: Style, *, recommendation: bool, essays: bool, webhook: bool) -> dict[str, Any]:

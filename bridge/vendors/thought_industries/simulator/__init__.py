@@ -225,7 +225,7 @@ class Simulator:
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers of `course.completed` for the attempt's user and course; nothing in it is the attempt."""
         attempt, place = self._attempts[attempt_id], self.place(attempt_id)
-        data = {"userId": place["user_id"], "courseId": place["course_id"]} if self.behaviour.hint_ids else {}
+        data = {"userId": place["user_id"], "courseId": place["course_id"]} if self.behaviour.names_ids else {}
         moment = datetime.fromtimestamp(attempt.updated, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return self.signed({"event": "course.completed", "timestamp": moment, "data": data})
 
@@ -242,14 +242,14 @@ class Simulator:
         """What the API may list now, in no order: created in the period, both ends included."""
         now = self.now()
         return [
-            one
-            for one in self._attempts.values()
-            if not one.hidden
-            and one.created + self.behaviour.lag <= now
-            and (created_from is None or one.created >= created_from)
-            and (created_until is None or one.created <= created_until)
-            and user_id in (None, one.user_id)
-            and course_id in (None, one.course_id)
+            attempt
+            for attempt in self._attempts.values()
+            if not attempt.hidden
+            and attempt.created + self.behaviour.lag <= now
+            and (created_from is None or attempt.created >= created_from)
+            and (created_until is None or attempt.created <= created_until)
+            and user_id in (None, attempt.user_id)
+            and course_id in (None, attempt.course_id)
         ]
 
     def _change(self, attempt: Attempt, at: float | None) -> None:

@@ -117,7 +117,7 @@ def _listing(simulator: Simulator) -> dict[str, Any]:
     if not 1 <= size <= 100:
         raise _BadRequest("perPage is 1 to 100")
     size = min(size, behaviour.page_size)
-    found = sorted(
+    attempts = sorted(
         simulator.listed(
             created_from=_moment(simulator, "startDate"),
             created_until=_moment(simulator, "endDate"),
@@ -127,13 +127,17 @@ def _listing(simulator: Simulator) -> dict[str, Any]:
         key=_place,
         reverse=behaviour.newest_first,
     )
-    total = len(found)
+    total = len(attempts)
     if cursor := request.args.get("cursor"):
         after = _read_cursor(cursor)
-        found = [one for one in found if (_place(one) < after if behaviour.newest_first else _place(one) > after)]
+        attempts = [
+            attempt
+            for attempt in attempts
+            if (_place(attempt) < after if behaviour.newest_first else _place(attempt) > after)
+        ]
     else:
-        found = found[size * (_whole("page", 1) - 1) :]
-    page, more = found[:size], len(found) > size
+        attempts = attempts[size * (_whole("page", 1) - 1) :]
+    page, more = attempts[:size], len(attempts) > size
     return _wrapped(simulator, page, total=total, size=size, more=more)
 
 
@@ -141,7 +145,9 @@ def _wrapped(simulator: Simulator, page: list[Attempt], *, total: int, size: int
     behaviour = simulator.behaviour
     last = _cursor(page[-1]) if page else None
     info = {"perPage": size, "cursor": last, "total": total, "hasMore": more}
-    rows = [row(one, full=behaviour.full_rows, sparse=behaviour.sparse, as_text=behaviour.as_text) for one in page]
+    rows = [
+        row(attempt, full=behaviour.full_rows, sparse=behaviour.sparse, as_text=behaviour.as_text) for attempt in page
+    ]
     inner: dict[str, Any] = {"pageInfo": info, "assessmentAttempts": rows}
     if behaviour.meta:
         # As the vendor's general page has it for every list.

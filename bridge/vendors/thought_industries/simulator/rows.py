@@ -106,7 +106,7 @@ def row(attempt: Attempt, *, full: bool, sparse: bool, as_text: bool) -> dict[st
     topic_id = str(UUID(int=0x6E6E6E6E_6666_4E55_8E6B_000000000000 + TESTS.index(test)))
     first, last = _FIRST[attempt.person % 10], _LAST[attempt.person // 10 % 10]
     assessment_id = str(UUID(int=0x1B0A6F0E_2222_4E55_8E6B_000000000000 + TESTS.index(test)))
-    found: dict[str, Any] = {
+    row: dict[str, Any] = {
         "id": attempt.id,
         "assessment": {"id": assessment_id, "type": test.kind, "title": test.name}
         | {"minPassingPercent": _plain(test.pass_mark or None, as_text)},
@@ -126,33 +126,33 @@ def row(attempt: Attempt, *, full: bool, sparse: bool, as_text: bool) -> dict[st
         "topicId": None if sparse else topic_id,
     }
     if full:
-        found["course"] = _course(attempt.course_id, course_title)
-        found["user"] |= {"firstName": first, "lastName": last, "name": f"{first} {last}"} | _user()
-        found["questions"] = [_question(number) for number in range(10)]
-        found["topic"] = {"id": topic_id, "title": test.name, "type": test.kind, "passMessage": "INVENTED passMessage"}
+        row["course"] = _course(attempt.course_id, course_title)
+        row["user"] |= {"firstName": first, "lastName": last, "name": f"{first} {last}"} | _user()
+        row["questions"] = [_question(number) for number in range(10)]
+        row["topic"] = {"id": topic_id, "title": test.name, "type": test.kind, "passMessage": "INVENTED passMessage"}
     elif sparse:
-        found |= dict.fromkeys(("course", "topic", "questions"))
-    return found
+        row |= dict.fromkeys(("course", "topic", "questions"))
+    return row
 
 
 def _course(course_id: str, title: str) -> dict[str, Any]:
     day = "2026-02-01T08:00:00.000Z"
-    found: dict[str, Any] = {"id": course_id, "title": title, "status": "published", "kind": "microCourse"}
-    found |= (
+    row: dict[str, Any] = {"id": course_id, "title": title, "status": "published", "kind": "microCourse"}
+    row |= (
         _texts(_COURSE_TEXT) | dict.fromkeys(_COURSE_FLAGS.split(), False) | dict.fromkeys(_COURSE_DATES.split(), day)
     )
-    return found | {"instructorEmails": ["INVENTED-tutor@example.test"], "customFields": {"INVENTED": "INVENTED"}}
+    return row | {"instructorEmails": ["INVENTED-tutor@example.test"], "customFields": {"INVENTED": "INVENTED"}}
 
 
 def _user() -> dict[str, Any]:
-    found: dict[str, Any] = _texts(_USER_TEXT) | _texts(_USER_IDS)
-    found |= {name: [{"id": "INVENTED"}] for name in _USER_LISTS.split()} | dict.fromkeys(_USER_NUMBERS.split(), 7)
-    return found | {"disabled": False, "customFields": {"INVENTED": "INVENTED"}, "client": {"name": "INVENTED"}}
+    row: dict[str, Any] = _texts(_USER_TEXT) | _texts(_USER_IDS)
+    row |= {name: [{"id": "INVENTED"}] for name in _USER_LISTS.split()} | dict.fromkeys(_USER_NUMBERS.split(), 7)
+    return row | {"disabled": False, "customFields": {"INVENTED": "INVENTED"}, "client": {"name": "INVENTED"}}
 
 
 def _question(number: int) -> dict[str, Any]:
-    found: dict[str, Any] = _texts(_QUESTION_TEXT) | dict.fromkeys(_QUESTION_FLAGS.split(), False)
-    return found | {"questionId": f"q-{number}", "body": "INVENTED?", "response": "INVENTED", "gradedAsCorrect": True}
+    row: dict[str, Any] = _texts(_QUESTION_TEXT) | dict.fromkeys(_QUESTION_FLAGS.split(), False)
+    return row | {"questionId": f"q-{number}", "body": "INVENTED?", "response": "INVENTED", "gradedAsCorrect": True}
 
 
 def _answer() -> dict[str, Any]:
