@@ -24,9 +24,9 @@ VENDOR = Vendor(
     sheet=FactSheet(
         signs="nothing known: a token in the webhook's address",
         identity="schedule and candidate; or AttemptExtId",
-        webhook_means="look: the result is read from the API",
+        webhook_means="points to a result, which is read from the API",
         look_back="none needed: one candidate is asked for at a time",
-        quota="3,000 calls a day, anew at 13:30 UTC",
+        quota="3,000 calls a day, resets at 13:30 UTC",
         documented=(
             "the webhook fires when a result is published and when it changes, and never later for inactive time",
             "asked without a schedule, results have other names and no `Status`",

@@ -317,6 +317,11 @@ def test_any_value_anywhere_is_read_in_our_words_or_unreadable(members, now):
             {"custom_id": "p-001", "quiz_id": QUIZ, "announced": ATTEMPT},
         ),
         ({"puid": "p-001", "id": ATTEMPT}, ATTEMPT, {"custom_id": "p-001", "announced": ATTEMPT}),
+        (
+            {"puid": "p-001", "id": OTHER_QUIZ, "attemptId": ATTEMPT},
+            ATTEMPT,
+            {"custom_id": "p-001", "announced": ATTEMPT},
+        ),
         ({"puid": "p-001", "id": 55, "attemptId": "x"}, f"?person:{PERSON}", {"custom_id": "p-001"}),
         (
             {"puid": "p-001", "quizId": QUIZ.upper()},
@@ -367,6 +372,7 @@ def test_other_quizzes_than_the_configured_are_left_alone():
 
     assert split(hook(puid="p-001", quizId=OTHER_QUIZ), options) == Ignored("attempt_scored")
     assert isinstance(split(hook(puid="p-001", quizId=QUIZ), options)[0], Pointer)
+    assert isinstance(split(hook(puid="p-001", quizId=f" {QUIZ.upper()}"), options)[0], Pointer)
     assert isinstance(split(hook(puid="p-001"), options)[0], Pointer)
     assert read(options=options).status == "completed"
     for word in ("COMPLETED_SCORED", "COMPLETED_NOT_SCORED", "INCOMPLETE"):
