@@ -12,6 +12,8 @@ from bridge.monitoring.traffic_baseline import hours_needed
 from schemas.notices import WEBHOOKS_SILENT
 from tests.support.watching import DAY, HOUR, LOOK, MINUTE, MONDAY, WEEK, Simulated, working_hours
 
+pytestmark = pytest.mark.long
+
 #: A Tuesday in the fifth week, 10:00.
 TUESDAY = MONDAY + 4 * WEEK + DAY + 10 * HOUR
 FRIDAY_EVENING = MONDAY + 4 * WEEK + 4 * DAY + 17 * HOUR

@@ -86,7 +86,7 @@ def test_the_report_names_exactly_the_attempts_whose_webhook_was_lost(
     vendor: Any, variant: str, fake_state: redis.Redis
 ) -> None:
     bridge = bridge_over(vendor, variant, fake_state)
-    attempts = sorted(sit(bridge, 1, 14))
+    attempts = sorted(sit(bridge, 1, 8))
     lost, announced = set(attempts[::3]), [one for number, one in enumerate(attempts) if number % 3]
     for attempt in announced:
         assert bridge.push(attempt)[0] == 200
@@ -102,7 +102,7 @@ def test_the_report_names_exactly_the_attempts_whose_webhook_was_lost(
     assert (before.unreadable, before.ids["unlisted"], before.ids["outdated"]) == (0, [], [])
     assert set(after.ids["poll_only"]) == lost
     assert after.ids["missing"] == []
-    assert len(bridge.published()) == 14
+    assert len(bridge.published()) == 8
 
 
 @pytest.mark.parametrize(("vendor", "variant"), CASES)
