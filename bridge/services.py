@@ -209,10 +209,11 @@ def _check_broker(config: Config, state: str, broker: str) -> None:
             "the bridge's keys. Remedy: give the broker another database, or better another server"
         )
     problems += [
-        f'{config.path}: subscriptions.{one.name}.queue: "{clip(one.queue)}" is read by the bridge itself. '
-        "Remedy: name the receiver's own queue"
-        for one in config.subscriptions.values()
-        if queues.is_own(one.queue) and (one.broker is None or queues.same_server(one.broker, broker))
+        f'{config.path}: subscriptions.{subscription.name}.queue: "{clip(subscription.queue)}" is read by the bridge '
+        "itself. Remedy: name the receiver's own queue"
+        for subscription in config.subscriptions.values()
+        if queues.is_own(subscription.queue)
+        and (subscription.broker is None or queues.same_server(subscription.broker, broker))
     ]
     if problems:
         raise ConfigError(*problems)

@@ -29,7 +29,7 @@ class Settings:
     broker: str | None = field(default=None, repr=False)
     log_level: str = "info"
     log_format: str = "auto"
-    #: How many times quicker the bridge looks again; for demos alone.
+    #: How many times faster the bridge rechecks; for demos only.
     time_scale: float = 1.0
 
 

@@ -69,10 +69,10 @@ def role_of(given: str, accepted: Iterable[Token]) -> str | None:
     scheme, _, token = given.partition(" ")
     digest = sha256_hex(token.strip())
     granted = None
-    for one in accepted:
+    for entry in accepted:
         # All are compared, in constant time each.
-        if hmac.compare_digest(one.sha256.lower(), digest) and scheme.lower() == "bearer":
-            granted = one.role
+        if hmac.compare_digest(entry.sha256.lower(), digest) and scheme.lower() == "bearer":
+            granted = entry.role
     return granted
 
 

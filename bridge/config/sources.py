@@ -113,29 +113,29 @@ def _secrets(value: Any, declared: Credential, path: KeyPath, document: Document
     if isinstance(value, list) and not declared.many:
         document.add(path, "must be one value, not a list")
         return ()
-    found = []
+    secrets = []
     if value == []:
         document.add(path, "is an empty list")
     for place, item in enumerate(one_or_many(value)):
         try:
-            found.append(str(Secret().deserialize(item)))
+            secrets.append(str(Secret().deserialize(item)))
         except ValidationError as error:
             document.add_messages(error.messages, (*path, place) if isinstance(value, list) else path)
-    return tuple(found)
+    return tuple(secrets)
 
 
 def _options(given: Mapping[str, Any], vendor: Vendor, path: KeyPath, document: Document) -> dict[str, Any]:
-    found = {name: _default(option) for name, option in vendor.options.items()}
+    options = {name: _default(option) for name, option in vendor.options.items()}
     for name, value in given.items():
         option = vendor.options.get(name)
         if option is None:
             document.add((*path, name), f"{vendor.title} has no such option. {did_you_mean(name, vendor.options)}")
         elif value is not None:
             try:
-                found[name] = _option(option, value)
+                options[name] = _option(option, value)
             except ValidationError as error:
                 document.add_messages(error.messages, (*path, name))
-    return found
+    return options
 
 
 def _default(option: Option) -> Any:

@@ -20,7 +20,7 @@ def broker_name_problem(text: str) -> str | None:
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
-        return "holds a character that is no text"
+        return "holds a character that is not text"
     if size > KEY_BYTES:
         return f"has {size} bytes. Remedy: at most {KEY_BYTES}, the limit of AMQP"
     if "\0" in text:

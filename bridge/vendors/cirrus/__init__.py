@@ -52,7 +52,7 @@ VENDOR = Vendor(
     connect=client.Client,
     recheck=client.Client.recheck,
     # Persons mark and publish. The same steps serve results under review, expectations and, as the last thing a day's
-    # calls are spent on, final results that a rescoring may change: about a dozen looks in five weeks.
+    # calls are spent on, final results that a rescoring may change: about a dozen rechecks in five weeks.
     recheck_schedule=(6 * 3600.0, 12 * 3600.0, 86_400.0, 86_400.0, 2 * 86_400.0, 4 * 86_400.0, 7 * 86_400.0),
     # The result is there when the webhook comes; what is not there soon may be a forgery and must stay cheap.
     pointer_schedule=(5.0, 60.0, 900.0, 4 * 3600.0, 86_400.0),

@@ -76,7 +76,7 @@ VENDOR = Vendor(
         "group": "group: the group's id",
         "started": "group: UNIX seconds of the start; without it, the next attempt of that user at that test",
     },
-    # A person grades: look after an hour, then ever less often. Thirty calls an hour are for everything.
+    # A person grades: recheck after an hour, then less and less often. Thirty calls an hour are for everything.
     recheck_schedule=(3600.0, 4 * 3600.0, 12 * 3600.0, 86_400.0),
     look_back_limit=client.LOOK_BACK_SECONDS,
 )

@@ -105,7 +105,7 @@ class AttemptSchema(VendorSchema):
 class HookSchema(VendorSchema):
     """A webhook. The members of the six progress events are not documented, so all but the event may be missing.
 
-    `id` may be an attempt's or anything else: it is only used to look.
+    `id` may be an attempt's or anything else: it is only used as a pointer.
     """
 
     event = Text(required=True)

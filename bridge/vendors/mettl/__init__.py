@@ -91,7 +91,7 @@ VENDOR = Vendor(
         ),
     },
     recheck=client.Client.recheck,
-    # Somebody sits for an hour or two; then essays wait for a person. A finish webhook makes a look come at once.
+    # Somebody sits for an hour or two; then essays wait for a person. A finish webhook starts a recheck at once.
     recheck_schedule=(300.0, 600.0, 900.0, 1800.0, 3600.0, 3600.0, 3 * 3600.0, 6 * 3600.0, 12 * 3600.0, _DAY),
     expect=adapter.expect,
     reference_help={

@@ -52,9 +52,9 @@ VENDOR = Vendor(
             "about 250 calls in 15 minutes were allowed to one tenant",
         ),
         assumed=(
-            "`updatedAt` of the first finished reading is the finish; no finish is told",
+            "`updatedAt` of the first finished reading is the finish; the API gives no finish",
             "`grade` is a percentage; `pending` waits for a person; `forgiven` does not void",
-            "`course.completed` tells `userId` and `courseId`, or it is ignored",
+            "`course.completed` names `userId` and `courseId`, or it is ignored",
         ),
         ask=(
             "Which address has the API of this tenant, and which form of dates does it take?",

@@ -269,7 +269,7 @@ class Simulator:
 def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> Simulator:
     """An environment for a demo in which everything happens `scale` times quicker.
 
-    A rescoring may come days after the last look at a result, and no demo lasts so long: here nobody rescores.
+    A rescoring may come days after the last recheck of a result, and no demo lasts so long: here nobody rescores.
     """
     behaviour = Behaviour(
         retry_unit=1 / scale,

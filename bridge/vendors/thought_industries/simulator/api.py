@@ -191,4 +191,4 @@ def _moment(simulator: Simulator, name: str) -> float | None:
     except ValueError as error:
         if simulator.behaviour.overlooks_dates:
             return None
-        raise _BadRequest(f"{name} is no date") from error
+        raise _BadRequest(f"{name} is not a valid date") from error
