@@ -65,7 +65,7 @@ def test_another_number_of_partitions_than_at_the_first_start_is_refused(
         client.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": "4"})
     started = start("--config", str(config), part, *(("--port", "0") if part in ("web", "up") else ()))
     assert started.ends() == 78
-    assert "Remedy: write bridge.partitions: 4" in started.err.read_text()
+    assert "Remedy: set bridge.partitions: 4" in started.err.read_text()
 
 
 def test_the_first_part_to_start_fixes_name_and_partitions(config: Path, own_server: Server, start: Start) -> None:
@@ -120,7 +120,7 @@ def test_web_without_any_token_answers_401_with_the_remedy_and_takes_webhooks_al
     for path in ("/api/v1/watches", "/metrics"):
         answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=10)
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert "name it under access.tokens" in answer.json()["error"]
+        assert "add its entry to access.tokens" in answer.json()["error"]
     forged = requests.post(f"http://127.0.0.1:{port}/webhooks/eu", json={}, timeout=10)
     assert (forged.status_code, "access.tokens" in forged.text) == (401, False)
     assert not list(config.parent.rglob("api-token*"))

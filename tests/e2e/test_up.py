@@ -187,7 +187,7 @@ def test_without_sources_it_gets_ready_all_the_same_and_says_so_in_one_line(star
     url = started.ready()
     assert answers(url)
     said = [line for line in started.err.read_text().splitlines() if line.startswith("up ")]
-    assert said[1:] == [f"up       | {config} has no sources yet: nothing will come in. See bridge.example.yaml"]
+    assert said[1:] == [f"up       | {config} has no sources yet, so nothing will be received. See bridge.example.yaml"]
     assert said[0].startswith("up       | API token, shown this once: ")
     assert "Warning" not in started.err.read_text()
     assert started.ends(signal.SIGINT) == 130

@@ -259,7 +259,7 @@ def test_a_queue_that_is_full_fails_the_tries_of_its_events_and_stops_nobody_els
         queue.declare()
         with dispatching(services(server, full, other)):
             until(lambda: deliveries.state("full", now=time.time()).failed >= 7)
-            assert "refused the message" in deliveries.state("full", now=time.time()).last_error
+            assert "message refused" in deliveries.state("full", now=time.time()).last_error
             until(lambda: deliveries.state("warehouse", now=time.time()).delivered == 10)
             received: list[str] = []
 
