@@ -1,4 +1,4 @@
-"""Every benchmark runs with tiny numbers and prints its table and its mark: they must not rot. No figure is judged."""
+"""Every benchmark runs with tiny numbers and prints its table and its target: they must not rot. No figure is judged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_benchmark_is_run_here() -> None:
 
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.usefixtures("starts_processes")
-def test_a_benchmark_prints_versions_a_table_and_how_far_its_mark_is_off(name: str) -> None:
+def test_a_benchmark_prints_versions_a_table_and_how_far_its_target_is_off(name: str) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", *TINY[name]],
@@ -52,7 +52,7 @@ def test_a_benchmark_prints_versions_a_table_and_how_far_its_mark_is_off(name: s
     assert done.returncode == 0, done.stderr[-2000:]
     assert "versions  Python" in done.stdout
     assert f"scripts/bench {name}" in done.stdout
-    assert ", mark " in done.stdout
+    assert ", target " in done.stdout
 
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

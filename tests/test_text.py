@@ -50,7 +50,7 @@ def test_arguments_that_are_not_utf_8_are_refused(capsys: pytest.CaptureFixture[
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        "Error: argument 8 holds a lone surrogate, which is no character, at character 4. Remedy: write it again, in "
+        "Error: argument 8 holds a lone surrogate, which is no character, at character 4. Remedy: type it again in "
         "UTF-8\n"
     )
 

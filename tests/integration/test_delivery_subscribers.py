@@ -29,6 +29,7 @@ from tests.support.waiting import until
 from workers.app import make_celery
 from workers.dispatch.process import run_dispatch
 from workers.transports.broker import Broker, Message
+from workers.transports.contract import Outgoing
 
 EXAMPLES = ROOT / "examples"
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -224,8 +225,11 @@ def test_over_amqps_a_verified_broker_is_told_the_password_and_another_one_nothi
         try:
             if ours:
                 broker = Broker(address)
+                event = Outgoing("1", "attempt.completed", "eu", "1", b"{}")
                 # No queue: the broker has taken the message and sent it back.
-                (said,) = broker.publish([Message(b"{}", "nowhere", "1", {})], content_type="application/json")
+                (said,) = broker.publish(
+                    [event], lambda _: Message(b"{}", "nowhere", "1", {}), content_type="application/json"
+                )
                 broker.close()
                 assert ("no queue" if accepted else "Hostname mismatch") in str(said)
             else:
