@@ -1,4 +1,4 @@
-"""Every benchmark runs with tiny numbers and prints its table and its target: they must not rot. No figure is judged."""
+"""Every benchmark runs with tiny numbers and prints its table and its target. No figure is judged."""
 
 from __future__ import annotations
 
