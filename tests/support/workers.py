@@ -54,7 +54,7 @@ import workers.tasks
 # At night it would ask the vendor, too, and these tests count calls.
 workers.tasks.nightly = lambda services, stopping: []
 from workers.app import run_beat, run_worker
-from workers.dispatch import run_dispatch
+from workers.dispatch.process import run_dispatch
 
 def dispatch(services):
     stop = threading.Event()
