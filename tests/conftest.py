@@ -14,10 +14,13 @@ from hypothesis import settings
 from bridge.state.embedded_server import EmbeddedServer
 from tests.support.commands import Start, Started
 from tests.support.marks import GUARD, set_marks
+from tests.support.reports import sendable
 from tests.support.servers import Server
 
-#: `scripts/test --fast`. All other tests take Hypothesis' own number of examples.
-settings.register_profile("fast", max_examples=25)
+#: No deadline for one example: a busy machine is no fault. `fast` is for `scripts/test --fast`.
+settings.register_profile("all", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=25)
+settings.load_profile("all")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -31,6 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     with GUARD.watching(item):
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Iterator[None]:
+    """A lone surrogate in the report of a failure would end the whole session: xdist sends UTF-8."""
+    return sendable((yield))
 
 
 @pytest.fixture(scope="session")

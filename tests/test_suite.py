@@ -92,6 +92,13 @@ def test_whatever_starts_without_its_mark_fails(sample: pytest.Pytester) -> None
     )
 
 
+@pytest.mark.usefixtures("starts_processes")
+def test_a_failure_that_quotes_a_lone_surrogate_is_reported_by_a_worker(sample: pytest.Pytester) -> None:
+    sample.makepyfile(test_odd="def test_odd(): assert ascii('\\ud800') == '' or '\\ud800' == ''")
+    result = sample.runpytest_inprocess("-n", "1", "test_odd.py")
+    result.assert_outcomes(failed=1)
+
+
 def test_no_test_sets_these_marks_by_hand() -> None:
     by_hand = re.compile(r"mark\.(server|process|rabbitmq)\b")
     assert [str(path) for path in sorted(TESTS.rglob("*.py")) if by_hand.search(path.read_text())] == []

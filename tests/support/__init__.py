@@ -13,6 +13,7 @@ junk             messages that nobody can use, for queues that others can write 
 marks            the marks `server`, `process` and `rabbitmq`, and the guard that nothing starts without them
 polling          a made-up vendor with a list, and services around it
 proxy            a TCP proxy that loses replies
+reports          reports of tests between the processes of xdist
 schemas          the schema of CloudEvents, and what is wrong with a document
 servers          a state server, an HTTP server, programs of the distribution
 tls              certificates of a CA of its own, and a TLS listener in front of a plain server
