@@ -9,6 +9,7 @@ from pathlib import Path
 import fakeredis
 import pytest
 import redis
+import structlog
 from hypothesis import settings
 
 from bridge.state.embedded_server import EmbeddedServer
@@ -21,6 +22,8 @@ from tests.support.servers import Server
 settings.register_profile("all", deadline=None)
 settings.register_profile("fast", deadline=None, max_examples=25)
 settings.load_profile("all")
+#: Of tests that do not configure logs. The rich tracebacks of structlog's defaults take seconds each.
+structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 
 
 @pytest.hookimpl(tryfirst=True)

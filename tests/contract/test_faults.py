@@ -19,6 +19,7 @@ from workers.polling.recheck import recheck
 SCARCE = 12
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["before a call", "after a call", "before publishing"])
 def test_a_process_that_is_killed_anywhere_loses_nothing_and_repeats_nothing(
     stage, stream, fake_state, monkeypatch, moment

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -164,6 +165,7 @@ def judge(vendor: Vendor, item: Any, now: float, options: Mapping[str, Any]) -> 
     return "news" if news.status in PUBLISHABLE_STATUSES else "no news"
 
 
+@pytest.mark.long
 def test_no_value_in_any_member_ends_in_an_exception_of_python(vendor: Vendor) -> None:
     tried, outcomes = 0, set()
     for number, (file, case, foreign, path) in enumerate(CASES[vendor.name]):
@@ -193,14 +195,14 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples * 4 // 10)
 @given(data=st.data())
 def test_no_json_in_a_member_ends_in_an_exception_of_python(vendor: Vendor, data: st.DataObject) -> None:
     _, case, foreign, path = data.draw(st.sampled_from(CASES[vendor.name]))
     run(vendor, case, foreign, marked(foreign, replaced(case[foreign], path, data.draw(_JSON))))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples * 4 // 10)
 @given(body=_JSON | st.dictionaries(st.sampled_from(WORDS), _JSON, max_size=8))
 def test_no_webhook_ends_in_an_exception_of_python(vendor: Vendor, body: Any) -> None:
     run(vendor, {}, "webhook", marked("webhook", body))

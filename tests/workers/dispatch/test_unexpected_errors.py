@@ -67,7 +67,9 @@ def pending(state: redis.Redis) -> int:
     return state.xpending(keys.journal(0), keys.group(NAME))["pending"]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings.default.max_examples * 6 // 10, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(kind=st.sampled_from(KINDS))
 def test_any_exception_from_a_send_is_a_failed_try_and_finally_a_dead_letter(kind: type[Exception]) -> None:
     state = fakeredis.FakeRedis(version=(7, 0))
