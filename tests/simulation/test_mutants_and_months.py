@@ -15,16 +15,16 @@ from bridge.vendors.thought_industries.cursor import Cursor
 from tests.simulation.world import HOUR, Plan, World
 from workers.polling import poll
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.no_cover, pytest.mark.timeout(400)]
 
 #: Busy days of one vendor: many polls, and a budget that is nearly used up.
 BUSY = Plan(attempts=60, days=1.0, step=(120.0, 600.0), poll_every=300.0, afterwards=12.0)
 VENDORS = tuple(registry.vendors())
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_simulated_month_of_all_vendors_misses_nothing_and_publishes_nothing_twice(seed: int) -> None:
-    verdict = World(seed, VENDORS).run()
+# More seeds: scripts/simulate.
+def test_a_simulated_month_of_all_vendors_misses_nothing_and_publishes_nothing_twice() -> None:
+    verdict = World(1, VENDORS).run()
     assert verdict.lines() == []
     assert verdict.happened["killed"] > 0
 

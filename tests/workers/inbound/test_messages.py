@@ -158,7 +158,7 @@ def outcome(read: Callable[[], Any]) -> Any:
         return error.reason
 
 
-@settings(max_examples=30 * settings.default.max_examples)
+@settings(max_examples=10 * settings.default.max_examples)
 @given(FUZZED)
 def test_any_message_is_a_receipt_or_refused(raw: bytes) -> None:
     assert outcome(lambda: read_receipt_entry(raw, KNOWN)) in {RECEIPT, *REASONS}
@@ -175,7 +175,7 @@ for each in ARGUMENTS:
     APP.task(name=each, shared=False, lazy=False)(nothing)
 
 
-@settings(max_examples=30 * settings.default.max_examples)
+@settings(max_examples=10 * settings.default.max_examples)
 @given(FUZZED)
 def test_any_message_is_a_task_that_celery_accepts_or_refused(raw: bytes) -> None:
     found = outcome(lambda: read_task(parse_entry(raw), ARGUMENTS, KNOWN))
