@@ -1,6 +1,6 @@
 """Process settings from the environment: `ATTEMPT_BRIDGE_*`, or `ATTEMPT_BRIDGE_*_FILE` naming a file with the value.
 
-The only module that reads the environment. What describes sources and subscriptions stands in bridge.yaml.
+The only module that reads the environment. Sources and subscriptions are configured in bridge.yaml.
 """
 
 from __future__ import annotations

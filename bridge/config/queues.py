@@ -23,9 +23,9 @@ def is_own(queue: str | None) -> bool:
     return queue is not None and queue.partition(_PRIORITY)[0] in OWN
 
 
-def same_server(one: str, other: str) -> bool:
+def same_server(url: str, other: str) -> bool:
     """Whether two addresses of Redis databases or AMQP virtual hosts surely name the same one. Users do not matter."""
-    first, second = _place(one), _place(other)
+    first, second = _place(url), _place(other)
     return first is not None and first == second
 
 

@@ -98,15 +98,15 @@ def _budget(section: Mapping[str, Any], vendor: Vendor, path: KeyPath, document:
 def _credentials(
     given: Mapping[str, Any], vendor: Vendor, webhook_enabled: bool, path: KeyPath, document: Document
 ) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+    secrets: dict[str, tuple[str, ...]] = {}
     for name, declared in vendor.credentials.items():
         if given.get(name) is not None:
-            found[name] = _secrets(given[name], declared, (*path, name), document)
+            secrets[name] = _secrets(given[name], declared, (*path, name), document)
         elif declared.required and (webhook_enabled or name != vendor.secret_credential):
             document.add((*path, name), f"missing: {declared.help}")
     for name in given.keys() - vendor.credentials.keys():
         document.add((*path, name), f"{vendor.title} has no such credential. {did_you_mean(name, vendor.credentials)}")
-    return found
+    return secrets
 
 
 def _secrets(value: Any, declared: Credential, path: KeyPath, document: Document) -> tuple[str, ...]:

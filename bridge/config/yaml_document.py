@@ -241,7 +241,7 @@ def _from_environment(text: str, path: KeyPath, document: Document, environment:
             )
         elif problem := text_problem(environment[name], lines=True):
             document.add_broken(path, f"environment variable {name} {problem}. Remedy: set it again, in UTF-8")
-    return Reference(_REFERENCE.sub(lambda found: environment.get(found[1], ""), text))
+    return Reference(_REFERENCE.sub(lambda match: environment.get(match[1], ""), text))
 
 
 def _from_file(name: str, path: KeyPath, document: Document, folder: Path) -> Reference:

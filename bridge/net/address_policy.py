@@ -1,7 +1,7 @@
 """Which addresses we may connect to, by name or by number. Connecting is in `bridge/net/push_client.py`.
 
 Measured: of 29 special addresses `ipaddress.is_global` of Python 3.11 lets 12 pass (translated, multicast, 6to4).
-So IPv6 is judged by what is allowed, 2000::/3 without its special blocks, and not by what is forbidden.
+So IPv6 has a list of what is allowed (2000::/3 without its special blocks), not of what is forbidden.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def check_url(url: str, *, allow_private: bool = False) -> str | None:
     if parts.scheme == "http" and not allow_private:
         return "is not encrypted; use https, or `allow_private: true` inside your own network"
     if parts.username is not None or parts.password is not None:
-        return "carries a user name or password; requests are signed instead"
+        return "contains a user name or password; requests are signed instead"
     if parts.fragment:
         return "has a fragment (#...), which is never sent; remove it"
     if port is not None and port != 443 and port < 1024 and not allow_private:
@@ -96,23 +96,23 @@ def resolve(
 
     Raises `DeliveryFailed` when the name does not resolve within `timeout` seconds or one answer is forbidden.
     """
-    found: list[Any] = []
+    results: list[Any] = []
 
-    def ask() -> None:
+    def look_up() -> None:
         try:
-            found.append(resolver(host, port, type=socket.SOCK_STREAM))
+            results.append(resolver(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
-            found.append(error)
+            results.append(error)
 
-    # getaddrinfo has no timeout; a daemon thread may hang on without holding anybody up.
-    asking = threading.Thread(target=ask, daemon=True, name="resolve")
-    asking.start()
-    asking.join(timeout)
-    if not found:
+    # getaddrinfo has no timeout. The daemon thread may hang without blocking anything else.
+    lookup = threading.Thread(target=look_up, daemon=True, name="resolve")
+    lookup.start()
+    lookup.join(timeout)
+    if not results:
         raise DeliveryFailed(f"{host} did not resolve within {timeout:g} s; check the name server", reason="dns")
-    if isinstance(found[0], Exception) or not found[0]:
-        raise DeliveryFailed(f"{host} does not resolve: {clip(found[0])}; check `url`", reason="dns")
-    addresses = [(entry[0], entry[4]) for entry in found[0]]
+    if isinstance(results[0], Exception) or not results[0]:
+        raise DeliveryFailed(f"{host} does not resolve: {clip(results[0])}; check `url`", reason="dns")
+    addresses = [(entry[0], entry[4]) for entry in results[0]]
     for _, address in addresses:
         # Not only the first: a name that also answers with an internal address is refused as a whole.
         if not is_allowed(str(address[0]).split("%")[0], allow_private=allow_private):

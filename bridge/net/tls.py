@@ -1,6 +1,6 @@
 """TLS towards servers that an address names: state and brokers. Certificate and host name are always verified.
 
-kombu verifies nothing over `rediss://` and no host name over `amqps://` unless it is told to.
+By default kombu verifies nothing over `rediss://` and no host name over `amqps://`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = ["BrokerAddress", "address_problem", "broker_address", "describe", "tl
 
 _SCHEMES = ("rediss", "amqps")
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
-#: What may be said, but goes without saying.
+#: Parameters that may be given with these values only, which are the defaults.
 _DEFAULTS = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
-#: OpenSSL's numbers of what is wrong with a certificate (X509_V_ERR_...) -> remedy.
+#: OpenSSL's verification errors (X509_V_ERR_...) -> remedy.
 _CLOCK = "check the clocks of both machines"
 _NAME_CA = "name the CA that signed it: ?ssl_ca_certs=/path/to/ca.pem at the end of the address"
 _HOST = "write the host name that the certificate is for, or get one for this host"
@@ -28,14 +28,14 @@ _REMEDIES = {9: _CLOCK, 10: "renew the server's certificate", 62: _HOST, 64: _HO
 
 
 class BrokerAddress(NamedTuple):
-    """What kombu's `Connection` takes: `Connection(url, ssl=ssl)`. The `ssl_` parameters are out of `url`."""
+    """The arguments of kombu's `Connection(url, ssl=ssl)`; the `ssl_` parameters are removed from `url`."""
 
     url: str
     ssl: dict[str, Any] | bool
 
 
 def broker_address(url: str) -> BrokerAddress:
-    """A broker's address for kombu and Celery, verified where it is encrypted. The address has been checked."""
+    """The arguments for kombu and Celery; an encrypted connection is verified. `url` has passed `address_problem`."""
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
         return BrokerAddress(url, False)

@@ -1,6 +1,6 @@
-"""Every Redis key of the bridge. Nothing else spells one.
+"""Every Redis key of the bridge. No other module contains one.
 
-Keys of one partition share the hash tag `{p}`, so that one script may touch all of them on a cluster too.
+Keys of one partition share the hash tag `{p}`, so that one script may use all of them, on a cluster too.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def rejected(partition: int) -> str:
 
 
 def quarantine(partition: int) -> str:
-    """Stream of records (webhook or poll) that we could not read: dead letters of the receiving side."""
+    """Stream of webhooks and polled records that could not be read."""
     return f"ab:{{{partition}}}:quarantine"
 
 
@@ -84,7 +84,7 @@ def counts(partition: int, day: int) -> str:
 
 
 def cursor(source: str, stream: str) -> str:
-    """Hash: where polling of one stream stands."""
+    """Hash: the position of polling in one stream."""
     return f"ab:cursor:{source}:{stream}"
 
 
@@ -99,12 +99,12 @@ def budget(source: str) -> str:
 
 
 def paused(source: str) -> str:
-    """String: the UNIX time until which the vendor does not want calls, or `inf` with the reason after a blank."""
+    """String: UNIX time until which the source makes no calls, or `inf` with the reason after a space."""
     return f"ab:budget:{source}:paused"
 
 
 def lease(name: str) -> str:
-    """String with an expiry: who alone may do `name` now."""
+    """String with an expiry: the only process that may do `name` now."""
     return f"ab:lease:{name}"
 
 
@@ -129,12 +129,12 @@ def deadlines(source: str) -> str:
 
 
 def sittings(source: str) -> str:
-    """Hash attempt id -> sittings seen under it, for vendors that let a person sit again under the same id."""
+    """Hash attempt id -> sittings seen under it, for vendors that use the same id when a person takes a test again."""
     return f"ab:generations:{source}"
 
 
 def consent(source: str) -> str:
-    """Hash key of a consent -> what was last said of it and when."""
+    """Hash key of a consent -> its latest state and when it was given."""
     return f"ab:consent:{source}"
 
 
@@ -149,7 +149,7 @@ def group(subscription: str) -> str:
 
 
 def retry(subscription: str, partition: int = 0) -> str:
-    """Sorted set: deliveries of a subscription that wait for their next try, event id by UNIX time in seconds."""
+    """Sorted set event id -> UNIX time of the next try, for the deliveries of a subscription that wait for a retry."""
     return f"ab:retry:{_of(subscription, partition)}"
 
 
@@ -164,7 +164,7 @@ def deliveries(subscription: str, partition: int = 0) -> str:
 
 
 def claims(subscription: str, partition: int = 0) -> str:
-    """Hash event id -> how often a retry was taken and never settled: what a process dies of shows here."""
+    """Hash event id -> how often a retry was claimed and never settled, which shows events that kill the process."""
     return f"ab:deliveries:{_of(subscription, partition)}:claims"
 
 
@@ -174,7 +174,7 @@ def subscription_state(subscription: str, partition: int = 0) -> str:
 
 
 def _of(subscription: str, partition: int) -> str:
-    """The first partition, in most bridges the only one, has the plain name."""
+    """The name without a number for the first partition, in most bridges the only one."""
     return f"{subscription}:{{{partition}}}" if partition else subscription
 
 
@@ -184,12 +184,12 @@ def heartbeat(process: str) -> str:
 
 
 def backfills() -> str:
-    """Hash id of a backfill -> JSON of it: where it stands and what it has found."""
+    """Hash id of a backfill -> JSON of its position and results."""
     return "ab:backfills"
 
 
 def backfill_requests() -> str:
-    """Hash id of a backfill -> `stop` or `cancel`: what an operator wants of the process that runs it."""
+    """Hash id of a backfill -> `stop` or `cancel`: an operator's request to the process that runs it."""
     return "ab:backfills:wishes"
 
 
@@ -199,20 +199,20 @@ def reconciliations(source: str) -> str:
 
 
 def vendor_limit(source: str) -> str:
-    """Hash: calls that the vendor itself says are left, and until when."""
+    """Hash: calls left according to the vendor, and until when."""
     return f"ab:budget:{source}:learned"
 
 
 def alarms(source: str) -> str:
-    """Hash type of alarm -> JSON of how it stands."""
+    """Hash type of alarm -> JSON of its state."""
     return f"ab:alarm:{source}"
 
 
 def rhythm(source: str) -> str:
-    """Hash `ledger` -> JSON of what was heard so far; number -> the totals after an hour, in a ring of weeks."""
+    """Hash: `ledger` -> JSON of the traffic so far; number -> the totals after an hour, in a ring of weeks."""
     return f"ab:alarm:{source}:rhythm"
 
 
 def refused() -> str:
-    """Hash `<queue>|<reason>` -> number: messages in the bridge's own queues that nobody could use."""
+    """Hash `<queue>|<reason>` -> number of messages in the bridge's own queues that were refused."""
     return "ab:refused"

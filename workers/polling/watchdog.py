@@ -93,24 +93,24 @@ def _observe(
 
 
 def _announce(services: Services, alarms: Alarms, source: Source, old: Alarm | None, new: Alarm | None) -> int:
-    """Agree with other processes on the alarm's state and publish it if it is new; the number of notices, 0 or 1."""
+    """Store the alarm's new state, unless another process did first, and publish it once; the number of notices, 0 or 1."""
     if new is None or new.published:
         return 0
-    agreed = alarms.compare_and_set(source.name, old, new)
+    stored = alarms.compare_and_set(source.name, old, new)
     now = services.now()
-    notice = alarm_notice(source.name, agreed)
+    notice = alarm_notice(source.name, stored)
     submitted = submission(services.config.bridge, source.name, source.vendor, notice, now=now)
     (result,) = services.journal.publish(Entry(submissions=(submitted,)), now=now).results
-    alarms.compare_and_set(source.name, agreed, replace(agreed, published=True))
+    alarms.compare_and_set(source.name, stored, replace(stored, published=True))
     if result.outcome != "published":
         return 0
-    log = _log.warning if agreed.state == RAISED else _log.info
+    log = _log.warning if stored.state == RAISED else _log.info
     log(
-        f"alarm_{agreed.state}",
+        f"alarm_{stored.state}",
         source=source.name,
-        type=agreed.kind,
-        fact=agreed.fact,
-        value=agreed.value,
-        remedy=agreed.remedy,
+        type=stored.kind,
+        fact=stored.fact,
+        value=stored.value,
+        remedy=stored.remedy,
     )
     return 1
