@@ -93,7 +93,7 @@ def _observe(
 
 
 def _announce(services: Services, alarms: Alarms, source: Source, old: Alarm | None, new: Alarm | None) -> int:
-    """Store the alarm's new state, unless another process did first, and publish it once; the number of notices, 0 or 1."""
+    """Store the new state, unless another process was first, and publish it once; the number of notices, 0 or 1."""
     if new is None or new.published:
         return 0
     stored = alarms.compare_and_set(source.name, old, new)
