@@ -52,26 +52,29 @@ class Envelope:
     specversion: str = "1.0"
     #: Media type of `data`.
     datacontenttype: str = "application/json"
+    #: It is about an invented attempt; only then the event has the attribute.
+    bridgetest: bool = False
 
     def encode(self, data: Mapping[str, Any]) -> bytes:
         """The event as it is stored and sent: compact UTF-8 JSON, members in the order of the contract."""
-        return _ENCODER.encode(
-            {
-                "specversion": self.specversion,
-                "id": self.id,
-                "source": self.source,
-                "type": self.type,
-                "subject": self.subject,
-                "time": format_time(self.time),
-                "datacontenttype": self.datacontenttype,
-                "dataschema": self.dataschema,
-                "recordedtime": format_time(self.recordedtime),
-                "partitionkey": self.partitionkey,
-                "bridgevendor": self.bridgevendor,
-                "bridgeorigin": self.bridgeorigin,
-                "data": data,
-            }
-        ).encode()
+        document: dict[str, Any] = {
+            "specversion": self.specversion,
+            "id": self.id,
+            "source": self.source,
+            "type": self.type,
+            "subject": self.subject,
+            "time": format_time(self.time),
+            "datacontenttype": self.datacontenttype,
+            "dataschema": self.dataschema,
+            "recordedtime": format_time(self.recordedtime),
+            "partitionkey": self.partitionkey,
+            "bridgevendor": self.bridgevendor,
+            "bridgeorigin": self.bridgeorigin,
+        }
+        if self.bridgetest:
+            document["bridgetest"] = True
+        document["data"] = data
+        return _ENCODER.encode(document).encode()
 
 
 def source_path(bridge_name: str, source: str) -> str:

@@ -164,8 +164,6 @@ class Links:
     report: str | None = None
     #: The vendor's certificate.
     certificate: str | None = None
-    #: The stored request; None if the attempt came by poll.
-    request: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +220,7 @@ def minimal(event: Mapping[str, Any]) -> dict[str, Any]:
     }
     label = data.get("extensions", {}).get("expectation")
     data["extensions"] = {} if label is None else {"expectation": label}
-    data["links"] = {"report": None, "certificate": None, "request": None}
+    data["links"] = {"report": None, "certificate": None}
     return {**event, "data": data}
 
 
@@ -288,6 +286,6 @@ def _data(data: Data) -> dict[str, Any]:
             "status": data.vendor.status,
             "ids": dict(data.vendor.ids),
         },
-        "links": {"report": data.links.report, "certificate": data.links.certificate, "request": data.links.request},
+        "links": {"report": data.links.report, "certificate": data.links.certificate},
         "extensions": dict(data.extensions),
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from marshmallow import EXCLUDE, Schema, fields, post_load, validate
+from marshmallow import EXCLUDE, Schema, fields, post_dump, post_load, validate
 
 from schemas import event
 from schemas.types import Score, UtcTime, member, nullable
@@ -149,7 +149,6 @@ class LinksSchema(_Shape):
 
     report = fields.String(**nullable("The vendor's report."))
     certificate = fields.String(**nullable("The vendor's certificate."))
-    request = fields.String(**nullable("The stored request; null if the attempt came by poll."))
 
 
 class DataSchema(_Shape):
@@ -190,6 +189,16 @@ class EnvelopeSchema(_Shape):
         **member("The path by which it came first; `bridge`: the bridge itself says so."),
         validate=validate.OneOf(ORIGINS),
     )
+    bridgetest = fields.Boolean(
+        metadata={"description": "True: a test with an invented attempt; do not act on it. Otherwise absent."},
+        validate=validate.Equal(True),
+    )
+
+    @post_dump
+    def _without_defaults(self, dumped: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if not dumped.get("bridgetest"):
+            dumped.pop("bridgetest", None)
+        return dumped
 
 
 class EventSchema(EnvelopeSchema):

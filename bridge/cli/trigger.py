@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ import requests
 from bridge import clock
 from bridge.cli.common import load_services
 from bridge.cli.exit_codes import DONE, FAILED, UNAVAILABLE
-from bridge.cli.options import DEFAULT_PORT, format_option, known_name
+from bridge.cli.options import DEFAULT_PORT, confirm_broad, format_option, known_name, yes_option
 from bridge.cli.output import print_list, say
 from bridge.config.model import Source
+from bridge.errors import BridgeError
+from bridge.ingest.sample_marks import marked
+from bridge.sdk.vendor import Ignored, Vendor
 from bridge.services import Services
 
 __all__ = ["trigger"]
@@ -46,7 +50,7 @@ def _web_address(ctx: click.Context, param: click.Parameter, given: str) -> str:
 @click.command()
 @click.argument("vendor")
 @click.argument("sample", required=False)
-@click.option("--list", "only_list", is_flag=True, help="List the vendor's samples; send nothing.")
+@click.option("--list", "only_list", is_flag=True, help="List the vendor's samples, the default first; send nothing.")
 @click.option("--source", "source_name", help="Source to send to, if the vendor has several.")
 @click.option("--url", callback=_web_address, default=_URL, show_default=True, help="Address of the bridge.")
 @click.option("--token", help="Token in the source's webhook address.")
@@ -59,6 +63,7 @@ def _web_address(ctx: click.Context, param: click.Parameter, given: str) -> str:
     help="Change the body: result.first=Uma; repeatable.",
 )
 @click.option("--bad-signature", is_flag=True, help="Sign with a wrong secret; 401 is expected.")
+@yes_option
 @format_option
 @click.pass_context
 def trigger(
@@ -72,21 +77,27 @@ def trigger(
     times: int,
     changes: tuple[str, ...],
     bad_signature: bool,
+    yes: bool,
     output: str,
 ) -> None:
     """Send a vendor's sample webhook to a running bridge.
 
-    It is signed with the source's secret. A sample is always the same attempt: the first one is published, every
-    further one is a duplicate.
+    It is signed with the source's secret. The default is the vendor's own test message, if there is one: it publishes
+    nothing. Any other sample is marked as a test: its event has the attribute bridgetest, and its attempt id begins
+    with "test:". Subscriptions get that event, so such a sample needs --yes, except in a demo. Samples without a
+    result publish nothing. A sample is always the same attempt: every further one is a duplicate.
     """
     services = load_services()
     known_name(vendor, services.vendors, "vendor")
-    samples = _samples(vendor)
+    samples = _samples(services.vendors[vendor])
     if only_list:
         click.echo("\n".join(samples))
         return
     source = _source(services, vendor, source_name)
-    body = _changed(samples[known_name(sample, samples, "sample")] if sample else next(iter(samples.values())), changes)
+    name = known_name(sample, samples, "sample") if sample else next(iter(samples))
+    body, is_safe = _prepared(services.vendors[vendor], source, _changed(samples[name], changes))
+    if not (is_safe or services.config.demo):
+        confirm_broad(yes, f"would send {name} to {url}; its event is marked bridgetest and goes to every subscription")
     raw = json.dumps(body, ensure_ascii=False).encode()
     secret = next(iter(source.credentials.get(services.vendors[vendor].secret_credential or "", ())), "")
     headers = _headers(vendor, raw, f"not-{secret}" if bad_signature else secret)
@@ -102,10 +113,28 @@ def trigger(
     ctx.exit(FAILED if unexpected else DONE)
 
 
-def _samples(vendor: str) -> dict[str, Any]:
-    """Name -> body of the vendor's sample webhooks: first those with a final result, then those with a pointer."""
-    folder = Path(str(import_module(_package(vendor)).__file__)).parent / "fixtures"
-    ranked: dict[int, dict[str, Any]] = {0: {}, 1: {}, 2: {}}
+def _prepared(vendor: Vendor, source: Source, body: Any) -> tuple[Any, bool]:
+    """The body to send, and whether it is the vendor's own test message; anything else is marked as a test."""
+    if _is_test_message(vendor, body, source.options):
+        return body, True
+    if not isinstance(body, dict):
+        raise click.UsageError("this sample is not a JSON object, so it cannot be marked as a test. Choose another")
+    return marked(body), False
+
+
+def _is_test_message(vendor: Vendor, body: Any, options: Mapping[str, Any]) -> bool:
+    try:
+        content = vendor.split(body, options)
+    except BridgeError:
+        return False
+    return isinstance(content, Ignored) and content.outcome == "test"
+
+
+def _samples(vendor: Vendor) -> dict[str, Any]:
+    """Name -> body of the vendor's sample webhooks: its test message, then those with a final result, then pointers."""
+    folder = Path(str(import_module(_package(vendor.name)).__file__)).parent / "fixtures"
+    defaults = {name: option.default for name, option in vendor.options.items()}
+    ranked: dict[int, dict[str, Any]] = {-1: {}, 0: {}, 1: {}, 2: {}}
     for path in sorted(folder.glob("*.in.json")):
         case = json.loads(path.read_text())
         if "webhook" in case:
@@ -115,8 +144,9 @@ def _samples(vendor: str) -> dict[str, Any]:
             final = any(item.get("result", {}).get("grading") == "final" for item in items)
             is_pointer = any("pointer" in item for item in items)
             # Samples that need an option of their own come last.
-            ranked[2 if "options" in case else 0 if final else 1 if is_pointer else 2][name] = case["webhook"]
-    return ranked[0] | ranked[1] | ranked[2]
+            rank = 2 if "options" in case else 0 if final else 1 if is_pointer else 2
+            ranked[-1 if _is_test_message(vendor, case["webhook"], defaults) else rank][name] = case["webhook"]
+    return ranked[-1] | ranked[0] | ranked[1] | ranked[2]
 
 
 def _package(vendor: str) -> str:
@@ -158,7 +188,6 @@ def _changed(body: Any, changes: tuple[str, ...]) -> Any:
 
 
 def _send(webhook_url: str, token: str | None, raw: bytes, headers: dict[str, str], times: int) -> list[dict[str, Any]]:
-
     address, answers = f"{webhook_url}/{token}" if token else webhook_url, []
     with requests.Session() as session:
         session.trust_env = False

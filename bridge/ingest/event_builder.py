@@ -48,13 +48,13 @@ def build_event(
     *,
     origin: str,
     recorded: datetime,
-    request_id: str | None,
     label: str | None = None,
+    test: bool = False,
 ) -> Event:
     """The event. Its `time` is the vendor's completion time, or `recorded` if the vendor gives none.
 
     `previous`: `data` of the event that this revision replaces, None if that has left the journal. `label`: that of
-    the expectation which the attempt meets.
+    the expectation which the attempt meets. `test`: the attempt is invented.
     """
     attempt = _with_carried_over(attempt, previous, label)
     path = source_path(bridge.name, source)
@@ -74,6 +74,7 @@ def build_event(
         partitionkey=f"{source}/{attempt.attempt_id}",
         bridgevendor=vendor,
         bridgeorigin=origin,
+        bridgetest=test,
         data=Data(
             attempt=Attempt(
                 id=attempt.attempt_id,
@@ -89,11 +90,7 @@ def build_event(
             sections=attempt.sections,
             flags=attempt.flags,
             vendor=VendorFacts(name=vendor, source=source, status=attempt.vendor_status, ids=attempt.vendor_ids),
-            links=Links(
-                report=attempt.report,
-                certificate=attempt.certificate,
-                request=None if request_id is None else f"{bridge.public_url}/api/v1/requests/{request_id}",
-            ),
+            links=Links(report=attempt.report, certificate=attempt.certificate),
             extensions=attempt.extensions,
         ),
     )

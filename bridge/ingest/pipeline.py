@@ -15,6 +15,7 @@ from bridge.ingest import notices
 from bridge.ingest.consent import voided_attempt
 from bridge.ingest.context import IngestContext, IngestReport, ReceiveResult, WebhookRequest
 from bridge.ingest.intake import log_unexpected, read_body, read_record, unreadable_on_error
+from bridge.ingest.sample_marks import as_test, is_marked
 from bridge.ingest.submissions import attempt_submission, keys_of
 from bridge.journal import BRIDGE, POLL, WEBHOOK, Entry, EntryResult, RequestRecord, Submission, SubmissionResult
 from bridge.polling.expectations import Expectation
@@ -71,10 +72,12 @@ def _receive(context: IngestContext, request: WebhookRequest) -> EntryResult:
     if isinstance(content, Ignored):
         return _publish_request(context, request, outcome=content.outcome, reason=content.kind)
     attempts = [read_record(context, item, now) for item in content if isinstance(item, Record)]
+    if is_marked(request.body):
+        return _receive_test(context, request, attempts)
     pointers = _watch_pointers(context, [item for item in content if isinstance(item, Pointer)], now)
     consents = [item for item in content if isinstance(item, Consent)]
-    prepared = _prepare(context, attempts, origin=WEBHOOK, now=now, request_id=request.id)
-    withdrawals = _record_consents(context, consents, now=now, request_id=request.id)
+    prepared = _prepare(context, attempts, origin=WEBHOOK, now=now)
+    withdrawals = _record_consents(context, consents, now=now)
     if not (prepared.submissions or withdrawals):
         watched = pointers or any(attempt.watch is not None for attempt in attempts)
         statuses = " ".join(sorted({attempt.status for attempt in attempts}))
@@ -90,6 +93,19 @@ def _receive(context: IngestContext, request: WebhookRequest) -> EntryResult:
     except Exception as error:  # noqa: BLE001 - all is published; a watch left open rechecks once more, to no effect
         log_unexpected(context.source.name, "finish", error)
     return result
+
+
+def _receive_test(context: IngestContext, request: WebhookRequest, attempts: list[NormalisedAttempt]) -> EntryResult:
+    """Publish the invented attempts of a marked webhook as tests. It counts as no webhook of the vendor's."""
+    now = request.received_at
+    publishable = [as_test(attempt) for attempt in attempts if attempt.status in PUBLISHABLE_STATUSES]
+    submissions = tuple(
+        attempt_submission(context, attempt, origin=WEBHOOK, now=now, test=True) for attempt in publishable
+    )
+    ids = [attempt.attempt_id for attempt in publishable]
+    result = context.publisher.publish(Entry(submissions=submissions), now=now) if submissions else None
+    stored = _publish_request(context, request, outcome="test", reason="trigger", pointers=ids)
+    return result or stored
 
 
 def ingest(context: IngestContext, records: Sequence[Record], *, origin: str = POLL, now: float) -> IngestReport:
@@ -123,7 +139,7 @@ def _publish_attempts(
     context: IngestContext, attempts: list[NormalisedAttempt], report: IngestReport, *, origin: str, now: float
 ) -> None:
     """Publish the attempts and add them to the report, which does not change if this fails."""
-    prepared = _prepare(context, attempts, origin=origin, now=now, request_id=None)
+    prepared = _prepare(context, attempts, origin=origin, now=now)
     results: tuple[SubmissionResult, ...] = ()
     if prepared.submissions:
         results = context.publisher.publish(Entry(submissions=prepared.submissions), now=now).results
@@ -159,9 +175,7 @@ class _Prepared:
     expectations: Mapping[str, Expectation]
 
 
-def _prepare(
-    context: IngestContext, attempts: list[NormalisedAttempt], *, origin: str, now: float, request_id: str | None
-) -> _Prepared:
+def _prepare(context: IngestContext, attempts: list[NormalisedAttempt], *, origin: str, now: float) -> _Prepared:
     """Store what must be durable before publishing: watches of open attempts, and the attempts under each consent.
 
     After a crash in between there may be a watch too many, never one too few.
@@ -186,7 +200,7 @@ def _prepare(
         name, [key for attempt in publishable for key in keys_of(attempt)], now=now
     )
     submissions = tuple(
-        attempt_submission(context, attempt, origin=origin, now=now, request_id=request_id, expectations=expectations)
+        attempt_submission(context, attempt, origin=origin, now=now, expectations=expectations)
         for attempt in publishable
     )
     return _Prepared(tuple(attempt.attempt_id for attempt in attempts), publishable, submissions, expectations)
@@ -229,9 +243,7 @@ def _watch_pointers(context: IngestContext, pointers: Sequence[Pointer], now: fl
     return [pointer.key for pointer in pointers]
 
 
-def _record_consents(
-    context: IngestContext, consents: Sequence[Consent], *, now: float, request_id: str
-) -> tuple[Submission, ...]:
+def _record_consents(context: IngestContext, consents: Sequence[Consent], *, now: float) -> tuple[Submission, ...]:
     """Store what was said about consent; for a withdrawal, void the published attempts and announce it."""
     name, submissions = context.source.name, []
     for consent in consents:
@@ -243,7 +255,7 @@ def _record_consents(
         published = context.consents.published(name, governed)
         for attempt_id, assessment in published.items():
             voided = voided_attempt(attempt_id, assessment)
-            submissions.append(attempt_submission(context, voided, origin=BRIDGE, now=now, request_id=request_id))
+            submissions.append(attempt_submission(context, voided, origin=BRIDGE, now=now))
         at = now if consent.at is None else min(consent.at, now)
         notice = notices.consent_withdrawn(
             key=consent.key, number=number, at=at, subject=consent.subject, attempts_voided=len(published)

@@ -24,10 +24,10 @@ def attempt_submission(
     *,
     origin: str,
     now: float,
-    request_id: str | None = None,
     expectations: Mapping[str, Expectation] = _NO_EXPECTATIONS,
+    test: bool = False,
 ) -> Submission:
-    """The submission of one attempt.
+    """The submission of one attempt; `test`: it is invented, and its events say so.
 
     Its first event is built here, where an exception affects this attempt only; in the journal it would affect the
     whole batch.
@@ -44,8 +44,8 @@ def attempt_submission(
             previous,
             origin=origin,
             recorded=recorded,
-            request_id=request_id,
             label=_label(attempt, expectations, revision),
+            test=test,
         )
         return event.type, event.id, event.to_json()
 

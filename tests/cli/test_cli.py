@@ -33,7 +33,7 @@ from bridge.polling.cursors import RoundReport
 from bridge.quota.budgets import POLL
 from bridge.runtime import up
 from bridge.sdk.strict_json import parse
-from bridge.sdk.vendor import Pointer, Record, Watch
+from bridge.sdk.vendor import Ignored, Pointer, Record, Watch
 from bridge.services import Services, load
 from bridge.settings import Settings, read_settings
 from bridge.state import keys
@@ -520,12 +520,14 @@ class _Listener(BaseHTTPRequestHandler):
     """Verifies as the vendor documents it, with nothing from the adapter."""
 
     seen: list[str]
+    bodies: list[dict[str, object]]
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["content-length"]))
         signature = b64encode(hmac.digest(SECRET.encode(), raw, hashlib.sha256)).decode()
         genuine = self.headers["X-Classmarker-Hmac-Sha256"] == signature
         self.seen.append(self.path)
+        self.bodies.append(json.loads(raw))
         answer = b'{"outcome": "published", "request_id": "r1"}' if genuine else b"{}"
         self.send_response(200 if genuine else 401)
         self.send_header("content-length", str(len(answer)))
@@ -538,19 +540,19 @@ class _Listener(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def listener():
-    handler = type("Listener", (_Listener,), {"seen": []})
+    handler = type("Listener", (_Listener,), {"seen": [], "bodies": []})
     with HTTPServer(("127.0.0.1", 0), handler) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}", handler.seen
+        yield f"http://127.0.0.1:{http.server_port}", handler
         http.shutdown()
 
 
 def test_trigger_sends_a_sample_that_is_signed_with_the_configured_secret(shell, listener):
-    url, seen = listener
+    url, handler = listener
     code, out, _ = shell("trigger", "classmarker", "--url", url, "--times", "2", "-o", "jsonl")
     assert code == 0
     assert [json.loads(line)["outcome"] for line in out.splitlines()] == ["published", "published"]
-    assert seen == ["/webhooks/eu"] * 2
+    assert handler.seen == ["/webhooks/eu"] * 2
     code, out, _ = shell(
         "trigger", "classmarker", "webhook_link_numbers", "--url", url, "--bad-signature", "-o", "json"
     )
@@ -559,11 +561,34 @@ def test_trigger_sends_a_sample_that_is_signed_with_the_configured_secret(shell,
     assert shell("trigger", "classmarker", "--url", url, "--set", "nothing.here=1")[0] == 2
 
 
+def test_trigger_marks_all_but_the_vendors_own_test_message_and_asks_for_yes_outside_a_demo(
+    shell, listener, tmp_path, monkeypatch
+):
+    url, handler = listener
+    here = ("--url", url)
+    assert shell("trigger", "classmarker", *here)[0] == 0
+    assert shell("trigger", "classmarker", "webhook_link_numbers", *here)[0] == 0
+    monkeypatch.setenv("S", SECRET)
+    real = CONFIG.replace("demo: true", "").replace("name: acme", 'name: acme, public_url: "http://127.0.0.1:8080"')
+    (tmp_path / "bridge.yaml").write_text(re.sub(r": (k|s|phrase)([,}])", r': "${S}"\2', real))
+    assert shell("trigger", "classmarker", *here)[0] == 0
+    sample = ("trigger", "classmarker", "webhook_link_numbers", *here)
+    disguised = ("trigger", "classmarker", *here, "--set", "payload_status=live")
+    for command in (sample, disguised, (*sample, "--bad-signature")):
+        code, out, err = shell(*command)
+        assert (code, out) == (0, "")
+        assert "Nothing was done; add --yes to do it." in err
+    assert len(handler.bodies) == 3
+    assert shell(*sample, "--yes")[0] == shell(*disguised, "--yes")[0] == 0
+    states = [(body["payload_status"], body.get("attempt_bridge_test")) for body in handler.bodies]
+    assert states == [("verify", None), ("live", True), ("verify", None), ("live", True), ("live", True)]
+
+
 def test_trigger_gives_a_remedy_for_a_refusal_and_hides_the_token(shell, listener, tmp_path):
-    url, seen = listener
+    url, handler = listener
     (tmp_path / "bridge.yaml").write_text(CONFIG.replace(SECRET, "another-one"))
     code, _, err = shell("trigger", "classmarker", "--url", url, "--token", "canary")
-    assert (code, seen) == (1, ["/webhooks/eu/canary"])
+    assert (code, handler.seen) == (1, ["/webhooks/eu/canary"])
     assert err == (
         f"Error: {url}/webhooks/eu answered 401. Remedy: give the bridge and this configuration the same "
         "webhook secret\n"
@@ -669,8 +694,12 @@ def test_the_operations_guide_names_every_exit_code_and_command():
 
 
 @pytest.mark.parametrize("name", registry.vendors())
-def test_the_first_sample_of_every_vendor_leads_to_an_attempt(name):
+def test_the_first_sample_of_every_vendor_is_its_test_message_or_leads_to_an_attempt(name):
     vendor = registry.vendors()[name]
     options = {option: declared.default for option, declared in vendor.options.items()}
-    reading = vendor.split(next(iter(_samples(name).values())), options)
-    assert [item for item in reading if isinstance(item, Record | Pointer)]
+    reading = vendor.split(next(iter(_samples(vendor).values())), options)
+    if isinstance(reading, Ignored):
+        assert reading.outcome == "test"
+    else:
+        assert [item for item in reading if isinstance(item, Record | Pointer)]
+    assert (name == "classmarker") == isinstance(reading, Ignored)

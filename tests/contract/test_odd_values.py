@@ -158,9 +158,7 @@ def judge(vendor: Vendor, item: Any, now: float, options: Mapping[str, Any]) -> 
         "".join((*news.watch.reference, *news.watch.reference.values())).encode()
         assert math.isfinite(news.watch.due_in + news.watch.give_up_at)
     material_digest(news)
-    event = build_event(
-        BRIDGE, "s", vendor.name, news, 1, None, origin="poll", recorded=to_datetime(now), request_id=None
-    )
+    event = build_event(BRIDGE, "s", vendor.name, news, 1, None, origin="poll", recorded=to_datetime(now))
     json.loads(event.to_json())
     return "news" if news.status in PUBLISHABLE_STATUSES else "no news"
 

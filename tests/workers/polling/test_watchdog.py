@@ -70,6 +70,13 @@ class World:
             ),
         )
 
+    def test_message(self) -> None:
+        self.number += 1
+        request = RequestRecord(
+            id=f"r{self.number}", source=NAME, received_at=self.now, headers={}, body=b"{}", outcome="test"
+        )
+        self.services.journal.publish(Entry(request=request), now=self.now)
+
     def webhook(self) -> None:
         self.number += 1
         one = make_submission(f"link:{self.number}", origin=WEBHOOK, source=NAME)
@@ -177,6 +184,9 @@ def test_webhooks_that_stop_while_polls_go_on_finding_attempts_are_announced_wit
     assert watched_world.said() == [(WEBHOOKS_SILENT, "raised")]
     (up,) = alarms.raised_alarms(watched_world.state, NAME)
     assert "polling found" in up.value
+    watched_world.test_message()
+    watched_world.check(MINUTE)
+    assert watched_world.said() == [(WEBHOOKS_SILENT, "raised")]
     watched_world.webhook()
     watched_world.check(MINUTE)
     assert watched_world.said() == [(WEBHOOKS_SILENT, "raised"), (WEBHOOKS_SILENT, "recovered")]
