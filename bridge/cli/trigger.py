@@ -20,6 +20,7 @@ from bridge.cli.output import print_list, say
 from bridge.config.model import Source
 from bridge.errors import BridgeError
 from bridge.ingest.sample_marks import marked
+from bridge.net.timed_session import timed_session
 from bridge.sdk.vendor import Ignored, Vendor
 from bridge.services import Services
 
@@ -189,8 +190,7 @@ def _changed(body: Any, changes: tuple[str, ...]) -> Any:
 
 def _send(webhook_url: str, token: str | None, raw: bytes, headers: dict[str, str], times: int) -> list[dict[str, Any]]:
     address, answers = f"{webhook_url}/{token}" if token else webhook_url, []
-    with requests.Session() as session:
-        session.trust_env = False
+    with timed_session() as session:
         for number in range(1, times + 1):
             started = clock.monotonic()
             try:

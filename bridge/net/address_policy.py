@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from bridge.errors import DeliveryFailed, clip
 
-__all__ = ["Resolver", "check_url", "is_allowed", "resolve"]
+__all__ = ["Resolver", "check_url", "is_allowed", "look_up", "resolve"]
 
 _RESOLVE_SECONDS = 3.0
 _V4_SPECIAL = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24")))
@@ -84,6 +84,32 @@ def _encoded_address(host: str) -> bool:
     return True
 
 
+def look_up(
+    host: str, port: int, *, timeout: float, resolver: Resolver = socket.getaddrinfo
+) -> list[tuple[int, tuple[Any, ...]]]:
+    """(family, socket address) of a host, in the resolver's order, whatever the addresses are.
+
+    Raises `TimeoutError` after `timeout` seconds, and `OSError` for a name that does not resolve.
+    """
+    results: list[Any] = []
+
+    def ask() -> None:
+        try:
+            results.append(resolver(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            results.append(error)
+
+    # getaddrinfo has no timeout. The daemon thread may hang without blocking anything else.
+    lookup = threading.Thread(target=ask, daemon=True, name="resolve")
+    lookup.start()
+    lookup.join(timeout)
+    if not results:
+        raise TimeoutError("name server")
+    if isinstance(results[0], Exception) or not results[0]:
+        raise OSError(clip(results[0])) from (results[0] or None)
+    return [(entry[0], entry[4]) for entry in results[0]]
+
+
 def resolve(
     host: str,
     port: int,
@@ -96,23 +122,14 @@ def resolve(
 
     Raises `DeliveryFailed` when the name does not resolve within `timeout` seconds or one answer is forbidden.
     """
-    results: list[Any] = []
-
-    def look_up() -> None:
-        try:
-            results.append(resolver(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            results.append(error)
-
-    # getaddrinfo has no timeout. The daemon thread may hang without blocking anything else.
-    lookup = threading.Thread(target=look_up, daemon=True, name="resolve")
-    lookup.start()
-    lookup.join(timeout)
-    if not results:
-        raise DeliveryFailed(f"{host} did not resolve within {timeout:g} s; check the name server", reason="dns")
-    if isinstance(results[0], Exception) or not results[0]:
-        raise DeliveryFailed(f"{host} does not resolve: {clip(results[0])}; check `url`", reason="dns")
-    addresses = [(entry[0], entry[4]) for entry in results[0]]
+    try:
+        addresses = look_up(host, port, timeout=timeout, resolver=resolver)
+    except TimeoutError as error:
+        raise DeliveryFailed(
+            f"{host} did not resolve within {timeout:g} s; check the name server", reason="dns"
+        ) from error
+    except OSError as error:
+        raise DeliveryFailed(f"{host} does not resolve: {clip(error)}; check `url`", reason="dns") from error
     for _, address in addresses:
         # Not only the first: a name that also answers with an internal address is refused as a whole.
         if not is_allowed(str(address[0]).split("%")[0], allow_private=allow_private):

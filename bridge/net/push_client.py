@@ -5,7 +5,6 @@ Which addresses are allowed is in `bridge/net/address_policy.py`; what is sent a
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,18 +14,18 @@ from queue import Empty, Full, LifoQueue
 from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 
 from bridge import clock
 from bridge.errors import DeliveryFailed, clip
 from bridge.net.address_policy import check_url, resolve
+from bridge.net.timed_connections import PlainConnection, TLSConnection, timed_context
 
 __all__ = ["ANSWER_BYTES", "DEADLINE_SECONDS", "Answer", "Client"]
 
 #: Total time of one call: resolve, connect, TLS, send, headers and body of the answer.
 DEADLINE_SECONDS = 15.0
-CONNECT_SECONDS = 5.0
 #: No more of an answer is read.
 ANSWER_BYTES = 16_384
 _IDLE_CONNECTIONS = 4
@@ -41,79 +40,30 @@ class Answer:
     body: bytes
 
 
-def _remaining(deadline: float) -> float:
-    left = deadline - clock.monotonic()
-    if left <= 0:
-        raise TimeoutError("deadline")
-    return left
-
-
-class _Socket(socket.socket):
-    """Gives each receive and send only what is left until `deadline`: a dripping peer cannot renew the time-out."""
-
-    deadline = float("inf")
-
-    def recv_into(self, *args: Any) -> int:
-        self.settimeout(_remaining(self.deadline))
-        return super().recv_into(*args)
-
-    def sendall(self, *args: Any) -> None:
-        self.settimeout(_remaining(self.deadline))
-        super().sendall(*args)
-
-
-class _TLSSocket(ssl.SSLSocket):
-    """The same for TLS."""
-
-    deadline = float("inf")
-
-    def recv_into(self, *args: Any) -> int:
-        self.settimeout(_remaining(self.deadline))
-        return super().recv_into(*args)
-
-    def send(self, *args: Any) -> int:
-        self.settimeout(_remaining(self.deadline))
-        return super().send(*args)
-
-
 class _Pinned:
     """Mixin of the connection classes: connects to addresses that passed the check, names stay as they were."""
 
     allow_private = False
-    deadline = float("inf")
 
-    def _new_conn(self) -> socket.socket:
+    def addresses(self) -> list[tuple[int, tuple[Any, ...]]]:
         connection = cast(HTTPConnection, self)
-        errors = []
-        for family, address in resolve(connection.host, connection.port, allow_private=self.allow_private):
-            sock = _Socket(family, socket.SOCK_STREAM)
-            sock.deadline = self.deadline
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.settimeout(min(CONNECT_SECONDS, _remaining(self.deadline)))
-                sock.connect(address)
-                # The TLS handshake that follows runs under this time-out as a whole.
-                sock.settimeout(_remaining(self.deadline))
-            except OSError as error:
-                sock.close()
-                errors.append(error)
-            else:
-                return sock
-        raise errors[-1]
+        return resolve(connection.host, connection.port, allow_private=self.allow_private)
 
 
-class _PlainConnection(_Pinned, HTTPConnection):
+class _PlainConnection(_Pinned, PlainConnection):
     pass
 
 
-class _TLSConnection(_Pinned, HTTPSConnection):
+class _TLSConnection(_Pinned, TLSConnection):
     pass
+
+
+_Connection = _PlainConnection | _TLSConnection
 
 
 def _tls_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _TLSSocket
     return context
 
 
@@ -133,11 +83,10 @@ class Client:
         self._parts: SplitResult = urlsplit(url)
         self._allow_private = allow_private
         self._deadline = deadline or DEADLINE_SECONDS
-        self._idle: LifoQueue[HTTPConnection] = LifoQueue(_IDLE_CONNECTIONS)
+        self._idle: LifoQueue[_Connection] = LifoQueue(_IDLE_CONNECTIONS)
         self._context: ssl.SSLContext | None = None
         if self._parts.scheme == "https":
-            self._context = context or _tls_context()
-            self._context.sslsocket_class = _TLSSocket
+            self._context = timed_context(context or _tls_context())
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send once; any status is an answer.
@@ -163,7 +112,7 @@ class Client:
             except Empty:
                 return
 
-    def _idle_connection(self) -> HTTPConnection | None:
+    def _idle_connection(self) -> _Connection | None:
         while True:
             try:
                 connection = self._idle.get_nowait()
@@ -173,16 +122,16 @@ class Client:
                 return connection
             connection.close()
 
-    def _new_connection(self) -> HTTPConnection:
+    def _new_connection(self) -> _Connection:
         host, port = self._parts.hostname or "", self._parts.port
         if self._context is None:
-            made: _PlainConnection | _TLSConnection = _PlainConnection(host, port)
+            made: _Connection = _PlainConnection(host, port)
         else:
             made = _TLSConnection(host, port, ssl_context=self._context)
         made.allow_private = self._allow_private
         return made
 
-    def _attempt(self, connection: HTTPConnection, deadline: float, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def _attempt(self, connection: _Connection, deadline: float, body: bytes, headers: Mapping[str, str]) -> Answer:
         keep = False
         try:
             answer, keep = self._exchange(connection, deadline, body, headers)
@@ -197,12 +146,11 @@ class Client:
         return answer
 
     def _exchange(
-        self, connection: HTTPConnection, deadline: float, body: bytes, headers: Mapping[str, str]
+        self, connection: _Connection, deadline: float, body: bytes, headers: Mapping[str, str]
     ) -> tuple[Answer, bool]:
-        cast(_Pinned, connection).deadline = deadline
+        connection.deadline.at = deadline
         if connection.sock is None:
             connection.connect()
-        cast(_Socket, connection.sock).deadline = deadline
         target = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
         connection.request(
             "POST",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
 import requests
@@ -14,6 +15,7 @@ from bridge import __version__, clock
 from bridge.config.model import Source
 from bridge.errors import VendorFault, VendorThrottled, VendorUnavailable
 from bridge.net.retry_after import retry_after_seconds
+from bridge.net.timed_session import timed_session
 from bridge.quota.budgets import Budgets
 
 __all__ = [
@@ -27,8 +29,8 @@ __all__ = [
     "vendor_session",
 ]
 
-#: Time-outs: to connect, between two chunks of an answer, for the whole answer (plus one last chunk).
-CONNECT_SECONDS, READ_SECONDS, TOTAL_SECONDS = 3.05, 10.0, 20.0
+#: Total time of one call, seconds: look-up, connect, TLS, headers, body, trailers.
+TOTAL_SECONDS = 20.0
 #: Largest answer, bytes; the largest page seen (200 results with their sections) is below 1 MB.
 MAX_BODY = 8 * 1024 * 1024
 _CHUNK = 64 * 1024
@@ -48,8 +50,7 @@ def vendor_session() -> requests.Session:
     # urllib3 logs whole URLs at debug level, and some vendors take the key in the query.
     library = logging.getLogger("urllib3")
     library.setLevel(max(library.level, logging.INFO))
-    session = requests.Session()
-    session.trust_env = False
+    session = timed_session()
     session.headers["User-Agent"] = f"attempt-bridge/{__version__}"
     return session
 
@@ -58,7 +59,7 @@ class Calls:
     """`bridge.sdk.vendor.VendorCalls` over HTTP, for one source.
 
     `made`: number of calls that cost budget. `before` runs before every call and may raise to prevent it.
-    `spender` (`bridge.quota.windows.SPENDERS`) may be changed between calls.
+    `spender` (`bridge.quota.windows.SPENDERS`) may be changed between calls. `seconds`: total time of one call.
     """
 
     def __init__(
@@ -70,11 +71,13 @@ class Calls:
         *,
         spender: str,
         before: Callable[[], None] = lambda: None,
+        seconds: float = TOTAL_SECONDS,
     ) -> None:
         self._source = source
         self._budgets = budgets
         self._session = session
         self._before = before
+        self._seconds = seconds
         self.now = now
         self.spender = spender
         self.made = 0
@@ -138,7 +141,7 @@ class Calls:
         headers: Mapping[str, str] | None,
         body: bytes | None,
     ) -> tuple[int, Mapping[str, str], bytes]:
-        deadline = clock.monotonic() + TOTAL_SECONDS
+        latest = clock.monotonic() + self._seconds
         try:
             with self._session.request(
                 method,
@@ -146,14 +149,16 @@ class Calls:
                 params=list(params),
                 headers=headers,
                 data=body,
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                timeout=self._seconds,
                 allow_redirects=False,
                 stream=True,
             ) as answer:
-                content, problem = _read(answer, deadline)
+                content, problem = _read(answer)
                 status, names = answer.status_code, {name.lower(): value for name, value in answer.headers.items()}
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            problem = type(error).__name__
+        except (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
+            # The libraries' own errors, and what they let through: a negative chunk size is a ValueError.
+            late = clock.monotonic() >= latest
+            problem = f"no complete answer within {self._seconds:g} s" if late else type(error).__name__
         if problem:
             # Outside the handler: the library's error has the whole URL, which may contain a key, and would be chained
             # as context.
@@ -211,7 +216,7 @@ def _limit_number(headers: Mapping[str, str], name: str) -> int | None:
     return next((int(match[1]) for match in matches if match), None)
 
 
-def _read(answer: requests.Response, deadline: float) -> tuple[bytes, str]:
+def _read(answer: requests.Response) -> tuple[bytes, str]:
     """The body, and the problem with it, if any."""
     content = bytearray()
     # `read1` returns what has arrived; `iter_content` would wait for a whole chunk of a slow answer.
@@ -219,6 +224,4 @@ def _read(answer: requests.Response, deadline: float) -> tuple[bytes, str]:
         content += chunk
         if len(content) > MAX_BODY:
             return b"", f"answer is larger than {MAX_BODY} bytes"
-        if clock.monotonic() > deadline:
-            return b"", f"answer took longer than {TOTAL_SECONDS:g} s"
     return bytes(content), ""

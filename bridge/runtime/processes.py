@@ -15,6 +15,7 @@ import redis
 import requests
 
 from bridge.errors import BridgeError, clip
+from bridge.net.timed_session import timed_session
 from bridge.runtime.supervisor import Program
 from bridge.settings import PREFIX
 from bridge.state import keys
@@ -95,9 +96,8 @@ def usable_port(host: str, port: int) -> int:
 
 def _web_is_ready(address: Address) -> bool:
     try:
-        # Our own session: a proxy from the environment must not be used for this machine.
-        with requests.Session() as session:
-            session.trust_env = False
+        # Not a plain session: a proxy from the environment must not be used for this machine.
+        with timed_session() as session:
             return session.get(f"{address.web_url}/readyz", timeout=2).status_code == 200
     except requests.RequestException:
         return False

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bridge.errors import DeliveryFailed
-from bridge.net import push_client
+from bridge.net import push_client, timed_connections
 from bridge.net.address_policy import check_url, is_allowed, resolve
 from bridge.net.push_client import ANSWER_BYTES, Client
 from tests.support.servers import need_program
@@ -305,7 +305,7 @@ def test_nobody_listening_is_a_failure_of_the_network() -> None:
 
 def test_no_socket_is_opened_to_a_forbidden_address(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
-    monkeypatch.setattr(push_client._Socket, "connect", lambda self, address: opened.append(address))
+    monkeypatch.setattr(timed_connections._Socket, "connect", lambda self, address: opened.append(address))
     for address in SPECIAL:
         host = f"[{address}]" if ":" in address else address
         with pytest.raises(DeliveryFailed):

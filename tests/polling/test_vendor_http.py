@@ -1,4 +1,4 @@
-"""`Calls` against a real HTTP server that behaves, drips, redirects, throttles and breaks off."""
+"""`Calls` against a real HTTP server that behaves, redirects, throttles and breaks off."""
 
 from __future__ import annotations
 
@@ -86,19 +86,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"half")
         self.close_connection = True
-
-    def _drip(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "1000000")
-        self.end_headers()
-        while not self.server.closing.wait(0.02):  # type: ignore[attr-defined]
-            try:
-                self.wfile.write(b"x")
-            except OSError:
-                return
-
-    def _silent(self) -> None:
-        self.server.closing.wait(30)  # type: ignore[attr-defined]
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet."""
@@ -270,14 +257,6 @@ def test_an_answer_that_is_too_large_is_not_read_to_its_end(
 ) -> None:
     monkeypatch.setattr(bridge.polling.vendor_http, "MAX_BODY", 90_000)
     with pytest.raises(VendorUnavailable, match="larger than 90000 bytes"):
-        asking.get(path)
-
-
-@pytest.mark.parametrize("path", ["silent", "drip"])
-def test_a_silent_or_slow_answer_is_abandoned(asking: Asking, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    monkeypatch.setattr(bridge.polling.vendor_http, "READ_SECONDS", 0.3)
-    monkeypatch.setattr(bridge.polling.vendor_http, "TOTAL_SECONDS", 0.3)
-    with pytest.raises(VendorUnavailable):
         asking.get(path)
 
 

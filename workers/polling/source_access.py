@@ -30,7 +30,7 @@ from bridge.state.lease import Lease
 
 __all__ = ["REFUSALS", "AccessEnded", "SourceAccess", "exclusive_access", "never", "record_refusal"]
 
-#: Longer than the slowest call (3 + 20 + 10 s, `bridge/polling/vendor_http.py`); renewed before every call. After
+#: Longer than the slowest call (20 s, `bridge/polling/vendor_http.py`); renewed before every call. After
 #: a process was killed, or could not release it because the state server was down, the source waits this long.
 _LEASE_SECONDS = 40.0
 

@@ -1,0 +1,133 @@
+"""HTTP connections with one deadline for a whole call: look-up, connect, TLS, sending, headers, body, trailers.
+
+A time-out per read is renewed by a peer that sends one byte at a time, or `100 Continue` without end.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse, parse_headers
+from typing import Any, cast
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.ssl_ import create_urllib3_context
+
+from bridge import clock
+from bridge.net.address_policy import look_up
+
+__all__ = ["Deadline", "PlainConnection", "TLSConnection", "timed_context"]
+
+CONNECT_SECONDS = 5.0
+
+
+class Deadline:
+    """When a call ends at the latest. A connection keeps its deadline object; each call starts it anew."""
+
+    #: Seconds of `clock.monotonic`.
+    at = float("inf")
+
+    def start(self, seconds: float) -> None:
+        """Give the call that begins now this many seconds."""
+        self.at = clock.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds that are left, more than 0. Raises `TimeoutError`."""
+        left = self.at - clock.monotonic()
+        if left <= 0:
+            raise TimeoutError("deadline")
+        return left
+
+
+class _Socket(socket.socket):
+    """Gives each receive and send only what is left of the deadline."""
+
+    deadline: Deadline
+
+    def recv_into(self, *args: Any) -> int:
+        self.settimeout(self.deadline.left())
+        return super().recv_into(*args)
+
+    def sendall(self, *args: Any) -> None:
+        self.settimeout(self.deadline.left())
+        super().sendall(*args)
+
+
+class _TLSSocket(ssl.SSLSocket):
+    """The same for TLS."""
+
+    deadline: Deadline
+
+    def recv_into(self, *args: Any) -> int:
+        self.settimeout(self.deadline.left())
+        return super().recv_into(*args)
+
+    def send(self, *args: Any) -> int:
+        self.settimeout(self.deadline.left())
+        return super().send(*args)
+
+
+def timed_context(context: ssl.SSLContext | None = None) -> ssl.SSLContext:
+    """`context`, or one with urllib3's settings and no CA yet, for a `TLSConnection`."""
+    context = create_urllib3_context() if context is None else context
+    context.sslsocket_class = _TLSSocket
+    return context
+
+
+class _FinalResponse(HTTPResponse):
+    """Skips every interim answer, not only `100 Continue`: what follows one would be taken for the next answer."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed leaves it out
+            if status >= HTTPStatus.OK:
+                return version, status, reason
+            if status == HTTPStatus.SWITCHING_PROTOCOLS:
+                raise HTTPException("the server switches to another protocol, which nobody asked for")
+            parse_headers(self.fp)
+
+
+class _Timed:
+    """Mixin of the connection classes. `deadline` may be replaced before the first call."""
+
+    deadline: Deadline
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.deadline = Deadline()
+        cast(Any, self).response_class = _FinalResponse
+
+    def addresses(self) -> list[tuple[int, tuple[Any, ...]]]:
+        """(family, socket address) of the host, in the order in which they are tried."""
+        connection = cast(HTTPConnection, self)
+        return look_up(connection.host, connection.port, timeout=self.deadline.left())
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]  # of urllib3's class
+        cast(_Socket, cast(HTTPConnection, self).sock).deadline = self.deadline
+
+    def _new_conn(self) -> socket.socket:
+        error: OSError | None = None
+        for family, address in self.addresses():
+            sock = _Socket(family, socket.SOCK_STREAM)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.settimeout(min(CONNECT_SECONDS, self.deadline.left()))
+                sock.connect(address)
+                # The TLS handshake that follows runs under this time-out as a whole.
+                sock.settimeout(self.deadline.left())
+            except OSError as problem:
+                sock.close()
+                error = problem
+            else:
+                return sock
+        raise error or OSError("no address")
+
+
+class PlainConnection(_Timed, HTTPConnection):
+    """An HTTP connection with a deadline."""
+
+
+class TLSConnection(_Timed, HTTPSConnection):
+    """An HTTPS connection with a deadline. Its context must be a `timed_context`."""
