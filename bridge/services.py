@@ -28,6 +28,7 @@ from bridge.journal.reading import Reader
 from bridge.journal.requests import RequestStore
 from bridge.polling.cursors import Cursors
 from bridge.polling.expectations import Expectations
+from bridge.polling.turns import Turns
 from bridge.polling.watches import Watches
 from bridge.quota.budgets import Budgets
 from bridge.sdk import time_scale
@@ -107,6 +108,10 @@ class Services:
     @cached_property
     def cursors(self) -> Cursors:
         return Cursors(self.state)
+
+    @cached_property
+    def turns(self) -> Turns:
+        return Turns()
 
     @cached_property
     def budgets(self) -> Budgets:

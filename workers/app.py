@@ -32,6 +32,7 @@ from bridge.state.errors import state_errors
 from workers.inbound.celery_guard import MessageFilter, filtering_consumer, guarded_connection
 from workers.inbound.refusals import RefusalCounter
 from workers.polling.source_access import never
+from workers.polling.stuck import StuckWatch
 from workers.tasks import ARGUMENTS, Tasks, beat_schedule
 
 __all__ = ["QUEUE", "make_celery", "run_beat", "run_worker"]
@@ -175,10 +176,11 @@ class _Heartbeat:
 
 
 def _heartbeat_step(services: Services, refusals: RefusalCounter) -> type[bootsteps.StartStopStep]:
-    heartbeat = _Heartbeat(services, "worker")
+    heartbeat, report_stuck = _Heartbeat(services, "worker"), StuckWatch(services)
 
     def tick() -> None:
         heartbeat()
+        report_stuck()
         refusals.flush()
 
     class HeartbeatStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no types

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from bridge.errors import clip
 from bridge.monitoring.traffic_baseline import HourlyTotals, TrafficState, announced_share, expected_webhooks
 from bridge.polling.cursors import RoundReport, StreamPosition
+from bridge.polling.turns import StuckReading
 from bridge.quota.budgets import BudgetStatus
 from bridge.quota.windows import OVERDUE, POLL, reserved
 from bridge.text import duration_text
@@ -90,6 +91,8 @@ class SourceFacts:
     budget: BudgetStatus
     #: Kind of alarm -> when it was raised, UNIX seconds.
     raised: Mapping[str, float]
+    #: The worker's thread that hangs while it reads from it, if any.
+    stuck: StuckReading | None = None
 
 
 def assess(facts: SourceFacts) -> dict[str, SourceProblem | None]:
@@ -100,7 +103,9 @@ def assess(facts: SourceFacts) -> dict[str, SourceProblem | None]:
     stopped, no_calls = problems[CREDENTIALS_REJECTED] is not None, facts.traffic.no_calls_since is not None
     if not stopped:
         problems[BUDGET_EXHAUSTED] = _quota_problem(facts)
-        if not no_calls:
+        if facts.stuck is not None:
+            problems[POLL_FAILING] = _stuck_problem(facts.stuck, facts.now)
+        elif not no_calls:
             problems[POLL_FAILING] = _polling_problem(facts)
     if not facts.webhooks:
         problems[WEBHOOKS_SILENT] = None
@@ -164,6 +169,15 @@ def _quota_problem(facts: SourceFacts) -> SourceProblem | None:
         fact="no calls are left for polling" if budget.pause is None else "the vendor asks us to wait",
         value=f"{used} ({spenders}), for {_rounded(facts.now - since)}",
         remedy=f"attempt-bridge sources show {facts.name} lists who uses them; poll less often or ask for more",
+    )
+
+
+def _stuck_problem(stuck: StuckReading, now: float) -> SourceProblem:
+    return SourceProblem(
+        since=stuck.since,
+        fact="a thread of the worker hangs",
+        value=f"no progress for {_rounded(now - stuck.since)}: {clip(stuck.where, 160)}",
+        remedy="restart the worker, and report where it hangs",
     )
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "rhythm",
     "seen",
     "sittings",
+    "stuck_reading",
     "subscription_state",
     "vendor_limit",
     "watch",
@@ -176,6 +177,11 @@ def subscription_state(subscription: str, partition: int = 0) -> str:
 def _of(subscription: str, partition: int) -> str:
     """The name without a number for the first partition, in most bridges the only one."""
     return f"{subscription}:{{{partition}}}" if partition else subscription
+
+
+def stuck_reading(source: str) -> str:
+    """String with an expiry: JSON of a worker's thread that hangs while it reads from the source."""
+    return f"ab:stuck:{source}"
 
 
 def heartbeat(process: str) -> str:

@@ -88,10 +88,12 @@ def exclusive_access(
         return
 
     def renew_lease() -> None:
+        services.turns.progress(source.name)
         if not lease.hold():
             raise AccessEnded("another process took over while this one was paused")
 
     vendor = services.vendors[source.vendor]
+    services.turns.progress(source.name)
     try:
         with services.clients.vendor_session() as session:
             calls = Calls(
@@ -112,6 +114,7 @@ def exclusive_access(
                 stopping=stopping,
             )
     finally:
+        services.turns.end()
         lease.release()
 
 

@@ -18,6 +18,7 @@ from bridge.journal import Entry
 from bridge.monitoring.alarms import RAISED, Alarm, Alarms, alarm_notice, next_alarm
 from bridge.monitoring.source_health import SourceFacts, StreamFacts, assess, with_quota_state
 from bridge.monitoring.traffic_baseline import TrafficBaselines, hours_needed, observe
+from bridge.polling.turns import StuckReadings
 from bridge.services import Services
 
 __all__ = ["CHECK_SECONDS", "check_sources", "warn_of_backlogs"]
@@ -93,6 +94,7 @@ def _observe(
             for stream, poll in polls.items()
         ),
         budget=budget,
+        stuck=StuckReadings(services.state).of(name),
         raised={kind: alarm.raised_at for kind, alarm in current.items() if alarm.state == RAISED},
     )
 
