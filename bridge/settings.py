@@ -31,6 +31,8 @@ class Settings:
     log_format: str = "auto"
     #: How many times faster the bridge rechecks; for demos only.
     time_scale: float = 1.0
+    #: Whether the standard input is a pipe from the parent: a part ends when it closes.
+    end_with_stdin: bool = False
 
 
 def environment() -> Mapping[str, str]:
@@ -49,6 +51,7 @@ def read_settings() -> Settings:
             log_level=env.str("LOG_LEVEL", "info"),
             log_format=env.str("LOG_FORMAT", "auto"),
             time_scale=env.float("TIME_SCALE", 1.0),
+            end_with_stdin=env.bool("END_WITH_STDIN", False),
         )
         env.seal()
     except (EnvError, ValueError) as error:

@@ -9,6 +9,7 @@ import click
 from bridge.cli.common import load_services
 from bridge.errors import StateUnavailable
 from bridge.monitoring import doctor, logs
+from bridge.runtime.parent_pipe import end_with_parent
 from bridge.services import Services
 
 __all__ = ["start_process"]
@@ -23,6 +24,8 @@ def start_process(name: str, *, wait: bool = True) -> Services:
     belongs to another bridge.
     """
     services = load_services()
+    if services.settings.end_with_stdin:
+        end_with_parent()
     logs.configure(services.settings.log_level, services.settings.log_format)
     while True:
         try:

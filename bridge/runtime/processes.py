@@ -55,6 +55,7 @@ def programs(address: Address, environment: Mapping[str, str]) -> list[Program]:
         f"{PREFIX}CONFIG": str(address.config.resolve()),
         f"{PREFIX}STATE": address.state_url,
         f"{PREFIX}BROKER": address.broker_url,
+        f"{PREFIX}END_WITH_STDIN": "1",
         "PYTHONUNBUFFERED": "1",
     }
     listen = ("--host", address.host, "--port", str(address.port))

@@ -1,5 +1,8 @@
 """Starts child processes, forwards their output, restarts those that exit, stops them in order. No bridge logic.
 
+The standard input of every child is a pipe that stays open and empty while the supervisor lives: a child that watches
+it ends with the supervisor, and so does any program under `bridge/state/keeper.py`.
+
 The processes of the bridge are in `bridge/runtime/processes.py`.
 """
 
@@ -146,7 +149,8 @@ class Supervisor:
         child.process = subprocess.Popen(  # noqa: S603 - commands are ours
             child.program.command,
             env=dict(child.program.environment),
-            stdin=subprocess.DEVNULL,
+            # Never written to. The kernel closes it when this process ends, however it ends, and so ends the child.
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -202,6 +206,8 @@ class Supervisor:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.process.pid, signal.SIGKILL)
         child.process.wait()
+        if child.process.stdin is not None:
+            child.process.stdin.close()
         if child.reader is not None:
             child.reader.join(timeout=1)
         self._tell_reaper(f"-{child.process.pid}")

@@ -21,9 +21,11 @@ from bridge.runtime.supervisor import Supervisor
 from bridge.services import Services
 from bridge.settings import PREFIX, environment
 from bridge.state.client import state_client
-from bridge.state.embedded_server import EmbeddedServer, hold_directory
+from bridge.state.data_directory import hold_directory
+from bridge.state.embedded_server import EmbeddedServer
 
 __all__ = [
+    "PORT_WAIT_SECONDS",
     "Readiness",
     "Signals",
     "child_environment",
@@ -36,8 +38,8 @@ __all__ = [
 ]
 
 _TICK_SECONDS = 0.1
-#: How long the children of a killed `up` may keep the port: its reaper gives them 3 s.
-_PORT_WAIT_SECONDS = 6.0
+#: How long the children of a killed `up` may keep the port: they have 3 s to end.
+PORT_WAIT_SECONDS = 6.0
 #: How often parts that do not answer are named.
 _REMINDER_SECONDS = 15.0
 _COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_cyan", "bright_magenta", "bright_yellow")
@@ -68,16 +70,16 @@ def run(services: Services, host: str, port: int) -> int:
     """
     signals, since, show = Signals(), clock.now(), printer((*PARTS, "up"))
     with ExitStack() as stack:
-        stack.enter_context(hold_directory(services.config.bridge.data_dir))
-        server, left_over = stack.enter_context(embedded_server(services))
-        if left_over:
-            show("up", "took over the embedded server of an earlier run")
+        was_killed = stack.enter_context(hold_directory(services.config.bridge.data_dir))
+        # First of all: a port in use must neither start nor stop anything.
+        port = free_port(host, port, patience=PORT_WAIT_SECONDS if was_killed else 0.0)
+        server = stack.enter_context(embedded_server(services, show))
         address = Address(
             config=services.settings.config,
             state_url=services.state_url,
             broker_url=services.broker_url,
             host=host,
-            port=free_port(host, port, patience=_PORT_WAIT_SECONDS if left_over else 0.0),
+            port=port,
         )
         # Before web starts, which reads it.
         if (notice := access.first_token(services.config)) is not None:
@@ -140,17 +142,21 @@ class Readiness:
 
 
 @contextmanager
-def embedded_server(services: Services) -> Iterator[tuple[EmbeddedServer | None, bool]]:
-    """The embedded server during the block, and whether it was left over; (None, False) where `state` is given."""
+def embedded_server(services: Services, show: Callable[[str, str], None]) -> Iterator[EmbeddedServer | None]:
+    """The embedded server during the block; None where `state` is given. One that was adopted is left running."""
     if services.settings.state or services.config.bridge.state:
-        yield None, False
+        yield None
         return
     server = EmbeddedServer(services.config.bridge.data_dir)
-    left_over = server.start()
+    if server.start():
+        show("up", f"adopted the embedded server of an earlier run: process {server.pid()}; it will keep running")
     try:
-        yield server, left_over
+        yield server
     finally:
-        server.stop()
+        if server.is_ours:
+            server.stop()
+        else:
+            show("up", "the embedded server of an earlier run keeps running. Remedy: to end it too, use `kill`")
 
 
 def free_port(host: str, port: int, *, patience: float = 0.0) -> int:

@@ -24,7 +24,8 @@ from bridge.sandbox.demo_run import DemoRun
 from bridge.sandbox.screen import Screen
 from bridge.sandbox.vendors import RunningVendor, open_vendors
 from bridge.settings import PREFIX, Settings, environment
-from bridge.state.embedded_server import addresses, hold_directory
+from bridge.state.data_directory import hold_directory
+from bridge.state.embedded_server import addresses
 
 __all__ = ["run"]
 
@@ -39,7 +40,8 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
     """
     signals, since = up.Signals(), clock.now()
     with ExitStack() as stack:
-        stack.enter_context(hold_directory(data_dir))
+        was_killed = stack.enter_context(hold_directory(data_dir))
+        port = up.free_port(host, port, patience=up.PORT_WAIT_SECONDS if was_killed else 0.0)
         number = _next_run(data_dir / "run")
         vendors = stack.enter_context(open_vendors(conditions, run=number))
         state_url, broker_url = addresses(data_dir)
@@ -48,12 +50,12 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
             state_url=state_url,
             broker_url=broker_url,
             host=host,
-            port=up.free_port(host, port),
+            port=port,
         )
         demo_addresses = _make_addresses(address, vendors)
         address.config.write_text(configuration(demo_addresses))
         ready = services.load(Settings(config=address.config, time_scale=SCALE))
-        server, _ = stack.enter_context(up.embedded_server(ready))
+        server = stack.enter_context(up.embedded_server(ready, up.printer(("up",))))
         inbox = subscribers.Inbox()
         log = _Log(stack.enter_context((data_dir / "demo.log").open("w", buffering=1)), inbox)
         children = [

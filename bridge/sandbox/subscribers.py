@@ -13,6 +13,7 @@ from bridge.errors import ConfigError
 from bridge.runtime.processes import Address
 from bridge.runtime.supervisor import Program
 from bridge.sandbox.conditions import Addresses, Conditions
+from bridge.state.keeper import kept
 
 __all__ = ["SUBSCRIBERS", "Inbox", "programs"]
 
@@ -49,7 +50,8 @@ def programs(
     }
     settings = {**environment, "PYTHONUNBUFFERED": "1", "GRADEBOOK_BROKER": address.broker_url}
     return [
-        Program(name=name, command=(sys.executable, *arguments), environment=settings)
+        # Under a keeper: they do not watch their parent themselves.
+        Program(name=name, command=kept((sys.executable, *arguments), patience=3.0), environment=settings)
         for name, arguments in commands.items()
     ]
 

@@ -1,4 +1,4 @@
-"""The bundled Redis-compatible server: finds the binary, starts it with our own durable configuration, takes over.
+"""The bundled Redis-compatible server: finds the binary, starts it with our own durable configuration, ends it.
 
 Who else runs, and in which order everything stops, is in `bridge/runtime/supervisor.py`.
 """
@@ -11,8 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote
@@ -23,14 +22,18 @@ from redis.retry import Retry
 
 from bridge import clock
 from bridge.errors import BridgeError, ConfigError, StateUnavailable, clip
+from bridge.state.data_directory import make_private, try_lock
+from bridge.state.keeper import kept
 
-__all__ = ["DURABLE", "EmbeddedServer", "addresses", "hold_directory", "server_binary", "socket_path"]
+__all__ = ["DURABLE", "EmbeddedServer", "addresses", "server_binary", "socket_path"]
 
 #: A socket address holds 104 bytes on macOS and 108 on Linux, with the closing zero byte.
 _LONGEST_SOCKET_PATH = 103
 #: How long a new server may be silent, and how long a stopping one may take. One that says LOADING may take any time.
 _SILENT_SECONDS = 30.0
 _STOP_SECONDS = 10.0
+#: How long a server may take to end whose keeper has seen that its parent is gone. Afterwards it is adopted.
+_ENDING_SECONDS = 3.0
 
 #: What `docs/operations.md` recommends for every server, and what the bundled one always has.
 DURABLE = """\
@@ -99,35 +102,12 @@ def addresses(data_dir: Path) -> tuple[str, str]:
     return f"unix://{socket}?db=0", f"redis+socket://{socket}?virtual_host=1"
 
 
-@contextmanager
-def hold_directory(data_dir: Path) -> Iterator[None]:
-    """Be the only `up` or `demo` of a data directory. The kernel lets go of it when this process dies, however.
-
-    Raises `BridgeError` that names the process that has it.
-    """
-    _make_private(data_dir)
-    lock = data_dir / "lock"
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise BridgeError(
-                f"{data_dir}: in use by process {holder}. Remedy: stop that one, or give another bridge.data_dir",
-                reason="data_dir_in_use",
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
 class EmbeddedServer:
-    """One server per data directory. It survives a killed parent, and the next one takes it over.
+    """One server per data directory, run by a keeper, which ends it when this process ends, however it ends.
 
-    The server process itself holds a lock on `server.lock` (an inherited descriptor): as long as it lives, the lock
-    says so, whatever became of its parent, its socket or its pid file. `data_dir` must be held (`hold_directory`).
+    A server whose keeper was killed too goes on alone; the next start adopts it. The server process itself holds a lock
+    on `server.lock` (an inherited descriptor): as long as it lives, the lock says so, whatever became of its parent,
+    its socket or its pid file. `data_dir` must be held (`data_directory.hold_directory`).
     """
 
     def __init__(self, data_dir: Path, *, binary: Path | None = None) -> None:
@@ -136,56 +116,86 @@ class EmbeddedServer:
         self.state_url, self.broker_url = addresses(self.data_dir)
         self._binary = binary
         self._log = self.data_dir / "server.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: subprocess.Popen[bytes] | None = None
+        #: Whether the server that runs was started here, not adopted.
+        self.is_ours = False
 
     def start(self) -> bool:
-        """Start, or take over the one that runs; True if it was taken over. Returns when the server answers.
+        """Start a server, or adopt the one that runs; True if it was adopted. Returns when the server answers.
 
         Raises `ConfigError` (no binary), `BridgeError` (it does not start: the last line of its log and the remedy),
         `StateUnavailable` (a server left over that does not answer).
         """
-        _make_private(self.data_dir)
-        _make_private(self.socket.parent)
-        left_over = self.running()
-        if not left_over:
+        make_private(self.data_dir)
+        make_private(self.socket.parent)
+        # A server that runs may be about to end: its keeper has just seen its parent end.
+        adopted = self.running() and not self._ends_within(_ENDING_SECONDS)
+        if adopted:
+            try:
+                self._wait_until_it_answers()
+            except StateUnavailable:
+                raise
+            except BridgeError:
+                adopted = False
+        if not adopted:
             self._spawn()
-        self._wait_until_it_answers()
-        return left_over
+            self._wait_until_it_answers()
+        self.is_ours = not adopted
+        return adopted
 
     def running(self) -> bool:
         """Whether a server lives on this data directory, ours or one left over."""
-        if self._process is not None:
-            self._process.poll()
+        if self._keeper is not None:
+            self._keeper.poll()
         with (self.data_dir / "server.lock").open("ab") as file:
-            return not _lock(file.fileno())
+            return not try_lock(file.fileno())
 
     def stop(self) -> None:
-        """End it in good order; nothing acknowledged is lost even if it has to be killed."""
-        for number, patience in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
-            pid = self.pid()
-            if pid is None:
-                return
+        """End it in good order; nothing acknowledged is lost even if it has to be killed.
+
+        Raises `StateUnavailable` for a server that was not started here and does not answer.
+        """
+        self._end_keeper()
+        pid = self.pid()
+        if pid is None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-            deadline = clock.monotonic() + patience
-            while self.running() and clock.monotonic() < deadline:
-                time.sleep(0.02)
-        if self.running():
-            raise BridgeError(f"embedded server: process {self.pid()} does not end, not even killed")
+            if self._ends_within(_STOP_SECONDS):
+                return
+        raise BridgeError(f"embedded server of {self.data_dir}: process {pid} still runs after SIGKILL")
 
     def pid(self) -> int | None:
-        """Process id of the living server, None if there is none."""
+        """Process id of the running server, as it says itself; None if none runs.
+
+        `server.pid` is not believed: it may be stale, or written by somebody else. Raises `StateUnavailable` if the
+        server does not answer.
+        """
         if not self.running():
             return None
-        if self._process is not None and self._process.returncode is None:
-            return self._process.pid
         try:
-            return int((self.data_dir / "server.pid").read_text())
-        except (OSError, ValueError) as error:
-            raise BridgeError(
-                f"{self.data_dir}: a server holds server.lock, but server.pid cannot be read ({clip(error)}). "
-                "Remedy: find that process with `fuser server.lock` and end it"
-            ) from error
+            with self._client() as client:
+                return int(client.info("server")["process_id"])
+        except redis.RedisError as error:
+            if not self.running():
+                return None
+            raise self._does_not_answer(error) from error
+
+    def _end_keeper(self) -> None:
+        """The keeper ends the server, unless it was killed itself."""
+        if self._keeper is not None and self._keeper.stdin is not None:
+            self._keeper.stdin.close()
+            self._keeper.wait(_STOP_SECONDS * 2)
+        self._keeper = None
+
+    def _ends_within(self, seconds: float) -> bool:
+        deadline = clock.monotonic() + seconds
+        while self.running():
+            if clock.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
 
     def _spawn(self) -> None:
         binary = self._binary or server_binary()
@@ -194,13 +204,15 @@ class EmbeddedServer:
         if self._log.exists():
             self._log.replace(self._log.with_suffix(".log.1"))
         self.socket.unlink(missing_ok=True)
+        self._end_keeper()
         with (self.data_dir / "server.lock").open("ab") as lock, self._log.open("ab") as log:
             # Waits at most for another process that only checks whether a server runs.
             fcntl.flock(lock, fcntl.LOCK_EX)
             # A session of its own: Ctrl-C must reach the supervisor alone, which stops the server last.
-            self._process = subprocess.Popen(  # noqa: S603 - our own binary and file
-                [str(binary), str(configuration)],
-                stdin=subprocess.DEVNULL,
+            self._keeper = subprocess.Popen(  # noqa: S603 - our own binary and file
+                kept([str(binary), str(configuration)], patience=_STOP_SECONDS),
+                # Never written to: its end is the signal.
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -225,8 +237,7 @@ class EmbeddedServer:
 
     def _wait_until_it_answers(self) -> None:
         deadline = clock.monotonic() + _SILENT_SECONDS
-        # No retries inside the client: it would repeat each question ten times, and this loop asks again itself.
-        with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2, retry=Retry(NoBackoff(), 0)) as client:
+        with self._client() as client:
             while True:
                 try:
                     client.ping()
@@ -237,11 +248,18 @@ class EmbeddedServer:
                     if not self.running():
                         raise self._did_not_start() from error
                     if clock.monotonic() > deadline:
-                        raise StateUnavailable(
-                            f"embedded server: process {self.pid()} of {self.data_dir} does not answer on {self.socket}"
-                            f" ({clip(error)}). Remedy: end that process and start again"
-                        ) from error
+                        raise self._does_not_answer(error) from error
                 time.sleep(0.02)
+
+    def _client(self) -> redis.Redis:
+        # No retries inside: it would repeat each question ten times, and who asks repeats it anyway.
+        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=2, retry=Retry(NoBackoff(), 0))
+
+    def _does_not_answer(self, error: redis.RedisError) -> StateUnavailable:
+        return StateUnavailable(
+            f"embedded server of {self.data_dir}: does not answer on {self.socket} ({clip(error)}). Remedy: find its "
+            f"process with `fuser {self.data_dir / 'server.lock'}`, end it and start again"
+        )
 
     def _did_not_start(self) -> BridgeError:
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
@@ -255,27 +273,6 @@ class EmbeddedServer:
             f"embedded server did not start: {clip(reason, 300)} ({self._log}). Remedy: {remedy}",
             reason="server_not_started",
         )
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _make_private(directory: Path) -> None:
-    """Create a directory for this user alone; one that exists must be writable and not a stranger's."""
-    remedy = "Remedy: give another bridge.data_dir"
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{directory}: cannot be created ({clip(error)}). {remedy}") from error
-    owner = directory.stat().st_uid
-    # Root may work in anybody's directory; anybody else only in an own one, or a stranger could swap the socket.
-    if os.getuid() not in (0, owner) or not os.access(directory, os.W_OK | os.X_OK):
-        raise ConfigError(f"{directory}: belongs to user {owner} or is read-only. {remedy}")
 
 
 def _quoted(text: str) -> str:

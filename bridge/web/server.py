@@ -25,6 +25,7 @@ from bridge.config import access
 from bridge.errors import BridgeError, clip
 from bridge.monitoring import logs
 from bridge.monitoring.metrics import MULTIPROCESS_VARIABLE, drop_process_gauges
+from bridge.runtime.parent_pipe import end_with_parent
 from bridge.services import Services
 from bridge.web import create_app
 from bridge.web.hooks import BODY_SECONDS
@@ -184,6 +185,8 @@ def _on_exit(server: Any, worker: Any) -> None:
 
 
 def _after_init(worker: Any) -> None:
+    if worker.app.services.settings.end_with_stdin:
+        end_with_parent()
     # gevent would print an error that ends a greenlet on stderr, with its text.
     Hub.print_exception = lambda hub, context, kind, error, trace: logs.log_unhandled(error, "greenlet")
     # gunicorn looks up each setting through two calls, about twenty times a request; settings no longer change.

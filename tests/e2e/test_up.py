@@ -1,4 +1,4 @@
-"""`attempt-bridge up` as a whole: ready, receiving, surviving kills of every part, taking over, stopping."""
+"""`attempt-bridge up` as a whole: ready, receiving, surviving kills of every part, ending with its parent, stopping."""
 
 from __future__ import annotations
 
@@ -67,6 +67,12 @@ def answers(url: str) -> bool:
         return False
 
 
+def server_pid(config: Path) -> int:
+    """The process of the embedded server, as it says itself."""
+    with redis.Redis.from_url(addresses(config.parent / "data")[0]) as client:
+        return int(client.info("server")["process_id"])
+
+
 def journal(config: Path) -> list[str]:
     """Attempt ids of the events in the journal."""
     with redis.Redis.from_url(addresses(config.parent / "data")[0]) as client:
@@ -119,7 +125,7 @@ def test_the_embedded_server_is_started_again_when_it_is_killed_and_has_lost_not
     started = up(start, config)
     url = started.ready()
     sent = [send(url)]
-    pid = int((config.parent / "data" / "server.pid").read_text())
+    pid = server_pid(config)
     kill(pid)
 
     started.wait_for(lambda: not alive(pid) and answers(url))
@@ -127,22 +133,59 @@ def test_the_embedded_server_is_started_again_when_it_is_killed_and_has_lost_not
     assert journal(config) == sent
 
 
-def test_a_killed_supervisor_leaves_only_the_server_and_the_next_one_takes_it_over(start: Start, config: Path) -> None:
+@pytest.mark.parametrize("guards", [(), ("reaper.py",)], ids=["up alone", "up and its reaper"])
+def test_a_killed_supervisor_leaves_no_process_and_the_next_one_starts_with_all_data(
+    start: Start, config: Path, guards: tuple[str, ...]
+) -> None:
+    started = up(start, config)
+    url = started.ready()
+    sent = [send(url)]
+    below = descendants(started.process.pid)
+    assert len(below) >= len(processes.PARTS) + 4
+    for pid in [*(pid for pid, command in below.items() if any(one in command for one in guards)), started.process.pid]:
+        kill(pid)
+    started.process.wait()
+    # At once and on the same port: the parts of the first have a few seconds to end.
+    second = start("--config", str(config), "up", "--port", url.rpartition(":")[2])
+    assert second.ready() == url
+    until(lambda: not any(alive(pid) for pid in below))
+    sent.append(send(url))
+    assert journal(config) == sent
+    assert second.ends(signal.SIGTERM) == 0
+    assert not (config.parent / "data" / "server.pid").exists()
+
+
+def test_a_worker_process_of_web_ends_also_when_everything_above_it_was_killed(start: Start, config: Path) -> None:
+    started = up(start, config)
+    started.ready()
+    below = descendants(started.process.pid)
+    web = part_pids(started)["web"]
+    kill(next(pid for pid, command in below.items() if "reaper.py" in command))
+    for pid in (started.process.pid, web):
+        kill(pid)
+    until(lambda: not any(alive(pid) for pid in below))
+
+
+def test_a_server_that_outlived_everything_is_adopted_and_left_running(start: Start, config: Path) -> None:
     started = up(start, config)
     sent = [send(started.ready())]
-    server = int((config.parent / "data" / "server.pid").read_text())
-    others = {pid for pid, command in descendants(started.process.pid).items() if pid != server}
-    assert len(others) >= len(processes.PARTS) + 1
+    server = server_pid(config)
+    kill(next(pid for pid, command in descendants(started.process.pid).items() if "keeper.py" in command))
     kill(started.process.pid)
     started.process.wait()
     second = up(start, config)
     url = second.ready()
-    until(lambda: not any(alive(pid) for pid in others))
-    assert alive(server)
-    assert int((config.parent / "data" / "server.pid").read_text()) == server
-    assert "took over the embedded server of an earlier run" in second.err.read_text()
+    assert f"adopted the embedded server of an earlier run: process {server}" in second.err.read_text()
     sent.append(send(url))
     assert journal(config) == sent
+    assert second.ends(signal.SIGTERM) == 0
+    assert "the embedded server of an earlier run keeps running. Remedy: " in second.err.read_text()
+    assert alive(server)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        third = start("--config", str(config), "up", "--port", str(taken.getsockname()[1]))
+        assert third.ends() == 1
+    assert alive(server)
+    assert server_pid(config) == server
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
@@ -187,6 +230,7 @@ def test_without_sources_it_gets_ready_all_the_same_and_says_so_in_one_line(star
     url = started.ready()
     assert answers(url)
     said = [line for line in started.err.read_text().splitlines() if line.startswith("up ")]
+    said = [line for line in said if "still waiting" not in line]
     assert said[1:] == [f"up       | {config} has no sources yet, so nothing will be received. See bridge.example.yaml"]
     assert said[0].startswith("up       | API token, shown this once: ")
     assert "Warning" not in started.err.read_text()
@@ -203,7 +247,7 @@ def test_a_second_one_on_the_same_data_directory_names_the_first(start: Start, c
     assert f"in use by process {first.process.pid}. Remedy: " in lines[0]
 
 
-def test_a_port_in_use_is_one_clear_line_and_the_server_is_stopped_again(start: Start, config: Path) -> None:
+def test_a_port_in_use_is_one_clear_line_before_anything_starts(start: Start, config: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         started = start("--config", str(config), "up", "--port", str(port))
@@ -211,7 +255,7 @@ def test_a_port_in_use_is_one_clear_line_and_the_server_is_stopped_again(start: 
     (line,) = started.err.read_text().splitlines()
     assert line.startswith(f"Error: cannot listen on 127.0.0.1:{port}: ")
     assert line.endswith("Remedy: choose another port with --port")
-    assert not (config.parent / "data" / "server.pid").exists()
+    assert [file.name for file in (config.parent / "data").iterdir()] == ["lock"]
 
 
 def test_a_wrong_configuration_is_refused_before_anything_starts(start: Start, config: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from bridge.errors import BridgeError, ConfigError
 from bridge.runtime import supervisor as module
 from bridge.runtime.supervisor import Program, Supervisor, restart_delay
+from tests.support.commands import descendants
 
 pytestmark = pytest.mark.usefixtures("starts_processes")
 
@@ -40,6 +41,11 @@ with Supervisor(programs, on_line=lambda name, line: print(name, line, flush=Tru
         supervisor.check()
         time.sleep(0.05)
 """
+
+
+SUPERVISE_KEPT = SUPERVISE.replace(
+    'command=(sys.executable, "-c", code)', 'command=kept((sys.executable, "-c", code), patience=1.0)'
+).replace("import sys, time", "import sys, time\nfrom bridge.state.keeper import kept")
 
 
 class Lines:
@@ -219,6 +225,24 @@ def test_children_and_grandchildren_die_with_a_killed_supervisor(number: signal.
         process.send_signal(number)
         process.wait()
     wait_until(lambda: not any(lives(pid) for pid in pids))
+
+
+@pytest.mark.parametrize("under", ["a keeper", "its own watch"])
+def test_a_child_ends_also_when_supervisor_and_reaper_were_killed(under: str) -> None:
+    watching = f"from bridge.runtime.parent_pipe import end_with_parent; end_with_parent(); {STAYS}"
+    command = (SUPERVISE_KEPT, STAYS) if under == "a keeper" else (SUPERVISE, watching)
+    process = subprocess.Popen([sys.executable, "-c", *command], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        seen = ""
+        while not ("pids" in seen and "here" in seen):
+            seen += process.stdout.readline()
+        below = set(descendants(process.pid))
+        # The reaper first: it acts on the end of the supervisor.
+        for pid in [*(pid for pid, command in descendants(process.pid).items() if "reaper.py" in command), process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+    wait_until(lambda: not any(lives(pid) for pid in below))
 
 
 def test_a_killed_reaper_is_replaced_by_one_that_knows_all_children() -> None:

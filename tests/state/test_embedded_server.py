@@ -1,4 +1,4 @@
-"""The embedded server: durable, taken over, never doubled."""
+"""The embedded server: durable, ends with its parent, adopted, never doubled."""
 
 from __future__ import annotations
 
@@ -7,32 +7,36 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
-from bridge.errors import BridgeError, ConfigError
+from bridge.errors import BridgeError, ConfigError, StateUnavailable
 from bridge.state import embedded_server
-from bridge.state.embedded_server import EmbeddedServer, addresses, hold_directory, server_binary, socket_path
+from bridge.state.data_directory import hold_directory
+from bridge.state.embedded_server import EmbeddedServer, addresses, server_binary, socket_path
+from tests.support.commands import alive
 from tests.support.servers import need_program
 from tests.support.waiting import until
 
 START_AND_HANG = """
 import sys, time
 from pathlib import Path
-from bridge.state.embedded_server import EmbeddedServer, hold_directory
+from bridge.state.data_directory import hold_directory
+from bridge.state.embedded_server import EmbeddedServer
 with hold_directory(Path(sys.argv[1])):
     server = EmbeddedServer(Path(sys.argv[1]))
     server.start()
-    print(server.pid(), flush=True)
+    print(server.pid(), server._keeper.pid, flush=True)
     time.sleep(600)
 """
 
 
 @pytest.fixture
-def make(starts_servers: None) -> Iterator[Callable[..., EmbeddedServer]]:
+def make(starts_servers: None, starts_processes: None) -> Iterator[Callable[..., EmbeddedServer]]:
     made: list[EmbeddedServer] = []
 
     def build(data_dir: Path, **options: Path) -> EmbeddedServer:
@@ -99,28 +103,88 @@ def test_data_is_there_after_an_orderly_stop_and_after_a_kill(
         assert client.get("before") == b"kill"
 
 
-@pytest.mark.usefixtures("starts_processes")
-def test_a_server_left_over_by_a_killed_parent_is_taken_over_with_its_data(
-    tmp_path: Path, make: Callable[..., EmbeddedServer]
-) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", START_AND_HANG, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+@pytest.fixture
+def parent(tmp_path: Path, starts_processes: None) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs the server of `tmp_path`; it prints the process ids of the server and of its keeper."""
+    command = [sys.executable, "-c", START_AND_HANG, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def printed(parent: subprocess.Popen[str]) -> list[int]:
     assert parent.stdout is not None
-    with parent.stdout:
-        pid = int(parent.stdout.readline())
-        with redis.Redis.from_url(addresses(tmp_path)[0]) as client:
-            client.set("kept", "yes")
-        with pytest.raises(BridgeError, match=rf"in use by process {parent.pid}\. Remedy"), hold_directory(tmp_path):
-            pass
-        parent.kill()
-        parent.wait()
+    return [int(word) for word in parent.stdout.readline().split()]
+
+
+def test_the_server_ends_with_its_parent_however_that_ends(
+    tmp_path: Path, make: Callable[..., EmbeddedServer], parent: subprocess.Popen[str]
+) -> None:
+    pid, keeper = printed(parent)
+    with redis.Redis.from_url(addresses(tmp_path)[0]) as client:
+        client.set("kept", "yes")
+    with pytest.raises(BridgeError, match=rf"in use by process {parent.pid}\. Remedy"), hold_directory(tmp_path):
+        pass
+    parent.kill()
+    until(lambda: not alive(pid) and not alive(keeper))
     server = make(tmp_path)
-    with hold_directory(tmp_path):
-        assert server.start() is True
-        assert server.pid() == pid
-        with client_of(server) as client:
-            assert client.get("kept") == b"yes"
-        server.stop()
+    with hold_directory(tmp_path) as was_killed:
+        assert was_killed
+        assert server.start() is False
+    with hold_directory(tmp_path) as was_killed:
+        assert not was_killed
+    with client_of(server) as client:
+        assert client.get("kept") == b"yes"
+
+
+def test_a_start_right_after_the_parent_was_killed_waits_for_its_server_to_end(
+    tmp_path: Path, make: Callable[..., EmbeddedServer], parent: subprocess.Popen[str]
+) -> None:
+    pid, _ = printed(parent)
+    os.kill(pid, signal.SIGSTOP)
+    parent.kill()
+    parent.wait()
+    server = make(tmp_path)
+    threading.Timer(0.5, os.kill, (pid, signal.SIGCONT)).start()
+    assert server.start() is False
+    assert server.is_ours
+    assert server.pid() != pid
+
+
+def test_a_server_whose_keeper_was_killed_too_is_adopted_with_its_data(
+    tmp_path: Path, make: Callable[..., EmbeddedServer], parent: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid, keeper = printed(parent)
+    with redis.Redis.from_url(addresses(tmp_path)[0]) as client:
+        client.set("kept", "yes")
+    os.kill(keeper, signal.SIGKILL)
+    parent.kill()
+    parent.wait()
+    monkeypatch.setattr(embedded_server, "_ENDING_SECONDS", 0.1)
+    server = make(tmp_path)
+    assert server.start() is True
+    assert not server.is_ours
+    assert server.pid() == pid
+    with client_of(server) as client:
+        assert client.get("kept") == b"yes"
+    server.stop()
     assert not server.running()
+
+
+@pytest.mark.parametrize("content", ["{bystander}", "1", "0", "-1", "no number", ""])
+def test_a_wrong_pid_file_is_not_believed(
+    tmp_path: Path, make: Callable[..., EmbeddedServer], content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_server, "_ENDING_SECONDS", 0.0)
+    first, second = make(tmp_path), make(tmp_path)
+    first.start()
+    with subprocess.Popen(["sleep", "600"]) as bystander:
+        (tmp_path / "server.pid").write_text(content.format(bystander=bystander.pid))
+        second.start()
+        second.stop()
+        assert not second.running()
+        assert bystander.poll() is None
+        bystander.kill()
 
 
 def test_the_server_is_outside_the_process_group_that_gets_ctrl_c(
@@ -214,7 +278,10 @@ def test_a_left_over_server_that_does_not_answer_is_named(
     os.kill(pid, signal.SIGSTOP)
     try:
         monkeypatch.setattr(embedded_server, "_SILENT_SECONDS", 0.1)
-        with pytest.raises(BridgeError, match=rf"process {pid} of .* does not answer .* Remedy"):
+        monkeypatch.setattr(embedded_server, "_ENDING_SECONDS", 0.1)
+        with pytest.raises(
+            StateUnavailable, match=r"does not answer on .* Remedy: find its process with `fuser .*/server\.lock`"
+        ):
             EmbeddedServer(tmp_path).start()
     finally:
         os.kill(pid, signal.SIGCONT)
