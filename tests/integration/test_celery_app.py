@@ -104,7 +104,7 @@ def test_worker_and_beat_go_on_by_themselves_after_the_server_was_away(
     with _client(own_server) as client:
         wait_for(lambda: len(journal(client)) == 1, worker, beat)
     own_server.kill9()
-    own_server.start_part()
+    own_server.start()
     vendor.rows.append(_row(2))
     with _client(own_server) as client:
         wait_for(lambda: len(journal(client)) == 2, worker, beat, seconds=90)

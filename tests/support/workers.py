@@ -16,6 +16,7 @@ DRIVER = """
 import json, logging, signal, sys, threading, time
 from dataclasses import replace
 from bridge.config.model import PollConfig, Subscription
+from bridge.polling.vendor_http import vendor_session
 from bridge.services import Services
 from bridge.sdk.vendor import Page, Record
 from tests.support.polling import Api, make_services, make_vendor
@@ -45,7 +46,11 @@ vendor = replace(
     recheck_schedule=(0.2,),
 )
 built = make_services(
-    redis.Redis.from_url(state), vendor, time.time, poll=PollConfig(every=float(sys.argv[5]), overlap=5, look_back=3600)
+    redis.Redis.from_url(state),
+    vendor,
+    time.time,
+    poll=PollConfig(every=float(sys.argv[5]), overlap=5, look_back=3600),
+    vendor_session=vendor_session,
 )
 gradebook = Subscription(name="gradebook", transport="celery", task="gradebook.done", queue="gradebook")
 config = replace(built.config, subscriptions={"gradebook": gradebook})
