@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from bridge import clock
 from bridge.polling.expectations import Expectation
-from bridge.polling.watches import EXPECTATION, OpenWatch
+from bridge.polling.watches import ATTEMPT, EXPECTATION, POINTER, REREAD, UNGRADED, OpenWatch
 from bridge.sdk.vendor import Pointer
 from bridge.services import Services
 from bridge.text import did_you_mean, text_problem
@@ -19,6 +19,7 @@ from schemas.event import format_time
 
 __all__ = [
     "STATES",
+    "Moment",
     "NewWatch",
     "WatchRow",
     "cancel",
@@ -53,24 +54,32 @@ class _Text(fields.String):
         return str(super()._deserialize(plain, *args, **kwargs)).strip()
 
 
+class Moment(fields.AwareDateTime):
+    """A time or a date in ISO 8601; without a zone it is UTC, a date alone means its midnight."""
+
+    def __init__(self, description: str) -> None:
+        metadata = {
+            "description": f"{description} A date alone means its midnight; without a zone it is UTC.",
+            "anyOf": [{"format": "date-time"}, {"format": "date"}, {"type": "null"}],
+            "examples": ["2099-12-01T12:00:00Z", "2099-12-03"],
+        }
+        super().__init__(default_timezone=UTC, allow_none=True, metadata=metadata)
+
+
 class NewWatch(Schema):
     """An expectation to register. Times without a zone are UTC."""
 
     source = fields.String(required=True, validate=sound, metadata={"description": "A configured source."})
     reference = fields.Dict(
         keys=fields.String(validate=sound),
-        values=_Text(validate=[validate.Length(min=1, max=_WORD_LENGTH), sound]),
+        values=_Text(
+            validate=[validate.Length(min=1, max=_WORD_LENGTH), sound], metadata={"type": ["string", "integer"]}
+        ),
         required=True,
         metadata={"description": "What identifies the attempt at the vendor; see docs/vendors.md."},
     )
-    due = fields.AwareDateTime(
-        default_timezone=UTC, allow_none=True, metadata={"description": "When to recheck first; default: now."}
-    )
-    deadline = fields.AwareDateTime(
-        default_timezone=UTC,
-        allow_none=True,
-        metadata={"description": "When it is overdue; default: a week after `due`."},
-    )
+    due = Moment("When to recheck first; default: now.")
+    deadline = Moment("When it is overdue; default: a week after `due`.")
     label = fields.String(
         allow_none=True,
         validate=[validate.Length(max=_LABEL_LENGTH), sound],
@@ -78,21 +87,45 @@ class NewWatch(Schema):
     )
 
 
+def _shown_time(description: str, *, allow_none: bool = False) -> fields.String:
+    return fields.String(
+        required=True, allow_none=allow_none, metadata={"description": description, "format": "date-time"}
+    )
+
+
 class WatchRow(Schema):
     """A watch as it is shown. `kind`: attempt, expectation, pointer, ungraded or reread (docs/architecture.md)."""
 
-    id = fields.String()
-    source = fields.String()
-    key = fields.String()
-    kind = fields.String()
-    state = fields.String(validate=validate.OneOf(STATES))
-    reference = fields.Dict(keys=fields.String(), values=fields.String())
-    label = fields.String(allow_none=True)
-    due = fields.String(allow_none=True)
-    deadline = fields.String()
-    next_look = fields.String(allow_none=True)
-    looks = fields.Integer()
-    opened_at = fields.String()
+    class Meta:
+        unknown = EXCLUDE
+
+    id = fields.String(required=True, metadata={"description": "Names the watch in this API."})
+    source = fields.String(required=True, metadata={"description": "The configured source."})
+    key = fields.String(
+        required=True, metadata={"description": "The attempt id, or with a leading `?` a key for several attempts."}
+    )
+    kind = fields.String(
+        required=True,
+        validate=validate.OneOf((ATTEMPT, EXPECTATION, POINTER, UNGRADED, REREAD)),
+        metadata={"description": "Why it is watched; docs/architecture.md explains each."},
+    )
+    state = fields.String(
+        required=True,
+        validate=validate.OneOf(STATES),
+        metadata={"description": "`expanded`: a schedule whose candidates are watched one by one."},
+    )
+    reference = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        required=True,
+        metadata={"description": "What identifies the attempt at the vendor."},
+    )
+    label = fields.String(required=True, allow_none=True, metadata={"description": "Your text of an expectation."})
+    due = _shown_time("Time of the first recheck of an expectation.", allow_none=True)
+    deadline = _shown_time("When it is overdue.")
+    next_look = _shown_time("Next recheck.", allow_none=True)
+    looks = fields.Integer(required=True, metadata={"description": "Number of rechecks so far."})
+    opened_at = _shown_time("When the watch was opened or registered.")
 
 
 def watch_id(source: str, key: str) -> str:

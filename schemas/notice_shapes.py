@@ -27,6 +27,11 @@ MEMBERS = {
 _NOT_NEGATIVE = validate.Range(min=0)
 
 
+def _having(name: str) -> dict[str, Any]:
+    """An object with this member; type and member are named because strict validators ask for them."""
+    return {"type": "object", "properties": {name: {}}, "required": [name]}
+
+
 class _Part(Schema):
     class Meta:
         unknown = EXCLUDE
@@ -85,7 +90,7 @@ class NoticeDataSchema(_Part):
     """The `data` of a notice, version 1.0: the one member that belongs to its type."""
 
     #: What the fields cannot express; copied into the JSON Schema.
-    also: ClassVar[dict[str, Any]] = {"oneOf": [{"required": [name]} for name in dict.fromkeys(MEMBERS.values())]}
+    also: ClassVar[dict[str, Any]] = {"oneOf": [_having(name) for name in dict.fromkeys(MEMBERS.values())]}
 
     watch = fields.Nested(WatchSchema, metadata={"description": "On attempt.overdue."})
     consent = fields.Nested(ConsentSchema, metadata={"description": "On consent.withdrawn."})
@@ -98,7 +103,8 @@ class NoticeSchema(EnvelopeSchema):
     makes = notices.NoticeEvent
     also: ClassVar[dict[str, Any]] = {
         "oneOf": [
-            {"properties": {"type": {"const": kind}, "data": {"required": [name]}}} for kind, name in MEMBERS.items()
+            {"type": "object", "properties": {"type": {"const": kind}, "data": _having(name)}}
+            for kind, name in MEMBERS.items()
         ]
     }
 

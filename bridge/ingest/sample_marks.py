@@ -38,7 +38,5 @@ def is_marked(body: bytes) -> bool:
 
 
 def as_test(attempt: NormalisedAttempt) -> NormalisedAttempt:
-    """The invented attempt under an id of its own, without watch, consent and other keys."""
-    return replace(
-        attempt, attempt_id=f"{ID_PREFIX}{attempt.attempt_id}", watch=None, aliases=(), sitting=None, consent=()
-    )
+    """The invented attempt under an id of its own."""
+    return replace(attempt, attempt_id=f"{ID_PREFIX}{attempt.attempt_id}")

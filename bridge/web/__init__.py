@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 import structlog
 from flask import Flask, Response, jsonify
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from bridge import clock
 from bridge.config.model import Config
@@ -23,6 +23,7 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.state.client import state_client
 from bridge.web.api import register_api
+from bridge.web.api.description import problem_list
 from bridge.web.gate import Gate
 from bridge.web.group_commit import GroupCommit
 from bridge.web.health import blueprint, part_lines, state_problem
@@ -132,18 +133,21 @@ class _StateProbe:
 
 def _http_error(error: HTTPException) -> Response:
     details = getattr(error, "data", None) or {}
-    body: dict[str, Any] = {"error": details.get("message", error.name)}
-    if problems := details.get("errors") or details.get("messages"):
-        body["problems"] = problems.get("json", problems.get("query", problems))
-    answer = jsonify(body)
+    # webargs' messages are below the place they are about, such as `query`; those of our own are not.
+    places: Iterable[Any] = (details.get("messages") or {}).values()
+    problems = [problem for one in (details.get("errors"), *places) for problem in problem_list(one)]
+    fallback = "the request is not valid; see problems" if problems else error.name
+    answer = jsonify(error=details.get("message", fallback), problems=problems)
     answer.status_code = error.code or 500
     if answer.status_code == HTTPStatus.UNAUTHORIZED:
         answer.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return answer
 
 
 def _state_unavailable(error: StateUnavailable) -> Response:
-    answer = jsonify(error="state server unavailable")
+    answer = jsonify(error="state server unavailable", problems=[])
     answer.status_code = 503
     answer.headers["Retry-After"] = "10"
     return answer

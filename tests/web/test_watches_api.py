@@ -69,7 +69,8 @@ def test_what_cannot_be_expected_is_refused_by_member(
 ) -> None:
     answer = api.post("/api/v1/watches", json=LINK | change)
     assert answer.status_code == 422
-    assert words in " ".join(answer.json["problems"][member])
+    assert [problem["path"] for problem in answer.json["problems"]] == [member]
+    assert words in answer.json["problems"][0]["message"]
 
 
 #: What callers may look like: a neighbour, a proxy's client that says it is one, a stranger, a browser.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from flask import Flask, request
-from flask_smorest import Api
 
 from bridge.config import access
+from bridge.config.model import Config
+from bridge.watch_registration import Moment
 from bridge.web.api import watches
 from bridge.web.api.common import VIEWER, require
+from bridge.web.api.description import DescribedApi, describe, options
 from bridge.web.hooks import MAX_BODY_BYTES
 
 __all__ = ["register_api"]
@@ -17,19 +19,14 @@ _PREFIX = "/api"
 
 def register_api(app: Flask) -> None:
     """Add the API and its description at `/api/v1/openapi.json`. Raises `BridgeError` for an invalid token file."""
-    app.config.update(
-        API_TITLE="Attempt Bridge",
-        API_VERSION="1.0",
-        OPENAPI_VERSION="3.1.0",
-        OPENAPI_URL_PREFIX="/api/v1",
-        OPENAPI_JSON_PATH="openapi.json",
-        # Of the API; the receiver of webhooks has its own limit.
-        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
-    )
-    app.extensions["bridge.tokens"] = access.tokens(app.extensions["bridge"].config)
+    config: Config = app.extensions["bridge"].config
+    # Of the API; the receiver of webhooks has its own limit.
+    app.config.update(options(config.bridge.public_url), MAX_CONTENT_LENGTH=MAX_BODY_BYTES)
+    app.extensions["bridge.tokens"] = access.tokens(config)
     app.before_request(_guard)
-    api = Api(app)
-    api.spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
+    api = DescribedApi(app)
+    api.register_field(Moment, "string", None)
+    describe(api)
     api.register_blueprint(watches.blueprint)
 
 

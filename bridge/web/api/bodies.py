@@ -22,11 +22,11 @@ class _StrictParser(FlaskParser):
     """webargs' own parser accepts duplicate keys, NaN and lone surrogates, and deep nesting makes it answer 500."""
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        if not is_json_request(req):
-            return missing
         raw = _read(req)
         if not raw:
             return missing
+        if not is_json_request(req):
+            refuse(415, "the body's media type must be application/json. Remedy: send it as Content-Type")
         try:
             return parse(raw)
         except Unreadable as error:

@@ -1,0 +1,108 @@
+"""The description of the API against the running server: it is valid, and schemathesis finds no answer beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from tests.support import web as support
+from tests.support.servers import Server
+from tests.support.web import API_TOKEN, Web
+
+HEADER = f"Bearer {API_TOKEN}"
+#: What is asked of every answer. A body that the schema allows may still name a source that does not exist.
+SETTINGS = """
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", 401, 404, 422]
+
+[checks.negative_data_rejection]
+expected-statuses = [400, 404, 405, 408, 411, 413, 415, 422]
+"""
+CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
+    "response_schema_conformance,negative_data_rejection,positive_data_acceptance,missing_required_header,"
+    "unsupported_method,allow_header_conformance,use_after_free,ensure_resource_availability,ignored_auth"
+)
+
+
+def write_config(directory: Path, state: str) -> Path:
+    """A bridge with the source `exams`, which the examples of the description name."""
+    path = directory / "bridge.yaml"
+    digest = hashlib.sha256(API_TOKEN.encode()).hexdigest()
+    bridge = {"name": "acme", "public_url": "https://bridge.example.test", "state": state, "data_dir": "."}
+    source = {"vendor": "cirrus", "credentials": {"token": "t"}, "webhook": {"token": support.TOKEN}}
+    document = {
+        "demo": True,
+        "bridge": bridge | {"broker": "redis://unused.invalid/9"},
+        "sources": {"exams": source | {"base_url": "https://cirrus.example.test"}},
+        "access": {"tokens": [{"name": "ops", "role": "operator", "sha256": digest}]},
+    }
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.fixture
+def web(own_server: Server, starts_processes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    monkeypatch.setattr(support, "write_config", write_config)
+    running = Web(tmp_path / "web", own_server.url)
+    yield running
+    running.close()
+
+
+def description(web: Web) -> Any:
+    answer = web.get("/api/v1/openapi.json", Authorization=HEADER)
+    assert answer.status == 200
+    return json.loads(answer.body)
+
+
+def test_the_description_is_valid_and_names_servers_ids_errors_and_both_forms_of_a_deadline(web: Web) -> None:
+    document = description(web)
+    OpenAPIV31SpecValidator(document).validate()
+    assert [server["url"] for server in document["servers"]] == ["https://bridge.example.test"]
+    operations = {
+        operation["operationId"]: operation
+        for path in document["paths"].values()
+        for method, operation in path.items()
+        if method != "parameters"
+    }
+    shared = {"401", "503"}
+    assert {name: set(operation["responses"]) - shared for name, operation in operations.items()} == {
+        "listWatches": {"200", "404", "422"},
+        "addWatch": {"201", "400", "403", "408", "413", "415", "422"},
+        "showWatch": {"200", "404"},
+        "cancelWatch": {"204", "403", "404"},
+    }
+    assert all(shared <= set(operation["responses"]) for operation in operations.values())
+    for operation in operations.values():
+        assert operation["summary"]
+        assert operation["description"]
+        assert operation["security"] == [{"token": []}]
+    deadline = document["components"]["schemas"]["NewWatch"]["properties"]["deadline"]
+    assert [one.get("format") for one in deadline["anyOf"]] == ["date-time", "date", None]
+    unused = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert [one for one in unused if json.dumps(document).count(f'"{one}"') == 0] == []
+
+
+@pytest.mark.long
+def test_schemathesis_finds_no_answer_that_the_description_does_not_name(web: Web, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text(SETTINGS)
+    address = f"http://127.0.0.1:{web.port}"
+    command = [
+        *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(tmp_path / "settings.toml")),
+        *("run", f"{address}/api/v1/openapi.json", "--url", address, "--header", f"Authorization: {HEADER}"),
+        *("--checks", CHECKS, "--max-examples", "4", "--no-shrink", "--generation-allow-x00", "false"),
+        "--generation-deterministic",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=90)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert "Tested: 4" in done.stdout
+    assert "Stateful (not applicable)" not in done.stdout
