@@ -136,9 +136,10 @@ class VendorFault(BridgeError):
 
 
 class DeliveryFailed(BridgeError):
-    """One try failed. `permanent`: further tries are useless. `retry_after`: seconds the receiver asked for.
+    """One try failed. `permanent`: further tries are useless. `retry_after`: seconds that the receiver asked for.
 
-    `charged`: False when the failure is not the receiver's (our broker is down), so that it uses up no try.
+    `charged`: False if the failure uses up no try, because it is not the receiver's (the broker is down).
+    `about_event`: True if the receiver answered and refused this event alone, so that the circuit stays closed.
     """
 
     default_reason = "delivery_failed"
@@ -151,8 +152,10 @@ class DeliveryFailed(BridgeError):
         permanent: bool = False,
         retry_after: float | None = None,
         charged: bool = True,
+        about_event: bool = False,
     ) -> None:
         super().__init__(message, reason=reason)
+        self.about_event = about_event
         self.permanent = permanent
         self.retry_after = retry_after
         self.charged = charged

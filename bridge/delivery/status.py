@@ -44,9 +44,9 @@ class SubscriptionState:
     circuit_reason: str
     #: What prevents any try, such as a broker that is down; empty if nothing does.
     blocked_by: str
-    #: Failures in a row.
+    #: Failures of the receiver in a row.
     failures: int
-    #: When an open circuit lets the next try through.
+    #: When an open circuit lets the next try through; None: at once.
     open_until: float | None
     #: Error of the last failed try; empty if none failed.
     last_error: str
@@ -75,7 +75,8 @@ def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: 
         group_pending, group_lag = _group_backlog(client, subscription, partition)
         pending += group_pending
         lag = None if lag is None or group_lag is None else lag + group_lag
-    circuit, circuit_reason = _circuit(shared, now)
+    circuit, circuit_reason = _circuit(shared)
+    open_until = float(shared.get("open_until", 0))
     return SubscriptionState(
         **counters,
         retrying=retrying,
@@ -86,20 +87,20 @@ def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: 
         circuit_reason=circuit_reason,
         blocked_by=blocked_by,
         failures=int(shared.get("failures", 0)),
-        open_until=float(shared.get("open_until", 0)) or None,
+        open_until=open_until if open_until > now else None,
         last_error=shared.get("last_error", ""),
         last_error_at=float(shared["last_error_at"]) if "last_error_at" in shared else None,
         delivered_at=delivered_at or None,
     )
 
 
-def _circuit(fields: dict[str, str], now: float) -> tuple[str, str]:
-    """(circuit, reason)."""
+def _circuit(fields: dict[str, str]) -> tuple[str, str]:
+    """(circuit, reason). It is open until a try succeeds, also in the moment of a probe."""
     if "disabled" in fields:
         return "disabled", fields["disabled"]
     if "paused" in fields:
         return "paused", "by an operator"
-    if now < float(fields.get("open_until", 0)):
+    if "open_until" in fields:
         return "open", fields.get("last_error", "")
     return "closed", ""
 

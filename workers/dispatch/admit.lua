@@ -1,16 +1,18 @@
 -- admit: decide whether a subscription may send now.
 --
 -- KEYS    1 state of the subscription (hash)
--- ARGV    1 now (UNIX seconds)   2 failures that open the circuit   3 seconds until a probe
+-- ARGV    1 now (UNIX seconds)   2 seconds from one probe to the next
 -- Returns {word, failures in a row}: go, probe (one event, by this process alone), wait, paused or disabled
 --
--- Why: taking the probe and moving the time of the next one are one step, so only one process probes.
+-- Why: taking the probe and moving the time of the next one are one step, so only one process probes. A time of the
+-- next probe that is further ahead than any can be was set before the clock was set back.
 
+local now, every = tonumber(ARGV[1]), tonumber(ARGV[2])
 local fields = redis.call('HMGET', KEYS[1], 'disabled', 'paused', 'failures', 'open_until')
-local failures = tonumber(fields[3] or '0')
+local failures, open_until = tonumber(fields[3] or '0'), tonumber(fields[4] or '')
 if fields[1] then return { 'disabled', failures } end
 if fields[2] then return { 'paused', failures } end
-if failures < tonumber(ARGV[2]) then return { 'go', failures } end
-if tonumber(ARGV[1]) < tonumber(fields[4] or '0') then return { 'wait', failures } end
-redis.call('HSET', KEYS[1], 'open_until', string.format('%.3f', tonumber(ARGV[1]) + tonumber(ARGV[3])))
+if not open_until then return { 'go', failures } end
+if now < open_until and open_until <= now + every then return { 'wait', failures } end
+redis.call('HSET', KEYS[1], 'open_until', string.format('%.3f', now + every))
 return { 'probe', failures }

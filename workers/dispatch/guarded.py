@@ -92,9 +92,10 @@ class GuardedSteps:
         try:
             outcomes = transport.send(events, now=now)
         except Exception as error:  # noqa: BLE001 - the other lanes and the process continue
-            outcomes = [unexpected_failure(error, subscription=name)] * len(events)
+            outcomes = [unexpected_failure(error, about_event=False, subscription=name)] * len(events)
         if len(outcomes) != len(events):
-            outcomes = [unexpected_failure(ValueError("number of outcomes"), subscription=name)] * len(events)
+            mismatch = ValueError("number of outcomes")
+            outcomes = [unexpected_failure(mismatch, about_event=False, subscription=name)] * len(events)
         unexpected = sum(outcome is not None and outcome.reason == UNEXPECTED_ERROR for outcome in outcomes)
         if unexpected:
             self._count(unexpected)

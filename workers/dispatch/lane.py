@@ -19,6 +19,7 @@ from bridge.config.model import Subscription
 from bridge.errors import DeliveryFailed
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
+from workers.dispatch.circuit import Circuit
 from workers.dispatch.guarded import Claimed, GuardedSteps
 from workers.dispatch.membership import GroupMember, PendingEntry, StreamEntry
 from workers.dispatch.schedule import Limits, broker_backoff
@@ -29,7 +30,6 @@ from workers.dispatch.settlement import (
     outcome_row,
     poison_row,
     postpone_row,
-    trailing_failures,
     with_receipt_awaited,
 )
 from workers.transports.contract import Outcome, Outgoing, Transport
@@ -74,17 +74,16 @@ class Lane:
         self._retry, self._records = keys.retry(name, partition), keys.deliveries(name, partition)
         self._dead, self._counters = keys.dead(name, partition), keys.subscription_state(name, partition)
         self._claims = keys.claims(name, partition)
-        self._circuit = keys.subscription_state(name)
-        self._scripts = {
-            script: scripts.register(state, __file__, script)
-            for script in ("admit", "claim_due", "settle", "update_circuit")
-        }
+        self._circuit = Circuit(state, keys.subscription_state(name), limits)
+        self._scripts = {script: scripts.register(state, __file__, script) for script in ("claim_due", "settle")}
         self._guarded = GuardedSteps(subscription, self.count_unexpected)
         self._joined = False
         #: Entries may be pending for this consumer: they come before new ones.
         self._may_have_pending = True
         #: The last step failed without ending the process: no pending entry is to blame.
         self._survived_failure = False
+        #: Where only one event is sent, new events and retries take turns.
+        self._retry_first = False
         self._broker_failures = 0
         self._claim = ""
 
@@ -103,14 +102,14 @@ class Lane:
                 self._member.join()
                 self._client.hdel(self._counters, "waits")
                 self._joined = True
-            word, failures = self._admit(now())
+            word, failing = self._circuit.admit(now())
             if word not in ("go", "probe"):
                 return 1.0
             probe = word == "probe"
             items, wait = self._next_batch(now(), 1 if probe else self.transport.batch, 0.0 if probe else block)
             if items:
                 try:
-                    return self._handle(items, now, draw, failing=failures > 0)
+                    return self._handle(items, now, draw, failing=failing, probe=probe)
                 except redis.RedisError:
                     raise
                 except Exception as error:  # noqa: BLE001 - the same batch must not fail endlessly
@@ -119,7 +118,7 @@ class Lane:
                     return 0.0
             if probe:
                 # There is no event to probe with: let the next one be the probe at once.
-                self._client.hset(self._circuit, "open_until", 0)
+                self._circuit.probe_again()
                 return max(0.5, wait)
             return wait
 
@@ -135,11 +134,6 @@ class Lane:
         with state_errors():
             self._member.leave()
 
-    def _admit(self, now: float) -> tuple[str, int]:
-        args: list[str | float] = [f"{now:.3f}", self._limits.open_after, self._limits.open_for]
-        word, failures = cast("tuple[bytes, int]", self._scripts["admit"](keys=[self._circuit], args=args))
-        return word.decode(), int(failures)
-
     # --- reading
 
     def _next_batch(self, now: float, limit: int, block: float) -> tuple[list[Item], float]:
@@ -148,7 +142,14 @@ class Lane:
             pending = self._pending_items(now, limit)
             if pending:
                 return pending, 0.0
+        if limit == 1 and not self._retry_first:
+            items = self._read_items(self._member.read(1, 0.0), now)
+            if items:
+                self._retry_first = True
+                return items, 0.0
         items, next_due = self._due_retries(now, max(1, limit // 2))
+        if limit == 1:
+            self._retry_first = not items
         if len(items) < limit:
             until_due = 0.0 if items else min(block, max(0.0, next_due - now))
             items += self._read_items(self._member.read(limit - len(items), until_due), now)
@@ -196,7 +197,7 @@ class Lane:
     # --- sending and settling
 
     def _handle(
-        self, items: list[Item], now: Callable[[], float], draw: Callable[[], float], *, failing: bool
+        self, items: list[Item], now: Callable[[], float], draw: Callable[[], float], *, failing: bool, probe: bool
     ) -> float:
         self._crash("read")
         prepared, rows = self._guarded.prepare(items, now())
@@ -215,9 +216,12 @@ class Lane:
         self._settle(rows, moment)
         self._crash("settled")
         gone = next((failure_text(outcome) for _, outcome in uncharged if outcome.reason == "gone"), "")
-        if gone or failing or any(charged):
-            self._update_circuit(charged, moment, gone)
+        if gone or (failing and charged) or any(charged):
+            self._circuit.record(charged, moment, gone=gone)
             self._crash("judged")
+        elif probe and not outcomes:
+            # Every event was excluded by the filter: they say nothing about the receiver.
+            self._circuit.probe_again()
         parked = [item.entry for item, _ in uncharged if item.entry]
         if parked:
             self._member.keep(parked)
@@ -253,13 +257,6 @@ class Lane:
         args: Row = [self._group, self._consumer, self._claim, f"{now:.3f}", str(len(rows))]
         names = [self._journal, self._retry, self._records, self._dead, self._counters, self._claims]
         self._scripts["settle"](keys=names, args=[*args, *(part for row in rows for part in row)])
-
-    def _update_circuit(self, outcomes: Sequence[Outcome], now: float, gone: str) -> None:
-        trailing, last = trailing_failures(outcomes)
-        limits = self._limits
-        args: list[str | int | float] = [f"{now:.3f}", trailing, int(trailing < len(outcomes)), gone or last]
-        args += [limits.open_after, limits.open_for, limits.disable_after, gone]
-        self._scripts["update_circuit"](keys=[self._circuit], args=args)
 
     def _wait_for_broker(self, problems: Sequence[str], reached: bool) -> float:
         if self._broker_failures and (reached or not problems):

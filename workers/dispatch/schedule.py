@@ -19,11 +19,15 @@ class Limits:
 
     #: Seconds until another process may claim a retry; longer than any transport takes for a batch.
     lease: float = 180.0
-    #: Failures in a row that open the circuit.
+    #: Failures of the receiver in a row that open the circuit.
     open_after: int = 10
-    #: Seconds until an open circuit lets a probe through.
-    open_for: float = 30.0
-    #: Seconds without a success after which the subscription is disabled.
+    #: The same for a receiver that answered within the last `recent` seconds.
+    open_after_recent_answer: int = 50
+    #: Seconds for which an answer is recent.
+    recent: float = 60.0
+    #: Seconds from one probe of an open circuit to the next.
+    open_for: float = 5.0
+    #: Seconds without an answer after which the subscription is disabled.
     disable_after: float = 5 * 86_400.0
     #: Processes that may end while sending an event alone before the event is given up as their cause.
     poison_after: int = 5

@@ -6,7 +6,7 @@ Each row is (kind, journal entry, event id, ...) as the head of the script descr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from bridge.config.model import Subscription
@@ -32,7 +32,6 @@ __all__ = [
     "postpone_row",
     "prepare",
     "skip_row",
-    "trailing_failures",
     "unreadable_item",
     "unreadable_row",
     "with_receipt_awaited",
@@ -184,16 +183,6 @@ def with_receipt_awaited(delivery: Delivery, now: float) -> Delivery:
     return replace(
         delivery, tries=delivery.tries + 1, first_at=delivery.first_at or now, last_at=now, awaiting_receipt=True
     )
-
-
-def trailing_failures(outcomes: Sequence[Outcome]) -> tuple[int, str]:
-    """(number of failures in a row at the end of a batch, last error of the batch)."""
-    trailing = 0
-    for outcome in reversed(outcomes):
-        if outcome is None:
-            break
-        trailing += 1
-    return trailing, next((failure_text(outcome) for outcome in reversed(outcomes) if outcome is not None), "")
 
 
 def failure_text(failure: DeliveryFailed) -> str:

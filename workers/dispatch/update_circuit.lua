@@ -1,29 +1,41 @@
 -- update_circuit: record what a batch says about the receiver. Only charged failures are passed in.
 --
 -- KEYS    1 state of the subscription (hash)
--- ARGV    1 now (UNIX seconds)   2 failures in a row at the end of the batch   3 1 if a try succeeded   4 last error
---         5 failures that open the circuit   6 seconds until a probe   7 seconds without success that disable
---         8 reason to disable at once ("" for none)
+-- ARGV    1 now (UNIX seconds)   2 failures of the receiver in a row at the end of the batch
+--         3 1 if it answered a try (with a success, or by refusing one event)   4 last error ("" for none)
+--         5 failures that open the circuit   6 the same for a receiver that answered recently
+--         7 seconds for which an answer is recent   8 seconds until a probe   9 seconds without an answer that disable
+--         10 reason to disable at once ("" for none)
 -- Returns the failures in a row
 --
--- Why: several processes add to the same row of failures.
+-- Why: several processes add to the same row of failures. A receiver that answers every fifth try has rows of failures,
+-- too; opening its circuit would delay the events that it takes.
 
-local state, now, succeeded = KEYS[1], tonumber(ARGV[1]), ARGV[3] == '1'
+local state, now, answered = KEYS[1], tonumber(ARGV[1]), ARGV[3] == '1'
 local failures = tonumber(ARGV[2])
-if succeeded then
+if answered then
   redis.call('HDEL', state, 'failing_since', 'open_until')
+  redis.call('HSET', state, 'answered_at', ARGV[1])
 else
   failures = failures + tonumber(redis.call('HGET', state, 'failures') or '0')
 end
 redis.call('HSET', state, 'failures', failures)
-if ARGV[8] ~= '' then redis.call('HSET', state, 'disabled', ARGV[8]) end
+if ARGV[10] ~= '' then redis.call('HSET', state, 'disabled', ARGV[10]) end
+if ARGV[4] ~= '' then redis.call('HSET', state, 'last_error', ARGV[4], 'last_error_at', ARGV[1]) end
 if failures == 0 then return 0 end
-redis.call('HSETNX', state, 'failing_since', ARGV[1])
-redis.call('HSET', state, 'last_error', ARGV[4], 'last_error_at', ARGV[1])
-if failures >= tonumber(ARGV[5]) then
-  redis.call('HSET', state, 'open_until', string.format('%.3f', now + tonumber(ARGV[6])))
-  if now - tonumber(redis.call('HGET', state, 'failing_since')) > tonumber(ARGV[7]) then
-    redis.call('HSET', state, 'disabled', 'no success for ' .. math.floor(tonumber(ARGV[7]) / 86400) .. ' days')
+-- A moment in the future was stored before the clock was set back.
+local since = tonumber(redis.call('HGET', state, 'failing_since') or '')
+if not since or since > now then
+  since = now
+  redis.call('HSET', state, 'failing_since', ARGV[1])
+end
+local age = now - tonumber(redis.call('HGET', state, 'answered_at') or '-inf')
+local recent = age >= 0 and age < tonumber(ARGV[7])
+local open = redis.call('HEXISTS', state, 'open_until') == 1
+if open or failures >= tonumber(recent and ARGV[6] or ARGV[5]) then
+  redis.call('HSET', state, 'open_until', string.format('%.3f', now + tonumber(ARGV[8])))
+  if now - since > tonumber(ARGV[9]) then
+    redis.call('HSET', state, 'disabled', 'no answer for ' .. math.floor(tonumber(ARGV[9]) / 86400) .. ' days')
   end
 end
 return failures

@@ -14,7 +14,8 @@ UNEXPECTED_ERROR = "unexpected_error"
 _log = structlog.get_logger(__name__)
 
 
-def unexpected_failure(error: Exception, **context: object) -> DeliveryFailed:
+def unexpected_failure(error: Exception, *, about_event: bool = True, **context: object) -> DeliveryFailed:
     """A charged failure; logs the frames of `error`, never its text, which may quote anything."""
     _log.error("delivery_unexpected_error", exc_info=error, **context)
-    return DeliveryFailed(f"unexpected {type(error).__name__}; see the log of dispatch", reason=UNEXPECTED_ERROR)
+    text = f"unexpected {type(error).__name__}; see the log of dispatch"
+    return DeliveryFailed(text, reason=UNEXPECTED_ERROR, about_event=about_event)

@@ -17,6 +17,8 @@ from workers.transports.faults import unexpected_failure
 
 __all__ = ["HttpPush", "answer_outcome"]
 
+#: Of 4xx, those that concern the receiver and not the one event.
+_RECEIVER_BUSY = (408, 425, 429)
 #: Maximum number of concurrent requests to one receiver.
 _CONCURRENCY = 4
 
@@ -80,7 +82,10 @@ class HttpPush:
 
 
 def answer_outcome(answer: Answer, *, now: float) -> Outcome:
-    """The outcome of an HTTP answer: 2xx is a success, 410 disables the subscription, anything else is retried."""
+    """The outcome of an HTTP answer: 2xx is a success, 410 disables the subscription, anything else is retried.
+
+    Another 4xx refuses this one event.
+    """
     status = answer.status
     if 200 <= status < 300:
         return None
@@ -97,4 +102,7 @@ def answer_outcome(answer: Answer, *, now: float) -> Outcome:
     if status in (429, 503):
         retry_after = retry_after_seconds(answer.headers.get("retry-after", ""), now=now)
         reason = "throttled" if status == 429 else reason
-    return DeliveryFailed(f"receiver answered {status}", reason=reason, retry_after=retry_after)
+    about_event = 400 <= status < 500 and status not in _RECEIVER_BUSY
+    return DeliveryFailed(
+        f"receiver answered {status}", reason=reason, retry_after=retry_after, about_event=about_event
+    )

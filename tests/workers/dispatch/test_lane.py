@@ -310,16 +310,16 @@ def test_the_circuit_opens_lets_one_probe_through_and_closes(any_state: redis.Re
     one.step(at(1000.0), even)
     assert len(receiver.got) == 10
     assert Deliveries(any_state).state(NAME, now=1000.0).circuit == "open"
-    assert one.step(at(1029.0), even) == 1.0
-    assert two.step(at(1029.0), even) == 1.0
+    assert one.step(at(1004.0), even) == 1.0
+    assert two.step(at(1004.0), even) == 1.0
     assert len(receiver.got) == 10
-    one.step(at(1031.0), even)
-    two.step(at(1031.0), even)
+    one.step(at(1006.0), even)
+    two.step(at(1006.0), even)
     assert len(receiver.got) == 11
     receiver.answer = lambda sent: None
-    one.step(at(1062.0), even)
-    run_until_idle(one, 1062.0)
-    assert Deliveries(any_state).state(NAME, now=1062.0).circuit == "closed"
+    one.step(at(1012.0), even)
+    run_until_idle(one, 1012.0)
+    assert Deliveries(any_state).state(NAME, now=1012.0).circuit == "closed"
     run_until_idle(one, 5000.0)
     assert len({sent.id for sent in receiver.got}) == 30
     assert pending(any_state) == 0

@@ -20,7 +20,6 @@ from workers.dispatch.settlement import (
     matches_filter,
     outcome_row,
     outgoing_event,
-    trailing_failures,
 )
 
 POLICY = RetryPolicy(schedule=(5.0, 300.0), jitter=0.2)
@@ -163,9 +162,3 @@ def test_the_minimal_event_has_no_name_or_address_and_the_same_id() -> None:
     assert "Zoë".encode() not in sent.body
     assert json.loads(sent.body)["id"] == one.delivery.id
     assert json.loads(sent.body)["data"]["result"] == json.loads(one.event)["data"]["result"]
-
-
-def test_failures_in_a_row_are_counted_from_the_end() -> None:
-    assert trailing_failures([BROKEN, None, BROKEN, BROKEN]) == (2, "receiver answered 500")
-    assert trailing_failures([BROKEN, None]) == (0, "receiver answered 500")
-    assert trailing_failures([]) == (0, "")

@@ -1,0 +1,194 @@
+"""The circuit judges the receiver: refusals of single events delay no other event, and a failing receiver is spared."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from bridge.config.model import Filter, RetryPolicy, Subscription
+from bridge.delivery.store import Deliveries
+from bridge.errors import DeliveryFailed
+from bridge.net.push_client import Answer
+from bridge.state import keys
+from tests.support.dispatch import Receiver, at, even, lane, publish, refuse, run_until_idle
+from workers.dispatch.circuit import last_error, trailing_failures
+from workers.transports.contract import Outcome, Outgoing
+from workers.transports.http_push import answer_outcome
+
+NAME = "crm"
+CRM = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=(5.0, 300.0, 1800.0)))
+DOWN = DeliveryFailed("receiver answered 500", reason="receiver_error")
+REFUSED = DeliveryFailed("receiver answered 422", reason="receiver_refused", about_event=True)
+
+
+def serve(state: redis.Redis, answer: Callable[[Outgoing, float], Outcome], seconds: int) -> dict[str, list[float]]:
+    """Publish an event a second and serve the subscription; event id -> times after its publishing when it was sent."""
+    clock = [1000.0]
+    published: dict[str, float] = {}
+    tried: dict[str, list[float]] = {}
+
+    def decide(sent: Outgoing) -> Outcome:
+        tried.setdefault(sent.id, []).append(clock[0] - published[sent.id])
+        return answer(sent, clock[0])
+
+    one = lane(state, Receiver(decide), subscription=CRM)
+    draw = random.Random(3).random
+    for second in range(seconds):
+        (event_id,) = publish(state, second)
+        published[event_id] = clock[0]
+        for _ in range(20):
+            if one.step(lambda: clock[0], draw) > 0:
+                break
+        clock[0] += 1.0
+    return {event_id: tried.get(event_id, []) for event_id in published}
+
+
+def number_of(sent: Outgoing) -> int:
+    return int(sent.attempt.removeprefix("a"))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.8, 1.0])
+def test_a_receiver_that_refuses_some_events_gets_every_other_event_at_once(
+    any_state: redis.Redis, share: float
+) -> None:
+    tried = serve(any_state, lambda sent, _: REFUSED if number_of(sent) % 10 < share * 10 else None, 400)
+    assert all(times[0] == 0.0 for times in tried.values())
+    assert Deliveries(any_state).state(NAME, now=1400.0).circuit == "closed"
+
+
+def test_a_receiver_that_answers_every_fifth_try_gets_every_event_at_once(any_state: redis.Redis) -> None:
+    chance = random.Random(11)
+    tried = serve(any_state, lambda sent, _: None if chance.random() < 0.2 else DOWN, 400)
+    waited = [times[0] for times in list(tried.values())[60:]]
+    assert max(waited) == 0.0
+
+
+def test_events_that_always_break_the_receiver_delay_healthy_ones_for_a_moment_only(any_state: redis.Redis) -> None:
+    tried = serve(any_state, lambda sent, _: DOWN if number_of(sent) % 5 else None, 400)
+    healthy = [times for number, times in enumerate(tried.values()) if number % 5 == 0]
+    assert all(times and times[0] <= 5.0 for times in healthy)
+
+
+def test_after_an_outage_one_healthy_answer_in_five_is_enough_within_a_minute(any_state: redis.Redis) -> None:
+    calls = [0]
+
+    def answer(_: Outgoing, now: float) -> Outcome:
+        if now < 1200.0:
+            return DOWN
+        calls[0] += 1
+        return DOWN if calls[0] % 5 else None
+
+    tried = serve(any_state, answer, 400)
+    assert max(times[0] for times in list(tried.values())[260:]) == 0.0
+    # While the receiver was down, it was spared.
+    assert sum(1 for times in tried.values() for sent in times if sent < 1.0) < 250
+
+
+def test_a_probe_is_a_new_event_in_turn_with_a_retry(any_state: redis.Redis) -> None:
+    old = publish(any_state, *range(10))
+    receiver = Receiver(refuse, batch=10)
+    one = lane(any_state, receiver, subscription=CRM)
+    one.step(at(1000.0), even)
+    new = publish(any_state, *range(10, 14))
+    receiver.got.clear()
+    for moment in (1006.0, 1012.0, 1018.0, 1024.0):
+        one.step(at(moment), even)
+    assert [sent in new for sent in receiver.ids] == [True, False, True, False]
+    assert {receiver.ids[1], receiver.ids[3]} <= set(old)
+
+
+def test_a_transport_that_takes_one_event_at_a_time_gets_new_events_beside_retries(any_state: redis.Redis) -> None:
+    publish(any_state, *range(20))
+    receiver = Receiver(lambda sent: REFUSED, batch=1)
+    policy = RetryPolicy(schedule=(0.001,) * 100, jitter=0.0)
+    one = lane(any_state, receiver, subscription=Subscription(name=NAME, transport="http", retry=policy))
+    for step in range(40):
+        one.step(at(1000.0 + step), even)
+    assert len(set(receiver.ids)) == 20
+
+
+def test_events_that_the_filter_excludes_do_not_delay_a_probe(any_state: redis.Redis) -> None:
+    publish(any_state, *range(10))
+    receiver = Receiver(refuse, batch=10)
+    subscription = Subscription(name=NAME, transport="http", filter=Filter(sources=("eu-*",)), retry=CRM.retry)
+    one = lane(any_state, receiver, subscription=subscription)
+    one.step(at(1000.0), even)
+    any_state.delete(keys.retry(NAME))
+    publish(any_state, *range(10, 40), source="us-mettl")
+    (wanted,) = publish(any_state, 50)
+    receiver.answer = lambda sent: None
+    run_until_idle(one, 1006.0)
+    assert receiver.ids[-1] == wanted
+
+
+def test_an_answer_that_refuses_the_event_closes_the_circuit(any_state: redis.Redis) -> None:
+    publish(any_state, *range(12))
+    receiver = Receiver(refuse, batch=10)
+    one = lane(any_state, receiver, subscription=CRM)
+    one.step(at(1000.0), even)
+    assert Deliveries(any_state).state(NAME, now=1000.0).circuit == "open"
+    receiver.answer = lambda sent: REFUSED
+    one.step(at(1006.0), even)
+    found = Deliveries(any_state).state(NAME, now=1006.0)
+    assert (found.circuit, found.failures, found.last_error) == ("closed", 0, "receiver answered 422")
+
+
+def test_the_circuit_is_open_in_the_moment_of_a_probe_too(any_state: redis.Redis) -> None:
+    publish(any_state, *range(12))
+    seen = []
+    deliveries = Deliveries(any_state)
+
+    def answer(sent: Outgoing) -> Outcome:
+        seen.append(deliveries.state(NAME, now=1006.0).circuit)
+        return refuse(sent)
+
+    receiver = Receiver(answer, batch=10)
+    one = lane(any_state, receiver, subscription=CRM)
+    one.step(at(1000.0), even)
+    one.step(at(1006.0), even)
+    assert seen[-1] == "open"
+    # Nobody has probed for a while: it is still open.
+    assert deliveries.state(NAME, now=9000.0).circuit == "open"
+
+
+def test_a_circuit_reopens_in_its_usual_time_after_the_clock_was_set_back(any_state: redis.Redis) -> None:
+    publish(any_state, *range(12))
+    receiver = Receiver(refuse, batch=10)
+    one = lane(any_state, receiver, subscription=CRM)
+    one.step(at(10_000.0), even)
+    receiver.got.clear()
+    receiver.answer = lambda sent: None
+    one.step(at(2800.0), even)
+    assert len(receiver.got) == 1
+    assert Deliveries(any_state).state(NAME, now=2800.0).circuit == "closed"
+
+
+@pytest.mark.parametrize("status", range(400, 500))
+def test_a_4xx_is_about_the_event_unless_it_asks_for_time(status: int) -> None:
+    failure = answer_outcome(Answer(status, {}, b""), now=0.0)
+    assert failure is not None
+    assert failure.about_event == (status not in (408, 410, 425, 429))
+
+
+@pytest.mark.parametrize("status", [103, 301, 500, 502, 503, 504, 599])
+def test_other_failures_are_the_receivers(status: int) -> None:
+    failure = answer_outcome(Answer(status, {}, b""), now=0.0)
+    assert failure is not None
+    assert not failure.about_event
+
+
+def test_failures_of_the_receiver_in_a_row_are_counted_from_the_end() -> None:
+    assert trailing_failures([DOWN, None, DOWN, DOWN]) == 2
+    assert trailing_failures([DOWN, REFUSED, DOWN]) == 1
+    assert trailing_failures([DOWN, None]) == 0
+    assert trailing_failures([DOWN, REFUSED]) == 0
+    assert trailing_failures([]) == 0
+
+
+def test_the_last_error_of_a_batch_is_of_either_kind() -> None:
+    assert last_error([DOWN, REFUSED, None]) == "receiver answered 422"
+    assert last_error([REFUSED, DOWN]) == "receiver answered 500"
+    assert last_error([None]) == ""
