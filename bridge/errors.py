@@ -9,7 +9,6 @@ BridgeError
 ├── Unreadable             authentic, but not understood: keep the raw bytes as a dead letter
 ├── Retryable              the same call may succeed later
 │   ├── StateUnavailable     503 with Retry-After; exit 69 on the command line
-│   ├── BrokerUnavailable    exit 69 on the command line
 │   ├── VendorUnavailable    vendor down, slow or in maintenance: back off
 │   ├── VendorThrottled      vendor said when to come back: `retry_at`
 │   └── BudgetExhausted      our own quota for the source is used up: `retry_at`
@@ -23,7 +22,6 @@ from __future__ import annotations
 __all__ = [
     "BadSignature",
     "BridgeError",
-    "BrokerUnavailable",
     "BudgetExhausted",
     "ConfigError",
     "DeliveryFailed",
@@ -97,12 +95,6 @@ class StateUnavailable(Retryable):
     """The state server is unreachable, stalled, out of memory, read-only or loading."""
 
     default_reason = "state_unavailable"
-
-
-class BrokerUnavailable(Retryable):
-    """The broker of a subscription, or Celery's own, is unreachable."""
-
-    default_reason = "broker_unavailable"
 
 
 class VendorUnavailable(Retryable):

@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 
 from bridge import __version__
 from bridge.cli.exit_codes import CONFIGURATION, DONE, FAILED, INTERRUPTED, UNAVAILABLE, USAGE
-from bridge.errors import BridgeError, BrokerUnavailable, ConfigError, StateUnavailable
+from bridge.errors import BridgeError, ConfigError, StateUnavailable
 from bridge.text import text_problem
 
 __all__ = ["COMMANDS", "cli", "main", "run"]
@@ -151,7 +151,7 @@ def _report(error: Exception, *, debug: bool) -> int:
         return CONFIGURATION
     if isinstance(error, BridgeError):
         click.echo(f"Error: {error}", err=True)
-        return UNAVAILABLE if isinstance(error, StateUnavailable | BrokerUnavailable) else FAILED
+        return UNAVAILABLE if isinstance(error, StateUnavailable) else FAILED
     # Not the error's text: it may quote a person or a secret, and what a process prints is collected with its logs.
     frame = traceback.extract_tb(error.__traceback__)[-1]
     traceback_hint = "" if debug else "run attempt-bridge --debug ... to print the traceback; "

@@ -12,12 +12,12 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import redis
-from kombu.connection import Connection
 
-from bridge.config import access, queues
+from bridge.config import access
 from bridge.config.model import BridgeConfig, Config, Source, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
-from bridge.errors import BridgeError, BrokerUnavailable, ConfigError, DeliveryFailed, StateUnavailable, clip
+from bridge.errors import BridgeError, ConfigError, DeliveryFailed, StateUnavailable, clip
+from bridge.monitoring.broker_checks import brokers
 from bridge.monitoring.server_checks import (
     FAILURE,
     OK,
@@ -30,10 +30,9 @@ from bridge.monitoring.server_checks import (
     memory,
     product_version,
     version,
-    visibility,
 )
 from bridge.net import address_policy
-from bridge.net.tls import broker_address, describe, tls_problem
+from bridge.net.tls import describe, tls_problem
 from bridge.quota.budgets import Pause
 from bridge.sdk.vendor import Vendor
 from bridge.services import Services
@@ -45,9 +44,6 @@ __all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine", "require_safe_state
 
 #: A heartbeat older than this is reported; processes write one every few seconds.
 _HEARTBEAT_SECONDS = 30.0
-_CONNECT_SECONDS = 3.0
-#: Where kombu stores when each unacknowledged message was handed to a worker (kombu/transport/redis.py).
-_UNACKED = "unacked_index"
 _PROCESSES = ("web", "worker", "beat", "dispatch")
 
 
@@ -103,7 +99,7 @@ def examine(services: Services) -> Iterator[Finding]:
         for name in services.config.subscriptions:
             yield _subscription(name, deliveries.state(name, now=now))
     yield _access(services.config)
-    yield from _brokers(services)
+    yield from brokers(services)
     for subscription in services.config.subscriptions.values():
         yield from _transport(subscription, services.config)
     for source in services.config.sources.values():
@@ -163,20 +159,22 @@ def _subscription(name: str, state: SubscriptionState) -> Finding:
     if state.circuit == "paused":
         return Finding(label, WARNING, "paused", resume)
     if state.circuit == "open":
-        return Finding(
-            label,
-            WARNING,
-            f"circuit open: {clip(state.circuit_reason)}",
-            "fix the receiver; delivery resumes by itself",
-        )
+        return _stopped(label, "circuit open", state.circuit_reason, "fix the receiver")
     if state.blocked_by:
-        return Finding(label, WARNING, f"blocked: {clip(state.blocked_by)}", "fix that; delivery resumes by itself")
+        return _stopped(label, "blocked", state.blocked_by, "fix that")
     if state.dead_letters:
         remedy = f"attempt-bridge dead-letters list --subscription {name}"
         return Finding(label, WARNING, f"{state.dead_letters} dead letters", remedy)
     waiting = "?" if state.lag is None else state.lag + state.pending
     delivered = state.delivered + state.handed_over
     return Finding(label, OK, f"{delivered} delivered, {waiting} waiting, {state.retrying} to retry")
+
+
+def _stopped(label: str, what: str, reason: str, remedy: str) -> Finding:
+    """Nothing is delivered at the moment. The reason may have a remedy of its own."""
+    fact, _, own_remedy = reason.partition(". Remedy: ")
+    text = f"{what}: {clip(fact, 200)}"
+    return Finding(label, WARNING, text, f"{clip(own_remedy) or remedy}; delivery resumes by itself")
 
 
 def _access(config: Config) -> Finding:
@@ -191,62 +189,11 @@ def _access(config: Config) -> Finding:
     return Finding(name, OK, ", ".join(f"{token.name} ({token.role})" for token in tokens))
 
 
-def _brokers(services: Services) -> Iterator[Finding]:
-    users: dict[str, list[str]] = {services.broker_url: ["the bridge"]}
-    for subscription in services.config.subscriptions.values():
-        if subscription.transport != "http":
-            users.setdefault(subscription.broker or services.broker_url, []).append(subscription.name)
-    for url, names in users.items():
-        label = f"broker of {', '.join(names)}"
-        yield Finding(f"connection to the {label}", OK, describe(url))
-        try:
-            yield from _broker(url, label, services.now())
-        except BrokerUnavailable as error:
-            yield Finding(
-                label, FAILURE, *_connection_problem(error, "start it, or correct its URL in bridge.yaml"), True
-            )
-        if queues.same_server(url, services.state_url):
-            yield Finding(
-                label,
-                WARNING,
-                "same database as the state: receivers could read and delete the bridge's keys",
-                "use another database for the broker, or better another server",
-            )
-
-
-def _broker(url: str, label: str, now: float) -> Iterator[Finding]:
-    options = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _CONNECT_SECONDS}
-    address = broker_address(url)
-    with Connection(
-        address.url,
-        ssl=address.ssl,
-        connect_timeout=_CONNECT_SECONDS,
-        transport_options={} if url.startswith("amqp") else options,
-    ) as connection:
-        try:
-            connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
-            if connection.transport.driver_type != "redis":
-                yield Finding(label, OK, "answers")
-                return
-            client = connection.default_channel.client
-            policy = eviction(client.info("memory"))
-            oldest = client.zrange(_UNACKED, 0, 0, withscores=True)
-        except Exception as error:
-            # kombu's transports raise the errors of their libraries; here they all mean the same.
-            raise BrokerUnavailable(f"{type(error).__name__}: {clip(error)}") from error
-    if policy.status == OK:
-        yield Finding(label, OK, "answers, noeviction")
-    else:
-        text = f"maxmemory-policy {policy.text.partition(':')[0]}: messages can be lost"
-        yield Finding(label, FAILURE, text, policy.remedy)
-    yield visibility(f"visibility timeout, {label}", now - oldest[0][1] if oldest else None)
-
-
-def _connection_problem(error: Exception, remedy: str) -> tuple[str, str]:
-    """(text, remedy) for a server that cannot be used; a TLS problem has its own remedy."""
+def _connection_problem(error: StateUnavailable, remedy: str) -> tuple[str, str]:
+    """(text, remedy) for a state server that cannot be used; a TLS problem has its own remedy."""
     problem = tls_problem(error)
     if problem is None:
-        return clip(error.__cause__ or error) if isinstance(error, StateUnavailable) else str(error), remedy
+        return clip(error.__cause__ or error), remedy
     text, _, tls_remedy = problem.partition(". Remedy: ")
     return text, tls_remedy
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -58,7 +58,21 @@ def start_part(
 
 
 @pytest.fixture(scope="session")
-def rabbitmq(starts_processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def rabbitmq(starts_servers: None, starts_processes: None, rabbitmq_server: tuple[str, Callable[..., str]]) -> str:
+    """The address of the session's own broker."""
+    return rabbitmq_server[0]
+
+
+@pytest.fixture
+def rabbitmqctl(rabbitmq_server: tuple[str, Callable[..., str]]) -> Callable[..., str]:
+    """Runs `rabbitmqctl` with these arguments at the session's own broker; returns its output."""
+    return rabbitmq_server[1]
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(
+    starts_servers: None, starts_processes: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Callable[..., str]]]:
     """A broker of our own: its directories, ports and node name touch no other, and it ends with the session."""
     need_program("rabbitmq-server")
     home = tmp_path_factory.mktemp("rabbitmq")
@@ -80,6 +94,13 @@ def rabbitmq(starts_processes: None, tmp_path_factory: pytest.TempPathFactory) -
         "ERL_EPMD_PORT": str(mapper),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
     }
+    tool = {name: value for name, value in environment.items() if name != "RABBITMQ_DIST_PORT"}
+
+    def control(*arguments: str) -> str:
+        program = need_program("/usr/lib/rabbitmq/bin/rabbitmqctl")
+        command = [program, "--quiet", *arguments]
+        return subprocess.run(command, env=tool, check=True, capture_output=True, timeout=60, text=True).stdout
+
     # Not the wrapper on the PATH: it changes the user in a session of its own, where nobody could end it.
     program = need_program("/usr/lib/rabbitmq/bin/rabbitmq-server")
     with (home / "output").open("wb") as output:
@@ -87,8 +108,11 @@ def rabbitmq(starts_processes: None, tmp_path_factory: pytest.TempPathFactory) -
     try:
         until(lambda: b"completed with" in (home / "output").read_bytes() or process.poll() is not None)
         assert process.poll() is None, (home / "output").read_text()[-2000:]
-        yield f"amqp://guest:guest@127.0.0.1:{port}//"
+        yield f"amqp://guest:guest@127.0.0.1:{port}//", control
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
-        subprocess.run([need_program("epmd"), "-port", str(mapper), "-kill"], env=environment, capture_output=True)
+        # The request to end; `epmd -kill` would start a process in a test without the mark for it.
+        with suppress(OSError), socket.create_connection(("127.0.0.1", mapper)) as epmd:
+            epmd.sendall(b"\0\1k")
+            epmd.recv(2)

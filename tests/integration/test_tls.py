@@ -59,8 +59,9 @@ def certificates(authority: Authority) -> dict[str, ssl.SSLContext]:
 @pytest.fixture(autouse=True)
 def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """kombu tries again until its time is over, however hopeless it is."""
-    monkeypatch.setattr("workers.transports.broker._CONNECT_SECONDS", 1)
-    monkeypatch.setattr(doctor, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr("workers.transports.broker.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("workers.transports.amqp_link.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("bridge.monitoring.broker_checks._CONNECT_SECONDS", 1)
 
 
 @pytest.fixture

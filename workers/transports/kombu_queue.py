@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kombu import Exchange
-
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError
 from schemas.event import MEDIA_TYPE
@@ -24,17 +22,13 @@ class KombuQueue:
         self._broker = Broker(broker_url)
         self._queue = subscription.queue
         self._routing_key = subscription.routing_key
-        self._exchange: Exchange | None = None
+        self._exchange = subscription.exchange
         where = f"subscriptions.{subscription.name}"
         if subscription.queue is None and subscription.exchange is None:
             raise ConfigError(f"{where}: a kombu subscription needs `exchange` or `queue`")
-        if subscription.exchange is not None:
-            if self._broker.is_redis:
-                # kombu on Redis drops a message to an exchange without bindings and reports success.
-                raise ConfigError(
-                    f"{where}.exchange: a Redis broker drops messages without a binding. Use `queue` instead"
-                )
-            self._exchange = Exchange(subscription.exchange, type="topic", durable=True)
+        if subscription.exchange is not None and self._broker.is_redis:
+            # kombu on Redis drops a message to an exchange without bindings and reports success.
+            raise ConfigError(f"{where}.exchange: a Redis broker drops messages without a binding. Use `queue` instead")
 
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
         """Push the messages in one round trip (Redis) or one confirmed publish each (AMQP)."""

@@ -1,0 +1,96 @@
+"""Checks of the brokers of the bridge and its subscriptions, and of the exchanges that they publish to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
+from kombu.connection import Connection
+
+from bridge.config import queues
+from bridge.errors import clip
+from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding, eviction, visibility
+from bridge.net.broker_problems import broker_problem
+from bridge.net.tls import broker_address, describe
+from bridge.services import Services
+
+__all__ = ["brokers"]
+
+_CONNECT_SECONDS = 3.0
+#: Where kombu stores when each unacknowledged message was handed to a worker (kombu/transport/redis.py).
+_UNACKED = "unacked_index"
+
+
+def brokers(services: Services) -> Iterator[Finding]:
+    """The findings about every broker, once each however many subscriptions share it."""
+    users: dict[str, list[str]] = {services.broker_url: ["the bridge"]}
+    exchanges: dict[str, dict[str, str]] = {}
+    for subscription in services.config.subscriptions.values():
+        if subscription.transport != "http":
+            url = subscription.broker or services.broker_url
+            users.setdefault(url, []).append(subscription.name)
+            if subscription.exchange is not None:
+                exchanges.setdefault(url, {})[subscription.name] = subscription.exchange
+    for url, names in users.items():
+        label = f"broker of {', '.join(names)}"
+        yield Finding(f"connection to the {label}", OK, describe(url))
+        try:
+            yield from _broker(url, label, exchanges.get(url, {}), services.now())
+        except Exception as error:  # noqa: BLE001 - kombu's transports raise the errors of their libraries
+            yield Finding(label, FAILURE, *broker_problem(error), unreachable=True)
+        if queues.same_server(url, services.state_url):
+            yield Finding(
+                label,
+                WARNING,
+                "same database as the state: receivers could read and delete the bridge's keys",
+                "use another database for the broker, or better another server",
+            )
+
+
+def _broker(url: str, label: str, exchanges: dict[str, str], now: float) -> Iterator[Finding]:
+    options = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _CONNECT_SECONDS}
+    if url.startswith("amqp"):
+        options = {"read_timeout": _CONNECT_SECONDS, "write_timeout": _CONNECT_SECONDS}
+    address = broker_address(url)
+    with Connection(
+        address.url, ssl=address.ssl, connect_timeout=_CONNECT_SECONDS, transport_options=options
+    ) as connection:
+        connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
+        if connection.transport.driver_type != "redis":
+            yield Finding(label, OK, "answers")
+            for name, exchange in exchanges.items():
+                yield _exchange(connection, f"subscription {name}", exchange)
+            return
+        client = connection.default_channel.client
+        policy = eviction(client.info("memory"))
+        oldest = client.zrange(_UNACKED, 0, 0, withscores=True)
+    if policy.status == OK:
+        yield Finding(label, OK, "answers, noeviction")
+    else:
+        text = f"maxmemory-policy {policy.text.partition(':')[0]}: messages can be lost"
+        yield Finding(label, FAILURE, text, policy.remedy)
+    yield visibility(f"visibility timeout, {label}", now - oldest[0][1] if oldest else None)
+
+
+def _exchange(connection: Connection, label: str, exchange: str) -> Finding:
+    """Whether the exchange exists, and as the bridge would declare it. Creates nothing."""
+    name = f'exchange "{exchange}"'
+    try:
+        connection.channel().exchange_declare(exchange, "topic", passive=True)
+    except NotFound:
+        return Finding(
+            label,
+            WARNING,
+            f"{name} does not exist",
+            "start the receiver, or let dispatch create it; its user needs the permission configure for that",
+        )
+    except AccessRefused as error:
+        return Finding(label, WARNING, f"the user may not ask for {name}: {clip(error)}", "rabbitmqctl set_permissions")
+    try:
+        connection.channel().exchange_declare(exchange, "topic", durable=True, auto_delete=False)
+    except AccessRefused:
+        return Finding(label, OK, f"{name} exists; the user may not configure it, and need not")
+    except PreconditionFailed as error:
+        problem = f"{name} exists with other settings: {clip(error, 200)}"
+        return Finding(label, WARNING, problem, "none needed if it is meant so; events are published to it as it is")
+    return Finding(label, OK, f"{name} exists")

@@ -1,0 +1,237 @@
+"""RabbitMQ as others have set it up: exchanges, permissions and alarms that the bridge did not choose."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+from kombu import Connection, Exchange, Queue
+
+from bridge.config.model import RetryPolicy, Subscription
+from bridge.delivery.store import Deliveries, SubscriptionState
+from bridge.monitoring.broker_checks import brokers
+from bridge.monitoring.server_checks import OK, WARNING
+from tests.integration.test_delivery_subscribers import dispatching
+from tests.support.child_processes import services
+from tests.support.dispatch import event, publish
+from tests.support.servers import Server
+from tests.support.waiting import until
+from workers.transports import transport_for
+from workers.transports.contract import Outgoing
+
+Control = Callable[..., str]
+PATIENT = RetryPolicy(schedule=(600.0,) * 5)
+
+
+def of_user(url: str, user: str) -> str:
+    return url.replace("guest:guest", f"{user}:{user}")
+
+
+@contextmanager
+def user(control: Control, name: str, *permissions: str) -> Iterator[None]:
+    """A user whose password is the name, with permissions to configure, write and read."""
+    control("add_user", name, name)
+    if permissions:
+        control("set_permissions", "-p", "/", name, *permissions)
+    try:
+        yield
+    finally:
+        control("delete_user", name)
+
+
+@contextmanager
+def bound_queue(url: str, exchange: str, key: str, **arguments: Any) -> Iterator[Any]:
+    """A queue of a receiver, bound to an exchange that is declared with `arguments`."""
+    with Connection(url) as connection:
+        topic = Exchange(exchange, type=arguments.pop("type", "topic"), durable=True, arguments=arguments)
+        queue = Queue(f"{exchange}-receiver", topic, routing_key=key)(connection.default_channel)
+        queue.declare()
+        yield queue
+        queue.delete()
+        topic(connection.default_channel).delete()
+
+
+def received(queue: Any) -> list[str]:
+    ids = []
+    while message := queue.get(no_ack=True):
+        ids.append(message.properties["correlation_id"])
+    return ids
+
+
+def out(number: int) -> Outgoing:
+    made = event(number)
+    return Outgoing(made["id"], made["type"], "eu-classmarker", f"a{number}", json.dumps(made).encode())
+
+
+def now_of(deliveries: Deliveries, name: str) -> SubscriptionState:
+    return deliveries.state(name, now=time.time())
+
+
+def test_events_without_a_queue_delay_no_event_that_has_one(rabbitmq: str, server: Server, state: redis.Redis) -> None:
+    publish(state, *range(30), kind="attempt.revised")
+    ids = publish(state, *range(100, 120))
+    topic = Subscription(name="completed", transport="kombu", exchange="mixed", broker=rabbitmq)
+    deliveries = Deliveries(state)
+    with bound_queue(rabbitmq, "mixed", "attempt.completed.#") as queue, dispatching(services(server, topic)):
+        until(lambda: now_of(deliveries, "completed").delivered == 20)
+        # The retries of the unroutable events have all failed again before these come.
+        until(lambda: now_of(deliveries, "completed").failed >= 60)
+        assert now_of(deliveries, "completed").circuit == "closed"
+        ids += publish(state, *range(200, 205))
+        until(lambda: now_of(deliveries, "completed").delivered == 25)
+        assert sorted(received(queue)) == sorted(ids)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"alternate-exchange": "elsewhere"}, {"type": "direct"}])
+def test_a_user_who_may_only_write_delivers_to_an_exchange_of_others(
+    rabbitmq: str, rabbitmqctl: Control, server: Server, state: redis.Redis, arguments: dict[str, Any]
+) -> None:
+    ids = publish(state, *range(5))
+    topic = Subscription(name="w", transport="kombu", exchange="attempts-of-others", broker=of_user(rabbitmq, "wr"))
+    deliveries = Deliveries(state)
+    key = "attempt.completed.eu-classmarker"
+    with (
+        user(rabbitmqctl, "wr", "^$", r"^(attempts-of-others|amq\.default)$", "^$"),
+        bound_queue(rabbitmq, "attempts-of-others", key, **arguments) as queue,
+        dispatching(services(server, topic)),
+    ):
+        until(lambda: now_of(deliveries, "w").delivered == 5)
+        assert received(queue) == ids
+
+
+def test_a_celery_receiver_gets_tasks_from_a_user_who_may_only_write(rabbitmq: str, rabbitmqctl: Control) -> None:
+    celery = Subscription(name="g", transport="celery", task="t", queue="tasks-receiver")
+    with (
+        user(rabbitmqctl, "wr", "^$", r"^amq\.default$", "^$"),
+        bound_queue(rabbitmq, "tasks", "#") as queue,
+    ):
+        transport = transport_for(celery, of_user(rabbitmq, "wr"))
+        assert transport.send([out(1)], now=1.0) == [None]
+        transport.close()
+        assert received(queue) == [out(1).id]
+
+
+def test_an_exchange_that_the_user_may_neither_find_nor_create_is_named_and_opens_the_circuit(
+    rabbitmq: str, rabbitmqctl: Control, server: Server, state: redis.Redis
+) -> None:
+    publish(state, *range(12))
+    topic = Subscription(name="w", transport="kombu", exchange="missing", broker=of_user(rabbitmq, "wr"), retry=PATIENT)
+    deliveries = Deliveries(state)
+    with user(rabbitmqctl, "wr", "^$", ".*", "^$"), dispatching(services(server, topic)):
+        until(lambda: now_of(deliveries, "w").circuit == "open")
+    found = now_of(deliveries, "w")
+    assert found.circuit_reason == (
+        'broker: exchange "missing" does not exist, and the user may not create it. Create it, or grant the permission '
+        "configure"
+    )
+    assert (found.failed, found.blocked_by) == (12, "")
+
+
+def test_an_exchange_that_the_user_may_not_write_to_is_named(rabbitmq: str, rabbitmqctl: Control) -> None:
+    topic = Subscription(name="w", transport="kombu", exchange="closed")
+    with user(rabbitmqctl, "no", "^$", "^$", "^$"), bound_queue(rabbitmq, "closed", "#"):
+        transport = transport_for(topic, of_user(rabbitmq, "no"))
+        (failure,) = transport.send([out(1)], now=1.0)
+        transport.close()
+    assert failure is not None
+    assert (failure.charged, failure.about_event, failure.reason) == (True, False, "exchange_refused")
+    assert 'may not write to exchange "closed"' in str(failure)
+
+
+def test_a_routing_key_that_the_user_may_not_use_fails_its_events_alone(rabbitmq: str, rabbitmqctl: Control) -> None:
+    topic = Subscription(name="w", transport="kombu", exchange="topics", routing_key="{type}")
+    with user(rabbitmqctl, "half", "^$", ".*", "^$"), bound_queue(rabbitmq, "topics", "#") as queue:
+        rabbitmqctl("set_topic_permissions", "-p", "/", "half", "topics", r"^attempt\.completed$", ".*")
+        transport = transport_for(topic, of_user(rabbitmq, "half"))
+        revised = Outgoing("r", "attempt.revised", "eu", "a9", b"{}")
+        outcomes = transport.send([out(1), revised, out(2)], now=1.0)
+        transport.close()
+        assert received(queue) == [out(1).id, out(2).id]
+    assert [outcome and outcome.about_event for outcome in outcomes] == [None, True, None]
+
+
+def test_a_message_over_the_brokers_limit_fails_alone(rabbitmq: str, rabbitmqctl: Control) -> None:
+    topic = Subscription(name="w", transport="kombu", exchange="small")
+    rabbitmqctl("eval", "application:set_env(rabbit, max_message_size, 10000).")
+    try:
+        with bound_queue(rabbitmq, "small", "#") as queue:
+            transport = transport_for(topic, rabbitmq)
+            large = Outgoing("large", "attempt.completed", "eu", "a9", b"x" * 20_000)
+            first, refused, last = transport.send([out(1), large, out(2)], now=1.0)
+            transport.close()
+            assert received(queue) == [out(1).id, out(2).id]
+    finally:
+        rabbitmqctl("eval", "application:set_env(rabbit, max_message_size, 134217728).")
+    assert (first, last) == (None, None)
+    assert refused is not None
+    assert (refused.charged, refused.about_event) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "fact", "remedy"),
+    [
+        (("guest:guest", "guest:wrong"), "it refuses the user name or password", "correct them in its address"),
+        (("//", "/nowhere"), "its virtual host does not exist", "correct the path of its address"),
+        (("guest:guest", "stranger:stranger"), "its user may not use the virtual host", "set_permissions"),
+        (("127.0.0.1", "nowhere.invalid"), "its host name does not resolve", "correct the host"),
+    ],
+)
+def test_a_wrong_address_is_named_for_what_it_is(
+    rabbitmq: str, rabbitmqctl: Control, change: tuple[str, str], fact: str, remedy: str
+) -> None:
+    scheme, _, rest = rabbitmq.partition("//")
+    url = scheme + "//" + rest.replace(*change)
+    with user(rabbitmqctl, "stranger"):
+        transport = transport_for(Subscription(name="w", transport="kombu", exchange="x"), url)
+        (failure,) = transport.send([out(1)], now=1.0)
+        transport.close()
+    assert failure is not None
+    assert fact in str(failure)
+    assert remedy in str(failure)
+    assert failure.charged is False
+
+
+def test_an_alarm_leaves_one_connection_and_no_copy(rabbitmq: str, rabbitmqctl: Control) -> None:
+    topic = Subscription(name="w", transport="kombu", exchange="alarm")
+    with bound_queue(rabbitmq, "alarm", "#") as queue:
+        transport = transport_for(topic, rabbitmq)
+        rabbitmqctl("set_vm_memory_high_watermark", "0.000001")
+        before = len(rabbitmqctl("list_connections", "pid").splitlines())
+        try:
+            for _ in range(3):
+                outcomes = transport.send([out(1), out(2)], now=1.0)
+                assert [outcome and outcome.reason for outcome in outcomes] == ["broker_blocked"] * 2
+                assert not any(outcome and outcome.charged for outcome in outcomes)
+            assert len(rabbitmqctl("list_connections", "pid").splitlines()) == before + 1
+        finally:
+            rabbitmqctl("set_vm_memory_high_watermark", "0.6")
+        until(lambda: transport.send([out(1), out(2)], now=1.0) == [None, None])
+        assert received(queue) == [out(1).id, out(2).id]
+        transport.close()
+
+
+def test_doctor_names_the_exchange_that_is_missing_or_has_other_settings(
+    rabbitmq: str, rabbitmqctl: Control, server: Server
+) -> None:
+    topic = Subscription(name="w", transport="kombu", exchange="looked-at", broker=of_user(rabbitmq, "wr"))
+    mine = Subscription(name="m", transport="kombu", exchange="looked-at", broker=rabbitmq)
+
+    def findings() -> dict[str, tuple[str, str]]:
+        return {one.name: (one.status, one.text) for one in brokers(services(server, topic, mine))}
+
+    with user(rabbitmqctl, "wr", "^$", ".*", "^$"):
+        missing = (WARNING, 'exchange "looked-at" does not exist')
+        assert findings()["subscription w"] == findings()["subscription m"] == missing
+        with bound_queue(rabbitmq, "looked-at", "#", **{"alternate-exchange": "elsewhere"}):
+            found = findings()
+    text = 'exchange "looked-at" exists; the user may not configure it, and need not'
+    assert found["subscription w"] == (OK, text)
+    status, text = found["subscription m"]
+    assert status == WARNING
+    assert text.startswith('exchange "looked-at" exists with other settings')
+    assert "alternate-exchange" in text

@@ -1,0 +1,220 @@
+"""The connection to an AMQP broker: confirmed publishing, the exchange, and waiting while an alarm blocks publishers.
+
+While RabbitMQ has an alarm (memory, disk) it stops reading from publishers, and takes what they have sent when the
+alarm ends. A publisher that connects and sends again leaves a connection and a copy there each time. So this one keeps
+its connection, and waits for the confirm of the one message that is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from amqp.exceptions import AccessRefused, ChannelError, NotFound, PreconditionFailed
+from kombu import Connection, Producer
+
+from bridge import clock
+from bridge.errors import DeliveryFailed, clip
+from bridge.net.tls import BrokerAddress
+
+__all__ = ["CONNECT_SECONDS", "SOCKET_SECONDS", "AmqpLink", "refusal"]
+
+_log = structlog.get_logger(__name__)
+
+CONNECT_SECONDS, SOCKET_SECONDS = 5, 10
+_CONFIRM_SECONDS = 10
+#: How long to look for the end of an alarm before each batch.
+_DRAIN_SECONDS = 0.05
+#: Connections in a row that end while one event is sent, before that counts as its failure.
+_BREAKS_BY_ONE_EVENT = 3
+#: How long an event that was confirmed late is not sent again. The lane sends it again within its longest backoff.
+_LATE_SECONDS = 60.0
+
+
+class AmqpLink:
+    """Connects on first use and after `close`. Not thread-safe. Methods raise the errors of kombu and py-amqp."""
+
+    def __init__(self, address: BrokerAddress) -> None:
+        self._address = address
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
+        self._exchanges: set[str] = set()
+        self._returned: set[str] = set()
+        self._blocked = False
+        #: Number of messages published on the channel; the broker's confirms use it.
+        self._tag = 0
+        #: (number, event id) of the message whose confirm did not come in time.
+        self._under_way: tuple[int, str] | None = None
+        #: Event that was confirmed late, and when.
+        self._confirmed_late: tuple[str, float] = ("", 0.0)
+        self._breaks: tuple[str, int] = ("", 0)
+
+    @property
+    def connection(self) -> Connection:
+        """The kombu connection, open or not."""
+        if self._connection is None:
+            self._connection = Connection(
+                self._address.url,
+                ssl=self._address.ssl,
+                connect_timeout=CONNECT_SECONDS,
+                transport_options={
+                    "confirm_publish": True,
+                    "read_timeout": SOCKET_SECONDS,
+                    "write_timeout": SOCKET_SECONDS,
+                    "on_blocked": self._on_blocked,
+                    "on_unblocked": self._on_unblocked,
+                },
+            )
+        return self._connection
+
+    def ready(self, exchange: str | None) -> None:
+        """Connect, and see that the exchange exists. Raises `DeliveryFailed` if it cannot be used or an alarm lasts."""
+        if self._producer is None:
+            producer = Producer(self.connection, auto_declare=False, on_return=self._on_return)
+            producer.channel.events["basic_ack"].add(self._on_ack)
+            producer.channel.events["basic_nack"].add(self._on_nack)
+            self._producer = producer
+        if self._under_way is not None:
+            self._await_confirm()
+        if exchange is not None and exchange not in self._exchanges:
+            ensure_exchange(self.connection.channel, exchange)
+            self._exchanges.add(exchange)
+
+    def publish(self, body: bytes, event_id: str, properties: Mapping[str, Any]) -> bool:
+        """Publish, unless the broker has confirmed this event late; False if it was returned as unroutable."""
+        if self._producer is None:
+            raise AssertionError("ready() comes first")
+        late, confirmed_at = self._confirmed_late
+        if late == event_id:
+            self._confirmed_late = ("", 0.0)
+            if clock.monotonic() - confirmed_at < _LATE_SECONDS:
+                return event_id not in self._returned
+        self._returned.clear()
+        self._tag += 1
+        before = self._confirmed_late
+        self._under_way = (self._tag, event_id)
+        try:
+            self._producer.publish(body, confirm_timeout=_CONFIRM_SECONDS, **properties)
+        except TimeoutError:
+            if self._blocked:
+                raise _blocked() from None
+            raise
+        self._under_way, self._confirmed_late = None, before
+        self._breaks = ("", 0)
+        return event_id not in self._returned
+
+    def broke_on(self, event_id: str) -> bool:
+        """Whether connections keep ending while this event is sent. Call it after each such end."""
+        last, times = self._breaks
+        times = times + 1 if last == event_id else 1
+        self._breaks = (event_id, times)
+        return times >= _BREAKS_BY_ONE_EVENT
+
+    def close(self) -> None:
+        """Drop the connection; the next use opens a new one."""
+        connection, self._connection, self._producer = self._connection, None, None
+        blocked, self._blocked = self._blocked, False
+        self._exchanges.clear()
+        self._tag, self._under_way = 0, None
+        if connection is None:
+            return
+        try:
+            if blocked and connection.connected:
+                # It would not answer the request to close.
+                connection.connection.collect()
+            else:
+                connection.release()
+        except Exception as error:  # noqa: BLE001 - it is dropped either way; the next send opens a new one
+            _log.info("broker_connection_not_closed", error=type(error).__name__)
+
+    def _await_confirm(self) -> None:
+        """Wait for the confirm of the message under way. Raises `DeliveryFailed` while the alarm lasts."""
+        self._drain(_DRAIN_SECONDS)
+        if self._blocked:
+            raise _blocked()
+        if self._under_way is not None:
+            self._drain(_CONFIRM_SECONDS)
+        if self._under_way is not None:
+            raise TimeoutError("no confirm")
+
+    def _drain(self, seconds: float) -> None:
+        """Read what the broker has sent, until the confirm has come or nothing has come for `seconds`."""
+        while self._under_way is not None:
+            try:
+                self.connection.drain_events(timeout=seconds)
+            except TimeoutError:
+                return
+
+    def _on_blocked(self, _reason: str) -> None:
+        self._blocked = True
+        _log.warning("broker_blocked")
+
+    def _on_unblocked(self) -> None:
+        self._blocked = False
+
+    def _on_ack(self, delivery_tag: int, multiple: bool) -> None:
+        if self._under_way is not None and self._matches(delivery_tag, multiple):
+            self._confirmed_late = (self._under_way[1], clock.monotonic())
+            self._under_way = None
+
+    def _on_nack(self, delivery_tag: int, multiple: bool) -> None:
+        if self._under_way is not None and self._matches(delivery_tag, multiple):
+            self._under_way = None
+
+    def _matches(self, delivery_tag: int, multiple: bool) -> bool:
+        number = self._under_way[0] if self._under_way else 0
+        return delivery_tag == number or (multiple and delivery_tag >= number)
+
+    def _on_return(self, _error: Exception, _exchange: str, _routing_key: str, message: Any) -> None:
+        self._returned.add(message.properties["correlation_id"])
+
+
+def ensure_exchange(open_channel: Callable[[], Any], name: str) -> None:
+    """See that the exchange exists; declare a durable topic exchange only if it does not.
+
+    Others may have declared it with arguments of their own, and the user may only be allowed to write to it. Raises
+    `DeliveryFailed` if it is missing and may not be created.
+    """
+    channel = open_channel()
+    try:
+        channel.exchange_declare(name, "topic", passive=True)
+    except NotFound:
+        channel = open_channel()
+        try:
+            channel.exchange_declare(name, "topic", durable=True, auto_delete=False)
+        except (AccessRefused, PreconditionFailed) as error:
+            raise refusal(error, name) from error
+    except AccessRefused:
+        # Not even its existence may be asked for: publishing shows whether writing is allowed.
+        return
+    channel.close()
+
+
+def refusal(error: ChannelError, exchange: str | None) -> DeliveryFailed:
+    """The failure of an event, or of the subscription, whose message or exchange the broker refuses."""
+    name, text = f'exchange "{exchange}"' if exchange else "the default exchange", clip(error)
+    if isinstance(error, AccessRefused) and "Exchange.declare" in text:
+        problem = f"{name} does not exist, and the user may not create it. Create it, or grant the permission configure"
+    elif isinstance(error, PreconditionFailed) and "Exchange.declare" in text:
+        problem = f"{name} exists with other settings: {text}. Create it as a durable topic exchange"
+    elif isinstance(error, AccessRefused) and "access to topic" in text:
+        problem = f"the user may not write with this routing key to {name}. Grant it: rabbitmqctl set_topic_permissions"
+        return DeliveryFailed(f"broker: {problem}", reason="broker_refused", about_event=True)
+    elif isinstance(error, AccessRefused):
+        problem = f"the user may not write to {name}: {text}. Grant the permission write: rabbitmqctl set_permissions"
+    elif isinstance(error, NotFound):
+        problem = f"{name} does not exist: {text}. Create it, or let the bridge create it at the next try"
+    else:
+        # It takes other messages: this one is too large, or has a property that the broker does not allow.
+        problem = f"it refuses this message: {text}. Check its size limit"
+        return DeliveryFailed(f"broker: {problem}", reason="broker_refused", about_event=True)
+    return DeliveryFailed(f"broker: {problem}", reason="exchange_refused")
+
+
+def _blocked() -> DeliveryFailed:
+    return DeliveryFailed(
+        "broker: an alarm there blocks publishers. Free memory or disk space at the broker; delivery resumes by itself",
+        reason="broker_blocked",
+        charged=False,
+    )
