@@ -1,12 +1,12 @@
 """Reads and checks bridge.yaml: all problems at once, each as `file:line: path: problem`.
 
-`schemas.py` has the keys of each section and `sources.py` checks what a vendor declares; this module checks how keys
-depend on each other.
+`schemas.py` has the keys of each section, `sources.py` checks what a vendor declares, `cross_checks.py` how sections
+depend on each other; this module checks how the keys of a section do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from marshmallow import Schema, ValidationError
 
+from bridge.config.cross_checks import check_memory, check_retention
 from bridge.config.model import (
     Access,
     BridgeConfig,
@@ -74,7 +75,8 @@ def read(path: Path, *, vendors: Mapping[str, Vendor], environment: Mapping[str,
     }
     access = _access(top.get("access", {}), document)
     known = {name: source for name, source in sources.items() if source is not None}
-    _check_memory(bridge, known.values(), document)
+    check_memory(bridge, known.values(), document)
+    check_retention(bridge, subscriptions.values(), document)
     if document.problems:
         raise document.error()
     return Config(path=path, bridge=bridge, sources=known, subscriptions=subscriptions, access=access, demo=demo)
@@ -142,16 +144,6 @@ def _source(name: str, section: Any, vendors: Mapping[str, Vendor], document: Do
         remedy = hint if hint == known else f"{hint} {known}"
         document.add(("sources", name, "vendor"), f'"{clip(word, 40)}" is not a vendor. {remedy}')
     return check_source(name, data, vendor, document) if vendor else None
-
-
-def _check_memory(bridge: BridgeConfig, sources: Iterable[Source], document: Document) -> None:
-    for source in sources:
-        if bridge.remember_attempts <= source.poll.look_back:
-            document.add(
-                ("sources", source.name, "poll", "look_back"),
-                f"{duration_text(source.poll.look_back)} is not shorter than bridge.remember_attempts "
-                f"({duration_text(bridge.remember_attempts)}): a forgotten attempt would be published again",
-            )
 
 
 def _subscription(

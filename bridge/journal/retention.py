@@ -10,6 +10,7 @@ import redis
 
 from bridge.config.model import BridgeConfig
 from bridge.journal.quarantine import known_key
+from bridge.journal.waiting_events import WaitingEvents
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
@@ -45,18 +46,21 @@ class Retention:
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
         self.client = client
         self.partitions = partitions
-        self._trim = scripts.register(client, __file__, "trim")
+        self._trim_limit = scripts.register(client, __file__, "trim_limit")
+        self._waiting = WaitingEvents(client)
         self._forget = scripts.register(client, __file__, "forget")
 
     def run(self, bridge: BridgeConfig, *, now: float, subscriptions: Sequence[str] = ()) -> RetentionReport:
-        """Delete what is too old; the numbers deleted. `now`: UNIX seconds. Raises `StateUnavailable`."""
+        """Delete what is too old; the numbers deleted. `now`: UNIX seconds. Raises `StateUnavailable`.
+
+        `subscriptions`: all that have deliveries, also those that are no longer configured.
+        """
         report, held = RetentionReport(), []
         events, requests = _before(now, bridge.retention.events), _before(now, bridge.retention.requests)
         letters = _before(now, bridge.retention.dead_letters)
         with state_errors():
             for partition in range(self.partitions):
-                args: list[str | int] = [events, *map(keys.group, subscriptions)]
-                deleted, lagging = cast("list[int]", self._trim(keys=[keys.journal(partition)], args=args))
+                deleted, lagging = self._trim_journal(partition, events, subscriptions)
                 report.events += deleted
                 if lagging:
                     held.append(partition)
@@ -70,6 +74,20 @@ class Retention:
             self.client.zremrangebyscore(known_key(), "-inf", now - bridge.retention.dead_letters)
         report.held_back = tuple(held)
         return report
+
+    def _trim_journal(self, partition: int, oldest: int, subscriptions: Sequence[str]) -> tuple[int, bool]:
+        """(number of events deleted, whether older ones are still needed).
+
+        In this order: what is pending or unread now stays, even if it becomes a retry a moment later.
+        """
+        args: list[str | int] = [oldest, *map(keys.group, subscriptions)]
+        limit, held = cast("tuple[bytes, int]", self._trim_limit(keys=[keys.journal(partition)], args=args))
+        if not limit:
+            return 0, bool(held)
+        entry = limit.decode()
+        for name in subscriptions:
+            entry = self._waiting.keep(name, partition, entry)
+        return self.client.xtrim(keys.journal(partition), minid=entry, approximate=False), bool(held)
 
     def _forget_attempts(self, partition: int, oldest: int) -> int:
         forgotten, bucket = 0, 0

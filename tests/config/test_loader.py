@@ -479,3 +479,32 @@ def test_what_is_shown_has_the_words_of_the_file_and_masked_secrets(read: Any) -
 def test_the_end_of_a_long_secret_tells_which_one_it_is(read: Any) -> None:
     described = loader.describe(read(_http("data: full")))
     assert described["subscriptions"]["one"]["secrets"] == [f"****{WHSEC[-4:]}"]
+
+
+@pytest.mark.parametrize(
+    ("events", "subscription", "problem"),
+    [
+        ("1m", "", "1m is shorter than the tries of subscription crm, which can take 34h"),
+        ("30d", "retry: {schedule: [7d, 7d, 7d, 7d, 7d]}", "30d is shorter than the tries of subscription crm"),
+        ("10d", "retry: {schedule: [7d]}, receipts: {required: true, within: 7d}", None),
+        ("8d", "retry: {schedule: [1d, 1d], jitter: 0}, receipts: {required: true, within: 5d}", "which can take 10d"),
+        ("2d", "", None),
+    ],
+)
+def test_events_are_kept_longer_than_the_tries_of_a_delivery(
+    read: Any, events: str, subscription: str, problem: str | None
+) -> None:
+    transport = "transport: celery, task: t, queue: q"
+    text = (
+        f"bridge: {{name: acme, public_url: https://bridge.example.org, retention: {{events: {events}}}}}\n"
+        f"subscriptions: {{crm: {{{transport}, {subscription}}}}}\n"
+    )
+    if problem is None:
+        assert read(text).subscriptions["crm"].name == "crm"
+        return
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    (line,) = caught.value.problems
+    assert problem in line
+    assert ": bridge.retention.events: " in line
+    assert "Remedy: write" in line

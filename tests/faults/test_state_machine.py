@@ -253,8 +253,7 @@ class Bridge(RuleBasedStateMachine):
         self.deliveries.resume(NAME)
         self.happened["replayed"] += replay_all(self.deliveries, NAME, now=self.moment)
 
-    # A retry reads its event from the journal, and one that is older than the retention is given up by name.
-    @precondition(lambda self: not self.state.exists(keys.retry(NAME)) and self.state.exists(keys.journal(0)))
+    @precondition(lambda self: self.state.exists(keys.journal(0)))
     @rule()
     def retention_runs(self) -> None:
         before = list(Reader(self.state).events(newest_first=False))

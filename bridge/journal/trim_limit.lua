@@ -1,8 +1,8 @@
--- trim: delete old entries of a stream, except those that a consumer group still needs.
+-- trim_limit: the oldest entry of a stream to keep. Deletes nothing.
 --
 -- KEYS  1 stream
 -- ARGV  1 oldest UNIX milliseconds to keep   2.. groups that will read all of it, created or not yet
--- Returns {number of entries deleted, 1 if a group needs older entries, else 0}
+-- Returns {entry id or "" to keep everything, 1 if a group needs older entries, else 0}
 --
 -- XTRIM itself ignores pending entries. Ids are compared as text: a Lua number would lose precision.
 
@@ -14,7 +14,7 @@ local function less(x, y)
   if #b ~= #d then return #b < #d end
   return b < d
 end
-if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0 } end
+if redis.call('EXISTS', KEYS[1]) == 0 then return { '', 0 } end
 local floor, held, awaited = ARGV[1] .. '-0', 0, {}
 for i = 2, #ARGV do awaited[ARGV[i]] = true end
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
@@ -26,5 +26,5 @@ for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   if less(need, floor) then floor, held = need, 1 end
 end
 -- A subscription whose group does not exist yet begins with the oldest entry.
-if next(awaited) then return { 0, 1 } end
-return { redis.call('XTRIM', KEYS[1], 'MINID', floor), held }
+if next(awaited) then return { '', 1 } end
+return { floor, held }

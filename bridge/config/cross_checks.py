@@ -1,0 +1,42 @@
+"""Checks of bridge.yaml across its sections: problems are added to the document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from bridge.config.model import BridgeConfig, Source, Subscription
+from bridge.config.yaml_document import Document
+from bridge.text import duration_text
+
+__all__ = ["check_memory", "check_retention"]
+
+
+def check_memory(bridge: BridgeConfig, sources: Iterable[Source], document: Document) -> None:
+    """Attempts are remembered longer than polls look back."""
+    for source in sources:
+        if bridge.remember_attempts <= source.poll.look_back:
+            document.add(
+                ("sources", source.name, "poll", "look_back"),
+                f"{duration_text(source.poll.look_back)} is not shorter than bridge.remember_attempts "
+                f"({duration_text(bridge.remember_attempts)}): a forgotten attempt would be published again",
+            )
+
+
+def check_retention(bridge: BridgeConfig, subscriptions: Iterable[Subscription], document: Document) -> None:
+    """Events are kept longer than the tries of a delivery can take."""
+    longest = max(subscriptions, key=_longest_delivery, default=None)
+    if longest is not None and _longest_delivery(longest) > bridge.retention.events:
+        hours = math.ceil(_longest_delivery(longest) / 3600)
+        document.add(
+            ("bridge", "retention", "events"),
+            f"{duration_text(bridge.retention.events)} is shorter than the tries of subscription {longest.name}, which "
+            f"can take {duration_text(hours * 3600.0)}. Remedy: write {math.ceil(hours / 24)}d or more",
+        )
+
+
+def _longest_delivery(subscription: Subscription) -> float:
+    """Seconds from the first try to the last at most, as long as the circuit stays closed."""
+    policy, receipts = subscription.retry, subscription.receipts
+    within = receipts.within if receipts.required else 0.0
+    return sum(max(step * (1 + policy.jitter), within) for step in policy.schedule)
