@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,35 +19,19 @@ from kombu.exceptions import OperationalError
 
 from bridge.config.model import Receipts, RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
-from bridge.services import Services
 from tests.support.child_processes import ROOT, Child, services
-from tests.support.dispatch import publish, replay_all, scheduled
+from tests.support.dispatch import dispatching, publish, replay_all, scheduled
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
 from tests.support.tls import Authority, TLSFront
 from tests.support.waiting import until
 from workers.app import make_celery
-from workers.dispatch.process import run_dispatch
 from workers.transports.broker import Broker, Message
 from workers.transports.contract import Outgoing
 
 EXAMPLES = ROOT / "examples"
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 QUICK = RetryPolicy(schedule=(0.05,) * 60, jitter=0.2)
-
-
-@contextmanager
-def dispatching(what: Services) -> Iterator[None]:
-    """A dispatch process, in a thread of this one."""
-    stop = threading.Event()
-    running = threading.Thread(target=run_dispatch, args=(what, stop))
-    running.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        running.join(10)
-        assert not running.is_alive()
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from bridge.config.model import RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
 from bridge.monitoring.broker_checks import brokers
 from bridge.monitoring.server_checks import OK, WARNING
-from tests.integration.test_delivery_subscribers import dispatching
 from tests.support.child_processes import services
-from tests.support.dispatch import event, publish
+from tests.support.dispatch import dispatching, event, publish
 from tests.support.servers import Server
 from tests.support.waiting import until
 from workers.transports import transport_for

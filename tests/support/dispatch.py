@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -11,9 +13,11 @@ import redis
 from bridge.config.model import Subscription
 from bridge.delivery.store import Deliveries, Delivery
 from bridge.errors import DeliveryFailed
+from bridge.services import Services
 from bridge.state import keys
 from schemas.event import event_id
 from workers.dispatch.lane import Lane
+from workers.dispatch.process import run_dispatch
 from workers.dispatch.schedule import Limits
 from workers.transports.contract import Outcome, Outgoing
 
@@ -134,3 +138,17 @@ def replay_all(deliveries: Deliveries, subscription: str, *, now: float) -> int:
         except ValueError:
             continue
     return moved
+
+
+@contextmanager
+def dispatching(what: Services) -> Iterator[None]:
+    """A dispatch process, in a thread of this one."""
+    stop = threading.Event()
+    running = threading.Thread(target=run_dispatch, args=(what, stop))
+    running.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        running.join(10)
+        assert not running.is_alive()
