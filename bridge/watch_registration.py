@@ -186,8 +186,7 @@ def cancel(services: Services, ident: str, *, now: float) -> bool:
     """Stop rechecking; False if there is no such watch."""
     if find(services, ident) is None or (named := parse_watch_id(ident)) is None:
         return False
-    services.expectations.cancel(*named, now=now)
-    services.watches.close_many(named[0], [named[1]], now=now)
+    services.expectations.cancel(named[0], [named[1]])
     return True
 
 

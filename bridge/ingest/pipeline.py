@@ -17,7 +17,17 @@ from bridge.ingest.context import IngestContext, IngestReport, ReceiveResult, We
 from bridge.ingest.intake import log_unexpected, read_body, read_record, unreadable_on_error
 from bridge.ingest.sample_marks import as_test, is_marked
 from bridge.ingest.submissions import attempt_submission, keys_of
-from bridge.journal import BRIDGE, POLL, WEBHOOK, Entry, EntryResult, RequestRecord, Submission, SubmissionResult
+from bridge.ingest.watching import settle, watch_pointers
+from bridge.journal import (
+    BRIDGE,
+    POLL,
+    WEBHOOK,
+    Entry,
+    EntryResult,
+    RequestRecord,
+    Submission,
+    SubmissionResult,
+)
 from bridge.polling.expectations import Expectation
 from bridge.sdk.vendor import (
     PUBLISHABLE_STATUSES,
@@ -72,9 +82,10 @@ def _receive(context: IngestContext, request: WebhookRequest) -> EntryResult:
     if isinstance(content, Ignored):
         return _publish_request(context, request, outcome=content.outcome, reason=content.kind)
     attempts = [read_record(context, item, now) for item in content if isinstance(item, Record)]
+    as_of = context.watches.version(context.source.name, now=now) if attempts else 0
     if is_marked(request.body):
         return _receive_test(context, request, attempts)
-    pointers = _watch_pointers(context, [item for item in content if isinstance(item, Pointer)], now)
+    pointers = watch_pointers(context, [item for item in content if isinstance(item, Pointer)], now)
     consents = [item for item in content if isinstance(item, Consent)]
     prepared = _prepare(context, attempts, origin=WEBHOOK, now=now)
     withdrawals = _record_consents(context, consents, now=now)
@@ -87,7 +98,8 @@ def _receive(context: IngestContext, request: WebhookRequest) -> EntryResult:
     submissions = (*prepared.submissions, *withdrawals)
     result = _publish_request(context, request, submissions=submissions, pointers=pointers)
     try:
-        _finish(context, prepared, [attempt.outcome for attempt in result.results[: len(prepared.submissions)]], now)
+        outcomes = [attempt.outcome for attempt in result.results[: len(prepared.submissions)]]
+        _finish(context, prepared, outcomes, now, as_of)
     except BridgeError:
         raise
     except Exception as error:  # noqa: BLE001 - all is published; a watch left open rechecks once more, to no effect
@@ -108,11 +120,14 @@ def _receive_test(context: IngestContext, request: WebhookRequest, attempts: lis
     return result or stored
 
 
-def ingest(context: IngestContext, records: Sequence[Record], *, origin: str = POLL, now: float) -> IngestReport:
+def ingest(
+    context: IngestContext, records: Sequence[Record], *, origin: str = POLL, now: float, as_of: int = 0
+) -> IngestReport:
     """Process records read from the vendor's API.
 
     On return each of them is durably published, known already, not publishable, or quarantined: only then may a cursor
-    move. Raises `StateUnavailable`.
+    move. `as_of`: the version of the source's watches before the vendor was asked (`Watches.version`): what was urged
+    since then stays watched. 0: whatever was urged. Raises `StateUnavailable`.
     """
     report = IngestReport()
     readable: list[tuple[Record, NormalisedAttempt]] = []
@@ -123,20 +138,28 @@ def ingest(context: IngestContext, records: Sequence[Record], *, origin: str = P
             _quarantine(context, record, error, report, origin=origin, now=now)
     try:
         with unreadable_on_error(context.source.name, "publish"):
-            _publish_attempts(context, [attempt for _, attempt in readable], report, origin=origin, now=now)
+            _publish_attempts(
+                context, [attempt for _, attempt in readable], report, origin=origin, now=now, as_of=as_of
+            )
     except Unreadable:
         # One record makes the whole batch fail. Each is published alone; those published already are duplicates.
         for record, attempt in readable:
             try:
                 with unreadable_on_error(context.source.name, "publish_alone"):
-                    _publish_attempts(context, [attempt], report, origin=origin, now=now)
+                    _publish_attempts(context, [attempt], report, origin=origin, now=now, as_of=as_of)
             except Unreadable as error:
                 _quarantine(context, record, error, report, origin=origin, now=now)
     return report
 
 
 def _publish_attempts(
-    context: IngestContext, attempts: list[NormalisedAttempt], report: IngestReport, *, origin: str, now: float
+    context: IngestContext,
+    attempts: list[NormalisedAttempt],
+    report: IngestReport,
+    *,
+    origin: str,
+    now: float,
+    as_of: int,
 ) -> None:
     """Publish the attempts and add them to the report, which does not change if this fails."""
     prepared = _prepare(context, attempts, origin=origin, now=now)
@@ -144,7 +167,7 @@ def _publish_attempts(
     if prepared.submissions:
         results = context.publisher.publish(Entry(submissions=prepared.submissions), now=now).results
     outcomes = [result.outcome for result in results]
-    _finish(context, prepared, outcomes, now)
+    _finish(context, prepared, outcomes, now, as_of)
     report.read_ids += prepared.read_ids
     report.outcomes["ignored"] += len(attempts) - len(prepared.publishable)
     report.outcomes.update(outcomes)
@@ -173,6 +196,8 @@ class _Prepared:
     submissions: tuple[Submission, ...]
     #: The expectations that they meet, by key.
     expectations: Mapping[str, Expectation]
+    #: Ids of those that stay watched and that a webhook has announced.
+    announced: frozenset[str] = frozenset()
 
 
 def _prepare(context: IngestContext, attempts: list[NormalisedAttempt], *, origin: str, now: float) -> _Prepared:
@@ -193,9 +218,10 @@ def _prepare(context: IngestContext, attempts: list[NormalisedAttempt], *, origi
         context.watches.close_many(name, refused, now=now)
     publishable = [attempt for attempt in allowed if attempt.status in PUBLISHABLE_STATUSES]
     watches = {attempt.attempt_id: attempt.watch for attempt in allowed if attempt.watch is not None}
+    announced: frozenset[str] = frozenset()
     if watches:
         published = {attempt.attempt_id for attempt in publishable}
-        context.watches.open_many(name, watches, now=now, published=published)
+        announced = context.watches.open_many(name, watches, now=now, published=published, urge=origin == WEBHOOK)
     expectations = context.expectations.matching(
         name, [key for attempt in publishable for key in keys_of(attempt)], now=now
     )
@@ -203,23 +229,15 @@ def _prepare(context: IngestContext, attempts: list[NormalisedAttempt], *, origi
         attempt_submission(context, attempt, origin=origin, now=now, expectations=expectations)
         for attempt in publishable
     )
-    return _Prepared(tuple(attempt.attempt_id for attempt in attempts), publishable, submissions, expectations)
+    return _Prepared(
+        tuple(attempt.attempt_id for attempt in attempts), publishable, submissions, expectations, announced
+    )
 
 
-def _finish(context: IngestContext, prepared: _Prepared, outcomes: Sequence[str], now: float) -> None:
+def _finish(context: IngestContext, prepared: _Prepared, outcomes: Sequence[str], now: float, as_of: int) -> None:
     """Remove expectations that are met and watches of settled attempts; void what was withdrawn meanwhile."""
     name, attempts = context.source.name, prepared.publishable
-    settled = [attempt.attempt_id for attempt in attempts if attempt.watch is None]
-    # An alias may mean several attempts: only an attempt that is new settles it.
-    new = (attempt for attempt, outcome in zip(attempts, outcomes, strict=True) if outcome == "published")
-    settled += [alias for attempt in new for alias in attempt.aliases]
-    if prepared.expectations:
-        ids = {attempt.attempt_id for attempt in attempts}
-        met = [key for key in prepared.expectations if key in ids or key in settled]
-        context.expectations.mark_met(name, met, now=now)
-    # A vendor that cannot be asked for one attempt has no watches.
-    if context.vendor.recheck is not None:
-        context.watches.close_many(name, settled, now=now)
+    settle(context, attempts, outcomes, prepared.expectations, prepared.announced, now=now, as_of=as_of)
     # A withdrawal that came while these were published may have missed them.
     withdrawn = context.consents.withdrawn_keys(name, attempts)
     if withdrawn:
@@ -229,18 +247,6 @@ def _finish(context: IngestContext, prepared: _Prepared, outcomes: Sequence[str]
             if not withdrawn.isdisjoint(attempt.consent)
         )
         context.publisher.publish(Entry(submissions=voids), now=now)
-
-
-def _watch_pointers(context: IngestContext, pointers: Sequence[Pointer], now: float) -> list[str]:
-    """Open a watch for each pointer; the keys of the watches."""
-    if not pointers:
-        return []
-    if context.vendor.sittings:
-        sittings = [(pointer.key, pointer.sitting, None) for pointer in pointers]
-        ids = context.sittings.resolve(context.source.name, sittings, now=now, remember=False)
-        pointers = [replace(pointer, key=key) for pointer, key in zip(pointers, ids, strict=True)]
-    context.watches.add_pointers(context.source.name, pointers, now=now)
-    return [pointer.key for pointer in pointers]
 
 
 def _record_consents(context: IngestContext, consents: Sequence[Consent], *, now: float) -> tuple[Submission, ...]:

@@ -1,18 +1,22 @@
 """Expectations: attempts that operators registered, with a deadline and a label for the event.
 
-Each has a watch with the same key, by which it is rechecked (`bridge/polling/watches.py`).
+Each has a watch with the same key, by which it is rechecked (`bridge/polling/watches.py`). One script stores both, so
+that they have the same times.
 """
 
 from __future__ import annotations
 
+import builtins
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 import redis
+import structlog
 
-from bridge.polling.watches import EXPECTATION, Watches
+from bridge.polling.open_watch import plausible_moment, read_reference, reference_json
+from bridge.polling.watches import Watches, chunks, watch_keys
 from bridge.sdk.records import Pointer
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
@@ -24,6 +28,8 @@ __all__ = ["Expectation", "Expectations"]
 #: How long a process may assume that a source has no expectations, seconds. Whoever registers one waits that long
 #: before reporting success.
 KNOWN_AFTER_SECONDS = 0.25
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,8 @@ class Expectation:
     registered_at: float
     #: `open`; `overdue` (announced; a late attempt still meets it); `expanded` (replaced by one for each candidate).
     state: str = "open"
+    #: Key of the expectation that this one is a candidate of; None: an operator registered it.
+    parent: str | None = None
     #: The bytes that it was read from: the state server compares them.
     stored: bytes | None = field(default=None, compare=False, repr=False)
 
@@ -56,10 +64,22 @@ class Expectations:
         self._watches = watches
         self._read = scripts.register(client, __file__, "read_expectations")
         self._set_state = scripts.register(client, __file__, "set_expectation_state")
+        self._register, self._meet, self._cancel = (
+            scripts.register(client, __file__, "watch_queues", name)
+            for name in ("register_expectations", "meet_expectations", "cancel_watches")
+        )
         self._empty = NegativeCache(KNOWN_AFTER_SECONDS)
 
     def expect(
-        self, source: str, pointers: Sequence[Pointer], *, label: str | None, due: float, deadline: float, now: float
+        self,
+        source: str,
+        pointers: Sequence[Pointer],
+        *,
+        label: str | None,
+        due: float,
+        deadline: float,
+        now: float,
+        parent: str | None = None,
     ) -> tuple[Expectation, ...]:
         """Expect the attempts that the pointers name; registering one again replaces label, due time and deadline."""
         expected = tuple(
@@ -70,105 +90,152 @@ class Expectations:
                 due=due,
                 deadline=deadline,
                 registered_at=now,
+                parent=parent,
             )
             for pointer in pointers
         )
-        if not expected:
-            return ()
-        with state_errors():
-            pipe = self.client.pipeline(transaction=True)
-            pipe.hset(keys.expected(source), mapping={item.key: _json(item) for item in expected})
-            pipe.zadd(keys.deadlines(source), {item.key: item.deadline for item in expected})
-            pipe.execute()
-        self._watches.expect(source, pointers, due=due, deadline=deadline, now=now)
-        self._empty.forget(source)
+        self.register(source, expected, now=now)
         return expected
 
+    def register(self, source: str, expected: Sequence[Expectation], *, now: float) -> None:
+        """Store expectations and their watches, in parts: each is stored whole or not at all."""
+        for part in chunks(expected):
+            args = [repr(now)]
+            for item in part:
+                args += [item.key, _json(item), repr(item.due), repr(item.deadline), reference_json(item.reference)]
+            with state_errors():
+                self._register(keys=watch_keys(source), args=args)
+            self._watches.note_opened(source)
+            self._empty.forget(source)
+
     def matching(self, source: str, candidates: Sequence[str], *, now: float) -> dict[str, Expectation]:
-        """The expectations under these keys, in one round trip; in none while the source is known to have none."""
-        if not candidates or self._empty.is_known_empty(source, now):
-            return {}
-        with state_errors():
-            values = cast("list[bytes | None] | None", self._read(keys=_keys(source), args=list(candidates)))
-        self._empty.record(source, now, empty=values is None)
-        if values is None:
-            return {}
-        return {key: _expectation(key, value) for key, value in zip(candidates, values, strict=True) if value}
+        """The expectations under these keys, in few round trips; in none while the source is known to have none."""
+        found: dict[str, Expectation] = {}
+        if self._empty.is_known_empty(source, now):
+            return found
+        for part in chunks(candidates):
+            with state_errors():
+                values = cast(
+                    "builtins.list[bytes | None] | None", self._read(keys=[keys.expected(source)], args=list(part))
+                )
+            self._empty.record(source, now, empty=values is None)
+            if values is None:
+                break
+            found |= {item.key: item for item in _expectations(source, zip(part, values, strict=True))}
+        return found
 
-    def mark_met(self, source: str, met: Sequence[str], *, now: float) -> None:
-        """Remove expectations whose attempts have come, and their watches unless a record keeps the attempt open."""
-        if not met:
-            return
-        with state_errors():
-            pipe = self.client.pipeline(transaction=True)
-            pipe.hdel(keys.expected(source), *met)
-            pipe.zrem(keys.deadlines(source), *met)
-            pipe.execute()
-        self._watches.close_many(source, met, now=now, kind=EXPECTATION)
+    def mark_met(
+        self,
+        source: str,
+        met: Sequence[Expectation],
+        *,
+        new: Collection[str] = (),
+        as_of: int | None = None,
+    ) -> None:
+        """Remove expectations whose attempts have come, and their watches unless a record keeps the attempt open.
 
-    def cancel(self, source: str, key: str, *, now: float) -> bool:
-        """Remove an expectation; False if there was none."""
-        with state_errors():
-            known = bool(self.client.hexists(keys.expected(source), key))
-        self.mark_met(source, (key,), now=now)
+        One that was registered again since it was read stays. `new`: keys for which something new was published; a
+        watch that a webhook announced stays without it, or if it was urged after version `as_of`.
+        """
+        for part in chunks(met):
+            args: builtins.list[str | bytes] = ["" if as_of is None else str(as_of)]
+            for item in part:
+                args += [item.key, item.stored or _json(item), "1" if item.key in new else ""]
+            with state_errors():
+                self._meet(keys=watch_keys(source), args=args)
+
+    def cancel(self, source: str, cancelled: Sequence[str]) -> builtins.list[bool]:
+        """Remove expectations and watches with these keys; for each key whether there was one."""
+        known: builtins.list[bool] = []
+        for part in chunks(cancelled):
+            with state_errors():
+                *answers, _left = cast("builtins.list[int]", self._cancel(keys=watch_keys(source), args=list(part)))
+            known += map(bool, answers)
         return known
 
     def overdue(self, source: str, *, before: float, limit: int = 100) -> tuple[Expectation, ...]:
         """Expectations whose deadline is before a moment and that are not announced as overdue yet."""
         with state_errors():
             late = cast(
-                "list[bytes]",
+                "builtins.list[bytes]",
                 self.client.zrangebyscore(keys.deadlines(source), "-inf", repr(before), start=0, num=limit),
             )
-            values = cast("list[bytes | None]", self.client.hmget(keys.expected(source), late)) if late else []
-        return tuple(_expectation(key.decode(), value) for key, value in zip(late, values, strict=True) if value)
+            values = cast("builtins.list[bytes | None]", self.client.hmget(keys.expected(source), late)) if late else []
+            found = tuple(_expectations(source, zip((key.decode() for key in late), values, strict=True)))
+            if len(found) < len(late):
+                # What nobody can read would be late for ever, before all others.
+                readable = {item.key.encode() for item in found}
+                self.client.zrem(keys.deadlines(source), *(key for key in late if key not in readable))
+        return found
 
     def set_state(self, source: str, expectation: Expectation, state: str) -> bool:
         """Change the state to `overdue` or `expanded`; False if it was met, replaced or cancelled meanwhile."""
         new = _json(replace(expectation, state=state))
         with state_errors():
             stored = expectation.stored or _json(expectation)
-            return bool(self._set_state(keys=_keys(source), args=[expectation.key, stored, new]))
+            return bool(
+                self._set_state(
+                    keys=[keys.expected(source), keys.deadlines(source)], args=[expectation.key, stored, new]
+                )
+            )
 
     def get(self, source: str, key: str) -> Expectation | None:
         """One expectation in any state, or None."""
         with state_errors():
             value = cast("bytes | None", self.client.hget(keys.expected(source), key))
-        return None if value is None else _expectation(key, value)
+        return next(_expectations(source, [(key, value)]), None)
 
     def list(self, source: str) -> tuple[Expectation, ...]:
-        """All expectations, the earliest deadline first."""
+        """All expectations, the earliest deadline first. One that nobody can read is left out and logged."""
         with state_errors():
             stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.expected(source)))
-        expected = (_expectation(key.decode(), value) for key, value in stored.items())
+        expected = _expectations(source, ((key.decode(), value) for key, value in stored.items()))
         return tuple(sorted(expected, key=lambda item: (item.deadline, item.key)))
 
     def forget(self, source: str, *, before: float) -> int:
         """Delete overdue and expanded expectations with a deadline before a moment; the number deleted."""
         old = [item.key for item in self.list(source) if item.state != "open" and item.deadline < before]
-        if old:
+        for part in chunks(old):
             with state_errors():
-                self.client.hdel(keys.expected(source), *old)
+                self.client.hdel(keys.expected(source), *part)
         return len(old)
-
-
-def _keys(source: str) -> list[str]:
-    return [keys.expected(source), keys.deadlines(source)]
 
 
 def _json(expectation: Expectation) -> str:
     members = asdict(expectation)
     del members["key"], members["stored"]
+    if members["parent"] is None:
+        del members["parent"]
     return json.dumps({**members, "reference": dict(members["reference"])}, separators=(",", ":"), sort_keys=True)
 
 
-def _expectation(key: str, value: bytes) -> Expectation:
-    facts = json.loads(value)
-    # Older versions stored what no event can hold: half a character must cost no attempt.
-    facts["label"] = facts["label"] and cleaned(facts["label"])
-    facts["reference"] = _cleaned(facts["reference"])
-    return Expectation(key=key, stored=value, **facts)
+def _expectations(source: str, stored: Iterable[tuple[str, bytes | None]]) -> Iterator[Expectation]:
+    for key, value in stored:
+        expectation = None if value is None else _expectation(key, value)
+        if expectation is not None:
+            yield expectation
+        elif value is not None:
+            _log.error("expectation_unreadable", source=source)
 
 
-def _cleaned(reference: Mapping[str, str]) -> dict[str, str]:
-    return {cleaned(name): cleaned(text) for name, text in reference.items()}
+def _expectation(key: str, value: bytes) -> Expectation | None:
+    """A stored expectation, whichever version stored it; None for a value that nobody can read."""
+    try:
+        facts: Any = json.loads(value)
+    except ValueError:
+        return None
+    if not isinstance(facts, dict):
+        return None
+    label, parent = facts.get("label"), facts.get("parent")
+    return Expectation(
+        key=key,
+        reference=read_reference(facts.get("reference")),
+        # Earlier versions stored what no event can hold: half a character must cost no attempt.
+        label=cleaned(label) if isinstance(label, str) else None,
+        due=plausible_moment(facts.get("due")),
+        deadline=plausible_moment(facts.get("deadline")),
+        registered_at=plausible_moment(facts.get("registered_at")),
+        state=str(facts.get("state", "open")),
+        parent=parent if isinstance(parent, str) else None,
+        stored=value,
+    )

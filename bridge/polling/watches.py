@@ -1,48 +1,46 @@
-"""Watches: attempts to recheck, when, and in which order. `workers/polling/recheck.py` rechecks them."""
+"""Watches: attempts to recheck, when, and in which order. `workers/polling/recheck.py` rechecks them.
+
+Whoever reads from a vendor takes the source's `version` first. Every urge, by webhook or by an operator, raises it and
+is stored with the watch: a reader may then close or put off only what nobody has urged since it began.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+import builtins
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar, cast
 
 import redis
+import structlog
 from redis.commands.core import Script
 
+from bridge.polling.open_watch import (
+    ATTEMPT,
+    EXPECTATION,
+    POINTER,
+    REREAD,
+    UNGRADED,
+    OpenWatch,
+    read_watch,
+    reference_json,
+    stored_value,
+)
 from bridge.sdk.records import Pointer, Watch
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from bridge.state.negative_cache import NegativeCache
-from bridge.text import cleaned
 
-__all__ = ["ATTEMPT", "EXPECTATION", "POINTER", "REREAD", "UNGRADED", "OpenWatch", "Watches"]
+__all__ = ["ATTEMPT", "EXPECTATION", "POINTER", "REREAD", "UNGRADED", "OpenWatch", "Watches", "chunks", "watch_keys"]
 
-#: Kinds of watches: an open attempt, an attempt that an operator expects, an attempt that a webhook points to, an
-#: attempt published before its final grade, and a settled attempt that may still change.
-ATTEMPT, EXPECTATION, POINTER, UNGRADED, REREAD = "attempt", "expectation", "pointer", "ungraded", "reread"
 #: How long a process may assume that a source has no watches, seconds.
 _EMPTY_SECONDS = 0.25
+#: Items of one command or script: lists from vendors and operators may have any length, arguments may not.
+_CHUNK = 500
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenWatch:
-    """One open watch. Moments are UNIX seconds."""
-
-    #: The attempt id, or a vendor's key that begins with `?`.
-    key: str
-    #: One of the five kinds above.
-    kind: str
-    #: What the vendor's API needs to find the attempt.
-    reference: Mapping[str, str]
-    #: When the next recheck is due.
-    due: float
-    #: When the last recheck is due.
-    give_up_at: float
-    #: When the watch was opened.
-    opened_at: float
-    #: Number of rechecks since its schedule last began.
-    rechecks: int
+_Item = TypeVar("_Item")
+_Other = TypeVar("_Other")
+_log = structlog.get_logger(__name__)
 
 
 class Watches:
@@ -51,69 +49,119 @@ class Watches:
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
         self._open = _script(client, "open_watches")
-        self._recheck_soon = _script(client, "recheck_soon")
-        self._close = _script(client, "close_watches")
+        self._urge = _script(client, "urge_watches")
+        self._settle = _script(client, "settle_watches")
+        self._replace = _script(client, "replace_watch")
         self._due = scripts.register(client, __file__, "due_watches")
-        self._record_recheck = _script(client, "record_recheck")
         self._empty = NegativeCache(_EMPTY_SECONDS)
+
+    def version(self, source: str, *, now: float | None = None) -> int:
+        """The version of the last urge: take it before reading from the vendor.
+
+        With `now`, without a call while the source is known to have no watches: all that are opened later are newer.
+        """
+        if now is not None and self._empty.is_known_empty(source, now):
+            return 0
+        with state_errors():
+            return int(cast("bytes | None", self.client.get(keys.watch_version(source))) or 0)
 
     def open(self, source: str, key: str, watch: Watch, *, now: float) -> None:
         """Recheck this attempt from now on. Opening an open watch replaces its reference and keeps its schedule."""
         self.open_many(source, {key: watch}, now=now)
 
     def open_many(
-        self, source: str, watches: Mapping[str, Watch], *, now: float, published: Container[str] = ()
-    ) -> None:
-        """`open` for attempt id -> watch, in one round trip. A watch past its deadline is not opened.
+        self,
+        source: str,
+        watches: Mapping[str, Watch],
+        *,
+        now: float,
+        published: Container[str] = (),
+        urge: bool = False,
+    ) -> frozenset[str]:
+        """`open` for attempt id -> watch; the ids that a webhook has announced. One past its deadline is not opened.
 
         `published`: ids of attempts whose completion is published already, which makes their watches less urgent.
+        `urge`: a webhook opens them: no recheck that is under way may close them.
         """
-        args: list[str] = []
-        for key, watch in watches.items():
-            if watch.give_up_at > now:
+        announced: set[str] = set()
+        for part in chunks([item for item in watches.items() if item[1].give_up_at > now]):
+            args = [repr(now), "1" if urge else ""]
+            for key, watch in part:
                 due = min(now + watch.due_in, watch.give_up_at)
                 kind = REREAD if watch.reread else UNGRADED if key in published else ATTEMPT
-                args += [key, repr(due), kind, _details(watch.reference, watch.give_up_at)]
-        self._run(self._open, source, args, now)
+                args += [key, repr(due), kind, repr(float(watch.give_up_at)), reference_json(watch.reference)]
+            with state_errors():
+                found = cast("builtins.list[bytes]", self._open(keys=watch_keys(source), args=args))
+            announced.update(key.decode() for key in found)
+            self.note_opened(source)
+        return frozenset(announced)
 
     def add_pointers(self, source: str, pointers: Sequence[Pointer], *, now: float) -> None:
-        """Recheck what webhooks point to, now; a watch that is open already becomes due now."""
-        args: list[str] = []
-        for pointer in pointers:
-            details = _details(pointer.reference, now + pointer.give_up_after)
-            args += [pointer.key, repr(now), POINTER, details]
-        self._run(self._recheck_soon, source, args, now)
-
-    def expect(self, source: str, pointers: Sequence[Pointer], *, due: float, deadline: float, now: float) -> None:
-        """Recheck what an operator expects, from `due` until `deadline` (UNIX seconds)."""
-        args: list[str] = []
-        for pointer in pointers:
-            args += [pointer.key, repr(due), EXPECTATION, _details(pointer.reference, deadline)]
-        self._run(self._recheck_soon, source, args, now)
+        """Recheck what webhooks point to, now and then soon; a watch that is open already becomes due now."""
+        for part in chunks(pointers):
+            args = [repr(now)]
+            for pointer in part:
+                args += [pointer.key, repr(now + pointer.give_up_after), reference_json(pointer.reference)]
+            with state_errors():
+                self._urge(keys=watch_keys(source), args=args)
+            self.note_opened(source)
 
     def close(self, source: str, key: str, *, now: float) -> None:
         """Stop rechecking; closing a watch that is not open does nothing."""
         self.close_many(source, (key,), now=now)
 
-    def close_many(self, source: str, closed: Sequence[str], *, now: float, kind: str | None = None) -> None:
-        """`close` for several keys, of one kind or of any, in one round trip or none.
+    def close_many(self, source: str, closed: Sequence[str], *, now: float) -> None:
+        """`close` for several keys, whatever has urged them."""
+        self.settle(source, dict.fromkeys(closed, True), now=now)
 
-        None if the source was just known to have no watches: this is called for every published attempt. So a watch
+    def settle(
+        self,
+        source: str,
+        settled: Mapping[str, bool],
+        *,
+        now: float,
+        as_of: int | None = None,
+        answered: Mapping[str, float] | None = None,
+    ) -> None:
+        """After publishing: close the watches of settled attempts, in few round trips or none.
+
+        `settled`: key -> whether something new was published; without it, an announced watch stays. `as_of`: the
+        version before the vendor was read; watches urged since then stay as they are. None: all may be closed.
+        `answered`: key of each attempt that was announced, published, and stays open -> when its next recheck is due.
+
+        In none if the source was just known to have no watches: this is called for every published attempt. So a watch
         that another process opened a moment ago may stay open; its next recheck finds the attempt settled.
         """
-        if not closed or self._empty.is_known_empty(source, now):
+        later = dict(answered or {})
+        if not (settled or later) or self._empty.is_known_empty(source, now):
             return
-        with state_errors():
-            left = cast("int", self._close(keys=_keys(source), args=[kind or "", *closed]))
+        left = 0
+        for part, answers in _parallel_chunks(settled.items(), later.items()):
+            args = ["" if as_of is None else str(as_of), str(len(part))]
+            for key, is_new in part:
+                args += [key, "1" if is_new else ""]
+            for key, due in answers:
+                args += [key, repr(due)]
+            with state_errors():
+                left = cast("int", self._settle(keys=watch_keys(source), args=args))
         self._empty.record(source, now, empty=left == 0)
+
+    def replace(self, source: str, watch: OpenWatch, following: OpenWatch | None) -> bool:
+        """Store what follows a recheck, None to end the watch; False if it was closed or changed since it was read."""
+        args: builtins.list[str | bytes] = [watch.key, watch.stored, "", ""]
+        if following is not None:
+            args[2:] = [stored_value(following), repr(following.due)]
+        with state_errors():
+            return bool(self._replace(keys=watch_keys(source), args=args))
 
     def due(self, source: str, now: float, limit: int) -> tuple[OpenWatch, ...]:
         """At most `limit` due watches, in the order of their rechecks.
 
-        Open attempts and expectations first, the most overdue at the front, then pointers, then attempts that may
-        change. Pointers get up to half of the places: a webhook has said that there is something to read.
+        Open attempts and expectations first, the most overdue at the front, then pointers and what else was announced,
+        then attempts that may change. Pointers get up to half of the places: a webhook has said that there is something
+        to read.
         """
-        overdue, pointers, rereads = (self._read(source, queue, repr(now), limit) for queue in _keys(source)[1:])
+        overdue, pointers, rereads = (self._read(source, queue, now, limit) for queue in _queues(source))
         for_pointers = min(len(pointers), max(limit - len(overdue), limit // 2))
         first = (*overdue[: limit - for_pointers], *pointers[:for_pointers])
         return (*first, *rereads[: limit - len(first)])
@@ -122,86 +170,97 @@ class Watches:
         """The number of watches that are due."""
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
-            for queue in _keys(source)[1:]:
+            for queue in _queues(source):
                 pipe.zcount(queue, "-inf", repr(now))
             return sum(pipe.execute())
 
-    def sources_due(self, sources: Sequence[str], now: float) -> list[str]:
+    def sources_due(self, sources: Sequence[str], now: float) -> builtins.list[str]:
         """The sources that have a due watch, in one round trip."""
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
             for source in sources:
-                for queue in _keys(source)[1:]:
+                for queue in _queues(source):
                     pipe.zcount(queue, "-inf", repr(now))
             counts = pipe.execute()
         return [source for at, source in enumerate(sources) if any(counts[3 * at : 3 * at + 3])]
 
+    def get(self, source: str, key: str) -> OpenWatch | None:
+        """One open watch, or None; in one round trip, however many there are."""
+        with state_errors():
+            pipe = self.client.pipeline(transaction=True)
+            pipe.hget(keys.watch(source), key)
+            pipe.hget(keys.expected(source), key)
+            for queue in _queues(source):
+                pipe.zscore(queue, key)
+            value, expectation, *scores = pipe.execute()
+        due = next((score for score in scores if score is not None), None)
+        return None if value is None or due is None else read_watch(key.encode(), due, value, expectation or b"")
+
     def list(self, source: str) -> tuple[OpenWatch, ...]:
-        """All open watches, the earliest due first."""
-        queues = (self._read(source, queue, "+inf", -1) for queue in _keys(source)[1:])
-        return tuple(sorted((watch for queue in queues for watch in queue), key=lambda watch: (watch.due, watch.key)))
+        """All open watches, the earliest due first. One that nobody can read is left out and logged."""
+        found: builtins.list[OpenWatch] = []
+        for queue in _queues(source):
+            with state_errors():
+                members = cast("Any", self.client.zrange(queue, 0, -1, withscores=True))
+            for part in chunks(members):
+                found += self._read_all(source, part)
+        return tuple(sorted(found, key=lambda watch: (watch.due, watch.key)))
 
-    def record_recheck(self, source: str, watch: OpenWatch, schedule: Sequence[float], now: float) -> str:
-        """Count a recheck and set the next one by `schedule` (seconds), whose last entry repeats; the new state.
-
-        The last recheck is at `give_up_at`, then the watch is removed. Returns `later`, `given_up`, or `closed` if the
-        watch was closed or opened again meanwhile, for example because the recheck found the attempt settled.
-        """
-        over = now >= watch.give_up_at
-        due = min(now + schedule[min(watch.rechecks, len(schedule) - 1)], watch.give_up_at)
-        with state_errors():
-            counted = self._record_recheck(
-                keys=_keys(source), args=[watch.key, watch.rechecks, watch.kind, "" if over else repr(due)]
-            )
-        if not counted:
-            return "closed"
-        return "given_up" if over else "later"
-
-    def postpone(self, source: str, watch: OpenWatch, due: float) -> None:
-        """Move the next recheck without counting one. A closed watch stays closed."""
-        with state_errors():
-            self.client.zadd(_queue(source, watch.kind), {watch.key: due}, xx=True)
-
-    def _run(self, script: Script, source: str, args: Sequence[str], now: float) -> None:
-        if not args:
-            return
-        with state_errors():
-            script(keys=_keys(source), args=[repr(now), *args])
+    def note_opened(self, source: str) -> None:
+        """This process has just opened a watch of the source."""
         self._empty.forget(source)
 
-    def _read(self, source: str, queue: str, latest: str, limit: int) -> tuple[OpenWatch, ...]:
+    def _read_all(self, source: str, scored: Sequence[tuple[bytes, float]]) -> Iterator[OpenWatch]:
+        names = [key for key, _ in scored]
         with state_errors():
-            flat = cast("Sequence[bytes]", self._due(keys=[keys.watch(source), queue], args=[latest, limit]))
-        return tuple(_watch(*flat[at : at + 3]) for at in range(0, len(flat), 3))
+            pipe = self.client.pipeline(transaction=False)
+            pipe.hmget(keys.watch(source), names)
+            pipe.hmget(keys.expected(source), names)
+            values, expectations = pipe.execute()
+        for (key, due), value, expectation in zip(scored, values, expectations, strict=True):
+            watch = None if value is None else read_watch(key, due, value, expectation or b"")
+            if watch is not None:
+                yield watch
+            elif value is not None:
+                _log.error("watch_unreadable", source=source)
+
+    def _read(self, source: str, queue: str, now: float, limit: int) -> tuple[OpenWatch, ...]:
+        with state_errors():
+            flat = cast(
+                "Sequence[bytes]",
+                self._due(keys=[keys.watch(source), queue, keys.expected(source)], args=[repr(now), limit]),
+            )
+        read = {flat[at]: read_watch(*flat[at : at + 4]) for at in range(0, len(flat), 4)}
+        if unreadable := [key for key, watch in read.items() if watch is None]:
+            # It would be due for ever, before all others.
+            with state_errors():
+                self.client.zrem(queue, *unreadable)
+            _log.error("watch_unreadable", source=source, watches=len(unreadable))
+        return tuple(watch for watch in read.values() if watch is not None)
 
 
 def _script(client: redis.Redis, name: str) -> Script:
     return scripts.register(client, __file__, "watch_queues", name)
 
 
-def _keys(source: str) -> list[str]:
-    return [keys.watch(source), *(keys.watch_due(source, queue) for queue in ("due", "pointers", "rereads"))]
+def watch_keys(source: str) -> list[str]:
+    """The keys of every script about watches, in the order of `watch_queues.lua`."""
+    stored = (keys.watch_version(source), keys.expected(source), keys.deadlines(source))
+    return [keys.watch(source), *_queues(source), *stored]
 
 
-def _queue(source: str, kind: str) -> str:
-    names = {POINTER: "pointers", UNGRADED: "rereads", REREAD: "rereads"}
-    return keys.watch_due(source, names.get(kind, "due"))
+def _queues(source: str) -> list[str]:
+    return [keys.watch_due(source, queue) for queue in ("due", "pointers", "rereads")]
 
 
-def _details(reference: Mapping[str, str], give_up_at: float) -> str:
-    return json.dumps({"reference": dict(reference), "give_up_at": give_up_at}, separators=(",", ":"))
+def chunks(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    """The items in parts that one command can take."""
+    for first in range(0, len(items), _CHUNK):
+        yield items[first : first + _CHUNK]
 
 
-def _watch(key: bytes, due: bytes, value: bytes) -> OpenWatch:
-    rechecks, opened_at, kind, details = value.decode().split("|", 3)
-    stored = json.loads(details)
-    return OpenWatch(
-        key=key.decode(),
-        kind=kind,
-        # Older versions stored what no address can hold.
-        reference={cleaned(name): cleaned(text) for name, text in stored["reference"].items()},
-        due=float(due),
-        give_up_at=stored["give_up_at"],
-        opened_at=float(opened_at),
-        rechecks=int(rechecks),
-    )
+def _parallel_chunks(first: Iterable[_Item], second: Iterable[_Other]) -> Iterator[tuple[list[_Item], list[_Other]]]:
+    """Chunks of both until both are used up."""
+    left, right = iter(first), iter(second)
+    while any(parts := (list(islice(left, _CHUNK)), list(islice(right, _CHUNK)))):
+        yield parts

@@ -43,6 +43,7 @@ __all__ = [
     "vendor_limit",
     "watch",
     "watch_due",
+    "watch_version",
 ]
 
 #: Hash of what is fixed at the first start: `name`, `partitions`.
@@ -110,13 +111,18 @@ def lease(name: str) -> str:
 
 
 def watch(source: str) -> str:
-    """Hash key of a watch -> rechecks, opening, kind and JSON."""
+    """Hash key of a watch -> rechecks, opening, kind, version, times and reference (see watch_queues.lua)."""
     return f"ab:watch:{source}"
 
 
 def watch_due(source: str, queue: str = "due") -> str:
     """Sorted set key of a watch -> UNIX time of the next recheck; one each for `due`, `pointers` and `rereads`."""
     return f"ab:watch:{source}:{queue}"
+
+
+def watch_version(source: str) -> str:
+    """String: how often watches of a source were urged, by webhook or by an operator."""
+    return f"ab:watch:{source}:version"
 
 
 def expected(source: str) -> str:

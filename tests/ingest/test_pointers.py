@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,100 +10,13 @@ import pytest
 import redis
 
 from bridge.clock import to_datetime
-from bridge.ingest.context import ReceiveResult, WebhookRequest
-from bridge.ingest.pipeline import receive
 from bridge.polling.expectations import Expectations
-from bridge.sdk.vendor import Consent, NormalisedAttempt, Pointer, Record, Vendor, Watch, WebhookContent
-from tests.support.polling import DAY, START, Api, Client, Sitting, journal, journal_events, make_services, make_vendor
+from bridge.sdk.vendor import NormalisedAttempt, Pointer, Record, Watch
+from tests.support.pointing import NAME, World
+from tests.support.polling import DAY, START, Sitting, journal, journal_events
 from workers.polling.overdue import announce_overdue
 from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
-
-NAME = "eu-little"
-
-
-def person_of(sitting: str) -> str:
-    return sitting.partition("-")[0]
-
-
-def split(body: Any, _options: Mapping[str, Any]) -> WebhookContent:
-    if "consent" in body:
-        key = f"person:{body['person']}"
-        return [
-            Consent(
-                key=key, given=body["consent"], at=body["at"] and float(body["at"]), subject={"person": body["person"]}
-            )
-        ]
-    if "person" in body:
-        return [Pointer(key=f"?person:{body['person']}", reference={"person": body["person"]})]
-    reference = {name: body[name] for name in ("sitting", "instance") if name in body}
-    return [Pointer(key=f"a:{body['sitting']}", reference=reference, sitting=body.get("instance"))]
-
-
-def recheck_of(api: Api) -> Any:
-    def listed(client: Client, wanted: Callable[[str], bool]) -> list[Record]:
-        names = [one.id for rows in api.streams.values() for one in rows if wanted(one.id)]
-        return [record for name in names for record in client.one({"sitting": name})]
-
-    def look(client: Client, reference: Mapping[str, str]) -> Sequence[Record | Pointer]:
-        if "schedule" in reference:
-            return [Pointer(key=f"a:{name}", reference={"sitting": name}) for name in reference["schedule"].split()]
-        if "sitting" in reference:
-            found = listed(client, lambda name: name == reference["sitting"])
-            return [Record(one.kind, {**one.body, "instance": reference.get("instance")}) for one in found]
-        return listed(client, lambda name: person_of(name) == reference["person"])
-
-    return look
-
-
-class World:
-    """`vendor` may be changed before the first use of `services`."""
-
-    def __init__(self, client: redis.Redis) -> None:
-        self.client = client
-        self.moment = START
-        self.api = Api(clock=lambda: self.moment)
-        plain = make_vendor(self.api)
-
-        def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
-            person = person_of(record.body["id"])
-            attempt = plain.normalise(record, now, options)
-            return replace(
-                attempt,
-                aliases=(f"?person:{person}",),
-                sitting=record.body.get("instance"),
-                consent=(f"person:{person}",),
-            )
-
-        self.use(replace(plain, split=split, normalise=normalise, recheck=recheck_of(self.api)))
-
-    def use(self, vendor: Vendor) -> None:
-        self.vendor = vendor
-        self.services = make_services(self.client, vendor, lambda: self.moment)
-
-    def webhook(self, **body: Any) -> ReceiveResult:
-        raw = json.dumps(body).encode()
-        request = WebhookRequest(id=f"r{self.moment}", body=raw, headers={}, kept_headers={}, received_at=self.moment)
-        return receive(self.services.ingest_context(NAME), request)
-
-    def expect(self, reference: Mapping[str, str], key: str, *, deadline: float = DAY, label: str = "HR-7") -> None:
-        self.services.expectations.expect(
-            NAME,
-            [Pointer(key=key, reference=reference)],
-            label=label,
-            due=self.moment,
-            deadline=self.moment + deadline,
-            now=self.moment,
-        )
-
-    @property
-    def watched(self) -> list[tuple[str, str]]:
-        return [(watch.kind, watch.key) for watch in self.services.watches.list(NAME)]
-
-    @property
-    def labels(self) -> list[str | None]:
-        events = journal_events(self.client)
-        return [event["data"]["extensions"].get("expectation") for event in events if "attempt" in event["data"]]
 
 
 @pytest.fixture
@@ -278,8 +190,8 @@ def test_an_expected_schedule_is_replaced_by_its_candidates_once_without_a_notic
 
 def test_a_cancelled_expectation_is_neither_rechecked_nor_overdue(world: World) -> None:
     world.expect({"sitting": "ann-1"}, "a:ann-1", deadline=60)
-    assert world.services.expectations.cancel(NAME, "a:ann-1", now=world.moment)
-    assert not world.services.expectations.cancel(NAME, "a:ann-1", now=world.moment)
+    assert world.services.expectations.cancel(NAME, ["a:ann-1", "a:ben-1"]) == [True, False]
+    assert world.services.expectations.cancel(NAME, ["a:ann-1"]) == [False]
     world.moment += 600
     announce_overdue(world.services)
     assert (world.watched, journal(world.client)) == ([], [])

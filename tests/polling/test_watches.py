@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import redis
 
-from bridge.polling.watches import Watches
+from bridge.polling.expectations import Expectations
+from bridge.polling.recheck_schedule import Next, after_recheck
+from bridge.polling.watches import OpenWatch, Watches
 from bridge.sdk.vendor import Pointer, Watch
+from bridge.state import keys
 
 NAME = "eu-little"
 SCHEDULE = (60.0, 600.0)
@@ -14,6 +17,15 @@ SCHEDULE = (60.0, 600.0)
 
 def _watch(due_in: float = 30.0, give_up_at: float = 9000.0, **reference: str) -> Watch:
     return Watch(reference=reference or {"stream": "link", "note": "a|b|ü"}, due_in=due_in, give_up_at=give_up_at)
+
+
+def _recheck(watches: Watches, watch: OpenWatch, now: float) -> Next:
+    """A recheck that finds nothing."""
+    following = after_recheck(
+        watch, watch, pointer_schedule=(5.0, 30.0), recheck_schedule=SCHEDULE, found=False, now=now
+    )
+    watches.replace(NAME, watch, following.watch)
+    return following
 
 
 def test_an_open_watch_is_due_at_its_time_with_everything_it_was_opened_with(any_state: redis.Redis) -> None:
@@ -32,7 +44,7 @@ def test_opening_again_replaces_the_reference_and_keeps_the_schedule(any_state: 
     watches = Watches(any_state)
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     (watch,) = watches.due(NAME, 1030.0, 10)
-    assert watches.record_recheck(NAME, watch, SCHEDULE, 1030.0) == "later"
+    _recheck(watches, watch, 1030.0)
 
     watches.open(NAME, "a:1", _watch(due_in=1.0, give_up_at=9500.0, stream="group"), now=1040.0)
 
@@ -47,7 +59,7 @@ def test_rechecks_follow_the_schedule_whose_last_entry_repeats(any_state: redis.
     dues = []
     for _ in range(3):
         (watch,) = watches.list(NAME)
-        watches.record_recheck(NAME, watch, SCHEDULE, watch.due)
+        _recheck(watches, watch, watch.due)
         dues.append(watches.list(NAME)[0].due - watch.due)
     assert dues == [60.0, 600.0, 600.0]
 
@@ -56,8 +68,8 @@ def test_a_recheck_that_is_counted_again_after_a_lost_reply_counts_once(any_stat
     watches = Watches(any_state)
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     (watch,) = watches.list(NAME)
-    watches.record_recheck(NAME, watch, SCHEDULE, 1030.0)
-    watches.record_recheck(NAME, watch, SCHEDULE, 1030.0)
+    _recheck(watches, watch, 1030.0)
+    _recheck(watches, watch, 1030.0)
     assert (watches.list(NAME)[0].rechecks, watches.list(NAME)[0].due) == (1, 1090.0)
 
 
@@ -65,10 +77,10 @@ def test_the_last_recheck_is_at_the_deadline_and_then_the_watch_is_removed(any_s
     watches = Watches(any_state)
     watches.open(NAME, "a:1", _watch(give_up_at=1050.0), now=1000.0)
     (watch,) = watches.list(NAME)
-    assert watches.record_recheck(NAME, watch, SCHEDULE, 1030.0) == "later"
+    assert not _recheck(watches, watch, 1030.0).overdue
     (watch,) = watches.due(NAME, 1050.0, 1)
     assert watch.due == 1050.0
-    assert watches.record_recheck(NAME, watch, SCHEDULE, 1050.0) == "given_up"
+    assert _recheck(watches, watch, 1050.0) == Next(None, overdue=True)
     assert watches.list(NAME) == ()
 
 
@@ -83,7 +95,8 @@ def test_a_watch_that_was_closed_meanwhile_stays_closed(any_state: redis.Redis) 
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     (watch,) = watches.list(NAME)
     watches.close(NAME, "a:1", now=1030.0)
-    assert watches.record_recheck(NAME, watch, SCHEDULE, 1030.0) == "closed"
+    assert watches.get(NAME, "a:1") is None
+    assert not watches.replace(NAME, watch, watch)
     assert watches.list(NAME) == ()
     assert any_state.keys("ab:watch:*") == []
 
@@ -102,13 +115,13 @@ class _Counting(Watches):
     def __init__(self, client: redis.Redis) -> None:
         super().__init__(client)
         self.trips = 0
-        close = self._close
+        settle = self._settle
 
         def counted(**options: object) -> object:
             self.trips += 1
-            return close(**options)  # type: ignore[arg-type]
+            return settle(**options)  # type: ignore[arg-type]
 
-        self._close = counted  # type: ignore[assignment]
+        self._settle = counted  # type: ignore[assignment]
 
 
 def test_closing_costs_no_round_trip_while_the_source_is_known_to_have_no_watch(fake_state: redis.Redis) -> None:
@@ -153,16 +166,104 @@ def test_pointers_come_soon_beside_a_backlog_and_rereads_come_last(any_state: re
 def test_a_watch_is_always_in_exactly_one_queue(any_state: redis.Redis) -> None:
     watches = Watches(any_state)
     pointer = Pointer(key="a:1", reference={"person": "7"})
-    watches.add_pointers(NAME, [pointer], now=1000.0)
-    watches.open(NAME, "a:1", _watch(), now=1001.0)
-    watches.open(NAME, "a:1", Watch(reference={}, due_in=60.0, give_up_at=9000.0, reread=True), now=1002.0)
-    (watch,) = watches.list(NAME)
-    assert (watch.kind, watch.due, watch.opened_at) == ("reread", 1062.0, 1000.0)
+    reread = Watch(reference={}, due_in=60.0, give_up_at=9000.0, reread=True)
 
+    def where() -> tuple[str, float, list[str]]:
+        (watch,) = watches.list(NAME)
+        queues = [name for name in ("due", "pointers", "rereads") if any_state.zcard(f"ab:watch:{NAME}:{name}")]
+        return watch.kind, watch.due, queues
+
+    watches.open(NAME, "a:1", _watch(), now=1000.0)
+    watches.open(NAME, "a:1", reread, now=1002.0)
+    assert where() == ("reread", 1062.0, ["rereads"])
     watches.add_pointers(NAME, [pointer], now=1003.0)
-    (watch,) = watches.list(NAME)
-    assert (watch.kind, watch.due) == ("pointer", 1003.0)
-    watches.close_many(NAME, ["a:1"], now=1004.0, kind="reread")
-    assert watches.due_count(NAME, 9999.0) == 1
-    watches.close_many(NAME, ["a:1"], now=1004.0)
+    assert where() == ("pointer", 1003.0, ["pointers"])
+    # Announced: the schedule and the urgency of pointers, whatever the kind.
+    assert watches.open_many(NAME, {"a:1": reread}, now=1004.0) == {"a:1"}
+    assert where() == ("reread", 1003.0, ["pointers"])
+    watches.open(NAME, "a:1", _watch(), now=1005.0)
+    assert where() == ("attempt", 1003.0, ["due"])
+    watches.open_many(NAME, {"a:1": _watch()}, now=1006.0, published={"a:1"})
+    assert where() == ("ungraded", 1003.0, ["pointers"])
+    watches.settle(NAME, {}, now=1007.0, answered={"a:1": 1067.0})
+    assert where() == ("ungraded", 1067.0, ["rereads"])
+    watches.close_many(NAME, ["a:1"], now=1008.0)
     assert watches.due_count(NAME, 9999.0) == 0
+
+
+def test_what_was_urged_or_is_not_answered_stays_open(any_state: redis.Redis) -> None:
+    watches = Watches(any_state)
+    before = watches.version(NAME)
+    watches.add_pointers(NAME, [Pointer(key="a:1", reference={})], now=1000.0)
+    watches.settle(NAME, {"a:1": True}, now=1001.0, as_of=before)
+    assert [watch.key for watch in watches.list(NAME)] == ["a:1"]
+    after = watches.version(NAME)
+    watches.settle(NAME, {"a:1": False}, now=1001.0, as_of=after)
+    assert [watch.key for watch in watches.list(NAME)] == ["a:1"]
+    watches.settle(NAME, {"a:1": True}, now=1001.0, as_of=after)
+    assert watches.list(NAME) == ()
+
+
+def test_watches_and_expectations_of_the_previous_version_are_read_and_urged(any_state: redis.Redis) -> None:
+    before = {
+        "attempt": '2|900.5|attempt|{"reference":{"note":"a|b"},"give_up_at":9000.0}',
+        "pointer": '3|901.0|pointer|{"reference":{},"give_up_at":9001.0}',
+        "expected": '1|902.0|expectation|{"reference":{"x":"y"},"give_up_at":2000.0}',
+    }
+    any_state.hset(keys.watch(NAME), mapping=before)  # type: ignore[arg-type]
+    any_state.zadd(keys.watch_due(NAME), {"attempt": 950.0, "expected": 951.0})
+    any_state.zadd(keys.watch_due(NAME, "pointers"), {"pointer": 952.0})
+    # Registered again by a version that left the watch its old times.
+    promise = (
+        '{"deadline":8000.0,"due":1500.0,"label":"HR-7","reference":{"x":"y"},"registered_at":903.0,"state":"open"}'
+    )
+    any_state.hset(keys.expected(NAME), "expected", promise)
+    watches = Watches(any_state)
+
+    attempt, expected, pointer = watches.list(NAME)
+    assert (attempt.kind, attempt.reference, attempt.rechecks) == ("attempt", {"note": "a|b"}, 2)
+    assert (attempt.opened_at, attempt.give_up_at, attempt.announced) == (900.5, 9000.0, None)
+    assert (expected.give_up_at, expected.expected_due, expected.expected_deadline) == (8000.0, 1500.0, 8000.0)
+    assert (pointer.announced, pointer.rechecks) == (9001.0, 3)
+
+    pointers = [Pointer(key=key, reference={"new": "1"}, give_up_after=500.0) for key in before]
+    watches.add_pointers(NAME, pointers, now=951.0)
+    urged = {watch.key: watch for watch in watches.list(NAME)}
+    assert [(key, one.due, one.rechecks, one.announced) for key, one in sorted(urged.items())] == [
+        ("attempt", 950.0, 0, 1451.0),
+        ("expected", 951.0, 0, 1451.0),
+        ("pointer", 951.0, 0, 1451.0),
+    ]
+    assert urged["attempt"].reference == {"note": "a|b"}
+    assert (urged["pointer"].reference, urged["pointer"].give_up_at) == ({"new": "1"}, 1451.0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "x", "1|2|attempt", '1|2|attempt|["reference"]', "0|nan|attempt|0||inf|{", b"\xff|1|attempt|0||2|{}"],
+)
+def test_a_stored_value_that_nobody_can_read_hides_no_other_watch(any_state: redis.Redis, value: str | bytes) -> None:
+    watches = Watches(any_state)
+    watches.open(NAME, "a:1", _watch(due_in=0.0), now=1000.0)
+    any_state.hset(keys.watch(NAME), "a:0", value)
+    any_state.zadd(keys.watch_due(NAME), {"a:0": 1.0, "gone": 2.0})
+    assert "a:1" in [watch.key for watch in watches.list(NAME)]
+    for _ in range(2):
+        watches.due(NAME, 1000.0, 2)
+    assert "a:1" in [watch.key for watch in watches.due(NAME, 1000.0, 2)]
+
+
+def test_thousands_of_keys_go_through_every_script(state: redis.Redis) -> None:
+    watches = Watches(state)
+    expectations = Expectations(state, watches)
+    names = [f"a:{number}" for number in range(9000)]
+    pointers = [Pointer(key=key, reference={}) for key in names]
+    watches.open_many(NAME, dict.fromkeys(names, _watch()), now=1000.0)
+    watches.add_pointers(NAME, pointers, now=1000.0)
+    expected = expectations.expect(NAME, pointers, label=None, due=1000.0, deadline=2000.0, now=1000.0)
+    assert len(watches.list(NAME)) == len(expectations.matching(NAME, names, now=1000.0)) == 9000
+    expectations.mark_met(NAME, expected)
+    watches.settle(NAME, dict.fromkeys(names[:4000], True), now=1000.0, answered=dict.fromkeys(names[4000:], 1100.0))
+    assert watches.due_count(NAME, 1000.0) == 0
+    assert all(expectations.cancel(NAME, names[4000:]))
+    assert watches.list(NAME) == expectations.list(NAME) == ()

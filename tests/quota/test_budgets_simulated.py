@@ -12,6 +12,8 @@ from random import Random
 import redis
 
 from bridge.errors import BudgetExhausted
+from bridge.polling.expectations import Expectations
+from bridge.polling.recheck_schedule import after_recheck
 from bridge.polling.watches import EXPECTATION, OpenWatch, Watches
 from bridge.quota.budgets import BACKFILL, OVERDUE, POINTER, POLL, REREAD, Budgets, Window
 from bridge.sdk.records import Pointer
@@ -86,6 +88,7 @@ class CirrusDay:
 
     def __init__(self, state: redis.Redis, draw: Random) -> None:
         self.budgets, self.watches, self.draw = Budgets(state), Watches(state), draw
+        self.expectations = Expectations(state, self.watches)
         self.now = RESET + 60
         self.expected: dict[str, float] = {}
         self.rechecks: list[tuple[float, OpenWatch]] = []
@@ -95,7 +98,8 @@ class CirrusDay:
         for first in range(0, count, 10):
             due = self.now - self.draw.randrange(500) * 170.0
             pointers = [Pointer(key=f"?pair:{first + place}", reference={}) for place in range(10)]
-            self.watches.expect(NAME, pointers, due=due, deadline=self.now + 30 * DAY, now=self.now)
+            deadline = self.now + 30 * DAY
+            self.expectations.expect(NAME, pointers, label=None, due=due, deadline=deadline, now=self.now)
             self.expected |= dict.fromkeys((pointer.key for pointer in pointers), due)
 
     def add_pointers(self, count: int) -> None:
@@ -130,10 +134,13 @@ class CirrusDay:
         self.rechecks.append((self.now, watch))
         found = self.draw.random() < 0.3 or watch.kind != EXPECTATION
         if found:
-            self.watches.close(NAME, watch.key, now=self.now)
+            self.expectations.cancel(NAME, [watch.key])
             self.expected.pop(watch.key, None)
         else:
-            assert self.watches.record_recheck(NAME, watch, self.schedule, self.now) == "later"
+            following = after_recheck(
+                watch, watch, pointer_schedule=(5.0,), recheck_schedule=self.schedule, found=False, now=self.now
+            )
+            assert self.watches.replace(NAME, watch, following.watch)
             self.expected[watch.key] = self.now + self.schedule[min(watch.rechecks, 1)]
 
 

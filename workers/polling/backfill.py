@@ -142,8 +142,10 @@ def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease
         job.reprocessed = True
         store.save(job, services.now())
 
+    as_of = services.watches.version(job.source)
+
     def publish(page: Page) -> Mapping[str, int]:
-        return ingest(context, page.records, origin=BACKFILL, now=services.now()).outcomes
+        return ingest(context, page.records, origin=BACKFILL, now=services.now(), as_of=as_of).outcomes
 
     for stream in [name for name in job.streams if name not in job.finished]:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import structlog
 
 from bridge.config.model import Source
@@ -13,7 +15,7 @@ from bridge.polling.expectations import Expectation
 from bridge.polling.watches import EXPECTATION, REREAD, OpenWatch
 from bridge.services import Services
 
-__all__ = ["announce_overdue", "handle_given_up"]
+__all__ = ["announce_overdue", "handle_overdue"]
 
 #: How long after its deadline an expectation waits for its last recheck, seconds.
 _LAST_RECHECK_SECONDS = 60.0
@@ -33,16 +35,23 @@ def announce_overdue(services: Services) -> int:
     return announced
 
 
-def handle_given_up(services: Services, source: Source, watch: OpenWatch) -> None:
-    """After the last recheck of a watch: announce it as overdue, unless its attempt is settled or it was expanded."""
+def handle_overdue(services: Services, source: Source, watch: OpenWatch, *, ended: bool) -> None:
+    """After the recheck at a deadline: announce it, unless the attempt is settled or the expectation was expanded.
+
+    The deadline is the watch's own, or that of an expectation whose watch goes on; `ended`: the watch does not go on.
+    """
     if watch.kind == REREAD:
         return
     _log.warning("watch_given_up", source=source.name, watch=watch.key, kind=watch.kind, rechecks=watch.rechecks + 1)
     expected = services.expectations.get(source.name, watch.key)
     if expected is None:
-        _publish(services, source, watch)
+        if ended:
+            _publish(services, source, replace(watch, rechecks=watch.rechecks + 1))
+    elif expected.deadline > services.now():
+        # Registered again just now, with later times: its watch was urged and goes on.
+        return
     elif expected.state == "expanded":
-        services.expectations.mark_met(source.name, (watch.key,), now=services.now())
+        services.expectations.mark_met(source.name, (expected,))
     elif expected.state == "open":
         _announce_expectation(services, source, expected, rechecks=watch.rechecks + 1)
 
@@ -64,7 +73,7 @@ def _announce_expectation(services: Services, source: Source, expected: Expectat
 
 
 def _publish(services: Services, source: Source, watch: OpenWatch, *, label: str | None = None) -> bool:
-    """False where it cannot be said, which the log tells: the others that are late are announced all the same."""
+    """False if it cannot be published, which is logged: the others that are overdue are announced all the same."""
     now = services.now()
     try:
         with unreadable_on_error(source.name, "announce"):

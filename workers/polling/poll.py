@@ -174,8 +174,9 @@ def _read(access: SourceAccess, poll: Poll, position: StreamPosition, report: Ro
     """Page by page: publish, then move the cursor. `report` has what was read, also after an error."""
     services, name = access.services, access.source.name
     began = report.started if position.resume is None or position.began is None else position.began
+    as_of = services.watches.version(name)
     for page, _ in read_pages(name, poll, lambda cursor: poll.fetch(access.client, cursor), report.from_cursor):
-        ingested = ingest(access.context, page.records, origin=POLL, now=services.now())
+        ingested = ingest(access.context, page.records, origin=POLL, now=services.now(), as_of=as_of)
         report.records += len(page.records)
         report.outcomes = dict(ingested.outcomes + Counter(report.outcomes))
         report.to_cursor = _cursor_after(poll, position, report.to_cursor, page)
@@ -184,6 +185,7 @@ def _read(access: SourceAccess, poll: Poll, position: StreamPosition, report: Ro
             access.raise_if_stopping()
             if access.vendor.recheck is not None and services.watches.due_count(name, services.now()):
                 recheck_due(access, RecheckReport(source=name, outcome="done"), _RECHECKS_BETWEEN_PAGES)
+            as_of = services.watches.version(name)
 
 
 def _cursor_after(poll: Poll, position: StreamPosition, cursor: str, page: Page) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -23,11 +23,13 @@ from bridge.ingest.intake import unreadable_on_error
 from bridge.ingest.pipeline import ingest
 from bridge.journal import POLL
 from bridge.polling import watches
+from bridge.polling.expectations import Expectation
+from bridge.polling.recheck_schedule import after_recheck
 from bridge.polling.watches import OpenWatch
 from bridge.quota.budgets import OVERDUE, POINTER, REREAD
 from bridge.sdk.vendor import Pointer, Record
 from bridge.services import Services
-from workers.polling.overdue import handle_given_up
+from workers.polling.overdue import handle_overdue
 from workers.polling.source_access import REFUSALS, SourceAccess, exclusive_access, never, record_refusal
 
 __all__ = ["MAX_RECHECKS", "RecheckReport", "recheck", "recheck_due"]
@@ -38,8 +40,6 @@ MAX_RECHECKS = 20
 _NO_ANSWER_SECONDS = 60.0
 #: After this many rechecks in a row without an answer the vendor is down, and is left alone for some seconds.
 _NO_ANSWERS, _VENDOR_DOWN_SECONDS = 3, 30.0
-#: Kind of watch -> spender of its rechecks; `OVERDUE` for open attempts and expectations.
-_SPENDERS = {watches.POINTER: POINTER, watches.UNGRADED: REREAD, watches.REREAD: REREAD}
 
 _log = structlog.get_logger(__name__)
 
@@ -102,13 +102,14 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
     before, unanswered = access.calls.spender, 0
     # Read here, under the lease: another process may have rechecked them a moment ago.
     for watch in access.services.watches.due(access.source.name, access.services.now(), limit):
-        spender = _SPENDERS.get(watch.kind, OVERDUE)
+        spender = _spender(watch)
         if spender in exhausted:
             continue
         access.raise_if_stopping()
         access.calls.spender = spender
+        as_of = access.services.watches.version(access.source.name)
         try:
-            problem = _try(access, watch, report)
+            problem, found = _try(access, watch, report, as_of)
         finally:
             access.calls.spender = before
         if isinstance(problem, BudgetExhausted):
@@ -121,69 +122,98 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
                 raise problem
         else:
             unanswered = 0
-            _count(access, watch, report)
+            _count(access, watch, report, as_of, found=found)
 
 
-def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport) -> BridgeError | None:
-    """One recheck. Returns the problem if the recheck does not count and only its watch or its spender is concerned."""
+def _spender(watch: OpenWatch) -> str:
+    if watch.kind in (watches.ATTEMPT, watches.EXPECTATION):
+        return OVERDUE
+    return POINTER if watch.kind == watches.POINTER or watch.announced is not None else REREAD
+
+
+def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int) -> tuple[BridgeError | None, bool]:
+    """One recheck: the problem if it does not count and only its watch or its spender is concerned; what was found."""
+    found = False
     try:
         with unreadable_on_error(access.source.name, "recheck"):
-            _recheck_watch(access, watch, report)
+            found = _recheck_watch(access, watch, report, as_of)
     except BudgetExhausted as problem:
-        return problem
+        return problem, False
     except VendorUnavailable as problem:
         if problem.retry_at is not None:
             raise
         # One attempt that the vendor cannot answer for must not delay all others.
-        access.services.watches.postpone(access.source.name, watch, access.services.now() + _NO_ANSWER_SECONDS)
+        _postpone(access, watch, as_of)
         report.error = clip(problem, 300)
-        return problem
+        return problem, False
     except (*REFUSALS, StateUnavailable):
         raise
     except (VendorFault, Unreadable) as fault:
         record_refusal(access, fault)
         report.error = clip(fault, 300)
-    return None
+    return None, found
 
 
-def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport) -> None:
+def _postpone(access: SourceAccess, watch: OpenWatch, as_of: int) -> None:
+    """Move the next recheck without counting one, unless it was urged meanwhile."""
     services, name = access.services, access.source.name
+    current = services.watches.get(name, watch.key)
+    if current is not None and current.version <= as_of:
+        services.watches.replace(name, current, replace(current, due=services.now() + _NO_ANSWER_SECONDS))
+
+
+def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: bool) -> None:
+    """Set the next recheck, or end the watch; one that was urged while it was rechecked stays due."""
+    services, name, now = access.services, access.source.name, access.services.now()
     report.rechecks += 1
-    schedule = access.vendor.pointer_schedule if watch.kind == watches.POINTER else access.vendor.recheck_schedule
-    if services.watches.record_recheck(name, watch, schedule, services.now()) == "given_up":
+    current = services.watches.get(name, watch.key)
+    if current is None or current.version > as_of:
+        return
+    following = after_recheck(
+        watch,
+        current,
+        pointer_schedule=access.vendor.pointer_schedule,
+        recheck_schedule=access.vendor.recheck_schedule,
+        found=found,
+        now=now,
+    )
+    if following.overdue:
+        # Announced first, which has an effect only once however often it is repeated, then recorded.
+        handle_overdue(services, access.source, current, ended=following.watch is None)
+    if following.watch != current:
+        services.watches.replace(name, current, following.watch)
+    if following.overdue and following.watch is None:
         report.given_up.append(watch.key)
-        handle_given_up(services, access.source, watch)
 
 
-def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport) -> None:
+def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int) -> bool:
+    """Ask the vendor and publish what it says; whether the answer has an attempt that a pointer may mean."""
     if access.vendor.recheck is None:
         raise AssertionError("sources without a recheck have no watches here")
     services, name = access.services, access.source.name
     answer = access.vendor.recheck(access.client, watch.reference)
     records = [item for item in answer if isinstance(item, Record)]
     # Publishing closes the watches of settled attempts and keeps the others open.
-    ingested = ingest(access.context, records, origin=POLL, now=services.now())
+    ingested = ingest(access.context, records, origin=POLL, now=services.now(), as_of=as_of)
     report.outcomes += ingested.outcomes
     pointers = [item for item in answer if isinstance(item, Pointer)]
     if pointers:
         _follow(access, watch, pointers)
     if watch.kind == watches.EXPECTATION and _meets(access, watch, ingested):
-        services.expectations.mark_met(name, (watch.key,), now=services.now())
-    elif watch.kind == watches.POINTER and _resolves(watch.key, ingested):
-        services.watches.close_many(name, (watch.key,), now=services.now(), kind=watches.POINTER)
+        expected = services.expectations.get(name, watch.key)
+        if expected is not None and expected.stored == watch.stored_expectation:
+            new = ingested.published_ids and (watch.key,)
+            services.expectations.mark_met(name, (expected,), new=new, as_of=as_of)
+    elif watch.kind == watches.POINTER and ingested.published_ids:
+        services.watches.settle(name, {watch.key: True}, now=services.now(), as_of=as_of)
+    return bool(pointers) or _is_listed(watch.key, ingested)
 
 
-def _resolves(key: str, ingested: IngestReport) -> bool:
-    """Whether a recheck has found what a webhook pointed to.
-
-    Under an attempt id that is this attempt, a later sitting of it, or a newly published attempt: an older attempt of
-    the same candidate may be listed before the announced one. Unreadable records may be readable at a later recheck.
-    """
+def _is_listed(key: str, ingested: IngestReport) -> bool:
+    """Whether an answer has what a webhook pointed to: under an attempt id that is this attempt or a later sitting."""
     if key.startswith("?"):
         return bool(ingested.read_ids)
-    return bool(ingested.published_ids) or any(
-        attempt_id == key or attempt_id.startswith(f"{key}:") for attempt_id in ingested.read_ids
-    )
+    return any(attempt_id == key or attempt_id.startswith(f"{key}:") for attempt_id in ingested.read_ids)
 
 
 def _meets(access: SourceAccess, watch: OpenWatch, ingested: IngestReport) -> bool:
@@ -203,14 +233,36 @@ def _follow(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer])
     services, name, now = access.services, access.source.name, access.services.now()
     parent = services.expectations.get(name, watch.key)
     if parent is None:
-        services.watches.add_pointers(name, pointers, now=now)
+        # Once for each webhook; later rechecks only find those who were not listed before.
+        urged = pointers if watch.rechecks == 0 else [one for one in pointers if _is_unknown(services, name, one.key)]
+        services.watches.add_pointers(name, urged, now=now)
         return
-    reader = services.journal_reader
     known = services.expectations.matching(name, [pointer.key for pointer in pointers], now=now)
-    new = [pointer for pointer in pointers if pointer.key not in known and reader.attempt(name, pointer.key) is None]
-    services.expectations.expect(name, new, label=parent.label, due=parent.due, deadline=parent.deadline, now=now)
+    services.expectations.expect(
+        name,
+        [pointer for pointer in pointers if _is_to_expect(services, name, pointer, parent, known.get(pointer.key))],
+        label=parent.label,
+        due=parent.due,
+        deadline=parent.deadline,
+        now=now,
+        parent=parent.key,
+    )
     # It is still rechecked for candidates who are added later, and is not announced as overdue.
     services.expectations.set_state(name, parent, "expanded")
+
+
+def _is_to_expect(
+    services: Services, name: str, pointer: Pointer, parent: Expectation, known: Expectation | None
+) -> bool:
+    """A candidate who is new, or whose times are those under which the schedule was registered before."""
+    if known is None:
+        return services.journal_reader.attempt(name, pointer.key) is None
+    times = (known.label, known.due, known.deadline)
+    return known.parent == parent.key and times != (parent.label, parent.due, parent.deadline)
+
+
+def _is_unknown(services: Services, name: str, key: str) -> bool:
+    return services.watches.get(name, key) is None and services.journal_reader.attempt(name, key) is None
 
 
 def _cut_short(access: SourceAccess, report: RecheckReport, problem: Exception) -> None:

@@ -1,0 +1,83 @@
+"""When a watch is rechecked next, and when it ends. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bridge.polling.open_watch import EXPECTATION, POINTER, OpenWatch
+
+__all__ = ["Next", "after_recheck"]
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What follows a recheck."""
+
+    #: The watch from now on; None: it ends.
+    watch: OpenWatch | None
+    #: A deadline has passed: that of the watch, or that of an expectation whose watch goes on.
+    overdue: bool = False
+
+
+def after_recheck(
+    before: OpenWatch,
+    watch: OpenWatch,
+    *,
+    pointer_schedule: Sequence[float],
+    recheck_schedule: Sequence[float],
+    found: bool,
+    now: float,
+) -> Next:
+    """What follows a recheck at `now` that did not end the watch.
+
+    `before`: the watch as the recheck began; `watch`: as it is now, urged by nobody meanwhile. `found`: the answer has
+    an attempt that a pointer may mean, though with nothing new. The schedules are in seconds, and their last entry
+    repeats.
+
+    What a webhook announced is rechecked by `pointer_schedule` once to its end, whatever the kind of watch: vendors
+    announce results that their APIs show some time later. After it, or when the announced result has come, the watch
+    has its own schedule again. A pointer has no other: it ends if there is an attempt without anything new, and repeats
+    the last step until its deadline if there is none.
+    """
+    if watch.announced is None and (before.announced is not None or before.kind != watch.kind):
+        # The record that was read has opened the watch anew, or was the one announced: it has set the next recheck.
+        return Next(watch)
+    is_pass = watch.announced is not None and watch.rechecks < len(pointer_schedule)
+    if watch.kind == POINTER and found and not is_pass:
+        return Next(None)
+    ends = [watch.give_up_at]
+    if watch.expected_deadline is not None:
+        ends.append(watch.expected_deadline)
+    if is_pass and watch.announced is not None:
+        ends.append(watch.announced)
+    left = [end for end in ends if end > now]
+    if not left:
+        return Next(None, overdue=True)
+    overdue = watch.expected_deadline is not None and watch.expected_deadline <= now
+    following = _following(watch, is_pass, pointer_schedule, recheck_schedule, now)
+    if watch.kind == EXPECTATION and overdue and watch.announced is not None:
+        # The operator's time is up, the webhook's is not.
+        following = replace(following, kind=POINTER, give_up_at=watch.announced)
+    return Next(replace(following, due=min(following.due, *left)), overdue=overdue)
+
+
+def _following(
+    watch: OpenWatch, is_pass: bool, pointer_schedule: Sequence[float], recheck_schedule: Sequence[float], now: float
+) -> OpenWatch:
+    rechecks = watch.rechecks
+    if watch.kind == POINTER:
+        step = _step(pointer_schedule, rechecks)
+    elif is_pass:
+        # Not later than without the webhook.
+        step = min(pointer_schedule[rechecks], recheck_schedule[0])
+    else:
+        rechecks = 0 if watch.announced is not None else rechecks
+        if watch.kind == EXPECTATION and watch.expected_due is not None and watch.expected_due > now:
+            return replace(watch, announced=None, rechecks=0, due=watch.expected_due)
+        return replace(watch, announced=None, rechecks=rechecks + 1, due=now + _step(recheck_schedule, rechecks))
+    return replace(watch, rechecks=rechecks + 1, due=now + step)
+
+
+def _step(schedule: Sequence[float], rechecks: int) -> float:
+    return schedule[min(rechecks, len(schedule) - 1)]
