@@ -16,6 +16,7 @@ from bridge.config import loader, queues
 from bridge.config.model import Config
 from bridge.config.schemas import broker_problem, state_problem
 from bridge.config.yaml_document import Reference
+from bridge.delivery.orphans import orphans
 from bridge.delivery.store import Deliveries
 from bridge.errors import ConfigError, clip
 from bridge.ingest.consent import Consents
@@ -136,6 +137,10 @@ class Services:
     @cached_property
     def deliveries(self) -> Deliveries:
         return Deliveries(self.state, partitions=self.config.bridge.partitions)
+
+    def orphans(self) -> list[str]:
+        """Subscriptions that are no longer configured and not forgotten. Raises `StateUnavailable`."""
+        return orphans(self.state, self.config.subscriptions, partitions=self.config.bridge.partitions)
 
     def ingest_context(self, source_name: str, publisher: Publisher | None = None) -> IngestContext:
         """Everything the pipeline needs for one source."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -22,6 +23,7 @@ from bridge.cli.options import (
 )
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.delivery.store import DeadLetter
+from bridge.errors import StateUnavailable
 from bridge.ingest.reprocess import reprocess_quarantined
 from bridge.journal import Quarantined
 from bridge.services import Services
@@ -101,7 +103,7 @@ def replay(
     elif quarantine:
         chosen = [(_QUARANTINE, entry) for entry in _quarantined(services, since)]
     elif subscription or everything:
-        chosen = list(_letters(services, subscription, since))
+        chosen = list(_letters(services, subscription, since, configured_only=not subscription))
     else:
         raise click.UsageError("missing: an ID, --subscription NAME, --quarantine or --all")
     if not chosen:
@@ -118,6 +120,9 @@ def _replay(services: Services, owner: str, letter: Any) -> bool:
     """Replay one; False, after a message, if that failed."""
     if owner == _QUARANTINE:
         return _reprocess(services, letter)
+    if owner not in services.config.subscriptions:
+        say(f"{owner}/{letter.id}: subscription {owner} is no longer in bridge.yaml. Remedy: add it again")
+        return False
     try:
         moved = services.deliveries.replay(owner, letter, now=services.now())
     except ValueError as error:
@@ -141,13 +146,26 @@ def _reprocess(services: Services, entry: Quarantined) -> bool:
     return True
 
 
-def _letters(services: Services, subscription: str | None, since: float | None) -> Iterator[tuple[str, DeadLetter]]:
-    known = services.config.subscriptions
-    names = [known_name(subscription, known, "subscription")] if subscription else list(known)
+def _letters(
+    services: Services, subscription: str | None, since: float | None, *, configured_only: bool = False
+) -> Iterator[tuple[str, DeadLetter]]:
+    if subscription:
+        names = [_known_subscription(services, subscription)]
+    else:
+        names = [*services.config.subscriptions, *([] if configured_only else services.orphans())]
     for name in names:
         for letter in services.deliveries.dead_letters(name, limit=None):
             if since is None or letter.dead_at >= since:
                 yield name, letter
+
+
+def _known_subscription(services: Services, name: str) -> str:
+    """The name, if it is or was configured."""
+    known = list(services.config.subscriptions)
+    if name not in known:
+        with suppress(StateUnavailable):
+            known += services.orphans()
+    return known_name(name, known, "subscription")
 
 
 def _quarantined(services: Services, since: float | None) -> Iterator[Quarantined]:
@@ -160,7 +178,7 @@ def _find(services: Services, letter_id: str) -> tuple[str, Any]:
     if owner == _QUARANTINE:
         letter = services.quarantine.find(number) if re.fullmatch(r"\d{1,20}-\d{1,20}", number) else None
     else:
-        known_name(owner, services.config.subscriptions, "subscription")
+        _known_subscription(services, owner)
         letter = services.deliveries.dead_letter(owner, number)
     if letter is None:
         exit_nothing_matched(f"no dead letter {letter_id}")

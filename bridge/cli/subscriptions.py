@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 import click
 
 from bridge.cli.common import load_services
-from bridge.cli.options import format_option, known_name
+from bridge.cli.options import confirm_broad, format_option, known_name, yes_option
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.config.loader import describe
 from bridge.config.model import Subscription
+from bridge.delivery.orphans import forget as delete_subscription
+from bridge.delivery.orphans import served_by
 from bridge.services import Services
 
 __all__ = ["subscriptions"]
@@ -31,7 +34,7 @@ _COLUMNS = (
 
 @click.group()
 def subscriptions() -> None:
-    """List, show, pause or resume subscriptions."""
+    """List, show, pause, resume or forget subscriptions."""
 
 
 @subscriptions.command("list")
@@ -39,7 +42,10 @@ def subscriptions() -> None:
 def list_(output: str) -> None:
     """List subscriptions with their waiting events."""
     services = load_services()
-    rows = (_row(services, subscription) for subscription in services.config.subscriptions.values())
+    rows = chain(
+        (_row(services, subscription) for subscription in services.config.subscriptions.values()),
+        (_orphan_row(services, name) for name in services.orphans()),
+    )
     empty = f"no subscriptions in {services.config.path}; see bridge.example.yaml"
     print_list(rows, _COLUMNS, output, empty=empty)
 
@@ -50,6 +56,9 @@ def list_(output: str) -> None:
 def show(name: str, output: str) -> None:
     """Show one subscription: configuration, counters, circuit."""
     services = load_services()
+    if name in services.orphans():
+        print_object(_orphan_row(services, name), output)
+        return
     known_name(name, services.config.subscriptions, "subscription")
     described = describe(services.config)["subscriptions"][name]
     print_object({**_row(services, services.config.subscriptions[name]), "configuration": described}, output)
@@ -73,15 +82,48 @@ def resume(name: str) -> None:
     say(f"{name} is resumed")
 
 
+@subscriptions.command()
+@click.argument("name")
+@yes_option
+def forget(name: str, yes: bool) -> None:
+    """Delete what is left of a subscription that is no longer in bridge.yaml."""
+    services = load_services()
+    if name in services.config.subscriptions:
+        raise click.UsageError(f"{name} is in {services.config.path}. Remove it there and restart dispatch first")
+    known_name(name, services.orphans(), "subscription")
+    partitions = services.config.bridge.partitions
+    if served_by(services.state, name, partitions=partitions):
+        raise click.UsageError(f"{name} is still served by a dispatch process. Restart dispatch first")
+    row = _orphan_row(services, name)
+    lost = f"{row['waiting']} waiting events, {row['retrying']} retries and {row['dead_letters']} dead letters"
+    confirm_broad(yes, f"{lost} of {name} would be deleted; the events in the journal remain")
+    delete_subscription(services.state, name, partitions=partitions)
+    say(f"{name} is forgotten: {lost} were deleted")
+
+
 def _row(services: Services, subscription: Subscription) -> dict[str, Any]:
-    state = services.deliveries.state(subscription.name, now=services.now())
+    return {
+        "name": subscription.name,
+        "configured": True,
+        "transport": subscription.transport,
+        "target": subscription.url or subscription.queue or subscription.exchange,
+        **_state_row(services, subscription.name),
+    }
+
+
+def _orphan_row(services: Services, name: str) -> dict[str, Any]:
+    """A subscription that is no longer in bridge.yaml."""
+    row = {"name": name, "configured": False, "transport": None, "target": None, **_state_row(services, name)}
+    why = f"no longer in bridge.yaml; add it again, or attempt-bridge subscriptions forget {name}"
+    return {**row, "circuit": "removed", "why": why}
+
+
+def _state_row(services: Services, name: str) -> dict[str, Any]:
+    state = services.deliveries.state(name, now=services.now())
     times = ("open_until", "last_error_at", "delivered_at")
     # The output keeps its names.
     renamed = {"circuit_reason": "why", "blocked_by": "waits"}
     return {
-        "name": subscription.name,
-        "transport": subscription.transport,
-        "target": subscription.url or subscription.queue or subscription.exchange,
         **{
             renamed.get(member, member): iso(value) if member in times else value
             for member, value in asdict(state).items()

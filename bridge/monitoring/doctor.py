@@ -98,6 +98,8 @@ def examine(services: Services) -> Iterator[Finding]:
         deliveries = Deliveries(services.state, partitions=services.config.bridge.partitions)
         for name in services.config.subscriptions:
             yield _subscription(name, deliveries.state(name, now=now))
+        for name in services.orphans():
+            yield _orphan(name, deliveries.state(name, now=now))
     yield _access(services.config)
     yield from brokers(services)
     for subscription in services.config.subscriptions.values():
@@ -168,6 +170,13 @@ def _subscription(name: str, state: SubscriptionState) -> Finding:
     waiting = "?" if state.lag is None else state.lag + state.pending
     delivered = state.delivered + state.handed_over
     return Finding(label, OK, f"{delivered} delivered, {waiting} waiting, {state.retrying} to retry")
+
+
+def _orphan(name: str, state: SubscriptionState) -> Finding:
+    waiting = "?" if state.lag is None else state.lag + state.pending
+    text = f"no longer in bridge.yaml; {waiting} waiting, {state.retrying} to retry, {state.dead_letters} dead letters"
+    remedy = f"add it again, or attempt-bridge subscriptions forget {name}"
+    return Finding(f"subscription {name}", WARNING, f"{text}; the journal is kept for it", remedy)
 
 
 def _stopped(label: str, what: str, reason: str, remedy: str) -> Finding:

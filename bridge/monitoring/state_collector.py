@@ -99,7 +99,14 @@ class StateCollector:
         unexpected = CounterMetricFamily(
             "bridge_delivery_unexpected_errors", "Unexpected errors.", labels=["subscription"]
         )
-        for name in services.config.subscriptions:
+        orphan = GaugeMetricFamily(
+            "bridge_subscription_orphaned",
+            "1 if it is no longer configured and not forgotten.",
+            labels=["subscription"],
+        )
+        orphans = services.orphans()
+        for name in (*services.config.subscriptions, *orphans):
+            orphan.add_metric([name], name in orphans)
             state = services.deliveries.state(name, now=now)
             backlog.add_metric([name], state.pending + (state.lag or 0))
             waiting = oldest_unsettled_at(services.state, name, partitions=services.config.bridge.partitions)
@@ -110,7 +117,7 @@ class StateCollector:
             unexpected.add_metric([name], state.unexpected)
             for outcome in _DELIVERY_OUTCOMES:
                 outcomes.add_metric([name, outcome], getattr(state, outcome))
-        yield from (backlog, oldest, retries, letters, stopped, outcomes, unexpected)
+        yield from (backlog, oldest, retries, letters, stopped, outcomes, unexpected, orphan)
 
     def _journal(self) -> Iterator[Metric]:
         services = self._services

@@ -40,6 +40,7 @@ __all__ = [
     "sittings",
     "stuck_reading",
     "subscription_state",
+    "subscriptions",
     "vendor_limit",
     "watch",
     "watch_due",
@@ -153,6 +154,11 @@ def consented(source: str, key: str) -> str:
 def group(subscription: str) -> str:
     """Name of the consumer group of a subscription on every journal stream."""
     return f"ab:sub:{subscription}"
+
+
+def subscriptions() -> str:
+    """Set: names of all subscriptions that were ever served and not forgotten."""
+    return "ab:subscriptions"
 
 
 def retry(subscription: str, partition: int = 0) -> str:

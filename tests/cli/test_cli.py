@@ -26,7 +26,9 @@ from bridge.cli import COMMANDS
 from bridge.cli.exit_codes import CONFIGURATION, FAILED, NOTHING_MATCHED, PARTLY_FAILED, UNAVAILABLE, USAGE
 from bridge.cli.output import iso
 from bridge.cli.trigger import _samples
+from bridge.config.model import RetryPolicy, Subscription
 from bridge.delivery.store import DeadLetter, Delivery
+from bridge.errors import DeliveryFailed
 from bridge.ingest.context import WebhookRequest
 from bridge.ingest.pipeline import receive
 from bridge.polling.cursors import RoundReport
@@ -38,7 +40,7 @@ from bridge.services import Services, load
 from bridge.settings import Settings, read_settings
 from bridge.state import keys
 from bridge.vendors import classmarker
-from tests.support.dispatch import scheduled
+from tests.support.dispatch import Receiver, at, even, lane, publish, refuse, scheduled
 from workers.polling.poll import poll_once
 
 ROOT = Path(__file__).parents[2]
@@ -703,3 +705,63 @@ def test_the_first_sample_of_every_vendor_is_its_test_message_or_leads_to_an_att
     else:
         assert [item for item in reading if isinstance(item, Record | Pointer)]
     assert (name == "classmarker") == isinstance(reading, Ignored)
+
+
+def removed(bridge, name="old"):
+    """A subscription that was served, is no longer configured, and left one event of each kind behind."""
+    for number in range(4):
+        publish(bridge.state, number)
+    policy = RetryPolicy(schedule=(5.0,))
+    receiver = Receiver(refuse, batch=1)
+    one = lane(bridge.state, receiver, subscription=Subscription(name=name, transport="http", retry=policy))
+    one.step(at(1000.0), even)
+    receiver.answer = lambda sent: DeliveryFailed("no", reason="refused", permanent=True)
+    one.step(at(1001.0), even)
+    one.leave()
+
+
+def test_a_removed_subscription_is_shown_and_its_dead_letters_can_be_read(shell, bridge):
+    removed(bridge)
+    books, old = shell.json("subscriptions", "list")
+    assert (books["name"], books["configured"]) == ("books", True)
+    assert (old["name"], old["configured"], old["circuit"]) == ("old", False, "removed")
+    assert (old["waiting"], old["retrying"], old["dead_letters"]) == (2, 1, 1)
+    assert shell.json("subscriptions", "show", "old")["why"].startswith("no longer in bridge.yaml")
+    [letter] = shell.json("dead-letters", "list", "--subscription", "old")
+    assert shell.json("dead-letters", "list") == [letter]
+    assert shell("dead-letters", "show", letter["id"])[0] == 0
+    code, out, err = shell("dead-letters", "replay", letter["id"])
+    assert (code, out) == (1, "0 replayed, 1 failed\n")
+    assert "subscription old is no longer in bridge.yaml. Remedy: add it again" in err
+    assert shell("dead-letters", "replay", "--all", "--yes")[0] == 3
+    out = shell("doctor")[1]
+    assert "[!] subscription old: no longer in bridge.yaml; 2 waiting, 1 to retry, 1 dead letters" in out
+
+
+def test_a_removed_subscription_is_forgotten_only_with_yes_and_lets_the_journal_go(shell, bridge):
+    removed(bridge)
+    code, _, err = shell("subscriptions", "forget", "old")
+    assert (code, "2 waiting events, 1 retries and 1 dead letters of old would be deleted" in err) == (0, True)
+    assert len(shell.json("subscriptions", "list")) == 2
+    bridge.state.set(keys.heartbeat("dispatch:alive"), 1)
+    bridge.state.xreadgroup(keys.group("old"), "alive", {keys.journal(0): ">"}, count=1)
+    code, _, err = shell("subscriptions", "forget", "old", "--yes")
+    assert (code, "still served by a dispatch process" in err) == (2, True)
+    bridge.state.delete(keys.heartbeat("dispatch:alive"))
+    assert shell("subscriptions", "forget", "old", "--yes")[0] == 0
+    assert [row["name"] for row in shell.json("subscriptions", "list")] == ["books"]
+    assert bridge.state.keys("*old*") == []
+    assert bridge.state.xinfo_groups(keys.journal(0)) == []
+    assert len(list(bridge.journal_reader.events())) == 4
+    assert shell("subscriptions", "forget", "old", "--yes")[0] == 2
+
+
+def test_a_configured_subscription_is_not_forgotten(shell, bridge):
+    code, _, err = shell("subscriptions", "forget", "books", "--yes")
+    assert (code, "Remove it there and restart dispatch first" in err) == (2, True)
+
+
+def test_dead_letters_of_a_removed_subscription_without_a_group_are_found(shell, bridge):
+    removed(bridge)
+    bridge.state.delete(keys.journal(0))
+    assert len(shell.json("dead-letters", "list", "--subscription", "old")) == 1

@@ -90,6 +90,17 @@ def test_sources_show_alarms_and_watches(bridge: Services) -> None:
     assert number(bridge, "bridge_watches_overdue", source="eu") == 1
 
 
+def test_a_subscription_that_was_removed_is_shown_with_what_is_left_of_it(
+    bridge: Services, fake_state: redis.Redis
+) -> None:
+    assert number(bridge, "bridge_subscription_orphaned", subscription="crm") == 0
+    publish(fake_state, 1)
+    run_until_idle(lane(fake_state, Receiver(refuse), subscription=replace(CRM, name="old")), NOW)
+    assert number(bridge, "bridge_subscription_orphaned", subscription="old") == 1
+    assert number(bridge, "bridge_retry_scheduled", subscription="old") == 1
+    assert number(bridge, "bridge_dead_letters", subscription="old") == 0
+
+
 def test_the_oldest_unsettled_event_shows_its_age(bridge: Services, fake_state: redis.Redis) -> None:
     assert number(bridge, "bridge_subscription_oldest_seconds", subscription="crm") == 0
     fake_state.xadd(keys.journal(0), {"id": "x"}, id=f"{(NOW - 3600) * 1000:.0f}-0")

@@ -99,6 +99,7 @@ class Lane:
         """
         with state_errors():
             if not self._joined:
+                self._client.sadd(keys.subscriptions(), self.subscription.name)
                 self._member.join()
                 self._client.hdel(self._counters, "waits")
                 self._joined = True

@@ -93,7 +93,8 @@ def housekeeping(services: Services) -> RetentionReport:
         services.sittings.forget(name, before=now - config.bridge.remember_attempts)
         services.consents.forget_given(name, before=now - config.bridge.remember_attempts)
     retention = Retention(services.state, partitions=config.bridge.partitions)
-    return retention.run(config.bridge, now=services.now(), subscriptions=tuple(config.subscriptions))
+    subscriptions = (*config.subscriptions, *services.orphans())
+    return retention.run(config.bridge, now=services.now(), subscriptions=subscriptions)
 
 
 def first_cursor(

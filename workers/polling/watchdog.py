@@ -56,7 +56,12 @@ def warn_of_backlogs(services: Services) -> tuple[str, ...]:
     Raises `StateUnavailable`.
     """
     config, now, held = services.config, services.now(), []
-    for name in config.subscriptions:
+    remedies = dict.fromkeys(
+        config.subscriptions, "run attempt-bridge dispatch, resume the subscription, or remove it from bridge.yaml"
+    )
+    for name in services.orphans():
+        remedies[name] = f"add it to bridge.yaml again, or attempt-bridge subscriptions forget {name}"
+    for name, remedy in remedies.items():
         oldest = oldest_unsettled_at(services.state, name, partitions=config.bridge.partitions)
         if oldest is not None and now - oldest > config.bridge.retention.events:
             held.append(name)
@@ -64,7 +69,7 @@ def warn_of_backlogs(services: Services) -> tuple[str, ...]:
                 "journal_held_back",
                 subscription=name,
                 oldest_days=round((now - oldest) / _DAY, 1),
-                remedy="run attempt-bridge dispatch, resume the subscription, or remove it from bridge.yaml",
+                remedy=remedy,
             )
     return tuple(held)
 

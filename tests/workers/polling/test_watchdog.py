@@ -290,6 +290,11 @@ def test_a_subscription_without_dispatch_is_named_when_it_keeps_old_events(any_s
     with capture_logs() as logs:
         assert warn_of_backlogs(services) == ("alone",)
     assert [one["subscription"] for one in logs] == ["alone"]
+    removed = replace(services, config=replace(config, subscriptions={"crm": served}))
+    any_state.xgroup_create(keys.journal(0), keys.group("alone"), id="0")
+    with capture_logs() as logs:
+        assert warn_of_backlogs(removed) == ("alone",)
+    assert logs[0]["remedy"] == "add it to bridge.yaml again, or attempt-bridge subscriptions forget alone"
 
 
 def test_what_was_read_and_not_settled_counts_as_waiting(any_state: redis.Redis) -> None:

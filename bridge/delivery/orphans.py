@@ -1,0 +1,72 @@
+"""Subscriptions that are no longer in bridge.yaml: what is left of them, and removing it.
+
+Their consumer groups still keep the journal from being trimmed, because a removal may be a mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, cast
+
+import redis
+
+from bridge.state import keys
+from bridge.state.errors import state_errors
+
+__all__ = ["forget", "orphans", "served_by"]
+
+#: What the names of all subscriptions' consumer groups begin with.
+_PREFIX = keys.group("")
+
+
+def orphans(client: redis.Redis, configured: Collection[str], *, partitions: int) -> list[str]:
+    """The names of subscriptions that were served once and are not `configured`, sorted. Raises `StateUnavailable`."""
+    with state_errors():
+        names = {name.decode() for name in cast("set[bytes]", client.smembers(keys.subscriptions()))}
+        for partition in range(partitions):
+            groups = _groups(client, partition)
+            names |= {name.removeprefix(_PREFIX) for name in groups if name.startswith(_PREFIX)}
+    return sorted(names - set(configured))
+
+
+def served_by(client: redis.Redis, subscription: str, *, partitions: int) -> bool:
+    """Whether a living dispatch process still serves the subscription. Raises `StateUnavailable`."""
+    group = keys.group(subscription)
+    with state_errors():
+        for partition in range(partitions):
+            if group not in _groups(client, partition):
+                continue
+            for row in cast("list[dict[str, Any]]", client.xinfo_consumers(keys.journal(partition), group)):
+                name = row["name"]
+                if client.exists(keys.heartbeat(f"dispatch:{name.decode() if isinstance(name, bytes) else name}")):
+                    return True
+    return False
+
+
+def forget(client: redis.Redis, subscription: str, *, partitions: int) -> None:
+    """Delete everything of a subscription: its groups, retries, dead letters and counters. Repeating it is harmless.
+
+    Raises `StateUnavailable`.
+    """
+    with state_errors():
+        for partition in range(partitions):
+            if keys.group(subscription) in _groups(client, partition):
+                client.xgroup_destroy(keys.journal(partition), keys.group(subscription))
+            client.unlink(
+                keys.retry(subscription, partition),
+                keys.deliveries(subscription, partition),
+                keys.claims(subscription, partition),
+                keys.subscription_state(subscription, partition),
+                keys.dead(subscription, partition),
+            )
+        # Last, so that an interrupted run can be repeated.
+        client.srem(keys.subscriptions(), subscription)
+
+
+def _groups(client: redis.Redis, partition: int) -> set[str]:
+    """The names of the consumer groups on a journal."""
+    journal = keys.journal(partition)
+    if not client.exists(journal):
+        return set()
+    names = [row["name"] for row in client.xinfo_groups(journal)]
+    return {name.decode() if isinstance(name, bytes) else name for name in names}
