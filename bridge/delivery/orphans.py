@@ -6,7 +6,7 @@ Their consumer groups still keep the journal from being trimmed, because a remov
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, cast
+from typing import cast
 
 import redis
 
@@ -36,7 +36,7 @@ def served_by(client: redis.Redis, subscription: str, *, partitions: int) -> boo
         for partition in range(partitions):
             if group not in _groups(client, partition):
                 continue
-            for row in cast("list[dict[str, Any]]", client.xinfo_consumers(keys.journal(partition), group)):
+            for row in client.xinfo_consumers(keys.journal(partition), group):
                 name = row["name"]
                 if client.exists(keys.heartbeat(f"dispatch:{name.decode() if isinstance(name, bytes) else name}")):
                     return True
