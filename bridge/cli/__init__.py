@@ -37,7 +37,7 @@ COMMANDS = {
     "watches": "List, add or cancel watches; import expected attempts.",
     "backfill": "Read a past period of a source again and publish what is missing.",
     "reconcile": "Compare a vendor's list with what was published.",
-    "subscriptions": "List, show, pause or resume subscriptions.",
+    "subscriptions": "List, show, pause, resume or forget subscriptions.",
     "dead-letters": "List, show or replay failed deliveries and unreadable records.",
     "trigger": "Send a vendor's sample webhook to a running bridge.",
     "tokens": "Create tokens for the API and the metrics.",
