@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import fakeredis
 import pytest
@@ -105,10 +106,10 @@ def start(starts_processes: None, tmp_path: Path) -> Iterator[Start]:
     """Start commands in a fresh directory; nothing of them runs when the test is over."""
     started: list[Started] = []
 
-    def begin(*arguments: str) -> Started:
+    def begin(*arguments: str, stderr: IO[bytes] | None = None) -> Started:
         directory = tmp_path / f"command-{len(started)}"
         directory.mkdir()
-        started.append(Started(directory, *arguments))
+        started.append(Started(directory, *arguments, stderr=stderr))
         return started[-1]
 
     yield begin

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import click
-
 from bridge.cli.common import load_services
 from bridge.errors import StateUnavailable
 from bridge.monitoring import doctor, logs
@@ -26,7 +24,7 @@ def start_process(name: str, *, wait: bool = True) -> Services:
     services = load_services()
     if services.settings.end_with_stdin:
         end_with_parent()
-    logs.configure(services.settings.log_level, services.settings.log_format)
+    stderr = logs.configure(services.settings.log_level, services.settings.log_format)
     while True:
         try:
             doctor.require_safe_state(services.state)
@@ -35,5 +33,5 @@ def start_process(name: str, *, wait: bool = True) -> Services:
         except StateUnavailable as error:
             if not wait:
                 return services
-            click.echo(f"{name}: waiting for the state server: {error}", err=True)
+            stderr.write(f"{name}: waiting for the state server: {error}\n")
             time.sleep(_RETRY_SECONDS)

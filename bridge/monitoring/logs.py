@@ -6,6 +6,7 @@ into its message, nor by a thread, a greenlet or a warning.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -14,13 +15,14 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from bridge import __version__
 from bridge.errors import Retryable, clip
+from bridge.line_writer import LineStream, line_writer
 
 __all__ = ["configure", "get_logger", "log_unhandled"]
 
@@ -50,14 +52,16 @@ _WARNING = re.compile(r"[^\n]*?:\d+: \w+")
 _OMITTED = "\N{HORIZONTAL ELLIPSIS}"
 
 
-def configure(level: str = "info", fmt: str = "auto", *, stream: TextIO | None = None) -> None:
+def configure(level: str = "info", fmt: str = "auto", *, stream: LineStream | None = None) -> LineStream:
     """Set up structlog and the standard library's logging for this process.
 
     `level`: debug, info, warning or error. `fmt`: json, console, or auto (console on a terminal). `stream`: stderr.
+    Returns the stream, for other lines: stderr is written so that it never blocks or fails.
+
     Libraries never log below info, whatever the level: their debug lines hold URLs and arguments. Uncaught exceptions
     and warnings become log lines. Every line has the field `logger`, the name given to `structlog.get_logger`.
     """
-    stream = stream or sys.stderr
+    stream = stream or line_writer(sys.stderr, _lost_line)
     threshold = logging.getLevelNamesMapping()[level.upper()]
     for_people = fmt == "console" or (fmt == "auto" and stream.isatty())
     shared: list[Processor] = [
@@ -95,6 +99,12 @@ def configure(level: str = "info", fmt: str = "auto", *, stream: TextIO | None =
     threading.excepthook = _uncaught_in_thread
     sys.unraisablehook = _unraisable
     warnings.showwarning = _warned
+    return stream
+
+
+def _lost_line(count: int) -> str:
+    """Said without the loggers: it is written in the thread that does the writing."""
+    return json.dumps({"event": "log_lines_lost", "level": "warning", "logger": __name__, "count": count}) + "\n"
 
 
 def log_unhandled(error: BaseException | None, where: str) -> None:
@@ -111,8 +121,9 @@ def get_logger(name: str, **fields: object) -> FilteringBoundLogger:
 class _NamedLogger(structlog.WriteLogger):
     """Writes lines to a stream; keeps the name, which structlog's own drops."""
 
-    def __init__(self, stream: TextIO, name: str | None = None) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: LineStream, name: str | None = None) -> None:
+        # It only writes and flushes.
+        super().__init__(cast("TextIO", stream))
         self.name = name
 
 

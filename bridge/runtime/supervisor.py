@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from math import ldexp
 from pathlib import Path
@@ -122,12 +122,13 @@ class Supervisor:
         if self._failure is not None:
             raise self._failure
         if self._reaper is None or self._reaper.poll() is not None:
-            self._start_reaper()
+            with suppress(OSError) if self._has_settled else nullcontext():
+                self._start_reaper()
         for child in self._children:
             if child.process is not None and child.process.poll() is not None:
                 self._handle_exit(child)
             if child.process is None and self._now() >= child.start_at:
-                self._start(child)
+                self._start_or_postpone(child)
 
     def stop(self) -> None:
         """Stop all children in order within `STOP_SECONDS`; those still running are killed."""
@@ -141,6 +142,20 @@ class Supervisor:
                 self._on_line(child.program.name, f"still running after {STOP_SECONDS:g} s: killed")
             self._clear(child)
         self._stop_reaper()
+
+    def _start_or_postpone(self, child: _Child) -> None:
+        """Once everything has run, a machine without memory or processes left is a reason to wait, not to end."""
+        try:
+            self._start(child)
+        except OSError as error:
+            if not self._has_settled:
+                raise
+            child.quick_exits += 1
+            delay = restart_delay(child.quick_exits)
+            self._on_line(
+                child.program.name, f"cannot be started ({clip(error.strerror)}); trying again in {delay:g} s"
+            )
+            child.start_at = self._now() + delay
 
     def _start(self, child: _Child) -> None:
         child.started_at = self._now()

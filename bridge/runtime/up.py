@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,8 +14,10 @@ import click
 from bridge import clock
 from bridge.config import access
 from bridge.errors import BridgeError
+from bridge.line_writer import line_writer
 from bridge.runtime import processes
 from bridge.runtime.processes import PARTS, Address
+from bridge.runtime.server_restarts import ServerRestarts
 from bridge.runtime.supervisor import Supervisor
 from bridge.services import Services
 from bridge.settings import PREFIX, environment
@@ -90,18 +91,18 @@ def run(services: Services, host: str, port: int) -> int:
             show(
                 "up", f"{services.config.path} has no sources yet, so nothing will be received. See bridge.example.yaml"
             )
-        supervise(supervisor, server, signals, readiness.check)
+        supervise(supervisor, None if server is None else ServerRestarts(server, show), signals, readiness.check)
         show("up", "stopping")
     return exit_code(signals.received)
 
 
 def supervise(
-    supervisor: Supervisor, server: EmbeddedServer | None, signals: Signals, check: Callable[[], object]
+    supervisor: Supervisor, server: ServerRestarts | None, signals: Signals, check: Callable[[], object]
 ) -> None:
     """Keep everything running and call `check` each round, until a signal comes or `check` returns "done"."""
     while signals.received is None:
-        if server is not None and not server.running():
-            server.start()
+        if server is not None:
+            server.check()
         supervisor.check()
         if check() == "done":
             return
@@ -125,6 +126,7 @@ class Readiness:
         self._since = since
         self._show = show
         self._next_reminder = clock.monotonic() + _REMINDER_SECONDS
+        self._stdout = line_writer(sys.stdout)
 
     def check(self) -> None:
         """Ask the parts, unless all have answered already."""
@@ -135,7 +137,7 @@ class Readiness:
         if not missing:
             self.ready = True
             self._on_ready()
-            click.echo(f"ready {self._address.web_url}")
+            self._stdout.write(f"ready {self._address.web_url}\n")
         elif clock.monotonic() > self._next_reminder:
             self._next_reminder += _REMINDER_SECONDS
             self._show("up", f"still waiting for {', '.join(missing)}")
@@ -178,15 +180,19 @@ def child_environment() -> Mapping[str, str]:
 
 
 def printer(names: Sequence[str]) -> Callable[[str, str], None]:
-    """Writes the lines of several processes to stderr, prefixed with their names; in colour on a terminal."""
-    width, lock = max(map(len, names)), threading.Lock()
-    colours = dict(zip(names, _COLOURS, strict=False))
+    """Writes the lines of several processes to stderr, prefixed with their names; in colour on a terminal.
+
+    The writer never blocks and never raises, whatever becomes of stderr.
+    """
+    width, stderr = max(map(len, names)), line_writer(sys.stderr)
+    context = click.get_current_context(silent=True)
+    coloured = stderr.isatty() if context is None or context.color is None else context.color
+    colours = dict(zip(names, _COLOURS, strict=False)) if coloured else {}
 
     def show(name: str, line: str) -> None:
         if not line.strip():
             return
-        prefix = click.style(f"{name:<{width}} |", fg=colours.get(name))
-        with lock:
-            click.echo(f"{prefix} {line}", err=True)
+        prefix = f"{name:<{width}} |"
+        stderr.write(f"{click.style(prefix, fg=colours[name]) if name in colours else prefix} {line}\n")
 
     return show

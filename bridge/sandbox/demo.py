@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Lock
 from typing import IO
@@ -17,6 +17,7 @@ from bridge.config import access
 from bridge.errors import ConfigError, clip
 from bridge.runtime import processes, up
 from bridge.runtime.processes import Address
+from bridge.runtime.server_restarts import ServerRestarts
 from bridge.runtime.supervisor import Supervisor
 from bridge.sandbox import subscribers
 from bridge.sandbox.conditions import SCALE, Addresses, Conditions, VendorAddress, configuration
@@ -87,7 +88,8 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
             stack.callback(vendor.simulator.stop)
         if token_line is not None:
             screen.say(token_line)
-        up.supervise(supervisor, server, signals, lambda: demo_run.step(readiness, screen))
+        restarts = None if server is None else ServerRestarts(server, log)
+        up.supervise(supervisor, restarts, signals, lambda: demo_run.step(readiness, screen))
         screen.say("stopping")
     return _end(demo_run, log, signals.received, screen, once=conditions.once)
 
@@ -117,7 +119,8 @@ class _Log:
     def __call__(self, name: str, line: str) -> None:
         if self._inbox.take(name, line):
             return
-        with self._lock:
+        # A full disk loses lines of the log, not the demo.
+        with self._lock, suppress(OSError):
             self._file.write(f"{name:<12} | {line}\n")
 
 

@@ -67,16 +67,21 @@ def create_app(
     """
     probe_client = state_client(services.state_url, timeout=_PROBE_SECONDS, retries=0)
     state_probe = _StateProbe(probe_client, services.config, services.now)
-    if gate is None:
-        gate = Gate(state_probe)
-        gate.start()
-    started_gate, metrics = gate, web_metrics()
+    started_gate, metrics = gate or Gate(state_probe), web_metrics()
     app = _Bridge(__name__, static_folder=None)
     app.extensions["bridge"] = services
     publisher = GroupCommit(services.journal, observe=metrics.batch.observe)
     app.receiver = Receiver(
-        services, gate, publisher, metrics, paused=lambda name: name in state_probe.paused, body_seconds=body_seconds
+        services,
+        started_gate,
+        publisher,
+        metrics,
+        paused=lambda name: name in state_probe.paused,
+        body_seconds=body_seconds,
     )
+    state_probe.and_then = app.receiver.flush_log
+    if gate is None:
+        started_gate.start()
     app.register_blueprint(
         blueprint(
             lambda: state_problem(probe_client, lambda: started_gate.failure),
@@ -108,8 +113,11 @@ class _StateProbe:
         self._bridge = config.bridge
         self._sources = tuple(config.sources)
         self._checked = False
+        #: Also done at every call, whether the server answers or not.
+        self.and_then: Callable[[], object] = lambda: None
 
     def __call__(self) -> None:
+        self.and_then()
         if not self._checked:
             require_safe_state(self._client)
             require_same_bridge(self._client, self._bridge)

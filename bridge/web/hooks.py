@@ -22,6 +22,7 @@ from bridge.ingest.context import IngestContext, WebhookRequest
 from bridge.ingest.pipeline import receive
 from bridge.journal.publishing import Publisher
 from bridge.monitoring import logs
+from bridge.monitoring.log_limits import LogLimits
 from bridge.monitoring.metrics import WebMetrics
 from bridge.services import Services
 from bridge.web.gate import Gate
@@ -122,6 +123,7 @@ class Receiver:
         self._body_seconds = body_seconds
         self._max_body_bytes = max_body_bytes
         self._log = logs.get_logger(__name__)
+        self._limits = LogLimits(self._log)
         self._endpoints = {name: self._make_endpoint(name, publisher) for name in services.config.sources}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -142,12 +144,16 @@ class Receiver:
             self._log.debug("webhook_postponed", exc_info=error)
         except Exception as error:  # noqa: BLE001 - answered with 503, so the vendor sends it again and nothing is lost
             outcome, answer = "failed", _UNAVAILABLE
-            self._log.error(
-                "webhook_failed", source=endpoint.source if endpoint else None, request_id=request, exc_info=error
-            )
+            source = endpoint.source if endpoint else ""
+            if self._limits.allows("webhook_failed", source=source, error_type=type(error).__name__):
+                self._log.error("webhook_failed", source=source, request_id=request, exc_info=error)
         self._record(endpoint, outcome, request, clock.monotonic() - started)
         start_response(answer.status, answer.headers)
         return (answer.body,)
+
+    def flush_log(self) -> None:
+        """Report lines that were suppressed. Call it every few seconds."""
+        self._limits.flush()
 
     def _make_endpoint(self, name: str, publisher: Publisher) -> _Endpoint:
         source, vendor = self._services.config.sources[name], self._services.vendors
@@ -226,7 +232,8 @@ class Receiver:
     def _store_rejected(
         self, endpoint: _Endpoint, error: BadSignature, kept: Mapping[str, str], body: bytes, request: str, now: float
     ) -> None:
-        self._log.info("webhook_rejected", source=endpoint.source, request_id=request, reason=error.reason)
+        if self._limits.allows("webhook_rejected", source=endpoint.source, reason=error.reason):
+            self._log.info("webhook_rejected", source=endpoint.source, request_id=request, reason=error.reason)
         try:
             self._gate.check()
             self._services.requests.reject(
@@ -240,7 +247,8 @@ class Receiver:
         except StateUnavailable as unavailable:
             # The refusal is correct even if it cannot be stored.
             self._gate.report(unavailable)
-            self._log.warning("rejected_request_not_stored", request_id=request, exc_info=unavailable)
+            if self._limits.allows("rejected_request_not_stored"):
+                self._log.warning("rejected_request_not_stored", request_id=request, exc_info=unavailable)
 
     def _record(self, endpoint: _Endpoint | None, outcome: str, request: str, seconds: float) -> None:
         if endpoint is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import multiprocessing
@@ -24,6 +25,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from bridge.config import access
 from bridge.errors import BridgeError, clip
 from bridge.monitoring import logs
+from bridge.monitoring.log_limits import LogLimits
 from bridge.monitoring.metrics import MULTIPROCESS_VARIABLE, drop_process_gauges
 from bridge.runtime.parent_pipe import end_with_parent
 from bridge.services import Services
@@ -84,13 +86,16 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _metrics_directory(services: Services, port: int) -> Path:
-    """An empty directory: metrics of an earlier run would be counted again."""
+def _metrics_directory(services: Services, port: int) -> Path | None:
+    """An empty directory: metrics of an earlier run would be counted again. None if the disk is full: web must run."""
     directory = services.config.bridge.data_dir.absolute() / "metrics" / f"web-{port}"
     try:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            logs.get_logger(__name__).warning("metrics_not_shared", problem=error.strerror)
+            return None
         raise BridgeError(
             f"cannot write to {directory}: {clip(error.strerror or error)}. Remedy: set bridge.data_dir to a directory "
             "that this user owns",
@@ -112,6 +117,8 @@ class _GunicornLog(Logger):  # type: ignore[misc]  # gunicorn has no types
 class _Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     """Answers malformed requests without repeating anything of them, in the answer or in the log."""
 
+    limits = LogLimits(logs.get_logger(__name__))
+
     def patch(self) -> None:
         # redis.asyncio and urllib3 hold the unpatched SSL context. This process speaks TLS through `redis` alone.
         with warnings.catch_warnings():
@@ -122,7 +129,8 @@ class _Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         status = _REFUSALS.get(type(exc), _BAD_REQUEST)
         if not isinstance(exc, http_errors.ParseException):
             # The application handles its own errors: this is a fault of ours outside it, or of gunicorn.
-            logs.get_logger(__name__).error("connection_failed", exc_info=exc)
+            if self.limits.allows("connection_failed", error_type=type(exc).__name__):
+                logs.get_logger(__name__).error("connection_failed", exc_info=exc)
             status = b"503 Service Unavailable\r\nRetry-After: 10"
         head = b"\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
         try:
@@ -134,10 +142,12 @@ class _Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     body_seconds: float
 
-    def __init__(self, services: Services, listener: socket.socket, workers: int, metrics_directory: Path) -> None:
+    def __init__(
+        self, services: Services, listener: socket.socket, workers: int, metrics_directory: Path | None
+    ) -> None:
         self.services = services
         self.metrics_directory = metrics_directory
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "bind": f"fd://{listener.detach()}",
             "workers": workers,
             "worker_class": f"{__name__}._Worker",
@@ -160,11 +170,12 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             "logger_class": _GunicornLog,
             "control_socket_disable": True,
             "proc_name": "attempt-bridge web",
-            "raw_env": [f"{MULTIPROCESS_VARIABLE}={metrics_directory}"],
+            "raw_env": [f"{MULTIPROCESS_VARIABLE}={metrics_directory}"] if metrics_directory else [],
             "post_worker_init": _after_init,
             "worker_exit": _on_exit,
-            "child_exit": lambda server, worker: drop_process_gauges(worker.pid, metrics_directory),
         }
+        if metrics_directory is not None:
+            self.settings["child_exit"] = lambda server, worker: drop_process_gauges(worker.pid, metrics_directory)
         super().__init__()
 
     def load_config(self) -> None:

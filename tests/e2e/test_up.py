@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import signal
 import socket
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,9 +20,9 @@ import yaml
 
 from bridge.runtime import processes
 from bridge.state import keys
-from bridge.state.embedded_server import addresses
+from bridge.state.embedded_server import EmbeddedServer, addresses
 from bridge.vendors.classmarker.simulator import Simulator
-from tests.support.commands import Start, Started, alive, descendants, kill, part_pids
+from tests.support.commands import Start, Started, alive, descendants, kill, parent_of, part_pids
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
@@ -198,6 +203,88 @@ def test_it_stops_in_good_order_and_leaves_no_process_behind(
     assert started.ends(number) == code
     assert [command for pid, command in everything.items() if alive(pid)] == []
     assert "killed" not in started.err.read_text()
+
+
+@pytest.fixture
+def small_disk(starts_processes: None, config: Path) -> Iterator[Path]:
+    """The data directory on 8 MB of memory as a disk; `mount -o remount,size=64m` makes room."""
+    where = config.parent / "data"
+    where.mkdir(mode=0o700)
+    command = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(where)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount a small disk: {done.stderr.strip()}")
+    yield where
+    EmbeddedServer(where).stop()
+    subprocess.run(["umount", "--lazy", str(where)], check=True)
+
+
+def status(url: str) -> int:
+    raw, headers = SIMULATOR.webhook(SIMULATOR.finish())
+    return requests.post(f"{url}/webhooks/eu", data=raw, headers=dict(headers), timeout=10).status_code
+
+
+def test_a_full_disk_ends_no_process_and_webhooks_are_taken_again_when_there_is_room(
+    start: Start, config: Path, small_disk: Path
+) -> None:
+    started = up(start, config)
+    url = started.ready()
+    sent = [send(url)]
+    supervisor, parts = started.process.pid, part_pids(started)
+    with (small_disk / "somebody-elses").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    # Nothing but 200 and 503, and in the end only 503: the server ends at its first failed write.
+    until(lambda: status(url) == 503)
+    server = server_pid_or_none(config)
+    until(lambda: status(url) == 503 and server_pid_or_none(config) != server)
+    # Its web processes end too, and new ones cannot share their numbers.
+    for pid in [pid for pid in descendants(parts["web"]) if parent_of(pid) == parts["web"]]:
+        kill(pid)
+    until(lambda: status_or_none(url) == 503)
+    assert started.process.poll() is None
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    sent.append(send(url))
+    assert set(sent) <= set(journal(config))
+    assert started.process.pid == supervisor
+    assert part_pids(started)["web"] == parts["web"]
+
+
+def status_or_none(url: str) -> int | None:
+    try:
+        return status(url)
+    except requests.RequestException:
+        return None
+
+
+def server_pid_or_none(config: Path) -> int | None:
+    try:
+        return server_pid(config)
+    except redis.RedisError:
+        return None
+
+
+@pytest.mark.parametrize("kind", ["closed", "blocked"])
+def test_a_reader_that_closes_or_stops_reading_ends_nothing(start: Start, config: Path, kind: str) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as stderr:
+        started = start("--config", str(config), "up", "--port", "0", stderr=stderr)
+    url = started.ready()
+    if kind == "closed":
+        os.close(reading)
+    else:
+        # Nobody reads: what web says about refused webhooks and what is said about dead parts fills the pipe.
+        fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, 4096)
+    for _ in range(3):
+        first = part_pids(started)
+        for _ in range(50):
+            assert requests.post(f"{url}/webhooks/eu", json={}, timeout=10).status_code in (401, 503)
+        kill(first["beat"])
+        started.wait_for(lambda first=first: part_pids(started).get("beat", first["beat"]) != first["beat"])  # type: ignore[misc]
+    send(url)
+    if kind == "blocked":
+        os.close(reading)
+    assert started.ends(signal.SIGTERM) == 0
 
 
 def test_a_part_that_cannot_be_kept_running_is_named_and_web_goes_on_receiving(start: Start, config: Path) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from sysconfig import get_path
-from typing import Protocol
+from typing import IO, Protocol
 
 from bridge.runtime import processes
 
@@ -19,11 +19,11 @@ PROGRAM = str(Path(get_path("scripts")) / "attempt-bridge")
 class Started:
     """One `attempt-bridge` command under way; its output goes into files."""
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
+    def __init__(self, directory: Path, *arguments: str, stderr: IO[bytes] | None = None) -> None:
         self.out, self.err = directory / "out.txt", directory / "err.txt"
         with self.out.open("w") as out, self.err.open("w") as err:
             self.process = subprocess.Popen(
-                [PROGRAM, *arguments], stdout=out, stderr=err, stdin=subprocess.DEVNULL, cwd=directory
+                [PROGRAM, *arguments], stdout=out, stderr=stderr or err, stdin=subprocess.DEVNULL, cwd=directory
             )
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 90) -> None:
@@ -46,7 +46,7 @@ class Started:
 
 
 class Start(Protocol):
-    def __call__(self, *arguments: str) -> Started: ...
+    def __call__(self, *arguments: str, stderr: IO[bytes] | None = None) -> Started: ...
 
 
 def descendants(pid: int) -> dict[int, str]:
