@@ -16,9 +16,11 @@ from bridge.state.errors import state_errors
 
 __all__ = ["RequestStore"]
 
-#: Anybody can send a request that is refused, so their number and the bytes stored of each are limited.
+#: Anybody can send a request that is refused, so their number and the bytes stored of each are limited: of the body,
+#: and of body and headers together.
 MAX_REJECTED = 1000
 REJECTED_BODY_BYTES = 4096
+REJECTED_BYTES = 8192
 _PAGE = 200
 
 
@@ -39,14 +41,20 @@ class RequestStore:
         headers: Mapping[str, str],
         body: bytes,
     ) -> None:
-        """Store a request that was refused with 401, its body cut to 4096 bytes. Raises `StateUnavailable`."""
+        """Store a request that was refused with 401, its body cut to 4096 bytes. Raises `StateUnavailable`.
+
+        Headers that would make it larger than `REJECTED_BYTES` are left out.
+        """
+        kept = json.dumps(dict(headers), separators=(",", ":"))
+        if len(kept) > REJECTED_BYTES - REJECTED_BODY_BYTES:
+            kept = "{}"
         fields: dict[str, str | bytes] = {
             "id": request_id,
             "source": source,
             "at": f"{received_at:.3f}",
             "outcome": "rejected",
             "reason": reason,
-            "headers": json.dumps(dict(headers), separators=(",", ":")),
+            "headers": kept,
             "body": body[:REJECTED_BODY_BYTES],
             "attempts": "",
         }

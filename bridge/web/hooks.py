@@ -11,8 +11,7 @@ import hmac
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import gevent
 
@@ -26,6 +25,7 @@ from bridge.monitoring.log_limits import LogLimits
 from bridge.monitoring.metrics import WebMetrics
 from bridge.services import Services
 from bridge.web.gate import Gate
+from bridge.web.headers import read_headers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -37,11 +37,6 @@ PREFIX = "/webhooks/"
 MAX_BODY_BYTES = 256 * 1024
 #: Seconds within which a body must be complete. Headers have the server's keep-alive time.
 BODY_SECONDS = 10.0
-#: Characters stored of a header's value.
-_KEPT_VALUE = 200
-_KEPT_NAMES = frozenset({"content-type", "content-length", "user-agent"})
-#: An `x-` header with one of these in its name is not stored: its value may be a secret.
-_SECRET_WORDS = ("auth", "cookie", "key", "password", "secret", "token")
 #: Compared with where a source has no token or does not exist, so that all cases take the same time. Matches no hash.
 _NO_DIGEST = (b"-" * 64,)
 
@@ -217,7 +212,7 @@ class Receiver:
     def _receive(
         self, endpoint: _Endpoint, environ: WSGIEnvironment, body: bytes, request: str, now: float
     ) -> tuple[str, Answer]:
-        headers, kept = _headers(environ)
+        headers, kept = read_headers(environ, environ["PATH_INFO"][len(PREFIX) :].partition("/")[2])
         try:
             receipt = receive(
                 endpoint.context,
@@ -277,28 +272,3 @@ def request_id(now: float, random: bytes) -> str:
     number = number & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62
     text = f"{number:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _headers(environ: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """All headers with lower-case names, and the ones that may be stored, clipped."""
-    headers: dict[str, str] = {}
-    kept: dict[str, str] = {}
-    for key, value in environ.items():
-        name, keep = _header_name(key)
-        if name:
-            headers[name] = value
-            if keep:
-                kept[name] = value[:_KEPT_VALUE]
-    return headers, kept
-
-
-@lru_cache(maxsize=512)
-def _header_name(key: str) -> tuple[str, bool]:
-    """The name of the header that a WSGI key holds, "" for other keys; and whether it may be stored."""
-    if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        key = f"HTTP_{key}"
-    if not key.startswith("HTTP_"):
-        return "", False
-    name = key[5:].lower().replace("_", "-")
-    keep = name in _KEPT_NAMES or (name.startswith("x-") and not any(word in name for word in _SECRET_WORDS))
-    return name, keep
