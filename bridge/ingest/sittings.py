@@ -19,6 +19,8 @@ from bridge.state.errors import state_errors
 __all__ = ["Sittings"]
 
 _DAY = 86_400
+#: Maximum number of sittings in one call of the script.
+_BATCH = 1000
 
 
 class Sittings:
@@ -43,12 +45,14 @@ class Sittings:
         """
         if not sittings:
             return []
-        args: list[str] = [str(int(now // _DAY)) if remember else ""]
-        for base, sitting, start in sittings:
-            # The stored list is separated by commas. Vendors' ids are numbers or UUIDs and have none.
-            args += [base, (sitting or "").replace(",", "_"), "" if start is None else f"{start.timestamp():.0f}"]
-        with state_errors():
-            numbers = cast("list[int]", self._resolve(keys=[keys.sittings(source)], args=args))
+        numbers: list[int] = []
+        for first in range(0, len(sittings), _BATCH):
+            args: list[str] = [str(int(now // _DAY)) if remember else ""]
+            for base, sitting, start in sittings[first : first + _BATCH]:
+                # The stored list is separated by commas. Vendors' ids are numbers or UUIDs and have none.
+                args += [base, (sitting or "").replace(",", "_"), "" if start is None else f"{start.timestamp():.0f}"]
+            with state_errors():
+                numbers += cast("list[int]", self._resolve(keys=[keys.sittings(source)], args=args))
         return [base if n == 1 else f"{base}:{n}" for (base, _, _), n in zip(sittings, numbers, strict=True)]
 
     def forget(self, source: str, *, before: float) -> int:

@@ -5,4 +5,7 @@
 -- Returns the JSON of each key, or false for each that is not expected; false if the source has no expectations.
 
 if redis.call("HLEN", KEYS[1]) == 0 then return false end
-return redis.call("HMGET", KEYS[1], unpack(ARGV))
+-- One by one: `unpack` fails from about 8,000 keys on.
+local out = {}
+for i = 1, #ARGV do out[i] = redis.call("HGET", KEYS[1], ARGV[i]) end
+return out

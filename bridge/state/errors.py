@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,12 @@ from bridge.net.tls import tls_problem
 
 __all__ = ["state_errors"]
 
+#: Errors in scripts that are the server's state and pass: memory, role, disk, loading, rights, damaged keys.
+_STATE_CODES = re.compile(
+    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|LOADING|BUSY|TRYAGAIN|NOAUTH|NOPERM|WRONGTYPE|UNKILLABLE)\b"
+)
+_IN_SCRIPT = re.compile(r"\buser_script\b|\bRunning script\b", re.IGNORECASE)
+
 
 @contextmanager
 def state_errors() -> Iterator[None]:
@@ -21,7 +28,21 @@ def state_errors() -> Iterator[None]:
     except redis.DataError:
         # An argument of ours that no command can hold: never sent, and sent again it would fail again.
         raise
+    except redis.ResponseError as error:
+        if _is_fault_of_script(error):
+            # Likewise ours: the state server is there, and the same call would fail again.
+            raise
+        raise _unavailable(error) from error
     except redis.RedisError as error:
-        # The text of a server error names commands and limits, not data; clipped all the same.
-        text = f"{type(error).__name__}: {clip(error).rstrip('.')}; run `attempt-bridge doctor`"
-        raise StateUnavailable(f"state server: {tls_problem(error) or text}") from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: redis.RedisError) -> StateUnavailable:
+    # The text of a server error names commands and limits, not data; clipped all the same.
+    text = f"{type(error).__name__}: {clip(error).rstrip('.')}; run `attempt-bridge doctor`"
+    return StateUnavailable(f"state server: {tls_problem(error) or text}")
+
+
+def _is_fault_of_script(error: redis.ResponseError) -> bool:
+    text = str(error)
+    return type(error) is redis.ResponseError and bool(_IN_SCRIPT.search(text)) and not _STATE_CODES.search(text)
