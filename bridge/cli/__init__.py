@@ -17,6 +17,7 @@ from click.exceptions import NoArgsIsHelpError, NoSuchCommand
 from click.shell_completion import CompletionItem
 
 from bridge import __version__
+from bridge.cli import spelling
 from bridge.cli.exit_codes import CONFIGURATION, DONE, FAILED, INTERRUPTED, UNAVAILABLE, USAGE
 from bridge.errors import BridgeError, ConfigError, StateUnavailable
 from bridge.text import text_problem
@@ -41,11 +42,14 @@ COMMANDS = {
     "dead-letters": "List, show or replay failed deliveries and unreadable records.",
     "trigger": "Send a vendor's sample webhook to a running bridge.",
     "tokens": "Create tokens for the API and the metrics.",
-    "config": "Check or show the configuration.",
+    "config": "Write, check or show the configuration.",
     "doctor": "Check the state server, broker, processes and subscriptions.",
     "schema": "List, show or export the event schemas.",
     "completion": "Print a shell completion script.",
+    "version": "Print the version.",
 }
+#: More often than that no command line is parsed again with a global option moved to its front.
+_MOVES = 5
 
 
 class _Commands(click.Group):
@@ -76,6 +80,11 @@ class _Commands(click.Group):
             return super().resolve_command(ctx, args)
         except NoSuchCommand as error:
             # click suggests only from commands that were imported, and none was.
+            meant = spelling.COMMANDS.get(error.command_name)
+            if meant is not None:
+                raise click.UsageError(
+                    f"No such command '{error.command_name}'. Use attempt-bridge {meant}", ctx
+                ) from error
             raise NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from error
 
 
@@ -93,7 +102,7 @@ class _Commands(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Print which configuration, state server and broker are used.")
 @click.option("--debug", is_flag=True, help="Print tracebacks with the texts of errors, which may quote personal data.")
 @click.option("--no-color", is_flag=True, help="No colours; same as setting NO_COLOR.")
-@click.version_option(__version__, prog_name="attempt-bridge", help="Print the version.")
+@click.version_option(__version__, "-V", "--version", prog_name="attempt-bridge", help="Print the version.")
 @click.pass_context
 def cli(ctx: click.Context, config: Path | None, verbose: bool, debug: bool, no_color: bool) -> None:
     """Receive and poll assessment vendors; publish each completed attempt once."""
@@ -118,7 +127,7 @@ def run(arguments: Sequence[str], *, logging: bool = False) -> int:
             click.echo(f"Error: argument {position} {problem}. Remedy: type it again in UTF-8", err=True)
             return USAGE
     try:
-        code = cli.main(list(arguments), prog_name="attempt-bridge", standalone_mode=False, obj=logging)
+        code = _parse_and_run(arguments, logging=logging)
     except NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
@@ -132,13 +141,40 @@ def run(arguments: Sequence[str], *, logging: bool = False) -> int:
     return code if isinstance(code, int) else DONE
 
 
+def _parse_and_run(arguments: Sequence[str], *, logging: bool) -> object:
+    """What the command returns. Global options may also be behind the command; a refused option has run nothing."""
+    for _ in range(_MOVES):
+        try:
+            return cli.main(list(arguments), prog_name="attempt-bridge", standalone_mode=False, obj=logging)
+        except click.NoSuchOption as error:
+            moved = spelling.moved_to_front(arguments, error.option_name)
+            if moved is None:
+                raise
+            arguments = moved
+    return cli.main(list(arguments), prog_name="attempt-bridge", standalone_mode=False, obj=logging)
+
+
 def _one_line(error: click.ClickException) -> str:
     """The error as one line, without click's page of usage."""
-    message = " ".join(error.format_message().split())
+    message = _unknown_word(error) or " ".join(error.format_message().split())
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return f"Error: {message}"
     stop = "" if message.endswith(("?", ".")) else "."
     return f"Error: {message}{stop} See {error.ctx.command_path} --help"
+
+
+def _unknown_word(error: click.ClickException) -> str | None:
+    """The message about an unknown option or subcommand with what to write instead; None for any other error."""
+    if isinstance(error, click.NoSuchOption):
+        close = " or ".join(f"'{name}'" for name in error.possibilities or ())
+        instead = spelling.OPTIONS.get(error.option_name) or (f"Did you mean {close}?" if close else "")
+        return f"No such option '{error.option_name}'. {instead}".strip()
+    if isinstance(error, NoSuchCommand) and error.ctx is not None and isinstance(error.ctx.command, click.Group):
+        known = error.ctx.command.commands
+        for name in spelling.SUBCOMMANDS.get(error.command_name, ()):
+            if name in known:
+                return f"No such command '{error.command_name}'. Use {error.ctx.command_path} {name}"
+    return None
 
 
 def _report(error: Exception, *, debug: bool) -> int:

@@ -13,7 +13,15 @@ import click
 from bridge.cli import exit_codes
 from bridge.cli.common import load_services
 from bridge.cli.exit_codes import INTERRUPTED, PARTLY_FAILED
-from bridge.cli.options import confirm_broad, exit_nothing_matched, format_option, known_name, parse_moment, yes_option
+from bridge.cli.options import (
+    confirm_broad,
+    exit_nothing_matched,
+    format_option,
+    known_name,
+    parse_moment,
+    unique_match,
+    yes_option,
+)
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.cli.progress import ProgressScreen, lower_priority, stoppable
 from bridge.errors import StateUnavailable
@@ -262,7 +270,8 @@ def _store(services: Services) -> Backfills:
 
 
 def _find(services: Services, job_id: str) -> Backfill:
-    job = _store(services).get(job_id)
+    store = _store(services)
+    job = store.get(job_id) or unique_match(job_id, store.list(), "backfill")
     if job is None:
         exit_nothing_matched(f"no backfill {job_id}; see attempt-bridge backfill list")
     return job

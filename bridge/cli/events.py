@@ -8,8 +8,16 @@ from typing import Any
 import click
 
 from bridge.cli.common import load_services
-from bridge.cli.options import exit_nothing_matched, format_option, known_name, limit_option, since_option
-from bridge.cli.output import iso, print_list, print_object
+from bridge.cli.options import (
+    exit_nothing_matched,
+    format_option,
+    known_name,
+    limit_option,
+    since_option,
+    unique_match,
+    until_option,
+)
+from bridge.cli.output import as_text, iso, print_list, print_object
 from bridge.journal import StoredEvent
 from bridge.services import BLOCK_SECONDS
 
@@ -28,19 +36,28 @@ def events() -> None:
 @click.option("--type", "event_type", help="Filter by type, such as attempt.completed.")
 @click.option("--attempt", help="Filter by attempt.")
 @since_option
+@until_option
 @limit_option
 @format_option
 def list_(
-    source: str | None, event_type: str | None, attempt: str | None, since: float | None, limit: int, output: str
+    source: str | None,
+    event_type: str | None,
+    attempt: str | None,
+    since: float | None,
+    until: float | None,
+    limit: int,
+    output: str,
 ) -> None:
     """List events, newest first. JSON has the whole events."""
     services = load_services()
     if source:
         known_name(source, services.config.sources, "source")
-    events = services.journal_reader.events(since=since, source=source, event_type=event_type, attempt=attempt)
-    filtered = bool(source or event_type or attempt or since)
+    found = services.journal_reader.events(
+        since=since, until=until, source=source, event_type=event_type, attempt=attempt
+    )
+    filtered = bool(source or event_type or attempt or since or until)
     print_list(
-        (_row(event) for event in events),
+        (_row(event) for event in found),
         _COLUMNS,
         output,
         empty="no event matches" if filtered else "no events yet",
@@ -55,7 +72,7 @@ def list_(
 def show(event_id: str, output: str) -> None:
     """Show one event."""
     services = load_services()
-    event = services.journal_reader.find_event(event_id)
+    event = unique_match(event_id, services.journal_reader.events(), "event")
     if event is None:
         exit_nothing_matched(f"no event {event_id} in the journal; it may be older than bridge.retention.events")
     # Always JSON: a table of attributes would be harder to read.
@@ -64,21 +81,27 @@ def show(event_id: str, output: str) -> None:
 
 @events.command()
 @click.option("--source", help="Filter by source.")
+@click.option("--type", "event_type", help="Filter by type, such as attempt.completed.")
+@click.option("--attempt", help="Filter by attempt.")
+@since_option
 @format_option
-def tail(source: str | None, output: str) -> None:
-    """Print events as they are published, until Ctrl-C."""
+def tail(source: str | None, event_type: str | None, attempt: str | None, since: float | None, output: str) -> None:
+    """Print events as they are published, until Ctrl-C; with --since, earlier ones first."""
     services = load_services()
     if source:
         known_name(source, services.config.sources, "source")
+    wanted = {"source": source, "type": event_type, "attempt": attempt}
     reader = services.journal_tail
-    for event in reader.tail(block_seconds=BLOCK_SECONDS):
-        if event is None or (source and event.source != source):
+    after = None if since is None else dict.fromkeys(range(reader.partitions), f"{int(since * 1000)}-0")
+    for event in reader.tail(after=after, block_seconds=BLOCK_SECONDS):
+        if event is None or any(value not in (None, getattr(event, name)) for name, value in wanted.items()):
             continue
         row = _row(event)
         if output == "table":
             click.echo("  ".join(str(row[column]) for column in _COLUMNS))
         else:
-            click.echo(json.dumps(row["event"], ensure_ascii=False))
+            # One document per event; JSON in one line, because a reader takes line by line.
+            click.echo("---\n" + as_text(row["event"], output) if output == "yaml" else as_text(row["event"], "jsonl"))
 
 
 def _row(event: StoredEvent) -> dict[str, Any]:

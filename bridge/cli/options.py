@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import click
 
@@ -25,12 +25,24 @@ __all__ = [
     "parse_moment",
     "port_option",
     "since_option",
+    "unique_match",
+    "until_option",
     "yes_option",
 ]
 
 DEFAULT_PORT = 8080
 
+#: Shorter beginnings of an id are not looked for.
+_SHORTEST_PREFIX = 4
+
+
+class _Identified(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Item = TypeVar("_Item", bound=_Identified)
 
 
 def parse_moment(text: str) -> datetime:
@@ -42,14 +54,14 @@ def parse_moment(text: str) -> datetime:
 class _Since(click.ParamType[float]):
     """`2h` (ago), `2026-11-01`, `2026-11-01T08:30:00Z`; UNIX seconds."""
 
-    name = "2h|date"
+    name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
         try:
-            if re.fullmatch(r"[\d.]+[a-z]+", value):
-                since = clock.now() - parse_duration(value)
+            if re.fullmatch(r"[\d.]+[a-zA-Z]+", value):
+                since = clock.now() - parse_duration(value.lower())
             else:
                 since = parse_moment(value).timestamp()
         except ValueError:
@@ -60,24 +72,43 @@ class _Since(click.ParamType[float]):
 
 def since_option(command: _Command) -> _Command:
     """`--since`: UNIX seconds or None."""
-    return click.option("--since", type=_Since(), help="Start: 2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC.")(
-        command
-    )
+    return _moment_option("--since", "Start")(command)
+
+
+def until_option(command: _Command) -> _Command:
+    """`--until`: UNIX seconds or None."""
+    return _moment_option("--until", "End")(command)
+
+
+def _moment_option(name: str, noun: str) -> Callable[[_Command], _Command]:
+    text = f"{noun}: 2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC."
+    return click.option(name, type=_Since(), metavar="TIME", help=text)
 
 
 def limit_option(command: _Command) -> _Command:
     """`--limit`."""
     return click.option(
-        "--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of rows."
+        "-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of rows."
     )(command)
 
 
 def format_option(command: _Command) -> _Command:
-    """`-o`: the parameter is called `output`."""
-    choice = click.Choice(["table", "json", "jsonl"])
-    return click.option("-o", "--output", type=choice, default="table", show_default=True, help="Output format.")(
-        command
-    )
+    """`-o` and its short form `--json`: the parameter is called `output`."""
+    choice = click.Choice(["table", "json", "jsonl", "yaml"])
+    command = click.option(
+        "--json", "as_json", is_flag=True, expose_value=False, callback=_as_json, help="Same as -o json."
+    )(command)
+    return click.option(
+        "-o", "--output", type=choice, default="table", show_default=True, callback=_output, help="Output format."
+    )(command)
+
+
+def _as_json(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+    ctx.meta["bridge.json"] = given
+
+
+def _output(ctx: click.Context, param: click.Parameter, given: str) -> str:
+    return "json" if ctx.meta.get("bridge.json") else given
 
 
 def yes_option(command: _Command) -> _Command:
@@ -111,6 +142,22 @@ def exit_nothing_matched(message: str) -> NoReturn:
     """End the command with a message on stderr and exit code 3."""
     say(message)
     click.get_current_context().exit(NOTHING_MATCHED)
+
+
+def unique_match(ident: str, known: Iterable[_Item], noun: str) -> _Item | None:
+    """The item whose id is `ident` or, if only one does, begins with it; None: no item.
+
+    `known`: items with an `id`, read until the id itself is found. Raises `click.UsageError` if several begin with it.
+    """
+    matches: dict[str, _Item] = {}
+    for item in known:
+        if item.id == ident:
+            return item
+        if len(ident) >= _SHORTEST_PREFIX and item.id.startswith(ident):
+            matches.setdefault(item.id, item)
+    if len(matches) > 1:
+        raise click.UsageError(f'{len(matches)} {noun}s have an id that begins with "{ident}". Give more of it')
+    return next(iter(matches.values()), None)
 
 
 def known_name(name: str, known: Collection[str], noun: str) -> str:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import click
+import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +18,7 @@ from bridge import clock
 from bridge.cli.exit_codes import NOTHING_MATCHED
 from schemas.event import format_time
 
-__all__ = ["iso", "print_check", "print_list", "print_object", "say"]
+__all__ = ["as_text", "iso", "print_check", "print_list", "print_object", "say"]
 
 #: Off a terminal nothing is cut or wrapped.
 _UNLIMITED_WIDTH = 10_000
@@ -49,7 +50,7 @@ def print_list(
     limit: int | None = None,
     filtered: bool = False,
 ) -> None:
-    """Print up to `limit` rows; a table has `columns`, JSON everything.
+    """Print up to `limit` rows; a table has `columns`, JSON and YAML everything.
 
     Without rows: print `empty` on stderr and, if the rows were `filtered`, end the command with 3.
     """
@@ -60,8 +61,8 @@ def print_list(
     else:
         shown = list(islice(rows, limit))
         count = len(shown)
-        if output == "json":
-            click.echo(_json(shown, indent=2))
+        if output in ("json", "yaml"):
+            click.echo(as_text(shown, output), nl=output == "json")
         elif shown:
             _print_table(shown, columns)
     if count == 0:
@@ -80,7 +81,15 @@ def print_object(row: Mapping[str, Any], output: str) -> None:
             for number, line in enumerate(_lines(value)):
                 click.echo(f"{'' if number else name:<{width}}  {line}")
     else:
-        click.echo(_json(row, indent=2 if output == "json" else None))
+        click.echo(as_text(row, output), nl=output != "yaml")
+
+
+def as_text(value: Any, output: str) -> str:
+    """A JSON value as `json`, `jsonl` or `yaml`."""
+    if output == "yaml":
+        # Through JSON, which knows tuples and other mappings.
+        return str(yaml.safe_dump(json.loads(_json(value)), sort_keys=False, allow_unicode=True))
+    return _json(value, indent=2 if output == "json" else None)
 
 
 def _json(value: Any, indent: int | None = None) -> str:

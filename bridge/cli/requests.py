@@ -17,6 +17,8 @@ from bridge.cli.options import (
     known_name,
     limit_option,
     since_option,
+    unique_match,
+    until_option,
     yes_option,
 )
 from bridge.cli.output import iso, print_list, print_object
@@ -38,21 +40,25 @@ def requests() -> None:
 @click.option("--source", help="Filter by source.")
 @click.option("--outcome", help="Filter by outcome: published, revised, duplicate, quarantined, rejected, ...")
 @since_option
+@until_option
 @limit_option
 @format_option
-def list_(source: str | None, outcome: str | None, since: float | None, limit: int, output: str) -> None:
+def list_(
+    source: str | None, outcome: str | None, since: float | None, until: float | None, limit: int, output: str
+) -> None:
     """List requests, newest first."""
     services = load_services()
     if source:
         known_name(source, services.config.sources, "source")
-    matches = services.requests.list(source=source, outcome=outcome, since=since)
+    matches = services.requests.list(source=source, outcome=outcome, since=since, until=until)
+    filtered = bool(source or outcome or since or until)
     print_list(
         (_row(request) for request in matches),
         _COLUMNS,
         output,
-        empty="no request matches" if source or outcome or since else "no requests yet",
+        empty="no request matches" if filtered else "no requests yet",
         limit=limit,
-        filtered=bool(source or outcome or since),
+        filtered=filtered,
     )
 
 
@@ -113,7 +119,7 @@ def _reprocess(services: Services, request: StoredRequest) -> str:
 
 
 def _find(services: Services, request_id: str) -> StoredRequest:
-    request = services.requests.find(request_id)
+    request = services.requests.find(request_id) or unique_match(request_id, services.requests.list(), "request")
     if request is None:
         exit_nothing_matched(f"no request {request_id}; it may be older than bridge.retention.requests")
     return request

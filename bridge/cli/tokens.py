@@ -21,7 +21,10 @@ def tokens() -> None:
 @tokens.command()
 @click.option("--name", required=True, help="Name of the user: a-z, 0-9 and -.")
 @click.option(
-    "--role", type=click.Choice([VIEWER, OPERATOR]), required=True, help="viewer: read; operator: read and write."
+    "--role",
+    type=click.Choice([VIEWER, OPERATOR]),
+    required=True,
+    help="Role: a viewer reads, an operator also writes.",
 )
 @format_option
 def new(name: str, role: str, output: str) -> None:

@@ -63,7 +63,9 @@ def read(path: Path, *, vendors: Mapping[str, Vendor], environment: Mapping[str,
     """
     document = parse_yaml(_text(path), str(path))
     if not isinstance(document.data, dict):
-        raise ConfigError(f"{path}:1: the file has no sections. Remedy: start from bridge.example.yaml")
+        raise ConfigError(
+            f"{path}:1: the file has no sections. Remedy: start from the file that `attempt-bridge config init` writes"
+        )
     demo = demo or document.data.get("demo") is True
     resolve(document, environment, path.parent, literals=demo)
     top = _load(FileSchema(), document.data, (), document)
@@ -87,7 +89,7 @@ def _text(path: Path) -> str:
         return path.read_bytes().decode()
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{path}: no such file. Remedy: copy bridge.example.yaml to {path} and edit it, or name another file with "
+            f"{path}: no such file. Remedy: write one with `attempt-bridge config init`, or name another file with "
             "--config or ATTEMPT_BRIDGE_CONFIG; `attempt-bridge demo` needs none"
         ) from error
     except OSError as error:

@@ -48,10 +48,6 @@ class Reader:
             ):
                 yield event
 
-    def find_event(self, event_id: str) -> StoredEvent | None:
-        """The event with this id, or None. There is no index: the journal is searched from the newest event back."""
-        return next((event for event in self.events() if event.id == event_id), None)
-
     def attempt(self, source: str, attempt_id: str) -> Memory | None:
         """What is remembered of an attempt, or None."""
         seen = keys.seen(keys.partition_of(source, attempt_id, self.partitions))

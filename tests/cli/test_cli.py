@@ -140,7 +140,7 @@ def test_help_suggestions_and_completion_of_commands_import_no_command(arguments
         cwd=ROOT,
         env={**os.environ, **environment},
     )
-    assert done.stderr.splitlines()[-1] == "['bridge.cli.exit_codes']"
+    assert done.stderr.splitlines()[-1] == "['bridge.cli.spelling', 'bridge.cli.exit_codes']"
     assert "watches" in done.stdout + done.stderr or arguments == ["evnts"]
 
 
@@ -154,10 +154,10 @@ def test_wrong_usage_exits_with_2_and_a_suggestion(shell):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("events", "list", "--limit", "0"), "Invalid value for '--limit': 0 is not in the range x>=1."),
+        (("events", "list", "--limit", "0"), "Invalid value for '-n' / '--limit': 0 is not in the range x>=1."),
         (("events", "list", "--since", "yesterday"), '"yesterday" is not a valid time. Write 2h, 7d,'),
         (("events", "list", "--since", "5x"), '"5x" is not a valid time. Write 2h, 7d,'),
-        (("events", "list", "-o", "xml"), "'xml' is not one of 'table', 'json', 'jsonl'."),
+        (("events", "list", "-o", "xml"), "'xml' is not one of 'table', 'json', 'jsonl', 'yaml'."),
         (("events", "list", "--source", "us"), 'unknown source: "us". Known: eu.'),
         (("sources", "pause", "us"), 'unknown source: "us". Known: eu.'),
         (("requests", "reprocess", "--source", "us"), 'unknown source: "us". Known: eu.'),
@@ -308,8 +308,11 @@ def test_a_published_event_is_listed_shown_and_found_by_its_request(shell, bridg
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["recorded_at"])
     code, out, _ = shell("events", "show", event["id"])
     assert (code, json.loads(out)) == (0, event["event"])
-    [request] = shell.json("requests", "list")
+    assert json.loads(shell("events", "show", event["id"][:8])[1]) == event["event"]
+    assert shell("events", "list", "--until", "2020-01-01")[0] == shell("requests", "list", "--until", "1d")[0] == 3
+    [request] = shell.json("requests", "list", "--until", "2099-01-01")
     assert (request["outcome"], request["attempts"]) == ("published", ["link:81234568"])
+    assert shell.json("requests", "show", request["id"][:8])["id"] == request["id"]
     assert shell("requests", "raw", request["id"])[1] == json.dumps(FIXTURE["webhook"])
     assert shell("requests", "show", "00000000-0000-7000-8000-000000000000")[0] == 3
     assert shell("events", "show", "nothing")[0] == 3
@@ -633,15 +636,22 @@ def _environment(server) -> dict[str, str]:
 
 @pytest.mark.usefixtures("starts_processes")
 def test_tail_prints_events_as_they_are_published_and_exits_with_130(shell, bridge, server):
-    command = [sys.executable, "-m", "bridge", "events", "tail", "-o", "jsonl"]
+    deliver(bridge, FIXTURE["webhook"])
+    wanted = ("--since", "1h", "--type", "attempt.completed", "--source", "eu")
+    command = [sys.executable, "-m", "bridge", "events", "tail", "-o", "jsonl", *wanted]
     # Other tests of this server may have left idle connections whose last command was a read.
     earlier = {client["id"] for client in bridge.state.client_list()}
     tail = subprocess.Popen(command, stdout=subprocess.PIPE, env=_environment(server), text=True)
     assert tail.stdout is not None
     try:
-        _until_a_new_client_reads(bridge, earlier)
-        deliver(bridge, FIXTURE["webhook"])
         assert json.loads(tail.stdout.readline())["subject"] == "link:81234568"
+        _until_a_new_client_reads(bridge, earlier)
+        later = json.loads(json.dumps(FIXTURE["webhook"]))
+        later["result"]["points_scored"] = 1
+        assert deliver(bridge, later, request_id="01a1fc33-8e39-77de-8caa-893516fc5e64") == "revised"
+        later["result"]["link_result_id"] = 7
+        deliver(bridge, later, request_id="01a1fc33-8e39-77de-8caa-893516fc5e65")
+        assert json.loads(tail.stdout.readline())["subject"] == "link:7"
         tail.send_signal(signal.SIGINT)
         assert tail.wait(20) == 130
     finally:

@@ -456,7 +456,7 @@ def test_problems_stand_at_the_place_in_the_list_where_they_are(problems: Any) -
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"copy bridge\.example\.yaml"):
+    with pytest.raises(ConfigError, match="attempt-bridge config init"):
         loader.read(tmp_path / "bridge.yaml", vendors=VENDORS, environment={})
 
 

@@ -300,7 +300,7 @@ def test_events_are_paged_in_both_directions_and_by_time(any_state: redis.Redis)
     assert forward == [f"a{number}" for number in range(1201)]
     assert [event.attempt for event in reader.events()] == forward[::-1]
     assert [event.attempt for event in reader.events(since=10, until=12, newest_first=False)] == ["a9", "a10", "a11"]
-    found = reader.find_event("e3")
+    found = next(event for event in reader.events() if event.id == "e3")
     assert found is not None
     assert found.attempt == "a3"
 

@@ -1,0 +1,42 @@
+"""The example configuration: where it is, what it needs, and what was left of it in a configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import bridge
+from bridge.config.model import Config
+
+__all__ = ["example_text", "left_over_addresses", "needed_names"]
+
+#: Nobody can have an address there (RFC 2606).
+_EXAMPLE_HOST = re.compile(r"(.+\.)?(example\.(com|net|org)|example)")
+_NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_FILE = "bridge.example.yaml"
+
+
+def example_text() -> str:
+    """The commented example: in the package, or beside it in a working copy."""
+    inside = Path(bridge.__file__).parent
+    return next(path for folder in (inside, inside.parent) if (path := folder / _FILE).exists()).read_text("utf-8")
+
+
+def needed_names(text: str) -> list[str]:
+    """The variables of the environment that a configuration refers to, comments left out."""
+    used = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    return list(dict.fromkeys(name for line in used for name in _NAME.findall(line)))
+
+
+def left_over_addresses(config: Config) -> Iterator[tuple[str, str]]:
+    """Path and host of every address that is still the example's."""
+    addresses = [("bridge.public_url", config.bridge.public_url)]
+    addresses += [(f"sources.{name}.base_url", source.base_url) for name, source in config.sources.items()]
+    for name, one in config.subscriptions.items():
+        addresses += [(f"subscriptions.{name}.url", one.url or ""), (f"subscriptions.{name}.broker", one.broker or "")]
+    for path, address in addresses:
+        host = urlsplit(address).hostname or ""
+        if _EXAMPLE_HOST.fullmatch(host):
+            yield path, host
