@@ -160,7 +160,9 @@ def _position(services: Services, source: Source, stream: str, cursor: str) -> s
 
 
 def _error(source: Source, report: RoundReport) -> str | None:
-    """The error of a poll, without the source's name, which is shown anyway."""
+    """The error of a poll, or the parts that it could not read, without the source's name, which is shown anyway."""
+    if report.error is None and report.unread:
+        return "not read: " + ", ".join(f"{part} ({why})" for part, why in sorted(report.unread.items()))
     return None if report.error is None else report.error.removeprefix(f"source {source.name}: ")
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from bridge.errors import clip
 from bridge.monitoring.traffic_baseline import HourlyTotals, TrafficState, announced_share, expected_webhooks
@@ -29,6 +30,8 @@ _MIN_ROUNDS, _MIN_FINDS = 3, 3
 #: A stream fails after this many rounds without a page, or this many intervals, but not before this many seconds.
 _FAILED_ROUNDS, _FAILED_INTERVALS = 5, 6
 _FAILED_SECONDS = 600.0
+#: A part of a stream fails after this many rounds in a row without it.
+_UNREAD_ROUNDS = 3
 #: Calls count as available again after this time without a refusal, seconds.
 _QUOTA_RECOVERED_SECONDS = 300.0
 #: The quota is exhausted after its window has passed without a call, within these limits, seconds.
@@ -61,12 +64,22 @@ class StreamFacts:
     saved: float | None
     #: Rounds that ended with an error, newest first.
     failed: tuple[RoundReport, ...]
+    #: Part of the stream that could not be read -> the rounds in a row that say so, newest first.
+    unread: Mapping[str, tuple[RoundReport, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, name: str, every: float, position: StreamPosition, rounds: Sequence[RoundReport]) -> StreamFacts:
         """The facts from `bridge.polling.cursors`; `rounds`: the latest of all streams, newest first."""
         failed = tuple(report for report in rounds if report.stream == name and report.error)
-        return cls(name=name, every=every, saved=position.saved, failed=failed)
+        # A round that read no page says nothing about the parts.
+        read = [report for report in rounds if report.stream == name and (report.unread or not report.error)]
+        unread = {part: _rounds_without(part, read) for part in (read[0].unread if read else ())}
+        return cls(name=name, every=every, saved=position.saved, failed=failed, unread=unread)
+
+
+def _rounds_without(part: str, rounds: Sequence[RoundReport]) -> tuple[RoundReport, ...]:
+    """The latest rounds in a row that could not read a part."""
+    return tuple(takewhile(lambda report: part in report.unread, rounds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +195,9 @@ def _stuck_problem(stuck: StuckReading, now: float) -> SourceProblem:
 
 
 def _polling_problem(facts: SourceFacts) -> SourceProblem | None:
-    """That of the stream that has failed longest."""
+    """That of the stream that has failed longest, else that of the part of a stream that has."""
     problems = [problem for stream in facts.streams if (problem := _stream_problem(stream, facts))]
+    problems = problems or [problem for stream in facts.streams if (problem := _part_problem(stream, facts))]
     return min(problems, key=lambda problem: problem.since, default=None)
 
 
@@ -201,6 +215,25 @@ def _stream_problem(stream: StreamFacts, facts: SourceFacts) -> SourceProblem | 
         fact="polling fails",
         value=f"{stream.name}: nothing read for {_rounded(facts.now - since)}; failed rounds: {len(rounds)}; {error}",
         remedy=f"attempt-bridge sources show {facts.name} lists the last rounds with their errors",
+    )
+
+
+def _part_problem(stream: StreamFacts, facts: SourceFacts) -> SourceProblem | None:
+    """That of the part of a stream that was not read for longest, while the others were."""
+    lasting = []
+    for part, reports in stream.unread.items():
+        rounds = [report for report in reports if report.started >= facts.traffic.watched_since]
+        if len(rounds) >= _UNREAD_ROUNDS and facts.now - rounds[-1].started >= _FAILED_SECONDS:
+            lasting.append((rounds[-1].started, part, rounds[0].unread[part]))
+    if not lasting:
+        return None
+    since, part, error = min(lasting)
+    others = f" (and {len(lasting) - 1} more)" if len(lasting) > 1 else ""
+    return SourceProblem(
+        since=since,
+        fact="a part of the vendor's list cannot be read; the others are",
+        value=f"{stream.name}: {part}{others}: nothing read for {_rounded(facts.now - since)}; {clip(error, 160)}",
+        remedy=f"attempt-bridge sources show {facts.name} lists the parts; it is read on by itself once it answers",
     )
 
 

@@ -55,6 +55,8 @@ class RoundReport:
     calls: int = 0
     #: Why it stopped before the last page, in one line; None: it read all pages.
     error: str | None = None
+    #: Parts of the list, such as schedules, that could not be read so far -> why; their place is kept.
+    unread: dict[str, str] = field(default_factory=dict)
 
 
 class Cursors:

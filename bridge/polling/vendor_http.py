@@ -16,7 +16,9 @@ from bridge.config.model import Source
 from bridge.errors import VendorFault, VendorThrottled, VendorUnavailable
 from bridge.net.retry_after import retry_after_seconds
 from bridge.net.timed_session import timed_session
+from bridge.polling.vendor_memory import LocalMemory
 from bridge.quota.budgets import Budgets
+from bridge.sdk.vendor import Memory
 
 __all__ = [
     "DEFAULT_PAUSE",
@@ -59,7 +61,8 @@ class Calls:
     """`bridge.sdk.vendor.VendorCalls` over HTTP, for one source.
 
     `made`: number of calls that cost budget. `before` runs before every call and may raise to prevent it.
-    `spender` (`bridge.quota.windows.SPENDERS`) may be changed between calls. `seconds`: total time of one call.
+    `spender` (`bridge.quota.windows.SPENDERS`) may be changed between calls. `seconds`: total time of one call. Without
+    `memory` only this process remembers.
     """
 
     def __init__(
@@ -72,7 +75,9 @@ class Calls:
         spender: str,
         before: Callable[[], None] = lambda: None,
         seconds: float = TOTAL_SECONDS,
+        memory: Memory | None = None,
     ) -> None:
+        self.memory: Memory = LocalMemory() if memory is None else memory
         self._source = source
         self._budgets = budgets
         self._session = session

@@ -32,6 +32,7 @@ __all__ = [
     "Credential",
     "FactSheet",
     "Ignored",
+    "Memory",
     "NormalisedAttempt",
     "Option",
     "Page",
@@ -96,6 +97,9 @@ class Page:
     cursor: str | None
     #: The vendor has further pages now.
     more: bool
+    #: Part that could not be read so far -> why, one line each: for vendors whose list has parts, such as schedules.
+    #: The cursor remembers where each of them continues.
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 class SourceFacts(Protocol):
@@ -111,8 +115,25 @@ class SourceFacts(Protocol):
     def options(self) -> Mapping[str, Any]: ...
 
 
+class Memory(Protocol):
+    """What a client may keep between two turns, as text. It may be lost at any time, so it holds no results."""
+
+    def recall(self, topic: str, names: Sequence[str]) -> Mapping[str, str]:
+        """What is remembered under these names; names without anything are left out."""
+        ...
+
+    def remember(self, topic: str, facts: Mapping[str, str], *, seconds: float) -> None:
+        """Add facts to a topic; all of the topic is forgotten `seconds` after this."""
+        ...
+
+
 class VendorCalls(Protocol):
     """How a vendor's client reaches the vendor's API: the bridge adds the call budget, time-outs and metrics."""
+
+    @property
+    def memory(self) -> Memory:
+        """What the clients of this source remember together."""
+        ...
 
     def request(
         self,

@@ -42,6 +42,7 @@ __all__ = [
     "subscription_state",
     "subscriptions",
     "vendor_limit",
+    "vendor_memory",
     "watch",
     "watch_due",
     "watch_version",
@@ -219,6 +220,11 @@ def reconciliations(source: str) -> str:
 def vendor_limit(source: str) -> str:
     """Hash: calls left according to the vendor, and until when."""
     return f"ab:budget:{source}:learned"
+
+
+def vendor_memory(source: str, topic: str) -> str:
+    """Hash with an expiry: what a vendor's client remembers about one topic, such as names."""
+    return f"ab:vendor:{source}:{topic}"
 
 
 def alarms(source: str) -> str:

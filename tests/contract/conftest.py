@@ -32,6 +32,10 @@ def _streams(vendor: Vendor, kind: str) -> list[str]:
 
 
 def _is_meant(vendor: Vendor, names: list[str]) -> bool:
+    if "named" in names:
+        return hasattr(contract_of(vendor).Bench, "names_only")
+    if "parted" in names:
+        return hasattr(contract_of(vendor).Bench, "part")
     return not (("signed" in names and vendor.verify is None) or ("unsigned" in names and vendor.verify is not None))
 
 
@@ -39,7 +43,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`vendor`: each vendor; with `fixture_path`: each of their fixtures.
 
     `stage`: each variant of each vendor; with `stream`, `polled` or `sweep`: each of their streams of that kind.
-    `signed`, `unsigned`: the stages of the vendors that sign, and of those that do not.
+    `signed`, `unsigned`: the stages of the vendors that sign, and of those that do not. `named`: the stages of the
+    vendors that have calls which only supply names; `parted`: of those whose lists have parts.
     """
     names = metafunc.fixturenames
     kind = next((name for name in ("stream", "polled", "sweep") if name in names), None)
@@ -48,6 +53,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             pytest.param((vendor, variant), stream, id=f"{vendor.name}-{variant}-{stream}".rstrip("-"))
             for vendor, variant in _VARIANTS
             for stream in _streams(vendor, kind)
+            if _is_meant(vendor, names)
         ]
         metafunc.parametrize(("stage", kind), cases, indirect=["stage"])
     elif "stage" in names:
@@ -72,6 +78,16 @@ def stage(request: pytest.FixtureRequest) -> Stage:
 
 @pytest.fixture
 def signed(stage: Stage) -> Stage:
+    return stage
+
+
+@pytest.fixture
+def named(stage: Stage) -> Stage:
+    return stage
+
+
+@pytest.fixture
+def parted(stage: Stage) -> Stage:
     return stage
 
 

@@ -20,6 +20,7 @@ from bridge.clock import to_datetime
 from bridge.config.model import BridgeConfig
 from bridge.errors import BridgeError, Unreadable, VendorUnavailable, clip
 from bridge.ingest.event_builder import build_event
+from bridge.polling.vendor_memory import LocalMemory
 from bridge.registry import vendors
 from bridge.sdk.strict_json import parse
 from bridge.sdk.vendor import PUBLISHABLE_STATUSES, Consent, Ignored, Pointer, Vendor, material_digest
@@ -49,6 +50,7 @@ class Told:
     def __init__(self, answers: list[tuple[int, bytes]], now: float) -> None:
         self._answers = iter(answers)
         self._now = now
+        self.memory = LocalMemory()
 
     def request(self, *_: Any, **__: Any) -> tuple[int, Mapping[str, str], bytes]:
         status, body = next(self._answers, (0, b""))

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from bridge.errors import BudgetExhausted
-from bridge.monitoring.source_health import SourceFacts, StreamFacts, assess, with_quota_state
+from bridge.monitoring.source_health import SourceFacts, SourceProblem, StreamFacts, assess, with_quota_state
 from bridge.monitoring.traffic_baseline import observe
 from bridge.polling.cursors import RoundReport, StreamPosition
 from bridge.quota.budgets import OVERDUE, POINTER, POLL, Budgets, Pause
@@ -191,3 +191,28 @@ def test_only_a_webhook_ends_the_silence_of_webhooks() -> None:
     before = replace(TRAFFIC, last_webhook_at=NOW - 2 * HOUR)
     assert WEBHOOKS_SILENT not in assess(facts(raised=raised, traffic=before))
     assert assess(facts(raised=raised, traffic=replace(TRAFFIC, last_webhook_at=NOW)))[WEBHOOKS_SILENT] is None
+
+
+def test_a_part_that_is_unread_for_three_rounds_and_ten_minutes_is_a_problem_by_its_name() -> None:
+    def problem(*minutes: float, **changes: Any) -> SourceProblem | None:
+        rounds = [
+            RoundReport(
+                stream="links",
+                from_cursor="",
+                to_cursor="",
+                started=NOW - at * MINUTE,
+                unread={"schedule k1": "HTTP 500"},
+            )
+            for at in minutes
+        ]
+        rounds += failed(max(minutes) + 1)
+        position = StreamPosition(saved=NOW - MINUTE)
+        return assess(facts(streams=(StreamFacts.of("links", 300.0, position, rounds),), **changes))[POLL_FAILING]
+
+    assert problem(1, 6) is None
+    assert problem(1, 2, 3) is None
+    found = problem(1, 6, 11)
+    assert found is not None
+    assert found.since == NOW - 11 * MINUTE
+    assert "schedule k1" in found.value
+    assert "HTTP 500" in found.value

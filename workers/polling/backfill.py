@@ -154,8 +154,10 @@ def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease
                 store.save(job, services.now())
                 callbacks.show(job, None, None)
         except (VendorFault, Unreadable):
-            # The cursor itself may be the problem, such as an expired token: when resumed, this stream starts again.
+            # The cursor itself may be the problem, such as an expired token: when resumed, this stream starts again. So
+            # it does after a part of it could not be read.
             job.cursors.pop(stream, None)
+            job.finished = [name for name in job.finished if name != stream]
             raise
 
 

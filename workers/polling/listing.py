@@ -102,10 +102,22 @@ class Listing:
     def pages(self, stream: str, cursor: str, until: float) -> Iterator[tuple[Page, str | None]]:
         """The pages from `cursor` to `until` (UNIX seconds), each with the cursor of the next, None at the last.
 
-        Raises what `call` raises, and `VendorFault` if the vendor returns a cursor that was read before.
+        Raises what `call` raises, and `VendorFault` if the vendor returns a cursor that was read before, or after the
+        last page if parts of the list could not be read.
         """
-        poll = self.vendor.polls[stream]
-        return read_pages(self.source.name, poll, lambda at: self.call(partial(_fetch, poll, at)), cursor, until=until)
+        poll, unread = self.vendor.polls[stream], dict[str, str]()
+        listed = read_pages(
+            self.source.name, poll, lambda at: self.call(partial(_fetch, poll, at)), cursor, until=until
+        )
+        for page, following in listed:
+            unread = dict(page.unread)
+            yield page, following
+        if unread:
+            (part, why), more = next(iter(unread.items())), len(unread) - 1
+            others = f" and {more} more" if more else ""
+            raise VendorFault(
+                f"source {self.source.name}: all was read but {part}{others}: {why}", reason="part_unread"
+            )
 
     def call(self, use: Callable[[SourceAccess], _Result]) -> _Result:
         """The result of `use` with access to the source; waits and retries while budget, vendor or lease refuse.

@@ -180,6 +180,7 @@ def _read(access: SourceAccess, poll: Poll, position: StreamPosition, report: Ro
         ingested = ingest(access.context, page.records, origin=POLL, now=services.now(), as_of=as_of)
         report.records += len(page.records)
         report.outcomes = dict(ingested.outcomes + Counter(report.outcomes))
+        report.unread = dict(page.unread)
         report.to_cursor = _cursor_after(poll, position, report.to_cursor, page)
         services.cursors.save(name, report.stream, report.to_cursor, services.now(), began=began, midway=page.more)
         if page.more:

@@ -24,6 +24,7 @@ from bridge.errors import (
 )
 from bridge.ingest.context import IngestContext
 from bridge.polling.vendor_http import DEFAULT_PAUSE, LONGEST_PAUSE, Calls
+from bridge.polling.vendor_memory import VendorMemory
 from bridge.sdk.vendor import Vendor
 from bridge.services import Services
 from bridge.state.lease import Lease
@@ -103,6 +104,7 @@ def exclusive_access(
                 services.now,
                 spender=spender,
                 before=renew_lease,
+                memory=VendorMemory(services.state, source.name),
             )
             yield SourceAccess(
                 services=services,

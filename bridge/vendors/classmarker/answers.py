@@ -27,9 +27,9 @@ __all__ = ["LOOK_BACK_EXCEEDED", "OUT_OF_STEP", "error_code", "read_answer", "to
 OUT_OF_STEP, LOOK_BACK_EXCEEDED = "timeStampOutOfRange", "finishedAfterTimestampTooEarly"
 
 _THROTTLED = frozenset({"rateLimitExceeded", "request_limit_reached"})
-_REFUSED = frozenset(
-    {"apiKeyAuthFail", "apiKeyInactive", "noApiKeyExists", "accountNotUpgraded", "apiKeyNoGroupPermission"}
-)
+_REFUSED = frozenset({"apiKeyAuthFail", "apiKeyInactive", "noApiKeyExists", "accountNotUpgraded"})
+#: Refuses groups alone: links are read on.
+_NOT_PERMITTED = "apiKeyNoGroupPermission"
 _FAULT = frozenset(
     {
         "incorrectUrl",
@@ -79,6 +79,8 @@ def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
         return VendorThrottled(message, retry_at=None if after is None else float(max(0, min(after, _LATEST_RETRY))))
     if code in _REFUSED:
         return VendorRefused(f"{message}. Check api_key and api_secret, and what the key may see at the vendor")
+    if code == _NOT_PERMITTED:
+        return VendorFault(f"{message}. Allow the key to see groups at the vendor", reason="not_permitted")
     if code == OUT_OF_STEP:
         return VendorUnavailable(f"{message}, also with the vendor's own time", reason="clock")
     if code in _FAULT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,10 @@ class Bench:
     secret = "bench-phrase"  # noqa: S105 - invented
     #: Webhooks alone tell the results by category.
     one_path_only = frozenset({"sections"})
+    #: Calls about one part of what is listed, how its ids begin, its name in alarms, and the refusal of that part.
+    part = re.compile(r"/v1/groups/")
+    part_ids, part_name = "group:", "groups"
+    refusal = b'{"status": "error", "error": {"error_code": "apiKeyNoGroupPermission", "error_message": "invented"}}'
 
     def __init__(self, now: Callable[[], float], *, options: Mapping[str, str], **behaviour: Any) -> None:
         self.options = options

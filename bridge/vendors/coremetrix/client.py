@@ -1,7 +1,7 @@
 """Coremetrix' report API: by person, by attempt, in windows, and the names of events. Does not interpret results.
 
 A cursor is the time, UNIX seconds as text, up to which attempts were read. During a round it is followed by `@` and the
-start of the next window.
+start of the next window. While a quiz cannot be read, `!` and the start of the first window without it come last.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from urllib.parse import quote
 
 import structlog
 
-from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorUnavailable
+from bridge.errors import (
+    BudgetExhausted,
+    Unreadable,
+    VendorFault,
+    VendorRefused,
+    VendorThrottled,
+    VendorUnavailable,
+    clip,
+)
 from bridge.sdk.strict_json import parse_answer
 from bridge.sdk.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.coremetrix.adapter import quiz_ids
@@ -33,6 +41,9 @@ WINDOW_OVERLAP_SECONDS = 60
 #: Which time a window selects by is not documented. If it is the start, an attempt is listed earlier than it finished.
 LONGEST_SITTING_SECONDS = 86_400
 
+#: Reason of a refusal that may be about one quiz alone.
+_NOT_ALLOWED = "not_allowed"
+
 _log = structlog.get_logger(__name__)
 
 
@@ -46,6 +57,8 @@ class Client:
         self._quiz_ids = quiz_ids(source.options)
         self._include_test = bool(source.options.get("include_test"))
         self._calls = calls
+        #: Quiz -> why it could not be read in this turn.
+        self._problems: dict[str, str] = {}
 
     def events(self) -> Sequence[str]:
         """Names of the events that can be subscribed to; empty if the answer is not a list of names."""
@@ -75,20 +88,31 @@ class Client:
         """Log in and read the least there is."""
         now = int(self._calls.now())
         rows = self.batch(now - SMALLEST_WINDOW_SECONDS, now, include_test=self._include_test)
-        return f"{len(rows)} attempts in the last hour, {len(self.events())} webhook events on offer"
+        try:
+            offered = str(len(self.events()))
+        except (VendorUnavailable, VendorRefused, VendorFault, VendorThrottled, BudgetExhausted):
+            # Only for people: what is polled was read above.
+            offered = "unknown"
+        return f"{len(rows)} attempts in the last hour, webhook events on offer: {offered}"
 
     def page(self, cursor: str | None) -> Page:
         """One window from the cursor on."""
         now = int(self._calls.now())
-        reached, begin = (now - WEEK_SECONDS,) * 2 if cursor is None else _places(cursor)
+        reached, begin, unread_since = (now - WEEK_SECONDS,) * 2 + (None,) if cursor is None else _places(cursor)
         # If the clock was set back, the window must not end before it begins.
         begin = min(begin, now - SMALLEST_WINDOW_SECONDS)
-        end, records = self._window_from(begin, now)
+        end, records, unread = self._window_from(begin, now)
+        if unread:
+            unread_since = begin if unread_since is None else min(unread_since, begin)
+        waiting = "" if unread_since is None else f"!{unread_since}"
+        named = {f"quiz {quiz}": why for quiz, why in self._problems.items()} if waiting else {}
         reached = max([reached, *(moment for record in records for moment in moments(record) if moment <= now)])
         if end < now:
-            return Page(records=records, cursor=f"{reached}@{end - WINDOW_OVERLAP_SECONDS}", more=True)
+            following = f"{reached}@{end - WINDOW_OVERLAP_SECONDS}{waiting}"
+            return Page(records=records, cursor=following, more=True, unread=named)
         # Not "now": recent attempts may be listed later. Nor far behind, if nothing happened for weeks.
-        return Page(records=records, cursor=str(max(reached, now - QUIET_SECONDS)), more=False)
+        reached = max(reached, now - QUIET_SECONDS)
+        return Page(records=records, cursor=f"{reached}{waiting}", more=False, unread=named or _still(waiting))
 
     def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         """The records of one watched attempt as they are now; empty while the vendor does not know it.
@@ -130,21 +154,38 @@ class Client:
         rows = self.batch(begin, end, quiz=quiz_id(attempt), include_test=self._include_test)
         return next((person(row) for row in rows if attempt_id(row) == attempt_id(attempt)), None)
 
-    def _window_from(self, begin: int, now: int) -> tuple[int, Sequence[Record]]:
-        """The end of a window and its records. The window is halved while its answer looks cut off."""
+    def _window_from(self, begin: int, now: int) -> tuple[int, Sequence[Record], bool]:
+        """The end of a window, its records, and whether a quiz is missing. The window is halved while its answer looks
+        cut off."""
         seconds = min(WINDOW_SECONDS, now - begin)
         while True:
             end = begin + seconds
-            answers = [
-                self.batch(begin, end, quiz=quiz, include_test=self._include_test) for quiz in self._quiz_ids or (None,)
-            ]
+            answers, unread = self._answers(begin, end)
             suspicious = [len(rows) for rows in answers if looks_cut_off(rows)]
             if suspicious and seconds >= 2 * SMALLEST_WINDOW_SECONDS:
                 seconds //= 2
                 continue
             if suspicious:
                 _log.warning("batch_of_round_size", source=self._source, since=begin, until=end, sizes=suspicious)
-            return end, [record for rows in answers for record in rows]
+            return end, [record for rows in answers for record in rows], unread
+
+    def _answers(self, begin: int, end: int) -> tuple[list[Sequence[Record]], bool]:
+        """The answers about each quiz, and whether one is missing. Raises the problem that all of them have."""
+        answers: list[Sequence[Record]] = []
+        problems: dict[str | None, VendorUnavailable | VendorRefused | VendorFault] = {}
+        for quiz in self._quiz_ids or (None,):
+            try:
+                answers.append(self.batch(begin, end, quiz=quiz, include_test=self._include_test))
+            except (VendorUnavailable, VendorRefused, VendorFault) as problem:
+                if isinstance(problem, VendorRefused) and problem.reason != _NOT_ALLOWED:
+                    raise
+                problems[quiz] = problem
+        if problems and not answers:
+            raise next(iter(problems.values()))
+        for quiz, found in problems.items():
+            self._problems[str(quiz)] = clip(found)
+            _log.error("quiz_unread", source=self._source, quiz=quiz, problem=str(found))
+        return answers, bool(problems)
 
     def _get(self, path: str, params: Sequence[tuple[str, str]] = (), *, may_be_missing: bool = False) -> Any:
         """The JSON of an answer; `{"attempts": []}` for a 404 that only means "not yet"."""
@@ -157,7 +198,8 @@ class Client:
         if status == 404 and may_be_missing:
             return {"attempts": []}
         if status in (401, 403):
-            raise VendorRefused(f"{where}: HTTP {status}. Check base_url and api_key")
+            reason = _NOT_ALLOWED if status == 403 else None
+            raise VendorRefused(f"{where}: HTTP {status}. Check base_url and api_key", reason=reason)
         if not 200 <= status < 300:
             raise VendorFault(f"{where}: HTTP {status}. Check base_url; the vendor may require other parameters")
         try:
@@ -181,7 +223,10 @@ def start(moment: float, _until: float | None = None) -> str:
 
 def rewind(cursor: str, overlap_seconds: float) -> str:
     """The cursor of a new round: at least seven days back, because attempts listed as open may have been finished."""
-    return str(_places(cursor)[0] - int(max(overlap_seconds, WEEK_SECONDS)))
+    reached, _, unread_since = _places(cursor)
+    begin = reached - int(max(overlap_seconds, WEEK_SECONDS))
+    # What was read stays in front, so that a round without anything new does not end earlier than the last one.
+    return f"{reached}@{begin if unread_since is None else min(begin, unread_since)}"
 
 
 def position(cursor: str) -> float:
@@ -189,10 +234,17 @@ def position(cursor: str) -> float:
     return float(_places(cursor)[1])
 
 
-def _places(cursor: str) -> tuple[int, int]:
-    """The newest time that was read, and the start of the next window; the same between two rounds."""
-    reached, _, begin = cursor.partition("@")
-    return int(reached), int(begin or reached)
+def _places(cursor: str) -> tuple[int, int, int | None]:
+    """The newest time that was read; the start of the next window, the same between two rounds; the start of the first
+    window that lacks a quiz."""
+    read, _, unread_since = cursor.partition("!")
+    reached, _, begin = read.partition("@")
+    return int(reached), int(begin or reached), int(unread_since) if unread_since else None
+
+
+def _still(waiting: str) -> dict[str, str]:
+    """What a round that went on in another turn says about a quiz that an earlier window lacks."""
+    return {"a quiz": "still unread"} if waiting else {}
 
 
 def _iso(moment: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from bridge.errors import (
     BridgeError,
@@ -18,10 +18,28 @@ from bridge.sdk.strict_json import parse_answer
 from bridge.vendors.mettl.rows import AnswerRow
 from bridge.vendors.mettl.schema import load_answer
 
-__all__ = ["CLOCK", "NotFound", "error_code", "read_answer", "rows_of_one", "to_error"]
+__all__ = [
+    "CLOCK",
+    "LIMIT",
+    "NOT_ALLOWED",
+    "NotFound",
+    "error_code",
+    "has_more",
+    "object_of",
+    "read_answer",
+    "rows_of",
+    "rows_of_one",
+    "to_error",
+]
+
+#: Most rows a page may have; the vendor's default is 20.
+LIMIT = 100
 
 #: Codes for a signature that is too old or has a wrong time: the client signs again once.
 CLOCK = frozenset({"E422", "E504"})
+#: Reason of a refusal that may be about one schedule alone.
+NOT_ALLOWED = "not_allowed"
+_Listed = Literal["assessments", "schedules", "candidates"]
 _NOT_FOUND = "E404"
 _REFUSED = {
     "E401": "Check base_url (India or Europe), public_key and private_key",
@@ -58,14 +76,17 @@ def error_code(answer: AnswerRow) -> str | None:
     """The error code, None for success. Letter case does not matter; an error without a code is `UNKNOWN`."""
     if answer["status"].strip().upper() == "SUCCESS":
         return None
-    return ((answer["error"] or {}).get("code") or "unknown").strip().upper()
+    error = answer["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    return code.strip().upper() if isinstance(code, str) and code.strip() else "UNKNOWN"
 
 
 def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
     """Our error for a code of the vendor."""
     message = f"{where}: {clip(code, 20)}"
     if code in _REFUSED:
-        return VendorRefused(f"{message}. {_REFUSED[code]}")
+        reason = NOT_ALLOWED if code == "E403" else None
+        return VendorRefused(f"{message}. {_REFUSED[code]}", reason=reason)
     if code == _THROTTLED:
         return VendorThrottled(f"{message}: rate limit. Lower the source's budget if this comes again")
     if code == _NOT_FOUND:
@@ -79,13 +100,43 @@ def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
     return VendorUnavailable(message, reason="vendor_error")
 
 
-def rows_of_one(answer: AnswerRow) -> list[Mapping[str, Any]]:
-    """The rows of an answer about one candidate: an object, a list of one, or members of the envelope itself."""
-    candidates = answer["candidates"] if answer["candidates"] is not None else answer["candidate"]
-    if isinstance(candidates, dict):
-        return [candidates]
-    if isinstance(candidates, list):
-        return [row for row in candidates if isinstance(row, dict)]
-    if answer["testStatus"] is not None:
+def rows_of(answer: AnswerRow, member: _Listed) -> list[Mapping[str, Any]]:
+    """The rows of a page; what is not an object is skipped, because it cannot be a result.
+
+    Raises `VendorUnavailable` if the member is missing or no list: that is not an empty page. null is one.
+    """
+    rows = answer[member]
+    if rows is not None and not isinstance(rows, list):
+        raise VendorUnavailable(f"{member}: must be a list. Retried later", reason="vendor_error")
+    return [row for row in rows or () if isinstance(row, dict)]
+
+
+def object_of(answer: AnswerRow, member: Literal["schedule"]) -> Mapping[str, Any]:
+    """An object of an answer. Raises `VendorUnavailable` if it is missing or empty."""
+    found = answer[member]
+    if not isinstance(found, dict) or not found:
+        raise VendorUnavailable(f"{member}: must be an object. Retried later", reason="vendor_error")
+    return found
+
+
+def has_more(answer: AnswerRow, member: _Listed) -> bool:
+    """Whether the list goes on after this page: the vendor says so, or the page is full. Its URL is never followed."""
+    paging, rows = answer["paging"], answer[member]
+    return bool(rows) and (bool(isinstance(paging, dict) and paging.get("next")) or len(rows) >= LIMIT)
+
+
+def rows_of_one(answer: AnswerRow, where: str) -> list[Mapping[str, Any]]:
+    """The rows of an answer about one candidate: an object, a list of one, or members of the envelope itself.
+
+    Raises `VendorUnavailable` for an answer that has none of them.
+    """
+    for found in (answer["candidates"], answer["candidate"]):
+        if isinstance(found, dict):
+            return [found]
+        if isinstance(found, list):
+            return [row for row in found if isinstance(row, dict)]
+    if answer["testStatus"]:
         return [{name: answer[name] for name in ("email", "registration", "testStatus")}]
-    return []
+    if answer["candidates"] is None or answer["candidate"] is None:
+        return []
+    raise VendorUnavailable(f"{where}: the answer has no candidate. Retried later", reason="vendor_error")

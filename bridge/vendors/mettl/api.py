@@ -13,14 +13,12 @@ from urllib.parse import quote, urlsplit
 from bridge.errors import Retryable, VendorFault
 from bridge.net.retry_after import http_date
 from bridge.sdk.vendor import SourceFacts, VendorCalls
-from bridge.vendors.mettl.answers import CLOCK, error_code, read_answer, to_error
+from bridge.vendors.mettl.answers import CLOCK, LIMIT, error_code, read_answer, to_error
 from bridge.vendors.mettl.rows import AnswerRow
 from bridge.vendors.mettl.signature import sign
 
-__all__ = ["LIMIT", "Api"]
+__all__ = ["Api"]
 
-#: Most rows a page may have; the vendor's default is 20.
-LIMIT = 100
 #: Characters of a path that are not encoded. The URL is sent encoded and signed unencoded, as existing clients do.
 _PLAIN = "@+!$&'()*,;=:~"
 

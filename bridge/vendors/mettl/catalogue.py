@@ -1,86 +1,98 @@
-"""The account's schedules, and the names of schedules and their tests. Cached for one turn of a worker."""
+"""The schedules that are polled, a page of the list at a time: an account may have more than one turn can list."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
-from bridge.errors import Unreadable, VendorFault
+from bridge.errors import VendorFault
+from bridge.vendors.mettl.answers import has_more, rows_of
 from bridge.vendors.mettl.api import Api
-from bridge.vendors.mettl.schema import load_schedule
+from bridge.vendors.mettl.listing import SHARED, Place
+from bridge.vendors.mettl.names import Names, access_key_of
 
-__all__ = ["FACTS", "Catalogue"]
+__all__ = ["Catalogue"]
 
-#: Facts about a schedule, as members of a record and of a watch's reference.
-FACTS = ("assessment_id", "assessment", "schedule")
-#: Upper limit of pages in a list of schedules or tests; more mean that paging is broken.
-_MAX_PAGES = 1_000
+#: In `Place.listed`: the list is read, what follows is read again because it could not be read before.
+_LISTED = -1
 
 _log = structlog.get_logger(__name__)
 
 
-class Catalogue:
-    """`configured`: access keys to read; empty: all of the account. Each fact is read only once."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One page of the list of schedules."""
 
-    def __init__(self, api: Api, source: str, configured: Sequence[str]) -> None:
+    #: Access keys, in the order of the list.
+    keys: tuple[str, ...]
+    #: Where the next page begins; None: this is the last one.
+    following: int | None
+
+    def after(self, access_key: str) -> str | None:
+        """The schedule after another one, which may be on the page before this one; None: it is the last one here."""
+        first = self.keys.index(access_key) + 1 if access_key in self.keys else 0
+        return self.keys[first] if first < len(self.keys) else None
+
+
+class Catalogue:
+    """`configured`: access keys to read; empty: all of the account. Each page is read once a turn."""
+
+    def __init__(self, api: Api, source: str, configured: Sequence[str], names: Names) -> None:
         self._api = api
         self._source = source
-        self._configured = frozenset(configured)
-        self._facts: dict[str, dict[str, str]] = {}
-        self._keys: list[str] | None = None
-        self._names: dict[str, str] | None = None
+        self._configured = tuple(sorted(frozenset(configured) - {""}))
+        self._names = names
+        self._parts: dict[int, _Part] = {}
 
-    def access_keys(self) -> list[str]:
-        """The access keys to read, sorted so that a round can resume when schedules come and go."""
-        if self._keys is None:
-            listed = self._configured or {self._remember(row) for row in self._all(self._api.schedules, "schedules")}
-            self._keys = sorted(listed - {""})
-        return self._keys
+    def first_keys(self) -> tuple[tuple[str, ...], bool]:
+        """The configured access keys or those of the first page, and whether there are more."""
+        part = self._part(0)
+        return part.keys, part.following is not None
 
-    def facts(self, access_key: str) -> Mapping[str, str]:
-        """`schedule` (its name), `assessment_id` and `assessment` (its name), as far as the vendor gives them.
+    def next_place(self, place: Place) -> Place | None:
+        """The beginning of the schedule after that of a place; None after the last one.
 
-        They are optional: if the vendor refuses the call, results are published without them.
+        After the list come schedules that could not be read before and were not in the list. Raises `VendorFault` if
+        the list does not end.
         """
-        try:
-            if access_key not in self._facts:
-                self._facts[access_key] = {}
-                self._remember(self._api.schedule(access_key)["schedule"] or {})
-            facts = self._facts[access_key]
-            if "assessment_id" in facts and "assessment" not in facts:
-                name = self._test_names().get(facts["assessment_id"])
-                facts |= {"assessment": name} if name else {}
-        except VendorFault as problem:
-            self._names = self._names or {}
-            _log.warning("schedule_facts_missing", source=self._source, schedule=access_key, problem=str(problem))
-        return self._facts[access_key]
+        listed = place.listed
+        while listed != _LISTED:
+            part = self._part(listed)
+            key = self._after_configured(place.access_key) if self._configured else part.after(place.access_key)
+            if key is not None:
+                return place.at(key, listed=listed)
+            if part.following is None:
+                break
+            if self._part(part.following).keys == part.keys:
+                raise VendorFault(f"source {self._source}: the list of schedules does not end", reason="loop")
+            listed = part.following
+        waiting = min(place.unread.keys() - place.tried, default=None)
+        return None if waiting is None else place.at(waiting, listed=_LISTED)
 
-    def _remember(self, row: Mapping[str, Any]) -> str:
-        """Remember a schedule's facts; returns its access key, "" if it is unreadable."""
-        try:
-            loaded = load_schedule(row)
-        except Unreadable as problem:
-            _log.warning("schedule_unreadable", source=self._source, problem=str(problem))
-            return ""
-        told = {"schedule": loaded["name"], "assessment_id": loaded["assessmentId"]}
-        key: str = loaded["accessKey"]
-        self._facts[key] = {name: value for name, value in told.items() if value}
-        return key
+    def knows_next(self, place: Place) -> bool:
+        """Whether `next_place` needs no call."""
+        part = self._parts.get(place.listed)
+        if self._configured or place.listed == _LISTED:
+            return True
+        return part is not None and (part.following is None or part.after(place.access_key) is not None)
 
-    def _test_names(self) -> dict[str, str]:
-        if self._names is None:
-            rows = self._all(self._api.assessments, "assessments")
-            self._names = {str(row["id"]): str(row["name"]) for row in rows if row.get("id") and row.get("name")}
-        return self._names
+    def _after_configured(self, access_key: str) -> str | None:
+        return next((key for key in self._configured if key > access_key), None)
 
-    def _all(self, read: Callable[..., Mapping[str, Any]], member: str) -> list[Mapping[str, Any]]:
-        """Every row of a list, page by page; the vendor's URL of the next page is only used as a sign of more."""
-        rows: list[Mapping[str, Any]] = []
-        for _ in range(_MAX_PAGES):
-            answer = read(offset=len(rows))
-            rows += answer[member] or []
-            if not answer[member] or not (answer["paging"] or {}).get("next"):
-                return rows
-        raise VendorFault(f"source {self._source}: the list of {member} does not end", reason="loop")
+    def _part(self, listed: int) -> _Part:
+        if self._configured:
+            return _Part(self._configured, None)
+        if listed not in self._parts:
+            answer = self._api.schedules(offset=listed)
+            rows = rows_of(answer, "schedules")
+            self._names.learn(rows)
+            keys = tuple(key for key in map(access_key_of, rows) if key is not None)
+            if len(keys) < len(rows):
+                _log.warning("schedules_without_access_key", source=self._source, rows=len(rows) - len(keys))
+            following = (
+                listed + len(rows) - min(SHARED, (len(rows) - 1) // 2) if has_more(answer, "schedules") else None
+            )
+            self._parts[listed] = _Part(tuple(dict.fromkeys(keys)), following)
+        return self._parts[listed]

@@ -7,16 +7,20 @@ from typing import Any
 
 import structlog
 
-from bridge.errors import Unreadable
+from bridge.errors import BridgeError, Unreadable, VendorFault, VendorRefused, VendorUnavailable, clip
 from bridge.sdk.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.mettl.adapter import CANDIDATE, expect
-from bridge.vendors.mettl.answers import NotFound, rows_of_one
+from bridge.vendors.mettl.answers import NOT_ALLOWED, NotFound, has_more, rows_of, rows_of_one
 from bridge.vendors.mettl.api import Api
-from bridge.vendors.mettl.catalogue import FACTS, Catalogue
-from bridge.vendors.mettl.listing import Place, after_page, rows_of, started
+from bridge.vendors.mettl.catalogue import Catalogue
+from bridge.vendors.mettl.listing import Place, after_page, started
+from bridge.vendors.mettl.names import FACTS, Names
 from bridge.vendors.mettl.vocabulary import attempt_state, fold
 
 __all__ = ["Client"]
+
+#: If more schedules cannot be read, it is not about single ones.
+_MOST_UNREAD = 100
 
 _log = structlog.get_logger(__name__)
 
@@ -28,39 +32,51 @@ class Client:
         self.api = Api(source, calls)
         self._source = source.name
         self._configured: tuple[str, ...] = tuple(source.options["schedules"])
-        self._catalogue = Catalogue(self.api, source.name, self._configured)
+        self._names = Names(self.api, source.name, calls.memory)
+        self._catalogue = Catalogue(self.api, source.name, self._configured, self._names)
+        #: Schedule -> why it could not be read in this turn.
+        self._problems: dict[str, str] = {}
 
     def page(self, cursor: str | None) -> Page:
-        """One page of one schedule."""
+        """One page of one schedule. A schedule that cannot be read is skipped, and read further back by later rounds.
+
+        Raises what the account itself answers: that it is down, or refuses the key.
+        """
         place = Place.read(cursor, self.api.now())
-        keys = self._catalogue.access_keys()
-        if not place.access_key:
-            if not keys:
-                return Page(records=(), cursor=place.end, more=False)
-            place = place.at(keys[0])
-        rows, more = self._rows(place)
-        following, goes_on = after_page(
-            place, rows, more=more, next_key=next((key for key in keys if key > place.access_key), None)
-        )
+        if place.offset is None or not place.access_key:
+            following = self._catalogue.next_place(place)
+            if following is None:
+                return Page(records=(), cursor=place.end, more=False, unread=self._unread(place))
+            place = following
+        rows, place = self._rows(place)
+        records = self._records(place.access_key, rows, {})
+        after: Place | None = place
+        if place.offset is None and self._catalogue.knows_next(place):
+            after = self._catalogue.next_place(place)
         return Page(
-            records=self._records(place.access_key, rows, {}),
-            cursor=str(following) if goes_on else following.end,
-            more=goes_on,
+            records=records,
+            cursor=place.end if after is None else str(after),
+            more=after is not None,
+            unread=self._unread(place),
         )
 
     def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         """The record of one watched attempt as it is now; empty while the candidate is unknown or has not started.
 
-        Raises `Unreadable` for a reference that names none.
+        Raises `Unreadable` for a reference that names none, and `VendorFault` if only its schedule cannot be read.
         """
         try:
             wanted = expect(reference, {}).reference
         except ValueError as error:
             raise Unreadable(f"watch: {error}") from error
         try:
-            candidates = rows_of_one(self.api.candidate(**wanted))
+            where = f"source {self._source}: schedule {wanted['access_key']}"
+            candidates = rows_of_one(self.api.candidate(**wanted), where)
         except NotFound:
             return []
+        except (VendorUnavailable, VendorRefused) as problem:
+            self._check_account(problem)
+            raise VendorFault(f"{where}: not readable: {clip(problem)}", reason="part_unreadable") from problem
         rows = [{**row, "email": row.get("email") or wanted["email"]} for row in candidates]
         theirs = [
             {**row, **_sitting(row, reference)}
@@ -76,26 +92,44 @@ class Client:
         self.api.account()
         for key in self._configured:
             self.api.schedule(key)
-        keys = self._catalogue.access_keys()
+        keys, more = self._catalogue.first_keys()
         if keys:
             self.api.candidates(keys[0], limit=1)
-        return f"logged in; {len(keys)} {'schedule' if len(keys) == 1 else 'schedules'}"
+        return f"logged in; {'more than ' if more else ''}{len(keys)} {'schedule' if len(keys) == 1 else 'schedules'}"
 
-    def _rows(self, place: Place) -> tuple[list[Mapping[str, Any]], bool]:
-        """The rows of a page, and whether there is a next one."""
+    def _rows(self, place: Place) -> tuple[list[Mapping[str, Any]], Place]:
+        """The rows of a page, and the place after it."""
+        key = place.access_key
         try:
-            answer = self.api.candidates(place.access_key, offset=place.offset)
+            answer = self.api.candidates(key, offset=place.offset or 0)
+            rows = rows_of(answer, "candidates")
+            return rows, after_page(place, rows, more=has_more(answer, "candidates"))
         except NotFound:
             # Deleted since it was listed, or a typo in `options.schedules`: go on with the other schedules.
-            _log.error("schedule_not_found", source=self._source, schedule=place.access_key)
-            return [], False
-        return rows_of(answer), bool((answer["paging"] or {}).get("next"))
+            _log.error("schedule_not_found", source=self._source, schedule=key)
+            return [], place.after_schedule(is_read=True)
+        except (VendorUnavailable, VendorRefused, VendorFault) as problem:
+            if key not in place.unread and len(place.unread) >= _MOST_UNREAD:
+                raise
+            self._check_account(problem)
+            self._problems[key] = clip(problem)
+            _log.error("schedule_unread", source=self._source, schedule=key, problem=str(problem))
+            return [], place.after_schedule(is_read=False)
+
+    def _check_account(self, problem: BridgeError) -> None:
+        """Return if the account answers, so that `problem` is about one schedule alone; else raise what is wrong."""
+        if isinstance(problem, VendorRefused) and problem.reason != NOT_ALLOWED:
+            raise problem
+        self.api.account()
+
+    def _unread(self, place: Place) -> dict[str, str]:
+        return {f"schedule {key}": self._problems.get(key, "still unread") for key in sorted(place.unread)}
 
     def _records(self, access_key: str, rows: Sequence[Mapping[str, Any]], known: Mapping[str, str]) -> list[Record]:
         """Records of rows, completed by the facts of their schedule; facts that a watch has need no call."""
         if not rows:
             return []
-        facts = known or self._catalogue.facts(access_key)
+        facts = known if "assessment" in known else {**self._names.facts(access_key), **known}
         return [Record(CANDIDATE, {**row, **facts, "access_key": access_key}) for row in rows]
 
 

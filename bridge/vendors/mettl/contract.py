@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
@@ -18,6 +19,12 @@ class Bench:
     secret = ""  # nothing is signed
     #: The id of the sitting stands in webhooks only.
     one_path_only = frozenset({"sitting"})
+    #: Calls that only supply names, and how the vendor refuses one for lack of permission.
+    names_only = re.compile(r"/v[123]/(?:assessments|schedules/[^/?]+)(?:\?|$)")
+    #: Calls about one part of the list, how its ids begin, and its name in alarms.
+    part = re.compile(r"/v[123]/schedules/k7p2m9x4aa/candidates")
+    part_ids, part_name = "k7p2m9x4aa:", "schedule k7p2m9x4aa"
+    refusal = b'{"status": "ERROR", "error": {"code": "E403", "message": "not allowed"}}'
 
     def __init__(self, now: Callable[[], float], *, options: Mapping[str, Any], **behaviour: Any) -> None:
         self.options = options

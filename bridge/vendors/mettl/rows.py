@@ -11,11 +11,9 @@ __all__ = [
     "AnswerRow",
     "ApiCandidateRow",
     "CandidateRow",
-    "ErrorRow",
     "GradedRow",
     "LabelRow",
     "NoticeRow",
-    "PagingRow",
     "QuestionRow",
     "ResultRow",
     "ScheduleRow",
@@ -128,24 +126,15 @@ class ScheduleRow(TypedDict):
     assessmentId: str | None
 
 
-class ErrorRow(TypedDict, total=False):
-    code: str | None
-    message: str | None
-
-
-class PagingRow(TypedDict, total=False):
-    next: str | None
-
-
 class AnswerRow(TypedDict):
     status: str
-    error: ErrorRow | None
-    paging: PagingRow | None
-    assessments: list[dict[str, Any]] | None
-    schedules: list[dict[str, Any]] | None
-    schedule: dict[str, Any] | None
+    error: Any
+    paging: Any
+    assessments: Any
+    schedules: Any
+    schedule: Any
     candidates: Any
-    candidate: dict[str, Any] | None
-    email: str | None
-    testStatus: dict[str, Any] | None
-    registration: dict[str, Any] | None
+    candidate: Any
+    email: Any
+    testStatus: Any
+    registration: Any

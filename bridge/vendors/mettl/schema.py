@@ -198,30 +198,23 @@ class ScheduleSchema(VendorSchema):
     assessmentId = Text()
 
 
-class ErrorSchema(VendorSchema):
-    code = Text()
-    message = Text()
-
-
-class PagingSchema(VendorSchema):
-    next = Text()
-
-
 class AnswerSchema(VendorSchema):
-    """The envelope of every API answer. Rows are not parsed: each is loaded alone, so a bad row loses no page."""
+    """The envelope of every API answer. Nothing in it is parsed but the state: each row is loaded alone, so neither a
+    bad row nor a member that nobody asked for loses a page."""
 
     status = Text(required=True)
-    error = _optional(ErrorSchema)
-    paging = _optional(PagingSchema)
-    assessments = fields.List(fields.Dict(), load_default=list, allow_none=True)
-    schedules = fields.List(fields.Dict(), load_default=list, allow_none=True)
-    schedule = fields.Dict(load_default=None, allow_none=True)
+    error = fields.Raw(load_default=None, allow_none=True)
+    paging = fields.Raw(load_default=None, allow_none=True)
+    #: "" if the member is missing, which is not an empty list.
+    assessments = fields.Raw(load_default="", allow_none=True)
+    schedules = fields.Raw(load_default="", allow_none=True)
+    schedule = fields.Raw(load_default=None, allow_none=True)
     #: A list on pages of a schedule; whether a single candidate is an object or a list of one is not documented.
-    candidates = fields.Raw(load_default=None, allow_none=True)
-    candidate = fields.Dict(load_default=None, allow_none=True)
-    email = Text()
-    testStatus = fields.Dict(load_default=None, allow_none=True)
-    registration = fields.Dict(load_default=None, allow_none=True)
+    candidates = fields.Raw(load_default="", allow_none=True)
+    candidate = fields.Raw(load_default="", allow_none=True)
+    email = fields.Raw(load_default=None, allow_none=True)
+    testStatus = fields.Raw(load_default=None, allow_none=True)
+    registration = fields.Raw(load_default=None, allow_none=True)
 
 
 load_answer: Callable[[Any], AnswerRow] = loader(AnswerSchema)

@@ -29,7 +29,10 @@ class Bench(Protocol):
 
     Two verbs are optional, together: `begin(stream, started) -> attempt id`, somebody begins and is not done yet, and
     `complete(attempt_id, at)`. A vendor that lists attempts by their beginning (`Poll.low_water`) must have them.
-    `one_path_only`, optional: members of `NormalisedAttempt` that webhook or poll alone can fill.
+    `one_path_only`, optional: members of `NormalisedAttempt` that webhook or poll alone can fill. `names_only` and
+    `refusal`, optional, together: a pattern of the paths of calls that only supply names, and the vendor's refusal.
+    `part`, `part_ids`, `part_name`, optional, together: a pattern of the paths of calls about one part of the vendor's
+    list, how the ids of its attempts begin, and what an alarm calls it.
     """
 
     options: Mapping[str, Any]

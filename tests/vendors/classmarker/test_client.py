@@ -141,7 +141,7 @@ def test_an_unknown_access_list_is_a_fault_of_the_call():
         ("apiKeyInactive", VendorRefused),
         ("noApiKeyExists", VendorRefused),
         ("accountNotUpgraded", VendorRefused),
-        ("apiKeyNoGroupPermission", VendorRefused),
+        ("apiKeyNoGroupPermission", VendorFault),
         ("incorrectUrl", VendorFault),
         ("incorrectUrlVersionNumber", VendorFault),
         ("incorrectUrlId", VendorFault),

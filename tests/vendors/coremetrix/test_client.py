@@ -64,7 +64,7 @@ def test_the_events_can_be_listed_and_the_probe_says_what_it_found(enveloped):
     simulator.finish(finished=NOW - 60)
 
     assert "quiz_consent_withdrawal" in client.events()
-    assert VENDOR.probe(client) == "1 attempts in the last hour, 8 webhook events on offer"
+    assert VENDOR.probe(client) == "1 attempts in the last hour, webhook events on offer: 8"
 
 
 @pytest.mark.parametrize("answer", [{}, {"events": None}, "quiz_load", None, [1]])
@@ -297,3 +297,51 @@ def test_an_attempt_open_for_eight_days_is_found_finished_by_its_id():
     [record] = VENDOR.recheck(client, watch.reference)
     news = normalise(record, clock[0], {})
     assert (news.status, news.result.grading, news.candidate.external_id) == ("completed", "final", "p-001")
+
+
+@pytest.mark.parametrize("problem", [(500, b""), (404, b""), (403, b""), (200, b"<html>"), (302, b"")])
+def test_one_quiz_that_cannot_be_read_holds_up_no_other_and_is_read_from_where_it_was(problem):
+    simulator = Simulator(7, lambda: NOW, api_key="INVENTED", quota_calls=10_000)
+    quizzes = (simulator.attempt(simulator.finish(finished=NOW - 60)).quiz.id,)
+    other = "2f1d3c50-0000-4000-8000-0000000000ff"
+    calls = FaultyQuiz(simulator, quizzes[0], problem)
+    client = connect(calls, quiz_ids=(*quizzes, other))
+
+    page = POLL.fetch(client, f"{NOW - 3_600}")
+    assert (page.records, page.more) == ([], False)
+    assert list(page.unread) == [f"quiz {quizzes[0]}"]
+
+    calls.clock += 20 * DAY
+    again = POLL.rewind(page.cursor, 600)
+    assert POLL.position(again) <= NOW - 3_600
+    _, cursor = whole_round(client, again)
+    assert POLL.position(POLL.rewind(cursor, 600)) <= NOW - 3_600, "its place is kept"
+
+    calls.problem = None
+    records, cursor = whole_round(connect(calls, quiz_ids=quizzes), POLL.rewind(cursor, 600))
+    assert len({record.body["id"] for record in records}) == 1
+    assert "!" not in cursor
+
+
+def test_a_problem_of_every_quiz_is_the_sources():
+    calls = FaultyQuiz(None, "", (500, b""))
+    quizzes = ("2f1d3c50-0000-4000-8000-0000000000ff", "2f1d3c50-0000-4000-8000-0000000000ee")
+
+    with pytest.raises(VendorUnavailable):
+        POLL.fetch(connect(calls, quiz_ids=quizzes), str(NOW - 3_600))
+
+
+class FaultyQuiz(Calls):
+    """Calls about one quiz, or about any if it is "", fail as the real HTTP client would report it."""
+
+    def __init__(self, simulator, quiz, problem):
+        super().__init__(simulator)
+        self.quiz, self.problem = quiz, problem
+
+    def request(self, method, url, *, params=(), **options):
+        if self.problem is None or self.quiz not in dict(params).get("quizId", ""):
+            return super().request(method, url, params=params, **options)
+        status, body = self.problem
+        if status >= 500:
+            raise VendorUnavailable("HTTP 500")
+        return status, {}, body

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from random import Random
 from typing import Any
@@ -20,7 +20,16 @@ from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt, Faults, Outbox
 from bridge.vendors.mettl.simulator.api import create_api
 from bridge.vendors.mettl.simulator.behaviour import Behaviour
 from bridge.vendors.mettl.simulator.candidates import Candidates
-from bridge.vendors.mettl.simulator.sittings import SCHEDULES, Sitting, Style, notice, random_fields
+from bridge.vendors.mettl.simulator.sittings import (
+    SCHEDULES,
+    TESTS,
+    Schedule,
+    Sitting,
+    Style,
+    Test,
+    notice,
+    random_fields,
+)
 
 __all__ = ["Behaviour", "ExpectedAttempt", "Faults", "Simulator", "Sitting", "Style", "sandbox"]
 
@@ -33,7 +42,8 @@ class Simulator:
     """One simulated Mettl account. Thread-safe; all randomness comes from `seed`, all time from `clock`.
 
     `quota_calls` in every `quota_window` seconds (sliding). `wsgi` serves the API; `base_url`: under which address its
-    clients see it, None: as the call says. Attempts are named by id; a second sitting after a deletion ends in `:2`.
+    clients see it, None: as the call says. `schedules`, `tests`: what the account has. Attempts are named by id; a
+    second sitting after a deletion ends in `:2`.
     """
 
     def __init__(
@@ -48,7 +58,10 @@ class Simulator:
         quota_window: float = 60.0,
         faults: Faults = NO_FAULTS,
         behaviour: Behaviour = TODAY,
+        schedules: Sequence[Schedule] = SCHEDULES,
+        tests: Sequence[Test] = TESTS,
     ) -> None:
+        self.schedules, self.tests = tuple(schedules), tuple(tests)
         self.public_key, self.private_key, self.base_url = public_key, private_key, base_url
         self.credentials: Mapping[str, str | tuple[str, ...]] = {"public_key": public_key, "private_key": private_key}
         self.quota_calls, self.quota_window = quota_calls, quota_window
@@ -85,12 +98,12 @@ class Simulator:
     # What candidates and administrators do ------------------------------------------------------------------------
 
     def invite(self, *, schedule: int = 0, email: str | None = None, state: str = "mapped", **fields: Any) -> str:
-        """Somebody is registered for a schedule (its place in `SCHEDULES`). Returns the attempt's id."""
+        """Somebody is registered for a schedule (its place in `schedules`). Returns the attempt's id."""
         with self.lock:
             number = next(self._numbers)
             invented = random_fields(Random(f"{self._seed}/{number}"), number)  # noqa: S311 - invented data
             sitting = Sitting(
-                schedule=SCHEDULES[schedule],
+                schedule=self.schedules[schedule],
                 instance=next(self._instances),
                 state=state,
                 **{**invented, **({"email": email} if email else {}), **fields},
@@ -169,14 +182,14 @@ class Simulator:
     def retake(self, attempt_id: str, *, at: float | None = None) -> str:
         """The same person sits the same test again: at Mettl that is another schedule, so another attempt."""
         first = self._sittings[attempt_id]
-        other = next(place for place, schedule in enumerate(SCHEDULES) if schedule is not first.schedule)
+        other = next(place for place, schedule in enumerate(self.schedules) if schedule is not first.schedule)
         return self.finish(at=at, schedule=other, email=first.email, first=first.first, last=first.last)
 
     def sit_again(self, attempt_id: str, *, at: float | None = None) -> str:
         """The result is deleted, and the same person sits in the same schedule again: one more sitting."""
         first = self._sittings[attempt_id]
         self.delete(attempt_id)
-        place = SCHEDULES.index(first.schedule)
+        place = self.schedules.index(first.schedule)
         return self.finish(at=at, schedule=place, email=first.email, first=first.first, last=first.last)
 
     # A demo's candidates ------------------------------------------------------------------------------------------

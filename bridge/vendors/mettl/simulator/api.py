@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from flask import Flask, Response, request
 
-from bridge.vendors.mettl.simulator.sittings import SCHEDULES, TESTS, Schedule, Sitting, api_row
+from bridge.vendors.mettl.simulator.sittings import Schedule, Sitting, api_row
 
 if TYPE_CHECKING:
     from bridge.vendors.mettl.simulator import Simulator
@@ -82,34 +82,36 @@ def create_api(simulator: Simulator) -> Flask:
 
     @app.get("/<any(v1, v2, v3):version>/assessments")
     def assessments(version: str) -> Response:
-        return answer(lambda: _paged("assessments", TESTS, lambda test: {"id": test.id, "name": test.name}))
+        return answer(lambda: _paged("assessments", simulator.tests, lambda test: {"id": test.id, "name": test.name}))
 
     @app.get("/<any(v1, v2, v3):version>/assessments/<int:test>/schedules")
     def schedules_of(version: str, test: int) -> Response:
-        matches = [_schedule(schedule) for schedule in SCHEDULES if schedule.test.id == test]
+        matches = [_schedule(schedule) for schedule in simulator.schedules if schedule.test.id == test]
         return answer(lambda: {"schedules": matches})
 
     @app.get("/<any(v1, v2, v3):version>/schedules")
     def schedules(version: str) -> Response:
-        return answer(lambda: _paged("schedules", SCHEDULES, _schedule))
+        return answer(lambda: _paged("schedules", simulator.schedules, _schedule))
 
     @app.get("/<any(v1, v2, v3):version>/schedules/<key>")
     def schedule(version: str, key: str) -> Response:
-        return answer(lambda: {"schedule": _schedule(_known(key))})
+        return answer(lambda: {"schedule": _schedule(_known(simulator, key))})
 
     @app.get("/<any(v1, v2, v3):version>/schedules/<key>/candidates")
     def candidates(version: str, key: str) -> Response:
-        return answer(lambda: _candidates(simulator, _known(key)))
+        return answer(lambda: _candidates(simulator, _known(simulator, key)))
 
     @app.get("/<any(v1, v2, v3):version>/schedules/<key>/candidates/<path:email>")
     def candidate(version: str, key: str, email: str) -> Response:
-        return answer(lambda: _one(simulator, _listed(simulator, _known(key)), email))
+        return answer(lambda: _one(simulator, _listed(simulator, _known(simulator, key)), email))
 
     @app.get("/<any(v1, v2, v3):version>/candidates/<path:email>")
     def everywhere(version: str, email: str) -> Response:
         return answer(
             lambda: _one(
-                simulator, [sitting for schedule in SCHEDULES for sitting in _listed(simulator, schedule)], email
+                simulator,
+                [sitting for schedule in simulator.schedules for sitting in _listed(simulator, schedule)],
+                email,
             )
         )
 
@@ -154,8 +156,8 @@ def _authenticate(simulator: Simulator) -> None:
         raise _ApiError("E422")
 
 
-def _known(key: str) -> Schedule:
-    for schedule in SCHEDULES:
+def _known(simulator: Simulator, key: str) -> Schedule:
+    for schedule in simulator.schedules:
         if schedule.access_key == key:
             return schedule
     raise _ApiError("E404")

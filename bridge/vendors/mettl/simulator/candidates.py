@@ -7,7 +7,7 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
-from bridge.vendors.mettl.simulator.sittings import SCHEDULES, random_fields
+from bridge.vendors.mettl.simulator.sittings import random_fields
 
 if TYPE_CHECKING:
     from bridge.vendors.mettl.simulator import Simulator
@@ -33,8 +33,8 @@ class Candidates:
         """One sitting that ends now; its result comes later."""
         simulator, behaviour = self._simulator, self._simulator.behaviour
         rng = Random(f"{self._seed}:{candidate}")  # noqa: S311 - invented data, must be repeatable
-        place = rng.randrange(len(SCHEDULES))
-        test = SCHEDULES[place].test
+        place = rng.randrange(len(simulator.schedules))
+        test = simulator.schedules[place].test
         marks = rng.randint(0, 2 * int(test.marks)) / 2
         resumed, regraded = rng.random() < behaviour.resume_share, rng.random() < behaviour.regrade_share
         ending = rng.choices(("finished", "time_over", "proctor_stopped"), (8, 1, 1))[0]

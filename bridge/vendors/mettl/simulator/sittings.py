@@ -20,6 +20,7 @@ __all__ = [
     "Schedule",
     "Sitting",
     "Style",
+    "Test",
     "api_row",
     "notice",
     "random_fields",
