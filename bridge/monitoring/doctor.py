@@ -149,6 +149,9 @@ def _heartbeat(name: str, last: float | None, now: float) -> Finding:
     if last is None:
         return Finding(name, WARNING, "no heartbeat", f"start it: attempt-bridge {name}, or attempt-bridge up")
     age = now - last
+    if age < -_HEARTBEAT_SECONDS:
+        text = f"last heartbeat {-age:.0f} s in the future: the clock was set back, or clocks differ"
+        return Finding(name, WARNING, text, f"check that attempt-bridge {name} runs, and the clocks")
     if age <= _HEARTBEAT_SECONDS:
         return Finding(name, OK, f"heartbeat {max(age, 0):.0f} s ago")
     return Finding(name, WARNING, f"last heartbeat {age:.0f} s ago", f"check the log of attempt-bridge {name}")

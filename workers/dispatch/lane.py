@@ -40,6 +40,9 @@ __all__ = ["CRASH_POINTS", "Lane"]
 CRASH_POINTS = ("read", "expected", "sent", "settled", "judged", "parked")
 
 _LIMITS = Limits()
+_SCRIPTS = ("claim_due", "follow_clock", "settle")
+#: Seconds that the state server's clock may go back before its retries are moved, and how often its time is stored.
+_CLOCK_SLACK, _CLOCK_STORED = 30.0, 10.0
 
 _log = structlog.get_logger(__name__)
 
@@ -75,7 +78,7 @@ class Lane:
         self._dead, self._counters = keys.dead(name, partition), keys.subscription_state(name, partition)
         self._claims = keys.claims(name, partition)
         self._circuit = Circuit(state, keys.subscription_state(name), limits)
-        self._scripts = {script: scripts.register(state, __file__, script) for script in ("claim_due", "settle")}
+        self._scripts = {script: scripts.register(state, __file__, script) for script in _SCRIPTS}
         self._guarded = GuardedSteps(subscription, self.count_unexpected)
         self._joined = False
         #: Entries may be pending for this consumer: they come before new ones.
@@ -122,6 +125,12 @@ class Lane:
                 self._circuit.probe_again()
                 return max(0.5, wait)
             return wait
+
+    def follow_clock(self, now: float) -> int:
+        """Move the retries if the clock was set back; by how many seconds. `now`: by the state server. Thread-safe."""
+        with state_errors():
+            names, args = [self._retry, self._counters], [f"{now:.3f}", _CLOCK_SLACK, _CLOCK_STORED]
+            return int(cast("int", self._scripts["follow_clock"](keys=names, args=args)))
 
     def adopt(self, alive: Callable[[str], bool]) -> int:
         """Take over the pending entries of consumers that are not `alive`; returns how many."""

@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
+from typing import cast
 
 import structlog
 
@@ -32,6 +33,9 @@ BLOCK_SECONDS = 2.0
 #: After a stop, a lane that hangs in a send is abandoned after this time; its entries stay pending.
 STOP_SECONDS = 3.0
 _AFTER_STATE_ERROR_SECONDS = 1.0
+_FOLLOW_SECONDS = 10.0
+#: What PTTL answers for a key that does not exist.
+_NO_KEY = -2
 
 
 class Dispatcher:
@@ -50,6 +54,7 @@ class Dispatcher:
         self._services = services
         self._silent = silent
         self._offset = 0.0
+        self._clock_followed = 0.0
         # A new name per process, so that two processes never act as one consumer. Dead ones are adopted and removed.
         self.consumer = consumer or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.lanes = [
@@ -82,10 +87,25 @@ class Dispatcher:
             server = seconds + micros / 1e6
             self._services.state.set(keys.heartbeat("dispatch"), f"{server:.3f}", px=max(milliseconds, 30_000))
         self._offset = server - self._services.now()
+        self._follow_clock(server)
+
+    def _follow_clock(self, server: float) -> None:
+        if 0 <= server - self._clock_followed < _FOLLOW_SECONDS:
+            return
+        for lane in self.lanes:
+            back = lane.follow_clock(server)
+            if back:
+                _log.warning("clock_was_set_back", subscription=lane.subscription.name, seconds=back)
+        self._clock_followed = server
 
     def alive(self, consumer: str) -> bool:
         """Whether the process of a consumer has a current heartbeat."""
-        return bool(self._services.state.exists(self._heartbeat_key(consumer)))
+        key, longest = self._heartbeat_key(consumer), int(self._silent * 1000)
+        left = int(cast("int", self._services.state.pttl(key)))
+        if left > longest:
+            # The clock was set back, and with it the end of a heartbeat that may be the last one.
+            self._services.state.pexpire(key, longest)
+        return left != _NO_KEY
 
     def step_all(self, now: Callable[[], float], draw: Callable[[], float]) -> float:
         """One step of each lane; returns the shortest wait, in seconds."""
