@@ -17,14 +17,15 @@
 -- event with the same id is appended; the other order would lose the event.
 --
 -- Memory of one attempt (value of its field, all integers big-endian):
---   1 flags: 1 seen by webhook, 2 seen by poll or backfill, 4 seen by poll or backfill first
+--   1 flags: 1 seen by webhook, 2 seen by poll or backfill, 4 seen by poll or backfill first; the five bits above them:
+--     revision / 256 (8191 is the highest revision)
 --   2-3 day first seen, since 1970   4 days until the other path saw it (255: 255 or more)
---   5 revision (255: 255 or more)    6-10 order   11-16, 17-18 journal id (ms, sequence)
+--   5 revision % 256   6-10 order   11-16, 17-18 journal id (ms, sequence)
 --   19.. digests, 6 bytes each, newest last, at most 8
 --
 -- The buckets grow by linear hashing, one split at a time, so that each remains a compact listpack.
 
-local PER_BUCKET, MAX_DIGESTS, COUNTS_FOR = 64, 8, 100 * 86400
+local PER_BUCKET, MAX_DIGESTS, COUNTS_FOR, MAX_REVISION = 64, 8, 100 * 86400, 8191
 local journal, seen, requests, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local today = tonumber(ARGV[1])
 local call, byte, char, sub = redis.call, string.byte, string.char, string.sub
@@ -103,6 +104,8 @@ local function seen_by(value, path)
   return char(flags + bit) .. sub(value, 2, 3) .. char(later) .. sub(value, 5)
 end
 
+local function revision_of(value) return byte(value, 5) + 256 * math.floor(byte(value, 1) / 8) end
+
 local ORIGINS = { w = 'webhook', p = 'poll', b = 'backfill', o = 'bridge' }
 local FIRST = { w = 1, p = 6, b = 6, o = 0 }
 local results, at = {}, 4
@@ -133,20 +136,24 @@ for r = 1, tonumber(ARGV[2]) do
       count(source, origin, 'published')
     end
   else
-    revision, id = byte(value, 5), unpack_id(value)
+    revision, id = revision_of(value), unpack_id(value)
     local known, last = false, sub(value, -6) == digest
     for i = 19, #value, 6 do known = known or sub(value, i, i + 5) == digest end
     if last or (known and path == 'w') then
       outcome = 'duplicate'
     elseif order_of(order) < order_of(sub(value, 6, 10)) then
       outcome = 'stale'
+    elseif revision >= MAX_REVISION then
+      -- Another event would have the id of the one before it, and receivers would drop it as a copy.
+      outcome = 'stale'
     elseif expected == revision then
       id = append()
-      local grown = math.min(revision + 1, 255)
+      local grown = revision + 1
       local digests = sub(value, 19) .. digest
       if #digests > MAX_DIGESTS * 6 then digests = sub(digests, -MAX_DIGESTS * 6) end
       value = seen_by(value, path)
-      call('HSET', bucket, field, sub(value, 1, 4) .. char(grown) .. order .. pack_id(id) .. digests)
+      local flags = byte(value, 1) % 8 + 8 * math.floor(grown / 256)
+      call('HSET', bucket, field, char(flags) .. sub(value, 2, 4) .. char(grown % 256) .. order .. pack_id(id) .. digests)
       outcome, revision = 'revised', grown
     else
       outcome = 'revise'

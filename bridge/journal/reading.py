@@ -165,7 +165,7 @@ def parse_memory(value: bytes) -> Memory:
     by_webhook, by_poll, poll_first = bool(flags & 1), bool(flags & 2), bool(flags & 4)
     other_day = first_day + value[3]
     return Memory(
-        revision=value[4],
+        revision=value[4] + 256 * (flags >> 3),
         order=int.from_bytes(value[5:10], "big"),
         entry_id=f"{int.from_bytes(value[10:16], 'big')}-{int.from_bytes(value[16:18], 'big')}",
         digests=tuple(value[start : start + 6] for start in range(18, len(value), 6)),

@@ -74,6 +74,53 @@ def test_a_changed_result_is_a_revision_that_holds_the_replaced_one(any_state: r
     assert json.loads(next(Reader(any_state).events()).event)["data"]["result"]["previous"] == 2
 
 
+def test_every_revision_of_an_attempt_has_an_id_of_its_own(any_state: redis.Redis) -> None:
+    journal = Journal(any_state)
+    for score in range(600):
+        outcomes(journal, make_submission(score=score, origin=POLL if score % 2 else WEBHOOK))
+    events = list(Reader(any_state).events(newest_first=False))
+    assert len({event.id for event in events}) == 600
+    revisions = [json.loads(event.event)["data"]["attempt"]["revision"] for event in events]
+    assert revisions == list(range(1, 601))
+    memory = Reader(any_state).attempt("eu", "link:1")
+    assert memory is not None
+    assert (memory.revision, memory.first_origin) == (600, WEBHOOK)
+    assert memory.poll_day is not None
+    # The bits of the revision are beside those of the paths.
+    outcomes(journal, make_submission("link:2", score=1, origin=POLL))
+    for score in range(2, 300):
+        outcomes(journal, make_submission("link:2", score=score, origin=POLL))
+    outcomes(journal, make_submission("link:2", score=299))
+    memory = Reader(any_state).attempt("eu", "link:2")
+    assert memory is not None
+    assert (memory.revision, memory.first_origin, memory.webhook_day) == (299, POLL, memory.first_day)
+
+
+def test_an_attempt_without_a_revision_left_publishes_no_id_twice(any_state: redis.Redis) -> None:
+    journal = Journal(any_state)
+    outcomes(journal, make_submission(score=1))
+    field = attempt_field("eu", "link:1")
+    value = any_state.hget(keys.seen(0) + ":0", field)  # type: ignore[arg-type]
+    assert isinstance(value, bytes)
+    full = bytes([value[0] | 0xF8]) + value[1:4] + b"\xff" + value[5:]
+    any_state.hset(keys.seen(0) + ":0", field, full)  # type: ignore[arg-type]
+    assert outcomes(journal, make_submission(score=2)) == ["stale"]
+    assert len(list(Reader(any_state).events())) == 1
+
+
+def test_what_the_previous_version_remembered_of_an_attempt_is_continued(any_state: redis.Redis) -> None:
+    journal = Journal(any_state)
+    outcomes(journal, make_submission(score=1))
+    field = attempt_field("eu", "link:1")
+    value = any_state.hget(keys.seen(0) + ":0", field)  # type: ignore[arg-type]
+    assert isinstance(value, bytes)
+    any_state.hset(keys.seen(0) + ":0", field, value[:4] + b"\xff" + value[5:])  # type: ignore[arg-type]
+    for score in (2, 3):
+        outcomes(journal, make_submission(score=score))
+    found = [json.loads(event.event)["data"]["attempt"]["revision"] for event in Reader(any_state).events()]
+    assert found == [257, 256, 1]
+
+
 def test_a_revision_whose_earlier_event_was_trimmed_has_no_previous(any_state: redis.Redis) -> None:
     journal = Journal(any_state)
     outcomes(journal, make_submission(score=1))

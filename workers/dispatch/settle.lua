@@ -7,7 +7,8 @@
 --           kind, journal entry id ("" for a retry), event id, and by kind
 --           skip   -                     the filter excludes it
 --           ok     -                     delivered
---           sent   record                handed over, a receipt is awaited (its record exists since before the send)
+--           sent   due, record           handed over, a receipt is awaited until `due` (its record exists since before
+--                                        the send)
 --           retry  due, record           failed, next try at `due`
 --           later  due, record           not the receiver's fault: again at `due`, no try is used (retries only)
 --           dead   number, name, value, name, value...   given up; the fields of the dead letter
@@ -55,9 +56,10 @@ for _ = 1, tonumber(ARGV[5]) do
     if settled then count('delivered') end
   elseif kind == 'sent' then
     settled = entry == '' or ack(entry)
-    if redis.call('HEXISTS', deliveries, id) == 1 then redis.call('HSET', deliveries, id, ARGV[at]) end
+    -- Without a record the receipt has come already.
+    if redis.call('HEXISTS', deliveries, id) == 1 then schedule(id, ARGV[at], ARGV[at + 1]) end
     if settled then count('handed_over') end
-    at = at + 1
+    at = at + 2
   elseif kind == 'retry' or kind == 'later' then
     settled = is_ours(entry, id)
     if settled then

@@ -118,7 +118,8 @@ def outcome_row(item: Item, outcome: Outcome, subscription: Subscription, now: f
     delivery = item.delivery
     if outcome is None:
         if subscription.receipts.required:
-            return ["sent", item.entry, delivery.id, with_receipt_awaited(delivery, now).to_json()]
+            due = f"{now + subscription.receipts.within:.3f}"
+            return ["sent", item.entry, delivery.id, due, with_receipt_awaited(delivery, now).to_json()]
         return ["ok", item.entry, delivery.id]
     failed = _after_failure(delivery, outcome, now)
     delay = retry_delay(subscription.retry, failed.tries, draw(), outcome.retry_after)

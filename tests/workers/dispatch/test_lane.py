@@ -405,6 +405,22 @@ def test_an_event_without_a_receipt_is_sent_again_and_finally_given_up(any_state
     assert (letter.delivery.id, letter.reason, letter.delivery.tries) == (silent, "no receipt", 2)
 
 
+@pytest.mark.parametrize("within", [5.0, 60.0, 900.0])
+def test_an_event_without_a_receipt_is_sent_again_after_the_time_that_was_given(
+    any_state: redis.Redis, within: float
+) -> None:
+    publish(any_state, 1)
+    subscription = Subscription(name=NAME, transport="celery", receipts=Receipts(required=True, within=within))
+    sent_at: list[float] = []
+    clock = [1000.0]
+    receiver = Receiver(lambda sent: sent_at.append(clock[0] - 1000.0))  # type: ignore[func-returns-value]
+    one = lane(any_state, receiver, subscription=subscription)
+    while clock[0] < 1000.0 + 4 * within:
+        run_until_idle(one, clock[0])
+        clock[0] += within / 5
+    assert sent_at == pytest.approx([0.0, within, 2 * within, 3 * within])
+
+
 def test_a_receipt_that_arrives_before_the_send_returns_counts(any_state: redis.Redis) -> None:
     (only,) = publish(any_state, 1)
     deliveries = Deliveries(any_state)
