@@ -129,8 +129,8 @@ class Lane:
     def follow_clock(self, now: float) -> int:
         """Move the retries if the clock was set back; by how many seconds. `now`: by the state server. Thread-safe."""
         with state_errors():
-            names, args = [self._retry, self._counters], [f"{now:.3f}", _CLOCK_SLACK, _CLOCK_STORED]
-            return int(cast("int", self._scripts["follow_clock"](keys=names, args=args)))
+            args: list[str | float] = [f"{now:.3f}", _CLOCK_SLACK, _CLOCK_STORED]
+            return cast("int", self._scripts["follow_clock"](keys=[self._retry, self._counters], args=args))
 
     def adopt(self, alive: Callable[[str], bool]) -> int:
         """Take over the pending entries of consumers that are not `alive`; returns how many."""

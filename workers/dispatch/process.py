@@ -8,7 +8,6 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
-from typing import cast
 
 import structlog
 
@@ -101,7 +100,7 @@ class Dispatcher:
     def alive(self, consumer: str) -> bool:
         """Whether the process of a consumer has a current heartbeat."""
         key, longest = self._heartbeat_key(consumer), int(self._silent * 1000)
-        left = int(cast("int", self._services.state.pttl(key)))
+        left = self._services.state.pttl(key)
         if left > longest:
             # The clock was set back, and with it the end of a heartbeat that may be the last one.
             self._services.state.pexpire(key, longest)
