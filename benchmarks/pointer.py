@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 from benchmarks.common import free_port, header, program, table, verdict, wait_for
 from bridge.journal.reading import Reader
 from bridge.state import keys
-from bridge.state.embedded_server import addresses
+from bridge.state.server_socket import addresses
 from bridge.vendors.cirrus.simulator import Behaviour, Simulator
 from workers.tasks import RECHECK_TICK_SECONDS
 

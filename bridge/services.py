@@ -35,7 +35,7 @@ from bridge.quota.budgets import Budgets
 from bridge.sdk import time_scale
 from bridge.sdk.vendor import Vendor
 from bridge.settings import PREFIX, Settings, environment, read_settings
-from bridge.state import embedded_server
+from bridge.state import server_socket
 from bridge.state.client import state_client
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
     state = settings.state or config.bridge.state
     broker = settings.broker or config.bridge.broker
     if state is None:
-        state, embedded_broker = embedded_server.addresses(config.bridge.data_dir)
+        state, embedded_broker = server_socket.addresses(config.bridge.data_dir)
         broker = broker or embedded_broker
     if broker is None:
         raise ConfigError(

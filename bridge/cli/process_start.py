@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from bridge.cli.common import load_services
@@ -9,6 +10,7 @@ from bridge.errors import StateUnavailable
 from bridge.monitoring import doctor, logs
 from bridge.runtime.parent_pipe import end_with_parent
 from bridge.services import Services
+from bridge.state.data_directory import UMASK
 
 __all__ = ["start_process"]
 
@@ -21,6 +23,7 @@ def start_process(name: str, *, wait: bool = True) -> Services:
     `wait`: wait for a state server that is not up yet. Raises `ConfigError`, also for a server that would lose data or
     belongs to another bridge.
     """
+    os.umask(UMASK)
     services = load_services()
     if services.settings.end_with_stdin:
         end_with_parent()

@@ -14,10 +14,15 @@ __all__ = ["up"]
 @click.command()
 @host_option
 @port_option
-def up(host: str, port: int) -> None:
+@click.option(
+    "--accept-empty",
+    is_flag=True,
+    help="Start although the embedded server's data is gone; attempts are published again.",
+)
+def up(host: str, port: int, accept_empty: bool) -> None:
     """Run the whole bridge in this terminal until Ctrl-C.
 
     Starts web, worker, beat and dispatch, and the embedded server unless a state server is configured. Prints `ready
     http://...` once all of them answer.
     """
-    click.get_current_context().exit(run(load_services(), host, port))
+    click.get_current_context().exit(run(load_services(), host, port, accept_empty=accept_empty))

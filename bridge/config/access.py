@@ -12,6 +12,7 @@ from pathlib import Path
 from bridge.config.model import Config, Token
 from bridge.errors import BridgeError, clip
 from bridge.net.signatures import sha256_hex
+from bridge.state.data_directory import make_private, open_private
 
 __all__ = ["FILE", "OPERATOR", "VIEWER", "first_token", "includes", "new_token", "role_of", "tokens"]
 
@@ -35,7 +36,8 @@ def tokens(config: Config) -> tuple[Token, ...]:
         return config.access.tokens
     path = config.bridge.data_dir / FILE
     try:
-        text = path.read_text("ascii", "replace").strip()
+        with os.fdopen(open_private(path, os.O_RDONLY), encoding="ascii", errors="replace") as file:
+            text = file.read(1000).strip()
     except FileNotFoundError:
         return ()
     except OSError as error:
@@ -57,7 +59,7 @@ def first_token(config: Config) -> str | None:
         return f"the hash of the API token is in {path}; to get a new token delete that file and start again"
     token = new_token()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         _write(path, f"{sha256_hex(token)}\n")
     except OSError as error:
         raise _unusable(path, f"cannot be written: {clip(error.strerror or error)}") from error

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import FrameType
 
 import click
@@ -19,11 +20,12 @@ from bridge.runtime import processes
 from bridge.runtime.processes import PARTS, Address
 from bridge.runtime.server_restarts import ServerRestarts
 from bridge.runtime.supervisor import Supervisor
-from bridge.services import Services
+from bridge.services import Services, load
 from bridge.settings import PREFIX, environment
 from bridge.state.client import state_client
 from bridge.state.data_directory import hold_directory
 from bridge.state.embedded_server import EmbeddedServer
+from bridge.state.server_socket import prepare_socket
 
 __all__ = [
     "PORT_WAIT_SECONDS",
@@ -63,8 +65,10 @@ def exit_code(received: int | None) -> int:
     return 130 if received == signal.SIGINT else 0
 
 
-def run(services: Services, host: str, port: int) -> int:
+def run(services: Services, host: str, port: int, *, accept_empty: bool = False) -> int:
     """Run the bridge until a signal comes. Returns the exit code of the process.
+
+    `accept_empty`: start with an empty embedded server, also where it held data before.
 
     Raises `ConfigError` and `BridgeError` (data directory or port in use, a part that refuses to start). Once the
     bridge has been ready, a part that keeps exiting is restarted at growing intervals while the others continue.
@@ -74,7 +78,9 @@ def run(services: Services, host: str, port: int) -> int:
         was_killed = stack.enter_context(hold_directory(services.config.bridge.data_dir))
         # First of all: a port in use must neither start nor stop anything.
         port = free_port(host, port, patience=PORT_WAIT_SECONDS if was_killed else 0.0)
-        server = stack.enter_context(embedded_server(services, show))
+        if not _state_is_given(services) and prepare_socket(services.config.bridge.data_dir):
+            services = load(services.settings)  # the addresses of the embedded server have changed
+        server = stack.enter_context(embedded_server(services, show, accept_empty=accept_empty))
         address = Address(
             config=services.settings.config,
             state_url=services.state_url,
@@ -86,7 +92,7 @@ def run(services: Services, host: str, port: int) -> int:
         if (notice := access.first_token(services.config)) is not None:
             show("up", notice)
         supervisor = stack.enter_context(Supervisor(processes.programs(address, child_environment()), on_line=show))
-        readiness = Readiness(address, since=since, show=show, on_ready=supervisor.settle)
+        readiness = Readiness(address, since=since, show=show, on_ready=partial(_settle, supervisor, server))
         if not services.config.sources:
             show(
                 "up", f"{services.config.path} has no sources yet, so nothing will be received. See bridge.example.yaml"
@@ -143,18 +149,31 @@ class Readiness:
             self._show("up", f"still waiting for {', '.join(missing)}")
 
 
+def _state_is_given(services: Services) -> bool:
+    return bool(services.settings.state or services.config.bridge.state)
+
+
+def _settle(supervisor: Supervisor, server: EmbeddedServer | None) -> None:
+    supervisor.settle()
+    if server is not None:
+        server.record_use()
+
+
 @contextmanager
-def embedded_server(services: Services, show: Callable[[str, str], None]) -> Iterator[EmbeddedServer | None]:
+def embedded_server(
+    services: Services, show: Callable[[str, str], None], *, accept_empty: bool = False
+) -> Iterator[EmbeddedServer | None]:
     """The embedded server during the block; None where `state` is given. One that was adopted is left running."""
-    if services.settings.state or services.config.bridge.state:
+    if _state_is_given(services):
         yield None
         return
-    server = EmbeddedServer(services.config.bridge.data_dir)
+    server = EmbeddedServer(services.config.bridge.data_dir, accept_empty=accept_empty)
     if server.start():
         show("up", f"adopted the embedded server of an earlier run: process {server.pid()}; it will keep running")
     try:
         yield server
     finally:
+        server.record_use()
         if server.is_ours:
             server.stop()
         else:

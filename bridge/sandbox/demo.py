@@ -26,7 +26,7 @@ from bridge.sandbox.screen import Screen
 from bridge.sandbox.vendors import RunningVendor, open_vendors
 from bridge.settings import PREFIX, Settings, environment
 from bridge.state.data_directory import hold_directory
-from bridge.state.embedded_server import addresses
+from bridge.state.server_socket import addresses, prepare_socket
 
 __all__ = ["run"]
 
@@ -43,6 +43,7 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
     with ExitStack() as stack:
         was_killed = stack.enter_context(hold_directory(data_dir))
         port = up.free_port(host, port, patience=up.PORT_WAIT_SECONDS if was_killed else 0.0)
+        prepare_socket(data_dir)
         number = _next_run(data_dir / "run")
         vendors = stack.enter_context(open_vendors(conditions, run=number))
         state_url, broker_url = addresses(data_dir)

@@ -12,9 +12,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
-from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
@@ -22,13 +20,14 @@ from redis.retry import Retry
 
 from bridge import clock
 from bridge.errors import BridgeError, ConfigError, StateUnavailable, clip
-from bridge.state.data_directory import make_private, try_lock
+from bridge.state import keys
+from bridge.state.data_directory import UMASK, make_private, open_private, tighten, try_lock, write_private
 from bridge.state.keeper import kept
+from bridge.state.server_socket import addresses, prepare_socket, socket_path
+from bridge.state.used_marker import forget_use, lost_data, record_use, was_used
 
-__all__ = ["DURABLE", "EmbeddedServer", "addresses", "server_binary", "socket_path"]
+__all__ = ["DURABLE", "EmbeddedServer", "server_binary"]
 
-#: A socket address holds 104 bytes on macOS and 108 on Linux, with the closing zero byte.
-_LONGEST_SOCKET_PATH = 103
 #: How long a new server may be silent, and how long a stopping one may take. One that says LOADING may take any time.
 _SILENT_SECONDS = 30.0
 _STOP_SECONDS = 10.0
@@ -86,22 +85,6 @@ def server_binary() -> Path:
     )
 
 
-def socket_path(data_dir: Path) -> Path:
-    """Where the server of a data directory listens: in it, or at a short path of this user where that is too long."""
-    plain = data_dir.resolve() / "server.sock"
-    if len(os.fsencode(plain)) <= _LONGEST_SOCKET_PATH:
-        return plain
-    name = blake2b(os.fsencode(plain), digest_size=10).hexdigest()
-    # Not tempfile.gettempdir(): every process must come to the same answer, whatever its TMPDIR.
-    return Path("/tmp") / f"attempt-bridge-{os.getuid()}" / f"{name}.sock"  # noqa: S108 - owner and mode are checked
-
-
-def addresses(data_dir: Path) -> tuple[str, str]:
-    """State and broker address of the embedded server of a data directory, whether or not it runs."""
-    socket = quote(str(socket_path(data_dir)))
-    return f"unix://{socket}?db=0", f"redis+socket://{socket}?virtual_host=1"
-
-
 class EmbeddedServer:
     """One server per data directory, run by a keeper, which ends it when this process ends, however it ends.
 
@@ -110,11 +93,12 @@ class EmbeddedServer:
     its socket or its pid file. `data_dir` must be held (`data_directory.hold_directory`).
     """
 
-    def __init__(self, data_dir: Path, *, binary: Path | None = None) -> None:
+    def __init__(self, data_dir: Path, *, binary: Path | None = None, accept_empty: bool = False) -> None:
         self.data_dir = data_dir.resolve()
         self.socket = socket_path(self.data_dir)
         self.state_url, self.broker_url = addresses(self.data_dir)
         self._binary = binary
+        self._accept_empty = accept_empty
         self._log = self.data_dir / "server.log"
         self._keeper: subprocess.Popen[bytes] | None = None
         #: Whether the server that runs was started here, not adopted.
@@ -127,7 +111,12 @@ class EmbeddedServer:
         `StateUnavailable` (a server left over that does not answer).
         """
         make_private(self.data_dir)
-        make_private(self.socket.parent)
+        tighten(self.data_dir)
+        prepare_socket(self.data_dir)
+        self.socket = socket_path(self.data_dir)
+        self.state_url, self.broker_url = addresses(self.data_dir)
+        if self._accept_empty:
+            forget_use(self.data_dir)
         # A server that runs may be about to end: its keeper has just seen its parent end.
         adopted = self.running() and not self._ends_within(_ENDING_SECONDS)
         if adopted:
@@ -138,16 +127,22 @@ class EmbeddedServer:
             except BridgeError:
                 adopted = False
         if not adopted:
-            self._spawn()
-            self._wait_until_it_answers()
+            self._start_new()
         self.is_ours = not adopted
+        self.record_use()
         return adopted
+
+    def record_use(self) -> None:
+        """Remember outside the append-only file that it holds data. Call it once the bridge has stored some."""
+        # On a full disk, or while the server restarts, the next call does it.
+        with suppress(OSError, redis.RedisError), self._client() as client:
+            record_use(self.data_dir, client)
 
     def running(self) -> bool:
         """Whether a server lives on this data directory, ours or one left over."""
         if self._keeper is not None:
             self._keeper.poll()
-        with (self.data_dir / "server.lock").open("ab") as file:
+        with os.fdopen(open_private(self.data_dir / "server.lock", os.O_RDWR | os.O_CREAT), "r+b") as file:
             return not try_lock(file.fileno())
 
     def stop(self) -> None:
@@ -197,15 +192,32 @@ class EmbeddedServer:
             time.sleep(0.02)
         return True
 
+    def _start_new(self) -> None:
+        """Raises `BridgeError` when the data of a used directory is gone."""
+        used = was_used(self.data_dir)
+        if used and not (self.data_dir / "appendonlydir").is_dir():
+            raise lost_data(self.data_dir)
+        self._spawn()
+        self._wait_until_it_answers()
+        if used:
+            with self._client() as client:
+                is_empty = not client.exists(keys.BRIDGE)
+            if is_empty:
+                self.stop()
+                raise lost_data(self.data_dir)
+
     def _spawn(self) -> None:
         binary = self._binary or server_binary()
         configuration = self.data_dir / "server.conf"
-        configuration.write_text(self._configuration())
+        write_private(configuration, self._configuration())
         if self._log.exists():
             self._log.replace(self._log.with_suffix(".log.1"))
         self.socket.unlink(missing_ok=True)
         self._end_keeper()
-        with (self.data_dir / "server.lock").open("ab") as lock, self._log.open("ab") as log:
+        with (
+            os.fdopen(open_private(self.data_dir / "server.lock", os.O_RDWR | os.O_CREAT), "r+b") as lock,
+            os.fdopen(open_private(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as log,
+        ):
             # Waits at most for another process that only checks whether a server runs.
             fcntl.flock(lock, fcntl.LOCK_EX)
             # A session of its own: Ctrl-C must reach the supervisor alone, which stops the server last.
@@ -216,6 +228,7 @@ class EmbeddedServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                umask=UMASK,
                 pass_fds=[lock.fileno()],
             )
 

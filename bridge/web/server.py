@@ -29,6 +29,7 @@ from bridge.monitoring.log_limits import LogLimits
 from bridge.monitoring.metrics import MULTIPROCESS_VARIABLE, drop_process_gauges
 from bridge.runtime.parent_pipe import end_with_parent
 from bridge.services import Services
+from bridge.state.data_directory import make_private
 from bridge.web import create_app
 from bridge.web.hooks import BODY_SECONDS
 
@@ -90,8 +91,9 @@ def _metrics_directory(services: Services, port: int) -> Path | None:
     """An empty directory: metrics of an earlier run would be counted again. None if the disk is full: web must run."""
     directory = services.config.bridge.data_dir.absolute() / "metrics" / f"web-{port}"
     try:
+        make_private(directory.parent)
         shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
+        directory.mkdir(mode=0o700)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             logs.get_logger(__name__).warning("metrics_not_shared", problem=error.strerror)

@@ -20,7 +20,8 @@ import yaml
 
 from bridge.runtime import processes
 from bridge.state import keys
-from bridge.state.embedded_server import EmbeddedServer, addresses
+from bridge.state.embedded_server import EmbeddedServer
+from bridge.state.server_socket import addresses
 from bridge.vendors.classmarker.simulator import Simulator
 from tests.support.commands import Start, Started, alive, descendants, kill, parent_of, part_pids
 from tests.support.waiting import until

@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 
 from bridge.runtime import processes
 from bridge.sdk.simulator import Faults
-from bridge.state.embedded_server import addresses
+from bridge.state.server_socket import addresses
 from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 from tests.support.child_processes import ROOT, Child
 from tests.support.commands import Start, Started, alive, descendants, kill, parent_of, part_pids

@@ -10,14 +10,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from bridge.errors import BridgeError, ConfigError, StateUnavailable
-from bridge.state import embedded_server
+from bridge.state import embedded_server, keys
 from bridge.state.data_directory import hold_directory
-from bridge.state.embedded_server import EmbeddedServer, addresses, server_binary, socket_path
+from bridge.state.embedded_server import EmbeddedServer, server_binary
+from bridge.state.server_socket import addresses, socket_path
 from tests.support.commands import alive
 from tests.support.servers import need_program
 from tests.support.waiting import until
@@ -39,7 +41,7 @@ with hold_directory(Path(sys.argv[1])):
 def make(starts_servers: None, starts_processes: None) -> Iterator[Callable[..., EmbeddedServer]]:
     made: list[EmbeddedServer] = []
 
-    def build(data_dir: Path, **options: Path) -> EmbeddedServer:
+    def build(data_dir: Path, **options: Any) -> EmbeddedServer:
         made.append(EmbeddedServer(data_dir, **options))
         return made[-1]
 
@@ -237,17 +239,132 @@ def test_an_incomplete_last_write_is_dropped_and_the_rest_is_kept(
         assert client.mget("first", "second") == [b"1", None]
 
 
-def test_a_data_directory_with_a_long_name_gets_a_short_socket(
-    tmp_path: Path, make: Callable[..., EmbeddedServer]
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A data directory whose path is too long for a socket."""
+    path = tmp_path / ("d" * 60) / ("e" * 60)
+    yield path
+    if prepared := [socket_path(path).parent] if path.exists() else []:
+        shutil.rmtree(prepared[0], ignore_errors=True)
+
+
+def test_a_data_directory_with_a_long_name_gets_a_short_socket_that_nobody_could_make_beforehand(
+    deep: Path, make: Callable[..., EmbeddedServer]
 ) -> None:
-    deep = tmp_path / ("d" * 60) / ("e" * 60)
     server = make(deep)
+    server.start()
     assert len(os.fsencode(server.socket)) <= 103
     assert server.socket == socket_path(deep)
-    server.start()
+    assert addresses(deep) == (server.state_url, server.broker_url)
     with client_of(server) as client:
         assert client.ping()
     assert server.socket.parent.stat().st_mode & 0o077 == 0
+    assert not server.socket.is_relative_to(deep)
+    server.stop()
+    again = make(deep)
+    again.start()
+    assert again.socket == server.socket
+
+
+@pytest.mark.parametrize("became", ["open to others", "gone", "a link"])
+def test_a_directory_of_the_socket_that_is_no_longer_private_is_not_used_and_the_next_start_makes_another(
+    became: str, deep: Path, make: Callable[..., EmbeddedServer]
+) -> None:
+    first = make(deep)
+    first.start()
+    first.stop()
+    taken = first.socket.parent
+    if became == "open to others":
+        taken.chmod(0o777)
+    else:
+        taken.rmdir()
+    if became == "a link":
+        taken.symlink_to(deep)
+    assert socket_path(deep) == deep / "server.sock"
+    second = make(deep)
+    second.start()
+    assert second.socket.parent != taken
+    second.stop()
+    taken.unlink(missing_ok=True) if taken.is_symlink() or not taken.exists() else taken.rmdir()
+
+
+def test_everything_in_the_data_directory_is_for_this_user_alone_whatever_the_umask(
+    tmp_path: Path, make: Callable[..., EmbeddedServer]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    data.chmod(0o755)
+    (data / "notes.txt").write_text("not ours")
+    (data / "notes.txt").chmod(0o644)
+    umask = os.umask(0)
+    try:
+        server = make(data)
+        with hold_directory(data):
+            server.start()
+        with client_of(server) as client:
+            client.set("a", "b")
+        server.stop()
+        for path in data.rglob("*"):
+            path.chmod(0o755)  # as an earlier version left them
+        server.start()
+    finally:
+        os.umask(umask)
+    modes = {str(path.relative_to(data)): path.stat().st_mode & 0o077 for path in data.rglob("*")}
+    assert modes.pop("notes.txt") == 0o055
+    assert len(modes) > 5
+    assert set(modes.values()) == {0}
+
+
+@pytest.mark.parametrize("name", ["lock", "server.lock", "server.conf", "server.log", "server.pid", "appendonlydir"])
+def test_a_planted_link_in_the_place_of_a_file_overwrites_nothing(
+    name: str, tmp_path: Path, make: Callable[..., EmbeddedServer]
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    (data / name).symlink_to(victim)
+    with pytest.raises(ConfigError, match=rf"{name}: is a symbolic link\. Remedy: "), hold_directory(data):
+        make(data).start()
+    with pytest.raises(ConfigError, match="is a symbolic link"):
+        make(data).start()
+    assert victim.read_text() == "precious"
+    (data / name).unlink()
+
+
+def test_an_append_only_file_that_is_gone_is_refused_until_that_is_accepted(
+    tmp_path: Path, make: Callable[..., EmbeddedServer]
+) -> None:
+    server = make(tmp_path)
+    server.start()
+    server.record_use()
+    server.stop()
+    assert server.start() is False  # nothing was stored yet: no bridge ever ran here
+    with client_of(server) as client:
+        client.hset(keys.BRIDGE, "name", "acme")
+    server.record_use()
+    server.stop()
+    kept = tmp_path / "backup"
+    shutil.copytree(tmp_path / "appendonlydir", kept)
+    for empty in (shutil.rmtree, _truncate):
+        empty(tmp_path / "appendonlydir")
+        with pytest.raises(BridgeError, match=r"empty or missing, .* Remedy: restore it .* `up --accept-empty`"):
+            server.start()
+        assert not server.running()
+        shutil.rmtree(tmp_path / "appendonlydir", ignore_errors=True)
+        shutil.copytree(kept, tmp_path / "appendonlydir")
+        server.start()
+        server.stop()
+    shutil.rmtree(tmp_path / "appendonlydir")
+    accepting = make(tmp_path, accept_empty=True)
+    accepting.start()
+    accepting.stop()
+    assert make(tmp_path).start() is False
+
+
+def _truncate(directory: Path) -> None:
+    for part in directory.glob("*.aof"):
+        os.truncate(part, 0)
 
 
 def test_a_file_in_the_place_of_the_data_directory_is_one_clear_line(tmp_path: Path) -> None:
