@@ -43,7 +43,7 @@ def after_recheck(
     if watch.announced is None and (before.announced is not None or before.kind != watch.kind):
         # The record that was read has opened the watch anew, or was the one announced: it has set the next recheck.
         return Next(watch)
-    is_pass = watch.announced is not None and watch.rechecks < len(pointer_schedule)
+    is_pass = watch.announced is not None and now < watch.announced and watch.rechecks < len(pointer_schedule)
     if watch.kind == POINTER and found and not is_pass:
         return Next(None)
     ends = [watch.give_up_at]
@@ -56,7 +56,7 @@ def after_recheck(
         return Next(None, overdue=True)
     overdue = watch.expected_deadline is not None and watch.expected_deadline <= now
     following = _following(watch, is_pass, pointer_schedule, recheck_schedule, now)
-    if watch.kind == EXPECTATION and overdue and watch.announced is not None:
+    if watch.kind == EXPECTATION and overdue and is_pass and watch.announced is not None:
         # The operator's time is up, the webhook's is not.
         following = replace(following, kind=POINTER, give_up_at=watch.announced)
     return Next(replace(following, due=min(following.due, *left)), overdue=overdue)

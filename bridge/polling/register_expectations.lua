@@ -20,9 +20,12 @@ for i = 2, #ARGV, 5 do
   else
     watch = watch or { opened = ARGV[1], announced = "" }
     if tonumber(due) > now and watch.announced ~= "" then
-      -- A webhook that no recheck has followed yet is still followed now; then the registered time counts.
-      if watch.rechecks == "0" and old_due and tonumber(old_due) <= now then due = old_due end
-      watch.announced = ""
+      -- A webhook that no recheck has followed yet is still followed, once; then the registered time counts.
+      if watch.rechecks == "0" and old_due then
+        due, watch.announced = old_due, ARGV[1]
+      else
+        watch.announced = ""
+      end
     end
     watch.kind, watch.rechecks, watch.deadline, watch.reference = "expectation", "0", deadline, ARGV[i + 4]
   end
