@@ -15,7 +15,7 @@ from environs import EnvError, FileAwareEnv
 from bridge.errors import ConfigError
 from bridge.text import text_problem
 
-__all__ = ["PREFIX", "Settings", "environment", "read_settings"]
+__all__ = ["PREFIX", "Settings", "environment", "read_settings", "wants_no_colours"]
 
 PREFIX = "ATTEMPT_BRIDGE_"
 
@@ -38,6 +38,12 @@ class Settings:
 def environment() -> Mapping[str, str]:
     """The environment as it is now, for `${NAME}` in bridge.yaml and for child processes."""
     return dict(os.environ)  # noqa: TID251 - this is the one place
+
+
+def wants_no_colours() -> bool:
+    """Whether the environment asks for text without colours: NO_COLOR (https://no-color.org), or a dumb terminal."""
+    ours = environment()
+    return bool(ours.get("NO_COLOR")) or ours.get("TERM") == "dumb"
 
 
 def read_settings() -> Settings:

@@ -34,7 +34,7 @@ options = argparse.ArgumentParser()
 options.add_argument("--broker", required=True)
 options.add_argument("--queue", default="warehouse")
 options.add_argument("--exchange", help="RabbitMQ only: the subscription's exchange")
-options.add_argument("--binding", default="#", help="routing keys to receive, such as attempt.completed.eu-#")
+options.add_argument("--binding", default="#", help="routing keys to receive, such as attempt.completed.* or attempt.#")
 given = options.parse_args()
 exchange = Exchange(given.exchange, type="topic", durable=True) if given.exchange else Exchange("")
 queue = Queue(

@@ -6,6 +6,7 @@ import csv
 import inspect
 import json
 import re
+import sys
 import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -338,3 +339,16 @@ def _pattern(key: Callable[..., str]) -> str:
     pattern = key(*(0 if name == "partition" else f"<{name}>" for name in needed)).replace("{0}", "{p}")
     end = pattern.rpartition(":")[2]
     return f"`:{end}`" if end in ("claims", "state") else f"`{pattern}`"
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_the_page_of_the_examples_names_what_each_needs_and_bindings_are_valid(example: Path) -> None:
+    text = example.read_text()
+    modules = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)) - sys.stdlib_module_names
+    (row,) = [line for line in (ROOT / "examples/README.md").read_text().splitlines() if f"`{example.name}`" in line]
+    # werkzeug comes with flask.
+    needed = set(re.findall(r"`(\w+)(?:\[\w+\])?`", row.split("|")[3]))
+    assert needed == modules - {"werkzeug"}
+    assert ("redis" not in text) or "redis" in row.split("|")[3] or "stream" in example.name
+    for key in re.findall(r"attempt\.[\w.*#-]*[*#][\w.*#-]*", text):
+        assert all(word in ("*", "#") or not set(word) & set("*#") for word in key.split(".")), key

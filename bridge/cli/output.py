@@ -16,6 +16,7 @@ from rich.text import Text
 
 from bridge import clock
 from bridge.cli.exit_codes import NOTHING_MATCHED
+from bridge.settings import wants_no_colours
 from schemas.event import format_time
 
 __all__ = ["as_text", "iso", "print_check", "print_list", "print_object", "say"]
@@ -38,7 +39,12 @@ def say(message: str) -> None:
 def print_check(status: str, text: str) -> None:
     """One line of a check, marked by its `status`: ok, warning or failure."""
     mark, colour = _MARKS[status]
-    click.echo(f"{click.style(mark, fg=colour)} {text}")
+    click.echo(f"{click.style(mark, fg=colour)} {text}", color=False if _is_plain() else None)
+
+
+def _is_plain() -> bool:
+    """Whether the operator wants no colours."""
+    return click.get_current_context().color is False or wants_no_colours()
 
 
 def print_list(
@@ -124,6 +130,6 @@ def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> N
         table.add_column(column.upper().replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column))) for column in columns))
-    plain = click.get_current_context().color is False
+    plain = _is_plain()
     width = None if sys.stdout.isatty() else _UNLIMITED_WIDTH
     Console(file=sys.stdout, width=width, no_color=plain or None, highlight=False).print(table)

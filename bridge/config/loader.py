@@ -193,7 +193,10 @@ def _check_transport(
     document: Document,
 ) -> None:
     needed = {"celery": ["task", "queue"], "http": ["url", "secrets"]}.get(transport, [])
-    if transport == "kombu" and (*path, "broker") not in document.broken:
+    # Of a broker whose address is refused nobody knows the kind; one problem is enough.
+    own = "broker" in given
+    unknown = (own and "broker" not in data) or (not own and bridge.broker is None and _names_a_broker(document))
+    if transport == "kombu" and not unknown and (*path, "broker") not in document.broken:
         # A named exchange on a Redis broker drops what has no binding; on AMQP the exchange is the receiver's business.
         amqp = (data.get("broker") or bridge.broker or "").startswith("amqp")
         needed = ["exchange"] if amqp else ["queue"]
@@ -213,6 +216,11 @@ def _check_transport(
             document.add((*path, "url"), refused)
     if "secrets" in given and data.get("secrets") == []:
         document.add((*path, "secrets"), "is empty; see docs/subscribing.md for how to make one")
+
+
+def _names_a_broker(document: Document) -> bool:
+    section = document.data.get("bridge")
+    return isinstance(section, dict) and section.get("broker") is not None
 
 
 def _check_filter(filters: Mapping[str, Any], sources: Mapping[str, Any], path: KeyPath, document: Document) -> None:

@@ -23,6 +23,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 from bridge import __version__
 from bridge.errors import Retryable, clip
 from bridge.line_writer import LineStream, line_writer
+from bridge.settings import wants_no_colours
 
 __all__ = ["configure", "get_logger", "log_unhandled"]
 
@@ -75,7 +76,9 @@ def configure(level: str = "info", fmt: str = "auto", *, stream: LineStream | No
         _error_without_data,
     ]
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer(sort_keys=False)
+        structlog.dev.ConsoleRenderer(colors=not wants_no_colours())
+        if for_people
+        else structlog.processors.JSONRenderer(sort_keys=False)
     )
     structlog.configure(
         processors=[*shared, renderer],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
@@ -21,7 +22,7 @@ from bridge.runtime.processes import PARTS, Address
 from bridge.runtime.server_restarts import ServerRestarts
 from bridge.runtime.supervisor import Supervisor
 from bridge.services import Services, load
-from bridge.settings import PREFIX, environment
+from bridge.settings import PREFIX, environment, wants_no_colours
 from bridge.state.client import state_client
 from bridge.state.data_directory import hold_directory
 from bridge.state.embedded_server import EmbeddedServer
@@ -45,6 +46,7 @@ _TICK_SECONDS = 0.1
 PORT_WAIT_SECONDS = 6.0
 #: How often parts that do not answer are named.
 _REMINDER_SECONDS = 15.0
+_LOG_FORMAT = f"{PREFIX}LOG_FORMAT"
 _COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_cyan", "bright_magenta", "bright_yellow")
 
 
@@ -193,25 +195,48 @@ def free_port(host: str, port: int, *, patience: float = 0.0) -> int:
 
 
 def child_environment() -> Mapping[str, str]:
-    """Our own environment. Children write into pipes, so the log format for a terminal is chosen here."""
-    ours, name = environment(), f"{PREFIX}LOG_FORMAT"
-    return {**ours, name: "console"} if sys.stderr.isatty() and ours.get(name, "auto") == "auto" else ours
+    """Our own environment. Children write into pipes, so what suits a terminal is chosen here."""
+    context = click.get_current_context(silent=True)
+    plain = {"NO_COLOR": "1"} if context is not None and context.color is False else {}
+    return {**environment(), _LOG_FORMAT: "console" if _is_for_people() else "json", **plain}
 
 
 def printer(names: Sequence[str]) -> Callable[[str, str], None]:
-    """Writes the lines of several processes to stderr, prefixed with their names; in colour on a terminal.
+    """Writes the lines of several processes to stderr: for people with their names in front, in colour on a terminal;
+    for programs each as one JSON object with the member `part`.
 
     The writer never blocks and never raises, whatever becomes of stderr.
     """
     width, stderr = max(map(len, names)), line_writer(sys.stderr)
-    context = click.get_current_context(silent=True)
-    coloured = stderr.isatty() if context is None or context.color is None else context.color
+    context, for_people = click.get_current_context(silent=True), _is_for_people()
+    asked = None if context is None else context.color
+    coloured = stderr.isatty() and not wants_no_colours() if asked is None else asked
     colours = dict(zip(names, _COLOURS, strict=False)) if coloured else {}
 
     def show(name: str, line: str) -> None:
         if not line.strip():
             return
+        if not for_people:
+            stderr.write(f"{_json_line(name, line)}\n")
+            return
         prefix = f"{name:<{width}} |"
         stderr.write(f"{click.style(prefix, fg=colours[name]) if name in colours else prefix} {line}\n")
 
     return show
+
+
+def _is_for_people() -> bool:
+    """Whether lines are written for a reader at a terminal, not as JSON."""
+    wished = environment().get(_LOG_FORMAT, "auto")
+    return wished == "console" or (wished == "auto" and sys.stderr.isatty())
+
+
+def _json_line(name: str, line: str) -> str:
+    """A line of a part as JSON: a logged one with `part` added, any other as the `event`."""
+    try:
+        logged = json.loads(line)
+    except ValueError:
+        logged = None
+    if not isinstance(logged, dict):
+        logged = {"event": line, "level": "info"}
+    return json.dumps({**logged, "part": name}, ensure_ascii=False)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from bridge.cli import spelling
 from bridge.cli.options import unique_match
 from bridge.cli.spelling import moved_to_front
 
+ROOT = Path(__file__).parents[2]
 CONFIG = """demo: true
 bridge: {name: acme}
 sources: {eu: {vendor: classmarker, credentials: {api_key: k, api_secret: s, webhook_secret: w}}}
@@ -230,3 +235,33 @@ def test_times_are_taken_in_capitals_too(given: str) -> None:
     assert parsed.exit_code == 0
     option = OPTIONS["attempt-bridge events list --since"]
     assert option.type.convert(given, None, None) > 0
+
+
+@pytest.mark.usefixtures("starts_processes")
+@pytest.mark.parametrize(
+    ("environment", "options", "coloured"),
+    [({}, (), True), ({"NO_COLOR": "1"}, (), False), ({"TERM": "dumb"}, (), False), ({}, ("--no-color",), False)],
+    ids=["terminal", "NO_COLOR", "dumb", "--no-color"],
+)
+def test_the_doctor_on_a_terminal_has_colours_unless_they_are_refused(
+    environment: dict[str, str], options: tuple[str, ...], coloured: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "bridge.yaml").write_text(CONFIG)
+    ours, theirs = pty.openpty()
+    base = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
+    command = [sys.executable, "-m", "bridge", *options, "doctor"]
+    done = subprocess.run(
+        command,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        cwd=tmp_path,
+        env={**base, "TERM": "xterm", "PYTHONPATH": str(ROOT), **environment},
+        check=False,
+    )
+    os.close(theirs)
+    out = os.read(ours, 100_000)
+    os.close(ours)
+    assert done.returncode == 69
+    assert b"[-]" in out
+    assert (b"\x1b[" in out) == coloured

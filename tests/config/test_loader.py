@@ -433,6 +433,23 @@ def test_a_broker_that_is_not_known_yet_raises_no_second_problem(problems: Any) 
     assert "environment variable MISSING is not set" in problem
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "subscriptions: {w: {transport: kombu, exchange: attempts, broker: 'amqp://me:canary@mq/'}}",
+        "subscriptions: {w: {transport: kombu, queue: attempts, broker: 'redis://:canary@mq/1'}}",
+        "subscriptions: {w: {transport: kombu, exchange: attempts, broker: 'amqp://mq:99999/'}}",
+        "subscriptions: {w: {transport: kombu, exchange: attempts, broker: 5}}",
+    ],
+)
+def test_a_broker_whose_address_is_refused_raises_no_second_problem(problems: Any, text: str) -> None:
+    (problem,) = problems(f"{SOURCES}{text}\n")
+    assert "subscriptions.w.broker: " in problem
+    in_bridge = _bridge("broker: 'amqp://me:canary@mq/'") + SOURCES[len(HEAD) :]
+    (problem,) = problems(f"{in_bridge}subscriptions: {{w: {{transport: kombu, exchange: attempts}}}}\n")
+    assert "bridge.broker: holds a literal password" in problem
+
+
 def test_no_secret_stands_in_a_problem(problems: Any) -> None:
     text = (
         SOURCES.replace("${HOOK_NEW}", "literal-canary")

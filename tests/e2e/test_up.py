@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -109,8 +110,11 @@ def test_the_first_start_shows_a_token_that_the_api_asks_for_and_later_ones_say_
     started = up(start, config)
     url = started.ready()
     file = config.parent / "data" / "api-token.sha256"
-    said = started.err.read_text()
-    token = said.partition("shown this once: ")[2].split()[0]
+    said = [json.loads(line) for line in started.err.read_text().splitlines()]
+    assert {line["part"] for line in said} <= {*processes.PARTS, "up"}
+    assert all(line["event"] and line["level"] for line in said)
+    (notice,) = [line["event"] for line in said if "shown this once" in line["event"]]
+    token = notice.partition("shown this once: ")[2].split()[0]
     assert hashlib.sha256(token.encode()).hexdigest() == file.read_text().strip()
     for path in ("/api/v1/watches", "/metrics"):
         assert requests.get(url + path, timeout=10).status_code == 401
@@ -317,10 +321,10 @@ def test_without_sources_it_gets_ready_all_the_same_and_says_so_in_one_line(star
     started = up(start, config)
     url = started.ready()
     assert answers(url)
-    said = [line for line in started.err.read_text().splitlines() if line.startswith("up ")]
-    said = [line for line in said if "still waiting" not in line]
-    assert said[1:] == [f"up       | {config} has no sources yet, so nothing will be received. See bridge.example.yaml"]
-    assert said[0].startswith("up       | API token, shown this once: ")
+    lines = [json.loads(line) for line in started.err.read_text().splitlines()]
+    said = [line["event"] for line in lines if line["part"] == "up" and "still waiting" not in line["event"]]
+    assert said[1:] == [f"{config} has no sources yet, so nothing will be received. See bridge.example.yaml"]
+    assert said[0].startswith("API token, shown this once: ")
     assert "Warning" not in started.err.read_text()
     assert started.ends(signal.SIGINT) == 130
 

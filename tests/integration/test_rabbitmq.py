@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -69,6 +70,21 @@ def out(number: int) -> Outgoing:
 
 def now_of(deliveries: Deliveries, name: str) -> SubscriptionState:
     return deliveries.state(name, now=time.time())
+
+
+def test_a_message_has_the_properties_that_consumers_and_management_tools_show(rabbitmq: str) -> None:
+    subscription = Subscription(name="crm", transport="kombu", exchange="props", broker=rabbitmq)
+    with bound_queue(rabbitmq, "props", "attempt.#") as queue:
+        transport = transport_for(subscription, rabbitmq)
+        assert transport.send([out(1)], now=1_800_000_000.7) == [None]
+        transport.close()
+        message = queue.get(no_ack=True)
+    properties = message.properties
+    assert properties["message_id"] == properties["correlation_id"] == out(1).id
+    assert (properties["type"], properties["app_id"]) == (out(1).type, "attempt-bridge")
+    sent_at = properties["timestamp"]
+    assert (sent_at.timestamp() if isinstance(sent_at, datetime) else sent_at) == 1_800_000_000
+    assert message.content_type == "application/cloudevents+json"
 
 
 def test_events_without_a_queue_delay_no_event_that_has_one(rabbitmq: str, server: Server, state: redis.Redis) -> None:

@@ -113,6 +113,13 @@ def test_without_the_state_server_there_is_only_its_gauge(bridge: Services) -> N
     assert number(bridge, "bridge_dead_letters", subscription="crm") is None
 
 
+def test_the_alert_about_a_stopped_subscription_does_not_start_anew_when_its_circuit_half_opens() -> None:
+    rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
+    (rule,) = [rule for rule in rules if rule.get("alert") == "BridgeSubscriptionStopped"]
+    assert "without (circuit)" in rule["expr"]
+    assert "$labels.circuit" not in str(rule["annotations"])
+
+
 def test_every_alert_uses_an_existing_metric_and_an_existing_command(bridge: Services) -> None:
     rules = yaml.safe_load((Path(__file__).parents[2] / "deploy/prometheus-alerts.yaml").read_text())["groups"][0][
         "rules"

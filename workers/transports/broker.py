@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -45,6 +45,8 @@ class Message:
     correlation_id: str
     #: Headers.
     headers: Mapping[str, Any]
+    #: More properties of AMQP, such as `message_id`.
+    properties: Mapping[str, Any] = field(default_factory=dict)
 
 
 #: The properties under which a message is published.
@@ -96,6 +98,7 @@ class Broker:
                 "headers": dict(message.headers),
                 "correlation_id": message.correlation_id,
                 "retry": False,
+                **message.properties,
                 **properties,
             }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError
@@ -34,7 +35,7 @@ class KombuQueue:
         """Push the messages in one round trip (Redis) or one confirmed publish each (AMQP)."""
         return self._broker.publish(
             events,
-            lambda event: Message(event.body, self._key(event), event.id, {}),
+            lambda event: Message(event.body, self._key(event), event.id, {}, _properties(event, now)),
             content_type=MEDIA_TYPE,
             exchange=self._exchange,
         )
@@ -46,3 +47,8 @@ class KombuQueue:
 
     def close(self) -> None:
         self._broker.close()
+
+
+def _properties(event: Outgoing, now: float) -> dict[str, Any]:
+    """What AMQP consumers and management tools show of a message; `timestamp` is that of this sending."""
+    return {"message_id": event.id, "type": event.type, "app_id": "attempt-bridge", "timestamp": int(now)}

@@ -139,7 +139,9 @@ def test_a_kombu_queue_on_redis_gets_the_event_itself(server: Server) -> None:
         body = message.body if isinstance(message.body, bytes) else message.body.encode()
         assert body == out(1).body
         assert message.content_type == "application/cloudevents+json"
-        assert message.properties["correlation_id"] == out(1).id
+        assert message.properties["correlation_id"] == message.properties["message_id"] == out(1).id
+        assert (message.properties["type"], message.properties["app_id"]) == (out(1).type, "attempt-bridge")
+        assert message.properties["timestamp"] == 1
         message.ack()
         queue.close()
     transport.close()
