@@ -194,8 +194,8 @@ def _check_transport(
 ) -> None:
     needed = {"celery": ["task", "queue"], "http": ["url", "secrets"]}.get(transport, [])
     # Of a broker whose address is refused nobody knows the kind; one problem is enough.
-    own = "broker" in given
-    unknown = (own and "broker" not in data) or (not own and bridge.broker is None and _names_a_broker(document))
+    at_bridge = bridge.broker is None and ("bridge", "broker") in document.lines
+    unknown = "broker" not in data if "broker" in given else at_bridge
     if transport == "kombu" and not unknown and (*path, "broker") not in document.broken:
         # A named exchange on a Redis broker drops what has no binding; on AMQP the exchange is the receiver's business.
         amqp = (data.get("broker") or bridge.broker or "").startswith("amqp")
@@ -216,11 +216,6 @@ def _check_transport(
             document.add((*path, "url"), refused)
     if "secrets" in given and data.get("secrets") == []:
         document.add((*path, "secrets"), "is empty; see docs/subscribing.md for how to make one")
-
-
-def _names_a_broker(document: Document) -> bool:
-    section = document.data.get("bridge")
-    return isinstance(section, dict) and section.get("broker") is not None
 
 
 def _check_filter(filters: Mapping[str, Any], sources: Mapping[str, Any], path: KeyPath, document: Document) -> None:
