@@ -27,6 +27,7 @@ from bridge.polling.expectations import Expectation
 from bridge.polling.recheck_schedule import after_recheck
 from bridge.polling.watches import OpenWatch
 from bridge.quota.budgets import OVERDUE, POINTER, REREAD
+from bridge.sdk.spelling import same_attempt
 from bridge.sdk.vendor import Pointer, Record
 from bridge.services import Services
 from workers.polling.overdue import handle_overdue
@@ -210,10 +211,13 @@ def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport
 
 
 def _is_listed(key: str, ingested: IngestReport) -> bool:
-    """Whether an answer has what a webhook pointed to: under an attempt id that is this attempt or a later sitting."""
+    """Whether an answer has what a webhook pointed to: under an attempt id that is this attempt or a later sitting.
+
+    Ids are made of the vendor's spelling, a key of the webhook's or the operator's.
+    """
     if key.startswith("?"):
         return bool(ingested.read_ids)
-    return any(attempt_id == key or attempt_id.startswith(f"{key}:") for attempt_id in ingested.read_ids)
+    return any(same_attempt(attempt_id, key) or attempt_id.startswith(f"{key}:") for attempt_id in ingested.read_ids)
 
 
 def _meets(access: SourceAccess, watch: OpenWatch, ingested: IngestReport) -> bool:
@@ -223,7 +227,9 @@ def _meets(access: SourceAccess, watch: OpenWatch, ingested: IngestReport) -> bo
     """
     earliest = watch.opened_at - access.source.poll.look_back
     return any(
-        attempt.attempt_id == watch.key or attempt.completed_at is None or attempt.completed_at.timestamp() >= earliest
+        same_attempt(attempt.attempt_id, watch.key)
+        or attempt.completed_at is None
+        or attempt.completed_at.timestamp() >= earliest
         for attempt, _ in ingested.publishable
     )
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from bridge.errors import Unreadable, clip
+from bridge.sdk.spelling import alike
 from bridge.sdk.vendor import NormalisedAttempt, Record, Watch
 from bridge.vendors.cirrus.attempt_state import HANDED_IN, AttemptState, attempt_state, folded
 from bridge.vendors.cirrus.identity import BY_PAIR, aliases, attempt_id
@@ -65,20 +66,20 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
 
 
 def _identifiers(asked: AskedRow, row: ResultRow | None) -> dict[str, str]:
-    """What we asked with, and what only the answer has. Raises `Unreadable` for an answer about another candidate.
+    """What we asked with, in the vendor's own spelling where the answer has it, and what only the answer has.
 
-    The names of shape B are not compared: that they hold the same ids is only assumed.
+    Webhook, operator and vendor may spell one id differently, and an attempt has one id. Raises `Unreadable` for an
+    answer about another candidate. The names of shape B are not required to be alike: that they hold the same ids is
+    only assumed.
     """
-    for name in ("schedule", "candidate"):
-        given, answered = asked[name], row and row[name]
-        if given and answered and given.strip().casefold() != answered.strip().casefold():
+    found = {"attempt": asked["attempt"]}
+    for name, other in (("schedule", "booking"), ("candidate", "candidate_number")):
+        given, answered, second = asked[name], row and row[name], row and row[other]
+        if given and answered and not alike(given, answered):
             raise Unreadable(f"answer: names another {name} than the question", reason="another_one")
-    identifiers = {
-        "schedule": asked["schedule"] or (row and (row["schedule"] or row["booking"])),
-        "candidate": asked["candidate"] or (row and (row["candidate"] or row["candidate_number"])),
-        "attempt": asked["attempt"],
-    }
-    return {name: text for name, text in identifiers.items() if text}
+        theirs = answered or second
+        found[name] = theirs if theirs and (not given or alike(given, theirs)) else given
+    return {name: text.strip() for name in ("schedule", "candidate", "attempt") if (text := found[name])}
 
 
 def _times(asked: AskedRow, attempt: AttemptRow | None) -> dict[str, datetime | None]:

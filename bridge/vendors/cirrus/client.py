@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from bridge.errors import Unreadable, VendorThrottled
+from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorThrottled, VendorUnavailable
+from bridge.sdk.spelling import alike
 from bridge.sdk.vendor import Pointer, Record, SourceFacts, VendorCalls
 from bridge.vendors.cirrus.answers import next_reset, read_attempts, read_results, read_schedule
 from bridge.vendors.cirrus.attempts import assign, attempt_record, submitted, unassigned
@@ -21,6 +22,8 @@ __all__ = ["Client"]
 _BASE_PATH = "api/v1/integrations"
 #: Member of a reference -> its two names in a result.
 _RESULT_NAMES = {"schedule": ("ScheduleExtId", "BookingReference"), "candidate": ("CandidateExtId", "CandidateNumber")}
+#: Topic of the memory: schedule and candidate as asked -> as the vendor spells them; how long it is kept, seconds.
+_SPELLING, _SPELLING_SECONDS = "spelling", 30 * 86_400.0
 #: A candidate that does not exist: the smallest question possible.
 _NO_CANDIDATE = "attempt-bridge-probe"
 
@@ -114,17 +117,45 @@ class Client:
         if "schedule" not in asked or "candidate" not in asked:
             return []
         listed = self.attempts(asked["schedule"], asked["candidate"])
-        return assign(asked, [], listed) if len(listed) == 1 else []
+        return self._without_results(asked, listed) if len(listed) == 1 else []
 
     def _pair(self, asked: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Sequence[Record]:
         """Results by schedule and candidate. The list of attempts is read only if it is needed."""
         if len(rows) > 1:
-            rows = [
-                row for row in rows if asked.get("schedule") in (row.get(name) for name in _RESULT_NAMES["schedule"])
-            ]
+            rows = [row for row in rows if _is_of(row, asked.get("schedule"))]
         if "schedule" not in asked or "candidate" not in asked or (rows and submitted(rows) == 1):
             return [attempt_record(asked, row=row) for row in rows]
-        return assign(asked, rows, self.attempts(asked["schedule"], asked["candidate"]))
+        listed = self.attempts(asked["schedule"], asked["candidate"])
+        return assign(asked, rows, listed) if rows else self._without_results(asked, listed)
+
+    def _without_results(self, asked: Mapping[str, str], listed: Sequence[Mapping[str, Any]]) -> Sequence[Record]:
+        """What was handed in, under the vendor's spelling of its ids."""
+        records = assign(asked, [], listed)
+        return assign(self._spelled(asked), [], listed) if records else []
+
+    def _spelled(self, asked: Mapping[str, str]) -> Mapping[str, str]:
+        """The question in the vendor's spelling: without a result, only the schedule with its candidates has it.
+
+        If the vendor does not answer that, the spelling stays as it is.
+        """
+        schedule, candidate = asked["schedule"], asked["candidate"]
+        known = self._calls.memory.recall(_SPELLING, [f"{schedule}\x1f{candidate}"])
+        for text in known.values():
+            schedule, _, candidate = text.partition("\x1f")
+            return {**asked, "schedule": schedule, "candidate": candidate}
+        try:
+            facts = self.schedule(schedule)
+        except (VendorUnavailable, VendorRefused, VendorFault):
+            return asked
+        theirs = [
+            identifier(facts.get("ExternalId")),
+            *(identifier(one.get("ExternalId")) for one in facts["Candidates"]),
+        ]
+        schedule = next((text for text in theirs[:1] if text and alike(text, schedule)), schedule)
+        candidate = min((text for text in theirs[1:] if text and alike(text, candidate)), default=candidate)
+        fact = {f"{asked['schedule']}\x1f{asked['candidate']}": f"{schedule}\x1f{candidate}"}
+        self._calls.memory.remember(_SPELLING, fact, seconds=_SPELLING_SECONDS)
+        return {**asked, "schedule": schedule, "candidate": candidate}
 
     def _candidates(self, schedule: str) -> Sequence[Pointer]:
         """The candidates of a schedule once it has started: until then more may be added."""
@@ -174,6 +205,11 @@ def _learn(asked: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> Mappi
         if (text := identifier(row.get(member)))
     }
     return {**learned, **asked}
+
+
+def _is_of(row: Mapping[str, Any], schedule: str | None) -> bool:
+    names = (identifier(row.get(name)) for name in _RESULT_NAMES["schedule"])
+    return schedule is not None and any(name is not None and alike(name, schedule) for name in names)
 
 
 def _result(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ class Bench:
 
     #: Nothing signs: the webhook's address holds a token.
     secret = ""
+    #: Members of an expectation that webhook, operator and vendor may spell differently.
+    spellings = ("schedule", "candidate")
 
     def __init__(
         self,

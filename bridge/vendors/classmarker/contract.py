@@ -22,6 +22,8 @@ class Bench:
     secret = "bench-phrase"  # noqa: S105 - invented
     #: Webhooks alone tell the results by category.
     one_path_only = frozenset({"sections"})
+    #: Members of an expectation that webhook, operator and vendor may spell differently.
+    spellings = ("result", "user", "test", "group")
     #: Calls about one part of what is listed, how its ids begin, its name in alarms, and the refusal of that part.
     part = re.compile(r"/v1/groups/")
     part_ids, part_name = "group:", "groups"

@@ -16,6 +16,9 @@ class Bench:
     #: Nothing is signed.
     secret = ""
 
+    #: Members of an expectation that webhook, operator and vendor may spell differently.
+    spellings = ("quiz_id",)
+
     def __init__(self, now: Callable[[], float], *, options: Mapping[str, Any] | None = None, **behaviour: Any) -> None:
         self.options = options or {}
         self.simulator = Simulator(7, now, quota_calls=100_000, behaviour=Behaviour(**behaviour))

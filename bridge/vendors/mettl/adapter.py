@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -37,8 +38,12 @@ _ACCESS_KEY, _EMAIL = re.compile(r"[A-Za-z0-9_-]{1,64}"), re.compile(r"[^\s@]+@[
 
 
 def attempt_id(access_key: str, email: str) -> str:
-    """`{access key}:{digest}`: an address takes a test once per schedule, but an id must not contain it."""
-    digest = hashlib.sha256(email.strip().lower().encode()).hexdigest()[:20]
+    """`{access key}:{digest}`: an address takes a test once per schedule, but an id must not contain it.
+
+    Letter case, blanks around it and the Unicode form of an address make no other attempt.
+    """
+    same = unicodedata.normalize("NFC", unicodedata.normalize("NFC", email.strip()).lower())
+    digest = hashlib.sha256(same.encode()).hexdigest()[:20]
     return f"{quote(access_key.strip(), safe='')}:{digest}"
 
 

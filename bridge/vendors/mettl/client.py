@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from bridge.errors import BridgeError, Unreadable, VendorFault, VendorRefused, VendorUnavailable, clip
+from bridge.sdk.spelling import alike
 from bridge.sdk.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.mettl.adapter import CANDIDATE, expect
 from bridge.vendors.mettl.answers import NOT_ALLOWED, NotFound, has_more, rows_of, rows_of_one
@@ -15,7 +16,7 @@ from bridge.vendors.mettl.api import Api
 from bridge.vendors.mettl.catalogue import Catalogue
 from bridge.vendors.mettl.listing import Place, after_page, started
 from bridge.vendors.mettl.names import FACTS, Names
-from bridge.vendors.mettl.vocabulary import attempt_state, fold
+from bridge.vendors.mettl.vocabulary import attempt_state
 
 __all__ = ["Client"]
 
@@ -81,11 +82,13 @@ class Client:
         theirs = [
             {**row, **_sitting(row, reference)}
             for row in rows
-            if fold(str(row["email"])) == fold(wanted["email"]) and _has_started(row)
+            if alike(str(row["email"]), wanted["email"]) and _has_started(row)
         ]
-        return self._records(
+        records = self._records(
             wanted["access_key"], theirs, {name: reference[name] for name in FACTS if name in reference}
         )
+        spelled = self._spelling(wanted["access_key"])
+        return [Record(record.kind, {**record.body, "access_key": spelled}) for record in records]
 
     def probe(self) -> str:
         """Log in and read as little as possible. Raises what a round would."""
@@ -121,6 +124,11 @@ class Client:
         if isinstance(problem, VendorRefused) and problem.reason != NOT_ALLOWED:
             raise problem
         self.api.account()
+
+    def _spelling(self, access_key: str) -> str:
+        """An access key as `options.schedules` or the vendor's list spells it: a webhook may spell it differently."""
+        configured = (key for key in self._configured if alike(key, access_key))
+        return access_key if access_key in self._configured else next(configured, self._names.spelling(access_key))
 
     def _unread(self, place: Place) -> dict[str, str]:
         return {f"schedule {key}": self._problems.get(key, "still unread") for key in sorted(place.unread)}

@@ -19,6 +19,8 @@ class Bench:
     secret = ""  # nothing is signed
     #: The id of the sitting stands in webhooks only.
     one_path_only = frozenset({"sitting"})
+    #: Members of an expectation that webhook, operator and vendor may spell differently.
+    spellings = ("email",)
     #: Calls that only supply names, and how the vendor refuses one for lack of permission.
     names_only = re.compile(r"/v[123]/(?:assessments|schedules/[^/?]+)(?:\?|$)")
     #: Calls about one part of the list, how its ids begin, and its name in alarms.

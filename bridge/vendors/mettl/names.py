@@ -22,6 +22,7 @@ from bridge.errors import (
     VendorThrottled,
     VendorUnavailable,
 )
+from bridge.sdk.spelling import alike, folded_id
 from bridge.sdk.vendor import Memory
 from bridge.vendors.mettl.answers import has_more, object_of, rows_of
 from bridge.vendors.mettl.api import Api
@@ -44,6 +45,8 @@ _LONGEST_NAME = 300
 _SCHEDULES, _TESTS, _WAITS = "schedules", "tests", "waits"
 #: In the topic of tests: the offset of the next page of the list.
 _NEXT = "next"
+#: In the topic of schedules, before an access key in lower case: how the vendor spells it.
+_SPELLING = "="
 #: What may be wrong with a call for names. `StateUnavailable` and the end of the access are not among them.
 _TROUBLES = (BudgetExhausted, VendorThrottled, VendorUnavailable, VendorRefused, VendorFault, Unreadable)
 
@@ -68,6 +71,7 @@ class Names:
             if key is not None and key not in self._seen:
                 self._seen[key] = _facts_of(row)
                 new[key] = json.dumps(self._seen[key], separators=(",", ":"))
+                new[_SPELLING + folded_id(key)] = key
         self._memory.remember(self._today(_SCHEDULES), new, seconds=2 * _DAY)
 
     def facts(self, access_key: str) -> Mapping[str, str]:
@@ -76,6 +80,12 @@ class Names:
         if "assessment_id" in facts and (name := self._test(facts["assessment_id"])):
             return {**facts, "assessment": name}
         return facts
+
+    def spelling(self, access_key: str) -> str:
+        """An access key as the vendor's list spells it, as far as it was read; else as it is."""
+        topic = self._today(_SCHEDULES)
+        known = self._memory.recall(topic, [access_key, _SPELLING + folded_id(access_key)])
+        return access_key if access_key in known else next(iter(known.values()), access_key)
 
     def _schedule(self, access_key: str) -> dict[str, str]:
         if access_key not in self._seen:
@@ -87,8 +97,9 @@ class Names:
             answer = self._ask(what, lambda: object_of(self._api.schedule(access_key), "schedule"), group=_SCHEDULES)
             if answer is None:
                 return {}
-            # The key that was asked for: the answer may spell it in another way.
-            self.learn([{**answer, "accessKey": access_key}])
+            theirs = access_key_of(answer) or access_key
+            self.learn([answer] if alike(theirs, access_key) else [])
+            self._seen.setdefault(access_key, _facts_of({**answer, "accessKey": access_key}))
             self._stop_waiting(what, _SCHEDULES)
         return self._seen[access_key]
 

@@ -21,6 +21,9 @@ class Bench:
 
     secret = "bench-phrase"  # noqa: S105 - invented
 
+    #: Members of an expectation that webhook, operator and vendor may spell differently.
+    spellings = ("user_id", "course_id")
+
     def __init__(self, now: Callable[[], float], *, options: Mapping[str, str], **behaviour: Any) -> None:
         self.options = options
         self.simulator = Simulator(

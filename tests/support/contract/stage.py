@@ -38,6 +38,8 @@ class Bench(Protocol):
     options: Mapping[str, Any]
     credentials: Mapping[str, tuple[str, ...]]
     secret: str
+    #: Members of an expectation that webhook, operator and vendor may spell differently.
+    spellings: tuple[str, ...]
     wsgi: Any
 
     def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str: ...

@@ -67,6 +67,9 @@ class Api:
         self.client = VENDOR.connect(facts, calls_over(self.wire, facts, lambda: NOW))
 
     def wire(self, method, path, headers, body):
+        if not self.answers and urlsplit(path).path.rpartition("/")[0].endswith("/schedule"):
+            # Where there is no result, the schedule is asked for the spelling of its ids; most tests are not about that.
+            return 400, {}, b'{"Message": "Schedule not found"}'
         self.asked.append((method, path, headers, body))
         answer = self.answers.pop(0)
         status, document = answer if isinstance(answer, tuple) else (200, answer)

@@ -1,0 +1,81 @@
+"""Every vendor: an attempt has one id, however webhook, operator and vendor spell the ids it is made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.contract.engine import SOURCE, Bridge
+
+DAY = 86_400.0
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "upper": str.upper,
+    "lower": str.lower,
+    "swapped": str.swapcase,
+    "blanks": lambda text: f"  {text} ",
+}
+
+
+@pytest.mark.parametrize("order", ["webhook first", "expectation first", "poll first"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_one_attempt_is_published_once_however_its_ids_are_spelled(stage, stream, fake_state, spelling, order):
+    bridge, bench, respell = Bridge(stage, fake_state), stage.bench, SPELLINGS[spelling]
+    attempt_id = stage.finish(stream, stage.clock.now - 600)
+    reference = dict(bench.expectation(attempt_id))
+    respelled = {reference[name]: respell(reference[name]) for name in bench.spellings if name in reference}
+    bridge.wire = _vendor_that_knows_every_spelling(bridge.wire, respelled)
+
+    def expect() -> None:
+        spelled = {name: respelled.get(text, text) for name, text in reference.items()}
+        now = stage.clock.now
+        pointer = stage.vendor.expect({name: text.strip() for name, text in spelled.items()}, stage.options)
+        bridge.services.expectations.expect(SOURCE, [pointer], label="one", due=now, deadline=now + DAY, now=now)
+
+    def push() -> None:
+        raw, headers = bench.webhook(attempt_id)
+        body = json.dumps(_respelled(json.loads(raw), respelled)).encode()
+        status, outcome = bridge.post(body, {**headers, **bench.sign(body, bench.secret)})
+        assert (status, outcome) != (200, "quarantined")
+
+    steps = {
+        "webhook first": (push, expect),
+        "expectation first": (expect, push),
+        "poll first": (bridge.read, push, expect),
+    }
+    for step in steps[order]:
+        step()
+        stage.clock.now += 10.0
+        bridge.work()
+    bridge.read()
+    bridge.live(9.0)
+
+    assert bridge.published() == [("completed", attempt_id)]
+    overdue = [event for event in bridge.state.xrange("ab:{0}:journal") if b"overdue" in event[1][b"type"]]
+    assert overdue == [], "what was found is not announced as overdue"
+
+
+def _respelled(value: Any, respelled: dict[str, str]) -> Any:
+    """The same document with every id in its other spelling; numbers stay numbers."""
+    if isinstance(value, dict):
+        return {name: _respelled(member, respelled) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_respelled(member, respelled) for member in value]
+    return respelled.get(value, value) if isinstance(value, str) else value
+
+
+def _vendor_that_knows_every_spelling(wire: Any, respelled: dict[str, str]) -> Any:
+    """The simulated vendor compares ids exactly; this one answers any spelling in its own."""
+    known = {quote(other.strip(), safe=""): quote(own, safe="") for own, other in respelled.items() if other.strip()}
+
+    def answer(method: str, path: str, *rest: Any) -> Any:
+        # What is signed with its address must stay as it is; that vendor's simulator ignores the case of an address.
+        if "asgn=" not in path:
+            for other, own in known.items():
+                path = path.replace(other, own).replace(other.replace("%20", "+"), own)
+        return wire(method, path, *rest)
+
+    return answer
