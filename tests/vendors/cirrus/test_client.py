@@ -68,7 +68,7 @@ class Api:
 
     def wire(self, method, path, headers, body):
         if not self.answers and urlsplit(path).path.rpartition("/")[0].endswith("/schedule"):
-            # Where there is no result, the schedule is asked for the spelling of its ids; most tests are not about that.
+            # Without a result, the schedule is asked for the spelling of its ids; most tests are not about that.
             return 400, {}, b'{"Message": "Schedule not found"}'
         self.asked.append((method, path, headers, body))
         answer = self.answers.pop(0)
@@ -498,3 +498,17 @@ def test_a_probe_is_one_call_that_reads_nobody(answer):
 def test_a_probe_with_a_wrong_token_says_so():
     with pytest.raises(VendorRefused, match="token"):
         VENDOR.probe(Api((403, b"")).client)
+
+
+@pytest.mark.parametrize(
+    "spelled", [{"schedule": "spring-07", "candidate": "CAND-1"}, {"schedule": "SPRING-07", "candidate": "Cand-1"}]
+)
+def test_an_attempt_has_the_vendors_spelling_also_before_its_result_is_there(spelled):
+    plan = wrapped({"ExternalId": "SPRING-07", "Candidates": [{"ExternalId": "other"}, {"ExternalId": "cand-1"}]})
+    listed = wrapped({"Attempts": [FIRST]})
+    api = Api(NOT_FOUND, listed, plan, NOT_FOUND, listed, ROW_A)
+
+    ids = [normalise(record, NOW, api.options).attempt_id for _ in range(3) for record in api.recheck(**spelled)]
+
+    assert ids == ["pair:SPRING-07:cand-1"] * 3
+    assert len(api.asked) == 6, "the spelling is asked for once"

@@ -486,3 +486,9 @@ def test_whatever_stands_in_a_row_is_news_or_unreadable_and_never_a_crash(test, 
     assert news.attempt_id == attempt_id(KEY, EMAIL)
     assert material_digest(news)
     assert json.dumps(news.extensions)
+
+
+def test_letter_case_blanks_and_unicode_form_of_an_address_make_no_other_attempt():
+    spellings = ("zoë@example.test", " ZOË@EXAMPLE.TEST", "zoe\u0308@example.test", "ZOE\u0308@example.test ")
+
+    assert len({attempt_id("k7p2m9x4aa", email) for email in spellings}) == 1
