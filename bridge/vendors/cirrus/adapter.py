@@ -72,14 +72,21 @@ def _identifiers(asked: AskedRow, row: ResultRow | None) -> dict[str, str]:
     answer about another candidate. The names of shape B are not required to be alike: that they hold the same ids is
     only assumed.
     """
-    found = {"attempt": asked["attempt"]}
-    for name, other in (("schedule", "booking"), ("candidate", "candidate_number")):
-        given, answered, second = asked[name], row and row[name], row and row[other]
-        if given and answered and not alike(given, answered):
-            raise Unreadable(f"answer: names another {name} than the question", reason="another_one")
-        theirs = answered or second
-        found[name] = theirs if theirs and (not given or alike(given, theirs)) else given
-    return {name: text.strip() for name in ("schedule", "candidate", "attempt") if (text := found[name])}
+    schedule = (asked["schedule"], row and row["schedule"], row and row["booking"])
+    candidate = (asked["candidate"], row and row["candidate"], row and row["candidate_number"])
+    identifiers = {
+        "schedule": _spelled("schedule", *schedule),
+        "candidate": _spelled("candidate", *candidate),
+        "attempt": asked["attempt"],
+    }
+    return {name: text.strip() for name, text in identifiers.items() if text}
+
+
+def _spelled(name: str, given: str | None, answered: str | None, other: str | None) -> str | None:
+    if given and answered and not alike(given, answered):
+        raise Unreadable(f"answer: names another {name} than the question", reason="another_one")
+    theirs = answered or other
+    return theirs if theirs and (not given or alike(given, theirs)) else given
 
 
 def _times(asked: AskedRow, attempt: AttemptRow | None) -> dict[str, datetime | None]:
