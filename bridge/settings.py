@@ -15,9 +15,52 @@ from environs import EnvError, FileAwareEnv
 from bridge.errors import ConfigError
 from bridge.text import text_problem
 
-__all__ = ["PREFIX", "Settings", "environment", "read_settings", "wants_no_colours"]
+__all__ = [
+    "PREFIX",
+    "Settings",
+    "environment",
+    "ignore_library_settings",
+    "process_environment",
+    "read_settings",
+    "wants_no_colours",
+]
 
 PREFIX = "ATTEMPT_BRIDGE_"
+#: Variables that our libraries read by themselves and that would win over bridge.yaml: with `CELERY_BROKER_URL`, Celery
+#: sends every task to another broker.
+_LIBRARY_PREFIXES = ("CELERY", "KOMBU_", "GUNICORN_", "GEVENT", "FLASK_", "WERKZEUG_", "PROMETHEUS_")
+_LIBRARY_NAMES = frozenset(
+    {
+        "AUTOSCALE_KEEPALIVE",
+        "C_BENCH",
+        "C_BENCH_EVERY",
+        "C_FAKEFORK",
+        "C_FORCE_ROOT",
+        "C_IMPDEBUG",
+        "C_REMDEBUG",
+        "C_STRICT_APP",
+        "C_WARN_APP",
+        "C_WNOCONF",
+        "DISABLE_TRACEBACKS",
+        "DJANGO_SETTINGS_MODULE",
+        "EVENTLET_NOBLOCK",
+        "FORKED_BY_MULTIPROCESSING",
+        "FORWARDED_ALLOW_IPS",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "MP_LOG",
+        "NOSETPS",
+        "PICKLE_PROTOCOL",
+        "PORT",
+        "REMAP_SIGTERM",
+        "SENDFILE",
+        "TIMER_DEBUG",
+        "USE_FAST_LOCALS",
+        "WEB_CONCURRENCY",
+    }
+)
+#: What was ignored: no longer in the environment, but `${NAME}` in bridge.yaml may name it.
+_ignored: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +79,12 @@ class Settings:
 
 
 def environment() -> Mapping[str, str]:
-    """The environment as it is now, for `${NAME}` in bridge.yaml and for child processes."""
+    """The environment as it was at the start, for `${NAME}` in bridge.yaml and for the parts of `up`."""
+    return {**_ignored, **os.environ}  # noqa: TID251 - this is the one place
+
+
+def process_environment() -> Mapping[str, str]:
+    """The environment as libraries in this process see it."""
     return dict(os.environ)  # noqa: TID251 - this is the one place
 
 
@@ -44,6 +92,17 @@ def wants_no_colours() -> bool:
     """Whether the environment asks for text without colours: NO_COLOR (https://no-color.org), or a dumb terminal."""
     ours = environment()
     return bool(ours.get("NO_COLOR")) or ours.get("TERM") == "dumb"
+
+
+def ignore_library_settings() -> tuple[str, ...]:
+    """Remove what libraries would read from the environment; the names of all that was removed so far.
+
+    Call it before the libraries are imported: some read at once.
+    """
+    for name in list(os.environ):  # noqa: TID251 - this is the one place
+        if name.upper().startswith(_LIBRARY_PREFIXES) or name in _LIBRARY_NAMES:
+            _ignored[name] = os.environ.pop(name)  # noqa: TID251 - this is the one place
+    return tuple(sorted(_ignored))
 
 
 def read_settings() -> Settings:

@@ -27,6 +27,7 @@ from bridge.errors import StateUnavailable
 from bridge.monitoring import logs
 from bridge.net.tls import broker_address, tls_problem
 from bridge.services import Services
+from bridge.settings import ignore_library_settings
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from workers.inbound.celery_guard import MessageFilter, filtering_consumer, guarded_connection
@@ -48,6 +49,8 @@ _log = structlog.get_logger(__name__)
 
 def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> Celery:
     """The bridge's own Celery app. `stopping`: whether running polls are to end at the next page."""
+    # Celery lets CELERY_BROKER_URL win over its own configuration.
+    ignore_library_settings()
     broker = broker_address(services.broker_url)
     app = Celery("attempt-bridge", broker=broker.url, set_as_current=False)
     app.conf.update(
@@ -91,7 +94,7 @@ def run_worker(services: Services) -> None:
     refusals = RefusalCounter(services, QUEUE)
     message_filter = MessageFilter(ARGUMENTS, services.config.subscriptions, refusals)
     app.amqp.Connection = guarded_connection(message_filter)
-    app.steps["consumer"].add(_heartbeat_step(services, refusals))
+    app.steps["consumer"].add(_heartbeat_step(services, refusals, app.connection_for_read().as_uri()))
     _keep_own_logging()
 
     def begin_to_stop(**_: Any) -> None:
@@ -118,7 +121,8 @@ def run_worker(services: Services) -> None:
 def run_beat(services: Services) -> None:
     """Send the ticks until SIGTERM or SIGINT. Keeps no file; a second beat is harmless."""
     _keep_own_logging()
-    heartbeat = _Heartbeat(services, "beat")
+    app = make_celery(services)
+    heartbeat = _Heartbeat(services, "beat", app.connection_for_write().as_uri())
 
     class HeartbeatScheduler(_EagerScheduler):
         def tick(self, *args: Any, **kwargs: Any) -> float:
@@ -126,7 +130,7 @@ def run_beat(services: Services) -> None:
             heartbeat()
             return min(wait, HEARTBEAT_SECONDS)
 
-    make_celery(services).Beat(scheduler_cls=HeartbeatScheduler, quiet=True).run()
+    app.Beat(scheduler_cls=HeartbeatScheduler, quiet=True).run()
 
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
@@ -155,12 +159,16 @@ class _EagerScheduler(Scheduler):  # type: ignore[misc]  # celery has no types
 
 
 class _Heartbeat:
-    """Writes the heartbeat of a process; called from its main loop, so that a stuck loop is noticed."""
+    """Writes the heartbeat of a process; called from its main loop, so that a stuck loop is noticed.
 
-    def __init__(self, services: Services, process: str) -> None:
+    `broker`: the address that it uses, without password; doctor compares it with bridge.yaml.
+    """
+
+    def __init__(self, services: Services, process: str, broker: str) -> None:
         self._services = services
         self._key = keys.heartbeat(process)
         self._process = process
+        self._broker = broker
         self._last = -HEARTBEAT_SECONDS
 
     def __call__(self) -> None:
@@ -170,13 +178,15 @@ class _Heartbeat:
         self._last = moment
         try:
             with state_errors():
-                self._services.state.set(self._key, repr(self._services.now()), ex=int(HEARTBEAT_SECONDS * 3))
+                seconds, state = int(HEARTBEAT_SECONDS * 3), self._services.state
+                state.set(self._key, repr(self._services.now()), ex=seconds)
+                state.set(keys.broker_in_use(self._process), self._broker, ex=seconds)
         except StateUnavailable as error:
             _log.warning("heartbeat_failed", process=self._process, problem=str(error))
 
 
-def _heartbeat_step(services: Services, refusals: RefusalCounter) -> type[bootsteps.StartStopStep]:
-    heartbeat, report_stuck = _Heartbeat(services, "worker"), StuckWatch(services)
+def _heartbeat_step(services: Services, refusals: RefusalCounter, broker: str) -> type[bootsteps.StartStopStep]:
+    heartbeat, report_stuck = _Heartbeat(services, "worker", broker), StuckWatch(services)
 
     def tick() -> None:
         heartbeat()

@@ -61,6 +61,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        # Before Celery, gunicorn and others are imported with the command.
+        import_module("bridge.settings").ignore_library_settings()
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(import_module(f"bridge.cli.{name}"), name)
         return command

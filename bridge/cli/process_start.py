@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import time
 
+import structlog
+
 from bridge.cli.common import load_services
 from bridge.errors import StateUnavailable
 from bridge.monitoring import doctor, logs
 from bridge.runtime.parent_pipe import end_with_parent
 from bridge.services import Services
+from bridge.settings import ignore_library_settings
 from bridge.state.data_directory import UMASK
 
 __all__ = ["start_process"]
@@ -28,6 +31,10 @@ def start_process(name: str, *, wait: bool = True) -> Services:
     if services.settings.end_with_stdin:
         end_with_parent()
     stderr = logs.configure(services.settings.log_level, services.settings.log_format)
+    if ignored := ignore_library_settings():
+        structlog.get_logger(__name__).warning(
+            "environment_ignored", process=name, names=ignored, remedy="unset them; bridge.yaml says what is used"
+        )
     while True:
         try:
             doctor.require_safe_state(services.state)

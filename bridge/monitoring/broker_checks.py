@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 from kombu.connection import Connection
@@ -13,8 +14,10 @@ from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding, evict
 from bridge.net.broker_problems import broker_problem
 from bridge.net.tls import broker_address, describe
 from bridge.services import Services
+from bridge.state import keys
+from bridge.state.errors import state_errors
 
-__all__ = ["brokers"]
+__all__ = ["brokers", "brokers_in_use"]
 
 _CONNECT_SECONDS = 3.0
 #: Where kombu stores when each unacknowledged message was handed to a worker (kombu/transport/redis.py).
@@ -44,6 +47,21 @@ def brokers(services: Services) -> Iterator[Finding]:
                 WARNING,
                 "same database as the state: receivers could read and delete the bridge's keys",
                 "use another database for the broker, or better another server",
+            )
+
+
+def brokers_in_use(services: Services) -> Iterator[Finding]:
+    """A finding for each process that uses another broker than bridge.yaml says. Raises `StateUnavailable`."""
+    ours = Connection(broker_address(services.broker_url).url).as_uri()
+    for process in ("worker", "beat"):
+        with state_errors():
+            theirs = cast("bytes | None", services.state.get(keys.broker_in_use(process)))
+        if theirs is not None and theirs.decode() != ours:
+            yield Finding(
+                f"broker of {process}",
+                FAILURE,
+                f"{clip(theirs.decode())}, but the configuration says {clip(ours)}",
+                f"restart {process} with this configuration",
             )
 
 

@@ -17,7 +17,7 @@ from bridge.config import access
 from bridge.config.model import BridgeConfig, Config, Source, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
 from bridge.errors import BridgeError, ConfigError, DeliveryFailed, StateUnavailable, clip
-from bridge.monitoring.broker_checks import brokers
+from bridge.monitoring.broker_checks import brokers, brokers_in_use
 from bridge.monitoring.server_checks import (
     FAILURE,
     OK,
@@ -94,6 +94,7 @@ def examine(services: Services) -> Iterator[Finding]:
             paused = {name: services.budgets.paused(name, now) for name in services.config.sources}
             beats = {name: cast("bytes | None", services.state.get(keys.heartbeat(name))) for name in _PROCESSES}
         yield _identity(services.config.bridge, identity)
+        yield from brokers_in_use(services)
         yield from (_heartbeat(name, None if beat is None else float(beat), now) for name, beat in beats.items())
         deliveries = Deliveries(services.state, partitions=services.config.bridge.partitions)
         for name in services.config.subscriptions:

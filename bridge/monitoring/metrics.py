@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from bridge.settings import environment
+from bridge.settings import process_environment
 
 __all__ = ["MULTIPROCESS_VARIABLE", "WebMetrics", "drop_process_gauges", "expose", "web_metrics"]
 
@@ -31,7 +31,7 @@ class WebMetrics:
     def __init__(self) -> None:
         # The library decides at import whether processes share files. Our master process imports it before the
         # directory is known, so decide again.
-        shared = _reserve_files(environment().get(MULTIPROCESS_VARIABLE))
+        shared = _reserve_files(process_environment().get(MULTIPROCESS_VARIABLE))
         values.ValueClass = values.get_value_class() if shared else values.MutexValue  # type: ignore[no-untyped-call]  # the library has no types here
         self.registry = CollectorRegistry()
         self.requests = Counter(

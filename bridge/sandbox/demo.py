@@ -24,7 +24,7 @@ from bridge.sandbox.conditions import SCALE, Addresses, Conditions, VendorAddres
 from bridge.sandbox.demo_run import DemoRun
 from bridge.sandbox.screen import Screen
 from bridge.sandbox.vendors import RunningVendor, open_vendors
-from bridge.settings import PREFIX, Settings, environment
+from bridge.settings import PREFIX, Settings, environment, process_environment
 from bridge.state.data_directory import hold_directory
 from bridge.state.server_socket import addresses, prepare_socket
 
@@ -62,7 +62,7 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
         log = _Log(stack.enter_context((data_dir / "demo.log").open("w", buffering=1)), inbox)
         children = [
             *processes.programs(address, {**environment(), f"{PREFIX}TIME_SCALE": str(SCALE)}),
-            *subscribers.programs(address, demo_addresses, conditions, environment()),
+            *subscribers.programs(address, demo_addresses, conditions, process_environment()),
         ]
         token_line = access.first_token(ready.config)
         supervisor = stack.enter_context(Supervisor(children, on_line=log))

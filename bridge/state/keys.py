@@ -12,6 +12,7 @@ __all__ = [
     "alarms",
     "backfill_requests",
     "backfills",
+    "broker_in_use",
     "budget",
     "claims",
     "consent",
@@ -200,6 +201,11 @@ def stuck_reading(source: str) -> str:
 def heartbeat(process: str) -> str:
     """String with an expiry: UNIX time of the last loop of a process."""
     return f"ab:heartbeat:{process}"
+
+
+def broker_in_use(process: str) -> str:
+    """String with an expiry: the broker's address that a process uses, without password."""
+    return f"ab:heartbeat:{process}:broker"
 
 
 def backfills() -> str:

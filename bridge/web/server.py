@@ -29,6 +29,7 @@ from bridge.monitoring.log_limits import LogLimits
 from bridge.monitoring.metrics import MULTIPROCESS_VARIABLE, drop_process_gauges
 from bridge.runtime.parent_pipe import end_with_parent
 from bridge.services import Services
+from bridge.settings import ignore_library_settings
 from bridge.state.data_directory import make_private
 from bridge.web import create_app
 from bridge.web.hooks import BODY_SECONDS
@@ -58,6 +59,7 @@ def run(
     `body_seconds`: time limit for a webhook's body. Raises `BridgeError` if it cannot listen there, or if the token
     file is invalid.
     """
+    ignore_library_settings()
     access.tokens(services.config)  # an invalid file is one clear line here, instead of failing processes
     listener = _listen(host, port)
     where, workers = listener.getsockname()[1], workers or multiprocessing.cpu_count()

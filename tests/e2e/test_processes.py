@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
+from kombu import Connection
 
 from bridge.runtime import processes
 from bridge.state import keys
@@ -157,6 +158,60 @@ def test_up_with_a_configured_state_starts_no_server_of_its_own(config: Path, ow
     started.ready()
     assert not list(config.parent.rglob("server.conf"))
     assert started.ends(signal.SIGINT) == 130
+
+
+#: What Celery, kombu, gunicorn and Flask would read by themselves: each of them would change or end a part.
+LIBRARY_SETTINGS = {
+    "CELERY_BROKER_URL": "redis://127.0.0.1:1/0",
+    "CELERY_BROKER_READ_URL": "redis://127.0.0.1:1/0",
+    "CELERY_BROKER_WRITE_URL": "redis://127.0.0.1:1/0",
+    "CELERY_CONFIG_MODULE": "no_such_module",
+    "CELERY_LOADER": "no.such.Loader",
+    "CELERY_RESULT_BACKEND": "no-such-backend://",
+    "DJANGO_SETTINGS_MODULE": "no_such_module",
+    "PICKLE_PROTOCOL": "none",
+    "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:1 --workers 7",
+    "GUNICORN_FD": "99",
+    "WEB_CONCURRENCY": "many",
+    "PORT": "1",
+    "LISTEN_FDS": "1",
+    "GEVENT_LOOP": "no-such-loop",
+    "PROMETHEUS_MULTIPROC_DIR": "/nowhere",
+    "prometheus_multiproc_dir": "/nowhere",
+}
+
+
+def test_variables_of_libraries_do_not_win_over_the_configuration(
+    config: Path, own_server: Server, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in LIBRARY_SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    started = {name: start("--config", str(config), name) for name in ("worker", "beat", "dispatch")}
+    port = processes.usable_port("127.0.0.1", 0)
+    started["web"] = start("--config", str(config), "web", "--port", str(port), "--workers", "1")
+    with own_server.client() as client:
+        for name, one in started.items():
+            one.wait_for(lambda name=name: client.exists(keys.heartbeat(name)) == 1)  # type: ignore[misc]
+            one.wait_for(lambda one=one: "environment_ignored" in one.err.read_text())  # type: ignore[misc]
+            assert all(f"{name}" in one.err.read_text() for name in LIBRARY_SETTINGS)
+        for name in ("worker", "beat"):
+            assert client.get(keys.broker_in_use(name)) == Connection(own_server.broker_url).as_uri().encode()
+    assert requests.get(f"http://127.0.0.1:{port}/readyz", timeout=10).status_code == 200
+    assert [one.ends(signal.SIGTERM) for one in started.values()] == [0, 0, 0, 0]
+
+
+def test_bridge_yaml_may_name_such_a_variable_all_the_same(
+    config: Path, own_server: Server, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = yaml.safe_load(config.read_text())
+    document["bridge"]["broker"] = "${CELERY_BROKER_URL}"
+    config.write_text(yaml.safe_dump(document))
+    monkeypatch.setenv("CELERY_BROKER_URL", own_server.broker_url)
+    worker = start("--config", str(config), "worker")
+    with own_server.client() as client:
+        worker.wait_for(lambda: client.exists(keys.heartbeat("worker")) == 1)
+        assert client.get(keys.broker_in_use("worker")) == Connection(own_server.broker_url).as_uri().encode()
+    assert worker.ends(signal.SIGTERM) == 0
 
 
 #: A stock worker of another service: it forgets to confirm the first copy, as if it had been killed after its pop.

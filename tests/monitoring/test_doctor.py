@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import redis
+from kombu import Connection
 
 from bridge.config import loader
 from bridge.config.model import Config
@@ -17,6 +18,7 @@ from bridge.monitoring.doctor import FAILURE, OK, WARNING, examine, require_safe
 from bridge.registry import vendors
 from bridge.services import Services, clients_of
 from bridge.settings import Settings
+from bridge.state import keys
 
 HEAD = "demo: true\nbridge: {name: acme}\n"
 SOURCE = "vendor: classmarker, credentials: {api_key: key, api_secret: secret, webhook_secret: phrase}"
@@ -140,6 +142,16 @@ def test_heartbeats_are_checked_by_age(services, read, state):
     by_name = found(over)
     assert (by_name["worker"].status, by_name["beat"].status) == (OK, WARNING)
     assert "attempt-bridge beat" in by_name["beat"].remedy
+
+
+def test_a_process_that_uses_another_broker_than_the_configuration_is_a_failure(services, read, state):
+    made = services(read(SOURCES))
+    state.set(keys.broker_in_use("worker"), "redis://:**@elsewhere:6379/7")
+    state.set(keys.broker_in_use("beat"), Connection(made.broker_url).as_uri())
+    by_name = found(made)
+    assert by_name["broker of worker"].status == FAILURE
+    assert "elsewhere:6379/7, but the configuration says redis://127.0.0.1:" in by_name["broker of worker"].text
+    assert "broker of beat" not in by_name
 
 
 def test_another_number_of_partitions_than_at_the_first_start_is_a_failure(services, read, state):
