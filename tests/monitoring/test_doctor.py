@@ -150,7 +150,7 @@ def test_a_process_that_uses_another_broker_than_the_configuration_is_a_failure(
     state.set(keys.broker_in_use("beat"), Connection(made.broker_url).as_uri())
     by_name = found(made)
     assert by_name["broker of worker"].status == FAILURE
-    assert "elsewhere:6379/7, but the configuration says redis://127.0.0.1:" in by_name["broker of worker"].text
+    assert "elsewhere:6379/7, but the configuration says redis://:**@127.0.0.1:" in by_name["broker of worker"].text
     assert "broker of beat" not in by_name
 
 
