@@ -50,6 +50,8 @@ COMMANDS = {
 }
 #: More often than that no command line is parsed again with a global option moved to its front.
 _MOVES = 5
+#: Number of frames that the message about an unexpected error names.
+_FRAMES = 4
 
 
 class _Commands(click.Group):
@@ -191,11 +193,11 @@ def _report(error: Exception, *, debug: bool) -> int:
         click.echo(f"Error: {error}", err=True)
         return UNAVAILABLE if isinstance(error, StateUnavailable) else FAILED
     # Not the error's text: it may quote a person or a secret, and what a process prints is collected with its logs.
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    traceback_hint = "" if debug else "run attempt-bridge --debug ... to print the traceback; "
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:])
+    place = ", called at ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
     click.echo(
-        f"Error: unexpected {type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}. Remedy: "
-        f"{traceback_hint}report it as an issue, with version {__version__} and without personal data",
+        f"Error: unexpected {type(error).__name__} at {place}. Remedy: report this line as an issue, with version "
+        f"{__version__}",
         err=True,
     )
     return FAILED

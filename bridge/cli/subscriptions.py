@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
 import click
 
+from bridge import clock
 from bridge.cli.common import load_services
+from bridge.cli.exit_codes import FAILED
 from bridge.cli.options import confirm_broad, format_option, known_name, yes_option
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.config.loader import describe
@@ -30,6 +33,11 @@ _COLUMNS = (
     "dead_letters",
     "delivered_at",
 )
+
+
+#: How long `pause` waits for deliveries under way: longer than any transport takes for a batch.
+_PAUSE_SECONDS = 180.0
+_PAUSE_CHECK_SECONDS = 0.2
 
 
 @click.group()
@@ -67,9 +75,15 @@ def show(name: str, output: str) -> None:
 @subscriptions.command()
 @click.argument("name")
 def pause(name: str) -> None:
-    """Stop delivering until `resume`; events wait in the journal."""
+    """Stop delivering until `resume`; waits for what is under way. Events wait in the journal."""
     services = load_services()
     services.deliveries.pause(known_name(name, services.config.subscriptions, "subscription"))
+    ends_at = clock.monotonic() + _PAUSE_SECONDS
+    while services.deliveries.sending(name):
+        if clock.monotonic() > ends_at:
+            say(f"{name} is paused, but a delivery that began before has not ended within {_PAUSE_SECONDS:.0f} s")
+            click.get_current_context().exit(FAILED)
+        time.sleep(_PAUSE_CHECK_SECONDS)
     say(f"{name} is paused. Resume it with attempt-bridge subscriptions resume {name}")
 
 

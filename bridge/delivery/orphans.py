@@ -10,6 +10,7 @@ from typing import cast
 
 import redis
 
+from bridge.delivery.consumers import group_names, living_consumers
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
@@ -24,23 +25,15 @@ def orphans(client: redis.Redis, configured: Collection[str], *, partitions: int
     with state_errors():
         names = {name.decode() for name in cast("set[bytes]", client.smembers(keys.subscriptions()))}
         for partition in range(partitions):
-            groups = _groups(client, partition)
+            groups = group_names(client, partition)
             names |= {name.removeprefix(_PREFIX) for name in groups if name.startswith(_PREFIX)}
     return sorted(names - set(configured))
 
 
 def served_by(client: redis.Redis, subscription: str, *, partitions: int) -> bool:
     """Whether a living dispatch process still serves the subscription. Raises `StateUnavailable`."""
-    group = keys.group(subscription)
     with state_errors():
-        for partition in range(partitions):
-            if group not in _groups(client, partition):
-                continue
-            for row in client.xinfo_consumers(keys.journal(partition), group):
-                name = row["name"]
-                if client.exists(keys.heartbeat(f"dispatch:{name.decode() if isinstance(name, bytes) else name}")):
-                    return True
-    return False
+        return any(living_consumers(client, keys.group(subscription), partition) for partition in range(partitions))
 
 
 def forget(client: redis.Redis, subscription: str, *, partitions: int) -> None:
@@ -50,7 +43,7 @@ def forget(client: redis.Redis, subscription: str, *, partitions: int) -> None:
     """
     with state_errors():
         for partition in range(partitions):
-            if keys.group(subscription) in _groups(client, partition):
+            if keys.group(subscription) in group_names(client, partition):
                 client.xgroup_destroy(keys.journal(partition), keys.group(subscription))
             client.unlink(
                 keys.retry(subscription, partition),
@@ -59,14 +52,6 @@ def forget(client: redis.Redis, subscription: str, *, partitions: int) -> None:
                 keys.subscription_state(subscription, partition),
                 keys.dead(subscription, partition),
             )
+        client.unlink(keys.pauses(subscription))
         # Last, so that an interrupted run can be repeated.
         client.srem(keys.subscriptions(), subscription)
-
-
-def _groups(client: redis.Redis, partition: int) -> set[str]:
-    """The names of the consumer groups on a journal."""
-    journal = keys.journal(partition)
-    if not client.exists(journal):
-        return set()
-    names = [row["name"] for row in client.xinfo_groups(journal)]
-    return {name.decode() if isinstance(name, bytes) else name for name in names}

@@ -12,6 +12,7 @@ from typing import cast
 
 import redis
 
+from bridge.delivery.consumers import living_consumers
 from bridge.delivery.status import SubscriptionState, read_state
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
@@ -191,16 +192,28 @@ class Deliveries:
         return removed > 0
 
     def pause(self, subscription: str) -> None:
-        """Send nothing until `resume`; events wait in the journal."""
+        """Begin no further delivery until `resume`; events wait in the journal. `sending` says what is under way."""
         with state_errors():
             self.client.hset(keys.subscription_state(subscription), "paused", 1)
+
+    def sending(self, subscription: str) -> int:
+        """The number of lanes in living dispatch processes that have not seen the pause yet, and may be sending."""
+        group, number = keys.group(subscription), 0
+        with state_errors():
+            seen = cast("set[bytes]", set(self.client.hkeys(keys.pauses(subscription))))
+            for partition in range(self.partitions):
+                for consumer in living_consumers(self.client, group, partition):
+                    number += f"{consumer}|{partition}".encode() not in seen
+        return number
 
     def resume(self, subscription: str) -> None:
         """End a pause, a disabled state (410, days without success) and an open circuit."""
         with state_errors():
-            self.client.hdel(
-                keys.subscription_state(subscription), "paused", "disabled", "failures", "open_until", "failing_since"
-            )
+            pipe = self.client.pipeline(transaction=True)
+            ended = ("paused", "disabled", "failures", "open_until", "failing_since")
+            pipe.hdel(keys.subscription_state(subscription), *ended)
+            pipe.delete(keys.pauses(subscription))
+            pipe.execute()
 
     def state(self, subscription: str, *, now: float) -> SubscriptionState:
         """Counters and circuit of a subscription at `now` (UNIX seconds)."""

@@ -30,6 +30,7 @@ __all__ = [
     "lease",
     "partition_of",
     "paused",
+    "pauses",
     "quarantine",
     "reconciliations",
     "refused",
@@ -156,6 +157,11 @@ def consented(source: str, key: str) -> str:
 def group(subscription: str) -> str:
     """Name of the consumer group of a subscription on every journal stream."""
     return f"ab:sub:{subscription}"
+
+
+def pauses(subscription: str) -> str:
+    """Hash `<consumer>|<partition>` -> 1: lanes that have seen the pause of a subscription and send nothing."""
+    return f"ab:deliveries:{subscription}:pauses"
 
 
 def subscriptions() -> str:

@@ -1,7 +1,7 @@
 -- admit: decide whether a subscription may send now.
 --
--- KEYS    1 state of the subscription (hash)
--- ARGV    1 now (UNIX seconds)   2 seconds from one probe to the next
+-- KEYS    1 state of the subscription (hash)   2 pauses (hash: lane -> 1)
+-- ARGV    1 now (UNIX seconds)   2 seconds from one probe to the next   3 this lane
 -- Returns {word, failures in a row}: go, probe (one event, by this process alone), wait, paused or disabled
 --
 -- Why: taking the probe and moving the time of the next one are one step, so only one process probes. A time of the
@@ -10,6 +10,8 @@
 local now, every = tonumber(ARGV[1]), tonumber(ARGV[2])
 local fields = redis.call('HMGET', KEYS[1], 'disabled', 'paused', 'failures', 'open_until')
 local failures, open_until = tonumber(fields[3] or '0'), tonumber(fields[4] or '')
+-- A lane asks when it sends nothing: whoever paused waits for this.
+if fields[2] and redis.call('HEXISTS', KEYS[2], ARGV[3]) == 0 then redis.call('HSET', KEYS[2], ARGV[3], 1) end
 if fields[1] then return { 'disabled', failures } end
 if fields[2] then return { 'paused', failures } end
 if not open_until then return { 'go', failures } end

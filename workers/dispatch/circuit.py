@@ -9,28 +9,35 @@ from collections.abc import Sequence
 from typing import cast
 
 import redis
+import structlog
 
-from bridge.state import scripts
-from workers.dispatch.schedule import Limits
+from bridge.state import keys, scripts
+from workers.dispatch.schedule import Limits, Repeated
 from workers.dispatch.settlement import failure_text
 from workers.transports.contract import Outcome
 
 __all__ = ["Circuit", "last_error", "trailing_failures"]
 
+#: Seconds after which a circuit that stays open is logged again.
+_LOG_AGAIN = 3600.0
+
+_log = structlog.get_logger(__name__)
+
 
 class Circuit:
-    """`key`: the state of the subscription. `client` may retry scripts. Methods raise the errors of redis-py."""
+    """`client` may retry scripts. `lane`: identifies who asks. Methods raise the errors of redis-py."""
 
-    def __init__(self, client: redis.Redis, key: str, limits: Limits) -> None:
-        self._client, self._key, self._limits = client, key, limits
+    def __init__(self, client: redis.Redis, subscription: str, lane: str, limits: Limits) -> None:
+        self._client, self._key, self._limits = client, keys.subscription_state(subscription), limits
+        self._subscription, self._lane, self._pauses = subscription, lane, keys.pauses(subscription)
+        self._log = Repeated(_LOG_AGAIN)
         self._admit = scripts.register(client, __file__, "admit")
         self._update = scripts.register(client, __file__, "update_circuit")
 
     def admit(self, now: float) -> tuple[str, bool]:
         """(`go`, `probe`, `wait`, `paused` or `disabled`; whether the last tries failed)."""
-        word, failures = cast(
-            "tuple[bytes, int]", self._admit(keys=[self._key], args=[f"{now:.3f}", self._limits.open_for])
-        )
+        args: list[str | float] = [f"{now:.3f}", self._limits.open_for, self._lane]
+        word, failures = cast("tuple[bytes, int]", self._admit(keys=[self._key, self._pauses], args=args))
         return word.decode(), int(failures) > 0
 
     def probe_again(self) -> None:
@@ -44,7 +51,19 @@ class Circuit:
         args: list[str | int | float] = [f"{now:.3f}", trailing, int(trailing < len(outcomes))]
         args += [gone or last_error(outcomes), limits.open_after, limits.open_after_recent_answer]
         args += [limits.recent, limits.open_for, limits.disable_after, gone]
-        self._update(keys=[self._key], args=args)
+        word = cast("bytes", self._update(keys=[self._key], args=args)).decode()
+        if word == "closed":
+            self._log.ended()
+            _log.info("circuit_closed", subscription=self._subscription)
+        elif word == "open" and self._log.is_due("open", now):
+            _log.warning("circuit_open", subscription=self._subscription, problem=gone or last_error(outcomes))
+        elif word == "disabled":
+            _log.error(
+                "subscription_disabled",
+                subscription=self._subscription,
+                problem=gone or last_error(outcomes),
+                remedy=f"fix the receiver, then attempt-bridge subscriptions resume {self._subscription}",
+            )
 
 
 def trailing_failures(outcomes: Sequence[Outcome]) -> int:

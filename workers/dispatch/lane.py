@@ -22,7 +22,7 @@ from bridge.state.errors import state_errors
 from workers.dispatch.circuit import Circuit
 from workers.dispatch.guarded import Claimed, GuardedSteps
 from workers.dispatch.membership import GroupMember, PendingEntry, StreamEntry
-from workers.dispatch.schedule import Limits, broker_backoff
+from workers.dispatch.schedule import Limits, Repeated, broker_backoff
 from workers.dispatch.settlement import (
     Item,
     Row,
@@ -40,6 +40,8 @@ __all__ = ["CRASH_POINTS", "Lane"]
 CRASH_POINTS = ("read", "expected", "sent", "settled", "judged", "parked")
 
 _LIMITS = Limits()
+#: Seconds after which a problem that lasts is logged again.
+_LOG_AGAIN = 3600.0
 _SCRIPTS = ("claim_due", "follow_clock", "settle")
 #: Seconds that the state server's clock may go back before its retries are moved, and how often its time is stored.
 _CLOCK_SLACK, _CLOCK_STORED = 30.0, 10.0
@@ -77,7 +79,7 @@ class Lane:
         self._retry, self._records = keys.retry(name, partition), keys.deliveries(name, partition)
         self._dead, self._counters = keys.dead(name, partition), keys.subscription_state(name, partition)
         self._claims = keys.claims(name, partition)
-        self._circuit = Circuit(state, keys.subscription_state(name), limits)
+        self._circuit = Circuit(state, name, f"{consumer}|{partition}", limits)
         self._scripts = {script: scripts.register(state, __file__, script) for script in _SCRIPTS}
         self._guarded = GuardedSteps(subscription, self.count_unexpected)
         self._joined = False
@@ -88,6 +90,7 @@ class Lane:
         #: Where only one event is sent, new events and retries take turns.
         self._retry_first = False
         self._broker_failures = 0
+        self._unreachable_log = Repeated(_LOG_AGAIN)
         self._claim = ""
 
     def recover(self) -> None:
@@ -221,7 +224,7 @@ class Lane:
                 rows.append(outcome_row(item, outcome, self.subscription, moment, draw))
             else:
                 uncharged.append((item, outcome))
-        wait = self._wait_for_broker([failure_text(outcome) for _, outcome in uncharged], bool(charged))
+        wait = self._wait_for_broker([failure_text(outcome) for _, outcome in uncharged], bool(charged), moment)
         rows += [postpone_row(item, moment + wait) for item, _ in uncharged if item.entry == ""]
         self._settle(rows, moment)
         self._crash("settled")
@@ -268,14 +271,15 @@ class Lane:
         names = [self._journal, self._retry, self._records, self._dead, self._counters, self._claims]
         self._scripts["settle"](keys=names, args=[*args, *(part for row in rows for part in row)])
 
-    def _wait_for_broker(self, problems: Sequence[str], reached: bool) -> float:
+    def _wait_for_broker(self, problems: Sequence[str], reached: bool, now: float) -> float:
         if self._broker_failures and (reached or not problems):
             _log.info("broker_recovered", subscription=self.subscription.name)
             self._client.hdel(self._counters, "waits")
             self._broker_failures = 0
+            self._unreachable_log.ended()
         if not problems:
             return 0.0
-        if self._broker_failures == 0:
+        if self._unreachable_log.is_due(problems[0], now):
             # No try is used and no circuit opens, so this line and `waits` are all that an operator sees.
             _log.warning("broker_unreachable", subscription=self.subscription.name, problem=problems[0])
         self._client.hset(self._counters, "waits", problems[0])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bridge.config.model import RetryPolicy
 
-__all__ = ["Limits", "broker_backoff", "fault_backoff", "max_tries", "retry_delay"]
+__all__ = ["Limits", "Repeated", "broker_backoff", "fault_backoff", "max_tries", "retry_delay"]
 
 #: A broker that is down is tried again soon; no delivery is charged for it.
 _BROKER_BACKOFF = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -31,6 +31,28 @@ class Limits:
     disable_after: float = 5 * 86_400.0
     #: Processes that may end while sending an event alone before the event is given up as their cause.
     poison_after: int = 5
+
+
+class Repeated:
+    """When to log a problem: first, and again after `every` seconds, or after a sixtieth of that if it has changed."""
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._last: tuple[str, float] | None = None
+
+    def is_due(self, problem: str, now: float) -> bool:
+        """Whether to log it at `now` (UNIX seconds); counts as logged then."""
+        if self._last is not None:
+            last, at = self._last
+            # The clock may have been set back.
+            if 0 <= now - at < (self._every if problem == last else self._every / 60):
+                return False
+        self._last = (problem, now)
+        return True
+
+    def ended(self) -> None:
+        """The problem is over: the next one is a new one."""
+        self._last = None
 
 
 def max_tries(policy: RetryPolicy) -> int:

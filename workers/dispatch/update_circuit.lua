@@ -6,23 +6,29 @@
 --         5 failures that open the circuit   6 the same for a receiver that answered recently
 --         7 seconds for which an answer is recent   8 seconds until a probe   9 seconds without an answer that disable
 --         10 reason to disable at once ("" for none)
--- Returns the failures in a row
+-- Returns what the circuit is now: "closed" if this closed it, "open", "disabled", or "" for closed as before
 --
 -- Why: several processes add to the same row of failures. A receiver that answers every fifth try has rows of failures,
 -- too; opening its circuit would delay the events that it takes.
 
 local state, now, answered = KEYS[1], tonumber(ARGV[1]), ARGV[3] == '1'
-local failures = tonumber(ARGV[2])
+local failures, word = tonumber(ARGV[2]), ''
+local open = redis.call('HEXISTS', state, 'open_until') == 1
 if answered then
+  if open then word = 'closed' end
+  open = false
   redis.call('HDEL', state, 'failing_since', 'open_until')
   redis.call('HSET', state, 'answered_at', ARGV[1])
 else
   failures = failures + tonumber(redis.call('HGET', state, 'failures') or '0')
 end
 redis.call('HSET', state, 'failures', failures)
-if ARGV[10] ~= '' then redis.call('HSET', state, 'disabled', ARGV[10]) end
+if ARGV[10] ~= '' then
+  redis.call('HSET', state, 'disabled', ARGV[10])
+  word = 'disabled'
+end
 if ARGV[4] ~= '' then redis.call('HSET', state, 'last_error', ARGV[4], 'last_error_at', ARGV[1]) end
-if failures == 0 then return 0 end
+if failures == 0 then return word end
 -- A moment in the future was stored before the clock was set back.
 local since = tonumber(redis.call('HGET', state, 'failing_since') or '')
 if not since or since > now then
@@ -31,11 +37,12 @@ if not since or since > now then
 end
 local age = now - tonumber(redis.call('HGET', state, 'answered_at') or '-inf')
 local recent = age >= 0 and age < tonumber(ARGV[7])
-local open = redis.call('HEXISTS', state, 'open_until') == 1
 if open or failures >= tonumber(recent and ARGV[6] or ARGV[5]) then
   redis.call('HSET', state, 'open_until', string.format('%.3f', now + tonumber(ARGV[8])))
+  if word ~= 'disabled' then word = 'open' end
   if now - since > tonumber(ARGV[9]) then
     redis.call('HSET', state, 'disabled', 'no answer for ' .. math.floor(tonumber(ARGV[9]) / 86400) .. ' days')
+    word = 'disabled'
   end
 end
-return failures
+return word

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from bridge.config.model import Filter, RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
@@ -192,3 +193,25 @@ def test_the_last_error_of_a_batch_is_of_either_kind() -> None:
     assert last_error([DOWN, REFUSED, None]) == "receiver answered 422"
     assert last_error([REFUSED, DOWN]) == "receiver answered 500"
     assert last_error([None]) == ""
+
+
+def test_a_circuit_that_opens_and_closes_is_logged_and_again_each_hour_while_it_is_open(any_state: redis.Redis) -> None:
+    publish(any_state, *range(3000))
+    receiver = Receiver(refuse, batch=10)
+    one = lane(any_state, receiver, subscription=CRM)
+    with capture_logs() as lines:
+        for moment in range(1000, 1000 + 2 * 3600 + 60, 6):
+            one.step(at(float(moment)), even)
+        receiver.answer = lambda sent: None
+        one.step(at(9000.0), even)
+    assert [line["event"] for line in lines] == ["circuit_open"] * 3 + ["circuit_closed"]
+    assert lines[0]["problem"] == "receiver answered 500"
+
+
+def test_a_disabled_subscription_is_logged_with_its_remedy(any_state: redis.Redis) -> None:
+    publish(any_state, 1)
+    gone = DeliveryFailed("receiver answered 410 Gone", reason="gone", charged=False)
+    with capture_logs() as lines:
+        lane(any_state, Receiver(lambda sent: gone), subscription=CRM).step(at(1000.0), even)
+    (line,) = [line for line in lines if line["event"] == "subscription_disabled"]
+    assert line["remedy"] == "fix the receiver, then attempt-bridge subscriptions resume crm"

@@ -303,6 +303,23 @@ def test_a_broker_failure_and_its_recovery_are_logged_once_each(any_state: redis
     assert lines[0]["problem"] == "broker down"
 
 
+def test_a_broker_that_cannot_be_used_is_logged_again_each_hour_and_when_the_cause_changes(
+    any_state: redis.Redis,
+) -> None:
+    publish(any_state, *range(3))
+    problem = ["wrong password"]
+    receiver = Receiver(lambda sent: DeliveryFailed(problem[0], reason="broker_unavailable", charged=False))
+    one = lane(any_state, receiver, subscription=SHORT)
+    with capture_logs() as lines:
+        for moment in range(1000, 1000 + 2 * 3600 + 60, 30):
+            one.step(at(float(moment)), even)
+        problem[0] = "connection refused"
+        one.step(at(8300.0), even)
+        # The clock is set back.
+        one.step(at(1100.0), even)
+    assert [line["problem"] for line in lines] == ["wrong password"] * 3 + ["connection refused"] * 2
+
+
 def test_the_circuit_opens_lets_one_probe_through_and_closes(any_state: redis.Redis) -> None:
     publish(any_state, *range(30))
     receiver = Receiver(refuse, batch=10)
@@ -371,6 +388,43 @@ def test_a_paused_subscription_sends_nothing_until_it_is_resumed(any_state: redi
     deliveries.resume(NAME)
     run_until_idle(one, 1.0)
     assert receiver.ids == ids
+
+
+def test_a_pause_is_complete_when_every_living_lane_has_seen_it(any_state: redis.Redis) -> None:
+    publish(any_state, *range(20))
+    deliveries = Deliveries(any_state)
+    still: list[int] = []
+
+    def answer(sent: Outgoing) -> Outcome:
+        if not still:
+            deliveries.pause(NAME)
+        still.append(deliveries.sending(NAME))
+        return None
+
+    receiver = Receiver(answer)
+    one, two = lane(any_state, receiver), lane(any_state, Receiver(), consumer="two")
+    any_state.set(keys.heartbeat("dispatch:one"), 1)
+    two.step(at(1.0), even)  # no heartbeat: this process is dead, nobody waits for it
+    one.step(at(1.0), even)
+    assert still == [1] * 8
+    assert deliveries.sending(NAME) == 1
+    one.step(at(1.0), even)
+    assert deliveries.sending(NAME) == 0
+    assert len(receiver.got) == 8
+    deliveries.resume(NAME)
+    deliveries.pause(NAME)
+    assert deliveries.sending(NAME) == 1
+
+
+def test_a_disabled_subscription_can_be_paused(any_state: redis.Redis) -> None:
+    publish(any_state, 1)
+    gone = DeliveryFailed("receiver answered 410 Gone", reason="gone", charged=False)
+    one, deliveries = lane(any_state, Receiver(lambda sent: gone)), Deliveries(any_state)
+    any_state.set(keys.heartbeat("dispatch:one"), 1)
+    one.step(at(1.0), even)
+    deliveries.pause(NAME)
+    one.step(at(2.0), even)
+    assert deliveries.sending(NAME) == 0
 
 
 def test_a_probe_without_work_does_not_delay_the_next_event(any_state: redis.Redis) -> None:
