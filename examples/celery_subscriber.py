@@ -39,7 +39,7 @@ seen = set()  # a real service stores the ids of handled events in its database,
 
 @app.task(name="gradebook.attempt_completed")
 def attempt_completed(event):
-    if event["id"] in seen:
+    if event["id"] in seen or event.get("bridgetest"):  # a test is about an invented attempt
         return
     attempt = event["data"]["attempt"]
     line = {"received": event["id"], "type": event["type"], "attempt": attempt["id"], "revision": attempt["revision"]}

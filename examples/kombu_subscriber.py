@@ -26,7 +26,8 @@ class Subscriber(ConsumerMixin):
         event = json.loads(message.body)
         attempt = event["data"]["attempt"]
         line = {"received": event["id"], "type": event["type"], "attempt": attempt["id"]}
-        print(json.dumps(line | {"revision": attempt["revision"]}), flush=True)
+        if not event.get("bridgetest"):  # a test is about an invented attempt
+            print(json.dumps(line | {"revision": attempt["revision"]}), flush=True)
         message.ack()  # after the work is done: an event may arrive twice, but is never lost
 
 

@@ -36,6 +36,8 @@ while True:
                 if not fields[b"type"].startswith(b"attempt.") or fields[b"type"] == b"attempt.overdue":
                     continue  # the journal also holds alarms and other notices
                 event = json.loads(fields[b"event"])
+                if event.get("bridgetest"):
+                    continue  # a test is about an invented attempt
                 attempt = event["data"]["attempt"]
                 line = {"received": event["id"], "type": event["type"], "attempt": attempt["id"]}
                 print(json.dumps(line | {"revision": attempt["revision"]}), flush=True)

@@ -23,6 +23,8 @@ __all__ = ["as_text", "iso", "print_check", "print_list", "print_object", "say"]
 
 #: Off a terminal nothing is cut or wrapped.
 _UNLIMITED_WIDTH = 10_000
+#: Columns that are never folded, because people copy from them.
+_WHOLE = frozenset({"id", "name", "source", "subscription", "attempt", "request_id", "event_id", "key", "attempts"})
 _MARKS = {"ok": ("[+]", "green"), "warning": ("[!]", "yellow"), "failure": ("[-]", "red")}
 
 
@@ -126,10 +128,18 @@ def _cell(value: Any) -> str:
 
 def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.upper().replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+    cells = {column: [_cell(row.get(column)) for row in rows] for column in columns}
+    least = 0
+    for column, texts in cells.items():
+        # A list of ids may be folded between them.
+        longest = max((len(word) for text in texts for word in text.split(", ")), default=0) if column in _WHOLE else 0
+        width = max(longest, len(column))
+        table.add_column(column.upper().replace("_", " "), overflow="fold", min_width=width)
+        least += width + 1
+    for texts in zip(*cells.values(), strict=True):
+        table.add_row(*map(Text, texts))
     plain = _is_plain()
-    width = None if sys.stdout.isatty() else _UNLIMITED_WIDTH
-    Console(file=sys.stdout, width=width, no_color=plain or None, highlight=False).print(table)
+    console = Console(file=sys.stdout, no_color=plain or None, highlight=False)
+    # Wider than the terminal if ids need it: a line that the terminal breaks can still be copied.
+    console.width = max(console.width, least) if sys.stdout.isatty() else _UNLIMITED_WIDTH
+    console.print(table, crop=False)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,6 +147,20 @@ def test_a_kombu_queue_on_redis_gets_the_event_itself(server: Server) -> None:
         message.ack()
         queue.close()
     transport.close()
+
+
+def test_the_element_of_a_redis_queue_is_what_the_page_about_subscribing_decodes(server: Server) -> None:
+    page = (Path(__file__).parents[3] / "docs/subscribing.md").read_text()
+    (snippet,) = [block for block in re.findall(r"```python\n(.+?)```", page, re.S) if "def event_in" in block]
+    scope: dict[str, Any] = {}
+    exec(snippet, scope)
+    transport = transport_for(Subscription(name="w", transport="kombu", queue="raw"), server.broker_url)
+    assert transport.send([out(1)], now=1.0) == [None]
+    client = redis.Redis.from_url(server.broker_url)
+    _, element = client.brpop(["raw"], timeout=5)  # type: ignore[misc]
+    assert scope["event_in"](element) == json.loads(out(1).body)
+    transport.close()
+    client.close()
 
 
 @pytest.mark.parametrize(
