@@ -136,8 +136,8 @@ def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> N
         width = max(longest, len(column))
         table.add_column(column.upper().replace("_", " "), overflow="fold", min_width=width)
         least += width + 1
-    for texts in zip(*cells.values(), strict=True):
-        table.add_row(*map(Text, texts))
+    for line in zip(*cells.values(), strict=True):
+        table.add_row(*map(Text, line))
     plain = _is_plain()
     console = Console(file=sys.stdout, no_color=plain or None, highlight=False)
     # Wider than the terminal if ids need it: a line that the terminal breaks can still be copied.
