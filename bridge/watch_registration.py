@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from bridge import clock
+from bridge.errors import StateUnavailable
 from bridge.polling.expectations import Expectation
-from bridge.polling.watches import ATTEMPT, EXPECTATION, POINTER, REREAD, UNGRADED, OpenWatch
-from bridge.sdk.vendor import Pointer
+from bridge.polling.watches import ATTEMPT, EXPECTATION, POINTER, REREAD, UNGRADED, OpenWatch, chunks
 from bridge.services import Services
 from bridge.text import did_you_mean, text_problem
 from schemas.event import format_time
@@ -21,6 +23,7 @@ __all__ = [
     "STATES",
     "Moment",
     "NewWatch",
+    "PartlyRegistered",
     "WatchRow",
     "cancel",
     "find",
@@ -33,6 +36,8 @@ __all__ = [
 
 #: Time from due to deadline of an expectation that is registered without a deadline, seconds.
 DEFAULT_DEADLINE_SECONDS = 7 * 86_400.0
+#: Times that can be registered, UNIX seconds: 2000-01-01 to 2100-01-01.
+EARLIEST, LATEST = 946_684_800.0, 4_102_444_800.0
 STATES = ("open", "overdue", "expanded")
 _LABEL_LENGTH = 200
 #: Longer than any id or e-mail address.
@@ -54,6 +59,13 @@ class _Text(fields.String):
         return str(super()._deserialize(plain, *args, **kwargs)).strip()
 
 
+def _plausible(moment: datetime) -> None:
+    """Far from the ends of the calendar, where a moment has no date in another zone."""
+    if not EARLIEST <= moment.timestamp() < LATEST:
+        first, last = (clock.to_datetime(moment).year for moment in (EARLIEST, LATEST))
+        raise ValidationError(f"is not in the years {first} to {last - 1}. Give a time in these")
+
+
 class Moment(fields.AwareDateTime):
     """A time or a date in ISO 8601; without a zone it is UTC, a date alone means its midnight."""
 
@@ -63,7 +75,7 @@ class Moment(fields.AwareDateTime):
             "anyOf": [{"format": "date-time"}, {"format": "date"}, {"type": "null"}],
             "examples": ["2099-12-01T12:00:00Z", "2099-12-03"],
         }
-        super().__init__(default_timezone=UTC, allow_none=True, metadata=metadata)
+        super().__init__(default_timezone=UTC, allow_none=True, validate=_plausible, metadata=metadata)
 
 
 class NewWatch(Schema):
@@ -142,11 +154,16 @@ def parse_watch_id(text: str) -> tuple[str, str] | None:
     return (source, key) if source and key else None
 
 
+class PartlyRegistered(StateUnavailable):
+    """The state server failed after a part of the documents was registered."""
+
+
 def register(services: Services, documents: Sequence[Mapping[str, Any]], *, now: float) -> list[dict[str, Any]]:
-    """Register the loaded `NewWatch` documents, all or none; their rows.
+    """Register the loaded `NewWatch` documents, none if one of them is wrong; their rows.
 
     Every process of the bridge knows them after `bridge.polling.expectations.KNOWN_AFTER_SECONDS`. Raises
-    `StateUnavailable`, and `ValidationError` with the position of each invalid document as key.
+    `ValidationError` with the position of each invalid document as key; `StateUnavailable` if nothing was registered,
+    `PartlyRegistered` if the state server failed on the way: they are stored in order, some hundred at a time.
     """
     checked, problems = [], {}
     for number, document in enumerate(documents):
@@ -154,45 +171,79 @@ def register(services: Services, documents: Sequence[Mapping[str, Any]], *, now:
             checked.append(_checked(services, document, now))
         except ValidationError as error:
             problems[number] = error.messages
+    # Also what is answered is made before anything is stored: what cannot be shown cannot be cancelled.
+    registered = [_row(source, expected, None) for source, expected in checked]
     if problems:
         raise ValidationError(problems)
-    registered = []
-    for source, pointer, label, due, deadline in checked:
-        (expected,) = services.expectations.expect(source, [pointer], label=label, due=due, deadline=deadline, now=now)
-        registered.append(_row(source, expected, None))
+    done = 0
+    for part in chunks(checked):
+        for name in dict.fromkeys(source for source, _ in part):
+            expected = [item for source, item in part if source == name]
+            try:
+                services.expectations.register(name, expected, now=now)
+            except StateUnavailable as error:
+                if not done:
+                    raise
+                raise PartlyRegistered(
+                    f"{error}. At least {done} of {len(checked)} attempts are registered. Remedy: do the same again "
+                    "when it answers; what is registered already is only replaced"
+                ) from error
+            done += len(expected)
     return registered
 
 
-def rows(services: Services, sources: Sequence[str]) -> list[dict[str, Any]]:
-    """All watches of the sources, overdue ones first, then by their next recheck."""
-    result = []
+def rows(
+    services: Services, sources: Sequence[str], *, state: str | None = None, limit: int | None = None
+) -> tuple[list[dict[str, Any]], int]:
+    """Watches of the sources in a state or in any, overdue ones first, then by their next recheck; and their number.
+
+    `limit`: maximum number of rows; only these are made.
+    """
+    found: list[tuple[float, str, str, Expectation | None, OpenWatch | None]] = []
     for source in sources:
         expected = {expectation.key: expectation for expectation in services.expectations.list(source)}
         watches = {watch.key: watch for watch in services.watches.list(source)}
         for key in expected.keys() | watches.keys():
-            result.append(_row(source, expected.get(key), watches.get(key)))
-    return sorted(result, key=lambda row: (row["next_look"] or "", row["source"], row["key"]))
+            promise, watch = expected.get(key), watches.get(key)
+            if state in (None, "open" if promise is None else promise.state):
+                found.append((_next_recheck(promise, watch), source, key, promise, watch))
+    found.sort(key=itemgetter(0, 1, 2))
+    return [_row(source, promise, watch) for _, source, _, promise, watch in found[:limit]], len(found)
 
 
 def find(services: Services, ident: str) -> dict[str, Any] | None:
-    """One watch by its id, or None."""
-    named = parse_watch_id(ident)
-    if named is None or named[0] not in services.config.sources:
+    """One watch by its id, or None; it is looked up, not searched for."""
+    named = _named_here(services, ident)
+    if named is None:
         return None
-    return next((row for row in rows(services, [named[0]]) if row["id"] == ident), None)
+    source, key = named
+    expected, watch = services.expectations.get(source, key), services.watches.get(source, key)
+    return None if expected is None and watch is None else _row(source, expected, watch)
 
 
-def cancel(services: Services, ident: str, *, now: float) -> bool:
-    """Stop rechecking; False if there is no such watch."""
-    if find(services, ident) is None or (named := parse_watch_id(ident)) is None:
-        return False
-    services.expectations.cancel(named[0], [named[1]])
-    return True
+def cancel(services: Services, idents: Sequence[str]) -> list[str]:
+    """Stop rechecking the watches with these ids; the ids under which there is none. Raises `StateUnavailable`."""
+    named = [_named_here(services, ident) for ident in idents]
+    unknown = [ident for ident, name in zip(idents, named, strict=True) if name is None]
+    for source in dict.fromkeys(name[0] for name in named if name is not None):
+        keys = [name[1] for name in named if name is not None and name[0] == source]
+        known = services.expectations.cancel(source, keys)
+        unknown += [watch_id(source, key) for key, was_known in zip(keys, known, strict=True) if not was_known]
+    return unknown
 
 
-def _checked(
-    services: Services, document: Mapping[str, Any], now: float
-) -> tuple[str, Pointer, str | None, float, float]:
+def _named_here(services: Services, ident: str) -> tuple[str, str] | None:
+    named = parse_watch_id(ident)
+    return named if named is not None and named[0] in services.config.sources and watch_id(*named) == ident else None
+
+
+def _next_recheck(expected: Expectation | None, watch: OpenWatch | None) -> float:
+    if watch is None:
+        return expected.due if expected is not None and expected.state == "open" else -math.inf
+    return watch.due
+
+
+def _checked(services: Services, document: Mapping[str, Any], now: float) -> tuple[str, Expectation]:
     name = document["source"]
     source = services.config.sources.get(name)
     if source is None:
@@ -211,26 +262,24 @@ def _checked(
         pointer = vendor.expect(given, source.options)
     except ValueError as error:
         raise ValidationError({"reference": [str(error)]}) from error
-    due = _seconds(document.get("due"), now)
-    deadline = _seconds(document.get("deadline"), due + DEFAULT_DEADLINE_SECONDS)
-    if deadline <= max(due, now):
+    due, deadline = document.get("due"), document.get("deadline")
+    first = now if due is None else due.timestamp()
+    last = first + DEFAULT_DEADLINE_SECONDS if deadline is None else deadline.timestamp()
+    if last <= max(first, now):
         raise ValidationError({"deadline": ["is in the past or before `due`. Give a later one"]})
-    return name, pointer, document.get("label"), due, deadline
-
-
-def _seconds(moment: datetime | None, default: float) -> float:
-    return default if moment is None else moment.timestamp()
+    return name, Expectation(
+        key=pointer.key,
+        reference=pointer.reference,
+        label=document.get("label"),
+        due=first,
+        deadline=last,
+        registered_at=now,
+    )
 
 
 def _row(source: str, expected: Expectation | None, watch: OpenWatch | None) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "source": source,
-        "kind": EXPECTATION,
-        "state": "open",
-        "label": None,
-        "due": None,
-        "next_look": None,
-    }
+    row: dict[str, Any] = {"source": source, "kind": EXPECTATION, "state": "open"}
+    row |= dict.fromkeys(("label", "due", "next_look"))
     if watch is not None:
         row |= {"kind": watch.kind, "looks": watch.rechecks, "next_look": _iso(watch.due), **_named(source, watch.key)}
         row |= {"reference": watch.reference, "deadline": _iso(watch.give_up_at), "opened_at": _iso(watch.opened_at)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 from marshmallow import ValidationError
 
 from bridge import watch_registration
+from bridge.cli import watch_file
 from bridge.cli.common import load_services
 from bridge.cli.options import confirm_broad, exit_nothing_matched, format_option, known_name, limit_option, yes_option
 from bridge.cli.output import print_list, print_object, say
@@ -19,8 +19,6 @@ from bridge.services import Services
 __all__ = ["watches"]
 
 _COLUMNS = ("source", "key", "kind", "state", "label", "next_look", "deadline", "looks", "id")
-#: Columns of the CSV that are not members of the reference.
-_OWN_COLUMNS = ("source", "due", "deadline", "label")
 #: Problems printed; a file may have thousands.
 _PROBLEMS_SHOWN = 20
 
@@ -66,16 +64,9 @@ def import_(file: Path, source: str) -> None:
     """Expect the attempts of a CSV file: `due`, `deadline`, `label`, and a column for each member of the reference."""
     services = load_services()
     known_name(source, services.config.sources, "source")
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            table = csv.DictReader(lines)
-            documents = [
-                (_document(row, source, f"{file}:{table.line_num}"), f"{file}:{table.line_num}") for row in table
-            ]
-    except UnicodeDecodeError as error:
-        raise click.ClickException(f"{file}: not UTF-8 at byte {error.start}. Save it as UTF-8") from error
-    except csv.Error as error:
-        raise click.ClickException(f"{file}:{table.line_num + 1}: {error}; nothing was registered") from error
+    documents = [
+        (watch_file.document(line.cells, source), f"{file}:{line.number}") for line in watch_file.read_lines(file)
+    ]
     if not documents:
         exit_nothing_matched(f"{file} has no lines below the header")
     rows = _register(services, documents)
@@ -95,10 +86,10 @@ def list_(source: str | None, state: str | None, limit: int, output: str) -> Non
     services = load_services()
     if source is not None:
         known_name(source, services.config.sources, "source")
-    rows = watch_registration.rows(services, [source] if source else list(services.config.sources))
-    matches = (row for row in rows if state in (None, row["state"]))
+    sources = [source] if source else list(services.config.sources)
+    rows, _ = watch_registration.rows(services, sources, state=state, limit=limit)
     empty = "no watches; add one with attempt-bridge watches add"
-    print_list(matches, _COLUMNS, output, empty=empty, limit=limit, filtered=bool(source or state))
+    print_list(rows, _COLUMNS, output, empty=empty, limit=limit, filtered=bool(source or state))
 
 
 @watches.command()
@@ -130,20 +121,10 @@ def cancel(idents: tuple[str, ...], every: bool, source: str | None, yes: bool) 
         confirm_broad(yes, f"{len(idents)} expected attempts of {source} would be cancelled")
     elif not idents:
         raise click.UsageError("missing: the ID of a watch, or --all --source NAME")
-    missing = [ident for ident in idents if not watch_registration.cancel(services, ident, now=services.now())]
+    missing = watch_registration.cancel(services, idents)
     say(f"{len(idents) - len(missing)} cancelled")
     if missing:
         exit_nothing_matched("\n".join(_unknown(ident) for ident in missing))
-
-
-def _document(row: dict[str | None, Any], source: str, where: str) -> dict[str, Any]:
-    """One line of the file; empty cells are absent. Raises `click.ClickException` for a line with too many cells."""
-    if None in row:
-        raise click.ClickException(f"{where}: more cells than the header has; nothing was registered")
-    given = {name.strip(): value.strip() for name, value in row.items() if name and value and value.strip()}
-    own = {name: given.get(name) for name in _OWN_COLUMNS}
-    reference = {name: value for name, value in given.items() if name not in _OWN_COLUMNS}
-    return {**own, "source": given.get("source", source), "reference": reference}
 
 
 def _register(services: Services, documents: list[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:

@@ -68,9 +68,9 @@ def list_watches(query: Mapping[str, Any]) -> dict[str, Any]:
     name = query.get("source")
     if name is not None and name not in services.config.sources:
         refuse(404, f'unknown source: "{name}"')
-    rows = watch_registration.rows(services, [name] if name else list(services.config.sources))
-    rows = [row for row in rows if query.get("state") in (None, row["state"])]
-    return {"watches": rows[: query["limit"]], "total": len(rows)}
+    sources = [name] if name else list(services.config.sources)
+    rows, total = watch_registration.rows(services, sources, state=query.get("state"), limit=query["limit"])
+    return {"watches": rows, "total": total}
 
 
 @blueprint.route("", methods=["POST"])
@@ -127,8 +127,7 @@ def cancel_watch(ident: str) -> Response | None:
 
     No event is published for this. An attempt that comes later is still published, without a label.
     """
-    services = services_here()
-    if not watch_registration.cancel(services, ident, now=services.now()):
+    if watch_registration.cancel(services_here(), [ident]):
         refuse(404, "unknown watch; it may be settled")
     return None
 
