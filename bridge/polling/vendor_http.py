@@ -13,7 +13,8 @@ import urllib3
 
 from bridge import __version__, clock
 from bridge.config.model import Source
-from bridge.errors import VendorFault, VendorThrottled, VendorUnavailable
+from bridge.errors import Unreadable, VendorThrottled, VendorUnavailable
+from bridge.net.charset import to_utf8
 from bridge.net.retry_after import retry_after_seconds
 from bridge.net.timed_session import timed_session
 from bridge.polling.vendor_memory import LocalMemory
@@ -97,12 +98,13 @@ class Calls:
         body: bytes | None = None,
         free: bool = False,
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers (lower-case names) and body of one call.
+        """Status, headers (lower-case names) and body of one call, text in UTF-8.
 
         The limit that the answer's headers state applies to all processes from then on.
 
         Raises, before the call, `BudgetExhausted` or, while the source is paused, `VendorThrottled` or `VendorRefused`;
-        `VendorUnavailable` without a complete answer or on 5xx; `VendorThrottled` on 429; `VendorFault` on a redirect.
+        `VendorUnavailable` without a complete answer, on 5xx, on a redirect, for an unknown character set;
+        `VendorThrottled` on 429.
         """
         self._pay(free)
         status, answer_headers, content = self._exchange(method, url, params, headers, body)
@@ -115,12 +117,15 @@ class Calls:
         if status >= requests.codes.server_error:
             raise VendorUnavailable(f"{where}: HTTP {status}", retry_at=unavailable_until(answer_headers, self.now()))
         if 300 <= status < 400:
-            raise VendorFault(
+            raise VendorUnavailable(
                 f"{where}: HTTP {status}; redirects are not followed, because the request has credentials. "
                 f"Check sources.{self._source.name}.base_url",
                 reason="redirect",
             )
-        return status, answer_headers, content
+        try:
+            return status, answer_headers, to_utf8(content, answer_headers.get("content-type", ""))
+        except Unreadable as error:
+            raise VendorUnavailable(f"{where}: {error}", reason=error.reason) from error
 
     def _pay(self, free: bool) -> None:
         self._before()

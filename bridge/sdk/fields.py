@@ -15,6 +15,7 @@ __all__ = [
     "Flag",
     "Identifier",
     "Number",
+    "Percentage",
     "Text",
     "TolerantField",
     "UnixTime",
@@ -107,6 +108,14 @@ class Number(TolerantField):
         if len(str(number)) > MAX_NUMBER_DIGITS and len(number.as_tuple().digits) > MAX_NUMBER_DIGITS:
             raise _too_long()
         return number
+
+
+class Percentage(Number):
+    """Decimal like `Number`; a percent sign after it is dropped: "50%" is 50."""
+
+    @staticmethod
+    def convert(value: Any) -> Decimal | None:
+        return Number.convert(value.strip().removesuffix("%") if isinstance(value, str) else value)
 
 
 class WholeNumber(TolerantField):

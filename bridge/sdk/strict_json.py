@@ -30,11 +30,11 @@ _BRACKET = re.compile(r"[\[\]{}]")
 def parse(raw: bytes) -> Any:
     """The document in `raw`, with numbers that have a fraction or exponent as Decimal.
 
-    Raises `Unreadable` unless `raw` is one UTF-8 JSON document without byte order mark, NaN, Infinity, duplicate keys,
-    nesting deeper than 32, integers of more than 19 digits, lone surrogates or NUL characters.
+    A byte order mark in front is skipped. Raises `Unreadable` unless `raw` is one UTF-8 JSON document without NaN,
+    Infinity, duplicate keys, nesting deeper than 32, integers of more than 19 digits, lone surrogates or NUL characters.
     """
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable(f"body is not UTF-8 at byte {error.start}", reason="not_utf8") from error
     # The number of brackets is a cheap upper bound of the depth; only a document with many is measured.
@@ -58,7 +58,7 @@ def parse_answer(raw: bytes) -> Any:
     equal keys counts, and values nested deeper than 24 become null. Raises `Unreadable` for an answer that is not
     JSON, or too deeply nested for the parser.
     """
-    text = raw.decode("utf-8", errors="replace")
+    text = raw.decode("utf-8-sig", errors="replace")
     try:
         document = _TOLERANT.decode(text)
     except json.JSONDecodeError as error:

@@ -145,9 +145,9 @@ class VendorCalls(Protocol):
         body: bytes | None = None,
         free: bool = False,
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body of the answer. Takes one call from the budget unless `free`.
+        """Status, headers and body of the answer, text in UTF-8. Takes one call from the budget unless `free`.
 
-        Raises `VendorUnavailable` for no answer or a 5xx, `BudgetExhausted` when no call is left.
+        Raises `VendorUnavailable` for no answer, a 5xx or a redirect, `BudgetExhausted` when no call is left.
         """
         ...
 

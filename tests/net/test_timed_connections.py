@@ -11,7 +11,7 @@ import pytest
 import redis
 import requests
 
-from bridge.errors import DeliveryFailed, VendorFault, VendorUnavailable
+from bridge.errors import DeliveryFailed, VendorUnavailable
 from bridge.net import timed_connections
 from bridge.net.push_client import Answer, Client
 from bridge.polling.vendor_http import Calls, vendor_session
@@ -152,7 +152,7 @@ def test_an_answer_that_is_not_http_is_an_error_of_the_vendor(
 @pytest.mark.parametrize("target", [b"/there", b"http://[", b"\xff\xfe", b"http://" + b"x" * 5000])
 def test_the_target_of_a_redirect_is_never_looked_at(drip: Drip, call: Callable[..., object], target: bytes) -> None:
     answer = b"HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % target
-    with pytest.raises(VendorFault, match="HTTP 302; redirects are not followed"):
+    with pytest.raises(VendorUnavailable, match="HTTP 302; redirects are not followed"):
         call(f"http://127.0.0.1:{drip(answer, b'').port}/", seconds=5.0)
 
 

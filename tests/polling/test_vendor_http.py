@@ -14,7 +14,7 @@ import redis
 
 import bridge.polling.vendor_http
 from bridge.config.model import PollConfig, Source, WebhookConfig
-from bridge.errors import BudgetExhausted, VendorFault, VendorRefused, VendorThrottled, VendorUnavailable
+from bridge.errors import BudgetExhausted, VendorRefused, VendorThrottled, VendorUnavailable
 from bridge.polling.vendor_http import Calls, rate_limit, retry_after, vendor_session
 from bridge.quota.budgets import OVERDUE, POLL, Budgets, VendorLimit, Window
 
@@ -246,7 +246,7 @@ def test_a_server_error_is_unavailable(asking: Asking) -> None:
 
 
 def test_redirects_are_not_followed(asking: Asking, vendor: Any) -> None:
-    with pytest.raises(VendorFault, match=r"sources\.eu-little\.base_url"):
+    with pytest.raises(VendorUnavailable, match=r"sources\.eu-little\.base_url"):
         asking.get("moved")
     assert len(vendor.seen) == 1
 

@@ -49,7 +49,7 @@ def test_any_bytes_are_read_or_refused_as_unreadable(raw: bytes) -> None:
         (b"{", "not_json"),
         (b"{} {}", "not_json"),
         (b"[1,]", "not_json"),
-        (b"\xef\xbb\xbf{}", "not_json"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf{}", "not_json"),
         (b'{"a": NaN}', "not_json"),
         (b"[-Infinity]", "not_json"),
         (b'["a\nb"]', "not_json"),

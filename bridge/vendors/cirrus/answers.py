@@ -74,6 +74,8 @@ def _read(status: int, body: bytes, where: str, now: float) -> Any:
         )
     if status not in (200, 204, 400, 404):
         raise VendorFault(f"{where}: HTTP {status}. Check base_url")
+    if not text and status == 200:
+        raise VendorUnavailable(f"{where}: the answer is empty. Retried later", reason="bad_answer")
     if not text:
         return None
     try:

@@ -13,7 +13,17 @@ from typing import Any
 
 from marshmallow import fields
 
-from bridge.sdk.compiled_schema import Flag, Number, Text, TolerantField, UnixTime, VendorSchema, WholeNumber, loader
+from bridge.sdk.compiled_schema import (
+    Flag,
+    Number,
+    Percentage,
+    Text,
+    TolerantField,
+    UnixTime,
+    VendorSchema,
+    WholeNumber,
+    loader,
+)
 from bridge.vendors.cirrus.rows import AttemptRow, RecordRow
 
 __all__ = ["IsoTime", "load_attempt", "load_record"]
@@ -61,7 +71,7 @@ class PersonSchema(VendorSchema):
 class ObjectiveSchema(VendorSchema):
     ext_id = Text(data_key="ExtId")
     name = Text(data_key="Name")
-    percentage = Number(data_key="Percentage")
+    percentage = Percentage(data_key="Percentage")
     score = Number(data_key="Score")
 
 
@@ -75,7 +85,7 @@ class ExamSectionSchema(VendorSchema):
     id = Text(data_key="Id")
     score = Number(data_key="CandidateScore")
     max_score = Number(data_key="MaxScore")
-    percentage = Number(data_key="CandidatePercent")
+    percentage = Percentage(data_key="CandidatePercent")
     pass_mark = Text(data_key="PassMark")
     pass_type = Text(data_key="PassType")
     verdict = Text(data_key="PassedStatus")
@@ -95,7 +105,7 @@ class ResultSchema(VendorSchema):
     score = Number(data_key="Score")
     max_score = Number(data_key="MaxScore")
     pass_score = Text(data_key="PassScore")
-    percentage = Number(data_key="PercentageScore")
+    percentage = Percentage(data_key="PercentageScore")
     published = IsoTime(data_key="Published")
     status = Text(data_key="Status")
     publish_status = Text(data_key="PublishStatus")

@@ -16,6 +16,7 @@ from bridge.sdk.compiled_schema import (
     Flag,
     Identifier,
     Number,
+    Percentage,
     Text,
     UnixTime,
     VendorSchema,
@@ -54,7 +55,7 @@ class LinkSchema(VendorSchema):
 class CategorySchema(VendorSchema):
     category_id = WholeNumber()
     name = Text()
-    percentage = Number()
+    percentage = Percentage()
     points_available = Number()
     points_scored = Number()
 
@@ -65,13 +66,13 @@ class ResultSchema(VendorSchema):
     first = Text()
     last = Text()
     email = Text()
-    percentage = Number()
+    percentage = Percentage()
     points_scored = Number()
     points_available = Number()
     requires_grading = Flag()
     time_finished = UnixTime()
     duration = Duration()
-    percentage_passmark = Number()
+    percentage_passmark = Percentage()
     passed = Flag()
     certificate_url = Text()
     certificate_serial = Text()

@@ -14,7 +14,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from bridge.sdk.compiled_schema import Flag, Number, Text, TolerantField, UnixTime, VendorSchema, loader
+from bridge.sdk.compiled_schema import Flag, Number, Percentage, Text, TolerantField, UnixTime, VendorSchema, loader
 from bridge.vendors.thought_industries.rows import AttemptRow, HookRow, ListingRow
 
 __all__ = ["Key", "Moment", "is_uuid", "load_attempt", "load_hook", "load_listing", "pruned"]
@@ -69,7 +69,7 @@ class AssessmentSchema(VendorSchema):
     id = Key()
     type = Text()
     title = Text()
-    minPassingPercent = Number()
+    minPassingPercent = Percentage()
 
 
 class CourseSchema(VendorSchema):
@@ -109,8 +109,8 @@ class AttemptSchema(VendorSchema):
     createdAt = Moment()
     updatedAt = Moment()
     timeElapsedInSeconds = Number()
-    grade = Number()
-    originalGrade = Number()
+    grade = Percentage()
+    originalGrade = Percentage()
     passed = Flag()
     forgiven = Flag()
     assignmentSubmissionId = Key()

@@ -92,7 +92,7 @@ def test_a_call_without_its_parameters_names_what_is_missing():
         ("400", 400, "not found"),
         ("404", 404, "not found"),
         ("list", 200, "[]"),
-        ("empty", 200, ""),
+        ("empty", 204, ""),
         ("message", 200, "Success"),
     ],
 )

@@ -543,7 +543,7 @@ def test_a_clock_that_is_days_off_is_corrected_by_the_vendors_own():
         (418, b"", VendorFault),
         (429, b"", VendorThrottled),
         (502, b"Bad gateway", VendorUnavailable),
-        (302, b"", VendorFault),
+        (302, b"", VendorUnavailable),
     ],
 )
 def test_an_answer_that_is_none_is_never_an_empty_page(status, body, kind):

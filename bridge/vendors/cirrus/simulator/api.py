@@ -134,7 +134,7 @@ def _nothing(simulator: Simulator, message: str) -> Response:
         "400": ({"Message": message}, 400),
         "404": ({"Message": message}, 404),
         "list": ([], 200),
-        "empty": ("", 200),
+        "empty": ("", 204),
         "message": ({"Success": False, "Message": message}, 200),
     }
     return _answer(*answers[simulator.behaviour.nothing])
