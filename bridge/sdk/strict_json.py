@@ -31,7 +31,7 @@ def parse(raw: bytes) -> Any:
     """The document in `raw`, with numbers that have a fraction or exponent as Decimal.
 
     A byte order mark in front is skipped. Raises `Unreadable` unless `raw` is one UTF-8 JSON document without NaN,
-    Infinity, duplicate keys, nesting deeper than 32, integers of more than 19 digits, lone surrogates or NUL characters.
+    Infinity, duplicate keys, nesting deeper than 32, integers of more than 19 digits, lone surrogates or NUL.
     """
     try:
         text = raw.decode("utf-8-sig")
