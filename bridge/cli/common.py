@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bridge.cli.output import say
-from bridge.config.loader import without_password
+from bridge.config.addresses import without_password
 from bridge.monitoring import logs
 from bridge.services import Services, load
 

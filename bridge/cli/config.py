@@ -10,8 +10,9 @@ import yaml
 from bridge.cli.common import load_services
 from bridge.cli.options import format_option
 from bridge.cli.output import print_object, say
+from bridge.config.addresses import without_password
 from bridge.config.example import example_text, left_over_addresses, needed_names
-from bridge.config.loader import describe, without_password
+from bridge.config.loader import describe
 from bridge.settings import read_settings
 
 __all__ = ["config"]

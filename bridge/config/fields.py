@@ -13,7 +13,6 @@ from marshmallow import ValidationError, fields
 from marshmallow.validate import OneOf, Range
 
 from bridge.config.yaml_document import Reference
-from bridge.errors import clip
 from bridge.text import parse_duration, parse_time_of_day
 
 __all__ = [
@@ -47,7 +46,10 @@ def split_address(text: str) -> SplitResult:
         parts = urlsplit(text)
         _ = parts.port  # checked only when it is read
     except ValueError as error:
-        raise ValidationError(f"is not a valid address: {clip(error)}") from error
+        # Another text may quote a part of the password.
+        reason = str(error) if str(error).startswith("Port out of range") else ""
+        remedy = "Remedy: check the port, and percent-encode special characters in the password, such as %2F for /"
+        raise ValidationError(f"is not a valid address{reason and ': '}{reason}. {remedy}") from error
     return parts
 
 

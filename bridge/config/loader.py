@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from marshmallow import Schema, ValidationError
 
+from bridge.config.addresses import without_password
 from bridge.config.cross_checks import check_memory, check_retention
 from bridge.config.model import (
     Access,
@@ -44,7 +44,7 @@ from bridge.net import address_policy
 from bridge.sdk.vendor import Vendor
 from bridge.text import did_you_mean, duration_text, time_of_day_text
 
-__all__ = ["describe", "read", "without_password"]
+__all__ = ["describe", "read"]
 
 _LOCAL_URL = "http://127.0.0.1:8080"
 #: Which fields of SubscriptionSchema belong to a transport; the others are for all.
@@ -238,7 +238,7 @@ def _access(section: Any, document: Document) -> Access:
 _SECONDS = {"remember_attempts", "events", "requests", "dead_letters", "every", "overlap", "look_back", "within"}
 _SECONDS |= {"per_seconds", "schedule"}
 _SECRETS = {"credentials", "token_sha256", "secrets", "sha256"}
-_ADDRESSES = {"state", "broker"}
+_ADDRESSES = {"base_url", "broker", "state", "url"}
 
 
 def describe(config: Config) -> dict[str, Any]:
@@ -288,9 +288,3 @@ def _masked(value: Any) -> Any:
         return [_masked(item) for item in value]
     # Of a short secret the end would give away too much.
     return f"****{value[-4:]}" if len(value) >= 16 else "****"
-
-
-def without_password(address: str) -> str:
-    """A server address without its password, to be shown."""
-    password = urlsplit(address).password
-    return str(address.replace(f":{password}@", ":****@", 1) if password else address)

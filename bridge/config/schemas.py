@@ -14,6 +14,7 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
 from marshmallow.validate import Length
 
+from bridge.config.addresses import literal_secret_problem, unencoded_problem, without_password
 from bridge.config.fields import (
     Duration,
     Secret,
@@ -65,7 +66,7 @@ def name_problem(name: str) -> str | None:
 def _base_problem(text: str) -> str | None:
     parts = split_address(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return f'"{clip(text)}" is not a valid web address; write it like https://bridge.example.org'
+        return f'"{clip(without_password(text))}" is not a valid web address; write it like https://bridge.example.org'
     if "@" in parts.netloc:
         return "holds a user name or password; leave it out"
     if parts.query or parts.fragment or text.endswith("/"):
@@ -76,7 +77,8 @@ def _base_problem(text: str) -> str | None:
 
 
 def _vendor_address_problem(text: str) -> str | None:
-    if text.startswith("http://") and split_address(text).hostname not in _LOOPBACK:
+    parts = split_address(text)
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         return "would send the vendor's credentials unencrypted; use https://"
     return _base_problem(text)
 
@@ -84,10 +86,10 @@ def _vendor_address_problem(text: str) -> str | None:
 def _server_problem(text: str, schemes: tuple[str, ...], instead: str) -> str | None:
     parts = split_address(text)
     if parts.scheme not in schemes:
-        return f'"{clip(parts.scheme or text, 30)}://" is not supported in this version; {instead}'
-    if parts.password and not isinstance(text, Reference):
-        return "holds a literal password. Remedy: write it as ${ENV_NAME}, in whole or in part"
-    return address_problem(text)
+        shown = f'"{clip(parts.scheme, 30)}://"' if parts.scheme else "an address without a scheme"
+        return f"{shown} is not supported in this version; {instead}"
+    problem = None if isinstance(text, Reference) else literal_secret_problem(text)
+    return problem or unencoded_problem(text) or address_problem(text)
 
 
 def state_problem(text: str) -> str | None:

@@ -17,6 +17,7 @@ __all__ = [
     "clock_skew",
     "durability",
     "eviction",
+    "full",
     "listpack",
     "memory",
     "product_version",
@@ -76,6 +77,17 @@ def eviction(info: Mapping[str, Any]) -> Finding:
         f"{policy}: the server would evict events and the record of published attempts",
         "CONFIG SET maxmemory-policy noeviction, and the same in its configuration file",
     )
+
+
+def full(info: Mapping[str, Any]) -> Finding:
+    """Whether the server refuses writes for want of memory. `info`: the answer to INFO memory."""
+    limit = int(info.get("maxmemory", 0))
+    # As the server counts: without what it needs to write the append-only file and to copy to replicas.
+    used = int(info.get("used_memory", 0)) - int(info.get("mem_not_counted_for_evict", 0))
+    if not limit or used < limit:
+        return Finding("maxmemory", OK, "not reached")
+    text = f"reached: {used / 1e6:.1f} MB of {limit / 1e6:.1f} MB used; the server refuses writes"
+    return Finding("maxmemory", FAILURE, text, "raise maxmemory, or shorten bridge.retention")
 
 
 def durability(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[Finding]:

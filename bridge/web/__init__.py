@@ -17,6 +17,7 @@ from bridge.config.model import Config
 from bridge.errors import StateUnavailable
 from bridge.monitoring.doctor import require_safe_state, require_same_bridge
 from bridge.monitoring.metrics import web_metrics
+from bridge.monitoring.server_checks import FAILURE, eviction, full
 from bridge.monitoring.state_collector import StateCollector
 from bridge.quota.budgets import paused_by_operator
 from bridge.services import Services
@@ -26,7 +27,7 @@ from bridge.web.api import register_api
 from bridge.web.api.description import problem_list
 from bridge.web.gate import Gate
 from bridge.web.group_commit import GroupCommit
-from bridge.web.health import blueprint, part_lines, state_problem
+from bridge.web.health import blueprint, part_lines
 from bridge.web.hooks import BODY_SECONDS, PREFIX, Receiver
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def create_app(
         started_gate.start()
     app.register_blueprint(
         blueprint(
-            lambda: state_problem(probe_client, lambda: started_gate.failure),
+            lambda: started_gate.failure,
             lambda: part_lines(probe_client, services.now()),
             metrics,
             metrics_directory,
@@ -101,7 +102,8 @@ def create_app(
 class _StateProbe:
     """The gate's probe: reads which sources an operator has paused, and stores a heartbeat every few calls.
 
-    It costs as much as a ping and saves a read per webhook. The first call that reaches the server also checks that the
+    What it finds decides how webhooks are answered and what `/readyz` says: evicting or full servers lose data. The
+    first call that reaches the server also checks that the
     server is safe and belongs to this bridge; the server may start long after web.
     """
 
@@ -124,19 +126,18 @@ class _StateProbe:
             self._checked = True
         if self._sources:
             self.paused = paused_by_operator(self._client, self._sources)
-        else:
-            self._client.ping()
+        info = self._client.info("memory")
+        for finding in (eviction(info), full(info)):
+            if finding.status == FAILURE:
+                raise StateUnavailable(f"{finding.name} {finding.text}. Remedy: {finding.remedy}")
         self._beat()
 
     def _beat(self) -> None:
         if clock.monotonic() < self._beat_at:
             return
+        # A server that refuses this refuses events too, such as a read-only one: the gate is closed until it is stored.
+        self._client.set(keys.heartbeat("web"), f"{self._now():.3f}", ex=int(_BEAT_SECONDS * 3))
         self._beat_at = clock.monotonic() + _BEAT_SECONDS
-        try:
-            self._client.set(keys.heartbeat("web"), f"{self._now():.3f}", ex=int(_BEAT_SECONDS * 3))
-        except redis.ResponseError as error:
-            # Out of memory or read-only: the journal decides how webhooks are answered then.
-            _log.warning("heartbeat_failed", process="web", problem=type(error).__name__)
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -14,33 +14,17 @@ import redis
 from flask import Blueprint, Response, request
 from prometheus_client.registry import Collector
 
-from bridge.errors import clip
 from bridge.monitoring.metrics import WebMetrics, expose
 from bridge.runtime.processes import PARTS
 from bridge.state import keys
 from bridge.web.api.common import VIEWER, needs, role_here
 
-__all__ = ["PartsReport", "StateReport", "blueprint", "part_lines", "state_problem"]
+__all__ = ["PartsReport", "StateReport", "blueprint", "part_lines"]
 
-#: The problem of the state server, None if there is none. Must answer within a second.
+#: Why the gate is closed, None while it is open.
 StateReport = Callable[[], str | None]
 #: One line per process of the bridge.
 PartsReport = Callable[[], list[str]]
-
-
-def state_problem(client: redis.Redis, gate_failure: Callable[[], str | None]) -> str | None:
-    """Why the state server cannot be used, or None. `gate_failure`: why the gate is closed."""
-    failure = gate_failure()
-    if failure is not None:
-        return failure
-    try:
-        memory = client.info("memory")
-    except redis.RedisError as error:
-        return f"{type(error).__name__}: {clip(error)}"
-    policy = memory.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        return f"maxmemory-policy is {policy}, which deletes data. Remedy: set it to noeviction"
-    return None
 
 
 def part_lines(client: redis.Redis, now: float) -> list[str]:

@@ -201,7 +201,6 @@ def test_readyz_asks_the_real_server(tmp_path: Path, server: Server) -> None:
 def test_readyz_lists_missing_processes_and_its_status_concerns_webhooks_alone(
     services: Services, client: FlaskClient, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.web.state_problem", lambda client, gate_failure: None)
     monkeypatch.setattr("bridge.web.state_client", lambda *_, **__: fake_state)
     client = create_app(services, gate=Gate(lambda: None)).test_client()
     for part, age in (("web", 1), ("worker", 2), ("beat", 3)):

@@ -1,0 +1,59 @@
+"""Addresses with a password in them: how they are shown, and where a password must not be."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlsplit
+
+__all__ = ["literal_secret_problem", "unencoded_problem", "without_password"]
+
+#: Parameters whose values may be shown; of any other nobody knows.
+_SHOWN = frozenset({"db", "protocol", "socket_connect_timeout", "socket_timeout", "virtual_host"})
+_SHOWN_PREFIX = "ssl"
+_SECRET_WORDS = ("auth", "credential", "key", "pass", "pwd", "secret", "sig", "token")
+
+
+def without_password(address: str) -> str:
+    """A server or receiver address to be shown: without password, and without values of parameters that may be one.
+
+    A password may hold any character, also unencoded ones: everything up to the last @ counts as user and password.
+    """
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        return address
+    credentials, at, rest = ("", "", rest) if rest.startswith("/") else rest.rpartition("@")
+    if "?" in credentials:
+        return f"{scheme}://****"  # in the password, or before an @ in the parameters: nobody can say
+    user, colon, _ = credentials.partition(":")
+    shown = f"{user if colon else ''}{colon}****@" if at else ""
+    place, question, query = rest.partition("?")
+    return f"{scheme}://{shown}{place}{question}{'&'.join(_parameter(one) for one in query.split('&'))}"
+
+
+def literal_secret_problem(address: str) -> str | None:
+    """Where an address that is written in the file itself holds a password, or None."""
+    remedy = "Remedy: write it as ${ENV_NAME}, in whole or in part"
+    scheme, _, rest = address.partition("://")
+    credentials, at, _ = ("", "", rest) if rest.startswith("/") else rest.rpartition("@")
+    if at and (":" in credentials or scheme.startswith("redis")):
+        return f"holds a literal password. {remedy}"
+    if any(_is_secret(name) for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True)):
+        return f"holds a literal password in its parameters. {remedy}"
+    return None
+
+
+def unencoded_problem(address: str) -> str | None:
+    """Whether user or password hold a character that ends them too early, or None."""
+    parts = urlsplit(address)
+    if parts.netloc and ("@" in parts.path + parts.query + parts.fragment or not parts.hostname):
+        return "is not a valid address. Remedy: percent-encode special characters in the password, such as %2F for /"
+    return None
+
+
+def _parameter(text: str) -> str:
+    name, equals, _ = text.partition("=")
+    shown = name.lower() in _SHOWN or (name.lower().startswith(_SHOWN_PREFIX) and not _is_secret(name))
+    return text if not equals or shown else f"{name}=****"
+
+
+def _is_secret(name: str) -> bool:
+    return not name.lower().startswith("ssl_") and any(word in name.lower() for word in _SECRET_WORDS)
