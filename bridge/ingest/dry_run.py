@@ -11,6 +11,7 @@ from bridge.ingest.context import IngestContext
 from bridge.ingest.submissions import buildable_attempt
 from bridge.journal import PUBLISHED_OUTCOMES
 from bridge.journal.reading import Reader
+from bridge.sdk.records import former_digest
 from bridge.sdk.vendor import PUBLISHABLE_STATUSES, NormalisedAttempt, Record, material_digest
 
 __all__ = ["DryRun", "Preview", "expected_outcome"]
@@ -36,7 +37,7 @@ def expected_outcome(attempt: NormalisedAttempt, last: tuple[int, bytes] | None)
     if last is None:
         return "published"
     order, digest = last
-    if material_digest(attempt) == digest:
+    if digest in (material_digest(attempt), former_digest(attempt)):
         return "duplicate"
     return "stale" if attempt.order < order else "revised"
 

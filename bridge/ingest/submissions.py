@@ -11,6 +11,7 @@ from bridge.ingest.event_builder import build_event
 from bridge.ingest.intake import log_unexpected, read_record, unreadable_on_error
 from bridge.journal import POLL, Submission
 from bridge.polling.expectations import Expectation
+from bridge.sdk.records import former_digest
 from bridge.sdk.vendor import NormalisedAttempt, Record, material_digest
 
 __all__ = ["attempt_submission", "buildable_attempt", "keys_of"]
@@ -60,10 +61,12 @@ def attempt_submission(
             log_unexpected(context.source.name, "revise", error)
             return build(revision, None)
 
+    digest, former = material_digest(attempt), former_digest(attempt)
     return Submission(
         source=context.source.name,
         attempt_id=attempt.attempt_id,
-        digest=material_digest(attempt),
+        digest=digest,
+        former_digest=b"" if former == digest else former,
         order=attempt.order,
         origin=origin,
         build=build_revision,

@@ -55,6 +55,8 @@ class Submission:
     #: (revision, previous) -> (type, event id, event JSON). `previous`: `data` of the event that the revision replaces,
     #: None for revision 1 or if that event has left the journal.
     build: Callable[[int, Mapping[str, Any] | None], tuple[str, str, bytes]]
+    #: The digest that an earlier version made of the same result; empty if it made the same.
+    former_digest: bytes = b""
     #: Of a notice: what it concerns. It goes into the partition of that attempt and is listed under it.
     subject: str | None = None
 

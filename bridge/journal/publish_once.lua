@@ -3,7 +3,7 @@
 -- KEYS  1 journal (stream)   2 seen (hash n, b; the buckets are <KEYS[2]>:<number>)
 --       3 requests (stream)  4 counts (hash of today)
 -- ARGV  1 today (days since 1970)   2 number of records R   3 number of requests Q
---       then R x 10: field, digest (6), order (5, big-endian), origin (w|p|b|o), expected revision,
+--       then R x 10: field, digest (6; or 12 with that of an earlier version, which counts as the same), order (5, big-endian), origin (w|p|b|o), expected revision,
 --                    type, event id, source, attempt id or subject, event JSON
 --       then Q x 10: outcome ("" = the highest of its records), number of its records (in order, after the records
 --                    without a request), outcome so far, id, source, received, reason, headers, body, attempt ids
@@ -110,7 +110,8 @@ local ORIGINS = { w = 'webhook', p = 'poll', b = 'backfill', o = 'bridge' }
 local FIRST = { w = 1, p = 6, b = 6, o = 0 }
 local results, at = {}, 4
 for r = 1, tonumber(ARGV[2]) do
-  local field, digest, order, path = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local field, order, path = ARGV[at], ARGV[at + 2], ARGV[at + 3]
+  local digest, former = sub(ARGV[at + 1], 1, 6), sub(ARGV[at + 1], 7)
   local expected = tonumber(ARGV[at + 4])
   local source, origin = ARGV[at + 7], ORIGINS[path]
   local bucket = bucket_of(field)
@@ -137,8 +138,12 @@ for r = 1, tonumber(ARGV[2]) do
     end
   else
     revision, id = revision_of(value), unpack_id(value)
-    local known, last = false, sub(value, -6) == digest
-    for i = 19, #value, 6 do known = known or sub(value, i, i + 5) == digest end
+    local newest = sub(value, -6)
+    local known, last = false, newest == digest or newest == former
+    for i = 19, #value, 6 do
+      local one = sub(value, i, i + 5)
+      known = known or one == digest or one == former
+    end
     if last or (known and path == 'w') then
       outcome = 'duplicate'
     elseif order_of(order) < order_of(sub(value, 6, 10)) then

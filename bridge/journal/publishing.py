@@ -205,7 +205,7 @@ def _record_args(pending: _Pending) -> list[bytes | str | int]:
     event_type, event_id, event = submission.build(pending.expected + 1, pending.previous)
     return [
         attempt_field(submission.source, submission.attempt_id),
-        submission.digest,
+        submission.digest + submission.former_digest,
         submission.order.to_bytes(5, "big"),
         _ORIGIN[submission.origin],
         pending.expected,

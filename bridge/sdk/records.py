@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -22,7 +22,10 @@ __all__ = [
     "Record",
     "Watch",
     "WebhookContent",
+    "former_digest",
     "material_digest",
+    "plain_figure",
+    "shown_figure",
 ]
 
 #: Statuses that are published: a no-show or an unfinished attempt is not.
@@ -138,6 +141,8 @@ class NormalisedAttempt:
     order: int = 0
     #: More values whose change makes a new revision, as text; only what both paths carry.
     material: tuple[str, ...] = ()
+    #: The same as version 0.1 made it, if it differed: its digests still count.
+    former_material: tuple[str, ...] | None = None
     #: Set while the attempt is open, not finally graded, or may still change.
     watch: Watch | None = None
     #: More keys, each beginning with `?`, under which this attempt may be expected or pointed to.
@@ -153,27 +158,43 @@ class NormalisedAttempt:
 
 
 def material_digest(attempt: NormalisedAttempt) -> bytes:
-    """Six bytes that change exactly when the result changes; made of fields that both webhooks and polls carry.
+    """Six bytes that change exactly when the result changes; made of fields that both webhooks and polls carry, and of
+    figures as the event shows them.
 
     The digest is kept in Redis for months: a change here would make a new revision of every attempt, once.
     """
+    return _digest(attempt, shown_figure, attempt.material)
+
+
+def former_digest(attempt: NormalisedAttempt) -> bytes:
+    """The digest that version 0.1 made of the same result, from figures with all their decimals: it still counts."""
+    return _digest(
+        attempt, lambda value: value, attempt.material if attempt.former_material is None else attempt.former_material
+    )
+
+
+def shown_figure(value: Decimal) -> Decimal:
+    """A figure as the event shows it: a float of at most four decimals."""
+    # The sum makes 0 of -0.
+    return Decimal(repr(round(float(value), 4))) + 0
+
+
+def plain_figure(value: Decimal | None) -> str:
+    """The same text for the same number: 75, 75.0 and 7.5E+1 are equal."""
+    return "" if value is None else format(value.normalize(), "f")
+
+
+def _digest(attempt: NormalisedAttempt, figure: Callable[[Decimal], Decimal], material: tuple[str, ...]) -> bytes:
     result = attempt.result
     completed_at = None if attempt.completed_at_is_observed else attempt.completed_at
+    figures = (result.score, result.max_score, result.percentage, result.pass_mark_percentage)
     parts = (
         attempt.status,
         "" if completed_at is None else str(int(completed_at.timestamp())),
-        _plain(result.score),
-        _plain(result.max_score),
-        _plain(result.percentage),
-        _plain(result.pass_mark_percentage),
+        *(plain_figure(None if value is None else figure(value)) for value in figures),
         {True: "1", False: "0", None: ""}[result.passed],
         result.grade or "",
         result.grading,
-        *attempt.material,
+        *material,
     )
     return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=6).digest()
-
-
-def _plain(value: Decimal | None) -> str:
-    """The same text for the same number: 75, 75.0 and 7.5E+1 are equal."""
-    return "" if value is None else format(value.normalize(), "f")

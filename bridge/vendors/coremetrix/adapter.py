@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from bridge.errors import Unreadable, clip
+from bridge.sdk.records import plain_figure, shown_figure
 from bridge.sdk.vendor import Consent, Ignored, NormalisedAttempt, Pointer, Record, Watch, WebhookContent
 from bridge.vendors.coremetrix.rows import ScoreRow
 from bridge.vendors.coremetrix.schema import Uuid, load_attempt, load_consent, load_hook
@@ -76,6 +77,8 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
     grading = _grading(status, flags, end, now)
     scores = _sections(loaded["scores"]) if status in (SCORED, PARTIALLY_SCORED) else ()
     person = loaded["custom_id"]
+    material = (status, *flags, *(f"{score.id}={_shown(score.score)}" for score in scores))
+    former = (status, *flags, *(f"{score.id}={plain_figure(score.score)}" for score in scores))
     return NormalisedAttempt(
         attempt_id=attempt_id,
         status="completed" if completed else "not_started" if start is None else "in_progress",
@@ -90,7 +93,8 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
         flags=(*flags, *_oddities(start, end, now)),
         vendor_status=status,
         vendor_ids={"attempt_id": attempt_id, "quiz_id": quiz_id},
-        material=(status, *flags, *(f"{score.id}={_plain(score.score)}" for score in scores)),
+        material=material,
+        former_material=None if former == material else former,
         watch=_watch(attempt_id, person, grading, (end, start or times.get("loaded")), now),
         aliases=() if person is None else (_person_key(person), _person_key(person, quiz_id)),
         consent=() if person is None else _consent_keys(person, quiz_id),
@@ -226,8 +230,8 @@ def _digest(person: str) -> str:
     return hashlib.sha256(person.encode()).hexdigest()[:20]
 
 
-def _plain(score: Decimal | None) -> str:
-    return "" if score is None else format(score.normalize(), "f")
+def _shown(score: Decimal | None) -> str:
+    return plain_figure(None if score is None else shown_figure(score))
 
 
 def _as_uuid(text: str | None) -> str | None:
