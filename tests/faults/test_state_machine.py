@@ -251,6 +251,10 @@ class Bridge(RuleBasedStateMachine):
     @rule()
     def an_operator_resumes_and_replays(self) -> None:
         self.deliveries.resume(NAME)
+        # What is sent now is given up at once; otherwise few runs would have anything to replay.
+        self.crash_at = self.sleep_at = ""
+        self.moods = ["never"] * 8
+        self.work(0)
         self.happened["replayed"] += replay_all(self.deliveries, NAME, now=self.moment)
 
     @precondition(lambda self: self.state.exists(keys.journal(0)))
