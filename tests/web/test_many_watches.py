@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 import redis
+from click.testing import CliRunner
 from flask.testing import FlaskClient
 
+from bridge.cli.watches import watches
 from bridge.polling.expectations import Expectation
 from bridge.services import Services
+from bridge.state import keys
 from bridge.watch_registration import watch_id
+from tests.support.servers import Server
+from tests.support.watches_api import build
 
 #: Commands that read all of something.
 WHOLE = {"HGETALL", "HVALS", "HKEYS", "HSCAN", "ZRANGE", "ZSCAN", "SCAN", "KEYS"}
@@ -133,3 +138,26 @@ def test_a_state_server_that_fails_on_the_way_is_reported_with_how_many_are_regi
     answer = run("import", file, "--source", "eu")
     assert answer.stderr.startswith("2000 attempts are expected")
     assert len(services.watches.list("eu")) == 2000
+
+
+def test_a_full_state_server_stops_an_import_between_two_parts_and_says_how_far_it_came(
+    own_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = own_server.client()
+    services = build(state, tmp_path)
+    monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
+    file = tmp_path / "expected.csv"
+    file.write_text("stream,result\n" + "".join(f"link,{number}\n" for number in range(4000)))
+    command = ["import", str(file), "--source", "eu"]
+    used: Any = state.info("memory")
+    state.config_set("maxmemory", used["used_memory"] + 700_000)
+
+    answer = CliRunner().invoke(watches, command)
+    registered = state.hlen(keys.expected("eu"))
+    assert 0 < registered < 4000
+    assert f"At least {registered} of 4000 attempts are registered" in str(answer.exception)
+    assert state.hlen(keys.watch("eu")) == state.zcard(keys.deadlines("eu")) == registered
+
+    state.config_set("maxmemory", 0)
+    assert CliRunner().invoke(watches, command).stderr.startswith("4000 attempts are expected")
+    state.close()
