@@ -42,13 +42,13 @@ def read_results(status: int, body: bytes, where: str, now: float) -> list[Mappi
 def read_attempts(status: int, body: bytes, where: str, now: float) -> list[Mapping[str, Any]]:
     """The attempts that `attempt-info` lists, not parsed. Raises likewise."""
     content = _content(_read(status, body, where, now))
-    return _objects(content.get("Attempts") if isinstance(content, dict) else content, where)
+    return _objects((content.get("Attempts") or []) if isinstance(content, dict) else content, where)
 
 
 def read_schedule(status: int, body: bytes, where: str, now: float) -> Mapping[str, Any]:
     """What the vendor says about a schedule; empty if it does not know it. Raises likewise."""
     facts = next(iter(_objects(_content(_read(status, body, where, now)), where)), {})
-    return {**facts, "Candidates": _objects(facts.get("Candidates"), where)}
+    return {**facts, "Candidates": _objects(facts.get("Candidates") or [], where)}
 
 
 def next_reset(now: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
@@ -17,11 +18,12 @@ from bridge.errors import (
     VendorUnavailable,
     clip,
 )
+from bridge.sdk.compiled_schema import WholeNumber
 from bridge.sdk.strict_json import parse_answer
 from bridge.vendors.classmarker.rows import AnswerRow
 from bridge.vendors.classmarker.schema import load_answer
 
-__all__ = ["LOOK_BACK_EXCEEDED", "OUT_OF_STEP", "error_code", "read_answer", "to_error"]
+__all__ = ["LOOK_BACK_EXCEEDED", "OUT_OF_STEP", "error_code", "read_answer", "rows_of", "to_error", "whole_number"]
 
 #: Error codes that the client handles itself, once.
 OUT_OF_STEP, LOOK_BACK_EXCEEDED = "timeStampOutOfRange", "finishedAfterTimestampTooEarly"
@@ -65,17 +67,16 @@ def error_code(answer: AnswerRow) -> str | None:
     status = answer["status"]
     if status in ("ok", "no_results"):
         return None
-    error = answer["error"] or {}
     # Older answers name the limit in `status` itself.
-    return error.get("error_code") or str(status)
+    return _text(_error(answer).get("error_code")) or str(status)
 
 
 def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
     """Our error for a code of the vendor."""
-    error = answer["error"] or {}
+    error = _error(answer)
     message = f"{where}: {clip(code, 60)}"
     if code in _THROTTLED:
-        after = error.get("next_request_after")
+        after = whole_number(error.get("next_request_after"))
         return VendorThrottled(message, retry_at=None if after is None else float(max(0, min(after, _LATEST_RETRY))))
     if code in _REFUSED:
         return VendorRefused(f"{message}. Check api_key and api_secret, and what the key may see at the vendor")
@@ -84,9 +85,33 @@ def to_error(code: str, answer: AnswerRow, where: str) -> BridgeError:
     if code == OUT_OF_STEP:
         return VendorUnavailable(f"{message}, also with the vendor's own time", reason="clock")
     if code in _FAULT:
-        return VendorFault(f"{message}: {clip(error.get('error_message') or 'no message')}")
+        return VendorFault(f"{message}: {clip(_text(error.get('error_message')) or 'no message')}")
     # Maintenance, internal errors, and codes newer than this table: a retry does no harm.
     return VendorUnavailable(message, reason="vendor_error")
+
+
+def whole_number(value: Any) -> int | None:
+    """The whole number in a member of an answer; None for anything else: no page is lost for it."""
+    try:
+        return None if value is None else WholeNumber.convert(value)
+    except ValueError:
+        return None
+
+
+def rows_of(answer: AnswerRow) -> list[Any]:
+    """The rows of a page, not parsed. Raises `VendorUnavailable` for what is neither a list nor empty."""
+    rows = answer["results"]
+    if rows and not isinstance(rows, list):
+        raise VendorUnavailable("results: must be a list. Retried in the next round", reason="bad_answer")
+    return rows or []
+
+
+def _error(answer: AnswerRow) -> Mapping[str, Any]:
+    return answer["error"] if isinstance(answer["error"], dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _from_xml(body: bytes) -> Any:

@@ -16,7 +16,15 @@ from bridge.errors import Unreadable, VendorFault, VendorRefused, clip
 from bridge.sdk.compiled_schema import WholeNumber
 from bridge.sdk.vendor import Page, Record, SourceFacts, VendorCalls
 from bridge.vendors.classmarker.adapter import GROUPS, LINKS, UNLISTED
-from bridge.vendors.classmarker.answers import LOOK_BACK_EXCEEDED, OUT_OF_STEP, error_code, read_answer, to_error
+from bridge.vendors.classmarker.answers import (
+    LOOK_BACK_EXCEEDED,
+    OUT_OF_STEP,
+    error_code,
+    read_answer,
+    rows_of,
+    to_error,
+    whole_number,
+)
 from bridge.vendors.classmarker.rows import AnswerRow
 
 __all__ = ["LOOK_BACK_SECONDS", "Client", "position", "rewind", "start"]
@@ -103,7 +111,7 @@ class Client:
 
     def _page(self, stream: str, asked: int | None, answer: AnswerRow) -> Page:
         records = _records(stream, answer)
-        more, limit = bool(answer["more_results_exist"]), answer["server_timestamp"] or int(self._now())
+        more, limit = bool(answer["more_results_exist"]), whole_number(answer["server_timestamp"]) or int(self._now())
         finishes = _finishes(records, limit)
         if not finishes:
             if more:
@@ -127,8 +135,9 @@ class Client:
         for first in range(0, len(codes), CODES_PER_CALL):
             body = json.dumps(list(codes[first : first + CODES_PER_CALL])).encode()
             answer = self._call(method, f"v1/accesslists/{int(list_id)}", body=body)
-            facts = (answer["access_lists"] or {}).get("access_list") or {}
-            total = WholeNumber.convert(facts.get("num_codes_total", 0)) or 0
+            listed = answer["access_lists"]
+            facts = listed.get("access_list") if isinstance(listed, dict) else None
+            total = (whole_number(facts.get("num_codes_total")) if isinstance(facts, dict) else None) or 0
         return total
 
     def _call(
@@ -164,8 +173,9 @@ class Client:
         if not 200 <= status < 300:
             raise VendorFault(f"{where}: HTTP {status}. Check base_url")
         answer = read_answer(content, self._form, where)
-        if answer["server_timestamp"] is not None:
-            self._skew = answer["server_timestamp"] - int(sent_at)
+        theirs = whole_number(answer["server_timestamp"])
+        if theirs is not None:
+            self._skew = theirs - int(sent_at)
         return answer
 
     def _credentials(self, moment: float) -> tuple[tuple[str, str], ...]:
@@ -224,8 +234,9 @@ def _records(stream: str, answer: AnswerRow) -> list[Record]:
     tests = _names(answer["tests"], "test")
     places = _names(answer["groups"] if stream == GROUPS else answer["links"], place)
     records = []
-    for item in answer["results"] or ():
-        row = item.get("result")
+    for item in rows_of(answer):
+        # What is no row becomes an empty one, which is quarantined: something is wrong with a result.
+        row = item.get("result") if isinstance(item, dict) else None
         row = row if isinstance(row, dict) else {}
         test_id, place_id = row.get("test_id"), row.get(f"{place}_id")
         body = {
@@ -237,9 +248,10 @@ def _records(stream: str, answer: AnswerRow) -> list[Record]:
     return records
 
 
-def _names(items: Sequence[Mapping[str, Any]] | None, noun: str) -> dict[str, Any]:
-    """Id -> name. Ids are sometimes numbers and sometimes text, so they are compared as text."""
-    entries = (item.get(noun) for item in items or ())
+def _names(items: Any, noun: str) -> dict[str, Any]:
+    """Id -> name. Ids are sometimes numbers and sometimes text, so they are compared as text. Names only adorn results:
+    whatever is no list of them has none."""
+    entries = (item.get(noun) for item in (items if isinstance(items, list) else ()) if isinstance(item, dict))
     return {str(entry.get(f"{noun}_id")): entry.get(f"{noun}_name") for entry in entries if isinstance(entry, dict)}
 
 

@@ -9,7 +9,6 @@ from typing import Any, TypedDict
 __all__ = [
     "AnswerRow",
     "CategoryRow",
-    "ErrorRow",
     "GroupRecordRow",
     "GroupResultRow",
     "GroupRow",
@@ -106,20 +105,13 @@ class LinkRecordRow(TypedDict):
     category_results: list[CategoryRow] | None
 
 
-class ErrorRow(TypedDict, total=False):
-    error_code: str | None
-    error_message: str | None
-    next_request_after: int | None
-
-
 class AnswerRow(TypedDict):
     status: str
-    server_timestamp: int | None
-    error: ErrorRow | None
-    groups: list[dict[str, Any]] | None
-    links: list[dict[str, Any]] | None
-    tests: list[dict[str, Any]] | None
-    results: list[dict[str, Any]] | None
+    server_timestamp: Any
+    error: Any
+    groups: Any
+    links: Any
+    tests: Any
+    results: Any
     more_results_exist: bool | None
-    next_finished_after_timestamp: int | None
-    access_lists: dict[str, Any] | None
+    access_lists: Any

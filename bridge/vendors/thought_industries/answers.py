@@ -59,7 +59,11 @@ def _unwrapped(document: Any) -> dict[str, Any]:
     if not isinstance(inner, dict):
         raise Unreadable("data.AssessmentAttempts, assessmentAttempts: both are missing")
     # `meta` may be beside the list or beside `data`; which is not documented.
-    return {"meta": document.get("meta"), **inner}
+    listing = {"meta": document.get("meta"), **inner}
+    # Either may be anything while the other one says whether the list goes on.
+    return {
+        name: value for name, value in listing.items() if name not in ("meta", "pageInfo") or isinstance(value, dict)
+    }
 
 
 def _next_page(info: Mapping[str, Any], meta: Mapping[str, Any], where: str) -> str | None:

@@ -155,6 +155,11 @@ class Client:
         where = f"source {self._source}: GET {path}: HTTP {status}"
         if status in (401, 403):
             raise VendorRefused(f"{where}. Check api_key, and that it may read assessment attempts")
+        if status in (400, 404, 410, 422) and any(name == "cursor" for name, _ in params):
+            raise VendorFault(
+                f"{where}. The page cursor is refused, it may have expired: the next round starts at its first page",
+                reason="bad_cursor",
+            )
         if status in (400, 422) and params:
             raise VendorFault(f"{where}. {self._dates_remedy()}")
         raise VendorFault(f"{where}. Check base_url, https://<tenant>.thoughtindustries.com/incoming/v2")

@@ -348,3 +348,45 @@ def test_a_watch_that_names_no_attempt_is_refused_before_any_call(reference):
     with pytest.raises(Unreadable, match="watch"):
         VENDOR.recheck(connect(calls), reference)
     assert calls.made == []
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"links": {}},
+        {"links": False},
+        {"groups": "none", "tests": [None, 7, {"test": None}]},
+        {"access_lists": False},
+        {"error": False},
+        {"next_finished_after_timestamp": "soon"},
+        {"server_timestamp": "now"},
+    ],
+)
+def test_a_member_that_is_not_needed_loses_no_page(odd):
+    status, answer = rows(NOW - 500, NOW - 400, more=False)
+
+    page = connect(Calls(None, (status, answer | odd))).page("links", str(NOW - 600))
+
+    assert len(page.records) == 2
+    assert page.cursor == str(NOW - 400)
+
+
+def test_what_is_no_row_is_quarantined_and_the_others_are_read():
+    status, answer = rows(NOW - 500, NOW - 400, more=False)
+    answer["results"][1:1] = [None, "text", {"result": None}]
+
+    page = connect(Calls(None, (status, answer))).page("links", str(NOW - 600))
+
+    assert len(page.records) == 5
+    unreadable = 0
+    for record in page.records:
+        try:
+            VENDOR.normalise(record, NOW, {})
+        except Unreadable:
+            unreadable += 1
+    assert unreadable >= 3
+
+
+def test_results_that_are_no_list_are_no_page():
+    with pytest.raises(VendorUnavailable, match="results"):
+        connect(Calls(None, (200, {"status": "ok", "results": {"0": {}}}))).page("links", str(NOW))

@@ -533,3 +533,18 @@ def test_the_sweep_costs_what_the_quirks_say():
 
     # A tenth of the attempts, a tenth of the calls.
     assert len(calls.made) == 30
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 422])
+def test_a_page_cursor_that_has_expired_is_not_blamed_on_the_dates(status):
+    client = connect(Calls(None, (200, page(more=True, cursor="b")), (status, {})))
+    first = client.page(None)
+
+    with pytest.raises(VendorFault, match="page cursor") as refused:
+        client.page(first.cursor)
+    assert "dates" not in str(refused.value)
+
+
+@pytest.mark.parametrize("odd", [{"meta": False}, {"meta": []}, {"meta": "x"}])
+def test_a_member_that_is_not_needed_loses_no_page(odd):
+    assert not connect(Calls(None, (200, page() | odd))).page(None).more
