@@ -23,7 +23,16 @@ from bridge.sdk.strict_json import parse_answer
 from bridge.vendors.classmarker.rows import AnswerRow
 from bridge.vendors.classmarker.schema import load_answer
 
-__all__ = ["LOOK_BACK_EXCEEDED", "OUT_OF_STEP", "error_code", "read_answer", "rows_of", "to_error", "whole_number"]
+__all__ = [
+    "LOOK_BACK_EXCEEDED",
+    "OUT_OF_STEP",
+    "error_code",
+    "names_of",
+    "read_answer",
+    "rows_of",
+    "to_error",
+    "whole_number",
+]
 
 #: Error codes that the client handles itself, once.
 OUT_OF_STEP, LOOK_BACK_EXCEEDED = "timeStampOutOfRange", "finishedAfterTimestampTooEarly"
@@ -104,6 +113,13 @@ def rows_of(answer: AnswerRow) -> list[Any]:
     if rows and not isinstance(rows, list):
         raise VendorUnavailable("results: must be a list. Retried in the next round", reason="bad_answer")
     return rows or []
+
+
+def names_of(items: Any, noun: str) -> dict[str, Any]:
+    """Id -> name. Ids are sometimes numbers and sometimes text, so they are compared as text. Names only adorn results:
+    whatever is no list of them has none."""
+    entries = (item.get(noun) for item in (items if isinstance(items, list) else ()) if isinstance(item, dict))
+    return {str(entry.get(f"{noun}_id")): entry.get(f"{noun}_name") for entry in entries if isinstance(entry, dict)}
 
 
 def _error(answer: AnswerRow) -> Mapping[str, Any]:

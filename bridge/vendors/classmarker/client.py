@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import structlog
 
@@ -20,6 +19,7 @@ from bridge.vendors.classmarker.answers import (
     LOOK_BACK_EXCEEDED,
     OUT_OF_STEP,
     error_code,
+    names_of,
     read_answer,
     rows_of,
     to_error,
@@ -231,8 +231,8 @@ def _next_cursor(asked: int | None, finishes: Sequence[int], *, more: bool) -> t
 def _records(stream: str, answer: AnswerRow) -> list[Record]:
     """Rows in the form of webhooks: names and ids of test and of group or link are outside the result."""
     place = _PLACES[stream]
-    tests = _names(answer["tests"], "test")
-    places = _names(answer["groups"] if stream == GROUPS else answer["links"], place)
+    tests = names_of(answer["tests"], "test")
+    places = names_of(answer["groups"] if stream == GROUPS else answer["links"], place)
     records = []
     for item in rows_of(answer):
         # What is no row becomes an empty one, which is quarantined: something is wrong with a result.
@@ -246,13 +246,6 @@ def _records(stream: str, answer: AnswerRow) -> list[Record]:
         }
         records.append(Record(stream, body))
     return records
-
-
-def _names(items: Any, noun: str) -> dict[str, Any]:
-    """Id -> name. Ids are sometimes numbers and sometimes text, so they are compared as text. Names only adorn results:
-    whatever is no list of them has none."""
-    entries = (item.get(noun) for item in (items if isinstance(items, list) else ()) if isinstance(item, dict))
-    return {str(entry.get(f"{noun}_id")): entry.get(f"{noun}_name") for entry in entries if isinstance(entry, dict)}
 
 
 def _finishes(records: Sequence[Record], limit: int) -> list[int]:
