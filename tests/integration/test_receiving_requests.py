@@ -12,6 +12,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bridge.ingest.sample_marks import marked
 from bridge.journal.quarantine import QuarantineStore
 from bridge.journal.requests import RequestStore
 from bridge.quota.budgets import Budgets
@@ -51,6 +52,22 @@ def test_a_new_attempt_is_published_and_its_request_kept(web: Web, state: redis.
     assert (kept.body, kept.outcome, kept.attempts) == (BODY, "published", (event["subject"],))
     assert kept.headers["x-request-note"] == "n" * 200
     assert not {"cookie", "x-api-token", "host"} & kept.headers.keys()
+
+
+def test_a_webhook_marked_as_a_test_gives_a_labelled_event_and_a_request_with_the_outcome_test(
+    web: Web, state: redis.Redis
+) -> None:
+    body = json.dumps(marked(json.loads(BODY))).encode()
+    answer = web.exchange(post("/webhooks/eu", body))
+    assert (answer.status, answer.outcome) == (200, "published")
+    ((_, entry),) = state.xrange(keys.journal(0))
+    event = json.loads(entry[b"event"])
+    assert event["bridgetest"] is True
+    assert event["subject"].startswith("test:")
+    kept = RequestStore(state).find(json.loads(answer.body)["request_id"])
+    assert kept is not None
+    assert (kept.outcome, kept.attempts) == ("test", (event["subject"],))
+    assert web.exchange(post("/webhooks/eu", BODY)).outcome == "published"
 
 
 def test_the_same_webhook_again_is_a_duplicate(web: Web, state: redis.Redis) -> None:
