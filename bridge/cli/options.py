@@ -16,6 +16,7 @@ from bridge.text import did_you_mean, parse_duration
 
 __all__ = [
     "DEFAULT_PORT",
+    "MomentAhead",
     "confirm_broad",
     "exit_nothing_matched",
     "format_option",
@@ -32,6 +33,7 @@ __all__ = [
 
 DEFAULT_PORT = 8080
 
+_DURATION = re.compile(r"[\d.]+[a-zA-Z]+")
 #: Shorter beginnings of an id are not looked for.
 _SHORTEST_PREFIX = 4
 
@@ -51,6 +53,20 @@ def parse_moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+class MomentAhead(click.ParamType[str]):
+    """`2h` (from now) as ISO 8601; any other text as it is, because the schema of what is registered checks it."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not _DURATION.fullmatch(value):
+            return str(value)
+        try:
+            return clock.to_datetime(clock.now() + parse_duration(value.lower())).isoformat()
+        except (ValueError, OverflowError):
+            self.fail(f'"{value}" is not a valid time. Write 2h, 7d, 2026-12-01 or 2026-12-01T12:00:00Z', param, ctx)
+
+
 class _Since(click.ParamType[float]):
     """`2h` (ago), `2026-11-01`, `2026-11-01T08:30:00Z`; UNIX seconds."""
 
@@ -60,7 +76,7 @@ class _Since(click.ParamType[float]):
         if isinstance(value, float):
             return value
         try:
-            if re.fullmatch(r"[\d.]+[a-zA-Z]+", value):
+            if _DURATION.fullmatch(value):
                 since = clock.now() - parse_duration(value.lower())
             else:
                 since = parse_moment(value).timestamp()

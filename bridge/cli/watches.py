@@ -11,7 +11,15 @@ from marshmallow import ValidationError
 from bridge import watch_registration
 from bridge.cli import watch_file
 from bridge.cli.common import load_services
-from bridge.cli.options import confirm_broad, exit_nothing_matched, format_option, known_name, limit_option, yes_option
+from bridge.cli.options import (
+    MomentAhead,
+    confirm_broad,
+    exit_nothing_matched,
+    format_option,
+    known_name,
+    limit_option,
+    yes_option,
+)
 from bridge.cli.output import print_list, print_object, say
 from bridge.errors import clip
 from bridge.services import Services
@@ -38,8 +46,18 @@ def watches() -> None:
     metavar="NAME=VALUE",
     help="Vendor reference of the attempt; repeatable.",
 )
-@click.option("--due", help="Time of the first check, such as 2026-11-21T12:00:00Z; default: now.")
-@click.option("--deadline", help="Time when it is overdue; default: a week after --due.")
+@click.option(
+    "--due",
+    type=MomentAhead(),
+    metavar="TIME",
+    help="First recheck: 2h (from now), 2026-12-01 or 2026-12-01T12:00:00Z; UTC; default: now.",
+)
+@click.option(
+    "--deadline",
+    type=MomentAhead(),
+    metavar="TIME",
+    help="Time from which it is overdue, written as --due; default: a week after it.",
+)
 @click.option("--label", help="Your own text, included in the event.")
 @format_option
 def add(
