@@ -133,7 +133,7 @@ def assess(facts: SourceFacts) -> dict[str, SourceProblem | None]:
 
 def with_quota_state(traffic: TrafficState, budget: BudgetStatus, *, polled: bool, now: float) -> TrafficState:
     """The traffic with whether calls are left at `now`: for a poll, or for a recheck where nothing is polled."""
-    if _would_refuse(budget, POLL if polled else OVERDUE, now):
+    if _would_refuse(budget, now, polled=polled):
         since = now if traffic.no_calls_since is None else traffic.no_calls_since
         return replace(traffic, no_calls_since=since, no_calls_at=now)
     if traffic.no_calls_at is not None and now - traffic.no_calls_at < _QUOTA_RECOVERED_SECONDS:
@@ -141,12 +141,12 @@ def with_quota_state(traffic: TrafficState, budget: BudgetStatus, *, polled: boo
     return replace(traffic, no_calls_since=None, no_calls_at=None)
 
 
-def _would_refuse(budget: BudgetStatus, spender: str, now: float) -> bool:
-    """Whether `take.lua` would refuse a call; takes none."""
+def _would_refuse(budget: BudgetStatus, now: float, *, polled: bool) -> bool:
+    """Whether `take.lua` would refuse a poll, or a recheck where nothing is polled; takes no call."""
     if budget.pause is not None:
         return not budget.pause.indefinite
     calls, vendor_limit = budget.window.calls, budget.vendor_limit
-    shares = reserved(spender, budget.window, now).items()
+    shares = reserved(POLL if polled else OVERDUE, budget.window, now, polled=polled).items()
 
     def reserved_for_others(scale: float) -> int:
         return sum(max(0, int(share * scale) - budget.spenders.get(other, 0)) for other, share in shares)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http.client import HTTPException
 from urllib.parse import urlsplit
 
@@ -63,7 +65,8 @@ class Calls:
 
     `made`: number of calls that cost budget. `before` runs before every call and may raise to prevent it.
     `spender` (`bridge.quota.windows.SPENDERS`) may be changed between calls. `seconds`: total time of one call. Without
-    `memory` only this process remembers.
+    `memory` only this process remembers. `polled`: whether the source is polled, so that a share of the budget is left
+    to the poll.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Calls:
         before: Callable[[], None] = lambda: None,
         seconds: float = TOTAL_SECONDS,
         memory: Memory | None = None,
+        polled: bool = True,
     ) -> None:
         self.memory: Memory = LocalMemory() if memory is None else memory
         self._source = source
@@ -84,6 +88,9 @@ class Calls:
         self._session = session
         self._before = before
         self._seconds = seconds
+        self._polled = polled
+        #: Within `reading`: call -> how often it was made.
+        self._repeats: Counter[object] | None = None
         self.now = now
         self.spender = spender
         self.made = 0
@@ -106,6 +113,7 @@ class Calls:
         `VendorUnavailable` without a complete answer, on 5xx, on a redirect, for an unknown character set;
         `VendorThrottled` on 429.
         """
+        self._check_progress(method, url, params, body)
         self._pay(free)
         status, answer_headers, content = self._exchange(method, url, params, headers, body)
         if not free:
@@ -127,13 +135,35 @@ class Calls:
         except Unreadable as error:
             raise VendorUnavailable(f"{where}: {error}", reason=error.reason) from error
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Within it, the third equal call raises `VendorFault`: page tokens that go in a circle would never end."""
+        self._repeats = Counter()
+        try:
+            yield
+        finally:
+            self._repeats = None
+
+    def _check_progress(self, method: str, url: str, params: Sequence[tuple[str, str]], body: bytes | None) -> None:
+        if self._repeats is None:
+            return
+        call = (method, url, tuple(params), body)
+        # One repetition is allowed: some clients try once more.
+        if self._repeats[call] > 1:
+            raise VendorFault(
+                f"{self._where(method, url)}: the vendor's pages go in a circle. If it happens again, report it to the "
+                "vendor",
+                reason="page_loop",
+            )
+        self._repeats[call] += 1
+
     def _pay(self, free: bool) -> None:
         self._before()
         source = self._source
         if free:
             self._budgets.check(source.name, self.now())
             return
-        self._budgets.take(source.name, source.budget, self.now(), spender=self.spender)
+        self._budgets.take(source.name, source.budget, self.now(), spender=self.spender, polled=self._polled)
         self.made += 1
 
     def _record_limit(self, headers: Mapping[str, str]) -> None:

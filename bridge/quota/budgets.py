@@ -101,17 +101,26 @@ class Budgets:
         self._extend_pause = scripts.register(client, __file__, "extend_pause")
         self._record_vendor_limit = scripts.register(client, __file__, "record_vendor_limit")
 
-    def take(self, source: str, window: Window, now: float, *, spender: str, token: str | None = None) -> None:
+    def take(
+        self,
+        source: str,
+        window: Window,
+        now: float,
+        *,
+        spender: str,
+        token: str | None = None,
+        polled: bool = True,
+    ) -> None:
         """Spend one call of the window at `now` for `spender`, one of `bridge.quota.windows.SPENDERS`.
 
-        Calls reserved for other spenders are not spent (`bridge.quota.windows.reserved`). `token` identifies the call;
-        the same token is charged once.
+        Calls reserved for other spenders are not spent (`bridge.quota.windows.reserved`, with `polled`). `token`
+        identifies the call; the same token is charged once.
 
         Raises `BudgetExhausted` (no call is free before its `retry_at`), `VendorThrottled` during a pause that ends by
         itself, and `VendorRefused` while the source is stopped.
         """
         since = window.since(now)
-        reservations = [part for other in reserved(spender, window, now).items() for part in other]
+        reservations = [part for other in reserved(spender, window, now, polled=polled).items() for part in other]
         with state_errors():
             answer = cast(
                 "list[bytes]",

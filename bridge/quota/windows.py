@@ -13,18 +13,19 @@ __all__ = ["BACKFILL", "OVERDUE", "POINTER", "POLL", "RECONCILE", "REREAD", "SPE
 OVERDUE, POINTER, POLL, TEST = "overdue", "pointer", "poll", "test"
 REREAD, BACKFILL, RECONCILE = "reread", "backfill", "reconcile"
 
-#: Spender -> per cent of the window that it leaves to each other spender. The urgent spenders may use nearly all calls,
-#: but many of them together must not starve each other or the poll. The longer a spender can wait, the more it leaves.
+#: Spender -> per cent of the window that it leaves to each other spender: many rechecks must not starve the poll, nor
+#: the poll the rechecks, and what can wait leaves more. 40: a first poll, which reads two weeks, ends within an hour or
+#: two, however many attempts are expected; it finds most of them. Where nothing is polled, nothing is left to the poll.
 #: 9, not 10: two streams every five minutes may need 26 of ClassMarker's 30 calls an hour.
 _RESERVED_PER_CENT: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {
-        OVERDUE: {POINTER: 9, POLL: 5},
-        POINTER: {OVERDUE: 9, POLL: 5},
+        OVERDUE: {POINTER: 9, POLL: 40},
+        POINTER: {OVERDUE: 9, POLL: 40},
         POLL: {OVERDUE: 9, POINTER: 9},
         TEST: {OVERDUE: 9, POINTER: 9},
-        REREAD: {OVERDUE: 9, POINTER: 9, POLL: 20},
-        BACKFILL: {OVERDUE: 9, POINTER: 9, POLL: 20, REREAD: 10},
-        RECONCILE: {OVERDUE: 9, POINTER: 9, POLL: 20, REREAD: 10, BACKFILL: 10},
+        REREAD: {OVERDUE: 9, POINTER: 9, POLL: 40},
+        BACKFILL: {OVERDUE: 9, POINTER: 9, POLL: 40, REREAD: 10},
+        RECONCILE: {OVERDUE: 9, POINTER: 9, POLL: 40, REREAD: 10, BACKFILL: 10},
     }
 )
 SPENDERS = tuple(_RESERVED_PER_CENT)
@@ -87,8 +88,10 @@ class Window:
         return now - (late - (self.resets_at or 0.0)) % _DAY
 
 
-def reserved(spender: str, window: Window, now: float) -> dict[str, int]:
+def reserved(spender: str, window: Window, now: float, *, polled: bool = True) -> dict[str, int]:
     """Other spender -> calls of the window that `spender` leaves to it, including those that it has used already.
+
+    `polled`: whether the source is polled at all.
 
     Never all of the window: at least one call is free, or nobody could spend a small budget.
     """
@@ -96,4 +99,8 @@ def reserved(spender: str, window: Window, now: float) -> dict[str, int]:
     if window.resets_at is not None:
         share = min(1.0, (window.available_again_at(now, now) - now) / _TAPER_SECONDS)
     percents = _RESERVED_PER_CENT[spender]
-    return {other: int(window.calls * percent / 100 * share) for other, percent in percents.items()}
+    return {
+        other: int(window.calls * percent / 100 * share)
+        for other, percent in percents.items()
+        if polled or other != POLL
+    }

@@ -20,6 +20,7 @@ __all__ = [
     "NormalisedAttempt",
     "Pointer",
     "Record",
+    "Resume",
     "Watch",
     "WebhookContent",
     "former_digest",
@@ -69,6 +70,14 @@ class Pointer:
     give_up_after: float = _POINTER_SECONDS
     #: The vendor's own id of one sitting, for vendors with `sittings`; `key` is then an attempt id.
     sitting: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Where the next recheck of a watch starts, after one that read a part of a long list or all of it in vain."""
+
+    #: Replaces the reference of the watch, text only.
+    reference: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from bridge.sdk.records import (
     NormalisedAttempt,
     Pointer,
     Record,
+    Resume,
     Watch,
     WebhookContent,
     material_digest,
@@ -40,6 +41,7 @@ __all__ = [
     "Poll",
     "Quota",
     "Record",
+    "Resume",
     "SourceFacts",
     "Vendor",
     "VendorCalls",
@@ -235,8 +237,9 @@ class Vendor:
     #: Stream -> how to poll it; empty: the API lists nothing.
     polls: Mapping[str, Poll] = field(default_factory=dict)
     #: `(client, reference)` -> the records of one watched attempt as they are now, empty while the vendor knows none.
-    #: Pointers among them are watched from then on: a schedule becomes its candidates.
-    recheck: Callable[[Any, Mapping[str, str]], Sequence[Record | Pointer]] | None = None
+    #: Pointers among them are watched from then on: a schedule becomes its candidates. A `Resume` says where the next
+    #: recheck starts.
+    recheck: Callable[[Any, Mapping[str, str]], Sequence[Record | Pointer | Resume]] | None = None
     #: Seconds between rechecks of a watched attempt; the last one repeats.
     recheck_schedule: tuple[float, ...] = (3600.0,)
     #: Likewise for what a webhook pointed to and the API does not show yet.

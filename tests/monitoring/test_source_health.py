@@ -150,12 +150,12 @@ def test_no_calls_are_left_exactly_when_the_budget_would_refuse_one(
         budgets.record_vendor_limit("eu", says, NOW + HOUR, NOW, limit=max(says, 20))
     for number in range(60):
         with suppress(BudgetExhausted):
-            budgets.take("eu", WINDOW, NOW, spender=draw.choice((OVERDUE, POINTER, POLL)))
+            budgets.take("eu", WINDOW, NOW, spender=draw.choice((OVERDUE, POINTER, POLL)), polled=polled)
         status = budgets.status("eu", WINDOW, NOW)
         dry = with_quota_state(TRAFFIC, status, polled=polled, now=NOW).no_calls_since is not None
         twin = f"twin-{polled}-{number}"
         try:
-            budgets.take(twin_of(fake_state, twin), WINDOW, NOW, spender=POLL if polled else OVERDUE)
+            budgets.take(twin_of(fake_state, twin), WINDOW, NOW, spender=POLL if polled else OVERDUE, polled=polled)
             refused = False
         except BudgetExhausted:
             refused = True

@@ -53,29 +53,35 @@ def test_only_a_day_begins_anew_at_a_time_of_day(per: float, resets_at: float) -
 @pytest.mark.parametrize(
     ("spender", "left_to_others"),
     [
-        (OVERDUE, {POINTER: 90, POLL: 50}),
-        (POINTER, {OVERDUE: 90, POLL: 50}),
+        (OVERDUE, {POINTER: 90, POLL: 400}),
+        (POINTER, {OVERDUE: 90, POLL: 400}),
         (POLL, {OVERDUE: 90, POINTER: 90}),
         (TEST, {OVERDUE: 90, POINTER: 90}),
-        (REREAD, {OVERDUE: 90, POINTER: 90, POLL: 200}),
-        (BACKFILL, {OVERDUE: 90, POINTER: 90, POLL: 200, REREAD: 100}),
-        (RECONCILE, {OVERDUE: 90, POINTER: 90, POLL: 200, REREAD: 100, BACKFILL: 100}),
+        (REREAD, {OVERDUE: 90, POINTER: 90, POLL: 400}),
+        (BACKFILL, {OVERDUE: 90, POINTER: 90, POLL: 400, REREAD: 100}),
+        (RECONCILE, {OVERDUE: 90, POINTER: 90, POLL: 400, REREAD: 100, BACKFILL: 100}),
     ],
 )
 def test_what_each_spender_leaves_to_the_others(spender: str, left_to_others: dict[str, int]) -> None:
     assert reserved(spender, SLIDING, at(12)) == left_to_others
 
 
+@pytest.mark.parametrize("spender", SPENDERS)
+def test_where_nothing_is_polled_nothing_is_left_to_the_poll(spender: str) -> None:
+    left = reserved(spender, SLIDING, at(12))
+    assert reserved(spender, SLIDING, at(12), polled=False) == {name: n for name, n in left.items() if name != POLL}
+
+
 @pytest.mark.parametrize(
     ("now", "total"),
     [
-        (at(14), 1140),
-        (at(10, 30), 1140),
-        (at(12, 0, 1), 570),
-        (at(13, 15, 1), 94),
+        (at(14), 1740),
+        (at(10, 30), 1740),
+        (at(12, 0, 1), 870),
+        (at(13, 15, 1), 144),
         (at(13, 29, 59), 0),
         (at(13, 30, 0), 0),
-        (at(13, 30, 1), 1140),
+        (at(13, 30, 1), 1740),
     ],
 )
 def test_towards_the_reset_rereads_leave_fewer_calls_to_others(now: float, total: int) -> None:
@@ -100,7 +106,7 @@ def test_the_usual_poll_of_classmarker_fits_beside_what_it_leaves() -> None:
 
 def test_in_every_window_the_rank_decides_and_one_call_is_never_reserved() -> None:
     draw = random.Random(4)
-    ranks = (OVERDUE, POLL, REREAD, BACKFILL, RECONCILE)
+    ranks = (POLL, OVERDUE, REREAD, BACKFILL, RECONCILE)
     for _ in range(2000):
         calls = draw.choice((1, 2, 3, 5, 9, 10, 30, 99, 3000, 1_000_000)) + draw.randrange(3)
         window = Window(calls, DAY, draw.choice((None, draw.randrange(int(DAY)) * 1.0)))

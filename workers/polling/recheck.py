@@ -15,6 +15,7 @@ from bridge.errors import (
     StateUnavailable,
     Unreadable,
     VendorFault,
+    VendorThrottled,
     VendorUnavailable,
     clip,
 )
@@ -28,7 +29,7 @@ from bridge.polling.recheck_schedule import after_recheck
 from bridge.polling.watches import OpenWatch
 from bridge.quota.budgets import OVERDUE, POINTER, REREAD
 from bridge.sdk.spelling import same_attempt
-from bridge.sdk.vendor import Pointer, Record
+from bridge.sdk.vendor import Pointer, Record, Resume
 from bridge.services import Services
 from workers.polling.overdue import handle_overdue
 from workers.polling.source_access import REFUSALS, SourceAccess, exclusive_access, never, record_refusal
@@ -107,7 +108,7 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
         if spender in exhausted:
             continue
         access.raise_if_stopping()
-        access.calls.spender = spender
+        access.calls.spender, made = spender, access.calls.made
         as_of = access.services.watches.version(access.source.name)
         try:
             problem, found = _try(access, watch, report, as_of)
@@ -117,9 +118,13 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
             # Other spenders may have calls left.
             exhausted.add(spender)
             _cut_short(access, report, problem)
-        elif isinstance(problem, VendorUnavailable):
+            if access.calls.made > made:
+                # It has cost calls: if it did not count, it would take all calls of every period and never end.
+                _count(access, watch, report, as_of, found=False)
+        elif isinstance(problem, VendorUnavailable | VendorThrottled):
+            _postpone(access, watch, report, as_of, problem)
             unanswered += 1
-            if unanswered == _NO_ANSWERS:
+            if unanswered == _NO_ANSWERS or problem.retry_at is not None or isinstance(problem, VendorThrottled):
                 raise problem
         else:
             unanswered = 0
@@ -138,14 +143,11 @@ def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: i
     try:
         with unreadable_on_error(access.source.name, "recheck"):
             found = _recheck_watch(access, watch, report, as_of)
-    except BudgetExhausted as problem:
-        return problem, False
-    except VendorUnavailable as problem:
-        if problem.retry_at is not None:
-            raise
-        # One attempt that the vendor cannot answer for must not delay all others.
-        _postpone(access, watch, as_of)
+    except (BudgetExhausted, VendorUnavailable, VendorThrottled) as problem:
         report.error = clip(problem, 300)
+        # Before the call, during a pause, nothing was asked about this watch.
+        if isinstance(problem, VendorThrottled) and problem.reason == "paused":
+            raise
         return problem, False
     except (*REFUSALS, StateUnavailable):
         raise
@@ -155,18 +157,34 @@ def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: i
     return None, found
 
 
-def _postpone(access: SourceAccess, watch: OpenWatch, as_of: int) -> None:
-    """Move the next recheck without counting one, unless it was urged meanwhile."""
-    services, name = access.services, access.source.name
+def _postpone(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, problem: Retryable) -> None:
+    """Move the next recheck without counting one, unless it was urged meanwhile; after its deadline it counts.
+
+    One attempt that the vendor cannot answer for must not delay all others, nor the poll after a pause.
+    """
+    services, name, now = access.services, access.source.name, access.services.now()
+    if now >= watch.give_up_at:
+        _count(access, watch, report, as_of, found=False)
+        return
     current = services.watches.get(name, watch.key)
     if current is not None and current.version <= as_of:
-        services.watches.replace(name, current, replace(current, due=services.now() + _NO_ANSWER_SECONDS))
+        due = max(now, problem.retry_at or now) + _NO_ANSWER_SECONDS
+        services.watches.replace(name, current, replace(current, due=min(due, max(now, current.give_up_at))))
 
 
 def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: bool) -> None:
     """Set the next recheck, or end the watch; one that was urged while it was rechecked stays due."""
-    services, name, now = access.services, access.source.name, access.services.now()
     report.rechecks += 1
+    try:
+        with unreadable_on_error(access.source.name, "recheck"):
+            _set_next(access, watch, report, as_of, found=found)
+    except Unreadable as fault:
+        # The other watches are rechecked all the same.
+        report.error = clip(fault, 300)
+
+
+def _set_next(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: bool) -> None:
+    services, name, now = access.services, access.source.name, access.services.now()
     current = services.watches.get(name, watch.key)
     if current is None or current.version > as_of:
         return
@@ -192,7 +210,9 @@ def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport
     if access.vendor.recheck is None:
         raise AssertionError("sources without a recheck have no watches here")
     services, name = access.services, access.source.name
-    answer = access.vendor.recheck(access.client, watch.reference)
+    with access.calls.reading():
+        answer = access.vendor.recheck(access.client, watch.reference)
+    _resume(services, name, watch, [item for item in answer if isinstance(item, Resume)], as_of)
     records = [item for item in answer if isinstance(item, Record)]
     # Publishing closes the watches of settled attempts and keeps the others open.
     ingested = ingest(access.context, records, origin=POLL, now=services.now(), as_of=as_of)
@@ -208,6 +228,14 @@ def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport
     elif watch.kind == watches.POINTER and ingested.published_ids:
         services.watches.settle(name, {watch.key: True}, now=services.now(), as_of=as_of)
     return bool(pointers) or _is_listed(watch.key, ingested)
+
+
+def _resume(services: Services, name: str, watch: OpenWatch, stops: Sequence[Resume], as_of: int) -> None:
+    """Let the next recheck start where this one stopped, unless the watch was urged or changed meanwhile."""
+    for stop in stops:
+        current = services.watches.get(name, watch.key)
+        if current is not None and current.version <= as_of and current.reference == watch.reference != stop.reference:
+            services.watches.replace(name, current, replace(current, reference=stop.reference))
 
 
 def _is_listed(key: str, ingested: IngestReport) -> bool:
@@ -240,13 +268,17 @@ def _follow(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer])
     parent = services.expectations.get(name, watch.key)
     if parent is None:
         # Once for each webhook; later rechecks only find those who were not listed before.
-        urged = pointers if watch.rechecks == 0 else [one for one in pointers if _is_unknown(services, name, one.key)]
-        services.watches.add_pointers(name, urged, now=now)
+        if watch.rechecks:
+            known_ids = services.journal_reader.attempts(name, (one.key for one in pointers))
+            unknown = [one for one in pointers if one.key not in known_ids]
+            pointers = [one for one in unknown if services.watches.get(name, one.key) is None]
+        services.watches.add_pointers(name, pointers, now=now)
         return
-    known = services.expectations.matching(name, [pointer.key for pointer in pointers], now=now)
+    keys = [pointer.key for pointer in pointers]
+    known, published = services.expectations.matching(name, keys, now=now), services.journal_reader.attempts(name, keys)
     services.expectations.expect(
         name,
-        [pointer for pointer in pointers if _is_to_expect(services, name, pointer, parent, known.get(pointer.key))],
+        [one for one in pointers if _is_to_expect(parent, known.get(one.key), published=one.key in published)],
         label=parent.label,
         due=parent.due,
         deadline=parent.deadline,
@@ -257,18 +289,12 @@ def _follow(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer])
     services.expectations.set_state(name, parent, "expanded")
 
 
-def _is_to_expect(
-    services: Services, name: str, pointer: Pointer, parent: Expectation, known: Expectation | None
-) -> bool:
+def _is_to_expect(parent: Expectation, known: Expectation | None, *, published: bool) -> bool:
     """A candidate who is new, or whose times are those under which the schedule was registered before."""
     if known is None:
-        return services.journal_reader.attempt(name, pointer.key) is None
+        return not published
     times = (known.label, known.due, known.deadline)
     return known.parent == parent.key and times != (parent.label, parent.due, parent.deadline)
-
-
-def _is_unknown(services: Services, name: str, key: str) -> bool:
-    return services.watches.get(name, key) is None and services.journal_reader.attempt(name, key) is None
 
 
 def _cut_short(access: SourceAccess, report: RecheckReport, problem: Exception) -> None:

@@ -21,7 +21,7 @@ from bridge.ingest.pipeline import ingest
 from bridge.journal import BACKFILL, PUBLISHED_OUTCOMES
 from bridge.polling.reconciliation import Listed, Published, Reconciliation, Reconciliations, compare, delays, findings
 from bridge.quota.budgets import RECONCILE
-from bridge.sdk.records import NormalisedAttempt, Pointer, Record
+from bridge.sdk.records import NormalisedAttempt, Pointer, Record, Resume
 from bridge.services import Services
 from bridge.state.lease import Lease
 from schemas.event import COMPLETED, VOIDED
@@ -224,7 +224,7 @@ def _recheck_each(
         yield [item for item in answer if isinstance(item, Record)]
 
 
-def _recheck(reference: Mapping[str, str], access: SourceAccess) -> Sequence[Record | Pointer]:
+def _recheck(reference: Mapping[str, str], access: SourceAccess) -> Sequence[Record | Pointer | Resume]:
     with unreadable_on_error(access.source.name, "recheck"):
         return () if access.vendor.recheck is None else access.vendor.recheck(access.client, reference)
 

@@ -105,6 +105,7 @@ def exclusive_access(
                 spender=spender,
                 before=renew_lease,
                 memory=VendorMemory(services.state, source.name),
+                polled=bool(vendor.polls) and source.poll.enabled,
             )
             yield SourceAccess(
                 services=services,

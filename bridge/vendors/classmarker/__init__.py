@@ -71,10 +71,12 @@ VENDOR = Vendor(
     reference_help={
         "stream": "link or group",
         "result": "link: the id of the result",
+        "link": "link: the link's id, if known",
         "user": "group: the user's id",
-        "test": "group: the test's id",
+        "test": "group: the test's id; link: with `link`, only that test behind that link is listed",
         "group": "group: the group's id",
         "started": "group: UNIX seconds of the start; without it, the next attempt of that user at that test",
+        "finished": "UNIX seconds of the finish, or earlier, if known: the search starts there",
     },
     # A person grades: recheck after an hour, then less and less often. Thirty calls an hour are for everything.
     recheck_schedule=(3600.0, 4 * 3600.0, 12 * 3600.0, 86_400.0),

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from bridge.errors import Unreadable, VendorFault, VendorRefused, clip
+from bridge.errors import BudgetExhausted, Unreadable, VendorFault, VendorRefused, clip
 from bridge.sdk.compiled_schema import WholeNumber
-from bridge.sdk.vendor import Page, Record, SourceFacts, VendorCalls
+from bridge.sdk.vendor import Page, Record, Resume, SourceFacts, VendorCalls
 from bridge.vendors.classmarker.adapter import GROUPS, LINKS, UNLISTED
 from bridge.vendors.classmarker.answers import (
     LOOK_BACK_EXCEEDED,
@@ -33,6 +33,10 @@ __all__ = ["LOOK_BACK_SECONDS", "Client", "position", "rewind", "start"]
 LOOK_BACK_SECONDS = 89 * 86_400.0
 #: Whether "finished after" includes its second is not documented, so every round goes back at least this far.
 MIN_OVERLAP_SECONDS = 60.0
+#: Results may be listed this long after others that finished later.
+_LISTED_LATE_SECONDS = 3600
+#: Member of a reference: the finish up to which a search has read the list, UNIX seconds.
+_READ_UNTIL = "read_until"
 CODES_PER_CALL, CODE_LENGTH = 100, 255
 #: Stream -> the vendor's noun for its groups or links.
 _PLACES = {GROUPS: "group", LINKS: "link"}
@@ -93,21 +97,33 @@ class Client:
         """Remove access codes from a list, likewise."""
         return self._change_codes("DELETE", list_id, codes)
 
-    def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
-        """The records of one watched attempt as they are now; empty while the vendor does not list it.
+    def recheck(self, reference: Mapping[str, str]) -> Sequence[Record | Resume]:
+        """The records of one watched attempt as they are now; none while the vendor does not list it.
 
+        A list that is longer than the calls that are left is read on by the next recheck, from where this one stopped.
         Raises `Unreadable` for a reference that names none.
         """
         stream, wanted = _wanted(reference)
         place, test = reference.get(reference["stream"]), reference.get("test")
         since = reference.get("finished") or reference.get("started")
-        after = None if since is None else int(since) - 1
+        first = None if since is None else int(since) - 1
+        after, pages = int(reference[_READ_UNTIL]) if _READ_UNTIL in reference else first, 0
         while True:
-            page = self._page(stream, after, self.recent_results(stream, after, place=place, test=test))
+            try:
+                page = self._page(stream, after, self.recent_results(stream, after, place=place, test=test))
+            except BudgetExhausted:
+                if not pages:
+                    raise
+                return [_resume(reference, after)]
+            pages += 1
             records = [record for record in page.records if _is_wanted(record, wanted)]
-            if records or not page.more or page.cursor is None:
+            if records:
                 return records
-            after = int(page.cursor)
+            if page.cursor is not None:
+                after = int(page.cursor)
+            if not page.more or page.cursor is None:
+                # A known finish is asked for again: the row may be listed late, and an ungraded one stays there.
+                return [_resume(reference, None if since or after is None else after - _LISTED_LATE_SECONDS)]
 
     def _page(self, stream: str, asked: int | None, answer: AnswerRow) -> Page:
         records = _records(stream, answer)
@@ -274,6 +290,11 @@ _IDENTITY = {
         ("result", "time_started", "started"),
     ),
 }
+
+
+def _resume(reference: Mapping[str, str], after: int | None) -> Resume:
+    members = {name: text for name, text in reference.items() if name != _READ_UNTIL}
+    return Resume(reference=members if after is None else {**members, _READ_UNTIL: str(after)})
 
 
 def _wanted(reference: Mapping[str, str]) -> tuple[str, list[tuple[str, str, int]]]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from werkzeug.test import Client as WsgiClient
 
-from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorThrottled, VendorUnavailable
+from bridge.errors import BudgetExhausted, Unreadable, VendorFault, VendorRefused, VendorThrottled, VendorUnavailable
 from bridge.vendors.classmarker import VENDOR
 from bridge.vendors.classmarker.client import LOOK_BACK_SECONDS
 from bridge.vendors.classmarker.simulator import Behaviour, Simulator
@@ -336,7 +336,52 @@ def test_an_expected_result_of_a_link_is_found_without_knowing_its_test():
     [record] = VENDOR.recheck(connect(calls), reference)
 
     assert VENDOR.normalise(record, NOW, {}).attempt_id == attempt_id
-    assert VENDOR.recheck(connect(calls), reference | {"result": "1"}) == []
+    [resume] = VENDOR.recheck(connect(calls), reference | {"result": "1"})
+    # The list was read in vain: the next recheck reads only what is new, or was listed late.
+    assert resume.reference == {"stream": "link", "result": "1", "read_until": str(NOW - 86_400 - 3600)}
+    VENDOR.recheck(connect(calls), resume.reference)
+    assert calls.made[-1]["params"]["finishedAfterTimestamp"] == str(NOW - 86_400 - 3600)
+
+
+def test_a_result_whose_link_test_and_finish_are_known_is_found_in_one_call():
+    simulator, calls = simulated()
+    attempt_id = simulator.finish(channel="link", time_finished=NOW - 86_400)
+    sitting = next(one for one in simulator.sittings("link", 0) if one.attempt_id == attempt_id)
+    place = {"link": str(sitting.place_id), "test": str(sitting.test_id), "finished": str(NOW - 86_400)}
+    pointer = VENDOR.expect({"stream": "link", "result": attempt_id[5:], **place}, {})
+    assert (pointer.key, set(VENDOR.reference_help) >= set(pointer.reference)) == (attempt_id, True)
+
+    [record] = VENDOR.recheck(connect(calls), pointer.reference)
+
+    assert VENDOR.normalise(record, NOW, {}).attempt_id == attempt_id
+    [call] = calls.made
+    assert call["url"].endswith(f"/v1/links/{sitting.place_id}/tests/{sitting.test_id}/recent_results.json")
+    assert call["params"]["finishedAfterTimestamp"] == str(NOW - 86_401)
+
+
+@pytest.mark.parametrize("member", ["link", "test", "finished"])
+def test_a_hint_that_is_no_number_is_refused(member):
+    with pytest.raises(ValueError, match=member):
+        VENDOR.expect({"stream": "link", "result": "7", member: "soon"}, {})
+
+
+def test_a_search_that_the_budget_cuts_short_goes_on_where_it_stopped():
+    def page(finish):
+        row = {"result": {"link_result_id": finish, "time_finished": finish, "test_id": 1, "link_id": 1}}
+        return 200, {"status": "ok", "server_timestamp": NOW, "more_results_exist": True, "results": [row]}
+
+    class Short(Calls):
+        def request(self, *args, **options):
+            if len(self.made) == 2:
+                raise BudgetExhausted("no call is left", retry_at=NOW + 3600)
+            return super().request(*args, **options)
+
+    reference = {"stream": "link", "result": "5"}
+    calls = Short(None, page(NOW - 900), page(NOW - 600))
+    [resume] = VENDOR.recheck(connect(calls), reference)
+    assert int(resume.reference["read_until"]) >= NOW - 601
+    with pytest.raises(BudgetExhausted):
+        VENDOR.recheck(connect(calls), resume.reference)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 import redis
 
 from bridge.errors import VendorFault, VendorThrottled, VendorUnavailable
-from bridge.sdk.vendor import Pointer
+from bridge.polling.watches import OpenWatch, Watches
+from bridge.sdk.vendor import Pointer, Record, Resume
 from bridge.services import Services
-from tests.support.polling import DAY, START, Api, Sitting, journal, journal_events, make_services, make_vendor
+from tests.support.clients import clients_over
+from tests.support.contract.wire import session_over
+from tests.support.polling import DAY, START, Api, Client, Sitting, journal, journal_events, make_services, make_vendor
 from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
 
@@ -195,7 +201,9 @@ def test_a_rate_limit_ends_the_rechecks_and_the_rest_stays_due(world: World) -> 
     assert recheck(world.services, NAME).outcome == "paused"
 
     world.moment += 100
-    assert recheck(world.services, NAME).rechecks == 3
+    # What was refused goes behind the others, or one attempt that is always refused would hold up everything.
+    assert recheck(world.services, NAME).rechecks == 2
+    assert min(watch.due for watch in world.services.watches.list(NAME)) == world.moment + 60
 
 
 def test_ungraded_attempts_leave_calls_to_the_poll_and_the_poll_leaves_calls_to_urgent_spenders(world: World) -> None:
@@ -207,9 +215,9 @@ def test_ungraded_attempts_leave_calls_to_the_poll_and_the_poll_leaves_calls_to_
     world.services = world.build((12, 3600.0))
     world.api.add(*(Sitting(f"new{number:02}", START + number) for number in range(40)))
 
-    assert recheck(world.services, NAME).rechecks == 8
+    assert recheck(world.services, NAME).rechecks == 6
     (report,) = poll_once(world.services, NAME).rounds
-    assert report.calls == 2
+    assert report.calls == 4
     assert recheck(world.services, NAME).outcome == "cut_short"
     world.services.watches.add_pointers(NAME, [Pointer(key="?x", reference={"sitting": "00"})], now=world.moment)
     assert recheck(world.services, NAME).rechecks == 1
@@ -220,3 +228,107 @@ def test_sources_without_due_watches_make_no_call(world: World) -> None:
     without = make_services(world.client, make_vendor(world.api, recheck=False), lambda: world.moment)
     assert recheck(without, NAME).outcome == "off"
     assert world.api.calls == []
+
+
+def long_reading(world: World, pages: int) -> Services:
+    """Services whose rechecks read that many pages each; the first expectation is due now, for a day."""
+
+    def read(client: Client, reference: Mapping[str, str]) -> list[Record]:
+        for number in range(pages):
+            client.calls.request("GET", "https://api.example.test/list", params=[("page", f"{number}")])
+        return []
+
+    vendor = replace(make_vendor(world.api), recheck=read)
+    world.services = make_services(world.client, vendor, lambda: world.moment, budget=(30, 3600.0))
+    pointer = Pointer(key="a:never", reference={"sitting": "never"})
+    world.services.expectations.expect(NAME, [pointer], label="x", due=START, deadline=START + DAY, now=START)
+    return world.services
+
+
+def test_a_recheck_that_the_budget_cuts_short_counts_backs_off_and_ends_at_its_deadline(world: World) -> None:
+    services = long_reading(world, pages=100)
+
+    report = recheck(services, NAME)
+    assert (report.outcome, report.rechecks) == ("cut_short", 1)
+    assert report.calls < 20
+    [watch] = services.watches.list(NAME)
+    assert (watch.rechecks, watch.due) == (1, START + 60)
+
+    for _ in range(25):
+        world.moment += 3600
+        recheck(services, NAME)
+    assert services.watches.list(NAME) == ()
+    assert journal(world.client) == [("attempt.overdue", "a:never")]
+
+
+def test_a_recheck_for_which_no_call_was_left_does_not_count(world: World) -> None:
+    services = long_reading(world, pages=1)
+    for _ in range(26):
+        services.budgets.take(NAME, services.config.sources[NAME].budget, START, spender="test")
+    report = recheck(services, NAME)
+    assert (report.outcome, report.rechecks, report.calls) == ("cut_short", 0, 0)
+    [watch] = services.watches.list(NAME)
+    assert (watch.rechecks, watch.due) == (0, START)
+
+
+def test_a_watch_that_is_never_answered_ends_at_its_deadline(world: World) -> None:
+    services = long_reading(world, pages=1)
+    world.services = services = replace(
+        services, clients=clients_over(world.client, lambda: session_over(lambda *_: (500, {}, b"")))
+    )
+    for _ in range(25):
+        world.moment += 3600
+        recheck(services, NAME)
+    assert services.watches.list(NAME) == ()
+    assert journal(world.client) == [("attempt.overdue", "a:never")]
+
+
+def test_pages_that_go_in_a_circle_end_the_recheck_and_not_the_turn(world: World) -> None:
+    services = long_reading(world, pages=0)
+
+    def circle(client: Client, reference: Mapping[str, str]) -> list[Record]:
+        page = 0
+        while True:
+            client.calls.request("GET", "https://api.example.test/list", params=[("page", f"{page}")])
+            page = (page + 1) % 3
+
+    vendor = replace(services.vendors["little"], recheck=circle)
+    services = replace(services, vendors={"little": vendor})
+    report = recheck(services, NAME)
+    assert (report.outcome, report.rechecks, report.calls) == ("done", 1, 6)
+    assert "in a circle" in (report.error or "")
+
+
+def test_the_next_recheck_starts_where_the_last_one_stopped(world: World) -> None:
+    services = long_reading(world, pages=0)
+    asked: list[Mapping[str, str]] = []
+
+    def read(client: Client, reference: Mapping[str, str]) -> list[Resume]:
+        asked.append(reference)
+        return [Resume(reference={"sitting": "never", "page": f"{len(asked)}"})]
+
+    services = replace(services, vendors={"little": replace(services.vendors["little"], recheck=read)})
+    for _ in range(3):
+        recheck(services, NAME)
+        world.moment += 3600
+    assert [reference.get("page") for reference in asked] == [None, "1", "2"]
+    assert [watch.rechecks for watch in services.watches.list(NAME)] == [3]
+
+
+def test_an_error_about_one_watch_that_cannot_be_stored_does_not_end_the_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.api.add(*(Sitting(f"{number}", START - 10, graded=False) for number in range(3)))
+    poll_once(world.services, NAME)
+    world.moment += 60
+    stored = Watches.replace
+
+    def fails(self: Watches, source: str, watch: OpenWatch, following: OpenWatch | None) -> bool:
+        if watch.key == "a:0":
+            raise redis.ResponseError("user_script:1: out of range script: on @user_script:1.")
+        return stored(self, source, watch, following)
+
+    monkeypatch.setattr(Watches, "replace", fails)
+    report = recheck(world.services, NAME)
+    assert (report.outcome, report.rechecks, report.error) == ("done", 3, "unexpected_error")
+    assert [watch.rechecks for watch in world.services.watches.list(NAME)] == [0, 1, 1]
