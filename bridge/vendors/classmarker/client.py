@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from bridge.errors import BudgetExhausted, Unreadable, VendorFault, VendorRefused, clip
+from bridge.errors import BudgetExhausted, VendorFault, VendorRefused
 from bridge.sdk.compiled_schema import WholeNumber
 from bridge.sdk.vendor import Page, Record, Resume, SourceFacts, VendorCalls
 from bridge.vendors.classmarker.adapter import GROUPS, LINKS, UNLISTED
@@ -25,6 +25,7 @@ from bridge.vendors.classmarker.answers import (
     to_error,
     whole_number,
 )
+from bridge.vendors.classmarker.reference import READ_UNTIL, is_wanted, resume_from, wanted_attempt
 from bridge.vendors.classmarker.rows import AnswerRow
 
 __all__ = ["LOOK_BACK_SECONDS", "Client", "position", "rewind", "start"]
@@ -35,12 +36,9 @@ LOOK_BACK_SECONDS = 89 * 86_400.0
 MIN_OVERLAP_SECONDS = 60.0
 #: Results may be listed this long after others that finished later.
 _LISTED_LATE_SECONDS = 3600
-#: Member of a reference: the finish up to which a search has read the list, UNIX seconds.
-_READ_UNTIL = "read_until"
 CODES_PER_CALL, CODE_LENGTH = 100, 255
 #: Stream -> the vendor's noun for its groups or links.
 _PLACES = {GROUPS: "group", LINKS: "link"}
-_STREAMS = {"group": GROUPS, "link": LINKS}
 
 _log = structlog.get_logger(__name__)
 
@@ -103,27 +101,27 @@ class Client:
         A list that is longer than the calls that are left is read on by the next recheck, from where this one stopped.
         Raises `Unreadable` for a reference that names none.
         """
-        stream, wanted = _wanted(reference)
+        stream, wanted = wanted_attempt(reference)
         place, test = reference.get(reference["stream"]), reference.get("test")
         since = reference.get("finished") or reference.get("started")
         first = None if since is None else int(since) - 1
-        after, pages = int(reference[_READ_UNTIL]) if _READ_UNTIL in reference else first, 0
+        after, pages = int(reference[READ_UNTIL]) if READ_UNTIL in reference else first, 0
         while True:
             try:
                 page = self._page(stream, after, self.recent_results(stream, after, place=place, test=test))
             except BudgetExhausted:
                 if not pages:
                     raise
-                return [_resume(reference, after)]
+                return [resume_from(reference, after)]
             pages += 1
-            records = [record for record in page.records if _is_wanted(record, wanted)]
+            records = [record for record in page.records if is_wanted(record, wanted)]
             if records:
                 return records
             if page.cursor is not None:
                 after = int(page.cursor)
             if not page.more or page.cursor is None:
                 # A known finish is asked for again: the row may be listed late, and an ungraded one stays there.
-                return [_resume(reference, None if since or after is None else after - _LISTED_LATE_SECONDS)]
+                return [resume_from(reference, None if since or after is None else after - _LISTED_LATE_SECONDS)]
 
     def _page(self, stream: str, asked: int | None, answer: AnswerRow) -> Page:
         records = _records(stream, answer)
@@ -278,41 +276,3 @@ def _finishes(records: Sequence[Record], limit: int) -> list[int]:
         if moment is not None and moment <= limit:
             finishes.append(moment)
     return finishes
-
-
-#: Stream in a watch's reference -> what identifies an attempt: part of the record, its member, member of the reference.
-_IDENTITY = {
-    "link": (("result", "link_result_id", "result"),),
-    "group": (
-        ("result", "user_id", "user"),
-        ("test", "test_id", "test"),
-        ("group", "group_id", "group"),
-        ("result", "time_started", "started"),
-    ),
-}
-
-
-def _resume(reference: Mapping[str, str], after: int | None) -> Resume:
-    members = {name: text for name, text in reference.items() if name != _READ_UNTIL}
-    return Resume(reference=members if after is None else {**members, _READ_UNTIL: str(after)})
-
-
-def _wanted(reference: Mapping[str, str]) -> tuple[str, list[tuple[str, str, int]]]:
-    kind = reference.get("stream", "")
-    if kind not in _IDENTITY:
-        raise Unreadable(f'watch: stream is "{clip(kind, 40)}". Give link or group')
-    # An operator who expects an attempt does not know its start.
-    identity = [item for item in _IDENTITY[kind] if item[2] != "started" or item[2] in reference]
-    try:
-        wanted = [(part, member, int(reference[name])) for part, member, name in identity]
-    except (KeyError, ValueError) as error:
-        needed = ", ".join(name for _, _, name in _IDENTITY[kind])
-        raise Unreadable(f"watch: a {kind} needs whole numbers in {needed}") from error
-    return _STREAMS[kind], wanted
-
-
-def _is_wanted(record: Record, wanted: Sequence[tuple[str, str, int]]) -> bool:
-    try:
-        return all(WholeNumber.convert(record.body[part][member]) == number for part, member, number in wanted)
-    except (KeyError, ValueError):
-        return False  # not the wanted attempt; polls report unreadable rows
