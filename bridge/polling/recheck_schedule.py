@@ -27,13 +27,14 @@ def after_recheck(
     pointer_schedule: Sequence[float],
     recheck_schedule: Sequence[float],
     found: bool,
+    complete: bool = True,
     now: float,
 ) -> Next:
     """What follows a recheck at `now` that did not end the watch.
 
     `before`: the watch as the recheck began; `watch`: as it is now, urged by nobody meanwhile. `found`: the answer has
-    an attempt that a pointer may mean, though with nothing new. The schedules are in seconds, and their last entry
-    repeats.
+    an attempt that a pointer may mean, though with nothing new. `complete`: False where others had spent the
+    calls that were missing. The schedules are in seconds, and their last entry repeats.
 
     What a webhook announced is rechecked by `pointer_schedule` once to its end, whatever the kind of watch: vendors
     announce results that their APIs show some time later. After it, or when the announced result has come, the watch
@@ -52,6 +53,9 @@ def after_recheck(
     if is_pass and watch.announced is not None:
         ends.append(watch.announced)
     left = [end for end in ends if end > now]
+    if not left and not complete:
+        # The last recheck is a whole one, late as it is.
+        return Next(replace(watch, rechecks=watch.rechecks + 1, due=now + _step(recheck_schedule, watch.rechecks)))
     if not left:
         return Next(None, overdue=True)
     overdue = watch.expected_deadline is not None and watch.expected_deadline <= now

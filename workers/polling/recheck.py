@@ -100,8 +100,7 @@ def recheck(
 
 def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None:
     """Recheck due watches; also done between the pages of a long round. Raises one of `REFUSALS` to end the access."""
-    exhausted: set[str] = set()
-    before, unanswered = access.calls.spender, 0
+    exhausted, before, unanswered = set[str](), access.calls.spender, 0
     # Read here, under the lease: another process may have rechecked them a moment ago.
     for watch in access.services.watches.due(access.source.name, access.services.now(), limit):
         spender = _spender(watch)
@@ -115,12 +114,12 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
         finally:
             access.calls.spender = before
         if isinstance(problem, BudgetExhausted):
-            # Other spenders may have calls left.
             exhausted.add(spender)
             _cut_short(access, report, problem)
-            if access.calls.made > made:
-                # It has cost calls: if it did not count, it would take all calls of every period and never end.
-                _count(access, watch, report, as_of, found=False)
+            if (calls := access.calls.made - made) > 0:
+                # It counts, or it would take the calls of every period. What takes a quarter of one is too long.
+                too_long = calls >= access.source.budget.calls / 4
+                _count(access, watch, report, as_of, found=False if too_long else None)
         elif isinstance(problem, VendorUnavailable | VendorThrottled):
             _postpone(access, watch, report, as_of, problem)
             unanswered += 1
@@ -172,8 +171,8 @@ def _postpone(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_
         services.watches.replace(name, current, replace(current, due=min(due, max(now, current.give_up_at))))
 
 
-def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: bool) -> None:
-    """Set the next recheck, or end the watch; one that was urged while it was rechecked stays due."""
+def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: bool | None) -> None:
+    """Set the next recheck, or end the watch; one that was urged meanwhile stays due. `found` None: cut short."""
     report.rechecks += 1
     try:
         with unreadable_on_error(access.source.name, "recheck"):
@@ -183,8 +182,8 @@ def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of:
         report.error = clip(fault, 300)
 
 
-def _set_next(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: bool) -> None:
-    services, name, now = access.services, access.source.name, access.services.now()
+def _set_next(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: bool | None) -> None:
+    services, name = access.services, access.source.name
     current = services.watches.get(name, watch.key)
     if current is None or current.version > as_of:
         return
@@ -193,8 +192,9 @@ def _set_next(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_
         current,
         pointer_schedule=access.vendor.pointer_schedule,
         recheck_schedule=access.vendor.recheck_schedule,
-        found=found,
-        now=now,
+        found=bool(found),
+        complete=found is not None,
+        now=services.now(),
     )
     if following.overdue:
         # Announced first, which has an effect only once however often it is repeated, then recorded.
@@ -231,7 +231,7 @@ def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport
 
 
 def _resume(services: Services, name: str, watch: OpenWatch, stops: Sequence[Resume], as_of: int) -> None:
-    """Let the next recheck start where this one stopped, unless the watch was urged or changed meanwhile."""
+    # Not if the watch was urged or changed meanwhile.
     for stop in stops:
         current = services.watches.get(name, watch.key)
         if current is not None and current.version <= as_of and current.reference == watch.reference != stop.reference:
