@@ -15,7 +15,7 @@ import urllib3
 
 from bridge import __version__, clock
 from bridge.config.model import Source
-from bridge.errors import Unreadable, VendorThrottled, VendorUnavailable
+from bridge.errors import Unreadable, VendorFault, VendorThrottled, VendorUnavailable
 from bridge.net.charset import to_utf8
 from bridge.net.retry_after import retry_after_seconds
 from bridge.net.timed_session import timed_session

@@ -24,13 +24,13 @@ from bridge.ingest.intake import unreadable_on_error
 from bridge.ingest.pipeline import ingest
 from bridge.journal import POLL
 from bridge.polling import watches
-from bridge.polling.expectations import Expectation
 from bridge.polling.recheck_schedule import after_recheck
 from bridge.polling.watches import OpenWatch
 from bridge.quota.budgets import OVERDUE, POINTER, REREAD
 from bridge.sdk.spelling import same_attempt
 from bridge.sdk.vendor import Pointer, Record, Resume
 from bridge.services import Services
+from workers.polling.following import follow
 from workers.polling.overdue import handle_overdue
 from workers.polling.source_access import REFUSALS, SourceAccess, exclusive_access, never, record_refusal
 
@@ -219,7 +219,7 @@ def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport
     report.outcomes += ingested.outcomes
     pointers = [item for item in answer if isinstance(item, Pointer)]
     if pointers:
-        _follow(access, watch, pointers)
+        follow(access, watch, pointers)
     if watch.kind == watches.EXPECTATION and _meets(access, watch, ingested):
         expected = services.expectations.get(name, watch.key)
         if expected is not None and expected.stored == watch.stored_expectation:
@@ -260,41 +260,6 @@ def _meets(access: SourceAccess, watch: OpenWatch, ingested: IngestReport) -> bo
         or attempt.completed_at.timestamp() >= earliest
         for attempt, _ in ingested.publishable
     )
-
-
-def _follow(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer]) -> None:
-    """Watch what the recheck pointed to; for an expectation, expect each with its label, due time and deadline."""
-    services, name, now = access.services, access.source.name, access.services.now()
-    parent = services.expectations.get(name, watch.key)
-    if parent is None:
-        # Once for each webhook; later rechecks only find those who were not listed before.
-        if watch.rechecks:
-            known_ids = services.journal_reader.attempts(name, (one.key for one in pointers))
-            unknown = [one for one in pointers if one.key not in known_ids]
-            pointers = [one for one in unknown if services.watches.get(name, one.key) is None]
-        services.watches.add_pointers(name, pointers, now=now)
-        return
-    keys = [pointer.key for pointer in pointers]
-    known, published = services.expectations.matching(name, keys, now=now), services.journal_reader.attempts(name, keys)
-    services.expectations.expect(
-        name,
-        [one for one in pointers if _is_to_expect(parent, known.get(one.key), published=one.key in published)],
-        label=parent.label,
-        due=parent.due,
-        deadline=parent.deadline,
-        now=now,
-        parent=parent.key,
-    )
-    # It is still rechecked for candidates who are added later, and is not announced as overdue.
-    services.expectations.set_state(name, parent, "expanded")
-
-
-def _is_to_expect(parent: Expectation, known: Expectation | None, *, published: bool) -> bool:
-    """A candidate who is new, or whose times are those under which the schedule was registered before."""
-    if known is None:
-        return not published
-    times = (known.label, known.due, known.deadline)
-    return known.parent == parent.key and times != (parent.label, parent.due, parent.deadline)
 
 
 def _cut_short(access: SourceAccess, report: RecheckReport, problem: Exception) -> None:

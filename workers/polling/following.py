@@ -1,0 +1,47 @@
+"""What a recheck pointed to, such as the candidates of a schedule: watched or expected from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bridge.polling.expectations import Expectation
+from bridge.polling.watches import OpenWatch
+from bridge.sdk.vendor import Pointer
+from workers.polling.source_access import SourceAccess
+
+__all__ = ["follow"]
+
+
+def follow(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer]) -> None:
+    """Watch what the recheck pointed to; for an expectation, expect each with its label, due time and deadline."""
+    services, name, now = access.services, access.source.name, access.services.now()
+    parent = services.expectations.get(name, watch.key)
+    if parent is None:
+        # Once for each webhook; later rechecks only find those who were not listed before.
+        if watch.rechecks:
+            known_ids = services.journal_reader.attempts(name, (one.key for one in pointers))
+            unknown = [one for one in pointers if one.key not in known_ids]
+            pointers = [one for one in unknown if services.watches.get(name, one.key) is None]
+        services.watches.add_pointers(name, pointers, now=now)
+        return
+    keys = [pointer.key for pointer in pointers]
+    known, published = services.expectations.matching(name, keys, now=now), services.journal_reader.attempts(name, keys)
+    services.expectations.expect(
+        name,
+        [one for one in pointers if _is_to_expect(parent, known.get(one.key), published=one.key in published)],
+        label=parent.label,
+        due=parent.due,
+        deadline=parent.deadline,
+        now=now,
+        parent=parent.key,
+    )
+    # It is still rechecked for candidates who are added later, and is not announced as overdue.
+    services.expectations.set_state(name, parent, "expanded")
+
+
+def _is_to_expect(parent: Expectation, known: Expectation | None, *, published: bool) -> bool:
+    """A candidate who is new, or whose times are those under which the schedule was registered before."""
+    if known is None:
+        return not published
+    times = (known.label, known.due, known.deadline)
+    return known.parent == parent.key and times != (parent.label, parent.due, parent.deadline)
