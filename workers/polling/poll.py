@@ -73,7 +73,7 @@ def poll_once(
     waiting = [
         stream
         for stream, position in positions.items()
-        if not _is_fresh(position, max(not_within, vendor.polls[stream].every or 0.0), now)
+        if not _is_fresh(position, max(not_within, _least_interval(vendor.polls[stream], position)), now)
     ]
     if not waiting:
         return PollReport(source=source_name, outcome="fresh")
@@ -118,6 +118,12 @@ def first_cursor(
 def _is_fresh(position: StreamPosition, not_within: float, now: float) -> bool:
     # A start in the future comes from a clock that was corrected since: not fresh. An interrupted round continues soon.
     return position.resume is None and position.started is not None and 0 <= now - position.started < not_within
+
+
+def _least_interval(poll: Poll, position: StreamPosition) -> float:
+    # A round that began and read nothing, such as a daily sweep that met a 503, is repeated at the next poll.
+    has_read = position.started is None or (position.saved is not None and position.saved >= position.started)
+    return (poll.every or 0.0) if has_read else 0.0
 
 
 def _rounds(access: SourceAccess, streams: list[str]) -> PollReport:
