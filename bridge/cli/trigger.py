@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -23,12 +24,14 @@ from bridge.ingest.sample_marks import marked
 from bridge.net.timed_session import timed_session
 from bridge.sdk.vendor import Ignored, Vendor
 from bridge.services import Services
+from bridge.settings import PREFIX, environment
 
 __all__ = ["trigger"]
 
 _COLUMNS = ("number", "status", "outcome", "request_id", "milliseconds")
 _TIMEOUT_SECONDS = 10.0
 _URL = f"http://127.0.0.1:{DEFAULT_PORT}"
+_TOKEN_VARIABLE = f"{PREFIX}WEBHOOK_TOKEN"
 #: Unexpected status -> remedy.
 _REMEDIES = {
     401: "give the bridge and this configuration the same webhook secret",
@@ -48,13 +51,25 @@ def _web_address(ctx: click.Context, param: click.Parameter, given: str) -> str:
     return given.rstrip("/")
 
 
+def _webhook_token(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
+    """The token, which the list of processes shows only if it was given as an option."""
+    if given is None:
+        return environment().get(_TOKEN_VARIABLE)
+    return sys.stdin.readline().strip() if given == "-" else given
+
+
 @click.command()
 @click.argument("vendor")
 @click.argument("sample", required=False)
 @click.option("--list", "only_list", is_flag=True, help="List the vendor's samples, the default first; send nothing.")
 @click.option("--source", "source_name", help="Source to send to, if the vendor has several.")
 @click.option("--url", callback=_web_address, default=_URL, show_default=True, help="Address of the bridge.")
-@click.option("--token", help="Token in the source's webhook address.")
+@click.option(
+    "--token",
+    callback=_webhook_token,
+    help=f"Token in the source's webhook address; default: {_TOKEN_VARIABLE}. - reads it from standard input. Other "
+    "users of the machine can see what is given here.",
+)
 @click.option("--times", default=1, show_default=True, type=click.IntRange(1, 10_000), help="How many times to send.")
 @click.option(
     "--set",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import inspect
+import io
 import json
 import os
 import re
@@ -601,6 +602,15 @@ def test_trigger_gives_a_remedy_for_a_refusal_and_hides_the_token(shell, listene
     code, _, err = shell("trigger", "classmarker", "--url", "http://127.0.0.1:1", "--token", "canary")
     assert code == 69
     assert err.startswith("Error: cannot reach http://127.0.0.1:1/webhooks/eu: ConnectionError. Remedy: ")
+
+
+def test_trigger_takes_the_token_from_the_environment_or_from_standard_input(shell, listener, monkeypatch):
+    url, handler = listener
+    monkeypatch.setenv("ATTEMPT_BRIDGE_WEBHOOK_TOKEN", "from-the-environment")
+    shell("trigger", "classmarker", "--url", url)
+    monkeypatch.setattr("sys.stdin", io.StringIO("from-standard-input\n"))
+    shell("trigger", "classmarker", "--url", url, "--token", "-")
+    assert handler.seen == ["/webhooks/eu/from-the-environment", "/webhooks/eu/from-standard-input"]
 
 
 def test_trigger_says_what_it_cannot_send(shell):

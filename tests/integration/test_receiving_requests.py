@@ -19,7 +19,7 @@ from bridge.quota.budgets import Budgets
 from bridge.state import keys
 from tests.support.servers import Server
 from tests.support.waiting import until
-from tests.support.web import TOKEN, Web, journal_attempts, post, read_answer, result, sign
+from tests.support.web import API_TOKEN, TOKEN, Web, journal_attempts, post, read_answer, result, sign
 
 pytestmark = pytest.mark.usefixtures("starts_processes")
 
@@ -202,6 +202,17 @@ def test_only_post_is_served(web: Web, method: str) -> None:
 
 def test_a_request_without_a_length_is_refused(web: Web) -> None:
     assert web.exchange(post("/webhooks/eu", BODY, Content_Length=None)).status == 411
+
+
+@pytest.mark.parametrize("size", ["-5", "+5", "0x5", " 5", "5_0", "", "five", "5;", "5\n", "\xb2", "f" * 18])
+def test_a_malformed_chunk_is_a_400_also_for_the_api(web: Web, size: str) -> None:
+    head = (
+        b"POST /api/v1/watches HTTP/1.1\r\nHost: bridge\r\nContent-Type: application/json\r\n"
+        b"Authorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n" % API_TOKEN.encode()
+    )
+    chunks = size.encode("latin-1") + b"\r\nhello\r\n0\r\n\r\n"
+    assert web.exchange(head + chunks, half_close=True).status == 400
+    assert web.get("/livez").status == 200
 
 
 def test_a_chunked_body_is_refused_whatever_its_size(web: Web) -> None:

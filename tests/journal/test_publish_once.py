@@ -367,3 +367,16 @@ def test_the_script_and_python_rank_outcomes_alike() -> None:
     script = Path(entries.__file__).with_name("publish_once.lua").read_text()
     (table,) = re.findall(r"local RANK = \{(.*)\}", script)
     assert {outcome: int(rank) for outcome, rank in re.findall(r"(\w+) = (\d+)", table)} == entries.OUTCOME_RANK
+
+
+@pytest.mark.parametrize(("results", "revised"), [(8, 0), (9, 9), (12, 12)])
+def test_results_sent_again_are_duplicates_while_an_attempt_has_at_most_eight_of_them(
+    fake_state: redis.Redis, results: int, revised: int
+) -> None:
+    """The limit that SECURITY.md names: without an order, a result that was forgotten counts as new."""
+    journal = Journal(fake_state)
+    for score in range(results):
+        outcomes(journal, make_submission(score=score))
+    again = [outcomes(journal, make_submission(score=score))[0] for score in range(results)]
+    assert again.count("revised") == revised
+    assert again.count("duplicate") == results - revised

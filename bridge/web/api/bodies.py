@@ -7,6 +7,7 @@ from typing import Any
 import gevent
 from flask import Request
 from flask_smorest import Blueprint
+from gunicorn.http.errors import ParseException
 from marshmallow import Schema, missing
 from webargs.flaskparser import FlaskParser, is_json_request
 
@@ -48,3 +49,5 @@ def _read(req: Request) -> bytes:
     except OSError:
         # The sender has disconnected and will not see the answer.
         refuse(400, "body incomplete")
+    except (ParseException, ValueError):
+        refuse(400, "body not readable. Remedy: send it with Content-Length")
