@@ -35,6 +35,8 @@ RUNNING, STOPPED, DONE, CANCELLED, FAILED = "running", "stopped", "done", "cance
 REPROCESS = ("none", "failed", "all")
 #: Number of finished backfills stored over all sources; those that can resume are never deleted.
 MAX_KEPT = 100
+#: A period may begin this long before what the vendor lists, seconds.
+_LIMIT_SLACK = 3600.0
 #: Renewed every second and before every page; longer than the slowest call takes.
 _LEASE_SECONDS = 60.0
 
@@ -98,7 +100,8 @@ def period_problem(first: float, last: float, now: float, look_back_limit: float
         return f"the period begins in the future: {_text(first)}. Give a past date"
     if first >= last:
         return f"the period is empty: {_text(first)} to {_text(last)}. Give a later end"
-    if look_back_limit is not None and first < now - look_back_limit:
+    # The limit moves on: what was computed from it, or was told in this message, is accepted for a while.
+    if look_back_limit is not None and first < now - look_back_limit - _LIMIT_SLACK:
         earliest = _text(now - look_back_limit)
         return f"the period begins at {_text(first)}, but the vendor lists nothing before {earliest}. Begin there"
     return None

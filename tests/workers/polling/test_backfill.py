@@ -684,7 +684,7 @@ def test_the_oldest_that_are_over_are_forgotten_and_those_that_may_go_on_never(w
     [
         (FIRST, LAST, None, None),
         (FIRST, LAST, 10 * DAY, None),
-        (FIRST, LAST, 10 * DAY - 1, "lists nothing before 2027-01-05T08:00:01Z"),
+        (FIRST, LAST, 10 * DAY - 3601, "lists nothing before 2027-01-05T09:00:01Z"),
         (LAST, LAST, None, "Give a later end"),
         (LAST, FIRST, None, "Give a later end"),
         (START, START + 1, None, "in the future"),
