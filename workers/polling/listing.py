@@ -17,6 +17,7 @@ from bridge.errors import (
     VendorUnavailable,
 )
 from bridge.polling.vendor_http import Calls
+from bridge.polling.vendor_memory import VendorMemory
 from bridge.sdk.vendor import Page, Poll, Vendor, VendorCalls
 from bridge.services import Services
 from bridge.state import keys
@@ -56,6 +57,10 @@ class _CurrentCalls:
 
     calls: Calls
 
+    def __init__(self, memory: VendorMemory) -> None:
+        #: Clients take it when they are made, before the first access.
+        self.memory = memory
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.calls, name)
 
@@ -90,7 +95,7 @@ class Listing:
     _client: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        self._current = _CurrentCalls()
+        self._current = _CurrentCalls(VendorMemory(self.services.state, self.source.name))
         # One client for all accesses: some clients spend calls to learn their catalogue or the vendor's clock.
         self._client = self.vendor.connect(self.source, cast("VendorCalls", self._current))
 
