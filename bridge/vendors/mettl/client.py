@@ -33,7 +33,7 @@ class Client:
         self.api = Api(source, calls)
         self._source = source.name
         self._configured: tuple[str, ...] = tuple(source.options["schedules"])
-        self._names = Names(self.api, source.name, calls.memory)
+        self._names = Names(self.api, source.name, calls)
         self._catalogue = Catalogue(self.api, source.name, self._configured, self._names)
         #: Schedule -> why it could not be read in this turn.
         self._problems: dict[str, str] = {}

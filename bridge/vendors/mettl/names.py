@@ -23,7 +23,7 @@ from bridge.errors import (
     VendorUnavailable,
 )
 from bridge.sdk.spelling import alike, folded_id
-from bridge.sdk.vendor import Memory
+from bridge.sdk.vendor import Memory, VendorCalls
 from bridge.vendors.mettl.answers import has_more, object_of, rows_of
 from bridge.vendors.mettl.api import Api
 from bridge.vendors.mettl.schema import load_schedule
@@ -56,12 +56,17 @@ _log = structlog.get_logger(__name__)
 class Names:
     """The names of one account. No method raises an error of the vendor."""
 
-    def __init__(self, api: Api, source: str, memory: Memory) -> None:
+    def __init__(self, api: Api, source: str, calls: VendorCalls) -> None:
         self._api = api
         self._source = source
-        self._memory = memory
+        self._calls = calls
         #: Facts of schedules that this turn has seen.
         self._seen: dict[str, dict[str, str]] = {}
+
+    @property
+    def _memory(self) -> Memory:
+        # Not at connecting: a background reader has its calls only while it has access to the source.
+        return self._calls.memory
 
     def learn(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Remember the facts in rows of the list of schedules, which cost no further call."""
