@@ -199,16 +199,16 @@ def rows(
 
     `limit`: maximum number of rows; only these are made.
     """
-    found: list[tuple[float, str, str, Expectation | None, OpenWatch | None]] = []
+    results: list[tuple[float, str, str, Expectation | None, OpenWatch | None]] = []
     for source in sources:
         expected = {expectation.key: expectation for expectation in services.expectations.list(source)}
         watches = {watch.key: watch for watch in services.watches.list(source)}
         for key in expected.keys() | watches.keys():
             promise, watch = expected.get(key), watches.get(key)
             if state in (None, "open" if promise is None else promise.state):
-                found.append((_next_recheck(promise, watch), source, key, promise, watch))
-    found.sort(key=itemgetter(0, 1, 2))
-    return [_row(source, promise, watch) for _, source, _, promise, watch in found[:limit]], len(found)
+                results.append((_next_recheck(promise, watch), source, key, promise, watch))
+    results.sort(key=itemgetter(0, 1, 2))
+    return [_row(source, promise, watch) for _, source, _, promise, watch in results[:limit]], len(results)
 
 
 def find(services: Services, ident: str) -> dict[str, Any] | None:

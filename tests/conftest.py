@@ -29,7 +29,7 @@ structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.p
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks are there before `-m` looks at them."""
+    """Marks are set before `-m` selects."""
     for item in items:
         set_marks(item)
 
@@ -113,10 +113,10 @@ def start(starts_processes: None, tmp_path: Path) -> Iterator[Start]:
         return started[-1]
 
     yield begin
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.wait()
+    for process in started:
+        if process.process.poll() is None:
+            process.process.kill()
+            process.process.wait()
     for lock in tmp_path.rglob("server.lock"):
         EmbeddedServer(lock.parent).stop()
 

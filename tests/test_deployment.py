@@ -34,8 +34,8 @@ DURABLE = (
 
 @pytest.fixture
 def compose() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    return found
+    result: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return result
 
 
 def instructions(name: str) -> list[str]:

@@ -86,7 +86,7 @@ def test_every_option_is_in_the_row_of_its_command_and_no_other_is() -> None:
     """By the noun: a row holds several commands."""
     known: dict[str, set[str]] = defaultdict(set)
     for path, command in _commands():
-        for option in (one for one in command.params if isinstance(one, click.Option)):
+        for option in (option for option in command.params if isinstance(option, click.Option)):
             known[path[0]] |= {name for name in option.opts if name.startswith("--")}
     for name in COMMANDS:
         told = set(re.findall(r"`(--[a-z-]+)", _rows(name)))
@@ -101,7 +101,9 @@ def test_options_in_examples_are_those_of_their_command(document: Path) -> None:
             first, *rest = (words[0] or words[1]).split()
             command = cli.get_command(click.Context(cli), first)
             wanted = {word for word in rest if word.startswith("--")}
-            options = {name for path, one in _commands() if path[0] == first for p in one.params for name in p.opts}
+            options = {
+                name for path, command in _commands() if path[0] == first for p in command.params for name in p.opts
+            }
             assert command is None or wanted - options - COMMON == set(), f"{document.name}: {first} {rest}"
 
 
@@ -119,7 +121,7 @@ def test_the_table_of_rooms_has_the_order_of_the_layers_and_what_each_may_import
 
 
 def test_what_a_vendor_folder_may_import_is_what_its_contract_leaves() -> None:
-    (rule,) = (one for one in _contracts("forbidden") if one["source_modules"] == ["bridge.vendors"])
+    (rule,) = (contract for contract in _contracts("forbidden") if contract["source_modules"] == ["bridge.vendors"])
     layers = _layers("bridge")
     below = {name for layer in layers[layers.index(["vendors"]) + 1 :] for name in layer}
     net = {f"net.{path.stem}" for path in (ROOT / "bridge/net").glob("*.py") if path.stem != "__init__"}
@@ -153,8 +155,10 @@ def test_every_type_of_event_is_told_to_subscribers_and_every_alarm_has_a_way_ou
 def test_every_metric_is_in_the_operations_guide_and_no_other_is(services: Services) -> None:
     numbers = CollectorRegistry()
     numbers.register(StateCollector(services))
-    found = {metric.name: metric.type for one in (numbers, web_metrics().registry) for metric in one.collect()}
-    names = {f"{name}_total" if kind == "counter" else name for name, kind in found.items()}
+    result = {
+        metric.name: metric.type for registry in (numbers, web_metrics().registry) for metric in registry.collect()
+    }
+    names = {f"{name}_total" if kind == "counter" else name for name, kind in result.items()}
     assert set(re.findall(r"`(bridge_\w+)`", OPERATIONS)) == names
 
 
@@ -172,7 +176,7 @@ def test_log_events_that_are_named_are_logged(document: Path) -> None:
 
 def test_no_alert_calls_a_stream_stale_that_is_read_seldom_on_purpose() -> None:
     alerts = yaml.safe_load((ROOT / "deploy/prometheus-alerts.yaml").read_text())["groups"][0]["rules"]
-    (stale,) = (one["expr"] for one in alerts if one["alert"] == "BridgePollStale")
+    (stale,) = (alert["expr"] for alert in alerts if alert["alert"] == "BridgePollStale")
     left_out, seconds = re.fullmatch(r'.*\{stream!~"(.+)"\} > (\d+)', stale).groups()
     for vendor in registry.vendors().values():
         for stream, poll in vendor.polls.items():
@@ -209,7 +213,7 @@ def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
 def test_the_other_vendors_of_the_example_file_are_valid_and_their_secrets_are_in_the_example_environment(
     services: Services,
 ) -> None:
-    assert {one.vendor for one in services.config.sources.values()} == set(registry.vendors())
+    assert {source.vendor for source in services.config.sources.values()} == set(registry.vendors())
 
 
 def test_the_watch_in_the_guide_is_accepted_and_becomes_what_stands_below_it(services: Services) -> None:
@@ -276,14 +280,14 @@ def _contracts(kind: str) -> list[dict[str, Any]]:
 
 def _layers(package: str) -> list[list[str]]:
     """The rooms of each layer, top to bottom."""
-    (rule,) = (one for one in _contracts("layers") if one.get("containers") == [package])
+    (rule,) = (contract for contract in _contracts("layers") if contract.get("containers") == [package])
     assert rule["exhaustive"]
     return [re.split(r" [|:] ", layer) for layer in rule["layers"]]
 
 
 def _rooms_by_layers() -> dict[str, str]:
     """Room, as the table writes it -> what it may import, top to bottom, from the layers in pyproject.toml."""
-    (across,) = (one["layers"] for one in _contracts("layers") if "containers" not in one)
+    (across,) = (contract["layers"] for contract in _contracts("layers") if "containers" not in contract)
     assert across[:2] == ["bridge.cli", "workers"]
     below_workers = [name.removeprefix("bridge.") for name in across[2].split(" | ")]
     workers = _rows_of("workers", _layers("workers"), below_workers)
@@ -326,8 +330,8 @@ def _rows(name: str) -> str:
 def _commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
     def below(command: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
         yield path, command
-        for name, one in getattr(command, "commands", {}).items():
-            yield from below(one, (*path, name))
+        for name, subcommand in getattr(command, "commands", {}).items():
+            yield from below(subcommand, (*path, name))
 
     for name in COMMANDS:
         yield from below(cli.get_command(click.Context(cli), name), (name,))
@@ -335,7 +339,11 @@ def _commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
 
 def _pattern(key: Callable[..., str]) -> str:
     """The key as the document writes it; those that stand beside another one are named by their ends."""
-    needed = [one.name for one in inspect.signature(key).parameters.values() if one.default is one.empty]
+    needed = [
+        parameter.name
+        for parameter in inspect.signature(key).parameters.values()
+        if parameter.default is parameter.empty
+    ]
     pattern = key(*(0 if name == "partition" else f"<{name}>" for name in needed)).replace("{0}", "{p}")
     end = pattern.rpartition(":")[2]
     return f"`:{end}`" if end in ("claims", "state") else f"`{pattern}`"

@@ -33,13 +33,13 @@ def name_of(path: Path) -> str:
 
 def uses(pattern: re.Pattern[str], tree: ast.Module) -> list[tuple[int, str]]:
     """Lines and dotted names in the code that the pattern fits, also where they were imported one by one."""
-    found = []
+    results = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            found.append((node.lineno, dotted(node)))
+            results.append((node.lineno, dotted(node)))
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
-    return [(line, name) for line, name in found if pattern.fullmatch(name)]
+            results += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return [(line, name) for line, name in results if pattern.fullmatch(name)]
 
 
 def dotted(node: ast.expr) -> str:
@@ -65,7 +65,7 @@ def trees() -> dict[str, ast.Module]:
 
 
 @pytest.mark.parametrize(
-    ("source", "found"),
+    ("source", "names"),
     [
         ("import time\ntime.time()", ["time.time"]),
         ("from time import monotonic", ["time.monotonic"]),
@@ -74,8 +74,8 @@ def trees() -> dict[str, ast.Module]:
         ("import time\ntime.sleep(1)\nclock.now()\nrow.time.hour", []),
     ],
 )
-def test_the_clock_is_found_under_every_name(source: str, found: list[str]) -> None:
-    assert [name for _, name in uses(CLOCK, ast.parse(source))] == found
+def test_the_clock_is_found_under_every_name(source: str, names: list[str]) -> None:
+    assert [name for _, name in uses(CLOCK, ast.parse(source))] == names
 
 
 @pytest.mark.parametrize("source", ["os.environ['A']", "os.environ.get('A')", "from os import getenv"])
@@ -157,13 +157,13 @@ def test_no_module_is_longer_than_a_reader_can_hold() -> None:
 
 def test_every_exception_to_a_check_is_narrow() -> None:
     wide = re.compile(r"#\s*noqa(?!: [A-Z]+[0-9]+)|#\s*type: ignore(?!\[)|#\s*ruff: noqa|#\s*mypy: ignore")
-    found = [
+    results = [
         f"{name_of(path)}:{number}: {line.strip()}"
         for path in MODULES
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if wide.search(line)
     ]
-    assert found == []
+    assert results == []
 
 
 @pytest.mark.usefixtures("starts_processes")

@@ -33,18 +33,18 @@ def document(name: str) -> Any:
 
 def locked(name: str) -> dict[str, list[str]]:
     """Package -> its versions; several where they depend on the platform."""
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for package, number in re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / name).read_text(), re.M):
-        found.setdefault(canonicalize_name(package), []).append(number)
-    return found
+        result.setdefault(canonicalize_name(package), []).append(number)
+    return result
 
 
 def requirements(lock: str) -> list[Requirement]:
     groups = PYPROJECT["dependency-groups"]
     wanted = [*PYPROJECT["project"]["dependencies"], *groups["build"]]
     if lock == "requirements-dev.lock":
-        wanted += [one for one in groups["dev"] if isinstance(one, str)]
-    return [Requirement(one) for one in wanted]
+        wanted += [requirement for requirement in groups["dev"] if isinstance(requirement, str)]
+    return [Requirement(requirement) for requirement in wanted]
 
 
 # One version ---------------------------------------------------------------------------------------------------------
@@ -77,10 +77,10 @@ def test_what_is_locked_is_what_pyproject_asks_for(lock: str) -> None:
     """Where this fails: `scripts/lock`."""
     have = locked(lock)
     wrong = [
-        str(one)
-        for one in requirements(lock)
-        if not have.get(canonicalize_name(one.name))
-        or not all(one.specifier.contains(number) for number in have[canonicalize_name(one.name)])
+        str(requirement)
+        for requirement in requirements(lock)
+        if not have.get(canonicalize_name(requirement.name))
+        or not all(requirement.specifier.contains(number) for number in have[canonicalize_name(requirement.name)])
     ]
     assert wrong == []
 
@@ -121,7 +121,7 @@ def test_the_workflow_can_only_read_has_no_secret_and_ends() -> None:
     assert "secrets." not in text
     # Whoever takes over an action's repository can move its tags, not its commits.
     actions = re.findall(r"uses: (.+)", text)
-    assert [one for one in actions if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)] == []
+    assert [action for action in actions if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
 
 
 # Hooks, templates ----------------------------------------------------------------------------------------------------
@@ -140,33 +140,35 @@ def test_every_hook_is_a_tool_of_the_lock_file() -> None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda path: path.name)
 def test_a_form_for_issues_is_one_that_github_shows(form: Path) -> None:
     """It hides a form silently that lacks a name, or has an id twice or a field without a label."""
-    found = document(f".github/ISSUE_TEMPLATE/{form.name}")
+    result = document(f".github/ISSUE_TEMPLATE/{form.name}")
     if form.name == "config.yml":
-        assert found == {"blank_issues_enabled": True}
+        assert result == {"blank_issues_enabled": True}
         return
-    assert found["name"]
-    assert found["description"]
-    fields = [one for one in found["body"] if one["type"] != "markdown"]
-    assert len({one["id"] for one in fields}) == len(fields) > 0
-    assert len({one["attributes"]["label"] for one in fields}) == len(fields)
-    assert {one["type"] for one in fields} <= {"input", "textarea", "dropdown", "checkboxes"}
+    assert result["name"]
+    assert result["description"]
+    fields = [block for block in result["body"] if block["type"] != "markdown"]
+    assert len({field["id"] for field in fields}) == len(fields) > 0
+    assert len({field["attributes"]["label"] for field in fields}) == len(fields)
+    assert {field["type"] for field in fields} <= {"input", "textarea", "dropdown", "checkboxes"}
 
 
 def test_dependencies_are_asked_for_once_a_week_and_not_on_their_first_day() -> None:
-    found = document(".github/dependabot.yml")
-    assert found["version"] == 2
-    updates = {one["package-ecosystem"]: one for one in found["updates"]}
+    result = document(".github/dependabot.yml")
+    assert result["version"] == 2
+    updates = {update["package-ecosystem"]: update for update in result["updates"]}
     assert set(updates) == {"pip", "github-actions"}
-    for one in updates.values():
-        assert one["schedule"] == {"interval": "weekly"}
-        assert one["cooldown"]["default-days"] == 7
+    for update in updates.values():
+        assert update["schedule"] == {"interval": "weekly"}
+        assert update["cooldown"]["default-days"] == 7
 
 
 # Words ---------------------------------------------------------------------------------------------------------------
 
 
 def test_the_glossary_has_each_word_once_in_alphabetical_groups() -> None:
-    groups = [re.findall(r"^\| ([a-z][a-z -]*?) \| .+ \|$", one, re.M) for one in GLOSSARY.split("\n## ")[1:]]
+    groups = [
+        re.findall(r"^\| ([a-z][a-z -]*?) \| .+ \|$", requirement, re.M) for requirement in GLOSSARY.split("\n## ")[1:]
+    ]
     groups = [[word for word in group if word != "word"] for group in groups]
     assert groups == [sorted(group) for group in groups]
     words = [word for group in groups for word in group]

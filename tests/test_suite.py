@@ -15,13 +15,13 @@ TESTS = Path(__file__).parent
 
 
 def test_a_test_file_imports_helpers_from_support_and_nothing_from_another_test_file() -> None:
-    found = [
+    results = [
         f"{path.relative_to(TESTS)}: {module}"
         for path in sorted(TESTS.rglob("*.py"))
         for module in re.findall(r"^\s*(?:from|import) (tests[\w.]*)", path.read_text(), re.M)
         if not module.startswith(("tests.support", "tests.simulation.world"))
     ]
-    assert found == []
+    assert results == []
 
 
 def test_every_helper_module_has_its_line() -> None:

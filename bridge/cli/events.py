@@ -52,12 +52,12 @@ def list_(
     services = load_services()
     if source:
         known_name(source, services.config.sources, "source")
-    found = services.journal_reader.events(
+    result = services.journal_reader.events(
         since=since, until=until, source=source, event_type=event_type, attempt=attempt
     )
     filtered = bool(source or event_type or attempt or since or until)
     print_list(
-        (_row(event) for event in found),
+        (_row(event) for event in result),
         _COLUMNS,
         output,
         empty="no event matches" if filtered else "no events yet",

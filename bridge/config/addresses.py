@@ -26,7 +26,7 @@ def without_password(address: str) -> str:
     user, colon, _ = credentials.partition(":")
     shown = f"{user if colon else ''}{colon}****@" if at else ""
     place, question, query = rest.partition("?")
-    return f"{scheme}://{shown}{place}{question}{'&'.join(_parameter(one) for one in query.split('&'))}"
+    return f"{scheme}://{shown}{place}{question}{'&'.join(_parameter(part) for part in query.split('&'))}"
 
 
 def literal_secret_problem(address: str) -> str | None:

@@ -34,8 +34,11 @@ def left_over_addresses(config: Config) -> Iterator[tuple[str, str]]:
     """Path and host of every address that is still the example's."""
     addresses = [("bridge.public_url", config.bridge.public_url)]
     addresses += [(f"sources.{name}.base_url", source.base_url) for name, source in config.sources.items()]
-    for name, one in config.subscriptions.items():
-        addresses += [(f"subscriptions.{name}.url", one.url or ""), (f"subscriptions.{name}.broker", one.broker or "")]
+    for name, subscription in config.subscriptions.items():
+        addresses += [
+            (f"subscriptions.{name}.url", subscription.url or ""),
+            (f"subscriptions.{name}.broker", subscription.broker or ""),
+        ]
     for path, address in addresses:
         host = urlsplit(address).hostname or ""
         if _EXAMPLE_HOST.fullmatch(host):

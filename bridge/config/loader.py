@@ -246,7 +246,7 @@ def describe(config: Config) -> dict[str, Any]:
     return {
         "bridge": _described(config.bridge),
         "sources": {name: _section(source) for name, source in config.sources.items()},
-        "subscriptions": {name: _section(one) for name, one in config.subscriptions.items()},
+        "subscriptions": {name: _section(subscription) for name, subscription in config.subscriptions.items()},
         "access": _described(config.access),
     }
 

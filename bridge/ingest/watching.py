@@ -43,20 +43,20 @@ def settle(
     """
     name = context.source.name
     by_outcome = list(zip(attempts, outcomes, strict=True))
-    news = {attempt.attempt_id for attempt, outcome in by_outcome if outcome in PUBLISHED_OUTCOMES}
-    settled = {attempt.attempt_id: attempt.attempt_id in news for attempt in attempts if attempt.watch is None}
+    normalised = {attempt.attempt_id for attempt, outcome in by_outcome if outcome in PUBLISHED_OUTCOMES}
+    settled = {attempt.attempt_id: attempt.attempt_id in normalised for attempt in attempts if attempt.watch is None}
     # An alias may mean several attempts: only an attempt that is new settles it.
     aliases = {alias for attempt, outcome in by_outcome if outcome == "published" for alias in attempt.aliases}
     settled |= dict.fromkeys(aliases, True)
     if expectations:
         ids = {attempt.attempt_id for attempt in attempts}
         met = [expected for key, expected in expectations.items() if key in ids or key in settled]
-        context.expectations.mark_met(name, met, new=news | aliases, as_of=as_of)
+        context.expectations.mark_met(name, met, new=normalised | aliases, as_of=as_of)
     # A vendor that cannot be asked for one attempt has no watches.
     if context.vendor.recheck is not None:
         answered = {
             attempt.attempt_id: min(now + attempt.watch.due_in, attempt.watch.give_up_at)
             for attempt in attempts
-            if attempt.watch is not None and attempt.attempt_id in news and attempt.attempt_id in announced
+            if attempt.watch is not None and attempt.attempt_id in normalised and attempt.attempt_id in announced
         }
         context.watches.settle(name, settled, now=now, as_of=as_of, answered=answered)

@@ -58,10 +58,10 @@ class WaitingEvents:
             pipe.xrange(keys.journal(partition), entry, entry)
         again = []
         names = [keys.deliveries(subscription, partition), keys.claims(subscription, partition)]
-        for (event_id, entry, record), found in zip(page, pipe.execute(), strict=True):
-            if not found:
+        for (event_id, entry, record), item in zip(page, pipe.execute(), strict=True):
+            if not item:
                 continue  # deleted by somebody else: dispatch gives the delivery up and says so
-            new = {**json.loads(record), "event": found[0][1][b"event"].decode(errors="replace")}
+            new = {**json.loads(record), "event": item[0][1][b"event"].decode(errors="replace")}
             text = json.dumps(new, ensure_ascii=False, separators=(",", ":"))
             if self._keep(keys=names, args=[event_id, record, text]) != 1:
                 now = cast("bytes | None", self.client.hget(names[0], event_id.decode()))

@@ -46,9 +46,9 @@ def broker_problem(error: BaseException | None) -> Problem:
         return text, remedy
     cause, outermost = error, error
     while cause is not None:
-        found = _amqp_problem(cause) or _redis_problem(cause) or _socket_problem(cause)
-        if found is not None:
-            return found
+        result = _amqp_problem(cause) or _redis_problem(cause) or _socket_problem(cause)
+        if result is not None:
+            return result
         cause = cause.__cause__ or cause.__context__
     return f"{type(outermost).__name__}", "check that it is up, and that its address names this kind of broker"
 

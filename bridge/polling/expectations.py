@@ -110,9 +110,9 @@ class Expectations:
 
     def matching(self, source: str, candidates: Sequence[str], *, now: float) -> dict[str, Expectation]:
         """The expectations under these keys, in few round trips; in none while the source is known to have none."""
-        found: dict[str, Expectation] = {}
+        result: dict[str, Expectation] = {}
         if self._empty.is_known_empty(source, now):
-            return found
+            return result
         for part in chunks(candidates):
             with state_errors():
                 values = cast(
@@ -121,8 +121,8 @@ class Expectations:
             self._empty.record(source, now, empty=values is None)
             if values is None:
                 break
-            found |= {item.key: item for item in _expectations(source, zip(part, values, strict=True))}
-        return found
+            result |= {item.key: item for item in _expectations(source, zip(part, values, strict=True))}
+        return result
 
     def mark_met(
         self,
@@ -161,12 +161,12 @@ class Expectations:
                 self.client.zrangebyscore(keys.deadlines(source), "-inf", repr(before), start=0, num=limit),
             )
             values = cast("builtins.list[bytes | None]", self.client.hmget(keys.expected(source), late)) if late else []
-            found = tuple(_expectations(source, zip((key.decode() for key in late), values, strict=True)))
-            if len(found) < len(late):
+            result = tuple(_expectations(source, zip((key.decode() for key in late), values, strict=True)))
+            if len(result) < len(late):
                 # What nobody can read would be late for ever, before all others.
-                readable = {item.key.encode() for item in found}
+                readable = {item.key.encode() for item in result}
                 self.client.zrem(keys.deadlines(source), *(key for key in late if key not in readable))
-        return found
+        return result
 
     def set_state(self, source: str, expectation: Expectation, state: str) -> bool:
         """Change the state to `overdue` or `expanded`; False if it was met, replaced or cancelled meanwhile."""

@@ -91,8 +91,8 @@ class Watches:
                 kind = REREAD if watch.reread else UNGRADED if key in published else ATTEMPT
                 args += [key, repr(due), kind, repr(float(watch.give_up_at)), reference_json(watch.reference)]
             with state_errors():
-                found = cast("builtins.list[bytes]", self._open(keys=watch_keys(source), args=args))
-            announced.update(key.decode() for key in found)
+                result = cast("builtins.list[bytes]", self._open(keys=watch_keys(source), args=args))
+            announced.update(key.decode() for key in result)
             self.note_opened(source)
         return frozenset(announced)
 
@@ -198,13 +198,13 @@ class Watches:
 
     def list(self, source: str) -> tuple[OpenWatch, ...]:
         """All open watches, the earliest due first. One that nobody can read is left out and logged."""
-        found: builtins.list[OpenWatch] = []
+        results: builtins.list[OpenWatch] = []
         for queue in _queues(source):
             with state_errors():
                 members = cast("Any", self.client.zrange(queue, 0, -1, withscores=True))
             for part in chunks(members):
-                found += self._read_all(source, part)
-        return tuple(sorted(found, key=lambda watch: (watch.due, watch.key)))
+                results += self._read_all(source, part)
+        return tuple(sorted(results, key=lambda watch: (watch.due, watch.key)))
 
     def note_opened(self, source: str) -> None:
         """This process has just opened a watch of the source."""

@@ -14,9 +14,9 @@ def folded_id(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
 
 
-def alike(one: str, other: str) -> bool:
+def alike(text: str, other: str) -> bool:
     """Whether two spellings may mean the same id. Only for texts of which the vendor says that both are one."""
-    return one == other or folded_id(one) == folded_id(other)
+    return text == other or folded_id(text) == folded_id(other)
 
 
 def same_attempt(attempt_id: str, key: str) -> bool:

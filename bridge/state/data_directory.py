@@ -92,12 +92,12 @@ def tighten(data_dir: Path) -> None:
     """
     for pattern in _OURS:
         for path in data_dir.glob(pattern):
-            found = os.lstat(path)
-            if stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid():
-                what = "is a symbolic link" if stat.S_ISLNK(found.st_mode) else f"belongs to user {found.st_uid}"
+            result = os.lstat(path)
+            if stat.S_ISLNK(result.st_mode) or result.st_uid != os.geteuid():
+                what = "is a symbolic link" if stat.S_ISLNK(result.st_mode) else f"belongs to user {result.st_uid}"
                 raise ConfigError(f"{path}: {what}. Remedy: check who put it there, and remove it")
-            if found.st_mode & 0o077:
-                path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
+            if result.st_mode & 0o077:
+                path.chmod(stat.S_IMODE(result.st_mode) & 0o700)
 
 
 def open_private(path: Path, flags: int) -> int:
@@ -112,9 +112,9 @@ def open_private(path: Path, flags: int) -> int:
         if path.is_symlink():
             raise ConfigError(f"{path}: is a symbolic link. Remedy: replace it by the file itself") from error
         raise
-    found = os.fstat(descriptor)
-    problem = _problem(found, own=False)
-    if not stat.S_ISREG(found.st_mode):
+    result = os.fstat(descriptor)
+    problem = _problem(result, own=False)
+    if not stat.S_ISREG(result.st_mode):
         problem = "is not a file"
     if problem is not None:
         os.close(descriptor)
@@ -130,25 +130,25 @@ def write_private(path: Path, text: str) -> None:
 
 def _require(path: Path, *, own: bool) -> None:
     try:
-        found = os.lstat(path)
+        result = os.lstat(path)
     except OSError:
         return  # made later, or reported when it is used
-    if problem := _problem(found, own=own):
+    if problem := _problem(result, own=own):
         raise ConfigError(f"{path}: {problem}. {_REMEDY}")
 
 
-def _problem(found: os.stat_result, *, own: bool) -> str | None:
+def _problem(status: os.stat_result, *, own: bool) -> str | None:
     """Why other users could change this file or directory, or replace what is in it; None if they cannot."""
     user = os.geteuid()
-    if found.st_uid != user and (own or found.st_uid != 0):
-        return f"belongs to user {found.st_uid}, not to {user}"
-    if stat.S_ISLNK(found.st_mode):
+    if status.st_uid != user and (own or status.st_uid != 0):
+        return f"belongs to user {status.st_uid}, not to {user}"
+    if stat.S_ISLNK(status.st_mode):
         return None  # a link has no mode of its own
     # In a sticky directory, such as /tmp, nobody can replace what belongs to somebody else.
-    sticky = bool(found.st_mode & stat.S_ISVTX) and not own
-    others = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid))
+    sticky = bool(status.st_mode & stat.S_ISVTX) and not own
+    others = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid))
     if others and not sticky:
-        return f"other users may write to it (mode {stat.S_IMODE(found.st_mode):04o})"
+        return f"other users may write to it (mode {stat.S_IMODE(status.st_mode):04o})"
     return None
 
 

@@ -57,7 +57,7 @@ def _recorded(data_dir: Path) -> Path | None:
 def _is_private(directory: Path) -> bool:
     """Whether it is there, this user's, and closed to others: a reboot empties /tmp, and somebody else may fill it."""
     try:
-        found = os.lstat(directory)
+        result = os.lstat(directory)
     except OSError:
         return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+    return stat.S_ISDIR(result.st_mode) and result.st_uid == os.geteuid() and not result.st_mode & 0o077

@@ -144,7 +144,7 @@ def _http_error(error: HTTPException) -> Response:
     details = getattr(error, "data", None) or {}
     # webargs' messages are below the place they are about, such as `query`; those of our own are not.
     places: Iterable[Any] = (details.get("messages") or {}).values()
-    problems = [problem for one in (details.get("errors"), *places) for problem in problem_list(one)]
+    problems = [problem for value in (details.get("errors"), *places) for problem in problem_list(value)]
     fallback = "the request is not valid; see problems" if problems else error.name
     answer = jsonify(error=details.get("message", fallback), problems=problems)
     answer.status_code = error.code or 500

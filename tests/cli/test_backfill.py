@@ -149,7 +149,7 @@ def test_a_period_is_read_with_lines_of_progress_and_one_line_of_result(shell, s
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(shell, arguments, problem):
-    code, out, err = shell("backfill", *(day(0) if one == "TODAY" else one for one in arguments))
+    code, out, err = shell("backfill", *(day(0) if argument == "TODAY" else argument for argument in arguments))
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert problem in err
     assert shell.calls == 0
@@ -337,10 +337,10 @@ def test_unreadable_records_end_it_with_4_and_the_place_where_they_are(shell, se
     vendor = services.vendors["classmarker"]
 
     def normalise(record: Record, now: float, options: Any) -> NormalisedAttempt:
-        found = vendor.normalise(record, now, options)
-        if found.attempt_id == first:
+        result = vendor.normalise(record, now, options)
+        if result.attempt_id == first:
             raise Unreadable("its score is no number")
-        return found
+        return result
 
     changed = replace(services, vendors={"classmarker": replace(vendor, normalise=normalise)})
     monkeypatch.setattr("bridge.cli.backfill.load_services", lambda: changed)

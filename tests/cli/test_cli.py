@@ -350,7 +350,7 @@ def test_a_request_in_quarantine_is_read_again_once_the_vendors_folder_can(shell
     assert "1 quarantined requests would be processed again" in err
     assert shell("requests", "reprocess", "--yes")[:2] == (0, "1 published\n")
     assert shell("dead-letters", "list", "--quarantine")[2] == "no dead letters\n"
-    assert [one["outcome"] for one in shell.json("requests", "list")] == ["published"]
+    assert [request["outcome"] for request in shell.json("requests", "list")] == ["published"]
 
 
 def bury(bridge: Services, event: bytes = b'{"id": "e1"}') -> str:
@@ -458,19 +458,19 @@ def test_a_source_is_shown_with_cursors_rounds_budget_watches_and_the_last_webho
     bridge.cursors.record_round("eu", report)
     bridge.budgets.take("eu", bridge.config.sources["eu"].budget, now, spender=POLL)
     bridge.watches.open("eu", "link:7", Watch(reference={"result": "7"}, due_in=60, give_up_at=now + 600), now=now)
-    found = shell.json("sources", "show", "eu")
-    assert found["cursors"]["links"]["cursor"] == "1767266994"
-    assert found["cursors"]["groups"] == {"cursor": None, "resume": None, "saved": None}
-    (last,) = found["rounds"]
+    result = shell.json("sources", "show", "eu")
+    assert result["cursors"]["links"]["cursor"] == "1767266994"
+    assert result["cursors"]["groups"] == {"cursor": None, "resume": None, "saved": None}
+    (last,) = result["rounds"]
     assert (last["stream"], last["published"], last["error"]) == ("links", 2, "quota is used up")
     assert (last["from"], last["to"]) == ("1970-01-01T00:00:01.000Z", "1970-01-01T00:00:02.000Z")
-    budget = found["budget"]
+    budget = result["budget"]
     assert (budget["window"], budget["calls"], budget["per"]) == ("sliding", 30, "1h")
     assert (budget["used"], budget["left"], budget["used_by_poll"]) == (1, 29, 1)
     assert budget["resets_at"] == iso(now + 3601)
     assert (budget["vendor_says"], budget["pause"]) == (None, None)
-    assert [watch["watch"] for watch in found["watches"]] == ["link:7"]
-    assert found["last_webhook"]["outcome"] == "published"
+    assert [watch["watch"] for watch in result["watches"]] == ["link:7"]
+    assert result["last_webhook"]["outcome"] == "published"
     _, table, _ = shell("sources", "show", "eu")
     assert re.search(r"^cursors +groups: cursor: -, resume: -, saved: -\n +links: cursor: 1767266994", table, re.M)
     assert re.search(r"^watches +watch: link:7, kind: attempt, due: ", table, re.M)
@@ -482,11 +482,11 @@ def test_a_source_is_shown_with_its_daily_window_what_the_vendor_says_and_its_pa
     now = clock.now()
     bridge.budgets.record_vendor_limit("eu", 12, now + 600, now, limit=120)
     bridge.budgets.pause_until("eu", now + 300, "HTTP 429")
-    found = shell.json("sources", "show", "eu")["budget"]
-    assert (found["window"], found["calls"], found["left"]) == ("daily, from 00:00 UTC", 900, 12)
-    assert found["resets_at"].endswith("T00:00:01.000Z")
-    assert found["vendor_says"] == {"remaining": 12, "limit": 120, "resets_at": iso(now + 600)}
-    assert found["pause"] == {"until": iso(now + 300), "reason": "HTTP 429"}
+    result = shell.json("sources", "show", "eu")["budget"]
+    assert (result["window"], result["calls"], result["left"]) == ("daily, from 00:00 UTC", 900, 12)
+    assert result["resets_at"].endswith("T00:00:01.000Z")
+    assert result["vendor_says"] == {"remaining": 12, "limit": 120, "resets_at": iso(now + 600)}
+    assert result["pause"] == {"until": iso(now + 300), "reason": "HTTP 429"}
     bridge.budgets.pause("eu")
     _, table, _ = shell("sources", "show", "eu")
     assert "pause: until: -, reason: paused by an operator\n" in table
@@ -519,7 +519,7 @@ def test_the_doctor_ends_with_1_for_a_server_that_evicts(shell, own_server, monk
 def test_the_doctor_ends_with_69_when_nothing_answers(shell):
     code, out, _ = shell("doctor", "-o", "json")
     assert code == 69
-    assert {one["status"] for one in json.loads(out) if one["unreachable"]} == {"failure"}
+    assert {load["status"] for load in json.loads(out) if load["unreachable"]} == {"failure"}
 
 
 class _Listener(BaseHTTPRequestHandler):
@@ -733,11 +733,11 @@ def removed(bridge, name="old"):
         publish(bridge.state, number)
     policy = RetryPolicy(schedule=(5.0,))
     receiver = Receiver(refuse, batch=1)
-    one = lane(bridge.state, receiver, subscription=Subscription(name=name, transport="http", retry=policy))
-    one.step(at(1000.0), even)
+    served_lane = lane(bridge.state, receiver, subscription=Subscription(name=name, transport="http", retry=policy))
+    served_lane.step(at(1000.0), even)
     receiver.answer = lambda sent: DeliveryFailed("no", reason="refused", permanent=True)
-    one.step(at(1001.0), even)
-    one.leave()
+    served_lane.step(at(1001.0), even)
+    served_lane.leave()
 
 
 def test_a_removed_subscription_is_shown_and_its_dead_letters_can_be_read(shell, bridge):
@@ -791,19 +791,19 @@ def test_pausing_returns_when_nothing_more_is_delivered(shell, bridge, monkeypat
     publish(bridge.state, *range(3))
     books = bridge.config.subscriptions["books"]
     receiver = Receiver(batch=1)
-    one = lane(bridge.state, receiver, subscription=books)
-    one.step(at(1.0), even)
+    served_lane = lane(bridge.state, receiver, subscription=books)
+    served_lane.step(at(1.0), even)
     bridge.state.set(keys.heartbeat("dispatch:one"), 1)
 
     def last_delivery(seconds):
         # The lane was sending when the pause was set, and sees it at its next step.
         receiver.got.append("under way")
-        one.step(at(2.0), even)
+        served_lane.step(at(2.0), even)
 
     monkeypatch.setattr("bridge.cli.subscriptions.time.sleep", last_delivery)
     assert shell("subscriptions", "pause", "books")[0] == 0
     assert receiver.got[1:] == ["under way"]
-    one.step(at(3.0), even)
+    served_lane.step(at(3.0), even)
     assert receiver.got[1:] == ["under way"]
 
 

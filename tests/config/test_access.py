@@ -55,7 +55,7 @@ def test_where_the_file_names_tokens_none_is_made_and_that_of_an_earlier_start_i
     first_token(config(tmp_path))
     named = config(tmp_path, f'access: {{tokens: [{{name: ops, role: viewer, sha256: "{sha256("t")}"}}]}}\n')
     assert first_token(named) is None
-    assert [one.name for one in tokens(named)] == ["ops"]
+    assert [token.name for token in tokens(named)] == ["ops"]
 
 
 @pytest.mark.parametrize("text", ["", "no hash", "A" * 64, "é" * 64])
@@ -93,9 +93,9 @@ def test_every_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
     compared: list[tuple[Any, Any]] = []
     real = hmac.compare_digest
 
-    def compare(one: Any, other: Any) -> bool:
-        compared.append((one, other))
-        return real(one, other)
+    def compare(first: Any, other: Any) -> bool:
+        compared.append((first, other))
+        return real(first, other)
 
     monkeypatch.setattr(access.hmac, "compare_digest", compare)
     accepted = tuple(Token(name=name, role="viewer", sha256=sha256(name)) for name in "abc")
@@ -115,8 +115,8 @@ def test_the_command_prints_a_token_and_the_lines_that_bridge_yaml_takes(tmp_pat
     token = done.stdout.strip()
     assert len(token) >= 43
     assert token not in done.stderr
-    found = config(tmp_path, done.stderr)
-    assert role_of(f"Bearer {token}", tokens(found)) == "viewer"
+    result = config(tmp_path, done.stderr)
+    assert role_of(f"Bearer {token}", tokens(result)) == "viewer"
     again = json.loads(CliRunner().invoke(new, ["--name", "ops", "--role", "operator", "-o", "json"]).stdout)
     assert again["sha256"] == sha256(again["token"])
     assert again["token"] != token

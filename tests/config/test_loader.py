@@ -92,7 +92,7 @@ def test_the_example_file_is_valid_and_shows_every_transport(tmp_path: Path) -> 
     config = loader.read(
         example, vendors=real_vendors(), environment={**environment, "WAREHOUSE_BROKER": "amqp://mq.example.org"}
     )
-    assert {one.transport for one in config.subscriptions.values()} == {"celery", "kombu", "http"}
+    assert {subscription.transport for subscription in config.subscriptions.values()} == {"celery", "kombu", "http"}
     assert config.bridge.data_dir == example.parent / "data"
 
 
@@ -383,17 +383,19 @@ def test_a_file_that_stands_for_too_many_values_is_refused(problems: Any, text: 
 
 def test_a_subscription_gets_results_unless_it_names_more(read: Any) -> None:
     types = read(_http("data: full")).subscriptions
-    (one,) = types.values()
-    assert one.filter.types == ATTEMPT_TYPES
+    (event_type,) = types.values()
+    assert event_type.filter.types == ATTEMPT_TYPES
     for wish in ("[attempt.overdue]", '["source.*", "attempt.*"]', '["*"]', "[consent.withdrawn, source.poll_failing]"):
-        (one,) = read(_http(f"filter: {{types: {wish}}}")).subscriptions.values()
-        assert [f'"{kind}"' if "*" in kind else kind for kind in one.filter.types] == wish.strip("[]").split(", ")
+        (event_type,) = read(_http(f"filter: {{types: {wish}}}")).subscriptions.values()
+        assert [f'"{kind}"' if "*" in kind else kind for kind in event_type.filter.types] == wish.strip("[]").split(
+            ", "
+        )
 
 
 @pytest.mark.parametrize("kind", [*ATTEMPT_TYPES, *NOTICE_TYPES])
 def test_every_type_of_event_can_be_asked_for(read: Any, kind: str) -> None:
-    (one,) = read(_http(f"filter: {{types: [{kind}]}}")).subscriptions.values()
-    assert one.filter.takes_header(kind, "eu")
+    (subscription,) = read(_http(f"filter: {{types: [{kind}]}}")).subscriptions.values()
+    assert subscription.filter.takes_header(kind, "eu")
 
 
 JUNK = (
@@ -461,14 +463,16 @@ def test_no_secret_stands_in_a_problem(problems: Any) -> None:
 
 
 def test_a_broken_reference_is_told_once_and_not_again_as_a_wrong_value(problems: Any) -> None:
-    found = problems(_subscription("transport: http, url: https://a.example.org, secrets: ['${NOT_SET}']"))
-    assert len(found) == 1
-    assert "NOT_SET is not set" in found[0]
+    result = problems(_subscription("transport: http, url: https://a.example.org, secrets: ['${NOT_SET}']"))
+    assert len(result) == 1
+    assert "NOT_SET is not set" in result[0]
 
 
 def test_problems_stand_at_the_place_in_the_list_where_they_are(problems: Any) -> None:
-    found = problems(_subscription("transport: http, url: https://a.example.org, secrets: [lit, '${WHSEC}', '${KEY}']"))
-    assert [problem.split(": ")[1] for problem in found] == [
+    result = problems(
+        _subscription("transport: http, url: https://a.example.org, secrets: [lit, '${WHSEC}', '${KEY}']")
+    )
+    assert [problem.split(": ")[1] for problem in result] == [
         "subscriptions.one.secrets[0]",
         "subscriptions.one.secrets[2]",
     ]

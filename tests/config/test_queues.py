@@ -32,11 +32,11 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"), [*((*pair, True) for pair in SAME), *((*pair, False) for pair in DIFFERENT)]
+    ("first", "other", "same"), [*((*pair, True) for pair in SAME), *((*pair, False) for pair in DIFFERENT)]
 )
-def test_addresses_are_compared_by_what_they_lead_to(one: str, other: str, same: bool) -> None:
-    assert queues.same_server(one, other) is same
-    assert queues.same_server(other, one) is same
+def test_addresses_are_compared_by_what_they_lead_to(first: str, other: str, same: bool) -> None:
+    assert queues.same_server(first, other) is same
+    assert queues.same_server(other, first) is same
 
 
 def read(directory: Path, subscription: str, *, state: str = "redis://h/0", broker: str = "redis://h/1") -> object:

@@ -84,10 +84,10 @@ def test_what_an_operator_expects_is_found_under_the_key_of_the_expectation(stag
     attempt_id = stage.finish(stream, stage.clock.now - 60)
     pointer = stage.vendor.expect(stage.bench.expectation(attempt_id), stage.options)
 
-    found = stage.only(attempt_id, stage.recheck(pointer.reference))
+    result = stage.only(attempt_id, stage.recheck(pointer.reference))
 
-    assert pointer.key in {found.attempt_id, *found.aliases}
-    assert all(alias.startswith("?") for alias in found.aliases)
+    assert pointer.key in {result.attempt_id, *result.aliases}
+    assert all(alias.startswith("?") for alias in result.aliases)
     assert all(isinstance(value, str) for value in pointer.reference.values())
 
 

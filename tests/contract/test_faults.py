@@ -44,7 +44,7 @@ def survive_kills(stage, stream, bridge, monkeypatch, moment):
         assert kills < 100, "it never gets through"
 
     assert kills >= 1
-    assert Counter(bridge.published()) == Counter(("completed", one) for one in finished)
+    assert Counter(bridge.published()) == Counter(("completed", attempt_id) for attempt_id in finished)
 
 
 def test_ten_workers_never_exceed_the_quota_and_read_everything_in_the_end(stage, stream, state):
@@ -57,14 +57,14 @@ def test_ten_workers_never_exceed_the_quota_and_read_everything_in_the_end(stage
         bridge.expect()
 
     windows = 0.0
-    while {one for _, one in bridge.published()} != finished:
+    while {attempt for _, attempt in bridge.published()} != finished:
         _all_at_once([bridge.process() for _ in range(10)])
         stage.clock.now += quota.per_seconds / 3 + 1
         windows += 1 / 3
         assert windows < 20, "it never gets through"
 
     assert SCARCE // 2 < max(calls) <= SCARCE
-    assert Counter(bridge.published()) == Counter(("completed", one) for one in finished)
+    assert Counter(bridge.published()) == Counter(("completed", attempt_id) for attempt_id in finished)
 
 
 @pytest.mark.parametrize("skew", [-7_200, 7_200])
@@ -117,7 +117,7 @@ def _counted(bridge: Bridge, quota: Quota) -> list[int]:
         with lock:
             now = bridge.stage.clock.now
             times.append(now)
-            counts.append(sum(1 for one in times if one > _opened(quota, now)))
+            counts.append(sum(1 for moment in times if moment > _opened(quota, now)))
         return wire(*call)
 
     bridge.wire = counting
@@ -133,7 +133,7 @@ def _opened(quota: Quota, now: float) -> float:
 
 
 def _all_at_once(processes: Sequence) -> None:
-    """Each polls and looks, several times, on a thread of its own."""
+    """Each polls and rechecks several times, on a thread of its own."""
     faults = []
 
     def work(services) -> None:
@@ -144,7 +144,7 @@ def _all_at_once(processes: Sequence) -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, the test tells it
             faults.append(error)
 
-    threads = [threading.Thread(target=work, args=(one,)) for one in processes]
+    threads = [threading.Thread(target=work, args=(process,)) for process in processes]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -39,10 +39,10 @@ def test_a_fixture_becomes_what_stands_beside_it(vendor, fixture_path):
 
 def test_a_fixture_uses_only_our_words(vendor, fixture_path):
     expected = expected_of(fixture_path)
-    for news in expected.get("records", []) if isinstance(expected, dict) else expected:
-        if "attempt_id" in news:
-            assert news["status"] in STATUSES
-            assert news["result"]["grading"] in GRADINGS
+    for attempt in expected.get("records", []) if isinstance(expected, dict) else expected:
+        if "attempt_id" in attempt:
+            assert attempt["status"] in STATUSES
+            assert attempt["result"]["grading"] in GRADINGS
 
 
 def test_there_are_fixtures_of_every_path_and_no_lonely_ones(vendor, vendor_folder):

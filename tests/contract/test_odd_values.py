@@ -102,8 +102,8 @@ CASES = {vendor.name: list(cases(vendor)) for vendor in vendors().values()}
 WORDS = sorted(
     {
         part
-        for found in CASES.values()
-        for _, _, foreign, path in found
+        for cases in CASES.values()
+        for _, _, foreign, path in cases
         if foreign == "webhook"
         for part in path
         if isinstance(part, str)
@@ -113,12 +113,12 @@ WORDS = sorted(
 
 def marked(foreign: str, document: Any) -> list[tuple[int, bytes]]:
     """Status and body of each answer, or of the webhook, with the mark in it."""
-    found = []
-    for one in document if foreign == "answers" else [document]:
-        shaped = isinstance(one, dict) and one.keys() == {"status", "body"} and isinstance(one["status"], int)
-        status, body = (one["status"], one["body"]) if shaped else (200, one)
-        found.append((status, (body if isinstance(body, str) else json.dumps(body)).encode()))
-    return found
+    results = []
+    for answer in document if foreign == "answers" else [document]:
+        shaped = isinstance(answer, dict) and answer.keys() == {"status", "body"} and isinstance(answer["status"], int)
+        status, body = (answer["status"], answer["body"]) if shaped else (200, answer)
+        results.append((status, (body if isinstance(body, str) else json.dumps(body)).encode()))
+    return results
 
 
 def run(vendor: Vendor, case: Mapping[str, Any], foreign: str, bodies: list[tuple[int, bytes]]) -> set[str]:
@@ -150,19 +150,19 @@ def judge(vendor: Vendor, item: Any, now: float, options: Mapping[str, Any]) -> 
     kept = json.dumps({"kind": item.kind, "record": item.body}, default=str, ensure_ascii=False).encode()
     assert parse(kept)["kind"] == item.kind
     try:
-        news = vendor.normalise(item, now, options)
+        attempt = vendor.normalise(item, now, options)
     except Unreadable:
         return "quarantined"
     # As publish_once.lua packs it.
-    assert 0 <= news.order < 2**40
-    "".join((news.attempt_id, news.sitting or "", *news.aliases, *news.consent)).encode()
-    if news.watch is not None:
-        "".join((*news.watch.reference, *news.watch.reference.values())).encode()
-        assert math.isfinite(news.watch.due_in + news.watch.give_up_at)
-    material_digest(news)
-    event = build_event(BRIDGE, "s", vendor.name, news, 1, None, origin="poll", recorded=to_datetime(now))
+    assert 0 <= attempt.order < 2**40
+    "".join((attempt.attempt_id, attempt.sitting or "", *attempt.aliases, *attempt.consent)).encode()
+    if attempt.watch is not None:
+        "".join((*attempt.watch.reference, *attempt.watch.reference.values())).encode()
+        assert math.isfinite(attempt.watch.due_in + attempt.watch.give_up_at)
+    material_digest(attempt)
+    event = build_event(BRIDGE, "s", vendor.name, attempt, 1, None, origin="poll", recorded=to_datetime(now))
     json.loads(event.to_json())
-    return "news" if news.status in PUBLISHABLE_STATUSES else "no news"
+    return "news" if attempt.status in PUBLISHABLE_STATUSES else "no news"
 
 
 @pytest.mark.long

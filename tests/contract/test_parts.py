@@ -52,7 +52,7 @@ def test_one_part_that_cannot_be_read_holds_up_no_other_and_is_read_from_where_i
         for _ in range(8):
             stage.clock.now += 55.0
             turn()
-    others = {one for one in finished[3 * len(streams) :] if not one.startswith(bench.part_ids)}
+    others = {attempt_id for attempt_id in finished[3 * len(streams) :] if not attempt_id.startswith(bench.part_ids)}
     assert others
     assert others <= {subject for _, subject in bridge.published()}
     assert len(bridge.published()) < len(finished)
@@ -75,5 +75,5 @@ def test_one_part_that_cannot_be_read_holds_up_no_other_and_is_read_from_where_i
 
 
 def _notices(bridge: Bridge) -> list[dict[str, Any]]:
-    found: Any = bridge.state.xrange("ab:{0}:journal")
-    return [json.loads(fields[b"event"]) for _, fields in found]
+    result: Any = bridge.state.xrange("ab:{0}:journal")
+    return [json.loads(fields[b"event"]) for _, fields in result]

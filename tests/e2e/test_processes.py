@@ -190,14 +190,14 @@ def test_variables_of_libraries_do_not_win_over_the_configuration(
     port = processes.usable_port("127.0.0.1", 0)
     started["web"] = start("--config", str(config), "web", "--port", str(port), "--workers", "1")
     with own_server.client() as client:
-        for name, one in started.items():
-            one.wait_for(lambda name=name: client.exists(keys.heartbeat(name)) == 1)  # type: ignore[misc]
-            one.wait_for(lambda one=one: "environment_ignored" in one.err.read_text())  # type: ignore[misc]
-            assert all(f"{name}" in one.err.read_text() for name in LIBRARY_SETTINGS)
+        for name, part in started.items():
+            part.wait_for(lambda name=name: client.exists(keys.heartbeat(name)) == 1)  # type: ignore[misc]
+            part.wait_for(lambda item=part: "environment_ignored" in item.err.read_text())  # type: ignore[misc]
+            assert all(f"{name}" in part.err.read_text() for name in LIBRARY_SETTINGS)
         for name in ("worker", "beat"):
             assert client.get(keys.broker_in_use(name)) == Connection(own_server.broker_url).as_uri().encode()
     assert requests.get(f"http://127.0.0.1:{port}/readyz", timeout=10).status_code == 200
-    assert [one.ends(signal.SIGTERM) for one in started.values()] == [0, 0, 0, 0]
+    assert [part.ends(signal.SIGTERM) for part in started.values()] == [0, 0, 0, 0]
 
 
 def test_bridge_yaml_may_name_such_a_variable_all_the_same(

@@ -122,7 +122,7 @@ def test_the_first_start_shows_a_token_that_the_api_asks_for_and_later_ones_say_
     started.ends(signal.SIGTERM)
     # Nowhere else: not in a log of a part, not on disk.
     assert started.err.read_text().count(token) == 1
-    assert not any(token.encode() in one.read_bytes() for one in file.parent.rglob("*") if one.is_file())
+    assert not any(token.encode() in path.read_bytes() for path in file.parent.rglob("*") if path.is_file())
     second = up(start, config)
     second.ready()
     assert f"the hash of the API token is in {file}" in second.err.read_text()
@@ -152,7 +152,10 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_one_starts_with_all_
     sent = [send(url)]
     below = descendants(started.process.pid)
     assert len(below) >= len(processes.PARTS) + 4
-    for pid in [*(pid for pid, command in below.items() if any(one in command for one in guards)), started.process.pid]:
+    for pid in [
+        *(pid for pid, command in below.items() if any(guard in command for guard in guards)),
+        started.process.pid,
+    ]:
         kill(pid)
     started.process.wait()
     # At once and on the same port: the parts of the first have a few seconds to end.

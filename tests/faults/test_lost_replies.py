@@ -182,7 +182,7 @@ def test_lost_answers_of_every_script_of_dispatch_lose_no_retry_and_double_no_de
     crm = Subscription(name="crm", transport="http", retry=RetryPolicy(schedule=(5.0, 5.0), jitter=0.0))
     reader = state_client(proxy.url(server.url), retries=0)
     deliveries, moment = Deliveries(state), 1000.0
-    one = Lane(
+    sender_lane = Lane(
         crm,
         0,
         transport=Receiver(answer, batch=10),
@@ -191,24 +191,24 @@ def test_lost_answers_of_every_script_of_dispatch_lose_no_retry_and_double_no_de
         consumer="one",
         limits=Limits(),
     )
-    one.step(at(moment), even)
+    sender_lane.step(at(moment), even)
     proxy.drop_replies(b"EVALSHA", times=60, share=0.3)
     for _ in range(600):
         try:
-            wait = one.step(at(moment), even)
+            wait = sender_lane.step(at(moment), even)
         except StateUnavailable:
-            one.recover()
+            sender_lane.recover()
             continue
         deliveries.resume("crm")
         if wait > 0:
             moment += 61.0
-        found = deliveries.state("crm", now=moment)
-        if found.delivered + found.dead_letters == len(ids):
+        result = deliveries.state("crm", now=moment)
+        if result.delivered + result.dead_letters == len(ids):
             break
     assert proxy.fired >= 20
     letters = [letter.delivery.id for letter in deliveries.dead_letters("crm", limit=None)]
     assert Counter(letters) == Counter(doomed)
-    assert (found.delivered, found.pending, found.retrying) == (40, 0, 0)
+    assert (result.delivered, result.pending, result.retrying) == (40, 0, 0)
     assert set(got) == set(ids)
     assert state.hlen(keys.deliveries("crm")) == state.hlen(keys.claims("crm")) == 0
     reader.close()

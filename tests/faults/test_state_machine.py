@@ -195,18 +195,18 @@ class Bridge(RuleBasedStateMachine):
     # --- what may happen
 
     @rule(
-        news=st.lists(st.tuples(attempts, versions), min_size=1, max_size=4),
+        normalised=st.lists(st.tuples(attempts, versions), min_size=1, max_size=4),
         origin=st.sampled_from([WEBHOOK, POLL]),
         reply=st.sampled_from(["arrives", "arrives", "lost", "lost and repeated"]),
     )
-    def publish(self, news: Sequence[tuple[int, int]], origin: str, reply: str) -> None:
-        entry = Entry(submissions=tuple(submission(attempt, version, origin) for attempt, version in news))
+    def publish(self, normalised: Sequence[tuple[int, int]], origin: str, reply: str) -> None:
+        entry = Entry(submissions=tuple(submission(attempt, version, origin) for attempt, version in normalised))
         if reply != "arrives":
             self.journal.publish(entry, now=self.moment)
             self.happened["replies lost"] += 1
         if reply != "lost":
             self.journal.publish(entry, now=self.moment)
-            self.acked |= {(f"link:{attempt}", version) for attempt, version in news}
+            self.acked |= {(f"link:{attempt}", version) for attempt, version in normalised}
 
     @rule(attempt=attempts, version=versions)
     def publish_while_the_append_fails(self, attempt: int, version: int) -> None:
@@ -290,8 +290,8 @@ class Bridge(RuleBasedStateMachine):
 
     @invariant()
     def every_event_is_somewhere(self) -> None:
-        waiting = {one.id for one in scheduled(self.state, NAME)}
-        dead = {one.delivery.id for one in self.deliveries.dead_letters(NAME, limit=None)}
+        waiting = {retry.id for retry in scheduled(self.state, NAME)}
+        dead = {letter.delivery.id for letter in self.deliveries.dead_letters(NAME, limit=None)}
         assert {event.id for event in self.events()} == self.unsettled() | waiting | dead | set(self.effects)
         due: Any = self.state.zrange(keys.retry(NAME), 0, -1)
         assert set(due) == set(self.state.hkeys(keys.deliveries(NAME)))
@@ -309,8 +309,8 @@ class Bridge(RuleBasedStateMachine):
 
     def under_way(self) -> list[str]:
         """What keeps the bridge from being quiet."""
-        found = self.deliveries.state(NAME, now=self.moment)
-        waits = {"pending": found.pending, "retrying": found.retrying, "dead letters": found.dead_letters}
+        result = self.deliveries.state(NAME, now=self.moment)
+        waits = {"pending": result.pending, "retrying": result.retrying, "dead letters": result.dead_letters}
         return [name for name, number in {**waits, "unsettled": len(self.unsettled())}.items() if number]
 
     def teardown(self) -> None:

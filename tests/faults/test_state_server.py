@@ -36,8 +36,8 @@ def binary(request: pytest.FixtureRequest) -> str | None:
 
 
 def growing_file(directory: Path) -> Path:
-    (found,) = (directory / "appendonlydir").glob("*.incr.aof")
-    return found
+    (result,) = (directory / "appendonlydir").glob("*.incr.aof")
+    return result
 
 
 def test_a_publish_that_is_cut_off_anywhere_in_the_file_is_whole_or_not_there(
@@ -145,14 +145,14 @@ def test_replays_by_three_at_once_while_the_server_is_killed_move_each_dead_lett
             mine.close()
 
     people = [threading.Thread(target=press) for _ in range(3)]
-    for one in people:
-        one.start()
+    for thread in people:
+        thread.start()
     with own_server.client() as client:
         while not 0 < client.zcard(keys.retry("crm")) < len(ids):
-            assert any(one.is_alive() for one in people), "all was replayed before the server could be killed"
+            assert any(thread.is_alive() for thread in people), "all was replayed before the server could be killed"
     own_server.kill9()
-    for one in people:
-        one.join()
+    for thread in people:
+        thread.join()
     assert len(faults) == 3
     own_server.start()
     with own_server.client() as client:

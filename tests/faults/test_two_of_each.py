@@ -94,7 +94,7 @@ def test_two_beats_and_two_workers_make_no_call_too_many_and_publish_each_attemp
 
         workers[0].wait_for(spent)
         # Every tick now finds the budget empty: both workers took some of them, and neither called.
-        workers[0].wait_for(lambda: all(rounds(one).count(0) >= 2 for one in workers))
+        workers[0].wait_for(lambda: all(rounds(worker).count(0) >= 2 for worker in workers))
         assert simulator.counts()["api_calls"] == QUOTA
         assert simulator.counts()["quota_refusals"] == 0
         assert budgets.status("eu", Window(QUOTA, 3600.0), time.time()).left == 0

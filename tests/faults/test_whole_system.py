@@ -52,16 +52,21 @@ class Vendors:
             for number, name in enumerate(SOURCES)
         }
         self.servers = {
-            name: make_server("127.0.0.1", 0, one.wsgi, threaded=True) for name, one in self.simulators.items()
+            name: make_server("127.0.0.1", 0, simulator.wsgi, threaded=True)
+            for name, simulator in self.simulators.items()
         }
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self.threads = [threading.Thread(target=one.serve_forever) for one in self.servers.values()]
+        self.threads = [threading.Thread(target=server.serve_forever) for server in self.servers.values()]
         for thread in self.threads:
             thread.start()
 
     def configured(self, name: str) -> dict[str, object]:
-        one = self.simulators[name]
-        credentials = {"api_key": one.api_key, "api_secret": one.api_secret, "webhook_secret": [one.webhook_secret]}
+        simulator = self.simulators[name]
+        credentials = {
+            "api_key": simulator.api_key,
+            "api_secret": simulator.api_secret,
+            "webhook_secret": [simulator.webhook_secret],
+        }
         return {
             "vendor": "classmarker",
             "base_url": f"http://127.0.0.1:{self.servers[name].server_port}",
@@ -77,10 +82,10 @@ class Vendors:
 
         def sit() -> None:
             while not over.wait(0.2):
-                for one in self.simulators.values():
-                    attempt = one.finish()
+                for simulator in self.simulators.values():
+                    attempt = simulator.finish()
                     if draw.random() < 0.15:
-                        one.reopen(attempt)
+                        simulator.reopen(attempt)
 
         sitting = threading.Thread(target=sit)
         sitting.start()
@@ -91,23 +96,23 @@ class Vendors:
             sitting.join()
 
     def count(self, name: str) -> int:
-        return sum(one.counts()[name] for one in self.simulators.values())
+        return sum(simulator.counts()[name] for simulator in self.simulators.values())
 
     def finished(self) -> set[Attempt]:
-        return {(name, attempt) for name, one in self.simulators.items() for attempt in one.expected()}
+        return {(name, attempt) for name, simulator in self.simulators.items() for attempt in simulator.expected()}
 
     def acknowledged(self) -> set[Attempt]:
         """Attempts with a webhook that was answered 2xx."""
         return {
             (name, attempt)
-            for name, one in self.simulators.items()
-            for attempt, truth in one.expected().items()
+            for name, simulator in self.simulators.items()
+            for attempt, truth in simulator.expected().items()
             if truth.sent
         }
 
     def close(self) -> None:
-        for one in self.simulators.values():
-            one.stop()
+        for simulator in self.simulators.values():
+            simulator.stop()
         for server in self.servers.values():
             server.shutdown()
             server.server_close()
@@ -202,15 +207,15 @@ def reader(config: Path) -> Iterator[Callable[[], Counter[str]]]:
 
 def victims(started: Started, data: Path) -> dict[str, int]:
     """Process ids by name, of those that live now."""
-    found = part_pids(started)
-    if "web" in found:
-        workers = [pid for pid in descendants(found["web"]) if parent_of(pid) == found["web"]]
+    result = part_pids(started)
+    if "web" in result:
+        workers = [pid for pid in descendants(result["web"]) if parent_of(pid) == result["web"]]
         if workers:
-            found["web worker process"] = min(workers)
+            result["web worker process"] = min(workers)
     pid_file = data / "server.pid"
     if pid_file.exists() and alive(int(pid_file.read_text() or 0)):
-        found["state server"] = int(pid_file.read_text())
-    return found
+        result["state server"] = int(pid_file.read_text())
+    return result
 
 
 def test_kill_9_of_every_process_loses_no_attempt_and_doubles_none_in_the_journal(
@@ -257,7 +262,7 @@ def test_kill_9_of_every_process_loses_no_attempt_and_doubles_none_in_the_journa
             return reconcile(client, acked=vendors.finished(), effects=effects, subscriptions=("crm",))
 
     def quiet() -> bool:
-        waiting = sum(one.webhooks_pending() for one in vendors.simulators.values())
+        waiting = sum(simulator.webhooks_pending() for simulator in vendors.simulators.values())
         return not waiting and not compared().wrong
 
     deadline = time.monotonic() + 120
@@ -271,5 +276,5 @@ def test_kill_9_of_every_process_loses_no_attempt_and_doubles_none_in_the_journa
     assert counts.dead_letters == 0
     assert counts.in_journal == len(vendors.finished()) >= 60
     # Of `us` every attempt came by an acknowledged webhook, of `eu` some came by poll alone.
-    assert {one for one in vendors.finished() if one[0] == "us"} <= acknowledged
+    assert {attempt_id for attempt_id in vendors.finished() if attempt_id[0] == "us"} <= acknowledged
     assert vendors.finished() - acknowledged

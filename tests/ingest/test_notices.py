@@ -69,8 +69,10 @@ def withdrawn(number: int = 1, at: float = NOW) -> notices.Notice:
 EVERY = [notices.overdue(WATCH, label="E-17"), notices.overdue(WATCH), withdrawn(), *map(alarm, ALARM_TYPES)]
 
 
-def offer(journal: Journal, *found: notices.Notice, now: float = NOW) -> list[str]:
-    return outcomes(journal, *(notices.submission(BRIDGE_CONFIG, "eu", "mettl", one, now=now) for one in found))
+def offer(journal: Journal, *notices_given: notices.Notice, now: float = NOW) -> list[str]:
+    return outcomes(
+        journal, *(notices.submission(BRIDGE_CONFIG, "eu", "mettl", item, now=now) for item in notices_given)
+    )
 
 
 def newest(state: redis.Redis) -> dict[str, Any]:
@@ -201,7 +203,7 @@ def test_a_stored_request_with_a_notice_lists_only_attempts(any_state: redis.Red
     assert fields[b"attempts"] == b"link:1"
 
 
-@pytest.mark.parametrize("change", [lambda one: replace(one, reference={}), lambda one: replace(one, rechecks=9)])
+@pytest.mark.parametrize("change", [lambda item: replace(item, reference={}), lambda item: replace(item, rechecks=9)])
 def test_a_notice_that_another_process_words_differently_is_a_duplicate(
     change: Callable[[OpenWatch], OpenWatch], any_state: redis.Redis
 ) -> None:
@@ -214,13 +216,13 @@ def test_a_notice_that_another_process_words_differently_is_a_duplicate(
 def test_the_examples_in_the_guide_for_subscribers_are_valid() -> None:
     guide = (Path(__file__).parents[2] / "docs/subscribing.md").read_text()
     text = guide[guide.index('{"type": "attempt.overdue"') :].split("```")[0]
-    decoder, found = json.JSONDecoder(), []
+    decoder, result = json.JSONDecoder(), []
     while text.strip():
         document, end = decoder.raw_decode(text.strip())
-        found.append(document)
+        result.append(document)
         text = text.strip()[end:]
-    assert [document["type"] for document in found] == [OVERDUE, POLL_FAILING]
-    for document in found:
+    assert [document["type"] for document in result] == [OVERDUE, POLL_FAILING]
+    for document in result:
         assert problems(OUR_DATA, document["data"]) == []
         assert MEMBERS[document["type"]] in document["data"]
     for kind in (*ATTEMPT_TYPES, *NOTICE_TYPES):

@@ -150,7 +150,7 @@ def test_an_expectation_is_overdue_once_after_its_deadline_and_can_still_be_met(
     [notice] = journal_events(world.client)
     assert notice["type"] == "attempt.overdue"
     assert notice["data"]["watch"]["label"] == "HR-7"
-    assert [one.state for one in world.services.expectations.list(NAME)] == ["overdue"]
+    assert [expectation.state for expectation in world.services.expectations.list(NAME)] == ["overdue"]
     world.api.add(Sitting("ann-1", START - 10))
     poll_once(world.services, NAME)
     assert world.labels == ["HR-7"]
@@ -172,7 +172,7 @@ def test_an_expected_schedule_is_replaced_by_its_candidates_once_without_a_notic
     poll_once(world.services, NAME)
     world.expect({"schedule": "ann-1 ben-1"}, "?schedule:s", deadline=3600)
     recheck(world.services, NAME)
-    assert {one.key: one.state for one in world.services.expectations.list(NAME)} == {
+    assert {expectation.key: expectation.state for expectation in world.services.expectations.list(NAME)} == {
         "?schedule:s": "expanded",
         "a:ben-1": "open",
     }
@@ -210,7 +210,7 @@ def test_an_expectation_that_is_long_overdue_is_deleted(world: World) -> None:
     world.moment += 600
     announce_overdue(world.services)
     assert world.services.expectations.forget(NAME, before=world.moment) == 1
-    assert [one.key for one in world.services.expectations.list(NAME)] == ["a:ben-1"]
+    assert [expectation.key for expectation in world.services.expectations.list(NAME)] == ["a:ben-1"]
 
 
 # Settled attempts that may change -----------------------------------------------------------------------------------
@@ -364,8 +364,8 @@ def test_a_forged_pointer_does_not_start_a_second_sitting(world: World) -> None:
 
 
 def test_two_sitting_ids_with_the_same_start_are_one_sitting(world: World) -> None:
-    def resolve(*found: tuple[str, float]) -> list[str]:
-        rows = [("a:ann", sitting, to_datetime(start)) for sitting, start in found]
+    def resolve(*given: tuple[str, float]) -> list[str]:
+        rows = [("a:ann", sitting, to_datetime(start)) for sitting, start in given]
         return world.services.sittings.resolve(NAME, rows, now=START)
 
     assert resolve(("71", START), ("forged", START)) == ["a:ann", "a:ann"]

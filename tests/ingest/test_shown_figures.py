@@ -35,18 +35,18 @@ def attempt(score: Decimal | None, percentage: Decimal | None = None) -> Normali
     )
 
 
-def shown(one: NormalisedAttempt) -> Any:
-    event = build_event(BRIDGE, "s", "v", one, 1, None, origin="poll", recorded=NOW)
+def shown(attempt_of_test: NormalisedAttempt) -> Any:
+    event = build_event(BRIDGE, "s", "v", attempt_of_test, 1, None, origin="poll", recorded=NOW)
     return json.loads(event.to_json())["data"]["result"]
 
 
 @given(FIGURES, FIGURES, st.decimals(min_value="-0.0001", max_value="0.0001", places=8))
 def test_the_digest_differs_exactly_if_the_event_shows_another_figure(score, percentage, change):
-    one, other = attempt(score, percentage), attempt(score + change, percentage)
+    first, other = attempt(score, percentage), attempt(score + change, percentage)
 
-    same_event = shown(one) == shown(other)
+    same_event = shown(first) == shown(other)
 
-    assert (material_digest(one) == material_digest(other)) == same_event
+    assert (material_digest(first) == material_digest(other)) == same_event
 
 
 @given(st.decimals(min_value=-1_000, max_value=1_000, allow_nan=False, allow_infinity=False, places=4))
@@ -55,11 +55,11 @@ def test_the_digest_of_a_figure_of_four_decimals_is_what_it_always_was(score):
 
 
 def test_a_figure_with_more_decimals_that_an_earlier_version_remembered_is_not_revised():
-    one = attempt(Decimal("248.25117341335454"))
+    first = attempt(Decimal("248.25117341335454"))
 
-    assert material_digest(one) != former_digest(one)
-    remembered = (0, former_digest(one))
-    assert expected_outcome(one, remembered) == "duplicate"
+    assert material_digest(first) != former_digest(first)
+    remembered = (0, former_digest(first))
+    assert expected_outcome(first, remembered) == "duplicate"
     assert expected_outcome(attempt(Decimal("248.26")), remembered) == "revised"
 
 

@@ -137,7 +137,7 @@ def test_a_dry_run_predicts_what_would_be_quarantined(fake_state: redis.Redis, o
     services, _ = world(fake_state, odd)
     dry_run = DryRun(context=services.ingest_context(NAME), reader=Reader(fake_state, partitions=1))
     records = [Record("results", ROW | {"id": name}) for name in ("1", "2", "3")]
-    assert [one.attempt.attempt_id for one in dry_run.preview(records, now=START)] == ["a:1", "a:3"]
+    assert [row.attempt.attempt_id for row in dry_run.preview(records, now=START)] == ["a:1", "a:3"]
     assert dry_run.outcomes["quarantined"] == 1
 
 

@@ -87,9 +87,9 @@ def test_the_description_is_valid_and_names_servers_ids_errors_and_both_forms_of
         assert operation["description"]
         assert operation["security"] == [{"token": []}]
     deadline = document["components"]["schemas"]["NewWatch"]["properties"]["deadline"]
-    assert [one.get("format") for one in deadline["anyOf"]] == ["date-time", "date", None]
+    assert [option.get("format") for option in deadline["anyOf"]] == ["date-time", "date", None]
     unused = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
-    assert [one for one in unused if json.dumps(document).count(f'"{one}"') == 0] == []
+    assert [name for name in unused if json.dumps(document).count(f'"{name}"') == 0] == []
 
 
 @pytest.mark.long

@@ -77,8 +77,8 @@ class Account:
 
     def job(self) -> dict[str, Any]:
         (job,) = self.state.hvals("ab:backfills")
-        found: dict[str, Any] = json.loads(job)
-        return found
+        result: dict[str, Any] = json.loads(job)
+        return result
 
     @property
     def completed(self) -> Counter[str]:

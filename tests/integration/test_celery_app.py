@@ -29,7 +29,7 @@ def _client(own_server: Any) -> Iterator[redis.Redis]:
     client.close()
 
 
-def test_ticks_become_polls_and_looks_and_both_processes_end_on_sigterm(
+def test_ticks_become_polls_and_rechecks_and_both_processes_end_on_sigterm(
     start_part: Any, own_server: Any, vendor: ListingVendor, tmp_path: Path
 ) -> None:
     vendor.rows += [_row(number, graded=number != 2) for number in range(5)]

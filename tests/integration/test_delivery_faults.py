@@ -103,7 +103,7 @@ def test_two_dispatch_processes_share_a_journal_and_double_nothing(
     ids = publish(state, *range(400))
     until(lambda: Deliveries(state).state("warehouse", now=time.time()).delivered == 400)
     assert queued(broker) == Counter(ids)
-    assert [one.end() for one in both] == [0, 0]
+    assert [process.end() for process in both] == [0, 0]
     broker.close()
 
 
@@ -129,15 +129,15 @@ def test_lost_answers_of_the_state_server_hide_no_event(server: Server, state: r
     proxy = Proxy.before(server.url, seed=11)
     away = redis.Redis.from_url(proxy.url(server.url), socket_timeout=5)
     receiver = Receiver(batch=10)
-    one = lane(away, receiver, subscription=WAREHOUSE)
-    one.step(at(1.0), even)
+    away_lane = lane(away, receiver, subscription=WAREHOUSE)
+    away_lane.step(at(1.0), even)
     proxy.drop_replies(b"XREADGROUP", times=20, share=0.2)
     for _ in range(1000):
         try:
-            if one.step(at(1.0), even) > 0 and proxy.keep == 0:
+            if away_lane.step(at(1.0), even) > 0 and proxy.keep == 0:
                 break
         except StateUnavailable:
-            one.recover()
+            away_lane.recover()
         if proxy.keep == 0:
             proxy.mode = "pass"
     assert proxy.fired >= 10
@@ -152,15 +152,15 @@ def test_lost_answers_to_settling_lose_nothing_and_schedule_nothing_twice(server
     proxy = Proxy.before(server.url, seed=5)
     away = redis.Redis.from_url(proxy.url(server.url), socket_timeout=5)
     receiver = Receiver(batch=10)
-    one = lane(away, receiver, subscription=WAREHOUSE)
-    one.step(at(1.0), even)
+    away_lane = lane(away, receiver, subscription=WAREHOUSE)
+    away_lane.step(at(1.0), even)
     proxy.drop_replies(b"EVALSHA", times=10, share=0.3)
     for _ in range(1000):
         try:
-            if one.step(at(1.0), even) > 0:
+            if away_lane.step(at(1.0), even) > 0:
                 break
         except StateUnavailable:
-            one.recover()
+            away_lane.recover()
     assert proxy.fired > 3
     assert set(receiver.ids) == set(ids)
     assert Deliveries(state).state("warehouse", now=1.0).delivered == 200

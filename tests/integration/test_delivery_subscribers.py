@@ -43,8 +43,8 @@ def child(starts_processes: None) -> Iterator[Callable[..., Child]]:
         return children[-1]
 
     yield start
-    for one in children:
-        one.end()
+    for started in children:
+        started.end()
 
 
 def worker(child: Callable[..., Child], server: Server, url: str | None = None) -> Child:
@@ -58,9 +58,9 @@ def test_a_stock_celery_worker_gets_every_event_once(
 ) -> None:
     ids = publish(state, *range(50))
     celery = Subscription(name="gradebook", transport="celery", task="gradebook.attempt_completed", queue="gradebook")
-    one = worker(child, server)
+    worker_process = worker(child, server)
     with dispatching(services(server, celery)):
-        lines = one.received(50)
+        lines = worker_process.received(50)
     assert [line["received"] for line in lines] == ids
     assert lines[7] == {"received": ids[7], "type": "attempt.completed", "attempt": "a7", "revision": 1}
 
@@ -74,7 +74,7 @@ def test_a_kombu_consumer_and_a_journal_reader_get_every_event(
     with dispatching(services(server, Subscription(name="warehouse", transport="kombu", queue="warehouse"))):
         assert [line["received"] for line in kombu.received(30)] == ids
     assert [line["received"] for line in stream.received(30)] == ids
-    (group,) = [one for one in state.xinfo_groups("ab:{0}:journal") if one["name"] == b"certificates"]
+    (group,) = [group for group in state.xinfo_groups("ab:{0}:journal") if group["name"] == b"certificates"]
     until(lambda: state.xpending("ab:{0}:journal", "certificates")["pending"] == 0)
     assert group["consumers"] == 1
 
@@ -148,7 +148,7 @@ def test_a_task_lost_between_pop_and_acknowledgement_is_sent_again_for_want_of_a
     )
     doomed = worker(child, server, proxy.url(server.broker_url))
     broker = redis.Redis.from_url(server.broker_url)
-    until(lambda: any("brpop" in str(one["cmd"]) for one in broker.client_list()))
+    until(lambda: any("brpop" in str(client["cmd"]) for client in broker.client_list()))
     proxy.mode = "hold_down"
     (only,) = publish(state, 1)
     deliveries = Deliveries(state)
@@ -185,12 +185,12 @@ def test_over_rabbitmq_a_topic_exchange_and_a_stock_worker_get_every_event_and_n
         until(lambda: deliveries.state("gradebook", now=time.time()).last_error)
         arguments = ("--broker", rabbitmq, "--exchange", "attempts", "--binding", "attempt.completed.eu-classmarker")
         consumer = child("kombu_subscriber.py", *arguments)
-        one = worker(child, server, rabbitmq)
+        worker_process = worker(child, server, rabbitmq)
         # The circuit is open by now; an operator who has mended the receiver does not wait for it.
         until(lambda: resumed(deliveries, "warehouse", 20))
         until(lambda: resumed(deliveries, "gradebook", 20))
         assert sorted(line["received"] for line in consumer.received(20)) == sorted(ids)
-        assert sorted(line["received"] for line in one.received(20)) == sorted(ids)
+        assert sorted(line["received"] for line in worker_process.received(20)) == sorted(ids)
     for name in ("warehouse", "gradebook"):
         final = deliveries.state(name, now=time.time())
         assert (final.delivered, final.retrying, final.dead_letters, final.pending) == (20, 0, 0, 0)
@@ -227,10 +227,10 @@ def test_over_amqps_a_verified_broker_is_told_the_password_and_another_one_nothi
 
 
 def resumed(deliveries: Deliveries, name: str, count: int) -> bool:
-    found = deliveries.state(name, now=time.time())
-    if found.circuit == "open":
+    result = deliveries.state(name, now=time.time())
+    if result.circuit == "open":
         deliveries.resume(name)
-    return found.delivered == count
+    return result.delivered == count
 
 
 def test_a_queue_that_is_full_fails_the_tries_of_its_events_and_stops_nobody_else(

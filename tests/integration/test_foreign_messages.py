@@ -44,10 +44,10 @@ def broker(own_server: Server) -> Iterator[redis.Redis]:
 def await_receipts(state: redis.Redis) -> None:
     """Two events were handed over, and their receipts are awaited."""
     for event_id in (EVENT, LEGACY):
-        one = Delivery(
+        delivery = Delivery(
             id=event_id, type="attempt.completed", source="s", attempt="a", entry="1-0", awaiting_receipt=True
         )
-        state.hset(keys.deliveries("gradebook"), event_id, one.to_json())
+        state.hset(keys.deliveries("gradebook"), event_id, delivery.to_json())
         state.zadd(keys.retry("gradebook"), {event_id: time.time() + 3600})
 
 

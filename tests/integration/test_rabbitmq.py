@@ -139,12 +139,12 @@ def test_an_exchange_that_the_user_may_neither_find_nor_create_is_named_and_open
     deliveries = Deliveries(state)
     with user(rabbitmqctl, "wr", "^$", ".*", "^$"), dispatching(services(server, topic)):
         until(lambda: now_of(deliveries, "w").circuit == "open")
-    found = now_of(deliveries, "w")
-    assert found.circuit_reason == (
+    result = now_of(deliveries, "w")
+    assert result.circuit_reason == (
         'broker: exchange "missing" does not exist, and the user may not create it. Create it, or grant the permission '
         "configure"
     )
-    assert (found.failed, found.blocked_by) == (12, "")
+    assert (result.failed, result.blocked_by) == (12, "")
 
 
 def test_an_exchange_that_the_user_may_not_write_to_is_named(rabbitmq: str, rabbitmqctl: Control) -> None:
@@ -237,16 +237,16 @@ def test_doctor_names_the_exchange_that_is_missing_or_has_other_settings(
     mine = Subscription(name="m", transport="kombu", exchange="looked-at", broker=rabbitmq)
 
     def findings() -> dict[str, tuple[str, str]]:
-        return {one.name: (one.status, one.text) for one in brokers(services(server, topic, mine))}
+        return {broker.name: (broker.status, broker.text) for broker in brokers(services(server, topic, mine))}
 
     with user(rabbitmqctl, "wr", "^$", ".*", "^$"):
         missing = (WARNING, 'exchange "looked-at" does not exist')
         assert findings()["subscription w"] == findings()["subscription m"] == missing
         with bound_queue(rabbitmq, "looked-at", "#", **{"alternate-exchange": "elsewhere"}):
-            found = findings()
+            result = findings()
     text = 'exchange "looked-at" exists; the user may not configure it, and need not'
-    assert found["subscription w"] == (OK, text)
-    status, text = found["subscription m"]
+    assert result["subscription w"] == (OK, text)
+    status, text = result["subscription m"]
     assert status == WARNING
     assert text.startswith('exchange "looked-at" exists with other settings')
     assert "alternate-exchange" in text

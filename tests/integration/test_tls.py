@@ -73,8 +73,8 @@ def front(certificates: dict[str, ssl.SSLContext]) -> Iterator[Callable[..., TLS
         return made[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for item in made:
+        item.close()
 
 
 # Each takes scheme-less "user:password@localhost:port", the query "?..." and a folder, and tries to send something. It
@@ -124,8 +124,8 @@ def _doctor(member: str, scheme: str) -> Callable[[str, str, Path], str]:
         path = "/" if scheme == "amqps" else "1"
         over = _over(folder, **{member: f"{scheme}://{where}/{path}{query}"})
         name = "state server" if member == "state" else "broker of the bridge"
-        found = [one for one in doctor.examine(over) if one.name == name and one.status != doctor.OK]
-        return f"{found[0].text}. Remedy: {found[0].remedy}" if found else ""
+        results = [check for check in doctor.examine(over) if check.name == name and check.status != doctor.OK]
+        return f"{results[0].text}. Remedy: {results[0].remedy}" if results else ""
 
     return examine
 
@@ -318,7 +318,7 @@ def test_worker_and_beat_say_that_the_brokers_certificate_is_refused(
 
 def test_doctor_says_how_each_connection_is_protected(authority: Authority, tmp_path: Path) -> None:
     over = _over(tmp_path, broker=f"rediss://127.0.0.1:1/1?ssl_ca_certs={authority.ca}")
-    told = {one.name: one.text for one in doctor.examine(over)}
+    told = {check.name: check.text for check in doctor.examine(over)}
     assert told["connection to the state server"] == "not encrypted"
     assert told["connection to the broker of the bridge"] == (
         f"TLS, certificate and host name verified, trusted: {authority.ca}"

@@ -117,8 +117,8 @@ def test_what_the_previous_version_remembered_of_an_attempt_is_continued(any_sta
     any_state.hset(keys.seen(0) + ":0", field, value[:4] + b"\xff" + value[5:])  # type: ignore[arg-type]
     for score in (2, 3):
         outcomes(journal, make_submission(score=score))
-    found = [json.loads(event.event)["data"]["attempt"]["revision"] for event in Reader(any_state).events()]
-    assert found == [257, 256, 1]
+    results = [json.loads(event.event)["data"]["attempt"]["revision"] for event in Reader(any_state).events()]
+    assert results == [257, 256, 1]
 
 
 def test_a_revision_whose_earlier_event_was_trimmed_has_no_previous(any_state: redis.Redis) -> None:
@@ -191,9 +191,9 @@ def test_a_request_is_stored_with_the_outcome_of_its_records(any_state: redis.Re
         ],
         now=NOW,
     )
-    assert [one.outcome for one in written] == ["published", "duplicate", "ignored", "published"]
-    kept = {one.id[-1]: one for one in store.list()}
-    assert {number: one.outcome for number, one in kept.items()} == {
+    assert [result.outcome for result in written] == ["published", "duplicate", "ignored", "published"]
+    kept = {item.id[-1]: item for item in store.list()}
+    assert {number: request.outcome for number, request in kept.items()} == {
         "1": "published",
         "2": "duplicate",
         "3": "ignored",
@@ -209,7 +209,7 @@ def test_a_request_whose_record_is_revised_is_stored_once_as_revised(any_state: 
     outcomes(journal, make_submission(score=1))
     written = journal.publish(Entry(submissions=(make_submission(score=2),), request=request(1)), now=NOW)
     assert written.outcome == "revised"
-    assert [one.outcome for one in RequestStore(any_state).list()] == ["revised"]
+    assert [request.outcome for request in RequestStore(any_state).list()] == ["revised"]
 
 
 def test_a_refused_request_is_stored_truncated_and_listed_with_the_others(any_state: redis.Redis) -> None:
@@ -218,9 +218,9 @@ def test_a_refused_request_is_stored_truncated_and_listed_with_the_others(any_st
     store.reject(
         request_id=refused.id, source="eu", received_at=NOW, reason="bad_signature", headers={}, body=b"x" * 10_000
     )
-    found = store.find(refused.id)
-    assert found is not None
-    assert (found.outcome, found.reason, len(found.body)) == ("rejected", "bad_signature", 4096)
+    result = store.find(refused.id)
+    assert result is not None
+    assert (result.outcome, result.reason, len(result.body)) == ("rejected", "bad_signature", 4096)
 
 
 def test_counts_add_up_by_source_path_and_outcome(any_state: redis.Redis) -> None:
@@ -237,6 +237,7 @@ def test_counts_add_up_by_source_path_and_outcome(any_state: redis.Redis) -> Non
     }
 
 
+@pytest.mark.long
 def test_memory_grows_bucket_by_bucket_and_loses_no_attempt(any_state: redis.Redis) -> None:
     journal, reader = Journal(any_state), Reader(any_state)
     names = [f"link:{number}" for number in range(1500)]
@@ -258,7 +259,7 @@ def test_each_attempt_is_in_one_of_several_partitions(any_state: redis.Redis) ->
         Entry(submissions=(make_submission(name),), request=request(number)) for number, name in enumerate(names)
     ] + [Entry(request=request(99, outcome="ignored"))]
     written = journal.publish_batch(entries, now=NOW)
-    assert [one.outcome for one in written] == ["published"] * 40 + ["ignored"]
+    assert [result.outcome for result in written] == ["published"] * 40 + ["ignored"]
     assert sorted(name for name, _ in published(any_state, 4)) == sorted(names)
     assert all(any_state.exists(keys.journal(number)) for number in range(4))
     assert len(list(RequestStore(any_state, partitions=4).list())) == 41
@@ -326,7 +327,7 @@ def test_quarantine_stores_the_same_bytes_once_and_can_delete_them(any_state: re
     for _ in range(3):
         store.add(source="eu", origin=POLL, reason="no test_id", body=b"{}", now=NOW)
     store.add(source="us", origin=WEBHOOK, reason="no test_id", body=b"{}", now=NOW, request_id="r1")
-    assert [(one.source, one.request_id) for one in store.list()] == [("us", "r1"), ("eu", None)]
+    assert [(item.source, item.request_id) for item in store.list()] == [("us", "r1"), ("eu", None)]
     (mine,) = store.list(source="eu")
     assert store.find(mine.entry_id) == mine
     store.remove(mine)
@@ -347,9 +348,9 @@ def test_events_are_paged_in_both_directions_and_by_time(any_state: redis.Redis)
     assert forward == [f"a{number}" for number in range(1201)]
     assert [event.attempt for event in reader.events()] == forward[::-1]
     assert [event.attempt for event in reader.events(since=10, until=12, newest_first=False)] == ["a9", "a10", "a11"]
-    found = next(event for event in reader.events() if event.id == "e3")
-    assert found is not None
-    assert found.attempt == "a3"
+    result = next(event for event in reader.events() if event.id == "e3")
+    assert result is not None
+    assert result.attempt == "a3"
 
 
 def test_any_interleaving_of_writers_gives_consecutive_revisions(state: redis.Redis) -> None:
@@ -360,7 +361,7 @@ def test_any_interleaving_of_writers_gives_consecutive_revisions(state: redis.Re
     by_attempt: dict[str, list[int]] = {}
     for event in Reader(state).events(newest_first=False):
         by_attempt.setdefault(event.attempt, []).append(json.loads(event.event)["data"]["attempt"]["revision"])
-    assert all(found == list(range(1, len(found) + 1)) for found in by_attempt.values())
+    assert all(revisions == list(range(1, len(revisions) + 1)) for revisions in by_attempt.values())
 
 
 def test_the_script_and_python_rank_outcomes_alike() -> None:

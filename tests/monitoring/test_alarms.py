@@ -39,10 +39,10 @@ def said(*judgements: tuple[float, SourceProblem | None]) -> Iterator[tuple[floa
         alarm = published(new)
 
 
-def minutes(*found: tuple[int, int]) -> list[tuple[float, SourceProblem | None]]:
+def minutes(*states: tuple[int, int]) -> list[tuple[float, SourceProblem | None]]:
     """A judgement a minute; there is trouble in the given stretches, both ends included."""
-    last = found[-1][1] + 30
-    return [(at, PROBLEM if any(a <= at <= b for a, b in found) else None) for at in range(last)]
+    last = states[-1][1] + 30
+    return [(at, PROBLEM if any(a <= at <= b for a, b in states) else None) for at in range(last)]
 
 
 def test_an_alarm_is_published_when_it_begins_and_when_it_is_over() -> None:
@@ -50,8 +50,8 @@ def test_an_alarm_is_published_when_it_begins_and_when_it_is_over() -> None:
 
 
 def test_an_alarm_is_repeated_every_day_while_it_lasts() -> None:
-    found = list(said(*minutes((0, 3 * 1440 + 10))))
-    assert found == [(0, RAISED, 0), (1440, RAISED, 1), (2880, RAISED, 2), (4320, RAISED, 3), (4331, RECOVERED, 3)]
+    result = list(said(*minutes((0, 3 * 1440 + 10))))
+    assert result == [(0, RAISED, 0), (1440, RAISED, 1), (2880, RAISED, 2), (4320, RAISED, 3), (4331, RECOVERED, 3)]
 
 
 def test_an_intermittent_problem_is_one_alarm() -> None:
@@ -82,21 +82,21 @@ def test_the_notice_is_made_from_the_record_alone() -> None:
         "remedy": "none needed",
     }
     again = replace(raised, repeats=1)
-    occasions = {alarm_notice("eu", one).occasion for one in (raised, again, over, replace(raised, raised_at=1.0))}
+    occasions = {alarm_notice("eu", alarm).occasion for alarm in (raised, again, over, replace(raised, raised_at=1.0))}
     assert len(occasions) == 4
 
 
 def test_two_processes_agree_on_the_first_decision(any_state: redis.Redis) -> None:
-    one, two = Alarms(any_state), Alarms(any_state)
+    own, two = Alarms(any_state), Alarms(any_state)
     first = next_alarm(None, POLL_FAILING, PROBLEM, MONDAY)
     second = next_alarm(None, POLL_FAILING, replace(PROBLEM, value="nothing read for 61m"), MONDAY + 0.02)
     assert first is not None
     assert second is not None
-    assert one.compare_and_set("eu", None, first) == first
+    assert own.compare_and_set("eu", None, first) == first
     assert two.compare_and_set("eu", None, second) == first
     # A reply that was lost: the same call again.
-    assert one.compare_and_set("eu", None, first) == first
-    assert one.compare_and_set("eu", first, replace(first, published=True)).published
+    assert own.compare_and_set("eu", None, first) == first
+    assert own.compare_and_set("eu", first, replace(first, published=True)).published
     assert two.compare_and_set("eu", first, replace(first, published=True)).published
 
 

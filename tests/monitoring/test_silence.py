@@ -10,7 +10,7 @@ import pytest
 from bridge.monitoring.source_health import assess
 from bridge.monitoring.traffic_baseline import hours_needed
 from schemas.notices import WEBHOOKS_SILENT
-from tests.support.watching import DAY, HOUR, LOOK, MINUTE, MONDAY, WEEK, Simulated, working_hours
+from tests.support.watching import DAY, HOUR, MINUTE, MONDAY, STEP, WEEK, Simulated, working_hours
 
 pytestmark = pytest.mark.long
 
@@ -121,7 +121,7 @@ def test_one_round_that_finds_many_is_not_enough() -> None:
     assert list(source.run(TUESDAY)) == []
     while source.traffic is not None and source.traffic.rounds_with_finds < 2:
         source.rate = lambda _moment: 400.0
-        assert list(source.run(source.now + LOOK)) == []
+        assert list(source.run(source.now + STEP)) == []
     assert source.traffic is not None
     assert source.traffic.found_by_polling - source.traffic.found_before_quiet > 20
     ((_, problem),) = source.run(source.now + 10 * MINUTE)

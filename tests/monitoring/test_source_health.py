@@ -65,7 +65,7 @@ def test_a_paused_source_is_not_assessed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "fails"),
+    ("facts_of_stream", "fails"),
     [
         (stream(26, *failed(1, 6, 11, 16, 21)), True),
         (stream(21, *failed(1, 6, 11, 16)), False),
@@ -84,8 +84,8 @@ def test_a_paused_source_is_not_assessed() -> None:
         (stream(None, *failed(1, 6, 11, 16, 21)), True),
     ],
 )
-def test_a_stream_fails_after_five_rounds_or_six_intervals(one: StreamFacts, fails: bool) -> None:
-    assert (assess(facts(streams=(stream(1, name="fine"), one)))[POLL_FAILING] is not None) is fails
+def test_a_stream_fails_after_five_rounds_or_six_intervals(facts_of_stream: StreamFacts, fails: bool) -> None:
+    assert (assess(facts(streams=(stream(1, name="fine"), facts_of_stream)))[POLL_FAILING] is not None) is fails
 
 
 def test_a_failing_stream_is_named_with_its_last_error() -> None:
@@ -120,8 +120,8 @@ def test_a_budget_is_exhausted_after_the_length_of_its_window_and_polling_is_not
 def test_the_time_until_a_budget_counts_as_exhausted_has_limits(per: float, after: float) -> None:
     spent = replace(budget(left=0), window=Window(30, per))
     for seconds, raised in ((after - 1, False), (after, True)):
-        found = assess(facts(traffic=dry_for(seconds)["traffic"], budget=spent))[BUDGET_EXHAUSTED]
-        assert (found is not None) is raised
+        result = assess(facts(traffic=dry_for(seconds)["traffic"], budget=spent))[BUDGET_EXHAUSTED]
+        assert (result is not None) is raised
 
 
 def test_a_vendor_that_asks_us_to_wait_is_distinguished_from_our_quota() -> None:
@@ -172,9 +172,9 @@ def twin_of(state: redis.Redis, name: str) -> str:
 
 
 def test_rejected_credentials_are_reported_at_once_and_explain_the_rest() -> None:
-    found = assess(facts(budget=budget(left=0, pause=REFUSED), streams=(stream(5000),), traffic=TRAFFIC))
-    assert set(found) == {CREDENTIALS_REJECTED, WEBHOOKS_SILENT}
-    problem = found[CREDENTIALS_REJECTED]
+    result = assess(facts(budget=budget(left=0, pause=REFUSED), streams=(stream(5000),), traffic=TRAFFIC))
+    assert set(result) == {CREDENTIALS_REJECTED, WEBHOOKS_SILENT}
+    problem = result[CREDENTIALS_REJECTED]
     assert problem is not None
     assert "403" in problem.value
     assert "attempt-bridge sources resume eu" in problem.remedy
@@ -211,8 +211,8 @@ def test_a_part_that_is_unread_for_three_rounds_and_ten_minutes_is_a_problem_by_
 
     assert problem(1, 6) is None
     assert problem(1, 2, 3) is None
-    found = problem(1, 6, 11)
-    assert found is not None
-    assert found.since == NOW - 11 * MINUTE
-    assert "schedule k1" in found.value
-    assert "HTTP 500" in found.value
+    result = problem(1, 6, 11)
+    assert result is not None
+    assert result.since == NOW - 11 * MINUTE
+    assert "schedule k1" in result.value
+    assert "HTTP 500" in result.value

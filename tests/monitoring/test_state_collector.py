@@ -47,8 +47,8 @@ def number(bridge: Services, name: str, **labels: str) -> float | None:
 
 def test_subscriptions_show_backlog_retries_and_dead_letters(bridge: Services, fake_state: redis.Redis) -> None:
     publish(fake_state, 1, 2, 3)
-    one = lane(fake_state, Receiver(lambda sent: refuse(sent) if sent.attempt == "a1" else None), subscription=CRM)
-    run_until_idle(one, NOW)
+    crm_lane = lane(fake_state, Receiver(lambda sent: refuse(sent) if sent.attempt == "a1" else None), subscription=CRM)
+    run_until_idle(crm_lane, NOW)
     fake_state.xadd(keys.dead("crm"), {"id": "x"})
     publish(fake_state, 4)
     assert number(bridge, "bridge_retry_scheduled", subscription="crm") == 1

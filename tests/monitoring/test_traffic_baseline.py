@@ -38,7 +38,7 @@ def round_at(moment: float, published: int = 0) -> RoundReport:
 
 
 def observed(*counts: int, start: float = NOON) -> TrafficState:
-    """A look a minute; `counts` is what the counter of the day says each time."""
+    """One check a minute; `counts` is what the counter of the day says each time."""
     traffic: TrafficState | None = None
     for number, count in enumerate(counts):
         now = start + number * MINUTE
@@ -167,5 +167,5 @@ def test_the_ring_holds_every_hour_that_is_needed(fake_state: redis.Redis) -> No
         moment += HOUR
     asked = hours_needed(end - 8 * DAY, end)
     known = baselines.hourly("eu", asked)
-    # The share may look a little farther back than the ring when the silence is longer than a week.
+    # The share may reach a little farther back than the ring when the silence is longer than a week.
     assert {hour for hour in asked if hour >= end // HOUR - 5 * 168 - 2} <= set(known)

@@ -34,11 +34,11 @@ _IN_A_PIPELINE = "Command # 1 (LPUSH q {event}) of pipeline caused error: "
     ],
 )
 def test_an_error_has_a_fact_and_a_remedy_and_quotes_no_event(error: Exception, fact: str) -> None:
-    found, remedy = broker_problem(error)
-    assert found == fact or found.startswith(fact)
+    result, remedy = broker_problem(error)
+    assert result == fact or result.startswith(fact)
     assert remedy
-    assert "LPUSH" not in found
-    assert "CANARY" not in found
+    assert "LPUSH" not in result
+    assert "CANARY" not in result
 
 
 def test_the_cause_inside_the_librarys_own_error_decides() -> None:

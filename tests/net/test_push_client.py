@@ -81,8 +81,8 @@ def test_an_encoded_address_is_refused_when_connecting_too(host: str) -> None:
     ],
 )
 def test_a_configured_address_is_checked(url: str, problem: str | None) -> None:
-    found = check_url(url)
-    assert (found is None) if problem is None else (problem in (found or ""))
+    result = check_url(url)
+    assert (result is None) if problem is None else (problem in (result or ""))
 
 
 def test_private_addresses_need_no_encryption() -> None:
@@ -179,8 +179,8 @@ def peer() -> Iterator[Callable[..., Peer]]:
         return peers[-1]
 
     yield make
-    for one in peers:
-        one.close()
+    for server in peers:
+        server.close()
 
 
 def says(text: bytes) -> Callable[[socket.socket, bytes], None]:
@@ -199,8 +199,8 @@ def drips(text: bytes) -> Callable[[socket.socket, bytes], None]:
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-def post(one: Peer, **options: object) -> push_client.Answer:
-    client = Client(one.url, allow_private=True, **options)  # type: ignore[arg-type]
+def post(server: Peer, **options: object) -> push_client.Answer:
+    client = Client(server.url, allow_private=True, **options)  # type: ignore[arg-type]
     try:
         return client.post(b'{"a":1}', {"content-type": "application/json", "x-mine": "1"})
     finally:
@@ -208,24 +208,24 @@ def post(one: Peer, **options: object) -> push_client.Answer:
 
 
 def test_the_body_and_the_headers_arrive_as_they_were_given(peer: Callable[..., Peer]) -> None:
-    one = peer(says(b"HTTP/1.1 200 OK\r\nX-Answer: yes\r\nContent-Length: 2\r\n\r\nok"))
-    answer = post(one)
+    server = peer(says(b"HTTP/1.1 200 OK\r\nX-Answer: yes\r\nContent-Length: 2\r\n\r\nok"))
+    answer = post(server)
     assert (answer.status, answer.headers["x-answer"], answer.body) == (200, "yes", b"ok")
-    head, _, body = one.requests[0].partition(b"\r\n\r\n")
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
     assert lines[0] == b"post /hook http/1.1"
-    assert f"host: 127.0.0.1:{one.port}".encode() in lines
+    assert f"host: 127.0.0.1:{server.port}".encode() in lines
     assert b"accept-encoding: identity" in lines
     assert b"x-mine: 1" in lines
     assert body == b'{"a":1}'
 
 
 def test_a_connection_is_kept_for_the_next_request(peer: Callable[..., Peer]) -> None:
-    one = peer(says(NO_CONTENT))
-    client = Client(one.url, allow_private=True)
+    server = peer(says(NO_CONTENT))
+    client = Client(server.url, allow_private=True)
     for _ in range(3):
         assert client.post(b"{}", {}).status == 204
-    assert (one.connections, len(one.requests)) == (1, 3)
+    assert (server.connections, len(server.requests)) == (1, 3)
     client.close()
 
 
@@ -234,18 +234,18 @@ def test_a_connection_that_the_receiver_closed_is_replaced(peer: Callable[..., P
         connection.sendall(NO_CONTENT)
         connection.shutdown(socket.SHUT_RDWR)
 
-    one = peer(once)
-    client = Client(one.url, allow_private=True)
+    server = peer(once)
+    client = Client(server.url, allow_private=True)
     for _ in range(3):
         assert client.post(b"{}", {}).status == 204
-    assert one.connections == 3
+    assert server.connections == 3
     client.close()
 
 
 def test_a_redirect_is_an_answer_and_is_not_followed(peer: Callable[..., Peer]) -> None:
     other = peer(says(NO_CONTENT))
-    one = peer(says(f"HTTP/1.1 302 Found\r\nLocation: {other.url}\r\nContent-Length: 0\r\n\r\n".encode()))
-    assert post(one).status == 302
+    server = peer(says(f"HTTP/1.1 302 Found\r\nLocation: {other.url}\r\nContent-Length: 0\r\n\r\n".encode()))
+    assert post(server).status == 302
     assert other.connections == 0
 
 
@@ -259,9 +259,9 @@ def test_a_redirect_is_an_answer_and_is_not_followed(peer: Callable[..., Peer]) 
     ids=["body", "headers", "silence"],
 )
 def test_a_receiver_that_drips_or_says_nothing_meets_the_deadline(peer: Callable[..., Peer], script) -> None:
-    one = peer(script)
+    server = peer(script)
     with pytest.raises(DeliveryFailed) as caught:
-        post(one, deadline=1.0)
+        post(server, deadline=1.0)
     # Without a deadline the first two would succeed in the end, the third would hang.
     assert caught.value.reason == "timeout"
 
@@ -287,10 +287,10 @@ def test_a_compressed_answer_is_not_inflated(peer: Callable[..., Peer]) -> None:
 
 
 def test_proxies_of_the_environment_are_not_used(peer: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy, one = peer(says(NO_CONTENT)), peer(says(NO_CONTENT))
+    proxy, server = peer(says(NO_CONTENT)), peer(says(NO_CONTENT))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, proxy.url)
-    assert post(one).status == 204
+    assert post(server).status == 204
     assert proxy.connections == 0
 
 
@@ -336,16 +336,16 @@ def test_the_certificate_is_checked_against_the_name_and_the_deadline_holds_over
     serving.load_cert_chain(certificate, key)
     names: list[str | None] = []
     serving.sni_callback = lambda _socket, name, _context: names.append(name)
-    one = peer(says(NO_CONTENT), serving)
-    url = f"https://localhost:{one.port}/"
+    server = peer(says(NO_CONTENT), serving)
+    url = f"https://localhost:{server.port}/"
     trusting = ssl.create_default_context(cafile=str(certificate))
 
     client = Client(url, allow_private=True, context=trusting)
     assert [client.post(b"{}", {}).status for _ in range(2)] == [204, 204]
-    assert (names, one.connections) == (["localhost"], 1)
+    assert (names, server.connections) == (["localhost"], 1)
     client.close()
 
-    for stranger in (Client(url, allow_private=True), Client(one.url, allow_private=True, context=trusting)):
+    for stranger in (Client(url, allow_private=True), Client(server.url, allow_private=True, context=trusting)):
         with pytest.raises(DeliveryFailed) as caught:
             stranger.post(b"{}", {})
         assert caught.value.reason == "tls"

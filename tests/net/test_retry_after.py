@@ -51,6 +51,7 @@ def test_retry_after_is_seconds_or_a_date_within_a_week(text: str, seconds: floa
     assert retry_after_seconds(text, now=NOW) == seconds
 
 
+@pytest.mark.long
 @settings(max_examples=20 * settings.default.max_examples)
 @given(text=TEXTS, now=st.floats(0, 1e11))
 def test_any_text_is_read_without_an_error_and_stays_in_the_span(text: str, now: float) -> None:

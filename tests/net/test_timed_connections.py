@@ -37,8 +37,8 @@ def drip() -> Iterator[Drip]:
         return peers[-1]
 
     yield make
-    for one in peers:
-        one.close()
+    for server in peers:
+        server.close()
 
 
 @pytest.fixture
@@ -175,6 +175,6 @@ def test_every_address_of_a_name_is_tried(
     drip: Drip, call: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = drip(OK, b"")
-    found = [(socket.AF_INET, ("127.0.0.1", 1)), (socket.AF_INET, ("127.0.0.1", good.port))]
-    monkeypatch.setattr(timed_connections, "look_up", lambda *_, **__: found)
+    results = [(socket.AF_INET, ("127.0.0.1", 1)), (socket.AF_INET, ("127.0.0.1", good.port))]
+    monkeypatch.setattr(timed_connections, "look_up", lambda *_, **__: results)
     assert call("http://vendor.example.test/", seconds=5.0)[2] == b"ok"  # type: ignore[index]

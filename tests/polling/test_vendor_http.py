@@ -182,9 +182,9 @@ def test_the_limit_in_the_answers_headers_is_obeyed_by_every_process_until_its_r
         other = Asking(vendor, fake_state, session)
         other.get("limited")
         asking.get("limited")
-        for one in (asking, other, asking):
+        for client in (asking, other, asking):
             with pytest.raises(BudgetExhausted) as exhausted:
-                one.get("limited")
+                client.get("limited")
             assert exhausted.value.retry_at == NOW + 40
         assert len(vendor.seen) == 3
         status = other.budgets.status("eu-little", Window(100, 60.0), NOW)

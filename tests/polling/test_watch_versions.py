@@ -87,7 +87,7 @@ class Urges(RuleBasedStateMachine):
     def published(self) -> float:
         """The last published score; 0 before the first."""
         events = journal_events(self.world.client)
-        return next((one["data"]["result"]["score"] for one in reversed(events) if "result" in one["data"]), 0.0)
+        return next((event["data"]["result"]["score"] for event in reversed(events) if "result" in event["data"]), 0.0)
 
     # What happens ----------------------------------------------------------------------------------------------------
 
@@ -147,14 +147,14 @@ class Urges(RuleBasedStateMachine):
 
     @invariant()
     def notices_have_the_registered_deadline(self) -> None:
-        found = [event for event in journal_events(self.world.client) if event["type"] == "attempt.overdue"]
-        for notice in found[self.notices :]:
+        results = [event for event in journal_events(self.world.client) if event["type"] == "attempt.overdue"]
+        for notice in results[self.notices :]:
             if notice["data"]["watch"]["kind"] == "expectation":
                 assert self.promise is not None
                 assert moment_of(notice["data"]["watch"]["deadline"]) == pytest.approx(self.promise[1], abs=0.002)
                 assert self.world.moment >= self.promise[1]
                 self.promise = None
-        self.notices = len(found)
+        self.notices = len(results)
 
     @invariant()
     def the_expectation_and_its_watch_have_the_registered_times(self) -> None:

@@ -229,7 +229,7 @@ def test_watches_and_expectations_of_the_previous_version_are_read_and_urged(any
     pointers = [Pointer(key=key, reference={"new": "1"}, give_up_after=500.0) for key in before]
     watches.add_pointers(NAME, pointers, now=951.0)
     urged = {watch.key: watch for watch in watches.list(NAME)}
-    assert [(key, one.due, one.rechecks, one.announced) for key, one in sorted(urged.items())] == [
+    assert [(key, watch.due, watch.rechecks, watch.announced) for key, watch in sorted(urged.items())] == [
         ("attempt", 950.0, 0, 1451.0),
         ("expected", 951.0, 0, 1451.0),
         ("pointer", 951.0, 0, 1451.0),

@@ -53,12 +53,12 @@ def arrivals(server: Server, window: Window, begin: float, *, step: float, asked
         return granted
 
     draws = [Random(number) for number in range(WORKERS)]
-    found: list[float] = []
+    results: list[float] = []
     with workers(server) as crowd, ThreadPoolExecutor(WORKERS) as pool:
         for tick in range(int(HOUR / step)):
             rows = pool.map(work, range(WORKERS), crowd, draws, [begin + tick * step] * WORKERS)
-            found += [moment for row in rows for moment in row]
-    return sorted(found)
+            results += [moment for row in rows for moment in row]
+    return sorted(results)
 
 
 def most_in_any(moments: Sequence[float], seconds: float) -> int:
@@ -81,7 +81,7 @@ def test_in_an_hour_over_the_reset_ten_workers_never_make_one_call_too_many_of_a
 
 
 class CirrusDay:
-    """Looks at what is due, as a worker does, with a clock of its own: a call takes 0.2 s, turns begin 5 min apart."""
+    """Rechecks what is due, as a worker does, with a clock of its own: a call takes 0.2 s, turns begin 5 min apart."""
 
     window = Window(3000, DAY, 13.5 * HOUR)
     schedule = (6 * HOUR, DAY)
@@ -114,7 +114,7 @@ class CirrusDay:
             self.now = max(self.now, begun + 300)
 
     def _turn(self) -> bool:
-        """Look at the most urgent; whether a look was made."""
+        """Recheck the most urgent; whether one was due."""
         due = self.watches.due(NAME, self.now, 20)
         overdue = [watch.due for watch in due if watch.kind == EXPECTATION]
         assert overdue == sorted(self.expected.values())[: len(overdue)]
@@ -124,16 +124,16 @@ class CirrusDay:
             try:
                 if spender not in spent:
                     self.budgets.take(NAME, self.window, self.now, spender=spender, polled=False)
-                    self._look(watch)
+                    self._recheck(watch)
             except BudgetExhausted:
                 spent.add(spender)
         return len(self.rechecks) > before
 
-    def _look(self, watch: OpenWatch) -> None:
+    def _recheck(self, watch: OpenWatch) -> None:
         self.now += 0.2
         self.rechecks.append((self.now, watch))
-        found = self.draw.random() < 0.3 or watch.kind != EXPECTATION
-        if found:
+        result = self.draw.random() < 0.3 or watch.kind != EXPECTATION
+        if result:
             self.expectations.cancel(NAME, [watch.key])
             self.expected.pop(watch.key, None)
         else:

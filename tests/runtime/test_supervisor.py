@@ -219,7 +219,7 @@ def test_children_and_grandchildren_die_with_a_killed_supervisor(number: signal.
         seen = ""
         while not re.search(r"ready", seen):
             seen += process.stdout.readline()
-        pids = [int(pid) for found in re.findall(r"(?:pids|grandchild) ([\d ]+)", seen) for pid in found.split()]
+        pids = [int(pid) for match in re.findall(r"(?:pids|grandchild) ([\d ]+)", seen) for pid in match.split()]
         assert len(pids) == 3
         assert all(lives(pid) for pid in pids)
         process.send_signal(number)
@@ -261,4 +261,4 @@ def test_a_killed_reaper_is_replaced_by_one_that_knows_all_children() -> None:
 
 
 def children(pid: int) -> set[int]:
-    return {int(found) for found in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    return {int(part) for part in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}

@@ -19,5 +19,5 @@ def test_an_event_id_is_the_uuid5_of_what_makes_the_event_unique(
 
 
 def test_an_event_id_never_changes() -> None:
-    found = event_id("/acme/sources/eu-classmarker", "link:62510937", "attempt.completed", 1)
-    assert found == "7c19d583-cb6b-556e-a2c8-fabca9ee09b1"
+    result = event_id("/acme/sources/eu-classmarker", "link:62510937", "attempt.completed", 1)
+    assert result == "7c19d583-cb6b-556e-a2c8-fabca9ee09b1"

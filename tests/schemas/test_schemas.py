@@ -304,12 +304,12 @@ def test_a_broken_event_is_refused_by_the_declaration_and_by_the_schema(path: tu
 
 
 def _member_paths(document: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    found = []
+    results = []
     for name, member in document.items():
-        found.append((*path, name))
+        results.append((*path, name))
         if isinstance(member, dict) and name not in ("ids", "extensions"):
-            found += _member_paths(member, (*path, name))
-    return found
+            results += _member_paths(member, (*path, name))
+    return results
 
 
 @pytest.mark.parametrize("path", _member_paths(documented()), ids=".".join)
@@ -326,7 +326,7 @@ def test_every_member_is_always_present(path: tuple[str, ...]) -> None:
 
 def _pairs(shape: Any) -> list[tuple[Any, type]]:
     """Every declared shape with its dataclass, from the event down."""
-    found = [(shape, shape.makes)]
+    results = [(shape, shape.makes)]
     for field in shape.fields.values():
         inner = field.inner if isinstance(field, fields.List) else field
         if (
@@ -334,8 +334,8 @@ def _pairs(shape: Any) -> list[tuple[Any, type]]:
             and hasattr(inner.schema, "makes")
             and type(inner.schema) is not type(shape)
         ):
-            found += _pairs(inner.schema)
-    return found
+            results += _pairs(inner.schema)
+    return results
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_the_asyncapi_document_names_every_event_type_and_the_generated_schema()
         "event": {"$ref": "./event-1.0.schema.json"},
         "notice": {"$ref": "./notice-event-1.0.schema.json"},
     }
-    about_results = {one["name"] for one in messages.values() if one["payload"]["$ref"].endswith("/event")}
+    about_results = {message["name"] for message in messages.values() if message["payload"]["$ref"].endswith("/event")}
     assert about_results == set(ATTEMPT_TYPES)
 
 
@@ -405,10 +405,10 @@ def test_every_reference_of_the_asyncapi_document_resolves() -> None:
         if reference.startswith("./"):
             assert reference.removeprefix("./") in DOCUMENTS
             continue
-        found = page
+        result = page
         for name in reference.removeprefix("#/").split("/"):
-            found = found[name]
-        assert found
+            result = result[name]
+        assert result
 
 
 def test_the_data_alone_can_be_loaded() -> None:

@@ -198,8 +198,8 @@ def test_a_usual_payload_does_not_touch_marshmallow(monkeypatch: pytest.MonkeyPa
 )
 def test_a_field_reads_every_spelling(shape: type[TolerantField], spelling: Any, meaning: Any) -> None:
     read = loader(type("One", (VendorSchema,), {"it": shape()}))
-    found = read({"it": spelling})["it"]
-    assert (found, type(found)) == (meaning, type(meaning))
+    result = read({"it": spelling})["it"]
+    assert (result, type(result)) == (meaning, type(meaning))
 
 
 @pytest.mark.parametrize("shape", [Text, Number, WholeNumber, Identifier, Flag, UnixTime, Duration])

@@ -125,8 +125,8 @@ def test_no_body_is_slow_to_refuse(raw: bytes, reason: str) -> None:
     ],
 )
 def test_one_odd_value_in_an_answer_hides_nothing_beside_it(text: str, value: object) -> None:
-    found = parse_answer(text.encode())
-    assert value is None or found == value
+    result = parse_answer(text.encode())
+    assert value is None or result == value
 
 
 def test_broken_utf8_in_an_answer_is_shown_as_such() -> None:

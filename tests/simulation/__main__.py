@@ -36,8 +36,8 @@ def main() -> int:
     seeds = range(1, chosen.seeds + 1) if chosen.seed is None else [chosen.seed]
     with ProcessPoolExecutor(chosen.jobs, initializer=_quiet) as pool:
         waiting = [(seed, pool.submit(_run, seed, vendors)) for seed in seeds]
-        verdicts = [_tell(seed, one.result()) for seed, one in waiting]
-    return _sum_up([one for one in verdicts if isinstance(one, Verdict)], len(verdicts))
+        verdicts = [_tell(seed, job.result()) for seed, job in waiting]
+    return _sum_up([verdict for verdict in verdicts if isinstance(verdict, Verdict)], len(verdicts))
 
 
 def _run(seed: int, vendors: Sequence[str]) -> Verdict | str:
@@ -65,14 +65,14 @@ def _tell(seed: int, verdict: Verdict | str) -> Verdict | str:
 
 def _sum_up(verdicts: Sequence[Verdict], total: int) -> int:
     attempts, calls, happened = Counter[str](), Counter[str](), Counter[str]()
-    for one in verdicts:
-        attempts.update(one.attempts)
-        calls.update(one.calls)
-        happened.update(one.happened)
+    for verdict in verdicts:
+        attempts.update(verdict.attempts)
+        calls.update(verdict.calls)
+        happened.update(verdict.happened)
     print(f"disasters: {', '.join(f'{number} x {what}' for what, number in happened.most_common())}")
     for name, number in attempts.items():
         print(f"{name}: {number} attempts, {calls[name] / max(number, 1):.1f} calls per attempt")
-    well = sum(one.well for one in verdicts)
+    well = sum(verdict.well for verdict in verdicts)
     print(f"{well} of {total} seeds went well")
     return 0 if well == total else 1
 

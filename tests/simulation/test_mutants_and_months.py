@@ -53,7 +53,7 @@ def test_without_a_mutant_nothing_is_noticed() -> None:
     assert caught("classmarker", seeds=2) == []
 
 
-def without_looks(world: World) -> None:
+def without_rechecks(world: World) -> None:
     """Thought Industries by polls alone, with grades that come after hours: the low-water mark is all there is."""
     name = "thought-industries"
     vendor, simulator = world.services.vendors[name], world.simulators[name]
@@ -65,17 +65,19 @@ def without_looks(world: World) -> None:
 
 def test_a_low_water_mark_that_is_ignored_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(BUSY, days=3.0, poll_every=2 * HOUR, step=(HOUR / 2, HOUR))
-    assert caught("thought-industries", plan=plan, prepare=without_looks) == []
+    assert caught("thought-industries", plan=plan, prepare=without_rechecks) == []
     after = Cursor.after
     monkeypatch.setattr(Cursor, "after", lambda self, created, still_open, page: after(self, created, (), page))
-    assert caught("thought-industries", plan=plan, prepare=without_looks)
+    assert caught("thought-industries", plan=plan, prepare=without_rechecks)
 
 
 @pytest.fixture
 def no_rewind(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first_cursor(one: Any, position: Any, source: Any, look_back_limit: Any, now: float) -> str:
+    def first_cursor(_client: Any, position: Any, source: Any, look_back_limit: Any, now: float) -> str:
         fresh = position.cursor is None and position.resume is None
-        return original(one, position, source, look_back_limit, now) if fresh else position.resume or position.cursor
+        return (
+            original(_client, position, source, look_back_limit, now) if fresh else position.resume or position.cursor
+        )
 
     original = poll.first_cursor
     monkeypatch.setattr(poll, "first_cursor", first_cursor)
@@ -87,10 +89,10 @@ def test_an_overlap_of_nothing_is_noticed() -> None:
 
 
 def test_a_cursor_that_excludes_its_moment_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first_cursor(one: Any, position: Any, *rest: Any) -> str:
+    def first_cursor(_client: Any, position: Any, *rest: Any) -> str:
         if position.cursor is None:
-            return original(one, position, *rest)
-        return one.start(one.position(position.cursor) + 2, None)
+            return original(_client, position, *rest)
+        return _client.start(_client.position(position.cursor) + 2, None)
 
     original = poll.first_cursor
     monkeypatch.setattr(poll, "first_cursor", first_cursor)
@@ -98,7 +100,7 @@ def test_a_cursor_that_excludes_its_moment_is_noticed(monkeypatch: pytest.Monkey
 
 
 def test_a_cursor_that_is_saved_before_its_page_is_published_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hasty(access: Any, one: Any, position: Any, report: Any) -> None:
+    def hasty(access: Any, unused_client: Any, position: Any, report: Any) -> None:
         def pages(*args: Any) -> Iterator[tuple[Page, str | None]]:
             services = access.services
             for page, following in original(*args):
@@ -109,11 +111,11 @@ def test_a_cursor_that_is_saved_before_its_page_is_published_is_noticed(monkeypa
                 yield page, following
 
         monkeypatch.setattr(poll, "read_pages", pages)
-        read(access, one, position, report)
+        read(access, unused_client, position, report)
 
     original, read = poll.read_pages, poll._read
     monkeypatch.setattr(poll, "_read", hasty)
-    monkeypatch.setattr(poll, "first_cursor", lambda one, position, *rest: position.resume or position.cursor or "0")
+    monkeypatch.setattr(poll, "first_cursor", lambda item, position, *rest: position.resume or position.cursor or "0")
     assert caught("classmarker")
 
 

@@ -123,7 +123,7 @@ class World:
         for number, name in enumerate(vendors):
             module: Any = import_module(f"bridge.vendors.{name.replace('-', '_')}.simulator")
             self.simulators[name] = module.sandbox(seed * 100 + number, lambda: self.now, scale=1.0, faults=faults)
-        self.wires = {name: wsgi(one.wsgi) for name, one in self.simulators.items()}
+        self.wires = {name: wsgi(simulator.wsgi) for name, simulator in self.simulators.items()}
         with TemporaryDirectory() as folder:
             self._config = _config(Path(folder), self.simulators, plan.poll_every)
         self.known: Mapping[str, Vendor] = registry.vendors()
@@ -153,7 +153,7 @@ class World:
         return self._judge()
 
     def step(self) -> None:
-        """A while passes: people act, webhooks arrive, the bridge looks and polls."""
+        """A while passes: people act, webhooks arrive, the bridge rechecks and polls."""
         self.now += self.draw.uniform(*(_CALM_STEP if self._calm else self.plan.step))
         if not self._calm and self.draw.random() < 0.05:
             self.skew = self.draw.uniform(-_SKEW, _SKEW)
@@ -251,26 +251,28 @@ class World:
         return answer
 
     def _quiet(self) -> bool:
-        settled = all(one.idle() for one in self.simulators.values())
+        settled = all(simulator.idle() for simulator in self.simulators.values())
         return settled and not self._judge().wrong and not self._open()
 
     def _open(self) -> bool:
-        """Whether a look is still to come that may find something; re-reads of what is settled may go on for long."""
+        """Whether a recheck that may find something is still to come; re-reads of settled results may go on long."""
         return any(watch.kind != "reread" for name in self.simulators for watch in self.services.watches.list(name))
 
     def _judge(self) -> Verdict:
         truth = {
-            (name, attempt): facts for name, one in self.simulators.items() for attempt, facts in one.expected().items()
+            (name, attempt): facts
+            for name, simulator in self.simulators.items()
+            for attempt, facts in simulator.expected().items()
         }
         events = list(Reader(self.state).events(newest_first=False))
-        counts = {name: one.counts() for name, one in self.simulators.items()}
+        counts = {name: simulator.counts() for name, simulator in self.simulators.items()}
         return Verdict(
             seed=self.seed,
             wrong=problems(truth, events, {}),
-            refused={name: one["quota_refusals"] for name, one in counts.items()},
+            refused={name: count["quota_refusals"] for name, count in counts.items()},
             early=self._early,
             attempts={name: self._sat[name] for name in self.simulators},
-            calls={name: one["api_calls"] for name, one in counts.items()},
+            calls={name: count["api_calls"] for name, count in counts.items()},
             happened=self.happened,
         )
 
@@ -297,12 +299,12 @@ def _config(folder: Path, simulators: Mapping[str, SimulatedVendor], poll_every:
     sources = {
         name: {
             "vendor": name,
-            "credentials": {key: list(v) if isinstance(v, tuple) else v for key, v in one.credentials.items()},
+            "credentials": {key: list(v) if isinstance(v, tuple) else v for key, v in simulator.credentials.items()},
             "webhook": {"token": "an-invented-last-segment-of-the-address"},
             "poll": {"every": f"{poll_every:g}s", "overlap": "1h", "look_back": "7d"},
-            "options": dict(one.options),
+            "options": dict(simulator.options),
         }
-        for name, one in simulators.items()
+        for name, simulator in simulators.items()
     }
     document = {"demo": True, "bridge": {"name": "acme"}, "sources": sources}
     path = folder / "bridge.yaml"

@@ -63,8 +63,8 @@ def test_it_has_the_durable_settings_whichever_binary_it_is(
     server = make(tmp_path / "with blank and \"quote'", binary=binary)
     assert server.start() is False
     with client_of(server) as client:
-        found = {name: client.config_get(name)[name] for name in embedded_settings()}
-        assert found == embedded_settings()
+        result = {name: client.config_get(name)[name] for name in embedded_settings()}
+        assert result == embedded_settings()
         assert client.info("server")["process_id"] == server.pid()
         assert int(client.config_get("maxmemory")["maxmemory"]) > 0
     assert server.socket.stat().st_mode & 0o077 == 0

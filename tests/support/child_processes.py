@@ -28,7 +28,10 @@ def services(
     """Everything dispatch needs, without a file."""
     bridge = BridgeConfig(name="acme", public_url="https://bridge.example.test", partitions=partitions)
     config = Config(
-        path=Path("bridge.yaml"), bridge=bridge, sources={}, subscriptions={one.name: one for one in subscriptions}
+        path=Path("bridge.yaml"),
+        bridge=bridge,
+        sources={},
+        subscriptions={subscription.name: subscription for subscription in subscriptions},
     )
     return Services(
         settings=Settings(),
@@ -73,16 +76,16 @@ class Child:
 
     def received(self, count: int) -> list[dict[str, Any]]:
         """The next `count` JSON lines."""
-        found, deadline = [], time.monotonic() + DEADLINE
-        while len(found) < count:
+        result, deadline = [], time.monotonic() + DEADLINE
+        while len(result) < count:
             try:
                 line = self.lines.get(timeout=max(0.01, deadline - time.monotonic()))
             except queue.Empty:
-                raise AssertionError(f"{len(found)} of {count} lines\n" + "\n".join(self.errors[-30:])) from None
+                raise AssertionError(f"{len(result)} of {count} lines\n" + "\n".join(self.errors[-30:])) from None
             # A Celery worker prints a banner before anything else.
             if line.startswith("{"):
-                found.append(json.loads(line))
-        return found
+                result.append(json.loads(line))
+        return result
 
     def printed_an_event(self) -> bool:
         """Whether a JSON line waits to be read."""

@@ -60,17 +60,17 @@ def descendants(pid: int) -> dict[int, str]:
                 continue
             if state != "Z":
                 parents[int(entry.name)] = int(parent)
-    found: dict[int, str] = {}
+    result: dict[int, str] = {}
     todo = [pid]
     while todo:
         parent = todo.pop()
-        for child in (one for one, its in parents.items() if its == parent):
+        for child in (pid for pid, its in parents.items() if its == parent):
             todo.append(child)
             try:
-                found[child] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                result[child] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 continue
-    return found
+    return result
 
 
 def parent_of(pid: int) -> int:

@@ -86,6 +86,6 @@ class Dripping:
     def _pieces(self) -> Iterable[bytes]:
         if not self._interval:
             return repeat(self._again * 100, 100_000)
-        pieces = [bytes([one]) for one in self._again] or [b""]
+        pieces = [bytes([value]) for value in self._again] or [b""]
         rounds = int(self._longest / self._interval / len(pieces)) + 1
         return chain.from_iterable(repeat(pieces, rounds))

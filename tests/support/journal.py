@@ -45,5 +45,5 @@ def entry(number: int, version: int = 0) -> Entry:
         return kind, event_id("eu", name, kind, revision), b'{"data":{"result":{"score":%d}}}' % version
 
     digest = version.to_bytes(6, "big")
-    one = Submission(source="eu", attempt_id=name, digest=digest, order=version, origin=WEBHOOK, build=build)
-    return Entry(submissions=(one,))
+    offered = Submission(source="eu", attempt_id=name, digest=digest, order=version, origin=WEBHOOK, build=build)
+    return Entry(submissions=(offered,))

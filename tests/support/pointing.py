@@ -39,15 +39,15 @@ def split(body: Any, _options: Mapping[str, Any]) -> WebhookContent:
 
 def recheck_of(api: Api) -> Any:
     def listed(client: Client, wanted: Callable[[str], bool]) -> list[Record]:
-        names = [one.id for rows in api.streams.values() for one in rows if wanted(one.id)]
+        names = [row.id for rows in api.streams.values() for row in rows if wanted(row.id)]
         return [record for name in names for record in client.one({"sitting": name})]
 
     def look(client: Client, reference: Mapping[str, str]) -> Sequence[Record | Pointer]:
         if "schedule" in reference:
             return [Pointer(key=f"a:{name}", reference={"sitting": name}) for name in reference["schedule"].split()]
         if "sitting" in reference:
-            found = listed(client, lambda name: name == reference["sitting"])
-            return [Record(one.kind, {**one.body, "instance": reference.get("instance")}) for one in found]
+            result = listed(client, lambda name: name == reference["sitting"])
+            return [Record(item.kind, {**item.body, "instance": reference.get("instance")}) for item in result]
         return listed(client, lambda name: person_of(name) == reference["person"])
 
     return look

@@ -64,24 +64,24 @@ class Api:
         self.streams[stream] += sittings
 
     def find(self, sitting_id: str) -> Sitting:
-        return next(one for rows in self.streams.values() for one in rows if one.id == sitting_id)
+        return next(row for rows in self.streams.values() for row in rows if row.id == sitting_id)
 
     def page(self, stream: str, cursor: str) -> Page:
         self.calls.append(f"{stream} {cursor}")
         self.before(len(self.calls))
         after, skip = _split(cursor)
         rows = sorted(
-            (one for one in self.streams[stream] if one.finished + one.lag <= self.clock()),
-            key=lambda one: (one.finished, one.id),
+            (stream for stream in self.streams[stream] if stream.finished + stream.lag <= self.clock()),
+            key=lambda item: (item.finished, item.id),
         )
-        rows = [one for one in rows if one.finished > after or (self.inclusive and one.finished == after)]
+        rows = [row for row in rows if row.finished > after or (self.inclusive and row.finished == after)]
         shown, rest = rows[skip : skip + self.page_size], rows[skip + self.page_size :]
         if not shown:
             return Page(records=(), cursor=None, more=False)
         last = shown[-1].finished
-        same = sum(1 for one in rows[: skip + len(shown)] if one.finished == last) if self.inclusive else 0
+        same = sum(1 for row in rows[: skip + len(shown)] if row.finished == last) if self.inclusive else 0
         cursor = f"{last:.0f}" if not rest or not same else f"{last:.0f}+{same}"
-        return Page(records=tuple(_record(one) for one in shown), cursor=cursor, more=bool(rest))
+        return Page(records=tuple(_record(sitting) for sitting in shown), cursor=cursor, more=bool(rest))
 
     def one(self, sitting_id: str) -> Sequence[Record]:
         self.calls.append(f"one {sitting_id}")

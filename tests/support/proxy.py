@@ -59,10 +59,10 @@ class Proxy:
     def cut(self) -> None:
         """Reset every open connection."""
         for pair in list(self._pairs):
-            for one in pair:
+            for side in pair:
                 try:
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-                    one.shutdown(socket.SHUT_RDWR)
+                    side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                    side.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     continue  # already closed by its peer: that is what was wanted
 
@@ -133,11 +133,11 @@ class Proxy:
         return True
 
 
-def _reset(one: socket.socket) -> None:
+def _reset(side: socket.socket) -> None:
     """RST instead of FIN."""
     try:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     except OSError:
         return
     finally:
-        one.close()
+        side.close()

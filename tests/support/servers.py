@@ -98,10 +98,10 @@ def serving(app: Any) -> Iterator[str]:
 
 def need_program(name: str) -> str:
     """The path of a distribution program; without it the test is skipped on a laptop and fails in CI."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-    if found is None:
+    result = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if result is None:
         message = f"{name} is not installed; apt-get install {name}"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    return found
+    return result

@@ -113,6 +113,6 @@ class TLSFront:
 
     def close(self) -> None:
         self._listener.close()
-        for one in self._open:
+        for each in self._open:
             with suppress(OSError):
-                one.close()
+                each.close()

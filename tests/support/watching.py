@@ -18,7 +18,7 @@ from schemas.notices import WEBHOOKS_SILENT
 MINUTE, HOUR, DAY, WEEK = 60.0, 3600.0, 86_400.0, 604_800.0
 #: A Monday, 00:00 UTC.
 MONDAY = 1_798_416_000.0
-LOOK = 5 * MINUTE
+STEP = 5 * MINUTE
 WINDOW = Window(calls=30, per_seconds=HOUR)
 
 
@@ -68,15 +68,15 @@ class Simulated:
         self._burst_until = 0.0
 
     def run(self, until: float, *, watched: bool = True) -> Iterator[tuple[float, SourceProblem | None]]:
-        """Look after look; yields each change of the alarm of silent webhooks: (moment, trouble or None)."""
+        """Step by step; yields each change of the alarm of silent webhooks: (moment, trouble or None)."""
         while self.now < until:
-            self.now += LOOK
+            self.now += STEP
             self._traffic()
-            if watched and (change := self.look()) is not None:
+            if watched and (change := self.check()) is not None:
                 yield change
 
-    def look(self) -> tuple[float, SourceProblem | None] | None:
-        """One look; the change that it made, if any."""
+    def check(self) -> tuple[float, SourceProblem | None] | None:
+        """One check; the change that it made, if any."""
         self.traffic = observe(self.traffic, now=self.now, counts=self.counts, rounds=self.rounds[:100])
         self.traffic = with_quota_state(self.traffic, budget(), polled=self.polled, now=self.now)
         self.hourly[int(self.now // HOUR)] = HourlyTotals(self.traffic.webhooks, self.traffic.found_by_polling)
@@ -111,7 +111,7 @@ class Simulated:
         if self.bursts and self.rate(self.now) > 5 and self._random.random() < 0.0015:
             self._burst_until = self.now + HOUR
         rate = self.rate(self.now) + (30.0 if self.now < self._burst_until else 0.0)
-        attempts = self._poisson(rate * LOOK / HOUR)
+        attempts = self._poisson(rate * STEP / HOUR)
         announced = sum(self._random.random() < self.announces(self.now) for _ in range(attempts))
         self.counts[int(self.now // DAY)] += announced
         if self.polled:

@@ -32,4 +32,4 @@ def api(services: Services) -> FlaskClient:
 @pytest.fixture
 def run(services: Services, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
-    return lambda *arguments: CliRunner().invoke(command, [str(one) for one in arguments])
+    return lambda *arguments: CliRunner().invoke(command, [str(argument) for argument in arguments])

@@ -40,9 +40,9 @@ def test_every_address_of_the_bridge_in_an_event_is_answered(api: FlaskClient, s
     bridge = services.config.bridge
     built = submission(bridge, "eu", "classmarker", notice, now=2.0).build(1, None)[2]
     events = [*journal_events(services.state), json.loads(built)]
-    found = [text for event in events for text in _texts(event) if text.startswith(bridge.public_url)]
-    assert len(found) == len(events) == 2
-    for address in found:
+    results = [text for event in events for text in _texts(event) if text.startswith(bridge.public_url)]
+    assert len(results) == len(events) == 2
+    for address in results:
         assert api.get(address.removeprefix(bridge.public_url)).status_code == 200, address
 
 

@@ -50,10 +50,10 @@ def send(client: FlaskClient, body: bytes, path: str = "/webhooks/eu", **headers
 
 @given(now=st.floats(0, 2**47 / 1000), seed=st.integers())
 def test_a_request_id_is_a_uuid_of_version_7_that_holds_its_time(now: float, seed: int) -> None:
-    found = uuid.UUID(request_id(now, random.Random(seed).randbytes(10)))
-    assert (found.version, found.variant) == (7, uuid.RFC_4122)
-    assert found.int >> 80 == int(now * 1000)
-    assert str(found) == request_id(now, random.Random(seed).randbytes(10))
+    result = uuid.UUID(request_id(now, random.Random(seed).randbytes(10)))
+    assert (result.version, result.variant) == (7, uuid.RFC_4122)
+    assert result.int >> 80 == int(now * 1000)
+    assert str(result) == request_id(now, random.Random(seed).randbytes(10))
 
 
 def test_request_ids_sort_by_time() -> None:
@@ -232,8 +232,8 @@ def test_requests_are_counted_by_source_and_outcome(client: FlaskClient) -> None
         line = f'bridge_webhook_requests_total{{outcome="{outcome}",source="{source}"}} '
         other = f'bridge_webhook_requests_total{{source="{source}",outcome="{outcome}"}} '
         lines = client.get("/metrics", headers=OPERATOR).text.splitlines()
-        found = [row for row in lines if row.startswith((line, other))]
-        return float(found[0].rpartition(" ")[2]) if found else 0.0
+        results = [row for row in lines if row.startswith((line, other))]
+        return float(results[0].rpartition(" ")[2]) if results else 0.0
 
     before = {pair: count(*pair) for pair in [("eu", "published"), ("eu", "bad_signature"), ("", "unknown_source")]}
     send(client, result(1))

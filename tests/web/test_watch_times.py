@@ -45,7 +45,7 @@ def test_a_time_far_from_now_is_refused_and_nothing_is_stored(
     answer = api.post("/api/v1/watches", json=LINK | {member: time})
     problem = "is not in the years 2000 to 2099. Give a time in these"
     assert answer.status_code == 422
-    assert [(one["path"], one["message"]) for one in answer.json["problems"]] == [(member, problem)]
+    assert [(problem["path"], problem["message"]) for problem in answer.json["problems"]] == [(member, problem)]
     command = run("add", "--source", "eu", "--ref", "stream=link", "--ref", "result=7", f"--{member}", time)
     assert (command.exit_code, f"{member}: {problem}" in command.stderr) == (1, True)
     assert services.state.keys("*") == []

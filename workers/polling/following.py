@@ -19,16 +19,20 @@ def follow(access: SourceAccess, watch: OpenWatch, pointers: Sequence[Pointer]) 
     if parent is None:
         # Once for each webhook; later rechecks only find those who were not listed before.
         if watch.rechecks:
-            known_ids = services.journal_reader.attempts(name, (one.key for one in pointers))
-            unknown = [one for one in pointers if one.key not in known_ids]
-            pointers = [one for one in unknown if services.watches.get(name, one.key) is None]
+            known_ids = services.journal_reader.attempts(name, (pointer.key for pointer in pointers))
+            unknown = [pointer for pointer in pointers if pointer.key not in known_ids]
+            pointers = [pointer for pointer in unknown if services.watches.get(name, pointer.key) is None]
         services.watches.add_pointers(name, pointers, now=now)
         return
     keys = [pointer.key for pointer in pointers]
     known, published = services.expectations.matching(name, keys, now=now), services.journal_reader.attempts(name, keys)
     services.expectations.expect(
         name,
-        [one for one in pointers if _is_to_expect(parent, known.get(one.key), published=one.key in published)],
+        [
+            pointer
+            for pointer in pointers
+            if _is_to_expect(parent, known.get(pointer.key), published=pointer.key in published)
+        ],
         label=parent.label,
         due=parent.due,
         deadline=parent.deadline,

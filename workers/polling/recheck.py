@@ -110,7 +110,7 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
         access.calls.spender, made = spender, access.calls.made
         as_of = access.services.watches.version(access.source.name)
         try:
-            problem, found = _try(access, watch, report, as_of)
+            problem, result = _try(access, watch, report, as_of)
         finally:
             access.calls.spender = before
         if isinstance(problem, BudgetExhausted):
@@ -127,7 +127,7 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
                 raise problem
         else:
             unanswered = 0
-            _count(access, watch, report, as_of, found=found)
+            _count(access, watch, report, as_of, found=result)
 
 
 def _spender(watch: OpenWatch) -> str:
@@ -138,10 +138,10 @@ def _spender(watch: OpenWatch) -> str:
 
 def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int) -> tuple[BridgeError | None, bool]:
     """One recheck: the problem if it does not count and only its watch or its spender is concerned; what was found."""
-    found = False
+    result = False
     try:
         with unreadable_on_error(access.source.name, "recheck"):
-            found = _recheck_watch(access, watch, report, as_of)
+            result = _recheck_watch(access, watch, report, as_of)
     except (BudgetExhausted, VendorUnavailable, VendorThrottled) as problem:
         report.error = clip(problem, 300)
         # Before the call, during a pause, nothing was asked about this watch.
@@ -153,7 +153,7 @@ def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: i
     except (VendorFault, Unreadable) as fault:
         record_refusal(access, fault)
         report.error = clip(fault, 300)
-    return None, found
+    return None, result
 
 
 def _postpone(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, problem: Retryable) -> None:

@@ -28,19 +28,19 @@ class StuckWatch:
     def __call__(self) -> None:
         """Report what is stuck; the first time also raise the alarm, because all threads may hang."""
         stuck = self._services.turns.stuck(self._services.now())
-        new = [one for one in stuck if one.source not in self._known]
-        self._known = frozenset(one.source for one in stuck)
-        for one in new:
+        new = [turn for turn in stuck if turn.source not in self._known]
+        self._known = frozenset(turn.source for turn in stuck)
+        for turn in new:
             _log.error(
                 "reading_stuck",
-                source=one.source,
-                seconds=round(self._services.now() - one.since),
-                where=one.where,
+                source=turn.source,
+                seconds=round(self._services.now() - turn.since),
+                where=turn.where,
                 remedy="restart the worker, and report this line",
             )
         try:
-            for one in stuck:
-                StuckReadings(self._services.state).report(one)
+            for turn in stuck:
+                StuckReadings(self._services.state).report(turn)
         except StateUnavailable as error:
             _log.warning("report_failed", problem=str(error))
         if new:

@@ -149,7 +149,7 @@ class Client:
             return asked
         theirs = [
             identifier(facts.get("ExternalId")),
-            *(identifier(one.get("ExternalId")) for one in facts["Candidates"]),
+            *(identifier(candidate.get("ExternalId")) for candidate in facts["Candidates"]),
         ]
         schedule = next((text for text in theirs[:1] if text and alike(text, schedule)), schedule)
         candidate = min((text for text in theirs[1:] if text and alike(text, candidate)), default=candidate)

@@ -182,9 +182,9 @@ class Client:
                 problems[quiz] = problem
         if problems and not answers:
             raise next(iter(problems.values()))
-        for quiz, found in problems.items():
-            self._problems[str(quiz)] = clip(found)
-            _log.error("quiz_unread", source=self._source, quiz=quiz, problem=str(found))
+        for quiz, error in problems.items():
+            self._problems[str(quiz)] = clip(error)
+            _log.error("quiz_unread", source=self._source, quiz=quiz, problem=str(error))
         return answers, bool(problems)
 
     def _get(self, path: str, params: Sequence[tuple[str, str]] = (), *, may_be_missing: bool = False) -> Any:

@@ -113,10 +113,10 @@ def rows_of(answer: AnswerRow, member: _Listed) -> list[Mapping[str, Any]]:
 
 def object_of(answer: AnswerRow, member: Literal["schedule"]) -> Mapping[str, Any]:
     """An object of an answer. Raises `VendorUnavailable` if it is missing or empty."""
-    found = answer[member]
-    if not isinstance(found, dict) or not found:
+    result = answer[member]
+    if not isinstance(result, dict) or not result:
         raise VendorUnavailable(f"{member}: must be an object. Retried later", reason="vendor_error")
-    return found
+    return result
 
 
 def has_more(answer: AnswerRow, member: _Listed) -> bool:
@@ -130,11 +130,11 @@ def rows_of_one(answer: AnswerRow, where: str) -> list[Mapping[str, Any]]:
 
     Raises `VendorUnavailable` for an answer that has none of them.
     """
-    for found in (answer["candidates"], answer["candidate"]):
-        if isinstance(found, dict):
-            return [found]
-        if isinstance(found, list):
-            return [row for row in found if isinstance(row, dict)]
+    for member in (answer["candidates"], answer["candidate"]):
+        if isinstance(member, dict):
+            return [member]
+        if isinstance(member, list):
+            return [row for row in member if isinstance(row, dict)]
     if answer["testStatus"]:
         return [{name: answer[name] for name in ("email", "registration", "testStatus")}]
     if answer["candidates"] is None or answer["candidate"] is None:

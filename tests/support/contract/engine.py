@@ -93,7 +93,7 @@ class Bridge:
         return self.post(*self.stage.bench.webhook(attempt_id))
 
     def work(self) -> None:
-        """Every look that is due."""
+        """Every recheck that is due."""
         while (report := recheck(self.services, SOURCE)).outcome == "done" and report.rechecks:
             assert report.error is None, report.error
 
@@ -101,10 +101,10 @@ class Bridge:
         return poll_once(self.services, SOURCE)
 
     def read(self) -> None:
-        """The way without webhooks: a poll, or looks at what operators expect; then every look that is due."""
+        """The path without webhooks: a poll, or rechecks of what operators expect; then every recheck that is due."""
         if self.stage.stream:
             report = self.poll()
-            assert [one.error for one in report.rounds if one.error] == []
+            assert [poll_round.error for poll_round in report.rounds if poll_round.error] == []
         else:
             self.expect()
         self.work()
@@ -112,11 +112,13 @@ class Bridge:
     def expect(self) -> None:
         """An operator expects every attempt that the bench has finished."""
         vendor, now, options = self.stage.vendor, self.stage.clock.now, self.stage.options
-        pointers = [vendor.expect(self.stage.bench.expectation(one), options) for one in self.stage.finished]
+        pointers = [
+            vendor.expect(self.stage.bench.expectation(attempt_id), options) for attempt_id in self.stage.finished
+        ]
         self.services.expectations.expect(SOURCE, pointers, label=None, due=now, deadline=now + DAY, now=now)
 
     def live(self, days: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Time goes on, and the workers look and poll whenever there is something to do; at most until something is
+        """Time goes on, and the workers recheck and poll whenever there is something to do; at most until something is
         so."""
         end = self.stage.clock.now + days * DAY
         while self.stage.clock.now < end and not until():
@@ -129,8 +131,8 @@ class Bridge:
 
     def events(self) -> list[dict[str, Any]]:
         """Everything about attempts in the journal, in order."""
-        found: Any = self.state.xrange("ab:{0}:journal")
-        events = [json.loads(fields[b"event"]) for _, fields in found]
+        result: Any = self.state.xrange("ab:{0}:journal")
+        events = [json.loads(fields[b"event"]) for _, fields in result]
         return [event for event in events if event["type"] in (COMPLETED, REVISED, VOIDED)]
 
     def published(self) -> list[tuple[str, str]]:

@@ -47,13 +47,13 @@ def _read_answers(vendor: Vendor, case: Mapping[str, Any]) -> Any:
     )
     client = vendor.connect(facts, calls_over(canned(map(_answer, answers)), facts, lambda: case["now"]))
     if "recheck" in case:
-        found: Any = [_item(vendor, item, case) for item in vendor.recheck(client, case["recheck"])]
+        results: Any = [_item(vendor, item, case) for item in vendor.recheck(client, case["recheck"])]
     else:
         page = vendor.polls[case["poll"]].fetch(client, case["cursor"])
         records = [_item(vendor, record, case) for record in page.records]
-        found = {"cursor": page.cursor, "more": page.more, "records": records}
+        results = {"cursor": page.cursor, "more": page.more, "records": records}
     assert not (left := list(answers)), f"nobody asked for the last {len(left)} answers"
-    return found
+    return results
 
 
 def _answer(answer: Any) -> tuple[int, bytes]:
@@ -69,10 +69,10 @@ def _item(vendor: Vendor, item: Record | Pointer | Consent, case: Mapping[str, A
     if isinstance(item, Consent):
         return {"consent": _told(item)}
     try:
-        news = vendor.normalise(item, case["now"], _options(vendor, case))
+        attempt = vendor.normalise(item, case["now"], _options(vendor, case))
     except Unreadable as error:
         return {"unreadable": str(error)}
-    return _told(news) | {"digest": material_digest(news).hex()}
+    return _told(attempt) | {"digest": material_digest(attempt).hex()}
 
 
 def _told(item: NormalisedAttempt | Pointer | Consent) -> dict[str, Any]:
@@ -83,11 +83,11 @@ def _told(item: NormalisedAttempt | Pointer | Consent) -> dict[str, Any]:
 
 
 def _defaults(item: Any) -> Iterator[tuple[str, Any]]:
-    for one in fields(item):
-        if one.default is not MISSING:
-            yield one.name, one.default
-        elif one.default_factory is not MISSING:
-            yield one.name, one.default_factory()
+    for field in fields(item):
+        if field.default is not MISSING:
+            yield field.name, field.default
+        elif field.default_factory is not MISSING:
+            yield field.name, field.default_factory()
 
 
 def _plain(value: Any) -> Any:

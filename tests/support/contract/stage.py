@@ -123,16 +123,16 @@ class Stage:
     def recheck(self, reference: Mapping[str, str], hops: int = _HOPS) -> list[Record]:
         """What `recheck` finds, also behind the pointers that it finds."""
         assert hops, f"pointers lead on and on, the last one to {dict(reference)}"
-        found: list[Record] = []
+        results: list[Record] = []
         for item in self.vendor.recheck(self.client, reference):
-            found += self.recheck(item.reference, hops - 1) if isinstance(item, Pointer) else [item]
-        return found
+            results += self.recheck(item.reference, hops - 1) if isinstance(item, Pointer) else [item]
+        return results
 
     def only(self, attempt_id: str, records: Sequence[Record]) -> NormalisedAttempt:
         """The one version of an attempt among these records; others may stand beside it."""
-        news = [one for one in map(self.normalise, records) if one.attempt_id == self.finished[attempt_id]]
-        [found] = {material_digest(one): one for one in news}.values()
-        return found
+        attempts = [record for record in map(self.normalise, records) if record.attempt_id == self.finished[attempt_id]]
+        [result] = {material_digest(attempt): attempt for attempt in attempts}.values()
+        return result
 
     def normalise(self, record: Record) -> NormalisedAttempt:
         return self.vendor.normalise(record, self.clock.now, self.options)
@@ -143,7 +143,7 @@ class Stage:
         return [self.normalise(record) for record in records], cursor
 
     def records(self, stream: str, cursor: str | None) -> tuple[list[Record], str | None]:
-        """The same before normalising. Without streams: a look at everything that an operator would expect."""
+        """The same before normalising. Without streams: a recheck of everything that an operator would expect."""
         if not stream:
             references = [self.bench.expectation(attempt_id) for attempt_id in self.finished]
             pointers = [self.vendor.expect(reference, self.options) for reference in references]

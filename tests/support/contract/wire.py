@@ -37,8 +37,8 @@ def wsgi(app: Any) -> Wire:
     client = WsgiClient(app)
 
     def answer(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str], bytes]:
-        found = client.open(path, base_url=BASE_URL, method=method, headers=dict(headers), data=body)
-        return found.status_code, dict(found.headers), found.data
+        result = client.open(path, base_url=BASE_URL, method=method, headers=dict(headers), data=body)
+        return result.status_code, dict(result.headers), result.data
 
     return answer
 

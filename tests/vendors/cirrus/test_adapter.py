@@ -50,13 +50,13 @@ NO_SHOW = SHAPE_B | {"Grade": None, "Score": "0", "MaxScore": "0", "PercentageSc
 SECTION = {"Id": "S31", "MaxScore": "12", "CandidatePercent": "75", "CandidateScore": "9", "PassMark": "30"}
 
 
-def news_of(row=SHAPE_A, *, asked=PAIR, attempt=None, options=None, now=NOW, **more):
+def attempt_of(row=SHAPE_A, *, asked=PAIR, attempt=None, options=None, now=NOW, **more):
     body = {"asked": asked, "row": row, "attempt": attempt, "number": None, "several": False} | more
     return normalise(Record(ASSIGNED, body), now, options or {})
 
 
 def changed(**members):
-    return news_of(SHAPE_A | members)
+    return attempt_of(SHAPE_A | members)
 
 
 # The webhook ------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_no_score_is_taken_from_a_webhook():
 
 def test_a_burst_in_one_body_is_one_pointer_each_and_has_an_end():
     def burst(number):
-        return {"Content": [{"CandidateExtId": f"c{one}", "ScheduleExtId": "s"} for one in range(number)] * 2}
+        return {"Content": [{"CandidateExtId": f"c{number}", "ScheduleExtId": "s"} for number in range(number)] * 2}
 
     assert len(split(burst(MAX_POINTERS), {})) == MAX_POINTERS
     with pytest.raises(Unreadable, match=f"more than {MAX_POINTERS}"):
@@ -148,7 +148,7 @@ def test_a_webhook_without_a_usable_identifier_is_unreadable(body):
         ({"schedule": "s"}, {}, "?all-of:s"),
     ],
 )
-def test_an_expectation_names_an_attempt_or_where_to_look_for_it(reference, options, key):
+def test_an_expectation_names_an_attempt_or_where_it_is(reference, options, key):
     pointer = expect(reference, options)
 
     assert pointer.key == key
@@ -165,17 +165,17 @@ def test_an_expectation_that_names_nothing_says_what_to_give(reference):
 
 
 def test_a_schedule_that_is_expected_as_a_whole_is_met_by_none_of_its_attempts():
-    assert expect({"schedule": "SPRING-07"}, {}).key not in news_of().aliases
+    assert expect({"schedule": "SPRING-07"}, {}).key not in attempt_of().aliases
 
 
 @pytest.mark.parametrize("row", [SHAPE_A, SHAPE_B, NO_SHOW, None])
 def test_the_id_is_what_we_asked_with_in_every_shape(row):
     attempt = None if row else {"AttemptNumber": 1}
 
-    assert news_of(row, attempt=attempt).attempt_id == "pair:SPRING-07:cand-1"
+    assert attempt_of(row, attempt=attempt).attempt_id == "pair:SPRING-07:cand-1"
     asked = PAIR | {"attempt": "att/1"}
-    assert news_of(row, asked=asked, attempt=attempt, options=BY_ATTEMPT).attempt_id == "attempt:att%2F1"
-    assert news_of(row, asked=asked, attempt=attempt).aliases == (
+    assert attempt_of(row, asked=asked, attempt=attempt, options=BY_ATTEMPT).attempt_id == "attempt:att%2F1"
+    assert attempt_of(row, asked=asked, attempt=attempt).aliases == (
         "?schedule:SPRING-07",
         "?candidate:cand-1",
         "?attempt:att%2F1",
@@ -184,34 +184,38 @@ def test_the_id_is_what_we_asked_with_in_every_shape(row):
 
 @pytest.mark.parametrize("row", [SHAPE_A, SHAPE_B])
 def test_what_we_did_not_ask_with_is_taken_from_the_answer(row):
-    news = news_of(row, asked={"attempt": "a"})
+    attempt = attempt_of(row, asked={"attempt": "a"})
 
-    assert news.attempt_id == "pair:SPRING-07:cand-1"
-    assert (news.candidate.id, news.assessment.id, news.assessment.group.id) == ("cand-1", "BIO-2", "SPRING-07")
-    assert news.watch.reference == {**PAIR, "attempt": "a"}
+    assert attempt.attempt_id == "pair:SPRING-07:cand-1"
+    assert (attempt.candidate.id, attempt.assessment.id, attempt.assessment.group.id) == (
+        "cand-1",
+        "BIO-2",
+        "SPRING-07",
+    )
+    assert attempt.watch.reference == {**PAIR, "attempt": "a"}
 
 
 @pytest.mark.parametrize("members", [{"CandidateExtId": None}, {"ScheduleExtId": ""}])
 def test_a_result_that_nothing_identifies_is_unreadable(members):
     with pytest.raises(Unreadable, match="no schedule and candidate"):
-        news_of(SHAPE_A | members, asked={"attempt": "a"})
+        attempt_of(SHAPE_A | members, asked={"attempt": "a"})
 
 
 def test_a_later_attempt_of_one_schedule_has_its_number_and_counts_never_make_an_id():
     attempt = {"AttemptNumber": 3, "StartDate": "2026-03-01T09:00:00Z", "EndDate": "2026-03-01T10:00:00Z"}
-    news = news_of(attempt=attempt, number=3, several=True)
+    normalised = attempt_of(attempt=attempt, number=3, several=True)
 
-    assert news.attempt_id == "pair:SPRING-07:cand-1:3"
-    assert news.flags == ("several_attempts",)
+    assert normalised.attempt_id == "pair:SPRING-07:cand-1:3"
+    assert normalised.flags == ("several_attempts",)
     for count in ("1", "2", "17", "", None, "many"):
         assert changed(AttemptsCount=count, AssessmentAttemptsCount=count).attempt_id == "pair:SPRING-07:cand-1"
-        assert material_digest(changed(AttemptsCount=count)) == material_digest(news_of())
+        assert material_digest(changed(AttemptsCount=count)) == material_digest(attempt_of())
 
 
 @pytest.mark.parametrize(("member", "name"), [("CandidateExtId", "candidate"), ("ScheduleExtId", "schedule")])
 def test_an_answer_about_somebody_else_is_kept_and_not_published(member, name):
     spelled = changed(**{member: f" {SHAPE_A[member].upper()} "})
-    assert spelled.attempt_id == news_of().attempt_id.replace(SHAPE_A[member], SHAPE_A[member].upper())
+    assert spelled.attempt_id == attempt_of().attempt_id.replace(SHAPE_A[member], SHAPE_A[member].upper())
     with pytest.raises(Unreadable, match=f"names another {name}"):
         changed(**{member: 17})
 
@@ -257,13 +261,13 @@ def test_a_result_that_fits_no_attempt_is_kept_for_somebody_to_see():
     ],
 )
 def test_the_state_of_an_attempt(row, status, grading, passed, percentage):
-    news = news_of(row)
+    attempt = attempt_of(row)
 
-    assert (news.status, news.result.grading, news.result.passed) == (status, grading, passed)
-    assert news.result.percentage == (None if percentage is None else Decimal(percentage))
+    assert (attempt.status, attempt.result.grading, attempt.result.passed) == (status, grading, passed)
+    assert attempt.result.percentage == (None if percentage is None else Decimal(percentage))
     scored = grading in ("final", "provisional")
-    assert (news.result.score is not None) == (news.result.max_score is not None) == scored
-    assert (news.result.grade is not None) == scored
+    assert (attempt.result.score is not None) == (attempt.result.max_score is not None) == scored
+    assert (attempt.result.grade is not None) == scored
 
 
 def test_passing_is_the_vendors_word_and_nothing_computed():
@@ -279,7 +283,7 @@ def test_a_result_that_came_from_an_absent_candidate_is_a_contradiction():
 
 
 def test_publishing_the_same_again_is_no_news_and_every_other_change_is_one():
-    same = material_digest(news_of())
+    same = material_digest(attempt_of())
     assert material_digest(changed(Published="2026-03-09T08:00:00Z")) == same
     assert material_digest(changed(Score=Decimal("13.50"), MaxScore=20, PercentageScore="67.5")) == same
     assert material_digest(changed(PublishStatus="Final")) == same
@@ -299,11 +303,11 @@ def test_publishing_the_same_again_is_no_news_and_every_other_change_is_one():
     assert len(digests | {same}) == len(changes) + 1
 
 
-def test_the_finish_is_known_to_some_looks_only_and_never_news():
+def test_the_finish_is_known_to_some_rechecks_only_and_is_never_a_revision():
     attempt = {"AttemptNumber": 1, "StartDate": "2026-03-01T09:00:00Z", "EndDate": "2026-03-01T10:30:00.82Z"}
     listed, carried = (
-        news_of(attempt=attempt),
-        news_of(asked=PAIR | {"started": "1772355600", "finished": "1772361000"}),
+        attempt_of(attempt=attempt),
+        attempt_of(asked=PAIR | {"started": "1772355600", "finished": "1772361000"}),
     )
 
     assert listed.completed_at == datetime(2026, 3, 1, 10, 30, 0, 820_000, UTC)
@@ -311,8 +315,8 @@ def test_the_finish_is_known_to_some_looks_only_and_never_news():
         datetime(2026, 3, 1, 9, tzinfo=UTC),
         datetime(2026, 3, 1, 10, 30, tzinfo=UTC),
     )
-    assert news_of().completed_at is None
-    assert len({material_digest(one) for one in (listed, carried, news_of())}) == 1
+    assert attempt_of().completed_at is None
+    assert len({material_digest(attempt) for attempt in (listed, carried, attempt_of())}) == 1
 
 
 # What is looked at again ------------------------------------------------------------------------------------------
@@ -330,7 +334,7 @@ def test_the_finish_is_known_to_some_looks_only_and_never_news():
     ],
 )
 def test_a_published_result_is_looked_at_again_for_as_long_as_it_may_change(row, days, reread):
-    watch = news_of(row | {"Published": "2026-03-02T10:47:03Z"}).watch
+    watch = attempt_of(row | {"Published": "2026-03-02T10:47:03Z"}).watch
 
     if days is None:
         assert watch is None
@@ -344,8 +348,8 @@ def test_a_published_result_is_looked_at_again_for_as_long_as_it_may_change(row,
     "row", [None, SHAPE_B | {"Published": None}, SHAPE_A | {"Published": None, "Status": "NotSubmitted"}]
 )
 def test_waiting_for_a_result_begins_once_and_ends(row):
-    first = news_of(row).watch
-    later = news_of(row, asked=first.reference, now=NOW + 50 * 86_400).watch
+    first = attempt_of(row).watch
+    later = attempt_of(row, asked=first.reference, now=NOW + 50 * 86_400).watch
 
     assert not first.reread
     assert later == first
@@ -397,11 +401,11 @@ def test_odd_input_has_a_defined_outcome(members, outcome):
         with pytest.raises(Unreadable, match=outcome):
             changed(**members)
         return
-    news = changed(**members)
-    assert news.attempt_id == news_of().attempt_id
-    assert news.flags == ((outcome,) if outcome == "score_above_maximum" else ())
+    attempt = changed(**members)
+    assert attempt.attempt_id == attempt_of().attempt_id
+    assert attempt.flags == ((outcome,) if outcome == "score_above_maximum" else ())
     if outcome == "same":
-        assert material_digest(news) == material_digest(news_of())
+        assert material_digest(attempt) == material_digest(attempt_of())
 
 
 @pytest.mark.parametrize(
@@ -428,30 +432,30 @@ def test_every_time_is_utc(given, meant):
     ],
 )
 def test_odd_times_are_flagged_and_published_all_the_same(started, finished, flags):
-    assert news_of(asked=PAIR | {"started": str(int(started)), "finished": str(int(finished))}).flags == flags
+    assert attempt_of(asked=PAIR | {"started": str(int(started)), "finished": str(int(finished))}).flags == flags
 
 
 def test_before_the_result_is_there_the_schedule_stands_for_the_assessment_and_says_so():
-    news = news_of(None, attempt={"AttemptNumber": 1})
+    attempt = attempt_of(None, attempt={"AttemptNumber": 1})
 
-    assert (news.assessment.id, news.flags) == ("schedule:SPRING-07", ("assessment_unknown",))
-    assert (news.vendor_status, news.vendor_ids["attempt_number"]) == ("HANDED_IN", "1")
+    assert (attempt.assessment.id, attempt.flags) == ("schedule:SPRING-07", ("assessment_unknown",))
+    assert (attempt.vendor_status, attempt.vendor_ids["attempt_number"]) == ("HANDED_IN", "1")
 
 
 def test_subjects_objectives_and_sections_of_the_exam_are_sections():
     objective = {"ExtId": "T1", "Name": "Topic", "Percentage": "50", "Score": "2"}
     subject = {"ExtId": "S1", "Name": "Subject", "Percentage": 71, "Score": "5", "LearningObjectives": [objective]}
     exam = [SECTION | {"PassedStatus": word, "PassType": "Points"} for word in ("Passed", "Not passed", "Later", None)]
-    news = changed(ResultsPerSubject=[subject, {}], Sections=exam)
+    attempt = changed(ResultsPerSubject=[subject, {}], Sections=exam)
 
-    first, second, *rest = news.sections
+    first, second, *rest = attempt.sections
     assert (first.id, first.name, first.percentage, first.score) == ("S1", "Subject", 71, 5)
-    assert [(one.id, one.percentage, one.score) for one in first.sections] == [("T1", 50, 2)]
+    assert [(section.id, section.percentage, section.score) for section in first.sections] == [("T1", 50, 2)]
     assert second.id is None
-    assert [one.passed for one in rest] == [True, False, None, None]
+    assert [section.passed for section in rest] == [True, False, None, None]
     assert (rest[0].score, rest[0].max_score, rest[0].percentage) == (9, 12, 75)
-    assert news.extensions["section_pass_marks"][0] == {"id": "S31", "pass_mark": "30", "pass_type": "Points"}
-    assert material_digest(news) == material_digest(news_of())
+    assert attempt.extensions["section_pass_marks"][0] == {"id": "S31", "pass_mark": "30", "pass_type": "Points"}
+    assert material_digest(attempt) == material_digest(attempt_of())
     assert changed(Status="Voided", ResultsPerSubject=[subject]).sections == ()
 
 
@@ -466,11 +470,11 @@ _MEMBERS = sorted({*SHAPE_A, *SHAPE_B, "CandidateInfo", "ResultsPerSubject", "Se
 @given(st.dictionaries(st.sampled_from(_MEMBERS), _JSON), st.none() | st.dictionaries(st.text(max_size=12), _JSON))
 def test_whatever_stands_in_an_answer_is_news_or_unreadable_and_never_a_crash(changes, attempt):
     try:
-        news = news_of(SHAPE_A | changes, attempt=attempt)
+        normalised = attempt_of(SHAPE_A | changes, attempt=attempt)
     except Unreadable:
         return
-    assert news.attempt_id == "pair:SPRING-07:cand-1"
-    assert material_digest(news)
+    assert normalised.attempt_id == "pair:SPRING-07:cand-1"
+    assert material_digest(normalised)
 
 
 @given(_JSON | st.dictionaries(st.sampled_from(["CandidateExtId", "ScheduleExtId", "AttemptExtId", "x"]), _JSON))
@@ -479,7 +483,7 @@ def test_whatever_a_webhook_says_is_pointers_or_unreadable_and_never_a_crash(bod
         pointers = split(body, BY_ATTEMPT)
     except Unreadable:
         return
-    assert all(isinstance(one, Pointer) and one.key and one.reference for one in pointers)
+    assert all(isinstance(pointer, Pointer) and pointer.key and pointer.reference for pointer in pointers)
 
 
 def test_the_vendor_is_declared_as_documented():

@@ -84,7 +84,7 @@ class Api:
     def recheck(self, **reference):
         return list(VENDOR.recheck(self.client, reference))
 
-    def news(self, **reference):
+    def rechecked(self, **reference):
         attempts = [normalise(record, NOW, self.options) for record in self.recheck(**reference)]
         assert self.answers == []
         return attempts
@@ -148,7 +148,7 @@ def test_ids_in_a_path_are_encoded():
     ]
 
 
-# What a look costs and finds --------------------------------------------------------------------------------------
+# What a recheck costs and returns ---------------------------------------------------------------------------------
 
 BY_PAIR = ("results", {"CandidateExtId": "cand-1", "ScheduleExtId": "SPRING-07"})
 INFO = ("attempt-info", {"CandidateExtId": "cand-1"})
@@ -156,19 +156,19 @@ LISTED = pytest.mark.parametrize("row", [ROW_A, [ROW_A], wrapped(ROW_A), wrapped
 
 
 @LISTED
-def test_a_look_at_a_published_result_is_one_call(row):
+def test_a_recheck_of_a_published_result_is_one_call(row):
     api = Api(row)
-    [news] = api.news(**PAIR, attempt="a")
+    [attempt] = api.rechecked(**PAIR, attempt="a")
 
-    assert (news.attempt_id, news.result.grading) == ("pair:SPRING-07:cand-1", "final")
+    assert (attempt.attempt_id, attempt.result.grading) == ("pair:SPRING-07:cand-1", "final")
     assert api.calls == [BY_PAIR]
 
 
 def test_a_no_show_is_one_call():
     api = Api(ROW_B | {"Presence": False, "MaxScore": "0", "Score": "0"})
-    [news] = api.news(**PAIR)
+    [attempt] = api.rechecked(**PAIR)
 
-    assert (news.status, api.calls) == ("not_started", [BY_PAIR])
+    assert (attempt.status, api.calls) == ("not_started", [BY_PAIR])
 
 
 @pytest.mark.parametrize(
@@ -193,35 +193,39 @@ def test_a_no_show_is_one_call():
 def test_nothing_in_the_results_is_no_error_and_the_attempts_are_asked_for(nothing):
     api = Api(nothing, attempts())
 
-    assert api.news(**PAIR) == []
+    assert api.rechecked(**PAIR) == []
     assert api.calls == [BY_PAIR, INFO]
 
 
 @pytest.mark.parametrize("code", [202, 203, 301, 303, 310])
 def test_a_refusal_of_the_attempts_means_not_yet(code):
     for status in (200, 400, 404):
-        assert Api(NOT_FOUND, (status, refused(code)[1])).news(**PAIR) == []
-        assert Api(NOT_FOUND, (status, refused(str(code))[1])).news(**PAIR) == []
+        assert Api(NOT_FOUND, (status, refused(code)[1])).rechecked(**PAIR) == []
+        assert Api(NOT_FOUND, (status, refused(str(code))[1])).rechecked(**PAIR) == []
 
 
 @pytest.mark.parametrize("answer", [attempts(FIRST), wrapped([FIRST]), {"Attempts": [FIRST]}])
 def test_handed_in_without_a_result_is_pending(answer):
     api = Api(NOT_FOUND, answer)
-    [news] = api.news(**PAIR)
+    [attempt] = api.rechecked(**PAIR)
 
-    assert (news.attempt_id, news.status, news.result.grading) == ("pair:SPRING-07:cand-1", "completed", "pending")
-    assert news.completed_at == datetime(2026, 3, 1, 10, tzinfo=UTC)
+    assert (attempt.attempt_id, attempt.status, attempt.result.grading) == (
+        "pair:SPRING-07:cand-1",
+        "completed",
+        "pending",
+    )
+    assert attempt.completed_at == datetime(2026, 3, 1, 10, tzinfo=UTC)
 
 
 def test_attempts_that_were_not_handed_in_are_none():
     api = Api(NOT_FOUND, attempts(FIRST | {"Status": "IN_PROGRESS"}))
 
-    assert api.news(**PAIR) == []
+    assert api.rechecked(**PAIR) == []
 
 
-def test_what_a_pending_look_learned_comes_back_with_the_result():
-    [pending] = Api(NOT_FOUND, attempts(FIRST)).news(**PAIR)
-    [final] = Api(ROW_A).news(**pending.watch.reference)
+def test_what_a_pending_recheck_learned_is_returned_with_the_result():
+    [pending] = Api(NOT_FOUND, attempts(FIRST)).rechecked(**PAIR)
+    [final] = Api(ROW_A).rechecked(**pending.watch.reference)
 
     assert (final.started_at, final.completed_at) == (pending.started_at, pending.completed_at)
 
@@ -255,20 +259,20 @@ def test_what_a_pending_look_learned_comes_back_with_the_result():
 )
 def test_several_attempts_under_one_schedule_are_told_apart_by_their_times(rows, listed, expected):
     api = Api(rows, attempts(*listed))
-    published = api.news(**PAIR)
+    published = api.rechecked(**PAIR)
 
-    told = [(one.attempt_id.removeprefix("pair:SPRING-07:cand-1"), one.result.grading) for one in published]
+    told = [(attempt.attempt_id.removeprefix("pair:SPRING-07:cand-1"), attempt.result.grading) for attempt in published]
     assert told == [(suffix, grading) for suffix, _, grading in expected]
-    assert [one.vendor_ids["attempt_number"] for one in published] == [str(number) for _, number, _ in expected]
-    assert all("several_attempts" in one.flags for one in published)
+    assert [attempt.vendor_ids["attempt_number"] for attempt in published] == [str(number) for _, number, _ in expected]
+    assert all("several_attempts" in attempt.flags for attempt in published)
     assert api.calls == [BY_PAIR, INFO]
 
 
 def test_the_first_attempt_keeps_its_id_when_a_second_is_handed_in():
     for listed in ([FIRST, SECOND], [SECOND | {"EndDate": "2026-03-04T00:00:00Z"}, THIRD]):
         row = ROW_A | {"Published": "2026-03-04T08:00:00Z"}
-        [alone] = Api(row).news(**PAIR)
-        first, second = Api(row | {"AttemptsCount": "2"}, attempts(*listed)).news(**PAIR)
+        [alone] = Api(row).rechecked(**PAIR)
+        first, second = Api(row | {"AttemptsCount": "2"}, attempts(*listed)).rechecked(**PAIR)
         assert (first.attempt_id, second.attempt_id) == (
             alone.attempt_id,
             f"{alone.attempt_id}:{listed[1]['AttemptNumber']}",
@@ -276,9 +280,9 @@ def test_the_first_attempt_keeps_its_id_when_a_second_is_handed_in():
 
 
 def test_an_attempt_whose_place_is_not_sure_waits_for_its_result():
-    assert Api(NOT_FOUND, attempts(SECOND)).news(**PAIR) == []
-    [news] = Api(ROW_A).news(**PAIR)
-    assert news.attempt_id == "pair:SPRING-07:cand-1"
+    assert Api(NOT_FOUND, attempts(SECOND)).rechecked(**PAIR) == []
+    [attempt] = Api(ROW_A).rechecked(**PAIR)
+    assert attempt.attempt_id == "pair:SPRING-07:cand-1"
 
 
 @pytest.mark.parametrize(
@@ -304,7 +308,7 @@ def test_a_result_that_may_belong_to_several_attempts_is_kept_and_not_guessed(ro
 def test_a_count_that_tells_of_no_second_attempt_costs_nothing(count):
     api = Api(ROW_A | {"AttemptsCount": count})
 
-    assert len(api.news(**PAIR)) == 1
+    assert len(api.rechecked(**PAIR)) == 1
     assert api.calls == [BY_PAIR]
 
 
@@ -314,9 +318,9 @@ def test_a_count_that_tells_of_no_second_attempt_costs_nothing(count):
 @LISTED
 def test_an_attempt_is_asked_for_by_all_that_is_known_of_it_in_one_call(row):
     api = Api(row, identity="attempt")
-    [news] = api.news(**PAIR, attempt="a")
+    [attempt] = api.rechecked(**PAIR, attempt="a")
 
-    assert news.attempt_id == "attempt:a"
+    assert attempt.attempt_id == "attempt:a"
     assert api.calls == [("results", BY_PAIR[1] | {"AttemptExtId": "a"})]
 
 
@@ -324,38 +328,38 @@ def test_an_attempt_is_asked_for_by_all_that_is_known_of_it_in_one_call(row):
 @pytest.mark.parametrize("known", [{}, {"schedule": "SPRING-07"}, PAIR])
 def test_a_result_without_status_is_asked_for_again_by_schedule_and_candidate(bare, known):
     api = Api(bare, ROW_A, identity="attempt")
-    [news] = api.news(**known, attempt="a")
+    [attempt] = api.rechecked(**known, attempt="a")
 
-    assert (news.attempt_id, news.result.passed, news.result.grading) == ("attempt:a", True, "final")
+    assert (attempt.attempt_id, attempt.result.passed, attempt.result.grading) == ("attempt:a", True, "final")
     assert [call[1].get("AttemptExtId") for call in api.calls] == ["a", None]
     assert api.calls[1] == BY_PAIR
-    assert news.watch.reference == {**PAIR, "attempt": "a"}
+    assert attempt.watch.reference == {**PAIR, "attempt": "a"}
 
 
 @pytest.mark.parametrize(
     "again", [ROW_A | {"Score": "20"}, ROW_A | {"Published": "2026-03-07T08:00:00Z"}, [], [ROW_A, ROW_A]]
 )
 def test_an_answer_about_another_result_gives_no_status(again):
-    [news] = Api(ROW_B, again, identity="attempt").news(attempt="a")
+    [attempt] = Api(ROW_B, again, identity="attempt").rechecked(attempt="a")
 
-    assert (news.result.passed, news.result.grading, news.result.score) == (None, "provisional", 13.5)
+    assert (attempt.result.passed, attempt.result.grading, attempt.result.score) == (None, "provisional", 13.5)
 
 
 def test_by_pair_an_attempt_leads_to_its_schedule_and_candidate():
     api = Api(ROW_A)
-    [news] = api.news(attempt="a")
+    [attempt] = api.rechecked(attempt="a")
 
-    assert news.attempt_id == "pair:SPRING-07:cand-1"
-    assert "?attempt:a" in news.aliases
-    assert Api([]).news(attempt="a") == []
+    assert attempt.attempt_id == "pair:SPRING-07:cand-1"
+    assert "?attempt:a" in attempt.aliases
+    assert Api([]).rechecked(attempt="a") == []
 
 
 def test_an_attempt_without_result_is_pending_if_it_is_the_only_one():
-    [news] = Api([], attempts(FIRST), identity="attempt").news(**PAIR, attempt="a")
-    assert (news.attempt_id, news.result.grading) == ("attempt:a", "pending")
+    [attempt] = Api([], attempts(FIRST), identity="attempt").rechecked(**PAIR, attempt="a")
+    assert (attempt.attempt_id, attempt.result.grading) == ("attempt:a", "pending")
 
-    assert Api([], attempts(FIRST, SECOND), identity="attempt").news(**PAIR, attempt="a") == []
-    assert Api([], identity="attempt").news(attempt="a") == []
+    assert Api([], attempts(FIRST, SECOND), identity="attempt").rechecked(**PAIR, attempt="a") == []
+    assert Api([], identity="attempt").rechecked(attempt="a") == []
 
 
 def test_two_results_for_one_attempt_are_kept_and_not_guessed():

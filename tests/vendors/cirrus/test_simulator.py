@@ -71,7 +71,7 @@ def test_a_result_shows_when_it_is_published_and_in_two_shapes():
     )
     assert (shape_b["CandidateNumber"], shape_b["BookingReference"]) == ("cand-1", "SPRING-07")
     assert not {"Status", "PublishStatus", "AttemptsCount", "ScheduleExtId"} & shape_b.keys()
-    kinds = [type(one["PercentageScore"]) for one in (shape_a, shape_b)]
+    kinds = [type(row["PercentageScore"]) for row in (shape_a, shape_b)]
     assert kinds in ([int, str], [float, str])
     assert shape_a["Score"] == shape_b["Score"] == "12"
     assert shape_a["Published"] == iso(NOW)
@@ -155,10 +155,10 @@ def test_attempts_and_schedules_come_in_a_wrapper_with_codes_for_refusals():
     simulator.void(first)
 
     info = get(simulator, "external/schedule/SPRING-07/attempt-info", CandidateExtId="cand-1").json
-    assert [one["AttemptNumber"] for one in info["Content"]["Attempts"]] == [2]
-    assert {one["Status"] for one in info["Content"]["Attempts"]} == {"HANDED_IN"}
+    assert [attempt["AttemptNumber"] for attempt in info["Content"]["Attempts"]] == [2]
+    assert {attempt["Status"] for attempt in info["Content"]["Attempts"]} == {"HANDED_IN"}
     facts = get(simulator, "external/schedule/SPRING-07").json
-    assert [one["ExternalId"] for one in facts["Content"]["Candidates"]] == ["cand-1"]
+    assert [candidate["ExternalId"] for candidate in facts["Content"]["Candidates"]] == ["cand-1"]
 
     def code(path, candidate="cand-1"):
         answer = get(simulator, path, CandidateExtId=candidate)
@@ -332,11 +332,11 @@ def test_a_demo_is_over_soon():
         clock[0] += 1
         simulator.tick(clock[0])
 
-    kinds = Counter((one.voided, one.versions > 1) for one in simulator.expected().values())
+    kinds = Counter((attempt.voided, attempt.versions > 1) for attempt in simulator.expected().values())
     assert clock[0] - NOW < 60
     assert len(kinds) == 3
-    assert not any(one.needs_grading for one in simulator.expected().values())
-    assert any("absent" in one["candidate"] for one in simulator.expectations())
+    assert not any(attempt.needs_grading for attempt in simulator.expected().values())
+    assert any("absent" in expectation["candidate"] for expectation in simulator.expectations())
 
 
 # A life through the bridge ----------------------------------------------------------------------------------------
@@ -357,11 +357,11 @@ def test_what_the_client_reads_is_the_truth(variant):
 
     for attempt_id, truth in simulator.expected().items():
         [record] = stage.recheck(VENDOR.expect(simulator.expectation(attempt_id), stage.options).reference)
-        news = stage.normalise(record)
-        assert news.attempt_id == attempt_id
-        assert (news.status == "voided") is truth.voided
-        assert (news.result.grading in ("pending", "provisional")) is truth.needs_grading
-        assert news.result.percentage == truth.percentage
+        attempt = stage.normalise(record)
+        assert attempt.attempt_id == attempt_id
+        assert (attempt.status == "voided") is truth.voided
+        assert (attempt.result.grading in ("pending", "provisional")) is truth.needs_grading
+        assert attempt.result.percentage == truth.percentage
 
 
 @pytest.mark.long
@@ -383,7 +383,7 @@ def test_a_month_with_lost_webhooks_ends_with_every_attempt_published_once_as_it
             simulator.outbox.settle(message, delivered=bridge.post(message.body, message.headers)[0] == 200)
         fresh = simulator.expectations()[registered:]
         registered += len(fresh)
-        pointers = [VENDOR.expect(one, bridge.stage.options) for one in fresh]
+        pointers = [VENDOR.expect(item, bridge.stage.options) for item in fresh]
         expectations.expect(
             SOURCE, pointers, label=None, due=clock.now + DAY, deadline=clock.now + 90 * DAY, now=clock.now
         )
@@ -394,8 +394,8 @@ def test_a_month_with_lost_webhooks_ends_with_every_attempt_published_once_as_it
     last = {event["subject"]: event["data"] for event in bridge.events()}
     assert len(truth) == 30
     assert simulator.counts()["lost"] > 5
-    assert not any(one.needs_grading for one in truth.values())
-    assert Counter(one for kind, one in bridge.published() if kind != "revised") == Counter(truth.keys())
+    assert not any(attempt.needs_grading for attempt in truth.values())
+    assert Counter(attempt for kind, attempt in bridge.published() if kind != "revised") == Counter(truth.keys())
     for attempt_id, expected in truth.items():
         result = last[attempt_id]["result"]
         assert (last[attempt_id]["attempt"]["status"] == "voided") == expected.voided

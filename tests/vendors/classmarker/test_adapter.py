@@ -170,27 +170,27 @@ def test_with_a_pass_mark_the_vendors_word_counts(given, passed):
 
 
 def test_a_result_that_waits_for_a_person_is_provisional_and_watched():
-    news = link(requires_grading="Yes")
+    attempt = link(requires_grading="Yes")
 
-    assert (news.status, news.result.grading, news.result.passed) == ("completed", "provisional", None)
-    assert (news.result.percentage, news.result.pass_mark_percentage) == (70, 65)
-    assert news.watch.reference == {
+    assert (attempt.status, attempt.result.grading, attempt.result.passed) == ("completed", "provisional", None)
+    assert (attempt.result.percentage, attempt.result.pass_mark_percentage) == (70, 65)
+    assert attempt.watch.reference == {
         "stream": "link",
         "result": "5",
         "link": "8",
         "test": "7",
         "finished": str(NOW - 60),
     }
-    assert news.watch.give_up_at == NOW - 60 + 90 * 86_400
+    assert attempt.watch.give_up_at == NOW - 60 + 90 * 86_400
 
 
 @pytest.mark.parametrize("survey", [{"test_type": "Survey"}, {"points_available": 0}, {"points_available": "0.0"}])
 def test_a_survey_has_no_score(survey):
-    news = link(**survey, requires_grading="Yes")
+    attempt = link(**survey, requires_grading="Yes")
 
-    assert (news.status, news.result.grading) == ("completed", "not_scored")
-    assert (news.result.score, news.result.percentage, news.result.passed) == (None, None, None)
-    assert news.watch is None
+    assert (attempt.status, attempt.result.grading) == ("completed", "not_scored")
+    assert (attempt.result.score, attempt.result.percentage, attempt.result.passed) == (None, None, None)
+    assert attempt.watch is None
 
 
 def test_an_unfinished_row_is_in_progress_and_a_finished_one_needs_its_time():
@@ -215,11 +215,11 @@ def test_milliseconds_are_no_time():
 
 
 def test_what_was_asked_before_the_test_is_told_by_position():
-    news = link(access_code_used="A-1", extra_info2_answer="42", cm_user_id="1iframe=1")
+    attempt = link(access_code_used="A-1", extra_info2_answer="42", cm_user_id="1iframe=1")
 
-    assert news.extensions == {"access_code": "A-1", "extra_info": [None, "42", None, None, None]}
-    assert (news.candidate.id, news.candidate.external_id) == (None, "1iframe=1")
-    assert link(access_code="A-1", extra_info2="42").extensions == news.extensions
+    assert attempt.extensions == {"access_code": "A-1", "extra_info": [None, "42", None, None, None]}
+    assert (attempt.candidate.id, attempt.candidate.external_id) == (None, "1iframe=1")
+    assert link(access_code="A-1", extra_info2="42").extensions == attempt.extensions
 
 
 def test_later_is_a_later_finish_and_then_a_graded_result():
@@ -282,11 +282,11 @@ _MEMBERS = [
 @given(st.dictionaries(st.sampled_from(_MEMBERS), _JSON))
 def test_whatever_stands_in_a_result_is_news_or_unreadable_and_never_a_crash(changes):
     try:
-        news = link(**changes)
+        attempt = link(**changes)
     except Unreadable:
         return
-    assert news.attempt_id.startswith("link:")
-    assert material_digest(news)
+    assert attempt.attempt_id.startswith("link:")
+    assert material_digest(attempt)
 
 
 def test_the_vendor_is_declared_as_documented():

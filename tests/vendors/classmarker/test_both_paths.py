@@ -1,4 +1,4 @@
-"""ClassMarker by webhook and by poll at once, over real HTTP and a real state server: every attempt is news once."""
+"""ClassMarker by webhook and by poll at once, over HTTP and a state server: each attempt is published once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_lost_doubled_late_and_reordered_webhooks_and_polls_make_one_completed_e
             "provisional" if truth.needs_grading else event["data"]["result"]["grading"]
         )
     watched = {watch.key for watch in world.services.watches.list(NAME)}
-    assert watched == {attempt_id for attempt_id, one in expected.items() if one.needs_grading}
+    assert watched == {attempt_id for attempt_id, attempt in expected.items() if attempt.needs_grading}
     assert world.received["test"] == 1
     assert world.received.keys() <= {"test", "published", "duplicate"}
 

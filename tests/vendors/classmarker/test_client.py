@@ -312,7 +312,7 @@ def test_a_watch_reads_only_its_own_test_from_just_before_its_finish():
         channel="group", test_id=90013, time_finished=NOW - 60, requires_grading=True, points_available=30.0
     )
     simulator.finish(channel="group", test_id=90011, time_finished=NOW - 60)
-    sitting = next(one for one in simulator.sittings("group", 0) if one.attempt_id == attempt_id)
+    sitting = next(sitting for sitting in simulator.sittings("group", 0) if sitting.attempt_id == attempt_id)
     reference = {
         "stream": "group",
         "user": str(sitting.user_id),
@@ -346,7 +346,7 @@ def test_an_expected_result_of_a_link_is_found_without_knowing_its_test():
 def test_a_result_whose_link_test_and_finish_are_known_is_found_in_one_call():
     simulator, calls = simulated()
     attempt_id = simulator.finish(channel="link", time_finished=NOW - 86_400)
-    sitting = next(one for one in simulator.sittings("link", 0) if one.attempt_id == attempt_id)
+    sitting = next(sitting for sitting in simulator.sittings("link", 0) if sitting.attempt_id == attempt_id)
     place = {"link": str(sitting.place_id), "test": str(sitting.test_id), "finished": str(NOW - 86_400)}
     pointer = VENDOR.expect({"stream": "link", "result": attempt_id[5:], **place}, {})
     assert (pointer.key, set(VENDOR.reference_help) >= set(pointer.reference)) == (attempt_id, True)

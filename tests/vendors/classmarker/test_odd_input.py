@@ -63,9 +63,9 @@ def test_a_missing_field_is_null_or_quarantined(missing: str) -> None:
         with pytest.raises(Unreadable, match=missing):
             read(without=missing)
     else:
-        news = read(without=missing)
-        assert (news.attempt_id, news.status) == ("link:5", "completed")
-        told = (news.result, news.started_at)
+        attempt = read(without=missing)
+        assert (attempt.attempt_id, attempt.status) == ("link:5", "completed")
+        told = (attempt.result, attempt.started_at)
         assert (told == (read().result, read().started_at)) is (missing == "requires_grading")
 
 
@@ -88,7 +88,7 @@ def test_a_time_of_another_form_or_zone_is_quarantined(moment: object) -> None:
     ],
 )
 def test_what_cannot_be_is_flagged_and_published_as_sent(changes: dict[str, Any], flag: str) -> None:
-    news = read(**changes)
+    attempt = read(**changes)
 
-    assert news.flags == (flag,)
-    assert (news.status, news.result.grading) == ("completed", "final")
+    assert attempt.flags == (flag,)
+    assert (attempt.status, attempt.result.grading) == ("completed", "final")

@@ -68,7 +68,7 @@ def test_saving_the_webhook_sends_the_signed_sample_and_then_every_result(receiv
     assert [json.loads(raw)["payload_status"] for raw, _ in receiver.got] == ["verify"] + ["live"] * 5
     for raw, signature in receiver.got:
         assert base64.b64decode(signature) == hmac.new(b"phrase", raw, hashlib.sha256).digest()
-    assert {key: one.sent for key, one in simulator.expected().items()} == dict.fromkeys(ids, 1)
+    assert {key: attempt.sent for key, attempt in simulator.expected().items()} == dict.fromkeys(ids, 1)
 
 
 def test_grading_sends_nothing_and_moves_no_time_but_reopening_does_both(receiver):
@@ -173,11 +173,11 @@ def test_xml_has_the_vendors_quirks():
 def test_invented_life_has_both_channels_surveys_missing_pass_marks_and_open_essays():
     simulator = Simulator(2, lambda: NOW)
     ids = [simulator.finish_random() for _ in range(300)]
-    sittings = [one for channel in ("group", "link") for one in simulator.sittings(channel, 0)]
+    sittings = [sitting for channel in ("group", "link") for sitting in simulator.sittings(channel, 0)]
 
     assert len(set(ids)) == 300
-    assert Counter(one.channel for one in sittings).keys() == {"group", "link"}
-    assert any(one.points_available == 0 for one in sittings)
-    assert any(one.points_available and not one.pass_mark for one in sittings)
-    assert any(one.requires_grading for one in sittings)
-    assert any(not one.feedback.isascii() for one in sittings)
+    assert Counter(sitting.channel for sitting in sittings).keys() == {"group", "link"}
+    assert any(sitting.points_available == 0 for sitting in sittings)
+    assert any(sitting.points_available and not sitting.pass_mark for sitting in sittings)
+    assert any(sitting.requires_grading for sitting in sittings)
+    assert any(not sitting.feedback.isascii() for sitting in sittings)

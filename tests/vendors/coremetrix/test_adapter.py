@@ -61,18 +61,20 @@ def hook(event="attempt_scored", **members):
 
 
 def test_a_scored_attempt_is_read_in_full():
-    news = read(name=" sandbox")
+    attempt = read(name=" sandbox")
 
-    assert (news.attempt_id, news.status, news.vendor_status) == (ATTEMPT, "completed", "COMPLETED_SCORED")
-    assert (news.candidate.external_id, news.candidate.id, news.candidate.name) == ("p-001", None, None)
-    assert (news.assessment.id, news.assessment.name) == (QUIZ, "sandbox")
-    assert news.started_at == datetime.fromtimestamp(END - 700, UTC)
-    assert news.completed_at == datetime.fromtimestamp(END, UTC)
-    assert news.duration_seconds == 700
-    assert (news.result.score, news.result.grading) == (Decimal("241.5071"), "final")
-    assert (news.result.max_score, news.result.percentage, news.result.passed) == (None, None, None)
-    assert [(one.id, one.name, one.score) for one in news.sections] == [("sandbox", "sandbox", Decimal("241.5071"))]
-    assert (news.flags, news.watch, news.order, news.extensions) == ((), None, 0, {})
+    assert (attempt.attempt_id, attempt.status, attempt.vendor_status) == (ATTEMPT, "completed", "COMPLETED_SCORED")
+    assert (attempt.candidate.external_id, attempt.candidate.id, attempt.candidate.name) == ("p-001", None, None)
+    assert (attempt.assessment.id, attempt.assessment.name) == (QUIZ, "sandbox")
+    assert attempt.started_at == datetime.fromtimestamp(END - 700, UTC)
+    assert attempt.completed_at == datetime.fromtimestamp(END, UTC)
+    assert attempt.duration_seconds == 700
+    assert (attempt.result.score, attempt.result.grading) == (Decimal("241.5071"), "final")
+    assert (attempt.result.max_score, attempt.result.percentage, attempt.result.passed) == (None, None, None)
+    assert [(section.id, section.name, section.score) for section in attempt.sections] == [
+        ("sandbox", "sandbox", Decimal("241.5071"))
+    ]
+    assert (attempt.flags, attempt.watch, attempt.order, attempt.extensions) == ((), None, 0, {})
 
 
 @pytest.mark.parametrize(
@@ -93,24 +95,24 @@ def test_a_scored_attempt_is_read_in_full():
     ],
 )
 def test_the_table_of_statuses_holds_row_by_row(word, members, status, grading):
-    news = read(status=word, **members)
+    attempt = read(status=word, **members)
 
-    assert (news.status, news.result.grading) == (status, grading)
-    assert (news.result.passed, news.result.percentage) == (None, None)
-    assert (news.completed_at is None) == (status != "completed")
-    assert (news.duration_seconds is None) == (status != "completed")
+    assert (attempt.status, attempt.result.grading) == (status, grading)
+    assert (attempt.result.passed, attempt.result.percentage) == (None, None)
+    assert (attempt.completed_at is None) == (status != "completed")
+    assert (attempt.duration_seconds is None) == (status != "completed")
     if grading in {"not_scored", "pending"}:
-        assert (news.result.score, news.sections) == (None, ())
+        assert (attempt.result.score, attempt.sections) == (None, ())
 
 
 def test_what_may_still_be_scored_is_watched_until_a_day_after_its_finish_and_seen_to_be_settled_then():
-    news = read(status="COMPLETED_NOT_SCORED", scores=[])
+    attempt = read(status="COMPLETED_NOT_SCORED", scores=[])
 
-    assert news.watch.reference == {"attempt_id": ATTEMPT, "custom_id": "p-001"}
-    assert (news.watch.due_in, news.watch.give_up_at, news.watch.reread) == (60, END + DAY, False)
-    settled = read(status="COMPLETED_NOT_SCORED", scores=[], now=news.watch.give_up_at)
+    assert attempt.watch.reference == {"attempt_id": ATTEMPT, "custom_id": "p-001"}
+    assert (attempt.watch.due_in, attempt.watch.give_up_at, attempt.watch.reread) == (60, END + DAY, False)
+    settled = read(status="COMPLETED_NOT_SCORED", scores=[], now=attempt.watch.give_up_at)
     assert (settled.watch, settled.result.grading) == (None, "not_scored")
-    assert material_digest(settled) != material_digest(news)
+    assert material_digest(settled) != material_digest(attempt)
 
 
 def test_an_open_attempt_is_watched_by_id_from_where_it_began():
@@ -125,14 +127,14 @@ def test_an_open_attempt_is_watched_by_id_from_where_it_began():
 
 
 def test_every_model_is_a_section_and_only_a_single_one_is_the_score():
-    news = read(scores=TWO)
+    attempt = read(scores=TWO)
 
-    assert news.result.score is None
-    assert [(one.id, one.score) for one in news.sections] == [
+    assert attempt.result.score is None
+    assert [(section.id, section.score) for section in attempt.sections] == [
         ("affordability", Decimal("238.1")),
         ("risk", Decimal(250)),
     ]
-    assert material_digest(news) == material_digest(read(scores=TWO[::-1]))
+    assert material_digest(attempt) == material_digest(read(scores=TWO[::-1]))
 
 
 @pytest.mark.parametrize(
@@ -199,19 +201,19 @@ def test_order_in_lists_is_no_news(scores, flags):
     ],
 )
 def test_other_spellings_are_the_same_news(members):
-    news = read(**members)
+    attempt = read(**members)
 
-    assert (news.attempt_id, news.assessment.id, news.duration_seconds) == (ATTEMPT, QUIZ, 700)
-    assert material_digest(news) == material_digest(read())
+    assert (attempt.attempt_id, attempt.assessment.id, attempt.duration_seconds) == (ATTEMPT, QUIZ, 700)
+    assert material_digest(attempt) == material_digest(read())
 
 
 @pytest.mark.parametrize("given", ["", " ", None, 5])
 def test_a_missing_or_odd_person_is_unknown_or_text(given):
-    news = read(customId=given)
+    attempt = read(customId=given)
     known = given == 5
 
-    assert news.candidate.external_id == ("5" if known else None)
-    assert (len(news.consent), len(news.aliases)) == ((2, 2) if known else (0, 0))
+    assert attempt.candidate.external_id == ("5" if known else None)
+    assert (len(attempt.consent), len(attempt.aliases)) == ((2, 2) if known else (0, 0))
 
 
 @pytest.mark.parametrize(
@@ -260,9 +262,9 @@ def test_oddities_are_flagged_beside_the_vendors_flags_and_published_all_the_sam
 
 @pytest.mark.parametrize("word", ["COMPLETED_PARTIALLY_SCORED", "COMPLETED_NOT_SCORED"])
 def test_a_finish_in_the_future_opens_no_window_that_lasts_until_then(word):
-    news = read(status=word, timings=timings(end=NOW + 50 * 365 * DAY))
+    attempt = read(status=word, timings=timings(end=NOW + 50 * 365 * DAY))
 
-    assert (news.watch, news.result.grading in {"final", "not_scored"}) == (None, True)
+    assert (attempt.watch, attempt.result.grading in {"final", "not_scored"}) == (None, True)
     assert read(status="INCOMPLETE", timings=timings(load=NOW + DAY)).watch is None
 
 
@@ -272,9 +274,9 @@ def test_a_duration_is_never_computed_from_the_landing_page():
 
 
 def test_an_incomplete_attempt_has_no_scores_and_no_finish_whatever_it_says():
-    news = read(status="INCOMPLETE")
+    attempt = read(status="INCOMPLETE")
 
-    assert (news.completed_at, news.result.score, news.sections, news.flags) == (None, None, (), ())
+    assert (attempt.completed_at, attempt.result.score, attempt.sections, attempt.flags) == (None, None, (), ())
 
 
 def test_no_profile_and_no_person_outside_the_candidate():
@@ -297,12 +299,12 @@ MEMBERS = ["id", "quizId", "status", "customId", "name", "flags", "timings", "sc
 @given(st.dictionaries(st.sampled_from(MEMBERS), JSON, max_size=4), st.integers(0, 2 * NOW))
 def test_any_value_anywhere_is_read_in_our_words_or_unreadable(members, now):
     try:
-        news = read(now=now, **members)
+        attempt = read(now=now, **members)
     except Unreadable:
         return
-    assert news.status in STATUSES
-    assert news.result.grading in GRADINGS
-    assert len(material_digest(news)) == 6
+    assert attempt.status in STATUSES
+    assert attempt.result.grading in GRADINGS
+    assert len(material_digest(attempt)) == 6
 
 
 # Webhooks -------------------------------------------------------------------------------------------------------------
@@ -332,7 +334,7 @@ def test_any_value_anywhere_is_read_in_our_words_or_unreadable(members, now):
         ({"puid": "", "attemptId": ATTEMPT}, ATTEMPT, {"attempt_id": ATTEMPT}),
     ],
 )
-def test_what_a_webhook_names_is_where_to_look_for_a_day(members, key, reference):
+def test_what_a_webhook_names_is_the_reference_of_its_recheck(members, key, reference):
     expected = Pointer(key=key, reference=reference, give_up_after=DAY)
 
     assert split(hook("attempt_scored", **members), {}) == (expected,)
@@ -415,7 +417,7 @@ def test_consent_and_its_withdrawal_name_what_attempts_name():
     ],
 )
 def test_where_event_and_flag_disagree_the_person_has_not_agreed(event, word, given):
-    assert {one.given for one in consent(event, quizId=QUIZ, consent=word)} == {given}
+    assert {word.given for word in consent(event, quizId=QUIZ, consent=word)} == {given}
 
 
 def test_a_withdrawal_without_a_quiz_is_one_of_all_until_the_person_agrees_again():
@@ -424,7 +426,7 @@ def test_a_withdrawal_without_a_quiz_is_one_of_all_until_the_person_agrees_again
     assert (taken.given, taken.subject) == (False, {"puid": "p-001"})
     assert taken.key in read().consent
     assert taken.key in read(quizId=OTHER_QUIZ).consent
-    assert taken.key in {one.key for one in consent(quizId=QUIZ)}
+    assert taken.key in {word.key for word in consent(quizId=QUIZ)}
 
 
 def test_consent_to_a_quiz_that_is_not_configured_is_remembered_for_when_it_is():
@@ -447,7 +449,7 @@ def test_the_last_word_is_told_by_its_time_in_whatever_order_it_comes():
     words = [consent(quizId=QUIZ)[0], consent("quiz_consent_withdrawal", quizId=QUIZ)[0]]
 
     for order in permutations(words):
-        assert not max(order, key=lambda one: one.at).given
+        assert not max(order, key=lambda item: item.at).given
 
 
 # Expectations ---------------------------------------------------------------------------------------------------------

@@ -107,10 +107,10 @@ def test_the_wrong_key_is_refused():
 def test_nothing_of_a_profile_leaves_the_client():
     simulator, _, client = simulated()
     attempt_id = simulator.finish(finished=NOW - 60)
-    found = [*client.batch(NOW - HOUR, NOW), *client.by_person("p-001"), client.by_id(attempt_id)]
+    results = [*client.batch(NOW - HOUR, NOW), *client.by_person("p-001"), client.by_id(attempt_id)]
 
-    assert ids(found) == [attempt_id] * 3
-    assert all(record.body.keys().isdisjoint({"user", "clientInfo"}) for record in found)
+    assert ids(results) == [attempt_id] * 3
+    assert all(record.body.keys().isdisjoint({"user", "clientInfo"}) for record in results)
 
 
 def test_a_person_filter_that_is_ignored_gives_no_stranger():
@@ -219,11 +219,11 @@ def test_a_round_size_in_the_smallest_window_is_told():
     with capture_logs() as logs:
         records, _ = whole_round(client, str(NOW - HOUR))
     assert len(records) == 50
-    assert [(one["event"], one["sizes"]) for one in logs] == [("batch_of_round_size", [50])]
+    assert [(line["event"], line["sizes"]) for line in logs] == [("batch_of_round_size", [50])]
     assert len(calls.made) == 1
 
 
-# Looks ----------------------------------------------------------------------------------------------------------------
+# Rechecks -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def school():
 
 
 @pytest.mark.parametrize(
-    ("reference", "found", "owners", "made"),
+    ("reference", "expected", "owners", "made"),
     [
         ({"custom_id": "p-001", "quiz_id": QUIZZES[0].id}, ["new"], ["p-001"], 1),
         ({"custom_id": "p-001", "quiz_id": QUIZZES[2].id}, [], [], 1),
@@ -253,16 +253,16 @@ def school():
         ({"attempt_id": ATTEMPT, "custom_id": "p-001"}, [], [], 1),
     ],
 )
-def test_a_look_finds_the_attempt_and_whose_it_is(school, reference, found, owners, made):
+def test_a_recheck_finds_the_attempt_and_whose_it_is(school, reference, expected, owners, made):
     calls, client, named = school
     answer = VENDOR.recheck(client, {name: named.get(value, value) for name, value in reference.items()})
 
-    assert ids(answer) == [named[one] for one in found]
+    assert ids(answer) == [named[item] for item in expected]
     assert [record.body["customId"] for record in answer] == owners
     assert len(calls.made) == made
 
 
-def test_a_look_without_a_person_and_an_attempt_is_no_reference():
+def test_a_recheck_without_a_person_and_an_attempt_is_no_reference():
     with pytest.raises(Unreadable, match="attempt_id and custom_id"):
         VENDOR.recheck(connect(Calls()), {"quiz_id": QUIZZES[0].id})
 
@@ -295,8 +295,8 @@ def test_an_attempt_open_for_eight_days_is_found_finished_by_its_id():
 
     assert whole_round(client, POLL.rewind(str(NOW + 8 * DAY), 0))[0] == []
     [record] = VENDOR.recheck(client, watch.reference)
-    news = normalise(record, clock[0], {})
-    assert (news.status, news.result.grading, news.candidate.external_id) == ("completed", "final", "p-001")
+    attempt = normalise(record, clock[0], {})
+    assert (attempt.status, attempt.result.grading, attempt.candidate.external_id) == ("completed", "final", "p-001")
 
 
 @pytest.mark.parametrize("problem", [(500, b""), (404, b""), (403, b""), (200, b"<html>"), (302, b"")])

@@ -30,7 +30,7 @@ def get(simulator, path="/report/attempts", headers=None, **query):
 def listed(simulator, **query):
     answer = get(simulator, **query)
     assert answer.status_code == 200
-    return [one["id"] for person in answer.json["results"] for one in person["attempts"]]
+    return [attempt["id"] for person in answer.json["results"] for attempt in person["attempts"]]
 
 
 def sent(simulator):
@@ -69,7 +69,7 @@ def test_the_landing_page_may_have_been_seen_months_before():
     simulator = Simulator(1, lambda: NOW)
     for _ in range(20):
         simulator.finish(finished=NOW - 60)
-    ages = {one.load - one.landing for one in simulator.visible(include_test=False)}
+    ages = {sitting.load - sitting.landing for sitting in simulator.visible(include_test=False)}
 
     assert ages == {20, 270 * DAY}
 
@@ -108,7 +108,10 @@ def test_which_time_selects_and_whether_bounds_belong_are_switches(selects, begi
     def found(first, last):
         form = "2026-11-18T{:02}:{:02}:{:02}Z"
         noon = NOW - (11 * 3_600 + 6 * 60 + 40)
-        text = [form.format((one - noon) // 3_600, (one - noon) // 60 % 60, (one - noon) % 60) for one in (first, last)]
+        text = [
+            form.format((moment - noon) // 3_600, (moment - noon) // 60 % 60, (moment - noon) % 60)
+            for moment in (first, last)
+        ]
         return len(listed(simulator, **{"from": text[0], "to": text[1]}))
 
     assert found(moment - 1, moment + 1) == 1
@@ -217,7 +220,10 @@ def test_what_nobody_scores_is_settled_after_a_day_and_a_flag_settles_at_once():
 
     assert [body["event"] for body in sent(simulator)].count("attempt_scored") == 1
     assert simulator.attempt(flagged).status == "COMPLETED_NOT_SCORED"
-    assert {key: one.needs_grading for key, one in simulator.expected().items()} == {never: True, flagged: False}
+    assert {key: attempt.needs_grading for key, attempt in simulator.expected().items()} == {
+        never: True,
+        flagged: False,
+    }
     clock[0] += DAY
     assert not simulator.expected()[never].needs_grading
 
@@ -230,7 +236,11 @@ def test_a_retake_is_a_second_attempt_of_the_same_person_and_a_withdrawal_takes_
     simulator.withdraw(second)
 
     assert len(get(simulator, customId="p-001").json["attempts"]) == 3
-    assert {key: one.voided for key, one in simulator.expected().items()} == {first: True, second: True, other: False}
+    assert {key: attempt.voided for key, attempt in simulator.expected().items()} == {
+        first: True,
+        second: True,
+        other: False,
+    }
 
 
 @pytest.mark.parametrize("lose", [0.0, 1.0])
@@ -240,7 +250,7 @@ def test_a_withdrawal_that_is_lost_voids_nothing_because_nothing_else_tells_of_i
     simulator.withdraw(attempt_id)
 
     assert simulator.expected()[attempt_id].voided == (
-        "quiz_consent_withdrawal" in {one["event"] for one in sent(simulator)}
+        "quiz_consent_withdrawal" in {event["event"] for event in sent(simulator)}
     )
     assert simulator.expected()[attempt_id].voided == (lose == 0.0)
 
@@ -281,13 +291,13 @@ def played(behaviour, clock):
     return simulator, client
 
 
-def agrees(simulator, news):
-    truth, attempt = simulator.expected()[news.attempt_id], simulator.attempt(news.attempt_id)
-    assert int(news.completed_at.timestamp()) == truth.finished_at
-    assert (news.result.grading in {"pending", "provisional"}) == truth.needs_grading
-    assert news.candidate.external_id == attempt.custom_id
-    assert {one.id: float(one.score) for one in news.sections} == pytest.approx(attempt.scores)
-    return news.attempt_id
+def agrees(simulator, normalised):
+    truth, attempt = simulator.expected()[normalised.attempt_id], simulator.attempt(normalised.attempt_id)
+    assert int(normalised.completed_at.timestamp()) == truth.finished_at
+    assert (normalised.result.grading in {"pending", "provisional"}) == truth.needs_grading
+    assert normalised.candidate.external_id == attempt.custom_id
+    assert {section.id: float(section.score) for section in normalised.sections} == pytest.approx(attempt.scores)
+    return normalised.attempt_id
 
 
 @pytest.mark.parametrize(
@@ -311,12 +321,12 @@ def test_a_class_of_candidates_is_read_as_it_was_by_either_way(behaviour, way):
             reading = VENDOR.split(parse(raw), {})
             if not isinstance(reading, Ignored):
                 pointers |= {item.key: item for item in reading if isinstance(item, Pointer)}
-        records = [one for pointer in pointers.values() for one in VENDOR.recheck(client, pointer.reference)]
-    news = [VENDOR.normalise(record, clock[0], {}) for record in records]
+        records = [record for pointer in pointers.values() for record in VENDOR.recheck(client, pointer.reference)]
+    attempts = [VENDOR.normalise(record, clock[0], {}) for record in records]
 
-    assert {agrees(simulator, one) for one in news} == simulator.expected().keys()
+    assert {agrees(simulator, attempt) for attempt in attempts} == simulator.expected().keys()
     assert simulator.idle() == (way == "webhooks")
-    gradings = Counter(one.result.grading for one in news)
+    gradings = Counter(attempt.result.grading for attempt in attempts)
     assert gradings.keys() == {"final", "not_scored"}
 
 
@@ -326,12 +336,12 @@ def test_a_withdrawal_names_the_consent_of_every_attempt_that_is_to_be_voided():
     words = [item for raw, _ in simulator.due_webhooks() for item in consents(raw)]
     withdrawn = {word.key for word in words if not word.given}
     records, _ = whole_round(client, VENDOR.polls["attempts"].start(NOW - DAY, None))
-    news = [VENDOR.normalise(record, clock[0], {}) for record in records]
+    attempts = [VENDOR.normalise(record, clock[0], {}) for record in records]
 
     assert withdrawn
-    assert {key for one in news for key in one.consent} == {word.key for word in words if word.given}
-    voided = {key for key, one in simulator.expected().items() if one.voided}
-    assert {one.attempt_id for one in news if not withdrawn.isdisjoint(one.consent)} == voided
+    assert {key for attempt in attempts for key in attempt.consent} == {word.key for word in words if word.given}
+    voided = {key for key, attempt in simulator.expected().items() if attempt.voided}
+    assert {attempt.attempt_id for attempt in attempts if not withdrawn.isdisjoint(attempt.consent)} == voided
 
 
 def consents(raw):
@@ -360,5 +370,5 @@ def test_a_demo_is_over_in_less_than_a_minute_and_its_quota_is_as_quick():
     simulator.due_webhooks()
 
     assert simulator.idle()
-    assert sum(one.voided for one in simulator.expected().values()) > 0
+    assert sum(attempt.voided for attempt in simulator.expected().values()) > 0
     assert (simulator.quota_calls, simulator.quota_window) == (60, 0.5)

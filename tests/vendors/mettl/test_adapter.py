@@ -91,13 +91,13 @@ def test_the_table_of_statuses_row_by_row(status, overall, detailed, with_result
     for has_result, expected in ((True, with_result), (False, without)):
         if expected is None:
             continue
-        found = attempt_state(status, overall, detailed, None, has_result=has_result)
+        result = attempt_state(status, overall, detailed, None, has_result=has_result)
         completed = expected in ("final", "pending", "provisional")
-        assert found.status == ("completed" if completed else expected)
-        assert found.grading == (expected if completed else "not_scored")
+        assert result.status == ("completed" if completed else expected)
+        assert result.grading == (expected if completed else "not_scored")
         assert (
             attempt_state(status.upper(), f" {overall.lower()} ", detailed.upper(), None, has_result=has_result)
-            == found
+            == result
         )
 
 
@@ -129,9 +129,9 @@ def test_the_table_holds_every_documented_pair():
     ],
 )
 def test_the_table_of_completion_modes_row_by_row(mode, expected):
-    found = attempt_state("Completed", None, None, mode, has_result=True)
+    result = attempt_state("Completed", None, None, mode, has_result=True)
 
-    assert (found.status, found.grading) == expected
+    assert (result.status, result.grading) == expected
     assert len(MODES) == 10
 
 
@@ -146,9 +146,9 @@ def test_the_table_of_completion_modes_row_by_row(mode, expected):
     ],
 )
 def test_an_older_answer_with_the_status_alone_is_understood(status, expected):
-    found = attempt_state(status, None, "", None, has_result=True)
+    result = attempt_state(status, None, "", None, has_result=True)
 
-    assert (found.status, found.grading) == expected
+    assert (result.status, result.grading) == expected
 
 
 @pytest.mark.parametrize(
@@ -180,12 +180,12 @@ def test_a_candidate_who_was_blocked_has_not_started():
 
 
 def test_in_processing_has_no_score_even_if_a_result_should_stand_there():
-    news = read(row(status="InProcessing"))
+    attempt = read(row(status="InProcessing"))
 
-    assert (news.status, news.result.grading, news.result.score) == ("completed", "pending", None)
-    assert news.watch is not None
-    assert (news.watch.due_in, news.watch.reread) == (60.0, False)
-    assert news.watch.give_up_at == ENDED.timestamp() + 90 * 86_400
+    assert (attempt.status, attempt.result.grading, attempt.result.score) == ("completed", "pending", None)
+    assert attempt.watch is not None
+    assert (attempt.watch.due_in, attempt.watch.reread) == (60.0, False)
+    assert attempt.watch.give_up_at == ENDED.timestamp() + 90 * 86_400
 
 
 @pytest.mark.parametrize(
@@ -207,12 +207,12 @@ def test_what_may_still_change_is_watched_by_access_key_and_address(change, due,
 
 
 def test_a_final_result_is_not_watched_and_nobody_passed_or_failed():
-    news = read(row())
+    attempt = read(row())
 
-    assert news.watch is None
-    assert (news.result.passed, news.result.grade, news.result.pass_mark_percentage) == (None, None, None)
-    assert (news.result.score, news.result.percentage) == (Decimal("14.5"), Decimal("72.5"))
-    assert (news.duration_seconds, news.order) == (2451, 0)
+    assert attempt.watch is None
+    assert (attempt.result.passed, attempt.result.grade, attempt.result.pass_mark_percentage) == (None, None, None)
+    assert (attempt.result.score, attempt.result.percentage) == (Decimal("14.5"), Decimal("72.5"))
+    assert (attempt.duration_seconds, attempt.order) == (2451, 0)
 
 
 @pytest.mark.parametrize(
@@ -220,10 +220,10 @@ def test_a_final_result_is_not_watched_and_nobody_passed_or_failed():
     [("14.5", "20.0", "72.5"), ("1", "3", "33.3333"), ("-2", "20", "0"), ("21", "20", "105"), ("5", "0", None)],
 )
 def test_the_percentage_is_the_share_of_the_maximum_and_never_below_nothing(score, maximum, percentage):
-    news = read(row(result={"totalMarks": score, "maxMarks": maximum}))
+    attempt = read(row(result={"totalMarks": score, "maxMarks": maximum}))
 
-    assert news.result.percentage == (None if percentage is None else Decimal(percentage))
-    assert news.result.score == Decimal(score)
+    assert attempt.result.percentage == (None if percentage is None else Decimal(percentage))
+    assert attempt.result.score == Decimal(score)
 
 
 @given(st.decimals("-1e29", "1e29", allow_nan=False), st.decimals("1e-29", "1e29", allow_nan=False))
@@ -233,10 +233,10 @@ def test_a_share_is_never_negative_and_never_overflows(score, maximum):
 
 @pytest.mark.parametrize("marks", [{"totalMarks": 0, "maxMarks": 0}, {"totalMarks": "NA"}, {"totalMarks": None}])
 def test_a_questionnaire_has_no_score(marks):
-    news = read(row(result=marks))
+    attempt = read(row(result=marks))
 
-    assert (news.status, news.result.grading) == ("completed", "not_scored")
-    assert (news.result.score, news.result.percentage) == (None, None)
+    assert (attempt.status, attempt.result.grading) == ("completed", "not_scored")
+    assert (attempt.result.score, attempt.result.percentage) == (None, None)
 
 
 def test_oddities_are_flagged_and_published_all_the_same():
@@ -248,11 +248,11 @@ def test_oddities_are_flagged_and_published_all_the_same():
 
 
 def test_an_ending_without_a_time_is_completed_when_it_was_seen():
-    news = read(row(endTime=""))
+    attempt = read(row(endTime=""))
 
-    assert news.completed_at.timestamp() == NOW
-    assert news.completed_at_is_observed
-    assert material_digest(news) == material_digest(normalise(Record(CANDIDATE, row(endTime="")), NOW + 60, OPTIONS))
+    assert attempt.completed_at.timestamp() == NOW
+    assert attempt.completed_at_is_observed
+    assert material_digest(attempt) == material_digest(normalise(Record(CANDIDATE, row(endTime="")), NOW + 60, OPTIONS))
 
 
 def test_the_digest_moves_with_marks_end_and_mode_and_with_nothing_else():
@@ -410,7 +410,7 @@ def test_only_a_graded_webhook_and_only_with_confirm_off_carries_news(event, opt
 
 
 @pytest.mark.parametrize("missing", ["testStatus", "assessmentId"])
-def test_a_graded_webhook_without_all_of_a_result_only_says_where_to_look(missing):
+def test_a_graded_webhook_without_all_of_a_result_is_only_a_pointer(missing):
     body = graded()
     del body[missing]
 
@@ -419,7 +419,7 @@ def test_a_graded_webhook_without_all_of_a_result_only_says_where_to_look(missin
 
 
 @pytest.mark.parametrize("change", [{"timestamp_GMT": None}, {"candidate_instance_id": None}])
-def test_a_webhook_without_time_or_sitting_still_says_where_to_look(change):
+def test_a_webhook_without_time_or_sitting_is_still_a_pointer(change):
     [item] = split(graded(**change), OPTIONS)
 
     assert item.reference == {"access_key": KEY, "email": EMAIL}
@@ -480,12 +480,12 @@ _TEST = ["status", "overallStatus", "detailedStatus", "startTime", "endTime", "c
 def test_whatever_stands_in_a_row_is_news_or_unreadable_and_never_a_crash(test, result, outer):
     body = deepcopy(row(result=result, **test)) | outer
     try:
-        news = read(body, recommendation=True, essays=True)
+        attempt = read(body, recommendation=True, essays=True)
     except Unreadable:
         return
-    assert news.attempt_id == attempt_id(KEY, EMAIL)
-    assert material_digest(news)
-    assert json.dumps(news.extensions)
+    assert attempt.attempt_id == attempt_id(KEY, EMAIL)
+    assert material_digest(attempt)
+    assert json.dumps(attempt.extensions)
 
 
 def test_letter_case_blanks_and_unicode_form_of_an_address_make_no_other_attempt():

@@ -81,13 +81,13 @@ class World:
 
     def round(self, cursor):
         """One whole round: records, and the cursor after it."""
-        found = []
+        results = []
         for _ in range(200):
             page = self.client.page(cursor)
-            found += page.records
+            results += page.records
             cursor = page.cursor
             if not page.more:
-                return found, cursor
+                return results, cursor
         raise AssertionError("the round does not end")
 
     def ids(self, records):
@@ -232,9 +232,9 @@ def test_a_late_finish_of_an_early_starter_is_found_by_the_watch_and_by_the_seco
         world.simulator.finish(at=NOW - 60 * number)
     records, cursor = world.round(listing.start(NOW - DAY))
     [watch] = [
-        news.watch
-        for news in (VENDOR.normalise(record, NOW, OPTIONS) for record in records)
-        if news.attempt_id == attempt_id
+        attempt.watch
+        for attempt in (VENDOR.normalise(record, NOW, OPTIONS) for record in records)
+        if attempt.attempt_id == attempt_id
     ]
 
     world.clock += 3600
@@ -244,8 +244,8 @@ def test_a_late_finish_of_an_early_starter_is_found_by_the_watch_and_by_the_seco
     assert attempt_id not in world.ids(again), "too deep in the list, as expected"
 
     calls = len(world.paths)
-    [found] = VENDOR.recheck(world.client, watch.reference)
-    assert VENDOR.normalise(found, NOW, OPTIONS).result.grading == "final"
+    [result] = VENDOR.recheck(world.client, watch.reference)
+    assert VENDOR.normalise(result, NOW, OPTIONS).result.grading == "final"
     assert len(world.paths) == calls + 1, "the watch knows the names already"
     sweep = VENDOR.polls["again"]
     assert (sweep.sweep(OPTIONS), sweep.every) == (30 * DAY, DAY)
@@ -402,11 +402,11 @@ def test_one_person_is_found_by_an_address_with_any_letters(behaviour):
     world = World(behaviour=behaviour)
     attempt_id = world.simulator.finish(email=EMAIL)
 
-    [found] = VENDOR.recheck(world.client, {"access_key": FIRST, "email": EMAIL})
+    [result] = VENDOR.recheck(world.client, {"access_key": FIRST, "email": EMAIL})
 
-    news = VENDOR.normalise(found, NOW, OPTIONS)
-    assert (news.attempt_id, news.candidate.email, news.sitting) == (attempt_id, EMAIL, None)
-    assert (news.assessment.id, news.assessment.name, news.assessment.group.name) == (
+    attempt = VENDOR.normalise(result, NOW, OPTIONS)
+    assert (attempt.attempt_id, attempt.candidate.email, attempt.sitting) == (attempt_id, EMAIL, None)
+    assert (attempt.assessment.id, attempt.assessment.name, attempt.assessment.group.name) == (
         "310044",
         "Data Handling",
         "Data Handling - March",
@@ -420,9 +420,9 @@ def test_no_letter_of_an_address_leads_elsewhere(email):
     world = World()
     attempt_id = world.simulator.finish(email=email)
 
-    [found] = VENDOR.recheck(world.client, {"access_key": FIRST, "email": email})
+    [result] = VENDOR.recheck(world.client, {"access_key": FIRST, "email": email})
 
-    assert VENDOR.normalise(found, NOW, OPTIONS).attempt_id == attempt_id
+    assert VENDOR.normalise(result, NOW, OPTIONS).attempt_id == attempt_id
 
 
 def test_somebody_elses_row_is_not_taken_for_the_one_that_was_asked_for():
@@ -584,9 +584,9 @@ def test_without_the_schedule_a_result_is_valid_and_its_key_stands_for_the_test(
     [record] = VENDOR.recheck(world.client, {"access_key": FIRST, "email": EMAIL})
     bare = Record(CANDIDATE, {name: record.body[name] for name in ("email", "testStatus", "access_key")})
 
-    news = VENDOR.normalise(bare, NOW, OPTIONS)
+    attempt = VENDOR.normalise(bare, NOW, OPTIONS)
 
-    assert (news.assessment.id, news.assessment.name) == (f"schedule:{FIRST}", None)
+    assert (attempt.assessment.id, attempt.assessment.name) == (f"schedule:{FIRST}", None)
 
 
 def test_a_used_up_quota_is_their_rate_limit():

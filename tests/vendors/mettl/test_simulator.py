@@ -155,7 +155,7 @@ def test_an_address_sits_once_per_schedule_unless_the_result_is_deleted():
     with pytest.raises(ValueError, match="one test per address and schedule"):
         simulator.finish(email=email.upper())
     elsewhere = simulator.retake(first)
-    second, third = (simulator.sit_again(one) for one in (first, f"{first}:2"))
+    second, third = (simulator.sit_again(attempt_id) for attempt_id in (first, f"{first}:2"))
 
     assert elsewhere.partition(":")[2] == first.partition(":")[2]
     assert (second, third) == (f"{first}:2", f"{first}:3")
@@ -169,33 +169,35 @@ def test_the_same_seed_has_the_same_life_whatever_the_order_of_candidates():
         for candidate in order:
             simulator.sit(NOW, candidate=candidate)
         simulator.tick(NOW + 1e6)
-        return {key: (one.percentage, one.versions) for key, one in simulator.expected().items()}, simulator.counts()
+        return {
+            key: (attempt.percentage, attempt.versions) for key, attempt in simulator.expected().items()
+        }, simulator.counts()
 
     assert life(range(50)) == life(range(50))
     assert life(range(50))[0] == life(reversed(range(50)))[0]
 
 
 class Follower:
-    """The least bridge: looks where webhooks point and at what is watched, polls, keeps the newest of each attempt."""
+    """The smallest bridge: rechecks pointers and watches, polls, keeps the newest version of each attempt."""
 
     def __init__(self, simulator, clock):
         facts = Facts(name="n", credentials={k: (v,) for k, v in simulator.credentials.items()}, options=OPTIONS)
         self.simulator, self.clock = simulator, clock
         self.client = VENDOR.connect(facts, calls_over(wsgi(simulator.wsgi), facts, lambda: clock[0]))
         self.cursor = listing.start(clock[0], None)
-        self.watches, self.news, self.versions = {}, {}, Counter()
+        self.watches, self.latest, self.versions = {}, {}, Counter()
 
     def see(self, records):
         for record in records:
-            news = VENDOR.normalise(record, self.clock[0], OPTIONS)
-            if news.watch is None:
-                self.watches.pop(news.attempt_id, None)
+            attempt = VENDOR.normalise(record, self.clock[0], OPTIONS)
+            if attempt.watch is None:
+                self.watches.pop(attempt.attempt_id, None)
             else:
-                self.watches[news.attempt_id] = news.watch.reference
-            if news.status in PUBLISHABLE_STATUSES:
-                known = self.news.get(news.attempt_id)
-                self.versions[news.attempt_id] += known is None or material_digest(known) != material_digest(news)
-                self.news[news.attempt_id] = news
+                self.watches[attempt.attempt_id] = attempt.watch.reference
+            if attempt.status in PUBLISHABLE_STATUSES:
+                known = self.latest.get(attempt.attempt_id)
+                self.versions[attempt.attempt_id] += known is None or material_digest(known) != material_digest(attempt)
+                self.latest[attempt.attempt_id] = attempt
 
     def hear(self):
         for message in self.simulator.outbox.take_due():
@@ -249,9 +251,12 @@ def test_a_life_of_many_candidates_is_told_as_it_was(seed, lose):
     expected = simulator.expected()
     assert len(expected) == 25
     assert any(truth.versions > 2 for truth in expected.values())
-    told = {key: (float(news.result.percentage), news.completed_at.timestamp()) for key, news in follower.news.items()}
+    told = {
+        key: (float(attempt.result.percentage), attempt.completed_at.timestamp())
+        for key, attempt in follower.latest.items()
+    }
     assert told == {key: (truth.percentage, truth.finished_at) for key, truth in expected.items()}
-    assert {news.result.grading for news in follower.news.values()} == {"final"}
+    assert {attempt.result.grading for attempt in follower.latest.values()} == {"final"}
     assert follower.watches == {}
     assert all(follower.versions[key] <= truth.versions for key, truth in expected.items())
     assert simulator.refused == 0
@@ -300,7 +305,9 @@ def test_every_state_that_it_can_show_is_understood(state, status, graded):
     follower = Follower(simulator, [float(NOW)])
     page = follower.client.page(follower.cursor)
 
-    [news] = [VENDOR.normalise(record, NOW, OPTIONS) for record in page.records]
-    assert news.status == status
+    [attempts] = [VENDOR.normalise(record, NOW, OPTIONS) for record in page.records]
+    assert attempts.status == status
     if status == "completed":
-        assert news.result.grading == ("pending" if not graded else "provisional" if state == "expired" else "final")
+        assert attempts.result.grading == (
+            "pending" if not graded else "provisional" if state == "expired" else "final"
+        )

@@ -121,7 +121,7 @@ def test_a_completed_course_points_to_the_learner_in_the_course(data):
 
 
 @pytest.mark.parametrize("timestamp", [None, "", "soon", {"at": 1}, "2026-13-01T00:00:00Z"])
-def test_a_hint_without_a_usable_time_is_still_a_hint(timestamp):
+def test_a_pointer_without_a_usable_time_is_still_a_pointer(timestamp):
     [pointer] = split_webhook({"userId": USER, "courseId": COURSE}, timestamp=timestamp)
 
     assert pointer.reference == {"user_id": USER, "course_id": COURSE}
@@ -235,13 +235,13 @@ EIGHTY = Decimal(80)
     ],
 )
 def test_the_status_table_row_by_row(row, status, grading, passed, percentage, pass_mark):
-    news = attempt(**row)
+    normalised = attempt(**row)
 
-    assert (news.status, news.vendor_status) == (status, row.get("status", "finished"))
-    result = news.result
+    assert (normalised.status, normalised.vendor_status) == (status, row.get("status", "finished"))
+    result = normalised.result
     assert (result.grading, result.passed, result.percentage) == (grading, passed, percentage)
     assert (result.pass_mark_percentage, result.score, result.max_score) == (pass_mark, None, None)
-    assert (news.completed_at is None) == (status == "in_progress")
+    assert (normalised.completed_at is None) == (status == "in_progress")
 
 
 def test_forgiven_is_flagged_and_news_but_does_not_void():
@@ -278,7 +278,7 @@ def test_a_hand_in_that_joins_the_attempt_is_news():
 
 
 def test_who_what_and_where():
-    news = attempt(
+    normalised = attempt(
         id=ID.upper(),
         courseId=None,
         course={"id": COURSE, "title": "Warehouse safety"},
@@ -288,15 +288,15 @@ def test_who_what_and_where():
         topicId=None,
     )
 
-    assert news.attempt_id == ID
-    assert (news.candidate.id, news.candidate.email, news.candidate.name) == (USER, None, "Lee Park")
-    assert (news.assessment.id, news.assessment.name) == (OTHER, "Module 1")
-    assert (news.assessment.group.kind, news.assessment.group.id, news.assessment.group.name) == (
+    assert normalised.attempt_id == ID
+    assert (normalised.candidate.id, normalised.candidate.email, normalised.candidate.name) == (USER, None, "Lee Park")
+    assert (normalised.assessment.id, normalised.assessment.name) == (OTHER, "Module 1")
+    assert (normalised.assessment.group.kind, normalised.assessment.group.id, normalised.assessment.group.name) == (
         "course",
         COURSE,
         "Warehouse safety",
     )
-    assert news.vendor_ids == {"attempt_id": ID, "user_id": USER, "course_id": COURSE, "topic_id": OTHER}
+    assert normalised.vendor_ids == {"attempt_id": ID, "user_id": USER, "course_id": COURSE, "topic_id": OTHER}
     assert attempt(user={"name": "Lee P.", "firstName": "Lee"}).candidate.name == "Lee P."
 
 
@@ -322,11 +322,11 @@ def test_an_open_attempt_is_watched_from_when_the_rounds_stop_waiting_for_it(sta
         ({"courseId": None}, {"attempt_id": ID, "user_id": USER}),
     ],
 )
-def test_a_watch_without_learner_or_course_looks_for_the_rest(changes, reference):
-    news = attempt(status="pending", **changes)
+def test_a_watch_without_learner_or_course_rechecks_the_rest(changes, reference):
+    normalised = attempt(status="pending", **changes)
 
-    assert news.watch.reference == reference
-    assert news.aliases == ()
+    assert normalised.watch.reference == reference
+    assert normalised.aliases == ()
 
 
 @pytest.mark.parametrize(
@@ -370,17 +370,17 @@ def test_numbers_and_flags_may_come_as_text():
 )
 @pytest.mark.parametrize("value", [None, ...])
 def test_null_and_missing_members_are_null(name, value):
-    news = attempt(**{name: value}) if value is None else normalise(without(name), NOW, OPTIONS)
+    normalised = attempt(**{name: value}) if value is None else normalise(without(name), NOW, OPTIONS)
 
-    assert news.status == "completed"
-    assert news == attempt(**{name: None})
+    assert normalised.status == "completed"
+    assert normalised == attempt(**{name: None})
     facts = {
-        "user": news.candidate.id,
-        "courseId": news.assessment.group,
-        "createdAt": news.started_at,
-        "updatedAt": news.completed_at,
-        "timeElapsedInSeconds": news.duration_seconds,
-        "originalGrade": news.extensions.get("original_grade"),
+        "user": normalised.candidate.id,
+        "courseId": normalised.assessment.group,
+        "createdAt": normalised.started_at,
+        "updatedAt": normalised.completed_at,
+        "timeElapsedInSeconds": normalised.duration_seconds,
+        "originalGrade": normalised.extensions.get("original_grade"),
     }
     assert facts[name] is None
 
@@ -437,11 +437,11 @@ def test_one_moment_in_every_spelling_wherever_we_run(spelling, monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     time.tzset()
     try:
-        news = attempt(createdAt=spelling)
+        normalised = attempt(createdAt=spelling)
     finally:
         monkeypatch.undo()
         time.tzset()
-    assert news.started_at == datetime(2026, 11, 18, 9, 36, 40, tzinfo=UTC)
+    assert normalised.started_at == datetime(2026, 11, 18, 9, 36, 40, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("elapsed", [-5, "-0.5", None])
@@ -486,11 +486,11 @@ _MEMBERS = [
 @given(st.dictionaries(st.sampled_from(_MEMBERS), _JSON))
 def test_whatever_stands_in_a_row_is_news_or_unreadable_and_never_a_crash(changes):
     try:
-        news = attempt(**pruned(changes))
+        normalised = attempt(**pruned(changes))
     except Unreadable:
         return
-    assert news.attempt_id == news.vendor_ids["attempt_id"]
-    assert material_digest(news)
+    assert normalised.attempt_id == normalised.vendor_ids["attempt_id"]
+    assert material_digest(normalised)
 
 
 @given(_JSON)

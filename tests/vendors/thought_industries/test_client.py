@@ -78,13 +78,13 @@ def row(created, **members):
 
 def read_round(client, cursor):
     """Ids and vendor's words of one round, and where it ended."""
-    found, seen = [], set()
+    result, seen = [], set()
     while True:
         got = POLL.fetch(client, cursor)
-        found += [(record.body["id"], record.body["status"]) for record in got.records]
+        result += [(record.body["id"], record.body["status"]) for record in got.records]
         cursor = got.cursor
         if not got.more:
-            return found, cursor
+            return result, cursor
         assert cursor not in seen
         seen.add(cursor)
 
@@ -138,11 +138,11 @@ def test_page_numbers_and_cursors_lead_through_the_same_list(wrapped, newest_fir
     ids = {simulator.finish(NOW - number) for number in range(7)}
     client = connect(calls)
 
-    by_number = [one["id"] for number in (1, 2, 3) for one in client.attempts(page=number, per_page=3).rows]
+    by_number = [row["id"] for number in (1, 2, 3) for row in client.attempts(page=number, per_page=3).rows]
     by_cursor, cursor = [], None
     while not by_cursor or cursor:
         listing = client.attempts(cursor=cursor, per_page=3)
-        by_cursor += [one["id"] for one in listing.rows]
+        by_cursor += [row["id"] for row in listing.rows]
         cursor = listing.next_page
 
     assert by_number == by_cursor
@@ -248,19 +248,19 @@ def test_a_round_waits_at_the_oldest_open_attempt_and_then_moves_on():
     begun = [simulator.begin(NOW - 5000, test=QUIZ), simulator.finish(NOW - 4000, started=NOW - 4500, graded=False)]
     others = [simulator.finish(NOW - 100 * number, started=NOW - 100 * number - 50) for number in range(1, 9)]
 
-    found, cursor = read_round(client, start(NOW - DAY))
-    assert {one for one, _ in found} == {*begun, *others}
+    result, cursor = read_round(client, start(NOW - DAY))
+    assert {item for item, _ in result} == {*begun, *others}
     assert position(cursor) == NOW - 5000
 
     clock[0] = calls.clock = NOW + 3600
     simulator.hand_in(begun[0], grade=90)
-    found, cursor = read_round(client, rewind(cursor, 60))
-    assert (begun[0], "finished") in found
+    result, cursor = read_round(client, rewind(cursor, 60))
+    assert (begun[0], "finished") in result
     assert position(cursor) == NOW - 4500
 
     simulator.grade(begun[1], 70)
-    found, cursor = read_round(client, rewind(cursor, 60))
-    assert (begun[1], "finished") in found
+    result, cursor = read_round(client, rewind(cursor, 60))
+    assert (begun[1], "finished") in result
     assert position(cursor) == NOW - 150
 
 
@@ -269,9 +269,9 @@ def test_an_attempt_that_stays_open_for_a_day_holds_no_round_up():
     abandoned = simulator.begin(NOW - LONGEST_SITTING - 1)
     last = simulator.finish(NOW - 50, started=NOW - 90)
 
-    found, cursor = read_round(connect(calls), start(NOW - DAY))
+    result, cursor = read_round(connect(calls), start(NOW - DAY))
 
-    assert {one for one, _ in found} == {abandoned, last}
+    assert {item for item, _ in result} == {abandoned, last}
     assert position(cursor) == NOW - 90
 
 
@@ -280,8 +280,8 @@ def test_rounds_over_a_quiet_account_do_not_creep_backwards():
     client = connect(calls)
     cursor = start(NOW)
     for _ in range(5):
-        found, cursor = read_round(client, rewind(cursor, 7200))
-        assert found == []
+        result, cursor = read_round(client, rewind(cursor, 7200))
+        assert result == []
     assert position(cursor) == NOW - LONGEST_SITTING
 
     simulator.finish(NOW - 50, started=NOW - 90)
@@ -295,10 +295,10 @@ def test_rows_that_begin_and_end_while_a_round_is_read_are_read_by_the_next(newe
     clock = [float(NOW)]
     simulator, calls = simulated(lambda: clock[0], page_size=3, newest_first=newest_first)
     made = {simulator.finish(NOW - 60 * number, started=NOW - 60 * number - 40) for number in range(10)}
-    client, cursor, found = connect(calls), start(NOW - DAY), []
+    client, cursor, result = connect(calls), start(NOW - DAY), []
     for _ in range(20):
         got = client.page(cursor)
-        found += [record.body["id"] for record in got.records]
+        result += [record.body["id"] for record in got.records]
         cursor = got.cursor
         if not got.more:
             break
@@ -308,7 +308,7 @@ def test_rows_that_begin_and_end_while_a_round_is_read_are_read_by_the_next(newe
     again, _ = read_round(client, rewind(cursor, 0))
 
     assert len(made) > 10
-    assert {*found, *(one for one, _ in again)} == made
+    assert {*result, *(item for item, _ in again)} == made
 
 
 @given(st.lists(st.tuples(st.integers(0, 3 * DAY), st.booleans()), max_size=40), st.integers(1, 5), st.booleans())
@@ -321,9 +321,9 @@ def test_any_list_is_read_whole_and_the_next_round_begins_in_front_of_what_is_op
             simulator.finish(NOW, started=NOW - age)
     waiting = [NOW - age for age, is_open in lives if is_open and age <= LONGEST_SITTING]
 
-    found, cursor = read_round(connect(calls), start(NOW - 2 * DAY))
+    result, cursor = read_round(connect(calls), start(NOW - 2 * DAY))
 
-    assert len(found) == len({one for one, _ in found}) == len(lives)
+    assert len(result) == len({item for item, _ in result}) == len(lives)
     newest = max((NOW - age for age, _ in lives), default=NOW - 3 * DAY)
     assert position(cursor) == min([newest, *waiting])
 
@@ -338,9 +338,9 @@ def test_a_backfill_reads_what_finished_in_its_period_also_if_it_began_before():
     }
     simulator.finish(end + 60, started=end + 30)
 
-    found, _ = read_round(connect(calls), start(begin, end))
+    result, _ = read_round(connect(calls), start(begin, end))
 
-    assert {one for one, _ in found} == within
+    assert {item for item, _ in result} == within
 
 
 def test_a_creation_in_the_future_or_without_sense_does_not_move_the_cursor():
@@ -432,10 +432,10 @@ def test_a_probe_that_fails_says_what_to_check(answer, kind):
     assert len(calls.made) == 1
 
 
-# Looks ----------------------------------------------------------------------------------------------------------------
+# Rechecks -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_look_asks_for_one_learner_in_one_course_and_keeps_only_the_attempt_it_is_about():
+def test_a_recheck_asks_for_one_learner_in_one_course_and_keeps_only_its_attempt():
     simulator, calls = simulated(page_size=2)
     first = simulator.finish(NOW - 9000)
     ids = [first, *(simulator.retake(first, NOW - 1000 * number) for number in range(1, 5))]
@@ -448,14 +448,14 @@ def test_a_look_asks_for_one_learner_in_one_course_and_keeps_only_the_attempt_it
     assert {(call["params"]["userId"], call["params"]["courseId"]) for call in calls.made} == {tuple(place.values())}
 
 
-def test_a_hint_means_what_changed_lately():
+def test_a_pointer_stands_for_what_changed_lately():
     simulator, calls = simulated()
     old = simulator.finish(NOW - 30 * DAY)
     new = simulator.retake(old, NOW - 60)
 
-    found = VENDOR.recheck(connect(calls), {**simulator.place(old), "since": str(NOW - DAY)})
+    result = VENDOR.recheck(connect(calls), {**simulator.place(old), "since": str(NOW - DAY)})
 
-    assert [record.body["id"] for record in found] == [new]
+    assert [record.body["id"] for record in result] == [new]
 
 
 def test_rows_of_others_are_never_taken_also_if_the_vendor_overlooks_the_filter():
@@ -464,18 +464,18 @@ def test_rows_of_others_are_never_taken_also_if_the_vendor_overlooks_the_filter(
         row(NOW, id=USER, user={"id": COURSE}, courseId=COURSE),
         row(NOW, user=None, courseId=COURSE),
     ]
-    found = VENDOR.recheck(connect(Calls(None, (200, page(*rows)))), {"user_id": USER, "course_id": COURSE})
+    result = VENDOR.recheck(connect(Calls(None, (200, page(*rows)))), {"user_id": USER, "course_id": COURSE})
 
-    assert [record.body["id"] for record in found] == [COURSE]
+    assert [record.body["id"] for record in result] == [COURSE]
 
 
-def test_a_look_keeps_to_the_options_like_a_round():
+def test_a_recheck_keeps_to_the_options_like_a_round():
     simulator, calls = simulated()
     attempt_id = simulator.finish(NOW - 60)
     reference = {**simulator.place(attempt_id), "attempt_id": attempt_id}
 
-    for options, found in (({}, 1), ({"course_ids": (USER,)}, 0), ({"user_ids": (COURSE,)}, 0)):
-        assert len(VENDOR.recheck(connect(calls, **options), reference)) == found
+    for options, count in (({}, 1), ({"course_ids": (USER,)}, 0), ({"user_ids": (COURSE,)}, 0)):
+        assert len(VENDOR.recheck(connect(calls, **options), reference)) == count
 
 
 def test_an_attempt_without_a_learner_is_found_by_its_creation():
@@ -489,7 +489,7 @@ def test_an_attempt_without_a_learner_is_found_by_its_creation():
     assert calls.made[0]["params"]["startDate"] == calls.made[0]["params"]["endDate"]
 
 
-def test_a_look_that_finds_nothing_is_empty_and_a_circle_is_a_fault():
+def test_a_recheck_that_finds_nothing_is_empty_and_a_circle_is_a_fault():
     _, calls = simulated()
     assert VENDOR.recheck(connect(calls), {"user_id": USER, "course_id": COURSE}) == []
 

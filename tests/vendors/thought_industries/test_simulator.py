@@ -83,9 +83,9 @@ def test_rows_are_selected_by_creation_with_both_ends_and_never_by_anything_late
     simulator.finish(at, started=at - 1)
     simulator.begin(at + 1)
 
-    found = rows(simulator, startDate=spell("09:36:40"), endDate=spell("09:36:40"))
+    result = rows(simulator, startDate=spell("09:36:40"), endDate=spell("09:36:40"))
 
-    assert {one["id"] for one in found} == ids
+    assert {item["id"] for item in result} == ids
 
 
 def test_a_date_of_the_other_form_is_refused_or_overlooked():
@@ -106,9 +106,9 @@ def test_pages_hold_every_row_of_one_millisecond_once(newest_first):
     second = rows(simulator, cursor=first["pageInfo"]["cursor"])
 
     assert first["pageInfo"] | {"cursor": ""} == {"perPage": 25, "cursor": "", "total": 30, "hasMore": True}
-    found = [one["id"] for one in [*first["assessmentAttempts"], *second]]
-    assert sorted(found) == sorted(made)
-    assert found == sorted(made, reverse=newest_first)
+    results = [row["id"] for row in [*first["assessmentAttempts"], *second]]
+    assert sorted(results) == sorted(made)
+    assert results == sorted(made, reverse=newest_first)
 
 
 def test_wrappers_and_paging_by_switch():
@@ -158,7 +158,7 @@ def test_the_life_of_an_attempt():
     attempt_id = simulator.begin(test=BY_HAND)
 
     def told(*names):
-        [row] = [one for one in rows(simulator) if one["id"] == attempt_id]
+        [row] = [row for row in rows(simulator) if row["id"] == attempt_id]
         return tuple(row[name] for name in names)
 
     results = ("status", "grade", "originalGrade", "passed", "forgiven")
@@ -183,9 +183,9 @@ def test_the_life_of_an_attempt():
     assert told("createdAt") == before[1:]
 
     side = simulator.side_attempt(attempt_id)
-    assert {one["id"] for one in rows(simulator)} == {attempt_id, side}
+    assert {row["id"] for row in rows(simulator)} == {attempt_id, side}
     simulator.fold(side, attempt_id, 75)
-    assert [one["id"] for one in rows(simulator)] == [attempt_id]
+    assert [row["id"] for row in rows(simulator)] == [attempt_id]
     assert told("grade") == (75,)
 
     again = simulator.retake(attempt_id)
@@ -202,7 +202,7 @@ def test_invented_life_has_every_kind_of_test():
     for number in range(200):
         simulator.sit(NOW, candidate=number)
 
-    kinds = Counter((one["topicType"], one["status"]) for one in rows(simulator, perPage=100))
+    kinds = Counter((row["topicType"], row["status"]) for row in rows(simulator, perPage=100))
     assert {kind for kind, _ in kinds} == {"quiz", "test", "highlightZoneQuiz", "survey"}
     assert kinds["test", "pending"]
     assert kinds["test", "finished"]
@@ -220,7 +220,7 @@ def test_what_is_scheduled_is_done_by_ticks_and_then_the_vendor_is_idle():
     clock = Clock()
     simulator = Simulator(3, clock)
     ids = [simulator.sit(NOW, candidate=number) for number in range(100)]
-    waiting = {key for key, one in simulator.expected().items() if one.needs_grading}
+    waiting = {key for key, attempt in simulator.expected().items() if attempt.needs_grading}
     assert set(simulator.expected()) == set(ids)
     assert simulator.expectations() == []
 
@@ -230,14 +230,14 @@ def test_what_is_scheduled_is_done_by_ticks_and_then_the_vendor_is_idle():
     clock.now += 2 * DAY
     simulator.tick(clock.now)
     graded = simulator.expected()
-    assert {key for key, one in graded.items() if one.versions == 2} == waiting
-    assert not any(one.needs_grading for one in graded.values())
+    assert {key for key, attempt in graded.items() if attempt.versions == 2} == waiting
+    assert not any(attempt.needs_grading for attempt in graded.values())
     assert not simulator.idle()
 
     clock.now += DAY
     simulator.tick(clock.now)
     assert simulator.idle()
-    changed = {key for key, one in simulator.expected().items() if one.versions > graded[key].versions}
+    changed = {key for key, attempt in simulator.expected().items() if attempt.versions > graded[key].versions}
     assert 0 < len(changed) < 20
 
 
@@ -279,7 +279,7 @@ def test_a_webhook_is_signed_over_its_raw_body_and_tells_no_result():
     assert simulator.expected()[attempt_id].sent == 1
 
 
-def test_the_hint_without_members_is_the_vendors_own_body():
+def test_the_pointer_without_members_is_the_vendors_own_body():
     simulator = Simulator(
         1, lambda: 1_772_359_200.0, webhook_secret="whsec_invented", behaviour=Behaviour(names_ids=False)
     )
@@ -337,15 +337,17 @@ class Facts:
 
 
 def follow(simulator, clock, *, steps):
-    """A minute a step: candidates sit, hints are looked at, the list is polled; what was published last, by attempt."""
+    """Minute by minute: candidates sit, pointers are rechecked, the list is polled. The last version by attempt."""
     client, poll = VENDOR.connect(Facts(simulator, simulator.options), Direct(simulator)), VENDOR.polls["attempts"]
     cursor, known = poll.start(clock.now - DAY, None), {}
 
     def read(records):
         for record in records:
-            news = VENDOR.normalise(record, clock.now, OPTIONS)
-            if news.status in PUBLISHABLE_STATUSES and news.order >= getattr(known.get(news.attempt_id), "order", 0):
-                known[news.attempt_id] = news
+            attempt = VENDOR.normalise(record, clock.now, OPTIONS)
+            if attempt.status in PUBLISHABLE_STATUSES and attempt.order >= getattr(
+                known.get(attempt.attempt_id), "order", 0
+            ):
+                known[attempt.attempt_id] = attempt
 
     for number in range(steps):
         simulator.sit(clock.now, candidate=number)
@@ -381,18 +383,18 @@ def test_a_simulated_life_reads_as_the_vendor_knows_it(behaviour):
 
     expected = simulator.expected()
     assert known.keys() == expected.keys()
-    for attempt_id, news in known.items():
+    for attempt_id, attempt in known.items():
         truth = expected[attempt_id]
-        assert (news.result.grading == "pending") == truth.needs_grading
-        assert news.result.percentage == truth.percentage
-        assert news.completed_at.timestamp() >= truth.finished_at
-        assert news.flags == ()
+        assert (attempt.result.grading == "pending") == truth.needs_grading
+        assert attempt.result.percentage == truth.percentage
+        assert attempt.completed_at.timestamp() >= truth.finished_at
+        assert attempt.flags == ()
     assert len(expected) == 40
-    assert {one.versions for one in expected.values()} == {1, 2}
+    assert {attempt.versions for attempt in expected.values()} == {1, 2}
     assert simulator.refused == 0
 
 
-def test_a_hint_that_names_nobody_is_no_pointer():
+def test_a_webhook_that_names_nobody_is_no_pointer():
     simulator = Simulator(1, lambda: NOW, behaviour=Behaviour(names_ids=False))
     raw, _ = simulator.webhook(simulator.finish())
 
@@ -406,16 +408,19 @@ def test_a_side_attempt_is_never_published_and_its_end_is_no_removal():
     side = simulator.side_attempt(first)
     client = VENDOR.connect(Facts(simulator, {}), Direct(simulator))
 
-    def news():
-        found = VENDOR.recheck(client, simulator.place(first))
-        return {one.attempt_id: one for one in (VENDOR.normalise(record, clock.now, OPTIONS) for record in found)}
+    def by_id():
+        result = VENDOR.recheck(client, simulator.place(first))
+        return {
+            attempt.attempt_id: attempt
+            for attempt in (VENDOR.normalise(record, clock.now, OPTIONS) for record in result)
+        }
 
-    assert news()[side].status not in PUBLISHABLE_STATUSES
-    watch = news()[side].watch
+    assert by_id()[side].status not in PUBLISHABLE_STATUSES
+    watch = by_id()[side].watch
     simulator.fold(side, first, 85)
 
-    assert news().keys() == {first}
-    assert news()[first].extensions["original_grade"] == 50.0
+    assert by_id().keys() == {first}
+    assert by_id()[first].extensions["original_grade"] == 50.0
     assert VENDOR.recheck(client, watch.reference) == []
 
 

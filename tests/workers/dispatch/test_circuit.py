@@ -35,13 +35,13 @@ def serve(state: redis.Redis, answer: Callable[[Outgoing, float], Outcome], seco
         tried.setdefault(sent.id, []).append(clock[0] - published[sent.id])
         return answer(sent, clock[0])
 
-    one = lane(state, Receiver(decide), subscription=CRM)
+    crm_lane = lane(state, Receiver(decide), subscription=CRM)
     draw = random.Random(3).random
     for second in range(seconds):
         (event_id,) = publish(state, second)
         published[event_id] = clock[0]
         for _ in range(20):
-            if one.step(lambda: clock[0], draw) > 0:
+            if crm_lane.step(lambda: clock[0], draw) > 0:
                 break
         clock[0] += 1.0
     return {event_id: tried.get(event_id, []) for event_id in published}
@@ -91,12 +91,12 @@ def test_after_an_outage_one_healthy_answer_in_five_is_enough_within_a_minute(an
 def test_a_probe_is_a_new_event_in_turn_with_a_retry(any_state: redis.Redis) -> None:
     old = publish(any_state, *range(10))
     receiver = Receiver(refuse, batch=10)
-    one = lane(any_state, receiver, subscription=CRM)
-    one.step(at(1000.0), even)
+    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane.step(at(1000.0), even)
     new = publish(any_state, *range(10, 14))
     receiver.got.clear()
     for moment in (1006.0, 1012.0, 1018.0, 1024.0):
-        one.step(at(moment), even)
+        crm_lane.step(at(moment), even)
     assert [sent in new for sent in receiver.ids] == [True, False, True, False]
     assert {receiver.ids[1], receiver.ids[3]} <= set(old)
 
@@ -105,9 +105,9 @@ def test_a_transport_that_takes_one_event_at_a_time_gets_new_events_beside_retri
     publish(any_state, *range(20))
     receiver = Receiver(lambda sent: REFUSED, batch=1)
     policy = RetryPolicy(schedule=(0.001,) * 100, jitter=0.0)
-    one = lane(any_state, receiver, subscription=Subscription(name=NAME, transport="http", retry=policy))
+    crm_lane = lane(any_state, receiver, subscription=Subscription(name=NAME, transport="http", retry=policy))
     for step in range(40):
-        one.step(at(1000.0 + step), even)
+        crm_lane.step(at(1000.0 + step), even)
     assert len(set(receiver.ids)) == 20
 
 
@@ -115,26 +115,26 @@ def test_events_that_the_filter_excludes_do_not_delay_a_probe(any_state: redis.R
     publish(any_state, *range(10))
     receiver = Receiver(refuse, batch=10)
     subscription = Subscription(name=NAME, transport="http", filter=Filter(sources=("eu-*",)), retry=CRM.retry)
-    one = lane(any_state, receiver, subscription=subscription)
-    one.step(at(1000.0), even)
+    crm_lane = lane(any_state, receiver, subscription=subscription)
+    crm_lane.step(at(1000.0), even)
     any_state.delete(keys.retry(NAME))
     publish(any_state, *range(10, 40), source="us-mettl")
     (wanted,) = publish(any_state, 50)
     receiver.answer = lambda sent: None
-    run_until_idle(one, 1006.0)
+    run_until_idle(crm_lane, 1006.0)
     assert receiver.ids[-1] == wanted
 
 
 def test_an_answer_that_refuses_the_event_closes_the_circuit(any_state: redis.Redis) -> None:
     publish(any_state, *range(12))
     receiver = Receiver(refuse, batch=10)
-    one = lane(any_state, receiver, subscription=CRM)
-    one.step(at(1000.0), even)
+    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane.step(at(1000.0), even)
     assert Deliveries(any_state).state(NAME, now=1000.0).circuit == "open"
     receiver.answer = lambda sent: REFUSED
-    one.step(at(1006.0), even)
-    found = Deliveries(any_state).state(NAME, now=1006.0)
-    assert (found.circuit, found.failures, found.last_error) == ("closed", 0, "receiver answered 422")
+    crm_lane.step(at(1006.0), even)
+    result = Deliveries(any_state).state(NAME, now=1006.0)
+    assert (result.circuit, result.failures, result.last_error) == ("closed", 0, "receiver answered 422")
 
 
 def test_the_circuit_is_open_in_the_moment_of_a_probe_too(any_state: redis.Redis) -> None:
@@ -147,9 +147,9 @@ def test_the_circuit_is_open_in_the_moment_of_a_probe_too(any_state: redis.Redis
         return refuse(sent)
 
     receiver = Receiver(answer, batch=10)
-    one = lane(any_state, receiver, subscription=CRM)
-    one.step(at(1000.0), even)
-    one.step(at(1006.0), even)
+    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane.step(at(1000.0), even)
+    crm_lane.step(at(1006.0), even)
     assert seen[-1] == "open"
     # Nobody has probed for a while: it is still open.
     assert deliveries.state(NAME, now=9000.0).circuit == "open"
@@ -158,11 +158,11 @@ def test_the_circuit_is_open_in_the_moment_of_a_probe_too(any_state: redis.Redis
 def test_a_circuit_reopens_in_its_usual_time_after_the_clock_was_set_back(any_state: redis.Redis) -> None:
     publish(any_state, *range(12))
     receiver = Receiver(refuse, batch=10)
-    one = lane(any_state, receiver, subscription=CRM)
-    one.step(at(10_000.0), even)
+    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane.step(at(10_000.0), even)
     receiver.got.clear()
     receiver.answer = lambda sent: None
-    one.step(at(2800.0), even)
+    crm_lane.step(at(2800.0), even)
     assert len(receiver.got) == 1
     assert Deliveries(any_state).state(NAME, now=2800.0).circuit == "closed"
 
@@ -198,12 +198,12 @@ def test_the_last_error_of_a_batch_is_of_either_kind() -> None:
 def test_a_circuit_that_opens_and_closes_is_logged_and_again_each_hour_while_it_is_open(any_state: redis.Redis) -> None:
     publish(any_state, *range(3000))
     receiver = Receiver(refuse, batch=10)
-    one = lane(any_state, receiver, subscription=CRM)
+    crm_lane = lane(any_state, receiver, subscription=CRM)
     with capture_logs() as lines:
         for moment in range(1000, 1000 + 2 * 3600 + 60, 6):
-            one.step(at(float(moment)), even)
+            crm_lane.step(at(float(moment)), even)
         receiver.answer = lambda sent: None
-        one.step(at(9000.0), even)
+        crm_lane.step(at(9000.0), even)
     assert [line["event"] for line in lines] == ["circuit_open"] * 3 + ["circuit_closed"]
     assert lines[0]["problem"] == "receiver answered 500"
 

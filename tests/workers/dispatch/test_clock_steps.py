@@ -21,8 +21,8 @@ HOUR = 3600.0
 
 
 def due(state: redis.Redis) -> list[float]:
-    found: Any = state.zrange(keys.retry(NAME), 0, -1, withscores=True)
-    return [moment for _, moment in found]
+    result: Any = state.zrange(keys.retry(NAME), 0, -1, withscores=True)
+    return [moment for _, moment in result]
 
 
 @pytest.mark.parametrize("hours", [1, 2, 24 * 365 * 50])
@@ -30,14 +30,14 @@ def test_retries_wait_as_long_as_planned_after_the_clock_was_set_back(any_state:
     start = 2_000_000_000.0
     ids = publish(any_state, *range(3))
     receiver = Receiver(refuse)
-    one = lane(any_state, receiver, subscription=CRM)
-    one.follow_clock(start)
-    run_until_idle(one, start)
-    assert one.follow_clock(start - hours * HOUR) == hours * HOUR
-    assert one.follow_clock(start - hours * HOUR) == 0
+    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane.follow_clock(start)
+    run_until_idle(crm_lane, start)
+    assert crm_lane.follow_clock(start - hours * HOUR) == hours * HOUR
+    assert crm_lane.follow_clock(start - hours * HOUR) == 0
     assert due(any_state) == [start - hours * HOUR + 600.0] * 3
     receiver.answer = lambda sent: None
-    run_until_idle(one, start - hours * HOUR + 600.0)
+    run_until_idle(crm_lane, start - hours * HOUR + 600.0)
     assert sorted(receiver.ids) == sorted(ids * 2)
 
 
@@ -53,18 +53,18 @@ def test_a_step_is_noticed_by_a_process_that_starts_after_it(any_state: redis.Re
 
 def test_a_clock_that_goes_on_or_hesitates_moves_nothing(any_state: redis.Redis) -> None:
     publish(any_state, 1)
-    one = lane(any_state, Receiver(refuse), subscription=CRM)
-    run_until_idle(one, 10_000.0)
+    crm_lane = lane(any_state, Receiver(refuse), subscription=CRM)
+    run_until_idle(crm_lane, 10_000.0)
     for moment in (10_000.0, 10_005.0, 9_999.0, 10_100.0, 10_075.0, 90_000.0):
-        assert one.follow_clock(moment) == 0
+        assert crm_lane.follow_clock(moment) == 0
     assert due(any_state) == [10_600.0]
 
 
 def test_many_retries_are_moved_together(any_state: redis.Redis) -> None:
     any_state.zadd(keys.retry(NAME), {f"e{number}": 10_000.0 + number for number in range(1300)})
-    one = lane(any_state, Receiver(), subscription=CRM)
-    one.follow_clock(10_000.0)
-    one.follow_clock(2_800.0)
+    crm_lane = lane(any_state, Receiver(), subscription=CRM)
+    crm_lane.follow_clock(10_000.0)
+    crm_lane.follow_clock(2_800.0)
     assert due(any_state) == [2_800.0 + number for number in range(1300)]
 
 

@@ -42,8 +42,8 @@ def pending(state: redis.Redis) -> int:
 
 
 def waiting(state: redis.Redis) -> list[tuple[str, float]]:
-    found: Any = state.zrange(keys.retry(NAME), 0, -1, withscores=True)
-    return [(name.decode(), due) for name, due in found]
+    result: Any = state.zrange(keys.retry(NAME), 0, -1, withscores=True)
+    return [(name.decode(), due) for name, due in result]
 
 
 def test_everything_in_the_journal_is_sent_once_and_nothing_stays_pending(any_state: redis.Redis) -> None:
@@ -70,15 +70,15 @@ def test_an_event_that_the_filter_excludes_is_acknowledged_and_not_sent(any_stat
 
 def test_a_failing_event_blocks_no_other_and_is_retried_when_due(any_state: redis.Redis) -> None:
     bad, *good = publish(any_state, 1, 2, 3)
-    receiver = Receiver(lambda one: refuse(one) if one.id == bad else None)
-    one = lane(any_state, receiver, subscription=SHORT)
-    run_until_idle(one, 1000.0)
+    receiver = Receiver(lambda item: refuse(item) if item.id == bad else None)
+    crm_lane = lane(any_state, receiver, subscription=SHORT)
+    run_until_idle(crm_lane, 1000.0)
     assert receiver.ids == [bad, *good]
     assert waiting(any_state) == [(bad, 1005.0)]
-    run_until_idle(one, 1004.9)
+    run_until_idle(crm_lane, 1004.9)
     assert receiver.ids.count(bad) == 1
     receiver.answer = lambda sent: None
-    run_until_idle(one, 1005.0)
+    run_until_idle(crm_lane, 1005.0)
     assert receiver.ids.count(bad) == 2
     assert waiting(any_state) == []
     assert any_state.hlen(keys.deliveries(NAME)) == 0
@@ -88,9 +88,9 @@ def test_a_failing_event_blocks_no_other_and_is_retried_when_due(any_state: redi
 def test_a_delivery_without_tries_left_becomes_a_dead_letter_with_event_and_history(any_state: redis.Redis) -> None:
     (bad,) = publish(any_state, 1)
     receiver = Receiver(refuse)
-    one = lane(any_state, receiver, subscription=SHORT)
+    crm_lane = lane(any_state, receiver, subscription=SHORT)
     for moment in (1000.0, 1005.0, 1305.0, 99_999.0):
-        run_until_idle(one, moment)
+        run_until_idle(crm_lane, moment)
     assert receiver.ids == [bad] * 3
     (letter,) = Deliveries(any_state).dead_letters(NAME)
     assert letter.reason == "receiver_error"
@@ -105,8 +105,8 @@ def test_a_replay_sends_the_same_event_with_all_tries_and_repeating_it_does_noth
     (bad,) = publish(any_state, 1)
     permanent = DeliveryFailed("no", reason="refused", permanent=True)
     receiver = Receiver(lambda sent: permanent)
-    one = lane(any_state, receiver, subscription=SHORT)
-    run_until_idle(one, 1000.0)
+    crm_lane = lane(any_state, receiver, subscription=SHORT)
+    run_until_idle(crm_lane, 1000.0)
     any_state.xtrim(keys.journal(0), maxlen=0)
     deliveries = Deliveries(any_state)
     (letter,) = deliveries.dead_letters(NAME)
@@ -115,7 +115,7 @@ def test_a_replay_sends_the_same_event_with_all_tries_and_repeating_it_does_noth
     assert deliveries.replay(NAME, letter, now=2000.0) is False
     assert list(deliveries.dead_letters(NAME)) == []
     receiver.answer = lambda sent: None
-    run_until_idle(one, 2000.0)
+    run_until_idle(crm_lane, 2000.0)
     assert receiver.ids == [bad, bad]
     assert receiver.got[0].body == receiver.got[1].body
     assert replay_all(deliveries, NAME, now=2001.0) == 0
@@ -141,8 +141,8 @@ def test_two_processes_share_the_work_and_send_nothing_twice(any_state: redis.Re
     receivers = Receiver(batch=5), Receiver(batch=7)
     lanes = [lane(any_state, each, consumer=str(number)) for number, each in enumerate(receivers)]
     for _ in range(20):
-        for one in lanes:
-            one.step(at(1000.0), even)
+        for lane_object in lanes:
+            lane_object.step(at(1000.0), even)
     assert sorted(receivers[0].ids + receivers[1].ids) == sorted(ids)
     assert all(each.got for each in receivers)
 
@@ -235,11 +235,11 @@ def test_an_event_that_kills_every_process_becomes_a_dead_letter_and_the_others_
         return None
 
     for life in range(12):
-        one = lane(any_state, Receiver(answer), consumer=str(life), limits=Limits(poison_after=3))
+        crm_lane = lane(any_state, Receiver(answer), consumer=str(life), limits=Limits(poison_after=3))
         try:
-            one.step(at(1000.0), even)
-            one.adopt(lambda consumer: False)
-            run_until_idle(one, 1000.0)
+            crm_lane.step(at(1000.0), even)
+            crm_lane.adopt(lambda consumer: False)
+            run_until_idle(crm_lane, 1000.0)
         except Killed:
             continue
     assert effects == set(ids) - {poison}
@@ -261,9 +261,9 @@ def test_a_replayed_event_that_kills_every_process_takes_no_other_retry_with_it(
 
     limits = Limits(poison_after=3, lease=10.0, open_after=99)
     for life in range(12):
-        one = lane(any_state, Receiver(answer), subscription=SHORT, consumer=str(life), limits=limits)
+        crm_lane = lane(any_state, Receiver(answer), subscription=SHORT, consumer=str(life), limits=limits)
         try:
-            run_until_idle(one, 1100.0 + 20.0 * life)
+            run_until_idle(crm_lane, 1100.0 + 20.0 * life)
         except Killed:
             continue
     assert effects == set(ids) - {ids[2]}
@@ -275,27 +275,27 @@ def test_a_broker_that_is_down_uses_no_try_and_schedules_nothing(any_state: redi
     ids = publish(any_state, *range(5))
     down = DeliveryFailed("broker down", reason="broker_unavailable", charged=False)
     receiver = Receiver(lambda sent: down)
-    one = lane(any_state, receiver, subscription=SHORT)
-    waits = [one.step(at(1000.0), even) for _ in range(20)]
+    crm_lane = lane(any_state, receiver, subscription=SHORT)
+    waits = [crm_lane.step(at(1000.0), even) for _ in range(20)]
     assert waits[:6] == [1.0, 2.0, 5.0, 10.0, 30.0, 30.0]
     assert waiting(any_state) == []
     state = Deliveries(any_state).state(NAME, now=1000.0)
     assert (state.pending, state.failures, state.dead_letters, state.circuit) == (5, 0, 0, "closed")
     receiver.got.clear()
     receiver.answer = lambda sent: None
-    run_until_idle(one, 1000.0)
+    run_until_idle(crm_lane, 1000.0)
     assert receiver.ids == ids
 
 
 def test_a_broker_failure_and_its_recovery_are_logged_once_each(any_state: redis.Redis) -> None:
     publish(any_state, *range(3))
     receiver = Receiver(lambda sent: DeliveryFailed("broker down", reason="broker_unavailable", charged=False))
-    one = lane(any_state, receiver, subscription=SHORT)
+    crm_lane = lane(any_state, receiver, subscription=SHORT)
     with capture_logs() as lines:
         for _ in range(5):
-            one.step(at(1000.0), even)
+            crm_lane.step(at(1000.0), even)
         receiver.answer = lambda sent: None
-        run_until_idle(one, 1000.0)
+        run_until_idle(crm_lane, 1000.0)
     assert [(line["event"], line["subscription"]) for line in lines] == [
         ("broker_unreachable", NAME),
         ("broker_recovered", NAME),
@@ -309,35 +309,35 @@ def test_a_broker_that_cannot_be_used_is_logged_again_each_hour_and_when_the_cau
     publish(any_state, *range(3))
     problem = ["wrong password"]
     receiver = Receiver(lambda sent: DeliveryFailed(problem[0], reason="broker_unavailable", charged=False))
-    one = lane(any_state, receiver, subscription=SHORT)
+    crm_lane = lane(any_state, receiver, subscription=SHORT)
     with capture_logs() as lines:
         for moment in range(1000, 1000 + 2 * 3600 + 60, 30):
-            one.step(at(float(moment)), even)
+            crm_lane.step(at(float(moment)), even)
         problem[0] = "connection refused"
-        one.step(at(8300.0), even)
+        crm_lane.step(at(8300.0), even)
         # The clock is set back.
-        one.step(at(1100.0), even)
+        crm_lane.step(at(1100.0), even)
     assert [line["problem"] for line in lines] == ["wrong password"] * 3 + ["connection refused"] * 2
 
 
 def test_the_circuit_opens_lets_one_probe_through_and_closes(any_state: redis.Redis) -> None:
     publish(any_state, *range(30))
     receiver = Receiver(refuse, batch=10)
-    one, two = lane(any_state, receiver), lane(any_state, receiver, consumer="two")
-    one.step(at(1000.0), even)
+    crm_lane, two = lane(any_state, receiver), lane(any_state, receiver, consumer="two")
+    crm_lane.step(at(1000.0), even)
     assert len(receiver.got) == 10
     assert Deliveries(any_state).state(NAME, now=1000.0).circuit == "open"
-    assert one.step(at(1004.0), even) == 1.0
+    assert crm_lane.step(at(1004.0), even) == 1.0
     assert two.step(at(1004.0), even) == 1.0
     assert len(receiver.got) == 10
-    one.step(at(1006.0), even)
+    crm_lane.step(at(1006.0), even)
     two.step(at(1006.0), even)
     assert len(receiver.got) == 11
     receiver.answer = lambda sent: None
-    one.step(at(1012.0), even)
-    run_until_idle(one, 1012.0)
+    crm_lane.step(at(1012.0), even)
+    run_until_idle(crm_lane, 1012.0)
     assert Deliveries(any_state).state(NAME, now=1012.0).circuit == "closed"
-    run_until_idle(one, 5000.0)
+    run_until_idle(crm_lane, 5000.0)
     assert len({sent.id for sent in receiver.got}) == 30
     assert pending(any_state) == 0
 
@@ -347,18 +347,18 @@ def test_days_without_a_success_disable_the_subscription_until_it_is_resumed(any
     receiver = Receiver(refuse, batch=1)
     policy = RetryPolicy(schedule=(1.0,) * 100, jitter=0.0)
     subscription = Subscription(name=NAME, transport="http", retry=policy)
-    one = lane(any_state, receiver, subscription=subscription, limits=Limits(open_after=2, disable_after=3600.0))
+    crm_lane = lane(any_state, receiver, subscription=subscription, limits=Limits(open_after=2, disable_after=3600.0))
     for moment in range(1000, 6000, 40):
-        one.step(at(float(moment)), even)
+        crm_lane.step(at(float(moment)), even)
     deliveries = Deliveries(any_state)
     assert deliveries.state(NAME, now=6000.0).circuit == "disabled"
     before = len(receiver.got)
-    one.step(at(9000.0), even)
+    crm_lane.step(at(9000.0), even)
     assert len(receiver.got) == before
     receiver.answer = lambda sent: None
     receiver.got.clear()
     deliveries.resume(NAME)
-    run_until_idle(one, 9000.0)
+    run_until_idle(crm_lane, 9000.0)
     assert sorted(receiver.ids) == sorted(ids)
 
 
@@ -366,16 +366,16 @@ def test_gone_disables_at_once_and_loses_nothing(any_state: redis.Redis) -> None
     ids = publish(any_state, *range(3))
     gone = DeliveryFailed("receiver answered 410 Gone", reason="gone", charged=False)
     receiver = Receiver(lambda sent: gone)
-    one = lane(any_state, receiver)
-    one.step(at(1000.0), even)
+    crm_lane = lane(any_state, receiver)
+    crm_lane.step(at(1000.0), even)
     deliveries = Deliveries(any_state)
     state = deliveries.state(NAME, now=1000.0)
     assert (state.circuit, state.circuit_reason) == ("disabled", "receiver answered 410 Gone")
-    assert one.step(at(2000.0), even) == 1.0
+    assert crm_lane.step(at(2000.0), even) == 1.0
     deliveries.resume(NAME)
     receiver.got.clear()
     receiver.answer = lambda sent: None
-    run_until_idle(one, 2000.0)
+    run_until_idle(crm_lane, 2000.0)
     assert receiver.ids == ids
 
 
@@ -383,10 +383,10 @@ def test_a_paused_subscription_sends_nothing_until_it_is_resumed(any_state: redi
     ids = publish(any_state, 1)
     receiver, deliveries = Receiver(), Deliveries(any_state)
     deliveries.pause(NAME)
-    one = lane(any_state, receiver)
-    assert one.step(at(1.0), even) == 1.0
+    crm_lane = lane(any_state, receiver)
+    assert crm_lane.step(at(1.0), even) == 1.0
     deliveries.resume(NAME)
-    run_until_idle(one, 1.0)
+    run_until_idle(crm_lane, 1.0)
     assert receiver.ids == ids
 
 
@@ -402,13 +402,13 @@ def test_a_pause_is_complete_when_every_living_lane_has_seen_it(any_state: redis
         return None
 
     receiver = Receiver(answer)
-    one, two = lane(any_state, receiver), lane(any_state, Receiver(), consumer="two")
+    crm_lane, two = lane(any_state, receiver), lane(any_state, Receiver(), consumer="two")
     any_state.set(keys.heartbeat("dispatch:one"), 1)
     two.step(at(1.0), even)  # no heartbeat: this process is dead, nobody waits for it
-    one.step(at(1.0), even)
+    crm_lane.step(at(1.0), even)
     assert still == [1] * 8
     assert deliveries.sending(NAME) == 1
-    one.step(at(1.0), even)
+    crm_lane.step(at(1.0), even)
     assert deliveries.sending(NAME) == 0
     assert len(receiver.got) == 8
     deliveries.resume(NAME)
@@ -419,25 +419,25 @@ def test_a_pause_is_complete_when_every_living_lane_has_seen_it(any_state: redis
 def test_a_disabled_subscription_can_be_paused(any_state: redis.Redis) -> None:
     publish(any_state, 1)
     gone = DeliveryFailed("receiver answered 410 Gone", reason="gone", charged=False)
-    one, deliveries = lane(any_state, Receiver(lambda sent: gone)), Deliveries(any_state)
+    crm_lane, deliveries = lane(any_state, Receiver(lambda sent: gone)), Deliveries(any_state)
     any_state.set(keys.heartbeat("dispatch:one"), 1)
-    one.step(at(1.0), even)
+    crm_lane.step(at(1.0), even)
     deliveries.pause(NAME)
-    one.step(at(2.0), even)
+    crm_lane.step(at(2.0), even)
     assert deliveries.sending(NAME) == 0
 
 
 def test_a_probe_without_work_does_not_delay_the_next_event(any_state: redis.Redis) -> None:
     publish(any_state, *range(10))
     receiver = Receiver(refuse, batch=10)
-    one = lane(
+    crm_lane = lane(
         any_state, receiver, subscription=Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=(9e9,)))
     )
-    one.step(at(1000.0), even)
-    one.step(at(1031.0), even)
+    crm_lane.step(at(1000.0), even)
+    crm_lane.step(at(1031.0), even)
     receiver.answer = lambda sent: None
     (late,) = publish(any_state, 99)
-    one.step(at(1032.0), even)
+    crm_lane.step(at(1032.0), even)
     assert receiver.ids[-1] == late
 
 
@@ -447,13 +447,13 @@ def test_an_event_without_a_receipt_is_sent_again_and_finally_given_up(any_state
         name=NAME, transport="celery", retry=RetryPolicy(schedule=(5.0,)), receipts=Receipts(required=True, within=60.0)
     )
     receiver, deliveries = Receiver(), Deliveries(any_state)
-    one = lane(any_state, receiver, subscription=subscription)
-    run_until_idle(one, 1000.0)
+    crm_lane = lane(any_state, receiver, subscription=subscription)
+    run_until_idle(crm_lane, 1000.0)
     assert [each.awaiting_receipt for each in scheduled(any_state, NAME)] == [True, True]
     assert deliveries.record_receipt(NAME, confirmed) is True
     assert deliveries.record_receipt(NAME, confirmed) is False
     for moment in (1059.0, 1060.0, 1400.0, 2000.0):
-        run_until_idle(one, moment)
+        run_until_idle(crm_lane, moment)
     assert receiver.ids == [confirmed, silent, silent]
     (letter,) = deliveries.dead_letters(NAME)
     assert (letter.delivery.id, letter.reason, letter.delivery.tries) == (silent, "no receipt", 2)
@@ -468,9 +468,9 @@ def test_an_event_without_a_receipt_is_sent_again_after_the_time_that_was_given(
     sent_at: list[float] = []
     clock = [1000.0]
     receiver = Receiver(lambda sent: sent_at.append(clock[0] - 1000.0))  # type: ignore[func-returns-value]
-    one = lane(any_state, receiver, subscription=subscription)
+    crm_lane = lane(any_state, receiver, subscription=subscription)
     while clock[0] < 1000.0 + 4 * within:
-        run_until_idle(one, clock[0])
+        run_until_idle(crm_lane, clock[0])
         clock[0] += within / 5
     assert sent_at == pytest.approx([0.0, within, 2 * within, 3 * within])
 
@@ -485,19 +485,19 @@ def test_a_receipt_that_arrives_before_the_send_returns_counts(any_state: redis.
 
     subscription = Subscription(name=NAME, transport="celery", receipts=Receipts(required=True, within=60.0))
     receiver = Receiver(answer)
-    one = lane(any_state, receiver, subscription=subscription)
-    run_until_idle(one, 1000.0)
-    run_until_idle(one, 9000.0)
+    crm_lane = lane(any_state, receiver, subscription=subscription)
+    run_until_idle(crm_lane, 1000.0)
+    run_until_idle(crm_lane, 9000.0)
     assert receiver.ids == [only]
     assert scheduled(any_state, NAME) == []
 
 
 def test_a_retry_whose_event_left_the_journal_becomes_a_dead_letter_that_says_so(any_state: redis.Redis) -> None:
     publish(any_state, 1)
-    one = lane(any_state, Receiver(refuse), subscription=SHORT)
-    run_until_idle(one, 1000.0)
+    crm_lane = lane(any_state, Receiver(refuse), subscription=SHORT)
+    run_until_idle(crm_lane, 1000.0)
     any_state.xtrim(keys.journal(0), maxlen=0)
-    run_until_idle(one, 1005.0)
+    run_until_idle(crm_lane, 1005.0)
     deliveries = Deliveries(any_state)
     (letter,) = deliveries.dead_letters(NAME)
     assert letter.reason == "the event is no longer in the journal"
@@ -507,12 +507,12 @@ def test_a_retry_whose_event_left_the_journal_becomes_a_dead_letter_that_says_so
 
 def test_a_journal_that_was_deleted_is_read_from_its_start_again(any_state: redis.Redis) -> None:
     receiver = Receiver()
-    one = lane(any_state, receiver)
-    run_until_idle(one, 1.0)
+    crm_lane = lane(any_state, receiver)
+    run_until_idle(crm_lane, 1.0)
     any_state.flushall()
     with pytest.raises(StateUnavailable, match=r"NOGROUP|XGROUP"):
-        one.step(at(1.0), even)
-    one.recover()
+        crm_lane.step(at(1.0), even)
+    crm_lane.recover()
     ids = publish(any_state, 1)
-    run_until_idle(one, 1.0)
+    run_until_idle(crm_lane, 1.0)
     assert receiver.ids == ids

@@ -30,14 +30,14 @@ def trim(state: redis.Redis, *names: str) -> int:
 def test_an_event_that_waits_for_a_retry_outlives_the_journal(any_state: redis.Redis) -> None:
     ids = publish(any_state, *range(3))
     receiver = Receiver(refuse)
-    one = lane(any_state, receiver, subscription=CRM)
-    run_until_idle(one, 1000.0)
+    crm_lane = lane(any_state, receiver, subscription=CRM)
+    run_until_idle(crm_lane, 1000.0)
     assert trim(any_state) == 2
     # It fails once more, is trimmed again, and is delivered by the last try.
-    run_until_idle(one, 1005.0)
+    run_until_idle(crm_lane, 1005.0)
     assert trim(any_state) == 0
     receiver.answer = lambda sent: None
-    run_until_idle(one, 1305.0)
+    run_until_idle(crm_lane, 1305.0)
     assert sorted(receiver.ids) == sorted(ids * 3)
     assert event(2) in [json.loads(sent.body) for sent in receiver.got[-3:]]
     assert any_state.hlen(keys.deliveries(NAME)) == 0
@@ -49,10 +49,10 @@ def test_an_event_that_waits_for_a_receipt_outlives_the_journal(any_state: redis
         name=NAME, transport="celery", retry=CRM.retry, receipts=Receipts(required=True, within=60.0)
     )
     receiver = Receiver()
-    one = lane(any_state, receiver, subscription=subscription)
-    run_until_idle(one, 1000.0)
+    crm_lane = lane(any_state, receiver, subscription=subscription)
+    run_until_idle(crm_lane, 1000.0)
     assert trim(any_state) == 1
-    run_until_idle(one, 1060.0)
+    run_until_idle(crm_lane, 1060.0)
     assert sorted(receiver.ids) == sorted(ids * 2)
 
 
@@ -65,14 +65,14 @@ def test_an_event_that_is_being_sent_stays_in_the_journal_until_its_try_is_settl
         return refuse(sent)
 
     receiver = Receiver(refuse)
-    one = lane(any_state, receiver, subscription=CRM)
-    run_until_idle(one, 1000.0)
+    crm_lane = lane(any_state, receiver, subscription=CRM)
+    run_until_idle(crm_lane, 1000.0)
     receiver.answer = answer
-    run_until_idle(one, 1005.0)
+    run_until_idle(crm_lane, 1005.0)
     assert trimmed == [0, 0]
     assert trim(any_state) == 1
     receiver.answer = lambda sent: None
-    run_until_idle(one, 1305.0)
+    run_until_idle(crm_lane, 1305.0)
     assert sorted(receiver.ids) == sorted(ids * 3)
 
 
@@ -81,21 +81,21 @@ def test_a_delivery_that_changes_while_it_is_copied_is_read_again(
 ) -> None:
     ids = publish(any_state, 1, 2)
     receiver = Receiver(refuse)
-    one = lane(any_state, receiver, subscription=CRM)
-    run_until_idle(one, 1000.0)
+    crm_lane = lane(any_state, receiver, subscription=CRM)
+    run_until_idle(crm_lane, 1000.0)
     original, moments = type(any_state).hscan_iter, iter([1005.0])
 
     def meanwhile(self: redis.Redis, *args: Any, **options: Any) -> Any:
-        found = list(original(self, *args, **options))
+        result = list(original(self, *args, **options))
         for moment in moments:
-            run_until_idle(one, moment)
-        return iter(found)
+            run_until_idle(crm_lane, moment)
+        return iter(result)
 
     monkeypatch.setattr(type(any_state), "hscan_iter", meanwhile)
     assert trim(any_state) == 1
     assert [each.tries for each in scheduled(any_state, NAME)] == [2, 2]
     receiver.answer = lambda sent: None
-    run_until_idle(one, 1305.0)
+    run_until_idle(crm_lane, 1305.0)
     assert sorted(receiver.ids) == sorted(ids * 3)
 
 
@@ -110,8 +110,8 @@ def test_records_that_cannot_be_read_stop_no_trimming(any_state: redis.Redis) ->
 def test_many_waiting_events_are_copied_page_by_page(any_state: redis.Redis) -> None:
     ids = publish(any_state, *range(450))
     receiver = Receiver(refuse, batch=450)
-    one = lane(any_state, receiver, subscription=CRM)
-    one.step(at(1000.0), even)
+    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane.step(at(1000.0), even)
     assert trim(any_state, NAME, "removed") == 0  # a subscription that has not begun needs everything
     assert trim(any_state) == 449
     assert sum(each.event is not None for each in scheduled(any_state, NAME)) == 449

@@ -117,8 +117,8 @@ ALARM = {
 
 
 def notice(kind: str = "source.poll_failing") -> Item:
-    one = item()
-    return replace(one, delivery=replace(one.delivery, type=kind), event=json.dumps(ALARM).encode())
+    retry = item()
+    return replace(retry, delivery=replace(retry.delivery, type=kind), event=json.dumps(ALARM).encode())
 
 
 @pytest.mark.parametrize(
@@ -151,14 +151,14 @@ def test_the_minimal_projection_keeps_a_notice_whole() -> None:
 
 
 def test_the_full_event_is_sent_as_the_bytes_of_the_journal() -> None:
-    one = item()
-    assert outgoing_event(SUBSCRIPTION, one).body is one.event
+    retry = item()
+    assert outgoing_event(SUBSCRIPTION, retry).body is retry.event
 
 
 def test_the_minimal_event_has_no_name_or_address_and_the_same_id() -> None:
-    one = item()
-    sent = outgoing_event(replace(SUBSCRIPTION, data="minimal"), one)
+    retry = item()
+    sent = outgoing_event(replace(SUBSCRIPTION, data="minimal"), retry)
     assert b"sam@example.test" not in sent.body
     assert "Zoë".encode() not in sent.body
-    assert json.loads(sent.body)["id"] == one.delivery.id
-    assert json.loads(sent.body)["data"]["result"] == json.loads(one.event)["data"]["result"]
+    assert json.loads(sent.body)["id"] == retry.delivery.id
+    assert json.loads(sent.body)["data"]["result"] == json.loads(retry.event)["data"]["result"]

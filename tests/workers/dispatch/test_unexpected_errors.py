@@ -76,18 +76,18 @@ def test_any_exception_from_a_send_is_a_failed_try_and_finally_a_dead_letter(kin
     ids = publish(state, 1, 2)
     receiver = Raising()
     receiver.error = make(kind)
-    one = lane(state, receiver, subscription=SHORT)
+    crm_lane = lane(state, receiver, subscription=SHORT)
     for moment in (1000.0, 1005.0, 1305.0, 99_999.0):
-        run_until_idle(one, moment)
+        run_until_idle(crm_lane, moment)
     letters = list(Deliveries(state).dead_letters(NAME))
     assert sorted(letter.delivery.id for letter in letters) == sorted(ids)
-    assert {(one.reason, one.delivery.tries) for one in letters} == {("unexpected_error", 3)}
+    assert {(letter.reason, letter.delivery.tries) for letter in letters} == {("unexpected_error", 3)}
     assert "CANARY" not in letters[0].delivery.error
     assert (pending(state), state.zcard(keys.retry(NAME))) == (0, 0)
     assert Deliveries(state).state(NAME, now=1.0).unexpected == 6
     receiver.error = None
     (more,) = publish(state, 3)
-    run_until_idle(one, 200_000.0)
+    run_until_idle(crm_lane, 200_000.0)
     assert receiver.ids[-1] == more
 
 
@@ -97,7 +97,7 @@ def test_an_unexpected_error_is_logged_with_its_place(fake_state: redis.Redis) -
     receiver.error = ValueError("CANARY")
     with capture_logs() as logs:
         run_until_idle(lane(fake_state, receiver, subscription=SHORT), 1000.0)
-    (line,) = [one for one in logs if one["event"] == "delivery_unexpected_error"]
+    (line,) = [line for line in logs if line["event"] == "delivery_unexpected_error"]
     assert line["subscription"] == NAME
     assert line["exc_info"] is receiver.error
 
@@ -107,8 +107,8 @@ def test_too_few_outcomes_are_failed_tries(fake_state: redis.Redis) -> None:
     receiver = Receiver()
     receiver.send = lambda events, *, now: [None]  # type: ignore[method-assign]
     run_until_idle(lane(fake_state, receiver, subscription=SHORT), 1000.0)
-    found = Deliveries(fake_state).state(NAME, now=1.0)
-    assert (found.delivered, found.failed) == (0, 2)
+    result = Deliveries(fake_state).state(NAME, now=1.0)
+    assert (result.delivered, result.failed) == (0, 2)
 
 
 def test_a_fault_of_our_own_after_the_send_charges_the_batch_and_does_not_repeat_it(
@@ -116,9 +116,9 @@ def test_a_fault_of_our_own_after_the_send_charges_the_batch_and_does_not_repeat
 ) -> None:
     publish(fake_state, 1, 2)
     receiver = Receiver()
-    one = lane(fake_state, receiver, subscription=SHORT)
-    monkeypatch.setattr(one, "_wait_for_broker", lambda problems, reached: 1 / 0)
-    run_until_idle(one, 1000.0)
+    crm_lane = lane(fake_state, receiver, subscription=SHORT)
+    monkeypatch.setattr(crm_lane, "_wait_for_broker", lambda problems, reached: 1 / 0)
+    run_until_idle(crm_lane, 1000.0)
     assert len(receiver.ids) == 2
     assert Deliveries(fake_state).state(NAME, now=1.0).retrying == 2
     assert pending(fake_state) == 0
@@ -151,8 +151,8 @@ def test_an_entry_that_cannot_be_read_becomes_a_dead_letter_and_its_neighbours_a
     after = publish(any_state, 2)
     receiver = Receiver()
     subscription = Subscription(name=NAME, transport="http", filter=wish, data="minimal", retry=SHORT.retry)
-    one = lane(any_state, receiver, subscription=subscription)
-    run_until_idle(one, 1000.0)
+    crm_lane = lane(any_state, receiver, subscription=subscription)
+    run_until_idle(crm_lane, 1000.0)
     assert receiver.ids == [*before, *after]
     (letter,) = Deliveries(any_state).dead_letters(NAME)
     assert letter.reason == "unreadable"
@@ -207,13 +207,13 @@ def test_a_retry_whose_record_cannot_be_read_becomes_a_dead_letter_that_keeps_it
 def test_a_retry_with_an_invalid_entry_is_given_up_and_stops_no_other_retry(any_state: redis.Redis) -> None:
     good = publish(any_state, 1)
     receiver = Receiver(lambda sent: DeliveryFailed("no", reason="receiver_error"))
-    one = lane(any_state, receiver, subscription=SHORT)
-    run_until_idle(one, 1000.0)
+    crm_lane = lane(any_state, receiver, subscription=SHORT)
+    run_until_idle(crm_lane, 1000.0)
     odd = Delivery(id="odd", type="attempt.completed", source="eu", attempt="a", entry="no-such")
     any_state.hset(keys.deliveries(NAME), "odd", odd.to_json())
     any_state.zadd(keys.retry(NAME), {"odd": 1004.0})
     receiver.answer = lambda sent: None
-    run_until_idle(one, 1005.0)
+    run_until_idle(crm_lane, 1005.0)
     assert receiver.ids == good * 2
     assert [letter.delivery.id for letter in Deliveries(any_state).dead_letters(NAME)] == ["odd"]
 
@@ -231,11 +231,11 @@ def test_an_error_with_half_a_surrogate_pair_can_be_stored(any_state: redis.Redi
 def test_blocked_by_names_the_problem_until_delivery_resumes(any_state: redis.Redis) -> None:
     publish(any_state, 1)
     receiver = Receiver(lambda sent: DeliveryFailed("broker: down", reason="broker_unavailable", charged=False))
-    one = lane(any_state, receiver, subscription=SHORT)
-    one.step(at(1000.0), even)
+    crm_lane = lane(any_state, receiver, subscription=SHORT)
+    crm_lane.step(at(1000.0), even)
     assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == "broker: down"
     receiver.answer = lambda sent: None
-    run_until_idle(one, 1010.0)
+    run_until_idle(crm_lane, 1010.0)
     assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == ""
 
 
@@ -274,9 +274,9 @@ def test_a_lane_with_an_internal_fault_resumes_later_and_the_others_are_not_dela
     )
     dispatcher = Dispatcher(services(server, bad, good), silent=1.0)
     receivers = {}
-    for one in dispatcher.lanes:
-        receivers[one.subscription.name] = one.transport = Receiver()
-    broken = next(one for one in dispatcher.lanes if one.subscription.name == "bad")
+    for each in dispatcher.lanes:
+        receivers[each.subscription.name] = each.transport = Receiver()
+    broken = next(each for each in dispatcher.lanes if each.subscription.name == "bad")
     step, failures = broken.step, []
 
     def failing(*args: Any, **options: Any) -> float:

@@ -87,16 +87,16 @@ def test_only_task_id_arguments_and_expiry_of_a_message_reach_celery() -> None:
         HEADERS | odd | {"task": "bridge.poll", "shadow": [1], "root_id": {}, "expires": "2030-01-01T01:00:00+01:00"}
     )
     body = json.dumps([["eu"], {}, odd]).encode()
-    found = read_task(Envelope(headers, body), ARGUMENTS, KNOWN)
-    assert (found.task, found.id, found.args, found.expires) == (
+    result = read_task(Envelope(headers, body), ARGUMENTS, KNOWN)
+    assert (result.task, result.id, result.args, result.expires) == (
         "bridge.poll",
         "1",
         ("eu",),
         "2030-01-01T00:00:00+00:00",
     )
-    assert json.loads(found.body()) == [["eu"], {}, dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))]
-    assert not odd.keys() & found.headers().keys() - {"retries"}
-    assert found.headers()["retries"] == 0
+    assert json.loads(result.body()) == [["eu"], {}, dict.fromkeys(("callbacks", "errbacks", "chain", "chord"))]
+    assert not odd.keys() & result.headers().keys() - {"retries"}
+    assert result.headers()["retries"] == 0
 
 
 def as_celery_takes_it(app: Celery, raw: bytes) -> Request:
@@ -158,6 +158,7 @@ def outcome(read: Callable[[], Any]) -> Any:
         return error.reason
 
 
+@pytest.mark.long
 @settings(max_examples=10 * settings.default.max_examples)
 @given(FUZZED)
 def test_any_message_is_a_receipt_or_refused(raw: bytes) -> None:
@@ -175,23 +176,24 @@ for each in ARGUMENTS:
     APP.task(name=each, shared=False, lazy=False)(nothing)
 
 
+@pytest.mark.long
 @settings(max_examples=10 * settings.default.max_examples)
 @given(FUZZED)
 def test_any_message_is_a_task_that_celery_accepts_or_refused(raw: bytes) -> None:
-    found = outcome(lambda: read_task(parse_entry(raw), ARGUMENTS, KNOWN))
-    if not isinstance(found, TaskMessage):
-        assert found in REASONS
+    result = outcome(lambda: read_task(parse_entry(raw), ARGUMENTS, KNOWN))
+    if not isinstance(result, TaskMessage):
+        assert result in REASONS
     else:
-        request = as_celery_takes_it(APP, build_entry(found, "tag"))
-        assert (request.name, request.id, tuple(request.args)) == (found.task, found.id, found.args)
+        request = as_celery_takes_it(APP, build_entry(result, "tag"))
+        assert (request.name, request.id, tuple(request.args)) == (result.task, result.id, result.args)
 
 
 def test_a_tick_of_beat_passes() -> None:
     app = Celery("attempt-bridge", set_as_current=False)
     sent = app.amqp.as_task_v2("7", "bridge.poll", ("eu",), {}, expires=10.0)
     raw = entry(sent.headers, json.dumps(sent.body).encode(), "application/json", "utf-8")
-    found = read_task(parse_entry(raw), ARGUMENTS, KNOWN)
-    assert (found.task, found.args) == ("bridge.poll", ("eu",))
-    assert found.expires is not None
-    assert len(build_entry(found, "tag")) < MAX_ENTRY_BYTES
-    assert json.loads(build_entry(found, "tag"))["properties"]["delivery_info"]["routing_key"] == QUEUE
+    result = read_task(parse_entry(raw), ARGUMENTS, KNOWN)
+    assert (result.task, result.args) == ("bridge.poll", ("eu",))
+    assert result.expires is not None
+    assert len(build_entry(result, "tag")) < MAX_ENTRY_BYTES
+    assert json.loads(build_entry(result, "tag"))["properties"]["delivery_info"]["routing_key"] == QUEUE

@@ -170,11 +170,11 @@ def test_killed_between_publishing_and_keeping_the_position_it_reads_that_page_a
     job = world.job()
     save, saves = Backfills.save, []
 
-    def dying(store: Backfills, one: Backfill, now: float) -> None:
-        saves.append(one.pages)
-        if one.pages == 2:
+    def dying(store: Backfills, saved_job: Backfill, now: float) -> None:
+        saves.append(saved_job.pages)
+        if saved_job.pages == 2:
             raise Killed
-        save(store, one, now)
+        save(store, saved_job, now)
 
     monkeypatch.setattr(Backfills, "save", dying)
     with pytest.raises(Killed):
@@ -284,6 +284,7 @@ def test_a_stopping_process_stops_between_pages(world: World) -> None:
     assert (job.state, job.pages) == ("stopped", 2)
 
 
+@pytest.mark.long
 def test_a_spent_budget_makes_it_wait_and_report_why_until_calls_are_free(world: World) -> None:
     world.services = world.build(budget=(4, 3600.0))
     expected = world.sit(15)
@@ -438,13 +439,13 @@ class TestLiveTrafficFirst:
         world.services.watches.add_pointers(NAME, [pointer], now=START)
         moments: list[float] = []
 
-        def look() -> None:
+        def check_leases() -> None:
             assert world.api.calls == []
             if world.moment >= START + 3:
                 moments.append(world.moment)
                 world.services.watches.close(NAME, "a:x", now=world.moment)
 
-        world.while_asleep = look
+        world.while_asleep = check_leases
         world.run(world.job())
 
         assert moments == [START + 3]
@@ -614,7 +615,7 @@ def test_reprocess_failed_reads_the_quarantine_of_the_period_first(world: World)
 
     assert sorted(world.published[:2]) == ["a:hook", "a:in"]
     assert world.published[2:] == ["a:000"]
-    assert [one.received_at for one in world.services.quarantine.list()] == [LAST + 1, FIRST - 1]
+    assert [record.received_at for record in world.services.quarantine.list()] == [LAST + 1, FIRST - 1]
     assert job.outcomes == {"published": 3}
 
     world.run(job)
@@ -693,13 +694,13 @@ def test_the_oldest_that_are_over_are_forgotten_and_those_that_may_go_on_never(w
 def test_a_period_that_cannot_be_read_is_refused_in_one_line(
     first: float, last: float, limit: float | None, problem: str | None
 ) -> None:
-    found = period_problem(first, last, START, limit)
+    result = period_problem(first, last, START, limit)
     if problem is None:
-        assert found is None
+        assert result is None
     else:
-        assert found is not None
-        assert problem in found
-        assert "\n" not in found
+        assert result is not None
+        assert problem in result
+        assert "\n" not in result
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_the_report_names_exactly_the_attempts_whose_webhook_was_lost(
 ) -> None:
     bridge = bridge_over(vendor, variant, fake_state)
     attempts = sorted(sit(bridge, 1, 8))
-    lost, announced = set(attempts[::3]), [one for number, one in enumerate(attempts) if number % 3]
+    lost, announced = set(attempts[::3]), [attempt for number, attempt in enumerate(attempts) if number % 3]
     for attempt in announced:
         assert bridge.push(attempt)[0] == 200
     bridge.work()

@@ -131,15 +131,15 @@ def test_a_row_that_shows_up_late_in_the_second_of_the_cursor_is_found(world: Wo
     assert world.published == ["a:first", "a:late"]
 
 
-@pytest.mark.parametrize(("behind", "found"), [(100, True), (101, False)], ids=["at its edge", "a second beyond"])
-def test_the_overlap_reaches_back_exactly_as_far_as_configured(world: World, behind: float, found: bool) -> None:
+@pytest.mark.parametrize(("behind", "listed"), [(100, True), (101, False)], ids=["at its edge", "a second beyond"])
+def test_the_overlap_reaches_back_exactly_as_far_as_configured(world: World, behind: float, listed: bool) -> None:
     world.api.add(Sitting("end", START - 10), Sitting("late", START - 10 - behind, lag=behind + 11))
     poll_once(world.services, NAME)
 
     world.moment += 60
     poll_once(world.services, NAME)
 
-    assert ("a:late" in world.published) is found
+    assert ("a:late" in world.published) is listed
 
 
 def test_more_equal_timestamps_than_a_page_holds_are_all_read(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Looks at watched attempts over the small vendor: one grading is one revision, and no watch starves the fresh poll."""
+"""Rechecks over the small vendor: one grading is one revision, and no watch starves the fresh poll."""
 
 from __future__ import annotations
 

@@ -76,8 +76,13 @@ class World:
 
     def webhook(self, *names: str) -> None:
         for name in names:
-            one = self.api.find(name)
-            body = {"id": one.id, "finished": int(one.finished), "score": one.score, "graded": one.graded}
+            sitting = self.api.find(name)
+            body = {
+                "id": sitting.id,
+                "finished": int(sitting.finished),
+                "score": sitting.score,
+                "graded": sitting.graded,
+            }
             request = WebhookRequest(
                 id=f"r-{name}",
                 body=json.dumps(body).encode(),
@@ -88,9 +93,10 @@ class World:
             receive(self.services.ingest_context(NAME), request)
 
     def poll(self, *names: str) -> None:
-        one = [self.api.find(name) for name in names]
+        sittings = [self.api.find(name) for name in names]
         rows = [
-            Record("results", {"id": s.id, "finished": s.finished, "score": s.score, "graded": s.graded}) for s in one
+            Record("results", {"id": s.id, "finished": s.finished, "score": s.score, "graded": s.graded})
+            for s in sittings
         ]
         ingest(self.services.ingest_context(NAME), rows, now=self.moment)
 
@@ -333,7 +339,7 @@ def test_without_a_list_every_expectation_and_watch_is_rechecked(world: World) -
 
     fixed = world.reconcile(until=START, fix=True)
     assert sorted(fixed.fixed) == ["a:there", "a:watched"]
-    assert [one.key for one in world.services.expectations.list(NAME)] == ["a:known"]
+    assert [expectation.key for expectation in world.services.expectations.list(NAME)] == ["a:known"]
 
 
 def test_what_the_api_does_not_show_stays_expected(world: World) -> None:
@@ -551,22 +557,22 @@ def test_every_finding_has_one_class(finding: dict[str, bool], kind: str) -> Non
 )
 def test_an_attempt_without_a_finish_counts_on_the_day_it_was_first_seen(first_day: int, counted: bool) -> None:
     row = Listed(id="a", keys=("a",), finished=None, outdated=False)
-    found = findings({"a": row}, {}, {"a": memory(first_day=first_day)}, set(), {}, since=SINCE, until=START)
-    assert bool(found) is counted
+    result = findings({"a": row}, {}, {"a": memory(first_day=first_day)}, set(), {}, since=SINCE, until=START)
+    assert bool(result) is counted
 
 
 def test_without_any_finish_a_missing_one_counts_as_of_now() -> None:
     row = Listed(id="a", keys=("a",), finished=None, outdated=False)
-    (found,) = findings({"a": row}, {}, {}, set(), {}, since=SINCE, until=UNTIL)
-    assert (found.moment, found.kind) == (UNTIL, "missing")
+    (result,) = findings({"a": row}, {}, {}, set(), {}, since=SINCE, until=UNTIL)
+    assert (result.moment, result.kind) == (UNTIL, "missing")
 
 
 def test_an_expectation_is_recognised_by_every_key_of_what_came() -> None:
     row = Listed(id="a", keys=("a", "?user:1"), finished=UNTIL, outdated=False)
-    found = findings(
+    result = findings(
         {"a": row}, {}, {"a": memory()}, {"?user:1"}, {"?user:1": SINCE, "?user:2": SINCE}, since=SINCE, until=UNTIL
     )
-    assert [(one.id, one.kind) for one in found] == [("a", "both"), ("?user:2", "expected")]
+    assert [(item.id, item.kind) for item in result] == [("a", "both"), ("?user:2", "expected")]
 
 
 def test_days_and_ids_are_in_order_and_both_has_no_ids() -> None:
@@ -615,10 +621,10 @@ def test_memories_are_found_in_bulk_while_the_table_grows(any_state: redis.Redis
     assert reader.attempts(NAME, ["a:1"]) == {}
     world.poll(*names)
 
-    found = reader.attempts(NAME, [*(f"a:{name}" for name in names), "a:1", "a:nobody"])
+    result = reader.attempts(NAME, [*(f"a:{name}" for name in names), "a:1", "a:nobody"])
 
-    assert set(found) == {f"a:{name}" for name in names}
-    assert found["a:123"] == reader.attempt(NAME, "a:123")
+    assert set(result) == {f"a:{name}" for name in names}
+    assert result["a:123"] == reader.attempt(NAME, "a:123")
 
 
 def test_a_table_that_grew_between_two_reads_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def overdue(world: World) -> list[tuple[float, float]]:
         return datetime.fromisoformat(text).timestamp() - START
 
     notices = [event for event in journal_events(world.client) if event["type"] == "attempt.overdue"]
-    return [(round(seconds(one["time"])), round(seconds(one["data"]["watch"]["deadline"]))) for one in notices]
+    return [(round(seconds(notice["time"])), round(seconds(notice["data"]["watch"]["deadline"]))) for notice in notices]
 
 
 # Registered again -----------------------------------------------------------------------------------------------------
@@ -124,9 +124,12 @@ def test_candidates_of_a_schedule_that_is_registered_again_take_its_times(world:
     world.run(60)
     world.expect({"schedule": "ann-1 ben-1"}, "?schedule:s", deadline=3 * DAY, label="HR-9")
     world.run(60)
-    found = {one.key: (one.label, one.deadline - START) for one in world.services.expectations.list(NAME)}
-    assert found["a:ann-1"] == ("HR-9", 3 * DAY + 60)
-    assert found["a:ben-1"] == ("own", 5 * DAY)
+    result = {
+        expectation.key: (expectation.label, expectation.deadline - START)
+        for expectation in world.services.expectations.list(NAME)
+    }
+    assert result["a:ann-1"] == ("HR-9", 3 * DAY + 60)
+    assert result["a:ben-1"] == ("own", 5 * DAY)
 
 
 def test_what_is_registered_again_during_a_recheck_is_not_met_or_ended_by_it(world: World) -> None:

@@ -51,12 +51,12 @@ class World:
             made += check_sources(self.services)
         return made
 
-    def poll(self, *, found: int = 0, error: str | None = None) -> None:
+    def poll(self, *, count: int = 0, error: str | None = None) -> None:
         cursors = self.services.cursors
         cursors.begin(NAME, "results", self.now - 1)
         if error is None:
             cursors.save(NAME, "results", f"{self.now:.0f}", self.now)
-        outcomes = {"published": found}
+        outcomes = {"published": count}
         cursors.record_round(
             NAME,
             RoundReport(
@@ -79,9 +79,9 @@ class World:
 
     def webhook(self) -> None:
         self.number += 1
-        one = make_submission(f"link:{self.number}", origin=WEBHOOK, source=NAME)
+        submission = make_submission(f"link:{self.number}", origin=WEBHOOK, source=NAME)
         request = RequestRecord(id=f"r{self.number}", source=NAME, received_at=self.now, headers={}, body=b"{}")
-        self.services.journal.publish(Entry(submissions=(one,), request=request), now=self.now)
+        self.services.journal.publish(Entry(submissions=(submission,), request=request), now=self.now)
 
     def said(self) -> list[tuple[str, str]]:
         """(type, state) of every alarm on the journal."""
@@ -147,7 +147,7 @@ def test_a_pause_on_purpose_is_no_alarm_and_ends_none(world: World) -> None:
     world.services.budgets.pause(NAME)
     world.check(20 * HOUR, every=10 * MINUTE, polled=False)
     assert world.said() == [(CREDENTIALS_REJECTED, "raised")]
-    assert [one.kind for one in alarms.raised_alarms(world.state, NAME)] == [CREDENTIALS_REJECTED]
+    assert [alarm.kind for alarm in alarms.raised_alarms(world.state, NAME)] == [CREDENTIALS_REJECTED]
 
 
 def test_an_alarm_that_lasts_is_repeated_once_a_day(world: World) -> None:
@@ -179,7 +179,7 @@ def test_webhooks_that_stop_while_polls_go_on_finding_attempts_are_announced_wit
     watched_world.check(30 * MINUTE, every=5 * MINUTE)
     assert watched_world.said() == []
     for _ in range(6):
-        watched_world.poll(found=2)
+        watched_world.poll(count=2)
         watched_world.check(5 * MINUTE, polled=False)
     assert watched_world.said() == [(WEBHOOKS_SILENT, "raised")]
     (up,) = alarms.raised_alarms(watched_world.state, NAME)
@@ -224,7 +224,7 @@ def test_two_watchdogs_at_the_same_moment_publish_one_alarm(any_state: redis.Red
     assert world.said() == [(CREDENTIALS_REJECTED, "raised"), (CREDENTIALS_REJECTED, "recovered")]
 
 
-def interleaved(one: Services, other: Services) -> int:
+def interleaved(services: Services, other: Services) -> int:
     """`one` decides, then `other` runs whole, then `one` goes on."""
     made = 0
 
@@ -237,7 +237,7 @@ def interleaved(one: Services, other: Services) -> int:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workers.polling.watchdog.Alarms", Late)
-        return check_sources(one) + made
+        return check_sources(services) + made
 
 
 @pytest.mark.parametrize("lost", [1, 2])
@@ -268,7 +268,7 @@ def test_an_alarm_is_logged_once_with_its_remedy(world: World) -> None:
     world.services.budgets.pause_until(NAME, math.inf, "HTTP 403")
     with capture_logs() as logs:
         world.check(HOUR, every=5 * MINUTE, polled=False)
-    (line,) = [one for one in logs if one["event"] == "alarm_raised"]
+    (line,) = [line for line in logs if line["event"] == "alarm_raised"]
     assert (line["log_level"], line["source"], line["type"]) == ("warning", NAME, CREDENTIALS_REJECTED)
     assert "attempt-bridge sources resume" in line["remedy"]
 
@@ -277,7 +277,9 @@ def test_a_subscription_without_dispatch_is_named_when_it_keeps_old_events(any_s
     served, alone = Subscription(name="crm", transport="http"), Subscription(name="alone", transport="http")
     now = [0.0]
     services = make_services(any_state, make_vendor(Api(lambda: now[0])), lambda: now[0])
-    config = replace(services.config, subscriptions={one.name: one for one in (served, alone)})
+    config = replace(
+        services.config, subscriptions={subscription.name: subscription for subscription in (served, alone)}
+    )
     services = replace(services, config=config)
     assert warn_of_backlogs(services) == ()
     publish(any_state, 1, 2)
@@ -289,7 +291,7 @@ def test_a_subscription_without_dispatch_is_named_when_it_keeps_old_events(any_s
     now[0] += 2
     with capture_logs() as logs:
         assert warn_of_backlogs(services) == ("alone",)
-    assert [one["subscription"] for one in logs] == ["alone"]
+    assert [line["subscription"] for line in logs] == ["alone"]
     removed = replace(services, config=replace(config, subscriptions={"crm": served}))
     any_state.xgroup_create(keys.journal(0), keys.group("alone"), id="0")
     with capture_logs() as logs:
@@ -304,6 +306,6 @@ def test_what_was_read_and_not_settled_counts_as_waiting(any_state: redis.Redis)
     any_state.xreadgroup(group, "one", {keys.journal(0): ">"})
     first, second = (int(entry[0].partition(b"-")[0]) / 1000 for entry in any_state.xrange(keys.journal(0)))
     assert oldest_unsettled_at(any_state, "crm", partitions=1) == first
-    (entry, *_) = [one[0] for one in any_state.xrange(keys.journal(0))]
+    (entry, *_) = [item[0] for item in any_state.xrange(keys.journal(0))]
     any_state.xack(keys.journal(0), group, entry)
     assert oldest_unsettled_at(any_state, "crm", partitions=1) == second

@@ -81,8 +81,8 @@ def test_a_batch_goes_to_the_queue_in_order_with_or_without_a_consumer(server: S
     sent = [out(number) for number in range(200)]
     assert transport.send(sent, now=1.0) == [None] * 200
     client = redis.Redis.from_url(server.broker_url)
-    ids = [json.loads(one)["headers"]["id"] for one in reversed(client.lrange("gradebook", 0, -1))]  # type: ignore[arg-type]
-    assert ids == [one.id for one in sent]
+    ids = [json.loads(event)["headers"]["id"] for event in reversed(client.lrange("gradebook", 0, -1))]  # type: ignore[arg-type]
+    assert ids == [event.id for event in sent]
     transport.close()
     client.close()
 
@@ -109,7 +109,7 @@ def test_a_lost_reply_of_the_broker_is_a_failure_and_not_a_hidden_retry(server: 
     client = redis.Redis.from_url(server.broker_url)
     assert client.llen("gradebook") == 1
     assert transport.send([out(1)], now=1.0) == [None]
-    ids = {json.loads(one)["headers"]["id"] for one in client.lrange("gradebook", 0, -1)}  # type: ignore[arg-type]
+    ids = {json.loads(event)["headers"]["id"] for event in client.lrange("gradebook", 0, -1)}  # type: ignore[arg-type]
     assert ids == {out(1).id}
     transport.close()
     client.close()
@@ -221,10 +221,10 @@ class Hook(ThreadingHTTPServer):
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    one = Hook()
-    yield one
-    one.shutdown()
-    one.server_close()
+    receiver = Hook()
+    yield receiver
+    receiver.shutdown()
+    receiver.server_close()
 
 
 def http_subscription(hook: Hook, *secrets: str) -> Subscription:
@@ -253,13 +253,15 @@ def test_the_events_of_one_attempt_are_pushed_in_order_and_those_of_others_besid
     sending.start()
     while hook.most_at_once < 4:
         assert sending.is_alive()
-    assert sum(1 for body, _ in hook.got if json.loads(body)["id"] in {one.id for one in batch[:4]}) == 1
+    assert sum(1 for body, _ in hook.got if json.loads(body)["id"] in {event.id for event in batch[:4]}) == 1
     hook.gate.set()
     sending.join()
     assert result == [None] * 8
     assert hook.most_at_once == 4
     arrived = [json.loads(body)["id"] for body, _ in hook.got]
-    assert [one for one in arrived if one in {each.id for each in batch[:4]}] == [one.id for one in batch[:4]]
+    assert [event_id for event_id in arrived if event_id in {each.id for each in batch[:4]}] == [
+        event.id for event in batch[:4]
+    ]
     transport.close()
 
 
@@ -317,6 +319,7 @@ _LINE = st.binary(max_size=60).map(lambda raw: raw.replace(b"\n", b"").replace(b
 _BEYOND = b"Mon, 01 Jan 2024 00:00:00 +99999999999999999999"
 
 
+@pytest.mark.long
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     status=st.sampled_from([b"429 Slow", b"503 Off", b"200 OK", b"410 Gone", b"302 There"]) | _LINE,
