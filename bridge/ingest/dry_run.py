@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from bridge.errors import Unreadable
 from bridge.ingest.context import IngestContext
+from bridge.ingest.period import OUTSIDE_PERIOD, Period
 from bridge.ingest.submissions import buildable_attempt
 from bridge.journal import PUBLISHED_OUTCOMES
 from bridge.journal.reading import Reader
@@ -53,6 +54,8 @@ class DryRun:
     context: IngestContext
     #: Reads what is remembered of attempts.
     reader: Reader
+    #: Attempts that finished at another time are left alone.
+    period: Period | None = None
     #: outcome -> number of records so far.
     outcomes: Counter[str] = field(default_factory=Counter)
     #: attempt id -> order and digest of its newest event if everything so far had been published.
@@ -85,9 +88,14 @@ class DryRun:
         readable = []
         for record in records:
             try:
-                readable.append((record, buildable_attempt(self.context, record, now)))
+                attempt = buildable_attempt(self.context, record, now)
             except Unreadable:
                 self.outcomes["quarantined"] += 1
+                continue
+            if self.period is not None and self.period.leaves_out(attempt):
+                self.outcomes[OUTSIDE_PERIOD] += 1
+            else:
+                readable.append((record, attempt))
         if not self.context.vendor.sittings:
             return readable
         sittings = [(attempt.attempt_id, attempt.sitting, attempt.started_at) for _, attempt in readable]

@@ -15,28 +15,13 @@ from bridge.ingest import notices
 from bridge.ingest.consent import voided_attempt
 from bridge.ingest.context import IngestContext, IngestReport, ReceiveResult, WebhookRequest
 from bridge.ingest.intake import log_unexpected, read_body, read_record, unreadable_on_error
+from bridge.ingest.period import OUTSIDE_PERIOD, Period
 from bridge.ingest.sample_marks import as_test, is_marked
 from bridge.ingest.submissions import attempt_submission, keys_of
 from bridge.ingest.watching import settle, watch_pointers
-from bridge.journal import (
-    BRIDGE,
-    POLL,
-    WEBHOOK,
-    Entry,
-    EntryResult,
-    RequestRecord,
-    Submission,
-    SubmissionResult,
-)
+from bridge.journal import BRIDGE, POLL, WEBHOOK, Entry, EntryResult, RequestRecord, Submission, SubmissionResult
 from bridge.polling.expectations import Expectation
-from bridge.sdk.vendor import (
-    PUBLISHABLE_STATUSES,
-    Consent,
-    Ignored,
-    NormalisedAttempt,
-    Pointer,
-    Record,
-)
+from bridge.sdk.vendor import PUBLISHABLE_STATUSES, Consent, Ignored, NormalisedAttempt, Pointer, Record
 
 __all__ = ["ingest", "receive"]
 
@@ -121,21 +106,33 @@ def _receive_test(context: IngestContext, request: WebhookRequest, attempts: lis
 
 
 def ingest(
-    context: IngestContext, records: Sequence[Record], *, origin: str = POLL, now: float, as_of: int = 0
+    context: IngestContext,
+    records: Sequence[Record],
+    *,
+    origin: str = POLL,
+    now: float,
+    as_of: int = 0,
+    period: Period | None = None,
 ) -> IngestReport:
     """Process records read from the vendor's API.
 
     On return each of them is durably published, known already, not publishable, or quarantined: only then may a cursor
     move. `as_of`: the version of the source's watches before the vendor was asked (`Watches.version`): what was urged
-    since then stays watched. 0: whatever was urged. Raises `StateUnavailable`.
+    since then stays watched. 0: whatever was urged. `period`: attempts that finished at another time are left alone.
+    Raises `StateUnavailable`.
     """
     report = IngestReport()
     readable: list[tuple[Record, NormalisedAttempt]] = []
     for record in records:
         try:
-            readable.append((record, read_record(context, record, now)))
+            attempt = read_record(context, record, now)
         except Unreadable as error:
             _quarantine(context, record, error, report, origin=origin, now=now)
+            continue
+        if period is not None and period.leaves_out(attempt):
+            report.outcomes[OUTSIDE_PERIOD] += 1
+        else:
+            readable.append((record, attempt))
     try:
         with unreadable_on_error(context.source.name, "publish"):
             _publish_attempts(

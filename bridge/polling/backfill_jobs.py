@@ -89,9 +89,9 @@ class Backfill:
                 self.outcomes[outcome] = self.outcomes.get(outcome, 0) + number
 
 
-def backfill_id(source: str, now: float) -> str:
-    """The id of a backfill, from source and start: two of one source never start in the same second."""
-    return f"{source}/{clock.to_datetime(now):%Y%m%dT%H%M%S}"
+def backfill_id(source: str, now: float, number: int = 1) -> str:
+    """The id of a backfill: its source and start, and the number of the one that starts in the same second."""
+    return f"{source}/{clock.to_datetime(now):%Y%m%dT%H%M%S}" + (f"-{number}" if number > 1 else "")
 
 
 def period_problem(first: float, last: float, now: float, look_back_limit: float | None) -> str | None:
@@ -140,11 +140,25 @@ class Backfills:
             holder = cast("bytes | None", self.client.get(keys.lease(_lease_name(source))))
         return None if holder is None else holder.decode().rpartition(":")[0]
 
+    def choose_id(self, job: Backfill) -> None:
+        """Give a new backfill the next id if another one of its source started in the same second."""
+        number = 1
+        with state_errors():
+            while self.client.hexists(keys.backfills(), job.id):
+                number += 1
+                job.id = backfill_id(job.source, job.created, number)
+
+    def add(self, job: Backfill, now: float) -> bool:
+        """Store a new backfill; False if its id is taken, and then nothing is stored."""
+        job.updated = now
+        with state_errors():
+            return bool(self.client.hsetnx(keys.backfills(), job.id, _stored(job)))
+
     def save(self, job: Backfill, now: float) -> None:
         """Store the progress, after everything read so far is durable."""
         job.updated = now
         with state_errors():
-            self.client.hset(keys.backfills(), job.id, json.dumps(asdict(job), separators=(",", ":")))
+            self.client.hset(keys.backfills(), job.id, _stored(job))
 
     def get(self, job_id: str) -> Backfill | None:
         """One backfill as it was last saved, `stopped` if its process exited unexpectedly; None if unknown."""
@@ -188,6 +202,10 @@ class Backfills:
         if job.state == RUNNING and self.running(job.source) != job.id:
             job.state, job.error = STOPPED, "its process exited unexpectedly"
         return job
+
+
+def _stored(job: Backfill) -> str:
+    return json.dumps(asdict(job), separators=(",", ":"))
 
 
 def _lease_name(source: str) -> str:

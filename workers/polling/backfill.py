@@ -12,6 +12,7 @@ import structlog
 from bridge.errors import BridgeError, Unreadable, VendorFault, VendorRefused, VendorUnavailable, clip
 from bridge.ingest.context import IngestContext
 from bridge.ingest.dry_run import DryRun
+from bridge.ingest.period import Period
 from bridge.ingest.pipeline import ingest
 from bridge.ingest.reprocess import reprocess_quarantined, reprocess_request
 from bridge.journal import BACKFILL, Quarantined, StoredRequest
@@ -29,7 +30,7 @@ from bridge.quota.budgets import BACKFILL as SPENDER
 from bridge.sdk.vendor import Page
 from bridge.services import Services
 from bridge.state.lease import Lease
-from workers.polling.listing import Interrupted, Listing
+from workers.polling.listing import Interrupted, Listing, refuse_paused
 
 __all__ = ["AlreadyRunning", "BackfillCallbacks", "preview", "run", "share", "to_reprocess"]
 
@@ -64,10 +65,13 @@ def share(services: Services, job: Backfill) -> float:
 def run(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None:
     """Read until the period is read or the backfill is stopped; `job.state` says how it ended, and is stored.
 
-    A killed process loses nothing: the current page is read again. Raises `AlreadyRunning`, and `StateUnavailable` with
-    the job as it was last stored.
+    A killed process loses nothing: the current page is read again. Raises `ConfigError` for a source that is paused in
+    bridge.yaml, `AlreadyRunning`, and `StateUnavailable` with the job as it was last stored.
     """
-    store, now = Backfills(services.state), services.now
+    refuse_paused(services.config.sources[job.source])
+    store, now, is_new = Backfills(services.state), services.now, not job.updated
+    if is_new:
+        store.choose_id(job)
     lease = store.lease(job, secrets.token_hex(8))
     if not lease.hold():
         raise AlreadyRunning(
@@ -76,6 +80,8 @@ def run(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None
         )
     job.state, job.error = RUNNING, None
     try:
+        if is_new and not store.add(job, now()):
+            raise AlreadyRunning(f"{job.id} has just been started by another process. Start this one again")
         store.clear_request(job.id)
         store.save(job, now())
         try:
@@ -96,7 +102,7 @@ def run(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None
 def preview(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None:
     """Read the period without publishing or storing anything; `job.outcomes` says what publishing would do.
 
-    `job` is not stored either. Raises `Interrupted`, and what `Listing.call` raises.
+    `job` is not stored either. Raises `Interrupted`, and what `Listing` and its `call` raise.
     """
 
     def check() -> None:
@@ -104,7 +110,11 @@ def preview(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> 
             raise Interrupted("asked to stop")
 
     listing = _listing(services, job, callbacks, check)
-    dry_run = DryRun(context=services.ingest_context(job.source), reader=services.journal_reader)
+    dry_run = DryRun(
+        context=services.ingest_context(job.source),
+        reader=services.journal_reader,
+        period=Period(job.first, job.last),
+    )
 
     def check_page(page: Page) -> Mapping[str, int]:
         before = dry_run.outcomes.copy()
@@ -142,10 +152,10 @@ def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease
         job.reprocessed = True
         store.save(job, services.now())
 
-    as_of = services.watches.version(job.source)
+    as_of, period = services.watches.version(job.source), Period(job.first, job.last)
 
     def publish(page: Page) -> Mapping[str, int]:
-        return ingest(context, page.records, origin=BACKFILL, now=services.now(), as_of=as_of).outcomes
+        return ingest(context, page.records, origin=BACKFILL, now=services.now(), as_of=as_of, period=period).outcomes
 
     for stream in [name for name in job.streams if name not in job.finished]:
         try:

@@ -11,6 +11,7 @@ from bridge.config.model import Source
 from bridge.errors import (
     BridgeError,
     BudgetExhausted,
+    ConfigError,
     Unreadable,
     VendorFault,
     VendorThrottled,
@@ -32,7 +33,7 @@ from workers.polling.source_access import (
     record_refusal,
 )
 
-__all__ = ["Interrupted", "Listing", "whole_streams"]
+__all__ = ["Interrupted", "Listing", "refuse_paused", "whole_streams"]
 
 _Result = TypeVar("_Result")
 
@@ -70,9 +71,20 @@ def whole_streams(vendor: Vendor) -> list[str]:
     return [name for name, poll in vendor.polls.items() if poll.sweep is None] or list(vendor.polls)
 
 
+def refuse_paused(source: Source) -> None:
+    """Raise `ConfigError` for a source that is paused in bridge.yaml: it makes no calls at all."""
+    if source.paused:
+        raise ConfigError(
+            f"sources.{source.name}.paused: true: the source makes no calls. Remedy: remove it, or set it to false"
+        )
+
+
 @dataclass(kw_only=True)
 class Listing:
-    """A background reader of one source. It holds the source's lease for one call or one page, then yields."""
+    """A background reader of one source. It holds the source's lease for one call or one page, then yields.
+
+    Making one raises `ConfigError` for a source that is paused in bridge.yaml.
+    """
 
     #: The services of this process.
     services: Services
@@ -95,6 +107,7 @@ class Listing:
     _client: Any = field(init=False)
 
     def __post_init__(self) -> None:
+        refuse_paused(self.source)
         self._current = _CurrentCalls(VendorMemory(self.services.state, self.source.name))
         # One client for all accesses: some clients spend calls to learn their catalogue or the vendor's clock.
         self._client = self.vendor.connect(self.source, cast("VendorCalls", self._current))
@@ -170,7 +183,7 @@ class Listing:
     def _live_traffic_is_due(self, now: float) -> bool:
         name, config = self.source.name, self.source.poll
         with state_errors():
-            if self.source.paused or not self.services.state.exists(keys.heartbeat("worker")):
+            if not self.services.state.exists(keys.heartbeat("worker")):
                 return False
         if self.vendor.recheck is not None and self.services.watches.due_count(name, now):
             return True

@@ -14,6 +14,7 @@ import redis
 
 from bridge.config.model import PollConfig
 from bridge.errors import (
+    ConfigError,
     StateUnavailable,
     Unreadable,
     VendorFault,
@@ -132,7 +133,7 @@ def test_a_period_is_read_page_by_page_and_published_with_its_origin(world: Worl
 def test_reading_begins_at_the_period_and_ends_with_the_page_that_passes_its_end(world: World) -> None:
     world.sit(3, start=FIRST - 3)
     inside = world.sit(1, start=FIRST)
-    # Beyond the end: the rest of that page, never the next one.
+    # Beyond the end: the rest of that page is read, never the next one.
     world.sit(20, start=LAST - 60.0, step=30.0)
 
     job = world.run(world.job())
@@ -140,8 +141,8 @@ def test_reading_begins_at_the_period_and_ends_with_the_page_that_passes_its_end
     assert job.state == "done"
     assert world.published[0] == inside[0]
     finishes = [world.api.find(name.removeprefix("a:")).finished for name in world.published]
-    assert LAST in finishes
-    assert max(finishes) <= LAST + 3 * 30.0
+    assert max(finishes) == LAST
+    assert job.outcomes["outside_period"] <= 3
 
 
 def test_a_page_that_ends_inside_the_last_second_is_not_the_last_one(world: World) -> None:
@@ -552,7 +553,7 @@ def test_a_dry_run_counts_what_would_happen_and_writes_nothing(world: World) -> 
     world.services = make_services(world.client, make_vendor(world.api, normalise=normalise), lambda: world.moment)
     preview(world.services, job, world.callbacks)
 
-    assert job.outcomes == {"duplicate": 2, "revised": 1, "published": 4, "quarantined": 1}
+    assert job.outcomes == {"duplicate": 1, "revised": 1, "published": 5, "quarantined": 1}
     assert job.records == 8
     assert {key: world.client.dump(key) for key in world.client.scan_iter() if b"budget" not in key} == before
 
@@ -726,3 +727,44 @@ def test_the_remaining_time_comes_from_the_speed_since_the_resume() -> None:
     assert seconds_remaining(0.5, 0.75, 60.0) == 60.0
     assert seconds_remaining(0.5, 0.5, 60.0) is None
     assert seconds_remaining(0.5, 1.0, 60.0) == 0.0
+
+
+def test_two_backfills_that_start_in_the_same_second_keep_an_id_and_a_record_each(world: World) -> None:
+    world.sit(2)
+    first, second, third = (world.run(world.job()) for _ in range(3))
+
+    assert [second.id, third.id] == [f"{first.id}-2", f"{first.id}-3"]
+    assert {job.id: job.outcomes for job in world.store.list()} == {
+        first.id: {"published": 2},
+        second.id: {"duplicate": 2},
+        third.id: {"duplicate": 2},
+    }
+
+
+def test_what_finished_outside_the_period_is_left_alone_and_counted_the_same_in_a_dry_run(world: World) -> None:
+    world.api.page_size = 50
+    early, inside, late = (world.sit(3, start=moment, step=10.0) for moment in (FIRST - 1000.0, FIRST, LAST + 1.0))
+    # The list begins before the period, as lists by start or by arrival do.
+    poll = world.services.vendors["little"].polls["results"]
+    begins_early = replace(poll, start=lambda moment, until: poll.start(moment - DAY, until))
+    vendor = replace(world.services.vendors["little"], polls={"results": begins_early})
+    world.services = replace(world.services, vendors={"little": vendor})
+
+    planned = world.job()
+    preview(world.services, planned, world.callbacks)
+    job = world.run(world.job())
+
+    assert world.published == inside
+    assert job.outcomes == {"published": 3, "outside_period": len(early) + len(late)} == planned.outcomes
+
+
+@pytest.mark.parametrize("read", [run, preview])
+def test_a_source_that_is_paused_in_the_configuration_is_not_read(world: World, read: Callable[..., None]) -> None:
+    world.sit(2)
+    source = replace(world.services.config.sources[NAME], paused=True)
+    config = replace(world.services.config, sources={NAME: source})
+    world.services = replace(world.services, config=config)
+
+    with pytest.raises(ConfigError, match=r"paused: true: the source makes no calls\. Remedy: "):
+        read(world.services, world.job(), world.callbacks)
+    assert (world.api.calls, world.store.list()) == ([], [])
