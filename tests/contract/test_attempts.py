@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.sdk.vendor import PUBLISHABLE_STATUSES, material_digest
+from bridge.sdk.vendor import PUBLISHABLE_STATUSES, Resume, material_digest
 
 
 def test_one_sitting_is_the_same_attempt_and_the_same_news_by_both_paths(stage, stream):
@@ -96,7 +96,7 @@ def test_looking_for_what_is_not_there_yet_finds_nothing(stage, stream):
     reference = stage.vendor.expect(stage.bench.expectation(attempt_id), stage.options).reference
 
     assert stage.recheck(reference)
-    assert stage.another().recheck(reference) == []
+    assert [item for item in stage.another().recheck(reference) if not isinstance(item, Resume)] == []
 
 
 def is_later_news(after, before):

@@ -20,8 +20,16 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("order", ["webhook first", "expectation first", "poll first"])
-@pytest.mark.parametrize("spelling", SPELLINGS)
+# Every spelling and every order at least once; all twelve of each variant would take minutes.
+@pytest.mark.parametrize(
+    ("spelling", "order"),
+    [
+        ("swapped", "webhook first"),
+        ("lower", "expectation first"),
+        ("upper", "poll first"),
+        ("blanks", "expectation first"),
+    ],
+)
 def test_one_attempt_is_published_once_however_its_ids_are_spelled(stage, stream, fake_state, spelling, order):
     bridge, bench, respell = Bridge(stage, fake_state), stage.bench, SPELLINGS[spelling]
     attempt_id = stage.finish(stream, stage.clock.now - 600)
