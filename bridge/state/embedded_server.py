@@ -173,7 +173,8 @@ class EmbeddedServer:
             with self._client() as client:
                 return int(client.info("server")["process_id"])
         except redis.RedisError as error:
-            if not self.running():
+            # It may be about to end.
+            if self._ends_within(_ENDING_SECONDS):
                 return None
             raise self._does_not_answer(error) from error
 
