@@ -9,6 +9,9 @@ import requests
 
 from tests.support.contract.engine import SOURCE, Bridge
 
+#: What runs here is measured by other tests; measuring doubles the time.
+pytestmark = pytest.mark.no_cover
+
 DAY = 86_400.0
 #: What the call answers instead of names; None: the connection breaks.
 FAULTS = {

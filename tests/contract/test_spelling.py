@@ -11,6 +11,9 @@ import pytest
 
 from tests.support.contract.engine import SOURCE, Bridge
 
+#: What runs here is measured by other tests; measuring doubles the time.
+pytestmark = pytest.mark.no_cover
+
 DAY = 86_400.0
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "upper": str.upper,

@@ -24,7 +24,7 @@ VENDORS = tuple(registry.vendors())
 
 # More seeds: scripts/simulate.
 def test_a_simulated_month_of_all_vendors_misses_nothing_and_publishes_nothing_twice() -> None:
-    verdict = World(1, VENDORS, plan=Plan(attempts=12)).run()
+    verdict = World(1, VENDORS, plan=Plan(attempts=12, days=20.0)).run()
     assert verdict.lines() == []
     assert verdict.happened["killed"] > 0
 
