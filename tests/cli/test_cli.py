@@ -519,7 +519,7 @@ def test_the_doctor_ends_with_1_for_a_server_that_evicts(shell, own_server, monk
 def test_the_doctor_ends_with_69_when_nothing_answers(shell):
     code, out, _ = shell("doctor", "-o", "json")
     assert code == 69
-    assert {load["status"] for load in json.loads(out) if load["unreachable"]} == {"failure"}
+    assert {row["status"] for row in json.loads(out) if row["unreachable"]} == {"failure"}
 
 
 class _Listener(BaseHTTPRequestHandler):

@@ -77,10 +77,10 @@ def test_a_low_water_mark_that_is_ignored_is_noticed(monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def no_rewind(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first_cursor(_client: Any, position: Any, source: Any, look_back_limit: Any, now: float) -> str:
+    def first_cursor(declared: Any, position: Any, source: Any, look_back_limit: Any, now: float) -> str:
         fresh = position.cursor is None and position.resume is None
         return (
-            original(_client, position, source, look_back_limit, now) if fresh else position.resume or position.cursor
+            original(declared, position, source, look_back_limit, now) if fresh else position.resume or position.cursor
         )
 
     original = poll.first_cursor
@@ -93,10 +93,10 @@ def test_an_overlap_of_nothing_is_noticed() -> None:
 
 
 def test_a_cursor_that_excludes_its_moment_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def first_cursor(_client: Any, position: Any, *rest: Any) -> str:
+    def first_cursor(declared: Any, position: Any, *rest: Any) -> str:
         if position.cursor is None:
-            return original(_client, position, *rest)
-        return _client.start(_client.position(position.cursor) + 2, None)
+            return original(declared, position, *rest)
+        return declared.start(declared.position(position.cursor) + 2, None)
 
     original = poll.first_cursor
     monkeypatch.setattr(poll, "first_cursor", first_cursor)
@@ -104,7 +104,7 @@ def test_a_cursor_that_excludes_its_moment_is_noticed(monkeypatch: pytest.Monkey
 
 
 def test_a_cursor_that_is_saved_before_its_page_is_published_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hasty(access: Any, unused_client: Any, position: Any, report: Any) -> None:
+    def hasty(access: Any, declared: Any, position: Any, report: Any) -> None:
         def pages(*args: Any) -> Iterator[tuple[Page, str | None]]:
             services = access.services
             for page, following in original(*args):
@@ -115,7 +115,7 @@ def test_a_cursor_that_is_saved_before_its_page_is_published_is_noticed(monkeypa
                 yield page, following
 
         monkeypatch.setattr(poll, "read_pages", pages)
-        read(access, unused_client, position, report)
+        read(access, declared, position, report)
 
     original, read = poll.read_pages, poll._read
     monkeypatch.setattr(poll, "_read", hasty)
