@@ -38,7 +38,7 @@ from schemas.event import event_id
 from tests.support.dispatch import Receiver, at, even, lane, replay_all, scheduled
 from workers.dispatch.lane import CRASH_POINTS, Lane
 from workers.dispatch.schedule import Limits
-from workers.transports.contract import Outcome, Outgoing
+from workers.transports.contract import Outcome, Outgoing, Try
 
 #: A failure is made small before it is told.
 #: Not measured: what is searched here is covered by the tests of its modules, and measuring doubles the time.
@@ -416,7 +416,7 @@ def ignores_the_expected_revision(patch: Patch) -> None:
 def acknowledges_before_it_sends(patch: Patch) -> None:
     original = Lane._send
 
-    def send(self: Lane, items: Any, now: float) -> list[Outcome]:
+    def send(self: Lane, items: Any, now: float) -> list[Try]:
         for item, _ in items:
             if item.entry:
                 self._client.xack(self._journal, self._group, item.entry)

@@ -18,7 +18,7 @@ from bridge.delivery.store import Deliveries, SubscriptionState
 from bridge.monitoring.broker_checks import brokers
 from bridge.monitoring.server_checks import OK, WARNING
 from tests.support.child_processes import services
-from tests.support.dispatch import dispatching, event, publish
+from tests.support.dispatch import dispatching, event, outcomes, publish
 from tests.support.servers import Server
 from tests.support.waiting import until
 from workers.transports import transport_for
@@ -76,7 +76,7 @@ def test_a_message_has_the_properties_that_consumers_and_management_tools_show(r
     subscription = Subscription(name="crm", transport="kombu", exchange="props", broker=rabbitmq)
     with bound_queue(rabbitmq, "props", "attempt.#") as queue:
         transport = transport_for(subscription, rabbitmq)
-        assert transport.send([out(1)], now=1_800_000_000.7) == [None]
+        assert outcomes(transport, [out(1)], now=1_800_000_000.7) == [None]
         transport.close()
         message = queue.get(no_ack=True)
     properties = message.properties
@@ -126,7 +126,7 @@ def test_a_celery_receiver_gets_tasks_from_a_user_who_may_only_write(rabbitmq: s
         bound_queue(rabbitmq, "tasks", "#") as queue,
     ):
         transport = transport_for(celery, of_user(rabbitmq, "wr"))
-        assert transport.send([out(1)], now=1.0) == [None]
+        assert outcomes(transport, [out(1)]) == [None]
         transport.close()
         assert received(queue) == [out(1).id]
 
@@ -151,7 +151,7 @@ def test_an_exchange_that_the_user_may_not_write_to_is_named(rabbitmq: str, rabb
     topic = Subscription(name="w", transport="kombu", exchange="closed")
     with user(rabbitmqctl, "no", "^$", "^$", "^$"), bound_queue(rabbitmq, "closed", "#"):
         transport = transport_for(topic, of_user(rabbitmq, "no"))
-        (failure,) = transport.send([out(1)], now=1.0)
+        (failure,) = outcomes(transport, [out(1)])
         transport.close()
     assert failure is not None
     assert (failure.charged, failure.about_event, failure.reason) == (True, False, "exchange_refused")
@@ -164,10 +164,10 @@ def test_a_routing_key_that_the_user_may_not_use_fails_its_events_alone(rabbitmq
         rabbitmqctl("set_topic_permissions", "-p", "/", "half", "topics", r"^attempt\.completed$", ".*")
         transport = transport_for(topic, of_user(rabbitmq, "half"))
         revised = Outgoing("r", "attempt.revised", "eu", "a9", b"{}")
-        outcomes = transport.send([out(1), revised, out(2)], now=1.0)
+        results = outcomes(transport, [out(1), revised, out(2)])
         transport.close()
         assert received(queue) == [out(1).id, out(2).id]
-    assert [outcome and outcome.about_event for outcome in outcomes] == [None, True, None]
+    assert [outcome and outcome.about_event for outcome in results] == [None, True, None]
 
 
 def test_a_message_over_the_brokers_limit_fails_alone(rabbitmq: str, rabbitmqctl: Control) -> None:
@@ -177,7 +177,7 @@ def test_a_message_over_the_brokers_limit_fails_alone(rabbitmq: str, rabbitmqctl
         with bound_queue(rabbitmq, "small", "#") as queue:
             transport = transport_for(topic, rabbitmq)
             large = Outgoing("large", "attempt.completed", "eu", "a9", b"x" * 20_000)
-            first, refused, last = transport.send([out(1), large, out(2)], now=1.0)
+            first, refused, last = outcomes(transport, [out(1), large, out(2)])
             transport.close()
             assert received(queue) == [out(1).id, out(2).id]
     finally:
@@ -203,7 +203,7 @@ def test_a_wrong_address_is_named_for_what_it_is(
     url = scheme + "//" + rest.replace(*change)
     with user(rabbitmqctl, "stranger"):
         transport = transport_for(Subscription(name="w", transport="kombu", exchange="x"), url)
-        (failure,) = transport.send([out(1)], now=1.0)
+        (failure,) = outcomes(transport, [out(1)])
         transport.close()
     assert failure is not None
     assert fact in str(failure)
@@ -219,13 +219,13 @@ def test_an_alarm_leaves_one_connection_and_no_copy(rabbitmq: str, rabbitmqctl: 
         before = len(rabbitmqctl("list_connections", "pid").splitlines())
         try:
             for _ in range(3):
-                outcomes = transport.send([out(1), out(2)], now=1.0)
-                assert [outcome and outcome.reason for outcome in outcomes] == ["broker_blocked"] * 2
-                assert not any(outcome and outcome.charged for outcome in outcomes)
+                results = outcomes(transport, [out(1), out(2)])
+                assert [outcome and outcome.reason for outcome in results] == ["broker_blocked"] * 2
+                assert not any(outcome and outcome.charged for outcome in results)
             assert len(rabbitmqctl("list_connections", "pid").splitlines()) == before + 1
         finally:
             rabbitmqctl("set_vm_memory_high_watermark", "0.6")
-        until(lambda: transport.send([out(1), out(2)], now=1.0) == [None, None])
+        until(lambda: outcomes(transport, [out(1), out(2)]) == [None, None])
         assert received(queue) == [out(1).id, out(2).id]
         transport.close()
 

@@ -19,7 +19,7 @@ from schemas.event import event_id
 from workers.dispatch.lane import Lane
 from workers.dispatch.process import run_dispatch
 from workers.dispatch.schedule import Limits
-from workers.transports.contract import Outcome, Outgoing
+from workers.transports.contract import Outcome, Outgoing, Transport, Try, tries_of
 
 SOURCE = "eu-classmarker"
 Verdict = Callable[[Outgoing], Outcome]
@@ -66,10 +66,10 @@ class Receiver:
         self.got: list[Outgoing] = []
         self.batches: list[int] = []
 
-    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
+    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
         self.batches.append(len(events))
         self.got += events
-        return [self.answer(event) for event in events]
+        return tries_of([self.answer(event) for event in events], at=now, seconds=0.0)
 
     def close(self) -> None:
         self.got.clear()
@@ -77,6 +77,11 @@ class Receiver:
     @property
     def ids(self) -> list[str]:
         return [event.id for event in self.got]
+
+
+def outcomes(transport: Transport, events: Sequence[Outgoing], *, now: float = 1.0) -> list[Outcome]:
+    """What came of each event that is sent now."""
+    return [tried.failure for tried in transport.send(events, now=now)]
 
 
 def refuse(_: Outgoing) -> Outcome:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from bridge import clock
 from bridge.config.model import Subscription
 from workers.dispatch.membership import StreamEntry
 from workers.dispatch.schedule import Limits
@@ -25,7 +26,7 @@ from workers.dispatch.settlement import (
     unreadable_item,
     unreadable_row,
 )
-from workers.transports.contract import Outcome, Outgoing, Transport
+from workers.transports.contract import Outcome, Outgoing, Transport, Try, tries_of
 from workers.transports.faults import UNEXPECTED_ERROR, unexpected_failure
 
 __all__ = ["Claimed", "GuardedSteps"]
@@ -86,26 +87,30 @@ class GuardedSteps:
                 prepared.append((item, outgoing))
         return prepared, rows
 
-    def send(self, transport: Transport, events: Sequence[Outgoing], now: float) -> list[Outcome]:
-        """One outcome per event, even if the transport raises or returns too few."""
+    def send(self, transport: Transport, events: Sequence[Outgoing], now: float) -> list[Try]:
+        """One try per event, even if the transport raises or returns too few."""
         name = self._subscription.name
+        started = clock.monotonic()
+        fault: Exception = ValueError("number of tries")
+        tries: list[Try] = []
         try:
-            outcomes = transport.send(events, now=now)
+            tries = transport.send(events, now=now)
         except Exception as error:  # noqa: BLE001 - the other lanes and the process continue
-            outcomes = [unexpected_failure(error, about_event=False, subscription=name)] * len(events)
-        if len(outcomes) != len(events):
-            mismatch = ValueError("number of outcomes")
-            outcomes = [unexpected_failure(mismatch, about_event=False, subscription=name)] * len(events)
-        unexpected = sum(outcome is not None and outcome.reason == UNEXPECTED_ERROR for outcome in outcomes)
+            fault = error
+        if len(tries) != len(events):
+            failure: Outcome = unexpected_failure(fault, about_event=False, subscription=name)
+            tries = tries_of([failure] * len(events), at=now, seconds=clock.monotonic() - started)
+        unexpected = sum(each.failure is not None and each.failure.reason == UNEXPECTED_ERROR for each in tries)
         if unexpected:
             self._count(unexpected)
-        return outcomes
+        return tries
 
     def charge(self, items: Sequence[Item], error: Exception, now: float, draw: Callable[[], float]) -> list[Row]:
         """A row with a failed try for each item, after an internal fault between reading and settling."""
         failure = unexpected_failure(error, subscription=self._subscription.name)
         self._count(len(items))
-        return [outcome_row(item, failure, self._subscription, now, draw) for item in items]
+        one = Try(failure, now, 0.0)
+        return [outcome_row(item, one, self._subscription, now, draw) for item in items]
 
     def _unreadable(self, item: Item, error: Exception, now: float, record: bytes = b"") -> Row:
         name, delivery = self._subscription.name, item.delivery

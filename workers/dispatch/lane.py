@@ -32,7 +32,7 @@ from workers.dispatch.settlement import (
     postpone_row,
     with_receipt_awaited,
 )
-from workers.transports.contract import Outcome, Outgoing, Transport
+from workers.transports.contract import Outcome, Outgoing, Transport, Try
 
 __all__ = ["CRASH_POINTS", "Lane"]
 
@@ -214,25 +214,25 @@ class Lane:
     ) -> float:
         self._crash("read")
         prepared, rows = self._guarded.prepare(items, now())
-        outcomes = self._send(prepared, now()) if prepared else []
+        tries = self._send(prepared, now()) if prepared else []
         charged: list[Outcome] = []
         uncharged: list[tuple[Item, DeliveryFailed]] = []
         moment = now()
-        for (item, _), outcome in zip(prepared, outcomes, strict=True):
-            if outcome is None or outcome.charged:
-                charged.append(outcome)
-                rows.append(outcome_row(item, outcome, self.subscription, moment, draw))
+        for (item, _), tried in zip(prepared, tries, strict=True):
+            if tried.failure is None or tried.failure.charged:
+                charged.append(tried.failure)
+                rows.append(outcome_row(item, tried, self.subscription, moment, draw))
             else:
-                uncharged.append((item, outcome))
-        wait = self._wait_for_broker([failure_text(outcome) for _, outcome in uncharged], bool(charged), moment)
+                uncharged.append((item, tried.failure))
+        wait = self._wait_for_broker([failure_text(failure) for _, failure in uncharged], bool(charged), moment)
         rows += [postpone_row(item, moment + wait) for item, _ in uncharged if item.entry == ""]
         self._settle(rows, moment)
         self._crash("settled")
-        gone = next((failure_text(outcome) for _, outcome in uncharged if outcome.reason == "gone"), "")
+        gone = next((failure_text(failure) for _, failure in uncharged if failure.reason == "gone"), "")
         if gone or (failing and charged) or any(charged):
             self._circuit.record(charged, moment, gone=gone)
             self._crash("judged")
-        elif probe and not outcomes:
+        elif probe and not tries:
             # Every event was excluded by the filter: they say nothing about the receiver.
             self._circuit.probe_again()
         parked = [item.entry for item, _ in uncharged if item.entry]
@@ -242,12 +242,12 @@ class Lane:
             self._crash("parked")
         return wait
 
-    def _send(self, prepared: Sequence[tuple[Item, Outgoing]], now: float) -> list[Outcome]:
+    def _send(self, prepared: Sequence[tuple[Item, Outgoing]], now: float) -> list[Try]:
         if self.subscription.receipts.required:
             self._expect_receipts([item for item, _ in prepared], now)
-        outcomes = self._guarded.send(self.transport, [outgoing for _, outgoing in prepared], now)
+        tries = self._guarded.send(self.transport, [outgoing for _, outgoing in prepared], now)
         self._crash("sent")
-        return outcomes
+        return tries
 
     def count_unexpected(self, number: int = 1) -> None:
         """Count unexpected errors for the metrics. Raises the errors of redis-py."""

@@ -14,7 +14,7 @@ from bridge.delivery.store import Delivery
 from bridge.errors import DeliveryFailed, clip
 from schemas.event import minimal
 from workers.dispatch.schedule import Limits, max_tries, retry_delay
-from workers.transports.contract import Outcome, Outgoing
+from workers.transports.contract import Outgoing, Try
 
 __all__ = [
     "UNREADABLE",
@@ -113,18 +113,18 @@ def outgoing_event(subscription: Subscription, item: Item) -> Outgoing:
     return Outgoing(delivery.id, delivery.type, delivery.source, delivery.attempt, body)
 
 
-def outcome_row(item: Item, outcome: Outcome, subscription: Subscription, now: float, draw: Callable[[], float]) -> Row:
+def outcome_row(item: Item, tried: Try, subscription: Subscription, now: float, draw: Callable[[], float]) -> Row:
     """The row after a try that counts: delivered, receipt awaited, retry, or given up."""
-    delivery = item.delivery
-    if outcome is None:
+    delivery, failure = item.delivery, tried.failure
+    if failure is None:
         if subscription.receipts.required:
             due = f"{now + subscription.receipts.within:.3f}"
             return ["sent", item.entry, delivery.id, due, with_receipt_awaited(delivery, now).to_json()]
         return ["ok", item.entry, delivery.id]
-    failed = _after_failure(delivery, outcome, now)
-    delay = retry_delay(subscription.retry, failed.tries, draw(), outcome.retry_after)
-    if delay is None or outcome.permanent:
-        return dead_row(replace(item, delivery=failed), outcome.reason, now)
+    failed = _after_failure(delivery, failure, now)
+    delay = retry_delay(subscription.retry, failed.tries, draw(), failure.retry_after)
+    if delay is None or failure.permanent:
+        return dead_row(replace(item, delivery=failed), failure.reason, now)
     return ["retry", item.entry, delivery.id, f"{now + delay:.3f}", failed.to_json()]
 
 

@@ -1,4 +1,4 @@
-"""The transports: each sends a batch of events to one subscription and returns an outcome per event.
+"""The transports: each sends a batch of events to one subscription and returns a try per event.
 
 `workers/dispatch/lane.py` decides when to send and what follows a failure.
 """
@@ -12,11 +12,11 @@ import structlog
 from bridge.config.model import Subscription
 from bridge.errors import BridgeError, DeliveryFailed
 from workers.transports.celery_task import CeleryTask
-from workers.transports.contract import Outcome, Outgoing, Transport
+from workers.transports.contract import Outgoing, Transport, Try, tries_of
 from workers.transports.http_push import HttpPush
 from workers.transports.kombu_queue import KombuQueue
 
-__all__ = ["TRANSPORTS", "Outcome", "Outgoing", "Transport", "transport_for", "transport_or_deferred"]
+__all__ = ["TRANSPORTS", "Outgoing", "Transport", "Try", "transport_for", "transport_or_deferred"]
 
 _log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ class _DeferredTransport:
         self._subscription, self._broker_url = subscription, broker_url
         self._transport: Transport | None = None
 
-    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
+    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
         if self._transport is None:
             try:
                 self._transport = transport_for(self._subscription, self._broker_url)
@@ -62,7 +62,7 @@ class _DeferredTransport:
                 cause = str(error) if isinstance(error, BridgeError) else type(error).__name__
                 problem = f"subscription {self._subscription.name} cannot be served: {cause}"
                 failure = DeliveryFailed(problem, reason="not_servable", charged=False)
-                return [failure] * len(events)
+                return tries_of([failure] * len(events), at=now, seconds=0.0)
             self.batch = self._transport.batch
         return self._transport.send(events, now=now)
 

@@ -11,12 +11,13 @@ from amqp.exceptions import ChannelError, MessageNacked
 from kombu import Connection, Producer
 from kombu.exceptions import KombuError
 
+from bridge import clock
 from bridge.config.templates import KEY_BYTES
 from bridge.errors import DeliveryFailed, clip
 from bridge.net.broker_problems import broker_problem
 from bridge.net.tls import broker_address
 from workers.transports.amqp_link import CONNECT_SECONDS, SOCKET_SECONDS, AmqpLink, refusal
-from workers.transports.contract import Outcome, Outgoing
+from workers.transports.contract import Outcome, Outgoing, Try, tries_of
 from workers.transports.faults import unexpected_failure
 
 __all__ = ["Broker", "Message"]
@@ -76,10 +77,11 @@ class Broker:
         events: Sequence[Outgoing],
         message_of: Callable[[Outgoing], Message],
         *,
+        now: float,
         content_type: str,
         exchange: str | None = None,
         **properties: Any,
-    ) -> list[Outcome]:
+    ) -> list[Try]:
         """Publish persistently to `exchange`, or (None) through the default exchange to the queue `routing_key`.
 
         If the broker does not answer, unconfirmed events fail uncharged: over Redis that is the whole batch, although
@@ -103,8 +105,10 @@ class Broker:
             }
 
         if self.is_redis:
-            return self._publish_batch(events, message_of, complete)
-        return self._publish_each(events, message_of, complete, exchange)
+            started = clock.monotonic()
+            outcomes = self._publish_batch(events, message_of, complete)
+            return tries_of(outcomes, at=now, seconds=clock.monotonic() - started)
+        return self._publish_each(events, message_of, complete, exchange, now)
 
     def _publish_batch(
         self, events: Sequence[Outgoing], message_of: Callable[[Outgoing], Message], complete: _Complete
@@ -133,19 +137,25 @@ class Broker:
         message_of: Callable[[Outgoing], Message],
         complete: _Complete,
         exchange: str | None,
-    ) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+        now: float,
+    ) -> list[Try]:
+        tries: list[Try] = []
+        began = clock.monotonic()
         for event in events:
+            started = clock.monotonic()
+            outcome: Outcome
             try:
                 self._link.ready(exchange)
             except Exception as error:  # noqa: BLE001 - libraries raise anything here; it concerns no event
-                failure = error if isinstance(error, DeliveryFailed) else self._unavailable(error)
-                return outcomes + [failure] * (len(events) - len(outcomes))
-            outcome = self._publish_one(event, message_of, complete, exchange)
+                outcome = error if isinstance(error, DeliveryFailed) else self._unavailable(error)
+            else:
+                outcome = self._publish_one(event, message_of, complete, exchange)
+            at, ended = now + started - began, clock.monotonic()
+            tries.append(Try(outcome, at, ended - started))
             if outcome is not None and not outcome.charged:
-                return outcomes + [outcome] * (len(events) - len(outcomes))
-            outcomes.append(outcome)
-        return outcomes
+                rest: list[Outcome] = [outcome] * (len(events) - len(tries))
+                return tries + tries_of(rest, at=now + ended - began, seconds=0.0)
+        return tries
 
     def _publish_one(
         self,

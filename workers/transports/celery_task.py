@@ -10,7 +10,7 @@ from celery import Celery
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError
 from workers.transports.broker import Broker, Message
-from workers.transports.contract import Outcome, Outgoing
+from workers.transports.contract import Outgoing, Try
 
 __all__ = ["CeleryTask", "task_body"]
 
@@ -42,7 +42,7 @@ class CeleryTask:
         template = app.amqp.as_task_v2("", subscription.task, argsrepr=_REDACTED, kwargsrepr=_REDACTED)
         self._headers: dict[str, Any] = template.headers
 
-    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
+    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
         """Push the tasks in one round trip (Redis) or one confirmed publish each (AMQP)."""
         return self._broker.publish(
             events,
@@ -52,6 +52,7 @@ class CeleryTask:
                 event.id,
                 self._headers | {"id": event.id, "root_id": event.id},
             ),
+            now=now,
             content_type="application/json",
             reply_to="",
         )

@@ -8,9 +8,12 @@ from typing import Protocol
 
 from bridge.errors import DeliveryFailed
 
-__all__ = ["Outcome", "Outgoing", "Transport"]
+__all__ = ["ANSWER_KEPT_BYTES", "Outcome", "Outgoing", "Transport", "Try", "tries_of"]
 
-#: Result of one event: None for success (http: accepted), else the failure.
+#: No more of an answer is kept with a try.
+ANSWER_KEPT_BYTES = 1024
+
+#: Result of one try: None for success (http: accepted), else the failure.
 Outcome = DeliveryFailed | None
 
 
@@ -30,14 +33,35 @@ class Outgoing:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One event handed to one receiver once."""
+
+    #: None for success (http: accepted), else what failed.
+    failure: DeliveryFailed | None
+    #: UNIX seconds when it began, by the clock of the `now` given to `send`.
+    at: float
+    #: How long it took, in seconds; for a batch in one round trip that of the batch.
+    seconds: float
+    #: HTTP status of the answer; None for brokers, and if no answer came.
+    status: int | None = None
+    #: The first bytes of the answer's body, at most `ANSWER_KEPT_BYTES`. May hold personal data.
+    answer: bytes = b""
+
+
+def tries_of(outcomes: Sequence[Outcome], *, at: float, seconds: float) -> list[Try]:
+    """The tries of events that were handed over together, without answers of their own."""
+    return [Try(outcome, at, seconds) for outcome in outcomes]
+
+
 class Transport(Protocol):
     """Sends events to one subscription."""
 
     #: Maximum number of events per `send`.
     batch: int
 
-    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
-        """One outcome per event, in order. Does not raise if the receiver or the connection fails."""
+    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
+        """One try per event, in order. Does not raise if the receiver or the connection fails."""
         ...
 
     def close(self) -> None:

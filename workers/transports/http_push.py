@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from bridge import clock
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError, DeliveryFailed
 from bridge.net.address_policy import check_url
@@ -12,7 +13,7 @@ from bridge.net.push_client import Answer, Client
 from bridge.net.retry_after import retry_after_seconds
 from bridge.net.signatures import standard_webhook_headers
 from schemas.event import MEDIA_TYPE
-from workers.transports.contract import Outcome, Outgoing
+from workers.transports.contract import ANSWER_KEPT_BYTES, Outcome, Outgoing, Try
 from workers.transports.faults import unexpected_failure
 
 __all__ = ["HttpPush", "answer_outcome"]
@@ -36,16 +37,16 @@ class HttpPush:
         self._secrets = subscription.secrets
         self._client = Client(url, allow_private=subscription.allow_private)
 
-    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
+    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
         """Takes at most the deadline of the longest chain of events of one attempt."""
-        # Replaced by the outcome of each event: one that was not reached has not been delivered.
+        # Replaced by the try of each event: one that was not reached has not been delivered.
         not_sent = DeliveryFailed("not sent: the sending thread ended", reason="not_sent")
-        outcomes: list[Outcome] = [not_sent] * len(events)
+        tries = [Try(not_sent, now, 0.0)] * len(events)
         chains: dict[tuple[str, str], list[int]] = {}
         for index, event in enumerate(events):
             chains.setdefault((event.source, event.attempt), []).append(index)
         waiting = list(chains.values())
-        lock = threading.Lock()
+        lock, began = threading.Lock(), clock.monotonic()
 
         def work() -> None:
             while True:
@@ -54,7 +55,7 @@ class HttpPush:
                         return
                     chain = waiting.pop(0)
                 for index in chain:
-                    outcomes[index] = self._outcome(events[index], now)
+                    tries[index] = self._try(events[index], now + clock.monotonic() - began)
 
         # Daemon threads: a receiver that hangs must not delay the end of the process.
         threads = [
@@ -65,20 +66,24 @@ class HttpPush:
         work()
         for thread in threads:
             thread.join()
-        return outcomes
+        return tries
 
     def close(self) -> None:
         self._client.close()
 
-    def _outcome(self, event: Outgoing, now: float) -> Outcome:
+    def _try(self, event: Outgoing, now: float) -> Try:
+        started = clock.monotonic()
+        status, kept = None, b""
         try:
             headers = standard_webhook_headers(self._secrets, event.id, event.body, now)
             answer = self._client.post(event.body, {"content-type": MEDIA_TYPE, **headers})
-            return answer_outcome(answer, now=now)
-        except DeliveryFailed as failure:
-            return failure
+            status, kept = answer.status, answer.body[:ANSWER_KEPT_BYTES]
+            failure = answer_outcome(answer, now=now)
+        except DeliveryFailed as failed:
+            failure = failed
         except Exception as error:  # noqa: BLE001 - a receiver may answer anything; it concerns one event
-            return unexpected_failure(error, event_id=event.id)
+            failure = unexpected_failure(error, event_id=event.id)
+        return Try(failure, now, clock.monotonic() - started, status, kept)
 
 
 def answer_outcome(answer: Answer, *, now: float) -> Outcome:

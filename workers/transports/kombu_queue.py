@@ -9,7 +9,7 @@ from bridge.config.model import Subscription
 from bridge.errors import ConfigError
 from schemas.event import MEDIA_TYPE
 from workers.transports.broker import Broker, Message
-from workers.transports.contract import Outcome, Outgoing
+from workers.transports.contract import Outgoing, Try
 
 __all__ = ["KombuQueue"]
 
@@ -31,11 +31,12 @@ class KombuQueue:
             # kombu on Redis drops a message to an exchange without bindings and reports success.
             raise ConfigError(f"{where}.exchange: a Redis broker drops messages without a binding. Use `queue` instead")
 
-    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
+    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
         """Push the messages in one round trip (Redis) or one confirmed publish each (AMQP)."""
         return self._broker.publish(
             events,
             lambda event: Message(event.body, self._key(event), event.id, {}, _properties(event, now)),
+            now=now,
             content_type=MEDIA_TYPE,
             exchange=self._exchange,
         )

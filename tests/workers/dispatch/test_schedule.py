@@ -21,11 +21,16 @@ from workers.dispatch.settlement import (
     outcome_row,
     outgoing_event,
 )
+from workers.transports.contract import Outcome, Try
 
 POLICY = RetryPolicy(schedule=(5.0, 300.0), jitter=0.2)
 SUBSCRIPTION = Subscription(name="crm", transport="http", retry=POLICY)
 
 BROKEN = DeliveryFailed("receiver answered 500", reason="receiver_error")
+
+
+def tried(outcome: Outcome) -> Try:
+    return Try(outcome, at=100.0, seconds=0.1)
 
 
 def item(number: int = 1, **members: object) -> Item:
@@ -67,12 +72,12 @@ def test_the_backoff_for_a_broker_grows_to_30_seconds() -> None:
 
 
 def test_a_failure_is_recorded_with_its_first_and_last_error() -> None:
-    kind, entry, _, due, record = outcome_row(item(), BROKEN, SUBSCRIPTION, 100.0, even)
+    kind, entry, _, due, record = outcome_row(item(), tried(BROKEN), SUBSCRIPTION, 100.0, even)
     noted = Delivery.from_json(record)
     assert (kind, entry, due) == ("retry", "1-0", "105.000")
     assert (noted.tries, noted.first_at, noted.last_at, noted.reason) == (1, 100.0, 100.0, "receiver_error")
     other = DeliveryFailed("receiver answered 502", reason="receiver_error")
-    again = Delivery.from_json(outcome_row(replace(item(), delivery=noted), other, SUBSCRIPTION, 200.0, even)[4])
+    again = Delivery.from_json(outcome_row(replace(item(), delivery=noted), tried(other), SUBSCRIPTION, 200.0, even)[4])
     assert (again.tries, again.first_at, again.first_error, again.error) == (
         2,
         100.0,
@@ -83,13 +88,13 @@ def test_a_failure_is_recorded_with_its_first_and_last_error() -> None:
 
 def test_a_permanent_failure_is_given_up_at_the_first_try() -> None:
     failure = DeliveryFailed("no", reason="refused", permanent=True)
-    assert outcome_row(item(), failure, SUBSCRIPTION, 1.0, even)[0] == "dead"
+    assert outcome_row(item(), tried(failure), SUBSCRIPTION, 1.0, even)[0] == "dead"
 
 
 def test_with_receipts_a_successful_send_is_not_yet_a_delivery() -> None:
     subscription = replace(SUBSCRIPTION, receipts=Receipts(required=True))
-    assert outcome_row(item(), None, subscription, 1.0, even)[0] == "sent"
-    assert outcome_row(item(), None, SUBSCRIPTION, 1.0, even)[0] == "ok"
+    assert outcome_row(item(), tried(None), subscription, 1.0, even)[0] == "sent"
+    assert outcome_row(item(), tried(None), SUBSCRIPTION, 1.0, even)[0] == "ok"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from workers import transports
 from workers.dispatch import process as dispatch_module
 from workers.dispatch.process import Dispatcher
 from workers.dispatch.schedule import fault_backoff
-from workers.transports.contract import Outcome, Outgoing
+from workers.transports.contract import Outgoing, Try, tries_of
 
 NAME = "crm"
 SHORT = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=(5.0, 300.0), jitter=0.0))
@@ -56,7 +56,7 @@ class Raising(Receiver):
 
     error: Exception | None = None
 
-    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Outcome]:
+    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
         if self.error is not None:
             self.got += events
             raise self.error
@@ -102,10 +102,10 @@ def test_an_unexpected_error_is_logged_with_its_place(fake_state: redis.Redis) -
     assert line["exc_info"] is receiver.error
 
 
-def test_too_few_outcomes_are_failed_tries(fake_state: redis.Redis) -> None:
+def test_too_few_tries_of_a_transport_are_failures(fake_state: redis.Redis) -> None:
     publish(fake_state, 1, 2)
     receiver = Receiver()
-    receiver.send = lambda events, *, now: [None]  # type: ignore[method-assign]
+    receiver.send = lambda events, *, now: tries_of([None], at=now, seconds=0.0)  # type: ignore[method-assign]
     run_until_idle(lane(fake_state, receiver, subscription=SHORT), 1000.0)
     result = Deliveries(fake_state).state(NAME, now=1.0)
     assert (result.delivered, result.failed) == (0, 2)

@@ -25,7 +25,7 @@ from standardwebhooks.webhooks import Webhook
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError
 from bridge.net.push_client import Answer
-from tests.support.dispatch import event
+from tests.support.dispatch import event, outcomes
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
 from workers.transports import transport_for
@@ -58,7 +58,7 @@ def stock_message(broker: Server, queue: str) -> dict[str, Any]:
 def test_a_task_message_equals_that_of_stock_celery_except_for_the_redaction(server: Server) -> None:
     stock = stock_message(server, "gradebook")
     transport = transport_for(CELERY, server.broker_url)
-    assert transport.send([out(1)], now=1.0) == [None]
+    assert outcomes(transport, [out(1)]) == [None]
     client = redis.Redis.from_url(server.broker_url)
     ours = json.loads(client.rpop("gradebook"))  # type: ignore[arg-type]
     assert json.loads(base64.b64decode(ours["body"])) == json.loads(base64.b64decode(stock["body"]))
@@ -79,7 +79,7 @@ def test_a_task_message_equals_that_of_stock_celery_except_for_the_redaction(ser
 def test_a_batch_goes_to_the_queue_in_order_with_or_without_a_consumer(server: Server) -> None:
     transport = transport_for(CELERY, server.broker_url)
     sent = [out(number) for number in range(200)]
-    assert transport.send(sent, now=1.0) == [None] * 200
+    assert outcomes(transport, sent) == [None] * 200
     client = redis.Redis.from_url(server.broker_url)
     ids = [json.loads(event)["headers"]["id"] for event in reversed(client.lrange("gradebook", 0, -1))]  # type: ignore[arg-type]
     assert ids == [event.id for event in sent]
@@ -89,12 +89,12 @@ def test_a_batch_goes_to_the_queue_in_order_with_or_without_a_consumer(server: S
 
 def test_a_broker_that_is_down_fails_every_event_without_charging_the_receiver(own_server: Server) -> None:
     transport = transport_for(CELERY, own_server.broker_url)
-    assert transport.send([out(1)], now=1.0) == [None]
+    assert outcomes(transport, [out(1)]) == [None]
     own_server.kill9()
-    outcomes = transport.send([out(1), out(2)], now=1.0)
-    assert [(failure.reason, failure.charged) for failure in outcomes if failure] == [("broker_unavailable", False)] * 2
+    results = outcomes(transport, [out(1), out(2)])
+    assert [(failure.reason, failure.charged) for failure in results if failure] == [("broker_unavailable", False)] * 2
     own_server.start()
-    assert transport.send([out(3)], now=1.0) == [None]
+    assert outcomes(transport, [out(3)]) == [None]
     transport.close()
 
 
@@ -102,13 +102,13 @@ def test_a_lost_reply_of_the_broker_is_a_failure_and_not_a_hidden_retry(server: 
     proxy = Proxy.before(server.broker_url)
     transport = transport_for(CELERY, proxy.url(server.broker_url))
     proxy.drop_replies(b"LPUSH", times=1)
-    (failure,) = transport.send([out(1)], now=1.0)
+    (failure,) = outcomes(transport, [out(1)])
     assert failure is not None
     assert failure.charged is False
     assert proxy.fired == 1
     client = redis.Redis.from_url(server.broker_url)
     assert client.llen("gradebook") == 1
-    assert transport.send([out(1)], now=1.0) == [None]
+    assert outcomes(transport, [out(1)]) == [None]
     ids = {json.loads(event)["headers"]["id"] for event in client.lrange("gradebook", 0, -1)}  # type: ignore[arg-type]
     assert ids == {out(1).id}
     transport.close()
@@ -120,13 +120,13 @@ def test_a_broker_without_memory_is_named_and_the_event_is_not_in_the_message(ow
     client = own_server.client()
     client.config_set("maxmemory", "1mb")
     transport = transport_for(CELERY, own_server.broker_url)
-    (failure,) = transport.send([out(1)], now=1.0)
+    (failure,) = outcomes(transport, [out(1)])
     assert failure is not None
     assert str(failure) == "broker: it has no free memory. Remedy: free memory there, or raise its maxmemory"
     assert "LPUSH" not in str(failure)
     assert failure.charged is False
     client.config_set("maxmemory", "0")
-    assert transport.send([out(1)], now=1.0) == [None]
+    assert outcomes(transport, [out(1)]) == [None]
     transport.close()
     client.close()
 
@@ -134,7 +134,7 @@ def test_a_broker_without_memory_is_named_and_the_event_is_not_in_the_message(ow
 def test_a_kombu_queue_on_redis_gets_the_event_itself(server: Server) -> None:
     subscription = Subscription(name="warehouse", transport="kombu", queue="warehouse")
     transport = transport_for(subscription, server.broker_url)
-    assert transport.send([out(1), out(2)], now=1.0) == [None, None]
+    assert outcomes(transport, [out(1), out(2)]) == [None, None]
     with Connection(server.broker_url) as connection:
         queue = connection.SimpleQueue("warehouse")
         message = queue.get(timeout=5)
@@ -155,7 +155,7 @@ def test_the_element_of_a_redis_queue_is_what_the_page_about_subscribing_decodes
     scope: dict[str, Any] = {}
     exec(snippet, scope)
     transport = transport_for(Subscription(name="w", transport="kombu", queue="raw"), server.broker_url)
-    assert transport.send([out(1)], now=1.0) == [None]
+    assert outcomes(transport, [out(1)]) == [None]
     client = redis.Redis.from_url(server.broker_url)
     _, element = client.brpop(["raw"], timeout=5)  # type: ignore[misc]
     assert scope["event_in"](element) == json.loads(out(1).body)
@@ -234,7 +234,7 @@ def http_subscription(hook: Hook, *secrets: str) -> Subscription:
 def test_a_push_is_signed_over_the_bytes_that_arrive_with_every_secret(hook: Hook) -> None:
     other = "whsec_" + "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
     transport = transport_for(http_subscription(hook, SECRET, other), "")
-    assert transport.send([out(1)], now=time.time()) == [None]
+    assert outcomes(transport, [out(1)], now=time.time()) == [None]
     ((body, headers),) = hook.got
     assert body == out(1).body
     assert headers["webhook-id"] == out(1).id
@@ -244,12 +244,47 @@ def test_a_push_is_signed_over_the_bytes_that_arrive_with_every_secret(hook: Hoo
     transport.close()
 
 
+def test_a_push_gives_a_try_with_its_time_status_and_the_first_kilobyte_of_the_answer(
+    anything: ThreadingHTTPServer,
+) -> None:
+    anything.answer = (b"422 No", [], b"x" * 5000)  # type: ignore[attr-defined]
+    url = f"http://127.0.0.1:{anything.server_port}/"
+    transport = transport_for(
+        Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True), ""
+    )
+    refused, _ = transport.send([out(1), out(2)], now=1000.0)
+    assert refused.failure is not None
+    assert (refused.failure.reason, refused.status, refused.answer) == ("receiver_refused", 422, b"x" * 1024)
+    assert refused.at >= 1000.0
+    assert refused.seconds > 0
+    anything.answer = (b"200 OK", [], b"thanks")  # type: ignore[attr-defined]
+    (taken,) = transport.send([out(1)], now=1000.0)
+    assert (taken.failure, taken.status, taken.answer) == (None, 200, b"thanks")
+    transport.close()
+
+
+def test_a_push_without_an_answer_is_a_try_without_a_status() -> None:
+    crm = Subscription(name="crm", transport="http", url="http://127.0.0.1:9/", secrets=(SECRET,), allow_private=True)
+    transport = transport_for(crm, "")
+    (tried,) = transport.send([out(1)], now=1000.0)
+    assert tried.failure is not None
+    assert (tried.failure.reason, tried.status, tried.answer) == ("network", None, b"")
+
+
+def test_the_tries_of_a_batch_share_its_time(server: Server) -> None:
+    transport = transport_for(CELERY, server.broker_url)
+    first, second = transport.send([out(1), out(2)], now=1000.0)
+    assert (first.at, first.status, first.answer) == (1000.0, None, b"")
+    assert first.seconds == second.seconds > 0
+    transport.close()
+
+
 def test_the_events_of_one_attempt_are_pushed_in_order_and_those_of_others_beside_them(hook: Hook) -> None:
     transport = transport_for(http_subscription(hook), "")
     hook.gate.clear()
     batch = [out(number, attempt="same" if number < 4 else None) for number in range(8)]
     result: list[Any] = []
-    sending = threading.Thread(target=lambda: result.extend(transport.send(batch, now=1.0)))
+    sending = threading.Thread(target=lambda: result.extend(outcomes(transport, batch)))
     sending.start()
     while hook.most_at_once < 4:
         assert sending.is_alive()
@@ -339,7 +374,7 @@ def test_any_answer_of_a_receiver_is_an_outcome(
     )
     # Half an answer is waited for until the deadline.
     transport._client._deadline = 0.2  # type: ignore[attr-defined]
-    for outcome in transport.send([out(1), out(2)], now=1_795_219_200.0):
+    for outcome in outcomes(transport, [out(1), out(2)], now=1_795_219_200.0):
         assert outcome is None or outcome.reason != "unexpected_error"
         assert outcome is None or outcome.retry_after is None or 0 <= outcome.retry_after <= 7 * 86_400
     transport.close()
@@ -357,8 +392,8 @@ def test_an_unexpected_error_of_a_push_affects_its_event_alone(monkeypatch: pyte
         return Answer(204, {}, b"")
 
     monkeypatch.setattr("bridge.net.push_client.Client.post", post)
-    outcomes = transport.send([out(1), out(2), out(3)], now=1.0)
-    assert [failure and (failure.reason, failure.charged) for failure in outcomes] == [
+    results = outcomes(transport, [out(1), out(2), out(3)])
+    assert [failure and (failure.reason, failure.charged) for failure in results] == [
         None,
         ("unexpected_error", True),
         None,
@@ -382,13 +417,14 @@ def test_an_unexpected_error_of_a_message_affects_its_event_alone(
             raise error
         return Message(event.body, "warehouse", event.id, {})
 
-    outcomes = broker.publish([out(1), out(2), out(3)], message_of, content_type="application/json")
-    assert [failure and (failure.reason, failure.charged) for failure in outcomes] == [
+    tries = broker.publish([out(1), out(2), out(3)], message_of, now=1.0, content_type="application/json")
+    results = [tried.failure for tried in tries]
+    assert [failure and (failure.reason, failure.charged) for failure in results] == [
         None,
         ("unexpected_error", True),
         None,
     ]
-    assert "CANARY" not in str(outcomes[1])
+    assert "CANARY" not in str(results[1])
     broker.close()
     if url == "redis":
         client = redis.Redis.from_url(server.broker_url)
@@ -403,7 +439,7 @@ def test_a_routing_key_that_amqp_cannot_carry_is_a_failed_try(monkeypatch: pytes
     )
     transport = transport_for(topic, "amqp://127.0.0.1:9//")
     long = replace(out(1), source="s" * 63)
-    short, failure = transport.send([out(2), long], now=1.0)
+    short, failure = outcomes(transport, [out(2), long])
     assert short is None
     assert failure is not None
     assert (failure.reason, failure.charged) == ("bad_routing_key", True)
