@@ -18,7 +18,7 @@ from typing import Protocol, TextIO
 
 from bridge.clock import monotonic
 
-__all__ = ["LineStream", "LineWriter", "line_writer"]
+__all__ = ["LineStream", "LineWriter", "drain_writers", "line_writer"]
 
 #: Lines that wait for a slow reader; beyond that, lines are lost and counted.
 _MOST_BYTES = 1_000_000
@@ -155,6 +155,12 @@ def line_writer(stream: TextIO | None, lost_line: Callable[[int], str] = _lines_
     if descriptor not in _writers:
         _writers[descriptor] = LineWriter(descriptor, lost_line=lost_line)
     return _writers[descriptor]
+
+
+def drain_writers() -> None:
+    """Wait, not for long, until what was written is out: for a process that ends without its exit handlers."""
+    for writer in _writers.values():
+        writer.drain()
 
 
 class _Nowhere:

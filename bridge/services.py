@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -161,6 +162,7 @@ class Services:
 def load(settings: Settings | None = None, *, config_path: Path | None = None) -> Services:
     """Read settings and bridge.yaml. Raises `ConfigError` with all problems at once.
 
+    Closes `settings.config_descriptor` if it is given: it can be read once.
     Without `state` the addresses are those of the embedded server under `data_dir`, whether or not it runs.
     """
     settings = settings or read_settings()
@@ -168,7 +170,8 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
         settings = replace(settings, config=config_path)
     _check_addresses(settings)
     vendors = registry.vendors()
-    config = loader.read(settings.config, vendors=vendors, environment=environment())
+    text = None if settings.config_descriptor is None else _text_of(settings.config_descriptor)
+    config = loader.read(settings.config, vendors=vendors, environment=environment(), text=text)
     if settings.time_scale != 1.0:
         if not config.demo:
             raise ConfigError(f"environment: {PREFIX}TIME_SCALE: is for demos alone. Remedy: unset it")
@@ -192,6 +195,11 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
         broker_url=broker,
         clients=clients_of(state),
     )
+
+
+def _text_of(descriptor: int) -> str:
+    with os.fdopen(descriptor, encoding="utf-8", newline="") as file:
+        return file.read()
 
 
 def clients_of(state_url: str) -> Clients:

@@ -76,6 +76,8 @@ class Settings:
     time_scale: float = 1.0
     #: Whether the standard input is a pipe from the parent: a part ends when it closes.
     end_with_stdin: bool = False
+    #: An open file with the text of `config` as it was checked; a process that reloads starts again with it.
+    config_descriptor: int | None = None
 
 
 def environment() -> Mapping[str, str]:
@@ -117,6 +119,7 @@ def read_settings() -> Settings:
             log_format=env.str("LOG_FORMAT", "auto"),
             time_scale=env.float("TIME_SCALE", 1.0),
             end_with_stdin=env.bool("END_WITH_STDIN", False),
+            config_descriptor=env.int("CONFIG_DESCRIPTOR", None),
         )
         env.seal()
     except (EnvError, ValueError) as error:

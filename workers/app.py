@@ -84,8 +84,10 @@ def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> 
     return app
 
 
-def run_worker(services: Services) -> None:
+def run_worker(services: Services, *, on_signals: Callable[[], object] = lambda: None) -> None:
     """Poll until SIGTERM or SIGINT, then finish the current page. Logging must be configured already.
+
+    `on_signals` is called once Celery has installed its handlers of signals, one of SIGHUP among them.
 
     Raises `SystemExit` with Celery's exit code if that is not 0.
     """
@@ -112,6 +114,13 @@ def run_worker(services: Services) -> None:
         without_heartbeat=True,
         quiet=True,
     )
+    install_handlers = worker.install_platform_tweaks
+
+    def install_then_call(of: Any) -> None:
+        install_handlers(of)
+        on_signals()
+
+    worker.install_platform_tweaks = install_then_call
     worker.start()
     refusals.flush(force=True)
     if worker.exitcode:

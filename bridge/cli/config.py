@@ -1,26 +1,35 @@
-"""`config`: write bridge.yaml, check it, or show it with its defaults."""
+"""`config`: write bridge.yaml, check it, show it with its defaults, or load it into the running processes."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import yaml
 
+from bridge import clock
 from bridge.cli.common import load_services
 from bridge.cli.options import format_option
-from bridge.cli.output import print_object, say
+from bridge.cli.output import print_check, print_object, say
 from bridge.config.addresses import without_password
+from bridge.config.description import describe
 from bridge.config.example import example_text, left_over_addresses, needed_names
-from bridge.config.loader import describe
 from bridge.settings import read_settings
+from bridge.state.errors import state_errors
+from bridge.state.running import LOADED, RESTARTING, UNCHANGED, Running, RunningProcesses
 
 __all__ = ["config"]
+
+#: For all processes: a page of a poll or a delivery is finished first.
+_RELOAD_SECONDS = 120.0
 
 
 @click.group()
 def config() -> None:
-    """Write, check or show the configuration."""
+    """Write, check, show or reload the configuration."""
 
 
 @config.command()
@@ -64,3 +73,50 @@ def show(output: str) -> None:
         click.echo(yaml.safe_dump(described, sort_keys=False, allow_unicode=True), nl=False)
     else:
         print_object(described, output)
+
+
+@config.command(name="reload")
+def reload_command() -> None:
+    """Check bridge.yaml and let all running processes load it; webhooks are received all the time.
+
+    Waits for each process and prints what became of it. Ends with 1 if one has refused the file or does not answer.
+    """
+    services = load_services()
+    processes = RunningProcesses(services.state)
+    with state_errors():
+        if not processes.read(services.now()):
+            raise click.ClickException(
+                "no process of this bridge runs on this state server. Remedy: if bridge.state or bridge.data_dir was "
+                "edited, restore it: these cannot change while the bridge runs; otherwise start the bridge"
+            )
+        answers = _answers(processes, processes.request(), services.now)
+    for running in answers.values():
+        good = running.outcome in (LOADED, UNCHANGED)
+        print_check("ok" if good else "failure", f"{running.process} {_outcome(running, services.config.digest)}")
+    if any(running.outcome not in (LOADED, UNCHANGED) for running in answers.values()):
+        raise click.exceptions.Exit(1)
+
+
+def _answers(processes: RunningProcesses, request: int, now: Callable[[], float]) -> dict[str, Running]:
+    """What each process has answered. Those that end meanwhile are left out."""
+    deadline = clock.monotonic() + _RELOAD_SECONDS
+    while True:
+        found = {running.process: running for running in processes.read(now())}
+        silent = [name for name, running in found.items() if running.request < request or running.outcome == RESTARTING]
+        if not silent:
+            return found
+        if clock.monotonic() > deadline:
+            return {
+                name: replace(running, outcome=f"has not answered within {_RELOAD_SECONDS:g} s. Remedy: see its log")
+                if name in silent
+                else running
+                for name, running in found.items()
+            }
+        time.sleep(0.1)
+
+
+def _outcome(running: Running, digest: str) -> str:
+    if running.outcome not in (LOADED, UNCHANGED):
+        return running.outcome
+    other = "" if running.digest == digest else f"; it reads another file than this one ({digest})"
+    return f"{running.outcome}: {running.digest}{other}"

@@ -9,6 +9,7 @@ from types import FrameType
 import click
 
 from bridge.cli.process_start import start_process
+from bridge.runtime.reload import Reloader
 from workers.dispatch.process import run_dispatch
 
 __all__ = ["dispatch"]
@@ -17,7 +18,8 @@ __all__ = ["dispatch"]
 @click.command()
 def dispatch() -> None:
     """Deliver events to subscriptions."""
-    services, stop = start_process("dispatch"), threading.Event()
+    reloader, stop = Reloader("dispatch"), threading.Event()
+    services = start_process("dispatch")
 
     def request_stop(number: int, frame: FrameType | None) -> None:
         # Not `stop.set()` itself: the interrupted main thread may be holding that very lock in `stop.wait()`.
@@ -25,4 +27,5 @@ def dispatch() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, request_stop)
-    run_dispatch(services, stop)
+    with reloader.running(services):
+        run_dispatch(services, stop)

@@ -14,7 +14,7 @@ from bridge.cli.common import load_services
 from bridge.cli.exit_codes import FAILED
 from bridge.cli.options import confirm_broad, format_option, known_name, yes_option
 from bridge.cli.output import iso, print_list, print_object, say
-from bridge.config.loader import describe
+from bridge.config.description import describe
 from bridge.config.model import Subscription
 from bridge.delivery.orphans import forget as delete_subscription
 from bridge.delivery.orphans import served_by
@@ -103,11 +103,12 @@ def forget(name: str, yes: bool) -> None:
     """Delete what is left of a subscription that is no longer in bridge.yaml."""
     services = load_services()
     if name in services.config.subscriptions:
-        raise click.UsageError(f"{name} is in {services.config.path}. Remove it there and restart dispatch first")
+        remedy = "Remove it there and run attempt-bridge config reload first"
+        raise click.UsageError(f"{name} is in {services.config.path}. {remedy}")
     known_name(name, services.orphans(), "subscription")
     partitions = services.config.bridge.partitions
     if served_by(services.state, name, partitions=partitions):
-        raise click.UsageError(f"{name} is still served by a dispatch process. Restart dispatch first")
+        raise click.UsageError(f"{name} is still served by a dispatch process. Run attempt-bridge config reload first")
     row = _orphan_row(services, name)
     lost = f"{row['waiting']} waiting events, {row['retrying']} retries and {row['dead_letters']} dead letters"
     confirm_broad(yes, f"{lost} of {name} would be deleted; the events in the journal remain")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from bridge.cli.process_start import start_process
+from bridge.runtime.reload import Reloader
 from workers.app import run_worker
 
 __all__ = ["worker"]
@@ -13,4 +14,7 @@ __all__ = ["worker"]
 @click.command()
 def worker() -> None:
     """Poll vendors and recheck open attempts."""
-    run_worker(start_process("worker"))
+    reloader = Reloader("worker")
+    services = start_process("worker")
+    with reloader.running(services):
+        run_worker(services, on_signals=reloader.listen)

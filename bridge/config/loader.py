@@ -7,13 +7,11 @@ depend on each other; this module checks how the keys of a section do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from marshmallow import Schema, ValidationError
 
-from bridge.config.addresses import without_password
 from bridge.config.cross_checks import check_memory, check_retention
 from bridge.config.model import (
     Access,
@@ -42,26 +40,34 @@ from bridge.config.yaml_document import Document, KeyPath, parse_yaml, resolve
 from bridge.errors import ConfigError, clip
 from bridge.net import address_policy
 from bridge.sdk.vendor import Vendor
-from bridge.text import did_you_mean, duration_text, time_of_day_text
+from bridge.text import did_you_mean
 
-__all__ = ["describe", "read"]
+__all__ = ["FIELDS", "read"]
 
 _LOCAL_URL = "http://127.0.0.1:8080"
 #: Which fields of SubscriptionSchema belong to a transport; the others are for all.
-_FIELDS = {
+FIELDS = {
     "celery": {"task", "queue", "broker", "receipts"},
     "kombu": {"queue", "exchange", "routing_key", "broker", "receipts"},
     "http": {"url", "secrets", "allow_private"},
 }
 
 
-def read(path: Path, *, vendors: Mapping[str, Vendor], environment: Mapping[str, str], demo: bool = False) -> Config:
-    """The checked configuration in the file at `path`.
+def read(
+    path: Path,
+    *,
+    vendors: Mapping[str, Vendor],
+    environment: Mapping[str, str],
+    demo: bool = False,
+    text: str | None = None,
+) -> Config:
+    """The checked configuration in the file at `path`, or in `text`, which was read from it before.
 
     `environment` is what `${NAME}` may name. `demo`, or `demo: true` in the file, allows literal secrets and a default
     public address. Relative paths in the file start at its folder. Raises `ConfigError` with every problem.
     """
-    document = parse_yaml(_text(path), str(path))
+    text = _text(path) if text is None else text
+    document = parse_yaml(text, str(path))
     if not isinstance(document.data, dict):
         raise ConfigError(
             f"{path}:1: the file has no sections. Remedy: start from the file that `attempt-bridge config init` writes"
@@ -81,7 +87,15 @@ def read(path: Path, *, vendors: Mapping[str, Vendor], environment: Mapping[str,
     check_retention(bridge, subscriptions.values(), document)
     if document.problems:
         raise document.error()
-    return Config(path=path, bridge=bridge, sources=known, subscriptions=subscriptions, access=access, demo=demo)
+    return Config(
+        path=path,
+        bridge=bridge,
+        sources=known,
+        subscriptions=subscriptions,
+        access=access,
+        demo=demo,
+        text=text,
+    )
 
 
 def _text(path: Path) -> str:
@@ -176,7 +190,7 @@ def _subscription(
 
 def _check_fields(transport: str, given: set[str], path: KeyPath, document: Document) -> None:
     for key in sorted(given):
-        owners = [name for name, keys in _FIELDS.items() if key in keys]
+        owners = [name for name, keys in FIELDS.items() if key in keys]
         if owners and transport not in owners:
             document.add(
                 (*path, key), f"belongs to transport {' or '.join(owners)}, not to {transport}. Remedy: remove it"
@@ -232,59 +246,3 @@ def _access(section: Any, document: Document) -> Access:
         if name is not None and name in names[:place]:
             document.add(("access", "tokens", place, "name"), f'"{clip(name, 40)}" is already another token\'s name')
     return Access(tokens=tuple(Token(**{"name": "", "role": "", "sha256": "", **token}) for token in tokens))
-
-
-#: Members whose value is in seconds.
-_SECONDS = {"remember_attempts", "events", "requests", "dead_letters", "every", "overlap", "look_back", "within"}
-_SECONDS |= {"per_seconds", "schedule"}
-_SECRETS = {"credentials", "token_sha256", "secrets", "sha256"}
-_ADDRESSES = {"base_url", "broker", "state", "url"}
-
-
-def describe(config: Config) -> dict[str, Any]:
-    """The configuration as plain data with the file's keys, defaults filled in, secrets as `****1f3c`."""
-    return {
-        "bridge": _described(config.bridge),
-        "sources": {name: _section(source) for name, source in config.sources.items()},
-        "subscriptions": {name: _section(subscription) for name, subscription in config.subscriptions.items()},
-        "access": _described(config.access),
-    }
-
-
-def _section(value: Source | Subscription) -> dict[str, Any]:
-    """Without what the file does not have: the name, which is the key, and the fields of other transports."""
-    described: dict[str, Any] = _described(value)
-    del described["name"]
-    if isinstance(value, Source):
-        budget = described["budget"]
-        described["budget"] = {"calls": budget["calls"], "per": budget["per_seconds"]}
-        if value.budget.resets_at is not None:
-            described["budget"]["resets"] = time_of_day_text(value.budget.resets_at)
-        return described
-    others = set().union(*_FIELDS.values()) - _FIELDS[value.transport]
-    return {key: member for key, member in described.items() if key not in others and member is not None}
-
-
-def _described(value: Any, name: str = "") -> Any:
-    if name in _SECRETS:
-        return _masked(value)
-    if name in _ADDRESSES and isinstance(value, str):
-        return without_password(value)
-    if hasattr(value, "__dataclass_fields__"):
-        return {member.name: _described(getattr(value, member.name), member.name) for member in fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _described(member) for key, member in value.items()}
-    if isinstance(value, tuple | list):
-        return [_described(item, name) for item in value]
-    if name in _SECONDS:
-        return duration_text(value)
-    return str(value) if isinstance(value, Path | str) else value
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _masked(member) for key, member in value.items()}
-    if isinstance(value, tuple | list):
-        return [_masked(item) for item in value]
-    # Of a short secret the end would give away too much.
-    return f"****{value[-4:]}" if len(value) >= 16 else "****"

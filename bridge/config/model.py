@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from bridge.net.signatures import sha256_hex
 from bridge.quota.windows import Window
 from schemas.event import ATTEMPT_TYPES
 
@@ -174,3 +175,10 @@ class Config:
     access: Access = Access()
     #: A demo's file: literal secrets, and a quicker bridge, are allowed.
     demo: bool = False
+    #: The file as it was read.
+    text: str = field(default="", repr=False)
+
+    @property
+    def digest(self) -> str:
+        """The first 12 hex digits of the SHA-256 of the file."""
+        return sha256_hex(self.text)[:12]

@@ -5,7 +5,7 @@ The checks are pure functions of the facts; `examine` reads the facts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import cast
@@ -38,6 +38,7 @@ from bridge.sdk.vendor import Vendor
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.running import Running, RunningProcesses
 from bridge.text import duration_text
 
 __all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine", "require_safe_state", "require_same_bridge"]
@@ -96,6 +97,7 @@ def examine(services: Services) -> Iterator[Finding]:
         yield _identity(services.config.bridge, identity)
         yield from brokers_in_use(services)
         yield from (_heartbeat(name, None if beat is None else float(beat), now) for name, beat in beats.items())
+        yield from _configurations(RunningProcesses(services.state).read(now), services.config, now)
         deliveries = Deliveries(services.state, partitions=services.config.bridge.partitions)
         for name in services.config.subscriptions:
             yield _subscription(name, deliveries.state(name, now=now))
@@ -156,6 +158,18 @@ def _heartbeat(name: str, last: float | None, now: float) -> Finding:
     if age <= _HEARTBEAT_SECONDS:
         return Finding(name, OK, f"heartbeat {max(age, 0):.0f} s ago")
     return Finding(name, WARNING, f"last heartbeat {age:.0f} s ago", f"check the log of attempt-bridge {name}")
+
+
+def _configurations(running: Iterable[Running], config: Config, now: float) -> Iterator[Finding]:
+    """Whether each process runs with the file as it is now."""
+    for each in running:
+        age = duration_text(max(round(now - each.loaded_at), 0.0))
+        text = f"{each.digest}, loaded {age} ago"
+        if each.digest == config.digest:
+            yield Finding(f"configuration of {each.process}", OK, text)
+        else:
+            differs = f"{text}; the file is {config.digest}"
+            yield Finding(f"configuration of {each.process}", WARNING, differs, "attempt-bridge config reload")
 
 
 def _subscription(name: str, state: SubscriptionState) -> Finding:

@@ -109,6 +109,12 @@ class Supervisor:
             if child.process is not None and child.process.poll() is None
         }
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to each running child, not to its children."""
+        for child in self._children:
+            if child.process is not None:
+                child.process.send_signal(number)
+
     def settle(self) -> None:
         """All children have been seen running: from now on no exit code of one ends the others."""
         self._has_settled = True

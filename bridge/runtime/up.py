@@ -19,6 +19,7 @@ from bridge.errors import BridgeError
 from bridge.line_writer import line_writer
 from bridge.runtime import processes
 from bridge.runtime.processes import PARTS, Address
+from bridge.runtime.reload import Hangups, edited
 from bridge.runtime.server_restarts import ServerRestarts
 from bridge.runtime.supervisor import Supervisor
 from bridge.services import Services, load
@@ -51,12 +52,23 @@ _COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_cyan", "bright
 
 
 class Signals:
-    """Remembers the first signal to stop. A flag, not an event: a signal handler must not take locks."""
+    """Remembers the first signal to stop. A flag, not an event: a signal handler must not take locks.
 
-    def __init__(self) -> None:
+    `hangups`: what SIGHUP means; without, it stops too.
+    """
+
+    def __init__(self, hangups: Callable[[], Hangups] | None = None) -> None:
         self.received: int | None = None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._remember)
+        self._hangups = hangups and hangups()
+
+    def take_reload(self) -> bool:
+        """Whether a reload was asked for since the last call."""
+        if self._hangups is None or not self._hangups.requested:
+            return False
+        self._hangups.requested = False
+        return True
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or number
@@ -75,7 +87,7 @@ def run(services: Services, host: str, port: int, *, accept_empty: bool = False)
     Raises `ConfigError` and `BridgeError` (data directory or port in use, a part that refuses to start). Once the
     bridge has been ready, a part that keeps exiting is restarted at growing intervals while the others continue.
     """
-    signals, since, show = Signals(), clock.now(), printer((*PARTS, "up"))
+    signals, since, show = Signals(Hangups), clock.now(), printer((*PARTS, "up"))
     with ExitStack() as stack:
         was_killed = stack.enter_context(hold_directory(services.config.bridge.data_dir))
         # First of all: a port in use must neither start nor stop anything.
@@ -99,7 +111,13 @@ def run(services: Services, host: str, port: int, *, accept_empty: bool = False)
             show(
                 "up", f"{services.config.path} has no sources yet, so nothing will be received. See bridge.example.yaml"
             )
-        supervise(supervisor, None if server is None else ServerRestarts(server, show), signals, readiness.check)
+
+        def check() -> None:
+            readiness.check()
+            if signals.take_reload():
+                _reload(services, supervisor, show)
+
+        supervise(supervisor, None if server is None else ServerRestarts(server, show), signals, check)
         show("up", "stopping")
     return exit_code(signals.received)
 
@@ -153,6 +171,19 @@ class Readiness:
 
 def _state_is_given(services: Services) -> bool:
     return bool(services.settings.state or services.config.bridge.state)
+
+
+def _reload(services: Services, supervisor: Supervisor, show: Callable[[str, str], None]) -> None:
+    """Check the file once for all parts, and let them reload it. They compare it with what they have."""
+    try:
+        edited(services)
+    except BridgeError as error:
+        for problem in str(error).splitlines():
+            show("up", problem)
+        show("up", "configuration refused: the old one stays in use")
+    else:
+        show("up", "the parts load the configuration again")
+        supervisor.signal(signal.SIGHUP)
 
 
 def _settle(supervisor: Supervisor, server: EmbeddedServer | None) -> None:

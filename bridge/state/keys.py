@@ -15,6 +15,7 @@ __all__ = [
     "broker_in_use",
     "budget",
     "claims",
+    "configurations",
     "consent",
     "consented",
     "counts",
@@ -252,3 +253,8 @@ def rhythm(source: str) -> str:
 def refused() -> str:
     """Hash `<queue>|<reason>` -> number of messages in the bridge's own queues that were refused."""
     return "ab:refused"
+
+
+def configurations() -> str:
+    """Hash: `request` -> number of the last request to reload; `running:<process>`, `answer:<process>` -> JSON."""
+    return "ab:configurations"

@@ -60,14 +60,16 @@ def create_app(
     gate: Gate | None = None,
     body_seconds: float = BODY_SECONDS,
     metrics_directory: Path | None = None,
+    on_probe: Callable[[redis.Redis], object] = lambda client: None,
 ) -> Flask:
     """The application of one process. Call it after forking: unless a gate is given, it starts one and its probe.
 
     `body_seconds`: time limit for a webhook's body. `metrics_directory`: where the processes of one server share their
-    metrics. `app.extensions["bridge"]` holds `services`.
+    metrics. `on_probe` is called with the probe's client a few times a second while the state server can be used; what
+    it raises closes the gate. `app.extensions["bridge"]` holds `services`.
     """
     probe_client = state_client(services.state_url, timeout=_PROBE_SECONDS, retries=0)
-    state_probe = _StateProbe(probe_client, services.config, services.now)
+    state_probe = _StateProbe(probe_client, services.config, services.now, on_probe)
     started_gate, metrics = gate or Gate(state_probe), web_metrics()
     app = _Bridge(__name__, static_folder=None)
     app.extensions["bridge"] = services
@@ -107,8 +109,15 @@ class _StateProbe:
     server is safe and belongs to this bridge; the server may start long after web.
     """
 
-    def __init__(self, client: redis.Redis, config: Config, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        config: Config,
+        now: Callable[[], float],
+        and_last: Callable[[redis.Redis], object] = lambda client: None,
+    ) -> None:
         self._now = now
+        self._and_last = and_last
         self._beat_at = 0.0
         self.paused: frozenset[str] = frozenset()
         self._client = client
@@ -131,6 +140,7 @@ class _StateProbe:
             if finding.status == FAILURE:
                 raise StateUnavailable(f"{finding.name} {finding.text}. Remedy: {finding.remedy}")
         self._beat()
+        self._and_last(self._client)
 
     def _beat(self) -> None:
         if clock.monotonic() < self._beat_at:

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from bridge.monitoring.metrics import WebMetrics, expose
 from bridge.runtime.processes import PARTS
 from bridge.state import keys
+from bridge.state.running import Running, RunningProcesses
 from bridge.web.api.common import VIEWER, needs, role_here
 
 __all__ = ["PartsReport", "StateReport", "blueprint", "part_lines"]
@@ -31,15 +32,18 @@ def part_lines(client: redis.Redis, now: float) -> list[str]:
     """One line per process of the bridge, by its heartbeat. Webhooks work without the other processes."""
     try:
         beats = cast("list[bytes | None]", client.mget([keys.heartbeat(name) for name in PARTS]))
-        return [_part_line(name, beat, now) for name, beat in zip(PARTS, beats, strict=True)]
+        running = RunningProcesses(client).read(now)
+        return [_part_line(name, beat, now, running) for name, beat in zip(PARTS, beats, strict=True)]
     except (redis.RedisError, ValueError) as error:
         return [f"[-]parts unknown: {type(error).__name__}"]
 
 
-def _part_line(name: str, beat: bytes | None, now: float) -> str:
+def _part_line(name: str, beat: bytes | None, now: float, running: Sequence[Running]) -> str:
     if beat is None:
         return f"[-]{name} missing: no heartbeat. Remedy: check its log, or start it with attempt-bridge {name}"
-    return f"[+]{name} ok: heartbeat {max(now - float(beat), 0):.0f} s ago"
+    loaded = {each.digest: each.loaded_at for each in running if each.name == name}
+    configurations = [f", configuration {digest} since {max(now - at, 0):.0f} s" for digest, at in loaded.items()]
+    return f"[+]{name} ok: heartbeat {max(now - float(beat), 0):.0f} s ago{''.join(configurations)}"
 
 
 def blueprint(

@@ -6,9 +6,11 @@ import errno
 import gc
 import logging
 import multiprocessing
+import os
 import shutil
 import socket
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from flask import Flask
 from gevent.hub import Hub
 from gevent.monkey import MonkeyPatchWarning
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.http import errors as http_errors
 from gunicorn.util import write_nonblock
@@ -28,6 +31,7 @@ from bridge.monitoring import logs
 from bridge.monitoring.log_limits import LogLimits
 from bridge.monitoring.metrics import MULTIPROCESS_VARIABLE, drop_process_gauges
 from bridge.runtime.parent_pipe import end_with_parent
+from bridge.runtime.reload import ReloadRequests, TerminalLoss, answer_request, leave_running, try_edited
 from bridge.services import Services
 from bridge.settings import ignore_library_settings
 from bridge.state.data_directory import make_private
@@ -66,7 +70,7 @@ def run(
     logs.get_logger(__name__).info("web_listening", host=host, port=where, processes=workers)
     application = _Application(services, listener, workers, _metrics_directory(services, where))
     application.body_seconds = body_seconds
-    application.run()
+    _Arbiter(application).run()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -143,8 +147,36 @@ class _Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             self.log.debug("sender disconnected")
 
 
+class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
+    """Replaces its processes at a reload only if the file has changed and has no problems.
+
+    The new ones take over the listening socket: what comes meanwhile waits in its queue, and the old ones finish what
+    they have begun.
+    """
+
+    def __init__(self, app: _Application) -> None:
+        self._terminal = TerminalLoss()
+        super().__init__(app)
+
+    def handle_hup(self) -> None:
+        if self._terminal.happened():
+            self.handle_term()
+        else:
+            self.reload()
+
+    def reload(self) -> None:
+        outcome, new = try_edited(self.app.services)
+        if new is not None:
+            self.app.services = new
+            super().reload()
+        else:
+            answer_request(self.app.services, "web", outcome)
+
+
 class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     body_seconds: float
+    #: Whether the process of this application takes new requests.
+    is_current: Callable[[], bool] = staticmethod(lambda: True)
 
     def __init__(
         self, services: Services, listener: socket.socket, workers: int, metrics_directory: Path | None
@@ -177,6 +209,7 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             "raw_env": [f"{MULTIPROCESS_VARIABLE}={metrics_directory}"] if metrics_directory else [],
             "post_worker_init": _after_init,
             "worker_exit": _on_exit,
+            "on_exit": lambda server: leave_running(self.services, "web"),
         }
         if metrics_directory is not None:
             self.settings["child_exit"] = lambda server, worker: drop_process_gauges(worker.pid, metrics_directory)
@@ -190,7 +223,14 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
         """The application of one worker, made after forking and patching: it has sockets and locks."""
         # A copy has no clients yet, whatever the parent did with its own.
         services = replace(self.services)
-        return create_app(services, body_seconds=self.body_seconds, metrics_directory=self.metrics_directory)
+        requests = ReloadRequests(services, "web", os.getppid())
+        return create_app(
+            services,
+            body_seconds=self.body_seconds,
+            metrics_directory=self.metrics_directory,
+            # One that is replaced finishes its requests, but no longer speaks for the server.
+            on_probe=lambda client: requests(client) if self.is_current() else None,
+        )
 
 
 def _on_exit(server: Any, worker: Any) -> None:
@@ -200,6 +240,7 @@ def _on_exit(server: Any, worker: Any) -> None:
 
 
 def _after_init(worker: Any) -> None:
+    worker.app.is_current = lambda: worker.alive
     if worker.app.services.settings.end_with_stdin:
         end_with_parent()
     # gevent would print an error that ends a greenlet on stderr, with its text.

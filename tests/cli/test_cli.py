@@ -780,7 +780,7 @@ def test_a_removed_subscription_is_forgotten_only_with_yes_and_lets_the_journal_
 
 def test_a_configured_subscription_is_not_forgotten(shell, bridge):
     code, _, err = shell("subscriptions", "forget", "books", "--yes")
-    assert (code, "Remove it there and restart dispatch first" in err) == (2, True)
+    assert (code, "Remove it there and run attempt-bridge config reload first" in err) == (2, True)
 
 
 def test_dead_letters_of_a_removed_subscription_without_a_group_are_found(shell, bridge):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bridge.config import loader
+from bridge.config.description import describe
 from bridge.config.model import Config
 from bridge.errors import ConfigError
 from bridge.net.signatures import sha256_hex
@@ -136,7 +137,7 @@ def test_a_budget_is_the_vendors_quota_where_the_file_says_nothing_else(
 ) -> None:
     config = read(_source(f"budget: {budget}").replace("northwind", vendor))
     assert config.sources["eu"].budget == window
-    assert loader.describe(config)["sources"]["eu"]["budget"] == shown
+    assert describe(config)["sources"]["eu"]["budget"] == shown
 
 
 def test_two_secrets_stand_in_the_order_of_the_file(read: Any) -> None:
@@ -162,7 +163,7 @@ def test_a_token_is_kept_as_its_hash_only(read: Any) -> None:
     )
     config = read(text)
     assert config.sources["eu"].webhook.token_sha256 == (sha256_hex(TOKEN),)
-    assert TOKEN not in repr(config) + str(loader.describe(config))
+    assert TOKEN not in repr(config) + str(describe(config))
 
 
 def test_an_options_list_takes_ids_written_as_numbers(read: Any) -> None:
@@ -491,7 +492,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_shown_has_the_words_of_the_file_and_masked_secrets(read: Any) -> None:
     text = _subscription("transport: celery, task: t, queue: q, broker: 'redis://:${TOKEN}@mq.example.org/1'")
-    described = loader.describe(read(text))
+    described = describe(read(text))
     assert described["sources"]["eu"]["poll"]["every"] == "5m"
     assert described["sources"]["eu"]["credentials"] == {"api_key": ["****"], "webhook_secret": ["****"]}
     assert described["subscriptions"]["one"]["broker"] == "redis://:****@mq.example.org/1"
@@ -500,7 +501,7 @@ def test_what_is_shown_has_the_words_of_the_file_and_masked_secrets(read: Any) -
 
 
 def test_the_end_of_a_long_secret_tells_which_one_it_is(read: Any) -> None:
-    described = loader.describe(read(_http("data: full")))
+    described = describe(read(_http("data: full")))
     assert described["subscriptions"]["one"]["secrets"] == [f"****{WHSEC[-4:]}"]
 
 

@@ -1,0 +1,70 @@
+"""The configuration as plain data for people, with its defaults and without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from bridge.config.addresses import without_password
+from bridge.config.loader import FIELDS
+from bridge.config.model import Config, Source, Subscription
+from bridge.text import duration_text, time_of_day_text
+
+__all__ = ["describe"]
+
+#: Members whose value is in seconds.
+_SECONDS = {"remember_attempts", "events", "requests", "dead_letters", "every", "overlap", "look_back", "within"}
+_SECONDS |= {"per_seconds", "schedule"}
+_SECRETS = {"credentials", "token_sha256", "secrets", "sha256"}
+_ADDRESSES = {"base_url", "broker", "state", "url"}
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """The configuration as plain data with the file's keys, defaults filled in, secrets as `****1f3c`."""
+    return {
+        "bridge": _described(config.bridge),
+        "sources": {name: _section(source) for name, source in config.sources.items()},
+        "subscriptions": {name: _section(subscription) for name, subscription in config.subscriptions.items()},
+        "access": _described(config.access),
+    }
+
+
+def _section(value: Source | Subscription) -> dict[str, Any]:
+    """Without what the file does not have: the name, which is the key, and the fields of other transports."""
+    described: dict[str, Any] = _described(value)
+    del described["name"]
+    if isinstance(value, Source):
+        budget = described["budget"]
+        described["budget"] = {"calls": budget["calls"], "per": budget["per_seconds"]}
+        if value.budget.resets_at is not None:
+            described["budget"]["resets"] = time_of_day_text(value.budget.resets_at)
+        return described
+    others = set().union(*FIELDS.values()) - FIELDS[value.transport]
+    return {key: member for key, member in described.items() if key not in others and member is not None}
+
+
+def _described(value: Any, name: str = "") -> Any:
+    if name in _SECRETS:
+        return _masked(value)
+    if name in _ADDRESSES and isinstance(value, str):
+        return without_password(value)
+    if hasattr(value, "__dataclass_fields__"):
+        return {member.name: _described(getattr(value, member.name), member.name) for member in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _described(member) for key, member in value.items()}
+    if isinstance(value, tuple | list):
+        return [_described(item, name) for item in value]
+    if name in _SECONDS:
+        return duration_text(value)
+    return str(value) if isinstance(value, Path | str) else value
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _masked(member) for key, member in value.items()}
+    if isinstance(value, tuple | list):
+        return [_masked(item) for item in value]
+    # Of a short secret the end would give away too much.
+    return f"****{value[-4:]}" if len(value) >= 16 else "****"
