@@ -57,6 +57,8 @@ class OpenWatch:
     version: int = 0
     #: Until when an announcement by webhook counts that no recheck has confirmed yet; None: nothing is announced.
     announced: float | None = None
+    #: Whether a recheck since the announcement found an attempt that this pointer may mean, though with nothing new.
+    found: bool = False
     #: First recheck and deadline that an operator registered; None while nothing is registered or it is overdue.
     expected_due: float | None = None
     expected_deadline: float | None = None
@@ -68,7 +70,7 @@ class OpenWatch:
 
 def stored_value(watch: OpenWatch) -> str:
     """The value under which a watch is stored (`watch_queues.lua`)."""
-    announced = "" if watch.announced is None else repr(watch.announced)
+    announced = ("" if watch.announced is None else repr(watch.announced)) + ("!" if watch.found else "")
     head = (str(watch.rechecks), repr(watch.opened_at), watch.kind, str(watch.version), announced)
     return "|".join((*head, repr(watch.give_up_at), reference_json(watch.reference)))
 
@@ -84,6 +86,7 @@ def read_watch(key: bytes, due: bytes | float, value: bytes, expectation: bytes 
     if members is None:
         return None
     rechecks, opened, kind, version, announced, give_up_at, reference = members
+    until = announced.removesuffix("!") if isinstance(announced, str) else announced
     expected_due, expected_deadline = _registered(expectation)
     if kind == EXPECTATION and expected_deadline is not None:
         give_up_at = expected_deadline
@@ -96,7 +99,8 @@ def read_watch(key: bytes, due: bytes | float, value: bytes, expectation: bytes 
         opened_at=plausible_moment(opened),
         rechecks=int(rechecks),
         version=int(version),
-        announced=None if announced in ("", None) else plausible_moment(announced),
+        announced=None if until in ("", None) else plausible_moment(until),
+        found=until != announced,
         expected_due=expected_due,
         expected_deadline=expected_deadline,
         stored=value,

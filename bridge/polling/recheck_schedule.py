@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 from bridge.polling.open_watch import EXPECTATION, POINTER, OpenWatch
 
-__all__ = ["Next", "after_recheck"]
+__all__ = ["Found", "Next", "after_recheck"]
+
+
+class Found(IntEnum):
+    """What the answer to a recheck has, though with nothing new."""
+
+    #: No attempt.
+    NOTHING = 0
+    #: An attempt that the pointer may mean, under another id than the webhook named.
+    POSSIBLE = 1
+    #: The attempt that the pointer names.
+    NAMED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +38,29 @@ def after_recheck(
     *,
     pointer_schedule: Sequence[float],
     recheck_schedule: Sequence[float],
-    found: bool,
+    found: Found,
     complete: bool = True,
     now: float,
 ) -> Next:
     """What follows a recheck at `now` that did not end the watch.
 
-    `before`: the watch as the recheck began; `watch`: as it is now, urged by nobody meanwhile. `found`: the answer has
-    an attempt that a pointer may mean, though with nothing new. `complete`: False where others had spent the
-    calls that were missing. The schedules are in seconds, and their last entry repeats.
+    `before`: the watch as the recheck began; `watch`: as it is now, urged by nobody meanwhile. `complete`: False where
+    others had spent the calls that were missing. The schedules are in seconds, and their last entry repeats.
 
     What a webhook announced is rechecked by `pointer_schedule` once to its end, whatever the kind of watch: vendors
     announce results that their APIs show some time later. After it, or when the announced result has come, the watch
-    has its own schedule again. A pointer has no other: it ends if there is an attempt without anything new, and repeats
-    the last step until its deadline if there is none.
+    has its own schedule again. A pointer has no other: it ends if the attempt that it names has nothing new, and
+    otherwise repeats the last step until its deadline. It is overdue then if no recheck since the webhook found an
+    attempt that it may mean: the last ones may have had no answer.
     """
     if watch.announced is None and (before.announced is not None or before.kind != watch.kind):
         # The record that was read has opened the watch anew, or was the one announced: it has set the next recheck.
         return Next(watch)
     is_pass = watch.announced is not None and now < watch.announced and watch.rechecks < len(pointer_schedule)
-    if watch.kind == POINTER and found and not is_pass:
+    if watch.kind == POINTER and found is Found.NAMED and not is_pass:
         return Next(None)
+    if watch.kind == POINTER and found:
+        watch = replace(watch, found=True)
     ends = [watch.give_up_at]
     if watch.expected_deadline is not None:
         ends.append(watch.expected_deadline)
@@ -57,7 +71,7 @@ def after_recheck(
         # The last recheck is a whole one, late as it is.
         return Next(replace(watch, rechecks=watch.rechecks + 1, due=now + _step(recheck_schedule, watch.rechecks)))
     if not left:
-        return Next(None, overdue=True)
+        return Next(None, overdue=not watch.found)
     overdue = watch.expected_deadline is not None and watch.expected_deadline <= now
     following = _following(watch, is_pass, pointer_schedule, recheck_schedule, now)
     if watch.kind == EXPECTATION and overdue and is_pass and watch.announced is not None:

@@ -28,6 +28,7 @@ for i = 2, #ARGV, 5 do
       end
     end
     watch.kind, watch.rechecks, watch.deadline, watch.reference = "expectation", "0", deadline, ARGV[i + 4]
+    watch.found = ""
   end
   watch.version = next_version()
   write(key, watch, due)

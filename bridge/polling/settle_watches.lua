@@ -16,7 +16,7 @@ end
 for i = last + 1, #ARGV, 2 do
   local watch = read(ARGV[i])
   if watch and is_unchanged(watch, ARGV[1]) and watch.announced ~= "" then
-    watch.announced, watch.rechecks = "", "0"
+    watch.announced, watch.found, watch.rechecks = "", "", "0"
     write(ARGV[i], watch, ARGV[i + 1])
   end
 end

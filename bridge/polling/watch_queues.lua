@@ -1,6 +1,7 @@
 -- watch_queues: what the scripts about watches share: reading, writing and removing one watch.
 --
 -- KEYS  1 watches (hash: key -> "<rechecks>|<opened>|<kind>|<version>|<announced>|<deadline>|<reference as JSON>")
+--         (announced: UNIX seconds, with "!" once a recheck of the pointer has found an attempt without anything new)
 --       2 open attempts and expectations   3 pointers, and whatever else a webhook has announced   4 the others
 --         (sorted sets: key by UNIX seconds of the next recheck; a key is in one of them)
 --       5 version of the last urge (string)   6 expectations (hash: key -> JSON)
@@ -17,7 +18,8 @@ local function read(key)
     version, announced = "0", kind == "pointer" and deadline or ""
   end
   if not rechecks then return nil end
-  return { rechecks = rechecks, opened = opened, kind = kind, version = version, announced = announced,
+  local until_, found = string.match(announced, "^([^!]*)(!?)")
+  return { rechecks = rechecks, opened = opened, kind = kind, version = version, announced = until_, found = found,
     deadline = deadline, reference = reference }
 end
 
@@ -40,7 +42,7 @@ local function write(key, watch, due)
   end
   redis.call("ZADD", place, due, key)
   redis.call("HSET", KEYS[1], key, table.concat({ watch.rechecks, watch.opened, watch.kind, watch.version,
-    watch.announced, watch.deadline, watch.reference }, "|"))
+    watch.announced .. (watch.found or ""), watch.deadline, watch.reference }, "|"))
 end
 
 local function remove(key)

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from bridge.polling.expectations import Expectations
-from bridge.polling.recheck_schedule import Next, after_recheck
+from bridge.polling.recheck_schedule import Found, Next, after_recheck
 from bridge.polling.watches import OpenWatch, Watches
 from bridge.sdk.vendor import Pointer, Watch
 from bridge.state import keys
@@ -22,7 +22,7 @@ def _watch(due_in: float = 30.0, give_up_at: float = 9000.0, **reference: str) -
 def _recheck(watches: Watches, watch: OpenWatch, now: float) -> Next:
     """A recheck that finds nothing."""
     following = after_recheck(
-        watch, watch, pointer_schedule=(5.0, 30.0), recheck_schedule=SCHEDULE, found=False, now=now
+        watch, watch, pointer_schedule=(5.0, 30.0), recheck_schedule=SCHEDULE, found=Found.NOTHING, now=now
     )
     watches.replace(NAME, watch, following.watch)
     return following

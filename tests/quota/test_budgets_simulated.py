@@ -13,7 +13,7 @@ import redis
 
 from bridge.errors import BudgetExhausted
 from bridge.polling.expectations import Expectations
-from bridge.polling.recheck_schedule import after_recheck
+from bridge.polling.recheck_schedule import Found, after_recheck
 from bridge.polling.watches import EXPECTATION, OpenWatch, Watches
 from bridge.quota.budgets import BACKFILL, OVERDUE, POINTER, POLL, REREAD, Budgets, Window
 from bridge.sdk.records import Pointer
@@ -138,7 +138,7 @@ class CirrusDay:
             self.expected.pop(watch.key, None)
         else:
             following = after_recheck(
-                watch, watch, pointer_schedule=(5.0,), recheck_schedule=self.schedule, found=False, now=self.now
+                watch, watch, pointer_schedule=(5.0,), recheck_schedule=self.schedule, found=Found.NOTHING, now=self.now
             )
             assert self.watches.replace(NAME, watch, following.watch)
             self.expected[watch.key] = self.now + self.schedule[min(watch.rechecks, 1)]

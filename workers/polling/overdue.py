@@ -12,7 +12,7 @@ from bridge.ingest import notices
 from bridge.ingest.intake import unreadable_on_error
 from bridge.journal import Entry
 from bridge.polling.expectations import Expectation
-from bridge.polling.watches import EXPECTATION, REREAD, OpenWatch
+from bridge.polling.watches import EXPECTATION, REREAD, UNGRADED, OpenWatch
 from bridge.services import Services
 
 __all__ = ["announce_overdue", "handle_overdue"]
@@ -36,16 +36,17 @@ def announce_overdue(services: Services) -> int:
 
 
 def handle_overdue(services: Services, source: Source, watch: OpenWatch, *, ended: bool) -> None:
-    """After the recheck at a deadline: announce it, unless the attempt is settled or the expectation was expanded.
+    """After the recheck at a deadline: announce it, unless the attempt has come or the expectation was expanded.
 
-    The deadline is the watch's own, or that of an expectation whose watch goes on; `ended`: the watch does not go on.
+    The recheck may have had no answer: what was published before is not overdue. The deadline is the watch's own, or
+    that of an expectation whose watch goes on; `ended`: the watch does not go on.
     """
     if watch.kind == REREAD:
         return
     _log.warning("watch_given_up", source=source.name, watch=watch.key, kind=watch.kind, rechecks=watch.rechecks + 1)
     expected = services.expectations.get(source.name, watch.key)
     if expected is None:
-        if ended:
+        if ended and (watch.kind == UNGRADED or not _is_published(services, source, watch.key)):
             _publish(services, source, replace(watch, rechecks=watch.rechecks + 1))
     elif expected.deadline > services.now():
         # Registered again just now, with later times: its watch was urged and goes on.
@@ -57,6 +58,9 @@ def handle_overdue(services: Services, source: Source, watch: OpenWatch, *, ende
 
 
 def _announce_expectation(services: Services, source: Source, expected: Expectation, *, rechecks: int) -> bool:
+    if _is_published(services, source, expected.key):
+        services.expectations.mark_met(source.name, (expected,))
+        return False
     watch = OpenWatch(
         key=expected.key,
         kind=EXPECTATION,
@@ -70,6 +74,11 @@ def _announce_expectation(services: Services, source: Source, expected: Expectat
     announced = _publish(services, source, watch, label=expected.label)
     services.expectations.set_state(source.name, expected, "overdue")
     return announced
+
+
+def _is_published(services: Services, source: Source, key: str) -> bool:
+    """Whether the attempt with this id has been published; False for a key that may mean several attempts."""
+    return services.journal_reader.attempt(source.name, key) is not None
 
 
 def _publish(services: Services, source: Source, watch: OpenWatch, *, label: str | None = None) -> bool:

@@ -24,7 +24,7 @@ from bridge.ingest.intake import unreadable_on_error
 from bridge.ingest.pipeline import ingest
 from bridge.journal import POLL
 from bridge.polling import watches
-from bridge.polling.recheck_schedule import after_recheck
+from bridge.polling.recheck_schedule import Found, after_recheck
 from bridge.polling.watches import OpenWatch
 from bridge.quota.budgets import OVERDUE, POINTER, REREAD
 from bridge.sdk.spelling import same_attempt
@@ -119,7 +119,7 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
             if (calls := access.calls.made - made) > 0:
                 # It counts, or it would take the calls of every period. What takes a quarter of one is too long.
                 too_long = calls >= access.source.budget.calls / 4
-                _count(access, watch, report, as_of, found=False if too_long else None)
+                _count(access, watch, report, as_of, found=Found.NOTHING if too_long else None)
         elif isinstance(problem, VendorUnavailable | VendorThrottled):
             _postpone(access, watch, report, as_of, problem)
             unanswered += 1
@@ -136,9 +136,9 @@ def _spender(watch: OpenWatch) -> str:
     return POINTER if watch.kind == watches.POINTER or watch.announced is not None else REREAD
 
 
-def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int) -> tuple[BridgeError | None, bool]:
+def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int) -> tuple[BridgeError | None, Found]:
     """One recheck: the problem if it does not count and only its watch or its spender is concerned; what was found."""
-    result = False
+    result = Found.NOTHING
     try:
         with unreadable_on_error(access.source.name, "recheck"):
             result = _recheck_watch(access, watch, report, as_of)
@@ -147,7 +147,7 @@ def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: i
         # Before the call, during a pause, nothing was asked about this watch.
         if isinstance(problem, VendorThrottled) and problem.reason == "paused":
             raise
-        return problem, False
+        return problem, Found.NOTHING
     except (*REFUSALS, StateUnavailable):
         raise
     except (VendorFault, Unreadable) as fault:
@@ -163,7 +163,7 @@ def _postpone(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_
     """
     services, name, now = access.services, access.source.name, access.services.now()
     if now >= watch.give_up_at:
-        _count(access, watch, report, as_of, found=False)
+        _count(access, watch, report, as_of, found=Found.NOTHING)
         return
     current = services.watches.get(name, watch.key)
     if current is not None and current.version <= as_of:
@@ -171,7 +171,7 @@ def _postpone(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_
         services.watches.replace(name, current, replace(current, due=min(due, max(now, current.give_up_at))))
 
 
-def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: bool | None) -> None:
+def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: Found | None) -> None:
     """Set the next recheck, or end the watch; one that was urged meanwhile stays due. `found` None: cut short."""
     report.rechecks += 1
     try:
@@ -182,7 +182,9 @@ def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of:
         report.error = clip(fault, 300)
 
 
-def _set_next(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: bool | None) -> None:
+def _set_next(
+    access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: Found | None
+) -> None:
     services, name = access.services, access.source.name
     current = services.watches.get(name, watch.key)
     if current is None or current.version > as_of:
@@ -192,7 +194,7 @@ def _set_next(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_
         current,
         pointer_schedule=access.vendor.pointer_schedule,
         recheck_schedule=access.vendor.recheck_schedule,
-        found=bool(found),
+        found=found or Found.NOTHING,
         complete=found is not None,
         now=services.now(),
     )
@@ -205,8 +207,8 @@ def _set_next(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_
         report.given_up.append(watch.key)
 
 
-def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int) -> bool:
-    """Ask the vendor and publish what it says; whether the answer has an attempt that a pointer may mean."""
+def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int) -> Found:
+    """Ask the vendor and publish what it says; which attempts the answer has."""
     if access.vendor.recheck is None:
         raise AssertionError("sources without a recheck have no watches here")
     services, name = access.services, access.source.name
@@ -227,7 +229,7 @@ def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport
             services.expectations.mark_met(name, (expected,), new=new, as_of=as_of)
     elif watch.kind == watches.POINTER and ingested.published_ids:
         services.watches.settle(name, {watch.key: True}, now=services.now(), as_of=as_of)
-    return bool(pointers) or _is_listed(watch.key, ingested)
+    return Found.NAMED if pointers else _found(watch.key, ingested)
 
 
 def _resume(services: Services, name: str, watch: OpenWatch, stops: Sequence[Resume], as_of: int) -> None:
@@ -238,14 +240,15 @@ def _resume(services: Services, name: str, watch: OpenWatch, stops: Sequence[Res
             services.watches.replace(name, current, replace(current, reference=stop.reference))
 
 
-def _is_listed(key: str, ingested: IngestReport) -> bool:
+def _found(key: str, ingested: IngestReport) -> Found:
     """Whether an answer has what a webhook pointed to: under an attempt id that is this attempt or a later sitting.
 
     Ids are made of the vendor's spelling, a key of the webhook's or the operator's.
     """
-    if key.startswith("?"):
-        return bool(ingested.read_ids)
-    return any(same_attempt(attempt_id, key) or attempt_id.startswith(f"{key}:") for attempt_id in ingested.read_ids)
+    if not ingested.read_ids:
+        return Found.NOTHING
+    named = (same_attempt(attempt_id, key) or attempt_id.startswith(f"{key}:") for attempt_id in ingested.read_ids)
+    return Found.NAMED if key.startswith("?") or any(named) else Found.POSSIBLE
 
 
 def _meets(access: SourceAccess, watch: OpenWatch, ingested: IngestReport) -> bool:

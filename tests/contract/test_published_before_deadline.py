@@ -1,0 +1,73 @@
+"""Every vendor that only points: a webhook about an attempt that is published already is never announced as overdue."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from bridge.registry import vendors
+from tests.support.contract.engine import SOURCE, Bridge
+from tests.support.contract.stage import Clock, Stage, connect, contract_of
+from workers.polling.overdue import announce_overdue
+from workers.polling.recheck import recheck
+
+#: What runs here is measured by other tests; measuring doubles the time.
+pytestmark = pytest.mark.no_cover
+
+DAY = 86_400.0
+UNKNOWN = "5e5e5e5e-0000-4000-8000-0000000000ee"
+
+
+def overdue(bridge: Bridge) -> list[str]:
+    entries: Any = bridge.state.xrange("ab:{0}:journal")
+    return [fields[b"attempt"].decode() for _, fields in entries if fields[b"type"] == b"attempt.overdue"]
+
+
+def pass_by(bridge: Bridge, days: float) -> None:
+    """Time in which nothing runs, then whatever is due."""
+    bridge.stage.clock.now += days * DAY
+    for _ in range(3):
+        recheck(bridge.services, SOURCE)
+        bridge.stage.clock.now += 120.0
+    announce_overdue(bridge.services)
+
+
+@pytest.mark.parametrize("answers", [2, 0], ids=["the vendor answers at first", "it never answers"])
+def test_a_webhook_about_a_published_attempt_is_never_overdue(unsigned, stream, fake_state, answers):
+    stage, bridge = unsigned, Bridge(unsigned, fake_state)
+    attempt_id = stage.finish(stream, stage.clock.now - 600)
+    bridge.read()
+    assert bridge.published() == [("completed", attempt_id)]
+
+    healthy = bridge.wire
+    bridge.push(attempt_id)
+    for _ in range(answers):
+        bridge.work()
+        stage.clock.now += 60.0
+    bridge.wire = lambda *_: (502, {}, b"")
+    if not answers and any(watch.key.startswith("?") for watch in bridge.services.watches.list(SOURCE)):
+        # Only the vendor knows what a key for several attempts means.
+        bridge.wire = healthy
+    pass_by(bridge, 40.0)
+
+    assert overdue(bridge) == []
+
+
+@pytest.mark.parametrize("member", ["attemptId", "id"])
+def test_an_id_that_the_vendors_api_does_not_know_stands_for_the_newest_attempt_of_the_person(fake_state, member):
+    stage: Stage = connect(vendors()["coremetrix"], contract_of(vendors()["coremetrix"]).VARIANTS["by-person"], Clock())
+    bridge = Bridge(stage, fake_state)
+    attempt_id = stage.finish("attempts", stage.clock.now - 600)
+    bridge.read()
+    raw, headers = stage.bench.webhook(attempt_id)
+    bridge.post(json.dumps({**json.loads(raw), member: UNKNOWN}).encode(), headers)
+
+    for _ in range(60):
+        bridge.work()
+        stage.clock.now += 1_800.0
+
+    assert overdue(bridge) == []
+    assert bridge.services.watches.list(SOURCE) == ()
+    assert bridge.published() == [("completed", attempt_id)]
