@@ -92,3 +92,5 @@ class IngestContext:
     consents: Consents
     #: Where unreadable requests and records are stored.
     quarantine: Quarantine
+    #: What is read was announced by a webhook, so that a poll of it has found nothing by itself.
+    announced: bool = False

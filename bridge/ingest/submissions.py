@@ -69,6 +69,7 @@ def attempt_submission(
         former_digest=b"" if former == digest else former,
         order=attempt.order,
         origin=origin,
+        announced=context.announced,
         build=build_revision,
     )
 

@@ -57,6 +57,8 @@ class Submission:
     build: Callable[[int, Mapping[str, Any] | None], tuple[str, str, bytes]]
     #: The digest that an earlier version made of the same result; empty if it made the same.
     former_digest: bytes = b""
+    #: Read because a webhook had announced it: it was not the poll that found it.
+    announced: bool = False
     #: Of a notice: what it concerns. It goes into the partition of that attempt and is listed under it.
     subject: str | None = None
 

@@ -1,10 +1,10 @@
 -- publish_once: append new versions of attempts, remember them, store the requests. One partition, atomically.
 --
 -- KEYS  1 journal (stream)   2 seen (hash n, b; the buckets are <KEYS[2]>:<number>)
---       3 requests (stream)  4 counts (hash of today)
+--       3 requests (stream)   4 counts of the minute   5 of the hour   6 of the day (hashes, see add_counts.lua)
 -- ARGV  1 today (days since 1970)   2 number of records R   3 number of requests Q
---       then R x 10: field, digest (6; or 12 with that of an earlier version, which counts as the same), order (5, big-endian), origin (w|p|b|o), expected revision,
---                    type, event id, source, attempt id or subject, event JSON
+--       then R x 10: field, digest (6; or 12 with that of an earlier version, which counts as the same), order (5, big-endian), origin (w|p|a|b|o), expected
+--                    revision, type, event id, source, attempt id or subject, event JSON
 --       then Q x 10: outcome ("" = the highest of its records), number of its records (in order, after the records
 --                    without a request), outcome so far, id, source, received, reason, headers, body, attempt ids
 -- Returns {R x {outcome, revision, journal id}, Q x outcome}
@@ -25,8 +25,8 @@
 --
 -- The buckets grow by linear hashing, one split at a time, so that each remains a compact listpack.
 
-local PER_BUCKET, MAX_DIGESTS, COUNTS_FOR, MAX_REVISION = 64, 8, 100 * 86400, 8191
-local journal, seen, requests, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local PER_BUCKET, MAX_DIGESTS, MAX_REVISION = 64, 8, 8191
+local journal, seen, requests, counts = KEYS[1], KEYS[2], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }
 local today = tonumber(ARGV[1])
 local call, byte, char, sub = redis.call, string.byte, string.char, string.sub
 
@@ -94,20 +94,23 @@ local function count(source, origin, outcome)
   tally[name] = (tally[name] or 0) + 1
 end
 
--- The value after `path` saw the attempt. The bridge itself (o) is not a path.
-local function seen_by(value, path)
+-- The value after `path` saw the attempt. The bridge itself (o) is not a path. A webhook that comes after the API has
+-- shown the attempt is counted as `late`.
+local function seen_by(value, path, source)
   if path == 'o' then return value end
   local flags, d1, d2 = byte(value, 1, 3)
   local bit = path == 'w' and 1 or 2
   if math.floor(flags / bit) % 2 == 1 then return value end
+  if path == 'w' and math.floor(flags / 4) % 2 == 1 then count(source, 'webhook', 'late') end
   local later = math.min(math.max(today - (d1 * 256 + d2), 0), 255)
   return char(flags + bit) .. sub(value, 2, 3) .. char(later) .. sub(value, 5)
 end
 
 local function revision_of(value) return byte(value, 5) + 256 * math.floor(byte(value, 1) / 8) end
 
-local ORIGINS = { w = 'webhook', p = 'poll', b = 'backfill', o = 'bridge' }
-local FIRST = { w = 1, p = 6, b = 6, o = 0 }
+-- a: a poll of what a webhook has announced.
+local ORIGINS = { w = 'webhook', p = 'poll', a = 'poll', b = 'backfill', o = 'bridge' }
+local FIRST = { w = 1, p = 6, a = 6, b = 6, o = 0 }
 local results, at = {}, 4
 for r = 1, tonumber(ARGV[2]) do
   local field, order, path = ARGV[at], ARGV[at + 2], ARGV[at + 3]
@@ -135,6 +138,7 @@ for r = 1, tonumber(ARGV[2]) do
       if remembered > buckets * PER_BUCKET then split_one() end
       outcome, revision = 'published', 1
       count(source, origin, 'published')
+      if path == 'a' then count(source, origin, 'announced') end
     end
   else
     revision, id = revision_of(value), unpack_id(value)
@@ -156,7 +160,7 @@ for r = 1, tonumber(ARGV[2]) do
       local grown = revision + 1
       local digests = sub(value, 19) .. digest
       if #digests > MAX_DIGESTS * 6 then digests = sub(digests, -MAX_DIGESTS * 6) end
-      value = seen_by(value, path)
+      value = seen_by(value, path, source)
       local flags = byte(value, 1) % 8 + 8 * math.floor(grown / 256)
       call('HSET', bucket, field, char(flags) .. sub(value, 2, 4) .. char(grown % 256) .. order .. pack_id(id) .. digests)
       outcome, revision = 'revised', grown
@@ -164,7 +168,7 @@ for r = 1, tonumber(ARGV[2]) do
       outcome = 'revise'
     end
     if outcome == 'duplicate' or outcome == 'stale' then
-      local updated = seen_by(value, path)
+      local updated = seen_by(value, path, source)
       if updated ~= value then call('HSET', bucket, field, updated) end
     end
     if outcome ~= 'revise' then count(source, origin, outcome) end
@@ -202,6 +206,5 @@ for q = 1, tonumber(ARGV[3]) do
   at = at + 10
 end
 
-for name, number in pairs(tally) do call('HINCRBY', counts, name, number) end
-if call('TTL', counts) < 0 then call('EXPIRE', counts, COUNTS_FOR) end
+add_counts(counts, tally)
 return { results, stored }

@@ -23,12 +23,13 @@ from bridge.journal.entries import (
     Submission,
     SubmissionResult,
 )
-from bridge.state import keys, scripts
+from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
 
 __all__ = ["Journal", "Publisher", "attempt_field"]
 
 _ORIGIN = {WEBHOOK: b"w", POLL: b"p", BACKFILL: b"b", BRIDGE: b"o"}
+_ANNOUNCED = b"a"
 _DAY = 86_400
 #: `json.dumps` with arguments would build an encoder for each request.
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
@@ -82,7 +83,7 @@ class Journal:
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
         self.client = client
         self.partitions = partitions
-        self._script = scripts.register(client, __file__, "publish_once")
+        self._script = scripts.register(client, __file__, "publish_once", after=counts.ADD_COUNTS)
 
     def publish(self, entry: Entry, *, now: float) -> EntryResult:
         """Publish one entry; see `publish_batch`."""
@@ -171,7 +172,8 @@ class Journal:
             args += _record_args(pending)
         for number, records, so_far in call.requests:
             args += _request_args(entries[number], records, so_far)
-        names = [keys.journal(partition), keys.seen(partition), keys.requests(partition), keys.counts(partition, day)]
+        names = [keys.journal(partition), keys.seen(partition), keys.requests(partition)]
+        names += counts.names(keys.counts, partition, now)
         answers, stored = cast("tuple[list[Any], list[Any]]", self._script(keys=names, args=args))
         again = []
         for pending, (outcome, revision, entry_id) in zip(call.records, answers, strict=True):
@@ -207,7 +209,7 @@ def _record_args(pending: _Pending) -> list[bytes | str | int]:
         attempt_field(submission.source, submission.attempt_id),
         submission.digest + submission.former_digest,
         submission.order.to_bytes(5, "big"),
-        _ORIGIN[submission.origin],
+        _ANNOUNCED if submission.announced and submission.origin == POLL else _ORIGIN[submission.origin],
         pending.expected,
         event_type,
         event_id,

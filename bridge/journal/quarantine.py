@@ -9,9 +9,9 @@ from typing import cast
 import redis
 
 from bridge.errors import clip
-from bridge.journal.entries import Quarantined, StreamItems
+from bridge.journal.entries import WEBHOOK, Quarantined, StreamItems
 from bridge.journal.paging import read_stream
-from bridge.state import keys, scripts
+from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
 
 __all__ = ["QuarantineStore", "known_key"]
@@ -29,7 +29,7 @@ class QuarantineStore:
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
-        self._script = scripts.register(client, __file__, "quarantine")
+        self._script = scripts.register(client, __file__, "quarantine", after=counts.ADD_COUNTS)
 
     def add(
         self, *, source: str, origin: str, reason: str, body: bytes, now: float, request_id: str | None = None
@@ -38,8 +38,11 @@ class QuarantineStore:
         digest = blake2b(source.encode() + b"\x00" + body, digest_size=16).digest()
         fields: list[str | bytes | float] = ["source", source, "origin", origin, "reason", clip(reason)]
         fields += ["at", f"{now:.3f}", "request", request_id or "", "body", body]
+        # A request is counted where it is stored.
+        counted = "" if origin == WEBHOOK else f"{source}|{origin}|quarantined"
+        names = [keys.quarantine(0), known_key(), *counts.names(keys.counts, 0, now)]
         with state_errors():
-            self._script(keys=[keys.quarantine(0), known_key()], args=[digest, now, *fields])
+            self._script(keys=names, args=[digest, now, counted, *fields])
 
     def size(self) -> int:
         """The number of items. Raises `StateUnavailable`."""

@@ -12,6 +12,7 @@ import redis
 from bridge.journal.entries import StoredRequest
 from bridge.journal.paging import id_order, read_stream
 from bridge.state import keys
+from bridge.state.counts import add_counts
 from bridge.state.errors import state_errors
 
 __all__ = ["RequestStore"]
@@ -59,7 +60,10 @@ class RequestStore:
             "attempts": "",
         }
         with state_errors():
-            self.client.xadd(keys.rejected(0), fields, maxlen=MAX_REJECTED, approximate=True)  # type: ignore[arg-type]
+            pipe = self.client.pipeline(transaction=False)
+            pipe.xadd(keys.rejected(0), fields, maxlen=MAX_REJECTED, approximate=True)  # type: ignore[arg-type]
+            add_counts(pipe, keys.counts, 0, received_at, {f"{source}|webhook|rejected": 1})
+            pipe.execute()
 
     def list(
         self,

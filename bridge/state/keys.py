@@ -24,6 +24,7 @@ __all__ = [
     "dead",
     "deadlines",
     "deliveries",
+    "delivery_counts",
     "expected",
     "group",
     "heartbeat",
@@ -85,9 +86,17 @@ def quarantine(partition: int) -> str:
     return f"ab:{{{partition}}}:quarantine"
 
 
-def counts(partition: int, day: int) -> str:
-    """Hash `<source>|<origin>|<outcome>` -> number, one a UTC day (days since 1970)."""
-    return f"ab:{{{partition}}}:counts:{day}"
+def counts(partition: int, number: int, step: str = "") -> str:
+    """Hash `<source>|<origin>|<outcome>` -> number; one a UTC day, with `step` `h` one an hour, with `m` a minute.
+
+    `number`: days, hours or minutes since 1970.
+    """
+    return f"ab:{{{partition}}}:counts:{step}{number}"
+
+
+def delivery_counts(partition: int, number: int, step: str = "") -> str:
+    """Hash `<subscription>|<outcome>` -> number; one each as `counts`."""
+    return f"ab:{{{partition}}}:delivered:{step}{number}"
 
 
 def cursor(source: str, stream: str) -> str:

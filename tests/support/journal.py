@@ -14,7 +14,13 @@ NOW = 20_000 * DAY + 3600.0
 
 
 def make_submission(
-    attempt: str = "link:1", score: int = 1, *, order: int = 1, origin: str = WEBHOOK, source: str = "eu"
+    attempt: str = "link:1",
+    score: int = 1,
+    *,
+    order: int = 1,
+    origin: str = WEBHOOK,
+    source: str = "eu",
+    announced: bool = False,
 ) -> Submission:
     def build(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
         kind = "attempt.completed" if revision == 1 else "attempt.revised"
@@ -28,6 +34,7 @@ def make_submission(
         digest=f"d{score:05d}".encode(),
         order=order,
         origin=origin,
+        announced=announced,
         build=build,
     )
 

@@ -133,7 +133,11 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
 def _spender(watch: OpenWatch) -> str:
     if watch.kind in (watches.ATTEMPT, watches.EXPECTATION):
         return OVERDUE
-    return POINTER if watch.kind == watches.POINTER or watch.announced is not None else REREAD
+    return POINTER if _is_announced(watch) else REREAD
+
+
+def _is_announced(watch: OpenWatch) -> bool:
+    return watch.kind == watches.POINTER or watch.announced is not None
 
 
 def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int) -> tuple[BridgeError | None, Found]:
@@ -217,7 +221,8 @@ def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport
     _resume(services, name, watch, [item for item in answer if isinstance(item, Resume)], as_of)
     records = [item for item in answer if isinstance(item, Record)]
     # Publishing closes the watches of settled attempts and keeps the others open.
-    ingested = ingest(access.context, records, origin=POLL, now=services.now(), as_of=as_of)
+    context = replace(access.context, announced=_is_announced(watch))
+    ingested = ingest(context, records, origin=POLL, now=services.now(), as_of=as_of)
     report.outcomes += ingested.outcomes
     pointers = [item for item in answer if isinstance(item, Pointer)]
     if pointers:

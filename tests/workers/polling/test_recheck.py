@@ -62,6 +62,22 @@ def test_an_attempt_that_is_graded_later_is_revised_exactly_once(world: World) -
     assert world.watched == []
 
 
+def test_what_a_webhook_pointed_to_is_counted_as_announced_and_what_a_poll_found_is_not(world: World) -> None:
+    world.api.add(Sitting("pointed", START - 10))
+    world.api.add(Sitting("expected", START - 10))
+    reference = {"sitting": "pointed"}
+    world.services.watches.add_pointers(NAME, [Pointer(key="a:pointed", reference=reference)], now=START - 60)
+    expected = Pointer(key="a:expected", reference={"sitting": "expected"})
+    world.services.expectations.expect(NAME, [expected], label="x", due=START, deadline=START + DAY, now=START)
+    assert recheck(world.services, NAME).outcomes == {"published": 2}
+    world.api.add(Sitting("found", START - 5))
+    world.moment += 60
+    poll_once(world.services, NAME)
+    day = int(START // DAY)
+    counts = world.services.journal_reader.counts(day, day)
+    assert (counts[NAME, "poll", "published"], counts[NAME, "poll", "announced"]) == (3, 1)
+
+
 def test_rechecks_follow_the_vendors_schedule_and_polls_do_not_reset_it(world: World) -> None:
     world.api.add(Sitting("essay", START - 10, graded=False))
     moments: list[float] = []
