@@ -30,6 +30,7 @@ from bridge.journal.reading import Reader
 from bridge.journal.requests import RequestStore
 from bridge.polling.cursors import Cursors
 from bridge.polling.expectations import Expectations
+from bridge.polling.source_clock import SourceClock
 from bridge.polling.turns import Turns
 from bridge.polling.watches import Watches
 from bridge.quota.budgets import Budgets
@@ -38,6 +39,7 @@ from bridge.sdk.vendor import Vendor
 from bridge.settings import PREFIX, Settings, environment, read_settings
 from bridge.state import server_socket
 from bridge.state.client import state_client
+from bridge.state.server_clock import ServerClock
 
 if TYPE_CHECKING:
     import requests
@@ -73,6 +75,8 @@ class Services:
     clients: Clients
     #: The clock: UNIX seconds.
     now: Callable[[], float] = clock.now
+    #: The clock behind `now` where that is corrected by the state server's.
+    server_clock: ServerClock | None = None
     #: Builds the journal from a client and `partitions`.
     make_journal: Callable[..., Journal] = Journal
 
@@ -85,6 +89,15 @@ class Services:
     def blocking_client(self) -> redis.Redis:
         """For consumer groups and blocking reads: never repeats a command by itself."""
         return self.clients.blocking
+
+    def sync_clock(self) -> None:
+        """Let `now` agree with the state server's clock; call it every few seconds. Raises `StateUnavailable`."""
+        if self.server_clock is not None:
+            self.server_clock.sync(self.state)
+
+    @cached_property
+    def source_clock(self) -> SourceClock:
+        return SourceClock(self.state)
 
     @cached_property
     def journal(self) -> Journal:
@@ -187,6 +200,7 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
             f"or as {PREFIX}BROKER, such as another database of the same server"
         )
     _check_broker(config, state, broker)
+    server_clock = ServerClock()
     return Services(
         settings=settings,
         config=config,
@@ -194,6 +208,8 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
         state_url=state,
         broker_url=broker,
         clients=clients_of(state),
+        now=server_clock.now,
+        server_clock=server_clock,
     )
 
 

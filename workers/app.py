@@ -187,6 +187,7 @@ class _Heartbeat:
         self._last = moment
         try:
             with state_errors():
+                self._services.sync_clock()
                 seconds, state = int(HEARTBEAT_SECONDS * 3), self._services.state
                 state.set(self._key, repr(self._services.now()), ex=seconds)
                 state.set(keys.broker_in_use(self._process), self._broker, ex=seconds)

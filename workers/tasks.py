@@ -73,8 +73,11 @@ class Tasks:
         """A short tick: starts rechecks where watches are due, so that a webhook's pointer is followed at once."""
         services, now = self._services, self._services.now()
         active = [name for name, source in services.config.sources.items() if not source.paused]
+        for name in active:
+            services.source_clock.follow(name, now)
         for name in services.watches.sources_due(active, now):
-            if self._not_before.get(name, 0.0) <= now:
+            # Further ahead than it can be: the clock was set back.
+            if not 0 < self._not_before.get(name, 0.0) - now <= _LONGEST_TICK:
                 self._recheck.apply_async(args=[name], expires=RECHECK_TICK_SECONDS * 5)
         announce_overdue(services)
 

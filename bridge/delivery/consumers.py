@@ -5,6 +5,7 @@ from __future__ import annotations
 import redis
 
 from bridge.state import keys
+from bridge.state.expiry import exists_for
 
 __all__ = ["group_names", "living_consumers"]
 
@@ -22,7 +23,7 @@ def living_consumers(client: redis.Redis, group: str, partition: int) -> list[st
     if group not in group_names(client, partition):
         return []
     names = [_text(row["name"]) for row in client.xinfo_consumers(keys.journal(partition), group)]
-    return [name for name in names if client.exists(keys.heartbeat(f"dispatch:{name}"))]
+    return [name for name in names if exists_for(client, keys.heartbeat(f"dispatch:{name}"))]
 
 
 def _text(name: bytes | str) -> str:

@@ -36,9 +36,7 @@ class Consents:
 
         Copies and older statements change nothing, so the number stays the same however often a withdrawal comes.
         """
-        # A time in the future would outrank every later statement.
-        at = now if consent.at is None else min(consent.at, now)
-        args = [consent.key, "g" if consent.given else "w", repr(at)]
+        args = [consent.key, "g" if consent.given else "w", "" if consent.at is None else repr(consent.at), repr(now)]
         with state_errors():
             return cast("int", self._record(keys=[keys.consent(source)], args=args))
 

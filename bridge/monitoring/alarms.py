@@ -59,7 +59,8 @@ def next_alarm(old: Alarm | None, kind: str, problem: SourceProblem | None, now:
     if old is not None and not old.published:
         return old
     if old is None or old.state == RECOVERED:
-        if problem is None or (old is not None and now - old.at < QUIET_SECONDS):
+        # A record from the future was made before the clock was set back: it keeps nothing quiet.
+        if problem is None or (old is not None and 0 <= now - old.at < QUIET_SECONDS):
             return old
         return Alarm(
             kind=kind,

@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from bridge.errors import clip
-from bridge.monitoring.traffic_baseline import HourlyTotals, TrafficState, announced_share, expected_webhooks
+from bridge.monitoring.traffic_baseline import (
+    CLOCK_TOLERANCE,
+    HourlyTotals,
+    TrafficState,
+    announced_share,
+    expected_webhooks,
+)
 from bridge.polling.cursors import RoundReport, StreamPosition
 from bridge.polling.turns import StuckReading
 from bridge.quota.budgets import BudgetStatus
@@ -125,10 +131,21 @@ def assess(facts: SourceFacts) -> dict[str, SourceProblem | None]:
     elif WEBHOOKS_SILENT not in facts.raised:
         usable = not (stopped or no_calls) and _polling_is_current(facts)
         problems[WEBHOOKS_SILENT] = _silence_problem(facts, compare_with_polling=usable)
-    elif facts.traffic.last_webhook_at is not None and facts.traffic.last_webhook_at > facts.raised[WEBHOOKS_SILENT]:
+    elif _has_webhook_since(facts, facts.raised[WEBHOOKS_SILENT]):
         # Only a webhook ends the silence of webhooks.
         problems[WEBHOOKS_SILENT] = None
     return problems
+
+
+def _is_future(moment: float, now: float) -> bool:
+    """Whether a moment was stored before the clock was set back: it says nothing."""
+    return moment > now + CLOCK_TOLERANCE
+
+
+def _has_webhook_since(facts: SourceFacts, raised: float) -> bool:
+    last = facts.traffic.last_webhook_at
+    since = facts.traffic.watched_since if _is_future(raised, facts.now) else raised
+    return last is not None and since < last and not _is_future(last, facts.now)
 
 
 def with_quota_state(traffic: TrafficState, budget: BudgetStatus, *, polled: bool, now: float) -> TrafficState:
@@ -203,8 +220,10 @@ def _polling_problem(facts: SourceFacts) -> SourceProblem | None:
 
 def _stream_problem(stream: StreamFacts, facts: SourceFacts) -> SourceProblem | None:
     # A later page is a success; what failed while nothing was watched may have been an outage of ours.
-    since = max(facts.traffic.watched_since, stream.saved or 0.0)
-    rounds = [report for report in stream.failed if report.started >= since]
+    since = max(facts.traffic.watched_since, _saved(stream, facts.now))
+    rounds = [
+        report for report in stream.failed if report.started >= since and not _is_future(report.started, facts.now)
+    ]
     failing_for = facts.now - (rounds[-1].started if rounds else facts.now)
     many = len(rounds) >= _FAILED_ROUNDS and failing_for >= _FAILED_SECONDS
     if not many and facts.now - since < max(_FAILED_SECONDS, _FAILED_INTERVALS * stream.every):
@@ -216,6 +235,10 @@ def _stream_problem(stream: StreamFacts, facts: SourceFacts) -> SourceProblem | 
         value=f"{stream.name}: nothing read for {_rounded(facts.now - since)}; failed rounds: {len(rounds)}; {error}",
         remedy=f"attempt-bridge sources show {facts.name} lists the last rounds with their errors",
     )
+
+
+def _saved(stream: StreamFacts, now: float) -> float:
+    return 0.0 if stream.saved is None or _is_future(stream.saved, now) else stream.saved
 
 
 def _part_problem(stream: StreamFacts, facts: SourceFacts) -> SourceProblem | None:
@@ -239,7 +262,7 @@ def _part_problem(stream: StreamFacts, facts: SourceFacts) -> SourceProblem | No
 
 def _polling_is_current(facts: SourceFacts) -> bool:
     """Whether polling would have found what webhooks did not announce."""
-    current = [facts.now - (stream.saved or 0.0) <= _FAILED_INTERVALS * stream.every for stream in facts.streams]
+    current = [facts.now - _saved(stream, facts.now) <= _FAILED_INTERVALS * stream.every for stream in facts.streams]
     return bool(current) and all(current)
 
 

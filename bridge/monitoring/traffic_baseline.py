@@ -22,6 +22,7 @@ from bridge.state.errors import state_errors
 
 __all__ = [
     "BASELINE_WEEKS",
+    "CLOCK_TOLERANCE",
     "MAX_GAP_SECONDS",
     "HourlyTotals",
     "TrafficBaselines",
@@ -34,6 +35,8 @@ __all__ = [
 
 #: Longest time between two checks without starting over: a period that was not watched proves nothing.
 MAX_GAP_SECONDS = 600.0
+#: Seconds by which a stored moment may be in the future: the clocks of processes differ.
+CLOCK_TOLERANCE = 300.0
 #: Number of weeks that are compared.
 BASELINE_WEEKS = 4
 _HOUR, _DAY, _WEEK = 3600.0, 86_400.0, 604_800.0
@@ -112,7 +115,9 @@ def observe(
     if old is None or not 0 <= now - old.checked_at <= MAX_GAP_SECONDS:
         old = _restarted(old, now)
     webhooks = _webhooks_since(old, today, counts)
-    new_rounds = [report for report in rounds if report.started + report.seconds > old.rounds_read_until]
+    # A round that ends in the future ran before the clock was set back.
+    ends = old.rounds_read_until, now + CLOCK_TOLERANCE
+    new_rounds = [report for report in rounds if ends[0] < report.started + report.seconds <= ends[1]]
     finds = [report.outcomes.get("published", 0) for report in new_rounds]
     traffic = replace(
         old,

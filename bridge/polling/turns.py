@@ -19,6 +19,7 @@ import redis
 from bridge import clock
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.expiry import exists_for
 
 __all__ = ["STUCK_SECONDS", "StuckReading", "StuckReadings", "Turns"]
 
@@ -82,7 +83,10 @@ class StuckReadings:
     def of(self, source: str) -> StuckReading | None:
         """The thread that is stuck now, or None."""
         with state_errors():
-            stored = cast("bytes | None", self.client.get(keys.stuck_reading(source)))
+            key = keys.stuck_reading(source)
+            stored = cast(
+                "bytes | None", self.client.get(key) if exists_for(self.client, key, _REPORT_SECONDS) else None
+            )
         return None if stored is None else StuckReading(**json.loads(stored))
 
 

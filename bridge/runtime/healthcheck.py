@@ -10,6 +10,7 @@ from bridge.settings import read_settings
 from bridge.state import keys
 from bridge.state.client import state_client
 from bridge.state.errors import state_errors
+from bridge.state.expiry import exists_for
 
 __all__ = ["main"]
 
@@ -20,7 +21,7 @@ def main(part: str) -> int:
         # The address is enough: reading the whole configuration would cost more than the check.
         state = read_settings().state or services.load().state_url
         with state_errors(), state_client(state) as client:
-            alive = client.exists(keys.heartbeat(part))
+            alive = exists_for(client, keys.heartbeat(part))
     except BridgeError as error:
         sys.stderr.write(f"{error}\n")
         return 1

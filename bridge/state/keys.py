@@ -42,6 +42,7 @@ __all__ = [
     "rhythm",
     "seen",
     "sittings",
+    "source_clock",
     "stuck_reading",
     "subscription_state",
     "subscriptions",
@@ -117,6 +118,11 @@ def budget(source: str) -> str:
 def paused(source: str) -> str:
     """String: UNIX time until which the source makes no calls, or `inf` with the reason after a space."""
     return f"ab:budget:{source}:paused"
+
+
+def source_clock(source: str) -> str:
+    """String: the latest moment that was seen while reading from a source, UNIX seconds."""
+    return f"ab:clock:{source}"
 
 
 def lease(name: str) -> str:

@@ -17,30 +17,31 @@ class NegativeCache:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        #: source -> until when it is known to be empty
-        self._expires_at: dict[str, float] = {}
+        #: source -> when the query was sent
+        self._asked_at: dict[str, float] = {}
         #: source -> from when the next caller asks again
         self._refresh_at: dict[str, float] = {}
 
     def is_known_empty(self, source: str, now: float) -> bool:
         """Whether the source is empty without asking. If False, the caller asks and calls `record`."""
-        expires_at = self._expires_at.get(source, 0.0)
-        if now >= expires_at:
+        asked_at = self._asked_at.get(source)
+        # Before the query: the clock was set back, and the entry would last until it has caught up.
+        if asked_at is None or not asked_at <= now < asked_at + self._seconds:
             return False
         if now < self._refresh_at[source]:
             return True
         # This caller asks for all others; if it gets no answer, the entry still expires in time.
-        self._refresh_at[source] = expires_at
+        self._refresh_at[source] = asked_at + self._seconds
         return False
 
     def record(self, source: str, now: float, *, empty: bool) -> None:
         """Remember the answer to a query that was sent at `now`."""
         if empty:
             self._refresh_at[source] = now + _REFRESH_AFTER * self._seconds
-            self._expires_at[source] = now + self._seconds
+            self._asked_at[source] = now
         else:
             self.forget(source)
 
     def forget(self, source: str) -> None:
         """Drop the entry of a source: this process has just stored something there."""
-        self._expires_at.pop(source, None)
+        self._asked_at.pop(source, None)

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from bridge.monitoring.metrics import WebMetrics, expose
 from bridge.runtime.processes import PARTS
 from bridge.state import keys
+from bridge.state.expiry import LONGEST_HEARTBEAT
 from bridge.state.running import Running, RunningProcesses
 from bridge.web.api.common import VIEWER, needs, role_here
 
@@ -41,9 +42,12 @@ def part_lines(client: redis.Redis, now: float) -> list[str]:
 def _part_line(name: str, beat: bytes | None, now: float, running: Sequence[Running]) -> str:
     if beat is None:
         return f"[-]{name} missing: no heartbeat. Remedy: check its log, or start it with attempt-bridge {name}"
+    age = now - float(beat)
+    if age < -LONGEST_HEARTBEAT:
+        return f"[-]{name} unknown: heartbeat {-age:.0f} s in the future. Remedy: check that it runs, and the clocks"
     loaded = {each.digest: each.loaded_at for each in running if each.name == name}
     configurations = [f", configuration {digest} since {max(now - at, 0):.0f} s" for digest, at in loaded.items()]
-    return f"[+]{name} ok: heartbeat {max(now - float(beat), 0):.0f} s ago{''.join(configurations)}"
+    return f"[+]{name} ok: heartbeat {max(age, 0):.0f} s ago{''.join(configurations)}"
 
 
 def blueprint(

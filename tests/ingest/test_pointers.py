@@ -315,6 +315,20 @@ def test_a_withdrawal_older_than_the_latest_consent_changes_nothing(world: World
     assert world.services.consents.forget_given(NAME, before=START + 6) == 1
 
 
+@pytest.mark.parametrize("at", [None, START + 5])
+def test_the_latest_statement_counts_after_the_clock_was_set_back(world: World, at: float | None) -> None:
+    world.moment += 10
+    world.webhook(person="ann", consent=True, at=at and START)
+    world.moment -= 7200
+    world.webhook(person="ann", consent=False, at=at)
+    assert journal(world.client) == [("consent.withdrawn", "person:ann")]
+    world.moment += 1
+    world.webhook(person="ann", consent=True, at=at and START + 9)
+    world.api.add(Sitting("ann-1", world.moment - 10))
+    poll_once(world.services, NAME)
+    assert journal(world.client)[1:] == [("attempt.completed", "a:ann-1")]
+
+
 def test_a_withdrawal_during_publishing_voids_the_attempts_just_published(world: World) -> None:
     world.api.add(Sitting("ann-1", START - 10))
     journal_of = world.services.journal

@@ -60,6 +60,14 @@ def test_an_intermittent_problem_is_one_alarm() -> None:
     assert list(said(*flapping)) == [(0, RAISED, 0), (1, RECOVERED, 0), (1 + quiet, RAISED, 0), (41, RECOVERED, 0)]
 
 
+def test_an_alarm_that_was_over_in_the_future_keeps_nothing_quiet() -> None:
+    assert list(said((60, PROBLEM), (120, None), (0, PROBLEM))) == [
+        (60, RAISED, 0),
+        (120, RECOVERED, 0),
+        (0, RAISED, 0),
+    ]
+
+
 def test_an_unpublished_alarm_comes_before_the_next_decision() -> None:
     raised = next_alarm(None, POLL_FAILING, PROBLEM, MONDAY)
     assert raised is not None

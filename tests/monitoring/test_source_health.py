@@ -216,3 +216,27 @@ def test_a_part_that_is_unread_for_three_rounds_and_ten_minutes_is_a_problem_by_
     assert result.since == NOW - 11 * MINUTE
     assert "schedule k1" in result.value
     assert "HTTP 500" in result.value
+
+
+def test_moments_from_before_the_clock_was_set_back_neither_hide_nor_end_a_problem() -> None:
+    restarted = replace(TRAFFIC, watched_since=NOW - HOUR)
+    saved_later = stream(-120, *failed(-60, *range(1, 50, 5)))
+    polling = assess(facts(traffic=restarted, streams=(saved_later,)))[POLL_FAILING]
+    assert polling is not None
+    assert polling.since == restarted.watched_since
+    assert "failed rounds: 10" in polling.value
+
+
+@pytest.mark.parametrize(
+    ("raised", "webhook", "ended"),
+    [
+        (NOW + 2 * HOUR, NOW - MINUTE, True),
+        (NOW + 2 * HOUR, NOW - 2 * HOUR, False),
+        (NOW + 2 * HOUR, NOW + 3 * HOUR, False),
+        (NOW - 10 * MINUTE, NOW + 3 * HOUR, False),
+    ],
+)
+def test_a_webhook_after_the_clock_was_set_back_ends_the_silence(raised: float, webhook: float, ended: bool) -> None:
+    traffic = replace(TRAFFIC, watched_since=NOW - HOUR, last_webhook_at=webhook)
+    problems = assess(facts(traffic=traffic, raised={WEBHOOKS_SILENT: raised}))
+    assert (WEBHOOKS_SILENT in problems) == ended

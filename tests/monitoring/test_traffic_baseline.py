@@ -169,3 +169,11 @@ def test_the_ring_holds_every_hour_that_is_needed(fake_state: redis.Redis) -> No
     known = baselines.hourly("eu", asked)
     # The share may reach a little farther back than the ring when the silence is longer than a week.
     assert {hour for hour in asked if hour >= end // HOUR - 5 * 168 - 2} <= set(known)
+
+
+def test_rounds_from_before_the_clock_was_set_back_do_not_hide_the_later_ones() -> None:
+    before = observe(None, now=NOON + 2 * HOUR, counts={}, rounds=())
+    rounds = [round_at(NOON + 2 * HOUR, 5)]
+    after = observe(before, now=NOON, counts={}, rounds=rounds)
+    later = observe(after, now=NOON + MINUTE, counts={}, rounds=[round_at(NOON + 30.0, 2), *rounds])
+    assert (after.found_by_polling, later.found_by_polling) == (0, 2)

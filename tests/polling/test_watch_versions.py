@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import fakeredis
@@ -19,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from bridge.ingest.pipeline import ingest
 from bridge.polling.watches import Watches
 from bridge.sdk.vendor import NormalisedAttempt, Record, Watch
-from bridge.state import scripts
+from tests.support.mutants import change_script
 from tests.support.pointing import NAME, World
 from tests.support.polling import DAY, START, journal_events
 from workers.polling.overdue import announce_overdue
@@ -210,40 +209,27 @@ def test_times_and_urges_survive_any_order() -> None:
     run_state_machine_as_test(Urges, settings=QUICK)
 
 
-def _change_script(monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str) -> None:
-    plain = scripts.read
-
-    def read(path: Path) -> str:
-        text = plain(path)
-        if path.stem != name:
-            return text
-        assert old in text
-        return text.replace(old, new)
-
-    monkeypatch.setattr(scripts, "read", read)
-
-
 MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "versions are not compared": lambda patch: patch.setattr(Watches, "version", lambda *_, **__: 10**9),
-    "a webhook does not raise the version": lambda patch: _change_script(
+    "a webhook does not raise the version": lambda patch: change_script(
         patch,
         "urge_watches",
         'watch.rechecks, watch.announced, watch.version = "0", last, next_version()',
         "watch.version = watch.version or '0'; watch.rechecks, watch.announced = '0', last",
     ),
-    "publishing closes what was announced": lambda patch: _change_script(
+    "publishing closes what was announced": lambda patch: change_script(
         patch, "settle_watches", 'watch.announced == "" or ARGV[i + 1] == "1"', "true"
     ),
-    "an expectation that is met takes the announcement with it": lambda patch: _change_script(
+    "an expectation that is met takes the announcement with it": lambda patch: change_script(
         patch, "meet_expectations", 'watch.announced ~= "" and not', "false and not"
     ),
-    "a record ends the announcement": lambda patch: _change_script(
+    "a record ends the announcement": lambda patch: change_script(
         patch,
         "open_watches",
         'elseif watch.kind == kind or watch.announced ~= "" then',
         "elseif watch.kind == kind then",
     ),
-    "the watch keeps an earlier recheck": lambda patch: _change_script(
+    "the watch keeps an earlier recheck": lambda patch: change_script(
         patch,
         "register_expectations",
         "  watch.version = next_version()",

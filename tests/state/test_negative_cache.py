@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from bridge.state.negative_cache import NegativeCache
 
 
@@ -17,6 +19,15 @@ def test_an_answer_counts_for_its_own_source_only() -> None:
     known = _recorded()
     assert known.is_known_empty("eu", 100.1)
     assert not known.is_known_empty("us", 100.1)
+
+
+@pytest.mark.parametrize("back", [1.0, 7200.0])
+def test_after_the_clock_was_set_back_the_next_caller_asks(back: float) -> None:
+    known = _recorded()
+    assert not known.is_known_empty("eu", 100.0 - back)
+    known.record("eu", 100.0 - back, empty=True)
+    assert known.is_known_empty("eu", 100.1 - back)
+    assert not known.is_known_empty("eu", 100.3 - back)
 
 
 def test_shortly_before_the_end_one_caller_asks_and_the_others_get_the_cached_answer() -> None:

@@ -12,6 +12,7 @@ dripping         a server that answers a byte at a time
 journal          submissions to the journal, and what became of them
 junk             messages that nobody can use, for queues that others can write to
 marks            the marks `server`, `process` and `rabbitmq`, and the guard that nothing starts without them
+mutants          scripts with one line changed
 pointing         a made-up vendor with pointers, expectations, consent and second sittings
 polling          a made-up vendor with a list, and services around it
 proxy            a TCP proxy that loses replies

@@ -16,6 +16,7 @@ from bridge.errors import StateUnavailable
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.expiry import exists_for
 from workers.dispatch.lane import Lane
 from workers.dispatch.schedule import Limits, fault_backoff
 from workers.inbound.receipts import receipt_threads
@@ -33,8 +34,6 @@ BLOCK_SECONDS = 2.0
 STOP_SECONDS = 3.0
 _AFTER_STATE_ERROR_SECONDS = 1.0
 _FOLLOW_SECONDS = 10.0
-#: What PTTL answers for a key that does not exist.
-_NO_KEY = -2
 
 
 class Dispatcher:
@@ -99,12 +98,7 @@ class Dispatcher:
 
     def alive(self, consumer: str) -> bool:
         """Whether the process of a consumer has a current heartbeat."""
-        key, longest = self._heartbeat_key(consumer), int(self._silent * 1000)
-        left = self._services.state.pttl(key)
-        if left > longest:
-            # The clock was set back, and with it the end of a heartbeat that may be the last one.
-            self._services.state.pexpire(key, longest)
-        return left != _NO_KEY
+        return exists_for(self._services.state, self._heartbeat_key(consumer), self._silent)
 
     def step_all(self, now: Callable[[], float], draw: Callable[[], float]) -> float:
         """One step of each lane; returns the shortest wait, in seconds."""

@@ -23,6 +23,7 @@ from bridge.sdk.vendor import Page, Poll, Vendor, VendorCalls
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.expiry import exists_for
 from workers.polling.paging import read_pages
 from workers.polling.source_access import (
     REFUSALS,
@@ -161,6 +162,7 @@ class Listing:
             self._wait(why, max(until, self.services.now() + _CHECK_INTERVAL))
 
     def _call_once(self, use: Callable[[SourceAccess], _Result]) -> _Result:
+        self.services.sync_clock()
         with exclusive_access(self.services, self.source, spender=self.spender, stopping=never) as access:
             if access is None:
                 raise AccessEnded(f"another process is reading from {self.source.name}")
@@ -176,14 +178,15 @@ class Listing:
     def _yield_to_live_traffic(self) -> None:
         """Wait, up to a limit, while polls or rechecks are due and a worker runs that can do them."""
         self.check()
-        latest = self.services.now() + _LONGEST_YIELD
-        while (now := self.services.now()) < latest and self._live_traffic_is_due(now):
+        waits = 0
+        while waits < _LONGEST_YIELD / _CHECK_INTERVAL and self._live_traffic_is_due(now := self.services.now()):
             self._wait(f"polls and rechecks of {self.source.name} are due and go first", now + _CHECK_INTERVAL)
+            waits += 1
 
     def _live_traffic_is_due(self, now: float) -> bool:
         name, config = self.source.name, self.source.poll
         with state_errors():
-            if not self.services.state.exists(keys.heartbeat("worker")):
+            if not exists_for(self.services.state, keys.heartbeat("worker")):
                 return False
         if self.vendor.recheck is not None and self.services.watches.due_count(name, now):
             return True
@@ -199,15 +202,22 @@ class Listing:
     def _keep_rate(self) -> None:
         if self.rate is None:
             return
-        if self._next_page > self.services.now():
-            self._wait(f"limited to {self.rate:g} pages a minute", self._next_page)
-        self._next_page = self.services.now() + 60.0 / self.rate
+        now, between = self.services.now(), 60.0 / self.rate
+        if now < self._next_page:
+            # At most one interval: the clock may have been set back.
+            self._wait(f"limited to {self.rate:g} pages a minute", min(self._next_page, now + between))
+        self._next_page = self.services.now() + between
 
     def _wait(self, why: str, until: float) -> None:
-        while (left := until - self.services.now()) > 0:
+        last = self.services.now()
+        while (left := until - last) > 0:
             self.check()
             self.waiting(why, until)
             self.sleep(min(left, _CHECK_INTERVAL))
+            now = self.services.now()
+            self.services.source_clock.follow(self.source.name, now)
+            # The end of the wait moves with a clock that is set back.
+            until, last = until - max(0.0, last - now), now
 
 
 def _fetch(poll: Poll, cursor: str, access: SourceAccess) -> Page:

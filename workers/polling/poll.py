@@ -67,6 +67,7 @@ def poll_once(
     vendor = services.vendors[source.vendor]
     if source.paused or not source.poll.enabled or not vendor.polls:
         return PollReport(source=source_name, outcome="off")
+    services.source_clock.follow(source_name, now)
     if pause := services.budgets.paused(source_name, now):
         return PollReport(source=source_name, outcome="paused", retry_at=pause.until)
     positions = {stream: services.cursors.position(source_name, stream) for stream in vendor.polls}

@@ -80,6 +80,7 @@ def recheck(
     vendor = services.vendors[source.vendor]
     if source.paused or vendor.recheck is None:
         return RecheckReport(source=source_name, outcome="off")
+    services.source_clock.follow(source_name, now)
     if not services.watches.due_count(source_name, now):
         return RecheckReport(source=source_name, outcome="idle")
     if pause := services.budgets.paused(source_name, now):

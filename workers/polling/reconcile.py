@@ -164,8 +164,9 @@ def _is_due_tonight(services: Services, source: Source) -> bool:
         return False
     last = Reconciliations(services.state).last(source.name)
     night = now - (now - _NIGHT) % 86_400.0
-    # The first run is at night, too: right after the first start there is nothing to compare.
-    return now - night < _MAX_SECONDS if last is None else last.made < night
+    # The first run is at night, too: right after the first start there is nothing to compare. One made tomorrow or
+    # later was made before the clock was set back.
+    return now - night < _MAX_SECONDS if last is None else not night <= last.made < night + 86_400.0
 
 
 def _look_back_limit(services: Services, name: str) -> float:

@@ -90,6 +90,7 @@ def exclusive_access(
 
     def renew_lease() -> None:
         services.turns.progress(source.name)
+        services.source_clock.follow(source.name, services.now())
         if not lease.hold():
             raise AccessEnded("another process took over while this one was paused")
 

@@ -37,6 +37,8 @@ FACTS = ("assessment_id", "assessment", "schedule")
 _DAY = 86_400
 #: Wait after a failed call, seconds; doubled by each further one up to the longest.
 _FIRST_WAIT, _LONGEST_WAIT = 300.0, 86_400.0
+#: Seconds by which the clocks of two processes may differ.
+_CLOCKS_DIFFER = 60.0
 #: A test that the whole list does not have is looked for again after this time, seconds, doubled likewise.
 _SEARCH_AGAIN = 3600.0
 #: Longer names are cut.
@@ -142,7 +144,7 @@ class Names:
         """
         now, asked = self._api.now(), [what] if group is None else [what, group]
         waits = self._memory.recall(_WAITS, asked)
-        if any(float(wait.partition(" ")[0]) > now for wait in waits.values()):
+        if any(_is_waiting(wait, now) for wait in waits.values()):
             return None
         try:
             return call()
@@ -162,13 +164,20 @@ class Names:
     def _wait(self, what: str, first: float, *, at_least: float = 0.0) -> None:
         """Ask no more until a wait is over that doubles with each failure; `at_least`: UNIX seconds."""
         before = self._memory.recall(_WAITS, [what]).get(what, "0 0")
-        times = int(before.partition(" ")[2])
+        times = int(before.split(" ")[1])
         now = self._api.now()
         until = min(max(now + min(first * 2**times, _LONGEST_WAIT), at_least), now + _LONGEST_WAIT)
-        self._memory.remember(_WAITS, {what: f"{until!r} {min(times + 1, 20)}"}, seconds=2 * _LONGEST_WAIT)
+        self._memory.remember(_WAITS, {what: f"{until!r} {min(times + 1, 20)} {now!r}"}, seconds=2 * _LONGEST_WAIT)
 
     def _today(self, topic: str) -> str:
         return f"{topic}:{int(self._api.now()) // _DAY}"
+
+
+def _is_waiting(wait: str, now: float) -> bool:
+    """Whether a stored wait is not over: until when, number of failures, and since when (not in version 0.1)."""
+    until, _, *since = wait.split(" ")
+    # Since a moment in the future: the clock was set back.
+    return float(until) > now >= float(since[0] if since else "-inf") - _CLOCKS_DIFFER
 
 
 def access_key_of(row: Mapping[str, Any]) -> str | None:

@@ -8,8 +8,9 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from bridge.polling.turns import STUCK_SECONDS, StuckReadings, Turns
+from bridge.polling.turns import STUCK_SECONDS, StuckReading, StuckReadings, Turns
 from bridge.services import Services
+from bridge.state import keys
 from schemas.notices import POLL_FAILING
 from tests.support.polling import Api, journal, make_services, make_vendor
 from tests.support.waiting import until
@@ -93,3 +94,11 @@ def test_a_turn_that_is_over_is_not_stuck(hanging: Hanging) -> None:
     hanging.release()
     hanging.moment = 10 * STUCK_SECONDS
     assert hanging.services.turns.stuck(NOW) == ()
+
+
+def test_a_report_from_before_the_clock_was_set_back_is_over_in_its_usual_time(fake_state: redis.Redis) -> None:
+    reports = StuckReadings(fake_state)
+    reports.report(StuckReading(source=NAME, since=NOW, where="x"))
+    fake_state.pexpire(keys.stuck_reading(NAME), 7_200_000)
+    assert reports.of(NAME) is not None
+    assert 0 < fake_state.pttl(keys.stuck_reading(NAME)) <= 90_000  # type: ignore[operator]  # not asynchronous
