@@ -61,8 +61,8 @@ def resume(name: str) -> None:
     was_paused = services.budgets.resume(name)
     if source.paused:
         raise ConfigError(
-            f"{services.config.path}: sources.{name}.paused: true keeps it paused. Remedy: remove the line and restart "
-            "the bridge"
+            f"{services.config.path}: sources.{name}.paused: true keeps it paused. Remedy: remove the line, then "
+            "attempt-bridge config reload"
         )
     say(f"{name} resumes with the next poll" if was_paused else f"{name} was not paused")
 

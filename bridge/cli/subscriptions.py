@@ -90,10 +90,11 @@ def pause(name: str) -> None:
 @subscriptions.command()
 @click.argument("name")
 def resume(name: str) -> None:
-    """Resume a paused or disabled subscription, or retry now after a failure."""
+    """Resume a paused, disabled or failing subscription; its waiting retries are due at once."""
     services = load_services()
     services.deliveries.resume(known_name(name, services.config.subscriptions, "subscription"))
-    say(f"{name} is resumed")
+    retries = services.deliveries.retry_now(name, now=services.now())
+    say(f"{name} is resumed; {retries} waiting retries are due now")
 
 
 @subscriptions.command()

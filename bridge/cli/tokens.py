@@ -42,6 +42,6 @@ def new(name: str, role: str, output: str) -> None:
         return
     # The token alone on stdout: TOKEN=$(attempt-bridge tokens new ...)
     click.echo(token)
-    say("# Add this to bridge.yaml, then restart web. The token is not shown again.")
+    say("# Add this to bridge.yaml, then run attempt-bridge config reload. The token is not shown again.")
     say("access:\n  tokens:")
     say(f'    - {{name: {name}, role: {role}, sha256: "{entry["sha256"]}"}}')

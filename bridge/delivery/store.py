@@ -120,6 +120,7 @@ class Deliveries:
         self.client = client
         self.partitions = partitions
         self._replay = scripts.register(client, __file__, "replay")
+        self._retry_now = scripts.register(client, __file__, "retry_now")
 
     def dead_letters(self, subscription: str, *, limit: int | None = 100) -> Iterator[DeadLetter]:
         """The dead letters, newest first within each partition; `limit` None for all."""
@@ -214,6 +215,26 @@ class Deliveries:
             pipe.hdel(keys.subscription_state(subscription), *ended)
             pipe.delete(keys.pauses(subscription))
             pipe.execute()
+
+    def retry_now(self, subscription: str, *, now: float) -> int:
+        """Make all waiting retries due at once, in time proportional to their number; returns how many.
+
+        Not those that are being sent at the moment, and not the receipts that are awaited.
+        """
+        moved = 0
+        with state_errors():
+            for partition in range(self.partitions):
+                names = [of(subscription, partition) for of in (keys.retry, keys.deliveries, keys.claims)]
+                page: list[bytes] = []
+                # A scan: it neither sorts nor skips, and new due times do not disturb it.
+                for event_id, _ in self.client.zscan_iter(names[0], count=_PAGE):
+                    page.append(event_id)
+                    if len(page) == _PAGE:
+                        moved += int(self._retry_now(keys=names, args=[f"{now:.3f}", *page]))
+                        page.clear()
+                if page:
+                    moved += int(self._retry_now(keys=names, args=[f"{now:.3f}", *page]))
+        return moved
 
     def state(self, subscription: str, *, now: float) -> SubscriptionState:
         """Counters and circuit of a subscription at `now` (UNIX seconds)."""

@@ -387,10 +387,17 @@ def test_a_broad_replay_says_how_many_first_and_does_it_with_yes(shell, bridge):
     assert sorted(letter.event for letter in left) == [b"", b"\xff"]
 
 
+def test_after_a_resume_waiting_retries_are_due(shell, bridge):
+    publish(bridge.state, 1, 2)
+    books = Subscription(name="books", transport="http", retry=RetryPolicy(schedule=(3600.0,)))
+    lane(bridge.state, Receiver(refuse), subscription=books).step(at(clock.now()), even)
+    assert shell("subscriptions", "resume", "books") == (0, "", "books is resumed; 2 waiting retries are due now\n")
+
+
 def test_a_subscription_is_paused_and_resumed(shell, bridge):
     assert shell("subscriptions", "pause", "books")[0] == 0
     assert shell.json("subscriptions", "show", "books")["circuit"] == "paused"
-    assert shell("subscriptions", "resume", "books")[0] == 0
+    assert shell("subscriptions", "resume", "books") == (0, "", "books is resumed; 0 waiting retries are due now\n")
     [row] = shell.json("subscriptions", "list")
     assert (row["circuit"], row["target"]) == ("closed", "q")
     assert shell("subscriptions", "resume", "boks")[0] == 2
@@ -444,7 +451,8 @@ def test_a_source_that_the_file_pauses_cannot_be_resumed_by_a_command(shell, bri
     code, _, err = shell("sources", "resume", "eu")
     assert code == 78
     assert err == (
-        "bridge.yaml: sources.eu.paused: true keeps it paused. Remedy: remove the line and restart the bridge\n"
+        "bridge.yaml: sources.eu.paused: true keeps it paused. Remedy: remove the line, then attempt-bridge config "
+        "reload\n"
     )
 
 

@@ -251,6 +251,7 @@ class Bridge(RuleBasedStateMachine):
     @rule()
     def an_operator_resumes_and_replays(self) -> None:
         self.deliveries.resume(NAME)
+        self.deliveries.retry_now(NAME, now=self.moment)
         # What is sent now is given up at once; otherwise few runs would have anything to replay.
         self.crash_at = self.sleep_at = ""
         self.moods = ["never"] * 8
