@@ -42,7 +42,7 @@ COMMANDS = {
     "dead-letters": "List, show or replay failed deliveries and unreadable records.",
     "trigger": "Send a vendor's sample webhook to a running bridge.",
     "tokens": "Create tokens for the API and the metrics.",
-    "config": "Write, check or show the configuration.",
+    "config": "Write, check, show or reload the configuration.",
     "doctor": "Check the state server, broker, processes and subscriptions.",
     "schema": "List, show or export the event schemas.",
     "completion": "Print a shell completion script.",
