@@ -21,6 +21,7 @@ __all__ = [
     "environment",
     "ignore_library_settings",
     "process_environment",
+    "read_api_token",
     "read_settings",
     "wants_no_colours",
 ]
@@ -105,6 +106,16 @@ def ignore_library_settings() -> tuple[str, ...]:
         if name.upper().startswith(_LIBRARY_PREFIXES) or name in _LIBRARY_NAMES:
             _ignored[name] = os.environ.pop(name)  # noqa: TID251 - this is the one place
     return tuple(sorted(_ignored))
+
+
+def read_api_token() -> str | None:
+    """The token for another bridge's API, or None. Raises `ConfigError` for a file that cannot be read."""
+    env = FileAwareEnv(prefix=PREFIX)
+    try:
+        token: str | None = env.str("TOKEN", None)
+    except (EnvError, ValueError) as error:
+        raise ConfigError(f"environment: {str(error).rstrip('.')}; see .env.example") from error
+    return token and token.strip()
 
 
 def read_settings() -> Settings:

@@ -1,143 +1,46 @@
-"""Registering, listing and cancelling watches, with the schemas that the command line and the API share."""
+"""Registering, listing and cancelling watches, as the API does it. Its shapes: `bridge/web/api/watch_shapes.py`."""
 
 from __future__ import annotations
 
 import base64
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from marshmallow import ValidationError
 
 from bridge import clock
 from bridge.errors import StateUnavailable
 from bridge.polling.expectations import Expectation
-from bridge.polling.watches import ATTEMPT, EXPECTATION, POINTER, REREAD, UNGRADED, OpenWatch, chunks
+from bridge.polling.watches import EXPECTATION, OpenWatch, chunks
 from bridge.services import Services
-from bridge.text import did_you_mean, text_problem
+from bridge.text import did_you_mean
 from schemas.event import format_time
 
 __all__ = [
     "STATES",
-    "Moment",
-    "NewWatch",
+    "Listed",
     "PartlyRegistered",
-    "WatchRow",
     "cancel",
+    "check",
     "find",
+    "following",
+    "listed",
     "parse_watch_id",
     "register",
-    "rows",
-    "sound",
     "watch_id",
 ]
 
 #: Time from due to deadline of an expectation that is registered without a deadline, seconds.
 DEFAULT_DEADLINE_SECONDS = 7 * 86_400.0
-#: Times that can be registered, UNIX seconds: 2000-01-01 to 2100-01-01.
-EARLIEST, LATEST = 946_684_800.0, 4_102_444_800.0
 STATES = ("open", "overdue", "expanded")
-_LABEL_LENGTH = 200
-#: Longer than any id or e-mail address.
-_WORD_LENGTH = 500
-
-
-def sound(text: str) -> None:
-    """A marshmallow validator: raises `ValidationError` for text that no event, key or address can hold."""
-    problem = text_problem(text)
-    if problem:
-        raise ValidationError(problem)
-
-
-class _Text(fields.String):
-    """Text, or a number as its digits: ids are written either way."""
-
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
-        plain = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        return str(super()._deserialize(plain, *args, **kwargs)).strip()
-
-
-def _plausible(moment: datetime) -> None:
-    """Far from the ends of the calendar, where a moment has no date in another zone."""
-    if not EARLIEST <= moment.timestamp() < LATEST:
-        first, last = (clock.to_datetime(moment).year for moment in (EARLIEST, LATEST))
-        raise ValidationError(f"is not in the years {first} to {last - 1}. Give a time in these")
-
-
-class Moment(fields.AwareDateTime):
-    """A time or a date in ISO 8601; without a zone it is UTC, a date alone means its midnight."""
-
-    def __init__(self, description: str) -> None:
-        metadata = {
-            "description": f"{description} A date alone means its midnight; without a zone it is UTC.",
-            "anyOf": [{"format": "date-time"}, {"format": "date"}, {"type": "null"}],
-            "examples": ["2099-12-01T12:00:00Z", "2099-12-03"],
-        }
-        super().__init__(default_timezone=UTC, allow_none=True, validate=_plausible, metadata=metadata)
-
-
-class NewWatch(Schema):
-    """An expectation to register. Times without a zone are UTC."""
-
-    source = fields.String(required=True, validate=sound, metadata={"description": "A configured source."})
-    reference = fields.Dict(
-        keys=fields.String(validate=sound),
-        values=_Text(
-            validate=[validate.Length(min=1, max=_WORD_LENGTH), sound], metadata={"type": ["string", "integer"]}
-        ),
-        required=True,
-        metadata={"description": "What identifies the attempt at the vendor; see docs/vendors.md."},
-    )
-    due = Moment("When to recheck first; default: now.")
-    deadline = Moment("When it is overdue; default: a week after `due`.")
-    label = fields.String(
-        allow_none=True,
-        validate=[validate.Length(max=_LABEL_LENGTH), sound],
-        metadata={"description": "Your own text; the event has it as data.extensions.expectation."},
-    )
-
-
-def _shown_time(description: str, *, allow_none: bool = False) -> fields.String:
-    return fields.String(
-        required=True, allow_none=allow_none, metadata={"description": description, "format": "date-time"}
-    )
-
-
-class WatchRow(Schema):
-    """A watch as it is shown. `kind`: attempt, expectation, pointer, ungraded or reread (docs/architecture.md)."""
-
-    class Meta:
-        unknown = EXCLUDE
-
-    id = fields.String(required=True, metadata={"description": "Names the watch in this API."})
-    source = fields.String(required=True, metadata={"description": "The configured source."})
-    key = fields.String(
-        required=True, metadata={"description": "The attempt id, or with a leading `?` a key for several attempts."}
-    )
-    kind = fields.String(
-        required=True,
-        validate=validate.OneOf((ATTEMPT, EXPECTATION, POINTER, UNGRADED, REREAD)),
-        metadata={"description": "Why it is watched; docs/architecture.md explains each."},
-    )
-    state = fields.String(
-        required=True,
-        validate=validate.OneOf(STATES),
-        metadata={"description": "`expanded`: a schedule whose candidates are watched one by one."},
-    )
-    reference = fields.Dict(
-        keys=fields.String(),
-        values=fields.String(),
-        required=True,
-        metadata={"description": "What identifies the attempt at the vendor."},
-    )
-    label = fields.String(required=True, allow_none=True, metadata={"description": "Your text of an expectation."})
-    due = _shown_time("Time of the first recheck of an expectation.", allow_none=True)
-    deadline = _shown_time("When it is overdue.")
-    next_look = _shown_time("Next recheck.", allow_none=True)
-    looks = fields.Integer(required=True, metadata={"description": "Number of rechecks so far."})
-    opened_at = _shown_time("When the watch was opened or registered.")
+#: The members of a row, in this order.
+_MEMBERS = (
+    *("id", "source", "key", "kind", "state", "reference", "label"),
+    *("due", "deadline", "next_look", "looks", "opened_at"),
+)
 
 
 def watch_id(source: str, key: str) -> str:
@@ -155,26 +58,36 @@ def parse_watch_id(text: str) -> tuple[str, str] | None:
 
 
 class PartlyRegistered(StateUnavailable):
-    """The state server failed after a part of the documents was registered."""
+    """The state server failed after `registered` of the documents were registered."""
+
+    def __init__(self, message: str, registered: int) -> None:
+        super().__init__(message)
+        self.registered = registered
+
+    @property
+    def members(self) -> dict[str, int]:
+        """What an answer about it has beside its message."""
+        return {"registered": self.registered}
+
+
+def check(services: Services, documents: Sequence[Mapping[str, Any]], *, now: float) -> list[dict[str, Any]]:
+    """The rows of loaded `NewWatch` documents, of which none is registered.
+
+    Raises `ValidationError` with the position of each invalid document as key.
+    """
+    return [_row(source, expected, None) for source, expected in _all_checked(services, documents, now)]
 
 
 def register(services: Services, documents: Sequence[Mapping[str, Any]], *, now: float) -> list[dict[str, Any]]:
     """Register the loaded `NewWatch` documents, none if one of them is wrong; their rows.
 
     Every process of the bridge knows them after `bridge.polling.expectations.KNOWN_AFTER_SECONDS`. Raises
-    `ValidationError` with the position of each invalid document as key; `StateUnavailable` if nothing was registered,
-    `PartlyRegistered` if the state server failed on the way: they are stored in order, some hundred at a time.
+    `ValidationError` as `check` does; `StateUnavailable` if nothing was registered, `PartlyRegistered` if the state
+    server failed on the way: they are stored in order, some hundred at a time.
     """
-    checked, problems = [], {}
-    for number, document in enumerate(documents):
-        try:
-            checked.append(_checked(services, document, now))
-        except ValidationError as error:
-            problems[number] = error.messages
+    checked = _all_checked(services, documents, now)
     # Also what is answered is made before anything is stored: what cannot be shown cannot be cancelled.
     registered = [_row(source, expected, None) for source, expected in checked]
-    if problems:
-        raise ValidationError(problems)
     done = 0
     for part in chunks(checked):
         for name in dict.fromkeys(source for source, _ in part):
@@ -186,29 +99,52 @@ def register(services: Services, documents: Sequence[Mapping[str, Any]], *, now:
                     raise
                 raise PartlyRegistered(
                     f"{error}. At least {done} of {len(checked)} attempts are registered. Remedy: do the same again "
-                    "when it answers; what is registered already is only replaced"
+                    "when it answers; what is registered already is only replaced",
+                    done,
                 ) from error
             done += len(expected)
     return registered
 
 
-def rows(
-    services: Services, sources: Sequence[str], *, state: str | None = None, limit: int | None = None
-) -> tuple[list[dict[str, Any]], int]:
-    """Watches of the sources in a state or in any, overdue ones first, then by their next recheck; and their number.
+class Listed(NamedTuple):
+    """A watch in the list of all: what sorts it, then what its row is made from."""
 
-    `limit`: maximum number of rows; only these are made.
-    """
-    results: list[tuple[float, str, str, Expectation | None, OpenWatch | None]] = []
+    next_recheck: float
+    source: str
+    key: str
+    expected: Expectation | None
+    watch: OpenWatch | None
+
+    @property
+    def position(self) -> tuple[str, str, str]:
+        """Where it is in the list, for a cursor."""
+        return repr(self.next_recheck), self.source, self.key
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """It as the API shows it."""
+        return _row(self.source, self.expected, self.watch)
+
+
+def listed(services: Services, sources: Sequence[str], *, state: str | None = None) -> list[Listed]:
+    """The watches of the sources in a state or in any, overdue ones first, then by their next recheck."""
+    results = []
     for source in sources:
         expected = {expectation.key: expectation for expectation in services.expectations.list(source)}
         watches = {watch.key: watch for watch in services.watches.list(source)}
         for key in expected.keys() | watches.keys():
             promise, watch = expected.get(key), watches.get(key)
             if state in (None, "open" if promise is None else promise.state):
-                results.append((_next_recheck(promise, watch), source, key, promise, watch))
-    results.sort(key=itemgetter(0, 1, 2))
-    return [_row(source, promise, watch) for _, source, _, promise, watch in results[:limit]], len(results)
+                results.append(Listed(_next_recheck(promise, watch), source, key, promise, watch))
+    return sorted(results, key=itemgetter(0, 1, 2))
+
+
+def following(found: Sequence[Listed], position: Sequence[str] | None) -> Sequence[Listed]:
+    """What comes after a position in the sorted list; all of it without one. Raises `ValueError` for no position."""
+    if position is None:
+        return found
+    moment, source, key = position
+    return found[bisect_right(found, (float(moment), source, key), key=itemgetter(0, 1, 2)) :]
 
 
 def find(services: Services, ident: str) -> dict[str, Any] | None:
@@ -241,6 +177,20 @@ def _next_recheck(expected: Expectation | None, watch: OpenWatch | None) -> floa
     if watch is None:
         return expected.due if expected is not None and expected.state == "open" else -math.inf
     return watch.due
+
+
+def _all_checked(
+    services: Services, documents: Sequence[Mapping[str, Any]], now: float
+) -> list[tuple[str, Expectation]]:
+    checked, problems = [], {}
+    for number, document in enumerate(documents):
+        try:
+            checked.append(_checked(services, document, now))
+        except ValidationError as error:
+            problems[number] = error.messages
+    if problems:
+        raise ValidationError(problems)
+    return checked
 
 
 def _checked(services: Services, document: Mapping[str, Any], now: float) -> tuple[str, Expectation]:
@@ -289,7 +239,7 @@ def _row(source: str, expected: Expectation | None, watch: OpenWatch | None) -> 
         row |= {"opened_at": _iso(expected.registered_at), "looks": row.get("looks", 0)}
         if watch is None and expected.state == "open":
             row["next_look"] = row["due"]
-    return {name: row[name] for name in WatchRow._declared_fields}
+    return {name: row[name] for name in _MEMBERS}
 
 
 def _named(source: str, key: str) -> dict[str, str]:

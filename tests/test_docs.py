@@ -28,6 +28,7 @@ from bridge.monitoring.state_collector import StateCollector
 from bridge.services import Services
 from bridge.settings import Settings
 from bridge.state import keys
+from bridge.web.api.watch_shapes import NewWatch
 from schemas.notices import ALARM_TYPES, NOTICE_TYPES
 from tests.support.clients import clients_over
 from workers.inbound.messages import Receipt, read_receipt_entry
@@ -219,7 +220,7 @@ def test_the_other_vendors_of_the_example_file_are_valid_and_their_secrets_are_i
 def test_the_watch_in_the_guide_is_accepted_and_becomes_what_stands_below_it(services: Services) -> None:
     (sent,) = re.findall(r"-d '(.+?)'", OPERATIONS, re.S)
     (answer,) = (json.loads(block) for block in _blocks("json") if '"next_look"' in block)
-    document = watch_registration.NewWatch().load(json.loads(sent))
+    document = NewWatch().load(json.loads(sent))
     assert watch_registration.register(services, [document], now=WRITTEN) == [answer]
 
 
@@ -229,9 +230,7 @@ def test_the_csv_in_the_guide_is_accepted(services: Services) -> None:
     ours = ("due", "deadline", "label")
     reference = [{name: value for name, value in row.items() if name not in ours} for row in rows]
     documents = [
-        watch_registration.NewWatch().load(
-            {"source": "exams", "reference": named, **{name: row[name] for name in ours}}
-        )
+        NewWatch().load({"source": "exams", "reference": named, **{name: row[name] for name in ours}})
         for named, row in zip(reference, rows, strict=True)
     ]
     made = watch_registration.register(services, documents, now=WRITTEN)

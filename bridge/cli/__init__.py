@@ -19,6 +19,7 @@ from click.shell_completion import CompletionItem
 from bridge import __version__
 from bridge.cli import spelling
 from bridge.cli.exit_codes import CONFIGURATION, DONE, FAILED, INTERRUPTED, UNAVAILABLE, USAGE
+from bridge.cli.web_address import web_address
 from bridge.errors import BridgeError, ConfigError, StateUnavailable
 from bridge.text import text_problem
 
@@ -103,12 +104,32 @@ class _Commands(click.Group):
     type=click.Path(path_type=Path),
     help="Configuration file; default: ATTEMPT_BRIDGE_CONFIG or bridge.yaml.",
 )
+@click.option(
+    "--url",
+    metavar="URL",
+    callback=web_address,
+    help="Bridge to call, such as https://bridge.example.org; needs a token.",
+)
+@click.option(
+    "--token",
+    metavar="TOKEN",
+    help="Token for --url; default: ATTEMPT_BRIDGE_TOKEN. - reads it from standard input. Other users of the machine "
+    "can see what is given here.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print which configuration, state server and broker are used.")
 @click.option("--debug", is_flag=True, help="Print tracebacks with the texts of errors, which may quote personal data.")
 @click.option("--no-color", is_flag=True, help="No colours; same as setting NO_COLOR.")
 @click.version_option(__version__, "-V", "--version", prog_name="attempt-bridge", help="Print the version.")
 @click.pass_context
-def cli(ctx: click.Context, config: Path | None, verbose: bool, debug: bool, no_color: bool) -> None:
+def cli(
+    ctx: click.Context,
+    config: Path | None,
+    url: str | None,
+    token: str | None,
+    verbose: bool,
+    debug: bool,
+    no_color: bool,
+) -> None:
     """Receive and poll assessment vendors; publish each completed attempt once."""
     if no_color:
         ctx.color = False

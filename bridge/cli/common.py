@@ -13,8 +13,14 @@ __all__ = ["load_services"]
 
 
 def load_services() -> Services:
-    """The services of `--config`, or of the environment. Raises `ConfigError`."""
-    root = click.get_current_context().find_root()
+    """The services of `--config`, or of the environment.
+
+    Raises `ConfigError`, and `click.UsageError` if the command was to call another bridge, which it cannot.
+    """
+    context = click.get_current_context()
+    root = context.find_root()
+    if root.params.get("url") is not None:
+        raise click.UsageError(f"{context.command_path} works beside the server alone. Remedy: leave out --url")
     if root.obj:
         # Before anything is logged: structlog's own set-up prints whole exceptions, with local values, on stdout.
         logs.configure("error")

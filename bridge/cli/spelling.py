@@ -69,7 +69,15 @@ OPTIONS: Mapping[str, str] = {
     "-q": "Messages go to stderr: add 2>/dev/null",
 }
 #: Global option -> whether it takes a value.
-_GLOBAL = {"--config": True, "-v": False, "--verbose": False, "--debug": False, "--no-color": False}
+_GLOBAL = {
+    "--config": True,
+    "--url": True,
+    "--token": True,
+    "-v": False,
+    "--verbose": False,
+    "--debug": False,
+    "--no-color": False,
+}
 _GLOBAL |= {"--version": False, "-V": False}
 
 

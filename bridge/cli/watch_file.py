@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from bridge.errors import clip
+from bridge.text import text_problem
 
 __all__ = ["Line", "document", "read_lines"]
 
@@ -89,6 +90,8 @@ def _cells(file: Path, number: int, headings: Sequence[str], row: Sequence[str])
             raise _refused(file, number, f"more cells than the header has: {len(row)} instead of {len(headings)}")
         if not headings[place]:
             raise _refused(file, number, f"cell {place + 1} is in a column without a heading")
+        if problem := text_problem(cell):
+            raise _refused(file, number, f"{_shown(headings[place])}: {problem}")
         cells[headings[place]] = cell
     return cells
 

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
-from marshmallow import ValidationError
 
-from bridge import watch_registration
 from bridge.cli import watch_file
-from bridge.cli.common import load_services
+from bridge.cli.api_client import Api, ApiProblem, CallFailed, api, path_of
 from bridge.cli.options import (
     MomentAhead,
     confirm_broad,
     exit_nothing_matched,
     format_option,
-    known_name,
     limit_option,
     yes_option,
 )
 from bridge.cli.output import print_list, print_object, say
 from bridge.errors import clip
-from bridge.services import Services
 
 __all__ = ["watches"]
 
 _COLUMNS = ("source", "key", "kind", "state", "label", "next_look", "deadline", "looks", "id")
 #: Problems printed; a file may have thousands.
 _PROBLEMS_SHOWN = 20
+#: Watches, or ids, that one call may hold, and how long the call may be: the API takes 256 kB.
+_BATCH, _BATCH_BYTES = 500, 200_000
+_STATES = ("open", "overdue", "expanded")
+
+#: Where a document is from, for messages; the document.
+_Located = tuple[str, dict[str, Any]]
 
 
 @click.group()
@@ -64,14 +70,17 @@ def add(
     source: str, reference: tuple[str, ...], due: str | None, deadline: str | None, label: str | None, output: str
 ) -> None:
     """Expect one attempt. `docs/vendors.md` lists the reference of each vendor."""
-    services = load_services()
-    known_name(source, services.config.sources, "source")
     parts = [member.partition("=") for member in reference]
     if not all(name and sign for name, sign, _ in parts):
         raise click.UsageError("--ref must be NAME=VALUE")
     members = {name: value for name, _, value in parts}
-    given = {"source": source, "due": due, "deadline": deadline, "label": label}
-    (row,) = _register(services, [({**given, "reference": members}, "this watch")])
+    given = {"source": source, "due": due, "deadline": deadline, "label": label, "reference": members}
+    try:
+        row = api().call("POST", "watches", body=given)
+    except ApiProblem as problem:
+        if problem.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+            raise
+        _refuse({"this watch": [_member(*message) for message in _messages(problem)]}, total=1)
     print_object(row, output)
 
 
@@ -80,32 +89,29 @@ def add(
 @click.option("--source", required=True, help="Source of lines without a `source` column.")
 def import_(file: Path, source: str) -> None:
     """Expect the attempts of a CSV file: `due`, `deadline`, `label`, and a column for each member of the reference."""
-    services = load_services()
-    known_name(source, services.config.sources, "source")
-    documents = [
-        (watch_file.document(line.cells, source), f"{file}:{line.number}") for line in watch_file.read_lines(file)
-    ]
-    if not documents:
+    lines = watch_file.read_lines(file)
+    if not lines:
         exit_nothing_matched(f"{file} has no lines below the header")
-    rows = _register(services, documents)
-    repeated = len(rows) - len({row["id"] for row in rows})
+    bridge = api()
+    batches = _batches([(f"{file}:{line.number}", watch_file.document(line.cells, source)) for line in lines])
+    if len(batches) > 1:
+        # All or none: what one call cannot hold is checked before the first of it is registered.
+        _register(bridge, batches, len(lines), dry_run=True)
+    idents = _register(bridge, batches, len(lines), dry_run=False)
+    repeated = len(idents) - len(set(idents))
     if repeated:
         say(f"{repeated} line(s) repeat an attempt; the last line of each attempt counts")
-    say(f"{len(rows) - repeated} attempts are expected; see attempt-bridge watches list --source {source}")
+    say(f"{len(idents) - repeated} attempts are expected; see attempt-bridge watches list --source {source}")
 
 
 @watches.command("list")
 @click.option("--source", help="Filter by source.")
-@click.option("--state", type=click.Choice(watch_registration.STATES), help="Filter by state.")
+@click.option("--state", type=click.Choice(_STATES), help="Filter by state.")
 @limit_option
 @format_option
 def list_(source: str | None, state: str | None, limit: int, output: str) -> None:
     """List watches: overdue ones first, then by next check."""
-    services = load_services()
-    if source is not None:
-        known_name(source, services.config.sources, "source")
-    sources = [source] if source else list(services.config.sources)
-    rows, _ = watch_registration.rows(services, sources, state=state, limit=limit)
+    rows = api().rows("watches", {"source": source, "state": state}, limit=limit)
     empty = "no watches; add one with attempt-bridge watches add"
     print_list(rows, _COLUMNS, output, empty=empty, limit=limit, filtered=bool(source or state))
 
@@ -115,8 +121,11 @@ def list_(source: str | None, state: str | None, limit: int, output: str) -> Non
 @format_option
 def show(ident: str, output: str) -> None:
     """Show one watch."""
-    row = watch_registration.find(load_services(), ident)
-    if row is None:
+    try:
+        row = api().call("GET", path_of("watches", ident))
+    except ApiProblem as problem:
+        if problem.status != HTTPStatus.NOT_FOUND:
+            raise
         exit_nothing_matched(_unknown(ident))
     print_object(row, output)
 
@@ -128,56 +137,91 @@ def show(ident: str, output: str) -> None:
 @yes_option
 def cancel(idents: tuple[str, ...], every: bool, source: str | None, yes: bool) -> None:
     """Stop watching. No event is published for this; results that arrive later are published as usual."""
-    services = load_services()
     if every:
         if source is None:
             raise click.UsageError("--all needs --source")
-        known_name(source, services.config.sources, "source")
-        idents = tuple(
-            watch_registration.watch_id(source, expectation.key) for expectation in services.expectations.list(source)
-        )
-        confirm_broad(yes, f"{len(idents)} expected attempts of {source} would be cancelled")
+        bridge = api()
+        if not yes:
+            count = bridge.call("POST", "watches/cancel", body={"source": source, "dry_run": True})["cancelled"]
+            confirm_broad(yes, f"{count} expected attempts of {source} would be cancelled")
+        done = bridge.call("POST", "watches/cancel", body={"source": source})
     elif not idents:
         raise click.UsageError("missing: the ID of a watch, or --all --source NAME")
-    missing = watch_registration.cancel(services, idents)
-    say(f"{len(idents) - len(missing)} cancelled")
-    if missing:
-        exit_nothing_matched("\n".join(_unknown(ident) for ident in missing))
+    else:
+        done = {"cancelled": 0, "unknown_ids": []}
+        bridge = api()
+        for number in range(0, len(idents), _BATCH):
+            part = bridge.call("POST", "watches/cancel", body={"ids": idents[number : number + _BATCH]})
+            done = {name: done[name] + part[name] for name in done}
+    say(f"{done['cancelled']} cancelled")
+    if done["unknown_ids"]:
+        exit_nothing_matched("\n".join(_unknown(ident) for ident in done["unknown_ids"]))
 
 
-def _register(services: Services, documents: list[tuple[dict[str, Any], str]]) -> list[dict[str, Any]]:
-    """Register all documents or none; the problems of each are printed."""
-    schema = watch_registration.NewWatch()
-    loaded, problems = [], []
-    for document, where in documents:
+def _batches(documents: Sequence[_Located]) -> list[list[_Located]]:
+    """The documents in parts that one call may hold."""
+    batches: list[list[_Located]] = [[]]
+    size = 0
+    for located in documents:
+        length = len(json.dumps(located[1])) + 2
+        if batches[-1] and (len(batches[-1]) == _BATCH or size + length > _BATCH_BYTES):
+            batches.append([])
+            size = 0
+        batches[-1].append(located)
+        size += length
+    return batches
+
+
+def _register(bridge: Api, batches: Sequence[Sequence[_Located]], total: int, *, dry_run: bool) -> list[str]:
+    """The ids of all documents; without a dry run they are registered."""
+    idents: list[str] = []
+    problems: dict[str, list[str]] = {}
+    for batch in batches:
         try:
-            loaded.append(schema.load(document))
-        except ValidationError as error:
-            problems.append((where, error.messages))
-    if not problems:
-        try:
-            return watch_registration.register(services, loaded, now=services.now())
-        except ValidationError as error:
-            by_number: Any = error.messages
-            problems = [(documents[number][1], messages) for number, messages in by_number.items()]
-    for where, messages in problems[:_PROBLEMS_SHOWN]:
-        say(f"{where}: {_problem_text(messages)}")
-    raise click.ClickException(f"{len(problems)} of {len(documents)} attempts have problems; nothing was registered")
+            body = {"watches": [document for _, document in batch], "dry_run": dry_run}
+            idents += bridge.call("POST", "watches/import", body=body)["ids"]
+        except ApiProblem as problem:
+            if problem.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise _partly(problem, len(idents) + problem.members.get("registered", 0), total) from problem
+            for path, message in _messages(problem):
+                number, _, name = path.removeprefix("watches.").partition(".")
+                where = batch[int(number)][0] if number.isdigit() else "this file"
+                problems.setdefault(where, []).append(_member(name, message))
+        except click.ClickException as error:
+            raise _partly(error, 0 if dry_run else len(idents), total) from error
+    _refuse(problems, total)
+    return idents
 
 
-def _problem_text(messages: Any) -> str:
-    return "; ".join(f"{name}: {' '.join(_texts(inner))}" for name, inner in messages.items())
+def _messages(problem: ApiProblem) -> list[tuple[str, str]]:
+    return [(one["path"], one["message"]) for one in problem.problems] or [("", problem.detail)]
 
 
-def _texts(messages: Any) -> list[str]:
-    """The messages of a member without marshmallow's nesting, but with the names of inner members."""
-    if not isinstance(messages, dict):
-        return [str(text) for text in messages]
+def _member(path: str, message: str) -> str:
+    """`reference.result` and a message as one text."""
     # Escaped: a wrong name may hold characters that a terminal must not get.
-    return [
-        f"{clip(ascii(name)[1:-1], 40)}: {' '.join(inner.get('value') or inner.get('key'))}"
-        for name, inner in messages.items()
-    ]
+    names = [clip(ascii(name)[1:-1], 40) for name in path.split(".", 1) if name]
+    return ": ".join([*names, message])
+
+
+def _refuse(problems: Mapping[str, Sequence[str]], total: int) -> None:
+    """End the command if there are problems, of which some are printed. `problems`: by what they are about."""
+    for where in islice(problems, _PROBLEMS_SHOWN):
+        say(f"{where}: {'; '.join(problems[where])}")
+    if problems:
+        raise click.ClickException(f"{len(problems)} of {total} attempts have problems; nothing was registered")
+
+
+def _partly(error: click.ClickException, registered: int, total: int) -> click.ClickException:
+    """The error, with how many attempts are registered if some are."""
+    if not registered:
+        return error
+    fact = error.message.partition(". At least ")[0].partition(". Remedy: ")[0]
+    return CallFailed(
+        f"{fact}. At least {registered} of {total} attempts are registered. Remedy: do the same again when it answers; "
+        "what is registered already is only replaced",
+        error.exit_code,
+    )
 
 
 def _unknown(ident: str) -> str:

@@ -14,7 +14,7 @@ from bridge.errors import BridgeError, clip
 from bridge.net.signatures import sha256_hex
 from bridge.state.data_directory import make_private, open_private
 
-__all__ = ["FILE", "OPERATOR", "VIEWER", "first_token", "includes", "new_token", "role_of", "tokens"]
+__all__ = ["FILE", "OPERATOR", "VIEWER", "first_token", "includes", "new_token", "token_of", "tokens"]
 
 VIEWER, OPERATOR = "viewer", "operator"
 #: In `data_dir`: the hash of the token that `up` made because the file names none.
@@ -66,16 +66,16 @@ def first_token(config: Config) -> str | None:
     return f"API token, shown this once: {token} (operator; its hash is in {path})"
 
 
-def role_of(given: str, accepted: Iterable[Token]) -> str | None:
-    """The role of an `Authorization` header, None if it holds no accepted token."""
-    scheme, _, token = given.partition(" ")
-    digest = sha256_hex(token.strip())
-    granted = None
+def token_of(given: str, accepted: Iterable[Token]) -> Token | None:
+    """The accepted token that an `Authorization` header holds, None if it holds none."""
+    scheme, _, text = given.partition(" ")
+    digest = sha256_hex(text.strip())
+    found = None
     for entry in accepted:
         # All are compared, in constant time each.
         if hmac.compare_digest(entry.sha256.lower(), digest) and scheme.lower() == "bearer":
-            granted = entry.role
-    return granted
+            found = entry
+    return found
 
 
 def includes(granted: str | None, wanted: str) -> bool:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import redis
 import structlog
-from flask import Flask, Response, jsonify
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from flask import Flask, Response
 
 from bridge import clock
 from bridge.config.model import Config
@@ -24,7 +22,6 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.state.client import state_client
 from bridge.web.api import register_api
-from bridge.web.api.description import problem_list
 from bridge.web.gate import Gate
 from bridge.web.group_commit import GroupCommit
 from bridge.web.health import blueprint, part_lines
@@ -95,8 +92,6 @@ def create_app(
         )
     )
     register_api(app)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(StateUnavailable, _state_unavailable)
     app.after_request(_add_security_headers)
     return app
 
@@ -148,28 +143,6 @@ class _StateProbe:
         # A server that refuses this refuses events too, such as a read-only one: the gate is closed until it is stored.
         self._client.set(keys.heartbeat("web"), f"{self._now():.3f}", ex=int(_BEAT_SECONDS * 3))
         self._beat_at = clock.monotonic() + _BEAT_SECONDS
-
-
-def _http_error(error: HTTPException) -> Response:
-    details = getattr(error, "data", None) or {}
-    # webargs' messages are below the place they are about, such as `query`; those of our own are not.
-    places: Iterable[Any] = (details.get("messages") or {}).values()
-    problems = [problem for value in (details.get("errors"), *places) for problem in problem_list(value)]
-    fallback = "the request is not valid; see problems" if problems else error.name
-    answer = jsonify(error=details.get("message", fallback), problems=problems)
-    answer.status_code = error.code or 500
-    if answer.status_code == HTTPStatus.UNAUTHORIZED:
-        answer.headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    return answer
-
-
-def _state_unavailable(error: StateUnavailable) -> Response:
-    answer = jsonify(error="state server unavailable", problems=[])
-    answer.status_code = 503
-    answer.headers["Retry-After"] = "10"
-    return answer
 
 
 def _add_security_headers(answer: Response) -> Response:

@@ -15,9 +15,14 @@ from click.testing import CliRunner
 
 from bridge.cli.tokens import new
 from bridge.config import access, loader
-from bridge.config.access import FILE, first_token, includes, role_of, tokens
+from bridge.config.access import FILE, first_token, includes, token_of, tokens
 from bridge.config.model import Config, Token
 from bridge.errors import BridgeError
+
+
+def role_of(given: str, accepted: tuple[Token, ...]) -> str | None:
+    token = token_of(given, accepted)
+    return None if token is None else token.role
 
 
 def config(folder: Path, more: str = "") -> Config:

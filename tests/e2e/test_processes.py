@@ -121,7 +121,7 @@ def test_web_without_any_token_answers_401_with_the_remedy_and_takes_webhooks_al
     for path in ("/api/v1/watches", "/metrics"):
         answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=10)
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert "add its entry to access.tokens" in answer.json()["error"]
+        assert "add its entry to access.tokens" in answer.json()["detail"]
     forged = requests.post(f"http://127.0.0.1:{port}/webhooks/eu", json={}, timeout=10)
     assert (forged.status_code, "access.tokens" in forged.text) == (401, False)
     assert not list(config.parent.rglob("api-token*"))

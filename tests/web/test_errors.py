@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
-from bridge.web.api.description import problem_list
+from bridge.web.api.problems import problem_list
 
 JSON = "application/json"
 WATCHES = "/api/v1/watches"
@@ -47,7 +48,7 @@ def test_messages_become_problems_with_paths(messages: Any, problems: list[tuple
         ({}, 422, ["reference", "source"]),
         ({"json": {"source": "eu", "reference": {"stream": {}}, "due": "x"}}, 422, ["due", "reference.stream"]),
         ({"method": "GET", "query_string": "limit=0&state=no"}, 422, ["limit", "state"]),
-        ({"method": "GET", "query_string": "source=zz"}, 404, []),
+        ({"method": "GET", "query_string": "source=zz"}, 422, ["source"]),
         ({"method": "PUT"}, 405, []),
     ],
 )
@@ -55,9 +56,11 @@ def test_every_error_has_one_line_and_a_list_of_problems(
     api: FlaskClient, call: dict[str, Any], status: int, paths: list[str]
 ) -> None:
     answer = api.open(WATCHES, **{"method": "POST"} | call)
-    assert (answer.status_code, answer.content_type) == (status, JSON)
-    assert set(answer.json) == {"error", "problems"}
-    assert "\n" not in answer.json["error"]
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    assert set(answer.json) == {"type", "title", "status", "detail", "problems"}
+    assert (answer.json["type"], answer.json["status"]) == ("about:blank", status)
+    assert answer.json["title"] == HTTPStatus(status).phrase
+    assert "\n" not in answer.json["detail"]
     assert sorted(problem["path"] for problem in answer.json["problems"]) == paths
 
 

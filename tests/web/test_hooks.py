@@ -247,7 +247,8 @@ def test_requests_are_counted_by_source_and_outcome(client: FlaskClient) -> None
 
 def test_an_unknown_address_gets_json_without_an_echo(client: FlaskClient) -> None:
     answer = client.get("/CANARY?CANARY")
-    assert (answer.status_code, answer.get_json()) == (404, {"error": "Not Found", "problems": []})
+    assert (answer.status_code, answer.get_json()["title"], answer.get_json()["problems"]) == (404, "Not Found", [])
+    assert "CANARY" not in answer.text
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from bridge.services import Services
 from bridge.state import keys
-from bridge.watch_registration import EARLIEST, LATEST, watch_id
+from bridge.watch_registration import watch_id
+from bridge.web.api.watch_shapes import EARLIEST, LATEST
 from tests.support.watches_api import LINK
 
 #: The ends of the calendar and of what can be registered, also as other zones see them.

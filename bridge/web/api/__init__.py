@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask import Flask, request
 
 from bridge.config import access
-from bridge.config.model import Config
-from bridge.watch_registration import Moment
+from bridge.config.model import Token
+from bridge.services import Services
 from bridge.web.api import watches
 from bridge.web.api.common import VIEWER, require
 from bridge.web.api.description import DescribedApi, describe, options
+from bridge.web.api.problems import register_errors
+from bridge.web.api.watch_shapes import Moment
 from bridge.web.hooks import MAX_BODY_BYTES
 
-__all__ = ["register_api"]
+__all__ = ["local_application", "register_api"]
 
 _PREFIX = "/api"
+#: One for each resource, in the order of the description.
+_BLUEPRINTS = (watches.blueprint,)
 
 
 def register_api(app: Flask) -> None:
     """Add the API and its description at `/api/v1/openapi.json`. Raises `BridgeError` for an invalid token file."""
-    config: Config = app.extensions["bridge"].config
+    _register(app, access.tokens(app.extensions["bridge"].config))
+
+
+def local_application(services: Services) -> Flask:
+    """The API alone, for calls within this process that hand over their `Caller`. It accepts no token.
+
+    Unexpected errors are raised instead of answered.
+    """
+    app = Flask(__name__, static_folder=None)
+    app.extensions["bridge"] = services
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    _register(app, ())
+    return app
+
+
+def _register(app: Flask, tokens: Sequence[Token]) -> None:
+    services: Services = app.extensions["bridge"]
     # Of the API; the receiver of webhooks has its own limit.
-    app.config.update(options(config.bridge.public_url), MAX_CONTENT_LENGTH=MAX_BODY_BYTES)
-    app.extensions["bridge.tokens"] = access.tokens(config)
+    app.config.update(options(services.config.bridge.public_url), MAX_CONTENT_LENGTH=MAX_BODY_BYTES)
+    app.extensions["bridge.tokens"] = tuple(tokens)
     app.before_request(_guard)
     api = DescribedApi(app)
     api.register_field(Moment, "string", None)
     describe(api)
-    api.register_blueprint(watches.blueprint)
+    for blueprint in _BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    register_errors(app)
 
 
 def _guard() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import gevent
@@ -16,7 +17,16 @@ from bridge.sdk.strict_json import parse
 from bridge.web.api.common import refuse
 from bridge.web.hooks import BODY_SECONDS
 
-__all__ = ["ApiBlueprint"]
+__all__ = ["BODY_ERRORS", "ApiBlueprint"]
+
+#: What an operation with a body may answer beside its own errors; it needs the operator's role.
+BODY_ERRORS = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+)
 
 
 class _StrictParser(FlaskParser):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
 from flask_smorest import Api, Blueprint
-from marshmallow import EXCLUDE, Schema, fields
 
 from bridge import __version__
+from bridge.web.api.problems import MEDIA_TYPE, ProblemDetails
 
-__all__ = ["DescribedApi", "describe", "described", "options", "problem_list"]
+__all__ = ["DescribedApi", "describe", "described", "options"]
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 
@@ -22,45 +22,21 @@ Every call needs a token: `Authorization: Bearer TOKEN`. The role `viewer` may r
 _UNAUTHORIZED, _UNAVAILABLE = "UNAUTHORIZED_BEARER", "SERVICE_UNAVAILABLE_RETRY"
 
 
-class _Answer(Schema):
-    """Later versions may add members to answers."""
-
-    class Meta:
-        unknown = EXCLUDE
-
-
-class Problem(_Answer):
-    """What is wrong with one member or parameter."""
-
-    path = fields.String(
-        required=True,
-        metadata={"description": "The member or parameter, such as `reference.result`; empty: the body as a whole."},
-    )
-    message = fields.String(required=True, metadata={"description": "What is wrong with it, in one line."})
-
-
-class Error(_Answer):
-    """An error, for every status from 400 on."""
-
-    error = fields.String(
-        required=True,
-        metadata={"description": "What is wrong, in one line.", "examples": ["the watch was not registered"]},
-    )
-    problems = fields.List(
-        fields.Nested(Problem),
-        required=True,
-        metadata={
-            "description": "What is wrong with each member; empty where there is no more to say.",
-            "examples": [[{"path": "deadline", "message": "is in the past or before `due`. Give a later one"}]],
-        },
-    )
-
-
 class DescribedApi(Api):  # type: ignore[misc]  # flask-smorest has no types
     """An API whose description names exactly the errors that each operation sends."""
 
-    ERROR_SCHEMA = Error
+    ERROR_SCHEMA = ProblemDetails
     DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def _register_responses(self) -> None:
+        for status in HTTPStatus:
+            answer: dict[str, Any] = {"description": status.phrase}
+            if status >= HTTPStatus.BAD_REQUEST:
+                answer["content"] = {MEDIA_TYPE: {"schema": ProblemDetails}}
+            self.spec.components.response(status.name, answer, lazy=True)
+
+    def _register_error_handlers(self) -> None:
+        """Nothing: `register_errors` has handlers for the whole application."""
 
 
 def options(public_url: str) -> dict[str, Any]:
@@ -96,7 +72,7 @@ def describe(api: DescribedApi) -> None:
         answer = {
             "description": status.phrase,
             "headers": {header: {"description": meaning, "required": True, "schema": {"type": "string"}}},
-            "content": {"application/json": {"schema": Error}},
+            "content": {MEDIA_TYPE: {"schema": ProblemDetails}},
         }
         components.response(name, answer)
 
@@ -114,21 +90,3 @@ def described(
         operationId=operation, security=[{"token": []}], responses=responses
     )
     return decorate
-
-
-def problem_list(messages: Any) -> list[dict[str, str]]:
-    """marshmallow's messages as `problems`: `{"reference": {"result": ["..."]}}` has the path `reference.result`."""
-    return [{"path": ".".join(path), "message": message} for path, message in _walk(messages, ())]
-
-
-def _walk(node: Any, path: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
-    if isinstance(node, Mapping):
-        for name, member in node.items():
-            # A mapping's members have their problems under `key` and `value`, a schema's own are under `_schema`.
-            inner = name == "_schema" or (len(path) > 1 and name in ("key", "value") and isinstance(member, list))
-            yield from _walk(member, path if inner else (*path, str(name)))
-    elif isinstance(node, list):
-        for member in node:
-            yield from _walk(member, path)
-    elif node is not None:
-        yield path, str(node)

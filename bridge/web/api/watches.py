@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import gevent
-from flask import Response
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from flask import Response, current_app
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from bridge import watch_registration
 from bridge.polling.expectations import KNOWN_AFTER_SECONDS
-from bridge.watch_registration import STATES, NewWatch, WatchRow, sound
-from bridge.web.api.bodies import ApiBlueprint
-from bridge.web.api.common import OPERATOR, VIEWER, needs, refuse, services_here
+from bridge.services import Services
+from bridge.watch_registration import STATES, Listed
+from bridge.web.api.bodies import BODY_ERRORS, ApiBlueprint
+from bridge.web.api.common import OPERATOR, VIEWER, is_local, known_source, needs, refuse, services_here
 from bridge.web.api.description import described
+from bridge.web.api.members import Flag, sound
+from bridge.web.api.paging import Page, PageQuery, page_of, position_of, refuse_cursor
+from bridge.web.api.watch_shapes import NewWatch, WatchRow
 
-__all__ = ["blueprint"]
+__all__ = ["MAX_BATCH", "blueprint"]
 
 blueprint = ApiBlueprint(
     "watches", __name__, url_prefix="/api/v1/watches", description="Attempts that are rechecked or expected."
 )
 
-
+#: Watches, or ids, in one call.
+MAX_BATCH = 500
 #: A body of `addWatch`, for the description.
 _EXPECTED = {
     "source": "exams",
@@ -36,41 +41,93 @@ _EXPECTED = {
 _ITSELF = {"parameters": {"ident": "$response.body#/id"}}
 
 
-class _Filter(Schema):
+class _Filter(PageQuery):
     source = fields.String(validate=sound, metadata={"description": "Filter by source."})
     state = fields.String(validate=validate.OneOf(STATES), metadata={"description": "Filter by state."})
-    limit = fields.Integer(
-        load_default=100, validate=validate.Range(1, 1000), metadata={"description": "Maximum number of watches."}
-    )
 
 
-class WatchPage(Schema):
+class WatchPage(Page):
     """Watches, overdue ones first."""
-
-    class Meta:
-        unknown = EXCLUDE
 
     watches = fields.List(fields.Nested(WatchRow), required=True)
     total = fields.Integer(required=True, metadata={"description": "Number of all matching watches."})
 
 
+class NewWatches(Schema):
+    """Expectations to register together."""
+
+    watches = fields.List(fields.Nested(NewWatch), required=True, validate=validate.Length(1, MAX_BATCH))
+    dry_run = Flag(load_default=False, metadata={"description": "Check them, register nothing."})
+
+
+class Registered(Schema):
+    """What was registered, or would be."""
+
+    ids = fields.List(
+        fields.String(), required=True, metadata={"description": "Of the watches, in the order of the call."}
+    )
+
+
+class ToCancel(Schema):
+    """Which watches to cancel: either `ids`, or all expected attempts of `source`."""
+
+    ids = fields.List(
+        fields.String(validate=sound), validate=validate.Length(1, MAX_BATCH), metadata={"description": "Of watches."}
+    )
+    source = fields.String(validate=sound, metadata={"description": "All expected attempts of this source."})
+    dry_run = Flag(load_default=False, metadata={"description": "Count them, cancel nothing."})
+
+    @validates_schema
+    def _one_of_them(self, data: Mapping[str, Any], **_: Any) -> None:
+        if ("ids" in data) == ("source" in data):
+            raise ValidationError("give either ids or source")
+
+
+class Cancelled(Schema):
+    """What was cancelled, or would be."""
+
+    cancelled = fields.Integer(required=True, metadata={"description": "Number of watches."})
+    unknown_ids = fields.List(
+        fields.String(), required=True, metadata={"description": "Ids under which there is no watch."}
+    )
+
+
 @blueprint.route("", methods=["GET"])
 @needs(VIEWER)
-@described(blueprint, "listWatches", HTTPStatus.NOT_FOUND)
+@described(blueprint, "listWatches")
 @blueprint.arguments(_Filter, location="query")
 @blueprint.response(200, WatchPage, description="The watches that match")
 def list_watches(query: Mapping[str, Any]) -> dict[str, Any]:
     """List watches
 
-    Overdue ones come first, then the others by their next recheck. 404: the source is unknown.
+    Overdue ones come first, then the others by their next recheck.
     """
     services = services_here()
     name = query.get("source")
-    if name is not None and name not in services.config.sources:
-        refuse(404, f'unknown source: "{name}"')
-    sources = [name] if name else list(services.config.sources)
-    rows, total = watch_registration.rows(services, sources, state=query.get("state"), limit=query["limit"])
-    return {"watches": rows, "total": total}
+    sources = list(services.config.sources) if name is None else [known_source(name)]
+    position = position_of("watches", query, parts=3)
+    found = _listed(services, sources, query.get("state"), position)
+    try:
+        following = watch_registration.following(found, position)
+    except ValueError:
+        refuse_cursor("is not a cursor of watches")
+    page = page_of("watches", following, query["limit"], lambda watch: watch.position, lambda watch: watch.row)
+    return page | {"total": len(found)}
+
+
+def _listed(
+    services: Services, sources: Sequence[str], state: str | None, position: Sequence[str] | None
+) -> Sequence[Listed]:
+    """All matching watches. The pages of one command are cut from one list: sorting all again costs as much as all."""
+    kept: dict[str, Any] = current_app.extensions.setdefault("bridge.watches", {})
+    asked = (tuple(sources), state)
+    if position is not None and kept.get("asked") == asked:
+        found: Sequence[Listed] = kept["found"]
+        return found
+    found = watch_registration.listed(services, sources, state=state)
+    if is_local():
+        kept.update(asked=asked, found=found)
+    return found
 
 
 @blueprint.route("", methods=["POST"])
@@ -78,11 +135,7 @@ def list_watches(query: Mapping[str, Any]) -> dict[str, Any]:
 @described(
     blueprint,
     "addWatch",
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    *BODY_ERRORS,
     answers={201: {"links": {name: _ITSELF | {"operationId": name} for name in ("showWatch", "cancelWatch")}}},
 )
 @blueprint.arguments(NewWatch, example=_EXPECTED)
@@ -97,10 +150,54 @@ def add_watch(document: Mapping[str, Any]) -> dict[str, Any]:
     try:
         (row,) = watch_registration.register(services, [document], now=services.now())
     except ValidationError as error:
-        refuse(422, "the watch was not registered", errors=_first(error))
+        messages: Any = error.messages
+        refuse(422, "the watch was not registered", errors=messages[0])
     # Answer when every process knows the watch: a webhook a moment later already gets the label.
     gevent.sleep(KNOWN_AFTER_SECONDS)
     return row
+
+
+@blueprint.route("/import", methods=["POST"])
+@needs(OPERATOR)
+@described(blueprint, "importWatches", *BODY_ERRORS)
+@blueprint.arguments(NewWatches, example={"watches": [_EXPECTED], "dry_run": True})
+@blueprint.response(200, Registered, description="Registered, or checked")
+def import_watches(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Expect several attempts
+
+    All are registered, or none if one of them is wrong. To register more than one call may hold, check all of them
+    with `dry_run` first.
+    """
+    services = services_here()
+    work = watch_registration.check if document["dry_run"] else watch_registration.register
+    try:
+        rows = work(services, document["watches"], now=services.now())
+    except ValidationError as error:
+        refuse(422, "nothing was registered", errors={"watches": error.messages})
+    return {"ids": [row["id"] for row in rows]}
+
+
+@blueprint.route("/cancel", methods=["POST"])
+@needs(OPERATOR)
+@described(blueprint, "cancelWatches", *BODY_ERRORS)
+@blueprint.arguments(ToCancel, example={"source": "exams", "dry_run": True})
+@blueprint.response(200, Cancelled, description="Cancelled, or counted")
+def cancel_watches(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Stop watching several attempts
+
+    Those with these ids, or all expected attempts of a source. No event is published for this.
+    """
+    services = services_here()
+    if "source" in document:
+        name = known_source(document["source"])
+        idents = [watch_registration.watch_id(name, expected.key) for expected in services.expectations.list(name)]
+    else:
+        idents = list(dict.fromkeys(document["ids"]))
+    if document["dry_run"]:
+        unknown = [ident for ident in idents if "ids" in document and not watch_registration.find(services, ident)]
+    else:
+        unknown = watch_registration.cancel(services, idents)
+    return {"cancelled": len(idents) - len(unknown), "unknown_ids": unknown}
 
 
 @blueprint.route("/<ident>", methods=["GET"])
@@ -130,8 +227,3 @@ def cancel_watch(ident: str) -> Response | None:
     if watch_registration.cancel(services_here(), [ident]):
         refuse(404, "unknown watch; it may be settled")
     return None
-
-
-def _first(error: ValidationError) -> Any:
-    messages: Any = error.messages
-    return messages[0]

@@ -1,0 +1,219 @@
+"""How commands call the API: within this process beside the server, or over HTTP with `--url` and `--token`.
+
+Both are the same calls and answers, so a command prints the same wherever it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+import click
+
+from bridge.cli.common import load_services
+from bridge.cli.exit_codes import FAILED, NOTHING_MATCHED, UNAVAILABLE, USAGE
+from bridge.cli.output import say
+from bridge.errors import clip
+from bridge.net.tls import tls_problem
+from bridge.settings import PREFIX, read_api_token
+
+__all__ = ["Api", "ApiProblem", "CallFailed", "api", "path_of"]
+
+_API = "/api/v1/"
+_TIMEOUT_SECONDS = 60.0
+#: Of one page, as the API allows.
+_MAX_LIMIT = 1000
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_PROBLEM = "application/problem+json"
+#: Status -> exit code; any other error is `FAILED`.
+_EXIT_CODES = {400: USAGE, 404: NOTHING_MATCHED, 413: USAGE, 422: USAGE, 502: UNAVAILABLE, 503: UNAVAILABLE}
+_EXIT_CODES[504] = UNAVAILABLE
+_TOKEN_REMEDY = f"Remedy: give --token, or set {PREFIX}TOKEN"
+
+
+class CallFailed(click.ClickException):
+    """A call that ends the command with one line and an exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self._exit_code = exit_code
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]  # click's is an attribute of the class
+        return self._exit_code
+
+
+class ApiProblem(CallFailed):
+    """A call that was refused: `status`, `detail`, `problems` and further `members` of the problem details."""
+
+    def __init__(self, status: int, document: Mapping[str, Any]) -> None:
+        self.status = status
+        self.detail = str(document.get("detail", ""))
+        self.problems: list[Mapping[str, str]] = document.get("problems") or []
+        self.members = document
+        more = [_shown(problem) for problem in self.problems if problem.get("message", "") not in self.detail]
+        detail = self.detail.removesuffix("; see problems") if more else self.detail
+        message = ": ".join(part for part in (detail, "; ".join(more)) if part)
+        super().__init__(message, _EXIT_CODES.get(status, FAILED))
+
+
+class _Answer(NamedTuple):
+    status: int
+    media_type: str
+    body: bytes
+
+
+#: Method, path with query, headers, body -> answer.
+_Send = Callable[[str, str, Mapping[str, str], bytes], _Answer]
+
+
+class Api:
+    """The API of one bridge. `where`: its address in messages."""
+
+    def __init__(self, send: _Send, where: str) -> None:
+        self._send = send
+        self._where = where
+
+    def call(
+        self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The document that the API answers, None where it answers none. `path`: below `/api/v1/`, see `path_of`.
+
+        Members of the query that are None are left out. Raises `ApiProblem`, which ends a command with one line and
+        the exit code of its status, and `CallFailed` if no bridge answers.
+        """
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        target = f"{_API}{path}" + (f"?{urlencode(given)}" if given else "")
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        raw = b"" if body is None else json.dumps(body).encode()
+        answer = self._send(method, target, headers, raw)
+        if not answer.body and answer.status < 300:
+            return None
+        try:
+            document = json.loads(answer.body)
+        except ValueError:
+            document = None
+        if answer.media_type == _PROBLEM and isinstance(document, dict):
+            raise ApiProblem(answer.status, document)
+        if answer.status >= 300 or document is None:
+            raise CallFailed(
+                f"{self._where} answered {answer.status} as no bridge does. Remedy: check --url", UNAVAILABLE
+            )
+        return document
+
+    def rows(
+        self, path: str, query: Mapping[str, Any] | None = None, *, limit: int, resource: str = ""
+    ) -> Iterator[dict[str, Any]]:
+        """Up to `limit` rows of a list, page by page. `resource`: the member with the rows; default: the path."""
+        member, cursor = resource or path.replace("-", "_"), None
+        while limit > 0:
+            size = min(limit, _MAX_LIMIT)
+            page = self.call("GET", path, {**(query or {}), "limit": size, "cursor": cursor})
+            yield from page[member]
+            limit, cursor = limit - size, page["next"]
+            if cursor is None:
+                return
+
+
+def api() -> Api:
+    """The API that the current command calls: of `--url`, or of the configuration beside the server.
+
+    Raises `ConfigError` and `click.UsageError`.
+    """
+    root = click.get_current_context().find_root().params
+    url = root.get("url")
+    if url is None:
+        if root.get("token") is not None:
+            raise click.UsageError("--token needs --url. Beside the server no token is needed")
+        return Api(_local(), "the local bridge")
+    return Api(_remote(url, _token(root.get("token"))), url)
+
+
+def path_of(*parts: str) -> str:
+    """A path with names and ids in it: `path_of("watches", ident)`."""
+    return "/".join(quote(part, safe="") for part in parts)
+
+
+def _token(given: str | None) -> str:
+    """The token, which the list of processes shows only if it was given as an option."""
+    token = sys.stdin.readline().strip() if given == "-" else given or read_api_token()
+    if not token:
+        raise click.UsageError(f"--url needs a token. {_TOKEN_REMEDY}")
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise click.UsageError("the token is not one: it holds blanks or other characters. Remedy: copy it again")
+    return token
+
+
+def _local() -> _Send:
+    # Imported late: a remote call needs none of this.
+    from werkzeug.test import Client  # noqa: PLC0415
+
+    from bridge.web.api import local_application  # noqa: PLC0415
+    from bridge.web.api.common import LOCAL_CALLER, OPERATOR, Caller  # noqa: PLC0415
+
+    client = Client(local_application(load_services()))
+    caller = Caller(f"cli:{_user()}", OPERATOR)
+
+    def send(method: str, target: str, headers: Mapping[str, str], body: bytes) -> _Answer:
+        answer = client.open(
+            target, method=method, headers=dict(headers), data=body or None, environ_overrides={LOCAL_CALLER: caller}
+        )
+        return _Answer(answer.status_code, answer.mimetype or "", answer.get_data())
+
+    return send
+
+
+def _user() -> str:
+    """The name of the operating system's user, or its number where it has no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _remote(url: str, token: str) -> _Send:
+    import requests  # noqa: PLC0415 - commands beside the server need no HTTP
+
+    from bridge.net.timed_session import timed_session  # noqa: PLC0415
+
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        say(f"warning: {url} gets the token unencrypted. Remedy: use https://")
+    session = timed_session()
+    session.headers["Authorization"] = f"Bearer {token}"
+
+    def send(method: str, target: str, headers: Mapping[str, str], body: bytes) -> _Answer:
+        try:
+            answer = session.request(
+                method, url + target, headers=dict(headers), data=body or None, timeout=_TIMEOUT_SECONDS
+            )
+        except requests.RequestException as error:
+            raise CallFailed(
+                f"{url} unreachable: {_reason(error)}. Remedy: check --url, and that the bridge runs", UNAVAILABLE
+            ) from error
+        return _Answer(answer.status_code, answer.headers.get("Content-Type", "").partition(";")[0], answer.content)
+
+    return send
+
+
+def _reason(error: Exception) -> str:
+    """The innermost error that has a short text of the operating system, else the kind of the error."""
+    if problem := tls_problem(error):
+        return problem
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return clip(seen.strerror)
+        seen = seen.__cause__ or seen.__context__
+    return type(error).__name__
+
+
+def _shown(problem: Mapping[str, str]) -> str:
+    # Escaped: a wrong name may hold characters that a terminal must not get.
+    path = clip(ascii(problem.get("path", ""))[1:-1], 80)
+    return f"{path}: {problem.get('message', '')}" if path else problem.get("message", "")
