@@ -12,11 +12,13 @@ from typing import Any
 from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorThrottled, VendorUnavailable, clip
 from bridge.sdk.strict_json import parse_answer
 
-__all__ = ["RESETS_AT_SECONDS", "next_reset", "read_attempts", "read_results", "read_schedule"]
+__all__ = ["NOT_ALLOWED", "RESETS_AT_SECONDS", "next_reset", "read_attempts", "read_results", "read_schedule"]
 
 #: The daily quota resets at 13:30 UTC; seconds after midnight.
 RESETS_AT_SECONDS = 13 * 3600 + 30 * 60
 _DAY = 86_400
+#: Reason of a refusal that may be about one call alone.
+NOT_ALLOWED = "not_allowed"
 #: Error codes in the wrapper that mean "not yet" or "not found": user, candidate in schedule, schedule, activation,
 #: start.
 _NOT_FOUND_CODES = frozenset({202, 203, 301, 303, 310})
@@ -70,7 +72,8 @@ def _read(status: int, body: bytes, where: str, now: float) -> Any:
         if _OVER_QUOTA.search(text):
             raise _throttled(status, where, now)
         raise VendorRefused(
-            f"{where}: HTTP {status}. Check token, base_url, and that the token may use the external API"
+            f"{where}: HTTP {status}. Check token, base_url, and that the token may use the external API",
+            reason=NOT_ALLOWED if status == 403 else None,
         )
     if status not in (200, 204, 400, 404):
         raise VendorFault(f"{where}: HTTP {status}. Check base_url")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorThrottled, VendorUnavailable
 from bridge.sdk.spelling import alike
 from bridge.sdk.vendor import Pointer, Record, SourceFacts, VendorCalls
-from bridge.vendors.cirrus.answers import next_reset, read_attempts, read_results, read_schedule
+from bridge.vendors.cirrus.answers import NOT_ALLOWED, next_reset, read_attempts, read_results, read_schedule
 from bridge.vendors.cirrus.attempts import assign, attempt_record, submitted, unassigned
 from bridge.vendors.cirrus.identity import BY_ATTEMPT, BY_PAIR, identifier, pointer
 from bridge.vendors.cirrus.schema import IsoTime
@@ -71,8 +71,26 @@ class Client:
     def recheck(self, reference: Mapping[str, str]) -> Sequence[Record | Pointer]:
         """The records of one watched attempt as they are now; a schedule or a candidate becomes pointers to attempts.
 
-        Raises `Unreadable` for a reference that names neither.
+        Raises `Unreadable` for a reference that names neither, and `VendorFault` if only what it needs is refused.
         """
+        try:
+            return self._recheck(reference)
+        except VendorRefused as problem:
+            if problem.reason != NOT_ALLOWED:
+                raise
+            # The smallest question there is: if that is refused too, it is about the token.
+            self.results(candidate=_NO_CANDIDATE)
+            raise VendorFault(
+                f"{problem}. Other calls are answered; what does not need this one is published",
+                reason="part_unreadable",
+            ) from problem
+
+    def probe(self) -> str:
+        """Ask for a candidate that does not exist: the token is valid if the answer is "not found"."""
+        self.results(candidate=_NO_CANDIDATE)
+        return "logged in; results can be asked for by candidate only, so none was read"
+
+    def _recheck(self, reference: Mapping[str, str]) -> Sequence[Record | Pointer]:
         asked = {name: text for name, text in reference.items() if text}
         known = {name for name in ("schedule", "candidate", "attempt") if name in asked}
         if not known:
@@ -84,11 +102,6 @@ class Client:
         if "attempt" in known and (self._identity == BY_ATTEMPT or len(known) < 3):
             return self._one_attempt(asked)
         return self._pair(asked, self.results(candidate=asked["candidate"], schedule=asked["schedule"]))
-
-    def probe(self) -> str:
-        """Ask for a candidate that does not exist: the token is valid if the answer is "not found"."""
-        self.results(candidate=_NO_CANDIDATE)
-        return "logged in; results can be asked for by candidate only, so none was read"
 
     def _one_attempt(self, asked: Mapping[str, str]) -> Sequence[Record]:
         """The result by the attempt's own id, which answers do not repeat."""

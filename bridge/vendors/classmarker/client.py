@@ -37,6 +37,8 @@ MIN_OVERLAP_SECONDS = 60.0
 #: Results may be listed this long after others that finished later.
 _LISTED_LATE_SECONDS = 3600
 CODES_PER_CALL, CODE_LENGTH = 100, 255
+#: Path of the list of groups, links and tests.
+_CATALOGUE = "v1"
 #: Stream -> the vendor's noun for its groups or links.
 _PLACES = {GROUPS: "group", LINKS: "link"}
 
@@ -59,7 +61,7 @@ class Client:
 
     def catalogue(self) -> AnswerRow:
         """Groups, links and tests that the key may see, in members `groups`, `links` and `tests`, not parsed."""
-        return self._call("GET", "v1")
+        return self._call("GET", _CATALOGUE)
 
     def recent_results(
         self, stream: str, after: int | None, *, place: str | None = None, test: str | None = None
@@ -182,6 +184,10 @@ class Client:
             body=body,
             free=body is not None,
         )
+        if status == 403 and path != _CATALOGUE:
+            # Raises if the key itself is refused; otherwise it is about these groups or links.
+            self.catalogue()
+            raise VendorFault(f"{where}: HTTP 403. Allow the key to see them at the vendor", reason="not_permitted")
         if status in (401, 403):
             raise VendorRefused(f"{where}: HTTP {status}. Check base_url, api_key and api_secret")
         if not 200 <= status < 300:

@@ -101,7 +101,17 @@ class Client:
         reached, begin, unread_since = (now - WEEK_SECONDS,) * 2 + (None,) if cursor is None else _places(cursor)
         # If the clock was set back, the window must not end before it begins.
         begin = min(begin, now - SMALLEST_WINDOW_SECONDS)
-        end, records, unread = self._window_from(begin, now)
+        try:
+            end, records, unread = self._window_from(begin, now)
+        except VendorRefused as problem:
+            if problem.reason != _NOT_ALLOWED:
+                raise
+            # Windows may be refused alone: what webhooks point to is read by person or id.
+            try:
+                self.events()
+            except VendorRefused:
+                raise problem from None
+            raise _alone(problem) from problem
         if unread:
             unread_since = begin if unread_since is None else min(unread_since, begin)
         waiting = "" if unread_since is None else f"!{unread_since}"
@@ -119,8 +129,18 @@ class Client:
 
         `attempt_id`: that attempt, `custom_id` is then its known person. Otherwise `custom_id`: the newest attempt at
         `quiz_id`, or at each quiz. `announced`: the attempt of that person that a webhook named, if any. Raises
-        `Unreadable` for a reference without either.
+        `Unreadable` for a reference without either, and `VendorFault` if only this question is refused.
         """
+        try:
+            return self._recheck(reference)
+        except VendorRefused as problem:
+            if problem.reason != _NOT_ALLOWED:
+                raise
+            now = int(self._calls.now())
+            self._answers(now - SMALLEST_WINDOW_SECONDS, now)
+            raise _alone(problem) from problem
+
+    def _recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         wanted, whose = reference.get("attempt_id"), reference.get("custom_id")
         if wanted:
             return self._one(wanted, whose)
@@ -214,6 +234,11 @@ class Client:
             raise VendorUnavailable(
                 f"source {self._source}: report/attempts: {error}. Retried later", reason="bad_answer"
             ) from error
+
+
+def _alone(problem: VendorRefused) -> VendorFault:
+    """A refusal that is about one kind of call, because others are answered."""
+    return VendorFault(f"{problem}. Other calls are answered, and made", reason="part_unreadable")
 
 
 def start(moment: float, _until: float | None = None) -> str:

@@ -45,7 +45,7 @@ class Client:
         """
         place = Place.read(cursor, self.api.now())
         if place.offset is None or not place.access_key:
-            following = self._catalogue.next_place(place)
+            following = self._next_place(place)
             if following is None:
                 return Page(records=(), cursor=place.end, more=False, unread=self._unread(place))
             place = following
@@ -99,6 +99,14 @@ class Client:
         if keys:
             self.api.candidates(keys[0], limit=1)
         return f"logged in; {'more than ' if more else ''}{len(keys)} {'schedule' if len(keys) == 1 else 'schedules'}"
+
+    def _next_place(self, place: Place) -> Place | None:
+        """The next schedule. If only the list of schedules is refused, what webhooks point to is still followed."""
+        try:
+            return self._catalogue.next_place(place)
+        except VendorRefused as problem:
+            self._check_account(problem)
+            raise VendorFault(f"list of schedules: {clip(problem)}", reason="part_unreadable") from problem
 
     def _rows(self, place: Place) -> tuple[list[Mapping[str, Any]], Place]:
         """The rows of a page, and the place after it."""

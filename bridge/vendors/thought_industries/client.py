@@ -24,6 +24,8 @@ PER_PAGE = 50
 _FILTER_TOLERANCE = 86_400.0
 #: How far in the future the window of the probe is, seconds.
 _FAR_FUTURE = 10 * 365 * 86_400.0
+#: Reason of a refusal that may be about one user or course alone.
+_NOT_ALLOWED = "not_allowed"
 _OTHER_DATES = {"iso": "unix_ms", "unix_ms": "iso"}
 
 
@@ -102,8 +104,20 @@ class Client:
     def recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         """The attempt of a watch, or all attempts of a user in a course that changed at `since` or later.
 
-        Raises `Unreadable` for a reference that names neither.
+        Raises `Unreadable` for a reference that names neither, `VendorFault` if only this user or course is refused.
         """
+        try:
+            return self._recheck(reference)
+        except VendorRefused as problem:
+            if problem.reason != _NOT_ALLOWED:
+                raise
+            now = self._calls.now()
+            self.attempts(start=now, until=now, per_page=1)
+            raise VendorFault(
+                f"{problem}. Other calls are answered: this user or course is refused", reason="part_unreadable"
+            ) from problem
+
+    def _recheck(self, reference: Mapping[str, str]) -> Sequence[Record]:
         user, course, attempt = (reference.get(name) for name in ("user_id", "course_id", "attempt_id"))
         since = float(reference.get("since", 0))
         created = float(reference["created"]) if attempt and not user and "created" in reference else None
@@ -154,7 +168,8 @@ class Client:
             return content
         where = f"source {self._source}: GET {path}: HTTP {status}"
         if status in (401, 403):
-            raise VendorRefused(f"{where}. Check api_key, and that it may read assessment attempts")
+            reason = _NOT_ALLOWED if status == 403 else None
+            raise VendorRefused(f"{where}. Check api_key, and that it may read assessment attempts", reason=reason)
         if status in (400, 404, 410, 422) and any(name == "cursor" for name, _ in params):
             raise VendorFault(
                 f"{where}. The page cursor is refused, it may have expired: the next round starts at its first page",

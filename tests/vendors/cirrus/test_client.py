@@ -460,7 +460,7 @@ def test_a_reference_that_names_nothing_is_refused_before_any_call():
 )
 def test_an_error_says_what_to_do_next_and_names_nobody(answer, kind):
     with pytest.raises(kind) as caught:
-        Api(answer).recheck(**PAIR)
+        Api(answer, answer).recheck(**PAIR)
 
     assert type(caught.value) is kind
     for secret in ("INVENTED", "cand-1", "SPRING", "?"):

@@ -194,7 +194,7 @@ def test_a_used_up_quota_says_when_to_come_back():
 @pytest.mark.parametrize("form", ["json", "xml"])
 def test_an_answer_that_is_none_is_never_an_empty_page(status, body, kind, form):
     with pytest.raises(kind):
-        connect(Calls(None, (status, body)), format=form).page("groups", str(NOW - 60))
+        connect(Calls(None, *[(status, body)] * 2), format=form).page("groups", str(NOW - 60))
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_a_list_of_events_of_another_form_is_no_fault(answer):
 )
 def test_a_refused_window_raises_what_says_what_to_do_and_nothing_secret(status, kind):
     with pytest.raises(kind, match=f"source eu-coremetrix: GET report/attempts: HTTP {status}") as raised:
-        POLL.fetch(connect(Calls(None, (status, b"INVENTED trouble"))), None)
+        POLL.fetch(connect(Calls(None, *[(status, b"INVENTED trouble")] * 2)), None)
     assert "INVENTED" not in str(raised.value)
 
 
