@@ -7,18 +7,35 @@ import os
 import re
 import secrets
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
-from bridge.config.model import Config, Token
+from bridge.config.model import Config, Token, TrustedProxy
 from bridge.errors import BridgeError, clip
 from bridge.net.signatures import sha256_hex
 from bridge.state.data_directory import make_private, open_private
 
-__all__ = ["FILE", "OPERATOR", "VIEWER", "first_token", "includes", "new_token", "token_of", "tokens"]
+__all__ = [
+    "FILE",
+    "NO_ROLE",
+    "OPERATOR",
+    "VIEWER",
+    "client_address",
+    "first_token",
+    "includes",
+    "new_token",
+    "proxy_user",
+    "token_of",
+    "tokens",
+]
 
 VIEWER, OPERATOR = "viewer", "operator"
+#: Of a user whom the proxy names and who is in no role.
+NO_ROLE = ""
 #: In `data_dir`: the hash of the token that `up` made because the file names none.
 FILE = "api-token.sha256"
+_USER = re.compile(r"[\w.@+-]{1,100}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -81,6 +98,45 @@ def token_of(given: str, accepted: Iterable[Token]) -> Token | None:
 def includes(granted: str | None, wanted: str) -> bool:
     """Whether a role may do what another may."""
     return granted == OPERATOR or (granted is not None and granted == wanted)
+
+
+def proxy_user(proxy: TrustedProxy, peer: str, given: str) -> tuple[str, str] | None:
+    """Name and role of the user in the header of a trusted proxy; None if it is not from one, or names nobody.
+
+    `peer`: the address of the connection itself. `given`: the header's value.
+    """
+    if not _USER.fullmatch(given) or not _is_from(proxy, peer):
+        return None
+    for role in (OPERATOR, VIEWER):
+        if any(fnmatchcase(given, pattern) for pattern in proxy.roles.get(role, ())):
+            return given, role
+    return given, NO_ROLE
+
+
+def client_address(proxy: TrustedProxy | None, peer: str, forwarded_for: str) -> str:
+    """The client's address: the last in `X-Forwarded-For` that is not a trusted proxy's, if a trusted proxy says so."""
+    address = peer
+    if proxy is None:
+        return address
+    for hop in reversed(forwarded_for.split(",")):
+        if not _is_from(proxy, address) or _parsed(hop.strip()) is None:
+            break
+        address = hop.strip()
+    return address
+
+
+def _is_from(proxy: TrustedProxy, address: str) -> bool:
+    parsed = _parsed(address)
+    return parsed is not None and any(parsed in ip_network(network) for network in proxy.from_)
+
+
+def _parsed(address: str) -> IPv4Address | IPv6Address | None:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return None
+    # A socket for both kinds shows 10.0.0.1 as ::ffff:10.0.0.1.
+    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed
 
 
 def _write(path: Path, text: str) -> None:

@@ -51,7 +51,9 @@ def _described(value: Any, name: str = "") -> Any:
     if name in _ADDRESSES and isinstance(value, str):
         return without_password(value)
     if hasattr(value, "__dataclass_fields__"):
-        return {member.name: _described(getattr(value, member.name), member.name) for member in fields(value)}
+        described = {member.name: _described(getattr(value, member.name), member.name) for member in fields(value)}
+        # `from` is no name in Python.
+        return {name.rstrip("_"): member for name, member in described.items()}
     if isinstance(value, Mapping):
         return {key: _described(member) for key, member in value.items()}
     if isinstance(value, tuple | list):

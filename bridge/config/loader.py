@@ -12,6 +12,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError
 
+from bridge.config.access_schema import AccessSchema
 from bridge.config.cross_checks import check_memory, check_retention
 from bridge.config.model import (
     Access,
@@ -24,10 +25,10 @@ from bridge.config.model import (
     Source,
     Subscription,
     Token,
+    TrustedProxy,
 )
 from bridge.config.schemas import (
     EVENT_TYPES,
-    AccessSchema,
     BridgeSchema,
     FileSchema,
     SourceSchema,
@@ -245,4 +246,14 @@ def _access(section: Any, document: Document) -> Access:
     for place, name in enumerate(names):
         if name is not None and name in names[:place]:
             document.add(("access", "tokens", place, "name"), f'"{clip(name, 40)}" is already another token\'s name')
-    return Access(tokens=tuple(Token(**{"name": "", "role": "", "sha256": "", **token}) for token in tokens))
+    proxy = data.get("proxy")
+    return Access(
+        tokens=tuple(Token(**{"name": "", "role": "", "sha256": "", **token}) for token in tokens),
+        viewers_see_persons=data.get("viewers_see_persons", False),
+        proxy=_proxy(proxy) if proxy else None,
+    )
+
+
+def _proxy(data: Mapping[str, Any]) -> TrustedProxy:
+    roles = {role: tuple(names) for role, names in data.get("roles", {}).items()}
+    return TrustedProxy(header=data.get("header", ""), from_=tuple(data.get("from_", ())), roles=roles)

@@ -24,6 +24,7 @@ __all__ = [
     "Source",
     "Subscription",
     "Token",
+    "TrustedProxy",
     "WebhookConfig",
 ]
 
@@ -158,10 +159,22 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedProxy:
+    """A proxy that names its users in a header. `from_`: networks of the proxy; `roles`: role -> names or patterns."""
+
+    header: str
+    from_: tuple[str, ...]
+    roles: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """The `access:` section."""
 
     tokens: tuple[Token, ...] = ()
+    #: Whether viewers see names, e-mail addresses, labels and bodies.
+    viewers_see_persons: bool = False
+    proxy: TrustedProxy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

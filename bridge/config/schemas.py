@@ -40,9 +40,9 @@ from schemas.notices import NOTICE_TYPES
 
 __all__ = [
     "EVENT_TYPES",
-    "AccessSchema",
     "BridgeSchema",
     "FileSchema",
+    "SectionSchema",
     "SourceSchema",
     "SubscriptionSchema",
     "name_problem",
@@ -119,12 +119,6 @@ def _webhook_secret_problem(text: str) -> str | None:
     return f"{problem}. Remedy: python3 -c '{program}'"
 
 
-def _sha256_problem(text: str) -> str | None:
-    if re.fullmatch(r"[0-9a-f]{64}", text):
-        return None
-    return "is not a SHA-256 in 64 lower-case hex digits. Remedy: printf %s THE_TOKEN | sha256sum"
-
-
 def _type_problem(text: str) -> str | None:
     if any(fnmatchcase(known, text) for known in EVENT_TYPES):
         return None
@@ -145,9 +139,10 @@ class SectionSchema(Schema):
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def _refuse_unknown(self, _data: Any, original: Any, **_: Any) -> None:
-        unknown = [name for name in original if name not in self.fields]
+        known = {field.data_key or name for name, field in self.fields.items()}
+        unknown = [name for name in original if name not in known]
         if unknown:
-            raise ValidationError({name: [f"unknown key. {did_you_mean(name, self.fields)}"] for name in unknown})
+            raise ValidationError({name: [f"unknown key. {did_you_mean(name, known)}"] for name in unknown})
 
 
 class RetentionSchema(SectionSchema):
@@ -269,16 +264,6 @@ class SubscriptionSchema(SectionSchema):
         Secret(_webhook_secret_problem), error_messages={"invalid": 'must be a list such as ["${{ENV_NAME}}"]'}
     )
     allow_private = flag()
-
-
-class TokenSchema(SectionSchema):
-    name = Text(required=True)
-    role = choice("viewer", "operator", required=True)
-    sha256 = Text(_sha256_problem, required=True)
-
-
-class AccessSchema(SectionSchema):
-    tokens = fields.List(fields.Nested(TokenSchema), error_messages={"invalid": "must be a list"})
 
 
 class FileSchema(SectionSchema):

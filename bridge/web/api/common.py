@@ -24,9 +24,11 @@ __all__ = [
     "caller_here",
     "is_local",
     "known_source",
+    "mask_persons",
     "needs",
     "refuse",
     "require",
+    "sees_persons",
     "services_here",
 ]
 
@@ -97,12 +99,19 @@ def is_local() -> bool:
 
 
 def _find_caller() -> Caller | None:
-    local = request.environ.get(LOCAL_CALLER)
-    if isinstance(local, Caller):
+    if is_local():
+        local: Caller = request.environ[LOCAL_CALLER]
         return local
-    accepted: tuple[Token, ...] = current_app.extensions["bridge.tokens"]
-    token = access.token_of(request.headers.get("Authorization", ""), accepted)
-    return None if token is None else Caller(token.name, token.role)
+    given = request.headers.get("Authorization", "")
+    if given.partition(" ")[0].lower() == "bearer":
+        accepted: tuple[Token, ...] = current_app.extensions["bridge.tokens"]
+        token = access.token_of(given, accepted)
+        return None if token is None else Caller(token.name, token.role)
+    proxy = services_here().config.access.proxy
+    if proxy is None:
+        return None
+    user = access.proxy_user(proxy, request.remote_addr or "", request.headers.get(proxy.header, ""))
+    return None if user is None else Caller(*user)
 
 
 def require(role: str) -> None:
@@ -112,5 +121,33 @@ def require(role: str) -> None:
         if current_app.extensions["bridge.tokens"]:
             refuse(401, "missing or unknown token. Remedy: send Authorization: Bearer TOKEN")
         refuse(401, "no token is configured. Remedy: run attempt-bridge tokens new, add its entry to access.tokens")
+    if caller.role == access.NO_ROLE:
+        refuse(403, f"user without a role: {caller.name}. Remedy: add the name to access.proxy.roles")
     if not access.includes(caller.role, role):
         refuse(403, f"role {caller.role} is not sufficient: this call needs role {role}")
+
+
+def sees_persons() -> bool:
+    """Whether the caller may see names, e-mail addresses, labels, bodies and answers of receivers."""
+    caller = caller_here()
+    if caller is None:
+        return False
+    return access.includes(caller.role, OPERATOR) or (
+        services_here().config.access.viewers_see_persons and access.includes(caller.role, VIEWER)
+    )
+
+
+def mask_persons(row: Mapping[str, Any], *members: str) -> dict[str, Any]:
+    """The row; for callers who may not see persons, with `***` for every text in these members."""
+    if sees_persons():
+        return dict(row)
+    return {name: _masked(value) if name in members else value for name, value in row.items()}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _masked(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(member) for member in value]
+    # Numbers too: they may be a candidate's.
+    return value if value is None or isinstance(value, bool) else "***"

@@ -15,7 +15,7 @@ from bridge.polling.expectations import KNOWN_AFTER_SECONDS
 from bridge.services import Services
 from bridge.watch_registration import STATES, Listed
 from bridge.web.api.bodies import BODY_ERRORS, ApiBlueprint
-from bridge.web.api.common import OPERATOR, VIEWER, is_local, known_source, needs, refuse, services_here
+from bridge.web.api.common import OPERATOR, VIEWER, is_local, known_source, mask_persons, needs, refuse, services_here
 from bridge.web.api.description import described
 from bridge.web.api.members import Flag, sound
 from bridge.web.api.paging import Page, PageQuery, page_of, position_of, refuse_cursor
@@ -111,8 +111,18 @@ def list_watches(query: Mapping[str, Any]) -> dict[str, Any]:
         following = watch_registration.following(found, position)
     except ValueError:
         refuse_cursor("is not a cursor of watches")
-    page = page_of("watches", following, query["limit"], lambda watch: watch.position, lambda watch: watch.row)
+    page = page_of("watches", following, query["limit"], lambda watch: watch.position, _shown)
     return page | {"total": len(found)}
+
+
+def _shown(watch: Listed) -> dict[str, Any]:
+    return _masked(watch.row)
+
+
+def _masked(row: dict[str, Any]) -> dict[str, Any]:
+    """Without the label and reference for who may not see persons; an id and a key may hold an e-mail address too."""
+    hidden = ("label", "reference", *(("id", "key") if "@" in row["key"] else ()))
+    return mask_persons(row, *hidden)
 
 
 def _listed(
@@ -212,7 +222,7 @@ def show_watch(ident: str) -> dict[str, Any]:
     row = watch_registration.find(services_here(), ident)
     if row is None:
         refuse(404, "unknown watch; it may be settled")
-    return row
+    return _masked(row)
 
 
 @blueprint.route("/<ident>", methods=["DELETE"])
