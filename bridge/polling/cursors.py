@@ -31,6 +31,10 @@ class StreamPosition:
     saved: float | None = None
     #: When a process last started to poll.
     started: float | None = None
+    #: Rounds in a row that failed at the page where the round continues.
+    faults: int = 0
+    #: How often a round has begun again since one was finished.
+    restarts: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +81,13 @@ class Cursors:
             fields = cast("dict[bytes, bytes]", self.client.hgetall(keys.cursor(source, stream)))
         stored = {name.decode(): value.decode() for name, value in fields.items()}
         moments = {name: float(stored[name]) if name in stored else None for name in ("began", "saved", "started")}
-        return StreamPosition(cursor=stored.get("cursor"), resume=stored.get("resume") or None, **moments)
+        return StreamPosition(
+            cursor=stored.get("cursor"),
+            resume=stored.get("resume") or None,
+            faults=int(stored.get("faults") or 0),
+            restarts=int(stored.get("restarts") or 0),
+            **moments,
+        )
 
     def begin(self, source: str, stream: str, now: float) -> None:
         """Record that polling this stream starts now."""
@@ -90,14 +100,22 @@ class Cursors:
         """Move the cursor, after the page is published. `midway`: the round, which `began` then, has more pages."""
         # One HSET is one atomic step: a reader never sees the new cursor with the old round's `resume`.
         items = ["began", repr(now if began is None else began), "saved", repr(now)]
-        items += ["resume", cursor] if midway else ["cursor", cursor, "resume", ""]
+        items += ["resume", cursor] if midway else ["cursor", cursor, "resume", "", "restarts", "0"]
+        items += ["faults", "0"]
         with state_errors():
             self.client.hset(keys.cursor(source, stream), items=items)
 
-    def restart(self, source: str, stream: str) -> None:
-        """Discard an unfinished round: the next one starts an overlap before the end of the last finished round."""
+    def fail(self, source: str, stream: str, *, restart: bool) -> None:
+        """Record that a page could not be read. The next round continues there; with `restart` it begins again, an
+        overlap before the end of the last finished round."""
+        name = keys.cursor(source, stream)
         with state_errors():
-            self.client.hset(keys.cursor(source, stream), "resume", "")
+            pipe = self.client.pipeline(transaction=True)
+            pipe.hincrby(name, "faults", 1)
+            if restart:
+                pipe.hset(name, items=["resume", "", "faults", "0"])
+                pipe.hincrby(name, "restarts", 1)
+            pipe.execute()
 
     def record_round(self, source: str, report: RoundReport) -> None:
         """Store a round; the newest `HISTORY` rounds are kept."""

@@ -36,6 +36,8 @@ EXPECTED = "expected"
 CLASSES = (BOTH, WEBHOOK_ONLY, POLL_ONLY, MISSING, EXPECTED)
 #: Number of results stored per source.
 MAX_KEPT = 30
+#: How long failures of a night are kept, seconds.
+_FAILURES_KEPT = 2 * 86_400
 _DAY = 86_400
 
 
@@ -144,6 +146,21 @@ class Reconciliations:
             pipe.lpush(keys.reconciliations(result.source), line)
             pipe.ltrim(keys.reconciliations(result.source), 0, MAX_KEPT - 1)
             pipe.execute()
+
+    def fail(self, source: str, night: float) -> None:
+        """Count a nightly run that ended at a fault of the vendor. `night`: when it was due, UNIX seconds."""
+        name = keys.failed_reconciliations(source)
+        with state_errors():
+            pipe = self.client.pipeline(transaction=True)
+            pipe.hincrby(name, f"{night:.0f}", 1)
+            pipe.expire(name, _FAILURES_KEPT)
+            pipe.execute()
+
+    def failures(self, source: str, night: float) -> int:
+        """How many reconciliations of this night have ended at a fault of the vendor."""
+        with state_errors():
+            number = cast("bytes | None", self.client.hget(keys.failed_reconciliations(source), f"{night:.0f}"))
+        return int(number or 0)
 
     def last(self, source: str) -> Reconciliation | None:
         """The newest result, or None."""

@@ -26,6 +26,7 @@ __all__ = [
     "deliveries",
     "delivery_counts",
     "expected",
+    "failed_reconciliations",
     "group",
     "heartbeat",
     "journal",
@@ -243,6 +244,11 @@ def backfill_requests() -> str:
 def reconciliations(source: str) -> str:
     """List of the last reconciliations of a source, newest first, JSON."""
     return f"ab:reconciled:{source}"
+
+
+def failed_reconciliations(source: str) -> str:
+    """Hash with an expiry: night -> number of its reconciliations that ended at a fault of the vendor."""
+    return f"ab:reconciled:{source}:failed"
 
 
 def vendor_limit(source: str) -> str:

@@ -53,12 +53,27 @@ def test_a_cursor_inside_a_round_keeps_the_end_of_the_last_one_until_the_round_e
     assert cursors.position(NAME, STREAM) == StreamPosition(cursor="12", began=1.5, saved=3.0)
 
 
-def test_a_restart_forgets_the_cursor_inside_a_round_only(any_state: redis.Redis) -> None:
+def test_a_fault_keeps_the_cursor_inside_a_round_and_a_restart_forgets_it_only(any_state: redis.Redis) -> None:
     cursors = Cursors(any_state)
     cursors.save(NAME, STREAM, "10", 1.0)
     cursors.save(NAME, STREAM, "7", 2.0, midway=True)
-    cursors.restart(NAME, STREAM)
+    cursors.fail(NAME, STREAM, restart=False)
+    position = cursors.position(NAME, STREAM)
+    assert (position.resume, position.cursor, position.faults, position.restarts) == ("7", "10", 1, 0)
+    cursors.fail(NAME, STREAM, restart=True)
+    position = cursors.position(NAME, STREAM)
+    assert (position.resume, position.cursor, position.faults, position.restarts) == (None, "10", 0, 1)
     assert cursors.load(NAME, STREAM) == "10"
+
+
+def test_a_page_ends_the_faults_and_a_finished_round_the_restarts(any_state: redis.Redis) -> None:
+    cursors = Cursors(any_state)
+    cursors.fail(NAME, STREAM, restart=True)
+    cursors.fail(NAME, STREAM, restart=False)
+    cursors.save(NAME, STREAM, "7", 2.0, midway=True)
+    assert (cursors.position(NAME, STREAM).faults, cursors.position(NAME, STREAM).restarts) == (0, 1)
+    cursors.save(NAME, STREAM, "10", 3.0)
+    assert cursors.position(NAME, STREAM).restarts == 0
 
 
 def test_history_keeps_the_newest_rounds(any_state: redis.Redis) -> None:

@@ -31,6 +31,7 @@ from bridge.sdk.vendor import Page
 from bridge.services import Services
 from bridge.state.lease import Lease
 from workers.polling.listing import Interrupted, Listing, refuse_paused
+from workers.polling.paging import is_about_cursor
 
 __all__ = ["AlreadyRunning", "BackfillCallbacks", "preview", "run", "share", "to_reprocess"]
 
@@ -158,16 +159,18 @@ def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease
         return ingest(context, page.records, origin=BACKFILL, now=services.now(), as_of=as_of, period=period).outcomes
 
     for stream in [name for name in job.streams if name not in job.finished]:
+        began_at = job.cursors.get(stream)
         try:
             for _ in _pages(listing, job, stream, publish):
                 job.calls = before + listing.calls
                 store.save(job, services.now())
                 callbacks.show(job, None, None)
-        except (VendorFault, Unreadable):
-            # The cursor itself may be the problem, such as an expired token: when resumed, this stream starts again. So
-            # it does after a part of it could not be read.
-            job.cursors.pop(stream, None)
-            job.finished = [name for name in job.finished if name != stream]
+        except (VendorFault, Unreadable) as problem:
+            # When resumed, it continues at this page. Only if that fails at once, the cursor may be the problem, and
+            # this stream starts again; so it does after a part of it could not be read.
+            if is_about_cursor(problem) or stream in job.finished or job.cursors.get(stream) == began_at:
+                job.cursors.pop(stream, None)
+                job.finished = [name for name in job.finished if name != stream]
             raise
 
 

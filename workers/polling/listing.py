@@ -24,7 +24,7 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.expiry import exists_for
-from workers.polling.paging import read_pages
+from workers.polling.paging import is_about_cursor, read_pages
 from workers.polling.source_access import (
     REFUSALS,
     AccessEnded,
@@ -46,6 +46,8 @@ _LONGEST_YIELD = 90.0
 _YIELD_BEFORE_POLL = 5.0
 #: Waits after the vendor did not answer, seconds; after the last one the reader gives up.
 _RETRY_WAITS = (10.0, 30.0, 120.0, 600.0)
+#: Waits after a page that could not be read, where others could, seconds.
+_PAGE_WAITS = (10.0, 60.0)
 
 
 class Interrupted(BridgeError):
@@ -125,10 +127,8 @@ class Listing:
         last page if parts of the list could not be read.
         """
         poll, unread = self.vendor.polls[stream], dict[str, str]()
-        listed = read_pages(
-            self.source.name, poll, lambda at: self.call(partial(_fetch, poll, at)), cursor, until=until
-        )
-        for page, following in listed:
+        fetch = partial(self._page, poll, cursor)
+        for page, following in read_pages(self.source.name, poll, fetch, cursor, until=until):
             unread = dict(page.unread)
             yield page, following
         if unread:
@@ -137,6 +137,19 @@ class Listing:
             raise VendorFault(
                 f"source {self.source.name}: all was read but {part}{others}: {why}", reason="part_unread"
             )
+
+    def _page(self, poll: Poll, first: str, cursor: str) -> Page:
+        """One page. After the first one a fault of the vendor is waited out, or reading would begin again."""
+        waits = _PAGE_WAITS if cursor != first else ()
+        for seconds in waits:
+            try:
+                return self.call(partial(_fetch, poll, cursor))
+            except (VendorFault, Unreadable) as problem:
+                if is_about_cursor(problem):
+                    raise
+                why = str(problem)
+            self._wait(why, self.services.now() + seconds)
+        return self.call(partial(_fetch, poll, cursor))
 
     def call(self, use: Callable[[SourceAccess], _Result]) -> _Result:
         """The result of `use` with access to the source; waits and retries while budget, vendor or lease refuse.

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bridge.errors import VendorFault, clip
+from bridge.errors import BridgeError, VendorFault, clip
 from bridge.sdk.vendor import Page, Poll
 
-__all__ = ["read_pages"]
+__all__ = ["is_about_cursor", "read_pages"]
+
+#: Reasons of faults that would come again at the same cursor: it has expired, or the pages go in a circle.
+_CURSOR_REASONS = frozenset({"bad_cursor", "loop", "page_loop"})
+
+
+def is_about_cursor(problem: BridgeError) -> bool:
+    """Whether the cursor is the problem: only a round that begins again may end."""
+    return problem.reason in _CURSOR_REASONS
 
 
 def read_pages(

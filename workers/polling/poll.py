@@ -23,7 +23,7 @@ from bridge.quota.budgets import POLL as POLL_CALLS
 from bridge.quota.budgets import REREAD
 from bridge.sdk.vendor import Page, Poll
 from bridge.services import Services
-from workers.polling.paging import read_pages
+from workers.polling.paging import is_about_cursor, read_pages
 from workers.polling.recheck import RecheckReport, recheck_due
 from workers.polling.source_access import REFUSALS, SourceAccess, exclusive_access, never, record_refusal
 
@@ -31,6 +31,10 @@ __all__ = ["PollReport", "first_cursor", "housekeeping", "poll_once"]
 
 #: Maximum number of due watches rechecked between two pages of a long round.
 _RECHECKS_BETWEEN_PAGES = 5
+#: After so many rounds in a row that failed at one page the next one begins again: its cursor may be the problem.
+_FAULTS_AT_A_PAGE = 6
+#: A stream that is read once in a while and has begun again twice or more waits so long, then twice as long, seconds.
+_BEGIN_AGAIN_AFTER = 3600.0
 
 _log = structlog.get_logger(__name__)
 
@@ -117,14 +121,21 @@ def first_cursor(
 
 
 def _is_fresh(position: StreamPosition, not_within: float, now: float) -> bool:
-    # A start in the future comes from a clock that was corrected since: not fresh. An interrupted round continues soon.
-    return position.resume is None and position.started is not None and 0 <= now - position.started < not_within
+    # A start in the future comes from a clock that was corrected since: not fresh. An interrupted round continues soon,
+    # one that failed at the next poll.
+    is_interrupted = position.resume is not None and not position.faults
+    return not is_interrupted and position.started is not None and 0 <= now - position.started < not_within
 
 
 def _least_interval(poll: Poll, position: StreamPosition) -> float:
+    every = poll.every or 0.0
+    if position.resume is not None or position.restarts == 1:
+        return 0.0
+    if position.restarts > 1:
+        return min(every, _BEGIN_AGAIN_AFTER * 2.0 ** min(position.restarts - 2, 10))
     # A round that began and read nothing, such as a daily sweep that met a 503, is repeated at the next poll.
     has_read = position.started is None or (position.saved is not None and position.saved >= position.started)
-    return (poll.every or 0.0) if has_read else 0.0
+    return every if has_read else 0.0
 
 
 def _rounds(access: SourceAccess, streams: list[str]) -> PollReport:
@@ -168,8 +179,10 @@ def _round(access: SourceAccess, stream: str) -> tuple[RoundReport, BridgeError 
         report.error = clip(problem, 300)
         record_refusal(access, problem)
         if isinstance(problem, VendorFault | Unreadable):
-            # The cursor itself may be the problem, such as an expired token: the next round starts before it.
-            services.cursors.restart(name, stream)
+            # Continued at that page, so that a day's sweep does not end there, nor begin again at every poll.
+            failed_before = services.cursors.position(name, stream).faults
+            begins_again = is_about_cursor(problem) or failed_before + 1 >= _FAULTS_AT_A_PAGE
+            services.cursors.fail(name, stream, restart=begins_again)
         else:
             refusal = problem
     finally:

@@ -36,6 +36,8 @@ _NIGHTLY_SECONDS = 2 * 86_400.0
 _NIGHT = 2 * 3600.0
 #: Longest nightly run of one source, seconds; most of it is waiting for the budget.
 _MAX_SECONDS = 6 * 3600.0
+#: After so many runs that ended at a fault of the vendor, the next one is made the next night: each begins again.
+_MAX_FAILURES = 3
 _LEASE_SECONDS = 60.0
 #: Attempts that finished within the last round, or this many seconds, may still be on their way.
 _IN_TRANSIT = 60.0
@@ -150,6 +152,8 @@ def _reconcile_tonight(services: Services, name: str, lease: Lease, stopping: Ca
     except StateUnavailable:
         raise
     except BridgeError as problem:
+        if isinstance(problem, VendorFault | Unreadable):
+            Reconciliations(services.state).fail(name, _night(started))
         _log.warning("reconciliation_interrupted", source=name, reason=problem.reason, problem=clip(problem, 300))
         return False
     if result.total("missing"):
@@ -162,11 +166,18 @@ def _is_due_tonight(services: Services, source: Source) -> bool:
     vendor, now = services.vendors[source.vendor], services.now()
     if source.paused or services.budgets.paused(source.name, now) or not (vendor.polls or vendor.recheck):
         return False
-    last = Reconciliations(services.state).last(source.name)
-    night = now - (now - _NIGHT) % 86_400.0
+    kept, night = Reconciliations(services.state), _night(now)
+    if kept.failures(source.name, night) >= _MAX_FAILURES:
+        return False
+    last = kept.last(source.name)
     # The first run is at night, too: right after the first start there is nothing to compare. One made tomorrow or
     # later was made before the clock was set back.
     return now - night < _MAX_SECONDS if last is None else not night <= last.made < night + 86_400.0
+
+
+def _night(now: float) -> float:
+    """When the last nightly run was due, UNIX seconds."""
+    return now - (now - _NIGHT) % 86_400.0
 
 
 def _look_back_limit(services: Services, name: str) -> float:

@@ -14,6 +14,7 @@ import redis
 
 from bridge.config.model import PollConfig
 from bridge.errors import (
+    BridgeError,
     ConfigError,
     StateUnavailable,
     Unreadable,
@@ -353,7 +354,7 @@ def test_a_cursor_that_the_vendor_does_not_take_any_more_costs_the_stream_a_new_
 
     def before(number: int) -> None:
         if number == 2:
-            raise VendorFault("this cursor has run out")
+            raise VendorFault("this cursor has run out", reason="bad_cursor")
 
     world.api.before = before
     job = world.run(world.job())
@@ -363,6 +364,74 @@ def test_a_cursor_that_the_vendor_does_not_take_any_more_costs_the_stream_a_new_
 
     assert job.state == "done"
     assert world.published == expected
+
+
+@pytest.mark.parametrize("fault", [VendorFault("HTTP 404"), Unreadable("no JSON")], ids=type)
+def test_a_page_that_cannot_be_read_for_a_minute_costs_no_new_beginning(world: World, fault: BridgeError) -> None:
+    expected = world.sit(9)
+
+    def before(number: int) -> None:
+        if number in (2, 3):
+            raise fault
+
+    world.api.before = before
+    job = world.run(world.job())
+    assert (job.state, job.calls) == ("done", 5)
+    assert world.moment - START == pytest.approx(70.0, abs=3.0)
+    assert world.published == expected
+
+
+def test_a_page_that_stays_unreadable_is_where_the_backfill_resumes_and_if_it_fails_again_it_begins_again(
+    world: World,
+) -> None:
+    expected = world.sit(9)
+    unreadable: set[str] = set()
+
+    def before(_number: int) -> None:
+        cursor = world.api.calls[-1]
+        if cursor in unreadable:
+            raise VendorFault("HTTP 404")
+
+    world.api.before = before
+    preview(world.services, world.job(), world.callbacks)
+    first, second, _ = world.api.calls
+    unreadable.add(second)
+    world.api.calls.clear()
+    job = world.run(world.job())
+    assert (job.state, world.api.calls) == ("failed", [first, second, second, second])
+    world.api.calls.clear()
+    world.run(job)
+    assert (job.state, job.cursors, world.api.calls) == ("failed", {}, [second])
+    unreadable.clear()
+    world.run(job)
+    assert (job.state, world.api.calls[1]) == ("done", first)
+    assert world.published == expected
+
+
+def test_a_backfill_that_is_resumed_after_an_unreadable_page_reads_no_page_twice(world: World) -> None:
+    expected = world.sit(9)
+
+    def before(number: int) -> None:
+        if 2 <= number <= 4:
+            raise VendorFault("HTTP 404")
+
+    world.api.before = before
+    job = world.run(world.job())
+    assert (job.state, job.pages) == ("failed", 1)
+    world.run(job)
+    assert (job.state, job.pages, len(world.api.calls)) == ("done", 3, 6)
+    assert world.published == expected
+
+
+def test_a_first_page_that_cannot_be_read_fails_it_at_once(world: World) -> None:
+    world.sit(9)
+
+    def before(_number: int) -> None:
+        raise VendorFault("HTTP 404")
+
+    world.api.before = before
+    assert world.run(world.job()).state == "failed"
+    assert (world.moment, len(world.api.calls)) == (START, 1)
 
 
 def test_a_vendor_that_leads_in_a_circle_fails_it_instead_of_reading_for_ever(world: World) -> None:

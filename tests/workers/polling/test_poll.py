@@ -328,7 +328,7 @@ def test_a_cursor_inside_a_round_that_the_vendor_refuses_is_given_up_and_the_rou
         if number == 2:
             raise VendorUnavailable("HTTP 503")
         if number == 3:
-            raise VendorFault("cursor has run out")
+            raise VendorFault("cursor has run out", reason="bad_cursor")
 
     world.api.before = refuse
     poll_once(world.services, NAME)

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from bridge.config.model import PollConfig
-from bridge.errors import Unreadable, VendorUnavailable
+from bridge.errors import Unreadable, VendorFault, VendorUnavailable
 from bridge.ingest.context import WebhookRequest
 from bridge.ingest.pipeline import ingest, receive
 from bridge.journal import Memory
@@ -502,6 +502,38 @@ class TestEveryNight:
         world.api.before = silent
         assert nightly(world.services) == []
         world.api.before = lambda number: None
+        assert nightly(world.services) == [NAME]
+
+    def test_a_page_that_cannot_be_read_for_a_moment_does_not_make_it_begin_again(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("workers.polling.listing._PAGE_WAITS", (0.0, 0.0))
+        world.api.add(*(Sitting(f"{number}", world.moment - 4000 + number) for number in range(9)))
+
+        def before(number: int) -> None:
+            if number in (2, 3):
+                raise VendorFault("HTTP 404")
+
+        world.api.before = before
+        assert nightly(world.services) == [NAME]
+        assert len(world.api.calls) == 5
+
+    def test_a_list_that_cannot_be_read_is_begun_three_times_a_night(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("workers.polling.listing._PAGE_WAITS", ())
+        started = world.moment
+
+        def before(_number: int) -> None:
+            raise VendorFault("HTTP 404")
+
+        world.api.before = before
+        for hour in range(47):
+            world.moment = started + hour * 3600.0
+            assert nightly(world.services) == []
+        assert len(world.api.calls) == 6
+        world.api.before = lambda _number: None
+        world.moment = started + 2 * DAY
         assert nightly(world.services) == [NAME]
 
     def test_a_process_that_stops_leaves_it_to_the_next_one(self, world: World) -> None:
