@@ -13,6 +13,7 @@ import redis
 from marshmallow import ValidationError
 
 from bridge import clock, registry
+from bridge.audit import AuditLog
 from bridge.config import loader, queues
 from bridge.config.model import Config
 from bridge.config.schemas import broker_problem, state_problem
@@ -151,6 +152,10 @@ class Services:
     @cached_property
     def deliveries(self) -> Deliveries:
         return Deliveries(self.state, partitions=self.config.bridge.partitions)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        return AuditLog(self.state, keep_seconds=self.config.bridge.retention.audit)
 
     def orphans(self) -> list[str]:
         """Subscriptions that are no longer configured and not forgotten. Raises `StateUnavailable`."""

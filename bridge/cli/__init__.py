@@ -42,6 +42,7 @@ COMMANDS = {
     "subscriptions": "List, show, pause, resume or forget subscriptions.",
     "dead-letters": "List, show or replay failed deliveries and unreadable records.",
     "trigger": "Send a vendor's sample webhook to a running bridge.",
+    "audit": "List changes that operators made.",
     "tokens": "Create tokens for the API and the metrics.",
     "config": "Write, check, show or reload the configuration.",
     "doctor": "Check the state server, broker, processes and subscriptions.",

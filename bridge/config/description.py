@@ -15,7 +15,17 @@ from bridge.text import duration_text, time_of_day_text
 __all__ = ["describe"]
 
 #: Members whose value is in seconds.
-_SECONDS = {"remember_attempts", "events", "requests", "dead_letters", "every", "overlap", "look_back", "within"}
+_SECONDS = {
+    "remember_attempts",
+    "events",
+    "requests",
+    "dead_letters",
+    "audit",
+    "every",
+    "overlap",
+    "look_back",
+    "within",
+}
 _SECONDS |= {"per_seconds", "schedule"}
 _SECRETS = {"credentials", "token_sha256", "secrets", "sha256"}
 _ADDRESSES = {"base_url", "broker", "state", "url"}

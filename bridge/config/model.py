@@ -38,6 +38,7 @@ class Retention:
     events: float = 30 * _DAY
     requests: float = 7 * _DAY
     dead_letters: float = 30 * _DAY
+    audit: float = 365 * _DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

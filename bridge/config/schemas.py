@@ -149,6 +149,7 @@ class RetentionSchema(SectionSchema):
     events = Duration("1m")
     requests = Duration("1m")
     dead_letters = Duration("1m")
+    audit = Duration("1d")
 
 
 class BridgeSchema(SectionSchema):

@@ -10,6 +10,7 @@ from zlib import crc32
 __all__ = [
     "BRIDGE",
     "alarms",
+    "audit",
     "backfill_requests",
     "backfills",
     "broker_in_use",
@@ -61,6 +62,11 @@ BRIDGE = "ab:bridge"
 def partition_of(source: str, attempt_id: str, partitions: int) -> int:
     """The partition that holds everything about one attempt."""
     return crc32(f"{source}/{attempt_id}".encode()) % partitions if partitions > 1 else 0
+
+
+def audit() -> str:
+    """Stream of changes made through the API or the command line, see `bridge/audit.py`."""
+    return "ab:audit"
 
 
 def journal(partition: int) -> str:

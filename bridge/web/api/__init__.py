@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flask import Flask, request
+from flask.json.provider import DefaultJSONProvider
 
 from bridge.config import access
 from bridge.config.model import Token
 from bridge.services import Services
-from bridge.web.api import watches
+from bridge.web.api import audit, watches
+from bridge.web.api.auditing import audit_changes
 from bridge.web.api.common import VIEWER, require
 from bridge.web.api.description import DescribedApi, describe, options
 from bridge.web.api.problems import register_errors
@@ -20,7 +22,7 @@ __all__ = ["local_application", "register_api"]
 
 _PREFIX = "/api"
 #: One for each resource, in the order of the description.
-_BLUEPRINTS = (watches.blueprint,)
+_BLUEPRINTS = (watches.blueprint, audit.blueprint)
 
 
 def register_api(app: Flask) -> None:
@@ -44,6 +46,9 @@ def _register(app: Flask, tokens: Sequence[Token]) -> None:
     services: Services = app.extensions["bridge"]
     # Of the API; the receiver of webhooks has its own limit.
     app.config.update(options(services.config.bridge.public_url), MAX_CONTENT_LENGTH=MAX_BODY_BYTES)
+    if isinstance(app.json, DefaultJSONProvider):
+        # Members in the order of their schema, for people who read them.
+        app.json.sort_keys = False
     app.extensions["bridge.tokens"] = tuple(tokens)
     app.before_request(_guard)
     api = DescribedApi(app)
@@ -52,6 +57,7 @@ def _register(app: Flask, tokens: Sequence[Token]) -> None:
     for blueprint in _BLUEPRINTS:
         api.register_blueprint(blueprint)
     register_errors(app)
+    audit_changes(app)
 
 
 def _guard() -> None:

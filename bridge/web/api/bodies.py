@@ -19,10 +19,9 @@ from bridge.web.hooks import BODY_SECONDS
 
 __all__ = ["BODY_ERRORS", "ApiBlueprint"]
 
-#: What an operation with a body may answer beside its own errors; it needs the operator's role.
+#: What an operation with a body may answer beside its own errors.
 BODY_ERRORS = (
     HTTPStatus.BAD_REQUEST,
-    HTTPStatus.FORBIDDEN,
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -15,7 +15,7 @@ __all__ = ["DescribedApi", "describe", "described", "options"]
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 
-_ABOUT = """Expected attempts, and all others that the bridge rechecks at the vendors.
+_ABOUT = """What the bridge knows and does, for operators.
 
 Every call needs a token: `Authorization: Bearer TOKEN`. The role `viewer` may read, `operator` may also change."""
 #: Errors with headers of their own; the others are named as flask-smorest names them.
@@ -80,13 +80,20 @@ def describe(api: DescribedApi) -> None:
 def described(
     blueprint: Blueprint, operation: str, *errors: HTTPStatus, answers: Mapping[int, Any] | None = None
 ) -> Callable[[_View], _View]:
-    """A decorator: the operation's id and its errors; every operation may also answer 401 and 503.
+    """A decorator: the operation's id and its errors; every operation may also answer 401, 403 and 503.
 
     `answers`: status -> what to add to its description.
     """
-    responses: dict[int, Any] = {401: _UNAUTHORIZED, 503: _UNAVAILABLE, **(answers or {})}
+    responses: dict[int, Any] = {401: _UNAUTHORIZED, 403: "FORBIDDEN", 503: _UNAVAILABLE, **(answers or {})}
     responses |= {int(status): status.name for status in errors}
-    decorate: Callable[[_View], _View] = blueprint.doc(
+    document: Callable[[_View], _View] = blueprint.doc(
         operationId=operation, security=[{"token": []}], responses=responses
     )
+
+    def decorate(view: _View) -> _View:
+        documented = document(view)
+        # The audit names it.
+        documented.operation = operation  # type: ignore[attr-defined]
+        return documented
+
     return decorate

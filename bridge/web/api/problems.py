@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from bridge.errors import StateUnavailable, clip
 from bridge.web.api.common import caller_here
 
-__all__ = ["MEDIA_TYPE", "ProblemDetails", "problem_answer", "problem_list", "register_errors"]
+__all__ = ["MEDIA_TYPE", "ProblemDetails", "problem_answer", "problem_list", "register_errors", "state_problem"]
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = 10
@@ -68,7 +68,7 @@ class ProblemDetails(_Answer):
 def register_errors(app: Flask) -> None:
     """Every error of the application becomes an answer with problem details."""
     app.register_error_handler(HTTPException, _http_problem)
-    app.register_error_handler(StateUnavailable, _state_problem)
+    app.register_error_handler(StateUnavailable, state_problem)
     app.after_request(_correct_options)
 
 
@@ -119,9 +119,12 @@ def _http_problem(error: HTTPException) -> Response:
     return answer
 
 
-def _state_problem(error: StateUnavailable) -> Response:
+def state_problem(error: StateUnavailable, fact: str = "") -> Response:
+    """The answer while the state server is unavailable. `fact`: what is known beside the error."""
     # The error names the server: only who has shown a token may read it.
     detail = clip(error, 500) if caller_here() else "state server unavailable. Remedy: run attempt-bridge doctor"
+    if fact:
+        detail = f"{fact}: {detail}"
     answer = problem_answer(503, detail, more=getattr(error, "members", None))
     answer.headers["Retry-After"] = str(_RETRY_SECONDS)
     return answer

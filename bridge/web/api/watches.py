@@ -11,9 +11,11 @@ from flask import Response, current_app
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from bridge import watch_registration
+from bridge.audit import digest_of
 from bridge.polling.expectations import KNOWN_AFTER_SECONDS
 from bridge.services import Services
 from bridge.watch_registration import STATES, Listed
+from bridge.web.api.auditing import audited, not_a_change
 from bridge.web.api.bodies import BODY_ERRORS, ApiBlueprint
 from bridge.web.api.common import OPERATOR, VIEWER, is_local, known_source, mask_persons, needs, refuse, services_here
 from bridge.web.api.description import described
@@ -157,11 +159,15 @@ def add_watch(document: Mapping[str, Any]) -> dict[str, Any]:
     if it has not come. Registering the same attempt again replaces its label and times.
     """
     services = services_here()
+    now = services.now()
     try:
-        (row,) = watch_registration.register(services, [document], now=services.now())
+        (checked,) = watch_registration.check(services, [document], now=now)
+        before = watch_registration.find(services, checked["id"])
+        (row,) = watch_registration.register(services, [document], now=now)
     except ValidationError as error:
         messages: Any = error.messages
         refuse(422, "the watch was not registered", errors=messages[0])
+    audited(_target(row), before=before and _times(before), after=_times(row))
     # Answer when every process knows the watch: a webhook a moment later already gets the label.
     gevent.sleep(KNOWN_AFTER_SECONDS)
     return row
@@ -184,6 +190,12 @@ def import_watches(document: Mapping[str, Any]) -> dict[str, Any]:
         rows = work(services, document["watches"], now=services.now())
     except ValidationError as error:
         refuse(422, "nothing was registered", errors={"watches": error.messages})
+    if document["dry_run"]:
+        not_a_change()
+    else:
+        idents = list(dict.fromkeys(row["id"] for row in rows))
+        done = [digest_of(ident) for ident in idents]
+        audited(f"watches of {_sources(idents)}", after={"registered": len(done), "watches": done})
     return {"ids": [row["id"] for row in rows]}
 
 
@@ -207,7 +219,13 @@ def cancel_watches(document: Mapping[str, Any]) -> dict[str, Any]:
         unknown = [ident for ident in idents if "ids" in document and not watch_registration.find(services, ident)]
     else:
         unknown = watch_registration.cancel(services, idents)
-    return {"cancelled": len(idents) - len(unknown), "unknown_ids": unknown}
+    cancelled = len(idents) - len(unknown)
+    if document["dry_run"] or not cancelled:
+        not_a_change()
+    else:
+        done = [digest_of(ident) for ident in idents if ident not in set(unknown)]
+        audited(f"watches of {_sources(idents)}", after={"cancelled": cancelled, "watches": done})
+    return {"cancelled": cancelled, "unknown_ids": unknown}
 
 
 @blueprint.route("/<ident>", methods=["GET"])
@@ -227,13 +245,29 @@ def show_watch(ident: str) -> dict[str, Any]:
 
 @blueprint.route("/<ident>", methods=["DELETE"])
 @needs(OPERATOR)
-@described(blueprint, "cancelWatch", HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+@described(blueprint, "cancelWatch", HTTPStatus.NOT_FOUND)
 @blueprint.response(204, description="No longer watched")
 def cancel_watch(ident: str) -> Response | None:
     """Stop watching an attempt
 
     No event is published for this. An attempt that comes later is still published, without a label.
     """
-    if watch_registration.cancel(services_here(), [ident]):
+    before = watch_registration.find(services_here(), ident)
+    if before is None or watch_registration.cancel(services_here(), [ident]):
         refuse(404, "unknown watch; it may be settled")
+    audited(_target(before), before=_times(before))
     return None
+
+
+def _target(row: Mapping[str, Any]) -> str:
+    """A watch in the audit, where an id may not be: it may hold an e-mail address."""
+    return f"watch of {row['source']} {digest_of(row['id'])}"
+
+
+def _times(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"due": row["due"], "deadline": row["deadline"]}
+
+
+def _sources(idents: Sequence[str]) -> str:
+    named = (watch_registration.parse_watch_id(ident) for ident in idents)
+    return ", ".join(sorted({name[0] for name in named if name is not None}))
