@@ -23,6 +23,7 @@ TINY = {
     "idle": ["--seconds", "1", "--settle", "0"],
     "publish_once": ["--events", "200", "--rounds", "1"],
     "memory": ["--attempts", "2000"],
+    "settled": ["--deliveries", "200"],
     "dispatch": ["--events", "100", "--rounds", "1"],
     "receive": ["--seconds", "0.5", "--rounds", "1", "--connections", "4", "--workers", "1", "--rates", "20"],
     "latency": ["--seconds", "1", "--rates", "20", "--workers", "1"],

@@ -100,13 +100,13 @@ def test_only_the_journal_appends_to_streams() -> None:
 
 
 def test_only_these_scripts_append_to_streams() -> None:
-    # The journal and the requests; what we could not read; dead letters; changes.
+    # The journal and the requests; what we could not read; dead letters and settled deliveries; changes.
     appending = {name_of(path) for path in SCRIPTS if "XADD" in path.read_text(encoding="utf-8")}
     assert appending == {
         "bridge/audit.lua",
+        "bridge/delivery/outcomes.lua",
         "bridge/journal/publish_once.lua",
         "bridge/journal/quarantine.lua",
-        "workers/dispatch/settle.lua",
     }
 
 

@@ -98,6 +98,7 @@ class Tasks:
             events=report.events,
             requests=report.requests,
             dead_letters=report.dead_letters,
+            deliveries=report.deliveries,
             attempts=report.attempts,
         )
         warn_of_backlogs(self._services)

@@ -39,6 +39,8 @@ class Retention:
     requests: float = 7 * _DAY
     dead_letters: float = 30 * _DAY
     audit: float = 365 * _DAY
+    #: Deliveries that have ended otherwise than as a dead letter.
+    deliveries: float = 3 * _DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

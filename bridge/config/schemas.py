@@ -150,6 +150,7 @@ class RetentionSchema(SectionSchema):
     requests = Duration("1m")
     dead_letters = Duration("1m")
     audit = Duration("1d")
+    deliveries = Duration("1m")
 
 
 class BridgeSchema(SectionSchema):

@@ -11,6 +11,7 @@ from typing import cast
 import redis
 
 from bridge.delivery.consumers import group_names, living_consumers
+from bridge.delivery.history import History
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
@@ -41,6 +42,7 @@ def forget(client: redis.Redis, subscription: str, *, partitions: int) -> None:
 
     Raises `StateUnavailable`.
     """
+    History(client, partitions=partitions).trim(subscription, before=float(2**48))
     with state_errors():
         for partition in range(partitions):
             if keys.group(subscription) in group_names(client, partition):
@@ -51,6 +53,9 @@ def forget(client: redis.Redis, subscription: str, *, partitions: int) -> None:
                 keys.claims(subscription, partition),
                 keys.subscription_state(subscription, partition),
                 keys.dead(subscription, partition),
+                keys.tries(subscription, partition),
+                keys.failure_groups(subscription, partition),
+                keys.letter_index(subscription, partition),
             )
         client.unlink(keys.pauses(subscription))
         # Last, so that an interrupted run can be repeated.

@@ -11,7 +11,7 @@ from bridge.state import keys
 
 __all__ = ["SubscriptionState", "read_state"]
 
-_COUNTERS = ("delivered", "handed_over", "skipped", "failed", "dead", "unexpected")
+_COUNTERS = ("delivered", "handed_over", "skipped", "failed", "dead", "unexpected", "cancelled", "discarded", "expired")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,12 @@ class SubscriptionState:
     dead: int
     #: Unexpected errors.
     unexpected: int
+    #: Deliveries that an operator cancelled.
+    cancelled: int
+    #: Dead letters that an operator discarded.
+    discarded: int
+    #: Dead letters that were deleted for their age.
+    expired: int
     #: Deliveries that wait for a retry or a receipt.
     retrying: int
     #: Dead letters kept.

@@ -1,116 +1,40 @@
-"""The store of deliveries: retries, dead letters, circuit and receipts, with replay, pause and resume.
+"""The store of deliveries: retries, dead letters, circuit and receipts; with replay, retry, cancel, pause and resume.
 
-Sending and scheduling are in `workers/dispatch`; this module serves the commands, the monitoring and the receipts.
+Sending and scheduling are in `workers/dispatch`; this module serves the commands, the API, the monitoring and the
+receipts. What has ended is in `history.py`, failure groups are in `group_store.py`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import cast
 
 import redis
 
 from bridge.delivery.consumers import living_consumers
+from bridge.delivery.outcomes import outcome_keys, register
+from bridge.delivery.record import DeadLetter, Delivery, dead_letter
+from bridge.delivery.settled import CANCELLED, CONFIRMED, pack
 from bridge.delivery.status import SubscriptionState, read_state
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
-__all__ = ["DeadLetter", "Deliveries", "Delivery", "SubscriptionState"]
+__all__ = [
+    "AWAITING_RECEIPT",
+    "BEING_SENT",
+    "DONE",
+    "UNKNOWN",
+    "DeadLetter",
+    "Deliveries",
+    "Delivery",
+    "SubscriptionState",
+]
 
 _PAGE = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One event that is to be retried for one subscription, or whose receipt is awaited. Times are UNIX seconds."""
-
-    #: Event id.
-    id: str
-    #: Type of the event.
-    type: str
-    #: Name of its source.
-    source: str
-    #: Id of its attempt.
-    attempt: str
-    #: Its journal entry.
-    entry: str
-    #: Tries made.
-    tries: int = 0
-    #: Time of the first try; 0 before it.
-    first_at: float = 0.0
-    #: Time of the last try; 0 before the first.
-    last_at: float = 0.0
-    #: Error of the first failed try.
-    first_error: str = ""
-    #: Error of the last failed try.
-    error: str = ""
-    #: Reason of the last failed try, a fixed word.
-    reason: str = ""
-    #: Whether the last try succeeded and its receipt is awaited.
-    awaiting_receipt: bool = False
-    #: Number of replays.
-    replays: int = 0
-    #: JSON of the event, where the journal may no longer have it (after a replay).
-    event: str | None = None
-
-    def to_json(self) -> str:
-        """The record as it is stored."""
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: bytes | str) -> Delivery:
-        """The delivery of a stored record. Raises `ValueError` if it is not valid."""
-        try:
-            members = json.loads(text)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-        if not isinstance(members, dict) or not _TYPES.keys() >= members.keys() >= _REQUIRED:
-            raise ValueError("not the members of a delivery")
-        wrong = [name for name, value in members.items() if not isinstance(value, _TYPES[name])]
-        if wrong:
-            raise ValueError(f"wrong type: {', '.join(wrong)}")
-        for value in members.values():
-            # JSON can hold half a surrogate pair; writing it back would raise UnicodeEncodeError.
-            str(value).encode()
-        return cls(**members)
-
-    @classmethod
-    def for_display(cls, text: bytes | str, event_id: str) -> Delivery:
-        """The delivery of a stored record; one that is not valid is shown with its id and the problem."""
-        try:
-            return cls.from_json(text)
-        except ValueError:
-            error = "the record of this delivery cannot be read"
-            return cls(id=event_id, type="", source="", attempt="", entry="", error=error, reason="unreadable")
-
-
-_REQUIRED = {"id", "type", "source", "attempt", "entry"}
-#: Member of a stored record -> its type.
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys((*_REQUIRED, "first_error", "error", "reason"), str),
-    **dict.fromkeys(("tries", "replays"), int),
-    **dict.fromkeys(("first_at", "last_at"), (int, float)),
-    "awaiting_receipt": bool,
-    "event": (str, type(None)),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """A delivery that was given up."""
-
-    #: Names it for a replay: `<partition>:<stream id>`.
-    id: str
-    #: The delivery after its last try.
-    delivery: Delivery
-    #: Why it was given up.
-    reason: str
-    #: When it was given up, UNIX seconds.
-    dead_at: float
-    #: JSON of the event; empty if the journal no longer had it.
-    event: bytes
+#: What `retry_one` and `cancel` answer.
+DONE, UNKNOWN, BEING_SENT, AWAITING_RECEIPT = "done", "unknown", "being sent", "awaiting receipt"
+_ANSWERS = {1: DONE, 0: UNKNOWN, -1: BEING_SENT}
 
 
 class Deliveries:
@@ -119,7 +43,9 @@ class Deliveries:
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
         self.client = client
         self.partitions = partitions
-        self._replay = scripts.register(client, __file__, "replay")
+        self._replay = register(client, __file__, "replay")
+        self._end = register(client, __file__, "end_delivery")
+        self._discard = register(client, __file__, "discard")
         self._retry_now = scripts.register(client, __file__, "retry_now")
 
     def dead_letters(self, subscription: str, *, limit: int | None = 100) -> Iterator[DeadLetter]:
@@ -135,7 +61,7 @@ class Deliveries:
                         self.client.xrevrange(keys.dead(subscription, partition), max=before, count=count),
                     )
                 for entry_id, fields in page:
-                    yield _dead_letter(partition, entry_id.decode(), fields)
+                    yield dead_letter(partition, entry_id.decode(), fields)
                 if left is not None:
                     left -= len(page)
                 if len(page) < count:
@@ -153,44 +79,117 @@ class Deliveries:
             except redis.ResponseError:
                 return None  # not a valid stream id, so there is no such letter
         page = cast("list[tuple[bytes, dict[bytes, bytes]]]", answer)
-        return _dead_letter(int(partition), page[0][0].decode(), page[0][1]) if page else None
+        return dead_letter(int(partition), page[0][0].decode(), page[0][1]) if page else None
+
+    def letters(self, subscription: str, letter_ids: Sequence[str]) -> list[DeadLetter]:
+        """Those of the dead letters that exist, in one round trip."""
+        with state_errors():
+            pipe = self.client.pipeline(transaction=False)
+            for letter_id in letter_ids:
+                partition, _, entry = letter_id.partition(":")
+                pipe.xrange(keys.dead(subscription, int(partition)), entry, entry)
+            answers = cast("list[list[tuple[bytes, dict[bytes, bytes]]]]", pipe.execute())
+        return [
+            dead_letter(int(letter_id.partition(":")[0]), entry.decode(), fields)
+            for letter_id, items in zip(letter_ids, answers, strict=True)
+            for entry, fields in items
+        ]
 
     def replay(self, subscription: str, letter: DeadLetter, *, now: float) -> bool:
         """Schedule a dead letter at once, with all its tries and the same event id. False if it was gone already.
 
         Raises `ValueError` for a letter whose event is missing or not UTF-8.
         """
-        if not letter.event:
-            raise ValueError("the event is gone. Remedy: backfill the attempt")
-        try:
-            event = letter.event.decode()
-        except UnicodeDecodeError:
-            raise ValueError("the event is not UTF-8. Remedy: backfill the attempt") from None
-        partition_text, _, entry = letter.id.partition(":")
-        partition, old = int(partition_text), letter.delivery
-        delivery = replace(old, tries=0, awaiting_receipt=False, replays=old.replays + 1, event=event)
-        names = [
-            keys.dead(subscription, partition),
-            keys.retry(subscription, partition),
-            keys.deliveries(subscription, partition),
-        ]
-        with state_errors():
-            moved = self._replay(keys=names, args=[entry, delivery.id, delivery.to_json(), f"{now:.3f}"])
-        return bool(moved)
+        return self.replay_many(subscription, [letter], now=now) > 0
 
-    def record_receipt(self, subscription: str, event_id: str) -> bool:
-        """End the delivery: the receiver has processed the event. False if no receipt was awaited."""
-        removed = 0
+    def replay_many(self, subscription: str, letters: Sequence[DeadLetter], *, now: float) -> int:
+        """Schedule dead letters as `replay` does, in one step for each partition; returns how many still existed.
+
+        Raises `ValueError` before anything is moved.
+        """
+        rows: dict[int, list[str]] = {}
+        for letter in letters:
+            partition, _, entry = letter.id.partition(":")
+            record = _replayed(letter)
+            rows.setdefault(int(partition), []).extend((entry, record.id, record.to_json()))
+        moved = 0
+        for number, args in rows.items():
+            with state_errors():
+                names = outcome_keys(subscription, number)
+                moved += cast("int", self._replay(keys=names, args=[f"{now:.3f}", *args]))
+        return moved
+
+    def discard(
+        self, subscription: str, letter_ids: Sequence[str], *, now: float, counted_as: str = "discarded"
+    ) -> int:
+        """Delete dead letters for good; returns how many still existed. `counted_as`: the counter that is raised."""
+        entries: dict[int, list[str]] = {}
+        for letter_id in letter_ids:
+            partition, _, entry = letter_id.partition(":")
+            entries.setdefault(int(partition), []).append(entry)
+        deleted = 0
+        for number, chosen in entries.items():
+            with state_errors():
+                names = outcome_keys(subscription, number)
+                deleted += cast("int", self._discard(keys=names, args=[f"{now:.3f}", counted_as, *chosen]))
+        return deleted
+
+    def under_way(self, subscription: str, event_id: str) -> tuple[int, Delivery, float] | None:
+        """(partition, delivery, due time of its next try) of one that waits for a retry or a receipt, or None."""
         with state_errors():
+            pipe = self.client.pipeline(transaction=False)
             for partition in range(self.partitions):
-                pipe = self.client.pipeline(transaction=True)
-                pipe.zrem(keys.retry(subscription, partition), event_id)
-                pipe.hdel(keys.deliveries(subscription, partition), event_id)
-                pipe.hdel(keys.claims(subscription, partition), event_id)
-                removed += max(pipe.execute())
-            if removed:
-                self.client.hincrby(keys.subscription_state(subscription), "receipts", 1)
-        return removed > 0
+                pipe.hget(keys.deliveries(subscription, partition), event_id)
+                pipe.zscore(keys.retry(subscription, partition), event_id)
+            answers = pipe.execute()
+        for partition, (record, due) in enumerate(zip(answers[::2], answers[1::2], strict=True)):
+            if record is not None:
+                return partition, Delivery.for_display(record, event_id), 0.0 if due is None else float(due)
+        return None
+
+    def retry_one(self, subscription: str, event_id: str, *, now: float) -> str:
+        """Make the next try of a delivery due now: `done`, `unknown`, `being sent` or `awaiting receipt`."""
+        found = self.under_way(subscription, event_id)
+        if found is None:
+            return UNKNOWN
+        partition, delivery, due = found
+        if delivery.awaiting_receipt:
+            return AWAITING_RECEIPT
+        names = [of(subscription, partition) for of in (keys.retry, keys.deliveries, keys.claims)]
+        with state_errors():
+            moved = self._retry_now(keys=names, args=[f"{now:.3f}", event_id])
+            being_sent = not moved and self.client.hexists(names[2], event_id)
+        # One that was due before is as good as moved.
+        return DONE if moved or (due <= now and not being_sent) else BEING_SENT
+
+    def cancel(self, subscription: str, event_id: str, *, now: float) -> str:
+        """Give a delivery up without a dead letter: `done`, `unknown` or `being sent`."""
+        return _ANSWERS[self._end_one(subscription, event_id, CANCELLED, "cancelled", now)]
+
+    def record_receipt(self, subscription: str, event_id: str, *, now: float) -> bool:
+        """End the delivery: the receiver has processed the event. False if no receipt was awaited."""
+        # The receipt of a fast receiver comes while its event counts as being sent.
+        return self._end_one(subscription, event_id, CONFIRMED, "receipts", now, while_sent=True) > 0
+
+    def _end_one(
+        self, subscription: str, event_id: str, outcome: str, counter: str, now: float, *, while_sent: bool = False
+    ) -> int:
+        """What end_delivery.lua answers."""
+        found = self.under_way(subscription, event_id)
+        if found is None:
+            return 0
+        partition, delivery, _ = found
+        record = pack(
+            outcome,
+            event_id=event_id,
+            event_type=delivery.type,
+            source=delivery.source,
+            attempt=delivery.attempt,
+            tries=delivery.tries,
+        )
+        with state_errors():
+            args: list[str | bytes | int] = [event_id, record, counter, f"{now:.3f}", int(not while_sent)]
+            return cast("int", self._end(keys=outcome_keys(subscription, partition), args=args))
 
     def pause(self, subscription: str) -> None:
         """Begin no further delivery until `resume`; events wait in the journal. `sending` says what is under way."""
@@ -242,11 +241,13 @@ class Deliveries:
             return read_state(self.client, subscription, partitions=self.partitions, now=now)
 
 
-def _dead_letter(partition: int, entry_id: str, fields: dict[bytes, bytes]) -> DeadLetter:
-    return DeadLetter(
-        id=f"{partition}:{entry_id}",
-        delivery=Delivery.for_display(fields.get(b"delivery", b""), fields.get(b"id", b"").decode(errors="replace")),
-        reason=fields.get(b"reason", b"").decode(errors="replace"),
-        dead_at=float(fields.get(b"at", 0)),
-        event=fields.get(b"event", b""),
-    )
+def _replayed(letter: DeadLetter) -> Delivery:
+    """The delivery of a dead letter as if it were new. Raises `ValueError`."""
+    if not letter.event:
+        raise ValueError("the event is gone. Remedy: backfill the attempt")
+    try:
+        event = letter.event.decode()
+    except UnicodeDecodeError:
+        raise ValueError("the event is not UTF-8. Remedy: backfill the attempt") from None
+    old = letter.delivery
+    return replace(old, tries=0, awaiting_receipt=False, replays=old.replays + 1, event=event)

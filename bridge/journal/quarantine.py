@@ -14,7 +14,7 @@ from bridge.journal.paging import read_stream
 from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
 
-__all__ = ["QuarantineStore", "known_key"]
+__all__ = ["QuarantineStore", "expired_key", "known_key"]
 
 _PAGE = 200
 
@@ -22,6 +22,11 @@ _PAGE = 200
 def known_key() -> str:
     """Sorted set of digests in quarantine, so that a record that every poll reads again is stored once."""
     return keys.quarantine(0) + ":known"
+
+
+def expired_key() -> str:
+    """String: number of items that were deleted for their age."""
+    return keys.quarantine(0) + ":expired"
 
 
 class QuarantineStore:
@@ -48,6 +53,11 @@ class QuarantineStore:
         """The number of items. Raises `StateUnavailable`."""
         with state_errors():
             return self.client.xlen(keys.quarantine(0))
+
+    def expired(self) -> int:
+        """The number of items that were deleted for their age. Raises `StateUnavailable`."""
+        with state_errors():
+            return int(cast("bytes | None", self.client.get(expired_key())) or 0)
 
     def list(self, *, source: str | None = None) -> Iterator[Quarantined]:
         """The items, newest first; each page is read when it is needed. Raises `StateUnavailable`."""

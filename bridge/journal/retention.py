@@ -1,4 +1,4 @@
-"""Deletes what is past its retention: events, requests, quarantine and dead letters, and attempts by last event."""
+"""Deletes what is past its retention: events, requests, quarantined items, and attempts by their last event."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import cast
 import redis
 
 from bridge.config.model import BridgeConfig
-from bridge.journal.quarantine import known_key
+from bridge.journal.quarantine import expired_key, known_key
 from bridge.journal.waiting_events import WaitingEvents
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
@@ -28,8 +28,10 @@ class RetentionReport:
     events: int = 0
     #: Stored requests.
     requests: int = 0
-    #: Dead letters and quarantined items.
+    #: Quarantined items, and the dead letters of deliveries, which `bridge/delivery/retention.py` deletes.
     dead_letters: int = 0
+    #: Deliveries that have ended otherwise; `bridge/delivery/retention.py` deletes them.
+    deliveries: int = 0
     #: Remembered attempts.
     attempts: int = 0
     #: Partitions whose journal is kept longer because a consumer group lags.
@@ -66,11 +68,9 @@ class Retention:
                     held.append(partition)
                 report.requests += self.client.xtrim(keys.requests(partition), minid=requests, approximate=False)
                 report.attempts += self._forget_attempts(partition, _before(now, bridge.remember_attempts))
-                for name in subscriptions:
-                    stream = keys.dead(name, partition)
-                    report.dead_letters += self.client.xtrim(stream, minid=letters, approximate=False)
             report.requests += self.client.xtrim(keys.rejected(0), minid=requests, approximate=False)
-            report.dead_letters += self.client.xtrim(keys.quarantine(0), minid=letters, approximate=False)
+            report.dead_letters = self.client.xtrim(keys.quarantine(0), minid=letters, approximate=False)
+            self.client.incrby(expired_key(), report.dead_letters)
             self.client.zremrangebyscore(known_key(), "-inf", now - bridge.retention.dead_letters)
         report.held_back = tuple(held)
         return report

@@ -7,53 +7,17 @@ from __future__ import annotations
 
 from zlib import crc32
 
+# fmt: off
 __all__ = [
-    "BRIDGE",
-    "alarms",
-    "audit",
-    "backfill_requests",
-    "backfills",
-    "broker_in_use",
-    "budget",
-    "claims",
-    "configurations",
-    "consent",
-    "consented",
-    "counts",
-    "cursor",
-    "cursor_history",
-    "dead",
-    "deadlines",
-    "deliveries",
-    "delivery_counts",
-    "expected",
-    "failed_reconciliations",
-    "group",
-    "heartbeat",
-    "journal",
-    "lease",
-    "partition_of",
-    "paused",
-    "pauses",
-    "quarantine",
-    "reconciliations",
-    "refused",
-    "rejected",
-    "requests",
-    "retry",
-    "rhythm",
-    "seen",
-    "sittings",
-    "source_clock",
-    "stuck_reading",
-    "subscription_state",
-    "subscriptions",
-    "vendor_limit",
-    "vendor_memory",
-    "watch",
-    "watch_due",
+    "BRIDGE", "alarms", "audit", "backfill_requests", "backfills", "broker_in_use", "budget", "claims",
+    "configurations", "consent", "consented", "counts", "cursor", "cursor_history", "dead", "deadlines", "deliveries",
+    "delivery_counts", "expected", "failed_reconciliations", "failure_groups", "group", "heartbeat", "journal",
+    "lease", "letter_index", "partition_of", "paused", "pauses", "quarantine", "reconciliations", "refused",
+    "rejected", "requests", "retry", "rhythm", "seen", "settled", "sittings", "source_clock", "stuck_reading",
+    "subscription_state", "subscriptions", "tries", "vendor_limit", "vendor_memory", "watch", "watch_due",
     "watch_version",
 ]
+# fmt: on
 
 #: Hash of what is fixed at the first start: `name`, `partitions`.
 BRIDGE = "ab:bridge"
@@ -215,6 +179,26 @@ def claims(subscription: str, partition: int = 0) -> str:
 def subscription_state(subscription: str, partition: int = 0) -> str:
     """Hash of counters of a subscription in a partition; that of partition 0 also holds the circuit breaker."""
     return f"ab:deliveries:{_of(subscription, partition)}:state"
+
+
+def tries(subscription: str, partition: int = 0) -> str:
+    """Hash event id -> failure group and tries of a delivery under way (see bridge/delivery/outcomes.lua)."""
+    return f"ab:{{{partition}}}:tries:{subscription}"
+
+
+def failure_groups(subscription: str, partition: int = 0) -> str:
+    """Hash fingerprint -> JSON of a failure group of a subscription."""
+    return f"ab:{{{partition}}}:groups:{subscription}"
+
+
+def settled(subscription: str, partition: int = 0) -> str:
+    """Stream of the deliveries that have ended; its index by event id is `<this>:ids:<class>:<number>`."""
+    return f"ab:{{{partition}}}:settled:{subscription}"
+
+
+def letter_index(subscription: str, partition: int = 0) -> str:
+    """Sorted set `e<event id>|<entry>` and `g<fingerprint>|<entry>`: the dead letters by event and by failure group."""
+    return f"ab:{{{partition}}}:letters:{subscription}"
 
 
 def _of(subscription: str, partition: int) -> str:

@@ -17,11 +17,12 @@ def read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def register(client: redis.Redis, module: str, *names: str, after: Path | None = None) -> Script:
+def register(client: redis.Redis, module: str, *names: str, after: Path | tuple[Path, ...] = ()) -> Script:
     """The script `<name>.lua` beside `module`, the caller's `__file__`; call it with `keys` and `args`.
 
-    Several names make one script: the earlier files define the functions that the last one uses. `after`: a file of
-    such functions in another room.
+    Several names make one script: the earlier files define the functions that the last one uses. `after`: files of
+    such functions in other rooms.
     """
-    files = [Path(module).with_name(f"{name}.lua") for name in names]
-    return client.register_script("\n".join(read(path) for path in ([after] if after else []) + files))
+    before = after if isinstance(after, tuple) else (after,)
+    files = [*before, *(Path(module).with_name(f"{name}.lua") for name in names)]
+    return client.register_script("\n".join(map(read, files)))

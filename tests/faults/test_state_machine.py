@@ -157,7 +157,7 @@ class Bridge(RuleBasedStateMachine):
         if mood == "lost":
             return FAILURES["down"]
         if self.subscription.receipts.required and mood != "silent":
-            self.deliveries.record_receipt(NAME, sent.id)
+            self.deliveries.record_receipt(NAME, sent.id, now=self.moment)
         return None
 
     def reached(self, point: str, process: Process) -> None:
@@ -428,7 +428,7 @@ def acknowledges_before_it_sends(patch: Patch) -> None:
 
 
 def acknowledges_a_failure_without_scheduling_it(patch: Patch) -> None:
-    mutate_script(patch, "settle", "      schedule(id, ARGV[at], ARGV[at + 1])\n", "")
+    mutate_script(patch, "settle", "    schedule(id, ARGV[first], ARGV[first + 1])\n    fail(", "    fail(")
 
 
 def reads_on_before_it_drains_its_own(patch: Patch) -> None:
@@ -440,7 +440,9 @@ def leaves_the_entries_of_the_dead(patch: Patch) -> None:
 
 
 def gives_up_without_a_dead_letter(patch: Patch) -> None:
-    mutate_script(patch, "settle", "redis.call('XADD', dead, '*', unpack(ARGV, at + 1, at + size))", "local _")
+    mutate_script(
+        patch, "outcomes", "local entry = redis.call('XADD', dead, '*', unpack(fields))", "local entry = '0-1'"
+    )
 
 
 def takes_a_retry_out_before_it_is_sent(patch: Patch) -> None:
@@ -452,7 +454,7 @@ def expects_a_receipt_only_after_the_send(patch: Patch) -> None:
 
 
 def replays_without_scheduling(patch: Patch) -> None:
-    mutate_script(patch, "replay", "redis.call('ZADD', KEYS[2], ARGV[4], ARGV[2])", "")
+    mutate_script(patch, "replay", "redis.call('ZADD', retry, ARGV[1], ARGV[i + 1])", "")
 
 
 def trims_what_a_group_still_needs(patch: Patch) -> None:

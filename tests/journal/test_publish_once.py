@@ -309,16 +309,16 @@ def test_trimming_keeps_what_a_consumer_group_still_needs(any_state: redis.Redis
 
 def test_old_entries_are_deleted_from_short_streams_of_every_partition_too(any_state: redis.Redis) -> None:
     partitions = range(3)
-    streams = [keys.dead("crm", partition) for partition in partitions]
-    streams += [keys.requests(partition) for partition in partitions]
+    streams = [keys.requests(partition) for partition in partitions]
     streams += [keys.rejected(0), keys.quarantine(0)]
     for stream in streams:
         for moment in (1_000, 9_000):
             any_state.xadd(stream, {"id": "e"}, id=f"{moment * 1000}-0")
     keep = RetentionConfig(dead_letters=100, requests=100)
     bridge = BridgeConfig(name="b", public_url="http://b", retention=keep)
-    report = Retention(any_state, partitions=3).run(bridge, now=9_050, subscriptions=["crm"])
-    assert (report.dead_letters, report.requests) == (4, 4)
+    report = Retention(any_state, partitions=3).run(bridge, now=9_050)
+    assert (report.dead_letters, report.requests) == (1, 4)
+    assert QuarantineStore(any_state).expired() == 1
     assert [any_state.xlen(stream) for stream in streams] == [1] * len(streams)
 
 

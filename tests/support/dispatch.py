@@ -19,7 +19,7 @@ from schemas.event import event_id
 from workers.dispatch.lane import Lane
 from workers.dispatch.process import run_dispatch
 from workers.dispatch.schedule import Limits
-from workers.transports.contract import Outcome, Outgoing, Transport, Try, tries_of
+from workers.transports.contract import Outcome, Outgoing, Transport, Try
 
 SOURCE = "eu-classmarker"
 Verdict = Callable[[Outgoing], Outcome]
@@ -58,10 +58,15 @@ def publish(state: redis.Redis, *numbers: int, partition: int = 0, **members: An
 
 
 class Receiver:
-    """A transport that records the events it gets. `answer` decides each outcome: None, or a failure."""
+    """A transport that records the events it gets. `answer` decides each outcome: None, or a failure.
 
-    def __init__(self, answer: Verdict | None = None, *, batch: int = 8) -> None:
-        self.batch = batch
+    `status`, `body`: of the answer to each try.
+    """
+
+    def __init__(
+        self, answer: Verdict | None = None, *, batch: int = 8, status: int | None = None, body: bytes = b""
+    ) -> None:
+        self.batch, self.status, self.body = batch, status, body
         self.answer: Verdict = answer or (lambda sent: None)
         self.got: list[Outgoing] = []
         self.batches: list[int] = []
@@ -69,7 +74,7 @@ class Receiver:
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
         self.batches.append(len(events))
         self.got += events
-        return tries_of([self.answer(event) for event in events], at=now, seconds=0.0)
+        return [Try(self.answer(event), now, 0.25, self.status, self.body) for event in events]
 
     def close(self) -> None:
         self.got.clear()

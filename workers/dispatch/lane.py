@@ -16,8 +16,9 @@ import redis
 import structlog
 
 from bridge.config.model import Subscription
+from bridge.delivery.outcomes import outcome_keys, register
 from bridge.errors import DeliveryFailed
-from bridge.state import keys, scripts
+from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
 from workers.dispatch.circuit import Circuit
 from workers.dispatch.guarded import Claimed, GuardedSteps
@@ -42,7 +43,7 @@ CRASH_POINTS = ("read", "expected", "sent", "settled", "judged", "parked")
 _LIMITS = Limits()
 #: Seconds after which a problem that lasts is logged again.
 _LOG_AGAIN = 3600.0
-_SCRIPTS = ("claim_due", "follow_clock", "settle")
+_SCRIPTS = ("claim_due", "follow_clock")
 #: Seconds that the state server's clock may go back before its retries are moved, and how often its time is stored.
 _CLOCK_SLACK, _CLOCK_STORED = 30.0, 10.0
 
@@ -69,6 +70,7 @@ class Lane:
     ) -> None:
         self.subscription = subscription
         self.transport = transport
+        self._partition = partition
         self._client = blocking_client
         self._consumer = consumer
         self._limits = limits
@@ -77,10 +79,12 @@ class Lane:
         self._journal, self._group = keys.journal(partition), keys.group(name)
         self._member = GroupMember(blocking_client, journal=self._journal, group=self._group, consumer=consumer)
         self._retry, self._records = keys.retry(name, partition), keys.deliveries(name, partition)
-        self._dead, self._counters = keys.dead(name, partition), keys.subscription_state(name, partition)
+        self._counters = keys.subscription_state(name, partition)
+        self._settle_keys = [*outcome_keys(name, partition), self._journal]
         self._claims = keys.claims(name, partition)
         self._circuit = Circuit(state, name, f"{consumer}|{partition}", limits)
         self._scripts = {script: scripts.register(state, __file__, script) for script in _SCRIPTS}
+        self._scripts["settle"] = register(state, __file__, "settle", after=(counts.ADD_COUNTS,))
         self._guarded = GuardedSteps(subscription, self.count_unexpected)
         self._joined = False
         #: Entries may be pending for this consumer: they come before new ones.
@@ -267,8 +271,9 @@ class Lane:
     def _settle(self, rows: Sequence[Row], now: float) -> None:
         if not rows:
             return
-        args: Row = [self._group, self._consumer, self._claim, f"{now:.3f}", str(len(rows))]
-        names = [self._journal, self._retry, self._records, self._dead, self._counters, self._claims]
+        name = self.subscription.name
+        args: Row = [self._group, self._consumer, self._claim, f"{now:.3f}", name, str(len(rows))]
+        names = [*self._settle_keys, *counts.names(keys.delivery_counts, self._partition, now)]
         self._scripts["settle"](keys=names, args=[*args, *(part for row in rows for part in row)])
 
     def _wait_for_broker(self, problems: Sequence[str], reached: bool, now: float) -> float:

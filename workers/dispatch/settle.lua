@@ -1,27 +1,28 @@
 -- settle: record the result of each item of a batch.
 --
--- KEYS    1 journal (stream)   2 retry (sorted set: event id by due time)   3 deliveries (hash: event id -> record)
---         4 dead (stream)   5 counters of this partition (hash)   6 claims (hash: event id -> times claimed)
+-- KEYS    1..9 as outcomes.lua says   10 journal (stream)   11..13 counts of the minute, the hour and the day (hashes)
 -- ARGV    1 group   2 consumer   3 claim (due time that claim_due set; "" for none)   4 now (UNIX seconds)
---         5 number of items, then per item:
+--         5 subscription   6 number of items, then per item:
 --           kind, journal entry id ("" for a retry), event id, and by kind
 --           skip   -                     the filter excludes it
---           ok     -                     delivered
---           sent   due, record           handed over, a receipt is awaited until `due` (its record exists since before
+--           ok     settled, try, answer  delivered; `settled` as settled.py packs it, `answer` its beginning
+--           sent   due, record, try      handed over, a receipt is awaited until `due` (its record exists since before
 --                                        the send)
---           retry  due, record           failed, next try at `due`
+--           retry  due, record, try, fingerprint, about       failed, next try at `due`
 --           later  due, record           not the receiver's fault: again at `due`, no try is used (retries only)
---           dead   number, name, value, name, value...   given up; the fields of the dead letter
+--           dead   try, fingerprint, about, number, name, value, name, value...   given up; the fields of the dead letter
 -- Returns the number of items that this consumer still owned
+--
+-- A try is a line as outcomes.lua says, "" for none; fingerprint and about say why it failed (groups.py).
 --
 -- Why: one step, so a crash records all of a batch or nothing. A process that stalled has lost its entries to another:
 -- its failures no longer count, but its successes do, because the receiver has the event.
 
-local journal, retry, deliveries, dead, state, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local group, consumer, claim, now = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local counters, owned, at = {}, 0, 6
+local journal = KEYS[10]
+local group, consumer, claim, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local counts, owned, at = {}, 0, 7
 
-local function count(name) counters[name] = (counters[name] or 0) + 1 end
+local function count(name) counts[name] = (counts[name] or 0) + 1 end
 
 local function is_ours(entry, id)
   if entry == '' then
@@ -39,51 +40,72 @@ local function schedule(id, due, record)
   redis.call('ZADD', retry, due, id)
 end
 
-for _ = 1, tonumber(ARGV[5]) do
-  local kind, entry, id = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  at = at + 3
-  local settled
-  if kind == 'skip' then
-    settled = ack(entry)
-    if settled then count('skipped') end
-  elseif kind == 'ok' then
-    if entry == '' then
-      settled = redis.call('ZREM', retry, id) == 1
-      redis.call('HDEL', deliveries, id)
-    else
-      settled = ack(entry)
+-- kind -> number of its arguments (of `dead` without the fields), and what it does; returns whether it counts.
+local kinds = {
+  skip = { 0, function(entry) return ack(entry) and 'skipped' end },
+  ok = { 3, function(entry, id, first)
+    if entry ~= '' then
+      if not ack(entry) then return false end
+      keep(ARGV[first], '', ARGV[first + 2])
+      return 'delivered'
     end
-    if settled then count('delivered') end
-  elseif kind == 'sent' then
-    settled = entry == '' or ack(entry)
+    local ours = redis.call('ZREM', retry, id) == 1
+    local log = with_try(finish(id, now), ARGV[first + 1])
+    if ours then keep(ARGV[first], log, '') end
+    return ours and 'delivered'
+  end },
+  sent = { 3, function(entry, id, first)
+    local ours = entry == '' or ack(entry)
     -- Without a record the receipt has come already.
-    if redis.call('HEXISTS', deliveries, id) == 1 then schedule(id, ARGV[at], ARGV[at + 1]) end
-    if settled then count('handed_over') end
-    at = at + 2
-  elseif kind == 'retry' or kind == 'later' then
-    settled = is_ours(entry, id)
-    if settled then
-      schedule(id, ARGV[at], ARGV[at + 1])
-      if entry ~= '' then ack(entry) end
-      if kind == 'retry' then count('failed') end
+    if redis.call('HEXISTS', deliveries, id) == 1 then
+      schedule(id, ARGV[first], ARGV[first + 1])
+      recover(id, ARGV[first + 2], now)
     end
-    at = at + 2
-  elseif kind == 'dead' then
-    local size = tonumber(ARGV[at])
-    settled = is_ours(entry, id)
-    if settled then
-      redis.call('XADD', dead, '*', unpack(ARGV, at + 1, at + size))
-      redis.call('HDEL', deliveries, id)
-      redis.call('ZREM', retry, id)
-      if entry ~= '' then ack(entry) end
-      count('dead')
-    end
-    at = at + 1 + size
+    return ours and 'handed_over'
+  end },
+  retry = { 5, function(entry, id, first)
+    if not is_ours(entry, id) then return false end
+    schedule(id, ARGV[first], ARGV[first + 1])
+    fail(id, ARGV[first + 2], ARGV[first + 3], ARGV[first + 4], now)
+    if entry ~= '' then ack(entry) end
+    return 'failed'
+  end },
+  later = { 2, function(entry, id, first)
+    if not is_ours(entry, id) then return false end
+    schedule(id, ARGV[first], ARGV[first + 1])
+    return 'later'
+  end },
+  dead = { 4, function(entry, id, first)
+    if not is_ours(entry, id) then return false end
+    local fields = {}
+    for i = first + 4, first + 3 + tonumber(ARGV[first + 3]) do fields[#fields + 1] = ARGV[i] end
+    local before, log = tries_of(id)
+    bury(id, fields, with_try(log, ARGV[first]), ARGV[first + 1], ARGV[first + 2], now)
+    finish(id, now)
+    if entry ~= '' then ack(entry) end
+    return 'dead'
+  end },
+}
+
+for _ = 1, tonumber(ARGV[6]) do
+  local kind, entry, id = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local size, settle_item = unpack(kinds[kind])
+  local counted = settle_item(entry, id, at + 3)
+  if counted then
+    count(counted)
+    owned = owned + 1
+    if entry == '' then redis.call('HDEL', claims, id) end
   end
-  if settled then owned = owned + 1 end
-  if settled and entry == '' then redis.call('HDEL', claims, id) end
+  at = at + 3 + size + (kind == 'dead' and tonumber(ARGV[at + 6]) or 0)
 end
 
-for name, number in pairs(counters) do redis.call('HINCRBY', state, name, number) end
-if counters.delivered or counters.handed_over then redis.call('HSET', state, 'delivered_at', now) end
+save_groups()
+counts.later = nil
+local figures = {}
+for name, number in pairs(counts) do
+  redis.call('HINCRBY', counters, name, number)
+  figures[ARGV[5] .. '|' .. name] = number
+end
+add_counts({ unpack(KEYS, 11, 13) }, figures)
+if counts.delivered or counts.handed_over then redis.call('HSET', counters, 'delivered_at', ARGV[4]) end
 return owned

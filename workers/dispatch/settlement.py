@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from bridge.config.model import Subscription
-from bridge.delivery.store import Delivery
+from bridge.delivery.groups import about, fingerprint
+from bridge.delivery.record import Delivery
+from bridge.delivery.settled import ANSWER_BYTES, DELIVERED, pack
+from bridge.delivery.tries import LoggedTry, answer_text
 from bridge.errors import DeliveryFailed, clip
 from schemas.event import minimal
 from workers.dispatch.schedule import Limits, max_tries, retry_delay
@@ -118,14 +121,50 @@ def outcome_row(item: Item, tried: Try, subscription: Subscription, now: float, 
     delivery, failure = item.delivery, tried.failure
     if failure is None:
         if subscription.receipts.required:
-            due = f"{now + subscription.receipts.within:.3f}"
-            return ["sent", item.entry, delivery.id, due, with_receipt_awaited(delivery, now).to_json()]
-        return ["ok", item.entry, delivery.id]
+            due, record = f"{now + subscription.receipts.within:.3f}", with_receipt_awaited(delivery, now).to_json()
+            return ["sent", item.entry, delivery.id, due, record, _line(tried)]
+        return _delivered_row(item, tried)
     failed = _after_failure(delivery, failure, now)
     delay = retry_delay(subscription.retry, failed.tries, draw(), failure.retry_after)
     if delay is None or failure.permanent:
-        return dead_row(replace(item, delivery=failed), failure.reason, now)
-    return ["retry", item.entry, delivery.id, f"{now + delay:.3f}", failed.to_json()]
+        return dead_row(replace(item, delivery=failed), failure.reason, now, tried=tried)
+    kind = _kind(failure.reason, tried.status, failed.error)
+    return ["retry", item.entry, delivery.id, f"{now + delay:.3f}", failed.to_json(), _line(tried), *kind]
+
+
+def _delivered_row(item: Item, tried: Try) -> Row:
+    delivery = item.delivery
+    settled = pack(
+        DELIVERED,
+        event_id=delivery.id,
+        event_type=delivery.type,
+        source=delivery.source,
+        attempt=delivery.attempt,
+        tries=delivery.tries + 1,
+        status=tried.status,
+        seconds=tried.seconds,
+    )
+    if item.entry:
+        return ["ok", item.entry, delivery.id, settled, "", answer_text(tried.answer, ANSWER_BYTES)]
+    return ["ok", item.entry, delivery.id, settled, _line(tried), ""]
+
+
+def _line(tried: Try) -> str:
+    """The try as it is stored."""
+    failure = tried.failure
+    return LoggedTry(
+        at=tried.at,
+        seconds=tried.seconds,
+        status=tried.status,
+        reason="" if failure is None else failure.reason,
+        error="" if failure is None else failure_text(failure),
+        answer=answer_text(tried.answer),
+    ).to_line()
+
+
+def _kind(reason: str, status: int | None, message: str) -> Row:
+    """Fingerprint of the failure group, and what a new one says of itself."""
+    return [fingerprint(reason, status, message), about(reason, status, message)]
 
 
 def skip_row(item: Item) -> Row:
@@ -138,17 +177,18 @@ def postpone_row(item: Item, due: float) -> Row:
     return ["later", item.entry, item.delivery.id, f"{due:.3f}", item.delivery.to_json()]
 
 
-def dead_row(item: Item, reason: str, now: float, *, record: bytes = b"") -> Row:
+def dead_row(item: Item, reason: str, now: float, *, tried: Try | None = None, record: bytes = b"") -> Row:
     """The row of a delivery that is given up; the dead letter keeps the event, because the journal is trimmed.
 
-    `record`: bytes to keep unchanged.
+    `tried`: its last try, if it is given up for that. `record`: bytes to keep unchanged.
     """
     delivery = item.delivery
     fields: Row = ["id", delivery.id, "type", delivery.type, "source", delivery.source, "attempt", delivery.attempt]
     fields += ["event", item.event, "reason", reason, "at", f"{now:.3f}"]
     fields += ["delivery", replace(delivery, event=None).to_json()]
     fields += ["record", record] if record else []
-    return ["dead", item.entry, delivery.id, str(len(fields)), *fields]
+    kind = _kind(reason, tried.status, delivery.error) if tried else _kind(reason, None, delivery.error or reason)
+    return ["dead", item.entry, delivery.id, _line(tried) if tried else "", *kind, str(len(fields)), *fields]
 
 
 def give_up_row(item: Item, times_claimed: int, subscription: Subscription, limits: Limits, now: float) -> Row | None:

@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 def record_receipt(services: Services, receipt: Receipt) -> None:
     """Record that a receiver has processed an event. Raises `StateUnavailable`; safe to repeat."""
-    if not services.deliveries.record_receipt(receipt.subscription, receipt.event_id):
+    if not services.deliveries.record_receipt(receipt.subscription, receipt.event_id, now=services.now()):
         # Confirmed twice or too late; the receiver has the event either way. Anyone can cause this line.
         _log.debug("receipt_not_awaited", subscription=receipt.subscription, event_id=receipt.event_id)
 

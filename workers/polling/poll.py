@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from bridge.config.model import Source
+from bridge.delivery.retention import DeliveryRetention
 from bridge.errors import BridgeError, Retryable, StateUnavailable, Unreadable, VendorFault, clip
 from bridge.ingest.pipeline import ingest
 from bridge.journal import POLL
@@ -97,9 +98,12 @@ def housekeeping(services: Services) -> RetentionReport:
         services.expectations.forget(name, before=now - config.bridge.retention.events)
         services.sittings.forget(name, before=now - config.bridge.remember_attempts)
         services.consents.forget_given(name, before=now - config.bridge.remember_attempts)
-    retention = Retention(services.state, partitions=config.bridge.partitions)
     subscriptions = (*config.subscriptions, *services.orphans())
-    return retention.run(config.bridge, now=services.now(), subscriptions=subscriptions)
+    retention = Retention(services.state, partitions=config.bridge.partitions)
+    report = retention.run(config.bridge, now=services.now(), subscriptions=subscriptions)
+    ended = DeliveryRetention(services.deliveries).run(config.bridge.retention, subscriptions, now=services.now())
+    report.deliveries, report.dead_letters = ended.deliveries, report.dead_letters + ended.dead_letters
+    return report
 
 
 def first_cursor(

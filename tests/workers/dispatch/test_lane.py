@@ -450,8 +450,8 @@ def test_an_event_without_a_receipt_is_sent_again_and_finally_given_up(any_state
     crm_lane = lane(any_state, receiver, subscription=subscription)
     run_until_idle(crm_lane, 1000.0)
     assert [each.awaiting_receipt for each in scheduled(any_state, NAME)] == [True, True]
-    assert deliveries.record_receipt(NAME, confirmed) is True
-    assert deliveries.record_receipt(NAME, confirmed) is False
+    assert deliveries.record_receipt(NAME, confirmed, now=1000.0) is True
+    assert deliveries.record_receipt(NAME, confirmed, now=1000.0) is False
     for moment in (1059.0, 1060.0, 1400.0, 2000.0):
         run_until_idle(crm_lane, moment)
     assert receiver.ids == [confirmed, silent, silent]
@@ -480,7 +480,7 @@ def test_a_receipt_that_arrives_before_the_send_returns_counts(any_state: redis.
     deliveries = Deliveries(any_state)
 
     def answer(sent: Outgoing) -> Outcome:
-        assert deliveries.record_receipt(NAME, sent.id) is True
+        assert deliveries.record_receipt(NAME, sent.id, now=1000.0) is True
         return None
 
     subscription = Subscription(name=NAME, transport="celery", receipts=Receipts(required=True, within=60.0))

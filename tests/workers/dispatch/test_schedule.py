@@ -72,7 +72,7 @@ def test_the_backoff_for_a_broker_grows_to_30_seconds() -> None:
 
 
 def test_a_failure_is_recorded_with_its_first_and_last_error() -> None:
-    kind, entry, _, due, record = outcome_row(item(), tried(BROKEN), SUBSCRIPTION, 100.0, even)
+    kind, entry, _, due, record, *_ = outcome_row(item(), tried(BROKEN), SUBSCRIPTION, 100.0, even)
     noted = Delivery.from_json(record)
     assert (kind, entry, due) == ("retry", "1-0", "105.000")
     assert (noted.tries, noted.first_at, noted.last_at, noted.reason) == (1, 100.0, 100.0, "receiver_error")

@@ -1,0 +1,128 @@
+"""A delivery under way, and a dead letter, as they are stored. Pure; `store.py` reads and writes them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from bridge.delivery.tries import LoggedTry, read_tries
+
+__all__ = ["DeadLetter", "Delivery", "dead_letter"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One event that is to be retried for one subscription, or whose receipt is awaited. Times are UNIX seconds."""
+
+    #: Event id.
+    id: str
+    #: Type of the event.
+    type: str
+    #: Name of its source.
+    source: str
+    #: Id of its attempt.
+    attempt: str
+    #: Its journal entry.
+    entry: str
+    #: Tries made.
+    tries: int = 0
+    #: Time of the first try; 0 before it.
+    first_at: float = 0.0
+    #: Time of the last try; 0 before the first.
+    last_at: float = 0.0
+    #: Error of the first failed try.
+    first_error: str = ""
+    #: Error of the last failed try.
+    error: str = ""
+    #: Reason of the last failed try, a fixed word.
+    reason: str = ""
+    #: Whether the last try succeeded and its receipt is awaited.
+    awaiting_receipt: bool = False
+    #: Number of replays.
+    replays: int = 0
+    #: JSON of the event, where the journal may no longer have it (after a replay).
+    event: str | None = None
+
+    def to_json(self) -> str:
+        """The record as it is stored."""
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Delivery:
+        """The delivery of a stored record. Raises `ValueError` if it is not valid."""
+        try:
+            members = json.loads(text)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        if not isinstance(members, dict) or not members.keys() >= _REQUIRED:
+            raise ValueError("not the members of a delivery")
+        # A later version may have added some.
+        members = {name: value for name, value in members.items() if name in _TYPES}
+        wrong = [name for name, value in members.items() if not isinstance(value, _TYPES[name])]
+        if wrong:
+            raise ValueError(f"wrong type: {', '.join(wrong)}")
+        for value in members.values():
+            # JSON can hold half a surrogate pair; writing it back would raise UnicodeEncodeError.
+            str(value).encode()
+        return cls(**members)
+
+    @classmethod
+    def for_display(cls, text: bytes | str, event_id: str) -> Delivery:
+        """The delivery of a stored record; one that is not valid is shown with its id and the problem."""
+        try:
+            return cls.from_json(text)
+        except ValueError:
+            error = "the record of this delivery cannot be read"
+            return cls(id=event_id, type="", source="", attempt="", entry="", error=error, reason="unreadable")
+
+
+_REQUIRED = {"id", "type", "source", "attempt", "entry"}
+#: Member of a stored record -> its type.
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys((*_REQUIRED, "first_error", "error", "reason"), str),
+    **dict.fromkeys(("tries", "replays"), int),
+    **dict.fromkeys(("first_at", "last_at"), (int, float)),
+    "awaiting_receipt": bool,
+    "event": (str, type(None)),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A delivery that was given up."""
+
+    #: Names it for a replay: `<partition>:<stream id>`.
+    id: str
+    #: The delivery after its last try.
+    delivery: Delivery
+    #: Why it was given up.
+    reason: str
+    #: When it was given up, UNIX seconds.
+    dead_at: float
+    #: JSON of the event; empty if the journal no longer had it.
+    event: bytes
+    #: Fingerprint of its failure group; empty for one of an earlier version.
+    group: str = ""
+    #: The tries that were kept, oldest first.
+    tries: tuple[LoggedTry, ...] = ()
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the event is there and can be sent."""
+        try:
+            return bool(self.event.decode())
+        except UnicodeDecodeError:
+            return False
+
+
+def dead_letter(partition: int, entry_id: str, fields: dict[bytes, bytes]) -> DeadLetter:
+    """The dead letter of a stream entry, whatever it holds."""
+    return DeadLetter(
+        id=f"{partition}:{entry_id}",
+        delivery=Delivery.for_display(fields.get(b"delivery", b""), fields.get(b"id", b"").decode(errors="replace")),
+        reason=fields.get(b"reason", b"").decode(errors="replace"),
+        dead_at=float(fields.get(b"at", 0)),
+        event=fields.get(b"event", b""),
+        group=fields.get(b"group", b"").decode(errors="replace"),
+        tries=read_tries(fields.get(b"tries", b"")),
+    )
