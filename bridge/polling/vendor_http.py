@@ -228,9 +228,11 @@ def throttled_until(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def unavailable_until(headers: Mapping[str, str], now: float) -> float | None:
-    """How long a 5xx holds, UNIX seconds; None where the vendor does not say: tried again at the next round."""
+    """How long a 5xx holds, UNIX seconds; None where the vendor names no later moment: the next round tries again."""
     asked = retry_after(headers, now)
-    return now + DEFAULT_PAUSE if asked is None and headers.get("retry-after", "").strip() else asked
+    if asked is None:
+        return now + DEFAULT_PAUSE if headers.get("retry-after", "").strip() else None
+    return asked if asked > now else None
 
 
 def rate_limit(headers: Mapping[str, str], now: float) -> tuple[int, int | None, float] | None:

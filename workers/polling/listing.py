@@ -166,7 +166,7 @@ class Listing:
             except VendorUnavailable as problem:
                 if failures == len(_RETRY_WAITS):
                     raise
-                why, until = str(problem), problem.retry_at or self.services.now() + _RETRY_WAITS[failures]
+                why, until = str(problem), max(problem.retry_at or 0.0, self.services.now() + _RETRY_WAITS[failures])
                 failures += 1
             except (BudgetExhausted, VendorThrottled) as problem:
                 why, until = str(problem), problem.retry_at or self.services.now()
