@@ -44,6 +44,7 @@ from workers.transports.contract import Outcome, Outgoing, Try
 #: Not measured: what is searched here is covered by the tests of its modules, and measuring doubles the time.
 pytestmark = [pytest.mark.long, pytest.mark.no_cover, pytest.mark.timeout(400)]
 
+ROOT = Path(__file__).parents[2]
 SOURCE, NAME = "eu", "crm"
 LIMITS = Limits(lease=180.0, open_after=5, poison_after=10_000)
 #: Later than any entry of a stream, whose ids the server takes from its own clock.
@@ -381,13 +382,12 @@ Patch = pytest.MonkeyPatch
 def mutate_script(patch: Patch, name: str, old: str, new: str) -> None:
     """Change a script for all that register it from now on."""
     original = scripts.read
+    (script,) = [path for room in ("bridge", "workers") for path in (ROOT / room).rglob(f"{name}.lua")]
+    assert old in original(script), "the mutant no longer fits the script"
 
     def read(path: Path) -> str:
         text = original(path)
-        if path.stem == name:
-            assert old in text, "the mutant no longer fits the script"
-            return text.replace(old, new)
-        return text
+        return text.replace(old, new) if path.stem == name else text
 
     patch.setattr(scripts, "read", read)
 
@@ -458,7 +458,7 @@ def replays_without_scheduling(patch: Patch) -> None:
 
 
 def trims_what_a_group_still_needs(patch: Patch) -> None:
-    mutate_script(patch, "trim", "if less(need, floor) then floor, held = need, 1 end", "")
+    mutate_script(patch, "trim_limit", "if less(need, floor) then floor, held = need, 1 end", "")
 
 
 MUTANTS: list[Callable[[Patch], None]] = [
