@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -39,14 +40,38 @@ def _is_meant(vendor: Vendor, names: list[str]) -> bool:
     return not (("signed" in names and vendor.verify is None) or ("unsigned" in names and vendor.verify is not None))
 
 
+def _spread(metafunc: pytest.Metafunc, name: str, values: Iterable[str]) -> None:
+    """`stage`, its stream and `name`: every variant of a vendor and every value, but not all of their pairs."""
+    names, chosen = metafunc.fixturenames, list(values)
+    streamed = "stream" in names
+    cases = []
+    for vendor in _VENDORS:
+        places = [
+            (variant, stream)
+            for variant in contract_of(vendor).VARIANTS
+            for stream in (_streams(vendor, "stream") if streamed else [""])
+            if _is_meant(vendor, names)
+        ]
+        for number in range(max(len(places), len(chosen)) if places else 0):
+            (variant, stream), value = places[number % len(places)], chosen[number % len(chosen)]
+            parameters = [(vendor, variant), *([stream] if streamed else []), value]
+            cases.append(pytest.param(*parameters, id=f"{vendor.name}-{variant}-{stream}-{value}".replace("--", "-")))
+    metafunc.parametrize(["stage", *(["stream"] if streamed else []), name], cases, indirect=["stage"])
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`vendor`: each vendor; with `fixture_path`: each of their fixtures.
 
     `stage`: each variant of each vendor; with `stream`, `polled` or `sweep`: each of their streams of that kind.
     `signed`, `unsigned`: the stages of the vendors that sign, and of those that do not. `named`: the stages of the
-    vendors that have calls which only supply names; `parted`: of those whose lists have parts.
+    vendors that have calls which only supply names; `parted`: of those whose lists have parts. The mark
+    `spread(name, values)` shares values out over the stages, where every pair of them would take minutes.
     """
     names = metafunc.fixturenames
+    spread = metafunc.definition.get_closest_marker("spread")
+    if spread is not None:
+        _spread(metafunc, *spread.args)
+        return
     kind = next((name for name in ("stream", "polled", "sweep") if name in names), None)
     if kind is not None:
         cases = [

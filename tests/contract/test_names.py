@@ -9,8 +9,7 @@ import requests
 
 from tests.support.contract.engine import SOURCE, Bridge
 
-#: What runs here is measured by other tests; measuring doubles the time.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.long
 
 DAY = 86_400.0
 #: What the call answers instead of names; None: the connection breaks.
@@ -33,7 +32,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.spread("fault", FAULTS)
 def test_a_call_that_only_supplies_names_never_holds_up_pauses_or_stops_publishing(named, stream, fake_state, fault):
     stage = named
     bridge = Bridge(stage, fake_state)

@@ -11,6 +11,8 @@ from tests.support.contract.engine import SOURCE, Bridge
 from workers.polling.recheck import recheck
 from workers.polling.watchdog import check_sources
 
+pytestmark = pytest.mark.long
+
 #: What calls about the part answer.
 FAULTS = {
     "500": (500, {}, b"oops"),
@@ -21,7 +23,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.spread("fault", FAULTS)
 def test_one_part_that_cannot_be_read_holds_up_no_other_and_is_read_from_where_it_was(parted, fake_state, fault):
     stage, bench = parted, parted.bench
     streams = [name for name, poll in stage.vendor.polls.items() if poll.sweep is None]

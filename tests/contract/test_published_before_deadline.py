@@ -13,8 +13,7 @@ from tests.support.contract.stage import Clock, Stage, connect, contract_of
 from workers.polling.overdue import announce_overdue
 from workers.polling.recheck import recheck
 
-#: What runs here is measured by other tests; measuring doubles the time.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.long
 
 DAY = 86_400.0
 UNKNOWN = "5e5e5e5e-0000-4000-8000-0000000000ee"

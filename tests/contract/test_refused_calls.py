@@ -13,8 +13,7 @@ from tests.support.contract.engine import SOURCE, Bridge
 from tests.support.contract.stage import Clock, connect, contract_of
 from workers.polling.recheck import recheck
 
-#: What runs here is measured by other tests; measuring doubles the time.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.long
 
 #: Vendor, variant, pattern of the refused calls, name of the call in the log, and what still publishes an attempt.
 CALLS = {

@@ -24,7 +24,7 @@ from tests.support.polling import DAY, START, journal_events
 from workers.polling.overdue import announce_overdue
 from workers.polling.recheck import recheck
 
-pytestmark = [pytest.mark.long, pytest.mark.no_cover]
+pytestmark = pytest.mark.long
 
 KEY, HOUR = "a:ann-1", 3600.0
 #: What is announced is what may be lost.

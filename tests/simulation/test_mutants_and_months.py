@@ -15,7 +15,7 @@ from bridge.vendors.thought_industries.cursor import Cursor
 from tests.simulation.world import HOUR, Plan, World
 from workers.polling import poll
 
-pytestmark = [pytest.mark.long, pytest.mark.no_cover, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 #: Busy days of one vendor: many polls, and a budget that is nearly used up.
 BUSY = Plan(attempts=60, days=1.0, step=(120.0, 600.0), poll_every=300.0, afterwards=12.0)

@@ -1,4 +1,7 @@
-"""The marks `server`, `process` and `rabbitmq`: set by what a test requests, and nothing starts without them."""
+"""The marks `server`, `process` and `rabbitmq`: set by what a test requests, and nothing starts without them.
+
+And `no_cover`: coverage is measured by the fast tests alone; measuring would double the time of all others.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import pytest
 
 #: Fixture -> mark of every test that requests it, also through another fixture.
 MARKS = {"starts_servers": "server", "starts_processes": "process", "rabbitmq": "rabbitmq"}
+#: What `scripts/test --fast` leaves out.
+NOT_FAST = ("server", "process", "long")
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
 
 
@@ -22,6 +27,8 @@ def set_marks(item: pytest.Item) -> None:
     for fixture, mark in MARKS.items():
         if fixture in requested:
             item.add_marker(mark)
+    if any(item.get_closest_marker(mark) for mark in NOT_FAST):
+        item.add_marker("no_cover")
 
 
 class Guard:

@@ -20,8 +20,7 @@ from bridge.watch_registration import watch_id
 from tests.support.servers import Server
 from tests.support.watches_api import build
 
-#: What runs here is measured by other tests; measuring doubles the time.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.long
 
 #: Commands that read all of something.
 WHOLE = {"HGETALL", "HVALS", "HKEYS", "HSCAN", "ZRANGE", "ZSCAN", "SCAN", "KEYS"}

@@ -18,8 +18,7 @@ from tests.support.contract.stage import Clock, connect
 from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
 
-#: What runs here is measured by other tests; measuring doubles the time.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.long
 
 _MINUTE = 60.0
 

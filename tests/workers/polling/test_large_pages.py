@@ -16,7 +16,7 @@ from workers.polling.recheck import recheck
 
 NAME, MANY = "eu-little", 9_000
 
-pytestmark = [pytest.mark.long, pytest.mark.no_cover]
+pytestmark = pytest.mark.long
 
 
 def services_of(state: redis.Redis, api: Api, **changes: object) -> Services:
