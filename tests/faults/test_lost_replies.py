@@ -182,7 +182,7 @@ def test_lost_answers_of_every_script_of_dispatch_lose_no_retry_and_double_no_de
     crm = Subscription(name="crm", transport="http", retry=RetryPolicy(schedule=(5.0, 5.0), jitter=0.0))
     reader = state_client(proxy.url(server.url), retries=0)
     deliveries, moment = Deliveries(state), 1000.0
-    sender_lane = Lane(
+    receiving_lane = Lane(
         crm,
         0,
         transport=Receiver(answer, batch=10),
@@ -191,13 +191,13 @@ def test_lost_answers_of_every_script_of_dispatch_lose_no_retry_and_double_no_de
         consumer="one",
         limits=Limits(),
     )
-    sender_lane.step(at(moment), even)
+    receiving_lane.step(at(moment), even)
     proxy.drop_replies(b"EVALSHA", times=60, share=0.3)
     for _ in range(600):
         try:
-            wait = sender_lane.step(at(moment), even)
+            wait = receiving_lane.step(at(moment), even)
         except StateUnavailable:
-            sender_lane.recover()
+            receiving_lane.recover()
             continue
         deliveries.resume("crm")
         if wait > 0:

@@ -69,10 +69,8 @@ def withdrawn(number: int = 1, at: float = NOW) -> notices.Notice:
 EVERY = [notices.overdue(WATCH, label="E-17"), notices.overdue(WATCH), withdrawn(), *map(alarm, ALARM_TYPES)]
 
 
-def offer(journal: Journal, *notices_given: notices.Notice, now: float = NOW) -> list[str]:
-    return outcomes(
-        journal, *(notices.submission(BRIDGE_CONFIG, "eu", "mettl", item, now=now) for item in notices_given)
-    )
+def offer(journal: Journal, *offered: notices.Notice, now: float = NOW) -> list[str]:
+    return outcomes(journal, *(notices.submission(BRIDGE_CONFIG, "eu", "mettl", item, now=now) for item in offered))
 
 
 def newest(state: redis.Redis) -> dict[str, Any]:

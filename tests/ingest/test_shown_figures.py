@@ -35,8 +35,8 @@ def attempt(score: Decimal | None, percentage: Decimal | None = None) -> Normali
     )
 
 
-def shown(attempt_of_test: NormalisedAttempt) -> Any:
-    event = build_event(BRIDGE, "s", "v", attempt_of_test, 1, None, origin="poll", recorded=NOW)
+def shown(attempt: NormalisedAttempt) -> Any:
+    event = build_event(BRIDGE, "s", "v", attempt, 1, None, origin="poll", recorded=NOW)
     return json.loads(event.to_json())["data"]["result"]
 
 

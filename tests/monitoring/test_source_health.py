@@ -65,7 +65,7 @@ def test_a_paused_source_is_not_assessed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts_of_stream", "fails"),
+    ("polled", "fails"),
     [
         (stream(26, *failed(1, 6, 11, 16, 21)), True),
         (stream(21, *failed(1, 6, 11, 16)), False),
@@ -84,8 +84,8 @@ def test_a_paused_source_is_not_assessed() -> None:
         (stream(None, *failed(1, 6, 11, 16, 21)), True),
     ],
 )
-def test_a_stream_fails_after_five_rounds_or_six_intervals(facts_of_stream: StreamFacts, fails: bool) -> None:
-    assert (assess(facts(streams=(stream(1, name="fine"), facts_of_stream)))[POLL_FAILING] is not None) is fails
+def test_a_stream_fails_after_five_rounds_or_six_intervals(polled: StreamFacts, fails: bool) -> None:
+    assert (assess(facts(streams=(stream(1, name="fine"), polled)))[POLL_FAILING] is not None) is fails
 
 
 def test_a_failing_stream_is_named_with_its_last_error() -> None:

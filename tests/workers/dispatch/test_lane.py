@@ -139,12 +139,12 @@ def test_a_retry_taken_by_one_process_is_not_taken_by_another(any_state: redis.R
 def test_two_processes_share_the_work_and_send_nothing_twice(any_state: redis.Redis) -> None:
     ids = publish(any_state, *range(64))
     receivers = Receiver(batch=5), Receiver(batch=7)
-    lanes = [lane(any_state, each, consumer=str(number)) for number, each in enumerate(receivers)]
+    lanes = [lane(any_state, receiver, consumer=str(number)) for number, receiver in enumerate(receivers)]
     for _ in range(20):
-        for lane_object in lanes:
-            lane_object.step(at(1000.0), even)
+        for each in lanes:
+            each.step(at(1000.0), even)
     assert sorted(receivers[0].ids + receivers[1].ids) == sorted(ids)
-    assert all(each.got for each in receivers)
+    assert all(receiver.got for receiver in receivers)
 
 
 @pytest.mark.parametrize("point", CRASH_POINTS)
