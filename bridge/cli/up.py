@@ -17,7 +17,7 @@ __all__ = ["up"]
 @click.option(
     "--accept-empty",
     is_flag=True,
-    help="Start although the embedded server's data is gone; attempts are published again.",
+    help="Start although data of the embedded server is gone; attempts are published again.",
 )
 def up(host: str, port: int, accept_empty: bool) -> None:
     """Run the whole bridge in this terminal until Ctrl-C.

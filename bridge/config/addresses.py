@@ -9,6 +9,8 @@ __all__ = ["literal_secret_problem", "unencoded_problem", "without_password"]
 #: Parameters whose values may be shown; of any other nobody knows.
 _SHOWN = frozenset({"db", "protocol", "socket_connect_timeout", "socket_timeout", "virtual_host"})
 _SHOWN_PREFIX = "ssl"
+#: Key of an Azure function.
+_SECRET_NAMES = frozenset({"code"})
 _SECRET_WORDS = ("auth", "credential", "key", "pass", "pwd", "secret", "sig", "token")
 
 
@@ -56,4 +58,7 @@ def _parameter(text: str) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    return not name.lower().startswith("ssl_") and any(word in name.lower() for word in _SECRET_WORDS)
+    name = name.lower()
+    if name.startswith("ssl_"):
+        return False
+    return name in _SECRET_NAMES or any(word in name for word in _SECRET_WORDS)

@@ -102,6 +102,12 @@ def broker_problem(text: str) -> str | None:
     return _server_problem(text, _BROKER_SCHEMES, f"use one of {', '.join(_BROKER_SCHEMES)}")
 
 
+def _receiver_problem(text: str) -> str | None:
+    # A user name or password is refused in any case, see address_policy.
+    place, _, query = text.rpartition("@")[2].partition("?")
+    return None if isinstance(text, Reference) else literal_secret_problem(f"{place}?{query}")
+
+
 def _token_problem(text: str) -> str | None:
     if _TOKEN.fullmatch(text):
         return None
@@ -261,7 +267,7 @@ class SubscriptionSchema(SectionSchema):
     queue = Text(broker_name_problem)
     exchange = Text(broker_name_problem)
     routing_key = Text()
-    url = Text()
+    url = Text(_receiver_problem)
     secrets = fields.List(
         Secret(_webhook_secret_problem), error_messages={"invalid": 'must be a list such as ["${{ENV_NAME}}"]'}
     )

@@ -48,8 +48,9 @@ def check_url(url: str, *, allow_private: bool = False) -> str | None:
     """What is wrong with a configured address, or None. Names are only resolved when connecting."""
     try:
         parts, port = urlsplit(url), urlsplit(url).port
-    except ValueError as error:
-        return f"{clip(error)}; give https://host/path"
+    except ValueError:
+        # Python's message quotes a part of it, which may be a password.
+        return "is not a valid address; give https://host/path"
     if parts.scheme not in ("https", "http") or not parts.hostname:
         return "is not an address of the form https://host/path"
     if parts.scheme == "http" and not allow_private:

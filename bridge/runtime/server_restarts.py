@@ -15,6 +15,8 @@ __all__ = ["ServerRestarts"]
 _LONGEST_DELAY_SECONDS = 5.0
 #: How often the same problem is repeated.
 _REMINDER_SECONDS = 60.0
+#: How often it is written down how far the server is.
+_RECORD_SECONDS = 30.0
 
 
 class ServerRestarts:
@@ -31,6 +33,7 @@ class ServerRestarts:
         self._quick_ends = 0
         self._problem = ""
         self._next_reminder = 0.0
+        self._next_record = now() + _RECORD_SECONDS
 
     def check(self) -> None:
         """Start the server if it does not run and is due."""
@@ -39,6 +42,9 @@ class ServerRestarts:
             return
         try:
             if self._server.running():
+                if now >= self._next_record:
+                    self._next_record = now + _RECORD_SECONDS
+                    self._server.record_use()
                 return
             self._quick_ends = self._quick_ends + 1 if now - self._started_at < QUICK_SECONDS else 1
             self._server.start()

@@ -22,7 +22,7 @@ __all__ = ["UMASK", "hold_directory", "make_private", "open_private", "tighten",
 UMASK = 0o077
 #: What the bridge and its server write in `data_dir`; other files there are not ours to change.
 _OURS = ("api-token.*", "appendonlydir", "appendonlydir/*", "lock", "metrics", "server.*", "temp-*")
-_REMEDY = "Remedy: give another bridge.data_dir, or change owner and mode"
+_REMEDY = "Remedy: give another bridge.data_dir, or change owner and mode (volumes: docs/operations.md)"
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from bridge.state import keys
 from bridge.state.data_directory import UMASK, make_private, open_private, tighten, try_lock, write_private
 from bridge.state.keeper import kept
 from bridge.state.server_socket import addresses, prepare_socket, socket_path
-from bridge.state.used_marker import forget_use, lost_data, record_use, was_used
+from bridge.state.used_marker import forget_use, is_cut, lost_data, record_use, was_used
 
 __all__ = ["DURABLE", "EmbeddedServer", "server_binary"]
 
@@ -33,6 +33,8 @@ _SILENT_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 #: How long a server may take to end whose keeper has seen that its parent is gone. Afterwards it is adopted.
 _ENDING_SECONDS = 3.0
+
+_CUT = "ends before the last entry of the journal that this bridge had stored, so it was cut or is an older copy"
 
 #: What `docs/operations.md` recommends for every server, and what the bundled one always has.
 DURABLE = """\
@@ -194,7 +196,7 @@ class EmbeddedServer:
         return True
 
     def _start_new(self) -> None:
-        """Raises `BridgeError` when the data of a used directory is gone."""
+        """Raises `BridgeError` when the data of a used directory is gone, or a part of it."""
         used = was_used(self.data_dir)
         if used and not (self.data_dir / "appendonlydir").is_dir():
             raise lost_data(self.data_dir)
@@ -202,10 +204,10 @@ class EmbeddedServer:
         self._wait_until_it_answers()
         if used:
             with self._client() as client:
-                is_empty = not client.exists(keys.BRIDGE)
-            if is_empty:
+                is_empty, cut = not client.exists(keys.BRIDGE), is_cut(self.data_dir, client)
+            if is_empty or cut:
                 self.stop()
-                raise lost_data(self.data_dir)
+                raise lost_data(self.data_dir) if is_empty else lost_data(self.data_dir, _CUT)
 
     def _spawn(self) -> None:
         binary = self._binary or server_binary()

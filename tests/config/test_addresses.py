@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from bridge.config.addresses import without_password
+from bridge.config import loader
+from bridge.config.addresses import literal_secret_problem, without_password
+from bridge.config.description import describe
+from bridge.config.model import Config
 from bridge.config.schemas import broker_problem, state_problem
 from bridge.config.yaml_document import Reference
+from bridge.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -60,6 +66,49 @@ def test_a_literal_password_is_refused_wherever_it_is(problem_of: object, addres
     assert problem is not None
     assert "hunter2" not in problem
     assert "hun" not in problem
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://crm.example.org/hook?token=hunter2",
+        "https://crm.example.org/hook?code=hunter2",
+        "https://crm.example.org/hook?a=b&api_key=hunter2",
+        "https://crm.example.org/hook?X-Sig=hunter2",
+        "https://user:hunter2@crm.example.org/hook",
+        "https://hunter2@crm.example.org/hook",
+        "https://user:hun/ter2@crm.example.org/hook",
+        "https://user:hun?ter2@crm.example.org/hook?token=hunter2",
+    ],
+)
+@pytest.mark.parametrize("literal", [True, False])
+def test_a_password_in_the_address_of_a_receiver_is_refused_and_not_quoted(
+    address: str, literal: bool, tmp_path: Path
+) -> None:
+    given = address if literal else "${ADDRESS}"
+    secret = "whsec_" + "QUJD" * 10
+    file = tmp_path / "bridge.yaml"
+    file.write_text(
+        "bridge: {name: acme, public_url: 'https://bridge.example.org'}\n"
+        f"subscriptions: {{crm: {{transport: http, url: '{given}', secrets: ['${{SECRET}}']}}}}\n"
+    )
+
+    def read() -> Config:
+        return loader.read(file, vendors={}, environment={"ADDRESS": address, "SECRET": secret})
+
+    if not literal and "@" not in address:
+        assert read().subscriptions["crm"].url == address
+        assert "hunter2" not in str(describe(read()))
+        return
+    with pytest.raises(ConfigError) as caught:
+        read()
+    (problem,) = caught.value.problems
+    assert "subscriptions.crm.url: " in problem
+    assert "hun" not in problem
+
+
+def test_a_literal_parameter_that_is_no_secret_may_be_in_the_address_of_a_receiver() -> None:
+    assert literal_secret_problem("https://crm.example.org/hook?tenant=7&country_code=de") is None
 
 
 @pytest.mark.parametrize("password", ["hun/ter2", "12/ter2", "hun@ter2/x", "hun?ter2", "hun#ter2", "[hunter2"])

@@ -16,10 +16,14 @@ class FailingServer:
         self.error: Exception | None = None
         self.lives = True
         self.starts: list[float] = []
+        self.recorded: list[float] = []
         self.moment = 100.0
 
     def running(self) -> bool:
         return self.lives
+
+    def record_use(self) -> None:
+        self.recorded.append(self.moment)
 
     def start(self) -> bool:
         self.starts.append(self.moment)
@@ -51,3 +55,12 @@ def test_it_is_tried_every_five_seconds_at_most_and_goes_on_when_there_is_room()
     restarts.check()
     assert server.lives
     assert said[-1] == "embedded server: started again"
+
+
+def test_while_it_runs_how_far_it_is_is_written_down_every_30_s() -> None:
+    server = FailingServer()
+    restarts = ServerRestarts(cast("EmbeddedServer", server), lambda name, line: None, now=lambda: server.moment)
+    for moment in range(100, 200):
+        server.moment = float(moment)
+        restarts.check()
+    assert server.recorded == [130.0, 160.0, 190.0]

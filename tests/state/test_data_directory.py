@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bridge.errors import ConfigError
 from bridge.state import data_directory
@@ -99,3 +105,79 @@ def test_while_the_directory_is_held_new_files_are_for_this_user_alone(tmp_path:
     finally:
         os.umask(umask)
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("run", "later")] == [0o600, 0o666]
+
+
+def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_directory.os, "geteuid", lambda: STRANGER)
+    with pytest.raises(ConfigError, match=rf"belongs to user {os.getuid()}, not to {STRANGER}\. Remedy: "):
+        make_private(tmp_path)
+
+
+def test_what_an_earlier_version_left_readable_is_tightened_when_the_directory_is_held(tmp_path: Path) -> None:
+    (tmp_path / "api-token.sha256").write_text("0" * 64)
+    (tmp_path / "notes-of-the-operator").write_text("")
+    for path in tmp_path.iterdir():
+        path.chmod(0o644)
+    with hold_directory(tmp_path):
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"api-token.sha256": 0o600, "notes-of-the-operator": 0o644, "lock": 0o600}
+
+
+# Volumes ------------------------------------------------------------------------------------------------------------
+
+OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+FS_GROUP = 23456
+
+
+@contextmanager
+def as_user(number: int) -> Iterator[None]:
+    groups = os.getgroups()
+    os.setgroups([FS_GROUP])
+    os.setegid(number)
+    os.seteuid(number)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+@pytest.fixture
+def below_tmp(starts_processes: None) -> Iterator[Path]:
+    """A directory of root that other users may enter, unlike pytest's."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+        subprocess.run(["umount", "--lazy", f"{made}/data"], capture_output=True, check=False)
+
+
+@needs_root
+@pytest.mark.parametrize("mode", [0o777, 0o2777, 0o2775], ids=["emptyDir", "emptyDir, fsGroup", "disk, fsGroup"])
+def test_a_volume_is_refused_as_it_comes_and_used_as_the_documents_say(mode: int, below_tmp: Path) -> None:
+    volume, data = below_tmp / "volume", below_tmp / "data"
+    volume.mkdir()
+    os.chown(volume, 0, FS_GROUP)
+    volume.chmod(mode)
+    data.mkdir()
+    (text,) = re.findall(r"```yaml\n(spec:\n.*?)```", OPERATIONS, re.S)
+    pod = yaml.safe_load(text)["spec"]
+    (init,), (bridge,) = pod["initContainers"], pod["containers"]
+    with as_user(STRANGER):
+        with pytest.raises(ConfigError, match=rf"^{volume}: belongs to user 0, .*volumes: docs/operations.md"):
+            make_private(volume)
+        with pytest.raises(ConfigError, match=rf"^{volume}: other users may write to it \(mode {mode:04o}\)"):
+            make_private(volume / "bridge")
+        command = [part.replace("/volume", str(volume)) for part in init["command"]]
+        for _ in range(2):
+            subprocess.run(command, check=True)
+            # What kubelet does with an existing volume and fsGroup when the pod starts again.
+            (volume / "bridge").chmod(0o2770)
+        subprocess.run(command, check=True)
+    (mount,) = bridge["volumeMounts"]
+    done = subprocess.run(["mount", "--bind", volume / mount["subPath"], data], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount: {done.stderr.strip()}")
+    with as_user(STRANGER), hold_directory(data):
+        write_private(data / "server.used", "used")
+    assert stat.S_IMODE((data / "server.used").stat().st_mode) == 0o600

@@ -362,6 +362,53 @@ def test_an_append_only_file_that_is_gone_is_refused_until_that_is_accepted(
     assert make(tmp_path).start() is False
 
 
+@pytest.mark.parametrize("how", ["cut", "an older copy"])
+def test_an_append_only_file_that_has_less_than_was_noted_is_refused_until_that_is_accepted(
+    how: str, tmp_path: Path, make: Callable[..., EmbeddedServer]
+) -> None:
+    server = make(tmp_path)
+    server.start()
+    with client_of(server) as client:
+        client.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": "2"})
+        client.xadd(keys.journal(1), {"event": "first"})
+        server.stop()
+        shutil.copytree(tmp_path / "appendonlydir", tmp_path / "older")
+        server.start()
+        client.xadd(keys.journal(1), {"event": "second"})
+        client.xtrim(keys.journal(1), maxlen=0)
+    server.record_use()
+    server.stop()
+    assert server.start() is False  # trimmed, not cut
+    server.stop()
+    if how == "cut":
+        (part,) = (tmp_path / "appendonlydir").glob("*.incr.aof")
+        os.truncate(part, part.stat().st_size // 2)
+    else:
+        shutil.rmtree(tmp_path / "appendonlydir")
+        (tmp_path / "older").rename(tmp_path / "appendonlydir")
+    with pytest.raises(BridgeError, match=r"appendonlydir: ends before the last entry .* Remedy: .*--accept-empty"):
+        server.start()
+    assert not server.running()
+    accepting = make(tmp_path, accept_empty=True)
+    accepting.start()
+    with client_of(accepting) as client:
+        assert client.exists(keys.BRIDGE)
+    accepting.stop()
+    assert make(tmp_path).start() is False
+
+
+def test_the_marker_of_an_earlier_version_is_taken_as_it_is(
+    tmp_path: Path, make: Callable[..., EmbeddedServer]
+) -> None:
+    server = make(tmp_path)
+    server.start()
+    with client_of(server) as client:
+        client.hset(keys.BRIDGE, "name", "acme")
+    server.stop()
+    (tmp_path / "server.used").write_text("A bridge has stored its data in this directory.\n")
+    assert server.start() is False
+
+
 def _truncate(directory: Path) -> None:
     for part in directory.glob("*.aof"):
         os.truncate(part, 0)

@@ -44,6 +44,11 @@ def test_96_long_headers_keep_4_kb_and_the_names_that_matter(value: str) -> None
     assert "user-agent" in kept
 
 
+def test_many_short_headers_keep_the_first_ones() -> None:
+    _, kept = read_headers(environ({f"x-{number}": "1" for number in range(96)}), "")
+    assert list(kept) == [f"x-{number}" for number in range(KEPT_NAMES)]
+
+
 @pytest.mark.parametrize(
     "name",
     ["x-original-uri", "x-forwarded-uri", "x-original-url", "x-rewrite-url", "x-envoy-original-path", "x-request-path",
