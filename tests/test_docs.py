@@ -40,7 +40,7 @@ SUBSCRIBING = (ROOT / "docs/subscribing.md").read_text()
 #: 2026-11-21, when the examples were written.
 WRITTEN = 1_795_219_200.0
 #: Options that the guide explains once for all commands.
-COMMON = {"--output", "--json", "--limit", "--yes", "--help"}
+COMMON = {"--watch", "--output", "--json", "--limit", "--yes", "--help"}
 #: What a vendor folder may import, which is less than what stands below it.
 FOR_VENDOR_FOLDERS = ("sdk", "net.signatures", "net.retry_after", "errors", "schemas")
 

@@ -24,6 +24,7 @@ from bridge.cli.options import (
 )
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.cli.progress import ProgressScreen, lower_priority, stoppable
+from bridge.cli.watching import watch_option
 from bridge.errors import StateUnavailable
 from bridge.journal import PUBLISHED_OUTCOMES
 from bridge.polling.backfill_jobs import (
@@ -120,6 +121,7 @@ def backfill(
 @backfill.command("list")
 @click.option("--source", help="Filter by source.")
 @format_option
+@watch_option
 def list_(source: str | None, output: str) -> None:
     """List backfills, newest first."""
     services = load_services()

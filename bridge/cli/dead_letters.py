@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,9 +20,11 @@ from bridge.cli.options import (
     known_name,
     limit_option,
     since_option,
+    until_option,
     yes_option,
 )
 from bridge.cli.output import iso, print_list, print_object, say
+from bridge.cli.watching import watch_option
 from bridge.delivery.store import DeadLetter
 from bridge.errors import StateUnavailable
 from bridge.ingest.reprocess import reprocess_quarantined
@@ -48,16 +51,28 @@ def dead_letters() -> None:
 @subscription_option
 @quarantine_option
 @since_option
+@until_option
 @limit_option
 @format_option
-def list_(subscription: str | None, quarantine: bool, since: float | None, limit: int, output: str) -> None:
+@watch_option
+def list_(
+    subscription: str | None,
+    quarantine: bool,
+    since: float | None,
+    until: float | None,
+    limit: int,
+    output: str,
+) -> None:
     """List dead letters, newest first within a subscription."""
-    services = load_services()
-    filtered = bool(subscription or since)
+    services, latest = load_services(), math.inf if until is None else until
+    filtered = bool(subscription or since or until)
     if quarantine:
-        rows: Iterator[dict[str, Any]] = (_quarantined_row(entry) for entry in _quarantined(services, since))
+        rows: Iterator[dict[str, Any]] = (
+            _quarantined_row(entry) for entry in _quarantined(services, since) if entry.received_at <= latest
+        )
     else:
-        rows = (_row(name, letter) for name, letter in _letters(services, subscription, since))
+        letters = _letters(services, subscription, since)
+        rows = (_row(name, letter) for name, letter in letters if letter.dead_at <= latest)
     print_list(
         rows,
         _QUARANTINE_COLUMNS if quarantine else _COLUMNS,

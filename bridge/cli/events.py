@@ -18,6 +18,7 @@ from bridge.cli.options import (
     until_option,
 )
 from bridge.cli.output import as_text, iso, print_list, print_object
+from bridge.cli.watching import watch_option
 from bridge.journal import StoredEvent
 from bridge.services import BLOCK_SECONDS
 
@@ -39,6 +40,7 @@ def events() -> None:
 @until_option
 @limit_option
 @format_option
+@watch_option
 def list_(
     source: str | None,
     event_type: str | None,

@@ -22,6 +22,7 @@ from bridge.cli.options import (
     yes_option,
 )
 from bridge.cli.output import iso, print_list, print_object
+from bridge.cli.watching import watch_option
 from bridge.ingest.reprocess import reprocess_request
 from bridge.journal import StoredRequest
 from bridge.services import Services
@@ -43,6 +44,7 @@ def requests() -> None:
 @until_option
 @limit_option
 @format_option
+@watch_option
 def list_(
     source: str | None, outcome: str | None, since: float | None, until: float | None, limit: int, output: str
 ) -> None:

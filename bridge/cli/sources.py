@@ -11,6 +11,7 @@ from bridge.cli.common import load_services
 from bridge.cli.options import format_option, known_name
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.cli.sources_test import test
+from bridge.cli.watching import watch_option
 from bridge.config.model import Source
 from bridge.errors import ConfigError
 from bridge.monitoring import alarms
@@ -35,6 +36,7 @@ sources.add_command(test)
 
 @sources.command("list")
 @format_option
+@watch_option
 def list_(output: str) -> None:
     """List sources with their last poll, budget and watches."""
     services = load_services()

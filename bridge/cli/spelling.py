@@ -53,7 +53,7 @@ SUBCOMMANDS: Mapping[str, tuple[str, ...]] = {
 }
 #: Option that a command does not have -> what to write instead.
 OPTIONS: Mapping[str, str] = {
-    "--watch": "Run watch attempt-bridge ..., or attempt-bridge events tail",
+    "--watch": "All lists have it. Here run watch attempt-bridge ...",
     "--follow": "Use attempt-bridge events tail",
     "-f": "Use attempt-bridge events tail",
     "--format": "Use -o table, json, jsonl or yaml",

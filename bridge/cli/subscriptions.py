@@ -14,6 +14,7 @@ from bridge.cli.common import load_services
 from bridge.cli.exit_codes import FAILED
 from bridge.cli.options import confirm_broad, format_option, known_name, yes_option
 from bridge.cli.output import iso, print_list, print_object, say
+from bridge.cli.watching import watch_option
 from bridge.config.description import describe
 from bridge.config.model import Subscription
 from bridge.delivery.orphans import forget as delete_subscription
@@ -47,6 +48,7 @@ def subscriptions() -> None:
 
 @subscriptions.command("list")
 @format_option
+@watch_option
 def list_(output: str) -> None:
     """List subscriptions with their waiting events."""
     services = load_services()

@@ -30,7 +30,7 @@ def tokens() -> None:
 def new(name: str, role: str, output: str) -> None:
     """Print a new token, and its entry for access.tokens in bridge.yaml.
 
-    The token is stored nowhere; bridge.yaml has only its SHA-256. It is valid after a restart of web.
+    The token is stored nowhere; bridge.yaml has only its SHA-256. It is valid after `config reload`.
     """
     problem = name_problem(name)
     if problem:

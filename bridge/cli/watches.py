@@ -22,6 +22,7 @@ from bridge.cli.options import (
     yes_option,
 )
 from bridge.cli.output import print_list, print_object, say
+from bridge.cli.watching import watch_option
 from bridge.errors import clip
 
 __all__ = ["watches"]
@@ -109,6 +110,7 @@ def import_(file: Path, source: str) -> None:
 @click.option("--state", type=click.Choice(_STATES), help="Filter by state.")
 @limit_option
 @format_option
+@watch_option
 def list_(source: str | None, state: str | None, limit: int, output: str) -> None:
     """List watches: overdue ones first, then by next check."""
     rows = api().rows("watches", {"source": source, "state": state}, limit=limit)

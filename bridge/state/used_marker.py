@@ -31,7 +31,7 @@ def record_use(data_dir: Path, client: redis.Redis) -> None:
     """Write down how far its server is, if that holds a bridge. Raises `redis.RedisError`, `OSError`."""
     if not client.exists(keys.BRIDGE):
         return
-    partitions = int(client.hget(keys.BRIDGE, "partitions") or 1)  # type: ignore[arg-type]
+    partitions = int(client.hget(keys.BRIDGE, "partitions") or 1)
     ends = [(partition, _end(client, partition)) for partition in range(partitions)]
     text = "\n".join([_HEAD, *(f"{partition} {end[0]}-{end[1]}" for partition, end in ends), ""])
     if text == _read(data_dir):

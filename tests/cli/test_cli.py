@@ -141,7 +141,7 @@ def test_help_suggestions_and_completion_of_commands_import_no_command(arguments
         cwd=ROOT,
         env={**os.environ, **environment},
     )
-    assert done.stderr.splitlines()[-1] == "['bridge.cli.spelling', 'bridge.cli.exit_codes']"
+    assert done.stderr.splitlines()[-1] == "['bridge.cli.spelling', 'bridge.cli.exit_codes', 'bridge.cli.web_address']"
     assert "watches" in done.stdout + done.stderr or arguments == ["evnts"]
 
 
@@ -385,6 +385,16 @@ def test_a_broad_replay_says_how_many_first_and_does_it_with_yes(shell, bridge):
     left = list(bridge.deliveries.dead_letters("books"))
     assert all(isinstance(letter, DeadLetter) for letter in left)
     assert sorted(letter.event for letter in left) == [b"", b"\xff"]
+
+
+def test_dead_letters_are_listed_up_to_a_moment(shell, bridge):
+    publish(bridge.state, 1)
+    no = DeliveryFailed("no", reason="refused", permanent=True)
+    books = Subscription(name="books", transport="http")
+    lane(bridge.state, Receiver(lambda item: no), subscription=books).step(at(clock.now()), even)
+    assert len(shell.json("dead-letters", "list", "--until", "2099-01-01")) == 1
+    assert shell("dead-letters", "list", "--until", "1h")[0] == NOTHING_MATCHED
+    assert shell("dead-letters", "list", "--quarantine", "--until", "1h")[0] == NOTHING_MATCHED
 
 
 def test_after_a_resume_waiting_retries_are_due(shell, bridge):

@@ -166,7 +166,7 @@ def test_every_format_holds_the_same(run: Any, arguments: tuple[str, ...]) -> No
         (("listen",), "Use attempt-bridge events tail."),
         (("sources", "ls"), "Use attempt-bridge sources list."),
         (("tokens", "create"), "Use attempt-bridge tokens new."),
-        (("events", "list", "--watch"), "attempt-bridge events tail"),
+        (("events", "show", "--watch"), "All lists have it. Here run watch attempt-bridge ..."),
         (("events", "list", "--format", "json"), "Use -o table, json, jsonl or yaml."),
         (("events", "list", "--sinc", "2h"), "Did you mean '--since'"),
         (("trigger", "classmarker", "--force"), "Use --yes."),
