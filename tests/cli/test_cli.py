@@ -715,8 +715,9 @@ def _named_in(file: str) -> set[str]:
 @pytest.mark.parametrize("file", [".env.example", "docs/operations.md"])
 def test_the_documents_name_exactly_the_variables_of_the_settings(file):
     read = {f"{settings.PREFIX}{name.upper()}" for name in Settings.__dataclass_fields__}
-    # Files in place of values, and the token that one command reads for itself.
-    others = {f"{settings.PREFIX}{name}" for name in ("CONFIG_FILE", "STATE_FILE", "WEBHOOK_TOKEN")}
+    # Files in place of values, and tokens that commands read for themselves.
+    names = ("CONFIG_FILE", "STATE_FILE", "WEBHOOK_TOKEN", "TOKEN", "TOKEN_FILE")
+    others = {f"{settings.PREFIX}{name}" for name in names}
     assert _named_in(file) - others == read
 
 
