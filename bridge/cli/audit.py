@@ -10,6 +10,7 @@ import click
 from bridge.cli.api_client import api
 from bridge.cli.options import format_option, limit_option, since_option, until_option
 from bridge.cli.output import iso, print_list
+from bridge.cli.watching import watch_option
 
 __all__ = ["audit"]
 
@@ -28,6 +29,7 @@ def audit() -> None:
 @until_option
 @limit_option
 @format_option
+@watch_option
 def list_(
     actor: str | None, action: str | None, since: float | None, until: float | None, limit: int, output: str
 ) -> None:
