@@ -11,11 +11,11 @@ from zlib import crc32
 __all__ = [
     "BRIDGE", "alarms", "audit", "backfill_requests", "backfills", "broker_in_use", "budget", "claims",
     "configurations", "consent", "consented", "counts", "cursor", "cursor_history", "dead", "deadlines", "deliveries",
-    "delivery_counts", "expected", "failed_reconciliations", "failure_groups", "group", "heartbeat", "journal",
-    "lease", "letter_index", "partition_of", "paused", "pauses", "quarantine", "reconciliations", "refused",
-    "rejected", "requests", "retry", "rhythm", "seen", "settled", "sittings", "source_clock", "stuck_reading",
-    "subscription_state", "subscriptions", "tries", "vendor_limit", "vendor_memory", "watch", "watch_due",
-    "watch_version",
+    "delivery_counts", "expected", "failed_logins", "failed_reconciliations", "failure_groups", "group", "heartbeat",
+    "idempotent_call", "journal", "lease", "letter_index", "partition_of", "paused", "pauses", "quarantine",
+    "reconciliations", "refused", "rejected", "requests", "retry", "rhythm", "seen", "session", "settled", "sittings",
+    "source_clock", "stuck_reading", "subscription_state", "subscriptions", "tries", "vendor_limit", "vendor_memory",
+    "watch", "watch_due", "watch_version",
 ]
 # fmt: on
 
@@ -31,6 +31,21 @@ def partition_of(source: str, attempt_id: str, partitions: int) -> int:
 def audit() -> str:
     """Stream of changes made through the API or the command line, see `bridge/audit.py`."""
     return "ab:audit"
+
+
+def session(digest: str) -> str:
+    """String with an expiry: an open session of the user interface, JSON; `digest` of its cookie."""
+    return f"ab:session:{digest}"
+
+
+def failed_logins(minute: int, address: str) -> str:
+    """String with an expiry: failed logins in a minute, of an address (as a digest) or of `all`."""
+    return f"ab:logins:{minute}:{address}"
+
+
+def idempotent_call(digest: str) -> str:
+    """String with an expiry: what a POST with an `Idempotency-Key` was answered, JSON."""
+    return f"ab:call:{digest}"
 
 
 def journal(partition: int) -> str:

@@ -12,6 +12,7 @@ import socket
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from bridge.services import Services
 from bridge.settings import ignore_library_settings
 from bridge.state.data_directory import make_private
 from bridge.web import create_app
+from bridge.web.api.problems import MEDIA_TYPE, problem_body
 from bridge.web.hooks import BODY_SECONDS
 
 __all__ = ["run"]
@@ -46,13 +48,15 @@ _KEEPALIVE_SECONDS = 5
 _GRACEFUL_SECONDS = 10
 _BACKLOG = 2048
 
-_BAD_REQUEST = b"400 Bad Request"
-#: gunicorn's error -> answer. Any other malformed request line or header is a 400.
-_REFUSALS: dict[type[Exception], bytes] = {
-    http_errors.LimitRequestLine: b"414 URI Too Long",
-    http_errors.LimitRequestHeaders: b"431 Request Header Fields Too Large",
-    http_errors.ExpectationFailed: b"417 Expectation Failed",
+_LONGEST_LINE, _HEADERS, _LONGEST_HEADER = 8190, 100, 8190
+_BAD_REQUEST = (400, "the request line or a header is not well-formed")
+#: gunicorn's error -> status and detail. Any other malformed request line or header is a 400.
+_REFUSALS: dict[type[Exception], tuple[int, str]] = {
+    http_errors.LimitRequestLine: (414, f"address too long. Remedy: shorten it to {_LONGEST_LINE} bytes"),
+    http_errors.LimitRequestHeaders: (431, f"headers too large. Remedy: send {_HEADERS} of {_LONGEST_HEADER} bytes"),
+    http_errors.ExpectationFailed: (417, "unknown expectation. Remedy: leave out the header Expect"),
 }
+_UNEXPECTED = (503, "unexpected error. Remedy: see the log of web")
 
 
 def run(
@@ -134,15 +138,20 @@ class _Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             super().patch()
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        status = _REFUSALS.get(type(exc), _BAD_REQUEST)
+        status, detail = _REFUSALS.get(type(exc), _BAD_REQUEST)
         if not isinstance(exc, http_errors.ParseException):
             # The application handles its own errors: this is a fault of ours outside it, or of gunicorn.
             if self.limits.allows("connection_failed", error_type=type(exc).__name__):
                 logs.get_logger(__name__).error("connection_failed", exc_info=exc)
-            status = b"503 Service Unavailable\r\nRetry-After: 10"
-        head = b"\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+            status, detail = _UNEXPECTED
+        body = problem_body(status, detail)
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: {MEDIA_TYPE}\r\n"
+            + ("Retry-After: 10\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else "")
+            + f"Content-Length: {len(body)}\r\n\r\n"
+        )
         try:
-            write_nonblock(client, b"HTTP/1.1 " + status + head)
+            write_nonblock(client, head.encode() + body)
         except OSError:
             self.log.debug("sender disconnected")
 
@@ -200,9 +209,9 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             "header_map": "drop",
             "proxy_protocol": False,
             "proxy_allow_ips": "",
-            "limit_request_line": 4094,
-            "limit_request_fields": 100,
-            "limit_request_field_size": 8190,
+            "limit_request_line": _LONGEST_LINE,
+            "limit_request_fields": _HEADERS,
+            "limit_request_field_size": _LONGEST_HEADER,
             "logger_class": _GunicornLog,
             "control_socket_disable": True,
             "proc_name": "attempt-bridge web",

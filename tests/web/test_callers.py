@@ -56,7 +56,8 @@ def test_a_trusted_proxy_names_the_caller(
     fake_state: redis.Redis, tmp_path: Path, peer: str, user: str, read: int, write: int
 ) -> None:
     api = client(fake_state, tmp_path, PROXY)
-    call = {"headers": {"X-Forwarded-User": user}, "environ_base": {"REMOTE_ADDR": peer}}
+    named = {"X-Forwarded-User": user, "X-CSRF-Token": "same-origin"}
+    call = {"headers": named, "environ_base": {"REMOTE_ADDR": peer}}
     assert api.get(WATCHES, **call).status_code == read
     assert api.post(WATCHES, json=LINK, **call).status_code == write
     # A token is a token, whoever the proxy says it is.

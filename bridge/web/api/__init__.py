@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 
-from flask import Flask, request
+from flask import Flask, Response, request
 from flask.json.provider import DefaultJSONProvider
 
 from bridge.config import access
 from bridge.config.model import Token
 from bridge.services import Services
-from bridge.web.api import audit, watches
+from bridge.web.api import audit, sessions, watches
 from bridge.web.api.auditing import audit_changes
 from bridge.web.api.common import VIEWER, require
-from bridge.web.api.description import DescribedApi, describe, options
+from bridge.web.api.description import DescribedApi, describe, describe_shared, options
+from bridge.web.api.failures import FailedLogins
+from bridge.web.api.idempotency import register_once
 from bridge.web.api.problems import register_errors
 from bridge.web.api.watch_shapes import Moment
 from bridge.web.hooks import MAX_BODY_BYTES
@@ -22,7 +25,7 @@ __all__ = ["local_application", "register_api"]
 
 _PREFIX = "/api"
 #: One for each resource, in the order of the description.
-_BLUEPRINTS = (watches.blueprint, audit.blueprint)
+_BLUEPRINTS = (watches.blueprint, audit.blueprint, sessions.blueprint)
 
 
 def register_api(app: Flask) -> None:
@@ -50,17 +53,39 @@ def _register(app: Flask, tokens: Sequence[Token]) -> None:
         # Members in the order of their schema, for people who read them.
         app.json.sort_keys = False
     app.extensions["bridge.tokens"] = tuple(tokens)
+    app.extensions["bridge.failures"] = FailedLogins(services.state, services.now)
     app.before_request(_guard)
+    # Answers pass these in the opposite order: the audit comes before what is kept for a repeated call.
+    app.after_request(_add_etag)
+    register_once(app)
     api = DescribedApi(app)
     api.register_field(Moment, "string", None)
     describe(api)
     for blueprint in _BLUEPRINTS:
         api.register_blueprint(blueprint)
+    describe_shared(api)
     register_errors(app)
     audit_changes(app)
 
 
 def _guard() -> None:
     # Addresses without a decorated view too: the description, and unknown addresses.
-    if request.path == _PREFIX or request.path.startswith(f"{_PREFIX}/"):
-        require(VIEWER)
+    if request.path != _PREFIX and not request.path.startswith(f"{_PREFIX}/"):
+        return
+    if (request.method, request.path) == ("POST", sessions.PATH):
+        return
+    require(VIEWER)
+    if request.method not in ("GET", "HEAD", "OPTIONS"):
+        sessions.check_csrf()
+
+
+def _add_etag(answer: Response) -> Response:
+    """An `ETag` for what is read, and 304 for who has it already. Streams have none."""
+    is_read = request.method in ("GET", "HEAD") and request.path.startswith(f"{_PREFIX}/")
+    if not is_read or answer.status_code != HTTPStatus.OK or answer.is_streamed:
+        return answer
+    answer.add_etag()
+    answer.headers.setdefault("Cache-Control", "private, no-cache")
+    answer.vary.update(("Authorization", "Cookie"))
+    answer.make_conditional(request)
+    return answer

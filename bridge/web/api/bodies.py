@@ -17,7 +17,7 @@ from bridge.sdk.strict_json import parse
 from bridge.web.api.common import refuse
 from bridge.web.hooks import BODY_SECONDS
 
-__all__ = ["BODY_ERRORS", "ApiBlueprint"]
+__all__ = ["BODY_ERRORS", "ApiBlueprint", "read_body"]
 
 #: What an operation with a body may answer beside its own errors.
 BODY_ERRORS = (
@@ -32,7 +32,7 @@ class _StrictParser(FlaskParser):
     """webargs' own parser accepts duplicate keys, NaN and lone surrogates, and deep nesting makes it answer 500."""
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        raw = _read(req)
+        raw = read_body(req)
         if not raw:
             return missing
         if not is_json_request(req):
@@ -49,7 +49,8 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no typ
     ARGUMENTS_PARSER = _StrictParser()
 
 
-def _read(req: Request) -> bytes:
+def read_body(req: Request) -> bytes:
+    """The raw body, which can be read again. Refuses one that is too long or does not come."""
     try:
         with gevent.Timeout(BODY_SECONDS):
             return req.get_data()

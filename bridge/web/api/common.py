@@ -15,6 +15,8 @@ from bridge.config.model import Token
 from bridge.errors import clip
 from bridge.services import Services
 from bridge.text import did_you_mean
+from bridge.web.api.failures import FailedLogins
+from bridge.web.sessions import COOKIE, Sessions
 
 __all__ = [
     "LOCAL_CALLER",
@@ -22,11 +24,13 @@ __all__ = [
     "VIEWER",
     "Caller",
     "caller_here",
+    "failed_login",
     "is_local",
     "known_source",
     "mask_persons",
     "needs",
     "refuse",
+    "refuse_if_blocked",
     "require",
     "sees_persons",
     "services_here",
@@ -35,15 +39,22 @@ __all__ = [
 #: WSGI key of a `Caller` in this process, the command line. A request's own headers are under `HTTP_` names.
 LOCAL_CALLER = "attempt_bridge.caller"
 
+#: Of callers whom a proxy names: that the header is there is what a foreign page cannot do.
+_SAME_ORIGIN = "same-origin"
+
 _View = TypeVar("_View", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a call: a token's name, or `cli:<user>` beside the server; and its role."""
+    """Who makes a call: a token's name, a proxy's user, or `cli:<user>` beside the server; and the role.
+
+    `csrf`: what a change must send back, because a browser shows who calls by itself; None where it does not.
+    """
 
     name: str
     role: str
+    csrf: str | None = None
 
 
 def services_here() -> Services:
@@ -102,25 +113,63 @@ def _find_caller() -> Caller | None:
     if is_local():
         local: Caller = request.environ[LOCAL_CALLER]
         return local
-    given = request.headers.get("Authorization", "")
-    if given.partition(" ")[0].lower() == "bearer":
-        accepted: tuple[Token, ...] = current_app.extensions["bridge.tokens"]
-        token = access.token_of(given, accepted)
+    accepted: tuple[Token, ...] = current_app.extensions["bridge.tokens"]
+    if (given := _bearer()) is not None:
+        token = None if _failures().wait(_address()) else access.token_of(given, accepted)
         return None if token is None else Caller(token.name, token.role)
+    if (secret := request.cookies.get(COOKIE)) is not None:
+        session = Sessions(services_here().state).find(secret, accepted)
+        return None if session is None else Caller(session.name, session.role, session.csrf)
     proxy = services_here().config.access.proxy
     if proxy is None:
         return None
     user = access.proxy_user(proxy, request.remote_addr or "", request.headers.get(proxy.header, ""))
-    return None if user is None else Caller(*user)
+    return None if user is None else Caller(*user, csrf=_SAME_ORIGIN)
+
+
+def _bearer() -> str | None:
+    given = request.headers.get("Authorization", "")
+    return given if given.partition(" ")[0].lower() == "bearer" else None
+
+
+def _failures() -> FailedLogins:
+    failures: FailedLogins = current_app.extensions["bridge.failures"]
+    return failures
+
+
+def _address() -> str:
+    proxy = services_here().config.access.proxy
+    return access.client_address(proxy, request.remote_addr or "", request.headers.get("X-Forwarded-For", ""))
+
+
+def refuse_if_blocked() -> None:
+    """Refuse a login with 429 while its address has had too many failures: it is not looked at."""
+    if wait := _failures().wait(_address()):
+        _refuse_many(wait)
+
+
+def failed_login(problem: str) -> NoReturn:
+    """Count a failed login and refuse it: with 401, or with 429 after too many."""
+    if wait := _failures().record(_address()):
+        _refuse_many(wait)
+    refuse(401, problem)
+
+
+def _refuse_many(wait: int) -> NoReturn:
+    refuse(429, f"too many failed logins. Remedy: try again in {wait} s", headers={"Retry-After": str(wait)})
 
 
 def require(role: str) -> None:
     """Refuse the request unless its caller has the role. No address is exempt: behind a proxy, all look local."""
     caller = caller_here()
     if caller is None:
-        if current_app.extensions["bridge.tokens"]:
-            refuse(401, "missing or unknown token. Remedy: send Authorization: Bearer TOKEN")
-        refuse(401, "no token is configured. Remedy: run attempt-bridge tokens new, add its entry to access.tokens")
+        if not current_app.extensions["bridge.tokens"]:
+            refuse(401, "no token is configured. Remedy: run attempt-bridge tokens new, add its entry to access.tokens")
+        problem = "missing or unknown token. Remedy: send Authorization: Bearer TOKEN"
+        if _bearer() is not None:
+            refuse_if_blocked()
+            failed_login(problem)
+        refuse(401, problem)
     if caller.role == access.NO_ROLE:
         refuse(403, f"user without a role: {caller.name}. Remedy: add the name to access.proxy.roles")
     if not access.includes(caller.role, role):

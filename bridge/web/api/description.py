@@ -10,8 +10,9 @@ from flask_smorest import Api, Blueprint
 
 from bridge import __version__
 from bridge.web.api.problems import MEDIA_TYPE, ProblemDetails
+from bridge.web.sessions import COOKIE
 
-__all__ = ["DescribedApi", "describe", "described", "options"]
+__all__ = ["DescribedApi", "describe", "describe_shared", "described", "options"]
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 
@@ -20,6 +21,22 @@ _ABOUT = """What the bridge knows and does, for operators.
 Every call needs a token: `Authorization: Bearer TOKEN`. The role `viewer` may read, `operator` may also change."""
 #: Errors with headers of their own; the others are named as flask-smorest names them.
 _UNAUTHORIZED, _UNAVAILABLE = "UNAUTHORIZED_BEARER", "SERVICE_UNAVAILABLE_RETRY"
+_TOO_MANY = "TOO_MANY_REQUESTS_RETRY"
+
+
+#: Parameters and answers that all operations of a method have.
+_CONDITION = {
+    "name": "If-None-Match",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "`ETag` of an earlier answer: 304 if it is still the same.",
+}
+_ONCE = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[ -~]+$"},
+    "description": "A random text: a repeated call with it is done once, and answered as the first time for a day.",
+}
 
 
 class DescribedApi(Api):  # type: ignore[misc]  # flask-smorest has no types
@@ -63,10 +80,14 @@ def describe(api: DescribedApi) -> None:
     components = api.spec.components
     components.schemas.pop("PaginationMetadata", None)
     components.security_scheme(
+        "session", {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "Opened by `openSession`."}
+    )
+    components.security_scheme(
         "token", {"type": "http", "scheme": "bearer", "description": "Made by `attempt-bridge tokens new`."}
     )
     for name, status, header, meaning in (
         (_UNAUTHORIZED, HTTPStatus.UNAUTHORIZED, "WWW-Authenticate", "Always `Bearer`."),
+        (_TOO_MANY, HTTPStatus.TOO_MANY_REQUESTS, "Retry-After", "Seconds after which to try again."),
         (_UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE, "Retry-After", "Seconds after which to try again."),
     ):
         answer = {
@@ -77,17 +98,40 @@ def describe(api: DescribedApi) -> None:
         components.response(name, answer)
 
 
-def described(
-    blueprint: Blueprint, operation: str, *errors: HTTPStatus, answers: Mapping[int, Any] | None = None
-) -> Callable[[_View], _View]:
-    """A decorator: the operation's id and its errors; every operation may also answer 401, 403 and 503.
+def describe_shared(api: DescribedApi) -> None:
+    """Add to the operations, once all are known, what all of a method have."""
 
-    `answers`: status -> what to add to its description.
+    def reference(status: HTTPStatus) -> Any:
+        return api.spec.components.get_ref("response", status.name)
+
+    for path in api.spec._paths.values():
+        if (operation := path.get("get")) is not None:
+            operation.setdefault("parameters", []).append(_CONDITION)
+            operation["responses"]["304"] = {"description": HTTPStatus.NOT_MODIFIED.phrase}
+            operation["responses"]["414"] = reference(HTTPStatus.REQUEST_URI_TOO_LONG)
+        if (operation := path.get("post")) is not None and operation["security"]:
+            operation.setdefault("parameters", []).append(_ONCE)
+            for status in (HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY):
+                operation["responses"].setdefault(str(int(status)), reference(status))
+
+
+def described(
+    blueprint: Blueprint,
+    operation: str,
+    *errors: HTTPStatus,
+    answers: Mapping[int, Any] | None = None,
+    public: bool = False,
+) -> Callable[[_View], _View]:
+    """A decorator: the operation's id and its errors; every operation may also answer 401, 403, 429 and 503.
+
+    `answers`: status -> what to add to its description. `public`: it needs no token.
     """
-    responses: dict[int, Any] = {401: _UNAUTHORIZED, 403: "FORBIDDEN", 503: _UNAVAILABLE, **(answers or {})}
+    responses: dict[int, Any] = {401: _UNAUTHORIZED, 429: _TOO_MANY, 503: _UNAVAILABLE, **(answers or {})}
+    if not public:
+        responses[403] = "FORBIDDEN"
     responses |= {int(status): status.name for status in errors}
     document: Callable[[_View], _View] = blueprint.doc(
-        operationId=operation, security=[{"token": []}], responses=responses
+        operationId=operation, security=[] if public else [{"token": []}, {"session": []}], responses=responses
     )
 
     def decorate(view: _View) -> _View:

@@ -20,7 +20,10 @@ __all__ = ["DEFAULT_LIMIT", "MAX_LIMIT", "Page", "PageQuery", "cursor_of", "page
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 1000
 #: Longer than any cursor that is given out: positions are stream ids, times, names.
-_LONGEST = 2000
+_LONGEST = 4000
+
+_REMEDY = "Remedy: give `next` of the page before, or leave it out"
+_NO_CURSOR = f"is not a cursor of this API. {_REMEDY}"
 
 _Row = TypeVar("_Row")
 
@@ -34,7 +37,7 @@ class PageQuery(Schema):
         metadata={"description": "Maximum number of rows."},
     )
     cursor = fields.String(
-        validate=validate.Length(1, _LONGEST),
+        validate=[validate.Length(1, _LONGEST), validate.Regexp(r"^[A-Za-z0-9_=-]+$", error=_NO_CURSOR)],
         metadata={"description": "`next` of the page before, with the same filters; the first page without it."},
     )
 
@@ -54,7 +57,7 @@ class Page(Schema):
 
 def cursor_of(resource: str, *position: str) -> str:
     """An opaque cursor that `position_of` reads for the same resource."""
-    raw = json.dumps([resource, *position], separators=(",", ":")).encode()
+    raw = json.dumps([resource, *position], separators=(",", ":"), ensure_ascii=False).encode()
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
@@ -98,6 +101,6 @@ def refuse_cursor(problem: str) -> NoReturn:
     """Refuse the query's cursor with 422. `problem`: the end of a sentence about it."""
     refuse(
         422,
-        f"the cursor {problem}. Remedy: give `next` of the page before, or leave it out",
+        f"the cursor {problem}. {_REMEDY}",
         errors={"cursor": [problem]},
     )

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, json, request
+from flask import Flask, Response, current_app, g, request
 from marshmallow import EXCLUDE, Schema, fields
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from bridge.errors import StateUnavailable, clip
-from bridge.web.api.common import caller_here
 
-__all__ = ["MEDIA_TYPE", "ProblemDetails", "problem_answer", "problem_list", "register_errors", "state_problem"]
+__all__ = [
+    "MEDIA_TYPE",
+    "ProblemDetails",
+    "problem_answer",
+    "problem_body",
+    "problem_list",
+    "register_errors",
+    "state_problem",
+]
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_SECONDS = 10
@@ -84,13 +92,19 @@ def _correct_options(answer: Response) -> Response:
     return answer
 
 
+def problem_body(
+    status: int, detail: str, problems: Sequence[Mapping[str, str]] = (), more: Mapping[str, Any] | None = None
+) -> bytes:
+    """The problem details of a request that failed. `more`: further members."""
+    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return json.dumps({**document, "problems": list(problems), **(more or {})}).encode()
+
+
 def problem_answer(
     status: int, detail: str, problems: Sequence[Mapping[str, str]] = (), more: Mapping[str, Any] | None = None
 ) -> Response:
-    """The answer to a request that failed. `more`: further members."""
-    document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    body = json.dumps({**document, "problems": list(problems), **(more or {})})
-    return Response(body, status=status, content_type=MEDIA_TYPE)
+    """The answer with these problem details."""
+    return Response(problem_body(status, detail, problems, more), status=status, content_type=MEDIA_TYPE)
 
 
 def _http_problem(error: HTTPException) -> Response:
@@ -122,7 +136,7 @@ def _http_problem(error: HTTPException) -> Response:
 def state_problem(error: StateUnavailable, fact: str = "") -> Response:
     """The answer while the state server is unavailable. `fact`: what is known beside the error."""
     # The error names the server: only who has shown a token may read it.
-    detail = clip(error, 500) if caller_here() else "state server unavailable. Remedy: run attempt-bridge doctor"
+    detail = clip(error, 500) if g.get("caller") else "state server unavailable. Remedy: run attempt-bridge doctor"
     if fact:
         detail = f"{fact}: {detail}"
     answer = problem_answer(503, detail, more=getattr(error, "members", None))
