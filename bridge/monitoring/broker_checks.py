@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import cast
 
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
@@ -11,6 +12,7 @@ from kombu.connection import Connection
 from bridge.config import queues
 from bridge.errors import clip
 from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding, eviction, visibility
+from bridge.monitoring.total_time import within
 from bridge.net.broker_problems import broker_problem
 from bridge.net.tls import broker_address, describe
 from bridge.services import Services
@@ -38,7 +40,9 @@ def brokers(services: Services) -> Iterator[Finding]:
         label = f"broker of {', '.join(names)}"
         yield Finding(f"connection to the {label}", OK, describe(url))
         try:
-            yield from _broker(url, label, exchanges.get(url, {}), services.now())
+            yield from within(
+                partial(_broker, url, label, exchanges.get(url, {}), services.now()), partial(_late, label)
+            )
         except Exception as error:  # noqa: BLE001 - kombu's transports raise the errors of their libraries
             yield Finding(label, FAILURE, *broker_problem(error), unreachable=True)
         if queues.same_server(url, services.state_url):
@@ -48,6 +52,10 @@ def brokers(services: Services) -> Iterator[Finding]:
                 "same database as the state: receivers could read and delete the bridge's keys",
                 "use another database for the broker, or better another server",
             )
+
+
+def _late(label: str, problem: str) -> Finding:
+    return Finding(label, FAILURE, problem, "check what listens there, and the network", unreachable=True)
 
 
 def brokers_in_use(services: Services) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ from bridge.monitoring.server_checks import (
     product_version,
     version,
 )
+from bridge.monitoring.total_time import within
 from bridge.net import address_policy
 from bridge.net.tls import describe, tls_problem
 from bridge.quota.budgets import Pause
@@ -78,6 +79,20 @@ def examine(services: Services) -> Iterator[Finding]:
     now = services.now()
     yield Finding("connection to the state server", OK, describe(services.state_url))
     paused: dict[str, Pause | None] = {}
+    yield from within(
+        lambda: _state_server(services, now, paused),
+        lambda problem: Finding("state server", FAILURE, problem, "check what listens at bridge.state", True),
+    )
+    yield _access(services.config)
+    yield from brokers(services)
+    for subscription in services.config.subscriptions.values():
+        yield from _transport(subscription, services.config)
+    for source in services.config.sources.values():
+        yield _source(source, services.vendors[source.vendor], paused.get(source.name))
+
+
+def _state_server(services: Services, now: float, paused: dict[str, Pause | None]) -> Iterator[Finding]:
+    """The state server, and what it says about processes and subscriptions; `paused` gets the pauses of sources."""
     try:
         with state_errors():
             findings = list(_state(services.state, services.now))
@@ -92,7 +107,7 @@ def examine(services: Services) -> Iterator[Finding]:
         yield from findings
         with state_errors():
             identity = cast("dict[bytes, bytes]", services.state.hgetall(keys.BRIDGE))
-            paused = {name: services.budgets.paused(name, now) for name in services.config.sources}
+            paused.update({name: services.budgets.paused(name, now) for name in services.config.sources})
             beats = {name: cast("bytes | None", services.state.get(keys.heartbeat(name))) for name in _PROCESSES}
         yield _identity(services.config.bridge, identity)
         yield from brokers_in_use(services)
@@ -103,12 +118,6 @@ def examine(services: Services) -> Iterator[Finding]:
             yield _subscription(name, deliveries.state(name, now=now))
         for name in services.orphans():
             yield _orphan(name, deliveries.state(name, now=now))
-    yield _access(services.config)
-    yield from brokers(services)
-    for subscription in services.config.subscriptions.values():
-        yield from _transport(subscription, services.config)
-    for source in services.config.sources.values():
-        yield _source(source, services.vendors[source.vendor], paused.get(source.name))
 
 
 def _state(client: redis.Redis, now: Callable[[], float]) -> Iterator[Finding]:

@@ -13,12 +13,13 @@ from kombu import Connection
 from bridge.config import loader
 from bridge.config.model import Config
 from bridge.errors import ConfigError, StateUnavailable
-from bridge.monitoring import doctor, server_checks
+from bridge.monitoring import doctor, server_checks, total_time
 from bridge.monitoring.doctor import FAILURE, OK, WARNING, examine, require_safe_state, require_same_bridge
 from bridge.registry import vendors
 from bridge.services import Services, clients_of
 from bridge.settings import Settings
 from bridge.state import keys
+from tests.support.dripping import Dripping
 
 HEAD = "demo: true\nbridge: {name: acme}\n"
 SOURCE = "vendor: classmarker, credentials: {api_key: key, api_secret: secret, webhook_secret: phrase}"
@@ -192,6 +193,39 @@ def test_a_state_that_does_not_answer_is_one_finding(services, read):
     over = services(read(HEAD), state_url="redis://127.0.0.1:1/0")
     unreachable = [finding.name for finding in examine(over) if finding.unreachable]
     assert unreachable == ["state server"]
+
+
+#: Protocol -> what a server sends at once, then again and again, a byte at a time: the client waits for more.
+DRIPS = {"redis": (b"$100000\r\n", b"x"), "amqp": (b"\x01\0\0\0\0\xff\xff", b"x")}
+
+
+@pytest.fixture
+def dripping(starts_servers, monkeypatch):
+    monkeypatch.setattr(total_time, "TOTAL_SECONDS", 0.5)
+    servers = {scheme: Dripping(*drips) for scheme, drips in DRIPS.items()}
+    yield {scheme: f"{scheme}://127.0.0.1:{server.port}" for scheme, server in servers.items()}
+    for server in servers.values():
+        server.close()
+
+
+def test_brokers_that_answer_a_byte_at_a_time_are_named_and_the_others_are_checked(services, read, dripping):
+    text = SOURCES + (
+        f"subscriptions:\n  books: {{transport: celery, task: t, queue: q, broker: '{dripping['redis']}/0'}}\n"
+        f"  rabbit: {{transport: kombu, exchange: x, broker: '{dripping['amqp']}'}}\n"
+    )
+    by_name = found(services(read(text)))
+    for name in ("broker of books", "broker of rabbit"):
+        finding = by_name[name]
+        assert (finding.status, finding.unreachable) == (FAILURE, True)
+        assert finding.text == "no complete answer within 0.5 s"
+    assert by_name["broker of the bridge"].status == by_name["source eu"].status == OK
+
+
+def test_a_state_server_that_answers_a_byte_at_a_time_is_named_and_the_rest_is_checked(services, read, dripping):
+    by_name = found(services(read(SOURCES), state_url=f"{dripping['redis']}/0"))
+    assert by_name["state server"].text == "no complete answer within 0.5 s"
+    assert by_name["state server"].unreachable
+    assert by_name["broker of the bridge"].status == by_name["source eu"].status == OK
 
 
 def test_subscriptions_that_cannot_deliver_are_named_with_a_remedy(services, read, state):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import redis
@@ -102,3 +104,44 @@ def test_a_report_from_before_the_clock_was_set_back_is_over_in_its_usual_time(f
     fake_state.pexpire(keys.stuck_reading(NAME), 7_200_000)
     assert reports.of(NAME) is not None
     assert 0 < fake_state.pttl(keys.stuck_reading(NAME)) <= 90_000  # type: ignore[operator]  # not asynchronous
+
+
+def _one_progress_a_turn(patch: pytest.MonkeyPatch) -> None:
+    """Calls are no progress."""
+    plain = Turns.progress
+    patch.setattr(Turns, "progress", lambda turns, source: turns._turns or plain(turns, source))
+
+
+def _log_again(patch: pytest.MonkeyPatch) -> None:
+    plain = StuckWatch.__call__
+
+    def call(watch: StuckWatch) -> None:
+        watch._known = frozenset()
+        plain(watch)
+
+    patch.setattr(StuckWatch, "__call__", call)
+
+
+MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "a call is no progress": _one_progress_a_turn,
+    "nothing is ever stuck": lambda patch: patch.setattr(Turns, "stuck", lambda *_: ()),
+    "it is stuck a little later": lambda patch: patch.setattr("bridge.polling.turns.STUCK_SECONDS", STUCK_SECONDS + 5),
+    "it is logged again and again": _log_again,
+    "no alarm is raised": lambda patch: patch.setattr(StuckWatch, "_raise_alarm", lambda _: None),
+    "the state server is not told": lambda patch: patch.setattr(StuckReadings, "report", lambda *_: None),
+    "the place is not named": lambda patch: patch.setattr("bridge.polling.turns._where", lambda _: "unknown"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_broken_watch_is_noticed(mutant: str, hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    MUTANTS[mutant](monkeypatch)
+    monkeypatch.setitem(globals(), "until", partial(until, seconds=0.5))
+    with pytest.raises((AssertionError, ValueError)):
+        test_a_turn_that_makes_no_progress_is_logged_once_and_raises_the_alarm(hanging)
+
+
+def test_a_turn_that_is_never_ended_is_noticed(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Turns, "end", lambda _: None)
+    with pytest.raises(AssertionError):
+        test_a_turn_that_is_over_is_not_stuck(hanging)
