@@ -50,8 +50,10 @@ def settle(
     settled |= dict.fromkeys(aliases, True)
     if expectations:
         ids = {attempt.attempt_id for attempt in attempts}
-        met = [expected for key, expected in expectations.items() if key in ids or key in settled]
-        context.expectations.mark_met(name, met, new=normalised | aliases, as_of=as_of)
+        met = {expected.key: expected for key, expected in expectations.items() if key in ids or key in settled}
+        # Each may have been registered under another spelling of the key.
+        new = {expected.key for key, expected in expectations.items() if key in normalised | aliases}
+        context.expectations.mark_met(name, list(met.values()), new=new, as_of=as_of)
     # A vendor that cannot be asked for one attempt has no watches.
     if context.vendor.recheck is not None:
         answered = {

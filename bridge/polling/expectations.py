@@ -18,6 +18,7 @@ import structlog
 from bridge.polling.open_watch import plausible_moment, read_reference, reference_json
 from bridge.polling.watches import Watches, chunks, watch_keys
 from bridge.sdk.records import Pointer
+from bridge.sdk.spelling import folded_key
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from bridge.state.negative_cache import NegativeCache
@@ -103,25 +104,33 @@ class Expectations:
             args = [repr(now)]
             for item in part:
                 args += [item.key, _json(item), repr(item.due), repr(item.deadline), reference_json(item.reference)]
+                args.append(folded_key(item.key))
             with state_errors():
-                self._register(keys=watch_keys(source), args=args)
+                self._register(keys=_keys(source), args=args)
             self._watches.note_opened(source)
             self._empty.forget(source)
 
     def matching(self, source: str, candidates: Sequence[str], *, now: float) -> dict[str, Expectation]:
-        """The expectations under these keys, in few round trips; in none while the source is known to have none."""
+        """Key -> the expectation under it or under another spelling of it, which may be another key.
+
+        In few round trips; in none while the source is known to have none.
+        """
         result: dict[str, Expectation] = {}
         if self._empty.is_known_empty(source, now):
             return result
         for part in chunks(candidates):
+            args = [text for key in part for text in (key, folded_key(key))]
             with state_errors():
-                values = cast(
-                    "builtins.list[bytes | None] | None", self._read(keys=[keys.expected(source)], args=list(part))
+                answer = cast(
+                    "builtins.list[bytes] | None",
+                    self._read(keys=[keys.expected(source), keys.expected_spellings(source)], args=args),
                 )
-            self._empty.record(source, now, empty=values is None)
-            if values is None:
+            self._empty.record(source, now, empty=answer is None)
+            if answer is None:
                 break
-            result |= {item.key: item for item in _expectations(source, zip(part, values, strict=True))}
+            for key, registered, value in zip(part, answer[::2], answer[1::2], strict=True):
+                for item in _expectations(source, [(registered.decode(), value or None)]):
+                    result[key] = item
         return result
 
     def mark_met(
@@ -140,16 +149,17 @@ class Expectations:
         for part in chunks(met):
             args: builtins.list[str | bytes] = ["" if as_of is None else str(as_of)]
             for item in part:
-                args += [item.key, item.stored or _json(item), "1" if item.key in new else ""]
+                args += [item.key, folded_key(item.key), item.stored or _json(item), "1" if item.key in new else ""]
             with state_errors():
-                self._meet(keys=watch_keys(source), args=args)
+                self._meet(keys=_keys(source), args=args)
 
     def cancel(self, source: str, cancelled: Sequence[str]) -> builtins.list[bool]:
         """Remove expectations and watches with these keys; for each key whether there was one."""
         known: builtins.list[bool] = []
         for part in chunks(cancelled):
             with state_errors():
-                *answers, _left = cast("builtins.list[int]", self._cancel(keys=watch_keys(source), args=list(part)))
+                args = [text for key in part for text in (key, folded_key(key))]
+                *answers, _left = cast("builtins.list[int]", self._cancel(keys=_keys(source), args=args))
             known += map(bool, answers)
         return known
 
@@ -197,8 +207,15 @@ class Expectations:
         old = [item.key for item in self.list(source) if item.state != "open" and item.deadline < before]
         for part in chunks(old):
             with state_errors():
-                self.client.hdel(keys.expected(source), *part)
+                pipe = self.client.pipeline(transaction=True)
+                pipe.hdel(keys.expected(source), *part)
+                pipe.hdel(keys.expected_spellings(source), *map(folded_key, part))
+                pipe.execute()
         return len(old)
+
+
+def _keys(source: str) -> builtins.list[str]:
+    return [*watch_keys(source), keys.expected_spellings(source)]
 
 
 def _json(expectation: Expectation) -> str:

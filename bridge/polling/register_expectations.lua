@@ -3,13 +3,15 @@
 -- open keeps its own, and is only brought forward.
 --
 -- KEYS  as in `watch_queues.lua`: 1 watches   2 3 4 queues   5 version   6 expectations   7 deadlines
--- ARGV  1 now   2.. key, JSON, due, deadline and reference of each expectation
+--       8 spellings (hash: folded key -> key)
+-- ARGV  1 now   2.. key, JSON, due, deadline, reference and folded key of each expectation
 
 local now = tonumber(ARGV[1])
-for i = 2, #ARGV, 5 do
+for i = 2, #ARGV, 6 do
   local key, due, deadline = ARGV[i], ARGV[i + 2], ARGV[i + 3]
   local watch, old_due = read(key), due_of(key)
   redis.call("HSET", KEYS[6], key, ARGV[i + 1])
+  redis.call("HSET", KEYS[8], ARGV[i + 5], key)
   redis.call("ZADD", KEYS[7], deadline, key)
   if watch and (watch.kind == "attempt" or watch.kind == "ungraded") then
     if not old_due or tonumber(due) < tonumber(old_due) then

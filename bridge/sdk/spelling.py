@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from urllib.parse import unquote
 
-__all__ = ["alike", "folded_id", "same_attempt"]
+__all__ = ["alike", "folded_id", "folded_key", "same_attempt"]
 
 
 def folded_id(text: str) -> str:
@@ -19,6 +19,11 @@ def alike(text: str, other: str) -> bool:
     return text == other or folded_id(text) == folded_id(other)
 
 
+def folded_key(key: str) -> str:
+    """`folded_id` of an attempt id or a key of a watch, whose parts may be percent-encoded."""
+    return folded_id(unquote(key))
+
+
 def same_attempt(attempt_id: str, key: str) -> bool:
     """Whether an attempt id is that of a key, which may spell its percent-encoded parts in another way."""
-    return attempt_id == key or alike(unquote(attempt_id), unquote(key))
+    return attempt_id == key or folded_key(attempt_id) == folded_key(key)

@@ -11,11 +11,11 @@ from zlib import crc32
 __all__ = [
     "BRIDGE", "alarms", "audit", "backfill_requests", "backfills", "broker_in_use", "budget", "claims",
     "configurations", "consent", "consented", "counts", "cursor", "cursor_history", "dead", "deadlines", "deliveries",
-    "delivery_counts", "expected", "failed_logins", "failed_reconciliations", "failure_groups", "group", "heartbeat",
-    "idempotent_call", "journal", "lease", "letter_index", "partition_of", "paused", "pauses", "quarantine",
-    "reconciliations", "refused", "rejected", "requests", "retry", "rhythm", "seen", "session", "settled", "sittings",
-    "source_clock", "stuck_reading", "subscription_state", "subscriptions", "tries", "vendor_limit", "vendor_memory",
-    "watch", "watch_due", "watch_version",
+    "delivery_counts", "expected", "expected_spellings", "failed_logins", "failed_reconciliations", "failure_groups",
+    "group", "heartbeat", "idempotent_call", "journal", "lease", "letter_index", "partition_of", "paused", "pauses",
+    "quarantine", "reconciliations", "refused", "rejected", "requests", "retry", "rhythm", "seen", "session",
+    "settled", "sittings", "source_clock", "stuck_reading", "subscription_state", "subscriptions", "tries",
+    "vendor_limit", "vendor_memory", "watch", "watch_due", "watch_version",
 ]
 # fmt: on
 
@@ -134,6 +134,11 @@ def watch_version(source: str) -> str:
 def expected(source: str) -> str:
     """Hash key of a watch -> JSON of what an operator expects there."""
     return f"ab:watch:{source}:expected"
+
+
+def expected_spellings(source: str) -> str:
+    """Hash key of a watch, folded -> the key as it was registered last; an entry may outlive its expectation."""
+    return f"ab:watch:{source}:spellings"
 
 
 def deadlines(source: str) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.sdk.spelling import alike, same_attempt
+from bridge.sdk.spelling import alike, folded_key, same_attempt
 
 
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20))
@@ -17,6 +17,12 @@ def test_case_blanks_and_unicode_form_make_no_other_id(text):
         if spelled.lower() == text.lower() or spelled.strip() == text.strip():
             assert alike(text, spelled)
     assert alike(text, unicodedata.normalize("NFD", text))
+
+
+def test_case_blanks_and_unicode_form_are_ignored_together():
+    assert alike("ZÜRICH \u00c5", " zu\u0308rich a\u030a ")
+    assert alike("STRASSE", "straße")
+    assert folded_key(quote("Zürich 1", safe="")) == folded_key("ZU\u0308RICH%201")
 
 
 def test_other_ids_stay_other_ids():

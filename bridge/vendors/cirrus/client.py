@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bridge.errors import Unreadable, VendorFault, VendorRefused, VendorThrottled, VendorUnavailable
-from bridge.sdk.spelling import alike
+from bridge.sdk.spelling import alike, folded_id
 from bridge.sdk.vendor import Pointer, Record, SourceFacts, VendorCalls
 from bridge.vendors.cirrus.answers import NOT_ALLOWED, next_reset, read_attempts, read_results, read_schedule
 from bridge.vendors.cirrus.attempts import assign, attempt_record, submitted, unassigned
@@ -24,6 +24,9 @@ _BASE_PATH = "api/v1/integrations"
 _RESULT_NAMES = {"schedule": ("ScheduleExtId", "BookingReference"), "candidate": ("CandidateExtId", "CandidateNumber")}
 #: Topic of the memory: schedule and candidate as asked -> as the vendor spells them; how long it is kept, seconds.
 _SPELLING, _SPELLING_SECONDS = "spelling", 30 * 86_400.0
+#: The same for the id of an attempt, which no answer repeats: folded -> as it was spelled in the question that was
+#: answered first. Longer than an attempt is remembered by default.
+_ATTEMPT, _ATTEMPT_SECONDS = "attempt", 200 * 86_400.0
 #: A candidate that does not exist: the smallest question possible.
 _NO_CANDIDATE = "attempt-bridge-probe"
 
@@ -112,9 +115,24 @@ class Client:
         learned = _learn(asked, rows)
         if rows and rows[0].get("Status") is None and rows[0].get("Presence") is not False:
             rows = self._with_status(learned, rows)
-        if self._identity == BY_ATTEMPT:
-            return [attempt_record(learned, row=row) for row in rows] or self._handed_in(learned)
-        return self._pair(learned, rows) if rows else []
+        if self._identity != BY_ATTEMPT:
+            return self._pair(learned, rows) if rows else []
+        records = [attempt_record(learned, row=row) for row in rows] or self._handed_in(learned)
+        if not records:
+            return []
+        spelled = self._attempt_spelled(asked["attempt"])
+        return [
+            Record(item.kind, {**item.body, "asked": {**item.body["asked"], "attempt": spelled}}) for item in records
+        ]
+
+    def _attempt_spelled(self, attempt: str) -> str:
+        """The id of an existing attempt as it was spelled first, so that an attempt has one id."""
+        folded = folded_id(attempt)
+        # A topic of its own for each: a topic is forgotten as a whole.
+        topic = f"{_ATTEMPT}:{folded}"
+        spelled = self._calls.memory.recall(topic, [folded]).get(folded, attempt)
+        self._calls.memory.remember(topic, {folded: spelled}, seconds=_ATTEMPT_SECONDS)
+        return spelled
 
     def _with_status(
         self, learned: Mapping[str, str], rows: Sequence[Mapping[str, Any]]

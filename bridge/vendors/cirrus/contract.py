@@ -21,7 +21,7 @@ class Bench:
     #: Nothing signs: the webhook's address holds a token.
     secret = ""
     #: Members of an expectation that webhook, operator and vendor may spell differently.
-    spellings = ("schedule", "candidate")
+    spellings = ("schedule", "candidate", "attempt")
 
     def __init__(
         self,
