@@ -60,5 +60,7 @@ def settle(
             attempt.attempt_id: min(now + attempt.watch.due_in, attempt.watch.give_up_at)
             for attempt in attempts
             if attempt.watch is not None and attempt.attempt_id in normalised and attempt.attempt_id in announced
+            # What a webhook announces is a result, and the API may show it a little later.
+            if attempt.result.grading != "pending"
         }
         context.watches.settle(name, settled, now=now, as_of=as_of, answered=answered)

@@ -52,6 +52,7 @@ class Watches:
         self._urge = _script(client, "urge_watches")
         self._settle = _script(client, "settle_watches")
         self._replace = _script(client, "replace_watch")
+        self._postpone = _script(client, "postpone_watch")
         self._due = scripts.register(client, __file__, "due_watches")
         self._empty = NegativeCache(_EMPTY_SECONDS)
 
@@ -153,6 +154,11 @@ class Watches:
             args[2:] = [stored_value(following), repr(following.due)]
         with state_errors():
             return bool(self._replace(keys=watch_keys(source), args=args))
+
+    def postpone(self, source: str, key: str, *, as_of: int, due: float) -> None:
+        """Set the next recheck and nothing else, unless the watch was urged after version `as_of`."""
+        with state_errors():
+            self._postpone(keys=watch_keys(source), args=[key, str(as_of), repr(due)])
 
     def due(self, source: str, now: float, limit: int) -> tuple[OpenWatch, ...]:
         """At most `limit` due watches, in the order of their rechecks.

@@ -40,6 +40,8 @@ __all__ = ["MAX_RECHECKS", "RecheckReport", "recheck", "recheck_due"]
 MAX_RECHECKS = 20
 #: A recheck without an answer is repeated after this many seconds.
 _NO_ANSWER_SECONDS = 60.0
+#: Longest wait for a watch whose state cannot be stored, seconds.
+_LONGEST_WAIT_SECONDS = 6 * 3600.0
 #: After this many rechecks in a row without an answer the vendor is down, and is left alone for some seconds.
 _NO_ANSWERS, _VENDOR_DOWN_SECONDS = 3, 30.0
 
@@ -183,8 +185,12 @@ def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of:
         with unreadable_on_error(access.source.name, "recheck"):
             _set_next(access, watch, report, as_of, found=found)
     except Unreadable as fault:
-        # The other watches are rechecked all the same.
+        # The other watches are rechecked all the same. This one would be due in every turn, and spend a call in each:
+        # the number of its rechecks cannot be stored, so the wait grows with its age.
         report.error = clip(fault, 300)
+        now = access.services.now()
+        wait = min(max((now - watch.opened_at) / 2, _NO_ANSWER_SECONDS), _LONGEST_WAIT_SECONDS)
+        access.services.watches.postpone(access.source.name, watch.key, as_of=as_of, due=now + wait)
 
 
 def _set_next(
@@ -233,7 +239,7 @@ def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport
         if expected is not None and expected.stored == watch.stored_expectation:
             new = ingested.published_ids and (watch.key,)
             services.expectations.mark_met(name, (expected,), new=new, as_of=as_of)
-    elif watch.kind == watches.POINTER and ingested.published_ids:
+    elif watch.kind == watches.POINTER and ingested.published_ids and not _stays_open(watch.key, ingested):
         services.watches.settle(name, {watch.key: True}, now=services.now(), as_of=as_of)
     return Found.NAMED if pointers else _found(watch.key, ingested)
 
@@ -244,6 +250,11 @@ def _resume(services: Services, name: str, watch: OpenWatch, stops: Sequence[Res
         current = services.watches.get(name, watch.key)
         if current is not None and current.version <= as_of and current.reference == watch.reference != stop.reference:
             services.watches.replace(name, current, replace(current, reference=stop.reference))
+
+
+def _stays_open(key: str, ingested: IngestReport) -> bool:
+    """Whether an attempt was published under this very key that is not final: its record has opened the watch anew."""
+    return any(attempt.attempt_id == key and attempt.watch is not None for attempt, _ in ingested.publishable)
 
 
 def _found(key: str, ingested: IngestReport) -> Found:

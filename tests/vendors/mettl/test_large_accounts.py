@@ -36,12 +36,12 @@ class LargeBench(Bench):
 class Account:
     """The bridge at 60 calls a minute, one turn of polling and rechecking every ten seconds."""
 
-    def __init__(self, state, *, schedules: int, tests: int, **options: Any) -> None:
+    def __init__(self, state, *, schedules: int, tests: int, configured: Sequence[str] = ()) -> None:
         listed = [
             Schedule(access_key=f"key{number:05d}", name=f"Schedule {number}", test=_test(number % tests))
             for number in range(schedules)
         ]
-        self.stage = connect(VENDOR, lambda now: LargeBench(now, options, listed, tests), Clock())
+        self.stage = connect(VENDOR, lambda now: LargeBench(now, {"schedules": configured}, listed, tests), Clock())
         self.bridge = Bridge(self.stage, state, window=Window(60, _MINUTE))
         self.paths: list[str] = []
         wire = self.bridge.wire
@@ -118,7 +118,7 @@ def test_a_schedule_list_longer_than_a_turn_is_continued_where_the_last_turn_end
 
 
 def test_one_configured_schedule_and_5400_tests_follow_every_pointer_with_names_learned_on_the_way(fake_state):
-    account = Account(fake_state, schedules=1, tests=5_400)
+    account = Account(fake_state, schedules=1, tests=5_400, configured=("key00000",))
     first = [account.finish(0) for _ in range(3)]
     for attempt_id in first:
         account.bridge.push(attempt_id)

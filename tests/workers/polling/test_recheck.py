@@ -347,4 +347,15 @@ def test_an_error_about_one_watch_that_cannot_be_stored_does_not_end_the_turn(
     monkeypatch.setattr(Watches, "replace", fails)
     report = recheck(world.services, NAME)
     assert (report.outcome, report.rechecks, report.error) == ("done", 3, "unexpected_error")
-    assert [watch.rechecks for watch in world.services.watches.list(NAME)] == [0, 1, 1]
+    assert {watch.key: watch.rechecks for watch in world.services.watches.list(NAME)}["a:0"] == 0
+
+    # It is left alone for longer and longer, and for an urge it is due again.
+    asked = []
+    for _ in range(24 * 6):
+        world.moment += 600
+        world.api.calls.clear()
+        recheck(world.services, NAME)
+        asked.append("one 0" in world.api.calls)
+    assert 4 < sum(asked) < 20
+    world.services.watches.add_pointers(NAME, [Pointer(key="a:0", reference={"sitting": "0"})], now=world.moment)
+    assert world.services.watches.due_count(NAME, world.moment) >= 1
