@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, fields
 
 import click
 
+from bridge.cli.api_client import api
 from bridge.cli.common import load_services
 from bridge.cli.exit_codes import DONE, FAILED, UNAVAILABLE
 from bridge.cli.options import format_option
 from bridge.cli.output import print_check, print_list
-from bridge.monitoring.doctor import FAILURE, examine
+from bridge.monitoring.doctor import FAILURE, Finding, examine
 
 __all__ = ["doctor"]
 
@@ -21,10 +23,11 @@ __all__ = ["doctor"]
 def doctor(ctx: click.Context, output: str) -> None:
     """Check the state server, broker, processes and subscriptions.
 
-    Exits with 1 if something must be fixed, with 69 if the state server or the broker is unreachable.
+    With --url, the bridge there checks itself, except its brokers and the addresses of receivers. Exits with 1 if
+    something must be fixed, with 69 if the state server or the broker is unreachable.
     """
     findings = []
-    for finding in examine(load_services()):
+    for finding in _found(ctx):
         findings.append(finding)
         if output == "table":
             remedy = f"\n    remedy: {finding.remedy}" if finding.remedy else ""
@@ -34,3 +37,12 @@ def doctor(ctx: click.Context, output: str) -> None:
     if any(finding.unreachable for finding in findings):
         ctx.exit(UNAVAILABLE)
     ctx.exit(FAILED if any(finding.status == FAILURE for finding in findings) else DONE)
+
+
+def _found(ctx: click.Context) -> Iterator[Finding]:
+    """The findings here, each when it is made; with `--url` those of the bridge there."""
+    if ctx.find_root().params.get("url") is None:
+        yield from examine(load_services())
+        return
+    for row in api().call("GET", "health")["findings"]:
+        yield Finding(**{member.name: row[member.name] for member in fields(Finding)})

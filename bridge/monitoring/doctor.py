@@ -74,8 +74,8 @@ def require_same_bridge(client: redis.Redis, bridge: BridgeConfig) -> None:
         raise ConfigError(f"{finding.text}. Remedy: {finding.remedy}")
 
 
-def examine(services: Services) -> Iterator[Finding]:
-    """All findings, in the order in which they are made."""
+def examine(services: Services, *, outward: bool = True) -> Iterator[Finding]:
+    """All findings, in the order in which they are made. `outward`: also those that need brokers or the DNS."""
     now = services.now()
     yield Finding("connection to the state server", OK, describe(services.state_url))
     paused: dict[str, Pause | None] = {}
@@ -84,9 +84,10 @@ def examine(services: Services) -> Iterator[Finding]:
         lambda problem: Finding("state server", FAILURE, problem, "check what listens at bridge.state", True),
     )
     yield _access(services.config)
-    yield from brokers(services)
+    if outward:
+        yield from brokers(services)
     for subscription in services.config.subscriptions.values():
-        yield from _transport(subscription, services.config)
+        yield from _transport(subscription, services.config, outward=outward)
     for source in services.config.sources.values():
         yield _source(source, services.vendors[source.vendor], paused.get(source.name))
 
@@ -234,13 +235,13 @@ def _connection_problem(error: StateUnavailable, remedy: str) -> tuple[str, str]
     return text, tls_remedy
 
 
-def _transport(subscription: Subscription, config: Config) -> Iterator[Finding]:
+def _transport(subscription: Subscription, config: Config, *, outward: bool) -> Iterator[Finding]:
     label = f"subscription {subscription.name}"
     for pattern in subscription.filter.sources:
         if not any(fnmatchcase(name, pattern) for name in config.sources):
             known = ", ".join(config.sources) or "none"
             yield Finding(label, WARNING, f'filter.sources "{pattern}" matches no source', f"known: {known}")
-    if subscription.url is None:
+    if subscription.url is None or not outward:
         return
     parts = urlsplit(subscription.url)
     port = parts.port or {"https": 443, "http": 80}[parts.scheme]

@@ -58,7 +58,7 @@ def blueprint(
     gauges: Collector,
 ) -> Blueprint:
     """`/livez`, `/readyz`, `/metrics`, and the schemas of `data`, such as `/schemas/attempt/1.0.json`."""
-    health = Blueprint("health", __name__)
+    health = Blueprint("probes", __name__)
 
     @health.get("/livez")
     def livez() -> Response:

@@ -212,8 +212,8 @@ def test_a_state_server_that_is_away_is_69_with_its_remedy(
 
 
 def test_a_command_that_works_beside_the_server_alone_refuses_an_address(run: Run) -> None:
-    code, _, err = run(*remote("http://127.0.0.1:1"), "doctor")
-    assert (code, "doctor works beside the server alone. Remedy: leave out --url" in err) == (USAGE, True)
+    code, _, err = run(*remote("http://127.0.0.1:1"), "config", "show")
+    assert (code, "config show works beside the server alone. Remedy: leave out --url" in err) == (USAGE, True)
 
 
 def test_a_token_that_goes_over_the_network_unencrypted_is_announced(run: Run) -> None:

@@ -11,12 +11,13 @@ from flask.json.provider import DefaultJSONProvider
 from bridge.config import access
 from bridge.config.model import Token
 from bridge.services import Services
-from bridge.web.api import audit, sessions, watches
+from bridge.web.api import audit, health, sessions, watches
 from bridge.web.api.auditing import audit_changes
 from bridge.web.api.common import VIEWER, require
 from bridge.web.api.description import DescribedApi, describe, describe_shared, options
 from bridge.web.api.failures import FailedLogins
 from bridge.web.api.idempotency import register_once
+from bridge.web.api.page import page_blueprint
 from bridge.web.api.problems import register_errors
 from bridge.web.api.watch_shapes import Moment
 from bridge.web.hooks import MAX_BODY_BYTES
@@ -25,7 +26,7 @@ __all__ = ["local_application", "register_api"]
 
 _PREFIX = "/api"
 #: One for each resource, in the order of the description.
-_BLUEPRINTS = (watches.blueprint, audit.blueprint, sessions.blueprint)
+_BLUEPRINTS = (watches.blueprint, audit.blueprint, sessions.blueprint, health.blueprint)
 
 
 def register_api(app: Flask) -> None:
@@ -64,6 +65,7 @@ def _register(app: Flask, tokens: Sequence[Token]) -> None:
     for blueprint in _BLUEPRINTS:
         api.register_blueprint(blueprint)
     describe_shared(api)
+    app.register_blueprint(page_blueprint(api))
     register_errors(app)
     audit_changes(app)
 
