@@ -25,6 +25,7 @@ from bridge.ingest.consent import Consents
 from bridge.ingest.context import IngestContext
 from bridge.ingest.sittings import Sittings
 from bridge.journal import Journal
+from bridge.journal.event_index import EventIndex
 from bridge.journal.publishing import Publisher
 from bridge.journal.quarantine import QuarantineStore
 from bridge.journal.reading import Reader
@@ -102,11 +103,17 @@ class Services:
 
     @cached_property
     def journal(self) -> Journal:
-        return self.make_journal(self.state, partitions=self.config.bridge.partitions)
+        bridge = self.config.bridge
+        return self.make_journal(self.state, partitions=bridge.partitions, keep_events=bridge.retention.events)
 
     @cached_property
     def journal_reader(self) -> Reader:
         return Reader(self.state, partitions=self.config.bridge.partitions)
+
+    @cached_property
+    def event_index(self) -> EventIndex:
+        bridge = self.config.bridge
+        return EventIndex(self.state, partitions=bridge.partitions, keep_events=bridge.retention.events)
 
     @cached_property
     def journal_tail(self) -> Reader:

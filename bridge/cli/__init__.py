@@ -36,6 +36,7 @@ COMMANDS = {
     "sources": "List, show, test, pause or resume sources.",
     "requests": "List, show or reprocess received webhooks.",
     "events": "List, show or follow published events.",
+    "stats": "Show what happened in a period, in numbers.",
     "watches": "List, add or cancel watches; import expected attempts.",
     "backfill": "Read a past period of a source again and publish what is missing.",
     "reconcile": "Compare a vendor's list with what was published.",
@@ -183,10 +184,12 @@ def _parse_and_run(arguments: Sequence[str], *, logging: bool) -> object:
 def _one_line(error: click.ClickException) -> str:
     """The error as one line, without click's page of usage."""
     message = _unknown_word(error) or " ".join(error.format_message().split())
-    if not isinstance(error, click.UsageError) or error.ctx is None:
+    # Of a command line that click refused, or of a call with wrong values that the API refused.
+    context: click.Context | None = getattr(error, "ctx", None)
+    if error.exit_code != USAGE or context is None:
         return f"Error: {message}"
     stop = "" if message.endswith(("?", ".")) else "."
-    return f"Error: {message}{stop} See {error.ctx.command_path} --help"
+    return f"Error: {message}{stop} See {context.command_path} --help"
 
 
 def _unknown_word(error: click.ClickException) -> str | None:

@@ -42,6 +42,8 @@ class CallFailed(click.ClickException):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self._exit_code = exit_code
+        #: The command that made the call.
+        self.ctx = click.get_current_context(silent=True)
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]  # click's is an attribute of the class
@@ -94,17 +96,22 @@ class Api:
         answer = self._send(method, target, headers, raw)
         if not answer.body and answer.status < 300:
             return None
-        try:
-            document = json.loads(answer.body)
-        except ValueError:
-            document = None
-        if answer.media_type == _PROBLEM and isinstance(document, dict):
-            raise ApiProblem(answer.status, document)
+        document = _document(answer)
         if answer.status >= 300 or document is None:
-            raise CallFailed(
-                f"{self._where} answered {answer.status} as no bridge does. Remedy: check --url", UNAVAILABLE
-            )
+            raise self._refusal(answer, document)
         return document
+
+    def read(self, path: str) -> bytes:
+        """The bytes of an answer that is no document. Raises as `call` does."""
+        answer = self._send("GET", f"{_API}{path}", {}, b"")
+        if answer.status >= 300:
+            raise self._refusal(answer, _document(answer))
+        return answer.body
+
+    def _refusal(self, answer: _Answer, document: Any) -> CallFailed:
+        if answer.media_type == _PROBLEM and isinstance(document, dict):
+            return ApiProblem(answer.status, document)
+        return CallFailed(f"{self._where} answered {answer.status} as no bridge does. Remedy: check --url", UNAVAILABLE)
 
     def rows(
         self, path: str, query: Mapping[str, Any] | None = None, *, limit: int, resource: str = ""
@@ -137,6 +144,14 @@ def api() -> Api:
 def path_of(*parts: str) -> str:
     """A path with names and ids in it: `path_of("watches", ident)`."""
     return "/".join(quote(part, safe="") for part in parts)
+
+
+def _document(answer: _Answer) -> Any:
+    """The JSON of an answer; None if it is none."""
+    try:
+        return json.loads(answer.body)
+    except ValueError:
+        return None
 
 
 def _token(given: str | None) -> str:

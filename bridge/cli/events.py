@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 import click
 
+from bridge.cli.api_client import ApiProblem, api, path_of
 from bridge.cli.common import load_services
 from bridge.cli.options import (
     exit_nothing_matched,
+    filter_option,
     format_option,
     known_name,
     limit_option,
     since_option,
-    unique_match,
     until_option,
 )
 from bridge.cli.output import as_text, iso, print_list, print_object
@@ -36,6 +38,7 @@ def events() -> None:
 @click.option("--source", help="Filter by source.")
 @click.option("--type", "event_type", help="Filter by type, such as attempt.completed.")
 @click.option("--attempt", help="Filter by attempt.")
+@filter_option
 @since_option
 @until_option
 @limit_option
@@ -45,21 +48,18 @@ def list_(
     source: str | None,
     event_type: str | None,
     attempt: str | None,
+    filter_: str | None,
     since: float | None,
     until: float | None,
     limit: int,
     output: str,
 ) -> None:
     """List events, newest first. JSON has the whole events."""
-    services = load_services()
-    if source:
-        known_name(source, services.config.sources, "source")
-    result = services.journal_reader.events(
-        since=since, until=until, source=source, event_type=event_type, attempt=attempt
-    )
-    filtered = bool(source or event_type or attempt or since or until)
+    query = {"source": source, "type": event_type, "attempt": attempt, "filter": filter_}
+    rows = api().rows("events", {**query, "since": iso(since), "until": iso(until)}, limit=limit)
+    filtered = bool(source or event_type or attempt or filter_ or since or until)
     print_list(
-        (_row(event) for event in result),
+        rows,
         _COLUMNS,
         output,
         empty="no event matches" if filtered else "no events yet",
@@ -73,12 +73,14 @@ def list_(
 @format_option
 def show(event_id: str, output: str) -> None:
     """Show one event."""
-    services = load_services()
-    event = unique_match(event_id, services.journal_reader.events(), "event")
-    if event is None:
+    try:
+        row = api().call("GET", path_of("events", event_id))
+    except ApiProblem as problem:
+        if problem.status != HTTPStatus.NOT_FOUND:
+            raise
         exit_nothing_matched(f"no event {event_id} in the journal; it may be older than bridge.retention.events")
     # Always JSON: a table of attributes would be harder to read.
-    print_object(json.loads(event.event), "json" if output == "table" else output)
+    print_object(row["event"], "json" if output == "table" else output)
 
 
 @events.command()
@@ -116,7 +118,5 @@ def _row(event: StoredEvent) -> dict[str, Any]:
         "attempt": event.attempt,
         "revision": document.get("data", {}).get("attempt", {}).get("revision"),
         "origin": document.get("bridgeorigin"),
-        "entry_id": event.entry_id,
-        "partition": event.partition,
         "event": document,
     }

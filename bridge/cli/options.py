@@ -19,6 +19,7 @@ __all__ = [
     "MomentAhead",
     "confirm_broad",
     "exit_nothing_matched",
+    "filter_option",
     "format_option",
     "host_option",
     "known_name",
@@ -99,6 +100,12 @@ def until_option(command: _Command) -> _Command:
 def _moment_option(name: str, noun: str) -> Callable[[_Command], _Command]:
     text = f"{noun}: 2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC."
     return click.option(name, type=_Since(), metavar="TIME", help=text)
+
+
+def filter_option(command: _Command) -> _Command:
+    """`--filter`: the parameter is called `filter_`."""
+    text = "Filter, such as 'type:attempt.revised source:eu-* -passed:true'; docs/operations.md has the language."
+    return click.option("--filter", "filter_", metavar="FILTER", help=text)(command)
 
 
 def limit_option(command: _Command) -> _Command:

@@ -2,7 +2,8 @@
 --
 -- KEYS  1 journal (stream)   2 seen (hash n, b; the buckets are <KEYS[2]>:<number>)
 --       3 requests (stream)   4 counts of the minute   5 of the hour   6 of the day (hashes, see add_counts.lua)
--- ARGV  1 today (days since 1970)   2 number of records R   3 number of requests Q
+--       7 index of event ids (the hashes are <KEYS[7]>:<day>:<first two characters of the id>)
+-- ARGV  1 today (days since 1970)   2 number of records R   3 number of requests Q   4 seconds to keep the index
 --       then R x 10: field, digest (6; or 12 with that of an earlier version, which counts as the same), order (5, big-endian), origin (w|p|a|b|o), expected
 --                    revision, type, event id, source, attempt id or subject, event JSON
 --       then Q x 10: outcome ("" = the highest of its records), number of its records (in order, after the records
@@ -27,7 +28,7 @@
 
 local PER_BUCKET, MAX_DIGESTS, MAX_REVISION = 64, 8, 8191
 local journal, seen, requests, counts = KEYS[1], KEYS[2], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }
-local today = tonumber(ARGV[1])
+local today, index_kept = tonumber(ARGV[1]), ARGV[4]
 local call, byte, char, sub = redis.call, string.byte, string.char, string.sub
 
 local size = call('HMGET', seen, 'n', 'b')
@@ -82,6 +83,13 @@ local function unpack_id(value)
   return string.format('%.0f-%d', ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f, g * 256 + h)
 end
 
+-- By day, so that the index ends by itself, and in many hashes, so that each remains a compact listpack.
+local function add_to_index(event_id, entry)
+  local name = KEYS[7] .. ':' .. today .. ':' .. sub(event_id, 1, 2)
+  call('HSET', name, sub(event_id, 3, 18), pack_id(entry))
+  if call('HLEN', name) == 1 then call('EXPIRE', name, index_kept) end
+end
+
 -- As numbers: Lua compares strings by the server's locale.
 local function order_of(bytes)
   local a, b, c, d, e = byte(bytes, 1, 5)
@@ -111,7 +119,7 @@ local function revision_of(value) return byte(value, 5) + 256 * math.floor(byte(
 -- a: a poll of what a webhook has announced.
 local ORIGINS = { w = 'webhook', p = 'poll', a = 'poll', b = 'backfill', o = 'bridge' }
 local FIRST = { w = 1, p = 6, a = 6, b = 6, o = 0 }
-local results, at = {}, 4
+local results, at = {}, 5
 for r = 1, tonumber(ARGV[2]) do
   local field, order, path = ARGV[at], ARGV[at + 2], ARGV[at + 3]
   local digest, former = sub(ARGV[at + 1], 1, 6), sub(ARGV[at + 1], 7)
@@ -122,8 +130,10 @@ for r = 1, tonumber(ARGV[2]) do
   local outcome, revision, id
 
   local function append()
-    return call('XADD', journal, '*', 'id', ARGV[at + 6], 'type', ARGV[at + 5], 'source', source,
+    local entry = call('XADD', journal, '*', 'id', ARGV[at + 6], 'type', ARGV[at + 5], 'source', source,
       'attempt', ARGV[at + 8], 'event', ARGV[at + 9])
+    add_to_index(ARGV[at + 6], entry)
+    return entry
   end
 
   if not value then

@@ -31,6 +31,8 @@ __all__ = ["Journal", "Publisher", "attempt_field"]
 _ORIGIN = {WEBHOOK: b"w", POLL: b"p", BACKFILL: b"b", BRIDGE: b"o"}
 _ANNOUNCED = b"a"
 _DAY = 86_400
+#: Seconds for which the index of event ids outlasts the events of its day, for clocks that differ.
+_INDEX_MARGIN = 2 * _DAY
 #: `json.dumps` with arguments would build an encoder for each request.
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 #: How often a revision is built again because the attempt changed meanwhile; each time another process made progress.
@@ -80,9 +82,11 @@ class Journal:
     `client` may retry scripts only (`bridge.services` builds it): repeating the script is safe, repeating XADD is not.
     """
 
-    def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
+    def __init__(self, client: redis.Redis, *, partitions: int = 1, keep_events: float = 30 * _DAY) -> None:
+        """`keep_events`: seconds for which events are kept, `retention.events`."""
         self.client = client
         self.partitions = partitions
+        self._keep_index = int(keep_events) + _INDEX_MARGIN
         self._script = scripts.register(client, __file__, "publish_once", after=counts.ADD_COUNTS)
 
     def publish(self, entry: Entry, *, now: float) -> EntryResult:
@@ -167,13 +171,13 @@ class Journal:
         now: float,
     ) -> list[_Pending]:
         day = int(now // _DAY)
-        args: list[bytes | str | int] = [day, len(call.records), len(call.requests)]
+        args: list[bytes | str | int] = [day, len(call.records), len(call.requests), self._keep_index]
         for pending in call.records:
             args += _record_args(pending)
         for number, records, so_far in call.requests:
             args += _request_args(entries[number], records, so_far)
         names = [keys.journal(partition), keys.seen(partition), keys.requests(partition)]
-        names += counts.names(keys.counts, partition, now)
+        names += [*counts.names(keys.counts, partition, now), keys.event_ids(partition)]
         answers, stored = cast("tuple[list[Any], list[Any]]", self._script(keys=names, args=args))
         again = []
         for pending, (outcome, revision, entry_id) in zip(call.records, answers, strict=True):

@@ -11,6 +11,7 @@ import redis
 from bridge.journal.entries import Memory, StoredEvent, StreamItems
 from bridge.journal.paging import id_order, read_stream
 from bridge.journal.publishing import attempt_field
+from bridge.journal.search import Place, walk_back
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
@@ -47,6 +48,18 @@ class Reader:
                 and (attempt is None or event.attempt == attempt)
             ):
                 yield event
+
+    def newest_first(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        after: Place | None = None,
+        first: int = _PAGE,
+    ) -> Iterator[tuple[Place, int, StoredEvent]]:
+        """(place, bytes, event) recorded in [since, until], as `walk_back` reads them; for `search`."""
+        streams = [keys.journal(partition) for partition in range(self.partitions)]
+        return walk_back(self.client, streams, stored_event, since=since, until=until, after=after, first=first)
 
     def attempt(self, source: str, attempt_id: str) -> Memory | None:
         """What is remembered of an attempt, or None."""

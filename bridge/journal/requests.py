@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 import redis
 
 from bridge.journal.entries import StoredRequest
 from bridge.journal.paging import id_order, read_stream
+from bridge.journal.search import Place, search, walk_back
 from bridge.state import keys
 from bridge.state.counts import add_counts
 from bridge.state.errors import state_errors
@@ -23,6 +25,11 @@ MAX_REJECTED = 1000
 REJECTED_BODY_BYTES = 4096
 REJECTED_BYTES = 8192
 _PAGE = 200
+_ID = re.compile(r"[0-9a-f-]{4,36}", re.ASCII)
+#: Digits of an id that hold the time, milliseconds.
+_TIME_DIGITS = 12
+#: Seconds by which the clocks of web server and state server may differ: the nearest entries are read first.
+_MARGINS = (2.0, 60.0, 600.0)
 
 
 class RequestStore:
@@ -87,6 +94,44 @@ class RequestStore:
                 if request.id not in listed:
                     yield request
                 listed.add(request.id)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams of requests; those that were refused are the last one."""
+        return (*(keys.requests(number) for number in range(self.partitions)), keys.rejected(0))
+
+    def newest_first(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        after: Place | None = None,
+        first: int = _PAGE,
+    ) -> Iterator[tuple[Place, int, StoredRequest]]:
+        """(place, bytes, request) received in [since, until], as `walk_back` reads them; for `search`."""
+
+        def read(_: bytes, fields: dict[bytes, bytes], stream: int) -> StoredRequest:
+            return _stored(fields, stream % self.partitions)
+
+        return walk_back(self.client, self.streams, read, since=since, until=until, after=after, first=first)
+
+    def look_up(self, beginning: str) -> Sequence[StoredRequest]:
+        """Requests whose id begins with a text of four characters at least: the first two that are found, newest first.
+
+        An id holds the time of receipt by the web server's clock, so the entries around it are read first, then the
+        newest ones: a clock may have been wrong. Each time up to the bound of a search. Raises `StateUnavailable`.
+        """
+        if not _ID.fullmatch(beginning):
+            return ()
+        digits = beginning.replace("-", "")[:_TIME_DIGITS]
+        low, high = (int(digits.ljust(_TIME_DIGITS, filler), 16) / 1000 for filler in "0f")
+        periods = [(max(0.0, low - margin), high + margin) for margin in _MARGINS]
+        for since, until in [*periods, (None, None)]:
+            near = self.newest_first(since=since, until=until, first=_PAGE)
+            found = search(near, lambda request: request.id.startswith(beginning), 2)
+            if found.rows:
+                return found.rows
+        return ()
 
     def find(self, request_id: str) -> StoredRequest | None:
         """The request with this id, or None. Raises `StateUnavailable`."""

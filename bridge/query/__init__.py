@@ -8,9 +8,10 @@ from bridge.query.kinds import Boolean, Enum, Glob, Kind, Number, Text, Time
 from bridge.query.parsing import parse
 from bridge.query.query import Query, Term
 from bridge.query.ranges import NumberRange, TimeRange, parse_moment, parse_number_range, parse_time_range
-from bridge.query.scanning import QueryError
+from bridge.query.scanning import MAX_LENGTH, QueryError
 
 __all__ = [
+    "MAX_LENGTH",
     "Boolean",
     "Enum",
     "Field",

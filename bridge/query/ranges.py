@@ -24,8 +24,8 @@ _MOMENT = re.compile(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _DAY, _MINUTE, _SECOND = 86_400_000, 60_000, 1000
-#: Moments that can be written, UNIX milliseconds: from the last before 1970 to the last of 9998.
-_EARLIEST, _LATEST = -1, 253_370_764_800_000 - 1
+#: Moments that can be written, UNIX milliseconds: from the last before 1970 to the last of 9999.
+_EARLIEST, _LATEST = -1, 253_402_300_799_999
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from bridge.errors import clip
 from bridge.text import text_problem
 
-__all__ = ["QueryError", "RawTerm", "Word", "in_quotes", "is_bare", "scan"]
+__all__ = ["MAX_LENGTH", "MAX_TERMS", "QueryError", "RawTerm", "Word", "in_quotes", "is_bare", "scan"]
 
 #: Characters of a filter, and terms in it.
-MAX_LENGTH = 2000
+MAX_LENGTH = 1000
 MAX_TERMS = 50
 
 _FIELD = re.compile(r"([A-Za-z_][\w.-]*):")

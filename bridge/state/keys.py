@@ -11,10 +11,10 @@ from zlib import crc32
 __all__ = [
     "BRIDGE", "alarms", "audit", "backfill_requests", "backfills", "broker_in_use", "budget", "claims",
     "configurations", "consent", "consented", "counts", "cursor", "cursor_history", "dead", "deadlines", "deliveries",
-    "delivery_counts", "expected", "expected_spellings", "failed_logins", "failed_reconciliations", "failure_groups",
-    "group", "heartbeat", "idempotent_call", "journal", "lease", "letter_index", "partition_of", "paused", "pauses",
-    "quarantine", "reconciliations", "refused", "rejected", "requests", "retry", "rhythm", "seen", "session",
-    "settled", "sittings", "source_clock", "stuck_reading", "subscription_state", "subscriptions", "tries",
+    "delivery_counts", "event_ids", "expected", "expected_spellings", "failed_logins", "failed_reconciliations",
+    "failure_groups", "group", "heartbeat", "idempotent_call", "journal", "lease", "letter_index", "partition_of",
+    "paused", "pauses", "quarantine", "reconciliations", "refused", "rejected", "requests", "retry", "rhythm", "seen",
+    "session", "settled", "sittings", "source_clock", "stuck_reading", "subscription_state", "subscriptions", "tries",
     "vendor_limit", "vendor_memory", "watch", "watch_due", "watch_version",
 ]
 # fmt: on
@@ -51,6 +51,11 @@ def idempotent_call(digest: str) -> str:
 def journal(partition: int) -> str:
     """Stream of events: fields `id`, `type`, `source`, `attempt`, `event`."""
     return f"ab:{{{partition}}}:journal"
+
+
+def event_ids(partition: int) -> str:
+    """Hashes `<this>:<day>:<first two characters>`: rest of an event id -> its journal entry (see publish_once.lua)."""
+    return f"ab:{{{partition}}}:ids"
 
 
 def seen(partition: int) -> str:

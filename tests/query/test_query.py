@@ -173,7 +173,7 @@ def test_costly_fields_are_compared_last() -> None:
         ('source:a"b"', "quotes inside a word at character 9. Put a blank between terms"),
         ('"a"b', "text directly after the closing quotes at character 4. Put a blank between terms"),
         ("a\0", "the filter holds a NUL character, at character 2. Remove it"),
-        ("a" * 2001, "filter too long: 2001 characters. Shorten it to 2000"),
+        ("a" * 1001, "filter too long: 1001 characters. Shorten it to 1000"),
         ("a " * 51, "more than 50 terms at character 101. Give several values to one field: type:a,b"),
     ],
 )

@@ -11,7 +11,7 @@ from flask.json.provider import DefaultJSONProvider
 from bridge.config import access
 from bridge.config.model import Token
 from bridge.services import Services
-from bridge.web.api import audit, health, sessions, watches
+from bridge.web.api import audit, events, health, requests, sessions, stats, watches
 from bridge.web.api.auditing import audit_changes
 from bridge.web.api.common import VIEWER, require
 from bridge.web.api.description import DescribedApi, describe, describe_shared, options
@@ -26,7 +26,15 @@ __all__ = ["local_application", "register_api"]
 
 _PREFIX = "/api"
 #: One for each resource, in the order of the description.
-_BLUEPRINTS = (watches.blueprint, audit.blueprint, sessions.blueprint, health.blueprint)
+_BLUEPRINTS = (
+    watches.blueprint,
+    audit.blueprint,
+    sessions.blueprint,
+    health.blueprint,
+    events.blueprint,
+    requests.blueprint,
+    stats.blueprint,
+)
 
 
 def register_api(app: Flask) -> None:

@@ -9,7 +9,7 @@ import gevent
 from flask import Request
 from flask_smorest import Blueprint
 from gunicorn.http.errors import ParseException
-from marshmallow import Schema, missing
+from marshmallow import RAISE, Schema, missing
 from webargs.flaskparser import FlaskParser, is_json_request
 
 from bridge.errors import Unreadable
@@ -29,7 +29,14 @@ BODY_ERRORS = (
 
 
 class _StrictParser(FlaskParser):
-    """webargs' own parser accepts duplicate keys, NaN and lone surrogates, and deep nesting makes it answer 500."""
+    """webargs' own parser accepts duplicate keys, NaN and lone surrogates, and deep nesting makes it answer 500.
+
+    It also ignores unknown parameters: a mistyped `filter` would list everything.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": RAISE}
 
     def load_json(self, req: Request, schema: Schema) -> Any:
         raw = read_body(req)
