@@ -62,7 +62,7 @@ class Tasks:
         services = self._services
         source = services.config.sources.get(source_name)
         if source is None:
-            _log.warning("unknown_source", source=source_name, remedy="restart beat after removing a source")
+            _log.warning("unknown_source", source=source_name, remedy="attempt-bridge config reload")
             return
         try:
             recheck(services, source_name, stopping=self._stopping)

@@ -151,8 +151,12 @@ def test_a_file_with_problems_is_refused_by_name_and_the_old_one_stays(start: St
     assert code == 1
     assert said.count("bridge.partitions: cannot change while the bridge runs. Remedy: ") == len(processes.PARTS), said
     assert sends_to(url, "eu") == 200
-    # By signal, with a file that is good again.
+    # By signal, with a file that is good again. What is written once it was checked stops nobody who starts again.
     config.write_text(yaml.safe_dump({**CONTENT, "sources": {"eu": SOURCE, "us": SOURCE}}))
     started.process.send_signal(signal.SIGHUP)
+    accepted = '"outcome": "restarting"'
+    started.wait_for(lambda: started.err.read_text().count(accepted) == len(processes.PARTS))
+    config.write_text("bridge: [")
     started.wait_for(lambda: sends_to(url, "us") == 200)
+    started.wait_for(lambda: started.err.read_text().count('"dispatch_started"') == 2)
     assert "exited unexpectedly" not in started.err.read_text()

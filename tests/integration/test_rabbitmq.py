@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +22,8 @@ from tests.support.child_processes import services
 from tests.support.dispatch import dispatching, event, outcomes, publish
 from tests.support.servers import Server
 from tests.support.waiting import until
+from workers.app import QUEUE, make_celery
+from workers.tasks import beat_schedule
 from workers.transports import transport_for
 from workers.transports.contract import Outgoing
 
@@ -228,6 +231,33 @@ def test_an_alarm_leaves_one_connection_and_no_copy(rabbitmq: str, rabbitmqctl: 
         until(lambda: outcomes(transport, [out(1), out(2)]) == [None, None])
         assert received(queue) == [out(1).id, out(2).id]
         transport.close()
+
+
+def test_under_an_alarm_ticks_wait_on_one_connection_come_once_each_and_expire(
+    rabbitmq: str, rabbitmqctl: Control, server: Server
+) -> None:
+    what = replace(services(server), broker_url=rabbitmq)
+    schedule = beat_schedule(what)
+    app = make_celery(what)
+    rabbitmqctl("set_vm_memory_high_watermark", "0.000001")
+    before = rabbitmqctl("list_connections", "pid").count("<")
+    sent = []
+    try:
+        for _ in range(10):
+            for entry in schedule.values():
+                sent.append(app.send_task(entry["task"], entry["args"], **entry["options"]).id)
+        assert rabbitmqctl("list_connections", "pid").count("<") == before + 1
+    finally:
+        rabbitmqctl("set_vm_memory_high_watermark", "0.6")
+    with Connection(rabbitmq) as connection:
+        queue = Queue(QUEUE, Exchange(""), routing_key=QUEUE)(connection.default_channel)
+        until(lambda: queue.queue_declare(passive=True).message_count == len(sent))
+        messages = [queue.get(no_ack=True) for _ in sent]
+        assert queue.get(no_ack=True) is None
+        queue.delete()
+    app.close()
+    assert sorted(message.headers["id"] for message in messages) == sorted(sent)
+    assert all(message.headers["expires"] for message in messages)
 
 
 def test_doctor_names_the_exchange_that_is_missing_or_has_other_settings(
