@@ -82,6 +82,11 @@ def source_path(bridge_name: str, source: str) -> str:
     return f"/{bridge_name}/sources/{source}"
 
 
+def subscription_path(bridge_name: str, subscription: str) -> str:
+    """The CloudEvents `source` of what the bridge says about a subscription: `/acme/subscriptions/gradebook`."""
+    return f"/{bridge_name}/subscriptions/{subscription}"
+
+
 def event_id(source: str, attempt_id: str, event_type: str, revision: int) -> str:
     """UUIDv5 of what makes the event unique, so that the same event has the same id even after all state is lost.
 

@@ -23,6 +23,7 @@ MEMBERS = {
     notices.OVERDUE: "watch",
     notices.CONSENT_WITHDRAWN: "consent",
     **dict.fromkeys(notices.ALARM_TYPES, "alarm"),
+    **dict.fromkeys(notices.SUBSCRIPTION_TYPES, "subscription"),
 }
 _NOT_NEGATIVE = validate.Range(min=0)
 
@@ -86,6 +87,16 @@ class AlarmSchema(_Part):
     remedy = fields.String(**member("What to do about it."), validate=FILLED)
 
 
+class SubscriptionNoticeSchema(_Part):
+    """A subscription that fails, that recovered, or that was disabled."""
+
+    name = fields.String(**member("Name of the subscription."), validate=FILLED)
+    since = UtcTime(**member("When the problem began."))
+    fact = fields.String(**member("What is or was wrong."), validate=FILLED)
+    value = fields.String(**member("What was measured."), validate=FILLED)
+    remedy = fields.String(**member("What to do about it."), validate=FILLED)
+
+
 class NoticeDataSchema(_Part):
     """The `data` of a notice, version 1.0: the one member that belongs to its type."""
 
@@ -95,6 +106,7 @@ class NoticeDataSchema(_Part):
     watch = fields.Nested(WatchSchema, metadata={"description": "On attempt.overdue."})
     consent = fields.Nested(ConsentSchema, metadata={"description": "On consent.withdrawn."})
     alarm = fields.Nested(AlarmSchema, metadata={"description": "On source.*."})
+    subscription = fields.Nested(SubscriptionNoticeSchema, metadata={"description": "On subscription.*."})
 
 
 class NoticeSchema(EnvelopeSchema):
@@ -109,7 +121,9 @@ class NoticeSchema(EnvelopeSchema):
     }
 
     type = fields.String(**member("What happened."), validate=validate.OneOf(notices.NOTICE_TYPES))
-    subject = fields.String(**member("Key of the watch or of the consent; for an alarm the source."), validate=FILLED)
+    subject = fields.String(
+        **member("Key of the watch or of the consent; for an alarm what it is about."), validate=FILLED
+    )
     data = fields.Nested(NoticeDataSchema, **member("The one member that belongs to the type."))
 
     @validates_schema

@@ -1,4 +1,4 @@
-"""Notices: events about something other than a result: overdue attempts, withdrawn consent, alarms of a source.
+"""Notices: events about something other than a result: overdue attempts, withdrawn consent, alarms.
 
 The marshmallow declaration of `data` is in `schemas/notice_shapes.py`. A notice is published once and never revised.
 It holds no name and no address of a person, so operators' tools may show and log it.
@@ -20,6 +20,10 @@ __all__ = [
     "NOTICE_TYPES",
     "OVERDUE",
     "POLL_FAILING",
+    "SUBSCRIPTION_DISABLED",
+    "SUBSCRIPTION_FAILING",
+    "SUBSCRIPTION_RECOVERED",
+    "SUBSCRIPTION_TYPES",
     "WEBHOOKS_SILENT",
     "NoticeEvent",
 ]
@@ -33,7 +37,13 @@ BUDGET_EXHAUSTED = "source.budget_exhausted"
 CREDENTIALS_REJECTED = "source.credentials_rejected"
 
 ALARM_TYPES = (WEBHOOKS_SILENT, POLL_FAILING, BUDGET_EXHAUSTED, CREDENTIALS_REJECTED)
-NOTICE_TYPES = (OVERDUE, CONSENT_WITHDRAWN, *ALARM_TYPES)
+
+SUBSCRIPTION_FAILING = "subscription.failing"
+SUBSCRIPTION_RECOVERED = "subscription.recovered"
+SUBSCRIPTION_DISABLED = "subscription.disabled"
+
+SUBSCRIPTION_TYPES = (SUBSCRIPTION_FAILING, SUBSCRIPTION_RECOVERED, SUBSCRIPTION_DISABLED)
+NOTICE_TYPES = (OVERDUE, CONSENT_WITHDRAWN, *ALARM_TYPES, *SUBSCRIPTION_TYPES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -175,7 +175,11 @@ class EnvelopeSchema(_Shape):
         **member("The same for every copy of an event; drop copies by `source` and `id`.", format="uuid")
     )
     source = fields.String(
-        **member("The configured vendor account: /<bridge>/sources/<source>.", format="uri-reference"), validate=FILLED
+        **member(
+            "The configured vendor account: /<bridge>/sources/<source>; or /<bridge>/subscriptions/<name>.",
+            format="uri-reference",
+        ),
+        validate=FILLED,
     )
     type = fields.String(**member("What happened."), validate=FILLED)
     subject = fields.String(**member("What it concerns."), validate=FILLED)
@@ -184,7 +188,7 @@ class EnvelopeSchema(_Shape):
     dataschema = fields.String(**member("Where the schema of `data` can be read.", format="uri"))
     recordedtime = UtcTime(**member("When the bridge built the event."))
     partitionkey = fields.String(**member("Events of one subject share it: <source>/<subject>."), validate=FILLED)
-    bridgevendor = fields.String(**member("The vendor."), validate=FILLED)
+    bridgevendor = fields.String(**member("The vendor; of subscription.* `bridge`."), validate=FILLED)
     bridgeorigin = fields.String(
         **member("The path by which it came first; `bridge`: the bridge itself says so."),
         validate=validate.OneOf(ORIGINS),

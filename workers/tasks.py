@@ -17,6 +17,7 @@ from workers.polling.overdue import announce_overdue
 from workers.polling.poll import housekeeping, poll_once
 from workers.polling.recheck import recheck
 from workers.polling.reconcile import nightly
+from workers.polling.subscription_watchdog import check_subscriptions
 from workers.polling.watchdog import CHECK_SECONDS, check_sources, warn_of_backlogs
 
 __all__ = ["ARGUMENTS", "RECHECK_TICK_SECONDS", "Tasks", "beat_schedule", "tick_seconds"]
@@ -110,6 +111,7 @@ class Tasks:
     def check_sources(self) -> None:
         """Raises and ends the alarms of every source."""
         check_sources(self._services)
+        check_subscriptions(self._services)
 
     def receipt(self, subscription: str, event_id: str) -> None:
         """A subscriber confirms an event through the worker's queue. Deprecated; logged once per process."""

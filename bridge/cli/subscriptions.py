@@ -138,7 +138,7 @@ def _orphan_row(services: Services, name: str) -> dict[str, Any]:
 
 def _state_row(services: Services, name: str) -> dict[str, Any]:
     state = services.deliveries.state(name, now=services.now())
-    times = ("open_until", "last_error_at", "delivered_at")
+    times = ("failing_since", "open_until", "last_error_at", "delivered_at")
     # The output keeps its names.
     renamed = {"circuit_reason": "why", "blocked_by": "waits"}
     return {

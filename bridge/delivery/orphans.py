@@ -57,6 +57,6 @@ def forget(client: redis.Redis, subscription: str, *, partitions: int) -> None:
                 keys.failure_groups(subscription, partition),
                 keys.letter_index(subscription, partition),
             )
-        client.unlink(keys.pauses(subscription))
+        client.unlink(keys.pauses(subscription), keys.subscription_alarm(subscription))
         # Last, so that an interrupted run can be repeated.
         client.srem(keys.subscriptions(), subscription)

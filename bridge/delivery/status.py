@@ -52,6 +52,8 @@ class SubscriptionState:
     blocked_by: str
     #: Failures of the receiver in a row.
     failures: int
+    #: When the receiver's failures began; None if it answers.
+    failing_since: float | None
     #: When an open circuit lets the next try through; None: at once.
     open_until: float | None
     #: Error of the last failed try; empty if none failed.
@@ -93,6 +95,7 @@ def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: 
         circuit_reason=circuit_reason,
         blocked_by=blocked_by,
         failures=int(shared.get("failures", 0)),
+        failing_since=float(shared["failing_since"]) if "failing_since" in shared else None,
         open_until=open_until if open_until > now else None,
         last_error=shared.get("last_error", ""),
         last_error_at=float(shared["last_error_at"]) if "last_error_at" in shared else None,

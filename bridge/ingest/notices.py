@@ -14,10 +14,18 @@ from bridge.clock import to_datetime
 from bridge.config.model import BridgeConfig
 from bridge.journal import BRIDGE, Submission
 from bridge.polling.watches import OpenWatch
-from schemas.envelope import SCHEMA_VERSION, event_id, format_time, source_path
+from schemas.envelope import SCHEMA_VERSION, event_id, format_time, source_path, subscription_path
 from schemas.notices import CONSENT_WITHDRAWN, OVERDUE, NoticeEvent
 
-__all__ = ["Notice", "alarm", "consent_withdrawn", "overdue", "submission"]
+__all__ = [
+    "Notice",
+    "alarm",
+    "consent_withdrawn",
+    "overdue",
+    "submission",
+    "subscription_alarm",
+    "subscription_submission",
+]
 
 #: The same for all notices: a second notice of the same occasion is a duplicate.
 _DIGEST = b"notice"
@@ -41,8 +49,18 @@ class Notice:
 
 def submission(bridge: BridgeConfig, source: str, vendor: str, notice: Notice, *, now: float) -> Submission:
     """The submission of a notice of a configured source; submitted again, it is a duplicate."""
+    return _submission(bridge, source_path(bridge.name, source), source, vendor, notice, now)
+
+
+def subscription_submission(bridge: BridgeConfig, subscription: str, notice: Notice, *, now: float) -> Submission:
+    """The submission of a notice about a subscription; submitted again, it is a duplicate."""
+    # In the journal its source is no name that a source can have.
+    path = subscription_path(bridge.name, subscription)
+    return _submission(bridge, path, f"subscriptions/{subscription}", "bridge", notice, now)
+
+
+def _submission(bridge: BridgeConfig, path: str, source: str, vendor: str, notice: Notice, now: float) -> Submission:
     memory = f"notice:{notice.type}:{notice.subject}:{notice.occasion}"
-    path = source_path(bridge.name, source)
 
     def build(revision: int, _previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
         event = NoticeEvent(
@@ -122,6 +140,14 @@ def alarm(
     """
     facts = {"state": state, "since": _time(since), "fact": fact, "value": value, "remedy": remedy}
     return Notice(type=kind, subject=source, occasion=occasion, time=time, data={"alarm": facts})
+
+
+def subscription_alarm(
+    kind: str, subscription: str, *, occasion: str, time: float, since: float, fact: str, value: str, remedy: str
+) -> Notice:
+    """A notice of type `kind` about a subscription. `since`, `time`: UNIX seconds, as of `alarm`."""
+    facts = {"name": subscription, "since": _time(since), "fact": fact, "value": value, "remedy": remedy}
+    return Notice(type=kind, subject=subscription, occasion=occasion, time=time, data={"subscription": facts})
 
 
 def _impersonal(members: Mapping[str, str]) -> dict[str, str]:

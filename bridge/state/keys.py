@@ -1,4 +1,4 @@
-"""Every Redis key of the bridge. No other module contains one.
+"""Every Redis key of the bridge; those of deliveries are in `delivery_keys.py`. No other module contains one.
 
 Keys of one partition share the hash tag `{p}`, so that one script may use all of them, on a cluster too.
 """
@@ -7,6 +7,19 @@ from __future__ import annotations
 
 from zlib import crc32
 
+from bridge.state.delivery_keys import (
+    claims,
+    dead,
+    deliveries,
+    failure_groups,
+    letter_index,
+    retry,
+    settled,
+    subscription_alarm,
+    subscription_state,
+    tries,
+)
+
 # fmt: off
 __all__ = [
     "BRIDGE", "alarms", "audit", "backfill_requests", "backfills", "broker_in_use", "budget", "claims",
@@ -14,8 +27,8 @@ __all__ = [
     "delivery_counts", "event_ids", "expected", "expected_spellings", "failed_logins", "failed_reconciliations",
     "failure_groups", "group", "heartbeat", "idempotent_call", "journal", "lease", "letter_index", "partition_of",
     "paused", "pauses", "quarantine", "reconciliations", "refused", "rejected", "requests", "retry", "rhythm", "seen",
-    "session", "settled", "sittings", "source_clock", "stuck_reading", "subscription_state", "subscriptions", "tries",
-    "vendor_limit", "vendor_memory", "watch", "watch_due", "watch_version",
+    "session", "settled", "sittings", "source_clock", "stuck_reading", "subscription_alarm", "subscription_state",
+    "subscriptions", "tries", "vendor_limit", "vendor_memory", "watch", "watch_due", "watch_version",
 ]
 # fmt: on
 
@@ -179,56 +192,6 @@ def pauses(subscription: str) -> str:
 def subscriptions() -> str:
     """Set: names of all subscriptions that were ever served and not forgotten."""
     return "ab:subscriptions"
-
-
-def retry(subscription: str, partition: int = 0) -> str:
-    """Sorted set event id -> UNIX time of the next try, for the deliveries of a subscription that wait for a retry."""
-    return f"ab:retry:{_of(subscription, partition)}"
-
-
-def dead(subscription: str, partition: int = 0) -> str:
-    """Stream of the dead letters of a subscription."""
-    return f"ab:dead:{_of(subscription, partition)}"
-
-
-def deliveries(subscription: str, partition: int = 0) -> str:
-    """Hash: deliveries under way (event id -> JSON) of a subscription."""
-    return f"ab:deliveries:{_of(subscription, partition)}"
-
-
-def claims(subscription: str, partition: int = 0) -> str:
-    """Hash event id -> how often a retry was claimed and never settled, which shows events that kill the process."""
-    return f"ab:deliveries:{_of(subscription, partition)}:claims"
-
-
-def subscription_state(subscription: str, partition: int = 0) -> str:
-    """Hash of counters of a subscription in a partition; that of partition 0 also holds the circuit breaker."""
-    return f"ab:deliveries:{_of(subscription, partition)}:state"
-
-
-def tries(subscription: str, partition: int = 0) -> str:
-    """Hash event id -> failure group and tries of a delivery under way (see bridge/delivery/outcomes.lua)."""
-    return f"ab:{{{partition}}}:tries:{subscription}"
-
-
-def failure_groups(subscription: str, partition: int = 0) -> str:
-    """Hash fingerprint -> JSON of a failure group of a subscription."""
-    return f"ab:{{{partition}}}:groups:{subscription}"
-
-
-def settled(subscription: str, partition: int = 0) -> str:
-    """Stream of the deliveries that have ended; its index by event id is `<this>:ids:<class>:<number>`."""
-    return f"ab:{{{partition}}}:settled:{subscription}"
-
-
-def letter_index(subscription: str, partition: int = 0) -> str:
-    """Sorted set `e<event id>|<entry>` and `g<fingerprint>|<entry>`: the dead letters by event and by failure group."""
-    return f"ab:{{{partition}}}:letters:{subscription}"
-
-
-def _of(subscription: str, partition: int) -> str:
-    """The name without a number for the first partition, in most bridges the only one."""
-    return f"{subscription}:{{{partition}}}" if partition else subscription
 
 
 def stuck_reading(source: str) -> str:

@@ -24,7 +24,15 @@ from schemas import export
 from schemas.envelope import event_id
 from schemas.event import ATTEMPT_TYPES, minimal
 from schemas.notice_shapes import MEMBERS, WATCH_KINDS, NoticeSchema
-from schemas.notices import ALARM_TYPES, CONSENT_WITHDRAWN, NOTICE_TYPES, OVERDUE, POLL_FAILING
+from schemas.notices import (
+    ALARM_TYPES,
+    CONSENT_WITHDRAWN,
+    NOTICE_TYPES,
+    OVERDUE,
+    POLL_FAILING,
+    SUBSCRIPTION_FAILING,
+    SUBSCRIPTION_TYPES,
+)
 from tests.support.journal import DAY, NOW, make_submission, outcomes
 from tests.support.schemas import CLOUDEVENTS, compact, problems
 
@@ -61,12 +69,18 @@ def alarm(kind: str, state: str = "raised", occasion: str = "1") -> notices.Noti
     )
 
 
+def about_subscription(kind: str) -> notices.Notice:
+    facts = {"fact": "deliveries were given up", "value": "3 dead letters", "remedy": "replay them"}
+    return notices.subscription_alarm(kind, "crm", occasion="1:7", time=NOW, since=NOW - 60, **facts)
+
+
 def withdrawn(number: int = 1, at: float = NOW) -> notices.Notice:
     people = {"person_id": "1"}
     return notices.consent_withdrawn(key="?person:1", number=number, at=at, subject=people, attempts_voided=2)
 
 
 EVERY = [notices.overdue(WATCH, label="E-17"), notices.overdue(WATCH), withdrawn(), *map(alarm, ALARM_TYPES)]
+EVERY += map(about_subscription, SUBSCRIPTION_TYPES)
 
 
 def offer(journal: Journal, *offered: notices.Notice, now: float = NOW) -> list[str]:
@@ -219,7 +233,7 @@ def test_the_examples_in_the_guide_for_subscribers_are_valid() -> None:
         document, end = decoder.raw_decode(text.strip())
         result.append(document)
         text = text.strip()[end:]
-    assert [document["type"] for document in result] == [OVERDUE, POLL_FAILING]
+    assert [document["type"] for document in result] == [OVERDUE, POLL_FAILING, SUBSCRIPTION_FAILING]
     for document in result:
         assert problems(OUR_DATA, document["data"]) == []
         assert MEMBERS[document["type"]] in document["data"]

@@ -1,0 +1,202 @@
+"""Alarms of a subscription: when it fails, is over, or was disabled. Only transitions are announced.
+
+`next_alarm` is pure. Each record is stored before it is published, as in `alarms.py`: processes that assess at the same
+moment publish the same, and what a killed process did not publish the next one does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, cast
+
+import redis
+
+from bridge.delivery.groups import OPEN, FailureGroup
+from bridge.delivery.status import SubscriptionState
+from bridge.ingest import notices
+from bridge.ingest.notices import Notice
+from bridge.state import keys, scripts
+from bridge.state.errors import state_errors
+from bridge.text import duration_text
+from schemas.notices import SUBSCRIPTION_DISABLED, SUBSCRIPTION_FAILING, SUBSCRIPTION_RECOVERED
+
+__all__ = ["CIRCUIT", "QUIET_SECONDS", "Facts", "SubscriptionAlarm", "SubscriptionAlarms", "alarm_notice", "next_alarm"]
+
+#: A receiver that does not answer is a problem after this long, seconds: it may only be restarting.
+LASTING_SECONDS = 300.0
+#: After it is over, nothing is raised for this long, seconds: an intermittent problem is one problem.
+QUIET_SECONDS = 900.0
+#: Cause of a failing subscription beside its failure groups.
+CIRCUIT = "circuit"
+_FIELD = "record"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What an assessment is made from. `now`: UNIX seconds."""
+
+    name: str
+    now: float
+    state: SubscriptionState
+    groups: Sequence[FailureGroup]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionAlarm:
+    """The record of a subscription's alarm. Times are UNIX seconds."""
+
+    #: Type of the last event.
+    kind: str
+    #: Number of that event, which makes it unique.
+    number: int
+    #: When it was decided.
+    at: float
+    #: When the problem began.
+    since: float
+    #: The causes that were announced and last: `circuit` and fingerprints of failure groups.
+    causes: tuple[str, ...]
+    #: Whether the journal has the event of this record.
+    published: bool
+    fact: str
+    value: str
+    remedy: str
+
+
+def next_alarm(old: SubscriptionAlarm | None, facts: Facts) -> SubscriptionAlarm | None:
+    """The record after an assessment; None if there was never a problem.
+
+    A subscription fails while its receiver does not answer for five minutes, or deliveries were given up in a failure
+    group that is open. A new cause is announced again, one that lasts is not. A pause changes nothing.
+    """
+    if (old is not None and not old.published) or facts.state.circuit == "paused":
+        return old
+    if facts.state.circuit == "disabled":
+        return old if old is not None and old.kind == SUBSCRIPTION_DISABLED else _disabled(old, facts)
+    causes = _causes(facts)
+    known = set() if old is None or old.kind == SUBSCRIPTION_DISABLED else set(old.causes)
+    if set(causes) - known:
+        if old is not None and old.kind == SUBSCRIPTION_RECOVERED and facts.now - old.at < QUIET_SECONDS:
+            return old
+        return _failing(old, facts, causes)
+    if old is None or old.kind == SUBSCRIPTION_RECOVERED:
+        return old
+    if not causes:
+        return _recovered(old, facts)
+    return replace(old, causes=tuple(sorted(causes)))
+
+
+def _causes(facts: Facts) -> dict[str, FailureGroup | None]:
+    causes: dict[str, FailureGroup | None] = {
+        group.fingerprint: group for group in facts.groups if group.state == OPEN and group.dead
+    }
+    since = facts.state.failing_since
+    if facts.state.circuit == "open" and since is not None and facts.now - since >= LASTING_SECONDS:
+        causes[CIRCUIT] = None
+    return causes
+
+
+def _failing(old: SubscriptionAlarm | None, facts: Facts, causes: dict[str, FailureGroup | None]) -> SubscriptionAlarm:
+    groups = [group for group in causes.values() if group is not None]
+    dead = sum(group.dead for group in groups)
+    if CIRCUIT in causes:
+        fact, value = "the receiver does not answer", facts.state.last_error or "no answer"
+        remedy = f"fix the receiver; attempt-bridge subscriptions show {facts.name} has its errors"
+    else:
+        largest = max(groups, key=lambda group: group.dead)
+        fact, value = "deliveries were given up", f"{dead} dead letters, most of them: {largest.message}"
+        remedy = f"attempt-bridge failure-groups list --subscription {facts.name}: fix, then replay or discard them"
+    begun = [group.since for group in groups] + [facts.state.failing_since or facts.now] * (CIRCUIT in causes)
+    return SubscriptionAlarm(
+        kind=SUBSCRIPTION_FAILING,
+        number=_following(old),
+        at=facts.now,
+        since=min(begun),
+        causes=tuple(sorted(causes)),
+        published=False,
+        fact=fact,
+        value=value,
+        remedy=remedy,
+    )
+
+
+def _disabled(old: SubscriptionAlarm | None, facts: Facts) -> SubscriptionAlarm:
+    return SubscriptionAlarm(
+        kind=SUBSCRIPTION_DISABLED,
+        number=_following(old),
+        at=facts.now,
+        since=facts.state.failing_since or facts.now,
+        causes=(),
+        published=False,
+        fact="the subscription was disabled",
+        value=facts.state.circuit_reason,
+        remedy=f"fix the receiver, then attempt-bridge subscriptions resume {facts.name}; its events wait for "
+        "bridge.retention.events",
+    )
+
+
+def _recovered(old: SubscriptionAlarm, facts: Facts) -> SubscriptionAlarm:
+    minutes = max(1, round((facts.now - old.since) / 60))
+    return replace(
+        old,
+        kind=SUBSCRIPTION_RECOVERED,
+        number=_following(old),
+        at=facts.now,
+        causes=(),
+        published=False,
+        value=f"over after {duration_text(minutes * 60.0)}",
+        remedy="none needed",
+    )
+
+
+def _following(old: SubscriptionAlarm | None) -> int:
+    return 1 if old is None else old.number + 1
+
+
+def alarm_notice(subscription: str, alarm: SubscriptionAlarm) -> Notice:
+    """The event of a record; every process makes the same one, because it uses the record alone."""
+    return notices.subscription_alarm(
+        alarm.kind,
+        subscription,
+        occasion=f"{alarm.number}:{alarm.at:.3f}",
+        time=alarm.at,
+        since=alarm.since,
+        fact=alarm.fact,
+        value=alarm.value,
+        remedy=alarm.remedy,
+    )
+
+
+class SubscriptionAlarms:
+    """The alarms of all subscriptions. Every method raises `StateUnavailable`."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self._compare_and_set = scripts.register(client, __file__, "compare_and_set")
+
+    def of(self, subscription: str) -> SubscriptionAlarm | None:
+        """The record of a subscription; None if there was never a problem."""
+        with state_errors():
+            stored = cast("bytes | None", self.client.hget(keys.subscription_alarm(subscription), _FIELD))
+        return None if stored is None else _from_json(stored)
+
+    def compare_and_set(
+        self, subscription: str, old: SubscriptionAlarm | None, new: SubscriptionAlarm
+    ) -> SubscriptionAlarm:
+        """Replace `old` by `new`; returns the record that is stored now, `new` or another process's."""
+        args = [_FIELD, "" if old is None else _to_json(old), _to_json(new)]
+        with state_errors():
+            stored = self._compare_and_set(keys=[keys.subscription_alarm(subscription)], args=args)
+        return _from_json(cast("bytes", stored))
+
+
+def _to_json(alarm: SubscriptionAlarm) -> str:
+    # Records are compared as text, so the order of the members matters, too.
+    return json.dumps(asdict(alarm), separators=(",", ":"))
+
+
+def _from_json(text: bytes) -> SubscriptionAlarm:
+    members: dict[str, Any] = json.loads(text)
+    known = {name: members[name] for name in SubscriptionAlarm.__slots__}
+    return SubscriptionAlarm(**known | {"causes": tuple(members["causes"])})

@@ -1,0 +1,71 @@
+"""The Redis keys of the deliveries of a subscription; used as those of `keys.py`."""
+
+from __future__ import annotations
+
+__all__ = [
+    "claims",
+    "dead",
+    "deliveries",
+    "failure_groups",
+    "letter_index",
+    "retry",
+    "settled",
+    "subscription_alarm",
+    "subscription_state",
+    "tries",
+]
+
+
+def retry(subscription: str, partition: int = 0) -> str:
+    """Sorted set event id -> UNIX time of the next try, for the deliveries of a subscription that wait for a retry."""
+    return f"ab:retry:{_of(subscription, partition)}"
+
+
+def dead(subscription: str, partition: int = 0) -> str:
+    """Stream of the dead letters of a subscription."""
+    return f"ab:dead:{_of(subscription, partition)}"
+
+
+def deliveries(subscription: str, partition: int = 0) -> str:
+    """Hash: deliveries under way (event id -> JSON) of a subscription."""
+    return f"ab:deliveries:{_of(subscription, partition)}"
+
+
+def claims(subscription: str, partition: int = 0) -> str:
+    """Hash event id -> how often a retry was claimed and never settled, which shows events that kill the process."""
+    return f"ab:deliveries:{_of(subscription, partition)}:claims"
+
+
+def subscription_state(subscription: str, partition: int = 0) -> str:
+    """Hash of counters of a subscription in a partition; that of partition 0 also holds the circuit breaker."""
+    return f"ab:deliveries:{_of(subscription, partition)}:state"
+
+
+def tries(subscription: str, partition: int = 0) -> str:
+    """Hash event id -> failure group and tries of a delivery under way (see bridge/delivery/outcomes.lua)."""
+    return f"ab:{{{partition}}}:tries:{subscription}"
+
+
+def failure_groups(subscription: str, partition: int = 0) -> str:
+    """Hash fingerprint -> JSON of a failure group of a subscription."""
+    return f"ab:{{{partition}}}:groups:{subscription}"
+
+
+def settled(subscription: str, partition: int = 0) -> str:
+    """Stream of the deliveries that have ended; its index by event id is `<this>:ids:<class>:<number>`."""
+    return f"ab:{{{partition}}}:settled:{subscription}"
+
+
+def letter_index(subscription: str, partition: int = 0) -> str:
+    """Sorted set `e<event id>|<entry>` and `g<fingerprint>|<entry>`: the dead letters by event and by failure group."""
+    return f"ab:{{{partition}}}:letters:{subscription}"
+
+
+def subscription_alarm(subscription: str) -> str:
+    """Hash `record` -> JSON of what was announced last about a subscription."""
+    return f"ab:{{0}}:alarm:{subscription}"
+
+
+def _of(subscription: str, partition: int) -> str:
+    """The name without a number for the first partition, in most bridges the only one."""
+    return f"{subscription}:{{{partition}}}" if partition else subscription
