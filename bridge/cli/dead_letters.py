@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import click
 
-from bridge.cli.common import load_services
+from bridge.cli.api_client import Api, ApiProblem, api, path_of
 from bridge.cli.exit_codes import of_failures
 from bridge.cli.options import (
     confirm_broad,
     exit_nothing_matched,
+    filter_option,
     format_option,
-    known_name,
     limit_option,
     since_option,
     until_option,
@@ -25,11 +24,6 @@ from bridge.cli.options import (
 )
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.cli.watching import watch_option
-from bridge.delivery.store import DeadLetter
-from bridge.errors import StateUnavailable
-from bridge.ingest.reprocess import reprocess_quarantined
-from bridge.journal import Quarantined
-from bridge.services import Services
 
 __all__ = ["dead_letters"]
 
@@ -37,6 +31,10 @@ _COLUMNS = ("dead_at", "id", "source", "attempt", "type", "tries", "reason", "er
 _QUARANTINE_COLUMNS = ("received_at", "id", "source", "origin", "request_id", "bytes", "reason")
 _ID_HELP = "ID: SUBSCRIPTION/NUMBER or quarantine/NUMBER, as `dead-letters list` prints it."
 _QUARANTINE = "quarantine"
+#: Ids that one call takes.
+_LETTERS, _ITEMS = 500, 100
+#: More than any list has: a command for all of them reads to the end.
+_ALL = 10**9
 
 subscription_option = click.option("--subscription", help="Filter by subscription.")
 quarantine_option = click.option("--quarantine", is_flag=True, help="Unreadable records instead of deliveries.")
@@ -44,12 +42,13 @@ quarantine_option = click.option("--quarantine", is_flag=True, help="Unreadable 
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """List, show or replay failed deliveries and unreadable records."""
+    """List, show, replay or discard failed deliveries and unreadable records."""
 
 
 @dead_letters.command("list")
 @subscription_option
 @quarantine_option
+@filter_option
 @since_option
 @until_option
 @limit_option
@@ -58,23 +57,17 @@ def dead_letters() -> None:
 def list_(
     subscription: str | None,
     quarantine: bool,
+    filter_: str | None,
     since: float | None,
     until: float | None,
     limit: int,
     output: str,
 ) -> None:
-    """List dead letters, newest first within a subscription."""
-    services, latest = load_services(), math.inf if until is None else until
-    filtered = bool(subscription or since or until)
-    if quarantine:
-        rows: Iterator[dict[str, Any]] = (
-            _quarantined_row(entry) for entry in _quarantined(services, since) if entry.received_at <= latest
-        )
-    else:
-        letters = _letters(services, subscription, since)
-        rows = (_row(name, letter) for name, letter in letters if letter.dead_at <= latest)
+    """List dead letters, newest first."""
+    filtered = bool(subscription or filter_ or since or until)
+    query = {"since": iso(since), "until": iso(until), "filter": filter_}
     print_list(
-        rows,
+        _rows(api(), subscription, quarantine, query, limit),
         _QUARANTINE_COLUMNS if quarantine else _COLUMNS,
         output,
         empty="no dead letter matches" if filtered else "no dead letters",
@@ -87,13 +80,8 @@ def list_(
 @click.argument("letter_id", metavar="ID")
 @format_option
 def show(letter_id: str, output: str) -> None:
-    """Show one dead letter with its event, or one unreadable record with its body."""
-    services = load_services()
-    owner, letter = _find(services, letter_id)
-    if owner == _QUARANTINE:
-        print_object({**_quarantined_row(letter), "body": letter.body.decode(errors="replace")}, output)
-    else:
-        print_object({**_row(owner, letter), "event": letter.event.decode()}, output)
+    """Show one dead letter with its tries and its event, or one unreadable record with its body."""
+    print_object(_find(api(), letter_id), output)
 
 
 @dead_letters.command(epilog=_ID_HELP)
@@ -101,130 +89,110 @@ def show(letter_id: str, output: str) -> None:
 @subscription_option
 @quarantine_option
 @click.option("--all", "everything", is_flag=True, help="All subscriptions.")
+@filter_option
 @since_option
 @yes_option
-def replay(
-    letter_ids: Sequence[str],
-    subscription: str | None,
-    quarantine: bool,
-    everything: bool,
-    since: float | None,
-    yes: bool,
-) -> None:
+def replay(letter_ids: Sequence[str], yes: bool, **chosen: Any) -> None:
     """Replay dead letters with all their tries and the same event id; process unreadable records again."""
-    services = load_services()
+    bridge = api()
+    ids = _chosen(bridge, letter_ids, yes, "replayed", **chosen)
+    failures = _replay_items(bridge, [ident for ident in ids if ident.startswith(f"{_QUARANTINE}/")])
+    letters = [ident for ident in ids if not ident.startswith(f"{_QUARANTINE}/")]
+    failures += _with_letters(bridge, "replay", letters)
+    click.echo(f"{len(ids) - failures} replayed, {failures} failed")
+    click.get_current_context().exit(of_failures(failures, len(ids)))
+
+
+@dead_letters.command(epilog="ID: SUBSCRIPTION/NUMBER, as `dead-letters list` prints it.")
+@click.argument("letter_ids", metavar="[ID]...", nargs=-1)
+@subscription_option
+@filter_option
+@since_option
+@yes_option
+def discard(letter_ids: Sequence[str], yes: bool, **chosen: Any) -> None:
+    """Delete dead letters for good."""
+    bridge = api()
+    ids = _chosen(bridge, letter_ids, yes, "deleted for good", **chosen)
     if letter_ids:
-        chosen: list[tuple[str, Any]] = [_find(services, letter_id) for letter_id in letter_ids]
-    elif quarantine:
-        chosen = [(_QUARANTINE, entry) for entry in _quarantined(services, since)]
-    elif subscription or everything:
-        chosen = list(_letters(services, subscription, since, configured_only=not subscription))
-    else:
-        raise click.UsageError("missing: an ID, --subscription NAME, --quarantine or --all")
-    if not chosen:
+        confirm_broad(yes, f"{len(ids)} dead letters would be deleted for good")
+    failures = _with_letters(bridge, "discard", ids)
+    click.echo(f"{len(ids) - failures} discarded, {failures} failed")
+    click.get_current_context().exit(of_failures(failures, len(ids)))
+
+
+def _chosen(
+    bridge: Api,
+    given: Sequence[str],
+    yes: bool,
+    done: str,
+    *,
+    subscription: str | None,
+    filter_: str | None,
+    since: float | None,
+    quarantine: bool = False,
+    everything: bool = False,
+) -> list[str]:
+    """The ids that a command is for; ends the command if there are none, or with a preview."""
+    if given:
+        return [_find(bridge, ident)["id"] for ident in given]
+    if not (quarantine or subscription or everything or filter_):
+        options = "--subscription NAME, --quarantine or --all" if done == "replayed" else "--subscription NAME"
+        raise click.UsageError(f"missing: an ID, {options}")
+    rows = _rows(bridge, subscription, quarantine, {"since": iso(since), "filter": filter_}, _ALL)
+    ids = [row["id"] for row in rows if subscription or quarantine or row["configured"]]
+    if not ids:
         exit_nothing_matched("no dead letter matches")
-    if not letter_ids:
-        counts = Counter(owner for owner, _ in chosen)
-        confirm_broad(yes, "; ".join(f"{count} of {owner} would be replayed" for owner, count in counts.items()))
-    failures = sum(not _replay(services, owner, letter) for owner, letter in chosen)
-    click.echo(f"{len(chosen) - failures} replayed, {failures} failed")
-    click.get_current_context().exit(of_failures(failures, len(chosen)))
+    counts = Counter(ident.partition("/")[0] for ident in ids)
+    confirm_broad(yes, "; ".join(f"{count} of {owner} would be {done}" for owner, count in counts.items()))
+    return ids
 
 
-def _replay(services: Services, owner: str, letter: Any) -> bool:
-    """Replay one; False, after a message, if that failed."""
-    if owner == _QUARANTINE:
-        return _reprocess(services, letter)
-    if owner not in services.config.subscriptions:
-        say(f"{owner}/{letter.id}: subscription {owner} is no longer in bridge.yaml. Remedy: add it again")
-        return False
-    try:
-        moved = services.deliveries.replay(owner, letter, now=services.now())
-    except ValueError as error:
-        say(f"{owner}/{letter.id}: {error}")
-        return False
-    if not moved:
-        say(f"{owner}/{letter.id}: has been replayed already")
-    return True
+def _replay_items(bridge: Api, ids: Sequence[str]) -> int:
+    """Read quarantined records again; the number that failed, each after a message."""
+    failures = 0
+    for page in _batches(ids, _ITEMS):
+        for item in bridge.call("POST", "quarantine/reprocess", body={"ids": page})["items"]:
+            say(f"{item['id']}: {item['problem'] or item['outcome']}")
+            failures += item["outcome"] in ("quarantined", "failed")
+    return failures
 
 
-def _reprocess(services: Services, entry: Quarantined) -> bool:
-    if entry.source not in services.config.sources:
-        say(f"{_QUARANTINE}/{entry.entry_id}: source {entry.source} is no longer configured")
-        return False
-    stored = services.requests.find(entry.request_id) if entry.request_id else None
-    outcome = reprocess_quarantined(services.ingest_context(entry.source), entry, stored, now=services.now())
-    say(f"{_QUARANTINE}/{entry.entry_id}: {outcome}")
-    if outcome == "quarantined":
-        return False
-    services.quarantine.remove(entry)
-    return True
+def _with_letters(bridge: Api, action: str, ids: Sequence[str]) -> int:
+    """Replay or discard dead letters; the number that failed, each after a message."""
+    failures = 0
+    for page in _batches(ids, _LETTERS):
+        answer = bridge.call("POST", f"dead-letters/{action}", body={"ids": page})
+        failures += len(page) - answer["done"]
+        for failed in answer["failed"]:
+            say(f"{failed['id']}: {failed['problem']}")
+    return failures
 
 
-def _letters(
-    services: Services, subscription: str | None, since: float | None, *, configured_only: bool = False
-) -> Iterator[tuple[str, DeadLetter]]:
-    if subscription:
-        names = [_known_subscription(services, subscription)]
-    else:
-        names = [*services.config.subscriptions, *([] if configured_only else services.orphans())]
-    for name in names:
-        for letter in services.deliveries.dead_letters(name, limit=None):
-            if since is None or letter.dead_at >= since:
-                yield name, letter
+def _rows(
+    bridge: Api, subscription: str | None, quarantine: bool, query: Mapping[str, Any], limit: int
+) -> Iterator[dict[str, Any]]:
+    if quarantine:
+        return bridge.rows(_QUARANTINE, query, limit=limit)
+    return bridge.rows("dead-letters", {**query, "subscription": subscription}, limit=limit)
 
 
-def _known_subscription(services: Services, name: str) -> str:
-    """The name, if it is or was configured."""
-    known = list(services.config.subscriptions)
-    if name not in known:
-        with suppress(StateUnavailable):
-            known += services.orphans()
-    return known_name(name, known, "subscription")
-
-
-def _quarantined(services: Services, since: float | None) -> Iterator[Quarantined]:
-    return (entry for entry in services.quarantine.list() if since is None or entry.received_at >= since)
-
-
-def _find(services: Services, letter_id: str) -> tuple[str, Any]:
+def _find(bridge: Api, letter_id: str) -> dict[str, Any]:
     owner, _, number = letter_id.partition("/")
-    letter: DeadLetter | Quarantined | None
-    if owner == _QUARANTINE:
-        letter = services.quarantine.find(number) if re.fullmatch(r"\d{1,20}-\d{1,20}", number) else None
-    else:
-        _known_subscription(services, owner)
-        letter = services.deliveries.dead_letter(owner, number)
-    if letter is None:
+    parts = (_QUARANTINE, number) if owner == _QUARANTINE else ("dead-letters", owner, number)
+    if not number:
         exit_nothing_matched(f"no dead letter {letter_id}")
-    return owner, letter
+    try:
+        row: dict[str, Any] = bridge.call("GET", path_of(*parts))
+    except ApiProblem as problem:
+        if problem.status != HTTPStatus.NOT_FOUND:
+            raise
+        if problem.detail.startswith("unknown subscription"):
+            raise click.UsageError(problem.detail) from problem
+        exit_nothing_matched(f"no dead letter {letter_id}")
+    return row
 
 
-def _row(subscription: str, letter: DeadLetter) -> dict[str, Any]:
-    delivery = letter.delivery
-    return {
-        "id": f"{subscription}/{letter.id}",
-        "dead_at": iso(letter.dead_at),
-        "subscription": subscription,
-        "event_id": delivery.id,
-        "type": delivery.type,
-        "source": delivery.source,
-        "attempt": delivery.attempt,
-        "tries": delivery.tries,
-        "replays": delivery.replays,
-        "reason": letter.reason,
-        "first_error": delivery.first_error,
-        "error": delivery.error,
-    }
-
-
-def _quarantined_row(entry: Quarantined) -> dict[str, Any]:
-    return {
-        "id": f"{_QUARANTINE}/{entry.entry_id}",
-        "received_at": iso(entry.received_at),
-        "source": entry.source,
-        "origin": entry.origin,
-        "request_id": entry.request_id,
-        "reason": entry.reason,
-        "bytes": len(entry.body),
-    }
+def _batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = iter(items)
+    while page := list(islice(rest, size)):
+        yield page

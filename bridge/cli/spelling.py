@@ -21,7 +21,6 @@ COMMANDS: Mapping[str, str] = {
     "listen": "events tail",
     "webhooks": "requests",
     "attempts": "events",
-    "deliveries": "subscriptions",
     "dlq": "dead-letters",
     "deadletters": "dead-letters",
     "replay": "dead-letters replay",

@@ -84,7 +84,7 @@ class FailureGroups:
         moved = without_event = 0
         for page in _batched(self.letter_ids(subscription, name, limit=limit), _PAGE):
             letters = self._deliveries.letters(subscription, page)
-            whole = [letter for letter in letters if letter.replayable]
+            whole = [letter for letter in letters if letter.replay_problem is None]
             moved += self._deliveries.replay_many(subscription, whole, now=now)
             without_event += len(letters) - len(whole)
         return moved, without_event

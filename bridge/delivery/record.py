@@ -107,12 +107,15 @@ class DeadLetter:
     tries: tuple[LoggedTry, ...] = ()
 
     @property
-    def replayable(self) -> bool:
-        """Whether the event is there and can be sent."""
+    def replay_problem(self) -> str | None:
+        """Why it cannot be sent again; None: it can."""
+        if not self.event:
+            return "the event is gone. Remedy: backfill the attempt"
         try:
-            return bool(self.event.decode())
+            self.event.decode()
         except UnicodeDecodeError:
-            return False
+            return "the event is not UTF-8. Remedy: backfill the attempt"
+        return None
 
 
 def dead_letter(partition: int, entry_id: str, fields: dict[bytes, bytes]) -> DeadLetter:

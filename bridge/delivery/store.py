@@ -243,11 +243,8 @@ class Deliveries:
 
 def _replayed(letter: DeadLetter) -> Delivery:
     """The delivery of a dead letter as if it were new. Raises `ValueError`."""
-    if not letter.event:
-        raise ValueError("the event is gone. Remedy: backfill the attempt")
-    try:
-        event = letter.event.decode()
-    except UnicodeDecodeError:
-        raise ValueError("the event is not UTF-8. Remedy: backfill the attempt") from None
+    problem = letter.replay_problem
+    if problem is not None:
+        raise ValueError(problem)
     old = letter.delivery
-    return replace(old, tries=0, awaiting_receipt=False, replays=old.replays + 1, event=event)
+    return replace(old, tries=0, awaiting_receipt=False, replays=old.replays + 1, event=letter.event.decode())

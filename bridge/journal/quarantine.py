@@ -11,6 +11,7 @@ import redis
 from bridge.errors import clip
 from bridge.journal.entries import WEBHOOK, Quarantined, StreamItems
 from bridge.journal.paging import read_stream
+from bridge.journal.search import Place, walk_back
 from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
 
@@ -65,6 +66,16 @@ class QuarantineStore:
             item = _quarantined(entry_id, fields)
             if source is None or item.source == source:
                 yield item
+
+    def newest_first(
+        self, *, since: float | None, until: float | None, after: Place | None
+    ) -> Iterator[tuple[Place, int, Quarantined]]:
+        """(place, bytes, item), as `bridge.journal.search` takes them. Raises `StateUnavailable`."""
+
+        def read(entry_id: bytes, fields: dict[bytes, bytes], _: int) -> Quarantined:
+            return _quarantined(entry_id, fields)
+
+        return walk_back(self.client, [keys.quarantine(0)], read, since=since, until=until, after=after)
 
     def find(self, entry_id: str) -> Quarantined | None:
         """The item with this stream id, or None. Raises `StateUnavailable`."""

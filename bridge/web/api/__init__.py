@@ -11,7 +11,19 @@ from flask.json.provider import DefaultJSONProvider
 from bridge.config import access
 from bridge.config.model import Token
 from bridge.services import Services
-from bridge.web.api import audit, events, health, requests, sessions, stats, watches
+from bridge.web.api import (
+    audit,
+    dead_letters,
+    deliveries,
+    events,
+    failure_groups,
+    health,
+    quarantine,
+    requests,
+    sessions,
+    stats,
+    watches,
+)
 from bridge.web.api.auditing import audit_changes
 from bridge.web.api.common import VIEWER, require
 from bridge.web.api.description import DescribedApi, describe, describe_shared, options
@@ -34,6 +46,10 @@ _BLUEPRINTS = (
     events.blueprint,
     requests.blueprint,
     stats.blueprint,
+    deliveries.blueprint,
+    dead_letters.blueprint,
+    quarantine.blueprint,
+    failure_groups.blueprint,
 )
 
 

@@ -1,0 +1,177 @@
+"""`/api/v1/quarantine`: requests and records that are authentic and cannot be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, fields, validate
+
+from bridge.errors import clip
+from bridge.ingest.reprocess import reprocess_quarantined
+from bridge.journal import Quarantined
+from bridge.journal.search import search
+from bridge.query import Field, Fields, Glob
+from bridge.web.api.auditing import audited, not_a_change
+from bridge.web.api.bodies import BODY_ERRORS, ApiBlueprint
+from bridge.web.api.common import OPERATOR, VIEWER, mask_persons, needs, refuse, services_here
+from bridge.web.api.description import described
+from bridge.web.api.filters import FilteredPage, FilteredQuery, iso, page_found, place_of, query_of
+from bridge.web.api.members import shown_time, sound
+
+__all__ = ["blueprint"]
+
+blueprint = ApiBlueprint(
+    "quarantine", __name__, url_prefix="/api/v1/quarantine", description="Requests and records that cannot be read."
+)
+#: Ids in one call; each is read and published.
+_BATCH = 100
+_NUMBER = re.compile(r"\d{1,15}-\d{1,15}", re.ASCII)
+_FIELDS = Fields(
+    Field("source", Glob(), lambda item: item.source, "name of the source"),
+    Field("origin", Glob(), lambda item: item.origin, "`webhook`, `poll` or `backfill`"),
+    Field("request", Glob(), lambda item: item.request_id, "id of the request"),
+    search=lambda item: (item.reason,),
+)
+
+
+class ItemShape(Schema):
+    """One item that cannot be read."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    id = fields.String(required=True, metadata={"description": "`quarantine/` and its number."})
+    received_at = shown_time("When it was received.")
+    source = fields.String(required=True, metadata={"description": "Name of the source."})
+    origin = fields.String(required=True, metadata={"description": "`webhook`, `poll` or `backfill`."})
+    request_id = fields.String(
+        required=True, allow_none=True, metadata={"description": "Id of the request; null for a polled record."}
+    )
+    reason = fields.String(required=True, metadata={"description": "Why it cannot be read."})
+    bytes = fields.Integer(required=True, metadata={"description": "Length of the body."})
+
+
+class ItemDetails(ItemShape):
+    """One item with its body."""
+
+    body = fields.String(required=True, metadata={"description": "The body as text; viewers get `***`."})
+
+
+class ItemPage(FilteredPage):
+    """Items, newest first."""
+
+    quarantine = fields.List(fields.Nested(ItemShape), required=True)
+    expired = fields.Integer(
+        required=True, metadata={"description": "Items that `retention.dead_letters` has ever removed."}
+    )
+
+
+class ChosenItems(Schema):
+    """Which items."""
+
+    ids = fields.List(
+        fields.String(validate=[sound, validate.Length(1, 100)]),
+        required=True,
+        validate=validate.Length(1, _BATCH),
+        metadata={"description": "Ids of items."},
+    )
+
+
+class ItemOutcome(Schema):
+    """What became of one item."""
+
+    id = fields.String(required=True, metadata={"description": "The id."})
+    outcome = fields.String(
+        required=True, metadata={"description": "Such as `published`; `quarantined` and `failed`: it stays."}
+    )
+    problem = fields.String(required=True, metadata={"description": "Why it failed; empty: it did not."})
+
+
+class ItemsRead(Schema):
+    """What became of the items."""
+
+    items = fields.List(fields.Nested(ItemOutcome), required=True)
+
+
+@blueprint.route("", methods=["GET"])
+@needs(VIEWER)
+@described(blueprint, "listQuarantine")
+@blueprint.arguments(FilteredQuery, location="query")
+@blueprint.response(200, ItemPage, description="The items that match")
+def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
+    """List what cannot be read
+
+    Newest first.
+    """
+    store = services_here().quarantine
+    asked = query_of(query, _FIELDS)
+    steps = store.newest_first(since=asked.since, until=asked.until, after=place_of("quarantine", query, 1))
+    found = search(steps, asked.matches, query["limit"])
+    return page_found("quarantine", found, [_row(item) for item in found.rows]) | {"expired": store.expired()}
+
+
+@blueprint.route("/<number>", methods=["GET"])
+@needs(VIEWER)
+@described(blueprint, "showQuarantined", HTTPStatus.NOT_FOUND)
+@blueprint.response(200, ItemDetails, description="The item")
+def show(number: str) -> dict[str, Any]:
+    """Show what cannot be read
+
+    With its body. 404: there is none; it may have been read since.
+    """
+    item = _item(number)
+    if item is None:
+        refuse(404, f"unknown item: quarantine/{clip(number, 40)}. It may be read since")
+    return mask_persons({**_row(item), "body": item.body.decode(errors="replace")}, "body")
+
+
+@blueprint.route("/reprocess", methods=["POST"])
+@needs(OPERATOR)
+@described(blueprint, "reprocessQuarantine", *BODY_ERRORS)
+@blueprint.arguments(ChosenItems, example={"ids": ["quarantine/1764236400000-0"]})
+@blueprint.response(200, ItemsRead, description="What became of them")
+def reprocess(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Read items again
+
+    After a change of the vendor's folder. What can be read is published and leaves the quarantine.
+    """
+    items = [_reprocess(ident) for ident in dict.fromkeys(document["ids"])]
+    done = [item["id"] for item in items if item["outcome"] not in ("failed", "quarantined")]
+    if done:
+        audited("quarantine", after={"read": len(done), "items": done})
+    else:
+        not_a_change()
+    return {"items": items}
+
+
+def _reprocess(ident: str) -> dict[str, str]:
+    services = services_here()
+    item = _item(ident.removeprefix("quarantine/"))
+    if item is None:
+        return {"id": ident, "outcome": "failed", "problem": "unknown item. It may be read since"}
+    if item.source not in services.config.sources:
+        return {"id": ident, "outcome": "failed", "problem": f"source {item.source} is no longer configured"}
+    stored = services.requests.find(item.request_id) if item.request_id else None
+    outcome = reprocess_quarantined(services.ingest_context(item.source), item, stored, now=services.now())
+    if outcome != "quarantined":
+        services.quarantine.remove(item)
+    return {"id": ident, "outcome": outcome, "problem": ""}
+
+
+def _item(number: str) -> Quarantined | None:
+    return services_here().quarantine.find(number) if _NUMBER.fullmatch(number) else None
+
+
+def _row(item: Quarantined) -> dict[str, Any]:
+    return {
+        "id": f"quarantine/{item.entry_id}",
+        "received_at": iso(item.received_at),
+        "source": item.source,
+        "origin": item.origin,
+        "request_id": item.request_id,
+        "reason": item.reason,
+        "bytes": len(item.body),
+    }

@@ -1,0 +1,35 @@
+"""The names of subscriptions in queries and bodies: those that are configured, and those that were and have letters."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from bridge.errors import StateUnavailable, clip
+from bridge.text import did_you_mean
+from bridge.web.api.common import refuse, services_here
+
+__all__ = ["known_subscription", "subscription_names", "unknown_subscription"]
+
+
+def subscription_names() -> list[str]:
+    """All names, also of subscriptions that are no longer in bridge.yaml and not forgotten."""
+    services = services_here()
+    return [*services.config.subscriptions, *services.orphans()]
+
+
+def unknown_subscription(name: str) -> str | None:
+    """The problem with a name that is not one; None: it is. Without a state server, only those in bridge.yaml are."""
+    names = list(services_here().config.subscriptions)
+    if name in names:
+        return None
+    with suppress(StateUnavailable):
+        names = subscription_names()
+    return None if name in names else f'unknown subscription: "{clip(name)}". {did_you_mean(name, names)}'
+
+
+def known_subscription(name: str) -> str:
+    """The name of a subscription in a query or body; refuses any other with 422."""
+    problem = unknown_subscription(name)
+    if problem:
+        refuse(422, problem, errors={"subscription": [problem]})
+    return name

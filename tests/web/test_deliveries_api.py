@@ -1,0 +1,229 @@
+"""Deliveries, dead letters and failure groups over the API and the command line, over deliveries of a real lane."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from flask.testing import FlaskClient
+
+from bridge import cli
+from bridge.config.model import RetryPolicy, Subscription
+from bridge.services import Services
+from bridge.state import keys
+from bridge.web import create_app
+from tests.support.dispatch import Receiver, event, lane, publish, refuse, run_until_idle
+from tests.support.watches_api import TOKENS, OpenGate, access_of, build
+
+NAME = "crm"
+LATER = RetryPolicy(schedule=(50_000.0, 50_000.0), jitter=0.0)
+CRM = Subscription(name=NAME, transport="http", retry=LATER)
+NEVER = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=()))
+#: As the state server's: the services of the tests read the clock.
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def services(fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+    services = build(fake_state, tmp_path, access=access_of(TOKENS))
+    services = replace(services, config=replace(services.config, subscriptions={NAME: CRM}))
+    monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
+    return services
+
+
+def client(services: Services, role: str) -> FlaskClient:
+    made = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    made.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKENS[role]}"
+    return made
+
+
+@pytest.fixture
+def api(services: Services) -> FlaskClient:
+    return client(services, "operator")
+
+
+@pytest.fixture
+def run(services: Services, capfd: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = cli.run(arguments)
+        return code, *capfd.readouterr()
+
+    return call
+
+
+def dispatch(services: Services, *numbers: int, answer: Any = None, subscription: Subscription = CRM) -> list[str]:
+    """Events that are published and handed over once; their ids."""
+    ids = publish(services.state, *numbers)
+    receiver = Receiver(answer, status=500 if answer else 200, body=b"Dear Zoe")
+    run_until_idle(lane(services.state, receiver, subscription=subscription), services.now())
+    return ids
+
+
+def listed(api: FlaskClient, **query: object) -> list[dict[str, Any]]:
+    """All rows, page by page."""
+    rows, cursor = [], None
+    while True:
+        asked = {**query, **({"cursor": cursor} if cursor else {})}
+        answer = api.get("/api/v1/deliveries", query_string=asked)
+        assert answer.status_code == 200, answer.json
+        rows += answer.json["deliveries"]
+        cursor = answer.json["next"]
+        if cursor is None:
+            return rows
+
+
+def test_every_state_is_listed_and_every_page_continues_where_the_last_one_ended(
+    services: Services, api: FlaskClient
+) -> None:
+    delivered = dispatch(services, 1, 2, 3)
+    dead = dispatch(services, 4, 5, answer=refuse, subscription=NEVER)
+    failing = dispatch(services, 6, 7, 8, answer=refuse)
+    assert services.deliveries.cancel(NAME, failing[2], now=services.now()) == "done"
+    waiting = publish(services.state, 9, 10)
+    rows = listed(api)
+    assert [row["event_id"] for row in rows[:2]] == sorted(failing[:2])
+    assert {row["event_id"] for row in rows} == {*delivered, *dead, *failing}
+    for limit in (1, 2, 3):
+        assert [row["id"] for row in listed(api, limit=limit)] == [row["id"] for row in rows]
+    expected = {"retrying": failing[:2], "dead": dead, "delivered": delivered, "cancelled": failing[2:]}
+    expected |= {"waiting": waiting, "awaiting_receipt": []}
+    for state, ids in expected.items():
+        assert sorted(row["event_id"] for row in listed(api, state=state)) == sorted(ids), state
+        assert sorted(row["event_id"] for row in listed(api, state=state, limit=1)) == sorted(ids), state
+    assert {row["event_id"] for row in listed(api, filter="state:dead,cancelled")} == {*dead, failing[2]}
+    assert [row["state"] for row in listed(api, event=dead[0])] == ["dead"]
+    assert listed(api, attempt="a6")[0]["event_id"] == failing[0]
+    assert listed(api, filter="group:* -state:dead")[0]["reason"] == "receiver_error"
+    assert listed(api, source="other") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ({"cursor": "x"}, "cursor"),
+        ({"cursor": "WyJkZWxpdmVyaWVzIiwieCJd"}, "cursor"),
+        ({"state": "lost"}, "state"),
+        ({"subscription": "none"}, "subscription"),
+        ({"filter": "colour:blue"}, "filter"),
+        ({"limit": 0}, "limit"),
+    ],
+)
+def test_a_wrong_query_is_one_problem_at_its_place(api: FlaskClient, query: dict[str, Any], path: str) -> None:
+    answer = api.get("/api/v1/deliveries", query_string=query)
+    assert answer.status_code == 422
+    assert [problem["path"] for problem in answer.json["problems"]] == [path]
+
+
+def test_a_delivery_is_shown_with_its_tries_and_viewers_do_not_see_the_answer(
+    services: Services, api: FlaskClient
+) -> None:
+    (only,) = dispatch(services, 1, answer=refuse)
+    row = api.get(f"/api/v1/deliveries/{NAME}/{only}").json
+    assert (row["state"], row["tries"], row["error"]) == ("retrying", 1, "receiver answered 500")
+    (tried,) = row["log"]
+    assert (tried["status"], tried["reason"], tried["answer"]) == (500, "receiver_error", "Dear Zoe")
+    viewed = client(services, "viewer").get(f"/api/v1/deliveries/{NAME}/{only}").json
+    assert viewed == {**row, "log": [{**tried, "answer": "***"}]}
+    for ident in (f"{NAME}/none", f"other/{only}", "a%00b/c"):
+        assert api.get(f"/api/v1/deliveries/{ident}").status_code == 404
+
+
+def test_retry_and_cancel_are_audited_and_refused_for_what_has_ended(services: Services, api: FlaskClient) -> None:
+    only, other = dispatch(services, 1, 2, answer=refuse)
+    (done,) = dispatch(services, 3)
+    path = f"/api/v1/deliveries/{NAME}"
+    retried = api.post(f"{path}/{only}/retry")
+    assert retried.status_code == 200
+    assert services.state.zscore(keys.retry(NAME), only) == pytest.approx(services.now(), abs=60)
+    cancelled = api.post(f"{path}/{other}/cancel")
+    assert (cancelled.status_code, cancelled.json["state"]) == (200, "cancelled")
+    assert api.post(f"{path}/{other}/cancel").status_code == 409
+    refused = api.post(f"{path}/{done}/retry")
+    assert (refused.status_code, refused.json["detail"]) == (409, f"delivery {NAME}/{done} has ended: delivered")
+    assert api.post(f"{path}/none/retry").status_code == 404
+    assert client(services, "viewer").post(f"{path}/{only}/retry").status_code == 403
+    entries = api.get("/api/v1/audit").json["audit"]
+    assert [(entry["action"], entry["target"]) for entry in entries] == [
+        ("cancelDelivery", f"delivery {NAME}/{other}"),
+        ("retryDelivery", f"delivery {NAME}/{only}"),
+    ]
+
+
+def test_a_failure_group_is_listed_acknowledged_replayed_and_discarded(services: Services, api: FlaskClient) -> None:
+    dispatch(services, *range(3), answer=refuse, subscription=NEVER)
+    (group,) = api.get("/api/v1/failure-groups").json["failure_groups"]
+    assert (group["state"], group["count"], group["dead"], group["status"]) == ("open", 3, 3, 500)
+    path = f"/api/v1/failure-groups/{group['id']}"
+    assert api.get(path).json == group
+    assert api.post(f"{path}/acknowledge").json["state"] == "acknowledged"
+    assert api.get("/api/v1/failure-groups", query_string={"state": "open"}).json["failure_groups"] == []
+    assert api.post(f"{path}/reopen").json["state"] == "open"
+    assert api.post(f"{path}/replay").json == {"replayed": 3, "without_event": 0, "left": 0}
+    assert api.post(f"{path}/acknowledge").status_code == 409
+    run_until_idle(lane(services.state, Receiver(refuse), subscription=NEVER), services.now())
+    assert api.get("/api/v1/failure-groups", query_string={"subscription": NAME}).json["failure_groups"][0]["dead"] == 3
+    other = api.get("/api/v1/failure-groups", query_string={"limit": 1}).json
+    (again,) = other["failure_groups"]
+    assert api.post(f"/api/v1/failure-groups/{again['id']}/discard").json == {"discarded": 3}
+    assert api.get(f"/api/v1/failure-groups/{NAME}/000").status_code == 404
+    actions = [entry["action"] for entry in api.get("/api/v1/audit").json["audit"]]
+    assert actions == ["discardFailureGroup", "replayFailureGroup", "reopenFailureGroup", "acknowledgeFailureGroup"]
+
+
+def test_dead_letters_are_listed_shown_replayed_and_discarded(services: Services, api: FlaskClient) -> None:
+    ids = dispatch(services, *range(4), answer=refuse, subscription=NEVER)
+    page = api.get("/api/v1/dead-letters", query_string={"limit": 3}).json
+    rest = api.get("/api/v1/dead-letters", query_string={"cursor": page["next"]}).json
+    rows = [*page["dead_letters"], *rest["dead_letters"]]
+    assert [row["event_id"] for row in rows] == ids[::-1]
+    assert (rest["next"], rest["expired"]) == (None, 0)
+    shown = api.get(f"/api/v1/dead-letters/{rows[0]['id']}").json
+    assert json.loads(shown["event"]) == event(3)
+    assert shown["log"][0]["answer"] == "Dear Zoe"
+    viewed = client(services, "viewer").get(f"/api/v1/dead-letters/{rows[0]['id']}").json
+    assert json.loads(viewed["event"])["data"]["candidate"]["name"] is None
+    assert viewed["log"][0]["answer"] == "***"
+    done = api.post("/api/v1/dead-letters/replay", json={"ids": [rows[0]["id"], "crm/0:1-1", rows[0]["id"]]}).json
+    assert (done["done"], [one["id"] for one in done["failed"]]) == (1, ["crm/0:1-1"])
+    assert api.post("/api/v1/dead-letters/discard", json={"ids": [rows[1]["id"]]}).json == {"done": 1, "failed": []}
+    left = api.get("/api/v1/dead-letters", query_string={"filter": "source:eu-* reason:receiver_error"}).json
+    assert [row["event_id"] for row in left["dead_letters"]] == ids[1::-1]
+    assert api.get(f"/api/v1/dead-letters/{rows[0]['id']}").status_code == 404
+
+
+def test_the_commands_print_what_the_api_answers_and_exit_as_documented(services: Services, run: Run) -> None:
+    failing = dispatch(services, 1, 2, answer=refuse)
+    (done,) = dispatch(services, 3)
+    code, out, _ = run("deliveries", "list", "--state", "retrying", "-o", "json")
+    assert (code, sorted(row["event_id"] for row in json.loads(out))) == (0, sorted(failing))
+    assert run("deliveries", "list", "--attempt", "none")[0] == 3
+    assert json.loads(run("deliveries", "show", f"{NAME}/{done}", "-o", "json")[1])["state"] == "delivered"
+    assert run("deliveries", "show", f"{NAME}/none")[0] == 3
+    assert run("deliveries", "show", "none")[0] == 2
+    assert run("deliveries", "retry", f"{NAME}/{failing[0]}")[:2] == (0, "1 due now, 0 failed\n")
+    code, out, err = run("deliveries", "cancel", f"{NAME}/{failing[0]}", f"{NAME}/{done}")
+    assert (code, out) == (4, "1 cancelled, 1 failed\n")
+    assert err == f"delivery {NAME}/{done} has ended: delivered\n"
+    assert run("deliveries", "retry", f"{NAME}/none")[0] == 3
+
+
+def test_the_commands_for_groups_preview_what_they_would_do(services: Services, run: Run) -> None:
+    dispatch(services, *range(3), answer=refuse, subscription=NEVER)
+    (group,) = json.loads(run("failure-groups", "list", "-o", "json")[1])
+    ident = group["id"]
+    assert run("failure-groups", "show", ident)[0] == 0
+    code, _, err = run("failure-groups", "replay", ident)
+    assert (code, f"3 dead letters of {ident} would be replayed" in err) == (0, True)
+    assert run("failure-groups", "acknowledge", ident)[::2] == (0, f"{ident} is acknowledged\n")
+    assert run("failure-groups", "reopen", ident)[::2] == (0, f"{ident} is open\n")
+    assert run("dead-letters", "discard", "--filter", "attempt:a0", "--yes")[:2] == (0, "1 discarded, 0 failed\n")
+    assert run("failure-groups", "replay", ident, "--yes")[:2] == (0, "2 replayed, 0 without their event\n")
+    assert run("failure-groups", "discard", ident, "--yes")[0] == 3
+    assert run("failure-groups", "show", f"{NAME}/none")[0] == 3
+    assert run("failure-groups", "show", "none")[0] == 2
