@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support import web as support
 from tests.support.servers import Server
 from tests.support.web import API_TOKEN, Web, post, result
 
@@ -64,3 +66,30 @@ def test_webhooks_health_and_schemas_ask_for_no_token(web: Web) -> None:
     assert web.exchange(post("/webhooks/eu", result(1))).outcome in ("published", "duplicate")
     for path in ("/livez", "/readyz", "/schemas/attempt/1.0.json"):
         assert web.get(path).status == 200
+
+
+def test_a_trusted_proxy_names_the_caller_by_its_very_header_alone(
+    shared_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = support.write_config
+
+    def trusting(directory: Path, state: str) -> Path:
+        path = plain(directory, state)
+        proxy = "proxy: {header: X-Forwarded-User, from: ['127.0.0.1/32'], roles: {viewer: [vic]}}"
+        path.write_text(path.read_text().removesuffix("}\n") + f", {proxy}}}\n")
+        return path
+
+    monkeypatch.setattr(support, "write_config", trusting)
+    web = Web(tmp_path / "web", shared_server.url)
+    try:
+        for headers, status in (
+            ({"X_Forwarded_User": "vic"}, 200),
+            ({"X_Forwarded_User": "eve"}, 403),
+            # With underscores, as a proxy may have let it through, and given twice.
+            ({"X__Forwarded__User": "vic"}, 401),
+            ({"X_Forwarded_User": "vic", "x_forwarded_user": "eve"}, 401),
+            ({}, 401),
+        ):
+            assert web.get("/api/v1/watches", **headers).status == status, headers
+    finally:
+        web.close()

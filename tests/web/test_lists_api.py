@@ -114,7 +114,7 @@ def test_events_are_filtered(services: Services, api: FlaskClient, query: str, e
         ("cursor=abc", "cursor", "is not a cursor"),
         ("cursor=WyJldmVudHMiLCIxLTAvOSJd", "cursor", "is not a cursor of events"),  # a partition that is not there
         ("cursor=WyJldmVudHMiLCJ4Il0", "cursor", "is not a cursor of events"),
-        ("more=1", "more", "Unknown"),
+        ("more=1", "more", "unknown name. Did you mean"),
     ],
 )
 def test_what_is_wrong_with_a_query_is_said_by_parameter(api: FlaskClient, query: str, path: str, words: str) -> None:

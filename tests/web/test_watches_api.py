@@ -61,7 +61,8 @@ def test_times_and_numbers_are_taken_as_people_write_them(api: FlaskClient) -> N
         ({"reference": {"stream": "link", "reslt": "7"}}, "reference", 'Did you mean "result"?'),
         ({"deadline": "2020-01-01T00:00:00Z"}, "deadline", "past"),
         ({"label": "x" * 201}, "label", "200"),
-        ({"more": 1}, "more", "Unknown"),
+        ({"xyz": 1}, "xyz", "unknown name. Known: deadline, due, label"),
+        ({"lable": "x"}, "lable", 'unknown name. Did you mean "label"?'),
     ],
 )
 def test_what_cannot_be_expected_is_refused_by_member(

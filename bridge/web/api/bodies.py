@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 import gevent
 from flask import Request
 from flask_smorest import Blueprint
 from gunicorn.http.errors import ParseException
-from marshmallow import RAISE, Schema, missing
+from marshmallow import RAISE, Schema, ValidationError, missing
 from webargs.flaskparser import FlaskParser, is_json_request
 
 from bridge.errors import Unreadable
 from bridge.sdk.strict_json import parse
+from bridge.text import did_you_mean
 from bridge.web.api.common import refuse
 from bridge.web.hooks import BODY_SECONDS
 
@@ -31,12 +32,25 @@ BODY_ERRORS = (
 class _StrictParser(FlaskParser):
     """webargs' own parser accepts duplicate keys, NaN and lone surrogates, and deep nesting makes it answer 500.
 
-    It also ignores unknown parameters: a mistyped `filter` would list everything.
+    A parameter that is given twice would count once. `unknown=RAISE`: a mistyped filter must not filter nothing.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": RAISE}
+    def load_querystring(self, req: Request, schema: Schema) -> Any:
+        twice = sorted(name for name, values in req.args.lists() if len(values) > 1 and name in schema.fields)
+        if twice:
+            refuse(
+                422, f"{twice[0]}: given twice. Remedy: give it once", errors={name: ["given twice"] for name in twice}
+            )
+        return super().load_querystring(req, schema)
+
+    def handle_error(self, error: ValidationError, req: Request, schema: Schema, **options: Any) -> NoReturn:
+        # webargs' messages are below the place they are about, such as `query`.
+        for messages in error.messages.values() if isinstance(error.messages, dict) else ():
+            for name in messages if isinstance(messages, dict) else ():
+                if messages[name] == [schema.error_messages["unknown"]]:
+                    messages[name] = [f"unknown name. {did_you_mean(name, _names(schema))}"]
+        super().handle_error(error, req, schema, **options)
+        raise AssertionError("webargs raises")
 
     def load_json(self, req: Request, schema: Schema) -> Any:
         raw = read_body(req)
@@ -53,7 +67,11 @@ class _StrictParser(FlaskParser):
 class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest has no types
     """A blueprint whose bodies are read strictly."""
 
-    ARGUMENTS_PARSER = _StrictParser()
+    ARGUMENTS_PARSER = _StrictParser(unknown=RAISE)
+
+
+def _names(schema: Schema) -> list[str]:
+    return [field.data_key or name for name, field in schema.fields.items()]
 
 
 def read_body(req: Request) -> bytes:

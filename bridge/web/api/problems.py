@@ -118,8 +118,10 @@ def _http_problem(error: HTTPException) -> Response:
         if isinstance(error, MethodNotAllowed)
         else ""
     )
-    if problems:
-        fallback = "the request is not valid; see problems"
+    if len(problems) == 1:
+        fallback = ": ".join(part for part in problems[0].values() if part)
+    elif problems:
+        fallback = f"{len(problems)} members or parameters are wrong; see problems"
     elif allowed:
         fallback = f"this address has no such method. Remedy: use one of {allowed}"
     else:
