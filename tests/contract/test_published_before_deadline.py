@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from bridge.registry import vendors
 from tests.support.contract.engine import SOURCE, Bridge
-from tests.support.contract.stage import Clock, Stage, connect, contract_of
 from workers.polling.overdue import announce_overdue
 from workers.polling.recheck import recheck
 
 pytestmark = pytest.mark.long
 
 DAY = 86_400.0
-UNKNOWN = "5e5e5e5e-0000-4000-8000-0000000000ee"
 
 
 def overdue(bridge: Bridge) -> list[str]:
@@ -52,21 +48,3 @@ def test_a_webhook_about_a_published_attempt_is_never_overdue(unsigned, stream, 
     pass_by(bridge, 40.0)
 
     assert overdue(bridge) == []
-
-
-@pytest.mark.parametrize("member", ["attemptId", "id"])
-def test_an_id_that_the_vendors_api_does_not_know_stands_for_the_newest_attempt_of_the_person(fake_state, member):
-    stage: Stage = connect(vendors()["coremetrix"], contract_of(vendors()["coremetrix"]).VARIANTS["by-person"], Clock())
-    bridge = Bridge(stage, fake_state)
-    attempt_id = stage.finish("attempts", stage.clock.now - 600)
-    bridge.read()
-    raw, headers = stage.bench.webhook(attempt_id)
-    bridge.post(json.dumps({**json.loads(raw), member: UNKNOWN}).encode(), headers)
-
-    for _ in range(60):
-        bridge.work()
-        stage.clock.now += 1_800.0
-
-    assert overdue(bridge) == []
-    assert bridge.services.watches.list(SOURCE) == ()
-    assert bridge.published() == [("completed", attempt_id)]

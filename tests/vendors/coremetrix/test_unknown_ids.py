@@ -1,0 +1,34 @@
+"""A webhook may carry an id that the report API does not know: the person's newest attempt is meant."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from bridge.vendors.coremetrix import VENDOR
+from bridge.vendors.coremetrix.contract import VARIANTS
+from tests.support.contract.engine import SOURCE, Bridge
+from tests.support.contract.stage import Clock, connect
+
+UNKNOWN = "5e5e5e5e-0000-4000-8000-0000000000ee"
+
+
+@pytest.mark.parametrize("member", ["attemptId", "id"])
+def test_an_id_that_the_vendors_api_does_not_know_stands_for_the_newest_attempt_of_the_person(fake_state, member):
+    stage = connect(VENDOR, VARIANTS["by-person"], Clock())
+    bridge = Bridge(stage, fake_state)
+    attempt_id = stage.finish("attempts", stage.clock.now - 600)
+    bridge.read()
+    raw, headers = stage.bench.webhook(attempt_id)
+    bridge.post(json.dumps({**json.loads(raw), member: UNKNOWN}).encode(), headers)
+
+    for _ in range(60):
+        bridge.work()
+        stage.clock.now += 1_800.0
+
+    entries: Any = bridge.state.xrange("ab:{0}:journal")
+    assert not any(fields[b"type"] == b"attempt.overdue" for _, fields in entries)
+    assert bridge.services.watches.list(SOURCE) == ()
+    assert bridge.published() == [("completed", attempt_id)]
