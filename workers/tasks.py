@@ -102,6 +102,13 @@ class Tasks:
             deliveries=report.deliveries,
             attempts=report.attempts,
         )
+        for name, number in report.unsent.items():
+            _log.warning(
+                "events_deleted_unsent",
+                subscription=name,
+                events=number,
+                remedy=f"it is paused or disabled: attempt-bridge subscriptions resume {name}",
+            )
         warn_of_backlogs(self._services)
 
     def reconcile(self) -> None:

@@ -19,6 +19,7 @@ from bridge.config.description import describe
 from bridge.config.model import Subscription
 from bridge.delivery.orphans import forget as delete_subscription
 from bridge.delivery.orphans import served_by
+from bridge.delivery.status import held_events
 from bridge.services import Services
 
 __all__ = ["subscriptions"]
@@ -141,6 +142,13 @@ def _state_row(services: Services, name: str) -> dict[str, Any]:
     times = ("failing_since", "open_until", "last_error_at", "delivered_at")
     # The output keeps its names.
     renamed = {"circuit_reason": "why", "blocked_by": "waits"}
+    held = held_events(
+        services.state,
+        name,
+        state,
+        partitions=services.config.bridge.partitions,
+        kept=services.config.bridge.retention.events,
+    )
     return {
         **{
             renamed.get(member, member): iso(value) if member in times else value
@@ -149,4 +157,7 @@ def _state_row(services: Services, name: str) -> dict[str, Any]:
         "delivered": state.delivered + state.handed_over,
         # Neither delivered nor given up: not read yet, or read while the broker was down.
         "waiting": None if state.lag is None else state.lag + state.pending,
+        "waiting_since": iso(held.oldest_at),
+        # Of a paused or disabled subscription: from then on they are deleted unsent.
+        "deleted_from": iso(held.deleted_from),
     }

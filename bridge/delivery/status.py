@@ -7,11 +7,23 @@ from typing import cast
 
 import redis
 
+from bridge.delivery.lag import oldest_unsettled_at
 from bridge.state import keys
 
-__all__ = ["SubscriptionState", "read_state"]
+__all__ = ["HeldEvents", "SubscriptionState", "held_events", "read_state"]
 
-_COUNTERS = ("delivered", "handed_over", "skipped", "failed", "dead", "unexpected", "cancelled", "discarded", "expired")
+_COUNTERS = (
+    "delivered",
+    "handed_over",
+    "skipped",
+    "failed",
+    "dead",
+    "unexpected",
+    "cancelled",
+    "discarded",
+    "expired",
+    "unsent",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +48,8 @@ class SubscriptionState:
     discarded: int
     #: Dead letters that were deleted for their age.
     expired: int
+    #: Events that were not sent, and that `retention.events` deleted while the subscription was paused or disabled.
+    unsent: int
     #: Deliveries that wait for a retry or a receipt.
     retrying: int
     #: Dead letters kept.
@@ -62,6 +76,16 @@ class SubscriptionState:
     last_error_at: float | None
     #: Time of the last successful try.
     delivered_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldEvents:
+    """The events that wait for a subscription in the journal. Times are UNIX seconds."""
+
+    #: When the oldest one was recorded; None if none waits.
+    oldest_at: float | None
+    #: When deleting them unsent begins; None if nothing is deleted before it is sent.
+    deleted_from: float | None
 
 
 def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: float) -> SubscriptionState:
@@ -101,6 +125,15 @@ def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: 
         last_error_at=float(shared["last_error_at"]) if "last_error_at" in shared else None,
         delivered_at=delivered_at or None,
     )
+
+
+def held_events(
+    client: redis.Redis, subscription: str, state: SubscriptionState, *, partitions: int, kept: float
+) -> HeldEvents:
+    """What the journal holds for a subscription. `kept`: `retention.events`, seconds. Raises `StateUnavailable`."""
+    oldest = oldest_unsettled_at(client, subscription, partitions=partitions)
+    stopped = state.circuit in ("paused", "disabled")
+    return HeldEvents(oldest_at=oldest, deleted_from=oldest + kept if oldest is not None and stopped else None)
 
 
 def _circuit(fields: dict[str, str]) -> tuple[str, str]:

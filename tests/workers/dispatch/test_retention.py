@@ -10,6 +10,7 @@ import redis
 
 from bridge.config.model import BridgeConfig, Receipts, RetryPolicy, Subscription
 from bridge.config.model import Retention as RetentionConfig
+from bridge.delivery.status import held_events
 from bridge.delivery.store import Deliveries
 from bridge.journal.retention import Retention
 from bridge.state import keys
@@ -116,3 +117,31 @@ def test_many_waiting_events_are_copied_page_by_page(any_state: redis.Redis) -> 
     assert trim(any_state) == 449
     assert sum(each.event is not None for each in scheduled(any_state, NAME)) == 449
     assert Deliveries(any_state).state(NAME, now=1000.0).retrying == len(ids)
+
+
+@pytest.mark.parametrize("mark", ["paused", "disabled"])
+def test_a_stopped_subscription_keeps_its_events_for_their_retention_and_what_is_deleted_is_counted(
+    any_state: redis.Redis, mark: str
+) -> None:
+    ids = publish(any_state, *range(5))
+    receiver = Receiver(batch=1)
+    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane.step(at(1000.0), even)
+    any_state.xreadgroup(keys.group(NAME), "one", {keys.journal(0): ">"}, count=1)
+    # Served and late, it holds the journal back, however old its events are.
+    assert trim(any_state) == 1
+    any_state.hset(keys.subscription_state(NAME), mark, 1)
+    deliveries = Deliveries(any_state)
+    state = deliveries.state(NAME, now=1000.0)
+    oldest = int(any_state.xrange(keys.journal(0), count=1)[0][0].partition(b"-")[0]) / 1000
+    held = held_events(any_state, NAME, state, partitions=1, kept=60.0)
+    assert (held.oldest_at, held.deleted_from) == (oldest, oldest + 60.0)
+    kept = BridgeConfig(name="b", public_url="http://b", retention=RetentionConfig(events=1000.0))
+    assert Retention(any_state).run(kept, now=oldest + 999.0, subscriptions=[NAME]).unsent == {}
+    report = Retention(any_state).run(BRIDGE, now=9e9, subscriptions=[NAME])
+    assert (report.events, report.unsent, report.held_back) == (4, {NAME: 4}, ())
+    assert deliveries.state(NAME, now=1000.0).unsent == 4
+    deliveries.resume(NAME)
+    later = publish(any_state, 7)
+    run_until_idle(lane(any_state, receiver, subscription=CRM), 1000.0)
+    assert receiver.ids == [ids[0], *later]

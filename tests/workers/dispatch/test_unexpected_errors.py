@@ -182,7 +182,6 @@ RECORD = Delivery(id="e1", type="attempt.completed", source="eu", attempt="a", e
         RECORD.to_json().replace('"tries":0', '"tries":"many"').encode(),
         RECORD.to_json().replace('"event":null', '"event":5').encode(),
         RECORD.to_json().replace('"error":""', r'"error":"\ud800"').encode(),
-        RECORD.to_json().replace('"reason"', '"reasons"').encode(),
     ],
 )
 def test_a_retry_whose_record_cannot_be_read_becomes_a_dead_letter_that_keeps_it(
