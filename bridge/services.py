@@ -32,6 +32,7 @@ from bridge.journal.reading import Reader
 from bridge.journal.requests import RequestStore
 from bridge.polling.cursors import Cursors
 from bridge.polling.expectations import Expectations
+from bridge.polling.polls_asked import PollsAsked
 from bridge.polling.source_clock import SourceClock
 from bridge.polling.turns import Turns
 from bridge.polling.watches import Watches
@@ -131,6 +132,10 @@ class Services:
     @cached_property
     def cursors(self) -> Cursors:
         return Cursors(self.state)
+
+    @cached_property
+    def polls_asked(self) -> PollsAsked:
+        return PollsAsked(self.state)
 
     @cached_property
     def turns(self) -> Turns:

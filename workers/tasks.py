@@ -49,7 +49,7 @@ class Tasks:
         #: Source -> UNIX seconds before which rechecking its watches is useless.
         self._not_before: dict[str, float] = {}
         self._told_of_receipts = False
-        _register(app, "bridge.poll", self.poll)
+        self._poll = _register(app, "bridge.poll", self.poll)
         _register(app, "bridge.look", self.start_due_rechecks)
         self._recheck = _register(app, "bridge.recheck", self.recheck)
         _register(app, "bridge.housekeeping", self.housekeeping)
@@ -59,7 +59,10 @@ class Tasks:
         _register(app, RECEIPT_TASK, self.receipt)
 
     def poll(self, source_name: str) -> None:
-        """One tick of a source: rechecks, then polls, because overdue attempts go before new ones."""
+        """One tick of a source: rechecks, then polls, because overdue attempts go before new ones.
+
+        A poll that an operator asked for does not wait for the source's interval.
+        """
         services = self._services
         source = services.config.sources.get(source_name)
         if source is None:
@@ -68,11 +71,20 @@ class Tasks:
         try:
             recheck(services, source_name, stopping=self._stopping)
         finally:
-            poll_once(services, source_name, not_within=_not_within(source.poll), stopping=self._stopping)
+            asked = services.polls_asked.take(source_name)
+            not_within = 0.0 if asked else _not_within(source.poll)
+            report = poll_once(services, source_name, not_within=not_within, stopping=self._stopping)
+            if asked and report.outcome == "busy":
+                services.polls_asked.ask(source_name)
 
     def start_due_rechecks(self) -> None:
-        """A short tick: starts rechecks where watches are due, so that a webhook's pointer is followed at once."""
+        """A short tick: starts rechecks where watches are due, so that a webhook's pointer is followed at once.
+
+        It also starts the polls that operators have asked for.
+        """
         services, now = self._services, self._services.now()
+        for name in services.polls_asked.all():
+            self._poll.apply_async(args=[name], expires=RECHECK_TICK_SECONDS * 5)
         active = [name for name, source in services.config.sources.items() if not source.paused]
         for name in active:
             services.source_clock.follow(name, now)

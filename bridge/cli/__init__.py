@@ -33,7 +33,7 @@ COMMANDS = {
     "worker": "Poll vendors and recheck open attempts.",
     "beat": "Schedule the work of the workers.",
     "dispatch": "Deliver events to subscriptions.",
-    "sources": "List, show, test, pause or resume sources.",
+    "sources": "List, show, test, poll, pause or resume sources.",
     "requests": "List, show or reprocess received webhooks.",
     "events": "List, show or follow published events.",
     "stats": "Show what happened in a period, in numbers.",

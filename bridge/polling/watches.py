@@ -202,15 +202,15 @@ class Watches:
         due = next((score for score in scores if score is not None), None)
         return None if value is None or due is None else read_watch(key.encode(), due, value, expectation or b"")
 
-    def list(self, source: str) -> tuple[OpenWatch, ...]:
-        """All open watches, the earliest due first. One that nobody can read is left out and logged."""
+    def list(self, source: str, *, limit: int | None = None) -> tuple[OpenWatch, ...]:
+        """Open watches, the earliest due first, `limit` at most. One that nobody can read is left out and logged."""
         results: builtins.list[OpenWatch] = []
         for queue in _queues(source):
             with state_errors():
-                members = cast("Any", self.client.zrange(queue, 0, -1, withscores=True))
+                members = cast("Any", self.client.zrange(queue, 0, -1 if limit is None else limit - 1, withscores=True))
             for part in chunks(members):
                 results += self._read_all(source, part)
-        return tuple(sorted(results, key=lambda watch: (watch.due, watch.key)))
+        return tuple(sorted(results, key=lambda watch: (watch.due, watch.key))[:limit])
 
     def note_opened(self, source: str) -> None:
         """This process has just opened a watch of the source."""

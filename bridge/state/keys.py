@@ -92,10 +92,7 @@ def quarantine(partition: int) -> str:
 
 
 def counts(partition: int, number: int, step: str = "") -> str:
-    """Hash `<source>|<origin>|<outcome>` -> number; one a UTC day, with `step` `h` one an hour, with `m` a minute.
-
-    `number`: days, hours or minutes since 1970.
-    """
+    """Hash `<source>|<origin>|<outcome>` -> number, of a UTC day, an hour (`step` `h`) or a minute (`m`) since 1970."""
     return f"ab:{{{partition}}}:counts:{step}{number}"
 
 
@@ -117,6 +114,11 @@ def cursor_history(source: str) -> str:
 def budget(source: str) -> str:
     """Sorted set of the calls made for a source."""
     return f"ab:budget:{source}"
+
+
+def polls_asked() -> str:
+    """Set: names of the sources that an operator wants to be polled now."""
+    return "ab:polls:asked"
 
 
 def paused(source: str) -> str:

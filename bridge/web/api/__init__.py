@@ -21,6 +21,7 @@ from bridge.web.api import (
     quarantine,
     requests,
     sessions,
+    sources,
     stats,
     watches,
 )
@@ -45,6 +46,7 @@ _BLUEPRINTS = (
     health.blueprint,
     events.blueprint,
     requests.blueprint,
+    sources.blueprint,
     stats.blueprint,
     deliveries.blueprint,
     dead_letters.blueprint,

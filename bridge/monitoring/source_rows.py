@@ -1,0 +1,145 @@
+"""A source as it is shown: its row in the list, and everything about it. Reads a few keys, however much there is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from bridge import clock
+from bridge.config.model import Source
+from bridge.journal.search import search
+from bridge.monitoring import alarms
+from bridge.monitoring.traffic_baseline import TrafficBaselines
+from bridge.polling.cursors import RoundReport
+from bridge.services import Services
+from bridge.text import duration_text, time_of_day_text
+from schemas.event import format_time
+
+__all__ = ["source_details", "source_row"]
+
+_POLLS_SHOWN = 5
+_WATCHES_SHOWN = 20
+
+
+def source_row(services: Services, source: Source) -> dict[str, Any]:
+    """The source with its last poll, budget and watches. Raises `StateUnavailable`."""
+    now = services.now()
+    budget = services.budgets.status(source.name, source.budget, now)
+    last = next(iter(services.cursors.history(source.name)), None)
+    paused = source.paused or (budget.pause.reason if budget.pause else False)
+    return {
+        "name": source.name,
+        "vendor": source.vendor,
+        "webhook": source.webhook.enabled,
+        "poll": duration_text(source.poll.every) if source.poll.enabled else False,
+        "last_poll": _iso(last.started) if last else None,
+        "last_error": _error(source, last) if last else None,
+        "budget_left": f"{budget.left}/{budget.window.calls}",
+        "watches_due": services.watches.due_count(source.name, now),
+        "paused": paused,
+    }
+
+
+def source_details(services: Services, source: Source) -> dict[str, Any]:
+    """Its row with addresses, cursors, last polls, budget, watches, alarms, last webhook. Raises `StateUnavailable`."""
+    name, token_part = source.name, "/<token>" if source.webhook.token_sha256 else ""
+    return {
+        **source_row(services, source),
+        "webhook_url": f"{services.config.bridge.public_url}/webhooks/{name}{token_part}",
+        "base_url": source.base_url,
+        "options": dict(source.options),
+        "last_webhook": _last_webhook(services, name),
+        "budget": _budget(services, source),
+        "cursors": _cursors(services, source),
+        "rounds": [_round(services, source, report) for report in services.cursors.history(name)[:_POLLS_SHOWN]],
+        "watches": [
+            {
+                "watch": watch.key,
+                "kind": watch.kind,
+                "due": _iso(watch.due),
+                "looks": watch.rechecks,
+                "give_up_at": _iso(watch.give_up_at),
+            }
+            for watch in services.watches.list(name, limit=_WATCHES_SHOWN)
+        ],
+        "alarms": [
+            {
+                "type": alarm.kind,
+                "since": _iso(alarm.since),
+                "fact": alarm.fact,
+                "value": alarm.value,
+                "remedy": alarm.remedy,
+            }
+            for alarm in alarms.raised_alarms(services.state, name)
+        ],
+    }
+
+
+def _cursors(services: Services, source: Source) -> dict[str, dict[str, Any]]:
+    positions = {
+        stream: services.cursors.position(source.name, stream) for stream in services.vendors[source.vendor].polls
+    }
+    return {
+        stream: {"cursor": position.cursor, "resume": position.resume, "saved": _iso(position.saved)}
+        for stream, position in positions.items()
+    }
+
+
+def _round(services: Services, source: Source, report: RoundReport) -> dict[str, Any]:
+    return {
+        "started": _iso(report.started),
+        "stream": report.stream,
+        "from": _position(services, source, report.stream, report.from_cursor),
+        "to": _position(services, source, report.stream, report.to_cursor),
+        "records": report.records,
+        **report.outcomes,
+        "calls": report.calls,
+        "error": _error(source, report),
+    }
+
+
+def _position(services: Services, source: Source, stream: str, cursor: str) -> str | None:
+    """The time that a cursor means; the cursor itself if this version cannot read it."""
+    try:
+        return _iso(services.vendors[source.vendor].polls[stream].position(cursor))
+    except (KeyError, ValueError, TypeError):
+        return cursor
+
+
+def _error(source: Source, report: RoundReport) -> str | None:
+    """The error of a poll, or the parts that it could not read, without the source's name, which is shown anyway."""
+    if report.error is None and report.unread:
+        return "not read: " + ", ".join(f"{part} ({why})" for part, why in sorted(report.unread.items()))
+    return None if report.error is None else report.error.removeprefix(f"source {source.name}: ")
+
+
+def _budget(services: Services, source: Source) -> dict[str, Any]:
+    status = services.budgets.status(source.name, source.budget, services.now())
+    window, vendor_limit, pause = status.window, status.vendor_limit, status.pause
+    sliding = window.resets_at is None
+    return {
+        "window": "sliding" if sliding else f"daily, from {time_of_day_text(window.resets_at or 0.0)} UTC",
+        "calls": window.calls,
+        "per": duration_text(window.per_seconds),
+        "used": status.used,
+        "left": status.left,
+        "resets_at": _iso(status.resets_at),
+        **{f"used_by_{spender}": count for spender, count in status.spenders.items()},
+        "vendor_says": vendor_limit and {**asdict(vendor_limit), "resets_at": _iso(vendor_limit.resets_at)},
+        "pause": pause and {"until": None if pause.indefinite else _iso(pause.until), "reason": pause.reason},
+    }
+
+
+def _last_webhook(services: Services, name: str) -> dict[str, Any] | None:
+    """The newest stored request of the source; only its time if many others were stored since."""
+    found = search(services.requests.newest_first(first=50), lambda request: request.source == name, 1)
+    if not found.rows:
+        traffic = TrafficBaselines(services.state).traffic(name)
+        at = None if traffic is None else traffic.last_webhook_at
+        return None if at is None else {"received_at": _iso(at), "outcome": None, "id": None}
+    last = found.rows[0]
+    return {"received_at": _iso(last.received_at), "outcome": last.outcome, "id": last.id}
+
+
+def _iso(moment: float | None) -> str | None:
+    return None if moment is None else format_time(clock.to_datetime(moment))
