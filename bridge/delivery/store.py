@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 _PAGE = 200
+#: What `resume` ends: a pause, a disabled state, an open circuit, and the stretch of failures that leads to it.
+_STOPS = ("paused", "disabled", "failures", "open_until", "failing_since", "unsuccessful_since", "unsuccessful")
 #: What `retry_one` and `cancel` answer.
 DONE, UNKNOWN, BEING_SENT, AWAITING_RECEIPT = "done", "unknown", "being sent", "awaiting receipt"
 _ANSWERS = {1: DONE, 0: UNKNOWN, -1: BEING_SENT}
@@ -210,8 +212,7 @@ class Deliveries:
         """End a pause, a disabled state (410, days without success) and an open circuit."""
         with state_errors():
             pipe = self.client.pipeline(transaction=True)
-            ended = ("paused", "disabled", "failures", "open_until", "failing_since")
-            pipe.hdel(keys.subscription_state(subscription), *ended)
+            pipe.hdel(keys.subscription_state(subscription), *_STOPS)
             pipe.delete(keys.pauses(subscription))
             pipe.execute()
 

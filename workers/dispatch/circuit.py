@@ -51,6 +51,8 @@ class Circuit:
         args: list[str | int | float] = [f"{now:.3f}", trailing, int(trailing < len(outcomes))]
         args += [gone or last_error(outcomes), limits.open_after, limits.open_after_recent_answer]
         args += [limits.recent, limits.open_for, limits.disable_after, gone]
+        failed = sum(outcome is not None for outcome in outcomes)
+        args += [int(failed < len(outcomes)), failed]
         word = cast("bytes", self._update(keys=[self._key], args=args)).decode()
         if word == "closed":
             self._log.ended()

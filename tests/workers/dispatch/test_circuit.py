@@ -215,3 +215,70 @@ def test_a_disabled_subscription_is_logged_with_its_remedy(any_state: redis.Redi
         lane(any_state, Receiver(lambda sent: gone), subscription=CRM).step(at(1000.0), even)
     (line,) = [line for line in lines if line["event"] == "subscription_disabled"]
     assert line["remedy"] == "fix the receiver, then attempt-bridge subscriptions resume crm"
+
+
+FIVE_DAYS = 5 * 86_400.0
+
+
+def in_turn(*outcomes: Outcome) -> Callable[[Outgoing], Outcome]:
+    """The outcomes again and again."""
+    calls = [0]
+
+    def answer(_: Outgoing) -> Outcome:
+        calls[0] += 1
+        return outcomes[calls[0] % len(outcomes)]
+
+    return answer
+
+
+def try_at(state: redis.Redis, receiver: Receiver, *moments: float) -> str:
+    """Try one event at each of the moments; what the circuit is then."""
+    policy = RetryPolicy(schedule=(1.0,) * 200, jitter=0.0)
+    crm_lane = lane(state, receiver, subscription=Subscription(name=NAME, transport="http", retry=policy))
+    for moment in moments:
+        crm_lane.step(at(moment), even)
+    return Deliveries(state).state(NAME, now=moments[-1]).circuit
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda _: DOWN, "no answer for 5 days"),
+        (lambda _: REFUSED, "nothing but failures for 5 days"),
+        (in_turn(DOWN, REFUSED), "nothing but failures for 5 days"),
+    ],
+    ids=["down", "refuses", "both"],
+)
+def test_five_days_of_nothing_but_failures_disable_a_subscription_and_not_a_second_less(
+    any_state: redis.Redis, answer: Callable[[Outgoing], Outcome], reason: str
+) -> None:
+    publish(any_state, 1)
+    receiver, begin = Receiver(answer), 1000.0
+    hours = [begin + 3600.0 * hour for hour in range(120)]
+    assert try_at(any_state, receiver, *hours, begin + FIVE_DAYS) != "disabled"
+    assert try_at(any_state, receiver, begin + FIVE_DAYS + 6.0) == "disabled"
+    state = Deliveries(any_state).state(NAME, now=begin + FIVE_DAYS + 6.0)
+    assert state.circuit_reason == reason
+    before = len(receiver.got)
+    try_at(any_state, receiver, begin + FIVE_DAYS + 9000.0)
+    assert len(receiver.got) == before
+    # Resumed, it has five days again.
+    Deliveries(any_state).resume(NAME)
+    assert try_at(any_state, receiver, begin + FIVE_DAYS + 9010.0) != "disabled"
+
+
+def test_one_success_in_five_days_keeps_a_subscription(any_state: redis.Redis) -> None:
+    publish(any_state, 1)
+    receiver, begin = Receiver(lambda _: REFUSED), 1000.0
+    try_at(any_state, receiver, *(begin + 3600.0 * hour for hour in range(60)))
+    (good,) = publish(any_state, 2)
+    receiver.answer = lambda sent: None if sent.id == good else REFUSED
+    try_at(any_state, receiver, begin + 3600.0 * 61)
+    assert try_at(any_state, receiver, *(begin + 3600.0 * hour for hour in range(62, 130))) == "closed"
+
+
+def test_a_few_failures_far_apart_do_not_disable_a_subscription(any_state: redis.Redis) -> None:
+    publish(any_state, 1)
+    days = [1000.0 + 86_400.0 * day for day in range(9)]
+    assert try_at(any_state, Receiver(lambda _: REFUSED), *days) == "closed"
+    assert try_at(any_state, Receiver(lambda _: REFUSED), 1000.0 + 86_400.0 * 9) == "disabled"
