@@ -24,6 +24,7 @@ TINY = {
     "publish_once": ["--events", "200", "--rounds", "1"],
     "memory": ["--attempts", "2000"],
     "settled": ["--deliveries", "200"],
+    "push": ["--only", "backlog", "--backlog", "200", "--away", "0.5"],
     "dispatch": ["--events", "100", "--rounds", "1"],
     "receive": ["--seconds", "0.5", "--rounds", "1", "--connections", "4", "--workers", "1", "--rates", "20"],
     "latency": ["--seconds", "1", "--rates", "20", "--workers", "1"],

@@ -122,13 +122,14 @@ def flag() -> fields.Boolean:
     return fields.Boolean(truthy={True}, falsy={False}, error_messages={"invalid": "must be true or false"})
 
 
-def whole_number(least: int, most: int) -> fields.Integer:
+def whole_number(least: int, most: int, *, required: bool = False) -> fields.Integer:
     """A whole number in a range."""
     message = f"must be a whole number from {least} to {most}"
     return fields.Integer(
         strict=True,
+        required=required,
         validate=Range(least, most, error=message),
-        error_messages={"invalid": message, "too_large": message},
+        error_messages={**_REQUIRED, "invalid": message, "too_large": message},
     )
 
 

@@ -19,6 +19,7 @@ from bridge.config.model import (
     BridgeConfig,
     Config,
     Filter,
+    Rate,
     Receipts,
     Retention,
     RetryPolicy,
@@ -50,7 +51,7 @@ _LOCAL_URL = "http://127.0.0.1:8080"
 FIELDS = {
     "celery": {"task", "queue", "broker", "receipts"},
     "kombu": {"queue", "exchange", "routing_key", "broker", "receipts"},
-    "http": {"url", "secrets", "allow_private"},
+    "http": {"url", "secrets", "allow_private", "concurrency", "rate"},
 }
 
 
@@ -175,6 +176,7 @@ def _subscription(
         _check_transport(transport, given, data, bridge, sources, path, document)
     _check_filter(data.get("filter", {}), sources, (*path, "filter"), document)
     parts: dict[str, dict[str, Any]] = {key: data.pop(key, {}) for key in ("filter", "retry", "receipts")}
+    rate: dict[str, Any] = data.pop("rate", {})
     if parts["retry"].get("schedule") == []:
         document.add((*path, "retry", "schedule"), "is empty. Remedy: give at least one duration, such as [5s]")
     for part in parts.values():
@@ -186,6 +188,7 @@ def _subscription(
         filter=Filter(**parts["filter"]),
         retry=RetryPolicy(**parts["retry"]),
         receipts=Receipts(**parts["receipts"]),
+        rate=Rate(**{"events": 1, **rate}) if rate else None,
     )
 
 

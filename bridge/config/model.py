@@ -18,6 +18,7 @@ __all__ = [
     "Config",
     "Filter",
     "PollConfig",
+    "Rate",
     "Receipts",
     "Retention",
     "RetryPolicy",
@@ -133,6 +134,14 @@ class Receipts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """At most `events` in any stretch of `per` seconds, by all dispatch processes together."""
+
+    events: int
+    per: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
     """One configured receiver. Which of the transport's own fields are set depends on `transport`."""
 
@@ -150,6 +159,9 @@ class Subscription:
     url: str | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
     allow_private: bool = False
+    #: http: requests under way at most, by each dispatch process.
+    concurrency: int = 64
+    rate: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -254,6 +254,11 @@ class ReceiptsSchema(SectionSchema):
     within = Duration("1s", "7d")
 
 
+class RateSchema(SectionSchema):
+    events = whole_number(1, 1_000_000, required=True)
+    per = Duration("1s", "1d")
+
+
 class SubscriptionSchema(SectionSchema):
     """The fields of all transports; `bridge/config/loader.py` checks which belong to which transport."""
 
@@ -272,6 +277,8 @@ class SubscriptionSchema(SectionSchema):
         Secret(_webhook_secret_problem), error_messages={"invalid": 'must be a list such as ["${{ENV_NAME}}"]'}
     )
     allow_private = flag()
+    concurrency = whole_number(1, 512)
+    rate = fields.Nested(RateSchema)
 
 
 class FileSchema(SectionSchema):

@@ -5,22 +5,21 @@ Which addresses are allowed is in `bridge/net/address_policy.py`; what is sent a
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from http.client import HTTPException
-from queue import Empty, Full, LifoQueue
-from typing import Any, cast
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
-
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError
 
 from bridge import clock
 from bridge.errors import DeliveryFailed, clip
 from bridge.net.address_policy import check_url, resolve
-from bridge.net.timed_connections import PlainConnection, TLSConnection, timed_context
+from bridge.net.http_answer import Answer
+from bridge.net.push_connection import Connection, ReceiverContext, connect, receiver_context
+from bridge.net.push_loop import in_thread
 
 __all__ = ["ANSWER_BYTES", "DEADLINE_SECONDS", "Answer", "Client"]
 
@@ -28,149 +27,125 @@ __all__ = ["ANSWER_BYTES", "DEADLINE_SECONDS", "Answer", "Client"]
 DEADLINE_SECONDS = 15.0
 #: No more of an answer is read.
 ANSWER_BYTES = 16_384
-_IDLE_CONNECTIONS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Status, headers with lower-case names, at most `ANSWER_BYTES` of the body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class _Pinned:
-    """Mixin of the connection classes: connects to addresses that passed the check, names stay as they were."""
-
-    allow_private = False
-
-    def addresses(self) -> list[tuple[int, tuple[Any, ...]]]:
-        connection = cast(HTTPConnection, self)
-        return resolve(connection.host, connection.port, allow_private=self.allow_private)
-
-
-class _PlainConnection(_Pinned, PlainConnection):
-    pass
-
-
-class _TLSConnection(_Pinned, TLSConnection):
-    pass
-
-
-_Connection = _PlainConnection | _TLSConnection
-
-
-def _tls_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
+#: A kept connection that was not used for this long is closed.
+_IDLE_SECONDS = 60.0
 
 
 class Client:
-    """POSTs to one address, from any number of threads, over a few kept connections.
+    """POSTs to one address over kept connections, any number at once. For one event loop; not thread-safe.
 
     Environment proxies, redirects, cookies, `.netrc` and content encodings play no part.
     """
 
     def __init__(
-        self, url: str, *, allow_private: bool = False, context: ssl.SSLContext | None = None, deadline: float = 0.0
+        self, url: str, *, allow_private: bool = False, context: ReceiverContext | None = None, deadline: float = 0.0
     ) -> None:
-        """`deadline`: seconds in total for one call, `DEADLINE_SECONDS` unless told. Raises `DeliveryFailed`."""
+        """`deadline`: seconds in total for one call, else `DEADLINE_SECONDS`. Raises `DeliveryFailed`."""
         problem = check_url(url, allow_private=allow_private)
         if problem is not None:
             raise DeliveryFailed(f"url {problem}", reason="bad_url")
         self._parts: SplitResult = urlsplit(url)
         self._allow_private = allow_private
         self._deadline = deadline or DEADLINE_SECONDS
-        self._idle: LifoQueue[_Connection] = LifoQueue(_IDLE_CONNECTIONS)
-        self._context: ssl.SSLContext | None = None
-        if self._parts.scheme == "https":
-            self._context = timed_context(context or _tls_context())
+        #: Connection, and when it was used last; the last used one is at the right.
+        self._idle: deque[tuple[Connection, float]] = deque()
+        self._closing: asyncio.TimerHandle | None = None
+        self._context = (context or receiver_context()) if self._parts.scheme == "https" else None
+        self._resolving: asyncio.Future[list[tuple[int, tuple[Any, ...]]]] | None = None
+        target = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
+        self._head = f"POST {target} HTTP/1.1\r\nhost: {self._host_header()}\r\nuser-agent: attempt-bridge\r\n"
 
-    def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send once; any status is an answer.
 
         Raises `DeliveryFailed` with reason dns, forbidden_address, timeout, tls or network.
         """
-        deadline = clock.monotonic() + self._deadline
         try:
-            connection = self._idle_connection()
-            if connection is not None:
-                with suppress(ConnectionError):
-                    return self._attempt(connection, deadline, body, headers)
-                # The receiver closed the kept connection at this very moment; a new one tells whether it is up.
-            return self._attempt(self._new_connection(), deadline, body, headers)
-        except (OSError, HTTPError, HTTPException, ValueError) as error:
+            request = self._request(body, headers)
+            async with asyncio.timeout(self._deadline):
+                connection = self._idle_connection()
+                if connection is not None:
+                    try:
+                        return await self._exchange(connection, request)
+                    except ConnectionError:
+                        # The receiver closed it at this very moment; a new one shows whether it is up.
+                        pass
+                return await self._exchange(await self._connect(), request)
+        except (OSError, HTTPException, ValueError) as error:
             raise _failure(error, self._deadline) from error
 
     def close(self) -> None:
-        """Close the idle connections."""
-        while True:
-            try:
-                self._idle.get_nowait().close()
-            except Empty:
-                return
+        """Close the kept connections."""
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
+        while self._idle:
+            self._idle.pop()[0].close()
 
-    def _idle_connection(self) -> _Connection | None:
-        while True:
-            try:
-                connection = self._idle.get_nowait()
-            except Empty:
-                return None
-            if connection.is_connected:
-                return connection
-            connection.close()
+    def _host_header(self) -> str:
+        host = self._parts.hostname or ""
+        with suppress(UnicodeError):  # it will not resolve either
+            host = host.encode("idna").decode()
+        host = f"[{host}]" if ":" in host else host
+        default = {"https": 443, "http": 80}[self._parts.scheme]
+        return host if self._parts.port in (None, default) else f"{host}:{self._parts.port}"
 
-    def _new_connection(self) -> _Connection:
-        host, port = self._parts.hostname or "", self._parts.port
-        if self._context is None:
-            made: _Connection = _PlainConnection(host, port)
-        else:
-            made = _TLSConnection(host, port, ssl_context=self._context)
-        made.allow_private = self._allow_private
-        return made
+    def _request(self, body: bytes, headers: Mapping[str, str]) -> bytes:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
+            raise ValueError("a header holds a line break")
+        head = f"{self._head}{lines}accept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
+        return head.encode("latin-1") + body
 
-    def _attempt(self, connection: _Connection, deadline: float, body: bytes, headers: Mapping[str, str]) -> Answer:
-        keep = False
+    async def _connect(self) -> Connection:
+        host, port = self._parts.hostname or "", self._parts.port or (443 if self._context else 80)
+        if self._resolving is None:
+            # Calls that connect at the same time share one look-up.
+            self._resolving = in_thread(lambda: resolve(host, port, allow_private=self._allow_private))
+            self._resolving.add_done_callback(self._resolved)
+        return await connect(await asyncio.shield(self._resolving), host, self._context)
+
+    def _resolved(self, look_up: asyncio.Future[Any]) -> None:
+        self._resolving = None
+        if not look_up.cancelled():
+            look_up.exception()  # seen, even if every call that waited for it has met its deadline
+
+    async def _exchange(self, connection: Connection, request: bytes) -> Answer:
+        kept = False
         try:
-            answer, keep = self._exchange(connection, deadline, body, headers)
+            answer, kept = await connection.exchange(request, ANSWER_BYTES)
         finally:
-            if not keep:
+            if not kept:
                 connection.close()
-        try:
-            if keep:
-                self._idle.put_nowait(connection)
-        except Full:
-            connection.close()
+        if kept:
+            self._keep(connection)
         return answer
 
-    def _exchange(
-        self, connection: _Connection, deadline: float, body: bytes, headers: Mapping[str, str]
-    ) -> tuple[Answer, bool]:
-        connection.deadline.at = deadline
-        if connection.sock is None:
-            connection.connect()
-        target = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
-        connection.request(
-            "POST",
-            target,
-            body=body,
-            headers={"user-agent": "attempt-bridge", **headers, "accept-encoding": "identity"},
-            preload_content=False,
-            decode_content=False,
-        )
-        answer = connection.getresponse()
-        text = answer.read(ANSWER_BYTES, decode_content=False)
-        # What is left of a longer body would be taken for the next answer.
-        keep = not answer.read(1, decode_content=False) and answer.headers.get("connection", "").lower() != "close"
-        names = {name.lower(): value for name, value in answer.headers.items()}
-        return Answer(answer.status, names, text), keep
+    def _idle_connection(self) -> Connection | None:
+        while self._idle:
+            connection, _ = self._idle.pop()
+            if connection.usable:
+                return connection
+            connection.close()
+        return None
+
+    def _keep(self, connection: Connection) -> None:
+        self._idle.append((connection, clock.monotonic()))
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._close_unused)
+
+    def _close_unused(self) -> None:
+        self._closing = None
+        oldest = clock.monotonic() - _IDLE_SECONDS / 2
+        while self._idle and self._idle[0][1] < oldest:
+            self._idle.popleft()[0].close()
+        if self._idle:
+            self._closing = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._close_unused)
 
 
 def _failure(error: Exception, seconds: float) -> DeliveryFailed:
-    if isinstance(error, TimeoutError) or "timed out" in str(error):
+    if isinstance(error, TimeoutError):
         return DeliveryFailed(f"no complete answer within {seconds:g} s; make the receiver faster", reason="timeout")
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, ssl.SSLError | ssl.CertificateError):
         return DeliveryFailed(f"TLS: {clip(error)}; check the receiver's certificate", reason="tls")
     return DeliveryFailed(f"{type(error).__name__}: {clip(error)}; check that the receiver is up", reason="network")

@@ -8,12 +8,18 @@ __all__ = [
     "deliveries",
     "failure_groups",
     "letter_index",
+    "rate",
     "retry",
     "settled",
     "subscription_alarm",
     "subscription_state",
     "tries",
 ]
+
+
+def rate(subscription: str) -> str:
+    """List "slot number" of what the rate of a subscription has let through lately, oldest first (see rate.lua)."""
+    return f"ab:{{0}}:rate:{subscription}"
 
 
 def retry(subscription: str, partition: int = 0) -> str:

@@ -13,6 +13,7 @@ from bridge.state.delivery_keys import (
     deliveries,
     failure_groups,
     letter_index,
+    rate,
     retry,
     settled,
     subscription_alarm,
@@ -26,9 +27,10 @@ __all__ = [
     "configurations", "consent", "consented", "counts", "cursor", "cursor_history", "dead", "deadlines", "deliveries",
     "delivery_counts", "event_ids", "expected", "expected_spellings", "failed_logins", "failed_reconciliations",
     "failure_groups", "group", "heartbeat", "idempotent_call", "journal", "lease", "letter_index", "partition_of",
-    "paused", "pauses", "quarantine", "reconciliations", "refused", "rejected", "requests", "retry", "rhythm", "seen",
-    "session", "settled", "sittings", "source_clock", "stuck_reading", "subscription_alarm", "subscription_state",
-    "subscriptions", "tries", "vendor_limit", "vendor_memory", "watch", "watch_due", "watch_version",
+    "paused", "pauses", "quarantine", "rate", "reconciliations", "refused", "rejected", "requests", "retry", "rhythm",
+    "seen", "session", "settled", "sittings", "source_clock", "stuck_reading", "subscription_alarm",
+    "subscription_state", "subscriptions", "tries", "vendor_limit", "vendor_memory", "watch", "watch_due",
+    "watch_version",
 ]
 # fmt: on
 

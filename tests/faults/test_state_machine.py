@@ -37,6 +37,7 @@ from bridge.state import keys, scripts
 from schemas.event import event_id
 from tests.support.dispatch import Receiver, at, even, lane, replay_all, scheduled
 from workers.dispatch.lane import CRASH_POINTS, Lane
+from workers.dispatch.reading import Batch, DeliveryReader
 from workers.dispatch.schedule import Limits
 from workers.transports.contract import Outcome, Outgoing, Try
 
@@ -431,7 +432,7 @@ def acknowledges_a_failure_without_scheduling_it(patch: Patch) -> None:
 
 
 def reads_on_before_it_drains_its_own(patch: Patch) -> None:
-    patch.setattr(Lane, "_pending_items", lambda self, now, limit: [])
+    patch.setattr(DeliveryReader, "_pending", lambda self, now, limit, held: Batch())
 
 
 def leaves_the_entries_of_the_dead(patch: Patch) -> None:

@@ -19,13 +19,14 @@ from bridge.cli.trigger import trigger
 from bridge.config import loader
 from bridge.errors import BridgeError, ConfigError, StateUnavailable
 from bridge.monitoring import doctor
-from bridge.net.push_client import Client
+from bridge.net.push_connection import receiver_context
 from bridge.polling.vendor_http import vendor_session
 from bridge.services import Services
 from bridge.settings import Settings
 from bridge.state.client import state_client
 from bridge.state.errors import state_errors
 from tests.support.child_processes import ROOT, Child, until
+from tests.support.pushing import BlockingClient as Client
 from tests.support.servers import Server
 from tests.support.tls import Authority, TLSFront
 from tests.support.web import Web, post, result
@@ -253,8 +254,9 @@ def test_the_right_certificate_of_a_ca_in_the_address_works(
 
 def test_the_push_goes_through_with_a_ca_that_is_trusted(front: Callable[..., TLSFront], authority: Authority) -> None:
     server = front()
-    context = ssl.create_default_context(cafile=str(authority.ca))
-    client = Client(f"https://localhost:{server.port}/", allow_private=True, context=context, deadline=1)
+    client = Client(
+        f"https://localhost:{server.port}/", allow_private=True, context=receiver_context(authority.ca), deadline=1
+    )
     with pytest.raises(BridgeError, match="no complete answer"):
         client.post(b"{}", {})
     assert server.told.startswith(b"POST / ")

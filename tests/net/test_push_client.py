@@ -9,15 +9,18 @@ import ssl
 import subprocess
 import threading
 import time
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bridge.errors import DeliveryFailed
-from bridge.net import push_client, timed_connections
+from bridge.net import push_client
 from bridge.net.address_policy import check_url, is_allowed, resolve
-from bridge.net.push_client import ANSWER_BYTES, Client
+from bridge.net.push_client import ANSWER_BYTES
+from bridge.net.push_connection import receiver_context
+from tests.support.pushing import BlockingClient as Client
 from tests.support.servers import need_program
 
 SPECIAL = [
@@ -72,7 +75,7 @@ def test_an_encoded_address_is_refused_when_connecting_too(host: str) -> None:
         ("http://hooks.example.test/", "not encrypted"),
         ("https://user:pw@hooks.example.test/", "user name"),
         ("https://hooks.example.test:22/", "port 22"),
-        ("https://hooks.example.test:99999/", "ort"),
+        ("https://hooks.example.test:99999/", "not a valid address"),
         ("https://10.0.0.1/", "not public"),
         ("https://[::1]/", "not public"),
         ("ftp://hooks.example.test/", "form"),
@@ -305,7 +308,7 @@ def test_nobody_listening_is_a_failure_of_the_network() -> None:
 
 def test_no_socket_is_opened_to_a_forbidden_address(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
-    monkeypatch.setattr(timed_connections._Socket, "connect", lambda self, address: opened.append(address))
+    monkeypatch.setattr(BaseSelectorEventLoop, "sock_connect", lambda self, _, address: opened.append(address))
     for address in SPECIAL:
         host = f"[{address}]" if ":" in address else address
         with pytest.raises(DeliveryFailed):
@@ -315,10 +318,9 @@ def test_no_socket_is_opened_to_a_forbidden_address(monkeypatch: pytest.MonkeyPa
     assert opened == []
 
 
-@pytest.mark.usefixtures("starts_processes")
-def test_the_certificate_is_checked_against_the_name_and_the_deadline_holds_over_tls(
-    peer: Callable[..., Peer], tmp_path: Path
-) -> None:
+@pytest.fixture
+def localhost(starts_processes: None, tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
+    """The settings of a server whose certificate is for `localhost`, and that certificate."""
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     make = [need_program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     make += [
@@ -334,17 +336,25 @@ def test_the_certificate_is_checked_against_the_name_and_the_deadline_holds_over
     subprocess.run(make, check=True, capture_output=True)
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(certificate, key)
+    return serving, certificate
+
+
+def test_the_certificate_is_checked_against_the_name_and_the_deadline_holds_over_tls(
+    peer: Callable[..., Peer], localhost: tuple[ssl.SSLContext, Path]
+) -> None:
+    serving, certificate = localhost
     names: list[str | None] = []
     serving.sni_callback = lambda _socket, name, _context: names.append(name)
     server = peer(says(NO_CONTENT), serving)
     url = f"https://localhost:{server.port}/"
-    trusting = ssl.create_default_context(cafile=str(certificate))
+    trusting = receiver_context(certificate)
 
     client = Client(url, allow_private=True, context=trusting)
     assert [client.post(b"{}", {}).status for _ in range(2)] == [204, 204]
     assert (names, server.connections) == (["localhost"], 1)
     client.close()
 
+    # What is resumed is not verified again: a session serves the host name that it was made for.
     for stranger in (Client(url, allow_private=True), Client(server.url, allow_private=True, context=trusting)):
         with pytest.raises(DeliveryFailed) as caught:
             stranger.post(b"{}", {})
@@ -355,3 +365,20 @@ def test_the_certificate_is_checked_against_the_name_and_the_deadline_holds_over
     with pytest.raises(DeliveryFailed) as caught:
         client.post(b"{}", {})
     assert caught.value.reason == "timeout"
+
+
+def test_further_connections_to_a_receiver_resume_its_tls_session(
+    peer: Callable[..., Peer], localhost: tuple[ssl.SSLContext, Path]
+) -> None:
+    serving, certificate = localhost
+
+    def once(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+    server = peer(once, serving)
+    client = Client(f"https://localhost:{server.port}/", allow_private=True, context=receiver_context(certificate))
+    for _ in range(4):
+        assert client.post(b"{}", {}).status == 204
+    client.close()
+    assert server.connections == 4
+    assert serving.session_stats()["hits"] == 3

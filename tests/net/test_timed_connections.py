@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,11 +12,13 @@ import requests
 
 from bridge.errors import DeliveryFailed, VendorUnavailable
 from bridge.net import timed_connections
-from bridge.net.push_client import Answer, Client
+from bridge.net.push_client import Answer
+from bridge.net.push_connection import receiver_context
 from bridge.polling.vendor_http import Calls, vendor_session
 from bridge.quota.budgets import POLL, Budgets
 from tests.support.dripping import DRIPS, Dripping
 from tests.support.polling import Api, make_services, make_vendor
+from tests.support.pushing import BlockingClient as Client
 from tests.support.tls import Authority
 
 SECONDS = 0.4
@@ -56,7 +57,7 @@ def call(fake_state: redis.Redis) -> Iterator[Callable[..., tuple[int, object, b
 
 
 def push(url: str, *, ca: Path | None = None) -> Answer:
-    context = None if ca is None else ssl.create_default_context(cafile=str(ca))
+    context = None if ca is None else receiver_context(ca)
     client = Client(url, allow_private=True, deadline=SECONDS, context=context)
     try:
         return client.post(b"{}", {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,8 @@ from schemas.event import event_id
 from workers.dispatch.lane import Lane
 from workers.dispatch.process import run_dispatch
 from workers.dispatch.schedule import Limits
-from workers.transports.contract import Outcome, Outgoing, Transport, Try
+from workers.dispatch.window_lane import WindowLane
+from workers.transports.contract import Outcome, Outgoing, Transport, Try, WindowTransport
 
 SOURCE = "eu-classmarker"
 Verdict = Callable[[Outgoing], Outcome]
@@ -84,6 +86,65 @@ class Receiver:
         return [event.id for event in self.got]
 
 
+class WindowReceiver(Receiver):
+    """The same for a lane with a window. Events whose answer is `HELD` are answered when `release` is called."""
+
+    def __init__(self, answer: Verdict | None = None, *, concurrency: int = 8) -> None:
+        super().__init__(answer, batch=concurrency)
+        self.concurrency = concurrency
+        #: Events under way, at any one time: number -> event.
+        self.under_way: dict[int, Outgoing] = {}
+        self.most = 0
+        self._results: list[tuple[int, Try]] = []
+        self._turns: deque[tuple[int, Outgoing]] = deque()
+        self._held_back = False
+
+    def start(self, events: Sequence[tuple[int, Outgoing]], *, now: float) -> None:
+        self._turns += events
+        self._held_back = False
+        self._take_turns(now)
+
+    def _take_turns(self, now: float) -> None:
+        while self._turns and not self._held_back and len(self.under_way) < self.concurrency:
+            free = min(len(self._turns), self.concurrency - len(self.under_way))
+            begun = [self._turns.popleft() for _ in range(free)]
+            for number, event in begun:
+                attempts = [(each.source, each.attempt) for each in self.under_way.values()]
+                assert (event.source, event.attempt) not in attempts, "two events of one attempt are under way"
+                self.got.append(event)
+                self.under_way[number] = event
+            self.most = max(self.most, len(self.under_way))
+            for number, event in begun:
+                self._answer(number, event, now)
+
+    def withdraw(self) -> list[int]:
+        waiting = [number for number, _ in self._turns]
+        self._turns.clear()
+        return waiting
+
+    def results(self, timeout: float = 0.0) -> list[tuple[int, Try]]:
+        results, self._results = self._results, []
+        return results
+
+    def release(self, now: float = 1000.0) -> None:
+        """Answer what was held back, as `answer` says by now."""
+        for number, event in list(self.under_way.items()):
+            self._answer(number, event, now)
+        self._take_turns(now)
+
+    def _answer(self, number: int, event: Outgoing, now: float) -> None:
+        outcome = self.answer(event)
+        if outcome is not HELD:
+            del self.under_way[number]
+            self._results.append((number, Try(outcome, now, 0.0)))
+            # A failure of the receiver is judged before it gets more.
+            self._held_back = self._held_back or (outcome is not None and not outcome.about_event)
+
+
+#: The answer of `WindowReceiver` that does not come yet.
+HELD = DeliveryFailed("held")
+
+
 def outcomes(transport: Transport, events: Sequence[Outgoing], *, now: float = 1.0) -> list[Outcome]:
     """What came of each event that is sent now."""
     return [tried.failure for tried in transport.send(events, now=now)]
@@ -102,7 +163,8 @@ def lane(
     limits: Limits | None = None,
     crash: Callable[[str], None] = lambda point: None,
 ) -> Lane:
-    return Lane(
+    kind = WindowLane if isinstance(transport, WindowTransport) else Lane
+    return kind(
         subscription or Subscription(name="crm", transport="http"),
         0,
         transport=transport,

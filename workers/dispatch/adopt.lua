@@ -12,7 +12,8 @@ if #pending == 0 then
   redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
   return 0
 end
-local ids = {}
-for i, entry in ipairs(pending) do ids[i] = entry[1] end
-redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0, unpack(ids), 'JUSTID')
-return #ids
+local command = { 'XCLAIM', KEYS[1], ARGV[1], ARGV[3], 0 }
+for _, entry in ipairs(pending) do command[#command + 1] = entry[1] end
+command[#command + 1] = 'JUSTID'
+redis.call(unpack(command))
+return #pending

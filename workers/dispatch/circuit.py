@@ -34,9 +34,12 @@ class Circuit:
         self._admit = scripts.register(client, __file__, "admit")
         self._update = scripts.register(client, __file__, "update_circuit")
 
-    def admit(self, now: float) -> tuple[str, bool]:
-        """(`go`, `probe`, `wait`, `paused` or `disabled`; whether the last tries failed)."""
-        args: list[str | float] = [f"{now:.3f}", self._limits.open_for, self._lane]
+    def admit(self, now: float, *, sending: bool = False) -> tuple[str, bool]:
+        """(`go`, `probe`, `wait`, `paused` or `disabled`; whether the last tries failed).
+
+        `sending`: events are under way, so a pause is not complete yet.
+        """
+        args: list[str | float] = [f"{now:.3f}", self._limits.open_for, self._lane, int(sending)]
         word, failures = cast("tuple[bytes, int]", self._admit(keys=[self._key, self._pauses], args=args))
         return word.decode(), int(failures) > 0
 

@@ -6,7 +6,7 @@ nothing is raised for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -100,10 +100,14 @@ class GuardedSteps:
         if len(tries) != len(events):
             failure: Outcome = unexpected_failure(fault, about_event=False, subscription=name)
             tries = tries_of([failure] * len(events), at=now, seconds=clock.monotonic() - started)
+        self.count(tries)
+        return tries
+
+    def count(self, tries: Iterable[Try]) -> None:
+        """Count the unexpected errors among tries."""
         unexpected = sum(each.failure is not None and each.failure.reason == UNEXPECTED_ERROR for each in tries)
         if unexpected:
             self._count(unexpected)
-        return tries
 
     def charge(self, items: Sequence[Item], error: Exception, now: float, draw: Callable[[], float]) -> list[Row]:
         """A row with a failed try for each item, after an internal fault between reading and settling."""

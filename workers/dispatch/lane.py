@@ -21,15 +21,15 @@ from bridge.errors import DeliveryFailed
 from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
 from workers.dispatch.circuit import Circuit
-from workers.dispatch.guarded import Claimed, GuardedSteps
-from workers.dispatch.membership import GroupMember, PendingEntry, StreamEntry
+from workers.dispatch.guarded import GuardedSteps
+from workers.dispatch.membership import GroupMember
+from workers.dispatch.reading import Batch, DeliveryReader
 from workers.dispatch.schedule import Limits, Repeated, broker_backoff
 from workers.dispatch.settlement import (
     Item,
     Row,
     failure_text,
     outcome_row,
-    poison_row,
     postpone_row,
     with_receipt_awaited,
 )
@@ -43,7 +43,7 @@ CRASH_POINTS = ("read", "expected", "sent", "settled", "judged", "parked")
 _LIMITS = Limits()
 #: Seconds after which a problem that lasts is logged again.
 _LOG_AGAIN = 3600.0
-_SCRIPTS = ("claim_due", "follow_clock")
+_SCRIPTS = ("follow_clock",)
 #: Seconds that the state server's clock may go back before its retries are moved, and how often its time is stored.
 _CLOCK_SLACK, _CLOCK_STORED = 30.0, 10.0
 
@@ -71,7 +71,7 @@ class Lane:
         self.subscription = subscription
         self.transport = transport
         self._partition = partition
-        self._client = blocking_client
+        self._client, self._state = blocking_client, state
         self._consumer = consumer
         self._limits = limits
         self._crash = crash
@@ -81,25 +81,30 @@ class Lane:
         self._retry, self._records = keys.retry(name, partition), keys.deliveries(name, partition)
         self._counters = keys.subscription_state(name, partition)
         self._settle_keys = [*outcome_keys(name, partition), self._journal]
-        self._claims = keys.claims(name, partition)
         self._circuit = Circuit(state, name, f"{consumer}|{partition}", limits)
         self._scripts = {script: scripts.register(state, __file__, script) for script in _SCRIPTS}
         self._scripts["settle"] = register(state, __file__, "settle", after=(counts.ADD_COUNTS,))
         self._guarded = GuardedSteps(subscription, self.count_unexpected)
+        self._reader = DeliveryReader(
+            subscription,
+            partition,
+            member=self._member,
+            state=state,
+            limits=limits,
+            guarded=self._guarded,
+            settle=self._settle,
+        )
         self._joined = False
-        #: Entries may be pending for this consumer: they come before new ones.
-        self._may_have_pending = True
-        #: The last step failed without ending the process: no pending entry is to blame.
-        self._survived_failure = False
-        #: Where only one event is sent, new events and retries take turns.
-        self._retry_first = False
         self._broker_failures = 0
         self._unreachable_log = Repeated(_LOG_AGAIN)
-        self._claim = ""
 
     def recover(self) -> None:
         """Start over after an exception of `step`: a read whose reply was lost may have left entries pending."""
-        self._joined, self._may_have_pending, self._survived_failure = False, True, True
+        self._joined = False
+        self._reader.recover()
+
+    def finish(self, now: Callable[[], float], draw: Callable[[], float], *, within: float) -> None:
+        """Settle what is under way, for at most `within` seconds: the process ends. A batch ends with its step."""
 
     def step(self, now: Callable[[], float], draw: Callable[[], float], *, block: float = 0.0) -> float:
         """Handle at most one batch; returns the seconds to wait before the next step (0 if there may be more).
@@ -108,30 +113,27 @@ class Lane:
         seconds to wait for an event if there is none. Raises `StateUnavailable`; then call `recover`.
         """
         with state_errors():
-            if not self._joined:
-                self._client.sadd(keys.subscriptions(), self.subscription.name)
-                self._member.join()
-                self._client.hdel(self._counters, "waits")
-                self._joined = True
+            self._join()
             word, failing = self._circuit.admit(now())
             if word not in ("go", "probe"):
                 return 1.0
             probe = word == "probe"
-            items, wait = self._next_batch(now(), 1 if probe else self.transport.batch, 0.0 if probe else block)
-            if items:
+            limit = 1 if probe else self.transport.batch
+            batch = self._reader.next_batch(now(), limit, 0.0 if probe else block)
+            if batch.items:
                 try:
-                    return self._handle(items, now, draw, failing=failing, probe=probe)
+                    return self._handle(batch, now, draw, failing=failing, probe=probe)
                 except redis.RedisError:
                     raise
                 except Exception as error:  # noqa: BLE001 - the same batch must not fail endlessly
                     moment = now()
-                    self._settle(self._guarded.charge(items, error, moment, draw), moment)
+                    self._settle(self._guarded.charge(batch.items, error, moment, draw), batch.claim, moment)
                     return 0.0
             if probe:
                 # There is no event to probe with: let the next one be the probe at once.
                 self._circuit.probe_again()
-                return max(0.5, wait)
-            return wait
+                return max(0.5, batch.wait)
+            return batch.wait
 
     def follow_clock(self, now: float) -> int:
         """Move the retries if the clock was set back; by how many seconds. `now`: by the state server. Thread-safe."""
@@ -143,7 +145,7 @@ class Lane:
         """Take over the pending entries of consumers that are not `alive`; returns how many."""
         with state_errors():
             taken = self._member.adopt(alive)
-        self._may_have_pending = self._may_have_pending or taken > 0
+        self._reader.may_have_pending = self._reader.may_have_pending or taken > 0
         return taken
 
     def leave(self) -> None:
@@ -151,73 +153,20 @@ class Lane:
         with state_errors():
             self._member.leave()
 
-    # --- reading
-
-    def _next_batch(self, now: float, limit: int, block: float) -> tuple[list[Item], float]:
-        """(batch, seconds to wait if it is empty)."""
-        if self._may_have_pending:
-            pending = self._pending_items(now, limit)
-            if pending:
-                return pending, 0.0
-        if limit == 1 and not self._retry_first:
-            items = self._read_items(self._member.read(1, 0.0), now)
-            if items:
-                self._retry_first = True
-                return items, 0.0
-        items, next_due = self._due_retries(now, max(1, limit // 2))
-        if limit == 1:
-            self._retry_first = not items
-        if len(items) < limit:
-            until_due = 0.0 if items else min(block, max(0.0, next_due - now))
-            items += self._read_items(self._member.read(limit - len(items), until_due), now)
-        return items, 0.0 if block else min(1.0, max(0.0, next_due - now))
-
-    def _pending_items(self, now: float, limit: int) -> list[Item]:
-        """Items that were read and never settled. An entry that several processes ended with is sent alone."""
-        pending = self._member.pending(limit)
-        if pending and self._survived_failure:
-            self._member.keep([entry.entry for entry in pending])
-            pending = [PendingEntry(entry.entry, 0) for entry in pending]
-        if not pending:
-            self._may_have_pending = self._survived_failure = False
-            return []
-        suspect = next((entry for entry in pending if entry.times > 1), None)
-        chosen = [entry for entry in pending if entry.times <= 1] or pending[:1]
-        items = self._read_items(self._member.take(chosen), now)
-        if suspect is not None and chosen == [suspect] and suspect.times >= self._limits.poison_after:
-            self._settle([poison_row(item, suspect.times, now) for item in items], now)
-            return self._pending_items(now, limit)
-        # Entries that were deleted in the meantime are no longer pending: read again.
-        return items or self._pending_items(now, limit)
-
-    def _due_retries(self, now: float, limit: int) -> tuple[list[Item], float]:
-        """(due retries, time of the next one)."""
-        lease = self._limits.lease
-        if self.subscription.receipts.required:
-            lease = max(lease, self.subscription.receipts.within)
-        next_due, claim, claimed = cast(
-            "tuple[bytes, bytes, list[Claimed]]",
-            self._scripts["claim_due"](
-                keys=[self._retry, self._records, self._journal, self._claims], args=[f"{now:.3f}", lease, limit]
-            ),
-        )
-        self._claim = claim.decode()
-        items, rows = self._guarded.read_retries(claimed, self._limits, now)
-        self._settle(rows, now)
-        return items, float(next_due or "inf")
-
-    def _read_items(self, entries: Sequence[StreamEntry], now: float) -> list[Item]:
-        items, rows = self._guarded.read_entries(entries, now)
-        self._settle(rows, now)
-        return items
+    def _join(self) -> None:
+        if not self._joined:
+            self._client.sadd(keys.subscriptions(), self.subscription.name)
+            self._member.join()
+            self._client.hdel(self._counters, "waits")
+            self._joined = True
 
     # --- sending and settling
 
     def _handle(
-        self, items: list[Item], now: Callable[[], float], draw: Callable[[], float], *, failing: bool, probe: bool
+        self, batch: Batch, now: Callable[[], float], draw: Callable[[], float], *, failing: bool, probe: bool
     ) -> float:
         self._crash("read")
-        prepared, rows = self._guarded.prepare(items, now())
+        prepared, rows = self._guarded.prepare(batch.items, now())
         tries = self._send(prepared, now()) if prepared else []
         charged: list[Outcome] = []
         uncharged: list[tuple[Item, DeliveryFailed]] = []
@@ -230,7 +179,7 @@ class Lane:
                 uncharged.append((item, tried.failure))
         wait = self._wait_for_broker([failure_text(failure) for _, failure in uncharged], bool(charged), moment)
         rows += [postpone_row(item, moment + wait) for item, _ in uncharged if item.entry == ""]
-        self._settle(rows, moment)
+        self._settle(rows, batch.claim, moment)
         self._crash("settled")
         gone = next((failure_text(failure) for _, failure in uncharged if failure.reason == "gone"), "")
         if gone or (failing and charged) or any(charged):
@@ -242,7 +191,7 @@ class Lane:
         parked = [item.entry for item, _ in uncharged if item.entry]
         if parked:
             self._member.keep(parked)
-            self._may_have_pending = True
+            self._reader.may_have_pending = True
             self._crash("parked")
         return wait
 
@@ -268,11 +217,11 @@ class Lane:
         pipe.execute()
         self._crash("expected")
 
-    def _settle(self, rows: Sequence[Row], now: float) -> None:
+    def _settle(self, rows: Sequence[Row], claim: str, now: float) -> None:
         if not rows:
             return
         name = self.subscription.name
-        args: Row = [self._group, self._consumer, self._claim, f"{now:.3f}", name, str(len(rows))]
+        args: Row = [self._group, self._consumer, claim, f"{now:.3f}", name, str(len(rows))]
         names = [*self._settle_keys, *counts.names(keys.delivery_counts, self._partition, now)]
         self._scripts["settle"](keys=names, args=[*args, *(part for row in rows for part in row)])
 

@@ -12,15 +12,19 @@ from collections.abc import Callable
 import structlog
 
 from bridge import clock
+from bridge.config.model import Subscription
 from bridge.errors import StateUnavailable
+from bridge.net.push_loop import PushLoop
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.expiry import exists_for
 from workers.dispatch.lane import Lane
 from workers.dispatch.schedule import Limits, fault_backoff
+from workers.dispatch.window_lane import WindowLane
 from workers.inbound.receipts import receipt_threads
 from workers.transports import transport_or_deferred
+from workers.transports.contract import WindowTransport
 
 __all__ = ["Dispatcher", "run_dispatch"]
 
@@ -55,20 +59,28 @@ class Dispatcher:
         self._clock_followed = 0.0
         # A new name per process, so that two processes never act as one consumer. Dead ones are adopted and removed.
         self.consumer = consumer or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._loop = PushLoop()
+        self._limits, self._crash = limits, crash
         self.lanes = [
-            Lane(
-                subscription,
-                partition,
-                transport=transport_or_deferred(subscription, services.broker_url),
-                state=services.state,
-                blocking_client=services.blocking_client,
-                consumer=self.consumer,
-                limits=limits,
-                crash=crash,
-            )
+            self._lane(subscription, partition)
             for subscription in services.config.subscriptions.values()
             for partition in range(services.config.bridge.partitions)
         ]
+
+    def _lane(self, subscription: Subscription, partition: int) -> Lane:
+        services = self._services
+        transport = transport_or_deferred(subscription, services.broker_url, self._loop)
+        kind = WindowLane if isinstance(transport, WindowTransport) else Lane
+        return kind(
+            subscription,
+            partition,
+            transport=transport,
+            state=services.state,
+            blocking_client=services.blocking_client,
+            consumer=self.consumer,
+            limits=self._limits,
+            crash=self._crash,
+        )
 
     def now(self) -> float:
         """UNIX seconds by the state server's clock, so that all processes agree on what is due."""
@@ -130,6 +142,7 @@ class Dispatcher:
         for thread in threads:
             thread.join(max(0.0, deadline - clock.monotonic()))
         self._end()
+        self._loop.close()
 
     def _run(self, lane: Lane, stop: threading.Event) -> None:
         """Run the lane until `stop`, whatever happens: only its subscriber would notice that it ended."""
@@ -152,6 +165,10 @@ class Dispatcher:
                 wait = fault_backoff(faults)
                 self._report(lane, error, faults, wait)
             stop.wait(wait)
+        try:
+            lane.finish(self.now, draw, within=STOP_SECONDS * 2 / 3)
+        except Exception as error:  # noqa: BLE001 - what is not settled stays pending, and others send it again
+            _log.warning("lane_not_finished", subscription=lane.subscription.name, error=type(error).__name__)
         try:
             lane.transport.close()
         except Exception as error:  # noqa: BLE001 - the process ends anyway

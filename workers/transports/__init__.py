@@ -11,6 +11,7 @@ import structlog
 
 from bridge.config.model import Subscription
 from bridge.errors import BridgeError, DeliveryFailed
+from bridge.net.push_loop import PushLoop
 from workers.transports.celery_task import CeleryTask
 from workers.transports.contract import Outgoing, Transport, Try, tries_of
 from workers.transports.http_push import HttpPush
@@ -20,26 +21,27 @@ __all__ = ["TRANSPORTS", "Outgoing", "Transport", "Try", "transport_for", "trans
 
 _log = structlog.get_logger(__name__)
 
-#: `transport` of bridge.yaml -> factory of (subscription, URL of the bridge's own broker).
-TRANSPORTS: Mapping[str, Callable[[Subscription, str], Transport]] = {
-    "celery": CeleryTask,
-    "kombu": KombuQueue,
-    "http": lambda subscription, _: HttpPush(subscription),
+#: `transport` of bridge.yaml -> factory of (subscription, URL of the broker, loop for http).
+TRANSPORTS: Mapping[str, Callable[[Subscription, str, PushLoop | None], Transport]] = {
+    "celery": lambda subscription, broker_url, _: CeleryTask(subscription, broker_url),
+    "kombu": lambda subscription, broker_url, _: KombuQueue(subscription, broker_url),
+    "http": lambda subscription, _, loop: HttpPush(subscription, loop),
 }
 
 
-def transport_for(subscription: Subscription, broker_url: str) -> Transport:
+def transport_for(subscription: Subscription, broker_url: str, loop: PushLoop | None = None) -> Transport:
     """The transport of a subscription; it connects on first use and is not thread-safe.
 
-    `broker_url`: for subscriptions without a broker of their own. Raises `ConfigError`.
+    `broker_url`: for subscriptions without a broker of their own. `loop`: shared by http transports; without it each
+    has one of its own. Raises `ConfigError`.
     """
-    return TRANSPORTS[subscription.transport](subscription, subscription.broker or broker_url)
+    return TRANSPORTS[subscription.transport](subscription, subscription.broker or broker_url, loop)
 
 
-def transport_or_deferred(subscription: Subscription, broker_url: str) -> Transport:
+def transport_or_deferred(subscription: Subscription, broker_url: str, loop: PushLoop | None = None) -> Transport:
     """The transport of a subscription; if it cannot be created, one that tries again with every send."""
     try:
-        return transport_for(subscription, broker_url)
+        return transport_for(subscription, broker_url, loop)
     except Exception:  # noqa: BLE001 - the other subscriptions are served
         _log.exception("transport_not_created", subscription=subscription.name)
         return _DeferredTransport(subscription, broker_url)

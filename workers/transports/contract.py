@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bridge.errors import DeliveryFailed
 
-__all__ = ["ANSWER_KEPT_BYTES", "Outcome", "Outgoing", "Transport", "Try", "tries_of"]
+__all__ = ["ANSWER_KEPT_BYTES", "Outcome", "Outgoing", "Transport", "Try", "WindowTransport", "tries_of"]
 
 #: No more of an answer is kept with a try.
 ANSWER_KEPT_BYTES = 1024
@@ -66,4 +66,24 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close the connections."""
+        ...
+
+
+@runtime_checkable
+class WindowTransport(Transport, Protocol):
+    """A transport that sends many events at once, each with an answer of its own."""
+
+    #: Events under way at most; further ones wait their turn.
+    concurrency: int
+
+    def start(self, events: Sequence[tuple[int, Outgoing]], *, now: float) -> None:
+        """Begin to send events, each under a number of the caller's; returns at once."""
+        ...
+
+    def withdraw(self) -> list[int]:
+        """The numbers of events that still wait their turn: they will not be sent."""
+        ...
+
+    def results(self, timeout: float = 0.0) -> list[tuple[int, Try]]:
+        """(number, try) of events that have ended, in that order; waits up to `timeout` seconds for the first."""
         ...

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from bridge import clock
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError, DeliveryFailed
 from bridge.net.address_policy import check_url
 from bridge.net.push_client import Answer, Client
+from bridge.net.push_loop import PushLoop
 from bridge.net.retry_after import retry_after_seconds
 from bridge.net.signatures import standard_webhook_headers
 from schemas.event import MEDIA_TYPE
@@ -20,63 +23,117 @@ __all__ = ["HttpPush", "answer_outcome"]
 
 #: Of 4xx, those that concern the receiver and not the one event.
 _RECEIVER_BUSY = (408, 425, 429)
-#: Maximum number of concurrent requests to one receiver.
-_CONCURRENCY = 4
+#: Results are handed over together: after this many seconds, or when half of the window has answered.
+_GATHER_SECONDS = 0.005
 
 
 class HttpPush:
-    """Sends a batch over a few connections; the events of one attempt are sent in order, one after another."""
+    """Sends `concurrency` events at once: `start` them, and take what has been answered with `results`.
 
-    batch = 2 * _CONCURRENCY
+    Further ones wait their turn, so that the receiver has work while the caller settles. A failure of the receiver
+    keeps them waiting until the caller has seen it and starts or withdraws events. Every try ends within the deadline
+    of `Client`. For one thread, beside that of the loop.
+    """
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: Subscription, loop: PushLoop | None = None) -> None:
+        """`loop`: one that several transports share; without it this one has a loop of its own."""
         url = subscription.url or ""
         problem = check_url(url, allow_private=subscription.allow_private)
         if problem is not None:
             raise ConfigError(f"subscriptions.{subscription.name}.url: {problem}")
+        self.concurrency = self.batch = subscription.concurrency
         self._secrets = subscription.secrets
         self._client = Client(url, allow_private=subscription.allow_private)
+        self._own_loop = None if loop else PushLoop()
+        self._loop = loop or self._own_loop or PushLoop()
+        #: (number, event, UNIX seconds, moment of the monotonic clock) of events that wait their turn.
+        self._waiting: deque[tuple[int, Outgoing, float, float]] = deque()
+        self._sending = 0
+        self._held_back = False
+        self._finished: deque[tuple[int, Try]] = deque()
+        self._ready = threading.Event()
+        self._gathering = False
+
+    def start(self, events: Sequence[tuple[int, Outgoing]], *, now: float) -> None:
+        """Begin to send events, each under a number of the caller's."""
+        at = clock.monotonic()
+        self._waiting += [(number, event, now, at) for number, event in events]
+        self._loop.call(self._resume)
+
+    def withdraw(self) -> list[int]:
+        """The numbers of events that still wait their turn: they will not be sent."""
+        withdrawn = []
+        # The loop takes events at the same time; each goes to one of both.
+        with suppress(IndexError):
+            while True:
+                withdrawn.append(self._waiting.popleft()[0])
+        return withdrawn
+
+    def results(self, timeout: float = 0.0) -> list[tuple[int, Try]]:
+        """(number, try) of events that were answered or given up; waits up to `timeout` seconds for the first."""
+        if timeout > 0:
+            self._ready.wait(timeout)
+        self._ready.clear()
+        results = []
+        while self._finished:
+            results.append(self._finished.popleft())
+        return results
 
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
-        """Takes at most the deadline of the longest chain of events of one attempt."""
-        # Replaced by the try of each event: one that was not reached has not been delivered.
-        not_sent = DeliveryFailed("not sent: the sending thread ended", reason="not_sent")
-        tries = [Try(not_sent, now, 0.0)] * len(events)
-        chains: dict[tuple[str, str], list[int]] = {}
-        for index, event in enumerate(events):
-            chains.setdefault((event.source, event.attempt), []).append(index)
-        waiting = list(chains.values())
-        lock, began = threading.Lock(), clock.monotonic()
-
-        def work() -> None:
-            while True:
-                with lock:
-                    if not waiting:
-                        return
-                    chain = waiting.pop(0)
-                for index in chain:
-                    tries[index] = self._try(events[index], now + clock.monotonic() - began)
-
-        # Daemon threads: a receiver that hangs must not delay the end of the process.
-        threads = [
-            threading.Thread(target=work, daemon=True, name="push") for _ in range(min(_CONCURRENCY, len(waiting)) - 1)
-        ]
-        for thread in threads:
-            thread.start()
-        work()
-        for thread in threads:
-            thread.join()
-        return tries
+        """Send a batch; takes at most the deadline of the longest chain of events of one attempt, sent in order."""
+        chains: dict[tuple[str, str], deque[int]] = {}
+        for number, event in enumerate(events):
+            chains.setdefault((event.source, event.attempt), deque()).append(number)
+        began = clock.monotonic()
+        tries: dict[int, Try] = {}
+        self.start([(chain[0], events[chain[0]]) for chain in chains.values()], now=now)
+        while len(tries) < len(events):
+            for number, tried in self.results(1.0):
+                tries[number] = tried
+                chain = chains[events[number].source, events[number].attempt]
+                chain.popleft()
+                if chain:
+                    self.start([(chain[0], events[chain[0]])], now=now + clock.monotonic() - began)
+        return [tries[number] for number in range(len(events))]
 
     def close(self) -> None:
-        self._client.close()
+        self._loop.call_if_running(self._client.close)
+        if self._own_loop is not None:
+            self._own_loop.close()
 
-    def _try(self, event: Outgoing, now: float) -> Try:
+    # --- in the thread of the loop
+
+    def _resume(self) -> None:
+        self._held_back = False
+        with suppress(IndexError):
+            while self._sending < self.concurrency:
+                next_one = self._waiting.popleft()
+                self._sending += 1
+                self._loop.spawn(self._run(*next_one))
+
+    async def _run(self, number: int, event: Outgoing, now: float, at: float) -> None:
+        """Send this event, then others that wait."""
+        try:
+            while True:
+                tried = await self._try(event, now + clock.monotonic() - at)
+                failed = tried.failure is not None and not tried.failure.about_event
+                self._held_back = self._held_back or failed
+                self._finish(number, tried)
+                if self._held_back:
+                    return
+                try:
+                    number, event, now, at = self._waiting.popleft()
+                except IndexError:
+                    return
+        finally:
+            self._sending -= 1
+
+    async def _try(self, event: Outgoing, now: float) -> Try:
         started = clock.monotonic()
         status, kept = None, b""
         try:
             headers = standard_webhook_headers(self._secrets, event.id, event.body, now)
-            answer = self._client.post(event.body, {"content-type": MEDIA_TYPE, **headers})
+            answer = await self._client.post(event.body, {"content-type": MEDIA_TYPE, **headers})
             status, kept = answer.status, answer.body[:ANSWER_KEPT_BYTES]
             failure = answer_outcome(answer, now=now)
         except DeliveryFailed as failed:
@@ -84,6 +141,18 @@ class HttpPush:
         except Exception as error:  # noqa: BLE001 - a receiver may answer anything; it concerns one event
             failure = unexpected_failure(error, event_id=event.id)
         return Try(failure, now, clock.monotonic() - started, status, kept)
+
+    def _finish(self, number: int, tried: Try) -> None:
+        self._finished.append((number, tried))
+        if len(self._finished) >= max(1, self.concurrency // 2):
+            self._ready.set()
+        elif not self._gathering:
+            self._gathering = True
+            self._loop.later(_GATHER_SECONDS, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        self._ready.set()
 
 
 def answer_outcome(answer: Answer, *, now: float) -> Outcome:

@@ -1,0 +1,144 @@
+"""What a lane reads: entries that are pending for it, due retries, new entries of the journal. Sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import redis
+
+from bridge.config.model import Subscription
+from bridge.state import keys, scripts
+from workers.dispatch.guarded import Claimed, GuardedSteps
+from workers.dispatch.membership import GroupMember, PendingEntry, StreamEntry
+from workers.dispatch.schedule import Limits
+from workers.dispatch.settlement import Item, Row, poison_row
+
+__all__ = ["Batch", "DeliveryReader"]
+
+#: While events are under way, retries are asked for after this many seconds, or when the next one is due.
+_ASK_AGAIN_SECONDS = 0.2
+#: Settles rows: (rows, claim of the retries among them, UNIX seconds).
+_Settle = Callable[[Sequence[Row], str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What was read."""
+
+    #: The events; retries have no entry.
+    items: Sequence[Item] = ()
+    #: The claim under which the retries are held, "" if there are none.
+    claim: str = ""
+    #: Seconds to wait if there are no items.
+    wait: float = 0.0
+    #: The one item may be what ended processes: it must be sent alone.
+    alone: bool = False
+    #: Such an item waits until nothing is held.
+    must_drain: bool = False
+
+
+class DeliveryReader:
+    """Reads for one consumer of a subscription in one partition. Not thread-safe. Methods raise errors of redis-py."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        partition: int,
+        *,
+        member: GroupMember,
+        state: redis.Redis,
+        limits: Limits,
+        guarded: GuardedSteps,
+        settle: _Settle,
+    ) -> None:
+        name = subscription.name
+        self._subscription, self._limits, self._guarded = subscription, limits, guarded
+        self._member, self._settle = member, settle
+        self._keys = [
+            keys.retry(name, partition),
+            keys.deliveries(name, partition),
+            keys.journal(partition),
+            keys.claims(name, partition),
+        ]
+        self._claim_due = scripts.register(state, __file__, "claim_due")
+        #: Entries may be pending for this consumer: they come before new ones.
+        self.may_have_pending = True
+        #: The last step failed without ending the process: no pending entry is to blame.
+        self._survived_failure = False
+        #: When retries were asked for, and when the next one is due; others may have scheduled one since.
+        self._retries_asked, self._retries_due = 0.0, 0.0
+        #: Where only one event is sent, new events and retries take turns.
+        self._retry_first = False
+
+    @property
+    def lease(self) -> float:
+        """Seconds until another process may claim a retry that this one has claimed."""
+        receipts = self._subscription.receipts
+        return max(self._limits.lease, receipts.within) if receipts.required else self._limits.lease
+
+    def recover(self) -> None:
+        """A read whose reply was lost may have left entries pending."""
+        self.may_have_pending = self._survived_failure = True
+
+    def next_batch(self, now: float, limit: int, block: float, *, held: Collection[str] = ()) -> Batch:
+        """At most `limit` items; waits `block` seconds if there are none. `held`: entries that the caller has."""
+        if self.may_have_pending:
+            batch = self._pending(now, limit, held)
+            if batch.items or batch.must_drain:
+                return batch
+        if limit == 1 and not self._retry_first:
+            items = self._read_items(self._member.read(1, 0.0), now)
+            if items:
+                self._retry_first = True
+                return Batch(items)
+        retries, next_due = Batch(), self._retries_due
+        if not (held and self._retries_asked <= now < min(next_due, self._retries_asked + _ASK_AGAIN_SECONDS)):
+            retries, next_due = self._due_retries(now, max(1, limit // 2))
+            self._retries_asked, self._retries_due = now, next_due
+        if limit == 1:
+            self._retry_first = not retries.items
+        items = list(retries.items)
+        if len(items) < limit and not retries.alone:
+            until_due = 0.0 if items else min(block, max(0.0, next_due - now))
+            items += self._read_items(self._member.read(limit - len(items), until_due), now)
+        return Batch(items, retries.claim, 0.0 if block else min(1.0, max(0.0, next_due - now)), retries.alone)
+
+    def _pending(self, now: float, limit: int, held: Collection[str]) -> Batch:
+        """Items that were read and never settled. An entry that several processes ended with is sent alone."""
+        pending = [each for each in self._member.pending(limit + len(held)) if each.entry.decode() not in held]
+        if pending and self._survived_failure:
+            self._member.keep([each.entry for each in pending])
+            pending = [PendingEntry(each.entry, 0) for each in pending]
+        if not pending:
+            self.may_have_pending = self._survived_failure = False
+            return Batch()
+        suspect = next((each for each in pending if each.times > 1), None)
+        chosen = [each for each in pending if each.times <= 1][:limit] or pending[:1]
+        alone = suspect is not None and chosen == [suspect]
+        if alone and held:
+            # Whatever is held would be under suspicion, too, if the process ended now.
+            return Batch(must_drain=True)
+        items = self._read_items(self._member.take(chosen), now)
+        if suspect is not None and alone and suspect.times >= self._limits.poison_after:
+            self._settle([poison_row(item, suspect.times, now) for item in items], "", now)
+            return self._pending(now, limit, held)
+        # Entries that were deleted in the meantime are no longer pending: read again.
+        return Batch(items, alone=alone) if items else self._pending(now, limit, held)
+
+    def _due_retries(self, now: float, limit: int) -> tuple[Batch, float]:
+        """(due retries, time of the next one)."""
+        next_due, claim, claimed = cast(
+            "tuple[bytes, bytes, list[Claimed]]",
+            self._claim_due(keys=self._keys, args=[f"{now:.3f}", self.lease, limit]),
+        )
+        items, rows = self._guarded.read_retries(claimed, self._limits, now)
+        self._settle(rows, claim.decode(), now)
+        alone = len(items) == 1 and claimed[0][3] > 1
+        return Batch(items, claim.decode(), alone=alone), float(next_due or "inf")
+
+    def _read_items(self, entries: Sequence[StreamEntry], now: float) -> list[Item]:
+        items, rows = self._guarded.read_entries(entries, now)
+        self._settle(rows, "", now)
+        return items
