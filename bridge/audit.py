@@ -105,9 +105,10 @@ def safe(value: Any, depth: int = 0) -> Any:
     if isinstance(value, Mapping):
         if depth == _DEEPEST:
             return "(not kept)"
-        kept = {clip(str(name)): safe(member, depth + 1) for name, member in value.items() if name not in _HIDDEN}
-        hidden = {name: "(not kept)" for name, member in value.items() if name in _HIDDEN and member}
-        return kept | hidden
+        return {
+            clip(str(name)): "(not kept)" if name in _HIDDEN and member else safe(member, depth + 1)
+            for name, member in value.items()
+        }
     if isinstance(value, list | tuple | set | frozenset):
         members = [safe(member, depth + 1) for member in list(value)[:_LONGEST_LIST]]
         return members + ([f"and {len(value) - _LONGEST_LIST} more"] if len(value) > _LONGEST_LIST else [])

@@ -177,6 +177,8 @@ def test_processes_count_together(make: Make) -> None:
         fail(first)
     assert fail(other).status_code == 401
     assert fail(other).status_code == 429
+    # One that has seen none yet learns of them with its first.
+    assert fail(make()).status_code == 429
 
 
 def test_many_addresses_together_are_limited_but_no_right_token_is_refused(
