@@ -9,17 +9,18 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any
 
 import redis
 
 from bridge.errors import clip
+from bridge.journal.search import Place, walk_back
+from bridge.query import Enum, Field, Fields, Glob
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
-__all__ = ["AuditEntry", "AuditLog", "Change", "digest_of", "safe"]
+__all__ = ["AuditEntry", "AuditLog", "Change", "audit_fields", "digest_of", "safe"]
 
-_PAGE = 500
 #: Members whose values may name a person or be a secret, in any depth.
 _HIDDEN = frozenset(
     {
@@ -80,24 +81,30 @@ class AuditLog:
             self._script(keys=[keys.audit()], args=[call_id, oldest, *fields])
 
     def newest_first(
-        self, *, since: float | None = None, until: float | None = None, before: str | None = None
-    ) -> Iterator[AuditEntry]:
-        """Entries in [since, until] (UNIX seconds) before the stream id `before`; pages are read as they are needed."""
-        first = "-" if since is None else f"{max(int(since * 1000), 0)}-0"
-        last = "+" if until is None else str(max(int(until * 1000), 0))
-        if before is not None:
-            last = f"({before}"
-        while True:
-            with state_errors():
-                items = cast(
-                    "list[tuple[bytes, dict[bytes, bytes]]]",
-                    self._client.xrevrange(keys.audit(), last, first, count=_PAGE),
-                )
-            for entry_id, fields in items:
-                yield _entry(entry_id, fields)
-            if len(items) < _PAGE:
-                return
-            last = f"({items[-1][0].decode()}"
+        self, *, since: float | None = None, until: float | None = None, after: Place | None = None, first: int = 50
+    ) -> Iterator[tuple[Place, int, AuditEntry]]:
+        """(place, bytes, entry) of entries in [since, until] (UNIX seconds) from `after` on, as `search` reads them."""
+        since, until = (None if moment is None else max(moment, 0.0) for moment in (since, until))
+        return walk_back(
+            self._client,
+            [keys.audit()],
+            lambda entry_id, fields, _: _entry(entry_id, fields),
+            since=since,
+            until=until,
+            after=after,
+            first=first,
+        )
+
+
+def audit_fields() -> Fields:
+    """The fields by which changes are filtered."""
+    return Fields(
+        Field("actor", Glob(), lambda entry: entry.actor, "who made it"),
+        Field("role", Enum("operator", "viewer"), lambda entry: entry.role, "the role that the actor had"),
+        Field("action", Glob(), lambda entry: entry.action, "the operation's id"),
+        Field("target", Glob(), lambda entry: entry.change.target, "what was changed"),
+        search=lambda entry: (entry.actor, entry.action, entry.change.target),
+    )
 
 
 def safe(value: Any, depth: int = 0) -> Any:

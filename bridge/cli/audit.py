@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bridge.cli.api_client import api
-from bridge.cli.options import format_option, limit_option, since_option, until_option
+from bridge.cli.options import filter_option, format_option, limit_option, since_option, until_option
 from bridge.cli.output import iso, print_list
 from bridge.cli.watching import watch_option
 
@@ -25,16 +25,23 @@ def audit() -> None:
 @audit.command("list")
 @click.option("--actor", help="Filter by actor: a token's name, or cli:USER.")
 @click.option("--action", help="Filter by action, such as cancelWatch.")
+@filter_option
 @since_option
 @until_option
 @limit_option
 @format_option
 @watch_option
 def list_(
-    actor: str | None, action: str | None, since: float | None, until: float | None, limit: int, output: str
+    actor: str | None,
+    action: str | None,
+    filter_: str | None,
+    since: float | None,
+    until: float | None,
+    limit: int,
+    output: str,
 ) -> None:
     """List changes, newest first: of commands, of the API, of the user interface."""
-    query = {"actor": actor, "action": action, "since": iso(since), "until": iso(until)}
+    query = {"actor": actor, "action": action, "filter": filter_, "since": iso(since), "until": iso(until)}
     rows = api().rows("audit", query, limit=limit)
     if output == "table":
         rows = _with_changes(rows)

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from bridge import audit, cli
 from bridge.audit import AuditLog, Change, safe
 from bridge.errors import StateUnavailable
+from bridge.journal.search import search
 from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
@@ -119,14 +120,13 @@ def test_a_repeated_call_is_stored_once(log: AuditLog) -> None:
     record(log, 1)
     record(log, 2)
     record(log, 1)
-    assert [entry.change.target for entry in log.newest_first()] == ["thing 2", "thing 1"]
+    assert [entry.change.target for _, _, entry in log.newest_first()] == ["thing 2", "thing 1"]
 
 
 def test_pages_hold_every_entry_once_while_others_come(
     api: FlaskClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.audit._PAGE", 3)
-    monkeypatch.setattr("bridge.web.api.audit._SEARCHED", 4)
+    monkeypatch.setattr(search, "__kwdefaults__", {**search.__kwdefaults__, "max_entries": 4})
     for number in range(20):
         record(services.audit, number)
     seen, query, bounds = [], {"limit": 2, "actor": "a1"}, 0
@@ -156,6 +156,20 @@ def test_a_cursor_of_another_resource_is_refused(api: FlaskClient, cursor: str) 
 def test_a_wrong_filter_is_refused_by_its_name(api: FlaskClient, query: dict[str, str], member: str) -> None:
     answer = api.get(AUDIT, query_string=query)
     assert (answer.status_code, [problem["path"] for problem in answer.json["problems"]]) == (422, [member])
+
+
+def test_changes_are_filtered_in_the_language_of_all_lists(api: FlaskClient, services: Services) -> None:
+    for number in range(4):
+        record(services.audit, number)
+    for text, count in (
+        ("actor:a1", 2),
+        ("-actor:a1 action:ac*", 2),
+        ("role:viewer", 0),
+        ('"thing 3"', 1),
+        ('target:"thing 2" since:1970-01-01', 1),
+        ("until:1970-01-02", 0),
+    ):
+        assert len(entries(api, filter=text)) == count, text
 
 
 @pytest.mark.parametrize("since", ["1970-01-01", "0001-01-01", "2h", "2099-01-01"])
@@ -191,7 +205,7 @@ def test_neither_secrets_nor_persons_are_kept_whoever_passes_them(log: AuditLog,
     )
     stored = json.dumps([[str(part) for part in item] for item in fake_state.xrange(keys.audit())])
     assert canary not in stored
-    (entry,) = log.newest_first()
+    ((_, _, entry),) = log.newest_first()
     assert entry.change.before is not None
     assert entry.change.before["url"] == "https://crm.example.test"
     assert entry.change.before["token"] == "(not kept)"
@@ -200,7 +214,7 @@ def test_neither_secrets_nor_persons_are_kept_whoever_passes_them(log: AuditLog,
 def test_an_entry_is_bounded_and_odd_entries_break_no_list(log: AuditLog, fake_state: redis.Redis) -> None:
     assert len(json.dumps(safe({"ids": [f"{number:03}" * 100 for number in range(1000)], "text": "x" * 9999}))) < 6000
     fake_state.xadd(keys.audit(), {"at": "soon", "before": "[1", "more": "\xff"})
-    (entry,) = log.newest_first()
+    ((_, _, entry),) = log.newest_first()
     assert (entry.actor, entry.change) == ("", Change("", None, None))
 
 
