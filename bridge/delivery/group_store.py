@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import cast
 
@@ -33,17 +33,18 @@ class FailureGroups:
 
     def of(self, subscription: str) -> list[FailureGroup]:
         """The groups of a subscription over all partitions, the last failure first."""
-        parts: dict[str, list[FailureGroup]] = {}
+        return self.of_all([subscription])[subscription]
+
+    def of_all(self, subscriptions: Sequence[str]) -> dict[str, list[FailureGroup]]:
+        """The groups of several subscriptions, in one round trip."""
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
-            for partition in range(self.partitions):
-                pipe.hgetall(keys.failure_groups(subscription, partition))
-            for stored in cast("list[dict[bytes, bytes]]", pipe.execute()):
-                for name, text in stored.items():
-                    part = _readable(name.decode(), text)
-                    if part is not None:
-                        parts.setdefault(part.fingerprint, []).append(part)
-        return sorted(map(merged, parts.values()), key=lambda group: (-group.last, group.fingerprint))
+            for subscription in subscriptions:
+                for partition in range(self.partitions):
+                    pipe.hgetall(keys.failure_groups(subscription, partition))
+            answers = cast("list[dict[bytes, bytes]]", pipe.execute())
+        number = self.partitions
+        return {name: _merged_groups(answers[at * number : (at + 1) * number]) for at, name in enumerate(subscriptions)}
 
     def find(self, subscription: str, name: str) -> FailureGroup | None:
         """The group with this fingerprint, or None."""
@@ -129,6 +130,17 @@ class FailureGroups:
                 names = outcome_keys(subscription, partition)
                 before.append(cast("bytes", self._mark(keys=names, args=[name, state, f"{now:.3f}"])))
         return max(before, key=lambda word: (word == b"open", word == b"acknowledged", word)).decode()
+
+
+def _merged_groups(answers: Sequence[Mapping[bytes, bytes]]) -> list[FailureGroup]:
+    """The groups of one subscription. `answers`: what is stored in each partition."""
+    parts: dict[str, list[FailureGroup]] = {}
+    for stored in answers:
+        for name, text in stored.items():
+            part = _readable(name.decode(), text)
+            if part is not None:
+                parts.setdefault(part.fingerprint, []).append(part)
+    return sorted(map(merged, parts.values()), key=lambda group: (-group.last, group.fingerprint))
 
 
 def _readable(name: str, text: bytes) -> FailureGroup | None:

@@ -105,6 +105,8 @@ def merged(parts: Iterable[FailureGroup]) -> FailureGroup:
     It is open if one part is, else acknowledged if one part is.
     """
     every = list(parts)
+    if len(every) == 1:
+        return every[0]
     state = next(word for word in (OPEN, ACKNOWLEDGED, FIXED) if any(part.state == word for part in every))
     oldest, newest = min(every, key=lambda part: part.first), max(every, key=lambda part: part.last)
     sums = {name: sum(getattr(part, name) for part in every) for name in ("failing", "dead", "failures")}

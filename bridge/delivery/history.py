@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import redis
@@ -48,17 +49,26 @@ class History:
         groups = {name: (value or b"")[:_GROUP].decode() for name, value in zip(event_ids, stored, strict=True)}
         return {name: group for name, group in groups.items() if group not in ("", _NO_GROUP)}
 
+    def owners(self, subscriptions: Sequence[str], event_id: str) -> list[str]:
+        """Those of the subscriptions that may have a delivery of the event, in one round trip."""
+        with state_errors():
+            pipe = self.client.pipeline(transaction=False)
+            for name in subscriptions:
+                for partition in range(self.partitions):
+                    pipe.hexists(keys.deliveries(name, partition), event_id)
+                    pipe.zrangebylex(keys.letter_index(name, partition), *_letters_of(event_id), start=0, num=1)
+                    self._look_up(pipe, name, partition, event_id)
+            answers = pipe.execute()
+        size = len(answers) // max(1, len(subscriptions))
+        return [name for at, name in enumerate(subscriptions) if any(answers[at * size : (at + 1) * size])]
+
     def settled(self, subscription: str, event_id: str) -> Settled | None:
         """The last ended delivery of an event, without dead letters; None if there is none or it is too old."""
-        short = index_key(event_id)
-        number = int.from_bytes(short[:2], "big")
         found: list[Settled] = []
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
             for partition in range(self.partitions):
-                stream = keys.settled(subscription, partition)
-                for size in range(_CLASSES):
-                    pipe.hget(f"{stream}:ids:{size}:{number % 2**size}", cast("str", short))
+                self._look_up(pipe, subscription, partition, event_id)
             places = [(at // _CLASSES, entry) for at, entry in enumerate(pipe.execute()) if entry is not None]
             for partition, entry in places:
                 stream = keys.settled(subscription, partition)
@@ -73,12 +83,20 @@ class History:
         with state_errors():
             for partition in range(self.partitions):
                 name = keys.letter_index(subscription, partition)
-                members = cast("list[bytes]", self.client.zrangebylex(name, f"[{prefix}", f"({prefix}~"))
+                members = cast("list[bytes]", self.client.zrangebylex(name, *_letters_of(event_id)))
                 for member in members[-1:]:
                     entry = member.decode().removeprefix(prefix)
                     items = cast("StreamItems", self.client.xrange(keys.dead(subscription, partition), entry, entry))
                     found += [dead_letter(partition, each.decode(), fields) for each, fields in items]
         return max(found, key=lambda letter: letter.dead_at, default=None)
+
+    @staticmethod
+    def _look_up(pipe: redis.client.Pipeline, subscription: str, partition: int, event_id: str) -> None:
+        """Ask every size of the index for the place of an event."""
+        short, stream = index_key(event_id), keys.settled(subscription, partition)
+        number = int.from_bytes(short[:2], "big")
+        for size in range(_CLASSES):
+            pipe.hget(f"{stream}:ids:{size}:{number % 2**size}", cast("str", short))
 
     def trim(self, subscription: str, *, before: float) -> int:
         """Delete what ended before `before` (UNIX seconds by the state server's clock); returns how many."""
@@ -89,3 +107,8 @@ class History:
                 while number := cast("int", self._trim(keys=names, args=[oldest, _PAGE])):
                     deleted += number
         return deleted
+
+
+def _letters_of(event_id: str) -> tuple[str, str]:
+    """The ends of the range of an event in the index of the dead letters."""
+    return f"[e{event_id}|", f"(e{event_id}|~"

@@ -92,7 +92,10 @@ def walk(client: redis.Redis, partitions: int, asked: Asked) -> Iterator[Step]:
     if part in (_WAITS, _UNDER_WAY) and asked.states & {RETRYING, AWAITING_RECEIPT}:
         beginning = asked if part == _UNDER_WAY else _from_start(asked)
         history = History(client, partitions=partitions)
-        yield from _parts(beginning, partitions, lambda *place: _under_way(client, history, *place))
+        busy = _busy(client, asked.subscriptions, partitions)
+        yield from _parts(
+            beginning, partitions, lambda *place: _under_way(client, history, *place) if place[:2] in busy else ()
+        )
     if asked.states - {WAITING, RETRYING, AWAITING_RECEIPT}:
         yield from _ended(client, partitions, asked)
 
@@ -181,6 +184,16 @@ def _under_way(
         if len(page) < _PAGE:
             return
         at += _PAGE
+
+
+def _busy(client: redis.Redis, subscriptions: Sequence[str], partitions: int) -> set[tuple[str, int]]:
+    """The subscriptions and partitions with deliveries under way, in one round trip."""
+    places = [(name, partition) for name in subscriptions for partition in range(partitions)]
+    with state_errors():
+        pipe = client.pipeline(transaction=False)
+        for place in places:
+            pipe.exists(keys.retry(*place))
+        return {place for place, there in zip(places, pipe.execute(), strict=True) if there}
 
 
 def _ended(client: redis.Redis, partitions: int, asked: Asked) -> Iterator[Step]:

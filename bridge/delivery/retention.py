@@ -9,15 +9,13 @@ from typing import cast
 from bridge.config.model import Retention
 from bridge.delivery.group_store import FailureGroups
 from bridge.delivery.history import History
-from bridge.delivery.store import Deliveries
+from bridge.delivery.store import EXPIRED, Deliveries
 from bridge.journal.entries import StreamItems
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
-__all__ = ["EXPIRED", "DeliveryRetention", "DeliveryRetentionReport"]
+__all__ = ["DeliveryRetention", "DeliveryRetentionReport"]
 
-#: Counter of the dead letters that were deleted for their age.
-EXPIRED = "expired"
 _PAGE = 200
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "AWAITING_RECEIPT",
     "BEING_SENT",
     "DONE",
+    "EXPIRED",
     "UNKNOWN",
     "DeadLetter",
     "Deliveries",
@@ -34,6 +35,8 @@ __all__ = [
 _PAGE = 200
 #: What `resume` ends: a pause, a disabled state, an open circuit, and the stretch of failures that leads to it.
 _STOPS = ("paused", "disabled", "failures", "open_until", "failing_since", "unsuccessful_since", "unsuccessful")
+#: Counter of the dead letters that were deleted for their age.
+EXPIRED = "expired"
 #: What `retry_one` and `cancel` answer.
 DONE, UNKNOWN, BEING_SENT, AWAITING_RECEIPT = "done", "unknown", "being sent", "awaiting receipt"
 _ANSWERS = {1: DONE, 0: UNKNOWN, -1: BEING_SENT}
@@ -235,6 +238,15 @@ class Deliveries:
                 if page:
                     moved += int(self._retry_now(keys=names, args=[f"{now:.3f}", *page]))
         return moved
+
+    def expired(self, subscriptions: Sequence[str]) -> int:
+        """The number of dead letters that were ever deleted for their age, in one round trip."""
+        with state_errors():
+            pipe = self.client.pipeline(transaction=False)
+            for name in subscriptions:
+                for partition in range(self.partitions):
+                    pipe.hget(keys.subscription_state(name, partition), EXPIRED)
+            return sum(int(number or 0) for number in pipe.execute())
 
     def state(self, subscription: str, *, now: float) -> SubscriptionState:
         """Counters and circuit of a subscription at `now` (UNIX seconds)."""

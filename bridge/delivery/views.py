@@ -28,7 +28,7 @@ from bridge.query import Query
 __all__ = ["Found", "ListQuery", "find", "list_deliveries"]
 
 #: Most deliveries that one list reads.
-_MAX_STEPS = 2000
+_MAX_STEPS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,8 @@ def list_deliveries(
         # By its id an event is found without a search.
         history = History(client, partitions=partitions)
         store = Deliveries(client, partitions=partitions)
-        found = (find(store, history, name, asked.event_id) for name in asked.subscriptions)
+        owners = history.owners(asked.subscriptions, asked.event_id)
+        found = (find(store, history, name, asked.event_id) for name in owners)
         rows = [one[0] for one in found if one is not None and _matches(one[0], asked)]
         return Found(rows[: asked.limit], None, None)
     names = [name for name in asked.subscriptions if _possible(asked.query, "subscription", name)]

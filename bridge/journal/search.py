@@ -17,8 +17,8 @@ __all__ = ["MAX_BYTES", "MAX_ENTRIES", "Found", "Place", "search", "walk_back"]
 
 #: Most entries, and bytes in them, that one search reads: about 50 ms. `bench api` measures it.
 MAX_ENTRIES, MAX_BYTES = 2000, 8_000_000
-#: Entries in the second and later reads of a stream.
-_PAGE = 500
+#: Most entries in one read of a stream; each read takes `_GROWTH` times as many as the one before.
+_PAGE, _GROWTH = 500, 4
 
 _Item = TypeVar("_Item")
 
@@ -78,10 +78,17 @@ def walk_back(
     seconds, both included. `after`: where the page before ended. `first`: entries to read first. Raises
     `StateUnavailable`.
     """
-    oldest = "-" if since is None else f"{int(since * 1000)}-0"
+    oldest, size = "-" if since is None else f"{int(since * 1000)}-0", min(first, _PAGE)
+    newest = [_newest(until, after, number) for number in range(len(streams))]
+    with state_errors():
+        # The first pages of all streams in one round trip: there may be hundreds.
+        pipe = client.pipeline(transaction=False)
+        for name, end in zip(streams, newest, strict=True):
+            pipe.xrevrange(name, end, oldest, count=size)
+        pages = cast("list[StreamItems]", pipe.execute())
     walks = [
-        _walk_one(client, name, number, oldest, _newest(until, after, number), first)
-        for number, name in enumerate(streams)
+        _walk_one(client, name, number, oldest, page, size)
+        for number, (name, page) in enumerate(zip(streams, pages, strict=True))
     ]
     for place, entry_id, fields in merge(*walks, key=lambda step: step[0], reverse=True):
         yield place, sum(map(len, fields.values())), read(entry_id, fields, place.stream)
@@ -120,14 +127,14 @@ def _newest(until: float | None, after: Place | None, stream: int) -> str:
 
 
 def _walk_one(
-    client: redis.Redis, name: str, number: int, oldest: str, newest: str, first: int
+    client: redis.Redis, name: str, number: int, oldest: str, items: StreamItems, size: int
 ) -> Iterator[tuple[Place, bytes, dict[bytes, bytes]]]:
-    size = min(first, _PAGE)
+    """The entries of one stream. `items`: its first page, which was read with `size` entries at most."""
     while True:
-        with state_errors():
-            items = cast("StreamItems", client.xrevrange(name, newest, oldest, count=size))
         for entry_id, fields in items:
             yield Place(*id_order(entry_id), number), entry_id, fields
         if len(items) < size:
             return
-        newest, size = "(" + items[-1][0].decode(), _PAGE
+        newest, size = "(" + items[-1][0].decode(), min(_PAGE, _GROWTH * size)
+        with state_errors():
+            items = cast("StreamItems", client.xrevrange(name, newest, oldest, count=size))

@@ -227,3 +227,38 @@ def test_the_commands_for_groups_preview_what_they_would_do(services: Services, 
     assert run("failure-groups", "discard", ident, "--yes")[0] == 3
     assert run("failure-groups", "show", f"{NAME}/none")[0] == 3
     assert run("failure-groups", "show", "none")[0] == 2
+
+
+def test_a_search_that_finds_nothing_says_how_far_it_came_and_goes_on_to_the_end(
+    services: Services, api: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.delivery.views._MAX_STEPS", 3)
+    ids = dispatch(services, *range(8))
+    first = api.get("/api/v1/deliveries", query_string={"attempt": "a0"}).json
+    assert first["deliveries"] == []
+    assert first["searched_until"] is not None
+    assert first["next"] is not None
+    assert [row["event_id"] for row in listed(api, attempt="a0")] == [ids[0]]
+
+
+def test_lists_over_many_subscriptions_are_in_order_and_whole(services: Services) -> None:
+    names = [f"s{number}" for number in range(12)]
+    for number, name in enumerate(names * 3):
+        subscription = replace(NEVER, name=name)
+        publish(services.state, number)
+        run_until_idle(lane(services.state, Receiver(refuse), subscription=subscription), services.now())
+    many = replace(services, config=replace(services.config, subscriptions=dict.fromkeys(names, NEVER)))
+    api = client(many, "operator")
+    for resource, member in (("dead-letters", "dead_letters"), ("deliveries", "deliveries")):
+        rows, query = [], {"limit": 7}
+        while True:
+            page = api.get(f"/api/v1/{resource}", query_string=query).json
+            rows += page[member]
+            if page["next"] is None:
+                break
+            query = {"limit": 7, "cursor": page["next"]}
+        numbers = [row["id" if member == "dead_letters" else "dead_letter"] for row in rows]
+        stored = sum(services.state.xlen(keys.dead(name)) for name in names)
+        assert len(set(numbers)) == len(numbers) == stored > 12
+        places = [tuple(map(int, number.rpartition(":")[2].split("-"))) for number in numbers]
+        assert places == sorted(places, reverse=True)

@@ -104,8 +104,7 @@ def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
     names = subscription_names() if name is None else [known_subscription(name)]
     position = position_of("failure-groups", query, parts=2)
     after = _after(position)
-    groups = _groups()
-    every = [(one, group) for one in names for group in groups.of(one)]
+    every = [(one, group) for one, groups in _groups().of_all(names).items() for group in groups]
     every.sort(key=lambda item: (-item[1].last, item[0], item[1].fingerprint))
     found: Iterator[tuple[str, FailureGroup]] = (
         item
