@@ -10,6 +10,7 @@ import os
 import pwd
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -58,6 +59,9 @@ class ApiProblem(CallFailed):
         self.detail = str(document.get("detail", ""))
         self.problems: list[Mapping[str, str]] = document.get("problems") or []
         self.members = document
+        if status == HTTPStatus.UNAUTHORIZED:
+            # How a command sends the token.
+            self.detail = f"{self.detail.partition('. Remedy: ')[0]}. {_TOKEN_REMEDY}"
         more = [_shown(problem) for problem in self.problems if problem.get("message", "") not in self.detail]
         detail = self.detail.removesuffix("; see problems") if more else self.detail
         message = ": ".join(part for part in (detail, "; ".join(more)) if part)

@@ -139,7 +139,7 @@ def test_what_the_token_does_not_allow_is_one_line(run: Run, url: str) -> None:
     assert run(*remote(url, "wrong"), "watches", "list") == (
         FAILED,
         "",
-        "Error: missing or unknown token. Remedy: send Authorization: Bearer TOKEN\n",
+        "Error: missing or unknown token. Remedy: give --token, or set ATTEMPT_BRIDGE_TOKEN\n",
     )
     code, _, err = run(*remote(url, TOKENS["viewer"]), "watches", "cancel", "x")
     assert (code, err) == (FAILED, "Error: role viewer is not sufficient: this call needs role operator\n")
