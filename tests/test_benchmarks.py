@@ -21,6 +21,7 @@ TINY = {
     "poll": ["--pages", "2", "--rounds", "1"],
     "pointer": ["--webhooks", "2", "--pause", "0.1"],
     "idle": ["--seconds", "1", "--settle", "0"],
+    "api": ["--events", "600", "--dead-letters", "60", "--small", "300", "--rounds", "2"],
     "publish_once": ["--events", "200", "--rounds", "1"],
     "memory": ["--attempts", "2000"],
     "settled": ["--deliveries", "200"],

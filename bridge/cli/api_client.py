@@ -126,7 +126,8 @@ class Api:
             size = min(limit, _MAX_LIMIT)
             page = self.call("GET", path, {**(query or {}), "limit": size, "cursor": cursor})
             yield from page[member]
-            limit, cursor = limit - size, page["next"]
+            # A page may be short, even empty, where a search ended at its bound.
+            limit, cursor = limit - len(page[member]), page["next"]
             if cursor is None:
                 return
 

@@ -22,7 +22,7 @@ class EventItem:
     def __init__(self, stored: StoredEvent, *, persons: bool = True) -> None:
         """`persons`: what may name a person may be read; some vendors' attempt ids hold an e-mail address."""
         self.stored = stored
-        self._persons = persons
+        self.persons = persons
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class EventItem:
     @property
     def attempt(self) -> str | None:
         """The attempt's id."""
-        attempt: str | None = self._shown(self.stored.attempt)
+        attempt: str | None = self.shown(self.stored.attempt)
         return attempt
 
     def member(self, *path: str) -> Any:
@@ -49,10 +49,11 @@ class EventItem:
         value: Any = self.document
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
-        return self._shown(value)
+        return self.shown(value)
 
-    def _shown(self, value: Any) -> Any:
-        return None if not self._persons and isinstance(value, str) and "@" in value else value
+    def shown(self, value: Any) -> Any:
+        """The value; None if it is an e-mail address that may not be read."""
+        return None if not self.persons and isinstance(value, str) and "@" in value else value
 
 
 def event_fields(*, persons: bool) -> Fields:
@@ -128,21 +129,24 @@ def _completed(item: EventItem) -> float | None:
 
 def _texts(item: EventItem) -> Iterable[str | None]:
     """Where free text is looked for: everything but names, e-mail addresses and labels."""
-    stored = item.stored
-    yield from (item.attempt, stored.id, stored.source, stored.type)
-    for path in (
-        ("candidate", "id"),
-        ("candidate", "external_id"),
-        ("assessment", "id"),
-        ("assessment", "name"),
-        ("assessment", "group", "name"),
-        ("result", "grade"),
-    ):
-        yield item.member("data", *path)
+    stored, data = item.stored, _members(item.document, "data")
+    candidate, assessment = _members(data, "candidate"), _members(data, "assessment")
+    texts = (
+        *(item.attempt, stored.id, stored.source, stored.type),
+        *(candidate.get("id"), candidate.get("external_id")),
+        *(assessment.get("id"), assessment.get("name"), _members(assessment, "group").get("name")),
+        _members(data, "result").get("grade"),
+    )
+    return texts if item.persons else [item.shown(text) for text in texts]
 
 
 def _texts_with_persons(item: EventItem) -> Iterable[str | None]:
-    yield from _texts(item)
-    yield item.member("data", "candidate", "name")
-    yield item.member("data", "candidate", "email")
-    yield item.member("data", "extensions", "expectation")
+    data = _members(item.document, "data")
+    candidate = _members(data, "candidate")
+    label = _members(data, "extensions").get("expectation")
+    return (*_texts(item), candidate.get("name"), candidate.get("email"), label)
+
+
+def _members(parent: dict[str, Any], name: str) -> dict[str, Any]:
+    value = parent.get(name)
+    return value if isinstance(value, dict) else {}

@@ -13,6 +13,7 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
+from bridge import cli
 from bridge.journal import POLL, WEBHOOK, Entry, Journal, RequestRecord, Submission
 from bridge.journal import search as searching
 from bridge.services import Services
@@ -57,6 +58,11 @@ def submission(
 
 def publish(services: Services, *submissions: Submission) -> None:
     services.journal.publish(Entry(submissions=submissions), now=services.now())
+
+
+def bound(monkeypatch: pytest.MonkeyPatch, **limits: int) -> None:
+    """Let searches end sooner."""
+    monkeypatch.setattr(searching.search, "__kwdefaults__", {**searching.search.__kwdefaults__, **limits})
 
 
 def attempts(answer: Any) -> list[str]:
@@ -159,7 +165,7 @@ def test_pages_skip_no_event_and_repeat_none_whatever_is_published_meanwhile(
 def test_a_search_ends_at_its_bound_says_so_and_goes_on_there(
     services: Services, api: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching.search, "__kwdefaults__", {"max_entries": 10, "max_bytes": 10**9})
+    bound(monkeypatch, max_entries=10, max_bytes=10**9)
     publish(services, *(submission(number) for number in range(35)))
     found = list(pages(api, "/api/v1/events?filter=attempt:link:3"))
     assert [row["attempt"] for page in found for row in page["events"]] == ["link:3"]
@@ -168,10 +174,34 @@ def test_a_search_ends_at_its_bound_says_so_and_goes_on_there(
     assert found[-1]["searched_until"] is None
 
 
+def test_the_command_goes_on_after_pages_without_a_row(
+    services: Services, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
+    bound(monkeypatch, max_entries=10)
+    publish(services, *(submission(number) for number in range(35)))
+    assert cli.run(["events", "list", "--filter", "attempt:link:3,link:4", "-o", "json"]) == 0
+    assert [row["attempt"] for row in json.loads(capfd.readouterr().out)] == ["link:4", "link:3"]
+    assert cli.run(["events", "list", "--filter", "attempt:none-such"]) == 3
+    assert cli.run(["events", "list", "-n", "34", "-o", "jsonl"]) == 0
+    assert capfd.readouterr().out.count("\n") == 34
+
+
+def test_a_page_of_large_events_is_shorter_and_loses_none(
+    services: Services, api: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound(monkeypatch, max_found_bytes=5000)
+    publish(services, *(submission(number) for number in range(9)))
+    found = list(pages(api, "/api/v1/events?limit=100"))
+    assert [row["attempt"] for page in found for row in page["events"]] == [f"link:{n}" for n in range(8, -1, -1)]
+    assert len(found) > 2
+    assert {page["searched_until"] for page in found} == {None}
+
+
 def test_large_entries_end_a_search_sooner(
     services: Services, api: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching.search, "__kwdefaults__", {"max_entries": 1000, "max_bytes": 3000})
+    bound(monkeypatch, max_entries=1000, max_bytes=3000)
     publish(services, *(submission(number) for number in range(9)))
     first = api.get("/api/v1/events?filter=attempt:none-such").json
     assert (first["events"], first["searched_until"] is None) == ([], False)
@@ -179,7 +209,8 @@ def test_large_entries_end_a_search_sooner(
 
 def test_an_event_is_found_by_its_id_or_a_unique_beginning(services: Services, api: FlaskClient) -> None:
     publish(services, *(submission(number) for number in range(300)))
-    rows = api.get("/api/v1/events?limit=1000").json["events"]
+    rows = [row for page in pages(api, "/api/v1/events?limit=1000") for row in page["events"]]
+    assert len(rows) == 300
     for row in rows[:3]:
         assert api.get(f"/api/v1/events/{row['id']}").json == row
         assert api.get(f"/api/v1/events/{row['id'][:13]}").json == row
@@ -259,7 +290,7 @@ def test_a_call_reads_a_few_entries_of_many(
     assert len(api.get("/api/v1/events").json["events"]) == 50
     assert read == [51]
     read.clear()
-    monkeypatch.setattr(searching.search, "__kwdefaults__", {"max_entries": 700, "max_bytes": 10**9})
+    bound(monkeypatch, max_entries=700, max_bytes=10**9)
     assert api.get("/api/v1/events?filter=attempt:none").json["searched_until"] is not None
     assert sum(read) <= 700 + 500
 

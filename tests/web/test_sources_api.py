@@ -28,6 +28,11 @@ def client(services: Services, role: str) -> FlaskClient:
     return made
 
 
+def bound(monkeypatch: pytest.MonkeyPatch, **limits: int) -> None:
+    """Let searches end sooner."""
+    monkeypatch.setattr(searching.search, "__kwdefaults__", {**searching.search.__kwdefaults__, **limits})
+
+
 def last_change(api: FlaskClient) -> dict[str, Any]:
     entry: dict[str, Any] = api.get("/api/v1/audit?limit=1").json["audit"][0]
     return {name: entry[name] for name in ("action", "target", "before", "after")}
@@ -99,7 +104,7 @@ def test_a_source_with_many_watches_and_requests_is_shown_by_a_few_of_them(
     for number in range(60):
         record = RequestRecord(id=f"r{number}", source="us", received_at=now, headers={}, body=b"", outcome="ignored")
         services.journal.publish(Entry(request=record), now=now)
-    monkeypatch.setattr(searching.search, "__kwdefaults__", {"max_entries": 40, "max_bytes": 10**9})
+    bound(monkeypatch, max_entries=40, max_bytes=10**9)
     read: list[int] = []
 
     def counted(plain: Any) -> Any:
