@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ __all__ = [
     "following",
     "listed",
     "parse_watch_id",
+    "read_again",
     "register",
     "watch_id",
 ]
@@ -111,6 +113,8 @@ class Listed(NamedTuple):
 
     next_recheck: float
     source: str
+    #: Of the key: in place of it in the order and in cursors, because a key may hold an e-mail address.
+    digest: str
     key: str
     expected: Expectation | None
     watch: OpenWatch | None
@@ -118,7 +122,7 @@ class Listed(NamedTuple):
     @property
     def position(self) -> tuple[str, str, str]:
         """Where it is in the list, for a cursor."""
-        return repr(self.next_recheck), self.source, self.key
+        return repr(self.next_recheck), self.source, self.digest
 
     @property
     def row(self) -> dict[str, Any]:
@@ -135,7 +139,7 @@ def listed(services: Services, sources: Sequence[str], *, state: str | None = No
         for key in expected.keys() | watches.keys():
             promise, watch = expected.get(key), watches.get(key)
             if state in (None, "open" if promise is None else promise.state):
-                results.append(Listed(_next_recheck(promise, watch), source, key, promise, watch))
+                results.append(Listed(_next_recheck(promise, watch), source, _digest(key), key, promise, watch))
     return sorted(results, key=itemgetter(0, 1, 2))
 
 
@@ -143,8 +147,21 @@ def following(found: Sequence[Listed], position: Sequence[str] | None) -> Sequen
     """What comes after a position in the sorted list; all of it without one. Raises `ValueError` for no position."""
     if position is None:
         return found
-    moment, source, key = position
-    return found[bisect_right(found, (float(moment), source, key), key=itemgetter(0, 1, 2)) :]
+    moment, source, digest = position
+    return found[bisect_right(found, (float(moment), source, digest), key=itemgetter(0, 1, 2)) :]
+
+
+def read_again(services: Services, found: Iterable[Listed], *, state: str | None) -> Iterator[Listed]:
+    """What is still there of watches that were listed before, as it is now, in their places of then."""
+    for watch in found:
+        expected = services.expectations.get(watch.source, watch.key)
+        current = services.watches.get(watch.source, watch.key)
+        if (expected or current) and state in (None, "open" if expected is None else expected.state):
+            yield watch._replace(expected=expected, watch=current)
+
+
+def _digest(key: str) -> str:
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=9).hexdigest()
 
 
 def find(services: Services, ident: str) -> dict[str, Any] | None:

@@ -70,7 +70,8 @@ def test_one_watch_is_shown_and_cancelled_by_the_same_few_commands_however_many_
     api: FlaskClient, run: Any, services: Services, commands: Commands
 ) -> None:
     counted = []
-    # The scripts are loaded once.
+    # The scripts are loaded once, that of the audit among them.
+    fill(services, 10)
     run("cancel", watch_id("eu", "link:5"))
     for count in (10, 2000):
         fill(services, count)

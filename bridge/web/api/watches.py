@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -31,6 +31,8 @@ blueprint = ApiBlueprint(
 
 #: Watches, or ids, in one call.
 MAX_BATCH = 500
+#: How long the order of a list is kept for its further pages.
+_KEPT_SECONDS = 30.0
 #: A body of `addWatch`, for the description.
 _EXPECTED = {
     "source": "exams",
@@ -108,12 +110,15 @@ def list_watches(query: Mapping[str, Any]) -> dict[str, Any]:
     name = query.get("source")
     sources = list(services.config.sources) if name is None else [known_source(name)]
     position = position_of("watches", query, parts=3)
-    found = _listed(services, sources, query.get("state"), position)
+    state = query.get("state")
+    found, is_current = _listed(services, sources, state, position)
     try:
-        following = watch_registration.following(found, position)
+        rest: Iterable[Listed] = watch_registration.following(found, position)
     except ValueError:
         refuse_cursor("is not a cursor of watches")
-    page = page_of("watches", following, query["limit"], lambda watch: watch.position, _shown)
+    if not is_current:
+        rest = watch_registration.read_again(services, rest, state=state)
+    page = page_of("watches", rest, query["limit"], lambda watch: watch.position, _shown)
     return page | {"total": len(found)}
 
 
@@ -129,17 +134,23 @@ def _masked(row: dict[str, Any]) -> dict[str, Any]:
 
 def _listed(
     services: Services, sources: Sequence[str], state: str | None, position: Sequence[str] | None
-) -> Sequence[Listed]:
-    """All matching watches. The pages of one command are cut from one list: sorting all again costs as much as all."""
+) -> tuple[Sequence[Listed], bool]:
+    """All matching watches, and whether they are as they are now.
+
+    To sort them, all must be read: further pages are cut from the list of the first one for a while. A command keeps
+    the watches, web only their places.
+    """
     kept: dict[str, Any] = current_app.extensions.setdefault("bridge.watches", {})
-    asked = (tuple(sources), state)
+    asked, now = (tuple(sources), state), services.now()
+    if kept and not kept["since"] <= now < kept["since"] + _KEPT_SECONDS:
+        kept.clear()
     if position is not None and kept.get("asked") == asked:
         found: Sequence[Listed] = kept["found"]
-        return found
+        return found, is_local()
     found = watch_registration.listed(services, sources, state=state)
-    if is_local():
-        kept.update(asked=asked, found=found)
-    return found
+    places = found if is_local() else [watch._replace(expected=None, watch=None) for watch in found]
+    kept.update(asked=asked, since=now, found=places)
+    return found, True
 
 
 @blueprint.route("", methods=["POST"])
