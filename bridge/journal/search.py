@@ -21,6 +21,8 @@ MAX_ENTRIES, MAX_BYTES, MAX_FOUND_BYTES = 1000, 4_000_000, 400_000
 #: Most entries in one read of a stream; each read takes `_GROWTH` times as many as the one before.
 _PAGE, _GROWTH = 500, 4
 
+_LAST_SEQUENCE = 2**64 - 1
+
 _Item = TypeVar("_Item")
 
 
@@ -80,16 +82,25 @@ def walk_back(
     `StateUnavailable`.
     """
     oldest, size = "-" if since is None else f"{int(since * 1000)}-0", min(first, _PAGE)
-    newest = [_newest(until, after, number) for number in range(len(streams))]
+    # There may be hundreds of streams: one round trip for the oldest entries of all, one for their first pages.
     with state_errors():
-        # The first pages of all streams in one round trip: there may be hundreds.
         pipe = client.pipeline(transaction=False)
-        for name, end in zip(streams, newest, strict=True):
-            pipe.xrevrange(name, end, oldest, count=size)
-        pages = cast("list[StreamItems]", pipe.execute())
+        for name in streams:
+            pipe.xrange(name, count=1)
+        ends = cast("list[StreamItems]", pipe.execute())
+        # XREVRANGE that begins before the oldest entry would read the whole stream to find nothing.
+        starts = [
+            (number, name, end[0][0], newest)
+            for number, (name, end) in enumerate(zip(streams, ends, strict=True))
+            if end and not _is_before(newest := _newest(until, after, number), end[0][0])
+        ]
+        pipe = client.pipeline(transaction=False)
+        for _, name, _, newest in starts:
+            pipe.xrevrange(name, newest, oldest, count=size)
+        pages = cast("list[StreamItems]", pipe.execute() if starts else [])
     walks = [
-        _walk_one(client, name, number, oldest, page, size)
-        for number, (name, page) in enumerate(zip(streams, pages, strict=True))
+        _walk_one(client, name, number, (oldest, end), page, size)
+        for (number, name, end, _), page in zip(starts, pages, strict=True)
     ]
     for place, entry_id, fields in merge(*walks, key=lambda step: step[0], reverse=True):
         yield place, sum(map(len, fields.values())), read(entry_id, fields, place.stream)
@@ -132,14 +143,28 @@ def _newest(until: float | None, after: Place | None, stream: int) -> str:
     return after.entry if stream < after.stream else f"({after.entry}"
 
 
+def _is_before(newest: str, entry: bytes) -> bool:
+    """Whether an end of XREVRANGE lies before an entry."""
+    if newest == "+":
+        return False
+    place, exclusive = newest.removeprefix("("), newest.startswith("(")
+    # Without a sequence it means the last entry of the millisecond.
+    end = id_order(place.encode()) if "-" in place else (int(place), _LAST_SEQUENCE)
+    return end < id_order(entry) or (exclusive and end == id_order(entry))
+
+
 def _walk_one(
-    client: redis.Redis, name: str, number: int, oldest: str, items: StreamItems, size: int
+    client: redis.Redis, name: str, number: int, bounds: tuple[str, bytes], items: StreamItems, size: int
 ) -> Iterator[tuple[Place, bytes, dict[bytes, bytes]]]:
-    """The entries of one stream. `items`: its first page, which was read with `size` entries at most."""
+    """The entries of one stream. `items`: its first page, which was read with `size` entries at most.
+
+    `bounds`: the oldest entry to read, as XREVRANGE takes it, and the oldest entry of the stream.
+    """
+    oldest, end = bounds
     while True:
         for entry_id, fields in items:
             yield Place(*id_order(entry_id), number), entry_id, fields
-        if len(items) < size:
+        if len(items) < size or items[-1][0] == end:
             return
         newest, size = "(" + items[-1][0].decode(), min(_PAGE, _GROWTH * size)
         with state_errors():
