@@ -18,7 +18,7 @@ from bridge.errors import StateUnavailable
 from bridge.journal import Journal, publishing
 from bridge.journal.reading import Reader
 from bridge.journal.requests import RequestStore
-from bridge.state import keys, scripts
+from bridge.state import counts, keys, scripts
 from bridge.state.client import state_client
 from tests.support.comparison import reconcile
 from tests.support.dispatch import Receiver, at, even, lane, publish, refuse, replay_all
@@ -36,7 +36,13 @@ from workers.transports.contract import Outcome, Outgoing
 
 #: How a client calls the script, once the server knows it.
 PUBLISH_ONCE = (
-    hashlib.sha1(scripts.read(Path(publishing.__file__).with_name("publish_once.lua")).encode()).hexdigest().encode()
+    hashlib.sha1(
+        "\n".join(
+            map(scripts.read, (counts.ADD_COUNTS, Path(publishing.__file__).with_name("publish_once.lua")))
+        ).encode()
+    )
+    .hexdigest()
+    .encode()
 )
 Record = Callable[[str, object], None]
 
