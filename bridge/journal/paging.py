@@ -10,7 +10,9 @@ import redis
 from bridge.journal.entries import StreamItems
 from bridge.state.errors import state_errors
 
-__all__ = ["id_order", "read_stream"]
+__all__ = ["id_order", "is_before", "read_stream"]
+
+_LAST_SEQUENCE = 2**64 - 1
 
 
 def read_stream(
@@ -20,6 +22,10 @@ def read_stream(
 
     Raises `StateUnavailable`.
     """
+    with state_errors():
+        oldest = cast("StreamItems", client.xrange(stream, count=1)) if newest_first and last != "+" else []
+    if oldest and is_before(last, oldest[0][0]):
+        return
     while True:
         with state_errors():
             if newest_first:
@@ -38,3 +44,16 @@ def id_order(entry_id: bytes) -> tuple[int, int]:
     """The sort key of a stream id."""
     ms, _, sequence = entry_id.partition(b"-")
     return int(ms), int(sequence)
+
+
+def is_before(newest: str, entry: bytes) -> bool:
+    """Whether an end of XREVRANGE lies before an entry.
+
+    If that is the oldest one, the server would read the whole stream from its end to find nothing.
+    """
+    if newest == "+":
+        return False
+    place, exclusive = newest.removeprefix("("), newest.startswith("(")
+    # Without a sequence it means the last entry of the millisecond.
+    end = id_order(place.encode()) if "-" in place else (int(place), _LAST_SEQUENCE)
+    return end < id_order(entry) or (exclusive and end == id_order(entry))

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar, cast
 import redis
 
 from bridge.journal.entries import StreamItems
-from bridge.journal.paging import id_order
+from bridge.journal.paging import id_order, is_before
 from bridge.state.errors import state_errors
 
 __all__ = ["MAX_BYTES", "MAX_ENTRIES", "MAX_FOUND_BYTES", "Found", "Place", "search", "walk_back"]
@@ -20,8 +20,6 @@ __all__ = ["MAX_BYTES", "MAX_ENTRIES", "MAX_FOUND_BYTES", "Found", "Place", "sea
 MAX_ENTRIES, MAX_BYTES, MAX_FOUND_BYTES = 1000, 4_000_000, 400_000
 #: Most entries in one read of a stream; each read takes `_GROWTH` times as many as the one before.
 _PAGE, _GROWTH = 500, 4
-
-_LAST_SEQUENCE = 2**64 - 1
 
 _Item = TypeVar("_Item")
 
@@ -92,7 +90,7 @@ def walk_back(
         starts = [
             (number, name, end[0][0], newest)
             for number, (name, end) in enumerate(zip(streams, ends, strict=True))
-            if end and not _is_before(newest := _newest(until, after, number), end[0][0])
+            if end and not is_before(newest := _newest(until, after, number), end[0][0])
         ]
         pipe = client.pipeline(transaction=False)
         for _, name, _, newest in starts:
@@ -141,16 +139,6 @@ def _newest(until: float | None, after: Place | None, stream: int) -> str:
         return "+" if bound is None else str(bound)
     # Of entries with one id, that of the stream with the highest number comes first.
     return after.entry if stream < after.stream else f"({after.entry}"
-
-
-def _is_before(newest: str, entry: bytes) -> bool:
-    """Whether an end of XREVRANGE lies before an entry."""
-    if newest == "+":
-        return False
-    place, exclusive = newest.removeprefix("("), newest.startswith("(")
-    # Without a sequence it means the last entry of the millisecond.
-    end = id_order(place.encode()) if "-" in place else (int(place), _LAST_SEQUENCE)
-    return end < id_order(entry) or (exclusive and end == id_order(entry))
 
 
 def _walk_one(

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from bridge.journal import search as searching
+from bridge.journal.paging import read_stream
 from bridge.journal.search import Place, search, walk_back
 
 
@@ -76,3 +77,10 @@ def test_a_search_says_where_it_ended() -> None:
 def test_what_is_no_place_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not the place of an entry"):
         Place.parse(text)
+
+
+def test_older_readers_ask_for_nothing_before_the_oldest_entry_either(fake_state: redis.Redis, ends: list[str]) -> None:
+    assert list(read_stream(fake_state, "a", last="999", page=5)) == []
+    assert ends == []
+    assert len(list(read_stream(fake_state, "a", last="1004", page=9))) == 5
+    assert ends == ["1004"]
