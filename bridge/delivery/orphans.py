@@ -56,6 +56,7 @@ def forget(client: redis.Redis, subscription: str, *, partitions: int) -> None:
                 keys.tries(subscription, partition),
                 keys.failure_groups(subscription, partition),
                 keys.letter_index(subscription, partition),
+                keys.settled(subscription, partition),
             )
         client.unlink(keys.pauses(subscription), keys.subscription_alarm(subscription))
         # Last, so that an interrupted run can be repeated.

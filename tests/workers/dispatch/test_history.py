@@ -8,6 +8,7 @@ import redis
 from bridge.config.model import Filter, Receipts, RetryPolicy, Subscription
 from bridge.config.model import Retention as RetentionConfig
 from bridge.delivery.history import History
+from bridge.delivery.orphans import forget
 from bridge.delivery.record import Delivery
 from bridge.delivery.retention import DeliveryRetention
 from bridge.delivery.store import BEING_SENT, DONE, UNKNOWN, Deliveries
@@ -198,3 +199,17 @@ def test_what_becomes_of_deliveries_is_counted_per_minute_hour_and_day(any_state
     for name in counts.names(keys.delivery_counts, 0, 1_800_000_000.0):
         assert any_state.hgetall(name) == expected
         assert any_state.ttl(name) > 86_400
+
+
+def test_nothing_is_left_of_a_subscription_that_is_forgotten(any_state: redis.Redis) -> None:
+    publish(any_state, *range(5))
+    run_until_idle(lane(any_state, Receiver(), subscription=CRM), 1000.0)
+    publish(any_state, *range(5, 8))
+    never = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=()))
+    run_until_idle(lane(any_state, Receiver(refuse), subscription=never), 1000.0)
+    publish(any_state, 9)
+    run_until_idle(lane(any_state, Receiver(refuse), subscription=CRM), 1000.0)
+    any_state.hset(keys.subscription_alarm(NAME), "record", "{}")
+    forget(any_state, NAME, partitions=1)
+    left = [name for name in any_state.scan_iter("*") if NAME.encode() in name]
+    assert left == []
