@@ -205,7 +205,7 @@ def fast_and_slow(address: str, events: int, number: int) -> None:
                 ],
             )
             verdict(f"push / bare threads at {delay} ms", ratios(mine, threads), 0.7)
-            verdict(f"push / bare asyncio at {delay} ms", ratios(mine, streams), 0.7)
+            print(f"push / bare asyncio at {delay} ms: {ratios(mine, streams):.2f}, without a target")
             if delay:
                 verdict("events/s at 100 ms", sorted(mine)[len(mine) // 2], 500, unit="/s")
 

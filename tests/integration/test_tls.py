@@ -95,10 +95,10 @@ def _broker(scheme: str) -> Callable[[str, str, Path], str]:
     def send(where: str, query: str, folder: Path) -> str:
         broker = Broker(f"{scheme}://{where}/{'1' if scheme == 'rediss' else '/'}{query}")
         try:
-            (failed,) = broker.publish([EVENT], lambda event: MESSAGE, content_type="application/json")
+            (tried,) = broker.publish([EVENT], lambda event: MESSAGE, now=1.0, content_type="application/json")
         finally:
             broker.close()
-        return str(failed or "")
+        return str(tried.failure or "")
 
     return send
 
