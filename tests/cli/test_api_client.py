@@ -21,6 +21,8 @@ from bridge.services import Services
 from tests.support.http_bridge import served
 from tests.support.watches_api import TOKENS, access_of, build
 
+pytestmark = pytest.mark.long
+
 REFERENCE = ("--ref", "stream=link", "--ref", "result=7", "--due", "2050-01-01", "--deadline", "2051-01-01")
 
 #: Runs a command line; its exit code, stdout and stderr.

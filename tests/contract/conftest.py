@@ -40,6 +40,11 @@ def _is_meant(vendor: Vendor, names: list[str]) -> bool:
     return not (("signed" in names and vendor.verify is None) or ("unsigned" in names and vendor.verify is not None))
 
 
+def _marks(vendor: Vendor, variant: str) -> list[pytest.MarkDecorator]:
+    """The fast tests run over the first variant of each vendor."""
+    return [] if variant == next(iter(contract_of(vendor).VARIANTS)) else [pytest.mark.long]
+
+
 def _spread(metafunc: pytest.Metafunc, name: str, values: Iterable[str]) -> None:
     """`stage`, its stream and `name`: every variant of a vendor and every value, but not all of their pairs."""
     names, chosen = metafunc.fixturenames, list(values)
@@ -75,7 +80,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     kind = next((name for name in ("stream", "polled", "sweep") if name in names), None)
     if kind is not None:
         cases = [
-            pytest.param((vendor, variant), stream, id=f"{vendor.name}-{variant}-{stream}".rstrip("-"))
+            pytest.param(
+                (vendor, variant),
+                stream,
+                id=f"{vendor.name}-{variant}-{stream}".rstrip("-"),
+                marks=_marks(vendor, variant),
+            )
             for vendor, variant in _VARIANTS
             for stream in _streams(vendor, kind)
             if _is_meant(vendor, names)
@@ -83,7 +93,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(("stage", kind), cases, indirect=["stage"])
     elif "stage" in names:
         chosen = [case for case in _VARIANTS if _is_meant(case[0], names)]
-        cases = [pytest.param(case, id=f"{case[0].name}-{case[1]}") for case in chosen]
+        cases = [pytest.param(case, id=f"{case[0].name}-{case[1]}", marks=_marks(*case)) for case in chosen]
         metafunc.parametrize("stage", cases, indirect=True)
     elif "fixture_path" in names:
         cases = [

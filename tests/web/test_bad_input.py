@@ -16,7 +16,7 @@ from bridge.web.api.sessions import PATH as SESSION
 from tests.support.watches_api import TOKENS, OpenGate, access_of, build
 
 # Each case is one call to many operations.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.long
 
 PROBLEM = "application/problem+json"
 BIG = b'"' + b"a" * 256 * 1024 + b'"'

@@ -21,6 +21,8 @@ from bridge.state import keys
 from bridge.web import create_app
 from tests.support.watches_api import TOKENS, OpenGate, access_of, build
 
+pytestmark = pytest.mark.long
+
 EVENT = json.loads(Path(__file__).parents[1].joinpath("data/attempt-completed.json").read_text(encoding="utf-8"))
 SPACE = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 

@@ -18,6 +18,8 @@ from bridge.watch_registration import watch_id
 from bridge.web.api.watch_shapes import EARLIEST, LATEST
 from tests.support.watches_api import LINK
 
+pytestmark = pytest.mark.long
+
 #: The ends of the calendar and of what can be registered, also as other zones see them.
 FAR = [
     "9999-12-31T23:59:59Z",

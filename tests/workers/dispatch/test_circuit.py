@@ -19,6 +19,8 @@ from workers.dispatch.circuit import last_error, trailing_failures
 from workers.transports.contract import Outcome, Outgoing
 from workers.transports.http_push import answer_outcome
 
+pytestmark = pytest.mark.long
+
 NAME = "crm"
 CRM = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=(5.0, 300.0, 1800.0)))
 DOWN = DeliveryFailed("receiver answered 500", reason="receiver_error")

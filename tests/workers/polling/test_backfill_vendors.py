@@ -16,6 +16,8 @@ from workers.polling.backfill import BackfillCallbacks, run
 from workers.polling.listing import whole_streams
 from workers.polling.reconcile import ReconcileOptions, reconcile
 
+pytestmark = pytest.mark.long
+
 CASES = [
     pytest.param(vendor, variant, id=f"{vendor.name}-{variant}")
     for vendor in vendors().values()

@@ -23,6 +23,8 @@ from workers.polling import recheck as rechecks
 from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
 
+pytestmark = pytest.mark.long
+
 NAME, PAGE = "eu-little", 20
 
 

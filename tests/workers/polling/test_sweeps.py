@@ -16,6 +16,8 @@ from tests.support.contract.wire import session_over
 from tests.support.polling import DAY, START, Api, Sitting, journal, make_services, make_vendor, with_source
 from workers.polling.poll import poll_once
 
+pytestmark = pytest.mark.long
+
 NAME = "eu-little"
 POLL = 300.0
 

@@ -20,6 +20,8 @@ from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
 from workers.polling.reconcile import ReconcileOptions, reconcile
 
+pytestmark = pytest.mark.long
+
 NAME = "eu-little"
 MINUTES = 120.0
 
