@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import redis
@@ -114,17 +114,43 @@ class Reader:
         """
         last = {partition: (after or {}).get(partition, "$") for partition in range(self.partitions)}
         while True:
-            with state_errors():
-                names = {keys.journal(partition): position for partition, position in last.items()}
-                answer = self.client.xread(cast("Any", names), count=_PAGE, block=int(block_seconds * 1000))
-            if not answer:
+            events = self.read_after(last, block_seconds=block_seconds)
+            if not events:
                 yield None
-            by_name = {keys.journal(partition): partition for partition in last}
-            for name, items in cast("list[tuple[bytes, StreamItems]]", answer or []):
-                partition = by_name[name.decode()]
-                for entry_id, fields in items:
-                    last[partition] = entry_id.decode()
-                    yield stored_event(entry_id, fields, partition)
+            for event in events:
+                last[event.partition] = event.entry_id
+                yield event
+
+    def read_after(self, after: Mapping[int, str], *, block_seconds: float) -> list[StoredEvent]:
+        """The next events of all partitions; empty if there was none for `block_seconds`. `after`: as in `tail`."""
+        names = {keys.journal(partition): partition for partition in after}
+        with state_errors():
+            positions = {name: after[partition] for name, partition in names.items()}
+            answer = self.client.xread(cast("Any", positions), count=_PAGE, block=int(block_seconds * 1000))
+        return [
+            stored_event(entry_id, fields, names[name.decode()])
+            for name, items in cast("list[tuple[bytes, StreamItems]]", answer or [])
+            for entry_id, fields in items
+        ]
+
+    def ends(self) -> tuple[dict[int, str], dict[int, str]]:
+        """partition -> stream id of the oldest and of the newest event, `0-0` without events."""
+        with state_errors():
+            pipe = self.client.pipeline(transaction=False)
+            for partition in range(self.partitions):
+                pipe.xrange(keys.journal(partition), count=1)
+                pipe.xrevrange(keys.journal(partition), count=1)
+            found = [items[0][0].decode() if items else "0-0" for items in pipe.execute()]
+        return dict(enumerate(found[::2])), dict(enumerate(found[1::2]))
+
+    def between(self, after: Mapping[int, str], until: Mapping[int, str]) -> Iterator[StoredEvent]:
+        """Events behind `after` up to and with `until` (partition -> stream id), oldest first, read page by page."""
+        streams = [
+            self._events(partition, f"({after[partition]}", until[partition], False)
+            for partition in range(self.partitions)
+        ]
+        for _, event in heapq.merge(*streams, key=lambda item: item[0]):
+            yield event
 
     def _buckets(self) -> list[int]:
         """The number of buckets of each partition."""

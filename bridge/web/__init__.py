@@ -26,6 +26,7 @@ from bridge.web.gate import Gate
 from bridge.web.group_commit import GroupCommit
 from bridge.web.health import blueprint, part_lines
 from bridge.web.hooks import BODY_SECONDS, PREFIX, Receiver
+from bridge.web.live import Live
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -58,12 +59,13 @@ def create_app(
     body_seconds: float = BODY_SECONDS,
     metrics_directory: Path | None = None,
     on_probe: Callable[[redis.Redis], object] = lambda client: None,
+    is_current: Callable[[], bool] = lambda: True,
 ) -> Flask:
     """The application of one process. Call it after forking: unless a gate is given, it starts one and its probe.
 
     `body_seconds`: time limit for a webhook's body. `metrics_directory`: where the processes of one server share their
     metrics. `on_probe` is called with the probe's client a few times a second while the state server can be used; what
-    it raises closes the gate. `app.extensions["bridge"]` holds `services`.
+    it raises closes the gate. Live streams end once `is_current` is false. `app.extensions["bridge"]` holds `services`.
     """
     probe_client = state_client(services.state_url, timeout=_PROBE_SECONDS, retries=0)
     state_probe = _StateProbe(probe_client, services.config, services.now, on_probe)
@@ -91,7 +93,7 @@ def create_app(
             StateCollector(services),
         )
     )
-    register_api(app)
+    register_api(app, Live(services.journal_reader, services.journal_tail, is_current=is_current))
     app.after_request(_add_security_headers)
     return app
 

@@ -239,6 +239,7 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
             metrics_directory=self.metrics_directory,
             # One that is replaced finishes its requests, but no longer speaks for the server.
             on_probe=lambda client: requests(client) if self.is_current() else None,
+            is_current=lambda: self.is_current(),
         )
 
 

@@ -23,6 +23,7 @@ from bridge.web.api import (
     sessions,
     sources,
     stats,
+    stream,
     watches,
 )
 from bridge.web.api.auditing import audit_changes
@@ -34,6 +35,7 @@ from bridge.web.api.page import page_blueprint
 from bridge.web.api.problems import register_errors
 from bridge.web.api.watch_shapes import Moment
 from bridge.web.hooks import MAX_BODY_BYTES
+from bridge.web.live import Live
 
 __all__ = ["local_application", "register_api"]
 
@@ -45,6 +47,7 @@ _BLUEPRINTS = (
     sessions.blueprint,
     health.blueprint,
     events.blueprint,
+    stream.blueprint,
     requests.blueprint,
     sources.blueprint,
     stats.blueprint,
@@ -55,9 +58,9 @@ _BLUEPRINTS = (
 )
 
 
-def register_api(app: Flask) -> None:
+def register_api(app: Flask, live: Live) -> None:
     """Add the API and its description at `/api/v1/openapi.json`. Raises `BridgeError` for an invalid token file."""
-    _register(app, access.tokens(app.extensions["bridge"].config))
+    _register(app, access.tokens(app.extensions["bridge"].config), live)
 
 
 def local_application(services: Services) -> Flask:
@@ -68,17 +71,18 @@ def local_application(services: Services) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.extensions["bridge"] = services
     app.config["PROPAGATE_EXCEPTIONS"] = True
-    _register(app, ())
+    _register(app, (), Live(services.journal_reader, services.journal_tail))
     return app
 
 
-def _register(app: Flask, tokens: Sequence[Token]) -> None:
+def _register(app: Flask, tokens: Sequence[Token], live: Live) -> None:
     services: Services = app.extensions["bridge"]
     # Of the API; the receiver of webhooks has its own limit.
     app.config.update(options(services.config.bridge.public_url), MAX_CONTENT_LENGTH=MAX_BODY_BYTES)
     if isinstance(app.json, DefaultJSONProvider):
         # Members in the order of their schema, for people who read them.
         app.json.sort_keys = False
+    app.extensions["bridge.live"] = live
     app.extensions["bridge.tokens"] = tuple(tokens)
     app.extensions["bridge.failures"] = FailedLogins(services.state, services.now)
     app.before_request(_guard)

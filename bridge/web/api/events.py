@@ -1,4 +1,4 @@
-"""`/api/v1/events`: published events, notices included."""
+"""`/api/v1/events`: published events, notices included. What follows them is in `stream.py`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bridge.web.api.filters import (
 from bridge.web.api.members import sound
 from schemas.event import minimal
 
-__all__ = ["blueprint"]
+__all__ = ["blueprint", "event_row"]
 
 blueprint = ApiBlueprint("events", __name__, url_prefix="/api/v1/events", description="Published events.")
 
@@ -100,7 +100,7 @@ def list_events(query: Mapping[str, Any]) -> dict[str, Any]:
 
     items = ((place, size, EventItem(stored, persons=persons)) for place, size, stored in steps)
     found = search(items, matches, query["limit"])
-    return page_found("events", found, [_row(item, persons) for item in found.rows])
+    return page_found("events", found, [event_row(item, persons) for item in found.rows])
 
 
 @blueprint.route("/<ident>", methods=["GET"])
@@ -123,10 +123,11 @@ def show_event(ident: str) -> dict[str, Any]:
         refuse(404, f"unknown event: {clip(ident, 40)}. It may be older than bridge.retention.events")
     if len({event.id for event in found}) > 1:
         refuse_ambiguous("events", ident)
-    return _row(EventItem(found[0]), sees_persons())
+    return event_row(EventItem(found[0]), sees_persons())
 
 
-def _row(item: EventItem, persons: bool) -> dict[str, Any]:
+def event_row(item: EventItem, persons: bool) -> dict[str, Any]:
+    """The event as the API shows it. `persons`: the caller may see names, e-mail addresses and labels."""
     stored, document = item.stored, item.document
     row = {
         "id": stored.id,

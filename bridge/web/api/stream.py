@@ -1,0 +1,225 @@
+"""`/api/v1/events/stream`: events as they are published, as server-sent events.
+
+Every id is the place in all partitions, so that `Last-Event-ID` continues without a gap in any process.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, current_app, request
+from marshmallow import Schema, fields, validate
+
+from bridge.errors import StateUnavailable
+from bridge.journal.event_fields import event_fields
+from bridge.journal.paging import id_order
+from bridge.query import MAX_LENGTH, Query
+from bridge.web.api.bodies import ApiBlueprint
+from bridge.web.api.common import VIEWER, needs, refuse, sees_persons
+from bridge.web.api.description import described
+from bridge.web.api.events import event_row
+from bridge.web.api.filters import query_of
+from bridge.web.api.members import sound
+from bridge.web.live import CLOSING, SLOW, Live, LiveEvent, Viewer
+
+__all__ = ["blueprint"]
+
+blueprint = ApiBlueprint("stream", __name__, url_prefix="/api/v1/events", description="Events as they are published.")
+
+MEDIA_TYPE = "text/event-stream"
+#: Most entries of the past that one connection reads, whether they match or not.
+MAX_BACKLOG = 10_000
+_TOPICS = ("events", "alarms")
+_ALARMS = ("source.", "subscription.")
+_FIELDS = {persons: event_fields(persons=persons) for persons in (False, True)}
+_ID = "Last-Event-ID"
+_START = "0-0"
+_REASONS = {
+    SLOW: "the viewer reads too slowly. Remedy: reconnect with Last-Event-ID, or filter",
+    CLOSING: "this process of the bridge stops. Remedy: reconnect with Last-Event-ID",
+    "state": "the state server is unavailable. Remedy: reconnect with Last-Event-ID",
+}
+
+
+class _Stream(Schema):
+    filter = fields.String(
+        load_default="",
+        validate=[sound, validate.Length(max=MAX_LENGTH)],
+        metadata={"description": "Filter, such as `type:attempt.revised source:eu-*`."},
+    )
+    since = fields.String(
+        validate=validate.Length(1, 40),
+        metadata={"description": "Start in the past, such as `2h`; `Last-Event-ID` counts before it."},
+    )
+    topics = fields.String(
+        load_default=",".join(_TOPICS),
+        validate=validate.Regexp("^(events|alarms)(,(events|alarms))?$", error="must be events, alarms or both"),
+        metadata={"description": "`events`, `alarms` (of sources and subscriptions), or both with a comma."},
+    )
+
+
+@blueprint.route("/stream", methods=["GET"])
+@needs(VIEWER)
+@described(blueprint, "streamEvents", HTTPStatus.UNPROCESSABLE_ENTITY)
+@blueprint.doc(
+    parameters=[
+        {
+            "name": _ID,
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "`id` of the last message that was read: the stream continues behind it.",
+        }
+    ]
+)
+@blueprint.arguments(_Stream, location="query")
+@blueprint.response(200, {"type": "string"}, content_type=MEDIA_TYPE, description="Server-sent events, without end")
+def stream_events(query: Mapping[str, Any]) -> Response:
+    """Follow events as they are published
+
+    Each message has the event's type as `event`, the place in the journal as `id`, and as `data` what `listEvents`
+    shows of an event. `bridge.gap`: events are missing between `after` and `until`; list them. `bridge.dropped`: the
+    stream ends, for the `reason` in it. A comment comes every 15 seconds at least.
+    """
+    live: Live = current_app.extensions["bridge.live"]
+    persons = sees_persons()
+    asked = query_of(query, _FIELDS[persons])
+    if asked.until is not None:
+        refuse(422, "until: a stream has no end. Remedy: leave it out", errors={"filter": ["until: leave it out"]})
+    start = _start(live, asked)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    if request.method == "HEAD":
+        return Response(content_type=MEDIA_TYPE, headers=headers)
+    viewer = _viewer(query, asked, persons, request.environ.get("gunicorn.socket"))
+    joined = live.join(viewer)
+    if joined is None:
+        refuse(503, "too many viewers of live streams. Remedy: close some", headers={"Retry-After": "10"})
+    feed = _Feed(live, viewer, persons, dict(joined if start is None else start))
+    messages = feed.messages(joined, has_past=start is not None, resumed=_ID in request.headers)
+    answer = Response(messages, content_type=MEDIA_TYPE, headers=headers)
+    answer.call_on_close(lambda: live.leave(viewer))
+    return answer
+
+
+def _viewer(query: Mapping[str, Any], asked: Query, persons: bool, connection: socket.socket | None) -> Viewer:
+    topics = frozenset(query["topics"].split(","))
+
+    def matches(event: LiveEvent) -> bool:
+        topic = "alarms" if event.stored.type.startswith(_ALARMS) else "events"
+        return topic in topics and asked.matches(event.items[persons])
+
+    def abort() -> None:
+        if connection is not None:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    return Viewer((str(replace(asked, since=None)), topics, persons), matches, abort)
+
+
+def _start(live: Live, asked: Query) -> dict[int, str] | None:
+    """Where the past begins that is sent first: partition -> stream id; None: only what comes."""
+    given, partitions = request.headers.get(_ID), live.reader.partitions
+    if given is None:
+        return None if asked.since is None else dict.fromkeys(range(partitions), f"{int(asked.since * 1000) - 1}-0")
+    parts = given.split(",")
+    if len(parts) != partitions or not all(map(_is_entry, parts)):
+        refuse(422, f"{_ID}: is no id of this stream. Remedy: leave it out", errors={_ID: ["is no id of this stream"]})
+    return dict(enumerate(parts))
+
+
+def _is_entry(text: str) -> bool:
+    milliseconds, dash, sequence = text.partition("-")
+    return bool(dash) and all(
+        part.isascii() and part.isdecimal() and len(part) < 20 for part in (milliseconds, sequence)
+    )
+
+
+@dataclass
+class _Feed:
+    """What one viewer is sent."""
+
+    live: Live
+    viewer: Viewer
+    persons: bool
+    #: Place behind the last message: partition -> stream id.
+    position: dict[int, str]
+
+    def messages(self, joined: Mapping[int, str], *, has_past: bool, resumed: bool) -> Iterator[bytes]:
+        """All messages. `joined`: where the viewer's live events begin; the past up to there is sent first."""
+        # Who reconnects before the first event continues from here.
+        yield self._heartbeat()
+        try:
+            if has_past:
+                yield from self._past(joined, resumed)
+        except StateUnavailable:
+            yield _control("dropped", reason=_REASONS["state"])
+            return
+        while True:
+            taken = self.viewer.take(self.live.heartbeat)
+            if self.viewer.ended == SLOW:
+                break
+            for event in taken:
+                yield from self._next(event)
+            if self.viewer.ended:
+                break
+            if not taken:
+                yield self._heartbeat()
+        yield _control("dropped", reason=_REASONS[self.viewer.ended])
+
+    def _past(self, joined: Mapping[int, str], resumed: bool) -> Iterator[bytes]:
+        oldest, _ = self.live.reader.ends()
+        if resumed and any(
+            _order(self.position[number]) < _order(first) and self.position[number] != _START
+            for number, first in oldest.items()
+        ):
+            yield _control("gap", after=self._id(), until=_joined(oldest))
+        began = dict(self.position)
+        for number, stored in enumerate(self.live.reader.between(began, joined)):
+            if number == MAX_BACKLOG:
+                after = self._id()
+                self._move_on(joined)
+                yield f"id: {self._id()}\n".encode() + _control("gap", after=after, until=self._id())
+                return
+            event = LiveEvent.of(stored)
+            if self.viewer.matches(event):
+                yield from self._next(event)
+            else:
+                self.position[stored.partition] = stored.entry_id
+        self._move_on(joined)
+
+    def _move_on(self, joined: Mapping[int, str]) -> None:
+        for partition, entry in joined.items():
+            self.position[partition] = max(self.position[partition], entry, key=_order)
+
+    def _next(self, event: LiveEvent) -> Iterator[bytes]:
+        partition, entry = event.stored.partition, event.stored.entry_id
+        # Another process may have read further when it gave out the id.
+        if _order(entry) <= _order(self.position[partition]):
+            return
+        self.position[partition] = entry
+        if self.persons not in event.rendered:
+            row = json.dumps(event_row(event.items[self.persons], self.persons), ensure_ascii=False)
+            event.rendered[self.persons] = f"event: {event.stored.type}\ndata: {row}\n\n".encode()
+        yield f"id: {self._id()}\n".encode() + event.rendered[self.persons]
+
+    def _heartbeat(self) -> bytes:
+        """A comment, with the place for `Last-Event-ID`: what does not match is not read again."""
+        return f": heartbeat\nid: {self._id()}\n\n".encode()
+
+    def _id(self) -> str:
+        return _joined(self.position)
+
+
+def _control(kind: str, **members: str) -> bytes:
+    return f"event: bridge.{kind}\ndata: {json.dumps(members)}\n\n".encode()
+
+
+def _joined(position: Mapping[int, str]) -> str:
+    return ",".join(position[partition] for partition in range(len(position)))
+
+
+def _order(entry: str) -> tuple[int, int]:
+    return id_order(entry.encode())

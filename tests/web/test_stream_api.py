@@ -1,0 +1,247 @@
+"""`/api/v1/events/stream`: nothing missed, nothing repeated; filters, roles, heartbeats, slow viewers, the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask
+from flask.testing import FlaskClient
+
+from bridge.services import Services
+from bridge.state import keys
+from bridge.web import create_app
+from bridge.web.api import stream as api_stream
+from bridge.web.live import Live
+from tests.support.waiting import until
+from tests.support.watches_api import TOKENS, OpenGate, access_of, build
+from tests.web.test_lists_api import publish, submission
+
+ADDRESS = "/api/v1/events/stream"
+
+
+class Following:
+    """One open stream of an application within the test."""
+
+    def __init__(self, client: FlaskClient, query: str = "", last: str | None = None) -> None:
+        headers = {} if last is None else {"Last-Event-ID": last}
+        self.answer = client.get(ADDRESS + query, headers=headers, buffered=False)
+        self._messages: Iterator[bytes] = iter(self.answer.response)
+        self.last = last
+
+    def next(self) -> dict[str, str]:
+        """The next message; its id is kept as a browser does."""
+        fields = {}
+        for line in next(self._messages).decode().strip().splitlines():
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        self.last = fields.get("id", self.last)
+        return fields
+
+    def attempts(self, number: int) -> list[str]:
+        """The attempts of the next events."""
+        found: list[str] = []
+        while len(found) < number:
+            message = self.next()
+            if "data" in message:
+                found.append(json.loads(message["data"])["attempt"])
+        return found
+
+    def close(self) -> None:
+        self.answer.close()
+
+
+@pytest.fixture
+def services(fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+    monkeypatch.setattr("bridge.web.live._BLOCK_SECONDS", 0.05)
+    return build(fake_state, tmp_path, access=access_of(TOKENS))
+
+
+def app_of(services: Services, **options: Any) -> Flask:
+    app = create_app(services, gate=OpenGate())  # type: ignore[arg-type]
+    app.extensions["bridge.live"] = Live(services.journal_reader, services.journal_tail, **options)
+    return app
+
+
+def client_of(app: Flask, role: str = "operator") -> FlaskClient:
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKENS[role]}"
+    return client
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_viewer_that_reconnects_misses_nothing_and_gets_nothing_twice(services: Services, partitions: int) -> None:
+    bridge = replace(services.config.bridge, partitions=partitions)
+    services = replace(services, config=replace(services.config, bridge=bridge))
+    publish(services, submission(0))
+    found: list[str] = []
+    stream = Following(client_of(app_of(services)))
+    assert "data" not in stream.next()
+    for number in range(1, 9):
+        publish(services, submission(number))
+        if number % 3 == 0:
+            # Events come while nobody reads; another process answers next.
+            stream.close()
+            stream = Following(client_of(app_of(services)), last=stream.last)
+        if number % 2 == 0:
+            found += stream.attempts(2)
+    stream.close()
+    assert sorted(found) == [f"link:{number}" for number in range(1, 9)]
+
+
+def test_what_another_process_has_sent_already_is_not_sent_again(services: Services) -> None:
+    app = app_of(services)
+    stream = Following(client_of(app))
+    publish(services, submission(1), submission(2))
+    ahead = Following(client_of(app), last="9999999999999-0")
+    ahead.next()
+    assert stream.attempts(2) == ["link:1", "link:2"]
+    assert not [message for message in app.extensions["bridge.live"]._viewers if message.ended]
+    app.extensions["bridge.live"].heartbeat = 0.01
+    assert ahead.next() == {"": "heartbeat", "id": "9999999999999-0"}
+
+
+def test_filter_topics_and_since_choose_what_is_sent(services: Services) -> None:
+    publish(services, submission(1), submission(2), submission(3, kind="source.poll_failing"))
+    client = client_of(app_of(services, heartbeat=0.01))
+    for query, expected in (
+        ("?since=1h", ["link:1", "link:2", "link:3"]),
+        ("?filter=passed:true+since:1h", ["link:2"]),
+        ("?since=1h&topics=alarms", ["link:3"]),
+        ("?since=1h&topics=events", ["link:1", "link:2"]),
+    ):
+        stream = Following(client, query)
+        assert stream.attempts(len(expected)) == expected, query
+        publish(services, submission(90 + len(query)))
+        stream.close()
+
+
+def test_a_filter_is_evaluated_once_for_all_viewers_that_share_it(services: Services) -> None:
+    app = app_of(services)
+    client = client_of(app)
+    streams = [Following(client, "?filter=passed:true") for _ in range(3)]
+    evaluated: list[str] = []
+    for viewer in app.extensions["bridge.live"]._viewers:
+        matches = viewer.matches
+        viewer.matches = lambda event, matches=matches: evaluated.append(event.stored.id) or matches(event)
+    publish(services, submission(1), submission(2))
+    assert [stream.attempts(1) for stream in streams] == [["link:2"]] * 3
+    assert len(evaluated) == 2
+
+
+def test_silence_is_broken_by_heartbeats_that_move_the_place_on(services: Services) -> None:
+    stream = Following(client_of(app_of(services, heartbeat=0.01)), "?filter=passed:true")
+    first = stream.next()
+    assert (first[""], stream.next()) == ("heartbeat", first)
+
+
+def test_viewers_get_no_persons_and_cannot_search_for_them(services: Services) -> None:
+    app = app_of(services)
+    masked, full = Following(client_of(app, "viewer")), Following(client_of(app))
+    publish(services, submission(7))
+    shown = []
+    for stream in (masked, full):
+        stream.next()
+        shown.append(stream.next()["data"])
+    assert ["Sam Number 7" in text or "sam7@" in text for text in shown] == [False, True]
+    refused = client_of(app, "viewer").get(ADDRESS + "?filter=email:sam7@example.test")
+    assert refused.status_code == 422
+
+
+def test_a_slow_viewer_is_dropped_with_the_reason_and_can_continue(services: Services) -> None:
+    app = app_of(services, max_waiting=2)
+    slow, quick = Following(client_of(app)), Following(client_of(app))
+    slow.next()
+    found = []
+    for number in range(4):
+        publish(services, submission(number))
+        found += quick.attempts(1)
+    assert found == [f"link:{number}" for number in range(4)]
+    last = slow.next()
+    assert (last["event"], "too slowly" in last["data"]) == ("bridge.dropped", True)
+    assert next(slow._messages, None) is None
+    again = Following(client_of(app), last=slow.last)
+    assert again.attempts(4) == found
+
+
+def test_a_viewer_that_does_not_even_take_the_reason_is_cut_off(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.web.live.GRACE_SECONDS", 0.0)
+    app = app_of(services, max_waiting=1)
+    live = app.extensions["bridge.live"]
+    stuck = Following(client_of(app))
+    cut: list[bool] = []
+    next(iter(live._viewers)).abort = lambda: cut.append(True)
+    publish(services, submission(1), submission(2))
+    until(lambda: cut)
+    assert live.viewers == 0
+    stuck.close()
+
+
+def test_more_viewers_than_allowed_are_refused_until_one_leaves(services: Services) -> None:
+    client = client_of(app_of(services, max_viewers=1))
+    first = Following(client)
+    refused = client.get(ADDRESS)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "10")
+    assert client.head(ADDRESS).status_code == 200
+    first.close()
+    assert Following(client).answer.status_code == 200
+
+
+def test_a_stream_ends_with_its_process(services: Services) -> None:
+    current = [True]
+    stream = Following(client_of(app_of(services, is_current=lambda: current[0])))
+    stream.next()
+    current[0] = False
+    last = stream.next()
+    assert (last["event"], "stops" in last["data"]) == ("bridge.dropped", True)
+
+
+def test_the_journal_is_read_only_while_there_are_viewers(services: Services) -> None:
+    app = app_of(services)
+    live = app.extensions["bridge.live"]
+    assert not live._runs
+    stream = Following(client_of(app))
+    assert live._runs
+    stream.close()
+    until(lambda: not live._runs)
+    again = Following(client_of(app))
+    publish(services, submission(1))
+    assert again.attempts(1) == ["link:1"]
+
+
+def test_events_that_are_not_sent_are_told_as_a_gap(
+    services: Services, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_stream, "MAX_BACKLOG", 2)
+    client = client_of(app_of(services))
+    publish(services, *(submission(number) for number in range(4)))
+    entries = [entry.decode() for entry, _ in fake_state.xrange(keys.journal(0))]
+    stream = Following(client, last="0-0")
+    assert stream.attempts(2) == ["link:0", "link:1"]
+    gap = stream.next()
+    assert (gap["event"], json.loads(gap["data"])) == ("bridge.gap", {"after": entries[1], "until": entries[3]})
+    publish(services, submission(4))
+    assert stream.attempts(1) == ["link:4"]
+    fake_state.xtrim(keys.journal(0), maxlen=1, approximate=False)
+    late = Following(client, last=entries[0])
+    late.next()
+    assert late.next()["event"] == "bridge.gap"
+    assert late.attempts(1) == ["link:4"]
+
+
+@pytest.mark.parametrize(
+    ("query", "last"), [("", "x"), ("", "1-0,2-0"), ("", "1-x"), ("?topics=all", None), ("?filter=until:1h", None)]
+)
+def test_wrong_parameters_are_refused_before_the_stream_begins(
+    services: Services, query: str, last: str | None
+) -> None:
+    headers = {} if last is None else {"Last-Event-ID": last}
+    refused = client_of(app_of(services)).get(ADDRESS + query, headers=headers)
+    assert (refused.status_code, refused.content_type) == (422, "application/problem+json")
