@@ -19,6 +19,7 @@ from bridge.config.model import Config
 from bridge.config.schemas import broker_problem, state_problem
 from bridge.config.yaml_document import Reference
 from bridge.delivery.orphans import orphans
+from bridge.delivery.replay_store import Replays
 from bridge.delivery.store import Deliveries
 from bridge.errors import ConfigError, clip
 from bridge.ingest.consent import Consents
@@ -164,6 +165,10 @@ class Services:
     @cached_property
     def deliveries(self) -> Deliveries:
         return Deliveries(self.state, partitions=self.config.bridge.partitions)
+
+    @cached_property
+    def replays(self) -> Replays:
+        return Replays(self.state, partitions=self.config.bridge.partitions)
 
     @cached_property
     def audit(self) -> AuditLog:

@@ -43,6 +43,7 @@ COMMANDS = {
     "subscriptions": "List, show, pause, resume or forget subscriptions.",
     "deliveries": "List, show, retry or cancel deliveries.",
     "failure-groups": "List, show, acknowledge, reopen, replay or discard groups of failures.",
+    "replays": "Send dead letters or events again, as jobs; list, show, stop, resume or abort them.",
     "dead-letters": "List, show, replay or discard failed deliveries and unreadable records.",
     "trigger": "Send a vendor's sample webhook to a running bridge.",
     "audit": "List changes that operators made.",

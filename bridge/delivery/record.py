@@ -40,6 +40,8 @@ class Delivery:
     awaiting_receipt: bool = False
     #: Number of replays.
     replays: int = 0
+    #: Id of the replay job that sends it again; empty: none.
+    replay: str = ""
     #: JSON of the event, where the journal may no longer have it (after a replay).
     event: str | None = None
 
@@ -79,7 +81,7 @@ class Delivery:
 _REQUIRED = {"id", "type", "source", "attempt", "entry"}
 #: Member of a stored record -> its type.
 _TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys((*_REQUIRED, "first_error", "error", "reason"), str),
+    **dict.fromkeys((*_REQUIRED, "first_error", "error", "reason", "replay"), str),
     **dict.fromkeys(("tries", "replays"), int),
     **dict.fromkeys(("first_at", "last_at"), (int, float)),
     "awaiting_receipt": bool,

@@ -15,7 +15,7 @@ from bridge.journal.search import Place, walk_back
 from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
 
-__all__ = ["QuarantineStore", "expired_key", "known_key"]
+__all__ = ["QuarantineStore", "expired_key", "known_key", "quarantined"]
 
 _PAGE = 200
 
@@ -63,7 +63,7 @@ class QuarantineStore:
     def list(self, *, source: str | None = None) -> Iterator[Quarantined]:
         """The items, newest first; each page is read when it is needed. Raises `StateUnavailable`."""
         for entry_id, fields in read_stream(self.client, keys.quarantine(0), page=_PAGE):
-            item = _quarantined(entry_id, fields)
+            item = quarantined(entry_id, fields)
             if source is None or item.source == source:
                 yield item
 
@@ -73,7 +73,7 @@ class QuarantineStore:
         """(place, bytes, item), as `bridge.journal.search` takes them. Raises `StateUnavailable`."""
 
         def read(entry_id: bytes, fields: dict[bytes, bytes], _: int) -> Quarantined:
-            return _quarantined(entry_id, fields)
+            return quarantined(entry_id, fields)
 
         return walk_back(self.client, [keys.quarantine(0)], read, since=since, until=until, after=after)
 
@@ -81,7 +81,7 @@ class QuarantineStore:
         """The item with this stream id, or None. Raises `StateUnavailable`."""
         with state_errors():
             items = cast("StreamItems", self.client.xrange(keys.quarantine(0), entry_id, entry_id))
-        return _quarantined(*items[0]) if items else None
+        return quarantined(*items[0]) if items else None
 
     def remove(self, entry: Quarantined) -> None:
         """Delete an item whose bytes have been read successfully since. Raises `StateUnavailable`."""
@@ -91,7 +91,8 @@ class QuarantineStore:
             self.client.zrem(known_key(), digest)
 
 
-def _quarantined(entry_id: bytes, fields: dict[bytes, bytes]) -> Quarantined:
+def quarantined(entry_id: bytes, fields: dict[bytes, bytes]) -> Quarantined:
+    """The item of a stream entry as redis-py returns it."""
     return Quarantined(
         entry_id=entry_id.decode(),
         source=fields[b"source"].decode(),

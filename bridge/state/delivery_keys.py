@@ -1,4 +1,4 @@
-"""The Redis keys of the deliveries of a subscription; used as those of `keys.py`."""
+"""The Redis keys of deliveries and replays; used as those of `keys.py`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ __all__ = [
     "failure_groups",
     "letter_index",
     "rate",
+    "replay_job",
+    "replay_progress",
+    "replays",
     "retry",
     "settled",
     "subscription_alarm",
@@ -65,6 +68,21 @@ def settled(subscription: str, partition: int = 0) -> str:
 def letter_index(subscription: str, partition: int = 0) -> str:
     """Sorted set `e<event id>|<entry>` and `g<fingerprint>|<entry>`: the dead letters by event and by failure group."""
     return f"ab:{{{partition}}}:letters:{subscription}"
+
+
+def replays(which: str = "made") -> str:
+    """Sorted set id of a replay job -> UNIX time when it was made; with `running` the set of those that run."""
+    return f"ab:{{replays}}:{which}"
+
+
+def replay_job(ident: str) -> str:
+    """Hash: `job` -> JSON of what a replay job replays; `state`, `updated`, `waits`, `error`."""
+    return f"ab:{{replays}}:job:{ident}"
+
+
+def replay_progress(ident: str, partition: int) -> str:
+    """Hash: how far a replay job came in a partition, and its counts, by subscription."""
+    return f"ab:{{{partition}}}:replay:{ident}"
 
 
 def subscription_alarm(subscription: str) -> str:

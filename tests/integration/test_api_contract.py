@@ -125,6 +125,12 @@ def test_the_description_is_valid_and_names_servers_ids_errors_and_both_forms_of
         "reopenFailureGroup": {"200", "404"},
         "replayFailureGroup": {"200", "404"},
         "discardFailureGroup": {"200", "404"},
+        "addReplay": {"200", "201", "404", *body},
+        "listReplays": {"200", "422"},
+        "showReplay": {"200", "404"},
+        "stopReplay": {"200", "404"},
+        "resumeReplay": {"200", "404"},
+        "abortReplay": {"200", "404"},
         "showHealth": {"200"},
         "listAudit": {"200", "422"},
     }

@@ -13,6 +13,7 @@ from bridge.config.model import Subscription
 from bridge.delivery.groups import about, fingerprint
 from bridge.delivery.record import Delivery
 from bridge.delivery.settled import ANSWER_BYTES, DELIVERED, pack
+from bridge.delivery.subscription_filter import takes_event
 from bridge.delivery.tries import LoggedTry, answer_text
 from bridge.errors import DeliveryFailed, clip
 from schemas.event import minimal
@@ -96,15 +97,9 @@ def prepare(subscription: Subscription, item: Item) -> Outgoing | None:
 
 
 def matches_filter(subscription: Subscription, item: Item) -> bool:
-    """Whether the filter includes the event; the JSON is parsed only if the filter has `when`."""
-    event_filter = subscription.filter
-    if not event_filter.takes_header(item.delivery.type, item.delivery.source):
-        return False
-    if not event_filter.when:
-        return True
-    # A notice has no result to compare, and its type was requested explicitly.
-    result = json.loads(item.event)["data"].get("result")
-    return result is None or event_filter.takes_result(result)
+    """Whether the event is included; the JSON is parsed only if the filter has `when`."""
+    delivery = item.delivery
+    return takes_event(subscription.filter, event_type=delivery.type, source=delivery.source, event=item.event)
 
 
 def outgoing_event(subscription: Subscription, item: Item) -> Outgoing:
@@ -113,7 +108,7 @@ def outgoing_event(subscription: Subscription, item: Item) -> Outgoing:
     if subscription.data == "minimal":
         body = json.dumps(minimal(json.loads(body)), ensure_ascii=False, separators=(",", ":")).encode()
     delivery = item.delivery
-    return Outgoing(delivery.id, delivery.type, delivery.source, delivery.attempt, body)
+    return Outgoing(delivery.id, delivery.type, delivery.source, delivery.attempt, body, delivery.replay)
 
 
 def outcome_row(item: Item, tried: Try, subscription: Subscription, now: float, draw: Callable[[], float]) -> Row:

@@ -50,7 +50,7 @@ class CeleryTask:
                 task_body(event.body),
                 self._queue,
                 event.id,
-                self._headers | {"id": event.id, "root_id": event.id},
+                self._headers | {"id": event.id, "root_id": event.id} | event.replay_headers,
             ),
             now=now,
             content_type="application/json",

@@ -8,10 +8,21 @@ from typing import Protocol, runtime_checkable
 
 from bridge.errors import DeliveryFailed
 
-__all__ = ["ANSWER_KEPT_BYTES", "Outcome", "Outgoing", "Transport", "Try", "WindowTransport", "tries_of"]
+__all__ = [
+    "ANSWER_KEPT_BYTES",
+    "REPLAY_HEADER",
+    "Outcome",
+    "Outgoing",
+    "Transport",
+    "Try",
+    "WindowTransport",
+    "tries_of",
+]
 
 #: No more of an answer is kept with a try.
 ANSWER_KEPT_BYTES = 1024
+#: Header of a request or message that a replay job sends again; its value is the id of the job.
+REPLAY_HEADER = "bridge-replay"
 
 #: Result of one try: None for success (http: accepted), else the failure.
 Outcome = DeliveryFailed | None
@@ -31,6 +42,13 @@ class Outgoing:
     attempt: str
     #: Its JSON in the projection of the subscription.
     body: bytes
+    #: Id of the replay job that sends it again; empty: none. Told in a header, never in the body.
+    replay: str = ""
+
+    @property
+    def replay_headers(self) -> dict[str, str]:
+        """The header of an event that a replay job sends again; empty for any other."""
+        return {REPLAY_HEADER: self.replay} if self.replay else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,9 @@ class HttpPush:
         status, kept = None, b""
         try:
             headers = standard_webhook_headers(self._secrets, event.id, event.body, now)
-            answer = await self._client.post(event.body, {"content-type": MEDIA_TYPE, **headers})
+            answer = await self._client.post(
+                event.body, {"content-type": MEDIA_TYPE, **headers, **event.replay_headers}
+            )
             status, kept = answer.status, answer.body[:ANSWER_KEPT_BYTES]
             failure = answer_outcome(answer, now=now)
         except DeliveryFailed as failed:

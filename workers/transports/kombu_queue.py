@@ -35,7 +35,9 @@ class KombuQueue:
         """Push the messages in one round trip (Redis) or one confirmed publish each (AMQP)."""
         return self._broker.publish(
             events,
-            lambda event: Message(event.body, self._key(event), event.id, {}, _properties(event, now)),
+            lambda event: Message(
+                event.body, self._key(event), event.id, event.replay_headers, _properties(event, now)
+            ),
             now=now,
             content_type=MEDIA_TYPE,
             exchange=self._exchange,

@@ -19,6 +19,7 @@ from bridge.web.api import (
     failure_groups,
     health,
     quarantine,
+    replays,
     requests,
     sessions,
     sources,
@@ -55,6 +56,7 @@ _BLUEPRINTS = (
     dead_letters.blueprint,
     quarantine.blueprint,
     failure_groups.blueprint,
+    replays.blueprint,
 )
 
 

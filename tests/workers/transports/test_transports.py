@@ -244,6 +244,14 @@ def test_a_push_is_signed_over_the_bytes_that_arrive_with_every_secret(hook: Hoo
     transport.close()
 
 
+def test_what_a_replay_sends_again_has_its_job_in_a_header_and_the_same_signed_body(hook: Hook) -> None:
+    transport = transport_for(http_subscription(hook), "")
+    assert outcomes(transport, [replace(out(1), replay="replay-1"), out(2)], now=time.time()) == [None, None]
+    transport.close()
+    told = {headers["webhook-id"]: (headers.get("bridge-replay"), body) for body, headers in hook.got}
+    assert told == {out(1).id: ("replay-1", out(1).body), out(2).id: (None, out(2).body)}
+
+
 def test_a_push_gives_a_try_with_its_time_status_and_the_first_kilobyte_of_the_answer(
     anything: ThreadingHTTPServer,
 ) -> None:

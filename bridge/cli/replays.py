@@ -1,0 +1,188 @@
+"""`replays`: send dead letters or events again, or read quarantined records again, as jobs of the dispatch process."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from bridge.cli.api_client import Api, CallFailed, api, path_of
+from bridge.cli.exit_codes import FAILED, UNAVAILABLE, of_failures
+from bridge.cli.options import exit_nothing_matched, format_option, limit_option, yes_option
+from bridge.cli.output import print_list, print_object, say
+
+__all__ = ["follow", "make", "replays"]
+
+_COLUMNS = ("id", "state", "what", "subscriptions", "progress", "replayed", "waiting", "failed", "created", "by")
+_KINDS = {"dead-letters": "dead_letters", "events": "events", "quarantine": "quarantine"}
+_POLL_SECONDS = 0.3
+#: A job that no process moves on for this long is not followed any longer.
+_SILENT_SECONDS = 30.0
+_ENDED = ("done", "aborted", "failed", "stopped")
+
+wait_option = click.option("--no-wait", is_flag=True, help="Do not wait until it has ended.")
+rate_option = click.option("--rate", type=click.FloatRange(0.01), help="Maximum number a second.")
+
+
+@click.group()
+def replays() -> None:
+    """Make, list, show, stop, resume or abort replay jobs."""
+
+
+@replays.command()
+@click.argument("what", type=click.Choice(list(_KINDS)))
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--subscription", "subscriptions", multiple=True, help="Replay to it; repeatable. Default: all.")
+@click.option("--filter", "filter_", metavar="FILTER", help="What to replay, such as `source:eu-* passed:false`.")
+@click.option("--since", metavar="TIME", help="Start: 2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC.")
+@click.option("--until", metavar="TIME", help="End: 2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC.")
+@click.option("--group", metavar="SUBSCRIPTION/GROUP", help="The dead letters of a failure group.")
+@rate_option
+@wait_option
+@yes_option
+def new(
+    what: str,
+    ids: Sequence[str],
+    subscriptions: Sequence[str],
+    filter_: str | None,
+    since: str | None,
+    until: str | None,
+    group: str | None,
+    rate: float | None,
+    no_wait: bool,
+    yes: bool,
+) -> None:
+    """Replay dead letters, events (also such as were delivered) or quarantined records.
+
+    The events keep their ids. Without IDs the command shows what it would do, until --yes is given.
+    """
+    wanted = {
+        "ids": list(ids),
+        "subscriptions": list(subscriptions),
+        "filter": filter_,
+        "since": since,
+        "until": until,
+        "group": group,
+    }
+    body = {"what": _KINDS[what], "rate": rate, **{name: value for name, value in wanted.items() if value}}
+    make(api(), body, yes=yes or bool(ids), wait=not no_wait)
+
+
+@replays.command("list")
+@limit_option
+@format_option
+def list_(limit: int, output: str) -> None:
+    """List replay jobs, newest first."""
+    rows = ({**row, "progress": f"{row['progress']:.0%}"} for row in api().rows("replays", limit=limit))
+    print_list(rows, _COLUMNS, output, empty="no replays", limit=limit)
+
+
+@replays.command()
+@click.argument("ident", metavar="ID")
+@format_option
+def show(ident: str, output: str) -> None:
+    """Show one replay job with its progress."""
+    print_object(api().call("GET", path_of("replays", ident)), output)
+
+
+@replays.command()
+@click.argument("ident", metavar="ID")
+def stop(ident: str) -> None:
+    """Stop a replay job after the current batch; `resume` continues it."""
+    api().call("POST", path_of("replays", ident, "stop"))
+    say(f"{ident} is stopped. Continue it with attempt-bridge replays resume {ident}")
+
+
+@replays.command()
+@click.argument("ident", metavar="ID")
+@wait_option
+def resume(ident: str, no_wait: bool) -> None:
+    """Continue a replay job that was stopped or has failed."""
+    calls = api()
+    row = calls.call("POST", path_of("replays", ident, "resume"))
+    say(f"{ident} continues")
+    if not no_wait:
+        follow(calls, row)
+
+
+@replays.command()
+@click.argument("ident", metavar="ID")
+def abort(ident: str) -> None:
+    """End a replay job for good; what it has sent stays sent."""
+    api().call("POST", path_of("replays", ident, "abort"))
+    say(f"{ident} is aborted")
+
+
+def make(calls: Api, body: Mapping[str, Any], *, yes: bool, wait: bool) -> None:
+    """Preview a job; with `yes` make it; with `wait` follow it. Ends the command with the exit code."""
+    found = calls.call("POST", "replays", body={**body, "preview": True})["preview"]
+    for ident in found["unknown_ids"]:
+        say(f"{ident}: unknown. It may be replayed already")
+    if found["complete"] and not found["total"]:
+        exit_nothing_matched("nothing to replay: no item matches")
+    if not yes:
+        _show_preview(found)
+        say("Nothing was done; add --yes to do it.")
+        return
+    row = calls.call("POST", "replays", body=body)["replay"]
+    say(f"{row['id']} replays {_about(found)}")
+    if wait:
+        follow(calls, row)
+
+
+def follow(calls: Api, row: Mapping[str, Any], *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Show the progress of a job until it ends; ends the command with the exit code. Ctrl-C leaves the job running."""
+    ident = row["id"]
+    try:
+        row = _watch(calls, row, sleep)
+    except KeyboardInterrupt:
+        say(f"{ident} continues. Stop it with attempt-bridge replays stop {ident}")
+        raise
+    failed = row["failed"]
+    details = "".join(f", {row[name]} {name}" for name in ("waiting", "gone") if row[name])
+    click.echo(f"{row['replayed']} replayed, {failed} failed{details}")
+    if row["state"] == "failed":
+        raise CallFailed(f"{ident} failed: {row['error']}", FAILED)
+    if row["state"] != "done":
+        say(f"{ident} is {row['state']}")
+    click.get_current_context().exit(of_failures(failed, row["replayed"] + row["waiting"] + row["gone"] + failed))
+
+
+def _watch(calls: Api, row: Mapping[str, Any], sleep: Callable[[float], None]) -> Mapping[str, Any]:
+    ident, waits, silent = row["id"], "", 0.0
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TaskProgressColumn())
+    with Progress(*columns, console=Console(file=sys.stderr), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(ident, total=1.0)
+        while row["state"] not in _ENDED:
+            sleep(_POLL_SECONDS)
+            before, row = row, calls.call("GET", path_of("replays", ident))
+            silent = silent + _POLL_SECONDS if row == before else 0.0
+            bar.update(task, completed=row["progress"], description=f"{row['replayed']:,} replayed")
+            if row["waits"] and row["waits"] != waits:
+                say(f"waiting: {row['waits']}")
+            waits = row["waits"]
+            if silent > _SILENT_SECONDS:
+                raise CallFailed(
+                    f"{ident} waits: no dispatch process runs it. Start attempt-bridge dispatch",
+                    UNAVAILABLE,
+                )
+        bar.update(task, completed=row["progress"])
+    return row
+
+
+def _show_preview(found: Mapping[str, Any]) -> None:
+    for one in found["by_subscription"]:
+        click.echo(f"{one['count']:,} of {one['subscription']} would be replayed")
+    if not found["complete"]:
+        click.echo("Only the oldest ones were counted; there are more.")
+    print_list(found["examples"], ("id", "subscription", "type", "source", "attempt"), "table", empty="no examples")
+
+
+def _about(found: Mapping[str, Any]) -> str:
+    number = f"{found['total']:,}"
+    return number if found["complete"] else f"{number} or more"

@@ -1,0 +1,205 @@
+"""Replay jobs: what is chosen, frozen when the job is made; states, progress and rate. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from bridge import clock
+
+__all__ = [
+    "ABORTED",
+    "ACTIONS",
+    "COUNTERS",
+    "DEAD_LETTERS",
+    "DONE",
+    "ENDED",
+    "EVENTS",
+    "FAILED",
+    "KINDS",
+    "QUARANTINE",
+    "RUNNING",
+    "STATES",
+    "STOPPED",
+    "Part",
+    "PartProgress",
+    "Replay",
+    "StoredReplay",
+    "allowance",
+    "replay_id",
+    "share_done",
+]
+
+DEAD_LETTERS, EVENTS, QUARANTINE = "dead_letters", "events", "quarantine"
+#: What can be replayed.
+KINDS = (DEAD_LETTERS, EVENTS, QUARANTINE)
+RUNNING, STOPPED, FAILED, DONE, ABORTED = "running", "stopped", "failed", "done", "aborted"
+STATES = (RUNNING, STOPPED, FAILED, DONE, ABORTED)
+#: They cannot be continued.
+ENDED = (DONE, ABORTED)
+#: Action -> the state that it leads to, and the states in which it is allowed.
+ACTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "stop": (STOPPED, (RUNNING,)),
+    "resume": (RUNNING, (STOPPED, FAILED)),
+    "abort": (ABORTED, (RUNNING, STOPPED, FAILED)),
+}
+
+#: What became of the items that were read. `replayed`: sent again, or read again; `waiting`: not sent yet or under way
+#: already, so that its delivery comes anyway; `gone`: no longer there; `excluded`: by the filter of the job or of the
+#: subscription; `failed`: the event is missing, or the record is still unreadable.
+COUNTERS = ("replayed", "waiting", "gone", "excluded", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stream that a job reads, oldest entry first: what it replays to one subscription in one partition."""
+
+    #: Empty for quarantined records.
+    subscription: str
+    partition: int
+    #: Stream ids, both included; `last` is the newest entry when the job was made.
+    first: str
+    last: str
+    #: The only entries to replay, oldest first; None: all in between.
+    entries: tuple[str, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """Names it within its job."""
+        return f"{self.subscription}|{self.partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class PartProgress:
+    """How far a job came in one part."""
+
+    #: The last entry that was read; empty: none.
+    at: str = ""
+    done: bool = False
+    #: One of `COUNTERS` -> number of items.
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What a job replays. Nothing of it changes later. Times are UNIX seconds."""
+
+    id: str
+    #: One of `KINDS`.
+    kind: str
+    parts: tuple[Part, ...]
+    #: In the language of filters, with absolute times; empty: everything in the parts.
+    filter: str = ""
+    #: Fingerprint of a failure group; empty: any.
+    group: str = ""
+    #: Items a second; None: as fast as the subscriptions take them.
+    rate: float | None = None
+    #: When it was made.
+    created: float = 0.0
+    #: Who made it.
+    by: str = ""
+
+    @property
+    def subscriptions(self) -> list[str]:
+        """The subscriptions that it replays to, in the order of their names."""
+        return sorted({part.subscription for part in self.parts if part.subscription})
+
+    def to_json(self) -> str:
+        """The job as it is stored."""
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Replay:
+        """The job that was stored; members of later versions are ignored. Raises `ValueError` if it is none."""
+        members: Any = json.loads(text)
+        if not isinstance(members, dict) or not {"id", "kind", "parts"} <= members.keys():
+            raise ValueError("not a replay")
+        known = {one.name for one in fields(cls)}
+        chosen = {name: value for name, value in members.items() if name in known}
+        return cls(**{**chosen, "parts": tuple(map(_part, chosen["parts"]))})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredReplay:
+    """A job with its state and its progress. Times are UNIX seconds."""
+
+    job: Replay
+    #: One of `STATES`.
+    state: str
+    #: When it was last changed or moved on.
+    updated: float
+    #: Why it makes no progress, in one line; empty: it does, or has ended.
+    waits: str = ""
+    #: Why it failed, in one line.
+    error: str = ""
+    #: In the order of `job.parts`.
+    progress: tuple[PartProgress, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """One of `COUNTERS` -> number of items, over all parts."""
+        return {name: sum(part.counts.get(name, 0) for part in self.progress) for name in COUNTERS}
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, 0 to 1."""
+        if self.state == DONE:
+            return 1.0
+        shares = [share_done(part, done) for part, done in zip(self.job.parts, self.progress, strict=True)]
+        return sum(shares) / len(shares) if shares else 1.0
+
+    @property
+    def by_subscription(self) -> dict[str, dict[str, int]]:
+        """Subscription, or `quarantine` -> counters."""
+        found: dict[str, dict[str, int]] = {}
+        for part, done in zip(self.job.parts, self.progress, strict=True):
+            counts = found.setdefault(part.subscription or QUARANTINE, dict.fromkeys(COUNTERS, 0))
+            for name in COUNTERS:
+                counts[name] += done.counts.get(name, 0)
+        return found
+
+
+def replay_id(now: float, draw: bytes) -> str:
+    """The id of a job. `draw`: two random bytes, for jobs of the same second."""
+    return f"replay-{clock.to_datetime(now):%Y%m%dT%H%M%S}-{draw.hex()}"
+
+
+def share_done(part: Part, progress: PartProgress) -> float:
+    """How much of a part is done, 0 to 1: by number where its entries are named, else by time."""
+    if progress.done:
+        return 1.0
+    if not progress.at:
+        return 0.0
+    if part.entries is not None:
+        return sum(_order(entry) <= _order(progress.at) for entry in part.entries) / max(1, len(part.entries))
+    first, last, at = (_order(entry)[0] for entry in (part.first, part.last, progress.at))
+    return min(max((at - first) / max(1, last - first), 0.0), 1.0)
+
+
+def allowance(rate: float | None, carried: float, elapsed: float, most: int) -> float:
+    """How many items may be replayed now, `most` at most.
+
+    `rate`: items a second; None: no limit. `carried`: what was allowed and not used. `elapsed`: seconds since then.
+    What was not used for longer than a second is lost, so that a job that waited does not begin with a burst.
+    """
+    if rate is None:
+        return float(most)
+    return min(carried + rate * max(0.0, elapsed), max(rate, 1.0), float(most))
+
+
+def _part(members: Mapping[str, Any]) -> Part:
+    entries = members.get("entries")
+    return Part(
+        str(members["subscription"]),
+        int(members["partition"]),
+        str(members["first"]),
+        str(members["last"]),
+        None if entries is None else tuple(entries),
+    )
+
+
+def _order(entry: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry.partition("-")
+    return int(milliseconds), int(sequence or 0)

@@ -1,0 +1,191 @@
+"""The store of replay jobs and their progress. `workers/dispatch/replays.py` runs them.
+
+The job itself is under one hash tag; its progress is in the partitions, where the script that schedules a batch moves
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+
+from bridge.delivery.outcomes import outcome_keys, register
+from bridge.delivery.replay_jobs import COUNTERS, ENDED, RUNNING, Part, PartProgress, Replay, StoredReplay
+from bridge.state import keys, scripts
+from bridge.state.errors import state_errors
+from bridge.state.lease import Lease
+
+__all__ = ["MAX_KEPT", "Batch", "Replays"]
+
+#: Ended jobs that are kept; those that can continue are never deleted.
+MAX_KEPT = 200
+#: Renewed before every batch.
+_LEASE_SECONDS = 15.0
+_PAGE = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The next items of one part of a job, as replay_batch.lua takes them."""
+
+    part: Part
+    #: Position before and after the batch.
+    before: str
+    after: str
+    #: Whether nothing follows.
+    last: bool
+    #: (kind, entry, event id, record).
+    items: Sequence[tuple[str, str, str, str]] = ()
+    #: Items that a filter excludes, items without their event, and items that are gone.
+    excluded: int = 0
+    failed: int = 0
+    gone: int = 0
+
+
+class Replays:
+    """All replay jobs. Every method raises `StateUnavailable`."""
+
+    def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
+        self.client = client
+        self.partitions = partitions
+        self._batch = register(client, __file__, "replay_batch")
+        self._change = scripts.register(client, __file__, "change_replay")
+
+    def add(self, job: Replay) -> None:
+        """Store a new job, which runs from now on."""
+        fields = {"job": job.to_json(), "state": RUNNING, "updated": f"{job.created:.3f}", "waits": "", "error": ""}
+        with state_errors():
+            pipe = self.client.pipeline(transaction=True)
+            pipe.hset(keys.replay_job(job.id), mapping=fields)  # type: ignore[arg-type]
+            pipe.zadd(keys.replays(), {job.id: job.created})
+            pipe.sadd(keys.replays("running"), job.id)
+            pipe.execute()
+
+    def get(self, ident: str) -> StoredReplay | None:
+        """One job, or None."""
+        with state_errors():
+            stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.replay_job(ident)))
+        return None if not stored else self._read([stored])[0]
+
+    def newest_first(self, *, before: tuple[float, str] | None = None) -> Iterator[StoredReplay]:
+        """The jobs made before (time, id); each page is read when it is needed."""
+        at = 0
+        least = "+inf" if before is None else repr(before[0])
+        while True:
+            with state_errors():
+                page = cast(
+                    "list[tuple[bytes, float]]",
+                    self.client.zrevrangebyscore(keys.replays(), least, "-inf", start=at, num=_PAGE, withscores=True),
+                )
+                chosen = [ident.decode() for ident, made in page if before is None or (made, ident.decode()) < before]
+                pipe = self.client.pipeline(transaction=False)
+                for ident in chosen:
+                    pipe.hgetall(keys.replay_job(ident))
+                stored = pipe.execute()
+            yield from self._read([fields for fields in stored if fields])
+            if len(page) < _PAGE:
+                return
+            at += _PAGE
+
+    def running(self) -> list[str]:
+        """The ids of the jobs that run, oldest first."""
+        with state_errors():
+            return sorted(ident.decode() for ident in cast("set[bytes]", self.client.smembers(keys.replays("running"))))
+
+    def lease(self, ident: str, token: str) -> Lease:
+        """The right to move a job on."""
+        return Lease(self.client, f"replay:{ident}", token, seconds=_LEASE_SECONDS)
+
+    def change(self, ident: str, state: str, allowed: Sequence[str], *, now: float, error: str = "") -> str:
+        """Give a job a state if it is in an allowed one; the state that it had, "" if there is no such job."""
+        names = [keys.replay_job(ident), keys.replays("running")]
+        with state_errors():
+            answer = self._change(keys=names, args=[ident, state, f"{now:.3f}", error, *allowed])
+        return cast("bytes", answer).decode()
+
+    def note(self, ident: str, *, now: float, waits: str) -> None:
+        """Say why a job waits, "" if it moves on."""
+        with state_errors():
+            self.client.hset(keys.replay_job(ident), mapping={"updated": f"{now:.3f}", "waits": waits})
+
+    def schedule(self, job: Replay, batch: Batch, *, now: float) -> bool:
+        """Schedule the items of a batch, due now, and move the position; False if the job had passed it already."""
+        part = batch.part
+        names = [
+            *outcome_keys(part.subscription, part.partition),
+            keys.replay_progress(job.id, part.partition),
+            keys.journal(part.partition),
+        ]
+        args: list[Any] = [f"{now:.3f}", part.subscription, batch.before, batch.after, int(batch.last)]
+        args += [keys.group(part.subscription), batch.excluded, batch.failed, batch.gone]
+        for item in batch.items:
+            args += item
+        with state_errors():
+            return bool(self._batch(keys=names, args=args))
+
+    def record(self, job: Replay, part: Part, *, after: str, last: bool, counts: Mapping[str, int]) -> None:
+        """Move the position of a part that schedules nothing: quarantined records."""
+        name = keys.replay_progress(job.id, part.partition)
+        with state_errors():
+            pipe = self.client.pipeline(transaction=True)
+            for word, number in counts.items():
+                pipe.hincrby(name, f"{part.subscription}|{word}", number)
+            pipe.hset(name, f"{part.subscription}|at", after)
+            if last:
+                pipe.hset(name, f"{part.subscription}|done", 1)
+            pipe.execute()
+
+    def due(self, subscription: str, *, now: float) -> int:
+        """The number of deliveries of a subscription that are due and were not sent yet."""
+        with state_errors():
+            pipe = self.client.pipeline(transaction=False)
+            for partition in range(self.partitions):
+                pipe.zcount(keys.retry(subscription, partition), "-inf", f"{now:.3f}")
+            return sum(pipe.execute())
+
+    def trim(self) -> int:
+        """Delete the oldest ended jobs beyond `MAX_KEPT`; returns how many."""
+        old = [found.job.id for found in self.newest_first() if found.state in ENDED][MAX_KEPT:]
+        with state_errors():
+            for ident in old:
+                for partition in range(self.partitions):
+                    self.client.delete(keys.replay_progress(ident, partition))
+                pipe = self.client.pipeline(transaction=True)
+                pipe.delete(keys.replay_job(ident))
+                pipe.zrem(keys.replays(), ident)
+                pipe.execute()
+        return len(old)
+
+    def _read(self, stored: Sequence[Mapping[bytes, bytes]]) -> list[StoredReplay]:
+        jobs = [Replay.from_json(fields[b"job"]) for fields in stored]
+        with state_errors():
+            pipe = self.client.pipeline(transaction=False)
+            for job in jobs:
+                for partition in range(self.partitions):
+                    pipe.hgetall(keys.replay_progress(job.id, partition))
+            answers = pipe.execute()
+        found = []
+        for number, (job, fields) in enumerate(zip(jobs, stored, strict=True)):
+            partitions = answers[number * self.partitions : (number + 1) * self.partitions]
+            found.append(
+                StoredReplay(
+                    job=job,
+                    state=fields[b"state"].decode(),
+                    updated=float(fields.get(b"updated", job.created)),
+                    waits=fields.get(b"waits", b"").decode(errors="replace"),
+                    error=fields.get(b"error", b"").decode(errors="replace"),
+                    progress=tuple(_progress(part, partitions[part.partition]) for part in job.parts),
+                )
+            )
+        return found
+
+
+def _progress(part: Part, fields: Mapping[bytes, bytes]) -> PartProgress:
+    def member(word: str) -> bytes | None:
+        return fields.get(f"{part.subscription}|{word}".encode())
+
+    counts = {word: int(member(word) or 0) for word in COUNTERS}
+    return PartProgress((member("at") or b"").decode(), member("done") is not None, counts)

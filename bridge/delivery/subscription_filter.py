@@ -1,0 +1,23 @@
+"""Which events a subscription gets. Pure."""
+
+from __future__ import annotations
+
+import json
+
+from bridge.config.model import Filter
+
+__all__ = ["takes_event"]
+
+
+def takes_event(event_filter: Filter, *, event_type: str, source: str, event: bytes) -> bool:
+    """Whether the filter includes the event; its JSON is parsed only if the filter has `when`.
+
+    Raises `ValueError` or `KeyError` if it cannot be read.
+    """
+    if not event_filter.takes_header(event_type, source):
+        return False
+    if not event_filter.when:
+        return True
+    # A notice has no result to compare, and its type was requested explicitly.
+    result = json.loads(event)["data"].get("result")
+    return result is None or event_filter.takes_result(result)

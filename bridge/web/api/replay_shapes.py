@@ -1,0 +1,206 @@
+"""The shapes of replay jobs in the API, and the rows that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
+
+from bridge.delivery.record import DeadLetter
+from bridge.delivery.replay_jobs import KINDS, QUARANTINE, STATES, StoredReplay
+from bridge.delivery.replay_making import EXAMPLES, Example, Preview
+from bridge.journal import Quarantined, StoredEvent
+from bridge.query import MAX_LENGTH
+from bridge.web.api.filters import iso
+from bridge.web.api.members import Flag, shown_time, sound
+
+__all__ = ["MAX_IDS", "Made", "NewReplay", "ReplayShape", "preview_row", "replay_row"]
+
+#: Ids in one call.
+MAX_IDS = 500
+_MOMENT = "2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC."
+
+
+class NewReplay(Schema):
+    """What to replay: `ids`, a failure group, or everything that matches `filter` in the period."""
+
+    what = fields.String(required=True, validate=validate.OneOf(KINDS), metadata={"description": "What is replayed."})
+    ids = fields.List(
+        fields.String(validate=[sound, validate.Length(1, 300)]),
+        validate=validate.Length(1, MAX_IDS),
+        metadata={"description": "These alone: ids of dead letters, events or quarantined records."},
+    )
+    group = fields.String(
+        validate=[sound, validate.Length(1, 300)], metadata={"description": "The dead letters of this failure group."}
+    )
+    filter = fields.String(
+        validate=[sound, validate.Length(max=MAX_LENGTH)], metadata={"description": "Filter, as lists have it."}
+    )
+    since = fields.String(validate=validate.Length(1, 40), metadata={"description": f"Start: {_MOMENT}"})
+    until = fields.String(validate=validate.Length(1, 40), metadata={"description": f"End: {_MOMENT}"})
+    subscriptions = fields.List(
+        fields.String(validate=[sound, validate.Length(1, 100)]),
+        validate=validate.Length(1, 500),
+        metadata={"description": "Of dead letters: of which; of events: to which. All configured ones without it."},
+    )
+    rate = fields.Float(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Range(0.01, 100_000),
+        metadata={"description": "Maximum number a second; null: as fast as they are sent."},
+    )
+    preview = Flag(load_default=False, metadata={"description": "Count and show examples, replay nothing."})
+
+    @validates_schema
+    def _fits(self, data: Mapping[str, Any], **_: Any) -> None:
+        given = [name for name in ("ids", "group") if name in data]
+        if len(given) == 2 or (given and ({"filter", "since", "until"} & data.keys())):
+            raise ValidationError("give ids, or a group, or a filter with a period")
+        if "group" in data and data["what"] != "dead_letters":
+            raise ValidationError({"group": ["only dead letters are in failure groups"]})
+        if "subscriptions" in data and (data["what"] == QUARANTINE or "group" in data):
+            raise ValidationError({"subscriptions": ["not for quarantined records or a group"]})
+        if data["what"] == "events" and not {"ids", "filter", "since"} & data.keys():
+            raise ValidationError("events need ids, a filter or since")
+
+
+def _number(meaning: str) -> fields.Integer:
+    return fields.Integer(required=True, metadata={"description": meaning})
+
+
+def _owner() -> fields.String:
+    return fields.String(required=True, metadata={"description": "Name of the subscription, or `quarantine`."})
+
+
+class PreviewCount(Schema):
+    """How many would be replayed to one subscription."""
+
+    subscription = _owner()
+    count = _number("Number of items.")
+
+
+class _Counts(Schema):
+    replayed = _number("Sent again; of quarantined records: read and published.")
+    waiting = _number("Not sent again, because their deliveries are under way already.")
+    gone = _number("No longer there when their turn came.")
+    excluded = _number("Excluded by the filter of the job or of the subscription.")
+    failed = _number("Without their event, or still unreadable.")
+
+
+class ReplayCounts(_Counts):
+    """What became of the items of one subscription."""
+
+    subscription = _owner()
+
+
+class ExampleRow(Schema):
+    """One item that would be replayed."""
+
+    id = fields.String(required=True, metadata={"description": "Id of the dead letter, event or quarantined record."})
+    subscription = _owner()
+    event_id = fields.String(required=True, allow_none=True, metadata={"description": "The event's id."})
+    type = fields.String(required=True, allow_none=True, metadata={"description": "Type of the event."})
+    source = fields.String(required=True, metadata={"description": "Name of the source."})
+    attempt = fields.String(required=True, allow_none=True, metadata={"description": "The attempt's id."})
+
+
+class PreviewShape(Schema):
+    """What would be replayed."""
+
+    total = _number("Number of items.")
+    complete = fields.Boolean(
+        required=True, metadata={"description": "False: there are too many to count; these are of the oldest ones."}
+    )
+    by_subscription = fields.List(fields.Nested(PreviewCount), required=True)
+    examples = fields.List(
+        fields.Nested(ExampleRow), required=True, metadata={"description": f"The oldest ones, {EXAMPLES} at most."}
+    )
+    unknown_ids = fields.List(fields.String(), required=True, metadata={"description": "Ids that were not found."})
+
+
+class ReplayShape(_Counts):
+    """One replay job."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    id = fields.String(required=True, metadata={"description": "Also the value of the header `bridge-replay`."})
+    state = fields.String(required=True, validate=validate.OneOf(STATES), metadata={"description": "Its state."})
+    what = fields.String(required=True, validate=validate.OneOf(KINDS), metadata={"description": "What is replayed."})
+    subscriptions = fields.List(
+        fields.String(), required=True, metadata={"description": "Of which, or to which, it replays."}
+    )
+    filter = fields.String(required=True, metadata={"description": "With absolute times; empty: everything."})
+    group = fields.String(required=True, metadata={"description": "Fingerprint of the failure group; empty: any."})
+    ids = fields.Integer(required=True, allow_none=True, metadata={"description": "Number of ids that were given."})
+    rate = fields.Float(required=True, allow_none=True, metadata={"description": "Maximum number a second."})
+    created = shown_time("When it was made.")
+    by = fields.String(required=True, metadata={"description": "Who made it."})
+    updated = shown_time("When it last changed.")
+    progress = fields.Float(required=True, metadata={"description": "How much of it is done, 0 to 1."})
+    waits = fields.String(required=True, metadata={"description": "Why it makes no progress; empty: it does."})
+    error = fields.String(required=True, metadata={"description": "Why it failed; empty: it has not."})
+    by_subscription = fields.List(fields.Nested(ReplayCounts), required=True)
+
+
+class Made(Schema):
+    """The job that was made, null for a preview; and what it replays."""
+
+    replay = fields.Nested(ReplayShape, required=True, allow_none=True)
+    preview = fields.Nested(PreviewShape, required=True)
+
+
+def replay_row(stored: StoredReplay) -> dict[str, Any]:
+    """One job as the API shows it."""
+    job = stored.job
+    named = [part.entries for part in job.parts if part.entries is not None]
+    return {
+        "id": job.id,
+        "state": stored.state,
+        "what": job.kind,
+        "subscriptions": job.subscriptions,
+        "filter": job.filter,
+        "group": job.group,
+        "ids": sum(map(len, named)) if named else None,
+        "rate": job.rate,
+        "created": iso(job.created),
+        "by": job.by,
+        "updated": iso(stored.updated),
+        "progress": round(stored.share, 4),
+        "waits": stored.waits,
+        "error": stored.error,
+        **stored.counts,
+        "by_subscription": [
+            {"subscription": name, **counts} for name, counts in sorted(stored.by_subscription.items())
+        ],
+    }
+
+
+def preview_row(preview: Preview, unknown: list[str]) -> dict[str, Any]:
+    """A preview as the API shows it. `unknown`: ids that were not found."""
+    return {
+        "total": preview.total,
+        "complete": preview.complete,
+        "by_subscription": [{"subscription": name, "count": count} for name, count in sorted(preview.counts.items())],
+        "examples": [_example(one) for one in preview.examples],
+        "unknown_ids": unknown,
+    }
+
+
+def _example(example: Example) -> dict[str, Any]:
+    item = example.candidate.item
+    names: dict[str, str | None]
+    if isinstance(item, DeadLetter):
+        delivery = item.delivery
+        ident = f"{example.subscription}/{item.id}"
+        names = {"event_id": delivery.id, "type": delivery.type, "source": delivery.source, "attempt": delivery.attempt}
+    elif isinstance(item, StoredEvent):
+        ident = item.id
+        names = {"event_id": item.id, "type": item.type, "source": item.source, "attempt": item.attempt}
+    elif isinstance(item, Quarantined):
+        ident = f"{QUARANTINE}/{item.entry_id}"
+        names = {"event_id": None, "type": None, "source": item.source, "attempt": None}
+    else:
+        raise TypeError("an example that is gone")
+    return {"id": ident, "subscription": example.subscription or QUARANTINE, **names}

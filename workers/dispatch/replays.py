@@ -1,0 +1,249 @@
+"""Runs replay jobs beside the lanes: one batch after another, by the process that holds the lease of the job.
+
+A batch only makes deliveries due; the lanes send them, in turns with new events. No more is made due than the lanes can
+send soon, so that a job can be stopped and a receiver is not flooded after an outage. The process may be killed between
+any two effects: `crash` is called there with one of `CRASH_POINTS`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from bridge.delivery.replay_jobs import (
+    DONE,
+    FAILED,
+    QUARANTINE,
+    RUNNING,
+    Part,
+    PartProgress,
+    Replay,
+    StoredReplay,
+    allowance,
+)
+from bridge.delivery.replay_selection import EXCLUDED, GONE, REPLAY, UNREADABLE, Candidate, Page, Selection
+from bridge.delivery.replay_store import Batch, Replays
+from bridge.errors import StateUnavailable, clip
+from bridge.ingest.reprocess import reprocess_quarantined
+from bridge.journal import Quarantined
+from bridge.query import QueryError
+from bridge.services import Services
+from bridge.state.lease import Lease
+from workers.dispatch.schedule import fault_backoff
+
+__all__ = ["CRASH_POINTS", "ReplayRunner", "replay_threads"]
+
+#: Points between two effects, at which a test may end the process.
+CRASH_POINTS = ("leased", "read", "scheduled", "reprocessed", "recorded", "ended")
+
+#: Entries in one batch; a batch of quarantined records is smaller, because each is read by its vendor's folder.
+_BATCH, _RECORDS = 200, 20
+#: A subscription with this many deliveries that are due and not sent gets no more.
+_MAX_DUE = 1000
+#: Seconds between two looks at the jobs: without any, while one waits, after a fault of the state server.
+_IDLE_SECONDS, _WAIT_SECONDS, _AFTER_STATE_ERROR_SECONDS = 1.0, 0.1, 1.0
+#: Seconds after which the reason of a wait is stored again.
+_NOTE_SECONDS = 5.0
+#: Internal faults in a row after which a job has failed.
+_MAX_FAULTS = 5
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Course:
+    """What this process remembers of a job that it runs. Times are UNIX seconds."""
+
+    lease: Lease
+    selection: Selection | None = None
+    #: What the rate allowed and was not used.
+    carried: float = 1.0
+    at: float | None = None
+    waits: str = ""
+    noted_at: float = 0.0
+    faults: int = 0
+
+
+class ReplayRunner:
+    """Moves all running jobs on. Not thread-safe. `token` identifies the process."""
+
+    def __init__(self, services: Services, token: str, *, crash: Callable[[str], None] = lambda point: None) -> None:
+        self._services = services
+        self._token = token
+        self._crash = crash
+        self._store = Replays(services.state, partitions=services.config.bridge.partitions)
+        self._courses: dict[str, _Course] = {}
+
+    def step(self, now: Callable[[], float]) -> float:
+        """One batch of each job; returns the seconds to wait, 0 if there is more to do. Raises `StateUnavailable`."""
+        running = self._store.running()
+        for ident in self._courses.keys() - set(running):
+            self._courses.pop(ident).lease.release()
+        return min((self._step_one(ident, now) for ident in running), default=_IDLE_SECONDS)
+
+    def leave(self) -> None:
+        """Let other processes continue the jobs at once. Raises `StateUnavailable`."""
+        for course in self._courses.values():
+            course.lease.release()
+        self._courses.clear()
+
+    def _step_one(self, ident: str, now: Callable[[], float]) -> float:
+        course = self._courses.setdefault(ident, _Course(self._store.lease(ident, self._token)))
+        if not course.lease.hold():
+            return _IDLE_SECONDS
+        self._crash("leased")
+        stored = self._store.get(ident)
+        if stored is None or stored.state != RUNNING:
+            return _IDLE_SECONDS
+        try:
+            wait = self._advance(stored, course, now)
+            course.faults = 0
+        except (StateUnavailable, KeyboardInterrupt):
+            raise
+        except QueryError as error:
+            self._fail(ident, f"its filter cannot be read: {error}", now())
+            return 0.0
+        except Exception as error:  # noqa: BLE001 - the other jobs and the process continue
+            course.faults += 1
+            _log.error("replay_faulty", replay=ident, times=course.faults, exc_info=error)
+            if course.faults >= _MAX_FAULTS:
+                self._fail(ident, f"internal error: {type(error).__name__}; see the log of dispatch", now())
+            return fault_backoff(course.faults)
+        return wait
+
+    def _advance(self, stored: StoredReplay, course: _Course, now: Callable[[], float]) -> float:
+        """The next batch of a job; the seconds to wait."""
+        job, subscriptions = stored.job, self._services.config.subscriptions
+        missing = [name for name in job.subscriptions if name not in subscriptions]
+        if missing:
+            self._fail(job.id, f"subscription {missing[0]} is no longer in bridge.yaml. Remedy: add it again", now())
+            return 0.0
+        left = [(part, done) for part, done in zip(job.parts, stored.progress, strict=True) if not done.done]
+        if not left:
+            self._end(job, stored)
+            return 0.0
+        moment = now()
+        allowed = allowance(job.rate, course.carried, moment - (course.at or moment), _BATCH)
+        course.carried, course.at = allowed, moment
+        if allowed < 1.0:
+            self._note(job.id, course, "", moment)
+            return min(_WAIT_SECONDS, (1.0 - allowed) / (job.rate or 1.0))
+        course.selection = course.selection or Selection(self._services.state, job, subscriptions)
+        waits = ""
+        # The receiver that is behind delays its own part alone.
+        for part, done in left:
+            waits = self._waits(part, moment)
+            if not waits:
+                course.carried -= self._batch(job, part, done, course.selection, int(allowed), moment)
+                break
+        self._note(job.id, course, waits, moment)
+        return _WAIT_SECONDS if waits else 0.0
+
+    def _waits(self, part: Part, now: float) -> str:
+        if not part.subscription or self._store.due(part.subscription, now=now) < _MAX_DUE:
+            return ""
+        return f"{part.subscription} has {_MAX_DUE:,} deliveries that are due and not sent"
+
+    def _batch(
+        self, job: Replay, part: Part, done: PartProgress, selection: Selection, allowed: int, now: float
+    ) -> int:
+        """Replay the next entries of a part, `allowed` at most; returns how many."""
+        if job.kind == QUARANTINE:
+            return self._reprocess(job, part, done, selection, allowed)
+        page = _cut(selection.page(part, done.at, _BATCH), allowed)
+        self._crash("read")
+        verdicts = Counter(candidate.verdict for candidate in page.candidates)
+        chosen = [candidate for candidate in page.candidates if candidate.verdict == REPLAY]
+        batch = Batch(
+            part=part,
+            before=done.at,
+            after=page.after,
+            last=page.last,
+            items=[selection.record(candidate) for candidate in chosen],
+            excluded=verdicts[EXCLUDED],
+            failed=verdicts[UNREADABLE],
+            gone=verdicts[GONE],
+        )
+        self._store.schedule(job, batch, now=now)
+        self._crash("scheduled")
+        return len(chosen)
+
+    def _reprocess(self, job: Replay, part: Part, done: PartProgress, selection: Selection, allowed: int) -> int:
+        """Read the next quarantined records again. One that is read twice is a duplicate: it is published once."""
+        page = selection.page(part, done.at, min(allowed, _RECORDS))
+        counts: Counter[str] = Counter()
+        for candidate in page.candidates:
+            counts[self._reprocess_one(candidate)] += 1
+        self._store.record(job, part, after=page.after, last=page.last, counts=counts)
+        self._crash("recorded")
+        return counts["replayed"] + counts["failed"]
+
+    def _reprocess_one(self, candidate: Candidate) -> str:
+        """What became of a record: one of `COUNTERS`."""
+        item, services = candidate.item, self._services
+        if candidate.verdict != REPLAY or not isinstance(item, Quarantined):
+            return {EXCLUDED: "excluded", GONE: "gone"}.get(candidate.verdict, "failed")
+        if item.source not in services.config.sources:
+            return "failed"
+        stored = services.requests.find(item.request_id) if item.request_id else None
+        outcome = reprocess_quarantined(services.ingest_context(item.source), item, stored, now=services.now())
+        self._crash("reprocessed")
+        if outcome == "quarantined":
+            return "failed"
+        services.quarantine.remove(item)
+        return "replayed"
+
+    def _note(self, ident: str, course: _Course, waits: str, now: float) -> None:
+        if waits != course.waits or not 0 <= now - course.noted_at < _NOTE_SECONDS:
+            self._store.note(ident, now=now, waits=waits)
+            course.waits, course.noted_at = waits, now
+
+    def _end(self, job: Replay, stored: StoredReplay) -> None:
+        self._store.change(job.id, DONE, (RUNNING,), now=self._services.now())
+        self._crash("ended")
+        _log.info("replay_ended", replay=job.id, **stored.counts)
+
+    def _fail(self, ident: str, error: str, now: float) -> None:
+        self._store.change(ident, FAILED, (RUNNING,), now=now, error=clip(error))
+        _log.warning("replay_failed", replay=ident, problem=clip(error))
+
+
+def _cut(page: Page, allowed: int) -> Page:
+    """The page up to the last entry that is allowed to be replayed."""
+    found = 0
+    for number, candidate in enumerate(page.candidates):
+        found += candidate.verdict == REPLAY
+        if found > allowed:
+            kept = page.candidates[:number]
+            return Page(kept, kept[-1].entry, last=False)
+    return page
+
+
+def replay_threads(
+    services: Services, now: Callable[[], float], token: str, stop: threading.Event
+) -> list[threading.Thread]:
+    """The thread that runs replay jobs until `stop`. `now`: UNIX seconds of the state server."""
+    runner = ReplayRunner(services, token)
+
+    def run() -> None:
+        while not stop.is_set():
+            try:
+                wait = runner.step(now)
+            except StateUnavailable as error:
+                _log.warning("replay_state_unavailable", error=str(error))
+                wait = _AFTER_STATE_ERROR_SECONDS
+            except Exception as error:  # noqa: BLE001 - a job that another version wrote must not end the thread
+                _log.error("replay_faulty", exc_info=error)
+                wait = _IDLE_SECONDS
+            stop.wait(wait)
+        try:
+            runner.leave()
+        except StateUnavailable as error:
+            # Others continue the jobs when the leases end.
+            _log.warning("replay_leave_failed", error=str(error))
+
+    return [threading.Thread(target=run, daemon=True, name="replays")]
