@@ -11,7 +11,7 @@ import pwd
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 import click
@@ -19,9 +19,13 @@ import click
 from bridge.cli.common import load_services
 from bridge.cli.exit_codes import FAILED, NOTHING_MATCHED, UNAVAILABLE, USAGE
 from bridge.cli.output import say
+from bridge.cli.server_events import STALE_SECONDS, Message, lines_of, messages, open_stream
 from bridge.errors import clip
 from bridge.net.tls import tls_problem
 from bridge.settings import PREFIX, read_api_token
+
+if TYPE_CHECKING:
+    import requests
 
 __all__ = ["Api", "ApiProblem", "CallFailed", "api", "path_of"]
 
@@ -78,11 +82,24 @@ class _Answer(NamedTuple):
 _Send = Callable[[str, str, Mapping[str, str], bytes], _Answer]
 
 
+class _Opened(NamedTuple):
+    """An answer whose body is read as it comes."""
+
+    answer: _Answer
+    lines: Iterator[bytes]
+    close: Callable[[], object]
+
+
+#: Path with query, headers -> answer; its own body is there only where the call was refused.
+_Open = Callable[[str, Mapping[str, str]], _Opened]
+
+
 class Api:
     """The API of one bridge. `where`: its address in messages."""
 
-    def __init__(self, send: _Send, where: str) -> None:
+    def __init__(self, send: _Send, open_: _Open, where: str) -> None:
         self._send = send
+        self._open = open_
         self._where = where
 
     def call(
@@ -111,6 +128,21 @@ class Api:
         if answer.status >= 300:
             raise self._refusal(answer, _document(answer))
         return answer.body
+
+    def follow(self, path: str, query: Mapping[str, Any], *, last: str | None = None) -> Iterator[Message]:
+        """The messages of one connection to a stream, heartbeats included. `last`: the id to continue behind.
+
+        Raises as `call` does, also if nothing comes for 45 s.
+        """
+        given = {name: value for name, value in query.items() if value is not None}
+        target = f"{_API}{path}" + (f"?{urlencode(given)}" if given else "")
+        opened = self._open(target, {} if last is None else {"Last-Event-ID": last})
+        try:
+            if opened.answer.status >= 300:
+                raise self._refusal(opened.answer, _document(opened.answer))
+            yield from messages(opened.lines)
+        finally:
+            opened.close()
 
     def _refusal(self, answer: _Answer, document: Any) -> CallFailed:
         if answer.media_type == _PROBLEM and isinstance(document, dict):
@@ -142,8 +174,8 @@ def api() -> Api:
     if url is None:
         if root.get("token") is not None:
             raise click.UsageError("--token needs --url. Beside the server no token is needed")
-        return Api(_local(), "the local bridge")
-    return Api(_remote(url, _token(root.get("token"))), url)
+        return Api(*_local(), "the local bridge")
+    return Api(*_remote(url, _token(root.get("token"))), url)
 
 
 def path_of(*parts: str) -> str:
@@ -169,7 +201,7 @@ def _token(given: str | None) -> str:
     return token
 
 
-def _local() -> _Send:
+def _local() -> tuple[_Send, _Open]:
     # Imported late: a remote call needs none of this.
     from werkzeug.test import Client  # noqa: PLC0415
 
@@ -185,7 +217,13 @@ def _local() -> _Send:
         )
         return _Answer(answer.status_code, answer.mimetype or "", answer.get_data())
 
-    return send
+    def open_(target: str, headers: Mapping[str, str]) -> _Opened:
+        answer = client.open(target, headers=dict(headers), environ_overrides={LOCAL_CALLER: caller})
+        refused = answer.status_code >= 300
+        kept = _Answer(answer.status_code, answer.mimetype or "", answer.get_data() if refused else b"")
+        return _Opened(kept, lines_of(answer.iter_encoded()), answer.close)
+
+    return send, open_
 
 
 def _user() -> str:
@@ -196,7 +234,7 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _remote(url: str, token: str) -> _Send:
+def _remote(url: str, token: str) -> tuple[_Send, _Open]:
     import requests  # noqa: PLC0415 - commands beside the server need no HTTP
 
     from bridge.net.timed_session import timed_session  # noqa: PLC0415
@@ -207,18 +245,34 @@ def _remote(url: str, token: str) -> _Send:
     session = timed_session()
     session.headers["Authorization"] = f"Bearer {token}"
 
+    def failed(error: Exception) -> CallFailed:
+        remedy = "Remedy: check --url, and that the bridge runs"
+        return CallFailed(f"{url} unreachable: {_reason(error)}. {remedy}", UNAVAILABLE)
+
     def send(method: str, target: str, headers: Mapping[str, str], body: bytes) -> _Answer:
         try:
             answer = session.request(
                 method, url + target, headers=dict(headers), data=body or None, timeout=_TIMEOUT_SECONDS
             )
         except requests.RequestException as error:
-            raise CallFailed(
-                f"{url} unreachable: {_reason(error)}. Remedy: check --url, and that the bridge runs", UNAVAILABLE
-            ) from error
-        return _Answer(answer.status_code, answer.headers.get("Content-Type", "").partition(";")[0], answer.content)
+            raise failed(error) from error
+        return _Answer(answer.status_code, _media_type(answer), answer.content)
 
-    return send
+    def open_(target: str, headers: Mapping[str, str]) -> _Opened:
+        silent = CallFailed(f"nothing from {url} for {STALE_SECONDS:g} s", UNAVAILABLE)
+        try:
+            given = {**headers, "Authorization": f"Bearer {token}"}
+            answer, chunks, close = open_stream(url + target, given, failed=failed, silent=silent)
+            body = answer.content if answer.status_code >= 300 else b""
+        except requests.RequestException as error:
+            raise failed(error) from error
+        return _Opened(_Answer(answer.status_code, _media_type(answer), body), lines_of(chunks), close)
+
+    return send, open_
+
+
+def _media_type(answer: requests.Response) -> str:
+    return str(answer.headers.get("Content-Type", "")).partition(";")[0]
 
 
 def _reason(error: Exception) -> str:

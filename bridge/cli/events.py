@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
-from typing import Any
 
 import click
 
 from bridge.cli.api_client import ApiProblem, api, path_of
-from bridge.cli.common import load_services
+from bridge.cli.following import follow
 from bridge.cli.options import (
     exit_nothing_matched,
     filter_option,
     format_option,
-    known_name,
     limit_option,
     since_option,
     until_option,
 )
 from bridge.cli.output import as_text, iso, print_list, print_object
 from bridge.cli.watching import watch_option
-from bridge.journal import StoredEvent
-from bridge.services import BLOCK_SECONDS
 
 __all__ = ["events"]
 
@@ -87,36 +82,22 @@ def show(event_id: str, output: str) -> None:
 @click.option("--source", help="Filter by source.")
 @click.option("--type", "event_type", help="Filter by type, such as attempt.completed.")
 @click.option("--attempt", help="Filter by attempt.")
+@filter_option
 @since_option
 @format_option
-def tail(source: str | None, event_type: str | None, attempt: str | None, since: float | None, output: str) -> None:
+def tail(
+    source: str | None,
+    event_type: str | None,
+    attempt: str | None,
+    filter_: str | None,
+    since: float | None,
+    output: str,
+) -> None:
     """Print events as they are published, until Ctrl-C; with --since, earlier ones first."""
-    services = load_services()
-    if source:
-        known_name(source, services.config.sources, "source")
-    wanted = {"source": source, "type": event_type, "attempt": attempt}
-    reader = services.journal_tail
-    after = None if since is None else dict.fromkeys(range(reader.partitions), f"{int(since * 1000)}-0")
-    for event in reader.tail(after=after, block_seconds=BLOCK_SECONDS):
-        if event is None or any(value not in (None, getattr(event, name)) for name, value in wanted.items()):
-            continue
-        row = _row(event)
+    query = {"source": source, "type": event_type, "attempt": attempt, "filter": filter_, "since": iso(since)}
+    for row in follow(api(), query):
         if output == "table":
             click.echo("  ".join(str(row[column]) for column in _COLUMNS))
         else:
             # One document per event; JSON in one line, because a reader takes line by line.
             click.echo("---\n" + as_text(row["event"], output) if output == "yaml" else as_text(row["event"], "jsonl"))
-
-
-def _row(event: StoredEvent) -> dict[str, Any]:
-    document = json.loads(event.event)
-    return {
-        "id": event.id,
-        "recorded_at": iso(int(event.entry_id.partition("-")[0]) / 1000),
-        "type": event.type,
-        "source": event.source,
-        "attempt": event.attempt,
-        "revision": document.get("data", {}).get("attempt", {}).get("revision"),
-        "origin": document.get("bridgeorigin"),
-        "event": document,
-    }

@@ -18,7 +18,6 @@ COMMANDS: Mapping[str, str] = {
     "server": "web",
     "logs": "events tail",
     "tail": "events tail",
-    "listen": "events tail",
     "webhooks": "requests",
     "attempts": "events",
     "dlq": "dead-letters",

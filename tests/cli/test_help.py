@@ -163,7 +163,7 @@ def test_every_format_holds_the_same(run: Any, arguments: tuple[str, ...]) -> No
     ("arguments", "advice"),
     [
         (("status",), "Use attempt-bridge doctor."),
-        (("listen",), "Use attempt-bridge events tail."),
+        (("logs",), "Use attempt-bridge events tail."),
         (("sources", "ls"), "Use attempt-bridge sources list."),
         (("tokens", "create"), "Use attempt-bridge tokens new."),
         (("events", "show", "--watch"), "All lists have it. Here run watch attempt-bridge ..."),

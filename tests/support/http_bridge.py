@@ -21,7 +21,7 @@ class _Silent(WSGIRequestHandler):
 def served(services: Services) -> Iterator[str]:
     """The address of a bridge with these services."""
     app = create_app(services, gate=OpenGate())  # type: ignore[arg-type]
-    server = make_server("127.0.0.1", 0, app, request_handler=_Silent)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Silent)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

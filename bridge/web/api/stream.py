@@ -20,7 +20,7 @@ from bridge.journal.event_fields import event_fields
 from bridge.journal.paging import id_order
 from bridge.query import MAX_LENGTH, Query
 from bridge.web.api.bodies import ApiBlueprint
-from bridge.web.api.common import VIEWER, needs, refuse, sees_persons
+from bridge.web.api.common import VIEWER, known_source, needs, refuse, sees_persons
 from bridge.web.api.description import described
 from bridge.web.api.events import event_row
 from bridge.web.api.filters import query_of
@@ -56,6 +56,9 @@ class _Stream(Schema):
         validate=validate.Length(1, 40),
         metadata={"description": "Start in the past, such as `2h`; `Last-Event-ID` counts before it."},
     )
+    source = fields.String(validate=sound, metadata={"description": "Filter by source."})
+    type = fields.String(validate=[sound, validate.Length(max=100)], metadata={"description": "Filter by type."})
+    attempt = fields.String(validate=sound, metadata={"description": "Filter by attempt."})
     topics = fields.String(
         load_default=",".join(_TOPICS),
         validate=validate.Regexp("^(events|alarms)(,(events|alarms))?$", error="must be events, alarms or both"),
@@ -87,6 +90,8 @@ def stream_events(query: Mapping[str, Any]) -> Response:
     """
     live: Live = current_app.extensions["bridge.live"]
     persons = sees_persons()
+    if "source" in query:
+        known_source(query["source"])
     asked = query_of(query, _FIELDS[persons])
     if asked.until is not None:
         refuse(422, "until: a stream has no end. Remedy: leave it out", errors={"filter": ["until: leave it out"]})
@@ -108,15 +113,19 @@ def stream_events(query: Mapping[str, Any]) -> Response:
 def _viewer(query: Mapping[str, Any], asked: Query, persons: bool, connection: socket.socket | None) -> Viewer:
     topics = frozenset(query["topics"].split(","))
 
+    wanted = {name: query[name] for name in ("source", "type", "attempt") if name in query}
+
     def matches(event: LiveEvent) -> bool:
-        topic = "alarms" if event.stored.type.startswith(_ALARMS) else "events"
-        return topic in topics and asked.matches(event.items[persons])
+        item = event.items[persons]
+        given = {"source": item.stored.source, "type": item.stored.type, "attempt": item.attempt}
+        topic = "alarms" if item.stored.type.startswith(_ALARMS) else "events"
+        return topic in topics and all(given[name] == value for name, value in wanted.items()) and asked.matches(item)
 
     def abort() -> None:
         if connection is not None:
             connection.shutdown(socket.SHUT_RDWR)
 
-    return Viewer((str(replace(asked, since=None)), topics, persons), matches, abort)
+    return Viewer((str(replace(asked, since=None)), tuple(wanted.items()), topics, persons), matches, abort)
 
 
 def _start(live: Live, asked: Query) -> dict[int, str] | None:
