@@ -10,7 +10,7 @@ from marshmallow import fields
 from marshmallow.validate import Length
 
 from bridge.config.fields import Text, choice, flag
-from bridge.config.schemas import SectionSchema
+from bridge.config.section import SectionSchema
 from bridge.errors import clip
 
 __all__ = ["AccessSchema"]

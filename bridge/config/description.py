@@ -10,6 +10,7 @@ from typing import Any
 from bridge.config.addresses import without_password
 from bridge.config.loader import FIELDS
 from bridge.config.model import Config, Rate, Source, Subscription
+from bridge.query import NumberRange
 from bridge.text import duration_text, time_of_day_text
 
 __all__ = ["describe"]
@@ -62,6 +63,8 @@ def _described(value: Any, name: str = "") -> Any:
         return without_password(value)
     if isinstance(value, Rate):
         return {"events": value.events, "per": duration_text(value.per)}
+    if isinstance(value, NumberRange):
+        return str(value)
     if hasattr(value, "__dataclass_fields__"):
         described = {member.name: _described(getattr(value, member.name), member.name) for member in fields(value)}
         # `from` is no name in Python.

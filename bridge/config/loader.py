@@ -7,6 +7,7 @@ depend on each other; this module checks how the keys of a section do.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,13 @@ from bridge.config.model import (
     TrustedProxy,
 )
 from bridge.config.schemas import (
-    EVENT_TYPES,
     BridgeSchema,
     FileSchema,
     SourceSchema,
     SubscriptionSchema,
     name_problem,
 )
+from bridge.config.selection import EVENT_TYPES
 from bridge.config.sources import check_source
 from bridge.config.templates import routing_key_problems
 from bridge.config.yaml_document import Document, KeyPath, parse_yaml, resolve
@@ -80,7 +81,7 @@ def read(
     bridge = _bridge(top.get("bridge", {}), path.parent, demo, document)
     sources = {name: _source(name, section, vendors, document) for name, section in _named("sources", top, document)}
     subscriptions = {
-        name: _subscription(name, section, bridge, sources, document)
+        name: _subscription(name, section, bridge, sources, vendors, document)
         for name, section in _named("subscriptions", top, document)
     }
     access = _access(top.get("access", {}), document)
@@ -165,7 +166,12 @@ def _source(name: str, section: Any, vendors: Mapping[str, Vendor], document: Do
 
 
 def _subscription(
-    name: str, section: Any, bridge: BridgeConfig, sources: Mapping[str, Any], document: Document
+    name: str,
+    section: Any,
+    bridge: BridgeConfig,
+    sources: Mapping[str, Any],
+    vendors: Mapping[str, Vendor],
+    document: Document,
 ) -> Subscription:
     path = ("subscriptions", name)
     data = _load(SubscriptionSchema(), section, path, document)
@@ -174,7 +180,7 @@ def _subscription(
     if transport:
         _check_fields(transport, given, path, document)
         _check_transport(transport, given, data, bridge, sources, path, document)
-    _check_filter(data.get("filter", {}), sources, (*path, "filter"), document)
+    _check_filter(data.get("filter", {}), sources, vendors, (*path, "filter"), document)
     parts: dict[str, dict[str, Any]] = {key: data.pop(key, {}) for key in ("filter", "retry", "receipts")}
     rate: dict[str, Any] = data.pop("rate", {})
     if parts["retry"].get("schedule") == []:
@@ -236,10 +242,22 @@ def _check_transport(
         document.add((*path, "secrets"), "is empty; see docs/subscribing.md for how to make one")
 
 
-def _check_filter(filters: Mapping[str, Any], sources: Mapping[str, Any], path: KeyPath, document: Document) -> None:
+def _check_filter(
+    filters: Mapping[str, Any],
+    sources: Mapping[str, Any],
+    vendors: Mapping[str, Vendor],
+    path: KeyPath,
+    document: Document,
+) -> None:
     for place, pattern in enumerate(filters.get("sources", ())):
         if name_problem(pattern) is None and pattern not in sources:
             document.add((*path, "sources", place), f'"{pattern}" is not a source. {did_you_mean(pattern, sources)}')
+    # Events about subscriptions have the bridge itself as their vendor.
+    known = (*vendors, "bridge")
+    for pattern in filters.get("vendor", ()):
+        if not any(fnmatchcase(name, pattern) for name in known):
+            problem = f'"{clip(pattern, 40)}" is not a vendor. {did_you_mean(pattern, known)}'
+            document.add((*path, "vendor"), problem)
 
 
 def _access(section: Any, document: Document) -> Access:

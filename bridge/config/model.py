@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.net.signatures import sha256_hex
+from bridge.query import NumberRange
 from bridge.quota.windows import Window
 from schemas.event import ATTEMPT_TYPES
 
@@ -93,23 +94,45 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which events a subscription wants. `types` and `sources` are names or patterns; no sources: all.
+    """Which events a subscription wants. `types`, `sources`, `vendor`: names or patterns; the latter two empty: all.
 
-    `when`: equality in `data.result`, for events that have one. Notices come only where `types` asks for them: a
-    gradebook's task must not be handed an alarm.
+    `when`: equality or a comparison in `data.result`, for events that have one; `flags`: any of them. Notices come only
+    where `types` asks for them: a gradebook's task must not be handed an alarm.
     """
 
     types: tuple[str, ...] = ATTEMPT_TYPES
     sources: tuple[str, ...] = ()
+    vendor: tuple[str, ...] = ()
     when: Mapping[str, Any] = field(default_factory=dict)
 
     def takes_header(self, event_type: str, source: str) -> bool:
         """Decide by what the journal entry says outside the event's JSON."""
         return _fits(event_type, self.types) and (not self.sources or _fits(source, self.sources))
 
-    def takes_result(self, result: Mapping[str, Any]) -> bool:
-        """Decide by `data.result`; only needed where `when` is not empty."""
-        return all(result.get(name) == wanted for name, wanted in self.when.items())
+    @property
+    def reads_event(self) -> bool:
+        """Whether the event's JSON is needed to decide."""
+        return bool(self.vendor or self.when)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing but types limits what is taken."""
+        return not (self.sources or self.vendor or self.when)
+
+    def takes_event(self, event: Mapping[str, Any]) -> bool:
+        """Decide by the event itself; only needed if it `reads_event`."""
+        if self.vendor and not _fits(str(event.get("bridgevendor", "")), self.vendor):
+            return False
+        data = event["data"]
+        # A notice has no result to compare, and its type was requested explicitly.
+        return "result" not in data or all(_meets(data, name, wanted) for name, wanted in self.when.items())
+
+
+def _meets(data: Mapping[str, Any], name: str, wanted: Any) -> bool:
+    if name == "flags":
+        return any(_fits(flag, wanted) for flag in data.get("flags", ()))
+    value = data["result"].get(name)
+    return wanted.matches(value) if isinstance(wanted, NumberRange) else bool(value == wanted)
 
 
 def _fits(name: str, patterns: tuple[str, ...]) -> bool:
@@ -149,7 +172,8 @@ class Subscription:
     transport: str
     filter: Filter = Filter()
     retry: RetryPolicy = RetryPolicy()
-    data: str = "full"
+    #: `full`, `minimal`, or the fields below `data` that are sent.
+    data: str | tuple[str, ...] = "full"
     receipts: Receipts = Receipts()
     broker: str | None = field(default=None, repr=False)
     task: str | None = None

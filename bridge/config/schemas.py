@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields as members_of
-from fnmatch import fnmatchcase
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
-from marshmallow.validate import Length
+from marshmallow import fields, pre_load
 
 from bridge.config.addresses import literal_secret_problem, unencoded_problem, without_password
 from bridge.config.fields import (
@@ -22,27 +19,22 @@ from bridge.config.fields import (
     TimeOfDay,
     choice,
     flag,
-    kind_of,
     number,
     one_or_many,
     split_address,
     whole_number,
 )
+from bridge.config.section import SectionSchema
+from bridge.config.selection import FilterSchema, Projection
 from bridge.config.templates import broker_name_problem
 from bridge.config.yaml_document import Reference
 from bridge.errors import clip
 from bridge.net.signatures import check_webhook_secret
 from bridge.net.tls import address_problem
-from bridge.sdk.vendor import GRADINGS
-from bridge.text import did_you_mean
-from schemas.event import ATTEMPT_TYPES, Result
-from schemas.notices import NOTICE_TYPES
 
 __all__ = [
-    "EVENT_TYPES",
     "BridgeSchema",
     "FileSchema",
-    "SectionSchema",
     "SourceSchema",
     "SubscriptionSchema",
     "name_problem",
@@ -50,7 +42,6 @@ __all__ = [
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
-EVENT_TYPES = (*ATTEMPT_TYPES, *NOTICE_TYPES)
 _STATE_SCHEMES = ("redis", "rediss", "unix")
 _BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -125,32 +116,6 @@ def _webhook_secret_problem(text: str) -> str | None:
     return f"{problem}. Remedy: python3 -c '{program}'"
 
 
-def _type_problem(text: str) -> str | None:
-    if any(fnmatchcase(known, text) for known in EVENT_TYPES):
-        return None
-    return f'"{clip(text, 40)}" is not an event type. {did_you_mean(text, (*EVENT_TYPES, "attempt.*", "source.*"))}'
-
-
-class SectionSchema(Schema):
-    """Names unknown keys with a suggestion; a key without a value counts as absent."""
-
-    class Meta:
-        unknown = EXCLUDE
-
-    @pre_load
-    def _drop_empty(self, data: Any, **_: Any) -> Any:
-        if not isinstance(data, Mapping):
-            raise ValidationError(f"must be a section of keys, not {kind_of(data)}")
-        return {name: value for name, value in data.items() if value is not None}
-
-    @validates_schema(pass_original=True, skip_on_field_errors=False)
-    def _refuse_unknown(self, _data: Any, original: Any, **_: Any) -> None:
-        known = {field.data_key or name for name, field in self.fields.items()}
-        unknown = [name for name in original if name not in known]
-        if unknown:
-            raise ValidationError({name: [f"unknown key. {did_you_mean(name, known)}"] for name in unknown})
-
-
 class RetentionSchema(SectionSchema):
     events = Duration("1m")
     requests = Duration("1m")
@@ -207,43 +172,6 @@ class SourceSchema(SectionSchema):
     paused = flag()
 
 
-class _Member(fields.Field[Any]):
-    """A value to compare a member of `data.result` with: text, number, true, false or null."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Any:
-        wrong = None
-        if isinstance(value, list | dict):
-            wrong = f"must be one value, not {kind_of(value)}"
-        elif attr == "passed" and not isinstance(value, bool | None):
-            wrong = "must be true, false or null"
-        elif attr == "grading" and value not in GRADINGS:
-            wrong = f'"{clip(value, 40)}" is not one of {", ".join(sorted(GRADINGS))}'
-        if wrong:
-            raise ValidationError(wrong)
-        return value
-
-
-#: The members of `data.result` that `when` may name: all but the replaced result.
-_WHEN = {member.name: _Member(allow_none=True) for member in members_of(Result) if member.name != "previous"}
-
-
-class _WhenSchema(SectionSchema.from_dict(_WHEN, name="_WhenMembers")):  # type: ignore[misc]
-    @pre_load
-    def _drop_empty(self, data: Any, **rest: Any) -> Any:
-        super()._drop_empty(data, **rest)
-        return data  # `grade: null` asks for results without a grade
-
-
-class FilterSchema(SectionSchema):
-    types = fields.List(
-        Text(_type_problem),
-        validate=Length(min=1, error="is empty, so nothing would be delivered. Remedy: leave it out or name a type"),
-        error_messages={"invalid": "must be a list such as [attempt.completed]"},
-    )
-    sources = fields.List(Text(), error_messages={"invalid": 'must be a list such as ["eu-*"]'})
-    when = fields.Nested(_WhenSchema)
-
-
 class RetrySchema(SectionSchema):
     schedule = fields.List(Duration("1ms", "7d"), error_messages={"invalid": "must be a list such as [5s, 5m, 30m]"})
     jitter = number(0, 1)
@@ -265,7 +193,7 @@ class SubscriptionSchema(SectionSchema):
     transport = choice("celery", "kombu", "http", required=True)
     filter = fields.Nested(FilterSchema)
     retry = fields.Nested(RetrySchema)
-    data = choice("full", "minimal")
+    data = Projection()
     receipts = fields.Nested(ReceiptsSchema)
     broker = Text(broker_problem)
     task = Text(broker_name_problem)

@@ -10,14 +10,10 @@ __all__ = ["takes_event"]
 
 
 def takes_event(event_filter: Filter, *, event_type: str, source: str, event: bytes) -> bool:
-    """Whether the filter includes the event; its JSON is parsed only if the filter has `when`.
+    """Whether the filter includes the event; its JSON is parsed only if the filter needs it.
 
     Raises `ValueError` or `KeyError` if it cannot be read.
     """
     if not event_filter.takes_header(event_type, source):
         return False
-    if not event_filter.when:
-        return True
-    # A notice has no result to compare, and its type was requested explicitly.
-    result = json.loads(event)["data"].get("result")
-    return result is None or event_filter.takes_result(result)
+    return not event_filter.reads_event or event_filter.takes_event(json.loads(event))

@@ -138,12 +138,11 @@ def _wanted_by(configured: Mapping[str, Subscription]) -> Callable[[str, Mapping
         event_filter = subscription.filter
         if not event_filter.takes_header(fields.get(b"type", b"").decode(), fields.get(b"source", b"").decode()):
             return False
-        if not event_filter.when:
+        if not event_filter.reads_event:
             return True
         try:
-            result = json.loads(fields[b"event"])["data"].get("result")
-        except (KeyError, ValueError, AttributeError, RecursionError):
+            return event_filter.takes_event(json.loads(fields[b"event"]))
+        except (KeyError, ValueError, AttributeError, TypeError, RecursionError):
             return True
-        return result is None or event_filter.takes_result(result)
 
     return wants

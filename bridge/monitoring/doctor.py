@@ -41,6 +41,7 @@ from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.running import Running, RunningProcesses
 from bridge.text import duration_text
+from schemas.projection import sends_persons
 
 __all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine", "require_safe_state", "require_same_bridge"]
 
@@ -241,6 +242,9 @@ def _transport(subscription: Subscription, config: Config, *, outward: bool) -> 
         if not any(fnmatchcase(name, pattern) for name in config.sources):
             known = ", ".join(config.sources) or "none"
             yield Finding(label, WARNING, f'filter.sources "{pattern}" matches no source', f"known: {known}")
+    if subscription.filter.is_open and sends_persons(subscription.data):
+        text = "names and e-mail addresses of every candidate are sent: it has no filter but types"
+        yield Finding(f"personal data of {label}", WARNING, text, "data: minimal, or a filter such as {sources: [...]}")
     if subscription.url is None or not outward:
         return
     parts = urlsplit(subscription.url)

@@ -15,6 +15,7 @@ from bridge.config.description import describe
 from bridge.config.model import Config
 from bridge.errors import ConfigError
 from bridge.net.signatures import sha256_hex
+from bridge.query import NumberRange
 from bridge.quota.windows import Window
 from bridge.registry import vendors as real_vendors
 from bridge.sdk.vendor import Credential, Option, Poll, Quota, Vendor
@@ -334,6 +335,18 @@ def _http(more: str) -> str:
         (_http("filter: {when: {passed: 'true'}}"), "must be true, false or null"),
         (_http("filter: {when: {grading: done}}"), "is not one of final"),
         (_http("filter: {when: {score: [1]}}"), "must be one value, not a list"),
+        (_http("filter: {when: {percentage: '<x'}}"), '"<x" is not a number. Write 50, <50'),
+        (_http("filter: {when: {percentage: true}}"), 'must be a number, null or a comparison such as "<50"'),
+        (_http("filter: {when: {flags: []}}"), "flags: is empty"),
+        (_http("filter: {vendor: northwnd}"), '"northwnd" is not a vendor. Did you mean "northwind"?'),
+        (_http("data: []"), "data: is empty"),
+        (
+            _http("data: [result.pased]"),
+            'data[0]: "result.pased" is not a field below data. Did you mean "result.p',
+        ),
+        (_http("data: [sections.id]"), '"sections.id" is not a field below data. Known: sections'),
+        (_http("data: [vendor.ids.]"), '"vendor.ids." ends with a dot'),
+        (_http("data: [3]"), "data[0]: is not the name of a field below data"),
         (_http("retry: {schedule: []}"), "is empty"),
         (_http("retry: {schedule: [5s, 10]}"), 'schedule[1]: "10" is not a valid duration'),
         (_http("retry: {schedule: 5s}"), "must be a list such as"),
@@ -532,3 +545,18 @@ def test_events_are_kept_longer_than_the_tries_of_a_delivery(
     assert problem in line
     assert ": bridge.retention.events: " in line
     assert "Remedy: write" in line
+
+
+def test_filters_with_comparisons_and_lists_of_fields_are_read_and_described_as_written(read: Any) -> None:
+    wanted = (
+        "filter: {vendor: north*, when: {percentage: '<50', flags: [late, 'id-*']}}, data: [result.passed, vendor.ids]"
+    )
+    text = SOURCES + f"subscriptions: {{crm: {{transport: celery, task: t, queue: q, {wanted}}}}}\n"
+    config = read(text)
+    subscription = config.subscriptions["crm"]
+    assert subscription.filter.vendor == ("north*",)
+    assert subscription.filter.when == {"percentage": NumberRange(None, 50.0, True), "flags": ("late", "id-*")}
+    assert subscription.data == ("result.passed", "vendor.ids")
+    described = describe(config)["subscriptions"]["crm"]
+    assert described["filter"]["when"]["percentage"] == "<50"
+    assert described["data"] == ["result.passed", "vendor.ids"]

@@ -240,6 +240,8 @@ def test_subscriptions_that_cannot_deliver_are_named_with_a_remedy(services, rea
     assert by_name["subscription two"].status == FAILURE
     assert "subscriptions resume two" in by_name["subscription two"].remedy
     assert '"us-*" matches no source' in by_name["subscription one"].text
+    assert by_name["personal data of subscription two"].status == WARNING
+    assert "personal data of subscription one" not in by_name
     assert "not public" in by_name["subscription inner"].text
 
 

@@ -17,6 +17,7 @@ from bridge.delivery.subscription_filter import takes_event
 from bridge.delivery.tries import LoggedTry, answer_text
 from bridge.errors import DeliveryFailed, clip
 from schemas.event import minimal
+from schemas.projection import only
 from workers.dispatch.schedule import Limits, max_tries, retry_delay
 from workers.transports.contract import Outgoing, Try
 
@@ -97,16 +98,18 @@ def prepare(subscription: Subscription, item: Item) -> Outgoing | None:
 
 
 def matches_filter(subscription: Subscription, item: Item) -> bool:
-    """Whether the event is included; the JSON is parsed only if the filter has `when`."""
+    """Whether the event is included; the JSON is parsed only if the filter needs it."""
     delivery = item.delivery
     return takes_event(subscription.filter, event_type=delivery.type, source=delivery.source, event=item.event)
 
 
 def outgoing_event(subscription: Subscription, item: Item) -> Outgoing:
-    """The event as the subscription gets it: the journal's bytes, or the projection `minimal`."""
+    """The event as the subscription gets it: the journal's bytes, or the projection that it asks for."""
     body = item.event
-    if subscription.data == "minimal":
-        body = json.dumps(minimal(json.loads(body)), ensure_ascii=False, separators=(",", ":")).encode()
+    if subscription.data != "full":
+        event = json.loads(body)
+        sent = minimal(event) if isinstance(subscription.data, str) else only(event, subscription.data)
+        body = json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode()
     delivery = item.delivery
     return Outgoing(delivery.id, delivery.type, delivery.source, delivery.attempt, body, delivery.replay)
 
