@@ -48,8 +48,8 @@ def deliver(services: Services, body: Any, ident: str = "r1") -> str:
 
 
 def real_state(state: redis.Redis) -> set[str]:
-    """All keys but the journal, its memory, stored requests, quarantine and counts."""
-    kept = ("journal", "seen", "requests", "quarantine", "counts")
+    """All keys but the journal, its memory and index, stored requests, quarantine and counts."""
+    kept = ("journal", "seen", ":ids:", "requests", "quarantine", "counts")
     return {name for key in state.keys("*") if not any(word in (name := key.decode()) for word in kept)}  # type: ignore[union-attr]
 
 
