@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 import redis
 
 import workers.dispatch.settlement
-from benchmarks.common import header, server, table
+from benchmarks.common import header, server, table, verdict
 from bridge.delivery.outcomes import outcome_keys, register
 from bridge.delivery.settled import DELIVERED, pack
 from bridge.state import counts, keys
@@ -78,6 +78,7 @@ def main() -> None:
             each = [f"{value:.1f}" for value in (stream, index, stream + index, *times)]
             rows.append([f"{number:,}", *each])
     table(["deliveries", "stream", "index", "bytes each", "us without", "us with record"], rows)
+    verdict("bytes per settled delivery", float(rows[-1][3]), 128, least=False, unit=" B")
 
 
 if __name__ == "__main__":
