@@ -36,7 +36,7 @@ COMMANDS = {
     "sources": "List, show, test, poll, pause or resume sources.",
     "requests": "List, show or reprocess received webhooks.",
     "events": "List, show or follow published events.",
-    "listen": "Post events as they are published to a receiver under development.",
+    "listen": "Post events to a receiver under development as they are published.",
     "stats": "Show what happened in a period, in numbers.",
     "watches": "List, add or cancel watches; import expected attempts.",
     "backfill": "Read a past period of a source again and publish what is missing.",

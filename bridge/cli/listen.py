@@ -30,7 +30,7 @@ __all__ = ["listen"]
 @filter_option
 @since_option
 def listen(url: str, secret_env: str | None, filter_: str | None, since: float | None) -> None:
-    """Post events as they are published to a receiver, until Ctrl-C; with --since, earlier ones first.
+    """Post events to a receiver under development as they are published. Ctrl-C ends it; --since adds earlier ones.
 
     Each is posted once and signed as an http subscription signs it (Standard Webhooks). For development: nothing is
     sent again. Prints time, type, attempt, status and duration.

@@ -15,6 +15,7 @@ from bridge.cli.api_client import Api, CallFailed, api, path_of
 from bridge.cli.exit_codes import FAILED, UNAVAILABLE, of_failures
 from bridge.cli.options import exit_nothing_matched, format_option, limit_option, yes_option
 from bridge.cli.output import print_list, print_object, say
+from bridge.cli.watching import watch_option
 
 __all__ = ["follow", "make", "replays"]
 
@@ -31,7 +32,7 @@ rate_option = click.option("--rate", type=click.FloatRange(0.01), help="Maximum 
 
 @click.group()
 def replays() -> None:
-    """Make, list, show, stop, resume or abort replay jobs."""
+    """Send dead letters or events again, as jobs; list, show, stop, resume or abort them."""
 
 
 @replays.command()
@@ -76,6 +77,7 @@ def new(
 @replays.command("list")
 @limit_option
 @format_option
+@watch_option
 def list_(limit: int, output: str) -> None:
     """List replay jobs, newest first."""
     rows = ({**row, "progress": f"{row['progress']:.0%}"} for row in api().rows("replays", limit=limit))

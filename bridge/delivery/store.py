@@ -260,4 +260,5 @@ def _replayed(letter: DeadLetter) -> Delivery:
     if problem is not None:
         raise ValueError(problem)
     old = letter.delivery
-    return replace(old, tries=0, awaiting_receipt=False, replays=old.replays + 1, event=letter.event.decode())
+    event = letter.event.decode()
+    return replace(old, tries=0, awaiting_receipt=False, replays=old.replays + 1, replay="", event=event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,6 +120,19 @@ def test_a_replay_sends_the_same_event_with_all_tries_and_repeating_it_does_noth
     assert receiver.ids == [bad, bad]
     assert receiver.got[0].body == receiver.got[1].body
     assert replay_all(deliveries, NAME, now=2001.0) == 0
+
+
+def test_a_replay_of_one_dead_letter_names_no_earlier_replay_job(any_state: redis.Redis) -> None:
+    publish(any_state, 1)
+    permanent = DeliveryFailed("no", reason="refused", permanent=True)
+    run_until_idle(lane(any_state, Receiver(lambda sent: permanent), subscription=SHORT), 1000.0)
+    deliveries = Deliveries(any_state)
+    (letter,) = deliveries.dead_letters(NAME)
+    sent_by_a_job = replace(letter, delivery=replace(letter.delivery, replay="job-1"))
+    assert deliveries.replay(NAME, sent_by_a_job, now=2000.0)
+    receiver = Receiver()
+    run_until_idle(lane(any_state, receiver, subscription=SHORT), 2000.0)
+    assert [sent.replay for sent in receiver.got] == [""]
 
 
 def test_a_retry_taken_by_one_process_is_not_taken_by_another(any_state: redis.Redis) -> None:
