@@ -22,8 +22,8 @@ from bridge.cli.exit_codes import UNAVAILABLE, USAGE
 from bridge.cli.server_events import Message
 from bridge.services import Services
 from tests.support.http_bridge import served
+from tests.support.published import publish, submission
 from tests.support.watches_api import TOKENS, access_of, build
-from tests.web.test_lists_api import publish, submission
 
 SECRET = "whsec_" + base64.b64encode(b"an invented secret of the tests.").decode()
 

@@ -14,17 +14,15 @@ import redis
 from flask.testing import FlaskClient
 
 from bridge import cli
-from bridge.journal import POLL, WEBHOOK, Entry, Journal, RequestRecord, Submission
+from bridge.journal import POLL, Entry, Journal, RequestRecord
 from bridge.journal import search as searching
 from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
+from tests.support.published import EVENT, SPACE, publish, submission
 from tests.support.watches_api import TOKENS, OpenGate, access_of, build
 
 pytestmark = pytest.mark.long
-
-EVENT = json.loads(Path(__file__).parents[1].joinpath("data/attempt-completed.json").read_text(encoding="utf-8"))
-SPACE = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 
 
 @pytest.fixture
@@ -37,29 +35,6 @@ def viewer(services: Services) -> FlaskClient:
     client = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKENS['viewer']}"
     return client
-
-
-def submission(
-    number: int, *, source: str = "eu", origin: str = WEBHOOK, kind: str = "attempt.completed"
-) -> Submission:
-    ident = str(uuid5(SPACE, f"{source}#{number}#{kind}"))
-    document = json.loads(json.dumps(EVENT)) | {"id": ident, "type": kind, "bridgeorigin": origin}
-    document["data"]["attempt"]["id"] = f"link:{number}"
-    document["data"]["result"] |= {"passed": number % 2 == 0, "percentage": float(number)}
-    document["data"]["candidate"] |= {"name": f"Sam Number {number}", "email": f"sam{number}@example.test"}
-    return Submission(
-        source=source,
-        attempt_id=f"{kind}:{number}",
-        subject=f"link:{number}",
-        digest=b"123456",
-        order=1,
-        origin=origin,
-        build=lambda revision, previous: (kind, ident, json.dumps(document).encode()),
-    )
-
-
-def publish(services: Services, *submissions: Submission) -> None:
-    services.journal.publish(Entry(submissions=submissions), now=services.now())
 
 
 def bound(monkeypatch: pytest.MonkeyPatch, **limits: int) -> None:

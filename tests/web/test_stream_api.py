@@ -18,9 +18,9 @@ from bridge.state import keys
 from bridge.web import create_app
 from bridge.web.api import stream as api_stream
 from bridge.web.live import Live
+from tests.support.published import publish, submission
 from tests.support.waiting import until
 from tests.support.watches_api import TOKENS, OpenGate, access_of, build
-from tests.web.test_lists_api import publish, submission
 
 ADDRESS = "/api/v1/events/stream"
 
