@@ -195,14 +195,14 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=settings.default.max_examples * 4 // 10)
+@settings(max_examples=settings.default.max_examples * 2 // 10)
 @given(data=st.data())
 def test_no_json_in_a_member_ends_in_an_exception_of_python(vendor: Vendor, data: st.DataObject) -> None:
     _, case, foreign, path = data.draw(st.sampled_from(CASES[vendor.name]))
     run(vendor, case, foreign, marked(foreign, replaced(case[foreign], path, data.draw(_JSON))))
 
 
-@settings(max_examples=settings.default.max_examples * 4 // 10)
+@settings(max_examples=settings.default.max_examples * 2 // 10)
 @given(body=_JSON | st.dictionaries(st.sampled_from(WORDS), _JSON, max_size=8))
 def test_no_webhook_ends_in_an_exception_of_python(vendor: Vendor, body: Any) -> None:
     run(vendor, {}, "webhook", marked("webhook", body))

@@ -384,7 +384,7 @@ def test_nothing_is_lost_or_doubled_when_processes_die_and_fall_asleep_at(
     class Focused(Bridge):
         only_at = point
 
-    happened = run(Focused, settings(QUICK, max_examples=25), record_property)
+    happened = run(Focused, settings(QUICK, max_examples=12), record_property)
     assert happened[f"killed: {point}"] >= happened["examples"] > 0
     assert happened[f"slept: {point}"] >= happened["examples"]
 

@@ -52,14 +52,14 @@ def test_retry_after_is_seconds_or_a_date_within_a_week(text: str, seconds: floa
 
 
 @pytest.mark.long
-@settings(max_examples=20 * settings.default.max_examples)
+@settings(max_examples=5 * settings.default.max_examples)
 @given(text=TEXTS, now=st.floats(0, 1e11))
 def test_any_text_is_read_without_an_error_and_stays_in_the_span(text: str, now: float) -> None:
     wait = retry_after_seconds(text, now=now)
     assert wait is None or 0.0 <= wait <= LONGEST_SECONDS
 
 
-@settings(max_examples=10 * settings.default.max_examples)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(text=TEXTS)
 def test_a_vendors_refusal_always_ends_in_a_pause_of_a_day_at_most(text: str) -> None:
     for until in (throttled_until({"retry-after": text}, NOW), unavailable_until({"retry-after": text}, NOW)):
@@ -87,7 +87,7 @@ def test_a_server_error_with_an_unreadable_pause_gets_the_default_one(text: str,
     assert unavailable_until({"retry-after": text}, NOW) == (None if pause is None else NOW + pause)
 
 
-@settings(max_examples=10 * settings.default.max_examples)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(text=TEXTS)
 def test_a_vendors_date_header_is_read_without_an_error(text: str) -> None:
     assert _seconds_ahead(text, NOW) == round((http_date(text) or NOW) - NOW) or http_date(text) == 0

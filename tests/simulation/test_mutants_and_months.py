@@ -1,4 +1,4 @@
-"""A handful of simulated months, and the mutants that the simulation must catch."""
+"""Eight simulated days, and the mutants that the simulation must catch."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ VENDORS = tuple(registry.vendors())
 
 
 # More seeds: scripts/simulate.
-def test_a_simulated_month_of_all_vendors_misses_nothing_and_publishes_nothing_twice() -> None:
-    verdict = World(1, VENDORS, plan=Plan(attempts=12, days=20.0)).run()
+def test_eight_simulated_days_of_all_vendors_miss_nothing_and_publish_nothing_twice() -> None:
+    verdict = World(1, VENDORS, plan=Plan(attempts=8, days=8.0)).run()
     assert verdict.lines() == []
     assert verdict.happened["killed"] > 0
 
@@ -54,7 +54,7 @@ def caught(
 
 
 def test_without_a_mutant_nothing_is_noticed() -> None:
-    assert caught("classmarker", seeds=(1, 2)) == []
+    assert caught("classmarker", seeds=(1,)) == []
 
 
 def without_rechecks(world: World) -> None:

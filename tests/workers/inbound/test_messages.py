@@ -159,7 +159,7 @@ def outcome(read: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.long
-@settings(max_examples=10 * settings.default.max_examples)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(FUZZED)
 def test_any_message_is_a_receipt_or_refused(raw: bytes) -> None:
     assert outcome(lambda: read_receipt_entry(raw, KNOWN)) in {RECEIPT, *REASONS}
@@ -177,7 +177,7 @@ for each in ARGUMENTS:
 
 
 @pytest.mark.long
-@settings(max_examples=10 * settings.default.max_examples)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(FUZZED)
 def test_any_message_is_a_task_that_celery_accepts_or_refused(raw: bytes) -> None:
     result = outcome(lambda: read_task(parse_entry(raw), ARGUMENTS, KNOWN))
