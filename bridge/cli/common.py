@@ -19,7 +19,8 @@ def load_services() -> Services:
     """
     context = click.get_current_context()
     root = context.find_root()
-    if root.params.get("url") is not None:
+    # A command that is run by itself has no global options: its `--url` is its own.
+    if context is not root and root.params.get("url") is not None:
         raise click.UsageError(f"{context.command_path} works beside the server alone. Remedy: leave out --url")
     if root.obj:
         # Before anything is logged: structlog's own set-up prints whole exceptions, with local values, on stdout.
