@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +21,7 @@ from bridge.delivery.rows import (
     under_way,
 )
 from bridge.delivery.store import Deliveries
+from bridge.delivery.subscription_filter import takes_event
 from bridge.delivery.tries import LoggedTry
 from bridge.query import Query
 
@@ -135,13 +135,9 @@ def _wanted_by(configured: Mapping[str, Subscription]) -> Callable[[str, Mapping
         subscription = configured.get(name)
         if subscription is None:
             return True
-        event_filter = subscription.filter
-        if not event_filter.takes_header(fields.get(b"type", b"").decode(), fields.get(b"source", b"").decode()):
-            return False
-        if not event_filter.reads_event:
-            return True
+        kind, source = fields.get(b"type", b"").decode(), fields.get(b"source", b"").decode()
         try:
-            return event_filter.takes_event(json.loads(fields[b"event"]))
+            return takes_event(subscription.filter, event_type=kind, source=source, event=fields.get(b"event", b""))
         except (KeyError, ValueError, AttributeError, TypeError, RecursionError):
             return True
 
