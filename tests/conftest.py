@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,9 @@ from tests.support.servers import Server
 settings.register_profile("all", deadline=None)
 settings.register_profile("fast", deadline=None, max_examples=25)
 settings.load_profile("all")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell in the background ignores it, and so would everything that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 #: Of tests that do not configure logs. The rich tracebacks of structlog's defaults take seconds each.
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 

@@ -7,7 +7,7 @@ poll, a recheck or a backfill.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bridge.errors import BadSignature, BridgeError, Unreadable, clip
@@ -16,6 +16,7 @@ from bridge.ingest.consent import voided_attempt
 from bridge.ingest.context import IngestContext, IngestReport, ReceiveResult, WebhookRequest
 from bridge.ingest.intake import log_unexpected, read_body, read_record, unreadable_on_error
 from bridge.ingest.period import OUTSIDE_PERIOD, Period
+from bridge.ingest.read_start import ReadStart
 from bridge.ingest.sample_marks import as_test, is_marked
 from bridge.ingest.submissions import attempt_submission, keys_of
 from bridge.ingest.watching import settle, watch_pointers
@@ -111,15 +112,15 @@ def ingest(
     *,
     origin: str = POLL,
     now: float,
-    as_of: int = 0,
+    as_of: ReadStart | None = None,
     period: Period | None = None,
 ) -> IngestReport:
     """Process records read from the vendor's API.
 
     On return each of them is durably published, known already, not publishable, or quarantined: only then may a cursor
-    move. `as_of`: the version of the source's watches before the vendor was asked (`Watches.version`): what was urged
-    since then stays watched. 0: whatever was urged. `period`: attempts that finished at another time are left alone.
-    Raises `StateUnavailable`.
+    move. `as_of`: taken before the vendor was asked (`read_start`): what was urged or published since then may be newer
+    than these records. None: they are not of the vendor's API, and close no watch that was ever urged. `period`:
+    attempts that finished at another time are left alone. Raises `StateUnavailable`.
     """
     report = IngestReport()
     readable: list[tuple[Record, NormalisedAttempt]] = []
@@ -156,15 +157,21 @@ def _publish_attempts(
     *,
     origin: str,
     now: float,
-    as_of: int,
+    as_of: ReadStart | None,
 ) -> None:
     """Publish the attempts and add them to the report, which does not change if this fails."""
-    prepared = _prepare(context, attempts, origin=origin, now=now)
+    ends = None if as_of is None else as_of.journal_ends
+    prepared = _prepare(context, attempts, origin=origin, now=now, journal_ends=ends)
     results: tuple[SubmissionResult, ...] = ()
     if prepared.submissions:
         results = context.publisher.publish(Entry(submissions=prepared.submissions), now=now).results
     outcomes = [result.outcome for result in results]
-    _finish(context, prepared, outcomes, now, as_of)
+    doubtful = {
+        attempt.attempt_id
+        for attempt, result in zip(prepared.publishable, results, strict=True)
+        if as_of is not None and result.outcome == "stale" and as_of.is_before(result.entry_id)
+    }
+    _finish(context, prepared, outcomes, now, 0 if as_of is None else as_of.version, doubtful)
     report.read_ids += prepared.read_ids
     report.outcomes["ignored"] += len(attempts) - len(prepared.publishable)
     report.outcomes.update(outcomes)
@@ -197,7 +204,14 @@ class _Prepared:
     announced: frozenset[str] = frozenset()
 
 
-def _prepare(context: IngestContext, attempts: list[NormalisedAttempt], *, origin: str, now: float) -> _Prepared:
+def _prepare(
+    context: IngestContext,
+    attempts: list[NormalisedAttempt],
+    *,
+    origin: str,
+    now: float,
+    journal_ends: tuple[str, ...] | None = None,
+) -> _Prepared:
     """Store what must be durable before publishing: watches of open attempts, and the attempts under each consent.
 
     After a crash in between there may be a watch too many, never one too few.
@@ -223,7 +237,9 @@ def _prepare(context: IngestContext, attempts: list[NormalisedAttempt], *, origi
         name, [key for attempt in publishable for key in keys_of(attempt)], now=now
     )
     submissions = tuple(
-        attempt_submission(context, attempt, origin=origin, now=now, expectations=expectations)
+        attempt_submission(
+            context, attempt, origin=origin, now=now, expectations=expectations, journal_ends=journal_ends
+        )
         for attempt in publishable
     )
     return _Prepared(
@@ -231,10 +247,25 @@ def _prepare(context: IngestContext, attempts: list[NormalisedAttempt], *, origi
     )
 
 
-def _finish(context: IngestContext, prepared: _Prepared, outcomes: Sequence[str], now: float, as_of: int) -> None:
-    """Remove expectations that are met and watches of settled attempts; void what was withdrawn meanwhile."""
+def _finish(
+    context: IngestContext,
+    prepared: _Prepared,
+    outcomes: Sequence[str],
+    now: float,
+    as_of: int,
+    doubtful: Collection[str] = (),
+) -> None:
+    """Remove expectations that are met and watches of settled attempts; void what was withdrawn meanwhile.
+
+    `doubtful`: ids of attempts of which it is unknown whether this or what was published is newer; they stay watched.
+    """
     name, attempts = context.source.name, prepared.publishable
-    settle(context, attempts, outcomes, prepared.expectations, prepared.announced, now=now, as_of=as_of)
+    by_outcome = [
+        (attempt, outcome)
+        for attempt, outcome in zip(attempts, outcomes, strict=True)
+        if attempt.attempt_id not in doubtful
+    ]
+    settle(context, by_outcome, prepared.expectations, prepared.announced, now=now, as_of=as_of)
     # A withdrawal that came while these were published may have missed them.
     withdrawn = context.consents.withdrawn_keys(name, attempts)
     if withdrawn:

@@ -27,8 +27,9 @@ def attempt_submission(
     now: float,
     expectations: Mapping[str, Expectation] = _NO_EXPECTATIONS,
     test: bool = False,
+    journal_ends: tuple[str, ...] | None = None,
 ) -> Submission:
-    """The submission of one attempt; `test`: it is invented, and its events say so.
+    """The submission of one attempt; `test`: it is invented, and its events say so. `journal_ends`: see `Submission`.
 
     Its first event is built here, where an exception affects this attempt only; in the journal it would affect the
     whole batch.
@@ -70,6 +71,7 @@ def attempt_submission(
         order=attempt.order,
         origin=origin,
         announced=context.announced,
+        journal_ends=journal_ends,
         build=build_revision,
     )
 

@@ -27,22 +27,21 @@ def watch_pointers(context: IngestContext, pointers: Sequence[Pointer], now: flo
 
 def settle(
     context: IngestContext,
-    attempts: Sequence[NormalisedAttempt],
-    outcomes: Sequence[str],
+    by_outcome: Sequence[tuple[NormalisedAttempt, str]],
     expectations: Mapping[str, Expectation],
     announced: Collection[str],
     *,
     now: float,
     as_of: int,
 ) -> None:
-    """After publishing `attempts` with `outcomes`: remove the `expectations` that they meet and their watches.
+    """After publishing attempts, each with its outcome: remove the `expectations` that they meet and their watches.
 
     What a webhook announced stays watched until something new is published, and so does what was urged after version
     `as_of`. `announced`: ids of attempts that stay open and were announced; one that was published is answered, and has
     its own schedule from now on.
     """
     name = context.source.name
-    by_outcome = list(zip(attempts, outcomes, strict=True))
+    attempts = [attempt for attempt, _ in by_outcome]
     normalised = {attempt.attempt_id for attempt, outcome in by_outcome if outcome in PUBLISHED_OUTCOMES}
     settled = {attempt.attempt_id: attempt.attempt_id in normalised for attempt in attempts if attempt.watch is None}
     # An alias may mean several attempts: only an attempt that is new settles it.

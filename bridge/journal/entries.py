@@ -55,6 +55,9 @@ class Submission:
     #: (revision, previous) -> (type, event id, event JSON). `previous`: `data` of the event that the revision replaces,
     #: None for revision 1 or if that event has left the journal.
     build: Callable[[int, Mapping[str, Any] | None], tuple[str, str, bytes]]
+    #: Of a record of the vendor's API: id of the last entry of the journal before the vendor was asked, by partition.
+    #: Without an order it does not replace what was published since then. None: it may.
+    journal_ends: tuple[str, ...] | None = None
     #: The digest that an earlier version made of the same result; empty if it made the same.
     former_digest: bytes = b""
     #: Read because a webhook had announced it: it was not the poll that found it.

@@ -4,8 +4,8 @@
 --       3 requests (stream)   4 counts of the minute   5 of the hour   6 of the day (hashes, see add_counts.lua)
 --       7 index of event ids (the hashes are <KEYS[7]>:<day>:<first two characters of the id>)
 -- ARGV  1 today (days since 1970)   2 number of records R   3 number of requests Q   4 seconds to keep the index
---       then R x 10: field, digest (6; or 12 with that of an earlier version, which counts as the same), order (5, big-endian), origin (w|p|a|b|o), expected
---                    revision, type, event id, source, attempt id or subject, event JSON
+--       then R x 10: field, digest (6; or 12 with that of an earlier version, which counts as the same), order (5, big-endian; from the vendor's API
+--                    followed by the id of the journal's last entry before the vendor was asked), origin (w|p|a|b|o), expected revision, type, event id, source, attempt id or subject, event JSON
 --       then Q x 10: outcome ("" = the highest of its records), number of its records (in order, after the records
 --                    without a request), outcome so far, id, source, received, reason, headers, body, attempt ids
 -- Returns {R x {outcome, revision, journal id}, Q x outcome}
@@ -114,14 +114,26 @@ local function seen_by(value, path, source)
   return char(flags + bit) .. sub(value, 2, 3) .. char(later) .. sub(value, 5)
 end
 
+-- Whether the version in memory was published after the entry `id` ("": unknown).
+local function is_published_since(value, id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  if not ms then return false end
+  local last_ms, last_seq = string.match(unpack_id(value), '^(%d+)-(%d+)$')
+  ms, last_ms = tonumber(ms), tonumber(last_ms)
+  return last_ms > ms or last_ms == ms and tonumber(last_seq) > tonumber(seq)
+end
+
 local function revision_of(value) return byte(value, 5) + 256 * math.floor(byte(value, 1) / 8) end
 
 -- a: a poll of what a webhook has announced.
 local ORIGINS = { w = 'webhook', p = 'poll', a = 'poll', b = 'backfill', o = 'bridge' }
 local FIRST = { w = 1, p = 6, a = 6, b = 6, o = 0 }
+-- Entries that this call has appended: one page may have two versions of an attempt.
+local own = {}
 local results, at = {}, 5
 for r = 1, tonumber(ARGV[2]) do
-  local field, order, path = ARGV[at], ARGV[at + 2], ARGV[at + 3]
+  local field, path = ARGV[at], ARGV[at + 3]
+  local order, read_after = sub(ARGV[at + 2], 1, 5), sub(ARGV[at + 2], 6)
   local digest, former = sub(ARGV[at + 1], 1, 6), sub(ARGV[at + 1], 7)
   local expected = tonumber(ARGV[at + 4])
   local source, origin = ARGV[at + 7], ORIGINS[path]
@@ -133,6 +145,7 @@ for r = 1, tonumber(ARGV[2]) do
     local entry = call('XADD', journal, '*', 'id', ARGV[at + 6], 'type', ARGV[at + 5], 'source', source,
       'attempt', ARGV[at + 8], 'event', ARGV[at + 9])
     add_to_index(ARGV[at + 6], entry)
+    own[entry] = true
     return entry
   end
 
@@ -161,6 +174,9 @@ for r = 1, tonumber(ARGV[2]) do
     if last or (known and path == 'w') then
       outcome = 'duplicate'
     elseif order_of(order) < order_of(sub(value, 6, 10)) then
+      outcome = 'stale'
+    elseif expected ~= revision and order_of(order) == 0 and not own[id] and is_published_since(value, read_after) then
+      -- Without an order, the answer may be older than what was published while the vendor was asked.
       outcome = 'stale'
     elseif revision >= MAX_REVISION then
       -- Another event would have the id of the one before it, and receivers would drop it as a copy.

@@ -173,7 +173,7 @@ class Journal:
         day = int(now // _DAY)
         args: list[bytes | str | int] = [day, len(call.records), len(call.requests), self._keep_index]
         for pending in call.records:
-            args += _record_args(pending)
+            args += _record_args(pending, partition)
         for number, records, so_far in call.requests:
             args += _request_args(entries[number], records, so_far)
         names = [keys.journal(partition), keys.seen(partition), keys.requests(partition)]
@@ -206,13 +206,14 @@ class Journal:
         return keys.partition_of(submission.source, submission.subject or submission.attempt_id, self.partitions)
 
 
-def _record_args(pending: _Pending) -> list[bytes | str | int]:
+def _record_args(pending: _Pending, partition: int) -> list[bytes | str | int]:
     submission = pending.submission
+    ends = submission.journal_ends
     event_type, event_id, event = submission.build(pending.expected + 1, pending.previous)
     return [
         attempt_field(submission.source, submission.attempt_id),
         submission.digest + submission.former_digest,
-        submission.order.to_bytes(5, "big"),
+        submission.order.to_bytes(5, "big") + (b"" if ends is None else ends[partition].encode()),
         _ANNOUNCED if submission.announced and submission.origin == POLL else _ORIGIN[submission.origin],
         pending.expected,
         event_type,

@@ -165,9 +165,12 @@ class Watches:
 
         Open attempts and expectations first, the most overdue at the front, then pointers and what else was announced,
         then attempts that may change. Pointers get up to half of the places: a webhook has said that there is something
-        to read.
+        to read. Of many pointers the earliest and the latest come by turns.
         """
-        overdue, pointers, rereads = (self._read(source, queue, now, limit) for queue in _queues(source))
+        due, announced, later = _queues(source)
+        overdue = self._read(source, due, now, limit)
+        pointers = self._read(source, announced, now, limit, both_ends=True)
+        rereads = self._read(source, later, now, limit)
         for_pointers = min(len(pointers), max(limit - len(overdue), limit // 2))
         first = (*overdue[: limit - for_pointers], *pointers[:for_pointers])
         return (*first, *rereads[: limit - len(first)])
@@ -230,11 +233,16 @@ class Watches:
             elif value is not None:
                 _log.error("watch_unreadable", source=source)
 
-    def _read(self, source: str, queue: str, now: float, limit: int) -> tuple[OpenWatch, ...]:
+    def _read(
+        self, source: str, queue: str, now: float, limit: int, *, both_ends: bool = False
+    ) -> tuple[OpenWatch, ...]:
         with state_errors():
             flat = cast(
                 "Sequence[bytes]",
-                self._due(keys=[keys.watch(source), queue, keys.expected(source)], args=[repr(now), limit]),
+                self._due(
+                    keys=[keys.watch(source), queue, keys.expected(source)],
+                    args=[repr(now), limit, "1" if both_ends else ""],
+                ),
             )
         read = {flat[at]: read_watch(*flat[at : at + 4]) for at in range(0, len(flat), 4)}
         if unreadable := [key for key, watch in read.items() if watch is None]:

@@ -63,9 +63,21 @@ class RunningProcesses:
         return int(pipe.execute()[1] or 0)
 
     def answer(self, process: str, request: int, outcome: str) -> None:
-        """Say what became of a request, or of a signal since that request."""
+        """Say what became of a request, or of a signal since that request.
+
+        Several server processes of web pass one request on: to the second one the new file is unchanged, which does not
+        replace what the first one was answered.
+        """
+        if outcome == UNCHANGED and self._accepted(process) == request:
+            return
         value = json.dumps({"request": request, "outcome": outcome})
         self._client.hset(keys.configurations(), f"answer:{process}", value)
+
+    def _accepted(self, process: str) -> int:
+        """The request that the process answered last, if it accepted the file; otherwise -1."""
+        stored = cast("bytes | None", self._client.hget(keys.configurations(), f"answer:{process}"))
+        answer = _members(stored.decode()) if stored else {}
+        return int(answer["request"]) if answer.get("outcome") in (LOADED, RESTARTING) else -1
 
     def leave(self, process: str) -> None:
         """The process ends."""

@@ -175,11 +175,10 @@ class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def reload(self) -> None:
         outcome, new = try_edited(self.app.services)
+        answer_request(self.app.services, "web", outcome)
         if new is not None:
             self.app.services = new
             super().reload()
-        else:
-            answer_request(self.app.services, "web", outcome)
 
 
 class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from bridge.ingest.pipeline import ingest
-from bridge.polling.watches import Watches
+from bridge.ingest.read_start import read_start
 from bridge.sdk.vendor import NormalisedAttempt, Record, Watch
 from tests.support.mutants import change_script
 from tests.support.pointing import NAME, World
@@ -130,7 +130,7 @@ class Urges(RuleBasedStateMachine):
 
     def read_page(self, during: list[str]) -> None:
         services, owed = self.world.services, self.owed
-        as_of = services.watches.version(NAME)
+        as_of = read_start(services.ingest_context(NAME))
         self.during = [*during]
         answer = self.arrived(self.shown())
         report = ingest(services.ingest_context(NAME), answer, now=self.world.moment, as_of=as_of)
@@ -210,7 +210,9 @@ def test_times_and_urges_survive_any_order() -> None:
 
 
 MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "versions are not compared": lambda patch: patch.setattr(Watches, "version", lambda *_, **__: 10**9),
+    "versions are not compared": lambda patch: patch.setattr(
+        "workers.polling.recheck.read_start", lambda context: replace(read_start(context), version=10**9)
+    ),
     "a webhook does not raise the version": lambda patch: change_script(
         patch,
         "urge_watches",

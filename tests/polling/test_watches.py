@@ -163,6 +163,21 @@ def test_pointers_come_soon_beside_a_backlog_and_rereads_come_last(any_state: re
     assert watches.sources_due(["us-little", NAME], 2000.0) == [NAME]
 
 
+def test_a_new_pointer_waits_behind_no_backlog_and_the_backlog_is_rechecked_all_the_same(
+    any_state: redis.Redis,
+) -> None:
+    watches = Watches(any_state)
+
+    def announce(moment: float, *names: str) -> None:
+        watches.add_pointers(NAME, [Pointer(key=f"?p:{name}", reference={}) for name in names], now=moment)
+
+    announce(1000.0, *(f"{number:04}" for number in range(9000)))
+    announce(1500.0, "new")
+    assert [watch.key for watch in watches.due(NAME, 1500.0, 4)] == ["?p:0000", "?p:new", "?p:0001", "?p:8999"]
+    assert [watch.key for watch in watches.due(NAME, 1499.0, 2)] == ["?p:0000", "?p:8999"]
+    assert len({watch.key for watch in watches.due(NAME, 1500.0, 9001)}) == 9001
+
+
 def test_a_watch_is_always_in_exactly_one_queue(any_state: redis.Redis) -> None:
     watches = Watches(any_state)
     pointer = Pointer(key="a:1", reference={"person": "7"})

@@ -124,6 +124,29 @@ def test_a_request_is_passed_on_once_and_only_what_answers_now_is_listed(
     assert fake_state.hkeys(keys.configurations()) == [b"request"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (LOADED, UNCHANGED, LOADED),
+        (RESTARTING, UNCHANGED, RESTARTING),
+        (UNCHANGED, RESTARTING, RESTARTING),
+        (RESTARTING, LOADED, LOADED),
+        ("has a problem", UNCHANGED, UNCHANGED),
+    ],
+)
+def test_a_request_that_comes_twice_keeps_the_answer_of_the_one_that_loaded_the_file(
+    services: Services, fake_state: redis.Redis, first: str, second: str, kept: str
+) -> None:
+    processes, now = RunningProcesses(fake_state), services.now()
+    processes.report("web:host:1", "abc", now, now)
+    for request in (1, 2):
+        processes.answer("web:host:1", request, UNCHANGED)
+        assert processes.read(now)[0].outcome == UNCHANGED
+        processes.answer("web:host:1", request, first)
+        processes.answer("web:host:1", request, second)
+        assert (processes.read(now)[0].request, processes.read(now)[0].outcome) == (request, kept)
+
+
 def test_what_another_version_stored_about_a_process_is_read(services: Services, fake_state: redis.Redis) -> None:
     stored = {"digest": "abc", "loaded_at": 1.0, "seen_at": services.now(), "of_a_later_version": True}
     fake_state.hset(keys.configurations(), "running:beat:host:1", json.dumps(stored))

@@ -14,6 +14,7 @@ from bridge.ingest.context import IngestContext
 from bridge.ingest.dry_run import DryRun
 from bridge.ingest.period import Period
 from bridge.ingest.pipeline import ingest
+from bridge.ingest.read_start import read_start
 from bridge.ingest.reprocess import reprocess_quarantined, reprocess_request
 from bridge.journal import BACKFILL, Quarantined, StoredRequest
 from bridge.polling.backfill_jobs import (
@@ -153,10 +154,13 @@ def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease
         job.reprocessed = True
         store.save(job, services.now())
 
-    as_of, period = services.watches.version(job.source), Period(job.first, job.last)
+    as_of, period = read_start(context), Period(job.first, job.last)
 
     def publish(page: Page) -> Mapping[str, int]:
-        return ingest(context, page.records, origin=BACKFILL, now=services.now(), as_of=as_of, period=period).outcomes
+        nonlocal as_of
+        report = ingest(context, page.records, origin=BACKFILL, now=services.now(), as_of=as_of, period=period)
+        as_of = read_start(context)  # the next page is read after this one
+        return report.outcomes
 
     for stream in [name for name in job.streams if name not in job.finished]:
         began_at = job.cursors.get(stream)

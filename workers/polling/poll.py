@@ -17,6 +17,7 @@ from bridge.config.model import Source
 from bridge.delivery.retention import DeliveryRetention
 from bridge.errors import BridgeError, Retryable, StateUnavailable, Unreadable, VendorFault, clip
 from bridge.ingest.pipeline import ingest
+from bridge.ingest.read_start import read_start
 from bridge.journal import POLL
 from bridge.journal.retention import Retention, RetentionReport
 from bridge.polling.cursors import RoundReport, StreamPosition
@@ -199,7 +200,7 @@ def _read(access: SourceAccess, poll: Poll, position: StreamPosition, report: Ro
     """Page by page: publish, then move the cursor. `report` has what was read, also after an error."""
     services, name = access.services, access.source.name
     began = report.started if position.resume is None or position.began is None else position.began
-    as_of = services.watches.version(name)
+    as_of = read_start(access.context)
     for page, _ in read_pages(name, poll, lambda cursor: poll.fetch(access.client, cursor), report.from_cursor):
         ingested = ingest(access.context, page.records, origin=POLL, now=services.now(), as_of=as_of)
         report.records += len(page.records)
@@ -211,7 +212,7 @@ def _read(access: SourceAccess, poll: Poll, position: StreamPosition, report: Ro
             access.raise_if_stopping()
             if access.vendor.recheck is not None and services.watches.due_count(name, services.now()):
                 recheck_due(access, RecheckReport(source=name, outcome="done"), _RECHECKS_BETWEEN_PAGES)
-            as_of = services.watches.version(name)
+            as_of = read_start(access.context)
 
 
 def _cursor_after(poll: Poll, position: StreamPosition, cursor: str, page: Page) -> str:

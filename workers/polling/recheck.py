@@ -22,6 +22,7 @@ from bridge.errors import (
 from bridge.ingest.context import IngestReport
 from bridge.ingest.intake import unreadable_on_error
 from bridge.ingest.pipeline import ingest
+from bridge.ingest.read_start import ReadStart, read_start
 from bridge.journal import POLL
 from bridge.polling import watches
 from bridge.polling.recheck_schedule import Found, after_recheck
@@ -111,7 +112,7 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
             continue
         access.raise_if_stopping()
         access.calls.spender, made = spender, access.calls.made
-        as_of = access.services.watches.version(access.source.name)
+        as_of = read_start(access.context)
         try:
             problem, result = _try(access, watch, report, as_of)
         finally:
@@ -143,7 +144,9 @@ def _is_announced(watch: OpenWatch) -> bool:
     return watch.kind == watches.POINTER or watch.announced is not None
 
 
-def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int) -> tuple[BridgeError | None, Found]:
+def _try(
+    access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: ReadStart
+) -> tuple[BridgeError | None, Found]:
     """One recheck: the problem if it does not count and only its watch or its spender is concerned; what was found."""
     result = Found.NOTHING
     try:
@@ -163,7 +166,9 @@ def _try(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: i
     return None, result
 
 
-def _postpone(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, problem: Retryable) -> None:
+def _postpone(
+    access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: ReadStart, problem: Retryable
+) -> None:
     """Move the next recheck without counting one, unless it was urged meanwhile; after its deadline it counts.
 
     One attempt that the vendor cannot answer for must not delay all others, nor the poll after a pause.
@@ -173,12 +178,14 @@ def _postpone(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_
         _count(access, watch, report, as_of, found=Found.NOTHING)
         return
     current = services.watches.get(name, watch.key)
-    if current is not None and current.version <= as_of:
+    if current is not None and current.version <= as_of.version:
         due = max(now, problem.retry_at or now) + _NO_ANSWER_SECONDS
         services.watches.replace(name, current, replace(current, due=min(due, max(now, current.give_up_at))))
 
 
-def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: Found | None) -> None:
+def _count(
+    access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: ReadStart, *, found: Found | None
+) -> None:
     """Set the next recheck, or end the watch; one that was urged meanwhile stays due. `found` None: cut short."""
     report.rechecks += 1
     try:
@@ -190,15 +197,15 @@ def _count(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of:
         report.error = clip(fault, 300)
         now = access.services.now()
         wait = min(max((now - watch.opened_at) / 2, _NO_ANSWER_SECONDS), _LONGEST_WAIT_SECONDS)
-        access.services.watches.postpone(access.source.name, watch.key, as_of=as_of, due=now + wait)
+        access.services.watches.postpone(access.source.name, watch.key, as_of=as_of.version, due=now + wait)
 
 
 def _set_next(
-    access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int, *, found: Found | None
+    access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: ReadStart, *, found: Found | None
 ) -> None:
     services, name = access.services, access.source.name
     current = services.watches.get(name, watch.key)
-    if current is None or current.version > as_of:
+    if current is None or current.version > as_of.version:
         return
     following = after_recheck(
         watch,
@@ -218,7 +225,7 @@ def _set_next(
         report.given_up.append(watch.key)
 
 
-def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: int) -> Found:
+def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: ReadStart) -> Found:
     """Ask the vendor and publish what it says; which attempts the answer has."""
     if access.vendor.recheck is None:
         raise AssertionError("sources without a recheck have no watches here")
@@ -238,17 +245,21 @@ def _recheck_watch(access: SourceAccess, watch: OpenWatch, report: RecheckReport
         expected = services.expectations.get(name, watch.key)
         if expected is not None and expected.stored == watch.stored_expectation:
             new = ingested.published_ids and (watch.key,)
-            services.expectations.mark_met(name, (expected,), new=new, as_of=as_of)
+            services.expectations.mark_met(name, (expected,), new=new, as_of=as_of.version)
     elif watch.kind == watches.POINTER and ingested.published_ids and not _stays_open(watch.key, ingested):
-        services.watches.settle(name, {watch.key: True}, now=services.now(), as_of=as_of)
+        services.watches.settle(name, {watch.key: True}, now=services.now(), as_of=as_of.version)
     return Found.NAMED if pointers else _found(watch.key, ingested)
 
 
-def _resume(services: Services, name: str, watch: OpenWatch, stops: Sequence[Resume], as_of: int) -> None:
+def _resume(services: Services, name: str, watch: OpenWatch, stops: Sequence[Resume], as_of: ReadStart) -> None:
     # Not if the watch was urged or changed meanwhile.
     for stop in stops:
         current = services.watches.get(name, watch.key)
-        if current is not None and current.version <= as_of and current.reference == watch.reference != stop.reference:
+        if (
+            current is not None
+            and current.version <= as_of.version
+            and current.reference == watch.reference != stop.reference
+        ):
             services.watches.replace(name, current, replace(current, reference=stop.reference))
 
 

@@ -415,6 +415,23 @@ def test_one_person_is_found_by_an_address_with_any_letters(behaviour):
     assert urlsplit(world.paths[0]).path == f"/v2/schedules/{FIRST}/candidates/zo%C3%AB+o'neill@example.test"
 
 
+@pytest.mark.parametrize("options", [{"schedules": (FIRST,)}, {}], ids=["configured", "listed"])
+def test_an_access_key_with_other_letters_is_that_of_the_schedule(options):
+    """Where the vendor takes no notice of case."""
+    world = World(**options)
+    attempt_id = world.simulator.finish(email=EMAIL)
+    if not options:
+        world.round(listing.start(NOW - DAY))
+    world.answers = [(200, json.dumps(world.client.api.candidate(FIRST, EMAIL), default=float).encode())]
+    known = {"assessment_id": "1", "assessment": "Data Handling"}
+
+    [result] = VENDOR.recheck(world.client, {"access_key": FIRST.swapcase(), "email": EMAIL, **known})
+
+    attempt = VENDOR.normalise(result, NOW, world.options)
+    assert (attempt.attempt_id, attempt.assessment.group.id) == (attempt_id, FIRST)
+    assert FIRST.swapcase() in world.paths[-1]
+
+
 @pytest.mark.parametrize("email", ["a%41b#c@example.test", "x?y/z@example.test", "żółw&=;@example.test"])
 def test_no_letter_of_an_address_leads_elsewhere(email):
     world = World()
