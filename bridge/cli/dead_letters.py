@@ -23,6 +23,7 @@ from bridge.cli.options import (
     yes_option,
 )
 from bridge.cli.output import iso, print_list, print_object, say
+from bridge.cli.replays import dry_run_option, make, rate_option, wait_option
 from bridge.cli.watching import watch_option
 
 __all__ = ["dead_letters"]
@@ -32,7 +33,7 @@ _QUARANTINE_COLUMNS = ("received_at", "id", "source", "origin", "request_id", "b
 _ID_HELP = "ID: SUBSCRIPTION/NUMBER or quarantine/NUMBER, as `dead-letters list` prints it."
 _QUARANTINE = "quarantine"
 #: Ids that one call takes.
-_LETTERS, _ITEMS = 500, 100
+_LETTERS = 500
 #: More than any list has: a command for all of them reads to the end.
 _ALL = 10**9
 
@@ -84,23 +85,57 @@ def show(letter_id: str, output: str) -> None:
     print_object(_find(api(), letter_id), output)
 
 
-@dead_letters.command(epilog=_ID_HELP)
+@dead_letters.command(epilog=f"{_ID_HELP} Without IDs the command shows what it would do, until --yes is given.")
 @click.argument("letter_ids", metavar="[ID]...", nargs=-1)
 @subscription_option
 @quarantine_option
 @click.option("--all", "everything", is_flag=True, help="All subscriptions.")
 @filter_option
 @since_option
+@until_option
+@rate_option
+@wait_option
+@dry_run_option
 @yes_option
-def replay(letter_ids: Sequence[str], yes: bool, **chosen: Any) -> None:
-    """Replay dead letters with all their tries and the same event id; process unreadable records again."""
-    bridge = api()
-    ids = _chosen(bridge, letter_ids, yes, "replayed", **chosen)
-    failures = _replay_items(bridge, [ident for ident in ids if ident.startswith(f"{_QUARANTINE}/")])
-    letters = [ident for ident in ids if not ident.startswith(f"{_QUARANTINE}/")]
-    failures += _with_letters(bridge, "replay", letters)
-    click.echo(f"{len(ids) - failures} replayed, {failures} failed")
-    click.get_current_context().exit(of_failures(failures, len(ids)))
+def replay(
+    letter_ids: Sequence[str],
+    subscription: str | None,
+    quarantine: bool,
+    everything: bool,
+    filter_: str | None,
+    since: float | None,
+    until: float | None,
+    rate: float | None,
+    no_wait: bool,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Replay dead letters with all their tries and the same event id; process unreadable records again.
+
+    It is a job of the dispatch process: `replays` lists, stops and resumes it.
+    """
+    if not (letter_ids or quarantine or subscription or everything or filter_):
+        raise click.UsageError("missing: an ID, --subscription NAME, --filter, --quarantine or --all")
+    if letter_ids and (quarantine or subscription or everything or filter_ or since or until):
+        raise click.UsageError("IDs and a filter exclude each other. Give one of them")
+    if quarantine and subscription:
+        raise click.UsageError("--quarantine and --subscription exclude each other: unreadable records have none")
+    unreadable = [ident for ident in letter_ids if ident.startswith(f"{_QUARANTINE}/")]
+    if unreadable and len(unreadable) < len(letter_ids):
+        raise click.UsageError("IDs of dead letters and of unreadable records are given. Replay them one after another")
+    wanted = {
+        "ids": list(letter_ids),
+        "subscriptions": [subscription] if subscription else None,
+        "filter": filter_,
+        "since": iso(since),
+        "until": iso(until),
+    }
+    body = {
+        "what": "quarantine" if quarantine or unreadable else "dead_letters",
+        "rate": rate,
+        **{name: value for name, value in wanted.items() if value},
+    }
+    make(api(), body, yes=yes or bool(letter_ids), wait=not no_wait, dry_run=dry_run)
 
 
 @dead_letters.command(epilog="ID: SUBSCRIPTION/NUMBER, as `dead-letters list` prints it.")
@@ -112,10 +147,13 @@ def replay(letter_ids: Sequence[str], yes: bool, **chosen: Any) -> None:
 def discard(letter_ids: Sequence[str], yes: bool, **chosen: Any) -> None:
     """Delete dead letters for good."""
     bridge = api()
-    ids = _chosen(bridge, letter_ids, yes, "deleted for good", **chosen)
-    if letter_ids:
-        confirm_broad(yes, f"{len(ids)} dead letters would be deleted for good")
-    failures = _with_letters(bridge, "discard", ids)
+    ids = _chosen(bridge, letter_ids, yes, **chosen)
+    failures = 0
+    for page in _batches(ids, _LETTERS):
+        answer = bridge.call("POST", "dead-letters/discard", body={"ids": page})
+        failures += len(page) - answer["done"]
+        for failed in answer["failed"]:
+            say(f"{failed['id']}: {failed['problem']}")
     click.echo(f"{len(ids) - failures} discarded, {failures} failed")
     click.get_current_context().exit(of_failures(failures, len(ids)))
 
@@ -124,48 +162,25 @@ def _chosen(
     bridge: Api,
     given: Sequence[str],
     yes: bool,
-    done: str,
     *,
     subscription: str | None,
     filter_: str | None,
     since: float | None,
-    quarantine: bool = False,
-    everything: bool = False,
 ) -> list[str]:
-    """The ids that a command is for; ends the command if there are none, or with a preview."""
+    """The ids to discard; ends the command if there are none, or with a preview."""
     if given:
-        return [_find(bridge, ident)["id"] for ident in given]
-    if not (quarantine or subscription or everything or filter_):
-        options = "--subscription NAME, --quarantine or --all" if done == "replayed" else "--subscription NAME"
-        raise click.UsageError(f"missing: an ID, {options}")
-    rows = _rows(bridge, subscription, quarantine, {"since": iso(since), "filter": filter_}, _ALL)
-    ids = [row["id"] for row in rows if subscription or quarantine or row["configured"]]
+        ids = [_find(bridge, ident)["id"] for ident in given]
+        confirm_broad(yes, f"{len(ids)} dead letters would be deleted for good")
+        return ids
+    if not (subscription or filter_):
+        raise click.UsageError("missing: an ID, --subscription NAME or --filter")
+    rows = _rows(bridge, subscription, False, {"since": iso(since), "filter": filter_}, _ALL)
+    ids = [row["id"] for row in rows if subscription or row["configured"]]
     if not ids:
         exit_nothing_matched("no dead letter matches")
     counts = Counter(ident.partition("/")[0] for ident in ids)
-    confirm_broad(yes, "; ".join(f"{count} of {owner} would be {done}" for owner, count in counts.items()))
+    confirm_broad(yes, "; ".join(f"{count} of {owner} would be deleted for good" for owner, count in counts.items()))
     return ids
-
-
-def _replay_items(bridge: Api, ids: Sequence[str]) -> int:
-    """Read quarantined records again; the number that failed, each after a message."""
-    failures = 0
-    for page in _batches(ids, _ITEMS):
-        for item in bridge.call("POST", "quarantine/reprocess", body={"ids": page})["items"]:
-            say(f"{item['id']}: {item['problem'] or item['outcome']}")
-            failures += item["outcome"] in ("quarantined", "failed")
-    return failures
-
-
-def _with_letters(bridge: Api, action: str, ids: Sequence[str]) -> int:
-    """Replay or discard dead letters; the number that failed, each after a message."""
-    failures = 0
-    for page in _batches(ids, _LETTERS):
-        answer = bridge.call("POST", f"dead-letters/{action}", body={"ids": page})
-        failures += len(page) - answer["done"]
-        for failed in answer["failed"]:
-            say(f"{failed['id']}: {failed['problem']}")
-    return failures
 
 
 def _rows(

@@ -10,6 +10,7 @@ import click
 from bridge.cli.api_client import Api, ApiProblem, api, path_of
 from bridge.cli.options import confirm_broad, exit_nothing_matched, format_option, limit_option, yes_option
 from bridge.cli.output import print_list, print_object, say
+from bridge.cli.replays import dry_run_option, make, rate_option, wait_option
 from bridge.cli.watching import watch_option
 
 __all__ = ["failure_groups"]
@@ -64,20 +65,19 @@ def reopen(ident: str) -> None:
 
 @failure_groups.command(epilog=_ID_HELP)
 @click.argument("ident", metavar="ID")
+@rate_option
+@wait_option
+@dry_run_option
 @yes_option
-def replay(ident: str, yes: bool) -> None:
-    """Replay the dead letters of a group with all their tries and the same event ids."""
+def replay(ident: str, rate: float | None, no_wait: bool, dry_run: bool, yes: bool) -> None:
+    """Replay the dead letters of a group with all their tries and the same event ids.
+
+    It is a job of the dispatch process: `replays` lists, stops and resumes it.
+    """
     bridge = api()
-    dead = _dead(bridge, ident)
-    confirm_broad(yes, f"{dead} dead letters of {ident} would be replayed")
-    replayed = without_event = 0
-    while True:
-        done = _call(bridge, "POST", ident, "replay")
-        replayed += done["replayed"]
-        without_event = done["without_event"]
-        if not done["replayed"] or not done["left"] or done["left"] == without_event:
-            break
-    click.echo(f"{replayed} replayed, {without_event} without their event")
+    _dead(bridge, ident)
+    body = {"what": "dead_letters", "group": ident, "rate": rate}
+    make(bridge, body, yes=yes, wait=not no_wait, dry_run=dry_run)
 
 
 @failure_groups.command(epilog=_ID_HELP)

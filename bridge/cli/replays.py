@@ -17,7 +17,7 @@ from bridge.cli.options import exit_nothing_matched, format_option, limit_option
 from bridge.cli.output import print_list, print_object, say
 from bridge.cli.watching import watch_option
 
-__all__ = ["follow", "make", "replays"]
+__all__ = ["dry_run_option", "follow", "make", "rate_option", "replays", "wait_option"]
 
 _COLUMNS = ("id", "state", "what", "subscriptions", "progress", "replayed", "waiting", "failed", "created", "by")
 _KINDS = {"dead-letters": "dead_letters", "events": "events", "quarantine": "quarantine"}
@@ -27,6 +27,7 @@ _SILENT_SECONDS = 30.0
 _ENDED = ("done", "aborted", "failed", "stopped")
 
 wait_option = click.option("--no-wait", is_flag=True, help="Do not wait until it has ended.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only show what it would do.")
 rate_option = click.option("--rate", type=click.FloatRange(0.01), help="Maximum number a second.")
 
 
@@ -45,6 +46,7 @@ def replays() -> None:
 @click.option("--group", metavar="SUBSCRIPTION/GROUP", help="The dead letters of a failure group.")
 @rate_option
 @wait_option
+@dry_run_option
 @yes_option
 def new(
     what: str,
@@ -56,6 +58,7 @@ def new(
     group: str | None,
     rate: float | None,
     no_wait: bool,
+    dry_run: bool,
     yes: bool,
 ) -> None:
     """Replay dead letters, events (also such as were delivered) or quarantined records.
@@ -71,7 +74,7 @@ def new(
         "group": group,
     }
     body = {"what": _KINDS[what], "rate": rate, **{name: value for name, value in wanted.items() if value}}
-    make(api(), body, yes=yes or bool(ids), wait=not no_wait)
+    make(api(), body, yes=yes or bool(ids), wait=not no_wait, dry_run=dry_run)
 
 
 @replays.command("list")
@@ -120,16 +123,16 @@ def abort(ident: str) -> None:
     say(f"{ident} is aborted")
 
 
-def make(calls: Api, body: Mapping[str, Any], *, yes: bool, wait: bool) -> None:
-    """Preview a job; with `yes` make it; with `wait` follow it. Ends the command with the exit code."""
+def make(calls: Api, body: Mapping[str, Any], *, yes: bool, wait: bool, dry_run: bool) -> None:
+    """Preview a job; with `yes` and no `dry_run` make it; with `wait` follow it. May end the command."""
     found = calls.call("POST", "replays", body={**body, "preview": True})["preview"]
     for ident in found["unknown_ids"]:
         say(f"{ident}: unknown. It may be replayed already")
     if found["complete"] and not found["total"]:
         exit_nothing_matched("nothing to replay: no item matches")
-    if not yes:
+    if dry_run or not yes:
         _show_preview(found)
-        say("Nothing was done; add --yes to do it.")
+        say("Nothing was done; leave out --dry-run to do it." if yes else "Nothing was done; add --yes to do it.")
         return
     row = calls.call("POST", "replays", body=body)["replay"]
     say(f"{row['id']} replays {_about(found)}")

@@ -58,20 +58,17 @@ class FailureGroups:
         """End the muting of a group; the state it had, or "" if there is none."""
         return self._set_state(subscription, name, OPEN, now)
 
-    def letter_ids(self, subscription: str, name: str, *, limit: int | None = None) -> Iterator[str]:
+    def letter_ids(self, subscription: str, name: str) -> Iterator[str]:
         """The ids of the dead letters in a group, oldest first; each page is read when it is needed."""
-        left = limit
         for partition in range(self.partitions):
             index, prefix, last = keys.letter_index(subscription, partition), f"g{name}|", ""
-            while left is None or left > 0:
-                count = _PAGE if left is None else min(_PAGE, left)
+            while True:
                 start = f"({last}" if last else f"[{prefix}"
                 with state_errors():
-                    found = self.client.zrangebylex(index, start, f"(g{name}}}", start=0, num=count)
+                    found = self.client.zrangebylex(index, start, f"(g{name}}}", start=0, num=_PAGE)
                 page = [member.decode() for member in cast("list[bytes]", found)]
                 yield from (f"{partition}:{member.removeprefix(prefix)}" for member in page)
-                left = None if left is None else left - len(page)
-                if len(page) < count:
+                if len(page) < _PAGE:
                     break
                 last = page[-1]
 
@@ -79,16 +76,6 @@ class FailureGroups:
         """Delete the dead letters of a group for good; returns how many."""
         pages = _batched(self.letter_ids(subscription, name), _PAGE)
         return sum(self._deliveries.discard(subscription, page, now=now) for page in pages)
-
-    def replay(self, subscription: str, name: str, *, now: float, limit: int | None = None) -> tuple[int, int]:
-        """Schedule up to `limit` dead letters of a group again, oldest first: (moved, those without their event)."""
-        moved = without_event = 0
-        for page in _batched(self.letter_ids(subscription, name, limit=limit), _PAGE):
-            letters = self._deliveries.letters(subscription, page)
-            whole = [letter for letter in letters if letter.replay_problem is None]
-            moved += self._deliveries.replay_many(subscription, whole, now=now)
-            without_event += len(letters) - len(whole)
-        return moved, without_event
 
     def forget_fixed(self, subscription: str, *, before: float) -> int:
         """Delete the groups that were fixed before `before` (UNIX seconds); returns how many."""

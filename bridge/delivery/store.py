@@ -1,4 +1,4 @@
-"""The store of deliveries: retries, dead letters, circuit and receipts; with replay, retry, cancel, pause and resume.
+"""The store of deliveries: retries, dead letters, circuit and receipts; with discard, retry, cancel, pause and resume.
 
 Sending and scheduling are in `workers/dispatch`; this module serves the commands, the API, the monitoring and the
 receipts. What has ended is in `history.py`, failure groups are in `group_store.py`.
@@ -7,7 +7,6 @@ receipts. What has ended is in `history.py`, failure groups are in `group_store.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import cast
 
 import redis
@@ -48,7 +47,6 @@ class Deliveries:
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
         self.client = client
         self.partitions = partitions
-        self._replay = register(client, __file__, "replay")
         self._end = register(client, __file__, "end_delivery")
         self._discard = register(client, __file__, "discard")
         self._retry_now = scripts.register(client, __file__, "retry_now")
@@ -85,44 +83,6 @@ class Deliveries:
                 return None  # not a valid stream id, so there is no such letter
         page = cast("list[tuple[bytes, dict[bytes, bytes]]]", answer)
         return dead_letter(int(partition), page[0][0].decode(), page[0][1]) if page else None
-
-    def letters(self, subscription: str, letter_ids: Sequence[str]) -> list[DeadLetter]:
-        """Those of the dead letters that exist, in one round trip."""
-        with state_errors():
-            pipe = self.client.pipeline(transaction=False)
-            for letter_id in letter_ids:
-                partition, _, entry = letter_id.partition(":")
-                pipe.xrange(keys.dead(subscription, int(partition)), entry, entry)
-            answers = cast("list[list[tuple[bytes, dict[bytes, bytes]]]]", pipe.execute())
-        return [
-            dead_letter(int(letter_id.partition(":")[0]), entry.decode(), fields)
-            for letter_id, items in zip(letter_ids, answers, strict=True)
-            for entry, fields in items
-        ]
-
-    def replay(self, subscription: str, letter: DeadLetter, *, now: float) -> bool:
-        """Schedule a dead letter at once, with all its tries and the same event id. False if it was gone already.
-
-        Raises `ValueError` for a letter whose event is missing or not UTF-8.
-        """
-        return self.replay_many(subscription, [letter], now=now) > 0
-
-    def replay_many(self, subscription: str, letters: Sequence[DeadLetter], *, now: float) -> int:
-        """Schedule dead letters as `replay` does, in one step for each partition; returns how many still existed.
-
-        Raises `ValueError` before anything is moved.
-        """
-        rows: dict[int, list[str]] = {}
-        for letter in letters:
-            partition, _, entry = letter.id.partition(":")
-            record = _replayed(letter)
-            rows.setdefault(int(partition), []).extend((entry, record.id, record.to_json()))
-        moved = 0
-        for number, args in rows.items():
-            with state_errors():
-                names = outcome_keys(subscription, number)
-                moved += cast("int", self._replay(keys=names, args=[f"{now:.3f}", *args]))
-        return moved
 
     def discard(
         self, subscription: str, letter_ids: Sequence[str], *, now: float, counted_as: str = "discarded"
@@ -252,13 +212,3 @@ class Deliveries:
         """Counters and circuit of a subscription at `now` (UNIX seconds)."""
         with state_errors():
             return read_state(self.client, subscription, partitions=self.partitions, now=now)
-
-
-def _replayed(letter: DeadLetter) -> Delivery:
-    """The delivery of a dead letter as if it were new. Raises `ValueError`."""
-    problem = letter.replay_problem
-    if problem is not None:
-        raise ValueError(problem)
-    old = letter.delivery
-    event = letter.event.decode()
-    return replace(old, tries=0, awaiting_receipt=False, replays=old.replays + 1, replay="", event=event)

@@ -31,7 +31,7 @@ from bridge.delivery.retention import DeliveryRetention
 from bridge.delivery.store import Deliveries
 from bridge.errors import DeliveryFailed
 from bridge.state import keys, scripts
-from tests.support.dispatch import Receiver, lane, publish, run_until_idle, scheduled
+from tests.support.dispatch import Receiver, lane, publish, replay_all, replay_one, run_until_idle, scheduled
 from workers.transports.contract import Outcome, Outgoing
 
 NAME = "crm"
@@ -152,11 +152,8 @@ def test_the_dead_letters_of_a_group_are_listed_replayed_and_discarded_alone(any
     assert [each.dead for each in (no, dead_for_ever)] == [250, 5]
     assert len(set(groups.letter_ids(NAME, no.fingerprint))) == 250
     assert groups.discard(NAME, dead_for_ever.fingerprint, now=1001.0) == 5
-    assert groups.replay(NAME, no.fingerprint, now=1002.0, limit=240) == (240, 0)
-    assert len(list(deliveries.dead_letters(NAME, limit=None))) == 10
-    (gone,) = [letter.id for letter in deliveries.dead_letters(NAME, limit=1)]
-    assert groups.replay(NAME, no.fingerprint, now=1002.0) == (10, 0)
-    assert deliveries.dead_letter(NAME, gone) is None
+    assert replay_all(deliveries, NAME, now=1002.0, group=no.fingerprint) == 250
+    assert list(deliveries.dead_letters(NAME)) == []
     assert {group.state for group in groups.of(NAME)} == {FIXED}
     assert groups.forget_fixed(NAME, before=1002.5) == 2
     assert groups.of(NAME) == []
@@ -178,7 +175,7 @@ def test_dead_letters_of_an_earlier_version_join_their_group_once(any_state: red
     assert letter is not None
     assert deliveries.discard(NAME, [letter.id, letter.id], now=1002.0) == 1
     assert groups.of(NAME)[0].dead == 2
-    assert groups.replay(NAME, group.fingerprint, now=1003.0) == (2, 0)
+    assert replay_all(deliveries, NAME, now=1003.0, group=group.fingerprint) == 2
     assert any_state.zcard(keys.letter_index(NAME)) == 0
 
 
@@ -237,7 +234,7 @@ class Groups(RuleBasedStateMachine):
     def end_a_letter(self, data: st.DataObject, replay: bool) -> None:
         letter = data.draw(st.sampled_from(list(self.deliveries.dead_letters(NAME))))
         if replay:
-            assert self.deliveries.replay(NAME, letter, now=self.moment)
+            assert replay_one(self.deliveries, NAME, letter, now=self.moment)
         else:
             assert self.deliveries.discard(NAME, [letter.id], now=self.moment) == 1
 
@@ -245,7 +242,10 @@ class Groups(RuleBasedStateMachine):
     @rule(data=st.data(), what=st.sampled_from(["acknowledge", "reopen", "replay", "discard"]))
     def operate(self, data: st.DataObject, what: str) -> None:
         group = data.draw(st.sampled_from(self.groups.of(NAME)))
-        getattr(self.groups, what)(NAME, group.fingerprint, now=self.moment)
+        if what == "replay":
+            replay_all(self.deliveries, NAME, now=self.moment, group=group.fingerprint)
+        else:
+            getattr(self.groups, what)(NAME, group.fingerprint, now=self.moment)
 
     @invariant()
     def the_groups_say_what_is_there(self) -> None:
@@ -279,7 +279,7 @@ def walk() -> None:
     def end_letters(replay: bool) -> None:
         for letter in list(world.deliveries.dead_letters(NAME))[:2]:
             if replay:
-                world.deliveries.replay(NAME, letter, now=world.moment)
+                replay_one(world.deliveries, NAME, letter, now=world.moment)
             else:
                 world.deliveries.discard(NAME, [letter.id], now=world.moment)
 
@@ -320,7 +320,7 @@ MUTANTS = {
         "finish(id, now)\n    if entry",
         "redis.call('HDEL', deliveries, id)\n    redis.call('ZREM', retry, id)\n    if entry",
     ),
-    "a replay is not counted": ("replay", "save_groups()\n", ""),
+    "a replay is not counted": ("replay_batch", "save_groups()\n", ""),
 }
 
 

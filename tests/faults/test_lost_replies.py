@@ -21,7 +21,7 @@ from bridge.journal.requests import RequestStore
 from bridge.state import counts, keys, scripts
 from bridge.state.client import state_client
 from tests.support.comparison import reconcile
-from tests.support.dispatch import Receiver, at, even, lane, publish, refuse, replay_all
+from tests.support.dispatch import Receiver, at, even, lane, publish, refuse, replay_one
 from tests.support.journal import entry
 from tests.support.polling import START, Api, Sitting, journal, make_services, make_vendor
 from tests.support.proxy import Proxy
@@ -233,7 +233,8 @@ def test_a_replay_whose_answer_is_lost_and_is_pressed_again_sends_each_letter_on
     proxy.drop_replies(b"EVALSHA", times=30, share=0.6)
     while any(Deliveries(state).dead_letters("crm")):
         try:
-            replay_all(Deliveries(away), "crm", now=moment)
+            for letter in Deliveries(away).dead_letters("crm"):
+                replay_one(Deliveries(away), "crm", letter, now=moment)
         except StateUnavailable:
             continue
     assert proxy.fired >= 10

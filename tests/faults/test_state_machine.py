@@ -469,7 +469,7 @@ def expects_a_receipt_only_after_the_send(patch: Patch) -> None:
 
 
 def replays_without_scheduling(patch: Patch) -> None:
-    mutate_script(patch, "replay", "redis.call('ZADD', retry, ARGV[1], ARGV[i + 1])", "")
+    mutate_script(patch, "replay_batch", "redis.call('ZADD', retry, ARGV[1], id)", "")
 
 
 def trims_what_a_group_still_needs(patch: Patch) -> None:

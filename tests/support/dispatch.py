@@ -8,17 +8,24 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import redis
+from structlog.testing import capture_logs
 
 from bridge.config.model import Subscription
-from bridge.delivery.store import Deliveries, Delivery
+from bridge.delivery.replay_jobs import DEAD_LETTERS, DONE, RUNNING, Replay
+from bridge.delivery.replay_making import frozen_parts, named_parts
+from bridge.delivery.replay_selection import REPLAY, Selection
+from bridge.delivery.replay_store import Batch, Replays
+from bridge.delivery.store import DeadLetter, Deliveries, Delivery
 from bridge.errors import DeliveryFailed
 from bridge.services import Services
 from bridge.state import keys
 from schemas.event import event_id
 from workers.dispatch.lane import Lane
 from workers.dispatch.process import run_dispatch
+from workers.dispatch.replays import ReplayRunner
 from workers.dispatch.schedule import Limits
 from workers.dispatch.window_lane import WindowLane
 from workers.transports.contract import Outcome, Outgoing, Transport, Try, WindowTransport
@@ -201,15 +208,57 @@ def scheduled(state: redis.Redis, subscription: str) -> list[Delivery]:
     return [Delivery.for_display(record, name.decode()) for name, record in stored]
 
 
-def replay_all(deliveries: Deliveries, subscription: str, *, now: float) -> int:
-    """Replay every dead letter that still has its event; returns the number moved."""
-    moved = 0
-    for letter in list(deliveries.dead_letters(subscription, limit=None)):
+def replay_all(deliveries: Deliveries, subscription: str, *, now: float, group: str = "") -> int:
+    """Replay the dead letters that still have their event, as a job; returns the number moved. `group`: its alone."""
+    numbers = {"partitions": deliveries.partitions, "since": None, "until": None}
+    parts = frozen_parts(deliveries.client, DEAD_LETTERS, [subscription], **numbers)  # type: ignore[arg-type]
+    return _run(deliveries, Replay(id=str(uuid4()), kind=DEAD_LETTERS, parts=parts, group=group), now)
+
+
+def replay_one(deliveries: Deliveries, subscription: str, letter: DeadLetter, *, now: float) -> int:
+    """Replay one dead letter, as a job; returns 0 if it was gone already or has no event."""
+    partition, _, entry = letter.id.partition(":")
+    parts = named_parts([(subscription, int(partition), entry)])
+    return _run(deliveries, Replay(id=str(uuid4()), kind=DEAD_LETTERS, parts=parts), now)
+
+
+def _run(deliveries: Deliveries, job: Replay, now: float) -> int:
+    """What the dispatch process does with a job, at once."""
+    store = Replays(deliveries.client, partitions=deliveries.partitions)
+    selection = Selection(deliveries.client, job, {})
+    store.add(job)
+    for part in job.parts:
+        after, last = "", False
+        while not last:
+            page = selection.page(part, after, 50)
+            chosen = [candidate for candidate in page.candidates if candidate.verdict == REPLAY]
+            items = [selection.record(candidate) for candidate in chosen]
+            store.schedule(job, Batch(part=part, before=after, after=page.after, last=page.last, items=items), now=now)
+            after, last = page.after, page.last
+    store.change(job.id, DONE, (RUNNING,), now=now)
+    done = store.get(job.id)
+    assert done is not None
+    return done.counts["replayed"]
+
+
+@contextmanager
+def replaying(services: Services) -> Iterator[None]:
+    """The part of a dispatch process that runs replay jobs, in a thread of this one; its log is not printed."""
+    stop, runner = threading.Event(), ReplayRunner(services, "test")
+
+    def run() -> None:
+        while not stop.wait(0.01):
+            runner.step(services.now)
+
+    running = threading.Thread(target=run)
+    with capture_logs():
+        running.start()
         try:
-            moved += deliveries.replay(subscription, letter, now=now)
-        except ValueError:
-            continue
-    return moved
+            yield
+        finally:
+            stop.set()
+            running.join(10)
+            assert not running.is_alive()
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from bridge.config.model import RetryPolicy, Subscription
 from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
-from tests.support.dispatch import Receiver, event, lane, publish, refuse, run_until_idle
+from tests.support.dispatch import Receiver, event, lane, publish, refuse, replaying, run_until_idle
 from tests.support.watches_api import TOKENS, OpenGate, access_of, build
+from workers.dispatch.replays import ReplayRunner
 
 NAME = "crm"
 LATER = RetryPolicy(schedule=(50_000.0, 50_000.0), jitter=0.0)
@@ -164,7 +165,9 @@ def test_a_failure_group_is_listed_acknowledged_replayed_and_discarded(services:
     assert api.post(f"{path}/acknowledge").json["state"] == "acknowledged"
     assert api.get("/api/v1/failure-groups", query_string={"state": "open"}).json["failure_groups"] == []
     assert api.post(f"{path}/reopen").json["state"] == "open"
-    assert api.post(f"{path}/replay").json == {"replayed": 3, "without_event": 0, "left": 0}
+    made = api.post("/api/v1/replays", json={"what": "dead_letters", "group": group["id"]})
+    assert (made.status_code, made.json["preview"]["total"]) == (201, 3)
+    ReplayRunner(services, "test").step(services.now)
     assert api.post(f"{path}/acknowledge").status_code == 409
     run_until_idle(lane(services.state, Receiver(refuse), subscription=NEVER), services.now())
     assert api.get("/api/v1/failure-groups", query_string={"subscription": NAME}).json["failure_groups"][0]["dead"] == 3
@@ -173,10 +176,10 @@ def test_a_failure_group_is_listed_acknowledged_replayed_and_discarded(services:
     assert api.post(f"/api/v1/failure-groups/{again['id']}/discard").json == {"discarded": 3}
     assert api.get(f"/api/v1/failure-groups/{NAME}/000").status_code == 404
     actions = [entry["action"] for entry in api.get("/api/v1/audit").json["audit"]]
-    assert actions == ["discardFailureGroup", "replayFailureGroup", "reopenFailureGroup", "acknowledgeFailureGroup"]
+    assert actions == ["discardFailureGroup", "addReplay", "reopenFailureGroup", "acknowledgeFailureGroup"]
 
 
-def test_dead_letters_are_listed_shown_replayed_and_discarded(services: Services, api: FlaskClient) -> None:
+def test_dead_letters_are_listed_shown_and_discarded(services: Services, api: FlaskClient) -> None:
     ids = dispatch(services, *range(4), answer=refuse, subscription=NEVER)
     page = api.get("/api/v1/dead-letters", query_string={"limit": 3}).json
     rest = api.get("/api/v1/dead-letters", query_string={"cursor": page["next"]}).json
@@ -189,9 +192,9 @@ def test_dead_letters_are_listed_shown_replayed_and_discarded(services: Services
     viewed = client(services, "viewer").get(f"/api/v1/dead-letters/{rows[0]['id']}").json
     assert json.loads(viewed["event"])["data"]["candidate"]["name"] is None
     assert viewed["log"][0]["answer"] == "***"
-    done = api.post("/api/v1/dead-letters/replay", json={"ids": [rows[0]["id"], "crm/0:1-1", rows[0]["id"]]}).json
-    assert (done["done"], [one["id"] for one in done["failed"]]) == (1, ["crm/0:1-1"])
-    assert api.post("/api/v1/dead-letters/discard", json={"ids": [rows[1]["id"]]}).json == {"done": 1, "failed": []}
+    chosen = {"ids": [rows[0]["id"], "crm/0:1-1", rows[0]["id"], rows[1]["id"]]}
+    done = api.post("/api/v1/dead-letters/discard", json=chosen).json
+    assert (done["done"], [one["id"] for one in done["failed"]]) == (2, ["crm/0:1-1"])
     left = api.get("/api/v1/dead-letters", query_string={"filter": "source:eu-* reason:receiver_error"}).json
     assert [row["event_id"] for row in left["dead_letters"]] == ids[1::-1]
     assert api.get(f"/api/v1/dead-letters/{rows[0]['id']}").status_code == 404
@@ -218,12 +221,17 @@ def test_the_commands_for_groups_preview_what_they_would_do(services: Services, 
     (group,) = json.loads(run("failure-groups", "list", "-o", "json")[1])
     ident = group["id"]
     assert run("failure-groups", "show", ident)[0] == 0
-    code, _, err = run("failure-groups", "replay", ident)
-    assert (code, f"3 dead letters of {ident} would be replayed" in err) == (0, True)
+    code, out, err = run("failure-groups", "replay", ident)
+    assert (code, err) == (0, "Nothing was done; add --yes to do it.\n")
+    assert out.startswith(f"3 of {NAME} would be replayed\n")
+    dry = run("failure-groups", "replay", ident, "--yes", "--dry-run")
+    assert dry == (0, out, "Nothing was done; leave out --dry-run to do it.\n")
     assert run("failure-groups", "acknowledge", ident)[::2] == (0, f"{ident} is acknowledged\n")
     assert run("failure-groups", "reopen", ident)[::2] == (0, f"{ident} is open\n")
     assert run("dead-letters", "discard", "--filter", "attempt:a0", "--yes")[:2] == (0, "1 discarded, 0 failed\n")
-    assert run("failure-groups", "replay", ident, "--yes")[:2] == (0, "2 replayed, 0 without their event\n")
+    with replaying(services):
+        assert run("failure-groups", "replay", ident, "--yes")[:2] == (0, "2 replayed, 0 failed\n")
+    assert run("failure-groups", "replay", ident, "--yes")[::2] == (3, f"no dead letter in {ident}\n")
     assert run("failure-groups", "discard", ident, "--yes")[0] == 3
     assert run("failure-groups", "show", f"{NAME}/none")[0] == 3
     assert run("failure-groups", "show", "none")[0] == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -173,19 +173,6 @@ def show(subscription: str, number: str) -> dict[str, Any]:
     return {**row, "event": event if sees_persons() else _without_person(event)}
 
 
-@blueprint.route("/replay", methods=["POST"])
-@needs(OPERATOR)
-@described(blueprint, "replayDeadLetters", *BODY_ERRORS)
-@blueprint.arguments(ChosenLetters, example={"ids": ["gradebook/0:1764236400000-0"]})
-@blueprint.response(200, LettersDone, description="What was replayed")
-def replay(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Replay dead letters
-
-    With all their tries and the same event ids, due at once.
-    """
-    return _with_each(document["ids"], _replay)
-
-
 @blueprint.route("/discard", methods=["POST"])
 @needs(OPERATOR)
 @described(blueprint, "discardDeadLetters", *BODY_ERRORS)
@@ -196,44 +183,22 @@ def discard(document: Mapping[str, Any]) -> dict[str, Any]:
 
     For good, with their events.
     """
-    return _with_each(document["ids"], _discard)
-
-
-def _with_each(ids: Sequence[str], work: Any) -> dict[str, Any]:
-    """Do it with the dead letters of each subscription together."""
     failed: list[dict[str, str]] = []
-    by_name: dict[str, list[DeadLetter]] = {}
-    for ident in dict.fromkeys(ids):
+    by_name: dict[str, list[str]] = {}
+    for ident in dict.fromkeys(document["ids"]):
         letter = _letter(ident)
         if letter is None:
             failed.append({"id": ident, "problem": "unknown dead letter. It may be replayed or discarded"})
         else:
-            by_name.setdefault(ident.partition("/")[0], []).append(letter)
-    done = {name: work(name, chosen, failed) for name, chosen in by_name.items()}
+            by_name.setdefault(ident.partition("/")[0], []).append(letter.id)
+    services = services_here()
+    done = {name: services.deliveries.discard(name, chosen, now=services.now()) for name, chosen in by_name.items()}
     number = sum(done.values())
     if number:
         audited("dead letters", after={name: count for name, count in done.items() if count})
     else:
         not_a_change()
     return {"done": number, "failed": failed}
-
-
-def _replay(name: str, chosen: list[DeadLetter], failed: list[dict[str, str]]) -> int:
-    services, whole = services_here(), []
-    for letter in chosen:
-        problem = letter.replay_problem
-        if name not in services.config.subscriptions:
-            problem = f"subscription {name} is no longer in bridge.yaml. Remedy: add it again"
-        if problem:
-            failed.append({"id": f"{name}/{letter.id}", "problem": problem})
-        else:
-            whole.append(letter)
-    return services.deliveries.replay_many(name, whole, now=services.now())
-
-
-def _discard(name: str, chosen: list[DeadLetter], failed: list[dict[str, str]]) -> int:
-    services = services_here()
-    return services.deliveries.discard(name, [letter.id for letter in chosen], now=services.now())
 
 
 def _letter(ident: str) -> DeadLetter | None:

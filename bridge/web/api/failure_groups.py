@@ -11,7 +11,7 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 from bridge.delivery.group_store import FailureGroups
 from bridge.delivery.groups import ACKNOWLEDGED, FIXED, OPEN, FailureGroup
 from bridge.errors import clip
-from bridge.web.api.auditing import audited, not_a_change
+from bridge.web.api.auditing import audited
 from bridge.web.api.bodies import ApiBlueprint
 from bridge.web.api.common import OPERATOR, VIEWER, needs, refuse, services_here
 from bridge.web.api.description import described
@@ -26,8 +26,6 @@ blueprint = ApiBlueprint(
     "failure-groups", __name__, url_prefix="/api/v1/failure-groups", description="Failures by what went wrong."
 )
 _STATES = (OPEN, ACKNOWLEDGED, FIXED)
-#: Dead letters that one call replays.
-_BATCH = 1000
 _CHANGED = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
 
@@ -72,16 +70,6 @@ class GroupPage(Page):
     """Failure groups, the last failure first."""
 
     failure_groups = fields.List(fields.Nested(GroupShape), required=True)
-
-
-class GroupReplayed(Schema):
-    """What became of the dead letters of a group."""
-
-    replayed = fields.Integer(required=True, metadata={"description": "Dead letters that are sent again."})
-    without_event = fields.Integer(
-        required=True, metadata={"description": "Dead letters without their event: they stay."}
-    )
-    left = fields.Integer(required=True, metadata={"description": "Dead letters that are left. Repeat the call."})
 
 
 class GroupDiscarded(Schema):
@@ -151,29 +139,6 @@ def reopen(subscription: str, fingerprint: str) -> dict[str, Any]:
     409: it is fixed; the next failure opens it.
     """
     return _mark(subscription, fingerprint, OPEN)
-
-
-@blueprint.route("/<subscription>/<fingerprint>/replay", methods=["POST"])
-@needs(OPERATOR)
-@described(blueprint, "replayFailureGroup", *_CHANGED)
-@blueprint.response(200, GroupReplayed, description="Scheduled")
-def replay(subscription: str, fingerprint: str) -> dict[str, int]:
-    """Replay the dead letters of a failure group
-
-    Up to 1,000, the oldest first, with all their tries and the same event ids; repeat the call for more. 409: the
-    subscription is not in `bridge.yaml`.
-    """
-    services = services_here()
-    before = _found(subscription, fingerprint)
-    if subscription not in services.config.subscriptions:
-        refuse(409, f"subscription {clip(subscription)} is no longer in bridge.yaml. Remedy: add it again")
-    moved, without = _groups().replay(subscription, fingerprint, now=services.now(), limit=_BATCH)
-    left = _found(subscription, fingerprint).dead
-    if moved:
-        audited(_target(subscription, fingerprint), before={"dead": before.dead}, after={"dead": left})
-    else:
-        not_a_change()
-    return {"replayed": moved, "without_event": without, "left": left}
 
 
 @blueprint.route("/<subscription>/<fingerprint>/discard", methods=["POST"])

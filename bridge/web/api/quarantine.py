@@ -7,27 +7,23 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, fields, validate
+from marshmallow import EXCLUDE, Schema, fields
 
 from bridge.errors import clip
-from bridge.ingest.reprocess import reprocess_quarantined
 from bridge.journal import Quarantined
 from bridge.journal.search import search
 from bridge.query import Field, Fields, Glob
-from bridge.web.api.auditing import audited, not_a_change
-from bridge.web.api.bodies import BODY_ERRORS, ApiBlueprint
-from bridge.web.api.common import OPERATOR, VIEWER, mask_persons, needs, refuse, services_here
+from bridge.web.api.bodies import ApiBlueprint
+from bridge.web.api.common import VIEWER, mask_persons, needs, refuse, services_here
 from bridge.web.api.description import described
 from bridge.web.api.filters import FilteredPage, FilteredQuery, iso, page_found, place_of, query_of
-from bridge.web.api.members import shown_time, sound
+from bridge.web.api.members import shown_time
 
 __all__ = ["blueprint"]
 
 blueprint = ApiBlueprint(
     "quarantine", __name__, url_prefix="/api/v1/quarantine", description="Requests and records that cannot be read."
 )
-#: Ids in one call; each is read and published.
-_BATCH = 100
 _NUMBER = re.compile(r"\d{1,15}-\d{1,15}", re.ASCII)
 _FIELDS = Fields(
     Field("source", Glob(), lambda item: item.source, "name of the source"),
@@ -69,33 +65,6 @@ class ItemPage(FilteredPage):
     )
 
 
-class ChosenItems(Schema):
-    """Which items."""
-
-    ids = fields.List(
-        fields.String(validate=[sound, validate.Length(1, 100)]),
-        required=True,
-        validate=validate.Length(1, _BATCH),
-        metadata={"description": "Ids of items."},
-    )
-
-
-class ItemOutcome(Schema):
-    """What became of one item."""
-
-    id = fields.String(required=True, metadata={"description": "The id."})
-    outcome = fields.String(
-        required=True, metadata={"description": "Such as `published`; `quarantined` and `failed`: it stays."}
-    )
-    problem = fields.String(required=True, metadata={"description": "Why it failed; empty: it did not."})
-
-
-class ItemsRead(Schema):
-    """What became of the items."""
-
-    items = fields.List(fields.Nested(ItemOutcome), required=True)
-
-
 @blueprint.route("", methods=["GET"])
 @needs(VIEWER)
 @described(blueprint, "listQuarantine")
@@ -126,39 +95,6 @@ def show(number: str) -> dict[str, Any]:
     if item is None:
         refuse(404, f"unknown item: quarantine/{clip(number, 40)}. It may be read since")
     return mask_persons({**_row(item), "body": item.body.decode(errors="replace")}, "body")
-
-
-@blueprint.route("/reprocess", methods=["POST"])
-@needs(OPERATOR)
-@described(blueprint, "reprocessQuarantine", *BODY_ERRORS)
-@blueprint.arguments(ChosenItems, example={"ids": ["quarantine/1764236400000-0"]})
-@blueprint.response(200, ItemsRead, description="What became of them")
-def reprocess(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Read items again
-
-    After a change of the vendor's folder. What can be read is published and leaves the quarantine.
-    """
-    items = [_reprocess(ident) for ident in dict.fromkeys(document["ids"])]
-    done = [item["id"] for item in items if item["outcome"] not in ("failed", "quarantined")]
-    if done:
-        audited("quarantine", after={"read": len(done), "items": done})
-    else:
-        not_a_change()
-    return {"items": items}
-
-
-def _reprocess(ident: str) -> dict[str, str]:
-    services = services_here()
-    item = _item(ident.removeprefix("quarantine/"))
-    if item is None:
-        return {"id": ident, "outcome": "failed", "problem": "unknown item. It may be read since"}
-    if item.source not in services.config.sources:
-        return {"id": ident, "outcome": "failed", "problem": f"source {item.source} is no longer configured"}
-    stored = services.requests.find(item.request_id) if item.request_id else None
-    outcome = reprocess_quarantined(services.ingest_context(item.source), item, stored, now=services.now())
-    if outcome != "quarantined":
-        services.quarantine.remove(item)
-    return {"id": ident, "outcome": outcome, "problem": ""}
 
 
 def _item(number: str) -> Quarantined | None:

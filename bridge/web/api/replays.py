@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -34,6 +34,7 @@ from bridge.web.api.filters import query_of
 from bridge.web.api.paging import Page, PageQuery, page_of, position_of, refuse_cursor
 from bridge.web.api.replay_ids import places_of
 from bridge.web.api.replay_shapes import Made, NewReplay, ReplayShape, preview_row, replay_row
+from bridge.web.api.subscription_names import subscription_names
 
 __all__ = ["blueprint"]
 
@@ -54,7 +55,9 @@ class ReplayPage(Page):
 
 @blueprint.route("", methods=["POST"])
 @needs(OPERATOR)
-@described(blueprint, "addReplay", *BODY_ERRORS, HTTPStatus.NOT_FOUND, answers={201: {"links": _LINKS}})
+@described(
+    blueprint, "addReplay", *BODY_ERRORS, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, answers={201: {"links": _LINKS}}
+)
 @blueprint.arguments(NewReplay, example=_EXAMPLE)
 @blueprint.response(201, Made, description="The job, which runs from now on")
 @blueprint.alt_response(200, schema=Made, description="The preview that was asked for")
@@ -63,7 +66,7 @@ def add_replay(document: Mapping[str, Any]) -> Any:
 
     What is replayed is fixed when the job is made: what fails or is published later is not part of it. The events keep
     their ids; receivers see the job's id in the header `bridge-replay`. A dispatch process runs the job. 404: nothing
-    matches.
+    matches. 409: the subscription is no longer in `bridge.yaml`.
     """
     services = services_here()
     job, unknown = _planned(document)
@@ -194,6 +197,8 @@ def _planned(document: Mapping[str, Any]) -> tuple[Replay, list[str]]:
         by="" if caller is None else caller.name,
     )
     if "ids" in document:
+        if kind == DEAD_LETTERS:
+            _refuse_removed(ident.partition("/")[0] for ident in document["ids"])
         places, unknown = places_of(kind, list(dict.fromkeys(document["ids"])), _subscriptions(document))
         if len(unknown) == len(set(document["ids"])):
             refuse(
@@ -202,6 +207,7 @@ def _planned(document: Mapping[str, Any]) -> tuple[Replay, list[str]]:
         return replace(job, parts=named_parts(places)), unknown
     if "group" in document:
         name, _, fingerprint = document["group"].partition("/")
+        _refuse_removed([name])
         if not FailureGroups(services.deliveries).find(_configured(name), fingerprint):
             refuse(404, f"unknown failure group: {clip(document['group'], 80)}. See the list of failure groups")
         return replace(job, parts=_frozen(kind, [name], None, None), group=fingerprint), []
@@ -222,6 +228,13 @@ def _subscriptions(document: Mapping[str, Any]) -> list[str]:
     if named is None:
         return sorted(services_here().config.subscriptions)
     return sorted({_configured(name) for name in named})
+
+
+def _refuse_removed(names: Iterable[str]) -> None:
+    """Refuse with 409 what only a subscription that is no longer in bridge.yaml would get."""
+    gone = set(names) - services_here().config.subscriptions.keys()
+    if removed := sorted(gone & set(subscription_names())) if gone else []:
+        refuse(409, f"subscription {clip(removed[0])} is no longer in bridge.yaml. Remedy: add it again")
 
 
 def _configured(name: str) -> str:

@@ -14,7 +14,7 @@ from bridge.delivery.retention import DeliveryRetention
 from bridge.delivery.store import BEING_SENT, DONE, UNKNOWN, Deliveries
 from bridge.errors import DeliveryFailed
 from bridge.state import counts, keys
-from tests.support.dispatch import Receiver, lane, publish, refuse, run_until_idle, scheduled
+from tests.support.dispatch import Receiver, lane, publish, refuse, replay_one, run_until_idle, scheduled
 from workers.transports.contract import Outgoing
 
 NAME = "crm"
@@ -97,7 +97,7 @@ def test_a_dead_letter_has_its_tries_its_group_and_is_found_by_its_event(any_sta
     assert len(letter.group) == 12
     assert history.settled(NAME, only) is None
     # A replay goes on with the same history.
-    assert deliveries.replay(NAME, letter, now=2000.0)
+    assert replay_one(deliveries, NAME, letter, now=2000.0)
     assert history.dead_letter(NAME, only) is None
     assert [each.at for each in history.tries(NAME, 0, only)[1]] == [1000.0, 1005.0]
     assert any_state.zcard(keys.letter_index(NAME)) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from tests.support.dispatch import (
     publish,
     refuse,
     replay_all,
+    replay_one,
     run_until_idle,
     scheduled,
 )
@@ -112,27 +112,14 @@ def test_a_replay_sends_the_same_event_with_all_tries_and_repeating_it_does_noth
     deliveries = Deliveries(any_state)
     (letter,) = deliveries.dead_letters(NAME)
     assert deliveries.dead_letter(NAME, letter.id) == letter
-    assert deliveries.replay(NAME, letter, now=2000.0) is True
-    assert deliveries.replay(NAME, letter, now=2000.0) is False
+    assert replay_one(deliveries, NAME, letter, now=2000.0) == 1
+    assert replay_one(deliveries, NAME, letter, now=2000.0) == 0
     assert list(deliveries.dead_letters(NAME)) == []
     receiver.answer = lambda sent: None
     run_until_idle(crm_lane, 2000.0)
     assert receiver.ids == [bad, bad]
     assert receiver.got[0].body == receiver.got[1].body
     assert replay_all(deliveries, NAME, now=2001.0) == 0
-
-
-def test_a_replay_of_one_dead_letter_names_no_earlier_replay_job(any_state: redis.Redis) -> None:
-    publish(any_state, 1)
-    permanent = DeliveryFailed("no", reason="refused", permanent=True)
-    run_until_idle(lane(any_state, Receiver(lambda sent: permanent), subscription=SHORT), 1000.0)
-    deliveries = Deliveries(any_state)
-    (letter,) = deliveries.dead_letters(NAME)
-    sent_by_a_job = replace(letter, delivery=replace(letter.delivery, replay="job-1"))
-    assert deliveries.replay(NAME, sent_by_a_job, now=2000.0)
-    receiver = Receiver()
-    run_until_idle(lane(any_state, receiver, subscription=SHORT), 2000.0)
-    assert [sent.replay for sent in receiver.got] == [""]
 
 
 def test_a_retry_taken_by_one_process_is_not_taken_by_another(any_state: redis.Redis) -> None:
@@ -515,8 +502,8 @@ def test_a_retry_whose_event_left_the_journal_becomes_a_dead_letter_that_says_so
     deliveries = Deliveries(any_state)
     (letter,) = deliveries.dead_letters(NAME)
     assert letter.reason == "the event is no longer in the journal"
-    with pytest.raises(ValueError, match="backfill"):
-        deliveries.replay(NAME, letter, now=1.0)
+    assert letter.replay_problem == "the event is gone. Remedy: backfill the attempt"
+    assert replay_one(deliveries, NAME, letter, now=1.0) == 0
 
 
 def test_a_journal_that_was_deleted_is_read_from_its_start_again(any_state: redis.Redis) -> None:
