@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bridge.errors import BadSignature, BridgeError, Unreadable, clip
-from bridge.ingest import notices
 from bridge.ingest.consent import voided_attempt
 from bridge.ingest.context import IngestContext, IngestReport, ReceiveResult, WebhookRequest
 from bridge.ingest.intake import log_unexpected, read_body, read_record, unreadable_on_error
@@ -20,6 +19,7 @@ from bridge.ingest.read_start import ReadStart
 from bridge.ingest.sample_marks import as_test, is_marked
 from bridge.ingest.submissions import attempt_submission, keys_of
 from bridge.ingest.watching import settle, watch_pointers
+from bridge.ingest.withdrawals import record_consents
 from bridge.journal import BRIDGE, POLL, WEBHOOK, Entry, EntryResult, RequestRecord, Submission, SubmissionResult
 from bridge.polling.expectations import Expectation
 from bridge.sdk.vendor import PUBLISHABLE_STATUSES, Consent, Ignored, NormalisedAttempt, Pointer, Record
@@ -74,7 +74,7 @@ def _receive(context: IngestContext, request: WebhookRequest) -> EntryResult:
     pointers = watch_pointers(context, [item for item in content if isinstance(item, Pointer)], now)
     consents = [item for item in content if isinstance(item, Consent)]
     prepared = _prepare(context, attempts, origin=WEBHOOK, now=now)
-    withdrawals = _record_consents(context, consents, now=now)
+    withdrawals = record_consents(context, consents, now=now)
     if not (prepared.submissions or withdrawals):
         watched = pointers or any(attempt.watch is not None for attempt in attempts)
         statuses = " ".join(sorted({attempt.status for attempt in attempts}))
@@ -275,27 +275,6 @@ def _finish(
             if not withdrawn.isdisjoint(attempt.consent)
         )
         context.publisher.publish(Entry(submissions=voids), now=now)
-
-
-def _record_consents(context: IngestContext, consents: Sequence[Consent], *, now: float) -> tuple[Submission, ...]:
-    """Store what was said about consent; for a withdrawal, void the published attempts and announce it."""
-    name, submissions = context.source.name, []
-    for consent in consents:
-        number = context.consents.record(name, consent, now=now)
-        if not number or consent.given:
-            continue
-        governed = context.consents.registered_attempts(name, consent.key)
-        context.watches.close_many(name, list(governed), now=now)
-        published = context.consents.published(name, governed)
-        for attempt_id, assessment in published.items():
-            voided = voided_attempt(attempt_id, assessment)
-            submissions.append(attempt_submission(context, voided, origin=BRIDGE, now=now))
-        at = now if consent.at is None else min(consent.at, now)
-        notice = notices.consent_withdrawn(
-            key=consent.key, number=number, at=at, subject=consent.subject, attempts_voided=len(published)
-        )
-        submissions.append(notices.submission(context.bridge, name, context.vendor.name, notice, now=now))
-    return tuple(submissions)
 
 
 def _publish_request(

@@ -255,11 +255,9 @@ def _resume(services: Services, name: str, watch: OpenWatch, stops: Sequence[Res
     # Not if the watch was urged or changed meanwhile.
     for stop in stops:
         current = services.watches.get(name, watch.key)
-        if (
-            current is not None
-            and current.version <= as_of.version
-            and current.reference == watch.reference != stop.reference
-        ):
+        if current is None or current.version > as_of.version:
+            continue
+        if current.reference == watch.reference != stop.reference:
             services.watches.replace(name, current, replace(current, reference=stop.reference))
 
 
