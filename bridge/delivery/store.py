@@ -156,10 +156,13 @@ class Deliveries:
             args: list[str | bytes | int] = [event_id, record, counter, f"{now:.3f}", int(not while_sent)]
             return cast("int", self._end(keys=outcome_keys(subscription, partition), args=args))
 
-    def pause(self, subscription: str) -> None:
-        """Begin no further delivery until `resume`; events wait in the journal. `sending` says what is under way."""
+    def pause(self, subscription: str) -> bool:
+        """Begin no further delivery until `resume`; events wait in the journal. `sending` says what is under way.
+
+        False if it was paused already.
+        """
         with state_errors():
-            self.client.hset(keys.subscription_state(subscription), "paused", 1)
+            return bool(self.client.hset(keys.subscription_state(subscription), "paused", "1"))
 
     def sending(self, subscription: str) -> int:
         """The number of lanes in living dispatch processes that have not seen the pause yet, and may be sending."""
@@ -171,13 +174,13 @@ class Deliveries:
                     number += f"{consumer}|{partition}".encode() not in seen
         return number
 
-    def resume(self, subscription: str) -> None:
-        """End a pause, a disabled state (410, days without success) and an open circuit."""
+    def resume(self, subscription: str) -> bool:
+        """End a pause, a disabled state (410, days without success) and an open circuit; False if there was none."""
         with state_errors():
             pipe = self.client.pipeline(transaction=True)
             pipe.hdel(keys.subscription_state(subscription), *_STOPS)
             pipe.delete(keys.pauses(subscription))
-            pipe.execute()
+            return bool(pipe.execute()[0])
 
     def retry_now(self, subscription: str, *, now: float) -> int:
         """Make all waiting retries due at once, in time proportional to their number; returns how many.

@@ -48,6 +48,7 @@ def write_config(directory: Path, state: str) -> Path:
         "demo": True,
         "bridge": bridge | {"broker": "redis://unused.invalid/9"},
         "sources": {"exams": source | {"base_url": "https://cirrus.example.test"}},
+        "subscriptions": {"gradebook": {"transport": "celery", "task": "t", "queue": "q"}},
         "access": {"tokens": [{"name": "ops", "role": "operator", "sha256": digest}]},
     }
     path.write_text(yaml.safe_dump(document))
@@ -102,6 +103,11 @@ def test_the_description_is_valid_and_names_servers_ids_errors_and_both_forms_of
         "pauseSource": {"200", "404"},
         "resumeSource": {"200", "404"},
         "pollSource": {"202", "404"},
+        "listSubscriptions": {"200", "422"},
+        "showSubscription": {"200", "404"},
+        "pauseSubscription": {"200", "404"},
+        "resumeSubscription": {"200", "404"},
+        "forgetSubscription": {"200", "404", *body},
         "listWatches": {"200", "422"},
         "addWatch": {"201", *body},
         "importWatches": {"200", *body},

@@ -25,6 +25,7 @@ from bridge.web.api import (
     sources,
     stats,
     stream,
+    subscriptions,
     watches,
 )
 from bridge.web.api.auditing import audit_changes
@@ -51,6 +52,7 @@ _BLUEPRINTS = (
     stream.blueprint,
     requests.blueprint,
     sources.blueprint,
+    subscriptions.blueprint,
     stats.blueprint,
     deliveries.blueprint,
     dead_letters.blueprint,

@@ -17,11 +17,16 @@ def subscription_names() -> list[str]:
     return [*services.config.subscriptions, *services.orphans()]
 
 
-def unknown_subscription(name: str) -> str | None:
-    """The problem with a name that is not one; None: it is. Without a state server, only those in bridge.yaml are."""
+def unknown_subscription(name: str, *, configured: bool = False) -> str | None:
+    """The problem with a name that is not one; None: it is. Without a state server, only those in bridge.yaml are.
+
+    `configured`: only those in bridge.yaml are.
+    """
     names = list(services_here().config.subscriptions)
     if name in names:
         return None
+    if configured:
+        return f'unknown subscription: "{clip(name)}". {did_you_mean(name, names)}'
     with suppress(StateUnavailable):
         names = subscription_names()
     return None if name in names else f'unknown subscription: "{clip(name)}". {did_you_mean(name, names)}'

@@ -1,0 +1,85 @@
+"""Subscriptions as they are shown: configuration, circuit, counters, and the events that wait for them. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from bridge import clock
+from bridge.config.addresses import without_password
+from bridge.config.description import describe
+from bridge.config.model import Config
+from bridge.delivery.status import held_events
+from bridge.delivery.store import Deliveries
+from schemas.event import format_time
+
+__all__ = ["STATES", "subscription_details", "subscription_row"]
+
+ACTIVE, PAUSED, DISABLED, REMOVED = "active", "paused", "disabled", "removed"
+STATES = (ACTIVE, PAUSED, DISABLED, REMOVED)
+_TIMES = ("failing_since", "open_until", "last_error_at", "delivered_at")
+#: Members of the status that have other names where they are shown.
+_RENAMED = {"circuit_reason": "why", "blocked_by": "waits"}
+
+
+def subscription_row(deliveries: Deliveries, config: Config, name: str, *, now: float) -> dict[str, Any]:
+    """One subscription, configured or no longer; `now`: UNIX seconds. Raises `StateUnavailable`."""
+    subscription = config.subscriptions.get(name)
+    target = None
+    if subscription is not None:
+        target = subscription.queue or subscription.exchange
+        if subscription.url is not None:
+            target = without_password(subscription.url)
+    row = {
+        "name": name,
+        "configured": subscription is not None,
+        "transport": None if subscription is None else subscription.transport,
+        "target": target,
+        **_status(deliveries, config, name, now),
+    }
+    if subscription is None:
+        why = f"no longer in bridge.yaml; add it again, or attempt-bridge subscriptions forget {name}"
+        row |= {"state": REMOVED, "circuit": "removed", "why": why}
+    return row
+
+
+def subscription_details(deliveries: Deliveries, config: Config, name: str, *, now: float) -> dict[str, Any]:
+    """One subscription with its configuration, without secrets. Raises `StateUnavailable`."""
+    row = subscription_row(deliveries, config, name, now=now)
+    if not row["configured"]:
+        return row
+    stopped = row["state"] != ACTIVE
+    return {
+        **row,
+        "sending": deliveries.sending(name) if stopped else None,
+        "configuration": describe(config)["subscriptions"][name],
+    }
+
+
+def _status(deliveries: Deliveries, config: Config, name: str, now: float) -> dict[str, Any]:
+    status = deliveries.state(name, now=now)
+    held = held_events(
+        deliveries.client,
+        name,
+        status,
+        partitions=config.bridge.partitions,
+        kept=config.bridge.retention.events,
+    )
+    members = {
+        _RENAMED.get(member, member): _iso(value) if member in _TIMES else value
+        for member, value in asdict(status).items()
+    }
+    return {
+        "state": status.circuit if status.circuit in (PAUSED, DISABLED) else ACTIVE,
+        **members,
+        "delivered": status.delivered + status.handed_over,
+        # Neither delivered nor given up: not read yet, or read while the broker was down.
+        "waiting": None if status.lag is None else status.lag + status.pending,
+        "waiting_since": _iso(held.oldest_at),
+        # Of a paused or disabled subscription: from then on they are deleted unsent.
+        "deleted_from": _iso(held.deleted_from),
+    }
+
+
+def _iso(moment: float | None) -> str | None:
+    return None if moment is None else format_time(clock.to_datetime(moment))
