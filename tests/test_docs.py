@@ -17,6 +17,7 @@ import click
 import pytest
 import redis
 import yaml
+from cryptography.exceptions import InvalidSignature
 from prometheus_client import CollectorRegistry
 
 from bridge import registry, watch_registration
@@ -25,6 +26,7 @@ from bridge.config import loader, queues
 from bridge.monitoring.alarms import RAISED, RECOVERED
 from bridge.monitoring.metrics import web_metrics
 from bridge.monitoring.state_collector import StateCollector
+from bridge.net.standard_webhooks import Signer, SigningSecret, new_ed25519_secret, public_key_of
 from bridge.services import Services
 from bridge.settings import Settings
 from bridge.state import keys
@@ -251,6 +253,22 @@ def test_the_receipt_in_the_guide_is_one_as_a_task_and_as_an_object(monkeypatch:
     wanted = Receipt("gradebook", event["id"])
     assert read_receipt_entry(json.dumps(raw).encode(), {"gradebook"}) == wanted
     assert read_receipt_entry(plain.strip().encode(), {"gradebook"}) == wanted
+
+
+def test_the_lines_in_the_guide_verify_what_is_signed_with_a_private_key_and_refuse_anything_else() -> None:
+    (lines,) = (block for block in re.findall(r"```python\n(.+?)```", SUBSCRIBING, re.S) if "Ed25519PublicKey" in block)
+    there: dict[str, Any] = {}
+    exec(compile(lines, "docs/subscribing.md", "exec"), there)
+    new, old = (SigningSecret(new_ed25519_secret(bytes([seed]) * 32)) for seed in (1, 2))
+    headers = Signer([new, old]).headers("e-1", b"{}", 1000.0)
+    for secret in (new, old):
+        assert there["verify"](public_key_of(secret.value), headers, b"{}", 1299.0) is None
+    stranger = public_key_of(new_ed25519_secret(bytes([3]) * 32))
+    for wrong in ((stranger, headers, b"{}", 1000.0), (public_key_of(new.value), headers, b"{ }", 1000.0)):
+        with pytest.raises(InvalidSignature, match="no signature of this key"):
+            there["verify"](*wrong)
+    with pytest.raises(InvalidSignature, match="too old"):
+        there["verify"](public_key_of(new.value), headers, b"{}", 1301.0)
 
 
 def test_every_snippet_of_python_compiles() -> None:

@@ -15,6 +15,7 @@ from bridge.cli.common import load_services
 from bridge.cli.options import format_option
 from bridge.cli.output import print_check, print_object, say
 from bridge.config.addresses import without_password
+from bridge.config.advice import advice_about
 from bridge.config.description import describe
 from bridge.config.example import example_text, left_over_addresses, needed_names
 from bridge.settings import read_settings
@@ -51,9 +52,14 @@ def init() -> None:
 @config.command()
 def check() -> None:
     """List every problem with its line; exit with 78 if there is one. Connects to nothing."""
-    loaded = load_services().config
+    services = load_services()
+    loaded = services.config
     for path, host in left_over_addresses(loaded):
         say(f"{loaded.path}: {path}: warning: {host} is an address of the example. Remedy: write your own")
+    for subscription in loaded.subscriptions.values():
+        for advice in advice_about(subscription, services.now()):
+            place = f"{loaded.path}: subscriptions.{subscription.name}"
+            say(f"{place}: warning: {advice.text}. Remedy: {advice.remedy}")
     counts = f"sources: {len(loaded.sources)}, subscriptions: {len(loaded.subscriptions)}"
     say(f"{loaded.path}: no problems; {counts}")
 

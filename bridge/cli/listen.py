@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import secrets
 from typing import Any
@@ -17,7 +16,7 @@ from bridge.cli.options import filter_option, since_option
 from bridge.cli.output import iso, say
 from bridge.errors import DeliveryFailed
 from bridge.net.push_client import Client
-from bridge.net.signatures import check_webhook_secret, standard_webhook_headers
+from bridge.net.standard_webhooks import Signer, SigningSecret, new_hmac_secret, secret_problem
 from bridge.settings import environment
 from schemas.event import MEDIA_TYPE
 
@@ -40,20 +39,21 @@ def listen(url: str, secret_env: str | None, filter_: str | None, since: float |
         client = Client(url, allow_private=True)
     except DeliveryFailed as error:
         raise click.UsageError(f"--forward-to: {error}") from error
+    signer = Signer([SigningSecret(secret)])
     if secret_env is None:
         say(f"secret {secret}")
     with asyncio.Runner() as runner:
         try:
             for row in follow(api(), {"filter": filter_, "since": iso(since)}):
-                click.echo("  ".join(_forwarded(runner, client, secret, row)))
+                click.echo("  ".join(_forwarded(runner, client, signer, row)))
         finally:
             client.close()
 
 
-def _forwarded(runner: asyncio.Runner, client: Client, secret: str, row: dict[str, Any]) -> list[str]:
+def _forwarded(runner: asyncio.Runner, client: Client, signer: Signer, row: dict[str, Any]) -> list[str]:
     """Post the event; what happened, in words."""
     body = json.dumps(row["event"], ensure_ascii=False).encode()
-    headers = standard_webhook_headers((secret,), row["id"], body, clock.now())
+    headers = signer.headers(row["id"], body, clock.now())
     began = clock.monotonic()
     try:
         answer = runner.run(client.post(body, {"content-type": MEDIA_TYPE, **headers}))
@@ -67,9 +67,9 @@ def _forwarded(runner: asyncio.Runner, client: Client, secret: str, row: dict[st
 def _secret(name: str | None) -> str:
     """The secret of the environment, or a new one. Raises `click.UsageError`."""
     if name is None:
-        return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+        return new_hmac_secret(secrets.token_bytes(32))
     secret = environment().get(name, "")
-    problem = check_webhook_secret(secret)
+    problem = secret_problem(secret)
     if problem:
         raise click.UsageError(f"--secret-env: {name} {problem}")
     return secret

@@ -14,6 +14,7 @@ from bridge.cli.api_client import Api, ApiProblem, api, path_of
 from bridge.cli.exit_codes import FAILED
 from bridge.cli.options import confirm_broad, format_option, yes_option
 from bridge.cli.output import print_list, print_object, say
+from bridge.cli.subscription_secret import secret
 from bridge.cli.watching import watch_option
 
 __all__ = ["subscriptions"]
@@ -39,6 +40,9 @@ _PAUSE_CHECK_SECONDS = 0.2
 @click.group()
 def subscriptions() -> None:
     """List, show, pause, resume or forget subscriptions."""
+
+
+subscriptions.add_command(secret)
 
 
 @subscriptions.command("list")

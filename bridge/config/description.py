@@ -10,6 +10,7 @@ from typing import Any
 from bridge.config.addresses import without_password
 from bridge.config.loader import FIELDS
 from bridge.config.model import Config, Rate, Source, Subscription
+from bridge.net.standard_webhooks import SigningSecret, moment_text, public_key_of
 from bridge.query import NumberRange
 from bridge.text import duration_text, time_of_day_text
 
@@ -78,10 +79,21 @@ def _described(value: Any, name: str = "") -> Any:
     return str(value) if isinstance(value, Path | str) else value
 
 
+def _signing_secret(value: SigningSecret) -> Any:
+    """As in the file; beside a private key is its public key, which receivers need."""
+    masked, public = _masked(value.value), public_key_of(value.value)
+    more = {} if public is None else {"public_key": public}
+    if value.expires is not None:
+        more["expires"] = moment_text(value.expires)
+    return {"secret": masked, **more} if more else masked
+
+
 def _masked(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _masked(member) for key, member in value.items()}
     if isinstance(value, tuple | list):
         return [_masked(item) for item in value]
+    if isinstance(value, SigningSecret):
+        return _signing_secret(value)
     # Of a short secret the end would give away too much.
     return f"****{value[-4:]}" if len(value) >= 16 else "****"

@@ -6,6 +6,7 @@ Which keys there are is in `bridge/config/schemas.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -13,10 +14,12 @@ from marshmallow import ValidationError, fields
 from marshmallow.validate import OneOf, Range
 
 from bridge.config.yaml_document import Reference
+from bridge.errors import clip
 from bridge.text import parse_duration, parse_time_of_day
 
 __all__ = [
     "Duration",
+    "Moment",
     "Secret",
     "Text",
     "TimeOfDay",
@@ -30,6 +33,8 @@ __all__ = [
 ]
 
 _REQUIRED: dict[str, Any] = {"required": "missing"}
+_FIRST_YEAR, _LAST_YEAR = 2000, 2100
+_MOMENT_REMEDY = "Remedy: write it in UTC, such as 2026-12-31T00:00:00Z"
 
 
 def kind_of(value: object) -> str:
@@ -108,6 +113,25 @@ def _parsed(parse: Callable[[object], float], value: object) -> float:
         return parse(value)
     except ValueError as error:
         raise ValidationError(str(error)) from error
+
+
+class Moment(fields.Field[float]):
+    """An ISO 8601 date or time, without a zone in UTC, as UNIX seconds; a date is its beginning."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> float:
+        # YAML reads a date or time without quotes as one.
+        text = value.isoformat() if isinstance(value, date) else value
+        if not isinstance(text, str):
+            raise ValidationError(f"must be a date or time, not {kind_of(value)}. {_MOMENT_REMEDY}")
+        # What a reference names may be a secret.
+        shown = "its value" if isinstance(text, Reference) else f'"{clip(text, 40)}"'
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise ValidationError(f"{shown} is not a date or time. {_MOMENT_REMEDY}") from error
+        if not _FIRST_YEAR <= moment.year < _LAST_YEAR:
+            raise ValidationError(f"{shown} is not in the years {_FIRST_YEAR} to {_LAST_YEAR - 1}")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 class TimeOfDay(fields.Field[float]):

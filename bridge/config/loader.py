@@ -239,7 +239,7 @@ def _check_transport(
         if refused:
             document.add((*path, "url"), refused)
     if "secrets" in given and data.get("secrets") == []:
-        document.add((*path, "secrets"), "is empty; see docs/subscribing.md for how to make one")
+        document.add((*path, "secrets"), "is empty. Remedy: attempt-bridge subscriptions secret prints a new one")
 
 
 def _check_filter(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.net.signatures import sha256_hex
+from bridge.net.standard_webhooks import SigningSecret
 from bridge.query import NumberRange
 from bridge.quota.windows import Window
 from schemas.event import ATTEMPT_TYPES
@@ -181,7 +182,8 @@ class Subscription:
     exchange: str | None = None
     routing_key: str = "{type}.{source}"
     url: str | None = None
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    #: http: what signs, the newest first.
+    secrets: tuple[SigningSecret, ...] = ()
     allow_private: bool = False
     #: http: requests under way at most, by each dispatch process.
     concurrency: int = 64

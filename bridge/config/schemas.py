@@ -26,10 +26,10 @@ from bridge.config.fields import (
 )
 from bridge.config.section import SectionSchema
 from bridge.config.selection import FilterSchema, Projection
+from bridge.config.signing import SigningSecrets
 from bridge.config.templates import broker_name_problem
 from bridge.config.yaml_document import Reference
 from bridge.errors import clip
-from bridge.net.signatures import check_webhook_secret
 from bridge.net.tls import address_problem
 
 __all__ = [
@@ -106,14 +106,6 @@ def _token_problem(text: str) -> str | None:
         "must be 22 or more of A-Z a-z 0-9 _ - so that nobody can guess it. "
         "Remedy: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
     )
-
-
-def _webhook_secret_problem(text: str) -> str | None:
-    problem = check_webhook_secret(text)
-    if problem is None:
-        return None
-    program = 'import base64, secrets; print("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())'
-    return f"{problem}. Remedy: python3 -c '{program}'"
 
 
 class RetentionSchema(SectionSchema):
@@ -201,9 +193,7 @@ class SubscriptionSchema(SectionSchema):
     exchange = Text(broker_name_problem)
     routing_key = Text()
     url = Text(_receiver_problem)
-    secrets = fields.List(
-        Secret(_webhook_secret_problem), error_messages={"invalid": 'must be a list such as ["${{ENV_NAME}}"]'}
-    )
+    secrets = SigningSecrets()
     allow_private = flag()
     concurrency = whole_number(1, 512)
     rate = fields.Nested(RateSchema)

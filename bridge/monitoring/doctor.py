@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import redis
 
 from bridge.config import access
+from bridge.config.advice import advice_about
 from bridge.config.model import BridgeConfig, Config, Source, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
 from bridge.errors import BridgeError, ConfigError, DeliveryFailed, StateUnavailable, clip
@@ -41,7 +42,6 @@ from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.running import Running, RunningProcesses
 from bridge.text import duration_text
-from schemas.projection import sends_persons
 
 __all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine", "require_safe_state", "require_same_bridge"]
 
@@ -88,7 +88,7 @@ def examine(services: Services, *, outward: bool = True) -> Iterator[Finding]:
     if outward:
         yield from brokers(services)
     for subscription in services.config.subscriptions.values():
-        yield from _transport(subscription, services.config, outward=outward)
+        yield from _transport(subscription, services.config, now, outward=outward)
     for source in services.config.sources.values():
         yield _source(source, services.vendors[source.vendor], paused.get(source.name))
 
@@ -236,15 +236,15 @@ def _connection_problem(error: StateUnavailable, remedy: str) -> tuple[str, str]
     return text, tls_remedy
 
 
-def _transport(subscription: Subscription, config: Config, *, outward: bool) -> Iterator[Finding]:
+def _transport(subscription: Subscription, config: Config, now: float, *, outward: bool) -> Iterator[Finding]:
     label = f"subscription {subscription.name}"
     for pattern in subscription.filter.sources:
         if not any(fnmatchcase(name, pattern) for name in config.sources):
             known = ", ".join(config.sources) or "none"
             yield Finding(label, WARNING, f'filter.sources "{pattern}" matches no source', f"known: {known}")
-    if subscription.filter.is_open and sends_persons(subscription.data):
-        text = "names and e-mail addresses of every candidate are sent: it has no filter but types"
-        yield Finding(f"personal data of {label}", WARNING, text, "data: minimal, or a filter such as {sources: [...]}")
+    for advice in advice_about(subscription, now):
+        status = FAILURE if advice.failure else WARNING
+        yield Finding(f"{advice.topic} of {label}", status, advice.text, advice.remedy)
     if subscription.url is None or not outward:
         return
     parts = urlsplit(subscription.url)

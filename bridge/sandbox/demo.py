@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -15,6 +14,7 @@ from rich.console import Console
 from bridge import clock, services
 from bridge.config import access
 from bridge.errors import ConfigError, clip
+from bridge.net.standard_webhooks import new_hmac_secret
 from bridge.runtime import processes, up
 from bridge.runtime.processes import Address
 from bridge.runtime.server_restarts import ServerRestarts
@@ -129,7 +129,7 @@ def _make_addresses(address: Address, vendors: Mapping[str, RunningVendor]) -> A
     return Addresses(
         web_url=address.web_url,
         crm_url=f"http://127.0.0.1:{processes.usable_port('127.0.0.1', 0)}/",
-        crm_secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        crm_secret=new_hmac_secret(secrets.token_bytes(32)),
         vendors={
             name: VendorAddress(
                 base_url=vendor.base_url,

@@ -32,6 +32,7 @@ from bridge.delivery.store import DeadLetter, Delivery
 from bridge.errors import DeliveryFailed
 from bridge.ingest.context import WebhookRequest
 from bridge.ingest.pipeline import receive
+from bridge.net.standard_webhooks import public_key_of, secret_problem
 from bridge.polling.cursors import RoundReport
 from bridge.quota.budgets import POLL
 from bridge.runtime import up
@@ -245,9 +246,35 @@ def test_another_file_can_be_named(shell):
 
 
 def test_a_valid_configuration_is_reported_as_valid(shell):
+    Path("bridge.yaml").write_text(CONFIG.replace("queue: q", "queue: q, data: minimal"))
     code, out, err = shell("config", "check")
     assert (code, out) == (0, "")
     assert err == "bridge.yaml: no problems; sources: 1, subscriptions: 1\n"
+
+
+def test_a_new_secret_is_printed_alone_and_a_new_key_pair_with_its_public_key(shell):
+    code, out, err = shell("subscriptions", "secret")
+    assert (code, secret_problem(out.strip()), err) == (0, None, "")
+    assert out.startswith("whsec_")
+    code, out, err = shell("subscriptions", "secret", "--type", "ed25519")
+    assert (code, secret_problem(out.strip())) == (0, None)
+    assert err == f"# The public key, for the receiver: {public_key_of(out.strip())}\n"
+    row = shell.json("subscriptions", "secret", "--type", "ed25519")
+    assert (row["public_key"], row["secret"] == out.strip()) == (public_key_of(row["secret"]), False)
+
+
+def test_the_check_warns_of_personal_data_without_a_filter_and_of_a_secret_that_has_expired(shell, monkeypatch):
+    monkeypatch.setenv("WHSEC", "whsec_" + b64encode(b"0" * 32).decode())
+    crm = "url: https://a.example.net, secrets: [{secret: '${WHSEC}', expires: 2026-01-01}]"
+    Path("bridge.yaml").write_text(f"{CONFIG}  crm: {{transport: http, data: minimal, {crm}}}\n")
+    code, out, err = shell("config", "check")
+    assert (code, out) == (0, "")
+    assert [line.split(". Remedy: ")[0] for line in err.splitlines()[:-1] if "example" not in line] == [
+        "bridge.yaml: subscriptions.books: warning: names and e-mail addresses of every candidate are sent: it has no "
+        "filter but types",
+        "bridge.yaml: subscriptions.crm: warning: secrets[0] expired at 2026-01-01T00:00:00Z; no other secret is "
+        "valid: nothing is sent",
+    ]
 
 
 def test_the_configuration_is_shown_without_its_secrets(shell):

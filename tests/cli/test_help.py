@@ -202,9 +202,14 @@ def test_init_writes_an_example_that_check_accepts_once_its_variables_are_set_an
     code, _, err = run("config", "check", "--config", "new.yaml")
     assert code == 0, err
     warning = "is an address of the example. Remedy: write your own"
+    persons = (
+        "names and e-mail addresses of every candidate are sent: it has no filter but types. "
+        "Remedy: data: minimal, or a filter such as {sources: [...]}"
+    )
     assert err.splitlines()[:-1] == [
         f"new.yaml: bridge.public_url: warning: bridge.example.org {warning}",
         f"new.yaml: subscriptions.crm.url: warning: crm.example.org {warning}",
+        *(f"new.yaml: subscriptions.{name}: warning: {persons}" for name in ("gradebook", "warehouse")),
     ]
     for place in ("new.yaml", "none/new.yaml"):
         code, out, err = run("config", "init", "--config", place)

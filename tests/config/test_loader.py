@@ -15,6 +15,7 @@ from bridge.config.description import describe
 from bridge.config.model import Config
 from bridge.errors import ConfigError
 from bridge.net.signatures import sha256_hex
+from bridge.net.standard_webhooks import new_ed25519_secret, public_key_of
 from bridge.query import NumberRange
 from bridge.quota.windows import Window
 from bridge.registry import vendors as real_vendors
@@ -25,7 +26,12 @@ from tests.support.polling import SHEET
 
 TOKEN = "abcdefghijklmnopqrstuv"
 WHSEC = "whsec_" + base64.b64encode(b"0" * 32).decode()
+OTHER = "whsec_" + base64.b64encode(b"1" * 32).decode()
 ENVIRONMENT = {"KEY": "key-1", "HOOK_NEW": "new", "HOOK_OLD": "old", "TOKEN": TOKEN, "WHSEC": WHSEC, "EMPTY": ""}
+PRIVATE = new_ed25519_secret(b"2" * 32)
+# The same key without its public one.
+SEED = "whsk_" + base64.b64encode(b"2" * 32).decode()
+ENVIRONMENT |= {"OTHER": OTHER, "PRIVATE": PRIVATE, "SEED": SEED, "PUBLIC": public_key_of(PRIVATE) or ""}
 
 POLL = Poll(
     fetch=lambda client, cursor: pytest.fail("a configuration is read without calls"),
@@ -229,6 +235,10 @@ def _subscription(fields: str) -> str:
 
 def _http(more: str) -> str:
     return _subscription(f"transport: http, url: https://crm.example.org/x, secrets: ['${{WHSEC}}'], {more}")
+
+
+def _https(secrets: str) -> str:
+    return _subscription(f"transport: http, url: https://crm.example.org/x, secrets: {secrets}")
 
 
 @pytest.mark.parametrize(
@@ -490,6 +500,55 @@ def test_problems_stand_at_the_place_in_the_list_where_they_are(problems: Any) -
         "subscriptions.one.secrets[0]",
         "subscriptions.one.secrets[2]",
     ]
+
+
+def test_a_secret_may_expire_and_the_time_may_be_written_in_several_ways(read: Any) -> None:
+    for written in ("2026-12-31T00:00:00Z", "'2026-12-31T01:00:00+01:00'", "2026-12-31", "'2026-12-31 00:00'"):
+        text = _https(f"['${{WHSEC}}', {{secret: '${{OTHER}}', expires: {written}}}]")
+        (new, old) = read(text).subscriptions["one"].secrets
+        assert (new.value, new.expires, old.value, old.expires) == (WHSEC, None, OTHER, 1_798_675_200.0)
+    shown = describe(read(text))["subscriptions"]["one"]["secrets"]
+    assert shown == [f"****{WHSEC[-4:]}", {"secret": f"****{OTHER[-4:]}", "expires": "2026-12-31T00:00:00Z"}]
+
+
+def test_a_private_key_is_shown_by_its_public_key(read: Any) -> None:
+    one = read(_https("[{secret: '${PRIVATE}', expires: 2026-12-31}, '${WHSEC}']"))
+    shown = describe(one)["subscriptions"]["one"]["secrets"][0]
+    assert shown == {
+        "secret": f"****{PRIVATE[-4:]}",
+        "public_key": public_key_of(PRIVATE),
+        "expires": "2026-12-31T00:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("secrets", "said"),
+    [
+        ("[{secret: '${WHSEC}', expires: soon}]", 'secrets[0].expires: "soon" is not a date or time. Remedy: write'),
+        ("[{secret: '${WHSEC}', expires: '2026-02-30'}]", '"2026-02-30" is not a date or time'),
+        (
+            "[{secret: '${WHSEC}', expires: 1798675200}]",
+            "must be a date or time, not a number. Remedy: write it in UTC",
+        ),
+        ("[{secret: '${WHSEC}', expires: '0226-12-31'}]", '"0226-12-31" is not in the years 2000 to 2099'),
+        ("[{secret: '${WHSEC}', expires: '${TOKEN}'}]", "secrets[0].expires: its value is not a date or time"),
+        ("[{expires: 2026-12-31}]", "secrets[0].secret: missing"),
+        ("[{secret: '${WHSEC}', expire: 2026-12-31}]", 'Did you mean "expires"?'),
+        ("['${WHSEC}', null]", "secrets[1]: is empty. Remedy: attempt-bridge"),
+        ("[{secret: literal}]", "secrets[0].secret: a secret must not be in this file"),
+        ("['${WHSEC}', {secret: '${WHSEC}', expires: 2026-12-31}]", "secrets[1]: is the same secret as secrets[0]"),
+        ("['${PRIVATE}', '${SEED}']", "secrets[1]: is the same secret as secrets[0]"),
+        (
+            "['${PUBLIC}']",
+            "secrets[0]: is a public key, which cannot sign; the private key starts with whsk_. Remedy: ",
+        ),
+        (f"[{', '.join(['x'] * 11)}]", "secrets: has 11 secrets. Remedy: at most 10"),
+    ],
+)
+def test_a_wrong_secret_of_a_subscription_is_one_line(problems: Any, secrets: str, said: str) -> None:
+    (problem,) = problems(_https(secrets))
+    assert said in problem
+    assert TOKEN not in problem
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:

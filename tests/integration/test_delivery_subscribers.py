@@ -19,6 +19,7 @@ from kombu.exceptions import OperationalError
 
 from bridge.config.model import Receipts, RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
+from bridge.net.standard_webhooks import SigningSecret
 from tests.support.child_processes import ROOT, Child, services
 from tests.support.dispatch import dispatching, publish, replay_all, scheduled
 from tests.support.proxy import Proxy
@@ -85,7 +86,9 @@ def test_a_receiver_that_fails_a_fifth_of_the_time_gets_every_event_in_the_end(
     ids = publish(state, *range(60))
     receiver = child("http_subscriber.py", "--secret", SECRET, "--fail", "0.2", "--seed", "7")
     url = receiver.wait_for_error("listening").removeprefix("listening ")
-    crm = Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True, retry=QUICK)
+    crm = Subscription(
+        name="crm", transport="http", url=url, secrets=(SigningSecret(SECRET),), allow_private=True, retry=QUICK
+    )
     with dispatching(services(server, crm)):
         assert sorted(line["received"] for line in receiver.received(60)) == sorted(ids)
         deliveries = Deliveries(state)
@@ -103,7 +106,9 @@ def test_a_receiver_with_another_secret_refuses_and_the_dead_letter_says_why(
     url = receiver.wait_for_error("listening").removeprefix("listening ")
     stranger = "whsec_" + "C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
     once = RetryPolicy(schedule=(0.05,), jitter=0.0)
-    crm = Subscription(name="crm", transport="http", url=url, secrets=(stranger,), allow_private=True, retry=once)
+    crm = Subscription(
+        name="crm", transport="http", url=url, secrets=(SigningSecret(stranger),), allow_private=True, retry=once
+    )
     deliveries = Deliveries(state)
     with dispatching(services(server, crm)):
         until(lambda: deliveries.state("crm", now=time.time()).dead_letters)
@@ -113,7 +118,7 @@ def test_a_receiver_with_another_secret_refuses_and_the_dead_letter_says_why(
         "receiver_refused",
         "receiver answered 401",
     )
-    mended = Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True)
+    mended = Subscription(name="crm", transport="http", url=url, secrets=(SigningSecret(SECRET),), allow_private=True)
     assert replay_all(deliveries, "crm", now=time.time()) == 1
     with dispatching(services(server, mended)):
         assert receiver.received(1)[0]["received"] == only
@@ -123,7 +128,7 @@ def test_a_hanging_receiver_holds_up_no_other_subscription_and_not_the_end(serve
     publish(state, *range(5))
     hanging = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{hanging.getsockname()[1]}/"
-    stuck = Subscription(name="stuck", transport="http", url=url, secrets=(SECRET,), allow_private=True)
+    stuck = Subscription(name="stuck", transport="http", url=url, secrets=(SigningSecret(SECRET),), allow_private=True)
     quick = Subscription(name="quick", transport="kombu", queue="quick")
     broker = redis.Redis.from_url(server.broker_url)
     with dispatching(services(server, stuck, quick)):
@@ -285,7 +290,9 @@ def test_a_receiver_that_asks_for_a_pause_beyond_all_numbers_gets_its_events_lat
     receiver = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
     threading.Thread(target=receiver.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{receiver.server_port}/"
-    crm = Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True, retry=QUICK)
+    crm = Subscription(
+        name="crm", transport="http", url=url, secrets=(SigningSecret(SECRET),), allow_private=True, retry=QUICK
+    )
     other = Subscription(name="warehouse", transport="kombu", queue="warehouse", retry=QUICK)
     deliveries = Deliveries(state)
     with dispatching(services(server, crm, other)):

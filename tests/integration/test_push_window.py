@@ -18,6 +18,7 @@ import redis
 from bridge.config.model import RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
 from bridge.net import push_client
+from bridge.net.standard_webhooks import SigningSecret
 from bridge.state import keys
 from tests.support.child_processes import Child, services
 from tests.support.dispatch import publish
@@ -119,7 +120,13 @@ def hooks(number: int) -> Iterator[list[Hook]]:
 def subscription(name: str, hook: Hook, **members: Any) -> Subscription:
     policy = RetryPolicy(schedule=(0.05,) * 400, jitter=0.5)
     return Subscription(
-        name=name, transport="http", url=hook.url, secrets=(SECRET,), allow_private=True, retry=policy, **members
+        name=name,
+        transport="http",
+        url=hook.url,
+        secrets=(SigningSecret(SECRET),),
+        allow_private=True,
+        retry=policy,
+        **members,
     )
 
 
@@ -173,6 +180,7 @@ def test_receivers_that_fail_in_any_way_delay_no_other_and_get_everything_once_w
 DRIVER = """
 import os, signal, sys, threading
 from bridge.config.model import RetryPolicy, Subscription
+from bridge.net.standard_webhooks import SigningSecret
 from workers.dispatch.process import Dispatcher
 from tests.support.child_processes import services
 
@@ -189,7 +197,7 @@ def crash(here):
         os.kill(os.getpid(), signal.SIGKILL)
 
 crm = Subscription(
-    name="crm", transport="http", url=hook, secrets=(secret,), allow_private=True, concurrency=4,
+    name="crm", transport="http", url=hook, secrets=(SigningSecret(secret),), allow_private=True, concurrency=4,
     retry=RetryPolicy(schedule=(0.05,) * 400),
 )
 dispatcher = Dispatcher(services(At(state, state), crm), silent=1.0, crash=crash)

@@ -24,14 +24,14 @@ from tests.support.dripping import Dripping
 HEAD = "demo: true\nbridge: {name: acme}\n"
 SOURCE = "vendor: classmarker, credentials: {api_key: key, api_secret: secret, webhook_secret: phrase}"
 SOURCES = HEAD + f"sources:\n  eu: {{{SOURCE}}}\n"
-WHSEC = "whsec_" + base64.b64encode(b"0" * 32).decode()
+WHSEC, OTHER = ("whsec_" + base64.b64encode(seed * 32).decode() for seed in (b"0", b"1"))
 
 
 @pytest.fixture
 def read(tmp_path):
     def from_text(text: str) -> Config:
         (tmp_path / "bridge.yaml").write_text(text)
-        return loader.read(tmp_path / "bridge.yaml", vendors=vendors(), environment={"WHSEC": WHSEC})
+        return loader.read(tmp_path / "bridge.yaml", vendors=vendors(), environment={"WHSEC": WHSEC, "OTHER": OTHER})
 
     return from_text
 
@@ -243,6 +243,20 @@ def test_subscriptions_that_cannot_deliver_are_named_with_a_remedy(services, rea
     assert by_name["personal data of subscription two"].status == WARNING
     assert "personal data of subscription one" not in by_name
     assert "not public" in by_name["subscription inner"].text
+
+
+def test_a_secret_that_expires_soon_is_a_warning_and_then_a_failure(services, read):
+    text = SOURCES + (
+        "subscriptions:\n  crm: {transport: http, url: https://localhost/x, data: minimal, "
+        "secrets: ['${OTHER}', {secret: '${WHSEC}', expires: 2026-12-31}]}\n"
+    )
+    bridge, moment = services(read(text)), 1_798_675_200.0
+    for now, status in ((moment - 13 * 86_400, WARNING), (moment, FAILURE)):
+        finding = found(replace(bridge, now=lambda now=now: now))["secrets of subscription crm"]
+        assert finding.status == status
+        assert finding.text.startswith("secrets[1] expire")
+        assert WHSEC not in finding.text + finding.remedy
+    assert "secrets of subscription crm" not in found(replace(bridge, now=lambda: moment - 15 * 86_400))
 
 
 def test_more_polls_than_the_budget_allows_are_a_warning(services, read):

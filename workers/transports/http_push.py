@@ -14,7 +14,7 @@ from bridge.net.address_policy import check_url
 from bridge.net.push_client import Answer, Client
 from bridge.net.push_loop import PushLoop
 from bridge.net.retry_after import retry_after_seconds
-from bridge.net.signatures import standard_webhook_headers
+from bridge.net.standard_webhooks import Signer
 from schemas.event import MEDIA_TYPE
 from workers.transports.contract import ANSWER_KEPT_BYTES, Outcome, Outgoing, Try
 from workers.transports.faults import unexpected_failure
@@ -42,7 +42,7 @@ class HttpPush:
         if problem is not None:
             raise ConfigError(f"subscriptions.{subscription.name}.url: {problem}")
         self.concurrency = self.batch = subscription.concurrency
-        self._secrets = subscription.secrets
+        self._signer = Signer(subscription.secrets)
         self._client = Client(url, allow_private=subscription.allow_private)
         self._own_loop = None if loop else PushLoop()
         self._loop = loop or self._own_loop or PushLoop()
@@ -132,7 +132,7 @@ class HttpPush:
         started = clock.monotonic()
         status, kept = None, b""
         try:
-            headers = standard_webhook_headers(self._secrets, event.id, event.body, now)
+            headers = self._signer.headers(event.id, event.body, now)
             answer = await self._client.post(
                 event.body, {"content-type": MEDIA_TYPE, **headers, **event.replay_headers}
             )

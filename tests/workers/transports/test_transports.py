@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from kombu import Connection, Producer
@@ -25,6 +26,7 @@ from standardwebhooks.webhooks import Webhook
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError
 from bridge.net.push_client import Answer
+from bridge.net.standard_webhooks import SigningSecret, new_ed25519_secret, public_key_of
 from tests.support.dispatch import event, outcomes
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
@@ -228,7 +230,13 @@ def hook() -> Iterator[Hook]:
 
 
 def http_subscription(hook: Hook, *secrets: str) -> Subscription:
-    return Subscription(name="crm", transport="http", url=hook.url, secrets=secrets or (SECRET,), allow_private=True)
+    return Subscription(
+        name="crm",
+        transport="http",
+        url=hook.url,
+        secrets=tuple(map(SigningSecret, secrets or (SECRET,))),
+        allow_private=True,
+    )
 
 
 def test_a_push_is_signed_over_the_bytes_that_arrive_with_every_secret(hook: Hook) -> None:
@@ -242,6 +250,30 @@ def test_a_push_is_signed_over_the_bytes_that_arrive_with_every_secret(hook: Hoo
     for secret in (SECRET, other):
         assert Webhook(secret).verify(body, headers)["id"] == out(1).id
     transport.close()
+
+
+def test_a_receiver_verifies_either_signature_while_a_key_pair_replaces_a_secret(hook: Hook) -> None:
+    pair = new_ed25519_secret(bytes([7]) * 32)
+    transport = transport_for(http_subscription(hook, pair, SECRET), "")
+    assert outcomes(transport, [out(1)], now=time.time()) == [None]
+    transport.close()
+    ((body, headers),) = hook.got
+    assert Webhook(SECRET).verify(body, headers)["id"] == out(1).id
+    first = headers["webhook-signature"].split(" ")[0].removeprefix("v1a,")
+    public = base64.b64decode((public_key_of(pair) or "").removeprefix("whpk_"))
+    content = f"{out(1).id}.{headers['webhook-timestamp']}.".encode() + body
+    Ed25519PublicKey.from_public_bytes(public).verify(base64.b64decode(first), content)
+
+
+def test_nothing_is_sent_when_every_secret_has_expired_and_the_try_says_why(hook: Hook) -> None:
+    crm = replace(http_subscription(hook), secrets=(SigningSecret(SECRET, expires=2000.0),))
+    transport = transport_for(crm, "")
+    before, after = (transport.send([out(1)], now=now)[0] for now in (1999.0, 2000.0))
+    transport.close()
+    assert before.failure is None
+    assert after.failure is not None
+    assert (after.failure.reason, after.failure.charged, after.status) == ("secrets_expired", True, None)
+    assert len(hook.got) == 1
 
 
 def test_what_a_replay_sends_again_has_its_job_in_a_header_and_the_same_signed_body(hook: Hook) -> None:
@@ -258,7 +290,7 @@ def test_a_push_gives_a_try_with_its_time_status_and_the_first_kilobyte_of_the_a
     anything.answer = (b"422 No", [], b"x" * 5000)  # type: ignore[attr-defined]
     url = f"http://127.0.0.1:{anything.server_port}/"
     transport = transport_for(
-        Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True), ""
+        Subscription(name="crm", transport="http", url=url, secrets=(SigningSecret(SECRET),), allow_private=True), ""
     )
     refused, _ = transport.send([out(1), out(2)], now=1000.0)
     assert refused.failure is not None
@@ -272,7 +304,9 @@ def test_a_push_gives_a_try_with_its_time_status_and_the_first_kilobyte_of_the_a
 
 
 def test_a_push_without_an_answer_is_a_try_without_a_status() -> None:
-    crm = Subscription(name="crm", transport="http", url="http://127.0.0.1:9/", secrets=(SECRET,), allow_private=True)
+    crm = Subscription(
+        name="crm", transport="http", url="http://127.0.0.1:9/", secrets=(SigningSecret(SECRET),), allow_private=True
+    )
     transport = transport_for(crm, "")
     (tried,) = transport.send([out(1)], now=1000.0)
     assert tried.failure is not None
@@ -378,7 +412,7 @@ def test_any_answer_of_a_receiver_is_an_outcome(
     anything.answer = (status, headers, body)  # type: ignore[attr-defined]
     url = f"http://127.0.0.1:{anything.server_port}/"
     transport = transport_for(
-        Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True), ""
+        Subscription(name="crm", transport="http", url=url, secrets=(SigningSecret(SECRET),), allow_private=True), ""
     )
     # Half an answer is waited for until the deadline.
     transport._client._deadline = 0.2  # type: ignore[attr-defined]
@@ -391,7 +425,7 @@ def test_any_answer_of_a_receiver_is_an_outcome(
 def test_an_unexpected_error_of_a_push_affects_its_event_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "http://127.0.0.1:9/"
     transport = transport_for(
-        Subscription(name="crm", transport="http", url=url, secrets=(SECRET,), allow_private=True), ""
+        Subscription(name="crm", transport="http", url=url, secrets=(SigningSecret(SECRET),), allow_private=True), ""
     )
 
     async def post(self: Any, body: bytes, headers: Any) -> Answer:
