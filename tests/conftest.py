@@ -16,12 +16,14 @@ from hypothesis import settings
 
 from bridge.state.embedded_server import EmbeddedServer
 from tests.support.commands import Start, Started
-from tests.support.marks import GUARD, set_marks
+from tests.support.marks import GUARD, set_marks, state_server
 from tests.support.reports import sendable
 from tests.support.servers import Server
 
-#: No deadline for one example: a busy machine is no fault. `fast` is for `scripts/test --fast`.
-settings.register_profile("all", deadline=None)
+#: No deadline for one example: a busy machine is no fault. `fast` is for `scripts/test --fast`; `search`, for more
+#: examples than one run has time for, is chosen by hand.
+settings.register_profile("search", deadline=None, max_examples=500)
+settings.register_profile("all", deadline=None, max_examples=50)
 settings.register_profile("fast", deadline=None, max_examples=25)
 settings.load_profile("all")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -32,10 +34,14 @@ structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.p
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks are set before `-m` selects."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks are set before `-m` selects. The fake state server is for runs that select; others have the real one."""
     for item in items:
         set_marks(item)
+    if not config.option.markexpr:
+        fake = [item for item in items if state_server(item) == "fake"]
+        config.hook.pytest_deselected(items=fake)
+        items[:] = [item for item in items if state_server(item) != "fake"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -101,7 +107,7 @@ def fake_state() -> Iterator[redis.Redis]:
 
 @pytest.fixture(params=["fake", "real"])
 def any_state(request: pytest.FixtureRequest) -> redis.Redis:
-    """The same test over fakeredis and over a real server."""
+    """The same test over fakeredis (`scripts/test --fast`) or over a real server (all tests)."""
     return request.getfixturevalue("fake_state" if request.param == "fake" else "state")
 
 

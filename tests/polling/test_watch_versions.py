@@ -195,13 +195,13 @@ def moment_of(text: str) -> float:
 
 
 QUICK = settings(
-    max_examples=settings.default.max_examples // 2,
+    max_examples=settings.default.max_examples,
     stateful_step_count=15,
     suppress_health_check=list(HealthCheck),
     deadline=None,
 )
 HUNT = settings(
-    QUICK, max_examples=settings.default.max_examples * 2, phases=(Phase.generate,), print_blob=False, derandomize=True
+    QUICK, max_examples=settings.default.max_examples * 4, phases=(Phase.generate,), print_blob=False, derandomize=True
 )
 
 

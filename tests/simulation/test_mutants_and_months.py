@@ -1,4 +1,4 @@
-"""Eight simulated days, and the mutants that the simulation must catch."""
+"""Three simulated days, and the mutants that the simulation must catch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from workers.polling import poll
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 #: Busy days of one vendor: many polls, and a budget that is nearly used up.
-BUSY = Plan(attempts=60, days=1.0, step=(120.0, 600.0), poll_every=300.0, afterwards=12.0)
+BUSY = Plan(attempts=40, days=0.7, step=(120.0, 600.0), poll_every=300.0, afterwards=4.0)
 VENDORS = tuple(registry.vendors())
 
 
 # More seeds: scripts/simulate.
-def test_eight_simulated_days_of_all_vendors_miss_nothing_and_publish_nothing_twice() -> None:
-    verdict = World(1, VENDORS, plan=Plan(attempts=8, days=8.0)).run()
+def test_three_simulated_days_of_all_vendors_miss_nothing_and_publish_nothing_twice() -> None:
+    verdict = World(1, VENDORS, plan=Plan(attempts=5, days=3.0)).run()
     assert verdict.lines() == []
     assert verdict.happened["killed"] > 0
 
@@ -68,8 +68,8 @@ def without_rechecks(world: World) -> None:
 
 
 def test_a_low_water_mark_that_is_ignored_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = replace(BUSY, days=3.0, poll_every=2 * HOUR, step=(HOUR / 2, HOUR))
-    assert caught("thought-industries", plan=plan, prepare=without_rechecks) == []
+    plan = replace(BUSY, days=1.5, poll_every=2 * HOUR, step=(HOUR / 2, HOUR))
+    assert caught("thought-industries", plan=plan, seeds=(1,), prepare=without_rechecks) == []
     after = Cursor.after
     monkeypatch.setattr(Cursor, "after", lambda self, created, still_open, page: after(self, created, (), page))
     assert caught("thought-industries", plan=plan, prepare=without_rechecks)
@@ -130,7 +130,7 @@ def test_a_budget_that_every_process_counts_for_itself_is_noticed(monkeypatch: p
 
     take = budgets.Budgets.take
     monkeypatch.setattr(budgets.Budgets, "take", own)
-    plan = replace(BUSY, attempts=300, poll_every=60.0, step=(30.0, 120.0), days=1.0)
+    plan = replace(BUSY, attempts=80, poll_every=60.0, step=(30.0, 120.0), days=0.3)
     assert any("over the quota" in line for line in caught("classmarker", plan=plan))
 
 

@@ -22,13 +22,18 @@ _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
 def set_marks(item: pytest.Item) -> None:
     """Mark a test by its fixtures."""
     requested = set(getattr(item, "fixturenames", ()))
-    if hasattr(item, "callspec") and item.callspec.params.get("any_state") == "real":
-        requested.add("starts_servers")  # `any_state` asks for its server only when it runs
     for fixture, mark in MARKS.items():
         if fixture in requested:
             item.add_marker(mark)
     if any(item.get_closest_marker(mark) for mark in NOT_FAST):
         item.add_marker("no_cover")
+    if state_server(item) == "real":
+        item.add_marker("server")  # `any_state` asks for its server only when it runs
+
+
+def state_server(item: pytest.Item) -> str | None:
+    """`fake` or `real` for a test over `any_state`."""
+    return item.callspec.params.get("any_state") if hasattr(item, "callspec") else None
 
 
 class Guard:

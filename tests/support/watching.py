@@ -19,6 +19,8 @@ MINUTE, HOUR, DAY, WEEK = 60.0, 3600.0, 86_400.0, 604_800.0
 #: A Monday, 00:00 UTC.
 MONDAY = 1_798_416_000.0
 STEP = 5 * MINUTE
+#: While a baseline is learnt, checks come as rarely as they may (`MAX_GAP_SECONDS`).
+LEARNT, LEARNING_STEP = MONDAY + 2.5 * WEEK, 10 * MINUTE
 WINDOW = Window(calls=30, per_seconds=HOUR)
 
 
@@ -70,8 +72,9 @@ class Simulated:
     def run(self, until: float, *, watched: bool = True) -> Iterator[tuple[float, SourceProblem | None]]:
         """Step by step; yields each change of the alarm of silent webhooks: (moment, trouble or None)."""
         while self.now < until:
-            self.now += STEP
-            self._traffic()
+            step = STEP if self.now >= LEARNT else LEARNING_STEP
+            self.now += step
+            self._traffic(step)
             if watched and (change := self.check()) is not None:
                 yield change
 
@@ -107,11 +110,11 @@ class Simulated:
             raised=self.raised,
         )
 
-    def _traffic(self) -> None:
-        if self.bursts and self.rate(self.now) > 5 and self._random.random() < 0.0015:
+    def _traffic(self, step: float) -> None:
+        if self.bursts and self.rate(self.now) > 5 and self._random.random() < 0.0015 * step / STEP:
             self._burst_until = self.now + HOUR
         rate = self.rate(self.now) + (30.0 if self.now < self._burst_until else 0.0)
-        attempts = self._poisson(rate * STEP / HOUR)
+        attempts = self._poisson(rate * step / HOUR)
         announced = sum(self._random.random() < self.announces(self.now) for _ in range(attempts))
         self.counts[int(self.now // DAY)] += announced
         if self.polled:

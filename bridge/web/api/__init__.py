@@ -30,7 +30,7 @@ from bridge.web.api import (
 )
 from bridge.web.api.auditing import audit_changes
 from bridge.web.api.common import VIEWER, require
-from bridge.web.api.description import DescribedApi, describe, describe_shared, options
+from bridge.web.api.description import DescribedApi, options
 from bridge.web.api.failures import FailedLogins
 from bridge.web.api.idempotency import register_once
 from bridge.web.api.page import page_blueprint
@@ -95,10 +95,8 @@ def _register(app: Flask, tokens: Sequence[Token], live: Live) -> None:
     register_once(app)
     api = DescribedApi(app)
     api.register_field(Moment, "string", None)
-    describe(api)
     for blueprint in _BLUEPRINTS:
         api.register_blueprint(blueprint)
-    describe_shared(api)
     app.register_blueprint(page_blueprint(api))
     register_errors(app)
     audit_changes(app)

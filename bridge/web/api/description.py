@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+from flask import Flask, Response
 from flask_smorest import Api, Blueprint
 
 from bridge import __version__
 from bridge.web.api.problems import MEDIA_TYPE, ProblemDetails
 from bridge.web.sessions import COOKIE
 
-__all__ = ["DescribedApi", "describe", "describe_shared", "described", "options"]
+__all__ = ["DescribedApi", "described", "options"]
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 
@@ -40,17 +43,53 @@ _ONCE = {
 
 
 class DescribedApi(Api):  # type: ignore[misc]  # flask-smorest has no types
-    """An API whose description names exactly the errors that each operation sends."""
+    """An API whose description names exactly the errors that each operation sends.
+
+    The description is made when it is first asked for: it takes longer than everything else at the start, and every
+    command of the command line starts an API.
+    """
 
     ERROR_SCHEMA = ProblemDetails
     DEFAULT_ERROR_RESPONSE_NAME = None
 
-    def _register_responses(self) -> None:
+    def __init__(self, app: Flask) -> None:
+        self._blueprints: list[Blueprint] = []
+        self._lock = threading.Lock()
+        self._description: dict[str, Any] | None = None
+        super().__init__(app)
+
+    def register_blueprint(self, blueprint: Blueprint) -> None:
+        """Add the resource of this blueprint."""
+        self._app.extensions["flask-smorest"]["blp_name_to_api"][blueprint.name] = self
+        self._app.register_blueprint(blueprint)
+        self._blueprints.append(blueprint)
+
+    def description(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        with self._lock:
+            if self._description is None:
+                self._description = self._describe()
+            return self._description
+
+    def _describe(self) -> dict[str, Any]:
         for status in HTTPStatus:
             answer: dict[str, Any] = {"description": status.phrase}
             if status >= HTTPStatus.BAD_REQUEST:
                 answer["content"] = {MEDIA_TYPE: {"schema": ProblemDetails}}
             self.spec.components.response(status.name, answer, lazy=True)
+        _describe_errors(self)
+        for blueprint in self._blueprints:
+            blueprint.register_views_in_doc(self, self._app, self.spec, name=blueprint.name, parameters=None)
+            self.spec.tag({"name": blueprint.name, "description": blueprint.description})
+        _describe_shared(self)
+        document: dict[str, Any] = self.spec.to_dict()
+        return document
+
+    def _openapi_json(self) -> Response:
+        return Response(json.dumps(self.description(), indent=2), mimetype="application/json")
+
+    def _register_responses(self) -> None:
+        """Nothing: see `_describe`."""
 
     def _register_error_handlers(self) -> None:
         """Nothing: `register_errors` has handlers for the whole application."""
@@ -75,7 +114,7 @@ def options(public_url: str) -> dict[str, Any]:
     }
 
 
-def describe(api: DescribedApi) -> None:
+def _describe_errors(api: DescribedApi) -> None:
     """Add what the operations refer to, and remove what none does."""
     components = api.spec.components
     components.schemas.pop("PaginationMetadata", None)
@@ -98,7 +137,7 @@ def describe(api: DescribedApi) -> None:
         components.response(name, answer)
 
 
-def describe_shared(api: DescribedApi) -> None:
+def _describe_shared(api: DescribedApi) -> None:
     """Add to the operations, once all are known, what all of a method have."""
 
     def reference(status: HTTPStatus) -> Any:

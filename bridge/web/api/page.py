@@ -21,13 +21,13 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 def page_blueprint(api: DescribedApi) -> Blueprint:
-    """`/api/v1/` and its style sheet. Register it after all resources."""
+    """`/api/v1/` and its style sheet."""
     page = Blueprint("page", __name__, url_prefix="/api/v1")
 
     @page.get("/", strict_slashes=False)
     def show() -> Response:
         headers = {"Content-Security-Policy": _POLICY}
-        return Response(render(api.spec.to_dict()), content_type="text/html; charset=utf-8", headers=headers)
+        return Response(render(api.description()), content_type="text/html; charset=utf-8", headers=headers)
 
     @page.get("/page.css")
     def style() -> Response:
