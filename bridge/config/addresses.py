@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, urlsplit
 
-__all__ = ["literal_secret_problem", "unencoded_problem", "without_password"]
+__all__ = ["is_secret_name", "literal_secret_problem", "unencoded_problem", "without_password"]
 
 #: Parameters whose values may be shown; of any other nobody knows.
 _SHOWN = frozenset({"db", "protocol", "socket_connect_timeout", "socket_timeout", "virtual_host"})
 _SHOWN_PREFIX = "ssl"
 #: Key of an Azure function.
 _SECRET_NAMES = frozenset({"code"})
-_SECRET_WORDS = ("auth", "credential", "key", "pass", "pwd", "secret", "sig", "token")
+_SECRET_WORDS = ("auth", "cookie", "credential", "key", "pass", "pwd", "secret", "sig", "token")
 
 
 def without_password(address: str) -> str:
@@ -38,7 +38,7 @@ def literal_secret_problem(address: str) -> str | None:
     credentials, at, _ = ("", "", rest) if rest.startswith("/") else rest.rpartition("@")
     if at and (":" in credentials or scheme.startswith("redis")):
         return f"holds a literal password. {remedy}"
-    if any(_is_secret(name) for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True)):
+    if any(is_secret_name(name) for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True)):
         return f"holds a literal password in its parameters. {remedy}"
     return None
 
@@ -53,11 +53,12 @@ def unencoded_problem(address: str) -> str | None:
 
 def _parameter(text: str) -> str:
     name, equals, _ = text.partition("=")
-    shown = name.lower() in _SHOWN or (name.lower().startswith(_SHOWN_PREFIX) and not _is_secret(name))
+    shown = name.lower() in _SHOWN or (name.lower().startswith(_SHOWN_PREFIX) and not is_secret_name(name))
     return text if not equals or shown else f"{name}=****"
 
 
-def _is_secret(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
+    """Whether the value of a parameter or header with this name may be a secret."""
     name = name.lower()
     if name.startswith("ssl_"):
         return False

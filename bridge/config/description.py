@@ -7,9 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from bridge.config.addresses import without_password
+from bridge.config.addresses import is_secret_name, without_password
 from bridge.config.loader import FIELDS
-from bridge.config.model import Config, Rate, Source, Subscription
+from bridge.config.model import Authorization, Config, Rate, Source, Subscription
+from bridge.config.yaml_document import Reference
 from bridge.net.standard_webhooks import SigningSecret, moment_text, public_key_of
 from bridge.query import NumberRange
 from bridge.text import duration_text, time_of_day_text
@@ -58,6 +59,11 @@ def _section(value: Source | Subscription) -> dict[str, Any]:
 
 
 def _described(value: Any, name: str = "") -> Any:
+    if name == "headers":
+        return {header: _header(header, text) for header, text in value.items()}
+    if isinstance(value, Authorization):
+        secret = _masked(value.secret)
+        return {"bearer": secret} if value.user is None else {"basic": {"user": str(value.user), "password": secret}}
     if name in _SECRETS:
         return _masked(value)
     if name in _ADDRESSES and isinstance(value, str):
@@ -77,6 +83,11 @@ def _described(value: Any, name: str = "") -> Any:
     if name in _SECONDS:
         return duration_text(value)
     return str(value) if isinstance(value, Path | str) else value
+
+
+def _header(name: str, value: str) -> str:
+    """What comes from elsewhere than the file may be a secret."""
+    return str(_masked(value) if isinstance(value, Reference) or is_secret_name(name) else value)
 
 
 def _signing_secret(value: SigningSecret) -> Any:

@@ -52,7 +52,7 @@ _LOCAL_URL = "http://127.0.0.1:8080"
 FIELDS = {
     "celery": {"task", "queue", "broker", "receipts"},
     "kombu": {"queue", "exchange", "routing_key", "broker", "receipts"},
-    "http": {"url", "secrets", "allow_private", "concurrency", "rate"},
+    "http": {"url", "secrets", "headers", "authorization", "allow_private", "concurrency", "rate"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -16,6 +17,7 @@ from schemas.event import ATTEMPT_TYPES
 
 __all__ = [
     "Access",
+    "Authorization",
     "BridgeConfig",
     "Config",
     "Filter",
@@ -165,6 +167,21 @@ class Rate:
     per: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """How pushes are authorised: `secret` is the password of `user`, or a bearer token where there is no user."""
+
+    secret: str = field(repr=False)
+    user: str | None = None
+
+    @property
+    def header(self) -> str:
+        """The value of the header `authorization`."""
+        if self.user is None:
+            return f"Bearer {self.secret}"
+        return "Basic " + b64encode(f"{self.user}:{self.secret}".encode()).decode()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
     """One configured receiver. Which of the transport's own fields are set depends on `transport`."""
@@ -184,10 +201,19 @@ class Subscription:
     url: str | None = None
     #: http: what signs, the newest first.
     secrets: tuple[SigningSecret, ...] = ()
+    #: http: sent with each push, beside what the bridge sets itself.
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    authorization: Authorization | None = None
     allow_private: bool = False
     #: http: requests under way at most, by each dispatch process.
     concurrency: int = 64
     rate: Rate | None = None
+
+    @property
+    def own_headers(self) -> dict[str, str]:
+        """http: headers and authorisation as the file has them; hold secrets."""
+        authorization = {} if self.authorization is None else {"authorization": self.authorization.header}
+        return {**self.headers, **authorization}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

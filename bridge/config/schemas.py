@@ -24,6 +24,7 @@ from bridge.config.fields import (
     split_address,
     whole_number,
 )
+from bridge.config.request_headers import AuthorizationField, RequestHeaders
 from bridge.config.section import SectionSchema
 from bridge.config.selection import FilterSchema, Projection
 from bridge.config.signing import SigningSecrets
@@ -194,6 +195,8 @@ class SubscriptionSchema(SectionSchema):
     routing_key = Text()
     url = Text(_receiver_problem)
     secrets = SigningSecrets()
+    headers = RequestHeaders()
+    authorization = AuthorizationField()
     allow_private = flag()
     concurrency = whole_number(1, 512)
     rate = fields.Nested(RateSchema)

@@ -56,7 +56,7 @@ def check_url(url: str, *, allow_private: bool = False) -> str | None:
     if parts.scheme == "http" and not allow_private:
         return "is not encrypted; use https, or `allow_private: true` inside your own network"
     if parts.username is not None or parts.password is not None:
-        return "contains a user name or password; requests are signed instead"
+        return "contains a user name or password. Remedy: remove it; a subscription has `authorization` for it"
     if parts.fragment:
         return "has a fragment (#...), which is never sent; remove it"
     if port is not None and port != 443 and port < 1024 and not allow_private:

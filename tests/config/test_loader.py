@@ -307,6 +307,7 @@ def _https(secrets: str) -> str:
             _subscription("transport: celery, task: x, queue: y, url: https://a.example.org"),
             "belongs to transport http",
         ),
+        (_subscription("transport: celery, task: x, queue: y, headers: {X-A: b}"), "belongs to transport http"),
         (_subscription("transport: kombu, exchange: x"), "a Redis broker takes `queue` instead"),
         (_subscription("transport: kombu, queue: x, broker: amqp://mq"), "exchange: missing"),
         (_subscription("transport: kombu, queue: x, broker: 'sqs://a'"), "not supported"),

@@ -43,6 +43,7 @@ class HttpPush:
             raise ConfigError(f"subscriptions.{subscription.name}.url: {problem}")
         self.concurrency = self.batch = subscription.concurrency
         self._signer = Signer(subscription.secrets)
+        self._headers = {**subscription.own_headers, "content-type": MEDIA_TYPE}
         self._client = Client(url, allow_private=subscription.allow_private)
         self._own_loop = None if loop else PushLoop()
         self._loop = loop or self._own_loop or PushLoop()
@@ -133,9 +134,7 @@ class HttpPush:
         status, kept = None, b""
         try:
             headers = self._signer.headers(event.id, event.body, now)
-            answer = await self._client.post(
-                event.body, {"content-type": MEDIA_TYPE, **headers, **event.replay_headers}
-            )
+            answer = await self._client.post(event.body, {**self._headers, **headers, **event.replay_headers})
             status, kept = answer.status, answer.body[:ANSWER_KEPT_BYTES]
             failure = answer_outcome(answer, now=now)
         except DeliveryFailed as failed:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from kombu import Connection, Producer
 from standardwebhooks.webhooks import Webhook
 
-from bridge.config.model import Subscription
+from bridge.config.model import Authorization, Subscription
 from bridge.errors import ConfigError
 from bridge.net.push_client import Answer
 from bridge.net.standard_webhooks import SigningSecret, new_ed25519_secret, public_key_of
@@ -263,6 +263,35 @@ def test_a_receiver_verifies_either_signature_while_a_key_pair_replaces_a_secret
     public = base64.b64decode((public_key_of(pair) or "").removeprefix("whpk_"))
     content = f"{out(1).id}.{headers['webhook-timestamp']}.".encode() + body
     Ed25519PublicKey.from_public_bytes(public).verify(base64.b64decode(first), content)
+
+
+def test_headers_and_authorisation_of_the_subscription_arrive_and_no_redirect_gets_them(
+    hook: Hook, anything: ThreadingHTTPServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    more: dict[str, Any] = {"headers": {"X-Tenant": "Zoë", "X-Api-Key": "canary"}}
+    bearer = replace(http_subscription(hook), authorization=Authorization("canary"), **more)
+    basic = replace(http_subscription(hook), authorization=Authorization("canary", user="bridge"))
+    for subscription in (bearer, basic):
+        transport = transport_for(subscription, "")
+        assert outcomes(transport, [out(1)], now=time.time()) == [None]
+        transport.close()
+    (body, first), (_, second) = hook.got
+    assert (first["x-tenant"], first["x-api-key"], first["authorization"]) == ("Zoë", "canary", "Bearer canary")
+    assert second["authorization"] == "Basic " + base64.b64encode(b"bridge:canary").decode()
+    assert first["content-type"] == "application/cloudevents+json"
+    assert Webhook(SECRET).verify(body, first)["id"] == out(1).id
+    # A redirect, even to an address that would be allowed, and refusals.
+    url = f"http://127.0.0.1:{anything.server_port}/"
+    transport = transport_for(replace(bearer, url=url), "")
+    answers = ((b"307 Temporary Redirect", [(b"location", hook.url.encode())]), (b"401 Unauthorized", []))
+    for (status, headers), reason in zip(answers, ("redirect", "receiver_refused"), strict=True):
+        anything.answer = (status, headers, b"")  # type: ignore[attr-defined]
+        (failure,) = outcomes(transport, [out(2)], now=time.time())
+        assert failure is not None
+        assert (failure.reason, failure.about_event, "canary" in str(failure)) == (reason, reason != "redirect", False)
+    transport.close()
+    assert len(hook.got) == 2
+    assert "canary" not in caplog.text + repr(bearer) + repr(basic)
 
 
 def test_nothing_is_sent_when_every_secret_has_expired_and_the_try_says_why(hook: Hook) -> None:
