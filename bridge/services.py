@@ -21,6 +21,7 @@ from bridge.config.yaml_document import Reference
 from bridge.delivery.orphans import orphans
 from bridge.delivery.replay_store import Replays
 from bridge.delivery.store import Deliveries
+from bridge.erasure.jobs import Erasures
 from bridge.errors import ConfigError, clip
 from bridge.ingest.consent import Consents
 from bridge.ingest.context import IngestContext
@@ -169,6 +170,10 @@ class Services:
     @cached_property
     def replays(self) -> Replays:
         return Replays(self.state, partitions=self.config.bridge.partitions)
+
+    @cached_property
+    def erasures(self) -> Erasures:
+        return Erasures(self.state)
 
     @cached_property
     def audit(self) -> AuditLog:

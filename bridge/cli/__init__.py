@@ -46,6 +46,7 @@ COMMANDS = {
     "failure-groups": "List, show, acknowledge, reopen, replay or discard groups of failures.",
     "replays": "Send dead letters or events again, as jobs; list, show, stop, resume or abort them.",
     "dead-letters": "List, show, replay or discard failed deliveries and unreadable records.",
+    "erase": "Remove everything about one person.",
     "trigger": "Send a vendor's sample webhook to a running bridge.",
     "audit": "List changes that operators made.",
     "tokens": "Create tokens for the API and the metrics.",

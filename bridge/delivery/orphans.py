@@ -15,7 +15,7 @@ from bridge.delivery.history import History
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
-__all__ = ["forget", "orphans", "served_by"]
+__all__ = ["forget", "known_subscriptions", "orphans", "served_by"]
 
 #: What the names of all subscriptions' consumer groups begin with.
 _PREFIX = keys.group("")
@@ -23,12 +23,17 @@ _PREFIX = keys.group("")
 
 def orphans(client: redis.Redis, configured: Collection[str], *, partitions: int) -> list[str]:
     """The names of subscriptions that were served once and are not `configured`, sorted. Raises `StateUnavailable`."""
+    return sorted(set(known_subscriptions(client, configured, partitions=partitions)) - set(configured))
+
+
+def known_subscriptions(client: redis.Redis, configured: Collection[str], *, partitions: int) -> list[str]:
+    """The names of all subscriptions that may have deliveries, sorted. Raises `StateUnavailable`."""
     with state_errors():
         names = {name.decode() for name in cast("set[bytes]", client.smembers(keys.subscriptions()))}
         for partition in range(partitions):
             groups = group_names(client, partition)
             names |= {name.removeprefix(_PREFIX) for name in groups if name.startswith(_PREFIX)}
-    return sorted(names - set(configured))
+    return sorted(names | set(configured))
 
 
 def served_by(client: redis.Redis, subscription: str, *, partitions: int) -> bool:

@@ -1,13 +1,15 @@
 -- resolve_sittings: number the sittings that share an attempt id, and remember new ones.
 --
--- KEYS  1 sittings of a source (hash: base id -> "<day last changed>|<sitting>@<start>,<sitting>@<start>...")
+-- KEYS  1 sittings of a source (hash: base id -> "<day last changed>|<sitting>@<start>,<sitting>@<start>...";
+--         after an erasure a field has the digest of the base id)
 -- ARGV  1 today (days since 1970), or "" to remember nothing
---       then for each attempt: base id, sitting ("" = unknown), start ("" = unknown)
+--       then for each attempt: base id, its digest, sitting ("" = unknown), start ("" = unknown)
 -- Returns the number of each sitting, from 1. An unknown sitting counts as the newest.
 
 local numbers = {}
-for i = 2, #ARGV, 3 do
-  local base, sitting, start = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+for i = 2, #ARGV, 4 do
+  local base, sitting, start = ARGV[i], ARGV[i + 2], ARGV[i + 3]
+  if redis.call("HEXISTS", KEYS[1], ARGV[i + 1]) == 1 then base = ARGV[i + 1] end
   local known = string.match(redis.call("HGET", KEYS[1], base) or "", "|(.*)$") or ""
   local count, number = 0, nil
   for entry in string.gmatch(known, "[^,]+") do

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import cast
 
 import redis
@@ -29,6 +30,7 @@ class Sittings:
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
         self._resolve = scripts.register(client, __file__, "resolve_sittings")
+        self._erase = scripts.register(client, __file__, "erase_sittings")
 
     def resolve(
         self,
@@ -50,10 +52,22 @@ class Sittings:
             args: list[str] = [str(int(now // _DAY)) if remember else ""]
             for base, sitting, start in sittings[first : first + _BATCH]:
                 # The stored list is separated by commas. Vendors' ids are numbers or UUIDs and have none.
-                args += [base, (sitting or "").replace(",", "_"), "" if start is None else f"{start.timestamp():.0f}"]
+                args += [
+                    base,
+                    _digest(base),
+                    (sitting or "").replace(",", "_"),
+                    "" if start is None else f"{start.timestamp():.0f}",
+                ]
             with state_errors():
                 numbers += cast("list[int]", self._resolve(keys=[keys.sittings(source)], args=args))
         return [base if n == 1 else f"{base}:{n}" for (base, _, _), n in zip(sittings, numbers, strict=True)]
+
+    def erase(self, source: str, base_ids: Sequence[str]) -> None:
+        """Keep the sittings of these attempt ids under digests of the ids, so that nothing names the person."""
+        with state_errors():
+            self._erase(
+                keys=[keys.sittings(source)], args=[text for base in base_ids for text in (base, _digest(base))]
+            )
 
     def forget(self, source: str, *, before: float) -> int:
         """Delete attempt ids whose sittings have not changed since a moment; the number deleted."""
@@ -63,3 +77,8 @@ class Sittings:
                 if int(value.partition(b"|")[0]) < last_day:
                     deleted += self.client.hdel(keys.sittings(source), base)
         return deleted
+
+
+def _digest(base: str) -> str:
+    """The name of the field of an attempt id after its person was erased."""
+    return f"#{sha256(base.encode()).hexdigest()[:32]}"

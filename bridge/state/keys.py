@@ -26,15 +26,15 @@ from bridge.state.delivery_keys import (
 
 # fmt: off
 __all__ = [
-    "BRIDGE", "alarms", "audit", "backfill_requests", "backfills", "broker_in_use", "budget", "claims",
-    "configurations", "consent", "consented", "counts", "cursor", "cursor_history", "dead", "deadlines", "deliveries",
-    "delivery_counts", "event_ids", "expected", "expected_spellings", "failed_logins", "failed_reconciliations",
-    "failure_groups", "group", "heartbeat", "idempotent_call", "journal", "lease", "letter_index", "partition_of",
-    "paused", "pauses", "quarantine", "rate", "reconciliations", "refused", "rejected", "replay_job",
-    "replay_progress", "replays", "requests", "retry", "rhythm", "seen", "session",
-    "settled", "sittings", "source_clock", "stuck_reading", "subscription_alarm",
-    "subscription_state", "subscriptions", "tries", "vendor_limit", "vendor_memory", "watch", "watch_due",
-    "watch_version",
+    "BRIDGE", "alarms", "audit", "audit_copy", "backfill_requests", "backfills", "broker_in_use", "budget",
+    "claims", "configurations", "consent", "consented", "counts", "cursor", "cursor_history", "dead", "deadlines",
+    "deliveries", "delivery_counts", "erasure_found", "erasure_job", "erasure_traces", "erasures", "event_ids",
+    "expected", "expected_spellings", "failed_logins", "failed_reconciliations", "failure_groups", "group",
+    "heartbeat", "idempotent_call", "journal", "lease", "letter_index", "partition_of", "paused", "pauses",
+    "quarantine", "rate", "reconciliations", "refused", "rejected", "replay_job", "replay_progress", "replays",
+    "requests", "retry", "rhythm", "seen", "session", "settled", "sittings", "source_clock", "stuck_reading",
+    "subscription_alarm", "subscription_state", "subscriptions", "tries", "vendor_limit", "vendor_memory", "watch",
+    "watch_due", "watch_version",
 ]
 # fmt: on
 
@@ -50,6 +50,11 @@ def partition_of(source: str, attempt_id: str, partitions: int) -> int:
 def audit() -> str:
     """Stream of changes made through the API or the command line, see `bridge/audit.py`."""
     return "ab:audit"
+
+
+def audit_copy() -> str:
+    """Stream: the audit without what names a person, while an erasure makes it; then it takes the audit's place."""
+    return "{ab:audit}:copy"
 
 
 def session(digest: str) -> str:
@@ -173,7 +178,7 @@ def deadlines(source: str) -> str:
 
 
 def sittings(source: str) -> str:
-    """Hash attempt id -> sittings seen under it, for vendors that use the same id when a person takes a test again."""
+    """Hash attempt id, or its digest -> sittings seen under it, for vendors whose second sittings have the same id."""
     return f"ab:generations:{source}"
 
 
@@ -265,3 +270,23 @@ def refused() -> str:
 def configurations() -> str:
     """Hash: `request` -> number of the last request to reload; `running:<process>`, `answer:<process>` -> JSON."""
     return "ab:configurations"
+
+
+def erasures(which: str = "made") -> str:
+    """Sorted set id of an erasure -> UNIX time when it was made; with `running` the set of those that run."""
+    return f"ab:{{erasures}}:{which}"
+
+
+def erasure_job(ident: str) -> str:
+    """Hash: `job` -> JSON of an erasure; its state and position; `person` while it runs, then `found` and `report`."""
+    return f"ab:{{erasures}}:job:{ident}"
+
+
+def erasure_found(ident: str) -> str:
+    """Set `<place>|<reference>` of what an erasure that runs has found."""
+    return f"ab:{{erasures}}:found:{ident}"
+
+
+def erasure_traces(ident: str) -> str:
+    """Set `<kind>|<value>` of what an erasure that runs has learned of its person."""
+    return f"ab:{{erasures}}:traces:{ident}"

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from bridge.state.data_directory import open_private, write_private
 
-__all__ = ["addresses", "prepare_socket", "socket_path"]
+__all__ = ["addresses", "is_embedded", "prepare_socket", "socket_path"]
 
 #: A socket address holds 104 bytes on macOS and 108 on Linux, with the closing zero byte.
 _LONGEST_SOCKET_PATH = 103
@@ -44,6 +44,11 @@ def addresses(data_dir: Path) -> tuple[str, str]:
     """State and broker address of the embedded server of a data directory, whether or not it runs."""
     socket = quote(str(socket_path(data_dir)))
     return f"unix://{socket}?db=0", f"redis+socket://{socket}?virtual_host=1"
+
+
+def is_embedded(state_url: str, data_dir: Path) -> bool:
+    """Whether this is the state address of the embedded server of a data directory."""
+    return state_url == addresses(data_dir)[0]
 
 
 def _recorded(data_dir: Path) -> Path | None:

@@ -19,8 +19,8 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.expiry import exists_for
+from workers.dispatch.jobs import job_threads
 from workers.dispatch.lane import Lane
-from workers.dispatch.replays import replay_threads
 from workers.dispatch.schedule import Limits, fault_backoff
 from workers.dispatch.window_lane import WindowLane
 from workers.inbound.receipts import receipt_threads
@@ -134,7 +134,7 @@ class Dispatcher:
             for lane in self.lanes
         ]
         threads += receipt_threads(self._services, stop)
-        threads += replay_threads(self._services, self.now, self.consumer, stop)
+        threads += job_threads(self._services, self.now, self.consumer, stop)
         for thread in threads:
             thread.start()
         _log.info("dispatch_started", consumer=self.consumer, lanes=len(self.lanes))

@@ -7,7 +7,6 @@ any two effects: `crash` is called there with one of `CRASH_POINTS`.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from bridge.services import Services
 from bridge.state.lease import Lease
 from workers.dispatch.schedule import fault_backoff
 
-__all__ = ["CRASH_POINTS", "ReplayRunner", "replay_threads"]
+__all__ = ["CRASH_POINTS", "ReplayRunner"]
 
 #: Points between two effects, at which a test may end the process.
 CRASH_POINTS = ("leased", "read", "scheduled", "reprocessed", "recorded", "ended")
@@ -44,8 +43,8 @@ CRASH_POINTS = ("leased", "read", "scheduled", "reprocessed", "recorded", "ended
 _BATCH, _RECORDS = 200, 20
 #: A subscription with this many deliveries that are due and not sent gets no more.
 _MAX_DUE = 1000
-#: Seconds between two looks at the jobs: without any, while one waits, after a fault of the state server.
-_IDLE_SECONDS, _WAIT_SECONDS, _AFTER_STATE_ERROR_SECONDS = 1.0, 0.1, 1.0
+#: Seconds between two looks at the jobs: without any, while one waits.
+_IDLE_SECONDS, _WAIT_SECONDS = 1.0, 0.1
 #: Seconds after which the reason of a wait is stored again.
 _NOTE_SECONDS = 5.0
 #: Internal faults in a row after which a job has failed.
@@ -221,29 +220,3 @@ def _cut(page: Page, allowed: int) -> Page:
             kept = page.candidates[:number]
             return Page(kept, kept[-1].entry, last=False)
     return page
-
-
-def replay_threads(
-    services: Services, now: Callable[[], float], token: str, stop: threading.Event
-) -> list[threading.Thread]:
-    """The thread that runs replay jobs until `stop`. `now`: UNIX seconds of the state server."""
-    runner = ReplayRunner(services, token)
-
-    def run() -> None:
-        while not stop.is_set():
-            try:
-                wait = runner.step(now)
-            except StateUnavailable as error:
-                _log.warning("replay_state_unavailable", error=str(error))
-                wait = _AFTER_STATE_ERROR_SECONDS
-            except Exception as error:  # noqa: BLE001 - a job that another version wrote must not end the thread
-                _log.error("replay_faulty", exc_info=error)
-                wait = _IDLE_SECONDS
-            stop.wait(wait)
-        try:
-            runner.leave()
-        except StateUnavailable as error:
-            # Others continue the jobs when the leases end.
-            _log.warning("replay_leave_failed", error=str(error))
-
-    return [threading.Thread(target=run, daemon=True, name="replays")]

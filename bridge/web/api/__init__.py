@@ -15,6 +15,7 @@ from bridge.web.api import (
     audit,
     dead_letters,
     deliveries,
+    erasures,
     events,
     failure_groups,
     health,
@@ -59,6 +60,7 @@ _BLUEPRINTS = (
     quarantine.blueprint,
     failure_groups.blueprint,
     replays.blueprint,
+    erasures.blueprint,
 )
 
 

@@ -1,0 +1,15 @@
+-- erase_settled: delete deliveries that have ended, and their places in the index by event id.
+--
+-- KEYS    1..9 as outcomes.lua says
+-- ARGV    stream ids
+-- Returns the number that were deleted
+
+local deleted = 0
+for _, entry in ipairs(ARGV) do
+  local found = redis.call('XRANGE', settled, entry, entry)[1]
+  if found then
+    remove_from_index(entry, found[2][2])
+    deleted = deleted + redis.call('XDEL', settled, entry)
+  end
+end
+return deleted

@@ -1,0 +1,121 @@
+"""Finds a person's values in foreign bytes, whatever their encoding. Pure."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+__all__ = ["SHORTEST", "fold", "holds", "named_values", "readings"]
+
+#: Ids with fewer characters are not searched in plain text: they would be found everywhere.
+SHORTEST = 5
+#: Times that encodings may be nested, such as JSON in a form.
+_DEPTH = 3
+#: Most levels of a document that are searched; deeper ones are searched as text alone.
+_DEEPEST = 32
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"\\/]))")
+#: Members whose values may be the id of a person.
+_PERSONAL = re.compile(r"user|candidate|custom|person|participant|learner|student|member|examinee|mail", re.IGNORECASE)
+
+
+def fold(text: str) -> str:
+    """The form in which e-mail addresses and names are compared: NFC, without letter case."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
+
+
+def holds(text: str, values: Iterable[str]) -> bool:
+    """Whether one of the values is in the text by itself, not as a part of a longer word."""
+    return any(value in text and _bounded(value).search(text) for value in values)
+
+
+def readings(raw: bytes) -> Iterator[str]:
+    """The text of a body, and what it says in JSON escapes, percent encoding, entities and base64."""
+    texts = [raw.decode(errors="replace")]
+    if "\N{REPLACEMENT CHARACTER}" in texts[0]:
+        texts.append(raw.decode("latin-1"))
+    if b"\x00" in raw:
+        texts += [raw.decode(name, errors="replace") for name in ("utf-16-le", "utf-16-be")]
+    texts += [" \n".join(value for _, value in _form(text)) for text in texts[:1] if "=" in text]
+    for text in texts:
+        for found in _unescaped(text):
+            yield found
+            for match in _BASE64.finditer(found):
+                decoded = _from_base64(match[0])
+                if decoded is not None:
+                    yield from _unescaped(decoded)
+
+
+def named_values(raw: bytes) -> Iterator[str] | None:
+    """The values in a JSON document or a form that may be the id of a person, by the names around them.
+
+    None: the body is neither.
+    """
+    text = raw.decode(errors="replace").lstrip("\N{ZERO WIDTH NO-BREAK SPACE}")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        pairs = _form(text)
+        return (value for name, value in pairs if _PERSONAL.search(name)) if pairs else None
+    if not isinstance(document, (dict, list)):
+        return None
+    return _named(document, False, 0)
+
+
+def _named(value: Any, personal: bool, depth: int) -> Iterator[str]:
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, dict):
+        for name, member in value.items():
+            yield from _named(member, personal or bool(_PERSONAL.search(name)), depth + 1)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _named(member, personal, depth + 1)
+    elif personal and isinstance(value, (str, int)) and not isinstance(value, bool):
+        yield str(value).strip()
+
+
+def _form(text: str) -> list[tuple[str, str]]:
+    """The members of a form, in which a plus sign is a blank; empty for anything else."""
+    return parse_qsl(text, keep_blank_values=True) if "=" in text and "<" not in text else []
+
+
+def _unescaped(text: str) -> Iterator[str]:
+    """The text, then with one encoding after the other undone."""
+    yield text
+    for _ in range(_DEPTH):
+        before = text
+        if "\\" in text:
+            text = _JSON_ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[2], text)
+        if "%" in text:
+            text = unquote(text, errors="replace")
+        if "&" in text:
+            text = html.unescape(text)
+        if text == before:
+            return
+        yield text
+
+
+def _from_base64(text: str) -> str | None:
+    try:
+        raw = base64.b64decode(
+            text.rstrip("=").translate(_URL_SAFE) + "=" * (-len(text.rstrip("=")) % 4), validate=True
+        )
+    except ValueError:
+        return None
+    return raw.decode(errors="replace")
+
+
+_URL_SAFE = str.maketrans("-_", "+/")
+
+
+def _bounded(value: str) -> re.Pattern[str]:
+    """The value without a letter, digit or hyphen beside it; before an address also no dot or plus sign."""
+    before = r"[\w.+-]" if "@" in value else r"[\w-]"
+    return re.compile(rf"(?<!{before}){re.escape(value)}(?![\w-])(?!\.\w+@)")

@@ -1,0 +1,357 @@
+"""One person is erased from every place, another one stays; dry runs, crashes, and steps that are left out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import fakeredis
+import pytest
+from flask.testing import FlaskClient
+
+from bridge import cli
+from bridge.erasure import steps
+from bridge.erasure.places import Batch, Hit
+from bridge.erasure.steps import PLACES, STEPS
+from bridge.services import Services
+from bridge.state import keys
+from tests.support.dispatch import Receiver, lane, run_until_idle
+from tests.support.erasing import (
+    OTHER,
+    SAM,
+    SUBSCRIPTIONS,
+    Named,
+    body_of,
+    fill,
+    finish,
+    make_client,
+    make_services,
+    named_keys,
+    places_of,
+    send,
+)
+from tests.support.watches_api import TOKENS
+
+BY_EMAIL = {"source": "eu", "email": "sam.reyes@EXAMPLE.org"}
+BY_ID = {"source": "eu", "candidate": SAM.user}
+Run = Callable[..., tuple[int, str, str]]
+Snapshot = dict[str, tuple[Any, Any]]
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+class LeftOut:
+    """A step that does nothing."""
+
+    def read(self, at: str, limit: int) -> Batch:
+        return Batch((), None, 0)
+
+    def erase(self, hits: Sequence[Hit]) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Services, FlaskClient, Snapshot]]:
+    """A bridge, its API, and everything stored after two persons have been everywhere."""
+    state = fakeredis.FakeRedis(version=(7, 0))
+    services = make_services(state, tmp_path_factory.mktemp("world"))
+    client = make_client(services)
+    fill(services, client, OTHER)
+    fill(services, client, SAM)
+    assert named_keys(SAM) - places_of(state, SAM).keys() == set()
+    assert named_keys(OTHER) - places_of(state, OTHER).keys() == set()
+    found = cast("list[str]", list(state.scan_iter()))
+    yield services, client, {key: (state.dump(key), state.pttl(key)) for key in found}
+    state.close()
+
+
+@pytest.fixture
+def services(world: tuple[Services, FlaskClient, Snapshot], monkeypatch: pytest.MonkeyPatch) -> Services:
+    made, _, stored = world
+    made.state.flushall()
+    for key, (value, expiry) in stored.items():
+        made.state.restore(key, max(expiry, 0), value)
+    monkeypatch.setattr("bridge.cli.common.load", lambda **_: made)
+    return made
+
+
+@pytest.fixture
+def api(world: tuple[Services, FlaskClient, Snapshot], services: Services) -> Iterator[FlaskClient]:
+    _, client, _ = world
+    before = dict(client.environ_base)
+    yield client
+    client.environ_base.update(before)
+
+
+def begin(api: FlaskClient, **body: Any) -> str:
+    answer = api.post("/api/v1/erasures", json=body)
+    assert answer.status_code == 201, answer.json
+    return cast("str", answer.json["id"])
+
+
+def erased(services: Services, api: FlaskClient, **body: Any) -> dict[str, Any]:
+    ident = begin(api, **body)
+    finish(services)
+    return cast("dict[str, Any]", api.get(f"/api/v1/erasures/{ident}").json)
+
+
+def found(row: dict[str, Any]) -> dict[str, int]:
+    return {each["place"]: each["count"] for each in row["found"]}
+
+
+@pytest.mark.parametrize("whom", [BY_EMAIL, BY_ID], ids=["email", "id"])
+def test_a_person_is_gone_from_every_place_and_another_one_stays_as_it_was(
+    services: Services, api: FlaskClient, whom: dict[str, str]
+) -> None:
+    before = places_of(services.state, OTHER)
+    row = erased(services, api, **whom)
+    assert places_of(services.state, SAM) == {}
+    assert places_of(services.state, OTHER) == before
+    # What is kept of the spelling of a key goes with its watch.
+    assert set(PLACES) - found(row).keys() == {"answers", "spellings"}
+    assert (row["state"], row["progress"], row["error"]) == ("done", 1.0, "")
+    assert row["oldest"] < row["newest"] < row["updated"]
+
+
+def test_a_dry_run_counts_the_same_and_changes_nothing(services: Services, api: FlaskClient) -> None:
+    before = places_of(services.state, SAM)
+    dry = erased(services, api, **BY_EMAIL, dry_run=True)
+    assert places_of(services.state, SAM) == before
+    assert [entry.action for _, _, entry in services.audit.newest_first() if "rasure" in entry.action] == []
+    assert found(erased(services, api, **BY_EMAIL)) == found(dry)
+
+
+def test_whatever_dies_at_each_point_of_each_step_nothing_is_left_and_nothing_is_counted_twice(
+    services: Services, api: FlaskClient
+) -> None:
+    counts = found(erased(services, api, **BY_EMAIL, dry_run=True))
+    before = places_of(services.state, OTHER)
+    ident = begin(api, **BY_EMAIL)
+    died: set[tuple[str, int]] = set()
+
+    def crash(point: str) -> None:
+        job = services.erasures.get(ident)
+        assert job is not None
+        if (point, job.step) not in died:
+            died.add((point, job.step))
+            raise Killed
+
+    for _ in range(20 * len(STEPS)):
+        try:
+            finish(services, crash)
+        except Killed:
+            continue
+        break
+    assert {step for _, step in died} == set(range(len(STEPS)))
+    assert places_of(services.state, SAM) == {}
+    assert places_of(services.state, OTHER) == before
+    assert found(api.get(f"/api/v1/erasures/{ident}").json) == counts
+
+
+@pytest.mark.parametrize("left_out", STEPS[1:-2])
+def test_a_step_that_is_left_out_is_noticed(
+    services: Services, api: FlaskClient, monkeypatch: pytest.MonkeyPatch, left_out: str
+) -> None:
+    monkeypatch.setitem(steps._PLACES, left_out, lambda context, now: LeftOut())
+    if left_out == "answers":
+        # An answer to somebody else's delivery mentions the person.
+        name = keys.tries("book")
+        for ident, value in services.state.hgetall(name).items():  # type: ignore[union-attr]
+            if OTHER.email.encode() in value:
+                services.state.hset(name, ident, value + f'\n[1, 2, 400, "", "no {SAM.email}"]'.encode())
+    erased(services, api, **BY_EMAIL)
+    assert places_of(services.state, SAM)
+
+
+def test_answers_about_the_person_in_deliveries_of_others_are_removed_and_the_deliveries_stay(
+    services: Services, api: FlaskClient
+) -> None:
+    state = services.state
+    (letter,) = [one for one in services.deliveries.dead_letters("crm") if OTHER.attempt == one.delivery.attempt]
+    entry = letter.id.partition(":")[2]
+    ((_, fields),) = cast("list[Any]", state.xrange(keys.dead("crm"), entry, entry))
+    tries = fields[b"tries"].replace(OTHER.email.encode(), SAM.email.encode())
+    state.xadd(keys.dead("crm"), {**fields, b"tries": tries, b"id": b"another"})
+    row = erased(services, api, **BY_EMAIL)
+    assert (found(row)["answers"], places_of(state, SAM)) == (1, {})
+    (copy,) = [one for one in services.deliveries.dead_letters("crm") if one.delivery.id == letter.delivery.id][:1]
+    assert [one.tries for one in services.deliveries.dead_letters("crm") if not one.tries] == [()]
+    assert copy.event
+
+
+def test_what_was_not_delivered_is_not_delivered_and_what_was_pending_blocks_nobody(
+    services: Services, api: FlaskClient
+) -> None:
+    state = services.state
+    # One event that a lane has read and not settled, one that none has read.
+    send(api, body_of(SAM, time_started=SAM.started + 120))
+    state.xreadgroup(keys.group("desk"), "killed", {keys.journal(0): ">"})
+    send(api, body_of(SAM, time_started=SAM.started + 240))
+    send(api, body_of(OTHER, time_started=OTHER.started + 240))
+    assert found(erased(services, api, **BY_EMAIL))["events"] == 4
+    receiver = Receiver(None)
+    dispatching = lane(state, receiver, subscription=SUBSCRIPTIONS["desk"])
+    dispatching.adopt(lambda consumer: False)
+    run_until_idle(dispatching, services.now() + 9e5, steps=1000)
+    assert [event.attempt for event in receiver.got] == [f"group:{OTHER.user}:90011:50721:{OTHER.started + 240}"]
+    assert cast("Any", state.xpending(keys.journal(0), keys.group("desk")))["pending"] == 0
+    assert places_of(state, SAM) == {}
+
+
+def test_an_erased_event_is_unknown_and_a_webhook_with_the_same_result_is_a_duplicate(
+    services: Services, api: FlaskClient
+) -> None:
+    (ident,) = [event.id for event in services.journal_reader.events(attempt=SAM.attempt)]
+    assert api.get(f"/api/v1/events/{ident}").status_code == 200
+    erased(services, api, **BY_ID)
+    assert api.get(f"/api/v1/events/{ident}").status_code == 404
+    assert api.post("/api/v1/replays", json={"what": "events", "ids": [ident]}).status_code == 404
+    size = services.state.xlen(keys.journal(0))
+    send(api, body_of(SAM))
+    assert services.state.xlen(keys.journal(0)) == size
+    # A result that is not known is published as usual.
+    send(api, body_of(SAM, points_scored=6.0, percentage=100.0))
+    assert services.state.xlen(keys.journal(0)) == size + 1
+
+
+def test_a_second_sitting_is_still_the_second_one(services: Services, api: FlaskClient) -> None:
+    erased(services, api, **BY_EMAIL)
+    now = services.now()
+    assert services.sittings.resolve("eu", [(SAM.attempt, "sitting-2", None)], now=now) == [f"{SAM.attempt}:2"]
+    assert services.sittings.resolve("eu", [(SAM.attempt, "sitting-1", None)], now=now) == [SAM.attempt]
+
+
+def test_a_repeated_call_whose_answer_was_erased_gets_410_and_does_nothing(
+    services: Services, api: FlaskClient
+) -> None:
+    erased(services, api, **BY_EMAIL)
+    reference = {"stream": "group", "user": SAM.user, "test": "90012", "group": "50721"}
+    watch = {"source": "eu", "reference": reference, "label": f"for {SAM.name}"}
+    answer = api.post("/api/v1/watches", json=watch, headers={"Idempotency-Key": f"key-{SAM.user}"})
+    assert answer.status_code == 410
+    assert answer.json["detail"].endswith("Remedy: send a new Idempotency-Key")
+    assert services.expectations.get("eu", f"?group:{SAM.user}:90012:50721") is None
+
+
+def test_an_address_that_others_have_too_is_not_used_to_find_more(services: Services, api: FlaskClient) -> None:
+    shared = "class7@example.org"
+    one, two = replace(SAM, user="7000001", email=shared), Named("7000002", "Noé", "Ferrer", shared, 1_767_200_000)
+    for person in (one, two):
+        send(api, body_of(person))
+        send(api, body_of(person, points_scored="?"))
+    erased(services, api, source="eu", candidate=one.user)
+    left = [event.attempt for event in services.journal_reader.events()]
+    assert one.attempt not in left
+    assert two.attempt in left
+    bodies = [item.body for item in services.quarantine.list()]
+    assert sum(one.user.encode() in body for body in bodies) == 0
+    assert sum(two.user.encode() in body for body in bodies) == 1
+    # By the address all of them are meant.
+    erased(services, api, source="eu", email=shared)
+    assert places_of(services.state, two) == {}
+
+
+def test_a_job_that_fails_forgets_the_person_and_says_what_to_do(
+    services: Services, api: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ValueError(SAM.email)
+
+    before = places_of(services.state, SAM)
+    monkeypatch.setitem(steps._PLACES, "quarantine", broken)
+    row = erased(services, api, **BY_EMAIL)
+    assert row["state"] == "failed"
+    assert row["error"] == "internal error: ValueError; see the log of dispatch. Remedy: make it again"
+    assert places_of(services.state, SAM).keys() <= before.keys()
+    assert not [key for key in services.state.scan_iter("ab:{erasures}:*") if b":found:" in key or b":traces:" in key]
+    assert b"person" not in cast("dict[bytes, bytes]", services.state.hgetall(keys.erasure_job(row["id"])))
+
+
+def test_it_is_audited_by_a_digest_and_viewers_make_none(services: Services, api: FlaskClient) -> None:
+    row = erased(services, api, **BY_ID)
+    ended, made = [entry for _, _, entry in services.audit.newest_first() if entry.change.target.startswith("erasure ")]
+    assert (made.action, made.actor, made.change.after) == (
+        "addErasure",
+        "operator",
+        {"source": "eu", "person": "#" + digest()},
+    )
+    assert (ended.action, ended.change.after and ended.change.after["events"]) == ("eraseEnded", 2)
+    assert row["person"] == "#" + digest()
+    api.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKENS['viewer']}"
+    assert api.post("/api/v1/erasures", json=BY_ID).status_code == 403
+    assert [job["id"] for job in api.get("/api/v1/erasures").json["erasures"]] == [row["id"]]
+    assert api.get("/api/v1/erasures/erasure-x").status_code == 404
+
+
+def digest() -> str:
+    """As an operator makes it: `printf %s ID | sha256sum | cut -c1-12`."""
+    return hashlib.sha256(SAM.user.encode()).hexdigest()[:12]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"source": "eu"}, "give candidate or email, one of them"),
+        ({"source": "eu", "candidate": "1", "email": "a@b.c"}, "give candidate or email, one of them"),
+        ({"source": "eu", "candidate": " "}, "is blank"),
+        ({"source": "eu", "email": "sam"}, "is not an e-mail address"),
+        ({"source": "moon", "candidate": "1"}, "moon"),
+        ({"candidate": "1"}, "Missing data"),
+    ],
+)
+def test_a_wrong_erasure_is_one_problem(api: FlaskClient, body: dict[str, Any], says: str) -> None:
+    answer = api.post("/api/v1/erasures", json=body)
+    assert answer.status_code == 422
+    assert says in json.dumps(answer.json)
+
+
+@pytest.fixture
+def run(services: Services, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr("bridge.cli.erase.follow.__kwdefaults__", {"sleep": lambda seconds: finish(services)})
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = cli.run(arguments)
+        return code, *capfd.readouterr()
+
+    return call
+
+
+def test_the_command_previews_erases_and_exits_3_if_there_is_nothing(services: Services, run: Run) -> None:
+    code, out, err = run("erase", "--source", "eu", "--email", SAM.email, "--dry-run", "--json")
+    assert (code, json.loads(out[out.index("{\n") :])["total"] > 20) == (0, True)
+    assert err.splitlines()[-1] == "Nothing was removed: dry run."
+    assert run("erase", "--source", "eu", "--email", SAM.email)[0] == 0
+    assert places_of(services.state, SAM) == {}
+    code, _, err = run("erase", "--source", "eu", "--email", SAM.email)
+    assert (code, err.splitlines()[-1]) == (3, "nothing about this person at eu")
+    code, _, err = run("erase", "--source", "eu", "--candidate", "nobody-8", "--no-wait")
+    ident = err.split()[0]
+    assert (code, run("erase", "--job", ident)[0]) == (0, 3)
+
+
+def test_a_wrong_command_is_one_line(run: Run) -> None:
+    for arguments, says in (
+        (["--candidate", "1"], "--source is missing"),
+        (["--source", "eu"], "give --candidate or --email"),
+        (["--source", "eu", "--candidate", "1", "--email", "a@b.c"], "give --candidate or --email"),
+        (["--job", "x", "--dry-run"], "--job goes with"),
+        (["--source", "moon", "--email", "not@either@one"], "is not an e-mail address"),
+    ):
+        code, out, err = run("erase", *arguments)
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert says in err
+        assert "either@" not in err
+
+
+def test_two_processes_do_not_run_one_erasure_at_the_same_time(services: Services, api: FlaskClient) -> None:
+    begin(api, **BY_ID)
+    with pytest.raises(AssertionError, match="still running"):
+        finish(services, steps=1, token="one")
+    with pytest.raises(AssertionError, match="still running"):
+        finish(services, steps=30, token="two")
+    finish(services, token="one")

@@ -1,0 +1,57 @@
+"""The thread of a dispatch process that runs the jobs of operators: replays and erasures, in turn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from bridge.errors import StateUnavailable
+from bridge.services import Services
+from workers.dispatch.erasures import ErasureRunner
+from workers.dispatch.replays import ReplayRunner
+
+__all__ = ["job_threads"]
+
+#: Seconds to wait after a fault of a job, and after one of the state server.
+_IDLE_SECONDS, _AFTER_STATE_ERROR_SECONDS = 1.0, 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class _Runner(Protocol):
+    def step(self, now: Callable[[], float]) -> float: ...
+
+    def leave(self) -> None: ...
+
+
+def job_threads(
+    services: Services, now: Callable[[], float], token: str, stop: threading.Event
+) -> list[threading.Thread]:
+    """The thread that runs all jobs until `stop`. `now`: UNIX seconds of the state server."""
+    runners: Sequence[_Runner] = (ReplayRunner(services, token), ErasureRunner(services, token))
+
+    def run() -> None:
+        while not stop.is_set():
+            stop.wait(min(_step(runner, now) for runner in runners))
+        for runner in runners:
+            try:
+                runner.leave()
+            except StateUnavailable as error:
+                # Others continue the jobs when the leases end.
+                _log.warning("jobs_leave_failed", error=str(error))
+
+    return [threading.Thread(target=run, daemon=True, name="jobs")]
+
+
+def _step(runner: _Runner, now: Callable[[], float]) -> float:
+    try:
+        return runner.step(now)
+    except StateUnavailable as error:
+        _log.warning("jobs_state_unavailable", error=str(error))
+        return _AFTER_STATE_ERROR_SECONDS
+    except Exception as error:  # noqa: BLE001 - a job that another version wrote must not end the thread
+        _log.error("jobs_faulty", runner=type(runner).__name__, exc_info=error)
+        return _IDLE_SECONDS
