@@ -139,6 +139,15 @@ def test_every_key_is_in_the_architecture() -> None:
             assert _pattern(getattr(keys, name)) in text, name
 
 
+def test_every_key_has_a_line_that_says_what_an_erasure_does_with_it() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    table = text.partition("## What an erasure does with each key\n")[2].partition("\n## ")[0]
+    cells = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `")]
+    for name in keys.__all__:
+        if name.islower() and name != "partition_of":
+            assert sum(_pattern(getattr(keys, name)) in cell for cell in cells) == 1, name
+
+
 def test_every_vendor_is_in_the_readme_the_changelog_and_the_example_file() -> None:
     example = (ROOT / "bridge.example.yaml").read_text()
     for vendor in registry.vendors().values():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.audit import digest_of
-from bridge.erasure.texts import SHORTEST, fold, holds, named_values, readings
+from bridge.erasure.texts import SHORTEST, core_of, fold, holds, may_hold, named_values, readings
 
 __all__ = ["ATTEMPT", "EMAIL", "EVENT", "ID", "NAME", "SHARED", "Matcher", "Person", "Trace"]
 
@@ -60,6 +60,8 @@ class Matcher:
         #: Ids that are no mere numbers, which mean other things elsewhere.
         self._distinct = {each for each in self._ids if len(each) >= SHORTEST and not each.isdigit()}
         self._plain = {each for each in self._ids if len(each) >= SHORTEST}
+        self._cores = {core_of(each) for each in self._ids | self._emails}
+        self._all_cores = self._cores | {core_of(each) for each in self._names}
         self._named_attempts = {each for each in self.attempts if len(each) >= SHORTEST}
 
     def learn(self, traces: Iterable[Trace]) -> None:
@@ -69,6 +71,9 @@ class Matcher:
 
     def traces_of(self, attempt: str, raw: bytes) -> list[Trace] | None:
         """What an event says of the person, None if it is about somebody else. `attempt`: field of its entry."""
+        known = attempt in self.attempts
+        if not known and not may_hold(attempt.encode() + b" " + raw, self._cores, foreign=False):
+            return None
         data = _data(raw)
         own = _mapping(data.get("attempt")).get("id")
         attempt = attempt or (own if isinstance(own, str) else "")
@@ -82,6 +87,8 @@ class Matcher:
 
     def shared_with(self, raw: bytes) -> list[Trace]:
         """What the event of somebody else has in common with what was learned."""
+        if not may_hold(raw, self._all_cores, foreign=False):
+            return []
         candidate = _mapping(_data(raw).get("candidate"))
         theirs = {(ID, candidate.get("id")), (ID, candidate.get("external_id"))}
         theirs |= {(kind, fold(candidate[kind])) for kind in (EMAIL, NAME) if _is_text(candidate.get(kind))}
@@ -104,6 +111,8 @@ class Matcher:
 
     def in_body(self, raw: bytes) -> bool:
         """Whether foreign bytes mention the person. A number counts only beside a name that says whose it is."""
+        if not may_hold(raw, self._cores):
+            return False
         values = named_values(raw)
         if values is None:
             ids = self._plain

@@ -21,7 +21,9 @@ _STREAMS = {
     "answers": "dead_letters",
     "settled_deliveries": "deliveries",
 }
-_BACKUPS = "Copies of the state made before this time, and what receivers have stored, still have the data."
+_BACKUPS = (
+    "Copies of the state made before this time, queues of brokers and what receivers have stored still have the data."
+)
 
 
 def report_of(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-__all__ = ["SHORTEST", "fold", "holds", "named_values", "readings"]
+__all__ = ["SHORTEST", "core_of", "fold", "holds", "may_hold", "named_values", "readings"]
 
 #: Ids with fewer characters are not searched in plain text: they would be found everywhere.
 SHORTEST = 5
@@ -20,6 +20,9 @@ _DEPTH = 3
 #: Most levels of a document that are searched; deeper ones are searched as text alone.
 _DEEPEST = 32
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_BASE64_BYTES = re.compile(_BASE64.pattern.encode())
+_UUID = 36
+_PLAIN = re.compile(r"[A-Za-z0-9]{3,}")
 _JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"\\/]))")
 #: Members whose values may be the id of a person.
 _PERSONAL = re.compile(r"user|candidate|custom|person|participant|learner|student|member|examinee|mail", re.IGNORECASE)
@@ -33,6 +36,32 @@ def fold(text: str) -> str:
 def holds(text: str, values: Iterable[str]) -> bool:
     """Whether one of the values is in the text by itself, not as a part of a longer word."""
     return any(value in text and _bounded(value).search(text) for value in values)
+
+
+def core_of(value: str) -> bytes:
+    """The longest part of a value that no usual encoding changes, in lower case; empty: there is none."""
+    local = value.partition("@")[0]
+    parts = _PLAIN.findall(local) or _PLAIN.findall(value)
+    return max(parts, key=len, default="").lower().encode()
+
+
+def may_hold(raw: bytes, cores: Iterable[bytes], *, foreign: bool = True) -> bool:
+    """Whether one of the values may be in a body: a quick check that leaves few bodies to be read in full.
+
+    `foreign`: others have written it, so there may be base64 in it.
+    """
+    low = raw.lower()
+    if b"\x00" in low:
+        low = low.replace(b"\x00", b"")
+    if any(core in low for core in cores):
+        return True
+    for run in _BASE64_BYTES.findall(raw) if foreign else ():
+        # Most of what looks like it is a UUID.
+        if len(run) != _UUID and (decoded := _from_base64(run.decode())) is not None:
+            lowered = decoded.lower().encode()
+            if any(core in lowered for core in cores):
+                return True
+    return False
 
 
 def readings(raw: bytes) -> Iterator[str]:

@@ -134,6 +134,9 @@ def test_the_description_is_valid_and_names_servers_ids_errors_and_both_forms_of
         "stopReplay": {"200", "404"},
         "resumeReplay": {"200", "404"},
         "abortReplay": {"200", "404"},
+        "addErasure": {"201", *body},
+        "listErasures": {"200", "422"},
+        "showErasure": {"200", "404"},
         "showHealth": {"200"},
         "listAudit": {"200", "422"},
     }

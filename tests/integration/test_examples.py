@@ -33,8 +33,14 @@ def test_an_example_imports_nothing_of_ours(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("starts_processes")
-def test_the_journal_reader_waits_for_a_server_that_is_not_up_yet(own_server: Server) -> None:
-    (event_id,) = publish(own_server.client(), 1)
+def test_the_journal_reader_waits_for_a_server_that_is_not_up_yet_and_passes_what_was_erased(
+    own_server: Server,
+) -> None:
+    client = own_server.client()
+    _, event_id = publish(client, 1, 2)
+    client.xgroup_create("ab:{0}:journal", "certificates", id="0")
+    ((_, ((erased, _),)),) = client.xreadgroup("certificates", "one", {"ab:{0}:journal": ">"}, count=1)
+    client.xdel("ab:{0}:journal", erased)
     own_server.kill9()
     script = next(path for path in EXAMPLES if path.stem == "stream_subscriber")
     reader = subprocess.Popen(

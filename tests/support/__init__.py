@@ -9,6 +9,7 @@ contract/        vendors on a stage: the engine, the fixtures, HTTP in front of 
 coremetrix       Coremetrix' client over the simulated vendor or given answers
 dispatch         lanes over a real state server, receivers that fail on purpose
 dripping         a server that answers a byte at a time
+erasing          a bridge in which every place holds something of two persons
 http_bridge      the web application over HTTP, in a thread of the test
 journal          submissions to the journal, and what became of them
 junk             messages that nobody can use, for queues that others can write to

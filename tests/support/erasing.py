@@ -41,6 +41,7 @@ __all__ = [
     "make_services",
     "named_keys",
     "places_of",
+    "receive",
     "traces",
 ]
 
