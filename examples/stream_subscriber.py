@@ -33,9 +33,8 @@ while True:
         batches = [(stream, entries) for stream, entries in answer or [] if entries]
         for stream, entries in batches:
             for _entry_id, fields in entries:
-                if not fields:
-                    continue  # its person was erased since it was received
-                if not fields[b"type"].startswith(b"attempt.") or fields[b"type"] == b"attempt.overdue":
+                kind = fields.get(b"type", b"")  # there are no fields if it was erased since it was received
+                if not kind.startswith(b"attempt.") or kind == b"attempt.overdue":
                     continue  # the journal also holds alarms and other notices
                 event = json.loads(fields[b"event"])
                 if event.get("bridgetest"):

@@ -37,9 +37,9 @@ def erase(
     job: str | None,
     output: str,
 ) -> None:
-    """Remove everything that the bridge stores about one person, named by candidate id or e-mail address.
+    """Remove everything about one person.
 
-    What is not delivered yet is not delivered. Receivers erase their own copies. Exits 3 if nothing was found.
+    Name the person by candidate id or e-mail address, at one source. What is not delivered yet is not delivered. Receivers erase their own copies. Exits 3 if nothing was found.
     """
     if job is not None and (source or candidate or email or dry_run):
         raise click.UsageError("--job goes with --no-wait and -o alone")
