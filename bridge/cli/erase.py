@@ -39,7 +39,8 @@ def erase(
 ) -> None:
     """Remove everything about one person.
 
-    Name the person by candidate id or e-mail address, at one source. What is not delivered yet is not delivered. Receivers erase their own copies. Exits 3 if nothing was found.
+    Name the person by candidate id or e-mail address, at one source. What is not delivered yet is not delivered.
+    Receivers erase their own copies. Exits 3 if nothing was found.
     """
     if job is not None and (source or candidate or email or dry_run):
         raise click.UsageError("--job goes with --no-wait and -o alone")
