@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,9 @@ from tests.support.watches_api import TOKENS, OpenGate, access_of, build
 ADDRESS = "/api/v1/events/stream"
 
 
+_opened: list[Following] = []
+
+
 class Following:
     """One open stream of an application within the test."""
 
@@ -33,6 +37,7 @@ class Following:
         self.answer = client.get(ADDRESS + query, headers=headers, buffered=False)
         self._messages: Iterator[bytes] = iter(self.answer.response)
         self.last = last
+        _opened.append(self)
 
     def next(self) -> dict[str, str]:
         """The next message; its id is kept as a browser does."""
@@ -54,6 +59,15 @@ class Following:
 
     def close(self) -> None:
         self.answer.close()
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """A stream that stays open would go on, and log, in the tests that follow."""
+    yield
+    while _opened:
+        _opened.pop().close()
+    until(lambda: all(thread.name != "live" for thread in threading.enumerate()))
 
 
 @pytest.fixture
@@ -179,8 +193,8 @@ def test_a_viewer_that_does_not_even_take_the_reason_is_cut_off(
     cut: list[bool] = []
     next(iter(live._viewers)).abort = lambda: cut.append(True)
     publish(services, submission(1), submission(2))
-    until(lambda: cut)
-    assert live.viewers == 0
+    until(lambda: live.viewers == 0)
+    assert cut
     stuck.close()
 
 
