@@ -65,6 +65,7 @@ def sample(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("expression", "names"),
     [
@@ -81,6 +82,7 @@ def test_a_test_is_marked_by_the_fixtures_that_it_requests(
     assert chosen == names
 
 
+@pytest.mark.long
 def test_whatever_starts_without_its_mark_fails(sample: pytest.Pytester) -> None:
     result = sample.runpytest_inprocess("-q", "-k", "a_process or unasked")
     result.assert_outcomes(passed=1, failed=4)

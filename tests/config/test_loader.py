@@ -441,6 +441,7 @@ JUNK = (
 )
 
 
+@pytest.mark.long
 def test_a_mutilated_file_gets_problems_and_never_another_error(read: Any) -> None:
     draw = random.Random(7)
     example = (Path(__file__).parents[2] / "bridge.example.yaml").read_text().replace("classmarker", "northwind")

@@ -130,6 +130,7 @@ def test_an_acknowledged_group_is_muted_until_it_has_grown(any_state: redis.Redi
     assert groups.acknowledge(NAME, "ffffffffffff", now=1005.0) == ""
 
 
+@pytest.mark.long
 def test_more_kinds_of_failures_than_are_kept_share_one_group(fake_state: redis.Redis) -> None:
     words = [f"{first}{second}" for first in "abcdefghijk" for second in "lmnopqrstu"]
     for number, word in enumerate(words):

@@ -38,6 +38,7 @@ def test_a_pointer_publishes_nothing_and_the_next_recheck_publishes_what_the_api
     assert world.watched == []
 
 
+@pytest.mark.long
 def test_a_pointer_to_nothing_is_rechecked_by_the_schedule_and_then_announced_as_overdue(world: World) -> None:
     world.webhook(person="nobody")
     moments: list[float] = []

@@ -74,6 +74,7 @@ def test_a_changed_result_is_a_revision_that_holds_the_replaced_one(any_state: r
     assert json.loads(next(Reader(any_state).events()).event)["data"]["result"]["previous"] == 2
 
 
+@pytest.mark.long
 def test_every_revision_of_an_attempt_has_an_id_of_its_own(any_state: redis.Redis) -> None:
     journal = Journal(any_state)
     for score in range(600):

@@ -140,6 +140,7 @@ def test_single_calls_do_not_end_an_exhausted_quota() -> None:
     assert with_quota_state(traffic, budget(), polled=True, now=NOW + 7 * MINUTE).no_calls_since is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("polled", [True, False])
 @pytest.mark.parametrize("says", [None, 4, 12, 40], ids=lambda says: f"vendor says {says}")
 def test_no_calls_are_left_exactly_when_the_budget_would_refuse_one(

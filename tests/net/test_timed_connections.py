@@ -78,6 +78,7 @@ def test_a_receiver_that_drips_meets_the_deadline(drip: Drip, part: str) -> None
     assert caught.value.reason == "timeout"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["100 Continue", "103 Early Hints", "chunks"])
 def test_a_flood_without_end_meets_the_deadline_too(drip: Drip, call: Callable[..., object], part: str) -> None:
     url = f"http://127.0.0.1:{drip(*DRIPS[part], interval=0.0).port}/"

@@ -236,6 +236,7 @@ def test_other_sources_and_what_nobody_can_read_are_left_alone(source: Source) -
     assert source.state.hget(keys.watch(NAME), "odd") == b"junk"
 
 
+@pytest.mark.long
 def test_many_watches_are_moved_together(source: Source) -> None:
     watch = Watch(reference={"id": "1"}, due_in=6 * HOUR, give_up_at=NOW + 30 * DAY)
     source.watches.open_many(NAME, {f"a:{number}": watch for number in range(1300)}, now=source.now)

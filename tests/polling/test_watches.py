@@ -163,6 +163,7 @@ def test_pointers_come_soon_beside_a_backlog_and_rereads_come_last(any_state: re
     assert watches.sources_due(["us-little", NAME], 2000.0) == [NAME]
 
 
+@pytest.mark.long
 def test_a_new_pointer_waits_behind_no_backlog_and_the_backlog_is_rechecked_all_the_same(
     any_state: redis.Redis,
 ) -> None:

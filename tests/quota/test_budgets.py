@@ -84,6 +84,7 @@ def test_a_call_that_is_repeated_after_a_lost_reply_is_charged_once(any_state: r
     assert status.vendor_limit == VendorLimit(remaining=1, limit=2, resets_at=1060.0)
 
 
+@pytest.mark.long
 def test_each_spender_leaves_a_share_to_those_above_it_and_they_spend_it_all(any_state: redis.Redis) -> None:
     budgets = Budgets(any_state)
     order = (RECONCILE, BACKFILL, REREAD, POLL, OVERDUE, POINTER)
@@ -91,6 +92,7 @@ def test_each_spender_leaves_a_share_to_those_above_it_and_they_spend_it_all(any
     assert budgets.status(NAME, SHARED, 1000.0).left == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("first", "then"), [(OVERDUE, POINTER), (POINTER, OVERDUE)])
 def test_many_urgent_calls_starve_neither_each_other_nor_the_poll(
     any_state: redis.Redis, first: str, then: str

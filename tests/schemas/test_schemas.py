@@ -156,6 +156,7 @@ def documented() -> Any:
     return json.loads((DATA / "attempt-completed.json").read_text())
 
 
+@pytest.mark.long
 @given(events())
 def test_loading_the_bytes_gives_the_event_and_dumping_the_event_gives_the_bytes(event: Event) -> None:
     raw = event.to_json()

@@ -249,6 +249,7 @@ def test_a_search_that_finds_nothing_says_how_far_it_came_and_goes_on_to_the_end
     assert [row["event_id"] for row in listed(api, attempt="a0")] == [ids[0]]
 
 
+@pytest.mark.long
 def test_lists_over_many_subscriptions_are_in_order_and_whole(services: Services) -> None:
     names = [f"s{number}" for number in range(12)]
     for number, name in enumerate(names * 3):

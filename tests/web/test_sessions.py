@@ -69,6 +69,7 @@ def test_no_script_and_no_other_site_can_use_the_cookie(make: Make) -> None:
     assert all(part in cookie for part in ("HttpOnly", "SameSite=Strict", "Secure", "Path=/", f"Max-Age={SECONDS}"))
 
 
+@pytest.mark.long
 def test_the_state_holds_no_secret_of_a_session_or_token(make: Make, fake_state: redis.Redis) -> None:
     browser = make()
     login(browser)

@@ -300,6 +300,7 @@ def agrees(simulator, normalised):
     return normalised.attempt_id
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "behaviour",
     [

@@ -15,6 +15,7 @@ from tests.support.contract.stage import Clock, connect
 UNKNOWN = "5e5e5e5e-0000-4000-8000-0000000000ee"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("member", ["attemptId", "id"])
 def test_an_id_that_the_vendors_api_does_not_know_stands_for_the_newest_attempt_of_the_person(fake_state, member):
     stage = connect(VENDOR, VARIANTS["by-person"], Clock())

@@ -373,8 +373,9 @@ def test_an_address_never_stands_in_an_id(email):
     assert email.partition("@")[2].lower() not in attempt_id(KEY, email)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("style", [Style(), Style(text=True), Style(reports=True, camel=False)])
-def test_a_hundred_invented_sittings_are_the_same_news_by_both_paths(style):
+def test_a_hundred_invented_sittings_are_the_same_attempts_by_both_paths(style):
     simulator = Simulator(9, lambda: NOW, behaviour=Behaviour(style=style))
     for number in range(100):
         attempt = simulator.sit(NOW - number, candidate=number)

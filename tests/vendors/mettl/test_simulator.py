@@ -221,6 +221,7 @@ class Follower:
                 return cursor
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("lose", [0.3, 1.0])
 def test_a_life_of_many_candidates_is_told_as_it_was(seed, lose):

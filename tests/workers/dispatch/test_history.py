@@ -159,6 +159,7 @@ def test_what_is_being_sent_is_neither_retried_nor_cancelled(any_state: redis.Re
     assert [each.id for each in scheduled(any_state, NAME)] == [only]
 
 
+@pytest.mark.long
 def test_settled_deliveries_are_deleted_when_they_are_old_and_their_index_with_them(any_state: redis.Redis) -> None:
     ids = publish(any_state, *range(300))
     run_until_idle(lane(any_state, Receiver(batch=100), subscription=CRM), 1000.0)

@@ -148,6 +148,7 @@ def test_two_processes_share_the_work_and_send_nothing_twice(any_state: redis.Re
     assert all(receiver.got for receiver in receivers)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", CRASH_POINTS)
 def test_a_process_killed_at_any_point_loses_nothing(any_state: redis.Redis, point: str) -> None:
     ids = publish(any_state, *range(12))

@@ -108,6 +108,7 @@ def test_records_that_cannot_be_read_stop_no_trimming(any_state: redis.Redis) ->
     assert trim(any_state) == 1
 
 
+@pytest.mark.long
 def test_many_waiting_events_are_copied_page_by_page(any_state: redis.Redis) -> None:
     ids = publish(any_state, *range(450))
     receiver = Receiver(refuse, batch=450)

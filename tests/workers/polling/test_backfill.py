@@ -316,6 +316,7 @@ def test_a_temporary_refusal_makes_it_wait_and_pauses_the_source(world: World) -
     assert world.published == expected
 
 
+@pytest.mark.long
 def test_a_vendor_that_does_not_answer_is_retried_less_and_less_often_and_then_given_up(world: World) -> None:
     world.sit(3)
 

@@ -331,6 +331,7 @@ def test_the_next_recheck_starts_where_the_last_one_stopped(world: World) -> Non
     assert [watch.rechecks for watch in services.watches.list(NAME)] == [3]
 
 
+@pytest.mark.long
 def test_an_error_about_one_watch_that_cannot_be_stored_does_not_end_the_turn(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -640,6 +640,7 @@ def test_delays_by_nearest_rank_never_below_zero_and_only_of_the_period() -> Non
     assert delays([], since=SINCE, until=UNTIL) == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("partitions", [1, 3])
 def test_memories_are_found_in_bulk_while_the_table_grows(any_state: redis.Redis, partitions: int) -> None:
     world = World(any_state)
