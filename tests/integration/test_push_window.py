@@ -19,6 +19,7 @@ from bridge.config.model import RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
 from bridge.net import push_client
 from bridge.net.standard_webhooks import SigningSecret
+from bridge.services import Services
 from bridge.state import keys
 from tests.support.child_processes import Child, services
 from tests.support.dispatch import publish
@@ -123,11 +124,23 @@ def subscription(name: str, hook: Hook, **members: Any) -> Subscription:
         name=name,
         transport="http",
         url=hook.url,
-        secrets=(SigningSecret(SECRET),),
         allow_private=True,
         retry=policy,
-        **members,
+        **{"secrets": (SigningSecret(SECRET),), **members},
     )
+
+
+@contextmanager
+def serving(what: Services) -> Iterator[None]:
+    """A dispatch process that probes often, in a thread of this one."""
+    dispatcher, stop = Dispatcher(what, limits=Limits(open_for=0.1)), threading.Event()
+    running = threading.Thread(target=dispatcher.serve, args=(stop,))
+    running.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        running.join(10)
 
 
 def counts(state: redis.Redis, name: str, hook: Hook, ids: list[str]) -> dict[str, int]:
@@ -157,10 +170,7 @@ def test_receivers_that_fail_in_any_way_delay_no_other_and_get_everything_once_w
         all_hooks = dict(zip(("healthy", *FAULTS), (healthy, *faulty), strict=True))
         what = services(server, *(subscription(name, hook, concurrency=16) for name, hook in all_hooks.items()))
         ids = publish(state, *range(60))
-        dispatcher, stop = Dispatcher(what, limits=Limits(open_for=0.1)), threading.Event()
-        running = threading.Thread(target=dispatcher.serve, args=(stop,))
-        running.start()
-        try:
+        with serving(what):
             until(lambda: counts(state, "healthy", healthy, ids) == ALL)
             until(lambda: all(hook.failed >= 5 for hook in faulty))
             assert all(not hook.taken for hook in faulty)
@@ -169,11 +179,25 @@ def test_receivers_that_fail_in_any_way_delay_no_other_and_get_everything_once_w
                 hook.mended.set()
             for name, hook in all_hooks.items():
                 until(lambda: counts(state, name, hook, ids) == ALL)  # noqa: B023 - called at once
-        finally:
-            stop.set()
-            running.join(10)
         assert state.xpending(keys.journal(0), keys.group("healthy"))["pending"] == 0
         assert not any("elsewhere" in path for hook in faulty for path in hook.order)
+
+
+@pytest.mark.usefixtures("starts_processes")
+def test_nothing_is_sent_while_every_secret_has_expired_and_all_of_it_once_there_is_a_new_one(
+    server: Server, state: redis.Redis
+) -> None:
+    with hooks(1) as (hook,):
+        expired = subscription("crm", hook, secrets=(SigningSecret(SECRET, expires=time.time() - 1),))
+        ids = publish(state, *range(60))
+        deliveries = Deliveries(state)
+        with serving(services(server, expired)):
+            until(lambda: deliveries.state("crm", now=time.time()).circuit == "open")
+        waiting = deliveries.state("crm", now=time.time())
+        assert waiting.circuit_reason.startswith("not sent: the last of `secrets` expired at ")
+        assert (waiting.delivered, waiting.dead_letters, hook.taken) == (0, 0, Counter())
+        with serving(services(server, subscription("crm", hook))):
+            until(lambda: counts(state, "crm", hook, ids) == ALL)
 
 
 #: A dispatch process that is killed the third time it comes to a named point.

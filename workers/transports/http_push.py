@@ -43,7 +43,7 @@ class HttpPush:
             raise ConfigError(f"subscriptions.{subscription.name}.url: {problem}")
         self.concurrency = self.batch = subscription.concurrency
         self._signer = Signer(subscription.secrets)
-        self._headers = {**subscription.own_headers, "content-type": MEDIA_TYPE}
+        self._own_headers = subscription.own_headers
         self._client = Client(url, allow_private=subscription.allow_private)
         self._own_loop = None if loop else PushLoop()
         self._loop = loop or self._own_loop or PushLoop()
@@ -102,6 +102,10 @@ class HttpPush:
         if self._own_loop is not None:
             self._own_loop.close()
 
+    def _headers(self, event: Outgoing, now: float) -> dict[str, str]:
+        signed = self._signer.headers(event.id, event.body, now)
+        return {**self._own_headers, "content-type": MEDIA_TYPE, **signed, **event.replay_headers}
+
     # --- in the thread of the loop
 
     def _resume(self) -> None:
@@ -133,8 +137,7 @@ class HttpPush:
         started = clock.monotonic()
         status, kept = None, b""
         try:
-            headers = self._signer.headers(event.id, event.body, now)
-            answer = await self._client.post(event.body, {**self._headers, **headers, **event.replay_headers})
+            answer = await self._client.post(event.body, self._headers(event, now))
             status, kept = answer.status, answer.body[:ANSWER_KEPT_BYTES]
             failure = answer_outcome(answer, now=now)
         except DeliveryFailed as failed:
