@@ -14,7 +14,8 @@ from marshmallow import ValidationError
 
 from bridge import clock, registry
 from bridge.audit import AuditLog
-from bridge.config import loader, queues
+from bridge.config import loader
+from bridge.config.cross_checks import check_broker
 from bridge.config.model import Config
 from bridge.config.schemas import broker_problem, state_problem
 from bridge.config.yaml_document import Reference
@@ -22,7 +23,7 @@ from bridge.delivery.orphans import orphans
 from bridge.delivery.replay_store import Replays
 from bridge.delivery.store import Deliveries
 from bridge.erasure.jobs import Erasures
-from bridge.errors import ConfigError, clip
+from bridge.errors import ConfigError
 from bridge.ingest.consent import Consents
 from bridge.ingest.context import IngestContext
 from bridge.ingest.sittings import Sittings
@@ -38,6 +39,7 @@ from bridge.polling.polls_asked import PollsAsked
 from bridge.polling.source_clock import SourceClock
 from bridge.polling.turns import Turns
 from bridge.polling.watches import Watches
+from bridge.polling.worker_jobs import OpenJobs
 from bridge.quota.budgets import Budgets
 from bridge.sdk import time_scale
 from bridge.sdk.vendor import Vendor
@@ -140,6 +142,10 @@ class Services:
         return PollsAsked(self.state)
 
     @cached_property
+    def open_jobs(self) -> OpenJobs:
+        return OpenJobs(self.state)
+
+    @cached_property
     def turns(self) -> Turns:
         return Turns()
 
@@ -226,7 +232,7 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
             f"{settings.config}: bridge.broker: missing while the state is given. Remedy: give Celery's broker there "
             f"or as {PREFIX}BROKER, such as another database of the same server"
         )
-    _check_broker(config, state, broker)
+    check_broker(config, state, broker)
     server_clock = ServerClock()
     return Services(
         settings=settings,
@@ -259,25 +265,6 @@ def _vendor_session() -> requests.Session:
     from bridge.polling.vendor_http import vendor_session  # noqa: PLC0415
 
     return vendor_session()
-
-
-def _check_broker(config: Config, state: str, broker: str) -> None:
-    """Here and not with the file: environment and embedded server have the last word about the addresses."""
-    problems = []
-    if queues.same_server(state, broker):
-        problems.append(
-            f"{config.path}: bridge.broker: is the same Redis database as the state: receivers could read and delete "
-            "the bridge's keys. Remedy: give the broker another database, or better another server"
-        )
-    problems += [
-        f'{config.path}: subscriptions.{subscription.name}.queue: "{clip(subscription.queue)}" is read by the bridge '
-        "itself. Remedy: name the receiver's own queue"
-        for subscription in config.subscriptions.values()
-        if queues.is_own(subscription.queue)
-        and (subscription.broker is None or queues.same_server(subscription.broker, broker))
-    ]
-    if problems:
-        raise ConfigError(*problems)
 
 
 def _check_addresses(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from bridge.config.model import PollConfig
 from bridge.services import Services
 from workers.inbound.messages import RECEIPT_TASK, Receipt
 from workers.inbound.receipts import record_receipt
+from workers.polling.jobs import JobRunner
 from workers.polling.overdue import announce_overdue
 from workers.polling.poll import housekeeping, poll_once
 from workers.polling.recheck import recheck
@@ -32,6 +33,7 @@ ARGUMENTS = {
     "bridge.housekeeping": 0,
     "bridge.watch_over": 0,
     "bridge.reconcile": 0,
+    "bridge.job": 2,
     RECEIPT_TASK: 2,
 }
 #: Longest time between two ticks of a source: how late a missed poll can be, seconds.
@@ -55,6 +57,8 @@ class Tasks:
         _register(app, "bridge.housekeeping", self.housekeeping)
         _register(app, "bridge.watch_over", self.check_sources)
         _register(app, "bridge.reconcile", self.reconcile)
+        self._jobs = JobRunner(services, stopping)
+        self._job = _register(app, "bridge.job", self.job)
         # For one release: for receivers that do not know the receipts' own queue yet.
         _register(app, RECEIPT_TASK, self.receipt)
 
@@ -80,11 +84,13 @@ class Tasks:
     def start_due_rechecks(self) -> None:
         """A short tick: starts rechecks where watches are due, so that a webhook's pointer is followed at once.
 
-        It also starts the polls that operators have asked for.
+        It also starts the polls and the jobs that operators have asked for.
         """
         services, now = self._services, self._services.now()
         for name in services.polls_asked.all():
             self._poll.apply_async(args=[name], expires=RECHECK_TICK_SECONDS * 5)
+        for kind, ident in services.open_jobs.all():
+            self._job.apply_async(args=[kind, ident], expires=RECHECK_TICK_SECONDS * 5)
         active = [name for name, source in services.config.sources.items() if not source.paused]
         for name in active:
             services.source_clock.follow(name, now)
@@ -126,6 +132,10 @@ class Tasks:
     def reconcile(self) -> None:
         """Reconciles the sources that are due tonight."""
         nightly(self._services, stopping=self._stopping)
+
+    def job(self, kind: str, ident: str) -> None:
+        """Runs a job that was asked for over the API."""
+        self._jobs.run(kind, ident)
 
     def check_sources(self) -> None:
         """Raises and ends the alarms of every source."""

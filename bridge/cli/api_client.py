@@ -6,8 +6,6 @@ Both are the same calls and answers, so a command prints the same wherever it ru
 from __future__ import annotations
 
 import json
-import os
-import pwd
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
@@ -18,6 +16,7 @@ import click
 
 from bridge.cli.common import load_services
 from bridge.cli.exit_codes import FAILED, NOTHING_MATCHED, UNAVAILABLE, USAGE
+from bridge.cli.local_changes import user_name
 from bridge.cli.output import say
 from bridge.cli.server_events import STALE_SECONDS, Message, lines_of, messages, open_stream
 from bridge.errors import clip
@@ -97,10 +96,12 @@ _Open = Callable[[str, Mapping[str, str]], _Opened]
 class Api:
     """The API of one bridge. `where`: its address in messages."""
 
-    def __init__(self, send: _Send, open_: _Open, where: str) -> None:
+    def __init__(self, send: _Send, open_: _Open, where: str, *, is_remote: bool = True) -> None:
         self._send = send
         self._open = open_
         self._where = where
+        #: Whether it was called with `--url`, so that nothing of it is at hand here.
+        self.is_remote = is_remote
 
     def call(
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
@@ -174,7 +175,7 @@ def api() -> Api:
     if url is None:
         if root.get("token") is not None:
             raise click.UsageError("--token needs --url. Beside the server no token is needed")
-        return Api(*_local(), "the local bridge")
+        return Api(*_local(), "the local bridge", is_remote=False)
     return Api(*_remote(url, _token(root.get("token"))), url)
 
 
@@ -209,7 +210,7 @@ def _local() -> tuple[_Send, _Open]:
     from bridge.web.api.common import LOCAL_CALLER, OPERATOR, Caller  # noqa: PLC0415
 
     client = Client(local_application(load_services()))
-    caller = Caller(f"cli:{_user()}", OPERATOR)
+    caller = Caller(f"cli:{user_name()}", OPERATOR)
 
     def send(method: str, target: str, headers: Mapping[str, str], body: bytes) -> _Answer:
         answer = client.open(
@@ -224,14 +225,6 @@ def _local() -> tuple[_Send, _Open]:
         return _Opened(kept, lines_of(answer.iter_encoded()), answer.close)
 
     return send, open_
-
-
-def _user() -> str:
-    """The name of the operating system's user, or its number where it has no name."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _remote(url: str, token: str) -> tuple[_Send, _Open]:

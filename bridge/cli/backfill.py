@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from http import HTTPStatus
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
-from bridge.cli import exit_codes
-from bridge.cli.common import load_services
-from bridge.cli.exit_codes import INTERRUPTED, PARTLY_FAILED
-from bridge.cli.options import (
-    confirm_broad,
-    exit_nothing_matched,
-    format_option,
-    known_name,
-    parse_moment,
-    unique_match,
-    yes_option,
-)
+from bridge.cli import backfill_local, backfill_remote
+from bridge.cli.api_client import Api, ApiProblem, api, path_of
+from bridge.cli.options import exit_nothing_matched, format_option, parse_moment, unique_match, yes_option
 from bridge.cli.output import iso, print_list, print_object, say
-from bridge.cli.progress import ProgressScreen, lower_priority, stoppable
 from bridge.cli.watching import watch_option
-from bridge.errors import StateUnavailable
-from bridge.journal import PUBLISHED_OUTCOMES
-from bridge.polling.backfill_jobs import (
-    CANCELLED,
-    DONE,
-    FAILED,
-    STOPPED,
-    Backfill,
-    Backfills,
-    backfill_id,
-    period_problem,
-)
-from bridge.services import Services
-from workers.polling import backfill as worker
-from workers.polling.listing import Interrupted, whole_streams
 
 __all__ = ["backfill"]
 
+_ALL = sys.maxsize
 _COLUMNS = ("id", "state", "first", "last", "read", "pages", "records", "new", "calls", "updated")
 _REPROCESS = ("none", "failed", "all")
 
@@ -97,7 +74,7 @@ def backfill(
     """Read a past period of a source again and publish what is missing.
 
     Known attempts are duplicates and stay as they are, so only --reprocess needs --yes. Live traffic has priority.
-    Ctrl-C stops after the current page.
+    Ctrl-C stops after the current page. With --url a worker of that bridge reads.
     """
     if ctx.invoked_subcommand is not None:
         if source or first or last:
@@ -106,16 +83,12 @@ def backfill(
     if source is None or first is None or last is None:
         missing = [name for name, value in (("--source", source), ("--from", first), ("--to", last)) if value is None]
         raise click.UsageError(f"missing: {', '.join(missing)}, or a command: list, show, stop, resume, cancel")
-    services = load_services()
-    job = _new(services, source, first, last, streams)
-    job.reprocess, job.rate = reprocess, rate
-    if reprocess != "none" and not dry_run:
-        quarantined, requests = worker.to_reprocess(services, job)
-        confirm_broad(yes, _reprocess_preview(quarantined, requests))
-    if dry_run:
-        _preview(services, job)
-    else:
-        _run(services, job)
+    bridge = api()
+    if not bridge.is_remote:
+        backfill_local.make(source, first, last, streams, reprocess=reprocess, rate=rate, dry_run=dry_run, yes=yes)
+    asked = {"reprocess": reprocess, "rate": rate, "dry_run": dry_run}
+    body = {"source": source, "first": iso(first), "last": iso(last), **asked}
+    backfill_remote.make(bridge, {**body, "streams": list(streams)} if streams else body, yes=yes)
 
 
 @backfill.command("list")
@@ -124,12 +97,9 @@ def backfill(
 @watch_option
 def list_(source: str | None, output: str) -> None:
     """List backfills, newest first."""
-    services = load_services()
-    if source:
-        known_name(source, services.config.sources, "source")
-    jobs = _store(services).list(source)
+    rows = (_shown(row) for row in api().rows("backfills", {"source": source}, limit=_ALL))
     empty = "no backfill matches" if source else "no backfills"
-    print_list((_row(services, job) for job in jobs), _COLUMNS, output, empty=empty, filtered=bool(source))
+    print_list(rows, _COLUMNS, output, empty=empty, filtered=bool(source))
 
 
 @backfill.command()
@@ -137,160 +107,79 @@ def list_(source: str | None, output: str) -> None:
 @format_option
 def show(job_id: str, output: str) -> None:
     """Show one backfill: the progress of each stream, and the outcomes."""
-    services = load_services()
-    job = _find(services, job_id)
-    details = {
-        "source": job.source,
-        "streams": {name: "read" if name in job.finished else job.cursors.get(name) for name in job.streams},
-        "reprocess": job.reprocess,
-        "rate": job.rate,
-        "outcomes": job.outcomes,
-        "created": iso(job.created),
-        "error": job.error,
-    }
-    print_object({**_row(services, job), **details}, output)
+    print_object(_shown(_find(api(), job_id)), output)
 
 
 @backfill.command()
 @click.argument("job_id", metavar="ID")
 def stop(job_id: str) -> None:
     """Stop a running backfill after the current page; `resume` continues it."""
-    services = load_services()
-    job = _find(services, job_id)
-    if _store(services).running(job.source) != job.id:
-        exit_nothing_matched(f"{job.id} is {job.state}: nothing to stop")
-    _store(services).request(job.id, "stop")
-    say(f"{job.id} stops after the current page. Continue it with attempt-bridge backfill resume {job.id}")
+    row = _change(api(), job_id, "stop")
+    done = "stops after the current page" if row["state"] == "running" else "is stopped"
+    say(f"{row['id']} {done}. Continue it with attempt-bridge backfill resume {row['id']}")
 
 
 @backfill.command()
 @click.argument("job_id", metavar="ID")
 def resume(job_id: str) -> None:
-    """Continue a stopped or failed backfill, in this terminal."""
-    services = load_services()
-    job = _find(services, job_id)
-    known_name(job.source, services.config.sources, "source")
-    if job.state in (DONE, CANCELLED):
-        exit_nothing_matched(f"{job.id} is {job.state}: nothing to resume")
-    _run(services, job)
+    """Continue a stopped or failed backfill, in this terminal; with --url a worker of that bridge does."""
+    bridge = api()
+    ident = _find(bridge, job_id)["id"]
+    if not bridge.is_remote:
+        backfill_local.resume(ident)
+    try:
+        backfill_remote.resume(bridge, ident)
+    except ApiProblem as problem:
+        _nothing_if_conflict(problem)
 
 
 @backfill.command()
 @click.argument("job_id", metavar="ID")
 def cancel(job_id: str) -> None:
     """Cancel a backfill permanently; what it has published stays."""
-    services = load_services()
-    job, store = _find(services, job_id), _store(services)
-    if job.state in (DONE, CANCELLED):
-        exit_nothing_matched(f"{job.id} is {job.state}: nothing to cancel")
-    lease = store.lease(job, "cancel")
-    if not lease.hold():
-        store.request(job.id, "cancel")
-        say(f"{job.id} will be cancelled after the current page")
-        return
-    job.state = CANCELLED
-    store.save(job, services.now())
-    lease.release()
-    say(f"{job.id} is cancelled")
+    row = _change(api(), job_id, "cancel")
+    is_cancelled = row["state"] == "cancelled"
+    say(f"{row['id']} is cancelled" if is_cancelled else f"{row['id']} will be cancelled after the current page")
 
 
-def _new(services: Services, source_name: str, first: float, last: float, streams: Sequence[str]) -> Backfill:
-    source = services.config.sources[known_name(source_name, services.config.sources, "source")]
-    vendor, now = services.vendors[source.vendor], services.now()
-    if not vendor.polls:
-        raise click.UsageError(
-            f"{vendor.title} has no list to read. Register its attempts with attempt-bridge watches import"
-        )
-    for stream in streams:
-        known_name(stream, vendor.polls, f"stream of {source_name}")
-    last = min(last, now)
-    if problem := period_problem(first, last, now, vendor.look_back_limit):
-        raise click.UsageError(problem)
-    return Backfill(
-        id=backfill_id(source_name, now),
-        source=source_name,
-        first=first,
-        last=last,
-        streams=list(dict.fromkeys(streams)) or whole_streams(vendor),
-        created=now,
-    )
-
-
-def _run(services: Services, job: Backfill) -> None:
-    resume_hint = f"continue with attempt-bridge backfill resume {job.id}"
+def _change(bridge: Api, job_id: str, action: str) -> Mapping[str, Any]:
+    ident = _find(bridge, job_id)["id"]
     try:
-        with _callbacks(services, job) as callbacks:
-            worker.run(services, job, callbacks)
-    except StateUnavailable:
-        say(resume_hint)
-        raise
-    click.echo(f"{job.id}: {job.state}; {_summary(job)}")
-    unreadable = job.outcomes.get("quarantined", 0)
-    if job.state == STOPPED:
-        say(resume_hint)
-    elif job.state == FAILED:
-        say(f"{job.error}; {resume_hint}")
-    elif unreadable:
-        say(f"{unreadable} unreadable records: see attempt-bridge dead-letters list --quarantine")
-    codes = {DONE: PARTLY_FAILED if unreadable else 0, FAILED: exit_codes.FAILED}
-    click.get_current_context().exit(codes.get(job.state, INTERRUPTED))
+        row: Mapping[str, Any] = bridge.call("POST", path_of("backfills", *ident.split("/", 1), action))
+    except ApiProblem as problem:
+        _nothing_if_conflict(problem)
+    return row
 
 
-def _preview(services: Services, job: Backfill) -> None:
-    stored, code = "", 0
-    if job.reprocess != "none":
-        quarantined, requests = worker.to_reprocess(services, job)
-        stored = f" {_reprocess_preview(quarantined, requests)}."
-    try:
-        with _callbacks(services, job) as callbacks:
-            worker.preview(services, job, callbacks)
-    except Interrupted:
-        code = INTERRUPTED
-        say("stopped; the figures cover what was read so far")
-    click.echo(f"dry run: {_summary(job)}. Nothing was written.{stored}")
-    click.get_current_context().exit(code)
+def _nothing_if_conflict(problem: ApiProblem) -> NoReturn:
+    """End the command with 3 for what cannot be done in this state, else raise the problem."""
+    if problem.status != HTTPStatus.CONFLICT:
+        raise problem
+    exit_nothing_matched(problem.detail)
 
 
-@contextmanager
-def _callbacks(services: Services, job: Backfill) -> Iterator[worker.BackfillCallbacks]:
-    lower_priority()
-    with stoppable("stopping after the current page") as stop, ProgressScreen(services, job) as screen:
-        yield worker.BackfillCallbacks(sleep=stop.wait, show=screen.show, stopping=stop.is_set)
-
-
-def _reprocess_preview(quarantined: int, requests: int) -> str:
-    return f"{quarantined} quarantined records and {requests} stored requests would be processed again"
-
-
-def _summary(job: Backfill) -> str:
-    outcomes = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(job.outcomes.items())) or "no attempts"
-    return f"{job.pages:,} pages, {job.records:,} records, {job.calls:,} calls: {outcomes}"
-
-
-def _store(services: Services) -> Backfills:
-    return Backfills(services.state)
-
-
-def _find(services: Services, job_id: str) -> Backfill:
-    store = _store(services)
-    job = store.get(job_id) or unique_match(job_id, store.list(), "backfill")
-    if job is None:
+def _find(bridge: Api, job_id: str) -> Mapping[str, Any]:
+    """The backfill with this id or, if only one does, whose id begins with it."""
+    source, _, number = job_id.partition("/")
+    if number:
+        try:
+            row: Mapping[str, Any] = bridge.call("GET", path_of("backfills", source, number))
+        except ApiProblem as problem:
+            if problem.status != HTTPStatus.NOT_FOUND:
+                raise
+        else:
+            return row
+    rows = {row["id"]: row for row in bridge.rows("backfills", limit=_ALL)}
+    found = unique_match(job_id, [_Row(ident) for ident in rows], "backfill")
+    if found is None:
         exit_nothing_matched(f"no backfill {job_id}; see attempt-bridge backfill list")
-    return job
+    return rows[found.id]
 
 
-def _row(services: Services, job: Backfill) -> dict[str, Any]:
-    # Once a source is removed from bridge.yaml, nothing can read its cursors.
-    read = worker.share(services, job) if job.source in services.config.sources else None
-    return {
-        "id": job.id,
-        "state": job.state,
-        "first": iso(job.first),
-        "last": iso(job.last),
-        "read": None if read is None else f"{read:.0%}",
-        "pages": job.pages,
-        "records": job.records,
-        "new": sum(job.outcomes.get(outcome, 0) for outcome in PUBLISHED_OUTCOMES),
-        "calls": job.calls,
-        "updated": iso(job.updated),
-    }
+class _Row(NamedTuple):
+    id: str
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    progress = row["progress"]
+    return {**row, "read": None if progress is None else f"{progress:.0%}"}

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Self
 
 import click
 from rich.console import Console
@@ -18,11 +19,11 @@ from bridge import clock
 from bridge.cli.output import iso, say
 from bridge.journal import PUBLISHED_OUTCOMES
 from bridge.monitoring import logs
+from bridge.monitoring.backfill_rows import share
 from bridge.polling.backfill_jobs import Backfill, seconds_remaining
 from bridge.services import Services
-from workers.polling.backfill import share
 
-__all__ = ["ProgressScreen", "lower_priority", "progress_text", "stoppable"]
+__all__ = ["ProgressScreen", "Screen", "lower_priority", "progress_text", "stoppable"]
 
 #: Added to the niceness; at 10 a process gets about a tenth of a core that a normal process wants too.
 _NICE = 10
@@ -72,18 +73,16 @@ def progress_text(
     return f"{text}; waiting: {why}" if until is None else f"{text}; waiting until {iso(until)}: {why}"
 
 
-class ProgressScreen:
-    """Shows one backfill on stderr while it runs; a context manager."""
+class Screen:
+    """Shows one backfill on stderr while it runs; a context manager. `read`: the share of it that is read already."""
 
-    def __init__(self, services: Services, job: Backfill) -> None:
-        self._services = services
-        self._source = services.config.sources[job.source]
-        self._started, self._share_at_start = clock.monotonic(), share(services, job)
+    def __init__(self, read: float) -> None:
+        self._started, self._share_at_start = clock.monotonic(), read
         self._last_line: tuple[int, str | None] = (-1, None)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
-    def __enter__(self) -> ProgressScreen:
+    def __enter__(self) -> Self:
         if sys.stderr.isatty():
             columns = (BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
             self._bar = Progress(*columns, console=Console(file=sys.stderr))
@@ -97,12 +96,10 @@ class ProgressScreen:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, job: Backfill, why: str | None, until: float | None) -> None:
-        """As `BackfillCallbacks.show`."""
-        now, read = self._services.now(), share(self._services, job)
+    def update(self, job: Backfill, read: float, left: int, why: str | None, until: float | None, now: float) -> None:
+        """Show how far it is. `read`: the share, 0 to 1. `left`: calls. `why`, `until`: as `BackfillCallbacks.show`."""
         if until is not None and until - now < _SHORT_WAIT:
             until = None
-        left = self._services.budgets.status(job.source, self._source.budget, now).left
         eta = seconds_remaining(self._share_at_start, read, clock.monotonic() - self._started)
         text = progress_text(job, left, eta, why, until)
         if self._bar is not None and self._task is not None:
@@ -110,6 +107,21 @@ class ProgressScreen:
         elif int(read * _LINES) > self._last_line[0] or (why is not None and why != self._last_line[1]):
             self._last_line = (int(read * _LINES), why)
             say(f"{read:4.0%}  {text}")
+
+
+class ProgressScreen(Screen):
+    """Shows one backfill that runs in this process."""
+
+    def __init__(self, services: Services, job: Backfill) -> None:
+        super().__init__(share(services, job))
+        self._services = services
+        self._source = services.config.sources[job.source]
+
+    def show(self, job: Backfill, why: str | None, until: float | None) -> None:
+        """As `BackfillCallbacks.show`."""
+        now = self._services.now()
+        left = self._services.budgets.status(job.source, self._source.budget, now).left
+        self.update(job, share(self._services, job), left, why, until, now)
 
 
 def _rounded(seconds: float) -> str:

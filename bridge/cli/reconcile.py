@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
+from bridge.cli.api_client import Api, CallFailed, api, path_of
 from bridge.cli.common import load_services
-from bridge.cli.exit_codes import DONE, PARTLY_FAILED
+from bridge.cli.exit_codes import DONE, FAILED, PARTLY_FAILED
+from bridge.cli.local_changes import record_change
 from bridge.cli.options import exit_nothing_matched, format_option, known_name, since_option
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.cli.progress import lower_priority, stoppable
+from bridge.cli.worker_jobs import POLL_SECONDS, NoWorker
 from bridge.polling.backfill_jobs import period_problem
-from bridge.polling.reconciliation import Reconciliation, Reconciliations
+from bridge.polling.reconciliation import Reconciliation, settled_until
 from bridge.services import Services
 from workers.polling import reconcile as worker
 from workers.polling.listing import Interrupted
@@ -20,6 +26,7 @@ from workers.polling.listing import Interrupted
 __all__ = ["reconcile"]
 
 _WEEK = 7 * 86_400.0
+_STOPPING = "stopping; no result is kept"
 _DAYS = ("day", "listed", "both", "webhook_only", "poll_only", "missing", "expected")
 _DELAYS = ("path", "count", "p50_seconds", "p95_seconds", "max_seconds")
 #: Kind of difference -> what it means, in the order of the report.
@@ -45,7 +52,7 @@ def reconcile(ctx: click.Context, source: str | None, since: float | None, fix: 
     """Compare a vendor's list with what was published.
 
     The default period is the last 7 days. Exits with 4 if something is missing and was not published. The result is
-    kept; `show` prints the last one.
+    kept; `show` prints the last one. With --url a worker of that bridge compares.
     """
     if ctx.invoked_subcommand is not None:
         if source or since or fix:
@@ -53,11 +60,15 @@ def reconcile(ctx: click.Context, source: str | None, since: float | None, fix: 
         return
     if source is None:
         raise click.UsageError("missing: --source, or the command show")
-    services = load_services()
-    known_name(source, services.config.sources, "source")
-    result = _compare(services, source, since, fix)
-    _print(result, output)
-    missing = set(result.ids["missing"]) - set(result.fixed)
+    bridge = api()
+    if bridge.is_remote:
+        row = _by_worker(bridge, {"source": source, "fix": fix, **({} if since is None else {"since": iso(since)})})
+    else:
+        services = load_services()
+        known_name(source, services.config.sources, "source")
+        row = _found(bridge, _compare(services, source, since, fix).id)
+    _print(row, output)
+    missing = set(row["ids"]["missing"]) - set(row["fixed"])
     ctx.exit(PARTLY_FAILED if missing else DONE)
 
 
@@ -66,18 +77,52 @@ def reconcile(ctx: click.Context, source: str | None, since: float | None, fix: 
 @format_option
 def show(source: str | None, output: str) -> None:
     """Show the last result of each source. JSON has all ids."""
-    services = load_services()
-    names = [known_name(source, services.config.sources, "source")] if source else list(services.config.sources)
-    results = [result for name in names if (result := Reconciliations(services.state).last(name))]
-    if not results:
+    bridge = api()
+    names = [source] if source else [row["name"] for row in bridge.rows("sources", limit=sys.maxsize)]
+    found = [
+        row["id"]
+        for name in names
+        for row in bridge.rows("reconciliations", {"source": name, "state": "done"}, limit=1)
+    ]
+    if not found:
         exit_nothing_matched("no results yet; run attempt-bridge reconcile --source NAME")
-    for result in results:
-        _print(result, output)
+    for ident in found:
+        _print(_found(bridge, ident), output)
+
+
+def _found(bridge: Api, ident: str) -> Mapping[str, Any]:
+    row: Mapping[str, Any] = bridge.call("GET", path_of("reconciliations", *ident.split("/", 1)))
+    return row
+
+
+def _by_worker(bridge: Api, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Have a worker compare, and show why it waits. The first Ctrl-C ends it without a result."""
+    row = bridge.call("POST", "reconciliations", body=body)
+    ident, no_worker, said, is_asked = row["id"], NoWorker(row["id"]), set[str](), False
+    with stoppable(_STOPPING) as stop:
+        while row["state"] in ("waiting", "running"):
+            if row["state"] == "running" and row["waits"] and row["waits"] not in said:
+                said.add(row["waits"])
+                say(f"waiting until {row['waits_until']}: {row['waits']}")
+            no_worker.check(row)
+            stop.wait(POLL_SECONDS)
+            if stop.is_set() and not is_asked:
+                is_asked = True
+                bridge.call("POST", path_of("reconciliations", *ident.split("/", 1), "stop"))
+            elif is_asked:
+                time.sleep(POLL_SECONDS)
+            row = _found(bridge, ident)
+    if row["state"] == "stopped":
+        raise KeyboardInterrupt
+    if row["state"] == "failed":
+        raise CallFailed(f"{ident} failed: {row['error']}", FAILED)
+    result: Mapping[str, Any] = row
+    return result
 
 
 def _compare(services: Services, source_name: str, since: float | None, fix: bool) -> Reconciliation:
     source, now = services.config.sources[source_name], services.now()
-    first, until = now - _WEEK if since is None else since, worker.settled_until(source, now)
+    first, until = now - _WEEK if since is None else since, settled_until(source, now)
     if problem := period_problem(first, until, now, services.vendors[source.vendor].look_back_limit):
         raise click.UsageError(problem)
     lower_priority()
@@ -88,7 +133,7 @@ def _compare(services: Services, source_name: str, since: float | None, fix: boo
             reasons.add(why)
             say(f"waiting until {iso(until)}: {why}")
 
-    with stoppable("stopping; no result is kept") as stop:
+    with stoppable(_STOPPING) as stop:
 
         def check() -> None:
             if stop.is_set():
@@ -98,19 +143,21 @@ def _compare(services: Services, source_name: str, since: float | None, fix: boo
             options = worker.ReconcileOptions(
                 since=first, until=until, fix=fix, check=check, sleep=stop.wait, waiting=show_wait
             )
-            return worker.reconcile(services, source_name, options)
+            result = worker.reconcile(services, source_name, options)
         except Interrupted:
             raise KeyboardInterrupt from None
+    asked = {"since": iso(first), "until": iso(until), "fix": fix}
+    record_change(services, "addReconciliation", f"reconciliation {result.id}", after=asked)
+    return result
 
 
-def _print(result: Reconciliation, output: str) -> None:
+def _print(row: Mapping[str, Any], output: str) -> None:
     if output != "table":
-        moments = {name: iso(getattr(result, name)) for name in ("since", "until", "made")}
-        print_object({**asdict(result), **moments}, output)
+        print_object(row, output)
         return
-    click.echo(f"{result.source}: finished from {iso(result.since)} to {iso(result.until)}")
-    rows = [{"day": day, **counts} for day, counts in result.days.items()]
-    rows += [{"day": "total", **{name: result.total(name) for name in _DAYS[1:]}}] if len(rows) > 1 else []
+    click.echo(f"{row['source']}: finished from {row['since']} to {row['until']}")
+    rows = [{"day": day, **counts} for day, counts in row["days"].items()]
+    rows += [{"day": "total", **row["counts"]}] if len(rows) > 1 else []
     print_list(rows, _DAYS, output, empty="no attempts finished in this period")
     print_list(
         [
@@ -119,18 +166,18 @@ def _print(result: Reconciliation, output: str) -> None:
                 "count": delay["count"],
                 **{f"{name}_seconds": delay[name] for name in ("p50", "p95", "max")},
             }
-            for path, delay in result.delays.items()
+            for path, delay in row["delays"].items()
         ],
         _DELAYS,
         output,
         empty="no published attempt has a finish time",
     )
     for name, meaning in _MEANINGS.items():
-        if ids := result.ids.get(name):
+        if ids := row["ids"].get(name):
             more = f" and {len(ids) - _IDS_SHOWN} more (-o json has all)" if len(ids) > _IDS_SHOWN else ""
             click.echo(f"{name.replace('_', ' ')} ({len(ids)}, {meaning}): {', '.join(ids[:_IDS_SHOWN])}{more}")
-    if result.unreadable:
-        click.echo(f"{result.unreadable} records could not be read; the next poll quarantines them")
-    if result.fixed:
-        click.echo(f"{len(result.fixed)} published now")
-    click.echo(f"{result.records} records read, {result.calls} calls used, at {iso(result.made)}")
+    if row["unreadable"]:
+        click.echo(f"{row['unreadable']} records could not be read; the next poll quarantines them")
+    if row["fixed"]:
+        click.echo(f"{len(row['fixed'])} published now")
+    click.echo(f"{row['records']} records read, {row['calls']} calls used, at {row['made']}")

@@ -3,46 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
 
 import click
 
+from bridge.cli.api_client import Api, ApiProblem, CallFailed, api, path_of
 from bridge.cli.common import load_services
-from bridge.cli.exit_codes import DONE, FAILED
+from bridge.cli.exit_codes import DONE, FAILED, UNAVAILABLE
 from bridge.cli.options import format_option, known_name
-from bridge.cli.output import iso, print_check, print_object
-from bridge.config.model import Source
-from bridge.errors import BridgeError, StateUnavailable, Unreadable
-from bridge.quota.windows import TEST
-from bridge.services import Services
-from workers.polling.source_access import SourceAccess, exclusive_access, never
+from bridge.cli.output import print_check, print_object
+from bridge.cli.worker_jobs import POLL_SECONDS, NoWorker
 
-__all__ = ["Step", "steps", "test"]
-
-_LOG_IN = "log in"
-#: The page starts this long ago, seconds.
-_SINCE = 86_400.0
-#: Some vendors list by period, and the first may be empty: then up to this many further pages are read.
-_EMPTY_PAGES = 2
-#: A worker holds the source for a page or a recheck: how often to try again, and the wait between, seconds.
-_TRIES, _WAIT = 20, 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One step of the test and its result."""
-
-    #: "log in", or the stream.
-    name: str
-    #: "ok", "warning" or "failure".
-    status: str
-    text: str
-    #: Status of an attempt, or "quarantined" -> number of records.
-    records: dict[str, int] = field(default_factory=dict)
-    #: Why records could not be read, each reason once.
-    problems: tuple[str, ...] = ()
+__all__ = ["test"]
 
 
 @click.command()
@@ -52,81 +27,48 @@ class Step:
 def test(ctx: click.Context, name: str, output: str) -> None:
     """Log in at the vendor and read one page of each stream; publish nothing, move no cursor.
 
-    Exits with 1 if a step fails. Uses a few calls of the source's budget.
+    Exits with 1 if a step fails. Uses a few calls of the source's budget. With --url a worker of that bridge does it.
     """
-    services = load_services()
-    source = services.config.sources[known_name(name, services.config.sources, "source")]
+    bridge = api()
     done = []
-    for step in steps(services, source):
+    for step in _by_worker(bridge, name) if bridge.is_remote else _here(name):
         done.append(step)
         if output == "table":
-            print_check(step.status, f"{step.name}: {step.text}")
-    failed = any(step.status == "failure" for step in done)
+            print_check(step["status"], f"{step['name']}: {step['text']}")
+    failed = any(step["status"] == "failure" for step in done)
     if output != "table":
-        print_object({"source": name, "ok": not failed, "steps": [asdict(step) for step in done]}, output)
+        print_object({"source": name, "ok": not failed, "steps": done}, output)
     ctx.exit(FAILED if failed else DONE)
 
 
-def steps(services: Services, source: Source) -> Iterator[Step]:
-    """The steps, each as it is done; a failure is the last one. Raises `StateUnavailable`."""
-    for _ in range(_TRIES):
-        with exclusive_access(services, source, spender=TEST, stopping=never) as access:
-            if access is not None:
-                yield from _steps(access)
-                return
-        time.sleep(_WAIT)
-    yield Step(name=_LOG_IN, status="failure", text=f"another process reads {source.name}. Remedy: try again later")
+def _here(name: str) -> Iterator[dict[str, Any]]:
+    """The steps, made by this process: the bridge need not run."""
+    from workers.polling.source_test import steps  # noqa: PLC0415 - with --url nothing of it is needed
+
+    services = load_services()
+    source = services.config.sources[known_name(name, services.config.sources, "source")]
+    yield from map(asdict, steps(services, source))
 
 
-def _steps(access: SourceAccess) -> Iterator[Step]:
-    vendor, step = access.vendor, _LOG_IN
+def _by_worker(bridge: Api, name: str) -> Iterator[dict[str, Any]]:
+    """The steps, each as soon as a worker has made it."""
     try:
-        if vendor.probe is not None:
-            yield Step(name=step, status="ok", text=vendor.probe(access.client))
-        for stream, poll in vendor.polls.items():
-            # A sweep only repeats another stream.
-            if poll.sweep is None:
-                step = stream
-                yield _page(access, stream)
-        if vendor.probe is None and not vendor.polls:
-            yield Step(
-                name=step,
-                status="warning",
-                text=f"{vendor.title} has nothing to read without an open attempt",
-            )
-    except StateUnavailable:
+        row = bridge.call("POST", path_of("sources", name, "test"))
+    except ApiProblem as problem:
+        if problem.status == HTTPStatus.NOT_FOUND:
+            raise click.UsageError(problem.detail) from problem
+        if problem.status == HTTPStatus.CONFLICT:
+            # No worker runs.
+            raise CallFailed(problem.detail, UNAVAILABLE) from problem
         raise
-    except BridgeError as error:
-        yield Step(name=step, status="failure", text=str(error).removeprefix(f"source {access.source.name}: "))
-
-
-def _page(access: SourceAccess, stream: str) -> Step:
-    """The step of reading one page, with the outcomes that its records would have."""
-    now = access.services.now()
-    poll, since = access.vendor.polls[stream], now - min(_SINCE, access.vendor.look_back_limit or _SINCE)
-    page = poll.fetch(access.client, poll.start(since, None))
-    for _ in range(_EMPTY_PAGES):
-        if page.records or not page.more or page.cursor is None:
+    shown, no_worker = 0, NoWorker(row["id"])
+    while True:
+        yield from row["steps"][shown:]
+        shown = len(row["steps"])
+        if row["state"] not in ("waiting", "running"):
             break
-        page = poll.fetch(access.client, page.cursor)
-    statuses: Counter[str] = Counter()
-    problems: dict[str, None] = {}
-    for record in page.records:
-        try:
-            statuses[access.vendor.normalise(record, now, access.source.options).status] += 1
-        except Unreadable as error:
-            statuses["quarantined"] += 1
-            problems[str(error)] = None
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
-    text = f"{len(page.records)} records on a page since {iso(since)}" + (f": {counts}" if counts else "")
-    if page.more:
-        text += "; more pages follow"
-    if problems:
-        text += f". First unreadable record: {next(iter(problems))}"
-    return Step(
-        name=stream,
-        status="warning" if problems else "ok",
-        text=text,
-        records=dict(statuses),
-        problems=tuple(problems),
-    )
+        no_worker.check(row)
+        time.sleep(POLL_SECONDS)
+        row = bridge.call("GET", path_of("sources", name, "tests", row["id"].partition("/")[2]))
+    if row["error"]:
+        raise CallFailed(f"{row['id']} failed: {row['error']}", FAILED)

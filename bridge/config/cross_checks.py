@@ -1,15 +1,17 @@
-"""Checks of bridge.yaml across its sections: problems are added to the document."""
+"""Checks of bridge.yaml across its sections, and of its addresses."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 
-from bridge.config.model import BridgeConfig, Source, Subscription
+from bridge.config import queues
+from bridge.config.model import BridgeConfig, Config, Source, Subscription
 from bridge.config.yaml_document import Document
+from bridge.errors import ConfigError, clip
 from bridge.text import duration_text
 
-__all__ = ["check_memory", "check_retention"]
+__all__ = ["check_broker", "check_memory", "check_retention"]
 
 
 def check_memory(bridge: BridgeConfig, sources: Iterable[Source], document: Document) -> None:
@@ -40,3 +42,25 @@ def _longest_delivery(subscription: Subscription) -> float:
     policy, receipts = subscription.retry, subscription.receipts
     within = receipts.within if receipts.required else 0.0
     return sum(max(step * (1 + policy.jitter), within) for step in policy.schedule)
+
+
+def check_broker(config: Config, state: str, broker: str) -> None:
+    """The broker is not the state, and no receiver reads a queue of the bridge. Raises `ConfigError`.
+
+    Not with the file: environment and embedded server have the last word about the addresses.
+    """
+    problems = []
+    if queues.same_server(state, broker):
+        problems.append(
+            f"{config.path}: bridge.broker: is the same Redis database as the state: receivers could read and delete "
+            "the bridge's keys. Remedy: give the broker another database, or better another server"
+        )
+    problems += [
+        f'{config.path}: subscriptions.{subscription.name}.queue: "{clip(subscription.queue)}" is read by the bridge '
+        "itself. Remedy: name the receiver's own queue"
+        for subscription in config.subscriptions.values()
+        if queues.is_own(subscription.queue)
+        and (subscription.broker is None or queues.same_server(subscription.broker, broker))
+    ]
+    if problems:
+        raise ConfigError(*problems)

@@ -107,7 +107,7 @@ class SittingPlace(Units):
 
 
 class ReportPlace(Units):
-    """Attempt ids in the last reconciliations, and errors in the reports of the last polls."""
+    """Attempt ids in the last reconciliations; errors in the reports of the last polls and in jobs of the worker."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -115,10 +115,15 @@ class ReportPlace(Units):
 
     def units(self) -> Sequence[Any]:
         """See `Units`."""
-        return [keys.reconciliations(self.context.source), keys.cursor_history(self.context.source)]
+        lists = [keys.reconciliations(self.context.source), keys.cursor_history(self.context.source)]
+        return [*lists, keys.worker_jobs("all"), keys.backfills()]
 
     def read_unit(self, unit: Any, cursor: str, limit: int) -> Batch:
         """See `Units`."""
+        if unit in (keys.worker_jobs("all"), keys.backfills()):
+            jobs = cast("dict[bytes, bytes]", self.client.hgetall(unit))
+            names = [name.decode() for name, job in jobs.items() if self._without(job) != job]
+            return Batch([Hit("reports", reference(unit, name), unit, name) for name in names], None, len(jobs))
         lines = cast("list[bytes]", self.client.lrange(unit, 0, -1))
         changed = [line for line in lines if self._without(line) != line]
         hits = [Hit("reports", reference(unit, line.decode(errors="replace")), unit, line) for line in changed]
@@ -127,7 +132,10 @@ class ReportPlace(Units):
     def erase(self, hits: Sequence[Hit]) -> None:
         """See `Place`."""
         for hit in hits:
-            self._rewrite.item(hit.key, hit.item, self._without(hit.item))
+            if isinstance(hit.item, str):
+                self._rewrite.field(hit.key, hit.item, self._without)
+            else:
+                self._rewrite.item(hit.key, hit.item, self._without(hit.item))
 
     def _without(self, line: bytes) -> bytes:
         try:

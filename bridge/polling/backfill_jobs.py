@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import cast
 
 import redis
@@ -16,12 +16,16 @@ from bridge.state.lease import Lease
 
 __all__ = [
     "CANCELLED",
+    "COMMAND",
     "DONE",
     "FAILED",
     "MAX_KEPT",
     "REPROCESS",
     "RUNNING",
+    "STATES",
     "STOPPED",
+    "WAITING",
+    "WORKER",
     "Backfill",
     "Backfills",
     "backfill_id",
@@ -30,7 +34,11 @@ __all__ = [
     "share_read",
 ]
 
-RUNNING, STOPPED, DONE, CANCELLED, FAILED = "running", "stopped", "done", "cancelled", "failed"
+WAITING, RUNNING, STOPPED = "waiting", "running", "stopped"
+DONE, CANCELLED, FAILED = "done", "cancelled", "failed"
+STATES = (WAITING, RUNNING, STOPPED, DONE, CANCELLED, FAILED)
+#: Who runs a backfill: a command in its terminal, or the worker, for the API.
+COMMAND, WORKER = "command", "worker"
 #: What is processed again before reading: nothing, quarantined items, or these and all stored requests.
 REPROCESS = ("none", "failed", "all")
 #: Number of finished backfills stored over all sources; those that can resume are never deleted.
@@ -63,8 +71,20 @@ class Backfill:
     created: float = 0.0
     #: When it was last saved.
     updated: float = 0.0
-    #: One of the five states above.
+    #: One of `STATES`.
     state: str = RUNNING
+    #: `COMMAND` or `WORKER`.
+    runner: str = COMMAND
+    #: Who made it; empty: unknown.
+    by: str = ""
+    #: Whether it only counts, and writes nothing.
+    dry_run: bool = False
+    #: Numbers of quarantined records and of stored requests that `reprocess` selects; of a dry run alone.
+    stored: list[int] | None = None
+    #: Why it makes no progress, in one line; empty: it does. Of the worker's alone.
+    waits: str = ""
+    #: Until when it waits, where that is known.
+    waits_until: float | None = None
     #: Stream -> cursor of its next page.
     cursors: dict[str, str] = field(default_factory=dict)
     #: Streams that are read to their end.
@@ -161,7 +181,10 @@ class Backfills:
             self.client.hset(keys.backfills(), job.id, _stored(job))
 
     def get(self, job_id: str) -> Backfill | None:
-        """One backfill as it was last saved, `stopped` if its process exited unexpectedly; None if unknown."""
+        """One backfill as it was last saved, None if unknown.
+
+        If its process exited unexpectedly, it is `stopped`, or `waiting` for another worker.
+        """
         with state_errors():
             stored = cast("bytes | None", self.client.hget(keys.backfills(), job_id))
         return None if stored is None else self._load(stored)
@@ -198,9 +221,16 @@ class Backfills:
             self.client.hdel(keys.backfill_requests(), job_id)
 
     def _load(self, stored: bytes) -> Backfill:
-        job = Backfill(**json.loads(stored))
+        members = json.loads(stored)
+        # A later version may have added some.
+        known = {one.name for one in fields(Backfill)}
+        job = Backfill(**{name: value for name, value in members.items() if name in known})
         if job.state == RUNNING and self.running(job.source) != job.id:
-            job.state, job.error = STOPPED, "its process exited unexpectedly"
+            if job.runner == WORKER:
+                # The next tick of a worker continues it.
+                job.state = WAITING
+            else:
+                job.state, job.error = STOPPED, "its process exited unexpectedly"
         return job
 
 

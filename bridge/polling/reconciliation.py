@@ -6,12 +6,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import cast
 
 import redis
 
 from bridge import clock
+from bridge.config.model import Source
 from bridge.journal import Memory
 from bridge.state import keys
 from bridge.state.errors import state_errors
@@ -27,6 +28,7 @@ __all__ = [
     "compare",
     "delays",
     "findings",
+    "settled_until",
 ]
 
 #: By which path an attempt was seen. `missing`: the vendor lists it, and it was not published.
@@ -39,6 +41,8 @@ MAX_KEPT = 30
 #: How long failures of a night are kept, seconds.
 _FAILURES_KEPT = 2 * 86_400
 _DAY = 86_400
+#: Attempts that finished within the last round, or this many seconds, may still be on their way.
+_IN_TRANSIT = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,15 @@ class Reconciliation:
     calls: int = 0
     #: Ids of attempts that it published.
     fixed: list[str] = field(default_factory=list)
+    #: Id of the job that made it; empty: a nightly run, a command, or an earlier version.
+    job: str = ""
+    #: Who asked for it; empty: nobody, or unknown.
+    by: str = ""
+
+    @property
+    def id(self) -> str:
+        """Names it: the id of its job, or its source and start."""
+        return self.job or f"{self.source}/{clock.to_datetime(self.made):%Y%m%dT%H%M%S}"
 
     def total(self, name: str) -> int:
         """The number over all days, of one of `CLASSES` or `listed`."""
@@ -170,7 +183,17 @@ class Reconciliations:
         """The results of a source, the newest first."""
         with state_errors():
             lines = cast("list[bytes]", self.client.lrange(keys.reconciliations(source), 0, limit - 1))
-        return [Reconciliation(**json.loads(line)) for line in lines]
+        # A later version may have added members.
+        known = {one.name for one in fields(Reconciliation)}
+        return [
+            Reconciliation(**{name: value for name, value in json.loads(line).items() if name in known})
+            for line in lines
+        ]
+
+
+def settled_until(source: Source, now: float) -> float:
+    """The moment (UNIX seconds) before which every attempt has had its webhook and its poll."""
+    return now - _IN_TRANSIT - (source.poll.every if source.poll.enabled else 0.0)
 
 
 def findings(

@@ -34,7 +34,7 @@ __all__ = [
     "quarantine", "rate", "reconciliations", "refused", "rejected", "replay_job", "replay_progress", "replays",
     "requests", "retry", "rhythm", "seen", "session", "settled", "sittings", "source_clock", "stuck_reading",
     "subscription_alarm", "subscription_state", "subscriptions", "tries", "vendor_limit", "vendor_memory", "watch",
-    "watch_due", "watch_version",
+    "watch_due", "watch_version", "worker_jobs",
 ]
 # fmt: on
 
@@ -230,6 +230,11 @@ def backfills() -> str:
 def backfill_requests() -> str:
     """Hash id of a backfill -> `stop` or `cancel`: an operator's request to the process that runs it."""
     return "ab:backfills:wishes"
+
+
+def worker_jobs(name: str = "open") -> str:
+    """`open`: set `<kind>:<id>` of the jobs that the worker is to run; `all`, `requests`: hash id -> JSON, `stop`."""
+    return f"ab:{{jobs}}:{name}"
 
 
 def reconciliations(source: str) -> str:

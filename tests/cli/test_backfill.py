@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,8 +25,11 @@ from bridge.sdk.vendor import NormalisedAttempt, Record
 from bridge.services import Services, load
 from bridge.state import keys
 from bridge.vendors.classmarker.simulator import Behaviour, Simulator
+from tests.support.http_bridge import served
 from tests.support.polling import START, journal
 from tests.support.servers import serving
+from tests.support.watches_api import TOKENS, access_of
+from workers.polling.jobs import JobRunner
 
 DAY = 86_400.0
 CONFIG = """
@@ -83,7 +88,7 @@ def shell(capfd, monkeypatch, tmp_path, server) -> Iterator[Shell]:
     monkeypatch.setattr("bridge.monitoring.logs.configure", lambda *_: None)
     monkeypatch.setattr("os.nice", shell.niceness.append)
     with serving(shell.vendor) as address, capture_logs():
-        (tmp_path / "bridge.yaml").write_text(CONFIG.format(address=address))
+        (tmp_path / "bridge.yaml").write_text(CONFIG.format(address=address) + access_of(TOKENS))
         yield shell
 
 
@@ -157,7 +162,9 @@ def test_what_cannot_be_read_is_refused_in_one_line(shell, arguments, problem):
 
 def test_a_vendor_without_a_list_says_how_its_attempts_come(shell, services, monkeypatch):
     vendor = replace(services.vendors["classmarker"], polls={})
-    monkeypatch.setattr("bridge.cli.backfill.load_services", lambda: replace(services, vendors={"classmarker": vendor}))
+    monkeypatch.setattr(
+        "bridge.cli.backfill_local.load_services", lambda: replace(services, vendors={"classmarker": vendor})
+    )
 
     code, _, err = week(shell)
 
@@ -343,7 +350,7 @@ def test_unreadable_records_end_it_with_4_and_the_place_where_they_are(shell, se
         return result
 
     changed = replace(services, vendors={"classmarker": replace(vendor, normalise=normalise)})
-    monkeypatch.setattr("bridge.cli.backfill.load_services", lambda: changed)
+    monkeypatch.setattr("bridge.cli.backfill_local.load_services", lambda: changed)
 
     code, out, err = week(shell)
 
@@ -456,3 +463,101 @@ def test_ctrl_c_ends_a_reconciliation_without_a_result(shell, services):
     assert (code, out) == (130, "")
     assert "no result is kept" in err
     assert shell("reconcile", "show")[0] == 3
+
+
+# over the API of a bridge elsewhere ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(services, monkeypatch) -> Iterator[tuple[str, ...]]:
+    """Options of a bridge over HTTP, with a worker that takes jobs as long as its heartbeat is there."""
+    # Nobody makes the polls that are due and would go first.
+    monkeypatch.setattr("workers.polling.listing._LONGEST_YIELD", 0.0)
+    stop, runner = threading.Event(), JobRunner(services)
+    services.state.set(keys.heartbeat("worker"), "1")
+
+    def work() -> None:
+        while not stop.wait(0.02):
+            if services.state.exists(keys.heartbeat("worker")):
+                for kind, ident in services.open_jobs.all():
+                    runner.run(kind, ident)
+
+    worker = threading.Thread(target=work)
+    with served(services) as address:
+        worker.start()
+        yield ("--url", address, "--token", TOKENS["operator"])
+        stop.set()
+        worker.join(10)
+        assert not worker.is_alive()
+
+
+def without_names(text: str) -> str:
+    """Without ids, times and lines of progress, which differ from run to run."""
+    text = re.sub(r"(?m)^ *\d+%.*\n", "", text)
+    return re.sub(r"\d{8}T\d{6}(-\w+)?|\d{4}-\d\d-\d\dT[\d:.]+Z|\d+ calls left", "*", text)
+
+
+@pytest.mark.long
+def test_commands_print_the_same_whether_this_process_reads_or_a_worker_elsewhere(shell, services, elsewhere) -> None:
+    shell.sit(4)
+    period = ("--source", "eu", "--from", day(3), "--to", day(0), "--stream", "links")
+    lines = [
+        ("backfill", *period, "--dry-run", "--reprocess", "failed"),
+        ("backfill", *period, "--reprocess", "failed"),
+        ("reconcile", "--source", "eu", "--since", "3d"),
+        ("backfill", *period),
+        ("reconcile", "show"),
+        ("reconcile", "--source", "zz"),
+        ("sources", "test", "eu"),
+        ("sources", "test", "zz"),
+    ]
+    found = []
+    for where in ((), elsewhere):
+        found.append(
+            [
+                (code, *map(without_names, out_and_err))
+                for code, *out_and_err in (shell(*where, *line) for line in lines)
+            ]
+        )
+        if not where:
+            keep = services.state.get(keys.heartbeat("worker"))
+            services.state.flushall()
+            services.state.set(keys.heartbeat("worker"), keep)
+    for line, here, there in zip(lines, *found, strict=True):
+        assert here == there, line
+    assert [code for code, *_ in found[0]] == [0, 0, 4, 0, 0, 2, 0, 2]
+
+
+def test_ctrl_c_stops_a_backfill_elsewhere_and_list_show_and_resume_find_it(shell, services, elsewhere, state) -> None:
+    ids = shell.sit(12)
+    shell.before = lambda: os.kill(os.getpid(), signal.SIGINT) if shell.calls == 2 else time.sleep(0.2)
+    code, out, err = shell(
+        *elsewhere, "backfill", "--source", "eu", "--from", day(7), "--to", day(0), "--stream", "links"
+    )
+    (job,) = [job for job in Backfills(services.state).list() if not job.dry_run]
+    assert (code, job.state) == (130, "stopped"), err
+    assert f"{job.id}: stopped; " in out
+    assert "stopping after the current page" in err
+    assert f"continue with attempt-bridge backfill resume {job.id}" in err
+    shell.before = lambda: None
+    assert shell("backfill", "list", "-o", "json")[1] == shell(*elsewhere, "backfill", "list", "-o", "json")[1]
+    assert shell("backfill", "show", job.id[:8])[1] == shell(*elsewhere, "backfill", "show", job.id)[1]
+    assert shell(*elsewhere, "backfill", "resume", job.id)[0] == 0
+    assert sorted(completed(state)) == sorted(ids)
+    assert shell(*elsewhere, "backfill", "resume", job.id)[0] == 3
+
+
+def test_a_job_that_no_worker_takes_ends_the_command_in_one_line_and_a_terminal_may_take_it(
+    shell, services, elsewhere, monkeypatch
+) -> None:
+    monkeypatch.setattr("bridge.cli.worker_jobs._PATIENCE_SECONDS", 0.0)
+    services.state.delete(keys.heartbeat("worker"))
+    shell.sit(2)
+    code, _, err = shell(*elsewhere, "backfill", "--source", "eu", "--from", day(7), "--to", day(0))
+    job = only_job(services)
+    no_worker = "no worker runs. Remedy: start attempt-bridge worker and attempt-bridge beat"
+    assert (code, err.splitlines()[-1]) == (69, f"Error: {job.id} waits: {no_worker}")
+    assert shell(*elsewhere, "sources", "test", "eu")[::2] == (69, f"Error: {no_worker}\n")
+    assert shell("backfill", "resume", job.id)[0] == 0
+    assert only_job(services).state == "done"
+    assert services.open_jobs.all() == []

@@ -90,7 +90,7 @@ def test_a_refusal_is_one_line_and_exit_code_1(account, capfd) -> None:
 
 
 def test_it_does_not_read_beside_another_process(account, state: redis.Redis, capfd, monkeypatch) -> None:
-    monkeypatch.setattr("bridge.cli.sources_test._WAIT", 0.0)
+    monkeypatch.setattr("workers.polling.source_test._WAIT", 0.0)
     Lease(state, "poll:eu", "another", seconds=60).hold()
 
     assert cli.run(["sources", "test", "eu"]) == 1

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from bridge.cli.sources_test import steps
 from tests.support.contract.engine import SOURCE, Bridge
+from workers.polling.source_test import steps
 
 
 @pytest.fixture

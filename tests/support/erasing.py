@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,9 +17,11 @@ from bridge.config.model import RetryPolicy, Subscription
 from bridge.errors import DeliveryFailed
 from bridge.ingest.intake import read_body
 from bridge.ingest.pipeline import ingest
+from bridge.polling.backfill_jobs import Backfill, Backfills
 from bridge.polling.cursors import RoundReport
 from bridge.polling.reconciliation import Reconciliation, Reconciliations
 from bridge.polling.vendor_memory import VendorMemory
+from bridge.polling.worker_jobs import TEST, WorkerJob, WorkerJobs
 from bridge.sdk.records import NormalisedAttempt, Record
 from bridge.services import Services
 from bridge.state import keys
@@ -192,6 +195,11 @@ def remember(services: Services, person: Named) -> None:
     Reconciliations(services.state).keep(found)
     report = RoundReport(stream="groups", from_cursor="1", to_cursor="2", started=now, error=f"odd: {person.email}")
     services.cursors.record_round("eu", report)
+    number, why = f"eu/{hashlib.sha256(person.email.encode()).hexdigest()[:8]}", f"odd: {person.email}"
+    failed = Backfill(id=number, source="eu", first=0.0, last=1.0, streams=["groups"], state="failed", error=why)
+    Backfills(services.state).save(failed, now)
+    step = {"name": "groups", "status": "warning", "text": why, "records": {}, "problems": [why]}
+    WorkerJobs(services.state).save(WorkerJob(id=number, kind=TEST, source="eu", state="done", steps=[step]), now)
 
 
 def finish(
@@ -243,4 +251,5 @@ def named_keys(person: Named) -> set[str]:
         *(keys.watch("eu"), keys.expected("eu"), keys.expected_spellings("eu"), keys.deadlines("eu")),
         *(keys.sittings("eu"), keys.consented("eu", f"consent:{person.started}")),
         *(keys.vendor_memory("eu", "attempts"), keys.reconciliations("eu"), keys.cursor_history("eu")),
+        *(keys.worker_jobs("all"), keys.backfills()),
     }

@@ -23,9 +23,10 @@ from bridge.polling.backfill_jobs import (
     FAILED,
     RUNNING,
     STOPPED,
+    WAITING,
+    WORKER,
     Backfill,
     Backfills,
-    share_read,
 )
 from bridge.quota.budgets import BACKFILL as SPENDER
 from bridge.sdk.vendor import Page
@@ -34,7 +35,7 @@ from bridge.state.lease import Lease
 from workers.polling.listing import Interrupted, Listing, refuse_paused
 from workers.polling.paging import is_about_cursor
 
-__all__ = ["AlreadyRunning", "BackfillCallbacks", "preview", "run", "share", "to_reprocess"]
+__all__ = ["AlreadyRunning", "BackfillCallbacks", "preview", "run", "to_reprocess"]
 
 _log = structlog.get_logger(__name__)
 
@@ -56,12 +57,6 @@ class BackfillCallbacks:
     show: Callable[[Backfill, str | None, float | None], None]
     #: Whether to stop; called between pages and while waiting.
     stopping: Callable[[], bool]
-
-
-def share(services: Services, job: Backfill) -> float:
-    """The share of the period that is read, 0 to 1."""
-    polls = services.vendors[services.config.sources[job.source].vendor].polls
-    return share_read(job, lambda stream, cursor: polls[stream].position(cursor))
 
 
 def run(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None:
@@ -90,15 +85,23 @@ def run(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None
             _read(services, job, callbacks, lease, store)
             job.state = DONE
         except Interrupted as end:
-            job.state = CANCELLED if end.reason == "cancelled" else STOPPED
+            job.state = _after(job, end)
         except (VendorRefused, VendorUnavailable, VendorFault, Unreadable) as problem:
             job.state, job.error = FAILED, clip(problem, 300)
+        job.waits, job.waits_until = "", None
         store.save(job, now())
         store.clear_request(job.id)
         store.trim()
         _log.info("backfill_ended", backfill=job.id, state=job.state, pages=job.pages, outcomes=job.outcomes)
     finally:
         lease.release()
+
+
+def _after(job: Backfill, end: Interrupted) -> str:
+    """The state of a backfill that was interrupted: one of a worker that ends is continued by the next."""
+    if end.reason == "cancelled":
+        return CANCELLED
+    return WAITING if job.runner == WORKER and end.reason != "stopped" else STOPPED
 
 
 def preview(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None:

@@ -19,7 +19,16 @@ from bridge.ingest.dry_run import DryRun
 from bridge.ingest.intake import unreadable_on_error
 from bridge.ingest.pipeline import ingest
 from bridge.journal import BACKFILL, PUBLISHED_OUTCOMES
-from bridge.polling.reconciliation import Listed, Published, Reconciliation, Reconciliations, compare, delays, findings
+from bridge.polling.reconciliation import (
+    Listed,
+    Published,
+    Reconciliation,
+    Reconciliations,
+    compare,
+    delays,
+    findings,
+    settled_until,
+)
 from bridge.quota.budgets import RECONCILE
 from bridge.sdk.records import NormalisedAttempt, Pointer, Record, Resume
 from bridge.services import Services
@@ -28,7 +37,7 @@ from schemas.event import COMPLETED, VOIDED
 from workers.polling.listing import Interrupted, Listing, whole_streams
 from workers.polling.source_access import SourceAccess, never
 
-__all__ = ["ReconcileOptions", "nightly", "reconcile", "settled_until"]
+__all__ = ["ReconcileOptions", "nightly", "reconcile"]
 
 #: Period of a nightly run, seconds: yesterday, and attempts that appeared late the day before.
 _NIGHTLY_SECONDS = 2 * 86_400.0
@@ -39,8 +48,6 @@ _MAX_SECONDS = 6 * 3600.0
 #: After so many runs that ended at a fault of the vendor, the next one is made the next night: each begins again.
 _MAX_FAILURES = 3
 _LEASE_SECONDS = 60.0
-#: Attempts that finished within the last round, or this many seconds, may still be on their way.
-_IN_TRANSIT = 60.0
 _BATCH = 200
 
 _log = structlog.get_logger(__name__)
@@ -62,11 +69,10 @@ class ReconcileOptions:
     sleep: Callable[[float], object] = time.sleep
     #: Told every second why nothing is read and until when.
     waiting: Callable[[str, float], None] = lambda why, until: None
-
-
-def settled_until(source: Source, now: float) -> float:
-    """The moment (UNIX seconds) before which every attempt has had its webhook and its poll."""
-    return now - _IN_TRANSIT - (source.poll.every if source.poll.enabled else 0.0)
+    #: Id of the job that asked for it; empty: none.
+    job: str = ""
+    #: Who asked for it; empty: nobody.
+    by: str = ""
 
 
 def reconcile(services: Services, source_name: str, options: ReconcileOptions) -> Reconciliation:
@@ -84,7 +90,9 @@ def reconcile(services: Services, source_name: str, options: ReconcileOptions) -
         sleep=options.sleep,
         waiting=options.waiting,
     )
-    result = Reconciliation(source=source_name, since=options.since, until=options.until, made=started)
+    result = Reconciliation(
+        source=source_name, since=options.since, until=options.until, made=started, job=options.job, by=options.by
+    )
     listed, publishable = _listed(services, listing, options, result)
     published = _published(services, source_name, options.since)
     compared = findings(
@@ -146,7 +154,9 @@ def _reconcile_tonight(services: Services, name: str, lease: Lease, stopping: Ca
             raise Interrupted(f"it took longer than {_MAX_SECONDS / 3600:g} hours. Raise sources.{name}.budget")
 
     until = settled_until(services.config.sources[name], started)
-    since = until - min(_NIGHTLY_SECONDS, _look_back_limit(services, name))
+    limit = services.vendors[services.config.sources[name].vendor].look_back_limit
+    # An hour less: the limit moves while the list is read.
+    since = until - (_NIGHTLY_SECONDS if limit is None else min(_NIGHTLY_SECONDS, limit - 3600.0))
     try:
         result = reconcile(services, name, ReconcileOptions(since=since, until=until, check=check))
     except StateUnavailable:
@@ -178,12 +188,6 @@ def _is_due_tonight(services: Services, source: Source) -> bool:
 def _night(now: float) -> float:
     """When the last nightly run was due, UNIX seconds."""
     return now - (now - _NIGHT) % 86_400.0
-
-
-def _look_back_limit(services: Services, name: str) -> float:
-    limit = services.vendors[services.config.sources[name].vendor].look_back_limit
-    # An hour less: the limit moves while the list is read.
-    return float("inf") if limit is None else limit - 3600.0
 
 
 def _listed(

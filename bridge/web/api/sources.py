@@ -18,7 +18,7 @@ from bridge.web.api.description import described
 from bridge.web.api.filters import without_addresses
 from bridge.web.api.paging import Page, PageQuery, page_of, position_of
 
-__all__ = ["blueprint"]
+__all__ = ["blueprint", "known_or_404"]
 
 blueprint = ApiBlueprint("sources", __name__, url_prefix="/api/v1/sources", description="Configured vendor accounts.")
 
@@ -100,7 +100,7 @@ def show_source(name: str) -> dict[str, Any]:
 
     Addresses, cursors, last polls, budget, watches, alarms, last webhook.
     """
-    details = source_details(services_here(), _source(name))
+    details = source_details(services_here(), known_or_404(name))
     shown: dict[str, Any] = details if sees_persons() else without_addresses(details)
     return shown
 
@@ -114,7 +114,7 @@ def pause_source(name: str) -> dict[str, Any]:
 
     No polls, and 503 for its webhooks, until it is resumed. Polling then continues from its cursors.
     """
-    services, source = services_here(), _source(name)
+    services, source = services_here(), known_or_404(name)
     before = services.budgets.paused(name, services.now())
     services.budgets.pause(source.name)
     changed = before is None or not before.by_operator
@@ -131,7 +131,7 @@ def resume_source(name: str) -> dict[str, Any]:
 
     Also one that has stopped because the vendor refused its credentials. 409: the configuration keeps it paused.
     """
-    services, source = services_here(), _source(name)
+    services, source = services_here(), known_or_404(name)
     was_paused = services.budgets.resume(name)
     audited(f"source {name}", before={"paused": was_paused}, after={"paused": source.paused})
     if source.paused:
@@ -153,7 +153,7 @@ def poll_source(name: str) -> dict[str, Any]:
     A worker begins within seconds, or as soon as another reading of the source has ended; within its budget. 409: it
     is paused, or has nothing to poll.
     """
-    services, source = services_here(), _source(name)
+    services, source = services_here(), known_or_404(name)
     if not source.poll.enabled or not services.vendors[source.vendor].polls:
         refuse(409, f"source {name} has nothing to poll. Remedy: set sources.{name}.poll.enabled")
     pause = services.budgets.paused(name, services.now())
@@ -166,7 +166,8 @@ def poll_source(name: str) -> dict[str, Any]:
     return {"changed": not asked}
 
 
-def _source(name: str) -> Source:
+def known_or_404(name: str) -> Source:
+    """The source of an address; refuses an unknown one with 404."""
     sources = services_here().config.sources
     if name not in sources:
         refuse(404, f'unknown source: "{clip(name, 40)}". {did_you_mean(name, sources)}')

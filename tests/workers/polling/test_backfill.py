@@ -24,6 +24,7 @@ from bridge.errors import (
     VendorUnavailable,
 )
 from bridge.journal import POLL, WEBHOOK, Entry, RequestRecord
+from bridge.monitoring.backfill_rows import share
 from bridge.polling.backfill_jobs import (
     MAX_KEPT,
     Backfill,
@@ -38,7 +39,7 @@ from bridge.sdk.vendor import Page
 from bridge.state import keys
 from bridge.state.lease import Lease
 from tests.support.polling import DAY, START, Api, Sitting, journal, journal_events, make_services, make_vendor
-from workers.polling.backfill import AlreadyRunning, BackfillCallbacks, preview, run, share, to_reprocess
+from workers.polling.backfill import AlreadyRunning, BackfillCallbacks, preview, run, to_reprocess
 from workers.polling.listing import Interrupted, whole_streams
 from workers.polling.poll import poll_once
 

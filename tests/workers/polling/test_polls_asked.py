@@ -68,3 +68,14 @@ def test_it_is_asked_for_again_if_another_process_reads_the_source(world: World,
     world.tasks.poll(NAME)
     assert journal(fake_state) == [("attempt.completed", "a:new")]
     assert world.services.polls_asked.all() == ()
+
+
+def test_the_short_tick_starts_open_jobs_until_they_have_ended(world: World) -> None:
+    world.services.open_jobs.add("backfill", f"{NAME}/1")
+    for _ in range(2):
+        world.tasks.start_due_rechecks()
+    assert world.app.started == ["backfill", f"{NAME}/1"] * 2
+    # There is no such backfill.
+    world.tasks.job("backfill", f"{NAME}/1")
+    world.tasks.start_due_rechecks()
+    assert world.app.started == ["backfill", f"{NAME}/1"] * 2

@@ -27,6 +27,7 @@ from bridge.polling.reconciliation import (
     compare,
     delays,
     findings,
+    settled_until,
 )
 from bridge.sdk.records import Consent, Pointer
 from bridge.sdk.simulator import Faults
@@ -47,7 +48,7 @@ from tests.support.polling import (
 )
 from workers.polling.listing import Interrupted
 from workers.polling.poll import poll_once
-from workers.polling.reconcile import ReconcileOptions, nightly, reconcile, settled_until
+from workers.polling.reconcile import ReconcileOptions, nightly, reconcile
 
 NAME = "eu-little"
 SINCE, UNTIL = START - 3 * DAY, START - 1000.0
