@@ -24,6 +24,7 @@ MEMBERS = {
     notices.CONSENT_WITHDRAWN: "consent",
     **dict.fromkeys(notices.ALARM_TYPES, "alarm"),
     **dict.fromkeys(notices.SUBSCRIPTION_TYPES, "subscription"),
+    notices.TEST: "test",
 }
 _NOT_NEGATIVE = validate.Range(min=0)
 
@@ -97,6 +98,13 @@ class SubscriptionNoticeSchema(_Part):
     remedy = fields.String(**member("What to do about it."), validate=FILLED)
 
 
+class SubscriptionTestSchema(_Part):
+    """A test of a subscription by an operator."""
+
+    subscription = fields.String(**member("Name of the subscription."), validate=FILLED)
+    text = fields.String(**member("What this is, for people."), validate=FILLED)
+
+
 class NoticeDataSchema(_Part):
     """The `data` of a notice, version 1.0: the one member that belongs to its type."""
 
@@ -107,6 +115,7 @@ class NoticeDataSchema(_Part):
     consent = fields.Nested(ConsentSchema, metadata={"description": "On consent.withdrawn."})
     alarm = fields.Nested(AlarmSchema, metadata={"description": "On source.*."})
     subscription = fields.Nested(SubscriptionNoticeSchema, metadata={"description": "On subscription.*."})
+    test = fields.Nested(SubscriptionTestSchema, metadata={"description": "On bridge.test."})
 
 
 class NoticeSchema(EnvelopeSchema):
@@ -120,9 +129,9 @@ class NoticeSchema(EnvelopeSchema):
         ]
     }
 
-    type = fields.String(**member("What happened."), validate=validate.OneOf(notices.NOTICE_TYPES))
+    type = fields.String(**member("What happened."), validate=validate.OneOf((*notices.NOTICE_TYPES, notices.TEST)))
     subject = fields.String(
-        **member("Key of the watch or of the consent; for an alarm what it is about."), validate=FILLED
+        **member("Key of the watch or of the consent; for an alarm or a test what it is about."), validate=FILLED
     )
     data = fields.Nested(NoticeDataSchema, **member("The one member that belongs to the type."))
 

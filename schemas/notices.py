@@ -1,7 +1,8 @@
-"""Notices: events about something other than a result: overdue attempts, withdrawn consent, alarms.
+"""Notices: events about something other than a result: overdue attempts, withdrawn consent, alarms, tests.
 
-The marshmallow declaration of `data` is in `schemas/notice_shapes.py`. A notice is published once and never revised.
-It holds no name and no address of a person, so operators' tools may show and log it.
+The marshmallow declaration of `data` is in `schemas/notice_shapes.py`. A notice is published once and never revised; a
+test is sent to one subscription and never published. It holds no name and no address of a person, so operators' tools
+may show and log it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = [
     "SUBSCRIPTION_FAILING",
     "SUBSCRIPTION_RECOVERED",
     "SUBSCRIPTION_TYPES",
+    "TEST",
     "WEBHOOKS_SILENT",
     "NoticeEvent",
 ]
@@ -43,7 +45,10 @@ SUBSCRIPTION_RECOVERED = "subscription.recovered"
 SUBSCRIPTION_DISABLED = "subscription.disabled"
 
 SUBSCRIPTION_TYPES = (SUBSCRIPTION_FAILING, SUBSCRIPTION_RECOVERED, SUBSCRIPTION_DISABLED)
+#: What may be published.
 NOTICE_TYPES = (OVERDUE, CONSENT_WITHDRAWN, *ALARM_TYPES, *SUBSCRIPTION_TYPES)
+#: Sent to one subscription when an operator tests it: never in the journal, and asked for by no filter.
+TEST = "bridge.test"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

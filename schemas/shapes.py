@@ -188,13 +188,15 @@ class EnvelopeSchema(_Shape):
     dataschema = fields.String(**member("Where the schema of `data` can be read.", format="uri"))
     recordedtime = UtcTime(**member("When the bridge built the event."))
     partitionkey = fields.String(**member("Events of one subject share it: <source>/<subject>."), validate=FILLED)
-    bridgevendor = fields.String(**member("The vendor; of subscription.* `bridge`."), validate=FILLED)
+    bridgevendor = fields.String(**member("The vendor; of subscription.* and bridge.test `bridge`."), validate=FILLED)
     bridgeorigin = fields.String(
         **member("The path by which it came first; `bridge`: the bridge itself says so."),
         validate=validate.OneOf(ORIGINS),
     )
     bridgetest = fields.Boolean(
-        metadata={"description": "True: a test with an invented attempt; do not act on it. Otherwise absent."},
+        metadata={
+            "description": "True: a test, such as one with an invented attempt; do not act on it. Otherwise absent."
+        },
         validate=validate.Equal(True),
     )
 

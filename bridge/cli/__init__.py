@@ -41,7 +41,7 @@ COMMANDS = {
     "watches": "List, add or cancel watches; import expected attempts.",
     "backfill": "Read a past period of a source again and publish what is missing.",
     "reconcile": "Compare a vendor's list with what was published.",
-    "subscriptions": "List, show, pause, resume or forget subscriptions.",
+    "subscriptions": "List, show, test, pause, resume or forget subscriptions.",
     "deliveries": "List, show, retry or cancel deliveries.",
     "failure-groups": "List, show, acknowledge, reopen, replay or discard groups of failures.",
     "replays": "Send dead letters or events again, as jobs; list, show, stop, resume or abort them.",

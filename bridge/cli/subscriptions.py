@@ -11,9 +11,9 @@ import click
 
 from bridge import clock
 from bridge.cli.api_client import Api, ApiProblem, api, path_of
-from bridge.cli.exit_codes import FAILED
+from bridge.cli.exit_codes import DONE, FAILED
 from bridge.cli.options import confirm_broad, format_option, yes_option
-from bridge.cli.output import print_list, print_object, say
+from bridge.cli.output import print_check, print_list, print_object, say
 from bridge.cli.subscription_secret import secret
 from bridge.cli.watching import watch_option
 
@@ -39,7 +39,7 @@ _PAUSE_CHECK_SECONDS = 0.2
 
 @click.group()
 def subscriptions() -> None:
-    """List, show, pause, resume or forget subscriptions."""
+    """List, show, test, pause, resume or forget subscriptions."""
 
 
 subscriptions.add_command(secret)
@@ -60,6 +60,45 @@ def list_(output: str) -> None:
 def show(name: str, output: str) -> None:
     """Show one subscription: configuration, counters, circuit."""
     print_object(_call(api(), "GET", name), output)
+
+
+@subscriptions.command()
+@click.argument("name")
+@format_option
+@click.pass_context
+def test(ctx: click.Context, name: str, output: str) -> None:
+    """Send one test event at once, also while paused; show request, answer and time.
+
+    Its type is bridge.test, and it has the attribute bridgetest: receivers ignore it. It is not in the journal, has no
+    retry and counts as no delivery. A dispatch process sends it. Exits with 1 if it failed.
+    """
+    try:
+        tested = api().call("POST", path_of("subscriptions", name, "test"))
+    except ApiProblem as problem:
+        if problem.status != HTTPStatus.NOT_FOUND:
+            raise
+        raise click.UsageError(problem.detail) from problem
+    if output != "table":
+        print_object(tested, output)
+    else:
+        _print_test(tested)
+    ctx.exit(DONE if tested["ok"] else FAILED)
+
+
+def _print_test(tested: dict[str, Any]) -> None:
+    request = tested["request"]
+    if request is not None:
+        answer = {"status": tested["status"], "answer": tested["answer"]} if tested["status"] else {}
+        print_object(
+            {"request": request["to"], **{part: request[part] for part in ("headers", "body")}, **answer}, "table"
+        )
+    if tested["state"] != "active":
+        say(f"{tested['subscription']} is {tested['state']}: the test was sent all the same, events wait")
+    if not tested["ok"]:
+        print_check("failure", tested["problem"])
+        return
+    who = f"the receiver answered {tested['status']}" if tested["status"] else "the broker took it"
+    print_check("ok", f"{who} after {tested['seconds'] * 1000:.0f} ms")
 
 
 @subscriptions.command()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 __all__ = [
+    "asked_test",
+    "asked_tests",
     "claims",
     "dead",
     "deliveries",
     "failure_groups",
     "letter_index",
+    "pauses",
     "rate",
     "replay_job",
     "replay_progress",
@@ -16,6 +19,8 @@ __all__ = [
     "settled",
     "subscription_alarm",
     "subscription_state",
+    "test_report",
+    "tested",
     "tries",
 ]
 
@@ -43,6 +48,11 @@ def deliveries(subscription: str, partition: int = 0) -> str:
 def claims(subscription: str, partition: int = 0) -> str:
     """Hash event id -> how often a retry was claimed and never settled, which shows events that kill the process."""
     return f"ab:deliveries:{_of(subscription, partition)}:claims"
+
+
+def pauses(subscription: str) -> str:
+    """Hash `<consumer>|<partition>` -> 1: lanes that have seen the pause of a subscription and send nothing."""
+    return f"ab:deliveries:{subscription}:pauses"
 
 
 def subscription_state(subscription: str, partition: int = 0) -> str:
@@ -83,6 +93,26 @@ def replay_job(ident: str) -> str:
 def replay_progress(ident: str, partition: int) -> str:
     """Hash: how far a replay job came in a partition, and its counts, by subscription."""
     return f"ab:{{{partition}}}:replay:{ident}"
+
+
+def asked_tests() -> str:
+    """List of the tests of subscriptions that no dispatch process has taken yet, by id; expires."""
+    return "ab:{tests}:asked"
+
+
+def asked_test(ident: str) -> str:
+    """String with an expiry: one test of a subscription, JSON; it is deleted when it is taken or no longer wanted."""
+    return f"ab:{{tests}}:test:{ident}"
+
+
+def test_report(ident: str) -> str:
+    """List with an expiry: the report of a test, JSON."""
+    return f"ab:{{tests}}:report:{ident}"
+
+
+def tested(subscription: str) -> str:
+    """String with an expiry: a test of the subscription is under way."""
+    return f"ab:{{tests}}:of:{subscription}"
 
 
 def subscription_alarm(subscription: str) -> str:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from zlib import crc32
 
 from bridge.state.delivery_keys import (
+    asked_test,
+    asked_tests,
     claims,
     dead,
     deliveries,
     failure_groups,
     letter_index,
+    pauses,
     rate,
     replay_job,
     replay_progress,
@@ -21,20 +24,23 @@ from bridge.state.delivery_keys import (
     settled,
     subscription_alarm,
     subscription_state,
+    test_report,
+    tested,
     tries,
 )
 
 # fmt: off
 __all__ = [
-    "BRIDGE", "alarms", "audit", "audit_copy", "backfill_requests", "backfills", "broker_in_use", "budget",
-    "claims", "configurations", "consent", "consented", "counts", "cursor", "cursor_history", "dead", "deadlines",
-    "deliveries", "delivery_counts", "erasure_found", "erasure_job", "erasure_traces", "erasures", "event_ids",
-    "expected", "expected_spellings", "failed_logins", "failed_reconciliations", "failure_groups", "group",
-    "heartbeat", "idempotent_call", "journal", "lease", "letter_index", "partition_of", "paused", "pauses",
-    "quarantine", "rate", "reconciliations", "refused", "rejected", "replay_job", "replay_progress", "replays",
-    "requests", "retry", "rhythm", "seen", "session", "settled", "sittings", "source_clock", "stuck_reading",
-    "subscription_alarm", "subscription_state", "subscriptions", "tries", "vendor_limit", "vendor_memory", "watch",
-    "watch_due", "watch_version", "worker_jobs",
+    "BRIDGE", "alarms", "asked_test", "asked_tests", "audit", "audit_copy", "backfill_requests", "backfills",
+    "broker_in_use", "budget", "claims", "configurations", "consent", "consented", "counts", "cursor",
+    "cursor_history", "dead", "deadlines", "deliveries", "delivery_counts", "erasure_found", "erasure_job",
+    "erasure_traces", "erasures", "event_ids", "expected", "expected_spellings", "failed_logins",
+    "failed_reconciliations", "failure_groups", "group", "heartbeat", "idempotent_call", "journal", "lease",
+    "letter_index", "partition_of", "paused", "pauses", "quarantine", "rate", "reconciliations", "refused",
+    "rejected", "replay_job", "replay_progress", "replays", "requests", "retry", "rhythm", "seen", "session",
+    "settled", "sittings", "source_clock", "stuck_reading", "subscription_alarm", "subscription_state",
+    "subscriptions", "test_report", "tested", "tries", "vendor_limit", "vendor_memory", "watch", "watch_due",
+    "watch_version", "worker_jobs",
 ]
 # fmt: on
 
@@ -195,11 +201,6 @@ def consented(source: str, key: str) -> str:
 def group(subscription: str) -> str:
     """Name of the consumer group of a subscription on every journal stream."""
     return f"ab:sub:{subscription}"
-
-
-def pauses(subscription: str) -> str:
-    """Hash `<consumer>|<partition>` -> 1: lanes that have seen the pause of a subscription and send nothing."""
-    return f"ab:deliveries:{subscription}:pauses"
 
 
 def subscriptions() -> str:

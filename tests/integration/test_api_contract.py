@@ -108,6 +108,7 @@ def test_the_description_is_valid_and_names_servers_ids_errors_and_both_forms_of
         "pauseSubscription": {"200", "404"},
         "resumeSubscription": {"200", "404"},
         "forgetSubscription": {"200", "404", *body},
+        "testSubscription": {"200", "404", "504"},
         "testSource": {"200", "202", "404"},
         "showSourceTest": {"200", "404"},
         "addBackfill": {"201", *body},

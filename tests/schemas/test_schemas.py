@@ -40,7 +40,7 @@ from schemas.event import (
     format_time,
     minimal,
 )
-from schemas.notices import NOTICE_TYPES
+from schemas.notices import NOTICE_TYPES, TEST
 from schemas.shapes import DataSchema, EventSchema
 from tests.support.schemas import CLOUDEVENTS, compact, problems
 
@@ -388,9 +388,11 @@ def test_the_asyncapi_document_names_every_event_type_and_the_generated_schema()
     page = yaml.safe_load(DOCUMENTS["asyncapi.yaml"])
     assert page["asyncapi"] == "3.0.0"
     messages = page["components"]["messages"]
-    types = {*ATTEMPT_TYPES, *NOTICE_TYPES}
+    types = {*ATTEMPT_TYPES, *NOTICE_TYPES, TEST}
     assert {message["name"] for message in messages.values()} == types
     assert set(page["channels"]["exchange"]["parameters"]["type"]["enum"]) == types
+    # A test of a subscription is never in the journal.
+    assert set(page["channels"].pop("journal")["messages"]) == set(messages) - {"bridgeTest"}
     assert all(set(channel["messages"]) == set(messages) for channel in page["channels"].values())
     assert page["components"]["schemas"] == {
         "event": {"$ref": "./event-1.0.schema.json"},

@@ -22,6 +22,7 @@ from bridge.state.expiry import exists_for
 from workers.dispatch.jobs import job_threads
 from workers.dispatch.lane import Lane
 from workers.dispatch.schedule import Limits, fault_backoff
+from workers.dispatch.subscription_tests import tester_threads
 from workers.dispatch.window_lane import WindowLane
 from workers.inbound.receipts import receipt_threads
 from workers.transports import transport_or_deferred
@@ -135,6 +136,7 @@ class Dispatcher:
         ]
         threads += receipt_threads(self._services, stop)
         threads += job_threads(self._services, self.now, self.consumer, stop)
+        threads += tester_threads(self._services, self.now, stop)
         for thread in threads:
             thread.start()
         _log.info("dispatch_started", consumer=self.consumer, lanes=len(self.lanes))

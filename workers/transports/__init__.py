@@ -13,7 +13,7 @@ from bridge.config.model import Subscription
 from bridge.errors import BridgeError, DeliveryFailed
 from bridge.net.push_loop import PushLoop
 from workers.transports.celery_task import CeleryTask
-from workers.transports.contract import Outgoing, Transport, Try, tries_of
+from workers.transports.contract import Outgoing, ShowsRequest, Transport, Try, tries_of
 from workers.transports.http_push import HttpPush
 from workers.transports.kombu_queue import KombuQueue
 
@@ -22,14 +22,14 @@ __all__ = ["TRANSPORTS", "Outgoing", "Transport", "Try", "transport_for", "trans
 _log = structlog.get_logger(__name__)
 
 #: `transport` of bridge.yaml -> factory of (subscription, URL of the broker, loop for http).
-TRANSPORTS: Mapping[str, Callable[[Subscription, str, PushLoop | None], Transport]] = {
+TRANSPORTS: Mapping[str, Callable[[Subscription, str, PushLoop | None], ShowsRequest]] = {
     "celery": lambda subscription, broker_url, _: CeleryTask(subscription, broker_url),
     "kombu": lambda subscription, broker_url, _: KombuQueue(subscription, broker_url),
     "http": lambda subscription, _, loop: HttpPush(subscription, loop),
 }
 
 
-def transport_for(subscription: Subscription, broker_url: str, loop: PushLoop | None = None) -> Transport:
+def transport_for(subscription: Subscription, broker_url: str, loop: PushLoop | None = None) -> ShowsRequest:
     """The transport of a subscription; it connects on first use and is not thread-safe.
 
     `broker_url`: for subscriptions without a broker of their own. `loop`: shared by http transports; without it each

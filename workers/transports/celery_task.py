@@ -7,10 +7,11 @@ from typing import Any
 
 from celery import Celery
 
+from bridge.config.addresses import without_password
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError
 from workers.transports.broker import Broker, Message
-from workers.transports.contract import Outgoing, Try
+from workers.transports.contract import Outgoing, ShownRequest, Try
 
 __all__ = ["CeleryTask", "task_body"]
 
@@ -36,6 +37,7 @@ class CeleryTask:
         if subscription.task is None or subscription.queue is None:
             raise ConfigError(f"subscriptions.{subscription.name}: a celery subscription needs `task` and `queue`")
         self._queue = subscription.queue
+        self._to = f"task {subscription.task} in queue {subscription.queue} of {without_password(broker_url)}"
         self._broker = Broker(broker_url)
         # Celery's own headers, built once: they depend on its version and differ only by id.
         app = Celery("attempt-bridge", set_as_current=False)
@@ -46,15 +48,24 @@ class CeleryTask:
         """Push the tasks in one round trip (Redis) or one confirmed publish each (AMQP)."""
         return self._broker.publish(
             events,
-            lambda event: Message(
-                task_body(event.body),
-                self._queue,
-                event.id,
-                self._headers | {"id": event.id, "root_id": event.id} | event.replay_headers,
-            ),
+            self._message,
             now=now,
             content_type="application/json",
             reply_to="",
+        )
+
+    def shown(self, event: Outgoing, *, now: float) -> ShownRequest:
+        """What is put into the queue."""
+        message = self._message(event)
+        headers = {name: str(value) for name, value in message.headers.items() if value is not None}
+        return ShownRequest(self._to, headers, message.body)
+
+    def _message(self, event: Outgoing) -> Message:
+        return Message(
+            task_body(event.body),
+            self._queue,
+            event.id,
+            self._headers | {"id": event.id, "root_id": event.id} | event.replay_headers,
         )
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -13,6 +13,8 @@ __all__ = [
     "REPLAY_HEADER",
     "Outcome",
     "Outgoing",
+    "ShownRequest",
+    "ShowsRequest",
     "Transport",
     "Try",
     "WindowTransport",
@@ -67,6 +69,18 @@ class Try:
     answer: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class ShownRequest:
+    """What is sent for one event, for people: without passwords and tokens."""
+
+    #: Where to, in one line.
+    to: str
+    #: Headers of the request or message; `****` in place of what may be a secret.
+    headers: Mapping[str, str]
+    #: The very body that is sent.
+    body: bytes
+
+
 def tries_of(outcomes: Sequence[Outcome], *, at: float, seconds: float) -> list[Try]:
     """The tries of events that were handed over together, without answers of their own."""
     return [Try(outcome, at, seconds) for outcome in outcomes]
@@ -84,6 +98,14 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close the connections."""
+        ...
+
+
+class ShowsRequest(Transport, Protocol):
+    """A transport that can say what it sends."""
+
+    def shown(self, event: Outgoing, *, now: float) -> ShownRequest:
+        """What a try sends that begins at `now` (`Try.at`)."""
         ...
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from bridge import clock
+from bridge.config.addresses import without_password
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError, DeliveryFailed
 from bridge.net.address_policy import check_url
@@ -16,13 +17,15 @@ from bridge.net.push_loop import PushLoop
 from bridge.net.retry_after import retry_after_seconds
 from bridge.net.standard_webhooks import Signer
 from schemas.event import MEDIA_TYPE
-from workers.transports.contract import ANSWER_KEPT_BYTES, Outcome, Outgoing, Try
+from workers.transports.contract import ANSWER_KEPT_BYTES, REPLAY_HEADER, Outcome, Outgoing, ShownRequest, Try
 from workers.transports.faults import unexpected_failure
 
 __all__ = ["HttpPush", "answer_outcome"]
 
 #: Of 4xx, those that concern the receiver and not the one event.
 _RECEIVER_BUSY = (408, 425, 429)
+#: Headers that are shown; any other may be a secret of the receiver's.
+_SHOWN = frozenset({"content-type", "webhook-id", "webhook-timestamp", "webhook-signature", REPLAY_HEADER})
 #: Results are handed over together: after this many seconds, or when half of the window has answered.
 _GATHER_SECONDS = 0.005
 
@@ -37,7 +40,7 @@ class HttpPush:
 
     def __init__(self, subscription: Subscription, loop: PushLoop | None = None) -> None:
         """`loop`: one that several transports share; without it this one has a loop of its own."""
-        url = subscription.url or ""
+        url = self._url = subscription.url or ""
         problem = check_url(url, allow_private=subscription.allow_private)
         if problem is not None:
             raise ConfigError(f"subscriptions.{subscription.name}.url: {problem}")
@@ -96,6 +99,13 @@ class HttpPush:
                 if chain:
                     self.start([(chain[0], events[chain[0]])], now=now + clock.monotonic() - began)
         return [tries[number] for number in range(len(events))]
+
+    def shown(self, event: Outgoing, *, now: float) -> ShownRequest:
+        """What a try sends that begins at `now`; the signature is that of the try."""
+        headers = {
+            name: value if name.lower() in _SHOWN else "****" for name, value in self._headers(event, now).items()
+        }
+        return ShownRequest(f"POST {without_password(self._url)}", headers, event.body)
 
     def close(self) -> None:
         self._loop.call_if_running(self._client.close)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bridge.config.addresses import without_password
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError
 from schemas.event import MEDIA_TYPE
 from workers.transports.broker import Broker, Message
-from workers.transports.contract import Outgoing, Try
+from workers.transports.contract import Outgoing, ShownRequest, Try
 
 __all__ = ["KombuQueue"]
 
@@ -21,6 +22,7 @@ class KombuQueue:
 
     def __init__(self, subscription: Subscription, broker_url: str) -> None:
         self._broker = Broker(broker_url)
+        self._address = without_password(broker_url)
         self._queue = subscription.queue
         self._routing_key = subscription.routing_key
         self._exchange = subscription.exchange
@@ -35,13 +37,22 @@ class KombuQueue:
         """Push the messages in one round trip (Redis) or one confirmed publish each (AMQP)."""
         return self._broker.publish(
             events,
-            lambda event: Message(
-                event.body, self._key(event), event.id, event.replay_headers, _properties(event, now)
-            ),
+            lambda event: self._message(event, now),
             now=now,
             content_type=MEDIA_TYPE,
             exchange=self._exchange,
         )
+
+    def shown(self, event: Outgoing, *, now: float) -> ShownRequest:
+        """What is put into the queue or the exchange; properties are shown as headers."""
+        message = self._message(event, now)
+        place = f"exchange {self._exchange} with routing key" if self._exchange else "queue"
+        properties = {"content_type": MEDIA_TYPE, **message.properties}
+        headers = {name: str(value) for name, value in {**properties, **message.headers}.items()}
+        return ShownRequest(f"{place} {message.routing_key} of {self._address}", headers, message.body)
+
+    def _message(self, event: Outgoing, now: float) -> Message:
+        return Message(event.body, self._key(event), event.id, event.replay_headers, _properties(event, now))
 
     def _key(self, event: Outgoing) -> str:
         if self._exchange is None and self._queue is not None:

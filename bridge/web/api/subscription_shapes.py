@@ -18,6 +18,7 @@ __all__ = [
     "SubscriptionDetails",
     "SubscriptionPage",
     "SubscriptionRow",
+    "Tested",
 ]
 
 
@@ -119,3 +120,34 @@ class Forgotten(_Shape):
     waiting = _number("Waiting events; null: the server cannot tell.", allow_none=True)
     retrying = _number("Deliveries that wait for a retry or a receipt.")
     dead_letters = _number("Dead letters.")
+
+
+class ShownRequest(_Shape):
+    """What was sent."""
+
+    to = _text("Where to: address, queue or exchange.")
+    headers = fields.Dict(
+        keys=fields.String(),
+        values=fields.String(),
+        required=True,
+        metadata={"description": "Headers of the request or message; `****` in place of what may be a secret."},
+    )
+    body = _text("The body, as it was sent.")
+
+
+class Tested(_Shape):
+    """What came of a test."""
+
+    subscription = _text("Name of the subscription.")
+    ok = fields.Boolean(required=True, metadata={"description": "Whether the receiver or the broker took it."})
+    problem = _text("What is wrong, in one line; empty: nothing.")
+    reason = _text("Why it failed, a fixed word; empty: it did not.")
+    state = _text("State of the subscription: a test is sent in any.")
+    event_id = _text("Id of the event; empty: none was sent.")
+    at = shown_time("When it was sent; null: it was not.", allow_none=True)
+    seconds = fields.Float(required=True, allow_none=True, metadata={"description": "How long that took."})
+    request = fields.Nested(
+        ShownRequest, required=True, allow_none=True, metadata={"description": "What was sent; null: nothing."}
+    )
+    status = _number("Status of the HTTP answer; null without one.", allow_none=True)
+    answer = _text("The beginning of the answer, at most 1 kB.")

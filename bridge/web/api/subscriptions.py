@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 from bridge.delivery.orphans import forget as delete_subscription
 from bridge.delivery.orphans import served_by
 from bridge.delivery.subscription_rows import subscription_details, subscription_row
+from bridge.delivery.subscription_test import WAIT_SECONDS, AskedTest, Report, SubscriptionTests, reads_journal
+from bridge.state import keys
+from bridge.state.errors import state_errors
 from bridge.web.api.auditing import audited, not_a_change
 from bridge.web.api.bodies import BODY_ERRORS, ApiBlueprint
 from bridge.web.api.common import OPERATOR, VIEWER, needs, refuse, sees_persons, services_here
 from bridge.web.api.description import described
-from bridge.web.api.filters import without_addresses
+from bridge.web.api.filters import iso, without_addresses
 from bridge.web.api.paging import PageQuery, page_of, position_of
 from bridge.web.api.subscription_names import subscription_names, unknown_subscription
 from bridge.web.api.subscription_shapes import (
@@ -23,6 +27,7 @@ from bridge.web.api.subscription_shapes import (
     Resumed,
     SubscriptionDetails,
     SubscriptionPage,
+    Tested,
 )
 
 __all__ = ["blueprint"]
@@ -122,6 +127,59 @@ def forget_subscription(document: Mapping[str, Any], name: str) -> dict[str, Any
         delete_subscription(services.state, known, partitions=partitions)
         audited(f"subscription {known}", before=lost)
     return {"forgotten": not document["dry_run"], **lost}
+
+
+@blueprint.route("/<name>/test", methods=["POST"])
+@needs(OPERATOR)
+@described(blueprint, "testSubscription", HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GATEWAY_TIMEOUT)
+@blueprint.response(200, Tested, description="What was sent, and what came of it")
+def test_subscription(name: str) -> dict[str, Any]:
+    """Test a subscription
+
+    A dispatch process sends one event of type `bridge.test`, with the attribute `bridgetest`, at once and without a
+    retry, whatever the filter asks for, also while the subscription is paused. It is not in the journal and counts as
+    no delivery. A broker takes it also where no receiver runs. 409: no dispatch process runs, another test is under
+    way, or there is nothing to send. 504: no report has come within 45 s.
+    """
+    services = services_here()
+    _require_testable(name)
+    tests = SubscriptionTests(services.state, services.blocking_client)
+    test = AskedTest(os.urandom(12).hex(), name, services.config.digest)
+    if not tests.ask(test):
+        refuse(409, f"another test of {name} is under way. Remedy: repeat this in a moment")
+    report = tests.wait(test, WAIT_SECONDS)
+    if report is None:
+        refuse(504, f"no report within {WAIT_SECONDS:g} s. Remedy: see the log of dispatch, and attempt-bridge doctor")
+    audited(f"subscription {name}", after={"test": report.reason or "ok"})
+    return {**_tested(report), "subscription": name, "state": _row(name)["state"]}
+
+
+def _require_testable(name: str) -> None:
+    """Refuse a test that nobody could do."""
+    services = services_here()
+    if name not in services.config.subscriptions:
+        if reads_journal(services.state, name, partitions=services.config.bridge.partitions):
+            refuse(409, f"{name} reads the journal itself: there is nothing to send")
+        if _known(name):
+            refuse(409, f"{name} is no longer in {services.config.path}. Remedy: add it again")
+    with state_errors():
+        runs = services.state.exists(keys.heartbeat("dispatch"))
+    if not runs:
+        refuse(409, "no dispatch process runs, which sends the test. Remedy: start attempt-bridge dispatch, or up")
+
+
+def _tested(report: Report) -> dict[str, Any]:
+    return {
+        "ok": not report.problem,
+        "problem": report.problem,
+        "reason": report.reason,
+        "event_id": report.event_id,
+        "at": iso(report.at),
+        "seconds": report.seconds,
+        "request": dict(report.request) or None,
+        "status": report.status,
+        "answer": report.answer,
+    }
 
 
 def _known(name: str) -> str:
