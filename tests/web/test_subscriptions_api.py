@@ -109,6 +109,7 @@ def test_a_pause_says_which_lanes_may_still_be_sending(
     served_lane.step(at(1.0), even)
     fake_state.set(keys.heartbeat("dispatch:one"), 1)
     assert api.post("/api/v1/subscriptions/books/pause").json["sending"] == 1
+    assert api.get("/api/v1/subscriptions/books").json["sending"] == 1
     served_lane.step(at(2.0), even)
     assert api.get("/api/v1/subscriptions/books").json["sending"] == 0
 
