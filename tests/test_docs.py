@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from bridge import registry, watch_registration
 from bridge.cli import COMMANDS, cli
 from bridge.config import loader, queues
+from bridge.delivery.receipts import Receipt
 from bridge.monitoring.alarms import RAISED, RECOVERED
 from bridge.monitoring.metrics import web_metrics
 from bridge.monitoring.state_collector import StateCollector
@@ -33,7 +34,7 @@ from bridge.state import keys
 from bridge.web.api.watch_shapes import NewWatch
 from schemas.notices import ALARM_TYPES, NOTICE_TYPES
 from tests.support.clients import clients_over
-from workers.inbound.messages import Receipt, read_receipt_entry
+from workers.inbound.messages import read_receipt_entry
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])

@@ -10,8 +10,9 @@ from celery import Celery
 
 from bridge.config import queues
 from bridge.config.model import PollConfig
+from bridge.delivery.receipts import Receipt
 from bridge.services import Services
-from workers.inbound.messages import RECEIPT_TASK, Receipt
+from workers.inbound.messages import RECEIPT_TASK
 from workers.inbound.receipts import record_receipt
 from workers.polling.jobs import JobRunner
 from workers.polling.overdue import announce_overdue

@@ -6,7 +6,7 @@ import click
 
 from bridge.cli.options import format_option
 from bridge.cli.output import print_object, say
-from bridge.config.access import OPERATOR, VIEWER, new_token
+from bridge.config.access import OPERATOR, RECEIVER, VIEWER, new_token
 from bridge.config.schemas import name_problem
 from bridge.net.signatures import sha256_hex
 
@@ -22,21 +22,25 @@ def tokens() -> None:
 @click.option("--name", required=True, help="Name of the user: a-z, 0-9 and -.")
 @click.option(
     "--role",
-    type=click.Choice([VIEWER, OPERATOR]),
+    type=click.Choice([VIEWER, OPERATOR, RECEIVER]),
     required=True,
-    help="Role: a viewer reads, an operator also writes.",
+    help="Role: a viewer reads, an operator also writes, a receiver confirms the events of one subscription.",
 )
+@click.option("--subscription", help="Subscription of a receiver.")
 @format_option
-def new(name: str, role: str, output: str) -> None:
+def new(name: str, role: str, subscription: str | None, output: str) -> None:
     """Print a new token, and its entry for access.tokens in bridge.yaml.
 
     The token is stored nowhere; bridge.yaml has only its SHA-256. It is valid after `config reload`.
     """
-    problem = name_problem(name)
+    problem = name_problem(name) or (subscription and name_problem(subscription))
     if problem:
         raise click.UsageError(problem)
+    if (role == RECEIVER) != (subscription is not None):
+        raise click.UsageError("role receiver needs --subscription, and no other role has one")
     token = new_token()
-    entry = {"name": name, "role": role, "sha256": sha256_hex(token)}
+    bound = {} if subscription is None else {"subscription": subscription}
+    entry = {"name": name, "role": role, **bound, "sha256": sha256_hex(token)}
     if output != "table":
         print_object({**entry, "token": token}, output)
         return
@@ -44,4 +48,5 @@ def new(name: str, role: str, output: str) -> None:
     click.echo(token)
     say("# Add this to bridge.yaml, then run attempt-bridge config reload. The token is not shown again.")
     say("access:\n  tokens:")
-    say(f'    - {{name: {name}, role: {role}, sha256: "{entry["sha256"]}"}}')
+    more = "".join(f", {member}: {value}" for member, value in bound.items())
+    say(f'    - {{name: {name}, role: {role}{more}, sha256: "{entry["sha256"]}"}}')

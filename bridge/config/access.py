@@ -20,6 +20,7 @@ __all__ = [
     "FILE",
     "NO_ROLE",
     "OPERATOR",
+    "RECEIVER",
     "VIEWER",
     "client_address",
     "first_token",
@@ -30,7 +31,8 @@ __all__ = [
     "tokens",
 ]
 
-VIEWER, OPERATOR = "viewer", "operator"
+#: A receiver confirms the events of one subscription, and reads nothing.
+VIEWER, OPERATOR, RECEIVER = "viewer", "operator", "receiver"
 #: Of a user whom the proxy names and who is in no role.
 NO_ROLE = ""
 #: In `data_dir`: the hash of the token that `up` made because the file names none.

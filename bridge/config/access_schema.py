@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from ipaddress import ip_network
 from typing import Any
 
@@ -12,8 +13,11 @@ from marshmallow.validate import Length
 from bridge.config.fields import Text, choice, flag
 from bridge.config.section import SectionSchema
 from bridge.errors import clip
+from bridge.text import did_you_mean
 
-__all__ = ["AccessSchema"]
+__all__ = ["AccessSchema", "subscription_problem"]
+
+_RECEIVER = "receiver"
 
 
 def _sha256_problem(text: str) -> str | None:
@@ -24,8 +28,23 @@ def _sha256_problem(text: str) -> str | None:
 
 class TokenSchema(SectionSchema):
     name = Text(required=True)
-    role = choice("viewer", "operator", required=True)
+    role = choice("viewer", "operator", "receiver", required=True)
+    subscription = Text()
     sha256 = Text(_sha256_problem, required=True)
+
+
+def subscription_problem(token: Mapping[str, Any], subscriptions: Collection[str]) -> str | None:
+    """What is wrong with `subscription` of a token: a receiver confirms the events of one, nobody else has one."""
+    role, name = token.get("role"), token.get("subscription")
+    if role == _RECEIVER and name is None:
+        return "missing: role receiver needs it. Remedy: write the name of the receiver's subscription"
+    if name is None or role is None:
+        return None
+    if role != _RECEIVER:
+        return f"belongs to role receiver, not to {role}. Remedy: remove it"
+    if name not in subscriptions:
+        return f'"{clip(name, 40)}" is not a subscription. {did_you_mean(name, subscriptions)}'
+    return None
 
 
 def _header_problem(text: str) -> str | None:

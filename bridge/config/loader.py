@@ -6,14 +6,14 @@ depend on each other; this module checks how the keys of a section do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from marshmallow import Schema, ValidationError
 
-from bridge.config.access_schema import AccessSchema
+from bridge.config.access_schema import AccessSchema, subscription_problem
 from bridge.config.cross_checks import check_memory, check_retention
 from bridge.config.model import (
     Access,
@@ -84,7 +84,7 @@ def read(
         name: _subscription(name, section, bridge, sources, vendors, document)
         for name, section in _named("subscriptions", top, document)
     }
-    access = _access(top.get("access", {}), document)
+    access = _access(top.get("access", {}), subscriptions, document)
     known = {name: source for name, source in sources.items() if source is not None}
     check_memory(bridge, known.values(), document)
     check_retention(bridge, subscriptions.values(), document)
@@ -260,13 +260,16 @@ def _check_filter(
             document.add((*path, "vendor"), problem)
 
 
-def _access(section: Any, document: Document) -> Access:
+def _access(section: Any, subscriptions: Collection[str], document: Document) -> Access:
     data = _load(AccessSchema(), section, ("access",), document)
     tokens = data.get("tokens", [])
     names = [token.get("name") for token in tokens]
     for place, name in enumerate(names):
         if name is not None and name in names[:place]:
             document.add(("access", "tokens", place, "name"), f'"{clip(name, 40)}" is already another token\'s name')
+    for place, token in enumerate(tokens):
+        if problem := subscription_problem(token, subscriptions):
+            document.add(("access", "tokens", place, "subscription"), problem)
     proxy = data.get("proxy")
     return Access(
         tokens=tuple(Token(**{"name": "", "role": "", "sha256": "", **token}) for token in tokens),

@@ -218,11 +218,12 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """An operator API token, stored as the SHA-256 of its text."""
+    """A token of the API, stored as the SHA-256 of its text. `subscription`: whose events a receiver may confirm."""
 
     name: str
     role: str
     sha256: str = field(repr=False)
+    subscription: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

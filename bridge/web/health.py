@@ -19,7 +19,7 @@ from bridge.runtime.processes import PARTS
 from bridge.state import keys
 from bridge.state.expiry import LONGEST_HEARTBEAT
 from bridge.state.running import Running, RunningProcesses
-from bridge.web.api.common import VIEWER, caller_here, needs
+from bridge.web.api.common import VIEWER, may_read, needs
 
 __all__ = ["PartsReport", "StateReport", "blueprint", "part_lines"]
 
@@ -86,7 +86,7 @@ def blueprint(
 
 
 def _visible_reason(problem: str | None) -> str | None:
-    if problem is None or caller_here():
+    if problem is None or may_read():
         return problem
     return "reason hidden. Remedy: send a token, or run attempt-bridge doctor"
 

@@ -130,6 +130,20 @@ def test_the_command_prints_a_token_and_the_lines_that_bridge_yaml_takes(tmp_pat
     assert again["token"] != token
 
 
+def test_a_token_of_a_receiver_names_its_subscription_and_no_other_token_does(tmp_path: Path) -> None:
+    shelf = ["--name", "shelf", "--role", "receiver"]
+    done = CliRunner().invoke(new, [*shelf, "--subscription", "books"])
+    lines = re.findall(r"^(?:access:| +tokens:| +- \{.*)$", done.stderr, re.M)
+    books = "subscriptions: {books: {transport: celery, task: t, queue: q}}"
+    (token,) = tokens(config(tmp_path, "\n".join([*lines, books])))
+    assert (token.role, token.subscription) == ("receiver", "books")
+    for wrong in (shelf, ["--name", "ops", "--role", "viewer", "--subscription", "books"]):
+        assert CliRunner().invoke(new, wrong).exit_code == 2
+    assert includes("operator", "receiver")
+    assert not includes("receiver", "viewer")
+    assert not includes("viewer", "receiver")
+
+
 def test_a_name_that_bridge_yaml_would_not_take_is_refused() -> None:
     done = CliRunner().invoke(new, ["--name", "a}b", "--role", "viewer"])
     assert (done.exit_code, "is not a valid name" in done.output) == (2, True)

@@ -364,7 +364,19 @@ def _https(secrets: str) -> str:
         (_http("retry: {jitter: 2}"), "must be a number from 0 to 1"),
         (_http("retry: {jitter: .nan}"), "must be a number from 0 to 1"),
         (_http("data: some"), '"some" is not one of full, minimal'),
-        (HEAD + "access: {tokens: [{name: a, role: admin, sha256: x}]}\n", '"admin" is not one of viewer, operator'),
+        (
+            HEAD + "access: {tokens: [{name: a, role: admin, sha256: x}]}\n",
+            '"admin" is not one of viewer, operator, receiver',
+        ),
+        (HEAD + "access: {tokens: [{name: a, role: receiver, sha256: x}]}\n", "subscription: missing: role receiver"),
+        (
+            HEAD + "access: {tokens: [{name: a, role: viewer, subscription: crm, sha256: x}]}\n",
+            "belongs to role receiver, not to viewer",
+        ),
+        (
+            HEAD + "access: {tokens: [{name: a, role: receiver, subscription: crn, sha256: x}]}\n",
+            '"crn" is not a subscription',
+        ),
         (HEAD + "access: {tokens: [{name: a, role: viewer, sha256: x}]}\n", "is not a SHA-256"),
         (
             HEAD + "access:\n  tokens:\n" + 2 * f"    - {{name: a, role: viewer, sha256: {'0a' * 32}}}\n",

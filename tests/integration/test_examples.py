@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import importlib.util
 import json
+import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+from flask import Flask
 
-from tests.support.dispatch import publish
+from bridge import clock
+from bridge.delivery.history import History
+from bridge.services import Services
+from tests.support.dispatch import Receiver, at, dispatching, even, event, lane, publish, scheduled
+from tests.support.http_bridge import served
 from tests.support.servers import Server
+from tests.support.waiting import until
+from tests.support.watches_api import build
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
@@ -55,3 +70,95 @@ def test_the_journal_reader_waits_for_a_server_that_is_not_up_yet_and_passes_wha
     finally:
         reader.kill()
         reader.communicate()
+
+
+TOKEN = "receiver-token"
+
+
+def with_receipts(state: redis.Redis, folder: Path, broker: str = "x") -> Services:
+    """A bridge whose subscription `gradebook` awaits receipts."""
+    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
+    token = f"{{name: gradebook, role: receiver, subscription: gradebook, sha256: {digest}}}"
+    gradebook = "{transport: celery, task: gradebook.done, queue: gradebook, receipts: {required: true}}"
+    access = f"access: {{tokens: [{token}]}}\nsubscriptions: {{gradebook: {gradebook}}}\n"
+    return replace(build(state, folder, access=access), broker_url=broker)
+
+
+@pytest.fixture
+def confirms(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The decorator for `gradebook`."""
+    monkeypatch.setenv("BRIDGE_TOKEN", TOKEN)
+    script = next(path for path in EXAMPLES if path.stem == "confirm_receipts")
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.confirms("gradebook")
+
+
+@pytest.mark.long
+def test_a_decorated_task_of_a_celery_worker_confirms_what_dispatch_has_sent(
+    server: Server, state: redis.Redis, tmp_path: Path, confirms: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = with_receipts(state, tmp_path, server.broker_url)
+    app = Celery("gradebook", broker=server.broker_url, set_as_current=False)
+    app.conf.task_default_queue, app.conf.worker_hijack_root_logger = "gradebook", False
+    got: list[str] = []
+
+    @app.task(name="gradebook.done")
+    @confirms
+    def done(event: Any) -> None:
+        got.append(event["id"])
+
+    with served(services) as url, dispatching(services), start_worker(app, pool="solo", perform_ping_check=False):
+        monkeypatch.setenv("BRIDGE_URL", url)
+        (ident,) = publish(state, 1)
+        history = History(state)
+        settled = until(lambda: history.settled("gradebook", ident))
+    assert (settled.outcome, got) == ("confirmed", [ident])
+    app.close()
+
+
+def test_a_decorated_view_confirms_after_it_has_answered_well_and_only_then(
+    fake_state: redis.Redis, tmp_path: Path, confirms: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services, web, answers = with_receipts(fake_state, tmp_path), Flask("receiver"), [("no", 500), "ok"]
+    publish(fake_state, 1)
+    lane(fake_state, Receiver(), subscription=services.config.subscriptions["gradebook"]).step(at(clock.now()), even)
+    left: list[int] = []
+
+    @web.post("/")
+    @confirms
+    def receive() -> Any:
+        left.append(len(scheduled(fake_state, "gradebook")))
+        return answers.pop(0)
+
+    client = web.test_client()
+    with served(services) as url:
+        monkeypatch.setenv("BRIDGE_URL", url)
+        assert client.post("/", json=event(1)).status_code == 500
+        answer = client.post("/", json=event(1))
+    assert (answer.status_code, answer.text, left) == (200, "ok", [1, 1])
+    assert scheduled(fake_state, "gradebook") == []
+
+
+def test_a_decorated_function_that_fails_confirms_nothing_and_one_that_cannot_confirm_has_done_its_work(
+    confirms: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BRIDGE_URL", "http://127.0.0.1:1")
+
+    @confirms
+    def task(given: Any, *, fails: bool) -> str:
+        if fails:
+            raise RuntimeError
+        return "done"
+
+    with caplog.at_level(logging.WARNING):
+        with pytest.raises(RuntimeError):
+            task(event(1), fails=True)
+        assert task({**event(1), "type": "bridge.test"}, fails=False) == "done"
+        assert caplog.messages == []
+        assert task(event(1), fails=False) == "done"
+    (message,) = caplog.messages
+    assert message.startswith(f"{event(1)['id']} not confirmed: ")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from bridge.config import queues
+from bridge.delivery.receipts import MEMBERS, Receipt
+from bridge.delivery.receipts import read_receipt as read_members
 from bridge.errors import Unreadable
 from bridge.sdk import strict_json
 
@@ -23,7 +24,6 @@ __all__ = [
     "MAX_ENTRY_BYTES",
     "RECEIPT_TASK",
     "Envelope",
-    "Receipt",
     "TaskMessage",
     "build_entry",
     "parse_entry",
@@ -39,8 +39,6 @@ MAX_BODY_BYTES = 4096
 #: Longest entry of a Redis list: kombu's envelope with the body in base64 and the headers of a stock Celery.
 MAX_ENTRY_BYTES = 16_384
 
-_MEMBERS = ("subscription", "event_id")
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MAX_TEXT_LENGTH = 255
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -57,16 +55,6 @@ class Envelope:
     content_type: object = None
     #: Content encoding of the body.
     content_encoding: object = None
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A receiver's confirmation that it has processed an event."""
-
-    #: Name of the configured subscription.
-    subscription: str
-    #: UUID in lower case.
-    event_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +123,8 @@ def build_entry(message: TaskMessage, tag: str) -> bytes:
 def read_receipt_entry(entry: bytes, subscriptions: Container[str]) -> Receipt:
     """The receipt in an entry of a Redis list: in kombu's envelope, or the JSON object itself. Raises `Unreadable`."""
     document = _entry(entry)
-    if isinstance(document, dict) and document.keys() == set(_MEMBERS):
-        return _receipt(document, subscriptions)
+    if isinstance(document, dict) and document.keys() == set(MEMBERS):
+        return read_members(document, subscriptions)
     return read_receipt(_envelope(document), subscriptions)
 
 
@@ -144,16 +132,16 @@ def read_receipt(message: Envelope, subscriptions: Container[str]) -> Receipt:
     """The receipt in a message: a task `bridge.receipt`, or a JSON object of its two members. Raises `Unreadable`."""
     document = _body(message)
     if isinstance(document, dict):
-        return _receipt(document, subscriptions)
+        return read_members(document, subscriptions)
     if _member(message.headers, "task") != RECEIPT_TASK:
         raise Unreadable("neither a bridge.receipt task nor a JSON object", reason="unknown_task")
     args, kwargs = _call(document)
-    if len(args) > len(_MEMBERS):
+    if len(args) > len(MEMBERS):
         raise Unreadable("too many arguments", reason="bad_arguments")
-    given = dict(zip(_MEMBERS, args, strict=False))
+    given = dict(zip(MEMBERS, args, strict=False))
     if given.keys() & kwargs.keys():
         raise Unreadable("duplicate argument", reason="bad_arguments")
-    return _receipt(given | kwargs, subscriptions)
+    return read_members(given | kwargs, subscriptions)
 
 
 def read_task(message: Envelope, arguments: Mapping[str, int], subscriptions: Container[str]) -> TaskMessage:
@@ -225,18 +213,6 @@ def _call(document: Any) -> tuple[list[Any], dict[str, Any]]:
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise Unreadable("the body is not [args, kwargs, embed]", reason="bad_body")
     return args, kwargs
-
-
-def _receipt(members: Mapping[str, Any], subscriptions: Container[str]) -> Receipt:
-    if members.keys() != set(_MEMBERS):
-        raise Unreadable("a receipt has exactly subscription and event_id", reason="bad_arguments")
-    subscription, event_id = members["subscription"], members["event_id"]
-    if not isinstance(event_id, str) or not _UUID.fullmatch(event_id):
-        raise Unreadable("the event id is not a UUID", reason="bad_event_id")
-    if not isinstance(subscription, str) or subscription not in subscriptions:
-        raise Unreadable("unknown subscription", reason="unknown_subscription")
-    # Some databases return a UUID in upper case.
-    return Receipt(subscription, event_id.lower())
 
 
 def _is_time_limit(value: object) -> bool:

@@ -16,11 +16,12 @@ from kombu import Connection
 from kombu.exceptions import KombuError
 
 from bridge.config import queues
+from bridge.delivery.receipts import Receipt
 from bridge.errors import StateUnavailable, Unreadable
 from bridge.net.tls import broker_address
 from bridge.services import Services
 from workers.inbound.celery_guard import guarded_connection
-from workers.inbound.messages import Envelope, Receipt, read_receipt, read_receipt_entry
+from workers.inbound.messages import Envelope, read_receipt, read_receipt_entry
 from workers.inbound.refusals import RefusalCounter
 
 __all__ = ["ReceiptReader", "receipt_threads", "record_receipt"]

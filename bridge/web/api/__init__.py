@@ -21,6 +21,7 @@ from bridge.web.api import (
     failure_groups,
     health,
     quarantine,
+    receipts,
     reconciliations,
     replays,
     requests,
@@ -33,7 +34,7 @@ from bridge.web.api import (
     watches,
 )
 from bridge.web.api.auditing import audit_changes
-from bridge.web.api.common import VIEWER, require
+from bridge.web.api.common import RECEIVER, VIEWER, require
 from bridge.web.api.description import DescribedApi, options
 from bridge.web.api.failures import FailedLogins
 from bridge.web.api.idempotency import register_once
@@ -62,6 +63,7 @@ _BLUEPRINTS = (
     reconciliations.blueprint,
     stats.blueprint,
     deliveries.blueprint,
+    receipts.blueprint,
     dead_letters.blueprint,
     quarantine.blueprint,
     failure_groups.blueprint,
@@ -116,7 +118,7 @@ def _guard() -> None:
         return
     if (request.method, request.path) == ("POST", sessions.PATH):
         return
-    require(VIEWER)
+    require(RECEIVER if receipts.is_receipt(request.path) else VIEWER)
     if request.method not in ("GET", "HEAD", "OPTIONS"):
         sessions.check_csrf()
 

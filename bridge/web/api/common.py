@@ -10,7 +10,7 @@ from flask import current_app, g, request
 from flask_smorest import abort
 
 from bridge.config import access
-from bridge.config.access import OPERATOR, VIEWER
+from bridge.config.access import OPERATOR, RECEIVER, VIEWER
 from bridge.config.model import Token
 from bridge.errors import clip
 from bridge.services import Services
@@ -21,6 +21,7 @@ from bridge.web.sessions import COOKIE, Sessions
 __all__ = [
     "LOCAL_CALLER",
     "OPERATOR",
+    "RECEIVER",
     "VIEWER",
     "Caller",
     "caller_here",
@@ -28,6 +29,7 @@ __all__ = [
     "is_local",
     "known_source",
     "mask_persons",
+    "may_read",
     "needs",
     "refuse",
     "refuse_if_blocked",
@@ -50,11 +52,13 @@ class Caller:
     """Who makes a call: a token's name, a proxy's user, or `cli:<user>` beside the server; and the role.
 
     `csrf`: what a change must send back, because a browser shows who calls by itself; None where it does not.
+    `subscription`: whose events a receiver may confirm.
     """
 
     name: str
     role: str
     csrf: str | None = None
+    subscription: str | None = None
 
 
 def services_here() -> Services:
@@ -116,7 +120,7 @@ def _find_caller() -> Caller | None:
     accepted: tuple[Token, ...] = current_app.extensions["bridge.tokens"]
     if (given := _bearer()) is not None:
         token = None if _failures().wait(_address()) else access.token_of(given, accepted)
-        return None if token is None else Caller(token.name, token.role)
+        return None if token is None else Caller(token.name, token.role, subscription=token.subscription)
     if (secret := request.cookies.get(COOKIE)) is not None:
         session = Sessions(services_here().state).find(secret, accepted)
         return None if session is None else Caller(session.name, session.role, session.csrf)
@@ -146,6 +150,12 @@ def refuse_if_blocked() -> None:
     """Refuse a login with 429 while its address has had too many failures: it is not looked at."""
     if wait := _failures().wait(_address()):
         _refuse_many(wait)
+
+
+def may_read() -> bool:
+    """Whether the caller may read anything: a receiver, or a user without a role, may not."""
+    caller = caller_here()
+    return caller is not None and access.includes(caller.role, VIEWER)
 
 
 def failed_login(problem: str) -> NoReturn:

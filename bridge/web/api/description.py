@@ -21,7 +21,8 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 _ABOUT = """What the bridge knows and does, for operators.
 
-Every call needs a token: `Authorization: Bearer TOKEN`. The role `viewer` may read, `operator` may also change."""
+Every call needs a token: `Authorization: Bearer TOKEN`. The role `viewer` may read, `operator` may also change;
+`receiver` confirms the events of one subscription, and may do nothing else."""
 #: Errors with headers of their own; the others are named as flask-smorest names them.
 _UNAUTHORIZED, _UNAVAILABLE = "UNAUTHORIZED_BEARER", "SERVICE_UNAVAILABLE_RETRY"
 _TOO_MANY = "TOO_MANY_REQUESTS_RETRY"

@@ -11,6 +11,7 @@ from flask import Flask, Response, current_app, g, request
 from marshmallow import EXCLUDE, Schema, fields
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from bridge.config import access
 from bridge.errors import StateUnavailable, clip
 
 __all__ = [
@@ -137,8 +138,10 @@ def _http_problem(error: HTTPException) -> Response:
 
 def state_problem(error: StateUnavailable, fact: str = "") -> Response:
     """The answer while the state server is unavailable. `fact`: what is known beside the error."""
-    # The error names the server: only who has shown a token may read it.
-    detail = clip(error, 500) if g.get("caller") else "state server unavailable. Remedy: run attempt-bridge doctor"
+    # The error names the server: only who may read anything may read it.
+    role = getattr(g.get("caller"), "role", None)
+    known = access.includes(role, access.VIEWER)
+    detail = clip(error, 500) if known else "state server unavailable. Remedy: run attempt-bridge doctor"
     if fact:
         detail = f"{fact}: {detail}"
     answer = problem_answer(503, detail, more=getattr(error, "members", None))

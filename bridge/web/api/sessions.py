@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from flask import Response, current_app, g, jsonify, request
@@ -70,7 +71,7 @@ def show_session() -> dict[str, Any]:
 
 
 @blueprint.route("", methods=["POST"])
-@described(blueprint, "openSession", *BODY_ERRORS, public=True)
+@described(blueprint, "openSession", HTTPStatus.FORBIDDEN, *BODY_ERRORS, public=True)
 @blueprint.arguments(Login, example={"token": "THE-TOKEN"})
 @blueprint.response(201, SessionRow, description="Logged in; the cookie is set")
 def open_session(document: Mapping[str, Any]) -> Response:
@@ -83,6 +84,8 @@ def open_session(document: Mapping[str, Any]) -> Response:
     token = access.token_of(f"Bearer {document['token']}", current_app.extensions["bridge.tokens"])
     if token is None:
         failed_login("unknown token. Remedy: run attempt-bridge tokens new, add its entry to access.tokens")
+    if not access.includes(token.role, VIEWER):
+        refuse(403, f"role {token.role} cannot log in. Remedy: use the token of a viewer or an operator")
     services = services_here()
     secret, session = Sessions(services.state).open(token)
     answer = jsonify(_row(Caller(session.name, session.role, session.csrf)))

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu.transport.virtual import Message
 
+from bridge.delivery.receipts import Receipt
 from bridge.errors import Unreadable
 from tests.support.junk import BODY, ENTRIES, EVENT, HEADERS, entry
 from workers.app import QUEUE
 from workers.inbound.messages import (
     MAX_ENTRY_BYTES,
     Envelope,
-    Receipt,
     TaskMessage,
     build_entry,
     parse_entry,
