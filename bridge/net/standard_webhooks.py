@@ -102,7 +102,7 @@ def key_of(secret: str) -> bytes:
 
 
 def _ed25519() -> ModuleType:
-    from bridge.net import ed25519  # noqa: PLC0415 - loads `cryptography`, which few need
+    from bridge.net import ed25519  # noqa: PLC0415 - loads PyNaCl, which few need
 
     return ed25519
 

@@ -84,10 +84,10 @@ def test_a_secret_of_each_kind_signs_during_a_change_and_the_official_library_st
 
 
 @pytest.mark.usefixtures("starts_processes")
-def test_cryptography_is_loaded_only_where_a_private_key_is_used() -> None:
+def test_the_library_for_ed25519_is_loaded_only_where_a_private_key_is_used() -> None:
     program = (
         "import sys; from bridge.net.standard_webhooks import *; Signer([SigningSecret(new_hmac_secret(bytes(32)))]); "
-        "print('cryptography' in sys.modules); new_ed25519_secret(bytes(32)); print('cryptography' in sys.modules)"
+        "print('nacl' in sys.modules); new_ed25519_secret(bytes(32)); print('nacl' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
     assert shown.split() == ["False", "True"]
