@@ -23,8 +23,8 @@ _GONE = {
 }
 #: The filter of a replay whose own filter mentions the person; such a job has ended.
 _FILTER = '"erased"'
-#: Names of keys in one step of a scan.
-_SCAN = 1000
+#: Names of keys in one step of a scan; entries of the audit in one step of a copy.
+_SCAN, _PAGE = 1000, 200
 
 
 class KeyPlace(Units):
@@ -139,29 +139,23 @@ class AuditPlace(Units):
 
     def read_unit(self, unit: Any, cursor: str, limit: int) -> Batch:
         """See `Units`."""
-        read, hits, start = 0, [], "-"
-        # All of it at once: it is changed as a whole.
-        while items := cast("list[Any]", self.client.xrange(keys.audit(), start, "+", count=limit)):
-            read += len(items)
-            start = f"({items[-1][0].decode()}"
-            for entry, fields in items:
-                if changed := self._changed(fields):
-                    hits.append(Hit("audit", f"audit:{entry.decode()}", keys.audit(), (entry.decode(), changed)))
-        return Batch(hits, None, read)
+        items = cast("list[Any]", self.client.xrange(keys.audit(), f"({cursor}" if cursor else "-", "+", count=limit))
+        hits = [
+            Hit("audit", f"audit:{entry.decode()}", keys.audit(), entry)
+            for entry, fields in items
+            if self._changed(fields)
+        ]
+        return Batch(hits, items[-1][0].decode() if len(items) == limit else None, len(items))
 
     def erase(self, hits: Sequence[Hit]) -> None:
         """See `Place`."""
-        if not hits:
-            return
-        names = [keys.audit(), keys.audit_copy()]
+        names, chosen, after, left = [keys.audit(), keys.audit_copy()], {hit.item for hit in hits}, "-", 1
         self.client.delete(keys.audit_copy())
-        changes = {hit.item[0]: hit.item[1] for hit in hits}
-        after, left = "-", 1
         while left:
-            page = cast("list[Any]", self.client.xrange(keys.audit(), after, "+", count=_SCAN // 5))
-            args: list[str | bytes] = [after, str(_SCAN // 5)]
-            for entry, _ in page:
-                for name, value in changes.get(entry.decode(), {}).items():
+            page = cast("list[Any]", self.client.xrange(keys.audit(), after, "+", count=_PAGE))
+            args: list[str | bytes | int] = [after, _PAGE]
+            for entry, fields in (item for item in page if item[0] in chosen):
+                for name, value in self._changed(fields).items():
                     args += [entry, name, value]
             reached, left = cast("tuple[bytes, int]", self._copy(keys=names, args=args))
             after = f"({reached.decode()}"

@@ -95,12 +95,16 @@ class Units:
 class StreamPlace(Units):
     """Streams whose units are (key, what it is), oldest entry first."""
 
+    #: Entries in one read at most: bodies may have 256 kB.
+    most = 500
+
     def entry(self, unit: Any, entry: str, fields: dict[bytes, bytes]) -> tuple[Sequence[Hit], Sequence[Trace]]:
         """What one entry has of the person."""
         raise NotImplementedError
 
     def read_unit(self, unit: Any, cursor: str, limit: int) -> Batch:
         """See `Units`."""
+        limit = min(limit, self.most)
         items = cast("StreamItems", self.client.xrange(unit[0], f"({cursor}" if cursor else "-", "+", count=limit))
         hits: list[Hit] = []
         traces: list[Trace] = []

@@ -21,34 +21,45 @@ _STREAMS = {
     "answers": "dead_letters",
     "settled_deliveries": "deliveries",
 }
+_RESTART = "Restart the bridge to clear the server's memory at once."
+#: Whether the file was written anew, and whether it is the embedded server's -> what to do.
+_REMEDIES = {
+    (True, True): f"The disk is clean. {_RESTART}",
+    (
+        False,
+        True,
+    ): f"The server could not write its file anew: see server.log in data_dir, then erase again. {_RESTART}",
+    (False, False): (
+        "On the state server: CONFIG SET aof-use-rdb-preamble no, BGREWRITEAOF, delete RDB files, restart it. Until "
+        "then its disk may hold the data."
+    ),
+}
 _BACKUPS = (
     "Copies of the state made before this time, queues of brokers and what receivers have stored still have the data."
 )
 
 
 def report_of(
-    found: Found, *, server: str, ended: float, retention: Retention, rewritten: float | None
+    found: Found,
+    *,
+    server: str,
+    ended: float,
+    retention: Retention,
+    rewritten: float | None = None,
+    dry_run: bool = False,
 ) -> Mapping[str, Any]:
     """The members of the report. `ended`: when all was removed; `rewritten`: when the append-only file was, or None.
 
-    Times are UNIX seconds; None: there was nothing to remove, or, of the disk, nobody knows.
+    Times are UNIX seconds; `off_disk` is None where nobody can promise one, both where nothing was removed.
     """
+    removed = bool(found.counts) and not dry_run
     kept = [getattr(retention, name) for place, name in _STREAMS.items() if found.counts.get(place)]
-    latest = ended + max(kept, default=0.0) if found.counts else None
-    if not found.counts:
-        remedy = ""
-    elif rewritten is not None:
-        remedy = "The disk is clean. Restart the bridge to clear the server's memory at once."
-    else:
-        remedy = (
-            "On the state server: CONFIG SET aof-use-rdb-preamble no, BGREWRITEAOF, then delete RDB files and restart "
-            "it. Without that the bytes stay until the time given here."
-        )
+    remedy = _REMEDIES[rewritten is not None, server == EMBEDDED] if removed else ""
     return {
         "server": server,
         "ended": ended,
-        "off_disk": None if not found.counts else rewritten or latest,
-        "out_of_memory": latest,
+        "off_disk": rewritten if removed else None,
+        "out_of_memory": ended + max(kept, default=0.0) if removed else None,
         "remedy": remedy,
-        "backups": _BACKUPS if found.counts else "",
+        "backups": _BACKUPS if removed else "",
     }

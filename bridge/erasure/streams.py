@@ -16,6 +16,8 @@ __all__ = ["Finding", "JournalPlace", "QuarantinePlace", "RequestPlace"]
 class Finding(StreamPlace):
     """Learns who the person is; removes nothing."""
 
+    most = 200
+
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         # What was learned may belong to others too: that is known once the journal was read.
@@ -84,6 +86,8 @@ class JournalPlace(StreamPlace):
 
 class RequestPlace(StreamPlace):
     """Webhooks as they were received, and refused ones."""
+
+    most = 100
 
     def units(self) -> Sequence[Any]:
         """See `Units`."""

@@ -13,9 +13,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from bridge import cli
+from bridge.config.model import Receipts, Subscription
 from bridge.erasure import steps
 from bridge.erasure.places import Batch, Hit
 from bridge.erasure.steps import PLACES, STEPS
+from bridge.errors import DeliveryFailed
 from bridge.services import Services
 from bridge.state import keys
 from tests.support.dispatch import Receiver, lane, run_until_idle
@@ -34,6 +36,7 @@ from tests.support.erasing import (
     send,
 )
 from tests.support.watches_api import TOKENS
+from workers.transports.contract import Outgoing
 
 BY_EMAIL = {"source": "eu", "email": "sam.reyes@EXAMPLE.org"}
 BY_ID = {"source": "eu", "candidate": SAM.user}
@@ -200,6 +203,35 @@ def test_what_was_not_delivered_is_not_delivered_and_what_was_pending_blocks_nob
     assert [event.attempt for event in receiver.got] == [f"group:{OTHER.user}:90011:50721:{OTHER.started + 240}"]
     assert cast("Any", state.xpending(keys.journal(0), keys.group("desk")))["pending"] == 0
     assert places_of(state, SAM) == {}
+
+
+@pytest.mark.parametrize(
+    ("subscription", "outcome"),
+    [
+        (SUBSCRIPTIONS["desk"], None),
+        (SUBSCRIPTIONS["book"], DeliveryFailed("receiver answered 500", reason="receiver_error")),
+        (SUBSCRIPTIONS["crm"], DeliveryFailed("receiver answered 500", reason="receiver_error")),
+        (replace(SUBSCRIPTIONS["desk"], receipts=Receipts(required=True)), None),
+    ],
+    ids=["delivered", "retried", "given up", "handed over"],
+)
+def test_nothing_is_stored_about_an_event_that_is_being_sent_while_its_person_is_erased(
+    services: Services, api: FlaskClient, subscription: Subscription, outcome: DeliveryFailed | None
+) -> None:
+    attempt = f"group:{SAM.user}:90011:50721:{SAM.started + 120}"
+    begin(api, **BY_EMAIL)
+    send(api, body_of(SAM, time_started=SAM.started + 120))
+    sent = []
+
+    def erase_first(event: Outgoing) -> DeliveryFailed | None:
+        if event.attempt == attempt:
+            sent.append(event.attempt)
+            finish(services)
+        return outcome
+
+    run_until_idle(lane(services.state, Receiver(erase_first), subscription=subscription), services.now(), steps=1000)
+    assert sent == [attempt]
+    assert places_of(services.state, SAM) == {}
 
 
 def test_an_erased_event_is_unknown_and_a_webhook_with_the_same_result_is_a_duplicate(

@@ -162,7 +162,10 @@ class ErasureRunner:
     def _report(self, job: Erasure, ended: float, rewritten: float | None) -> dict[str, object]:
         server = EMBEDDED if self._is_embedded else EXTERNAL
         retention = self._services.config.bridge.retention
-        return dict(report_of(job.found, server=server, ended=ended, retention=retention, rewritten=rewritten))
+        made = report_of(
+            job.found, server=server, ended=ended, retention=retention, rewritten=rewritten, dry_run=job.dry_run
+        )
+        return dict(made)
 
     def _end(self, job: Erasure, report: dict[str, object], now: Callable[[], float]) -> None:
         if not job.dry_run:

@@ -66,10 +66,11 @@ class ErasureReport(Schema):
     )
     ended = shown_time("When everything was removed.")
     off_disk = shown_time(
-        "When the bytes are off the server's disk, at the latest; null: there were none.", allow_none=True
+        "When the server's append-only file was without them; null: there was nothing, or it depends on `remedy`.",
+        allow_none=True,
     )
     out_of_memory = shown_time(
-        "When they are out of its memory, at the latest; null: there were none.", allow_none=True
+        "When the bytes are out of the server's memory, at the latest; null: there was nothing.", allow_none=True
     )
     remedy = fields.String(required=True, metadata={"description": "How to have it earlier; empty: nothing to do."})
     backups = fields.String(required=True, metadata={"description": "What still has the data."})
