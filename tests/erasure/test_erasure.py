@@ -118,6 +118,9 @@ def test_a_person_is_gone_from_every_place_and_another_one_stays_as_it_was(
     assert set(PLACES) - found(row).keys() == {"answers", "spellings"}
     assert (row["state"], row["progress"], row["error"]) == ("done", 1.0, "")
     assert row["oldest"] < row["newest"] < row["updated"]
+    # A replay without its filter would replay everything.
+    replays = {one.job.filter: one.state for one in services.replays.newest_first()}
+    assert replays == {'"erased"': "aborted", f"attempt:{OTHER.attempt}": "stopped"}
 
 
 def test_a_dry_run_counts_the_same_and_changes_nothing(services: Services, api: FlaskClient) -> None:
@@ -267,6 +270,7 @@ def test_a_repeated_call_whose_answer_was_erased_gets_410_and_does_nothing(
     assert answer.status_code == 410
     assert answer.json["detail"].endswith("Remedy: send a new Idempotency-Key")
     assert services.expectations.get("eu", f"?group:{SAM.user}:90012:50721") is None
+    assert all(cast("int", services.state.ttl(key)) > 0 for key in services.state.scan_iter("ab:call:*"))
 
 
 def test_an_address_that_others_have_too_is_not_used_to_find_more(services: Services, api: FlaskClient) -> None:

@@ -25,6 +25,7 @@ PLAIN = "zoë.reyes@example.ORG"
         json.dumps({"who": [PLAIN]}).encode(),
         b'{"broken": "zo\\u00eb.reyes@example.org"',
         b"who=zo%C3%AB.reyes%40example.org&x=1",
+        b"<who>zo%C3%AB.reyes%40example.org</who>",
         b"<who>zo&#235;.reyes&#64;example.org</who>",
         b"payload=%7B%22who%22%3A%22zo%5Cu00eb.reyes%40example.org%22%7D",
         PLAIN.encode("latin-1"),

@@ -13,6 +13,7 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.state.embedded_server import EmbeddedServer
 from tests.support.clients import clients_over
+from tests.support.dispatch import dispatching
 from tests.support.erasing import (
     OTHER,
     SAM,
@@ -100,12 +101,16 @@ def test_no_byte_is_left_on_disk_and_after_a_restart_in_memory(embedded: Embedde
     state.close()
 
 
-def test_a_server_of_somebody_else_is_not_told_to_write_its_file(state: redis.Redis, tmp_path: Path) -> None:
+def test_a_dispatch_process_erases_and_a_server_of_somebody_else_is_not_told_to_write_its_file(
+    state: redis.Redis, tmp_path: Path
+) -> None:
     services = make_services(state, tmp_path)
+    services = replace(services, config=replace(services.config, subscriptions={}))
     client = make_client(services)
     receive(services, client, SAM)
     answer = client.post("/api/v1/erasures", json={"source": "eu", "candidate": SAM.user})
-    finish(services)
+    with dispatching(services):
+        until(lambda: not services.erasures.running())
     report = client.get(f"/api/v1/erasures/{answer.json['id']}").json["report"]
     assert places_of(state, SAM) == {}
     assert report["server"] == "external"

@@ -22,7 +22,7 @@ from bridge.polling.cursors import RoundReport
 from bridge.polling.reconciliation import Reconciliation, Reconciliations
 from bridge.polling.vendor_memory import VendorMemory
 from bridge.polling.worker_jobs import TEST, WorkerJob, WorkerJobs
-from bridge.sdk.records import NormalisedAttempt, Record
+from bridge.sdk.records import NormalisedAttempt, Record, Watch
 from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
@@ -181,6 +181,8 @@ def remember(services: Services, person: Named) -> None:
     """What vendors with other habits bring: second sittings, consent, spellings; and reports."""
     now = services.now()
     services.sittings.resolve("eu", [(person.attempt, "sitting-1", None)], now=now)
+    watch = Watch(reference={"stream": "group"}, due_in=60, give_up_at=now + 900)
+    services.watches.open("eu", person.attempt, watch, now=now)
     attempt = NormalisedAttempt(
         attempt_id=person.attempt,
         status="completed",
