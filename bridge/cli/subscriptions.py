@@ -86,19 +86,17 @@ def test(ctx: click.Context, name: str, output: str) -> None:
 
 
 def _print_test(tested: dict[str, Any]) -> None:
-    request = tested["request"]
+    request, status = tested["request"], tested["status"]
     if request is not None:
-        answer = {"status": tested["status"], "answer": tested["answer"]} if tested["status"] else {}
-        print_object(
-            {"request": request["to"], **{part: request[part] for part in ("headers", "body")}, **answer}, "table"
-        )
-    if tested["state"] != "active":
-        say(f"{tested['subscription']} is {tested['state']}: the test was sent all the same, events wait")
-    if not tested["ok"]:
+        answer = {"status": status, "answer": tested["answer"]} if status else {}
+        parts = {"request": request["to"], "headers": request["headers"], "body": request["body"], **answer}
+        print_object({**parts, "time": f"{tested['seconds'] * 1000:.0f} ms"}, "table")
+        if tested["state"] != "active":
+            say(f"{tested['subscription']} is {tested['state']}: the test was sent all the same, events wait")
+    if tested["ok"]:
+        print_check("ok", f"the receiver answered {status}" if status else "the broker took it")
+    else:
         print_check("failure", tested["problem"])
-        return
-    who = f"the receiver answered {tested['status']}" if tested["status"] else "the broker took it"
-    print_check("ok", f"{who} after {tested['seconds'] * 1000:.0f} ms")
 
 
 @subscriptions.command()

@@ -206,6 +206,10 @@ def test_a_receiver_confirms_its_own_subscription_and_does_nothing_else(
     def down(*_: Any, **__: Any) -> Any:
         raise StateUnavailable("redis://secret.example.test does not answer")
 
+    monkeypatch.setattr(OpenGate, "failure", "redis://secret.example.test does not answer")
+    for token, hidden in ((RECEIVER, True), (TOKENS["viewer"], False)):
+        answer = receiver.get("/readyz", headers={"Authorization": f"Bearer {token}"})
+        assert (answer.status_code, "secret" not in answer.text) == (503, hidden)
     monkeypatch.setattr(services.deliveries, "record_receipt", down)
     answer = receiver.post(URL, json=body(UNSENT))
     assert (answer.status_code, "secret" in answer.text) == (503, False)
