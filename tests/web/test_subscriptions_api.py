@@ -22,7 +22,8 @@ SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 SUBSCRIPTIONS = f"""
 subscriptions:
   books: {{transport: celery, task: t, queue: q, broker: "redis://:hush@127.0.0.1:1/1"}}
-  crm: {{transport: http, url: "https://crm.example.test/in?key=hush", secrets: [{SECRET}]}}
+  crm: {{transport: http, url: "https://crm.example.test/in?key=hush", secrets: [{SECRET}],
+        headers: {{X-Api-Key: hush}}, authorization: {{bearer: hush-hush}}}}
 """
 
 
