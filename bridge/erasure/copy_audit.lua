@@ -3,10 +3,17 @@
 -- KEYS    1 audit (stream)   2 its copy
 -- ARGV    1 position: "-", or "(" and the last entry copied   2 maximum number of entries
 --         then per changed field: entry, name, value
--- Returns {last entry copied, 1 if there may be more, else 0}
+-- Returns {last entry copied, 1 if there may be more, 0 if it is done, -1 if the copy is another one}
 --
--- Why: an entry of a stream cannot be changed. The last step copies what was appended meanwhile and renames, at once.
+-- Why: an entry of a stream cannot be changed. The last step copies what was appended meanwhile and renames, at once. A
+-- process that slept through its lease must not put a part in the place of the whole.
 
+if ARGV[1] == '-' then
+  redis.call('DEL', KEYS[2])
+else
+  local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+  if not newest or '(' .. newest[1] ~= ARGV[1] then return { ARGV[1], -1 } end
+end
 local changes = {}
 for i = 3, #ARGV, 3 do changes[ARGV[i] .. '|' .. ARGV[i + 1]] = ARGV[i + 2] end
 local items = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])

@@ -150,7 +150,6 @@ class AuditPlace(Units):
     def erase(self, hits: Sequence[Hit]) -> None:
         """See `Place`."""
         names, chosen, after, left = [keys.audit(), keys.audit_copy()], {hit.item for hit in hits}, "-", 1
-        self.client.delete(keys.audit_copy())
         while left:
             page = cast("list[Any]", self.client.xrange(keys.audit(), after, "+", count=_PAGE))
             args: list[str | bytes | int] = [after, _PAGE]
@@ -158,6 +157,8 @@ class AuditPlace(Units):
                 for name, value in self._changed(fields).items():
                     args += [entry, name, value]
             reached, left = cast("tuple[bytes, int]", self._copy(keys=names, args=args))
+            if left < 0:
+                raise RuntimeError("another process copies the audit, too")
             after = f"({reached.decode()}"
 
     def _changed(self, fields: dict[bytes, bytes]) -> dict[bytes, bytes]:

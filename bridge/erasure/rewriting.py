@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, cast
 
 import redis
@@ -40,14 +40,20 @@ class Rewriter:
         self._item(keys=[key], args=[old, new])
 
 
-def scrubbed(value: Any, matcher: Matcher) -> Any:
-    """A JSON value without texts that mention the person: items of a list are left out, others are `ERASED`."""
+def scrubbed(value: Any, matcher: Matcher, *, kept: Collection[str] = ()) -> Any:
+    """A JSON value without texts that mention the person: items of a list are left out, others are `ERASED`.
+
+    `kept`: names of members whose values are never changed.
+    """
     if isinstance(value, dict):
         return {
-            ERASED if _mentions(name, matcher) else name: scrubbed(member, matcher) for name, member in value.items()
+            ERASED if _mentions(name, matcher) else name: member
+            if name in kept
+            else scrubbed(member, matcher, kept=kept)
+            for name, member in value.items()
         }
     if isinstance(value, list):
-        return [scrubbed(member, matcher) for member in value if not _mentions(member, matcher)]
+        return [scrubbed(member, matcher, kept=kept) for member in value if not _mentions(member, matcher)]
     return ERASED if _mentions(value, matcher) else value
 
 

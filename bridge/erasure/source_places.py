@@ -17,6 +17,10 @@ from bridge.state import keys
 __all__ = ["ReportPlace", "SittingPlace", "WatchPlace"]
 
 _CANCEL, _LABEL, _SPELLING = "cancel", "label", "spelling"
+#: Members of reports and jobs that are never a person's, whatever number they hold.
+_STRUCTURE = frozenset(
+    {"id", "source", "state", "stream", "streams", "cursors", "finished", "from_cursor", "to_cursor"}
+)
 
 
 class WatchPlace(Units):
@@ -142,5 +146,5 @@ class ReportPlace(Units):
             before = json.loads(line)
         except ValueError:
             return line
-        after = scrubbed(before, self.matcher)
+        after = scrubbed(before, self.matcher, kept=_STRUCTURE)
         return line if after == before else dumped(after)

@@ -15,7 +15,9 @@ from flask.testing import FlaskClient
 from bridge import cli
 from bridge.config.model import Receipts, Subscription
 from bridge.erasure import steps
-from bridge.erasure.places import Batch, Hit
+from bridge.erasure.other_places import AuditPlace
+from bridge.erasure.person import Matcher, Person
+from bridge.erasure.places import Batch, Context, Hit
 from bridge.erasure.steps import PLACES, STEPS
 from bridge.errors import DeliveryFailed
 from bridge.services import Services
@@ -305,6 +307,30 @@ def test_a_job_that_fails_forgets_the_person_and_says_what_to_do(
     assert places_of(services.state, SAM).keys() <= before.keys()
     assert not [key for key in services.state.scan_iter("ab:{erasures}:*") if b":found:" in key or b":traces:" in key]
     assert b"person" not in cast("dict[bytes, bytes]", services.state.hgetall(keys.erasure_job(row["id"])))
+
+
+def test_a_process_that_slept_while_it_copied_the_audit_does_not_cut_it(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.erasure.other_places._PAGE", 2)
+    matcher = Matcher(Person(source="eu", candidate=SAM.user), [("name", "sámuel reyes")])
+    context = Context(client=services.state, partitions=1, source="eu", subscriptions=(), matcher=matcher)
+    entries = services.state.xlen(keys.audit())
+    slow, quick = AuditPlace(context), AuditPlace(context)
+    hits = slow.read("", 500).hits
+    copy, steps_done = slow._copy, []
+
+    def sleeps(**given: Any) -> Any:
+        steps_done.append(given)
+        if len(steps_done) == 2:
+            quick.erase(hits)
+        return copy(**given)
+
+    slow._copy = sleeps  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="another process"):
+        slow.erase(hits)
+    assert (services.state.xlen(keys.audit()), len(hits)) == (entries, 1)
+    assert slow.read("", 500).hits == []
 
 
 def test_it_is_audited_by_a_digest_and_viewers_make_none(services: Services, api: FlaskClient) -> None:
