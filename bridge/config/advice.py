@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from bridge.config.fields import LOOPBACK
 from bridge.config.model import Subscription
+from bridge.config.yaml_document import Reference
 from bridge.net.standard_webhooks import SigningSecret, moment_text
 from bridge.text import duration_text
 from schemas.projection import sends_persons
@@ -21,7 +24,7 @@ _ANNOUNCED = 14 * _DAY
 class Advice:
     """One thing to change."""
 
-    #: What it is about: `personal data` or `secrets`.
+    #: What it is about: `personal data`, `credentials` or `secrets`.
     topic: str
     #: The fact and its value.
     text: str
@@ -32,13 +35,26 @@ class Advice:
 
 
 def advice_about(subscription: Subscription, now: float) -> Iterator[Advice]:
-    """Personal data that nobody has chosen to send, and secrets that expire; `now`: UNIX seconds."""
+    """Personal data that nobody has chosen to send, unencrypted credentials, expiring secrets; `now`: UNIX seconds."""
     if subscription.filter.is_open and sends_persons(subscription.data):
         text = "names and e-mail addresses of every candidate are sent: it has no filter but types"
         yield Advice("personal data", text, "data: minimal, or a filter such as {sources: [...]}")
+    if _sends_credentials(subscription) and _is_unencrypted(subscription.url or ""):
+        text = "a password, token or header that may be a secret is sent unencrypted"
+        yield Advice("credentials", text, "write https:// in url")
     for place, secret in enumerate(subscription.secrets):
         if secret.expires is not None and now >= secret.expires - _ANNOUNCED:
             yield _expiry(f"secrets[{place}]", secret.expires, subscription.secrets, now)
+
+
+def _sends_credentials(subscription: Subscription) -> bool:
+    referred = any(isinstance(value, Reference) for value in subscription.headers.values())
+    return subscription.authorization is not None or referred
+
+
+def _is_unencrypted(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in LOOPBACK
 
 
 def _expiry(path: str, expires: float, secrets: tuple[SigningSecret, ...], now: float) -> Advice:

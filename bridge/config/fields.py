@@ -18,6 +18,7 @@ from bridge.errors import clip
 from bridge.text import parse_duration, parse_time_of_day
 
 __all__ = [
+    "LOOPBACK",
     "Duration",
     "Moment",
     "Secret",
@@ -32,6 +33,8 @@ __all__ = [
     "whole_number",
 ]
 
+#: Hosts that are this machine: nobody else reads what is sent there.
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _REQUIRED: dict[str, Any] = {"required": "missing"}
 _FIRST_YEAR, _LAST_YEAR = 2000, 2100
 _MOMENT_REMEDY = "Remedy: write it in UTC, such as 2026-12-31T00:00:00Z"

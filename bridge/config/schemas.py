@@ -13,6 +13,7 @@ from marshmallow import fields, pre_load
 
 from bridge.config.addresses import literal_secret_problem, unencoded_problem, without_password
 from bridge.config.fields import (
+    LOOPBACK,
     Duration,
     Secret,
     Text,
@@ -45,7 +46,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
 _STATE_SCHEMES = ("redis", "rediss", "unix")
 _BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def name_problem(name: str) -> str | None:
@@ -70,7 +70,7 @@ def _base_problem(text: str) -> str | None:
 
 def _vendor_address_problem(text: str) -> str | None:
     parts = split_address(text)
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         return "would send the vendor's credentials unencrypted; use https://"
     return _base_problem(text)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bridge.config.advice import advice_about
-from bridge.config.model import Filter, Subscription
+from bridge.config.model import Authorization, Filter, Subscription
+from bridge.config.yaml_document import Reference
 from bridge.net.standard_webhooks import SigningSecret, new_hmac_secret
 
 DAY = 86_400.0
@@ -65,3 +68,19 @@ def test_the_expiry_of_the_last_secret_says_that_nothing_is_sent_then() -> None:
 def test_personal_data_without_a_filter_is_warned_of(members: dict[str, object], warned: bool) -> None:
     advice = list(advice_about(Subscription(name="crm", transport="celery", **members), 0.0))  # type: ignore[arg-type]
     assert [(each.topic, each.failure) for each in advice] == ([("personal data", False)] if warned else [])
+
+
+@pytest.mark.parametrize(
+    ("url", "members", "warned"),
+    [
+        ("http://10.0.0.7/", {"authorization": Authorization("token")}, True),
+        ("http://10.0.0.7/", {"headers": {"X-Api-Key": Reference("key")}}, True),
+        ("http://10.0.0.7/", {"headers": {"X-Tenant": "acme"}}, False),
+        ("http://10.0.0.7/", {}, False),
+        ("http://127.0.0.1:8099/", {"authorization": Authorization("token")}, False),
+        ("https://10.0.0.7/", {"authorization": Authorization("token")}, False),
+    ],
+)
+def test_credentials_that_are_sent_unencrypted_are_warned_of(url: str, members: dict[str, Any], warned: bool) -> None:
+    crm = Subscription(name="crm", transport="http", url=url, filter=CHOSEN, **members)
+    assert [advice.topic for advice in advice_about(crm, 0.0)] == (["credentials"] if warned else [])
