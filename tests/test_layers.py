@@ -101,12 +101,13 @@ def test_only_the_journal_appends_to_streams() -> None:
 
 def test_only_these_scripts_append_to_streams() -> None:
     # The journal and the requests; what we could not read; dead letters and settled deliveries; changes; and copies of
-    # dead letters and changes without what mentions a person who is erased.
+    # dead letters and changes without what mentions a person who is erased. Tries for those who watch name nobody.
     appending = {name_of(path) for path in SCRIPTS if "XADD" in path.read_text(encoding="utf-8")}
     assert appending == {
         "bridge/audit.lua",
         "bridge/delivery/erase_answers.lua",
         "bridge/delivery/outcomes.lua",
+        "bridge/delivery/tell_tries.lua",
         "bridge/erasure/copy_audit.lua",
         "bridge/journal/publish_once.lua",
         "bridge/journal/quarantine.lua",

@@ -24,6 +24,9 @@ __all__ = ["events"]
 _COLUMNS = ("recorded_at", "type", "source", "attempt", "revision", "origin", "id")
 
 
+_TRY_COLUMNS = ("at", "outcome", "subscription", "event_id", "tries", "status", "seconds", "reason")
+
+
 @click.group()
 def events() -> None:
     """List, show or follow published events."""
@@ -84,6 +87,9 @@ def show(event_id: str, output: str) -> None:
 @click.option("--attempt", help="Filter by attempt.")
 @filter_option
 @since_option
+@click.option(
+    "--topics", metavar="TOPIC[,TOPIC]", help="events, alarms, deliveries (tries as they end); default: events,alarms."
+)
 @format_option
 def tail(
     source: str | None,
@@ -91,13 +97,16 @@ def tail(
     attempt: str | None,
     filter_: str | None,
     since: float | None,
+    topics: str | None,
     output: str,
 ) -> None:
     """Print events as they are published, until Ctrl-C; with --since, earlier ones first."""
     query = {"source": source, "type": event_type, "attempt": attempt, "filter": filter_, "since": iso(since)}
-    for row in follow(api(), query):
+    for row in follow(api(), {**query, "topics": topics}):
+        # A try of a delivery has no event in it.
+        columns, document = (_COLUMNS, row["event"]) if "event" in row else (_TRY_COLUMNS, row)
         if output == "table":
-            click.echo("  ".join(str(row[column]) for column in _COLUMNS))
+            click.echo("  ".join(str(row[column]) for column in columns))
         else:
             # One document per event; JSON in one line, because a reader takes line by line.
-            click.echo("---\n" + as_text(row["event"], output) if output == "yaml" else as_text(row["event"], "jsonl"))
+            click.echo("---\n" + as_text(document, output) if output == "yaml" else as_text(document, "jsonl"))

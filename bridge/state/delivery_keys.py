@@ -8,6 +8,7 @@ __all__ = [
     "claims",
     "dead",
     "deliveries",
+    "ended_tries",
     "failure_groups",
     "letter_index",
     "pauses",
@@ -78,6 +79,11 @@ def settled(subscription: str, partition: int = 0) -> str:
 def letter_index(subscription: str, partition: int = 0) -> str:
     """Sorted set `e<event id>|<entry>` and `g<fingerprint>|<entry>`: the dead letters by event and by failure group."""
     return f"ab:{{{partition}}}:letters:{subscription}"
+
+
+def ended_tries(which: str = "ended") -> str:
+    """Stream of the tries that ended lately; with `watched` a string with an expiry: somebody watches."""
+    return f"ab:{{tries}}:{which}"
 
 
 def replays(which: str = "made") -> str:

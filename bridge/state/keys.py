@@ -13,6 +13,7 @@ from bridge.state.delivery_keys import (
     claims,
     dead,
     deliveries,
+    ended_tries,
     failure_groups,
     letter_index,
     pauses,
@@ -33,8 +34,8 @@ from bridge.state.delivery_keys import (
 __all__ = [
     "BRIDGE", "alarms", "asked_test", "asked_tests", "audit", "audit_copy", "backfill_requests", "backfills",
     "broker_in_use", "budget", "claims", "configurations", "consent", "consented", "counts", "cursor",
-    "cursor_history", "dead", "deadlines", "deliveries", "delivery_counts", "erasure_found", "erasure_job",
-    "erasure_traces", "erasures", "event_ids", "expected", "expected_spellings", "failed_logins",
+    "cursor_history", "dead", "deadlines", "deliveries", "delivery_counts", "ended_tries", "erasure_found",
+    "erasure_job", "erasure_traces", "erasures", "event_ids", "expected", "expected_spellings", "failed_logins",
     "failed_reconciliations", "failure_groups", "group", "heartbeat", "idempotent_call", "journal", "lease",
     "letter_index", "partition_of", "paused", "pauses", "quarantine", "rate", "reconciliations", "refused",
     "rejected", "replay_job", "replay_progress", "replays", "requests", "retry", "rhythm", "seen", "session",

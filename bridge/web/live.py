@@ -8,91 +8,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
 
 from bridge import clock
+from bridge.delivery.try_feed import TryReader
 from bridge.errors import StateUnavailable
-from bridge.journal.entries import StoredEvent
-from bridge.journal.event_fields import EventItem
 from bridge.journal.reading import Reader
 from bridge.monitoring import logs
+from bridge.web.live_tries import LiveTries
+from bridge.web.viewers import CLOSING, LiveEvent, Viewer
 
-__all__ = ["CLOSING", "SLOW", "Live", "LiveEvent", "Viewer"]
+__all__ = ["Live"]
 
-#: Why a stream ends.
-CLOSING, SLOW = "closing", "slow"
 #: Most viewers of one process.
 MAX_VIEWERS = 500
-#: Events that may wait for one viewer, and seconds that it then has to take the reason before it is cut off.
-MAX_WAITING, GRACE_SECONDS = 1000, 10.0
+#: Events that may wait for one viewer.
+MAX_WAITING = 1000
 HEARTBEAT_SECONDS = 15.0
 #: One blocking read; a stop takes at most so long to reach the viewers.
 _BLOCK_SECONDS = 2.0
 #: Between two reads: under load viewers wake for many events at once.
 _PAUSE_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class LiveEvent:
-    """One event, parsed and rendered once for all viewers who may see the same of it."""
-
-    stored: StoredEvent
-    #: Whether persons may be seen -> the event, and its bytes once they are made.
-    items: Mapping[bool, EventItem]
-    rendered: dict[bool, bytes] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, stored: StoredEvent) -> LiveEvent:
-        return cls(stored, {persons: EventItem(stored, persons=persons) for persons in (False, True)})
-
-
-@dataclass(eq=False)
-class Viewer:
-    """One open stream. `kind`: equal for viewers whose `matches` agrees. `abort` closes its connection."""
-
-    kind: Hashable
-    matches: Callable[[LiveEvent], bool]
-    abort: Callable[[], object] = lambda: None
-    #: Why it ends, `SLOW` or `CLOSING`; empty while it is open.
-    ended: str = ""
-    _slow_since: float | None = None
-    _waiting: deque[LiveEvent] = field(default_factory=deque)
-    _wake: threading.Event = field(default_factory=threading.Event)
-
-    def take(self, seconds: float) -> list[LiveEvent]:
-        """What waits for it; empty if nothing came within `seconds`, or it has ended."""
-        self._wake.wait(seconds)
-        self._wake.clear()
-        taken = []
-        with suppress(IndexError):
-            while True:
-                taken.append(self._waiting.popleft())
-        return taken
-
-    def give(self, event: LiveEvent, most: int, now: float) -> None:
-        """Let the event wait for it; drop a viewer for whom `most` wait already."""
-        if self.ended:
-            return
-        if len(self._waiting) >= most:
-            self._waiting.clear()
-            self._slow_since = now
-            self.end(SLOW)
-            return
-        self._waiting.append(event)
-        self._wake.set()
-
-    def end(self, reason: str) -> None:
-        """End its stream."""
-        self.ended = self.ended or reason
-        self._wake.set()
-
-    def is_stuck(self, now: float) -> bool:
-        """Whether it was dropped, and has not even taken the reason."""
-        return self._slow_since is not None and now - self._slow_since >= GRACE_SECONDS
 
 
 class Live:
@@ -122,6 +59,7 @@ class Live:
         self._runs = False
         self._lock = threading.Lock()
         self._log = logs.get_logger(__name__)
+        self.tries = LiveTries(TryReader(tail.client), most=max_waiting, is_current=is_current)
 
     @property
     def viewers(self) -> int:
@@ -145,6 +83,7 @@ class Live:
 
     def leave(self, viewer: Viewer) -> None:
         """Remove a viewer."""
+        self.tries.leave(viewer)
         with self._lock:
             self._viewers.discard(viewer)
 

@@ -160,3 +160,22 @@ def test_a_bridge_that_falls_silent_is_stale(
         cli.run(("--url", url, "--token", "t", "events", "tail"))
         thread.join()
     assert f"stale: nothing from {url} for 45 s; reconnecting in 1 s" in capfd.readouterr().err
+
+
+def test_tail_shows_tries_with_their_own_columns(
+    services: Services, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    row = {"at": "2027-01-15T08:00:00.000Z", "outcome": "failed", "subscription": "crm", "event_id": "e1", "tries": 2}
+    row |= {"status": 500, "seconds": 0.25, "reason": "receiver_error"}
+    asked = []
+
+    def follow(_: object, query: dict[str, object]) -> Iterator[dict[str, object]]:
+        asked.append(query["topics"])
+        yield row
+
+    monkeypatch.setattr("bridge.cli.events.follow", follow)
+    assert cli.run(("events", "tail", "--topics", "deliveries")) == 0
+    assert cli.run(("events", "tail", "--topics", "deliveries", "-o", "jsonl")) == 0
+    line, document = capfd.readouterr().out.splitlines()
+    assert line == "2027-01-15T08:00:00.000Z  failed  crm  e1  2  500  0.25  receiver_error"
+    assert (json.loads(document), asked) == (row, ["deliveries", "deliveries"])

@@ -50,7 +50,8 @@ def test_every_address_of_the_bridge_in_the_asyncapi_document_is_answered(api: F
     page = yaml.safe_load(export.documents()["asyncapi.yaml"])
     for channel in page["channels"].values():
         if channel["address"].startswith("/"):
-            assert api.get(channel["address"]).status_code == 200, channel["address"]
+            # A stream has no end.
+            assert api.head(channel["address"]).status_code == 200, channel["address"]
     assert {operation["channel"]["$ref"] for operation in page["operations"].values()} == {
         f"#/channels/{name}" for name in page["channels"]
     }

@@ -14,11 +14,16 @@ import redis
 from flask import Flask
 from flask.testing import FlaskClient
 
+from bridge.config.model import RetryPolicy, Subscription
+from bridge.delivery.try_feed import EndedTry, TryFeed
+from bridge.errors import DeliveryFailed
 from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
 from bridge.web.api import stream as api_stream
 from bridge.web.live import Live
+from tests.support.dispatch import SOURCE, Receiver, lane, refuse, run_until_idle
+from tests.support.dispatch import publish as publish_plain
 from tests.support.published import publish, submission
 from tests.support.waiting import until
 from tests.support.watches_api import TOKENS, OpenGate, access_of, build
@@ -67,7 +72,7 @@ def closed() -> Iterator[None]:
     yield
     while _opened:
         _opened.pop().close()
-    until(lambda: all(thread.name != "live" for thread in threading.enumerate()))
+    until(lambda: not {"live", "live tries"} & {thread.name for thread in threading.enumerate()})
 
 
 @pytest.fixture
@@ -186,7 +191,7 @@ def test_a_slow_viewer_is_dropped_with_the_reason_and_can_continue(services: Ser
 def test_a_viewer_that_does_not_even_take_the_reason_is_cut_off(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.web.live.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("bridge.web.viewers.GRACE_SECONDS", 0.0)
     app = app_of(services, max_waiting=1)
     live = app.extensions["bridge.live"]
     stuck = Following(client_of(app))
@@ -259,3 +264,75 @@ def test_wrong_parameters_are_refused_before_the_stream_begins(
     headers = {} if last is None else {"Last-Event-ID": last}
     refused = client_of(app_of(services)).get(ADDRESS + query, headers=headers)
     assert (refused.status_code, refused.content_type) == (422, "application/problem+json")
+
+
+def crm(**changes: Any) -> Subscription:
+    return Subscription(name="crm", transport="http", retry=RetryPolicy(schedule=(5.0,), jitter=0.0), **changes)
+
+
+def try_of(stream: Following) -> tuple[str, dict[str, Any]]:
+    """The next try of a delivery."""
+    while True:
+        message = stream.next()
+        if message.get("event", "").startswith("delivery."):
+            return message["event"], json.loads(message["data"])
+
+
+def test_tries_are_shown_as_they_end_and_name_no_person(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.web.live_tries._BLOCK_SECONDS", 0.05)
+    state, now = services.state, services.now()
+    (first,) = publish_plain(state, 1)
+    run_until_idle(lane(state, Receiver(), subscription=crm(), consumer="before"), now)
+    # Nobody watches: nothing is told.
+    assert not state.exists(keys.ended_tries())
+    app = app_of(services)
+    stream = Following(client_of(app, "viewer"), "?topics=events,deliveries")
+    stream.next()
+    failed, dead = publish_plain(state, 2, 3)
+    verdicts = {failed: refuse(None), dead: DeliveryFailed("no", reason="refused", permanent=True)}  # type: ignore[arg-type]
+    served = lane(state, Receiver(lambda sent: verdicts[sent.id], status=500), subscription=crm())
+    run_until_idle(served, now + 2)
+    found = [try_of(stream) for _ in range(2)]
+    assert [(kind, row["event_id"], row["outcome"]) for kind, row in found] == [
+        ("delivery.failed", failed, "failed"),
+        ("delivery.dead", dead, "dead"),
+    ]
+    row = found[0][1]
+    assert (row["subscription"], row["status"], row["tries"], row["source"]) == ("crm", 500, 1, SOURCE)
+    assert "Zo" not in json.dumps(found)
+    served.transport.answer = lambda sent: None  # type: ignore[attr-defined]
+    run_until_idle(served, now + 8)
+    kind, row = try_of(stream)
+    assert (kind, row["event_id"], row["tries"], row["reason"]) == ("delivery.delivered", failed, 2, "")
+    assert first not in {row["event_id"] for _, row in found}
+
+
+def test_a_filter_chooses_among_tries_and_does_not_mix_with_one_of_events(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.web.live_tries._BLOCK_SECONDS", 0.05)
+    client = client_of(app_of(services))
+    chosen = Following(client, "?topics=deliveries&filter=outcome:dead+status:>=500")
+    other = Following(client, "?topics=deliveries&source=us&type=x")
+    told = EndedTry(
+        at=1.0,
+        subscription="crm",
+        event_id="e1",
+        type="x",
+        source="s",
+        outcome="failed",
+        reason="r",
+        status=500,
+        seconds=0.5,
+        tries=1,
+    )
+    TryFeed(services.state).tell([told, replace(told, outcome="dead", event_id="e2"), replace(told, source="us")])
+    assert try_of(chosen)[1]["event_id"] == "e2"
+    assert try_of(other)[1]["source"] == "us"
+    for query, problem in (
+        ("?topics=events,deliveries&filter=passed:true", "open two streams"),
+        ("?topics=deliveries&filter=passed:true", "unknown field"),
+        ("?topics=tries", "must be events"),
+    ):
+        answer = client.get(ADDRESS + query)
+        assert (answer.status_code, problem in answer.text) == (422, True), answer.text

@@ -17,6 +17,7 @@ import structlog
 
 from bridge.config.model import Subscription
 from bridge.delivery.outcomes import outcome_keys, register
+from bridge.delivery.try_feed import TryFeed
 from bridge.errors import DeliveryFailed
 from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
@@ -33,6 +34,7 @@ from workers.dispatch.settlement import (
     postpone_row,
     with_receipt_awaited,
 )
+from workers.dispatch.telling import ended_tries
 from workers.transports.contract import Outcome, Outgoing, Transport, Try
 
 __all__ = ["CRASH_POINTS", "Lane"]
@@ -81,6 +83,7 @@ class Lane:
         self._retry, self._records = keys.retry(name, partition), keys.deliveries(name, partition)
         self._counters = keys.subscription_state(name, partition)
         self._settle_keys = [*outcome_keys(name, partition), self._journal]
+        self._feed = TryFeed(state)
         self._circuit = Circuit(state, name, f"{consumer}|{partition}", limits)
         self._scripts = {script: scripts.register(state, __file__, script) for script in _SCRIPTS}
         self._scripts["settle"] = register(state, __file__, "settle", after=(counts.ADD_COUNTS,))
@@ -193,6 +196,7 @@ class Lane:
             self._member.keep(parked)
             self._reader.may_have_pending = True
             self._crash("parked")
+        self._tell([(item, tried) for (item, _), tried in zip(prepared, tries, strict=True)], rows, moment)
         return wait
 
     def _send(self, prepared: Sequence[tuple[Item, Outgoing]], now: float) -> list[Try]:
@@ -224,6 +228,11 @@ class Lane:
         args: Row = [self._group, self._consumer, claim, f"{now:.3f}", name, str(len(rows))]
         names = [*self._settle_keys, *counts.names(keys.delivery_counts, self._partition, now)]
         self._scripts["settle"](keys=names, args=[*args, *(part for row in rows for part in row)])
+
+    def _tell(self, tried: Sequence[tuple[Item, Try]], rows: Sequence[Row], now: float) -> None:
+        """Show tries to those who watch. Raises the errors of redis-py."""
+        if tried and self._feed.is_watched(now):
+            self._feed.tell(ended_tries(self.subscription.name, tried, rows))
 
     def _wait_for_broker(self, problems: Sequence[str], reached: bool, now: float) -> float:
         if self._broker_failures and (reached or not problems):

@@ -182,6 +182,9 @@ class WindowLane(Lane):
             self._circuit.record(charged, moment, gone=gone)
             self._crash("judged")
         self._park([slot.item.entry for slot, _ in uncharged if slot.item.entry], "parked")
+        self._tell(
+            [(slot.item, tried) for _, slot, tried in results], [row for part in rows.values() for row in part], moment
+        )
         return True
 
     def _row(self, slot: Slot, tried: Try, moment: float, draw: Callable[[], float]) -> Row:

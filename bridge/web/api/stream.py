@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
 from flask import Response, current_app, request
 from marshmallow import Schema, fields, validate
 
+from bridge.delivery.try_feed import EndedTry, try_fields
 from bridge.errors import StateUnavailable
 from bridge.journal.event_fields import event_fields
 from bridge.journal.paging import id_order
@@ -23,9 +24,10 @@ from bridge.web.api.bodies import ApiBlueprint
 from bridge.web.api.common import VIEWER, known_source, needs, refuse, sees_persons
 from bridge.web.api.description import described
 from bridge.web.api.events import event_row
-from bridge.web.api.filters import query_of
+from bridge.web.api.filters import iso, query_of
 from bridge.web.api.members import sound
-from bridge.web.live import CLOSING, SLOW, Live, LiveEvent, Viewer
+from bridge.web.live import Live
+from bridge.web.viewers import CLOSING, SLOW, LiveEvent, Viewer
 
 __all__ = ["blueprint"]
 
@@ -35,8 +37,10 @@ MEDIA_TYPE = "text/event-stream"
 #: Most entries of the past that one connection reads, whether they match or not.
 MAX_BACKLOG = 10_000
 _TOPICS = ("events", "alarms")
+_DELIVERIES = "deliveries"
 _ALARMS = ("source.", "subscription.")
 _FIELDS = {persons: event_fields(persons=persons) for persons in (False, True)}
+_TRY_FIELDS = try_fields()
 _ID = "Last-Event-ID"
 _START = "0-0"
 _REASONS = {
@@ -61,8 +65,11 @@ class _Stream(Schema):
     attempt = fields.String(validate=sound, metadata={"description": "Filter by attempt."})
     topics = fields.String(
         load_default=",".join(_TOPICS),
-        validate=validate.Regexp("^(events|alarms)(,(events|alarms))?$", error="must be events, alarms or both"),
-        metadata={"description": "`events`, `alarms` (of sources and subscriptions), or both with a comma."},
+        validate=validate.Regexp(
+            "^(events|alarms|deliveries)(,(events|alarms|deliveries)){0,2}$",
+            error="must be events, alarms and deliveries, or some of them, with commas",
+        ),
+        metadata={"description": "`events`, `alarms` (of sources and subscriptions), `deliveries`; with commas."},
     )
 
 
@@ -86,23 +93,33 @@ def stream_events(query: Mapping[str, Any]) -> Response:
 
     Each message has the event's type as `event`, the place in the journal as `id`, and as `data` what `listEvents`
     shows of an event. `bridge.gap`: events are missing between `after` and `until`; list them. `bridge.dropped`: the
-    stream ends, for the `reason` in it. A comment comes every 15 seconds at least.
+    stream ends, for the `reason` in it. A comment comes every 15 seconds at least. `topics=deliveries`: each try that
+    ended since the stream began, as `delivery.delivered`, `delivery.handed_over`, `delivery.failed`, `delivery.dead`,
+    without a place of its own; its `filter` has the fields subscription, event, type, source, outcome, reason, status,
+    seconds.
     """
     live: Live = current_app.extensions["bridge.live"]
     persons = sees_persons()
     if "source" in query:
         known_source(query["source"])
-    asked = query_of(query, _FIELDS[persons])
+    topics = frozenset(query["topics"].split(","))
+    of_tries = topics == {_DELIVERIES}
+    if _DELIVERIES in topics and not of_tries and (query["filter"] or "attempt" in query):
+        problem = "a filter is for events and alarms, or for deliveries. Remedy: open two streams"
+        refuse(422, problem, errors={"topics": [problem]})
+    asked = query_of(query, _TRY_FIELDS if of_tries else _FIELDS[persons])
     if asked.until is not None:
         refuse(422, "until: a stream has no end. Remedy: leave it out", errors={"filter": ["until: leave it out"]})
     start = _start(live, asked)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
         return Response(content_type=MEDIA_TYPE, headers=headers)
-    viewer = _viewer(query, asked, persons, request.environ.get("gunicorn.socket"))
+    viewer = _viewer(query, asked, topics, persons, request.environ.get("gunicorn.socket"))
     joined = live.join(viewer)
     if joined is None:
         refuse(503, "too many viewers of live streams. Remedy: close some", headers={"Retry-After": "10"})
+    if _DELIVERIES in topics:
+        live.tries.join(viewer)
     feed = _Feed(live, viewer, persons, dict(joined if start is None else start))
     messages = feed.messages(joined, has_past=start is not None, resumed=_ID in request.headers)
     answer = Response(messages, content_type=MEDIA_TYPE, headers=headers)
@@ -110,9 +127,9 @@ def stream_events(query: Mapping[str, Any]) -> Response:
     return answer
 
 
-def _viewer(query: Mapping[str, Any], asked: Query, persons: bool, connection: socket.socket | None) -> Viewer:
-    topics = frozenset(query["topics"].split(","))
-
+def _viewer(
+    query: Mapping[str, Any], asked: Query, topics: frozenset[str], persons: bool, connection: socket.socket | None
+) -> Viewer:
     wanted = {name: query[name] for name in ("source", "type", "attempt") if name in query}
 
     def matches(event: LiveEvent) -> bool:
@@ -121,11 +138,17 @@ def _viewer(query: Mapping[str, Any], asked: Query, persons: bool, connection: s
         topic = "alarms" if item.stored.type.startswith(_ALARMS) else "events"
         return topic in topics and all(given[name] == value for name, value in wanted.items()) and asked.matches(item)
 
+    def wants_try(ended: EndedTry) -> bool:
+        given = {"source": ended.source, "type": ended.type}
+        if any(given[name] != value for name, value in wanted.items() if name in given):
+            return False
+        return topics != {_DELIVERIES} or asked.matches(ended)
+
     def abort() -> None:
         if connection is not None:
             connection.shutdown(socket.SHUT_RDWR)
 
-    return Viewer((str(replace(asked, since=None)), tuple(wanted.items()), topics, persons), matches, abort)
+    return Viewer((str(replace(asked, since=None)), tuple(wanted.items()), topics, persons), matches, abort, wants_try)
 
 
 def _start(live: Live, asked: Query) -> dict[int, str] | None:
@@ -171,7 +194,10 @@ class _Feed:
             if self.viewer.ended == SLOW:
                 break
             for event in taken:
-                yield from self._next(event)
+                if isinstance(event, EndedTry):
+                    yield _try_message(event)
+                else:
+                    yield from self._next(event)
             if self.viewer.ended:
                 break
             if not taken:
@@ -220,6 +246,12 @@ class _Feed:
 
     def _id(self) -> str:
         return _joined(self.position)
+
+
+def _try_message(ended: EndedTry) -> bytes:
+    """Without an id: the place in the journal stays."""
+    row = {**asdict(ended), "at": iso(ended.at)}
+    return f"event: delivery.{ended.outcome}\ndata: {json.dumps(row, ensure_ascii=False)}\n\n".encode()
 
 
 def _control(kind: str, **members: str) -> bytes:

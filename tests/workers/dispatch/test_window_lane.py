@@ -10,6 +10,7 @@ import redis
 
 from bridge.config.model import Filter, Rate, RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
+from bridge.delivery.try_feed import TryReader
 from bridge.errors import DeliveryFailed
 from bridge.state import keys
 from tests.support.dispatch import (
@@ -64,6 +65,19 @@ def test_everything_in_the_journal_is_sent_once_and_nothing_stays_pending(any_st
     assert pending(any_state) == 0
     result = Deliveries(any_state).state(NAME, now=1000.0)
     assert (result.delivered, result.failed, result.retrying, result.circuit) == (50, 0, 0, "closed")
+
+
+def test_the_tries_of_a_window_are_told_to_those_who_watch_and_to_nobody_else(any_state: redis.Redis) -> None:
+    publish(any_state, 1)
+    run_until_idle(lane(any_state, WindowReceiver()), 1000.0)
+    assert not any_state.exists(keys.ended_tries())
+    reader = TryReader(any_state)
+    reader.begin()
+    ids = publish(any_state, 2, 3)
+    run_until_idle(lane(any_state, WindowReceiver(), consumer="two"), 1002.0)
+    assert [(told.subscription, told.event_id, told.outcome) for told in reader.read(0.1)] == [
+        (NAME, ident, "delivered") for ident in ids
+    ]
 
 
 def test_a_slow_answer_holds_up_only_its_own_attempt(any_state: redis.Redis) -> None:
