@@ -1,5 +1,6 @@
 """CPU and memory of all processes of an idle `attempt-bridge up` with one source of every vendor, polled every five
-minutes at an address that refuses connections. Linux only: reads /proc."""
+minutes at an address that refuses connections, and with as many Celery subscriptions as asked for. Linux only: reads
+/proc."""
 
 from __future__ import annotations
 
@@ -24,15 +25,19 @@ SOURCES = {
 }
 
 
-def config(directory: Path, vendor: int) -> Path:
+def config(directory: Path, vendor: int, subscriptions: int) -> Path:
     path = directory / "bridge.yaml"
     sources = "".join(
         f"  {name}: {{vendor: {name}, base_url: 'http://127.0.0.1:{vendor}', poll: {{every: 5m}}, {more}}}\n"
         for name, more in SOURCES.items()
     )
+    tasks = "".join(
+        f"  tasks{number}: {{transport: celery, task: gradebook.attempt_completed, queue: gradebook}}\n"
+        for number in range(subscriptions)
+    )
     path.write_text(
         f"demo: true\nbridge: {{name: bench, public_url: 'http://127.0.0.1', data_dir: {directory}}}\n"
-        f"sources:\n{sources}subscriptions: {{}}\n"
+        f"sources:\n{sources}subscriptions:\n{tasks or '  {}'}\n"
     )
     return path
 
@@ -41,10 +46,11 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=60.0, help="to measure")
     options.add_argument("--settle", type=float, default=20.0, help="to wait before measuring")
+    options.add_argument("--subscriptions", type=int, default=0, help="Celery subscriptions")
     given = options.parse_args()
     header("idle", "celery", "kombu", "gunicorn", "gevent", "redis")
     port, vendor = free_port(), free_port()
-    path = config(Path(tempfile.mkdtemp(prefix="bench-")), vendor)
+    path = config(Path(tempfile.mkdtemp(prefix="bench-")), vendor, given.subscriptions)
     with program("attempt-bridge", "--config", str(path), "up", "--port", str(port)) as root:
         wait_for(lambda: requests.get(f"http://127.0.0.1:{port}/readyz", timeout=1).ok)
         time.sleep(given.settle)

@@ -14,6 +14,7 @@ from typing import cast
 
 import redis
 import structlog
+from redis.client import Pipeline
 
 from bridge.config.model import Subscription
 from bridge.delivery.outcomes import outcome_keys, register
@@ -23,6 +24,7 @@ from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
 from workers.dispatch.circuit import Circuit
 from workers.dispatch.guarded import GuardedSteps
+from workers.dispatch.idle import IdleLane, IdleLanes
 from workers.dispatch.membership import GroupMember
 from workers.dispatch.reading import Batch, DeliveryReader
 from workers.dispatch.schedule import Limits, Repeated, broker_backoff
@@ -68,8 +70,10 @@ class Lane:
         blocking_client: redis.Redis,
         consumer: str,
         limits: Limits = _LIMITS,
+        idle: IdleLanes | None = None,
         crash: Callable[[str], None] = lambda point: None,
     ) -> None:
+        """`idle`: where the lane waits, together with others, when it has nothing to do."""
         self.subscription = subscription
         self.transport = transport
         self._partition = partition
@@ -79,12 +83,18 @@ class Lane:
         self._crash = crash
         name = subscription.name
         self._journal, self._group = keys.journal(partition), keys.group(name)
-        self._member = GroupMember(blocking_client, journal=self._journal, group=self._group, consumer=consumer)
+        circuit_lane = f"{consumer}|{partition}"
+        self._idle = None if idle is None else IdleLane(idle, name, partition, circuit_lane)
+        self._member = GroupMember(
+            blocking_client, journal=self._journal, group=self._group, consumer=consumer, idle=self._idle
+        )
+        #: A process of the group is dead: `adopt` is to be called.
+        self.adoption_due = False
         self._retry, self._records = keys.retry(name, partition), keys.deliveries(name, partition)
         self._counters = keys.subscription_state(name, partition)
         self._settle_keys = [*outcome_keys(name, partition), self._journal]
         self._feed = TryFeed(state)
-        self._circuit = Circuit(state, name, f"{consumer}|{partition}", limits)
+        self._circuit = Circuit(state, name, circuit_lane, limits)
         self._scripts = {script: scripts.register(state, __file__, script) for script in _SCRIPTS}
         self._scripts["settle"] = register(state, __file__, "settle", after=(counts.ADD_COUNTS,))
         self._guarded = GuardedSteps(subscription, self.count_unexpected)
@@ -119,7 +129,7 @@ class Lane:
             self._join()
             word, failing = self._circuit.admit(now())
             if word not in ("go", "probe"):
-                return 1.0
+                return self._rest(word, block)
             probe = word == "probe"
             limit = 1 if probe else self.transport.batch
             batch = self._reader.next_batch(now(), limit, 0.0 if probe else block)
@@ -138,14 +148,21 @@ class Lane:
                 return max(0.5, batch.wait)
             return batch.wait
 
-    def follow_clock(self, now: float) -> int:
-        """Move the retries if the clock was set back; by how many seconds. `now`: by the state server. Thread-safe."""
+    def follow_clock(self, now: float, pipe: Pipeline | None = None) -> int:
+        """Move the retries if the clock was set back; by how many seconds. `now`: by the state server. Thread-safe.
+
+        With `pipe` the script is only added to it, and its answer is the number.
+        """
+        args: list[str | float] = [f"{now:.3f}", _CLOCK_SLACK, _CLOCK_STORED]
         with state_errors():
-            args: list[str | float] = [f"{now:.3f}", _CLOCK_SLACK, _CLOCK_STORED]
-            return cast("int", self._scripts["follow_clock"](keys=[self._retry, self._counters], args=args))
+            answer = self._scripts["follow_clock"](keys=[self._retry, self._counters], args=args, client=pipe)
+        return 0 if pipe is not None else cast("int", answer)
 
     def adopt(self, alive: Callable[[str], bool]) -> int:
         """Take over the pending entries of consumers that are not `alive`; returns how many."""
+        self.adoption_due = False
+        if self._idle is not None:
+            self._idle.urged = False
         with state_errors():
             taken = self._member.adopt(alive)
         self._reader.may_have_pending = self._reader.may_have_pending or taken > 0
@@ -155,6 +172,25 @@ class Lane:
         """Remove this consumer, unless entries are pending."""
         with state_errors():
             self._member.leave()
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Journal and group."""
+        return self._journal, self._group
+
+    def request_adoption(self) -> None:
+        """Let the thread of the lane call `adopt` soon. Thread-safe."""
+        self.adoption_due = True
+        if self._idle is not None:
+            self._idle.urge()
+
+    def _rest(self, word: str, block: float) -> float:
+        """Wait for the end of a pause, at most `block` seconds; the seconds to wait beyond that."""
+        if self._idle is None or block <= 0 or word not in ("paused", "disabled"):
+            return 1.0
+        self._idle.arm(stopped=True)
+        self._idle.wait(block)
+        return 0.0
 
     def _join(self) -> None:
         if not self._joined:

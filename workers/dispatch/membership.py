@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import redis
 
 from bridge.state import scripts
+from workers.dispatch.idle import IdleLane
 
-__all__ = ["GroupMember", "PendingEntry", "StreamEntry"]
+__all__ = ["BLOCK_SECONDS", "GroupMember", "PendingEntry", "StreamEntry", "consumers"]
 
 #: (entry id, fields) of a journal entry.
 StreamEntry = tuple[bytes, dict[bytes, bytes]]
+#: A blocking read waits at most this long, so that a lane notices a stop or a pause.
+BLOCK_SECONDS = 2.0
+#: After so many of them without an event, a lane waits together with others: the next event costs a round trip more.
+_QUIET_READS = 5
 _ADOPT_BATCH = 200
 
 
@@ -30,8 +35,12 @@ class PendingEntry:
 class GroupMember:
     """`client` must not retry commands: a repeated XREADGROUP hides the entries of the lost reply."""
 
-    def __init__(self, client: redis.Redis, *, journal: str, group: str, consumer: str) -> None:
-        self._client = client
+    def __init__(
+        self, client: redis.Redis, *, journal: str, group: str, consumer: str, idle: IdleLane | None = None
+    ) -> None:
+        """`idle`: how it waits, together with others, when nothing has come for a while."""
+        self._client, self._idle = client, idle
+        self._quiet_reads = 0
         self._journal, self._group, self._consumer = journal, group, consumer
         self._adopt = scripts.register(client, __file__, "adopt")
 
@@ -44,7 +53,20 @@ class GroupMember:
                 raise
 
     def read(self, limit: int, block: float) -> list[StreamEntry]:
-        """At most `limit` entries that no consumer has read; waits `block` seconds for the first."""
+        """At most `limit` entries that no consumer has read; waits at most `block` seconds for the first."""
+        if self._idle is None or block <= BLOCK_SECONDS or self._quiet_reads < _QUIET_READS:
+            entries = self._read(limit, min(block, BLOCK_SECONDS))
+            self._quiet_reads = 0 if entries else self._quiet_reads + (block >= BLOCK_SECONDS)
+            return entries
+        self._idle.arm()
+        entries = self._read(limit, 0.0)
+        if not entries and self._idle.wait(block):
+            entries = self._read(limit, 0.0)
+        self._idle.disarm()
+        self._quiet_reads = 0 if entries else self._quiet_reads
+        return entries
+
+    def _read(self, limit: int, block: float) -> list[StreamEntry]:
         answer = cast(
             "list[tuple[bytes, list[StreamEntry]]] | None",
             self._client.xreadgroup(
@@ -82,8 +104,7 @@ class GroupMember:
     def adopt(self, alive: Callable[[str], bool]) -> int:
         """Take over the pending entries of consumers that are not `alive`, and remove those; returns how many."""
         taken = 0
-        for row in self._client.xinfo_consumers(self._journal, self._group):
-            name = row["name"].decode() if isinstance(row["name"], bytes) else row["name"]
+        for name in _names(self._client.xinfo_consumers(self._journal, self._group)):
             if name != self._consumer and not alive(name):
                 while moved := self._move(name, _ADOPT_BATCH):
                     taken += moved
@@ -96,3 +117,19 @@ class GroupMember:
     def _move(self, consumer: str, limit: int) -> int:
         moved = self._adopt(keys=[self._journal], args=[self._group, consumer, self._consumer, limit])
         return int(cast("int", moved))
+
+
+def consumers(client: redis.Redis, groups: Sequence[tuple[str, str]]) -> list[set[str]]:
+    """The consumers of each (journal, group), in one round trip; none of a group that does not exist yet."""
+    pipe = client.pipeline(transaction=False)
+    for journal, group in groups:
+        pipe.xinfo_consumers(journal, group)
+    answers = pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, redis.RedisError) and not isinstance(answer, redis.ResponseError):
+            raise answer
+    return [set() if isinstance(answer, redis.ResponseError) else _names(answer) for answer in answers]
+
+
+def _names(rows: Iterable[dict[str, Any]]) -> set[str]:
+    return {row["name"].decode() if isinstance(row["name"], bytes) else row["name"] for row in rows}

@@ -19,8 +19,10 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.expiry import exists_for
+from workers.dispatch.idle import IdleLanes
 from workers.dispatch.jobs import job_threads
 from workers.dispatch.lane import Lane
+from workers.dispatch.membership import consumers
 from workers.dispatch.schedule import Limits, fault_backoff
 from workers.dispatch.subscription_tests import tester_threads
 from workers.dispatch.window_lane import WindowLane
@@ -34,8 +36,8 @@ _log = structlog.get_logger(__name__)
 
 #: A process without a heartbeat for this long counts as dead, and others adopt its entries.
 SILENT_SECONDS = 10.0
-#: A lane waits at most this long for an event, so that it notices a stop or a pause.
-BLOCK_SECONDS = 2.0
+#: An idle lane does a step after this time even if nothing was noticed.
+IDLE_SECONDS = 60.0
 #: After a stop, a lane that hangs in a send is abandoned after this time; its entries stay pending.
 STOP_SECONDS = 3.0
 _AFTER_STATE_ERROR_SECONDS = 1.0
@@ -63,6 +65,12 @@ class Dispatcher:
         self.consumer = consumer or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._loop = PushLoop()
         self._limits, self._crash = limits, crash
+        self._idle = IdleLanes(
+            state=services.state,
+            blocking_client=services.blocking_client,
+            partitions=services.config.bridge.partitions,
+            now=self.now,
+        )
         self.lanes = [
             self._lane(subscription, partition)
             for subscription in services.config.subscriptions.values()
@@ -81,6 +89,7 @@ class Dispatcher:
             blocking_client=services.blocking_client,
             consumer=self.consumer,
             limits=self._limits,
+            idle=self._idle,
             crash=self._crash,
         )
 
@@ -104,8 +113,12 @@ class Dispatcher:
     def _follow_clock(self, server: float) -> None:
         if 0 <= server - self._clock_followed < _FOLLOW_SECONDS:
             return
+        pipe = self._services.state.pipeline(transaction=False)
         for lane in self.lanes:
-            back = lane.follow_clock(server)
+            lane.follow_clock(server, pipe)
+        with state_errors():
+            moved = pipe.execute()
+        for lane, back in zip(self.lanes, moved, strict=True):
             if back:
                 _log.warning("clock_was_set_back", subscription=lane.subscription.name, seconds=back)
         self._clock_followed = server
@@ -129,19 +142,23 @@ class Dispatcher:
 
     def serve(self, stop: threading.Event) -> None:
         """Run all lanes until `stop`; returns within 5 s of it. A fault of one lane stops no other."""
-        self._try_beat()
+        self._try_beat(adopt=True)
         threads = [
             threading.Thread(target=self._run, args=(lane, stop), daemon=True, name=lane.subscription.name)
             for lane in self.lanes
         ]
+        threads.append(threading.Thread(target=self._idle.run, args=(stop,), daemon=True, name="idle lanes"))
         threads += receipt_threads(self._services, stop)
         threads += job_threads(self._services, self.now, self.consumer, stop)
         threads += tester_threads(self._services, self.now, stop)
         for thread in threads:
             thread.start()
         _log.info("dispatch_started", consumer=self.consumer, lanes=len(self.lanes))
+        beats = 0
         while not stop.wait(self._silent / 4):
-            self._try_beat()
+            beats += 1
+            self._try_beat(adopt=beats % 2 == 0)
+        self._idle.end()
         deadline = clock.monotonic() + STOP_SECONDS
         for thread in threads:
             thread.join(max(0.0, deadline - clock.monotonic()))
@@ -151,13 +168,12 @@ class Dispatcher:
     def _run(self, lane: Lane, stop: threading.Event) -> None:
         """Run the lane until `stop`, whatever happens: only its subscriber would notice that it ended."""
         draw = random.Random().random  # noqa: S311 - jitter, not a secret
-        adopt_at, faults = 0.0, 0
+        faults = 0
         while not stop.is_set():
             try:
-                wait = lane.step(self.now, draw, block=BLOCK_SECONDS)
-                if clock.monotonic() >= adopt_at:
+                wait = lane.step(self.now, draw, block=IDLE_SECONDS)
+                if lane.adoption_due:
                     self._adopt(lane)
-                    adopt_at = clock.monotonic() + self._silent / 2
                 faults = 0
             except StateUnavailable as error:
                 lane.recover()
@@ -195,9 +211,20 @@ class Dispatcher:
         if taken:
             _log.info("dispatch_adopted", subscription=lane.subscription.name, entries=taken)
 
-    def _try_beat(self) -> None:
+    def _request_adoptions(self) -> None:
+        """Let the lanes whose groups have a dead consumer adopt its entries."""
+        with state_errors():
+            found = consumers(self._services.state, [lane.place for lane in self.lanes])
+            dead = {name for name in set().union(*found) - {self.consumer} if not self.alive(name)}
+        for lane, names in zip(self.lanes, found, strict=True):
+            if names & dead:
+                lane.request_adoption()
+
+    def _try_beat(self, *, adopt: bool = False) -> None:
         try:
             self.beat()
+            if adopt:
+                self._request_adoptions()
         except StateUnavailable as error:
             _log.warning("dispatch_heartbeat_failed", error=str(error))
 

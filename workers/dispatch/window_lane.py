@@ -73,7 +73,10 @@ class WindowLane(Lane):
                     word, failing = self._circuit.admit(now(), sending=self._window.sending > 0)
             if word != "go":
                 self._recall(self._window.recall(self.transport.withdraw()), now())
-            wait = self._fill(now, draw, block, probe=word == "probe") if word in ("go", "probe") else 1.0
+            if word in ("go", "probe"):
+                wait = self._fill(now, draw, block, probe=word == "probe")
+            else:
+                wait = self._rest(word, 0.0 if self._window.sending or self._results else block)
             self._record(now, draw, failing=failing)
             if not self._window.sending:
                 return wait
