@@ -26,7 +26,7 @@ from benchmarks.processes import cpu_seconds, megabytes
 from benchmarks.receive import config
 from bridge import services as composition
 from bridge.delivery.store import Deliveries
-from bridge.net.signatures import standard_webhook_headers
+from bridge.net.standard_webhooks import Signer, SigningSecret
 from schemas.event import MEDIA_TYPE
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -149,11 +149,12 @@ def bare(port: int, events: Sequence[bytes]) -> float:
 
 def bare_asyncio(port: int, events: Sequence[bytes]) -> float:
     """The same over asyncio's streams, which looks for the end of the head only."""
+    signer = Signer([SigningSecret(SECRET)])
 
     async def work(waiting: Iterator[bytes]) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for event in waiting:
-            headers = standard_webhook_headers((SECRET,), json.loads(event)["id"], event, time.time())
+            headers = signer.headers(json.loads(event)["id"], event, time.time())
             head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             writer.write(
                 f"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: {MEDIA_TYPE}\r\n{head}"
