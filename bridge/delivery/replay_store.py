@@ -14,6 +14,8 @@ import redis
 
 from bridge.delivery.outcomes import outcome_keys, register
 from bridge.delivery.replay_jobs import COUNTERS, ENDED, RUNNING, Part, PartProgress, Replay, StoredReplay
+from bridge.journal.entries import Quarantined
+from bridge.journal.quarantine import add_removal
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from bridge.state.lease import Lease
@@ -126,12 +128,23 @@ class Replays:
         with state_errors():
             return bool(self._batch(keys=names, args=args))
 
-    def record(self, job: Replay, part: Part, *, after: str, last: bool, counts: Mapping[str, int]) -> None:
-        """Move the position of a part that schedules nothing: quarantined records."""
+    def record(
+        self,
+        job: Replay,
+        part: Part,
+        *,
+        after: str,
+        last: bool = False,
+        counts: Mapping[str, int] | None = None,
+        read: Quarantined | None = None,
+    ) -> None:
+        """Move the position of a part that schedules nothing: quarantined records. `read`: one to remove with it."""
         name = keys.replay_progress(job.id, part.partition)
         with state_errors():
             pipe = self.client.pipeline(transaction=True)
-            for word, number in counts.items():
+            if read is not None:
+                add_removal(pipe, read)
+            for word, number in (counts or {}).items():
                 pipe.hincrby(name, f"{part.subscription}|{word}", number)
             pipe.hset(name, f"{part.subscription}|at", after)
             if last:

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import cast
 
 import redis
+from redis.client import Pipeline
 
 from bridge.errors import clip
 from bridge.journal.entries import WEBHOOK, Quarantined, StreamItems
@@ -15,7 +16,7 @@ from bridge.journal.search import Place, walk_back
 from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
 
-__all__ = ["QuarantineStore", "expired_key", "known_key", "quarantined"]
+__all__ = ["QuarantineStore", "add_removal", "expired_key", "known_key", "quarantined"]
 
 _PAGE = 200
 
@@ -85,10 +86,17 @@ class QuarantineStore:
 
     def remove(self, entry: Quarantined) -> None:
         """Delete an item whose bytes have been read successfully since. Raises `StateUnavailable`."""
-        digest = blake2b(entry.source.encode() + b"\x00" + entry.body, digest_size=16).digest()
         with state_errors():
-            self.client.xdel(keys.quarantine(0), entry.entry_id)
-            self.client.zrem(known_key(), digest)
+            pipe = self.client.pipeline(transaction=True)
+            add_removal(pipe, entry)
+            pipe.execute()
+
+
+def add_removal(pipe: Pipeline, entry: Quarantined) -> None:
+    """Add the removal of an item to a transaction."""
+    digest = blake2b(entry.source.encode() + b"\x00" + entry.body, digest_size=16).digest()
+    pipe.xdel(keys.quarantine(0), entry.entry_id)
+    pipe.zrem(known_key(), digest)
 
 
 def quarantined(entry_id: bytes, fields: dict[bytes, bytes]) -> Quarantined:

@@ -79,9 +79,10 @@ def test_a_message_has_the_properties_that_consumers_and_management_tools_show(r
     subscription = Subscription(name="crm", transport="kombu", exchange="props", broker=rabbitmq)
     with bound_queue(rabbitmq, "props", "attempt.#") as queue:
         transport = transport_for(subscription, rabbitmq)
-        assert outcomes(transport, [out(1)], now=1_800_000_000.7) == [None]
+        assert outcomes(transport, [replace(out(1), replay="replay-1")], now=1_800_000_000.7) == [None]
         transport.close()
         message = queue.get(no_ack=True)
+    assert message.headers == {"bridge-replay": "replay-1"}
     properties = message.properties
     assert properties["message_id"] == properties["correlation_id"] == out(1).id
     assert (properties["type"], properties["app_id"]) == (out(1).type, "attempt-bridge")
@@ -129,9 +130,11 @@ def test_a_celery_receiver_gets_tasks_from_a_user_who_may_only_write(rabbitmq: s
         bound_queue(rabbitmq, "tasks", "#") as queue,
     ):
         transport = transport_for(celery, of_user(rabbitmq, "wr"))
-        assert outcomes(transport, [out(1)]) == [None]
+        assert outcomes(transport, [replace(out(1), replay="replay-1")]) == [None]
         transport.close()
-        assert received(queue) == [out(1).id]
+        message = queue.get(no_ack=True)
+    assert message.properties["correlation_id"] == message.headers["id"] == out(1).id
+    assert message.headers["bridge-replay"] == "replay-1"
 
 
 def test_an_exchange_that_the_user_may_neither_find_nor_create_is_named_and_opens_the_circuit(

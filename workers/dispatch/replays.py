@@ -176,9 +176,12 @@ class ReplayRunner:
         page = selection.page(part, done.at, min(allowed, _RECORDS))
         counts: Counter[str] = Counter()
         for candidate in page.candidates:
-            counts[self._reprocess_one(candidate)] += 1
-        self._store.record(job, part, after=page.after, last=page.last, counts=counts)
-        self._crash("recorded")
+            word, item = self._reprocess_one(candidate), candidate.item
+            counts[word] += 1
+            read = item if word == "replayed" and isinstance(item, Quarantined) else None
+            self._store.record(job, part, after=candidate.entry, counts={word: 1}, read=read)
+            self._crash("recorded")
+        self._store.record(job, part, after=page.after, last=page.last)
         return counts["replayed"] + counts["failed"]
 
     def _reprocess_one(self, candidate: Candidate) -> str:
@@ -191,10 +194,7 @@ class ReplayRunner:
         stored = services.requests.find(item.request_id) if item.request_id else None
         outcome = reprocess_quarantined(services.ingest_context(item.source), item, stored, now=services.now())
         self._crash("reprocessed")
-        if outcome == "quarantined":
-            return "failed"
-        services.quarantine.remove(item)
-        return "replayed"
+        return "failed" if outcome == "quarantined" else "replayed"
 
     def _note(self, ident: str, course: _Course, waits: str, now: float) -> None:
         if waits != course.waits or not 0 <= now - course.noted_at < _NOTE_SECONDS:

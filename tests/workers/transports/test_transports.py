@@ -133,6 +133,18 @@ def test_a_broker_without_memory_is_named_and_the_event_is_not_in_the_message(ow
     client.close()
 
 
+@pytest.mark.parametrize("subscription", [CELERY, Subscription(name="w", transport="kombu", queue="gradebook")])
+def test_a_message_of_a_replay_has_its_job_in_a_header(server: Server, subscription: Subscription) -> None:
+    transport = transport_for(subscription, server.broker_url)
+    assert outcomes(transport, [replace(out(1), replay="replay-1"), out(1)]) == [None, None]
+    transport.close()
+    with redis.Redis.from_url(server.broker_url) as client:
+        again, first = (json.loads(client.rpop("gradebook")) for _ in range(2))  # type: ignore[arg-type]
+    assert again["headers"] == {**first["headers"], "bridge-replay": "replay-1"}
+    assert "bridge-replay" not in first["headers"]
+    assert again["body"] == first["body"]
+
+
 def test_a_kombu_queue_on_redis_gets_the_event_itself(server: Server) -> None:
     subscription = Subscription(name="warehouse", transport="kombu", queue="warehouse")
     transport = transport_for(subscription, server.broker_url)
