@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +17,16 @@ from kombu import Connection, Exchange, Queue
 
 from bridge.config.model import RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
+from bridge.delivery.subscription_test import AskedTest, SubscriptionTests
 from bridge.monitoring.broker_checks import brokers
 from bridge.monitoring.server_checks import OK, WARNING
 from tests.support.child_processes import services
 from tests.support.dispatch import dispatching, event, outcomes, publish
 from tests.support.servers import Server
 from tests.support.waiting import until
+from tests.support.watches_api import build
 from workers.app import QUEUE, make_celery
+from workers.dispatch.subscription_tests import SubscriptionTester
 from workers.tasks import beat_schedule
 from workers.transports import transport_for
 from workers.transports.contract import Outgoing
@@ -284,3 +288,29 @@ def test_doctor_names_the_exchange_that_is_missing_or_has_other_settings(
     assert status == WARNING
     assert text.startswith('exchange "looked-at" exists with other settings')
     assert "alternate-exchange" in text
+
+
+def test_a_test_of_a_subscription_reaches_the_queue_that_is_bound_for_it_and_no_other(
+    rabbitmq: str, fake_state: redis.Redis, tmp_path: Path
+) -> None:
+    section = f"a: {{transport: kombu, exchange: tested, broker: '{rabbitmq}'}}"
+    made = build(fake_state, tmp_path, access=f"subscriptions: {{{section}}}\n")
+    tests = SubscriptionTests(made.state, made.blocking_client)
+    with bound_queue(rabbitmq, "tested", "bridge.test.#") as queue:
+        reports = []
+        for number in range(2):
+            asked = AskedTest(str(number), "a", made.config.digest)
+            assert tests.ask(asked)
+            assert SubscriptionTester(made, made.now).step(1.0)
+            reports.append(tests.wait(asked, 1.0))
+            # The second one finds no binding.
+            queue.unbind_from(queue.exchange, "bridge.test.#")
+        message = queue.get()
+        assert queue.get() is None
+    first, second = reports
+    assert first is not None
+    assert second is not None
+    assert (first.problem, second.reason) == ("", "unroutable")
+    assert message.body == first.request["body"]
+    assert "guest:****@" in first.request["to"]
+    assert message.properties.items() >= {"message_id": first.event_id, "type": "bridge.test"}.items()
