@@ -79,11 +79,14 @@ def follow(calls: Api, row: Mapping[str, Any], output: str, *, sleep: Callable[[
 
 
 def _watch(calls: Api, row: Mapping[str, Any], sleep: Callable[[float], None]) -> Mapping[str, Any]:
-    step, silent = "", 0.0
+    step, error, silent = "", "", 0.0
     while row["state"] == "running":
         sleep(_POLL_SECONDS)
         before, row = row, calls.call("GET", path_of("erasures", row["id"]))
         silent = silent + _POLL_SECONDS if row == before else 0.0
+        if row["error"] not in ("", error):
+            error = row["error"]
+            say(error)
         if row["step"] != step and silent == 0.0 and row["scanned"] > 10_000:
             say(f"{row['progress']:.0%}: {row['step']}, {row['scanned']:,} entries read")
             step = row["step"]

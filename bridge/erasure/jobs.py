@@ -61,7 +61,7 @@ class Erasure:
     at: str = ""
     #: Entries read so far, about: a batch that is repeated counts again.
     scanned: int = 0
-    #: Why it failed, in one line.
+    #: Why it failed, or what holds it up, in one line.
     error: str = ""
     #: What it found.
     found: Found = field(default_factory=Found)
@@ -167,6 +167,11 @@ class Erasures:
             pipe.hdel(keys.erasure_job(job.id), "person")
             pipe.delete(keys.erasure_found(job.id), keys.erasure_traces(job.id))
             pipe.execute()
+
+    def note_error(self, ident: str, error: str, *, now: float) -> None:
+        """Say what holds a job up; it goes on."""
+        with state_errors():
+            self.client.hset(keys.erasure_job(ident), mapping={"error": error, "updated": f"{now:.3f}"})
 
     def end(
         self, ident: str, state: str, *, now: float, report: Mapping[str, Any] | None = None, error: str = ""

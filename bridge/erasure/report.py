@@ -25,10 +25,7 @@ _RESTART = "Restart the bridge to clear the server's memory at once."
 #: Whether the file was written anew, and whether it is the embedded server's -> what to do.
 _REMEDIES = {
     (True, True): f"The disk is clean. {_RESTART}",
-    (
-        False,
-        True,
-    ): f"The server could not write its file anew: see server.log in data_dir, then erase again. {_RESTART}",
+    (False, True): "It was not finished. Make it again.",
     (False, False): (
         "On the state server: CONFIG SET aof-use-rdb-preamble no, BGREWRITEAOF, delete RDB files, restart it. Until "
         "then its disk may hold the data."

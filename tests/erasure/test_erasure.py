@@ -38,6 +38,7 @@ from tests.support.erasing import (
     send,
 )
 from tests.support.watches_api import TOKENS
+from workers.dispatch.erasures import ErasureRunner
 from workers.transports.contract import Outgoing
 
 BY_EMAIL = {"source": "eu", "email": "sam.reyes@EXAMPLE.org"}
@@ -331,6 +332,31 @@ def test_a_process_that_slept_while_it_copied_the_audit_does_not_cut_it(
         slow.erase(hits)
     assert (services.state.xlen(keys.audit()), len(hits)) == (entries, 1)
     assert slow.read("", 500).hits == []
+
+
+def test_an_erasure_whose_file_cannot_be_written_says_so_and_goes_on_until_it_is(
+    services: Services, api: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    for name, instead in (
+        ("is_embedded", lambda *_: True),
+        ("begin_rewrite", lambda client: begun.append(1)),
+        ("is_rewriting", lambda client: False),
+        # The disk is full at first.
+        ("last_rewrite_failed", lambda client: len(begun) == 1),
+    ):
+        monkeypatch.setattr(f"workers.dispatch.erasures.{name}", instead)
+    ident = begin(api, **BY_EMAIL)
+    runner = ErasureRunner(services, "test")
+    while not api.get(f"/api/v1/erasures/{ident}").json["error"]:
+        runner.step(services.now)
+    row = api.get(f"/api/v1/erasures/{ident}").json
+    assert (row["state"], row["step"], places_of(services.state, SAM)) == ("running", "rewriting", {})
+    assert "Remedy: free disk space" in row["error"]
+    finish(services)
+    row = api.get(f"/api/v1/erasures/{ident}").json
+    assert (row["state"], row["error"], len(begun)) == ("done", "", 2)
+    assert row["report"]["off_disk"] >= row["report"]["ended"]
 
 
 def test_it_is_audited_by_a_digest_and_viewers_make_none(services: Services, api: FlaskClient) -> None:

@@ -77,6 +77,24 @@ def test_what_was_learned_counts_unless_others_have_it_too() -> None:
     assert matcher.in_text("asks E-20417")
 
 
+@pytest.mark.parametrize(
+    ("data", "is_found"),
+    [
+        ({"candidate": {"id": None, "external_id": "cand-8841"}}, True),
+        ({"consent": {"subject": {"custom_id": "cand-8841"}}}, True),
+        ({"watch": {"reference": {"candidate": "cand-8841"}, "label": None}}, True),
+        ({"candidate": {"id": "CAND-8841"}}, False),
+        ({"candidate": {"id": "other"}, "note": "cand-8841"}, False),
+        ({"alarm": {"value": "cand-8841"}}, False),
+        ("cand-8841", False),
+    ],
+)
+def test_an_event_is_about_whom_it_names_as_its_candidate_or_subject(data: object, is_found: bool) -> None:
+    found = WORD.traces_of("a1", json.dumps({"data": data}).encode())
+    assert (found is not None) is is_found
+    assert WORD.traces_of("a1", b"cand-8841 is not JSON") is None
+
+
 def test_deep_and_damaged_documents_are_searched_as_text() -> None:
     deep = b"[" * 100_000 + b'"cand-8841"'
     assert WORD.in_body(deep)

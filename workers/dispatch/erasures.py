@@ -32,8 +32,12 @@ __all__ = ["CRASH_POINTS", "ErasureRunner"]
 CRASH_POINTS = ("leased", "read", "noted", "erased", "saved", "forgotten", "rewritten")
 #: Entries in one batch.
 _BATCH = 500
-#: Seconds between two looks at the jobs: without any, and while the server rewrites its file.
-_IDLE_SECONDS, _WAIT_SECONDS = 1.0, 0.2
+#: Seconds between two looks at the jobs: without any, while the server rewrites its file, and after it could not.
+_IDLE_SECONDS, _WAIT_SECONDS, _AGAIN_SECONDS = 1.0, 0.2, 5.0
+_NOT_REWRITTEN = (
+    "everything is removed, but the server cannot write its append-only file anew. Remedy: free disk space, see "
+    "server.log in data_dir; it is tried again"
+)
 #: Internal faults in a row after which a job has failed.
 _MAX_FAULTS = 5
 _FORGETTING, _REWRITING = STEPS.index("forgetting"), STEPS.index("rewriting")
@@ -154,7 +158,11 @@ class ErasureRunner:
                 course.rewriting = True
                 return _WAIT_SECONDS
             self._crash("rewritten")
-            rewritten = None if last_rewrite_failed(client) else now()
+            if last_rewrite_failed(client):
+                course.rewriting = False
+                self._store.note_error(job.id, _NOT_REWRITTEN, now=now())
+                return _AGAIN_SECONDS
+            rewritten = now()
         ended = (job.report or {}).get("ended", now())
         self._end(job, self._report(job, ended, rewritten), now)
         return 0.0

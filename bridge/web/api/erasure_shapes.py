@@ -103,7 +103,9 @@ class ErasureShape(Schema):
     found = fields.List(fields.Nested(PlaceCount), required=True)
     oldest = shown_time("Time of the oldest stored entry that was found.", allow_none=True)
     newest = shown_time("Time of the newest one.", allow_none=True)
-    error = fields.String(required=True, metadata={"description": "Why it failed; empty: it has not."})
+    error = fields.String(
+        required=True, metadata={"description": "Why it failed, or what holds it up; empty: nothing."}
+    )
     report = fields.Nested(ErasureReport, required=True, allow_none=True)
 
 
