@@ -25,6 +25,9 @@ TINY = {
     "publish_once": ["--events", "200", "--rounds", "1"],
     "memory": ["--attempts", "2000"],
     "settled": ["--deliveries", "200"],
+    "flaky": ["--events", "60"],
+    "replay": ["--dead-letters", "50", "--rounds", "1", "--seconds", "1"],
+    "stream": ["--viewers", "5", "--seconds", "1", "--rounds", "1", "--workers", "1"],
     "push": ["--only", "backlog", "--backlog", "200", "--away", "0.5"],
     "dispatch": ["--events", "100", "--rounds", "1"],
     "receive": ["--seconds", "0.5", "--rounds", "1", "--connections", "4", "--workers", "1", "--rates", "20"],
@@ -32,7 +35,16 @@ TINY = {
     "backfill": ["--seconds", "1", "--rounds", "1", "--webhooks", "20", "--workers", "1", "--pages", "0"],
 }
 #: What the others import.
-SHARED = {"__init__", "bare_flask", "common", "latency_worker", "listing_vendor", "load", "processes"}
+SHARED = {
+    "__init__",
+    "bare_flask",
+    "common",
+    "counting_receiver",
+    "latency_worker",
+    "listing_vendor",
+    "load",
+    "processes",
+}
 
 
 def test_every_benchmark_is_run_here() -> None:

@@ -1,0 +1,75 @@
+"""A receiver over HTTP that remembers what it takes. `/NAME/SHARE` fails that share of the requests, 0 to 1, with 503.
+
+GET /report answers JSON: name -> `taken` [[event id, UNIX seconds]...] in order, and `failed` [event id...].
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Any
+
+from benchmarks.common import free_port, program, wait_for
+
+_DRAW = Random(1)
+_REPORT: dict[str, dict[str, list[Any]]] = {}
+
+
+class Receiver(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport, self.data = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        while True:
+            head, found, rest = self.data.partition(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
+            if not found or len(rest) < length:
+                return
+            self.data = rest[length:]
+            self.transport.write(_answer(head.decode()))  # type: ignore[attr-defined]
+
+
+def _answer(head: str) -> bytes:
+    method, path, _ = head.split(" ", 2)
+    if method == "GET":
+        body = json.dumps(_REPORT).encode()
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    _, name, share = path.split("/")
+    event_id = head.lower().partition("webhook-id: ")[2].split("\r\n", 1)[0]
+    seen = _REPORT.setdefault(name, {"taken": [], "failed": []})
+    if _DRAW.random() < float(share):
+        seen["failed"].append(event_id)
+        return b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+    seen["taken"].append((event_id, time.time()))
+    return b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+@contextmanager
+def counting_receiver() -> Iterator[int]:
+    """The receiver in a process of its own; gives its port."""
+    port = free_port()
+    with program(sys.executable, "-m", "benchmarks.counting_receiver", str(port)):
+        wait_for(lambda: report(port) is not None)
+        yield port
+
+
+def report(port: int) -> dict[str, dict[str, list[Any]]]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/report", timeout=60) as answer:
+        found: dict[str, dict[str, list[Any]]] = json.load(answer)
+    return found
+
+
+async def _serve(port: int) -> None:
+    loop = asyncio.get_running_loop()
+    await (await loop.create_server(Receiver, "127.0.0.1", port, backlog=2048)).serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1])))
