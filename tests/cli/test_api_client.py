@@ -63,7 +63,11 @@ def remote(url: str, token: str = TOKENS["operator"]) -> tuple[str, ...]:
 def test_a_command_prints_the_same_beside_the_server_and_remotely(run: Run, url: str, output: str) -> None:
     assert run("watches", "add", "--source", "eu", *REFERENCE)[0] == DONE
     ident = json.loads(run("watches", "list", "-o", "json")[1])[0]["id"]
+    erasure = run("erase", "--source", "eu", "--candidate", "cand-8841", "--no-wait")[2].split()[0]
     lines = [
+        ("erase", "--job", erasure, "--no-wait", "-o", output),
+        ("erase", "--job", "none"),
+        ("erase", "--source", "zz", "--candidate", "1"),
         ("watches", "list", "-o", output),
         ("watches", "list", "--source", "us", "-o", output),
         ("watches", "list", "--source", "zz"),
