@@ -96,7 +96,7 @@ class StreamPlace(Units):
     """Streams whose units are (key, what it is), oldest entry first."""
 
     #: Entries in one read at most: bodies may have 256 kB.
-    most = 500
+    most = 200
 
     def entry(self, unit: Any, entry: str, fields: dict[bytes, bytes]) -> tuple[Sequence[Hit], Sequence[Trace]]:
         """What one entry has of the person."""

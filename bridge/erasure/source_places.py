@@ -19,7 +19,7 @@ __all__ = ["ReportPlace", "SittingPlace", "WatchPlace"]
 _CANCEL, _LABEL, _SPELLING = "cancel", "label", "spelling"
 #: Members of reports and jobs that are never a person's, whatever number they hold.
 _STRUCTURE = frozenset(
-    {"id", "source", "state", "stream", "streams", "cursors", "finished", "from_cursor", "to_cursor"}
+    {"id", "source", "state", "kind", "stream", "streams", "cursors", "finished", "from_cursor", "to_cursor"}
 )
 
 
@@ -111,20 +111,21 @@ class SittingPlace(Units):
 
 
 class ReportPlace(Units):
-    """Attempt ids in the last reconciliations; errors in the reports of the last polls and in jobs of the worker."""
+    """Attempt ids in the last reconciliations; errors in reports of the last polls, jobs of the worker, and alarms."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._rewrite = Rewriter(context.client)
+        self._hashes = (keys.worker_jobs("all"), keys.backfills(), keys.alarms(context.source))
 
     def units(self) -> Sequence[Any]:
         """See `Units`."""
         lists = [keys.reconciliations(self.context.source), keys.cursor_history(self.context.source)]
-        return [*lists, keys.worker_jobs("all"), keys.backfills()]
+        return [*lists, *self._hashes]
 
     def read_unit(self, unit: Any, cursor: str, limit: int) -> Batch:
         """See `Units`."""
-        if unit in (keys.worker_jobs("all"), keys.backfills()):
+        if unit in self._hashes:
             jobs = cast("dict[bytes, bytes]", self.client.hgetall(unit))
             names = [name.decode() for name, job in jobs.items() if self._without(job) != job]
             return Batch([Hit("reports", reference(unit, name), unit, name) for name in names], None, len(jobs))

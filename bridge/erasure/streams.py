@@ -16,8 +16,6 @@ __all__ = ["Finding", "JournalPlace", "QuarantinePlace", "RequestPlace"]
 class Finding(StreamPlace):
     """Learns who the person is; removes nothing."""
 
-    most = 200
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         # What was learned may belong to others too: that is known once the journal was read.
@@ -68,13 +66,17 @@ class JournalPlace(StreamPlace):
 
     def entry(self, unit: Any, entry: str, fields: dict[bytes, bytes]) -> tuple[Sequence[Hit], Sequence[Trace]]:
         """See `StreamPlace`."""
-        if fields.get(b"source", b"").decode() != self.context.source:
+        source, event = fields.get(b"source", b"").decode(errors="replace"), fields.get(b"event", b"")
+        hit = Hit("events", f"{unit[1]}:{entry}", unit[0], entry)
+        # Alarms, of sources and of subscriptions, quote errors.
+        if not fields.get(b"type", b"").startswith(b"attempt.") and self.matcher.in_body(event):
+            return (hit,), ()
+        if source != self.context.source:
             return (), ()
-        attempt, event = fields.get(b"attempt", b"").decode(errors="replace"), fields.get(b"event", b"")
+        attempt = fields.get(b"attempt", b"").decode(errors="replace")
         learned = self.matcher.traces_of(attempt, event)
         if learned is None:
             return (), self.matcher.shared_with(event)
-        hit = Hit("events", f"{unit[1]}:{entry}", unit[0], entry)
         return (hit,), [*learned, (EVENT, fields.get(b"id", b"").decode(errors="replace"))]
 
     def erase(self, hits: Sequence[Hit]) -> None:

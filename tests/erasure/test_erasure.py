@@ -201,7 +201,7 @@ def test_what_was_not_delivered_is_not_delivered_and_what_was_pending_blocks_nob
     state.xreadgroup(keys.group("desk"), "killed", {keys.journal(0): ">"})
     send(api, body_of(SAM, time_started=SAM.started + 240))
     send(api, body_of(OTHER, time_started=OTHER.started + 240))
-    assert found(erased(services, api, **BY_EMAIL))["events"] == 4
+    assert found(erased(services, api, **BY_EMAIL))["events"] == 5
     receiver = Receiver(None)
     dispatching = lane(state, receiver, subscription=SUBSCRIPTIONS["desk"])
     dispatching.adopt(lambda consumer: False)
@@ -367,7 +367,7 @@ def test_it_is_audited_by_a_digest_and_viewers_make_none(services: Services, api
         "operator",
         {"source": "eu", "person": "#" + digest()},
     )
-    assert (ended.action, ended.change.after and ended.change.after["events"]) == ("eraseEnded", 2)
+    assert (ended.action, ended.change.after and ended.change.after["events"]) == ("eraseEnded", 3)
     assert row["person"] == "#" + digest()
     api.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKENS['viewer']}"
     assert api.post("/api/v1/erasures", json=BY_ID).status_code == 403

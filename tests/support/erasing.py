@@ -14,9 +14,14 @@ from flask.testing import FlaskClient
 
 from bridge.audit import Change
 from bridge.config.model import RetryPolicy, Subscription
+from bridge.delivery.group_store import FailureGroups
 from bridge.errors import DeliveryFailed
 from bridge.ingest.intake import read_body
+from bridge.ingest.notices import subscription_submission
 from bridge.ingest.pipeline import ingest
+from bridge.journal import Entry
+from bridge.monitoring.alarms import Alarm, Alarms
+from bridge.monitoring.subscription_alarms import Facts, SubscriptionAlarms, alarm_notice, next_alarm
 from bridge.polling.backfill_jobs import Backfill, Backfills
 from bridge.polling.cursors import RoundReport
 from bridge.polling.reconciliation import Reconciliation, Reconciliations
@@ -123,6 +128,7 @@ def fill(services: Services, client: FlaskClient, person: Named) -> None:
     """Bring something of the person to every place."""
     receive(services, client, person)
     deliver(services, person)
+    announce(services, person)
     operate(services, client, person)
     remember(services, person)
 
@@ -157,6 +163,31 @@ def deliver(services: Services, person: Named) -> None:
     for name, outcome in (("crm", refuse), ("book", refuse), ("desk", None)):
         receiver = Receiver(outcome, status=400 if outcome else 200, body=answer)
         run_until_idle(lane(services.state, receiver, subscription=SUBSCRIPTIONS[name]), services.now(), steps=1000)
+
+
+def announce(services: Services, person: Named) -> None:
+    """Alarms that quote an error."""
+    now = services.now()
+    alarms, groups = SubscriptionAlarms(services.state), FailureGroups(services.deliveries)
+    facts = Facts(name="crm", now=now, state=services.deliveries.state("crm", now=now), groups=groups.of("crm"))
+    failing = next_alarm(None, facts)
+    assert failing is not None
+    failing = alarms.compare_and_set("crm", alarms.of("crm"), failing)
+    notice = subscription_submission(services.config.bridge, "crm", alarm_notice("crm", failing), now=now)
+    services.journal.publish(Entry(submissions=(notice,)), now=now)
+    raised = Alarm(
+        kind="source.poll_failing",
+        state="raised",
+        since=now,
+        raised_at=now,
+        at=now,
+        repeats=0,
+        published=True,
+        fact="polls fail",
+        value=f"odd: {person.email}",
+        remedy="none",
+    )
+    Alarms(services.state).compare_and_set("eu", Alarms(services.state).of("eu").get(raised.kind), raised)
 
 
 def operate(services: Services, client: FlaskClient, person: Named) -> None:
