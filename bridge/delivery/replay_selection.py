@@ -12,7 +12,7 @@ import redis
 from bridge.config.model import Subscription
 from bridge.delivery.groups import fingerprint
 from bridge.delivery.letters import LetterItem, letter_fields
-from bridge.delivery.record import DeadLetter, Delivery, dead_letter
+from bridge.delivery.record import DeadLetter, Delivery
 from bridge.delivery.replay_jobs import DEAD_LETTERS, EVENTS, Part, Replay
 from bridge.delivery.subscription_filter import takes_event
 from bridge.journal.entries import Quarantined, StoredEvent, StreamItems
@@ -37,7 +37,7 @@ class Candidate:
     entry: str
     #: One of the four words above.
     verdict: str
-    #: The dead letter, the event or the quarantined record; None if it is gone.
+    #: The dead letter, the event or the quarantined record; None if it is gone, or a dead letter that is excluded.
     item: DeadLetter | StoredEvent | Quarantined | None = None
 
 
@@ -117,11 +117,13 @@ class Selection:
 
     def _candidate(self, part: Part, entry: bytes, fields: dict[bytes, bytes]) -> Candidate:
         where = entry.decode()
-        item: DeadLetter | StoredEvent | Quarantined
+        item: DeadLetter | StoredEvent | Quarantined | None
         try:
             if self._job.kind == DEAD_LETTERS:
-                item = dead_letter(part.partition, where, fields)
-                verdict = self._of_letter(part, item)
+                found = LetterItem(part.subscription, part.partition, where, fields)
+                verdict = self._of_letter(found)
+                # What is excluded is not even parsed.
+                item = None if verdict == EXCLUDED else found.letter
             elif self._job.kind == EVENTS:
                 item = stored_event(entry, fields, part.partition)
                 verdict = self._of_event(part, item)
@@ -133,12 +135,12 @@ class Selection:
             return Candidate(where, UNREADABLE)
         return Candidate(where, verdict, item)
 
-    def _of_letter(self, part: Part, letter: DeadLetter) -> str:
-        if self._job.group and self._job.group != _group_of(letter):
+    def _of_letter(self, item: LetterItem) -> str:
+        if self._job.group and self._job.group != (item.group or _group_of(item.letter)):
             return EXCLUDED
-        if not self._query.matches(LetterItem(part.subscription, letter)):
+        if not self._query.matches(item):
             return EXCLUDED
-        return UNREADABLE if letter.replay_problem else REPLAY
+        return UNREADABLE if item.letter.replay_problem else REPLAY
 
     def _of_event(self, part: Part, event: StoredEvent) -> str:
         wanted = takes_event(
@@ -177,5 +179,5 @@ def _quarantine_fields() -> Fields:
 
 
 def _group_of(letter: DeadLetter) -> str:
-    """The failure group; that of a dead letter of an earlier version as `FailureGroups.index_letters` computes it."""
-    return letter.group or fingerprint(letter.reason, None, letter.delivery.error or letter.reason)
+    """The failure group of a dead letter of an earlier version, as `FailureGroups.index_letters` computes it."""
+    return fingerprint(letter.reason, None, letter.delivery.error or letter.reason)

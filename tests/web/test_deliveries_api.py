@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 
 from bridge import cli
 from bridge.config.model import RetryPolicy, Subscription
+from bridge.delivery.record import dead_letter
 from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
@@ -198,6 +199,41 @@ def test_dead_letters_are_listed_shown_and_discarded(services: Services, api: Fl
     left = api.get("/api/v1/dead-letters", query_string={"filter": "source:eu-* reason:receiver_error"}).json
     assert [row["event_id"] for row in left["dead_letters"]] == ids[1::-1]
     assert api.get(f"/api/v1/dead-letters/{rows[0]['id']}").status_code == 404
+
+
+def test_a_filter_on_stored_members_parses_only_the_dead_letters_that_match(
+    services: Services, api: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = dispatch(services, *range(6), answer=refuse, subscription=NEVER)
+    # As an earlier version stored it: everything is in the record.
+    record = {"id": "old", "type": "t", "source": "past", "attempt": "a9", "entry": "1-1", "error": "no answer"}
+    fields = {"id": "old", "event": "{}", "reason": "timeout", "at": "900", "delivery": json.dumps(record)}
+    services.state.xadd(keys.dead(NAME), fields)
+    (stored,) = {letter.group for letter in services.deliveries.dead_letters(NAME)} - {""}
+    parsed: list[str] = []
+
+    def counted(partition: int, entry: str, fields: dict[bytes, bytes]) -> Any:
+        parsed.append(fields[b"id"].decode())
+        return dead_letter(partition, entry, fields)
+
+    monkeypatch.setattr("bridge.delivery.letters.dead_letter", counted)
+    for text, found, read in (
+        (f"event:{ids[2]} source:eu-* type:attempt.*", [ids[2]], [ids[2]]),
+        ("attempt:a3 reason:receiver_error", [ids[3]], ["old", ids[3]]),
+        (f"group:{stored} attempt:a1", [ids[1]], [ids[1]]),
+        ("source:past", ["old"], ["old"]),
+        ("attempt:none", [], ["old"]),
+        ("tries:>1 attempt:none", [], ["old"]),
+        ('"no answer"', ["old"], ["old"]),
+        ('"answered 500"', ids[::-1], ["old", *ids[::-1]]),
+    ):
+        parsed.clear()
+        rows = api.get("/api/v1/dead-letters", query_string={"filter": text}).json["dead_letters"]
+        assert ([row["event_id"] for row in rows], parsed) == (found, read), text
+    parsed.clear()
+    preview = {"what": "dead_letters", "filter": "attempt:a4", "preview": True}
+    assert api.post("/api/v1/replays", json=preview).json["preview"]["total"] == 1
+    assert sorted(parsed) == sorted(["old", ids[4]])
 
 
 def test_the_commands_print_what_the_api_answers_and_exit_as_documented(services: Services, run: Run) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from bridge.delivery.letters import LetterItem, letter_fields, letters
+from bridge.delivery.letters import letter_fields, letters
 from bridge.delivery.record import DeadLetter
 from bridge.errors import clip
 from bridge.journal.search import search
@@ -148,7 +148,9 @@ def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
     )
     found = search(steps, asked.matches, query["limit"], max_entries=_SEARCHED)
     expired = services.deliveries.expired(names)
-    return page_found("dead-letters", found, [_row(item) for item in found.rows]) | {"expired": expired}
+    return page_found("dead-letters", found, [_row(item.subscription, item.letter) for item in found.rows]) | {
+        "expired": expired
+    }
 
 
 @blueprint.route("/<subscription>/<number>", methods=["GET"])
@@ -169,7 +171,7 @@ def show(subscription: str, number: str) -> dict[str, Any]:
             404, f"unknown dead letter: {clip(subscription, 40)}/{clip(number, 40)}. It may be replayed or discarded"
         )
     event = letter.event.decode(errors="replace")
-    row = {**_row(LetterItem(subscription, letter)), "log": [try_row(tried) for tried in letter.tries]}
+    row = {**_row(subscription, letter), "log": [try_row(tried) for tried in letter.tries]}
     return {**row, "event": event if sees_persons() else _without_person(event)}
 
 
@@ -208,12 +210,12 @@ def _letter(ident: str) -> DeadLetter | None:
     return services_here().deliveries.dead_letter(name, number)
 
 
-def _row(item: LetterItem) -> dict[str, Any]:
-    letter, delivery = item.letter, item.letter.delivery
+def _row(subscription: str, letter: DeadLetter) -> dict[str, Any]:
+    delivery = letter.delivery
     row = {
-        "id": f"{item.subscription}/{letter.id}",
+        "id": f"{subscription}/{letter.id}",
         "dead_at": iso(letter.dead_at),
-        "subscription": item.subscription,
+        "subscription": subscription,
         "event_id": delivery.id,
         "type": delivery.type,
         "source": delivery.source,
@@ -223,7 +225,7 @@ def _row(item: LetterItem) -> dict[str, Any]:
         "reason": letter.reason,
         "first_error": delivery.first_error,
         "error": delivery.error,
-        "configured": item.subscription in services_here().config.subscriptions,
+        "configured": subscription in services_here().config.subscriptions,
         "group": letter.group,
     }
     return row if sees_persons() else without_addresses(row)
