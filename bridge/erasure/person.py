@@ -85,6 +85,12 @@ class Matcher:
         learned += [(kind, fold(candidate[kind])) for kind in (EMAIL, NAME) if _is_text(candidate.get(kind))]
         return learned
 
+    def names_another(self, raw: bytes) -> bool:
+        """Whether an event has a candidate with another id, or another address, than the one that was given."""
+        candidate = _mapping(_data(raw).get("candidate"))
+        names = ("email",) if self._given_email else ("id", "external_id")
+        return any(_is_text(candidate.get(name)) for name in names) and self.traces_of("", raw) is None
+
     def shared_with(self, raw: bytes) -> list[Trace]:
         """What the event of somebody else has in common with what was learned."""
         if not may_hold(raw, self._all_cores, foreign=False):

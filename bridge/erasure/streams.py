@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 from bridge.erasure.person import ATTEMPT, EVENT, Matcher, Trace
 from bridge.erasure.places import Context, Hit, StreamPlace
+from bridge.journal.entries import StreamItems
+from bridge.journal.reading import Reader
 from bridge.state import keys, scripts
 
 __all__ = ["Finding", "JournalPlace", "QuarantinePlace", "RequestPlace"]
@@ -20,6 +22,7 @@ class Finding(StreamPlace):
         super().__init__(context)
         # What was learned may belong to others too: that is known once the journal was read.
         self._given = Matcher(context.matcher.person)
+        self._reader = Reader(context.client, partitions=context.partitions)
 
     def units(self) -> Sequence[Any]:
         """See `Units`."""
@@ -47,7 +50,18 @@ class Finding(StreamPlace):
         named = fields.get(b"attempts", b"").decode(errors="replace").split("\n")
         if fields.get(b"source", b"").decode() != self.context.source or len(named) != 1 or not named[0]:
             return ()
-        return [(ATTEMPT, named[0])] if self._given.in_body(fields.get(b"body", b"")) else ()
+        if not self._given.in_body(fields.get(b"body", b"")) or not self._may_be_theirs(named[0]):
+            return ()
+        return [(ATTEMPT, named[0])]
+
+    def _may_be_theirs(self, attempt: str) -> bool:
+        """Whether no event says that it is somebody else's: a webhook may also name who invited the candidate."""
+        memory = self._reader.attempt(self.context.source, attempt)
+        if memory is None:
+            return True
+        stream = keys.journal(keys.partition_of(self.context.source, attempt, self.context.partitions))
+        items = cast("StreamItems", self.client.xrange(stream, memory.entry_id, memory.entry_id))
+        return bool(items) and not self._given.names_another(items[0][1].get(b"event", b""))
 
     def erase(self, hits: Sequence[Hit]) -> None:
         """See `Place`."""

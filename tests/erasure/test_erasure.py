@@ -20,6 +20,8 @@ from bridge.erasure.person import Matcher, Person
 from bridge.erasure.places import Batch, Context, Hit
 from bridge.erasure.steps import PLACES, STEPS
 from bridge.errors import DeliveryFailed
+from bridge.journal import Entry, RequestRecord
+from bridge.sdk.records import Watch
 from bridge.services import Services
 from bridge.state import keys
 from tests.support.dispatch import Receiver, lane, run_until_idle
@@ -292,6 +294,38 @@ def test_an_address_that_others_have_too_is_not_used_to_find_more(services: Serv
     # By the address all of them are meant.
     erased(services, api, source="eu", email=shared)
     assert places_of(services.state, two) == {}
+
+
+def test_an_attempt_of_somebody_whom_the_person_invited_stays_and_its_webhook_goes(
+    services: Services, api: FlaskClient
+) -> None:
+    theirs = replace(OTHER, started=OTHER.started + 600)
+    send(api, body_of(theirs, time_started=theirs.started, invited_by=SAM.email))
+    count = len(list(services.requests.list()))
+    assert erased(services, api, **BY_EMAIL)["state"] == "done"
+    assert [event.attempt for event in services.journal_reader.events(attempt=theirs.attempt)] == [theirs.attempt]
+    assert SAM.email.encode() not in b"".join(request.body for request in services.requests.list())
+    assert len(list(services.requests.list())) < count
+
+
+def test_a_webhook_that_only_points_to_an_attempt_names_the_person_whose_watch_it_opened(
+    services: Services, api: FlaskClient
+) -> None:
+    key = "attempt-of-the-pointer"
+    record = RequestRecord(
+        id="r1",
+        source="eu",
+        received_at=services.now(),
+        headers={},
+        body=body_of(SAM),
+        outcome="watching",
+        pointers=(key,),
+    )
+    services.journal.publish(Entry(request=record), now=services.now())
+    watch = Watch(reference={"stream": "link"}, due_in=60.0, give_up_at=services.now() + 900)
+    services.watches.open("eu", key, watch, now=services.now())
+    erased(services, api, **BY_EMAIL)
+    assert services.watches.get("eu", key) is None
 
 
 def test_a_job_that_fails_forgets_the_person_and_says_what_to_do(
