@@ -88,7 +88,9 @@ def show(event_id: str, output: str) -> None:
 @filter_option
 @since_option
 @click.option(
-    "--topics", metavar="TOPIC[,TOPIC]", help="events, alarms, deliveries (tries as they end); default: events,alarms."
+    "--topics",
+    metavar="TOPIC[,TOPIC]",
+    help="Topics: events, alarms, deliveries (tries as they end); default: events,alarms.",
 )
 @format_option
 def tail(
