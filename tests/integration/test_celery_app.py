@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from bridge.polling.worker_jobs import TEST, WorkerJob, WorkerJobs
 from tests.support.polling import journal
 from tests.support.workers import ListingVendor, stop, wait_for
 
@@ -29,7 +30,14 @@ def _client(own_server: Any) -> Iterator[redis.Redis]:
     client.close()
 
 
-def test_ticks_become_polls_and_rechecks_and_both_processes_end_on_sigterm(
+def _run_job(client: redis.Redis, *processes: Any) -> None:
+    """What the API stores is found by a tick, passes the worker's filter of messages, and ends."""
+    jobs, ident = WorkerJobs(client), "eu-little/1"
+    jobs.add(WorkerJob(id=ident, kind=TEST, source="eu-little", created=time.time()))
+    wait_for(lambda: (job := jobs.get(ident)) and job.state == "done", *processes)
+
+
+def test_ticks_become_polls_rechecks_and_jobs_and_both_processes_end_on_sigterm(
     start_part: Any, own_server: Any, vendor: ListingVendor, tmp_path: Path
 ) -> None:
     vendor.rows += [_row(number, graded=number != 2) for number in range(5)]
@@ -48,6 +56,7 @@ def test_ticks_become_polls_and_rechecks_and_both_processes_end_on_sigterm(
         asked = len(vendor.asked)
         wait_for(lambda: len(vendor.asked) >= asked + 6, worker, beat)
         assert len(journal(client)) == 6
+        _run_job(client, worker, beat)
         for process in ("worker", "beat"):
             wait_for(lambda process=process: client.ttl(f"ab:heartbeat:{process}") > 0, worker, beat)
     stop(worker)

@@ -14,7 +14,7 @@ import redis
 from structlog.testing import capture_logs
 from werkzeug.test import Client
 
-from bridge.polling.worker_jobs import BACKFILL, TEST
+from bridge.polling.worker_jobs import BACKFILL, RECONCILIATION, TEST
 from bridge.services import Services
 from bridge.state import keys
 from bridge.web.api import local_application
@@ -224,6 +224,7 @@ def test_a_job_that_meets_a_bug_fails_once_and_one_whose_source_is_gone_says_so(
 def test_backfills_of_one_source_run_one_after_the_other_and_long_jobs_leave_threads_free(world: World) -> None:
     world.sit(2)
     first, second = (world.done("POST", "backfills", PERIOD)["id"] for _ in range(2))
+    compared = world.done("POST", "reconciliations", {"source": NAME})["id"]
     runner = JobRunner(world.services)
     seen: list[str] = []
 
@@ -231,12 +232,14 @@ def test_backfills_of_one_source_run_one_after_the_other_and_long_jobs_leave_thr
         # Another thread of this worker, and another worker.
         for other in (runner, JobRunner(world.services)):
             other.run(BACKFILL, second)
+        runner.run(RECONCILIATION, compared)
         seen.append(world.done("GET", f"backfills/{second}")["state"])
+        seen.append(world.done("GET", f"reconciliations/{compared}")["state"])
 
     with at_call(world, 1, meanwhile), capture_logs():
         runner.run(BACKFILL, first)
         runner.run(BACKFILL, second)
-    assert seen == ["waiting"]
+    assert seen == ["waiting", "waiting"]
     assert [row["state"] for row in world.done("GET", "backfills")["backfills"]] == ["done", "done"]
     page = world.done("GET", "backfills?limit=1")
     assert (page["backfills"][0]["id"], bool(page["next"])) == (second, True)
