@@ -107,7 +107,7 @@ def test_only_these_scripts_append_to_streams() -> None:
         "bridge/audit.lua",
         "bridge/delivery/erase_answers.lua",
         "bridge/delivery/outcomes.lua",
-        "bridge/delivery/tell_tries.lua",
+        "bridge/delivery/show_tries.lua",
         "bridge/erasure/copy_audit.lua",
         "bridge/journal/publish_once.lua",
         "bridge/journal/quarantine.lua",

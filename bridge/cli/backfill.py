@@ -78,7 +78,7 @@ def backfill(
     """
     if ctx.invoked_subcommand is not None:
         if source or first or last:
-            raise click.UsageError(f"--source, --from and --to cannot stand before {ctx.invoked_subcommand}")
+            raise click.UsageError(f"--source, --from and --to cannot be given with {ctx.invoked_subcommand}")
         return
     if source is None or first is None or last is None:
         missing = [name for name, value in (("--source", source), ("--from", first), ("--to", last)) if value is None]

@@ -56,7 +56,7 @@ def reconcile(ctx: click.Context, source: str | None, since: float | None, fix: 
     """
     if ctx.invoked_subcommand is not None:
         if source or since or fix:
-            raise click.UsageError(f"--source, --since and --fix cannot stand before {ctx.invoked_subcommand}")
+            raise click.UsageError(f"--source, --since and --fix cannot be given with {ctx.invoked_subcommand}")
         return
     if source is None:
         raise click.UsageError("missing: --source, or the command show")

@@ -1,4 +1,4 @@
-"""Tries of deliveries as they end, for those who watch: told only while somebody does, and kept for about a minute.
+"""Tries of deliveries as they end, for those who watch: stored only while somebody does, for about a minute.
 
 It names no person: an event id, and fixed words.
 """
@@ -22,8 +22,8 @@ __all__ = ["DEAD", "DELIVERED", "FAILED", "HANDED_OVER", "EndedTry", "TryFeed", 
 DELIVERED, HANDED_OVER, FAILED, DEAD = "delivered", "handed_over", "failed", "dead"
 #: Tries that are kept for readers that are behind, and seconds after which they are gone.
 _MAX_KEPT, _KEPT_SECONDS = 1000, 60
-#: How long a reader counts as there after it has last asked, and how often writers look, seconds.
-_WATCHED_SECONDS, _LOOK_SECONDS = 10, 1.0
+#: How long a reader counts as there after it has last asked, and how often writers ask whether one is there, seconds.
+_WATCHED_SECONDS, _CHECK_SECONDS = 10, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,35 +48,35 @@ class EndedTry:
 
 
 class TryFeed:
-    """Where a lane tells its tries. Raises the errors of redis-py."""
+    """Where a lane shows its tries. Raises the errors of redis-py."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._script = scripts.register(client, __file__, "tell_tries")
-        self._looked = 0.0
+        self._script = scripts.register(client, __file__, "show_tries")
+        self._checked = 0.0
         self._is_watched = False
 
     def is_watched(self, now: float) -> bool:
         """Whether somebody watches; asked once a second. `now`: UNIX seconds."""
-        if not 0 <= now - self._looked < _LOOK_SECONDS:
-            self._looked, self._is_watched = now, bool(self._client.exists(keys.ended_tries("watched")))
+        if not 0 <= now - self._checked < _CHECK_SECONDS:
+            self._checked, self._is_watched = now, bool(self._client.exists(keys.ended_tries("watched")))
         return self._is_watched
 
-    def tell(self, tries: Sequence[EndedTry]) -> None:
-        """Tell the tries to those who watch."""
+    def show(self, tries: Sequence[EndedTry]) -> None:
+        """Show the tries to those who watch."""
         args: list[str | int] = [_MAX_KEPT, _KEPT_SECONDS, *(json.dumps(asdict(ended)) for ended in tries)]
         self._script(keys=[keys.ended_tries()], args=args)
 
 
 class TryReader:
-    """Reads what lanes tell. `client`: one that may block. Every method raises `StateUnavailable`."""
+    """Reads what lanes show. `client`: one that may block. Every method raises `StateUnavailable`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._position = "0-0"
 
     def begin(self) -> None:
-        """From now on lanes tell their tries, after a second at most."""
+        """From now on lanes show their tries, after a second at most."""
         with state_errors():
             self._client.set(keys.ended_tries("watched"), 1, ex=_WATCHED_SECONDS)
             newest = cast("list[tuple[bytes, Any]]", self._client.xrevrange(keys.ended_tries(), count=1))

@@ -150,7 +150,7 @@ def test_a_period_is_read_with_lines_of_progress_and_one_line_of_result(shell, s
         ),
         (("--source", "eu", "--from", "TODAY", "--to", "TODAY", "--stream", "x"), 'unknown stream of eu: "x". Known: '),
         (("--source", "eu", "--from", "TODAY", "--to", "TODAY", "--rate", "0"), "0 is not in the range x>=1."),
-        (("--source", "eu", "list"), "--source, --from and --to cannot stand before list."),
+        (("--source", "eu", "list"), "--source, --from and --to cannot be given with list."),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(shell, arguments, problem):
@@ -445,7 +445,7 @@ def test_reconcile_show_prints_the_last_result_without_a_call(shell, services):
         (("--source", "us"), 'unknown source: "us". Known: eu.'),
         (("--source", "eu", "--since", "100d"), "the vendor lists nothing before 20"),
         (("--source", "eu", "--since", "1s"), "Give a later end."),
-        (("--source", "eu", "--fix", "show"), "--source, --since and --fix cannot stand before show."),
+        (("--source", "eu", "--fix", "show"), "--source, --since and --fix cannot be given with show."),
     ],
 )
 def test_reconcile_refuses_in_one_line(shell, arguments, problem):

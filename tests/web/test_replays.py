@@ -207,7 +207,10 @@ def test_a_job_whose_process_is_killed_continues_and_replays_each_dead_letter_on
 
 def test_a_quarantined_record_is_read_again_and_counted(services: Services, api: FlaskClient) -> None:
     services.quarantine.add(source="eu", origin="poll", reason="no id", body=b"{}", now=services.now())
-    row = made(api, what="quarantine", filter='"no id"')
+    # The list takes the same filter as the job.
+    chosen = 'reason:"no id" bytes:<9'
+    assert len(api.get("/api/v1/quarantine", query_string={"filter": chosen}).json["quarantine"]) == 1
+    row = made(api, what="quarantine", filter=chosen)
     finish(services)
     done = shown(api, row)
     assert (done["failed"], done["replayed"], services.quarantine.size()) == (1, 0, 1)

@@ -326,7 +326,7 @@ def test_a_filter_chooses_among_tries_and_does_not_mix_with_one_of_events(
         seconds=0.5,
         tries=1,
     )
-    TryFeed(services.state).tell([told, replace(told, outcome="dead", event_id="e2"), replace(told, source="us")])
+    TryFeed(services.state).show([told, replace(told, outcome="dead", event_id="e2"), replace(told, source="us")])
     assert try_of(chosen)[1]["event_id"] == "e2"
     assert try_of(other)[1]["source"] == "us"
     for query, problem in (

@@ -23,6 +23,7 @@ from bridge.errors import DeliveryFailed
 from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
 from workers.dispatch.circuit import Circuit
+from workers.dispatch.ended_tries import ended_tries
 from workers.dispatch.guarded import GuardedSteps
 from workers.dispatch.idle import IdleLane, IdleLanes
 from workers.dispatch.membership import GroupMember
@@ -36,7 +37,6 @@ from workers.dispatch.settlement import (
     postpone_row,
     with_receipt_awaited,
 )
-from workers.dispatch.telling import ended_tries
 from workers.transports.contract import Outcome, Outgoing, Transport, Try
 
 __all__ = ["CRASH_POINTS", "Lane"]
@@ -232,7 +232,7 @@ class Lane:
             self._member.keep(parked)
             self._reader.may_have_pending = True
             self._crash("parked")
-        self._tell([(item, tried) for (item, _), tried in zip(prepared, tries, strict=True)], rows, moment)
+        self._show([(item, tried) for (item, _), tried in zip(prepared, tries, strict=True)], rows, moment)
         return wait
 
     def _send(self, prepared: Sequence[tuple[Item, Outgoing]], now: float) -> list[Try]:
@@ -265,10 +265,10 @@ class Lane:
         names = [*self._settle_keys, *counts.names(keys.delivery_counts, self._partition, now)]
         self._scripts["settle"](keys=names, args=[*args, *(part for row in rows for part in row)])
 
-    def _tell(self, tried: Sequence[tuple[Item, Try]], rows: Sequence[Row], now: float) -> None:
+    def _show(self, tried: Sequence[tuple[Item, Try]], rows: Sequence[Row], now: float) -> None:
         """Show tries to those who watch. Raises the errors of redis-py."""
         if tried and self._feed.is_watched(now):
-            self._feed.tell(ended_tries(self.subscription.name, tried, rows))
+            self._feed.show(ended_tries(self.subscription.name, tried, rows))
 
     def _wait_for_broker(self, problems: Sequence[str], reached: bool, now: float) -> float:
         if self._broker_failures and (reached or not problems):

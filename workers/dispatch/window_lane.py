@@ -185,7 +185,7 @@ class WindowLane(Lane):
             self._circuit.record(charged, moment, gone=gone)
             self._crash("judged")
         self._park([slot.item.entry for slot, _ in uncharged if slot.item.entry], "parked")
-        self._tell(
+        self._show(
             [(slot.item, tried) for _, slot, tried in results], [row for part in rows.values() for row in part], moment
         )
         return True

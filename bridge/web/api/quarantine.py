@@ -12,7 +12,7 @@ from marshmallow import EXCLUDE, Schema, fields
 from bridge.errors import clip
 from bridge.journal import Quarantined
 from bridge.journal.search import search
-from bridge.query import Field, Fields, Glob
+from bridge.query import Field, Fields, Glob, Number
 from bridge.web.api.bodies import ApiBlueprint
 from bridge.web.api.common import VIEWER, mask_persons, needs, refuse, services_here
 from bridge.web.api.description import described
@@ -28,7 +28,9 @@ _NUMBER = re.compile(r"\d{1,15}-\d{1,15}", re.ASCII)
 _FIELDS = Fields(
     Field("source", Glob(), lambda item: item.source, "name of the source"),
     Field("origin", Glob(), lambda item: item.origin, "`webhook`, `poll` or `backfill`"),
+    Field("reason", Glob(), lambda item: item.reason, "why it could not be read"),
     Field("request", Glob(), lambda item: item.request_id, "id of the request"),
+    Field("bytes", Number(), lambda item: len(item.body), "length of its body"),
     search=lambda item: (item.reason,),
 )
 

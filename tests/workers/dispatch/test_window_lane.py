@@ -67,7 +67,7 @@ def test_everything_in_the_journal_is_sent_once_and_nothing_stays_pending(any_st
     assert (result.delivered, result.failed, result.retrying, result.circuit) == (50, 0, 0, "closed")
 
 
-def test_the_tries_of_a_window_are_told_to_those_who_watch_and_to_nobody_else(any_state: redis.Redis) -> None:
+def test_the_tries_of_a_window_are_shown_to_those_who_watch_and_to_nobody_else(any_state: redis.Redis) -> None:
     publish(any_state, 1)
     run_until_idle(lane(any_state, WindowReceiver()), 1000.0)
     assert not any_state.exists(keys.ended_tries())

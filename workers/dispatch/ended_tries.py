@@ -1,4 +1,4 @@
-"""What is told of tries to those who watch deliveries. Pure."""
+"""What is shown of tries to those who watch deliveries. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
--- tell_tries: append tries that ended for those who watch. Repeating it shows them twice.
+-- show_tries: append tries that ended for those who watch. Repeating it shows them twice.
 --
 -- KEYS    1 ended tries (stream)
 -- ARGV    1 how many are kept   2 seconds after which all are gone, then the JSON of each try
