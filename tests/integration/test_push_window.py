@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -235,7 +236,11 @@ dispatcher.serve(stop)
 @pytest.mark.usefixtures("starts_processes")
 @pytest.mark.parametrize("point", [point for point in WINDOW_CRASH_POINTS if point not in ("parked", "recalled")])
 def test_a_process_killed_at_any_point_of_the_window_is_replaced_and_nothing_is_lost(
-    server: Server, state: redis.Redis, tmp_path: Path, point: str
+    server: Server,
+    state: redis.Redis,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+    point: str,
 ) -> None:
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER)
@@ -252,6 +257,7 @@ def test_a_process_killed_at_any_point_of_the_window_is_replaced_and_nothing_is_
         until(lambda: state.zcard(keys.retry("crm")) == 0)
         assert heir.end() == 0
         result = counts(state, "crm", hook, ids)
+    record_property("faults", json.dumps(result))
     assert (result["acked"], result["dead"]) == (60, 0)
     # What was under way, or answered and not settled: at most four times the concurrency.
     assert result["repeated"] <= 16
