@@ -1,4 +1,5 @@
-"""A receiver over HTTP that remembers what it takes. `/NAME/SHARE` fails that share of the requests, 0 to 1, with 503.
+"""A receiver over HTTP that remembers what it takes. `/NAME/SHARE/MS` answers each request after a random time of up to
+MS milliseconds, and fails that share of them, 0 to 1, with 503.
 
 GET /report answers JSON: name -> `taken` [[event id, UNIX seconds]...] in order, and `failed` [event id...].
 """
@@ -33,18 +34,28 @@ class Receiver(asyncio.Protocol):
             if not found or len(rest) < length:
                 return
             self.data = rest[length:]
-            self.transport.write(_answer(head.decode()))  # type: ignore[attr-defined]
+            self.take(head.decode())
+
+    def take(self, head: str) -> None:
+        method, path, _ = head.split(" ", 2)
+        if method == "GET":
+            body = json.dumps(_REPORT).encode()
+            self.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            return
+        _, name, share, most = path.split("/")
+        event_id = head.lower().partition("webhook-id: ")[2].split("\r\n", 1)[0]
+        seconds = float(most) / 1000 * _DRAW.random()
+        asyncio.get_running_loop().call_later(
+            seconds, lambda: self.write(_answer(name, event_id, _DRAW.random() < float(share)))
+        )
+
+    def write(self, answer: bytes) -> None:
+        self.transport.write(answer)  # type: ignore[attr-defined]
 
 
-def _answer(head: str) -> bytes:
-    method, path, _ = head.split(" ", 2)
-    if method == "GET":
-        body = json.dumps(_REPORT).encode()
-        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    _, name, share = path.split("/")
-    event_id = head.lower().partition("webhook-id: ")[2].split("\r\n", 1)[0]
+def _answer(name: str, event_id: str, fails: bool) -> bytes:
     seen = _REPORT.setdefault(name, {"taken": [], "failed": []})
-    if _DRAW.random() < float(share):
+    if fails:
         seen["failed"].append(event_id)
         return b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
     seen["taken"].append((event_id, time.time()))

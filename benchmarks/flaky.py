@@ -1,5 +1,5 @@
 """Events to three http subscriptions, of which one fails 30 % of the requests, by one dispatch process: what is lost,
-repeated or out of order, and whether its memory stays level. Every attempt has five events."""
+repeated or out of order, and whether its memory stays level. Each attempt has five events; answers take up to 20 ms."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REVISIONS, _PAGE = 5, 500
 def subscriptions(port: int) -> str:
     retry = f"{{schedule: [{', '.join(['1s'] * 40)}]}}"
     each = (
-        f"{name}: {{transport: http, url: 'http://127.0.0.1:{port}/{name}/{share}', secrets: ['{SECRET}'], "
+        f"{name}: {{transport: http, url: 'http://127.0.0.1:{port}/{name}/{share}/20', secrets: ['{SECRET}'], "
         f"allow_private: true, retry: {retry}}}"
         for name, share in SHARES.items()
     )

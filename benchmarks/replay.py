@@ -120,7 +120,7 @@ def main() -> None:
     header(f"replay of {given.dead_letters:,} dead letters", "redis")
     with server() as address, counting_receiver() as port:
         crm = (
-            f"{{crm: {{transport: http, url: 'http://127.0.0.1:{port}/crm/0', secrets: ['{SECRET}'], "
+            f"{{crm: {{transport: http, url: 'http://127.0.0.1:{port}/crm/0/0', secrets: ['{SECRET}'], "
             "allow_private: true}}"
         )
         path = config(Path(tempfile.mkdtemp(prefix="bench-")), address, crm)
