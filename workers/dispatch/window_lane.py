@@ -99,7 +99,7 @@ class WindowLane(Lane):
 
     def _fill(self, now: Callable[[], float], draw: Callable[[], float], block: float, *, probe: bool) -> float:
         """Read and start what may be sent; seconds to wait if nothing is under way."""
-        window, wait, read = self._window, 0.0, 0
+        window, wait, read, may_block = self._window, 0.0, 0, block > 0 and not probe
         self._recall(window.recall_claims(now() + self._reader.lease / 2), now())
         room = min(window.room, 1) if probe else window.room
         if room and not (probe and window.waiting):
@@ -108,7 +108,8 @@ class WindowLane(Lane):
             elif window.sending:
                 block = min(block, _READ_SECONDS)
             batch = self._reader.next_batch(now(), room, block, held=window.entries())
-            wait, read = batch.wait, len(batch.items)
+            # What was read without waiting says nothing about the events that come next: the next step waits for them.
+            wait, read = 0.0 if may_block else batch.wait, len(batch.items)
             self._drained = read < room
             if batch.items:
                 self._hold(batch.items, batch.claim, batch.alone, now, draw)

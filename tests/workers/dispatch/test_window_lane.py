@@ -80,6 +80,17 @@ def test_the_tries_of_a_window_are_shown_to_those_who_watch_and_to_nobody_else(a
     ]
 
 
+def test_a_lane_that_waits_for_events_itself_never_sleeps_beside_them(any_state: redis.Redis) -> None:
+    receiver = WindowReceiver()
+    window_lane, waits = lane(any_state, receiver), []
+    for number in range(3):
+        ids = publish(any_state, number)
+        for _ in range(4):
+            waits.append(window_lane.step(at(1000.0), even, block=0.01))
+        assert receiver.ids[-1:] == ids
+    assert set(waits) == {0.0}
+
+
 def test_a_slow_answer_holds_up_only_its_own_attempt(any_state: redis.Redis) -> None:
     slow = revise(any_state, 0, 3)
     ids = publish(any_state, *range(1, 41))
