@@ -269,10 +269,11 @@ def test_a_stored_value_that_nobody_can_read_hides_no_other_watch(any_state: red
     assert "a:1" in [watch.key for watch in watches.due(NAME, 1000.0, 2)]
 
 
+@pytest.mark.long
 def test_thousands_of_keys_go_through_every_script(state: redis.Redis) -> None:
     watches = Watches(state)
     expectations = Expectations(state, watches)
-    names = [f"a:{number}" for number in range(2000)]
+    names = [f"a:{number}" for number in range(9000)]
     pointers = [Pointer(key=key, reference={}) for key in names]
     watches.open_many(NAME, dict.fromkeys(names, _watch()), now=1000.0)
     watches.add_pointers(NAME, pointers, now=1000.0)

@@ -88,7 +88,7 @@ def test_a_command_beside_the_server_is_recorded_with_its_user(
     services: Services, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
-    monkeypatch.setattr("bridge.cli.api_client._user", lambda: "sam")
+    monkeypatch.setattr("bridge.cli.api_client.user_name", lambda: "sam")
     reference = ("--ref", "stream=link", "--ref", "result=7", "--due", "2050-01-01", "--deadline", "2051-01-01")
     cli.run(["watches", "add", "--source", "eu", *reference])
     cli.run(["watches", "cancel", "--all", "--source", "eu", "--yes"])
