@@ -162,7 +162,8 @@ def _register(app: Celery, name: str, method: Callable[..., None]) -> Any:
     def run(*args: str) -> None:
         method(*args)
 
-    return app.task(name=name)(run)
+    # Not shared: every other application of this process would get it too.
+    return app.task(name=name, shared=False)(run)
 
 
 def tick_seconds(poll: PollConfig) -> float:

@@ -19,6 +19,7 @@ __all__ = ["Batch", "DeliveryReader"]
 
 #: While events are under way, retries are asked for after this many seconds, or when the next one is due.
 _ASK_AGAIN_SECONDS = 0.2
+_ANY = 1_000_000
 #: Settles rows: (rows, claim of the retries among them, UNIX seconds).
 _Settle = Callable[[Sequence[Row], str, float], None]
 
@@ -82,8 +83,12 @@ class DeliveryReader:
         """A read whose reply was lost may have left entries pending."""
         self.may_have_pending = self._survived_failure = True
 
-    def next_batch(self, now: float, limit: int, block: float, *, held: Collection[str] = ()) -> Batch:
-        """At most `limit` items; waits `block` seconds if there are none. `held`: entries that the caller has."""
+    def next_batch(
+        self, now: float, limit: int, block: float, *, held: Collection[str] = (), most_retries: int = _ANY
+    ) -> Batch:
+        """At most `limit` items; waits `block` seconds if there are none. `held`: entries that the caller has.
+        `most_retries`: no more of them are retries, nor is more than half.
+        """
         if self.may_have_pending:
             batch = self._pending(now, limit, held)
             if batch.items or batch.must_drain:
@@ -94,8 +99,10 @@ class DeliveryReader:
                 self._retry_first = True
                 return Batch(items)
         retries, next_due = Batch(), self._retries_due
-        if not (held and self._retries_asked <= now < min(next_due, self._retries_asked + _ASK_AGAIN_SECONDS)):
-            retries, next_due = self._due_retries(now, max(1, limit // 2))
+        if most_retries <= 0:
+            next_due = float("inf")  # they are not what the caller waits for
+        elif not (held and self._retries_asked <= now < min(next_due, self._retries_asked + _ASK_AGAIN_SECONDS)):
+            retries, next_due = self._due_retries(now, min(max(1, limit // 2), most_retries))
             self._retries_asked, self._retries_due = now, next_due
         if limit == 1:
             self._retry_first = not retries.items

@@ -1,7 +1,8 @@
 """The sliding window of a lane: which of the events that it holds may be sent now. Pure.
 
 The events of one attempt are sent one after another, in the order in which they were read; those of other attempts
-pass them. What may have ended processes is sent when nothing else is under way.
+pass them. New events pass retries: a replay of thousands must not delay what happens now. What may have ended processes
+is sent when nothing else is under way.
 """
 
 from __future__ import annotations
@@ -55,6 +56,11 @@ class Window:
         return len(self._waiting)
 
     @property
+    def retries(self) -> int:
+        """Retries that are held, waiting or under way."""
+        return sum(1 for slot in (*self._waiting, *self._under_way.values()) if slot.claim)
+
+    @property
     def room(self) -> int:
         """How many events may be added; none beside one that must be sent alone."""
         held = len(self._waiting) + len(self._under_way)
@@ -70,22 +76,22 @@ class Window:
         self._waiting += slots
 
     def startable(self, limit: int) -> list[Slot]:
-        """The events that may be sent now, at most `limit`, in order."""
+        """The events that may be sent now, at most `limit`: new events in order, then retries in order."""
         free = min(limit, self.limit - len(self._under_way))
         unsettled = (*self._under_way.values(), *self._answered.values())
         if any(slot.alone for slot in unsettled):
             return []
-        chosen: list[Slot] = []
+        ready: list[Slot] = []
         busy = set(self._attempts)
         for slot in self._waiting:
-            if len(chosen) >= free or (slot.alone and (chosen or unsettled)):
+            if slot.alone and (ready or unsettled):
                 break
             if slot.attempt not in busy:
-                chosen.append(slot)
+                ready.append(slot)
                 busy.add(slot.attempt)
             if slot.alone:
                 break
-        return chosen
+        return sorted(ready, key=lambda slot: bool(slot.claim))[: max(0, free)]
 
     def start(self, slots: Sequence[Slot]) -> list[tuple[int, Slot]]:
         """The events are under way now; (number, event) of each."""

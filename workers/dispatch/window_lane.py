@@ -27,8 +27,13 @@ WINDOW_CRASH_POINTS = ("read", "started", "answered", "settled", "judged", "park
 
 #: While events are under way, a wait for new ones or for answers ends after this many seconds.
 _READ_SECONDS, _ANSWER_SECONDS = 0.1, 0.5
+#: And for new events while more retries may wait: the answers make room for them.
+_FULL_SECONDS = 0.02
 #: With a rate, no more is held than goes out in this many seconds.
 _HELD_SECONDS = 30.0
+#: While there are new events, and so many seconds after the last one, retries get an eighth of the requests under way;
+#: otherwise three quarters, so that a new event finds a free one.
+_LIVE_SECONDS, _LIVE_SHARE, _QUIET_SHARE = 5.0, 0.125, 0.75
 #: A retry that could not be sent for a reason beyond the receiver is due again after this many seconds.
 _AGAIN_SECONDS = 1.0
 
@@ -49,6 +54,8 @@ class WindowLane(Lane):
             capacity = max(1, min(capacity, int(_HELD_SECONDS * rate.events / rate.per)))
         self._rate = None if rate is None else RateLimit(self._state, self.subscription.name, rate)
         self._window = Window(limit, capacity)
+        #: UNIX seconds of the last new event.
+        self._new_at = 0.0
         #: Results that are not settled yet.
         self._results: list[tuple[int, Slot, Try]] = []
         #: The transport may keep events back because one failed.
@@ -103,11 +110,14 @@ class WindowLane(Lane):
         self._recall(window.recall_claims(now() + self._reader.lease / 2), now())
         room = min(window.room, 1) if probe else window.room
         if room and not (probe and window.waiting):
+            retries = self._retry_limit(now()) - window.retries
             if probe or window.waiting or self._results or not self._drained:
                 block = 0.0
             elif window.sending:
-                block = min(block, _READ_SECONDS)
-            batch = self._reader.next_batch(now(), room, block, held=window.entries())
+                block = min(block, _READ_SECONDS if retries > 0 else _FULL_SECONDS)
+            batch = self._reader.next_batch(now(), room, block, held=window.entries(), most_retries=retries)
+            if any(item.entry for item in batch.items):
+                self._new_at = now()
             # What was read without waiting says nothing about the events that come next: the next step waits for them.
             wait, read = 0.0 if may_block else batch.wait, len(batch.items)
             self._drained = read < room
@@ -123,6 +133,10 @@ class WindowLane(Lane):
         if read and not window.waiting:
             return 0.0
         return max(rate_wait, 0.0 if window.waiting or not self._drained else wait)
+
+    def _retry_limit(self, now: float) -> int:
+        share = _LIVE_SHARE if abs(now - self._new_at) < _LIVE_SECONDS else _QUIET_SHARE
+        return max(1, int(self.transport.concurrency * share))
 
     def _hold(
         self, items: Sequence[Any], claim: str, alone: bool, now: Callable[[], float], draw: Callable[[], float]

@@ -148,6 +148,29 @@ def test_a_retry_under_way_is_not_claimed_by_another_process(any_state: redis.Re
     assert any_state.zcard(keys.retry(NAME)) == any_state.hlen(keys.claims(NAME)) == 0
 
 
+def test_retries_leave_room_for_new_events_and_more_while_there_are_some(any_state: redis.Redis) -> None:
+    publish(any_state, *range(40))
+    refused = DeliveryFailed("receiver answered 422", reason="receiver_refused", about_event=True)
+    run_until_idle(lane(any_state, WindowReceiver(lambda sent: refused), subscription=SHORT), 1000.0)
+    receiver = WindowReceiver(lambda sent: HELD, concurrency=16)
+    window_lane = lane(any_state, receiver, subscription=SHORT)
+    steps(window_lane, 1005.0)
+    assert len(receiver.got) == 12
+    (new,) = publish(any_state, 50)
+    steps(window_lane, 1005.0)
+    assert receiver.ids[-1:] == [new]
+    receiver.answer = lambda sent: None
+    receiver.release()
+    receiver.answer = lambda sent: HELD
+    steps(window_lane, 1006.0)
+    assert len(receiver.got) == 12 + 1 + 2
+    receiver.answer = lambda sent: None
+    receiver.release()
+    run_until_idle(window_lane, 1006.0)
+    assert len(set(receiver.ids)) == 41
+    assert any_state.zcard(keys.retry(NAME)) == 0
+
+
 def test_a_pause_is_complete_when_nothing_is_under_way_any_more(any_state: redis.Redis) -> None:
     ids = publish(any_state, *range(20))
     receiver, deliveries = WindowReceiver(lambda sent: HELD, concurrency=4), Deliveries(any_state)
@@ -456,7 +479,12 @@ def reports_a_pause_while_it_sends(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("workers.dispatch.window.Window.sending", property(lambda self: 0))
 
 
+def lets_retries_take_everything(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(WindowLane, "_retry_limit", lambda self, now: 10**6)
+
+
 MUTANTS = [
+    (lets_retries_take_everything, test_retries_leave_room_for_new_events_and_more_while_there_are_some, ()),
     (settles_before_it_is_answered, test_a_process_killed_at_any_point_loses_nothing, ("started",)),
     (reads_again_what_it_holds, test_what_is_held_is_not_read_again_after_a_failure_of_the_state_server, ()),
     (sends_the_events_of_an_attempt_beside_each_other, test_a_slow_answer_holds_up_only_its_own_attempt, ()),
