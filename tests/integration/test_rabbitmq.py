@@ -240,6 +240,10 @@ def test_an_alarm_leaves_one_connection_and_no_copy(rabbitmq: str, rabbitmqctl: 
         transport.close()
 
 
+def connections(rabbitmqctl: Control) -> set[str]:
+    return {word for word in rabbitmqctl("list_connections", "pid").split() if word.startswith("<")}
+
+
 def test_under_an_alarm_ticks_wait_on_one_connection_come_once_each_and_expire(
     rabbitmq: str, rabbitmqctl: Control, server: Server
 ) -> None:
@@ -247,14 +251,14 @@ def test_under_an_alarm_ticks_wait_on_one_connection_come_once_each_and_expire(
     schedule = beat_schedule(what)
     app = make_celery(what)
     rabbitmqctl("set_vm_memory_high_watermark", "0.000001")
-    # Those of earlier tests may not have gone yet.
-    before = set(rabbitmqctl("list_connections", "pid").split())
+    # One of an earlier test may still be there, and be used: kombu has one pool for each address in a process.
+    before = connections(rabbitmqctl)
     sent = []
     try:
         for _ in range(10):
             for entry in schedule.values():
                 sent.append(app.send_task(entry["task"], entry["args"], **entry["options"]).id)
-        assert len(set(rabbitmqctl("list_connections", "pid").split()) - before) == 1
+        assert len(connections(rabbitmqctl) - before) <= 1
     finally:
         rabbitmqctl("set_vm_memory_high_watermark", "0.6")
     with Connection(rabbitmq) as connection:
