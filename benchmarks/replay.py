@@ -26,10 +26,12 @@ from workers.dispatch import replays
 from workers.dispatch.replays import ReplayRunner
 
 
-def add_job(services: Services, name: str, first: str, last: str) -> None:
-    """A job for the dead letters from `first` to `last`."""
+def add_job(services: Services, name: str, first: str, last: str, rate: float | None = None) -> None:
+    """A job for the dead letters from `first` to `last`. `rate`: a second, None: no limit."""
     part = Part("crm", 0, first, last)
-    services.replays.add(Replay(id=name, kind=DEAD_LETTERS, parts=(part,), created=services.now(), by="bench"))
+    services.replays.add(
+        Replay(id=name, kind=DEAD_LETTERS, parts=(part,), rate=rate, created=services.now(), by="bench")
+    )
 
 
 def bury(services: Services, number: int) -> list[str]:
@@ -86,14 +88,16 @@ class Live:
         return took[min(len(took) - 1, int(0.99 * len(took)))]
 
 
-def beside(services: Services, port: int, letters: int, number: int, rate: float, seconds: float) -> None:
+def beside(
+    services: Services, port: int, letters: int, number: int, rate: float, seconds: float, job_rate: float | None
+) -> None:
     """Latency of new events without and with a job, in turn."""
     entries = bury(services, letters * number)
     live, jobs = Live(services, port, rate, seconds), iter(range(number))
 
     def with_job() -> float:
         job = next(jobs)
-        add_job(services, f"beside-{job}", entries[job * letters], entries[(job + 1) * letters - 1])
+        add_job(services, f"beside-{job}", entries[job * letters], entries[(job + 1) * letters - 1], job_rate)
         found = live.p99()
         wait_for(lambda: not services.replays.running(), 300)
         wait_for(lambda: services.state.zcard(keys.retry("crm")) == 0, 300)
@@ -116,6 +120,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--rate", type=float, default=50.0, help="new events a second")
     options.add_argument("--seconds", type=float, default=8.0, help="of each round")
+    options.add_argument("--job-rate", type=float, help="what a job sends a second at most")
     given = options.parse_args()
     header(f"replay of {given.dead_letters:,} dead letters", "redis")
     with server() as address, counting_receiver() as port:
@@ -129,7 +134,7 @@ def main() -> None:
         print(f"a job of {given.dead_letters:,} that nothing keeps waiting: {took:.2f} s")
         verdict("work", took, 5.0, least=False, unit=" s")
         services.state.flushdb()
-        beside(services, port, given.dead_letters, given.rounds, given.rate, given.seconds)
+        beside(services, port, given.dead_letters, given.rounds, given.rate, given.seconds, given.job_rate)
 
 
 if __name__ == "__main__":

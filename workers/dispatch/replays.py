@@ -40,7 +40,7 @@ __all__ = ["CRASH_POINTS", "ReplayRunner"]
 CRASH_POINTS = ("leased", "read", "scheduled", "reprocessed", "recorded", "ended")
 
 #: Entries in one batch; a batch of quarantined records is smaller, because each is read by its vendor's folder.
-_BATCH, _RECORDS = 200, 20
+_BATCH, _RECORDS = 50, 10
 #: A subscription with this many deliveries that are due and not sent gets no more.
 _MAX_DUE = 1000
 #: Seconds between two looks at the jobs: without any, while one waits.
