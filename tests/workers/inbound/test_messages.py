@@ -75,7 +75,7 @@ def test_junk_is_refused_by_both_readers_for_a_reason_from_the_list(junk: bytes)
 
 def test_the_table_of_tasks_is_what_the_worker_has() -> None:
     registered: dict[str, Any] = {}
-    app = SimpleNamespace(task=lambda name: lambda run: registered.setdefault(name, run))
+    app = SimpleNamespace(task=lambda name, shared: lambda run: registered.setdefault(name, run))
     Tasks(app, SimpleNamespace(), lambda: False)  # type: ignore[arg-type]
     methods = {name: inspect.getclosurevars(run).nonlocals["method"] for name, run in registered.items()}
     assert {name: len(inspect.signature(method).parameters) for name, method in methods.items()} == ARGUMENTS
