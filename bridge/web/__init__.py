@@ -1,4 +1,4 @@
-"""The web application: webhooks, health, metrics, schemas and the API. Starts no process."""
+"""The web application: webhooks, health, metrics, schemas, the API and the dashboard. Starts no process."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from bridge.web.group_commit import GroupCommit
 from bridge.web.health import blueprint, part_lines
 from bridge.web.hooks import BODY_SECONDS, PREFIX, Receiver
 from bridge.web.live import Live
+from bridge.web.ui import register_ui
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -94,6 +95,7 @@ def create_app(
         )
     )
     register_api(app, Live(services.journal_reader, services.journal_tail, is_current=is_current))
+    register_ui(app)
     app.after_request(_add_security_headers)
     return app
 

@@ -1,5 +1,6 @@
 """Helpers of tests, one module per subject. A test file imports from here, never from another test file.
 
+browser          a real headless Chromium, pages that complain
 child_processes  parts of the bridge as child processes, and what they print
 classmarker      a simulated ClassMarker account and a bridge that receives and polls it, over real HTTP
 clients          clients of services without a network
@@ -7,6 +8,7 @@ commands         `attempt-bridge` commands as processes, and the processes below
 comparison       what the journal and receivers hold, against what was sent
 contract/        vendors on a stage: the engine, the fixtures, HTTP in front of a simulator
 coremetrix       Coremetrix' client over the simulated vendor or given answers
+dashboard        the dashboard without a browser: pages as text, forms as a browser sends them
 dispatch         lanes over a real state server, receivers that fail on purpose
 dripping         a server that answers a byte at a time
 erasing          a bridge in which every place holds something of two persons

@@ -19,6 +19,7 @@ from bridge.web.api import (
     erasures,
     events,
     failure_groups,
+    filter_fields,
     health,
     quarantine,
     receipts,
@@ -69,6 +70,7 @@ _BLUEPRINTS = (
     failure_groups.blueprint,
     replays.blueprint,
     erasures.blueprint,
+    filter_fields.blueprint,
 )
 
 

@@ -19,13 +19,13 @@ from bridge.web.api.description import described
 from bridge.web.api.filters import FilteredPage, FilteredQuery, iso, page_found, place_of, query_of
 from bridge.web.api.members import shown_time
 
-__all__ = ["blueprint"]
+__all__ = ["FIELDS", "blueprint"]
 
 blueprint = ApiBlueprint(
     "quarantine", __name__, url_prefix="/api/v1/quarantine", description="Requests and records that cannot be read."
 )
 _NUMBER = re.compile(r"\d{1,15}-\d{1,15}", re.ASCII)
-_FIELDS = Fields(
+FIELDS = Fields(
     Field("source", Glob(), lambda item: item.source, "name of the source"),
     Field("origin", Glob(), lambda item: item.origin, "`webhook`, `poll` or `backfill`"),
     Field("reason", Glob(), lambda item: item.reason, "why it could not be read"),
@@ -78,7 +78,7 @@ def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
     Newest first.
     """
     store = services_here().quarantine
-    asked = query_of(query, _FIELDS)
+    asked = query_of(query, FIELDS)
     steps = store.newest_first(since=asked.since, until=asked.until, after=place_of("quarantine", query, 1))
     found = search(steps, asked.matches, query["limit"])
     return page_found("quarantine", found, [_row(item) for item in found.rows]) | {"expired": store.expired()}

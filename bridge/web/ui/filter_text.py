@@ -1,0 +1,38 @@
+"""Adds terms to the text of a filter and removes them: what a click on a facet does. Pure."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["has_term", "quoted", "terms_of", "toggled"]
+
+#: A term: what stands between blanks, with texts in quotes kept whole.
+_TERM = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)
+_BARE = re.compile(r'[^\s",*?]+')
+
+
+def terms_of(text: str) -> list[str]:
+    """The terms of a filter, as they are written."""
+    return _TERM.findall(text)
+
+
+def has_term(text: str, term: str) -> bool:
+    """Whether a filter has this very term."""
+    return term in terms_of(text)
+
+
+def toggled(text: str, term: str) -> str:
+    """The filter without the term if it has it; else with it, in place of another value of the same field."""
+    terms = terms_of(text)
+    if term in terms:
+        return " ".join(each for each in terms if each != term)
+    name = f"{term.partition(':')[0]}:"
+    return " ".join([*(each for each in terms if not each.startswith(name)), term])
+
+
+def quoted(value: str) -> str:
+    """A value as a filter has it, in quotes where it needs them."""
+    if _BARE.fullmatch(value) and value != "none":
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
