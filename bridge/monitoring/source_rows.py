@@ -11,32 +11,40 @@ from bridge.journal.search import search
 from bridge.monitoring import alarms
 from bridge.monitoring.traffic_baseline import TrafficBaselines
 from bridge.polling.cursors import RoundReport
+from bridge.polling.reconciliation import CLASSES, Reconciliations
 from bridge.services import Services
 from bridge.text import duration_text, time_of_day_text
 from schemas.event import format_time
 
 __all__ = ["source_details", "source_row"]
 
-_POLLS_SHOWN = 5
+_ROUNDS_SHOWN = 20
 _WATCHES_SHOWN = 20
 
 
 def source_row(services: Services, source: Source) -> dict[str, Any]:
-    """The source with its last poll, budget and watches. Raises `StateUnavailable`."""
+    """The source with its last webhook and poll, budget, watches and alarms. Raises `StateUnavailable`."""
     now = services.now()
     budget = services.budgets.status(source.name, source.budget, now)
-    last = next(iter(services.cursors.history(source.name)), None)
+    last = next(iter(services.cursors.history(source.name, limit=1)), None)
+    traffic = TrafficBaselines(services.state).traffic(source.name)
+    expected, overdue = services.expectations.counts(source.name)
     paused = source.paused or (budget.pause.reason if budget.pause else False)
     return {
         "name": source.name,
         "vendor": source.vendor,
         "webhook": source.webhook.enabled,
+        "last_webhook_at": None if traffic is None else _iso(traffic.last_webhook_at),
         "poll": duration_text(source.poll.every) if source.poll.enabled else False,
         "last_poll": _iso(last.started) if last else None,
         "last_error": _error(source, last) if last else None,
         "budget_left": f"{budget.left}/{budget.window.calls}",
         "watches_due": services.watches.due_count(source.name, now),
+        "expected": expected,
+        "overdue": overdue,
         "paused": paused,
+        "raised_alarms": [alarm.kind for alarm in alarms.raised_alarms(services.state, source.name)],
+        "last_reconciliation": _last_reconciliation(services, source.name),
     }
 
 
@@ -51,7 +59,7 @@ def source_details(services: Services, source: Source) -> dict[str, Any]:
         "last_webhook": _last_webhook(services, name),
         "budget": _budget(services, source),
         "cursors": _cursors(services, source),
-        "rounds": [_round(services, source, report) for report in services.cursors.history(name)[:_POLLS_SHOWN]],
+        "rounds": [_round(services, source, report) for report in services.cursors.history(name, limit=_ROUNDS_SHOWN)],
         "watches": [
             {
                 "watch": watch.key,
@@ -139,6 +147,22 @@ def _last_webhook(services: Services, name: str) -> dict[str, Any] | None:
         return None if at is None else {"received_at": _iso(at), "outcome": None, "id": None}
     last = found.rows[0]
     return {"received_at": _iso(last.received_at), "outcome": last.outcome, "id": last.id}
+
+
+def _last_reconciliation(services: Services, name: str) -> dict[str, Any] | None:
+    """The newest comparison with the vendor's list: numbers, no ids."""
+    last = Reconciliations(services.state).last(name)
+    if last is None:
+        return None
+    counts = {kind: last.total(kind) for kind in ("listed", *CLASSES)}
+    return {
+        "id": last.id,
+        "made": _iso(last.made),
+        "since": _iso(last.since),
+        "until": _iso(last.until),
+        **counts,
+        "still_missing": len(set(last.ids.get("missing", ())) - set(last.fixed)),
+    }
 
 
 def _iso(moment: float | None) -> str | None:

@@ -7,17 +7,22 @@ from dataclasses import dataclass
 
 import redis
 
+from bridge.monitoring.counted_steps import CountedSteps, Resolution
 from bridge.state import counts, keys
-from bridge.state.errors import state_errors
 
-__all__ = ["DELIVERY_FIGURES", "PERIODS", "SOURCE_FIGURES", "Figures", "Stats", "read_stats"]
+__all__ = ["DELIVERY_FIGURES", "FINE", "PERIODS", "SOURCE_FIGURES", "Figures", "Stats", "read_stats"]
 
-#: Name of a period -> (number of steps, step).
-PERIODS: Mapping[str, tuple[int, counts.Step]] = {
-    "1h": (60, counts.MINUTE),
-    "24h": (24, counts.HOUR),
-    "7d": (7 * 24, counts.HOUR),
-    "30d": (30, counts.DAY),
+#: Name of a period -> its steps.
+PERIODS: Mapping[str, Resolution] = {
+    "1h": Resolution(counts.MINUTE, 1, 60),
+    "24h": Resolution(counts.HOUR, 1, 24),
+    "7d": Resolution(counts.HOUR, 1, 7 * 24),
+    "30d": Resolution(counts.DAY, 1, 30),
+}
+#: The same in steps of five minutes, as long as minutes are kept.
+FINE: Mapping[str, Resolution] = {
+    "1h": Resolution(counts.MINUTE, 5, 12),
+    "24h": Resolution(counts.MINUTE, 5, 24 * 12),
 }
 #: (origin, outcome) of a count, as publish_once.lua writes them -> figures of a source with their signs.
 _OF_SOURCE: Mapping[tuple[str, str], tuple[tuple[str, int], ...]] = {
@@ -90,60 +95,66 @@ def read_stats(
     until: float,
     partitions: int,
     with_webhooks: frozenset[str],
-    sources: tuple[str, ...],
-    subscriptions: tuple[str, ...],
+    sources: Iterable[str],
+    subscriptions: Iterable[str],
+    only: bool = False,
+    fine: bool = False,
+    known: CountedSteps | None = None,
 ) -> Stats:
-    """The figures of a period of `PERIODS` that ends with the step of `until` (UNIX seconds), in one round trip.
+    """The figures of a period of `PERIODS` that ends with the step of `until` (UNIX seconds).
 
-    `sources`, `subscriptions`: those that are shown even if nothing happened; others are shown if something did.
-    `with_webhooks`: the sources whose webhooks are enabled; only there does a poll rescue an attempt. Raises
+    `sources`, `subscriptions`: those that are shown even if nothing happened; others are shown if something did, but
+    not with `only`. `fine`: in steps of `FINE` where that has the period. `with_webhooks`: the sources whose webhooks
+    are enabled; only there does a poll rescue an attempt. `known`: what this process has read before. Raises
     `StateUnavailable`.
     """
-    number, step = PERIODS[period]
-    seconds = counts.SECONDS[step]
-    last = int(until // seconds)
-    steps = range(last - number + 1, last + 1)
-    with state_errors():
-        pipe = client.pipeline(transaction=False)
-        for name in (keys.counts, keys.delivery_counts):
-            for place in steps:
-                for partition in range(partitions):
-                    pipe.hgetall(name(partition, place, step))
-        answers: list[dict[bytes, bytes]] = pipe.execute()
-    half = len(answers) // 2
-    received = _series(answers[:half], partitions, _read_source, SOURCE_FIGURES, sources)
-    delivered = _series(answers[half:], partitions, _read_delivery, DELIVERY_FIGURES, subscriptions)
+    resolution = FINE.get(period, PERIODS[period]) if fine else PERIODS[period]
+    steps = CountedSteps() if known is None else known
+
+    def series(
+        name: counts.Name, read: _Read, figures: Sequence[str], shown: Iterable[str]
+    ) -> dict[str, dict[str, list[int]]]:
+        names = tuple(shown)
+        if only and not names:
+            return {}
+        counted = steps.read(client, name, resolution, until=until, partitions=partitions)
+        return _series(counted, resolution.number, read, figures, names, only=only)
+
+    received = series(keys.counts, _read_source, SOURCE_FIGURES, sources)
+    delivered = series(keys.delivery_counts, _read_delivery, DELIVERY_FIGURES, subscriptions)
     for source in with_webhooks & received.keys():
         received[source]["rescued"] = list(received[source]["published_by_poll"])
+    last = int(until // resolution.seconds)
     return Stats(
-        seconds,
-        tuple(place * seconds for place in steps),
+        resolution.seconds,
+        tuple(place * resolution.seconds for place in range(last - resolution.number + 1, last + 1)),
         tuple(Figures(name, received[name]) for name in sorted(received)),
         tuple(Figures(name, delivered[name]) for name in sorted(delivered)),
     )
 
 
 def _series(
-    answers: Sequence[Mapping[bytes, bytes]],
-    partitions: int,
+    counted: Mapping[str, list[int]],
+    number: int,
     read: _Read,
     figures: Sequence[str],
-    shown: Iterable[str],
+    shown: Sequence[str],
+    *,
+    only: bool,
 ) -> dict[str, dict[str, list[int]]]:
-    """name -> figure -> a number for each step. `answers`: the hashes of each partition, step by step."""
-    number = len(answers) // partitions
+    """name -> figure -> a number for each step. `counted`: field -> a number for each step."""
 
     def nothing() -> dict[str, list[int]]:
         return {figure: [0] * number for figure in figures}
 
     series = {name: nothing() for name in shown}
-    for place, fields in enumerate(answers):
-        for field, count in fields.items():
-            name, added = read(field.decode())
-            for figure, sign in added:
-                if name not in series:
-                    series[name] = nothing()
-                series[name][figure][place // partitions] += sign * int(count)
+    for field, numbers in counted.items():
+        name, added = read(field)
+        if not added or (only and name not in series) or not any(numbers):
+            continue
+        of_name = series.setdefault(name, nothing())
+        for figure, sign in added:
+            of_name[figure] = [old + sign * new for old, new in zip(of_name[figure], numbers, strict=True)]
     return series
 
 

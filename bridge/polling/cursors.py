@@ -123,8 +123,8 @@ class Cursors:
         with state_errors():
             self._record_round(keys=[keys.cursor_history(source)], args=[line, HISTORY])
 
-    def history(self, source: str) -> list[RoundReport]:
+    def history(self, source: str, *, limit: int = HISTORY) -> list[RoundReport]:
         """The last rounds of all streams of a source, newest first."""
         with state_errors():
-            lines = cast("list[bytes]", self.client.lrange(keys.cursor_history(source), 0, -1))
+            lines = cast("list[bytes]", self.client.lrange(keys.cursor_history(source), 0, limit - 1))
         return [RoundReport(**json.loads(line)) for line in lines]

@@ -29,6 +29,8 @@ __all__ = ["Expectation", "Expectations"]
 #: How long a process may assume that a source has no expectations, seconds. Whoever registers one waits that long
 #: before reporting success.
 KNOWN_AFTER_SECONDS = 0.25
+#: Up to so many expectations of a source are read one by one to count those that are overdue.
+_COUNTED = 10_000
 
 _log = structlog.get_logger(__name__)
 
@@ -201,6 +203,18 @@ class Expectations:
             stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.expected(source)))
         expected = _expectations(source, ((key.decode(), value) for key, value in stored.items()))
         return tuple(sorted(expected, key=lambda item: (item.deadline, item.key)))
+
+    def counts(self, source: str) -> tuple[int, int]:
+        """(open, overdue). Among more than `_COUNTED` the second includes those that others have replaced."""
+        with state_errors():
+            pipe = self.client.pipeline(transaction=True)
+            pipe.hlen(keys.expected(source))
+            pipe.zcard(keys.deadlines(source))
+            every, waiting = cast("builtins.list[int]", pipe.execute())
+        late = max(every - waiting, 0)
+        if late and every <= _COUNTED:
+            late = sum(item.state == "overdue" for item in self.list(source))
+        return waiting, late
 
     def forget(self, source: str, *, before: float) -> int:
         """Delete overdue and expanded expectations with a deadline before a moment; the number deleted."""

@@ -9,7 +9,8 @@ from bridge.journal import BACKFILL, POLL, WEBHOOK, Entry, Journal, RequestRecor
 from bridge.journal.quarantine import QuarantineStore
 from bridge.journal.reading import Reader
 from bridge.journal.requests import RequestStore
-from bridge.monitoring.stats import DELIVERY_FIGURES, PERIODS, SOURCE_FIGURES, Stats, read_stats
+from bridge.monitoring.counted_steps import CountedSteps
+from bridge.monitoring.stats import DELIVERY_FIGURES, FINE, PERIODS, SOURCE_FIGURES, Stats, read_stats
 from bridge.state import counts, keys
 from tests.support.journal import NOW, make_submission, outcomes
 
@@ -110,7 +111,7 @@ def test_a_count_is_in_its_step(any_state: redis.Redis, period: str, ago: float,
     (source,) = result.sources
     assert result.step_seconds == step
     assert result.starts[-1] <= NOW < result.starts[-1] + step
-    assert len(result.starts) == PERIODS[period][0]
+    assert len(result.starts) == PERIODS[period].number
     assert source.series["published_by_webhook"][place] == source.totals["published_by_webhook"] == 1
     assert totals(any_state, period, until=NOW - ago - step) == {}
 
@@ -151,3 +152,52 @@ def test_figures_without_events_are_zero(any_state: redis.Redis) -> None:
     result = stats(any_state, "24h")
     assert [set(source.series) for source in result.sources] == [set(SOURCE_FIGURES)]
     assert all(numbers == [0] * 24 for source in result.sources for numbers in source.series.values())
+
+
+def test_minutes_are_shown_in_steps_of_five(any_state: redis.Redis) -> None:
+    journal = Journal(any_state, partitions=2)
+    for number, ago in enumerate((0, 300, 300, 23 * 3600 + 55 * 60)):
+        outcomes(journal, make_submission(f"link:{number}"), now=NOW - ago)
+
+    def fine(period: str) -> Stats:
+        return read_stats(
+            any_state,
+            period,
+            until=NOW,
+            partitions=2,
+            with_webhooks=frozenset(),
+            sources=("eu",),
+            subscriptions=(),
+            fine=True,
+        )
+
+    day, hour = fine("24h"), fine("1h")
+    assert (day.step_seconds, len(day.starts), hour.step_seconds, len(hour.starts)) == (300, 288, 300, 12)
+    series = day.sources[0].series["published_by_webhook"]
+    assert (series[0], series[-2], series[-1], sum(series)) == (1, 2, 1, 4)
+    assert hour.sources[0].totals["published_by_webhook"] == 3
+    assert fine("7d").step_seconds == 3600
+
+
+def test_a_finished_step_is_read_once_and_the_current_one_each_time(
+    fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, read = CountedSteps(), []
+    plain = redis.client.Pipeline.hgetall
+    monkeypatch.setattr(
+        redis.client.Pipeline, "hgetall", lambda self, name: (read.append(name), plain(self, name))[1], raising=False
+    )
+
+    def published(until: float) -> int:
+        read.clear()
+        counted = known.read(fake_state, keys.counts, FINE["24h"], until=until, partitions=1)
+        return sum(counted.get("eu|webhook|published", [0]))
+
+    outcomes(Journal(fake_state), make_submission("link:1"), now=NOW)
+    assert (published(NOW), len(read)) == (1, 1440)
+    outcomes(Journal(fake_state), make_submission("link:2"), now=NOW + 1)
+    assert published(NOW + 1) == 2
+    assert len(read) <= 10
+    # A day later the first of them is in no step any more, and its place is another's.
+    outcomes(Journal(fake_state), make_submission("link:3"), now=NOW + 86_400)
+    assert published(NOW + 86_400) == 1

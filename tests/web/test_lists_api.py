@@ -398,6 +398,20 @@ def test_stats_name_every_source_and_subscription(services: Services, api: Flask
     assert api.get("/api/v1/stats?period=1y").status_code == 422
 
 
+def test_only_the_stats_that_are_asked_for_are_answered(services: Services, api: FlaskClient) -> None:
+    publish(services, submission(1))
+    document = api.get("/api/v1/stats?period=24h&step=5m&sources=eu,gone&figures=published_by_webhook").json
+    assert (document["step_seconds"], document["subscriptions"]) == (300, [])
+    (eu,) = document["sources"]
+    assert (eu["name"], eu["totals"]) == ("eu", {"published_by_webhook": 1})
+    assert len(eu["series"]["published_by_webhook"]) == 288
+    totals = api.get("/api/v1/stats?series=false").json["sources"]
+    assert [row["series"] for row in totals] == [{}, {}]
+    assert totals[0]["totals"]["published_by_webhook"] == 1
+    answer = api.get("/api/v1/stats?figures=publishd")
+    assert (answer.status_code, answer.json["problems"][0]["path"]) == (422, "figures")
+
+
 def test_the_journal_is_never_read_for_stats(
     services: Services, api: FlaskClient, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from bridge.journal import Entry, RequestRecord
 from bridge.journal import search as searching
+from bridge.polling.reconciliation import Reconciliation, Reconciliations
 from bridge.sdk.vendor import Pointer
 from bridge.services import Services
 from bridge.web import create_app
@@ -86,6 +87,30 @@ def test_a_poll_is_asked_for_unless_the_source_is_paused_or_has_none(api: FlaskC
     object.__setattr__(services.config.sources["us"].poll, "enabled", False)
     assert "has nothing to poll" in api.post("/api/v1/sources/us/poll").json["detail"]
     assert services.polls_asked.all() == ("eu",)
+
+
+def test_a_row_says_what_is_expected_and_what_the_last_reconciliation_missed(
+    api: FlaskClient, services: Services
+) -> None:
+    now = services.now()
+    pointers = [Pointer(key=f"link:{number}@x", reference={"result": f"{number}"}) for number in range(3)]
+    services.expectations.expect("eu", pointers, label="x", due=now, deadline=now + 1000, now=now)
+    for key, state in (("link:0@x", "overdue"), ("link:1@x", "expanded")):
+        expectation = services.expectations.get("eu", key)
+        assert expectation is not None
+        services.expectations.set_state("eu", expectation, state)
+    result = Reconciliation(source="eu", since=now - 100, until=now - 10, made=now - 5, fixed=["link:8"])
+    result.days = {"2026-11-01": {"listed": 9, "both": 7, "missing": 2}}
+    result.ids = {"missing": ["link:8", "link:9"]}
+    Reconciliations(services.state).keep(result)
+    eu, us = api.get("/api/v1/sources").json["sources"]
+    assert (eu["expected"], eu["overdue"]) == (1, 1)
+    assert {name: eu["last_reconciliation"][name] for name in ("listed", "missing", "still_missing")} == {
+        "listed": 9,
+        "missing": 2,
+        "still_missing": 1,
+    }
+    assert (us["expected"], us["overdue"], us["last_reconciliation"], us["raised_alarms"]) == (0, 0, None, [])
 
 
 def test_a_viewer_changes_nothing(services: Services) -> None:

@@ -16,11 +16,35 @@ from bridge.web.api.bodies import ApiBlueprint
 from bridge.web.api.common import OPERATOR, VIEWER, needs, refuse, sees_persons, services_here
 from bridge.web.api.description import described
 from bridge.web.api.filters import without_addresses
+from bridge.web.api.members import shown_time
 from bridge.web.api.paging import Page, PageQuery, page_of, position_of
 
 __all__ = ["blueprint", "known_or_404"]
 
 blueprint = ApiBlueprint("sources", __name__, url_prefix="/api/v1/sources", description="Configured vendor accounts.")
+
+
+def _number(description: str) -> fields.Integer:
+    return fields.Integer(required=True, metadata={"description": description})
+
+
+class LastReconciliation(Schema):
+    """The newest comparison of a source, in numbers."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    id = fields.String(required=True, metadata={"description": "Its id in `/api/v1/reconciliations`."})
+    made = shown_time("When it was begun.")
+    since = shown_time("Start of the period, by finish of the attempts.")
+    until = shown_time("End of the period.")
+    listed = _number("Attempts that the vendor lists.")
+    both = _number("Attempts that a webhook and a poll have seen.")
+    webhook_only = _number("Attempts that only a webhook has seen.")
+    poll_only = _number("Attempts that only a poll has seen.")
+    missing = _number("Attempts that the vendor lists and that were not published.")
+    expected = _number("Expected attempts past their due time, neither listed nor published.")
+    still_missing = _number("Those of `missing` that it has not published itself.")
 
 
 class SourceRow(Schema):
@@ -32,12 +56,25 @@ class SourceRow(Schema):
     name = fields.String(required=True, metadata={"description": "Name of the source."})
     vendor = fields.String(required=True, metadata={"description": "Name of the vendor."})
     webhook = fields.Boolean(required=True, metadata={"description": "Whether webhooks are enabled."})
+    last_webhook_at = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Last webhook, as of the latest check of the source."},
+    )
     poll = fields.Raw(required=True, metadata={"description": "Interval of the polls, or false."})
     last_poll = fields.String(required=True, allow_none=True, metadata={"description": "When the last one began."})
     last_error = fields.String(required=True, allow_none=True, metadata={"description": "What went wrong in it."})
     budget_left = fields.String(required=True, metadata={"description": "Calls left, of all calls of the budget."})
     watches_due = fields.Integer(required=True, metadata={"description": "Watches that wait for a recheck."})
+    expected = fields.Integer(required=True, metadata={"description": "Expected attempts before their deadline."})
+    overdue = fields.Integer(required=True, metadata={"description": "Expected attempts past their deadline."})
     paused = fields.Raw(required=True, metadata={"description": "False, true (in the file), or why it is paused."})
+    raised_alarms = fields.List(
+        fields.String(), required=True, metadata={"description": "Types of the alarms that are raised now."}
+    )
+    last_reconciliation = fields.Nested(
+        LastReconciliation, required=True, allow_none=True, metadata={"description": "The newest result; null: none."}
+    )
 
 
 class SourceDetails(SourceRow):

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flask import current_app
 from marshmallow import EXCLUDE, Schema, fields, validate
 
+from bridge.errors import clip
+from bridge.monitoring.counted_steps import CountedSteps
 from bridge.monitoring.stats import DELIVERY_FIGURES, PERIODS, SOURCE_FIGURES, Figures, read_stats
+from bridge.text import did_you_mean
 from bridge.web.api.bodies import ApiBlueprint
-from bridge.web.api.common import VIEWER, needs, services_here
+from bridge.web.api.common import VIEWER, needs, refuse, services_here
 from bridge.web.api.description import described
 from bridge.web.api.filters import iso
+from bridge.web.api.members import sound
 
 __all__ = ["blueprint"]
 
@@ -24,6 +29,18 @@ class _Asked(Schema):
         validate=validate.OneOf(tuple(PERIODS)),
         metadata={"description": "1h in minutes, 24h and 7d in hours, 30d in days."},
     )
+    step = fields.String(
+        validate=validate.OneOf(("5m",)),
+        metadata={"description": "`5m`: steps of five minutes for 1h and 24h; 7d and 30d keep theirs."},
+    )
+    sources = fields.String(
+        validate=sound, metadata={"description": "Only these sources, separated by commas, and no subscription."}
+    )
+    subscriptions = fields.String(
+        validate=sound, metadata={"description": "Only these subscriptions, separated by commas, and no source."}
+    )
+    figures = fields.String(validate=sound, metadata={"description": "Only these figures, separated by commas."})
+    series = fields.Boolean(load_default=True, metadata={"description": "False: only the totals."})
 
 
 class _Named(Schema):
@@ -41,7 +58,7 @@ class _Named(Schema):
         keys=fields.String(),
         values=fields.List(fields.Integer()),
         required=True,
-        metadata={"description": "Figure -> a number for each step, oldest first."},
+        metadata={"description": "Figure -> a number for each step, oldest first; empty if not wanted."},
     )
 
 
@@ -89,23 +106,53 @@ def show_stats(query: Mapping[str, Any]) -> dict[str, Any]:
     """
     services = services_here()
     config = services.config
+    sources, subscriptions = _names(query, "sources"), _names(query, "subscriptions")
+    only = sources is not None or subscriptions is not None
     stats = read_stats(
         services.state,
         query["period"],
         until=services.now(),
         partitions=config.bridge.partitions,
         with_webhooks=frozenset(name for name, source in config.sources.items() if source.webhook.enabled),
-        sources=tuple(config.sources),
-        subscriptions=tuple(config.subscriptions),
+        sources=(sources or ()) if only else config.sources,
+        subscriptions=(subscriptions or ()) if only else config.subscriptions,
+        only=only,
+        fine="step" in query,
+        known=current_app.extensions.setdefault("bridge.counted_steps", CountedSteps()),
     )
+    chosen = _figures(query)
     return {
         "period": query["period"],
         "step_seconds": stats.step_seconds,
         "starts": [iso(start) for start in stats.starts],
-        "sources": [_named(figures) for figures in stats.sources],
-        "subscriptions": [_named(figures) for figures in stats.subscriptions],
+        "sources": [_named(figures, chosen, query["series"]) for figures in stats.sources],
+        "subscriptions": [_named(figures, chosen, query["series"]) for figures in stats.subscriptions],
     }
 
 
-def _named(figures: Figures) -> dict[str, Any]:
-    return {"name": figures.name, "totals": figures.totals, "series": dict(figures.series)}
+def _names(query: Mapping[str, Any], member: str) -> tuple[str, ...] | None:
+    """The names in a member of the query, those that are configured; None: it was not given."""
+    if member not in query:
+        return None
+    config = services_here().config
+    known = config.sources if member == "sources" else config.subscriptions
+    return tuple(name for name in dict.fromkeys(query[member].split(",")) if name in known)
+
+
+def _figures(query: Mapping[str, Any]) -> frozenset[str] | None:
+    if "figures" not in query:
+        return None
+    chosen, known = frozenset(query["figures"].split(",")), (*SOURCE_FIGURES, *DELIVERY_FIGURES)
+    if unknown := sorted(chosen - set(known)):
+        problem = f'unknown figure: "{clip(unknown[0], 40)}". {did_you_mean(unknown[0], known)}'
+        refuse(422, problem, errors={"figures": [problem]})
+    return chosen
+
+
+def _named(figures: Figures, chosen: frozenset[str] | None, with_series: bool) -> dict[str, Any]:
+    series = {name: numbers for name, numbers in figures.series.items() if chosen is None or name in chosen}
+    return {
+        "name": figures.name,
+        "totals": {name: sum(numbers) for name, numbers in series.items()},
+        "series": series if with_series else {},
+    }
