@@ -127,7 +127,12 @@ def test_a_token_needs_no_csrf_and_wins_over_a_cookie(make: Make) -> None:
     browser = make()
     login(browser)
     viewer = {"Authorization": f"Bearer {TOKENS['viewer']}"}
-    assert browser.get(SESSION, headers=viewer).json == {"name": "viewer", "role": "viewer", "csrf": None}
+    assert browser.get(SESSION, headers=viewer).json == {
+        "name": "viewer",
+        "role": "viewer",
+        "csrf": None,
+        "public_url": "https://bridge.example.test",
+    }
     assert browser.get(SESSION, headers={"Authorization": "Bearer wrong"}).status_code == 401
 
 

@@ -56,6 +56,7 @@ class SessionRow(Schema):
         allow_none=True,
         metadata={"description": "What changes must send as `X-CSRF-Token`; null where the call itself has a token."},
     )
+    public_url = fields.String(required=True, metadata={"description": "Where clients reach the bridge."})
 
 
 @blueprint.route("", methods=["GET"])
@@ -137,4 +138,5 @@ def _row(caller: Caller | None) -> dict[str, Any]:
     if caller is None:
         require(VIEWER)
         raise AssertionError("require refuses")
-    return {"name": caller.name, "role": caller.role, "csrf": caller.csrf}
+    public_url = services_here().config.bridge.public_url
+    return {"name": caller.name, "role": caller.role, "csrf": caller.csrf, "public_url": public_url}
