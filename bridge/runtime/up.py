@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from types import FrameType
 
 import click
@@ -18,6 +17,7 @@ from bridge.config import access
 from bridge.errors import BridgeError
 from bridge.line_writer import line_writer
 from bridge.runtime import processes
+from bridge.runtime.dashboard_link import dashboard_line
 from bridge.runtime.processes import PARTS, Address
 from bridge.runtime.reload import Hangups, edited
 from bridge.runtime.server_restarts import ServerRestarts
@@ -106,7 +106,12 @@ def run(services: Services, host: str, port: int, *, accept_empty: bool = False)
         if (notice := access.first_token(services.config)) is not None:
             show("up", notice)
         supervisor = stack.enter_context(Supervisor(processes.programs(address, child_environment()), on_line=show))
-        readiness = Readiness(address, since=since, show=show, on_ready=partial(_settle, supervisor, server))
+
+        def on_ready() -> None:
+            _settle(supervisor, server)
+            show("up", dashboard_line(services, address.web_url))
+
+        readiness = Readiness(address, since=since, show=show, on_ready=on_ready)
         if not services.config.sources:
             show(
                 "up", f"{services.config.path} has no sources yet, so nothing will be received. See bridge.example.yaml"

@@ -1,4 +1,5 @@
-"""Every Redis key of the bridge; those of deliveries are in `delivery_keys.py`. No other module contains one.
+"""Every Redis key of the bridge; those of access and of deliveries are in files of their own. No other
+module contains one.
 
 Keys of one partition share the hash tag `{p}`, so that one script may use all of them, on a cluster too.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
+from bridge.state.access_keys import audit, audit_copy, failed_logins, session, sign_in_code
 from bridge.state.delivery_keys import (
     asked_test,
     asked_tests,
@@ -39,7 +41,7 @@ __all__ = [
     "failed_reconciliations", "failure_groups", "group", "heartbeat", "idempotent_call", "journal", "lease",
     "letter_index", "partition_of", "paused", "pauses", "quarantine", "rate", "reconciliations", "refused",
     "rejected", "replay_job", "replay_progress", "replays", "requests", "retry", "rhythm", "seen", "session",
-    "settled", "sittings", "source_clock", "stuck_reading", "subscription_alarm", "subscription_state",
+    "settled", "sign_in_code", "sittings", "source_clock", "stuck_reading", "subscription_alarm", "subscription_state",
     "subscriptions", "test_report", "tested", "tries", "vendor_limit", "vendor_memory", "watch", "watch_due",
     "watch_version", "worker_jobs",
 ]
@@ -52,26 +54,6 @@ BRIDGE = "ab:bridge"
 def partition_of(source: str, attempt_id: str, partitions: int) -> int:
     """The partition that holds everything about one attempt."""
     return crc32(f"{source}/{attempt_id}".encode()) % partitions if partitions > 1 else 0
-
-
-def audit() -> str:
-    """Stream of changes made through the API or the command line, see `bridge/audit.py`."""
-    return "ab:audit"
-
-
-def audit_copy() -> str:
-    """Stream: the audit without what names a person, while an erasure makes it; then it takes the audit's place."""
-    return "{ab:audit}:copy"
-
-
-def session(digest: str) -> str:
-    """String with an expiry: an open session of the user interface, JSON; `digest` of its cookie."""
-    return f"ab:session:{digest}"
-
-
-def failed_logins(minute: int, address: str) -> str:
-    """String with an expiry: failed logins in a minute, of an address (as a digest) or of `all`."""
-    return f"ab:logins:{minute}:{address}"
 
 
 def idempotent_call(digest: str) -> str:

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -113,6 +114,14 @@ def test_a_webhook_that_is_answered_200_is_in_the_journal_also_after_every_part_
     assert journal(config) == sent
 
 
+def sign_in_link(started: Started, url: str) -> str:
+    said = [json.loads(line)["event"] for line in started.err.read_text().splitlines()]
+    (line,) = [line for line in said if line.startswith("dashboard: ")]
+    match = re.fullmatch(rf"dashboard: ({url}/ui/sign-in\?code=[\w-]{{43}}) \(signs in once, within 24 h\)", line)
+    assert match is not None, line
+    return match[1]
+
+
 def test_the_first_start_shows_a_token_that_the_api_asks_for_and_later_ones_say_where_its_hash_is(
     start: Start, config: Path
 ) -> None:
@@ -128,14 +137,23 @@ def test_the_first_start_shows_a_token_that_the_api_asks_for_and_later_ones_say_
     for path in ("/api/v1/watches", "/metrics"):
         assert requests.get(url + path, timeout=10).status_code == 401
         assert requests.get(url + path, headers={"Authorization": f"Bearer {token}"}, timeout=10).status_code == 200
+    link = sign_in_link(started, url)
+    code = link.partition("?code=")[2]
+    with requests.Session() as browser:
+        assert code in browser.get(link, timeout=10).text
+        form = {"data": {"code": code}, "headers": {"Origin": url}, "timeout": 10}
+        assert browser.post(link, **form).url == f"{url}/ui/"
+        assert requests.post(link, **form).status_code == 401
     assert stops_in_good_order(started, signal.SIGTERM) == 0
     # Nowhere else: not in a log of a part, not on disk.
-    assert started.err.read_text().count(token) == 1
-    assert not any(token.encode() in path.read_bytes() for path in file.parent.rglob("*") if path.is_file())
+    for secret in (token, code):
+        assert started.err.read_text().count(secret) == 1
+        assert not any(secret.encode() in path.read_bytes() for path in file.parent.rglob("*") if path.is_file())
     second = up(start, config)
     second.ready()
     assert f"the hash of the API token is in {file}" in second.err.read_text()
     assert "shown this once" not in second.err.read_text()
+    assert sign_in_link(second, second.ready()) != link
 
 
 def test_the_embedded_server_is_started_again_when_it_is_killed_and_has_lost_nothing(
@@ -323,8 +341,9 @@ def test_without_sources_it_gets_ready_all_the_same_and_says_so_in_one_line(star
     assert answers(url)
     lines = [json.loads(line) for line in started.err.read_text().splitlines()]
     said = [line["event"] for line in lines if line["part"] == "up" and "still waiting" not in line["event"]]
-    assert said[1:] == [f"{config} has no sources yet, so nothing will be received. See bridge.example.yaml"]
+    assert said[1:-1] == [f"{config} has no sources yet, so nothing will be received. See bridge.example.yaml"]
     assert said[0].startswith("API token, shown this once: ")
+    assert said[-1].startswith(f"dashboard: {url}/ui/sign-in?code=")
     assert "Warning" not in started.err.read_text()
     assert stops_in_good_order(started, signal.SIGINT) == 130
 

@@ -8,9 +8,11 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Response, current_app, g, jsonify, request
-from marshmallow import EXCLUDE, Schema, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
 from bridge.config import access
+from bridge.config.model import Token
+from bridge.state.sign_in_code import SignInCode
 from bridge.web.api.auditing import audited, not_a_change
 from bridge.web.api.bodies import BODY_ERRORS, ApiBlueprint
 from bridge.web.api.common import (
@@ -36,11 +38,21 @@ blueprint = ApiBlueprint("session", __name__, url_prefix=PATH, description="Logg
 
 
 class Login(Schema):
-    """A token, as `attempt-bridge tokens new` prints it."""
+    """A token or a one-time code."""
 
     token = fields.String(
-        required=True, validate=[sound, validate.Length(1, 500)], metadata={"description": "The token."}
+        validate=[sound, validate.Length(1, 500)],
+        metadata={"description": "A token, as `attempt-bridge tokens new` prints it."},
     )
+    code = fields.String(
+        validate=[sound, validate.Length(1, 500)],
+        metadata={"description": "The code of the sign-in link that `attempt-bridge up` prints; it can be used once."},
+    )
+
+    @validates_schema
+    def _one(self, data: Mapping[str, Any], **_: Any) -> None:
+        if len({"token", "code"} & data.keys()) != 1:
+            raise ValidationError("give token or code, one of them")
 
 
 class SessionRow(Schema):
@@ -76,15 +88,14 @@ def show_session() -> dict[str, Any]:
 @blueprint.arguments(Login, example={"token": "THE-TOKEN"})
 @blueprint.response(201, SessionRow, description="Logged in; the cookie is set")
 def open_session(document: Mapping[str, Any]) -> Response:
-    """Log in with a token
+    """Log in with a token or a one-time code
 
     Sets a cookie for 12 hours that no script can read and no other site can send. Changes also need the header
-    `X-CSRF-Token`. The session ends early when its token is removed from `access.tokens`.
+    `X-CSRF-Token`. The session ends early when its token is removed from `access.tokens`. A code is for the
+    token that `up` has made: such a session ends when `access.tokens` names any.
     """
     refuse_if_blocked()
-    token = access.token_of(f"Bearer {document['token']}", current_app.extensions["bridge.tokens"])
-    if token is None:
-        failed_login("unknown token. Remedy: run attempt-bridge tokens new, add its entry to access.tokens")
+    token = _token_of_code(document["code"]) if "code" in document else _known_token(document["token"])
     if not access.includes(token.role, VIEWER):
         refuse(403, f"role {token.role} cannot log in. Remedy: use the token of a viewer or an operator")
     services = services_here()
@@ -101,7 +112,7 @@ def open_session(document: Mapping[str, Any]) -> Response:
     )
     # The audit names who has logged in.
     g.caller = Caller(session.name, session.role, session.csrf)
-    audited("session")
+    audited("session", after={"signed_in_with": "one-time code" if "code" in document else "a token"})
     return answer
 
 
@@ -132,6 +143,27 @@ def check_csrf() -> None:
         return
     if not hmac.compare_digest(request.headers.get("X-CSRF-Token", "").encode(), caller.csrf.encode()):
         refuse(403, f"missing or wrong X-CSRF-Token. Remedy: send `csrf` of GET {PATH} in it")
+
+
+def _known_token(given: str) -> Token:
+    token = access.token_of(f"Bearer {given}", _accepted())
+    if token is None:
+        failed_login("unknown token. Remedy: run attempt-bridge tokens new, add its entry to access.tokens")
+    return token
+
+
+def _token_of_code(code: str) -> Token:
+    """The token that `up` has made the code for: the session ends with it."""
+    digest = SignInCode(services_here().state).redeem(code)
+    token = next((token for token in _accepted() if token.sha256.lower() == digest), None)
+    if token is None:
+        failed_login("unknown, used or expired code. Remedy: use a token, or start attempt-bridge up again")
+    return token
+
+
+def _accepted() -> tuple[Token, ...]:
+    accepted: tuple[Token, ...] = current_app.extensions["bridge.tokens"]
+    return accepted
 
 
 def _row(caller: Caller | None) -> dict[str, Any]:
