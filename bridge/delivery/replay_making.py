@@ -9,7 +9,7 @@ from typing import cast
 import redis
 
 from bridge.delivery.replay_jobs import DEAD_LETTERS, QUARANTINE, Part, Replay
-from bridge.delivery.replay_selection import REPLAY, Candidate, Selection, stream_of
+from bridge.delivery.replay_selection import EXCLUDED, REPLAY, UNREADABLE, Candidate, Selection, stream_of
 from bridge.journal.entries import StreamItems
 from bridge.journal.paging import id_order
 from bridge.state.errors import state_errors
@@ -36,6 +36,9 @@ class Preview:
     #: Subscription, or `quarantine` -> number of items.
     counts: dict[str, int] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
+    #: Entries that were read and are not replayed: because of a filter, or because their event is missing.
+    excluded: int = 0
+    unreadable: int = 0
     #: Whether everything was read; else the counts are of the oldest entries alone.
     complete: bool = True
 
@@ -122,5 +125,7 @@ def _add(found: Preview, part: Part, candidates: Sequence[Candidate], *, count: 
     chosen = [candidate for candidate in candidates if candidate.verdict == REPLAY]
     if count:
         found.counts[part.subscription or QUARANTINE] += len(chosen)
+        found.excluded += sum(candidate.verdict == EXCLUDED for candidate in candidates)
+        found.unreadable += sum(candidate.verdict == UNREADABLE for candidate in candidates)
     free = EXAMPLES - len(found.examples)
     found.examples += [Example(part.subscription, candidate) for candidate in chosen[:free]]

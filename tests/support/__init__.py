@@ -9,6 +9,7 @@ comparison       what the journal and receivers hold, against what was sent
 contract/        vendors on a stage: the engine, the fixtures, HTTP in front of a simulator
 coremetrix       Coremetrix' client over the simulated vendor or given answers
 dashboard        the dashboard without a browser: pages as text, forms as a browser sends them
+deliveries_ui    two subscriptions for the pages of deliveries, and events that they refuse
 dispatch         lanes over a real state server, receivers that fail on purpose
 dripping         a server that answers a byte at a time
 erasing          a bridge in which every place holds something of two persons

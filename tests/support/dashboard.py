@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from html import unescape
 
 from flask.testing import FlaskClient
@@ -38,9 +39,19 @@ class Dashboard:
 
         `fields`: what is typed in, or instead of a hidden field.
         """
-        form = re.search(rf'<form[^>]*action="/ui/do/{re.escape(action)}".*?</form>', self.get(path), re.DOTALL)
+        return self.send(action, self.form(self.get(path), action), **fields)
+
+    def form(self, page: str, action: str) -> dict[str, list[str]]:
+        """The hidden fields of the form of an action in the text of a page."""
+        form = re.search(rf'<form[^>]*action="/ui/do/{re.escape(action)}".*?</form>', page, re.DOTALL)
         assert form is not None, f"no button for {action}"
-        hidden = {name: unescape(value) for name, value in _HIDDEN.findall(form[0])}
+        hidden: dict[str, list[str]] = {}
+        for name, value in _HIDDEN.findall(form[0]):
+            hidden.setdefault(name, []).append(unescape(value))
+        return hidden
+
+    def send(self, action: str, hidden: Mapping[str, list[str]], **fields: str | list[str]) -> str:
+        """Send a form with these hidden fields; the text of the page that it leads to."""
         return self.follow(self.client.post(f"/ui/do/{action}", data={**hidden, **fields}))
 
     def follow(self, answer: TestResponse) -> str:

@@ -169,9 +169,12 @@ def test_a_preview_has_counts_and_ten_examples_and_changes_nothing(services: Ser
         10,
     )
     narrow = {"what": "dead_letters", "filter": "attempt:a1,a2 since:1h", "preview": True}
-    assert api.post("/api/v1/replays", json=narrow).json["preview"]["by_subscription"] == [
-        {"subscription": "crm", "count": 2}
-    ]
+    preview = api.post("/api/v1/replays", json=narrow).json["preview"]
+    assert preview["by_subscription"] == [{"subscription": "crm", "count": 2}]
+    assert (preview["excluded"], preview["unreadable"]) == (10, 0)
+    # The same filter with absolute times, and the moment: what comes later can be left out of the job.
+    assert preview["filter"].startswith("attempt:a1,a2 since:20")
+    assert preview["at"] > preview["filter"].partition("since:")[2]
     assert services.replays.running() == []
     assert list(services.audit.newest_first()) == []
 

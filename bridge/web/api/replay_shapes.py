@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, validates_schema
 
 from bridge.delivery.record import DeadLetter
-from bridge.delivery.replay_jobs import KINDS, QUARANTINE, STATES, StoredReplay
+from bridge.delivery.replay_jobs import KINDS, QUARANTINE, STATES, Replay, StoredReplay
 from bridge.delivery.replay_making import EXAMPLES, Example, Preview
 from bridge.journal import Quarantined, StoredEvent
 from bridge.query import MAX_LENGTH
@@ -54,9 +54,9 @@ class NewReplay(Schema):
 
     @validates_schema
     def _fits(self, data: Mapping[str, Any], **_: Any) -> None:
-        given = [name for name in ("ids", "group") if name in data]
-        if len(given) == 2 or (given and ({"filter", "since", "until"} & data.keys())):
-            raise ValidationError("give ids, or a group, or a filter with a period")
+        alone = {"ids": {"group", "filter", "since", "until"}, "group": {"filter", "since"}}
+        if any(name in data and others & data.keys() for name, others in alone.items()):
+            raise ValidationError("give ids, or a group with until, or a filter with a period")
         if "group" in data and data["what"] != "dead_letters":
             raise ValidationError({"group": ["only dead letters are in failure groups"]})
         if "subscriptions" in data and (data["what"] == QUARANTINE or "group" in data):
@@ -112,11 +112,15 @@ class PreviewShape(Schema):
     complete = fields.Boolean(
         required=True, metadata={"description": "False: there are too many to count; these are of the oldest ones."}
     )
+    excluded = _number("Excluded by the filter of the call or of the subscription.")
+    unreadable = _number("Without their event: they cannot be replayed.")
     by_subscription = fields.List(fields.Nested(PreviewCount), required=True)
     examples = fields.List(
         fields.Nested(ExampleRow), required=True, metadata={"description": f"The oldest ones, {EXAMPLES} at most."}
     )
     unknown_ids = fields.List(fields.String(), required=True, metadata={"description": "Ids that were not found."})
+    at = shown_time("When this was counted: as `until` of the next call it leaves out what comes later.")
+    filter = fields.String(required=True, metadata={"description": "The filter and the period, with absolute times."})
 
 
 class ReplayShape(_Counts):
@@ -177,14 +181,18 @@ def replay_row(stored: StoredReplay) -> dict[str, Any]:
     }
 
 
-def preview_row(preview: Preview, unknown: list[str]) -> dict[str, Any]:
-    """A preview as the API shows it. `unknown`: ids that were not found."""
+def preview_row(preview: Preview, job: Replay, unknown: list[str]) -> dict[str, Any]:
+    """The preview of a job as the API shows it. `unknown`: ids that were not found."""
     return {
         "total": preview.total,
         "complete": preview.complete,
+        "excluded": preview.excluded,
+        "unreadable": preview.unreadable,
         "by_subscription": [{"subscription": name, "count": count} for name, count in sorted(preview.counts.items())],
         "examples": [_example(one) for one in preview.examples],
         "unknown_ids": unknown,
+        "at": iso(job.created),
+        "filter": job.filter,
     }
 
 

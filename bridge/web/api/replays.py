@@ -71,7 +71,7 @@ def add_replay(document: Mapping[str, Any]) -> Any:
     services = services_here()
     job, unknown = _planned(document)
     found = preview(services.state, job, Selection(services.state, job, services.config.subscriptions))
-    shown = preview_row(found, unknown)
+    shown = preview_row(found, job, unknown)
     if document["preview"]:
         not_a_change()
         return {"replay": None, "preview": shown}, 200
@@ -210,7 +210,8 @@ def _planned(document: Mapping[str, Any]) -> tuple[Replay, list[str]]:
         _refuse_removed([name])
         if not FailureGroups(services.deliveries).find(_configured(name), fingerprint):
             refuse(404, f"unknown failure group: {clip(document['group'], 80)}. See the list of failure groups")
-        return replace(job, parts=_frozen(kind, [name], None, None), group=fingerprint), []
+        until = query_of(document, fields_of(kind)).until
+        return replace(job, parts=_frozen(kind, [name], None, until), group=fingerprint), []
     asked = query_of(document, fields_of(kind))
     parts = _frozen(kind, _subscriptions(document), asked.since, asked.until)
     return replace(job, parts=parts, filter=str(asked)), []
