@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import click
 
-from bridge.cli.api_client import Api, CallFailed, api, path_of
+from bridge.cli.api_client import Api, ApiProblem, CallFailed, api, path_of
 from bridge.cli.common import load_services
 from bridge.cli.exit_codes import DONE, FAILED, PARTLY_FAILED
 from bridge.cli.local_changes import record_change
-from bridge.cli.options import exit_nothing_matched, format_option, known_name, since_option
+from bridge.cli.options import exit_nothing_matched, format_option, known_name, limit_option, since_option
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.cli.progress import lower_priority, stoppable
 from bridge.cli.worker_jobs import POLL_SECONDS, NoWorker
@@ -27,6 +28,7 @@ __all__ = ["reconcile"]
 
 _WEEK = 7 * 86_400.0
 _STOPPING = "stopping; no result is kept"
+_COLUMNS = ("id", "state", "since", "until", "listed", "both", "webhook_only", "poll_only", "missing", "by")
 _DAYS = ("day", "listed", "both", "webhook_only", "poll_only", "missing", "expected")
 _DELAYS = ("path", "count", "p50_seconds", "p95_seconds", "max_seconds")
 #: Kind of difference -> what it means, in the order of the report.
@@ -59,7 +61,7 @@ def reconcile(ctx: click.Context, source: str | None, since: float | None, fix: 
             raise click.UsageError(f"--source, --since and --fix cannot be given with {ctx.invoked_subcommand}")
         return
     if source is None:
-        raise click.UsageError("missing: --source, or the command show")
+        raise click.UsageError("missing: --source, or a command: list, show, stop")
     bridge = api()
     if bridge.is_remote:
         row = _by_worker(bridge, {"source": source, "fix": fix, **({} if since is None else {"since": iso(since)})})
@@ -73,11 +75,19 @@ def reconcile(ctx: click.Context, source: str | None, since: float | None, fix: 
 
 
 @reconcile.command()
+@click.argument("ident", metavar="[ID]", required=False)
 @click.option("--source", help="Filter by source.")
 @format_option
-def show(source: str | None, output: str) -> None:
-    """Show the last result of each source. JSON has all ids."""
+def show(ident: str | None, source: str | None, output: str) -> None:
+    """Show one comparison or, without an ID, the last result of each source. JSON has all ids."""
     bridge = api()
+    if ident is not None:
+        row = _call_for(bridge, "GET", ident)
+        if row["state"] == "done":
+            _print(row, output)
+        else:
+            print_object(row, output)
+        return
     names = [source] if source else [row["name"] for row in bridge.rows("sources", limit=sys.maxsize)]
     found = [
         row["id"]
@@ -86,8 +96,40 @@ def show(source: str | None, output: str) -> None:
     ]
     if not found:
         exit_nothing_matched("no results yet; run attempt-bridge reconcile --source NAME")
-    for ident in found:
-        _print(_found(bridge, ident), output)
+    for one in found:
+        _print(_found(bridge, one), output)
+
+
+@reconcile.command("list")
+@click.option("--source", help="Filter by source.")
+@limit_option
+@format_option
+def list_(source: str | None, limit: int, output: str) -> None:
+    """List comparisons, newest first: results, and what a worker was asked for."""
+    rows = ({**row, **(row["counts"] or {})} for row in api().rows("reconciliations", {"source": source}, limit=limit))
+    print_list(rows, _COLUMNS, output, empty="no results yet", limit=limit, filtered=bool(source))
+
+
+@reconcile.command()
+@click.argument("ident", metavar="ID")
+def stop(ident: str) -> None:
+    """Stop a comparison that a worker makes, after the current page; no result is kept."""
+    row = _call_for(api(), "POST", ident, "stop")
+    say(f"{row['id']} is stopped" if row["state"] == "stopped" else f"{row['id']} stops after the current page")
+
+
+def _call_for(bridge: Api, method: str, ident: str, *action: str) -> Mapping[str, Any]:
+    """A call for one comparison; ends the command with 3 if there is none, or nothing to do."""
+    source, _, number = ident.partition("/")
+    if not number:
+        exit_nothing_matched(f"no reconciliation {ident}; see attempt-bridge reconcile list")
+    try:
+        row: Mapping[str, Any] = bridge.call(method, path_of("reconciliations", source, number, *action))
+    except ApiProblem as problem:
+        if problem.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+            raise
+        exit_nothing_matched(problem.detail)
+    return row
 
 
 def _found(bridge: Api, ident: str) -> Mapping[str, Any]:

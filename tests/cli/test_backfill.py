@@ -433,6 +433,10 @@ def test_reconcile_show_prints_the_last_result_without_a_call(shell, services):
     calls = shell.calls
 
     assert shell.json("reconcile", "show", "--source", "eu") == made
+    assert shell.json("reconcile", "show", made["id"]) == made
+    assert [row["id"] for row in shell.json("reconcile", "list", "--source", "eu")] == [made["id"]]
+    for wrong in (made["id"], "eu", "eu/1"):
+        assert shell("reconcile", "stop", wrong)[0] == 3
     code, out, _ = shell("reconcile", "show")
     assert (code, shell.calls) == (0, calls)
     assert "missing (1, " in out
@@ -441,7 +445,7 @@ def test_reconcile_show_prints_the_last_result_without_a_call(shell, services):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ((), "missing: --source, or the command show."),
+        ((), "missing: --source, or a command: list, show, stop."),
         (("--source", "us"), 'unknown source: "us". Known: eu.'),
         (("--source", "eu", "--since", "100d"), "the vendor lists nothing before 20"),
         (("--source", "eu", "--since", "1s"), "Give a later end."),
