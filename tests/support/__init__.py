@@ -26,6 +26,7 @@ proxy            a TCP proxy that loses replies
 reports          reports of tests between the processes of xdist
 schemas          the schema of CloudEvents, and what is wrong with a document
 servers          a state server, an HTTP server, programs of the distribution
+site             walks through the dashboard by its links
 tls              certificates of a CA of its own, and a TLS listener in front of a plain server
 waiting          waiting for conditions instead of sleeping
 watches_api      services, tokens and an expectation for the API and the command `watches`
