@@ -218,9 +218,8 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
     vendors = registry.vendors()
     text = None if settings.config_descriptor is None else _text_of(settings.config_descriptor)
     config = loader.read(settings.config, vendors=vendors, environment=environment(), text=text)
+    _check_demo(settings, config)
     if settings.time_scale != 1.0:
-        if not config.demo:
-            raise ConfigError(f"environment: {PREFIX}TIME_SCALE: is for demos alone. Remedy: unset it")
         vendors = {name: time_scale.with_time_scale(vendor, settings.time_scale) for name, vendor in vendors.items()}
     state = settings.state or config.bridge.state
     broker = settings.broker or config.bridge.broker
@@ -265,6 +264,20 @@ def _vendor_session() -> requests.Session:
     from bridge.polling.vendor_http import vendor_session  # noqa: PLC0415
 
     return vendor_session()
+
+
+def _check_demo(settings: Settings, config: Config) -> None:
+    """What `demo` sets for its parts is refused for any other file. Open access also beside names of who may call."""
+    given = {"TIME_SCALE": settings.time_scale != 1.0, "OPEN_ACCESS": settings.open_access}
+    problems = [
+        f"environment: {PREFIX}{name}: is for demos alone. Remedy: unset it"
+        for name, is_set in given.items()
+        if is_set and not config.demo
+    ]
+    if settings.open_access and (config.access.tokens or config.access.proxy):
+        problems.append(f"environment: {PREFIX}OPEN_ACCESS: {config.path} names callers under access. Remedy: unset it")
+    if problems:
+        raise ConfigError(*problems)
 
 
 def _check_addresses(settings: Settings) -> None:

@@ -75,6 +75,8 @@ class Settings:
     log_format: str = "auto"
     #: How many times faster the bridge rechecks; for demos only.
     time_scale: float = 1.0
+    #: Whether callers on this machine need not sign in; for demos only.
+    open_access: bool = False
     #: Whether the standard input is a pipe from the parent: a part ends when it closes.
     end_with_stdin: bool = False
     #: An open file with the text of `config` as it was checked; a process that reloads starts again with it.
@@ -129,6 +131,7 @@ def read_settings() -> Settings:
             log_level=env.str("LOG_LEVEL", "info"),
             log_format=env.str("LOG_FORMAT", "auto"),
             time_scale=env.float("TIME_SCALE", 1.0),
+            open_access=env.bool("OPEN_ACCESS", False),
             end_with_stdin=env.bool("END_WITH_STDIN", False),
             config_descriptor=env.int("CONFIG_DESCRIPTOR", None),
         )

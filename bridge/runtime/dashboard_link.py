@@ -16,6 +16,8 @@ def dashboard_line(services: Services, web_url: str) -> str:
     While the file names no token, this makes a new code; the one of an earlier line stops working.
     """
     plain = f"dashboard: {web_url}/ui/"
+    if services.settings.open_access:
+        return f"{plain} (open without signing in, on this machine alone)"
     try:
         token = next(iter(access.tokens(services.config)), None)
         if services.config.access.tokens or token is None:

@@ -13,9 +13,11 @@ from rich.console import Console
 
 from bridge import clock, services
 from bridge.config import access
+from bridge.config.open_access import HOSTS
 from bridge.errors import ConfigError, clip
 from bridge.net.standard_webhooks import new_hmac_secret
 from bridge.runtime import processes, up
+from bridge.runtime.dashboard_link import dashboard_line
 from bridge.runtime.processes import Address
 from bridge.runtime.server_restarts import ServerRestarts
 from bridge.runtime.supervisor import Supervisor
@@ -56,22 +58,22 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
         )
         demo_addresses = _make_addresses(address, vendors)
         address.config.write_text(configuration(demo_addresses))
-        ready = services.load(Settings(config=address.config, time_scale=SCALE))
+        ready = services.load(Settings(config=address.config, time_scale=SCALE, open_access=host in HOSTS))
         server = stack.enter_context(up.embedded_server(ready, up.printer(("up",))))
         inbox = subscribers.Inbox()
         log = _Log(stack.enter_context((data_dir / "demo.log").open("w", buffering=1)), inbox)
         children = [
-            *processes.programs(address, {**environment(), f"{PREFIX}TIME_SCALE": str(SCALE)}),
+            *processes.programs(address, {**environment(), **_of_demos(ready)}),
             *subscribers.programs(address, demo_addresses, conditions, process_environment()),
         ]
-        token_line = access.first_token(ready.config)
+        notes = _notes(ready, host)
         supervisor = stack.enter_context(Supervisor(children, on_line=log))
         screen = stack.enter_context(Screen(Console(), _heading(conditions, number, data_dir)))
         readiness = up.Readiness(
             address,
             since=since,
             show=lambda name, line: screen.say(f"{name}: {line}"),
-            on_ready=supervisor.settle,
+            on_ready=lambda: _settle(supervisor, screen, dashboard_line(ready, address.web_url)),
         )
         demo_run = DemoRun(
             conditions,
@@ -87,8 +89,8 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
         # The vendors stop first: a stopping bridge would refuse their webhooks.
         for vendor in vendors.values():
             stack.callback(vendor.simulator.stop)
-        if token_line is not None:
-            screen.say(token_line)
+        for line in notes:
+            screen.say(line)
         restarts = None if server is None else ServerRestarts(server, log)
         up.supervise(supervisor, restarts, signals, lambda: demo_run.step(readiness, screen))
         screen.say("stopping")
@@ -123,6 +125,24 @@ class _Log:
         # A full disk loses lines of the log, not the demo.
         with self._lock, suppress(OSError):
             self._file.write(f"{name:<12} | {line}\n")
+
+
+def _of_demos(ready: services.Services) -> dict[str, str]:
+    """Settings that the parts of no other bridge may have."""
+    return {f"{PREFIX}TIME_SCALE": str(SCALE), f"{PREFIX}OPEN_ACCESS": str(int(ready.settings.open_access))}
+
+
+def _notes(ready: services.Services, host: str) -> list[str]:
+    """What to say about signing in, with the token of the first start where it is needed."""
+    if ready.settings.open_access:
+        return []
+    token = access.first_token(ready.config)
+    return [f"dashboard and API need signing in: {host} is not this machine alone", *([token] if token else [])]
+
+
+def _settle(supervisor: Supervisor, screen: Screen, line: str) -> None:
+    supervisor.settle()
+    screen.say(line)
 
 
 def _make_addresses(address: Address, vendors: Mapping[str, RunningVendor]) -> Addresses:

@@ -27,6 +27,7 @@ from bridge.web.group_commit import GroupCommit
 from bridge.web.health import blueprint, part_lines
 from bridge.web.hooks import BODY_SECONDS, PREFIX, Receiver
 from bridge.web.live import Live
+from bridge.web.open_access import refuse_other_hosts
 from bridge.web.ui import register_ui
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def create_app(
             StateCollector(services),
         )
     )
+    if services.settings.open_access:
+        refuse_other_hosts(app)
     register_api(app, Live(services.journal_reader, services.journal_tail, is_current=is_current))
     register_ui(app)
     app.after_request(_add_security_headers)

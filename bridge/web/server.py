@@ -27,6 +27,7 @@ from gunicorn.util import write_nonblock
 from gunicorn.workers.ggevent import GeventWorker
 
 from bridge.config import access
+from bridge.config.open_access import is_loopback
 from bridge.errors import BridgeError, clip
 from bridge.monitoring import logs
 from bridge.monitoring.log_limits import LogLimits
@@ -70,6 +71,13 @@ def run(
     ignore_library_settings()
     access.tokens(services.config)  # an invalid file is one clear line here, instead of failing processes
     listener = _listen(host, port)
+    if services.settings.open_access and not is_loopback(listener.getsockname()[0]):
+        listener.close()
+        raise BridgeError(
+            f"cannot listen on {host}: access is open without signing in, for this machine alone. Remedy: use --host "
+            "127.0.0.1",
+            reason="open_access",
+        )
     where, workers = listener.getsockname()[1], workers or multiprocessing.cpu_count()
     logs.get_logger(__name__).info("web_listening", host=host, port=where, processes=workers)
     application = _Application(services, listener, workers, _metrics_directory(services, where))

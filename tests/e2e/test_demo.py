@@ -34,11 +34,17 @@ def test_every_attempt_arrives_once_in_spite_of_all_faults_and_again_in_a_second
         assert last["crm"] == last["gradebook"] == last["warehouse"] == last["certificates"] >= 25
 
 
-def test_it_fails_and_names_the_attempts_when_a_subscriber_gets_nothing(start: Start, tmp_path: Path) -> None:
-    faults = ("--lose", "0", "--delay", "0s", "--fail-subscriber", "100%", "--patience", "2s")
+def test_it_fails_and_names_the_attempts_when_a_subscriber_gets_nothing_and_beyond_this_machine_it_needs_signing_in(
+    start: Start, tmp_path: Path
+) -> None:
+    faults = ("--lose", "0", "--delay", "0s", "--fail-subscriber", "100%", "--patience", "2s", "--host", "0.0.0.0")
     started = start("demo", "--once", "--attempts", "3", *faults, "--data-dir", str(tmp_path / "demo"))
+    assert requests.get(f"{started.ready()}/api/v1/session", timeout=10).status_code == 401
     assert started.ends() == 1
     lines = started.out.read_text().splitlines()
+    assert "dashboard and API need signing in: 0.0.0.0 is not this machine alone" in lines
+    assert [line for line in lines if line.startswith("API token, shown this once: ")]
+    assert [line for line in lines if line.startswith("dashboard: http://127.0.0.1:") and "?code=" in line]
     assert lines[-1] == "failed: 3 attempt(s) did not arrive everywhere exactly once"
     problems = [line for line in lines if line.startswith("problem: ")]
     assert len(problems) == 3
@@ -49,10 +55,11 @@ def test_it_fails_and_names_the_attempts_when_a_subscriber_gets_nothing(start: S
 def test_ctrl_c_ends_it_with_a_summary_and_leaves_no_process_behind(start: Start, tmp_path: Path) -> None:
     started = start("demo", "--port", "0", "--data-dir", str(tmp_path / "demo"))
     url = started.ready()
-    token = started.out.read_text().partition("shown this once: ")[2].split()[0]
-    assert requests.get(f"{url}/api/v1/watches", timeout=10).status_code == 401
-    bearer = {"Authorization": f"Bearer {token}"}
-    assert requests.get(f"{url}/api/v1/watches", headers=bearer, timeout=10).status_code == 200
+    assert f"dashboard: {url}/ui/ (open without signing in, on this machine alone)\n" in started.out.read_text()
+    assert "shown this once" not in started.out.read_text()
+    assert requests.get(f"{url}/api/v1/session", timeout=10).json()["name"] == "demo"
+    assert requests.get(f"{url}/ui/", timeout=10).status_code == 200
+    assert requests.get(f"{url}/ui/", headers={"Host": "evil.example"}, timeout=10).status_code == 403
     started.wait_for(lambda: "published=1" in started.out.read_text())
     everything = descendants(started.process.pid)
     assert len(everything) >= 10

@@ -16,6 +16,7 @@ from bridge.errors import clip
 from bridge.services import Services
 from bridge.text import did_you_mean
 from bridge.web.api.failures import FailedLogins
+from bridge.web.open_access import is_open_here
 from bridge.web.sessions import COOKIE, Sessions
 
 __all__ = [
@@ -41,7 +42,7 @@ __all__ = [
 #: WSGI key of a `Caller` in this process, the command line. A request's own headers are under `HTTP_` names.
 LOCAL_CALLER = "attempt_bridge.caller"
 
-#: Of callers whom a proxy names: that the header is there is what a foreign page cannot do.
+#: Of callers whom no cookie names: that the header is there is what a foreign page cannot do.
 _SAME_ORIGIN = "same-origin"
 
 _View = TypeVar("_View", bound=Callable[..., Any])
@@ -51,7 +52,7 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 class Caller:
     """Who makes a call: a token's name, a proxy's user, or `cli:<user>` beside the server; and the role.
 
-    `csrf`: what a change must send back, because a browser shows who calls by itself; None where it does not.
+    `csrf`: what a change must send back where the call itself has no token: any page can make a browser send it.
     `subscription`: whose events a receiver may confirm.
     """
 
@@ -59,6 +60,10 @@ class Caller:
     role: str
     csrf: str | None = None
     subscription: str | None = None
+
+
+#: Whoever calls an open demo from its machine.
+_DEMO = Caller("demo", OPERATOR, csrf=_SAME_ORIGIN)
 
 
 def services_here() -> Services:
@@ -121,6 +126,8 @@ def _find_caller() -> Caller | None:
     if (given := _bearer()) is not None:
         token = None if _failures().wait(_address()) else access.token_of(given, accepted)
         return None if token is None else Caller(token.name, token.role, subscription=token.subscription)
+    if is_open_here(services_here()):
+        return _DEMO
     if (secret := request.cookies.get(COOKIE)) is not None:
         session = Sessions(services_here().state).find(secret, accepted)
         return None if session is None else Caller(session.name, session.role, session.csrf)

@@ -6,7 +6,7 @@ from flask import Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from bridge.web.ui.blueprint import AFTER_SIGN_IN, PageBlueprint
-from bridge.web.ui.calls import Refused, call
+from bridge.web.ui.calls import Refused, call, read
 from bridge.web.ui.pages import PREFIX, render_page
 from bridge.web.ui.targets import local_target
 
@@ -17,8 +17,17 @@ blueprint = PageBlueprint("sign_in", __name__)
 
 @blueprint.get("/sign-in")
 def show() -> AnyResponse:
-    """The form. A code of `up` is in the address."""
-    return _form(request.args.get("code", ""))
+    """The form. A code of `up` is in the address. Who needs no form goes to the overview."""
+    code = request.args.get("code", "")
+    return redirect(PREFIX, 303) if not code and _is_known() else _form(code)
+
+
+def _is_known() -> bool:
+    try:
+        read("session")
+    except Refused:
+        return False
+    return True
 
 
 @blueprint.post("/sign-in")
