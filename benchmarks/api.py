@@ -69,7 +69,7 @@ CALLS = (
 )
 
 
-class _OpenGate:
+class OpenGate:
     failure = None
 
     def check(self) -> None: ...
@@ -110,15 +110,15 @@ def fill(services: Services, first: int, last: int) -> None:
         services.journal.publish_batch(entries, now=now)
 
 
-def bury(services: Services, first: int, last: int) -> None:
+def bury(services: Services, first: int, last: int, subscription: str = "crm") -> None:
     """Give deliveries up, as a lane does."""
     client = services.state
     script = register(client, workers.dispatch.settlement.__file__, "settle", after=(counts.ADD_COUNTS,))
-    now, group, journal = services.now(), keys.group("crm"), keys.journal(0)
-    client.sadd(keys.subscriptions(), "crm")
-    if not client.xinfo_groups(journal):
+    now, group, journal = services.now(), keys.group(subscription), keys.journal(0)
+    client.sadd(keys.subscriptions(), subscription)
+    if group.encode() not in [each["name"] for each in client.xinfo_groups(journal)]:
         client.xgroup_create(journal, group, id="0")
-    names = [*outcome_keys("crm", 0), journal, *counts.names(keys.delivery_counts, 0, now)]
+    names = [*outcome_keys(subscription, 0), journal, *counts.names(keys.delivery_counts, 0, now)]
     for batch in batches(first, last):
         read: Any = client.xreadgroup(group, "c", {journal: ">"}, count=len(batch))
         rows: list[Any] = []
@@ -133,7 +133,7 @@ def bury(services: Services, first: int, last: int) -> None:
                 error=f"HTTP 50{place % 5}",
             )
             rows += dead_row(Item(entry.decode(), fields[b"event"], delivery), "http_5xx", now)
-        script(keys=names, args=[group, "c", "", f"{now:.3f}", "crm", str(len(batch)), *rows])
+        script(keys=names, args=[group, "c", "", f"{now:.3f}", subscription, str(len(batch)), *rows])
 
 
 def oldest(client: redis.Redis) -> dict[str, str]:
@@ -180,7 +180,7 @@ def main() -> None:
         digest = hashlib.sha256(TOKEN.encode()).hexdigest()
         path.write_text(CONFIG.format(state=address, data=folder, digest=digest))
         services = load(config_path=path)
-        api = create_app(services, gate=_OpenGate()).test_client()  # type: ignore[arg-type]
+        api = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
         api.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
         small_letters = max(1, min(given.dead_letters, given.small // 10))
         fill(services, 0, given.small)

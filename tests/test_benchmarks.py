@@ -44,6 +44,7 @@ SHARED = {
     "listing_vendor",
     "load",
     "processes",
+    "ui",
 }
 
 
