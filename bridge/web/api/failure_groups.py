@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -26,12 +26,22 @@ blueprint = ApiBlueprint(
     "failure-groups", __name__, url_prefix="/api/v1/failure-groups", description="Failures by what went wrong."
 )
 _STATES = (OPEN, ACKNOWLEDGED, FIXED)
+#: Order of the list -> what is compared, the highest first.
+_ORDERS: Mapping[str, Callable[[FailureGroup], float]] = {
+    "last": lambda group: group.last,
+    "count": lambda group: float(group.count),
+}
 _CHANGED = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
 
 class _Filter(PageQuery):
     subscription = fields.String(validate=sound, metadata={"description": "Filter by subscription."})
     state = fields.String(validate=validate.OneOf(_STATES), metadata={"description": "Filter by state."})
+    order = fields.String(
+        load_default="last",
+        validate=validate.OneOf(_ORDERS),
+        metadata={"description": "`last`: the last failure first; `count`: the most deliveries first."},
+    )
 
 
 class GroupShape(Schema):
@@ -67,7 +77,7 @@ class GroupShape(Schema):
 
 
 class GroupPage(Page):
-    """Failure groups, the last failure first."""
+    """Failure groups, in the order that was asked for."""
 
     failure_groups = fields.List(fields.Nested(GroupShape), required=True)
 
@@ -86,22 +96,26 @@ class GroupDiscarded(Schema):
 def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
     """List failure groups
 
-    The last failure first. A group that is fixed is shown for `bridge.retention.deliveries`.
+    The last failure first, or the largest group. A group that is fixed is shown for `bridge.retention.deliveries`.
     """
     name = query.get("subscription")
     names = subscription_names() if name is None else [known_subscription(name)]
-    position = position_of("failure-groups", query, parts=2)
-    after = _after(position)
+    compared = _ORDERS[query["order"]]
+
+    def place(item: tuple[str, FailureGroup]) -> tuple[float, str]:
+        return -compared(item[1]), _id(*item)
+
+    after = _after(position_of("failure-groups", query, parts=2))
     every = [(one, group) for one, groups in _groups().of_all(names).items() for group in groups]
-    every.sort(key=lambda item: (-item[1].last, item[0], item[1].fingerprint))
+    every.sort(key=place)
     found: Iterator[tuple[str, FailureGroup]] = (
-        item
-        for item in every
-        if query.get("state") in (None, item[1].state) and (after is None or (-item[1].last, _id(*item)) > after)
+        item for item in every if query.get("state") in (None, item[1].state) and (after is None or place(item) > after)
     )
-    return page_of(
-        "failure-groups", found, query["limit"], lambda item: (repr(item[1].last), _id(*item)), lambda item: _row(*item)
-    )
+
+    def position(item: tuple[str, FailureGroup]) -> tuple[str, str]:
+        return repr(compared(item[1])), _id(*item)
+
+    return page_of("failure-groups", found, query["limit"], position, lambda item: _row(*item))
 
 
 @blueprint.route("/<subscription>/<fingerprint>", methods=["GET"])

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import Markup, escape
 
-__all__ = ["FILTERS", "bytes_text", "number_text", "seconds_text", "time_element"]
+__all__ = ["FILTERS", "bytes_text", "counted", "number_text", "seconds_text", "time_element"]
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
@@ -42,6 +42,11 @@ def seconds_text(seconds: float | None) -> str:
 def number_text(number: float | None) -> str:
     """`1,234`; `?` for None, which the API answers where it cannot tell."""
     return "?" if number is None else f"{number:,}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 event`, `1,234 events`."""
+    return f"{number_text(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def bytes_text(size: float) -> str:
@@ -89,6 +94,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "seconds": seconds_text,
     "number": number_text,
     "bytes": bytes_text,
+    "counted": counted,
     "json": json_text,
     "percent": percent_text,
     "url": _url,

@@ -33,8 +33,12 @@
       const box = row.querySelector("[data-select]");
       if (box) { box.checked = true; box.dispatchEvent(new Event("change", { bubbles: true })); }
     }
-    const action = document.querySelector("#content [data-replay]");
+    const elsewhere = [...document.querySelectorAll("#content [data-replay]")].find((each) => !each.closest("[data-row]"));
+    const action = (row && row.querySelector("[data-replay]")) || elsewhere;
     if (!action) return;
+    // What leads to a preview changes nothing yet.
+    if (action.matches("a")) { action.click(); return; }
+    if (action.matches("form[method=get]")) { if (boxes.some((box) => box.checked)) action.requestSubmit(); return; }
     action.open = true;
     const target = action.querySelector("button[type=submit], input:not([type=hidden])");
     if (target) target.focus();
