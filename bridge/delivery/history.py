@@ -49,15 +49,18 @@ class History:
         groups = {name: (value or b"")[:_GROUP].decode() for name, value in zip(event_ids, stored, strict=True)}
         return {name: group for name, group in groups.items() if group not in ("", _NO_GROUP)}
 
-    def owners(self, subscriptions: Sequence[str], event_id: str) -> list[str]:
-        """Those of the subscriptions that may have a delivery of the event, in one round trip."""
+    def owners(self, subscriptions: Sequence[str], event_id: str, *, partition: int | None = None) -> list[str]:
+        """Those of the subscriptions that may have a delivery of the event, in one round trip.
+
+        `partition`: that of the event, if it is known.
+        """
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
             for name in subscriptions:
-                for partition in range(self.partitions):
-                    pipe.hexists(keys.deliveries(name, partition), event_id)
-                    pipe.zrangebylex(keys.letter_index(name, partition), *_letters_of(event_id), start=0, num=1)
-                    self._look_up(pipe, name, partition, event_id)
+                for number in range(self.partitions) if partition is None else (partition,):
+                    pipe.hexists(keys.deliveries(name, number), event_id)
+                    pipe.zrangebylex(keys.letter_index(name, number), *_letters_of(event_id), start=0, num=1)
+                    self._look_up(pipe, name, number, event_id)
             answers = pipe.execute()
         size = len(answers) // max(1, len(subscriptions))
         return [name for at, name in enumerate(subscriptions) if any(answers[at * size : (at + 1) * size])]

@@ -13,7 +13,7 @@ from typing import Any
 from bridge.clock import to_datetime
 from bridge.config.model import BridgeConfig
 from bridge.journal import BRIDGE, Submission
-from bridge.polling.watches import OpenWatch
+from bridge.polling.watches import ATTEMPT, EXPECTATION, POINTER, UNGRADED, OpenWatch
 from schemas.envelope import SCHEMA_VERSION, event_id, format_time, source_path, subscription_path
 from schemas.notices import CONSENT_WITHDRAWN, OVERDUE, NoticeEvent
 
@@ -22,6 +22,7 @@ __all__ = [
     "alarm",
     "consent_withdrawn",
     "overdue",
+    "overdue_ids",
     "submission",
     "subscription_alarm",
     "subscription_submission",
@@ -29,6 +30,8 @@ __all__ = [
 
 #: The same for all notices: a second notice of the same occasion is a duplicate.
 _DIGEST = b"notice"
+#: Kinds of watches whose deadline is announced.
+_OVERDUE_KINDS = (ATTEMPT, EXPECTATION, POINTER, UNGRADED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,12 @@ def overdue(watch: OpenWatch, *, label: str | None = None) -> Notice:
             }
         },
     )
+
+
+def overdue_ids(path: str, key: str, deadline: float) -> list[str]:
+    """Ids of the events that `overdue` may have made of a watch. `path`: the CloudEvents source."""
+    memories = (f"notice:{OVERDUE}:{key}:{kind}:{deadline:.0f}" for kind in _OVERDUE_KINDS)
+    return [event_id(path, memory, OVERDUE, 1) for memory in memories]
 
 
 def consent_withdrawn(*, key: str, number: int, at: float, subject: Mapping[str, str], attempts_voided: int) -> Notice:

@@ -61,6 +61,12 @@ class Reader:
         streams = [keys.journal(partition) for partition in range(self.partitions)]
         return walk_back(self.client, streams, stored_event, since=since, until=until, after=after, first=first)
 
+    def entry(self, partition: int, entry_id: str) -> StoredEvent | None:
+        """The event with this stream id, or None."""
+        with state_errors():
+            items = cast("StreamItems", self.client.xrange(keys.journal(partition), entry_id, entry_id))
+        return stored_event(*items[0], partition) if items else None
+
     def attempt(self, source: str, attempt_id: str) -> Memory | None:
         """What is remembered of an attempt, or None."""
         seen = keys.seen(keys.partition_of(source, attempt_id, self.partitions))

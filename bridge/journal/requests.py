@@ -30,6 +30,10 @@ _ID = re.compile(r"[0-9a-f-]{4,36}", re.ASCII)
 _TIME_DIGITS = 12
 #: Seconds by which the clocks of web server and state server may differ: the nearest entries are read first.
 _MARGINS = (2.0, 60.0, 600.0)
+#: Seconds before and after an event within which its request is stored: in the same step, or in that of the last
+#: partition that it has records of. And the entries that are read of that time.
+_BESIDE = (-0.05, 0.5)
+_BESIDE_ENTRIES = 300
 
 
 class RequestStore:
@@ -132,6 +136,25 @@ class RequestStore:
             if found.rows:
                 return found.rows
         return ()
+
+    def of_attempt(self, source: str, attempt: str, moments: Sequence[float]) -> Sequence[StoredRequest]:
+        """The requests with an attempt that were stored when its events were, oldest first.
+
+        `moments`: when the events were stored, UNIX seconds by the state server's clock. Of each, a bounded number of
+        entries is read. Raises `StateUnavailable`.
+        """
+        found: dict[tuple[str, float], StoredRequest] = {}
+        for moment in moments:
+            since, until = (moment + margin for margin in _BESIDE)
+            steps = self.newest_first(since=since, until=until, first=_BESIDE_ENTRIES)
+            near = search(
+                steps,
+                lambda request: request.source == source and attempt in request.attempts,
+                _BESIDE_ENTRIES,
+                max_entries=_BESIDE_ENTRIES,
+            )
+            found |= {(request.id, request.received_at): request for request in near.rows}
+        return sorted(found.values(), key=lambda request: request.received_at)
 
     def find(self, request_id: str) -> StoredRequest | None:
         """The request with this id, or None. Raises `StateUnavailable`."""

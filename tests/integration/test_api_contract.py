@@ -90,6 +90,9 @@ def test_the_description_is_valid_and_names_servers_ids_errors_and_both_forms_of
     assert {name: statuses - by_method[methods[name]] for name, statuses in found.items()} == {
         "showSession": {"200"},
         "closeSession": {"204"},
+        "listFilterFields": {"200", "404"},
+        "listAttempts": {"200", "422"},
+        "showAttempt": {"200", "404", "422"},
         "listEvents": {"200", "422"},
         "showEvent": {"200", "404", "422"},
         "streamEvents": {"200", "422"},

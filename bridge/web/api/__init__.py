@@ -12,6 +12,7 @@ from bridge.config import access
 from bridge.config.model import Token
 from bridge.services import Services
 from bridge.web.api import (
+    attempts,
     audit,
     backfills,
     dead_letters,
@@ -54,6 +55,7 @@ _BLUEPRINTS = (
     audit.blueprint,
     sessions.blueprint,
     health.blueprint,
+    attempts.blueprint,
     events.blueprint,
     stream.blueprint,
     requests.blueprint,

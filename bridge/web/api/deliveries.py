@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -24,7 +24,7 @@ from bridge.web.api.members import shown_time, sound
 from bridge.web.api.paging import cursor_of, position_of, refuse_cursor
 from bridge.web.api.subscription_names import known_subscription, subscription_names
 
-__all__ = ["TryRow", "blueprint", "try_row"]
+__all__ = ["DeliveryDetails", "TryRow", "blueprint", "delivery_details", "try_row"]
 
 blueprint = ApiBlueprint(
     "deliveries", __name__, url_prefix="/api/v1/deliveries", description="Handing events to subscriptions."
@@ -200,8 +200,7 @@ def _found(subscription: str, event_id: str) -> dict[str, Any]:
     found = find(services.deliveries, history, subscription, event_id) if sound_id(subscription, event_id) else None
     if found is None:
         refuse(404, f"unknown delivery: {clip(subscription, 40)}/{clip(event_id, 40)}. {_REMEDY}")
-    row, tries = found
-    return {**_row(row), "log": [try_row(tried) for tried in tries]}
+    return delivery_details(*found)
 
 
 def sound_id(subscription: str, event_id: str) -> bool:
@@ -220,6 +219,11 @@ def _refuse_action(answer: str, before: Mapping[str, Any]) -> NoReturn:
 
 def _target(row: Mapping[str, Any]) -> str:
     return f"delivery {row['id']}"
+
+
+def delivery_details(row: DeliveryRow, tries: Sequence[LoggedTry]) -> dict[str, Any]:
+    """One delivery with its tries, as the API shows it to the caller."""
+    return {**_row(row), "log": [try_row(tried) for tried in tries]}
 
 
 def _row(row: DeliveryRow) -> dict[str, Any]:

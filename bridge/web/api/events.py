@@ -28,7 +28,7 @@ from bridge.web.api.filters import (
 from bridge.web.api.members import sound
 from schemas.event import minimal
 
-__all__ = ["blueprint", "event_row"]
+__all__ = ["EventRow", "blueprint", "event_row"]
 
 blueprint = ApiBlueprint("events", __name__, url_prefix="/api/v1/events", description="Published events.")
 

@@ -30,6 +30,7 @@ blueprint = ApiBlueprint(
 
 #: Resource -> its fields; `persons`: for callers who may see persons.
 _RESOURCES: Mapping[str, Callable[[bool], Fields]] = {
+    "attempts": lambda persons: event_fields(persons=persons),
     "events": lambda persons: event_fields(persons=persons),
     "requests": lambda persons: request_fields(persons=persons),
     "deliveries": lambda persons: delivery_fields(persons=persons),
@@ -74,7 +75,7 @@ class FilterFields(Schema):
 def list_filter_fields(resource: str) -> dict[str, Any]:
     """List the fields of a filter
 
-    Of the list `resource`: events, requests, deliveries, dead-letters, quarantine or audit.
+    Of the list `resource`: attempts, events, requests, deliveries, dead-letters, quarantine or audit.
     """
     declared = _RESOURCES.get(resource)
     if declared is None:

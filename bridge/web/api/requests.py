@@ -30,7 +30,7 @@ from bridge.web.api.filters import (
 )
 from bridge.web.api.members import sound
 
-__all__ = ["blueprint"]
+__all__ = ["RequestRow", "blueprint", "request_row"]
 
 blueprint = ApiBlueprint("requests", __name__, url_prefix="/api/v1/requests", description="Webhooks as received.")
 
@@ -115,7 +115,7 @@ def list_requests(query: Mapping[str, Any]) -> dict[str, Any]:
         return fits
 
     found = search(steps, matches, query["limit"])
-    return page_found("requests", found, [_row(request) for request in found.rows])
+    return page_found("requests", found, [request_row(request) for request in found.rows])
 
 
 @blueprint.route("/<ident>", methods=["GET"])
@@ -129,7 +129,7 @@ def show_request(ident: str) -> dict[str, Any]:
     may be older than `bridge.retention.requests`.
     """
     request = _find(ident)
-    return {**_row(request), "headers": dict(request.headers)}
+    return {**request_row(request), "headers": dict(request.headers)}
 
 
 @blueprint.route("/<ident>/raw", methods=["GET"])
@@ -184,7 +184,8 @@ def _find(ident: str) -> StoredRequest:
     return found[0]
 
 
-def _row(request: StoredRequest) -> dict[str, Any]:
+def request_row(request: StoredRequest) -> dict[str, Any]:
+    """One request as the API shows it to the caller."""
     return {
         "id": request.id,
         "received_at": iso(request.received_at),

@@ -23,7 +23,7 @@ from bridge.web.api.members import Flag, sound
 from bridge.web.api.paging import Page, PageQuery, page_of, position_of, refuse_cursor
 from bridge.web.api.watch_shapes import NewWatch, WatchRow
 
-__all__ = ["MAX_BATCH", "blueprint"]
+__all__ = ["MAX_BATCH", "blueprint", "masked_watch"]
 
 blueprint = ApiBlueprint(
     "watches", __name__, url_prefix="/api/v1/watches", description="Attempts that are rechecked or expected."
@@ -123,11 +123,11 @@ def list_watches(query: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(watch: Listed) -> dict[str, Any]:
-    return _masked(watch.row)
+    return masked_watch(watch.row)
 
 
-def _masked(row: dict[str, Any]) -> dict[str, Any]:
-    """Without the label and reference for who may not see persons; an id and a key may hold an e-mail address too."""
+def masked_watch(row: dict[str, Any]) -> dict[str, Any]:
+    """A watch, without label and reference for who may not see persons; id and key may hold an e-mail address."""
     hidden = ("label", "reference", *(("id", "key") if "@" in row["key"] else ()))
     return mask_persons(row, *hidden)
 
@@ -251,7 +251,7 @@ def show_watch(ident: str) -> dict[str, Any]:
     row = watch_registration.find(services_here(), ident)
     if row is None:
         refuse(404, "unknown watch; it may be settled")
-    return _masked(row)
+    return masked_watch(row)
 
 
 @blueprint.route("/<ident>", methods=["DELETE"])
