@@ -133,6 +133,10 @@ def test_a_release_has_its_version_changelog_files_commit_and_tag(repository: Re
     wheel = zipfile.ZipFile(repository.directory / "dist" / built[0])
     assert b'__version__ = "1.3.0"' in wheel.read("bridge/__init__.py")
     assert re.search(rb"^Version: 1\.3\.0$", wheel.read("attempt_bridge-1.3.0.dist-info/METADATA"), re.M)
+    pages = [path for name in ("templates", "static") for path in (ROOT / "bridge/web/ui" / name).rglob("*")]
+    names = {str(path.relative_to(ROOT)) for path in pages if path.is_file()}
+    assert len(names) > 20
+    assert names <= set(wheel.namelist())
     with tarfile.open(repository.directory / "dist" / built[1]) as source:
         assert "attempt_bridge-1.3.0/bridge.example.yaml" in source.getnames()
 

@@ -29,8 +29,8 @@ from bridge.web.ui import (
     system,
     watches,
 )
-from bridge.web.ui.blueprint import PageBlueprint
-from bridge.web.ui.calls import read
+from bridge.web.ui.blueprint import PageBlueprint, refused_page
+from bridge.web.ui.calls import Refused, read
 from bridge.web.ui.pages import PREFIX, problem_page
 from bridge.web.ui.static_files import blueprint as static_blueprint
 
@@ -78,6 +78,8 @@ def register_ui(app: Flask) -> None:
         app.register_blueprint(blueprint)
     for name, path in (("ui_start", "/"), ("ui_slash", PREFIX.rstrip("/"))):
         app.add_url_rule(path, name, lambda: redirect(PREFIX))
+    # Of addresses without a page, such as one that is called with another method.
+    app.register_error_handler(Refused, refused_page)
     app.before_request(_guard)
     app.after_request(_add_headers)
 

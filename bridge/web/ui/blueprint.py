@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from bridge.web.ui.calls import Refused
 from bridge.web.ui.pages import PREFIX, problem_page, render_page
 
-__all__ = ["AFTER_SIGN_IN", "PageBlueprint"]
+__all__ = ["AFTER_SIGN_IN", "PageBlueprint", "refused_page"]
 
 #: Cookie with the page that was asked for before signing in.
 AFTER_SIGN_IN = "bridge_after_sign_in"
@@ -25,7 +25,7 @@ class PageBlueprint(Blueprint):
 
     def __init__(self, name: str, import_name: str, path: str = "") -> None:
         super().__init__(f"ui_{name}", import_name, url_prefix=f"{PREFIX}{path}".rstrip("/"))
-        self.register_error_handler(Refused, _refused)
+        self.register_error_handler(Refused, refused_page)
         self.register_error_handler(HTTPException, _failed)
 
 
@@ -34,7 +34,7 @@ def _failed(error: HTTPException) -> Response:
     return problem_page(status, _DETAILS.get(status, "unexpected error. Remedy: see the log of web"))
 
 
-def _refused(refused: Refused) -> AnyResponse:
+def refused_page(refused: Refused) -> AnyResponse:
     """The page for a call that a view did not expect to be refused."""
     if refused.status == 401:
         return _ask_to_sign_in(refused)

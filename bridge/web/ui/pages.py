@@ -113,7 +113,8 @@ def add_notice(answer: AnyResponse, text: str, *, is_problem: bool = False) -> N
 def _notice() -> dict[str, Any] | None:
     try:
         is_problem, text = json.loads(urlsafe_b64decode(request.cookies.get(_NOTICE, "")))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
+        # Another application of this host may set it too.
         return None
     return {"is_problem": bool(is_problem), "text": str(text)}
 

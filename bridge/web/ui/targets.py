@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from urllib.parse import unquote
 
 __all__ = ["local_target"]
 
 _PREFIX = "/ui/"
+#: Printable ASCII without blanks and backslashes, which browsers read as slashes.
+_PLAIN = re.compile(r"/ui/[!-\[\]-~]*")
 
 
 def local_target(given: str) -> str:
     """The address if it is one of the dashboard, else that of the overview."""
-    parts = urlsplit(given)
-    is_ours = not parts.scheme and not parts.netloc and parts.path.startswith(_PREFIX)
-    is_plain = given.isascii() and given.isprintable() and "\\" not in given
-    return given if is_ours and is_plain else _PREFIX
+    path = given.partition("?")[0].partition("#")[0]
+    # Browsers take a dotted part away with the one before it, also where it is escaped.
+    is_ours = _PLAIN.fullmatch(given) and not {".", ".."} & set(unquote(path).split("/"))
+    return given if is_ours else _PREFIX
