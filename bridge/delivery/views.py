@@ -67,7 +67,7 @@ def list_deliveries(
         rows = [one[0] for one in found if one is not None and _matches(one[0], asked)]
         return Found(rows[: asked.limit], None, None)
     names = [name for name in asked.subscriptions if _possible(asked.query, "subscription", name)]
-    states = asked.states or frozenset(STATES) - {WAITING}
+    states = asked.states or _states(asked.query)
     wanted = Asked(
         subscriptions=names,
         states=frozenset(state for state in states if _possible(asked.query, "state", state)),
@@ -126,6 +126,13 @@ def _possible(query: Query, name: str, value: str) -> bool:
     row = replace(blank, subscription=value) if name == "subscription" else replace(blank, state=value)
     terms = tuple(term for term in query.terms if term.field is not None and term.field.name == name)
     return Query(terms).matches(row)
+
+
+def _states(query: Query) -> frozenset[str]:
+    """All states but `waiting`, which has no place in their order; that one alone if the filter takes no other."""
+    others = frozenset(STATES) - {WAITING}
+    possible = [state for state in STATES if _possible(query, "state", state)]
+    return frozenset({WAITING}) if possible == [WAITING] else others
 
 
 def _wanted_by(configured: Mapping[str, Subscription]) -> Callable[[str, Mapping[bytes, bytes]], bool]:

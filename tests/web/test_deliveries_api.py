@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from bridge import cli
 from bridge.config.model import RetryPolicy, Subscription
 from bridge.delivery.record import dead_letter
+from bridge.errors import DeliveryFailed
 from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
@@ -99,6 +100,7 @@ def test_every_state_is_listed_and_every_page_continues_where_the_last_one_ended
         assert sorted(row["event_id"] for row in listed(api, state=state)) == sorted(ids), state
         assert sorted(row["event_id"] for row in listed(api, state=state, limit=1)) == sorted(ids), state
     assert {row["event_id"] for row in listed(api, filter="state:dead,cancelled")} == {*dead, failing[2]}
+    assert {row["event_id"] for row in listed(api, filter="state:waiting")} == set(waiting)
     assert [row["state"] for row in listed(api, event=dead[0])] == ["dead"]
     assert listed(api, attempt="a6")[0]["event_id"] == failing[0]
     assert listed(api, filter="group:* -state:dead")[0]["reason"] == "receiver_error"
@@ -155,6 +157,18 @@ def test_retry_and_cancel_are_audited_and_refused_for_what_has_ended(services: S
         ("cancelDelivery", f"delivery {NAME}/{other}"),
         ("retryDelivery", f"delivery {NAME}/{only}"),
     ]
+
+
+def test_failure_groups_are_listed_by_their_last_failure_or_by_their_number_page_by_page(
+    services: Services, api: FlaskClient
+) -> None:
+    dispatch(services, 1, 2, answer=refuse, subscription=NEVER)
+    dispatch(services, 3, answer=lambda _: DeliveryFailed("other", reason="timeout"), subscription=NEVER)
+    for query, counts in (({}, [1, 2]), ({"order": "last"}, [1, 2]), ({"order": "count"}, [2, 1])):
+        first = api.get("/api/v1/failure-groups", query_string={**query, "limit": 1}).json
+        second = api.get("/api/v1/failure-groups", query_string={**query, "cursor": first["next"]}).json
+        assert [group["count"] for page in (first, second) for group in page["failure_groups"]] == counts, query
+    assert api.get("/api/v1/failure-groups", query_string={"order": "name"}).status_code == 422
 
 
 def test_a_failure_group_is_listed_acknowledged_replayed_and_discarded(services: Services, api: FlaskClient) -> None:
