@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from operator import itemgetter
@@ -15,17 +16,19 @@ from marshmallow import ValidationError
 from bridge import clock
 from bridge.errors import StateUnavailable
 from bridge.polling.expectations import Expectation
-from bridge.polling.watches import EXPECTATION, OpenWatch, chunks
+from bridge.polling.watches import ATTEMPT, EXPECTATION, POINTER, REREAD, UNGRADED, OpenWatch, chunks
 from bridge.services import Services
 from bridge.text import did_you_mean
 from schemas.event import format_time
 
 __all__ = [
+    "KINDS",
     "STATES",
     "Listed",
     "PartlyRegistered",
     "cancel",
     "check",
+    "count",
     "find",
     "following",
     "listed",
@@ -38,6 +41,7 @@ __all__ = [
 #: Time from due to deadline of an expectation that is registered without a deadline, seconds.
 DEFAULT_DEADLINE_SECONDS = 7 * 86_400.0
 STATES = ("open", "overdue", "expanded")
+KINDS = (ATTEMPT, EXPECTATION, POINTER, UNGRADED, REREAD)
 #: The members of a row, in this order.
 _MEMBERS = (
     *("id", "source", "key", "kind", "state", "reference", "label"),
@@ -125,22 +129,44 @@ class Listed(NamedTuple):
         return repr(self.next_recheck), self.source, self.digest
 
     @property
+    def kind(self) -> str:
+        """Why it is watched."""
+        return EXPECTATION if self.watch is None else self.watch.kind
+
+    @property
+    def state(self) -> str:
+        """One of `STATES`."""
+        return "open" if self.expected is None else self.expected.state
+
+    def matches(self, state: str | None, kind: str | None) -> bool:
+        """Whether it is of this state and of this kind; None: any."""
+        return state in (None, self.state) and kind in (None, self.kind)
+
+    @property
     def row(self) -> dict[str, Any]:
         """It as the API shows it."""
         return _row(self.source, self.expected, self.watch)
 
 
-def listed(services: Services, sources: Sequence[str], *, state: str | None = None) -> list[Listed]:
-    """The watches of the sources in a state or in any, overdue ones first, then by their next recheck."""
+def listed(services: Services, sources: Sequence[str]) -> list[Listed]:
+    """The watches of the sources, overdue ones first, then by their next recheck."""
     results = []
     for source in sources:
         expected = {expectation.key: expectation for expectation in services.expectations.list(source)}
         watches = {watch.key: watch for watch in services.watches.list(source)}
         for key in expected.keys() | watches.keys():
             promise, watch = expected.get(key), watches.get(key)
-            if state in (None, "open" if promise is None else promise.state):
-                results.append(Listed(_next_recheck(promise, watch), source, _digest(key), key, promise, watch))
+            results.append(Listed(_next_recheck(promise, watch), source, _digest(key), key, promise, watch))
     return sorted(results, key=itemgetter(0, 1, 2))
+
+
+def count(found: Iterable[Listed]) -> dict[str, dict[str, int]]:
+    """How many watches there are: `states` and `kinds`, the name of each -> their number."""
+    states, kinds = Counter(dict.fromkeys(STATES, 0)), Counter(dict.fromkeys(KINDS, 0))
+    for watch in found:
+        states[watch.state] += 1
+        kinds[watch.kind] += 1
+    return {"states": dict(states), "kinds": dict(kinds)}
 
 
 def following(found: Sequence[Listed], position: Sequence[str] | None) -> Sequence[Listed]:
@@ -151,13 +177,13 @@ def following(found: Sequence[Listed], position: Sequence[str] | None) -> Sequen
     return found[bisect_right(found, (float(moment), source, digest), key=itemgetter(0, 1, 2)) :]
 
 
-def read_again(services: Services, found: Iterable[Listed], *, state: str | None) -> Iterator[Listed]:
+def read_again(services: Services, found: Iterable[Listed], *, state: str | None, kind: str | None) -> Iterator[Listed]:
     """What is still there of watches that were listed before, as it is now, in their places of then."""
     for watch in found:
         expected = services.expectations.get(watch.source, watch.key)
-        current = services.watches.get(watch.source, watch.key)
-        if (expected or current) and state in (None, "open" if expected is None else expected.state):
-            yield watch._replace(expected=expected, watch=current)
+        current = watch._replace(expected=expected, watch=services.watches.get(watch.source, watch.key))
+        if (current.expected or current.watch) and current.matches(state, kind):
+            yield current
 
 
 def _digest(key: str) -> str:

@@ -1,105 +1,25 @@
-"""The CSV file of `watches import`, read strictly: a cell that is out of place would register another attempt."""
+"""The CSV file of `watches import`."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
-from bridge.errors import clip
-from bridge.text import text_problem
+from bridge.web.watch_csv import Line, NotCsv, document
+from bridge.web.watch_csv import read_lines as lines_of
 
 __all__ = ["Line", "document", "read_lines"]
 
-#: Columns that are not members of the reference.
-_OWN_COLUMNS = ("source", "due", "deadline", "label")
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line below the header that has a cell."""
-
-    #: Its number in the file; the header is in line 1.
-    number: int
-    #: Heading -> cell; empty cells are absent.
-    cells: Mapping[str, str]
-
-
-def document(cells: Mapping[str, str], source: str) -> dict[str, Any]:
-    """The document of `NewWatch` for one line; `source` is for lines that name none."""
-    reference = {name: cell for name, cell in cells.items() if name not in _OWN_COLUMNS}
-    return {"source": source, **{name: cells[name] for name in _OWN_COLUMNS if name in cells}, "reference": reference}
-
 
 def read_lines(file: Path) -> list[Line]:
-    """The lines of a file. Raises `click.ClickException` with the line of the first that is not well-formed.
-
-    Cells are stripped. Columns without a heading and lines without a cell are left out if they are empty, as
-    spreadsheets append them.
-    """
+    """The lines of a file. Raises `click.ClickException` with the line of the first that is not well-formed."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(_rows(file, stream.read()))
+            text = stream.read()
     except UnicodeDecodeError as error:
         raise click.ClickException(f"{file}: not UTF-8 at byte {error.start}. Save it as UTF-8") from error
-    if not rows:
-        return []
-    headings = _headings(file, *rows[0])
-    return [Line(number, cells) for number, row in rows[1:] if (cells := _cells(file, number, headings, row))]
-
-
-def _rows(file: Path, text: str) -> Iterator[tuple[int, Sequence[str]]]:
-    """Each row that has a cell, with the number of its line.
-
-    A row ends with its line: a cell that goes on in the next line has lost its closing quote, and would swallow lines.
-    """
-    # Lines as people count them: a carriage return alone ends one too.
-    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
-        if not line:
-            continue
-        try:
-            (row,) = csv.reader([line], strict=True)
-        except csv.Error as error:
-            problem = "a quoted cell does not end in its line" if "unexpected end" in str(error) else str(error)
-            raise _refused(file, number, f"{problem}. Close the quote, or double it inside a cell") from error
-        if any(cell.strip() for cell in row):
-            yield number, row
-
-
-def _headings(file: Path, number: int, row: Sequence[str]) -> list[str]:
-    headings = [cell.strip() for cell in row]
-    named = [name for name in headings if name]
-    twice = next((name for name in named if named.count(name) > 1), None)
-    if twice is not None:
-        raise _refused(file, number, f'two columns have the heading "{_shown(twice)}". Rename or remove one')
-    if len(headings) == 1 and (mark := next((mark for mark in ";\t|" if mark in headings[0]), None)):
-        raise _refused(file, number, f"the cells are separated by {mark!r}. Save the file with commas")
-    return headings
-
-
-def _cells(file: Path, number: int, headings: Sequence[str], row: Sequence[str]) -> dict[str, str]:
-    cells = {}
-    for place, text in enumerate(row):
-        if not (cell := text.strip()):
-            continue
-        if place >= len(headings):
-            raise _refused(file, number, f"more cells than the header has: {len(row)} instead of {len(headings)}")
-        if not headings[place]:
-            raise _refused(file, number, f"cell {place + 1} is in a column without a heading")
-        if problem := text_problem(cell):
-            raise _refused(file, number, f"{_shown(headings[place])}: {problem}")
-        cells[headings[place]] = cell
-    return cells
-
-
-def _refused(file: Path, number: int, problem: str) -> click.ClickException:
-    return click.ClickException(f"{file}:{number}: {problem}; nothing was registered")
-
-
-def _shown(name: str) -> str:
-    """Escaped: a heading may hold characters that a terminal must not get."""
-    return clip(ascii(name)[1:-1], 40)
+    try:
+        return lines_of(text)
+    except NotCsv as problem:
+        raise click.ClickException(f"{file}:{problem.line}: {problem}; nothing was registered") from problem

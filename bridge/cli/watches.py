@@ -33,6 +33,7 @@ _PROBLEMS_SHOWN = 20
 #: Watches, or ids, that one call may hold, and how long the call may be: the API takes 256 kB.
 _BATCH, _BATCH_BYTES = 500, 200_000
 _STATES = ("open", "overdue", "expanded")
+_KINDS = ("attempt", "expectation", "pointer", "ungraded", "reread")
 
 #: Where a document is from, for messages; the document.
 _Located = tuple[str, dict[str, Any]]
@@ -108,14 +109,15 @@ def import_(file: Path, source: str) -> None:
 @watches.command("list")
 @click.option("--source", help="Filter by source.")
 @click.option("--state", type=click.Choice(_STATES), help="Filter by state.")
+@click.option("--kind", type=click.Choice(_KINDS), help="Filter by kind.")
 @limit_option
 @format_option
 @watch_option
-def list_(source: str | None, state: str | None, limit: int, output: str) -> None:
+def list_(source: str | None, state: str | None, kind: str | None, limit: int, output: str) -> None:
     """List watches: overdue ones first, then by next check."""
-    rows = api().rows("watches", {"source": source, "state": state}, limit=limit)
+    rows = api().rows("watches", {"source": source, "state": state, "kind": kind}, limit=limit)
     empty = "no watches; add one with attempt-bridge watches add"
-    print_list(rows, _COLUMNS, output, empty=empty, limit=limit, filtered=bool(source or state))
+    print_list(rows, _COLUMNS, output, empty=empty, limit=limit, filtered=bool(source or state or kind))
 
 
 @watches.command()

@@ -56,6 +56,7 @@ def source_details(services: Services, source: Source) -> dict[str, Any]:
         "webhook_url": f"{services.config.bridge.public_url}/webhooks/{name}{token_part}",
         "base_url": source.base_url,
         "options": dict(source.options),
+        "reference": _reference(services, source),
         "last_webhook": _last_webhook(services, name),
         "budget": _budget(services, source),
         "cursors": _cursors(services, source),
@@ -81,6 +82,12 @@ def source_details(services: Services, source: Source) -> dict[str, Any]:
             for alarm in alarms.raised_alarms(services.state, name)
         ],
     }
+
+
+def _reference(services: Services, source: Source) -> dict[str, str]:
+    """Member of a reference -> what it is; empty: the vendor cannot look up a single attempt."""
+    vendor = services.vendors[source.vendor]
+    return {} if vendor.expect is None else dict(vendor.reference_help)
 
 
 def _cursors(services: Services, source: Source) -> dict[str, dict[str, Any]]:

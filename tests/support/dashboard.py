@@ -54,12 +54,16 @@ class Dashboard:
         """Send a form with these hidden fields; the text of the page that it leads to."""
         return self.follow(self.client.post(f"/ui/do/{action}", data={**hidden, **fields}))
 
-    def submit(self, path: str, *, status: int = 303, **fields: str) -> str:
-        """Send the form of a page to its own address; the page that it leads to or, refused, the answer itself."""
-        form = re.search(rf'<form[^>]*action="/ui/{re.escape(path)}".*?</form>', self.get(path), re.DOTALL)
+    def submit(self, path: str, *, to: str = "", status: int = 303, **fields: str) -> str:
+        """Send the form of a page that goes `to` a page, to the same one without it.
+
+        Answers the page that it leads to or, for another status, the answer itself.
+        """
+        target = to or path
+        form = re.search(rf'<form method="post" action="/ui/{re.escape(target)}".*?</form>', self.get(path), re.DOTALL)
         assert form is not None, f"no form on {path}"
         hidden = {name: unescape(value) for name, value in _HIDDEN.findall(form[0])}
-        answer = self.client.post(f"/ui/{path}", data={**hidden, **fields})
+        answer = self.client.post(f"/ui/{target}", data={**hidden, **fields})
         assert answer.status_code == status, f"{answer.status_code} {answer.text}"
         return self.follow(answer) if status == 303 else answer.text
 

@@ -12,6 +12,7 @@ import redis
 from flask.testing import FlaskClient
 
 from bridge.config.access import FILE
+from bridge.sdk.records import Watch
 from bridge.services import Services
 from bridge.watch_registration import parse_watch_id, watch_id
 from bridge.web import create_app
@@ -38,7 +39,8 @@ def test_an_expectation_is_registered_shown_listed_and_cancelled(api: FlaskClien
     assert row["next_look"] == row["due"] < row["deadline"]
     address = f"/api/v1/watches/{row['id']}"
     assert api.get(address).json == row
-    assert api.get("/api/v1/watches?source=eu&state=open").json == {"watches": [row], "next": None, "total": 1}
+    listed = api.get("/api/v1/watches?source=eu&state=open").json
+    assert (listed["watches"], listed["next"], listed["total"]) == ([row], None, 1)
     assert api.get("/api/v1/watches?state=overdue").json["total"] == 0
     assert api.delete(address).status_code == 204
     assert api.delete(address).status_code == api.get(address).status_code == 404
@@ -209,3 +211,44 @@ def test_an_empty_file_says_so(run: Any, tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("stream,result\n")
     answer = run("import", tmp_path / "empty.csv", "--source", "eu")
     assert (answer.exit_code, "no line" in answer.stderr) == (3, True)
+
+
+def test_watches_are_filtered_by_kind_and_all_of_the_source_are_counted(api: FlaskClient, services: Services) -> None:
+    now = services.now()
+    for number in (1, 2):
+        api.post("/api/v1/watches", json=LINK | {"reference": {"stream": "link", "result": str(number)}})
+    watch = Watch(reference={"stream": "link", "result": "3"}, due_in=60.0, give_up_at=now + 3600)
+    services.watches.open("us", "link:3", watch, now=now)
+    page = api.get("/api/v1/watches?kind=attempt").json
+    assert [row["key"] for row in page["watches"]] == ["link:3"]
+    assert page["total"] == 1
+    kinds = {"attempt": 1, "expectation": 2, "pointer": 0, "ungraded": 0, "reread": 0}
+    assert page["counts"] == {"states": {"open": 3, "overdue": 0, "expanded": 0}, "kinds": kinds}
+    assert api.get("/api/v1/watches?kind=nothing").status_code == 422
+    first = api.get("/api/v1/watches?kind=expectation&limit=1").json
+    rest = api.get(f"/api/v1/watches?kind=expectation&limit=1&cursor={first['next']}").json
+    assert [row["key"] for row in first["watches"] + rest["watches"]] == ["link:1", "link:2"]
+    assert rest["counts"] == page["counts"]
+
+
+def test_the_text_of_a_csv_file_is_imported_or_refused_with_its_lines(api: FlaskClient) -> None:
+    text = "stream,result,label,source\n\nlink,7,HR-7,\nlink,8,HR-8,us\n"
+    call = {"csv": text, "source": "eu"}
+    checked = api.post("/api/v1/watches/import", json=call | {"dry_run": True})
+    assert (checked.status_code, api.get("/api/v1/watches").json["total"]) == (200, 0)
+    assert api.post("/api/v1/watches/import", json=call).json == checked.json
+    assert [row["source"] for row in api.get("/api/v1/watches").json["watches"]] == ["eu", "us"]
+
+    def problems(text: str) -> list[str]:
+        answer = api.post("/api/v1/watches/import", json={"csv": text, "source": "eu"})
+        assert answer.status_code == 422
+        return [f"{one['path']}: {one['message']}" for one in answer.json["problems"]]
+
+    assert problems("stream,result\nlink,7\nlink,\nlink,9\n")[0].startswith("csv.3.reference: ")
+    assert problems("stream,result,due\nlink,7,soon\n") == ["csv.2.due: Not a valid datetime."]
+    assert problems('stream,result\nlink,"7\n')[0].startswith("csv.2: a quoted cell does not end in its line")
+    assert problems("stream,result\n") == ["csv: has 0 lines below the header. Give 1 to 500"]
+    many = "stream,result\n" + "".join(f"link,{number}\n" for number in range(501))
+    assert problems(many) == ["csv: has 501 lines below the header. Give 1 to 500"]
+    assert api.post("/api/v1/watches/import", json={"csv": text, "watches": []}).status_code == 422
+    assert api.get("/api/v1/watches").json["total"] == 2

@@ -83,6 +83,10 @@ class SourceDetails(SourceRow):
     webhook_url = fields.String(required=True, metadata={"description": "What to enter at the vendor."})
     base_url = fields.String(required=True, metadata={"description": "Address of the vendor's API."})
     options = fields.Dict(required=True, metadata={"description": "Options as configured."})
+    reference = fields.Dict(
+        required=True,
+        metadata={"description": "Member of a watch's reference -> what it is; empty: single attempts cannot be read."},
+    )
     last_webhook = fields.Dict(
         required=True,
         allow_none=True,

@@ -8,11 +8,11 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from bridge import clock
-from bridge.polling.watches import ATTEMPT, EXPECTATION, POINTER, REREAD, UNGRADED
-from bridge.watch_registration import STATES
+from bridge.watch_registration import KINDS, STATES
 from bridge.web.api.members import shown_time, sound
+from bridge.web.api.paging import Page, PageQuery
 
-__all__ = ["EARLIEST", "LATEST", "Moment", "NewWatch", "WatchRow"]
+__all__ = ["EARLIEST", "LATEST", "Moment", "NewWatch", "WatchFilter", "WatchPage", "WatchRow"]
 
 #: Times that can be registered, UNIX seconds: 2000-01-01 to 2100-01-01.
 EARLIEST, LATEST = 946_684_800.0, 4_102_444_800.0
@@ -85,7 +85,7 @@ class WatchRow(Schema):
     )
     kind = fields.String(
         required=True,
-        validate=validate.OneOf((ATTEMPT, EXPECTATION, POINTER, UNGRADED, REREAD)),
+        validate=validate.OneOf(KINDS),
         metadata={"description": "Why it is watched; docs/architecture.md explains each."},
     )
     state = fields.String(
@@ -105,3 +105,39 @@ class WatchRow(Schema):
     next_look = shown_time("Next recheck.", allow_none=True)
     looks = fields.Integer(required=True, metadata={"description": "Number of rechecks so far."})
     opened_at = shown_time("When the watch was opened or registered.")
+
+
+class WatchFilter(PageQuery):
+    """The query of the list of watches."""
+
+    source = fields.String(validate=sound, metadata={"description": "Filter by source."})
+    state = fields.String(validate=validate.OneOf(STATES), metadata={"description": "Filter by state."})
+    kind = fields.String(validate=validate.OneOf(KINDS), metadata={"description": "Filter by kind."})
+
+
+class WatchCounts(Schema):
+    """How many watches there are, of the source or of all."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    states = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        required=True,
+        metadata={"description": "State -> number of watches, of any kind."},
+    )
+    kinds = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        required=True,
+        metadata={"description": "Kind -> number of watches, in any state."},
+    )
+
+
+class WatchPage(Page):
+    """Watches, overdue ones first."""
+
+    watches = fields.List(fields.Nested(WatchRow), required=True)
+    total = fields.Integer(required=True, metadata={"description": "Number of all matching watches."})
+    counts = fields.Nested(WatchCounts, required=True)

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 import gevent
 from flask import Response, current_app
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import ValidationError
 
 from bridge import watch_registration
 from bridge.audit import digest_of
 from bridge.polling.expectations import KNOWN_AFTER_SECONDS
 from bridge.services import Services
-from bridge.watch_registration import STATES, Listed
+from bridge.watch_registration import Listed
 from bridge.web.api.auditing import audited, not_a_change
 from bridge.web.api.bodies import BODY_ERRORS, ApiBlueprint
 from bridge.web.api.common import OPERATOR, VIEWER, is_local, known_source, mask_persons, needs, refuse, services_here
 from bridge.web.api.description import described
-from bridge.web.api.members import Flag, sound
-from bridge.web.api.paging import Page, PageQuery, page_of, position_of, refuse_cursor
-from bridge.web.api.watch_shapes import NewWatch, WatchRow
+from bridge.web.api.paging import page_of, position_of, refuse_cursor
+from bridge.web.api.watch_batch_shapes import MAX_BATCH, Cancelled, NewWatches, Registered, ToCancel
+from bridge.web.api.watch_shapes import NewWatch, WatchFilter, WatchPage, WatchRow
+from bridge.web.watch_csv import NotCsv, read_lines
+from bridge.web.watch_csv import document as document_of
 
-__all__ = ["MAX_BATCH", "blueprint", "masked_watch"]
+__all__ = ["blueprint", "masked_watch"]
 
 blueprint = ApiBlueprint(
     "watches", __name__, url_prefix="/api/v1/watches", description="Attempts that are rechecked or expected."
 )
 
-#: Watches, or ids, in one call.
-MAX_BATCH = 500
 #: How long the order of a list is kept for its further pages.
 _KEPT_SECONDS = 30.0
 #: A body of `addWatch`, for the description.
@@ -45,61 +45,10 @@ _EXPECTED = {
 _ITSELF = {"parameters": {"ident": "$response.body#/id"}}
 
 
-class _Filter(PageQuery):
-    source = fields.String(validate=sound, metadata={"description": "Filter by source."})
-    state = fields.String(validate=validate.OneOf(STATES), metadata={"description": "Filter by state."})
-
-
-class WatchPage(Page):
-    """Watches, overdue ones first."""
-
-    watches = fields.List(fields.Nested(WatchRow), required=True)
-    total = fields.Integer(required=True, metadata={"description": "Number of all matching watches."})
-
-
-class NewWatches(Schema):
-    """Expectations to register together."""
-
-    watches = fields.List(fields.Nested(NewWatch), required=True, validate=validate.Length(1, MAX_BATCH))
-    dry_run = Flag(load_default=False, metadata={"description": "Check them, register nothing."})
-
-
-class Registered(Schema):
-    """What was registered, or would be."""
-
-    ids = fields.List(
-        fields.String(), required=True, metadata={"description": "Of the watches, in the order of the call."}
-    )
-
-
-class ToCancel(Schema):
-    """Which watches to cancel: either `ids`, or all expected attempts of `source`."""
-
-    ids = fields.List(
-        fields.String(validate=sound), validate=validate.Length(1, MAX_BATCH), metadata={"description": "Of watches."}
-    )
-    source = fields.String(validate=sound, metadata={"description": "All expected attempts of this source."})
-    dry_run = Flag(load_default=False, metadata={"description": "Count them, cancel nothing."})
-
-    @validates_schema
-    def _one_of_them(self, data: Mapping[str, Any], **_: Any) -> None:
-        if ("ids" in data) == ("source" in data):
-            raise ValidationError("give either ids or source")
-
-
-class Cancelled(Schema):
-    """What was cancelled, or would be."""
-
-    cancelled = fields.Integer(required=True, metadata={"description": "Number of watches."})
-    unknown_ids = fields.List(
-        fields.String(), required=True, metadata={"description": "Ids under which there is no watch."}
-    )
-
-
 @blueprint.route("", methods=["GET"])
 @needs(VIEWER)
 @described(blueprint, "listWatches")
-@blueprint.arguments(_Filter, location="query")
+@blueprint.arguments(WatchFilter, location="query")
 @blueprint.response(200, WatchPage, description="The watches that match")
 def list_watches(query: Mapping[str, Any]) -> dict[str, Any]:
     """List watches
@@ -110,16 +59,16 @@ def list_watches(query: Mapping[str, Any]) -> dict[str, Any]:
     name = query.get("source")
     sources = list(services.config.sources) if name is None else [known_source(name)]
     position = position_of("watches", query, parts=3)
-    state = query.get("state")
-    found, is_current = _listed(services, sources, state, position)
+    state, kind = query.get("state"), query.get("kind")
+    found, counts, is_current = _listed(services, (tuple(sources), state, kind), position)
     try:
         rest: Iterable[Listed] = watch_registration.following(found, position)
     except ValueError:
         refuse_cursor("is not a cursor of watches")
     if not is_current:
-        rest = watch_registration.read_again(services, rest, state=state)
+        rest = watch_registration.read_again(services, rest, state=state, kind=kind)
     page = page_of("watches", rest, query["limit"], lambda watch: watch.position, _shown)
-    return page | {"total": len(found)}
+    return page | {"total": len(found), "counts": counts}
 
 
 def _shown(watch: Listed) -> dict[str, Any]:
@@ -133,24 +82,26 @@ def masked_watch(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _listed(
-    services: Services, sources: Sequence[str], state: str | None, position: Sequence[str] | None
-) -> tuple[Sequence[Listed], bool]:
-    """All matching watches, and whether they are as they are now.
+    services: Services, asked: tuple[Sequence[str], str | None, str | None], position: Sequence[str] | None
+) -> tuple[Sequence[Listed], Mapping[str, Mapping[str, int]], bool]:
+    """All matching watches, the numbers of all, and whether they are as they are now. `asked`: sources, state, kind.
 
     To sort them, all must be read: further pages are cut from the list of the first one for a while. A command keeps
     the watches, web only their places.
     """
     kept: dict[str, Any] = current_app.extensions.setdefault("bridge.watches", {})
-    asked, now = (tuple(sources), state), services.now()
+    now = services.now()
     if kept and not kept["since"] <= now < kept["since"] + _KEPT_SECONDS:
         kept.clear()
     if position is not None and kept.get("asked") == asked:
-        found: Sequence[Listed] = kept["found"]
-        return found, is_local()
-    found = watch_registration.listed(services, sources, state=state)
+        return kept["found"], kept["counts"], is_local()
+    sources, state, kind = asked
+    every = watch_registration.listed(services, sources)
+    counts = watch_registration.count(every)
+    found = [watch for watch in every if watch.matches(state, kind)]
     places = found if is_local() else [watch._replace(expected=None, watch=None) for watch in found]
-    kept.update(asked=asked, since=now, found=places)
-    return found, True
+    kept.update(asked=asked, since=now, found=places, counts=counts)
+    return found, counts, True
 
 
 @blueprint.route("", methods=["POST"])
@@ -193,14 +144,15 @@ def import_watches(document: Mapping[str, Any]) -> dict[str, Any]:
     """Expect several attempts
 
     All are registered, or none if one of them is wrong. To register more than one call may hold, check all of them
-    with `dry_run` first.
+    with `dry_run` first. `csv` takes the text of a file instead.
     """
     services = services_here()
     work = watch_registration.check if document["dry_run"] else watch_registration.register
+    given, lines = _from_csv(document) if "csv" in document else (document["watches"], None)
     try:
-        rows = work(services, document["watches"], now=services.now())
+        rows = work(services, given, now=services.now())
     except ValidationError as error:
-        refuse(422, "nothing was registered", errors={"watches": error.messages})
+        _refuse_several(error.messages, lines)
     if document["dry_run"]:
         not_a_change()
     else:
@@ -208,6 +160,32 @@ def import_watches(document: Mapping[str, Any]) -> dict[str, Any]:
         done = [digest_of(ident) for ident in idents]
         audited(f"watches of {_sources(idents)}", after={"registered": len(done), "watches": done})
     return {"ids": [row["id"] for row in rows]}
+
+
+def _from_csv(document: Mapping[str, Any]) -> tuple[list[Any], list[int]]:
+    """The loaded documents of a CSV text, and the number of the line of each."""
+    try:
+        lines = read_lines(document["csv"])
+    except NotCsv as error:
+        refuse(422, f"line {error.line}: {error}", errors={"csv": {str(error.line): [str(error)]}})
+    numbers = [line.number for line in lines]
+    if not 1 <= len(lines) <= MAX_BATCH:
+        problem = f"has {len(lines)} lines below the header. Give 1 to {MAX_BATCH}"
+        refuse(422, f"the CSV text {problem}", errors={"csv": [problem]})
+    try:
+        loaded: list[Any] = NewWatch(many=True).load(
+            [document_of(line.cells, document.get("source")) for line in lines]
+        )
+    except ValidationError as error:
+        _refuse_several(error.messages, numbers)
+    return loaded, numbers
+
+
+def _refuse_several(messages: Any, lines: Sequence[int] | None) -> NoReturn:
+    """Refuse with the position of each wrong document or, of a CSV text, with its line."""
+    if lines is None:
+        refuse(422, "nothing was registered", errors={"watches": messages})
+    refuse(422, "nothing was registered", errors={"csv": {str(lines[place]): of for place, of in messages.items()}})
 
 
 @blueprint.route("/cancel", methods=["POST"])

@@ -16,6 +16,7 @@ AFTER_SIGN_IN = "bridge_after_sign_in"
 _DETAILS = {
     400: "the form is incomplete. Remedy: open the page again",
     404: "there is no such page. Remedy: choose one from the navigation",
+    413: "the form is too large. Remedy: send less at a time",
     405: "this address takes forms only. Remedy: choose a page from the navigation",
 }
 

@@ -25,10 +25,13 @@ class Entered:
         """What was typed into a field."""
         return self.values.get(name, default)
 
-    def problems(self, path: str) -> list[str]:
-        """What is wrong with a member of the call, or with what is in it."""
+    def problems(self, path: str, *, exact: bool = False) -> list[str]:
+        """What is wrong with a member of the call, or with what is in it. `exact`: with the member itself."""
         found = () if self.refused is None else self.refused.problems
-        return [str(one["message"]) for one in found if one["path"] == path or one["path"].startswith(f"{path}.")]
+        inner = f"{path}."
+        return [
+            str(one["message"]) for one in found if one["path"] == path or (not exact and one["path"].startswith(inner))
+        ]
 
 
 def entered(refused: Refused | None = None) -> Entered:
