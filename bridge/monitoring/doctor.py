@@ -75,25 +75,30 @@ def require_same_bridge(client: redis.Redis, bridge: BridgeConfig) -> None:
         raise ConfigError(f"{finding.text}. Remedy: {finding.remedy}")
 
 
-def examine(services: Services, *, outward: bool = True) -> Iterator[Finding]:
-    """All findings, in the order in which they are made. `outward`: also those that need brokers or the DNS."""
+def examine(services: Services, *, outward: bool = True, each: bool = True) -> Iterator[Finding]:
+    """All findings, in the order in which they are made.
+
+    `outward`: also those that need brokers or the DNS. `each`: also those about single sources and subscriptions.
+    """
     now = services.now()
     yield Finding("connection to the state server", OK, describe(services.state_url))
     paused: dict[str, Pause | None] = {}
     yield from within(
-        lambda: _state_server(services, now, paused),
+        lambda: _state_server(services, now, paused, each=each),
         lambda problem: Finding("state server", FAILURE, problem, "check what listens at bridge.state", True),
     )
     yield _access(services.config, is_open=services.settings.open_access)
     if outward:
         yield from brokers(services)
+    if not each:
+        return
     for subscription in services.config.subscriptions.values():
         yield from _transport(subscription, services.config, now, outward=outward)
     for source in services.config.sources.values():
         yield _source(source, services.vendors[source.vendor], paused.get(source.name))
 
 
-def _state_server(services: Services, now: float, paused: dict[str, Pause | None]) -> Iterator[Finding]:
+def _state_server(services: Services, now: float, paused: dict[str, Pause | None], *, each: bool) -> Iterator[Finding]:
     """The state server, and what it says about processes and subscriptions; `paused` gets the pauses of sources."""
     try:
         with state_errors():
@@ -109,12 +114,15 @@ def _state_server(services: Services, now: float, paused: dict[str, Pause | None
         yield from findings
         with state_errors():
             identity = cast("dict[bytes, bytes]", services.state.hgetall(keys.BRIDGE))
-            paused.update({name: services.budgets.paused(name, now) for name in services.config.sources})
+            sources = services.config.sources if each else ()
+            paused.update({name: services.budgets.paused(name, now) for name in sources})
             beats = {name: cast("bytes | None", services.state.get(keys.heartbeat(name))) for name in _PROCESSES}
         yield _identity(services.config.bridge, identity)
         yield from brokers_in_use(services)
         yield from (_heartbeat(name, None if beat is None else float(beat), now) for name, beat in beats.items())
         yield from _configurations(RunningProcesses(services.state).read(now), services.config, now)
+        if not each:
+            return
         deliveries = Deliveries(services.state, partitions=services.config.bridge.partitions)
         for name in services.config.subscriptions:
             yield _subscription(name, deliveries.state(name, now=now))

@@ -12,6 +12,7 @@ from bridge.monitoring import alarms
 from bridge.monitoring.traffic_baseline import TrafficBaselines
 from bridge.polling.cursors import RoundReport
 from bridge.polling.reconciliation import CLASSES, Reconciliations
+from bridge.polling.worker_jobs import TEST, WorkerJobs
 from bridge.services import Services
 from bridge.text import duration_text, time_of_day_text
 from schemas.event import format_time
@@ -58,6 +59,7 @@ def source_details(services: Services, source: Source) -> dict[str, Any]:
         "options": dict(source.options),
         "reference": _reference(services, source),
         "last_webhook": _last_webhook(services, name),
+        "last_test": _last_test(services, name),
         "budget": _budget(services, source),
         "cursors": _cursors(services, source),
         "rounds": [_round(services, source, report) for report in services.cursors.history(name, limit=_ROUNDS_SHOWN)],
@@ -154,6 +156,12 @@ def _last_webhook(services: Services, name: str) -> dict[str, Any] | None:
         return None if at is None else {"received_at": _iso(at), "outcome": None, "id": None}
     last = found.rows[0]
     return {"received_at": _iso(last.received_at), "outcome": last.outcome, "id": last.id}
+
+
+def _last_test(services: Services, name: str) -> dict[str, Any] | None:
+    tests = (job for job in WorkerJobs(services.state).list(TEST) if job.source == name)
+    last = next(tests, None)
+    return None if last is None else {"id": last.id, "state": last.state, "created": _iso(last.created)}
 
 
 def _last_reconciliation(services: Services, name: str) -> dict[str, Any] | None:

@@ -52,6 +52,8 @@ def test_health_has_the_parts_and_the_findings_of_the_doctor(viewer: FlaskClient
     assert (findings["source eu"]["status"], findings["source us"]["status"]) == ("warning", "ok")
     assert findings["source eu"]["remedy"] == "attempt-bridge sources resume eu"
     assert findings["state server"]["status"] == "ok"
+    of_bridge = [finding["name"] for finding in viewer.get(f"{HEALTH}?about=bridge").json["findings"]]
+    assert of_bridge == [name for name in findings if not name.startswith("source ")]
     assert health["status"] == max(
         (finding["status"] for finding in health["findings"]), key=["ok", "warning", "failure"].index
     )

@@ -408,6 +408,8 @@ def test_only_the_stats_that_are_asked_for_are_answered(services: Services, api:
     totals = api.get("/api/v1/stats?series=false").json["sources"]
     assert [row["series"] for row in totals] == [{}, {}]
     assert totals[0]["totals"]["published_by_webhook"] == 1
+    every = api.get("/api/v1/stats?sources=*&figures=rescued&series=false").json
+    assert ([row["name"] for row in every["sources"]], every["subscriptions"]) == (["eu", "us"], [])
     answer = api.get("/api/v1/stats?figures=publishd")
     assert (answer.status_code, answer.json["problems"][0]["path"]) == (422, "figures")
 

@@ -92,6 +92,9 @@ class SourceDetails(SourceRow):
         allow_none=True,
         metadata={"description": "The newest request; only its time if many of other sources came since."},
     )
+    last_test = fields.Dict(
+        required=True, allow_none=True, metadata={"description": "`id`, `state` and time of its newest test."}
+    )
     budget = fields.Dict(required=True, metadata={"description": "Calls made and left, and when it resets."})
     cursors = fields.Dict(required=True, metadata={"description": "Stream -> where reading stands."})
     rounds = fields.List(fields.Dict(), required=True, metadata={"description": "The last rounds of polling."})

@@ -34,13 +34,23 @@ class _Asked(Schema):
         metadata={"description": "`5m`: steps of five minutes for 1h and 24h; 7d and 30d keep theirs."},
     )
     sources = fields.String(
-        validate=sound, metadata={"description": "Only these sources, separated by commas, and no subscription."}
+        validate=sound,
+        metadata={"description": "Only these sources, with commas between, `*`: all; no subscription."},
     )
     subscriptions = fields.String(
-        validate=sound, metadata={"description": "Only these subscriptions, separated by commas, and no source."}
+        validate=sound,
+        metadata={"description": "Only these subscriptions, with commas between, `*`: all; no source."},
     )
     figures = fields.String(validate=sound, metadata={"description": "Only these figures, separated by commas."})
     series = fields.Boolean(load_default=True, metadata={"description": "False: only the totals."})
+
+
+class _Numbers(fields.List[int]):
+    """A list of whole numbers that is there already: a check of each would take most of a call."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> list[Any] | None:
+        numbers: list[Any] = value
+        return numbers
 
 
 class _Named(Schema):
@@ -56,7 +66,7 @@ class _Named(Schema):
     )
     series = fields.Dict(
         keys=fields.String(),
-        values=fields.List(fields.Integer()),
+        values=_Numbers(fields.Integer()),
         required=True,
         metadata={"description": "Figure -> a number for each step, oldest first; empty if not wanted."},
     )
@@ -136,6 +146,8 @@ def _names(query: Mapping[str, Any], member: str) -> tuple[str, ...] | None:
         return None
     config = services_here().config
     known = config.sources if member == "sources" else config.subscriptions
+    if query[member] == "*":
+        return tuple(known)
     return tuple(name for name in dict.fromkeys(query[member].split(",")) if name in known)
 
 

@@ -21,6 +21,7 @@ class SourceWord(StrEnum):
     NO_CALLS = "no calls left"
     PAUSED = "paused"
     UNREAD = "last poll failed"
+    UNHEARD = "not heard yet"
     HEARD = "heard"
 
 
@@ -50,6 +51,7 @@ _KINDS = {
     SourceWord.NO_CALLS: "warn",
     SourceWord.PAUSED: "off",
     SourceWord.UNREAD: "warn",
+    SourceWord.UNHEARD: "warn",
     SourceWord.HEARD: "good",
 }
 
@@ -61,7 +63,8 @@ def state_of(row: Mapping[str, Any]) -> SourceState:
     words = [*raised, *([SourceWord.PAUSED] if paused else ()), *([SourceWord.UNREAD] if row["last_error"] else ())]
     if paused and SourceWord.STOPPED not in raised:
         words = [SourceWord.PAUSED]
-    word = min(words, key=list(SourceWord).index, default=SourceWord.HEARD)
+    is_heard = row["last_webhook_at"] or row["last_poll"]
+    word = min(words, key=list(SourceWord).index, default=SourceWord.HEARD if is_heard else SourceWord.UNHEARD)
     why = row["last_error"] or ""
     if word in (SourceWord.PAUSED, SourceWord.STOPPED):
         why = "in the configuration" if paused is True else str(paused or "")

@@ -1,0 +1,83 @@
+"""The overview: what is wrong comes first, everything leads on, and an empty bridge says what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import redis
+
+from bridge.services import Services
+from bridge.state import counts, keys
+from bridge.web.ui.overview_rows import first_steps
+from tests.support.dashboard import Dashboard
+from tests.support.deliveries_ui import dead, with_subscriptions
+from tests.support.published import publish, submission
+
+
+@pytest.fixture
+def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
+    return with_subscriptions(fake_state, tmp_path)
+
+
+def cards(page: str) -> list[str]:
+    """The names on the cards, in their order."""
+    return re.findall(r'<li class="card" data-row="([^"]*)"', page)
+
+
+def test_trouble_comes_first_and_leads_to_where_it_is(operator: Dashboard, services: Services) -> None:
+    services.budgets.pause("us")
+    dead(services, 1, 2)
+    page = operator.get("")
+    assert re.search(r'<a class="warn" href="/ui/dead-letters">2 dead letters</a>', page)
+    assert re.search(r'<a class="warn" href="/ui/sources">source paused: us</a>', page)
+    assert cards(page) == ["us", "eu", "crm", "book"]
+    assert re.search(r'<a href="/ui/failure-groups/crm/[0-9a-f]+">2</a>', page)
+    assert "/ui/dead-letters?filter=subscription%3Acrm" in page
+
+
+def test_the_period_is_in_the_address_and_the_figures_are_of_it(operator: Dashboard, services: Services) -> None:
+    now = services.now()
+    pipe = services.state.pipeline(transaction=False)
+    counts.add_counts(pipe, keys.counts, 0, now, {"eu|webhook|published": 3, "eu|poll|published": 1})
+    counts.add_counts(pipe, keys.counts, 0, now - 3 * 86_400, {"eu|poll|published": 8})
+    counts.add_counts(pipe, keys.delivery_counts, 0, now, {"crm|delivered": 7})
+    pipe.execute()
+    page = operator.get("")
+    assert "<dt>Webhook share</dt><dd>75 %</dd>" in page
+    assert "published: 4 in all, at most 4 in 5 m" in page
+    assert "delivered: 7 in all" in page
+    week = operator.get("?period=7d")
+    assert "<dt>Webhook share</dt><dd>25 %</dd>" in week
+    assert "4 published, 1 rescued" in page
+    assert "12 published, 9 rescued" in week
+    assert '<a href="/ui/?period=7d" aria-current="true"' in week
+
+
+def test_a_bridge_that_has_published_nothing_says_what_to_do_first(operator: Dashboard, services: Services) -> None:
+    page = operator.get("")
+    assert "What to do first" in page
+    assert "attempt-bridge sources test eu" in page
+    assert "attempt-bridge subscriptions test crm" in page
+    publish(services, submission(1))
+    assert "What to do first" not in operator.get("")
+
+
+def test_what_to_do_first_depends_on_what_is_there() -> None:
+    def commands(sources: list[dict[str, str]], subscriptions: list[dict[str, str]], *, nothing: bool) -> list[str]:
+        return [step.text.split()[0] for step in first_steps(sources, subscriptions, nothing=nothing)]
+
+    one = [{"name": "x"}]
+    assert commands([], [], nothing=True) == ["Add", "Add"]
+    assert commands(one, [], nothing=True) == ["Add", "Test", "Give"]
+    assert commands(one, one, nothing=True) == ["Test", "Give", "Send", "Watch"]
+    assert commands(one, one, nothing=False) == []
+
+
+def test_viewers_read_it_too(viewer: Dashboard, services: Services) -> None:
+    dead(services, 1)
+    page = viewer.get("")
+    assert "1 dead letter" in page
+    assert "/ui/do/" not in page
+    assert "sam@" not in page
