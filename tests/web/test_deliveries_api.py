@@ -171,6 +171,18 @@ def test_failure_groups_are_listed_by_their_last_failure_or_by_their_number_page
     assert api.get("/api/v1/failure-groups", query_string={"order": "name"}).status_code == 422
 
 
+def test_viewers_see_no_address_that_a_receiver_quotes_in_an_error(services: Services) -> None:
+    quotes = DeliveryFailed("no sam@example.test here", reason="receiver_error")
+    (dead,) = dispatch(services, 1, answer=lambda _: quotes, subscription=NEVER)
+    (failing,) = dispatch(services, 2, answer=lambda _: quotes)
+    (letter,) = services.deliveries.dead_letters(NAME)
+    paths = ("failure-groups", f"failure-groups/{NAME}/{letter.group}", "deliveries", "dead-letters", "subscriptions")
+    paths += (f"deliveries/{NAME}/{dead}", f"deliveries/{NAME}/{failing}", f"dead-letters/{NAME}/{letter.id}")
+    for path in paths:
+        assert "sam@example.test" in client(services, "operator").get(f"/api/v1/{path}").text, path
+        assert "sam@example.test" not in client(services, "viewer").get(f"/api/v1/{path}").text, path
+
+
 def test_a_failure_group_is_listed_acknowledged_replayed_and_discarded(services: Services, api: FlaskClient) -> None:
     dispatch(services, *range(3), answer=refuse, subscription=NEVER)
     (group,) = api.get("/api/v1/failure-groups").json["failure_groups"]

@@ -249,7 +249,7 @@ def _row(row: DeliveryRow) -> dict[str, Any]:
 
 
 def try_row(tried: LoggedTry) -> dict[str, Any]:
-    """One try as it is shown; without the answer for who may see no persons."""
+    """One try as it is shown; without the answer, and without addresses in the error, for who may see no persons."""
     row = {
         "at": iso(tried.at),
         "seconds": tried.seconds,
@@ -258,4 +258,5 @@ def try_row(tried: LoggedTry) -> dict[str, Any]:
         "error": tried.error,
         "answer": tried.answer,
     }
-    return mask_persons(row, "answer") if tried.answer else row
+    shown = row if sees_persons() else without_addresses(row)
+    return mask_persons(shown, "answer") if tried.answer else shown

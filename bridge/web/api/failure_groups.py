@@ -13,9 +13,9 @@ from bridge.delivery.groups import ACKNOWLEDGED, FIXED, OPEN, FailureGroup
 from bridge.errors import clip
 from bridge.web.api.auditing import audited
 from bridge.web.api.bodies import ApiBlueprint
-from bridge.web.api.common import OPERATOR, VIEWER, needs, refuse, services_here
+from bridge.web.api.common import OPERATOR, VIEWER, needs, refuse, sees_persons, services_here
 from bridge.web.api.description import described
-from bridge.web.api.filters import iso
+from bridge.web.api.filters import iso, without_addresses
 from bridge.web.api.members import shown_time, sound
 from bridge.web.api.paging import Page, PageQuery, page_of, position_of, refuse_cursor
 from bridge.web.api.subscription_names import known_subscription, subscription_names
@@ -212,7 +212,7 @@ def _id(subscription: str, group: FailureGroup) -> str:
 
 
 def _row(subscription: str, group: FailureGroup) -> dict[str, Any]:
-    return {
+    row = {
         "id": _id(subscription, group),
         "subscription": subscription,
         "fingerprint": group.fingerprint,
@@ -230,3 +230,5 @@ def _row(subscription: str, group: FailureGroup) -> dict[str, Any]:
         "example": group.example,
         "reopened": group.reopened,
     }
+    # Receivers quote what they were sent.
+    return row if sees_persons() else without_addresses(row)

@@ -132,7 +132,7 @@ def list_sources(query: dict[str, Any]) -> dict[str, Any]:
         names = [source.name for source in found]
         found = found[names.index(position[0]) + 1 :] if position[0] in names else []
     page = page_of("sources", found, query["limit"], lambda source: (source.name,))
-    return {**page, "sources": [source_row(services, source) for source in page["sources"]]}
+    return {**page, "sources": [_shown(source_row(services, source)) for source in page["sources"]]}
 
 
 @blueprint.route("/<name>", methods=["GET"])
@@ -144,9 +144,7 @@ def show_source(name: str) -> dict[str, Any]:
 
     Addresses, cursors, last polls, budget, watches, alarms, last webhook.
     """
-    details = source_details(services_here(), known_or_404(name))
-    shown: dict[str, Any] = details if sees_persons() else without_addresses(details)
-    return shown
+    return _shown(source_details(services_here(), known_or_404(name)))
 
 
 @blueprint.route("/<name>/pause", methods=["POST"])
@@ -216,3 +214,9 @@ def known_or_404(name: str) -> Source:
     if name not in sources:
         refuse(404, f'unknown source: "{clip(name, 40)}". {did_you_mean(name, sources)}')
     return sources[name]
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """The row; for who may not see persons, without the addresses that an error quotes."""
+    shown: dict[str, Any] = row if sees_persons() else without_addresses(row)
+    return shown

@@ -13,7 +13,7 @@ from bridge.web.ui.blueprint import PageBlueprint
 from bridge.web.ui.calls import Refused, call, read
 from bridge.web.ui.charts import chart_of
 from bridge.web.ui.lists import Listing, read_list
-from bridge.web.ui.pages import PREFIX, render_page, session_here
+from bridge.web.ui.pages import PREFIX, is_operator, render_page, session_here
 from bridge.web.ui.periods import chosen_period, period_choices
 
 __all__ = ["blueprint"]
@@ -87,6 +87,8 @@ def show_one(name: str) -> Response:
         share=None if figures is None else success_share(figures["totals"]),
         secrets=_secrets((row.get("configuration") or {}).get("secrets", ())),
         actions=[ACTIONS[f"{each}-subscription"] for each in _possible(row)],
+        left=_left_of(row),
+        forget=ACTIONS["forget-subscription"],
     )
 
 
@@ -106,19 +108,19 @@ def test(name: str) -> Response:
     return render_page("subscription_test.html", title=title, name=name, tested=tested, body=body, problem=problem)
 
 
-@blueprint.get("/<name>/forget")
-def show_forget(name: str) -> Response:
-    """What forgetting would delete."""
+def _left_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What forgetting would delete, or why it cannot be forgotten; None for one that is configured, and for viewers."""
+    if row["configured"] or not is_operator():
+        return None
     session = session_here() or {}
     headers = {"X-CSRF-Token": session.get("csrf") or ""}
-    lost = call("POST", f"subscriptions/{name}/forget", body={"dry_run": True}, headers=headers).document
-    return render_page(
-        "subscription_forget.html",
-        title="Forget a subscription",
-        name=name,
-        lost=lost,
-        action=ACTIONS["forget-subscription"],
-    )
+    try:
+        found = call("POST", f"subscriptions/{row['name']}/forget", body={"dry_run": True}, headers=headers).document
+    except Refused as refused:
+        if refused.status == 401:
+            raise
+        return {"problem": refused.line}
+    return {"problem": None, **found}
 
 
 def success_share(totals: Mapping[str, int]) -> float | None:
