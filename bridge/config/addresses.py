@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, urlsplit
 
-__all__ = ["is_secret_name", "literal_secret_problem", "unencoded_problem", "without_password"]
+__all__ = ["is_secret_name", "literal_secret_problem", "unencoded_problem", "without_password", "without_user"]
 
 #: Parameters whose values may be shown; of any other nobody knows.
 _SHOWN = frozenset({"db", "protocol", "socket_connect_timeout", "socket_timeout", "virtual_host"})
@@ -29,6 +29,12 @@ def without_password(address: str) -> str:
     shown = f"{user if colon else ''}{colon}****@" if at else ""
     place, question, query = rest.partition("?")
     return f"{scheme}://{shown}{place}{question}{'&'.join(_parameter(part) for part in query.split('&'))}"
+
+
+def without_user(address: str) -> str:
+    """As `without_password`, also without the user; `****` for what is no address."""
+    scheme, mark, rest = without_password(address).partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if mark else "****"
 
 
 def literal_secret_problem(address: str) -> str | None:

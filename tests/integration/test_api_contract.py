@@ -156,6 +156,7 @@ def test_the_description_is_valid_and_names_servers_ids_errors_and_both_forms_of
         "listErasures": {"200", "422"},
         "showErasure": {"200", "404"},
         "showHealth": {"200"},
+        "showConfiguration": {"200"},
         "listAudit": {"200", "422"},
     }
     assert all(shared <= set(operation["responses"]) for operation in operations.values())

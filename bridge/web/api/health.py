@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, cast
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from bridge import clock
+from bridge import __version__, clock
+from bridge.config.addresses import without_user
 from bridge.errors import StateUnavailable
 from bridge.monitoring.doctor import FAILURE, OK, WARNING, Finding, examine
+from bridge.monitoring.server_facts import read_server_facts
+from bridge.net.tls import describe
 from bridge.runtime.processes import PARTS
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.running import RunningProcesses
 from bridge.web.api.bodies import ApiBlueprint
 from bridge.web.api.common import VIEWER, needs, services_here
 from bridge.web.api.description import described
+from bridge.web.api.filters import iso
+from bridge.web.api.members import shown_time
 from schemas.event import format_time
 
 __all__ = ["blueprint"]
@@ -57,6 +64,55 @@ class Check(Schema):
     unreachable = fields.Boolean(required=True, metadata={"description": "Whether a server could not be reached."})
 
 
+class Process(Schema):
+    """One running process of the bridge."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    process = fields.String(required=True, metadata={"description": "Part, host and process id: `web:host:4711`."})
+    part = fields.String(required=True, metadata={"description": "`web`, `worker`, `beat` or `dispatch`."})
+    configuration = fields.String(required=True, metadata={"description": "Number of the configuration that it uses."})
+    loaded_at = shown_time("When it loaded that configuration.")
+    seen_at = shown_time("When it last said so.")
+    outcome = fields.String(
+        required=True,
+        metadata={"description": "Of the last reload: `loaded`, `unchanged`, `restarting`, or why it was refused."},
+    )
+
+
+class StateServer(Schema):
+    """The state server, as it describes itself."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    address = fields.String(required=True, metadata={"description": "Without user and password."})
+    product = fields.String(required=True, metadata={"description": "`redis`, `valkey` or another."})
+    version = fields.String(required=True, metadata={"description": "Its own version."})
+    uptime = fields.Float(required=True, metadata={"description": "Seconds since it started."})
+    memory_bytes = fields.Integer(required=True, metadata={"description": "Memory that it uses."})
+    memory_limit_bytes = fields.Integer(required=True, metadata={"description": "`maxmemory`; 0: no limit."})
+    policy = fields.String(required=True, metadata={"description": "`maxmemory-policy`; must be `noeviction`."})
+    append_only = fields.Boolean(required=True, metadata={"description": "Whether it writes an append-only file."})
+    append_fsync = fields.String(
+        required=True, allow_none=True, metadata={"description": "`appendfsync`; null: it does not say."}
+    )
+    last_write_ok = fields.Boolean(required=True, metadata={"description": "Whether its last write to disk succeeded."})
+    clients = fields.Integer(required=True, metadata={"description": "Open connections."})
+    clock_offset = fields.Float(required=True, metadata={"description": "Seconds by which its clock is ahead of ours."})
+
+
+class BrokerRow(Schema):
+    """The bridge's own broker. `attempt-bridge doctor` connects to it."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    address = fields.String(required=True, metadata={"description": "Without user and password."})
+    protection = fields.String(required=True, metadata={"description": "How the connection is protected."})
+
+
 class Health(Schema):
     """The state of the whole bridge."""
 
@@ -64,7 +120,16 @@ class Health(Schema):
         unknown = EXCLUDE
 
     status = _status("The worst of all findings.")
+    version = fields.String(required=True, metadata={"description": "Version of the bridge that answers."})
+    configuration = fields.String(
+        required=True, metadata={"description": "Number of the configuration of the process that answers."}
+    )
     parts = fields.List(fields.Nested(Part), required=True)
+    processes = fields.List(fields.Nested(Process), required=True)
+    state_server = fields.Nested(
+        StateServer, required=True, allow_none=True, metadata={"description": "null: it is unavailable."}
+    )
+    broker = fields.Nested(BrokerRow, required=True, metadata={"description": "The bridge's own broker."})
     findings = fields.List(fields.Nested(Check), required=True, metadata={"description": "One for each check."})
 
 
@@ -83,13 +148,22 @@ class _Asked(Schema):
 def show_health(query: Mapping[str, Any]) -> dict[str, Any]:
     """Show what would lose events, and how to fix it
 
-    The parts, and the findings of `attempt-bridge doctor` that need no connection to brokers and receivers. 200
-    whatever was found: `status` says it.
+    The parts and their processes, the state server, and the findings of `attempt-bridge doctor` that need no connection
+    to brokers and receivers. 200 whatever was found: `status` says it.
     """
     services = services_here()
     findings = list(examine(services, outward=False, each="about" not in query))
     worst = next((status for status in (FAILURE, WARNING) if any(one.status == status for one in findings)), OK)
-    return {"status": worst, "parts": _parts(services), "findings": [_row(finding) for finding in findings]}
+    return {
+        "status": worst,
+        "version": __version__,
+        "configuration": services.config.digest,
+        "parts": _parts(services),
+        "processes": _processes(services),
+        "state_server": _state_server(services),
+        "broker": {"address": without_user(services.broker_url), "protection": describe(services.broker_url)},
+        "findings": [_row(finding) for finding in findings],
+    }
 
 
 def _row(finding: Finding) -> dict[str, Any]:
@@ -104,6 +178,33 @@ def _parts(services: Services) -> list[dict[str, Any]]:
         # The findings say so.
         beats = [None] * len(PARTS)
     return [{"name": name, "heartbeat_at": _moment(beat)} for name, beat in zip(PARTS, beats, strict=True)]
+
+
+def _processes(services: Services) -> list[dict[str, Any]]:
+    try:
+        with state_errors():
+            running = RunningProcesses(services.state).read(services.now())
+    except StateUnavailable:
+        return []
+    return [
+        {
+            "process": each.process,
+            "part": each.name,
+            "configuration": each.digest,
+            "loaded_at": iso(each.loaded_at),
+            "seen_at": iso(each.seen_at),
+            "outcome": each.outcome,
+        }
+        for each in running
+    ]
+
+
+def _state_server(services: Services) -> dict[str, Any] | None:
+    try:
+        facts = read_server_facts(services.state, services.now)
+    except StateUnavailable:
+        return None
+    return {"address": without_user(services.state_url), **asdict(facts)}
 
 
 def _moment(beat: bytes | None) -> str | None:

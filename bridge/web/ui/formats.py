@@ -10,6 +10,8 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import Markup, escape
 
+from bridge.web.ui.filter_text import quoted
+
 __all__ = ["FILTERS", "bytes_text", "counted", "number_text", "seconds_text", "time_element"]
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
@@ -101,6 +103,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "part": _part,
     "words": _words,
     "id": _code,
+    "quoted": lambda value: quoted(str(value)),
     "shell": lambda value: shlex.quote(str(value)),
     "attr_json": lambda value: escape(json.dumps(value)),
 }
