@@ -70,12 +70,12 @@ def barriers(page: Page, tools: CDPSession, rules: list[str] | None = None) -> l
     return found
 
 
+@pytest.mark.timeout(300)
 def test_no_page_has_a_serious_barrier_in_light_or_dark_and_all_fit_on_a_phone(
     browser: Browser, services: Services
 ) -> None:
-    reader = Dashboard(services)
-    pages = {endpoint: address for endpoint, address, _ in walk(reader)}
-    assert page_endpoints(reader) - set(pages) == set(), "pages without a link to them"
+    pages = {page.endpoint: page.address for page in walk(Dashboard(services).visit)}
+    assert page_endpoints() - set(pages) == set(), "pages without a link to them"
     found: list[str] = []
     with signed_in(browser, services) as page:
         tools = page.context.new_cdp_session(page)
@@ -99,9 +99,8 @@ def test_no_page_shows_a_person_or_a_button_to_a_viewer(services: Services) -> N
         for person in (erasing.SAM, erasing.OTHER)
         for text in (person.first, person.last, person.email, person.email.replace("@", "%40"))
     ]
-    reader = Dashboard(services, TOKENS["viewer"])
     shown: list[str] = []
-    for _, address, text in walk(reader, each=4):
+    for _, address, text in walk(Dashboard(services, TOKENS["viewer"]).visit, each=4):
         shown += [f"{address}: {name}" for name in named if name.lower() in text.lower()]
         forms = [form for form in re.findall(r"<form[^>]*>", text) if not VIEWERS_FORM.search(form)]
         shown += [f"{address}: {form}" for form in forms]
@@ -121,11 +120,12 @@ INTRUDERS = (
 )
 
 
+@pytest.mark.timeout(300)
 def test_texts_of_others_stay_texts(browser: Browser, state: redis.Redis, tmp_path: Path) -> None:
     services = erasing.make_services(state, tmp_path)
     client = erasing.make_client(services)
     erasing.fill(services, client, HOSTILE)
-    pages = [address for _, address, _ in walk(Dashboard(services), each=2)]
+    pages = [page.address for page in walk(Dashboard(services).visit, each=2)]
     seen = ""
     with signed_in(browser, services) as page:
         for address in pages:

@@ -34,6 +34,10 @@ class Dashboard:
         assert answer.status_code == status, f"{answer.status_code} {answer.headers.get('Location')}"
         return answer.text
 
+    def visit(self, address: str) -> TestResponse:
+        """What an address of this site leads to."""
+        return self.client.get(address, follow_redirects=True)
+
     def press(self, path: str, action: str, **fields: str | list[str]) -> str:
         """Send the form of an action on a page, with its hidden fields; the text of the page that it leads to.
 
