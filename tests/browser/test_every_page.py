@@ -104,7 +104,7 @@ def test_no_page_shows_a_person_or_a_button_to_a_viewer(services: Services) -> N
         shown += [f"{address}: {name}" for name in named if name.lower() in text.lower()]
         forms = [form for form in re.findall(r"<form[^>]*>", text) if not VIEWERS_FORM.search(form)]
         shown += [f"{address}: {form}" for form in forms]
-    assert shown == []
+    assert "\n".join(shown) == ""
 
 
 HOSTILE = erasing.Named(
