@@ -45,6 +45,7 @@ __all__ = [
     "contents",
     "fill",
     "finish",
+    "job_number",
     "make_client",
     "make_services",
     "named_keys",
@@ -228,11 +229,16 @@ def remember(services: Services, person: Named) -> None:
     Reconciliations(services.state).keep(found)
     report = RoundReport(stream="groups", from_cursor="1", to_cursor="2", started=now, error=f"odd: {person.email}")
     services.cursors.record_round("eu", report)
-    number, why = f"eu/{hashlib.sha256(person.email.encode()).hexdigest()[:8]}", f"odd: {person.email}"
+    number, why = f"eu/{job_number(person)}", f"odd: {person.email}"
     failed = Backfill(id=number, source="eu", first=0.0, last=1.0, streams=["groups"], state="failed", error=why)
     Backfills(services.state).save(failed, now)
     step = {"name": "groups", "status": "warning", "text": why, "records": {}, "problems": [why]}
     WorkerJobs(services.state).save(WorkerJob(id=number, kind=TEST, source="eu", state="done", steps=[step]), now)
+
+
+def job_number(person: Named) -> str:
+    """Of the backfill and of the source's test whose errors quote the person."""
+    return hashlib.sha256(person.email.encode()).hexdigest()[:8]
 
 
 def finish(

@@ -10,9 +10,9 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 from bridge.audit import AuditEntry, audit_fields
 from bridge.journal.search import search
 from bridge.web.api.bodies import ApiBlueprint
-from bridge.web.api.common import VIEWER, needs, services_here
+from bridge.web.api.common import VIEWER, needs, sees_persons, services_here
 from bridge.web.api.description import described
-from bridge.web.api.filters import FilteredPage, FilteredQuery, iso, page_found, place_of, query_of
+from bridge.web.api.filters import FilteredPage, FilteredQuery, iso, page_found, place_of, query_of, without_addresses
 from bridge.web.api.members import shown_time, sound
 
 __all__ = ["blueprint"]
@@ -75,7 +75,7 @@ def list_audit(query: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(entry: AuditEntry) -> dict[str, Any]:
-    return {
+    row = {
         "id": entry.entry_id,
         "time": iso(entry.at),
         "actor": entry.actor,
@@ -85,3 +85,4 @@ def _row(entry: AuditEntry) -> dict[str, Any]:
         "before": entry.change.before,
         "after": entry.change.after,
     }
+    return row if sees_persons() else without_addresses(row)

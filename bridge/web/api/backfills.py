@@ -25,8 +25,18 @@ from bridge.text import did_you_mean
 from bridge.web.api.auditing import audited
 from bridge.web.api.backfill_shapes import BackfillFilter, BackfillPage, BackfillShape, NewBackfill
 from bridge.web.api.bodies import BODY_ERRORS, ApiBlueprint
-from bridge.web.api.common import OPERATOR, VIEWER, caller_here, known_source, needs, refuse, services_here
+from bridge.web.api.common import (
+    OPERATOR,
+    VIEWER,
+    caller_here,
+    known_source,
+    needs,
+    refuse,
+    sees_persons,
+    services_here,
+)
 from bridge.web.api.description import described
+from bridge.web.api.filters import without_addresses
 from bridge.web.api.paging import page_of, position_of, refuse_cursor
 from bridge.web.api.worker_rows import moment_of, why_it_waits
 
@@ -223,4 +233,4 @@ def _row(job: Backfill) -> dict[str, Any]:
     row = backfill_row(services_here(), job)
     if job.state == WAITING:
         row["waits"] = why_it_waits(BACKFILL, job.id)
-    return row
+    return row if sees_persons() else without_addresses(row)

@@ -14,9 +14,9 @@ from bridge.errors import clip
 from bridge.polling.worker_jobs import ENDED, STATES, TEST, WAITING, WorkerJob, WorkerJobs, job_id
 from bridge.web.api.auditing import audited
 from bridge.web.api.bodies import ApiBlueprint
-from bridge.web.api.common import OPERATOR, VIEWER, caller_here, needs, refuse, services_here
+from bridge.web.api.common import OPERATOR, VIEWER, caller_here, needs, refuse, sees_persons, services_here
 from bridge.web.api.description import described
-from bridge.web.api.filters import iso
+from bridge.web.api.filters import iso, without_addresses
 from bridge.web.api.members import shown_time
 from bridge.web.api.sources import known_or_404
 from bridge.web.api.worker_rows import NO_WORKER, is_worker_running, why_it_waits
@@ -117,7 +117,7 @@ def show_source_test(name: str, number: str) -> dict[str, Any]:
 
 def _row(job: WorkerJob) -> dict[str, Any]:
     has_ended = job.state in ENDED
-    return {
+    row = {
         "id": job.id,
         "source": job.source,
         "state": job.state,
@@ -127,3 +127,4 @@ def _row(job: WorkerJob) -> dict[str, Any]:
         "error": job.error,
         "created": iso(job.created),
     }
+    return row if sees_persons() else without_addresses(row)
