@@ -41,6 +41,8 @@ class WebhookRequest:
     kept_headers: Mapping[str, str]
     #: UNIX seconds.
     received_at: float
+    #: Number of the secret, or of the token in the address, that it matched, from 1; None: there is none, or unknown.
+    secret: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 import structlog
 
-from bridge.errors import BridgeError, Unreadable
-from bridge.ingest.context import IngestContext
+from bridge.errors import BadSignature, BridgeError, Unreadable
+from bridge.ingest.context import IngestContext, WebhookRequest
 from bridge.sdk.strict_json import parse
 from bridge.sdk.vendor import NormalisedAttempt, Record, WebhookContent
 
-__all__ = ["UNEXPECTED_ERROR", "log_unexpected", "read_body", "read_record", "unreadable_on_error"]
+__all__ = ["UNEXPECTED_ERROR", "log_unexpected", "read_body", "read_record", "unreadable_on_error", "verify"]
 
 #: The reason stored in quarantine for an unexpected exception; the log has its type and place.
 UNEXPECTED_ERROR = "unexpected_error"
@@ -51,3 +51,21 @@ def read_record(context: IngestContext, record: Record, now: float) -> Normalise
         # Keys of many records go to the state server in one call: a key that is not valid text must fail here.
         "".join((attempt.attempt_id, attempt.sitting or "", *attempt.aliases, *attempt.consent)).encode()
         return attempt
+
+
+def verify(context: IngestContext, request: WebhookRequest) -> int | None:
+    """The number of the secret, if the vendor's check tells it.
+
+    Raises `BadSignature`, also if the check itself fails: the sender is unknown then.
+    """
+    vendor = context.vendor
+    if vendor.verify is None:
+        return None
+    secrets = context.source.credentials.get(vendor.secret_credential or "", ())
+    try:
+        with unreadable_on_error(context.source.name, "verify"):
+            found = vendor.verify(request.body, request.headers, secrets, request.received_at)
+    except Unreadable as error:
+        raise BadSignature("the signature cannot be checked", reason=error.reason) from error
+    # Only a number can be stored, whatever a vendor's folder returns.
+    return found if type(found) is int and found > 0 else None

@@ -10,10 +10,10 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bridge.errors import BadSignature, BridgeError, Unreadable, clip
+from bridge.errors import BridgeError, Unreadable, clip
 from bridge.ingest.consent import voided_attempt
 from bridge.ingest.context import IngestContext, IngestReport, ReceiveResult, WebhookRequest
-from bridge.ingest.intake import log_unexpected, read_body, read_record, unreadable_on_error
+from bridge.ingest.intake import log_unexpected, read_body, read_record, unreadable_on_error, verify
 from bridge.ingest.period import OUTSIDE_PERIOD, Period
 from bridge.ingest.read_start import ReadStart
 from bridge.ingest.sample_marks import as_test, is_marked
@@ -33,7 +33,9 @@ def receive(context: IngestContext, request: WebhookRequest) -> ReceiveResult:
     Raises `BadSignature` (nothing is stored; the caller decides) and `StateUnavailable`. A request that is unreadable
     or causes an unexpected exception is quarantined: if the vendor sent it again, it would only fail again.
     """
-    _verify(context, request)
+    secret = verify(context, request)
+    if secret is not None:
+        request = replace(request, secret=secret)
     try:
         with unreadable_on_error(context.source.name, "receive"):
             result = _receive(context, request)
@@ -48,19 +50,6 @@ def receive(context: IngestContext, request: WebhookRequest) -> ReceiveResult:
         )
         result = _publish_request(context, request, outcome="quarantined", reason=str(error))
     return ReceiveResult(result.outcome, request.id)
-
-
-def _verify(context: IngestContext, request: WebhookRequest) -> None:
-    """Raises `BadSignature`, also if the check itself fails: the sender is unknown then."""
-    vendor = context.vendor
-    if vendor.verify is None:
-        return
-    secrets = context.source.credentials.get(vendor.secret_credential or "", ())
-    try:
-        with unreadable_on_error(context.source.name, "verify"):
-            vendor.verify(request.body, request.headers, secrets, request.received_at)
-    except Unreadable as error:
-        raise BadSignature("the signature cannot be checked", reason=error.reason) from error
 
 
 def _receive(context: IngestContext, request: WebhookRequest) -> EntryResult:
@@ -296,5 +285,6 @@ def _publish_request(
         outcome=outcome,
         reason=clip(reason),
         pointers=tuple(pointers),
+        secret=request.secret,
     )
     return context.publisher.publish(Entry(submissions=submissions, request=record), now=request.received_at)

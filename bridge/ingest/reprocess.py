@@ -25,7 +25,12 @@ def reprocess_request(context: IngestContext, stored: StoredRequest, *, now: flo
     if stored.outcome == "rejected":
         raise ValueError(f"request {stored.id} was refused: {stored.reason}. Let the vendor send it again")
     request = WebhookRequest(
-        id=stored.id, body=stored.body, headers=stored.headers, kept_headers=stored.headers, received_at=now
+        id=stored.id,
+        body=stored.body,
+        headers=stored.headers,
+        kept_headers=stored.headers,
+        received_at=now,
+        secret=stored.secret,
     )
     # Checked first: a failed run would store the request and its quarantine entry a second time.
     if not _is_readable(context, stored.body, now):

@@ -86,6 +86,8 @@ class RequestRecord:
     reason: str = ""
     #: Keys of the watches that it opened, stored with the ids of its attempts.
     pointers: tuple[str, ...] = ()
+    #: Number of the secret, or of the token in the address, that it matched, from 1; None: there is none, or unknown.
+    secret: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +164,8 @@ class StoredRequest:
     attempts: tuple[str, ...]
     #: Partition that holds it.
     partition: int
+    #: As of `RequestRecord`; None: there is none, or an earlier version stored it.
+    secret: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,11 @@ class EventItem:
         return int(self.stored.entry_id.partition("-")[0]) / 1000
 
     @property
+    def built_at(self) -> float:
+        """UNIX seconds at which it was built: when its webhook was received. 0.0 if it does not say."""
+        return _moment(self.member("recordedtime")) or 0.0
+
+    @property
     def attempt(self) -> str | None:
         """The attempt's id."""
         attempt: str | None = self.shown(self.stored.attempt)
@@ -120,7 +125,10 @@ def _data(name: str, kind: Any, meaning: str, *path: Any) -> Field:
 
 
 def _completed(item: EventItem) -> float | None:
-    text = item.member("data", "attempt", "completed_at")
+    return _moment(item.member("data", "attempt", "completed_at"))
+
+
+def _moment(text: Any) -> float | None:
     try:
         return None if text is None else datetime.fromisoformat(text).timestamp()
     except (TypeError, ValueError):

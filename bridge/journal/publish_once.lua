@@ -6,8 +6,8 @@
 -- ARGV  1 today (days since 1970)   2 number of records R   3 number of requests Q   4 seconds to keep the index
 --       then R x 10: field, digest (6; or 12 with that of an earlier version, which counts as the same), order (5, big-endian; from the vendor's API
 --                    followed by the id of the journal's last entry before the vendor was asked), origin (w|p|a|b|o), expected revision, type, event id, source, attempt id or subject, event JSON
---       then Q x 10: outcome ("" = the highest of its records), number of its records (in order, after the records
---                    without a request), outcome so far, id, source, received, reason, headers, body, attempt ids
+--       then Q x 11: outcome ("" = the highest of its records), number of its records (in order, after the records
+--                    without a request), outcome so far, id, source, received, reason, headers, body, attempt ids, number of the secret
 -- Returns {R x {outcome, revision, journal id}, Q x outcome}
 --       outcome: published | revised | duplicate | stale | revise (build revision+1 and call again expecting revision)
 --
@@ -224,12 +224,13 @@ for q = 1, tonumber(ARGV[3]) do
   if outcome == '' then outcome = highest == 'stale' and 'duplicate' or highest end
   if outcome ~= 'revise' then
     call('XADD', requests, '*', 'id', ARGV[at + 3], 'source', ARGV[at + 4], 'at', ARGV[at + 5], 'outcome', outcome,
-      'reason', ARGV[at + 6], 'headers', ARGV[at + 7], 'body', ARGV[at + 8], 'attempts', ARGV[at + 9])
+      'reason', ARGV[at + 6], 'headers', ARGV[at + 7], 'body', ARGV[at + 8], 'attempts', ARGV[at + 9],
+      'secret', ARGV[at + 10])
     if ARGV[at + 1] == '0' then count(ARGV[at + 4], 'webhook', outcome) end
     count(ARGV[at + 4], 'webhook', 'requests')
   end
   stored[q] = outcome
-  at = at + 10
+  at = at + 11
 end
 
 add_counts(counts, tally)

@@ -239,6 +239,7 @@ def _request_args(entry: Entry, records: int, so_far: str) -> list[bytes | str |
         _ENCODER.encode(dict(request.headers)),
         request.body,
         "\n".join((*(item.attempt_id for item in entry.submissions if item.subject is None), *request.pointers)),
+        "" if request.secret is None else request.secret,
     ]
 
 

@@ -187,4 +187,5 @@ def _stored(fields: dict[bytes, bytes], partition: int) -> StoredRequest:
         body=fields[b"body"],
         attempts=tuple(attempts.split("\n")) if attempts else (),
         partition=partition,
+        secret=int(fields.get(b"secret") or 0) or None,
     )

@@ -18,16 +18,19 @@ def hmac_sha256(secret: str, raw: bytes) -> bytes:
     return hmac.digest(secret.encode(), raw, "sha256")
 
 
-def require_signature(raw: bytes, given: bytes, secrets: Iterable[str]) -> None:
-    """Raise `BadSignature` unless `given` (decoded) is the HMAC-SHA256 of `raw` under one of the secrets.
+def require_signature(raw: bytes, given: bytes, secrets: Iterable[str]) -> int:
+    """The number, from 1, of the secret under which `given` (decoded) is the HMAC-SHA256 of `raw`.
 
-    All secrets are always tried, so that the time does not tell which one is current.
+    Raises `BadSignature` if there is none. All secrets are always tried, so that the time does not tell which one is
+    current.
     """
-    matches = False
-    for secret in secrets:
-        matches |= hmac.compare_digest(hmac_sha256(secret, raw), given)
-    if not matches:
+    found = 0
+    for number, secret in enumerate(secrets, 1):
+        matches = hmac.compare_digest(hmac_sha256(secret, raw), given)
+        found = found or number * matches
+    if not found:
         raise BadSignature("the signature belongs to no configured secret; compare the webhook's secret phrase")
+    return found
 
 
 def sha256_hex(text: str) -> str:

@@ -227,9 +227,10 @@ class Vendor:
     normalise: Callable[[Record, float, Mapping[str, Any]], NormalisedAttempt]
     #: `(source, calls)` -> the API client of one source.
     connect: Callable[[SourceFacts, VendorCalls], Any]
-    #: `(raw, headers, secrets, now)`: raises `BadSignature`. Header names are lower case, `secrets` are those of
-    #: `secret_credential`. None: the vendor does not sign, and the webhook address must hold a token.
-    verify: Callable[[bytes, Mapping[str, str], tuple[str, ...], float], None] | None = None
+    #: `(raw, headers, secrets, now)`: the number of the secret that matched, from 1, None if it is not known. Raises
+    #: `BadSignature`. Header names are lower case, `secrets` are those of `secret_credential`. No function: the vendor
+    #: does not sign, and the webhook address must hold a token.
+    verify: Callable[[bytes, Mapping[str, str], tuple[str, ...], float], int | None] | None = None
     #: The credential that `verify` checks against.
     secret_credential: str | None = None
     #: Name -> setting that a source may have.

@@ -126,11 +126,11 @@ class Receiver:
         endpoint: _Endpoint | None = None
         request = ""
         try:
-            endpoint = self._find_endpoint(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+            endpoint, token = self._find_endpoint(environ["REQUEST_METHOD"], environ["PATH_INFO"])
             body = self._read_body(environ, self._checked_length(environ, endpoint))
             now = self._now()
             request = request_id(now, os.urandom(10))
-            outcome, answer = self._receive(endpoint, environ, body, request, now)
+            outcome, answer = self._receive(endpoint, environ, body, request, now, token)
         except _Refused as refused:
             outcome, answer = refused.outcome, refused.answer
         except StateUnavailable as error:
@@ -161,19 +161,23 @@ class Receiver:
             observe=self._metrics.duration.labels(source.vendor).observe,
         )
 
-    def _find_endpoint(self, method: str, path: str) -> _Endpoint:
-        """The endpoint of the address. Unknown source, unknown token and missing token take the same time."""
+    def _find_endpoint(self, method: str, path: str) -> tuple[_Endpoint, int | None]:
+        """The endpoint of the address, and the number of its token if it has any.
+
+        Unknown source, unknown token and missing token take the same time.
+        """
         if method != "POST":
             raise _Refused("wrong_method", _WRONG_METHOD)
         name, slash, token = path[len(PREFIX) :].partition("/")
         endpoint = self._endpoints.get(name)
         given = hashlib.sha256(token.encode("latin-1")).hexdigest().encode()
-        known = False
-        for digest in (endpoint.digests if endpoint else ()) or _NO_DIGEST:
-            known |= hmac.compare_digest(given, digest)
+        known = 0
+        for number, digest in enumerate((endpoint.digests if endpoint else ()) or _NO_DIGEST, 1):
+            matches = hmac.compare_digest(given, digest)
+            known = known or number * matches
         if endpoint is None or not (known if endpoint.digests else not slash):
             raise _Refused("unknown_source", _NOT_FOUND)
-        return endpoint
+        return endpoint, known or None
 
     def _checked_length(self, environ: WSGIEnvironment, endpoint: _Endpoint) -> int:
         """The length of the body, after all checks that do not need the body itself."""
@@ -210,13 +214,15 @@ class Receiver:
         return body
 
     def _receive(
-        self, endpoint: _Endpoint, environ: WSGIEnvironment, body: bytes, request: str, now: float
+        self, endpoint: _Endpoint, environ: WSGIEnvironment, body: bytes, request: str, now: float, token: int | None
     ) -> tuple[str, Answer]:
         headers, kept = read_headers(environ, environ["PATH_INFO"][len(PREFIX) :].partition("/")[2])
         try:
             receipt = receive(
                 endpoint.context,
-                WebhookRequest(id=request, body=body, headers=headers, kept_headers=kept, received_at=now),
+                WebhookRequest(
+                    id=request, body=body, headers=headers, kept_headers=kept, received_at=now, secret=token
+                ),
             )
         except BadSignature as error:
             self._store_rejected(endpoint, error, kept, body, request, now)

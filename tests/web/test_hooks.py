@@ -28,7 +28,7 @@ from bridge.web.hooks import request_id
 from bridge.web.server import run
 from tests.support.clients import clients_over
 from tests.support.servers import Server
-from tests.support.web import API_TOKEN, captured_logs, result, services_over, sign, write_config
+from tests.support.web import API_TOKEN, SECRET, TOKEN, captured_logs, result, services_over, sign, write_config
 
 OPERATOR = {"Authorization": f"Bearer {API_TOKEN}"}
 
@@ -266,3 +266,25 @@ def test_an_address_in_use_is_one_clear_line(services: Services) -> None:
 def test_an_unknown_host_is_one_clear_line(services: Services) -> None:
     with pytest.raises(BridgeError, match=r"^cannot listen on nowhere\.invalid:0: .+ Remedy: "):
         run(services, "nowhere.invalid", 0)
+
+
+@pytest.mark.parametrize(("phrase", "number"), [(SECRET, 1), ("the-phrase-before", 2)])
+def test_the_number_of_the_secret_that_a_webhook_matched_is_stored(
+    client: FlaskClient, services: Services, phrase: str, number: int
+) -> None:
+    body = result(1)
+    answer = send(client, body, **{"X-Classmarker-Hmac-Sha256": sign(body, phrase)})
+    (stored,) = services.requests.look_up(answer.json["request_id"])
+    assert stored.secret == number
+
+
+def test_the_number_of_the_token_in_the_address_is_stored_where_the_vendor_signs_nothing(services: Services) -> None:
+    source = services.config.sources["closed"]
+    webhook = replace(source.webhook, token_sha256=("0" * 64, *source.webhook.token_sha256))
+    config = replace(services.config, sources={"closed": replace(source, webhook=webhook)})
+    vendor = replace(services.vendors["classmarker"], verify=None)
+    unsigned = replace(services, config=config, vendors={**services.vendors, "classmarker": vendor})
+    client = create_app(unsigned, gate=Gate(lambda: None)).test_client()
+    answer = send(client, result(1), f"/webhooks/closed/{TOKEN}")
+    (stored,) = services.requests.look_up(answer.json["request_id"])
+    assert stored.secret == 2

@@ -341,7 +341,7 @@ def test_requests_are_listed_filtered_shown_and_read(services: Services, api: Fl
     ):
         assert [row["id"] for row in api.get(f"/api/v1/requests?{query}").json["requests"]] == idents, query
     shown = api.get(f"/api/v1/requests/{second}").json
-    assert shown == listed["requests"][1] | {"headers": {"x-a": "b"}}
+    assert shown == listed["requests"][1] | {"headers": {"x-a": "b"}, "events": []}
     raw = api.get(f"/api/v1/requests/{second}/raw")
     assert (raw.data, raw.mimetype) == (bytes(range(256)), "application/octet-stream")
     assert raw.headers["Content-Disposition"] == "attachment"

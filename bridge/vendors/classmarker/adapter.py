@@ -57,8 +57,10 @@ FIRST_RECHECK_SECONDS = 3600.0
 LISTED_FOR_SECONDS = 90 * 86_400
 
 
-def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now: float) -> None:
-    """Raise `BadSignature` unless the header is the base64 HMAC-SHA256 of `raw`; no time is signed, `now` is unused.
+def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now: float) -> int:
+    """The number of the secret. Raises `BadSignature` unless the header is the base64 HMAC-SHA256 of `raw`.
+
+    No time is signed, `now` is unused.
 
     The header may hold two equal copies joined by a comma; the first is checked.
     """
@@ -69,7 +71,7 @@ def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now
         signature = base64.b64decode(given.partition(",")[0].strip(), validate=True)
     except (binascii.Error, ValueError) as error:  # ValueError: not ASCII
         raise BadSignature(f"{SIGNATURE_HEADER} is not base64", reason="malformed_signature") from error
-    require_signature(raw, signature, secrets)
+    return require_signature(raw, signature, secrets)
 
 
 def split(body: Any, _options: Mapping[str, Any]) -> WebhookContent:

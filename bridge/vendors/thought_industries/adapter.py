@@ -52,9 +52,11 @@ POINTER_TOLERANCE_SECONDS = 86_400
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
-def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now: float) -> None:
-    """Raise `BadSignature` unless the header is the lower-case hex HMAC-SHA256 of `raw`. `now` is unused: the time in
-    the body is signed, but no tolerance for it is documented."""
+def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now: float) -> int:
+    """The number of the secret. Raises `BadSignature` unless the header is the lower-case hex HMAC-SHA256 of `raw`.
+
+    `now` is unused: the time in the body is signed, but no tolerance for it is documented.
+    """
     given = headers.get(SIGNATURE_HEADER)
     if not given:
         raise BadSignature(
@@ -63,7 +65,7 @@ def verify(raw: bytes, headers: Mapping[str, str], secrets: tuple[str, ...], now
     # The vendor's own samples throw on a header of another length.
     if not _HEX.fullmatch(given):
         raise BadSignature(f"{SIGNATURE_HEADER} is not 64 lower-case hex digits", reason="malformed_signature")
-    require_signature(raw, bytes.fromhex(given), secrets)
+    return require_signature(raw, bytes.fromhex(given), secrets)
 
 
 def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:

@@ -11,7 +11,9 @@ from marshmallow import EXCLUDE, Schema, fields, validate
 
 from bridge.errors import clip
 from bridge.ingest.reprocess import reprocess_request
-from bridge.journal import StoredRequest
+from bridge.journal import WEBHOOK, StoredRequest
+from bridge.journal.attempts import revisions
+from bridge.journal.event_fields import EventItem
 from bridge.journal.request_fields import OUTCOMES, request_fields
 from bridge.journal.search import search
 from bridge.web.api.auditing import audited
@@ -29,6 +31,7 @@ from bridge.web.api.filters import (
     without_addresses,
 )
 from bridge.web.api.members import sound
+from schemas.event import source_path
 
 __all__ = ["RequestRow", "blueprint", "request_row"]
 
@@ -39,6 +42,10 @@ _FIELDS = {persons: request_fields(persons=persons) for persons in (False, True)
 _ID_ERRORS = (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
 #: Entries to read first: most requests are small, but each may have 256 kB.
 _FIRST = 100
+#: Attempts of one request whose events are looked up.
+_MOST_ATTEMPTS = 10
+#: Seconds: the time of a request is rounded to a millisecond, that of its events is cut.
+_ROUNDED = 0.002
 
 
 class _Filter(FilteredQuery):
@@ -64,14 +71,39 @@ class RequestRow(Schema):
         required=True,
         metadata={"description": "Ids of the attempts in it, and keys of the watches that it opened."},
     )
+    secret = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "Number of the secret, or of the token in the address, that it matched: 1 is the first "
+            "one of the configuration of then. Null: there is none, or it is not known."
+        },
+    )
     bytes = fields.Integer(required=True, metadata={"description": "Length of its body."})
 
 
+class RequestEvent(Schema):
+    """One event that a request brought."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    id = fields.String(required=True, metadata={"description": "The event's id."})
+    type = fields.String(required=True, metadata={"description": "Type of the event."})
+    attempt = fields.String(required=True, metadata={"description": "The attempt's id."})
+    revision = fields.Integer(required=True, allow_none=True, metadata={"description": "Revision of the attempt."})
+
+
 class RequestDetails(RequestRow):
-    """One webhook as received, with its headers."""
+    """One webhook as received, with its headers and what it brought."""
 
     headers = fields.Dict(
         keys=fields.String(), values=fields.String(), required=True, metadata={"description": "The stored headers."}
+    )
+    events = fields.List(
+        fields.Nested(RequestEvent),
+        required=True,
+        metadata={"description": f"The events that it brought, of its first {_MOST_ATTEMPTS} attempts."},
     )
 
 
@@ -129,7 +161,7 @@ def show_request(ident: str) -> dict[str, Any]:
     may be older than `bridge.retention.requests`.
     """
     request = _find(ident)
-    return {**request_row(request), "headers": dict(request.headers)}
+    return {**request_row(request), "headers": dict(request.headers), "events": _events(request)}
 
 
 @blueprint.route("/<ident>/raw", methods=["GET"])
@@ -175,6 +207,21 @@ def reprocess(ident: str) -> dict[str, Any]:
     return {"outcome": outcome}
 
 
+def _events(request: StoredRequest) -> list[dict[str, Any]]:
+    """The events that were built from it: they have the moment at which it was received."""
+    services = services_here()
+    path = source_path(services.config.bridge.name, request.source)
+    reader, index, now = services.journal_reader, services.event_index, services.now()
+    rows: list[dict[str, Any]] = []
+    for attempt, memory in reader.attempts(request.source, request.attempts[:_MOST_ATTEMPTS]).items():
+        for stored in revisions(reader, index, path, request.source, attempt, memory, now=now):
+            event = EventItem(stored)
+            if event.member("bridgeorigin") == WEBHOOK and abs(event.built_at - request.received_at) < _ROUNDED:
+                revision = event.member("data", "attempt", "revision")
+                rows.append({"id": stored.id, "type": stored.type, "attempt": attempt, "revision": revision})
+    return rows if sees_persons() else [without_addresses(row) for row in rows]
+
+
 def _find(ident: str) -> StoredRequest:
     found = services_here().requests.look_up(ident)
     if not found:
@@ -193,5 +240,6 @@ def request_row(request: StoredRequest) -> dict[str, Any]:
         "outcome": request.outcome,
         "reason": request.reason or None,
         "attempts": list(request.attempts) if sees_persons() else without_addresses(list(request.attempts)),
+        "secret": request.secret,
         "bytes": len(request.body),
     }

@@ -36,4 +36,8 @@ def show_one(ident: str) -> Response:
     """One event, and what became of it."""
     row = read(f"events/{ident}")
     deliveries = read("deliveries", event=row["id"], limit=200)["deliveries"]
-    return render_page("event.html", title="Event", active="events", row=row, deliveries=deliveries)
+    fields = read("fields/deliveries")["fields"]
+    names = next((field["values"] for field in fields if field["name"] == "subscription"), ())
+    return render_page(
+        "event.html", title="Event", active="events", row=row, deliveries=deliveries, subscriptions=names
+    )

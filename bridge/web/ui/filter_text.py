@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
-__all__ = ["has_term", "quoted", "terms_of", "toggled"]
+__all__ = ["has_term", "quoted", "searchable", "terms_of", "toggled"]
 
 #: A term: what stands between blanks, with texts in quotes kept whole.
 _TERM = re.compile(r'(?:[^\s"]|"(?:[^"\\]|\\.)*"?)+', re.DOTALL)
@@ -30,9 +31,28 @@ def toggled(text: str, term: str) -> str:
     return " ".join([*(each for each in terms if not each.startswith(name)), term])
 
 
+def searchable(text: str, names: Container[str]) -> str:
+    """The filter with those terms in quotes that name no field, such as an id with a colon: they are searched for.
+
+    `names`: the fields. A text in which nothing is to be quoted stays as it is.
+    """
+    terms = terms_of(text)
+    found = [_as_text(term) if _names_no_field(term, names) else term for term in terms]
+    return text if found == terms else " ".join(found)
+
+
+def _names_no_field(term: str, names: Container[str]) -> bool:
+    name, colon, _ = term.partition(":")
+    return bool(colon) and '"' not in name and name.removeprefix("-") not in names
+
+
+def _as_text(term: str) -> str:
+    escaped = term.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def quoted(value: str) -> str:
     """A value as a filter has it, in quotes where it needs them."""
     if _BARE.fullmatch(value) and value != "none":
         return value
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return _as_text(value)

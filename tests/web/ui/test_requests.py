@@ -63,6 +63,7 @@ def test_a_request_is_shown_with_headers_body_and_attempts_and_can_be_processed_
     assert "ClassMarker" in page
     assert 'href="/ui/attempts/eu/link%3A1"' in page
     assert f"https://bridge.example.test/api/v1/requests/{PUBLISHED}" in unescape(page)
+    assert re.search(r'href="/ui/events/[0-9a-f-]+">attempt.completed</a>, revision 1', page)
     page = operator.press(f"requests/{PUBLISHED}", "reprocess-request")
     assert f"Request {PUBLISHED} was processed again: duplicate." in page
     _, _, entry = next(iter(services.audit.newest_first()))
@@ -76,7 +77,7 @@ def test_a_viewer_sees_no_body_and_no_button(viewer: Dashboard, services: Servic
     assert [text for text in ("Sam", "sam@example.test", "/ui/do/") if text in page] == []
 
 
-def test_what_cannot_be_read_is_in_quarantine_and_is_read_again_by_its_id_or_by_filter(
+def test_what_cannot_be_read_is_in_quarantine_and_is_replayed_by_its_id_or_by_filter(
     operator: Dashboard, viewer: Dashboard, services: Services
 ) -> None:
     assert send(services, b'{"secret of": "Sam"}') == "quarantined"
@@ -85,19 +86,13 @@ def test_what_cannot_be_read_is_in_quarantine_and_is_read_again_by_its_id_or_by_
     assert "secret of" in operator.get(link)
     assert "secret of" not in viewer.get(link)
     assert "/ui/do/" not in viewer.get("requests/quarantine")
+    assert "replays/new" not in viewer.get(link)
     ident = link.removeprefix("requests/")
-    answer = operator.client.post(
-        "/ui/do/replay-quarantined", data={"csrf": csrf(operator), "id": [ident], "next": "/ui/requests/quarantine"}
-    )
-    made = answer.headers["Location"]
-    assert re.fullmatch("/ui/replays/replay-[0-9A-Za-z-]+", made), made
-    page = operator.get("requests/quarantine?filter=origin:webhook")
-    assert "attempt-bridge dead-letters replay --quarantine --filter origin:webhook" in page
-    answer = operator.client.post(
-        "/ui/do/replay-quarantine-matching",
-        data={"csrf": csrf(operator), "filter": "origin:poll", "next": "/ui/requests/quarantine"},
-    )
-    assert "nothing to replay" in operator.follow(answer)
+    page = unescape(operator.get("requests/quarantine?filter=origin:webhook"))
+    assert f'name="ids" value="{ident}"' in page
+    assert "/ui/replays/new?what=quarantine&filter=origin%3Awebhook" in page
+    page = operator.press(f"replays/new?what=quarantine&by=ids&ids={ident}", "new-replay")
+    assert "replays 1" in page
 
 
 def csrf(dashboard: Dashboard) -> str:
