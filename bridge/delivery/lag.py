@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Any
 
 import redis
 
-from bridge.journal.entries import StreamItems
+from bridge.delivery.journal_groups import JournalGroups, read_groups
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
-__all__ = ["oldest_unsettled_at"]
+__all__ = ["oldest_unsettled", "oldest_unsettled_at"]
 
 
 def oldest_unsettled_at(client: redis.Redis, subscription: str, *, partitions: int) -> float | None:
@@ -20,21 +21,34 @@ def oldest_unsettled_at(client: redis.Redis, subscription: str, *, partitions: i
     subscription. Raises `StateUnavailable`.
     """
     with state_errors():
-        entries = [
-            _oldest_entry(client, keys.journal(partition), keys.group(subscription)) for partition in range(partitions)
-        ]
-    return min((int(entry.partition(b"-")[0]) / 1000 for entry in entries if entry is not None), default=None)
+        return oldest_unsettled(client, [subscription], read_groups(client, partitions))[subscription]
 
 
-def _oldest_entry(client: redis.Redis, journal: str, group: str) -> bytes | None:
-    """The id of the oldest entry that is pending or not read yet."""
-    if not client.exists(journal):
-        return None
-    start = "-"
-    for row in client.xinfo_groups(journal):
-        if row["name"] in (group, group.encode()):
-            if row["pending"]:
-                return cast("dict[str, bytes]", client.xpending(journal, group))["min"]
-            start = "(" + row["last-delivered-id"].decode()
-    unread = cast("StreamItems", client.xrange(journal, start, "+", count=1))
-    return unread[0][0] if unread else None
+def oldest_unsettled(
+    client: redis.Redis, subscriptions: Sequence[str], journals: Sequence[JournalGroups]
+) -> dict[str, float | None]:
+    """The same of several, in one round trip. `journals`: of `read_groups`. Raises the errors of redis-py."""
+    pipe, asked = client.pipeline(transaction=False), list[str]()
+    for name in subscriptions:
+        for partition, journal in enumerate(journals):
+            if not journal.exists:
+                continue
+            asked.append(name)
+            group = journal.groups.get(keys.group(name))
+            if group is not None and group.pending:
+                pipe.xpending(keys.journal(partition), keys.group(name))
+            else:
+                start = "-" if group is None else f"({group.last_delivered}"
+                pipe.xrange(keys.journal(partition), start, "+", count=1)
+    oldest: dict[str, float | None] = dict.fromkeys(subscriptions)
+    for name, answer in zip(asked, pipe.execute() if asked else (), strict=True):
+        moment, before = _recorded_at(answer), oldest[name]
+        if moment is not None:
+            oldest[name] = moment if before is None else min(before, moment)
+    return oldest
+
+
+def _recorded_at(answer: Any) -> float | None:
+    """The time of the oldest pending entry (XPENDING) or of the first one (XRANGE)."""
+    entry = answer["min"] if isinstance(answer, dict) else answer[0][0] if answer else None
+    return None if entry is None else int(entry.partition(b"-")[0]) / 1000

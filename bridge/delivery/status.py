@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 import redis
 
+from bridge.delivery.journal_groups import JournalGroups, read_groups
 from bridge.delivery.lag import oldest_unsettled_at
 from bridge.state import keys
 
-__all__ = ["HeldEvents", "SubscriptionState", "held_events", "read_state"]
+__all__ = ["HeldEvents", "SubscriptionState", "held_events", "held_since", "read_state", "read_states"]
 
 _COUNTERS = (
     "delivered",
@@ -90,50 +92,65 @@ class HeldEvents:
 
 def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: float) -> SubscriptionState:
     """The state at `now` (UNIX seconds). Raises the errors of redis-py."""
-    counters = dict.fromkeys(_COUNTERS, 0)
-    retrying = dead_letters = pending = 0
-    lag: int | None = 0
-    delivered_at = 0.0
-    blocked_by = ""
-    shared = _read_hash(client, keys.subscription_state(subscription))
-    for partition in range(partitions):
-        fields = shared if partition == 0 else _read_hash(client, keys.subscription_state(subscription, partition))
-        for name in _COUNTERS:
-            counters[name] += int(fields.get(name, 0))
-        blocked_by = blocked_by or fields.get("waits", "")
-        delivered_at = max(delivered_at, float(fields.get("delivered_at", 0)))
-        retrying += client.zcard(keys.retry(subscription, partition))
-        dead_letters += client.xlen(keys.dead(subscription, partition))
-        group_pending, group_lag = _group_backlog(client, subscription, partition)
-        pending += group_pending
-        lag = None if lag is None or group_lag is None else lag + group_lag
-    circuit, circuit_reason = _circuit(shared)
-    open_until = float(shared.get("open_until", 0))
-    return SubscriptionState(
-        **counters,
-        retrying=retrying,
-        dead_letters=dead_letters,
-        pending=pending,
-        lag=lag,
-        circuit=circuit,
-        circuit_reason=circuit_reason,
-        blocked_by=blocked_by,
-        failures=int(shared.get("failures", 0)),
-        failing_since=float(shared["failing_since"]) if "failing_since" in shared else None,
-        open_until=open_until if open_until > now else None,
-        last_error=shared.get("last_error", ""),
-        last_error_at=float(shared["last_error_at"]) if "last_error_at" in shared else None,
-        delivered_at=delivered_at or None,
-    )
+    journals = read_groups(client, partitions)
+    return read_states(client, [subscription], journals, now=now)[subscription]
+
+
+def read_states(
+    client: redis.Redis, subscriptions: Sequence[str], journals: Sequence[JournalGroups], *, now: float
+) -> dict[str, SubscriptionState]:
+    """The states of several, in one round trip. `journals`: of `read_groups`. Raises the errors of redis-py."""
+    pipe = client.pipeline(transaction=False)
+    for name in subscriptions:
+        for partition in range(len(journals)):
+            pipe.hgetall(keys.subscription_state(name, partition))
+            pipe.zcard(keys.retry(name, partition))
+            pipe.xlen(keys.dead(name, partition))
+    answers = pipe.execute() if subscriptions else []
+    size = 3 * len(journals)
+    return {
+        name: _state(name, answers[place * size : (place + 1) * size], journals, now)
+        for place, name in enumerate(subscriptions)
+    }
 
 
 def held_events(
     client: redis.Redis, subscription: str, state: SubscriptionState, *, partitions: int, kept: float
 ) -> HeldEvents:
     """What the journal holds for a subscription. `kept`: `retention.events`, seconds. Raises `StateUnavailable`."""
-    oldest = oldest_unsettled_at(client, subscription, partitions=partitions)
+    return held_since(oldest_unsettled_at(client, subscription, partitions=partitions), state, kept=kept)
+
+
+def held_since(oldest: float | None, state: SubscriptionState, *, kept: float) -> HeldEvents:
+    """The same if the oldest unsettled event is known."""
     stopped = state.circuit in ("paused", "disabled")
     return HeldEvents(oldest_at=oldest, deleted_from=oldest + kept if oldest is not None and stopped else None)
+
+
+def _state(name: str, answers: Sequence[Any], journals: Sequence[JournalGroups], now: float) -> SubscriptionState:
+    """`answers`: hash, retries and dead letters of each partition."""
+    hashes = [_text(fields) for fields in answers[::3]]
+    shared = hashes[0]
+    counters = {counter: sum(int(fields.get(counter, 0)) for fields in hashes) for counter in _COUNTERS}
+    pending, lag = _backlog(name, journals)
+    circuit, circuit_reason = _circuit(shared)
+    open_until = float(shared.get("open_until", 0))
+    return SubscriptionState(
+        **counters,
+        retrying=sum(answers[1::3]),
+        dead_letters=sum(answers[2::3]),
+        pending=pending,
+        lag=lag,
+        circuit=circuit,
+        circuit_reason=circuit_reason,
+        blocked_by=next((fields["waits"] for fields in hashes if fields.get("waits")), ""),
+        failures=int(shared.get("failures", 0)),
+        failing_since=float(shared["failing_since"]) if "failing_since" in shared else None,
+        open_until=open_until if open_until > now else None,
+        last_error=shared.get("last_error", ""),
+        last_error_at=float(shared["last_error_at"]) if "last_error_at" in shared else None,
+        delivered_at=max(float(fields.get("delivered_at", 0)) for fields in hashes) or None,
+    )
 
 
 def _circuit(fields: dict[str, str]) -> tuple[str, str]:
@@ -147,17 +164,18 @@ def _circuit(fields: dict[str, str]) -> tuple[str, str]:
     return "closed", ""
 
 
-def _read_hash(client: redis.Redis, name: str) -> dict[str, str]:
-    fields = cast("dict[bytes, bytes]", client.hgetall(name))
+def _text(fields: Mapping[bytes, bytes]) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in fields.items()}
 
 
-def _group_backlog(client: redis.Redis, subscription: str, partition: int) -> tuple[int, int | None]:
-    """(pending, lag) of the subscription's group; a group that does not exist yet has read nothing."""
-    name, journal = keys.group(subscription), keys.journal(partition)
-    if not client.exists(journal):
-        return 0, 0
-    for group in client.xinfo_groups(journal):
-        if group["name"] in (name, name.encode()):
-            return int(group["pending"]), group.get("lag")
-    return 0, client.xlen(journal)
+def _backlog(subscription: str, journals: Sequence[JournalGroups]) -> tuple[int, int | None]:
+    """(pending, lag) of the subscription; a group that does not exist yet has read nothing."""
+    pending, lag = 0, 0
+    is_known = True
+    for journal in journals:
+        group = journal.groups.get(keys.group(subscription))
+        unread = journal.entries if group is None else group.lag
+        pending += 0 if group is None else group.pending
+        is_known = is_known and unread is not None
+        lag += unread or 0
+    return pending, lag if is_known else None

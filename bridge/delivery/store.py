@@ -12,10 +12,11 @@ from typing import cast
 import redis
 
 from bridge.delivery.consumers import living_consumers
+from bridge.delivery.journal_groups import read_groups
 from bridge.delivery.outcomes import outcome_keys, register
 from bridge.delivery.record import DeadLetter, Delivery, dead_letter
 from bridge.delivery.settled import CANCELLED, CONFIRMED, pack
-from bridge.delivery.status import SubscriptionState, read_state
+from bridge.delivery.status import SubscriptionState, read_state, read_states
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
@@ -215,3 +216,8 @@ class Deliveries:
         """Counters and circuit of a subscription at `now` (UNIX seconds)."""
         with state_errors():
             return read_state(self.client, subscription, partitions=self.partitions, now=now)
+
+    def states(self, subscriptions: Sequence[str], *, now: float) -> dict[str, SubscriptionState]:
+        """The same of several, in as many round trips as of one."""
+        with state_errors():
+            return read_states(self.client, subscriptions, read_groups(self.client, self.partitions), now=now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,11 +10,14 @@ from bridge import clock
 from bridge.config.addresses import without_password
 from bridge.config.description import describe
 from bridge.config.model import Config
-from bridge.delivery.status import held_events
+from bridge.delivery.journal_groups import read_groups
+from bridge.delivery.lag import oldest_unsettled
+from bridge.delivery.status import HeldEvents, SubscriptionState, held_since, read_states
 from bridge.delivery.store import Deliveries
+from bridge.state.errors import state_errors
 from schemas.event import format_time
 
-__all__ = ["STATES", "subscription_details", "subscription_row"]
+__all__ = ["STATES", "subscription_details", "subscription_row", "subscription_rows"]
 
 ACTIVE, PAUSED, DISABLED, REMOVED = "active", "paused", "disabled", "removed"
 STATES = (ACTIVE, PAUSED, DISABLED, REMOVED)
@@ -24,6 +28,22 @@ _RENAMED = {"circuit_reason": "why", "blocked_by": "waits"}
 
 def subscription_row(deliveries: Deliveries, config: Config, name: str, *, now: float) -> dict[str, Any]:
     """One subscription, configured or no longer; `now`: UNIX seconds. Raises `StateUnavailable`."""
+    return subscription_rows(deliveries, config, [name], now=now)[0]
+
+
+def subscription_rows(
+    deliveries: Deliveries, config: Config, names: Sequence[str], *, now: float
+) -> list[dict[str, Any]]:
+    """The same of several, in as many round trips as of one."""
+    with state_errors():
+        journals = read_groups(deliveries.client, config.bridge.partitions)
+        states = read_states(deliveries.client, names, journals, now=now)
+        oldest = oldest_unsettled(deliveries.client, names, journals)
+    kept = config.bridge.retention.events
+    return [_row(config, name, states[name], held_since(oldest[name], states[name], kept=kept)) for name in names]
+
+
+def _row(config: Config, name: str, state: SubscriptionState, held: HeldEvents) -> dict[str, Any]:
     subscription = config.subscriptions.get(name)
     target = None
     if subscription is not None:
@@ -35,7 +55,7 @@ def subscription_row(deliveries: Deliveries, config: Config, name: str, *, now: 
         "configured": subscription is not None,
         "transport": None if subscription is None else subscription.transport,
         "target": target,
-        **_status(deliveries, config, name, now),
+        **_members(state, held),
     }
     if subscription is None:
         why = f"no longer in bridge.yaml; add it again, or attempt-bridge subscriptions forget {name}"
@@ -56,15 +76,7 @@ def subscription_details(deliveries: Deliveries, config: Config, name: str, *, n
     }
 
 
-def _status(deliveries: Deliveries, config: Config, name: str, now: float) -> dict[str, Any]:
-    status = deliveries.state(name, now=now)
-    held = held_events(
-        deliveries.client,
-        name,
-        status,
-        partitions=config.bridge.partitions,
-        kept=config.bridge.retention.events,
-    )
+def _members(status: SubscriptionState, held: HeldEvents) -> dict[str, Any]:
     members = {
         _RENAMED.get(member, member): _iso(value) if member in _TIMES else value
         for member, value in asdict(status).items()

@@ -8,6 +8,7 @@ assess at the same moment publish the same, and what a killed process did not pu
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import cast
 
@@ -20,7 +21,17 @@ from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from bridge.text import duration_text
 
-__all__ = ["QUIET_SECONDS", "RAISED", "RECOVERED", "Alarm", "Alarms", "alarm_notice", "next_alarm", "raised_alarms"]
+__all__ = [
+    "QUIET_SECONDS",
+    "RAISED",
+    "RECOVERED",
+    "Alarm",
+    "Alarms",
+    "alarm_notice",
+    "next_alarm",
+    "raised_alarms",
+    "raised_alarms_of",
+]
 
 RAISED, RECOVERED = "raised", "recovered"
 #: After it is over, an alarm is not raised again for this long, seconds: an intermittent problem is one problem.
@@ -108,9 +119,19 @@ class Alarms:
 
     def of(self, source: str) -> dict[str, Alarm]:
         """Kind -> record, for the kinds that were ever raised."""
+        return self.of_all([source])[source]
+
+    def of_all(self, sources: Sequence[str]) -> dict[str, dict[str, Alarm]]:
+        """The same of several sources, in one round trip."""
+        pipe = self.client.pipeline(transaction=False)
+        for source in sources:
+            pipe.hgetall(keys.alarms(source))
         with state_errors():
-            stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.alarms(source)))
-        return {kind.decode(): _from_json(text) for kind, text in sorted(stored.items())}
+            stored = cast("list[dict[bytes, bytes]]", pipe.execute() if sources else [])
+        return {
+            source: {kind.decode(): _from_json(text) for kind, text in sorted(records.items())}
+            for source, records in zip(sources, stored, strict=True)
+        }
 
     def compare_and_set(self, source: str, old: Alarm | None, new: Alarm) -> Alarm:
         """Replace `old` by `new`; returns the record that is stored now, `new` or another process's."""
@@ -122,7 +143,13 @@ class Alarms:
 
 def raised_alarms(client: redis.Redis, source: str) -> tuple[Alarm, ...]:
     """The alarms of a source that are raised now. Raises `StateUnavailable`."""
-    return tuple(alarm for alarm in Alarms(client).of(source).values() if alarm.state == RAISED)
+    return raised_alarms_of(client, [source])[source]
+
+
+def raised_alarms_of(client: redis.Redis, sources: Sequence[str]) -> dict[str, tuple[Alarm, ...]]:
+    """The same of several sources, in one round trip. Raises `StateUnavailable`."""
+    every = Alarms(client).of_all(sources)
+    return {name: tuple(alarm for alarm in of.values() if alarm.state == RAISED) for name, of in every.items()}
 
 
 def _to_json(alarm: Alarm) -> str:

@@ -124,10 +124,9 @@ def _state_server(services: Services, now: float, paused: dict[str, Pause | None
         if not each:
             return
         deliveries = Deliveries(services.state, partitions=services.config.bridge.partitions)
-        for name in services.config.subscriptions:
-            yield _subscription(name, deliveries.state(name, now=now))
-        for name in services.orphans():
-            yield _orphan(name, deliveries.state(name, now=now))
+        orphans = services.orphans()
+        for name, state in deliveries.states([*services.config.subscriptions, *orphans], now=now).items():
+            yield _orphan(name, state) if name in orphans else _subscription(name, state)
 
 
 def _state(client: redis.Redis, now: Callable[[], float]) -> Iterator[Finding]:

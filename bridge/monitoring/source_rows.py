@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,13 +12,13 @@ from bridge.journal.search import search
 from bridge.monitoring import alarms
 from bridge.monitoring.traffic_baseline import TrafficBaselines
 from bridge.polling.cursors import RoundReport
-from bridge.polling.reconciliation import CLASSES, Reconciliations
+from bridge.polling.reconciliation import CLASSES, Reconciliation, Reconciliations
 from bridge.polling.worker_jobs import TEST, WorkerJobs
 from bridge.services import Services
 from bridge.text import duration_text, time_of_day_text
 from schemas.event import format_time
 
-__all__ = ["source_details", "source_row"]
+__all__ = ["source_details", "source_row", "source_rows"]
 
 _ROUNDS_SHOWN = 20
 _WATCHES_SHOWN = 20
@@ -25,28 +26,39 @@ _WATCHES_SHOWN = 20
 
 def source_row(services: Services, source: Source) -> dict[str, Any]:
     """The source with its last webhook and poll, budget, watches and alarms. Raises `StateUnavailable`."""
-    now = services.now()
-    budget = services.budgets.status(source.name, source.budget, now)
-    last = next(iter(services.cursors.history(source.name, limit=1)), None)
-    traffic = TrafficBaselines(services.state).traffic(source.name)
-    expected, overdue = services.expectations.counts(source.name)
-    paused = source.paused or (budget.pause.reason if budget.pause else False)
-    return {
-        "name": source.name,
-        "vendor": source.vendor,
-        "webhook": source.webhook.enabled,
-        "last_webhook_at": None if traffic is None else _iso(traffic.last_webhook_at),
-        "poll": duration_text(source.poll.every) if source.poll.enabled else False,
-        "last_poll": _iso(last.started) if last else None,
-        "last_error": _error(source, last) if last else None,
-        "budget_left": f"{budget.left}/{budget.window.calls}",
-        "watches_due": services.watches.due_count(source.name, now),
-        "expected": expected,
-        "overdue": overdue,
-        "paused": paused,
-        "raised_alarms": [alarm.kind for alarm in alarms.raised_alarms(services.state, source.name)],
-        "last_reconciliation": _last_reconciliation(services, source.name),
-    }
+    return source_rows(services, [source])[0]
+
+
+def source_rows(services: Services, sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """The same of several, in as many round trips as of one."""
+    now, names = services.now(), [source.name for source in sources]
+    budgets = services.budgets.statuses({source.name: source.budget for source in sources}, now)
+    rounds, due = services.cursors.last_rounds(names), services.watches.due_counts(names, now)
+    traffics, expected = TrafficBaselines(services.state).traffics(names), services.expectations.counts(names)
+    raised = alarms.raised_alarms_of(services.state, names)
+    compared = Reconciliations(services.state).last_of(names)
+    rows = []
+    for source in sources:
+        name = source.name
+        budget, last, traffic = budgets[name], rounds[name], traffics[name]
+        row = {
+            "name": name,
+            "vendor": source.vendor,
+            "webhook": source.webhook.enabled,
+            "last_webhook_at": None if traffic is None else _iso(traffic.last_webhook_at),
+            "poll": duration_text(source.poll.every) if source.poll.enabled else False,
+            "last_poll": _iso(last.started) if last else None,
+            "last_error": _error(source, last) if last else None,
+            "budget_left": f"{budget.left}/{budget.window.calls}",
+            "watches_due": due[name],
+            "expected": expected[name][0],
+            "overdue": expected[name][1],
+            "paused": source.paused or (budget.pause.reason if budget.pause else False),
+            "raised_alarms": [alarm.kind for alarm in raised[name]],
+            "last_reconciliation": _in_numbers(compared[name]),
+        }
+        rows.append(row)
+    return rows
 
 
 def source_details(services: Services, source: Source) -> dict[str, Any]:
@@ -164,9 +176,8 @@ def _last_test(services: Services, name: str) -> dict[str, Any] | None:
     return None if last is None else {"id": last.id, "state": last.state, "created": _iso(last.created)}
 
 
-def _last_reconciliation(services: Services, name: str) -> dict[str, Any] | None:
-    """The newest comparison with the vendor's list: numbers, no ids."""
-    last = Reconciliations(services.state).last(name)
+def _in_numbers(last: Reconciliation | None) -> dict[str, Any] | None:
+    """A comparison with the vendor's list without its ids."""
     if last is None:
         return None
     counts = {kind: last.total(kind) for kind in ("listed", *CLASSES)}

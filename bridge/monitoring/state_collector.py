@@ -11,7 +11,9 @@ from typing import cast
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from bridge import __version__
-from bridge.delivery.lag import oldest_unsettled_at
+from bridge.delivery.journal_groups import read_groups
+from bridge.delivery.lag import oldest_unsettled
+from bridge.delivery.status import read_states
 from bridge.errors import StateUnavailable
 from bridge.monitoring import alarms
 from bridge.services import Services
@@ -105,11 +107,15 @@ class StateCollector:
             labels=["subscription"],
         )
         orphans = services.orphans()
-        for name in (*services.config.subscriptions, *orphans):
+        names = [*services.config.subscriptions, *orphans]
+        with state_errors():
+            journals = read_groups(services.state, services.config.bridge.partitions)
+            states = read_states(services.state, names, journals, now=now)
+            since = oldest_unsettled(services.state, names, journals)
+        for name, state in states.items():
             orphan.add_metric([name], name in orphans)
-            state = services.deliveries.state(name, now=now)
             backlog.add_metric([name], state.pending + (state.lag or 0))
-            waiting = oldest_unsettled_at(services.state, name, partitions=services.config.bridge.partitions)
+            waiting = since[name]
             oldest.add_metric([name], 0 if waiting is None else max(0.0, now - waiting))
             retries.add_metric([name], state.retrying)
             letters.add_metric([name], state.dead_letters)

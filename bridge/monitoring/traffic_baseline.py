@@ -180,11 +180,16 @@ class TrafficBaselines:
 
     def traffic(self, source: str) -> TrafficState | None:
         """The traffic up to the last check; None before the first."""
+        return self.traffics([source])[source]
+
+    def traffics(self, sources: Sequence[str]) -> dict[str, TrafficState | None]:
+        """The same of several, in one round trip."""
+        pipe = self.client.pipeline(transaction=False)
+        for source in sources:
+            pipe.hget(keys.rhythm(source), "ledger")
         with state_errors():
-            stored = cast("bytes | None", self.client.hget(keys.rhythm(source), "ledger"))
-        if stored is None:
-            return None
-        return TrafficState(**{_FIELDS.get(member, member): value for member, value in json.loads(stored).items()})
+            stored = cast("list[bytes | None]", pipe.execute() if sources else [])
+        return dict(zip(sources, map(_traffic, stored), strict=True))
 
     def hourly(self, source: str, hours: Sequence[int]) -> dict[int, HourlyTotals]:
         """Hour since 1970 -> its totals, for those of `hours` that are stored."""
@@ -275,3 +280,9 @@ def _hour(moment: float) -> int:
 
 def _slot(hour: int) -> str:
     return str(hour % _RING_HOURS)
+
+
+def _traffic(stored: bytes | None) -> TrafficState | None:
+    if stored is None:
+        return None
+    return TrafficState(**{_FIELDS.get(member, member): value for member, value in json.loads(stored).items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
@@ -128,3 +129,13 @@ class Cursors:
         with state_errors():
             lines = cast("list[bytes]", self.client.lrange(keys.cursor_history(source), 0, limit - 1))
         return [RoundReport(**json.loads(line)) for line in lines]
+
+    def last_rounds(self, sources: Sequence[str]) -> dict[str, RoundReport | None]:
+        """The newest round of each source, in one round trip."""
+        pipe = self.client.pipeline(transaction=False)
+        for source in sources:
+            pipe.lindex(keys.cursor_history(source), 0)
+        with state_errors():
+            lines = cast("list[bytes | None]", pipe.execute() if sources else [])
+        read = (None if line is None else RoundReport(**json.loads(line)) for line in lines)
+        return dict(zip(sources, read, strict=True))

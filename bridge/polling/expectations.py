@@ -204,13 +204,19 @@ class Expectations:
         expected = _expectations(source, ((key.decode(), value) for key, value in stored.items()))
         return tuple(sorted(expected, key=lambda item: (item.deadline, item.key)))
 
-    def counts(self, source: str) -> tuple[int, int]:
-        """(open, overdue). Among more than `_COUNTED` the second includes those that others have replaced."""
+    def counts(self, sources: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """(open, overdue) of each source. Of more than `_COUNTED`, overdue includes those that others have replaced."""
         with state_errors():
-            pipe = self.client.pipeline(transaction=True)
-            pipe.hlen(keys.expected(source))
-            pipe.zcard(keys.deadlines(source))
-            every, waiting = cast("builtins.list[int]", pipe.execute())
+            pipe = self.client.pipeline(transaction=False)
+            for source in sources:
+                pipe.hlen(keys.expected(source))
+                pipe.zcard(keys.deadlines(source))
+            sizes = iter(cast("builtins.list[int]", pipe.execute() if sources else []))
+        return {
+            source: self._counted(source, *sizes_of) for source, *sizes_of in zip(sources, sizes, sizes, strict=True)
+        }
+
+    def _counted(self, source: str, every: int, waiting: int) -> tuple[int, int]:
         late = max(every - waiting, 0)
         if late and every <= _COUNTED:
             late = sum(item.state == "overdue" for item in self.list(source))

@@ -183,12 +183,22 @@ class Reconciliations:
         """The results of a source, the newest first."""
         with state_errors():
             lines = cast("list[bytes]", self.client.lrange(keys.reconciliations(source), 0, limit - 1))
-        # A later version may have added members.
-        known = {one.name for one in fields(Reconciliation)}
-        return [
-            Reconciliation(**{name: value for name, value in json.loads(line).items() if name in known})
-            for line in lines
-        ]
+        return list(map(_from_json, lines))
+
+    def last_of(self, sources: Sequence[str]) -> dict[str, Reconciliation | None]:
+        """The newest result of each source, in one round trip."""
+        pipe = self.client.pipeline(transaction=False)
+        for source in sources:
+            pipe.lindex(keys.reconciliations(source), 0)
+        with state_errors():
+            lines = cast("list[bytes | None]", pipe.execute() if sources else [])
+        return dict(zip(sources, (None if line is None else _from_json(line) for line in lines), strict=True))
+
+
+def _from_json(line: bytes) -> Reconciliation:
+    # A later version may have added members.
+    known = {one.name for one in fields(Reconciliation)}
+    return Reconciliation(**{name: value for name, value in json.loads(line).items() if name in known})
 
 
 def settled_until(source: Source, now: float) -> float:

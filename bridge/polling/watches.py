@@ -177,21 +177,21 @@ class Watches:
 
     def due_count(self, source: str, now: float) -> int:
         """The number of watches that are due."""
-        with state_errors():
-            pipe = self.client.pipeline(transaction=False)
-            for queue in _queues(source):
-                pipe.zcount(queue, "-inf", repr(now))
-            return sum(pipe.execute())
+        return self.due_counts([source], now)[source]
 
-    def sources_due(self, sources: Sequence[str], now: float) -> builtins.list[str]:
-        """The sources that have a due watch, in one round trip."""
+    def due_counts(self, sources: Sequence[str], now: float) -> dict[str, int]:
+        """The number of due watches of each source, in one round trip."""
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
             for source in sources:
                 for queue in _queues(source):
                     pipe.zcount(queue, "-inf", repr(now))
-            counts = pipe.execute()
-        return [source for at, source in enumerate(sources) if any(counts[3 * at : 3 * at + 3])]
+            counts = pipe.execute() if sources else []
+        return {source: sum(counts[3 * at : 3 * at + 3]) for at, source in enumerate(sources)}
+
+    def sources_due(self, sources: Sequence[str], now: float) -> builtins.list[str]:
+        """The sources that have a due watch, in one round trip."""
+        return [source for source, number in self.due_counts(sources, now).items() if number]
 
     def get(self, source: str, key: str) -> OpenWatch | None:
         """One open watch, or None; in one round trip, however many there are."""

@@ -168,8 +168,7 @@ class Budgets:
         """The pause in force at `now`, if any."""
         with state_errors():
             stored = cast("bytes | None", self.client.get(keys.paused(source)))
-        pause = None if stored is None else _parse_pause(stored)
-        return pause if pause is not None and pause.until > now else None
+        return _pause_in_force(stored, now)
 
     def pause_until(self, source: str, moment: float, reason: str) -> None:
         """Allow no calls before `moment`; `math.inf` stops the source until `resume`. A longer pause stays in force."""
@@ -189,32 +188,53 @@ class Budgets:
 
     def status(self, source: str, window: Window, now: float) -> BudgetStatus:
         """How many calls of the window are used and left at `now`, and which spenders used them."""
-        since = f"({window.since(now)!r}"
-        with state_errors():
-            calls = cast(
-                "list[tuple[bytes, float]]",
-                self.client.zrangebyscore(keys.budget(source), since, "+inf", withscores=True),
-            )
-        vendor_limit, left = self._vendor_limit(source, now), max(0, window.calls - len(calls))
-        daily = window.resets_at is not None
-        return BudgetStatus(
-            window=window,
-            used=len(calls),
-            left=left if vendor_limit is None else min(left, vendor_limit.remaining),
-            resets_at=window.available_again_at(now, calls[0][1] if calls else now) if calls or daily else None,
-            spenders=Counter(member.decode().partition("|")[0] for member, _ in calls),
-            pause=self.paused(source, now),
-            vendor_limit=vendor_limit,
-        )
+        return self.statuses({source: window}, now)[source]
 
-    def _vendor_limit(self, source: str, now: float) -> VendorLimit | None:
+    def statuses(self, windows: Mapping[str, Window], now: float) -> dict[str, BudgetStatus]:
+        """The same of several sources, in one round trip. `windows`: by source."""
+        pipe = self.client.pipeline(transaction=False)
+        for source, window in windows.items():
+            pipe.zrangebyscore(keys.budget(source), f"({window.since(now)!r}", "+inf", withscores=True)
+            pipe.hgetall(keys.vendor_limit(source))
+            pipe.get(keys.paused(source))
         with state_errors():
-            stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.vendor_limit(source)))
-        if not stored or float(stored[b"resets_at"]) <= now:
-            return None
-        return VendorLimit(
-            remaining=int(stored[b"remaining"]), limit=int(stored[b"limit"]), resets_at=float(stored[b"resets_at"])
-        )
+            answers = iter(pipe.execute() if windows else ())
+        read = zip(windows.items(), answers, answers, answers, strict=True)
+        return {source: _status(window, now, *stored) for (source, window), *stored in read}
+
+
+def _status(
+    window: Window,
+    now: float,
+    calls: Sequence[tuple[bytes, float]],
+    stated: Mapping[bytes, bytes],
+    paused: bytes | None,
+) -> BudgetStatus:
+    """`calls`: with their times; `stated`: the vendor's limit as it is stored; `paused`: the pause."""
+    vendor_limit, left = _vendor_limit(stated, now), max(0, window.calls - len(calls))
+    daily = window.resets_at is not None
+    return BudgetStatus(
+        window=window,
+        used=len(calls),
+        left=left if vendor_limit is None else min(left, vendor_limit.remaining),
+        resets_at=window.available_again_at(now, calls[0][1] if calls else now) if calls or daily else None,
+        spenders=Counter(member.decode().partition("|")[0] for member, _ in calls),
+        pause=_pause_in_force(paused, now),
+        vendor_limit=vendor_limit,
+    )
+
+
+def _vendor_limit(stored: Mapping[bytes, bytes], now: float) -> VendorLimit | None:
+    if not stored or float(stored[b"resets_at"]) <= now:
+        return None
+    return VendorLimit(
+        remaining=int(stored[b"remaining"]), limit=int(stored[b"limit"]), resets_at=float(stored[b"resets_at"])
+    )
+
+
+def _pause_in_force(stored: bytes | None, now: float) -> Pause | None:
+    pause = None if stored is None else _parse_pause(stored)
+    return pause if pause is not None and pause.until > now else None
 
 
 def paused_by_operator(client: redis.Redis, sources: Sequence[str]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from marshmallow import EXCLUDE, Schema, fields
 
 from bridge.config.model import Source
 from bridge.errors import clip
-from bridge.monitoring.source_rows import source_details, source_row
+from bridge.monitoring.source_rows import source_details, source_rows
 from bridge.text import did_you_mean
 from bridge.web.api.auditing import audited
 from bridge.web.api.bodies import ApiBlueprint
@@ -132,7 +132,7 @@ def list_sources(query: dict[str, Any]) -> dict[str, Any]:
         names = [source.name for source in found]
         found = found[names.index(position[0]) + 1 :] if position[0] in names else []
     page = page_of("sources", found, query["limit"], lambda source: (source.name,))
-    return {**page, "sources": [_shown(source_row(services, source)) for source in page["sources"]]}
+    return {**page, "sources": [_shown(row) for row in source_rows(services, page["sources"])]}
 
 
 @blueprint.route("/<name>", methods=["GET"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from bridge.delivery.orphans import forget as delete_subscription
 from bridge.delivery.orphans import served_by
-from bridge.delivery.subscription_rows import subscription_details, subscription_row
+from bridge.delivery.subscription_rows import subscription_details, subscription_row, subscription_rows
 from bridge.delivery.subscription_test import WAIT_SECONDS, AskedTest, Report, SubscriptionTests, reads_journal
 from bridge.state import keys
 from bridge.state.errors import state_errors
@@ -52,7 +52,10 @@ def list_subscriptions(query: Mapping[str, Any]) -> dict[str, Any]:
     if position is not None:
         # A subscription that was forgotten since is behind all others.
         names = names[names.index(position[0]) + 1 :] if position[0] in names else []
-    return page_of("subscriptions", names, query["limit"], lambda name: (name,), _row)
+    page = page_of("subscriptions", names, query["limit"], lambda name: (name,))
+    services = services_here()
+    rows = subscription_rows(services.deliveries, services.config, page["subscriptions"], now=services.now())
+    return {**page, "subscriptions": [_shown(row) for row in rows]}
 
 
 @blueprint.route("/<name>", methods=["GET"])

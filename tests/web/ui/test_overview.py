@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
+from bridge.delivery.store import Deliveries
 from bridge.services import Services
 from bridge.state import counts, keys
 from bridge.web.ui.overview_rows import first_steps
 from tests.support.dashboard import Dashboard
-from tests.support.deliveries_ui import dead, with_subscriptions
+from tests.support.deliveries_ui import CRM, dead, with_subscriptions
 from tests.support.published import publish, submission
 
 
@@ -81,3 +84,51 @@ def test_viewers_read_it_too(viewer: Dashboard, services: Services) -> None:
     assert "1 dead letter" in page
     assert "/ui/do/" not in page
     assert "sam@" not in page
+
+
+def test_it_asks_the_state_server_as_often_for_many_subscriptions_and_sources_as_for_few(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counted(owner: type, name: str) -> None:
+        plain = getattr(owner, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            asked.append(name)
+            return plain(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, call)
+
+    counted(redis.Redis, "execute_command")
+    counted(redis.client.Pipeline, "execute")
+
+    def trips(number: int) -> int:
+        many = replace(
+            services.config,
+            subscriptions={f"s{at}": replace(CRM, name=f"s{at}") for at in range(number)},
+            sources={f"v{at}": replace(services.config.sources["eu"], name=f"v{at}") for at in range(number)},
+        )
+        operator = Dashboard(replace(services, config=many))
+        operator.get("?period=30d")
+        asked.clear()
+        operator.get("?period=30d")
+        return len(asked)
+
+    assert trips(30) == trips(2)
+
+
+def test_the_states_of_several_subscriptions_are_those_of_each(any_state: redis.Redis) -> None:
+    store = Deliveries(any_state, partitions=2)
+    for partition, name in enumerate(("crm", "book")):
+        any_state.hset(keys.subscription_state(name, partition), "delivered", partition + 3)
+        any_state.zadd(keys.retry(name, partition), {"x": 5.0})
+        any_state.xadd(keys.journal(partition), {"event": "{}"})
+    any_state.xgroup_create(keys.journal(1), keys.group("book"), id="0")
+    any_state.xreadgroup(keys.group("book"), "one", {keys.journal(1): ">"})
+    found = store.states(["crm", "book", "new"], now=1000.0)
+    assert [(one.delivered, one.retrying, one.pending, one.lag) for one in found.values()] == [
+        (3, 1, 0, 2),
+        (4, 1, 1, 1),
+        (0, 0, 0, 2),
+    ]
