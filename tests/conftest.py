@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -80,6 +80,21 @@ def server(shared_server: Server) -> Server:
     client.flushall()
     client.close()
     return shared_server
+
+
+@pytest.fixture(scope="session")
+def empty_state(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], redis.Redis]]:
+    """Empties a real server that writes nothing to the disk, and gives its client; for tests that need many."""
+    server = Server(tmp_path_factory.mktemp("server"), "--appendonly", "no")
+    client = server.client(single_connection_client=True)
+
+    def empty() -> redis.Redis:
+        client.flushall()
+        return client
+
+    yield empty
+    client.close()
+    server.close()
 
 
 @pytest.fixture

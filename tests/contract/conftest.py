@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import redis
 
 from bridge import vendors as vendors_package
 from bridge.registry import vendors
@@ -109,6 +110,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def stage(request: pytest.FixtureRequest) -> Stage:
     vendor, variant = request.param
     return connect(vendor, contract_of(vendor).VARIANTS[variant], Clock())
+
+
+@pytest.fixture
+def variant_state(request: pytest.FixtureRequest) -> redis.Redis:
+    """A fake server for the first variant of each vendor, whose tests are fast ones; a real one for the others, for
+    which the scripts of a fake one take half of the time."""
+    if request.node.get_closest_marker("long") is None:
+        return request.getfixturevalue("fake_state")
+    return request.getfixturevalue("empty_state")()
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ def recheck_for(bridge: Bridge, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("expected", [True, False], ids=["expected", "not expected"])
-def test_a_result_that_is_announced_during_a_recheck_is_read_at_once(unsigned, stream, fake_state, expected):
-    stage, bridge = unsigned, Bridge(unsigned, fake_state)
+def test_a_result_that_is_announced_during_a_recheck_is_read_at_once(unsigned, stream, variant_state, expected):
+    stage, bridge = unsigned, Bridge(unsigned, variant_state)
     attempt_id = stage.finish(stream, stage.clock.now - 60, graded=False)
     if expected:
         expect(bridge, attempt_id, due_in=0.0)
@@ -59,9 +59,9 @@ def test_a_result_that_is_announced_during_a_recheck_is_read_at_once(unsigned, s
 
 @pytest.mark.parametrize("expected", [True, False], ids=["expected", "not expected"])
 def test_a_result_that_is_announced_two_seconds_before_the_api_shows_it_comes_seconds_later(
-    unsigned, stream, fake_state, expected
+    unsigned, stream, variant_state, expected
 ):
-    stage, bridge = unsigned, Bridge(unsigned, fake_state)
+    stage, bridge = unsigned, Bridge(unsigned, variant_state)
     attempt_id = stage.finish(stream, stage.clock.now - 60, graded=False)
     if expected:
         expect(bridge, attempt_id, due_in=DAY)

@@ -20,17 +20,17 @@ SCARCE = 12
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("moment", ["before a call", "after a call", "before publishing"])
+@pytest.mark.spread("moment", ["before a call", "after a call", "before publishing"])
 def test_a_process_that_is_killed_anywhere_loses_nothing_and_repeats_nothing(
-    stage, stream, fake_state, monkeypatch, moment
+    stage, stream, empty_state, monkeypatch, moment
 ):
-    survive_kills(stage, stream, Bridge(stage, fake_state), monkeypatch, moment)
+    survive_kills(stage, stream, Bridge(stage, empty_state()), monkeypatch, moment)
 
 
 def test_a_process_that_is_killed_between_page_and_cursor_loses_nothing_and_repeats_nothing(
-    stage, polled, fake_state, monkeypatch
+    stage, polled, variant_state, monkeypatch
 ):
-    survive_kills(stage, polled, Bridge(stage, fake_state), monkeypatch, "before saving the cursor")
+    survive_kills(stage, polled, Bridge(stage, variant_state), monkeypatch, "before saving the cursor")
 
 
 def survive_kills(stage, stream, bridge, monkeypatch, moment):
@@ -141,7 +141,7 @@ def _all_at_once(processes: Sequence) -> None:
             for _ in range(2):
                 poll_once(services, SOURCE)
                 recheck(services, SOURCE)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the test tells it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test reports it
             faults.append(error)
 
     threads = [threading.Thread(target=work, args=(process,)) for process in processes]

@@ -33,9 +33,9 @@ FAULTS = {
 
 
 @pytest.mark.spread("fault", FAULTS)
-def test_a_call_that_only_supplies_names_never_holds_up_pauses_or_stops_publishing(named, stream, fake_state, fault):
+def test_a_call_that_only_supplies_names_never_holds_up_pauses_or_stops_publishing(named, stream, variant_state, fault):
     stage = named
-    bridge = Bridge(stage, fake_state)
+    bridge = Bridge(stage, variant_state)
     failing = _with_fault(bridge, FAULTS[fault])
     finished = [stage.finish(stream, stage.clock.now - 600 * number) for number in range(1, 5)]
 

@@ -24,10 +24,10 @@ FAULTS = {
 
 
 @pytest.mark.spread("fault", FAULTS)
-def test_one_part_that_cannot_be_read_holds_up_no_other_and_is_read_from_where_it_was(parted, fake_state, fault):
+def test_one_part_that_cannot_be_read_holds_up_no_other_and_is_read_from_where_it_was(parted, variant_state, fault):
     stage, bench = parted, parted.bench
     streams = [name for name, poll in stage.vendor.polls.items() if poll.sweep is None]
-    bridge = Bridge(stage, fake_state)
+    bridge = Bridge(stage, variant_state)
     healthy = bridge.wire
 
     def wire(method: str, path: str, *rest: Any) -> Any:

@@ -30,8 +30,8 @@ def pass_by(bridge: Bridge, days: float) -> None:
 
 
 @pytest.mark.parametrize("answers", [2, 0], ids=["the vendor answers at first", "it never answers"])
-def test_a_webhook_about_a_published_attempt_is_never_overdue(unsigned, stream, fake_state, answers):
-    stage, bridge = unsigned, Bridge(unsigned, fake_state)
+def test_a_webhook_about_a_published_attempt_is_never_overdue(unsigned, stream, variant_state, answers):
+    stage, bridge = unsigned, Bridge(unsigned, variant_state)
     attempt_id = stage.finish(stream, stage.clock.now - 600)
     bridge.read()
     assert bridge.published() == [("completed", attempt_id)]

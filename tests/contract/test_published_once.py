@@ -11,8 +11,8 @@ REVISED_WITHIN_DAYS = 15
 
 
 @pytest.fixture
-def bridge(stage, fake_state):
-    return Bridge(stage, fake_state)
+def bridge(stage, variant_state):
+    return Bridge(stage, variant_state)
 
 
 def test_an_attempt_that_comes_by_both_paths_is_published_once(bridge, stage, stream):
@@ -130,8 +130,8 @@ def test_a_tampered_or_unsigned_request_is_refused_and_publishes_nothing(bridge,
     assert bridge.published() == []
 
 
-def test_a_secret_is_rotated_without_losing_a_webhook(signed, fake_state):
-    bridge = Bridge(signed, fake_state, secrets=("new-phrase", "old-phrase"))
+def test_a_secret_is_rotated_without_losing_a_webhook(signed, variant_state):
+    bridge = Bridge(signed, variant_state, secrets=("new-phrase", "old-phrase"))
     new, old, third = (signed.finish(signed.stream, signed.clock.now - seconds) for seconds in (90, 60, 30))
     statuses = []
     for attempt_id, secret in ((new, "new-phrase"), (old, "old-phrase"), (third, "third-phrase")):

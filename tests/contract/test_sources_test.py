@@ -11,8 +11,8 @@ from workers.polling.source_test import steps
 
 
 @pytest.fixture
-def bridge(stage, fake_state):
-    return Bridge(stage, fake_state)
+def bridge(stage, variant_state):
+    return Bridge(stage, variant_state)
 
 
 def test_it_says_what_each_stream_holds_and_publishes_nothing(bridge, stage):

@@ -35,9 +35,9 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
         "decomposed, webhook first",
     ],
 )
-def test_one_attempt_is_published_once_however_its_ids_are_spelled(stage, stream, fake_state, spelling):
+def test_one_attempt_is_published_once_however_its_ids_are_spelled(stage, stream, variant_state, spelling):
     kind, order = spelling.split(", ")
-    bridge, bench, respell = Bridge(stage, fake_state), stage.bench, SPELLINGS[kind]
+    bridge, bench, respell = Bridge(stage, variant_state), stage.bench, SPELLINGS[kind]
     attempt_id = stage.finish(stream, stage.clock.now - 600)
     reference = dict(bench.expectation(attempt_id))
     respelled = {reference[name]: respell(reference[name]) for name in bench.spellings if name in reference}
@@ -76,8 +76,8 @@ def test_one_attempt_is_published_once_however_its_ids_are_spelled(stage, stream
     assert published_id == attempt_id or ("attempt" in reference and same_attempt(published_id, attempt_id))
 
 
-def test_the_label_comes_though_operator_webhook_and_vendor_spell_the_ids_in_three_ways(stage, stream, fake_state):
-    bridge, bench = Bridge(stage, fake_state), stage.bench
+def test_the_label_comes_though_operator_webhook_and_vendor_spell_the_ids_in_three_ways(stage, stream, variant_state):
+    bridge, bench = Bridge(stage, variant_state), stage.bench
     attempt_id = stage.finish(stream, stage.clock.now - 600)
     reference = dict(bench.expectation(attempt_id))
     own = [reference[name] for name in bench.spellings if name in reference]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import redis
 
 from bridge import registry
 from bridge.quota import budgets
@@ -20,6 +21,11 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 #: Busy days of one vendor: many polls, and a budget that is nearly used up.
 BUSY = Plan(attempts=40, days=0.7, step=(120.0, 600.0), poll_every=300.0, afterwards=4.0)
 VENDORS = tuple(registry.vendors())
+
+
+@pytest.fixture(autouse=True)
+def _real_server(empty_state: Callable[[], redis.Redis], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "connect", staticmethod(empty_state))
 
 
 # More seeds: scripts/simulate.

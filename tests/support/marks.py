@@ -27,8 +27,8 @@ def set_marks(item: pytest.Item) -> None:
             item.add_marker(mark)
     if any(item.get_closest_marker(mark) for mark in NOT_FAST):
         item.add_marker("no_cover")
-    if state_server(item) == "real":
-        item.add_marker("server")  # `any_state` asks for its server only when it runs
+    if state_server(item) == "real" or ("variant_state" in requested and item.get_closest_marker("long")):
+        item.add_marker("server")  # asked for only when the test runs
 
 
 def state_server(item: pytest.Item) -> str | None:

@@ -366,13 +366,13 @@ def test_what_the_client_reads_is_the_truth(variant):
 
 @pytest.mark.long
 @pytest.mark.parametrize("behaviour", [{}, {"external_attempts": True, "announce_remarking": True}])
-def test_a_month_with_lost_webhooks_ends_with_every_attempt_published_once_as_it_is(fake_state, behaviour):
+def test_a_month_with_lost_webhooks_ends_with_every_attempt_published_once_as_it_is(empty_state, behaviour):
     clock = Clock()
     simulator = Simulator(5, clock, faults=Faults(lose=0.3, duplicate=0.2), behaviour=Behaviour(**behaviour))
     bench = SimpleNamespace(
         wsgi=simulator.wsgi, options=simulator.options, credentials={"token": (simulator.token,)}, secret=""
     )
-    bridge = Bridge(connect(VENDOR, lambda _: bench, clock), fake_state)
+    bridge = Bridge(connect(VENDOR, lambda _: bench, clock), empty_state())
     expectations = bridge.services.expectations
     registered = 0
     for step in range(150):

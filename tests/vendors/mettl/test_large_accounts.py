@@ -83,8 +83,8 @@ def _tests(number: int) -> list[Test]:
     return [_test(place) for place in range(number)]
 
 
-def test_1000_schedules_and_tests_at_60_calls_a_minute_publish_results_within_one_pass(fake_state):
-    account = Account(fake_state, schedules=1_000, tests=1_000)
+def test_1000_schedules_and_tests_at_60_calls_a_minute_publish_results_within_one_pass(empty_state):
+    account = Account(empty_state(), schedules=1_000, tests=1_000)
     early, middle, late = (account.finish(schedule) for schedule in (5, 500, 999))
 
     account.turns(1)
@@ -103,8 +103,8 @@ def test_1000_schedules_and_tests_at_60_calls_a_minute_publish_results_within_on
     assert account.count("/assessments") <= 10, "names are asked for only for schedules with results"
 
 
-def test_a_schedule_list_longer_than_a_turn_is_continued_where_the_last_turn_ended(fake_state):
-    account = Account(fake_state, schedules=230, tests=230)
+def test_a_schedule_list_longer_than_a_turn_is_continued_where_the_last_turn_ended(empty_state):
+    account = Account(empty_state(), schedules=230, tests=230)
     finished = {account.finish(schedule) for schedule in (0, 99, 100, 199, 200, 229)}
 
     account.turns(12, until=lambda: set(account.names()) == finished)
@@ -116,8 +116,8 @@ def test_a_schedule_list_longer_than_a_turn_is_continued_where_the_last_turn_end
     assert len(read) <= 240
 
 
-def test_one_configured_schedule_and_5400_tests_follow_every_pointer_with_names_learned_on_the_way(fake_state):
-    account = Account(fake_state, schedules=1, tests=5_400, configured=("key00000",))
+def test_one_configured_schedule_and_5400_tests_follow_every_pointer_with_names_learned_on_the_way(empty_state):
+    account = Account(empty_state(), schedules=1, tests=5_400, configured=("key00000",))
     first = [account.finish(0) for _ in range(3)]
     for attempt_id in first:
         account.bridge.push(attempt_id)
@@ -128,9 +128,9 @@ def test_one_configured_schedule_and_5400_tests_follow_every_pointer_with_names_
     assert account.count("/assessments") == 1, "the first page has the test"
 
 
-def test_a_test_at_the_end_of_a_long_list_is_found_page_by_page_while_results_are_published(fake_state):
+def test_a_test_at_the_end_of_a_long_list_is_found_page_by_page_while_results_are_published(empty_state):
     tests = 1_000
-    account = Account(fake_state, schedules=1, tests=tests)
+    account = Account(empty_state(), schedules=1, tests=tests)
     account.simulator.schedules = (Schedule(access_key="key00000", name="One", test=_test(tests - 1)),)
     finished = []
     for _ in range(14):
@@ -144,8 +144,8 @@ def test_a_test_at_the_end_of_a_long_list_is_found_page_by_page_while_results_ar
     assert account.count("/assessments") == tests / 100
 
 
-def test_a_test_that_the_list_does_not_have_is_searched_for_less_and_less_often(fake_state):
-    account = Account(fake_state, schedules=1, tests=250)
+def test_a_test_that_the_list_does_not_have_is_searched_for_less_and_less_often(empty_state):
+    account = Account(empty_state(), schedules=1, tests=250)
     account.simulator.schedules = (Schedule(access_key="key00000", name="One", test=_test(9_999)),)
     for _ in range(24):
         account.bridge.push(account.finish(0))
