@@ -96,7 +96,7 @@ def journal(config: Path) -> list[str]:
         return [fields[b"attempt"].decode() for _, fields in client.xrange(keys.journal(0))]
 
 
-def test_a_webhook_that_is_answered_200_is_in_the_journal_also_after_every_part_was_killed(
+def test_a_webhook_that_is_answered_200_is_in_the_journal_also_after_every_part_and_the_embedded_server_were_killed(
     start: Start, config: Path
 ) -> None:
     started = up(start, config)
@@ -110,6 +110,11 @@ def test_a_webhook_that_is_answered_200_is_in_the_journal_also_after_every_part_
         kill(first[name])
     started.wait_for(lambda: all(part_pids(started).get(name, pid) != pid for name, pid in first.items()))
     started.wait_for(lambda: answers(url))
+    sent.append(send(url))
+    assert journal(config) == sent
+    server = server_pid(config)
+    kill(server)
+    started.wait_for(lambda: not alive(server) and answers(url))
     sent.append(send(url))
     assert journal(config) == sent
 
@@ -156,54 +161,33 @@ def test_the_first_start_shows_a_token_that_the_api_asks_for_and_later_ones_say_
     assert sign_in_link(second, second.ready()) != link
 
 
-def test_the_embedded_server_is_started_again_when_it_is_killed_and_has_lost_nothing(
+def kill_with_supervisor(started: Started, *guards: str) -> dict[int, str]:
+    """Kill `up`, and before it what runs these programs below it; process id -> command line of everything below."""
+    below = descendants(started.process.pid)
+    assert len(below) >= len(processes.PARTS) + 4
+    for pid in [pid for pid, command in below.items() if any(guard in command for guard in guards)]:
+        kill(pid)
+    kill(started.process.pid)
+    started.process.wait()
+    return below
+
+
+def test_a_killed_supervisor_leaves_no_process_and_the_next_one_starts_with_all_data(
     start: Start, config: Path
 ) -> None:
     started = up(start, config)
     url = started.ready()
     sent = [send(url)]
-    pid = server_pid(config)
-    kill(pid)
-
-    started.wait_for(lambda: not alive(pid) and answers(url))
-    sent.append(send(url))
-    assert journal(config) == sent
-
-
-@pytest.mark.parametrize("guards", [(), ("reaper.py",)], ids=["up alone", "up and its reaper"])
-def test_a_killed_supervisor_leaves_no_process_and_the_next_one_starts_with_all_data(
-    start: Start, config: Path, guards: tuple[str, ...]
-) -> None:
-    started = up(start, config)
-    url = started.ready()
-    sent = [send(url)]
-    below = descendants(started.process.pid)
-    assert len(below) >= len(processes.PARTS) + 4
-    for pid in [
-        *(pid for pid, command in below.items() if any(guard in command for guard in guards)),
-        started.process.pid,
-    ]:
-        kill(pid)
-    started.process.wait()
-    # At once and on the same port: the parts of the first have a few seconds to end.
-    second = start("--config", str(config), "up", "--port", url.rpartition(":")[2])
-    assert second.ready() == url
-    until(lambda: not any(alive(pid) for pid in below))
-    sent.append(send(url))
-    assert journal(config) == sent
-    assert second.ends(signal.SIGTERM) == 0
+    for guards in ((), ("reaper.py",)):
+        below = kill_with_supervisor(started, *guards)
+        # At once and on the same port: the parts of the first have a few seconds to end.
+        started = start("--config", str(config), "up", "--port", url.rpartition(":")[2])
+        assert started.ready() == url
+        until(lambda below=below: not any(alive(pid) for pid in below))  # type: ignore[misc]
+        sent.append(send(url))
+        assert journal(config) == sent
+    assert started.ends(signal.SIGTERM) == 0
     assert not (config.parent / "data" / "server.pid").exists()
-
-
-def test_a_worker_process_of_web_ends_also_when_everything_above_it_was_killed(start: Start, config: Path) -> None:
-    started = up(start, config)
-    started.ready()
-    below = descendants(started.process.pid)
-    web = part_pids(started)["web"]
-    kill(next(pid for pid, command in below.items() if "reaper.py" in command))
-    for pid in (started.process.pid, web):
-        kill(pid)
-    until(lambda: not any(alive(pid) for pid in below))
 
 
 def test_a_server_that_outlived_everything_is_adopted_and_left_running(start: Start, config: Path) -> None:
@@ -348,7 +332,9 @@ def test_without_sources_it_gets_ready_all_the_same_and_says_so_in_one_line(star
     assert stops_in_good_order(started, signal.SIGINT) == 130
 
 
-def test_a_second_one_on_the_same_data_directory_names_the_first(start: Start, config: Path) -> None:
+def test_a_second_one_on_the_same_data_directory_names_the_first_whose_web_workers_end_when_all_above_them_is_killed(
+    start: Start, config: Path
+) -> None:
     first = up(start, config)
     first.ready()
     second = up(start, config)
@@ -356,6 +342,13 @@ def test_a_second_one_on_the_same_data_directory_names_the_first(start: Start, c
     lines = second.err.read_text().splitlines()
     assert len(lines) == 1
     assert f"in use by process {first.process.pid}. Remedy: " in lines[0]
+    # And a worker process of web ends also when everything above it is killed.
+    web = part_pids(first)["web"]
+    below = descendants(first.process.pid)
+    kill(next(pid for pid, command in below.items() if "reaper.py" in command))
+    for pid in (first.process.pid, web):
+        kill(pid)
+    until(lambda: not any(alive(pid) for pid in below))
 
 
 def test_a_port_in_use_is_one_clear_line_before_anything_starts(start: Start, config: Path) -> None:

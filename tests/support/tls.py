@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -73,13 +74,21 @@ class TLSFront:
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _start(self, work: Callable[..., None], *arguments: object) -> threading.Thread:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
 
     def _accept(self) -> None:
-        with suppress(OSError):  # closed by the test
+        with suppress(OSError):  # shut down by the test
             while True:
                 plain, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(plain,), daemon=True).start()
+                self._open.append(plain)
+                self._start(self._serve, plain)
 
     def _serve(self, plain: socket.socket) -> None:
         plain.settimeout(30)
@@ -89,11 +98,13 @@ class TLSFront:
             self.refused += 1
             plain.close()
             return
+        self._open.append(client)
+        behind, back = None, None
         try:
-            behind = socket.create_connection(("127.0.0.1", self._backend)) if self._backend else None
-            self._open += [client] if behind is None else [client, behind]
-            if behind is not None:
-                threading.Thread(target=self._back, args=(behind, client), daemon=True).start()
+            if self._backend:
+                behind = socket.create_connection(("127.0.0.1", self._backend))
+                self._open.append(behind)
+                back = self._start(self._back, behind, client)
             client.settimeout(None)
             while data := client.recv(65536):
                 self.told += data
@@ -103,6 +114,11 @@ class TLSFront:
             # With TLS 1.3 the handshake is over for us before the client has judged the certificate.
             self.refused += not self.told
         finally:
+            if behind is not None and back is not None:
+                _end(behind)
+                _end(client)
+                back.join()
+                behind.close()
             client.close()
 
     @staticmethod
@@ -112,7 +128,17 @@ class TLSFront:
                 client.sendall(data)
 
     def close(self) -> None:
-        self._listener.close()
+        """End every connection. Each thread closes its own sockets: the number of one that another thread closes is
+        given to the next file that is opened, and what TLS still has to say would be written into that."""
+        _end(self._listener)
         for each in self._open:
-            with suppress(OSError):
-                each.close()
+            _end(each)
+        for thread in self._threads:
+            thread.join(30)
+        self._listener.close()
+
+
+def _end(connection: socket.socket) -> None:
+    with suppress(OSError):
+        # Not the method of an SSL socket, which forgets its TLS while another thread uses it.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
