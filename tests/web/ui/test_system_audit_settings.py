@@ -138,6 +138,16 @@ def test_every_subscription_has_its_place(fake_state: redis.Redis, tmp_path: Pat
         assert fact in page, fact
 
 
+def test_of_many_sources_and_subscriptions_one_is_shown_whole(fake_state: redis.Redis, tmp_path: Path) -> None:
+    queues = ", ".join(f"s{number}: {{transport: kombu, queue: q{number}}}" for number in range(30))
+    page = Dashboard(build(fake_state, tmp_path, access=f"subscriptions: {{{queues}}}\n{access_of(TOKENS)}"))
+    assert "<dd>q7</dd>" not in page.get("settings")
+    assert 'href="/ui/settings?subscription=s7"' in page.get("settings")
+    chosen = page.get("settings?subscription=s7")
+    assert "<dd>q7</dd>" in chosen
+    assert "<dd>q8</dd>" not in chosen
+
+
 @pytest.mark.parametrize("path", ["system", "audit", "settings"])
 def test_no_page_of_the_bridge_has_a_button_for_viewers(viewer: Dashboard, path: str) -> None:
     assert "action-form" not in viewer.get(path)
