@@ -86,6 +86,7 @@ def test_it_has_what_the_bridge_does(services: Services) -> None:
     )
     assert found["access"]["tokens"] == [{"name": role, "role": role} for role in TOKENS]
     eu, exams = found["sources"]
+    assert eu["options"] == {"signature": "sha256", "format": "json"}
     assert eu["credentials"] == ["api_key", "api_secret", "webhook_secret"]
     assert (exams["base_url"], exams["webhook"]) == (
         "https://cirrus.example.org/****",

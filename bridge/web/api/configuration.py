@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from bridge.config.addresses import is_secret_name, without_user
 from bridge.config.model import Access, Source, Subscription
 from bridge.config.yaml_document import Reference
+from bridge.sdk.vendor import Option
 from bridge.services import Services
 from bridge.web.api.bodies import ApiBlueprint
 from bridge.web.api.common import VIEWER, needs, services_here
@@ -41,7 +42,7 @@ def show_configuration() -> dict[str, Any]:
         "demo": config.demo,
         "bridge": _bridge(services),
         "access": _access(config.access),
-        "sources": [_source(source) for source in config.sources.values()],
+        "sources": [_source(source, services.vendors[source.vendor].options) for source in config.sources.values()],
         "subscriptions": [_subscription(subscription) for subscription in config.subscriptions.values()],
     }
 
@@ -82,7 +83,7 @@ def _access(access: Access) -> dict[str, Any]:
     }
 
 
-def _source(source: Source) -> dict[str, Any]:
+def _source(source: Source, declared: Mapping[str, Option]) -> dict[str, Any]:
     poll, budget = source.poll, source.budget
     return {
         "name": source.name,
@@ -98,7 +99,7 @@ def _source(source: Source) -> dict[str, Any]:
             "look_back": poll.look_back,
         },
         "budget": {"calls": budget.calls, "per": budget.per_seconds, "resets_at": budget.resets_at},
-        "options": {name: _option(name, value) for name, value in source.options.items()},
+        "options": {name: _option(name, value, declared.get(name)) for name, value in source.options.items()},
     }
 
 
@@ -140,7 +141,10 @@ def _address(address: str) -> str:
     return f"{parts.scheme}://{parts.netloc}/{_HIDDEN}"
 
 
-def _option(name: str, value: Any) -> str:
+def _option(name: str, value: Any, declared: Option | None) -> str:
+    """Whatever the vendor's folder names itself is no secret."""
+    if declared is not None and (value == declared.default or value in declared.choices):
+        return _shown(value)
     return _HIDDEN if is_secret_name(name) or _has_reference(value) else _shown(value)
 
 
@@ -155,5 +159,5 @@ def _has_reference(value: Any) -> bool:
 def _shown(value: Any) -> str:
     """A plain value as JSON, a comparison as it is written."""
     if isinstance(value, list | tuple):
-        return ", ".join(map(_shown, value))
+        return ", ".join(map(_shown, value)) or "none"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | int | float) else str(value)
