@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from bridge import clock
@@ -21,6 +21,7 @@ __all__ = ["STATES", "subscription_details", "subscription_row", "subscription_r
 
 ACTIVE, PAUSED, DISABLED, REMOVED = "active", "paused", "disabled", "removed"
 STATES = (ACTIVE, PAUSED, DISABLED, REMOVED)
+_MEMBERS = tuple(member.name for member in fields(SubscriptionState))
 _TIMES = ("failing_since", "open_until", "last_error_at", "delivered_at")
 #: Members of the status that have other names where they are shown.
 _RENAMED = {"circuit_reason": "why", "blocked_by": "waits"}
@@ -78,8 +79,8 @@ def subscription_details(deliveries: Deliveries, config: Config, name: str, *, n
 
 def _members(status: SubscriptionState, held: HeldEvents) -> dict[str, Any]:
     members = {
-        _RENAMED.get(member, member): _iso(value) if member in _TIMES else value
-        for member, value in asdict(status).items()
+        _RENAMED.get(member, member): _iso(getattr(status, member)) if member in _TIMES else getattr(status, member)
+        for member in _MEMBERS
     }
     return {
         "state": status.circuit if status.circuit in (PAUSED, DISABLED) else ACTIVE,

@@ -33,7 +33,8 @@
     const plot = new window.uPlot({
       width: width(), height: HEIGHT, series,
       axes: [axis, { ...axis, size: 56, incrs: STEPS }],
-      scales: { y: { range: (_plot, _low, high) => [0, Math.max(high, 1)] } },
+      // A bar begins at its time: the last one, which is the current step, needs room behind it.
+      scales: { x: { range: (_plot, first, last) => [first, last + data.step] }, y: { range: (_plot, _low, high) => [0, Math.max(high, 1)] } },
     }, values, place);
     const observer = new ResizeObserver(() => plot.setSize({ width: width(), height: HEIGHT }));
     observer.observe(place);
