@@ -79,6 +79,10 @@
   });
   document.addEventListener("htmx:afterSwap", () => {
     const row = current();
-    if (row) row.classList.add("current");
+    if (!row) return;
+    row.classList.add("current");
+    // The link that had the focus is gone with the old content: Enter opens the row as before.
+    const link = row.querySelector("a[href]");
+    if (link && document.activeElement === document.body) link.focus({ preventScroll: true });
   });
 })();
