@@ -2,9 +2,14 @@
 (function () {
   "use strict";
   const STEPS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
-  const format = new Intl.DateTimeFormat(undefined, {
-    year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
-  });
+  const TIME = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+  const today = new Intl.DateTimeFormat(undefined, TIME);
+  const otherDay = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", ...TIME });
+
+  function local(moment, now) {
+    const isToday = new Date(moment).toDateString() === new Date(now).toDateString();
+    return (isToday ? today : otherDay).format(moment);
+  }
 
   function relative(seconds) {
     const past = seconds >= 0;
@@ -19,7 +24,7 @@
     for (const element of root.querySelectorAll("time[datetime]")) {
       const moment = Date.parse(element.dateTime);
       if (Number.isNaN(moment)) continue;
-      const text = `${format.format(moment)} (${relative(Math.round((now - moment) / 1000))})`;
+      const text = `${local(moment, now)} (${relative(Math.round((now - moment) / 1000))})`;
       if (element.textContent !== text) element.textContent = text;
     }
   }
