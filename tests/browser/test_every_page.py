@@ -52,7 +52,6 @@ def services(state: redis.Redis, tmp_path: Path) -> Services:
 @contextmanager
 def signed_in(browser: Browser, services: Services, **options: Any) -> Iterator[Page]:
     with served(services) as url, opened(browser, url, viewport=DESKTOP, reduced_motion="reduce", **options) as page:
-        page.set_default_timeout(8000)
         sign_in(page, TOKENS["operator"])
         yield page
 

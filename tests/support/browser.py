@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 __all__ = ["VIOLATIONS", "chromium", "opened", "sign_in"]
 
@@ -29,6 +29,7 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail("no Chromium: apt-get install chromium")
         pytest.skip("no Chromium: apt-get install chromium")
+    expect.set_options(timeout=30_000)  # a busy machine is no fault
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
         try:
