@@ -155,7 +155,7 @@ def test_the_description_is_valid_and_names_servers_ids_errors_and_both_forms_of
         "addErasure": {"201", *body},
         "listErasures": {"200", "422"},
         "showErasure": {"200", "404"},
-        "showHealth": {"200"},
+        "showHealth": {"200", "422"},
         "showConfiguration": {"200"},
         "listAudit": {"200", "422"},
     }
