@@ -336,3 +336,15 @@ def test_a_filter_chooses_among_tries_and_does_not_mix_with_one_of_events(
     ):
         answer = client.get(ADDRESS + query)
         assert (answer.status_code, problem in answer.text) == (422, True), answer.text
+
+
+def test_who_cannot_set_headers_gives_the_last_id_as_after(services: Services) -> None:
+    client = client_of(app_of(services))
+    stream = Following(client, "?since=1h")
+    publish(services, submission(1), submission(2))
+    assert stream.attempts(2) == ["link:1", "link:2"]
+    last = stream.last
+    publish(services, submission(3))
+    assert Following(client, f"?after={last}").attempts(1) == ["link:3"]
+    refused = client.get(f"{ADDRESS}?after=nonsense")
+    assert (refused.status_code, refused.json["problems"][0]["path"]) == (422, "after")

@@ -11,6 +11,7 @@ from marshmallow import EXCLUDE, Schema, fields
 from bridge.audit import audit_fields
 from bridge.delivery.letters import letter_fields
 from bridge.delivery.rows import delivery_fields
+from bridge.delivery.try_feed import try_fields
 from bridge.errors import clip
 from bridge.journal.event_fields import event_fields
 from bridge.journal.request_fields import request_fields
@@ -36,6 +37,7 @@ _RESOURCES: Mapping[str, Callable[[bool], Fields]] = {
     "deliveries": lambda persons: delivery_fields(persons=persons),
     "dead-letters": lambda persons: letter_fields(persons=persons),
     "quarantine": lambda _: quarantine.FIELDS,
+    "tries": lambda _: try_fields(),
     "audit": lambda _: audit_fields(),
 }
 

@@ -58,7 +58,11 @@ class _Stream(Schema):
     )
     since = fields.String(
         validate=validate.Length(1, 40),
-        metadata={"description": "Start in the past, such as `2h`; `Last-Event-ID` counts before it."},
+        metadata={"description": "Start in the past, such as `2h`; `Last-Event-ID` and `after` count before it."},
+    )
+    after = fields.String(
+        validate=[sound, validate.Length(1, 4000)],
+        metadata={"description": "As `Last-Event-ID`, for who cannot set headers; the header counts before it."},
     )
     source = fields.String(validate=sound, metadata={"description": "Filter by source."})
     type = fields.String(validate=[sound, validate.Length(max=100)], metadata={"description": "Filter by type."})
@@ -110,7 +114,8 @@ def stream_events(query: Mapping[str, Any]) -> Response:
     asked = query_of(query, _TRY_FIELDS if of_tries else _FIELDS[persons])
     if asked.until is not None:
         refuse(422, "until: a stream has no end. Remedy: leave it out", errors={"filter": ["until: leave it out"]})
-    start = _start(live, asked)
+    name, last = (_ID, request.headers[_ID]) if _ID in request.headers else ("after", query.get("after"))
+    start = _start(live, asked, name, last)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     if request.method == "HEAD":
         return Response(content_type=MEDIA_TYPE, headers=headers)
@@ -121,7 +126,7 @@ def stream_events(query: Mapping[str, Any]) -> Response:
     if _DELIVERIES in topics:
         live.tries.join(viewer)
     feed = _Feed(live, viewer, persons, dict(joined if start is None else start))
-    messages = feed.messages(joined, has_past=start is not None, resumed=_ID in request.headers)
+    messages = feed.messages(joined, has_past=start is not None, resumed=last is not None)
     answer = Response(messages, content_type=MEDIA_TYPE, headers=headers)
     answer.call_on_close(lambda: live.leave(viewer))
     return answer
@@ -151,14 +156,19 @@ def _viewer(
     return Viewer((str(replace(asked, since=None)), tuple(wanted.items()), topics, persons), matches, abort, wants_try)
 
 
-def _start(live: Live, asked: Query) -> dict[int, str] | None:
-    """Where the past begins that is sent first: partition -> stream id; None: only what comes."""
-    given, partitions = request.headers.get(_ID), live.reader.partitions
+def _start(live: Live, asked: Query, name: str, given: str | None) -> dict[int, str] | None:
+    """Where the past begins that is sent first: partition -> stream id; None: only what comes.
+
+    `given`: the id of the last message, from the header or parameter `name`.
+    """
+    partitions = live.reader.partitions
     if given is None:
         return None if asked.since is None else dict.fromkeys(range(partitions), f"{int(asked.since * 1000) - 1}-0")
     parts = given.split(",")
     if len(parts) != partitions or not all(map(_is_entry, parts)):
-        refuse(422, f"{_ID}: is no id of this stream. Remedy: leave it out", errors={_ID: ["is no id of this stream"]})
+        refuse(
+            422, f"{name}: is no id of this stream. Remedy: leave it out", errors={name: ["is no id of this stream"]}
+        )
     return dict(enumerate(parts))
 
 
