@@ -17,7 +17,7 @@ __all__ = ["MAX_BYTES", "MAX_ENTRIES", "MAX_FOUND_BYTES", "Found", "Place", "sea
 
 #: Most entries, and bytes in them, that one search reads, and bytes of what it finds, so that a call takes less than
 #: 100 ms: `bench api` measures it.
-MAX_ENTRIES, MAX_BYTES, MAX_FOUND_BYTES = 1000, 4_000_000, 400_000
+MAX_ENTRIES, MAX_BYTES, MAX_FOUND_BYTES = 500, 2_000_000, 400_000
 #: Most entries in one read of a stream; each read takes `_GROWTH` times as many as the one before.
 _PAGE, _GROWTH = 500, 4
 

@@ -41,6 +41,9 @@ _log = structlog.get_logger(__name__)
 _PROBE_SECONDS = 0.5
 #: Interval of the heartbeat, seconds; web counts as missing after three times that.
 _BEAT_SECONDS = 5.0
+#: Between two questions about the server's memory and settings while all is well; the server itself refuses writes when
+#: it is full.
+_MEMORY_SECONDS = 1.0
 
 
 class _Bridge(Flask):
@@ -106,9 +109,9 @@ def create_app(
 class _StateProbe:
     """The gate's probe: reads which sources an operator has paused, and stores a heartbeat every few calls.
 
-    What it finds decides how webhooks are answered and what `/readyz` says: evicting or full servers lose data. The
-    first call that reaches the server also checks that the
-    server is safe and belongs to this bridge; the server may start long after web.
+    What it finds decides how webhooks are answered and what `/readyz` says: evicting or full servers lose data. It asks
+    for that once a second, and in the call after one that failed. The first call that reaches the server also checks
+    that the server is safe and belongs to this bridge; the server may start long after web.
     """
 
     def __init__(
@@ -120,7 +123,7 @@ class _StateProbe:
     ) -> None:
         self._now = now
         self._and_last = and_last
-        self._beat_at = 0.0
+        self._beat_at = self._memory_at = 0.0
         self.paused: frozenset[str] = frozenset()
         self._client = client
         self._bridge = config.bridge
@@ -131,18 +134,27 @@ class _StateProbe:
 
     def __call__(self) -> None:
         self.and_then()
+        # Whatever fails below, the next call asks again.
+        memory_at, self._memory_at = self._memory_at, 0.0
         if not self._checked:
             require_safe_state(self._client)
             require_same_bridge(self._client, self._bridge)
             self._checked = True
         if self._sources:
             self.paused = paused_by_operator(self._client, self._sources)
+        # Without sources this is the only question, and shows whether the server answers.
+        if not self._sources or clock.monotonic() >= memory_at:
+            self._require_memory()
+            memory_at = clock.monotonic() + _MEMORY_SECONDS
+        self._beat()
+        self._and_last(self._client)
+        self._memory_at = memory_at
+
+    def _require_memory(self) -> None:
         info = self._client.info("memory")
         for finding in (eviction(info), full(info)):
             if finding.status == FAILURE:
                 raise StateUnavailable(f"{finding.name} {finding.text}. Remedy: {finding.remedy}")
-        self._beat()
-        self._and_last(self._client)
 
     def _beat(self) -> None:
         if clock.monotonic() < self._beat_at:
