@@ -36,6 +36,11 @@ class LetterItem:
         return dead_letter(self._partition, self._entry, self._stored)
 
     @property
+    def event(self) -> bytes:
+        """The event, as it is stored; empty if it is gone."""
+        return self._stored.get(b"event", b"")
+
+    @property
     def event_id(self) -> str:
         """Id of the event."""
         return self._member(b"id") or self.letter.delivery.id

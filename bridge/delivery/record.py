@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from bridge.delivery.tries import LoggedTry, read_tries
 
-__all__ = ["DeadLetter", "Delivery", "dead_letter"]
+__all__ = ["DeadLetter", "Delivery", "dead_letter", "event_problem"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +111,18 @@ class DeadLetter:
     @property
     def replay_problem(self) -> str | None:
         """Why it cannot be sent again; None: it can."""
-        if not self.event:
-            return "the event is gone. Remedy: backfill the attempt"
-        try:
-            self.event.decode()
-        except UnicodeDecodeError:
-            return "the event is not UTF-8. Remedy: backfill the attempt"
-        return None
+        return event_problem(self.event)
+
+
+def event_problem(event: bytes) -> str | None:
+    """Why a stored event cannot be sent; None: it can."""
+    if not event:
+        return "the event is gone. Remedy: backfill the attempt"
+    try:
+        event.decode()
+    except UnicodeDecodeError:
+        return "the event is not UTF-8. Remedy: backfill the attempt"
+    return None
 
 
 def dead_letter(partition: int, entry_id: str, fields: dict[bytes, bytes]) -> DeadLetter:

@@ -110,7 +110,7 @@ def preview(client: redis.Redis, job: Replay, selection: Selection, *, most: int
             if left <= 0:
                 found.complete = False
                 break
-            page = selection.page(part, after, min(_PAGE, left))
+            page = selection.page(part, after, min(_PAGE, left), count=len(found.examples) >= EXAMPLES)
             _add(found, part, page.candidates, count=True)
             after, last, left = page.after, page.last, left - len(page.candidates)
     return found

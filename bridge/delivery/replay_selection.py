@@ -12,7 +12,7 @@ import redis
 from bridge.config.model import Subscription
 from bridge.delivery.groups import fingerprint
 from bridge.delivery.letters import LetterItem, letter_fields
-from bridge.delivery.record import DeadLetter, Delivery
+from bridge.delivery.record import DeadLetter, Delivery, event_problem
 from bridge.delivery.replay_jobs import DEAD_LETTERS, EVENTS, Part, Replay
 from bridge.delivery.subscription_filter import takes_event
 from bridge.journal.entries import Quarantined, StoredEvent, StreamItems
@@ -37,7 +37,8 @@ class Candidate:
     entry: str
     #: One of the four words above.
     verdict: str
-    #: The dead letter, the event or the quarantined record; None if it is gone, or a dead letter that is excluded.
+    #: The dead letter, the event or the quarantined record; None if it is gone, or a dead letter that is excluded or
+    #: only counted.
     item: DeadLetter | StoredEvent | Quarantined | None = None
 
 
@@ -59,18 +60,18 @@ class Selection:
         self._subscriptions = subscriptions
         self._query: Query = parse(job.filter, fields_of(job.kind), job.created)
 
-    def page(self, part: Part, after: str, limit: int) -> Page:
+    def page(self, part: Part, after: str, limit: int, *, count: bool = False) -> Page:
         """The next `limit` entries of a part behind the position `after`, "" for its beginning.
 
-        Raises `StateUnavailable`.
+        `count`: dead letters are not parsed, for who counts them alone. Raises `StateUnavailable`.
         """
         if part.entries is not None:
-            return self._named(part, part.entries, after, limit)
+            return self._named(part, part.entries, after, limit, count)
         first = f"({after}" if after else part.first
         with state_errors():
             found = self._client.xrange(stream_of(self._job.kind, part), first, part.last, count=limit)
         items = cast("StreamItems", found)
-        candidates = [self._candidate(part, entry, fields) for entry, fields in items]
+        candidates = [self._candidate(part, entry, fields, count) for entry, fields in items]
         reached = candidates[-1].entry if candidates else part.last
         return Page(candidates, reached, len(items) < limit or reached == part.last)
 
@@ -101,7 +102,7 @@ class Selection:
         )
         return "event", candidate.entry, item.id, delivery.to_json()
 
-    def _named(self, part: Part, entries: Sequence[str], after: str, limit: int) -> Page:
+    def _named(self, part: Part, entries: Sequence[str], after: str, limit: int, count: bool) -> Page:
         left = entries[entries.index(after) + 1 :] if after else entries
         chosen = left[:limit]
         with state_errors():
@@ -110,12 +111,12 @@ class Selection:
                 pipe.xrange(stream_of(self._job.kind, part), entry, entry)
             answers = cast("list[StreamItems]", pipe.execute())
         candidates = [
-            self._candidate(part, *items[0]) if items else Candidate(entry, GONE)
+            self._candidate(part, *items[0], count) if items else Candidate(entry, GONE)
             for entry, items in zip(chosen, answers, strict=True)
         ]
         return Page(candidates, chosen[-1] if chosen else after, len(left) <= limit)
 
-    def _candidate(self, part: Part, entry: bytes, fields: dict[bytes, bytes]) -> Candidate:
+    def _candidate(self, part: Part, entry: bytes, fields: dict[bytes, bytes], count: bool) -> Candidate:
         where = entry.decode()
         item: DeadLetter | StoredEvent | Quarantined | None
         try:
@@ -123,7 +124,7 @@ class Selection:
                 found = LetterItem(part.subscription, part.partition, where, fields)
                 verdict = self._of_letter(found)
                 # What is excluded is not even parsed.
-                item = None if verdict == EXCLUDED else found.letter
+                item = None if count or verdict == EXCLUDED else found.letter
             elif self._job.kind == EVENTS:
                 item = stored_event(entry, fields, part.partition)
                 verdict = self._of_event(part, item)
@@ -140,7 +141,7 @@ class Selection:
             return EXCLUDED
         if not self._query.matches(item):
             return EXCLUDED
-        return UNREADABLE if item.letter.replay_problem else REPLAY
+        return UNREADABLE if event_problem(item.event) else REPLAY
 
     def _of_event(self, part: Part, event: StoredEvent) -> str:
         wanted = takes_event(

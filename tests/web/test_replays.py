@@ -208,6 +208,24 @@ def test_a_job_whose_process_is_killed_continues_and_replays_each_dead_letter_on
     assert (done["state"], done["replayed"], done["gone"], done["waiting"]) == ("done", 8, 0, 0)
 
 
+def test_a_preview_counts_what_it_does_not_show_as_what_it_shows(
+    services: Services, api: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead(services, *range(14))
+    stream = keys.dead("crm", 0)
+    oldest, newest = (services.state.xrange(stream)[place] for place in (0, -1))
+    for entry, fields in (oldest, newest):
+        services.state.xdel(stream, entry)
+        services.state.xadd(stream, {**fields, b"event": b""})
+    body = {"what": "dead_letters", "filter": "-attempt:a12", "preview": True}
+    shown = [api.post("/api/v1/replays", json=body).json["preview"]]
+    monkeypatch.setattr("bridge.delivery.replay_making._PAGE", 1)
+    shown.append(api.post("/api/v1/replays", json=body).json["preview"])
+    assert [(one["total"], one["excluded"], one["unreadable"], len(one["examples"])) for one in shown] == [
+        (11, 1, 2, 10)
+    ] * 2
+
+
 def test_a_quarantined_record_is_read_again_and_counted(services: Services, api: FlaskClient) -> None:
     services.quarantine.add(source="eu", origin="poll", reason="no id", body=b"{}", now=services.now())
     # The list takes the same filter as the job.
