@@ -44,7 +44,7 @@ _FIELDS = {persons: event_fields(persons=persons) for persons in (False, True)}
 #: Longer than any attempt id.
 _LONGEST_ID = 1000
 #: Events times subscriptions whose deliveries one call looks up: each costs about 0.2 ms.
-_MOST_LOOKUPS = 400
+_MOST_LOOKUPS = 250
 _DAY = 86_400
 
 

@@ -15,6 +15,7 @@ from markupsafe import escape
 from bridge.errors import DeliveryFailed
 from bridge.journal import Entry
 from bridge.services import Services
+from bridge.web.api import attempts as attempts_api
 from bridge.web.ui.differences import MOST, Difference, differences, event_differences
 from bridge.web.ui.filter_text import searchable
 from bridge.web.ui.timeline import MOST_DELIVERIES, timeline
@@ -25,9 +26,10 @@ from tests.support.dispatch import Receiver
 from tests.support.published import submission
 from tests.support.watches_api import LINK
 from tests.support.web import result
-from tests.web.test_attempts_api import ODD
 from tests.web.ui.test_requests import HOSTILE, csrf, send
 
+#: Of those of the API, the ones that an address may not keep.
+ODD = ("a//b", "/", "%2F", "a?b=c&d#e", "ä b", "..", '"><img src=x>')
 IDS = [f"01930000-0000-7000-8000-00000000000{number}" for number in range(10)]
 
 
@@ -89,6 +91,18 @@ def test_the_timeline_has_webhooks_events_deliveries_tries_and_what_changed(
     assert "replays/new?what=events&by=ids&ids=" in unescape(page)
 
 
+def test_deliveries_beyond_the_bound_of_a_call_are_behind_a_link(
+    operator: Dashboard, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts_api, "_MOST_LOOKUPS", 3)
+    send(services, result(1), IDS[1])
+    send(services, result(1, percentage=80.0), IDS[2])
+    deliver(services, BOOK)
+    page = operator.get("attempts/eu/link%3A1")
+    assert page.count("Delivery to book") == 1
+    assert len(re.findall(r'href="/ui/deliveries\?filter=event%3A[0-9a-f-]+">Its deliveries</a>', page)) == 1
+
+
 def test_a_viewer_sees_the_life_of_an_attempt_without_person_and_button(
     operator: Dashboard, viewer: Dashboard, services: Services
 ) -> None:
@@ -115,7 +129,7 @@ def test_a_page_is_found_by_any_id(operator: Dashboard, services: Services) -> N
     services.journal.publish(Entry(submissions=tuple(odd)), now=services.now())
     links = [unescape(link) for link in re.findall(r'href="(/ui/attempts/eu[^"]*)"', operator.get("attempts"))]
     assert len(links) == len(ODD)
-    for link, ident in zip(links, reversed(ODD), strict=True):
+    for link, ident in zip(links, ODD[::-1], strict=True):
         answer = operator.client.get(link)
         assert answer.status_code == 200, ident
         assert f'<small><code class="id" data-copy="{escape(ident)}">' in answer.text
