@@ -208,6 +208,19 @@ def test_viewers_see_no_person_and_find_none(api: FlaskClient, viewer: FlaskClie
     assert viewer.get("/api/v1/attempts?filter=email:sam").status_code == 422
 
 
+def test_viewers_do_not_learn_of_an_attempt_whose_id_is_an_address(
+    api: FlaskClient, viewer: FlaskClient, services: Services
+) -> None:
+    plain = submission(1)
+    event = plain.build(1, None)
+    named = replace(plain, attempt_id="7/sam@x.test", subject=None, build=lambda *_: event)
+    services.journal.publish(Entry(submissions=(named,)), now=services.now())
+    assert shown(api, "7/sam@x.test")["revision"] == 1
+    assert viewer.get("/api/v1/attempts/eu?attempt=7/sam@x.test").status_code == 404
+    assert [row["attempt"] for row in viewer.get("/api/v1/attempts").json["attempts"]] == ["***"]
+    assert listed(viewer, "filter=attempt:7/sam@x.test") == []
+
+
 @pytest.mark.parametrize(
     ("address", "status"),
     [

@@ -41,18 +41,10 @@ def show_list() -> AnyResponse:
 
 
 @blueprint.get("/<source>")
-def show_named(source: str) -> Response:
-    """One attempt whose id no address can end with, such as `..`."""
-    return _page(source, request.args.get("attempt", ""))
-
-
-@blueprint.get("/<source>/<path:attempt>", merge_slashes=False)
-def show_one(source: str, attempt: str) -> Response:
-    """One attempt."""
-    return _page(source, attempt)
-
-
-def _page(source: str, attempt: str) -> Response:
+@blueprint.get("/<source>/<path:attempt>")
+def show_one(source: str, attempt: str = "") -> Response:
+    """One attempt. `?attempt=` has an id with which no address can end, such as `..`."""
+    attempt = attempt or request.args.get("attempt", "")
     if not attempt:
         abort(404)
     details = read(f"attempts/{source}", attempt=attempt)

@@ -197,6 +197,20 @@ def test_of_many_deliveries_those_that_failed_are_shown_and_the_others_counted()
     assert [entry.row["number"] for entry in found if entry.kind == "deliveries"] == [200 - MOST_DELIVERIES]
 
 
+def test_an_event_comes_after_its_webhook_and_before_its_deliveries_whatever_clocks_and_rounding_do() -> None:
+    tried = {"at": "2026-11-27T09:59:59.000Z"}
+    delivery = {"subscription": "crm", "state": "dead", "at": "2026-11-27T09:59:59.100Z", "log": [tried]}
+    event = {
+        "id": "e",
+        "recorded_at": "2026-11-27T10:00:00.566Z",
+        "event": {"recordedtime": "2026-11-27T10:00:00.567Z"},
+        "deliveries": [delivery],
+    }
+    webhook = {"id": "r", "received_at": "2026-11-27T10:00:00.568Z"}
+    found = timeline({"events": [event], "requests": [webhook], "watch": None}, [webhook], [])
+    assert [entry.kind for entry in found] == ["request", "event", "delivery"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
