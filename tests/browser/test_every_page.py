@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, CDPSession, Page, expect
 from bridge.services import Services
 from bridge.state import keys
 from tests.support import erasing
-from tests.support.browser import opened, sign_in
+from tests.support.browser import opened, press, sign_in
 from tests.support.dashboard import Dashboard
 from tests.support.http_bridge import served
 from tests.support.published import publish, submission
@@ -152,3 +152,6 @@ def test_lists_filters_pages_and_buttons_work_without_javascript(browser: Browse
         expect(page.locator("tbody tr")).to_have_count(1)
         page.locator("tbody tr a").first.click()
         expect(page.locator("main")).to_contain_text("sam7@example.test")
+        page.goto("/ui/sources/eu")
+        press(page, "Pause", "pause-source")
+        expect(page.locator("#notice")).to_have_text("eu is paused")

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from werkzeug.wrappers import Request, Response
 
 from bridge.vendors.classmarker.simulator import Simulator
-from tests.support.browser import opened
+from tests.support.browser import opened, press
 from tests.support.commands import Start
 from tests.support.servers import serving
 
@@ -134,12 +134,6 @@ def is_paused(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("paused")
     open_page(page, "Audit")
     expect(page.locator("#content")).to_contain_text("pauseSource")
-
-
-def press(page: Page, label: str, action: str) -> None:
-    """Open the explanation of an action, and send its form."""
-    page.locator("#content summary", has_text=label).first.click()
-    page.locator(f"form[action$='{action}'] button[type=submit]").click()
 
 
 def open_page(page: Page, name: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-__all__ = ["VIOLATIONS", "chromium", "opened", "sign_in"]
+__all__ = ["VIOLATIONS", "chromium", "opened", "press", "sign_in"]
 
 #: Runs before any script of a page: keeps what the policy has blocked.
 VIOLATIONS = """
@@ -65,3 +65,9 @@ def sign_in(page: Page, token: str) -> None:
     page.get_by_label("Token").fill(token)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/ui/")
+
+
+def press(page: Page, label: str, action: str) -> None:
+    """Open the explanation of an action, and send its form."""
+    page.locator("#content summary", has_text=label).first.click()
+    page.locator(f"form[action$='{action}'] button[type=submit]").click()
