@@ -27,8 +27,11 @@ PHONE = {"width": 390, "height": 800}
 DESKTOP = {"width": 1200, "height": 800}
 #: What a viewer's page may send: a search, the end of the session, a box that is closed.
 VIEWERS_FORM = re.compile(r'role="search"|action="/ui/sign-out"|method="dialog"')
-#: Pages that only a button leads to.
-AFTER_A_BUTTON = {"ui_sources.show_test": f"/ui/sources/eu/tests/{erasing.job_number(erasing.SAM)}"}
+#: Pages to which only what is not here leads: a test that was pressed, an attempt with an odd id.
+ELSEWHERE = {
+    "ui_sources.show_test": f"/ui/sources/eu/tests/{erasing.job_number(erasing.SAM)}",
+    "ui_attempts.show_named": f"/ui/attempts/eu?attempt={erasing.SAM.attempt}",
+}
 #: What axe-core found: rule, impact, and where.
 FINDINGS = """
 (rules) => axe.run(document, {resultTypes: ["violations"], ...(rules ? {runOnly: {type: "rule", values: rules}} : {})})
@@ -76,7 +79,7 @@ def barriers(page: Page, tools: CDPSession, rules: list[str] | None = None) -> l
 def test_no_page_has_a_serious_barrier_in_light_or_dark_and_all_fit_on_a_phone(
     browser: Browser, services: Services
 ) -> None:
-    pages = {page.endpoint: page.address for page in walk(Dashboard(services).visit)} | AFTER_A_BUTTON
+    pages = {page.endpoint: page.address for page in walk(Dashboard(services).visit)} | ELSEWHERE
     assert page_endpoints() - set(pages) == set(), "pages without a link to them"
     found: list[str] = []
     with signed_in(browser, services) as page:
