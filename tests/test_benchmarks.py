@@ -22,6 +22,7 @@ TINY = {
     "pointer": ["--webhooks", "2", "--pause", "0.1"],
     "idle": ["--seconds", "1", "--settle", "0"],
     "api": ["--events", "600", "--dead-letters", "60", "--small", "300", "--rounds", "2"],
+    "ui": ["--events", "300", "--dead-letters", "40", "--rounds", "2"],
     "publish_once": ["--events", "200", "--rounds", "1"],
     "memory": ["--attempts", "2000"],
     "settled": ["--deliveries", "200"],
@@ -44,7 +45,6 @@ SHARED = {
     "listing_vendor",
     "load",
     "processes",
-    "ui",
 }
 
 

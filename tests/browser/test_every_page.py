@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from bridge.services import Services
 from bridge.state import keys
+from bridge.web.ui.pages import NAVIGATION
 from tests.support import erasing
 from tests.support.browser import opened, press, sign_in
 from tests.support.dashboard import Dashboard
@@ -96,6 +97,12 @@ def test_no_page_has_a_serious_barrier_in_light_or_dark_and_all_fit_on_a_phone(
             found += [f"{address} is {width} px wide on a phone"] if width > PHONE["width"] else []
             page.set_viewport_size(DESKTOP)
     assert "\n".join(found) == ""
+
+
+def test_every_page_that_the_navigation_names_is_there(services: Services) -> None:
+    reader = Dashboard(services)
+    entries = [entry for entries in NAVIGATION.values() for entry in entries]
+    assert [entry.path for entry in entries if reader.client.get(entry.url).status_code != 200] == []
 
 
 def test_no_page_shows_a_person_or_a_button_to_a_viewer(services: Services) -> None:

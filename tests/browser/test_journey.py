@@ -90,8 +90,8 @@ def test_an_operator_sees_a_failure_replays_it_and_finds_what_a_poll_has_rescued
 
 def arrives(page: Page, url: str, simulator: Simulator) -> str:
     """A webhook; the event shows on the page without a reload."""
-    open_page(page, "Events")
     page.get_by_label("Refresh").select_option("live")
+    open_page(page, "Live")
     attempt = simulator.finish()
     raw, headers = simulator.webhook(attempt)
     assert requests.post(f"{url}/webhooks/eu", data=raw, headers=dict(headers), timeout=10).status_code == 200

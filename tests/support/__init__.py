@@ -25,6 +25,7 @@ pushing          the client for receivers, called without a loop of one's own
 proxy            a TCP proxy that loses replies
 reports          reports of tests between the processes of xdist
 schemas          the schema of CloudEvents, and what is wrong with a document
+screens          pictures of every page of the dashboard, for docs/screens
 servers          a state server, an HTTP server, programs of the distribution
 site             walks through the dashboard by its links
 tls              certificates of a CA of its own, and a TLS listener in front of a plain server

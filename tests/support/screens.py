@@ -26,7 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 #: The demo's faults, and how long its candidates take tests before the pictures.
 FAULTS = ("--lose", "15%", "--duplicate", "15%", "--delay", "5s", "--reorder", "--fail-subscriber", "35%")
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def main() -> None:

@@ -87,6 +87,7 @@ def _endpoint(address: str) -> str | None:
         return None
     except HTTPException:
         raise AssertionError(f"a link leads nowhere: {address}") from None
+    assert not endpoint.startswith("ui_unknown."), f"a link leads nowhere: {address}"
     return None if endpoint.startswith(_NOT_PAGES) else str(endpoint)
 
 
