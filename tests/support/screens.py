@@ -93,7 +93,7 @@ def name_of(endpoint: str) -> str:
 def picture(page: Page) -> bytes:
     """What is seen, as WebP, which Playwright itself does not write."""
     tools = page.context.new_cdp_session(page)
-    answer = tools.send("Page.captureScreenshot", {"format": "webp", "quality": 50})
+    answer = tools.send("Page.captureScreenshot", {"format": "webp", "quality": 45})
     tools.detach()
     return base64.b64decode(answer["data"])
 
