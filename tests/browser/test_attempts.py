@@ -15,9 +15,9 @@ from tests.support.deliveries_ui import send as deliver
 from tests.support.deliveries_ui import with_subscriptions
 from tests.support.dispatch import Receiver
 from tests.support.http_bridge import served
+from tests.support.requests_ui import HOSTILE, send
 from tests.support.watches_api import TOKENS
 from tests.support.web import result
-from tests.web.ui.test_requests import HOSTILE, send
 
 IDENT = "01930000-0000-7000-8000-000000000001"
 

@@ -24,6 +24,7 @@ published        events of invented attempts in the journal
 pushing          the client for receivers, called without a loop of one's own
 proxy            a TCP proxy that loses replies
 reports          reports of tests between the processes of xdist
+requests_ui      signed webhooks, hostile texts and form tokens for the pages of requests
 schemas          the schema of CloudEvents, and what is wrong with a document
 screens          pictures of every page of the dashboard, for docs/screens
 servers          a state server, an HTTP server, programs of the distribution

@@ -24,9 +24,9 @@ from tests.support.deliveries_ui import BOOK, with_subscriptions
 from tests.support.deliveries_ui import send as deliver
 from tests.support.dispatch import Receiver
 from tests.support.published import submission
+from tests.support.requests_ui import HOSTILE, csrf, send
 from tests.support.watches_api import LINK
 from tests.support.web import result
-from tests.web.ui.test_requests import HOSTILE, csrf, send
 
 #: Of those of the API, the ones that an address may not keep.
 ODD = ("a//b", "/", "%2F", "a?b=c&d#e", "ä b", "..", '"><img src=x>')

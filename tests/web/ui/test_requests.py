@@ -8,27 +8,11 @@ from html import unescape
 import pytest
 from markupsafe import escape
 
-from bridge.ingest.context import WebhookRequest
-from bridge.ingest.pipeline import receive
 from bridge.services import Services
 from bridge.web.ui.shown_body import MAX_TEXT, shown_body
 from tests.support.dashboard import Dashboard
-from tests.support.web import result, sign
-
-PUBLISHED = "01930000-0000-7000-8000-000000000001"
-HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script></pre>'
-
-
-def send(services: Services, body: bytes, ident: str = PUBLISHED, **headers: str) -> str:
-    """A signed webhook to the source eu; its outcome."""
-    request = WebhookRequest(
-        id=ident,
-        body=body,
-        headers={"x-classmarker-hmac-sha256": sign(body, "w")},
-        kept_headers={"content-type": "application/json", **headers},
-        received_at=services.now(),
-    )
-    return receive(services.ingest_context("eu"), request).outcome
+from tests.support.requests_ui import HOSTILE, PUBLISHED, send
+from tests.support.web import result
 
 
 def test_without_requests_the_page_says_how_to_get_one(operator: Dashboard) -> None:
@@ -93,12 +77,6 @@ def test_what_cannot_be_read_is_in_quarantine_and_is_replayed_by_its_id_or_by_fi
     assert "/ui/replays/new?what=quarantine&filter=origin%3Awebhook" in page
     page = operator.press(f"replays/new?what=quarantine&by=ids&ids={ident}", "new-replay")
     assert "replays 1" in page
-
-
-def csrf(dashboard: Dashboard) -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', dashboard.get("requests"))
-    assert found is not None
-    return found[1]
 
 
 def test_names_and_bodies_of_others_stay_text(operator: Dashboard, services: Services) -> None:
