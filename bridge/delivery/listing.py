@@ -24,16 +24,19 @@ from bridge.journal.search import Place, walk_back
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
-__all__ = ["Asked", "Position", "Step", "walk"]
+__all__ = ["OF_EVENT", "Asked", "Position", "Step", "walk"]
 
 _PAGE = 100
 _WAITS, _UNDER_WAY, _ENDED = "w", "u", "e"
+#: The part of a list of one event's deliveries, which has no others.
+OF_EVENT = "o"
 _NUMBER, _ENTRY = r"[0-9]{1,15}", r"[0-9]{1,15}-[0-9]{1,15}"
 #: Part of the list -> what its places look like: subscription, partition, and in it entry, or due time and event id.
 _SHAPES = {
     _WAITS: (r"[^/]{1,100}", _NUMBER, _ENTRY),
     _UNDER_WAY: (r"[^/]{1,100}", _NUMBER, r"-?[0-9]{1,15}(\.[0-9]{1,15})?", r"(?s:.{1,300})"),
     _ENDED: (_ENTRY + r"/[0-9]{1,6}",),
+    OF_EVENT: (r"[^/]{1,100}",),
 }
 
 
@@ -42,7 +45,7 @@ class Position:
     """Where a list continues: the part of the list, and in it a place as text."""
 
     part: str
-    #: Subscription, partition and place in it; for what has ended the place alone.
+    #: Subscription, partition and place in it; for what has ended the place alone, of one event the subscription.
     place: tuple[str, ...]
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ import redis
 
 from bridge.config.model import Subscription
 from bridge.delivery.history import History
-from bridge.delivery.listing import Asked, Position, walk
+from bridge.delivery.listing import OF_EVENT, Asked, Position, walk
 from bridge.delivery.rows import (
     AWAITING_RECEIPT,
     RETRYING,
@@ -29,6 +29,8 @@ __all__ = ["Found", "ListQuery", "find", "list_deliveries"]
 
 #: Most deliveries that one list reads.
 _MAX_STEPS = 1000
+#: Subscriptions that are asked at once for a delivery of an event.
+_TOGETHER = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +61,7 @@ def list_deliveries(
 ) -> Found:
     """The deliveries that match. Raises `StateUnavailable`."""
     if asked.event_id is not None:
-        # By its id an event is found without a search.
-        history = History(client, partitions=partitions)
-        store = Deliveries(client, partitions=partitions)
-        owners = history.owners(asked.subscriptions, asked.event_id)
-        found = (find(store, history, name, asked.event_id) for name in owners)
-        rows = [one[0] for one in found if one is not None and _matches(one[0], asked)]
-        return Found(rows[: asked.limit], None, None)
+        return _of_event(client, partitions, asked, asked.event_id)
     names = [name for name in asked.subscriptions if _possible(asked.query, "subscription", name)]
     states = asked.states or _states(asked.query)
     wanted = Asked(
@@ -84,6 +80,23 @@ def list_deliveries(
         last, number = step, number + 1
         if step.row is not None and step.row.state in wanted.states and _matches(step.row, asked):
             rows.append(step.row)
+    return Found(rows, None, None)
+
+
+def _of_event(client: redis.Redis, partitions: int, asked: ListQuery, event_id: str) -> Found:
+    """The deliveries of one event by subscription. By its id they are found without a search."""
+    history, store = History(client, partitions=partitions), Deliveries(client, partitions=partitions)
+    after = "" if asked.after is None else asked.after.place[0]
+    names = sorted(name for name in asked.subscriptions if name > after)
+    rows: list[DeliveryRow] = []
+    for at in range(0, len(names), _TOGETHER):
+        for name in history.owners(names[at : at + _TOGETHER], event_id):
+            found = find(store, history, name, event_id)
+            if found is None or not _matches(found[0], asked):
+                continue
+            if len(rows) == asked.limit:
+                return Found(rows, Position(OF_EVENT, (rows[-1].subscription,)), None)
+            rows.append(found[0])
     return Found(rows, None, None)
 
 

@@ -29,7 +29,7 @@ _ID = re.compile(r"[0-9a-f-]{4,36}", re.ASCII)
 #: Digits of an id that hold the time, milliseconds.
 _TIME_DIGITS = 12
 #: Seconds by which the clocks of web server and state server may differ: the nearest entries are read first.
-_MARGINS = (2.0, 60.0, 600.0)
+_MARGINS = (0.1, 2.0, 60.0, 600.0)
 #: Seconds before and after an event within which its request is stored: in the same step, or in that of the last
 #: partition that it has records of. And the entries that are read of that time.
 _BESIDE = (-0.05, 0.5)

@@ -311,6 +311,25 @@ def test_a_search_that_finds_nothing_says_how_far_it_came_and_goes_on_to_the_end
     assert [row["event_id"] for row in listed(api, attempt="a0")] == [ids[0]]
 
 
+def test_the_deliveries_of_one_event_are_listed_page_by_page_and_none_is_cut_off(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.delivery.views._TOGETHER", 2)
+    names = ["s4", "s1", "s0", "s3", "s2"]
+    ident = publish(services.state, 1)[0]
+    for name in names:
+        run_until_idle(lane(services.state, Receiver(), subscription=replace(CRM, name=name)), services.now())
+    api = client(
+        replace(services, config=replace(services.config, subscriptions=dict.fromkeys([*names, "quiet"], CRM))),
+        "operator",
+    )
+    for limit in (1, 2, 4, 5):
+        assert [row["subscription"] for row in listed(api, event=ident, limit=limit)] == sorted(names)
+    cursor = api.get("/api/v1/deliveries", query_string={"event": ident, "limit": 1}).json["next"]
+    refused = api.get("/api/v1/deliveries", query_string={"cursor": cursor})
+    assert (refused.status_code, refused.json["problems"][0]["path"]) == (422, "cursor")
+
+
 @pytest.mark.long
 def test_lists_over_many_subscriptions_are_in_order_and_whole(services: Services) -> None:
     names = [f"s{number}" for number in range(12)]

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from marshmallow import EXCLUDE, Schema, fields, validate
 
 from bridge.delivery.history import History
-from bridge.delivery.listing import Position
+from bridge.delivery.listing import OF_EVENT, Position
 from bridge.delivery.rows import STATES, DeliveryRow, delivery_fields
 from bridge.delivery.store import AWAITING_RECEIPT, BEING_SENT, DONE
 from bridge.delivery.tries import LoggedTry
@@ -113,9 +113,9 @@ class DeliveryPage(FilteredPage):
 def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
     """List deliveries
 
-    Those under way first, by subscription and next try, then those that have ended, newest first. Events that were not
-    tried yet are listed with `state=waiting` alone. Deliveries that have ended are kept for
-    `bridge.retention.deliveries`, dead letters for `bridge.retention.dead_letters`.
+    Those under way first, by subscription and next try, then those that have ended, newest first; of one `event` by
+    subscription. Events that were not tried yet are listed with `state=waiting` alone. Deliveries that have ended are
+    kept for `bridge.retention.deliveries`, dead letters for `bridge.retention.dead_letters`.
     """
     services, persons = services_here(), sees_persons()
     name = query.get("subscription")
@@ -124,6 +124,8 @@ def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
         after = None if position is None else Position.parse(position[0])
     except (ValueError, RecursionError):
         refuse_cursor("is not a cursor of deliveries")
+    if after is not None and (after.part == OF_EVENT) != ("event" in query):
+        refuse_cursor("is of deliveries with another filter")
     asked = ListQuery(
         subscriptions=subscription_names() if name is None else [known_subscription(name)],
         query=query_of(query, _FIELDS[persons]),

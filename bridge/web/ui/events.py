@@ -13,6 +13,8 @@ __all__ = ["blueprint"]
 
 blueprint = PageBlueprint("events", __name__, "events")
 
+#: Deliveries on the page of an event; the others are a list of their own.
+_DELIVERIES = 20
 _LISTING = Listing(
     "events",
     "events",
@@ -35,7 +37,7 @@ def show_list() -> Response:
 def show_one(ident: str) -> Response:
     """One event, and what became of it."""
     row = read(f"events/{ident}")
-    deliveries = read("deliveries", event=row["id"], limit=200)["deliveries"]
+    deliveries = read("deliveries", event=row["id"], limit=_DELIVERIES)
     fields = read("fields/deliveries")["fields"]
     names = next((field["values"] for field in fields if field["name"] == "subscription"), ())
     return render_page(
