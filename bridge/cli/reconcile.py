@@ -17,6 +17,7 @@ from bridge.cli.local_changes import record_change
 from bridge.cli.options import exit_nothing_matched, format_option, known_name, limit_option, since_option
 from bridge.cli.output import iso, print_list, print_object, say
 from bridge.cli.progress import lower_priority, stoppable
+from bridge.cli.watching import watch_option
 from bridge.cli.worker_jobs import POLL_SECONDS, NoWorker
 from bridge.polling.backfill_jobs import period_problem
 from bridge.polling.reconciliation import Reconciliation, settled_until
@@ -104,6 +105,7 @@ def show(ident: str | None, source: str | None, output: str) -> None:
 @click.option("--source", help="Filter by source.")
 @limit_option
 @format_option
+@watch_option
 def list_(source: str | None, limit: int, output: str) -> None:
     """List comparisons, newest first: results, and what a worker was asked for."""
     rows = ({**row, **(row["counts"] or {})} for row in api().rows("reconciliations", {"source": source}, limit=limit))

@@ -1,4 +1,4 @@
-"""One browser for all tests of a worker."""
+"""One browser for the tests of a file. Playwright keeps a loop in the thread: no other test could run one beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 from tests.support.browser import chromium
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(starts_processes: None) -> Iterator[Browser]:
     with chromium() as found:
         yield found

@@ -21,6 +21,10 @@ from tests.support.servers import serving
 pytestmark = pytest.mark.timeout(300)
 
 
+#: Attempts finished so long ago, seconds: younger ones are not compared yet, older ones not polled again.
+_AGO = 240
+
+
 class Receiver:
     """Refuses everything until it is repaired."""
 
@@ -44,7 +48,7 @@ def receiver() -> Receiver:
 
 @pytest.fixture
 def config(tmp_path: Path, simulator: Simulator, receiver: Receiver) -> Iterator[Path]:
-    """One source that is polled once an hour, one receiver that gets two tries."""
+    """One source that is polled every 20 s, as its quota allows for this while; one receiver that gets two tries."""
     with serving(simulator.wsgi) as vendor, serving(receiver) as target:
         source = {
             "vendor": "classmarker",
@@ -54,7 +58,7 @@ def config(tmp_path: Path, simulator: Simulator, receiver: Receiver) -> Iterator
                 "api_secret": simulator.api_secret,
                 "webhook_secret": [simulator.webhook_secret],
             },
-            "poll": {"every": "1h"},
+            "poll": {"every": "20s"},
         }
         crm = {
             "transport": "http",
@@ -84,7 +88,9 @@ def test_an_operator_sees_a_failure_replays_it_and_finds_what_a_poll_has_rescued
         expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
         announced = arrives(page, url, simulator)
         fails_and_is_replayed(page, announced, receiver)
-        is_rescued(page, simulator)
+        lost = is_rescued(page, simulator)
+        has_a_timeline(page, announced)
+        is_reconciled(page, lost)
         is_paused(page)
 
 
@@ -92,7 +98,7 @@ def arrives(page: Page, url: str, simulator: Simulator) -> str:
     """A webhook; the event shows on the page without a reload."""
     page.get_by_label("Refresh").select_option("live")
     open_page(page, "Live")
-    attempt = simulator.finish()
+    attempt = simulator.finish(time_finished=int(time.time()) - _AGO)
     raw, headers = simulator.webhook(attempt)
     assert requests.post(f"{url}/webhooks/eu", data=raw, headers=dict(headers), timeout=10).status_code == 200
     expect(page.locator("#content")).to_contain_text(attempt)
@@ -117,18 +123,42 @@ def fails_and_is_replayed(page: Page, attempt: str, receiver: Receiver) -> None:
     expect(page.locator("#content")).to_contain_text("addReplay")
 
 
-def is_rescued(page: Page, simulator: Simulator) -> None:
+def is_rescued(page: Page, simulator: Simulator) -> str:
     """An attempt whose webhook never comes; the poll is asked for."""
-    lost = simulator.finish()
+    lost = simulator.finish(time_finished=int(time.time()) - _AGO)
     page.goto("/ui/sources/eu")
     press(page, "Poll now", "poll-source")
     refreshed(page, "/ui/events?filter=origin:poll", lost)
     page.goto("/ui/sources/eu")
     expect(page.locator("#content")).to_contain_text("1 found by polls alone")
+    return lost
+
+
+def has_a_timeline(page: Page, attempt: str) -> None:
+    """The webhook that brought it, the poll that saw it too, both deliveries."""
+    page.goto(f"/ui/attempts/eu/{attempt}")
+    for text in (
+        r"a webhook on 20",
+        r"a poll or recheck on 20",
+        r"Webhook\s+of [\d,]+ bytes:\s+published",
+        "Delivery to crm",
+    ):
+        expect(page.locator("#content")).to_contain_text(re.compile(text))
+
+
+def is_reconciled(page: Page, lost: str) -> None:
+    """The vendor's list against what was published: one was rescued, none is missing."""
+    page.goto("/ui/reconciliations/new")
+    page.get_by_role("textbox", name="Since").fill("1d")
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.get_by_role("link", name=lost)).to_be_visible()
+    expect(page.locator('[data-label="Rescued"]').filter(has_text=re.compile(r"^1$"))).to_have_count(1)
+    expect(page.locator('[data-label="Missing"]').filter(has_text=re.compile("[1-9]"))).to_have_count(0)
 
 
 def is_paused(page: Page) -> None:
     """The button, its confirmation, what it says, and its trace."""
+    page.goto("/ui/sources/eu")
     press(page, "Pause", "pause-source")
     expect(page.locator("#notice")).to_contain_text("eu")
     expect(page.get_by_role("heading", level=1)).to_contain_text("paused")

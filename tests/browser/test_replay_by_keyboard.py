@@ -89,7 +89,7 @@ def test_a_list_is_not_read_again_while_rows_are_selected_and_a_reload_selects_n
     page.clock.fast_forward(60_000)
     page.clock.run_for(1_000)
     expect(page.locator("tbody tr")).to_have_count(1)
-    expect(page.locator(".stale")).to_have_text("Refresh is paused while something is selected or open")
+    expect(page.locator(".stale")).to_have_text("Refresh is paused while something is selected, typed or open")
     box.uncheck()
     box.blur()
     page.clock.run_for(6_000)
