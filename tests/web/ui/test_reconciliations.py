@@ -51,10 +51,12 @@ def test_ids_lead_to_their_attempts_and_stay_text(operator: Dashboard, services:
 
 
 def test_many_ids_of_one_kind_are_shown_in_steps(operator: Dashboard, services: Services) -> None:
-    result = keep(services, ids={"missing": [f"link:{number}" for number in range(1, 901)]})
+    result = keep(services, ids={"missing": [f"link:{number}" for number in range(1, 901)], "poll_only": ["link:x"]})
     page = operator.get(f"reconciliations/{result.id}")
     assert [f'data-copy="link:{number}"' in page for number in (40, 41)] == [True, False]
-    assert "kind=missing&amp;from=400" in operator.get(f"reconciliations/{result.id}?kind=missing")
+    one_kind = operator.get(f"reconciliations/{result.id}?kind=missing")
+    assert "kind=missing&amp;from=400" in one_kind
+    assert ["link:x" in page, "link:x" in one_kind] == [True, False]
     page = operator.get(f"reconciliations/{result.id}?kind=missing&from=800")
     assert [f'data-copy="link:{number}"' in page for number in (800, 801, 900)] == [False, True, True]
     operator.get(f"reconciliations/{result.id}?kind=missing&from=-1", status=404)
