@@ -1,4 +1,4 @@
-"""Every benchmark runs with tiny numbers and prints its table and its target. No figure is judged."""
+"""Benchmarks run with tiny numbers and print their table and their target. No figure is judged."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ TINY = {
     "latency": ["--seconds", "1", "--rates", "20", "--workers", "1"],
     "backfill": ["--seconds", "1", "--rounds", "1", "--webhooks", "20", "--workers", "1", "--pages", "0"],
 }
+#: Those that start processes of a bridge and take longest are run on demand: BENCHMARKS=1 scripts/test
+#: tests/test_benchmarks.py
+APART = ("pointer", "idle", "latency", "backfill", "receive")
+ON_DEMAND = pytest.mark.skipif(not os.environ.get("BENCHMARKS"), reason="starts a bridge: BENCHMARKS=1 runs it")
 #: What the others import.
 SHARED = {
     "__init__",
@@ -52,7 +56,7 @@ def test_every_benchmark_is_run_here() -> None:
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == set(TINY) | SHARED
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=ON_DEMAND if name in APART else ()) for name in TINY])
 @pytest.mark.usefixtures("starts_processes")
 def test_a_benchmark_prints_versions_a_table_and_how_far_its_target_is_off(name: str) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

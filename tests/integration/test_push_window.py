@@ -164,7 +164,7 @@ ALL = {"published": 60, "acked": 60, "delivered": 60, "lost": 0, "repeated": 0, 
 def test_receivers_that_fail_in_any_way_delay_no_other_and_get_everything_once_when_they_are_mended(
     server: Server, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(push_client, "DEADLINE_SECONDS", 0.5)
+    monkeypatch.setattr(push_client, "DEADLINE_SECONDS", 2.0)
     with hooks(len(FAULTS) + 1) as (healthy, *faulty):
         for hook, fault in zip(faulty, FAULTS, strict=True):
             hook.fault = fault
