@@ -37,7 +37,7 @@ TINY = {
 }
 #: Those that start processes of a bridge and take longest are run on demand: BENCHMARKS=1 scripts/test
 #: tests/test_benchmarks.py
-APART = ("pointer", "idle", "latency", "backfill", "receive")
+APART = ("pointer", "idle", "latency", "backfill", "receive", "replay", "stream", "push", "flaky")
 ON_DEMAND = pytest.mark.skipif(not os.environ.get("BENCHMARKS"), reason="starts a bridge: BENCHMARKS=1 runs it")
 #: What the others import.
 SHARED = {

@@ -1,6 +1,7 @@
 """The marks `server`, `process` and `rabbitmq`: set by what a test requests, and nothing starts without them.
 
-And `no_cover`: coverage is measured by the fast tests alone; measuring would double the time of all others.
+And `no_cover`: coverage is measured by the fast tests alone, without those of pages; measuring would double the time of
+all others.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import pytest
 MARKS = {"starts_servers": "server", "starts_processes": "process", "rabbitmq": "rabbitmq"}
 #: What `scripts/test --fast` leaves out.
 NOT_FAST = ("server", "process", "long")
+#: Pages call the API, whose own tests cover what lies below it.
+_PAGES = "tests/web/ui/"
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
 
 
@@ -25,7 +28,7 @@ def set_marks(item: pytest.Item) -> None:
     for fixture, mark in MARKS.items():
         if fixture in requested:
             item.add_marker(mark)
-    if any(item.get_closest_marker(mark) for mark in NOT_FAST):
+    if any(item.get_closest_marker(mark) for mark in NOT_FAST) or _PAGES in item.path.as_posix():
         item.add_marker("no_cover")
     if state_server(item) == "real" or ("variant_state" in requested and item.get_closest_marker("long")):
         item.add_marker("server")  # asked for only when the test runs
