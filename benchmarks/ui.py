@@ -37,6 +37,7 @@ DETAILS = (
     "dead-letters/{letter}",
     "subscriptions/crm",
     "sources/eu",
+    "replays/new?what=dead_letters&group={group}",
 )
 
 
