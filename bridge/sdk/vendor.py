@@ -27,6 +27,7 @@ from bridge.sdk.records import (
 
 __all__ = [
     "GRADINGS",
+    "NO_WEBHOOKS",
     "PUBLISHABLE_STATUSES",
     "STATUSES",
     "Consent",
@@ -49,6 +50,9 @@ __all__ = [
     "WebhookContent",
     "material_digest",
 ]
+
+#: What a fact sheet says of webhooks where the vendor sends none.
+NO_WEBHOOKS = "no webhooks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,11 +189,11 @@ class FactSheet:
     """What `docs/vendors.md` says about a vendor: the first five fill its table, a few words each."""
 
     #: What the vendor signs.
-    signs: str
+    signs: str = NO_WEBHOOKS
     #: What identifies one attempt.
     identity: str
-    #: What a webhook tells.
-    webhook_means: str
+    #: What a webhook says.
+    webhook_means: str = NO_WEBHOOKS
     #: How far back the API lists.
     look_back: str
     #: How many calls the vendor allows.
@@ -197,9 +201,9 @@ class FactSheet:
     #: Facts from the vendor's own pages, one line each.
     documented: tuple[str, ...]
     #: Facts seen in public traffic or code.
-    observed: tuple[str, ...]
+    observed: tuple[str, ...] = ()
     #: Inferred, and harmless if wrong.
-    assumed: tuple[str, ...]
+    assumed: tuple[str, ...] = ()
     #: Questions for the vendor before going live.
     ask: tuple[str, ...]
 
@@ -221,8 +225,8 @@ class Vendor:
     #: What the documentation says about the vendor.
     sheet: FactSheet
     #: `(body, options)`: a parsed webhook body -> records, pointers and consent, or why it is ignored. Raises
-    #: `Unreadable`.
-    split: Callable[[Any, Mapping[str, Any]], WebhookContent]
+    #: `Unreadable`. None: the vendor sends no webhooks, so its sources have no webhook address, token or secret.
+    split: Callable[[Any, Mapping[str, Any]], WebhookContent] | None = None
     #: `(record, now, options)`: pure. Raises `Unreadable`. Published if its status is in `PUBLISHABLE_STATUSES`.
     normalise: Callable[[Record, float, Mapping[str, Any]], NormalisedAttempt]
     #: `(source, calls)` -> the API client of one source.
