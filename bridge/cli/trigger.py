@@ -105,17 +105,22 @@ def trigger(
     """
     services = load_services()
     known_name(vendor, services.vendors, "vendor")
-    samples = _samples(services.vendors[vendor])
+    declared = services.vendors[vendor]
+    if declared.split is None:
+        raise click.UsageError(
+            f"{declared.title} sends no webhooks. Remedy: attempt-bridge sources poll SOURCE reads what it lists"
+        )
+    samples = _samples(declared)
     if only_list:
         click.echo("\n".join(samples))
         return
     source = _source(services, vendor, source_name)
     name = known_name(sample, samples, "sample") if sample else next(iter(samples))
-    body, is_safe = _prepared(services.vendors[vendor], source, _changed(samples[name], changes))
+    body, is_safe = _prepared(declared, source, _changed(samples[name], changes))
     if not (is_safe or services.config.demo):
         confirm_broad(yes, f"would send {name} to {url}; its event is marked bridgetest and goes to every subscription")
     raw = json.dumps(body, ensure_ascii=False).encode()
-    secret = next(iter(source.credentials.get(services.vendors[vendor].secret_credential or "", ())), "")
+    secret = next(iter(source.credentials.get(declared.secret_credential or "", ())), "")
     headers = _headers(vendor, raw, f"not-{secret}" if bad_signature else secret)
     # For messages: without the token.
     webhook_url = f"{url}/webhooks/{source.name}"
@@ -140,7 +145,7 @@ def _prepared(vendor: Vendor, source: Source, body: Any) -> tuple[Any, bool]:
 
 def _is_test_message(vendor: Vendor, body: Any, options: Mapping[str, Any]) -> bool:
     try:
-        content = vendor.split(body, options)
+        content = None if vendor.split is None else vendor.split(body, options)
     except BridgeError:
         return False
     return isinstance(content, Ignored) and content.outcome == "test"

@@ -44,6 +44,10 @@ def check_source(name: str, data: Mapping[str, Any], vendor: Vendor, document: D
 def _webhook(
     section: Mapping[str, Any], vendor: Vendor, data: Mapping[str, Any], path: KeyPath, document: Document
 ) -> WebhookConfig:
+    if vendor.split is None:
+        if key := next((key for key in ("enabled", "token") if section.get(key)), None):
+            document.add((*path, "webhook", key), f"{vendor.title} sends no webhooks. Remedy: remove webhook")
+        return WebhookConfig(enabled=False)
     tokens = tuple(sha256_hex(token) for token in section.get("token", ()))
     enabled = section.get("enabled", True)
     signed = vendor.verify is not None and vendor.secret_credential in data.get("credentials", {})
@@ -77,8 +81,10 @@ def _poll(
             (*path, "poll", "overlap"),
             f"{duration_text(poll.overlap)} is not shorter than look_back, {duration_text(poll.look_back)}",
         )
-    if not poll.enabled and not webhook_enabled:
-        document.add(path, "neither webhook nor poll is enabled. Remedy: enable one, or write paused: true")
+    # Without webhooks and lists, everything comes from rechecks of what operators expect.
+    if not poll.enabled and not webhook_enabled and (vendor.polls or vendor.split is not None):
+        remedy = "enable poll" if vendor.split is None else "enable one"
+        document.add(path, f"neither webhook nor poll is enabled. Remedy: {remedy}, or write paused: true")
     return poll
 
 

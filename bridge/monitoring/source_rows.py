@@ -63,10 +63,10 @@ def source_rows(services: Services, sources: Sequence[Source]) -> list[dict[str,
 
 def source_details(services: Services, source: Source) -> dict[str, Any]:
     """Its row with addresses, cursors, last polls, budget, watches, alarms, last webhook. Raises `StateUnavailable`."""
-    name, token_part = source.name, "/<token>" if source.webhook.token_sha256 else ""
+    name = source.name
     return {
         **source_row(services, source),
-        "webhook_url": f"{services.config.bridge.public_url}/webhooks/{name}{token_part}",
+        "webhook_url": _webhook_url(services, source),
         "base_url": source.base_url,
         "options": dict(source.options),
         "reference": _reference(services, source),
@@ -96,6 +96,14 @@ def source_details(services: Services, source: Source) -> dict[str, Any]:
             for alarm in alarms.raised_alarms(services.state, name)
         ],
     }
+
+
+def _webhook_url(services: Services, source: Source) -> str | None:
+    """What to enter at the vendor; None if it sends no webhooks."""
+    if services.vendors[source.vendor].split is None:
+        return None
+    token_part = "/<token>" if source.webhook.token_sha256 else ""
+    return f"{services.config.bridge.public_url}/webhooks/{source.name}{token_part}"
 
 
 def _reference(services: Services, source: Source) -> dict[str, str]:

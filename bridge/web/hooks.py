@@ -119,7 +119,12 @@ class Receiver:
         self._max_body_bytes = max_body_bytes
         self._log = logs.get_logger(__name__)
         self._limits = LogLimits(self._log)
-        self._endpoints = {name: self._make_endpoint(name, publisher) for name in services.config.sources}
+        # A source whose vendor sends no webhooks is answered like one that does not exist.
+        self._endpoints = {
+            name: self._make_endpoint(name, publisher)
+            for name, source in services.config.sources.items()
+            if services.vendors[source.vendor].split is not None
+        }
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         started = clock.monotonic()

@@ -675,6 +675,14 @@ def test_trigger_says_what_it_cannot_send(shell):
     assert "attempt-bridge up" in err
 
 
+def test_trigger_says_in_one_line_that_a_vendor_sends_no_webhooks(shell, monkeypatch):
+    polled = replace(classmarker.VENDOR, split=None, verify=None, secret_credential=None)
+    monkeypatch.setattr("bridge.registry.vendors", lambda: {"classmarker": polled})
+    code, out, err = shell("trigger", "classmarker")
+    assert (code, out) == (2, "")
+    assert "Error: ClassMarker sends no webhooks. Remedy: attempt-bridge sources poll SOURCE" in err
+
+
 def test_schemas_are_written_and_shown(shell, tmp_path):
     code, out, _ = shell("schema", "export", str(tmp_path / "schemas"))
     assert code == 0

@@ -66,8 +66,10 @@ SIGNING = Vendor(
     look_back_limit=90 * 86_400.0,
 )
 UNSIGNED = replace(SIGNING, name="plain", title="Plain Tests", verify=None, secret_credential=None)
+POLLED = replace(UNSIGNED, name="polled", title="Polled Tests", split=None)
+ASKED = replace(POLLED, name="asked", title="Asked Tests", polls={})
 DAILY = replace(SIGNING, name="daily", quota=Quota(calls=3000, per_seconds=86_400.0, resets_at="13:30"))
-VENDORS = {"northwind": SIGNING, "plain": UNSIGNED, "daily": DAILY}
+VENDORS = {vendor.name: vendor for vendor in (SIGNING, UNSIGNED, POLLED, ASKED, DAILY)}
 
 HEAD = "bridge: {name: acme, public_url: https://bridge.example.org}\n"
 SOURCE = "vendor: northwind, credentials: {api_key: '${KEY}', webhook_secret: '${HOOK_NEW}'}"
@@ -147,6 +149,15 @@ def test_a_budget_is_the_vendors_quota_where_the_file_says_nothing_else(
     assert describe(config)["sources"]["eu"]["budget"] == shown
 
 
+@pytest.mark.parametrize(("vendor", "polls"), [("polled", True), ("asked", False)])
+@pytest.mark.parametrize("webhook", ["", ", webhook: {enabled: false}", ", webhook: {}"])
+def test_a_source_of_a_vendor_without_webhooks_needs_neither_token_nor_setting(
+    read: Any, vendor: str, polls: bool, webhook: str
+) -> None:
+    source = read(SOURCES.replace("northwind", vendor)[:-2] + f"{webhook}}}\n").sources["eu"]
+    assert (source.webhook.enabled, source.webhook.token_sha256, source.poll.enabled) == (False, (), polls)
+
+
 def test_two_secrets_stand_in_the_order_of_the_file(read: Any) -> None:
     text = HEAD + (
         "sources:\n  eu:\n    vendor: northwind\n"
@@ -217,7 +228,7 @@ def test_every_problem_of_a_file_is_told_at_once_with_its_line(problems: Any) ->
         'bridge.yaml:10: sources.eu.poll.overlap: "10 minutes" is not a valid duration; write a number and a '
         "unit, such as 250ms, 5s, 10m, 2h or 7d",
         'bridge.yaml:12: sources.us.vendor: "nortwind" is not a vendor. Did you mean "northwind"? '
-        "Known: daily, northwind, plain",
+        "Known: asked, daily, northwind, plain, polled",
     ]
 
 
@@ -300,6 +311,18 @@ def _https(secrets: str) -> str:
         (SOURCES.replace("'${HOOK_NEW}'", "[]"), "is an empty list"),
         (SOURCES.replace("api_key", "api_kye"), 'no such credential. Did you mean "api_key"?'),
         (SOURCES.replace("northwind", "plain"), "Plain Tests does not sign its webhooks"),
+        (
+            SOURCES.replace("northwind", "polled")[:-2] + ", webhook: {enabled: true}}\n",
+            "sources.eu.webhook.enabled: Polled Tests sends no webhooks. Remedy: remove webhook",
+        ),
+        (
+            SOURCES.replace("northwind", "polled")[:-2] + ", webhook: {token: '${TOKEN}'}}\n",
+            "sources.eu.webhook.token: Polled Tests sends no webhooks. Remedy: remove webhook",
+        ),
+        (
+            SOURCES.replace("northwind", "polled")[:-2] + ", poll: {enabled: false}}\n",
+            "neither webhook nor poll is enabled. Remedy: enable poll, or",
+        ),
         (_subscription("transport: smtp"), '"smtp" is not one of celery, kombu, http'),
         (_subscription("task: x"), "transport: missing"),
         (_subscription("transport: celery, task: x"), "queue: missing: transport celery needs it"),

@@ -132,6 +132,20 @@ def test_a_webhook_with_an_unexpected_error_is_quarantined_and_can_be_reprocesse
     assert journal(fake_state) == [("attempt.completed", "a:2")]
 
 
+def test_a_stored_webhook_of_a_vendor_that_no_longer_sends_any_stays_in_quarantine(fake_state: redis.Redis) -> None:
+    services, _ = world(fake_state, Odd.raises)
+    receive(services.ingest_context(NAME), request(ROW))
+    stored = services.requests.find(ID)
+    assert stored is not None
+    context = healed(services).ingest_context(NAME)
+    polled = replace(context, vendor=replace(context.vendor, split=None))
+
+    with captured_logs() as output:
+        assert reprocess_request(polled, stored, now=START) == "quarantined"
+    assert "unexpected_error" not in output.getvalue()
+    assert journal(fake_state) == []
+
+
 @pytest.mark.parametrize("odd", [Odd.raises, Odd.id_, Odd.alias, Odd.name, Odd.material], ids=lambda odd: odd.__name__)
 def test_a_dry_run_predicts_what_would_be_quarantined(fake_state: redis.Redis, odd: Any) -> None:
     services, _ = world(fake_state, odd)

@@ -10,6 +10,7 @@ import redis
 
 from bridge import registry
 from bridge.config import loader
+from bridge.sdk.vendor import Vendor
 from bridge.services import Services
 from bridge.settings import Settings
 from tests.support.clients import clients_over
@@ -37,14 +38,17 @@ def access_of(tokens: Mapping[str, str]) -> str:
     return f"access: {{tokens: [{', '.join(entries)}]}}\n"
 
 
-def build(state: redis.Redis, folder: Path, *, access: str = "") -> Services:
+def build(
+    state: redis.Redis, folder: Path, *, access: str = "", vendors: Mapping[str, Vendor] | None = None
+) -> Services:
+    vendors = registry.vendors() if vendors is None else vendors
     path = folder / "bridge.yaml"
     path.write_text(f"{HEAD}sources: {{eu: {SOURCE}, us: {SOURCE}}}\n{access}")
-    config = loader.read(path, vendors=registry.vendors(), environment={})
+    config = loader.read(path, vendors=vendors, environment={})
     return Services(
         settings=Settings(),
         config=config,
-        vendors=registry.vendors(),
+        vendors=vendors,
         state_url="redis://127.0.0.1:1",
         broker_url="x",
         clients=clients_over(state),

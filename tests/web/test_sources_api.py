@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
+from bridge import registry
 from bridge.journal import Entry, RequestRecord
 from bridge.journal import search as searching
 from bridge.polling.reconciliation import Reconciliation, Reconciliations
 from bridge.sdk.vendor import Pointer
 from bridge.services import Services
 from bridge.web import create_app
+from tests.support.dashboard import Dashboard
 from tests.support.watches_api import TOKENS, OpenGate, access_of, build
 
 
@@ -49,6 +52,24 @@ def test_sources_are_listed_page_by_page_and_shown(api: FlaskClient) -> None:
     assert (shown["webhook_url"], shown["last_webhook"]) == ("https://bridge.example.test/webhooks/eu", None)
     answer = api.get("/api/v1/sources/eux")
     assert (answer.status_code, answer.json["detail"]) == (404, 'unknown source: "eux". Did you mean "eu"?')
+
+
+def test_a_source_whose_vendor_sends_no_webhooks_has_no_webhook_address_anywhere(
+    fake_state: redis.Redis, tmp_path: Path
+) -> None:
+    polled = replace(registry.vendors()["classmarker"], split=None, verify=None, secret_credential=None)
+    services = build(fake_state, tmp_path, access=access_of(TOKENS), vendors={"classmarker": polled})
+    api, dashboard = client(services, "operator"), Dashboard(services)
+    shown = api.get("/api/v1/sources/eu").json
+    assert (shown["webhook"], shown["webhook_url"]) == (False, None)
+    answers = [api.post(f"/webhooks/{name}", json={}) for name in ("eu", "nobody")]
+    assert [(answer.status_code, answer.data) for answer in answers] == [(404, b"{}")] * 2
+    page = dashboard.get("sources/eu")
+    assert "the vendor sends no webhooks" in page
+    assert "/webhooks/eu" not in page
+    assert "Webhook share" not in page
+    assert "attempt-bridge sources test eu" in dashboard.get("")
+    assert "webhook address" not in dashboard.get("")
 
 
 def test_a_source_is_paused_and_resumed_and_the_audit_says_so(api: FlaskClient, services: Services) -> None:

@@ -80,7 +80,11 @@ class SourceRow(Schema):
 class SourceDetails(SourceRow):
     """One source with everything that is known of it."""
 
-    webhook_url = fields.String(required=True, metadata={"description": "What to enter at the vendor."})
+    webhook_url = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "What to enter at the vendor; null: the vendor sends no webhooks."},
+    )
     base_url = fields.String(required=True, metadata={"description": "Address of the vendor's API."})
     options = fields.Dict(required=True, metadata={"description": "Options as configured."})
     reference = fields.Dict(

@@ -126,11 +126,12 @@ def first_steps(sources: Sequence[_Row], subscriptions: Sequence[_Row], *, nothi
     if not subscriptions:
         steps.append(Step("Add the receiver of the events as a subscription, then check and load the file.", check))
     if sources and nothing:
-        name = sources[0]["name"]
-        steps += [
-            Step("Test the account: log in and read a page.", f"attempt-bridge sources test {name}", f"sources/{name}"),
-            Step("Give the vendor the webhook address.", f"attempt-bridge sources show {name}", f"sources/{name}"),
-        ]
+        name, has_webhook = sources[0]["name"], sources[0]["webhook"]
+        test = f"attempt-bridge sources test {name}"
+        steps.append(Step("Test the account: log in and read a page.", test, f"sources/{name}"))
+        if has_webhook:
+            show = f"attempt-bridge sources show {name}"
+            steps.append(Step("Give the vendor the webhook address.", show, f"sources/{name}"))
     if sources and subscriptions and nothing:
         name = subscriptions[0]["name"]
         steps += [

@@ -68,14 +68,15 @@ def test_a_bridge_that_has_published_nothing_says_what_to_do_first(operator: Das
 
 
 def test_what_to_do_first_depends_on_what_is_there() -> None:
-    def commands(sources: list[dict[str, str]], subscriptions: list[dict[str, str]], *, nothing: bool) -> list[str]:
+    def commands(sources: list[dict[str, Any]], subscriptions: list[dict[str, Any]], *, nothing: bool) -> list[str]:
         return [step.text.split()[0] for step in first_steps(sources, subscriptions, nothing=nothing)]
 
-    one = [{"name": "x"}]
+    one: list[dict[str, Any]] = [{"name": "x", "webhook": True}]
     assert commands([], [], nothing=True) == ["Add", "Add"]
     assert commands(one, [], nothing=True) == ["Add", "Test", "Give"]
     assert commands(one, one, nothing=True) == ["Test", "Give", "Send", "Watch"]
     assert commands(one, one, nothing=False) == []
+    assert commands([{"name": "x", "webhook": False}], one, nothing=True) == ["Test", "Send", "Watch"]
 
 
 def test_viewers_read_it_too(viewer: Dashboard, services: Services) -> None:
