@@ -9,26 +9,27 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
 
 from bridge.errors import Unreadable, clip
 from bridge.sdk.fields import (
-    Duration,
     Flag,
     Identifier,
     Number,
     Percentage,
     Text,
     TolerantField,
-    UnixTime,
     VendorSchema,
     WholeNumber,
 )
+from bridge.sdk.time_fields import Duration, IsoTime, UnixMillis, UnixTime
 
 __all__ = [
     "Duration",
     "Flag",
     "Identifier",
+    "IsoTime",
     "Number",
     "Percentage",
     "Text",
     "TolerantField",
+    "UnixMillis",
     "UnixTime",
     "VendorSchema",
     "WholeNumber",

@@ -1,26 +1,27 @@
-"""Tolerant marshmallow fields for vendors' payloads. Import them from `bridge.sdk.compiled_schema`."""
+"""Tolerant marshmallow fields for vendors' payloads; those of times are in `bridge/sdk/time_fields.py`.
+
+Import all of them from `bridge.sdk.compiled_schema`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
 __all__ = [
-    "Duration",
     "Flag",
     "Identifier",
     "Number",
     "Percentage",
     "Text",
     "TolerantField",
-    "UnixTime",
     "VendorSchema",
     "WholeNumber",
+    "expected",
 ]
 
 #: No score or percentage is longer; the limit keeps numbers from vendors cheap to compute with and to print.
@@ -28,12 +29,7 @@ MAX_NUMBER_DIGITS = 30
 #: As in `bridge.sdk.strict_json`, for whole numbers sent as text.
 MAX_WHOLE_DIGITS = 19
 _NUMBER_LIMIT, _WHOLE_LIMIT = 10**MAX_NUMBER_DIGITS, 10**MAX_WHOLE_DIGITS
-#: UNIX seconds of 1990-01-01 and 2100-01-01: a number outside is not a time, or it is in milliseconds.
-_EARLIEST, _LATEST = 631_152_000, 4_102_444_800
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
-_CLOCK = re.compile(r"['\"]?([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])")
 _FLAGS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "": False}
 _TYPE_NAMES = {str: "text", bool: "true/false", int: "a number", Decimal: "a number", dict: "an object", list: "a list"}
 
@@ -86,7 +82,7 @@ class Text(TolerantField):
             return value or None
         if isinstance(value, int | Decimal) and not isinstance(value, bool):
             return str(value)
-        raise _expected("text", value)
+        raise expected("text", value)
 
 
 class Number(TolerantField):
@@ -164,37 +160,8 @@ class Flag(TolerantField):
             return value == 1
         flag = _FLAGS.get(value.strip().lower()) if isinstance(value, str) else None
         if flag is None:
-            raise _expected("true/false", value)
+            raise expected("true/false", value)
         return flag
-
-
-class UnixTime(TolerantField):
-    """Aware UTC datetime from UNIX seconds (a number or its text, fractions to the microsecond) of 1990 to 2099."""
-
-    @staticmethod
-    def convert(value: Any) -> datetime | None:
-        seconds = value if type(value) is int else Number.convert(value)
-        if seconds is None:
-            return None
-        if not _EARLIEST <= seconds < _LATEST:
-            raise ValueError("must be UNIX seconds of the years 1990 to 2099")
-        if type(seconds) is int:
-            return datetime.fromtimestamp(seconds, UTC)
-        return _EPOCH + timedelta(microseconds=int(seconds * 1_000_000))
-
-
-class Duration(TolerantField):
-    """Whole seconds from "HH:MM:SS"; a leading quote (a spreadsheet's mark for text) is tolerated."""
-
-    @staticmethod
-    def convert(value: Any) -> int | None:
-        if value == "":
-            return None
-        clock = _CLOCK.fullmatch(value) if isinstance(value, str) else None
-        if clock is None:
-            raise _expected('a duration "HH:MM:SS"', value)
-        hours, minutes, seconds = clock.groups()
-        return int(hours) * 3600 + int(minutes) * 60 + int(seconds)
 
 
 class VendorSchema(Schema):
@@ -208,12 +175,12 @@ class VendorSchema(Schema):
 
 def _number_in_text(value: Any) -> Decimal | None:
     if not isinstance(value, str):
-        raise _expected("a number", value)
+        raise expected("a number", value)
     text = value.strip()
     if not text:
         return None
     if len(text) > 2 * MAX_NUMBER_DIGITS or not _NUMBER.fullmatch(text):
-        raise _expected("a number", value)
+        raise expected("a number", value)
     return Decimal(text)
 
 
@@ -221,7 +188,7 @@ def _too_long() -> ValueError:
     return ValueError(f"must be a number of at most {MAX_NUMBER_DIGITS} digits")
 
 
-def _expected(expected: str, value: Any) -> ValueError:
+def expected(what: str, value: Any) -> ValueError:
     """An error that describes a value without quoting it: it may be a name or an address."""
     size = f" of {len(value)} characters" if isinstance(value, str) else ""
-    return ValueError(f"must be {expected}, got {_TYPE_NAMES.get(type(value), 'another type')}{size}")
+    return ValueError(f"must be {what}, got {_TYPE_NAMES.get(type(value), 'another type')}{size}")

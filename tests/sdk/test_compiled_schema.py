@@ -16,9 +16,11 @@ from bridge.sdk.compiled_schema import (
     Duration,
     Flag,
     Identifier,
+    IsoTime,
     Number,
     Text,
     TolerantField,
+    UnixMillis,
     UnixTime,
     VendorSchema,
     WholeNumber,
@@ -69,6 +71,9 @@ class Everything(VendorSchema):
     ident = Identifier()
     flag = Flag()
     at = UnixTime()
+    at_millis = UnixMillis()
+    at_iso = IsoTime()
+    at_any = IsoTime(assume_utc=True, numbers=(UnixTime, UnixMillis), required=True, data_key="at any")
     took = Duration()
     colour = Colour()
     stubborn = Stubborn()
@@ -91,7 +96,8 @@ read_everything = loader(Everything)
 WORDS = st.sampled_from(
     (
         *("", " ", "a", "red", "yes", "No", "true", "1", "0", "12", "12.0", "12.5", "-7", "1e3", "NaN", "1_000", "٣"),
-        *("1700000000", "00:12:33", "'01:00:00", "1:2:3", "9" * 40, "."),
+        *("1700000000", "1700000000000", "00:12:33", "'01:00:00", "1:2:3", "9" * 40, "."),
+        *("2026-03-02T09:41:03Z", "2026-03-02 24:00+01", "2026-03-02T09:41:03", "2026-03-02", "0000-00-00T00:00Z"),
     )
 )
 SCALARS = (
@@ -112,7 +118,8 @@ PARTS = st.recursive(
 )
 VALUES = SCALARS | PARTS | st.lists(SCALARS | PARTS, max_size=3) | st.tuples(SCALARS)
 KEYS = [field.data_key or name for name, field in Everything().load_fields.items()]
-OPTIONAL = dict.fromkeys(sorted({*KEYS} - {"needed", "needed_or_null"}), VALUES)
+NEEDED = ("needed", "needed_or_null", "at any")
+OPTIONAL = dict.fromkeys(sorted({*KEYS} - {*NEEDED}), VALUES)
 
 
 def outcome(call: Any, payload: Any) -> Any:
@@ -125,7 +132,7 @@ def outcome(call: Any, payload: Any) -> Any:
 
 
 @given(
-    st.fixed_dictionaries({"needed": SCALARS, "needed_or_null": SCALARS}, optional=OPTIONAL)
+    st.fixed_dictionaries(dict.fromkeys(NEEDED, SCALARS), optional=OPTIONAL)
     | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=3), VALUES)
     | VALUES
 )
@@ -137,14 +144,14 @@ def test_the_compiled_loader_answers_as_the_declared_schema_does(payload: Any) -
 @given(value=VALUES)
 def test_each_kind_of_field_alone_is_read_as_declared(key: str, value: Any) -> None:
     # One field at a time, so that a refusal of another field cannot hide a difference.
-    payload = {"needed": "x", "needed_or_null": "x", key: value}
+    payload = {"needed": "x", "needed_or_null": "x", "at any": 1_700_000_000, key: value}
     assert outcome(read_everything, payload) == outcome(Everything().load, payload)
 
 
 def test_a_usual_payload_does_not_touch_marshmallow(monkeypatch: pytest.MonkeyPatch) -> None:
     class Usual(VendorSchema):
         text, number, whole = Text(), Number(), WholeNumber()
-        flag, at, took = Flag(), UnixTime(), Duration()
+        flag, at, took, at_iso = Flag(), UnixTime(), Duration(), IsoTime(assume_utc=True)
         parts = fields.List(fields.Nested(Part))
 
     read = loader(Usual)
@@ -155,6 +162,7 @@ def test_a_usual_payload_does_not_touch_marshmallow(monkeypatch: pytest.MonkeyPa
         "flag": "Yes",
         "at": 1_700_000_000,
         "took": "00:12:33",
+        "at_iso": "2026-03-02T09:41:03",
         "parts": [{"name": "p", "points": 1, "parts": [{"name": "q", "parts": []}]}],
     }
     expected = Usual().load(payload)
@@ -175,6 +183,9 @@ def test_a_usual_payload_does_not_touch_marshmallow(monkeypatch: pytest.MonkeyPa
         (Number, "70", Decimal(70)),
         (Number, " 70.25 ", Decimal("70.25")),
         (Number, Decimal("0.1"), Decimal("0.1")),
+        (Number, "12.50", Decimal("12.50")),
+        (Number, "+.5", Decimal("0.5")),
+        (Number, "1E2", Decimal("1E+2")),
         (Number, "", None),
         (WholeNumber, "1956", 1956),
         (WholeNumber, Decimal("12.0"), 12),
@@ -191,6 +202,9 @@ def test_a_usual_payload_does_not_touch_marshmallow(monkeypatch: pytest.MonkeyPa
         (UnixTime, "1436263522", datetime(2015, 7, 7, 10, 5, 22, tzinfo=UTC)),
         (UnixTime, Decimal("1436263522.25"), datetime(2015, 7, 7, 10, 5, 22, 250_000, tzinfo=UTC)),
         (UnixTime, "", None),
+        (UnixMillis, 1436263522250, datetime(2015, 7, 7, 10, 5, 22, 250_000, tzinfo=UTC)),
+        (UnixMillis, " 1436263522250.5 ", datetime(2015, 7, 7, 10, 5, 22, 250_500, tzinfo=UTC)),
+        (UnixMillis, "", None),
         (Duration, "00:12:33", 753),
         (Duration, "'100:00:01", 360_001),
         (Duration, "", None),
@@ -202,7 +216,9 @@ def test_a_field_reads_every_spelling(shape: type[TolerantField], spelling: Any,
     assert (result, type(result)) == (meaning, type(meaning))
 
 
-@pytest.mark.parametrize("shape", [Text, Number, WholeNumber, Identifier, Flag, UnixTime, Duration])
+@pytest.mark.parametrize(
+    "shape", [Text, Number, WholeNumber, Identifier, Flag, UnixTime, UnixMillis, IsoTime, Duration]
+)
 def test_absent_and_null_are_both_none(shape: type[TolerantField]) -> None:
     read = loader(type("One", (VendorSchema,), {"it": shape()}))
     assert read({}) == read({"it": None}) == {"it": None}
@@ -215,6 +231,7 @@ def test_absent_and_null_are_both_none(shape: type[TolerantField]) -> None:
         (Text, ["x"], "must be text, got a list"),
         (Number, True, "must be a number, got true/false"),
         (Number, "1_000", "must be a number, got text of 5 characters"),
+        (Number, "12,5", "must be a number, got text of 4 characters"),
         (Number, "٣", "must be a number, got text of 1 characters"),
         (Number, Decimal("NaN"), "must be a number of at most 30 digits"),
         (Number, "9" * 31, "must be a number of at most 30 digits"),
@@ -227,6 +244,8 @@ def test_absent_and_null_are_both_none(shape: type[TolerantField]) -> None:
         (Flag, 2, "must be true/false, got a number"),
         (UnixTime, 1436263522000, "must be UNIX seconds of the years 1990 to 2099"),
         (UnixTime, 0, "must be UNIX seconds of the years 1990 to 2099"),
+        (UnixMillis, 1436263522, "must be UNIX milliseconds of the years 1990 to 2099"),
+        (UnixMillis, True, "must be a number, got true/false"),
         (Duration, "12:33", 'must be a duration "HH:MM:SS", got text of 5 characters'),
         (Duration, "00:61:00", 'must be a duration "HH:MM:SS", got text of 8 characters'),
     ],

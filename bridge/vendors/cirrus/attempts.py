@@ -15,7 +15,7 @@ from bridge.sdk.vendor import Record
 from bridge.vendors.cirrus.adapter import ASSIGNED, UNASSIGNED
 from bridge.vendors.cirrus.attempt_state import folded
 from bridge.vendors.cirrus.rows import AttemptRow
-from bridge.vendors.cirrus.schema import IsoTime, load_attempt
+from bridge.vendors.cirrus.schema import load_attempt, read_moment
 
 __all__ = ["assign", "attempt_record", "submitted", "unassigned"]
 
@@ -101,7 +101,7 @@ def _owner(handed_in: Sequence[_Attempt], row: Mapping[str, Any]) -> int | None:
 
 def _published(row: Mapping[str, Any]) -> datetime | None:
     try:
-        return IsoTime.convert(row.get("Published") or "")
+        return read_moment(row.get("Published") or "")
     except ValueError:
         return None  # the adapter reports it
 

@@ -15,7 +15,7 @@ from bridge.sdk.vendor import Pointer, Record, SourceFacts, VendorCalls
 from bridge.vendors.cirrus.answers import NOT_ALLOWED, next_reset, read_attempts, read_results, read_schedule
 from bridge.vendors.cirrus.attempts import assign, attempt_record, submitted, unassigned
 from bridge.vendors.cirrus.identity import BY_ATTEMPT, BY_PAIR, identifier, pointer
-from bridge.vendors.cirrus.schema import IsoTime
+from bridge.vendors.cirrus.schema import read_moment
 
 __all__ = ["Client"]
 
@@ -251,7 +251,7 @@ def _result(row: Mapping[str, Any]) -> tuple[str, ...]:
 def _begins(facts: Mapping[str, Any]) -> float:
     """When a schedule starts, UNIX seconds; 0 if that is missing or unreadable."""
     try:
-        begin = IsoTime.convert(facts.get("StartDateTime") or "")
+        begin = read_moment(facts.get("StartDateTime") or "")
     except ValueError:
         return 0.0
     return 0.0 if begin is None else begin.timestamp()

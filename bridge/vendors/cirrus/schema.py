@@ -6,15 +6,15 @@ Members that we do not publish are not declared and so not loaded. Source of the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from marshmallow import fields
 
 from bridge.sdk.compiled_schema import (
     Flag,
+    IsoTime,
     Number,
     Percentage,
     Text,
@@ -26,29 +26,16 @@ from bridge.sdk.compiled_schema import (
 )
 from bridge.vendors.cirrus.rows import AttemptRow, RecordRow
 
-__all__ = ["IsoTime", "load_attempt", "load_record"]
-
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:?\d\d)?")
-#: A year outside is not the date of an exam, but a value that was never set or a typing error.
-_YEARS = range(1990, 2100)
+__all__ = ["load_attempt", "load_record", "read_moment"]
 
 
-class IsoTime(TolerantField):
-    """Aware UTC datetime from ISO 8601 with up to nine digits of a second. The vendor writes UTC, so no zone is UTC."""
+def _moment(**options: Any) -> IsoTime:
+    """A time of the API, which writes UTC: no zone is UTC."""
+    return IsoTime(assume_utc=True, **options)
 
-    @staticmethod
-    def convert(value: Any) -> datetime | None:
-        if value == "":
-            return None
-        parts = _MOMENT.fullmatch(value.strip()) if isinstance(value, str) else None
-        if parts is None:
-            raise ValueError("must be a date and time of ISO 8601")
-        day, clock, fraction, zone = parts.groups()
-        # Raises ValueError for days and zones that do not exist; six digits are all that a datetime holds.
-        moment = datetime.fromisoformat(f"{day}T{clock}{(fraction or '')[:7]}{(zone or 'Z').upper()}")
-        if moment.year not in _YEARS:
-            raise ValueError(f"must be a time of the years {_YEARS.start} to {_YEARS.stop - 1}")
-        return moment.astimezone(UTC)
+
+#: The same for one value: None for "". Raises ValueError.
+read_moment: Callable[[Any], datetime | None] = _moment().convert
 
 
 class Presence(TolerantField):
@@ -106,7 +93,7 @@ class ResultSchema(VendorSchema):
     max_score = Number(data_key="MaxScore")
     pass_score = Text(data_key="PassScore")
     percentage = Percentage(data_key="PercentageScore")
-    published = IsoTime(data_key="Published")
+    published = _moment(data_key="Published")
     status = Text(data_key="Status")
     publish_status = Text(data_key="PublishStatus")
     presence = Presence(data_key="Presence")
@@ -122,8 +109,8 @@ class AttemptSchema(VendorSchema):
     """One attempt as `attempt-info` lists it; only those handed in are listed."""
 
     number = WholeNumber(data_key="AttemptNumber", required=True)
-    started = IsoTime(data_key="StartDate")
-    finished = IsoTime(data_key="EndDate")
+    started = _moment(data_key="StartDate")
+    finished = _moment(data_key="EndDate")
     status = Text(data_key="Status")
 
 

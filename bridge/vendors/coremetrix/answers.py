@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from bridge.errors import Unreadable
 from bridge.sdk.vendor import Record
 from bridge.vendors.coremetrix.adapter import ATTEMPTS
-from bridge.vendors.coremetrix.schema import Moment, Person, Uuid
+from bridge.vendors.coremetrix.schema import Person, Uuid, read_moment
 
 __all__ = ["attempt_id", "looks_cut_off", "moments", "newest", "person", "quiz_id", "read_attempts"]
 
@@ -55,7 +55,7 @@ def moments(record: Record) -> list[int]:
     """UNIX seconds of load, start and end, those present. Not of `landing`, which may be months earlier."""
     timings = record.body.get("timings")
     given = timings if isinstance(timings, dict) else {}
-    read = (_read(Moment.convert, given.get(name)) for name in ("load", "start", "end", "complete"))
+    read = (_read(read_moment, given.get(name)) for name in ("load", "start", "end", "complete"))
     return [int(moment.timestamp()) for moment in read if moment is not None]
 
 

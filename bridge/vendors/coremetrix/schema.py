@@ -8,42 +8,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 
 from marshmallow import fields
 
-from bridge.sdk.compiled_schema import Flag, Number, Text, TolerantField, UnixTime, VendorSchema, loader
+from bridge.sdk.compiled_schema import Flag, IsoTime, Number, Text, TolerantField, UnixMillis, VendorSchema, loader
 from bridge.vendors.coremetrix.rows import AttemptRow, ConsentRow, HookRow
 
-__all__ = ["Moment", "Person", "Uuid", "load_attempt", "load_consent", "load_hook"]
+__all__ = ["Person", "Uuid", "load_attempt", "load_consent", "load_hook", "read_moment"]
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class Moment(TolerantField):
-    """Aware UTC datetime from epoch milliseconds (the API) or ISO 8601 (webhooks; without an offset it is UTC).
+class Moment(IsoTime):
+    """Epoch milliseconds (the API) or ISO 8601 (webhooks; without an offset it is UTC)."""
 
-    Only the years 1990 to 2099, so that seconds, which would be in January 1970, are refused.
-    """
+    def __init__(self, **options: Any) -> None:
+        super().__init__(assume_utc=True, numbers=(UnixMillis,), **options)
 
-    @staticmethod
-    def convert(value: Any) -> datetime | None:
-        if isinstance(value, str) and ":" in value:
-            try:
-                moment = datetime.fromisoformat(value.strip())
-            except ValueError as error:
-                raise ValueError("must be a time in ISO 8601") from error
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
-            return UnixTime.convert(Decimal(seconds // timedelta(microseconds=1)).scaleb(-6))
-        milliseconds = Number.convert(value)
-        if milliseconds is None:
-            return None
-        try:
-            return UnixTime.convert(milliseconds.scaleb(-3))
-        except ValueError as error:
-            raise ValueError("must be milliseconds of the years 1990 to 2099") from error
+
+#: The same for one value: None for "". Raises ValueError.
+read_moment: Callable[[Any], datetime | None] = Moment().convert
 
 
 class Uuid(TolerantField):
@@ -129,10 +115,9 @@ class _MaybeUuid(Uuid):
 class _MaybeMoment(Moment):
     """A time, or None for anything else: likewise."""
 
-    @staticmethod
-    def convert(value: Any) -> datetime | None:
+    def convert(self, value: Any) -> datetime | None:  # type: ignore[override] # as of `IsoTime`
         try:
-            return Moment.convert(value)
+            return super().convert(value)
         except ValueError:
             return None
 

@@ -12,7 +12,7 @@ from bridge.errors import BadSignature, Unreadable, clip
 from bridge.net.signatures import require_signature
 from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Record, Watch, WebhookContent
 from bridge.vendors.thought_industries.rows import AttemptRow, UserRow
-from bridge.vendors.thought_industries.schema import Key, Moment, is_uuid, load_attempt, load_hook
+from bridge.vendors.thought_industries.schema import Key, is_uuid, load_attempt, load_hook, read_moment
 from schemas.event import Assessment, Candidate, Group, Result
 
 __all__ = [
@@ -253,7 +253,7 @@ def _named(data: Any, noun: str) -> str | None:
 def _since(timestamp: Any) -> dict[str, str]:
     """The earliest change, UNIX seconds, of an attempt that a webhook of this time may mean."""
     try:
-        moment = Moment.convert(timestamp) if timestamp is not None else None
+        moment = read_moment(timestamp) if timestamp is not None else None
     except ValueError:
         moment = None  # a webhook without a readable time is still a pointer
     return {} if moment is None else {"since": str(int(moment.timestamp()) - POINTER_TOLERANCE_SECONDS)}

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.errors import Unreadable, VendorFault, VendorUnavailable
 from bridge.sdk.strict_json import parse_answer
-from bridge.vendors.thought_industries.schema import Key, Moment, load_listing, pruned
+from bridge.vendors.thought_industries.schema import Key, load_listing, pruned, read_moment
 
 __all__ = ["Listing", "course_of", "moment_of", "read_listing", "user_of"]
 
@@ -46,7 +46,7 @@ def course_of(row: Mapping[str, Any]) -> str | None:
 def moment_of(row: Mapping[str, Any], name: str) -> float | None:
     """The UNIX seconds of a member, likewise; the adapter reports unreadable times."""
     try:
-        moment = Moment.convert(row.get(name, ""))
+        moment = read_moment(row.get(name, ""))
     except ValueError:
         return None
     return None if moment is None else moment.timestamp()

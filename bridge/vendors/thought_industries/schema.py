@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from marshmallow import Schema, fields
 
-from bridge.sdk.compiled_schema import Flag, Number, Percentage, Text, TolerantField, UnixTime, VendorSchema, loader
+from bridge.sdk.compiled_schema import (
+    Flag,
+    IsoTime,
+    Number,
+    Percentage,
+    Text,
+    TolerantField,
+    UnixMillis,
+    UnixTime,
+    VendorSchema,
+    loader,
+)
 from bridge.vendors.thought_industries.rows import AttemptRow, HookRow, ListingRow
 
-__all__ = ["Key", "Moment", "is_uuid", "load_attempt", "load_hook", "load_listing", "pruned"]
+__all__ = ["Key", "is_uuid", "load_attempt", "load_hook", "load_listing", "pruned", "read_moment"]
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-#: Date and time with a T or a space; a bare date would be a guess of up to a day.
-_ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", re.ASCII)
-#: UNIX milliseconds are larger than this, UNIX seconds smaller (1990 in milliseconds, 2099 in seconds).
-_MILLISECONDS_FROM = 100_000_000_000
 
 
 class Key(TolerantField):
@@ -46,23 +53,13 @@ class Uuid(Key):
         return text
 
 
-class Moment(TolerantField):
-    """Aware UTC datetime from ISO 8601 (without a zone it is UTC), or from UNIX seconds or milliseconds."""
+def _moment() -> IsoTime:
+    """A time in ISO 8601, without a zone in UTC, or in UNIX seconds or milliseconds: the vendor's pages differ."""
+    return IsoTime(assume_utc=True, numbers=(UnixTime, UnixMillis))
 
-    @staticmethod
-    def convert(value: Any) -> datetime | None:
-        try:
-            if isinstance(value, str) and _ISO.fullmatch(value.strip()):
-                moment = datetime.fromisoformat(value.strip())
-                moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-                UnixTime.convert(str(moment.timestamp()))  # the same years for every spelling
-                return moment
-            number = Number.convert(value)
-            if number is not None and abs(number) >= _MILLISECONDS_FROM:
-                number /= 1000
-            return None if number is None else UnixTime.convert(number)
-        except (ValueError, OverflowError) as error:
-            raise ValueError("must be a time of 1990 to 2099: ISO 8601, UNIX seconds or milliseconds") from error
+
+#: The same for one value: None for "". Raises ValueError.
+read_moment: Callable[[Any], datetime | None] = _moment().convert
 
 
 class AssessmentSchema(VendorSchema):
@@ -106,8 +103,8 @@ class AttemptSchema(VendorSchema):
     topicId = Key()
     topicType = Text()
     user = _nested(UserSchema)
-    createdAt = Moment()
-    updatedAt = Moment()
+    createdAt = _moment()
+    updatedAt = _moment()
     timeElapsedInSeconds = Number()
     grade = Percentage()
     originalGrade = Percentage()
