@@ -13,6 +13,7 @@ from bridge.config.model import Authorization, Config, Rate, Source, Subscriptio
 from bridge.config.yaml_document import Reference
 from bridge.net.standard_webhooks import SigningSecret, moment_text, public_key_of
 from bridge.query import NumberRange
+from bridge.sdk.options import plain
 from bridge.text import duration_text, time_of_day_text
 
 __all__ = ["describe"]
@@ -68,6 +69,8 @@ def _described(value: Any, name: str = "") -> Any:
         return _masked(value)
     if name in _ADDRESSES and isinstance(value, str):
         return without_password(value)
+    if name == "options":
+        return plain(value)
     if isinstance(value, Rate):
         return {"events": value.events, "per": duration_text(value.per)}
     if isinstance(value, NumberRange):

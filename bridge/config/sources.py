@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError
 
-from bridge.config.fields import Duration, Secret, Text, flag, one_or_many
+from bridge.config.fields import Secret, one_or_many
 from bridge.config.model import PollConfig, Source, WebhookConfig
+from bridge.config.source_options import read_options
 from bridge.config.yaml_document import Document, KeyPath
-from bridge.errors import clip
 from bridge.net.signatures import sha256_hex
 from bridge.quota.windows import Window
-from bridge.sdk.vendor import Credential, Option, Vendor
-from bridge.text import did_you_mean, duration_text, parse_duration, parse_time_of_day
+from bridge.sdk.vendor import Credential, Vendor
+from bridge.text import did_you_mean, duration_text, parse_time_of_day
 
 __all__ = ["check_source"]
 
@@ -36,7 +36,7 @@ def check_source(name: str, data: Mapping[str, Any], vendor: Vendor, document: D
         webhook=webhook,
         poll=_poll(data.get("poll", {}), vendor, webhook.enabled, path, document),
         budget=_budget(data.get("budget", {}), vendor, (*path, "budget"), document),
-        options=_options(data.get("options", {}), vendor, (*path, "options"), document),
+        options=read_options(data.get("options", {}), vendor, (*path, "options"), document),
         paused=data.get("paused", False),
     )
 
@@ -128,46 +128,3 @@ def _secrets(value: Any, declared: Credential, path: KeyPath, document: Document
         except ValidationError as error:
             document.add_messages(error.messages, (*path, place) if isinstance(value, list) else path)
     return tuple(secrets)
-
-
-def _options(given: Mapping[str, Any], vendor: Vendor, path: KeyPath, document: Document) -> dict[str, Any]:
-    options = {name: _default(option) for name, option in vendor.options.items()}
-    for name, value in given.items():
-        option = vendor.options.get(name)
-        if option is None:
-            document.add((*path, name), f"{vendor.title} has no such option. {did_you_mean(name, vendor.options)}")
-        elif value is not None:
-            try:
-                options[name] = _option(option, value)
-            except ValidationError as error:
-                document.add_messages(error.messages, (*path, name))
-    return options
-
-
-def _default(option: Option) -> Any:
-    if option.kind == "duration" and isinstance(option.default, str):
-        return parse_duration(option.default)
-    return tuple(option.default) if option.kind == "list" else option.default
-
-
-def _option(option: Option, value: Any) -> Any:
-    """One option by its declared kind. Lists hold text: an id written as a number is an id all the same."""
-    if option.kind == "duration":
-        return Duration("0s").deserialize(value)
-    if option.kind == "list":
-        items = [str(item) if isinstance(item, int) else item for item in one_or_many(value)]
-        return tuple(fields.List(Text(_among(option))).deserialize(items))
-    if option.kind == "bool":
-        return flag().deserialize(value)
-    if option.kind == "int":
-        return fields.Integer(strict=True, error_messages={"invalid": "must be a whole number"}).deserialize(value)
-    return Text(_among(option)).deserialize(value)
-
-
-def _among(option: Option) -> Callable[[str], str | None]:
-    def problem(text: str) -> str | None:
-        if not option.choices or text in option.choices:
-            return None
-        return f'"{clip(text, 40)}" is not one of {", ".join(option.choices)}'
-
-    return problem

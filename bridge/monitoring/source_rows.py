@@ -14,6 +14,7 @@ from bridge.monitoring.traffic_baseline import TrafficBaselines
 from bridge.polling.cursors import RoundReport
 from bridge.polling.reconciliation import CLASSES, Reconciliation, Reconciliations
 from bridge.polling.worker_jobs import TEST, WorkerJobs
+from bridge.sdk.options import plain
 from bridge.services import Services
 from bridge.text import duration_text, time_of_day_text
 from schemas.event import format_time
@@ -68,7 +69,7 @@ def source_details(services: Services, source: Source) -> dict[str, Any]:
         **source_row(services, source),
         "webhook_url": _webhook_url(services, source),
         "base_url": source.base_url,
-        "options": dict(source.options),
+        "options": plain(source.options),
         "reference": _reference(services, source),
         "last_webhook": _last_webhook(services, name),
         "last_test": _last_test(services, name),

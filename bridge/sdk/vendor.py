@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from bridge.sdk.options import Option
 from bridge.sdk.records import (
     GRADINGS,
     PUBLISHABLE_STATUSES,
@@ -65,20 +66,6 @@ class Credential:
     required: bool = True
     #: A list is allowed, for rotation; the first is the newest.
     many: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """A vendor-specific setting of a source."""
-
-    #: What it changes.
-    help: str
-    #: The value of a source that does not set it.
-    default: Any
-    #: `str`, `bool`, `int`, `duration` or `list`.
-    kind: str = "str"
-    #: The allowed texts; empty: any.
-    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

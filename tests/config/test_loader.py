@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import random
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bridge.config import loader
 from bridge.config.description import describe
@@ -69,7 +71,21 @@ UNSIGNED = replace(SIGNING, name="plain", title="Plain Tests", verify=None, secr
 POLLED = replace(UNSIGNED, name="polled", title="Polled Tests", split=None)
 ASKED = replace(POLLED, name="asked", title="Asked Tests", polls={})
 DAILY = replace(SIGNING, name="daily", quota=Quota(calls=3000, per_seconds=86_400.0, resets_at="13:30"))
-VENDORS = {vendor.name: vendor for vendor in (SIGNING, UNSIGNED, POLLED, ASKED, DAILY)}
+FORMS = replace(
+    SIGNING,
+    name="forms",
+    title="Form Tests",
+    options={
+        "forms": Option(help="the ids of the forms to read", kind="list", required=True),
+        "share": Option(help="of the points that is a pass", kind="decimal", default="0.6"),
+        "marks": Option(help="pass mark of a form", kind="mapping", values="decimal"),
+        "waits": Option(help="how long a form is open", kind="mapping", values="duration"),
+        "tries": Option(help="tries at a form", kind="mapping", values="int"),
+        "names": Option(help="how a form is called", kind="mapping"),
+        "level": Option(help="of each form", kind="mapping", choices=("a1", "b2")),
+    },
+)
+VENDORS = {vendor.name: vendor for vendor in (SIGNING, UNSIGNED, POLLED, ASKED, DAILY, FORMS)}
 
 HEAD = "bridge: {name: acme, public_url: https://bridge.example.org}\n"
 SOURCE = "vendor: northwind, credentials: {api_key: '${KEY}', webhook_secret: '${HOOK_NEW}'}"
@@ -184,6 +200,33 @@ def test_a_token_is_kept_as_its_hash_only(read: Any) -> None:
     assert TOKEN not in repr(config) + str(describe(config))
 
 
+def _forms(options: str) -> str:
+    return _source(f"options: {{{options}}}").replace("northwind", "forms")
+
+
+def test_decimals_are_exact_and_keys_of_mappings_keep_their_spelling(read: Any) -> None:
+    config = read(
+        _forms(
+            "forms: [a], share: 0.1, marks: {007: 60, b: 60.50, on: '1e1'}, waits: {7: 1h}, tries: {7: 3}, "
+            "names: {7: '${KEY}'}, level: {x: b2}"
+        )
+    )
+    options = config.sources["eu"].options
+    assert options == {
+        "forms": ("a",),
+        "share": Decimal("0.1"),
+        "marks": {"007": Decimal(60), "b": Decimal("60.5"), "on": Decimal(10)},
+        "waits": {"7": 3600.0},
+        "tries": {"7": 3},
+        "names": {"7": "key-1"},
+        "level": {"x": "b2"},
+    }
+    shown = describe(config)["sources"]["eu"]["options"]
+    assert (shown["share"], shown["marks"]) == (0.1, {"007": 60, "b": 60.5, "on": 10})
+    assert yaml.safe_load(yaml.safe_dump(shown)) == shown
+    assert read(_forms("forms: a")).sources["eu"].options["marks"] == {}
+
+
 def test_an_options_list_takes_ids_written_as_numbers(read: Any) -> None:
     assert read(SOURCES[:-2] + ", options: {quizzes: [12, abc]}}\n").sources["eu"].options["quizzes"] == ("12", "abc")
 
@@ -228,7 +271,7 @@ def test_every_problem_of_a_file_is_told_at_once_with_its_line(problems: Any) ->
         'bridge.yaml:10: sources.eu.poll.overlap: "10 minutes" is not a valid duration; write a number and a '
         "unit, such as 250ms, 5s, 10m, 2h or 7d",
         'bridge.yaml:12: sources.us.vendor: "nortwind" is not a vendor. Did you mean "northwind"? '
-        "Known: asked, daily, northwind, plain, polled",
+        "Known: asked, daily, forms, northwind, plain, polled",
     ]
 
 
@@ -302,6 +345,31 @@ def _https(secrets: str) -> str:
         (_source("options: {depth: deep}"), "must be a whole number"),
         (_source("options: {reread: 14}"), '"14" is not a valid duration'),
         (_source("options: {quizzes: [{a: 1}]}"), "quizzes[0]: must be text, not a section"),
+        (
+            SOURCES.replace("northwind", "forms"),
+            "sources.eu.options.forms: missing. Remedy: set it: the ids of the forms",
+        ),
+        (_forms(""), "sources.eu.options.forms: missing. Remedy: set it: the ids of the forms"),
+        (_forms("forms: "), "options.forms: missing. Remedy: set it: the ids of the forms"),
+        (_forms("forms: []"), "options.forms: is empty. Remedy: set it: the ids of the forms"),
+        (_forms("forms: a, share: much"), "options.share: must be a number such as 0.5, of at most 30 digits"),
+        (_forms("forms: a, share: .nan"), "options.share: must be a number such as 0.5, of at most 30 digits"),
+        (_forms("forms: a, share: true"), "of at most 30 digits, not true or false"),
+        (_forms("forms: a, share: ''"), "options.share: is empty"),
+        (_forms("forms: a, marks: [a]"), "marks: must be a section of keys, such as {id: value}, not a list"),
+        (_forms("forms: a, marks: {a: much}"), "options.marks.a: must be a number such as 0.5"),
+        (_forms("forms: a, marks: {a: }"), "options.marks.a: is empty"),
+        (_forms("forms: a, marks: {a: 1, 'a': 2}"), "options.marks.a: duplicate key, first in line 3"),
+        (_forms("forms: a, marks: {7: 1, '7': 2}"), "options.marks.7: duplicate key, first in line 3"),
+        (_forms("forms: a, marks: {'': 1}"), "options.marks.: is empty"),
+        (
+            _forms("forms: a, marks: {a: {b: 1}}"),
+            "options.marks.a: must be a number such as 0.5, of at most 30 digits, not",
+        ),
+        (_forms("forms: a, waits: {a: 14}"), 'options.waits.a: "14" is not a valid duration'),
+        (_forms("forms: a, tries: {a: 1.5}"), "options.tries.a: must be a whole number"),
+        (_forms("forms: a, names: {a: 7}"), "options.names.a: must be text, not a number; put it in quotes"),
+        (_forms("forms: a, level: {a: c3}"), 'options.level.a: "c3" is not one of a1, b2'),
         (SOURCES.replace("${HOOK_NEW}", "literal"), "a secret must not be in this file"),
         (SOURCES.replace("${KEY}", "${NOT_SET}"), "environment variable NOT_SET is not set"),
         (SOURCES.replace("${KEY}", "${EMPTY}"), "environment variable EMPTY is empty"),

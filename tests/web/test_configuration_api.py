@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from bridge import registry
 from bridge.config import loader
 from bridge.config.addresses import without_user
 from bridge.config.model import Access, BridgeConfig, PollConfig, Retention, Source, Subscription, TrustedProxy
+from bridge.config.yaml_document import Reference
 from bridge.services import Services
 from bridge.web import create_app
 from bridge.web.api import configuration_shapes as shapes
@@ -98,6 +100,29 @@ def test_it_has_what_the_bridge_does(services: Services) -> None:
     assert shop["headers"] == ["x-tenant", "x-api-key"]
     assert shop["filter"]["when"] == {"percentage": "<50", "flags": "late"}
     assert (gradebook["broker"], gradebook["receipts_within"]) == ("amqps://own.example.org/vhost?pool=****", 600.0)
+
+
+def test_options_are_shown_as_text_whatever_their_kind(services: Services) -> None:
+    source = services.config.sources["eu"]
+    options = {
+        "share": Decimal("0.60"),
+        "marks": {"007": Decimal("60.5"), "b": Decimal(0)},
+        "names": {"7": Reference("canary")},
+        "none": {},
+        "forms": ("a", "b"),
+    }
+    config = replace(services.config, sources={"eu": replace(source, options=options)})
+    client = client_of(replace(services, config=config), "viewer")
+
+    assert client.get(CONFIGURATION).json["sources"][0]["options"] == {
+        "share": "0.60",
+        "marks": "007: 60.5, b: 0",
+        "names": "****",
+        "none": "none",
+        "forms": "a, b",
+    }
+    shown = client.get("/api/v1/sources/eu").json["options"]
+    assert (shown["share"], shown["marks"], shown["forms"]) == (0.6, {"007": 60.5, "b": 0}, ["a", "b"])
 
 
 def test_it_needs_a_token(services: Services) -> None:

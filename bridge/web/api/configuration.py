@@ -157,7 +157,9 @@ def _has_reference(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A plain value as JSON, a comparison as it is written."""
+    """A plain value as JSON, a comparison or a decimal as it is written."""
+    if isinstance(value, Mapping):
+        value = [f"{key}: {_shown(member)}" for key, member in value.items()]
     if isinstance(value, list | tuple):
         return ", ".join(map(_shown, value)) or "none"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | int | float) else str(value)
