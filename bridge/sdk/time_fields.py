@@ -76,7 +76,7 @@ class IsoTime(TolerantField):
             parts = _ISO.fullmatch(text)
             if parts is not None:
                 return _moment(parts, assume_utc=self.assume_utc)
-        problem = expected("a time in ISO 8601", value)
+        problem = expected("a time in ISO 8601" + (" or UNIX time" if self.numbers else ""), value)
         for field in self.numbers:
             try:
                 return field.convert(value)
