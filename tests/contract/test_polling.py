@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bridge.errors import Unreadable
+from tests.support.contract.stage import require
+
 
 def test_a_round_of_many_small_pages_reads_everything(stage, polled):
     begin = stage.clock.now - 9_000
@@ -22,6 +25,59 @@ def test_results_of_one_second_across_a_page_border_are_all_read(stage, polled):
     rows, _ = stage.round(polled, stage.start(polled, begin))
 
     assert {row.attempt_id for row in rows} == finished
+
+
+def test_more_results_of_one_second_than_a_page_holds_are_read_or_reported(stage, polled):
+    second = stage.clock.now - 5_000
+    within = {stage.finish(polled, second) for _ in range(7)}
+    around = {stage.finish(polled, second + seconds) for seconds in (-600, -1, 1, 600)}
+
+    records, _ = stage.records(polled, stage.start(polled, second - 3_600))
+
+    read, refused = sorted_out(stage, records)
+    if getattr(stage.bench, "one_page_per_second", False):
+        assert around < read, "rows of other seconds are missed"
+        assert refused, "rows of the full second are missed, and no record that normalise refuses reports it"
+    else:
+        assert read == within | around
+        assert refused == []
+
+
+def test_rows_that_cannot_be_read_cost_no_other_row_of_their_page(stage, polled):
+    require(stage, "spoil")
+    begin = stage.clock.now - 9_000
+    finished = [stage.finish(polled, begin + 300 * number) for number in range(10)]
+    # One inside a page, one at its end, and the newest of all.
+    spoiled = {finished[number] for number in (1, 5, 9)}
+    for attempt_id in spoiled:
+        stage.bench.spoil(attempt_id)
+    start = stage.start(polled, begin)
+
+    records, cursor = stage.records(polled, start)
+
+    read, refused = sorted_out(stage, records)
+    assert read == set(finished) - spoiled
+    assert len(refused) >= len(spoiled), "a row that cannot be read is a record too, which normalise refuses"
+    assert stage.vendor.polls[polled].position(cursor) > stage.vendor.polls[polled].position(start)
+
+
+def test_a_row_that_the_api_shows_late_is_read_by_the_next_round(stage, polled):
+    """However short the operator sets `poll.overlap`."""
+    require(stage, "visible_after", "hide", "show")
+    poll, delay = stage.vendor.polls[polled], stage.bench.visible_after
+    begin = int(stage.clock.now)
+    late = stage.finish(polled, begin, started=begin)
+    stage.bench.hide(late)
+    # More than a page behind it, or a round that reads whole pages would find it by chance.
+    prompt = {stage.finish(polled, at, started=at) for at in [*range(begin + 1, begin + 13), begin + int(delay) - 2]}
+    stage.clock.now += delay
+
+    first, cursor = stage.round(polled, stage.start(polled, begin - 60))
+    stage.bench.show(late)
+    second, _ = stage.round(polled, poll.rewind(cursor, 0.0))
+
+    assert {row.attempt_id for row in first} == prompt
+    assert late in {row.attempt_id for row in second}, f"rewind goes back less than visible_after, {delay:.0f} s"
 
 
 def test_rows_that_arrive_while_paging_are_read_by_this_round_or_the_next(stage, polled):
@@ -119,3 +175,14 @@ def test_a_sweep_reads_its_whole_period_again_without_end(stage, sweep):
     for _ in range(2):
         rows, _ = stage.round(sweep, stage.start(sweep, stage.clock.now - seconds))
         assert {row.attempt_id for row in rows} == finished
+
+
+def sorted_out(stage, records):
+    """Ids of the attempts in these records, and the errors of those that cannot be read."""
+    read, refused = set(), []
+    for record in records:
+        try:
+            read.add(stage.normalise(record).attempt_id)
+        except Unreadable as error:
+            refused.append(str(error))
+    return read, refused

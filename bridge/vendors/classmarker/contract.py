@@ -22,6 +22,10 @@ class Bench:
     secret = "bench-phrase"  # noqa: S105 - invented
     #: Webhooks alone tell the results by category.
     one_path_only = frozenset({"sections"})
+    #: Rounds go back at least so far, seconds.
+    visible_after = 60.0
+    #: The API lists no more results of one second than fit on a page.
+    one_page_per_second = True
     #: Members of an expectation that webhook, operator and vendor may spell differently.
     spellings = ("result", "user", "test", "group")
     #: Calls about one part of what is listed, how its ids begin, its name in alarms, and the refusal of that part.
@@ -70,6 +74,18 @@ class Bench:
     def revise(self, attempt_id: str, at: int) -> None:
         """An administrator opens the test again and the candidate finishes it later."""
         self.simulator.reopen(attempt_id, time_finished=at)
+
+    def spoil(self, attempt_id: str) -> None:
+        """From now on the API lists this attempt with a finish that is no time."""
+        self.simulator.sitting(attempt_id).odd_time = "soon"
+
+    def hide(self, attempt_id: str) -> None:
+        """The API does not list this attempt."""
+        self.simulator.sitting(attempt_id).hidden = True
+
+    def show(self, attempt_id: str) -> None:
+        """The API lists it from now on."""
+        self.simulator.sitting(attempt_id).hidden = False
 
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers as they are sent now."""

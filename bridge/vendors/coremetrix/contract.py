@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bridge.vendors.coremetrix.simulator import Behaviour, Simulator
+from bridge.vendors.coremetrix.simulator import QUIZZES, Behaviour, Simulator
 
 __all__ = ["VARIANTS", "Bench"]
 
@@ -18,6 +18,10 @@ class Bench:
 
     #: Members of an expectation that webhook, operator and vendor may spell differently.
     spellings = ("quiz_id",)
+    #: Rounds go back a week from the newest time that they read; a sitting may take a day of it.
+    visible_after = 6 * 86_400.0
+    #: Options of a source that reads a part of the account; `elsewhere` is outside of it.
+    restricted: Mapping[str, Any] = {"quiz_ids": (QUIZZES[0].id,)}
 
     def __init__(self, now: Callable[[], float], *, options: Mapping[str, Any] | None = None, **behaviour: Any) -> None:
         self.options = options or {}
@@ -40,6 +44,22 @@ class Bench:
     def revise(self, attempt_id: str, at: int) -> None:
         """The models score the attempt anew."""
         self.simulator.rescore(attempt_id)
+
+    def elsewhere(self, at: int) -> str:
+        """A person finishes another quiz."""
+        return self.simulator.finish(finished=at, quiz=QUIZZES[1])
+
+    def spoil(self, attempt_id: str) -> None:
+        """From now on the API lists this attempt with a finish that is no time."""
+        self.simulator.attempt(attempt_id).odd_time = "soon"
+
+    def hide(self, attempt_id: str) -> None:
+        """The API does not list this attempt."""
+        self.simulator.attempt(attempt_id).hidden = True
+
+    def show(self, attempt_id: str) -> None:
+        """The API lists it from now on."""
+        self.simulator.attempt(attempt_id).hidden = False
 
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers as they are sent now."""

@@ -17,10 +17,12 @@ class Bench:
     """A small simulated account with tiny pages; the members are those of `docs/adding-a-vendor.md`, "Contract"."""
 
     secret = ""  # nothing is signed
-    #: The id of the sitting stands in webhooks only.
+    #: Webhooks alone have the id of the sitting.
     one_path_only = frozenset({"sitting"})
     #: Members of an expectation that webhook, operator and vendor may spell differently.
     spellings = ("email",)
+    #: Rounds go back at least so far, seconds.
+    visible_after = 60.0
     #: Calls that only supply names, and how the vendor refuses one for lack of permission.
     names_only = re.compile(r"/v[123]/(?:assessments|schedules/[^/?]+)(?:\?|$)")
     #: Calls about one part of the list, how its ids begin, and its name in alarms.
@@ -66,6 +68,18 @@ class Bench:
         self.simulator.start(attempt_id)
         self.simulator.submit(attempt_id, at, marks=18.5)
         self.simulator.grade(attempt_id)
+
+    def spoil(self, attempt_id: str) -> None:
+        """From now on the API lists this attempt with a start that is no time."""
+        self.simulator.sitting(attempt_id).odd_start = "soon"
+
+    def hide(self, attempt_id: str) -> None:
+        """The API does not list this attempt."""
+        self.simulator.sitting(attempt_id).deleted = True
+
+    def show(self, attempt_id: str) -> None:
+        """The API lists it from now on."""
+        self.simulator.sitting(attempt_id).deleted = False
 
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers of the attempt's final webhook as sent now."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge.vendors.thought_industries.simulator import Behaviour, Simulator
-from bridge.vendors.thought_industries.simulator.rows import TESTS
+from bridge.vendors.thought_industries.simulator.rows import COURSES, TESTS
 
 __all__ = ["VARIANTS", "Bench"]
 
@@ -23,6 +23,10 @@ class Bench:
 
     #: Members of an expectation that webhook, operator and vendor may spell differently.
     spellings = ("user_id", "course_id")
+    #: Rounds go back at least so far, seconds.
+    visible_after = 60.0
+    #: Options of a source that reads a part of the tenant; `elsewhere` is outside of it.
+    restricted: Mapping[str, Any] = {"course_ids": (COURSES[0][0], "5c5c5c5c-4444-4e55-8e6b-000000000009")}
 
     def __init__(self, now: Callable[[], float], *, options: Mapping[str, str], **behaviour: Any) -> None:
         self.options = options
@@ -39,7 +43,7 @@ class Bench:
     def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
         """A scored sitting finishes at `at`; both streams list it."""
         began = at - 600 if started is None else started
-        return self.simulator.finish(at, started=began, test=_TEST, grade=70, graded=graded)
+        return self.simulator.finish(at, started=began, test=_TEST, grade=70, graded=graded, course=0)
 
     def begin(self, stream: str, started: int) -> str:
         """Somebody begins the same test and is not done yet."""
@@ -60,6 +64,22 @@ class Bench:
     def revise(self, attempt_id: str, at: int) -> None:
         """The grade of a finished attempt is changed."""
         self.simulator.grade(attempt_id, 85, at)
+
+    def elsewhere(self, at: int) -> str:
+        """Somebody finishes the same test in another course."""
+        return self.simulator.finish(at, test=_TEST, grade=70, course=1)
+
+    def spoil(self, attempt_id: str) -> None:
+        """From now on the API lists this attempt with times that are none."""
+        self.simulator.attempt(attempt_id).odd_time = "soon"
+
+    def hide(self, attempt_id: str) -> None:
+        """The API does not list this attempt."""
+        self.simulator.attempt(attempt_id).hidden = True
+
+    def show(self, attempt_id: str) -> None:
+        """The API lists it from now on."""
+        self.simulator.attempt(attempt_id).hidden = False
 
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers as they are sent now."""

@@ -11,12 +11,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
+
 from bridge import vendors as vendors_package
 from bridge.sdk.strict_json import parse
 from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Record, Vendor, material_digest
 from tests.support.contract.wire import Facts, calls_over, wsgi
 
-__all__ = ["NOW", "Bench", "Clock", "Stage", "connect", "contract_of", "folder", "options_of"]
+__all__ = ["NOW", "Bench", "Clock", "Stage", "connect", "contract_of", "folder", "options_of", "require"]
 
 #: The moment at which every contract test begins.
 NOW = 1_795_000_000
@@ -29,7 +31,12 @@ class Bench(Protocol):
 
     Two verbs are optional, together: `begin(stream, started) -> attempt id`, somebody begins and is not done yet, and
     `complete(attempt_id, at)`. A vendor that lists attempts by their beginning (`Poll.low_water`) must have them.
-    `one_path_only`, optional: members of `NormalisedAttempt` that webhook or poll alone can fill. `names_only` and
+    `one_path_only`, optional: members of `NormalisedAttempt`, such as `assessment.name`, that webhook or poll alone can
+    fill. `spoil(attempt_id)`, optional: the API lists that attempt with a time that is none. `visible_after`,
+    `hide(attempt_id)`, `show(attempt_id)`, optional, together: rounds go back at least so many seconds, for rows that
+    appear late; the API does not list an attempt; it lists it again. `one_page_per_second`, optional: True if the API
+    lists no more rows of one second than a page holds. `restricted`, `elsewhere(at) -> attempt id`, optional, together:
+    options of a source that reads a part of the account; somebody finishes outside of that part. `names_only` and
     `refusal`, optional, together: a pattern of the paths of calls that only supply names, and the vendor's refusal.
     `part`, `part_ids`, `part_name`, optional, together: a pattern of the paths of calls about one part of the vendor's
     list, how the ids of its attempts begin, and what an alarm calls it.
@@ -170,6 +177,13 @@ def connect(vendor: Vendor, build: Callable[[Clock], Bench], clock: Clock) -> St
     facts = Facts(name="bench", credentials=bench.credentials, options=options)
     stage.client = vendor.connect(facts, calls_over(wsgi(bench.wsgi), facts, clock, lambda: stage.before_call()))
     return stage
+
+
+def require(stage: Stage, *members: str) -> None:
+    """Skip the test if the bench lacks one of these members."""
+    for member in members:
+        if not hasattr(stage.bench, member):
+            pytest.skip(f"{stage.vendor.name}: no `{member}` in contract.py")
 
 
 def options_of(vendor: Vendor, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -223,6 +223,10 @@ class Simulator:
             names = ("completed", "api_calls", "quota_refusals")
             return {name: self.counter[name] for name in names} | self.outbox.tally()
 
+    def sitting(self, attempt_id: str) -> Sitting:
+        """What the vendor keeps of an attempt."""
+        return self._sittings[attempt_id]
+
     def sittings(
         self, channel: str, after: float, *, place: int | None = None, test: int | None = None
     ) -> list[Sitting]:
@@ -237,6 +241,7 @@ class Simulator:
                 if place in (None, sitting.place_id)
                 and test in (None, sitting.test_id)
                 and sitting.time_finished + self.behaviour.lag <= self.now()
+                and not sitting.hidden
             ]
 
     def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:

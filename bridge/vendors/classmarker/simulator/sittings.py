@@ -79,6 +79,10 @@ class Sitting:
     feedback: str = ""
     status: str = "f"
     duration: int | None = None
+    #: Not listed, as a result that the API shows late.
+    hidden: bool = False
+    #: Listed in place of the finish.
+    odd_time: str = ""
 
     @property
     def attempt_id(self) -> str:
@@ -191,7 +195,7 @@ def poll_row(sitting: Sitting, *, newer_fields: bool) -> dict[str, Any]:
         "points_scored": _short(sitting.points_scored),
         "points_available": _short(sitting.points_available),
         "time_started": sitting.time_started,
-        "time_finished": sitting.time_finished,
+        "time_finished": sitting.odd_time or sitting.time_finished,
         "status": sitting.status,
     }
     if sitting.channel == "link":

@@ -240,7 +240,7 @@ class Simulator:
             listed = (
                 attempt for attempt in self._attempts.values() if attempt.created + self.behaviour.lag <= self.now()
             )
-            return [attempt for attempt in listed if include_test or not attempt.test]
+            return [attempt for attempt in listed if (include_test or not attempt.test) and not attempt.hidden]
 
     def webhook(self, attempt_id: str, event: str = "attempt_scored") -> tuple[bytes, Mapping[str, str]]:
         """Body and headers of an event about an attempt."""

@@ -60,6 +60,10 @@ class Attempt:
     flags: tuple[str, ...] = ()
     test: bool = False
     withdrawn: bool = False
+    #: Not listed, as an attempt that the API shows late.
+    hidden: bool = False
+    #: Listed in place of the finish.
+    odd_time: str = ""
     versions: int = 0
 
     @property
@@ -72,10 +76,11 @@ class Attempt:
         return "COMPLETED_SCORED" if self.scores.keys() >= set(self.quiz.models) else "COMPLETED_PARTIALLY_SCORED"
 
     @property
-    def timings(self) -> dict[str, int]:
+    def timings(self) -> dict[str, int | str]:
         """Epoch milliseconds of what has happened."""
+        odd: dict[str, int | str] = {"end": self.odd_time} if self.odd_time else {}
         times = {name: getattr(self, name) for name in ("landing", "load", "start", "end")}
-        return {name: round(1000 * moment) for name, moment in times.items() if moment is not None}
+        return {name: round(1000 * moment) for name, moment in times.items() if moment is not None} | odd
 
     def is_unsettled(self, now: float) -> bool:
         """Whether the next day may still bring what is missing now."""

@@ -110,6 +110,7 @@ class Sitting:
     graded: bool = False
     department: str = "Night shift"
     deleted: bool = False
+    odd_start: str = ""  # listed in place of the start
 
     @property
     def base_id(self) -> str:
@@ -211,7 +212,7 @@ def _test_status(
     overall, detailed, mode = ENDINGS[sitting.state]
     status: dict[str, Any] = {"status": sitting.status, "overallStatus": overall, "detailedStatus": detailed}
     if sitting.started:
-        status["startTime"] = _moment(sitting.started, zone)
+        status["startTime"] = sitting.odd_start or _moment(sitting.started, zone)
     if sitting.state in _RUNNING:
         return status | {"lastResponseTime": ""} | ({"completionMode": mode} if mode else {})
     if sitting.ended:

@@ -203,6 +203,10 @@ class Simulator:
             names = ("completed", "api_calls", "quota_refusals")
             return {name: self.counter[name] for name in names} | self.outbox.tally()
 
+    def attempt(self, attempt_id: str) -> Attempt:
+        """What the vendor keeps of an attempt."""
+        return self._attempts[attempt_id]
+
     def place(self, attempt_id: str) -> Mapping[str, str]:
         """Who sat in which course: all that an operator can know beforehand."""
         attempt = self._attempts[attempt_id]

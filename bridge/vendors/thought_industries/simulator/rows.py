@@ -68,7 +68,8 @@ COURSES = (
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """One attempt. Times are UNIX seconds; `hidden`: a side attempt that was folded into another one."""
+    """One attempt. Times are UNIX seconds; `hidden`: not listed, as a side attempt that was folded into another
+    one. `odd_time`: listed in place of creation and change."""
 
     id: str
     person: int
@@ -82,6 +83,7 @@ class Attempt:
     submission: str | None = None
     forgiven: bool = False
     hidden: bool = False
+    odd_time: str = ""
 
     @property
     def user_id(self) -> str:
@@ -113,8 +115,8 @@ def row(attempt: Attempt, *, full: bool, sparse: bool, as_text: bool) -> dict[st
         "answers": None if sparse else [_answer()],
         "courseId": attempt.course_id,
         "user": {"id": attempt.user_id, "email": f"person{attempt.person}@example.test"},
-        "createdAt": _time(attempt.created),
-        "updatedAt": _time(attempt.updated),
+        "createdAt": attempt.odd_time or _time(attempt.created),
+        "updatedAt": attempt.odd_time or _time(attempt.updated),
         "timeElapsedInSeconds": None if sparse else _plain(int(attempt.updated - attempt.created), as_text),
         "status": attempt.status,
         "grade": _plain(attempt.grade, as_text),
