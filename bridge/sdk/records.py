@@ -118,7 +118,7 @@ class NormalisedAttempt:
 
     #: The same by webhook and poll, unique within the source (`docs/vendors.md`).
     attempt_id: str
-    #: One of `STATUSES`.
+    #: `completed` or `voided`, which are published; `in_progress` or `not_started`, which are not.
     status: str
     #: Who took the test.
     candidate: Candidate

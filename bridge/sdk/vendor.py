@@ -99,13 +99,20 @@ class SourceFacts(Protocol):
     """What a vendor folder may read of a configured source (`bridge.config.model.Source` has it)."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name in bridge.yaml, for messages."""
+
     @property
-    def base_url(self) -> str: ...
+    def base_url(self) -> str:
+        """Address of the API."""
+
     @property
-    def credentials(self) -> Mapping[str, tuple[str, ...]]: ...
+    def credentials(self) -> Mapping[str, tuple[str, ...]]:
+        """Name -> its values; of one that is not a list, exactly one."""
+
     @property
-    def options(self) -> Mapping[str, Any]: ...
+    def options(self) -> Mapping[str, Any]:
+        """Name -> value, completed by the defaults."""
 
 
 class Memory(Protocol):

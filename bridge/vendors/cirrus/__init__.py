@@ -12,11 +12,11 @@ VENDOR = Vendor(
     title="Cirrus",
     base_url="https://api.cirrusplatform.com",
     quota=Quota(calls=3000, per_seconds=86_400.0, resets_at="13:30"),
-    credentials={"token": Credential(help="the environment's API token, which Cirrus issues")},
+    credentials={"token": Credential(help="the API token of the environment, which Cirrus issues")},
     options={
         "identity": Option(
             help="what names an attempt: schedule and candidate (pair), or the AttemptExtId that your own scheduling "
-            "gives with the workflow EXTERNAL_ATTEMPTS (attempt)",
+            "gives with the workflow EXTERNAL_ATTEMPTS (attempt); then name it in every expectation of such a schedule",
             default=identity.BY_PAIR,
             choices=(identity.BY_PAIR, identity.BY_ATTEMPT),
         ),

@@ -23,14 +23,15 @@ VENDOR = Vendor(
     base_url="https://api.classmarker.com",
     quota=Quota(calls=30, per_seconds=3600.0),
     credentials={
-        "api_key": Credential(help="My Account > API/Webhooks > API key"),
+        "api_key": Credential(help="the API key, under My Account > API/Webhooks"),
         "api_secret": Credential(help="shown beside the API key"),
-        "webhook_secret": Credential(help="the webhook's secret phrase; two while it is being changed", many=True),
+        "webhook_secret": Credential(help="the webhook's secret phrase", many=True),
     },
     secret_credential="webhook_secret",  # noqa: S106 - a name
     options={
         "signature": Option(
-            help="digest of the API signature: the vendor's page says md5, its own client uses sha256",
+            help="digest of the API signature; if every call says apiKeyAuthFail with the right key and secret, try "
+            "the other one",
             default="sha256",
             choices=("sha256", "md5"),
         ),

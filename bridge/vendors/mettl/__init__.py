@@ -18,7 +18,7 @@ VENDOR = Vendor(
     # No numbers are published, only that there is a limit (E509): one call a second.
     quota=Quota(calls=60, per_seconds=60.0),
     credentials={
-        "public_key": Credential(help="public API key; `ak` of every call"),
+        "public_key": Credential(help="public API key, sent with every call"),
         "private_key": Credential(help="private API key, dashes included; signs every call and is never sent"),
     },
     options={
@@ -26,16 +26,21 @@ VENDOR = Vendor(
             help="version in the path; v1 signs with SHA-1", default="v2", choices=("v2", "v1", "v3")
         ),
         "schedules": Option(
-            help="access keys of the schedules to poll; empty: all of the account", default=(), kind="list"
+            help="access keys of the schedules to poll, each the end of a schedule's link; empty: all of the account",
+            default=(),
+            kind="list",
         ),
         "recommendation": Option(
-            help="ask for recommendations (`ir`) and publish them as an extension", default=False, kind="bool"
+            help="ask for recommendations and publish them as an extension", default=False, kind="bool"
         ),
         "essays": Option(
-            help="ask for essay answers (`qr`) and publish them as an extension", default=False, kind="bool"
+            help="ask for essay answers and publish them, with question and marks, as an extension",
+            default=False,
+            kind="bool",
         ),
         "confirm": Option(
-            help="read again from the API what an unsigned webhook says, before it is published",
+            help="read again from the API what an unsigned webhook says, before it is published; with false, whoever "
+            "knows the address can write grades",
             default=True,
             kind="bool",
         ),

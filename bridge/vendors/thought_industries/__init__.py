@@ -17,18 +17,23 @@ VENDOR = Vendor(
     base_url="https://api.thoughtindustries.com/incoming/v2",
     quota=Quota(calls=120, per_seconds=60.0),
     credentials={
-        "api_key": Credential(help="API key of the tenant; begins with ti_live_ or ti_test_"),
-        "webhook_secret": Credential(help="the webhook's secret; two while it is being changed", many=True),
+        "api_key": Credential(
+            help="the tenant's API key, allowed to read assessment attempts; begins with ti_live_ or ti_test_"
+        ),
+        "webhook_secret": Credential(help="the webhook's secret", many=True),
     },
     secret_credential="webhook_secret",  # noqa: S106 - a name
     options={
         "dates": Option(
-            help="form of the dates we send, on which the vendor's pages differ; `sources test` tells a wrong one",
+            help="form of the dates we send, on which the vendor's pages differ; `sources test` says if it is wrong",
             default="iso",
             choices=("iso", "unix_ms"),
         ),
         "reread": Option(
-            help="how long finished attempts are read again for changed grades", default=14 * 86_400.0, kind="duration"
+            help="how long finished attempts are read again for changed grades; with 1,000 attempts a day, 14 days "
+            "cost 1,200 calls a day",
+            default=14 * 86_400.0,
+            kind="duration",
         ),
         "course_ids": Option(help="only attempts in these courses; empty: all", default=(), kind="list"),
         "user_ids": Option(help="only attempts of these users; empty: all", default=(), kind="list"),

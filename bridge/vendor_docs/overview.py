@@ -1,23 +1,13 @@
-"""The overview in `docs/vendors.md`, made of what the vendor folders declare.
-
-`python -m bridge.vendor_docs [FILE]` (or `scripts/docs`) writes it anew between its two markers.
-"""
+"""The overview in `docs/vendors.md`: one table of all vendors, and how each fact is known. Pure."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
-from bridge import registry
-from bridge.errors import ConfigError
 from bridge.sdk.vendor import Quota, Vendor
 from bridge.text import duration_text
 
-__all__ = ["BEGIN", "END", "overview", "renewed"]
-
-BEGIN = "<!-- From here: written by scripts/docs out of bridge/vendors/*/__init__.py. -->"
-END = "<!-- To here. -->"
+__all__ = ["overview", "titles"]
 
 _COLUMNS = ("vendor", "signs", "one attempt is", "a webhook means", "polled streams", "quota", "look-back")
 _RELIANCE = """
@@ -34,13 +24,10 @@ def overview(vendors: Mapping[str, Vendor]) -> str:
     return f"{table}\n{_RELIANCE}\n{facts}"
 
 
-def renewed(text: str, vendors: Mapping[str, Vendor]) -> str:
-    """The document with its overview written anew. Raises `ConfigError` where the markers are gone."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ConfigError(f"the overview has no place: put the lines {BEGIN} and {END} where it belongs")
-    return f"{before}{BEGIN}\n\n{overview(vendors)}\n{END}{after}"
+def titles(vendors: Mapping[str, Vendor]) -> str:
+    """The names of all vendors as people read them, as the end of a sentence."""
+    *most, last = [vendor.title for vendor in vendors.values()]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _row(vendor: Vendor) -> tuple[str, ...]:
@@ -73,12 +60,3 @@ def _facts(vendor: Vendor) -> Iterator[str]:
 
 def _list(word: str, lines: Iterable[str]) -> Iterator[str]:
     yield from (f"* **{word}**: {line}" for line in lines)
-
-
-def main(file: Path) -> None:
-    """Write the overview of `file` anew."""
-    file.write_text(renewed(file.read_text(encoding="utf-8"), registry.vendors()), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/vendors.md"))

@@ -1,0 +1,51 @@
+"""The documents of a checkout that have generated parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from bridge import registry
+from bridge.sdk.vendor import Vendor
+from bridge.vendor_docs import markers
+from bridge.vendor_docs.members import contract
+from bridge.vendor_docs.overview import overview, titles
+from bridge.vendor_docs.sections import sections
+
+__all__ = ["DOCUMENTS", "renewed", "write"]
+
+README, VENDORS, CONTRACT = "README.md", "docs/vendors.md", "docs/vendor-contract.md"
+DOCUMENTS = (README, VENDORS, CONTRACT)
+_OVERVIEW = "overview"
+
+
+def write(root: Path) -> None:
+    """Write the generated parts of every document below `root` anew. Raises `ConfigError` where one has no place."""
+    vendors = _of_the_tree()
+    for name in DOCUMENTS:
+        file = root / name
+        file.write_text(renewed(name, file.read_text(encoding="utf-8"), vendors), encoding="utf-8")
+
+
+def renewed(name: str, text: str, vendors: Mapping[str, Vendor] | None = None) -> str:
+    """The text of the document `name` with its generated parts written anew. Raises `ConfigError`.
+
+    `vendors`: those in bridge/vendors unless others are given.
+    """
+    known = _of_the_tree() if vendors is None else vendors
+    if name == README:
+        return markers.replaced(text, "titles", titles(known))
+    if name == CONTRACT:
+        return markers.replaced(text, "contract", contract())
+    simulated = {vendor for vendor in known if _has_simulator(vendor)}
+    text = markers.replaced(text, _OVERVIEW, overview(known))
+    return sections(text, known, simulated, other=_OVERVIEW)
+
+
+def _of_the_tree() -> Mapping[str, Vendor]:
+    return registry.vendors()
+
+
+def _has_simulator(vendor: str) -> bool:
+    return find_spec(f"bridge.vendors.{vendor.replace('-', '_')}.simulator") is not None
