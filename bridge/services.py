@@ -76,6 +76,8 @@ class Services:
     settings: Settings
     config: Config
     vendors: Mapping[str, Vendor]
+    #: Vendor that cannot be loaded -> why, in one line with the remedy.
+    broken_vendors: Mapping[str, str] = field(default_factory=dict)
     state_url: str = field(repr=False)
     broker_url: str = field(repr=False)
     #: How it reaches the state server and the vendors.
@@ -215,9 +217,9 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
     if config_path is not None:
         settings = replace(settings, config=config_path)
     _check_addresses(settings)
-    vendors = registry.vendors()
+    vendors, broken = registry.vendors(), registry.broken()
     text = None if settings.config_descriptor is None else _text_of(settings.config_descriptor)
-    config = loader.read(settings.config, vendors=vendors, environment=environment(), text=text)
+    config = loader.read(settings.config, vendors=vendors, broken=broken, environment=environment(), text=text)
     _check_demo(settings, config)
     if settings.time_scale != 1.0:
         vendors = {name: time_scale.with_time_scale(vendor, settings.time_scale) for name, vendor in vendors.items()}
@@ -237,6 +239,7 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
         settings=settings,
         config=config,
         vendors=vendors,
+        broken_vendors=broken,
         state_url=state,
         broker_url=broker,
         clients=clients_of(state),

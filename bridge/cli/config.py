@@ -54,6 +54,8 @@ def check() -> None:
     """List every problem with its line; exit with 78 if there is one. Connects to nothing."""
     services = load_services()
     loaded = services.config
+    for problem in services.broken_vendors.values():
+        say(f"warning: {problem}")
     for path, host in left_over_addresses(loaded):
         say(f"{loaded.path}: {path}: warning: {host} is an address of the example. Remedy: write your own")
     for subscription in loaded.subscriptions.values():

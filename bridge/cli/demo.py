@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from bridge.cli.options import DEFAULT_PORT, host_option, known_name
-from bridge.registry import vendors
+from bridge.cli.options import DEFAULT_PORT, host_option, known_vendor
+from bridge.registry import broken, vendors
 from bridge.sandbox.conditions import Conditions
 from bridge.sandbox.demo import run
 from bridge.text import parse_duration
@@ -50,7 +50,7 @@ class _Seconds(click.ParamType[float]):
 
 def _vendor_names(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...]:
     names = [name.strip() for name in given.split(",") if name.strip()] if given else list(vendors())
-    return tuple(dict.fromkeys(known_name(name, vendors(), "vendor") for name in names))
+    return tuple(dict.fromkeys(known_vendor(name, vendors(), broken()) for name in names))
 
 
 @click.command()

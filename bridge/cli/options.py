@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -23,6 +23,7 @@ __all__ = [
     "format_option",
     "host_option",
     "known_name",
+    "known_vendor",
     "limit_option",
     "parse_moment",
     "port_option",
@@ -188,3 +189,10 @@ def known_name(name: str, known: Collection[str], noun: str) -> str:
     if name not in known:
         raise click.UsageError(f'unknown {noun}: "{name}". {did_you_mean(name, known)}')
     return name
+
+
+def known_vendor(name: str, known: Collection[str], broken: Mapping[str, str]) -> str:
+    """The same for a vendor. `broken`: vendors that cannot be loaded -> why, which is the error then."""
+    if name not in known and name in broken:
+        raise click.UsageError(broken[name])
+    return known_name(name, known, "vendor")

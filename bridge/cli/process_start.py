@@ -35,6 +35,8 @@ def start_process(name: str, *, wait: bool = True) -> Services:
         structlog.get_logger(__name__).warning(
             "environment_ignored", process=name, names=ignored, remedy="unset them; bridge.yaml says what is used"
         )
+    for vendor, problem in services.broken_vendors.items():
+        structlog.get_logger(__name__).warning("vendor_left_out", process=name, vendor=vendor, problem=problem)
     while True:
         try:
             doctor.require_safe_state(services.state)

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 import click
 import requests
 
-from bridge import clock
+from bridge import clock, registry
 from bridge.cli.common import load_services
 from bridge.cli.exit_codes import DONE, FAILED, UNAVAILABLE
-from bridge.cli.options import DEFAULT_PORT, confirm_broad, format_option, known_name, yes_option
+from bridge.cli.options import DEFAULT_PORT, confirm_broad, format_option, known_name, known_vendor, yes_option
 from bridge.cli.output import print_list, say
 from bridge.config.model import Source
 from bridge.errors import BridgeError
@@ -104,13 +104,15 @@ def trigger(
     result publish nothing. A sample is always the same attempt: every further one is a duplicate.
     """
     services = load_services()
-    known_name(vendor, services.vendors, "vendor")
+    known_vendor(vendor, services.vendors, services.broken_vendors)
     declared = services.vendors[vendor]
     if declared.split is None:
         raise click.UsageError(
             f"{declared.title} sends no webhooks. Remedy: attempt-bridge sources poll SOURCE reads what it lists"
         )
     samples = _samples(declared)
+    if not samples:
+        raise click.ClickException(f"{declared.title} has no sample: no webhook is in fixtures/. Remedy: write one")
     if only_list:
         click.echo("\n".join(samples))
         return
@@ -121,7 +123,7 @@ def trigger(
         confirm_broad(yes, f"would send {name} to {url}; its event is marked bridgetest and goes to every subscription")
     raw = json.dumps(body, ensure_ascii=False).encode()
     secret = next(iter(source.credentials.get(declared.secret_credential or "", ())), "")
-    headers = _headers(vendor, raw, f"not-{secret}" if bad_signature else secret)
+    headers = _headers(declared, raw, f"not-{secret}" if bad_signature else secret)
     # For messages: without the token.
     webhook_url = f"{url}/webhooks/{source.name}"
     answers = _send(webhook_url, token, raw, headers, times)
@@ -153,14 +155,15 @@ def _is_test_message(vendor: Vendor, body: Any, options: Mapping[str, Any]) -> b
 
 def _samples(vendor: Vendor) -> dict[str, Any]:
     """Name -> body of the vendor's sample webhooks: its test message, then those with a final result, then pointers."""
-    folder = Path(str(import_module(_package(vendor.name)).__file__)).parent / "fixtures"
+    folder = Path(str(import_module(registry.package(vendor.name)).__file__)).parent / "fixtures"
     defaults = {name: option.default for name, option in vendor.options.items()}
     ranked: dict[int, dict[str, Any]] = {-1: {}, 0: {}, 1: {}, 2: {}}
     for path in sorted(folder.glob("*.in.json")):
         case = json.loads(path.read_text())
         if "webhook" in case:
             name = path.name.removesuffix(".in.json")
-            expected = json.loads(path.with_name(f"{name}.out.json").read_text())
+            outcome = path.with_name(f"{name}.out.json")
+            expected = json.loads(outcome.read_text()) if outcome.exists() else None
             items = expected if isinstance(expected, list) else []
             final = any(item.get("result", {}).get("grading") == "final" for item in items)
             is_pointer = any("pointer" in item for item in items)
@@ -170,15 +173,19 @@ def _samples(vendor: Vendor) -> dict[str, Any]:
     return ranked[-1] | ranked[0] | ranked[1] | ranked[2]
 
 
-def _package(vendor: str) -> str:
-    return f"bridge.vendors.{vendor.replace('-', '_')}"
-
-
-def _headers(vendor: str, raw: bytes, secret: str) -> dict[str, str]:
-    """The headers of the vendor's simulator for these bytes: its own code, not the adapter's."""
-    variants = import_module(f"{_package(vendor)}.contract").VARIANTS
-    simulator = next(iter(variants.values()))(clock.now)
-    return {"content-type": "application/json", **simulator.sign(raw, secret)}
+def _headers(vendor: Vendor, raw: bytes, secret: str) -> dict[str, str]:
+    """The headers of the vendor's simulator for these bytes: its own code, not the adapter's. Raises `ConfigError`."""
+    headers = {"content-type": vendor.media_types[0]}
+    if vendor.verify is None:
+        return headers
+    contract: Any = registry.contract(vendor.name)
+    if contract is None:
+        raise click.ClickException(
+            f"{vendor.title} signs its webhooks, and its folder has no contract.py that could sign one. Remedy: write "
+            "it, see docs/adding-a-vendor.md"
+        )
+    simulator = next(iter(contract.VARIANTS.values()))(clock.now)
+    return {**headers, **simulator.sign(raw, secret)}
 
 
 def _source(services: Services, vendor: str, name: str | None) -> Source:

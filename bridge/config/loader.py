@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from marshmallow import Schema, ValidationError
@@ -61,13 +62,15 @@ def read(
     *,
     vendors: Mapping[str, Vendor],
     environment: Mapping[str, str],
+    broken: Mapping[str, str] = MappingProxyType({}),
     demo: bool = False,
     text: str | None = None,
 ) -> Config:
     """The checked configuration in the file at `path`, or in `text`, which was read from it before.
 
-    `environment` is what `${NAME}` may name. `demo`, or `demo: true` in the file, allows literal secrets and a default
-    public address. Relative paths in the file start at its folder. Raises `ConfigError` with every problem.
+    `environment` is what `${NAME}` may name. `broken`: vendors that cannot be loaded -> why. `demo`, or `demo: true` in
+    the file, allows literal secrets and a default public address. Relative paths in the file start at its folder.
+    Raises `ConfigError` with every problem.
     """
     text = _text(path) if text is None else text
     document = parse_yaml(text, str(path))
@@ -79,9 +82,11 @@ def read(
     resolve(document, environment, path.parent, literals=demo)
     top = _load(FileSchema(), document.data, (), document)
     bridge = _bridge(top.get("bridge", {}), path.parent, demo, document)
-    sources = {name: _source(name, section, vendors, document) for name, section in _named("sources", top, document)}
+    sources = {
+        name: _source(name, section, vendors, broken, document) for name, section in _named("sources", top, document)
+    }
     subscriptions = {
-        name: _subscription(name, section, bridge, sources, vendors, document)
+        name: _subscription(name, section, bridge, sources, (*vendors, *broken), document)
         for name, section in _named("subscriptions", top, document)
     }
     access = _access(top.get("access", {}), subscriptions, document)
@@ -154,11 +159,15 @@ def _bridge(section: Any, folder: Path, demo: bool, document: Document) -> Bridg
     return BridgeConfig(**known, retention=retention, data_dir=data_dir)
 
 
-def _source(name: str, section: Any, vendors: Mapping[str, Vendor], document: Document) -> Source | None:
+def _source(
+    name: str, section: Any, vendors: Mapping[str, Vendor], broken: Mapping[str, str], document: Document
+) -> Source | None:
     data = _load(SourceSchema(), section, ("sources", name), document)
-    word = data.get("vendor")
-    vendor = vendors.get(word) if word else None
-    if word and vendor is None:
+    word = data.get("vendor", "")
+    vendor = vendors.get(word)
+    if vendor is None and word in broken:
+        document.add(("sources", name, "vendor"), broken[word])
+    elif word and vendor is None:
         hint, known = did_you_mean(word, vendors), f"Known: {', '.join(sorted(vendors))}"
         remedy = hint if hint == known else f"{hint} {known}"
         document.add(("sources", name, "vendor"), f'"{clip(word, 40)}" is not a vendor. {remedy}')
@@ -170,7 +179,7 @@ def _subscription(
     section: Any,
     bridge: BridgeConfig,
     sources: Mapping[str, Any],
-    vendors: Mapping[str, Vendor],
+    vendors: Collection[str],
     document: Document,
 ) -> Subscription:
     path = ("subscriptions", name)
@@ -245,7 +254,7 @@ def _check_transport(
 def _check_filter(
     filters: Mapping[str, Any],
     sources: Mapping[str, Any],
-    vendors: Mapping[str, Vendor],
+    vendors: Collection[str],
     path: KeyPath,
     document: Document,
 ) -> None:

@@ -88,6 +88,9 @@ def examine(services: Services, *, outward: bool = True, each: bool = True) -> I
         lambda problem: Finding("state server", FAILURE, problem, "check what listens at bridge.state", True),
     )
     yield _access(services.config, is_open=services.settings.open_access)
+    for name, line in services.broken_vendors.items():
+        text, _, remedy = line.removeprefix(f"vendor {name}: ").partition(". Remedy: ")
+        yield Finding(f"vendor {name}", WARNING, text, remedy)
     if outward:
         yield from brokers(services)
     if not each:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Lock
@@ -47,7 +47,8 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
         port = up.free_port(host, port, patience=up.PORT_WAIT_SECONDS if was_killed else 0.0)
         prepare_socket(data_dir)
         number = _next_run(data_dir / "run")
-        vendors = stack.enter_context(open_vendors(conditions, run=number))
+        left_out: list[str] = []
+        vendors = stack.enter_context(open_vendors(conditions, run=number, left_out=left_out.append))
         state_url, broker_url = addresses(data_dir)
         address = Address(
             config=data_dir / "bridge.yaml",
@@ -66,9 +67,9 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
             *processes.programs(address, {**environment(), **_of_demos(ready)}),
             *subscribers.programs(address, demo_addresses, conditions, process_environment()),
         ]
-        notes = _notes(ready, host)
+        notes = [*left_out, *ready.broken_vendors.values(), *_notes(ready, host)]
         supervisor = stack.enter_context(Supervisor(children, on_line=log))
-        screen = stack.enter_context(Screen(Console(), _heading(conditions, number, data_dir)))
+        screen = stack.enter_context(Screen(Console(), _heading(conditions, vendors, number, data_dir)))
         readiness = up.Readiness(
             address,
             since=since,
@@ -84,6 +85,7 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
             webhook_urls={
                 name: f"{address.web_url}/webhooks/{name}/{vendor_address.token}"
                 for name, vendor_address in demo_addresses.vendors.items()
+                if vendor_address.token is not None
             },
         )
         # The vendors stop first: a stopping bridge would refuse their webhooks.
@@ -155,7 +157,7 @@ def _make_addresses(address: Address, vendors: Mapping[str, RunningVendor]) -> A
                 base_url=vendor.base_url,
                 credentials=vendor.simulator.credentials,
                 options=vendor.simulator.options,
-                token=secrets.token_urlsafe(24),
+                token=secrets.token_urlsafe(24) if vendor.sends_webhooks else None,
             )
             for name, vendor in vendors.items()
         },
@@ -172,14 +174,14 @@ def _next_run(file: Path) -> int:
     return number
 
 
-def _heading(conditions: Conditions, number: int, data_dir: Path) -> str:
+def _heading(conditions: Conditions, vendors: Iterable[str], number: int, data_dir: Path) -> str:
     faults = (
         f"{conditions.lose:.0%} are lost, {conditions.duplicate:.0%} sent twice, and all delayed by up to "
         f"{conditions.delay:g} s"
     )
     return (
         f"Attempt Bridge demo, run {number} on {data_dir} (log: {data_dir / 'demo.log'})\n"
-        f"Simulated vendors: {', '.join(conditions.vendors)}. An hour takes {3600 / SCALE:g} s.\n"
+        f"Simulated vendors: {', '.join(vendors)}. An hour takes {3600 / SCALE:g} s.\n"
         f"Of the webhooks, {faults}{', out of order' if conditions.reorder else ''}. "
         f"The subscriber crm refuses {conditions.fail_subscriber:.0%} of its events."
     )

@@ -96,8 +96,8 @@ class DemoRun:
         self._first_states = self._states(now)
         self._first_counts = self._counts(now)
         self._started_at = now
-        for name, simulator in self._simulators.items():
-            simulator.start_webhooks(self._webhook_urls[name])
+        for name, url in self._webhook_urls.items():
+            self._simulators[name].start_webhooks(url)
 
     def _register(self, now: float) -> None:
         """Register expected attempts, as an operator would, at vendors without lists."""

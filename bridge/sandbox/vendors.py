@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 from werkzeug.serving import make_server
 
-from bridge import clock
+from bridge import clock, registry
+from bridge.errors import ConfigError, clip
 from bridge.sandbox.conditions import SCALE, Conditions
 from bridge.sdk.simulator import Faults, SimulatedVendor
 
@@ -25,24 +25,59 @@ class RunningVendor:
 
     simulator: SimulatedVendor
     base_url: str
+    sends_webhooks: bool
 
 
 @contextmanager
-def open_vendors(conditions: Conditions, *, run: int) -> Iterator[Mapping[str, RunningVendor]]:
-    """The vendors of a demo by name, running inside the block; each has its own seed."""
+def open_vendors(
+    conditions: Conditions, *, run: int, left_out: Callable[[str], object]
+) -> Iterator[Mapping[str, RunningVendor]]:
+    """The vendors of a demo by name, running inside the block; each has its own seed.
+
+    `left_out` is called with one line about each vendor that cannot be simulated. Raises `ConfigError` if none can.
+    """
     # Not a log line for each call to the simulated APIs.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     faults = Faults(
         lose=conditions.lose, duplicate=conditions.duplicate, delay=conditions.delay, reorder=conditions.reorder
     )
     with ExitStack() as stack:
-        vendors = {}
+        vendors, problems = {}, list[str]()
         for number, name in enumerate(conditions.vendors):
-            module: Any = import_module(f"bridge.vendors.{name.replace('-', '_')}.simulator")
             seed = (conditions.seed * 1_000 + run) * 100 + number
-            simulator: SimulatedVendor = module.sandbox(seed, clock.now, scale=SCALE, faults=faults)
-            vendors[name] = RunningVendor(simulator=simulator, base_url=stack.enter_context(_served(simulator)))
+            try:
+                simulator = _simulator(name, seed, faults)
+            except ConfigError as error:
+                problems += error.problems
+                continue
+            vendors[name] = RunningVendor(
+                simulator=simulator,
+                base_url=stack.enter_context(_served(simulator)),
+                sends_webhooks=registry.vendors()[name].split is not None,
+            )
+        if not vendors:
+            raise ConfigError(*problems)
+        for problem in problems:
+            left_out(problem)
         yield vendors
+
+
+def _simulator(name: str, seed: int, faults: Faults) -> SimulatedVendor:
+    """Raises `ConfigError` with one line if the vendor's folder has no simulator that works."""
+    module: Any = registry.simulator(name)
+    if module is None:
+        raise ConfigError(
+            f"vendor {name}: not simulated: its folder has no simulator.py. Remedy: write it, or leave the vendor out "
+            "with --vendors"
+        )
+    try:
+        simulator: SimulatedVendor = module.sandbox(seed, clock.now, scale=SCALE, faults=faults)
+    except Exception as error:
+        raise ConfigError(
+            f"vendor {name}: sandbox() of simulator.py fails: {type(error).__name__}: {clip(error, 200)}. Remedy: "
+            "correct it, or leave the vendor out with --vendors"
+        ) from error
+    return simulator
 
 
 @contextmanager

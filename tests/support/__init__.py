@@ -30,6 +30,7 @@ screens          pictures of every page of the dashboard, for docs/screens
 servers          a state server, an HTTP server, programs of the distribution
 site             walks through the dashboard by its links
 tls              certificates of a CA of its own, and a TLS listener in front of a plain server
+vendor_folders   vendor folders and installed packages that a test writes, found by the registry
 waiting          waiting for conditions instead of sleeping
 watches_api      services, tokens and an expectation for the API and the command `watches`
 watching         moments and simulated traffic for budgets and alarms
