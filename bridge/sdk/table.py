@@ -1,0 +1,165 @@
+"""The table behind a simulated vendor: one sitting, how the API is asked, and which rows answer a call.
+
+Used by `bridge.sdk.table_simulator`, which says how to begin. Nothing here is shared with what reads a vendor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from werkzeug.exceptions import BadRequest
+
+__all__ = ["Sitting", "Table", "iso", "page_of", "placed"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Sitting:
+    """One attempt, as `Table.row` gets it."""
+
+    #: From 1, in the order in which attempts were added.
+    number: int
+    #: Number of the person who sits.
+    person: int
+    started: int
+    #: None: not yet.
+    finished: int | None
+    #: The last change of any kind.
+    changed: int
+    #: A person has graded it, or nobody needs to.
+    graded: bool
+    #: Percent, 0-100.
+    score: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """How the API is asked, and how it answers. Parameters that are None do not exist; unknown ones are ignored."""
+
+    #: Address of the list, below the address of the API.
+    path: str
+    #: Where the rows are in an answer; "": the answer is the list of rows.
+    rows: str
+    #: How a sitting is printed.
+    row: Callable[[Sitting], dict[str, Any]]
+    #: Header and value without which a call is answered with 401.
+    key: tuple[str, str]
+    #: The credentials of a source that reads this account.
+    credentials: Mapping[str, tuple[str, ...]]
+    #: Its options.
+    options: Mapping[str, Any] = field(default_factory=dict)
+    #: Row -> the id under which the attempt is published.
+    attempt_id: Callable[[Mapping[str, Any]], str] = lambda row: str(row["id"])
+    #: Member of `Sitting` by which rows are selected and sorted, oldest first: finished, started, changed or number.
+    sort: str = "finished"
+    #: Parameters: rows from this time on, and up to this time.
+    since: str | None = None
+    until: str | None = None
+    #: `since` includes its own moment.
+    inclusive: bool = True
+    #: How these two are written: unix, unix_ms or iso.
+    time: str = "unix"
+    #: Parameter -> place in a row: only rows in which that member has this value.
+    filters: Mapping[str, str] = field(default_factory=dict)
+    #: One of these parameters asks for further pages (none: `since` does): the number of the page, from 1; the number
+    #: of rows before it; the attempt id of the last row read; the text at `next_at` in an answer that has a next page.
+    page: str | None = None
+    offset: str | None = None
+    after: str | None = None
+    token: str | None = None
+    next_at: str = "next"
+    #: Where the answer says whether there are more rows; None: nowhere.
+    more_at: str | None = None
+    #: Most rows in an answer; a bench has 3.
+    page_size: int = 100
+    #: Address of one row, before its attempt id; None: it has none. The answer is a list of one row.
+    one: str | None = None
+    #: Row -> body and headers of the webhook about it; None: there are no webhooks.
+    webhook: Callable[[Mapping[str, Any]], tuple[bytes, Mapping[str, str]]] | None = None
+    #: Seconds from the finish to the grade, in the demo; None: results are final at once.
+    graded_after: float | None = None
+    #: Rows may appear so many seconds after others that finished later: `rewind` must go back at least so far.
+    visible_after: float = 0.0
+
+
+def page_of(
+    table: Table, sittings: Mapping[str, Sitting], asked: Mapping[str, str], shown: Callable[[str], dict[str, Any]]
+) -> Any:
+    """The answer to a call: a page of these sittings, by attempt id. `shown` prints a row. Raises `BadRequest`."""
+    listed = {attempt_id: sitting for attempt_id, sitting in sittings.items() if _is_asked_for(table, sitting, asked)}
+    ids = sorted(listed, key=lambda attempt_id: _place(table, listed[attempt_id]))
+    first = _rows_before(table, ids, listed, asked)
+    page, more = ids[first : first + table.page_size], len(ids) > first + table.page_size
+    document = placed({}, table.rows, [shown(attempt_id) for attempt_id in page])
+    if table.more_at is not None:
+        placed(document, table.more_at, more)
+    if table.token is not None and more:
+        placed(document, table.next_at, "-".join(map(str, _place(table, listed[page[-1]]))).encode().hex())
+    return document
+
+
+def placed(document: dict[str, Any], place: str, value: Any) -> Any:
+    """The document with a value at a place such as `data.items`; the value itself if the place is ""."""
+    if not place:
+        return value
+    *outer, name = place.split(".")
+    inner = document
+    for part in outer:
+        inner = inner.setdefault(part, {})
+    inner[name] = value
+    return document
+
+
+def iso(moment: float | None) -> str | None:
+    """ISO 8601 in UTC, such as 2026-01-01T11:29:54Z."""
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _place(table: Table, sitting: Sitting) -> tuple[int, int]:
+    return getattr(sitting, table.sort) or 0, sitting.number
+
+
+def _is_asked_for(table: Table, sitting: Sitting, asked: Mapping[str, str]) -> bool:
+    since, until = (_moment(asked.get(name or ""), table.time) for name in (table.since, table.until))
+    at, row = _place(table, sitting)[0], table.row(sitting)
+    return (
+        (since is None or at > since or (table.inclusive and at == since))
+        and (until is None or at <= until)
+        and all(asked.get(name) in (None, str(_at(row, place))) for name, place in table.filters.items())
+    )
+
+
+def _rows_before(table: Table, ids: list[str], listed: Mapping[str, Sitting], asked: Mapping[str, str]) -> int:
+    """How many rows the page leaves out, because they were read before."""
+    page, offset, after, token = (
+        asked.get(name or "") for name in (table.page, table.offset, table.after, table.token)
+    )
+    try:
+        if token:
+            key, number = map(int, bytes.fromhex(token).decode().split("-"))
+            return sum(_place(table, listed[attempt_id]) <= (key, number) for attempt_id in ids)
+        if after:
+            return ids.index(after) + 1
+        return int(offset or 0) if page is None else (int(page) - 1) * table.page_size
+    except ValueError as error:
+        raise BadRequest from error
+
+
+def _moment(text: str | None, kind: str) -> float | None:
+    """UNIX seconds of a parameter."""
+    if not text:
+        return None
+    try:
+        if kind == "iso":
+            return datetime.fromisoformat(text).timestamp()
+        return float(text) / (1000 if kind == "unix_ms" else 1)
+    except ValueError as error:
+        raise BadRequest from error
+
+
+def _at(row: Any, place: str) -> Any:
+    for name in place.split("."):
+        row = row.get(name) if isinstance(row, dict) else None
+    return row

@@ -1,0 +1,237 @@
+"""A simulated vendor that is a table of results: its API, its bench for the contract suites, its account for the demo.
+
+Declare how the API is asked and answers, and how one sitting is printed as a row, in the vendor's `contract.py`:
+
+    def row(sitting: Sitting) -> dict[str, Any]:
+        return {"id": f"r{sitting.number}", "who": f"p{sitting.person}", "finished": iso(sitting.finished)}
+
+    TABLE = Table(
+        path="/results", rows="data.items", row=row, since="since", time="iso", page="page",
+        key=("x-token", "invented"), credentials={"token": ("invented",)}, visible_after=60.0,
+    )
+
+    class Bench(TableBench):
+        table = TABLE
+
+    VARIANTS = {"documented": Bench, "exclusive": lambda now: Bench(now, inclusive=False)}
+
+That is all for a vendor that is only polled. All members of `Table` and `Sitting` are in `bridge/sdk/table.py`. Times
+are UNIX seconds; a place such as `data.items` is a member of an object inside another one. What else the vendor does is
+a method of `Bench`, made of `add`, `change` and `shown` of its `simulator`:
+
+        def grade(self, attempt_id: str) -> None:
+            self.simulator.change(attempt_id, graded=True, score=90)
+
+        def webhook(self, attempt_id: str) -> tuple[bytes, Mapping[str, str]]:
+            raw = json.dumps(self.simulator.shown(attempt_id)).encode()
+            return raw, {"content-type": "application/json", **self.sign(raw, self.secret)}
+
+For the demo write the table into `simulator.py`, and below it:
+
+    def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> TableSimulator:
+        return TableSimulator(TABLE, clock, seed=seed, faults=faults)
+
+Write ids, signatures and times in `row` and `webhook` with code of their own: what they share with the adapter may be
+wrong in both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any, ClassVar
+
+from werkzeug.exceptions import HTTPException, NotFound, Unauthorized
+from werkzeug.wrappers import Request, Response
+
+from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt, Faults, Outbox
+from bridge.sdk.table import Sitting, Table, iso, page_of, placed
+
+__all__ = ["Sitting", "Table", "TableBench", "TableSimulator", "iso"]
+
+
+class TableSimulator:
+    """One account (`bridge.sdk.simulator.SimulatedVendor`). All randomness comes from `seed`, all time from `clock`."""
+
+    def __init__(self, table: Table, clock: Callable[[], float], *, seed: int = 7, faults: Faults = NO_FAULTS) -> None:
+        self.table, self.now = table, clock
+        self.credentials: Mapping[str, str | tuple[str, ...]] = dict(table.credentials)
+        self.options, self.base_path = table.options, ""
+        #: Attempt id -> sitting.
+        self.sittings: dict[str, Sitting] = {}
+        #: Ids of attempts that are not listed, and of those that are listed with members that cannot be read.
+        self.hidden: set[str] = set()
+        self.spoiled: set[str] = set()
+        self._rng = Random(seed)  # noqa: S311 - invented data, must be repeatable
+        self._troubles: deque[Response | None] = deque()
+        self._last_answer: Response | None = None
+        self._versions: Counter[str] = Counter()
+        self._to_grade: deque[tuple[float, str]] = deque()
+        self._calls = 0
+        self.outbox = Outbox(clock=clock, rng=self._rng, faults=faults, retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0))
+        self.wsgi: Any = Request.application(self._answer)
+
+    def add(
+        self,
+        finished: int | None,
+        *,
+        started: int | None = None,
+        person: int | None = None,
+        graded: bool = True,
+        score: int | None = None,
+    ) -> str:
+        """Somebody finished at `finished` (None: is not done yet); the rest is invented. Returns the attempt id."""
+        number = len(self.sittings) + 1
+        at = int(self.now()) if finished is None else int(finished)
+        sitting = Sitting(
+            number=number,
+            person=number if person is None else person,
+            started=at - 600 if started is None else int(started),
+            finished=None if finished is None else at,
+            changed=at,
+            graded=graded,
+            score=self._rng.randrange(101) if score is None else score,
+        )
+        attempt_id = self.table.attempt_id(self.table.row(sitting))
+        self.sittings[attempt_id] = sitting
+        self._announce(attempt_id)
+        return attempt_id
+
+    def change(self, attempt_id: str, **members: Any) -> None:
+        """Set members of a sitting; `changed` is now unless it is one of them."""
+        self.sittings[attempt_id] = replace(self.sittings[attempt_id], **{"changed": int(self.now()), **members})
+        self._announce(attempt_id)
+
+    def shown(self, attempt_id: str) -> dict[str, Any]:
+        """The row of an attempt as the API prints it now."""
+        row = self.table.row(self.sittings[attempt_id])
+        if attempt_id not in self.spoiled:
+            return row
+        return {name: value if str(value) == attempt_id else {"odd": True} for name, value in row.items()}
+
+    def fail(self, status: int, headers: Mapping[str, str] | None = None, *, times: int = 1) -> None:
+        """The next calls are answered with this status, such as 500, or 429 with the header Retry-After."""
+        self._troubles += [Response(status=status, headers=dict(headers or {}))] * times
+
+    def repeat(self, times: int = 1) -> None:
+        """The next calls are answered with the last answer, whatever they ask for."""
+        self._troubles += [None] * times
+
+    # What demos and simulations use ---------------------------------------------------------------------------------
+
+    def sit(self, now: float, *, candidate: int) -> str:
+        waits = self.table.graded_after
+        attempt_id = self.add(
+            int(now), started=int(now) - self._rng.randrange(20, 600), person=candidate, graded=waits is None
+        )
+        if waits is not None:
+            self._to_grade.append((now + waits, attempt_id))
+        return attempt_id
+
+    def tick(self, now: float) -> None:
+        while self._to_grade and self._to_grade[0][0] <= now:
+            self.change(self._to_grade.popleft()[1], changed=int(now), graded=True)
+
+    def idle(self) -> bool:
+        return not self._to_grade and not self.outbox.pending()
+
+    def expected(self) -> dict[str, ExpectedAttempt]:
+        return {
+            attempt_id: ExpectedAttempt(
+                finished_at=sitting.finished,
+                needs_grading=not sitting.graded,
+                versions=self._versions[attempt_id],
+                sent=self.outbox.delivered[attempt_id],
+                lost=self.outbox.lost[attempt_id],
+                percentage=float(sitting.score) if sitting.graded else None,
+            )
+            for attempt_id, sitting in self.sittings.items()
+            if sitting.finished is not None
+        }
+
+    def expectations(self) -> list[Mapping[str, str]]:
+        return []  # polls find everything
+
+    def counts(self) -> Mapping[str, int]:
+        seen = {"completed": len(self.expected()), "api_calls": self._calls, "quota_refusals": 0}
+        return seen | self.outbox.tally()
+
+    def start_webhooks(self, url: str) -> None:
+        self.outbox.start(url)
+
+    def stop(self) -> None:
+        self.outbox.stop()
+
+    def _announce(self, attempt_id: str) -> None:
+        self._versions[attempt_id] += 1
+        if self.table.webhook is not None:
+            self.outbox.announce(*self.table.webhook(self.shown(attempt_id)), attempt_id)
+
+    # The API ---------------------------------------------------------------------------------------------------------
+
+    def _answer(self, request: Request) -> Response:
+        table, (header, value) = self.table, self.table.key
+        self._calls += 1
+        if self._troubles:
+            return self._troubles.popleft() or self._last_answer or Response(status=500)
+        try:
+            if request.headers.get(header) != value:
+                raise Unauthorized
+            if table.one is not None and request.path.startswith(table.one):
+                document = placed({}, table.rows, [self._one(request.path.removeprefix(table.one))])
+            elif request.path == table.path:
+                document = page_of(table, self._listed(), request.args, self.shown)
+            else:
+                raise NotFound
+        except HTTPException as error:
+            return Response(status=error.code)
+        self._last_answer = Response(json.dumps(document), mimetype="application/json")
+        return self._last_answer
+
+    def _listed(self) -> dict[str, Sitting]:
+        return {attempt_id: sitting for attempt_id, sitting in self.sittings.items() if attempt_id not in self.hidden}
+
+    def _one(self, attempt_id: str) -> dict[str, Any]:
+        if attempt_id not in self._listed():
+            raise NotFound
+        return self.shown(attempt_id)
+
+
+class TableBench:
+    """A bench for the contract suites (`docs/adding-a-vendor.md`, "Contract"): a small account, three rows a page.
+
+    `table` is that of the vendor; `changes`: members of it that are different in a variant.
+    """
+
+    secret = ""
+    spellings: tuple[str, ...] = ()
+    table: ClassVar[Table]
+
+    def __init__(self, now: Callable[[], float], **changes: Any) -> None:
+        table = replace(self.table, **{"page_size": 3, **changes})
+        self.simulator = TableSimulator(table, now)
+        self.wsgi, self.visible_after = self.simulator.wsgi, table.visible_after
+        self.credentials, self.options = table.credentials, table.options
+
+    def finish(self, _stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
+        """Another person finishes at `at`."""
+        return self.simulator.add(at, started=started, graded=graded, score=70)
+
+    def retake(self, attempt_id: str, at: int) -> str:
+        """The same person sits again."""
+        return self.simulator.add(at, started=at - 60, person=self.simulator.sittings[attempt_id].person, score=80)
+
+    def spoil(self, attempt_id: str) -> None:
+        """From now on the API lists this attempt with members that cannot be read, except for its id."""
+        self.simulator.spoiled.add(attempt_id)
+
+    def hide(self, attempt_id: str) -> None:
+        """The API does not list this attempt."""
+        self.simulator.hidden.add(attempt_id)
+
+    def show(self, attempt_id: str) -> None:
+        """The API lists it from now on."""
+        self.simulator.hidden.discard(attempt_id)

@@ -1,0 +1,92 @@
+"""Cursors of a list that is asked by time and read page by page, oldest first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.errors import VendorFault
+from bridge.sdk.fields import TolerantField
+from bridge.sdk.vendor import Page, Poll, Record
+
+__all__ = ["TimeCursor", "poll_by_time"]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeCursor:
+    """The place of a round in a list. As text: `<newest>` between two rounds, all four joined by bars during one."""
+
+    #: Ask for rows from this moment on, UNIX seconds. Where the API leaves out the moment itself, ask for `since - 1`.
+    since: int
+    #: The newest row so far: the next round begins there, less its overlap.
+    newest: int
+    #: The page to ask for, as its number or the vendor's own text; "": the first one.
+    page: str = ""
+    #: Identifies the page before.
+    last: str = ""
+
+    @classmethod
+    def read(cls, cursor: str | None) -> TimeCursor:
+        """The place in the text of a cursor. Raises `VendorFault` for text that is none."""
+        parts = (cursor or "0").split("|", 3)
+        try:
+            since, newest, last, page = parts if len(parts) == 4 else (parts[0], parts[0], "", "")
+            return cls(int(since), int(newest), page, last)
+        except ValueError as error:
+            raise VendorFault("cursor: is not one of this vendor's", reason="bad_cursor") from error
+
+    def __str__(self) -> str:
+        return f"{self.since}|{self.newest}|{self.last}|{self.page}"
+
+    def page_of(
+        self, kind: str, rows: Sequence[Any], time: tuple[str, TolerantField], following: str | int | None, now: float
+    ) -> Page:
+        """The page of these rows, as records of a kind. `time`: the member by which the list is sorted, and its field.
+        `following`: the next page; None after the last one. `now`: UNIX seconds.
+
+        A row that cannot be read is a record too, which normalising reports. A time in the future moves no cursor.
+        Raises `VendorFault` for a page that comes twice: the API ignores what it is asked for.
+        """
+        member, field = time
+        records = [Record(kind, row if isinstance(row, dict) else {}) for row in rows]
+        moments = (_moment(record.body.get(member), field.convert) for record in records)
+        newest = max([self.newest, *(int(moment) for moment in moments if moment is not None and moment <= now)])
+        if following is None:
+            return Page(records=records, cursor=str(newest), more=False)
+        digest = hashlib.blake2b(repr(rows).encode(errors="replace"), digest_size=6).hexdigest()
+        if digest == self.last or not rows:
+            raise VendorFault(f"page {following}: the one before came twice, or is empty", reason="loop")
+        return Page(records=records, cursor=str(TimeCursor(self.since, newest, str(following), digest)), more=True)
+
+
+def poll_by_time(fetch: Callable[[Any, str | None], Page], *, visible_after: float = 60.0) -> Poll:
+    """A `Poll` whose cursors are those of `TimeCursor`.
+
+    `visible_after`: rows may appear so many seconds after others of a later time, so every round goes back that far.
+    """
+
+    def rewind(cursor: str, overlap_seconds: float) -> str:
+        # What was read stays in it, so that a round without anything new ends where the last one did.
+        newest = TimeCursor.read(cursor).newest
+        return str(TimeCursor(newest - int(max(overlap_seconds, visible_after)), newest))
+
+    return Poll(fetch=fetch, rewind=rewind, start=_start, position=_position)
+
+
+def _start(moment: float, _until: float | None = None) -> str:
+    return str(int(moment))
+
+
+def _position(cursor: str) -> float:
+    at = TimeCursor.read(cursor)
+    return float(at.newest if at.page else at.since)
+
+
+def _moment(value: Any, convert: Callable[[Any], Any]) -> float | None:
+    try:
+        moment = None if value is None else convert(value)
+    except ValueError:
+        return None
+    return None if moment is None else float(moment.timestamp())
