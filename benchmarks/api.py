@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
 import tempfile
@@ -75,6 +76,15 @@ class OpenGate:
     def check(self) -> None: ...
 
     def report(self, error: Exception) -> None: ...
+
+
+def browser(services: Services) -> FlaskClient:
+    """The application without a network. Its objects are frozen, as the web server does before its first request."""
+    client = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    client.get("/api/v1/openapi.json")
+    gc.collect()
+    gc.freeze()
+    return client
 
 
 def submission(number: int) -> Submission:
@@ -180,7 +190,7 @@ def main() -> None:
         digest = hashlib.sha256(TOKEN.encode()).hexdigest()
         path.write_text(CONFIG.format(state=address, data=folder, digest=digest))
         services = load(config_path=path)
-        api = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
+        api = browser(services)
         api.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKEN}"
         small_letters = max(1, min(given.dead_letters, given.small // 10))
         fill(services, 0, given.small)

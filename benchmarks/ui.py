@@ -13,11 +13,10 @@ import redis
 import yaml
 from flask.testing import FlaskClient
 
-from benchmarks.api import TOKEN, OpenGate, bury, fill, oldest, p95
+from benchmarks.api import TOKEN, browser, bury, fill, oldest, p95
 from benchmarks.common import header, server, table, verdict
 from bridge.delivery.group_store import FailureGroups
 from bridge.services import Services, load
-from bridge.web import create_app
 from bridge.web.ui.pages import NAVIGATION, PREFIX
 
 SUBSCRIPTIONS, SOURCES = 200, 50
@@ -69,7 +68,7 @@ def crowd(services: Services, events: int, letters: int) -> None:
 
 def reader(services: Services) -> FlaskClient:
     """A browser that has signed in."""
-    client = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    client = browser(services)
     client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
     answer = client.post(f"{PREFIX}sign-in", data={"token": TOKEN})
     if answer.status_code != 303:

@@ -12,7 +12,7 @@ from bridge.delivery.record import DeadLetter, dead_letter
 from bridge.delivery.settled import Settled, index_key, read_settled
 from bridge.delivery.tries import LoggedTry, read_tries
 from bridge.journal.entries import StreamItems
-from bridge.state import keys
+from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 
 __all__ = ["History"]
@@ -23,6 +23,8 @@ _CLASSES = 16
 _GROUP = 12
 _NO_GROUP = "-" * _GROUP
 _PAGE = 200
+#: Subscriptions of which one script asks: with more, others would wait for it.
+_TOGETHER = 50
 
 
 class History:
@@ -32,6 +34,7 @@ class History:
         self.client = client
         self.partitions = partitions
         self._trim = register(client, __file__, "trim_settled")
+        self._owners = scripts.register(client, __file__, "owners")
 
     def tries(self, subscription: str, partition: int, event_id: str) -> tuple[str, tuple[LoggedTry, ...]]:
         """(fingerprint of the failure group or "", tries) of a delivery under way."""
@@ -54,16 +57,21 @@ class History:
 
         `partition`: that of the event, if it is known.
         """
+        short = index_key(event_id)
+        args = [event_id, short, _number(short), _CLASSES, *_letters_of(event_id)]
+        groups = [subscriptions[at : at + _TOGETHER] for at in range(0, len(subscriptions), _TOGETHER)]
+        asked = [
+            (names, number)
+            for names in groups
+            for number in (range(self.partitions) if partition is None else (partition,))
+        ]
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
-            for name in subscriptions:
-                for number in range(self.partitions) if partition is None else (partition,):
-                    pipe.hexists(keys.deliveries(name, number), event_id)
-                    pipe.zrangebylex(keys.letter_index(name, number), *_letters_of(event_id), start=0, num=1)
-                    self._look_up(pipe, name, number, event_id)
+            for names, number in asked:
+                self._owners(keys=_owner_keys(names, number), args=args, client=pipe)
             answers = pipe.execute()
-        size = len(answers) // max(1, len(subscriptions))
-        return [name for at, name in enumerate(subscriptions) if any(answers[at * size : (at + 1) * size])]
+        found = {names[place - 1] for (names, _), places in zip(asked, answers, strict=True) for place in places}
+        return [name for name in subscriptions if name in found]
 
     def settled(self, subscription: str, event_id: str) -> Settled | None:
         """The last ended delivery of an event, without dead letters; None if there is none or it is too old."""
@@ -97,9 +105,8 @@ class History:
     def _look_up(pipe: redis.client.Pipeline, subscription: str, partition: int, event_id: str) -> None:
         """Ask every size of the index for the place of an event."""
         short, stream = index_key(event_id), keys.settled(subscription, partition)
-        number = int.from_bytes(short[:2], "big")
         for size in range(_CLASSES):
-            pipe.hget(f"{stream}:ids:{size}:{number % 2**size}", cast("str", short))
+            pipe.hget(f"{stream}:ids:{size}:{_number(short) % 2**size}", cast("str", short))
 
     def trim(self, subscription: str, *, before: float) -> int:
         """Delete what ended before `before` (UNIX seconds by the state server's clock); returns how many."""
@@ -115,3 +122,20 @@ class History:
 def _letters_of(event_id: str) -> tuple[str, str]:
     """The ends of the range of an event in the index of the dead letters."""
     return f"[e{event_id}|", f"(e{event_id}|~"
+
+
+def _number(short: bytes) -> int:
+    """What chooses the bucket of an index key."""
+    return int.from_bytes(short[:2], "big")
+
+
+def _owner_keys(subscriptions: Sequence[str], partition: int) -> list[str]:
+    return [
+        key
+        for name in subscriptions
+        for key in (
+            keys.deliveries(name, partition),
+            keys.letter_index(name, partition),
+            keys.settled(name, partition),
+        )
+    ]

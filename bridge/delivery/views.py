@@ -29,8 +29,6 @@ __all__ = ["Found", "ListQuery", "find", "list_deliveries"]
 
 #: Most deliveries that one list reads.
 _MAX_STEPS = 1000
-#: Subscriptions that are asked at once for a delivery of an event.
-_TOGETHER = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +87,13 @@ def _of_event(client: redis.Redis, partitions: int, asked: ListQuery, event_id: 
     after = "" if asked.after is None else asked.after.place[0]
     names = sorted(name for name in asked.subscriptions if name > after)
     rows: list[DeliveryRow] = []
-    for at in range(0, len(names), _TOGETHER):
-        for name in history.owners(names[at : at + _TOGETHER], event_id):
-            found = find(store, history, name, event_id)
-            if found is None or not _matches(found[0], asked):
-                continue
-            if len(rows) == asked.limit:
-                return Found(rows, Position(OF_EVENT, (rows[-1].subscription,)), None)
-            rows.append(found[0])
+    for name in history.owners(names, event_id):
+        found = find(store, history, name, event_id)
+        if found is None or not _matches(found[0], asked):
+            continue
+        if len(rows) == asked.limit:
+            return Found(rows, Position(OF_EVENT, (rows[-1].subscription,)), None)
+        rows.append(found[0])
     return Found(rows, None, None)
 
 

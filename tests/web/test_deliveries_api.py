@@ -314,7 +314,7 @@ def test_a_search_that_finds_nothing_says_how_far_it_came_and_goes_on_to_the_end
 def test_the_deliveries_of_one_event_are_listed_page_by_page_and_none_is_cut_off(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.delivery.views._TOGETHER", 2)
+    monkeypatch.setattr("bridge.delivery.history._TOGETHER", 2)
     names = ["s4", "s1", "s0", "s3", "s2"]
     ident = publish(services.state, 1)[0]
     for name in names:
