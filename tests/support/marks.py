@@ -1,6 +1,6 @@
 """The marks `server`, `process` and `rabbitmq`: set by what a test requests, and nothing starts without them.
 
-And `no_cover`: coverage is measured by the fast tests alone, without those of pages; measuring would double the time of
+And `no_cover`: coverage is measured by the fast tests of the measured rooms alone; measuring would double the time of
 all others.
 """
 
@@ -17,8 +17,10 @@ import pytest
 MARKS = {"starts_servers": "server", "starts_processes": "process", "rabbitmq": "rabbitmq"}
 #: What `scripts/test --fast` leaves out.
 NOT_FAST = ("server", "process", "long")
-#: Pages call the API, whose own tests cover what lies below it.
-_PAGES = "tests/web/ui/"
+#: Rooms whose tests measure coverage: those of `[tool.coverage.run]`, and what runs them. Pages call the API, whose own
+#: tests cover what lies below it.
+_MEASURED = ("contract", "delivery", "erasure", "ingest", "journal", "polling", "vendors", "web", "workers")
+_NOT_MEASURED = "tests/web/ui/"
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
 
 
@@ -28,7 +30,8 @@ def set_marks(item: pytest.Item) -> None:
     for fixture, mark in MARKS.items():
         if fixture in requested:
             item.add_marker(mark)
-    if any(item.get_closest_marker(mark) for mark in NOT_FAST) or _PAGES in item.path.as_posix():
+    is_slow = any(item.get_closest_marker(mark) for mark in NOT_FAST)
+    if is_slow or item.nodeid.split("/", 2)[1] not in _MEASURED or item.nodeid.startswith(_NOT_MEASURED):
         item.add_marker("no_cover")
     if state_server(item) == "real" or ("variant_state" in requested and item.get_closest_marker("long")):
         item.add_marker("server")  # asked for only when the test runs

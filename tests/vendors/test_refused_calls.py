@@ -32,12 +32,12 @@ CALLS = {
 
 
 @pytest.mark.parametrize("case", CALLS)
-def test_a_call_that_is_refused_alone_stops_only_what_needs_it(fake_state, case):
+def test_a_call_that_is_refused_alone_stops_only_what_needs_it(empty_state, case):
     name, variant, pattern, call, other_path = CALLS[case]
     vendor = vendors()[name]
     variants = contract_of(vendor).VARIANTS
     stage = connect(vendor, variants.get(variant) or next(iter(variants.values())), Clock())
-    bridge, refused = Bridge(stage, fake_state), list[str]()
+    bridge, refused = Bridge(stage, empty_state()), list[str]()
     healthy = bridge.wire
 
     def wire(method: str, path: str, *rest: Any) -> Any:

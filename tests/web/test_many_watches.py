@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def fill(services: Services, count: int) -> None:
 
 
 @pytest.fixture
+def fake_state(empty_state: Callable[[], redis.Redis]) -> redis.Redis:
+    """A real server: the scripts of a fake one take most of the time of so many watches."""
+    return empty_state()
+
+
+@pytest.fixture
 def commands(fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Commands:
     return Commands(fake_state, monkeypatch)
 
@@ -70,9 +77,10 @@ def test_one_watch_is_shown_and_cancelled_by_the_same_few_commands_however_many_
     api: FlaskClient, run: Any, services: Services, commands: Commands
 ) -> None:
     counted = []
-    # The scripts are loaded once, that of the audit among them.
+    # The scripts are loaded once, that of the audit among them; connections are opened once.
     fill(services, 10)
     run("cancel", watch_id("eu", "link:5"))
+    api.get("/api/v1/watches?source=eu")
     for count in (10, 2000):
         fill(services, count)
         commands.during()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -65,9 +66,9 @@ def backfill(bridge: Bridge, first: float, last: float) -> Backfill:
 
 @pytest.mark.parametrize(("vendor", "variant"), POLLED)
 def test_a_backfill_publishes_everything_that_finished_in_its_period(
-    vendor: Any, variant: str, fake_state: redis.Redis
+    vendor: Any, variant: str, empty_state: Callable[[], redis.Redis]
 ) -> None:
-    bridge = bridge_over(vendor, variant, fake_state)
+    bridge = bridge_over(vendor, variant, empty_state())
     sit(bridge, 6, 7)
     within = sit(bridge, 4, 20)
     sit(bridge, 1, 7)
@@ -85,9 +86,9 @@ def test_a_backfill_publishes_everything_that_finished_in_its_period(
 
 @pytest.mark.parametrize(("vendor", "variant"), CASES)
 def test_the_report_names_exactly_the_attempts_whose_webhook_was_lost(
-    vendor: Any, variant: str, fake_state: redis.Redis
+    vendor: Any, variant: str, empty_state: Callable[[], redis.Redis]
 ) -> None:
-    bridge = bridge_over(vendor, variant, fake_state)
+    bridge = bridge_over(vendor, variant, empty_state())
     attempts = sorted(sit(bridge, 1, 8))
     lost, announced = set(attempts[::3]), [attempt for number, attempt in enumerate(attempts) if number % 3]
     for attempt in announced:
@@ -108,8 +109,8 @@ def test_the_report_names_exactly_the_attempts_whose_webhook_was_lost(
 
 
 @pytest.mark.parametrize(("vendor", "variant"), CASES)
-def test_fix_publishes_missing_attempts(vendor: Any, variant: str, fake_state: redis.Redis) -> None:
-    bridge = bridge_over(vendor, variant, fake_state)
+def test_fix_publishes_missing_attempts(vendor: Any, variant: str, empty_state: Callable[[], redis.Redis]) -> None:
+    bridge = bridge_over(vendor, variant, empty_state())
     attempts = sit(bridge, 1, 8)
     if not vendor.polls:
         bridge.expect()
