@@ -58,7 +58,7 @@ class History:
         `partition`: that of the event, if it is known.
         """
         short = index_key(event_id)
-        args = [event_id, short, _number(short), _CLASSES, *_letters_of(event_id)]
+        args: list[str | bytes | int] = [event_id, short, _number(short), _CLASSES, *_letters_of(event_id)]
         groups = [subscriptions[at : at + _TOGETHER] for at in range(0, len(subscriptions), _TOGETHER)]
         asked = [
             (names, number)
