@@ -10,11 +10,11 @@ import pytest
 from bridge.errors import ConfigError
 from bridge.sdk import vendor as sdk
 from bridge.sdk.vendor import Credential, Option, Quota
-from bridge.vendor_docs import markers
-from bridge.vendor_docs.documents import DOCUMENTS, renewed, write
-from bridge.vendor_docs.members import CONTRACT, members
-from bridge.vendor_docs.overview import overview, titles
-from bridge.vendor_docs.sections import sections
+from bridge.vendor_kit import markers
+from bridge.vendor_kit.documents import DOCUMENTS, renewed, write
+from bridge.vendor_kit.members import CONTRACT, members
+from bridge.vendor_kit.overview import overview, titles
+from bridge.vendor_kit.sections import sections
 from bridge.vendors.classmarker import VENDOR
 
 ROOT = Path(__file__).parents[1]

@@ -51,6 +51,7 @@ COMMANDS = {
     "audit": "List changes that operators made.",
     "tokens": "Create tokens for the API and the metrics.",
     "config": "Write, check, show or reload the configuration.",
+    "vendors": "List vendors; check the files of one or write those of a new one.",
     "doctor": "Check the state server, broker, processes and subscriptions.",
     "schema": "List, show or export the event schemas.",
     "completion": "Print a shell completion script.",

@@ -27,7 +27,6 @@ COMMANDS: Mapping[str, str] = {
     "test": "sources test",
     "token": "tokens",
     "expect": "watches add",
-    "vendors": "sources",
     "schemas": "schema",
 }
 #: Word in place of a subcommand -> its names here; the first that the group has is suggested.

@@ -25,6 +25,23 @@ _VARIANTS = [(vendor, variant) for vendor in _VENDORS for variant in contract_of
 _FIXTURES = [(vendor, path) for vendor in _VENDORS for path in sorted((folder(vendor) / "fixtures").glob("*.in.json"))]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--vendor", help="run the contract suites over this vendor alone")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`--vendor`, which exists only where these suites are named on the command line."""
+    name = config.getoption("--vendor", default=None)
+    if name is not None:
+        items[:] = [item for item in items if _vendor_of(item) == name]
+
+
+def _vendor_of(item: pytest.Item) -> str | None:
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    vendor = parameters.get("vendor") or next(iter(parameters.get("stage") or ()), None)
+    return vendor.name if isinstance(vendor, Vendor) else None
+
+
 def _streams(vendor: Vendor, kind: str) -> list[str]:
     """`sweep`: streams that read a period again; `polled`: all others; `stream`: those, or "" where there is none."""
     if kind == "sweep":

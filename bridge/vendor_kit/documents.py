@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bridge import registry
 from bridge.sdk.vendor import Vendor
-from bridge.vendor_docs import markers
-from bridge.vendor_docs.members import contract
-from bridge.vendor_docs.overview import overview, titles
-from bridge.vendor_docs.sections import sections
+from bridge.vendor_kit import markers
+from bridge.vendor_kit.members import contract
+from bridge.vendor_kit.overview import overview, titles
+from bridge.vendor_kit.sections import sections
 
 __all__ = ["DOCUMENTS", "renewed", "write"]
 
@@ -38,14 +38,12 @@ def renewed(name: str, text: str, vendors: Mapping[str, Vendor] | None = None) -
         return markers.replaced(text, "titles", titles(known))
     if name == CONTRACT:
         return markers.replaced(text, "contract", contract())
-    simulated = {vendor for vendor in known if _has_simulator(vendor)}
+    simulated = {vendor for vendor in known if find_spec(f"{registry.package(vendor)}.simulator") is not None}
     text = markers.replaced(text, _OVERVIEW, overview(known))
     return sections(text, known, simulated, other=_OVERVIEW)
 
 
 def _of_the_tree() -> Mapping[str, Vendor]:
-    return registry.vendors()
-
-
-def _has_simulator(vendor: str) -> bool:
-    return find_spec(f"bridge.vendors.{vendor.replace('-', '_')}.simulator") is not None
+    """Without vendors in packages of their own: the documents are those of the repository."""
+    vendors = registry.vendors()
+    return {name: vendor for name, vendor in vendors.items() if registry.package(name).startswith("bridge.vendors.")}

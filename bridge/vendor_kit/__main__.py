@@ -1,11 +1,11 @@
-"""`python -m bridge.vendor_docs [DIRECTORY]`: writes the generated parts of the documents in a checkout."""
+"""`python -m bridge.vendor_kit [DIRECTORY]`: writes the generated parts of the documents in a checkout."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from bridge.vendor_docs.documents import write
+from bridge.vendor_kit.documents import write
 
 if __name__ == "__main__":
     write(Path(sys.argv[1] if len(sys.argv) > 1 else "."))

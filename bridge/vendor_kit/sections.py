@@ -10,7 +10,7 @@ from bridge.errors import ConfigError
 from bridge.sdk.options import plain
 from bridge.sdk.vendor import Option, Vendor
 from bridge.text import duration_text
-from bridge.vendor_docs import markers
+from bridge.vendor_kit import markers
 
 __all__ = ["sections"]
 
