@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 
 from bridge import registry, watch_registration
 from bridge.cli import COMMANDS, cli
+from bridge.cli.vendor_report import GUIDE, SECTIONS
 from bridge.config import loader, queues
 from bridge.config.example import needed_names
 from bridge.delivery.receipts import Receipt
@@ -63,8 +64,21 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_links_into_a_document_lead_to_a_heading(document: Path) -> None:
     for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text()):
         there = (document.parent / target if target else document).read_text()
-        headings = [re.sub(r"[^\w\- ]", "", line).lower().replace(" ", "-") for line in _headings(there)]
-        assert heading in headings, f"{document.name}: {target}#{heading}"
+        assert heading in _anchors(there), f"{document.name}: {target}#{heading}"
+
+
+def test_sections_that_code_and_tests_name_are_there() -> None:
+    """The contract suites say by them what to do about a failed or skipped test."""
+    named = {
+        (name, anchor)
+        for place in ("bridge", "workers", "tests")
+        for path in (ROOT / place).rglob("*.py")
+        for name, anchor in re.findall(r"(docs/[\w-]+\.md)#([a-z0-9-]+)", path.read_text())
+    }
+    named |= {(GUIDE, anchor) for anchor in SECTIONS.values()}
+    assert (GUIDE, "grading") in named
+    missing = [f"{name}#{anchor}" for name, anchor in named if anchor not in _anchors((ROOT / name).read_text())]
+    assert sorted(missing) == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -342,6 +356,11 @@ def _rows_of(package: str, layers: list[list[str]], below: list[str]) -> dict[st
             path = ROOT / package / room
             rows[f"{package}/{room}/" if path.is_dir() else f"{package}/{room}.py"] = imports
     return rows
+
+
+def _anchors(text: str) -> list[str]:
+    """What a link to a heading ends in."""
+    return [re.sub(r"[^\w\- ]", "", line).lower().replace(" ", "-") for line in _headings(text)]
 
 
 def _headings(text: str) -> list[str]:

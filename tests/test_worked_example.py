@@ -13,17 +13,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "adding-a-vendor.md"
 _BLOCK = re.compile(r"^### ([^\n]+)\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: The last block belongs into a file beside the folder.
-_SECTION = "The section in docs/vendors.md"
 
 
 @pytest.fixture
 def folder(starts_processes: None, tmp_path: Path) -> Path:
-    """The example as a folder, and its section beside it."""
+    """The example as a folder."""
     place = tmp_path / "fernhill"
     (place / "fixtures").mkdir(parents=True)
     for name, text in _BLOCK.findall(DOCUMENT.read_text(encoding="utf-8")):
-        (tmp_path / "vendors.md" if name == _SECTION else place / name).write_text(text, encoding="utf-8")
+        (place / name).write_text(text, encoding="utf-8")
     return place
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,13 +10,17 @@ from bridge import registry
 from bridge.sdk.vendor import Vendor
 from bridge.vendor_kit import markers
 from bridge.vendor_kit.members import contract
+from bridge.vendor_kit.new_vendor import NewVendor
 from bridge.vendor_kit.overview import overview, titles
 from bridge.vendor_kit.sections import sections
 
-__all__ = ["DOCUMENTS", "renewed", "write"]
+__all__ = ["DOCUMENTS", "EXAMPLE", "renewed", "write"]
 
 README, VENDORS, CONTRACT = "README.md", "docs/vendors.md", "docs/vendor-contract.md"
-DOCUMENTS = (README, VENDORS, CONTRACT)
+GUIDE = "docs/adding-a-vendor.md"
+DOCUMENTS = (README, VENDORS, CONTRACT, GUIDE)
+#: The vendor that the guide is about: `vendors new` under this name.
+EXAMPLE = NewVendor("oakbridge")
 _OVERVIEW = "overview"
 
 
@@ -36,11 +40,20 @@ def renewed(name: str, text: str, vendors: Mapping[str, Vendor] | None = None) -
     known = _of_the_tree() if vendors is None else vendors
     if name == README:
         return markers.replaced(text, "titles", titles(known))
+    if name == GUIDE:
+        return markers.replaced(text, "smallest", "\n".join(_blocks(EXAMPLE.files())))
     if name == CONTRACT:
         return markers.replaced(text, "contract", contract())
     simulated = {vendor for vendor in known if find_spec(f"{registry.package(vendor)}.simulator") is not None}
     text = markers.replaced(text, _OVERVIEW, overview(known))
     return sections(text, known, simulated, other=_OVERVIEW)
+
+
+def _blocks(files: Mapping[str, str]) -> Iterator[str]:
+    """Each file under its name."""
+    for path, text in files.items():
+        language = {"py": "python", "md": "markdown"}.get(path.rpartition(".")[2], "json")
+        yield f"#### {path}\n\n```{language}\n{text}```\n"
 
 
 def _of_the_tree() -> Mapping[str, Vendor]:

@@ -81,5 +81,6 @@ class NewVendor:
         root = _FILES / part
         return {
             path.relative_to(root).as_posix().removesuffix(_ENDING): Template(path.read_text("utf-8")).substitute(names)
-            for path in sorted(root.rglob(f"*{_ENDING}"))
+            # As one reads them: code first, what is said about it last.
+            for path in sorted(root.rglob(f"*{_ENDING}"), key=lambda path: (".md" in path.suffixes, path))
         }
