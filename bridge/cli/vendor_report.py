@@ -43,6 +43,8 @@ _MESSAGE_LENGTH = 240
 #: A line of a traceback: file, line, and the error on the innermost one.
 _PLACE = re.compile(r"^(?P<file>[^\s:]+\.py):(?P<line>\d+): ", re.MULTILINE)
 _SECTION = re.compile(rf"{re.escape(GUIDE)}#[a-z-]+")
+#: The end of a message that names the section, which is shown as the remedy.
+_SEE = re.compile(rf"[.;]? \((?:see )?{re.escape(GUIDE)}#[a-z-]+\)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +99,11 @@ def run_suites(root: Path, name: str, package: str) -> Report:
             lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
             errors = [line for line in lines if line.startswith(("E ", "ERROR"))] or lines[-1:]
             return Report(problem=f"the tests could not be run: {clip(' '.join(errors[:2]), _MESSAGE_LENGTH)}")
-        return read_report(file, root, _folder(package))
+        return read_report(file, name, root, _folder(package))
 
 
-def read_report(file: Path, root: Path, folder: Path) -> Report:
-    """What pytest's JUnit report says. `folder`: the vendor's files."""
+def read_report(file: Path, name: str, root: Path, folder: Path) -> Report:
+    """What pytest's JUnit report says of the vendor `name`. `folder`: its files."""
     report = Report()
     kinds: dict[tuple[str, str], list[tuple[str, Failure]]] = {}
     for case in parse(file).iter("testcase"):
@@ -110,9 +112,10 @@ def read_report(file: Path, root: Path, folder: Path) -> Report:
         if problems:
             report.failed += 1
             variant, failure = _failure(case, problems[0], root, folder)
+            variant = variant.removeprefix(name).lstrip("-")
             kinds.setdefault((failure.test, failure.message), []).append((variant, failure))
         elif skipped is not None:
-            report.skipped[skipped.get("message", "")] += 1
+            report.skipped[skipped.get("message", "").removeprefix(f"{name}: ")] += 1
         else:
             report.passed += 1
     report.failures = list(_merged(kinds))
@@ -123,7 +126,7 @@ def _failure(case: Element, problem: Element, root: Path, folder: Path) -> tuple
     """The variant and the failure of one test."""
     test, _, variant = case.get("name", "").rstrip("]").partition("[")
     text, module = problem.text or "", case.get("classname", "").rpartition(".")[2]
-    message = clip((problem.get("message") or "failed").splitlines()[0], _MESSAGE_LENGTH)
+    message = clip(_SEE.sub("", (problem.get("message") or "failed").splitlines()[0]), _MESSAGE_LENGTH)
     section = _SECTION.search(problem.get("message", "") + text)
     anchor = f"#{SECTIONS[module]}" if module in SECTIONS else ""
     return variant, Failure(

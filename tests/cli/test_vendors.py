@@ -154,14 +154,15 @@ E       AssertionError: assert {1} == {2}
 
 tests/contract/test_folders.py:43: AssertionError</failure></testcase>
 <testcase classname="tests.contract.test_polling" name="test_paging[north-a]">
-<failure message="KeyError: 'id'">
+<failure message="KeyError: 'id' (see docs/adding-a-vendor.md#streams)">
 tests/contract/test_polling.py:12: in test_paging
     read()
 PLACE/north/client.py:7: in page
     row["id"]
 tests/support/contract/wire.py:3: KeyError</failure></testcase>
 <testcase classname="tests.contract.test_polling" name="test_paging[north-b]">
-<failure message="KeyError: 'id'">PLACE/north/client.py:7: KeyError</failure></testcase>
+<failure message="KeyError: 'id' (see docs/adding-a-vendor.md#streams)">PLACE/north/client.py:7: KeyError</failure>
+</testcase>
 <testcase classname="tests.contract.test_attempts" name="test_grading[north-a]">
 <skipped type="pytest.skip" message="north: no `grade` in contract.py (docs/adding-a-vendor.md#grading)"/></testcase>
 <testcase classname="tests.contract.test_attempts" name="test_ids[north-a]"/>
@@ -171,19 +172,19 @@ tests/support/contract/wire.py:3: KeyError</failure></testcase>
 
 def test_a_report_names_test_error_place_and_section(tmp_path: Path) -> None:
     (tmp_path / "report.xml").write_text(REPORT.replace("PLACE", str(tmp_path)))
-    report = read_report(tmp_path / "report.xml", ROOT, tmp_path / "north")
+    report = read_report(tmp_path / "report.xml", "north", ROOT, tmp_path / "north")
     assert (report.passed, report.failed, report.is_good) == (1, 3, False)
-    assert report.skipped == {"north: no `grade` in contract.py (docs/adding-a-vendor.md#grading)": 1}
+    assert report.skipped == {"no `grade` in contract.py (docs/adding-a-vendor.md#grading)": 1}
     assert report.failures == [
         Failure(
-            what="a fixture becomes what stands beside it (north-page)",
+            what="a fixture becomes what stands beside it (page)",
             test="test_a_fixture_becomes_what_stands_beside_it",
             message="AssertionError: assert {1} == {2}",
             place="tests/contract/test_folders.py:43",
             section="docs/adding-a-vendor.md#fixtures",
         ),
         Failure(
-            what="paging (north-a, north-b)",
+            what="paging (a, b)",
             test="test_paging",
             message="KeyError: 'id'",
             place=f"{tmp_path}/north/client.py:7",

@@ -13,13 +13,11 @@ from concurrent.futures import ProcessPoolExecutor
 
 import structlog
 
-from bridge import registry
-from tests.simulation.world import Verdict, World
+from tests.simulation.world import VENDORS, Verdict, World
 
 
 def main() -> int:
     """Exit code 0 when every seed went well, else 1."""
-    known = list(registry.vendors())
     parser = argparse.ArgumentParser(
         prog="scripts/simulate",
         description="Simulate a month of vendors, webhooks, crashes, refusals and skewed clocks for each seed: every "
@@ -27,12 +25,14 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, default=20, help="so many seeds, from 1 (20)")
     parser.add_argument("--seed", type=int, help="this seed alone: replays a failure")
-    parser.add_argument("--vendors", default=",".join(known), help="with commas; all if not given")
+    parser.add_argument(
+        "--vendors", default=",".join(VENDORS), help="with commas; all that have a simulator if not given"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (all cores)")
     chosen = parser.parse_args()
     vendors = [name.strip() for name in chosen.vendors.split(",") if name.strip()]
-    if wrong := [name for name in vendors if name not in known]:
-        parser.error(f"{', '.join(wrong)}: no such vendor; known are {', '.join(known)}")
+    if wrong := [name for name in vendors if name not in VENDORS]:
+        parser.error(f"{', '.join(wrong)}: no simulated vendor of that name. Known: {', '.join(VENDORS)}")
     seeds = range(1, chosen.seeds + 1) if chosen.seed is None else [chosen.seed]
     with ProcessPoolExecutor(chosen.jobs, initializer=_quiet) as pool:
         waiting = [(seed, pool.submit(_run, seed, vendors)) for seed in seeds]

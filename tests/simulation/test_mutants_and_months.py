@@ -9,18 +9,16 @@ from typing import Any
 import pytest
 import redis
 
-from bridge import registry
 from bridge.quota import budgets
 from bridge.sdk.vendor import Page
 from bridge.vendors.thought_industries.cursor import Cursor
-from tests.simulation.world import HOUR, Plan, World
+from tests.simulation.world import HOUR, VENDORS, Plan, World
 from workers.polling import poll
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 #: Busy days of one vendor: many polls, and a budget that is nearly used up.
 BUSY = Plan(attempts=40, days=0.7, step=(120.0, 600.0), poll_every=300.0, afterwards=4.0)
-VENDORS = tuple(registry.vendors())
 
 
 @pytest.fixture(autouse=True)

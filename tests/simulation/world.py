@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -38,9 +37,16 @@ from workers.polling.overdue import announce_overdue
 from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
 
-__all__ = ["A_MONTH", "Crash", "Plan", "Verdict", "World"]
+__all__ = ["A_MONTH", "HOUR", "VENDORS", "Crash", "Plan", "Verdict", "World"]
 
 HOUR, DAY = 3600.0, 86_400.0
+_TOKEN = "an-invented-last-segment-of-the-address"
+#: Vendors in packages of their own and those without a simulator are left out.
+VENDORS = tuple(
+    name
+    for name in registry.vendors()
+    if registry.package(name).startswith("bridge.vendors.") and registry.simulator(name) is not None
+)
 #: A Monday, 06:00 UTC.
 START = 1_795_413_600.0
 #: A step when nobody begins anything new any more.
@@ -125,7 +131,7 @@ class World:
         faults = Faults(lose=0.3, duplicate=0.3, delay=2 * DAY, reorder=True)
         self.simulators: dict[str, SimulatedVendor] = {}
         for number, name in enumerate(vendors):
-            module: Any = import_module(f"bridge.vendors.{name.replace('-', '_')}.simulator")
+            module: Any = registry.simulator(name)
             self.simulators[name] = module.sandbox(seed * 100 + number, lambda: self.now, scale=1.0, faults=faults)
         self.wires = {name: wsgi(simulator.wsgi) for name, simulator in self.simulators.items()}
         with TemporaryDirectory() as folder:
@@ -304,7 +310,7 @@ def _config(folder: Path, simulators: Mapping[str, SimulatedVendor], poll_every:
         name: {
             "vendor": name,
             "credentials": {key: list(v) if isinstance(v, tuple) else v for key, v in simulator.credentials.items()},
-            "webhook": {"token": "an-invented-last-segment-of-the-address"},
+            **({} if registry.vendors()[name].split is None else {"webhook": {"token": _TOKEN}}),
             "poll": {"every": f"{poll_every:g}s", "overlap": "1h", "look_back": "7d"},
             "options": dict(simulator.options),
         }
