@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-
-from schemas.event import Result
+from decimal import Decimal
 
 __all__ = ["CLOCK_TOLERANCE_SECONDS", "odd_flags"]
 
@@ -12,9 +11,15 @@ __all__ = ["CLOCK_TOLERANCE_SECONDS", "odd_flags"]
 CLOCK_TOLERANCE_SECONDS = 300.0
 
 
-def odd_flags(result: Result, started: datetime | None, finished: datetime | None, now: float) -> tuple[str, ...]:
+def odd_flags(
+    now: float,
+    *,
+    started: datetime | None = None,
+    finished: datetime | None = None,
+    score: Decimal | None = None,
+    maximum: Decimal | None = None,
+) -> tuple[str, ...]:
     """`score_above_maximum`, `finish_before_start`, `finish_in_future`: those that apply. `now`: UNIX seconds."""
-    score, maximum = result.score, result.max_score
     odd = {
         "score_above_maximum": score is not None and maximum is not None and score > maximum,
         "finish_before_start": started is not None and finished is not None and finished < started,

@@ -8,26 +8,21 @@ from decimal import Decimal
 import pytest
 
 from bridge.sdk.odd_results import CLOCK_TOLERANCE_SECONDS, odd_flags
-from schemas.event import Result
 
 NOW = 1_795_000_000
-AT = datetime.fromtimestamp(NOW, UTC)
+AT, LATER = (datetime.fromtimestamp(NOW + seconds, UTC) for seconds in (0, 1))
 
 
 @pytest.mark.parametrize(
-    ("score", "started", "now", "expected"),
+    ("now", "facts", "expected"),
     [
-        (20, NOW, NOW, ()),
-        (21, NOW, NOW, ("score_above_maximum",)),
-        (20, NOW + 1, NOW, ("finish_before_start",)),
-        (20, NOW, NOW - CLOCK_TOLERANCE_SECONDS, ()),
-        (20, NOW, NOW - CLOCK_TOLERANCE_SECONDS - 1, ("finish_in_future",)),
-        (None, None, NOW, ()),
+        (NOW, {"score": Decimal(20), "maximum": Decimal(20), "started": AT, "finished": AT}, ()),
+        (NOW, {"score": Decimal("20.1"), "maximum": Decimal(20)}, ("score_above_maximum",)),
+        (NOW, {"started": LATER, "finished": AT}, ("finish_before_start",)),
+        (NOW - CLOCK_TOLERANCE_SECONDS, {"finished": AT}, ()),
+        (NOW - CLOCK_TOLERANCE_SECONDS, {"finished": LATER}, ("finish_in_future",)),
+        (NOW, {}, ()),
     ],
 )
-def test_what_is_odd_is_named_and_what_is_unknown_is_not(score, started, now, expected):
-    result = Result(score=None if score is None else Decimal(score), max_score=Decimal(20), grading="final")
-    began = None if started is None else datetime.fromtimestamp(started, UTC)
-
-    assert odd_flags(result, began, AT, now) == expected
-    assert odd_flags(result, began, None, now) in ((), ("score_above_maximum",))
+def test_what_is_odd_is_named_and_what_is_unknown_is_not(now, facts, expected):
+    assert odd_flags(now, **facts) == expected

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from bridge.errors import Unreadable, clip
+from bridge.sdk.odd_results import odd_flags
 from bridge.sdk.spelling import alike
 from bridge.sdk.vendor import NormalisedAttempt, Record, Watch
 from bridge.vendors.cirrus.attempt_state import HANDED_IN, AttemptState, attempt_state, folded
@@ -26,8 +27,6 @@ FIRST_RECHECK_SECONDS = 3600.0
 OPEN_FOR_SECONDS = 180 * _DAY
 #: A rescoring whose webhook was lost is noticed within this time after the result was published.
 REREAD_FOR_SECONDS = 35 * _DAY
-#: A finish further in the future than this cannot be explained by differing clocks.
-CLOCK_TOLERANCE_SECONDS = 300
 
 
 def normalise(record: Record, now: float, options: Mapping[str, Any]) -> NormalisedAttempt:
@@ -173,17 +172,11 @@ def _flags(
     several: bool | None,
     now: float,
 ) -> tuple[str, ...]:
-    """What is odd about the result. It is published anyway: holding it back helps nobody."""
     score, maximum = (row["score"], row["max_score"]) if row is not None and state.scored else (None, None)
-    started, finished = times["started"], times["finished"]
-    odd = {
-        "score_above_maximum": score is not None and maximum is not None and score > maximum,
-        "finish_before_start": started is not None and finished is not None and finished < started,
-        "finish_in_future": finished is not None and finished.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
-        "several_attempts": bool(several),
-        "assessment_unknown": row is None or not (row["assessment"] or row["assessment_number"]),
-    }
-    return tuple(name for name, applies in odd.items() if applies)
+    flags = odd_flags(now, started=times["started"], finished=times["finished"], score=score, maximum=maximum)
+    assessment_unknown = row is None or not (row["assessment"] or row["assessment_number"])
+    more = {"several_attempts": bool(several), "assessment_unknown": assessment_unknown}
+    return (*flags, *(name for name, applies in more.items() if applies))
 
 
 def _vendor_ids(identifiers: Mapping[str, str], row: ResultRow | None, attempt: AttemptRow | None) -> dict[str, str]:

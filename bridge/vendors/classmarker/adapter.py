@@ -11,6 +11,7 @@ from typing import Any
 
 from bridge.errors import BadSignature, Unreadable, clip
 from bridge.net.signatures import require_signature
+from bridge.sdk.odd_results import odd_flags
 from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Record, Watch, WebhookContent
 from bridge.vendors.classmarker.rows import (
     CategoryRow,
@@ -49,8 +50,6 @@ PAYLOAD_TYPES = {
 }
 #: Their `status` (polls only; webhooks have none and mean finished) -> ours.
 STATUSES = {None: "completed", "f": "completed", "ip": "in_progress"}
-#: A finish further ahead than this is more than two clocks that differ: the API itself tolerates 5 minutes.
-CLOCK_TOLERANCE_SECONDS = 300
 #: A person grades, so nothing shows sooner.
 FIRST_RECHECK_SECONDS = 3600.0
 #: The API lists results of the last three months.
@@ -251,15 +250,9 @@ def _sections(categories: list[CategoryRow] | None) -> tuple[Section, ...]:
 
 
 def _flags(result: GroupResultRow | LinkResultRow, now: float) -> tuple[str, ...]:
-    """What is odd about the result. It is published anyway: holding it back helps nobody."""
-    score, maximum = result["points_scored"], result["points_available"]
     started, finished = result["time_started"], result["time_finished"]
-    odd = {
-        "score_above_maximum": score is not None and maximum is not None and score > maximum,
-        "finish_before_start": started is not None and finished is not None and finished < started,
-        "finish_in_future": finished is not None and finished.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
-    }
-    return tuple(name for name, applies in odd.items() if applies)
+    score, maximum = result["points_scored"], result["points_available"]
+    return odd_flags(now, started=started, finished=finished, score=score, maximum=maximum)
 
 
 def _order(finished: datetime | None, now: float, *, graded: bool) -> int:

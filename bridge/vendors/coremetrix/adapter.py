@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from bridge.errors import Unreadable, clip
+from bridge.sdk.odd_results import CLOCK_TOLERANCE_SECONDS, odd_flags
 from bridge.sdk.records import plain_figure, shown_figure
 from bridge.sdk.vendor import Consent, Ignored, NormalisedAttempt, Pointer, Record, Watch, WebhookContent
 from bridge.vendors.coremetrix.rows import ScoreRow
@@ -44,8 +45,6 @@ ANNOUNCED_SECONDS = 86_400.0
 OPEN_SECONDS = 30 * 86_400.0
 #: Seconds until the first recheck of an open attempt, and of one that waits for its scores.
 OPEN_DUE_SECONDS, SCORES_DUE_SECONDS = 900.0, 60.0
-#: A finish further in the future than this cannot be explained by differing clocks.
-CLOCK_TOLERANCE_SECONDS = 300.0
 
 
 def split(body: Any, options: Mapping[str, Any]) -> WebhookContent:
@@ -90,7 +89,7 @@ def normalise(record: Record, now: float, options: Mapping[str, Any]) -> Normali
         completed_at=end,
         duration_seconds=_duration(start, end),
         sections=scores,
-        flags=(*flags, *_oddities(start, end, now)),
+        flags=(*flags, *odd_flags(now, started=start, finished=end)),
         vendor_status=status,
         vendor_ids={"attempt_id": attempt_id, "quiz_id": quiz_id},
         material=material,
@@ -203,15 +202,6 @@ def _duration(start: datetime | None, end: datetime | None) -> int | None:
     if start is None or end is None or end < start:
         return None
     return int((end - start).total_seconds())
-
-
-def _oddities(start: datetime | None, end: datetime | None, now: float) -> tuple[str, ...]:
-    """What is odd about the times; the attempt is published anyway. There is no maximum score to exceed."""
-    odd = {
-        "finish_before_start": start is not None and end is not None and end < start,
-        "finish_in_future": end is not None and end.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
-    }
-    return tuple(name for name, applies in odd.items() if applies)
 
 
 def _person_key(person: str, quiz_id: str | None = None) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bridge.errors import Unreadable, clip
+from bridge.sdk.odd_results import odd_flags
 from bridge.sdk.vendor import NormalisedAttempt, Pointer, Record, Watch, WebhookContent
 from bridge.vendors.mettl.details import candidate, extensions, sections, share
 from bridge.vendors.mettl.rows import CandidateRow, GradedRow, ResultRow, TestStatusRow
@@ -26,8 +27,6 @@ __all__ = ["CANDIDATE", "GRADED", "attempt_id", "expect", "normalise", "split"]
 CANDIDATE, GRADED = "candidate", "graded"
 #: `EVENT_TYPE` of the webhook with a result; every other type is a notice.
 _GRADED_EVENT = "gradedassessment"
-#: A finish further in the future than this cannot be explained by differing clocks.
-CLOCK_TOLERANCE_SECONDS = 300
 #: Open tests are submitted after 30 minutes offline, so a sitting ends soon; an administrator may let it resume later.
 _OPEN_SECONDS, _RESUMABLE_SECONDS = 30 * 86_400.0, 30 * 86_400.0
 #: Essays are graded by people.
@@ -175,18 +174,11 @@ def _result(result: ResultRow, state: AttemptState) -> Result:
 
 
 def _flags(test: TestStatusRow, state: AttemptState, now: float) -> tuple[str, ...]:
-    """What is odd about the result. It is published anyway: holding it back helps nobody."""
     if state.status != "completed":
         return ()
     result = test["result"] or {"totalMarks": None, "maxMarks": None}
     score, maximum = result["totalMarks"], result["maxMarks"]
-    started, finished = test["startTime"], test["endTime"]
-    odd = {
-        "score_above_maximum": score is not None and maximum is not None and score > maximum,
-        "finish_before_start": started is not None and finished is not None and finished < started,
-        "finish_in_future": finished is not None and finished.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
-    }
-    return tuple(name for name, applies in odd.items() if applies)
+    return odd_flags(now, started=test["startTime"], finished=test["endTime"], score=score, maximum=maximum)
 
 
 def _watch(loaded: CandidateRow, state: AttemptState, now: float) -> Watch | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bridge.errors import BadSignature, Unreadable, clip
 from bridge.net.signatures import require_signature
+from bridge.sdk.odd_results import CLOCK_TOLERANCE_SECONDS, odd_flags
 from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Record, Watch, WebhookContent
 from bridge.vendors.thought_industries.rows import AttemptRow, UserRow
 from bridge.vendors.thought_industries.schema import Key, is_uuid, load_attempt, load_hook, read_moment
@@ -39,8 +40,6 @@ OPEN_STATUSES = frozenset({"started", "pending"})
 #: `topicType` that is never scored. A type in neither set is scored if it has a grade.
 UNSCORED = frozenset({"survey", "workbook", "tally", "ad"})
 SCORED = frozenset({"quiz", "test", "highlightZoneQuiz"})
-#: A change further in the future than this cannot be explained by differing clocks.
-CLOCK_TOLERANCE_SECONDS = 300
 #: How long rounds wait for open attempts, seconds. An attempt that stays open longer is left to its own watch.
 LONGEST_SITTING = 86_400.0
 #: No watch is rechecked sooner: the rounds see younger attempts.
@@ -193,14 +192,8 @@ def _extensions(row: AttemptRow, result: Result) -> dict[str, Any]:
 
 
 def _flags(row: AttemptRow, now: float) -> tuple[str, ...]:
-    """What is odd about the result. It is published anyway: holding it back helps nobody."""
-    created, updated = row["createdAt"], row["updatedAt"]
-    odd = {
-        "forgiven": bool(row["forgiven"]),
-        "finish_before_start": created is not None and updated is not None and updated < created,
-        "finish_in_future": updated is not None and updated.timestamp() > now + CLOCK_TOLERANCE_SECONDS,
-    }
-    return tuple(name for name, applies in odd.items() if applies)
+    forgiven = ("forgiven",) if row["forgiven"] else ()
+    return (*forgiven, *odd_flags(now, started=row["createdAt"], finished=row["updatedAt"]))
 
 
 def _seconds(elapsed: Decimal | None) -> int | None:
