@@ -49,16 +49,38 @@ class TimeCursor:
         A row that cannot be read is a record too, which normalising reports. A time in the future moves no cursor.
         Raises `VendorFault` for a page that comes twice: the API ignores what it is asked for.
         """
-        member, field = time
-        records = [Record(kind, row if isinstance(row, dict) else {}) for row in rows]
-        moments = (_moment(record.body.get(member), field.convert) for record in records)
-        newest = max([self.newest, *(int(moment) for moment in moments if moment is not None and moment <= now)])
+        records, moments = _read(kind, rows, time, now)
+        newest = max([self.newest, *moments])
         if following is None:
             return Page(records=records, cursor=str(newest), more=False)
         digest = hashlib.blake2b(repr(rows).encode(errors="replace"), digest_size=6).hexdigest()
         if digest == self.last or not rows:
             raise VendorFault(f"page {following}: the one before came twice, or is empty", reason="loop")
         return Page(records=records, cursor=str(TimeCursor(self.since, newest, str(following), digest)), more=True)
+
+    @property
+    def asked(self) -> int:
+        """The time to ask for where the API has no pages, for `page_by_time`."""
+        return int(self.page or self.since)
+
+    def page_by_time(
+        self, kind: str, rows: Sequence[Any], time: tuple[str, TolerantField], now: float, *, more: bool
+    ) -> Page:
+        """Likewise for an API that is asked by time alone, from `asked` on: the next page begins at the newest row.
+
+        A second with more rows than a page holds is left behind, and reported by a record that normalising must refuse,
+        because it has no member of a row. Raises `VendorFault` if the rows do not go on.
+        """
+        records, moments = _read(kind, rows, time, now)
+        newest, following = max([self.newest, *moments]), max(moments, default=0)
+        if not more:
+            return Page(records=records, cursor=str(newest), more=False)
+        if following < self.asked:
+            raise VendorFault(f"rows end before {self.asked}, which was asked for, and there are more", reason="loop")
+        if following == self.asked:
+            records.append(Record(kind, {"problem": f"second {following} has more rows than the API lists"}))
+            following += 1
+        return Page(records=records, cursor=str(TimeCursor(self.since, newest, str(following))), more=True)
 
 
 def poll_by_time(fetch: Callable[[Any, str | None], Page], *, visible_after: float = 60.0) -> Poll:
@@ -82,6 +104,16 @@ def _start(moment: float, _until: float | None = None) -> str:
 def _position(cursor: str) -> float:
     at = TimeCursor.read(cursor)
     return float(at.newest if at.page else at.since)
+
+
+def _read(
+    kind: str, rows: Sequence[Any], time: tuple[str, TolerantField], now: float
+) -> tuple[list[Record], list[int]]:
+    """Rows as records, and the UNIX seconds of those that have a readable time, which is not in the future."""
+    member, field = time
+    records = [Record(kind, row if isinstance(row, dict) else {}) for row in rows]
+    moments = (_moment(record.body.get(member), field.convert) for record in records)
+    return records, [int(moment) for moment in moments if moment is not None and moment <= now]
 
 
 def _moment(value: Any, convert: Callable[[Any], Any]) -> float | None:
