@@ -38,6 +38,7 @@ wrong in both.
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -54,7 +55,10 @@ __all__ = ["Sitting", "Table", "TableBench", "TableSimulator", "iso"]
 
 
 class TableSimulator:
-    """One account (`bridge.sdk.simulator.SimulatedVendor`). All randomness comes from `seed`, all time from `clock`."""
+    """One account (`bridge.sdk.simulator.SimulatedVendor`). All randomness comes from `seed`, all time from `clock`.
+
+    Thread-safe: a demo serves the API and lets candidates sit at the same time.
+    """
 
     def __init__(self, table: Table, clock: Callable[[], float], *, seed: int = 7, faults: Faults = NO_FAULTS) -> None:
         self.table, self.now = table, clock
@@ -71,6 +75,7 @@ class TableSimulator:
         self._versions: Counter[str] = Counter()
         self._to_grade: deque[tuple[float, str]] = deque()
         self._calls = 0
+        self._lock = threading.RLock()
         self.outbox = Outbox(clock=clock, rng=self._rng, faults=faults, retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0))
         self.wsgi: Any = Request.application(self._answer)
 
@@ -84,26 +89,28 @@ class TableSimulator:
         score: int | None = None,
     ) -> str:
         """Somebody finished at `finished` (None: is not done yet); the rest is invented. Returns the attempt id."""
-        number = len(self.sittings) + 1
         at = int(self.now()) if finished is None else int(finished)
-        sitting = Sitting(
-            number=number,
-            person=number if person is None else person,
-            started=at - 600 if started is None else int(started),
-            finished=None if finished is None else at,
-            changed=at,
-            graded=graded,
-            score=self._rng.randrange(101) if score is None else score,
-        )
-        attempt_id = self.table.attempt_id(self.table.row(sitting))
-        self.sittings[attempt_id] = sitting
-        self._announce(attempt_id)
-        return attempt_id
+        with self._lock:
+            number = len(self.sittings) + 1
+            sitting = Sitting(
+                number=number,
+                person=number if person is None else person,
+                started=at - 600 if started is None else int(started),
+                finished=None if finished is None else at,
+                changed=at,
+                graded=graded,
+                score=self._rng.randrange(101) if score is None else score,
+            )
+            attempt_id = self.table.attempt_id(self.table.row(sitting))
+            self.sittings[attempt_id] = sitting
+            self._announce(attempt_id)
+            return attempt_id
 
     def change(self, attempt_id: str, **members: Any) -> None:
         """Set members of a sitting; `changed` is now unless it is one of them."""
-        self.sittings[attempt_id] = replace(self.sittings[attempt_id], **{"changed": int(self.now()), **members})
-        self._announce(attempt_id)
+        with self._lock:
+            self.sittings[attempt_id] = replace(self.sittings[attempt_id], **{"changed": int(self.now()), **members})
+            self._announce(attempt_id)
 
     def shown(self, attempt_id: str) -> dict[str, Any]:
         """The row of an attempt as the API prints it now."""
@@ -139,18 +146,19 @@ class TableSimulator:
         return not self._to_grade and not self.outbox.pending()
 
     def expected(self) -> dict[str, ExpectedAttempt]:
-        return {
-            attempt_id: ExpectedAttempt(
-                finished_at=sitting.finished,
-                needs_grading=not sitting.graded,
-                versions=self._versions[attempt_id],
-                sent=self.outbox.delivered[attempt_id],
-                lost=self.outbox.lost[attempt_id],
-                percentage=float(sitting.score) if sitting.graded else None,
-            )
-            for attempt_id, sitting in self.sittings.items()
-            if sitting.finished is not None
-        }
+        with self._lock:
+            return {
+                attempt_id: ExpectedAttempt(
+                    finished_at=sitting.finished,
+                    needs_grading=not sitting.graded,
+                    versions=self._versions[attempt_id],
+                    sent=self.outbox.delivered[attempt_id],
+                    lost=self.outbox.lost[attempt_id],
+                    percentage=float(sitting.score) if sitting.graded else None,
+                )
+                for attempt_id, sitting in self.sittings.items()
+                if sitting.finished is not None
+            }
 
     def expectations(self) -> list[Mapping[str, str]]:
         return []  # polls find everything
@@ -166,30 +174,33 @@ class TableSimulator:
         self.outbox.stop()
 
     def _announce(self, attempt_id: str) -> None:
-        self._versions[attempt_id] += 1
+        self._versions[attempt_id] += self.sittings[attempt_id].finished is not None
         if self.table.webhook is not None:
             self.outbox.announce(*self.table.webhook(self.shown(attempt_id)), attempt_id)
 
     # The API ---------------------------------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> Response:
+        with self._lock:
+            self._calls += 1
+            if self._troubles:
+                return self._troubles.popleft() or self._last_answer or Response(status=500)
+            try:
+                document = self._document(request)
+            except HTTPException as error:
+                return Response(status=error.code)
+            self._last_answer = Response(json.dumps(document), mimetype="application/json")
+            return self._last_answer
+
+    def _document(self, request: Request) -> Any:
         table, (header, value) = self.table, self.table.key
-        self._calls += 1
-        if self._troubles:
-            return self._troubles.popleft() or self._last_answer or Response(status=500)
-        try:
-            if request.headers.get(header) != value:
-                raise Unauthorized
-            if table.one is not None and request.path.startswith(table.one):
-                document = placed({}, table.rows, [self._one(request.path.removeprefix(table.one))])
-            elif request.path == table.path:
-                document = page_of(table, self._listed(), request.args, self.shown)
-            else:
-                raise NotFound
-        except HTTPException as error:
-            return Response(status=error.code)
-        self._last_answer = Response(json.dumps(document), mimetype="application/json")
-        return self._last_answer
+        if request.headers.get(header) != value:
+            raise Unauthorized
+        if table.one is not None and request.path.startswith(table.one):
+            return placed({}, table.rows, [self._one(request.path.removeprefix(table.one))])
+        if request.path != table.path:
+            raise NotFound
+        return page_of(table, self._listed(), request.args, self.shown)
 
     def _listed(self) -> dict[str, Sitting]:
         return {attempt_id: sitting for attempt_id, sitting in self.sittings.items() if attempt_id not in self.hidden}

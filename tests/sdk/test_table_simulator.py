@@ -172,3 +172,13 @@ def test_a_bench_has_pages_of_three_rows_and_what_a_variant_changes():
     bench.spoil(first)
     assert ids(bench.simulator) == [first, second]
     assert not [name for name in ("grade", "revise", "webhook", "expectation", "begin") if hasattr(bench, name)]
+
+
+def test_an_attempt_that_is_not_finished_has_no_version_yet():
+    api = simulator()
+    attempt_id = api.add(None, started=NOW - 60)
+    assert attempt_id not in api.expected()
+
+    api.change(attempt_id, finished=NOW)
+
+    assert api.expected()[attempt_id].versions == 1
