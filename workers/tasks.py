@@ -11,6 +11,7 @@ from celery import Celery
 from bridge.config import queues
 from bridge.config.model import PollConfig
 from bridge.delivery.receipts import Receipt
+from bridge.sdk.vendor import streams
 from bridge.services import Services
 from workers.inbound.messages import RECEIPT_TASK
 from workers.inbound.receipts import record_receipt
@@ -181,7 +182,7 @@ def beat_schedule(services: Services) -> dict[str, dict[str, Any]]:
     }
     for name, source in services.config.sources.items():
         vendor = services.vendors[source.vendor]
-        if source.paused or not (vendor.recheck or (vendor.polls and source.poll.enabled)):
+        if source.paused or not (vendor.recheck or (source.poll.enabled and streams(vendor, source.options))):
             continue
         entries[f"poll {name}"] = _entry("bridge.poll", tick_seconds(source.poll), name)
     return entries

@@ -18,9 +18,11 @@ from bridge.errors import StateUnavailable
 from bridge.monitoring.backfill_rows import backfill_row
 from bridge.polling.backfill_jobs import CANCELLED, COMMAND, DONE, Backfill, Backfills, backfill_id, period_problem
 from bridge.polling.worker_jobs import BACKFILL
+from bridge.sdk.vendor import streams as streams_of
+from bridge.sdk.vendor import whole_streams
 from bridge.services import Services
 from workers.polling import backfill as worker
-from workers.polling.listing import Interrupted, whole_streams
+from workers.polling.listing import Interrupted
 
 __all__ = ["make", "resume"]
 
@@ -68,12 +70,13 @@ def resume(ident: str) -> NoReturn:
 def _new(services: Services, source_name: str, first: float, last: float, streams: Sequence[str]) -> Backfill:
     source = services.config.sources[known_name(source_name, services.config.sources, "source")]
     vendor, now = services.vendors[source.vendor], services.now()
-    if not vendor.polls:
+    polls = streams_of(vendor, source.options)
+    if not polls:
         raise click.UsageError(
             f"{vendor.title} has no list to read. Register its attempts with attempt-bridge watches import"
         )
     for stream in streams:
-        known_name(stream, vendor.polls, f"stream of {source_name}")
+        known_name(stream, polls, f"stream of {source_name}")
     last = min(last, now)
     if problem := period_problem(first, last, now, vendor.look_back_limit):
         raise click.UsageError(problem)
@@ -82,7 +85,7 @@ def _new(services: Services, source_name: str, first: float, last: float, stream
         source=source_name,
         first=first,
         last=last,
-        streams=list(dict.fromkeys(streams)) or whole_streams(vendor),
+        streams=list(dict.fromkeys(streams)) or whole_streams(polls),
         created=now,
     )
 

@@ -14,7 +14,7 @@ from bridge.config.source_options import read_options
 from bridge.config.yaml_document import Document, KeyPath
 from bridge.net.signatures import sha256_hex
 from bridge.quota.windows import Window
-from bridge.sdk.vendor import Credential, Vendor
+from bridge.sdk.vendor import Credential, Vendor, streams
 from bridge.text import did_you_mean, duration_text, parse_time_of_day
 
 __all__ = ["check_source"]
@@ -26,6 +26,12 @@ def check_source(name: str, data: Mapping[str, Any], vendor: Vendor, document: D
     """The source, from the valid parts of its section; what does not fit the vendor is noted in the document."""
     path = ("sources", name)
     webhook = _webhook(data.get("webhook") or {}, vendor, data, path, document)
+    options = read_options(data.get("options", {}), vendor, (*path, "options"), document)
+    poll = _poll(data.get("poll", {}), vendor, webhook.enabled, path, document)
+    paused = data.get("paused", False)
+    if poll.enabled and not paused and not streams(vendor, options):
+        instead = "poll: {enabled: false}" if webhook.enabled else "paused: true"
+        _report_nothing_listed(vendor, instead, (*path, "options"), document)
     return Source(
         name=name,
         vendor=vendor.name,
@@ -34,10 +40,10 @@ def check_source(name: str, data: Mapping[str, Any], vendor: Vendor, document: D
             data.get("credentials", {}), vendor, webhook.enabled, (*path, "credentials"), document
         ),
         webhook=webhook,
-        poll=_poll(data.get("poll", {}), vendor, webhook.enabled, path, document),
+        poll=poll,
         budget=_budget(data.get("budget", {}), vendor, (*path, "budget"), document),
-        options=read_options(data.get("options", {}), vendor, (*path, "options"), document),
-        paused=data.get("paused", False),
+        options=options,
+        paused=paused,
     )
 
 
@@ -86,6 +92,15 @@ def _poll(
         remedy = "enable poll" if vendor.split is None else "enable one"
         document.add(path, f"neither webhook nor poll is enabled. Remedy: {remedy}, or write paused: true")
     return poll
+
+
+def _report_nothing_listed(vendor: Vendor, instead: str, path: KeyPath, document: Document) -> None:
+    """An empty list of what is polled is more often forgotten than meant, and a source that reads nothing is silent."""
+    for name in dict.fromkeys(poll.per for poll in vendor.polls.values() if poll.per is not None):
+        option = vendor.options[name]
+        if not option.required:
+            problem = f"is empty, so nothing is polled. Remedy: set it: {option.help}; or {instead}"
+            document.add((*path, name), problem)
 
 
 def _budget(section: Mapping[str, Any], vendor: Vendor, path: KeyPath, document: Document) -> Window:

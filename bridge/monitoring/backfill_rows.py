@@ -7,6 +7,7 @@ from typing import Any
 from bridge import clock
 from bridge.journal import PUBLISHED_OUTCOMES
 from bridge.polling.backfill_jobs import Backfill, share_read
+from bridge.sdk.vendor import streams
 from bridge.services import Services
 from schemas.event import format_time
 
@@ -15,8 +16,14 @@ __all__ = ["backfill_row", "share"]
 
 def share(services: Services, job: Backfill) -> float:
     """The share of the period that is read, 0 to 1."""
-    polls = services.vendors[services.config.sources[job.source].vendor].polls
-    return share_read(job, lambda stream, cursor: polls[stream].position(cursor))
+    source = services.config.sources[job.source]
+    polls = streams(services.vendors[source.vendor], source.options)
+
+    def position(stream: str, cursor: str) -> float:
+        # Nothing can read the cursor of a stream that is no longer there.
+        return polls[stream].position(cursor) if stream in polls else job.first
+
+    return share_read(job, position)
 
 
 def backfill_row(services: Services, job: Backfill) -> dict[str, Any]:

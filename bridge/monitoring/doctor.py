@@ -36,7 +36,7 @@ from bridge.monitoring.total_time import within
 from bridge.net import address_policy
 from bridge.net.tls import describe, tls_problem
 from bridge.quota.budgets import Pause
-from bridge.sdk.vendor import Vendor
+from bridge.sdk.vendor import Vendor, streams
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
@@ -279,7 +279,8 @@ def _source(source: Source, vendor: Vendor, pause: Pause | None) -> Finding:
     if not source.poll.enabled:
         return Finding(label, OK, "not polled")
     budget = source.budget
-    needed = sum(budget.per_seconds / max(source.poll.every, poll.every or 0.0) for poll in vendor.polls.values())
+    polls = streams(vendor, source.options)
+    needed = sum(budget.per_seconds / max(source.poll.every, poll.every or 0.0) for poll in polls.values())
     text = f"{needed:.0f} polls per {duration_text(budget.per_seconds)}, its budget is {budget.calls} calls"
     if needed <= budget.calls:
         return Finding(label, OK, text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from bridge.polling.cursors import RoundReport
 from bridge.polling.reconciliation import CLASSES, Reconciliation, Reconciliations
 from bridge.polling.worker_jobs import TEST, WorkerJobs
 from bridge.sdk.options import plain
+from bridge.sdk.vendor import Poll, streams
 from bridge.services import Services
 from bridge.text import duration_text, time_of_day_text
 from schemas.event import format_time
@@ -64,7 +65,7 @@ def source_rows(services: Services, sources: Sequence[Source]) -> list[dict[str,
 
 def source_details(services: Services, source: Source) -> dict[str, Any]:
     """Its row with addresses, cursors, last polls, budget, watches, alarms, last webhook. Raises `StateUnavailable`."""
-    name = source.name
+    name, polls = source.name, streams(services.vendors[source.vendor], source.options)
     return {
         **source_row(services, source),
         "webhook_url": _webhook_url(services, source),
@@ -74,8 +75,8 @@ def source_details(services: Services, source: Source) -> dict[str, Any]:
         "last_webhook": _last_webhook(services, name),
         "last_test": _last_test(services, name),
         "budget": _budget(services, source),
-        "cursors": _cursors(services, source),
-        "rounds": [_round(services, source, report) for report in services.cursors.history(name, limit=_ROUNDS_SHOWN)],
+        "cursors": _cursors(services, name, polls),
+        "rounds": [_round(source, polls, report) for report in services.cursors.history(name, limit=_ROUNDS_SHOWN)],
         "watches": [
             {
                 "watch": watch.key,
@@ -113,22 +114,20 @@ def _reference(services: Services, source: Source) -> dict[str, str]:
     return {} if vendor.expect is None else dict(vendor.reference_help)
 
 
-def _cursors(services: Services, source: Source) -> dict[str, dict[str, Any]]:
-    positions = {
-        stream: services.cursors.position(source.name, stream) for stream in services.vendors[source.vendor].polls
-    }
+def _cursors(services: Services, name: str, polls: Mapping[str, Poll]) -> dict[str, dict[str, Any]]:
+    positions = services.cursors.positions(name, polls)
     return {
         stream: {"cursor": position.cursor, "resume": position.resume, "saved": _iso(position.saved)}
         for stream, position in positions.items()
     }
 
 
-def _round(services: Services, source: Source, report: RoundReport) -> dict[str, Any]:
+def _round(source: Source, polls: Mapping[str, Poll], report: RoundReport) -> dict[str, Any]:
     return {
         "started": _iso(report.started),
         "stream": report.stream,
-        "from": _position(services, source, report.stream, report.from_cursor),
-        "to": _position(services, source, report.stream, report.to_cursor),
+        "from": _position(polls, report.stream, report.from_cursor),
+        "to": _position(polls, report.stream, report.to_cursor),
         "records": report.records,
         **report.outcomes,
         "calls": report.calls,
@@ -136,10 +135,10 @@ def _round(services: Services, source: Source, report: RoundReport) -> dict[str,
     }
 
 
-def _position(services: Services, source: Source, stream: str, cursor: str) -> str | None:
+def _position(polls: Mapping[str, Poll], stream: str, cursor: str) -> str | None:
     """The time that a cursor means; the cursor itself if this version cannot read it."""
     try:
-        return _iso(services.vendors[source.vendor].polls[stream].position(cursor))
+        return _iso(polls[stream].position(cursor))
     except (KeyError, ValueError, TypeError):
         return cursor
 

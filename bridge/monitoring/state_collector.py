@@ -16,6 +16,7 @@ from bridge.delivery.lag import oldest_unsettled
 from bridge.delivery.status import read_states
 from bridge.errors import StateUnavailable
 from bridge.monitoring import alarms
+from bridge.sdk.vendor import streams
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
@@ -56,9 +57,9 @@ class StateCollector:
             "bridge_budget_remaining", "Calls that the source's quota still allows.", labels=["source"]
         )
         for name, source in services.config.sources.items():
-            vendor = services.vendors[source.vendor]
-            for stream in vendor.polls if source.poll.enabled else ():
-                polled.add_metric([name, stream], services.cursors.position(name, stream).saved or 0)
+            polls = streams(services.vendors[source.vendor], source.options) if source.poll.enabled else {}
+            for stream, position in services.cursors.positions(name, polls).items():
+                polled.add_metric([name, stream], position.saved or 0)
             status = services.budgets.status(name, source.budget, now)
             left.add_metric([name], status.left)
         yield from (polled, left)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
@@ -14,8 +14,8 @@ from bridge.state.errors import state_errors
 
 __all__ = ["HISTORY", "Cursors", "RoundReport", "StreamPosition"]
 
-#: Number of rounds stored per source.
-HISTORY = 100
+#: Number of rounds stored per source: at least so many, and so many of each stream.
+HISTORY, ROUNDS_PER_STREAM = 100, 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,22 +78,49 @@ class Cursors:
 
     def position(self, source: str, stream: str) -> StreamPosition:
         """How far one stream has been read."""
+        return self.positions(source, [stream])[stream]
+
+    def positions(self, source: str, streams: Collection[str]) -> dict[str, StreamPosition]:
+        """The same of several, in one round trip."""
+        pipe = self.client.pipeline(transaction=False)
+        for stream in streams:
+            pipe.hgetall(keys.cursor(source, stream))
         with state_errors():
-            fields = cast("dict[bytes, bytes]", self.client.hgetall(keys.cursor(source, stream)))
-        stored = {name.decode(): value.decode() for name, value in fields.items()}
-        moments = {name: float(stored[name]) if name in stored else None for name in ("began", "saved", "started")}
-        return StreamPosition(
-            cursor=stored.get("cursor"),
-            resume=stored.get("resume") or None,
-            faults=int(stored.get("faults") or 0),
-            restarts=int(stored.get("restarts") or 0),
-            **moments,
-        )
+            stored = cast("list[dict[bytes, bytes]]", pipe.execute() if streams else [])
+        return dict(zip(streams, map(_position, stored), strict=True))
 
     def begin(self, source: str, stream: str, now: float) -> None:
         """Record that polling this stream starts now."""
         with state_errors():
             self.client.hset(keys.cursor(source, stream), "started", repr(now))
+
+    def restore_start(self, source: str, stream: str, started: float | None) -> None:
+        """Undo `begin`: nothing was read, because no call was left. `started`: what it was before."""
+        name = keys.cursor(source, stream)
+        with state_errors():
+            if started is None:
+                self.client.hdel(name, "started")
+            else:
+                self.client.hset(name, "started", repr(started))
+
+    def keep_items(self, source: str, streams: Collection[str]) -> list[str]:
+        """Forget the positions of items that are no longer listed; their streams.
+
+        `streams`: those of all listed items. One that is listed again later starts like a new one.
+        """
+        name = keys.cursor_items(source)
+        with state_errors():
+            known = {stream.decode() for stream in cast("set[bytes]", self.client.smembers(name))}
+            gone, new = sorted(known - set(streams)), sorted(set(streams) - known)
+            if gone or new:
+                pipe = self.client.pipeline(transaction=True)
+                if gone:
+                    pipe.delete(*(keys.cursor(source, stream) for stream in gone))
+                    pipe.srem(name, *gone)
+                if new:
+                    pipe.sadd(name, *new)
+                pipe.execute()
+        return gone
 
     def save(
         self, source: str, stream: str, cursor: str, now: float, *, began: float | None = None, midway: bool = False
@@ -118,14 +145,15 @@ class Cursors:
                 pipe.hincrby(name, "restarts", 1)
             pipe.execute()
 
-    def record_round(self, source: str, report: RoundReport) -> None:
-        """Store a round; the newest `HISTORY` rounds are kept."""
+    def record_round(self, source: str, report: RoundReport, *, streams: int = 1) -> None:
+        """Store a round; of a source with so many streams `HISTORY` rounds or more are kept, the newest."""
         line = json.dumps(asdict(report), separators=(",", ":"))
+        kept = max(HISTORY, ROUNDS_PER_STREAM * streams)
         with state_errors():
-            self._record_round(keys=[keys.cursor_history(source)], args=[line, HISTORY])
+            self._record_round(keys=[keys.cursor_history(source)], args=[line, kept])
 
-    def history(self, source: str, *, limit: int = HISTORY) -> list[RoundReport]:
-        """The last rounds of all streams of a source, newest first."""
+    def history(self, source: str, *, limit: int = 0) -> list[RoundReport]:
+        """The last rounds of all streams of a source, newest first; `limit` 0: all that are kept."""
         with state_errors():
             lines = cast("list[bytes]", self.client.lrange(keys.cursor_history(source), 0, limit - 1))
         return [RoundReport(**json.loads(line)) for line in lines]
@@ -139,3 +167,15 @@ class Cursors:
             lines = cast("list[bytes | None]", pipe.execute() if sources else [])
         read = (None if line is None else RoundReport(**json.loads(line)) for line in lines)
         return dict(zip(sources, read, strict=True))
+
+
+def _position(fields: Mapping[bytes, bytes]) -> StreamPosition:
+    stored = {name.decode(): value.decode() for name, value in fields.items()}
+    moments = {name: float(stored[name]) if name in stored else None for name in ("began", "saved", "started")}
+    return StreamPosition(
+        cursor=stored.get("cursor"),
+        resume=stored.get("resume") or None,
+        faults=int(stored.get("faults") or 0),
+        restarts=int(stored.get("restarts") or 0),
+        **moments,
+    )

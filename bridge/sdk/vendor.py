@@ -25,6 +25,7 @@ from bridge.sdk.records import (
     WebhookContent,
     material_digest,
 )
+from bridge.sdk.streams import check_polls, streams, whole_streams
 
 __all__ = [
     "GRADINGS",
@@ -50,6 +51,8 @@ __all__ = [
     "Watch",
     "WebhookContent",
     "material_digest",
+    "streams",
+    "whole_streams",
 ]
 
 #: What a fact sheet says of webhooks where the vendor sends none.
@@ -158,10 +161,11 @@ class VendorCalls(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poll:
-    """One stream that can be polled."""
+    """One stream that can be polled, or one for each item that the operator lists."""
 
-    #: `(client, cursor)` -> one page from the cursor on, oldest first where the vendor allows a choice.
-    fetch: Callable[[Any, str | None], Page]
+    #: `(client, cursor)` -> one page from the cursor on, oldest first where the vendor allows a choice. With `per`:
+    #: `(client, cursor, item)`.
+    fetch: Callable[..., Page]
     #: `(cursor, overlap seconds)` -> the cursor to start a round with, a little before the end of the last round.
     rewind: Callable[[str, float], str]
     #: `(moment, until)` -> the cursor for reading from one moment to another, UNIX seconds; `until` None: no end. Rows
@@ -176,6 +180,10 @@ class Poll:
     sweep: Callable[[Mapping[str, Any]], float] | None = None
     #: Least seconds between two rounds of this stream; None: the source's own interval.
     every: float | None = None
+    #: Name of an option of kind `list`, such as the forms to read: each of its items is a stream of its own with a
+    #: cursor of its own, `<stream>:<item>`. Raise `VendorFault` for what concerns one item alone, such as a form that
+    #: is gone: the others are read on.
+    per: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,3 +265,7 @@ class Vendor:
     media_types: tuple[str, ...] = ("application/json",)
     #: Longest period that the API lists, seconds; None: not limited.
     look_back_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a stream that could not be polled."""
+        check_polls(self)

@@ -35,13 +35,13 @@ from bridge.state.delivery_keys import (
 # fmt: off
 __all__ = [
     "BRIDGE", "alarms", "asked_test", "asked_tests", "audit", "audit_copy", "backfill_requests", "backfills",
-    "broker_in_use", "budget", "claims", "configurations", "consent", "consented", "counts", "cursor",
-    "cursor_history", "dead", "deadlines", "deliveries", "delivery_counts", "ended_tries", "erasure_found",
-    "erasure_job", "erasure_traces", "erasures", "event_ids", "expected", "expected_spellings", "failed_logins",
+    "broker_in_use", "budget", "claims", "configurations", "consent", "consented", "counts", "cursor", "cursor_history",
+    "cursor_items", "dead", "deadlines", "deliveries", "delivery_counts", "ended_tries", "erasure_found", "erasure_job",
+    "erasure_traces", "erasures", "event_ids", "expected", "expected_spellings", "failed_logins",
     "failed_reconciliations", "failure_groups", "group", "heartbeat", "idempotent_call", "journal", "lease",
-    "letter_index", "partition_of", "paused", "pauses", "quarantine", "rate", "reconciliations", "refused",
-    "rejected", "replay_job", "replay_progress", "replays", "requests", "retry", "rhythm", "seen", "session",
-    "settled", "sign_in_code", "sittings", "source_clock", "stuck_reading", "subscription_alarm", "subscription_state",
+    "letter_index", "partition_of", "paused", "pauses", "quarantine", "rate", "reconciliations", "refused", "rejected",
+    "replay_job", "replay_progress", "replays", "requests", "retry", "rhythm", "seen", "session", "settled",
+    "sign_in_code", "sittings", "source_clock", "stuck_reading", "subscription_alarm", "subscription_state",
     "subscriptions", "test_report", "tested", "tries", "vendor_limit", "vendor_memory", "watch", "watch_due",
     "watch_version", "worker_jobs",
 ]
@@ -109,6 +109,11 @@ def cursor(source: str, stream: str) -> str:
 def cursor_history(source: str) -> str:
     """List of the last poll rounds of a source, newest first, JSON."""
     return f"ab:cursor:{source}:history"
+
+
+def cursor_items(source: str) -> str:
+    """Set: the streams of a source that are one for each listed item, and may have a position."""
+    return f"ab:cursor:{source}"
 
 
 def budget(source: str) -> str:

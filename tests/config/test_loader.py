@@ -85,7 +85,17 @@ FORMS = replace(
         "level": Option(help="of each form", kind="mapping", choices=("a1", "b2")),
     },
 )
-VENDORS = {vendor.name: vendor for vendor in (SIGNING, UNSIGNED, POLLED, ASKED, DAILY, FORMS)}
+LISTED = replace(
+    POLLED,
+    name="listed",
+    title="Listed Tests",
+    options={"quizzes": Option(help="the ids of the quizzes to read", kind="list")},
+    polls={"quizzes": replace(POLL, per="quizzes")},
+    credentials={},
+)
+LISTENING = replace(SIGNING, name="listening", options=LISTED.options, polls=LISTED.polls)
+MIXED = replace(LISTED, name="mixed", title="Mixed Tests", polls={**LISTED.polls, "all": POLL})
+VENDORS = {vendor.name: vendor for vendor in (SIGNING, UNSIGNED, POLLED, ASKED, DAILY, FORMS, LISTED, LISTENING, MIXED)}
 
 HEAD = "bridge: {name: acme, public_url: https://bridge.example.org}\n"
 SOURCE = "vendor: northwind, credentials: {api_key: '${KEY}', webhook_secret: '${HOOK_NEW}'}"
@@ -200,6 +210,17 @@ def test_a_token_is_kept_as_its_hash_only(read: Any) -> None:
     assert TOKEN not in repr(config) + str(describe(config))
 
 
+def _listed(more: str) -> str:
+    return HEAD + f"sources: {{eu: {{vendor: listed{more}}}}}\n"
+
+
+def test_a_source_that_is_not_polled_needs_no_list_of_what_to_poll(read: Any) -> None:
+    assert read(_listed(", options: {quizzes: [a]}")).sources["eu"].poll.enabled
+    assert read(_listed(", paused: true")).sources["eu"].options == {"quizzes": ()}
+    # Another stream is polled.
+    assert read(_listed("").replace("listed", "mixed")).sources["eu"].options == {"quizzes": ()}
+
+
 def _forms(options: str) -> str:
     return _source(f"options: {{{options}}}").replace("northwind", "forms")
 
@@ -271,7 +292,7 @@ def test_every_problem_of_a_file_is_told_at_once_with_its_line(problems: Any) ->
         'bridge.yaml:10: sources.eu.poll.overlap: "10 minutes" is not a valid duration; write a number and a '
         "unit, such as 250ms, 5s, 10m, 2h or 7d",
         'bridge.yaml:12: sources.us.vendor: "nortwind" is not a vendor. Did you mean "northwind"? '
-        "Known: asked, daily, forms, northwind, plain, polled",
+        "Known: asked, daily, forms, listed, listening, mixed, northwind, plain, polled",
     ]
 
 
@@ -352,6 +373,15 @@ def _https(secrets: str) -> str:
         (_forms(""), "sources.eu.options.forms: missing. Remedy: set it: the ids of the forms"),
         (_forms("forms: "), "options.forms: missing. Remedy: set it: the ids of the forms"),
         (_forms("forms: []"), "options.forms: is empty. Remedy: set it: the ids of the forms"),
+        (
+            _listed(""),
+            "sources.eu.options.quizzes: is empty, so nothing is polled. Remedy: set it: the ids of the quizzes to "
+            "read; or paused: true",
+        ),
+        (
+            _source("webhook: {enabled: true}").replace("northwind", "listening"),
+            "set it: the ids of the quizzes to read; or poll: {enabled: false}",
+        ),
         (_forms("forms: a, share: much"), "options.share: must be a number such as 0.5, of at most 30 digits"),
         (_forms("forms: a, share: .nan"), "options.share: must be a number such as 0.5, of at most 30 digits"),
         (_forms("forms: a, share: true"), "of at most 30 digits, not true or false"),

@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from bridge.errors import BridgeError, Unreadable, VendorFault, VendorRefused, VendorUnavailable, clip
+from bridge.errors import BridgeError, ConfigError, Unreadable, VendorFault, VendorRefused, VendorUnavailable, clip
 from bridge.ingest.context import IngestContext
 from bridge.ingest.dry_run import DryRun
 from bridge.ingest.period import Period
@@ -29,7 +29,7 @@ from bridge.polling.backfill_jobs import (
     Backfills,
 )
 from bridge.quota.budgets import BACKFILL as SPENDER
-from bridge.sdk.vendor import Page
+from bridge.sdk.vendor import Page, streams
 from bridge.services import Services
 from bridge.state.lease import Lease
 from workers.polling.listing import Interrupted, Listing, refuse_paused
@@ -63,9 +63,10 @@ def run(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None
     """Read until the period is read or the backfill is stopped; `job.state` says how it ended, and is stored.
 
     A killed process loses nothing: the current page is read again. Raises `ConfigError` for a source that is paused in
-    bridge.yaml, `AlreadyRunning`, and `StateUnavailable` with the job as it was last stored.
+    bridge.yaml or a stream that it no longer has, `AlreadyRunning`, and `StateUnavailable` with the job as it was last
+    stored.
     """
-    refuse_paused(services.config.sources[job.source])
+    _refuse_unreadable(services, job)
     store, now, is_new = Backfills(services.state), services.now, not job.updated
     if is_new:
         store.choose_id(job)
@@ -97,6 +98,19 @@ def run(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> None
         lease.release()
 
 
+def _refuse_unreadable(services: Services, job: Backfill) -> None:
+    """Raise `ConfigError` for a paused source, and for a stream that it no longer has."""
+    source = services.config.sources[job.source]
+    refuse_paused(source)
+    known = streams(services.vendors[source.vendor], source.options)
+    gone = [stream for stream in job.streams if stream not in known and stream not in job.finished]
+    if gone:
+        raise ConfigError(
+            f'sources.{source.name}: stream "{clip(gone[0], 80)}" of {job.id} is gone. '
+            "Remedy: list it in options again, or cancel the backfill"
+        )
+
+
 def _after(job: Backfill, end: Interrupted) -> str:
     """The state of a backfill that was interrupted: one of a worker that ends is continued by the next."""
     if end.reason == "cancelled":
@@ -114,6 +128,7 @@ def preview(services: Services, job: Backfill, callbacks: BackfillCallbacks) -> 
         if callbacks.stopping():
             raise Interrupted("asked to stop")
 
+    _refuse_unreadable(services, job)
     listing = _listing(services, job, callbacks, check)
     dry_run = DryRun(
         context=services.ingest_context(job.source),
@@ -165,6 +180,7 @@ def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease
         as_of = read_start(context)  # the next page is read after this one
         return report.outcomes
 
+    fault: VendorFault | Unreadable | None = None
     for stream in [name for name in job.streams if name not in job.finished]:
         began_at = job.cursors.get(stream)
         try:
@@ -173,12 +189,19 @@ def _read(services: Services, job: Backfill, callbacks: BackfillCallbacks, lease
                 store.save(job, services.now())
                 callbacks.show(job, None, None)
         except (VendorFault, Unreadable) as problem:
-            # When resumed, it continues at this page. Only if that fails at once, the cursor may be the problem, and
-            # this stream starts again; so it does after a part of it could not be read.
-            if is_about_cursor(problem) or stream in job.finished or job.cursors.get(stream) == began_at:
-                job.cursors.pop(stream, None)
-                job.finished = [name for name in job.finished if name != stream]
-            raise
+            # The other streams are read all the same.
+            fault = fault or problem
+            _leave_unread(job, stream, problem, began_at)
+    if fault is not None:
+        raise fault
+
+
+def _leave_unread(job: Backfill, stream: str, problem: VendorFault | Unreadable, began_at: str | None) -> None:
+    """When resumed, it continues at this page. Only if that fails at once, the cursor may be the problem, and this
+    stream starts again; so it does after a part of it could not be read."""
+    if is_about_cursor(problem) or stream in job.finished or job.cursors.get(stream) == began_at:
+        job.cursors.pop(stream, None)
+        job.finished = [name for name in job.finished if name != stream]
 
 
 def _listing(services: Services, job: Backfill, callbacks: BackfillCallbacks, check: Callable[[], None]) -> Listing:
@@ -195,7 +218,7 @@ def _listing(services: Services, job: Backfill, callbacks: BackfillCallbacks, ch
 
 def _pages(listing: Listing, job: Backfill, stream: str, use: Callable[[Page], Mapping[str, int]]) -> Iterator[None]:
     """Pass every page to `use`, then record in the job that it was read."""
-    start = listing.vendor.polls[stream].start
+    start = listing.streams[stream].start
     for page, following in listing.pages(stream, job.cursors.get(stream) or start(job.first, job.last), job.last):
         job.count(use(page))
         job.pages += 1

@@ -19,7 +19,7 @@ from bridge.errors import (
 )
 from bridge.polling.vendor_http import Calls
 from bridge.polling.vendor_memory import VendorMemory
-from bridge.sdk.vendor import Page, Poll, Vendor, VendorCalls
+from bridge.sdk.vendor import Page, Poll, Vendor, VendorCalls, streams
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
@@ -34,7 +34,7 @@ from workers.polling.source_access import (
     record_refusal,
 )
 
-__all__ = ["Interrupted", "Listing", "refuse_paused", "whole_streams"]
+__all__ = ["Interrupted", "Listing", "refuse_paused"]
 
 _Result = TypeVar("_Result")
 
@@ -67,11 +67,6 @@ class _CurrentCalls:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.calls, name)
-
-
-def whole_streams(vendor: Vendor) -> list[str]:
-    """The streams that together list everything: a sweep lists again what another stream lists."""
-    return [name for name, poll in vendor.polls.items() if poll.sweep is None] or list(vendor.polls)
 
 
 def refuse_paused(source: Source) -> None:
@@ -120,13 +115,18 @@ class Listing:
         """The vendor of the source."""
         return self.services.vendors[self.source.vendor]
 
+    @property
+    def streams(self) -> dict[str, Poll]:
+        """What the source polls: stream -> how."""
+        return streams(self.vendor, self.source.options)
+
     def pages(self, stream: str, cursor: str, until: float) -> Iterator[tuple[Page, str | None]]:
         """The pages from `cursor` to `until` (UNIX seconds), each with the cursor of the next, None at the last.
 
         Raises what `call` raises, and `VendorFault` if the vendor returns a cursor that was read before, or after the
         last page if parts of the list could not be read.
         """
-        poll, unread = self.vendor.polls[stream], dict[str, str]()
+        poll, unread = self.streams[stream], dict[str, str]()
         fetch = partial(self._page, poll, cursor)
         for page, following in read_pages(self.source.name, poll, fetch, cursor, until=until):
             unread = dict(page.unread)
@@ -205,8 +205,10 @@ class Listing:
             return True
         if not config.enabled:
             return False
-        for stream, poll in self.vendor.polls.items():
-            started = self.services.cursors.position(name, stream).started
+        polls = self.streams
+        positions = self.services.cursors.positions(name, polls)
+        for stream, poll in polls.items():
+            started = positions[stream].started
             every = max(config.every, poll.every or 0.0)
             if started is None or now - started >= every - min(_YIELD_BEFORE_POLL, every / 2):
                 return True

@@ -15,7 +15,15 @@ import structlog
 
 from bridge.config.model import Source
 from bridge.delivery.retention import DeliveryRetention
-from bridge.errors import BridgeError, Retryable, StateUnavailable, Unreadable, VendorFault, clip
+from bridge.errors import (
+    BridgeError,
+    Retryable,
+    StateUnavailable,
+    Unreadable,
+    VendorFault,
+    VendorUnavailable,
+    clip,
+)
 from bridge.ingest.pipeline import ingest
 from bridge.ingest.read_start import read_start
 from bridge.journal import POLL
@@ -23,7 +31,7 @@ from bridge.journal.retention import Retention, RetentionReport
 from bridge.polling.cursors import RoundReport, StreamPosition
 from bridge.quota.budgets import POLL as POLL_CALLS
 from bridge.quota.budgets import REREAD
-from bridge.sdk.vendor import Page, Poll
+from bridge.sdk.vendor import Page, Poll, streams
 from bridge.services import Services
 from workers.polling.paging import is_about_cursor, read_pages
 from workers.polling.recheck import RecheckReport, recheck_due
@@ -35,6 +43,8 @@ __all__ = ["PollReport", "first_cursor", "housekeeping", "poll_once"]
 _RECHECKS_BETWEEN_PAGES = 5
 #: After so many rounds in a row that failed at one page the next one begins again: its cursor may be the problem.
 _FAULTS_AT_A_PAGE = 6
+#: After so many items in a row without an answer the vendor counts as away.
+_AWAY = 3
 #: A stream that is read once in a while and has begun again twice or more waits so long, then twice as long, seconds.
 _BEGIN_AGAIN_AFTER = 3600.0
 
@@ -70,25 +80,26 @@ def poll_once(
     `StateUnavailable`, and whatever a fault in a vendor's folder raises, after the other streams were read.
     """
     source, now = services.config.sources[source_name], services.now()
-    vendor = services.vendors[source.vendor]
-    if source.paused or not source.poll.enabled or not vendor.polls:
+    polls = streams(services.vendors[source.vendor], source.options)
+    if source.paused or not source.poll.enabled or not polls:
         return PollReport(source=source_name, outcome="off")
     services.source_clock.follow(source_name, now)
     if pause := services.budgets.paused(source_name, now):
         return PollReport(source=source_name, outcome="paused", retry_at=pause.until)
-    positions = {stream: services.cursors.position(source_name, stream) for stream in vendor.polls}
+    positions = services.cursors.positions(source_name, polls)
     waiting = [
         stream
         for stream, position in positions.items()
-        if not _is_fresh(position, max(not_within, _least_interval(vendor.polls[stream], position)), now)
+        if not _is_fresh(position, max(not_within, _least_interval(polls[stream], position)), now)
     ]
     if not waiting:
         return PollReport(source=source_name, outcome="fresh")
     with exclusive_access(services, source, spender=POLL_CALLS, stopping=stopping) as access:
         if access is None:
             return PollReport(source=source_name, outcome="busy")
+        _forget_removed_items(access)
         # New attempts go before those that may have changed.
-        waiting.sort(key=lambda stream: (vendor.polls[stream].sweep is not None, positions[stream].started or 0.0))
+        waiting.sort(key=lambda stream: (polls[stream].sweep is not None, positions[stream].started or 0.0))
         return _rounds(access, waiting)
 
 
@@ -143,11 +154,19 @@ def _least_interval(poll: Poll, position: StreamPosition) -> float:
     return every if has_read else 0.0
 
 
-def _rounds(access: SourceAccess, streams: list[str]) -> PollReport:
+def _forget_removed_items(access: SourceAccess) -> None:
+    if any(poll.per is not None for poll in access.vendor.polls.values()):
+        name, listed = access.source.name, [stream for stream, poll in access.streams.items() if poll.per is not None]
+        for stream in access.services.cursors.keep_items(name, listed):
+            _log.info("stream_removed", source=name, stream=stream)
+
+
+def _rounds(access: SourceAccess, waiting: list[str]) -> PollReport:
     rounds: list[RoundReport] = []
     faults: list[Exception] = []
     refusal: BridgeError | None = None
-    for stream in streams:
+    without_answer = 0
+    for stream in waiting:
         try:
             report, refusal = _round(access, stream)
         except StateUnavailable:
@@ -156,7 +175,8 @@ def _rounds(access: SourceAccess, streams: list[str]) -> PollReport:
             faults.append(fault)
             continue
         rounds.append(report)
-        if refusal is not None:
+        without_answer = 0 if refusal is None else without_answer + 1
+        if refusal is not None and not (_may_be_one_item(access, stream, refusal) and without_answer < _AWAY):
             break
     if faults:
         raise faults[0]
@@ -168,9 +188,15 @@ def _rounds(access: SourceAccess, streams: list[str]) -> PollReport:
     )
 
 
+def _may_be_one_item(access: SourceAccess, stream: str, refusal: BridgeError) -> bool:
+    """Whether only this item may be without an answer, such as one form that is too large for the vendor."""
+    is_item = access.streams[stream].per is not None
+    return is_item and isinstance(refusal, VendorUnavailable) and refusal.retry_at is None
+
+
 def _round(access: SourceAccess, stream: str) -> tuple[RoundReport, BridgeError | None]:
     """Read one stream to its end: its report, and the refusal that ends reading the whole source, if any."""
-    services, name, poll = access.services, access.source.name, access.vendor.polls[stream]
+    services, name, poll = access.services, access.source.name, access.streams[stream]
     now, made, position = services.now(), access.calls.made, services.cursors.position(name, stream)
     services.cursors.begin(name, stream, now)
     cursor = first_cursor(poll, position, access.source, access.vendor.look_back_limit, now)
@@ -190,6 +216,9 @@ def _round(access: SourceAccess, stream: str) -> tuple[RoundReport, BridgeError 
             services.cursors.fail(name, stream, restart=begins_again)
         else:
             refusal = problem
+            if access.calls.made == made:
+                # It had no turn. Otherwise the streams that a small budget passes over could be the same every time.
+                services.cursors.restore_start(name, stream, position.started)
     finally:
         report.calls, report.seconds = access.calls.made - made, services.now() - now
         _record_round(access, report)
@@ -227,7 +256,7 @@ def _cursor_after(poll: Poll, position: StreamPosition, cursor: str, page: Page)
 def _record_round(access: SourceAccess, report: RoundReport) -> None:
     # A round refused before its first call would only push real rounds out; the pause and the budget show the refusal.
     if report.calls or report.records or report.error is None:
-        access.services.cursors.record_round(access.source.name, report)
+        access.services.cursors.record_round(access.source.name, report, streams=len(access.streams))
     _log.info(
         "poll_round",
         source=access.source.name,

@@ -30,11 +30,11 @@ from bridge.polling.reconciliation import (
     settled_until,
 )
 from bridge.quota.budgets import RECONCILE
-from bridge.sdk.records import NormalisedAttempt, Pointer, Record, Resume
+from bridge.sdk.vendor import NormalisedAttempt, Pointer, Record, Resume, streams, whole_streams
 from bridge.services import Services
 from bridge.state.lease import Lease
 from schemas.event import COMPLETED, VOIDED
-from workers.polling.listing import Interrupted, Listing, whole_streams
+from workers.polling.listing import Interrupted, Listing
 from workers.polling.source_access import SourceAccess, never
 
 __all__ = ["ReconcileOptions", "nightly", "reconcile"]
@@ -174,7 +174,8 @@ def _reconcile_tonight(services: Services, name: str, lease: Lease, stopping: Ca
 
 def _is_due_tonight(services: Services, source: Source) -> bool:
     vendor, now = services.vendors[source.vendor], services.now()
-    if source.paused or services.budgets.paused(source.name, now) or not (vendor.polls or vendor.recheck):
+    is_readable = vendor.recheck or streams(vendor, source.options)
+    if source.paused or services.budgets.paused(source.name, now) or not is_readable:
         return False
     kept, night = Reconciliations(services.state), _night(now)
     if kept.failures(source.name, night) >= _MAX_FAILURES:
@@ -197,7 +198,7 @@ def _listed(
     listed: dict[str, Listed] = {}
     publishable: dict[str, Record] = {}
     dry_run = DryRun(context=services.ingest_context(listing.source.name), reader=services.journal_reader)
-    read = _list(listing, options) if listing.vendor.polls else _recheck_each(services, listing, options, result)
+    read = _list(listing, options) if listing.streams else _recheck_each(services, listing, options, result)
     for records in read:
         result.records += len(records)
         for checked in dry_run.preview(records, now=services.now()):
@@ -212,8 +213,8 @@ def _listed(
 
 
 def _list(listing: Listing, options: ReconcileOptions) -> Iterator[Sequence[Record]]:
-    for stream in whole_streams(listing.vendor):
-        start = listing.vendor.polls[stream].start(options.since, options.until)
+    for stream in whole_streams(listing.streams):
+        start = listing.streams[stream].start(options.since, options.until)
         for page, _ in listing.pages(stream, start, options.until):
             yield page.records
 
@@ -230,8 +231,7 @@ def _recheck_each(
     while queue:
         try:
             answer = listing.call(partial(_recheck, queue.popleft()))
-        except (Unreadable, VendorFault):
-            # Only this reference is concerned.
+        except (Unreadable, VendorFault):  # only this reference is concerned
             result.unreadable += 1
             continue
         new = {item.key: item.reference for item in answer if isinstance(item, Pointer) and item.key not in references}

@@ -25,7 +25,7 @@ from bridge.errors import (
 from bridge.ingest.context import IngestContext
 from bridge.polling.vendor_http import DEFAULT_PAUSE, LONGEST_PAUSE, Calls
 from bridge.polling.vendor_memory import VendorMemory
-from bridge.sdk.vendor import Vendor
+from bridge.sdk.vendor import Poll, Vendor, streams
 from bridge.services import Services
 from bridge.state.lease import Lease
 
@@ -72,6 +72,11 @@ class SourceAccess:
     #: Whether the process is stopping.
     stopping: Callable[[], bool]
 
+    @property
+    def streams(self) -> dict[str, Poll]:
+        """What the source polls: stream -> how."""
+        return streams(self.vendor, self.source.options)
+
     def raise_if_stopping(self) -> None:
         """Call it between two steps: raises `AccessEnded` if the process is stopping."""
         if self.stopping():
@@ -106,7 +111,7 @@ def exclusive_access(
                 spender=spender,
                 before=renew_lease,
                 memory=VendorMemory(services.state, source.name),
-                polled=bool(vendor.polls) and source.poll.enabled,
+                polled=bool(streams(vendor, source.options)) and source.poll.enabled,
             )
             yield SourceAccess(
                 services=services,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from bridge import clock
 from bridge.config.model import Source
-from bridge.errors import BridgeError, StateUnavailable, Unreadable
+from bridge.errors import BridgeError, StateUnavailable, Unreadable, VendorFault
 from bridge.quota.windows import TEST
 from bridge.services import Services
 from schemas.event import format_time
@@ -42,7 +42,10 @@ class Step:
 
 
 def steps(services: Services, source: Source) -> Iterator[Step]:
-    """The steps, each as it is done; a failure is the last one. Raises `StateUnavailable`."""
+    """The steps, each as it is done; a failure is the last one, unless it is about a single item.
+
+    Raises `StateUnavailable`.
+    """
     for _ in range(_TRIES):
         with exclusive_access(services, source, spender=TEST, stopping=never) as access:
             if access is not None:
@@ -57,12 +60,12 @@ def _steps(access: SourceAccess) -> Iterator[Step]:
     try:
         if vendor.probe is not None:
             yield Step(name=step, status="ok", text=vendor.probe(access.client))
-        for stream, poll in vendor.polls.items():
+        for stream, poll in access.streams.items():
             # A sweep only repeats another stream.
             if poll.sweep is None:
                 step = stream
-                yield _page(access, stream)
-        if vendor.probe is None and not vendor.polls:
+                yield _page_of_item(access, stream) if poll.per is not None else _page(access, stream)
+        if vendor.probe is None and not access.streams:
             yield Step(
                 name=step,
                 status="warning",
@@ -71,13 +74,25 @@ def _steps(access: SourceAccess) -> Iterator[Step]:
     except StateUnavailable:
         raise
     except BridgeError as error:
-        yield Step(name=step, status="failure", text=str(error).removeprefix(f"source {access.source.name}: "))
+        yield _failure(access, step, error)
+
+
+def _failure(access: SourceAccess, step: str, error: BridgeError) -> Step:
+    return Step(name=step, status="failure", text=str(error).removeprefix(f"source {access.source.name}: "))
+
+
+def _page_of_item(access: SourceAccess, stream: str) -> Step:
+    """The same of one item; the others are read also if this one cannot be."""
+    try:
+        return _page(access, stream)
+    except (VendorFault, Unreadable) as error:
+        return _failure(access, stream, error)
 
 
 def _page(access: SourceAccess, stream: str) -> Step:
     """The step of reading one page, with the outcomes that its records would have."""
     now = access.services.now()
-    poll, since = access.vendor.polls[stream], now - min(_SINCE, access.vendor.look_back_limit or _SINCE)
+    poll, since = access.streams[stream], now - min(_SINCE, access.vendor.look_back_limit or _SINCE)
     page = poll.fetch(access.client, poll.start(since, None))
     for _ in range(_EMPTY_PAGES):
         if page.records or not page.more or page.cursor is None:

@@ -19,6 +19,7 @@ from bridge.monitoring.alarms import RAISED, Alarm, Alarms, alarm_notice, next_a
 from bridge.monitoring.source_health import SourceFacts, StreamFacts, assess, with_quota_state
 from bridge.monitoring.traffic_baseline import TrafficBaselines, hours_needed, observe
 from bridge.polling.turns import StuckReadings
+from bridge.sdk.vendor import streams
 from bridge.services import Services
 
 __all__ = ["CHECK_SECONDS", "check_sources", "warn_of_backlogs"]
@@ -81,7 +82,8 @@ def _observe(
     name, baselines = source.name, TrafficBaselines(services.state)
     rounds = services.cursors.history(name)
     budget = services.budgets.status(name, source.budget, now)
-    polls = services.vendors[source.vendor].polls if source.poll.enabled else {}
+    polls = streams(services.vendors[source.vendor], source.options) if source.poll.enabled else {}
+    positions = services.cursors.positions(name, polls)
     traffic = observe(baselines.traffic(name), now=now, counts=counts, rounds=rounds)
     traffic = with_quota_state(traffic, budget, polled=bool(polls), now=now)
     baselines.save(name, traffic)
@@ -93,9 +95,7 @@ def _observe(
         traffic=traffic,
         hourly=baselines.hourly(name, hours_needed(traffic.quiet_since, now)),
         streams=tuple(
-            StreamFacts.of(
-                stream, max(source.poll.every, poll.every or 0.0), services.cursors.position(name, stream), rounds
-            )
+            StreamFacts.of(stream, max(source.poll.every, poll.every or 0.0), positions[stream], rounds)
             for stream, poll in polls.items()
         ),
         budget=budget,

@@ -21,6 +21,7 @@ from bridge.polling.backfill_jobs import (
     period_problem,
 )
 from bridge.polling.worker_jobs import BACKFILL
+from bridge.sdk.vendor import Poll, streams, whole_streams
 from bridge.text import did_you_mean
 from bridge.web.api.auditing import audited
 from bridge.web.api.backfill_shapes import BackfillFilter, BackfillPage, BackfillShape, NewBackfill
@@ -65,7 +66,8 @@ def add_backfill(document: Mapping[str, Any]) -> dict[str, Any]:
     services = services_here()
     source = services.config.sources[known_source(document["source"])]
     vendor, now = services.vendors[source.vendor], services.now()
-    if not vendor.polls:
+    polls = streams(vendor, source.options)
+    if not polls:
         refuse(409, f"{vendor.title} has no list to read. Register its attempts with attempt-bridge watches import")
     if source.paused:
         refuse(
@@ -80,7 +82,7 @@ def add_backfill(document: Mapping[str, Any]) -> dict[str, Any]:
         source=source.name,
         first=first,
         last=last,
-        streams=_streams(document, list(vendor.polls)),
+        streams=_streams(document, polls),
         reprocess=document["reprocess"],
         rate=document["rate"],
         created=now,
@@ -204,16 +206,13 @@ def _end(job: Backfill, action: str, state: str, allowed: tuple[str, ...]) -> di
     return _row(found)
 
 
-def _streams(document: Mapping[str, Any], known: list[str]) -> list[str]:
-    services = services_here()
+def _streams(document: Mapping[str, Any], polls: Mapping[str, Poll]) -> list[str]:
     asked = document.get("streams")
     if asked is None or (not asked and not document["dry_run"]):
-        polls = services.vendors[services.config.sources[document["source"]].vendor].polls
-        # A sweep lists again what another stream lists.
-        return [name for name, poll in polls.items() if poll.sweep is None] or known
+        return whole_streams(polls)
     for stream in asked:
-        if stream not in known:
-            problem = f'unknown stream of {document["source"]}: "{clip(stream, 80)}". {did_you_mean(stream, known)}'
+        if stream not in polls:
+            problem = f'unknown stream of {document["source"]}: "{clip(stream, 80)}". {did_you_mean(stream, polls)}'
             refuse(422, problem, errors={"streams": [problem]})
     return list(dict.fromkeys(asked))
 

@@ -10,6 +10,7 @@ from marshmallow import EXCLUDE, Schema, fields
 from bridge.config.model import Source
 from bridge.errors import clip
 from bridge.monitoring.source_rows import source_details, source_rows
+from bridge.sdk.vendor import streams
 from bridge.text import did_you_mean
 from bridge.web.api.auditing import audited
 from bridge.web.api.bodies import ApiBlueprint
@@ -200,7 +201,7 @@ def poll_source(name: str) -> dict[str, Any]:
     is paused, or has nothing to poll.
     """
     services, source = services_here(), known_or_404(name)
-    if not source.poll.enabled or not services.vendors[source.vendor].polls:
+    if not source.poll.enabled or not streams(services.vendors[source.vendor], source.options):
         refuse(409, f"source {name} has nothing to poll. Remedy: set sources.{name}.poll.enabled")
     pause = services.budgets.paused(name, services.now())
     if source.paused or pause is not None:

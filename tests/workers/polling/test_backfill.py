@@ -35,12 +35,12 @@ from bridge.polling.backfill_jobs import (
     share_read,
 )
 from bridge.sdk.records import Pointer
-from bridge.sdk.vendor import Page
+from bridge.sdk.vendor import Page, whole_streams
 from bridge.state import keys
 from bridge.state.lease import Lease
 from tests.support.polling import DAY, START, Api, Sitting, journal, journal_events, make_services, make_vendor
 from workers.polling.backfill import AlreadyRunning, BackfillCallbacks, preview, run, to_reprocess
-from workers.polling.listing import Interrupted, whole_streams
+from workers.polling.listing import Interrupted
 from workers.polling.poll import poll_once
 
 NAME = "eu-little"
@@ -599,8 +599,8 @@ def test_sweeps_are_left_out_where_other_streams_list_everything(world: World) -
     (poll,) = vendor.polls.values()
     sweep = replace(poll, sweep=lambda options: 14 * DAY)
 
-    assert whole_streams(replace(vendor, polls={"results": poll, "again": sweep})) == ["results"]
-    assert whole_streams(replace(vendor, polls={"again": sweep})) == ["again"]
+    assert whole_streams({"results": poll, "again": sweep}) == ["results"]
+    assert whole_streams({"again": sweep}) == ["again"]
 
 
 # Dry run ----------------------------------------------------------------------------------------------------------

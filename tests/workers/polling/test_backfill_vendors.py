@@ -11,10 +11,10 @@ import redis
 
 from bridge.polling.backfill_jobs import Backfill
 from bridge.registry import vendors
+from bridge.sdk.vendor import streams, whole_streams
 from tests.support.contract.engine import DAY, SOURCE, Bridge
 from tests.support.contract.stage import Clock, Stage, connect, contract_of
 from workers.polling.backfill import BackfillCallbacks, run
-from workers.polling.listing import whole_streams
 from workers.polling.reconcile import ReconcileOptions, reconcile
 
 pytestmark = pytest.mark.long
@@ -33,12 +33,16 @@ def bridge_over(vendor: Any, variant: str, state: redis.Redis) -> Bridge:
     return Bridge(stage, state, secrets=secrets)
 
 
+def listing_streams(bridge: Bridge) -> list[str]:
+    return whole_streams(streams(bridge.stage.vendor, bridge.stage.options))
+
+
 def sit(bridge: Bridge, days_ago: float, count: int) -> set[str]:
     """So many finish, ten minutes apart, after sittings of five minutes."""
-    streams = whole_streams(bridge.stage.vendor) or [""]
+    names = listing_streams(bridge) or [""]
     first = bridge.stage.clock.now - days_ago * DAY
     return {
-        bridge.stage.finish(streams[number % len(streams)], at, started=at - 300)
+        bridge.stage.finish(names[number % len(names)], at, started=at - 300)
         for number in range(count)
         for at in [first + 600 * number]
     }
@@ -56,7 +60,7 @@ def backfill(bridge: Bridge, first: float, last: float) -> Backfill:
         source=SOURCE,
         first=first,
         last=last,
-        streams=whole_streams(bridge.stage.vendor),
+        streams=listing_streams(bridge),
         created=bridge.stage.clock.now,
     )
     callbacks = BackfillCallbacks(sleep=lambda seconds: None, show=lambda *_: None, stopping=lambda: False)
