@@ -31,7 +31,8 @@ def set_marks(item: pytest.Item) -> None:
         if fixture in requested:
             item.add_marker(mark)
     is_slow = any(item.get_closest_marker(mark) for mark in NOT_FAST)
-    if is_slow or item.nodeid.split("/", 2)[1] not in _MEASURED or item.nodeid.startswith(_NOT_MEASURED):
+    room = item.nodeid.partition("/")[2].partition("/")[0]
+    if is_slow or room not in _MEASURED or item.nodeid.startswith(_NOT_MEASURED):
         item.add_marker("no_cover")
     if state_server(item) == "real" or ("variant_state" in requested and item.get_closest_marker("long")):
         item.add_marker("server")  # asked for only when the test runs
