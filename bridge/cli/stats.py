@@ -25,7 +25,7 @@ _OF_SOURCES = (
     "quarantined",
     "refused",
 )
-_OF_SUBSCRIPTIONS = ("subscription", "delivered", "handed_over", "retried", "dead", "skipped")
+_OF_SUBSCRIPTIONS = ("subscription", "delivered", "handed_over", "retried", "dead", "skipped", "lag_p95")
 
 
 @click.command()
@@ -44,4 +44,8 @@ def stats(period: str, output: str) -> None:
 
 
 def _rows(document: dict[str, Any], noun: str) -> list[dict[str, Any]]:
-    return [{noun: figures["name"], **figures["totals"]} for figures in document[f"{noun}s"]]
+    rows = [{noun: figures["name"], **figures["totals"], **figures} for figures in document[f"{noun}s"]]
+    for row in rows:
+        lag = row.get("lag_p95")
+        row["lag_p95"] = None if lag is None else f"{lag:.3g} s"
+    return rows

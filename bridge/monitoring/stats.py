@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import redis
 
+from bridge.delivery.delivery_lag import BUCKETS, percentile
 from bridge.monitoring.counted_steps import CountedSteps, Resolution
 from bridge.state import counts, keys
 
@@ -71,11 +72,18 @@ class Figures:
 
     name: str
     series: Mapping[str, list[int]]
+    #: Of a subscription: bucket of the lag -> deliveries in it over the whole period.
+    lags: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def totals(self) -> dict[str, int]:
         """The sum of each series."""
         return {figure: sum(numbers) for figure, numbers in self.series.items()}
+
+    @property
+    def lag_p95(self) -> float | None:
+        """Seconds within which 95 % of the deliveries ended; None without any."""
+        return percentile(self.lags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,12 @@ class Stats:
     starts: tuple[int, ...]
     sources: tuple[Figures, ...]
     subscriptions: tuple[Figures, ...]
+
+    @property
+    def lag_p95(self) -> float | None:
+        """The same of all its subscriptions together."""
+        lags = [figures.lags for figures in self.subscriptions]
+        return percentile({bucket: sum(one.get(bucket, 0) for one in lags) for bucket in BUCKETS})
 
 
 def read_stats(
@@ -129,7 +143,7 @@ def read_stats(
         resolution.seconds,
         tuple(place * resolution.seconds for place in range(last - resolution.number + 1, last + 1)),
         tuple(Figures(name, received[name]) for name in sorted(received)),
-        tuple(Figures(name, delivered[name]) for name in sorted(delivered)),
+        tuple(_of_subscription(name, delivered[name]) for name in sorted(delivered)),
     )
 
 
@@ -148,14 +162,20 @@ def _series(
         return {figure: [0] * number for figure in figures}
 
     series = {name: nothing() for name in shown}
-    for field, numbers in counted.items():
-        name, added = read(field)
+    for counted_name, numbers in counted.items():
+        name, added = read(counted_name)
         if not added or (only and name not in series) or not any(numbers):
             continue
         of_name = series.setdefault(name, nothing())
         for figure, sign in added:
-            of_name[figure] = [old + sign * new for old, new in zip(of_name[figure], numbers, strict=True)]
+            before = of_name.get(figure, [0] * number)
+            of_name[figure] = [old + sign * new for old, new in zip(before, numbers, strict=True)]
     return series
+
+
+def _of_subscription(name: str, series: Mapping[str, list[int]]) -> Figures:
+    lags = {bucket: sum(series[bucket]) for bucket in BUCKETS if bucket in series}
+    return Figures(name, {figure: series[figure] for figure in DELIVERY_FIGURES}, lags)
 
 
 def _read_source(field: str) -> tuple[str, tuple[tuple[str, int], ...]]:
@@ -166,5 +186,5 @@ def _read_source(field: str) -> tuple[str, tuple[tuple[str, int], ...]]:
 
 def _read_delivery(field: str) -> tuple[str, tuple[tuple[str, int], ...]]:
     subscription, _, outcome = field.partition("|")
-    figure = _OF_DELIVERY.get(outcome)
+    figure = outcome if outcome in BUCKETS else _OF_DELIVERY.get(outcome)
     return subscription, ((figure, 1),) if figure else ()

@@ -136,6 +136,20 @@ def test_deliveries_are_shown_by_subscription(any_state: redis.Redis) -> None:
     }
 
 
+def test_the_lag_of_a_period_is_that_of_each_subscription_and_of_all(any_state: redis.Redis) -> None:
+    pipe = any_state.pipeline(transaction=False)
+    numbers = {"gradebook|lag_0.02": 100, "crm|lag_60": 50, "crm|lag_300": 50, "crm|delivered": 100}
+    counts.add_counts(pipe, keys.delivery_counts, 0, NOW, numbers)
+    pipe.execute()
+    result = stats(any_state)
+    assert {item.name: item.lag_p95 for item in result.subscriptions} == {
+        "crm": pytest.approx(60 + 0.9 * 240),
+        "gradebook": pytest.approx(0.019),
+    }
+    assert result.lag_p95 == pytest.approx(60 + 0.8 * 240)
+    assert stats(any_state, until=NOW - 3600).lag_p95 is None
+
+
 def test_counts_end_by_themselves(any_state: redis.Redis) -> None:
     outcomes(Journal(any_state), make_submission())
     outcomes(Journal(any_state), make_submission())

@@ -54,14 +54,17 @@ def event(
     }
 
 
-def publish(state: redis.Redis, *numbers: int, partition: int = 0, **members: Any) -> list[str]:
-    """Append events to the journal; returns their ids."""
+def publish(
+    state: redis.Redis, *numbers: int, partition: int = 0, recorded: float | None = None, **members: Any
+) -> list[str]:
+    """Append events to the journal; returns their ids. `recorded`: when, UNIX seconds; None: now."""
+    entry = "*" if recorded is None else f"{recorded * 1000:.0f}-*"
     ids = []
     for number in numbers:
         made = event(number, **members)
         fields = {"id": made["id"], "type": made["type"], "source": members.get("source", SOURCE)}
         text = json.dumps(made, ensure_ascii=False, separators=(",", ":"))
-        state.xadd(keys.journal(partition), {**fields, "attempt": f"a{number}", "event": text})
+        state.xadd(keys.journal(partition), {**fields, "attempt": f"a{number}", "event": text}, id=entry)
         ids.append(made["id"])
     return ids
 

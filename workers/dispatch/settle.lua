@@ -5,24 +5,25 @@
 --         5 subscription   6 number of items, then per item:
 --           kind, journal entry id ("" for a retry), event id, and by kind
 --           skip   -                     the filter excludes it
---           ok     settled, try, answer  delivered; `settled` as settled.py packs it, `answer` its beginning
---           sent   due, record, try      handed over, a receipt is awaited until `due` (its record exists since before
---                                        the send)
+--           ok     settled, try, answer, lag   delivered; `settled` as settled.py packs it, `answer` its beginning
+--           sent   due, record, try, lag       handed over, a receipt is awaited until `due` (its record exists since
+--                                              before the send)
 --           retry  due, record, try, fingerprint, about       failed, next try at `due`
 --           later  due, record           not the receiver's fault: again at `due`, no try is used (retries only)
 --           dead   try, fingerprint, about, number, name, value, name, value...   given up; the fields of the dead letter
 -- Returns the number of items that this consumer still owned
 --
--- A try is a line as outcomes.lua says, "" for none; fingerprint and about say why it failed (groups.py).
+-- A try is a line as outcomes.lua says, "" for none; fingerprint and about say why it failed (groups.py); a lag is the
+-- name of the count for its bucket, "" for none (delivery_lag.py).
 --
 -- Why: one step, so a crash records all of a batch or nothing. A process that stalled has lost its entries to another:
 -- its failures no longer count, but its successes do, because the receiver has the event.
 
 local journal = KEYS[10]
 local group, consumer, claim, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local counts, owned, at = {}, 0, 7
+local counts, lags, owned, at = {}, {}, 0, 7
 
-local function count(name) counts[name] = (counts[name] or 0) + 1 end
+local function count(numbers, name) numbers[name] = (numbers[name] or 0) + 1 end
 
 local function is_ours(entry, id)
   if entry == '' then
@@ -43,7 +44,7 @@ end
 -- kind -> number of its arguments (of `dead` without the fields), and what it does; returns whether it counts.
 local kinds = {
   skip = { 0, function(entry) return ack(entry) and 'skipped' end },
-  ok = { 3, function(entry, id, first)
+  ok = { 4, function(entry, id, first)
     if entry ~= '' then
       if not ack(entry) then return false end
       keep(ARGV[first], '', ARGV[first + 2])
@@ -54,7 +55,7 @@ local kinds = {
     if ours then keep(ARGV[first], log, '') end
     return ours and 'delivered'
   end },
-  sent = { 3, function(entry, id, first)
+  sent = { 4, function(entry, id, first)
     local ours = entry == '' or ack(entry)
     -- Without a record the receipt has come already.
     if redis.call('HEXISTS', deliveries, id) == 1 then
@@ -92,8 +93,9 @@ for _ = 1, tonumber(ARGV[6]) do
   local size, settle_item = unpack(kinds[kind])
   local counted = settle_item(entry, id, at + 3)
   if counted then
-    count(counted)
+    count(counts, counted)
     owned = owned + 1
+    if (kind == 'ok' or kind == 'sent') and ARGV[at + 2 + size] ~= '' then count(lags, ARGV[at + 2 + size]) end
     if entry == '' then redis.call('HDEL', claims, id) end
   end
   at = at + 3 + size + (kind == 'dead' and tonumber(ARGV[at + 6]) or 0)
@@ -106,6 +108,7 @@ for name, number in pairs(counts) do
   redis.call('HINCRBY', counters, name, number)
   figures[ARGV[5] .. '|' .. name] = number
 end
+for name, number in pairs(lags) do figures[ARGV[5] .. '|' .. name] = number end
 add_counts({ unpack(KEYS, 11, 13) }, figures)
 if counts.delivered or counts.handed_over then redis.call('HSET', counters, 'delivered_at', ARGV[4]) end
 return owned

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from bridge.config.model import Subscription
+from bridge.delivery.delivery_lag import bucket_of
 from bridge.delivery.groups import about, fingerprint
 from bridge.delivery.record import Delivery
 from bridge.delivery.settled import ANSWER_BYTES, DELIVERED, pack
@@ -120,8 +121,8 @@ def outcome_row(item: Item, tried: Try, subscription: Subscription, now: float, 
     if failure is None:
         if subscription.receipts.required:
             due, record = f"{now + subscription.receipts.within:.3f}", with_receipt_awaited(delivery, now).to_json()
-            return ["sent", item.entry, delivery.id, due, record, _line(tried)]
-        return _delivered_row(item, tried)
+            return ["sent", item.entry, delivery.id, due, record, _line(tried), bucket_of(delivery, now)]
+        return _delivered_row(item, tried, now)
     failed = _after_failure(delivery, failure, now)
     delay = retry_delay(subscription.retry, failed.tries, draw(), failure.retry_after)
     if delay is None or failure.permanent:
@@ -130,7 +131,7 @@ def outcome_row(item: Item, tried: Try, subscription: Subscription, now: float, 
     return ["retry", item.entry, delivery.id, f"{now + delay:.3f}", failed.to_json(), _line(tried), *kind]
 
 
-def _delivered_row(item: Item, tried: Try) -> Row:
+def _delivered_row(item: Item, tried: Try, now: float) -> Row:
     delivery = item.delivery
     settled = pack(
         DELIVERED,
@@ -142,9 +143,8 @@ def _delivered_row(item: Item, tried: Try) -> Row:
         status=tried.status,
         seconds=tried.seconds,
     )
-    if item.entry:
-        return ["ok", item.entry, delivery.id, settled, "", answer_text(tried.answer, ANSWER_BYTES)]
-    return ["ok", item.entry, delivery.id, settled, _line(tried), ""]
+    log, answer = ("", answer_text(tried.answer, ANSWER_BYTES)) if item.entry else (_line(tried), "")
+    return ["ok", item.entry, delivery.id, settled, log, answer, bucket_of(delivery, now)]
 
 
 def _line(tried: Try) -> str:

@@ -53,6 +53,14 @@ class _Numbers(fields.List[int]):
         return numbers
 
 
+def _lag(whose: str) -> fields.Float:
+    text = (
+        f"Seconds from the recording of an event within which 95 % of the deliveries {whose} ended in the period; "
+        "null: there was none. Replays do not count."
+    )
+    return fields.Float(required=True, allow_none=True, metadata={"description": text})
+
+
 class _Named(Schema):
     class Meta:
         unknown = EXCLUDE
@@ -79,6 +87,8 @@ class SourceStats(_Named):
 class SubscriptionStats(_Named):
     """Figures of a subscription."""
 
+    lag_p95 = _lag("of the subscription")
+
 
 class StatsAnswer(Schema):
     """The figures of a period."""
@@ -96,6 +106,7 @@ class StatsAnswer(Schema):
         required=True,
         metadata={"description": f"Figures: {', '.join(SOURCE_FIGURES)}."},
     )
+    lag_p95 = _lag("of all subscriptions of this answer")
     subscriptions = fields.List(
         fields.Nested(SubscriptionStats),
         required=True,
@@ -136,7 +147,10 @@ def show_stats(query: Mapping[str, Any]) -> dict[str, Any]:
         "step_seconds": stats.step_seconds,
         "starts": [iso(start) for start in stats.starts],
         "sources": [_named(figures, chosen, query["series"]) for figures in stats.sources],
-        "subscriptions": [_named(figures, chosen, query["series"]) for figures in stats.subscriptions],
+        "lag_p95": stats.lag_p95,
+        "subscriptions": [
+            {**_named(figures, chosen, query["series"]), "lag_p95": figures.lag_p95} for figures in stats.subscriptions
+        ],
     }
 
 

@@ -41,7 +41,8 @@ def show() -> Response:
     sources = read("sources", limit=_ROWS)["sources"]
     subscriptions = read("subscriptions", limit=_ROWS)["subscriptions"]
     groups = read("failure-groups", state="open", order="count", limit=_GROUPS)
-    totals = read("stats", period=period, step="5m", sources="*", figures=_OF_SOURCES, series="false")["sources"]
+    everything = {"sources": "*", "subscriptions": "*"}
+    totals = read("stats", period=period, step="5m", figures=_OF_SOURCES, series="false", **everything)
     shown_sources, shown_subscriptions = troubled_sources(sources), troubled_subscriptions(subscriptions)
     stats = _stats_of_cards(period, shown_sources, shown_subscriptions)
     figures = figures_of(sources, subscriptions, totals)

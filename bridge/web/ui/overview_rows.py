@@ -32,18 +32,21 @@ CARDS, GROUPS, _BUDGETS = 24, 8, 8
 
 
 class Card(NamedTuple):
-    """One source or subscription. `totals`: of the period."""
+    """One source or subscription. `totals`, `lag_p95`: of the period; a source has no lag."""
 
     row: _Row
     state: SourceState | SubscriptionState
     totals: Mapping[str, int]
     spark: Markup
+    lag_p95: float | None
 
 
 class Figures(NamedTuple):
     """Numbers of the whole bridge. Moments are ISO 8601."""
 
     shares: Shares
+    #: Seconds within which 95 % of all deliveries of the period ended; None without any.
+    lag_p95: float | None
     #: Events that wait for subscriptions; None: the server cannot tell for one of them.
     waiting: int | None
     waiting_since: str | None
@@ -94,10 +97,10 @@ def cards_of_subscriptions(rows: Sequence[_Row], stats: _Row) -> list[Card]:
     ]
 
 
-def figures_of(sources: Sequence[_Row], subscriptions: Sequence[_Row], stats: Sequence[_Row]) -> Figures:
-    """The sums over all of them. `stats`: rows of the sources in the statistics."""
+def figures_of(sources: Sequence[_Row], subscriptions: Sequence[_Row], stats: _Row) -> Figures:
+    """The sums over all of them. `stats`: the statistics of all sources and subscriptions."""
     totals: dict[str, int] = {}
-    for row in stats:
+    for row in stats["sources"]:
         for name, number in row["totals"].items():
             totals[name] = totals.get(name, 0) + number
     waiting = [row["waiting"] for row in subscriptions]
@@ -105,6 +108,7 @@ def figures_of(sources: Sequence[_Row], subscriptions: Sequence[_Row], stats: Se
     newest, name = max(compared, key=lambda item: item[0]["made"], default=(None, ""))
     return Figures(
         shares=shares_of(totals),
+        lag_p95=stats["lag_p95"],
         waiting=None if None in waiting else sum(waiting),
         waiting_since=min((row["waiting_since"] for row in subscriptions if row["waiting_since"]), default=None),
         dead_letters=sum(row["dead_letters"] for row in subscriptions),
@@ -160,4 +164,6 @@ def _card(
     numbers: list[int] = []
     if found is not None:
         numbers = [sum(step) for step in zip(*(found["series"][name] for name in figures), strict=True)]
-    return Card(row, state, {} if found is None else found["totals"], sparkline(numbers, label, stats["step_seconds"]))
+    spark = sparkline(numbers, label, stats["step_seconds"])
+    totals, lag = ({}, None) if found is None else (found["totals"], found.get("lag_p95"))
+    return Card(row, state, totals, spark, lag)

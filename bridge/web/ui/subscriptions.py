@@ -65,7 +65,8 @@ def show_list() -> Response:
     names = ",".join(row["name"] for row in shown.rows if row["configured"])
     stats = read("stats", period="24h", series=False, subscriptions=names)["subscriptions"] if names else ()
     shares = {row["name"]: success_share(row["totals"]) for row in stats}
-    return render_page("subscriptions.html", title="Subscriptions", shown=shown, shares=shares)
+    lags = {row["name"]: row["lag_p95"] for row in stats}
+    return render_page("subscriptions.html", title="Subscriptions", shown=shown, shares=shares, lags=lags)
 
 
 @blueprint.get("/<name>")
@@ -85,6 +86,7 @@ def show_one(name: str) -> Response:
         periods=period_choices(),
         chart=None if stats is None else chart_of("Tries", stats, figures, _CHART),
         share=None if figures is None else success_share(figures["totals"]),
+        lag=None if figures is None else figures["lag_p95"],
         secrets=_secrets((row.get("configuration") or {}).get("secrets", ())),
         actions=[ACTIONS[f"{each}-subscription"] for each in _possible(row)],
         left=_left_of(row),

@@ -45,12 +45,16 @@ def test_the_period_is_in_the_address_and_the_figures_are_of_it(operator: Dashbo
     pipe = services.state.pipeline(transaction=False)
     counts.add_counts(pipe, keys.counts, 0, now, {"eu|webhook|published": 3, "eu|poll|published": 1})
     counts.add_counts(pipe, keys.counts, 0, now - 3 * 86_400, {"eu|poll|published": 8})
-    counts.add_counts(pipe, keys.delivery_counts, 0, now, {"crm|delivered": 7})
+    counts.add_counts(pipe, keys.delivery_counts, 0, now, {"crm|delivered": 7, "crm|lag_0.2": 7})
     pipe.execute()
     page = operator.get("")
     assert "<dt>Webhook share</dt><dd>75 %</dd>" in page
     assert "published: 4 in all, at most 4 in 5 m" in page
     assert "delivered: 7 in all" in page
+    assert "<dt>Lag p95</dt><dd>195 ms</dd>" in page
+    assert "7 delivered, 95 % within 195 ms" in page
+    assert 'class="number">195 ms</td>' in operator.get("subscriptions")
+    assert "<dt>Lag p95</dt><dd>195 ms</dd>" in operator.get("subscriptions/crm")
     week = operator.get("?period=7d")
     assert "<dt>Webhook share</dt><dd>25 %</dd>" in week
     assert "4 published, 1 rescued" in page

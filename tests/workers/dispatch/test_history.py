@@ -14,7 +14,17 @@ from bridge.delivery.retention import DeliveryRetention
 from bridge.delivery.store import BEING_SENT, DONE, UNKNOWN, Deliveries
 from bridge.errors import DeliveryFailed
 from bridge.state import counts, keys
-from tests.support.dispatch import Receiver, lane, publish, refuse, replay_one, run_until_idle, scheduled
+from tests.support.dispatch import (
+    Receiver,
+    WindowReceiver,
+    lane,
+    publish,
+    refuse,
+    replay_all,
+    replay_one,
+    run_until_idle,
+    scheduled,
+)
 from workers.transports.contract import Outgoing
 
 NAME = "crm"
@@ -198,8 +208,42 @@ def test_what_becomes_of_deliveries_is_counted_per_minute_hour_and_day(any_state
     run_until_idle(lane(any_state, receiver, subscription=filtered), 1_800_000_000.0)
     expected = {b"crm|delivered": b"1", b"crm|failed": b"2", b"crm|skipped": b"1"}
     for name in counts.names(keys.delivery_counts, 0, 1_800_000_000.0):
-        assert any_state.hgetall(name) == expected
+        counted = any_state.hgetall(name)
+        assert {field: number for field, number in counted.items() if b"lag" not in field} == expected
         assert any_state.ttl(name) > 86_400
+
+
+@pytest.mark.parametrize("kind", [Receiver, WindowReceiver])
+@pytest.mark.parametrize("subscription", [CRM, RECEIPTS], ids=["delivered", "handed over"])
+def test_the_lag_of_each_delivery_is_counted_once_and_that_of_a_replay_never(
+    any_state: redis.Redis, kind: type[Receiver], subscription: Subscription
+) -> None:
+    recorded = 1_800_000_000.0
+    publish(any_state, 1, 2, 3, recorded=recorded)
+    first = [True, True]
+    receiver = kind(lambda sent: refuse(sent) if sent.attempt == "a1" and first and first.pop() else None)
+    crm_lane = lane(any_state, receiver, subscription=subscription)
+    run_until_idle(crm_lane, recorded + 0.15)
+    assert lags(any_state, recorded) == {"lag_0.2": 2}
+    run_until_idle(crm_lane, recorded + 5.2)
+    run_until_idle(crm_lane, recorded + 10.25)
+    assert lags(any_state, recorded) == {"lag_0.2": 2, "lag_30": 1}
+
+    publish(any_state, 4, recorded=recorded + 20)
+    receiver.answer = lambda _: DeliveryFailed("receiver answered 410", reason="receiver_error", permanent=True)
+    run_until_idle(crm_lane, recorded + 20)
+    receiver.answer = lambda _: None
+    assert replay_all(Deliveries(any_state), NAME, now=recorded + 21) == 1
+    run_until_idle(crm_lane, recorded + 21)
+    assert len(receiver.got) == 7
+    assert lags(any_state, recorded) == {"lag_0.2": 2, "lag_30": 1}
+
+
+def lags(state: redis.Redis, moment: float) -> dict[str, int]:
+    """The counts of lags on the day of this moment."""
+    counted = state.hgetall(counts.names(keys.delivery_counts, 0, moment)[-1])
+    found = {field.decode().partition("|")[2]: int(number) for field, number in counted.items()}
+    return {name: number for name, number in found.items() if name.startswith("lag")}
 
 
 def test_nothing_is_left_of_a_subscription_that_is_forgotten(any_state: redis.Redis) -> None:
