@@ -8,15 +8,16 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
+from bridge.config.addresses import is_secret_name
 from bridge.config.fields import Duration, Text, flag, kind_of, one_or_many
-from bridge.config.yaml_document import Document, KeyPath
+from bridge.config.yaml_document import Document, KeyPath, Reference
 from bridge.errors import clip
 from bridge.sdk.fields import Number
 from bridge.sdk.options import Option
 from bridge.sdk.vendor import Vendor
 from bridge.text import did_you_mean
 
-__all__ = ["read_options"]
+__all__ = ["may_be_secret", "read_options"]
 
 
 def read_options(given: Mapping[str, Any], vendor: Vendor, path: KeyPath, document: Document) -> dict[str, Any]:
@@ -38,6 +39,21 @@ def read_options(given: Mapping[str, Any], vendor: Vendor, path: KeyPath, docume
             if option.required and options[name] in ((), {}):
                 document.add((*path, name), f"is empty. Remedy: set it: {option.help}")
     return options
+
+
+def may_be_secret(name: str, value: Any, declared: Option | None) -> bool:
+    """Whether an option's value is hidden from those who do not see the file; what the vendor's folder names is not."""
+    if declared is not None and (value == declared.default or value in declared.choices):
+        return False
+    return is_secret_name(name) or _has_reference(value)
+
+
+def _has_reference(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_reference, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_reference, value))
+    return isinstance(value, Reference)
 
 
 def _option(option: Option, value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bridge import clock
 from bridge.config.model import Source
+from bridge.config.source_options import may_be_secret
 from bridge.journal.search import search
 from bridge.monitoring import alarms
 from bridge.monitoring.traffic_baseline import TrafficBaselines
@@ -70,7 +71,7 @@ def source_details(services: Services, source: Source) -> dict[str, Any]:
         **source_row(services, source),
         "webhook_url": _webhook_url(services, source),
         "base_url": source.base_url,
-        "options": plain(source.options),
+        "options": _options(services, source),
         "reference": _reference(services, source),
         "last_webhook": _last_webhook(services, name),
         "last_test": _last_test(services, name),
@@ -106,6 +107,14 @@ def _webhook_url(services: Services, source: Source) -> str | None:
         return None
     token_part = "/<token>" if source.webhook.token_sha256 else ""
     return f"{services.config.bridge.public_url}/webhooks/{source.name}{token_part}"
+
+
+def _options(services: Services, source: Source) -> dict[str, Any]:
+    declared = services.vendors[source.vendor].options
+    return {
+        name: "****" if may_be_secret(name, value, declared.get(name)) else plain(value)
+        for name, value in source.options.items()
+    }
 
 
 def _reference(services: Services, source: Source) -> dict[str, str]:

@@ -83,10 +83,11 @@ class TimeCursor:
         return Page(records=records, cursor=str(TimeCursor(self.since, newest, str(following))), more=True)
 
 
-def poll_by_time(fetch: Callable[[Any, str | None], Page], *, visible_after: float = 60.0) -> Poll:
+def poll_by_time(fetch: Callable[..., Page], *, visible_after: float = 60.0, per: str | None = None) -> Poll:
     """A `Poll` whose cursors are those of `TimeCursor`.
 
     `visible_after`: rows may appear so many seconds after others of a later time, so every round goes back that far.
+    `per`: as of `Poll`; then `fetch` gets the item, too.
     """
 
     def rewind(cursor: str, overlap_seconds: float) -> str:
@@ -94,7 +95,7 @@ def poll_by_time(fetch: Callable[[Any, str | None], Page], *, visible_after: flo
         newest = TimeCursor.read(cursor).newest
         return str(TimeCursor(newest - int(max(overlap_seconds, visible_after)), newest))
 
-    return Poll(fetch=fetch, rewind=rewind, start=_start, position=_position)
+    return Poll(fetch=fetch, rewind=rewind, start=_start, position=_position, per=per)
 
 
 def _start(moment: float, _until: float | None = None) -> str:

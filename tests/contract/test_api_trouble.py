@@ -61,7 +61,7 @@ def test_an_api_that_ignores_what_it_is_asked_for_does_not_keep_a_round_for_ever
 
     facts = Facts(name="bench", credentials=first.bench.credentials, options=first.options)
     first.client = first.vendor.connect(facts, calls_over(wire, facts, first.clock))
-    poll = first.vendor.polls[first.stream]
+    poll = first.polls[first.stream]
     cursor = first.start(first.stream, first.clock.now - 86_400)
     with suppress(VendorFault):
         for _ in range(50):

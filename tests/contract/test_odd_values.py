@@ -24,7 +24,7 @@ from bridge.polling.vendor_memory import LocalMemory
 from bridge.registry import vendors
 from bridge.sdk.strict_json import parse
 from bridge.sdk.vendor import PUBLISHABLE_STATUSES, Consent, Ignored, Pointer, Vendor, material_digest
-from tests.support.contract.stage import folder, options_of
+from tests.support.contract.stage import folder, options_of, polls_of
 from tests.support.contract.wire import Facts
 
 BRIDGE = BridgeConfig(name="acme", public_url="https://bridge.example.test")
@@ -135,7 +135,7 @@ def run(vendor: Vendor, case: Mapping[str, Any], foreign: str, bodies: list[tupl
             if "recheck" in case:
                 items = list(vendor.recheck(client, case["recheck"]))
             else:
-                items = list(vendor.polls[case["poll"]].fetch(client, case["cursor"]).records)
+                items = list(polls_of(vendor, options)[case["poll"]].fetch(client, case["cursor"]).records)
     except BridgeError:
         return {"refused"}
     return {judge(vendor, item, now, options) for item in items}

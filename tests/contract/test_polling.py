@@ -58,13 +58,13 @@ def test_rows_that_cannot_be_read_cost_no_other_row_of_their_page(stage, polled)
     read, refused = sorted_out(stage, records)
     assert read == set(finished) - spoiled
     assert len(refused) >= len(spoiled), "a row that cannot be read is a record too, which normalise refuses"
-    assert stage.vendor.polls[polled].position(cursor) > stage.vendor.polls[polled].position(start)
+    assert stage.polls[polled].position(cursor) > stage.polls[polled].position(start)
 
 
 def test_a_row_that_the_api_shows_late_is_read_by_the_next_round(stage, polled):
     """However short the operator sets `poll.overlap`."""
     require(stage, "visible_after", "hide", "show")
-    poll, delay = stage.vendor.polls[polled], stage.bench.visible_after
+    poll, delay = stage.polls[polled], stage.bench.visible_after
     begin = int(stage.clock.now)
     late = stage.finish(polled, begin, started=begin)
     stage.bench.hide(late)
@@ -90,14 +90,14 @@ def test_rows_that_arrive_while_paging_are_read_by_this_round_or_the_next(stage,
 
     stage.before_call = somebody_finishes
     first, cursor = stage.round(polled, stage.start(polled, stage.clock.now - 86_400))
-    second, _ = stage.round(polled, stage.vendor.polls[polled].rewind(cursor, 60))
+    second, _ = stage.round(polled, stage.polls[polled].rewind(cursor, 60))
 
     assert len(finished) > 10
     assert {row.attempt_id for row in [*first, *second]} == finished
 
 
 def test_an_attempt_that_starts_before_and_ends_after_a_round_is_read_by_the_next(stage, polled):
-    poll = stage.vendor.polls[polled]
+    poll = stage.polls[polled]
     started = stage.clock.now - 1_000
     stage.finish(polled, stage.clock.now - 500)
     begin = getattr(stage.bench, "begin", None)
@@ -121,13 +121,13 @@ def test_a_result_with_the_time_of_the_last_one_that_shows_up_later_is_read_by_t
     _, cursor = stage.round(polled, stage.start(polled, finished - 60))
 
     late = stage.finish(polled, finished)
-    rows, _ = stage.round(polled, stage.vendor.polls[polled].rewind(cursor, 60))
+    rows, _ = stage.round(polled, stage.polls[polled].rewind(cursor, 60))
 
     assert late in {row.attempt_id for row in rows}
 
 
 def test_a_round_without_results_does_not_move_on(stage, polled):
-    poll = stage.vendor.polls[polled]
+    poll = stage.polls[polled]
     begin = stage.start(polled, stage.clock.now - 86_400)
 
     rows, cursor = stage.round(polled, begin)
@@ -143,11 +143,11 @@ def test_a_cursor_never_runs_ahead_of_the_newest_result(stage, polled):
 
     _, cursor = stage.round(polled, stage.start(polled, newest - 86_400))
 
-    assert stage.vendor.polls[polled].position(cursor) <= newest
+    assert stage.polls[polled].position(cursor) <= newest
 
 
 def test_reading_from_a_moment_includes_that_moment(stage, polled):
-    poll = stage.vendor.polls[polled]
+    poll = stage.polls[polled]
     moment = stage.clock.now - 5_000
     attempt_id = stage.finish(polled, moment)
 
@@ -158,7 +158,7 @@ def test_reading_from_a_moment_includes_that_moment(stage, polled):
 
 
 def test_reading_a_period_that_is_over_includes_both_its_ends(stage, polled):
-    poll = stage.vendor.polls[polled]
+    poll = stage.polls[polled]
     first, last = stage.clock.now - 9_000, stage.clock.now - 5_000
     within = {stage.finish(polled, moment, started=moment) for moment in (first, first + 1_000, last)}
 
@@ -168,7 +168,7 @@ def test_reading_a_period_that_is_over_includes_both_its_ends(stage, polled):
 
 
 def test_a_sweep_reads_its_whole_period_again_without_end(stage, sweep):
-    poll = stage.vendor.polls[sweep]
+    poll = stage.polls[sweep]
     seconds = poll.sweep(stage.options)
     finished = {stage.finish(stage.stream, stage.clock.now - 3_600 * hours) for hours in range(1, 8)}
 

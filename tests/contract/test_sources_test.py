@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from bridge.sdk.vendor import streams
 from tests.support.contract.engine import SOURCE, Bridge
 from workers.polling.source_test import steps
 
@@ -45,4 +46,4 @@ def test_wrong_credentials_are_one_clear_line(bridge, stage):
 
 
 def bridge_streams(stage):
-    return [name for name, poll in stage.vendor.polls.items() if poll.sweep is None] or [""]
+    return [name for name, poll in streams(stage.vendor, stage.options).items() if poll.sweep is None] or [""]

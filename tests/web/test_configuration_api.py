@@ -123,6 +123,7 @@ def test_options_are_shown_as_text_whatever_their_kind(services: Services) -> No
     }
     shown = client.get("/api/v1/sources/eu").json["options"]
     assert (shown["share"], shown["marks"], shown["forms"]) == (0.6, {"007": 60.5, "b": 0}, ["a", "b"])
+    assert shown["names"] == "****"
 
 
 def test_it_needs_a_token(services: Services) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from bridge.config.addresses import is_secret_name, without_user
+from bridge.config.addresses import without_user
 from bridge.config.model import Access, Source, Subscription
+from bridge.config.source_options import may_be_secret
 from bridge.config.yaml_document import Reference
 from bridge.sdk.vendor import Option
 from bridge.services import Services
@@ -142,18 +143,7 @@ def _address(address: str) -> str:
 
 
 def _option(name: str, value: Any, declared: Option | None) -> str:
-    """Whatever the vendor's folder names itself is no secret."""
-    if declared is not None and (value == declared.default or value in declared.choices):
-        return _shown(value)
-    return _HIDDEN if is_secret_name(name) or _has_reference(value) else _shown(value)
-
-
-def _has_reference(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_has_reference, value.values()))
-    if isinstance(value, list | tuple):
-        return any(map(_has_reference, value))
-    return isinstance(value, Reference)
+    return _HIDDEN if may_be_secret(name, value, declared) else _shown(value)
 
 
 def _shown(value: Any) -> str:

@@ -19,7 +19,7 @@ from bridge.errors import BridgeError, Unreadable
 from bridge.registry import vendors
 from bridge.sdk.strict_json import parse
 from bridge.sdk.vendor import Consent, Ignored, NormalisedAttempt, Pointer, Record, Vendor, material_digest
-from tests.support.contract.stage import options_of
+from tests.support.contract.stage import options_of, polls_of
 from tests.support.contract.wire import Facts, calls_over, canned
 
 __all__ = ["read_fixture"]
@@ -49,7 +49,7 @@ def _read_answers(vendor: Vendor, case: Mapping[str, Any]) -> Any:
     if "recheck" in case:
         results: Any = [_item(vendor, item, case) for item in vendor.recheck(client, case["recheck"])]
     else:
-        page = vendor.polls[case["poll"]].fetch(client, case["cursor"])
+        page = polls_of(vendor, facts.options)[case["poll"]].fetch(client, case["cursor"])
         records = [_item(vendor, record, case) for record in page.records]
         results = {"cursor": page.cursor, "more": page.more, "records": records}
     assert not (left := list(answers)), f"nobody asked for the last {len(left)} answers"

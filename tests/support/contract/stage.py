@@ -15,10 +15,10 @@ import pytest
 
 from bridge import vendors as vendors_package
 from bridge.sdk.strict_json import parse
-from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Record, Vendor, material_digest
+from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Poll, Record, Vendor, material_digest, streams
 from tests.support.contract.wire import Facts, calls_over, wsgi
 
-__all__ = ["NOW", "Bench", "Clock", "Stage", "connect", "contract_of", "folder", "options_of", "require"]
+__all__ = ["NOW", "Bench", "Clock", "Stage", "connect", "contract_of", "folder", "options_of", "polls_of", "require"]
 
 #: The moment at which every contract test begins.
 NOW = 1_795_000_000
@@ -86,6 +86,10 @@ class Stage:
     def stream(self) -> str:
         """The first stream that is no sweep, or "" where there is none."""
         return next((name for name, poll in self.vendor.polls.items() if poll.sweep is None), "")
+
+    @property
+    def polls(self) -> dict[str, Poll]:
+        return polls_of(self.vendor, self.options)
 
     def another(self) -> Stage:
         """A second, empty account of the same kind."""
@@ -158,7 +162,7 @@ class Stage:
         read: list[Record] = []
         seen = {cursor}
         while True:
-            page = self.vendor.polls[stream].fetch(self.client, cursor)
+            page = self.polls[stream].fetch(self.client, cursor)
             read += page.records
             cursor = cursor if page.cursor is None else page.cursor
             if not page.more:
@@ -167,7 +171,7 @@ class Stage:
             seen.add(cursor)
 
     def start(self, stream: str, moment: float) -> str | None:
-        return self.vendor.polls[stream].start(moment, None) if stream else None
+        return self.polls[stream].start(moment, None) if stream else None
 
 
 def connect(vendor: Vendor, build: Callable[[Clock], Bench], clock: Clock) -> Stage:
@@ -189,6 +193,18 @@ def require(stage: Stage, *members: str) -> None:
 def options_of(vendor: Vendor, given: Mapping[str, Any]) -> dict[str, Any]:
     """Options completed by their defaults, as a source has them."""
     return {name: option.default for name, option in vendor.options.items()} | dict(given)
+
+
+def polls_of(vendor: Vendor, options: Mapping[str, Any]) -> dict[str, Poll]:
+    """Stream of the vendor -> how it is polled; of one for each listed item: that of the first item."""
+    found: dict[str, Poll] = {}
+    expanded = streams(vendor, options)
+    for name, poll in vendor.polls.items():
+        items = [name] if poll.per is None else [stream for stream in expanded if stream.startswith(f"{name}:")]
+        if not items:
+            pytest.fail(f'{vendor.name}: options list no {poll.per}. Remedy: options = {{"{poll.per}": ("some id",)}}')
+        found[name] = expanded[items[0]]
+    return found
 
 
 def module_of(vendor: Vendor) -> str:

@@ -22,12 +22,14 @@ from bridge.monitoring.source_rows import source_details
 from bridge.monitoring.state_collector import StateCollector
 from bridge.polling.backfill_jobs import FAILED, Backfill, backfill_id
 from bridge.polling.cursors import HISTORY, ROUNDS_PER_STREAM, Cursors, RoundReport
+from bridge.sdk.time_cursor import poll_by_time
 from bridge.sdk.time_scale import with_time_scale
 from bridge.sdk.vendor import Option, Poll, Vendor, streams
 from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
 from schemas.notices import POLL_FAILING
+from tests.support.contract.stage import polls_of
 from tests.support.polling import DAY, START, Api, Client, Sitting, journal, make_services, make_vendor, with_source
 from tests.support.watches_api import OpenGate, access_of
 from workers.polling import backfill
@@ -365,6 +367,17 @@ def _with_api(world: World, folder: Path) -> Services:
     config = loader.read(path, vendors=vendors, environment={})
     assert config.sources[NAME].options["forms"] == world.forms
     return replace(world.services, config=config)
+
+
+def test_the_contract_suites_poll_the_first_listed_item() -> None:
+    vendor = vendor_of(Api(clock=lambda: START))
+    poll = replace(vendor.polls["forms"], fetch=lambda client, cursor, form: (client, cursor, form))
+    vendor = replace(vendor, polls={"forms": poll, "all": poll_by_time(lambda client, cursor: (client, cursor))})
+    found = polls_of(vendor, {"forms": ("a", "b")})
+    assert found["forms"].fetch("client", "7") == ("client", "7", "a")
+    assert found["all"].fetch("client", "7") == ("client", "7")
+    with pytest.raises(pytest.fail.Exception, match="little: options list no forms"):
+        polls_of(vendor, {"forms": ()})
 
 
 @pytest.mark.parametrize(
