@@ -32,13 +32,15 @@ class Sitting:
     graded: bool
     #: Percent, 0-100.
     score: int
+    #: Of a stream `per` item, such as one for each form: the item that lists it.
+    item: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """How the API is asked, and how it answers. Parameters that are None do not exist; unknown ones are ignored."""
 
-    #: Address of the list, below the address of the API.
+    #: Address of the list, below the address of the API. `/forms/{item}/results` is a list of its own for each item.
     path: str
     #: Where the rows are in an answer; "": the answer is the list of rows.
     rows: str

@@ -87,6 +87,7 @@ class TableSimulator:
         person: int | None = None,
         graded: bool = True,
         score: int | None = None,
+        item: str = "",
     ) -> str:
         """Somebody finished at `finished` (None: is not done yet); the rest is invented. Returns the attempt id."""
         at = int(self.now()) if finished is None else int(finished)
@@ -100,6 +101,7 @@ class TableSimulator:
                 changed=at,
                 graded=graded,
                 score=self._rng.randrange(101) if score is None else score,
+                item=item,
             )
             attempt_id = self.table.attempt_id(self.table.row(sitting))
             self.sittings[attempt_id] = sitting
@@ -198,9 +200,16 @@ class TableSimulator:
             raise Unauthorized
         if table.one is not None and request.path.startswith(table.one):
             return placed({}, table.rows, [self._one(request.path.removeprefix(table.one))])
-        if request.path != table.path:
+        return page_of(table, self._of_address(request.path), request.args, self.shown)
+
+    def _of_address(self, path: str) -> dict[str, Sitting]:
+        before, per_item, behind = self.table.path.partition("{item}")
+        if not per_item and path == before:
+            return self._listed()
+        if not (per_item and path.startswith(before) and path.endswith(behind)):
             raise NotFound
-        return page_of(table, self._listed(), request.args, self.shown)
+        item = path.removeprefix(before).removesuffix(behind)
+        return {attempt_id: sitting for attempt_id, sitting in self._listed().items() if sitting.item == item}
 
     def _listed(self) -> dict[str, Sitting]:
         return {attempt_id: sitting for attempt_id, sitting in self.sittings.items() if attempt_id not in self.hidden}
@@ -227,13 +236,14 @@ class TableBench:
         self.wsgi, self.visible_after = self.simulator.wsgi, table.visible_after
         self.credentials, self.options = table.credentials, table.options
 
-    def finish(self, _stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
-        """Another person finishes at `at`."""
-        return self.simulator.add(at, started=started, graded=graded, score=70)
+    def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
+        """Another person finishes at `at`; a stream `<name>:<item>` is that of an item."""
+        return self.simulator.add(at, started=started, graded=graded, score=70, item=stream.partition(":")[2])
 
     def retake(self, attempt_id: str, at: int) -> str:
         """The same person sits again."""
-        return self.simulator.add(at, started=at - 60, person=self.simulator.sittings[attempt_id].person, score=80)
+        first = self.simulator.sittings[attempt_id]
+        return self.simulator.add(at, started=at - 60, person=first.person, score=80, item=first.item)
 
     def spoil(self, attempt_id: str) -> None:
         """From now on the API lists this attempt with members that cannot be read, except for its id."""

@@ -100,6 +100,18 @@ def test_a_filter_selects_by_a_member_of_the_row():
     assert ids(api, quiz="Q1") == ["r1", "r3"]
 
 
+def test_each_item_may_have_a_list_of_its_own():
+    api = simulator(path="/forms/{item}/results")
+    for item in ("F7", "F8", "F7"):
+        api.add(NOW, item=item)
+
+    listed = call(api, "/forms/F7/results").get_json()["data"]["items"]
+
+    assert [printed["id"] for printed in listed] == ["r1", "r3"]
+    assert call(api, "/forms/F9/results").get_json()["data"]["items"] == []
+    assert call(api, "/forms/F7").status_code == 404
+
+
 def test_one_row_has_an_address_unless_it_is_hidden():
     api = simulator([20, 10], one="/results/")
     api.hidden.add("r2")
