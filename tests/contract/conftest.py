@@ -1,45 +1,88 @@
-"""The contract suites: every vendor folder that the registry finds, in every variant its `contract.py` declares.
+"""The contract suites: every vendor that the registry finds, in every variant its `contract.py` declares.
 
-`CONTRACT_VENDORS` in the environment names one more directory with vendor folders, for a vendor outside this tree.
+`--vendor NAME` tries one vendor alone. `CONTRACT_VENDORS` in the environment names a directory with vendor folders
+outside of this tree, which are tried instead of those of the bridge.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import redis
 
+from bridge import registry
 from bridge import vendors as vendors_package
-from bridge.registry import vendors
 from bridge.sdk.vendor import Vendor
+from tests.support.contract.capabilities import missing
 from tests.support.contract.stage import Clock, Stage, connect, contract_of, folder
 
 if elsewhere := os.environ.get("CONTRACT_VENDORS"):
     vendors_package.__path__[:] = [elsewhere]
-
-_VENDORS = list(vendors().values())
-_VARIANTS = [(vendor, variant) for vendor in _VENDORS for variant in contract_of(vendor).VARIANTS]
-_FIXTURES = [(vendor, path) for vendor in _VENDORS for path in sorted((folder(vendor) / "fixtures").glob("*.in.json"))]
+    registry.forget()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--vendor", help="run the contract suites over this vendor alone")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`--vendor`, which exists only where these suites are named on the command line."""
-    name = config.getoption("--vendor", default=None)
-    if name is not None:
-        items[:] = [item for item in items if _vendor_of(item) == name]
+class Case(NamedTuple):
+    """A vendor in a variant. `reason`: why it is skipped; the variant is empty then."""
+
+    vendor: Vendor
+    variant: str
+    reason: str | None = None
+
+    @property
+    def marks(self) -> list[pytest.MarkDecorator]:
+        """The fast tests run over the first variant of each vendor."""
+        if self.reason is not None:
+            return [pytest.mark.skip(reason=self.reason)]
+        return [] if self.variant == next(iter(contract_of(self.vendor).VARIANTS)) else [pytest.mark.long]
+
+    def name(self, *more: str) -> str:
+        return "-".join(part for part in (self.vendor.name, self.variant, *more) if part)
 
 
-def _vendor_of(item: pytest.Item) -> str | None:
-    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    vendor = parameters.get("vendor") or next(iter(parameters.get("stage") or ()), None)
-    return vendor.name if isinstance(vendor, Vendor) else None
+def _names(config: pytest.Config) -> list[str]:
+    """The vendors to try, those that cannot be loaded included."""
+    known, chosen = sorted({*registry.vendors(), *registry.broken()}), config.getoption("vendor", None)
+    if chosen is not None and chosen not in known:
+        raise pytest.UsageError(f'--vendor: "{chosen}" is not a vendor. Known: {", ".join(known)}')
+    return known if chosen is None else [chosen]
+
+
+def _vendors(config: pytest.Config) -> list[Vendor]:
+    return [registry.vendors()[name] for name in _names(config) if name in registry.vendors()]
+
+
+def _needs(metafunc: pytest.Metafunc) -> list[str]:
+    needed = [name for mark in metafunc.definition.iter_markers("needs") for name in mark.args]
+    return ["split", *needed] if {"signed", "unsigned"} & set(metafunc.fixturenames) else needed
+
+
+def _cases(metafunc: pytest.Metafunc) -> Iterator[Case]:
+    """Each variant of each vendor; one skipped case of a vendor that lacks what the test needs."""
+    needed = _needs(metafunc)
+    for vendor in _vendors(metafunc.config):
+        contract = contract_of(vendor)
+        bench = next(iter(contract.benches.values()), None)
+        reason = contract.problem or missing(vendor, bench, *needed)
+        if reason is not None:
+            yield Case(vendor, "", reason)
+        elif _is_meant(vendor, bench, metafunc.fixturenames):
+            yield from (Case(vendor, variant) for variant in contract.VARIANTS)
+
+
+def _is_meant(vendor: Vendor, bench: Any, names: list[str]) -> bool:
+    if "named" in names:
+        return missing(vendor, bench, "names_only") is None
+    if "parted" in names:
+        return missing(vendor, bench, "part") is None
+    return not (("signed" in names and vendor.verify is None) or ("unsigned" in names and vendor.verify is not None))
 
 
 def _streams(vendor: Vendor, kind: str) -> list[str]:
@@ -50,83 +93,68 @@ def _streams(vendor: Vendor, kind: str) -> list[str]:
     return polled if kind == "polled" else polled or [""]
 
 
-def _is_meant(vendor: Vendor, names: list[str]) -> bool:
-    if "named" in names:
-        return hasattr(contract_of(vendor).Bench, "names_only")
-    if "parted" in names:
-        return hasattr(contract_of(vendor).Bench, "part")
-    return not (("signed" in names and vendor.verify is None) or ("unsigned" in names and vendor.verify is not None))
-
-
-def _marks(vendor: Vendor, variant: str) -> list[pytest.MarkDecorator]:
-    """The fast tests run over the first variant of each vendor."""
-    return [] if variant == next(iter(contract_of(vendor).VARIANTS)) else [pytest.mark.long]
-
-
 def _spread(metafunc: pytest.Metafunc, name: str, values: Iterable[str]) -> None:
     """`stage`, its stream and `name`: every variant of a vendor and every value, but not all of their pairs."""
-    names, chosen = metafunc.fixturenames, list(values)
-    streamed = "stream" in names
-    cases = []
-    for vendor in _VENDORS:
-        places = [
-            (variant, stream)
-            for variant in contract_of(vendor).VARIANTS
-            for stream in (_streams(vendor, "stream") if streamed else [""])
-            if _is_meant(vendor, names)
-        ]
-        for number in range(max(len(places), len(chosen)) if places else 0):
-            (variant, stream), value = places[number % len(places)], chosen[number % len(chosen)]
-            parameters = [(vendor, variant), *([stream] if streamed else []), value]
-            cases.append(pytest.param(*parameters, id=f"{vendor.name}-{variant}-{stream}-{value}".replace("--", "-")))
-    metafunc.parametrize(["stage", *(["stream"] if streamed else []), name], cases, indirect=["stage"])
+    chosen, streamed = list(values), "stream" in metafunc.fixturenames
+    places: dict[str, list[tuple[Case, str]]] = {}
+    for case in _cases(metafunc):
+        streams = _streams(case.vendor, "stream") if streamed else [""]
+        places.setdefault(case.vendor.name, []).extend((case, stream) for stream in streams)
+    parameters = []
+    for found in places.values():
+        for number in range(1 if found[0][0].reason else max(len(found), len(chosen))):
+            (case, stream), value = found[number % len(found)], chosen[number % len(chosen)]
+            marks = case.marks if case.reason else []
+            ident = f"{case.vendor.name}-{case.variant}-{stream}-{value}".replace("--", "-")
+            parameters.append(pytest.param(case, *([stream] if streamed else []), value, id=ident, marks=marks))
+    metafunc.parametrize(["stage", *(["stream"] if streamed else []), name], parameters, indirect=["stage"])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`vendor`: each vendor; with `fixture_path`: each of their fixtures.
+    """`vendor`: each vendor; with `fixture_path`: each of their fixtures. `vendor_name`: also those that are broken.
 
     `stage`: each variant of each vendor; with `stream`, `polled` or `sweep`: each of their streams of that kind.
     `signed`, `unsigned`: the stages of the vendors that sign, and of those that do not. `named`: the stages of the
-    vendors that have calls which only supply names; `parted`: of those whose lists have parts. The mark
-    `spread(name, values)` shares values out over the stages, where every pair of them would take minutes.
+    vendors that have calls which only supply names; `parted`: of those whose lists have parts. The mark `needs(name,
+    ...)` skips a vendor that lacks a capability. The mark `spread(name, values)` shares values out over the stages,
+    where every pair of them would take minutes.
     """
-    names = metafunc.fixturenames
+    names, config = metafunc.fixturenames, metafunc.config
     spread = metafunc.definition.get_closest_marker("spread")
+    kind = next((name for name in ("stream", "polled", "sweep") if name in names), None)
     if spread is not None:
         _spread(metafunc, *spread.args)
-        return
-    kind = next((name for name in ("stream", "polled", "sweep") if name in names), None)
-    if kind is not None:
-        cases = [
-            pytest.param(
-                (vendor, variant),
-                stream,
-                id=f"{vendor.name}-{variant}-{stream}".rstrip("-"),
-                marks=_marks(vendor, variant),
-            )
-            for vendor, variant in _VARIANTS
-            for stream in _streams(vendor, kind)
-            if _is_meant(vendor, names)
-        ]
-        metafunc.parametrize(("stage", kind), cases, indirect=["stage"])
+    elif kind is not None:
+        pairs = [(case, stream) for case in _cases(metafunc) for stream in _streams(case.vendor, kind)]
+        parameters = [pytest.param(case, stream, id=case.name(stream), marks=case.marks) for case, stream in pairs]
+        metafunc.parametrize(("stage", kind), parameters, indirect=["stage"])
     elif "stage" in names:
-        chosen = [case for case in _VARIANTS if _is_meant(case[0], names)]
-        cases = [pytest.param(case, id=f"{case[0].name}-{case[1]}", marks=_marks(*case)) for case in chosen]
+        cases = [pytest.param(case, id=case.name(), marks=case.marks) for case in _cases(metafunc)]
         metafunc.parametrize("stage", cases, indirect=True)
     elif "fixture_path" in names:
-        cases = [
+        fixtures = [
             pytest.param(vendor, path, id=f"{vendor.name}-{path.name.removesuffix('.in.json')}")
-            for vendor, path in _FIXTURES
+            for vendor in _vendors(config)
+            for path in sorted((folder(vendor) / "fixtures").glob("*.in.json"))
         ]
-        metafunc.parametrize(("vendor", "fixture_path"), cases)
+        metafunc.parametrize(("vendor", "fixture_path"), fixtures)
     elif "vendor" in names:
-        metafunc.parametrize("vendor", _VENDORS, ids=[vendor.name for vendor in _VENDORS])
+        metafunc.parametrize("vendor", [_whole(vendor, _needs(metafunc)) for vendor in _vendors(config)])
+    elif "vendor_name" in names:
+        metafunc.parametrize("vendor_name", _names(config))
+
+
+def _whole(vendor: Vendor, needed: list[str]) -> Any:
+    """A vendor whose folder is looked at, or whose simulator runs by itself."""
+    bench = next(iter(contract_of(vendor).benches.values()), None) if needed else None
+    reason = missing(vendor, bench, *needed)
+    return pytest.param(vendor, id=vendor.name, marks=[] if reason is None else [pytest.mark.skip(reason=reason)])
 
 
 @pytest.fixture
 def stage(request: pytest.FixtureRequest) -> Stage:
-    vendor, variant = request.param
-    return connect(vendor, contract_of(vendor).VARIANTS[variant], Clock())
+    case: Case = request.param
+    return connect(case.vendor, contract_of(case.vendor).VARIANTS[case.variant], Clock())
 
 
 @pytest.fixture

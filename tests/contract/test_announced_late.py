@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from tests.support.contract.engine import SOURCE, Bridge
+from tests.support.contract.stage import require
 from workers.polling.recheck import recheck
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.needs("grade")]
 
 DAY = 86_400.0
 
@@ -37,6 +38,7 @@ def test_a_result_that_is_announced_during_a_recheck_is_read_at_once(unsigned, s
     stage, bridge = unsigned, Bridge(unsigned, variant_state)
     attempt_id = stage.finish(stream, stage.clock.now - 60, graded=False)
     if expected:
+        require(stage, "expect")
         expect(bridge, attempt_id, due_in=0.0)
     else:
         bridge.push(attempt_id)
@@ -64,6 +66,7 @@ def test_a_result_that_is_announced_two_seconds_before_the_api_shows_it_comes_se
     stage, bridge = unsigned, Bridge(unsigned, variant_state)
     attempt_id = stage.finish(stream, stage.clock.now - 60, graded=False)
     if expected:
+        require(stage, "expect")
         expect(bridge, attempt_id, due_in=DAY)
     shown_at, late = stage.clock.now + 2.0, [attempt_id]
     healthy = bridge.wire

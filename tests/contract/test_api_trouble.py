@@ -8,9 +8,12 @@ from contextlib import suppress
 import pytest
 
 from bridge.errors import VendorFault
+from tests.support.contract.checked import fail
 from tests.support.contract.engine import Bridge
 from tests.support.contract.stage import Clock, Stage, connect, contract_of
 from tests.support.contract.wire import Facts, calls_over, wsgi
+
+pytestmark = pytest.mark.needs("contract.py", "polls")
 
 #: What one call of a round is answered.
 TROUBLES = [
@@ -25,10 +28,7 @@ TROUBLES = [
 @pytest.fixture
 def first(vendor) -> Stage:
     """The first variant of a vendor that is polled."""
-    stage = connect(vendor, next(iter(contract_of(vendor).VARIANTS.values())), Clock())
-    if not stage.stream:
-        pytest.skip(f"{vendor.name}: no `polls` in __init__.py")
-    return stage
+    return connect(vendor, next(iter(contract_of(vendor).VARIANTS.values())), Clock())
 
 
 def test_a_call_that_fails_costs_no_result(first, fake_state):
@@ -69,7 +69,8 @@ def test_an_api_that_ignores_what_it_is_asked_for_does_not_keep_a_round_for_ever
             if not page.more:
                 return
             cursor = page.cursor
-        pytest.fail("the same rows were read 50 times. Raise VendorFault with reason loop for a page that comes again")
+        fact = "the same rows were read 50 times. Raise VendorFault with reason loop for a page that comes again"
+        fail(first.vendor, fact, "client.py", "fetch")
 
 
 def _fails(bridge: Bridge, healthy, *, call: int, answer) -> bool:

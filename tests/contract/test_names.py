@@ -39,8 +39,9 @@ def test_a_call_that_only_supplies_names_never_holds_up_pauses_or_stops_publishi
     failing = _with_fault(bridge, FAULTS[fault])
     finished = [stage.finish(stream, stage.clock.now - 600 * number) for number in range(1, 5)]
 
-    bridge.push(finished[0])
-    bridge.work()
+    if stage.vendor.split is not None:
+        bridge.push(finished[0])
+        bridge.work()
     bridge.read()
 
     assert sorted(subject for _, subject in bridge.published()) == sorted(finished)

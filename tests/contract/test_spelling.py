@@ -13,7 +13,7 @@ import pytest
 from bridge.sdk.spelling import same_attempt
 from tests.support.contract.engine import SOURCE, Bridge
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.needs("split", "expect", "spellings")]
 
 DAY = 86_400.0
 SPELLINGS: dict[str, Callable[[str], str]] = {

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import structlog
 
-from tests.simulation.world import VENDORS, Verdict, World
+from tests.simulation.world import LEFT_OUT, VENDORS, Verdict, World
 
 
 def main() -> int:
@@ -32,8 +32,11 @@ def main() -> int:
     chosen = parser.parse_args()
     vendors = [name.strip() for name in chosen.vendors.split(",") if name.strip()]
     if wrong := [name for name in vendors if name not in VENDORS]:
-        parser.error(f"{', '.join(wrong)}: no simulated vendor of that name. Known: {', '.join(VENDORS)}")
+        reasons = "; ".join(LEFT_OUT.get(name, f"{name}: no vendor of that name") for name in wrong)
+        parser.error(f"{reasons}. Known: {', '.join(VENDORS)}")
     seeds = range(1, chosen.seeds + 1) if chosen.seed is None else [chosen.seed]
+    if chosen.vendors == ",".join(VENDORS):
+        print("".join(f"left out: {reason}\n" for reason in LEFT_OUT.values()), end="", flush=True)
     with ProcessPoolExecutor(chosen.jobs, initializer=_quiet) as pool:
         waiting = [(seed, pool.submit(_run, seed, vendors)) for seed in seeds]
         verdicts = [_tell(seed, job.result()) for seed, job in waiting]

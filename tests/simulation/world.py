@@ -20,7 +20,7 @@ import yaml
 from bridge import registry
 from bridge.config import loader
 from bridge.config.model import Config
-from bridge.errors import BadSignature
+from bridge.errors import BadSignature, ConfigError
 from bridge.ingest.context import WebhookRequest
 from bridge.ingest.pipeline import receive
 from bridge.journal import Entry, EntryResult, Journal
@@ -37,16 +37,27 @@ from workers.polling.overdue import announce_overdue
 from workers.polling.poll import poll_once
 from workers.polling.recheck import recheck
 
-__all__ = ["A_MONTH", "HOUR", "VENDORS", "Crash", "Plan", "Verdict", "World"]
+__all__ = ["A_MONTH", "HOUR", "LEFT_OUT", "VENDORS", "Crash", "Plan", "Verdict", "World"]
+
+
+def simulated() -> tuple[tuple[str, ...], dict[str, str]]:
+    """The names of the bridge's own vendors that have a simulator, and one line about each other vendor."""
+    reasons = {name: line for name, line in registry.broken().items() if name not in registry.vendors()}
+    for name in registry.vendors():
+        try:
+            if registry.simulator(name) is None:
+                reasons[name] = f"vendor {name}: not simulated: its folder has no simulator.py"
+            elif not registry.package(name).startswith("bridge.vendors."):
+                reasons[name] = f"vendor {name}: not simulated: it is in the package {registry.package(name)}"
+        except ConfigError as error:
+            reasons[name] = str(error)
+    return tuple(name for name in registry.vendors() if name not in reasons), reasons
+
 
 HOUR, DAY = 3600.0, 86_400.0
 _TOKEN = "an-invented-last-segment-of-the-address"
-#: Vendors in packages of their own and those without a simulator are left out.
-VENDORS = tuple(
-    name
-    for name in registry.vendors()
-    if registry.package(name).startswith("bridge.vendors.") and registry.simulator(name) is not None
-)
+#: The vendors that are simulated, and of the others why they are not.
+VENDORS, LEFT_OUT = simulated()
 #: A Monday, 06:00 UTC.
 START = 1_795_413_600.0
 #: A step when nobody begins anything new any more.
@@ -279,12 +290,17 @@ class World:
         return Verdict(
             seed=self.seed,
             wrong=problems(truth, events, {}),
-            refused={name: count["quota_refusals"] for name, count in counts.items()},
+            refused={name: _counted(name, count, "quota_refusals") for name, count in counts.items()},
             early=self._early,
             attempts={name: self._sat[name] for name in self.simulators},
-            calls={name: count["api_calls"] for name, count in counts.items()},
+            calls={name: _counted(name, count, "api_calls") for name, count in counts.items()},
             happened=self.happened,
         )
+
+
+def _counted(name: str, counts: Mapping[str, int], what: str) -> int:
+    assert what in counts, f"vendor {name}: simulator.py: counts has no {what}; see docs/adding-a-vendor.md#simulator"
+    return counts[what]
 
 
 class _CrashingJournal:

@@ -150,7 +150,10 @@ def _config(stage: Stage, secrets: tuple[str, ...], window: Window | None) -> Co
         vendor=vendor.name,
         base_url=BASE_URL,
         credentials=credentials,
-        webhook=WebhookConfig(token_sha256=(sha256_hex(TOKEN),) if vendor.verify is None else ()),
+        webhook=WebhookConfig(
+            enabled=vendor.split is not None,
+            token_sha256=(sha256_hex(TOKEN),) if vendor.split and vendor.verify is None else (),
+        ),
         poll=PollConfig(look_back=2 * DAY),
         budget=window or Window(1_000_000, quota.per_seconds),
         options=stage.options,

@@ -22,7 +22,29 @@ from bridge.sdk.vendor import Consent, Ignored, NormalisedAttempt, Pointer, Reco
 from tests.support.contract.stage import options_of, polls_of
 from tests.support.contract.wire import Facts, calls_over, canned
 
-__all__ = ["read_fixture"]
+__all__ = ["case_problem", "read_fixture"]
+
+#: What a fixture is -> the members that it must have then.
+_MEMBERS = {"webhook": ("now",), "poll": ("now", "cursor"), "recheck": ("now", "answers")}
+
+
+def case_problem(vendor: Vendor, case: Any) -> str | None:
+    """What is wrong with the document of a fixture, before it is read, or None."""
+    kinds = [kind for kind in _MEMBERS if isinstance(case, dict) and kind in case]
+    if len(kinds) != 1:
+        return "is none of webhook, poll and recheck" if not kinds else f"is {' and '.join(kinds)} at once"
+    [kind] = kinds
+    if lacking := [name for name in _MEMBERS[kind] if name not in case]:
+        return f"has no {', '.join(lacking)}"
+    if kind == "webhook" and vendor.split is None:
+        return "is a webhook, and the vendor has no `split`"
+    if kind == "recheck" and vendor.recheck is None:
+        return "is a recheck, and the vendor has no `recheck`"
+    if kind == "poll" and case["poll"] not in vendor.polls:
+        return f'is a page of "{case["poll"]}". Streams: {", ".join(vendor.polls) or "none"}'
+    if kind == "poll" and "answer" not in case and "answers" not in case:
+        return "has no answer"
+    return None
 
 
 def read_fixture(vendor: Vendor, case: Mapping[str, Any]) -> Any:
@@ -103,4 +125,7 @@ def _options(vendor: Vendor, case: Mapping[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     name, file = sys.argv[1:]
-    print(json.dumps(read_fixture(vendors()[name], json.loads(Path(file).read_text())), indent=2, ensure_ascii=False))
+    document = json.loads(Path(file).read_text())
+    if problem := case_problem(vendors()[name], document):
+        sys.exit(f"{file}: {problem}. See docs/adding-a-vendor.md#fixtures")
+    print(json.dumps(read_fixture(vendors()[name], document), indent=2, ensure_ascii=False))

@@ -13,15 +13,25 @@ from typing import Any, Protocol
 
 import pytest
 
-from bridge import vendors as vendors_package
+from bridge import registry
 from bridge.sdk.strict_json import parse
-from bridge.sdk.vendor import Ignored, NormalisedAttempt, Pointer, Poll, Record, Vendor, material_digest, streams
+from bridge.sdk.vendor import (
+    Consent,
+    Ignored,
+    NormalisedAttempt,
+    Pointer,
+    Poll,
+    Record,
+    Vendor,
+    material_digest,
+    streams,
+)
+from tests.support.contract.capabilities import NOW, contract_of, missing
+from tests.support.contract.checked import CheckedBench, checked_vendor, fail
 from tests.support.contract.wire import Facts, calls_over, wsgi
 
 __all__ = ["NOW", "Bench", "Clock", "Stage", "connect", "contract_of", "folder", "options_of", "polls_of", "require"]
 
-#: The moment at which every contract test begins.
-NOW = 1_795_000_000
 #: A schedule may lead to its candidates and these to their attempts; more would be a circle.
 _HOPS = 3
 
@@ -112,19 +122,32 @@ class Stage:
 
     def by_webhook(self, attempt_id: str) -> NormalisedAttempt:
         """The webhook about this attempt as sent now; where it only points, what a worker finds there."""
-        reading = self.vendor.split(parse(self.bench.webhook(attempt_id)[0]), self.options)
-        assert not isinstance(reading, Ignored)
-        records = [item for item in reading if isinstance(item, Record)]
-        for item in reading:
+        records: list[Record] = []
+        for item in self.webhook_content(attempt_id):
             if isinstance(item, Pointer):
                 records += self.recheck(item.reference)
+            elif isinstance(item, Record):
+                records.append(item)
         return self.only(attempt_id, records)
 
-    def sittings(self, attempt_id: str) -> set[str | None]:
-        """Of vendors with sittings: their own ids of the sitting that the webhook about this attempt names."""
+    def webhook_content(self, attempt_id: str) -> Sequence[Record | Pointer | Consent]:
+        """What `split` makes of the webhook about this attempt as sent now."""
         reading = self.vendor.split(parse(self.bench.webhook(attempt_id)[0]), self.options)
-        assert not isinstance(reading, Ignored)
-        return {(item if isinstance(item, Pointer) else self.normalise(item)).sitting for item in reading}
+        if isinstance(reading, Ignored):
+            fact = f'`split` ignores the webhook about {attempt_id}, as "{reading.kind}"'
+            return fail(self.vendor, fact, "adapter.py", "split")
+        return reading
+
+    def sittings(self, stream: str, attempt_id: str) -> set[str | None]:
+        """Of vendors with sittings: their own ids of the sitting that is read first."""
+        if self.vendor.split is None:
+            return {self.read_back(stream, attempt_id).sitting}
+        content = self.webhook_content(attempt_id)
+        return {(item if isinstance(item, Pointer) else self.normalise(item)).sitting for item in content}
+
+    def first_seen(self, stream: str, attempt_id: str) -> NormalisedAttempt:
+        """By webhook, or without webhooks by poll."""
+        return self.read_back(stream, attempt_id) if self.vendor.split is None else self.by_webhook(attempt_id)
 
     def read_back(self, stream: str, attempt_id: str) -> NormalisedAttempt:
         """The same attempt in a round over the last day."""
@@ -134,16 +157,25 @@ class Stage:
     def recheck(self, reference: Mapping[str, str], hops: int = _HOPS) -> list[Record]:
         """What `recheck` finds, also behind the pointers that it finds."""
         assert hops, f"pointers lead on and on, the last one to {dict(reference)}"
+        if self.vendor.recheck is None:
+            return fail(self.vendor, "there is a Pointer, and no `recheck` that reads it", "__init__.py", "recheck")
         results: list[Record] = []
         for item in self.vendor.recheck(self.client, reference):
             results += self.recheck(item.reference, hops - 1) if isinstance(item, Pointer) else [item]
         return results
 
     def only(self, attempt_id: str, records: Sequence[Record]) -> NormalisedAttempt:
-        """The one version of an attempt among these records; others may stand beside it."""
-        attempts = [record for record in map(self.normalise, records) if record.attempt_id == self.finished[attempt_id]]
-        [result] = {material_digest(attempt): attempt for attempt in attempts}.values()
-        return result
+        """The one version of an attempt among these records; there may be other attempts."""
+        read = [self.normalise(record) for record in records]
+        attempts = [attempt for attempt in read if attempt.attempt_id == self.finished[attempt_id]]
+        versions = list({material_digest(attempt): attempt for attempt in attempts}.values())
+        if not versions:
+            ids = ", ".join(sorted({attempt.attempt_id for attempt in read})) or "nothing"
+            return fail(self.vendor, f"attempt {attempt_id} is not in what was read: {ids}", "adapter.py", "normalise")
+        if len(versions) > 1:
+            fact = f"attempt {attempt_id} was read in {len(versions)} versions with different results at once"
+            return fail(self.vendor, fact, "adapter.py", "normalise")
+        return versions[0]
 
     def normalise(self, record: Record) -> NormalisedAttempt:
         return self.vendor.normalise(record, self.clock.now, self.options)
@@ -167,7 +199,9 @@ class Stage:
             cursor = cursor if page.cursor is None else page.cursor
             if not page.more:
                 return read, cursor
-            assert cursor not in seen, "the cursor stands still or goes in circles"
+            if cursor in seen:
+                fact = f"`fetch` of {stream} promises more behind a cursor that it was given before: {cursor}"
+                return fail(self.vendor, fact, "client.py", "fetch")
             seen.add(cursor)
 
     def start(self, stream: str, moment: float) -> str | None:
@@ -175,19 +209,19 @@ class Stage:
 
 
 def connect(vendor: Vendor, build: Callable[[Clock], Bench], clock: Clock) -> Stage:
-    bench = build(clock)
+    bench: Any = CheckedBench(vendor, build(clock))
     options = options_of(vendor, bench.options)
-    stage = Stage(vendor, build, bench, clock, options)
+    stage = Stage(checked_vendor(vendor), build, bench, clock, options)
     facts = Facts(name="bench", credentials=bench.credentials, options=options)
-    stage.client = vendor.connect(facts, calls_over(wsgi(bench.wsgi), facts, clock, lambda: stage.before_call()))
+    calls = calls_over(wsgi(bench.wsgi), facts, clock, lambda: stage.before_call())
+    stage.client = stage.vendor.connect(facts, calls)
     return stage
 
 
 def require(stage: Stage, *members: str) -> None:
-    """Skip the test if the bench lacks one of these members."""
-    for member in members:
-        if not hasattr(stage.bench, member):
-            pytest.skip(f"{stage.vendor.name}: no `{member}` in contract.py")
+    """Skip the test if vendor or bench lacks one of these, as the mark `needs` does. For what is known only later."""
+    if reason := missing(stage.vendor, stage.bench, *members):
+        pytest.skip(reason)
 
 
 def options_of(vendor: Vendor, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,18 +236,19 @@ def polls_of(vendor: Vendor, options: Mapping[str, Any]) -> dict[str, Poll]:
     for name, poll in vendor.polls.items():
         items = [name] if poll.per is None else [stream for stream in expanded if stream.startswith(f"{name}:")]
         if not items:
-            pytest.fail(f'{vendor.name}: options list no {poll.per}. Remedy: options = {{"{poll.per}": ("some id",)}}')
+            fail(
+                vendor,
+                f'`options` of the bench list no {poll.per}: {{"{poll.per}": ("some id",)}}',
+                "contract.py",
+                "polls",
+            )
         found[name] = expanded[items[0]]
     return found
 
 
 def module_of(vendor: Vendor) -> str:
-    return f"{vendors_package.__name__}.{vendor.name.replace('-', '_')}"
+    return registry.package(vendor.name)
 
 
 def folder(vendor: Vendor) -> Path:
     return Path(import_module(module_of(vendor)).__file__).parent
-
-
-def contract_of(vendor: Vendor) -> Any:
-    return import_module(f"{module_of(vendor)}.contract")

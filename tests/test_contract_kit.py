@@ -1,0 +1,231 @@
+"""What the contract suites say of a half-written folder: vendor, file, fact and the guide's section, in one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge import registry
+from bridge.sdk.vendor import Ignored, Vendor
+from tests.support.contract import capabilities
+from tests.support.contract.capabilities import contract_of, missing, section_of
+from tests.support.contract.checked import CheckedBench, checked_vendor
+from tests.support.contract.reading import case_problem
+from tests.support.contract.stage import Clock, connect, require
+from tests.support.vendor_folders import VendorFolders, declaration, vendor_folders
+
+__all__ = ["vendor_folders"]
+
+ROOT = Path(__file__).parents[1]
+SMALLEST = ROOT / "tests/data/smallest_vendor/oakbridge"
+GUIDE = "docs/adding-a-vendor.md"
+#: Of `declaration`: whatever a vendor may have, all of it wrong.
+HALF = "split=lambda body, options: body['event'], expect=lambda reference, options: None, recheck=lambda *_: None,"
+
+
+@pytest.fixture(autouse=True)
+def _looked_at_anew() -> Any:
+    capabilities._contract_of.cache_clear()
+    yield
+    capabilities._contract_of.cache_clear()
+
+
+@pytest.fixture
+def oakbridge(vendor_folders: VendorFolders) -> Vendor:
+    """The smallest vendor, from its own files."""
+    files = {
+        str(path.relative_to(SMALLEST)): path.read_text() for path in SMALLEST.rglob("*.*") if path.suffix != ".pyc"
+    }
+    vendor_folders.folder("oakbridge", files)
+    return registry.vendors()["oakbridge"]
+
+
+def said(function: Any, *arguments: Any, **options: Any) -> str:
+    with pytest.raises(pytest.fail.Exception) as caught:
+        function(*arguments, **options)
+    line = str(caught.value.msg)
+    assert "\n" not in line
+    return line
+
+
+def test_every_section_that_a_reason_names_is_in_the_guide() -> None:
+    headings = re.findall(r"^#+ (.+)$", (ROOT / GUIDE).read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    named = {section_of(name).partition("#")[2] for name in (*capabilities._SECTIONS, "finish")}
+
+    assert named - anchors == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "fernhill: no contract.py (docs/adding-a-vendor.md#bench)"),
+        ("VARIANTS = 1 / 0\n", "contract.py, line 1: ZeroDivisionError: division by zero. Remedy: correct the file"),
+        ("", "fernhill: contract.py: VARIANTS is no mapping of a name to a function that makes a bench"),
+        ("VARIANTS = {'plain': 7}\n", "fernhill: contract.py: VARIANTS is no mapping of a name to a function"),
+        (
+            "VARIANTS = {'plain': lambda now: now.nothing}\n",
+            "fernhill: contract.py: VARIANTS makes no bench plain: AttributeError: ",
+        ),
+    ],
+)
+def test_a_contract_that_is_absent_or_broken_is_one_line(
+    vendor_folders: VendorFolders, text: str | None, problem: str
+) -> None:
+    vendor_folders.folder("fernhill", {"__init__.py": declaration()} | ({} if text is None else {"contract.py": text}))
+
+    contract = contract_of(registry.vendors()["fernhill"])
+
+    assert problem in str(contract.problem)
+    assert str(contract.problem).count("docs/adding-a-vendor.md#bench") == 1
+    assert contract.is_broken is (text is not None)
+    assert not contract.VARIANTS
+
+
+def test_what_a_vendor_or_its_bench_lacks_is_the_reason_of_a_skip(oakbridge: Vendor) -> None:
+    bench = next(iter(contract_of(oakbridge).benches.values()))
+
+    assert missing(oakbridge, bench, "polls", "retake", "contract.py") is None
+    assert missing(oakbridge, bench, "split") == f"oakbridge: no `split` in __init__.py ({GUIDE}#signature)"
+    assert missing(oakbridge, bench, "retake", "grade") == f"oakbridge: no `grade` in contract.py ({GUIDE}#grading)"
+    assert missing(oakbridge, bench, "simulator.py") == f"oakbridge: no simulator.py ({GUIDE}#simulator)"
+    stage = connect(oakbridge, contract_of(oakbridge).VARIANTS["documented"], Clock())
+    with pytest.raises(pytest.skip.Exception, match=r"oakbridge: no `revise` in contract\.py"):
+        require(stage, "retake", "revise")
+
+
+def test_a_bench_that_lacks_a_verb_or_breaks_in_it_is_one_line(oakbridge: Vendor) -> None:
+    class Half:
+        words = ("a",)
+
+        def finish(self) -> None: ...
+
+        def grade(self, attempt_id: str) -> None:
+            {}[attempt_id]
+
+    bench = CheckedBench(oakbridge, Half())
+
+    assert said(lambda: bench.revise) == f"oakbridge: contract.py: the bench has no `revise` (see {GUIDE}#revisions)"
+    assert getattr(bench, "one_path_only", ()) == ()
+    assert bench.words == ("a",)
+    assert (
+        said(bench.finish)
+        == f"oakbridge: contract.py: `finish` returns None, and not an attempt id (see {GUIDE}#bench)"
+    )
+    assert said(bench.grade, "7").startswith("oakbridge: contract.py: `grade` raises KeyError: '7', in ")
+
+
+def test_a_function_of_a_vendor_that_raises_or_returns_what_it_may_not_is_one_line(
+    vendor_folders: VendorFolders,
+) -> None:
+    vendor_folders.folder("fernhill", {"__init__.py": declaration(more=HALF)})
+    vendor = checked_vendor(registry.vendors()["fernhill"])
+    assert vendor.split is not None
+    assert vendor.expect is not None
+    assert vendor.recheck is not None
+
+    line = said(vendor.split, {}, {})
+    assert re.fullmatch(
+        r"fernhill: __init__.py: `split` raises KeyError: 'event', in __init__.py, line \d+ \(see .+\)", line
+    )
+    assert said(vendor.split, {"event": "x"}, {}).startswith(
+        "fernhill: __init__.py: `split` returns a str, and not Records, Pointers and Consents, or Ignored (see "
+    )
+    assert "`expect` returns None, and not a Pointer" in said(vendor.expect, {}, {})
+    assert "`recheck` returns None, and not Records, Pointers and a Resume" in said(vendor.recheck, None, {})
+    assert "`normalise` returns None, and not a NormalisedAttempt" in said(vendor.normalise, None, 0.0, {})
+    assert "`connect` returns None, and not a client" in said(vendor.connect, None, None)
+    assert "`position` raises ValueError: could not" in said(vendor.polls["rows"].position, "x")
+
+
+def test_a_webhook_that_split_ignores_and_a_pointer_that_nothing_reads_are_one_line(oakbridge: Vendor) -> None:
+    stage = connect(oakbridge, contract_of(oakbridge).VARIANTS["documented"], Clock())
+    attempt_id = stage.finish("results", stage.clock.now - 60)
+    stage.bench._bench.webhook = lambda attempt_id: (b"{}", {})
+
+    def by_webhook(split: Any) -> str:
+        object.__setattr__(stage.vendor, "split", split)
+        return said(stage.by_webhook, attempt_id)
+
+    assert by_webhook(lambda *_: Ignored("verify")) == (
+        f'oakbridge: adapter.py: `split` ignores the webhook about {attempt_id}, as "verify" (see {GUIDE}#signature)'
+    )
+    assert f"attempt {attempt_id} is not in what was read: nothing" in by_webhook(lambda *_: ())
+    assert "there is a Pointer, and no `recheck` that reads it" in said(stage.recheck, {})
+
+
+@pytest.mark.parametrize(
+    ("case", "problem"),
+    [
+        ([], "is none of webhook, poll and recheck"),
+        ({"now": 0}, "is none of webhook, poll and recheck"),
+        ({"poll": "results", "cursor": None, "answer": {}}, "has no now"),
+        ({"now": 0, "poll": "results", "cursor": None}, "has no answer"),
+        ({"now": 0, "poll": "rows", "cursor": None, "answer": {}}, 'is a page of "rows". Streams: results'),
+        ({"now": 0, "webhook": {}}, "is a webhook, and the vendor has no `split`"),
+        ({"now": 0, "recheck": {}, "answers": []}, "is a recheck, and the vendor has no `recheck`"),
+        ({"now": 0, "poll": "results", "cursor": None, "answer": {}}, None),
+    ],
+)
+def test_a_fixture_of_the_wrong_shape_is_one_line(
+    oakbridge: Vendor, case: Mapping[str, Any], problem: str | None
+) -> None:
+    assert case_problem(oakbridge, case) == problem
+
+
+def test_suites_over_half_written_folders_fail_in_lines_about_them_and_pass_over_the_others(
+    starts_processes: None, tmp_path: Path
+) -> None:
+    shutil.copytree(SMALLEST, tmp_path / "oakbridge", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(tmp_path / "oakbridge", tmp_path / "half")
+    (tmp_path / "half/__init__.py").write_text(declaration("half", HALF))
+    (tmp_path / "half/contract.py").write_text(
+        (SMALLEST / "contract.py").read_text().replace("def row", "grade = 1\n\ndef row")
+    )
+    (tmp_path / "half/fixtures/results.in.json").write_text('{"now": ')
+    for name, text in {"bare": declaration("bare"), "torn": "VENDOR = Vendor(\n"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(text)
+    suites = ("test_folders.py", "test_attempts.py", "test_published_once.py", "test_polling.py", "test_odd_values.py")
+
+    done = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-m",
+                "not long",
+                "-k",
+                "not exception_of_python",
+            ),
+            *(f"tests/contract/{suite}" for suite in suites),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "CONTRACT_VENDORS": str(tmp_path), "COLUMNS": "400"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    failures = dict(re.findall(r"^FAILED tests/contract/\S+::(\S+) - (.+)$", done.stdout, re.MULTILINE))
+    assert len(failures) > 10, done.stdout[-3000:]
+    for test, line in failures.items():
+        assert re.match(r"Failed: (half|bare|torn|vendor torn): .*(docs/adding-a-vendor.md#|correct the file)", line), (
+            test,
+            line,
+        )
+    assert any("__init__.py, line 1: SyntaxError: '(' was never closed" in line for line in failures.values())
+    assert "oakbridge-documented" not in "".join(failures)
+    assert re.search(r"^SKIPPED .+: bare: no contract.py \(docs/adding-a-vendor.md#bench\)$", done.stdout, re.MULTILINE)
