@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import pytest
 
 from bridge import registry
 from bridge.sdk.vendor import Ignored, Vendor
+from bridge.vendor_kit.new_vendor import NewVendor
 from tests.support.contract import capabilities
 from tests.support.contract.capabilities import contract_of, missing, section_of
 from tests.support.contract.checked import CheckedBench, checked_vendor
@@ -25,7 +25,6 @@ from tests.support.vendor_folders import VendorFolders, declaration, vendor_fold
 __all__ = ["vendor_folders"]
 
 ROOT = Path(__file__).parents[1]
-SMALLEST = ROOT / "tests/data/smallest_vendor/oakbridge"
 GUIDE = "docs/adding-a-vendor.md"
 #: Of `declaration`: whatever a vendor may have, all of it wrong.
 HALF = "split=lambda body, options: body['event'], expect=lambda reference, options: None, recheck=lambda *_: None,"
@@ -40,11 +39,8 @@ def _looked_at_anew() -> Any:
 
 @pytest.fixture
 def oakbridge(vendor_folders: VendorFolders) -> Vendor:
-    """The smallest vendor, from its own files."""
-    files = {
-        str(path.relative_to(SMALLEST)): path.read_text() for path in SMALLEST.rglob("*.*") if path.suffix != ".pyc"
-    }
-    vendor_folders.folder("oakbridge", files)
+    """The smallest vendor, as `vendors new` writes it."""
+    vendor_folders.folder("oakbridge", NewVendor("oakbridge").files())
     return registry.vendors()["oakbridge"]
 
 
@@ -67,7 +63,7 @@ def test_every_section_that_a_reason_names_is_in_the_guide() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (None, "fernhill: no contract.py (docs/adding-a-vendor.md#bench)"),
+        (None, "fernhill: no contract.py (docs/adding-a-vendor.md#contract)"),
         ("VARIANTS = 1 / 0\n", "contract.py, line 1: ZeroDivisionError: division by zero. Remedy: correct the file"),
         ("", "fernhill: contract.py: VARIANTS is no mapping of a name to a function that makes a bench"),
         ("VARIANTS = {'plain': 7}\n", "fernhill: contract.py: VARIANTS is no mapping of a name to a function"),
@@ -85,7 +81,7 @@ def test_a_contract_that_is_absent_or_broken_is_one_line(
     contract = contract_of(registry.vendors()["fernhill"])
 
     assert problem in str(contract.problem)
-    assert str(contract.problem).count("docs/adding-a-vendor.md#bench") == 1
+    assert str(contract.problem).count("docs/adding-a-vendor.md#contract") == 1
     assert contract.is_broken is (text is not None)
     assert not contract.VARIANTS
 
@@ -94,7 +90,7 @@ def test_what_a_vendor_or_its_bench_lacks_is_the_reason_of_a_skip(oakbridge: Ven
     bench = next(iter(contract_of(oakbridge).benches.values()))
 
     assert missing(oakbridge, bench, "polls", "retake", "contract.py") is None
-    assert missing(oakbridge, bench, "split") == f"oakbridge: no `split` in __init__.py ({GUIDE}#signature)"
+    assert missing(oakbridge, bench, "split") == f"oakbridge: no `split` in __init__.py ({GUIDE}#webhooks)"
     assert missing(oakbridge, bench, "retake", "grade") == f"oakbridge: no `grade` in contract.py ({GUIDE}#grading)"
     assert missing(oakbridge, bench, "simulator.py") == f"oakbridge: no simulator.py ({GUIDE}#simulator)"
     stage = connect(oakbridge, contract_of(oakbridge).VARIANTS["documented"], Clock())
@@ -118,7 +114,7 @@ def test_a_bench_that_lacks_a_verb_or_breaks_in_it_is_one_line(oakbridge: Vendor
     assert bench.words == ("a",)
     assert (
         said(bench.finish)
-        == f"oakbridge: contract.py: `finish` returns None, and not an attempt id (see {GUIDE}#bench)"
+        == f"oakbridge: contract.py: `finish` returns None, and not an attempt id (see {GUIDE}#contract)"
     )
     assert said(bench.grade, "7").startswith("oakbridge: contract.py: `grade` raises KeyError: '7', in ")
 
@@ -156,7 +152,7 @@ def test_a_webhook_that_split_ignores_and_a_pointer_that_nothing_reads_are_one_l
         return said(stage.by_webhook, attempt_id)
 
     assert by_webhook(lambda *_: Ignored("verify")) == (
-        f'oakbridge: adapter.py: `split` ignores the webhook about {attempt_id}, as "verify" (see {GUIDE}#signature)'
+        f'oakbridge: adapter.py: `split` ignores the webhook about {attempt_id}, as "verify" (see {GUIDE}#webhooks)'
     )
     assert f"attempt {attempt_id} is not in what was read: nothing" in by_webhook(lambda *_: ())
     assert "there is a Pointer, and no `recheck` that reads it" in said(stage.recheck, {})
@@ -184,13 +180,11 @@ def test_a_fixture_of_the_wrong_shape_is_one_line(
 def test_suites_over_half_written_folders_fail_in_lines_about_them_and_pass_over_the_others(
     starts_processes: None, tmp_path: Path
 ) -> None:
-    shutil.copytree(SMALLEST, tmp_path / "oakbridge", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(tmp_path / "oakbridge", tmp_path / "half")
-    (tmp_path / "half/__init__.py").write_text(declaration("half", HALF))
-    (tmp_path / "half/contract.py").write_text(
-        (SMALLEST / "contract.py").read_text().replace("def row", "grade = 1\n\ndef row")
-    )
-    (tmp_path / "half/fixtures/results.in.json").write_text('{"now": ')
+    half = NewVendor("half").write(tmp_path)
+    NewVendor("oakbridge").write(tmp_path)
+    (half / "__init__.py").write_text(declaration("half", HALF))
+    (half / "contract.py").write_text((half / "contract.py").read_text().replace("def row", "grade = 1\n\ndef row"))
+    (half / "fixtures/results.in.json").write_text('{"now": ')
     for name, text in {"bare": declaration("bare"), "torn": "VENDOR = Vendor(\n"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(text)
@@ -228,4 +222,6 @@ def test_suites_over_half_written_folders_fail_in_lines_about_them_and_pass_over
         )
     assert any("__init__.py, line 1: SyntaxError: '(' was never closed" in line for line in failures.values())
     assert "oakbridge-documented" not in "".join(failures)
-    assert re.search(r"^SKIPPED .+: bare: no contract.py \(docs/adding-a-vendor.md#bench\)$", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^SKIPPED .+: bare: no contract.py \(docs/adding-a-vendor.md#contract\)$", done.stdout, re.MULTILINE
+    )

@@ -20,8 +20,8 @@ GUIDE = "docs/adding-a-vendor.md"
 DECLARED = ("split", "verify", "recheck", "expect", "sittings", "polls")
 #: Function, member or file -> section of the guide.
 _SECTIONS: Mapping[str, str] = {
-    "split": "signature",
-    "webhook": "signature",
+    "split": "webhooks",
+    "webhook": "webhooks",
     "verify": "signature",
     "sign": "signature",
     "sign_at": "signature",
@@ -50,8 +50,8 @@ _SECTIONS: Mapping[str, str] = {
     "part": "parts",
     "part_ids": "parts",
     "part_name": "parts",
-    "elsewhere": "parts",
-    "restricted": "parts",
+    "elsewhere": "webhooks",
+    "restricted": "webhooks",
     "connect": "errors",
     "probe": "errors",
     "simulator.py": "simulator",
@@ -63,7 +63,7 @@ _SECTIONS: Mapping[str, str] = {
 
 def section_of(name: str) -> str:
     """Where the guide says what to do about a function, a member of the bench, or a file."""
-    return f"{GUIDE}#{_SECTIONS.get(name, 'bench')}"
+    return f"{GUIDE}#{_SECTIONS.get(name, 'contract')}"
 
 
 def complaint(vendor: Vendor, fact: str, file: str, name: str) -> str:
