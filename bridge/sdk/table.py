@@ -32,7 +32,7 @@ class Sitting:
     graded: bool
     #: Percent, 0-100.
     score: int
-    #: Of a stream `per` item, such as one for each form: the item that lists it.
+    #: With `Table.per`: the item that lists it, such as a form.
     item: str = ""
 
 
@@ -40,7 +40,7 @@ class Sitting:
 class Table:
     """How the API is asked, and how it answers. Parameters that are None do not exist; unknown ones are ignored."""
 
-    #: Address of the list, below the address of the API. `/forms/{item}/results` is a list of its own for each item.
+    #: Address of the list, below the address of the API. With `per`: `/forms/{item}/results` is a list for each item.
     path: str
     #: Where the rows are in an answer; "": the answer is the list of rows.
     rows: str
@@ -54,6 +54,8 @@ class Table:
     options: Mapping[str, Any] = field(default_factory=dict)
     #: Row -> the id under which the attempt is published.
     attempt_id: Callable[[Mapping[str, Any]], str] = lambda row: str(row["id"])
+    #: As of `Poll`: the option that lists the items.
+    per: str | None = None
     #: Member of `Sitting` by which rows are selected and sorted, oldest first: finished, started, changed or number.
     sort: str = "finished"
     #: Parameters: rows from this time on, and up to this time.

@@ -87,7 +87,7 @@ class TableSimulator:
         person: int | None = None,
         graded: bool = True,
         score: int | None = None,
-        item: str = "",
+        item: str | None = None,
     ) -> str:
         """Somebody finished at `finished` (None: is not done yet); the rest is invented. Returns the attempt id."""
         at = int(self.now()) if finished is None else int(finished)
@@ -101,7 +101,7 @@ class TableSimulator:
                 changed=at,
                 graded=graded,
                 score=self._rng.randrange(101) if score is None else score,
-                item=item,
+                item=self._items()[0] if item is None else item,
             )
             attempt_id = self.table.attempt_id(self.table.row(sitting))
             self.sittings[attempt_id] = sitting
@@ -134,7 +134,11 @@ class TableSimulator:
     def sit(self, now: float, *, candidate: int) -> str:
         waits = self.table.graded_after
         attempt_id = self.add(
-            int(now), started=int(now) - self._rng.randrange(20, 600), person=candidate, graded=waits is None
+            int(now),
+            started=int(now) - self._rng.randrange(20, 600),
+            person=candidate,
+            graded=waits is None,
+            item=self._rng.choice(self._items()),
         )
         if waits is not None:
             self._to_grade.append((now + waits, attempt_id))
@@ -174,6 +178,9 @@ class TableSimulator:
 
     def stop(self) -> None:
         self.outbox.stop()
+
+    def _items(self) -> tuple[str, ...]:
+        return tuple(self.options[self.table.per]) if self.table.per else ("",)
 
     def _announce(self, attempt_id: str) -> None:
         self._versions[attempt_id] += self.sittings[attempt_id].finished is not None
@@ -237,8 +244,9 @@ class TableBench:
         self.credentials, self.options = table.credentials, table.options
 
     def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
-        """Another person finishes at `at`; a stream `<name>:<item>` is that of an item."""
-        return self.simulator.add(at, started=started, graded=graded, score=70, item=stream.partition(":")[2])
+        """Another person finishes at `at`; a stream `<name>:<item>` is that of an item, any other of the first one."""
+        item = stream.partition(":")[2] or None
+        return self.simulator.add(at, started=started, graded=graded, score=70, item=item)
 
     def retake(self, attempt_id: str, at: int) -> str:
         """The same person sits again."""

@@ -101,15 +101,18 @@ def test_a_filter_selects_by_a_member_of_the_row():
 
 
 def test_each_item_may_have_a_list_of_its_own():
-    api = simulator(path="/forms/{item}/results")
-    for item in ("F7", "F8", "F7"):
-        api.add(NOW, item=item)
+    api = simulator([10], path="/forms/{item}/results", per="forms", options={"forms": ("F7", "F8")})
+    api.add(NOW, item="F8")
 
-    listed = call(api, "/forms/F7/results").get_json()["data"]["items"]
+    def listed(item: str) -> list[str]:
+        answer = call(api, f"/forms/{item}/results")
+        return [printed["id"] for printed in answer.get_json()["data"]["items"]]
 
-    assert [printed["id"] for printed in listed] == ["r1", "r3"]
-    assert call(api, "/forms/F9/results").get_json()["data"]["items"] == []
+    assert (listed("F7"), listed("F8"), listed("F9")) == (["r1"], ["r2"], [])
     assert call(api, "/forms/F7").status_code == 404
+    for candidate in range(20):
+        api.sit(NOW, candidate=candidate)
+    assert {sitting.item for sitting in api.sittings.values()} == {"F7", "F8"}
 
 
 def test_one_row_has_an_address_unless_it_is_hidden():
