@@ -37,6 +37,7 @@ from bridge.state import keys
 from bridge.web.api.watch_shapes import NewWatch
 from schemas.notices import ALARM_TYPES, NOTICE_TYPES
 from tests.support.clients import clients_over
+from tests.support.contract import capabilities
 from workers.inbound.messages import read_receipt_entry
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +76,7 @@ def test_sections_that_code_and_tests_name_are_there() -> None:
         for path in (ROOT / place).rglob("*.py")
         for name, anchor in re.findall(r"(docs/[\w-]+\.md)#([a-z0-9-]+)", path.read_text())
     }
-    named |= {(GUIDE, anchor) for anchor in SECTIONS.values()}
+    named |= {(GUIDE, anchor) for anchor in (*SECTIONS.values(), *capabilities._SECTIONS.values(), "contract")}
     assert (GUIDE, "grading") in named
     missing = [f"{name}#{anchor}" for name, anchor in named if anchor not in _anchors((ROOT / name).read_text())]
     assert sorted(missing) == []
@@ -238,7 +239,8 @@ def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
 
 def test_every_vendor_has_an_example_of_a_source_that_is_accepted(services: Services) -> None:
     """Remedy: scripts/docs writes one for a vendor that has none."""
-    assert {source.vendor for source in services.config.sources.values()} == set(registry.vendors())
+    folders = {name for name in registry.vendors() if registry.package(name).startswith("bridge.vendors.")}
+    assert {source.vendor for source in services.config.sources.values()} == folders
 
 
 def test_the_secrets_of_the_example_file_are_in_the_example_environment() -> None:

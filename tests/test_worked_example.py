@@ -1,97 +1,195 @@
-"""The whole vendor in docs/adding-a-vendor.md passes every contract suite, and each suite sees the fault it is for."""
+"""Both vendors of docs/adding-a-vendor.md, in a copy of the repository: they pass their checks, no other test fails
+over them, and each suite sees the fault that it is for."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+
+from bridge.vendor_kit.documents import EXAMPLE
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "adding-a-vendor.md"
 _BLOCK = re.compile(r"^### ([^\n]+)\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: No part of the repository, or not needed by any test that runs here.
+_LEFT_OUT = {".git", ".venv", ".hypothesis", "data", "dist"}
+#: All files of the smallest vendor, its fixtures and QUIRKS.md included.
+MOST_LINES = 135
+
+#: A simulated day of the vendor that has a simulator; its exit code says whether all went well.
+_SHORT_SIMULATION = """
+import logging, sys, structlog
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+from tests.simulation.world import LEFT_OUT, Plan, World
+verdict = World(1, ["fernhill"], plan=Plan(attempts=6, days=1.0)).run()
+sys.exit("\\n".join(verdict.lines()) or "oakbridge" not in LEFT_OUT or verdict.attempts != {"fernhill": 6})
+"""
+
+pytestmark = pytest.mark.usefixtures("starts_processes")
 
 
-@pytest.fixture
-def folder(starts_processes: None, tmp_path: Path) -> Path:
-    """The example as a folder."""
-    place = tmp_path / "fernhill"
-    (place / "fixtures").mkdir(parents=True)
-    for name, text in _BLOCK.findall(DOCUMENT.read_text(encoding="utf-8")):
-        (place / name).write_text(text, encoding="utf-8")
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository with Fernhill in it."""
+    place = tmp_path_factory.mktemp("worked") / "checkout"
+    shutil.copytree(ROOT, place, ignore=lambda folder, _: _LEFT_OUT if folder == str(ROOT) else ())
+    _write_fernhill(place / "bridge/vendors/fernhill")
     return place
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The contract suites over nothing but the example."""
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "CONTRACT_VENDORS": str(folder.parent)},
+def _write_fernhill(folder: Path) -> None:
+    for name, text in _BLOCK.findall(DOCUMENT.read_text(encoding="utf-8")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def run(place: Path, *arguments: str, code: int = 0, **environment: str) -> str:
+    """The output of `python -m ...` in that directory."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=place,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
     )
+    assert done.returncode == code, (done.stdout + done.stderr)[-6_000:]
+    return done.stdout
 
 
-def test_the_example_passes_every_suite(folder: Path) -> None:
-    done = run(folder, "tests/contract")
+def test_what_vendors_new_writes_passes_its_check_at_once_and_is_small(
+    checkout: Path, record_property: pytest.RecordProperty
+) -> None:
+    place = run(checkout, "bridge", "vendors", "new", EXAMPLE.name).strip()
+    said = run(checkout, "bridge", "vendors", "check", EXAMPLE.name)
 
-    assert done.returncode == 0, done.stdout[-4_000:]
-    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) > 100
+    passed = int(re.findall(r"^\[\+\] oakbridge: (\d+) passed, 0 failed", said, re.M)[0])
+    assert passed > 30
+    assert "no `split` in __init__.py" in said
+    texts = [path.read_text() for path in Path(place).rglob("*") if path.suffix in (".py", ".json", ".md")]
+    lines = sum(len(text.splitlines()) for text in texts)
+    record_property("lines of the smallest vendor", lines)
+    print(f"the smallest vendor: {lines} lines in {len(texts)} files, {passed} contract tests")
+    assert lines <= MOST_LINES
 
 
+def test_the_whole_example_passes_its_check(checkout: Path) -> None:
+    said = run(checkout, "bridge", "vendors", "check", "fernhill")
+    assert int(re.findall(r"^\[\+\] fernhill: (\d+) passed, 0 failed", said, re.M)[0]) > 100
+
+
+def test_no_other_test_fails_over_an_added_vendor(checkout: Path) -> None:
+    if not (checkout / "bridge/vendors/oakbridge").exists():
+        EXAMPLE.write(checkout / "bridge/vendors")
+    run(checkout, "bridge.vendor_kit")
+    assert "Not simulated" in (checkout / "docs/vendors.md").read_text().partition("\n## Oakbridge\n")[2]
+    suites = (
+        "test_docs.py",
+        "test_vendor_docs.py",
+        "vendors/test_rows.py",
+        "ingest/test_sample_marks.py",
+        "cli/test_cli.py",
+    )
+    chosen = "not cli or first_sample or names_every"
+    run(checkout, "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *(f"tests/{suite}" for suite in suites))
+    (checkout / "short.py").write_text(_SHORT_SIMULATION)
+    run(checkout, "short")
+
+
+def test_a_vendor_may_live_in_a_package_that_is_built_and_installed_by_itself(tmp_path: Path) -> None:
+    run(ROOT, "bridge", "vendors", "new", "--package", "north-bay", "--into", str(tmp_path))
+    run(tmp_path / "attempt-bridge-north-bay", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path))
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+
+    rows = json.loads(run(ROOT, "bridge", "vendors", "list", "--json", PYTHONPATH=str(tmp_path / "site")))
+    (row,) = [row for row in rows if row["name"] == "north-bay"]
+    assert (row["title"], row["origin"], row["problem"]) == ("North Bay", "attempt_bridge_north_bay", None)
+    fixture = str(tmp_path / "site/attempt_bridge_north_bay/fixtures/results.in.json")
+    read = run(ROOT, "tests.support.contract.reading", "north-bay", fixture, PYTHONPATH=str(tmp_path / "site"))
+    assert json.loads(read) == json.loads(Path(fixture.replace(".in.", ".out.")).read_text())
+
+
+# Faults --------------------------------------------------------------------------------------------------------------
+
+#: Fault -> file, what is right, what is wrong, and the test that must see it.
 FAULTS = {
-    "an id that a retake shares": (
+    "shared-id": (
         "adapter.py",
         'attempt_id=row["id"]',
         'attempt_id=person["id"]',
-        "test_attempts.py",
+        "test_a_retake_is_another_attempt",
     ),
-    "no signature": (
+    "no-signature": (
         "adapter.py",
         'require_signature(sent_at.encode() + b"." + raw, bytes.fromhex(signature), secrets)',
         "pass",
-        "test_signatures.py",
+        "test_one_changed_byte_anywhere_is_refused",
     ),
-    "no clock window": (
+    "no-window": (
         "adapter.py",
         "> TOLERANCE_SECONDS:\n        raise",
         "> 1e9:\n        raise",
-        "test_signatures.py",
+        "test_a_signed_time_far_from_ours_is_refused_and_one_of_now_is_not",
     ),
-    "only the first page": ("client.py", 'more=bool(loaded["more"])', "more=False", "test_polling.py"),
-    "no overlap": (
+    "one-page": (
+        "client.py",
+        'more=bool(loaded["more"])',
+        "more=False",
+        "test_results_of_one_second_across_a_page_border_are_all_read",
+    ),
+    "no-overlap": (
         "client.py",
         "start(position(cursor) - max(overlap_seconds, _MIN_OVERLAP_SECONDS))",
         "cursor",
-        "test_polling.py",
+        "test_a_row_that_the_api_shows_late_is_read_by_the_next_round",
     ),
-    "ungraded attempts forgotten": (
+    "forgotten": (
         "adapter.py",
         "watch=None if marked else _watch(row)",
         "watch=None",
-        "test_attempts.py",
+        "test_an_ungraded_attempt_is_watched_until_the_recheck_finds_it_graded",
     ),
-    "an unknown word that is guessed": (
+    "loops": (
+        "client.py",
+        "if page.more and page.cursor == cursor:",
+        "if False:",
+        "test_an_api_that_ignores_what_it_is_asked_for_does_not_keep_a_round_for_ever",
+    ),
+    "guessed-word": (
         "adapter.py",
         'STATES.get(row["state"])',
         'STATES.get(row["state"], "completed")',
-        "test_folders.py",
+        "test_a_fixture_becomes_what_stands_beside_it",
     ),
 }
 
 
-@pytest.mark.parametrize(("file", "right", "wrong", "suite"), FAULTS.values(), ids=list(FAULTS))
-def test_a_fault_in_the_example_is_seen(folder: Path, file: str, right: str, wrong: str, suite: str) -> None:
-    text = (folder / file).read_text()
-    assert right in text
-    (folder / file).write_text(text.replace(right, wrong))
+def test_every_fault_in_the_example_is_seen(tmp_path: Path) -> None:
+    """One folder for each fault, and one run over all of them."""
+    for fault, (file, right, wrong, _) in FAULTS.items():
+        folder = tmp_path / "vendors" / fault.replace("-", "_")
+        _write_fernhill(folder)
+        for path in folder.rglob("*.py"):
+            text = path.read_text().replace("bridge.vendors.fernhill", f"bridge.vendors.{folder.name}")
+            path.write_text(text.replace('name="fernhill"', f'name="{fault}"'))
+        text = (folder / file).read_text()
+        assert right in text
+        (folder / file).write_text(text.replace(right, wrong))
+    report = tmp_path / "report.xml"
+    chosen = " or ".join(sorted({test for _, _, _, test in FAULTS.values()}))
+    arguments = ("pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "-k", chosen, "tests/contract")
+    run(ROOT, *arguments, code=1, CONTRACT_VENDORS=str(tmp_path / "vendors"))
 
-    done = run(folder, f"tests/contract/{suite}")
-
-    assert done.returncode == 1, done.stdout[-4_000:]
-    assert "1 failed" in done.stdout
+    failed = [case.get("name", "") for case in ElementTree.parse(report).iter("testcase") if len(case) > 0]
+    for fault, (_, _, _, test) in FAULTS.items():
+        assert any(name.startswith(f"{test}[{fault}") for name in failed), fault
