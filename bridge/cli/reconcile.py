@@ -222,6 +222,8 @@ def _print(row: Mapping[str, Any], output: str) -> None:
             click.echo(f"{name.replace('_', ' ')} ({len(ids)}, {meaning}): {', '.join(ids[:_IDS_SHOWN])}{more}")
     if row["unreadable"]:
         click.echo(f"{row['unreadable']} records could not be read; the next poll quarantines them")
+    for stream, why in row.get("unread", {}).items():
+        click.echo(f"{stream} could not be read: {why}")
     if row["fixed"]:
         click.echo(f"{len(row['fixed'])} published now")
     click.echo(f"{row['records']} records read, {row['calls']} calls used, at {row['made']}")

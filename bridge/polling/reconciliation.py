@@ -126,6 +126,8 @@ class Reconciliation:
     records: int = 0
     #: Records and references that could not be read.
     unreadable: int = 0
+    #: Stream of an item, such as a form, that could not be read -> why; `unlisted` is not known then.
+    unread: dict[str, str] = field(default_factory=dict)
     #: Calls spent.
     calls: int = 0
     #: Ids of attempts that it published.

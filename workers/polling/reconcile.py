@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 import structlog
 
 from bridge.config.model import Source
 from bridge.errors import BridgeError, StateUnavailable, Unreadable, VendorFault, clip
 from bridge.ingest.dry_run import DryRun
-from bridge.ingest.intake import unreadable_on_error
 from bridge.ingest.pipeline import ingest
 from bridge.journal import BACKFILL, PUBLISHED_OUTCOMES
 from bridge.polling.reconciliation import (
@@ -30,12 +27,13 @@ from bridge.polling.reconciliation import (
     settled_until,
 )
 from bridge.quota.budgets import RECONCILE
-from bridge.sdk.vendor import NormalisedAttempt, Pointer, Record, Resume, streams, whole_streams
+from bridge.sdk.vendor import NormalisedAttempt, Record, streams
 from bridge.services import Services
 from bridge.state.lease import Lease
 from schemas.event import COMPLETED, VOIDED
 from workers.polling.listing import Interrupted, Listing
-from workers.polling.source_access import SourceAccess, never
+from workers.polling.source_access import never
+from workers.polling.vendor_records import listed_records, rechecked_records
 
 __all__ = ["ReconcileOptions", "nightly", "reconcile"]
 
@@ -78,7 +76,8 @@ class ReconcileOptions:
 def reconcile(services: Services, source_name: str, options: ReconcileOptions) -> Reconciliation:
     """Compare a period of one source and store the result. Reading costs calls; the result states how many.
 
-    A vendor without a list is asked for every expectation and every watch separately. Raises what
+    A vendor without a list is asked for every expectation and every watch separately. An item that cannot be read, such
+    as one form of several, is named in the result. Raises what
     `ReconcileOptions.check` and `Listing.call` raise; then no result is stored.
     """
     source, started = services.config.sources[source_name], services.now()
@@ -93,7 +92,7 @@ def reconcile(services: Services, source_name: str, options: ReconcileOptions) -
     result = Reconciliation(
         source=source_name, since=options.since, until=options.until, made=started, job=options.job, by=options.by
     )
-    listed, publishable = _listed(services, listing, options, result)
+    listed, publishable = _listed(services, listing, result)
     published = _published(services, source_name, options.since)
     compared = findings(
         listed,
@@ -105,6 +104,9 @@ def reconcile(services: Services, source_name: str, options: ReconcileOptions) -
         until=options.until,
     )
     result.days, result.ids = compare(compared)
+    if result.unread:
+        # What is not listed may be in a stream that could not be read.
+        result.ids["unlisted"] = []
     # A finish that the bridge observed itself says nothing about delay.
     stated = (event for event in published.values() if event.id not in listed or listed[event.id].finished is not None)
     result.delays = delays(stated, since=options.since, until=options.until)
@@ -119,6 +121,7 @@ def reconcile(services: Services, source_name: str, options: ReconcileOptions) -
         missing=result.total("missing"),
         calls=result.calls,
         fixed=len(result.fixed),
+        unread=sorted(result.unread),
     )
     return result
 
@@ -192,13 +195,13 @@ def _night(now: float) -> float:
 
 
 def _listed(
-    services: Services, listing: Listing, options: ReconcileOptions, result: Reconciliation
+    services: Services, listing: Listing, result: Reconciliation
 ) -> tuple[dict[str, Listed], dict[str, Record]]:
     """The vendor's attempts by id, and the records of those that are not published yet or outdated."""
     listed: dict[str, Listed] = {}
     publishable: dict[str, Record] = {}
     dry_run = DryRun(context=services.ingest_context(listing.source.name), reader=services.journal_reader)
-    read = _list(listing, options) if listing.streams else _recheck_each(services, listing, options, result)
+    read = listed_records(listing, result) if listing.streams else rechecked_records(listing, result)
     for records in read:
         result.records += len(records)
         for checked in dry_run.preview(records, now=services.now()):
@@ -210,39 +213,6 @@ def _listed(
                 publishable[attempt.attempt_id] = checked.record
     result.unreadable += dry_run.outcomes["quarantined"]
     return listed, publishable
-
-
-def _list(listing: Listing, options: ReconcileOptions) -> Iterator[Sequence[Record]]:
-    for stream in whole_streams(listing.streams):
-        start = listing.streams[stream].start(options.since, options.until)
-        for page, _ in listing.pages(stream, start, options.until):
-            yield page.records
-
-
-def _recheck_each(
-    services: Services, listing: Listing, options: ReconcileOptions, result: Reconciliation
-) -> Iterator[Sequence[Record]]:
-    """The records of every expectation and watch, and of whatever their rechecks point to."""
-    name = listing.source.name
-    expected = services.expectations.list(name)
-    references = {item.key: item.reference for item in expected if item.deadline >= options.since}
-    references |= {watch.key: watch.reference for watch in services.watches.list(name)}
-    queue = deque(references.values())
-    while queue:
-        try:
-            answer = listing.call(partial(_recheck, queue.popleft()))
-        except (Unreadable, VendorFault):  # only this reference is concerned
-            result.unreadable += 1
-            continue
-        new = {item.key: item.reference for item in answer if isinstance(item, Pointer) and item.key not in references}
-        references |= new
-        queue.extend(new.values())
-        yield [item for item in answer if isinstance(item, Record)]
-
-
-def _recheck(reference: Mapping[str, str], access: SourceAccess) -> Sequence[Record | Pointer | Resume]:
-    with unreadable_on_error(access.source.name, "recheck"):
-        return () if access.vendor.recheck is None else access.vendor.recheck(access.client, reference)
 
 
 def _row(attempt: NormalisedAttempt, outdated: bool) -> Listed:

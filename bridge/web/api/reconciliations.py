@@ -99,6 +99,7 @@ class ReconciliationDetails(ReconciliationRow):
     delays = fields.Dict(metadata={"description": "Path -> seconds from finish to publishing."})
     records = fields.Integer(metadata={"description": "Records read."})
     unreadable = fields.Integer(metadata={"description": "Records that could not be read."})
+    unread = fields.Dict(metadata={"description": "Stream of an item that could not be read -> why."})
     calls = fields.Integer(metadata={"description": "Calls used."})
     fixed = fields.List(fields.String(), metadata={"description": "Ids of the attempts that it published."})
 
@@ -261,5 +262,5 @@ def _of_result(result: Reconciliation) -> dict[str, Any]:
 
 
 def _details(result: Reconciliation) -> dict[str, Any]:
-    names = ("seconds", "days", "ids", "delays", "records", "unreadable", "calls", "fixed")
+    names = ("seconds", "days", "ids", "delays", "records", "unreadable", "unread", "calls", "fixed")
     return {name: getattr(result, name) for name in names}

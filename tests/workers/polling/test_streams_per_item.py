@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
 from bridge.config import loader
@@ -22,6 +23,7 @@ from bridge.monitoring.source_rows import source_details
 from bridge.monitoring.state_collector import StateCollector
 from bridge.polling.backfill_jobs import FAILED, Backfill, backfill_id
 from bridge.polling.cursors import HISTORY, ROUNDS_PER_STREAM, Cursors, RoundReport
+from bridge.polling.reconciliation import Reconciliations
 from bridge.sdk.time_cursor import poll_by_time
 from bridge.sdk.time_scale import with_time_scale
 from bridge.sdk.vendor import Option, Poll, Vendor, streams
@@ -278,6 +280,29 @@ def test_a_reconciliation_compares_every_form(world: World) -> None:
     assert (result.total("listed"), result.ids["missing"], result.fixed) == (4, ["a:4"], ["a:4"])
 
 
+def test_a_reconciliation_of_the_other_forms_is_made_if_one_cannot_be_read(world: World, tmp_path: Path) -> None:
+    world.sit("a", "1")
+    world.poll()
+    world.sit("a", "2", at=START - 900)
+    world.sit("b", "3", at=START - 900)
+    world.problems["a"] = VendorFault("no such form")
+    options = ReconcileOptions(since=START - 5000, until=START, check=lambda: None, sleep=world.sleep)
+
+    result = reconcile(world.services, NAME, options)
+    assert (result.unread, result.ids["missing"], result.ids["unlisted"]) == (
+        {"forms:a": "no such form"},
+        ["a:3"],
+        [],
+    )
+    assert Reconciliations(world.state).last(NAME) == result
+    client = _client(_with_api(world, tmp_path))
+    assert client.get(f"/api/v1/reconciliations/{result.id}").json["unread"] == {"forms:a": "no such form"}
+
+    world.problems["b"] = world.problems["a"]
+    with pytest.raises(VendorFault):
+        reconcile(world.services, NAME, options)
+
+
 def test_a_test_of_the_source_names_the_form_that_fails_and_reads_the_others(world: World) -> None:
     world.problems["a"] = VendorFault("source eu-little: no such form")
     done = list(steps(world.services, world.services.config.sources[NAME]))
@@ -339,8 +364,7 @@ def test_odd_names_of_forms_survive_keys_lists_and_the_api(fake_state: redis.Red
     assert len(world.published) == len(ODD)
     assert len(services.cursors.history(NAME)) == len(ODD)
 
-    client = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
-    client.environ_base["HTTP_AUTHORIZATION"] = "Bearer op-token"
+    client = _client(services)
     names = [f"forms:{form}" for form in ODD]
     assert sorted(client.get(f"/api/v1/sources/{NAME}").json["cursors"]) == sorted(names)
     page = client.get(f"/ui/sources/{NAME}")
@@ -353,6 +377,12 @@ def test_odd_names_of_forms_survive_keys_lists_and_the_api(fake_state: redis.Red
     wrong = client.post("/api/v1/backfills", json={**asked, "streams": ["forms:a-b"]})
     assert wrong.status_code == 422
     assert 'unknown stream of eu-little: "forms:a-b"' in wrong.text.replace('\\"', '"')
+
+
+def _client(services: Services) -> FlaskClient:
+    client = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    client.environ_base["HTTP_AUTHORIZATION"] = "Bearer op-token"
+    return client
 
 
 def _with_api(world: World, folder: Path) -> Services:
@@ -376,7 +406,7 @@ def test_the_contract_suites_poll_the_first_listed_item() -> None:
     found = polls_of(vendor, {"forms": ("a", "b")})
     assert found["forms"].fetch("client", "7") == ("client", "7", "a")
     assert found["all"].fetch("client", "7") == ("client", "7")
-    with pytest.raises(pytest.fail.Exception, match="little: options list no forms"):
+    with pytest.raises(pytest.fail.Exception, match="of the bench list no forms"):
         polls_of(vendor, {"forms": ()})
 
 
