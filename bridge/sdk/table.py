@@ -49,7 +49,7 @@ class Table:
     #: Header and value without which a call is answered with 401.
     key: tuple[str, str]
     #: The credentials of a source that reads this account.
-    credentials: Mapping[str, tuple[str, ...]]
+    credentials: Mapping[str, str]
     #: Its options.
     options: Mapping[str, Any] = field(default_factory=dict)
     #: Row -> the id under which the attempt is published.

@@ -7,7 +7,7 @@ Declare how the API is asked and answers, and how one sitting is printed as a ro
 
     TABLE = Table(
         path="/results", rows="data.items", row=row, since="since", time="iso", page="page",
-        key=("x-token", "invented"), credentials={"token": ("invented",)}, visible_after=60.0,
+        key=("x-token", "invented"), credentials={"token": "invented"}, visible_after=60.0,
     )
 
     class Bench(TableBench):
@@ -241,7 +241,8 @@ class TableBench:
         table = replace(self.table, **{"page_size": 3, **changes})
         self.simulator = TableSimulator(table, now)
         self.wsgi, self.visible_after = self.simulator.wsgi, table.visible_after
-        self.credentials, self.options = table.credentials, table.options
+        self.credentials = {name: (value,) for name, value in table.credentials.items()}
+        self.options = table.options
 
     def finish(self, stream: str, at: int, *, started: int | None = None, graded: bool = True) -> str:
         """Another person finishes at `at`; a stream `<name>:<item>` is that of an item, any other of the first one."""

@@ -24,7 +24,7 @@ TABLE = Table(
     rows="data.items",
     row=row,
     key=("x-token", "invented"),
-    credentials={"token": ("invented",)},
+    credentials={"token": "invented"},
     since="since",
     until="until",
     more_at="data.more",
@@ -178,7 +178,7 @@ def test_a_bench_has_pages_of_three_rows_and_what_a_variant_changes():
     second = bench.retake(first, NOW - 10)
     bench.hide(second)
 
-    assert bench.visible_after == 90.0
+    assert (bench.visible_after, bench.credentials) == (90.0, {"token": ("invented",)})
     assert bench.simulator.table.page_size == 3
     assert not bench.simulator.table.inclusive
     assert bench.simulator.sittings[first].person == bench.simulator.sittings[second].person
