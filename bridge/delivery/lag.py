@@ -28,21 +28,28 @@ def oldest_unsettled(
     client: redis.Redis, subscriptions: Sequence[str], journals: Sequence[JournalGroups]
 ) -> dict[str, float | None]:
     """The same of several, in one round trip. `journals`: of `read_groups`. Raises the errors of redis-py."""
-    pipe, asked = client.pipeline(transaction=False), list[str]()
+    pipe, asked = client.pipeline(transaction=False), dict[tuple[int, str, str], int]()
+    wanted: list[tuple[str, int]] = []
     for name in subscriptions:
         for partition, journal in enumerate(journals):
             if not journal.exists:
                 continue
-            asked.append(name)
             group = journal.groups.get(keys.group(name))
-            if group is not None and group.pending:
-                pipe.xpending(keys.journal(partition), keys.group(name))
-            else:
-                start = "-" if group is None else f"({group.last_delivered}"
-                pipe.xrange(keys.journal(partition), start, "+", count=1)
+            pending = keys.group(name) if group is not None and group.pending else ""
+            # Most subscriptions are at the same place: what comes behind it is asked for once.
+            start = "" if pending else "-" if group is None else f"({group.last_delivered}"
+            place = (partition, pending, start)
+            if place not in asked:
+                asked[place] = len(asked)
+                if pending:
+                    pipe.xpending(keys.journal(partition), pending)
+                else:
+                    pipe.xrange(keys.journal(partition), start, "+", count=1)
+            wanted.append((name, asked[place]))
+    moments = [_recorded_at(answer) for answer in (pipe.execute() if asked else ())]
     oldest: dict[str, float | None] = dict.fromkeys(subscriptions)
-    for name, answer in zip(asked, pipe.execute() if asked else (), strict=True):
-        moment, before = _recorded_at(answer), oldest[name]
+    for name, number in wanted:
+        moment, before = moments[number], oldest[name]
         if moment is not None:
             oldest[name] = moment if before is None else min(before, moment)
     return oldest
