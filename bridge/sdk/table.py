@@ -23,6 +23,7 @@ class Sitting:
     number: int
     #: Number of the person who sits.
     person: int
+    #: UNIX seconds, as all times.
     started: int
     #: None: not yet.
     finished: int | None
@@ -58,21 +59,25 @@ class Table:
     per: str | None = None
     #: Member of `Sitting` by which rows are selected and sorted, oldest first: finished, started, changed or number.
     sort: str = "finished"
-    #: Parameters: rows from this time on, and up to this time.
+    #: Parameter: rows from this time on.
     since: str | None = None
+    #: Parameter: rows up to this time.
     until: str | None = None
     #: `since` includes its own moment.
     inclusive: bool = True
-    #: How these two are written: unix, unix_ms or iso.
+    #: How times are written in parameters: unix, unix_ms or iso.
     time: str = "unix"
     #: Parameter -> place in a row: only rows in which that member has this value.
     filters: Mapping[str, str] = field(default_factory=dict)
-    #: One of these parameters asks for further pages (none: `since` does): the number of the page, from 1; the number
-    #: of rows before it; the attempt id of the last row read; the text at `next_at` in an answer that has a next page.
+    #: Parameter: the number of the page, from 1. It or one of the next three asks for further pages; otherwise `since`.
     page: str | None = None
+    #: Parameter: the number of rows before the page.
     offset: str | None = None
+    #: Parameter: the attempt id of the last row read.
     after: str | None = None
+    #: Parameter: the text at `next_at` in the answer before.
     token: str | None = None
+    #: Where an answer that has a next page says how to ask for it.
     next_at: str = "next"
     #: Where the answer says whether there are more rows; None: nowhere.
     more_at: str | None = None

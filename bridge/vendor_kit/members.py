@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 
 from bridge.errors import ConfigError
-from bridge.sdk import compiled_schema, vendor
+from bridge.sdk import compiled_schema, json_api, odd_results, simulator, table, table_simulator, time_cursor, vendor
 from schemas import event
 
 __all__ = ["CONTRACT", "Member", "contract", "members"]
@@ -41,7 +41,26 @@ CONTRACT: dict[str, tuple[type, ...]] = {
         event.Section,
     ),
     "What the bridge passes to a client": (vendor.SourceFacts, vendor.VendorCalls, vendor.Memory),
+    "Reading an API": (json_api.JsonApi, time_cursor.TimeCursor),
+    "Simulating a vendor": (
+        table.Table,
+        table.Sitting,
+        table_simulator.TableBench,
+        table_simulator.TableSimulator,
+        simulator.SimulatedVendor,
+    ),
 }
+#: Heading -> functions, which follow the classes below it.
+_FUNCTIONS: dict[str, tuple[Callable[..., object], ...]] = {
+    "Reading an API": (
+        json_api.key_in_header,
+        json_api.rows_of,
+        time_cursor.poll_by_time,
+        odd_results.odd_flags,
+    ),
+    "Simulating a vendor": (table.iso,),
+}
+_NO_DEFAULT = "-"
 _TOLERANT = "Fields for schemas"
 
 
@@ -52,7 +71,7 @@ class Member:
     name: str
     #: In words: `function` for a callable, `or` for `|`.
     type: str
-    #: As Python prints it; None if the member must be given.
+    #: As Python prints it; None if the member must be given, "-" of a method.
     default: str | None
     #: The `#:` lines above it, or the docstring of a method.
     meaning: str
@@ -64,6 +83,8 @@ def contract() -> str:
     for heading, classes in CONTRACT.items():
         parts.append(f"## {heading}\n")
         parts += [_section(cls) for cls in classes]
+        if heading in _FUNCTIONS:
+            parts.append(_table(("function", "from", "returns", "meaning"), map(_function_row, _FUNCTIONS[heading])))
     return "\n".join([*parts, f"## {_TOLERANT}\n", _fields()])
 
 
@@ -71,6 +92,9 @@ def members(cls: type) -> list[Member]:
     """The members that a class declares, in its order. Raises `ConfigError` for one without a `#:` line."""
     lines, tree = _source(inspect.getsourcefile(cls) or "")
     body = next(node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
+    # What others use of a class without declared members are its methods.
+    if not (is_dataclass(cls) or getattr(cls, "_is_protocol", False)):
+        body = [node for node in body if isinstance(node, ast.FunctionDef) and ast.get_docstring(node)]
     found = list(_members(body, lines, _defaults(cls)))
     for member in found:
         if not member.meaning:
@@ -79,23 +103,41 @@ def members(cls: type) -> list[Member]:
 
 
 def _section(cls: type) -> str:
-    rows = ["| member | type | default | meaning |", "|---|---|---|---|"]
-    for member in members(cls):
-        default = "required" if member.default is None else f"`{member.default}`"
-        # A default says nothing about what the bridge hands over.
-        if not is_dataclass(cls):
-            default = "-"
-        rows.append(f"| `{member.name}` | `{member.type}` | {default} | {member.meaning} |")
-    return f"### {cls.__name__}\n\n{_first(cls)}\n\n" + "\n".join(rows) + "\n"
+    rows = (_row(member, is_dataclass(cls)) for member in members(cls))
+    return f"### {cls.__name__}\n\n{_first(cls)}{_imported(cls)}\n\n" + _table(
+        ("member", "type", "default", "meaning"), rows
+    )
+
+
+def _imported(cls: type) -> str:
+    """Where to import it from, unless it is where nearly everything is."""
+    return "" if cls.__name__ in vendor.__all__ else f" From `{cls.__module__}`."
+
+
+def _row(member: Member, has_defaults: bool) -> tuple[str, ...]:
+    default = "required" if member.default is None else f"`{member.default}`"
+    if not has_defaults or member.default == _NO_DEFAULT:
+        default = _NO_DEFAULT
+    return f"`{member.name}`", f"`{member.type}`", default, member.meaning
+
+
+def _function_row(function: Callable[..., object]) -> tuple[str, ...]:
+    _, tree = _source(inspect.getsourcefile(function) or "")
+    name = function.__name__
+    (node,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    member = _method(node)
+    return f"`{member.name}`", f"`{function.__module__}`", f"`{member.type}`", member.meaning
 
 
 def _fields() -> str:
-    rows = ["| field | what it loads |", "|---|---|"]
-    for name in compiled_schema.__all__:
-        cls = getattr(compiled_schema, name)
-        if isinstance(cls, type) and cls is not compiled_schema.TolerantField:
-            rows.append(f"| `{name}` | {_first(cls)} |")
-    return "\n".join(rows) + "\n"
+    classes = [getattr(compiled_schema, name) for name in compiled_schema.__all__]
+    shown = [cls for cls in classes if isinstance(cls, type) and cls is not compiled_schema.TolerantField]
+    return _table(("field", "what it loads"), ((f"`{cls.__name__}`", _first(cls)) for cls in shown))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    cells = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
 def _first(cls: type) -> str:
@@ -117,12 +159,17 @@ def _members(body: Sequence[ast.stmt], lines: Sequence[str], defaults: Mapping[s
     for node in body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             name = node.target.id
-            yield Member(name, _type(node.annotation), defaults.get(name), _comment(lines, node.lineno))
+            default = ast.unparse(node.value) if isinstance(node.value, ast.Lambda) else defaults.get(name)
+            yield Member(name, _type(node.annotation), default, _comment(lines, node.lineno))
         elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            is_property = any(isinstance(mark, ast.Name) and mark.id == "property" for mark in node.decorator_list)
-            arguments = "" if is_property else f"({_arguments(node.args)})"
-            returned = "None" if node.returns is None else _type(node.returns)
-            yield Member(f"{node.name}{arguments}", returned, None, _cell(ast.get_docstring(node) or ""))
+            yield _method(node)
+
+
+def _method(node: ast.FunctionDef) -> Member:
+    is_property = any(isinstance(mark, ast.Name) and mark.id == "property" for mark in node.decorator_list)
+    arguments = "" if is_property else f"({_arguments(node.args)})"
+    returned = "None" if node.returns is None else _type(node.returns)
+    return Member(f"{node.name}{arguments}", returned, _NO_DEFAULT, _cell(ast.get_docstring(node) or ""))
 
 
 def _comment(lines: Sequence[str], line: int) -> str:
@@ -153,6 +200,7 @@ def _defaults(cls: type) -> Mapping[str, str]:
 
 
 def _arguments(arguments: ast.arguments) -> str:
-    names = [argument.arg for argument in arguments.args if argument.arg != "self"]
+    names = [argument.arg for argument in arguments.args if argument.arg not in ("self", "cls")]
     optional = [argument.arg for argument in arguments.kwonlyargs]
-    return ", ".join([*names, *(["*", *optional] if optional else [])])
+    others = [f"**{arguments.kwarg.arg}"] if arguments.kwarg else []
+    return ", ".join([*names, *(["*", *optional] if optional else []), *others])
