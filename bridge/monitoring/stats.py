@@ -158,17 +158,17 @@ def _series(
 ) -> dict[str, dict[str, list[int]]]:
     """name -> figure -> a number for each step. `counted`: field -> a number for each step."""
 
-    def nothing() -> dict[str, list[int]]:
-        return {figure: [0] * number for figure in figures}
-
-    series = {name: nothing() for name in shown}
+    # Shared by all that nothing happened to; a sum is a new list.
+    zeros = [0] * number
+    nothing = dict.fromkeys(figures, zeros)
+    series = {name: dict(nothing) for name in shown}
     for counted_name, numbers in counted.items():
         name, added = read(counted_name)
         if not added or (only and name not in series) or not any(numbers):
             continue
-        of_name = series.setdefault(name, nothing())
+        of_name = series.setdefault(name, dict(nothing))
         for figure, sign in added:
-            before = of_name.get(figure, [0] * number)
+            before = of_name.get(figure, zeros)
             of_name[figure] = [old + sign * new for old, new in zip(before, numbers, strict=True)]
     return series
 
