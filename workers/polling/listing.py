@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar, cast
 
 from bridge.config.model import Source
@@ -115,7 +115,7 @@ class Listing:
         """The vendor of the source."""
         return self.services.vendors[self.source.vendor]
 
-    @property
+    @cached_property
     def streams(self) -> dict[str, Poll]:
         """What the source polls: stream -> how."""
         return streams(self.vendor, self.source.options)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -72,7 +73,7 @@ class SourceAccess:
     #: Whether the process is stopping.
     stopping: Callable[[], bool]
 
-    @property
+    @cached_property
     def streams(self) -> dict[str, Poll]:
         """What the source polls: stream -> how."""
         return streams(self.vendor, self.source.options)
