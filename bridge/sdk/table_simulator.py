@@ -15,7 +15,7 @@ Declare how the API is asked and answers, and how one sitting is printed as a ro
 
     VARIANTS = {"documented": Bench, "exclusive": lambda now: Bench(now, inclusive=False)}
 
-That is all for a vendor that is only polled. All members of `Table` and `Sitting` are in `bridge/sdk/table.py`. Times
+That is all for a vendor that is only polled. `docs/vendor-contract.md` has all members of `Table` and `Sitting`. Times
 are UNIX seconds; a place such as `data.items` is a member of an object inside another one. What else the vendor does is
 a method of `Bench`, made of `add`, `change` and `shown` of its `simulator`:
 
