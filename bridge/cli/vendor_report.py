@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,6 +40,8 @@ SECTIONS: Mapping[str, str] = {
 #: pytest's exit code when tests ran and some failed; larger ones mean that it could not run them.
 _SOME_FAILED = 1
 _MESSAGE_LENGTH = 240
+#: pytest's reason for a test of something that the vendor has none of, and ours.
+_EMPTY, _NOTHING = "got empty parameter set", "about what this vendor does not have"
 #: A line of a traceback: file, line, and the error on the innermost one.
 _PLACE = re.compile(r"^(?P<file>[^\s:]+\.py):(?P<line>\d+): ", re.MULTILINE)
 _SECTION = re.compile(rf"{re.escape(GUIDE)}#[a-z-]+")
@@ -49,9 +51,9 @@ _SEE = re.compile(rf"[.;]? \((?:see )?{re.escape(GUIDE)}#[a-z-]+\)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One kind of failure: a test, perhaps in several variants, that failed with the same message."""
+    """One kind of failure: the tests that failed with the same message."""
 
-    #: The test's name as a sentence, with its variants in brackets.
+    #: The first test's name as a sentence, with its variants in brackets, and how many others there are.
     what: str
     #: The test's name, for `-k`.
     test: str
@@ -105,31 +107,33 @@ def run_suites(root: Path, name: str, package: str) -> Report:
 def read_report(file: Path, name: str, root: Path, folder: Path) -> Report:
     """What pytest's JUnit report says of the vendor `name`. `folder`: its files."""
     report = Report()
-    kinds: dict[tuple[str, str], list[tuple[str, Failure]]] = {}
+    kinds: dict[str, list[tuple[str, Failure]]] = {}
     for case in parse(file).iter("testcase"):
         skipped = case.find("skipped")
         problems = [*case.findall("failure"), *case.findall("error")]
         if problems:
             report.failed += 1
-            variant, failure = _failure(case, problems[0], root, folder)
-            variant = variant.removeprefix(name).lstrip("-")
-            kinds.setdefault((failure.test, failure.message), []).append((variant, failure))
+            variant, failure = _failure(case, problems[0], name, root, folder)
+            kinds.setdefault(failure.message, []).append((variant, failure))
         elif skipped is not None:
-            report.skipped[skipped.get("message", "").removeprefix(f"{name}: ")] += 1
+            reason = skipped.get("message", "").removeprefix(f"{name}: ")
+            report.skipped[_NOTHING if reason.startswith(_EMPTY) else reason] += 1
         else:
             report.passed += 1
     report.failures = list(_merged(kinds))
     return report
 
 
-def _failure(case: Element, problem: Element, root: Path, folder: Path) -> tuple[str, Failure]:
+def _failure(case: Element, problem: Element, name: str, root: Path, folder: Path) -> tuple[str, Failure]:
     """The variant and the failure of one test."""
     test, _, variant = case.get("name", "").rstrip("]").partition("[")
     text, module = problem.text or "", case.get("classname", "").rpartition(".")[2]
-    message = clip(_SEE.sub("", (problem.get("message") or "failed").splitlines()[0]), _MESSAGE_LENGTH)
+    # What a suite says of the vendor by itself begins with pytest's word for that, and the vendor.
+    said = _SEE.sub("", (problem.get("message") or "failed").splitlines()[0]).removeprefix("Failed: ")
+    message = clip(said.removeprefix(f"{name}: "), _MESSAGE_LENGTH)
     section = _SECTION.search(problem.get("message", "") + text)
     anchor = f"#{SECTIONS[module]}" if module in SECTIONS else ""
-    return variant, Failure(
+    return variant.removeprefix(name).lstrip("-"), Failure(
         what=test.removeprefix("test_").replace("_", " "),
         test=test,
         message=message,
@@ -138,18 +142,14 @@ def _failure(case: Element, problem: Element, root: Path, folder: Path) -> tuple
     )
 
 
-def _merged(kinds: Mapping[tuple[str, str], list[tuple[str, Failure]]]) -> Iterator[Failure]:
-    """One failure of each kind, with the variants in which it came."""
+def _merged(kinds: Mapping[str, list[tuple[str, Failure]]]) -> Iterator[Failure]:
+    """One failure of each kind, with the variants of its first test."""
     for cases in kinds.values():
         _, first = cases[0]
-        variants = ", ".join(variant for variant, _ in cases if variant)
-        yield Failure(
-            what=f"{first.what} ({clip(variants, 120)})" if variants else first.what,
-            test=first.test,
-            message=first.message,
-            place=first.place,
-            section=first.section,
-        )
+        variants = ", ".join(variant for variant, failure in cases if variant and failure.test == first.test)
+        what = f"{first.what} ({clip(variants, 120)})" if variants else first.what
+        others = len({failure.test for _, failure in cases}) - 1
+        yield replace(first, what=f"{what}, and {others} more" if others else what)
 
 
 def _place(text: str, root: Path, folder: Path) -> str | None:

@@ -165,6 +165,14 @@ tests/support/contract/wire.py:3: KeyError</failure></testcase>
 </testcase>
 <testcase classname="tests.contract.test_attempts" name="test_grading[north-a]">
 <skipped type="pytest.skip" message="north: no `grade` in contract.py (docs/adding-a-vendor.md#grading)"/></testcase>
+<testcase classname="tests.contract.test_parts" name="test_parts[NOTSET]">
+<skipped type="pytest.skip" message="got empty parameter set for (stage)"/></testcase>
+<testcase classname="tests.contract.test_attempts" name="test_order[north-a]">
+<failure message="Failed: north: __init__.py: `normalise` raises KeyError (see docs/adding-a-vendor.md#identity)">
+tests/support/contract/checked.py:3: Failed</failure></testcase>
+<testcase classname="tests.contract.test_faults" name="test_kills[north-a]">
+<failure message="Failed: north: __init__.py: `normalise` raises KeyError (see docs/adding-a-vendor.md#identity)">
+tests/support/contract/checked.py:3: Failed</failure></testcase>
 <testcase classname="tests.contract.test_attempts" name="test_ids[north-a]"/>
 </testsuite></testsuites>
 """
@@ -173,8 +181,11 @@ tests/support/contract/wire.py:3: KeyError</failure></testcase>
 def test_a_report_names_test_error_place_and_section(tmp_path: Path) -> None:
     (tmp_path / "report.xml").write_text(REPORT.replace("PLACE", str(tmp_path)))
     report = read_report(tmp_path / "report.xml", "north", ROOT, tmp_path / "north")
-    assert (report.passed, report.failed, report.is_good) == (1, 3, False)
-    assert report.skipped == {"no `grade` in contract.py (docs/adding-a-vendor.md#grading)": 1}
+    assert (report.passed, report.failed, report.is_good) == (1, 5, False)
+    assert report.skipped == {
+        "no `grade` in contract.py (docs/adding-a-vendor.md#grading)": 1,
+        "about what this vendor does not have": 1,
+    }
     assert report.failures == [
         Failure(
             what="a fixture becomes what stands beside it (page)",
@@ -189,6 +200,13 @@ def test_a_report_names_test_error_place_and_section(tmp_path: Path) -> None:
             message="KeyError: 'id'",
             place=f"{tmp_path}/north/client.py:7",
             section="docs/adding-a-vendor.md#streams",
+        ),
+        Failure(
+            what="order (a), and 1 more",
+            test="test_order",
+            message="__init__.py: `normalise` raises KeyError",
+            place="tests/support/contract/checked.py:3",
+            section="docs/adding-a-vendor.md#identity",
         ),
     ]
 
