@@ -62,7 +62,10 @@ class TableSimulator:
 
     def __init__(self, table: Table, clock: Callable[[], float], *, seed: int = 7, faults: Faults = NO_FAULTS) -> None:
         self.table, self.now = table, clock
-        self.credentials: Mapping[str, str | tuple[str, ...]] = dict(table.credentials)
+        # A file lists a credential only if there are several of it.
+        self.credentials: Mapping[str, str | tuple[str, ...]] = {
+            name: values[0] if len(values) == 1 else values for name, values in table.credentials.items()
+        }
         self.options, self.base_path = table.options, ""
         #: Attempt id -> sitting.
         self.sittings: dict[str, Sitting] = {}

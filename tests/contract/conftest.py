@@ -17,7 +17,7 @@ import redis
 from bridge import registry
 from bridge import vendors as vendors_package
 from bridge.sdk.vendor import Vendor
-from tests.support.contract.capabilities import missing
+from tests.support.contract.capabilities import missing, section_of
 from tests.support.contract.stage import Clock, Stage, connect, contract_of, folder
 
 if elsewhere := os.environ.get("CONTRACT_VENDORS"):
@@ -107,7 +107,32 @@ def _spread(metafunc: pytest.Metafunc, name: str, values: Iterable[str]) -> None
             marks = case.marks if case.reason else []
             ident = f"{case.vendor.name}-{case.variant}-{stream}-{value}".replace("--", "-")
             parameters.append(pytest.param(case, *([stream] if streamed else []), value, id=ident, marks=marks))
-    metafunc.parametrize(["stage", *(["stream"] if streamed else []), name], parameters, indirect=["stage"])
+    _parametrize_stage(metafunc, [*(["stream"] if streamed else []), name], parameters)
+
+
+#: Fixture -> what a vendor needs for it, and where that is declared.
+_OF_FIXTURES = {
+    "named": ("names_only", "contract.py"),
+    "parted": ("part", "contract.py"),
+    "signed": ("verify", "__init__.py"),
+    "sweep": ("sweep", "__init__.py"),
+    "polled": ("polls", "__init__.py"),
+}
+
+
+def _parametrize_stage(metafunc: pytest.Metafunc, more: list[str], parameters: list[Any]) -> None:
+    """`stage` and `more`; where no vendor is meant, one skipped case says why."""
+    if not parameters:
+        who = ", ".join(vendor.name for vendor in _vendors(metafunc.config))
+        found = [(name, file) for fixture, (name, file) in _OF_FIXTURES.items() if fixture in metafunc.fixturenames]
+        if not who:
+            reason = f"{', '.join(_names(metafunc.config)) or 'no vendor'}: cannot be loaded"
+        elif found:
+            reason = f"{who}: no `{found[0][0]}` in {found[0][1]} ({section_of(found[0][0])})"
+        else:
+            reason = f"{who}: every webhook is signed ({section_of('verify')})"
+        parameters = [pytest.param(*[None] * (1 + len(more)), id="none", marks=pytest.mark.skip(reason=reason))]
+    metafunc.parametrize(["stage", *more], parameters, indirect=["stage"])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -127,10 +152,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     elif kind is not None:
         pairs = [(case, stream) for case in _cases(metafunc) for stream in _streams(case.vendor, kind)]
         parameters = [pytest.param(case, stream, id=case.name(stream), marks=case.marks) for case, stream in pairs]
-        metafunc.parametrize(("stage", kind), parameters, indirect=["stage"])
+        _parametrize_stage(metafunc, [kind], parameters)
     elif "stage" in names:
         cases = [pytest.param(case, id=case.name(), marks=case.marks) for case in _cases(metafunc)]
-        metafunc.parametrize("stage", cases, indirect=True)
+        _parametrize_stage(metafunc, [], cases)
     elif "fixture_path" in names:
         fixtures = [
             pytest.param(vendor, path, id=f"{vendor.name}-{path.name.removesuffix('.in.json')}")

@@ -9,6 +9,7 @@ import pytest
 from bridge import registry
 from bridge.errors import ConfigError
 from bridge.sdk.vendor import GRADINGS, NO_WEBHOOKS, STATUSES
+from tests.support.contract.capabilities import section_of
 from tests.support.contract.checked import checked_vendor, fail
 from tests.support.contract.fields_read import kinds_of_fields
 from tests.support.contract.reading import case_problem, read_fixture
@@ -20,7 +21,7 @@ IN, OUT = ".in.json", ".out.json"
 ODD_INPUT = {
     ("number", "text"): "number",
     ("empty", "boolean"): "boolean",
-    ("unknown",): "word",
+    ("unknown",): "status",
     ("missing",): "",
     ("extra",): "",
     ("zone",): "time",
@@ -131,7 +132,7 @@ def test_the_outcome_of_odd_input_is_defined(vendor, vendor_folder, words):
     if not rows:
         expected = [expected_of(vendor, path) for path, _ in fixtures_of(vendor, vendor_folder)]
         if needed and needed not in kinds_of_fields(vendor, expected):
-            pytest.skip(f"{vendor.name}: reads no {needed}")
+            pytest.skip(f"{vendor.name}: reads no {needed} ({section_of('QUIRKS.md')})")
         fail(vendor, f"Odd input has no row with the words {' and '.join(words)}", "QUIRKS.md", "QUIRKS.md")
     for row in rows:
         if not any(outcome in row[1] for outcome in ("accepted", "flagged", "quarantined")):

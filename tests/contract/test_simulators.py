@@ -120,3 +120,6 @@ def test_what_is_expected_of_operators_is_understood_by_the_vendor(open_account,
         assert set(reference) <= set(vendor.reference_help)
     assert simulator.expectations() or vendor.polls
     assert set(simulator.credentials) == set(vendor.credentials)
+    for name, value in simulator.credentials.items():
+        if not isinstance(value, str) and not vendor.credentials[name].many:
+            fail(vendor, f"`credentials` has several values of {name}", "simulator.py", "simulator.py")

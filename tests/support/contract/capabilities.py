@@ -36,6 +36,7 @@ _SECTIONS: Mapping[str, str] = {
     "sittings": "retakes",
     "normalise": "identity",
     "polls": "streams",
+    "sweep": "streams",
     "fetch": "streams",
     "rewind": "streams",
     "start": "streams",

@@ -27,16 +27,16 @@ _NUMBERS = (Number, WholeNumber, UnixTime, UnixMillis, Duration, fields.Number)
 
 
 def kinds_of_fields(vendor: Vendor, expected: Iterable[Any]) -> set[str]:
-    """`number`, `boolean` and `time` by the schemas of the folder; `word`, `maximum`, `start` and `finish` by what its
-    fixtures become (`expected`: the documents in the `.out.json` files). A webhook has a word: what it is about."""
+    """`number`, `boolean` and `time` by the schemas of the folder; `status`, `maximum`, `start` and `finish` by what
+    its fixtures become (`expected`: the documents in the `.out.json` files). A webhook has a status: its event."""
     attempts = [
         item
         for document in expected
         for item in (document.get("records", ()) if isinstance(document, dict) else document)
         if "attempt_id" in item
     ]
-    found = set(_kinds(vendor)) | ({"word"} if vendor.split is not None else set())
-    members = {"word": "vendor_status", "start": "started_at", "finish": "completed_at"}
+    found = set(_kinds(vendor)) | ({"status"} if vendor.split is not None else set())
+    members = {"status": "vendor_status", "start": "started_at", "finish": "completed_at"}
     found |= {kind for kind, member in members.items() if any(attempt.get(member) for attempt in attempts)}
     if any(attempt["result"].get("max_score") for attempt in attempts):
         found.add("maximum")
