@@ -292,6 +292,16 @@ def test_a_few_results_deleted_between_pages_pull_no_other_past_the_border(delet
     assert world.ids([*page.records, *rest]) == set(ids)
 
 
+def test_schedules_restrict_what_is_polled_and_a_webhook_about_another_one_is_followed():
+    world = World(schedules=[FIRST])
+    attempt_id = world.simulator.finish(at=NOW - 60, schedule=1)
+    read, _ = world.round(listing.start(NOW - DAY))
+    [pointer] = VENDOR.split(json.loads(world.simulator.webhook(attempt_id)[0]), world.options)
+
+    assert read == []
+    assert world.ids(VENDOR.recheck(world.client, pointer.reference)) == {attempt_id}
+
+
 def test_a_list_in_no_order_is_read_to_its_end():
     old = {"email": "old@example.test", "testStatus": {"startTime": "Tue, 04 Mar 2025 09:00:12 GMT"}}
     new = {"email": "new@example.test", "testStatus": {"startTime": "Tue, 04 Mar 2025 11:00:12 GMT"}}
