@@ -83,6 +83,10 @@ class Table:
     more_at: str | None = None
     #: Most rows in an answer; a bench has 3.
     page_size: int = 100
+    #: Calls in every `per_seconds`, any others get a 429; None: not limited, as on a bench.
+    calls: int | None = None
+    #: Length of that window, which slides; a demo shortens it by its scale.
+    per_seconds: float = 60.0
     #: Address of one row, before its attempt id; None: it has none. The answer is a list of one row.
     one: str | None = None
     #: Row -> body and headers of the webhook about it; None: there are no webhooks.

@@ -77,7 +77,8 @@ class TableSimulator:
         self._last_answer: Response | None = None
         self._versions: Counter[str] = Counter()
         self._to_grade: deque[tuple[float, str]] = deque()
-        self._calls = 0
+        self._counted: Counter[str] = Counter()
+        self._calls: deque[float] = deque()
         self._lock = threading.RLock()
         self.outbox = Outbox(clock=clock, rng=self._rng, faults=faults, retry_schedule=(0.5, 1.0, 2.0, 5.0, 10.0))
         self.wsgi: Any = Request.application(self._answer)
@@ -173,8 +174,8 @@ class TableSimulator:
         return []  # polls find everything
 
     def counts(self) -> Mapping[str, int]:
-        seen = {"completed": len(self.expected()), "api_calls": self._calls, "quota_refusals": 0}
-        return seen | self.outbox.tally()
+        seen = {name: self._counted[name] for name in ("api_calls", "quota_refusals")}
+        return {"completed": len(self.expected()), **seen, **self.outbox.tally()}
 
     def start_webhooks(self, url: str) -> None:
         self.outbox.start(url)
@@ -194,7 +195,9 @@ class TableSimulator:
 
     def _answer(self, request: Request) -> Response:
         with self._lock:
-            self._calls += 1
+            if not self._takes_a_call():
+                return Response(status=429)
+            self._counted["api_calls"] += 1
             if self._troubles:
                 return self._troubles.popleft() or self._last_answer or Response(status=500)
             try:
@@ -203,6 +206,18 @@ class TableSimulator:
                 return Response(status=error.code)
             self._last_answer = Response(json.dumps(document), mimetype="application/json")
             return self._last_answer
+
+    def _takes_a_call(self) -> bool:
+        if self.table.calls is None:
+            return True
+        now = self.now()
+        while self._calls and self._calls[0] <= now - self.table.per_seconds:
+            self._calls.popleft()
+        if len(self._calls) >= self.table.calls:
+            self._counted["quota_refusals"] += 1
+            return False
+        self._calls.append(now)
+        return True
 
     def _document(self, request: Request) -> Any:
         table, (header, value) = self.table, self.table.key
@@ -241,7 +256,7 @@ class TableBench:
     table: ClassVar[Table]
 
     def __init__(self, now: Callable[[], float], **changes: Any) -> None:
-        table = replace(self.table, **{"page_size": 3, **changes})
+        table = replace(self.table, **{"page_size": 3, "calls": None, **changes})
         self.simulator = TableSimulator(table, now)
         self.wsgi, self.visible_after = self.simulator.wsgi, table.visible_after
         self.credentials = {name: (value,) for name, value in table.credentials.items()}
