@@ -11,6 +11,7 @@ from marshmallow.validate import Length
 
 from bridge.config.fields import Text, kind_of, one_or_many
 from bridge.config.section import SectionSchema
+from bridge.config.yaml_document import SpelledNumber
 from bridge.errors import clip
 from bridge.query import parse_number_range
 from bridge.sdk.vendor import GRADINGS
@@ -70,7 +71,7 @@ class _Member(fields.Field[Any]):
             wrong = f'"{clip(value, 40)}" is not one of {", ".join(sorted(GRADINGS))}'
         if wrong:
             raise ValidationError(wrong)
-        return value
+        return int(value) if isinstance(value, SpelledNumber) else value
 
 
 class _AnyOf(fields.List[Any]):

@@ -10,7 +10,7 @@ from marshmallow import ValidationError, fields
 
 from bridge.config.addresses import is_secret_name
 from bridge.config.fields import Duration, Text, flag, kind_of, one_or_many
-from bridge.config.yaml_document import Document, KeyPath, Reference
+from bridge.config.yaml_document import Document, KeyPath, Reference, SpelledNumber
 from bridge.errors import clip
 from bridge.sdk.fields import Number
 from bridge.sdk.options import Option
@@ -59,11 +59,17 @@ def _has_reference(value: Any) -> bool:
 def _option(option: Option, value: Any) -> Any:
     """One option by its declared kind. Lists hold text: an id written as a number is an id all the same."""
     if option.kind == "list":
-        items = [str(item) if isinstance(item, int) else item for item in one_or_many(value)]
-        return tuple(fields.List(Text(_among(option))).deserialize(items))
+        return tuple(fields.List(Text(_among(option))).deserialize(list(map(_id, one_or_many(value)))))
     if option.kind == "mapping":
         return _mapping(option, value)
     return _value(option.kind, option, value)
+
+
+def _id(value: Any) -> Any:
+    """A whole number as it is written: 007 is another id than 7."""
+    if isinstance(value, SpelledNumber):
+        return value.spelling
+    return str(value) if type(value) is int else value
 
 
 def _mapping(option: Option, value: Any) -> dict[str, Any]:
@@ -98,7 +104,9 @@ def _value(kind: str, option: Option, value: Any) -> Any:
 def _decimal(value: Any) -> Decimal:
     """Exactly as it is written: YAML's 0.1 is the nearest binary number, whose shortest text is 0.1 again."""
     try:
-        number = Number.convert(repr(value) if isinstance(value, float) else value)
+        if isinstance(value, float):
+            value = repr(value)
+        number = Number.convert(int(value) if isinstance(value, SpelledNumber) else value)
     except ValueError as error:
         wrong = (
             "" if isinstance(value, str | int | float) and not isinstance(value, bool) else f", not {kind_of(value)}"

@@ -16,7 +16,7 @@ import yaml
 from bridge.errors import ConfigError, clip
 from bridge.text import text_problem
 
-__all__ = ["Document", "KeyPath", "Reference", "parse_yaml", "resolve"]
+__all__ = ["Document", "KeyPath", "Reference", "SpelledNumber", "parse_yaml", "resolve"]
 
 #: The path of a value: ("sources", "eu-classmarker", "poll", "every"); numbers are positions in a list.
 KeyPath = tuple[str | int, ...]
@@ -32,6 +32,13 @@ class Reference(str):
     """Text from the environment or from a file of its own; it may be a secret."""
 
     __slots__ = ()
+
+
+class SpelledNumber(int):
+    """A whole number that is not written as Python writes it, such as 007, 0x1F or 12:30. It may be meant as an id."""
+
+    #: As it is in the file.
+    spelling: str
 
 
 @dataclass(slots=True)
@@ -168,6 +175,10 @@ def _plain(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, document: Do
     if isinstance(value, str) and (problem := text_problem(value, lines=True)):
         document.add_broken(path, problem)
         return None
+    if type(value) is int and str(value) != node.value:
+        number = SpelledNumber(value)
+        number.spelling = node.value
+        return number
     return value
 
 

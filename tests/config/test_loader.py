@@ -210,6 +210,19 @@ def test_a_token_is_kept_as_its_hash_only(read: Any) -> None:
     assert TOKEN not in repr(config) + str(describe(config))
 
 
+def test_numbers_are_numbers_however_they_are_spelled(read: Any) -> None:
+    config = read(
+        _subscription("transport: celery, task: x, queue: y, filter: {when: {score: 1_000}}").replace(
+            "northwind", "northwind, budget: {calls: 0x1F}, options: {depth: 010}"
+        )
+    )
+    assert (config.sources["eu"].budget.calls, config.sources["eu"].options["depth"]) == (31, 8)
+    shown = yaml.safe_load(yaml.safe_dump(describe(config)))
+    assert shown["subscriptions"]["one"]["filter"]["when"] == {"score": 1000}
+    options = read(_forms("forms: a, share: 1_000, marks: {a: 2_000}")).sources["eu"].options
+    assert (options["share"], options["marks"]) == (Decimal(1000), {"a": Decimal(2000)})
+
+
 def _listed(more: str) -> str:
     return HEAD + f"sources: {{eu: {{vendor: listed{more}}}}}\n"
 
@@ -249,7 +262,10 @@ def test_decimals_are_exact_and_keys_of_mappings_keep_their_spelling(read: Any) 
 
 
 def test_an_options_list_takes_ids_written_as_numbers(read: Any) -> None:
-    assert read(SOURCES[:-2] + ", options: {quizzes: [12, abc]}}\n").sources["eu"].options["quizzes"] == ("12", "abc")
+    options = ", options: {quizzes: [12, abc, 007, 0x1F, 1_000, 12:30, -5, '08']}"
+    read_as = ("12", "abc", "007", "0x1F", "1_000", "12:30", "-5", "08")
+    assert read(SOURCES[:-2] + options + "}\n").sources["eu"].options["quizzes"] == read_as
+    assert read(SOURCES[:-2] + ", options: {quizzes: 007}}\n").sources["eu"].options["quizzes"] == ("007",)
 
 
 def test_a_part_may_be_shared_by_an_anchor(read: Any) -> None:
@@ -365,6 +381,8 @@ def _https(secrets: str) -> str:
         (_source("options: {confirm: 1.5}"), "must be true or false"),
         (_source("options: {depth: deep}"), "must be a whole number"),
         (_source("options: {reread: 14}"), '"14" is not a valid duration'),
+        (_source("options: {quizzes: [on]}"), "quizzes[0]: must be text, not true or false"),
+        (_source("options: {quizzes: [1.10]}"), "quizzes[0]: must be text, not a number; put it in quotes"),
         (_source("options: {quizzes: [{a: 1}]}"), "quizzes[0]: must be text, not a section"),
         (
             SOURCES.replace("northwind", "forms"),
