@@ -85,7 +85,7 @@ class Table:
     page_size: int = 100
     #: Calls in every `per_seconds`, any others get a 429; None: not limited, as on a bench.
     calls: int | None = None
-    #: Length of that window, which slides; a demo shortens it by its scale.
+    #: Length of that window, which slides.
     per_seconds: float = 60.0
     #: Address of one row, before its attempt id; None: it has none. The answer is a list of one row.
     one: str | None = None

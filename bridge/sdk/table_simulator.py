@@ -29,7 +29,7 @@ a method of `Bench`, made of `add`, `change` and `shown` of its `simulator`:
 For the demo write the table into `simulator.py`, and below it:
 
     def sandbox(seed: int, clock: Callable[[], float], *, scale: float, faults: Faults) -> TableSimulator:
-        return TableSimulator(TABLE, clock, seed=seed, faults=faults)
+        return TableSimulator(TABLE, clock, seed=seed, scale=scale, faults=faults)
 
 Write ids, signatures and times in `row` and `webhook` with code of their own: what they share with the adapter may be
 wrong in both.
@@ -57,12 +57,22 @@ __all__ = ["Sitting", "Table", "TableBench", "TableSimulator", "iso"]
 class TableSimulator:
     """One account (`bridge.sdk.simulator.SimulatedVendor`). All randomness comes from `seed`, all time from `clock`.
 
-    Thread-safe: a demo serves the API and lets candidates sit at the same time.
+    `scale`: grading and the quota's window take so many times less. Thread-safe: a demo serves the API and lets
+    candidates sit at the same time.
     """
 
-    def __init__(self, table: Table, clock: Callable[[], float], *, seed: int = 7, faults: Faults = NO_FAULTS) -> None:
-        self.table, self.now = table, clock
-        # A file lists a credential only if there are several of it.
+    def __init__(
+        self,
+        table: Table,
+        clock: Callable[[], float],
+        *,
+        seed: int = 7,
+        scale: float = 1.0,
+        faults: Faults = NO_FAULTS,
+    ) -> None:
+        waits = None if table.graded_after is None else table.graded_after / scale
+        self.table = replace(table, graded_after=waits, per_seconds=table.per_seconds / scale)
+        self.now = clock
         self.credentials: Mapping[str, str | tuple[str, ...]] = {
             name: values[0] if len(values) == 1 else values for name, values in table.credentials.items()
         }

@@ -164,7 +164,8 @@ def test_a_demo_knows_what_should_be_published_and_what_was_sent():
     def webhook(printed):
         return json.dumps(printed).encode(), {"content-type": "application/json"}
 
-    api = TableSimulator(replace(TABLE, webhook=webhook, graded_after=60.0), lambda: NOW, faults=Faults(lose=1.0))
+    table = replace(TABLE, webhook=webhook, graded_after=3_600.0)
+    api = TableSimulator(table, lambda: NOW, scale=60.0, faults=Faults(lose=1.0))
     attempt_id = api.sit(NOW, candidate=4)
     assert api.expected()[attempt_id].needs_grading
     assert not api.idle()
