@@ -141,7 +141,7 @@ def _all_at_once(processes: Sequence) -> None:
             for _ in range(2):
                 poll_once(services, SOURCE)
                 recheck(services, SOURCE)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the test reports it
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the test reports it
             faults.append(error)
 
     threads = [threading.Thread(target=work, args=(process,)) for process in processes]
@@ -149,4 +149,5 @@ def _all_at_once(processes: Sequence) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not faults, faults
+    if faults:
+        raise faults[0]

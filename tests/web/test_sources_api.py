@@ -68,6 +68,7 @@ def test_a_source_whose_vendor_sends_no_webhooks_has_no_webhook_address_anywhere
     assert "the vendor sends no webhooks" in page
     assert "/webhooks/eu" not in page
     assert "Webhook share" not in page
+    assert "Rescued" not in page
     assert "attempt-bridge sources test eu" in dashboard.get("")
     assert "webhook address" not in dashboard.get("")
 

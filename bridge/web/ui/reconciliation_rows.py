@@ -20,7 +20,7 @@ class Kind(NamedTuple):
 BARS = (
     Kind("both", "both", "seen by webhook and by poll or backfill"),
     Kind("webhook_only", "webhook only", "no poll has seen it"),
-    Kind("poll_only", "rescued", "its webhook never came: a poll has found it"),
+    Kind("poll_only", "rescued", "no webhook came: a poll has found it"),
     Kind("missing", "missing", "listed by the vendor, never published"),
 )
 #: Lists of ids, those first that need somebody.
@@ -28,7 +28,7 @@ DIFFERENCES = (
     Kind("missing", "missing", "listed by the vendor, never published"),
     Kind("outdated", "outdated", "the vendor has a later result than was published"),
     Kind("expected", "expected", "an expectation past its due time, neither listed nor published"),
-    Kind("poll_only", "rescued", "its webhook never came: a poll has found it"),
+    Kind("poll_only", "rescued", "no webhook came: a poll has found it"),
     Kind("webhook_only", "webhook only", "no poll has seen it"),
     Kind("unlisted", "unlisted", "published, and not in the vendor's list"),
 )
