@@ -39,7 +39,7 @@ SECTIONS: Mapping[str, str] = {
 }
 #: pytest's exit code when tests ran and some failed; larger ones mean that it could not run them.
 _SOME_FAILED = 1
-_MESSAGE_LENGTH = 240
+_MESSAGE_LENGTH = 400
 #: pytest's reason for a test of something that the vendor has none of, and ours.
 _EMPTY, _NOTHING = "got empty parameter set", "about what this vendor does not have"
 #: A line of a traceback: file, line, and the error on the innermost one.

@@ -12,7 +12,7 @@ from typing import Any
 
 from werkzeug.exceptions import BadRequest
 
-__all__ = ["Sitting", "Table", "iso", "page_of", "placed"]
+__all__ = ["Sitting", "Table", "iso", "page_of", "placed", "spoilt"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,6 +128,13 @@ def placed(document: dict[str, Any], place: str, value: Any) -> Any:
 def iso(moment: float | None) -> str | None:
     """ISO 8601 in UTC, such as 2026-01-01T11:29:54Z."""
     return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")
+
+
+def spoilt(value: Any, attempt_id: str) -> Any:
+    """A member that cannot be read; objects keep their members, so that the id inside of one stays."""
+    if isinstance(value, dict):
+        return {name: spoilt(member, attempt_id) for name, member in value.items()}
+    return value if str(value) == attempt_id else {"odd": True}
 
 
 def _place(table: Table, sitting: Sitting) -> tuple[int, int]:

@@ -49,7 +49,7 @@ from werkzeug.exceptions import HTTPException, NotFound, Unauthorized
 from werkzeug.wrappers import Request, Response
 
 from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt, Faults, Outbox
-from bridge.sdk.table import Sitting, Table, iso, page_of, placed
+from bridge.sdk.table import Sitting, Table, iso, page_of, placed, spoilt
 
 __all__ = ["Sitting", "Table", "TableBench", "TableSimulator", "iso"]
 
@@ -133,7 +133,7 @@ class TableSimulator:
         row = self.table.row(self.sittings[attempt_id])
         if attempt_id not in self.spoiled:
             return row
-        return {name: value if str(value) == attempt_id else {"odd": True} for name, value in row.items()}
+        return {name: spoilt(value, attempt_id) for name, value in row.items()}
 
     def fail(self, status: int, headers: Mapping[str, str] | None = None, *, times: int = 1) -> None:
         """The next calls are answered with this status, such as 500, or 429 with the header Retry-After."""

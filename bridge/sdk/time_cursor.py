@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,8 @@ class TimeCursor:
     def page_of(
         self, kind: str, rows: Sequence[Any], time: tuple[str, TolerantField], following: str | int | None, now: float
     ) -> Page:
-        """The page of these rows, as records of a kind. `time`: the member by which the list is sorted, and its field.
-        `following`: the next page; None after the last one. `now`: UNIX seconds.
+        """The page of these rows, as records of a kind. `time`: the member by which the list is sorted, `finished` or
+        `attempt.finished`, and its field. `following`: the next page; None after the last one. `now`: UNIX seconds.
 
         A row that cannot be read is a record too, which normalising reports. A time in the future moves no cursor.
         Raises `VendorFault` for a page that comes twice: the API ignores what it is asked for.
@@ -111,10 +111,16 @@ def _read(
     kind: str, rows: Sequence[Any], time: tuple[str, TolerantField], now: float
 ) -> tuple[list[Record], list[int]]:
     """Rows as records, and the UNIX seconds of those that have a readable time, which is not in the future."""
-    member, field = time
+    place, field = time
     records = [Record(kind, row if isinstance(row, dict) else {}) for row in rows]
-    moments = (_moment(record.body.get(member), field.convert) for record in records)
+    moments = (_moment(_at(record.body, place), field.convert) for record in records)
     return records, [int(moment) for moment in moments if moment is not None and moment <= now]
+
+
+def _at(row: Any, place: str) -> Any:
+    for name in place.split("."):
+        row = row.get(name) if isinstance(row, Mapping) else None
+    return row
 
 
 def _moment(value: Any, convert: Callable[[Any], Any]) -> float | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from bridge import registry
-from bridge.errors import ConfigError
+from bridge.errors import ConfigError, clip
 from bridge.sdk.vendor import GRADINGS, NO_WEBHOOKS, STATUSES
 from tests.support.contract.capabilities import section_of
 from tests.support.contract.checked import checked_vendor, fail
@@ -15,6 +16,8 @@ from tests.support.contract.fields_read import kinds_of_fields
 from tests.support.contract.reading import case_problem, read_fixture
 from tests.support.contract.stage import contract_of
 
+#: In place of a member that one side does not have.
+ABSENT = object()
 #: Endings of the two files of a fixture.
 IN, OUT = ".in.json", ".out.json"
 #: Words of a row of the table "Odd input" of QUIRKS.md -> the kind of field that it is about.
@@ -48,9 +51,35 @@ def case_of(vendor, path):
 def expected_of(vendor, path):
     out = path.with_name(path.name.removesuffix(IN) + OUT)
     if not out.exists():
-        command = f"python -m tests.support.contract.reading {vendor.name} {path}"
-        fail(vendor, f"there is no {out.name}. Print it with {command}", f"fixtures/{path.name}", "fixtures")
+        fail(
+            vendor,
+            f"there is no {out.name}. Print it with {printing(vendor, path)}",
+            f"fixtures/{path.name}",
+            "fixtures",
+        )
     return parsed(vendor, out)
+
+
+def printing(vendor, path):
+    """The command that prints what a folder makes of a fixture."""
+    here = Path.cwd()
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    return f"python -m tests.support.contract.reading {vendor.name} {shown}"
+
+
+def difference(made, expected, place=""):
+    """The first place at which they differ, and what is there."""
+    if isinstance(made, dict) and isinstance(expected, dict):
+        pairs = [(f"{place}.{name}".strip("."), name) for name in sorted({*made, *expected})]
+        where, here = next(
+            (where, name) for where, name in pairs if made.get(name, ABSENT) != expected.get(name, ABSENT)
+        )
+        return difference(made.get(here, ABSENT), expected.get(here, ABSENT), where)
+    if isinstance(made, list) and isinstance(expected, list) and len(made) == len(expected):
+        number = next(number for number, item in enumerate(made) if item != expected[number])
+        return difference(made[number], expected[number], f"{place}[{number}]")
+    said = ["absent" if value is ABSENT else clip(json.dumps(value), 80) for value in (expected, made)]
+    return f"{place or 'it'} is {said[0]}; the folder makes {said[1]}"
 
 
 def fixtures_of(vendor, folder):
@@ -72,9 +101,13 @@ def test_every_file_of_the_folder_can_be_loaded(vendor_name):
 
 
 def test_a_fixture_becomes_what_stands_beside_it(vendor, fixture_path):
-    case = case_of(vendor, fixture_path)
+    case, expected = case_of(vendor, fixture_path), expected_of(vendor, fixture_path)
 
-    assert read_fixture(checked_vendor(vendor), case) == expected_of(vendor, fixture_path)
+    made = read_fixture(checked_vendor(vendor), case)
+
+    if made != expected:
+        fact = f"{difference(made, expected)}. Print all of it with {printing(vendor, fixture_path)}"
+        fail(vendor, fact, f"fixtures/{fixture_path.name.removesuffix(IN)}{OUT}", "fixtures")
 
 
 def test_a_fixture_uses_only_our_words(vendor, fixture_path):

@@ -128,7 +128,17 @@ def test_a_spoiled_row_keeps_its_id_alone():
     api = simulator([20])
     api.spoiled.add("r1")
 
-    assert call(api).get_json()["data"]["items"] == [{"id": "r1", "quiz": {"odd": True}, "at": {"odd": True}}]
+    assert call(api).get_json()["data"]["items"] == [{"id": "r1", "quiz": {"id": {"odd": True}}, "at": {"odd": True}}]
+
+
+def test_a_spoiled_row_keeps_an_id_inside_of_an_object():
+    def nested(sitting: Sitting) -> dict[str, Any]:
+        return {"attempt": {"id": f"r{sitting.number}", "at": sitting.finished}}
+
+    api = TableSimulator(replace(TABLE, row=nested, attempt_id=lambda row: row["attempt"]["id"]), lambda: NOW)
+    api.spoiled.add(api.add(NOW))
+
+    assert call(api).get_json()["data"]["items"] == [{"attempt": {"id": "r1", "at": {"odd": True}}}]
 
 
 def test_a_wrong_key_and_an_unknown_address_are_refused():

@@ -26,6 +26,13 @@ def test_a_round_keeps_its_beginning_and_ends_at_the_newest_row():
     assert (last.cursor, last.more) == (str(NOW - 200), False)
 
 
+def test_the_time_may_be_inside_an_object():
+    rows = [{"attempt": {"at": NOW - 200}}, {"attempt": None}, {"attempt": {"at": NOW - 300}}]
+    result = TimeCursor.read(str(NOW - 900)).page_of("result", rows, ("attempt.at", UnixTime()), None, NOW)
+
+    assert result.cursor == str(NOW - 200)
+
+
 def test_a_text_of_the_vendors_may_hold_bars():
     assert TimeCursor.read(page(str(NOW), [{}], following="a|b|c|").cursor).page == "a|b|c|"
 
