@@ -82,6 +82,11 @@ def test_sections_that_code_and_tests_name_are_there() -> None:
     assert sorted(missing) == []
 
 
+def test_everything_that_a_contract_test_may_need_is_in_the_guide_for_authors() -> None:
+    guide = (ROOT / GUIDE).read_text().partition("\n## Fernhill")[0]
+    assert [name for name in capabilities._SECTIONS if f"`{name}" not in guide] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_files_that_are_named_are_there(document: Path) -> None:
     named = re.findall(r"`((?:[\w-]+/)+[\w.-]+\.(?:py|lua|md|yaml|yml|toml|json))`", document.read_text())
