@@ -41,7 +41,8 @@ from tests.support.contract import capabilities
 from workers.inbound.messages import read_receipt_entry
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
+FOLDERS = (".", "docs", "examples", "client")
+DOCUMENTS = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
 SUBSCRIBING = (ROOT / "docs/subscribing.md").read_text()
 VENDORS = (ROOT / "docs/vendors.md").read_text()

@@ -20,6 +20,7 @@ marks            the marks `server`, `process` and `rabbitmq`, and the guard tha
 mutants          scripts with one line changed
 pointing         a made-up vendor with pointers, expectations, consent and second sittings
 polling          a made-up vendor with a list, and services around it
+postgresql       a PostgreSQL server of the distribution
 published        events of invented attempts in the journal
 pushing          the client for receivers, called without a loop of one's own
 proxy            a TCP proxy that loses replies

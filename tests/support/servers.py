@@ -96,11 +96,11 @@ def serving(app: Any) -> Iterator[str]:
         server.server_close()
 
 
-def need_program(name: str) -> str:
+def need_program(name: str, *, package: str | None = None) -> str:
     """The path of a distribution program; without it the test is skipped on a laptop and fails in CI."""
     result = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if result is None:
-        message = f"{name} is not installed; apt-get install {name}"
+        message = f"{name} is not installed; apt-get install {package or name}"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

@@ -1,0 +1,120 @@
+"""Handles each event once: the mark is written in the transaction in which the receiver does its work.
+
+Two tables: one row for each event, and one for each attempt with the highest revision that was handled.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from contextlib import AbstractContextManager
+from typing import Any, Callable, Optional, TypeVar, Union
+
+from attempt_bridge_client.databases import is_connection, statements_of
+from attempt_bridge_client.errors import ConfigurationError
+from attempt_bridge_client.events import AttemptEvent, Event
+
+__all__ = ["DUPLICATE", "NEW", "SUPERSEDED", "create_tables_sql", "idempotent", "mark"]
+
+T = TypeVar("T")
+#: What `mark` says of an event: to be handled; handled before; older than what was handled of its attempt.
+NEW, DUPLICATE, SUPERSEDED = "new", "duplicate", "superseded"
+#: What the names of both tables begin with.
+PREFIX = "attempt_bridge_"
+_PREFIX = re.compile(r"([A-Za-z_][A-Za-z0-9_]*\.)?[A-Za-z_][A-Za-z0-9_]*")
+_CREATE = """\
+CREATE TABLE IF NOT EXISTS {prefix}events (
+    source text NOT NULL,
+    id text NOT NULL,
+    handled_at timestamp with time zone NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    PRIMARY KEY (source, id)
+);
+CREATE TABLE IF NOT EXISTS {prefix}attempts (
+    source text NOT NULL,
+    attempt text NOT NULL,
+    revision integer NOT NULL,
+    PRIMARY KEY (source, attempt)
+);
+"""
+_EVENT = "INSERT INTO {prefix}events (source, id) VALUES (:source, :id) ON CONFLICT DO NOTHING"
+_ATTEMPT = (
+    "INSERT INTO {prefix}attempts AS kept (source, attempt, revision) VALUES (:source, :attempt, :revision) "
+    "ON CONFLICT (source, attempt) DO UPDATE SET revision = excluded.revision WHERE kept.revision <= excluded.revision"
+)
+
+
+def create_tables_sql(prefix: str = PREFIX) -> str:
+    """The statements that create both tables, for PostgreSQL and SQLite. They change nothing that is there.
+
+    `prefix` may begin with a schema: `grading.bridge_`. Raises `ConfigurationError` for one that is no name.
+    """
+    return _CREATE.format(prefix=_checked(prefix))
+
+
+def mark(connection: Any, event: Event, *, prefix: str = PREFIX) -> str:
+    """Mark `event` in the open transaction of `connection`: `NEW`, `DUPLICATE` or `SUPERSEDED`.
+
+    `connection`: of sqlite3 or psycopg, a Connection or Session of SQLAlchemy, or Django's. Whoever opened the
+    transaction ends it: commit keeps the mark, rollback removes it. Another transaction that marks the same event at
+    the same time waits on PostgreSQL until this one has ended. Raises `ConfigurationError` if no transaction is open.
+    """
+    run, prefix = statements_of(connection), _checked(prefix)
+    if not run(_EVENT.format(prefix=prefix), {"source": event.source, "id": event.id}):
+        return DUPLICATE
+    if isinstance(event, AttemptEvent):
+        attempt = event.data.attempt
+        values = {"source": event.source, "attempt": attempt.id, "revision": attempt.revision}
+        if not run(_ATTEMPT.format(prefix=prefix), values):
+            return SUPERSEDED
+    return NEW
+
+
+def idempotent(
+    connection: Union[Any, Callable[[], Any]], *, skip_superseded: bool = True, prefix: str = PREFIX
+) -> Callable[[Callable[[Event, Any], T]], Callable[[Event], Optional[T]]]:
+    """Decorate `handler(event, connection)`: the result takes an event, and handles each one once.
+
+    `connection`: what `mark` takes, or a function that gives it. The function may also give a context manager that
+    yields it, and commits or rolls back at its end: `engine.begin`, `pool.connection`. Otherwise whoever opened the
+    transaction ends it; roll back when the handler raises, and the event can be handled when it comes again.
+    `skip_superseded`: whether a lower revision that comes after a higher one is left out. What is left out gives None.
+    """
+    _checked(prefix)
+    if type(connection).__name__ == "sessionmaker":
+        raise ConfigurationError("a sessionmaker makes sessions that nobody commits. Remedy: pass its method begin")
+
+    def decorate(handler: Callable[[Event, Any], T]) -> Callable[[Event], Optional[T]]:
+        if inspect.iscoroutinefunction(handler):
+            raise ConfigurationError("a handler is a coroutine, which would run after the transaction. Remedy: use def")
+
+        def handle(event: Event, opened: Any) -> Optional[T]:
+            outcome = mark(opened, event, prefix=prefix)
+            if outcome == DUPLICATE or (outcome == SUPERSEDED and skip_superseded):
+                return None
+            return handler(event, opened)
+
+        @functools.wraps(handler)
+        def handled(event: Event) -> Optional[T]:
+            given = connection() if callable(connection) and not _is_open(connection) else connection
+            if is_connection(given) and _is_open(given):
+                return handle(event, given)
+            if isinstance(given, AbstractContextManager):
+                with given as opened:
+                    return handle(event, opened)
+            return handle(event, given)
+
+        return handled
+
+    return decorate
+
+
+def _is_open(value: object) -> bool:
+    """A connection rather than what makes one: engines, factories and pools run no statements."""
+    return hasattr(value, "execute") or hasattr(value, "in_atomic_block")
+
+
+def _checked(prefix: str) -> str:
+    if not _PREFIX.fullmatch(prefix):
+        raise ConfigurationError(f"prefix {prefix!r} is no name of a table. Remedy: letters, digits, underscores")
+    return prefix
