@@ -91,9 +91,21 @@ def line_about(name: str) -> str:
             {"__init__.py": declaration(polls="{}")},
             "nothing can be read. Remedy: add polls, split, or recheck with expect",
         ),
+        (
+            {"__init__.py": declaration().replace("per_seconds=60.0", "per_seconds=86400.0, resets_at='25:00'")},
+            'quota: resets_at is "25:00". Remedy: a time of day in UTC, such as "13:30"',
+        ),
+        (
+            {"__init__.py": declaration().replace("calls=60", "calls=0")},
+            "quota: calls and per_seconds must be above 0. Remedy: what the vendor allows",
+        ),
+        (
+            {"__init__.py": declaration().replace("position=float", "position=7")},
+            'polls["rows"].position is no function. Remedy: make it one',
+        ),
         ({"client.py": ""}, "/fernhill: has no __init__.py. Remedy: write it, with VENDOR = Vendor(...)"),
     ],
-    ids=range(18),
+    ids=range(21),
 )
 def test_a_broken_folder_is_one_line_with_file_and_remedy_and_stops_no_other_vendor(
     vendor_folders: VendorFolders, files: dict[str, str], said: str

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bridge.sdk.vendor import Credential, FactSheet, Option, Poll, Quota, Vendor
+from bridge.text import parse_time_of_day
 
 __all__ = ["declaration_problem"]
 
@@ -25,11 +26,19 @@ def _wrong_types(vendor: Vendor) -> Iterator[str]:
         value = getattr(vendor, name)
         if not fits(value):
             yield f"{name} is of type {type(value).__name__}. Remedy: make it {words}"
+    for stream, poll in vendor.polls.items():
+        for name in ("fetch", "rewind", "start", "position"):
+            if not callable(getattr(poll, name)):
+                yield f'polls["{stream}"].{name} is no function. Remedy: make it one'
 
 
 def _contradictions(vendor: Vendor) -> Iterator[str]:
     if not _NAME.fullmatch(vendor.name):
         yield f'name is "{vendor.name}". Remedy: use lower-case words and digits with hyphens between them'
+    if not (_number(vendor.quota.calls) and _number(vendor.quota.per_seconds)):
+        yield "quota: calls and per_seconds must be above 0. Remedy: what the vendor allows"
+    if vendor.quota.resets_at is not None and not _time_of_day(vendor.quota.resets_at):
+        yield f'quota: resets_at is "{vendor.quota.resets_at}". Remedy: a time of day in UTC, such as "13:30"'
     if vendor.verify is not None and vendor.split is None:
         yield "verify is declared, and split is not. Remedy: remove verify, or add split"
     if vendor.verify is not None and vendor.secret_credential not in vendor.credentials:
@@ -59,6 +68,14 @@ def _or_none(fits: Callable[[Any], bool]) -> Callable[[object], bool]:
 
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _time_of_day(value: object) -> bool:
+    try:
+        parse_time_of_day(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _tuple_of(fits: Callable[[Any], bool]) -> Callable[[object], bool]:
