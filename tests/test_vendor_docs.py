@@ -17,6 +17,9 @@ from bridge.vendor_kit.members import CONTRACT, members
 from bridge.vendor_kit.overview import overview, titles
 from bridge.vendor_kit.sections import sections
 from bridge.vendors.classmarker import VENDOR
+from tests.support.vendor_folders import VendorFolders, declaration, vendor_folders
+
+__all__ = ["vendor_folders"]
 
 ROOT = Path(__file__).parents[1]
 BARE = replace(
@@ -131,6 +134,14 @@ def test_what_is_written_by_hand_stays_and_an_example_by_hand_replaces_the_gener
 def test_the_section_of_a_vendor_that_was_removed_is_named() -> None:
     with pytest.raises(ConfigError, match=r"a section of gone, which is no vendor. Remedy: delete it"):
         sections(f"{markers.begin('gone')}{markers.end('gone')}", {"north-bay": BARE}, (), other="overview")
+
+
+def test_the_documents_leave_out_vendors_in_packages_of_their_own(vendor_folders: VendorFolders) -> None:
+    vendor_folders.installed("acme-tideway", "tideway", "acme_tideway", {"__init__.py": declaration("tideway")})
+    vendor_folders.folder("north_bay", {"__init__.py": declaration("north-bay")})
+    for name in ("README.md", "docs/vendors.md"):
+        text = renewed(name, (ROOT / name).read_text())
+        assert ("tideway" in text.lower(), "north-bay" in text.lower()) == (False, True)
 
 
 def test_the_readme_names_all_vendors() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -209,6 +210,40 @@ def test_a_report_names_test_error_place_and_section(tmp_path: Path) -> None:
             section="docs/adding-a-vendor.md#identity",
         ),
     ]
+
+
+@pytest.mark.usefixtures("starts_processes")
+def test_a_check_ends_with_1_and_a_line_for_each_failure(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With a small suite in the place of ours."""
+    suites = tmp_path / "tests/contract"
+    suites.mkdir(parents=True)
+    monkeypatch.setattr(bridge, "__file__", str(tmp_path / "bridge/__init__.py"))
+    plugins = ("schemathesis", "hypothesispytest", "xdist", "cov")
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\naddopts = {' '.join(f'-p no:{name}' for name in plugins)}\n")
+    (suites / "conftest.py").write_text("def pytest_addoption(parser): parser.addoption('--vendor')\n")
+    (suites / "test_polling.py").write_text("def test_one(): pass\ndef test_a_page_is_read(): assert 1 == 2\n")
+
+    code, out, err = shell("vendors", "check", "mettl")
+
+    assert code == 1
+    assert out.splitlines() == [
+        "[-] a page is read: assert 1 == 2. tests/contract/test_polling.py:2. Remedy: see "
+        "docs/adding-a-vendor.md#streams",
+        "[-] mettl: 1 passed, 1 failed, 0 skipped",
+    ]
+    assert "--vendor mettl -k test_a_page_is_read" in err
+
+
+def test_a_check_says_why_the_tests_could_not_be_run(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = subprocess.CompletedProcess((), 4, "collecting\nE   RuntimeError: no tests today\n", "")
+    monkeypatch.setattr("bridge.cli.vendor_report.subprocess.run", lambda *_, **__: ended)
+
+    code, out, _ = shell("vendors", "check", "mettl")
+
+    assert code == 1
+    assert out == "[-] mettl: the tests could not be run: E RuntimeError: no tests today\n"
 
 
 def test_every_section_that_a_failure_leads_to_is_one_of_a_suite(shell: Shell) -> None:
