@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 import pickle
 import sqlite3
@@ -238,6 +239,7 @@ def test_a_second_delivery_is_not_handled_and_a_failed_one_leaves_no_mark(databa
             raise answer
         return answer
 
+    assert list(inspect.signature(handle).parameters) == ["event"]
     event = an_event()
     with pytest.raises(RuntimeError), database:  # rolls back
         handle(event)

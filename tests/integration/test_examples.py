@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib.util
 import json
 import logging
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +19,11 @@ from flask import Flask
 
 from bridge import clock
 from bridge.delivery.history import History
-from bridge.services import Services
 from tests.support.dispatch import Receiver, at, dispatching, even, event, lane, publish, scheduled
 from tests.support.http_bridge import served
+from tests.support.receipts import TOKEN, with_receipts
 from tests.support.servers import Server
 from tests.support.waiting import until
-from tests.support.watches_api import build
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
@@ -70,18 +67,6 @@ def test_the_journal_reader_waits_for_a_server_that_is_not_up_yet_and_passes_wha
     finally:
         reader.kill()
         reader.communicate()
-
-
-TOKEN = "receiver-token"
-
-
-def with_receipts(state: redis.Redis, folder: Path, broker: str = "x") -> Services:
-    """A bridge whose subscription `gradebook` awaits receipts."""
-    digest = hashlib.sha256(TOKEN.encode()).hexdigest()
-    token = f"{{name: gradebook, role: receiver, subscription: gradebook, sha256: {digest}}}"
-    gradebook = "{transport: celery, task: gradebook.done, queue: gradebook, receipts: {required: true}}"
-    access = f"access: {{tokens: [{token}]}}\nsubscriptions: {{gradebook: {gradebook}}}\n"
-    return replace(build(state, folder, access=access), broker_url=broker)
 
 
 @pytest.fixture

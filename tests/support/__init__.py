@@ -24,6 +24,7 @@ postgresql       a PostgreSQL server of the distribution
 published        events of invented attempts in the journal
 pushing          the client for receivers, called without a loop of one's own
 proxy            a TCP proxy that loses replies
+receipts         a bridge whose subscription awaits receipts
 reports          reports of tests between the processes of xdist
 requests_ui      signed webhooks, hostile texts and form tokens for the pages of requests
 schemas          the schema of CloudEvents, and what is wrong with a document

@@ -104,6 +104,7 @@ def idempotent(
                     return handle(event, opened)
             return handle(event, given)
 
+        del handled.__wrapped__  # its signature has the connection
         return handled
 
     return decorate
