@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bridge.errors import ConfigError
 from bridge.vendor_kit.documents import write
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
+    try:
+        write(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
+    except ConfigError as error:
+        sys.exit(str(error))

@@ -100,10 +100,13 @@ def test_an_ungraded_attempt_is_watched_until_the_recheck_finds_it_graded(stage,
 @pytest.mark.needs("expect")
 def test_what_an_operator_expects_is_found_under_the_key_of_the_expectation(stage, stream):
     attempt_id = stage.finish(stream, stage.clock.now - 60)
-    pointer = stage.vendor.expect(stage.bench.expectation(attempt_id), stage.options)
+    reference = stage.bench.expectation(attempt_id)
+    pointer = stage.vendor.expect(reference, stage.options)
 
     result = stage.only(attempt_id, stage.recheck(pointer.reference))
 
+    unexplained = sorted(set(reference) - set(stage.vendor.reference_help))
+    assert unexplained == [], "`reference_help` explains no such member (see docs/adding-a-vendor.md#expectations)"
     assert pointer.key in {result.attempt_id, *result.aliases}
     assert all(alias.startswith("?") for alias in result.aliases)
     assert all(isinstance(value, str) for value in pointer.reference.values())
