@@ -17,6 +17,7 @@ from hypothesis import settings
 from bridge.state.embedded_server import EmbeddedServer
 from tests.support.commands import Start, Started
 from tests.support.marks import GUARD, set_marks, state_server
+from tests.support.postgresql import PostgreSQLServer, running_postgresql
 from tests.support.reports import sendable
 from tests.support.servers import Server
 
@@ -103,6 +104,13 @@ def own_server(starts_servers: None, tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path / "server")
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(starts_servers: None, starts_processes: None) -> Iterator[PostgreSQLServer]:
+    """A PostgreSQL server of the distribution, shared by the session; it may be restarted."""
+    with running_postgresql() as server:
+        yield server
 
 
 @pytest.fixture

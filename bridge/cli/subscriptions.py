@@ -88,13 +88,14 @@ def test(ctx: click.Context, name: str, output: str) -> None:
 def _print_test(tested: dict[str, Any]) -> None:
     request, status = tested["request"], tested["status"]
     if request is not None:
-        answer = {"status": status, "answer": tested["answer"]} if status else {}
+        answer = {"status": status} if status else {}
+        answer |= {"answer": tested["answer"]} if status or tested["answer"] else {}
         parts = {"request": request["to"], "headers": request["headers"], "body": request["body"], **answer}
         print_object({**parts, "time": f"{tested['seconds'] * 1000:.0f} ms"}, "table")
         if tested["state"] != "active":
             say(f"{tested['subscription']} is {tested['state']}: the test was sent all the same, events wait")
     if tested["ok"]:
-        print_check("ok", f"the receiver answered {status}" if status else "the broker took it")
+        print_check("ok", f"the receiver answered {status}" if status else tested["answer"] or "the broker took it")
     else:
         print_check("failure", tested["problem"])
 

@@ -39,6 +39,7 @@ from bridge.config.schemas import (
 )
 from bridge.config.selection import EVENT_TYPES
 from bridge.config.sources import check_source
+from bridge.config.sql_target import absolute, check_sql
 from bridge.config.templates import routing_key_problems
 from bridge.config.yaml_document import Document, KeyPath, parse_yaml, resolve
 from bridge.errors import ConfigError, clip
@@ -54,6 +55,7 @@ FIELDS = {
     "celery": {"task", "queue", "broker", "receipts"},
     "kombu": {"queue", "exchange", "routing_key", "broker", "receipts"},
     "http": {"url", "secrets", "headers", "authorization", "allow_private", "concurrency", "rate"},
+    "sql": {"url", "schema", "table", "create"},
 }
 
 
@@ -197,6 +199,8 @@ def _subscription(
     for part in parts.values():
         part.update({key: tuple(value) for key, value in part.items() if isinstance(value, list)})
     data["secrets"] = tuple(data.get("secrets", ()))
+    if "url" in data:
+        data["url"] = absolute(data["url"], Path(document.name).parent)
     return Subscription(
         **{"transport": "", **data},
         name=name,
@@ -225,7 +229,7 @@ def _check_transport(
     path: KeyPath,
     document: Document,
 ) -> None:
-    needed = {"celery": ["task", "queue"], "http": ["url", "secrets"]}.get(transport, [])
+    needed = {"celery": ["task", "queue"], "http": ["url", "secrets"], "sql": ["url"]}.get(transport, [])
     # Of a broker whose address is refused nobody knows the kind; one problem is enough.
     at_bridge = bridge.broker is None and ("bridge", "broker") in document.lines
     unknown = "broker" not in data if "broker" in given else at_bridge
@@ -247,6 +251,8 @@ def _check_transport(
         refused = address_policy.check_url(data["url"], allow_private=data.get("allow_private", False))
         if refused:
             document.add((*path, "url"), refused)
+    if transport == "sql":
+        check_sql(data, path, document)
     if "secrets" in given and data.get("secrets") == []:
         document.add((*path, "secrets"), "is empty. Remedy: attempt-bridge subscriptions secret prints a new one")
 

@@ -208,6 +208,12 @@ class Subscription:
     #: http: requests under way at most, by each dispatch process.
     concurrency: int = 64
     rate: Rate | None = None
+    #: sql, PostgreSQL: the schema of the tables; None: the first of the user's search path.
+    schema: str | None = None
+    #: sql: name of the table of attempts, and the beginning of the others'.
+    table: str = "attempts"
+    #: sql: whether missing tables are created.
+    create: bool = True
 
     @property
     def own_headers(self) -> dict[str, str]:

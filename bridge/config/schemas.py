@@ -29,6 +29,7 @@ from bridge.config.request_headers import AuthorizationField, RequestHeaders
 from bridge.config.section import SectionSchema
 from bridge.config.selection import FilterSchema, Projection
 from bridge.config.signing import SigningSecrets
+from bridge.config.sql_target import identifier_problem, is_sql, literal_problem
 from bridge.config.templates import broker_name_problem
 from bridge.config.yaml_document import Reference
 from bridge.errors import clip
@@ -95,6 +96,8 @@ def broker_problem(text: str) -> str | None:
 
 
 def _receiver_problem(text: str) -> str | None:
+    if is_sql(text):
+        return literal_problem(text)
     # A user name or password is refused in any case, see address_policy.
     place, _, query = text.rpartition("@")[2].partition("?")
     return None if isinstance(text, Reference) else literal_secret_problem(f"{place}?{query}")
@@ -183,7 +186,7 @@ class RateSchema(SectionSchema):
 class SubscriptionSchema(SectionSchema):
     """The fields of all transports; `bridge/config/loader.py` checks which belong to which transport."""
 
-    transport = choice("celery", "kombu", "http", required=True)
+    transport = choice("celery", "kombu", "http", "sql", required=True)
     filter = fields.Nested(FilterSchema)
     retry = fields.Nested(RetrySchema)
     data = Projection()
@@ -200,6 +203,9 @@ class SubscriptionSchema(SectionSchema):
     allow_private = flag()
     concurrency = whole_number(1, 512)
     rate = fields.Nested(RateSchema)
+    schema = Text(identifier_problem)
+    table = Text(identifier_problem)
+    create = flag()
 
 
 class FileSchema(SectionSchema):

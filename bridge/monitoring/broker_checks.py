@@ -31,7 +31,7 @@ def brokers(services: Services) -> Iterator[Finding]:
     users: dict[str, list[str]] = {services.broker_url: ["the bridge"]}
     exchanges: dict[str, dict[str, str]] = {}
     for subscription in services.config.subscriptions.values():
-        if subscription.transport != "http":
+        if subscription.transport in ("celery", "kombu"):
             url = subscription.broker or services.broker_url
             users.setdefault(url, []).append(subscription.name)
             if subscription.exchange is not None:

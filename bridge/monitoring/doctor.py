@@ -32,6 +32,7 @@ from bridge.monitoring.server_checks import (
     product_version,
     version,
 )
+from bridge.monitoring.sql_checks import database
 from bridge.monitoring.total_time import within
 from bridge.net import address_policy
 from bridge.net.tls import describe, tls_problem
@@ -258,6 +259,9 @@ def _transport(subscription: Subscription, config: Config, now: float, *, outwar
         status = FAILURE if advice.failure else WARNING
         yield Finding(f"{advice.topic} of {label}", status, advice.text, advice.remedy)
     if subscription.url is None or not outward:
+        return
+    if subscription.transport == "sql":
+        yield from database(subscription)
         return
     parts = urlsplit(subscription.url)
     port = parts.port or {"https": 443, "http": 80}[parts.scheme]

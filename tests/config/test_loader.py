@@ -126,9 +126,11 @@ def test_the_example_file_is_valid_and_shows_every_transport(tmp_path: Path) -> 
     example = Path(__file__).parents[2] / "bridge.example.yaml"
     environment = {"CM_API_KEY": "k", "CM_API_SECRET": "s", "CM_WEBHOOK_SECRET": "w", "CRM_WEBHOOK_SECRET": WHSEC}
     config = loader.read(
-        example, vendors=real_vendors(), environment={**environment, "WAREHOUSE_BROKER": "amqp://mq.example.org"}
+        example,
+        vendors=real_vendors(),
+        environment={**environment, "WAREHOUSE_BROKER": "amqp://mq.example.org", "RESULTS_DB_PASSWORD": "p"},
     )
-    assert {subscription.transport for subscription in config.subscriptions.values()} == {"celery", "kombu", "http"}
+    assert {subscription.transport for subscription in config.subscriptions.values()} == set(loader.FIELDS)
     assert config.bridge.data_dir == example.parent / "data"
 
 
@@ -439,7 +441,7 @@ def _https(secrets: str) -> str:
             SOURCES.replace("northwind", "polled")[:-2] + ", poll: {enabled: false}}\n",
             "neither webhook nor poll is enabled. Remedy: enable poll, or",
         ),
-        (_subscription("transport: smtp"), '"smtp" is not one of celery, kombu, http'),
+        (_subscription("transport: smtp"), '"smtp" is not one of celery, kombu, http, sql'),
         (_subscription("task: x"), "transport: missing"),
         (_subscription("transport: celery, task: x"), "queue: missing: transport celery needs it"),
         (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import math
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -14,10 +16,11 @@ from bridge.config import loader
 from bridge.config.model import Config
 from bridge.errors import ConfigError, StateUnavailable
 from bridge.monitoring import doctor, server_checks, total_time
-from bridge.monitoring.doctor import FAILURE, OK, WARNING, examine, require_safe_state, require_same_bridge
+from bridge.monitoring.doctor import FAILURE, OK, WARNING, Finding, examine, require_safe_state, require_same_bridge
 from bridge.registry import vendors
 from bridge.services import Services, clients_of
 from bridge.settings import Settings
+from bridge.sql.opening import database_of
 from bridge.state import keys
 from tests.support.dripping import Dripping
 
@@ -257,6 +260,31 @@ def test_a_secret_that_expires_soon_is_a_warning_and_then_a_failure(services, re
         assert finding.text.startswith("secrets[1] expire")
         assert WHSEC not in finding.text + finding.remedy
     assert "secrets of subscription crm" not in found(replace(bridge, now=lambda: moment - 15 * 86_400))
+
+
+def test_the_database_of_a_subscription_is_checked_and_nothing_is_created(services, read, tmp_path):
+    text = "subscriptions: {{results: {{transport: sql, url: 'sqlite:///results.db', table: t, create: {}}}}}\n"
+    lazy, strict = (services(read(HEAD + text.format(create))) for create in ("true", "false"))
+    name = "database of subscription results"
+    assert (found(lazy)[name].status, found(lazy)[name].remedy) == (WARNING, "start dispatch: it creates the tables")
+    assert (found(strict)[name].status, found(strict)[name].text) == (FAILURE, "the file does not exist")
+    file = tmp_path / "results.db"
+    assert not file.exists()
+    subscription = lazy.config.subscriptions["results"]
+    database = database_of(subscription)
+    database.check()
+    database.close()
+    assert found(strict)[name] == Finding(
+        name, OK, f'SQLite {sqlite3.sqlite_version}, tables "t" and "t_events" of sqlite:///{file}, version 1'
+    )
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("UPDATE t_version SET version = 2")
+        connection.commit()
+    finding = found(lazy)[name]
+    assert (finding.status, finding.unreachable) == (FAILURE, False)
+    assert finding.text == 'the tables "t" have version 2, this bridge writes version 1'
+    file.write_bytes(b"noise" * 500)
+    assert found(lazy)[name].text == "the file is no SQLite database (SQLITE_NOTADB)"
 
 
 def test_more_polls_than_the_budget_allows_are_a_warning(services, read):

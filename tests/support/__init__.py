@@ -20,9 +20,9 @@ marks            the marks `server`, `process` and `rabbitmq`, and the guard tha
 mutants          scripts with one line changed
 pointing         a made-up vendor with pointers, expectations, consent and second sittings
 polling          a made-up vendor with a list, and services around it
-postgresql       a PostgreSQL server of the distribution
 published        events of invented attempts in the journal
 pushing          the client for receivers, called without a loop of one's own
+postgresql       a PostgreSQL server of the distribution
 proxy            a TCP proxy that loses replies
 receipts         a bridge whose subscription awaits receipts
 reports          reports of tests between the processes of xdist
@@ -31,6 +31,7 @@ schemas          the schema of CloudEvents, and what is wrong with a document
 screens          pictures of every page of the dashboard, for docs/screens
 servers          a state server, an HTTP server, programs of the distribution
 site             walks through the dashboard by its links
+sql_tables       a database of each kind for `transport: sql`, and events to write
 tls              certificates of a CA of its own, and a TLS listener in front of a plain server
 vendor_folders   vendor folders and installed packages that a test writes, found by the registry
 waiting          waiting for conditions instead of sleeping

@@ -33,6 +33,10 @@ def set_marks(item: pytest.Item) -> None:
     for fixture, mark in MARKS.items():
         if fixture in requested:
             item.add_marker(mark)
+    if hasattr(item, "callspec") and item.callspec.params.get("place") == "postgresql":
+        # Asked for only when the test runs.
+        item.add_marker("server")
+        item.add_marker("process")
     is_slow = any(item.get_closest_marker(mark) for mark in NOT_FAST)
     if is_slow or not item.nodeid.startswith(_MEASURED) or item.nodeid.startswith(_NOT_MEASURED):
         item.add_marker("no_cover")

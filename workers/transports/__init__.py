@@ -16,6 +16,7 @@ from workers.transports.celery_task import CeleryTask
 from workers.transports.contract import Outgoing, ShowsRequest, Transport, Try, tries_of
 from workers.transports.http_push import HttpPush
 from workers.transports.kombu_queue import KombuQueue
+from workers.transports.sql_tables import SqlTables
 
 __all__ = ["TRANSPORTS", "Outgoing", "Transport", "Try", "transport_for", "transport_or_deferred"]
 
@@ -26,6 +27,7 @@ TRANSPORTS: Mapping[str, Callable[[Subscription, str, PushLoop | None], ShowsReq
     "celery": lambda subscription, broker_url, _: CeleryTask(subscription, broker_url),
     "kombu": lambda subscription, broker_url, _: KombuQueue(subscription, broker_url),
     "http": lambda subscription, _, loop: HttpPush(subscription, loop),
+    "sql": lambda subscription, _broker_url, _loop: SqlTables(subscription),
 }
 
 

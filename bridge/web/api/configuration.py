@@ -124,6 +124,7 @@ def _subscription(subscription: Subscription) -> dict[str, Any]:
         "queue": subscription.queue,
         "exchange": subscription.exchange,
         "url": None if subscription.url is None else _address(subscription.url),
+        "table": _table(subscription) if subscription.transport == "sql" else None,
         "secrets": len(subscription.secrets) if is_http else None,
         "authorization": authorization and ("bearer" if authorization.user is None else "basic"),
         "headers": list(subscription.headers),
@@ -131,6 +132,10 @@ def _subscription(subscription: Subscription) -> dict[str, Any]:
         "concurrency": subscription.concurrency if is_http else None,
         "rate": rate and {"events": rate.events, "per": rate.per},
     }
+
+
+def _table(subscription: Subscription) -> str:
+    return f"{subscription.schema}.{subscription.table}" if subscription.schema else subscription.table
 
 
 def _address(address: str) -> str:

@@ -150,7 +150,7 @@ class SubscriptionShape(_Shape):
     """A subscription. Members of other transports are null."""
 
     name = _text("Its name.")
-    transport = _text("`celery`, `kombu` or `http`.")
+    transport = _text("`celery`, `kombu`, `http` or `sql`.")
     filter = _part(FilterShape, "Which events it takes.")
     data = _texts("Fields below `data` that are sent, or `full`, or `minimal`.")
     retry_schedule = fields.List(
@@ -162,6 +162,7 @@ class SubscriptionShape(_Shape):
     queue = _text("Queue.", allow_none=True)
     exchange = _text("Exchange.", allow_none=True)
     url = _text("Address of the receiver, without user, password and what comes from the environment.", allow_none=True)
+    table = _text("sql: schema and name of the table of attempts.", allow_none=True)
     secrets = fields.Integer(
         required=True, allow_none=True, metadata={"description": "How many secrets sign its pushes."}
     )

@@ -1,0 +1,107 @@
+"""The interface of a database, and the statements that all of them share.
+
+What its methods raise says what to do: `Retryable`: wait, the database is away, full or locked; `ConfigError`: address,
+rights or tables are wrong; `Rejected`: it refuses a row because of its content; any other `BridgeError`: unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from bridge.errors import ConfigError, Rejected, Retryable
+from bridge.sql.layout import ATTEMPTS, VERSION, Column, Tables
+from bridge.sql.rows import Batch
+
+__all__ = [
+    "NO_TABLES",
+    "Database",
+    "Limits",
+    "away",
+    "check_columns",
+    "check_version",
+    "misconfigured",
+    "no_tables",
+    "refused",
+    "upsert_end",
+]
+
+#: `reason` where the tables do not exist.
+NO_TABLES = "no_tables"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Seconds: to connect; for a lock; for a statement in the server; until its answer, whatever the server does."""
+
+    connect: float = 10.0
+    lock: float = 5.0
+    statement: float = 20.0
+    #: With `connect` shorter than `subscriptions test` waits.
+    answer: float = 30.0
+
+
+class Database(Protocol):
+    """One connection, opened on first use and after a failure. Not thread-safe."""
+
+    def check(self) -> str:
+        """Connect, and see that the tables are there, or create them; what the database is, in a few words."""
+        ...
+
+    def write(self, batch: Batch, *, keep: bool = True) -> None:
+        """Write in one transaction, which is rolled back unless `keep`. Nothing is written if it raises."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+def away(fact: str, remedy: str) -> Retryable:
+    """The error of a database that cannot be used now."""
+    return Retryable(f"database: {fact}. Remedy: {remedy}", reason="database_unavailable")
+
+
+def misconfigured(fact: str, remedy: str) -> ConfigError:
+    """The error of a database that will not be usable before somebody changes something."""
+    return ConfigError(f"database: {fact}. Remedy: {remedy}")
+
+
+def no_tables(fact: str) -> ConfigError:
+    """The error of a database without the tables."""
+    error = misconfigured(fact, "run what attempt-bridge sql schema prints, or write create: true")
+    error.reason = NO_TABLES
+    return error
+
+
+def refused(code: str) -> Rejected:
+    """The error of a row whose content the database refuses. `code`: its class of error; values are never shown."""
+    return Rejected(
+        f"database: refuses this event: {code}. Remedy: change the constraint, or discard it", reason="row_refused"
+    )
+
+
+def check_version(found: int | None, tables: Tables) -> None:
+    """Raises `ConfigError` if tables of this version cannot be used. None: there is no row."""
+    if found == VERSION:
+        return
+    have = "no version" if found is None else f"version {found}"
+    fact = f"the tables {tables.attempts} have {have}, this bridge writes version {VERSION}"
+    if found is not None and found > VERSION:
+        raise misconfigured(fact, "run the newer bridge, or name another table")
+    raise misconfigured(fact, "bring them to that version: docs/outputs-sql.md, or name another table")
+
+
+def check_columns(table: str, expected: tuple[Column, ...], found: Collection[str]) -> None:
+    """Raises `ConfigError` if a table lacks a column."""
+    missing = [column.name for column in expected if column.name not in found]
+    if missing:
+        raise misconfigured(f"table {table} lacks {', '.join(missing)}", "add it: attempt-bridge sql schema prints it")
+
+
+def upsert_end() -> str:
+    """What follows the rows of attempts: a lower or the same revision changes nothing, unless it voids."""
+    changed = ", ".join(f"{column.name} = excluded.{column.name}" for column in ATTEMPTS[2:])
+    newer = "(excluded.revision, excluded.voided) > (t.revision, t.voided)"
+    return f"ON CONFLICT (source, attempt_id) DO UPDATE SET {changed}, stored_at = excluded.stored_at WHERE {newer}"

@@ -1,0 +1,164 @@
+"""PostgreSQL through psycopg 3. Imported only where it is used: `bridge/sql/opening.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import Connection
+from psycopg.abc import RV, PQGen
+
+from bridge.errors import BridgeError, Rejected
+from bridge.sql.database import Limits, check_columns, check_version, no_tables, refused, upsert_end
+from bridge.sql.layout import ATTEMPTS, EVENTS, POSTGRESQL, Column, Tables, ddl
+from bridge.sql.postgresql_errors import UNKNOWN, problem_of
+from bridge.sql.rows import Batch, Cell, Row
+
+__all__ = ["PostgreSQL"]
+
+_log = structlog.get_logger(__name__)
+#: Sessions that create the same tables wait for each other: CREATE TABLE IF NOT EXISTS is not safe by itself.
+_CREATE_LOCK = 7_216_384_025
+#: The network is watched too: a peer that is gone does not answer, and nothing says so.
+_SOCKET: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+
+
+class _Connection(Connection[tuple[Any, ...]]):
+    """Waits for an answer no longer than `answer_seconds`: a server that is stopped would hold its thread for ever."""
+
+    answer_seconds = Limits().answer
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """See `psycopg.Connection`. Raises `psycopg.OperationalError` when the time is up."""
+        return super().wait(gen, interval, self.answer_seconds if timeout is None else timeout)
+
+
+class PostgreSQL:
+    """See `Database`. `address`: a connection URI of libpq."""
+
+    def __init__(self, address: str, tables: Tables, *, create: bool, limits: Limits) -> None:
+        self._address, self._tables, self._create, self._limits = address, tables, create, limits
+        self._connection: _Connection | None = None
+        self._upsert = (_insert(f"{tables.attempts} AS t", ATTEMPTS) + upsert_end()).encode()
+        self._append = (_insert(tables.events, EVENTS) + "ON CONFLICT (id) DO NOTHING").encode()
+
+    def check(self) -> str:
+        """See `Database`."""
+        try:
+            connection = self._ready()
+            return f"PostgreSQL {connection.info.parameter_status('server_version') or ''}"
+        except psycopg.Error as error:
+            raise self._problem(error) from error
+
+    def write(self, batch: Batch, *, keep: bool = True) -> None:
+        """See `Database`."""
+        try:
+            connection = self._ready()
+            self._begin(connection)
+            if batch.attempts:
+                connection.execute(self._upsert, _arrays(batch.attempts, ATTEMPTS))
+            if batch.events:
+                connection.execute(self._append, _arrays(batch.events, EVENTS))
+            if keep:
+                connection.commit()
+            else:
+                connection.rollback()
+        except psycopg.Error as error:
+            raise self._problem(error) from error
+        except UnicodeError as error:
+            # A lone surrogate: no text of any database.
+            self._roll_back()
+            raise refused(type(error).__name__) from error
+
+    def close(self) -> None:
+        """See `Database`."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _ready(self) -> _Connection:
+        """The connection, open and with its tables checked."""
+        if self._connection is None:
+            self._connection = self._connect()
+            try:
+                self._prepare(self._connection)
+            except BaseException:
+                # The next use checks again.
+                self.close()
+                raise
+        return self._connection
+
+    def _connect(self) -> _Connection:
+        connection = _Connection.connect(
+            self._address,
+            connect_timeout=max(2, round(self._limits.connect)),
+            application_name="attempt-bridge",
+            # A pooler between may hand the next transaction to another session.
+            prepare_threshold=None,
+            **_SOCKET,
+        )
+        connection.answer_seconds = self._limits.answer
+        return connection
+
+    def _prepare(self, connection: _Connection) -> None:
+        self._begin(connection)
+        if self._version_table_is_missing(connection):
+            if not self._create:
+                raise no_tables(f"table {self._tables.version} does not exist, or the user may not see it")
+            connection.execute(f"SELECT pg_advisory_xact_lock({_CREATE_LOCK})".encode())
+            for statement in ddl(self._tables, POSTGRESQL):
+                connection.execute(statement.encode())
+            _log.info("sql_tables_created", tables=self._tables.attempts)
+        row = connection.execute(f"SELECT max(version) FROM {self._tables.version}".encode()).fetchone()  # noqa: S608 - validated identifiers
+        check_version(row[0] if row else None, self._tables)
+        for table, columns in ((self._tables.attempts, ATTEMPTS), (self._tables.events, EVENTS)):
+            described = connection.execute(f"SELECT * FROM {table} LIMIT 0".encode()).description  # noqa: S608 - validated identifiers
+            check_columns(table, columns, {each.name for each in described or ()})
+        connection.commit()
+
+    def _version_table_is_missing(self, connection: _Connection) -> bool:
+        row = connection.execute("SELECT to_regclass(%s) IS NULL", (self._tables.version,)).fetchone()
+        return bool(row and row[0])
+
+    def _begin(self, connection: _Connection) -> None:
+        """The first statement of a transaction. Not options of the connection, which poolers refuse."""
+        settings = "SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)"
+        limits = self._limits
+        connection.execute(settings, (f"{limits.lock * 1000:.0f}", f"{limits.statement * 1000:.0f}"))
+
+    def _problem(self, error: psycopg.Error) -> BridgeError:
+        """What an error says. Its text may quote a row or a password and is not used."""
+        problem = problem_of(error, connected=self._connection is not None)
+        if isinstance(problem, Rejected) or problem.reason == UNKNOWN:
+            self._roll_back()
+        else:
+            self.close()
+        return problem
+
+    def _roll_back(self) -> None:
+        if self._connection is not None:
+            try:
+                self._connection.rollback()
+            except psycopg.Error as error:
+                _log.info("sql_connection_dropped", error=type(error).__name__)
+                self.close()
+
+
+def _insert(table: str, columns: Sequence[Column]) -> str:
+    """One statement for any number of rows: an array for each column, all as text, so that the server converts them."""
+    names = ", ".join(column.name for column in columns)
+    values = ", ".join(f"u.{column.name}::{column.kind}" for column in columns)
+    arrays = ", ".join("%s::text[]" for _ in columns)
+    return f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS u ({names}) "  # noqa: S608 - validated identifiers
+
+
+def _arrays(rows: Sequence[Row], columns: Sequence[Column]) -> list[list[str | None]]:
+    return [[_text(cell) for cell in cells] for cells in zip(*rows, strict=True)]
+
+
+def _text(cell: Cell) -> str | None:
+    if cell is None or isinstance(cell, str):
+        return cell
+    return str(cell).lower() if isinstance(cell, bool) else str(cell)

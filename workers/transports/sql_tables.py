@@ -1,0 +1,101 @@
+"""Transport `sql`: events into tables of a database of the operator's, many in one transaction.
+
+Keys make it idempotent: what was written before the process died is written again without effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bridge import clock
+from bridge.config.model import Subscription
+from bridge.errors import BridgeError, ConfigError, DeliveryFailed, Rejected, Retryable
+from bridge.sql.database import Database
+from bridge.sql.opening import database_of, place_of
+from bridge.sql.rows import Record, batch_of, record_of
+from workers.transports.contract import Outcome, Outgoing, ShownRequest, Try, tries_of
+
+__all__ = ["SqlTables"]
+
+#: No further transaction is begun after this many seconds: other processes may take the events after `Limits.lease`.
+_SECONDS = 90.0
+
+
+class SqlTables:
+    """One event that is refused holds up no other: its batch is halved until that event is alone."""
+
+    batch = 500
+
+    def __init__(self, subscription: Subscription, database: Database | None = None) -> None:
+        """Raises `ConfigError`."""
+        self._database = database or database_of(subscription)
+        self._to = place_of(subscription)
+        self._product = ""
+
+    def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
+        """Write the events; a test is written and rolled back."""
+        started = clock.monotonic()
+        outcomes: list[Outcome] = [None] * len(events)
+        records: list[tuple[int, Record]] = []
+        for number, event in enumerate(events):
+            try:
+                records.append((number, record_of(event.body, event.source)))
+            except Rejected as error:
+                outcomes[number] = _failure(error)
+        parts = [[one for one in records if not one[1].is_test]]
+        parts += [[one] for one in records if one[1].is_test]
+        # The last is the next.
+        parts.reverse()
+        stopped: BridgeError | None = None
+        while parts:
+            part = parts.pop()
+            stopped = stopped or _late(started)
+            problem = stopped or self._write([record for _, record in part])
+            if problem is None:
+                continue
+            if isinstance(problem, Retryable | ConfigError):
+                stopped = problem
+            elif len(part) > 1:
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]
+                continue
+            for number, _ in part:
+                outcomes[number] = _failure(problem)
+        tries = tries_of(outcomes, at=now, seconds=clock.monotonic() - started)
+        for number, record in records:
+            if record.is_test and outcomes[number] is None:
+                tries[number] = replace(tries[number], answer=f"{self._product}: written and rolled back".encode())
+        return tries
+
+    def shown(self, event: Outgoing, *, now: float) -> ShownRequest:
+        """Where the event goes."""
+        return ShownRequest(self._to, {}, event.body)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _write(self, records: Sequence[Record]) -> BridgeError | None:
+        if not records:
+            return None
+        try:
+            self._product = self._database.check()
+            self._database.write(batch_of(records), keep=not records[0].is_test)
+        except BridgeError as error:
+            return error
+        return None
+
+
+def _late(started: float) -> BridgeError | None:
+    if clock.monotonic() - started < _SECONDS:
+        return None
+    return Retryable("database: it is slow. Remedy: check its load", reason="database_unavailable")
+
+
+def _failure(error: BridgeError) -> DeliveryFailed:
+    """Nothing is charged for what an operator has to mend: the events wait, and the subscription says for what."""
+    if isinstance(error, Rejected):
+        return DeliveryFailed(str(error), reason=error.reason, permanent=True, about_event=True)
+    if isinstance(error, ConfigError):
+        return DeliveryFailed(str(error), reason="database_misconfigured", charged=False)
+    return DeliveryFailed(str(error), reason=error.reason, charged=not isinstance(error, Retryable))
