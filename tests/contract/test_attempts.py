@@ -97,6 +97,19 @@ def test_an_ungraded_attempt_is_watched_until_the_recheck_finds_it_graded(stage,
     assert recheck().watch is None or recheck().watch.reread
 
 
+@pytest.mark.needs("grade", "polls")
+def test_what_is_watched_can_be_rechecked(stage):
+    if not stage.stream:
+        pytest.skip("every stream reads a period again")
+    attempt_id = stage.finish(stage.stream, stage.clock.now - 60, graded=False)
+
+    watch = stage.read_back(stage.stream, attempt_id).watch
+
+    assert watch is None or stage.vendor.recheck is not None, (
+        "a watch has no effect without `recheck` in __init__.py (see docs/adding-a-vendor.md#recheck)"
+    )
+
+
 @pytest.mark.needs("expect")
 def test_what_an_operator_expects_is_found_under_the_key_of_the_expectation(stage, stream):
     attempt_id = stage.finish(stream, stage.clock.now - 60)
