@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 
 import redis
 
+from bridge.config.model import Subscription
 from bridge.erasure.person import Matcher, Trace
 from bridge.journal.entries import StreamItems
 
@@ -29,6 +30,8 @@ class Context:
     #: All subscriptions that have deliveries, also those that are no longer configured.
     subscriptions: Sequence[str]
     matcher: Matcher
+    #: Those whose events are in tables.
+    databases: Sequence[Subscription] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Batch:
 
 
 class Place(Protocol):
-    """One step. The methods raise the errors of redis-py."""
+    """One step. The methods raise the errors of redis-py, and `Retryable` while they cannot go on."""
 
     def read(self, at: str, limit: int) -> Batch:
         """The batch at a position, "" for the first; changes nothing."""

@@ -16,6 +16,7 @@ from bridge.erasure.other_places import AuditPlace, KeyPlace, ReplayPlace
 from bridge.erasure.places import Context, Place
 from bridge.erasure.source_places import ReportPlace, SittingPlace, WatchPlace
 from bridge.erasure.streams import Finding, JournalPlace, QuarantinePlace, RequestPlace
+from bridge.erasure.table_places import TablePlace
 
 __all__ = ["PLACES", "STEPS", "make_place"]
 
@@ -37,6 +38,7 @@ _PLACES: dict[str, Callable[[Context, Callable[[], float]], Place]] = {
     "keys": lambda context, now: KeyPlace(context),
     "replays": lambda context, now: ReplayPlace(context),
     "audit": lambda context, now: AuditPlace(context),
+    "tables": lambda context, now: TablePlace(context),
 }
 #: The last two: nothing names the person any more; the append-only file is written anew.
 STEPS = (*_PLACES, "forgetting", "rewriting")
@@ -44,7 +46,7 @@ STEPS = (*_PLACES, "forgetting", "rewriting")
 PLACES = (
     *("events", "requests", "quarantine", "deliveries", "answers", "dead_letters", "settled_deliveries"),
     *("failure_groups", "subscriptions", "watches", "labels", "spellings", "sittings", "reports", "calls"),
-    *("vendor_memory", "consents", "replays", "audit"),
+    *("vendor_memory", "consents", "replays", "audit", "tables"),
 )
 
 

@@ -6,7 +6,7 @@ rights or tables are wrong; `Rejected`: it refuses a row because of its content;
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,6 +51,14 @@ class Database(Protocol):
 
     def write(self, batch: Batch, *, keep: bool = True) -> None:
         """Write in one transaction, which is rolled back unless `keep`. Nothing is written if it raises."""
+        ...
+
+    def events(self, source: str, after: str, limit: int) -> Sequence[tuple[str, str | None, bytes]]:
+        """(id, id of its attempt, JSON) of events of a source, by id, those after the id `after`."""
+        ...
+
+    def delete(self, source: str, attempts: Sequence[str], events: Sequence[str]) -> None:
+        """Delete every row of these attempts of a source, and these events."""
         ...
 
     def close(self) -> None:

@@ -72,6 +72,36 @@ class PostgreSQL:
             self._roll_back()
             raise refused(type(error).__name__) from error
 
+    def events(self, source: str, after: str, limit: int) -> Sequence[tuple[str, str | None, bytes]]:
+        """See `Database`."""
+        try:
+            connection = self._ready()
+            self._begin(connection)
+            # The key is compared byte by byte whatever the collation of the database is.
+            rows = connection.execute(
+                f"SELECT id, attempt_id, event::text FROM {self._tables.events} WHERE source = %s "  # noqa: S608 - validated identifiers
+                'AND id COLLATE "C" > %s ORDER BY id COLLATE "C" LIMIT %s'.encode(),
+                (source, after, limit),
+            ).fetchall()
+            connection.commit()
+        except psycopg.Error as error:
+            raise self._problem(error) from error
+        return [(event, attempt, text.encode()) for event, attempt, text in rows]
+
+    def delete(self, source: str, attempts: Sequence[str], events: Sequence[str]) -> None:
+        """See `Database`."""
+        try:
+            connection = self._ready()
+            self._begin(connection)
+            for table in (self._tables.attempts, self._tables.events):
+                statement = f"DELETE FROM {table} WHERE source = %s AND attempt_id = ANY(%s)"  # noqa: S608 - validated identifiers
+                connection.execute(statement.encode(), (source, list(attempts)))
+            statement = f"DELETE FROM {self._tables.events} WHERE id = ANY(%s)"  # noqa: S608 - validated identifiers
+            connection.execute(statement.encode(), (list(events),))
+            connection.commit()
+        except psycopg.Error as error:
+            raise self._problem(error) from error
+
     def close(self) -> None:
         """See `Database`."""
         connection, self._connection = self._connection, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -81,6 +82,31 @@ class SQLiteFile:
             # A lone surrogate, or a number of more than 64 bits.
             self._roll_back()
             raise refused(type(error).__name__) from error
+
+    def events(self, source: str, after: str, limit: int) -> Sequence[tuple[str, str | None, bytes]]:
+        """See `Database`."""
+        select = (
+            f"SELECT id, attempt_id, event FROM {self._tables.events} WHERE source = ? AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - validated identifiers
+        )
+        try:
+            with closing(self._ready().execute(select, (source, after, limit))) as cursor:
+                return [(event, attempt, text.encode()) for event, attempt, text in cursor]
+        except sqlite3.Error as error:
+            raise self._problem(error) from error
+
+    def delete(self, source: str, attempts: Sequence[str], events: Sequence[str]) -> None:
+        """See `Database`."""
+        try:
+            connection = self._ready()
+            connection.execute("BEGIN IMMEDIATE")
+            for table in (self._tables.attempts, self._tables.events):
+                statement = f"DELETE FROM {table} WHERE source = ? AND attempt_id = ?"  # noqa: S608 - validated identifiers
+                connection.executemany(statement, [(source, attempt) for attempt in attempts])
+            statement = f"DELETE FROM {self._tables.events} WHERE id = ?"  # noqa: S608 - validated identifiers
+            connection.executemany(statement, [(event,) for event in events])
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._problem(error) from error
 
     def close(self) -> None:
         """See `Database`."""

@@ -18,7 +18,7 @@ from bridge.erasure.person import Matcher
 from bridge.erasure.places import Context, Place
 from bridge.erasure.report import EMBEDDED, EXTERNAL, report_of
 from bridge.erasure.steps import STEPS, make_place
-from bridge.errors import StateUnavailable
+from bridge.errors import Retryable, StateUnavailable
 from bridge.services import Services
 from bridge.state.errors import state_errors
 from bridge.state.lease import Lease
@@ -95,6 +95,10 @@ class ErasureRunner:
             course.faults = 0
         except (StateUnavailable, KeyboardInterrupt):
             raise
+        except Retryable as error:
+            # A database with tables of the person is away, or refuses.
+            self._store.note_error(job.id, f"{error}; it is tried again", now=now())
+            return _AGAIN_SECONDS
         except Exception as error:  # noqa: BLE001 - the other jobs and the process continue
             course.faults, course.place, course.step = course.faults + 1, None, -1
             _log.error("erasure_faulty", erasure=ident, times=course.faults, exc_info=error)
@@ -135,7 +139,12 @@ class ErasureRunner:
         partitions = services.config.bridge.partitions
         names = known_subscriptions(services.state, services.config.subscriptions, partitions=partitions)
         return Context(
-            client=services.state, partitions=partitions, source=job.source, subscriptions=names, matcher=matcher
+            client=services.state,
+            partitions=partitions,
+            source=job.source,
+            subscriptions=names,
+            matcher=matcher,
+            databases=[each for each in services.config.subscriptions.values() if each.transport == "sql"],
         )
 
     def _forget(self, job: Erasure, now: Callable[[], float]) -> None:

@@ -106,7 +106,8 @@ def _source(source: Source, declared: Mapping[str, Option]) -> dict[str, Any]:
 
 def _subscription(subscription: Subscription) -> dict[str, Any]:
     wanted, data, receipts = subscription.filter, subscription.data, subscription.receipts
-    is_http, authorization, rate = subscription.transport == "http", subscription.authorization, subscription.rate
+    is_http, is_sql = subscription.transport == "http", subscription.transport == "sql"
+    authorization, rate = subscription.authorization, subscription.rate
     return {
         "name": subscription.name,
         "transport": subscription.transport,
@@ -124,7 +125,9 @@ def _subscription(subscription: Subscription) -> dict[str, Any]:
         "queue": subscription.queue,
         "exchange": subscription.exchange,
         "url": None if subscription.url is None else _address(subscription.url),
-        "table": _table(subscription) if subscription.transport == "sql" else None,
+        "schema": subscription.schema,
+        "table": subscription.table if is_sql else None,
+        "create": subscription.create if is_sql else None,
         "secrets": len(subscription.secrets) if is_http else None,
         "authorization": authorization and ("bearer" if authorization.user is None else "basic"),
         "headers": list(subscription.headers),
@@ -132,10 +135,6 @@ def _subscription(subscription: Subscription) -> dict[str, Any]:
         "concurrency": subscription.concurrency if is_http else None,
         "rate": rate and {"events": rate.events, "per": rate.per},
     }
-
-
-def _table(subscription: Subscription) -> str:
-    return f"{subscription.schema}.{subscription.table}" if subscription.schema else subscription.table
 
 
 def _address(address: str) -> str:

@@ -162,7 +162,11 @@ class SubscriptionShape(_Shape):
     queue = _text("Queue.", allow_none=True)
     exchange = _text("Exchange.", allow_none=True)
     url = _text("Address of the receiver, without user, password and what comes from the environment.", allow_none=True)
-    table = _text("sql: schema and name of the table of attempts.", allow_none=True)
+    schema = _text("Schema of its tables; null: the first of the user's search path.", allow_none=True)
+    table = _text("Its table of attempts.", allow_none=True)
+    create = fields.Boolean(
+        required=True, allow_none=True, metadata={"description": "Whether missing tables are created."}
+    )
     secrets = fields.Integer(
         required=True, allow_none=True, metadata={"description": "How many secrets sign its pushes."}
     )
