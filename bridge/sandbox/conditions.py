@@ -8,18 +8,16 @@ from typing import Any
 
 import yaml
 
+from bridge.sdk.vendor import Quota
+
 __all__ = ["SCALE", "SUBSCRIPTIONS", "Addresses", "Conditions", "VendorAddress", "configuration"]
 
 #: Time in the demo runs this much faster: an hour takes 30 s.
 SCALE = 120.0
 #: Subscriptions of the generated file; the fourth subscriber reads the journal and needs none.
 SUBSCRIPTIONS = ("gradebook", "warehouse", "crm")
-#: Quotas scaled to the demo's time; the other vendors' quotas are large enough.
-_BUDGETS: Mapping[str, Mapping[str, Any]] = {
-    "classmarker": {"calls": 30, "per": f"{3600 / SCALE:g}s"},
-    "mettl": {"calls": 120, "per": f"{120 / SCALE:g}s"},
-    "coremetrix": {"calls": 120, "per": f"{120 / SCALE:g}s"},
-}
+#: No budget of a demo is for less than so many seconds.
+_MIN_PERIOD = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +55,7 @@ class VendorAddress:
     """The address of a simulated vendor, and what a source needs to read from it."""
 
     base_url: str
+    quota: Quota
     credentials: Mapping[str, str | tuple[str, ...]]
     options: Mapping[str, Any]
     #: Last part of the webhook address; None: the vendor sends no webhooks.
@@ -113,11 +112,14 @@ def _source(vendor: str, address: VendorAddress) -> dict[str, Any]:
         },
         # The overlap is longer than grading takes in the demo: grading does not change when an attempt finished.
         "poll": {"every": "6s", "overlap": "30s", "look_back": "10m"},
+        # The vendor's own quota, in the demo's time.
+        "budget": {
+            "calls": address.quota.calls,
+            "per": f"{max(_MIN_PERIOD, address.quota.per_seconds / SCALE):g}s",
+        },
     }
     if address.token is not None:
         source["webhook"] = {"token": address.token}
     if address.options:
         source["options"] = dict(address.options)
-    if vendor in _BUDGETS:
-        source["budget"] = dict(_BUDGETS[vendor])
     return source

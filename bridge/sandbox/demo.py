@@ -11,7 +11,7 @@ from typing import IO
 
 from rich.console import Console
 
-from bridge import clock, services
+from bridge import clock, registry, services
 from bridge.config import access
 from bridge.config.open_access import HOSTS
 from bridge.errors import ConfigError, clip
@@ -155,6 +155,7 @@ def _make_addresses(address: Address, vendors: Mapping[str, RunningVendor]) -> A
         vendors={
             name: VendorAddress(
                 base_url=vendor.base_url,
+                quota=registry.vendors()[name].quota,
                 credentials=vendor.simulator.credentials,
                 options=vendor.simulator.options,
                 token=secrets.token_urlsafe(24) if vendor.sends_webhooks else None,

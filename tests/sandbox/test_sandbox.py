@@ -140,6 +140,7 @@ def test_the_generated_configuration_is_valid_and_says_nothing_of_a_time_scale(t
         vendors={
             "classmarker": VendorAddress(
                 base_url="http://127.0.0.1:8081",
+                quota=registry.vendors()["classmarker"].quota,
                 credentials={"api_key": "key", "api_secret": "secret", "webhook_secret": ("secret",)},
                 options={},
                 token="abcdefghijklmnopqrstuvwxyz",
