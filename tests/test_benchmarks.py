@@ -31,6 +31,7 @@ TINY = {
     "stream": ["--viewers", "5", "--seconds", "1", "--rounds", "1", "--workers", "1"],
     "push": ["--only", "backlog", "--backlog", "200", "--away", "0.5"],
     "dispatch": ["--events", "100", "--rounds", "1"],
+    "sql": ["--events", "100", "--rounds", "1"],
     "receive": ["--seconds", "0.5", "--rounds", "1", "--connections", "4", "--workers", "1", "--rates", "20"],
     "latency": ["--seconds", "1", "--rates", "20", "--workers", "1"],
     "backfill": ["--seconds", "1", "--rounds", "1", "--webhooks", "20", "--workers", "1", "--pages", "0"],

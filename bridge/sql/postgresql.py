@@ -177,10 +177,13 @@ class PostgreSQL:
 
 
 def _insert(table: str, columns: Sequence[Column]) -> str:
-    """One statement for any number of rows: an array for each column, all as text, so that the server converts them."""
+    """One statement for any number of rows: an array for each column, all as text, so that the server converts them.
+
+    Sent as binary (`%b`): to quote JSON inside of an array's text takes more CPU than everything else together.
+    """
     names = ", ".join(column.name for column in columns)
     values = ", ".join(f"u.{column.name}::{column.kind}" for column in columns)
-    arrays = ", ".join("%s::text[]" for _ in columns)
+    arrays = ", ".join("%b::text[]" for _ in columns)
     return f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS u ({names}) "  # noqa: S608 - validated identifiers
 
 

@@ -31,7 +31,9 @@ def need_postgresql(program: str) -> str:
 class PostgreSQLServer:
     """A server in a temporary directory; `restart`, `kill9` and `start` are the faults. Its superuser is `postgres`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        """`durable`: it flushes to the disk, as a server in production."""
+        self._settings = ("shared_buffers=128MB",) if durable else _SETTINGS
         initdb, self._program = need_postgresql("initdb"), need_postgresql("postgres")
         self.directory = Path(tempfile.mkdtemp(prefix="postgresql-"))
         # Neither program runs as root.
@@ -61,7 +63,7 @@ class PostgreSQLServer:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
+        settings = [part for setting in self._settings for part in ("-c", setting)]
         addresses = ["-c", "listen_addresses=127.0.0.1", "-p", str(self.port), "-k", str(self.directory)]
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -106,8 +108,8 @@ class PostgreSQLServer:
 
 
 @contextmanager
-def running_postgresql() -> Iterator[PostgreSQLServer]:
-    server = PostgreSQLServer()
+def running_postgresql(*, durable: bool = False) -> Iterator[PostgreSQLServer]:
+    server = PostgreSQLServer(durable=durable)
     try:
         yield server
     finally:
