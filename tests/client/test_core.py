@@ -7,8 +7,10 @@ import inspect
 import json
 import pickle
 import sqlite3
+import threading
 from contextlib import closing, contextmanager
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -27,6 +29,7 @@ from attempt_bridge_client import (
     create_tables_sql,
     idempotent,
     mark,
+    receipt,
     sign,
     verify,
 )
@@ -128,6 +131,13 @@ def test_what_is_not_of_the_promised_type_is_refused_by_name(path, value, messag
     with pytest.raises(EventRejected) as caught:
         Event.from_mapping(document)
     assert (str(caught.value), caught.value.reason, caught.value.status) == (message, "unreadable", 422)
+
+
+def test_a_notice_is_always_sent_whole():
+    document = SAMPLES.notice("attempt.overdue")
+    del document["data"]["watch"]["reference"]
+    with pytest.raises(EventRejected, match=r"^data\.watch\.reference: missing$"):
+        Event.from_mapping(document)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"a": NaN}', b"\xff", b"[" * 100_000, b'{"type": []}', b"{}"])
@@ -265,6 +275,13 @@ def test_a_lower_revision_after_a_higher_one_is_left_out_unless_it_is_wanted(dat
         assert len(got) == handled
 
 
+def test_the_same_revision_under_another_id_is_handled(database):
+    """An attempt that the bridge had forgotten: it is completed again, or void from the start."""
+    document = SAMPLES.attempt()
+    assert mark(database, Event.from_mapping(document)) == NEW
+    assert mark(database, Event.from_mapping({**document, "id": "another", "type": "attempt.voided"})) == NEW
+
+
 def test_the_same_id_of_another_source_is_another_event(database):
     document = SAMPLES.attempt()
     assert mark(database, Event.from_mapping(document)) == NEW
@@ -333,3 +350,54 @@ def test_a_handler_that_raises_confirms_nothing_and_a_receipt_that_fails_undoes_
     assert handle(an_event("revised")) == "done"
     assert sent == [an_event("revised").id]
     assert "receipt failed: no answer" in caplog.text
+
+
+@pytest.fixture
+def bridge():
+    """A server that answers with the statuses in `answers`; `got` has what it was asked."""
+    answers, got = [], []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            got.append((self.path, self.headers["Authorization"], json.loads(body)))
+            self.send_response(answers.pop(0))
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST  # how a redirect would be followed
+
+        def log_message(self, *_): ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", answers, got
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_receipt_is_one_call_with_the_token_and_no_redirect_is_followed(bridge):
+    url, answers, got = bridge
+    confirm = receipt("gradebook", url=url + "/", token="secret")
+    answers += [200, 200, 404, 302]
+    confirm(an_event())
+    confirm(an_event().id)
+    confirm(Event.from_mapping(SAMPLES.notice("bridge.test")))
+    call = ("/api/v1/receipts", "Bearer secret", {"subscription": "gradebook", "event_id": an_event().id})
+    assert got == [call] * 2
+    for status in (404, 302):
+        with pytest.raises(ReceiptFailed) as caught:
+            confirm(an_event())
+        assert caught.value.status == status
+    assert got[2:] == [call] * 2
+
+
+def test_a_receipt_without_an_answer_fails_and_another_kind_of_address_is_refused():
+    with pytest.raises(ReceiptFailed) as caught:
+        receipt("gradebook", url="http://127.0.0.1:1", token="secret")(an_event())
+    assert caught.value.status is None
+    with pytest.raises(ConfigurationError):
+        receipt("gradebook", url="file:///etc", token="secret")
