@@ -106,6 +106,28 @@ def test_django_outside_of_a_transaction_is_refused(path):
     close()
 
 
+def test_a_connection_of_django_and_a_scoped_session_are_used_as_they_are(path):
+    _, close = with_django(path)
+    from django.db import connection, transaction
+
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    from sqlalchemy.orm import scoped_session, sessionmaker
+
+    got = []
+    with transaction.atomic():
+        idempotent(connection)(lambda event, given: got.append((event.id, given)))(an_event())
+    close()
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    session = scoped_session(sessionmaker(engine))
+    handle = idempotent(session)(lambda event, given: got.append((event.id, given)))
+    for what in ("completed", "revised"):
+        handle(an_event(what))
+        session.commit()
+    session.remove()
+    engine.dispose()
+    assert got == [(an_event().id, connection), (an_event("revised").id, session)]
+
+
 def test_sqlalchemy_is_refused_without_a_transaction_or_on_another_database(path):
     sqlalchemy = pytest.importorskip("sqlalchemy")
     from sqlalchemy.orm import Session, sessionmaker

@@ -131,7 +131,7 @@ def test_what_kills_its_consumers_is_reported_and_takes_no_other_along(state: re
     start()
     assert [Event.from_json(message.body).id for message in poison] == [bad]
     assert poison[0].error is None
-    with reading(state, handle):
+    with reading(state, handle, max_deliveries=3):
         wait(lambda: pending(state) == 0)
     assert seen == [bad, bad, good]
 

@@ -62,7 +62,7 @@ def _psycopg(connection: Any) -> Statements:
 def _sqlalchemy(connection: Any) -> Statements:
     from sqlalchemy import text  # noqa: PLC0415 - the connection shows that it is installed
 
-    if not hasattr(connection, "execute") or not hasattr(connection, "in_transaction"):
+    if not hasattr(connection, "execute"):
         raise ConfigurationError(
             "sqlalchemy: an engine or factory. Remedy: pass engine.begin, or a Connection or Session"
         )
