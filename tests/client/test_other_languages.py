@@ -70,6 +70,8 @@ class Receiver:
 @pytest.fixture(params=["node", "php"])
 def receiver(request: pytest.FixtureRequest, starts_processes: None, tmp_path: Path) -> Iterator[Receiver]:
     program = need_program(request.param, package={"node": "nodejs", "php": "php-cli"}[request.param])
+    if request.param == "php" and b"pdo_sqlite" not in subprocess.run([program, "-m"], capture_output=True).stdout:
+        need_program("php-sqlite3")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     file, database = tmp_path / "grades.jsonl", tmp_path / "grades.sqlite3"

@@ -75,8 +75,8 @@ def idempotent(
 ) -> Callable[[Callable[[Event, Any], T]], Callable[[Event], Optional[T]]]:
     """Decorate `handler(event, connection)`: the result takes an event, and handles each one once.
 
-    `connection`: what `mark` takes, or a function that gives it. The function may also give a context manager that
-    yields it, and commits or rolls back at its end: `engine.begin`, `pool.connection`. Otherwise whoever opened the
+    `connection`: what `mark` takes, or a function that gives the current one. The function may also give a context
+    manager that yields it, and commits or rolls back at its end: `engine.begin`. Otherwise whoever opened the
     transaction ends it; roll back when the handler raises, and the event can be handled when it comes again.
     `skip_superseded`: whether a lower revision that comes after a higher one is left out. What is left out gives None.
     """
