@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bridge import registry
-from bridge.sdk.vendor import Ignored, Vendor
+from bridge.sdk.vendor import Ignored, Resume, Vendor
 from bridge.vendor_kit.new_vendor import NewVendor
+from tests.contract.test_odd_values import judge, marked, run_at, spelled
 from tests.support.contract import capabilities
 from tests.support.contract.capabilities import contract_of, missing, section_of
 from tests.support.contract.checked import CheckedBench, checked_vendor
-from tests.support.contract.reading import case_problem
-from tests.support.contract.stage import Clock, connect, require
+from tests.support.contract.reading import case_problem, read_fixture
+from tests.support.contract.stage import Clock, connect, folder, require
 from tests.support.vendor_folders import VendorFolders, declaration, vendor_folders
 
 __all__ = ["vendor_folders"]
@@ -156,6 +159,36 @@ def test_a_webhook_that_split_ignores_and_a_pointer_that_nothing_reads_are_one_l
     )
     assert f"attempt {attempt_id} is not in what was read: nothing" in by_webhook(lambda *_: ())
     assert "there is a Pointer, and no `recheck` that reads it" in said(stage.recheck, {})
+
+
+def test_a_recheck_that_ends_in_a_resume_is_a_fixture_and_an_outcome_of_odd_values(oakbridge: Vendor) -> None:
+    resume = Resume(reference={"since": "7"})
+    vendor = replace(oakbridge, recheck=lambda client, reference: (resume,))
+    case = {"now": 0, "recheck": {"person": "p1"}, "answers": []}
+
+    assert read_fixture(vendor, case) == [{"resume": {"reference": {"since": "7"}}}]
+    assert judge(vendor, resume, 0.0, {}) == "Resume"
+    with pytest.raises(UnicodeEncodeError):
+        judge(vendor, Resume(reference={"since": "\ud800"}), 0.0, {})
+
+
+def test_a_value_that_leads_to_what_cannot_be_published_is_one_line_with_fixture_member_and_value(
+    oakbridge: Vendor,
+) -> None:
+    def judged(**members: Any) -> str:
+        def normalise(record: Any, now: float, options: Any) -> Any:
+            return replace(oakbridge.normalise(record, now, options), **members)
+
+        vendor = replace(oakbridge, normalise=normalise)
+        case = json.loads((folder(oakbridge) / "fixtures/results.in.json").read_text())
+        where = f"fixtures/results.in.json: {spelled(('results', 0, 'rev'))} is -1"
+        return said(run_at, where, vendor, case, "answer", marked("answer", case["answer"]))
+
+    end = f"(see {GUIDE}#odd-input): fixtures/results.in.json: results[0].rev is -1"
+    order = "`normalise` gives the order -1; it must be at least 0 and below 2**40. Raise `Unreadable`"
+    assert judged(order=-1) == f"oakbridge: adapter.py: {order} {end}"
+    assert judged(aliases=("\ud800",)).endswith(end)
+    assert "cannot be published: UnicodeEncodeError: " in judged(aliases=("\ud800",))
 
 
 @pytest.mark.parametrize(

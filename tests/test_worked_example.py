@@ -34,6 +34,13 @@ verdict = World(1, ["fernhill"], plan=Plan(attempts=6, days=1.0)).run()
 sys.exit("\\n".join(verdict.lines()) or "oakbridge" not in LEFT_OUT or verdict.attempts != {"fernhill": 6})
 """
 
+#: Which of two secrets signed: what rotation shows to the operator.
+_WHICH_SECRET = """
+from bridge.vendors.fernhill import adapter, simulator
+headers = simulator.Simulator(1, lambda: 7.0).sign(b"raw", "old", 7.0)
+print(adapter.verify(b"raw", headers, ("new", "old"), 7.0))
+"""
+
 pytestmark = pytest.mark.usefixtures("starts_processes")
 
 
@@ -85,6 +92,8 @@ def test_what_vendors_new_writes_passes_its_check_at_once_and_is_small(
 def test_the_whole_example_passes_its_check(checkout: Path) -> None:
     said = run(checkout, "bridge", "vendors", "check", "fernhill")
     assert int(re.findall(r"^\[\+\] fernhill: (\d+) passed, 0 failed", said, re.M)[0]) > 100
+    (checkout / "which_secret.py").write_text(_WHICH_SECRET)
+    assert run(checkout, "which_secret") == "2\n"
 
 
 def test_no_other_test_fails_over_an_added_vendor(checkout: Path) -> None:

@@ -66,9 +66,14 @@ def _journal_faults(truth: ExpectedAttempt, history: list[StoredEvent]) -> Itera
     if result["percentage"] not in (None, truth.percentage):
         yield f"the last event says {result['percentage']} %, the vendor {truth.percentage} %"
     if (data["attempt"]["status"] == "voided") != truth.voided:
-        yield f"the last event says {data['attempt']['status']}, the vendor the opposite"
+        yield _opposite(data["attempt"]["status"], "voided", truth.voided)
     if (result["grading"] in ("provisional", "pending")) != truth.needs_grading:
-        yield f"the last event says grading {result['grading']}, the vendor the opposite"
+        yield _opposite(f"grading {result['grading']}", "needs_grading", truth.needs_grading)
+
+
+def _opposite(said: str, member: str, value: bool) -> str:
+    remedy = "Remedy: correct `expected()` of the simulator, or `normalise`"
+    return f"the last event says {said}, the simulator's `expected()` {member}={value}. {remedy}"
 
 
 def _content(data: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing
 
 __all__ = [
     "Flag",
@@ -165,12 +165,20 @@ class Flag(TolerantField):
 
 
 class VendorSchema(Schema):
-    """Base of the schemas of vendors' payloads: undeclared members are dropped, because vendors add some any time."""
+    """Base of the schemas of vendors' payloads. Undeclared members are dropped, because vendors add some any time; a
+    member that is not required and has no `load_default`, also one of marshmallow's own fields such as `Nested`, is
+    None if it is missing or null.
+    """
 
     class Meta:
         unknown = EXCLUDE
 
     error_messages = {"type": "must be an object"}  # noqa: RUF012 - marshmallow's own declaration
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Otherwise a missing `Nested`, `List` or `Dict` would be no key of what is loaded."""
+        if not field_obj.required and field_obj.load_default is missing:
+            field_obj.load_default, field_obj.allow_none = None, True
 
 
 def _number_in_text(value: Any) -> Decimal | None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import BadRequest, NotFound
 
-__all__ = ["Sitting", "Table", "iso", "page_of", "placed", "spoilt"]
+__all__ = ["Sitting", "Table", "answer_to", "iso", "spoilt"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,6 +35,10 @@ class Sitting:
     score: int
     #: With `Table.per`: the item that lists it, such as a form.
     item: str = ""
+    #: 1, and one more with each change.
+    revision: int = 1
+    #: The vendor has withdrawn it.
+    voided: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,14 +91,62 @@ class Table:
     calls: int | None = None
     #: Length of that window, which slides.
     per_seconds: float = 60.0
-    #: Address of one row, before its attempt id; None: it has none. The answer is a list of one row.
+    #: Address of one row, before its attempt id, such as `/results/` or, with `per`, `/forms/{item}/results/`; None: it
+    #: has none.
     one: str | None = None
-    #: Row -> body and headers of the webhook about it; None: there are no webhooks.
-    webhook: Callable[[Mapping[str, Any]], tuple[bytes, Mapping[str, str]]] | None = None
+    #: Where the row is in that answer, such as `data`; "": the answer is the row; None: a list of one row at `rows`.
+    one_at: str | None = None
+    #: Row and time of sending, UNIX seconds -> body and headers of the webhook about it; None: there are no webhooks.
+    webhook: Callable[[Mapping[str, Any], float], tuple[bytes, Mapping[str, str]]] | None = None
     #: Seconds from the finish to the grade, in the demo; None: results are final at once.
     graded_after: float | None = None
     #: Rows may appear so many seconds after others that finished later: `rewind` must go back at least so far.
     visible_after: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for an address with a part that nothing fills in."""
+        for name in ("path", "one"):
+            address = getattr(self, name) or ""
+            rest = address.replace("{item}", "", 1) if self.per else address
+            if "{" in rest:
+                known = "{item}, once" if self.per else "none without `per`"
+                raise ValueError(f"Table.{name}: {address}: this part is not filled in. Known parts: {known}")
+
+
+def answer_to(
+    table: Table,
+    path: str,
+    asked: Mapping[str, str],
+    sittings: Mapping[str, Sitting],
+    shown: Callable[[str], dict[str, Any]],
+) -> Any:
+    """What the API answers to a call of `path`. `sittings`: those that it lists, by attempt id. `shown` prints a row.
+
+    Raises `NotFound` and `BadRequest`.
+    """
+    if table.one is not None and (found := _split(table.one, path)) is not None:
+        item, attempt_id = found
+        if attempt_id not in sittings or item not in (None, sittings[attempt_id].item):
+            raise NotFound
+        row = shown(attempt_id)
+        return placed({}, table.rows, [row]) if table.one_at is None else placed({}, table.one_at, row)
+    found = _split(table.path, path)
+    if found is None or found[1]:
+        raise NotFound
+    listed = {attempt_id: sitting for attempt_id, sitting in sittings.items() if found[0] in (None, sitting.item)}
+    return page_of(table, listed, asked, shown)
+
+
+def _split(address: str, path: str) -> tuple[str | None, str] | None:
+    """The item in a path, if the address has one, and what comes after the address; None: it is another address."""
+    before, per_item, behind = address.partition("{item}")
+    if not path.startswith(before):
+        return None
+    rest = path.removeprefix(before)
+    if not per_item:
+        return None, rest
+    item, found, rest = rest.partition(behind) if behind else (rest, "yes", "")
+    return (item, rest) if found else None
 
 
 def page_of(

@@ -45,11 +45,11 @@ from dataclasses import replace
 from random import Random
 from typing import Any, ClassVar
 
-from werkzeug.exceptions import HTTPException, NotFound, Unauthorized
+from werkzeug.exceptions import HTTPException, Unauthorized
 from werkzeug.wrappers import Request, Response
 
 from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt, Faults, Outbox
-from bridge.sdk.table import Sitting, Table, iso, page_of, placed, spoilt
+from bridge.sdk.table import Sitting, Table, answer_to, iso, spoilt
 
 __all__ = ["Sitting", "Table", "TableBench", "TableSimulator", "iso"]
 
@@ -123,9 +123,11 @@ class TableSimulator:
             return attempt_id
 
     def change(self, attempt_id: str, **members: Any) -> None:
-        """Set members of a sitting; `changed` is now unless it is one of them."""
+        """Set members of a sitting; `changed` is now unless it is one of them, and `revision` one more."""
         with self._lock:
-            self.sittings[attempt_id] = replace(self.sittings[attempt_id], **{"changed": int(self.now()), **members})
+            sitting = self.sittings[attempt_id]
+            usual = {"changed": int(self.now()), "revision": sitting.revision + 1}
+            self.sittings[attempt_id] = replace(sitting, **{**usual, **members})
             self._announce(attempt_id)
 
     def shown(self, attempt_id: str) -> dict[str, Any]:
@@ -175,6 +177,7 @@ class TableSimulator:
                     sent=self.outbox.delivered[attempt_id],
                     lost=self.outbox.lost[attempt_id],
                     percentage=float(sitting.score) if sitting.graded else None,
+                    voided=sitting.voided,
                 )
                 for attempt_id, sitting in self.sittings.items()
                 if sitting.finished is not None
@@ -199,7 +202,7 @@ class TableSimulator:
     def _announce(self, attempt_id: str) -> None:
         self._versions[attempt_id] += self.sittings[attempt_id].finished is not None
         if self.table.webhook is not None:
-            self.outbox.announce(*self.table.webhook(self.shown(attempt_id)), attempt_id)
+            self.outbox.announce(*self.table.webhook(self.shown(attempt_id), self.now()), attempt_id)
 
     # The API ---------------------------------------------------------------------------------------------------------
 
@@ -233,26 +236,8 @@ class TableSimulator:
         table, (header, value) = self.table, self.table.key
         if request.headers.get(header) != value:
             raise Unauthorized
-        if table.one is not None and request.path.startswith(table.one):
-            return placed({}, table.rows, [self._one(request.path.removeprefix(table.one))])
-        return page_of(table, self._of_address(request.path), request.args, self.shown)
-
-    def _of_address(self, path: str) -> dict[str, Sitting]:
-        before, per_item, behind = self.table.path.partition("{item}")
-        if not per_item and path == before:
-            return self._listed()
-        if not (per_item and path.startswith(before) and path.endswith(behind)):
-            raise NotFound
-        item = path.removeprefix(before).removesuffix(behind)
-        return {attempt_id: sitting for attempt_id, sitting in self._listed().items() if sitting.item == item}
-
-    def _listed(self) -> dict[str, Sitting]:
-        return {attempt_id: sitting for attempt_id, sitting in self.sittings.items() if attempt_id not in self.hidden}
-
-    def _one(self, attempt_id: str) -> dict[str, Any]:
-        if attempt_id not in self._listed():
-            raise NotFound
-        return self.shown(attempt_id)
+        listed = {name: sitting for name, sitting in self.sittings.items() if name not in self.hidden}
+        return answer_to(table, request.path, request.args, listed, self.shown)
 
 
 class TableBench:
@@ -267,7 +252,7 @@ class TableBench:
 
     def __init__(self, now: Callable[[], float], **changes: Any) -> None:
         table = replace(self.table, **{"page_size": 3, "calls": None, **changes})
-        self.simulator = TableSimulator(table, now)
+        self.simulator, self.now = TableSimulator(table, now), now
         self.wsgi, self.visible_after = self.simulator.wsgi, table.visible_after
         self.credentials = {name: (value,) for name, value in table.credentials.items()}
         self.options = table.options

@@ -48,6 +48,7 @@ CONTRACT: dict[str, tuple[type, ...]] = {
         table_simulator.TableBench,
         table_simulator.TableSimulator,
         simulator.SimulatedVendor,
+        simulator.ExpectedAttempt,
     ),
 }
 #: Heading -> functions, which follow the classes below it.

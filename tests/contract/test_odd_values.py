@@ -23,9 +23,9 @@ from bridge.ingest.event_builder import build_event
 from bridge.polling.vendor_memory import LocalMemory
 from bridge.registry import vendors
 from bridge.sdk.strict_json import parse
-from bridge.sdk.vendor import PUBLISHABLE_STATUSES, Consent, Ignored, Pointer, Vendor, material_digest
-from tests.support.contract.capabilities import section_of
-from tests.support.contract.checked import checked_vendor
+from bridge.sdk.vendor import PUBLISHABLE_STATUSES, Consent, Ignored, Pointer, Resume, Vendor, material_digest
+from tests.support.contract.capabilities import complaint, section_of
+from tests.support.contract.checked import checked_vendor, fail
 from tests.support.contract.reading import case_problem
 from tests.support.contract.stage import folder, options_of, polls_of
 from tests.support.contract.wire import Facts
@@ -155,11 +155,32 @@ def run(vendor: Vendor, case: Mapping[str, Any], foreign: str, bodies: list[tupl
     return {judge(vendor, item, now, options) for item in items}
 
 
+def run_at(
+    where: str, vendor: Vendor, case: Mapping[str, Any], foreign: str, bodies: list[tuple[int, bytes]]
+) -> set[str]:
+    """What became of it; whatever fails, the line also says where: fixture, member and value."""
+    try:
+        return run(vendor, case, foreign, bodies)
+    except pytest.fail.Exception as error:
+        pytest.fail(f"{error.msg}: {where}", pytrace=False)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the line says where
+        fact = f"what the folder makes of it cannot be published: {type(error).__name__}: {clip(error, 160)}"
+        pytest.fail(f"{complaint(vendor, fact, 'adapter.py', 'QUIRKS.md')}: {where}")
+
+
+def spelled(path: tuple[str | int, ...]) -> str:
+    """Such as `data[0].rev`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
 def judge(vendor: Vendor, item: Any, now: float, options: Mapping[str, Any]) -> str:
     if isinstance(item, Pointer | Consent):
         told = item.reference if isinstance(item, Pointer) else item.subject
         "".join((item.key, *told, *told.values())).encode()
         return type(item).__name__
+    if isinstance(item, Resume):
+        "".join((*item.reference, *item.reference.values())).encode()
+        return "Resume"
     # What quarantine keeps is what a later version reads again.
     kept = json.dumps({"kind": item.kind, "record": item.body}, default=str, ensure_ascii=False).encode()
     assert parse(kept)["kind"] == item.kind
@@ -168,11 +189,14 @@ def judge(vendor: Vendor, item: Any, now: float, options: Mapping[str, Any]) -> 
     except Unreadable:
         return "quarantined"
     # As publish_once.lua packs it.
-    assert 0 <= attempt.order < 2**40
+    if not 0 <= attempt.order < 2**40:
+        fact = f"`normalise` gives the order {attempt.order}; it must be at least 0 and below 2**40. Raise `Unreadable`"
+        fail(vendor, fact, "adapter.py", "QUIRKS.md")
     "".join((attempt.attempt_id, attempt.sitting or "", *attempt.aliases, *attempt.consent)).encode()
     if attempt.watch is not None:
         "".join((*attempt.watch.reference, *attempt.watch.reference.values())).encode()
-        assert math.isfinite(attempt.watch.due_in + attempt.watch.give_up_at)
+        if not math.isfinite(attempt.watch.due_in + attempt.watch.give_up_at):
+            fail(vendor, "due_in and give_up_at of the watch must be finite", "adapter.py", "QUIRKS.md")
     material_digest(attempt)
     event = build_event(BRIDGE, "s", vendor.name, attempt, 1, None, origin="poll", recorded=to_datetime(now))
     json.loads(event.to_json())
@@ -198,15 +222,8 @@ def test_no_value_in_any_member_ends_in_an_exception_of_python(vendor: Vendor) -
         ]
         for place, bodies in enumerate([*texts, marked(foreign, replaced(case[foreign], path, GONE))]):
             tried += 1
-            try:
-                outcomes |= run(vendor, case, foreign, bodies)
-            except pytest.fail.Exception as error:
-                text = [*BRACKETS, *chosen, "gone"][place]
-                pytest.fail(f"{error.msg}: fixtures/{file}: {path} is {clip(text)}", pytrace=False)
-            except Exception as error:
-                text = [*BRACKETS, *chosen, "gone"][place]
-                error.add_note(f"{file}: {path} is {clip(text)}")
-                raise
+            where = f"fixtures/{file}: {spelled(path)} is {clip([*BRACKETS, *chosen, 'absent'][place], 60)}"
+            outcomes |= run_at(where, vendor, case, foreign, bodies)
     assert tried > 100
     # Had nothing been read, or all of it, nothing would be proved.
     assert {"news", "refused", "quarantined"} <= outcomes

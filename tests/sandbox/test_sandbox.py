@@ -26,6 +26,8 @@ from bridge.vendors.classmarker.simulator import sandbox
 A, B = ("classmarker", "a"), ("classmarker", "b")
 TRUTH = ExpectedAttempt(finished_at=100, needs_grading=False, versions=1, sent=1, lost=0, percentage=70.0)
 
+REMEDY = "Remedy: correct `expected()` of the simulator, or `normalise`"
+
 
 def event(attempt: str, kind: str = "attempt.completed", **result: Any) -> StoredEvent:
     content = {
@@ -73,14 +75,18 @@ def test_an_attempt_unknown_to_the_vendor_is_named() -> None:
         (
             TRUTH,
             [event("a", grading="provisional")],
-            "a: the last event says grading provisional, the vendor the opposite",
+            "a: the last event says grading provisional, the simulator's `expected()` needs_grading=False. " + REMEDY,
         ),
         (
             replace(TRUTH, needs_grading=True),
             [event("a")],
-            "a: the last event says grading final, the vendor the opposite",
+            "a: the last event says grading final, the simulator's `expected()` needs_grading=True. " + REMEDY,
         ),
-        (replace(TRUTH, voided=True), [event("a")], "a: the last event says completed, the vendor the opposite"),
+        (
+            replace(TRUTH, voided=True),
+            [event("a")],
+            "a: the last event says completed, the simulator's `expected()` voided=True. " + REMEDY,
+        ),
     ],
 )
 def test_faults_in_the_journal_are_named(truth: ExpectedAttempt, events: list[StoredEvent], line: str) -> None:

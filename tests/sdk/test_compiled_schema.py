@@ -224,6 +224,20 @@ def test_absent_and_null_are_both_none(shape: type[TolerantField]) -> None:
     assert read({}) == read({"it": None}) == {"it": None}
 
 
+@pytest.mark.parametrize("field", [fields.Nested(Part), fields.Dict(), fields.List(fields.Dict())], ids=repr)
+def test_a_member_of_marshmallow_that_is_absent_or_null_is_none_unless_it_says_otherwise(
+    field: fields.Field[Any],
+) -> None:
+    read = loader(type("One", (VendorSchema,), {"it": field}))
+    assert read({}) == read({"it": None}) == {"it": None}
+    with pytest.raises(Unreadable):
+        read({"it": 7})
+    with_default = loader(type("One", (VendorSchema,), {"it": fields.Dict(load_default=dict)}))
+    assert with_default({}) == {"it": {}}
+    with pytest.raises(Unreadable):
+        with_default({"it": None})
+
+
 @pytest.mark.parametrize(
     ("shape", "spelling", "problem"),
     [

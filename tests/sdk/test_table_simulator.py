@@ -171,7 +171,8 @@ def test_calls_beyond_the_quota_are_refused_and_counted_until_the_window_has_pas
 
 
 def test_a_demo_knows_what_should_be_published_and_what_was_sent():
-    def webhook(printed):
+    def webhook(printed, moment):
+        assert moment == NOW
         return json.dumps(printed).encode(), {"content-type": "application/json"}
 
     table = replace(TABLE, webhook=webhook, graded_after=3_600.0)
@@ -217,3 +218,42 @@ def test_an_attempt_that_is_not_finished_has_no_version_yet():
     api.change(attempt_id, finished=NOW)
 
     assert api.expected()[attempt_id].versions == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [("", lambda row: row), ("data", lambda row: {"data": row}), (None, lambda row: {"data": {"items": [row]}})],
+)
+def test_one_row_may_be_below_its_item_and_an_object(place, found):
+    items = {"path": "/forms/{item}/results", "per": "forms", "options": {"forms": ("F7", "F8")}}
+    api = simulator([10], one="/forms/{item}/results/", one_at=place, **items)
+
+    assert call(api, "/forms/F7/results/r1").get_json() == found(api.shown("r1"))
+    assert [call(api, path).status_code for path in ("/forms/F8/results/r1", "/forms/F7/results/r2")] == [404, 404]
+    assert call(api, "/forms/F7/results").get_json()["data"]["items"] == [api.shown("r1")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"one": "/forms/{item}/results/"}, "Table.one: /forms/{item}/results/: .* Known parts: none without `per`"),
+        ({"path": "/{form}"}, "Table.path: /{form}: "),
+        ({"one": "/{form}/", "per": "forms"}, "Table.one: /{form}/: .* Known parts: {item}, once"),
+    ],
+)
+def test_a_part_of_an_address_that_nothing_fills_in_is_refused(changes, line):
+    with pytest.raises(ValueError, match=line):
+        replace(TABLE, **changes)
+
+
+def test_a_row_may_count_its_changes_and_be_withdrawn():
+    def counted(sitting: Sitting) -> dict[str, Any]:
+        return {"id": f"r{sitting.number}", "rev": sitting.revision, "state": "void" if sitting.voided else "done"}
+
+    api = simulator([10], row=counted)
+    assert api.shown("r1") == {"id": "r1", "rev": 1, "state": "done"}
+
+    api.change("r1", voided=True)
+
+    assert api.shown("r1") == {"id": "r1", "rev": 2, "state": "void"}
+    assert api.expected()["r1"].voided

@@ -18,7 +18,7 @@ from typing import Any
 from bridge.errors import BridgeError, Unreadable
 from bridge.registry import vendors
 from bridge.sdk.strict_json import parse
-from bridge.sdk.vendor import Consent, Ignored, NormalisedAttempt, Pointer, Record, Vendor, material_digest
+from bridge.sdk.vendor import Consent, Ignored, NormalisedAttempt, Pointer, Record, Resume, Vendor, material_digest
 from tests.support.contract.stage import options_of, polls_of
 from tests.support.contract.wire import Facts, calls_over, canned
 
@@ -85,11 +85,13 @@ def _answer(answer: Any) -> tuple[int, bytes]:
     return 200, (answer if isinstance(answer, str) else json.dumps(answer)).encode()
 
 
-def _item(vendor: Vendor, item: Record | Pointer | Consent, case: Mapping[str, Any]) -> dict[str, Any]:
+def _item(vendor: Vendor, item: Record | Pointer | Consent | Resume, case: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(item, Pointer):
         return {"pointer": _told(item)}
     if isinstance(item, Consent):
         return {"consent": _told(item)}
+    if isinstance(item, Resume):
+        return {"resume": _told(item)}
     try:
         attempt = vendor.normalise(item, case["now"], _options(vendor, case))
     except Unreadable as error:
@@ -97,7 +99,7 @@ def _item(vendor: Vendor, item: Record | Pointer | Consent, case: Mapping[str, A
     return _told(attempt) | {"digest": material_digest(attempt).hex()}
 
 
-def _told(item: NormalisedAttempt | Pointer | Consent) -> dict[str, Any]:
+def _told(item: NormalisedAttempt | Pointer | Consent | Resume) -> dict[str, Any]:
     """As JSON, without the members that have their default: what stands there is what was said."""
     defaults = dict(_defaults(item))
     told = {name: value for name, value in asdict(item).items() if name not in defaults or value != defaults[name]}
