@@ -106,6 +106,11 @@ class Tables:
         """The table with the version of the layout."""
         return self._quoted("_version")
 
+    @property
+    def all(self) -> list[str]:
+        """Every table."""
+        return [self.version, self.attempts, self.events]
+
 
 def ddl(tables: Tables, dialect: str) -> list[str]:
     """The statements that create what is missing, in their order; all in one transaction."""

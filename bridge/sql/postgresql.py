@@ -11,7 +11,7 @@ from psycopg import Connection
 from psycopg.abc import RV, PQGen
 
 from bridge.errors import BridgeError, Rejected
-from bridge.sql.database import Limits, check_columns, check_version, no_tables, refused, upsert_end
+from bridge.sql.database import Limits, away, check_columns, check_version, no_tables, refused, upsert_end
 from bridge.sql.layout import ATTEMPTS, EVENTS, POSTGRESQL, Column, Tables, ddl
 from bridge.sql.postgresql_errors import UNKNOWN, problem_of
 from bridge.sql.rows import Batch, Cell, Row
@@ -114,6 +114,13 @@ class PostgreSQL:
             self._connection = self._connect()
             try:
                 self._prepare(self._connection)
+            except psycopg.Error as error:
+                problem = self._problem(error)
+                self.close()
+                if isinstance(problem, Rejected):
+                    # No row of ours: somebody else creates the same tables.
+                    raise away("its tables are being changed by another session", "none needed") from error
+                raise problem from error
             except BaseException:
                 # The next use checks again.
                 self.close()
@@ -134,23 +141,29 @@ class PostgreSQL:
 
     def _prepare(self, connection: _Connection) -> None:
         self._begin(connection)
-        if self._version_table_is_missing(connection):
-            if not self._create:
-                raise no_tables(f"table {self._tables.version} does not exist, or the user may not see it")
+        missing = self._missing(connection)
+        if missing and not self._create:
+            raise no_tables(f"table {missing[0]} does not exist, or the user may not see it")
+        if self._tables.version not in missing:
+            self._check_version(connection)
+        if missing:
             connection.execute(f"SELECT pg_advisory_xact_lock({_CREATE_LOCK})".encode())
             for statement in ddl(self._tables, POSTGRESQL):
                 connection.execute(statement.encode())
+            self._check_version(connection)
             _log.info("sql_tables_created", tables=self._tables.attempts)
-        row = connection.execute(f"SELECT max(version) FROM {self._tables.version}".encode()).fetchone()  # noqa: S608 - validated identifiers
-        check_version(row[0] if row else None, self._tables)
         for table, columns in ((self._tables.attempts, ATTEMPTS), (self._tables.events, EVENTS)):
             described = connection.execute(f"SELECT * FROM {table} LIMIT 0".encode()).description  # noqa: S608 - validated identifiers
             check_columns(table, columns, {each.name for each in described or ()})
         connection.commit()
 
-    def _version_table_is_missing(self, connection: _Connection) -> bool:
-        row = connection.execute("SELECT to_regclass(%s) IS NULL", (self._tables.version,)).fetchone()
-        return bool(row and row[0])
+    def _missing(self, connection: _Connection) -> list[str]:
+        find = "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NULL"
+        return [name for (name,) in connection.execute(find, (self._tables.all,))]
+
+    def _check_version(self, connection: _Connection) -> None:
+        row = connection.execute(f"SELECT max(version) FROM {self._tables.version}".encode()).fetchone()  # noqa: S608 - validated identifiers
+        check_version(row[0] if row else None, self._tables)
 
     def _begin(self, connection: _Connection) -> None:
         """The first statement of a transaction. Not options of the connection, which poolers refuse."""

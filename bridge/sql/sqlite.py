@@ -132,25 +132,30 @@ class SQLiteFile:
         return self._connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        if self._create and not self._has_tables(connection):
+        missing = self._missing(connection)
+        if missing and not self._create:
+            raise no_tables(f"table {missing[0]} does not exist")
+        if self._tables.version not in missing:
+            self._check_version(connection)
+        if missing:
             connection.execute("BEGIN IMMEDIATE")
             for statement in ddl(self._tables, SQLITE):
                 connection.execute(statement)
             connection.execute("COMMIT")
+            self._check_version(connection)
             _log.info("sql_tables_created", tables=self._tables.attempts)
-        if not self._has_tables(connection):
-            raise no_tables(f"table {self._tables.version} does not exist")
-        with closing(connection.execute(f"SELECT max(version) FROM {self._tables.version}")) as cursor:  # noqa: S608 - validated identifiers
-            check_version(cursor.fetchone()[0], self._tables)
         for table, columns in ((self._tables.attempts, ATTEMPTS), (self._tables.events, EVENTS)):
             with closing(connection.execute(f"SELECT * FROM {table} LIMIT 0")) as cursor:  # noqa: S608 - validated identifiers
                 check_columns(table, columns, {each[0] for each in cursor.description})
 
-    def _has_tables(self, connection: sqlite3.Connection) -> bool:
-        name = f"{self._tables.table}_version"
-        sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
-        with closing(connection.execute(sql, (name,))) as cursor:
-            return bool(cursor.fetchone()[0])
+    def _missing(self, connection: sqlite3.Connection) -> list[str]:
+        with closing(connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")) as cursor:
+            there = {f'"{name}"'.lower() for (name,) in cursor}
+        return [name for name in self._tables.all if name.lower() not in there]
+
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        with closing(connection.execute(f"SELECT max(version) FROM {self._tables.version}")) as cursor:  # noqa: S608 - validated identifiers
+            check_version(cursor.fetchone()[0], self._tables)
 
     def _problem(self, error: sqlite3.Error) -> BridgeError:
         """What an error says. Its text may quote names and is not used."""

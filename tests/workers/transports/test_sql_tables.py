@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -34,8 +35,9 @@ from tests.support.sql_tables import (
     publish,
     sqlite_place,
 )
+from tests.support.waiting import until
 from workers.dispatch.lane import CRASH_POINTS
-from workers.transports import transport_for
+from workers.transports import transport_for, transport_or_deferred
 from workers.transports.contract import Outcome
 
 NAMES = itertools.count()
@@ -276,14 +278,67 @@ def test_tables_that_are_not_as_expected_stop_the_subscription(place: Place, cha
     transport.close()
 
 
-def test_tables_that_are_dropped_are_created_again(place: Place) -> None:
+def test_a_table_that_is_dropped_is_created_again(place: Place) -> None:
     transport = place.transport()
     assert outcomes(transport, outgoing(made(1))) == [None]
-    place.do("DROP TABLE {attempts}", "DROP TABLE {events}", "DROP TABLE {version}")
+    place.do("DROP TABLE {events}")
     assert reasons(outcomes(transport, outgoing(made(1), made(2)))) == ["database_misconfigured"] * 2
     assert outcomes(transport, outgoing(made(1), made(2))) == [None, None]
-    transport.close()
     assert place.do(COUNTS) == [(2, 2)]
+    place.do("DROP TABLE {attempts}", "DROP TABLE {events}", "DROP TABLE {version}")
+    assert reasons(outcomes(transport, outgoing(made(3)))) == ["database_misconfigured"]
+    assert outcomes(transport, outgoing(made(3))) == [None]
+    transport.close()
+    assert place.do(COUNTS) == [(1, 1)]
+
+
+def test_processes_that_start_together_create_the_tables_once(place: Place) -> None:
+    results: list[Outcome] = []
+    together = threading.Barrier(5)
+
+    def write(number: int) -> None:
+        transport = place.transport(Limits(lock=5.0))
+        together.wait()
+        results.extend(outcomes(transport, outgoing(made(number))))
+        transport.close()
+
+    for _ in range(3):
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert place.do(COUNTS) == [(5, 5)]
+        place.do("DROP TABLE {attempts}", "DROP TABLE {events}", "DROP TABLE {version}")
+    assert results == [None] * 15
+
+
+def test_a_session_that_creates_the_tables_at_the_same_time_costs_no_event(postgresql: Place) -> None:
+    transport = postgresql.transport(Limits(lock=5.0))
+    schema = postgresql.subscription.schema
+    results: list[Outcome] = []
+    with closing(postgresql.connect()) as other:
+        other.autocommit = False
+        other.execute(f"CREATE TABLE {schema}.attempts_version (version integer NOT NULL)".encode())
+        writing = threading.Thread(target=lambda: results.extend(outcomes(transport, outgoing(made(1)))))
+        writing.start()
+        find = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'attempt-bridge'"
+        until(lambda: postgresql.do(find))
+        other.execute(f"INSERT INTO {schema}.attempts_version VALUES (1)".encode())
+        other.commit()
+    writing.join()
+    assert reasons(results) == ["database_unavailable"]
+    assert "changed by another session" in str(results[0])
+    assert outcomes(transport, outgoing(made(1))) == [None]
+    transport.close()
+
+
+def test_without_psycopg_the_subscription_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bridge.sql.postgresql", None)
+    subscription = postgresql_place("postgresql://db.example.test/x", "s").subscription
+    reason, text, charged = only(outcomes(transport_or_deferred(subscription, ""), outgoing(made(1))))
+    assert (reason, charged) == ("not_servable", False)
+    assert "subscriptions.warehouse.url: psycopg, which PostgreSQL needs, is not installed. Remedy: pip install" in text
 
 
 def test_a_user_without_a_right_is_named_with_the_remedy(postgresql: Place) -> None:
