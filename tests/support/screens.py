@@ -39,7 +39,7 @@ def main() -> None:
             time.sleep(SECONDS / 2)
             operate(url)
             time.sleep(SECONDS / 2)
-            pages = list(walk(lambda address: requests.get(f"{url}{address}", timeout=30)))
+            pages = list(walk(lambda address: requests.get(f"{url}{address}", timeout=30), is_live=True))
             with chromium() as browser:
                 for variant, options in VARIANTS.items():
                     take(browser, url, pages, variant, options)
