@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_a_webhook_that_split_ignores_and_a_pointer_that_nothing_reads_are_one_l
     assert by_webhook(lambda *_: Ignored("verify")) == (
         f'oakbridge: adapter.py: `split` ignores the webhook about {attempt_id}, as "verify" (see {GUIDE}#webhooks)'
     )
-    assert f"attempt {attempt_id} is not in what was read: nothing" in by_webhook(lambda *_: ())
+    assert f"attempt {attempt_id} is not in what `normalise` read: nothing" in by_webhook(lambda *_: ())
     assert "there is a Pointer, and no `recheck` that reads it" in said(stage.recheck, {})
 
 
@@ -191,6 +192,22 @@ def test_a_value_that_leads_to_what_cannot_be_published_is_one_line_with_fixture
     assert "cannot be published: UnicodeEncodeError: " in judged(aliases=("\ud800",))
 
 
+def test_the_recheck_of_the_guide_reads_on_in_a_list_without_a_filter_by_person(oakbridge: Vendor) -> None:
+    code = re.search(r"```python\n(from contextlib .+?)^```$", (ROOT / GUIDE).read_text(), re.MULTILINE | re.DOTALL)
+    module = vars(import_module("bridge.vendors.oakbridge")).copy()
+    exec(code[1] if code else "", module)
+    vendor = replace(oakbridge, recheck=module["recheck"])
+    stage = connect(vendor, contract_of(oakbridge).VARIANTS["documented"], Clock())
+    ids = [stage.finish("results", stage.clock.now - 5_000 + place) for place in range(5)]
+    stage.bench.spoil(ids[0])
+
+    assert stage.recheck({"person": "nobody@example.test"}) == []
+    assert stage.only(ids[4], stage.recheck({"person": "person5@example.test"}), by="recheck").attempt_id == ids[4]
+    assert "is not in what `recheck` read: nothing (see docs/adding-a-vendor.md#recheck)" in said(
+        stage.only, ids[4], [], by="recheck"
+    )
+
+
 @pytest.mark.parametrize(
     ("case", "problem"),
     [
@@ -199,6 +216,10 @@ def test_a_value_that_leads_to_what_cannot_be_published_is_one_line_with_fixture
         ({"poll": "results", "cursor": None, "answer": {}}, "has no now"),
         ({"now": 0, "poll": "results", "cursor": None}, "has no answer"),
         ({"now": 0, "poll": "rows", "cursor": None, "answer": {}}, 'is a page of "rows". Streams: results'),
+        (
+            {"now": 0, "poll": "results:F7", "cursor": None, "answer": {}},
+            'is a page of "results:F7". Streams: results. The items are in its `options`',
+        ),
         ({"now": 0, "webhook": {}}, "is a webhook, and the vendor has no `split`"),
         ({"now": 0, "recheck": {}, "answers": []}, "is a recheck, and the vendor has no `recheck`"),
         ({"now": 0, "poll": "results", "cursor": None, "answer": {}}, None),

@@ -53,7 +53,7 @@ _SEE = re.compile(rf"[.;]? \((?:see )?{re.escape(GUIDE)}#[a-z-]+\)")
 class Failure:
     """One kind of failure: the tests that failed with the same message."""
 
-    #: The first test's name as a sentence, with its variants in brackets, and how many others there are.
+    #: The first test's name as a sentence, with its variants in brackets, and which others there are.
     what: str
     #: The test's name, for `-k`.
     test: str
@@ -148,8 +148,9 @@ def _merged(kinds: Mapping[str, list[tuple[str, Failure]]]) -> Iterator[Failure]
         _, first = cases[0]
         variants = ", ".join(variant for variant, failure in cases if variant and failure.test == first.test)
         what = f"{first.what} ({clip(variants, 120)})" if variants else first.what
-        others = len({failure.test for _, failure in cases}) - 1
-        yield replace(first, what=f"{what}, and {others} more" if others else what)
+        others = sorted({failure.test for _, failure in cases} - {first.test})
+        named = "; ".join(other.removeprefix("test_").replace("_", " ") for other in others)
+        yield replace(first, what=f"{what}, and {len(others)} more: {clip(named, 120)}" if others else what)
 
 
 def _place(text: str, root: Path, folder: Path) -> str | None:

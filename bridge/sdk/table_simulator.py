@@ -61,6 +61,11 @@ class TableSimulator:
     candidates sit at the same time.
     """
 
+    #: Attempt id -> sitting; `change` changes one.
+    sittings: dict[str, Sitting]
+    #: The time, UNIX seconds.
+    now: Callable[[], float]
+
     def __init__(
         self,
         table: Table,
@@ -72,13 +77,11 @@ class TableSimulator:
     ) -> None:
         waits = None if table.graded_after is None else table.graded_after / scale
         self.table = replace(table, graded_after=waits, per_seconds=table.per_seconds / scale)
-        self.now = clock
+        self.now, self.sittings = clock, {}
         self.credentials: Mapping[str, str | tuple[str, ...]] = {
             name: values[0] if len(values) == 1 else values for name, values in table.credentials.items()
         }
         self.options, self.base_path = table.options, ""
-        #: Attempt id -> sitting.
-        self.sittings: dict[str, Sitting] = {}
         #: Ids of attempts that are not listed, and of those that are listed with members that cannot be read.
         self.hidden: set[str] = set()
         self.spoiled: set[str] = set()
@@ -246,9 +249,14 @@ class TableBench:
     `table` is that of the vendor; `changes`: members of it that are different in a variant.
     """
 
+    #: How the vendor's API answers; each bench declares it.
+    table: ClassVar[Table]
+    #: The account, of which methods such as `grade` are made: `self.simulator.change(attempt_id, graded=True)`.
+    simulator: TableSimulator
+    #: The time, UNIX seconds: `self.now()`.
+    now: Callable[[], float]
     secret = ""
     spellings: tuple[str, ...] = ()
-    table: ClassVar[Table]
 
     def __init__(self, now: Callable[[], float], **changes: Any) -> None:
         table = replace(self.table, **{"page_size": 3, "calls": None, **changes})

@@ -93,14 +93,20 @@ def members(cls: type) -> list[Member]:
     """The members that a class declares, in its order. Raises `ConfigError` for one without a `#:` line."""
     lines, tree = _source(inspect.getsourcefile(cls) or "")
     body = next(node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
-    # What others use of a class without declared members are its methods.
+    # Of any other class, others use what is explained.
     if not (is_dataclass(cls) or getattr(cls, "_is_protocol", False)):
-        body = [node for node in body if isinstance(node, ast.FunctionDef) and ast.get_docstring(node)]
+        body = [node for node in body if _is_explained(node, lines)]
     found = list(_members(body, lines, _defaults(cls)))
     for member in found:
         if not member.meaning:
             raise ConfigError(f"{cls.__name__}.{member.name} is not explained. Remedy: write a #: line above it")
     return found
+
+
+def _is_explained(node: ast.stmt, lines: Sequence[str]) -> bool:
+    if isinstance(node, ast.FunctionDef):
+        return bool(ast.get_docstring(node))
+    return isinstance(node, ast.AnnAssign) and bool(_comment(lines, node.lineno))
 
 
 def _section(cls: type) -> str:

@@ -203,7 +203,7 @@ def test_a_report_names_test_error_place_and_section(tmp_path: Path) -> None:
             section="docs/adding-a-vendor.md#streams",
         ),
         Failure(
-            what="order (a), and 1 more",
+            what="order (a), and 1 more: kills",
             test="test_order",
             message="__init__.py: `normalise` raises KeyError",
             place="tests/support/contract/checked.py:3",

@@ -41,7 +41,8 @@ def case_problem(vendor: Vendor, case: Any) -> str | None:
     if kind == "recheck" and vendor.recheck is None:
         return "is a recheck, and the vendor has no `recheck`"
     if kind == "poll" and case["poll"] not in vendor.polls:
-        return f'is a page of "{case["poll"]}". Streams: {", ".join(vendor.polls) or "none"}'
+        item = ". The items are in its `options`" if ":" in case["poll"] else ""
+        return f'is a page of "{case["poll"]}". Streams: {", ".join(vendor.polls) or "none"}{item}'
     if kind == "poll" and "answer" not in case and "answers" not in case:
         return "has no answer"
     return None

@@ -22,6 +22,7 @@ from bridge.sdk.vendor import (
     Pointer,
     Poll,
     Record,
+    Resume,
     Vendor,
     material_digest,
     streams,
@@ -33,7 +34,7 @@ from tests.support.contract.wire import Facts, calls_over, wsgi
 __all__ = ["NOW", "Bench", "Clock", "Stage", "connect", "contract_of", "folder", "options_of", "polls_of", "require"]
 
 #: A schedule may lead to its candidates and these to their attempts; more would be a circle.
-_HOPS = 3
+_HOPS = 10
 
 
 class Bench(Protocol):
@@ -155,23 +156,32 @@ class Stage:
         return self.only(attempt_id, records)
 
     def recheck(self, reference: Mapping[str, str], hops: int = _HOPS) -> list[Record]:
-        """What `recheck` finds, also behind the pointers that it finds."""
-        assert hops, f"pointers lead on and on, the last one to {dict(reference)}"
+        """What `recheck` finds, also behind the pointers that it finds, and after each `Resume` that leads further."""
+        if not hops:
+            fact = f"`recheck` leads on and on, in the end to {dict(reference)}"
+            return fail(self.vendor, fact, "client.py", "recheck")
         if self.vendor.recheck is None:
             return fail(self.vendor, "there is a Pointer, and no `recheck` that reads it", "__init__.py", "recheck")
         results: list[Record] = []
+        further: list[Resume] = []
         for item in self.vendor.recheck(self.client, reference):
-            results += self.recheck(item.reference, hops - 1) if isinstance(item, Pointer) else [item]
+            if isinstance(item, Resume):
+                further.append(item)
+            else:
+                results += self.recheck(item.reference, hops - 1) if isinstance(item, Pointer) else [item]
+        if not results and further and further[0].reference != reference:
+            return self.recheck(further[0].reference, hops - 1)
         return results
 
-    def only(self, attempt_id: str, records: Sequence[Record]) -> NormalisedAttempt:
-        """The one version of an attempt among these records; there may be other attempts."""
+    def only(self, attempt_id: str, records: Sequence[Record], by: str = "normalise") -> NormalisedAttempt:
+        """The one version of an attempt among these records; there may be other attempts. `by`: what read them."""
         read = [self.normalise(record) for record in records]
         attempts = [attempt for attempt in read if attempt.attempt_id == self.finished[attempt_id]]
         versions = list({material_digest(attempt): attempt for attempt in attempts}.values())
         if not versions:
             ids = ", ".join(sorted({attempt.attempt_id for attempt in read})) or "nothing"
-            return fail(self.vendor, f"attempt {attempt_id} is not in what was read: {ids}", "adapter.py", "normalise")
+            file = "client.py" if by == "recheck" else "adapter.py"
+            return fail(self.vendor, f"attempt {attempt_id} is not in what `{by}` read: {ids}", file, by)
         if len(versions) > 1:
             fact = f"attempt {attempt_id} was read in {len(versions)} versions with different results at once"
             return fail(self.vendor, fact, "adapter.py", "normalise")
