@@ -157,7 +157,8 @@ def start(starts_processes: None, tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith("ATTEMPT_BRIDGE_"):
+        # Celery leaves its own behind in a process that has run a worker.
+        if name.startswith(("ATTEMPT_BRIDGE_", "CELERY_")):
             monkeypatch.delenv(name)
 
 
