@@ -102,5 +102,6 @@ def test_the_wheel_has_its_types_its_samples_and_the_plugin_of_pytest(tmp_path: 
     pytest_run = [sys.executable, "-m", "pytest", "-q", "-p", plugin.value, "-p", "no:cacheprovider", str(test)]
     # The plugins of the others would take seconds.
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment.pop("PYTEST_ADDOPTS", None)  # may name a plugin that is not there
     done = subprocess.run(pytest_run, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "1 passed" in done.stdout

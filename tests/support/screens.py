@@ -1,4 +1,4 @@
-"""Pictures of every page into docs/screens/, over the demo: light, dark, phone. `scripts/screens` runs it."""
+"""Pictures of every page into docs/screens/, over the demo: light, dark, phone."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ FAULTS = ("--lose", "15%", "--duplicate", "15%", "--delay", "5s", "--reorder", "
 SECONDS = 60.0
 
 
-def main() -> None:
-    """Run the demo, do what an operator does, and take the pictures."""
+def main() -> set[str]:
+    """Run the demo, do what an operator does, and take the pictures; the names of the pages."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         demo = Started(directory, "demo", "--port", "0", *FAULTS, "--data-dir", str(directory / "data"))
@@ -46,8 +46,7 @@ def main() -> None:
         finally:
             demo.process.terminate()
             demo.process.wait()
-    size = sum(file.stat().st_size for file in TARGET.glob("*.webp"))
-    sys.stdout.write(f"{len(pages)} pages, {size / 1e6:.1f} MB in {TARGET}\n")
+    return {name_of(found.endpoint) for found in pages}
 
 
 def operate(url: str) -> None:
@@ -96,7 +95,3 @@ def picture(page: Page) -> bytes:
     answer = tools.send("Page.captureScreenshot", {"format": "webp", "quality": 45})
     tools.detach()
     return base64.b64decode(answer["data"])
-
-
-if __name__ == "__main__":
-    main()
