@@ -43,6 +43,7 @@ def replays() -> None:
 @click.option("--filter", "filter_", metavar="FILTER", help="What to replay, such as `source:eu-* passed:false`.")
 @click.option("--since", metavar="TIME", help="Start: 2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC.")
 @click.option("--until", metavar="TIME", help="End: 2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC.")
+@click.option("--from-archive", metavar="SUBSCRIPTION", help="Events from its SQL tables that left the journal.")
 @click.option("--group", metavar="SUBSCRIPTION/GROUP", help="The dead letters of a failure group.")
 @rate_option
 @wait_option
@@ -55,6 +56,7 @@ def new(
     filter_: str | None,
     since: str | None,
     until: str | None,
+    from_archive: str | None,
     group: str | None,
     rate: float | None,
     no_wait: bool,
@@ -71,6 +73,7 @@ def new(
         "filter": filter_,
         "since": since,
         "until": until,
+        "from_archive": from_archive,
         "group": group,
     }
     body = {"what": _KINDS[what], "rate": rate, **{name: value for name, value in wanted.items() if value}}

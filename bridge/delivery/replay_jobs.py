@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from typing import Any
 
 from bridge import clock
@@ -59,7 +60,7 @@ class Part:
     #: Empty for quarantined records.
     subscription: str
     partition: int
-    #: Stream ids, both included; `last` is the newest entry when the job was made.
+    #: Stream ids, both included; `last` is the newest entry when the job was made. Of an archive: times, ISO 8601.
     first: str
     last: str
     #: The only entries to replay, oldest first; None: all in between.
@@ -80,6 +81,8 @@ class PartProgress:
     done: bool = False
     #: One of `COUNTERS` -> number of items.
     counts: Mapping[str, int] = field(default_factory=dict)
+    #: Number of erasures that have begun since the job was made: what was read before one is not replayed.
+    epoch: str = "0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,8 @@ class Replay:
     #: One of `KINDS`.
     kind: str
     parts: tuple[Part, ...]
+    #: The sql subscription whose table the events are read from; empty: from the journal.
+    archive: str = ""
     #: In the language of filters, with absolute times; empty: everything in the parts.
     filter: str = ""
     #: Fingerprint of a failure group; empty: any.
@@ -174,7 +179,7 @@ def share_done(part: Part, progress: PartProgress) -> float:
         return 0.0
     if part.entries is not None:
         return sum(_order(entry) <= _order(progress.at) for entry in part.entries) / max(1, len(part.entries))
-    first, last, at = (_order(entry)[0] for entry in (part.first, part.last, progress.at))
+    first, last, at = (_milliseconds(entry) for entry in (part.first, part.last, progress.at))
     return min(max((at - first) / max(1, last - first), 0.0), 1.0)
 
 
@@ -198,6 +203,12 @@ def _part(members: Mapping[str, Any]) -> Part:
         str(members["last"]),
         None if entries is None else tuple(entries),
     )
+
+
+def _milliseconds(position: str) -> int:
+    """The time of a stream id, or of a position in an archive, `<ISO 8601>|<event id>`."""
+    time = position.partition("|")[0]
+    return int(datetime.fromisoformat(time).timestamp() * 1000) if "T" in time else _order(time)[0]
 
 
 def _order(entry: str) -> tuple[int, int]:

@@ -8,13 +8,14 @@ from typing import cast
 
 import redis
 
+from bridge.delivery.replay_archive import Archive
 from bridge.delivery.replay_jobs import DEAD_LETTERS, QUARANTINE, Part, Replay
 from bridge.delivery.replay_selection import EXCLUDED, REPLAY, UNREADABLE, Candidate, Selection, stream_of
 from bridge.journal.entries import StreamItems
 from bridge.journal.paging import id_order
 from bridge.state.errors import state_errors
 
-__all__ = ["EXAMPLES", "MAX_READ", "Example", "Preview", "frozen_parts", "named_parts", "preview"]
+__all__ = ["EXAMPLES", "MAX_READ", "Example", "Preview", "archived_parts", "frozen_parts", "named_parts", "preview"]
 
 #: Entries that a preview reads at most, and examples that it shows.
 MAX_READ, EXAMPLES = 5000, 10
@@ -78,6 +79,19 @@ def frozen_parts(
         for part, oldest, newest in zip(parts, answers[::2], answers[1::2], strict=True)
         if oldest and newest
     )
+
+
+def archived_parts(
+    archive: Archive, subscriptions: Sequence[str], *, partitions: int, since: float | None, until: float | None
+) -> tuple[Part, ...]:
+    """The parts of a job with all events of an archive in [since, until] (UNIX seconds).
+
+    Raises `ArchiveUnavailable`.
+    """
+    period = archive.period(since, until)
+    if period is None:
+        return ()
+    return tuple(Part(name, number, *period) for name in subscriptions for number in range(partitions))
 
 
 def named_parts(places: Iterable[tuple[str, int, str]]) -> tuple[Part, ...]:

@@ -13,6 +13,7 @@ from bridge.config.model import Subscription
 from bridge.delivery.groups import fingerprint
 from bridge.delivery.letters import LetterItem, letter_fields
 from bridge.delivery.record import DeadLetter, Delivery, event_problem
+from bridge.delivery.replay_archive import Archive, Archived
 from bridge.delivery.replay_jobs import DEAD_LETTERS, EVENTS, Part, Replay
 from bridge.delivery.subscription_filter import takes_event
 from bridge.journal.entries import Quarantined, StoredEvent, StreamItems
@@ -23,10 +24,22 @@ from bridge.query import Field, Fields, Glob, Number, Query, parse
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
-__all__ = ["EXCLUDED", "GONE", "REPLAY", "UNREADABLE", "Candidate", "Page", "Selection", "fields_of", "stream_of"]
+__all__ = [
+    "ELSEWHERE",
+    "EXCLUDED",
+    "GONE",
+    "REPLAY",
+    "UNREADABLE",
+    "Candidate",
+    "Page",
+    "Selection",
+    "fields_of",
+    "stream_of",
+]
 
-#: What is to be done with an entry that was read. `UNREADABLE`: its event is missing or damaged.
-REPLAY, EXCLUDED, GONE, UNREADABLE = "replay", "excluded", "gone", "unreadable"
+#: What is to be done with an entry that was read. `UNREADABLE`: its event is missing or damaged. `ELSEWHERE`: nothing,
+#: it belongs to another part.
+REPLAY, EXCLUDED, GONE, UNREADABLE, ELSEWHERE = "replay", "excluded", "gone", "unreadable", "elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +67,31 @@ class Page:
 class Selection:
     """What one job chooses. `subscriptions`: those of bridge.yaml. Raises `QueryError` if its filter cannot be read."""
 
-    def __init__(self, client: redis.Redis, job: Replay, subscriptions: Mapping[str, Subscription]) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        job: Replay,
+        subscriptions: Mapping[str, Subscription],
+        *,
+        archive: Archive | None = None,
+    ) -> None:
+        """`archive`: that of the job, if it has one."""
         self._client = client
         self._job = job
         self._subscriptions = subscriptions
+        self._archive = archive
         self._query: Query = parse(job.filter, fields_of(job.kind), job.created)
 
     def page(self, part: Part, after: str, limit: int, *, count: bool = False) -> Page:
         """The next `limit` entries of a part behind the position `after`, "" for its beginning.
 
-        `count`: dead letters are not parsed, for who counts them alone. Raises `StateUnavailable`.
+        `count`: dead letters are not parsed, for who counts them alone. Raises `StateUnavailable` and
+        `ArchiveUnavailable`.
         """
+        if self._archive is not None:
+            rows = self._archive.rows(part, after, limit)
+            chosen = [self._of_archived(part, row) for row in rows]
+            return Page(chosen, chosen[-1].entry if chosen else after, len(rows) < limit)
         if part.entries is not None:
             return self._named(part, part.entries, after, limit, count)
         first = f"({after}" if after else part.first
@@ -100,6 +127,9 @@ class Selection:
             replays=1,
             replay=self._job.id,
         )
+        if self._job.archive:
+            # The journal no longer has it.
+            return "archived", candidate.entry, item.id, replace(delivery, event=item.event.decode()).to_json()
         return "event", candidate.entry, item.id, delivery.to_json()
 
     def _named(self, part: Part, entries: Sequence[str], after: str, limit: int, count: bool) -> Page:
@@ -135,6 +165,18 @@ class Selection:
             # Written by another version, or damaged: counted, and left where it is.
             return Candidate(where, UNREADABLE)
         return Candidate(where, verdict, item)
+
+    def _of_archived(self, part: Part, row: Archived) -> Candidate:
+        if not row.is_ours:
+            return Candidate(row.position, ELSEWHERE)
+        if row.in_journal:
+            return Candidate(row.position, EXCLUDED)
+        if row.event is None:
+            return Candidate(row.position, UNREADABLE)
+        try:
+            return Candidate(row.position, self._of_event(part, row.event), row.event)
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+            return Candidate(row.position, UNREADABLE)
 
     def _of_letter(self, item: LetterItem) -> str:
         if self._job.group and self._job.group != (item.group or _group_of(item.letter)):

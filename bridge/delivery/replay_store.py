@@ -45,6 +45,8 @@ class Batch:
     excluded: int = 0
     failed: int = 0
     gone: int = 0
+    #: `PartProgress.epoch` before the batch was read.
+    epoch: str = "0"
 
 
 class Replays:
@@ -108,13 +110,24 @@ class Replays:
             answer = self._change(keys=names, args=[ident, state, f"{now:.3f}", error, *allowed])
         return cast("bytes", answer).decode()
 
+    def fence(self) -> None:
+        """Let no job replay what it has read from an archive before this moment: an erasure begins."""
+        archived = [stored.job.id for stored in self.newest_first() if stored.job.archive]
+        with state_errors():
+            for ident in archived:
+                for partition in range(self.partitions):
+                    self.client.hincrby(keys.replay_progress(ident, partition), "epoch", 1)
+
     def note(self, ident: str, *, now: float, waits: str) -> None:
         """Say why a job waits, "" if it moves on."""
         with state_errors():
             self.client.hset(keys.replay_job(ident), mapping={"updated": f"{now:.3f}", "waits": waits})
 
     def schedule(self, job: Replay, batch: Batch, *, now: float) -> bool:
-        """Schedule the items of a batch, due now, and move the position; False if the job had passed it already."""
+        """Schedule the items of a batch, due now, and move the position.
+
+        False if the job had passed it already, or an erasure has begun since the batch was read.
+        """
         part = batch.part
         names = [
             *outcome_keys(part.subscription, part.partition),
@@ -122,7 +135,7 @@ class Replays:
             keys.journal(part.partition),
         ]
         args: list[Any] = [f"{now:.3f}", part.subscription, batch.before, batch.after, int(batch.last)]
-        args += [keys.group(part.subscription), batch.excluded, batch.failed, batch.gone]
+        args += [keys.group(part.subscription), batch.excluded, batch.failed, batch.gone, batch.epoch]
         for item in batch.items:
             args += item
         with state_errors():
@@ -201,4 +214,5 @@ def _progress(part: Part, fields: Mapping[bytes, bytes]) -> PartProgress:
         return fields.get(f"{part.subscription}|{word}".encode())
 
     counts = {word: int(member(word) or 0) for word in COUNTERS}
-    return PartProgress((member("at") or b"").decode(), member("done") is not None, counts)
+    epoch = fields.get(b"epoch", b"0").decode()
+    return PartProgress((member("at") or b"").decode(), member("done") is not None, counts, epoch)

@@ -52,6 +52,12 @@ class EventIndex:
         ]
         return [event for event in found if event.id.startswith(beginning)][:2]
 
+    def oldest_at(self, partition: int) -> float | None:
+        """UNIX seconds of the oldest entry of a partition; None: it is empty. Raises `StateUnavailable`."""
+        with state_errors():
+            items = cast("StreamItems", self.client.xrange(keys.journal(partition), count=1))
+        return int(items[0][0].partition(b"-")[0]) / 1000 if items else None
+
     def find_exactly(
         self, idents: Sequence[str], partition: int, now: float, *, since_day: int = 0
     ) -> list[StoredEvent]:

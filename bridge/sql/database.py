@@ -16,12 +16,14 @@ from bridge.sql.rows import Batch
 
 __all__ = [
     "NO_TABLES",
+    "ArchivedEvent",
     "Database",
     "Limits",
     "away",
     "check_columns",
     "check_version",
     "misconfigured",
+    "no_bytes",
     "no_tables",
     "refused",
     "upsert_end",
@@ -42,6 +44,22 @@ class Limits:
     answer: float = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class ArchivedEvent:
+    """One row of the table of events."""
+
+    id: str
+    type: str
+    #: Name of its source.
+    source: str
+    subject: str
+    attempt_id: str | None
+    #: When it was recorded, ISO 8601 in UTC.
+    recorded_at: str
+    #: Its JSON, byte for byte as it was written.
+    event: bytes
+
+
 class Database(Protocol):
     """One connection, opened on first use and after a failure. Not thread-safe."""
 
@@ -55,6 +73,20 @@ class Database(Protocol):
 
     def events(self, source: str, after: str, limit: int) -> Sequence[tuple[str, str | None, bytes]]:
         """(id, id of its attempt, JSON) of events of a source, by id, those after the id `after`."""
+        ...
+
+    def period(self, since: str, until: str) -> tuple[str, str] | None:
+        """When the first and the last event were recorded, of those in [since, until]; None without any.
+
+        Times are ISO 8601 in UTC, empty for no bound.
+        """
+        ...
+
+    def recorded(self, first: str, last: str, after: str, limit: int) -> Sequence[ArchivedEvent]:
+        """The next events in the order of their recording, then of their ids, those recorded at `last` included.
+
+        They begin at `first` (ISO 8601 in UTC), there behind the id `after`.
+        """
         ...
 
     def delete(self, source: str, attempts: Sequence[str], events: Sequence[str]) -> None:
@@ -81,6 +113,14 @@ def no_tables(fact: str) -> ConfigError:
     error = misconfigured(fact, "run what attempt-bridge sql schema prints, or write create: true")
     error.reason = NO_TABLES
     return error
+
+
+def no_bytes(table: str) -> ConfigError:
+    """The error of a table that does not hold events as they were published."""
+    return misconfigured(
+        f"column event of {table} is not json: it does not keep the bytes of events",
+        "name another table for what comes, and wait until it is old enough",
+    )
 
 
 def refused(code: str) -> Rejected:

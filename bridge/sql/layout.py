@@ -65,7 +65,8 @@ EVENTS = (
     Column("origin"),
     Column("occurred_at", "timestamptz", required=True),
     Column("recorded_at", "timestamptz", required=True),
-    Column("event", "jsonb", required=True),
+    # json keeps the bytes as they were published, jsonb does not: a replay from the archive sends them again.
+    Column("event", "json", required=True),
 )
 #: Written by the database itself in both tables.
 _STORED_AT = "stored_at"
@@ -76,6 +77,7 @@ _SQLITE_KINDS = {
     "numeric": "real",
     "timestamptz": "text",
     "jsonb": "text",
+    "json": "text",
 }
 _NOW = {POSTGRESQL: "timestamptz NOT NULL DEFAULT now()"}
 _NOW[SQLITE] = "text NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))"
@@ -121,6 +123,7 @@ def ddl(tables: Tables, dialect: str) -> list[str]:
         _table(tables.events, EVENTS, "id", dialect),
         f'CREATE INDEX IF NOT EXISTS "{name}_completed" ON {tables.attempts} (completed_at)',
         f'CREATE INDEX IF NOT EXISTS "{name}_events_attempt" ON {tables.events} (source, attempt_id)',
+        f'CREATE INDEX IF NOT EXISTS "{name}_events_recorded" ON {tables.events} (recorded_at)',
         f"INSERT INTO {tables.version} (version) SELECT {VERSION} WHERE NOT EXISTS (SELECT 1 FROM {tables.version})",  # noqa: S608 - validated identifiers
     ]
 

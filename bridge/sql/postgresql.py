@@ -11,7 +11,17 @@ from psycopg import Connection
 from psycopg.abc import RV, PQGen
 
 from bridge.errors import BridgeError, Rejected
-from bridge.sql.database import Limits, away, check_columns, check_version, no_tables, refused, upsert_end
+from bridge.sql.database import (
+    ArchivedEvent,
+    Limits,
+    away,
+    check_columns,
+    check_version,
+    no_bytes,
+    no_tables,
+    refused,
+    upsert_end,
+)
 from bridge.sql.layout import ATTEMPTS, EVENTS, POSTGRESQL, Column, Tables, ddl
 from bridge.sql.postgresql_errors import UNKNOWN, problem_of
 from bridge.sql.rows import Batch, Cell, Row
@@ -21,6 +31,8 @@ __all__ = ["PostgreSQL"]
 _log = structlog.get_logger(__name__)
 #: Sessions that create the same tables wait for each other: CREATE TABLE IF NOT EXISTS is not safe by itself.
 _CREATE_LOCK = 7_216_384_025
+#: Types of a column that keep JSON byte for byte.
+_EXACT = ("json", "text")
 #: The network is watched too: a peer that is gone does not answer, and nothing says so.
 _SOCKET: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
@@ -74,19 +86,43 @@ class PostgreSQL:
 
     def events(self, source: str, after: str, limit: int) -> Sequence[tuple[str, str | None, bytes]]:
         """See `Database`."""
+        # The key is compared byte by byte whatever the collation of the database is.
+        select = (
+            f"SELECT id, attempt_id, event::text FROM {self._tables.events} WHERE source = %s "  # noqa: S608 - validated identifiers
+            'AND id COLLATE "C" > %s ORDER BY id COLLATE "C" LIMIT %s'
+        )
+        return [(event, attempt, text.encode()) for event, attempt, text in self._read(select, (source, after, limit))]
+
+    def period(self, since: str, until: str) -> tuple[str, str] | None:
+        """See `Database`."""
+        select = (
+            f"SELECT {_utc('min(recorded_at)')}, {_utc('max(recorded_at)')} FROM {self._tables.events} "  # noqa: S608 - validated identifiers
+            "WHERE recorded_at >= %s::timestamptz AND recorded_at <= %s::timestamptz"
+        )
+        ((first, last),) = self._read(select, (since or "-infinity", until or "infinity"))
+        return None if first is None else (first, last)
+
+    def recorded(self, first: str, last: str, after: str, limit: int) -> Sequence[ArchivedEvent]:
+        """See `Database`."""
+        select = (
+            f"SELECT id, type, source, subject, attempt_id, {_utc('recorded_at')}, event::text, pg_typeof(event)::text "  # noqa: S608 - validated identifiers
+            f"FROM {self._tables.events} WHERE recorded_at >= %s::timestamptz AND recorded_at <= %s::timestamptz "
+            'AND (recorded_at > %s::timestamptz OR id COLLATE "C" > %s) ORDER BY recorded_at, id COLLATE "C" LIMIT %s'
+        )
+        rows = self._read(select, (first, last, first, after, limit))
+        if any(row[7] not in _EXACT for row in rows):
+            raise no_bytes(self._tables.events)
+        return [ArchivedEvent(*row[:6], row[6].encode()) for row in rows]
+
+    def _read(self, select: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
         try:
             connection = self._ready()
             self._begin(connection)
-            # The key is compared byte by byte whatever the collation of the database is.
-            rows = connection.execute(
-                f"SELECT id, attempt_id, event::text FROM {self._tables.events} WHERE source = %s "  # noqa: S608 - validated identifiers
-                'AND id COLLATE "C" > %s ORDER BY id COLLATE "C" LIMIT %s'.encode(),
-                (source, after, limit),
-            ).fetchall()
+            rows = connection.execute(select.encode(), values).fetchall()
             connection.commit()
         except psycopg.Error as error:
             raise self._problem(error) from error
-        return [(event, attempt, text.encode()) for event, attempt, text in rows]
+        return rows
 
     def delete(self, source: str, attempts: Sequence[str], events: Sequence[str]) -> None:
         """See `Database`."""
@@ -187,6 +223,11 @@ class PostgreSQL:
             except psycopg.Error as error:
                 _log.info("sql_connection_dropped", error=type(error).__name__)
                 self.close()
+
+
+def _utc(expression: str) -> str:
+    """A time as ISO 8601 in UTC with microseconds."""
+    return f"""to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 
 def _insert(table: str, columns: Sequence[Column]) -> str:

@@ -6,12 +6,14 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import structlog
 
 from bridge.errors import BridgeError, Rejected
 from bridge.sql.database import (
+    ArchivedEvent,
     Limits,
     away,
     check_columns,
@@ -48,6 +50,8 @@ _MISCONFIGURED = {
     sqlite3.SQLITE_AUTH: ("the file may not be used", _FOLDER),
     sqlite3.SQLITE_NOTADB: ("the file is no SQLite database", "correct url"),
 }
+#: Later than any time as text.
+_LATEST = "~"
 _CONTENT = (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE)
 
 
@@ -88,9 +92,29 @@ class SQLiteFile:
         select = (
             f"SELECT id, attempt_id, event FROM {self._tables.events} WHERE source = ? AND id > ? ORDER BY id LIMIT ?"  # noqa: S608 - validated identifiers
         )
+        return [(event, attempt, text.encode()) for event, attempt, text in self._read(select, (source, after, limit))]
+
+    def period(self, since: str, until: str) -> tuple[str, str] | None:
+        """See `Database`."""
+        select = (
+            f"SELECT min(recorded_at), max(recorded_at) FROM {self._tables.events} WHERE recorded_at BETWEEN ? AND ?"  # noqa: S608 - validated identifiers
+        )
+        ((first, last),) = self._read(select, (since, until or _LATEST))
+        return None if first is None else (first, last)
+
+    def recorded(self, first: str, last: str, after: str, limit: int) -> Sequence[ArchivedEvent]:
+        """See `Database`."""
+        select = (
+            f"SELECT id, type, source, subject, attempt_id, recorded_at, event FROM {self._tables.events} "  # noqa: S608 - validated identifiers
+            "WHERE recorded_at BETWEEN ? AND ? AND (recorded_at > ? OR id > ?) ORDER BY recorded_at, id LIMIT ?"
+        )
+        rows = self._read(select, (first, last, first, after, limit))
+        return [ArchivedEvent(*row[:6], row[6].encode()) for row in rows]
+
+    def _read(self, select: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
         try:
-            with closing(self._ready().execute(select, (source, after, limit))) as cursor:
-                return [(event, attempt, text.encode()) for event, attempt, text in cursor]
+            with closing(self._ready().execute(select, values)) as cursor:
+                return cursor.fetchall()
         except sqlite3.Error as error:
             raise self._problem(error) from error
 

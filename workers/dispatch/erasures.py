@@ -115,6 +115,8 @@ class ErasureRunner:
         if job.step == _FORGETTING or job.person is None:
             self._forget(job, now)
             return 0.0
+        if job.step == 0 and not job.at:
+            self._services.replays.fence()
         if course.matcher is None:
             course.matcher = Matcher(job.person, self._store.traces(job.id))
         if course.place is None or course.step != job.step:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from bridge.delivery.replay_archive import Archive, ArchiveUnavailable, archive_problem
 from bridge.delivery.replay_jobs import (
     DONE,
     FAILED,
@@ -47,6 +48,8 @@ _MAX_DUE = 1000
 _IDLE_SECONDS, _WAIT_SECONDS = 1.0, 0.1
 #: Seconds after which the reason of a wait is stored again.
 _NOTE_SECONDS = 5.0
+#: Seconds after which an archive that cannot be read is tried again.
+_ARCHIVE_SECONDS = 5.0
 #: Internal faults in a row after which a job has failed.
 _MAX_FAULTS = 5
 
@@ -59,6 +62,7 @@ class _Course:
 
     lease: Lease
     selection: Selection | None = None
+    archive: Archive | None = None
     #: What the rate allowed and was not used.
     carried: float = 1.0
     at: float | None = None
@@ -81,14 +85,19 @@ class ReplayRunner:
         """One batch of each job; returns the seconds to wait, 0 if there is more to do. Raises `StateUnavailable`."""
         running = self._store.running()
         for ident in self._courses.keys() - set(running):
-            self._courses.pop(ident).lease.release()
+            self._leave(self._courses.pop(ident))
         return min((self._step_one(ident, now) for ident in running), default=_IDLE_SECONDS)
 
     def leave(self) -> None:
         """Let other processes continue the jobs at once. Raises `StateUnavailable`."""
         for course in self._courses.values():
-            course.lease.release()
+            self._leave(course)
         self._courses.clear()
+
+    def _leave(self, course: _Course) -> None:
+        if course.archive is not None:
+            course.archive.close()
+        course.lease.release()
 
     def _step_one(self, ident: str, now: Callable[[], float]) -> float:
         course = self._courses.setdefault(ident, _Course(self._store.lease(ident, self._token)))
@@ -103,6 +112,9 @@ class ReplayRunner:
             course.faults = 0
         except (StateUnavailable, KeyboardInterrupt):
             raise
+        except ArchiveUnavailable as error:
+            self._note(ident, course, clip(error, 300), now())
+            return _ARCHIVE_SECONDS
         except QueryError as error:
             self._fail(ident, f"its filter cannot be read: {error}", now())
             return 0.0
@@ -117,7 +129,8 @@ class ReplayRunner:
     def _advance(self, stored: StoredReplay, course: _Course, now: Callable[[], float]) -> float:
         """The next batch of a job; the seconds to wait."""
         job, subscriptions = stored.job, self._services.config.subscriptions
-        missing = [name for name in job.subscriptions if name not in subscriptions]
+        needed = [*job.subscriptions, *([job.archive] if job.archive else [])]
+        missing = [name for name in needed if name not in subscriptions]
         if missing:
             self._fail(job.id, f"subscription {missing[0]} is no longer in bridge.yaml. Remedy: add it again", now())
             return 0.0
@@ -131,7 +144,14 @@ class ReplayRunner:
         if allowed < 1.0:
             self._note(job.id, course, "", moment)
             return min(_WAIT_SECONDS, (1.0 - allowed) / (job.rate or 1.0))
-        course.selection = course.selection or Selection(self._services.state, job, subscriptions)
+        if job.archive and (problem := archive_problem(job.archive, subscriptions)):
+            self._fail(job.id, problem, now())
+            return 0.0
+        if job.archive and self._services.erasures.running():
+            # It may be about rows that are still in the table. One that begins later than this changes the epoch.
+            self._note(job.id, course, "an erasure is under way: its person's events must not be sent again", moment)
+            return _WAIT_SECONDS
+        course.selection = course.selection or self._selection(job, course)
         waits = ""
         # The receiver that is behind delays its own part alone.
         for part, done in left:
@@ -141,6 +161,13 @@ class ReplayRunner:
                 break
         self._note(job.id, course, waits, moment)
         return _WAIT_SECONDS if waits else 0.0
+
+    def _selection(self, job: Replay, course: _Course) -> Selection:
+        services = self._services
+        subscriptions = services.config.subscriptions
+        if job.archive:
+            course.archive = Archive(subscriptions[job.archive], services.event_index, job.created)
+        return Selection(services.state, job, subscriptions, archive=course.archive)
 
     def _waits(self, part: Part, now: float) -> str:
         if not part.subscription or self._store.due(part.subscription, now=now) < _MAX_DUE:
@@ -166,6 +193,7 @@ class ReplayRunner:
             excluded=verdicts[EXCLUDED],
             failed=verdicts[UNREADABLE],
             gone=verdicts[GONE],
+            epoch=done.epoch,
         )
         self._store.schedule(job, batch, now=now)
         self._crash("scheduled")

@@ -44,6 +44,12 @@ class NewReplay(Schema):
         validate=validate.Length(1, 500),
         metadata={"description": "Of dead letters: of which; of events: to which. All configured ones without it."},
     )
+    from_archive = fields.String(
+        validate=[sound, validate.Length(1, 100)],
+        metadata={
+            "description": "Of events: those that the journal has no longer, from the tables of this sql subscription."
+        },
+    )
     rate = fields.Float(
         load_default=None,
         allow_none=True,
@@ -61,7 +67,9 @@ class NewReplay(Schema):
             raise ValidationError({"group": ["only dead letters are in failure groups"]})
         if "subscriptions" in data and (data["what"] == QUARANTINE or "group" in data):
             raise ValidationError({"subscriptions": ["not for quarantined records or a group"]})
-        if data["what"] == "events" and not {"ids", "filter", "since"} & data.keys():
+        if "from_archive" in data and (data["what"] != "events" or "ids" in data):
+            raise ValidationError({"from_archive": ["only for events, and not with ids: filter by id"]})
+        if data["what"] == "events" and not {"ids", "filter", "since", "from_archive"} & data.keys():
             raise ValidationError("events need ids, a filter or since")
 
 
@@ -84,7 +92,7 @@ class _Counts(Schema):
     replayed = _number("Sent again; of quarantined records: read and published.")
     waiting = _number("Not sent again, because their deliveries are under way already.")
     gone = _number("No longer there when their turn came.")
-    excluded = _number("Excluded by the filter of the job or of the subscription.")
+    excluded = _number("Excluded by the filter of the job or of the subscription; of an archive also: in the journal.")
     failed = _number("Without their event, or still unreadable.")
 
 
@@ -112,7 +120,7 @@ class PreviewShape(Schema):
     complete = fields.Boolean(
         required=True, metadata={"description": "False: there are too many to count; these are of the oldest ones."}
     )
-    excluded = _number("Excluded by the filter of the call or of the subscription.")
+    excluded = _number("Excluded by the filter of the call or of the subscription; of an archive also: in the journal.")
     unreadable = _number("Without their event: they cannot be replayed.")
     by_subscription = fields.List(fields.Nested(PreviewCount), required=True)
     examples = fields.List(
@@ -134,6 +142,9 @@ class ReplayShape(_Counts):
     what = fields.String(required=True, validate=validate.OneOf(KINDS), metadata={"description": "What is replayed."})
     subscriptions = fields.List(
         fields.String(), required=True, metadata={"description": "Of which, or to which, it replays."}
+    )
+    from_archive = fields.String(
+        required=True, metadata={"description": "The sql subscription whose tables it reads; empty: none."}
     )
     filter = fields.String(required=True, metadata={"description": "With absolute times; empty: everything."})
     group = fields.String(required=True, metadata={"description": "Fingerprint of the failure group; empty: any."})
@@ -164,6 +175,7 @@ def replay_row(stored: StoredReplay) -> dict[str, Any]:
         "state": stored.state,
         "what": job.kind,
         "subscriptions": job.subscriptions,
+        "from_archive": job.archive,
         "filter": job.filter,
         "group": job.group,
         "ids": sum(map(len, named)) if named else None,

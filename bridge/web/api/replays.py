@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from marshmallow import fields
 
 from bridge.delivery.group_store import FailureGroups
+from bridge.delivery.replay_archive import Archive
 from bridge.delivery.replay_jobs import (
     ACTIONS,
     DEAD_LETTERS,
@@ -22,7 +23,7 @@ from bridge.delivery.replay_jobs import (
     StoredReplay,
     replay_id,
 )
-from bridge.delivery.replay_making import Preview, frozen_parts, named_parts, preview
+from bridge.delivery.replay_making import Preview, archived_parts, frozen_parts, named_parts, preview
 from bridge.delivery.replay_selection import Selection, fields_of
 from bridge.errors import clip
 from bridge.text import did_you_mean
@@ -32,6 +33,7 @@ from bridge.web.api.common import OPERATOR, VIEWER, caller_here, mask_persons, n
 from bridge.web.api.description import described
 from bridge.web.api.filters import query_of
 from bridge.web.api.paging import Page, PageQuery, page_of, position_of, refuse_cursor
+from bridge.web.api.replay_archives import archive_of, archive_targets
 from bridge.web.api.replay_ids import places_of
 from bridge.web.api.replay_shapes import Made, NewReplay, ReplayShape, preview_row, replay_row
 from bridge.web.api.subscription_names import subscription_names
@@ -65,12 +67,15 @@ def add_replay(document: Mapping[str, Any]) -> Any:
     """Make a replay job, or preview one
 
     What is replayed is fixed when the job is made: what fails or is published later is not part of it. The events keep
-    their ids; receivers see the job's id in the header `bridge-replay`. A dispatch process runs the job. 404: nothing
-    matches. 409: the subscription is no longer in `bridge.yaml`.
+    their ids; receivers see the job's id in the header `bridge-replay`. A dispatch process runs the job.
+    With `from_archive` the events that the journal still has are left out. 404: nothing matches. 409: the subscription
+    is no longer in `bridge.yaml`. 503: the archive's database cannot be read.
     """
     services = services_here()
-    job, unknown = _planned(document)
-    found = preview(services.state, job, Selection(services.state, job, services.config.subscriptions))
+    with archive_of(document, services.now()) as archive:
+        job, unknown = _planned(document, archive)
+        selection = Selection(services.state, job, services.config.subscriptions, archive=archive)
+        found = preview(services.state, job, selection)
     shown = preview_row(found, job, unknown)
     if document["preview"]:
         not_a_change()
@@ -184,7 +189,7 @@ def _masked(stored: StoredReplay) -> dict[str, Any]:
     return mask_persons(row, "filter") if row["filter"] else row
 
 
-def _planned(document: Mapping[str, Any]) -> tuple[Replay, list[str]]:
+def _planned(document: Mapping[str, Any], archive: Archive | None) -> tuple[Replay, list[str]]:
     """(the job, not stored; ids that were not found)."""
     services, kind, caller = services_here(), document["what"], caller_here()
     now = services.now()
@@ -195,6 +200,7 @@ def _planned(document: Mapping[str, Any]) -> tuple[Replay, list[str]]:
         rate=document["rate"],
         created=now,
         by="" if caller is None else caller.name,
+        archive=document.get("from_archive", ""),
     )
     if "ids" in document:
         if kind == DEAD_LETTERS:
@@ -212,8 +218,13 @@ def _planned(document: Mapping[str, Any]) -> tuple[Replay, list[str]]:
             refuse(404, f"unknown failure group: {clip(document['group'], 80)}. See the list of failure groups")
         until = query_of(document, fields_of(kind)).until
         return replace(job, parts=_frozen(kind, [name], None, until), group=fingerprint), []
-    asked = query_of(document, fields_of(kind))
-    parts = _frozen(kind, _subscriptions(document), asked.since, asked.until)
+    asked, names = query_of(document, fields_of(kind)), _subscriptions(document)
+    if archive is None:
+        parts = _frozen(kind, names, asked.since, asked.until)
+    else:
+        numbers = services.config.bridge.partitions
+        names = archive_targets(document, names)
+        parts = archived_parts(archive, names, partitions=numbers, since=asked.since, until=asked.until)
     return replace(job, parts=parts, filter=str(asked)), []
 
 
@@ -259,5 +270,6 @@ def _audit_row(job: Replay, found: Preview) -> dict[str, Any]:
         "items": found.total,
         "complete": found.complete,
         "filtered": bool(job.filter),
+        **({"from_archive": job.archive} if job.archive else {}),
         "rate": job.rate,
     }

@@ -37,12 +37,14 @@ class Chosen:
     since: str = ""
     until: str = ""
     subscriptions: tuple[str, ...] = ()
+    from_archive: str = ""
     rate: str = ""
 
     @classmethod
     def read(cls, values: MultiDict[str, str]) -> Chosen:
         """What the parameters of an address or the fields of a form say."""
-        texts = {name: values.get(name, "").strip() for name in ("what", "group", "filter", "since", "until", "rate")}
+        words = ("what", "group", "filter", "since", "until", "from_archive", "rate")
+        texts = {name: values.get(name, "").strip() for name in words}
         names = [name for text in values.getlist("subscriptions") for name in re.split(r"[\s,]+", text) if name]
         return cls(ids=tuple(values.getlist("ids")), subscriptions=tuple(names), **texts)
 
@@ -57,6 +59,7 @@ class Chosen:
             "since": self.since,
             "until": self.until,
             "subscriptions": list(self.subscriptions),
+            "from_archive": self.from_archive,
             "rate": self.rate,
         }
         return {name: value for name, value in every.items() if value}
@@ -65,8 +68,9 @@ class Chosen:
     def command(self) -> str:
         """The command that does the same."""
         words = ["attempt-bridge", "replays", "new", self.what.replace("_", "-"), *self.ids]
-        options = ("group", "filter", "since", "until", "rate")
-        words += [word for name in options if getattr(self, name) for word in (f"--{name}", getattr(self, name))]
+        options = ("group", "filter", "since", "until", "from_archive", "rate")
+        given = [(name.replace("_", "-"), getattr(self, name)) for name in options if getattr(self, name)]
+        words += [word for name, value in given for word in (f"--{name}", value)]
         words += [word for name in self.subscriptions for word in ("--subscription", name)]
         return shlex.join(words if self.ids else [*words, "--yes"])
 
