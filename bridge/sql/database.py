@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from bridge.errors import ConfigError, Rejected, Retryable
 from bridge.sql.layout import ATTEMPTS, VERSION, Column, Tables
@@ -58,6 +58,12 @@ class ArchivedEvent:
     recorded_at: str
     #: Its JSON, byte for byte as it was written.
     event: bytes
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> ArchivedEvent:
+        """The row with these cells, the last of them the JSON as text."""
+        ident, kind, source, subject, attempt_id, recorded_at, text = row
+        return cls(ident, kind, source, subject, attempt_id, recorded_at, text.encode())
 
 
 class Database(Protocol):

@@ -112,7 +112,7 @@ class PostgreSQL:
         rows = self._read(select, (first, last, first, after, limit))
         if any(row[7] not in _EXACT for row in rows):
             raise no_bytes(self._tables.events)
-        return [ArchivedEvent(*row[:6], row[6].encode()) for row in rows]
+        return [ArchivedEvent.of(row[:7]) for row in rows]
 
     def _read(self, select: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
         try:

@@ -108,8 +108,7 @@ class SQLiteFile:
             f"SELECT id, type, source, subject, attempt_id, recorded_at, event FROM {self._tables.events} "  # noqa: S608 - validated identifiers
             "WHERE recorded_at BETWEEN ? AND ? AND (recorded_at > ? OR id > ?) ORDER BY recorded_at, id LIMIT ?"
         )
-        rows = self._read(select, (first, last, first, after, limit))
-        return [ArchivedEvent(*row[:6], row[6].encode()) for row in rows]
+        return [ArchivedEvent.of(row) for row in self._read(select, (first, last, first, after, limit))]
 
     def _read(self, select: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
         try:
