@@ -66,6 +66,8 @@ class SubscriptionState:
     circuit_reason: str
     #: What prevents any try, such as a broker that is down; empty if nothing does.
     blocked_by: str
+    #: Since when; None if nothing does, or if it is not known.
+    blocked_since: float | None
     #: Failures of the receiver in a row.
     failures: int
     #: When the receiver's failures began; None if it answers.
@@ -133,6 +135,7 @@ def _state(name: str, answers: Sequence[Any], journals: Sequence[JournalGroups],
     shared = hashes[0]
     counters = {counter: sum(int(fields.get(counter, 0)) for fields in hashes) for counter in _COUNTERS}
     pending, lag = _backlog(name, journals)
+    blocked = [each for each in hashes if each.get("waits")]
     circuit, circuit_reason = _circuit(shared)
     open_until = float(shared.get("open_until", 0))
     return SubscriptionState(
@@ -143,7 +146,8 @@ def _state(name: str, answers: Sequence[Any], journals: Sequence[JournalGroups],
         lag=lag,
         circuit=circuit,
         circuit_reason=circuit_reason,
-        blocked_by=next((fields["waits"] for fields in hashes if fields.get("waits")), ""),
+        blocked_by=next((fields["waits"] for fields in blocked), ""),
+        blocked_since=min((float(each["waits_since"]) for each in blocked if "waits_since" in each), default=None),
         failures=int(shared.get("failures", 0)),
         failing_since=float(shared["failing_since"]) if "failing_since" in shared else None,
         open_until=open_until if open_until > now else None,

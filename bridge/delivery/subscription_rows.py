@@ -22,9 +22,9 @@ __all__ = ["STATES", "subscription_details", "subscription_row", "subscription_r
 ACTIVE, PAUSED, DISABLED, REMOVED = "active", "paused", "disabled", "removed"
 STATES = (ACTIVE, PAUSED, DISABLED, REMOVED)
 _MEMBERS = tuple(member.name for member in fields(SubscriptionState))
-_TIMES = ("failing_since", "open_until", "last_error_at", "delivered_at")
+_TIMES = ("blocked_since", "failing_since", "open_until", "last_error_at", "delivered_at")
 #: Members of the status that have other names where they are shown.
-_RENAMED = {"circuit_reason": "why", "blocked_by": "waits"}
+_RENAMED = {"circuit_reason": "why", "blocked_by": "waits", "blocked_since": "waits_since"}
 
 
 def subscription_row(deliveries: Deliveries, config: Config, name: str, *, now: float) -> dict[str, Any]:

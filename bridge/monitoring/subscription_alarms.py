@@ -22,14 +22,24 @@ from bridge.state.errors import state_errors
 from bridge.text import duration_text
 from schemas.notices import SUBSCRIPTION_DISABLED, SUBSCRIPTION_FAILING, SUBSCRIPTION_RECOVERED
 
-__all__ = ["CIRCUIT", "QUIET_SECONDS", "Facts", "SubscriptionAlarm", "SubscriptionAlarms", "alarm_notice", "next_alarm"]
+__all__ = [
+    "BLOCKED",
+    "CIRCUIT",
+    "QUIET_SECONDS",
+    "Facts",
+    "SubscriptionAlarm",
+    "SubscriptionAlarms",
+    "alarm_notice",
+    "next_alarm",
+]
 
 #: A receiver that does not answer is a problem after this long, seconds: it may only be restarting.
 LASTING_SECONDS = 300.0
 #: After it is over, nothing is raised for this long, seconds: an intermittent problem is one problem.
 QUIET_SECONDS = 900.0
-#: Cause of a failing subscription beside its failure groups.
-CIRCUIT = "circuit"
+#: Causes of a failing subscription beside its failure groups: its receiver does not answer; nothing can be tried,
+#: because a broker or database is away, or not as expected.
+CIRCUIT, BLOCKED = "circuit", "blocked"
 _FIELD = "record"
 
 
@@ -55,7 +65,7 @@ class SubscriptionAlarm:
     at: float
     #: When the problem began.
     since: float
-    #: The causes that were announced and last: `circuit` and fingerprints of failure groups.
+    #: The causes that were announced and last: `circuit`, `blocked` and fingerprints of failure groups.
     causes: tuple[str, ...]
     #: Whether the journal has the event of this record.
     published: bool
@@ -67,8 +77,9 @@ class SubscriptionAlarm:
 def next_alarm(old: SubscriptionAlarm | None, facts: Facts) -> SubscriptionAlarm | None:
     """The record after an assessment; None if there was never a problem.
 
-    A subscription fails while its receiver does not answer for five minutes, or deliveries were given up in a failure
-    group that is open. A new cause is announced again, one that lasts is not. A pause changes nothing.
+    A subscription fails while its receiver does not answer for five minutes, or nothing could be tried for as long, or
+    deliveries were given up in a failure group that is open. A new cause is announced again, one that lasts is not. A
+    pause changes nothing.
     """
     if (old is not None and not old.published) or facts.state.circuit == "paused":
         return old
@@ -94,6 +105,9 @@ def _causes(facts: Facts) -> dict[str, FailureGroup | None]:
     since = facts.state.failing_since
     if facts.state.circuit == "open" and since is not None and facts.now - since >= LASTING_SECONDS:
         causes[CIRCUIT] = None
+    since = facts.state.blocked_since
+    if facts.state.blocked_by and since is not None and facts.now - since >= LASTING_SECONDS:
+        causes[BLOCKED] = None
     return causes
 
 
@@ -103,11 +117,18 @@ def _failing(old: SubscriptionAlarm | None, facts: Facts, causes: dict[str, Fail
     if CIRCUIT in causes:
         fact, value = "the receiver does not answer", facts.state.last_error or "no answer"
         remedy = f"fix the receiver; attempt-bridge subscriptions show {facts.name} has its errors"
+    elif BLOCKED in causes:
+        value, _, own = facts.state.blocked_by.partition(". Remedy: ")
+        fact, remedy = (
+            "nothing can be sent",
+            own or f"attempt-bridge subscriptions show {facts.name} says what it waits for",
+        )
     else:
         largest = max(groups, key=lambda group: group.dead)
         fact, value = "deliveries were given up", f"{dead} dead letters, most of them: {largest.message}"
         remedy = f"attempt-bridge failure-groups list --subscription {facts.name}: fix, then replay or discard them"
     begun = [group.since for group in groups] + [facts.state.failing_since or facts.now] * (CIRCUIT in causes)
+    begun += [facts.state.blocked_since or facts.now] * (BLOCKED in causes)
     return SubscriptionAlarm(
         kind=SUBSCRIPTION_FAILING,
         number=_following(old),

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import redis
-import structlog
 from redis.client import Pipeline
 
 from bridge.config.model import Subscription
@@ -28,7 +27,7 @@ from workers.dispatch.guarded import GuardedSteps
 from workers.dispatch.idle import IdleLane, IdleLanes
 from workers.dispatch.membership import GroupMember
 from workers.dispatch.reading import Batch, DeliveryReader
-from workers.dispatch.schedule import Limits, Repeated, broker_backoff
+from workers.dispatch.schedule import Limits
 from workers.dispatch.settlement import (
     Item,
     Row,
@@ -37,6 +36,7 @@ from workers.dispatch.settlement import (
     postpone_row,
     with_receipt_awaited,
 )
+from workers.dispatch.waits import Waits
 from workers.transports.contract import Outcome, Outgoing, Transport, Try
 
 __all__ = ["CRASH_POINTS", "Lane"]
@@ -45,13 +45,9 @@ __all__ = ["CRASH_POINTS", "Lane"]
 CRASH_POINTS = ("read", "expected", "sent", "settled", "judged", "parked")
 
 _LIMITS = Limits()
-#: Seconds after which a problem that lasts is logged again.
-_LOG_AGAIN = 3600.0
 _SCRIPTS = ("follow_clock",)
 #: Seconds that the state server's clock may go back before its retries are moved, and how often its time is stored.
 _CLOCK_SLACK, _CLOCK_STORED = 30.0, 10.0
-
-_log = structlog.get_logger(__name__)
 
 
 class Lane:
@@ -108,8 +104,7 @@ class Lane:
             settle=self._settle,
         )
         self._joined = False
-        self._broker_failures = 0
-        self._unreachable_log = Repeated(_LOG_AGAIN)
+        self._waits = Waits(blocking_client, name, counters=self._counters, retry=self._retry)
 
     def recover(self) -> None:
         """Start over after an exception of `step`: a read whose reply was lost may have left entries pending."""
@@ -142,6 +137,7 @@ class Lane:
                     moment = now()
                     self._settle(self._guarded.charge(batch.items, error, moment, draw), batch.claim, moment)
                     return 0.0
+            self._waits.forget(now())
             if probe:
                 # There is no event to probe with: let the next one be the probe at once.
                 self._circuit.probe_again()
@@ -196,7 +192,6 @@ class Lane:
         if not self._joined:
             self._client.sadd(keys.subscriptions(), self.subscription.name)
             self._member.join()
-            self._client.hdel(self._counters, "waits")
             self._joined = True
 
     # --- sending and settling
@@ -216,7 +211,9 @@ class Lane:
                 rows.append(outcome_row(item, tried, self.subscription, moment, draw))
             else:
                 uncharged.append((item, tried.failure))
-        wait = self._wait_for_broker([failure_text(failure) for _, failure in uncharged], bool(charged), moment)
+        if charged or not uncharged:
+            self._waits.end()
+        wait = self._waits.begin(failure_text(uncharged[0][1]), moment) if uncharged else 0.0
         rows += [postpone_row(item, moment + wait) for item, _ in uncharged if item.entry == ""]
         self._settle(rows, batch.claim, moment)
         self._crash("settled")
@@ -269,18 +266,3 @@ class Lane:
         """Show tries to those who watch. Raises the errors of redis-py."""
         if tried and self._feed.is_watched(now):
             self._feed.show(ended_tries(self.subscription.name, tried, rows))
-
-    def _wait_for_broker(self, problems: Sequence[str], reached: bool, now: float) -> float:
-        if self._broker_failures and (reached or not problems):
-            _log.info("broker_recovered", subscription=self.subscription.name)
-            self._client.hdel(self._counters, "waits")
-            self._broker_failures = 0
-            self._unreachable_log.ended()
-        if not problems:
-            return 0.0
-        if self._unreachable_log.is_due(problems[0], now):
-            # No try is used and no circuit opens, so this line and `waits` are all that an operator sees.
-            _log.warning("broker_unreachable", subscription=self.subscription.name, problem=problems[0])
-        self._client.hset(self._counters, "waits", problems[0])
-        self._broker_failures += 1
-        return broker_backoff(self._broker_failures)

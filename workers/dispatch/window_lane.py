@@ -70,6 +70,8 @@ class WindowLane(Lane):
         """
         with state_errors():
             self._join()
+            # It never waits: a receiver that cannot be reached is a failed try.
+            self._waits.end()
             self._collect(0.0)
             word, failing = self._circuit.admit(now(), sending=self._window.sending > 0)
             if self._results:

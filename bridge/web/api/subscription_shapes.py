@@ -62,6 +62,7 @@ class SubscriptionRow(_Shape):
     circuit = _text("`closed`, `open`, `paused`, `disabled`, or `removed` where it is not configured.")
     why = _text("Why it is not closed; empty: it is.")
     waits = _text("What prevents any try, such as a broker that is down; empty: nothing.")
+    waits_since = shown_time("Since when; null: nothing does, or it is not known.", allow_none=True)
     failures = _number("Failures of the receiver in a row.")
     failing_since = shown_time("When they began; null: the receiver answers.", allow_none=True)
     open_until = shown_time("When an open circuit lets the next try through; null: at once.", allow_none=True)

@@ -117,7 +117,7 @@ def test_a_fault_of_our_own_after_the_send_charges_the_batch_and_does_not_repeat
     publish(fake_state, 1, 2)
     receiver = Receiver()
     crm_lane = lane(fake_state, receiver, subscription=SHORT)
-    monkeypatch.setattr(crm_lane, "_wait_for_broker", lambda problems, reached: 1 / 0)
+    monkeypatch.setattr(crm_lane._waits, "end", lambda: 1 / 0)
     run_until_idle(crm_lane, 1000.0)
     assert len(receiver.ids) == 2
     assert Deliveries(fake_state).state(NAME, now=1.0).retrying == 2
