@@ -28,7 +28,11 @@ _ENDED = ("done", "aborted", "failed", "stopped")
 
 wait_option = click.option("--no-wait", is_flag=True, help="Do not wait until it has ended.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Only show what it would do.")
-rate_option = click.option("--rate", type=click.FloatRange(0.01), help="Maximum number a second.")
+rate_option = click.option(
+    "--rate",
+    type=click.FloatRange(0.01),
+    help="Maximum number a second. Without it: 25 while new events come, else no limit.",
+)
 
 
 @click.group()
@@ -172,7 +176,7 @@ def _watch(calls: Api, row: Mapping[str, Any], sleep: Callable[[float], None]) -
             silent = silent + _POLL_SECONDS if row == before else 0.0
             bar.update(task, completed=row["progress"], description=f"{row['replayed']:,} replayed")
             if row["waits"] and row["waits"] != waits:
-                say(f"waiting: {row['waits']}")
+                say(f"{ident}: {row['waits']}")
             waits = row["waits"]
             if silent > _SILENT_SECONDS:
                 raise CallFailed(

@@ -69,7 +69,7 @@ def run_with_kills(services: Services, job: Replay, point: str) -> int:
 
         # That of the dead process has ended.
         services.state.delete(keys.lease(f"replay:{job.id}"))
-        runner = ReplayRunner(services, f"life-{died}", crash=crash)
+        runner = ReplayRunner(services, f"life-{died}", live_seconds=0.0, crash=crash)
         try:
             while services.replays.running():
                 runner.step(services.now)

@@ -53,7 +53,7 @@ def hostile(_: Outgoing) -> Outcome:
 
 def finish(services: Services) -> None:
     """Run all replay jobs to their end."""
-    runner = ReplayRunner(services, "test")
+    runner = ReplayRunner(services, "test", live_seconds=0.0)
     for _ in range(100):
         if not services.replays.running():
             return

@@ -247,7 +247,7 @@ def _run(deliveries: Deliveries, job: Replay, now: float) -> int:
 @contextmanager
 def replaying(services: Services) -> Iterator[None]:
     """The part of a dispatch process that runs replay jobs, in a thread of this one; its log is not printed."""
-    stop, runner = threading.Event(), ReplayRunner(services, "test")
+    stop, runner = threading.Event(), ReplayRunner(services, "test", live_seconds=0.0)
 
     def run() -> None:
         while not stop.wait(0.01):

@@ -194,7 +194,7 @@ def test_a_failure_group_is_listed_acknowledged_replayed_and_discarded(services:
     assert api.post(f"{path}/reopen").json["state"] == "open"
     made = api.post("/api/v1/replays", json={"what": "dead_letters", "group": group["id"]})
     assert (made.status_code, made.json["preview"]["total"]) == (201, 3)
-    ReplayRunner(services, "test").step(services.now)
+    ReplayRunner(services, "test", live_seconds=0.0).step(services.now)
     assert api.post(f"{path}/acknowledge").status_code == 409
     run_until_idle(lane(services.state, Receiver(refuse), subscription=NEVER), services.now())
     assert api.get("/api/v1/failure-groups", query_string={"subscription": NAME}).json["failure_groups"][0]["dead"] == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from flask.testing import FlaskClient
 from bridge import cli
 from bridge.config.model import Filter, RetryPolicy, Subscription
 from bridge.delivery.replay_jobs import Part, PartProgress, allowance, share_done
-from bridge.delivery.replay_selection import Selection
+from bridge.delivery.replay_selection import Page, Selection
 from bridge.delivery.replay_store import Batch
 from bridge.services import Services
 from bridge.state import keys
@@ -78,7 +79,7 @@ def dead(services: Services, *numbers: int) -> list[str]:
 
 def finish(services: Services, crash: Callable[[str], None] = lambda point: None, steps: int = 100) -> None:
     """Run all jobs to their end."""
-    runner = ReplayRunner(services, "test", crash=crash)
+    runner = ReplayRunner(services, "test", live_seconds=0.0, crash=crash)
     for _ in range(steps):
         if not services.replays.running():
             return
@@ -244,7 +245,7 @@ def test_a_job_stops_resumes_and_aborts_and_one_that_has_ended_is_a_conflict(
     dead(services, *range(6))
     row = made(api, what="dead_letters")
     address = f"/api/v1/replays/{row['id']}"
-    runner = ReplayRunner(services, "test")
+    runner = ReplayRunner(services, "test", live_seconds=0.0)
     runner.step(services.now)
     assert api.post(f"{address}/stop").json["state"] == "stopped"
     assert runner.step(services.now) == 1.0
@@ -270,13 +271,59 @@ def test_a_subscription_that_is_behind_gets_no_more_and_the_job_says_why(
     monkeypatch.setattr("workers.dispatch.replays._MAX_DUE", 2)
     dead(services, *range(4))
     row = made(api, what="dead_letters")
-    runner = ReplayRunner(services, "test")
+    runner = ReplayRunner(services, "test", live_seconds=0.0)
     assert runner.step(services.now) == 0.0
     assert runner.step(services.now) > 0
     assert "crm has 2 deliveries" in shown(api, row)["waits"]
     assert len(dispatch(services).ids) == 2
     finish(services)
     assert shown(api, row)["replayed"] == 4
+
+
+def newest_at(services: Services) -> float:
+    """UNIX seconds of the newest event."""
+    return int(services.journal_reader.ends()[1][0].partition("-")[0]) / 1000
+
+
+def test_a_job_without_a_rate_goes_slowly_while_new_events_come(services: Services, api: FlaskClient) -> None:
+    dead(services, *range(14))
+    row, runner, newest = made(api, what="dead_letters"), ReplayRunner(services, "test"), newest_at(services)
+    waits = []
+    for moment in (1.0, 1.02, 1.04, 1.2):
+        waits.append(round(runner.step(partial(float, newest + moment)), 3))
+    # One, none until 40 ms are over, one, and four after 160 ms more.
+    assert (waits, shown(api, row)["replayed"]) == ([0.0, 0.02, 0.0, 0.0], 6)
+    assert shown(api, row)["waits"].startswith("new events come: 25 a second")
+    runner.step(partial(float, newest + 5.0))
+    assert (shown(api, row)["replayed"], shown(api, row)["waits"]) == (14, "")
+
+
+def test_a_job_with_a_rate_keeps_it_while_new_events_come(services: Services, api: FlaskClient) -> None:
+    dead(services, *range(14))
+    row, runner, newest = made(api, what="dead_letters", rate=100), ReplayRunner(services, "test"), newest_at(services)
+    for moment in (0.0, 0.105):
+        runner.step(partial(float, newest + moment))
+    assert (shown(api, row)["replayed"], shown(api, row)["waits"]) == (11, "")
+
+
+def test_a_slow_job_reads_no_more_than_it_may_replay_and_more_where_a_filter_excludes_most(
+    services: Services, api: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead(services, *range(14))
+    row, read = made(api, what="dead_letters", rate=1, filter="attempt:a0,a9"), []
+    page = Selection.page
+
+    def counted(self: Selection, part: Part, after: str, limit: int) -> Page:
+        read.append(limit)
+        return page(self, part, after, limit)
+
+    monkeypatch.setattr(Selection, "page", counted)
+    runner, now = ReplayRunner(services, "test"), services.now()
+    while services.replays.running():
+        now += 1.0
+        runner.step(partial(float, now))
+    # a0 at once, then more and more entries until a9 comes, with the last page.
+    assert (read, shown(api, row)["replayed"]) == ([1, 1, 2, 4, 8], 2)
 
 
 def test_two_processes_do_not_run_one_job_at_the_same_time(services: Services, api: FlaskClient) -> None:

@@ -1,8 +1,9 @@
 """Runs replay jobs beside the lanes: one batch after another, by the process that holds the lease of the job.
 
 A batch only makes deliveries due; the lanes send them, in turns with new events. No more is made due than the lanes can
-send soon, so that a job can be stopped and a receiver is not flooded after an outage. The process may be killed between
-any two effects: `crash` is called there with one of `CRASH_POINTS`.
+send soon, so that a job can be stopped and a receiver is not flooded after an outage. A job without a rate goes slowly
+while new events come. The process may be killed between any two effects: `crash` is called there with one of
+`CRASH_POINTS`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ CRASH_POINTS = ("leased", "read", "scheduled", "reprocessed", "recorded", "ended
 
 #: Entries in one batch; a batch of quarantined records is smaller, because each is read by its vendor's folder.
 _BATCH, _RECORDS = 50, 10
+#: While new events come, and so many seconds after the last one, a job without a rate replays so many a second: each
+#: takes the lanes' time from them. Whether they come is asked so often.
+_LIVE_SECONDS, _LIVE_RATE, _LIVE_ASKED_SECONDS = 5.0, 25.0, 0.5
+_LIVE_NOTE = f"new events come: {_LIVE_RATE:g} a second. A job with a rate keeps that rate"
 #: A subscription with this many deliveries that are due and not sent gets no more.
 _MAX_DUE = 1000
 #: Seconds between two looks at the jobs: without any, while one waits.
@@ -66,16 +71,31 @@ class _Course:
     #: What the rate allowed and was not used.
     carried: float = 1.0
     at: float | None = None
+    #: Entries to read at least: more after some that the filter excluded.
+    reach: int = 1
     waits: str = ""
     noted_at: float = 0.0
     faults: int = 0
 
 
 class ReplayRunner:
-    """Moves all running jobs on. Not thread-safe. `token` identifies the process."""
+    """Moves all running jobs on. Not thread-safe. `token` identifies the process.
 
-    def __init__(self, services: Services, token: str, *, crash: Callable[[str], None] = lambda point: None) -> None:
+    `live_seconds`: how long after an event new ones are expected.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        token: str,
+        *,
+        live_seconds: float = _LIVE_SECONDS,
+        crash: Callable[[str], None] = lambda point: None,
+    ) -> None:
         self._services = services
+        self._live_seconds = live_seconds
+        #: UNIX seconds: when new events were asked for, and until when more are expected.
+        self._live_asked, self._live_until = 0.0, 0.0
         self._token = token
         self._crash = crash
         self._store = Replays(services.state, partitions=services.config.bridge.partitions)
@@ -139,11 +159,12 @@ class ReplayRunner:
             self._end(job, stored)
             return 0.0
         moment = now()
-        allowed = allowance(job.rate, course.carried, moment - (course.at or moment), _BATCH)
+        rate = job.rate or (_LIVE_RATE if self._is_live(moment) else None)
+        allowed = allowance(rate, course.carried, moment - (course.at or moment), _BATCH)
         course.carried, course.at = allowed, moment
         if allowed < 1.0:
-            self._note(job.id, course, "", moment)
-            return min(_WAIT_SECONDS, (1.0 - allowed) / (job.rate or 1.0))
+            self._note(job.id, course, "" if job.rate else _LIVE_NOTE, moment)
+            return min(_WAIT_SECONDS, (1.0 - allowed) / (rate or 1.0))
         if job.archive and (problem := archive_problem(job.archive, subscriptions)):
             self._fail(job.id, problem, now())
             return 0.0
@@ -151,36 +172,47 @@ class ReplayRunner:
             # It may be about rows that are still in the table. One that begins later than this changes the epoch.
             self._note(job.id, course, "an erasure is under way: its person's events must not be sent again", moment)
             return _WAIT_SECONDS
-        course.selection = course.selection or self._selection(job, course)
         waits = ""
         # The receiver that is behind delays its own part alone.
         for part, done in left:
             waits = self._waits(part, moment)
             if not waits:
-                course.carried -= self._batch(job, part, done, course.selection, int(allowed), moment)
+                course.carried -= self._batch(job, part, done, course, int(allowed), moment)
                 break
-        self._note(job.id, course, waits, moment)
+        self._note(job.id, course, waits or (_LIVE_NOTE if rate and not job.rate else ""), moment)
         return _WAIT_SECONDS if waits else 0.0
 
     def _selection(self, job: Replay, course: _Course) -> Selection:
-        services = self._services
-        subscriptions = services.config.subscriptions
-        if job.archive:
-            course.archive = Archive(subscriptions[job.archive], services.event_index, job.created)
-        return Selection(services.state, job, subscriptions, archive=course.archive)
+        if course.selection is None:
+            services, subscriptions = self._services, self._services.config.subscriptions
+            if job.archive:
+                course.archive = Archive(subscriptions[job.archive], services.event_index, job.created)
+            course.selection = Selection(services.state, job, subscriptions, archive=course.archive)
+        return course.selection
+
+    def _is_live(self, now: float) -> bool:
+        """Whether new events come, so that a replay must not delay them."""
+        if not 0 <= now - self._live_asked < _LIVE_ASKED_SECONDS:
+            self._live_asked = now
+            _, newest = self._services.journal_reader.ends()
+            self._live_until = (
+                max(int(entry.partition("-")[0]) for entry in newest.values()) / 1000 + self._live_seconds
+            )
+        return now < self._live_until
 
     def _waits(self, part: Part, now: float) -> str:
         if not part.subscription or self._store.due(part.subscription, now=now) < _MAX_DUE:
             return ""
         return f"{part.subscription} has {_MAX_DUE:,} deliveries that are due and not sent"
 
-    def _batch(
-        self, job: Replay, part: Part, done: PartProgress, selection: Selection, allowed: int, now: float
-    ) -> int:
+    def _batch(self, job: Replay, part: Part, done: PartProgress, course: _Course, allowed: int, now: float) -> int:
         """Replay the next entries of a part, `allowed` at most; returns how many."""
+        selection = self._selection(job, course)
         if job.kind == QUARANTINE:
             return self._reprocess(job, part, done, selection, allowed)
-        page = _cut(selection.page(part, done.at, _BATCH), allowed)
+        # What is read and not allowed is read again: a job that replays one at a time reads one at a time.
+        reach = min(_BATCH, max(allowed, course.reach))
+        page = _cut(selection.page(part, done.at, reach), allowed)
         self._crash("read")
         verdicts = Counter(candidate.verdict for candidate in page.candidates)
         chosen = [candidate for candidate in page.candidates if candidate.verdict == REPLAY]
@@ -195,6 +227,7 @@ class ReplayRunner:
             gone=verdicts[GONE],
             epoch=done.epoch,
         )
+        course.reach = 1 if chosen else 2 * reach
         self._store.schedule(job, batch, now=now)
         self._crash("scheduled")
         return len(chosen)

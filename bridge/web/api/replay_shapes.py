@@ -54,7 +54,9 @@ class NewReplay(Schema):
         load_default=None,
         allow_none=True,
         validate=validate.Range(0.01, 100_000),
-        metadata={"description": "Maximum number a second; null: as fast as they are sent."},
+        metadata={
+            "description": "Maximum number a second; null: 25 while new events come, else as fast as they are sent."
+        },
     )
     preview = Flag(load_default=False, metadata={"description": "Count and show examples, replay nothing."})
 
@@ -154,7 +156,9 @@ class ReplayShape(_Counts):
     by = fields.String(required=True, metadata={"description": "Who made it."})
     updated = shown_time("When it last changed.")
     progress = fields.Float(required=True, metadata={"description": "How much of it is done, 0 to 1."})
-    waits = fields.String(required=True, metadata={"description": "Why it makes no progress; empty: it does."})
+    waits = fields.String(
+        required=True, metadata={"description": "Why it makes no progress, or goes slowly; empty: it does neither."}
+    )
     error = fields.String(required=True, metadata={"description": "Why it failed; empty: it has not."})
     by_subscription = fields.List(fields.Nested(ReplayCounts), required=True)
 
