@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bridge.config.addresses import is_secret_name, without_password
-from bridge.config.loader import FIELDS
 from bridge.config.model import Authorization, Config, Rate, Source, Subscription
+from bridge.config.schemas import FIELDS
 from bridge.config.yaml_document import Reference
 from bridge.net.standard_webhooks import SigningSecret, moment_text, public_key_of
 from bridge.query import NumberRange
@@ -31,7 +31,7 @@ _SECONDS = {
     "within",
 }
 _SECONDS |= {"per_seconds", "schedule"}
-_SECRETS = {"credentials", "token_sha256", "secrets", "sha256"}
+_SECRETS = {"credentials", "password", "token_sha256", "secrets", "sha256"}
 _ADDRESSES = {"base_url", "broker", "state", "url"}
 
 

@@ -16,6 +16,7 @@ from marshmallow import Schema, ValidationError
 
 from bridge.config.access_schema import AccessSchema, subscription_problem
 from bridge.config.cross_checks import check_memory, check_retention
+from bridge.config.kafka_target import check_kafka, kafka_parts
 from bridge.config.model import (
     Access,
     BridgeConfig,
@@ -31,6 +32,8 @@ from bridge.config.model import (
     TrustedProxy,
 )
 from bridge.config.schemas import (
+    FIELDS,
+    NEEDED,
     BridgeSchema,
     FileSchema,
     SourceSchema,
@@ -47,16 +50,11 @@ from bridge.net import address_policy
 from bridge.sdk.vendor import Vendor
 from bridge.text import did_you_mean
 
-__all__ = ["FIELDS", "read"]
+__all__ = ["read"]
 
 _LOCAL_URL = "http://127.0.0.1:8080"
-#: Which fields of SubscriptionSchema belong to a transport; the others are for all.
-FIELDS = {
-    "celery": {"task", "queue", "broker", "receipts"},
-    "kombu": {"queue", "exchange", "routing_key", "broker", "receipts"},
-    "http": {"url", "secrets", "headers", "authorization", "allow_private", "concurrency", "rate"},
-    "sql": {"url", "schema", "table", "create"},
-}
+#: Checks of a transport alone.
+_CHECKS = {"sql": check_sql, "kafka": check_kafka}
 
 
 def read(
@@ -199,6 +197,7 @@ def _subscription(
     for part in parts.values():
         part.update({key: tuple(value) for key, value in part.items() if isinstance(value, list)})
     data["secrets"] = tuple(data.get("secrets", ()))
+    data |= kafka_parts(data)
     if "url" in data:
         data["url"] = absolute(data["url"], Path(document.name).parent)
     return Subscription(
@@ -229,7 +228,7 @@ def _check_transport(
     path: KeyPath,
     document: Document,
 ) -> None:
-    needed = {"celery": ["task", "queue"], "http": ["url", "secrets"], "sql": ["url"]}.get(transport, [])
+    needed = NEEDED.get(transport, [])
     # Of a broker whose address is refused nobody knows the kind; one problem is enough.
     at_bridge = bridge.broker is None and ("bridge", "broker") in document.lines
     unknown = "broker" not in data if "broker" in given else at_bridge
@@ -251,8 +250,8 @@ def _check_transport(
         refused = address_policy.check_url(data["url"], allow_private=data.get("allow_private", False))
         if refused:
             document.add((*path, "url"), refused)
-    if transport == "sql":
-        check_sql(data, path, document)
+    if transport in _CHECKS:
+        _CHECKS[transport](data, path, document)
     if "secrets" in given and data.get("secrets") == []:
         document.add((*path, "secrets"), "is empty. Remedy: attempt-bridge subscriptions secret prints a new one")
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from bridge.config.kafka_target import KafkaSasl, KafkaTls
 from bridge.net.signatures import sha256_hex
 from bridge.net.standard_webhooks import SigningSecret
 from bridge.query import NumberRange
@@ -214,6 +215,11 @@ class Subscription:
     table: str = "attempts"
     #: sql: whether missing tables are created.
     create: bool = True
+    #: kafka: `host:port` of brokers to begin with.
+    servers: tuple[str, ...] = ()
+    topic: str | None = None
+    tls: KafkaTls = field(default_factory=KafkaTls)
+    sasl: KafkaSasl | None = None
 
     @property
     def own_headers(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ from bridge.config.fields import (
     split_address,
     whole_number,
 )
+from bridge.config.kafka_target import SaslSchema, Servers, TlsSchema, topic_problem
 from bridge.config.request_headers import AuthorizationField, RequestHeaders
 from bridge.config.section import SectionSchema
 from bridge.config.selection import FilterSchema, Projection
@@ -36,6 +37,8 @@ from bridge.errors import clip
 from bridge.net.tls import address_problem
 
 __all__ = [
+    "FIELDS",
+    "NEEDED",
     "BridgeSchema",
     "FileSchema",
     "SourceSchema",
@@ -47,6 +50,16 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
 _STATE_SCHEMES = ("redis", "rediss", "unix")
 _BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
+#: Which fields of SubscriptionSchema belong to a transport; the others are for all.
+FIELDS = {
+    "celery": {"task", "queue", "broker", "receipts"},
+    "kombu": {"queue", "exchange", "routing_key", "broker", "receipts"},
+    "http": {"url", "secrets", "headers", "authorization", "allow_private", "concurrency", "rate"},
+    "sql": {"url", "schema", "table", "create"},
+    "kafka": {"servers", "topic", "tls", "sasl"},
+}
+#: Those that it cannot do without. What kombu needs depends on its broker.
+NEEDED = {"celery": ["task", "queue"], "http": ["url", "secrets"], "sql": ["url"], "kafka": ["servers", "topic"]}
 
 
 def name_problem(name: str) -> str | None:
@@ -186,7 +199,7 @@ class RateSchema(SectionSchema):
 class SubscriptionSchema(SectionSchema):
     """The fields of all transports; `bridge/config/loader.py` checks which belong to which transport."""
 
-    transport = choice("celery", "kombu", "http", "sql", required=True)
+    transport = choice("celery", "kombu", "http", "sql", "kafka", required=True)
     filter = fields.Nested(FilterSchema)
     retry = fields.Nested(RetrySchema)
     data = Projection()
@@ -206,6 +219,10 @@ class SubscriptionSchema(SectionSchema):
     schema = Text(identifier_problem)
     table = Text(identifier_problem)
     create = flag()
+    servers = Servers()
+    topic = Text(topic_problem)
+    tls = fields.Nested(TlsSchema)
+    sasl = fields.Nested(SaslSchema)
 
 
 class FileSchema(SectionSchema):

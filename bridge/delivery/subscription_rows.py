@@ -48,7 +48,7 @@ def _row(config: Config, name: str, state: SubscriptionState, held: HeldEvents) 
     subscription = config.subscriptions.get(name)
     target = None
     if subscription is not None:
-        target = subscription.queue or subscription.exchange
+        target = subscription.queue or subscription.exchange or subscription.topic
         if subscription.url is not None:
             target = without_password(subscription.url)
     row = {

@@ -19,6 +19,7 @@ from bridge.config.model import BridgeConfig, Config, Source, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
 from bridge.errors import BridgeError, ConfigError, DeliveryFailed, StateUnavailable, clip
 from bridge.monitoring.broker_checks import brokers, brokers_in_use
+from bridge.monitoring.kafka_checks import topic
 from bridge.monitoring.server_checks import (
     FAILURE,
     OK,
@@ -258,6 +259,8 @@ def _transport(subscription: Subscription, config: Config, now: float, *, outwar
     for advice in advice_about(subscription, now):
         status = FAILURE if advice.failure else WARNING
         yield Finding(f"{advice.topic} of {label}", status, advice.text, advice.remedy)
+    if outward and subscription.transport == "kafka":
+        yield from topic(subscription)
     if subscription.url is None or not outward:
         return
     if subscription.transport == "sql":

@@ -15,6 +15,7 @@ import yaml
 from bridge.config import loader
 from bridge.config.description import describe
 from bridge.config.model import Config
+from bridge.config.schemas import FIELDS
 from bridge.errors import ConfigError
 from bridge.net.signatures import sha256_hex
 from bridge.net.standard_webhooks import new_ed25519_secret, public_key_of
@@ -128,9 +129,14 @@ def test_the_example_file_is_valid_and_shows_every_transport(tmp_path: Path) -> 
     config = loader.read(
         example,
         vendors=real_vendors(),
-        environment={**environment, "WAREHOUSE_BROKER": "amqp://mq.example.org", "RESULTS_DB_PASSWORD": "p"},
+        environment={
+            **environment,
+            "WAREHOUSE_BROKER": "amqp://mq.example.org",
+            "RESULTS_DB_PASSWORD": "p",
+            "ANALYTICS_KAFKA_PASSWORD": "p",
+        },
     )
-    assert {subscription.transport for subscription in config.subscriptions.values()} == set(loader.FIELDS)
+    assert {subscription.transport for subscription in config.subscriptions.values()} == set(FIELDS)
     assert config.bridge.data_dir == example.parent / "data"
 
 

@@ -16,6 +16,7 @@ erasing          a bridge in which every place holds something of two persons
 http_bridge      the web application over HTTP, in a thread of the test
 journal          submissions to the journal, and what became of them
 junk             messages that nobody can use, for queues that others can write to
+kafka            a Kafka cluster, and a broker that refuses everybody
 marks            the marks `server`, `process` and `rabbitmq`, and the guard that nothing starts without them
 mutants          scripts with one line changed
 pointing         a made-up vendor with pointers, expectations, consent and second sittings

@@ -43,9 +43,14 @@ subscriptions:
     rate: {events: 5, per: 1s}
     filter: {types: [attempt.*], sources: [eu], when: {percentage: '<50', flags: [late]}}
   gradebook: {transport: celery, task: t, queue: q, broker: '${OWN}', receipts: {required: true, within: 10m}}
+  lake:
+    transport: kafka
+    servers: ['k1.example.org:9093', 'k2.example.org:9093']
+    topic: attempts
+    sasl: {mechanism: SCRAM-SHA-512, user: '${C_11}', password: '${C_12}'}
 """
 SECRETS = {
-    **{f"C_{number}": f"canary-{number}-canary-canary-canary" for number in range(1, 11)},
+    **{f"C_{number}": f"canary-{number}-canary-canary-canary" for number in range(1, 13)},
     "STATE": "rediss://canary:canary@state.example.org/0",
     "BROKER": "amqps://canary:canary@broker.example.org/vhost",
     "OWN": "amqps://canary:canary@own.example.org/vhost?pool=canary",
@@ -95,11 +100,13 @@ def test_it_has_what_the_bridge_does(services: Services) -> None:
         {"enabled": True, "secret_addresses": 1},
     )
     assert exams["budget"] == {"calls": 500, "per": 86_400.0, "resets_at": 4 * 3600.0}
-    shop, gradebook = found["subscriptions"]
+    shop, gradebook, lake = found["subscriptions"]
     assert (shop["url"], shop["secrets"], shop["authorization"]) == ("https://crm.example.org/****", 1, "basic")
     assert shop["headers"] == ["x-tenant", "x-api-key"]
     assert shop["filter"]["when"] == {"percentage": "<50", "flags": "late"}
     assert (gradebook["broker"], gradebook["receipts_within"]) == ("amqps://own.example.org/vhost?pool=****", 600.0)
+    assert (lake["servers"], lake["topic"]) == (["k1.example.org:9093", "k2.example.org:9093"], "attempts")
+    assert (lake["tls"], lake["sasl"], shop["tls"], shop["servers"]) == (True, "SCRAM-SHA-512", None, [])
 
 
 def test_options_are_shown_as_text_whatever_their_kind(services: Services) -> None:

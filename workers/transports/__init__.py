@@ -15,6 +15,7 @@ from bridge.net.push_loop import PushLoop
 from workers.transports.celery_task import CeleryTask
 from workers.transports.contract import Outgoing, ShowsRequest, Transport, Try, tries_of
 from workers.transports.http_push import HttpPush
+from workers.transports.kafka_topic import KafkaMessages
 from workers.transports.kombu_queue import KombuQueue
 from workers.transports.sql_tables import SqlTables
 
@@ -28,6 +29,7 @@ TRANSPORTS: Mapping[str, Callable[[Subscription, str, PushLoop | None], ShowsReq
     "kombu": lambda subscription, broker_url, _: KombuQueue(subscription, broker_url),
     "http": lambda subscription, _, loop: HttpPush(subscription, loop),
     "sql": lambda subscription, _broker_url, _loop: SqlTables(subscription),
+    "kafka": lambda subscription, _broker_url, _loop: KafkaMessages(subscription),
 }
 
 

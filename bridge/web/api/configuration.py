@@ -107,6 +107,7 @@ def _source(source: Source, declared: Mapping[str, Option]) -> dict[str, Any]:
 def _subscription(subscription: Subscription) -> dict[str, Any]:
     wanted, data, receipts = subscription.filter, subscription.data, subscription.receipts
     is_http, is_sql = subscription.transport == "http", subscription.transport == "sql"
+    is_kafka = subscription.transport == "kafka"
     authorization, rate = subscription.authorization, subscription.rate
     return {
         "name": subscription.name,
@@ -128,6 +129,10 @@ def _subscription(subscription: Subscription) -> dict[str, Any]:
         "schema": subscription.schema,
         "table": subscription.table if is_sql else None,
         "create": subscription.create if is_sql else None,
+        "servers": subscription.servers,
+        "topic": subscription.topic,
+        "tls": subscription.tls.enabled if is_kafka else None,
+        "sasl": None if subscription.sasl is None else subscription.sasl.mechanism,
         "secrets": len(subscription.secrets) if is_http else None,
         "authorization": authorization and ("bearer" if authorization.user is None else "basic"),
         "headers": list(subscription.headers),

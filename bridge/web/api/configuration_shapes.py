@@ -150,7 +150,7 @@ class SubscriptionShape(_Shape):
     """A subscription. Members of other transports are null."""
 
     name = _text("Its name.")
-    transport = _text("`celery`, `kombu`, `http` or `sql`.")
+    transport = _text("`celery`, `kombu`, `http`, `sql` or `kafka`.")
     filter = _part(FilterShape, "Which events it takes.")
     data = _texts("Fields below `data` that are sent, or `full`, or `minimal`.")
     retry_schedule = fields.List(
@@ -167,6 +167,12 @@ class SubscriptionShape(_Shape):
     create = fields.Boolean(
         required=True, allow_none=True, metadata={"description": "Whether missing tables are created."}
     )
+    servers = _texts("Kafka brokers to begin with; empty: it is not of that transport.")
+    topic = _text("Kafka topic.", allow_none=True)
+    tls = fields.Boolean(
+        required=True, allow_none=True, metadata={"description": "Whether its Kafka brokers are reached over TLS."}
+    )
+    sasl = _text("How it signs in to Kafka: the mechanism; null: it does not.", allow_none=True)
     secrets = fields.Integer(
         required=True, allow_none=True, metadata={"description": "How many secrets sign its pushes."}
     )

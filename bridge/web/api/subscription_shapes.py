@@ -42,8 +42,8 @@ class SubscriptionRow(_Shape):
     configured = fields.Boolean(
         required=True, metadata={"description": "False: it is no longer in the configuration, and not forgotten."}
     )
-    transport = _text("`celery`, `kombu`, `http` or `sql`; null: it is not configured.", allow_none=True)
-    target = _text("Queue, exchange or address.", allow_none=True)
+    transport = _text("`celery`, `kombu`, `http`, `sql` or `kafka`; null: it is not configured.", allow_none=True)
+    target = _text("Queue, exchange, topic or address.", allow_none=True)
     state = _text(f"One of: {', '.join(STATES)}.")
     delivered = _number("Deliveries that succeeded, or were handed over where a receipt is required.")
     handed_over = _number("Of these, those with a receipt required.")
@@ -126,7 +126,7 @@ class Forgotten(_Shape):
 class ShownRequest(_Shape):
     """What was sent."""
 
-    to = _text("Where to: address, queue or exchange.")
+    to = _text("Where to: address, queue, exchange or topic.")
     headers = fields.Dict(
         keys=fields.String(),
         values=fields.String(),
