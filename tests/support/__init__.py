@@ -34,6 +34,7 @@ servers          a state server, an HTTP server, programs of the distribution
 site             walks through the dashboard by its links
 sql_tables       a database of each kind for `transport: sql`, and events to write
 tls              certificates of a CA of its own, and a TLS listener in front of a plain server
+url_rules        applications of one process share what is compiled for equal URL rules
 vendor_folders   vendor folders and installed packages that a test writes, found by the registry
 waiting          waiting for conditions instead of sleeping
 watches_api      services, tokens and an expectation for the API and the command `watches`
