@@ -96,7 +96,8 @@ def test_files_that_are_named_are_there(document: Path) -> None:
 
 def test_commands_that_are_named_are_there() -> None:
     """Also in remedies: those of the code and of the alerts."""
-    files = [*DOCUMENTS, *ROOT.glob("deploy/*"), *ROOT.glob("bridge/**/*.py"), *ROOT.glob("workers/**/*.py")]
+    deployed = (path for path in ROOT.glob("deploy/**/*") if path.is_file())
+    files = [*DOCUMENTS, *deployed, *ROOT.glob("bridge/**/*.py"), *ROOT.glob("workers/**/*.py")]
     for file in files:
         for first, second in re.findall(r"[`/:] ?attempt-bridge ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", file.read_text()):
             command = cli.get_command(click.Context(cli), first)
