@@ -54,6 +54,9 @@ class Envelope:
     datacontenttype: str = "application/json"
     #: It is about an invented attempt; only then the event has the attribute.
     bridgetest: bool = False
+    #: W3C trace context of what published it (CloudEvents extension "distributed tracing"); empty: it was not traced,
+    #: and the event does not have the attribute.
+    traceparent: str = ""
 
     def encode(self, data: Mapping[str, Any]) -> bytes:
         """The event as it is stored and sent: compact UTF-8 JSON, members in the order of the contract."""
@@ -73,6 +76,9 @@ class Envelope:
         }
         if self.bridgetest:
             document["bridgetest"] = True
+        if self.traceparent:
+            # The last attribute before `data`: `bridge/telemetry/tracing.py` finds it there without parsing the JSON.
+            document["traceparent"] = self.traceparent
         document["data"] = data
         return _ENCODER.encode(document).encode()
 

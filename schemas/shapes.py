@@ -5,6 +5,7 @@ The JSON Schemas are generated from these classes. Unknown members are dropped w
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, Schema, fields, post_dump, post_load, validate
@@ -19,6 +20,8 @@ GRADINGS = ("final", "provisional", "pending", "not_scored")
 ORIGINS = ("webhook", "poll", "backfill", "bridge")
 
 FILLED = validate.Length(min=1)
+#: Version 00 of https://www.w3.org/TR/trace-context, as the bridge writes it: sampled or not.
+TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$")
 _NOT_NEGATIVE = validate.Range(min=0)
 
 
@@ -199,11 +202,16 @@ class EnvelopeSchema(_Shape):
         },
         validate=validate.Equal(True),
     )
+    traceparent = fields.String(
+        metadata={"description": "W3C trace context of what published it. Absent if the bridge does not trace."},
+        validate=validate.Regexp(TRACEPARENT),
+    )
 
     @post_dump
     def _without_defaults(self, dumped: dict[str, Any], **_: Any) -> dict[str, Any]:
-        if not dumped.get("bridgetest"):
-            dumped.pop("bridgetest", None)
+        for name in ("bridgetest", "traceparent"):
+            if not dumped.get(name):
+                dumped.pop(name, None)
         return dumped
 
 

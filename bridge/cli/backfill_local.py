@@ -21,6 +21,7 @@ from bridge.polling.worker_jobs import BACKFILL
 from bridge.sdk.vendor import streams as streams_of
 from bridge.sdk.vendor import whole_streams
 from bridge.services import Services
+from bridge.telemetry.process import tracing_process
 from workers.polling import backfill as worker
 from workers.polling.listing import Interrupted
 
@@ -93,7 +94,7 @@ def _new(services: Services, source_name: str, first: float, last: float, stream
 def _run(services: Services, job: Backfill, action: str, after: Mapping[str, Any]) -> NoReturn:
     before = job.updated
     try:
-        with _callbacks(services, job) as callbacks:
+        with tracing_process("backfill", services.config.bridge.name), _callbacks(services, job) as callbacks:
             worker.run(services, job, callbacks)
     except StateUnavailable:
         say(resume_remedy(job.id))

@@ -10,6 +10,7 @@ import click
 
 from bridge.cli.process_start import start_process
 from bridge.runtime.reload import Reloader
+from bridge.telemetry.process import tracing_process
 from workers.dispatch.process import run_dispatch
 
 __all__ = ["dispatch"]
@@ -27,5 +28,5 @@ def dispatch() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, request_stop)
-    with reloader.running(services):
+    with reloader.running(services), tracing_process("dispatch", services.config.bridge.name):
         run_dispatch(services, stop)

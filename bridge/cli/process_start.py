@@ -12,8 +12,9 @@ from bridge.errors import StateUnavailable
 from bridge.monitoring import doctor, logs
 from bridge.runtime.parent_pipe import end_with_parent
 from bridge.services import Services
-from bridge.settings import ignore_library_settings
+from bridge.settings import environment, ignore_library_settings
 from bridge.state.data_directory import UMASK
+from bridge.telemetry.switch import telemetry_of
 
 __all__ = ["start_process"]
 
@@ -28,6 +29,7 @@ def start_process(name: str, *, wait: bool = True) -> Services:
     """
     os.umask(UMASK)
     services = load_services()
+    telemetry_of(environment())  # what cannot be used is one clear line here, before anything forks
     if services.settings.end_with_stdin:
         end_with_parent()
     stderr = logs.configure(services.settings.log_level, services.settings.log_format)

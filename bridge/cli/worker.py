@@ -6,6 +6,7 @@ import click
 
 from bridge.cli.process_start import start_process
 from bridge.runtime.reload import Reloader
+from bridge.telemetry.process import tracing_process
 from workers.app import run_worker
 
 __all__ = ["worker"]
@@ -16,5 +17,5 @@ def worker() -> None:
     """Poll vendors and recheck open attempts."""
     reloader = Reloader("worker")
     services = start_process("worker")
-    with reloader.running(services):
+    with reloader.running(services), tracing_process("worker", services.config.bridge.name):
         run_worker(services, on_signals=reloader.listen)

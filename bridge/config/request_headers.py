@@ -18,7 +18,7 @@ __all__ = ["AuthorizationField", "RequestHeaders"]
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # RFC 9110, 5.6.2
 #: RFC 9110, 7.6.1: they concern one connection, and proxies act on them.
 _OF_THE_CONNECTION = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
-_OF_THE_BRIDGE = {"accept-encoding", "expect", "host", "user-agent"}
+_OF_THE_BRIDGE = {"accept-encoding", "expect", "host", "traceparent", "user-agent"}
 _PREFIXES = ("bridge-", "content-", "proxy-", "webhook-")
 #: Many servers refuse more than 8 kB of headers in all.
 _MOST_HEADERS, _LONGEST_VALUE, _MOST_CHARACTERS = 20, 4096, 6144

@@ -50,11 +50,12 @@ def build_event(
     recorded: datetime,
     label: str | None = None,
     test: bool = False,
+    traceparent: str = "",
 ) -> Event:
     """The event. Its `time` is the vendor's completion time, or `recorded` if the vendor gives none.
 
     `previous`: `data` of the event that this revision replaces, None if that has left the journal. `label`: that of
-    the expectation which the attempt meets. `test`: the attempt is invented.
+    the expectation which the attempt meets. `test`: the attempt is invented. `traceparent`: of what publishes it.
     """
     attempt = _with_carried_over(attempt, previous, label)
     path = source_path(bridge.name, source)
@@ -75,6 +76,7 @@ def build_event(
         bridgevendor=vendor,
         bridgeorigin=origin,
         bridgetest=test,
+        traceparent=traceparent,
         data=Data(
             attempt=Attempt(
                 id=attempt.attempt_id,

@@ -14,6 +14,7 @@ from bridge.clock import to_datetime
 from bridge.config.model import BridgeConfig
 from bridge.journal import BRIDGE, Submission
 from bridge.polling.watches import ATTEMPT, EXPECTATION, POINTER, UNGRADED, OpenWatch
+from bridge.telemetry import tracing
 from schemas.envelope import SCHEMA_VERSION, event_id, format_time, source_path, subscription_path
 from schemas.notices import CONSENT_WITHDRAWN, OVERDUE, NoticeEvent
 
@@ -64,6 +65,8 @@ def subscription_submission(bridge: BridgeConfig, subscription: str, notice: Not
 
 def _submission(bridge: BridgeConfig, path: str, source: str, vendor: str, notice: Notice, now: float) -> Submission:
     memory = f"notice:{notice.type}:{notice.subject}:{notice.occasion}"
+    span = tracing.publication(source, vendor, BRIDGE)
+    traceparent = "" if span is None else span.traceparent
 
     def build(revision: int, _previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
         event = NoticeEvent(
@@ -77,6 +80,7 @@ def _submission(bridge: BridgeConfig, path: str, source: str, vendor: str, notic
             partitionkey=f"{source}/{notice.subject}",
             bridgevendor=vendor,
             bridgeorigin=BRIDGE,
+            traceparent=traceparent,
             data=notice.data,
         )
         return event.type, event.id, event.to_json()
@@ -89,6 +93,7 @@ def _submission(bridge: BridgeConfig, path: str, source: str, vendor: str, notic
         origin=BRIDGE,
         build=build,
         subject=notice.subject,
+        span=span,
     )
 
 

@@ -13,6 +13,7 @@ from bridge.journal import POLL, Submission
 from bridge.polling.expectations import Expectation
 from bridge.sdk.records import former_digest
 from bridge.sdk.vendor import NormalisedAttempt, Record, material_digest
+from bridge.telemetry import tracing
 
 __all__ = ["attempt_submission", "buildable_attempt", "keys_of"]
 
@@ -35,6 +36,8 @@ def attempt_submission(
     whole batch.
     """
     recorded = clock.to_datetime(now)
+    span = tracing.publication(context.source.name, context.vendor.name, origin)
+    traceparent = "" if span is None else span.traceparent
 
     def build(revision: int, previous: Mapping[str, Any] | None) -> tuple[str, str, bytes]:
         event = build_event(
@@ -48,6 +51,7 @@ def attempt_submission(
             recorded=recorded,
             label=_label(attempt, expectations, revision),
             test=test,
+            traceparent=traceparent,
         )
         return event.type, event.id, event.to_json()
 
@@ -73,6 +77,7 @@ def attempt_submission(
         announced=context.announced,
         journal_ends=journal_ends,
         build=build_revision,
+        span=span,
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.telemetry.tracing import Span
+
 __all__ = [
     "BACKFILL",
     "BRIDGE",
@@ -64,6 +66,8 @@ class Submission:
     announced: bool = False
     #: Of a notice: what it concerns. It goes into the partition of that attempt and is listed under it.
     subject: str | None = None
+    #: Ended when its event is appended; None: not traced.
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from bridge.journal.entries import (
     BRIDGE,
     OUTCOME_RANK,
     POLL,
+    PUBLISHED_OUTCOMES,
     WEBHOOK,
     Entry,
     EntryResult,
@@ -189,6 +190,8 @@ class Journal:
             else:
                 number, position = pending.slot
                 results[number][position] = result
+                if pending.submission.span is not None and result.outcome in PUBLISHED_OUTCOMES:
+                    pending.submission.span.end()
         for (number, _, _), outcome in zip(call.requests, stored, strict=True):
             outcomes[number] = outcome.decode()
         return again
@@ -210,6 +213,13 @@ def _record_args(pending: _Pending, partition: int) -> list[bytes | str | int]:
     submission = pending.submission
     ends = submission.journal_ends
     event_type, event_id, event = submission.build(pending.expected + 1, pending.previous)
+    if submission.span is not None:
+        named = {
+            "messaging.message.id": event_id,
+            "cloudevents.event_id": event_id,
+            "cloudevents.event_type": event_type,
+        }
+        submission.span.set(named)
     return [
         attempt_field(submission.source, submission.attempt_id),
         submission.digest + submission.former_digest,

@@ -34,12 +34,14 @@ from bridge.monitoring.server_checks import (
     version,
 )
 from bridge.monitoring.sql_checks import database
+from bridge.monitoring.telemetry_checks import telemetry
 from bridge.monitoring.total_time import within
 from bridge.net import address_policy
 from bridge.net.tls import describe, tls_problem
 from bridge.quota.budgets import Pause
 from bridge.sdk.vendor import Vendor, streams
 from bridge.services import Services
+from bridge.settings import environment
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.running import Running, RunningProcesses
@@ -93,6 +95,7 @@ def examine(services: Services, *, outward: bool = True, each: bool = True) -> I
     for name, line in services.broken_vendors.items():
         text, _, remedy = line.removeprefix(f"vendor {name}: ").partition(". Remedy: ")
         yield Finding(f"vendor {name}", WARNING, text, remedy)
+    yield from telemetry(environment(), outward=outward)
     if outward:
         yield from brokers(services)
     if not each:

@@ -22,6 +22,7 @@ from bridge.net.timed_session import timed_session
 from bridge.polling.vendor_memory import LocalMemory
 from bridge.quota.budgets import Budgets
 from bridge.sdk.vendor import Memory
+from bridge.telemetry import tracing
 
 __all__ = [
     "DEFAULT_PAUSE",
@@ -115,7 +116,12 @@ class Calls:
         """
         self._check_progress(method, url, params, body)
         self._pay(free)
-        status, answer_headers, content = self._exchange(method, url, params, headers, body)
+        called = {"http.request.method": method, "server.address": urlsplit(url).hostname or ""}
+        with tracing.start(method, tracing.CLIENT, {**called, "attempt_bridge.source": self._source.name}) as span:
+            status, answer_headers, content = self._exchange(method, url, params, headers, body)
+            span.set({"http.response.status_code": status})
+            if status >= requests.codes.bad_request:
+                span.fail(str(status))
         if not free:
             self._record_limit(answer_headers)
         where = self._where(method, url)

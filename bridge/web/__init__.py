@@ -21,6 +21,7 @@ from bridge.quota.budgets import paused_by_operator
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.client import state_client
+from bridge.telemetry import tracing
 from bridge.web.api import register_api
 from bridge.web.gate import Gate
 from bridge.web.group_commit import GroupCommit
@@ -28,6 +29,7 @@ from bridge.web.health import blueprint, part_lines
 from bridge.web.hooks import BODY_SECONDS, PREFIX, Receiver
 from bridge.web.live import Live
 from bridge.web.open_access import refuse_other_hosts
+from bridge.web.traced_hooks import TracedReceiver
 from bridge.web.ui import register_ui
 
 if TYPE_CHECKING:
@@ -78,7 +80,8 @@ def create_app(
     app = _Bridge(__name__, static_folder=None)
     app.extensions["bridge"] = services
     publisher = GroupCommit(services.journal, observe=metrics.batch.observe)
-    app.receiver = Receiver(
+    receiver = TracedReceiver if tracing.is_on() else Receiver
+    app.receiver = receiver(
         services,
         started_gate,
         publisher,

@@ -30,7 +30,7 @@ from bridge.web.headers import read_headers
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["BODY_SECONDS", "MAX_BODY_BYTES", "PREFIX", "Receiver", "request_id"]
+__all__ = ["BODY_SECONDS", "MAX_BODY_BYTES", "PREFIX", "Answer", "Endpoint", "Receiver", "request_id"]
 
 PREFIX = "/webhooks/"
 #: Largest body accepted; the vendors' bodies stay below 64 kB.
@@ -77,7 +77,7 @@ class _Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Endpoint:
+class Endpoint:
     """What a request for one source needs, prepared at the start."""
 
     source: str
@@ -128,7 +128,7 @@ class Receiver:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         started = clock.monotonic()
-        endpoint: _Endpoint | None = None
+        endpoint: Endpoint | None = None
         request = ""
         try:
             endpoint, token = self._find_endpoint(environ["REQUEST_METHOD"], environ["PATH_INFO"])
@@ -147,7 +147,7 @@ class Receiver:
             source = endpoint.source if endpoint else ""
             if self._limits.allows("webhook_failed", source=source, error_type=type(error).__name__):
                 self._log.error("webhook_failed", source=source, request_id=request, exc_info=error)
-        self._record(endpoint, outcome, request, clock.monotonic() - started)
+        self._record(endpoint, outcome, answer, request, clock.monotonic() - started)
         start_response(answer.status, answer.headers)
         return (answer.body,)
 
@@ -155,9 +155,9 @@ class Receiver:
         """Report lines that were suppressed. Call it every few seconds."""
         self._limits.flush()
 
-    def _make_endpoint(self, name: str, publisher: Publisher) -> _Endpoint:
+    def _make_endpoint(self, name: str, publisher: Publisher) -> Endpoint:
         source, vendor = self._services.config.sources[name], self._services.vendors
-        return _Endpoint(
+        return Endpoint(
             source=name,
             disabled=source.paused or not source.webhook.enabled,
             digests=tuple(digest.lower().encode() for digest in source.webhook.token_sha256),
@@ -166,7 +166,7 @@ class Receiver:
             observe=self._metrics.duration.labels(source.vendor).observe,
         )
 
-    def _find_endpoint(self, method: str, path: str) -> tuple[_Endpoint, int | None]:
+    def _find_endpoint(self, method: str, path: str) -> tuple[Endpoint, int | None]:
         """The endpoint of the address, and the number of its token if it has any.
 
         Unknown source, unknown token and missing token take the same time.
@@ -184,7 +184,7 @@ class Receiver:
             raise _Refused("unknown_source", _NOT_FOUND)
         return endpoint, known or None
 
-    def _checked_length(self, environ: WSGIEnvironment, endpoint: _Endpoint) -> int:
+    def _checked_length(self, environ: WSGIEnvironment, endpoint: Endpoint) -> int:
         """The length of the body, after all checks that do not need the body itself."""
         given = environ.get("CONTENT_LENGTH") or ""
         if not given or "HTTP_TRANSFER_ENCODING" in environ:
@@ -219,7 +219,7 @@ class Receiver:
         return body
 
     def _receive(
-        self, endpoint: _Endpoint, environ: WSGIEnvironment, body: bytes, request: str, now: float, token: int | None
+        self, endpoint: Endpoint, environ: WSGIEnvironment, body: bytes, request: str, now: float, token: int | None
     ) -> tuple[str, Answer]:
         headers, kept = read_headers(environ, environ["PATH_INFO"][len(PREFIX) :].partition("/")[2])
         try:
@@ -236,7 +236,7 @@ class Receiver:
         return outcome, _answer(_OK, b'{"outcome":"%b","request_id":"%b"}' % (outcome.encode(), request.encode()))
 
     def _store_rejected(
-        self, endpoint: _Endpoint, error: BadSignature, kept: Mapping[str, str], body: bytes, request: str, now: float
+        self, endpoint: Endpoint, error: BadSignature, kept: Mapping[str, str], body: bytes, request: str, now: float
     ) -> None:
         if self._limits.allows("webhook_rejected", source=endpoint.source, reason=error.reason):
             self._log.info("webhook_rejected", source=endpoint.source, request_id=request, reason=error.reason)
@@ -256,7 +256,8 @@ class Receiver:
             if self._limits.allows("rejected_request_not_stored"):
                 self._log.warning("rejected_request_not_stored", request_id=request, exc_info=unavailable)
 
-    def _record(self, endpoint: _Endpoint | None, outcome: str, request: str, seconds: float) -> None:
+    def _record(self, endpoint: Endpoint | None, outcome: str, answer: Answer, request: str, seconds: float) -> None:
+        """Count and log what was answered."""
         if endpoint is None:
             self._metrics.requests.labels("", outcome).inc()
             return

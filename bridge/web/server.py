@@ -37,9 +37,11 @@ from bridge.runtime.reload import ReloadRequests, TerminalLoss, answer_request, 
 from bridge.services import Services
 from bridge.settings import ignore_library_settings
 from bridge.state.data_directory import make_private
+from bridge.telemetry.process import RunningTelemetry
 from bridge.web import create_app
 from bridge.web.api.problems import MEDIA_TYPE, problem_body
 from bridge.web.hooks import BODY_SECONDS
+from bridge.web.telemetry import begin_in_web
 
 __all__ = ["run"]
 
@@ -191,6 +193,8 @@ class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
 class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     body_seconds: float
+    #: What its process exports.
+    telemetry: RunningTelemetry | None = None
     #: Whether the process of this application takes new requests.
     is_current: Callable[[], bool] = staticmethod(lambda: True)
 
@@ -239,6 +243,7 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
         """The application of one worker, made after forking and patching: it has sockets and locks."""
         # A copy has no clients yet, whatever the parent did with its own.
         services = replace(self.services)
+        self.telemetry = begin_in_web(services)
         requests = ReloadRequests(services, "web", os.getppid())
         return create_app(
             services,
@@ -251,6 +256,8 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
 
 
 def _on_exit(server: Any, worker: Any) -> None:
+    if worker.app.telemetry is not None:
+        worker.app.telemetry.end()
     # At exit the interpreter removes its handlers under a lock that needs parts of gevent which are gone by then: one
     # alarming traceback per process.
     logging._handlerList.clear()  # type: ignore[attr-defined]

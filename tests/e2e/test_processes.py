@@ -251,3 +251,15 @@ def test_an_event_is_sent_again_until_its_receipt_comes_through_the_queue_of_rec
         finally:
             receiver.end()
     assert dispatch.ends(signal.SIGTERM) == 0
+
+
+def test_telemetry_that_cannot_be_exported_is_refused_at_the_start(
+    config: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All parts begin with the same function, see the first test."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    started = start("--config", str(config), "dispatch")
+    assert started.ends() == 78
+    (line,) = started.err.read_text().splitlines()
+    assert 'environment: OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" is not supported. Remedy: http/protobuf' in line

@@ -291,6 +291,7 @@ def test_members_that_a_later_version_adds_are_ignored() -> None:
         (("data", "sections"), None),
         (("data", "assessment", "group"), []),
         (("bridgetest",), False),
+        (("traceparent",), f"00-{'a' * 32}-{'b' * 16}-01-and-more"),
     ],
 )
 def test_a_broken_event_is_refused_by_the_declaration_and_by_the_schema(path: tuple[str, ...], value: Any) -> None:

@@ -19,6 +19,7 @@ junk             messages that nobody can use, for queues that others can write 
 kafka            a Kafka cluster, and a broker that refuses everybody
 marks            the marks `server`, `process` and `rabbitmq`, and the guard that nothing starts without them
 mutants          scripts with one line changed
+otlp             an OTLP receiver that parses what it gets
 pointing         a made-up vendor with pointers, expectations, consent and second sittings
 polling          a made-up vendor with a list, and services around it
 published        events of invented attempts in the journal
@@ -35,6 +36,7 @@ site             walks through the dashboard by its links
 sql_tables       a database of each kind for `transport: sql`, and events to write
 tls              certificates of a CA of its own, and a TLS listener in front of a plain server
 url_rules        applications of one process share what is compiled for equal URL rules
+tracing          a tracer that keeps the spans which have ended
 vendor_folders   vendor folders and installed packages that a test writes, found by the registry
 waiting          waiting for conditions instead of sleeping
 watches_api      services, tokens and an expectation for the API and the command `watches`

@@ -35,7 +35,12 @@ Verdict = Callable[[Outgoing], Outcome]
 
 
 def event(
-    number: int, *, kind: str = "attempt.completed", source: str = SOURCE, passed: bool | None = True
+    number: int,
+    *,
+    kind: str = "attempt.completed",
+    source: str = SOURCE,
+    passed: bool | None = True,
+    traceparent: str | None = None,
 ) -> dict[str, Any]:
     """An event with the members that dispatch uses."""
     path = f"/acme/sources/{source}"
@@ -45,6 +50,7 @@ def event(
         "source": path,
         "type": kind,
         "subject": f"a{number}",
+        **({} if traceparent is None else {"traceparent": traceparent}),
         "data": {
             "attempt": {"id": f"a{number}", "revision": 1, "status": "completed"},
             "candidate": {"id": "c", "external_id": "E", "email": "sam@example.test", "name": "Zoë Reyes"},

@@ -110,7 +110,7 @@ def test_dead_letters_are_sent_again_with_their_ids_and_the_job_in_a_header_and_
     sent = dispatch(services)
     assert sorted(sent.ids) == sorted(ids)
     assert {event.replay for event in sent.got} == {row["id"]}
-    assert sent.got[0].replay_headers == {"bridge-replay": row["id"]}
+    assert sent.got[0].headers == {"bridge-replay": row["id"]}
     assert all(b"replay" not in event.body for event in sent.got)
     done = shown(api, row)
     assert (done["state"], done["replayed"], done["progress"]) == ("done", 3, 1.0)

@@ -25,6 +25,7 @@ from workers.dispatch.lane import Lane
 from workers.dispatch.membership import consumers
 from workers.dispatch.schedule import Limits, fault_backoff
 from workers.dispatch.subscription_tests import tester_threads
+from workers.dispatch.traced_transport import traced
 from workers.dispatch.window_lane import WindowLane
 from workers.inbound.receipts import receipt_threads
 from workers.transports import transport_or_deferred
@@ -79,7 +80,9 @@ class Dispatcher:
 
     def _lane(self, subscription: Subscription, partition: int) -> Lane:
         services = self._services
-        transport = transport_or_deferred(subscription, services.broker_url, self._loop)
+        transport = traced(
+            transport_or_deferred(subscription, services.broker_url, self._loop), subscription, services.broker_url
+        )
         kind = WindowLane if isinstance(transport, WindowTransport) else Lane
         return kind(
             subscription,

@@ -17,6 +17,7 @@ from bridge.delivery.settled import ANSWER_BYTES, DELIVERED, pack
 from bridge.delivery.subscription_filter import takes_event
 from bridge.delivery.tries import LoggedTry, answer_text
 from bridge.errors import DeliveryFailed, clip
+from bridge.telemetry import tracing
 from schemas.event import minimal
 from schemas.projection import only
 from workers.dispatch.schedule import Limits, max_tries, retry_delay
@@ -112,7 +113,15 @@ def outgoing_event(subscription: Subscription, item: Item) -> Outgoing:
         sent = minimal(event) if isinstance(subscription.data, str) else only(event, subscription.data)
         body = json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode()
     delivery = item.delivery
-    return Outgoing(delivery.id, delivery.type, delivery.source, delivery.attempt, body, delivery.replay)
+    return Outgoing(
+        delivery.id,
+        delivery.type,
+        delivery.source,
+        delivery.attempt,
+        body,
+        delivery.replay,
+        tracing.traceparent_of(item.event),
+    )
 
 
 def outcome_row(item: Item, tried: Try, subscription: Subscription, now: float, draw: Callable[[], float]) -> Row:

@@ -220,7 +220,8 @@ def _pages(listing: Listing, job: Backfill, stream: str, use: Callable[[Page], M
     """Pass every page to `use`, then record in the job that it was read."""
     start = listing.streams[stream].start
     for page, following in listing.pages(stream, job.cursors.get(stream) or start(job.first, job.last), job.last):
-        job.count(use(page))
+        with listing.traced.publishing():
+            job.count(use(page))
         job.pages += 1
         job.records += len(page.records)
         if following is None:

@@ -33,6 +33,7 @@ from workers.polling.source_access import (
     never,
     record_refusal,
 )
+from workers.polling.traced_reading import TracedPages
 
 __all__ = ["Interrupted", "Listing", "refuse_paused"]
 
@@ -100,12 +101,15 @@ class Listing:
     rate: float | None = None
     #: Calls spent so far.
     calls: int = 0
+    #: The traces of its pages.
+    traced: TracedPages = field(init=False)
     _next_page: float = field(default=0.0, init=False)
     _current: _CurrentCalls = field(init=False)
     _client: Any = field(init=False)
 
     def __post_init__(self) -> None:
         refuse_paused(self.source)
+        self.traced = TracedPages(self.spender, self.source)
         self._current = _CurrentCalls(VendorMemory(self.services.state, self.source.name))
         # One client for all accesses: some clients spend calls to learn their catalogue or the vendor's clock.
         self._client = self.vendor.connect(self.source, cast("VendorCalls", self._current))
@@ -127,7 +131,7 @@ class Listing:
         last page if parts of the list could not be read.
         """
         poll, unread = self.streams[stream], dict[str, str]()
-        fetch = partial(self._page, poll, cursor)
+        fetch = partial(self._page, stream, cursor)
         for page, following in read_pages(self.source.name, poll, fetch, cursor, until=until):
             unread = dict(page.unread)
             yield page, following
@@ -138,18 +142,22 @@ class Listing:
                 f"source {self.source.name}: all was read but {part}{others}: {why}", reason="part_unread"
             )
 
-    def _page(self, poll: Poll, first: str, cursor: str) -> Page:
+    def _page(self, stream: str, first: str, cursor: str) -> Page:
         """One page. After the first one a fault of the vendor is waited out, or reading would begin again."""
         waits = _PAGE_WAITS if cursor != first else ()
         for seconds in waits:
             try:
-                return self.call(partial(_fetch, poll, cursor))
+                return self.call(partial(self._fetch, stream, cursor))
             except (VendorFault, Unreadable) as problem:
                 if is_about_cursor(problem):
                     raise
                 why = str(problem)
             self._wait(why, self.services.now() + seconds)
-        return self.call(partial(_fetch, poll, cursor))
+        return self.call(partial(self._fetch, stream, cursor))
+
+    def _fetch(self, stream: str, cursor: str, access: SourceAccess) -> Page:
+        poll = self.streams[stream]
+        return self.traced.read(stream, lambda: poll.fetch(access.client, cursor))
 
     def call(self, use: Callable[[SourceAccess], _Result]) -> _Result:
         """The result of `use` with access to the source; waits and retries while budget, vendor or lease refuse.
@@ -233,7 +241,3 @@ class Listing:
             self.services.source_clock.follow(self.source.name, now)
             # The end of the wait moves with a clock that is set back.
             until, last = until - max(0.0, last - now), now
-
-
-def _fetch(poll: Poll, cursor: str, access: SourceAccess) -> Page:
-    return poll.fetch(access.client, cursor)

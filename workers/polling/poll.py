@@ -36,6 +36,7 @@ from bridge.services import Services
 from workers.polling.paging import is_about_cursor, read_pages
 from workers.polling.recheck import RecheckReport, recheck_due
 from workers.polling.source_access import REFUSALS, SourceAccess, exclusive_access, never, record_refusal
+from workers.polling.traced_reading import TracedPages
 
 __all__ = ["PollReport", "first_cursor", "housekeeping", "poll_once"]
 
@@ -230,8 +231,14 @@ def _read(access: SourceAccess, poll: Poll, position: StreamPosition, report: Ro
     services, name = access.services, access.source.name
     began = report.started if position.resume is None or position.began is None else position.began
     as_of = read_start(access.context)
-    for page, _ in read_pages(name, poll, lambda cursor: poll.fetch(access.client, cursor), report.from_cursor):
-        ingested = ingest(access.context, page.records, origin=POLL, now=services.now(), as_of=as_of)
+    pages = TracedPages("poll", access.source)
+
+    def fetch(cursor: str) -> Page:
+        return pages.read(report.stream, lambda: poll.fetch(access.client, cursor))
+
+    for page, _ in read_pages(name, poll, fetch, report.from_cursor):
+        with pages.publishing():
+            ingested = ingest(access.context, page.records, origin=POLL, now=services.now(), as_of=as_of)
         report.records += len(page.records)
         report.outcomes = dict(ingested.outcomes + Counter(report.outcomes))
         report.unread = dict(page.unread)

@@ -34,6 +34,7 @@ from bridge.services import Services
 from workers.polling.following import follow
 from workers.polling.overdue import handle_overdue
 from workers.polling.source_access import REFUSALS, SourceAccess, exclusive_access, never, record_refusal
+from workers.polling.traced_reading import recheck_span
 
 __all__ = ["MAX_RECHECKS", "RecheckReport", "recheck", "recheck_due"]
 
@@ -150,7 +151,7 @@ def _try(
     """One recheck: the problem if it does not count and only its watch or its spender is concerned; what was found."""
     result = Found.NOTHING
     try:
-        with unreadable_on_error(access.source.name, "recheck"):
+        with recheck_span(access.source, watch.kind), unreadable_on_error(access.source.name, "recheck"):
             result = _recheck_watch(access, watch, report, as_of)
     except (BudgetExhausted, VendorUnavailable, VendorThrottled) as problem:
         report.error = clip(problem, 300)
@@ -192,8 +193,7 @@ def _count(
         with unreadable_on_error(access.source.name, "recheck"):
             _set_next(access, watch, report, as_of, found=found)
     except Unreadable as fault:
-        # The other watches are rechecked all the same. This one would be due in every turn, and spend a call in each:
-        # the number of its rechecks cannot be stored, so the wait grows with its age.
+        # Due in every turn, it would spend a call in each. Its rechecks cannot be counted: the wait grows with its age.
         report.error = clip(fault, 300)
         now = access.services.now()
         wait = min(max((now - watch.opened_at) / 2, _NO_ANSWER_SECONDS), _LONGEST_WAIT_SECONDS)

@@ -65,7 +65,7 @@ class CeleryTask:
             task_body(event.body),
             self._queue,
             event.id,
-            self._headers | {"id": event.id, "root_id": event.id} | event.replay_headers,
+            self._headers | {"id": event.id, "root_id": event.id} | event.headers,
         )
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from bridge.errors import DeliveryFailed
 __all__ = [
     "ANSWER_KEPT_BYTES",
     "REPLAY_HEADER",
+    "TRACE_HEADER",
     "Outcome",
     "Outgoing",
     "ShownRequest",
@@ -25,6 +26,8 @@ __all__ = [
 ANSWER_KEPT_BYTES = 1024
 #: Header of a request or message that a replay job sends again; its value is the id of the job.
 REPLAY_HEADER = "bridge-replay"
+#: Header of a request or message whose try is traced (https://www.w3.org/TR/trace-context).
+TRACE_HEADER = "traceparent"
 
 #: Result of one try: None for success (http: accepted), else the failure.
 Outcome = DeliveryFailed | None
@@ -46,11 +49,14 @@ class Outgoing:
     body: bytes
     #: Id of the replay job that sends it again; empty: none. Told in a header, never in the body.
     replay: str = ""
+    #: W3C trace context of the try, for a header; before the try, that of what published it. Empty: not traced.
+    traceparent: str = ""
 
     @property
-    def replay_headers(self) -> dict[str, str]:
-        """The header of an event that a replay job sends again; empty for any other."""
-        return {REPLAY_HEADER: self.replay} if self.replay else {}
+    def headers(self) -> dict[str, str]:
+        """The headers that every transport sends with the event, beside its own."""
+        replayed = {REPLAY_HEADER: self.replay} if self.replay else {}
+        return {**replayed, TRACE_HEADER: self.traceparent} if self.traceparent else replayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,10 @@ def tries_of(outcomes: Sequence[Outcome], *, at: float, seconds: float) -> list[
 class Transport(Protocol):
     """Sends events to one subscription."""
 
-    #: Maximum number of events per `send`.
-    batch: int
+    @property
+    def batch(self) -> int:
+        """Maximum number of events per `send`."""
+        ...
 
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
         """One try per event, in order. Does not raise if the receiver or the connection fails."""
@@ -113,8 +121,10 @@ class ShowsRequest(Transport, Protocol):
 class WindowTransport(Transport, Protocol):
     """A transport that sends many events at once, each with an answer of its own."""
 
-    #: Events under way at most; further ones wait their turn.
-    concurrency: int
+    @property
+    def concurrency(self) -> int:
+        """Events under way at most; further ones wait their turn."""
+        ...
 
     def start(self, events: Sequence[tuple[int, Outgoing]], *, now: float) -> None:
         """Begin to send events, each under a number of the caller's; returns at once."""

@@ -17,7 +17,15 @@ from bridge.net.push_loop import PushLoop
 from bridge.net.retry_after import retry_after_seconds
 from bridge.net.standard_webhooks import Signer
 from schemas.event import MEDIA_TYPE
-from workers.transports.contract import ANSWER_KEPT_BYTES, REPLAY_HEADER, Outcome, Outgoing, ShownRequest, Try
+from workers.transports.contract import (
+    ANSWER_KEPT_BYTES,
+    REPLAY_HEADER,
+    TRACE_HEADER,
+    Outcome,
+    Outgoing,
+    ShownRequest,
+    Try,
+)
 from workers.transports.faults import unexpected_failure
 
 __all__ = ["HttpPush", "answer_outcome"]
@@ -25,7 +33,9 @@ __all__ = ["HttpPush", "answer_outcome"]
 #: Of 4xx, those that concern the receiver and not the one event.
 _RECEIVER_BUSY = (408, 425, 429)
 #: Headers that are shown; any other may be a secret of the receiver's.
-_SHOWN = frozenset({"content-type", "webhook-id", "webhook-timestamp", "webhook-signature", REPLAY_HEADER})
+_SHOWN = frozenset(
+    {"content-type", "webhook-id", "webhook-timestamp", "webhook-signature", REPLAY_HEADER, TRACE_HEADER}
+)
 #: Results are handed over together: after this many seconds, or when half of the window has answered.
 _GATHER_SECONDS = 0.005
 
@@ -114,7 +124,7 @@ class HttpPush:
 
     def _headers(self, event: Outgoing, now: float) -> dict[str, str]:
         signed = self._signer.headers(event.id, event.body, now)
-        return {**self._own_headers, "content-type": MEDIA_TYPE, **signed, **event.replay_headers}
+        return {**self._own_headers, "content-type": MEDIA_TYPE, **signed, **event.headers}
 
     # --- in the thread of the loop
 

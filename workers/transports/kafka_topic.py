@@ -64,7 +64,7 @@ class KafkaMessages:
 
 
 def _record(event: Outgoing) -> Record:
-    headers = {"content-type": MEDIA_TYPE, **event.replay_headers}
+    headers = {"content-type": MEDIA_TYPE, **event.headers}
     return Record(
         json.loads(event.body)["partitionkey"], event.body, [(name, text.encode()) for name, text in headers.items()]
     )

@@ -52,7 +52,7 @@ class KombuQueue:
         return ShownRequest(f"{place} {message.routing_key} of {self._address}", headers, message.body)
 
     def _message(self, event: Outgoing, now: float) -> Message:
-        return Message(event.body, self._key(event), event.id, event.replay_headers, _properties(event, now))
+        return Message(event.body, self._key(event), event.id, event.headers, _properties(event, now))
 
     def _key(self, event: Outgoing) -> str:
         if self._exchange is None and self._queue is not None:

@@ -589,6 +589,8 @@ class Event:
     """
     bridgetest: bool
     """True: a test, such as one with an invented attempt; do not act on it. Otherwise absent."""
+    traceparent: Optional[str]
+    """W3C trace context of what published it. Absent if the bridge does not trace."""
     data: Any
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Attributes that this version does not know."""
@@ -657,5 +659,6 @@ def _attributes(members: Members) -> dict[str, Any]:
         "bridgevendor": members.text("bridgevendor"),
         "bridgeorigin": members.text("bridgeorigin"),
         "bridgetest": members.optional("bridgetest", members.boolean) or False,
+        "traceparent": members.optional("traceparent", members.text),
         "extra": members.rest(),
     }

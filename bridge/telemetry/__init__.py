@@ -1,0 +1,6 @@
+"""Traces and metrics over OTLP, for those who ask for them. `tracing.py` is what the other rooms call.
+
+Only `otlp.py` and `otlp_metrics.py` import OpenTelemetry, and only a process that exports imports them.
+"""
+
+from __future__ import annotations
