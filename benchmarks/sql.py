@@ -19,7 +19,7 @@ from benchmarks.receive import config
 from bridge import services as composition
 from bridge.sql.database import upsert_end
 from bridge.sql.layout import ATTEMPTS, EVENTS, POSTGRESQL, Tables, ddl
-from bridge.sql.postgresql import _arrays, _insert
+from bridge.sql.postgresql import _arrays, _Column, _ColumnDumper, _insert
 from bridge.sql.rows import Batch, batch_of, record_of
 from tests.support.postgresql import running_postgresql
 from workers.dispatch.process import Dispatcher
@@ -30,11 +30,12 @@ BARE = Tables(None, "bare")
 
 def write_bare(connection: psycopg.Connection, batches: Sequence[Batch]) -> None:
     """The same two statements for each batch, each batch a transaction."""
+    connection.adapters.register_dumper(_Column, _ColumnDumper)
     upsert = (_insert(f"{BARE.attempts} AS t", ATTEMPTS) + upsert_end()).encode()
     append = (_insert(BARE.events, EVENTS) + "ON CONFLICT (id) DO NOTHING").encode()
     for batch in batches:
-        connection.execute(upsert, _arrays(batch.attempts, ATTEMPTS))
-        connection.execute(append, _arrays(batch.events, EVENTS))
+        connection.execute(upsert, _arrays(batch.attempts))
+        connection.execute(append, _arrays(batch.events))
         connection.commit()
 
 

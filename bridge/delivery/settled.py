@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
-from uuid import UUID
 
 from bridge.delivery.tries import LoggedTry, read_tries
 
@@ -106,7 +105,7 @@ def read_settled(partition: int, entry: bytes, fields: dict[bytes, bytes]) -> Se
         else:
             event_type = _TYPES[kind]
         if is_uuid:
-            event_id, at = str(UUID(bytes=short + record[at : at + 8])), at + 8
+            event_id, at = _spelled(short + record[at : at + 8]), at + 8
         else:
             event_id, at = _text_at(record, at)
         source, at = _text_at(record, at)
@@ -134,11 +133,19 @@ def read_settled(partition: int, entry: bytes, fields: dict[bytes, bytes]) -> Se
 
 def _uuid_bytes(event_id: str) -> bytes | None:
     """The UUID, if its usual spelling is the id."""
+    # A third of the time of `uuid.UUID`, and this is done twice for each delivery.
+    if len(event_id) != 36 or not event_id.isascii():
+        return None
     try:
-        parsed = UUID(event_id)
+        found = bytes.fromhex(event_id.replace("-", ""))
     except ValueError:
         return None
-    return parsed.bytes if str(parsed) == event_id else None
+    return found if len(found) == 16 and _spelled(found) == event_id else None
+
+
+def _spelled(uuid: bytes) -> str:
+    text = uuid.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _short_text(text: str) -> bytes:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from struct import Struct
 from typing import Any
 
 import psycopg
 import structlog
 from psycopg import Connection
 from psycopg.abc import RV, PQGen
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 
 from bridge.errors import BridgeError, Rejected
 from bridge.sql.database import (
@@ -70,9 +73,9 @@ class PostgreSQL:
             connection = self._ready()
             self._begin(connection)
             if batch.attempts:
-                connection.execute(self._upsert, _arrays(batch.attempts, ATTEMPTS))
+                connection.execute(self._upsert, _arrays(batch.attempts))
             if batch.events:
-                connection.execute(self._append, _arrays(batch.events, EVENTS))
+                connection.execute(self._append, _arrays(batch.events))
             if keep:
                 connection.commit()
             else:
@@ -168,11 +171,13 @@ class PostgreSQL:
             self._address,
             connect_timeout=max(2, round(self._limits.connect)),
             application_name="attempt-bridge",
+            client_encoding="UTF8",
             # A pooler between may hand the next transaction to another session.
             prepare_threshold=None,
             **_SOCKET,
         )
         connection.answer_seconds = self._limits.answer
+        connection.adapters.register_dumper(_Column, _ColumnDumper)
         return connection
 
     def _prepare(self, connection: _Connection) -> None:
@@ -241,11 +246,37 @@ def _insert(table: str, columns: Sequence[Column]) -> str:
     return f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS u ({names}) "  # noqa: S608 - validated identifiers
 
 
-def _arrays(rows: Sequence[Row], columns: Sequence[Column]) -> list[list[str | None]]:
-    return [[_text(cell) for cell in cells] for cells in zip(*rows, strict=True)]
+def _arrays(rows: Sequence[Row]) -> list[_Column]:
+    return [_Column(cells) for cells in zip(*rows, strict=True)]
 
 
-def _text(cell: Cell) -> str | None:
-    if cell is None or isinstance(cell, str):
-        return cell
-    return str(cell).lower() if isinstance(cell, bool) else str(cell)
+class _Column(tuple[Cell, ...]):
+    """The cells of one column, sent as an array of text."""
+
+    __slots__ = ()
+
+
+_INT = Struct("!i").pack
+_NULL = _INT(-1)
+_TEXT, _TEXT_ARRAY = 25, 1009
+
+
+class _ColumnDumper(Dumper):
+    """The binary form of `text[]` in UTF-8, in half of the time that psycopg takes for a list of any type.
+
+    Raises `UnicodeEncodeError`.
+    """
+
+    format = Format.BINARY
+    oid = _TEXT_ARRAY
+
+    def dump(self, obj: _Column) -> bytes:
+        """See `psycopg.adapt.Dumper`."""
+        parts = [_INT(1), _INT(None in obj), _INT(_TEXT), _INT(len(obj)), _INT(1)]
+        for cell in obj:
+            if cell is None:
+                parts.append(_NULL)
+                continue
+            encoded = (cell if isinstance(cell, str) else str(cell)).encode()
+            parts += (_INT(len(encoded)), encoded)
+        return b"".join(parts)

@@ -69,8 +69,8 @@ def test_without_a_subscription_the_names_are_the_defaults(
     services: Services, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert 'CREATE TABLE IF NOT EXISTS "attempts" (' in printed(capfd)
-    assert "jsonb" in printed(capfd)
-    assert "jsonb" not in printed(capfd, "--dialect", "sqlite")
+    assert "timestamptz" in printed(capfd)
+    assert "timestamptz" not in printed(capfd, "--dialect", "sqlite")
     assert cli.run(["sql", "schema", "queue"]) == 2
     assert 'unknown sql subscription: "queue".' in capfd.readouterr().err
 

@@ -5,8 +5,10 @@ Keys make it idempotent: what was written before the process died is written aga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from bridge import clock
 from bridge.config.model import Subscription
@@ -20,12 +22,29 @@ __all__ = ["SqlTables"]
 
 #: No further transaction is begun after this many seconds: other processes may take the events after `Limits.lease`.
 _SECONDS = 90.0
+#: Events in one transaction: while the database writes them the next ones are parsed.
+_CHUNK = 500
+
+#: Events that could be read, with their places in the batch.
+_Part = Sequence[tuple[int, Record]]
+
+
+@dataclass(slots=True)
+class _Sending:
+    """One call of `send`."""
+
+    started: float
+    outcomes: list[Outcome]
+    #: Why nothing more is tried.
+    stopped: BridgeError | None = None
+    #: Places of tests.
+    tests: list[int] = field(default_factory=list)
 
 
 class SqlTables:
-    """One event that is refused holds up no other: its batch is halved until that event is alone."""
+    """One event that is refused holds up no other: its transaction is halved until that event is alone."""
 
-    batch = 500
+    batch = 1000
 
     def __init__(self, subscription: Subscription, database: Database | None = None) -> None:
         """Raises `ConfigError`."""
@@ -34,37 +53,25 @@ class SqlTables:
         self._product = ""
 
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
-        """Write the events; a test is written and rolled back."""
-        started = clock.monotonic()
-        outcomes: list[Outcome] = [None] * len(events)
-        records: list[tuple[int, Record]] = []
-        for number, event in enumerate(events):
-            try:
-                records.append((number, record_of(event.body, event.source)))
-            except Rejected as error:
-                outcomes[number] = _failure(error)
-        parts = [[one for one in records if not one[1].is_test]]
-        parts += [[one] for one in records if one[1].is_test]
-        # The last is the next.
-        parts.reverse()
-        stopped: BridgeError | None = None
-        while parts:
-            part = parts.pop()
-            stopped = stopped or _late(started)
-            problem = stopped or self._write([record for _, record in part])
-            if problem is None:
-                continue
-            if isinstance(problem, Retryable | ConfigError):
-                stopped = problem
-            elif len(part) > 1:
-                half = len(part) // 2
-                parts += [part[half:], part[:half]]
-                continue
-            for number, _ in part:
-                outcomes[number] = _failure(problem)
-        tries = tries_of(outcomes, at=now, seconds=clock.monotonic() - started)
-        for number, record in records:
-            if record.is_test and outcomes[number] is None:
+        """Write the events in order; a test is written and rolled back."""
+        sending = _Sending(clock.monotonic(), [None] * len(events))
+        writing: _Beside | None = None
+        try:
+            for at in range(0, len(events), _CHUNK):
+                part = _read(events[at : at + _CHUNK], at, sending)
+                if writing is not None:
+                    writing.wait()
+                writing = None
+                if at + _CHUNK >= len(events):
+                    self._store(part, sending)
+                else:
+                    writing = _Beside(partial(self._store, part, sending))
+        finally:
+            if writing is not None:
+                writing.wait()
+        tries = tries_of(sending.outcomes, at=now, seconds=clock.monotonic() - sending.started)
+        for number in sending.tests:
+            if sending.outcomes[number] is None:
                 tries[number] = replace(tries[number], answer=f"{self._product}: written and rolled back".encode())
         return tries
 
@@ -75,6 +82,27 @@ class SqlTables:
     def close(self) -> None:
         self._database.close()
 
+    def _store(self, records: _Part, sending: _Sending) -> None:
+        """Write a part, tests for themselves."""
+        parts = [[one for one in records if not one[1].is_test]]
+        parts += [[one] for one in records if one[1].is_test]
+        # The last is the next.
+        parts.reverse()
+        while parts:
+            part = parts.pop()
+            sending.stopped = sending.stopped or _late(sending.started)
+            problem = sending.stopped or self._write([record for _, record in part])
+            if problem is None:
+                continue
+            if isinstance(problem, Retryable | ConfigError):
+                sending.stopped = problem
+            elif len(part) > 1:
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]
+                continue
+            for number, _ in part:
+                sending.outcomes[number] = _failure(problem)
+
     def _write(self, records: Sequence[Record]) -> BridgeError | None:
         if not records:
             return None
@@ -84,6 +112,43 @@ class SqlTables:
         except BridgeError as error:
             return error
         return None
+
+
+class _Beside:
+    """Work in a thread of its own. The thread is a daemon: the process can end although the database hangs."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True, name="sql")
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - raised by `wait`
+            self._error = error
+
+    def wait(self) -> None:
+        """Wait for its end. Raises what it raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+
+def _read(events: Sequence[Outgoing], first: int, sending: _Sending) -> _Part:
+    """The rows of events, whose places begin at `first`; those that cannot be read have failed."""
+    records = []
+    for number, event in enumerate(events, first):
+        try:
+            record = record_of(event.body, event.source)
+        except Rejected as error:
+            sending.outcomes[number] = _failure(error)
+            continue
+        records.append((number, record))
+        if record.is_test:
+            sending.tests.append(number)
+    return records
 
 
 def _late(started: float) -> BridgeError | None:

@@ -21,6 +21,7 @@ import redis
 from structlog.testing import capture_logs
 
 from bridge.delivery.store import Deliveries
+from bridge.errors import Retryable
 from bridge.sql.database import Limits
 from bridge.state import keys
 from tests.support.dispatch import at, even, lane, outcomes, run_until_idle
@@ -39,6 +40,7 @@ from tests.support.waiting import until
 from workers.dispatch.lane import CRASH_POINTS
 from workers.transports import transport_for, transport_or_deferred
 from workers.transports.contract import Outcome
+from workers.transports.sql_tables import SqlTables
 
 NAMES = itertools.count()
 COUNTS = "SELECT (SELECT count(*) FROM {attempts}), (SELECT count(*) FROM {events})"
@@ -46,6 +48,12 @@ COUNTS = "SELECT (SELECT count(*) FROM {attempts}), (SELECT count(*) FROM {event
 
 class Killed(BaseException):
     """The process ends here."""
+
+
+@pytest.fixture(autouse=True)
+def small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every longer batch is written by threads beside the one that reads."""
+    monkeypatch.setattr("workers.transports.sql_tables._CHUNK", 16)
 
 
 @pytest.fixture
@@ -232,6 +240,49 @@ def test_an_event_that_cannot_be_read_fails_alone(sqlite: Place, body: bytes) ->
     first, second = outgoing(made(1), made(2))
     assert reasons(outcomes(transport, [replace(first, body=body), second])) == ["row_refused", ""]
     transport.close()
+
+
+class Recorder:
+    """A database that does what a list says, one for each transaction: None, or an error to raise."""
+
+    def __init__(self, *answers: BaseException | None) -> None:
+        self.answers = list(answers)
+        self.written: list[list[Any]] = []
+        self.busy = threading.Lock()
+
+    def check(self) -> str:
+        return "recorder"
+
+    def write(self, batch: Any, *, keep: bool = True) -> None:
+        assert self.busy.acquire(blocking=False), "two transactions at a time"
+        # Time enough for another one to begin.
+        threading.Event().wait(0.02)
+        self.busy.release()
+        if (answer := self.answers.pop(0)) is not None:
+            raise answer
+        self.written.append([row[3] for row in batch.events])
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def test_transactions_follow_each_other_in_order_and_none_comes_after_a_failure(sqlite: Place) -> None:
+    away = Retryable("database: away", reason="database_unavailable")
+    recorder = Recorder(None, away, AssertionError("not to be tried"))
+    transport = SqlTables(sqlite.subscription, recorder)  # type: ignore[arg-type]
+    results = outcomes(transport, outgoing(*(made(number) for number in range(40))))
+    assert reasons(results) == [""] * 16 + ["database_unavailable"] * 24
+    assert [len(written) for written in recorder.written] == [16]
+    assert set(recorder.written[0]) == {f"a{number}" for number in range(16)}
+    assert len(recorder.answers) == 1
+
+
+def test_a_fault_in_the_thread_that_writes_is_raised_by_send(sqlite: Place) -> None:
+    recorder = Recorder(ZeroDivisionError(), None, None)
+    transport = SqlTables(sqlite.subscription, recorder)  # type: ignore[arg-type]
+    with pytest.raises(ZeroDivisionError):
+        transport.send(outgoing(*(made(number) for number in range(40))), now=1.0)
+    assert recorder.written == []
 
 
 # Tables and rights ---------------------------------------------------------------------------------------------------
