@@ -25,6 +25,7 @@ polling          a made-up vendor with a list, and services around it
 published        events of invented attempts in the journal
 pushing          the client for receivers, called without a loop of one's own
 postgresql       a PostgreSQL server of the distribution
+promql           what a PromQL expression needs of /metrics
 proxy            a TCP proxy that loses replies
 receipts         a bridge whose subscription awaits receipts
 reports          reports of tests between the processes of xdist
