@@ -38,10 +38,11 @@ def check_retention(bridge: BridgeConfig, subscriptions: Iterable[Subscription],
 
 
 def _longest_delivery(subscription: Subscription) -> float:
-    """Seconds from the first try to the last at most, as long as the circuit stays closed."""
+    """Seconds from the reading of an event to its last try at most, as long as the circuit stays closed."""
     policy, receipts = subscription.retry, subscription.receipts
     within = receipts.within if receipts.required else 0.0
-    return sum(max(step * (1 + policy.jitter), within) for step in policy.schedule)
+    tries = sum(max(step * (1 + policy.jitter), within) for step in policy.schedule)
+    return tries + (subscription.digest or 0.0)
 
 
 def check_broker(config: Config, state: str, broker: str) -> None:

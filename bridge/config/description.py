@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from bridge.config.addresses import is_secret_name, without_password
 from bridge.config.model import Authorization, Config, Rate, Source, Subscription
+from bridge.config.notify_target import shown_service
 from bridge.config.schemas import FIELDS
 from bridge.config.yaml_document import Reference
 from bridge.net.standard_webhooks import SigningSecret, moment_text, public_key_of
@@ -30,8 +31,14 @@ _SECONDS = {
     "look_back",
     "within",
 }
-_SECONDS |= {"per_seconds", "schedule"}
+_SECONDS |= {"per_seconds", "schedule", "digest"}
 _SECRETS = {"credentials", "password", "token_sha256", "secrets", "sha256"}
+#: Members with a form of their own.
+_SHOWN: dict[str, Callable[[Any], Any]] = {
+    "headers": lambda value: {header: _header(header, text) for header, text in value.items()},
+    "options": plain,
+    "urls": lambda value: [shown_service(url) for url in value],
+}
 _ADDRESSES = {"base_url", "broker", "state", "url"}
 
 
@@ -55,13 +62,13 @@ def _section(value: Source | Subscription) -> dict[str, Any]:
         if value.budget.resets_at is not None:
             described["budget"]["resets"] = time_of_day_text(value.budget.resets_at)
         return described
-    others = set().union(*FIELDS.values()) - FIELDS[value.transport]
+    others = set().union(*FIELDS.values(), {"public_url"}) - FIELDS[value.transport]
     return {key: member for key, member in described.items() if key not in others and member is not None}
 
 
 def _described(value: Any, name: str = "") -> Any:
-    if name == "headers":
-        return {header: _header(header, text) for header, text in value.items()}
+    if name in _SHOWN:
+        return _SHOWN[name](value)
     if isinstance(value, Authorization):
         secret = _masked(value.secret)
         return {"bearer": secret} if value.user is None else {"basic": {"user": str(value.user), "password": secret}}
@@ -69,8 +76,6 @@ def _described(value: Any, name: str = "") -> Any:
         return _masked(value)
     if name in _ADDRESSES and isinstance(value, str):
         return without_password(value)
-    if name == "options":
-        return plain(value)
     if isinstance(value, Rate):
         return {"events": value.events, "per": duration_text(value.per)}
     if isinstance(value, NumberRange):
@@ -83,7 +88,7 @@ def _described(value: Any, name: str = "") -> Any:
         return {key: _described(member) for key, member in value.items()}
     if isinstance(value, tuple | list):
         return [_described(item, name) for item in value]
-    if name in _SECONDS:
+    if name in _SECONDS and value is not None:
         return duration_text(value)
     return str(value) if isinstance(value, Path | str) else value
 

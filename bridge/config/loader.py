@@ -31,6 +31,7 @@ from bridge.config.model import (
     Token,
     TrustedProxy,
 )
+from bridge.config.notify_target import check_notify, with_notify_defaults
 from bridge.config.schemas import (
     FIELDS,
     NEEDED,
@@ -54,7 +55,7 @@ __all__ = ["read"]
 
 _LOCAL_URL = "http://127.0.0.1:8080"
 #: Checks of a transport alone.
-_CHECKS = {"sql": check_sql, "kafka": check_kafka}
+_CHECKS = {"sql": check_sql, "kafka": check_kafka, "notify": check_notify}
 
 
 def read(
@@ -186,6 +187,7 @@ def _subscription(
     data = _load(SubscriptionSchema(), section, path, document)
     given = {key for key, value in section.items() if value is not None} if isinstance(section, dict) else set()
     transport = data.get("transport", "")
+    data = with_notify_defaults(data, bridge.public_url) if transport == "notify" else data
     if transport:
         _check_fields(transport, given, path, document)
         _check_transport(transport, given, data, bridge, sources, path, document)

@@ -12,6 +12,7 @@ from typing import Any
 from bridge.config.kafka_target import KafkaSasl, KafkaTls
 from bridge.net.signatures import sha256_hex
 from bridge.net.standard_webhooks import SigningSecret
+from bridge.notify.defaults import MessageTemplate
 from bridge.query import NumberRange
 from bridge.quota.windows import Window
 from schemas.event import ATTEMPT_TYPES
@@ -220,6 +221,14 @@ class Subscription:
     topic: str | None = None
     tls: KafkaTls = field(default_factory=KafkaTls)
     sasl: KafkaSasl | None = None
+    #: notify: Apprise addresses of the services.
+    urls: tuple[str, ...] = field(default=(), repr=False)
+    #: notify: event type, pattern or `digest` -> the operator's templates.
+    templates: Mapping[str, MessageTemplate] = field(default_factory=dict)
+    #: notify: seconds; what `rate` does not let through is one message at the end of each such period.
+    digest: float | None = None
+    #: notify: the bridge's own address, for links.
+    public_url: str = ""
 
     @property
     def own_headers(self) -> dict[str, str]:

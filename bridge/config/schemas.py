@@ -26,6 +26,7 @@ from bridge.config.fields import (
     whole_number,
 )
 from bridge.config.kafka_target import SaslSchema, Servers, TlsSchema, topic_problem
+from bridge.config.notify_target import ServiceAddresses, Templates
 from bridge.config.request_headers import AuthorizationField, RequestHeaders
 from bridge.config.section import SectionSchema
 from bridge.config.selection import FilterSchema, Projection
@@ -57,9 +58,16 @@ FIELDS = {
     "http": {"url", "secrets", "headers", "authorization", "allow_private", "concurrency", "rate"},
     "sql": {"url", "schema", "table", "create"},
     "kafka": {"servers", "topic", "tls", "sasl"},
+    "notify": {"urls", "templates", "digest", "allow_private", "rate"},
 }
 #: Those that it cannot do without. What kombu needs depends on its broker.
-NEEDED = {"celery": ["task", "queue"], "http": ["url", "secrets"], "sql": ["url"], "kafka": ["servers", "topic"]}
+NEEDED = {
+    "celery": ["task", "queue"],
+    "http": ["url", "secrets"],
+    "sql": ["url"],
+    "kafka": ["servers", "topic"],
+    "notify": ["urls"],
+}
 
 
 def name_problem(name: str) -> str | None:
@@ -199,7 +207,7 @@ class RateSchema(SectionSchema):
 class SubscriptionSchema(SectionSchema):
     """The fields of all transports; `bridge/config/loader.py` checks which belong to which transport."""
 
-    transport = choice("celery", "kombu", "http", "sql", "kafka", required=True)
+    transport = choice("celery", "kombu", "http", "sql", "kafka", "notify", required=True)
     filter = fields.Nested(FilterSchema)
     retry = fields.Nested(RetrySchema)
     data = Projection()
@@ -223,6 +231,9 @@ class SubscriptionSchema(SectionSchema):
     topic = Text(topic_problem)
     tls = fields.Nested(TlsSchema)
     sasl = fields.Nested(SaslSchema)
+    urls = ServiceAddresses()
+    templates = Templates()
+    digest = Duration("1m", "1d")
 
 
 class FileSchema(SectionSchema):

@@ -10,6 +10,7 @@ from bridge import clock
 from bridge.config.addresses import without_password
 from bridge.config.description import describe
 from bridge.config.model import Config
+from bridge.config.notify_target import shown_service
 from bridge.delivery.journal_groups import read_groups
 from bridge.delivery.lag import oldest_unsettled
 from bridge.delivery.status import HeldEvents, SubscriptionState, held_since, read_states
@@ -49,6 +50,8 @@ def _row(config: Config, name: str, state: SubscriptionState, held: HeldEvents) 
     target = None
     if subscription is not None:
         target = subscription.queue or subscription.exchange or subscription.topic
+        if subscription.urls:
+            target = ", ".join(map(shown_service, subscription.urls))
         if subscription.url is not None:
             target = without_password(subscription.url)
     row = {

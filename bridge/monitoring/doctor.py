@@ -18,6 +18,7 @@ from bridge.config.advice import advice_about
 from bridge.config.model import BridgeConfig, Config, Source, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
 from bridge.errors import BridgeError, ConfigError, DeliveryFailed, StateUnavailable, clip
+from bridge.monitoring import notify_checks
 from bridge.monitoring.broker_checks import brokers, brokers_in_use
 from bridge.monitoring.kafka_checks import topic
 from bridge.monitoring.server_checks import (
@@ -264,6 +265,8 @@ def _transport(subscription: Subscription, config: Config, now: float, *, outwar
         yield Finding(f"{advice.topic} of {label}", status, advice.text, advice.remedy)
     if outward and subscription.transport == "kafka":
         yield from topic(subscription)
+    if subscription.transport == "notify" and outward:
+        yield from notify_checks.services(subscription)
     if subscription.url is None or not outward:
         return
     if subscription.transport == "sql":

@@ -15,9 +15,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.ssl_ import create_urllib3_context
 
 from bridge import clock
-from bridge.net.address_policy import look_up
+from bridge.net.address_policy import look_up, resolve
 
-__all__ = ["Deadline", "PlainConnection", "TLSConnection", "timed_context"]
+__all__ = ["Deadline", "PlainConnection", "TLSConnection", "timed_context", "timed_socket"]
 
 CONNECT_SECONDS = 5.0
 
@@ -89,9 +89,13 @@ class _FinalResponse(HTTPResponse):
 
 
 class _Timed:
-    """Mixin of the connection classes. `deadline` may be replaced before the first call."""
+    """Mixin of the connection classes. `deadline` may be replaced before the first call.
+
+    `allow_private`: None connects to any address; otherwise the address policy decides, which raises `DeliveryFailed`.
+    """
 
     deadline: Deadline
+    allow_private: bool | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -101,28 +105,37 @@ class _Timed:
     def addresses(self) -> list[tuple[int, tuple[Any, ...]]]:
         """(family, socket address) of the host, in the order in which they are tried."""
         connection = cast(HTTPConnection, self)
-        return look_up(connection.host, connection.port, timeout=self.deadline.left())
+        host, port, left = connection.host, connection.port, self.deadline.left()
+        if self.allow_private is None:
+            return look_up(host, port, timeout=left)
+        return resolve(host, port, allow_private=self.allow_private, timeout=min(CONNECT_SECONDS, left))
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]  # of urllib3's class
         cast(_Socket, cast(HTTPConnection, self).sock).deadline = self.deadline
 
     def _new_conn(self) -> socket.socket:
-        error: OSError | None = None
-        for family, address in self.addresses():
-            sock = _Socket(family, socket.SOCK_STREAM)
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.settimeout(min(CONNECT_SECONDS, self.deadline.left()))
-                sock.connect(address)
-                # The TLS handshake that follows runs under this time-out as a whole.
-                sock.settimeout(self.deadline.left())
-            except OSError as problem:
-                sock.close()
-                error = problem
-            else:
-                return sock
-        raise error or OSError("no address")
+        return timed_socket(self.addresses(), self.deadline)
+
+
+def timed_socket(addresses: list[tuple[int, tuple[Any, ...]]], deadline: Deadline) -> socket.socket:
+    """A socket that is connected to the first address that answers and keeps the deadline. Raises `OSError`."""
+    error: OSError | None = None
+    for family, address in addresses:
+        sock = _Socket(family, socket.SOCK_STREAM)
+        sock.deadline = deadline
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(min(CONNECT_SECONDS, deadline.left()))
+            sock.connect(address)
+            # The TLS handshake that follows runs under this time-out as a whole.
+            sock.settimeout(deadline.left())
+        except OSError as problem:
+            sock.close()
+            error = problem
+        else:
+            return sock
+    raise error or OSError("no address")
 
 
 class PlainConnection(_Timed, HTTPConnection):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.util.ssl_ import create_urllib3_context
 
 from bridge.net.timed_connections import Deadline, PlainConnection, TLSConnection, timed_context
 
@@ -16,14 +18,16 @@ __all__ = ["timed_session"]
 _DEFAULT_SECONDS = 20.0
 
 
-def timed_session() -> requests.Session:
+def timed_session(*, allow_private: bool | None = None, verify: bool = True) -> requests.Session:
     """A session for one thread. `timeout` of a call is a number of seconds for all of it, the body included.
 
-    Proxies and netrc of the environment play no part, and redirects are answers like others.
+    Proxies and netrc of the environment play no part, and redirects are answers like others. `allow_private`: None
+    connects to any address; otherwise the address policy decides, and a call may raise `DeliveryFailed`. `verify`: of
+    TLS certificates; to be given to each call too.
     """
     session = _Session()
     session.trust_env = False
-    adapter = _Adapter()
+    adapter = _Adapter(allow_private, verify=verify)
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
     return session
@@ -38,23 +42,29 @@ class _Session(requests.Session):
 class _Adapter(HTTPAdapter):
     """One deadline for all connections, because the session makes one call at a time."""
 
+    def __init__(self, allow_private: bool | None, *, verify: bool) -> None:
+        self._allow_private, self._verify = allow_private, verify
+        super().__init__()
+
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         self._deadline = deadline = Deadline()
+        allow_private = self._allow_private
+        context = timed_context(None if self._verify else create_urllib3_context(cert_reqs=ssl.CERT_NONE))
 
         class Plain(HTTPConnectionPool):
             ConnectionCls = PlainConnection
 
             def _new_conn(self) -> Any:
-                return _with(deadline, super()._new_conn())
+                return _with(deadline, allow_private, super()._new_conn())
 
         class TLS(HTTPSConnectionPool):
             ConnectionCls = TLSConnection
 
             def _new_conn(self) -> Any:
-                return _with(deadline, super()._new_conn())
+                return _with(deadline, allow_private, super()._new_conn())
 
         self.poolmanager = PoolManager(
-            num_pools=connections, maxsize=maxsize, block=block, ssl_context=timed_context(), **kwargs
+            num_pools=connections, maxsize=maxsize, block=block, ssl_context=context, **kwargs
         )
         self.poolmanager.pool_classes_by_scheme = {"http": Plain, "https": TLS}
 
@@ -65,6 +75,6 @@ class _Adapter(HTTPAdapter):
         return super().send(request, *args, **{**kwargs, "timeout": seconds})
 
 
-def _with(deadline: Deadline, connection: Any) -> Any:
-    connection.deadline = deadline
+def _with(deadline: Deadline, allow_private: bool | None, connection: Any) -> Any:
+    connection.deadline, connection.allow_private = deadline, allow_private
     return connection

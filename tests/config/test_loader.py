@@ -134,6 +134,7 @@ def test_the_example_file_is_valid_and_shows_every_transport(tmp_path: Path) -> 
             "WAREHOUSE_BROKER": "amqp://mq.example.org",
             "RESULTS_DB_PASSWORD": "p",
             "ANALYTICS_KAFKA_PASSWORD": "p",
+            "OPS_SLACK_TOKENS": "a/b/c",
         },
     )
     assert {subscription.transport for subscription in config.subscriptions.values()} == set(FIELDS)
@@ -447,7 +448,7 @@ def _https(secrets: str) -> str:
             SOURCES.replace("northwind", "polled")[:-2] + ", poll: {enabled: false}}\n",
             "neither webhook nor poll is enabled. Remedy: enable poll, or",
         ),
-        (_subscription("transport: smtp"), '"smtp" is not one of celery, kombu, http, sql'),
+        (_subscription("transport: smtp"), '"smtp" is not one of celery, kombu, http, sql, kafka, notify'),
         (_subscription("task: x"), "transport: missing"),
         (_subscription("transport: celery, task: x"), "queue: missing: transport celery needs it"),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import sqlite3
+import sys
 from contextlib import closing
 from dataclasses import replace
 
@@ -285,6 +286,19 @@ def test_the_database_of_a_subscription_is_checked_and_nothing_is_created(servic
     assert finding.text == 'the tables "t" have version 2, this bridge writes version 1'
     file.write_bytes(b"noise" * 500)
     assert found(lazy)[name].text == "the file is no SQLite database (SQLITE_NOTADB)"
+
+
+def test_the_services_of_a_subscription_are_known_and_apprise_is_installed(services, read, tmp_path, monkeypatch):
+    (tmp_path / "url").write_text("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ")
+    text = f"subscriptions: {{ops: {{transport: notify, urls: [{{file: {tmp_path}/url}}]}}}}\n"
+    bridge, name = services(read(HEAD + text)), "services of subscription ops"
+    assert found(bridge)[name] == Finding(name, OK, "Slack; attempt-bridge subscriptions test ops sends a message")
+    (tmp_path / "url").write_text("slak://T1JJ3T3L2")
+    wrong = found(services(read(HEAD + text)))[name]
+    assert (wrong.status, wrong.text) == (FAILURE, 'urls[0]: "slak://" is no service of Apprise')
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    missing = found(bridge)[name]
+    assert (missing.status, missing.remedy) == (FAILURE, "pip install 'apprise>=2.3,<2.4'")
 
 
 def test_more_polls_than_the_budget_allows_are_a_warning(services, read):

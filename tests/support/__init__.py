@@ -19,6 +19,7 @@ junk             messages that nobody can use, for queues that others can write 
 kafka            a Kafka cluster, and a broker that refuses everybody
 marks            the marks `server`, `process` and `rabbitmq`, and the guard that nothing starts without them
 mutants          scripts with one line changed
+notified         services that get messages: a chat over HTTP, a mail server
 otlp             an OTLP receiver that parses what it gets
 pointing         a made-up vendor with pointers, expectations, consent and second sittings
 polling          a made-up vendor with a list, and services around it

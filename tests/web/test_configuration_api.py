@@ -147,7 +147,7 @@ def test_a_member_that_the_file_gets_is_shown_or_hidden_on_purpose() -> None:
         TrustedProxy: {"from_", "roles"},
         PollConfig: set(),
         Source: set(),
-        Subscription: {"retry", "receipts", "routing_key"},
+        Subscription: {"retry", "receipts", "routing_key", "urls", "public_url"},  # `urls` are part of `url`
     }
     shown = {
         BridgeConfig: shapes.BridgeShape,

@@ -3,10 +3,12 @@
 -- KEYS    1 retry (sorted set: event id by due time)   2 deliveries (hash: event id -> record)   3 journal (stream)
 --         4 claims (hash: event id -> times claimed and not settled)
 -- ARGV    1 now (UNIX seconds)   2 lease (seconds until another process may claim them)   3 maximum number of retries
+--         4 claims that were never settled after which a retry is returned alone
 -- Returns {due time of the next retry or "", the claim, {event id, record, journal fields or {}, times claimed}...}
 --
 -- Why: a claim only moves the due time, so a process that dies delays its retries and loses none. A retry that was
--- claimed before and never settled is returned alone: if the process dies again, that event is the cause.
+-- claimed before and never settled is returned alone: if the process dies again, that event is the cause. What is sent
+-- together, in one message, gets a second chance together.
 
 local retry, deliveries, journal, claims = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local claim = string.format('%.3f', tonumber(ARGV[1]) + tonumber(ARGV[2]))
@@ -23,7 +25,7 @@ end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', retry, '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])) do
   local record = redis.call('HGET', deliveries, id)
   if record then
-    local suspect = redis.call('HEXISTS', claims, id) == 1
+    local suspect = tonumber(redis.call('HGET', claims, id) or 0) >= tonumber(ARGV[4])
     if suspect and #claimed > 0 then break end
     local entry = journal_entry(record)
     redis.call('ZADD', retry, claim, id)

@@ -56,6 +56,11 @@ class Lane:
     `state` may retry scripts; `blocking_client` must not retry anything: a repeated XREADGROUP hides entries.
     """
 
+    #: Where a new subscription begins: with every event of the journal.
+    _begins = "0"
+    #: See `DeliveryReader`.
+    _suspect_after = 1
+
     def __init__(
         self,
         subscription: Subscription,
@@ -81,9 +86,8 @@ class Lane:
         self._journal, self._group = keys.journal(partition), keys.group(name)
         circuit_lane = f"{consumer}|{partition}"
         self._idle = None if idle is None else IdleLane(idle, name, partition, circuit_lane)
-        self._member = GroupMember(
-            blocking_client, journal=self._journal, group=self._group, consumer=consumer, idle=self._idle
-        )
+        places = {"journal": self._journal, "group": self._group, "start": self._begins}
+        self._member = GroupMember(blocking_client, consumer=consumer, idle=self._idle, **places)
         #: A process of the group is dead: `adopt` is to be called.
         self.adoption_due = False
         self._retry, self._records = keys.retry(name, partition), keys.deliveries(name, partition)
@@ -102,6 +106,7 @@ class Lane:
             limits=limits,
             guarded=self._guarded,
             settle=self._settle,
+            suspect_after=self._suspect_after,
         )
         self._joined = False
         self._waits = Waits(blocking_client, name, counters=self._counters, retry=self._retry)
@@ -129,14 +134,7 @@ class Lane:
             limit = 1 if probe else self.transport.batch
             batch = self._reader.next_batch(now(), limit, 0.0 if probe else block)
             if batch.items:
-                try:
-                    return self._handle(batch, now, draw, failing=failing, probe=probe)
-                except redis.RedisError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - the same batch must not fail endlessly
-                    moment = now()
-                    self._settle(self._guarded.charge(batch.items, error, moment, draw), batch.claim, moment)
-                    return 0.0
+                return self._guarded_handle(batch, now, draw, failing=failing, probe=probe)
             self._waits.forget(now())
             if probe:
                 # There is no event to probe with: let the next one be the probe at once.
@@ -195,6 +193,18 @@ class Lane:
             self._joined = True
 
     # --- sending and settling
+
+    def _guarded_handle(
+        self, batch: Batch, now: Callable[[], float], draw: Callable[[], float], *, failing: bool, probe: bool
+    ) -> float:
+        try:
+            return self._handle(batch, now, draw, failing=failing, probe=probe)
+        except redis.RedisError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the same batch must not fail endlessly
+            moment = now()
+            self._settle(self._guarded.charge(batch.items, error, moment, draw), batch.claim, moment)
+            return 0.0
 
     def _handle(
         self, batch: Batch, now: Callable[[], float], draw: Callable[[], float], *, failing: bool, probe: bool

@@ -36,18 +36,28 @@ class GroupMember:
     """`client` must not retry commands: a repeated XREADGROUP hides the entries of the lost reply."""
 
     def __init__(
-        self, client: redis.Redis, *, journal: str, group: str, consumer: str, idle: IdleLane | None = None
+        self,
+        client: redis.Redis,
+        *,
+        journal: str,
+        group: str,
+        consumer: str,
+        idle: IdleLane | None = None,
+        start: str = "0",
     ) -> None:
-        """`idle`: how it waits, together with others, when nothing has come for a while."""
-        self._client, self._idle = client, idle
+        """`idle`: how it waits, together with others, when nothing has come for a while.
+
+        `start`: where a new group begins, `0` at the oldest event of the journal, `$` at the next one.
+        """
+        self._client, self._idle, self._start = client, idle, start
         self._quiet_reads = 0
         self._journal, self._group, self._consumer = journal, group, consumer
         self._adopt = scripts.register(client, __file__, "adopt")
 
     def join(self) -> None:
-        """Create the group if it is missing, from the start: a subscription gets every event of the journal."""
+        """Create the group if it is missing."""
         try:
-            self._client.xgroup_create(self._journal, self._group, id="0", mkstream=True)
+            self._client.xgroup_create(self._journal, self._group, id=self._start, mkstream=True)
         except redis.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise

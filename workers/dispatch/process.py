@@ -23,6 +23,7 @@ from workers.dispatch.idle import IdleLanes
 from workers.dispatch.jobs import job_threads
 from workers.dispatch.lane import Lane
 from workers.dispatch.membership import consumers
+from workers.dispatch.notify_lane import NotifyLane
 from workers.dispatch.schedule import Limits, fault_backoff
 from workers.dispatch.subscription_tests import tester_threads
 from workers.dispatch.traced_transport import traced
@@ -84,6 +85,8 @@ class Dispatcher:
             transport_or_deferred(subscription, services.broker_url, self._loop), subscription, services.broker_url
         )
         kind = WindowLane if isinstance(transport, WindowTransport) else Lane
+        if subscription.transport == "notify":
+            kind = NotifyLane
         return kind(
             subscription,
             partition,

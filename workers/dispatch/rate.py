@@ -19,6 +19,11 @@ class RateLimit:
         self._key, self._rate = keys.rate(subscription), rate
         self._take = scripts.register(client, __file__, "rate")
 
+    @property
+    def per(self) -> float:
+        """The stretch of time, seconds."""
+        return self._rate.per
+
     def take(self, wanted: int, now: float) -> tuple[int, float]:
         """(how many of the `wanted` events may be sent now, seconds until more may; 0 if all may).
 

@@ -53,10 +53,12 @@ class DeliveryReader:
         limits: Limits,
         guarded: GuardedSteps,
         settle: _Settle,
+        suspect_after: int = 1,
     ) -> None:
+        """`suspect_after`: claims that were never settled after which a retry is read alone."""
         name = subscription.name
         self._subscription, self._limits, self._guarded = subscription, limits, guarded
-        self._member, self._settle = member, settle
+        self._member, self._settle, self._suspect_after = member, settle, suspect_after
         self._keys = [
             keys.retry(name, partition),
             keys.deliveries(name, partition),
@@ -112,6 +114,10 @@ class DeliveryReader:
             items += self._read_items(self._member.read(limit - len(items), until_due), now)
         return Batch(items, retries.claim, 0.0 if block else min(1.0, max(0.0, next_due - now)), retries.alone)
 
+    def due_retries(self, now: float, limit: int) -> tuple[Batch, float]:
+        """(at most `limit` due retries, UNIX seconds at which the next one is due)."""
+        return self._due_retries(now, limit)
+
     def _pending(self, now: float, limit: int, held: Collection[str]) -> Batch:
         """Items that were read and never settled. An entry that several processes ended with is sent alone."""
         pending = [each for each in self._member.pending(limit + len(held)) if each.entry.decode() not in held]
@@ -138,11 +144,11 @@ class DeliveryReader:
         """(due retries, time of the next one)."""
         next_due, claim, claimed = cast(
             "tuple[bytes, bytes, list[Claimed]]",
-            self._claim_due(keys=self._keys, args=[f"{now:.3f}", self.lease, limit]),
+            self._claim_due(keys=self._keys, args=[f"{now:.3f}", self.lease, limit, self._suspect_after]),
         )
         items, rows = self._guarded.read_retries(claimed, self._limits, now)
         self._settle(rows, claim.decode(), now)
-        alone = len(items) == 1 and claimed[0][3] > 1
+        alone = len(items) == 1 and claimed[0][3] > self._suspect_after
         return Batch(items, claim.decode(), alone=alone), float(next_due or "inf")
 
     def _read_items(self, entries: Sequence[StreamEntry], now: float) -> list[Item]:

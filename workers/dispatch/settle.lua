@@ -9,7 +9,7 @@
 --           sent   due, record, try, lag       handed over, a receipt is awaited until `due` (its record exists since
 --                                              before the send)
 --           retry  due, record, try, fingerprint, about       failed, next try at `due`
---           later  due, record           not the receiver's fault: again at `due`, no try is used (retries only)
+--           later  due, record           again at `due`, no try is used: it is not the receiver's fault, or a digest is due
 --           dead   try, fingerprint, about, number, name, value, name, value...   given up; the fields of the dead letter
 -- Returns the number of items that this consumer still owned
 --
@@ -74,6 +74,7 @@ local kinds = {
   later = { 2, function(entry, id, first)
     if not is_ours(entry, id) then return false end
     schedule(id, ARGV[first], ARGV[first + 1])
+    if entry ~= '' then ack(entry) end
     return 'later'
   end },
   dead = { 4, function(entry, id, first)

@@ -180,7 +180,7 @@ def skip_row(item: Item) -> Row:
 
 
 def postpone_row(item: Item, due: float) -> Row:
-    """The row of a retry that failed for a reason beyond the receiver: unchanged, due at `due`."""
+    """The row of a delivery that is not tried now, or failed for a reason beyond the receiver: unchanged, at `due`."""
     return ["later", item.entry, item.delivery.id, f"{due:.3f}", item.delivery.to_json()]
 
 

@@ -17,6 +17,7 @@ from workers.transports.contract import Outgoing, ShowsRequest, Transport, Try, 
 from workers.transports.http_push import HttpPush
 from workers.transports.kafka_topic import KafkaMessages
 from workers.transports.kombu_queue import KombuQueue
+from workers.transports.notifications import Notifications
 from workers.transports.sql_tables import SqlTables
 
 __all__ = ["TRANSPORTS", "Outgoing", "Transport", "Try", "transport_for", "transport_or_deferred"]
@@ -30,6 +31,7 @@ TRANSPORTS: Mapping[str, Callable[[Subscription, str, PushLoop | None], ShowsReq
     "http": lambda subscription, _, loop: HttpPush(subscription, loop),
     "sql": lambda subscription, _broker_url, _loop: SqlTables(subscription),
     "kafka": lambda subscription, _broker_url, _loop: KafkaMessages(subscription),
+    "notify": lambda subscription, _broker_url, _loop: Notifications(subscription),
 }
 
 

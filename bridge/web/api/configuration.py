@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from bridge.config.addresses import without_user
 from bridge.config.model import Access, Source, Subscription
+from bridge.config.notify_target import shown_service
 from bridge.config.source_options import may_be_secret
 from bridge.config.yaml_document import Reference
 from bridge.sdk.vendor import Option
@@ -109,6 +110,7 @@ def _subscription(subscription: Subscription) -> dict[str, Any]:
     is_http, is_sql = subscription.transport == "http", subscription.transport == "sql"
     is_kafka = subscription.transport == "kafka"
     authorization, rate = subscription.authorization, subscription.rate
+    services = ", ".join(map(shown_service, subscription.urls))
     return {
         "name": subscription.name,
         "transport": subscription.transport,
@@ -125,7 +127,7 @@ def _subscription(subscription: Subscription) -> dict[str, Any]:
         "task": subscription.task,
         "queue": subscription.queue,
         "exchange": subscription.exchange,
-        "url": None if subscription.url is None else _address(subscription.url),
+        "url": (services or None) if subscription.url is None else _address(subscription.url),
         "schema": subscription.schema,
         "table": subscription.table if is_sql else None,
         "create": subscription.create if is_sql else None,
@@ -139,6 +141,8 @@ def _subscription(subscription: Subscription) -> dict[str, Any]:
         "allow_private": subscription.allow_private,
         "concurrency": subscription.concurrency if is_http else None,
         "rate": rate and {"events": rate.events, "per": rate.per},
+        "digest": subscription.digest,
+        "templates": list(subscription.templates),
     }
 
 

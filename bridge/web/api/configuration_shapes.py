@@ -150,7 +150,7 @@ class SubscriptionShape(_Shape):
     """A subscription. Members of other transports are null."""
 
     name = _text("Its name.")
-    transport = _text("`celery`, `kombu`, `http`, `sql` or `kafka`.")
+    transport = _text("`celery`, `kombu`, `http`, `sql`, `kafka` or `notify`.")
     filter = _part(FilterShape, "Which events it takes.")
     data = _texts("Fields below `data` that are sent, or `full`, or `minimal`.")
     retry_schedule = fields.List(
@@ -161,7 +161,10 @@ class SubscriptionShape(_Shape):
     task = _text("Celery task.", allow_none=True)
     queue = _text("Queue.", allow_none=True)
     exchange = _text("Exchange.", allow_none=True)
-    url = _text("Address of the receiver, without user, password and what comes from the environment.", allow_none=True)
+    url = _text(
+        "Address of the receiver, or of each service, without user, password and what comes from the environment.",
+        allow_none=True,
+    )
     schema = _text("Schema of its tables; null: the first of the user's search path.", allow_none=True)
     table = _text("Its table of attempts.", allow_none=True)
     create = fields.Boolean(
@@ -183,6 +186,8 @@ class SubscriptionShape(_Shape):
         required=True, allow_none=True, metadata={"description": "Requests under way at most."}
     )
     rate = _part(RateShape, "What it gets at most; null: no limit.", allow_none=True)
+    digest = _seconds("Period of its digests; null: it gets none", allow_none=True)
+    templates = _texts("Types and patterns with templates of the operator's.")
 
 
 class ConfigurationShape(_Shape):

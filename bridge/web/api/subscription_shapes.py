@@ -42,8 +42,10 @@ class SubscriptionRow(_Shape):
     configured = fields.Boolean(
         required=True, metadata={"description": "False: it is no longer in the configuration, and not forgotten."}
     )
-    transport = _text("`celery`, `kombu`, `http`, `sql` or `kafka`; null: it is not configured.", allow_none=True)
-    target = _text("Queue, exchange, topic or address.", allow_none=True)
+    transport = _text(
+        "`celery`, `kombu`, `http`, `sql`, `kafka` or `notify`; null: it is not configured.", allow_none=True
+    )
+    target = _text("Queue, exchange, topic, address or services.", allow_none=True)
     state = _text(f"One of: {', '.join(STATES)}.")
     delivered = _number("Deliveries that succeeded, or were handed over where a receipt is required.")
     handed_over = _number("Of these, those with a receipt required.")
@@ -140,7 +142,9 @@ class Tested(_Shape):
     """What came of a test."""
 
     subscription = _text("Name of the subscription.")
-    ok = fields.Boolean(required=True, metadata={"description": "Whether the receiver, broker or database took it."})
+    ok = fields.Boolean(
+        required=True, metadata={"description": "Whether the receiver, broker, database or services took it."}
+    )
     problem = _text("What is wrong, in one line; empty: nothing.")
     reason = _text("Why it failed, a fixed word; empty: it did not.")
     state = _text("State of the subscription: a test is sent in any.")
