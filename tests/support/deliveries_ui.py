@@ -56,6 +56,7 @@ def finish(services: Services) -> None:
     runner = ReplayRunner(services, "test", live_seconds=0.0)
     for _ in range(100):
         if not services.replays.running():
+            runner.leave()
             return
         runner.step(services.now)
     raise AssertionError("still running")

@@ -37,8 +37,8 @@ class PostgreSQLServer:
         initdb, self._program = need_postgresql("initdb"), need_postgresql("postgres")
         self.directory = Path(tempfile.mkdtemp(prefix="postgresql-"))
         # Neither program runs as root.
-        self._as: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
-        if self._as:
+        self.user: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+        if self.user:
             shutil.chown(self.directory, "postgres", "postgres")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
@@ -54,7 +54,7 @@ class PostgreSQLServer:
             "-D",
             f"{self.directory}/data",
         ]
-        subprocess.run([initdb, *options], check=True, capture_output=True, cwd="/", **self._as)
+        subprocess.run([initdb, *options], check=True, capture_output=True, cwd="/", **self.user)
         self.process: subprocess.Popen[bytes]
         self.start()
 
@@ -71,7 +71,7 @@ class PostgreSQLServer:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                **self._as,
+                **self.user,
             )
         until(self._answers)
 
@@ -121,3 +121,41 @@ def postgresql() -> Iterator[str]:
     """The address of an empty database in a server of its own."""
     with running_postgresql() as server:
         yield server.url
+
+
+@contextmanager
+def running_pgbouncer(server: PostgreSQLServer) -> Iterator[str]:
+    """The address of a pooler in transaction mode with two sessions at the server, whichever client comes."""
+    program = need_program("pgbouncer")
+    with tempfile.TemporaryDirectory(prefix="pgbouncer-") as name:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        directory = Path(name)
+        (directory / "users").write_text('"postgres" ""\n')
+        settings = directory / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={server.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {directory}/users\n"
+            "pool_mode = transaction\ndefault_pool_size = 2\n"
+        )
+        if server.user:
+            directory.chmod(0o755)
+        process = subprocess.Popen(
+            [program, str(settings)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **server.user
+        )
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        try:
+            until(lambda: process.poll() is not None or _can_connect(url))
+            assert process.poll() is None
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _can_connect(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -10,6 +10,8 @@ import redis
 from bridge.services import Services
 from tests.support.dashboard import Dashboard
 from tests.support.deliveries_ui import dead, finish, send, with_subscriptions
+from tests.support.dispatch import outcomes
+from tests.support.sql_tables import made, outgoing, sqlite_place
 
 
 @pytest.fixture
@@ -122,3 +124,21 @@ def test_viewers_see_jobs_without_a_button_and_without_the_filter(
     preview = viewer.get("replays/new?what=dead_letters")
     assert "this call needs role operator" in preview
     assert "do/new-replay" not in preview
+
+
+def test_what_left_the_journal_is_replayed_from_the_tables_that_the_form_names(
+    operator: Dashboard, services: Services, tmp_path: Path
+) -> None:
+    place = sqlite_place(str(tmp_path / "attempts.db"))
+    services.config.subscriptions["warehouse"] = place.subscription  # type: ignore[index]
+    transport = place.transport()
+    assert outcomes(transport, outgoing(made(1), made(2))) == [None, None]
+    transport.close()
+    assert 'name="from_archive"' in operator.get("replays/new")
+    page = operator.get("replays/new?what=events&from_archive=warehouse&subscriptions=crm")
+    assert "<strong>2</strong> of the events from the tables of warehouse would be replayed" in page
+    assert "--from-archive warehouse --subscription crm --yes" in page
+    job = operator.send("new-replay", operator.form(page, "new-replay"))
+    assert "<dt>From the tables of</dt>" in job
+    finish(services)
+    assert sorted(event.attempt for event in send(services).got) == ["a1", "a2"]

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 from structlog.testing import capture_logs
@@ -25,7 +26,7 @@ from bridge.errors import Retryable
 from bridge.sql.database import Limits
 from bridge.state import keys
 from tests.support.dispatch import at, even, lane, outcomes, run_until_idle
-from tests.support.postgresql import PostgreSQLServer
+from tests.support.postgresql import PostgreSQLServer, running_pgbouncer
 from tests.support.sql_tables import (
     QUICK,
     Place,
@@ -382,6 +383,34 @@ def test_a_session_that_creates_the_tables_at_the_same_time_costs_no_event(postg
     assert "changed by another session" in str(results[0])
     assert outcomes(transport, outgoing(made(1))) == [None]
     transport.close()
+
+
+def test_a_pooler_in_transaction_mode_may_be_in_between(postgresql: Place, postgresql_server: PostgreSQLServer) -> None:
+    with running_pgbouncer(postgresql_server) as url:
+        pooled = replace(postgresql, subscription=replace(postgresql.subscription, url=url))
+        transports = [pooled.transport(Limits(lock=5.0)) for _ in range(4)]
+        results: list[Outcome] = []
+
+        def write(number: int) -> None:
+            events = outgoing(*(made(30 * number + place) for place in range(30)))
+            for start in range(0, 30, 5):
+                results.extend(outcomes(transports[number], events[start : start + 5]))
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results == [None] * 120
+        # More clients than sessions: they share them, and the limits of one transaction do not stay in its session.
+        find = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'attempt-bridge'"
+        assert postgresql.do(find)[0][0] in (1, 2)
+        for transport in transports:
+            transport.close()
+        with closing(postgresql.connect()) as direct, closing(psycopg.connect(url)) as through:
+            settings = [one.execute("SHOW lock_timeout").fetchall() for one in (direct, through)]
+        assert settings[0] == settings[1]
+    assert postgresql.do(COUNTS) == [(120, 120)]
 
 
 def test_without_psycopg_the_subscription_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
