@@ -1,4 +1,4 @@
-"""Fixtures: a real Redis-compatible server, flushed per test; a fake one for tests of logic only. And the marks."""
+"""Fixtures: a real Redis-compatible server, emptied for each test, and processes. And the marks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-import fakeredis
 import pytest
 import redis
 import structlog
@@ -17,7 +16,7 @@ from hypothesis import settings
 
 from bridge.state.embedded_server import EmbeddedServer
 from tests.support.commands import Start, Started
-from tests.support.marks import GUARD, set_marks, state_server
+from tests.support.marks import GUARD, set_marks
 from tests.support.postgresql import PostgreSQLServer, running_postgresql
 from tests.support.reports import sendable
 from tests.support.servers import Server
@@ -41,14 +40,10 @@ gc.disable()
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks are set before `-m` selects. The fake state server is for runs that select; others have the real one."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks are set before `-m` selects."""
     for item in items:
         set_marks(item)
-    if not config.option.markexpr:
-        fake = [item for item in items if state_server(item) == "fake"]
-        config.hook.pytest_deselected(items=fake)
-        items[:] = [item for item in items if state_server(item) != "fake"]
 
 
 def pytest_collection_finish() -> None:
@@ -82,7 +77,8 @@ def starts_processes() -> None:
 
 @pytest.fixture(scope="session")
 def shared_server(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
+    # A flush to the disk per command would take longer than the tests.
+    server = Server(tmp_path_factory.mktemp("server"), "--appendonly", "no")
     yield server
     server.close()
 
@@ -90,17 +86,14 @@ def shared_server(starts_servers: None, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def server(shared_server: Server) -> Server:
     """A real server, empty, shared by the session: a test that stops or kills its server uses `own_server`."""
-    client = shared_server.client()
-    client.flushall()
-    client.close()
+    shared_server.empty()
     return shared_server
 
 
 @pytest.fixture(scope="session")
-def empty_state(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], redis.Redis]]:
-    """Empties a real server that writes nothing to the disk, and gives its client; for tests that need many."""
-    server = Server(tmp_path_factory.mktemp("server"), "--appendonly", "no")
-    client = server.client(single_connection_client=True)
+def empty_state(shared_server: Server) -> Iterator[Callable[[], redis.Redis]]:
+    """Empties the server of the session and gives a client of it; for tests that need many empty servers."""
+    client = shared_server.client(single_connection_client=True)
 
     def empty() -> redis.Redis:
         client.flushall()
@@ -108,7 +101,6 @@ def empty_state(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) 
 
     yield empty
     client.close()
-    server.close()
 
 
 @pytest.fixture
@@ -135,16 +127,15 @@ def state(server: Server) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def fake_state() -> Iterator[redis.Redis]:
-    client = fakeredis.FakeRedis(version=(7, 0))
-    yield client
-    client.close()
+def fake_state(state: redis.Redis) -> redis.Redis:
+    """A former name of `state`."""
+    return state
 
 
-@pytest.fixture(params=["fake", "real"])
-def any_state(request: pytest.FixtureRequest) -> redis.Redis:
-    """The same test over fakeredis (`scripts/test --fast`) or over a real server (all tests)."""
-    return request.getfixturevalue("fake_state" if request.param == "fake" else "state")
+@pytest.fixture
+def any_state(state: redis.Redis) -> redis.Redis:
+    """A former name of `state`."""
+    return state
 
 
 @pytest.fixture

@@ -47,8 +47,6 @@ def starts(program):
 def worker(starts_processes):
     return lambda: starts("worker")
 
-def test_reads_a_fake_state(fake_state): pass
-def test_reads_any_state(any_state): pass
 def test_needs_a_server(state): pass
 def test_needs_a_server_through_another_fixture(worker, own_server): worker()
 def test_needs_a_process(worker): worker()
@@ -71,7 +69,7 @@ def sample(pytester: pytest.Pytester) -> pytest.Pytester:
 @pytest.mark.parametrize(
     ("expression", "names"),
     [
-        ("server and not process", {"reads_any_state[real]", "needs_a_server", "has_a_server_and_starts_a_process"}),
+        ("server and not process", {"needs_a_server", "has_a_server_and_starts_a_process"}),
         ("process and not server", {"needs_a_process", "has_a_process_and_starts_a_server"}),
         ("server and process", {"needs_a_server_through_another_fixture"}),
     ],

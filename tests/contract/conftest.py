@@ -7,7 +7,7 @@ outside of this tree, which are tried instead of those of the bridge.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,12 +183,8 @@ def stage(request: pytest.FixtureRequest) -> Stage:
 
 
 @pytest.fixture
-def variant_state(request: pytest.FixtureRequest) -> redis.Redis:
-    """A fake server for the first variant of each vendor, whose tests are fast ones; a real one for the others, for
-    which the scripts of a fake one take half of the time."""
-    if request.node.get_closest_marker("long") is None:
-        return request.getfixturevalue("fake_state")
-    return request.getfixturevalue("empty_state")()
+def variant_state(empty_state: Callable[[], redis.Redis]) -> redis.Redis:
+    return empty_state()
 
 
 @pytest.fixture

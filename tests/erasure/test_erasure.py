@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-import fakeredis
 import pytest
+import redis
 from flask.testing import FlaskClient
 
 from bridge import cli
@@ -63,9 +63,11 @@ class LeftOut:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Services, FlaskClient, Snapshot]]:
+def world(
+    empty_state: Callable[[], redis.Redis], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Services, FlaskClient, Snapshot]:
     """A bridge, its API, and everything stored after two persons have been everywhere."""
-    state = fakeredis.FakeRedis(version=(7, 0))
+    state = empty_state()
     services = make_services(state, tmp_path_factory.mktemp("world"))
     client = make_client(services)
     fill(services, client, OTHER)
@@ -73,8 +75,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Services, 
     assert named_keys(SAM) - places_of(state, SAM).keys() == set()
     assert named_keys(OTHER) - places_of(state, OTHER).keys() == set()
     found = cast("list[str]", list(state.scan_iter()))
-    yield services, client, {key: (state.dump(key), state.pttl(key)) for key in found}
-    state.close()
+    return services, client, {key: (state.dump(key), state.pttl(key)) for key in found}
 
 
 @pytest.fixture

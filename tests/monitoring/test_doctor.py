@@ -120,8 +120,8 @@ def test_an_unreachable_server_is_unavailable_and_not_a_configuration_error():
     client.close()
 
 
-def test_a_healthy_bridge_without_processes_has_warnings_only_about_them(services, read):
-    by_name = found(services(read(SOURCES)))
+def test_a_healthy_bridge_without_processes_has_warnings_only_about_them(services, read, own_server):
+    by_name = found(services(read(SOURCES), own_server.url, own_server.broker_url))
     missing = {"web", "worker", "beat", "dispatch", "API tokens"}
     assert {name for name, check in by_name.items() if check.status != OK} == missing
     assert by_name["broker of the bridge"].text == "answers, noeviction"

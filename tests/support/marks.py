@@ -1,7 +1,7 @@
 """The marks `server`, `process` and `rabbitmq`: set by what a test requests, and nothing starts without them.
 
-And `no_cover`: coverage is measured by the fast tests of the measured rooms alone; measuring would double the time of
-all others.
+And `no_cover`: coverage is measured by tests of the measured rooms alone that neither start a process nor take long;
+measuring would double the time of all others.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import pytest
 
 #: Fixture -> mark of every test that requests it, also through another fixture.
 MARKS = {"starts_servers": "server", "starts_processes": "process", "rabbitmq": "rabbitmq"}
-#: What `scripts/test --fast` leaves out.
-NOT_FAST = ("server", "process", "long")
 #: Rooms whose tests measure coverage: those of `[tool.coverage.run]`, and what runs them. Pages call the API, whose own
 #: tests cover what lies below it.
 _MEASURED = tuple(
@@ -37,16 +35,9 @@ def set_marks(item: pytest.Item) -> None:
         # Asked for only when the test runs.
         item.add_marker("server")
         item.add_marker("process")
-    is_slow = any(item.get_closest_marker(mark) for mark in NOT_FAST)
-    if is_slow or not item.nodeid.startswith(_MEASURED) or item.nodeid.startswith(_NOT_MEASURED):
+    is_measured = item.nodeid.startswith(_MEASURED) and not item.nodeid.startswith(_NOT_MEASURED)
+    if not is_measured or any(item.get_closest_marker(mark) for mark in ("process", "long")):
         item.add_marker("no_cover")
-    if state_server(item) == "real" or ("variant_state" in requested and item.get_closest_marker("long")):
-        item.add_marker("server")  # asked for only when the test runs
-
-
-def state_server(item: pytest.Item) -> str | None:
-    """`fake` or `real` for a test over `any_state`."""
-    return item.callspec.params.get("any_state") if hasattr(item, "callspec") else None
 
 
 class Guard:

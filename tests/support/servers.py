@@ -36,6 +36,7 @@ class Server:
             *extra,
         ]
         self.log = (directory / "log").open("ab")
+        self._emptying: redis.Redis | None = None
         self.start()
 
     @property
@@ -48,6 +49,12 @@ class Server:
 
     def client(self, **options: object) -> redis.Redis:
         return redis.Redis.from_url(self.url, **options)  # type: ignore[arg-type]
+
+    def empty(self) -> None:
+        """Forget everything, over a connection that is kept: there is a call for each test."""
+        if self._emptying is None:
+            self._emptying = self.client(single_connection_client=True)
+        self._emptying.flushall()
 
     def start(self) -> None:
         self.process = subprocess.Popen(self.args, stdout=self.log, stderr=self.log)
@@ -79,6 +86,8 @@ class Server:
         if self.process.poll() is None:
             self.cont()
             self.kill9()
+        if self._emptying is not None:
+            self._emptying.close()
         self.log.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +59,6 @@ def fill(services: Services, count: int) -> None:
         for number in range(count)
     ]
     services.expectations.register("eu", expected, now=1e9)
-
-
-@pytest.fixture
-def fake_state(empty_state: Callable[[], redis.Redis]) -> redis.Redis:
-    """A real server: the scripts of a fake one take most of the time of so many watches."""
-    return empty_state()
 
 
 @pytest.fixture

@@ -52,8 +52,13 @@ def test_the_system_page_has_the_worst_finding_first_with_its_remedy_and_the_sta
     assert server.url.rpartition(":")[2].partition("/")[0] in page
 
 
-def test_without_a_state_server_that_answers_the_page_says_so(viewer: Dashboard) -> None:
-    # The fake one knows no INFO.
+def test_without_a_state_server_that_answers_the_page_says_so(
+    viewer: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise redis.ConnectionError
+
+    monkeypatch.setattr("redis.Redis.info", away)
     page = viewer.get("system")
     assert "Webhooks are answered with 503 until it is back" in page
     assert 'class="badge bad">failure' in page

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import fakeredis
 import pytest
 import redis
 
@@ -141,13 +140,13 @@ class Commands:
 
 @pytest.mark.parametrize("neighbours", [0, 1])
 def test_an_event_that_comes_at_any_moment_between_two_commands_ends_the_wait(
-    monkeypatch: pytest.MonkeyPatch, neighbours: int
+    empty_state: Callable[[], redis.Redis], monkeypatch: pytest.MonkeyPatch, neighbours: int
 ) -> None:
     monkeypatch.setattr(membership, "_QUIET_READS", 0)
     at, number = 0, 1
     while at <= number:
         at += 1
-        state = fakeredis.FakeRedis(version=(7, 0))
+        state = empty_state()
         state.xgroup_create(keys.journal(0), keys.group("crm"), mkstream=True)
         old = state.xadd(keys.journal(0), {"id": "old"})
         state.xreadgroup(keys.group("crm"), "one", {keys.journal(0): ">"})

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import fakeredis
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
@@ -71,8 +70,10 @@ def pending(state: redis.Redis) -> int:
     max_examples=settings.default.max_examples * 6 // 10, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(kind=st.sampled_from(KINDS))
-def test_any_exception_from_a_send_is_a_failed_try_and_finally_a_dead_letter(kind: type[Exception]) -> None:
-    state = fakeredis.FakeRedis(version=(7, 0))
+def test_any_exception_from_a_send_is_a_failed_try_and_finally_a_dead_letter(
+    empty_state: Callable[[], redis.Redis], kind: type[Exception]
+) -> None:
+    state = empty_state()
     ids = publish(state, 1, 2)
     receiver = Raising()
     receiver.error = make(kind)

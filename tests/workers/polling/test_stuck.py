@@ -57,6 +57,10 @@ class Hanging:
         self.go_on.set()
         self.released.set()
         self._thread.join(30)
+        # What raises the alarm goes on in a thread of its own, and the state server is that of the next test too.
+        for thread in threading.enumerate():
+            if thread.name == "stuck":
+                thread.join(30)
 
 
 @pytest.fixture
