@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
 
 from bridge.config.fields import LOOPBACK
@@ -11,6 +12,8 @@ from bridge.config.model import Subscription
 from bridge.config.yaml_document import Reference
 from bridge.net.standard_webhooks import SigningSecret, moment_text
 from bridge.text import duration_text
+from schemas.event import REVISED
+from schemas.formats import XAPI
 from schemas.projection import sends_persons
 
 __all__ = ["Advice", "advice_about"]
@@ -24,7 +27,7 @@ _ANNOUNCED = 14 * _DAY
 class Advice:
     """One thing to change."""
 
-    #: What it is about: `personal data`, `credentials` or `secrets`.
+    #: What it is about: `personal data`, `credentials`, `revisions` or `secrets`.
     topic: str
     #: The fact and its value.
     text: str
@@ -35,16 +38,25 @@ class Advice:
 
 
 def advice_about(subscription: Subscription, now: float) -> Iterator[Advice]:
-    """Personal data that nobody has chosen to send, unencrypted credentials, expiring secrets; `now`: UNIX seconds."""
+    """Personal data that nobody has chosen to send, unencrypted credentials, filters that exclude revisions, expiring
+    secrets; `now`: UNIX seconds.
+    """
     if subscription.filter.is_open and sends_persons(subscription.data):
         text = "names and e-mail addresses of every candidate are sent: it has no filter but types"
         yield Advice("personal data", text, "data: minimal, or a filter such as {sources: [...]}")
     if _sends_credentials(subscription) and _is_unencrypted(subscription.url or ""):
         text = "a password, token or header that may be a secret is sent unencrypted"
         yield Advice("credentials", text, "write https:// in url")
+    if subscription.format == XAPI and (subscription.filter.when or not _takes_revisions(subscription)):
+        text = "a result that changes stays valid in the LRS if the filter excludes the revision that voids it"
+        yield Advice("revisions", text, "take attempt.completed, attempt.revised and attempt.voided, without when")
     for place, secret in enumerate(subscription.secrets):
         if secret.expires is not None and now >= secret.expires - _ANNOUNCED:
             yield _expiry(f"secrets[{place}]", secret.expires, subscription.secrets, now)
+
+
+def _takes_revisions(subscription: Subscription) -> bool:
+    return any(fnmatchcase(REVISED, pattern) for pattern in subscription.filter.types)
 
 
 def _sends_credentials(subscription: Subscription) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.config.addresses import is_secret_name, without_password
+from bridge.config.formats import XAPI_FIELDS
 from bridge.config.model import Authorization, Config, Rate, Source, Subscription
 from bridge.config.notify_target import shown_service
 from bridge.config.schemas import FIELDS
@@ -16,6 +17,7 @@ from bridge.net.standard_webhooks import SigningSecret, moment_text, public_key_
 from bridge.query import NumberRange
 from bridge.sdk.options import plain
 from bridge.text import duration_text, time_of_day_text
+from schemas.formats import XAPI
 
 __all__ = ["describe"]
 
@@ -63,6 +65,7 @@ def _section(value: Source | Subscription) -> dict[str, Any]:
             described["budget"]["resets"] = time_of_day_text(value.budget.resets_at)
         return described
     others = set().union(*FIELDS.values(), {"public_url"}) - FIELDS[value.transport]
+    others |= set() if value.format == XAPI else XAPI_FIELDS
     return {key: member for key, member in described.items() if key not in others and member is not None}
 
 

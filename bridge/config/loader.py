@@ -16,6 +16,7 @@ from marshmallow import Schema, ValidationError
 
 from bridge.config.access_schema import AccessSchema, subscription_problem
 from bridge.config.cross_checks import check_memory, check_retention
+from bridge.config.formats import check_format
 from bridge.config.kafka_target import check_kafka, kafka_parts
 from bridge.config.model import (
     Access,
@@ -187,7 +188,7 @@ def _subscription(
     data = _load(SubscriptionSchema(), section, path, document)
     given = {key for key, value in section.items() if value is not None} if isinstance(section, dict) else set()
     transport = data.get("transport", "")
-    data = with_notify_defaults(data, bridge.public_url) if transport == "notify" else data
+    data = with_notify_defaults(data) if transport == "notify" else data
     if transport:
         _check_fields(transport, given, path, document)
         _check_transport(transport, given, data, bridge, sources, path, document)
@@ -205,6 +206,7 @@ def _subscription(
     return Subscription(
         **{"transport": "", **data},
         name=name,
+        public_url=bridge.public_url,
         filter=Filter(**parts["filter"]),
         retry=RetryPolicy(**parts["retry"]),
         receipts=Receipts(**parts["receipts"]),
@@ -248,14 +250,13 @@ def _check_transport(
     for key in needed:
         if key not in given:
             document.add((*path, key), f"missing: transport {transport} needs it")
-    if transport == "http" and "url" in data:
-        refused = address_policy.check_url(data["url"], allow_private=data.get("allow_private", False))
-        if refused:
-            document.add((*path, "url"), refused)
+    url, private = data.get("url"), data.get("allow_private", False)
+    if transport == "http" and url and (refused := address_policy.check_url(url, allow_private=private)):
+        document.add((*path, "url"), refused)
     if transport in _CHECKS:
         _CHECKS[transport](data, path, document)
-    if "secrets" in given and data.get("secrets") == []:
-        document.add((*path, "secrets"), "is empty. Remedy: attempt-bridge subscriptions secret prints a new one")
+    if transport in ("http", "kombu"):
+        check_format(given, data, path, document)
 
 
 def _check_filter(

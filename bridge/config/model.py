@@ -16,6 +16,8 @@ from bridge.notify.defaults import MessageTemplate
 from bridge.query import NumberRange
 from bridge.quota.windows import Window
 from schemas.event import ATTEMPT_TYPES
+from schemas.formats import CLOUDEVENTS, Format
+from schemas.xapi import ACCOUNT
 
 __all__ = [
     "Access",
@@ -207,7 +209,7 @@ class Subscription:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     authorization: Authorization | None = None
     allow_private: bool = False
-    #: http: requests under way at most, by each dispatch process.
+    #: http: events under way at most, by each dispatch process.
     concurrency: int = 64
     rate: Rate | None = None
     #: sql, PostgreSQL: the schema of the tables; None: the first of the user's search path.
@@ -227,8 +229,18 @@ class Subscription:
     templates: Mapping[str, MessageTemplate] = field(default_factory=dict)
     #: notify: seconds; what `rate` does not let through is one message at the end of each such period.
     digest: float | None = None
-    #: notify: the bridge's own address, for links.
+    #: http and kombu: `cloudevents`, `xapi` or `caliper`.
+    format: str = CLOUDEVENTS
+    #: xapi: whether actors are identified by `account` or `mbox`, and the home page of accounts named by `external_id`.
+    actor: str = ACCOUNT
+    home_page: str | None = None
+    #: The bridge's own address, for links and for the IRIs of formats.
     public_url: str = ""
+
+    @property
+    def output(self) -> Format:
+        """What its events become."""
+        return Format(name=self.format, base=self.public_url, actor=self.actor, home_page=self.home_page)
 
     @property
     def own_headers(self) -> dict[str, str]:

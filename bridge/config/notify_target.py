@@ -92,12 +92,11 @@ def _section_problem(section: Any) -> Any:
     return problems
 
 
-def with_notify_defaults(data: Mapping[str, Any], public_url: str) -> dict[str, Any]:
+def with_notify_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
     """A subscription as it was read, with what differs from other transports: a chat gets few events, and no names."""
     return {
         "data": "minimal",
         **data,
-        "public_url": public_url,
         "urls": tuple(data.get("urls", ())),
         "filter": {"types": list(DEFAULT_TYPES), **data.get("filter", {})},
     }

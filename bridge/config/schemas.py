@@ -25,6 +25,7 @@ from bridge.config.fields import (
     split_address,
     whole_number,
 )
+from bridge.config.formats import FORMAT_FIELDS
 from bridge.config.kafka_target import SaslSchema, Servers, TlsSchema, topic_problem
 from bridge.config.notify_target import ServiceAddresses, Templates
 from bridge.config.request_headers import AuthorizationField, RequestHeaders
@@ -36,6 +37,8 @@ from bridge.config.templates import broker_name_problem
 from bridge.config.yaml_document import Reference
 from bridge.errors import clip
 from bridge.net.tls import address_problem
+from schemas.formats import FORMATS
+from schemas.xapi import ACTORS
 
 __all__ = [
     "FIELDS",
@@ -54,16 +57,16 @@ _BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 #: Which fields of SubscriptionSchema belong to a transport; the others are for all.
 FIELDS = {
     "celery": {"task", "queue", "broker", "receipts"},
-    "kombu": {"queue", "exchange", "routing_key", "broker", "receipts"},
-    "http": {"url", "secrets", "headers", "authorization", "allow_private", "concurrency", "rate"},
+    "kombu": {"queue", "exchange", "routing_key", "broker", "receipts", *FORMAT_FIELDS},
+    "http": {"url", "secrets", "headers", "authorization", "allow_private", "concurrency", "rate", *FORMAT_FIELDS},
     "sql": {"url", "schema", "table", "create"},
     "kafka": {"servers", "topic", "tls", "sasl"},
     "notify": {"urls", "templates", "digest", "allow_private", "rate"},
 }
-#: Those that it cannot do without. What kombu needs depends on its broker.
+#: Those that it cannot do without. What kombu needs depends on its broker; whether http needs secrets, on the format.
 NEEDED = {
     "celery": ["task", "queue"],
-    "http": ["url", "secrets"],
+    "http": ["url"],
     "sql": ["url"],
     "kafka": ["servers", "topic"],
     "notify": ["urls"],
@@ -88,6 +91,13 @@ def _base_problem(text: str) -> str | None:
             f"must end before the last / and any ? or #; write {parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         )
     return None
+
+
+def _home_page_problem(text: str) -> str | None:
+    parts = split_address(text)
+    if parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc:
+        return None
+    return f'"{clip(without_password(text))}" is not a home page of accounts; write it like https://id.example.org'
 
 
 def _vendor_address_problem(text: str) -> str | None:
@@ -234,6 +244,9 @@ class SubscriptionSchema(SectionSchema):
     urls = ServiceAddresses()
     templates = Templates()
     digest = Duration("1m", "1d")
+    format = choice(*FORMATS)
+    actor = choice(*ACTORS)
+    home_page = Text(_home_page_problem)
 
 
 class FileSchema(SectionSchema):

@@ -84,3 +84,18 @@ def test_personal_data_without_a_filter_is_warned_of(members: dict[str, object],
 def test_credentials_that_are_sent_unencrypted_are_warned_of(url: str, members: dict[str, Any], warned: bool) -> None:
     crm = Subscription(name="crm", transport="http", url=url, filter=CHOSEN, **members)
     assert [advice.topic for advice in advice_about(crm, 0.0)] == (["credentials"] if warned else [])
+
+
+@pytest.mark.parametrize(
+    ("members", "warned"),
+    [
+        ({}, False),
+        ({"filter": Filter(sources=("eu",), when={"passed": True})}, True),
+        ({"filter": Filter(sources=("eu",), types=("attempt.completed",))}, True),
+        ({"filter": Filter(sources=("eu",), types=("attempt.*",))}, False),
+        ({"filter": Filter(sources=("eu",), when={"passed": True}), "format": "caliper"}, False),
+    ],
+)
+def test_a_filter_that_keeps_a_voiding_statement_away_is_warned_of(members: dict[str, Any], warned: bool) -> None:
+    lrs = Subscription(name="lrs", transport="kombu", **{"filter": CHOSEN, "format": "xapi", **members})
+    assert [advice.topic for advice in advice_about(lrs, 0.0)] == (["revisions"] if warned else [])

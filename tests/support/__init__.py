@@ -13,10 +13,12 @@ deliveries_ui    two subscriptions for the pages of deliveries, and events that 
 dispatch         lanes over a real state server, receivers that fail on purpose
 dripping         a server that answers a byte at a time
 erasing          a bridge in which every place holds something of two persons
+events           events as the pipeline builds them, at random
 http_bridge      the web application over HTTP, in a thread of the test
 journal          submissions to the journal, and what became of them
 junk             messages that nobody can use, for queues that others can write to
 kafka            a Kafka cluster, and a broker that refuses everybody
+lrs              a strict learning record store over HTTP
 marks            the marks `server`, `process` and `rabbitmq`, and the guard that nothing starts without them
 mutants          scripts with one line changed
 notified         services that get messages: a chat over HTTP, a mail server

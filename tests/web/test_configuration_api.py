@@ -42,6 +42,12 @@ subscriptions:
     authorization: {basic: {user: '${C_9}', password: '${C_10}'}}
     rate: {events: 5, per: 1s}
     filter: {types: [attempt.*], sources: [eu], when: {percentage: '<50', flags: [late]}}
+  lrs:
+    transport: http
+    url: https://lrs.example.org/xAPI/statements
+    format: xapi
+    actor: mbox
+    authorization: {basic: {user: '${C_9}', password: '${C_10}'}}
   gradebook: {transport: celery, task: t, queue: q, broker: '${OWN}', receipts: {required: true, within: 10m}}
   lake:
     transport: kafka
@@ -100,7 +106,9 @@ def test_it_has_what_the_bridge_does(services: Services) -> None:
         {"enabled": True, "secret_addresses": 1},
     )
     assert exams["budget"] == {"calls": 500, "per": 86_400.0, "resets_at": 4 * 3600.0}
-    shop, gradebook, lake = found["subscriptions"]
+    shop, lrs, gradebook, lake = found["subscriptions"]
+    assert (lrs["format"], lrs["actor"], lrs["home_page"], lrs["secrets"]) == ("xapi", "mbox", None, 0)
+    assert (shop["format"], shop["actor"], gradebook["format"]) == ("cloudevents", None, None)
     assert (shop["url"], shop["secrets"], shop["authorization"]) == ("https://crm.example.org/****", 1, "basic")
     assert shop["headers"] == ["x-tenant", "x-api-key"]
     assert shop["filter"]["when"] == {"percentage": "<50", "flags": "late"}

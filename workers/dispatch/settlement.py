@@ -106,12 +106,13 @@ def matches_filter(subscription: Subscription, item: Item) -> bool:
 
 
 def outgoing_event(subscription: Subscription, item: Item) -> Outgoing:
-    """The event as the subscription gets it: the journal's bytes, or the projection that it asks for."""
-    body = item.event
-    if subscription.data != "full":
-        event = json.loads(body)
-        sent = minimal(event) if isinstance(subscription.data, str) else only(event, subscription.data)
-        body = json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode()
+    """The event as the subscription gets it: the journal's bytes, or the projection and the format that it asks for."""
+    body, output = item.event, subscription.output
+    if subscription.data != "full" or output.converts:
+        sent = json.loads(body)
+        if subscription.data != "full":
+            sent = minimal(sent) if isinstance(subscription.data, str) else only(sent, subscription.data)
+        body = output.converted(sent)
     delivery = item.delivery
     return Outgoing(
         delivery.id,

@@ -5,6 +5,7 @@ A test leaves no delivery, counter or failure behind, and neither a pause nor an
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -56,9 +57,8 @@ class SubscriptionTester:
             return Report(problem=_OTHER_FILE, reason="other_configuration")
         now = self._now()
         event = build_test_event(config.bridge, subscription.name, ident=test.ident, now=now)
-        outgoing = Outgoing(
-            event.id, event.type, event_source(subscription.name), f"test:{test.ident}", event.to_json()
-        )
+        body = subscription.output.converted(json.loads(event.to_json()))
+        outgoing = Outgoing(event.id, event.type, event_source(subscription.name), f"test:{test.ident}", body)
         # Not that of the lane, which is for its thread alone, and whose connections say nothing about a new one.
         transport = transport_for(subscription, self._services.broker_url)
         try:

@@ -12,6 +12,7 @@ import structlog
 from bridge.config.model import Subscription
 from bridge.errors import BridgeError, DeliveryFailed
 from bridge.net.push_loop import PushLoop
+from workers.transports.batch_push import BatchPush
 from workers.transports.celery_task import CeleryTask
 from workers.transports.contract import Outgoing, ShowsRequest, Transport, Try, tries_of
 from workers.transports.http_push import HttpPush
@@ -28,7 +29,7 @@ _log = structlog.get_logger(__name__)
 TRANSPORTS: Mapping[str, Callable[[Subscription, str, PushLoop | None], ShowsRequest]] = {
     "celery": lambda subscription, broker_url, _: CeleryTask(subscription, broker_url),
     "kombu": lambda subscription, broker_url, _: KombuQueue(subscription, broker_url),
-    "http": lambda subscription, _, loop: HttpPush(subscription, loop),
+    "http": lambda subscription, _, loop: (BatchPush if subscription.output.converts else HttpPush)(subscription, loop),
     "sql": lambda subscription, _broker_url, _loop: SqlTables(subscription),
     "kafka": lambda subscription, _broker_url, _loop: KafkaMessages(subscription),
     "notify": lambda subscription, _broker_url, _loop: Notifications(subscription),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol, runtime_checkable
 
 from bridge.errors import DeliveryFailed
+from schemas.envelope import format_time
 
 __all__ = [
     "ANSWER_KEPT_BYTES",
@@ -19,6 +21,7 @@ __all__ = [
     "Transport",
     "Try",
     "WindowTransport",
+    "sending_time",
     "tries_of",
 ]
 
@@ -45,7 +48,7 @@ class Outgoing:
     source: str
     #: Id of its attempt.
     attempt: str
-    #: Its JSON in the projection of the subscription.
+    #: Its JSON in the projection of the subscription, as `Format.converted` gives it.
     body: bytes
     #: Id of the replay job that sends it again; empty: none. Told in a header, never in the body.
     replay: str = ""
@@ -85,6 +88,11 @@ class ShownRequest:
     headers: Mapping[str, str]
     #: The very body that is sent.
     body: bytes
+
+
+def sending_time(now: float) -> str:
+    """UNIX seconds as RFC 3339, for formats that say when they are sent."""
+    return format_time(datetime.fromtimestamp(now, UTC))
 
 
 def tries_of(outcomes: Sequence[Outcome], *, at: float, seconds: float) -> list[Try]:

@@ -1,11 +1,12 @@
-"""Transport `http`: a POST of the CloudEvent, signed as in Standard Webhooks 1.0."""
+"""Transport `http`: a POST of each event, signed as in Standard Webhooks 1.0."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from bridge import clock
 from bridge.config.addresses import without_password
@@ -16,7 +17,6 @@ from bridge.net.push_client import Answer, Client
 from bridge.net.push_loop import PushLoop
 from bridge.net.retry_after import retry_after_seconds
 from bridge.net.standard_webhooks import Signer
-from schemas.event import MEDIA_TYPE
 from workers.transports.contract import (
     ANSWER_KEPT_BYTES,
     REPLAY_HEADER,
@@ -25,16 +25,28 @@ from workers.transports.contract import (
     Outgoing,
     ShownRequest,
     Try,
+    sending_time,
 )
 from workers.transports.faults import unexpected_failure
 
-__all__ = ["HttpPush", "answer_outcome"]
+__all__ = ["HttpPush", "Waiting", "answer_outcome"]
+
+#: (number, event, UNIX seconds, moment of the monotonic clock) of an event that waits its turn.
+Waiting = tuple[int, Outgoing, float, float]
 
 #: Of 4xx, those that concern the receiver and not the one event.
 _RECEIVER_BUSY = (408, 425, 429)
 #: Headers that are shown; any other may be a secret of the receiver's.
 _SHOWN = frozenset(
-    {"content-type", "webhook-id", "webhook-timestamp", "webhook-signature", REPLAY_HEADER, TRACE_HEADER}
+    {
+        "content-type",
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+        "x-experience-api-version",
+        REPLAY_HEADER,
+        TRACE_HEADER,
+    }
 )
 #: Results are handed over together: after this many seconds, or when half of the window has answered.
 _GATHER_SECONDS = 0.005
@@ -48,6 +60,10 @@ class HttpPush:
     of `Client`. For one thread, beside that of the loop.
     """
 
+    #: Requests under way at most, and events in one; None: as many requests as events may be under way.
+    most_requests: int | None = None
+    most_events = 1
+
     def __init__(self, subscription: Subscription, loop: PushLoop | None = None) -> None:
         """`loop`: one that several transports share; without it this one has a loop of its own."""
         url = self._url = subscription.url or ""
@@ -55,14 +71,19 @@ class HttpPush:
         if problem is not None:
             raise ConfigError(f"subscriptions.{subscription.name}.url: {problem}")
         self.concurrency = self.batch = subscription.concurrency
-        self._signer = Signer(subscription.secrets)
-        self._own_headers = subscription.own_headers
+        self._format = subscription.output
+        # A receiver of other formats may rely on authorisation alone; events as they are never go unsigned.
+        signs = subscription.secrets or not self._format.converts
+        self._signer = Signer(subscription.secrets) if signs else None
+        # The operator's own replace those of the format: an LRS may ask for another version.
+        own = {name.lower() for name in subscription.own_headers}
+        kept = {name: value for name, value in self._format.headers.items() if name not in own}
+        self._own_headers = {**subscription.own_headers, **kept, "content-type": self._format.media_type}
         self._client = Client(url, allow_private=subscription.allow_private)
         self._own_loop = None if loop else PushLoop()
         self._loop = loop or self._own_loop or PushLoop()
-        #: (number, event, UNIX seconds, moment of the monotonic clock) of events that wait their turn.
-        self._waiting: deque[tuple[int, Outgoing, float, float]] = deque()
-        self._sending = 0
+        self._waiting: deque[Waiting] = deque()
+        self._requests = self._sending = 0
         self._held_back = False
         self._finished: deque[tuple[int, Try]] = deque()
         self._ready = threading.Event()
@@ -112,58 +133,76 @@ class HttpPush:
 
     def shown(self, event: Outgoing, *, now: float) -> ShownRequest:
         """What a try sends that begins at `now`; the signature is that of the try."""
-        headers = {
-            name: value if name.lower() in _SHOWN else "****" for name, value in self._headers(event, now).items()
-        }
-        return ShownRequest(f"POST {without_password(self._url)}", headers, event.body)
+        body = self._body([event], now)
+        headers = self._headers(event.id, body, event.headers, now)
+        shown = {name: value if name.lower() in _SHOWN else "****" for name, value in headers.items()}
+        return ShownRequest(f"POST {without_password(self._url)}", shown, body)
 
     def close(self) -> None:
         self._loop.call_if_running(self._client.close)
         if self._own_loop is not None:
             self._own_loop.close()
 
-    def _headers(self, event: Outgoing, now: float) -> dict[str, str]:
-        signed = self._signer.headers(event.id, event.body, now)
-        return {**self._own_headers, "content-type": MEDIA_TYPE, **signed, **event.headers}
+    def _body(self, events: Sequence[Outgoing], now: float) -> bytes:
+        return self._format.body([event.body for event in events], sending_time(now))
+
+    def _headers(self, ident: str, body: bytes, more: Mapping[str, str], now: float) -> dict[str, str]:
+        """`ident`: of the event, or of the events together; `more`: `Outgoing.headers`."""
+        signed = {"webhook-id": ident} if self._signer is None else self._signer.headers(ident, body, now)
+        return {**self._own_headers, **signed, **more}
 
     # --- in the thread of the loop
 
     def _resume(self) -> None:
         self._held_back = False
+        while (self.most_requests is None or self._requests < self.most_requests) and (taken := self._take()):
+            self._requests += 1
+            self._loop.spawn(self._run(taken))
+
+    def _take(self) -> list[Waiting]:
+        """The events of the next request."""
+        taken: list[Waiting] = []
+        most = min(self.most_events, self.concurrency - self._sending)
         with suppress(IndexError):
-            while self._sending < self.concurrency:
-                next_one = self._waiting.popleft()
-                self._sending += 1
-                self._loop.spawn(self._run(*next_one))
+            while len(taken) < most:
+                taken.append(self._waiting.popleft())
+        self._sending += len(taken)
+        return taken
 
-    async def _run(self, number: int, event: Outgoing, now: float, at: float) -> None:
-        """Send this event, then others that wait."""
+    async def _run(self, taken: list[Waiting]) -> None:
+        """Send these events, then others that wait."""
         try:
-            while True:
-                tried = await self._try(event, now + clock.monotonic() - at)
-                failed = tried.failure is not None and not tried.failure.about_event
-                self._held_back = self._held_back or failed
-                self._finish(number, tried)
-                if self._held_back:
-                    return
-                try:
-                    number, event, now, at = self._waiting.popleft()
-                except IndexError:
-                    return
+            while taken:
+                for (number, *_), tried in zip(taken, await self._send(taken), strict=True):
+                    failed = tried.failure is not None and not tried.failure.about_event
+                    self._held_back = self._held_back or failed
+                    self._finish(number, tried)
+                self._sending -= len(taken)
+                taken = [] if self._held_back else self._take()
         finally:
-            self._sending -= 1
+            self._requests -= 1
+            self._sending -= len(taken)
 
-    async def _try(self, event: Outgoing, now: float) -> Try:
+    async def _send(self, taken: Sequence[Waiting]) -> list[Try]:
+        """One try for each of the events."""
+        ((_, event, now, at),) = taken
+        return [await self._post([event], event.id, now + clock.monotonic() - at)]
+
+    async def _post(self, events: Sequence[Outgoing], ident: str, now: float) -> Try:
+        """One request with events that one replay, or none, sends again. Raises nothing."""
         started = clock.monotonic()
         status, kept = None, b""
         try:
-            answer = await self._client.post(event.body, self._headers(event, now))
+            body = self._body(events, now)
+            # A request of several events is part of several traces.
+            one = events[0] if len(events) == 1 else replace(events[0], traceparent="")
+            answer = await self._client.post(body, self._headers(ident, body, one.headers, now))
             status, kept = answer.status, answer.body[:ANSWER_KEPT_BYTES]
             failure = answer_outcome(answer, now=now)
         except DeliveryFailed as failed:
             failure = failed
-        except Exception as error:  # noqa: BLE001 - a receiver may answer anything; it concerns one event
-            failure = unexpected_failure(error, event_id=event.id)
+        except Exception as error:  # noqa: BLE001 - a receiver may answer anything; it concerns these events
+            failure = unexpected_failure(error, event_id=ident)
         return Try(failure, now, clock.monotonic() - started, status, kept)
 
     def _finish(self, number: int, tried: Try) -> None:

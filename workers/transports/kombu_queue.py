@@ -1,4 +1,4 @@
-"""Transport `kombu`: the CloudEvent as a message, to a topic exchange (AMQP) or a queue (AMQP, Redis)."""
+"""Transport `kombu`: each event as a message, to a topic exchange (AMQP) or a queue (AMQP, Redis)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 from bridge.config.addresses import without_password
 from bridge.config.model import Subscription
 from bridge.errors import ConfigError
-from schemas.event import MEDIA_TYPE
 from workers.transports.broker import Broker, Message
-from workers.transports.contract import Outgoing, ShownRequest, Try
+from workers.transports.contract import Outgoing, ShownRequest, Try, sending_time
 
 __all__ = ["KombuQueue"]
 
 
 class KombuQueue:
-    """Publishes the event's bytes with content type `application/cloudevents+json` and the event id as message id."""
+    """Publishes the event in the subscription's format, with its media type and the event id as message id."""
 
     batch = 200
 
@@ -26,6 +25,7 @@ class KombuQueue:
         self._queue = subscription.queue
         self._routing_key = subscription.routing_key
         self._exchange = subscription.exchange
+        self._format = subscription.output
         where = f"subscriptions.{subscription.name}"
         if subscription.queue is None and subscription.exchange is None:
             raise ConfigError(f"{where}: a kombu subscription needs `exchange` or `queue`")
@@ -39,7 +39,7 @@ class KombuQueue:
             events,
             lambda event: self._message(event, now),
             now=now,
-            content_type=MEDIA_TYPE,
+            content_type=self._format.media_type,
             exchange=self._exchange,
         )
 
@@ -47,12 +47,13 @@ class KombuQueue:
         """What is put into the queue or the exchange; properties are shown as headers."""
         message = self._message(event, now)
         place = f"exchange {self._exchange} with routing key" if self._exchange else "queue"
-        properties = {"content_type": MEDIA_TYPE, **message.properties}
+        properties = {"content_type": self._format.media_type, **message.properties}
         headers = {name: str(value) for name, value in {**properties, **message.headers}.items()}
         return ShownRequest(f"{place} {message.routing_key} of {self._address}", headers, message.body)
 
     def _message(self, event: Outgoing, now: float) -> Message:
-        return Message(event.body, self._key(event), event.id, event.headers, _properties(event, now))
+        body = self._format.body([event.body], sending_time(now))
+        return Message(body, self._key(event), event.id, event.headers, _properties(event, now))
 
     def _key(self, event: Outgoing) -> str:
         if self._exchange is None and self._queue is not None:

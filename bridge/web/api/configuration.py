@@ -18,6 +18,7 @@ from bridge.web.api.bodies import ApiBlueprint
 from bridge.web.api.common import VIEWER, needs, services_here
 from bridge.web.api.configuration_shapes import ConfigurationShape
 from bridge.web.api.description import described
+from schemas.formats import XAPI
 
 __all__ = ["blueprint"]
 
@@ -135,6 +136,9 @@ def _subscription(subscription: Subscription) -> dict[str, Any]:
         "topic": subscription.topic,
         "tls": subscription.tls.enabled if is_kafka else None,
         "sasl": None if subscription.sasl is None else subscription.sasl.mechanism,
+        "format": subscription.format if subscription.transport in ("http", "kombu") else None,
+        "actor": subscription.actor if subscription.format == XAPI else None,
+        "home_page": subscription.home_page,
         "secrets": len(subscription.secrets) if is_http else None,
         "authorization": authorization and ("bearer" if authorization.user is None else "basic"),
         "headers": list(subscription.headers),

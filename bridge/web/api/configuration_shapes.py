@@ -176,15 +176,16 @@ class SubscriptionShape(_Shape):
         required=True, allow_none=True, metadata={"description": "Whether its Kafka brokers are reached over TLS."}
     )
     sasl = _text("How it signs in to Kafka: the mechanism; null: it does not.", allow_none=True)
+    format = _text("`cloudevents`, `xapi` or `caliper`.", allow_none=True)
+    actor = _text("xapi: `account` or `mbox`, by which persons are identified.", allow_none=True)
+    home_page = _text("xapi: of accounts that the organisation's own ids name.", allow_none=True)
     secrets = fields.Integer(
         required=True, allow_none=True, metadata={"description": "How many secrets sign its pushes."}
     )
     authorization = _text("`basic` or `bearer`; null: none.", allow_none=True)
     headers = _texts("Names of the headers that are sent.")
     allow_private = _flag("Whether private addresses are allowed.")
-    concurrency = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "Requests under way at most."}
-    )
+    concurrency = fields.Integer(required=True, allow_none=True, metadata={"description": "Events under way at most."})
     rate = _part(RateShape, "What it gets at most; null: no limit.", allow_none=True)
     digest = _seconds("Period of its digests; null: it gets none", allow_none=True)
     templates = _texts("Types and patterns with templates of the operator's.")

@@ -136,10 +136,11 @@ def test_viewers_read_the_configuration_without_a_secret(viewer: Dashboard) -> N
 def test_every_subscription_has_its_place(fake_state: redis.Redis, tmp_path: Path) -> None:
     signing, wanted = f"secrets: [whsec_{'Y2FuYXJ5' * 4}]", "filter: {when: {flags: [a]}}"
     shop = f"{{transport: http, url: 'https://crm.example.test/p', {signing}, {wanted}}}"
-    more = f"subscriptions: {{shop: {shop}, queue: {{transport: kombu, queue: attempts}}}}\n"
+    lrs = "{transport: kombu, queue: statements, format: xapi, home_page: 'https://id.example.test'}"
+    more = f"subscriptions: {{shop: {shop}, queue: {{transport: kombu, queue: attempts}}, lrs: {lrs}}}\n"
     page = Dashboard(build(fake_state, tmp_path, access=more + access_of(TOKENS))).get("settings")
     assert "Y2FuYXJ5" not in page
-    for fact in ("https://crm.example.test/****", "flags: a", "64 requests", "<dd>attempts</dd>"):
+    for fact in ("https://crm.example.test/****", "flags: a", "64 requests", "<dd>attempts</dd>", "<dd>xapi</dd>"):
         assert fact in page, fact
 
 

@@ -74,7 +74,8 @@ def services(fake_state: redis.Redis, tmp_path: Path, hook: Hook) -> Services:
     url = f"http://127.0.0.1:{hook.server_port}/in?key=hush"
     crm = f"crm: {{transport: http, url: '{url}', secrets: [{SECRET}], allow_private: true, {OWN}}}"
     far = f"far: {{transport: http, url: 'https://localhost:{hook.server_port}/', secrets: [{SECRET}]}}"
-    return build(fake_state, tmp_path, access=access_of(TOKENS) + f"subscriptions: {{{crm}, {far}}}\n")
+    lrs = f"lrs: {{transport: http, format: xapi, url: '{url}', allow_private: true, {OWN}}}"
+    return build(fake_state, tmp_path, access=access_of(TOKENS) + f"subscriptions: {{{crm}, {far}, {lrs}}}\n")
 
 
 @pytest.fixture
@@ -150,6 +151,19 @@ def test_a_test_reaches_no_address_that_a_push_may_not_reach(app: FlaskClient, s
         done = app.post("/api/v1/subscriptions/far/test").json
     assert (done["ok"], done["reason"], done["status"], hook.got) == (False, "forbidden_address", None, [])
     assert "which is not public" in done["problem"]
+
+
+def test_a_test_of_an_lrs_is_a_statement_that_is_voided_at_once(
+    app: FlaskClient, services: Services, hook: Hook
+) -> None:
+    with one_test_done(services):
+        done = app.post("/api/v1/subscriptions/lrs/test").json
+    ((body, headers),) = hook.got
+    statement, void = json.loads(body)
+    assert (done["ok"], statement["id"], void["object"]["id"]) == (True, done["event_id"], done["event_id"])
+    assert headers["webhook-id"] == done["event_id"]
+    assert "webhook-signature" not in headers
+    assert json.loads(done["request"]["body"]) == [statement, void]
 
 
 def test_a_test_that_nobody_can_do_is_refused_in_one_line(app: FlaskClient, services: Services) -> None:

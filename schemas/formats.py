@@ -1,0 +1,78 @@
+"""The formats in which an event is sent: what it becomes, and the bodies of requests and messages. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.caliper import caliper_events, envelope
+from schemas.envelope import MEDIA_TYPE
+from schemas.xapi import ACCOUNT, statements
+
+__all__ = ["CALIPER", "CLOUDEVENTS", "FORMATS", "XAPI", "Format"]
+
+CLOUDEVENTS, XAPI, CALIPER = "cloudevents", "xapi", "caliper"
+FORMATS = (CLOUDEVENTS, XAPI, CALIPER)
+_JSON = "application/json"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """How one subscription gets its events.
+
+    A converted event is a JSON array of statements or of events of Caliper: those of several events can be joined.
+    """
+
+    name: str = CLOUDEVENTS
+    #: Address of the bridge, with which IRIs begin.
+    base: str = ""
+    #: xapi: how actors are identified.
+    actor: str = ACCOUNT
+    #: xapi: of accounts that are named by the organisation's own id; None: by the vendor's id, at the source.
+    home_page: str | None = None
+
+    @property
+    def converts(self) -> bool:
+        """Whether the event is sent as something else than itself."""
+        return self.name != CLOUDEVENTS
+
+    @property
+    def media_type(self) -> str:
+        """Of requests and messages."""
+        return _JSON if self.converts else MEDIA_TYPE
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Of requests."""
+        return {"x-experience-api-version": "1.0.3"} if self.name == XAPI else {}
+
+    def converted(self, event: Mapping[str, Any]) -> bytes:
+        """The event in this format. Raises `ValueError` if there is none for it, `KeyError` if it is incomplete."""
+        made: Any = event
+        if self.name == XAPI:
+            made = statements(event, base=self.base, actor=self.actor, home_page=self.home_page)
+        elif self.name == CALIPER:
+            made = caliper_events(event, base=self.base)
+        return _ENCODER.encode(made).encode()
+
+    def body(self, events: Sequence[bytes], at: str) -> bytes:
+        """The body for events as `converted` gives them; for one event as it is stored that event. `at`: the time of
+        sending, RFC 3339.
+        """
+        if not self.converts:
+            (body,) = events
+            return body
+        joined = b"[" + b",".join(one[1:-1] for one in events) + b"]"
+        if self.name == XAPI:
+            return joined
+        frame = _ENCODER.encode(envelope([], base=self.base, at=at)).encode()
+        return frame.removesuffix(b"[]}") + joined + b"}"
+
+    def parts(self, event: bytes) -> list[bytes]:
+        """What is stored or refused by itself, each as `converted` gives it: every statement, else the whole event."""
+        if self.name != XAPI:
+            return [event]
+        return [_ENCODER.encode([one]).encode() for one in json.loads(event)]
