@@ -89,7 +89,7 @@ def main() -> None:
 
 def pages(client: redis.Redis) -> int:
     """The number of pages that all backfills have read so far."""
-    return sum(json.loads(job)["pages"] for job in client.hvals("ab:backfills"))
+    return sum(json.loads(job)["pages"] for job in client.hvals("ab:{backfills}:jobs"))
 
 
 def print_table(latencies: dict[str, list[tuple[float, float, float]]], given: argparse.Namespace, read: int) -> None:

@@ -97,7 +97,7 @@ class Bench:
         return events
 
     def delivered(self, name: str) -> int:
-        return int(self.services.state.hget(f"ab:deliveries:{name}:state", "delivered") or 0)
+        return int(self.services.state.hget(f"ab:{{0}}:state:{name}", "delivered") or 0)
 
     @contextmanager
     def dispatch(self) -> Iterator[int]:

@@ -17,6 +17,7 @@ from hypothesis import settings
 from bridge.state.embedded_server import EmbeddedServer
 from tests.support.commands import Start, Started
 from tests.support.marks import GUARD, set_marks
+from tests.support.one_slot import one_slot_each
 from tests.support.postgresql import PostgreSQLServer, running_postgresql
 from tests.support.reports import sendable
 from tests.support.servers import Server
@@ -55,7 +56,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    with GUARD.watching(item):
+    with GUARD.watching(item), one_slot_each():
         return (yield)
 
 
@@ -143,10 +144,10 @@ def start(starts_processes: None, tmp_path: Path) -> Iterator[Start]:
     """Start commands in a fresh directory; nothing of them runs when the test is over."""
     started: list[Started] = []
 
-    def begin(*arguments: str, stderr: IO[bytes] | None = None) -> Started:
+    def begin(*arguments: str, stderr: IO[bytes] | None = None, code: Path | None = None) -> Started:
         directory = tmp_path / f"command-{len(started)}"
         directory.mkdir()
-        started.append(Started(directory, *arguments, stderr=stderr))
+        started.append(Started(directory, *arguments, stderr=stderr, code=code))
         return started[-1]
 
     yield begin

@@ -53,6 +53,7 @@ COMMANDS = {
     "config": "Write, check, show or reload the configuration.",
     "vendors": "List vendors; check the files of one or write those of a new one.",
     "doctor": "Check the state server, broker, processes and subscriptions.",
+    "state": "Upgrade what an earlier version has stored.",
     "sql": "Show the tables of sql subscriptions.",
     "schema": "List, show or export the event schemas.",
     "completion": "Print a shell completion script.",

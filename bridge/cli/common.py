@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 
 from bridge.cli.output import say
 from bridge.config.addresses import without_password
+from bridge.errors import StateUnavailable
 from bridge.monitoring import logs
 from bridge.services import Services, load
+from bridge.state.layout import require_layout
 
-__all__ = ["load_services"]
+__all__ = ["load_services", "open_services"]
 
 
 def load_services() -> Services:
@@ -30,4 +34,13 @@ def load_services() -> Services:
         say(f"configuration {services.config.path.resolve()}")
         say(f"state         {without_password(services.state_url)}")
         say(f"broker        {without_password(services.broker_url)}")
+    return services
+
+
+def open_services() -> Services:
+    """`load_services` for a command that reads or changes the state: also raises `ConfigError` for another layout."""
+    services = load_services()
+    # Without a server the command itself says so.
+    with suppress(StateUnavailable):
+        require_layout(services.state)
     return services

@@ -11,7 +11,7 @@ import click
 import yaml
 
 from bridge import clock
-from bridge.cli.common import load_services
+from bridge.cli.common import load_services, open_services
 from bridge.cli.options import format_option
 from bridge.cli.output import print_check, print_object, say
 from bridge.config.addresses import without_password
@@ -89,7 +89,7 @@ def reload_command() -> None:
 
     Waits for each process and prints what became of it. Ends with 1 if one has refused the file or does not answer.
     """
-    services = load_services()
+    services = open_services()
     processes = RunningProcesses(services.state)
     with state_errors():
         if not processes.read(services.now()):

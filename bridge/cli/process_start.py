@@ -14,6 +14,8 @@ from bridge.runtime.parent_pipe import end_with_parent
 from bridge.services import Services
 from bridge.settings import environment, ignore_library_settings
 from bridge.state.data_directory import UMASK
+from bridge.state.layout import make_current
+from bridge.state.running import process_id
 from bridge.telemetry.switch import telemetry_of
 
 __all__ = ["start_process"]
@@ -39,13 +41,17 @@ def start_process(name: str, *, wait: bool = True) -> Services:
         )
     for vendor, problem in services.broken_vendors.items():
         structlog.get_logger(__name__).warning("vendor_left_out", process=name, vendor=vendor, problem=problem)
+    said = ""
     while True:
         try:
             doctor.require_safe_state(services.state)
+            make_current(services.state, process_id(name))
             doctor.require_same_bridge(services.state, services.config.bridge)
             return services
         except StateUnavailable as error:
             if not wait:
                 return services
-            stderr.write(f"{name}: waiting for the state server: {error}\n")
+            if str(error) != said:
+                stderr.write(f"{name}: waiting for the state server: {error}\n")
+                said = str(error)
             time.sleep(_RETRY_SECONDS)

@@ -45,6 +45,7 @@ from bridge.services import Services
 from bridge.settings import environment
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.layout import LAYOUT, stored_layout
 from bridge.state.running import Running, RunningProcesses
 from bridge.text import duration_text
 
@@ -127,6 +128,7 @@ def _state_server(services: Services, now: float, paused: dict[str, Pause | None
             paused.update({name: services.budgets.paused(name, now) for name in sources})
             beats = {name: cast("bytes | None", services.state.get(keys.heartbeat(name))) for name in _PROCESSES}
         yield _identity(services.config.bridge, identity)
+        yield _layout(stored_layout(services.state))
         yield from brokers_in_use(services)
         yield from (_heartbeat(name, None if beat is None else float(beat), now) for name, beat in beats.items())
         yield from _configurations(RunningProcesses(services.state).read(now), services.config, now)
@@ -173,6 +175,15 @@ def _identity(bridge: BridgeConfig, stored: Mapping[bytes, bytes]) -> Finding:
                 f"set bridge.{member}: {fixed[member]}, or use another state server",
             )
     return Finding("partitions", OK, str(bridge.partitions))
+
+
+def _layout(stored: int | None) -> Finding:
+    if stored is None or stored == LAYOUT:
+        return Finding("layout", OK, f"{LAYOUT}, as this version has it")
+    text = f"{stored}, this version works with {LAYOUT}"
+    if stored < LAYOUT:
+        return Finding("layout", FAILURE, text, "attempt-bridge state upgrade, or start the bridge, which upgrades it")
+    return Finding("layout", FAILURE, text, "install the version that wrote it, or a newer one")
 
 
 def _heartbeat(name: str, last: float | None, now: float) -> Finding:

@@ -33,32 +33,32 @@ def rate(subscription: str) -> str:
 
 def retry(subscription: str, partition: int = 0) -> str:
     """Sorted set event id -> UNIX time of the next try, for the deliveries of a subscription that wait for a retry."""
-    return f"ab:retry:{_of(subscription, partition)}"
+    return f"ab:{{{partition}}}:retry:{subscription}"
 
 
 def dead(subscription: str, partition: int = 0) -> str:
     """Stream of the dead letters of a subscription."""
-    return f"ab:dead:{_of(subscription, partition)}"
+    return f"ab:{{{partition}}}:dead:{subscription}"
 
 
 def deliveries(subscription: str, partition: int = 0) -> str:
     """Hash: deliveries under way (event id -> JSON) of a subscription."""
-    return f"ab:deliveries:{_of(subscription, partition)}"
+    return f"ab:{{{partition}}}:deliveries:{subscription}"
 
 
 def claims(subscription: str, partition: int = 0) -> str:
     """Hash event id -> how often a retry was claimed and never settled, which shows events that kill the process."""
-    return f"ab:deliveries:{_of(subscription, partition)}:claims"
+    return f"ab:{{{partition}}}:claims:{subscription}"
 
 
 def pauses(subscription: str) -> str:
     """Hash `<consumer>|<partition>` -> 1: lanes that have seen the pause of a subscription and send nothing."""
-    return f"ab:deliveries:{subscription}:pauses"
+    return f"ab:{{0}}:pauses:{subscription}"
 
 
 def subscription_state(subscription: str, partition: int = 0) -> str:
     """Hash of counters of a subscription in a partition; that of partition 0 also holds the circuit breaker."""
-    return f"ab:deliveries:{_of(subscription, partition)}:state"
+    return f"ab:{{{partition}}}:state:{subscription}"
 
 
 def tries(subscription: str, partition: int = 0) -> str:
@@ -124,8 +124,3 @@ def tested(subscription: str) -> str:
 def subscription_alarm(subscription: str) -> str:
     """Hash `record` -> JSON of what was announced last about a subscription."""
     return f"ab:{{0}}:alarm:{subscription}"
-
-
-def _of(subscription: str, partition: int) -> str:
-    """The name without a number for the first partition, in most bridges the only one."""
-    return f"{subscription}:{{{partition}}}" if partition else subscription

@@ -1,7 +1,8 @@
 """Every Redis key of the bridge; those of access and of deliveries are in files of their own. No other
 module contains one.
 
-Keys of one partition share the hash tag `{p}`, so that one script may use all of them, on a cluster too.
+Keys of one partition share the hash tag `{p}`, those of one source `{source}`: one script uses all of them, on a
+cluster too. A source may be called as a partition is numbered: no word behind the tag is used for both.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ __all__ = [
 ]
 # fmt: on
 
-#: Hash of what is fixed at the first start: `name`, `partitions`.
+#: Hash of what is fixed at the first start: `name`, `partitions`; and `layout`, the version of these names (layout.py).
 BRIDGE = "ab:bridge"
 
 
@@ -103,22 +104,22 @@ def delivery_counts(partition: int, number: int, step: str = "") -> str:
 
 def cursor(source: str, stream: str) -> str:
     """Hash: the position of polling in one stream."""
-    return f"ab:cursor:{source}:{stream}"
+    return f"ab:{{{source}}}:cursor:{stream}"
 
 
 def cursor_history(source: str) -> str:
     """List of the last poll rounds of a source, newest first, JSON."""
-    return f"ab:cursor:{source}:history"
+    return f"ab:{{{source}}}:rounds"
 
 
 def cursor_items(source: str) -> str:
     """Set: the streams of a source that are one for each listed item, and may have a position."""
-    return f"ab:cursor:{source}"
+    return f"ab:{{{source}}}:cursors"
 
 
 def budget(source: str) -> str:
     """Sorted set of the calls made for a source."""
-    return f"ab:budget:{source}"
+    return f"ab:{{{source}}}:budget"
 
 
 def polls_asked() -> str:
@@ -128,12 +129,12 @@ def polls_asked() -> str:
 
 def paused(source: str) -> str:
     """String: UNIX time until which the source makes no calls, or `inf` with the reason after a space."""
-    return f"ab:budget:{source}:paused"
+    return f"ab:{{{source}}}:budget:paused"
 
 
 def source_clock(source: str) -> str:
     """String: the latest moment that was seen while reading from a source, UNIX seconds."""
-    return f"ab:clock:{source}"
+    return f"ab:{{{source}}}:clock"
 
 
 def lease(name: str) -> str:
@@ -143,47 +144,47 @@ def lease(name: str) -> str:
 
 def watch(source: str) -> str:
     """Hash key of a watch -> rechecks, opening, kind, version, times and reference (see watch_queues.lua)."""
-    return f"ab:watch:{source}"
+    return f"ab:{{{source}}}:watch"
 
 
 def watch_due(source: str, queue: str = "due") -> str:
     """Sorted set key of a watch -> UNIX time of the next recheck; one each for `due`, `pointers` and `rereads`."""
-    return f"ab:watch:{source}:{queue}"
+    return f"ab:{{{source}}}:watch:{queue}"
 
 
 def watch_version(source: str) -> str:
     """String: how often watches of a source were urged, by webhook or by an operator."""
-    return f"ab:watch:{source}:version"
+    return f"ab:{{{source}}}:watch:version"
 
 
 def expected(source: str) -> str:
     """Hash key of a watch -> JSON of what an operator expects there."""
-    return f"ab:watch:{source}:expected"
+    return f"ab:{{{source}}}:watch:expected"
 
 
 def expected_spellings(source: str) -> str:
     """Hash key of a watch, folded -> the key as it was registered last; an entry may outlive its expectation."""
-    return f"ab:watch:{source}:spellings"
+    return f"ab:{{{source}}}:watch:spellings"
 
 
 def deadlines(source: str) -> str:
     """Sorted set key of a watch -> UNIX time of the deadline of an open expectation."""
-    return f"ab:watch:{source}:deadlines"
+    return f"ab:{{{source}}}:watch:deadlines"
 
 
 def sittings(source: str) -> str:
     """Hash attempt id, or its digest -> sittings seen under it, for vendors whose second sittings have the same id."""
-    return f"ab:generations:{source}"
+    return f"ab:{{{source}}}:sittings"
 
 
 def consent(source: str) -> str:
     """Hash key of a consent -> its latest state and when it was given."""
-    return f"ab:consent:{source}"
+    return f"ab:{{{source}}}:consent"
 
 
 def consented(source: str, key: str) -> str:
     """Hash attempt id -> JSON of its assessment: the attempts that one consent governs."""
-    return f"ab:consent:{source}:{key}"
+    return f"ab:{{{source}}}:consent:{key}"
 
 
 def group(subscription: str) -> str:
@@ -198,7 +199,7 @@ def subscriptions() -> str:
 
 def stuck_reading(source: str) -> str:
     """String with an expiry: JSON of a worker's thread that hangs while it reads from the source."""
-    return f"ab:stuck:{source}"
+    return f"ab:{{{source}}}:stuck"
 
 
 def heartbeat(process: str) -> str:
@@ -213,12 +214,12 @@ def broker_in_use(process: str) -> str:
 
 def backfills() -> str:
     """Hash id of a backfill -> JSON of its position and results."""
-    return "ab:backfills"
+    return "ab:{backfills}:jobs"
 
 
 def backfill_requests() -> str:
     """Hash id of a backfill -> `stop` or `cancel`: an operator's request to the process that runs it."""
-    return "ab:backfills:wishes"
+    return "ab:{backfills}:requests"
 
 
 def worker_jobs(name: str = "open") -> str:
@@ -228,32 +229,32 @@ def worker_jobs(name: str = "open") -> str:
 
 def reconciliations(source: str) -> str:
     """List of the last reconciliations of a source, newest first, JSON."""
-    return f"ab:reconciled:{source}"
+    return f"ab:{{{source}}}:reconciled"
 
 
 def failed_reconciliations(source: str) -> str:
     """Hash with an expiry: night -> number of its reconciliations that ended at a fault of the vendor."""
-    return f"ab:reconciled:{source}:failed"
+    return f"ab:{{{source}}}:reconciled:failed"
 
 
 def vendor_limit(source: str) -> str:
     """Hash: calls left according to the vendor, and until when."""
-    return f"ab:budget:{source}:learned"
+    return f"ab:{{{source}}}:budget:learned"
 
 
 def vendor_memory(source: str, topic: str) -> str:
     """Hash with an expiry: what a vendor's client remembers about one topic, such as names."""
-    return f"ab:vendor:{source}:{topic}"
+    return f"ab:{{{source}}}:vendor:{topic}"
 
 
 def alarms(source: str) -> str:
     """Hash type of alarm -> JSON of its state."""
-    return f"ab:alarm:{source}"
+    return f"ab:{{{source}}}:alarms"
 
 
 def rhythm(source: str) -> str:
     """Hash: `ledger` -> JSON of the traffic so far; number -> the totals after an hour, in a ring of weeks."""
-    return f"ab:alarm:{source}:rhythm"
+    return f"ab:{{{source}}}:rhythm"
 
 
 def refused() -> str:

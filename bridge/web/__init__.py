@@ -21,6 +21,8 @@ from bridge.quota.budgets import paused_by_operator
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.client import state_client
+from bridge.state.layout import make_current
+from bridge.state.running import process_id
 from bridge.telemetry import tracing
 from bridge.web.api import register_api
 from bridge.web.gate import Gate
@@ -141,6 +143,7 @@ class _StateProbe:
         memory_at, self._memory_at = self._memory_at, 0.0
         if not self._checked:
             require_safe_state(self._client)
+            make_current(self._client, process_id("web"))
             require_same_bridge(self._client, self._bridge)
             self._checked = True
         if self._sources:

@@ -386,7 +386,7 @@ def bury(bridge: Services, event: bytes = b'{"id": "e1"}') -> str:
     """A dead letter as dispatch writes it."""
     delivery = Delivery(id="e1", type="attempt.completed", source="eu", attempt="a", entry="1-1", tries=7, error="no")
     fields = {"delivery": delivery.to_json(), "reason": "network", "at": "1795000000.000", "event": event}
-    return f"books/0:{bridge.state.xadd('ab:dead:books', fields).decode()}"
+    return f"books/0:{bridge.state.xadd('ab:{0}:dead:books', fields).decode()}"
 
 
 def test_one_dead_letter_is_shown_and_replayed_by_its_id(shell, bridge):

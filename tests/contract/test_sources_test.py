@@ -28,7 +28,7 @@ def test_it_says_what_each_stream_holds_and_publishes_nothing(bridge, stage):
     assert all(step.records["completed"] >= 1 for step in done if step.name in polled)
     assert bridge.services.budgets.status(SOURCE, bridge.services.config.sources[SOURCE].budget, stage.clock.now).used
     # What it has spent and learned of the budget, the clock that dated the calls, and the names that it has read.
-    kept = (b":budget:", b"limit", b"ab:clock:", b"ab:vendor:")
+    kept = (b":budget", b"limit", b":clock", b":vendor:")
     assert [key for key in bridge.state.keys("ab:*") if not any(part in key for part in kept)] == []
 
 

@@ -136,7 +136,7 @@ def test_a_webhook_that_is_sent_again_until_it_is_answered_200_is_one_event(
 def test_a_poll_whose_answers_are_lost_publishes_once_pays_once_and_ends_where_it_should(
     of: str, state: redis.Redis, away: redis.Redis, proxy: Proxy
 ) -> None:
-    match = {"publish": PUBLISH_ONCE, "history": b":history"}.get(of, f"ab:{of}:".encode())
+    match = {"publish": PUBLISH_ONCE, "history": b":rounds", "lease": b"ab:lease:"}.get(of, f"}}:{of}".encode())
     moment = [START]
     api = Api(clock=lambda: moment[0], page_size=4)
     api.add(*(Sitting(f"{number}", START - 900 + number, graded=number % 5 > 0) for number in range(30)))

@@ -76,7 +76,7 @@ class Account:
         return self.start("backfill", "--source", "eu", "--from", next(days), "--to", next(days), *more)
 
     def job(self) -> dict[str, Any]:
-        (job,) = self.state.hvals("ab:backfills")
+        (job,) = self.state.hvals("ab:{backfills}:jobs")
         result: dict[str, Any] = json.loads(job)
         return result
 

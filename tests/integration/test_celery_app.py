@@ -47,7 +47,7 @@ def test_ticks_become_polls_rechecks_and_jobs_and_both_processes_end_on_sigterm(
         assert sorted(attempt for _, attempt in journal(client)) == [f"a:{number}" for number in range(5)]
 
         # The watch of this test's vendor is due after 60 s; the clock of a real process cannot be turned.
-        client.zadd("ab:watch:eu-little:rereads", {"a:2": time.time()}, xx=True)
+        client.zadd("ab:{eu-little}:watch:rereads", {"a:2": time.time()}, xx=True)
         wait_for(lambda: "/one" in vendor.asked, worker, beat)
         vendor.rows[2]["graded"] = True
         wait_for(lambda: ("attempt.revised", "a:2") in journal(client), worker, beat)

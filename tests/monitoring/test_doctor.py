@@ -239,7 +239,7 @@ def test_subscriptions_that_cannot_deliver_are_named_with_a_remedy(services, rea
         "  two: {transport: celery, task: t, queue: q}\n"
         "  inner: {transport: http, url: https://localhost/x, secrets: ['${WHSEC}']}\n"
     )
-    state.hset("ab:deliveries:two:state", mapping={"disabled": "410 Gone"})
+    state.hset("ab:{0}:state:two", mapping={"disabled": "410 Gone"})
     by_name = found(services(read(text)))
     assert by_name["subscription two"].status == FAILURE
     assert "subscriptions resume two" in by_name["subscription two"].remedy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +18,22 @@ PROGRAM = str(Path(get_path("scripts")) / "attempt-bridge")
 
 
 class Started:
-    """One `attempt-bridge` command under way; its output goes into files."""
+    """One `attempt-bridge` command under way; its output goes into files. `code`: another checkout to run."""
 
-    def __init__(self, directory: Path, *arguments: str, stderr: IO[bytes] | None = None) -> None:
+    def __init__(
+        self, directory: Path, *arguments: str, stderr: IO[bytes] | None = None, code: Path | None = None
+    ) -> None:
+        command = [PROGRAM] if code is None else [sys.executable, "-m", "bridge"]
+        environment = dict(os.environ) if code is None else {**os.environ, "PYTHONPATH": str(code)}
         self.out, self.err = directory / "out.txt", directory / "err.txt"
         with self.out.open("w") as out, self.err.open("w") as err:
             self.process = subprocess.Popen(
-                [PROGRAM, *arguments], stdout=out, stderr=stderr or err, stdin=subprocess.DEVNULL, cwd=directory
+                [*command, *arguments],
+                stdout=out,
+                stderr=stderr or err,
+                stdin=subprocess.DEVNULL,
+                cwd=directory,
+                env=environment,
             )
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 90) -> None:
@@ -46,7 +56,7 @@ class Started:
 
 
 class Start(Protocol):
-    def __call__(self, *arguments: str, stderr: IO[bytes] | None = None) -> Started: ...
+    def __call__(self, *arguments: str, stderr: IO[bytes] | None = None, code: Path | None = None) -> Started: ...
 
 
 def descendants(pid: int) -> dict[int, str]:

@@ -226,7 +226,7 @@ def test_ungraded_attempts_leave_calls_to_the_poll_and_the_poll_leaves_calls_to_
     world.api.page_size = 1
     world.api.add(*(Sitting(f"{number:02}", START - 100 + number, graded=False) for number in range(20)))
     poll_once(world.services, NAME)
-    world.client.delete("ab:budget:eu-little")
+    world.client.delete("ab:{eu-little}:budget")
     world.moment += 60
     world.services = world.build((12, 3600.0))
     world.api.add(*(Sitting(f"new{number:02}", START + number) for number in range(40)))

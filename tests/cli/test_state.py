@@ -1,0 +1,77 @@
+"""`state upgrade`, and commands over a state of another layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import redis
+
+from bridge import cli
+from bridge.monitoring.doctor import examine
+from bridge.services import Services
+from bridge.state import keys
+from bridge.state.layout import LAYOUT
+from tests.support.watches_api import build
+
+
+@pytest.fixture
+def services(fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+    made = build(fake_state, tmp_path)
+    monkeypatch.setattr("bridge.cli.common.load", lambda **_: made)
+    fake_state.hset(keys.BRIDGE, mapping={"name": made.config.bridge.name, "partitions": "1"})
+    fake_state.zadd("ab:retry:crm", {"event": 1.0})
+    fake_state.hset("ab:watch:eu", "key", "watch")
+    return made
+
+
+def test_an_upgrade_is_shown_and_made_once(services: Services, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["state", "upgrade", "--dry-run"]) == 0
+    shown = capfd.readouterr()
+    assert shown.out == "ab:retry:*\t1\nab:watch:*\t1\n"
+    assert f"2 keys would be renamed for layout {LAYOUT}" in shown.err
+    assert services.state.exists("ab:retry:crm")
+    assert cli.run(["state", "upgrade"]) == 0
+    assert f"2 keys renamed: the state has layout {LAYOUT}" in capfd.readouterr().err
+    assert services.state.zscore(keys.retry("crm"), "event") == 1.0
+    assert cli.run(["state", "upgrade"]) == 0
+    assert "nothing to do" in capfd.readouterr().err
+
+
+def test_an_upgrade_beside_running_processes_or_another_upgrade_is_refused(
+    services: Services, capfd: pytest.CaptureFixture[str]
+) -> None:
+    services.state.set(keys.heartbeat("web"), "1")
+    assert cli.run(["state", "upgrade"]) == 1
+    assert "web of an earlier version runs over this state. Remedy: stop it" in capfd.readouterr().err
+    services.state.delete(keys.heartbeat("web"))
+    services.state.set(keys.lease("layout"), "web:other")
+    assert cli.run(["state", "upgrade"]) == 1
+    assert "another process upgrades the state" in capfd.readouterr().err
+    assert services.state.exists("ab:retry:crm")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["watches", "list"], ["backfill", "list"], ["reconcile", "--source", "eu", "--since", "1d"], ["config", "reload"]],
+)
+def test_commands_beside_the_server_refuse_a_state_that_is_not_upgraded(
+    services: Services, capfd: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert cli.run(command) == 78
+    assert "the state has layout 1, this version works with layout" in capfd.readouterr().err
+
+
+def test_doctor_names_a_layout_that_is_not_ours(state: redis.Redis, tmp_path: Path) -> None:
+    services = build(state, tmp_path)
+
+    def finding() -> tuple[str, str, str]:
+        (one,) = [each for each in examine(services, outward=False) if each.name == "layout"]
+        return one.status, one.text, one.remedy
+
+    assert finding() == ("ok", f"{LAYOUT}, as this version has it", "")
+    for layout, remedy in ((1, "attempt-bridge state upgrade"), (LAYOUT + 1, "install the version that wrote it")):
+        state.hset(keys.BRIDGE, "layout", str(layout))
+        status, text, found = finding()
+        assert (status, text) == ("failure", f"{layout}, this version works with {LAYOUT}")
+        assert found.startswith(remedy)
