@@ -397,15 +397,14 @@ def _commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
 
 
 def _pattern(key: Callable[..., str]) -> str:
-    """The key as the document writes it; those that stand beside another one are named by their ends."""
+    """The key as the document writes it."""
     needed = [
         parameter.name
         for parameter in inspect.signature(key).parameters.values()
         if parameter.default is parameter.empty
     ]
-    pattern = key(*(0 if name == "partition" else f"<{name}>" for name in needed)).replace("{0}", "{p}")
-    end = pattern.rpartition(":")[2]
-    return f"`:{end}`" if end in ("claims", "state") else f"`{pattern}`"
+    pattern = key(*(0 if name == "partition" else f"<{name}>" for name in needed))
+    return f"`{pattern.replace('{0}', '{p}').replace('{<source>}', '{source}')}`"
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)

@@ -9,7 +9,7 @@ import structlog
 
 from bridge.cli.common import load_services
 from bridge.errors import StateUnavailable
-from bridge.monitoring import doctor, logs
+from bridge.monitoring import logs, state_checks
 from bridge.runtime.parent_pipe import end_with_parent
 from bridge.services import Services
 from bridge.settings import environment, ignore_library_settings
@@ -44,9 +44,9 @@ def start_process(name: str, *, wait: bool = True) -> Services:
     said = ""
     while True:
         try:
-            doctor.require_safe_state(services.state)
+            state_checks.require_safe_state(services.state)
             make_current(services.state, process_id(name))
-            doctor.require_same_bridge(services.state, services.config.bridge)
+            state_checks.require_same_bridge(services.state, services.config.bridge)
             return services
         except StateUnavailable as error:
             if not wait:

@@ -5,7 +5,7 @@ The checks are pure functions of the facts; `examine` reads the facts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import cast
@@ -15,9 +15,9 @@ import redis
 
 from bridge.config import access
 from bridge.config.advice import advice_about
-from bridge.config.model import BridgeConfig, Config, Source, Subscription
+from bridge.config.model import Config, Source, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
-from bridge.errors import BridgeError, ConfigError, DeliveryFailed, StateUnavailable, clip
+from bridge.errors import BridgeError, DeliveryFailed, StateUnavailable, clip
 from bridge.monitoring import notify_checks
 from bridge.monitoring.broker_checks import brokers, brokers_in_use
 from bridge.monitoring.kafka_checks import topic
@@ -35,6 +35,7 @@ from bridge.monitoring.server_checks import (
     version,
 )
 from bridge.monitoring.sql_checks import database
+from bridge.monitoring.state_checks import identity, layout
 from bridge.monitoring.telemetry_checks import telemetry
 from bridge.monitoring.total_time import within
 from bridge.net import address_policy
@@ -45,40 +46,15 @@ from bridge.services import Services
 from bridge.settings import environment
 from bridge.state import keys
 from bridge.state.errors import state_errors
-from bridge.state.layout import LAYOUT, stored_layout
+from bridge.state.layout import stored_layout
 from bridge.state.running import Running, RunningProcesses
 from bridge.text import duration_text
 
-__all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine", "require_safe_state", "require_same_bridge"]
+__all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine"]
 
 #: A heartbeat older than this is reported; processes write one every few seconds.
 _HEARTBEAT_SECONDS = 30.0
 _PROCESSES = ("web", "worker", "beat", "dispatch")
-
-
-def require_safe_state(client: redis.Redis) -> None:
-    """Check the state server before the first write of a process.
-
-    Raises `ConfigError` for a server that would lose data or lacks commands, `StateUnavailable` if it does not answer.
-    """
-    with state_errors():
-        info = client.info()
-    failures = [finding for finding in (version(info), eviction(info)) if finding.status == FAILURE]
-    if failures:
-        raise ConfigError(*(f"state server: {each.name}: {each.text}. Remedy: {each.remedy}" for each in failures))
-
-
-def require_same_bridge(client: redis.Redis, bridge: BridgeConfig) -> None:
-    """Store name and partitions at the first start; later starts must use the same, or attempts would be lost track of.
-
-    Raises `ConfigError` if they differ, `StateUnavailable`.
-    """
-    with state_errors():
-        client.hsetnx(keys.BRIDGE, "name", bridge.name)
-        client.hsetnx(keys.BRIDGE, "partitions", str(bridge.partitions))
-        finding = _identity(bridge, cast("dict[bytes, bytes]", client.hgetall(keys.BRIDGE)))
-    if finding.status == FAILURE:
-        raise ConfigError(f"{finding.text}. Remedy: {finding.remedy}")
 
 
 def examine(services: Services, *, outward: bool = True, each: bool = True) -> Iterator[Finding]:
@@ -123,12 +99,12 @@ def _state_server(services: Services, now: float, paused: dict[str, Pause | None
     else:
         yield from findings
         with state_errors():
-            identity = cast("dict[bytes, bytes]", services.state.hgetall(keys.BRIDGE))
+            stored = cast("dict[bytes, bytes]", services.state.hgetall(keys.BRIDGE))
             sources = services.config.sources if each else ()
             paused.update({name: services.budgets.paused(name, now) for name in sources})
             beats = {name: cast("bytes | None", services.state.get(keys.heartbeat(name))) for name in _PROCESSES}
-        yield _identity(services.config.bridge, identity)
-        yield _layout(stored_layout(services.state))
+        yield identity(services.config.bridge, stored)
+        yield layout(stored_layout(services.state))
         yield from brokers_in_use(services)
         yield from (_heartbeat(name, None if beat is None else float(beat), now) for name, beat in beats.items())
         yield from _configurations(RunningProcesses(services.state).read(now), services.config, now)
@@ -160,30 +136,6 @@ def _setting(client: redis.Redis, name: str) -> str | None:
         settings = cast("dict[str, str]", client.config_get(name))
         return settings.get(name)
     return None
-
-
-def _identity(bridge: BridgeConfig, stored: Mapping[bytes, bytes]) -> Finding:
-    fixed = {name.decode(): value.decode() for name, value in stored.items()}
-    if not fixed:
-        return Finding("partitions", OK, f"{bridge.partitions}, permanent from the first start on")
-    for member, given in (("partitions", str(bridge.partitions)), ("name", bridge.name)):
-        if fixed.get(member, given) != given:
-            return Finding(
-                member,
-                FAILURE,
-                f"bridge.{member} is {given}, but this state was created with {fixed[member]}",
-                f"set bridge.{member}: {fixed[member]}, or use another state server",
-            )
-    return Finding("partitions", OK, str(bridge.partitions))
-
-
-def _layout(stored: int | None) -> Finding:
-    if stored is None or stored == LAYOUT:
-        return Finding("layout", OK, f"{LAYOUT}, as this version has it")
-    text = f"{stored}, this version works with {LAYOUT}"
-    if stored < LAYOUT:
-        return Finding("layout", FAILURE, text, "attempt-bridge state upgrade, or start the bridge, which upgrades it")
-    return Finding("layout", FAILURE, text, "install the version that wrote it, or a newer one")
 
 
 def _heartbeat(name: str, last: float | None, now: float) -> Finding:

@@ -13,9 +13,9 @@ from flask import Flask, Response
 from bridge import clock
 from bridge.config.model import Config
 from bridge.errors import StateUnavailable
-from bridge.monitoring.doctor import require_safe_state, require_same_bridge
 from bridge.monitoring.metrics import web_metrics
 from bridge.monitoring.server_checks import FAILURE, eviction, full
+from bridge.monitoring.state_checks import require_safe_state, require_same_bridge
 from bridge.monitoring.state_collector import StateCollector
 from bridge.quota.budgets import paused_by_operator
 from bridge.services import Services

@@ -17,7 +17,8 @@ from bridge.config import loader
 from bridge.config.model import Config
 from bridge.errors import ConfigError, StateUnavailable
 from bridge.monitoring import doctor, server_checks, total_time
-from bridge.monitoring.doctor import FAILURE, OK, WARNING, Finding, examine, require_safe_state, require_same_bridge
+from bridge.monitoring.doctor import FAILURE, OK, WARNING, Finding, examine
+from bridge.monitoring.state_checks import require_safe_state, require_same_bridge
 from bridge.registry import vendors
 from bridge.services import Services, clients_of
 from bridge.settings import Settings
