@@ -17,7 +17,7 @@ def audit_copy() -> str:
 
 def failed_logins(minute: int, address: str) -> str:
     """String with an expiry: failed logins in a minute, of an address (as a digest) or of `all`."""
-    return f"ab:logins:{minute}:{address}"
+    return f"ab:{{logins}}:{minute}:{address}"
 
 
 def session(digest: str) -> str:

@@ -16,12 +16,12 @@ from tests.support.watches_api import build
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
-    made = build(fake_state, tmp_path)
+def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+    made = build(state, tmp_path)
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: made)
-    fake_state.hset(keys.BRIDGE, mapping={"name": made.config.bridge.name, "partitions": "1"})
-    fake_state.zadd("ab:retry:crm", {"event": 1.0})
-    fake_state.hset("ab:watch:eu", "key", "watch")
+    state.hset(keys.BRIDGE, mapping={"name": made.config.bridge.name, "partitions": "1"})
+    state.zadd("ab:retry:crm", {"event": 1.0})
+    state.hset("ab:watch:eu", "key", "watch")
     return made
 
 

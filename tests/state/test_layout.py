@@ -77,12 +77,12 @@ class Dying(redis.Redis):
 
 
 @pytest.fixture
-def old(any_state: redis.Redis) -> redis.Redis:
+def old(state: redis.Redis) -> redis.Redis:
     """A state of layout 1 that holds every key once; each value is its old name."""
-    any_state.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": "2"})
+    state.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": "2"})
     for name in (*RENAMED, *KEPT[1:]):
-        any_state.set(name, name)
-    return any_state
+        state.set(name, name)
+    return state
 
 
 def holdings(client: redis.Redis) -> dict[str, str]:
@@ -148,13 +148,13 @@ def test_what_an_earlier_version_wrote_after_the_upgrade_began_is_not_overwritte
     assert (old.get("ab:retry:crm"), old.get("ab:{0}:retry:crm"), stored_layout(old)) == (b"ab:retry:crm", b"newer", 1)
 
 
-def test_a_newer_layout_is_refused_and_a_new_state_gets_ours(any_state: redis.Redis) -> None:
-    require_layout(any_state)
-    make_current(any_state, "web:1")
-    assert stored_layout(any_state) == LAYOUT
-    require_layout(any_state)
-    any_state.hset(keys.BRIDGE, "layout", str(LAYOUT + 1))
-    for refuses in (lambda: require_layout(any_state), lambda: make_current(any_state, "web:1")):
+def test_a_newer_layout_is_refused_and_a_new_state_gets_ours(state: redis.Redis) -> None:
+    require_layout(state)
+    make_current(state, "web:1")
+    assert stored_layout(state) == LAYOUT
+    require_layout(state)
+    state.hset(keys.BRIDGE, "layout", str(LAYOUT + 1))
+    for refuses in (lambda: require_layout(state), lambda: make_current(state, "web:1")):
         with pytest.raises(ConfigError, match=f"has layout {LAYOUT + 1}, this version works with layout {LAYOUT}"):
             refuses()
 
@@ -164,13 +164,13 @@ def test_commands_refuse_a_state_that_is_not_upgraded(old: redis.Redis) -> None:
         require_layout(old)
 
 
-def test_a_script_of_keys_with_several_hash_tags_fails_in_the_tests(any_state: redis.Redis) -> None:
-    script = any_state.register_script("return 1")
+def test_a_script_of_keys_with_several_hash_tags_fails_in_the_tests(state: redis.Redis) -> None:
+    script = state.register_script("return 1")
     with one_slot_each():
         assert script(keys=[keys.journal(0), keys.retry("crm", 0)]) == 1
         with pytest.raises(SeveralSlots):
             script(keys=[keys.journal(0), keys.retry("crm", 1)])
-        pipe = any_state.pipeline(transaction=True)
+        pipe = state.pipeline(transaction=True)
         pipe.set(keys.budget("eu"), 1)
         pipe.set(keys.watch("eu"), 1)
         pipe.execute()

@@ -206,7 +206,7 @@ def test_behind_a_trusted_proxy_each_client_has_failures_of_its_own(make: Make, 
     assert last.status_code == 429
     assert fail(browser, "10.0.0.8", **{"X-Forwarded-For": "203.0.113.10"}).status_code == 401
     assert b"203.0.113.9" not in b"".join(fake_state.keys("*"))
-    assert all(0 < fake_state.ttl(key) <= 120 for key in fake_state.keys("ab:logins:*"))
+    assert all(0 < fake_state.ttl(key) <= 120 for key in fake_state.keys("ab:{logins}:*"))
 
 
 def test_without_a_state_server_failures_are_counted_by_each_process(
