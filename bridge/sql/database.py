@@ -125,7 +125,7 @@ def no_bytes(table: str) -> ConfigError:
     """The error of a table that does not hold events as they were published."""
     return misconfigured(
         f"column event of {table} is not json: it does not keep the bytes of events",
-        "name another table for what comes, and wait until it is old enough",
+        "archive into tables as attempt-bridge sql schema prints them",
     )
 
 

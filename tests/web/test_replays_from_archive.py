@@ -259,6 +259,17 @@ def test_rows_that_are_not_whole_events_are_counted_and_not_sent(
     assert (shown(api, row)["replayed"], shown(api, row)["failed"]) == (1, 2)
 
 
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_a_table_that_does_not_keep_the_bytes_is_no_archive(place: Place, api: FlaskClient) -> None:
+    fill(place, old(1))
+    place.do("ALTER TABLE {events} ALTER COLUMN event TYPE jsonb")
+    # It is still written.
+    fill(place, old(2))
+    answer = api.post("/api/v1/replays", json={**ARCHIVE, "preview": True})
+    assert answer.status_code == 503
+    assert "is not json: it does not keep the bytes of events. Remedy: archive into tables" in answer.json["detail"]
+
+
 def erase(services: Services, *, steps: int = 400) -> ErasureRunner:
     job = Erasure(id="erasure-1", source=SOURCE, digest=SAM.digest, dry_run=False, created=1.0, by="cli:ann")
     services.erasures.add(job, SAM)
