@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
@@ -103,18 +103,22 @@ def with_notify_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_notify(data: Mapping[str, Any], path: KeyPath, document: Document) -> None:
-    """Add the problems of templates with events of their types, in the projection of the subscription."""
+    """Add the problems of templates with events of their types, as the subscription gets them."""
+    patterns = data["filter"]["types"]
+    taken = [kind for kind in TYPES if any(fnmatchcase(kind, pattern) for pattern in patterns)]
     for name, template in data.get("templates", {}).items():
         for part in _PARTS:
             source = getattr(template, part)
-            problem = source and _rendering_problem(name, MessageTemplate(**{part: source}), data["data"])
+            problem = source and _rendering_problem(name, MessageTemplate(**{part: source}), taken, data["data"])
             if problem:
                 document.add((*path, "templates", name, part), problem)
 
 
-def _rendering_problem(name: str, template: MessageTemplate, projection: Any) -> str | None:
+def _rendering_problem(name: str, template: MessageTemplate, taken: Sequence[str], projection: Any) -> str | None:
+    """`taken`: the types that the filter includes; a template for none of them is tried with all of its own."""
     messages = Messages({name: template}, "https://bridge.example.org")
-    for kind in _types_of(name):
+    types = _types_of(name)
+    for kind in [each for each in types if each in taken] or types:
         tried = TYPES if kind == DIGEST else (kind,)
         try:
             messages.of([(sample(each, projection), False) for each in tried], mail=False)

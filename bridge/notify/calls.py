@@ -106,7 +106,7 @@ class GuardedRequests(ModuleType):
         if problem is not None:
             raise DeliveryFailed(f"its address {problem}", reason="forbidden_address")
         try:
-            options |= {"timeout": calls.deadline.left(), "stream": True, "allow_redirects": False}
+            options |= {"timeout": calls.deadline.left(), "stream": True}
             verify = options.get("verify") is not False
             with timed_session(allow_private=calls.allow_private, verify=verify) as session:
                 response = session.request(method, url, **options)

@@ -114,7 +114,7 @@ def open_services(urls: Sequence[str], *, where: str, allow_private: bool) -> li
             scheme = url.partition("://")[0].lower()
             raise ConfigError(f"{at}: {_unknown(apprise, scheme)}")
         _guard()
-        if not _is_guarded(plugin):
+        if not _is_guarded(type(plugin)):
             raise ConfigError(
                 f"{at}: {plugin.service_name} is not supported: it does not use HTTP or mail. Remedy: use another"
             )
@@ -155,9 +155,9 @@ def _guard() -> None:
                     vars(module)["smtplib"] = smtp
 
 
-def _is_guarded(plugin: Any) -> bool:
-    """Whether a service reaches the network only through what is guarded."""
-    name = type(plugin).__module__
+def _is_guarded(plugin: type) -> bool:
+    """Whether a kind of service reaches the network only through what is guarded."""
+    name = plugin.__module__
     if name.startswith(_MAIL):
         return True
     package = ".".join(name.split(".")[:3])

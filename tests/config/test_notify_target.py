@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bridge.config.notify_target import shown_service
 from bridge.errors import ConfigError
 
 Read = Callable[..., Config]
+GUIDE = (Path(__file__).parents[2] / "docs/outputs-notify.md").read_text()
 HOOK = "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
 
 
@@ -80,7 +82,8 @@ def test_what_is_shown_has_no_token(read: Read) -> None:
             "no attribute 'fct' (tried with an invented source.webhooks_silent)",
         ),
         (
-            "urls: ['${SLACK}'], data: [result.passed], templates: {attempt.*: {body: '{{ data.candidate.name }}'}}",
+            "urls: ['${SLACK}'], data: [result.passed], filter: {types: [attempt.completed]}, "
+            "templates: {attempt.*: {body: '{{ data.candidate.name }}'}}",
             "no attribute 'candidate' (tried with an invented attempt.completed)",
         ),
         ("urls: ['${SLACK}'], templates: {digest: {title: '{{ cuont }}'}}", "'cuont' is undefined"),
@@ -93,6 +96,17 @@ def test_each_problem_is_one_line_with_its_place(read: Read, members: str, said:
     assert said in problem
     assert "\n" not in problem
     assert "slack://T1" not in problem
+
+
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL))
+def test_each_example_of_the_guide_is_accepted(example: str, tmp_path: Path) -> None:
+    if not example.startswith("subscriptions:"):
+        example = "subscriptions:\n  ops:\n    transport: notify\n    urls: ['${OPS_SLACK_URL}']\n" + example
+    file = tmp_path / "bridge.yaml"
+    file.write_text("bridge: {name: acme, public_url: 'https://bridge.example.org'}\n" + example)
+    environment = dict.fromkeys(re.findall(r"\$\{(\w+)\}", example), "slack://T1/B1/C1")
+    config = loader.read(file, vendors={}, environment=environment)
+    assert {each.transport for each in config.subscriptions.values()} == {"notify"}
 
 
 def test_events_are_kept_longer_than_a_digest_gathers_them(tmp_path: Path) -> None:

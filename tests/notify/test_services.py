@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apprise.plugins import N_MGR
 
 from bridge.errors import ConfigError, DeliveryFailed
 from bridge.notify.messages import WARNING, Message
-from bridge.notify.services import Service, open_services
+from bridge.notify.services import Service, _is_guarded, open_services
 from tests.support.dripping import DRIPS, Dripping
 from tests.support.notified import Chat, MailServer, chat_server, mail_server
 from tests.support.tls import Authority, TLSFront
@@ -184,7 +185,8 @@ def test_an_answer_of_a_mail_server_says_whether_to_try_again(mails: MailServer)
 
 
 def test_a_mail_server_that_drips_takes_the_time_of_one_message() -> None:
-    server = Dripping(b"220 hello", b".", hello=True)
+    # Its greeting is complete after 0.8 s, so a client without a deadline would go on.
+    server = Dripping(b"220 ", b"." * 40 + b"\r\n", hello=True)
     url = f"mailto://u:p@127.0.0.1:{server.port}/?from=a@example.test&to=b@example.test"
     try:
         assert refused(service(url), seconds=0.4).reason == "unreachable"
@@ -243,6 +245,27 @@ def test_an_address_that_cannot_be_used_is_one_clear_line(url: str, said: str) -
         service(url)
     assert str(refused.value).startswith(f"subscriptions.ops.urls[0]: {said}")
     assert "\n" not in str(refused.value)
+
+
+def test_services_with_connections_or_programs_of_their_own_are_refused() -> None:
+    service("json://127.0.0.1/")  # every service is loaded
+    kinds = {N_MGR[scheme] for scheme in N_MGR.schemas()}
+    assert len(kinds) > 150
+    refused = {kind.__module__.split(".")[2] for kind in kinds if not _is_guarded(kind)}
+    desktops = {"blink1", "dbus", "glib", "gnome", "macosx", "windows"}
+    gone = {"guilded", "jellyfin"}  # nothing but another service's name, or none any more
+    assert refused - gone == desktops | {
+        "amqp",
+        "aprs",
+        "deltachat",
+        "growl",
+        "irc",
+        "mqtt",
+        "rsyslog",
+        "smpp",
+        "syslog",
+        "xmpp",
+    }
 
 
 def test_without_apprise_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

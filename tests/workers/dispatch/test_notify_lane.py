@@ -17,6 +17,7 @@ from schemas.notices import POLL_FAILING
 from tests.support.dispatch import Receiver, Verdict, at, even, publish, refuse, run_until_idle, scheduled
 from workers.dispatch.lane import CRASH_POINTS
 from workers.dispatch.notify_lane import NOTIFY_CRASH_POINTS, NotifyLane
+from workers.dispatch.rate import RateLimit
 from workers.dispatch.schedule import Limits
 from workers.transports.contract import Outgoing, Try
 
@@ -127,6 +128,17 @@ def test_without_a_rate_everything_is_in_the_digest(any_state: redis.Redis) -> N
     assert sorted(message) == sorted(ids)
 
 
+def test_whoever_resumes_the_subscription_gets_the_digest_at_once(any_state: redis.Redis) -> None:
+    chat = Chat()
+    lane = notify_lane(any_state, chat, digest=HOUR)
+    ids = publish(any_state, *range(3))
+    run_until_idle(lane, START + 10)
+    assert Deliveries(any_state).retry_now(NAME, now=START + 20) == 3
+    run_until_idle(lane, START + 20)
+    (message,) = chat.messages
+    assert sorted(message) == sorted(ids)
+
+
 def test_digests_count_for_the_rate(any_state: redis.Redis) -> None:
     chat = Chat()
     lane = notify_lane(any_state, chat, rate=Rate(events=1, per=600.0), digest=60.0)
@@ -152,6 +164,19 @@ def test_a_rate_without_a_digest_lets_events_wait_for_their_turn(any_state: redi
     any_state.xdel(keys.journal(0), any_state.xrange(keys.journal(0))[2][0])  # type: ignore[index]
     run_until_idle(lane, START + 61)
     assert flat(chat) == [ids[0], ids[1], ids[3], ids[4]]
+
+
+def test_events_that_wait_long_for_the_rate_are_not_taken_for_what_ends_processes(any_state: redis.Redis) -> None:
+    chat, rate = Chat(), Rate(events=1, per=60.0)
+    lane = notify_lane(any_state, chat, rate=rate)
+    ids = publish(any_state, *range(3))
+    for minute in range(12):
+        if minute < 8:
+            # Another process is quicker each time.
+            RateLimit(any_state, NAME, rate).take(1, START + 61 * minute)
+        run_until_idle(lane, START + 61 * minute)
+    assert chat.messages == [[name] for name in ids]
+    assert Deliveries(any_state).state(NAME, now=START).dead_letters == 0
 
 
 def test_a_digest_that_fails_is_tried_again_as_one_and_given_up_as_each(any_state: redis.Redis) -> None:
