@@ -32,13 +32,14 @@ TINY = {
     "push": ["--only", "backlog", "--backlog", "200", "--away", "0.5"],
     "dispatch": ["--events", "100", "--rounds", "1"],
     "sql": ["--events", "100", "--rounds", "1"],
+    "amqp": ["--events", "100", "--rounds", "1"],
     "receive": ["--seconds", "0.5", "--rounds", "1", "--connections", "4", "--workers", "1", "--rates", "20"],
     "latency": ["--seconds", "1", "--rates", "20", "--workers", "1"],
     "backfill": ["--seconds", "1", "--rounds", "1", "--webhooks", "20", "--workers", "1", "--pages", "0"],
 }
 #: Those that start processes of a bridge and take longest are run on demand: BENCHMARKS=1 scripts/test
 #: tests/test_benchmarks.py
-APART = ("pointer", "idle", "latency", "backfill", "receive", "replay", "stream", "push", "flaky")
+APART = ("amqp", "pointer", "idle", "latency", "backfill", "receive", "replay", "stream", "push", "flaky")
 ON_DEMAND = pytest.mark.skipif(not os.environ.get("BENCHMARKS"), reason="starts a bridge: BENCHMARKS=1 runs it")
 #: What the others import.
 SHARED = {

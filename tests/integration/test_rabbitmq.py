@@ -22,6 +22,7 @@ from bridge.monitoring.broker_checks import brokers
 from bridge.monitoring.server_checks import OK, WARNING
 from tests.support.child_processes import services
 from tests.support.dispatch import dispatching, event, outcomes, publish
+from tests.support.proxy import Proxy
 from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.watches_api import build
@@ -29,6 +30,7 @@ from workers.app import QUEUE, make_celery
 from workers.dispatch.subscription_tests import SubscriptionTester
 from workers.tasks import beat_schedule
 from workers.transports import transport_for
+from workers.transports.amqp_link import AmqpLink
 from workers.transports.contract import Outgoing
 
 Control = Callable[..., str]
@@ -53,10 +55,11 @@ def user(control: Control, name: str, *permissions: str) -> Iterator[None]:
 
 @contextmanager
 def bound_queue(url: str, exchange: str, key: str, **arguments: Any) -> Iterator[Any]:
-    """A queue of a receiver, bound to an exchange that is declared with `arguments`."""
+    """A queue of a receiver, bound to an exchange that is declared with `arguments`. `queue`: those of the queue."""
     with Connection(url) as connection:
+        own = arguments.pop("queue", {})
         topic = Exchange(exchange, type=arguments.pop("type", "topic"), durable=True, arguments=arguments)
-        queue = Queue(f"{exchange}-receiver", topic, routing_key=key)(connection.default_channel)
+        queue = Queue(f"{exchange}-receiver", topic, routing_key=key, queue_arguments=own)(connection.default_channel)
         queue.declare()
         yield queue
         queue.delete()
@@ -175,9 +178,14 @@ def test_a_routing_key_that_the_user_may_not_use_fails_its_events_alone(rabbitmq
         transport = transport_for(topic, of_user(rabbitmq, "half"))
         revised = Outgoing("r", "attempt.revised", "eu", "a9", b"{}")
         results = outcomes(transport, [out(1), revised, out(2)])
+        # Nobody knows what the broker had taken before it ended the channel: what was not confirmed is sent again.
+        assert set(received(queue)) == {out(1).id, out(2).id}
+        # The next time the event goes alone, and no other is sent twice.
+        again = outcomes(transport, [revised, out(3), out(4)])
         transport.close()
-        assert received(queue) == [out(1).id, out(2).id]
+        assert received(queue) == [out(3).id, out(4).id]
     assert [outcome and outcome.about_event for outcome in results] == [None, True, None]
+    assert [outcome and outcome.about_event for outcome in again] == [True, None, None]
 
 
 def test_a_message_over_the_brokers_limit_fails_alone(rabbitmq: str, rabbitmqctl: Control) -> None:
@@ -189,12 +197,72 @@ def test_a_message_over_the_brokers_limit_fails_alone(rabbitmq: str, rabbitmqctl
             large = Outgoing("large", "attempt.completed", "eu", "a9", b"x" * 20_000)
             first, refused, last = outcomes(transport, [out(1), large, out(2)])
             transport.close()
-            assert received(queue) == [out(1).id, out(2).id]
+            assert set(received(queue)) == {out(1).id, out(2).id}
     finally:
         rabbitmqctl("eval", "application:set_env(rabbit, max_message_size, 134217728).")
     assert (first, last) == (None, None)
     assert refused is not None
     assert (refused.charged, refused.about_event) == (True, True)
+
+
+def test_many_messages_are_under_way_at_a_time_and_each_counts_when_it_is_confirmed(
+    rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = Subscription(name="w", transport="kombu", exchange="many")
+    events = [out(number) for number in range(150)]
+    read, under_way = AmqpLink._read, []
+
+    def noted(link: AmqpLink) -> None:
+        under_way.append(len(link._under_way))
+        read(link)
+
+    monkeypatch.setattr(AmqpLink, "_read", noted)
+    with bound_queue(rabbitmq, "many", "#", queue={"x-queue-type": "quorum"}) as queue:
+        transport = transport_for(topic, rabbitmq)
+        assert outcomes(transport, events) == [None] * 150
+        transport.close()
+        assert received(queue) == [each.id for each in events]
+    assert 1 < max(under_way) <= 100
+
+
+def test_what_is_not_confirmed_when_the_connection_breaks_is_sent_again_without_a_try(
+    rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = Proxy.before(rabbitmq)
+    topic = Subscription(name="w", transport="kombu", exchange="cut")
+    events = [out(number) for number in range(150)]
+    read = AmqpLink._read
+
+    def cut(link: AmqpLink) -> None:
+        if not proxy.fired:
+            proxy.fired = 1
+            proxy.cut()
+        read(link)
+
+    monkeypatch.setattr(AmqpLink, "_read", cut)
+    with bound_queue(rabbitmq, "cut", "#") as queue:
+        transport = transport_for(topic, proxy.url(rabbitmq))
+        found = outcomes(transport, events)
+        assert {(failure.reason, failure.charged) for failure in found if failure} == {("broker_unavailable", False)}
+        waiting = [event for event, failure in zip(events, found, strict=True) if failure]
+        # One by one, to find the event that breaks connections; then together again.
+        assert outcomes(transport, waiting) == [None] * len(waiting)
+        transport.close()
+        assert set(received(queue)) == {each.id for each in events}
+    proxy.close()
+
+
+def test_a_full_queue_and_a_key_without_a_queue_fail_their_own_events(rabbitmq: str) -> None:
+    topic = Subscription(name="w", transport="kombu", exchange="full", routing_key="{type}")
+    full = {"x-max-length": 3, "x-overflow": "reject-publish"}
+    with bound_queue(rabbitmq, "full", "attempt.completed", queue=full) as queue:
+        transport = transport_for(topic, rabbitmq)
+        stray = Outgoing("stray", "attempt.revised", "eu", "a9", b"{}")
+        results = outcomes(transport, [out(1), stray, out(2), out(3), out(4), out(5)])
+        transport.close()
+        assert received(queue) == [out(number).id for number in (1, 2, 3)]
+    reasons = [outcome and (outcome.reason, outcome.about_event) for outcome in results]
+    assert reasons == [None, ("unroutable", True), None, None, ("nacked", True), ("nacked", True)]
 
 
 @pytest.mark.parametrize(

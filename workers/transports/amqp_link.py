@@ -1,13 +1,15 @@
 """The connection to an AMQP broker: confirmed publishing, the exchange, and waiting while an alarm blocks publishers.
 
-While RabbitMQ has an alarm (memory, disk) it stops reading from publishers, and takes what they have sent when the
-alarm ends. A publisher that connects and sends again leaves a connection and a copy there each time. So this one keeps
-its connection, and waits for the confirm of the one message that is under way.
+Messages are published without waiting for one another, and the broker confirms each. While RabbitMQ has an alarm
+(memory, disk) it stops reading from publishers, and takes what they have sent when the alarm ends. A publisher that
+connects and sends again leaves a connection and a copy there each time. So this one keeps its connection, and waits for
+the confirms of the messages that are under way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -18,18 +20,33 @@ from bridge import clock
 from bridge.errors import DeliveryFailed, clip
 from bridge.net.tls import BrokerAddress
 
-__all__ = ["CONNECT_SECONDS", "SOCKET_SECONDS", "AmqpLink", "refusal"]
+__all__ = ["CONNECT_SECONDS", "NACKED", "RETURNED", "ROUTED", "SOCKET_SECONDS", "AmqpLink", "Packet", "refusal"]
 
 _log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS, SOCKET_SECONDS = 5, 10
 _CONFIRM_SECONDS = 10
+#: How long a broker with an alarm may take to confirm what it has read before.
+_BLOCKED_SECONDS = 1.0
 #: How long to look for the end of an alarm before each batch.
 _DRAIN_SECONDS = 0.05
+#: Messages and bytes without a confirm at most: what a broker that stops reading leaves in the buffers of sockets.
+_WINDOW, _WINDOW_BYTES = 100, 256_000
 #: Connections in a row that end while one event is sent, before that counts as its failure.
 _BREAKS_BY_ONE_EVENT = 3
 #: How long an event that was confirmed late is not sent again. The lane sends it again within its longest backoff.
 _LATE_SECONDS = 60.0
+#: What the broker has confirmed of a message: it is in a queue; there is no queue for it; it is refused.
+ROUTED, RETURNED, NACKED = "routed", "returned", "nacked"
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One message as it is published."""
+
+    event_id: str
+    body: bytes
+    properties: Mapping[str, Any]
 
 
 class AmqpLink:
@@ -44,10 +61,13 @@ class AmqpLink:
         self._blocked = False
         #: Number of messages published on the channel; the broker's confirms use it.
         self._tag = 0
-        #: (number, event id) of the message whose confirm did not come in time.
-        self._under_way: tuple[int, str] | None = None
-        #: Event that was confirmed late, and when.
-        self._confirmed_late: tuple[str, float] = ("", 0.0)
+        #: Messages without a confirm: number -> (event id, bytes), the oldest first.
+        self._under_way: dict[int, tuple[str, int]] = {}
+        self._bytes = 0
+        #: Where confirms go while `publish` runs.
+        self._confirmed: dict[str, str] | None = None
+        #: Events that were confirmed when nobody waited any more: what, and when.
+        self._late: dict[str, tuple[str, float]] = {}
         self._breaks: tuple[str, int] = ("", 0)
 
     @property
@@ -59,7 +79,6 @@ class AmqpLink:
                 ssl=self._address.ssl,
                 connect_timeout=CONNECT_SECONDS,
                 transport_options={
-                    "confirm_publish": True,
                     "read_timeout": SOCKET_SECONDS,
                     "write_timeout": SOCKET_SECONDS,
                     "on_blocked": self._on_blocked,
@@ -72,37 +91,45 @@ class AmqpLink:
         """Connect, and see that the exchange exists. Raises `DeliveryFailed` if it cannot be used or an alarm lasts."""
         if self._producer is None:
             producer = Producer(self.connection, auto_declare=False, on_return=self._on_return)
+            # Not kombu's `confirm_publish`, which waits after each message.
+            producer.channel.confirm_select()
             producer.channel.events["basic_ack"].add(self._on_ack)
             producer.channel.events["basic_nack"].add(self._on_nack)
             self._producer = producer
-        if self._under_way is not None:
-            self._await_confirm()
+        if self._under_way:
+            self._await_late_confirms()
         if exchange is not None and exchange not in self._exchanges:
             ensure_exchange(self.connection.channel, exchange)
             self._exchanges.add(exchange)
 
-    def publish(self, body: bytes, event_id: str, properties: Mapping[str, Any]) -> bool:
-        """Publish, unless the broker has confirmed this event late; False if it was returned as unroutable."""
+    def publish(self, packets: Sequence[Packet], confirmed: dict[str, str]) -> None:
+        """Publish what the broker has not confirmed late, and wait for all confirms.
+
+        `confirmed` gets ROUTED, RETURNED or NACKED for each event id, also of those confirmed before an error.
+        """
         if self._producer is None:
             raise AssertionError("ready() comes first")
-        late, confirmed_at = self._confirmed_late
-        if late == event_id:
-            self._confirmed_late = ("", 0.0)
-            if clock.monotonic() - confirmed_at < _LATE_SECONDS:
-                return event_id not in self._returned
-        self._returned.clear()
-        self._tag += 1
-        before = self._confirmed_late
-        self._under_way = (self._tag, event_id)
+        self._confirmed = confirmed
         try:
-            self._producer.publish(body, confirm_timeout=_CONFIRM_SECONDS, **properties)
-        except TimeoutError:
-            if self._blocked:
-                raise _blocked() from None
-            raise
-        self._under_way, self._confirmed_late = None, before
+            for packet in packets:
+                what, at = self._late.pop(packet.event_id, ("", 0.0))
+                if what and clock.monotonic() - at < _LATE_SECONDS:
+                    confirmed[packet.event_id] = what
+                    continue
+                size = len(packet.body)
+                while self._under_way and (len(self._under_way) >= _WINDOW or self._bytes + size > _WINDOW_BYTES):
+                    self._read()
+                if self._blocked:
+                    raise _blocked()
+                self._tag += 1
+                self._under_way[self._tag] = (packet.event_id, size)
+                self._bytes += size
+                self._producer.publish(packet.body, **packet.properties)
+            while self._under_way:
+                self._read()
+        finally:
+            self._confirmed = None
         self._breaks = ("", 0)
-        return event_id not in self._returned
 
     def broke_on(self, event_id: str) -> bool:
         """Whether connections keep ending while this event is sent. Call it after each such end."""
@@ -116,7 +143,9 @@ class AmqpLink:
         connection, self._connection, self._producer = self._connection, None, None
         blocked, self._blocked = self._blocked, False
         self._exchanges.clear()
-        self._tag, self._under_way = 0, None
+        self._returned.clear()
+        self._under_way.clear()
+        self._tag, self._bytes = 0, 0
         if connection is None:
             return
         try:
@@ -128,19 +157,27 @@ class AmqpLink:
         except Exception as error:  # noqa: BLE001 - it is dropped either way; the next send opens a new one
             _log.info("broker_connection_not_closed", error=type(error).__name__)
 
-    def _await_confirm(self) -> None:
-        """Wait for the confirm of the message under way. Raises `DeliveryFailed` while the alarm lasts."""
+    def _read(self) -> None:
+        """Read what the broker says next. Raises `DeliveryFailed` if it does not confirm because of an alarm."""
+        try:
+            self.connection.drain_events(timeout=_BLOCKED_SECONDS if self._blocked else _CONFIRM_SECONDS)
+        except TimeoutError:
+            if self._blocked:
+                raise _blocked() from None
+            raise
+
+    def _await_late_confirms(self) -> None:
+        """Wait for the confirms of messages under way. Raises `DeliveryFailed` while the alarm lasts."""
         self._drain(_DRAIN_SECONDS)
         if self._blocked:
             raise _blocked()
-        if self._under_way is not None:
-            self._drain(_CONFIRM_SECONDS)
-        if self._under_way is not None:
+        self._drain(_CONFIRM_SECONDS)
+        if self._under_way:
             raise TimeoutError("no confirm")
 
     def _drain(self, seconds: float) -> None:
-        """Read what the broker has sent, until the confirm has come or nothing has come for `seconds`."""
-        while self._under_way is not None:
+        """Read what the broker has sent, until all confirms have come or nothing has come for `seconds`."""
+        while self._under_way:
             try:
                 self.connection.drain_events(timeout=seconds)
             except TimeoutError:
@@ -154,17 +191,24 @@ class AmqpLink:
         self._blocked = False
 
     def _on_ack(self, delivery_tag: int, multiple: bool) -> None:
-        if self._under_way is not None and self._matches(delivery_tag, multiple):
-            self._confirmed_late = (self._under_way[1], clock.monotonic())
-            self._under_way = None
+        self._confirm(delivery_tag, multiple, ROUTED)
 
     def _on_nack(self, delivery_tag: int, multiple: bool) -> None:
-        if self._under_way is not None and self._matches(delivery_tag, multiple):
-            self._under_way = None
+        self._confirm(delivery_tag, multiple, NACKED)
 
-    def _matches(self, delivery_tag: int, multiple: bool) -> bool:
-        number = self._under_way[0] if self._under_way else 0
-        return delivery_tag == number or (multiple and delivery_tag >= number)
+    def _confirm(self, last: int, multiple: bool, what: str) -> None:
+        # Tag 0 with `multiple`: all.
+        numbers = [number for number in self._under_way if number <= last or last == 0] if multiple else [last]
+        for number in numbers:
+            event_id, size = self._under_way.pop(number, ("", 0))
+            self._bytes -= size
+            # A message without a queue is returned first, and then confirmed.
+            result = RETURNED if event_id in self._returned else what
+            self._returned.discard(event_id)
+            if self._confirmed is not None:
+                self._confirmed[event_id] = result
+            elif result != NACKED:
+                self._late[event_id] = (result, clock.monotonic())
 
     def _on_return(self, _error: Exception, _exchange: str, _routing_key: str, message: Any) -> None:
         self._returned.add(message.properties["correlation_id"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from amqp.exceptions import ChannelError, MessageNacked
+from amqp.exceptions import ChannelError
 from kombu import Connection, Producer
 from kombu.exceptions import KombuError
 
@@ -16,7 +16,7 @@ from bridge.config.templates import KEY_BYTES
 from bridge.errors import DeliveryFailed, clip
 from bridge.net.broker_problems import broker_problem
 from bridge.net.tls import broker_address
-from workers.transports.amqp_link import CONNECT_SECONDS, SOCKET_SECONDS, AmqpLink, refusal
+from workers.transports.amqp_link import CONNECT_SECONDS, NACKED, RETURNED, SOCKET_SECONDS, AmqpLink, Packet, refusal
 from workers.transports.contract import Outcome, Outgoing, Try, tries_of
 from workers.transports.faults import unexpected_failure
 
@@ -50,6 +50,8 @@ class Message:
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: Events that end a channel and are remembered, at most.
+_MOST_ALONE = 1000
 #: The properties under which a message is published.
 _Complete = Callable[[Message], dict[str, Any]]
 
@@ -60,7 +62,7 @@ class Broker:
     def __init__(self, url: str) -> None:
         self._address = broker_address(url)
         probe = Connection(self._address.url, ssl=self._address.ssl)
-        #: Redis takes a batch in one round trip; AMQP confirms each message.
+        #: Redis takes a batch in one round trip; AMQP confirms each message, and many may be under way.
         self.is_redis: bool = probe.transport.driver_type == "redis"
         self._errors: tuple[type[BaseException], ...] = (
             *probe.connection_errors,
@@ -69,6 +71,10 @@ class Broker:
             OSError,
         )
         self._link = AmqpLink(self._address)
+        #: Events that have ended a channel, the oldest first.
+        self._alone: dict[str, None] = {}
+        #: The last connection broke, and perhaps because of one event: the next batch is sent one by one.
+        self._careful = False
         self._connection: Connection | None = None
         self._producer: Producer | None = None
 
@@ -86,7 +92,7 @@ class Broker:
 
         If the broker does not answer, unconfirmed events fail uncharged: over Redis that is the whole batch, although
         the broker may have taken some of it. An event that an AMQP broker refuses or cannot route, or that cannot be
-        written as a message, fails alone and is charged.
+        written as a message, fails alone and is charged; those beside it that were not confirmed are sent again.
         """
 
         def complete(message: Message) -> dict[str, Any]:
@@ -108,7 +114,7 @@ class Broker:
             started = clock.monotonic()
             outcomes = self._publish_batch(events, message_of, complete)
             return tries_of(outcomes, at=now, seconds=clock.monotonic() - started)
-        return self._publish_each(events, message_of, complete, exchange, now)
+        return self._publish_amqp(events, message_of, complete, exchange, now)
 
     def _publish_batch(
         self, events: Sequence[Outgoing], message_of: Callable[[Outgoing], Message], complete: _Complete
@@ -131,7 +137,7 @@ class Broker:
             return [outcome for event in events for outcome in self._publish_batch([event], message_of, complete)]
         return [None] * len(events)
 
-    def _publish_each(
+    def _publish_amqp(
         self,
         events: Sequence[Outgoing],
         message_of: Callable[[Outgoing], Message],
@@ -139,54 +145,106 @@ class Broker:
         exchange: str | None,
         now: float,
     ) -> list[Try]:
-        tries: list[Try] = []
         began = clock.monotonic()
-        for event in events:
+        outcomes: dict[int, Outcome] = {}
+        packets = self._packets(events, message_of, complete, outcomes)
+        together = [number for number in packets if events[number].id not in self._alone and not self._careful]
+        stopped = self._send_together(packets, together, exchange, outcomes) if len(together) > 1 else None
+        tries = dict.fromkeys(outcomes, (now, clock.monotonic() - began))
+        for number in (number for number in packets if number not in outcomes):
             started = clock.monotonic()
-            outcome: Outcome
-            try:
-                self._link.ready(exchange)
-            except Exception as error:  # noqa: BLE001 - libraries raise anything here; it concerns no event
-                outcome = error if isinstance(error, DeliveryFailed) else self._unavailable(error)
-            else:
-                outcome = self._publish_one(event, message_of, complete, exchange)
-            at, ended = now + started - began, clock.monotonic()
-            tries.append(Try(outcome, at, ended - started))
+            outcome = stopped or self._send_one(packets[number], exchange)
+            outcomes[number], tries[number] = outcome, (now + started - began, clock.monotonic() - started)
             if outcome is not None and not outcome.charged:
-                rest: list[Outcome] = [outcome] * (len(events) - len(tries))
-                return tries + tries_of(rest, at=now + ended - began, seconds=0.0)
-        return tries
+                stopped = outcome
+        # One batch without a broken connection, and messages are sent together again.
+        self._careful = stopped is not None and stopped.reason == "broker_unavailable"
+        return [Try(outcomes[number], *tries[number]) for number in range(len(events))]
 
-    def _publish_one(
+    def _packets(
         self,
-        event: Outgoing,
+        events: Sequence[Outgoing],
         message_of: Callable[[Outgoing], Message],
         complete: _Complete,
+        outcomes: dict[int, Outcome],
+    ) -> dict[int, Packet]:
+        """The messages by the number of their event; `outcomes` gets the failure of those that cannot be made."""
+        packets = {}
+        for number, event in enumerate(events):
+            try:
+                message = message_of(event)
+                _check_key(message.routing_key)
+                packets[number] = Packet(message.correlation_id, message.body, complete(message))
+            except DeliveryFailed as failure:
+                outcomes[number] = failure
+            except Exception as error:  # noqa: BLE001 - any error here concerns one event
+                outcomes[number] = unexpected_failure(error, event_id=event.id)
+        return packets
+
+    def _send_together(
+        self,
+        packets: Mapping[int, Packet],
+        numbers: Sequence[int],
         exchange: str | None,
-    ) -> Outcome:
+        outcomes: dict[int, Outcome],
+    ) -> DeliveryFailed | None:
+        """Publish messages without waiting for one another; the failure that concerns all, or None.
+
+        Those without an outcome afterwards are to be sent one by one: the broker has ended the channel because of one
+        of them, and nobody knows which.
+        """
+        confirmed: dict[str, str] = {}
+        stopped: DeliveryFailed | None = None
         try:
-            message = message_of(event)
-            _check_key(message.routing_key)
-            if not self._link.publish(message.body, message.correlation_id, complete(message)):
-                return _unroutable(message.routing_key)
+            self._link.ready(exchange)
+        except Exception as error:  # noqa: BLE001 - libraries raise anything here; it concerns no event
+            return error if isinstance(error, DeliveryFailed) else self._unavailable(error)
+        try:
+            self._link.publish([packets[number] for number in numbers], confirmed)
+        except DeliveryFailed as failure:
+            stopped = failure
+        except ChannelError:
+            self._link.close()
+        except self._errors as error:
+            stopped = self._unavailable(error)
+        except Exception:  # noqa: BLE001 - the one that it concerns gets it when it is sent alone
+            self._link.close()
+        for number in numbers:
+            if packets[number].event_id in confirmed:
+                outcomes[number] = _confirmed_outcome(packets[number], confirmed)
+        return stopped
+
+    def _send_one(self, packet: Packet, exchange: str | None) -> Outcome:
+        try:
+            self._link.ready(exchange)
+        except Exception as error:  # noqa: BLE001 - libraries raise anything here; it concerns no event
+            return error if isinstance(error, DeliveryFailed) else self._unavailable(error)
+        confirmed: dict[str, str] = {}
+        try:
+            self._link.publish([packet], confirmed)
         except DeliveryFailed as failure:
             return failure
-        except MessageNacked:
-            text = "broker: message refused. Check whether its queue is full"
-            return DeliveryFailed(text, reason="nacked", about_event=True)
         except ChannelError as error:
-            self.close()
-            return refusal(error, exchange)
+            self._link.close()
+            return self._isolated(packet, refusal(error, exchange))
         except self._errors as error:
             unavailable = self._unavailable(error)
-            if not self._link.broke_on(event.id):
+            if not self._link.broke_on(packet.event_id):
                 return unavailable
             text = "broker: it ends the connection whenever this event is sent. See its log"
-            return DeliveryFailed(text, reason="connection_lost", about_event=True)
+            return self._isolated(packet, DeliveryFailed(text, reason="connection_lost", about_event=True))
         except Exception as error:  # noqa: BLE001 - any error here concerns one event
-            self.close()
-            return unexpected_failure(error, event_id=event.id)
-        return None
+            self._link.close()
+            return self._isolated(packet, unexpected_failure(error, event_id=packet.event_id))
+        return _confirmed_outcome(packet, confirmed)
+
+    def _isolated(self, packet: Packet, failure: DeliveryFailed) -> DeliveryFailed:
+        """Remember an event that ends channels: with others it would have them sent twice."""
+        if failure.about_event:
+            self._alone[packet.event_id] = None
+            while len(self._alone) > _MOST_ALONE:
+                del self._alone[next(iter(self._alone))]
+        return failure
 
     def _unavailable(self, error: BaseException) -> DeliveryFailed:
         self.close()
@@ -230,9 +288,13 @@ def _check_key(routing_key: str) -> None:
         )
 
 
-def _unroutable(routing_key: str) -> DeliveryFailed:
-    return DeliveryFailed(
-        f'broker: no queue for "{clip(routing_key)}". Start the receiver, which declares its queue',
-        reason="unroutable",
-        about_event=True,
-    )
+def _confirmed_outcome(packet: Packet, confirmed: Mapping[str, str]) -> Outcome:
+    what = confirmed[packet.event_id]
+    if what == NACKED:
+        text = "broker: message refused. Check whether its queue is full"
+        return DeliveryFailed(text, reason="nacked", about_event=True)
+    if what == RETURNED:
+        key = clip(packet.properties["routing_key"])
+        text = f'broker: no queue for "{key}". Start the receiver, which declares its queue'
+        return DeliveryFailed(text, reason="unroutable", about_event=True)
+    return None

@@ -45,7 +45,7 @@ class CeleryTask:
         self._headers: dict[str, Any] = template.headers
 
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
-        """Push the tasks in one round trip (Redis) or one confirmed publish each (AMQP)."""
+        """Push the tasks in one round trip (Redis) or with a confirm for each (AMQP)."""
         return self._broker.publish(
             events,
             self._message,

@@ -34,7 +34,7 @@ class KombuQueue:
             raise ConfigError(f"{where}.exchange: a Redis broker drops messages without a binding. Use `queue` instead")
 
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
-        """Push the messages in one round trip (Redis) or one confirmed publish each (AMQP)."""
+        """Push the messages in one round trip (Redis) or with a confirm for each (AMQP)."""
         return self._broker.publish(
             events,
             lambda event: self._message(event, now),

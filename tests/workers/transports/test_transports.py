@@ -484,7 +484,12 @@ def test_an_unexpected_error_of_a_push_affects_its_event_alone(monkeypatch: pyte
 
 
 def ready_in_memory(link: AmqpLink, exchange: str | None) -> None:
-    link._producer = Producer(Connection("memory://"))
+    class Confirming(Producer):
+        def publish(self, *arguments: Any, **options: Any) -> None:
+            super().publish(*arguments, **options)
+            link._on_ack(link._tag, False)
+
+    link._producer = Confirming(Connection("memory://"))
 
 
 @pytest.mark.parametrize("url", ["redis", "amqp://127.0.0.1:9//"])
