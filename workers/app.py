@@ -43,6 +43,8 @@ QUEUE = queues.WORKER
 CONCURRENCY = 4
 #: Interval of heartbeats; without one for three times as long a process counts as dead.
 HEARTBEAT_SECONDS = 5.0
+#: Interval of those between worker and an AMQP broker.
+_AMQP_HEARTBEAT = 10
 
 _log = structlog.get_logger(__name__)
 
@@ -52,15 +54,19 @@ def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> 
     # Celery lets CELERY_BROKER_URL win over its own configuration.
     ignore_library_settings()
     broker = broker_address(services.broker_url)
+    queue = queues.worker_queue(services.broker_url)
+    arguments = queues.TICKS_ARGUMENTS if queue != QUEUE else None
     app = Celery("attempt-bridge", broker=broker.url, set_as_current=False)
     app.conf.update(
         # The default exchange: a named one silently drops messages once its binding is lost (eviction, flush).
-        task_queues=[Queue(QUEUE, Exchange(""), routing_key=QUEUE)],
-        task_default_queue=QUEUE,
+        task_queues=[Queue(queue, Exchange(""), routing_key=queue, queue_arguments=arguments)],
+        task_default_queue=queue,
         task_default_exchange="",
-        task_default_routing_key=QUEUE,
+        task_default_routing_key=queue,
         broker_use_ssl=broker.ssl,
         broker_transport_options=_transport_options(services.broker_url),
+        broker_heartbeat=_AMQP_HEARTBEAT,
+        broker_connection_timeout=5,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         # Acknowledged before it runs: the next tick does what a killed worker leaves undone. With late acknowledgement
@@ -144,7 +150,8 @@ def run_beat(services: Services) -> None:
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
     if not broker_url.startswith("redis"):
-        return {}
+        # No `confirm_publish`: under an alarm of the broker beat would wait for each confirm. A lost tick does no harm.
+        return {"read_timeout": 10, "write_timeout": 10}
     return {
         # A task that a dying worker took but did not start returns after this time; checked every 5 s.
         "visibility_timeout": 300,

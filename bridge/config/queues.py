@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-__all__ = ["OWN", "RECEIPTS", "WORKER", "is_own", "same_server"]
+__all__ = ["OWN", "RECEIPTS", "TICKS_ARGUMENTS", "WORKER", "is_own", "same_server", "worker_queue"]
 
 #: Ticks from beat to the worker.
 WORKER = "attempt-bridge"
+#: The same on an AMQP broker, under a name of its own: a queue cannot be declared again with other arguments.
+_TICKS = "attempt-bridge.ticks"
+#: A copy on each node of the cluster. Ticks expire within this time; without a worker they must not pile up.
+TICKS_ARGUMENTS = {"x-queue-type": "quorum", "x-message-ttl": 3_600_000}
 #: Receipts from receivers to dispatch.
 RECEIPTS = "attempt-bridge.receipts"
 OWN = (WORKER, RECEIPTS)
@@ -20,7 +24,12 @@ _THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "")  # noqa: S104 -
 
 def is_own(queue: str | None) -> bool:
     """Whether a queue is read by the bridge itself."""
-    return queue is not None and queue.partition(_PRIORITY)[0] in OWN
+    return queue is not None and queue.partition(_PRIORITY)[0] in (*OWN, _TICKS)
+
+
+def worker_queue(broker_url: str) -> str:
+    """The queue of the worker on this broker."""
+    return _TICKS if broker_url.startswith("amqp") else WORKER
 
 
 def same_server(url: str, other: str) -> bool:

@@ -54,6 +54,12 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
 _STATE_SCHEMES = ("redis", "rediss", "unix")
 _BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
+#: What kombu could reach but not promise, tried or read with kombu 5.7: why, and what instead.
+_UNPROVEN_BROKERS = {
+    "sqs": "SQS: kombu creates a queue whose name is wrong. Remedy: an http receiver that writes to it",
+    "gcpubsub": "Pub/Sub: kombu does not wait for its confirmation. Remedy: an http receiver that writes to it",
+    **dict.fromkeys(("kafka", "confluentkafka"), "Kafka: kombu waits for no confirmation. Remedy: transport: kafka"),
+}
 #: Which fields of SubscriptionSchema belong to a transport; the others are for all.
 FIELDS = {
     "celery": {"task", "queue", "broker", "receipts"},
@@ -123,6 +129,9 @@ def state_problem(text: str) -> str | None:
 
 def broker_problem(text: str) -> str | None:
     """What is wrong with the address of a broker, or None."""
+    unproven = _UNPROVEN_BROKERS.get(split_address(text).scheme)
+    if unproven is not None:
+        return f"is not supported over {unproven}"
     return _server_problem(text, _BROKER_SCHEMES, f"use one of {', '.join(_BROKER_SCHEMES)}")
 
 

@@ -11,6 +11,7 @@ from kombu.connection import Connection
 
 from bridge.config import queues
 from bridge.errors import clip
+from bridge.monitoring.rabbitmq_checks import alarm, own_queue
 from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding, eviction, visibility
 from bridge.monitoring.total_time import within
 from bridge.net.broker_problems import broker_problem
@@ -41,7 +42,8 @@ def brokers(services: Services) -> Iterator[Finding]:
         yield Finding(f"connection to the {label}", OK, describe(url))
         try:
             yield from within(
-                partial(_broker, url, label, exchanges.get(url, {}), services.now()), partial(_late, label)
+                partial(_broker, url, label, exchanges.get(url, {}), services.now(), is_own=url == services.broker_url),
+                partial(_late, label),
             )
         except Exception as error:  # noqa: BLE001 - kombu's transports raise the errors of their libraries
             yield Finding(label, FAILURE, *broker_problem(error), unreachable=True)
@@ -73,10 +75,11 @@ def brokers_in_use(services: Services) -> Iterator[Finding]:
             )
 
 
-def _broker(url: str, label: str, exchanges: dict[str, str], now: float) -> Iterator[Finding]:
-    options = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _CONNECT_SECONDS}
+def _broker(url: str, label: str, exchanges: dict[str, str], now: float, *, is_own: bool) -> Iterator[Finding]:
+    blocked: list[str] = []
+    options: dict[str, object] = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _CONNECT_SECONDS}
     if url.startswith("amqp"):
-        options = {"read_timeout": _CONNECT_SECONDS, "write_timeout": _CONNECT_SECONDS}
+        options = {"read_timeout": _CONNECT_SECONDS, "write_timeout": _CONNECT_SECONDS, "on_blocked": blocked.append}
     address = broker_address(url)
     with Connection(
         address.url, ssl=address.ssl, connect_timeout=_CONNECT_SECONDS, transport_options=options
@@ -84,6 +87,9 @@ def _broker(url: str, label: str, exchanges: dict[str, str], now: float) -> Iter
         connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
         if connection.transport.driver_type != "redis":
             yield Finding(label, OK, "answers")
+            yield from alarm(connection, label, blocked)
+            if is_own:
+                yield own_queue(connection, queues.worker_queue(url))
             for name, exchange in exchanges.items():
                 yield _exchange(connection, f"subscription {name}", exchange)
             return

@@ -196,7 +196,11 @@ def test_every_wrong_argument_is_one_line_that_says_where_the_help_is(shell, arg
         ("STATE", "nonsense", "an address without a scheme is not supported in this version; give one server"),
         ("STATE", "redis+sentinel://a", '"redis+sentinel://" is not supported in this version; give one server'),
         ("STATE", "redis://a:99999", "is not a valid address: Port out of range 0-65535"),
-        ("BROKER", "kafka://a", '"kafka://" is not supported in this version; use one of redis'),
+        (
+            "BROKER",
+            "kafka://a",
+            "is not supported over Kafka: kombu waits for no confirmation. Remedy: transport: kafka",
+        ),
         ("STATE_FILE", "/nowhere", "The value of ATTEMPT_BRIDGE_STATE_FILE must be a readable file path"),
         ("LOG_LEVEL", "loud", "'loud' is not one of debug, info, warning, error"),
     ],

@@ -126,3 +126,20 @@ def test_a_password_from_the_environment_with_special_characters_is_refused_and_
 def test_a_password_from_the_environment_is_accepted_when_it_is_encoded() -> None:
     assert state_problem(Reference("redis://:hun%2Fter2@localhost:6379/0")) is None
     assert state_problem(Reference("redis://localhost:6379/0?password=hunter2")) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "remedy"),
+    [
+        ("sqs://key:secret@eu-west-1", "creates a queue whose name is wrong"),
+        ("gcpubsub://projects/acme", "does not wait for its confirmation"),
+        ("confluentkafka://k1:9092", "Remedy: transport: kafka"),
+        ("kafka://k1:9092", "Remedy: transport: kafka"),
+    ],
+)
+def test_a_broker_over_which_nothing_can_be_promised_is_refused_in_one_line(address: str, remedy: str) -> None:
+    problem = broker_problem(address)
+    assert problem is not None
+    assert problem.startswith("is not supported over ")
+    assert remedy in problem
+    assert "secret" not in problem

@@ -12,6 +12,7 @@ import amqp
 import pytest
 import redis
 from celery import Celery
+from kombu import Exchange, Queue
 
 from bridge.config import queues
 from bridge.delivery.store import Delivery
@@ -55,7 +56,10 @@ def confirm(broker_url: str) -> None:
     """A stock Celery of another service sends its receipts; one of them still to the worker's queue."""
     with Celery("gradebook", broker=broker_url, set_as_current=False) as app:
         app.send_task("bridge.receipt", args=["gradebook", EVENT], queue=queues.RECEIPTS)
-        app.send_task("bridge.receipt", kwargs={"subscription": "gradebook", "event_id": LEGACY}, queue=queues.WORKER)
+        name = queues.worker_queue(broker_url)
+        arguments = None if name == queues.WORKER else queues.TICKS_ARGUMENTS
+        ticks = Queue(name, Exchange(""), routing_key=name, queue_arguments=arguments)
+        app.send_task("bridge.receipt", kwargs={"subscription": "gradebook", "event_id": LEGACY}, queue=ticks)
 
 
 def refused(state: redis.Redis, queue: str) -> int:
@@ -212,8 +216,9 @@ def test_junk_on_rabbitmq_ends_nobody_and_is_counted_and_gone(
         (headers if isinstance(headers, dict) else {}, body, kind, encoding)
         for headers, body, kind, encoding in MESSAGES
     ]
-    for queue in queues.OWN:
-        channel.queue_declare(queue, durable=True, auto_delete=False)
+    ticks = queues.worker_queue(rabbitmq)
+    for queue, arguments in ((ticks, queues.TICKS_ARGUMENTS), (queues.RECEIPTS, {})):
+        channel.queue_declare(queue, durable=True, auto_delete=False, arguments=arguments)
         for headers, body, kind, encoding in messages:
             content = {name: value for name, value in (("content_type", kind), ("content_encoding", encoding)) if value}
             channel.basic_publish(amqp.Message(body, application_headers=headers, **content), routing_key=queue)
@@ -225,10 +230,13 @@ def test_junk_on_rabbitmq_ends_nobody_and_is_counted_and_gone(
     wait_for(lambda: refused(state, queues.WORKER) == len(messages) + len(UNREADABLE), *processes)
     wait_for(lambda: refused(state, queues.RECEIPTS) == len(messages) + len(UNREADABLE), *processes)
     stop(processes[1])
-    for queue in queues.OWN:
+    # Celery would declare 28 queues more for delays.
+    with pytest.raises(amqp.NotFound):
+        channel.connection.channel().queue_declare("celery_delayed_0", passive=True)
+    for queue in (ticks, queues.RECEIPTS):
         wait_for(lambda queue=queue: channel.queue_declare(queue, passive=True).message_count == 0, processes[0])
     stop(processes[0])
     stop(processes[2])
     for process in processes:
         assert not any(word in process.log.read_text() for word in ("Traceback", "os.system", "unrecoverable"))
-    assert [channel.queue_declare(queue, passive=True).message_count for queue in queues.OWN] == [0, 0]
+    assert [channel.queue_declare(queue, passive=True).message_count for queue in (ticks, queues.RECEIPTS)] == [0, 0]

@@ -15,18 +15,19 @@ import pytest
 import redis
 from kombu import Connection, Exchange, Queue
 
+from bridge.config import queues
 from bridge.config.model import RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
 from bridge.delivery.subscription_test import AskedTest, SubscriptionTests
 from bridge.monitoring.broker_checks import brokers
-from bridge.monitoring.server_checks import OK, WARNING
+from bridge.monitoring.server_checks import FAILURE, OK, WARNING
 from tests.support.child_processes import services
 from tests.support.dispatch import dispatching, event, outcomes, publish
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.watches_api import build
-from workers.app import QUEUE, make_celery
+from workers.app import make_celery
 from workers.dispatch.subscription_tests import SubscriptionTester
 from workers.tasks import beat_schedule
 from workers.transports import transport_for
@@ -330,7 +331,8 @@ def test_under_an_alarm_ticks_wait_on_one_connection_come_once_each_and_expire(
     finally:
         rabbitmqctl("set_vm_memory_high_watermark", "0.6")
     with Connection(rabbitmq) as connection:
-        queue = Queue(QUEUE, Exchange(""), routing_key=QUEUE)(connection.default_channel)
+        name = queues.worker_queue(rabbitmq)
+        queue = Queue(name, Exchange(""), routing_key=name)(connection.default_channel)
         until(lambda: queue.queue_declare(passive=True).message_count == len(sent))
         messages = [queue.get(no_ack=True) for _ in sent]
         assert queue.get(no_ack=True) is None
@@ -360,6 +362,41 @@ def test_doctor_names_the_exchange_that_is_missing_or_has_other_settings(
     assert status == WARNING
     assert text.startswith('exchange "looked-at" exists with other settings')
     assert "alternate-exchange" in text
+
+
+def test_doctor_names_an_alarm_and_what_is_wrong_with_the_queue_of_ticks(
+    rabbitmq: str, rabbitmqctl: Control, server: Server
+) -> None:
+    own = replace(services(server), broker_url=rabbitmq)
+    name = queues.worker_queue(rabbitmq)
+    label = f'queue "{name}"'
+
+    def findings(of: Any = own) -> dict[str, tuple[str, str]]:
+        return {each.name: (each.status, each.text) for each in brokers(of)}
+
+    with Connection(rabbitmq) as connection:
+        channel = connection.default_channel
+        channel.queue_delete(name)
+        assert findings()[label] == (WARNING, "does not exist")
+        channel.queue_declare(name, durable=True, auto_delete=False)
+        status, text = findings()[label]
+        assert (status, text.partition(":")[0]) == (FAILURE, "exists with other arguments")
+        channel.queue_delete(name)
+        channel.queue_declare(name, durable=True, auto_delete=False, arguments=queues.TICKS_ARGUMENTS)
+        assert findings()[label] == (OK, "0 ticks, 0 workers")
+        assert findings()["broker of the bridge"] == (OK, "answers")
+        with user(rabbitmqctl, "no", "^$", ".*", ".*"):
+            status, text = findings(replace(own, broker_url=of_user(rabbitmq, "no")))[label]
+        assert (status, text.partition(":")[0]) == (FAILURE, "the user lacks a permission")
+        rabbitmqctl("set_vm_memory_high_watermark", "0.000001")
+        try:
+            assert findings()["broker of the bridge"] == (
+                FAILURE,
+                "an alarm blocks publishers: connection blocked, see broker logs",
+            )
+        finally:
+            rabbitmqctl("set_vm_memory_high_watermark", "0.6")
+        channel.queue_delete(name)
 
 
 def test_a_test_of_a_subscription_reaches_the_queue_that_is_bound_for_it_and_no_other(

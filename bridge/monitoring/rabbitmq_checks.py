@@ -1,0 +1,71 @@
+"""Checks of RabbitMQ: whether an alarm blocks publishers, and whether the bridge's own queue can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from amqp import Message
+from amqp.exceptions import AccessRefused, ChannelError, NotFound, PreconditionFailed
+from kombu.connection import Connection
+
+from bridge.config.queues import TICKS_ARGUMENTS
+from bridge.errors import clip
+from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding
+
+__all__ = ["alarm", "own_queue", "queue_problem"]
+
+#: No queue has this name: what is published to it is dropped.
+_NOWHERE = "attempt-bridge.doctor"
+_ANSWER_SECONDS = 3.0
+_DOWN = ("down or inaccessible", "is stopped", "no quorum", "timeout")
+
+
+def alarm(connection: Connection, label: str, blocked: Sequence[str]) -> Iterator[Finding]:
+    """A finding if an alarm (memory, disk) blocks publishers: RabbitMQ says so only to those who publish.
+
+    `blocked` gets the reasons that RabbitMQ gives on this connection.
+    """
+    channel = connection.channel()
+    channel.confirm_select()
+    confirmed: list[int] = []
+    channel.events["basic_ack"].add(lambda tag, _multiple: confirmed.append(tag))
+    try:
+        channel.basic_publish(Message(b""), routing_key=_NOWHERE)
+        while not confirmed and not blocked:
+            connection.drain_events(timeout=_ANSWER_SECONDS)
+    except AccessRefused:
+        # Nothing of what it publishes goes there.
+        return
+    except TimeoutError:
+        yield Finding(label, WARNING, f"does not confirm a message within {_ANSWER_SECONDS:g} s", "check its load")
+    if blocked:
+        text = f"an alarm blocks publishers: {clip(blocked[0])}"
+        yield Finding(label, FAILURE, text, "free memory or disk space at the broker")
+
+
+def own_queue(connection: Connection, queue: str) -> Finding:
+    """The finding about the queue of the worker. Creates nothing."""
+    label = f'queue "{queue}"'
+    try:
+        found = connection.channel().queue_declare(queue, passive=True)
+        # It exists, so this creates nothing: the worker does the same when it starts.
+        connection.channel().queue_declare(queue, durable=True, auto_delete=False, arguments=TICKS_ARGUMENTS)
+    except ChannelError as error:
+        return queue_problem(label, error)
+    except TimeoutError:
+        return Finding(
+            label, FAILURE, "does not answer: too few of its members run", "start the nodes that are missing"
+        )
+    return Finding(label, OK, f"{found.message_count} ticks, {found.consumer_count} workers")
+
+
+def queue_problem(label: str, error: ChannelError) -> Finding:
+    """What is wrong with the queue."""
+    text = clip(error, 200)
+    if isinstance(error, AccessRefused):
+        return Finding(label, FAILURE, f"the user lacks a permission: {text}", "rabbitmqctl set_permissions")
+    if isinstance(error, PreconditionFailed):
+        return Finding(label, FAILURE, f"exists with other arguments: {text}", "stop the worker and delete the queue")
+    if isinstance(error, NotFound) and not any(word in text for word in _DOWN):
+        return Finding(label, WARNING, "does not exist", "start the worker: it creates it")
+    return Finding(label, FAILURE, f"cannot be used: {text}", "start the nodes that are missing")
