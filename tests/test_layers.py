@@ -34,7 +34,7 @@ def name_of(path: Path) -> str:
 def uses(pattern: re.Pattern[str], tree: ast.Module) -> list[tuple[int, str]]:
     """Lines and dotted names in the code that the pattern fits, also where they were imported one by one."""
     results = []
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Attribute):
             results.append((node.lineno, dotted(node)))
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -57,6 +57,11 @@ def outside(allowed: Collection[str], lines: Callable[[ast.Module], Iterable[int
         if not name.startswith(tuple(allowed))
         for line in lines(tree)
     ]
+
+
+@cache
+def nodes_of(tree: ast.Module) -> list[ast.AST]:
+    return list(ast.walk(tree))
 
 
 @cache
@@ -94,7 +99,7 @@ def test_only_the_settings_module_reads_the_environment() -> None:
 def test_only_the_journal_appends_to_streams() -> None:
     # A bare append may be repeated by the client or be lost after the memory was written: it belongs into a script.
     def appends(tree: ast.Module) -> list[int]:
-        return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "xadd"]
+        return [node.lineno for node in nodes_of(tree) if isinstance(node, ast.Attribute) and node.attr == "xadd"]
 
     assert outside(["bridge/journal/"], appends) == []
 
@@ -145,7 +150,7 @@ def test_every_script_is_headed_by_its_keys_arguments_and_result(script: Path) -
 def test_nothing_is_delayed_by_celery() -> None:
     # Over a Redis broker a countdown beyond the visibility timeout runs several times; what waits is a sorted set.
     def delays(tree: ast.Module) -> list[int]:
-        keywords = [node for node in ast.walk(tree) if isinstance(node, ast.keyword)]
+        keywords = [node for node in nodes_of(tree) if isinstance(node, ast.keyword)]
         return [keyword.lineno for keyword in keywords if keyword.arg in ("countdown", "eta")]
 
     assert outside([], delays) == []

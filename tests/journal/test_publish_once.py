@@ -1,4 +1,4 @@
-"""The journal over fakeredis and over a real server."""
+"""The journal over a real server."""
 
 from __future__ import annotations
 
