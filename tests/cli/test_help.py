@@ -210,7 +210,10 @@ def test_init_writes_an_example_that_check_accepts_once_its_variables_are_set_an
         f"new.yaml: bridge.public_url: warning: bridge.example.org {warning}",
         f"new.yaml: subscriptions.crm.url: warning: crm.example.org {warning}",
         f"new.yaml: subscriptions.results.url: warning: db.example.org {warning}",
-        *(f"new.yaml: subscriptions.{name}: warning: {persons}" for name in ("gradebook", "warehouse", "results")),
+        *(
+            f"new.yaml: subscriptions.{name}: warning: {persons}"
+            for name in ("gradebook", "warehouse", "results", "analytics")
+        ),
     ]
     for place in ("new.yaml", "none/new.yaml"):
         code, out, err = run("config", "init", "--config", place)
