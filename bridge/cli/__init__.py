@@ -52,6 +52,7 @@ COMMANDS = {
     "tokens": "Create tokens for the API and the metrics.",
     "config": "Write, check, show or reload the configuration.",
     "vendors": "List vendors; check the files of one or write those of a new one.",
+    "capacity": "Calculate memory, disk and cores for a number of attempts a day.",
     "doctor": "Check the state server, broker, processes and subscriptions.",
     "state": "Upgrade what an earlier version has stored.",
     "sql": "Show the tables of sql subscriptions.",

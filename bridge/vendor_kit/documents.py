@@ -9,6 +9,7 @@ from pathlib import Path
 from bridge import registry
 from bridge.sdk.vendor import Vendor
 from bridge.vendor_kit import markers
+from bridge.vendor_kit.capacity_table import capacity_table
 from bridge.vendor_kit.members import contract
 from bridge.vendor_kit.new_vendor import NewVendor
 from bridge.vendor_kit.overview import overview, titles
@@ -17,8 +18,8 @@ from bridge.vendor_kit.sections import sections
 __all__ = ["DOCUMENTS", "EXAMPLE", "renewed", "write"]
 
 README, VENDORS, CONTRACT = "README.md", "docs/vendors.md", "docs/vendor-contract.md"
-GUIDE = "docs/adding-a-vendor.md"
-DOCUMENTS = (README, VENDORS, CONTRACT, GUIDE)
+GUIDE, CAPACITY = "docs/adding-a-vendor.md", "docs/capacity.md"
+DOCUMENTS = (README, VENDORS, CONTRACT, GUIDE, CAPACITY)
 #: The vendor that the guide is about: `vendors new` under this name.
 EXAMPLE = NewVendor("oakbridge")
 _OVERVIEW = "overview"
@@ -42,6 +43,8 @@ def renewed(name: str, text: str, vendors: Mapping[str, Vendor] | None = None) -
         return markers.replaced(text, "titles", titles(known))
     if name == GUIDE:
         return markers.replaced(text, "smallest", "\n".join(_blocks(EXAMPLE.files())))
+    if name == CAPACITY:
+        return markers.replaced(text, "capacity", capacity_table())
     if name == CONTRACT:
         return markers.replaced(text, "contract", contract())
     simulated = {vendor for vendor in known if find_spec(f"{registry.package(vendor)}.simulator") is not None}

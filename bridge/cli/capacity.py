@@ -1,0 +1,128 @@
+"""`capacity`: memory, disk and cores for a number of attempts a day."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.cli.options import format_option
+from bridge.cli.output import print_list, print_object, say
+from bridge.config.kept import Kept, read_kept
+from bridge.journal.capacity import PROCESS_BYTES, Capacity, Load, gigabytes
+from bridge.journal.capacity import capacity as capacity_of
+from bridge.settings import read_settings
+from bridge.text import duration_text, parse_duration
+
+__all__ = ["capacity"]
+
+
+class _Kept(click.ParamType[float]):
+    """`30d` as seconds, a minute at least."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not 60.0 <= seconds <= 3650 * 86_400.0:
+            self.fail(f"{value} is out of range; 1m to 3650d is allowed", param, ctx)
+        return seconds
+
+
+class _Share(click.ParamType[float]):
+    """`25%` or `0.25`."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+        except ValueError:
+            share = -1.0
+        if not 1 / 24 <= share <= 1:
+            self.fail(
+                f'"{value}" is not a share of a day. Write 25%; 4.17% (a level day) to 100% is allowed', param, ctx
+            )
+        return share
+
+
+@click.command()
+@click.option("--per-day", type=click.IntRange(1, 10**10), required=True, help="Attempts a day.")
+@click.option(
+    "--peak-share",
+    type=_Share(),
+    default=0.25,
+    show_default="25%",
+    help="Share of a day's attempts in its busiest hour.",
+)
+@click.option("--subscriptions", type=click.IntRange(0, 10_000), help="How many subscriptions get every event.")
+@click.option("--retention-events", type=_Kept(), help="As bridge.retention.events, such as 30d.")
+@click.option("--retention-requests", type=_Kept(), help="As bridge.retention.requests.")
+@click.option("--retention-deliveries", type=_Kept(), help="As bridge.retention.deliveries.")
+@click.option("--remember-attempts", type=_Kept(), help="As bridge.remember_attempts.")
+@format_option
+def capacity(per_day: int, peak_share: float, output: str, **given: float | int | None) -> None:
+    """Calculate memory, disk and cores for a number of attempts a day.
+
+    What is not given is taken from bridge.yaml if there is one, otherwise it has its default. Connects to nothing.
+    """
+    path: Path = click.get_current_context().find_root().params.get("config") or read_settings().config
+    kept = read_kept(path)
+    if kept is not None:
+        say(f"retention and subscriptions: {path}")
+    found = capacity_of(_load(per_day, peak_share, kept or Kept(), given))
+    if output != "table":
+        print_object(found.to_json(), output)
+    else:
+        _print(found)
+
+
+def _load(per_day: int, peak_share: float, kept: Kept, given: dict[str, Any]) -> Load:
+    named = {name: value for name, value in given.items() if value is not None}
+    shorter = {
+        name.removeprefix("retention_"): named.pop(name) for name in list(named) if name.startswith("retention_")
+    }
+    load = Load(
+        per_day=per_day,
+        peak_share=peak_share,
+        subscriptions=kept.subscriptions,
+        retention=replace(kept.retention, **shorter),
+        remember_attempts=kept.remember_attempts,
+    )
+    return replace(load, **named)
+
+
+def _print(found: Capacity) -> None:
+    rows = [
+        {
+            "kept": one.kind,
+            "for": duration_text(one.kept),
+            "count": f"{one.count:,}",
+            "bytes_each": one.each,
+            "memory": gigabytes(one.size),
+        }
+        for one in found.stored
+    ]
+    print_list(rows, ["kept", "for", "count", "bytes_each", "memory"], "table", empty="")
+    click.echo()
+    shares = ", ".join(f"{name} {cores:.3f}" for name, cores in found.cores.items())
+    print_object(
+        {
+            "attempts": f"{found.load.per_day:,} a day, {found.peak:,.2f} a second in the busiest hour",
+            "memory": f"state server {gigabytes(found.state_bytes)}, maxmemory {gigabytes(found.maxmemory)}; "
+            f"processes {gigabytes(PROCESS_BYTES)}",
+            "disk": f"{gigabytes(found.disk_bytes)} for the append-only file",
+            "cores": f"{found.all_cores}; busy at the peak: {shares}",
+            "one server": f"enough up to {found.most_per_day:,} attempts a day with these settings",
+        },
+        "table",
+    )
+    for line in found.advice:
+        click.echo(f"advice      {line}")
