@@ -18,12 +18,14 @@ RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /app/bin/python -m compileall -q /app/lib
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin bridge \
+RUN groupadd --system --gid 10001 bridge \
+ && useradd --system --uid 10001 --gid 10001 --home-dir /data --shell /usr/sbin/nologin bridge \
  && install -d -o bridge -g bridge -m 700 /data
 COPY --from=build /app /app
 ENV PATH=/app/bin:$PATH PYTHONUNBUFFERED=1 ATTEMPT_BRIDGE_CONFIG=/data/bridge.yaml
 WORKDIR /data
-USER bridge
+# Numbers: Kubernetes cannot tell of a name whether it is root.
+USER 10001:10001
 VOLUME /data
 EXPOSE 8080
 # A graceful stop: web finishes its requests, worker and dispatch what they have begun.

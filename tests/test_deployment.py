@@ -110,7 +110,12 @@ def test_the_example_environment_has_what_compose_wants(compose: dict[str, Any])
 
 
 def test_the_image_runs_as_nobody_special_from_hashed_files_and_ends_on_sigterm() -> None:
-    assert instructions("USER") == ["bridge"]
+    (user,) = instructions("USER")
+    uid, gid = map(int, user.split(":"))
+    assert min(uid, gid) >= 10_000
+    (made,) = [line for line in instructions("RUN") if "useradd" in line]
+    assert f"groupadd --system --gid {gid} bridge" in made
+    assert f"useradd --system --uid {uid} --gid {gid} " in made
     assert instructions("STOPSIGNAL") == ["SIGTERM"]
     assert len(instructions("FROM")) == 2
     installs = [line for line in instructions("RUN") for line in line.split("&&") if "pip install" in line]
