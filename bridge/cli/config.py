@@ -10,9 +10,10 @@ from pathlib import Path
 import click
 import yaml
 
-from bridge import clock
+from bridge import clock, registry
 from bridge.cli.common import load_services, open_services
-from bridge.cli.options import format_option
+from bridge.cli.new_files import write_new
+from bridge.cli.options import format_option, known_vendor
 from bridge.cli.output import print_check, print_object, say
 from bridge.config.addresses import without_password
 from bridge.config.advice import advice_about
@@ -21,11 +22,17 @@ from bridge.config.example import example_text, left_over_addresses, needed_name
 from bridge.settings import read_settings
 from bridge.state.errors import state_errors
 from bridge.state.running import LOADED, RESTARTING, UNCHANGED, Running, RunningProcesses
+from bridge.vendor_kit.first_config import environment_lines, first_config
 
 __all__ = ["config"]
 
 #: For all processes: a page of a poll or a delivery is finished first.
 _RELOAD_SECONDS = 120.0
+
+
+def _vendor_names(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...]:
+    names = [name.strip() for name in (given or "").split(",") if name.strip()]
+    return tuple(dict.fromkeys(known_vendor(name, registry.vendors(), registry.broken()) for name in names))
 
 
 @click.group()
@@ -34,17 +41,23 @@ def config() -> None:
 
 
 @config.command()
-def init() -> None:
+@click.option(
+    "--vendors",
+    callback=_vendor_names,
+    help="Comma-separated: classmarker,cirrus. A short file with a source for each; .env with its variables.",
+)
+def init(vendors: tuple[str, ...]) -> None:
     """Write a commented example to bridge.yaml, or to the file of --config; never overwrite one."""
     path: Path = click.get_current_context().find_root().params.get("config") or read_settings().config
+    if vendors:
+        chosen = {name: registry.vendors()[name] for name in vendors}
+        text, variables = first_config(chosen), path.parent / ".env"
+        write_new({path: text, variables: environment_lines(chosen)}, private=[variables])
+        click.echo(f"{path}\n{variables}")
+        say(f"Edit both, load the variables (set -a; . {variables}; set +a), then run attempt-bridge config check")
+        return
     text = example_text()
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise click.ClickException(f"{path} exists. Remedy: edit it, or name another file with --config") from error
-    except OSError as error:
-        raise click.ClickException(f"cannot write {path}: {error.strerror}. Remedy: choose another file") from error
+    write_new({path: text})
     click.echo(path)
     say(f"Edit it, set {', '.join(needed_names(text))} in the environment, then run attempt-bridge config check")
 

@@ -12,7 +12,7 @@ from bridge.sdk.vendor import Option, Vendor
 from bridge.text import duration_text
 from bridge.vendor_kit import markers
 
-__all__ = ["sections"]
+__all__ = ["example_value", "sections", "variable"]
 
 _HEADING = "\n## "
 _NOT_SIMULATED = "Not simulated: `demo` and `scripts/simulate` leave this vendor out.\n"
@@ -62,24 +62,29 @@ def _part(vendor: Vendor, simulated: bool, *, example: bool) -> Iterator[str]:
 
 def _example(vendor: Vendor) -> str:
     """A source in bridge.yaml, with what it cannot do without."""
-    prefix = vendor.name.upper().replace("-", "_")
     secrets = {
-        name: f'["${{{prefix}_{name.upper()}}}"]' if credential.many else f'"${{{prefix}_{name.upper()}}}"'
+        name: f'["${{{variable(vendor, name)}}}"]' if credential.many else f'"${{{variable(vendor, name)}}}"'
         for name, credential in vendor.credentials.items()
         if credential.required
     }
     lines = [f"  {vendor.name}:", f"    vendor: {vendor.name}"]
     if secrets:
         lines.append(f"    credentials: {{{', '.join(f'{name}: {value}' for name, value in secrets.items())}}}")
-    needed = {name: _example_value(option) for name, option in vendor.options.items() if option.required}
+    needed = {name: example_value(option) for name, option in vendor.options.items() if option.required}
     if needed:
         lines.append(f"    options: {{{', '.join(f'{name}: {value}' for name, value in needed.items())}}}")
     if vendor.split is not None and vendor.verify is None:
-        lines.append(f'    webhook: {{token: "${{{prefix}_WEBHOOK_TOKEN}}"}}')
+        lines.append(f'    webhook: {{token: "${{{variable(vendor, "webhook_token")}}}"}}')
     return "sources:\n" + "".join(f"{line}\n" for line in lines)
 
 
-def _example_value(option: Option) -> str:
+def variable(vendor: Vendor, name: str) -> str:
+    """The variable of the environment for a secret of a source, such as `CIRRUS_TOKEN`."""
+    return f"{vendor.name}_{name}".upper().replace("-", "_")
+
+
+def example_value(option: Option) -> str:
+    """What an example sets, as YAML."""
     kind = {"list": "str", "mapping": option.values}.get(option.kind, option.kind)
     value = option.choices[0] if option.choices else _VALUES[kind]
     return {"list": f"[{value}]", "mapping": f'{{"...": {value}}}'}.get(option.kind, value)

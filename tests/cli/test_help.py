@@ -17,10 +17,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from bridge import __version__, cli
+from bridge import __version__, cli, registry
 from bridge.cli import spelling
 from bridge.cli.options import unique_match
 from bridge.cli.spelling import moved_to_front
+from bridge.config.example import needed_names
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """demo: true
@@ -220,6 +221,39 @@ def test_init_writes_an_example_that_check_accepts_once_its_variables_are_set_an
         assert (code, out, err.count("\n")) == (1, "", 1)
         assert err.startswith("Error: ")
     assert (tmp_path / "new.yaml").read_text() == written
+
+
+def test_init_for_vendors_writes_sources_that_check_accepts_and_the_variables_that_they_need(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, vendors = tmp_path / "new", sorted(registry.vendors())
+    folder.mkdir()
+    config = ("--config", "new/bridge.yaml")
+    code, out, _ = run("config", "init", "--vendors", ",".join(vendors), *config)
+    assert (code, out) == (0, "new/bridge.yaml\nnew/.env\n")
+    names = re.findall(r"^(\w+)=$", (folder / ".env").read_text(), re.M)
+    assert len(names) >= len(vendors)
+    assert set(names) == set(needed_names((folder / "bridge.yaml").read_text()))
+    assert (folder / ".env").stat().st_mode & 0o777 == 0o600
+    code, _, err = run("config", "check", *config)
+    assert (code, [name for name in names if name not in err]) == (78, [])
+    for name in names:
+        monkeypatch.setenv(name, "an-invented-value-of-thirty-letters")
+    code, _, err = run("config", "check", *config)
+    assert code == 0, err
+    assert err.splitlines()[-1] == f"new/bridge.yaml: no problems; sources: {len(vendors)}, subscriptions: 0"
+
+
+def test_init_for_vendors_overwrites_nothing_and_then_writes_nothing(run: Any, tmp_path: Path) -> None:
+    for there in ("bridge.yaml", ".env"):
+        folder = tmp_path / f"with{there}"
+        folder.mkdir()
+        (folder / there).write_text("mine\n")
+        place = f"{folder.name}/bridge.yaml"
+        code, out, err = run("config", "init", "--vendors", "classmarker", "--config", place)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"Error: {folder.name}/{there} exists. Remedy: ")
+        assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(there, "mine\n")]
 
 
 class Item:
