@@ -18,7 +18,7 @@ from bridge.state.lease import Lease
 from bridge.telemetry.process import ExportedMetrics, RunningTelemetry, begin
 from bridge.telemetry.switch import telemetry_of
 
-__all__ = ["begin_in_web"]
+__all__ = ["Leader", "begin_in_web"]
 
 
 def begin_in_web(services: Services) -> RunningTelemetry:
@@ -30,7 +30,7 @@ def begin_in_web(services: Services) -> RunningTelemetry:
     if wanted is None:
         return RunningTelemetry()
     # One that is killed is replaced after two exports.
-    leader = _Leader(Lease(services.state, "telemetry", str(uuid.uuid4()), seconds=2.5 * wanted.interval))
+    leader = Leader(Lease(services.state, "telemetry", str(uuid.uuid4()), seconds=2.5 * wanted.interval))
     metrics = ExportedMetrics(
         own=web_metrics().registry, shared=StateCollector(services), leads=leader, resign=leader.resign
     )
@@ -47,7 +47,7 @@ class _Thread:
         return self._pool.apply(call)
 
 
-class _Leader:
+class Leader:
     """Whether this process exports what is the same from every one. Without the state server it stays as it was."""
 
     def __init__(self, lease: Lease) -> None:
@@ -55,6 +55,7 @@ class _Leader:
         self._leads = False
 
     def __call__(self) -> bool:
+        """Whether it leads from now on, for as long as the lease lasts."""
         with suppress(StateUnavailable):
             self._leads = self._lease.hold()
         return self._leads

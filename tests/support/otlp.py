@@ -44,7 +44,7 @@ class ReceivedSpan:
 
 @dataclass
 class Collector:
-    """What the receiver has got. `hold`: answers wait for it. `status`, `answer`, `location`: what it answers."""
+    """What the receiver has got, and what it answers: `status`, `answer`, `location`, `claims`; answers wait for `hold`."""
 
     url: str = ""
     spans: list[ReceivedSpan] = field(default_factory=list)
@@ -55,6 +55,8 @@ class Collector:
     status: int = 200
     answer: bytes = b""
     location: str = ""
+    #: How long it says that its answer is, where that is not so.
+    claims: int = 0
     #: Numbers of requests that came, and that were answered.
     begun: int = 0
     asked: int = 0
@@ -127,7 +129,7 @@ def collector() -> Iterator[Collector]:
             self.send_response(got.status)
             if got.location:
                 self.send_header("Location", got.location)
-            self.send_header("Content-Length", str(len(got.answer)))
+            self.send_header("Content-Length", str(got.claims or len(got.answer)))
             self.end_headers()
             self.wfile.write(got.answer)
 

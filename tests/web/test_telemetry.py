@@ -1,0 +1,37 @@
+"""Which web process exports what is the same from all of them."""
+
+from __future__ import annotations
+
+import fakeredis
+import pytest
+import redis
+
+from bridge.state.lease import Lease
+from bridge.web.telemetry import Leader
+
+
+def leader(state: redis.Redis, token: str) -> Leader:
+    return Leader(Lease(state, "telemetry", token, seconds=150.0))
+
+
+def test_one_process_leads_until_it_resigns_or_is_silent_for_too_long(fake_state: fakeredis.FakeRedis) -> None:
+    one, other = leader(fake_state, "one"), leader(fake_state, "other")
+    assert [one(), other(), one()] == [True, False, True]
+    other.resign()
+    assert [one(), other()] == [True, False]
+    one.resign()
+    assert [other(), one()] == [True, False]
+
+
+def test_without_the_state_server_it_stays_as_it_was(
+    fake_state: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = leader(fake_state, "one"), leader(fake_state, "other")
+    assert [one(), other()] == [True, False]
+    monkeypatch.setattr(fakeredis.FakeRedis, "execute_command", _refuse)
+    assert [one(), other()] == [True, False]
+    one.resign()
+
+
+def _refuse(*_args: object, **_options: object) -> None:
+    raise redis.ConnectionError("away")
