@@ -28,8 +28,7 @@ from tests.support.tls import Authority, TLSFront
 from tests.support.waiting import until
 from tests.support.web import API_TOKEN, Web, post, result
 
-# One bridge for all of them: they run in one process of xdist.
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("telemetry")]
+pytestmark = pytest.mark.timeout(300)
 
 PERSON = {"first": "Canaria", "last": "Canarias", "email": "canary.person@example.test"}
 WEBHOOK_TOKEN, PATH_TOKEN = "CANARY-token-of-the-webhook-address", "CANARY-token-of-the-receiver"
@@ -62,9 +61,10 @@ class Traced:
         return parent
 
 
-@pytest.fixture(scope="module")
-def traced(starts_servers: None, starts_processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
-    directory = tmp_path_factory.mktemp("telemetry")
+@pytest.fixture
+def traced(
+    starts_servers: None, starts_processes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Traced]:
     simulator = Simulator(7, time.time)
     events: dict[str, dict[str, Any]] = {}
     headers: dict[str, dict[str, str]] = {}
@@ -79,15 +79,14 @@ def traced(starts_servers: None, starts_processes: None, tmp_path_factory: pytes
     with ExitStack() as stack:
         api, hook = stack.enter_context(serving(simulator.wsgi)), stack.enter_context(serving(receiver))
         got = stack.enter_context(collector())
-        config = directory / "bridge.yaml"
+        config = tmp_path / "bridge.yaml"
         config.write_text(yaml.safe_dump(_configuration(simulator, api, hook)))
         simulator.finish(**PERSON)
-        environment = stack.enter_context(pytest.MonkeyPatch.context())
-        environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", got.url)
-        environment.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization={COLLECTOR_TOKEN}")
-        environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
-        environment.setenv("OTEL_METRIC_EXPORT_INTERVAL", "300")
-        started = Started(directory, "--config", str(config), "up", "--port", "0")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", got.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization={COLLECTOR_TOKEN}")
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+        monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "300")
+        started = Started(tmp_path, "--config", str(config), "up", "--port", "0")
         stack.callback(lambda: started.process.poll() is None and started.ends(signal.SIGTERM))
         url = started.ready()
         raw, signed = simulator.webhook(simulator.finish(**PERSON))
@@ -95,7 +94,7 @@ def traced(starts_servers: None, starts_processes: None, tmp_path_factory: pytes
         answer = requests.post(f"{url}/webhooks/eu/{WEBHOOK_TOKEN}", data=raw, headers=sent, timeout=30)
         assert answer.json()["outcome"] == "published"
         started.wait_for(lambda: all(len(got.named(f"send {name}")) == 2 for name in ("crm", "gradebook")))
-        yield Traced(got, url, events, headers, _tasks(addresses(directory / "data")[1]))
+        yield Traced(got, url, events, headers, _tasks(addresses(tmp_path / "data")[1]))
         assert started.ends(signal.SIGTERM) == 0
         assert "Traceback" not in started.err.read_text()
 
@@ -132,8 +131,21 @@ def _tasks(broker: str) -> dict[str, dict[str, Any]]:
     return {message.headers["id"]: message.headers for message in messages}
 
 
-@pytest.mark.parametrize("origin", ["webhook", "poll"])
-def test_each_delivery_belongs_to_the_trace_of_what_brought_the_attempt(origin: str, traced: Traced) -> None:
+def test_an_attempt_is_one_trace_from_a_webhook_or_a_poll_to_each_delivery_and_metrics_are_exported_too(
+    traced: Traced,
+) -> None:
+    """In one test, because it takes a whole bridge."""
+    for origin in ("webhook", "poll"):
+        check_deliveries(origin, traced)
+        check_what_is_sent(origin, traced)
+    check_link(traced)
+    check_metrics(traced)
+    check_nothing_personal(traced)
+    check_resources(traced)
+    check_documented(traced)
+
+
+def check_deliveries(origin: str, traced: Traced) -> None:
     published = traced.about("publish journal", origin)
     brought = traced.parent(published)
     assert (published.kind, published.attributes["attempt_bridge.origin"]) == ("PRODUCER", origin)
@@ -155,10 +167,7 @@ def test_each_delivery_belongs_to_the_trace_of_what_brought_the_attempt(origin: 
         assert (call.trace, call.kind, call.attributes["http.response.status_code"]) == (brought.trace, "CLIENT", 200)
 
 
-@pytest.mark.parametrize("origin", ["webhook", "poll"])
-def test_the_event_names_what_published_it_and_each_receiver_gets_its_own_try_to_continue(
-    origin: str, traced: Traced
-) -> None:
+def check_what_is_sent(origin: str, traced: Traced) -> None:
     event = traced.events[origin]
     assert event["traceparent"] == traced.about("publish journal", origin).traceparent
     assert "tracestate" not in event
@@ -166,20 +175,20 @@ def test_the_event_names_what_published_it_and_each_receiver_gets_its_own_try_to
     assert traced.tasks[event["id"]]["traceparent"] == traced.about("send gradebook", origin).traceparent
 
 
-def test_the_trace_of_a_webhooks_sender_is_linked_and_not_continued(traced: Traced) -> None:
+def check_link(traced: Traced) -> None:
     span = traced.collector.one("POST /webhooks/{source}")
     assert span.links == [FOREIGN]
     assert FOREIGN[0] not in {each.trace for each in traced.collector.spans}
 
 
-def test_nothing_of_a_person_and_no_secret_is_exported(traced: Traced) -> None:
+def check_nothing_personal(traced: Traced) -> None:
     raw = b"".join(traced.collector.raw)
     assert raw
     assert [text for text in SECRETS if text.encode() in raw] == []
     assert all(event["data"]["attempt"]["id"].encode() not in raw for event in traced.events.values())
 
 
-def test_metrics_are_those_of_the_endpoint_and_the_bridges_own_are_exported_by_one_process(traced: Traced) -> None:
+def check_metrics(traced: Traced) -> None:
     names = ["bridge_webhook_requests", "bridge_deliveries", "bridge_subscription_backlog", "bridge_state_up"]
 
     def agree() -> bool:
@@ -207,13 +216,19 @@ def _samples(family: Any) -> dict[tuple[str, ...], float]:
     return {tuple(value for _, value in sorted(sample.labels.items())): sample.value for sample in wanted}
 
 
-def test_every_process_says_which_one_it_is(traced: Traced) -> None:
+def check_resources(traced: Traced) -> None:
     processes = {
         (span.resource["attempt_bridge.process"], span.resource["attempt_bridge.name"])
         for span in traced.collector.spans
     }
     assert processes == {("web", "acme"), ("worker", "acme"), ("dispatch", "acme")}
     assert {span.resource["service.name"] for span in traced.collector.spans} == {"attempt-bridge"}
+
+
+def check_documented(traced: Traced) -> None:
+    document = (Path(__file__).parents[2] / "docs/observability-otel.md").read_text()
+    named = {name for span in traced.collector.spans for name in (*span.attributes, *span.resource)}
+    assert [name for name in sorted(named) if f"`{name}`" not in document] == []
 
 
 @pytest.fixture

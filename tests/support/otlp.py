@@ -44,7 +44,7 @@ class ReceivedSpan:
 
 @dataclass
 class Collector:
-    """What the receiver has got, and what it answers: `status`, `answer`, `location`, `claims`; answers wait for `hold`."""
+    """What the receiver has got, and what it answers (`status`, `answer`, `location`, `claims`) once `hold` is set."""
 
     url: str = ""
     spans: list[ReceivedSpan] = field(default_factory=list)
