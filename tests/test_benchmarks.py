@@ -33,13 +33,14 @@ TINY = {
     "dispatch": ["--events", "100", "--rounds", "1"],
     "sql": ["--events", "100", "--rounds", "1"],
     "amqp": ["--events", "100", "--rounds", "1"],
+    "telemetry": ["--events", "100", "--rounds", "1"],
     "receive": ["--seconds", "0.5", "--rounds", "1", "--connections", "4", "--workers", "1", "--rates", "20"],
     "latency": ["--seconds", "1", "--rates", "20", "--workers", "1"],
     "backfill": ["--seconds", "1", "--rounds", "1", "--webhooks", "20", "--workers", "1", "--pages", "0"],
 }
 #: Those that start processes of a bridge and take longest are run on demand: BENCHMARKS=1 scripts/test
 #: tests/test_benchmarks.py
-APART = ("amqp", "pointer", "idle", "latency", "backfill", "receive", "replay", "stream", "push", "flaky")
+APART = tuple("amqp pointer idle latency backfill receive replay stream push flaky telemetry".split())
 ON_DEMAND = pytest.mark.skipif(not os.environ.get("BENCHMARKS"), reason="starts a bridge: BENCHMARKS=1 runs it")
 #: What the others import.
 SHARED = {

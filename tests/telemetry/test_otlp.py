@@ -122,7 +122,10 @@ def test_a_receiver_that_never_answers_holds_up_neither_spans_nor_the_end_and_th
 
 
 def test_one_line_says_that_exporting_fails_and_one_that_it_works_again(
-    got: Collector, begin: Callable[[], SdkTracer], monkeypatch: pytest.MonkeyPatch
+    got: Collector,
+    begin: Callable[[], SdkTracer],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
     got.status, got.answer = 400, b"CANARY: what the collector says"
@@ -138,6 +141,7 @@ def test_one_line_says_that_exporting_fails_and_one_that_it_works_again(
     assert [line["event"] for line in ours] == ["telemetry_not_exported", "telemetry_exported_again"]
     assert (ours[0]["problem"], ours[1]["lost"]) == ("HTTP 400", 2)
     assert "CANARY" not in str(lines)
+    assert [record.name for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
 
 def test_the_body_of_an_answer_is_not_read_and_a_redirect_is_not_followed(

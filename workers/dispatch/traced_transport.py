@@ -19,6 +19,8 @@ __all__ = ["traced"]
 
 #: Transports that use a broker which `broker` or bridge.yaml names: its scheme -> OpenTelemetry's name of the system.
 _OVER_BROKER = ("celery", "kombu")
+#: Transports that call a server without an address in `url` that may be named.
+_CALLING = ("sql", "notify")
 _SYSTEMS = {"redis": "redis", "rediss": "redis", "unix": "redis", "amqp": "rabbitmq", "amqps": "rabbitmq"}
 
 
@@ -135,11 +137,11 @@ def _described(subscription: Subscription, broker_url: str) -> tuple[str, Attrib
     if place.scheme in ("http", "https"):
         # Without path and query, which may hold a token.
         return CLIENT, {**common, "http.request.method": "POST", "server.address": place.hostname or ""}
-    if transport == "sql":
+    if transport in _CALLING:
         return CLIENT, common
     scheme = urlsplit(broker_url).scheme.partition("+")[0]
     system = _SYSTEMS.get(scheme, transport) if transport in _OVER_BROKER else transport
     sending = {"messaging.system": system, "messaging.operation.type": "send", "messaging.operation.name": "send"}
-    destination = subscription.queue or subscription.exchange
+    destination = subscription.queue or subscription.exchange or subscription.topic
     named = {"messaging.destination.name": destination} if destination else {}
     return PRODUCER, {**common, **sending, **named}

@@ -101,6 +101,30 @@ def test_a_message_names_its_broker_and_queue_and_a_replay_its_job() -> None:
     assert (span.kind, span.attributes | named) == ("PRODUCER", span.attributes)
 
 
+@pytest.mark.parametrize(
+    ("subscription", "kind", "named"),
+    [
+        (
+            Subscription(name="lake", transport="kafka", servers=("CANARY:9092",), topic="attempts"),
+            "PRODUCER",
+            {"messaging.system": "kafka", "messaging.destination.name": "attempts"},
+        ),
+        (Subscription(name="rows", transport="sql", url="postgresql://CANARY@db/results"), "CLIENT", {}),
+        (Subscription(name="chat", transport="notify", urls=("slack://CANARY",)), "CLIENT", {}),
+    ],
+    ids=["kafka", "sql", "notify"],
+)
+def test_every_transport_has_spans_without_its_address(
+    subscription: Subscription, kind: str, named: dict[str, str]
+) -> None:
+    with keeping() as tracer:
+        traced(Batches([Try(None, 1.0, 0.1)]), subscription, BROKER).send([outgoing()], now=1.0)
+    (span,) = tracer.ended
+    assert (span.kind, span.attributes | named) == (kind, span.attributes)
+    assert span.attributes["attempt_bridge.transport"] == subscription.transport
+    assert "CANARY" not in str(span.attributes)
+
+
 def test_the_spans_of_a_transport_that_raises_end_as_failed() -> None:
     with keeping() as tracer, pytest.raises(ValueError, match="CANARY"):
         traced(Batches(ValueError("CANARY")), CRM, BROKER).send([outgoing(1), outgoing(2)], now=1.0)
