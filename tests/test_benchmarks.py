@@ -40,7 +40,19 @@ TINY = {
 }
 #: Those that start processes of a bridge and take longest are run on demand: BENCHMARKS=1 scripts/test
 #: tests/test_benchmarks.py
-APART = tuple("amqp pointer idle latency backfill receive replay stream push flaky telemetry".split())
+APART = (
+    "amqp",
+    "pointer",
+    "idle",
+    "latency",
+    "backfill",
+    "receive",
+    "replay",
+    "stream",
+    "push",
+    "flaky",
+    "telemetry",
+)
 ON_DEMAND = pytest.mark.skipif(not os.environ.get("BENCHMARKS"), reason="starts a bridge: BENCHMARKS=1 runs it")
 #: What the others import.
 SHARED = {
