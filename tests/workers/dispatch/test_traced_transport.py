@@ -99,6 +99,11 @@ def test_a_message_names_its_broker_and_queue_and_a_replay_its_job() -> None:
     (span,) = tracer.ended
     named = {"messaging.system": "redis", "messaging.destination.name": "gradebook", "attempt_bridge.replay": "r1"}
     assert (span.kind, span.attributes | named) == ("PRODUCER", span.attributes)
+    lake = Subscription(name="lake", transport="kafka", servers=("k:9093",), topic="attempts")
+    with keeping() as tracer:
+        traced(Batches([Try(None, 1.0, 0.1)]), lake, BROKER).send([outgoing()], now=1.0)
+    named = {"messaging.system": "kafka", "messaging.destination.name": "attempts"}
+    assert tracer.ended[0].attributes | named == tracer.ended[0].attributes
 
 
 @pytest.mark.parametrize(
