@@ -39,8 +39,11 @@ def test_a_test_of_a_subscription_sends_a_message_that_says_so(
         assert "Test of subscription ops" in out
         chat.answer(401)
         failed = run(1)
+        assert cli.run(["subscriptions", "show", "ops"]) == 0
+        shown = capfd.readouterr().out
     assert "JSON: answered 401. Remedy: check subscriptions.ops.urls[0]" in failed
-    assert "s3cret" not in out + failed
+    assert "json://****" in shown
+    assert "s3cret" not in out + failed + shown
 
 
 def test_a_wrong_template_is_refused_before_anything_starts(

@@ -15,6 +15,7 @@ from bridge.notify.messages import Message, Messages
 from bridge.notify.services import open_services
 from bridge.notify.templates import TemplateProblem
 from workers.transports.contract import Outcome, Outgoing, ShownRequest, Try
+from workers.transports.faults import unexpected_failure
 
 __all__ = ["Notifications"]
 
@@ -64,7 +65,11 @@ class Notifications:
             if left <= 0:
                 failures.append(DeliveryFailed(f"{service.name}: no time was left", reason="unreachable"))
                 continue
-            failure, answered = service.send(messages[service.is_mail], seconds=left, now=now)
+            answered = None
+            try:
+                failure, answered = service.send(messages[service.is_mail], seconds=left, now=now)
+            except Exception as error:  # noqa: BLE001 - a service may answer anything; the others get the message
+                failure = unexpected_failure(error, subscription=self._name, service=service.name)
             # Of several, the answer of the first that failed.
             status = status if failures else answered
             if failure is None:

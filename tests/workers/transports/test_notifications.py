@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -68,6 +69,19 @@ def test_a_message_is_given_up_only_if_no_service_may_take_it_later(chat: Chat) 
     (tried,) = transport.send([out(1)], now=NOW)
     assert tried.failure is not None
     assert (tried.failure.permanent, tried.failure.about_event) == (True, True)
+
+
+def test_an_answer_that_a_service_cannot_read_keeps_no_other_from_the_message(chat: Chat) -> None:
+    transport: Any = transport_for(ops("slack://xoxb-1234-1234-abc124/#ops", f"json://127.0.0.1:{chat.port}/b"), "")
+    transport._services[0]._plugin.api_url = f"http://127.0.0.1:{chat.port}/{{}}"
+    chat.reply = lambda path: (200, {}, b'["s3cret"]')
+    with capture_logs() as logs:
+        (tried,) = transport.send([out(1)], now=NOW)
+    assert tried.failure is not None
+    assert tried.failure.reason == "unexpected_error"
+    assert chat.requests[-1][0] == "/b"
+    assert "s3cret" not in str(tried.failure)
+    assert [line["event"] for line in logs] == ["delivery_unexpected_error"]
 
 
 def test_several_events_are_one_message_with_one_try_each(chat: Chat) -> None:
