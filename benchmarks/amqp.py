@@ -7,10 +7,11 @@ import argparse
 import os
 import random
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import amqp
@@ -27,7 +28,7 @@ WINDOW = 100
 @contextmanager
 def rabbitmq() -> Iterator[int]:
     """The port of a broker of our own."""
-    home, port = Path(tempfile.mkdtemp(prefix="bench-")), free_port()
+    home, port, mapper = Path(tempfile.mkdtemp(prefix="bench-")), free_port(), free_port()
     (home / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\n")
     (home / "plugins").write_text("[].\n")
     environment = {
@@ -38,7 +39,7 @@ def rabbitmq() -> Iterator[int]:
         "RABBITMQ_LOG_BASE": str(home / "log"),
         "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
-        "ERL_EPMD_PORT": str(free_port()),
+        "ERL_EPMD_PORT": str(mapper),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
     }
     path = shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
@@ -47,6 +48,10 @@ def rabbitmq() -> Iterator[int]:
     with program(path, env=environment):
         wait_for(lambda: _connected(port).close() or True, 60)
         yield port
+    # Erlang's port mapper outlives the node; this is the request to end.
+    with suppress(OSError), socket.create_connection(("127.0.0.1", mapper)) as epmd:
+        epmd.sendall(b"\0\1k")
+        epmd.recv(2)
     shutil.rmtree(home, ignore_errors=True)
 
 
