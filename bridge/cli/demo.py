@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from bridge.cli.options import DEFAULT_PORT, host_option, known_vendor
+from bridge.cli.options import DEFAULT_PORT, host_option, known_name, known_vendor
 from bridge.registry import broken, vendors
-from bridge.sandbox.conditions import Conditions
+from bridge.sandbox.conditions import OUTPUTS, Conditions
 from bridge.sandbox.demo import run
 from bridge.text import parse_duration
 
@@ -53,9 +53,21 @@ def _vendor_names(ctx: click.Context, param: click.Parameter, given: str | None)
     return tuple(dict.fromkeys(known_vendor(name, vendors(), broken()) for name in names))
 
 
+def _outputs(ctx: click.Context, param: click.Parameter, given: str | None) -> tuple[str, ...]:
+    names = [name.strip() for name in (given or "").split(",") if name.strip()]
+    return tuple(dict.fromkeys(known_name(name, OUTPUTS, "output") for name in names))
+
+
 @click.command()
 @click.option("--attempts", type=click.IntRange(1), help="Number of attempts; default: endless (--once: 100).")
 @click.option("--vendors", callback=_vendor_names, help="Comma-separated: classmarker,cirrus; default: all.")
+@click.option(
+    "--with",
+    "outputs",
+    callback=_outputs,
+    metavar="OUTPUTS",
+    help=f"Comma-separated further outputs: {', '.join(OUTPUTS)} (table, chat, record store).",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random numbers.")
 @click.option("--lose", type=_Share(), default="10%", show_default=True, help="Share of webhooks lost.")
 @click.option("--duplicate", type=_Share(), default="15%", show_default=True, help="Share of webhooks sent twice.")

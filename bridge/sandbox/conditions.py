@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from bridge.sdk.vendor import Quota
+from schemas.event import COMPLETED, REVISED, VOIDED
 
-__all__ = ["SCALE", "SUBSCRIPTIONS", "Addresses", "Conditions", "VendorAddress", "configuration"]
+__all__ = ["OUTPUTS", "SCALE", "SUBSCRIPTIONS", "Addresses", "Conditions", "VendorAddress", "configuration"]
 
 #: Time in the demo runs this much faster: an hour takes 30 s.
 SCALE = 120.0
 #: Subscriptions of the generated file; the fourth subscriber reads the journal and needs none.
 SUBSCRIPTIONS = ("gradebook", "warehouse", "crm")
+#: What `--with` adds -> the name of its subscription.
+OUTPUTS = {"sql": "results", "notify": "chat", "xapi": "lrs"}
 #: No budget of a demo is for less than so many seconds.
 _MIN_PERIOD = 1.0
 
@@ -41,6 +45,13 @@ class Conditions:
     once: bool = False
     #: How long `once` waits after the last attempt.
     patience: float = 60.0
+    #: Further outputs, of `OUTPUTS`.
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def subscriptions(self) -> tuple[str, ...]:
+        """Names of the subscriptions of bridge.yaml."""
+        return (*SUBSCRIPTIONS, *(OUTPUTS[output] for output in self.outputs))
 
     @property
     def per_second(self) -> float:
@@ -69,13 +80,22 @@ class Addresses:
     web_url: str
     crm_url: str
     crm_secret: str
+    #: Of the further outputs: an SQLite file, and two servers on this machine.
+    database: Path
+    chat_url: str
+    lrs_url: str
+    lrs_password: str
     vendors: Mapping[str, VendorAddress]
 
 
-def configuration(addresses: Addresses) -> str:
-    """The text of bridge.yaml: an ordinary file with short intervals, without a trace of the time scale."""
+def configuration(addresses: Addresses, outputs: Collection[str] = ()) -> str:
+    """The text of bridge.yaml: an ordinary file with short intervals, without a trace of the time scale.
+
+    `outputs`: further ones, of `OUTPUTS`.
+    """
     # Ten tries within about 20 s: a subscriber that refuses every fifth event still gets all of them.
     retry = {"schedule": ["300ms", "500ms", "1s", "1s", "2s", "2s", "3s", "5s", "5s"]}
+    further = _further(addresses)
     document: dict[str, Any] = {
         "demo": True,
         "bridge": {"name": "demo", "public_url": addresses.web_url, "data_dir": "."},
@@ -96,11 +116,42 @@ def configuration(addresses: Addresses) -> str:
                 "data": "minimal",
                 "retry": retry,
             },
+            **{
+                OUTPUTS[output]: {**section, "retry": retry} for output, section in further.items() if output in outputs
+            },
         },
     }
     return "# Written by `attempt-bridge demo` at every start; changes are overwritten.\n" + yaml.safe_dump(
         document, sort_keys=False
     )
+
+
+def _further(addresses: Addresses) -> dict[str, dict[str, Any]]:
+    """Output -> its subscription."""
+    attempts = [COMPLETED, REVISED, VOIDED]
+    return {
+        "sql": {"transport": "sql", "url": f"sqlite:///{addresses.database}", "table": "results"},
+        "notify": {
+            "transport": "notify",
+            "urls": [addresses.chat_url],
+            "allow_private": True,
+            "data": "full",
+            "filter": {"types": attempts},
+            "templates": {
+                "attempt.*": {
+                    "title": "{{ candidate|default('somebody', true) }}: {{ outcome }}",
+                    "body": "{{ assessment }}, {{ score }}. {{ id }}",
+                }
+            },
+        },
+        "xapi": {
+            "transport": "http",
+            "url": addresses.lrs_url,
+            "format": "xapi",
+            "allow_private": True,
+            "authorization": {"basic": {"user": "bridge", "password": addresses.lrs_password}},
+        },
+    }
 
 
 def _source(vendor: str, address: VendorAddress) -> dict[str, Any]:

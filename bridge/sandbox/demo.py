@@ -1,4 +1,4 @@
-"""Runs `attempt-bridge demo`: a real bridge between simulated vendors and four subscribers."""
+"""Runs `attempt-bridge demo`: a real bridge between simulated vendors and example subscribers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bridge.config import access
 from bridge.config.open_access import HOSTS
 from bridge.errors import ConfigError, clip
 from bridge.net.standard_webhooks import new_hmac_secret
+from bridge.notify.services import open_services
 from bridge.runtime import processes, up
 from bridge.runtime.dashboard_link import dashboard_line
 from bridge.runtime.processes import Address
@@ -42,6 +43,8 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
     Raises `ConfigError` and `BridgeError` as `up` does.
     """
     signals, since = up.Signals(), clock.now()
+    if "notify" in conditions.outputs:
+        open_services(["json://127.0.0.1/"], where="--with notify", allow_private=True)
     with ExitStack() as stack:
         was_killed = stack.enter_context(hold_directory(data_dir))
         port = up.free_port(host, port, patience=up.PORT_WAIT_SECONDS if was_killed else 0.0)
@@ -57,11 +60,11 @@ def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
             host=host,
             port=port,
         )
-        demo_addresses = _make_addresses(address, vendors)
-        address.config.write_text(configuration(demo_addresses))
+        demo_addresses = _make_addresses(address, vendors, data_dir)
+        address.config.write_text(configuration(demo_addresses, conditions.outputs))
         ready = services.load(Settings(config=address.config, time_scale=SCALE, open_access=host in HOSTS))
         server = stack.enter_context(up.embedded_server(ready, up.printer(("up",))))
-        inbox = subscribers.Inbox()
+        inbox = subscribers.Inbox(conditions.outputs)
         log = _Log(stack.enter_context((data_dir / "demo.log").open("w", buffering=1)), inbox)
         children = [
             *processes.programs(address, {**environment(), **_of_demos(ready)}),
@@ -147,10 +150,15 @@ def _settle(supervisor: Supervisor, screen: Screen, line: str) -> None:
     screen.say(line)
 
 
-def _make_addresses(address: Address, vendors: Mapping[str, RunningVendor]) -> Addresses:
+def _make_addresses(address: Address, vendors: Mapping[str, RunningVendor], data_dir: Path) -> Addresses:
+    crm, chat, lrs = (f"127.0.0.1:{processes.usable_port('127.0.0.1', 0)}" for _ in range(3))
     return Addresses(
         web_url=address.web_url,
-        crm_url=f"http://127.0.0.1:{processes.usable_port('127.0.0.1', 0)}/",
+        crm_url=f"http://{crm}/",
+        database=data_dir.resolve() / "results.db",
+        chat_url=f"json://{chat}/",
+        lrs_url=f"http://{lrs}/statements",
+        lrs_password=secrets.token_urlsafe(24),
         crm_secret=new_hmac_secret(secrets.token_bytes(32)),
         vendors={
             name: VendorAddress(

@@ -12,7 +12,7 @@ from bridge.errors import Retryable
 from bridge.journal import WEBHOOK, StoredEvent
 from bridge.sandbox.board import Figures, collect
 from bridge.sandbox.candidates import Candidates
-from bridge.sandbox.conditions import SUBSCRIPTIONS, Conditions
+from bridge.sandbox.conditions import Conditions
 from bridge.sandbox.subscribers import Inbox
 from bridge.sandbox.vendors import RunningVendor
 from bridge.sandbox.verdict import Name, problems
@@ -165,7 +165,7 @@ class DemoRun:
         )
 
     def _states(self, now: float) -> dict[str, SubscriptionState]:
-        return {name: self._deliveries.state(name, now=now) for name in SUBSCRIPTIONS}
+        return {name: self._deliveries.state(name, now=now) for name in self._conditions.subscriptions}
 
     def _counts(self, now: float) -> dict[tuple[str, str, str], int]:
         return self._reader.counts(int((self._started_at or now) // _DAY), int(now // _DAY))

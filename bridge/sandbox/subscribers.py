@@ -1,10 +1,10 @@
-"""The four example subscribers as child processes, and their output. They import nothing of the bridge."""
+"""The example subscribers as child processes, and their output. They import nothing of the bridge."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,14 +12,14 @@ import bridge
 from bridge.errors import ConfigError
 from bridge.runtime.processes import Address
 from bridge.runtime.supervisor import Program
-from bridge.sandbox.conditions import Addresses, Conditions
+from bridge.sandbox.conditions import OUTPUTS, Addresses, Conditions
 from bridge.state.keeper import kept
 
 __all__ = ["SUBSCRIBERS", "Inbox", "programs"]
 
 _RECEIVED = re.compile(r'"received": "([^"]+)"')
 
-#: Names in the demo; the first three are subscriptions of bridge.yaml, the last one reads the journal.
+#: Those of every demo; the first three are subscriptions of bridge.yaml, the last one reads the journal.
 SUBSCRIBERS = ("gradebook", "warehouse", "crm", "certificates")
 
 
@@ -48,6 +48,15 @@ def programs(
         "crm": (str(examples / "http_subscriber.py"), *crm, *fail),
         "certificates": (str(examples / "stream_subscriber.py"), "--state", address.state_url),
     }
+    further = {
+        "sql": (str(examples / "table_reader.py"), "--database", str(addresses.database)),
+        "notify": (str(examples / "chat_receiver.py"), "--port", str(urlsplit(addresses.chat_url).port)),
+        "xapi": (
+            str(examples / "record_store.py"),
+            *("--port", str(urlsplit(addresses.lrs_url).port), "--password", addresses.lrs_password),
+        ),
+    }
+    commands |= {OUTPUTS[output]: further[output] for output in conditions.outputs}
     settings = {**environment, "PYTHONUNBUFFERED": "1", "GRADEBOOK_BROKER": address.broker_url}
     return [
         # Under a keeper: they do not watch their parent themselves.
@@ -59,8 +68,10 @@ def programs(
 class Inbox:
     """Ids of the events that each subscriber has printed."""
 
-    def __init__(self) -> None:
-        self.received: dict[str, set[str]] = {name: set() for name in SUBSCRIBERS}
+    def __init__(self, outputs: Iterable[str] = ()) -> None:
+        """`outputs`: further ones, of `OUTPUTS`."""
+        names = (*SUBSCRIBERS, *(OUTPUTS[output] for output in outputs))
+        self.received: dict[str, set[str]] = {name: set() for name in names}
 
     def take(self, name: str, line: str) -> bool:
         """Record a line of a process; whether it was a received event."""

@@ -17,7 +17,7 @@ from bridge.journal import StoredEvent
 from bridge.quota.windows import Window
 from bridge.sandbox.board import collect
 from bridge.sandbox.candidates import Candidates
-from bridge.sandbox.conditions import SCALE, SUBSCRIPTIONS, Addresses, Conditions, VendorAddress, configuration
+from bridge.sandbox.conditions import OUTPUTS, SCALE, SUBSCRIPTIONS, Addresses, Conditions, VendorAddress, configuration
 from bridge.sandbox.subscribers import SUBSCRIBERS, Inbox
 from bridge.sandbox.verdict import problems
 from bridge.sdk.simulator import NO_FAULTS, ExpectedAttempt
@@ -142,6 +142,10 @@ def test_the_generated_configuration_is_valid_and_says_nothing_of_a_time_scale(t
     addresses = Addresses(
         web_url="http://127.0.0.1:8080",
         crm_url="http://127.0.0.1:8082/",
+        database=tmp_path / "results.db",
+        chat_url="json://127.0.0.1:8083/",
+        lrs_url="http://127.0.0.1:8084/statements",
+        lrs_password="secret",
         crm_secret="whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" + "MfKQ9r8GKYq=",
         vendors={
             "classmarker": VendorAddress(
@@ -160,6 +164,10 @@ def test_the_generated_configuration_is_valid_and_says_nothing_of_a_time_scale(t
     assert tuple(config.subscriptions) == SUBSCRIPTIONS == SUBSCRIBERS[:3]
     assert config.sources["classmarker"].budget == Window(30, 30.0)
     assert "scale" not in text
+    everything = Conditions(outputs=tuple(OUTPUTS))
+    (tmp_path / "bridge.yaml").write_text(configuration(addresses, everything.outputs))
+    config = loader.read(tmp_path / "bridge.yaml", vendors=registry.vendors(), environment={})
+    assert tuple(config.subscriptions) == everything.subscriptions == (*SUBSCRIPTIONS, "results", "chat", "lrs")
 
 
 def test_the_inbox_finds_events_also_where_two_threads_print_into_one_line() -> None:

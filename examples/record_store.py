@@ -1,0 +1,48 @@
+"""A learning record store of a page: keeps the xAPI statements of `format: xapi` in memory, and prints their events.
+
+    python record_store.py --user bridge --password ... --port 8097
+
+Prints `listening <url>` on stderr. A statement that it has already, with another content, is a conflict (409).
+In bridge.yaml: {transport: http, url: "http://127.0.0.1:8097/statements", format: xapi, allow_private: true,
+authorization: {basic: {user: bridge, password: "${LRS_PASSWORD}"}}}
+"""
+
+import argparse
+import json
+import logging
+import sys
+
+from flask import Flask, jsonify, request
+from werkzeug.serving import make_server
+
+options = argparse.ArgumentParser()
+options.add_argument("--user", default="bridge")
+options.add_argument("--password", required=True)
+options.add_argument("--port", type=int, default=0)
+given = options.parse_args()
+statements, app = {}, Flask(__name__)
+logging.getLogger("werkzeug").setLevel("ERROR")
+#: Of a voiding statement: the event that it comes from.
+EVENT_ID = "urn:attempt-bridge:xapi:event-id"
+
+
+@app.post("/statements")
+def store():
+    who = request.authorization
+    if who is None or (who.username, who.password) != (given.user, given.password):
+        return "", 401
+    document = request.get_json(force=True)
+    new = {one["id"]: one for one in (document if isinstance(document, list) else [document])}
+    if any(statements.get(ident, one) != one for ident, one in new.items()):
+        return "", 409
+    statements.update(new)
+    for ident, one in new.items():
+        event = one.get("context", {}).get("extensions", {}).get(EVENT_ID, ident)
+        sys.stdout.write(json.dumps({"received": event, "verb": one["verb"]["id"].rpartition("/")[2]}) + "\n")
+    sys.stdout.flush()
+    return jsonify(list(new))
+
+
+server = make_server("127.0.0.1", given.port, app, threaded=True)
+print(f"listening http://127.0.0.1:{server.server_port}/", file=sys.stderr, flush=True)
+server.serve_forever()
