@@ -107,7 +107,7 @@ def test_sizes_are_rounded_up() -> None:
 def test_events_requests_and_attempts_take_no_more_memory_than_is_calculated(
     tmp_path: Path, empty_state: Callable[[], redis.Redis]
 ) -> None:
-    """And no less than half of it: a constant that is far too large would buy machines that nobody needs."""
+    """And no less than half or a third of it: a constant that is far too large would buy machines that nobody needs."""
     number, state = 64, empty_state()
     client = create_app(services_over(tmp_path, state), gate=Gate(lambda: None)).test_client()
     for attempt in range(number):
