@@ -126,7 +126,7 @@ def test_one_member_that_differs_between_the_paths_is_seen():
         test_attempts.test_one_sitting_is_the_same_attempt_and_the_same_news_by_both_paths(stage, stage.stream)
 
 
-def test_a_folder_that_reads_more_than_the_operator_listed_is_seen(fake_state):
+def test_a_folder_that_reads_more_than_the_operator_listed_is_seen(state):
     vendor = vendors()["coremetrix"]
 
     def everything(options):
@@ -140,6 +140,4 @@ def test_a_folder_that_reads_more_than_the_operator_listed_is_seen(fake_state):
     )
 
     with pytest.raises(AssertionError):
-        test_published_once.test_a_webhook_about_what_the_operator_left_out_publishes_nothing(
-            stage_of(deaf), fake_state
-        )
+        test_published_once.test_a_webhook_about_what_the_operator_left_out_publishes_nothing(stage_of(deaf), state)

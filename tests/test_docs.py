@@ -219,7 +219,7 @@ def test_no_alert_calls_a_stream_stale_that_is_read_seldom_on_purpose() -> None:
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
+def services(state: redis.Redis, tmp_path: Path) -> Services:
     """A bridge with the sources of docs/vendors.md and the subscriptions of the example file."""
     example = yaml.safe_load((ROOT / "bridge.example.yaml").read_text())
     blocks = re.findall(r"```yaml\n(sources:\n.+?)```", VENDORS, re.S)
@@ -240,7 +240,7 @@ def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
         vendors=vendors,
         state_url="redis://unused.invalid",
         broker_url="unused",
-        clients=clients_over(fake_state),
+        clients=clients_over(state),
     )
 
 

@@ -23,8 +23,8 @@ IDENT = "01930000-0000-7000-8000-000000000001"
 
 
 @pytest.fixture
-def page(browser: Browser, fake_state: redis.Redis, tmp_path: Path) -> Iterator[Page]:
-    services = with_subscriptions(fake_state, tmp_path)
+def page(browser: Browser, state: redis.Redis, tmp_path: Path) -> Iterator[Page]:
+    services = with_subscriptions(state, tmp_path)
     send(services, result(1, first=HOSTILE), IDENT, **{"x-odd": HOSTILE})
     failing = Receiver(lambda _: DeliveryFailed(HOSTILE, reason="receiver_error"), status=500, body=HOSTILE.encode())
     deliver(services, receiver=failing)

@@ -35,8 +35,8 @@ COLOURED = """
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    made = build(fake_state, tmp_path, access=access_of(TOKENS))
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    made = build(state, tmp_path, access=access_of(TOKENS))
     publish(made, *(submission(number) for number in range(1, 5)))
     return made
 

@@ -16,8 +16,8 @@ from tests.support.watches_api import TOKENS, access_of, build
 
 
 @pytest.fixture
-def page(browser: Browser, fake_state: redis.Redis, tmp_path: Path) -> Iterator[Page]:
-    services = build(fake_state, tmp_path, access=access_of(TOKENS))
+def page(browser: Browser, state: redis.Redis, tmp_path: Path) -> Iterator[Page]:
+    services = build(state, tmp_path, access=access_of(TOKENS))
     publish(services, *(submission(number) for number in range(1, 5)))
     with served(services) as url, opened(browser, url) as found:
         sign_in(found, TOKENS["operator"])

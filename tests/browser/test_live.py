@@ -22,9 +22,9 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     monkeypatch.setattr("bridge.web.live._BLOCK_SECONDS", 0.05)
-    return build(fake_state, tmp_path, access=access_of(TOKENS))
+    return build(state, tmp_path, access=access_of(TOKENS))
 
 
 @pytest.fixture

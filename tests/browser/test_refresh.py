@@ -18,9 +18,9 @@ from tests.support.watches_api import TOKENS, access_of, build
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     monkeypatch.setattr("bridge.web.live._BLOCK_SECONDS", 0.05)
-    made = build(fake_state, tmp_path, access=access_of(TOKENS))
+    made = build(state, tmp_path, access=access_of(TOKENS))
     publish(made, *(submission(number) for number in range(1, 40)))
     return made
 

@@ -17,8 +17,8 @@ from tests.support.watches_api import TOKENS
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return with_subscriptions(fake_state, tmp_path)
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return with_subscriptions(state, tmp_path)
 
 
 @pytest.fixture

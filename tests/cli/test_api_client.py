@@ -30,9 +30,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     monkeypatch.setattr("gevent.sleep", lambda seconds: None)
-    services = build(fake_state, tmp_path, access=access_of(TOKENS))
+    services = build(state, tmp_path, access=access_of(TOKENS))
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
     return services
 

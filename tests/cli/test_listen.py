@@ -29,9 +29,9 @@ SECRET = "whsec_" + base64.b64encode(b"an invented secret of the tests.").decode
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     monkeypatch.setattr("bridge.web.live._BLOCK_SECONDS", 0.05)
-    services = build(fake_state, tmp_path, access=access_of(TOKENS))
+    services = build(state, tmp_path, access=access_of(TOKENS))
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
     return services
 

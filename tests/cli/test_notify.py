@@ -16,14 +16,14 @@ from workers.dispatch.subscription_tests import SubscriptionTester
 
 
 def test_a_test_of_a_subscription_sends_a_message_that_says_so(
-    fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with chat_server() as chat:
         (tmp_path / "url").write_text(f"json://bridge:s3cret@127.0.0.1:{chat.port}/s3cret")
         ops = f"ops: {{transport: notify, allow_private: true, urls: [{{file: {tmp_path}/url}}]}}"
-        made = build(fake_state, tmp_path, access=access_of(TOKENS) + f"subscriptions: {{{ops}}}\n")
+        made = build(state, tmp_path, access=access_of(TOKENS) + f"subscriptions: {{{ops}}}\n")
         monkeypatch.setattr("bridge.cli.common.load", lambda **_: made)
-        fake_state.set(keys.heartbeat("dispatch"), "1")
+        state.set(keys.heartbeat("dispatch"), "1")
         tester = SubscriptionTester(made, made.now)
 
         def run(code: int) -> str:

@@ -21,11 +21,11 @@ from workers.dispatch.subscription_tests import SubscriptionTester
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     results = f"results: {{transport: sql, url: 'sqlite:///{tmp_path}/results.db', table: grades}}"
     big = "big: {transport: sql, url: 'postgresql://db.example.test/x', schema: own}"
     queue = "queue: {transport: kombu, queue: q}"
-    made = build(fake_state, tmp_path, access=access_of(TOKENS) + f"subscriptions: {{{results}, {big}, {queue}}}\n")
+    made = build(state, tmp_path, access=access_of(TOKENS) + f"subscriptions: {{{results}, {big}, {queue}}}\n")
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: made)
     return made
 

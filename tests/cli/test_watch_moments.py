@@ -42,8 +42,8 @@ def test_a_duration_that_is_none_is_one_clear_line(given: str) -> None:
         MomentAhead().convert(given, None, None)
 
 
-def test_an_attempt_is_expected_in_two_hours(monkeypatch: pytest.MonkeyPatch, fake_state: Any, tmp_path: Any) -> None:
-    services = replace(build(fake_state, tmp_path), now=clock.now)
+def test_an_attempt_is_expected_in_two_hours(monkeypatch: pytest.MonkeyPatch, state: Any, tmp_path: Any) -> None:
+    services = replace(build(state, tmp_path), now=clock.now)
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
     words = ["add", "--source", "eu", "--ref", "stream=link", "--ref", "result=7", "--due", "2h", "--deadline", "3d"]
     answer = CliRunner().invoke(watches, [*words, "-o", "json"])

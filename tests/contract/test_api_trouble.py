@@ -31,9 +31,9 @@ def first(vendor) -> Stage:
     return connect(vendor, next(iter(contract_of(vendor).VARIANTS.values())), Clock())
 
 
-def test_a_call_that_fails_costs_no_result(first, fake_state):
+def test_a_call_that_fails_costs_no_result(first, state):
     """Whatever fails is an error of `bridge.errors`, and no cursor moves beyond rows that were not read."""
-    bridge, finished = Bridge(first, fake_state), set()
+    bridge, finished = Bridge(first, state), set()
     healthy, failed = bridge.wire, Counter()
     for call in (1, 2):
         for number, answer in enumerate(TROUBLES):

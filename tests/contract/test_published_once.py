@@ -153,9 +153,9 @@ def test_a_webhook_about_what_the_operator_left_out_publishes_nothing(stage, var
 
 
 @pytest.mark.needs("contract.py", "polls", "spoil")
-def test_a_row_that_cannot_be_read_is_quarantined_alone(vendor, fake_state):
+def test_a_row_that_cannot_be_read_is_quarantined_alone(vendor, state):
     stage = connect(vendor, next(iter(contract_of(vendor).VARIANTS.values())), Clock())
-    bridge = Bridge(stage, fake_state)
+    bridge = Bridge(stage, state)
     finished = [stage.finish(stage.stream, stage.clock.now - 600 * number) for number in range(7, 0, -1)]
     spoiled = {finished[1], finished[-1]}
     for attempt_id in spoiled:

@@ -77,13 +77,13 @@ def test_the_parts_of_a_group_in_several_partitions_are_one_group() -> None:
     assert merged([part(state=ACKNOWLEDGED), part(state=FIXED)]).state == ACKNOWLEDGED
 
 
-def test_a_group_of_a_later_version_is_read_and_one_that_is_not_whole_is_not_listed(fake_state: redis.Redis) -> None:
-    failing(fake_state, 1)
-    groups = FailureGroups(Deliveries(fake_state))
+def test_a_group_of_a_later_version_is_read_and_one_that_is_not_whole_is_not_listed(state: redis.Redis) -> None:
+    failing(state, 1)
+    groups = FailureGroups(Deliveries(state))
     (group,) = groups.of(NAME)
-    stored = json.loads(fake_state.hget(keys.failure_groups(NAME), group.fingerprint) or b"")
-    fake_state.hset(keys.failure_groups(NAME), group.fingerprint, json.dumps(stored | {"colour": "blue"}))
-    fake_state.hset(keys.failure_groups(NAME), "broken", "{}")
+    stored = json.loads(state.hget(keys.failure_groups(NAME), group.fingerprint) or b"")
+    state.hset(keys.failure_groups(NAME), group.fingerprint, json.dumps(stored | {"colour": "blue"}))
+    state.hset(keys.failure_groups(NAME), "broken", "{}")
     assert groups.of(NAME) == [group]
 
 
@@ -98,31 +98,31 @@ def failing(state: redis.Redis, *numbers: int, kind: str = "no", moment: float =
     return ids
 
 
-def test_a_group_counts_its_deliveries_and_is_fixed_when_the_last_one_succeeds(any_state: redis.Redis) -> None:
-    ids = failing(any_state, 1, 2)
-    groups = FailureGroups(Deliveries(any_state))
+def test_a_group_counts_its_deliveries_and_is_fixed_when_the_last_one_succeeds(state: redis.Redis) -> None:
+    ids = failing(state, 1, 2)
+    groups = FailureGroups(Deliveries(state))
     (group,) = groups.of(NAME)
     assert (group.state, group.failing, group.dead, group.failures) == (OPEN, 2, 0, 2)
     assert (group.reason, group.status, group.message) == ("receiver_error", None, "receiver said no")
     assert (group.first, group.last, group.since) == (1000.0, 1000.0, 1000.0)
     assert group.example in ids
-    run_until_idle(lane(any_state, Receiver(), subscription=CRM), 1005.0)
+    run_until_idle(lane(state, Receiver(), subscription=CRM), 1005.0)
     (group,) = groups.of(NAME)
     assert (group.state, group.count, group.since, group.reopened) == (FIXED, 0, 1005.0, 0)
-    failing(any_state, 3, moment=1010.0)
+    failing(state, 3, moment=1010.0)
     (group,) = groups.of(NAME)
     assert (group.state, group.count, group.since, group.reopened) == (OPEN, 1, 1010.0, 1)
 
 
-def test_an_acknowledged_group_is_muted_until_it_has_grown(any_state: redis.Redis) -> None:
-    failing(any_state, *range(12))
-    groups = FailureGroups(Deliveries(any_state))
+def test_an_acknowledged_group_is_muted_until_it_has_grown(state: redis.Redis) -> None:
+    failing(state, *range(12))
+    groups = FailureGroups(Deliveries(state))
     (group,) = groups.of(NAME)
     assert groups.acknowledge(NAME, group.fingerprint, now=1001.0) == OPEN
-    failing(any_state, *range(12, 23), moment=1002.0)
+    failing(state, *range(12, 23), moment=1002.0)
     (group,) = groups.of(NAME)
     assert (group.state, group.count, group.acknowledged) == (ACKNOWLEDGED, 23, 12)
-    failing(any_state, 23, moment=1003.0)
+    failing(state, 23, moment=1003.0)
     (group,) = groups.of(NAME)
     assert (group.state, group.count, group.reopened) == (OPEN, 24, 1)
     assert groups.acknowledge(NAME, group.fingerprint, now=1004.0) == OPEN
@@ -131,22 +131,22 @@ def test_an_acknowledged_group_is_muted_until_it_has_grown(any_state: redis.Redi
 
 
 @pytest.mark.long
-def test_more_kinds_of_failures_than_are_kept_share_one_group(fake_state: redis.Redis) -> None:
+def test_more_kinds_of_failures_than_are_kept_share_one_group(state: redis.Redis) -> None:
     words = [f"{first}{second}" for first in "abcdefghijk" for second in "lmnopqrstu"]
     for number, word in enumerate(words):
-        failing(fake_state, number, kind=word)
-    found = {group.fingerprint: group for group in FailureGroups(Deliveries(fake_state)).of(NAME)}
+        failing(state, number, kind=word)
+    found = {group.fingerprint: group for group in FailureGroups(Deliveries(state)).of(NAME)}
     assert len(found) == 101
     assert found[OTHER].failing == len(words) - 100
     assert sum(group.failing for group in found.values()) == len(words)
 
 
-def test_the_dead_letters_of_a_group_are_listed_replayed_and_discarded_alone(any_state: redis.Redis) -> None:
+def test_the_dead_letters_of_a_group_are_listed_replayed_and_discarded_alone(state: redis.Redis) -> None:
     never = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=()))
     for kind, numbers in (("no", range(250)), ("never", range(250, 255))):
-        publish(any_state, *numbers)
-        run_until_idle(lane(any_state, Receiver(says(kind), batch=50), subscription=never), 1000.0)
-    deliveries = Deliveries(any_state)
+        publish(state, *numbers)
+        run_until_idle(lane(state, Receiver(says(kind), batch=50), subscription=never), 1000.0)
+    deliveries = Deliveries(state)
     groups = FailureGroups(deliveries)
     found = {group.message: group for group in groups.of(NAME)}
     no, dead_for_ever = found["receiver said no"], found["receiver said never"]
@@ -160,38 +160,38 @@ def test_the_dead_letters_of_a_group_are_listed_replayed_and_discarded_alone(any
     assert groups.of(NAME) == []
 
 
-def test_dead_letters_of_an_earlier_version_join_their_group_once(any_state: redis.Redis) -> None:
+def test_dead_letters_of_an_earlier_version_join_their_group_once(state: redis.Redis) -> None:
     stream = keys.dead(NAME)
     for number in range(3):
         record = {"id": f"e{number}", "type": "t", "source": "s", "attempt": "a", "entry": "1-1", "error": "no answer"}
         fields = {"id": f"e{number}", "event": "{}", "reason": "timeout", "at": "900", "delivery": json.dumps(record)}
-        any_state.xadd(stream, fields)
-    deliveries = Deliveries(any_state)
+        state.xadd(stream, fields)
+    deliveries = Deliveries(state)
     groups = FailureGroups(deliveries)
     assert groups.index_letters(NAME, now=1000.0) == 3
     assert groups.index_letters(NAME, now=1001.0) == 0
     (group,) = groups.of(NAME)
     assert (group.dead, group.reason, group.message) == (3, "timeout", "no answer")
-    letter = History(any_state).dead_letter(NAME, "e1")
+    letter = History(state).dead_letter(NAME, "e1")
     assert letter is not None
     assert deliveries.discard(NAME, [letter.id, letter.id], now=1002.0) == 1
     assert groups.of(NAME)[0].dead == 2
     assert replay_all(deliveries, NAME, now=1003.0, group=group.fingerprint) == 2
-    assert any_state.zcard(keys.letter_index(NAME)) == 0
+    assert state.zcard(keys.letter_index(NAME)) == 0
 
 
-def test_what_retention_removes_is_counted_and_nothing_else_removes_dead_letters(any_state: redis.Redis) -> None:
+def test_what_retention_removes_is_counted_and_nothing_else_removes_dead_letters(state: redis.Redis) -> None:
     never = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=()))
-    publish(any_state, *range(230))
-    run_until_idle(lane(any_state, Receiver(says("no"), batch=50), subscription=never), 1000.0)
-    retention, deliveries = DeliveryRetention(Deliveries(any_state)), Deliveries(any_state)
+    publish(state, *range(230))
+    run_until_idle(lane(state, Receiver(says("no"), batch=50), subscription=never), 1000.0)
+    retention, deliveries = DeliveryRetention(Deliveries(state)), Deliveries(state)
     newest = next(deliveries.dead_letters(NAME))
     stored_at = int(newest.id.partition(":")[2].partition("-")[0]) / 1000
     keep = RetentionConfig(dead_letters=100.0)
     assert retention.run(keep, [NAME], now=stored_at).dead_letters == 0
     assert retention.run(keep, [NAME], now=stored_at + 101.0).dead_letters == 230
     assert deliveries.state(NAME, now=1.0).expired == 230
-    assert (any_state.xlen(keys.dead(NAME)), any_state.zcard(keys.letter_index(NAME))) == (0, 0)
+    assert (state.xlen(keys.dead(NAME)), state.zcard(keys.letter_index(NAME))) == (0, 0)
     assert [group.state for group in FailureGroups(deliveries).of(NAME)] == [FIXED]
 
 

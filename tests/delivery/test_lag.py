@@ -11,21 +11,21 @@ from bridge.state import keys
 NAMES = ["new", "behind", "level", "reading", "late"]
 
 
-def test_the_oldest_unsettled_event_is_that_of_each_subscription_over_all_partitions(any_state: redis.Redis) -> None:
+def test_the_oldest_unsettled_event_is_that_of_each_subscription_over_all_partitions(state: redis.Redis) -> None:
     for partition, moments in enumerate([(3000, 5000), (2000, 6000)]):
         for moment in moments:
-            any_state.xadd(keys.journal(partition), {"id": "e"}, id=f"{moment}-0")
+            state.xadd(keys.journal(partition), {"id": "e"}, id=f"{moment}-0")
         for name, place in (
             ("behind", f"{moments[0]}-0"),
             ("level", f"{moments[1]}-0"),
             ("reading", "0"),
             ("late", f"{moments[partition == 0]}-0"),
         ):
-            any_state.xgroup_create(keys.journal(partition), keys.group(name), id=place)
+            state.xgroup_create(keys.journal(partition), keys.group(name), id=place)
     for name in ("reading", "late"):
-        any_state.xreadgroup(keys.group(name), "one", {keys.journal(1): ">"})
+        state.xreadgroup(keys.group(name), "one", {keys.journal(1): ">"})
 
-    found = oldest_unsettled(any_state, NAMES, read_groups(any_state, 2))
+    found = oldest_unsettled(state, NAMES, read_groups(state, 2))
 
     assert found == {"new": 2.0, "behind": 5.0, "level": None, "reading": 2.0, "late": 6.0}
-    assert found == {name: oldest_unsettled_at(any_state, name, partitions=2) for name in NAMES}
+    assert found == {name: oldest_unsettled_at(state, name, partitions=2) for name in NAMES}

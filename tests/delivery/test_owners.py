@@ -21,16 +21,16 @@ def settle(client: redis.Redis, subscription: str, partition: int, event_id: str
 
 
 @pytest.fixture
-def crowd(any_state: redis.Redis) -> redis.Redis:
+def crowd(state: redis.Redis) -> redis.Redis:
     """Three owners in either partition, and neighbours with the next event."""
     for number, partition in ((1, 0), (51, 1)):
-        any_state.hset(keys.deliveries(NAMES[number], partition), EVENT, "{}")
-        any_state.zadd(keys.letter_index(NAMES[number + 1], partition), {f"e{EVENT}|1-0": 0})
-        settle(any_state, NAMES[number + 2], partition, EVENT, size=15 * partition)
-        any_state.hset(keys.deliveries(NAMES[number + 3], partition), OTHER, "{}")
-        any_state.zadd(keys.letter_index(NAMES[number + 3], partition), {f"e{OTHER}|1-0": 0})
-        any_state.hset(f"{keys.settled(NAMES[number + 3], partition)}:ids:3:9", "another", "1-0")
-    return any_state
+        state.hset(keys.deliveries(NAMES[number], partition), EVENT, "{}")
+        state.zadd(keys.letter_index(NAMES[number + 1], partition), {f"e{EVENT}|1-0": 0})
+        settle(state, NAMES[number + 2], partition, EVENT, size=15 * partition)
+        state.hset(keys.deliveries(NAMES[number + 3], partition), OTHER, "{}")
+        state.zadd(keys.letter_index(NAMES[number + 3], partition), {f"e{OTHER}|1-0": 0})
+        state.hset(f"{keys.settled(NAMES[number + 3], partition)}:ids:3:9", "another", "1-0")
+    return state
 
 
 def test_owners_are_found_among_many_in_the_order_given(crowd: redis.Redis) -> None:
@@ -44,7 +44,7 @@ def test_only_the_partition_of_the_event_is_asked_if_it_is_known(crowd: redis.Re
 
 
 @pytest.mark.parametrize("size", range(history._CLASSES))
-def test_a_bucket_of_any_class_is_asked(fake_state: redis.Redis, size: int) -> None:
-    settle(fake_state, "crm", 0, EVENT, size)
+def test_a_bucket_of_any_class_is_asked(state: redis.Redis, size: int) -> None:
+    settle(state, "crm", 0, EVENT, size)
 
-    assert History(fake_state).owners(["crm", "erp"], EVENT) == ["crm"]
+    assert History(state).owners(["crm", "erp"], EVENT) == ["crm"]

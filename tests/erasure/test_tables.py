@@ -44,8 +44,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path, place: Place) -> Services:
-    services = build(fake_state, tmp_path)
+def services(state: redis.Redis, tmp_path: Path, place: Place) -> Services:
+    services = build(state, tmp_path)
     return replace(services, config=replace(services.config, subscriptions={"warehouse": place.subscription}))
 
 

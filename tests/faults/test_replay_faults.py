@@ -82,10 +82,10 @@ def run_with_kills(services: Services, job: Replay, point: str) -> int:
 
 @pytest.mark.parametrize("point", ["reprocessed", "recorded"])
 def test_quarantined_requests_are_read_again_once_each_although_processes_are_killed_at(
-    fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+    state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     monkeypatch.setattr("workers.dispatch.replays._RECORDS", 3)
-    services, simulator = build(fake_state, tmp_path), Simulator(7, time.time)
+    services, simulator = build(state, tmp_path), Simulator(7, time.time)
     attempts = [simulator.finish() for _ in range(8)]
     for attempt in attempts:
         body = simulator.webhook(attempt)[0]
@@ -95,7 +95,7 @@ def test_quarantined_requests_are_read_again_once_each_although_processes_are_ki
     job = add_job(services, QUARANTINE)
     died = run_with_kills(services, job, point)
     assert died >= (3 if point == "reprocessed" else 1)
-    assert sorted(event.attempt for event in Reader(fake_state).events()) == sorted(attempts)
+    assert sorted(event.attempt for event in Reader(state).events()) == sorted(attempts)
     assert [item.body for item in services.quarantine.list()] == [b"{}"]
     stored = services.replays.get(job.id)
     assert stored is not None

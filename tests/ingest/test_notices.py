@@ -95,10 +95,10 @@ def newest(state: redis.Redis) -> dict[str, Any]:
 
 @pytest.mark.parametrize("notice", EVERY, ids=lambda notice: notice.type)
 def test_a_notice_is_valid_against_our_schemas_and_that_of_cloudevents(
-    notice: notices.Notice, fake_state: redis.Redis
+    notice: notices.Notice, state: redis.Redis
 ) -> None:
-    assert offer(Journal(fake_state), notice) == ["published"]
-    stored = next(Reader(fake_state).events())
+    assert offer(Journal(state), notice) == ["published"]
+    stored = next(Reader(state).events())
     document = json.loads(stored.event)
     assert problems(OURS, document) == problems(CLOUDEVENTS, document) == problems(OUR_DATA, document["data"]) == []
     assert compact(NoticeSchema().dump(NoticeSchema().load(document))) == stored.event
@@ -115,9 +115,9 @@ def test_every_notice_type_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("change", [{"data": {}}, {"type": OVERDUE}, {"bridgeorigin": "rumour"}], ids=str)
-def test_a_notice_without_the_member_of_its_type_is_refused(change: dict[str, Any], fake_state: redis.Redis) -> None:
-    offer(Journal(fake_state), alarm(ALARM_TYPES[0]))
-    document = {**newest(fake_state), **change}
+def test_a_notice_without_the_member_of_its_type_is_refused(change: dict[str, Any], state: redis.Redis) -> None:
+    offer(Journal(state), alarm(ALARM_TYPES[0]))
+    document = {**newest(state), **change}
     assert problems(OURS, document)
     with pytest.raises(ValidationError):
         NoticeSchema().load(document)
@@ -125,42 +125,42 @@ def test_a_notice_without_the_member_of_its_type_is_refused(change: dict[str, An
 
 @pytest.mark.parametrize("notice", EVERY, ids=lambda notice: notice.type)
 def test_a_notice_is_published_once_however_often_and_whenever_it_is_submitted(
-    notice: notices.Notice, any_state: redis.Redis
+    notice: notices.Notice, state: redis.Redis
 ) -> None:
-    first, second = Journal(any_state), Journal(any_state)
+    first, second = Journal(state), Journal(state)
     assert offer(first, notice) == ["published"]
     assert offer(second, notice, notice, now=NOW + 5) == ["duplicate", "duplicate"]
-    assert len(list(Reader(any_state).events())) == 1
+    assert len(list(Reader(state).events())) == 1
 
 
-def test_the_next_occasion_is_another_notice(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_the_next_occasion_is_another_notice(state: redis.Redis) -> None:
+    journal = Journal(state)
     assert offer(journal, withdrawn(), withdrawn(2), withdrawn(at=NOW + 5)) == ["published", "published", "duplicate"]
     assert offer(journal, *(alarm(ALARM_TYPES[0], occasion=word) for word in ("1", "2"))) == ["published"] * 2
     later = replace(WATCH, give_up_at=NOW + DAY)
     assert offer(journal, notices.overdue(WATCH), notices.overdue(later)) == ["published"] * 2
-    ids = [event.id for event in Reader(any_state).events()]
+    ids = [event.id for event in Reader(state).events()]
     assert len(set(ids)) == len(ids) == 6
 
 
-def test_the_id_of_a_notice_is_deterministic(fake_state: redis.Redis) -> None:
-    offer(Journal(fake_state), withdrawn())
+def test_the_id_of_a_notice_is_deterministic(state: redis.Redis) -> None:
+    offer(Journal(state), withdrawn())
     memory = f"notice:{CONSENT_WITHDRAWN}:?person:1:1"
-    assert newest(fake_state)["id"] == event_id("/acme/sources/eu", memory, CONSENT_WITHDRAWN, 1)
+    assert newest(state)["id"] == event_id("/acme/sources/eu", memory, CONSENT_WITHDRAWN, 1)
 
 
-def test_a_notice_contains_no_email_address(fake_state: redis.Redis) -> None:
+def test_a_notice_contains_no_email_address(state: redis.Redis) -> None:
     people = {"person_id": "1", "user_email": "sam%40example.test", "login": "sam@example.test"}
     withdrawal = notices.consent_withdrawn(key="?p", number=1, at=NOW, subject=people, attempts_voided=0)
-    offer(Journal(fake_state), notices.overdue(WATCH), withdrawal)
-    for event in Reader(fake_state).events():
+    offer(Journal(state), notices.overdue(WATCH), withdrawal)
+    for event in Reader(state).events():
         assert b"example.test" not in event.event.replace(b"bridge.example.test", b"")
-    assert newest(fake_state)["data"]["consent"]["subject"] == {"person_id": "1"}
+    assert newest(state)["data"]["consent"]["subject"] == {"person_id": "1"}
 
 
-def test_an_overdue_watch_says_what_was_expected_and_until_when(fake_state: redis.Redis) -> None:
-    offer(Journal(fake_state), notices.overdue(WATCH, label="E-17"))
-    document = newest(fake_state)
+def test_an_overdue_watch_says_what_was_expected_and_until_when(state: redis.Redis) -> None:
+    offer(Journal(state), notices.overdue(WATCH, label="E-17"))
+    document = newest(state)
     assert document["time"] == document["data"]["watch"]["deadline"] == "2024-10-04T00:59:00.000Z"
     assert document["data"]["watch"] == {
         "key": "?a1b2c3",
@@ -176,9 +176,9 @@ def test_an_overdue_watch_says_what_was_expected_and_until_when(fake_state: redi
 
 @pytest.mark.parametrize("partitions", [1, 5])
 def test_a_notice_about_an_attempt_is_in_its_partition_and_does_not_change_its_memory(
-    any_state: redis.Redis, partitions: int
+    state: redis.Redis, partitions: int
 ) -> None:
-    journal, reader = Journal(any_state, partitions=partitions), Reader(any_state, partitions=partitions)
+    journal, reader = Journal(state, partitions=partitions), Reader(state, partitions=partitions)
     for number in range(8):
         attempt = f"link:{number}"
         outcomes(journal, make_submission(attempt))
@@ -190,16 +190,16 @@ def test_a_notice_about_an_attempt_is_in_its_partition_and_does_not_change_its_m
         assert len(list(reader.events(attempt=attempt))) == 2
 
 
-def test_notices_do_not_change_the_counts_of_webhooks_and_polls(any_state: redis.Redis) -> None:
-    offer(Journal(any_state), withdrawn(), withdrawn())
-    assert Reader(any_state).counts(20_000, 20_000) == {
+def test_notices_do_not_change_the_counts_of_webhooks_and_polls(state: redis.Redis) -> None:
+    offer(Journal(state), withdrawn(), withdrawn())
+    assert Reader(state).counts(20_000, 20_000) == {
         ("eu", "bridge", "published"): 1,
         ("eu", "bridge", "duplicate"): 1,
     }
 
 
-def test_the_bridge_itself_does_not_count_as_a_path_that_saw_an_attempt(any_state: redis.Redis) -> None:
-    journal, reader = Journal(any_state), Reader(any_state)
+def test_the_bridge_itself_does_not_count_as_a_path_that_saw_an_attempt(state: redis.Redis) -> None:
+    journal, reader = Journal(state), Reader(state)
     outcomes(journal, make_submission(score=1))
     assert outcomes(journal, make_submission(score=2, origin=BRIDGE), now=NOW + DAY) == ["revised"]
     memory = reader.attempt("eu", "link:1")
@@ -207,20 +207,20 @@ def test_the_bridge_itself_does_not_count_as_a_path_that_saw_an_attempt(any_stat
     assert (memory.webhook_day, memory.poll_day) == (20_000, None)
 
 
-def test_a_stored_request_with_a_notice_lists_only_attempts(any_state: redis.Redis) -> None:
+def test_a_stored_request_with_a_notice_lists_only_attempts(state: redis.Redis) -> None:
     submissions = (make_submission(), notices.submission(BRIDGE_CONFIG, "eu", "coremetrix", withdrawn(), now=NOW))
     request = RequestRecord(id="r-1", source="eu", received_at=NOW, headers={}, body=b"{}")
-    written = Journal(any_state).publish(Entry(submissions=submissions, request=request), now=NOW)
+    written = Journal(state).publish(Entry(submissions=submissions, request=request), now=NOW)
     assert written.outcome == "published"
-    ((_, fields),) = any_state.xrange(keys.requests(0))
+    ((_, fields),) = state.xrange(keys.requests(0))
     assert fields[b"attempts"] == b"link:1"
 
 
 @pytest.mark.parametrize("change", [lambda item: replace(item, reference={}), lambda item: replace(item, rechecks=9)])
 def test_a_notice_that_another_process_words_differently_is_a_duplicate(
-    change: Callable[[OpenWatch], OpenWatch], any_state: redis.Redis
+    change: Callable[[OpenWatch], OpenWatch], state: redis.Redis
 ) -> None:
-    assert offer(Journal(any_state), notices.overdue(WATCH), notices.overdue(change(WATCH))) == [
+    assert offer(Journal(state), notices.overdue(WATCH), notices.overdue(change(WATCH))) == [
         "published",
         "duplicate",
     ]

@@ -20,8 +20,8 @@ from workers.polling.recheck import recheck
 
 
 @pytest.fixture
-def world(any_state: redis.Redis) -> World:
-    return World(any_state)
+def world(state: redis.Redis) -> World:
+    return World(state)
 
 
 # Pointers ---------------------------------------------------------------------------------------------------------

@@ -21,9 +21,9 @@ FINAL = {**PENDING, "score": 17, "graded": True}
 
 
 @pytest.fixture
-def world(any_state: redis.Redis) -> World:
+def world(state: redis.Redis) -> World:
     """Webhooks have results, and no result has an order."""
-    world = World(any_state)
+    world = World(state)
     plain, asks = world.vendor.normalise, world.vendor.recheck
     assert asks is not None
 

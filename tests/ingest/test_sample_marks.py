@@ -55,16 +55,16 @@ def real_state(state: redis.Redis) -> set[str]:
 
 @pytest.mark.parametrize(("name", "case"), SAMPLES)
 def test_a_marked_webhook_of_any_vendor_publishes_only_labelled_events_and_leaves_no_watch_or_consent(
-    name: str, case: dict[str, Any], fake_state: redis.Redis
+    name: str, case: dict[str, Any], state: redis.Redis
 ) -> None:
-    services = services_of(fake_state, VENDORS[name], case.get("options"))
+    services = services_of(state, VENDORS[name], case.get("options"))
     plain = receive_plainly(services, case["webhook"])
     outcome = deliver(services, marked(case["webhook"]) if isinstance(case["webhook"], dict) else case["webhook"])
-    events = journal_events(fake_state)
+    events = journal_events(state)
     assert outcome in ("published", "test", "ignored", "quarantined")
     assert (outcome == "ignored") == (isinstance(plain, Ignored) and plain.outcome == "ignored")
     assert bool(events) == (outcome == "published")
-    assert real_state(fake_state) == set()
+    assert real_state(state) == set()
     for event in events:
         assert event["bridgetest"] is True
         assert minimal(event)["bridgetest"] is True
@@ -83,13 +83,13 @@ def receive_plainly(services: Services, body: Any) -> Any:
         return None
 
 
-def test_a_test_and_the_real_attempt_with_the_same_id_do_not_meet(fake_state: redis.Redis) -> None:
-    services = services_of(fake_state, VENDORS["classmarker"])
+def test_a_test_and_the_real_attempt_with_the_same_id_do_not_meet(state: redis.Redis) -> None:
+    services = services_of(state, VENDORS["classmarker"])
     assert [deliver(services, marked(DIRECT), f"r{number}") for number in (1, 2)] == ["published", "duplicate"]
     assert deliver(services, DIRECT, "r3") == "published"
     changed = {**DIRECT, "result": {**DIRECT["result"], "points_scored": 1}}
     assert deliver(services, marked(changed), "r4") == "revised"
-    events = journal_events(fake_state)
+    events = journal_events(state)
     assert [(event["type"], event["subject"], event.get("bridgetest", False)) for event in events] == [
         ("attempt.completed", "test:link:81234568", True),
         ("attempt.completed", "link:81234568", False),
@@ -98,13 +98,13 @@ def test_a_test_and_the_real_attempt_with_the_same_id_do_not_meet(fake_state: re
     assert len({event["id"] for event in events}) == 3
 
 
-def test_a_stored_test_stays_a_test_when_it_is_processed_again(fake_state: redis.Redis) -> None:
-    services = services_of(fake_state, VENDORS["classmarker"])
+def test_a_stored_test_stays_a_test_when_it_is_processed_again(state: redis.Redis) -> None:
+    services = services_of(state, VENDORS["classmarker"])
     deliver(services, marked(DIRECT))
     (stored,) = services.requests.list()
     assert (stored.outcome, stored.attempts) == ("test", ("test:link:81234568",))
     assert reprocess_request(services.ingest_context("eu-little"), stored, now=START) == "duplicate"
-    assert [event["bridgetest"] for event in journal_events(fake_state)] == [True]
+    assert [event["bridgetest"] for event in journal_events(state)] == [True]
 
 
 @pytest.mark.parametrize("value", [1, "true", None, False, {}])

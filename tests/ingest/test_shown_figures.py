@@ -64,9 +64,9 @@ def test_a_figure_with_more_decimals_that_an_earlier_version_remembered_is_not_r
 
 
 @pytest.mark.parametrize("memory", ["of this version", "of an earlier version"])
-def test_no_revision_has_the_figures_of_the_event_before_it(fake_state, monkeypatch, memory):
+def test_no_revision_has_the_figures_of_the_event_before_it(state, monkeypatch, memory):
     stage = connect(VENDOR, contract_of(VENDOR).VARIANTS["documented"], Clock())
-    bridge = Bridge(stage, fake_state)
+    bridge = Bridge(stage, state)
     attempt_id = stage.finish("attempts", stage.clock.now - 3_600)
     scores = stage.bench.simulator.attempt(attempt_id).scores
     model = next(iter(scores))

@@ -91,9 +91,9 @@ ROW = {"id": "2", "finished": int(START) - 10, "score": 1, "graded": True}
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)
 def test_a_polled_record_with_an_unexpected_error_is_quarantined_and_the_cursor_moves_on(
-    fake_state: redis.Redis, odd: Any
+    state: redis.Redis, odd: Any
 ) -> None:
-    services, api = world(fake_state, odd)
+    services, api = world(state, odd)
     api.add(*(Sitting(f"{number}", int(START) - 100 + number) for number in range(5)))
 
     with captured_logs() as output:
@@ -101,7 +101,7 @@ def test_a_polled_record_with_an_unexpected_error_is_quarantined_and_the_cursor_
 
     assert (report.outcome, report.rounds[0].error) == ("done", None)
     assert report.rounds[0].outcomes["quarantined"] == 1
-    assert [attempt for _, attempt in journal(fake_state)] == ["a:0", "a:1", "a:3", "a:4"]
+    assert [attempt for _, attempt in journal(state)] == ["a:0", "a:1", "a:3", "a:4"]
     assert services.cursors.position(NAME, "results").cursor == f"{START - 96:.0f}"
     (kept,) = services.quarantine.list()
     assert (kept.reason, json.loads(kept.body)["record"]["id"]) == ("unexpected_error", "2")
@@ -117,10 +117,8 @@ def test_a_polled_record_with_an_unexpected_error_is_quarantined_and_the_cursor_
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)
-def test_a_webhook_with_an_unexpected_error_is_quarantined_and_can_be_reprocessed(
-    fake_state: redis.Redis, odd: Any
-) -> None:
-    services, _ = world(fake_state, odd)
+def test_a_webhook_with_an_unexpected_error_is_quarantined_and_can_be_reprocessed(state: redis.Redis, odd: Any) -> None:
+    services, _ = world(state, odd)
 
     assert receive(services.ingest_context(NAME), request(ROW)).outcome == "quarantined"
 
@@ -129,11 +127,11 @@ def test_a_webhook_with_an_unexpected_error_is_quarantined_and_can_be_reprocesse
     assert (stored.outcome, stored.reason, stored.body) == ("quarantined", "unexpected_error", request(ROW).body)
     assert reprocess_request(services.ingest_context(NAME), stored, now=START) == "quarantined"
     assert reprocess_request(healed(services).ingest_context(NAME), stored, now=START) == "published"
-    assert journal(fake_state) == [("attempt.completed", "a:2")]
+    assert journal(state) == [("attempt.completed", "a:2")]
 
 
-def test_a_stored_webhook_of_a_vendor_that_no_longer_sends_any_stays_in_quarantine(fake_state: redis.Redis) -> None:
-    services, _ = world(fake_state, Odd.raises)
+def test_a_stored_webhook_of_a_vendor_that_no_longer_sends_any_stays_in_quarantine(state: redis.Redis) -> None:
+    services, _ = world(state, Odd.raises)
     receive(services.ingest_context(NAME), request(ROW))
     stored = services.requests.find(ID)
     assert stored is not None
@@ -143,20 +141,20 @@ def test_a_stored_webhook_of_a_vendor_that_no_longer_sends_any_stays_in_quaranti
     with captured_logs() as output:
         assert reprocess_request(polled, stored, now=START) == "quarantined"
     assert "unexpected_error" not in output.getvalue()
-    assert journal(fake_state) == []
+    assert journal(state) == []
 
 
 @pytest.mark.parametrize("odd", [Odd.raises, Odd.id_, Odd.alias, Odd.name, Odd.material], ids=lambda odd: odd.__name__)
-def test_a_dry_run_predicts_what_would_be_quarantined(fake_state: redis.Redis, odd: Any) -> None:
-    services, _ = world(fake_state, odd)
-    dry_run = DryRun(context=services.ingest_context(NAME), reader=Reader(fake_state, partitions=1))
+def test_a_dry_run_predicts_what_would_be_quarantined(state: redis.Redis, odd: Any) -> None:
+    services, _ = world(state, odd)
+    dry_run = DryRun(context=services.ingest_context(NAME), reader=Reader(state, partitions=1))
     records = [Record("results", ROW | {"id": name}) for name in ("1", "2", "3")]
     assert [row.attempt.attempt_id for row in dry_run.preview(records, now=START)] == ["a:1", "a:3"]
     assert dry_run.outcomes["quarantined"] == 1
 
 
-def test_a_body_that_makes_split_fail_is_quarantined(fake_state: redis.Redis) -> None:
-    services, _ = world(fake_state, Odd.raises)
+def test_a_body_that_makes_split_fail_is_quarantined(state: redis.Redis) -> None:
+    services, _ = world(state, Odd.raises)
     context = services.ingest_context(NAME)
     context = replace(context, vendor=replace(context.vendor, split=lambda body, options: body["a"]["b"]))
     assert receive(context, request({"a": 1})).outcome == "quarantined"
@@ -174,42 +172,42 @@ def fake_value(services: Services, key: str) -> dict[str, Any]:
     return json.loads(services.state.hget(keys.expected(NAME), key))  # type: ignore[arg-type]
 
 
-def test_a_stored_label_with_a_lone_surrogate_stops_neither_poll_nor_webhook(fake_state: redis.Redis) -> None:
-    services, api = world(fake_state, lambda attempt: attempt)
+def test_a_stored_label_with_a_lone_surrogate_stops_neither_poll_nor_webhook(state: redis.Redis) -> None:
+    services, api = world(state, lambda attempt: attempt)
     store_label(services, "HR \ud800")
     api.add(*(Sitting(f"{number}", START - 100 + number) for number in range(5)))
 
     assert poll_once(services, NAME).rounds[0].outcomes == {"published": 5}
 
-    labels = {event["subject"]: event["data"]["extensions"].get("expectation") for event in journal_events(fake_state)}
+    labels = {event["subject"]: event["data"]["extensions"].get("expectation") for event in journal_events(state)}
     assert labels["a:2"] == "HR \N{REPLACEMENT CHARACTER}"
     store_label(services, "HR \ud800", key="a:9")
     assert receive(services.ingest_context(NAME), request(ROW | {"id": "9"})).outcome == "published"
     assert services.expectations.list(NAME) == ()
 
 
-def test_an_expectation_with_such_a_label_is_announced_as_overdue_once_and_listed(fake_state: redis.Redis) -> None:
-    services, _ = world(fake_state, lambda attempt: attempt)
+def test_an_expectation_with_such_a_label_is_announced_as_overdue_once_and_listed(state: redis.Redis) -> None:
+    services, _ = world(state, lambda attempt: attempt)
     store_label(services, "HR \ud800", due=START - 10_000)
     assert announce_overdue(services) == 1
     assert announce_overdue(services) == 0
-    (event,) = journal_events(fake_state)
+    (event,) = journal_events(state)
     assert event["data"]["watch"]["label"] == "HR \N{REPLACEMENT CHARACTER}"
     (shown,) = services.expectations.list(NAME)
     assert (shown.state, shown.label) == ("overdue", "HR \N{REPLACEMENT CHARACTER}")
 
 
-def test_an_unreadable_previous_event_does_not_prevent_a_revision(fake_state: redis.Redis) -> None:
-    services, api = world(fake_state, lambda attempt: attempt)
+def test_an_unreadable_previous_event_does_not_prevent_a_revision(state: redis.Redis) -> None:
+    services, api = world(state, lambda attempt: attempt)
     api.add(Sitting("1", START - 100), Sitting("2", START - 90))
     poll_once(services, NAME)
     name = "ab:{0}:journal"
-    old: Any = fake_state.xrange(name)
-    fake_state.delete(name)
+    old: Any = state.xrange(name)
+    state.delete(name)
     for entry, fields in old:
         event = json.loads(fields[b"event"])
         del event["data"]["attempt"]
-        fake_state.xadd(name, fields | {b"event": json.dumps(event)}, id=entry)
+        state.xadd(name, fields | {b"event": json.dumps(event)}, id=entry)
     api.streams["results"] = [Sitting("1", START - 90, score=11), Sitting("2", START - 80, score=12)]
 
     assert poll_once(services, NAME).rounds[0].outcomes["revised"] == 2

@@ -106,17 +106,17 @@ def test_a_decorated_task_of_a_celery_worker_confirms_what_dispatch_has_sent(
 
 
 def test_a_decorated_view_confirms_after_it_has_answered_well_and_only_then(
-    fake_state: redis.Redis, tmp_path: Path, confirms: Any, monkeypatch: pytest.MonkeyPatch
+    state: redis.Redis, tmp_path: Path, confirms: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    services, web, answers = with_receipts(fake_state, tmp_path), Flask("receiver"), [("no", 500), "ok"]
-    publish(fake_state, 1)
-    lane(fake_state, Receiver(), subscription=services.config.subscriptions["gradebook"]).step(at(clock.now()), even)
+    services, web, answers = with_receipts(state, tmp_path), Flask("receiver"), [("no", 500), "ok"]
+    publish(state, 1)
+    lane(state, Receiver(), subscription=services.config.subscriptions["gradebook"]).step(at(clock.now()), even)
     left: list[int] = []
 
     @web.post("/")
     @confirms
     def receive() -> Any:
-        left.append(len(scheduled(fake_state, "gradebook")))
+        left.append(len(scheduled(state, "gradebook")))
         return answers.pop(0)
 
     client = web.test_client()
@@ -125,7 +125,7 @@ def test_a_decorated_view_confirms_after_it_has_answered_well_and_only_then(
         assert client.post("/", json=event(1)).status_code == 500
         answer = client.post("/", json=event(1))
     assert (answer.status_code, answer.text, left) == (200, "ok", [1, 1])
-    assert scheduled(fake_state, "gradebook") == []
+    assert scheduled(state, "gradebook") == []
 
 
 def test_a_decorated_function_that_fails_confirms_nothing_and_one_that_cannot_confirm_has_done_its_work(

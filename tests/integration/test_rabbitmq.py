@@ -400,10 +400,10 @@ def test_doctor_names_an_alarm_and_what_is_wrong_with_the_queue_of_ticks(
 
 
 def test_a_test_of_a_subscription_reaches_the_queue_that_is_bound_for_it_and_no_other(
-    rabbitmq: str, fake_state: redis.Redis, tmp_path: Path
+    rabbitmq: str, state: redis.Redis, tmp_path: Path
 ) -> None:
     section = f"a: {{transport: kombu, exchange: tested, broker: '{rabbitmq}'}}"
-    made = build(fake_state, tmp_path, access=f"subscriptions: {{{section}}}\n")
+    made = build(state, tmp_path, access=f"subscriptions: {{{section}}}\n")
     tests = SubscriptionTests(made.state, made.blocking_client)
     with bound_queue(rabbitmq, "tested", "bridge.test.#") as queue:
         reports = []

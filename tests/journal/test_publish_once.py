@@ -40,50 +40,50 @@ def published(state: redis.Redis, partitions: int = 1) -> list[tuple[str, str]]:
     return [(event.attempt, event.type) for event in reader.events(newest_first=False)]
 
 
-def test_the_same_result_is_published_once_whatever_the_path(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_the_same_result_is_published_once_whatever_the_path(state: redis.Redis) -> None:
+    journal = Journal(state)
     assert outcomes(journal, make_submission()) == ["published"]
     assert (
         outcomes(journal, make_submission(origin=POLL), make_submission(), make_submission(origin=BACKFILL))
         == ["duplicate"] * 3
     )
-    assert published(any_state) == [("link:1", "attempt.completed")]
+    assert published(state) == [("link:1", "attempt.completed")]
 
 
-def test_the_same_attempt_twice_in_one_batch_is_published_once(any_state: redis.Redis) -> None:
-    assert outcomes(Journal(any_state), make_submission(), make_submission(), make_submission("link:2")) == [
+def test_the_same_attempt_twice_in_one_batch_is_published_once(state: redis.Redis) -> None:
+    assert outcomes(Journal(state), make_submission(), make_submission(), make_submission("link:2")) == [
         "published",
         "duplicate",
         "published",
     ]
 
 
-def test_the_same_attempt_id_in_another_source_is_another_attempt(any_state: redis.Redis) -> None:
-    assert outcomes(Journal(any_state), make_submission(), make_submission(source="us")) == ["published", "published"]
+def test_the_same_attempt_id_in_another_source_is_another_attempt(state: redis.Redis) -> None:
+    assert outcomes(Journal(state), make_submission(), make_submission(source="us")) == ["published", "published"]
 
 
-def test_a_changed_result_is_a_revision_that_holds_the_replaced_one(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_a_changed_result_is_a_revision_that_holds_the_replaced_one(state: redis.Redis) -> None:
+    journal = Journal(state)
     outcomes(journal, make_submission(score=1))
     written = journal.publish(Entry(submissions=(make_submission(score=2, origin=POLL),)), now=NOW)
     assert [(verdict.outcome, verdict.revision) for verdict in written.results] == [("revised", 2)]
-    newest = next(Reader(any_state).events())
+    newest = next(Reader(state).events())
     assert newest.type == "attempt.revised"
     assert json.loads(newest.event)["data"]["result"] == {"score": 2, "previous": 1}
     assert outcomes(journal, make_submission(score=3, origin=POLL)) == ["revised"]
-    assert json.loads(next(Reader(any_state).events()).event)["data"]["result"]["previous"] == 2
+    assert json.loads(next(Reader(state).events()).event)["data"]["result"]["previous"] == 2
 
 
 @pytest.mark.long
-def test_every_revision_of_an_attempt_has_an_id_of_its_own(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_every_revision_of_an_attempt_has_an_id_of_its_own(state: redis.Redis) -> None:
+    journal = Journal(state)
     for score in range(600):
         outcomes(journal, make_submission(score=score, origin=POLL if score % 2 else WEBHOOK))
-    events = list(Reader(any_state).events(newest_first=False))
+    events = list(Reader(state).events(newest_first=False))
     assert len({event.id for event in events}) == 600
     revisions = [json.loads(event.event)["data"]["attempt"]["revision"] for event in events]
     assert revisions == list(range(1, 601))
-    memory = Reader(any_state).attempt("eu", "link:1")
+    memory = Reader(state).attempt("eu", "link:1")
     assert memory is not None
     assert (memory.revision, memory.first_origin) == (600, WEBHOOK)
     assert memory.poll_day is not None
@@ -92,79 +92,79 @@ def test_every_revision_of_an_attempt_has_an_id_of_its_own(any_state: redis.Redi
     for score in range(2, 300):
         outcomes(journal, make_submission("link:2", score=score, origin=POLL))
     outcomes(journal, make_submission("link:2", score=299))
-    memory = Reader(any_state).attempt("eu", "link:2")
+    memory = Reader(state).attempt("eu", "link:2")
     assert memory is not None
     assert (memory.revision, memory.first_origin, memory.webhook_day) == (299, POLL, memory.first_day)
 
 
-def test_an_attempt_without_a_revision_left_publishes_no_id_twice(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_an_attempt_without_a_revision_left_publishes_no_id_twice(state: redis.Redis) -> None:
+    journal = Journal(state)
     outcomes(journal, make_submission(score=1))
     field = attempt_field("eu", "link:1")
-    value = any_state.hget(keys.seen(0) + ":0", field)  # type: ignore[arg-type]
+    value = state.hget(keys.seen(0) + ":0", field)  # type: ignore[arg-type]
     assert isinstance(value, bytes)
     full = bytes([value[0] | 0xF8]) + value[1:4] + b"\xff" + value[5:]
-    any_state.hset(keys.seen(0) + ":0", field, full)  # type: ignore[arg-type]
+    state.hset(keys.seen(0) + ":0", field, full)  # type: ignore[arg-type]
     assert outcomes(journal, make_submission(score=2)) == ["stale"]
-    assert len(list(Reader(any_state).events())) == 1
+    assert len(list(Reader(state).events())) == 1
 
 
-def test_what_the_previous_version_remembered_of_an_attempt_is_continued(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_what_the_previous_version_remembered_of_an_attempt_is_continued(state: redis.Redis) -> None:
+    journal = Journal(state)
     outcomes(journal, make_submission(score=1))
     field = attempt_field("eu", "link:1")
-    value = any_state.hget(keys.seen(0) + ":0", field)  # type: ignore[arg-type]
+    value = state.hget(keys.seen(0) + ":0", field)  # type: ignore[arg-type]
     assert isinstance(value, bytes)
-    any_state.hset(keys.seen(0) + ":0", field, value[:4] + b"\xff" + value[5:])  # type: ignore[arg-type]
+    state.hset(keys.seen(0) + ":0", field, value[:4] + b"\xff" + value[5:])  # type: ignore[arg-type]
     for score in (2, 3):
         outcomes(journal, make_submission(score=score))
-    results = [json.loads(event.event)["data"]["attempt"]["revision"] for event in Reader(any_state).events()]
+    results = [json.loads(event.event)["data"]["attempt"]["revision"] for event in Reader(state).events()]
     assert results == [257, 256, 1]
 
 
-def test_a_revision_whose_earlier_event_was_trimmed_has_no_previous(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_a_revision_whose_earlier_event_was_trimmed_has_no_previous(state: redis.Redis) -> None:
+    journal = Journal(state)
     outcomes(journal, make_submission(score=1))
-    any_state.xtrim(keys.journal(0), maxlen=0, approximate=False)
+    state.xtrim(keys.journal(0), maxlen=0, approximate=False)
     assert outcomes(journal, make_submission(score=2)) == ["revised"]
-    assert json.loads(next(Reader(any_state).events()).event)["data"]["result"]["previous"] is None
+    assert json.loads(next(Reader(state).events()).event)["data"]["result"]["previous"] is None
 
 
-def test_an_old_webhook_copy_is_a_duplicate_even_after_a_revision(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_an_old_webhook_copy_is_a_duplicate_even_after_a_revision(state: redis.Redis) -> None:
+    journal = Journal(state)
     assert outcomes(journal, make_submission(score=1)) == ["published"]
     assert outcomes(journal, make_submission(score=2)) == ["revised"]
     assert outcomes(journal, make_submission(score=1)) == ["duplicate"]
 
 
 def test_a_poll_that_shows_the_old_result_again_is_a_revision_because_polls_show_the_current_state(
-    any_state: redis.Redis,
+    state: redis.Redis,
 ) -> None:
-    journal = Journal(any_state)
+    journal = Journal(state)
     outcomes(journal, make_submission(score=1))
     outcomes(journal, make_submission(score=2))
     assert outcomes(journal, make_submission(score=1, origin=POLL)) == ["revised"]
-    assert Reader(any_state).attempt("eu", "link:1").revision == 3  # type: ignore[union-attr]
+    assert Reader(state).attempt("eu", "link:1").revision == 3  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("origin", [WEBHOOK, POLL])
-def test_a_version_with_a_lower_order_than_the_published_one_is_stale(any_state: redis.Redis, origin: str) -> None:
-    journal = Journal(any_state)
+def test_a_version_with_a_lower_order_than_the_published_one_is_stale(state: redis.Redis, origin: str) -> None:
+    journal = Journal(state)
     outcomes(journal, make_submission(score=2, order=300))
     assert outcomes(journal, make_submission(score=1, order=299, origin=origin)) == ["stale"]
-    assert len(published(any_state)) == 1
+    assert len(published(state)) == 1
 
 
-def test_order_is_compared_as_a_number_over_all_five_bytes(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_order_is_compared_as_a_number_over_all_five_bytes(state: redis.Redis) -> None:
+    journal = Journal(state)
     outcomes(journal, make_submission(score=1, order=0xFF))
     assert outcomes(journal, make_submission(score=2, order=0x0100)) == ["revised"]
     assert outcomes(journal, make_submission(score=3, order=0xFF_0000_0000)) == ["revised"]
     assert outcomes(journal, make_submission(score=4, order=0x80_0000_0000)) == ["stale"]
 
 
-def test_the_memory_of_an_attempt_has_paths_days_and_revision(any_state: redis.Redis) -> None:
-    journal, reader = Journal(any_state), Reader(any_state)
+def test_the_memory_of_an_attempt_has_paths_days_and_revision(state: redis.Redis) -> None:
+    journal, reader = Journal(state), Reader(state)
     outcomes(journal, make_submission(order=77))
     outcomes(journal, make_submission(order=77, origin=POLL), now=NOW + 3 * DAY)
     outcomes(journal, make_submission(order=77, origin=POLL), now=NOW + 9 * DAY)
@@ -181,8 +181,8 @@ def test_the_memory_of_an_attempt_has_paths_days_and_revision(any_state: redis.R
     assert reader.attempt("eu", "link:3") is None
 
 
-def test_a_request_is_stored_with_the_outcome_of_its_records(any_state: redis.Redis) -> None:
-    journal, store = Journal(any_state), RequestStore(any_state)
+def test_a_request_is_stored_with_the_outcome_of_its_records(state: redis.Redis) -> None:
+    journal, store = Journal(state), RequestStore(state)
     written = journal.publish_batch(
         [
             Entry(submissions=(make_submission(score=1),), request=request(1)),
@@ -205,16 +205,16 @@ def test_a_request_is_stored_with_the_outcome_of_its_records(any_state: redis.Re
     assert store.find(request(2).id) == kept["2"]
 
 
-def test_a_request_whose_record_is_revised_is_stored_once_as_revised(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_a_request_whose_record_is_revised_is_stored_once_as_revised(state: redis.Redis) -> None:
+    journal = Journal(state)
     outcomes(journal, make_submission(score=1))
     written = journal.publish(Entry(submissions=(make_submission(score=2),), request=request(1)), now=NOW)
     assert written.outcome == "revised"
-    assert [request.outcome for request in RequestStore(any_state).list()] == ["revised"]
+    assert [request.outcome for request in RequestStore(state).list()] == ["revised"]
 
 
-def test_a_refused_request_is_stored_truncated_and_listed_with_the_others(any_state: redis.Redis) -> None:
-    store = RequestStore(any_state)
+def test_a_refused_request_is_stored_truncated_and_listed_with_the_others(state: redis.Redis) -> None:
+    store = RequestStore(state)
     refused = request(9)
     store.reject(
         request_id=refused.id, source="eu", received_at=NOW, reason="bad_signature", headers={}, body=b"x" * 10_000
@@ -224,12 +224,12 @@ def test_a_refused_request_is_stored_truncated_and_listed_with_the_others(any_st
     assert (result.outcome, result.reason, len(result.body)) == ("rejected", "bad_signature", 4096)
 
 
-def test_counts_add_up_by_source_path_and_outcome(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_counts_add_up_by_source_path_and_outcome(state: redis.Redis) -> None:
+    journal = Journal(state)
     journal.publish(Entry(submissions=(make_submission(),), request=request(1)), now=NOW)
     outcomes(journal, make_submission(origin=POLL), make_submission("link:2", origin=POLL))
     journal.publish(Entry(request=request(2, outcome="test")), now=NOW)
-    assert Reader(any_state).counts(20_000, 20_000) == {
+    assert Reader(state).counts(20_000, 20_000) == {
         ("eu", "webhook", "published"): 1,
         ("eu", "webhook", "requests"): 2,
         ("eu", "webhook", "test"): 1,
@@ -239,32 +239,32 @@ def test_counts_add_up_by_source_path_and_outcome(any_state: redis.Redis) -> Non
 
 
 @pytest.mark.long
-def test_memory_grows_bucket_by_bucket_and_loses_no_attempt(any_state: redis.Redis) -> None:
-    journal, reader = Journal(any_state), Reader(any_state)
+def test_memory_grows_bucket_by_bucket_and_loses_no_attempt(state: redis.Redis) -> None:
+    journal, reader = Journal(state), Reader(state)
     names = [f"link:{number}" for number in range(1500)]
     for start in range(0, len(names), 100):
         outcomes(journal, *(make_submission(name) for name in names[start : start + 100]))
     assert reader.remembered() == 1500
-    buckets = int(any_state.hget(keys.seen(0), "b") or 0)  # type: ignore[arg-type]
+    buckets = int(state.hget(keys.seen(0), "b") or 0)  # type: ignore[arg-type]
     assert buckets >= 1500 // 96
     assert set(outcomes(journal, *(make_submission(name, origin=POLL) for name in names))) == {"duplicate"}
     for name in names:
         field = attempt_field("eu", name)
-        assert any_state.hexists(f"{keys.seen(0)}:{bucket_number(field, buckets)}", field)  # type: ignore[arg-type]
+        assert state.hexists(f"{keys.seen(0)}:{bucket_number(field, buckets)}", field)  # type: ignore[arg-type]
 
 
-def test_each_attempt_is_in_one_of_several_partitions(any_state: redis.Redis) -> None:
-    journal = Journal(any_state, partitions=4)
+def test_each_attempt_is_in_one_of_several_partitions(state: redis.Redis) -> None:
+    journal = Journal(state, partitions=4)
     names = [f"link:{number}" for number in range(40)]
     entries = [
         Entry(submissions=(make_submission(name),), request=request(number)) for number, name in enumerate(names)
     ] + [Entry(request=request(99, outcome="ignored"))]
     written = journal.publish_batch(entries, now=NOW)
     assert [result.outcome for result in written] == ["published"] * 40 + ["ignored"]
-    assert sorted(name for name, _ in published(any_state, 4)) == sorted(names)
-    assert all(any_state.exists(keys.journal(number)) for number in range(4))
-    assert len(list(RequestStore(any_state, partitions=4).list())) == 41
-    assert Reader(any_state, partitions=4).remembered() == 40
+    assert sorted(name for name, _ in published(state, 4)) == sorted(names)
+    assert all(state.exists(keys.journal(number)) for number in range(4))
+    assert len(list(RequestStore(state, partitions=4).list())) == 41
+    assert Reader(state, partitions=4).remembered() == 40
 
 
 def test_a_fault_in_the_append_leaves_no_memory_so_the_repeat_publishes(state: redis.Redis) -> None:
@@ -278,29 +278,29 @@ def test_a_fault_in_the_append_leaves_no_memory_so_the_repeat_publishes(state: r
 
 
 def test_attempts_are_forgotten_by_their_last_event_and_published_again_with_the_same_event_id(
-    any_state: redis.Redis,
+    state: redis.Redis,
 ) -> None:
-    journal, retention = Journal(any_state), Retention(any_state)
+    journal, retention = Journal(state), Retention(state)
     outcomes(journal, *(make_submission(f"link:{number}") for number in range(300)))
-    first = {event.attempt: event.id for event in Reader(any_state).events()}
+    first = {event.attempt: event.id for event in Reader(state).events()}
     bridge = BridgeConfig(name="b", public_url="http://b", remember_attempts=180 * DAY)
-    written_at = int(next(Reader(any_state).events()).entry_id.split("-")[0]) / 1000
+    written_at = int(next(Reader(state).events()).entry_id.split("-")[0]) / 1000
     assert retention.run(bridge, now=written_at + 179 * DAY).attempts == 0
     assert retention.run(bridge, now=written_at + 181 * DAY).attempts == 300
-    assert Reader(any_state).remembered() == 0
+    assert Reader(state).remembered() == 0
     assert outcomes(journal, make_submission("link:7")) == ["published"]
-    assert next(Reader(any_state).events()).id == first["link:7"]
+    assert next(Reader(state).events()).id == first["link:7"]
 
 
-def test_trimming_keeps_what_a_consumer_group_still_needs(any_state: redis.Redis) -> None:
-    journal, retention = Journal(any_state), Retention(any_state)
+def test_trimming_keeps_what_a_consumer_group_still_needs(state: redis.Redis) -> None:
+    journal, retention = Journal(state), Retention(state)
     outcomes(journal, *(make_submission(f"link:{number}") for number in range(5)))
-    any_state.xgroup_create(keys.journal(0), "lagging", id="0")
-    any_state.xreadgroup("lagging", "one", {keys.journal(0): ">"}, count=2)
+    state.xgroup_create(keys.journal(0), "lagging", id="0")
+    state.xreadgroup("lagging", "one", {keys.journal(0): ">"}, count=2)
     bridge = BridgeConfig(name="b", public_url="http://b", retention=RetentionConfig(events=1, requests=1))
     report = retention.run(bridge, now=9e9)
     assert (report.events, report.held_back) == (0, (0,))
-    any_state.xgroup_destroy(keys.journal(0), "lagging")
+    state.xgroup_destroy(keys.journal(0), "lagging")
     # A new subscription begins with the oldest entry.
     report = retention.run(bridge, now=9e9, subscriptions=["crm"])
     assert (report.events, report.held_back) == (0, (0,))
@@ -308,23 +308,23 @@ def test_trimming_keeps_what_a_consumer_group_still_needs(any_state: redis.Redis
     assert (report.events, report.held_back) == (5, ())
 
 
-def test_old_entries_are_deleted_from_short_streams_of_every_partition_too(any_state: redis.Redis) -> None:
+def test_old_entries_are_deleted_from_short_streams_of_every_partition_too(state: redis.Redis) -> None:
     partitions = range(3)
     streams = [keys.requests(partition) for partition in partitions]
     streams += [keys.rejected(0), keys.quarantine(0)]
     for stream in streams:
         for moment in (1_000, 9_000):
-            any_state.xadd(stream, {"id": "e"}, id=f"{moment * 1000}-0")
+            state.xadd(stream, {"id": "e"}, id=f"{moment * 1000}-0")
     keep = RetentionConfig(dead_letters=100, requests=100)
     bridge = BridgeConfig(name="b", public_url="http://b", retention=keep)
-    report = Retention(any_state, partitions=3).run(bridge, now=9_050)
+    report = Retention(state, partitions=3).run(bridge, now=9_050)
     assert (report.dead_letters, report.requests) == (1, 4)
-    assert QuarantineStore(any_state).expired() == 1
-    assert [any_state.xlen(stream) for stream in streams] == [1] * len(streams)
+    assert QuarantineStore(state).expired() == 1
+    assert [state.xlen(stream) for stream in streams] == [1] * len(streams)
 
 
-def test_quarantine_stores_the_same_bytes_once_and_can_delete_them(any_state: redis.Redis) -> None:
-    store = QuarantineStore(any_state)
+def test_quarantine_stores_the_same_bytes_once_and_can_delete_them(state: redis.Redis) -> None:
+    store = QuarantineStore(state)
     for _ in range(3):
         store.add(source="eu", origin=POLL, reason="no test_id", body=b"{}", now=NOW)
     store.add(source="us", origin=WEBHOOK, reason="no test_id", body=b"{}", now=NOW, request_id="r1")
@@ -337,14 +337,14 @@ def test_quarantine_stores_the_same_bytes_once_and_can_delete_them(any_state: re
     assert len(list(store.list(source="eu"))) == 1
 
 
-def test_events_are_paged_in_both_directions_and_by_time(any_state: redis.Redis) -> None:
+def test_events_are_paged_in_both_directions_and_by_time(state: redis.Redis) -> None:
     for number in range(1201):
-        any_state.xadd(
+        state.xadd(
             keys.journal(0),
             {"id": f"e{number}", "type": "attempt.completed", "source": "eu", "attempt": f"a{number}", "event": "{}"},
             id=f"{(number + 1) * 1000}-0",
         )
-    reader = Reader(any_state)
+    reader = Reader(state)
     forward = [event.attempt for event in reader.events(newest_first=False)]
     assert forward == [f"a{number}" for number in range(1201)]
     assert [event.attempt for event in reader.events()] == forward[::-1]
@@ -373,10 +373,10 @@ def test_the_script_and_python_rank_outcomes_alike() -> None:
 
 @pytest.mark.parametrize(("results", "revised"), [(8, 0), (9, 9), (12, 12)])
 def test_results_sent_again_are_duplicates_while_an_attempt_has_at_most_eight_of_them(
-    fake_state: redis.Redis, results: int, revised: int
+    state: redis.Redis, results: int, revised: int
 ) -> None:
     """The limit that SECURITY.md names: without an order, a result that was forgotten counts as new."""
-    journal = Journal(fake_state)
+    journal = Journal(state)
     for score in range(results):
         outcomes(journal, make_submission(score=score))
     again = [outcomes(journal, make_submission(score=score))[0] for score in range(results)]

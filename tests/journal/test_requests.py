@@ -20,9 +20,9 @@ def store(state: redis.Redis, milliseconds: int, number: int) -> str:
     return ident
 
 
-def test_a_request_is_found_by_its_id_among_thousands_that_came_in_the_same_seconds(fake_state: redis.Redis) -> None:
+def test_a_request_is_found_by_its_id_among_thousands_that_came_in_the_same_seconds(state: redis.Redis) -> None:
     # 1,500 within 3 s, which is more than one search reads.
-    idents = [store(fake_state, _SECOND * 1000 + number * 2, number) for number in range(1500)]
-    requests = RequestStore(fake_state)
+    idents = [store(state, _SECOND * 1000 + number * 2, number) for number in range(1500)]
+    requests = RequestStore(state)
     assert [found.id for ident in idents[::250] for found in requests.look_up(ident)] == idents[::250]
     assert requests.look_up(idents[0][:-1] + "f") == ()

@@ -17,7 +17,7 @@ def walk(state: redis.Redis, names: list[str], **bounds: Any) -> list[str]:
 
 
 @pytest.fixture
-def ends(fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def ends(state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Where each XREVRANGE begins. Two streams: 1000-0 to 1009-0, and 1005-0 alone."""
     sent: list[str] = []
     plain: Any = redis.Redis.xrevrange
@@ -28,35 +28,35 @@ def ends(fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(redis.Redis, "xrevrange", noted)
     for number in range(10):
-        fake_state.xadd("a", {"n": number}, id=f"{1000 + number}-0")
-    fake_state.xadd("b", {"n": 5}, id="1005-0")
+        state.xadd("a", {"n": number}, id=f"{1000 + number}-0")
+    state.xadd("b", {"n": 5}, id="1005-0")
     return sent
 
 
-def test_what_lies_before_the_oldest_entry_is_not_asked_for(fake_state: redis.Redis, ends: list[str]) -> None:
+def test_what_lies_before_the_oldest_entry_is_not_asked_for(state: redis.Redis, ends: list[str]) -> None:
     # The server would go through the whole stream from its end.
-    assert walk(fake_state, ["a", "b", "none"], until=0.9) == []
-    assert walk(fake_state, ["a", "b"], after=Place(1000, 0, 0)) == []
-    assert walk(fake_state, ["a"], after=Place(990, 3, 1)) == []
+    assert walk(state, ["a", "b", "none"], until=0.9) == []
+    assert walk(state, ["a", "b"], after=Place(1000, 0, 0)) == []
+    assert walk(state, ["a"], after=Place(990, 3, 1)) == []
     assert ends == []
-    assert walk(fake_state, ["a", "b"], until=1.004) == [f"100{n}-0/0" for n in (4, 3, 2, 1, 0)]
+    assert walk(state, ["a", "b"], until=1.004) == [f"100{n}-0/0" for n in (4, 3, 2, 1, 0)]
     assert ends == ["1004"]
-    assert walk(fake_state, ["a"], until=1.0) == ["1000-0/0"]
+    assert walk(state, ["a"], until=1.0) == ["1000-0/0"]
 
 
 def test_a_last_page_that_is_full_ends_the_walk(
-    fake_state: redis.Redis, ends: list[str], monkeypatch: pytest.MonkeyPatch
+    state: redis.Redis, ends: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searching, "_PAGE", 5)
-    assert len(walk(fake_state, ["a"], first=5)) == 10
+    assert len(walk(state, ["a"], first=5)) == 10
     assert ends == ["+", "(1005-0"]
 
 
-def test_pages_of_streams_with_equal_ids_join_without_a_gap(fake_state: redis.Redis, ends: list[str]) -> None:
-    everything = walk(fake_state, ["a", "b"])
+def test_pages_of_streams_with_equal_ids_join_without_a_gap(state: redis.Redis, ends: list[str]) -> None:
+    everything = walk(state, ["a", "b"])
     assert everything[4:6] == ["1005-0/1", "1005-0/0"]
     for cut, text in enumerate(everything):
-        assert walk(fake_state, ["a", "b"], after=Place.parse(text)) == everything[cut + 1 :]
+        assert walk(state, ["a", "b"], after=Place.parse(text)) == everything[cut + 1 :]
 
 
 def test_a_search_says_where_it_ended() -> None:
@@ -78,8 +78,8 @@ def test_what_is_no_place_is_refused(text: str) -> None:
         Place.parse(text)
 
 
-def test_older_readers_ask_for_nothing_before_the_oldest_entry_either(fake_state: redis.Redis, ends: list[str]) -> None:
-    assert list(read_stream(fake_state, "a", last="999", page=5)) == []
+def test_older_readers_ask_for_nothing_before_the_oldest_entry_either(state: redis.Redis, ends: list[str]) -> None:
+    assert list(read_stream(state, "a", last="999", page=5)) == []
     assert ends == []
-    assert len(list(read_stream(fake_state, "a", last="1004", page=9))) == 5
+    assert len(list(read_stream(state, "a", last="1004", page=9))) == 5
     assert ends == ["1004"]

@@ -94,8 +94,8 @@ def test_the_notice_is_made_from_the_record_alone() -> None:
     assert len(occasions) == 4
 
 
-def test_two_processes_agree_on_the_first_decision(any_state: redis.Redis) -> None:
-    own, two = Alarms(any_state), Alarms(any_state)
+def test_two_processes_agree_on_the_first_decision(state: redis.Redis) -> None:
+    own, two = Alarms(state), Alarms(state)
     first = next_alarm(None, POLL_FAILING, PROBLEM, MONDAY)
     second = next_alarm(None, POLL_FAILING, replace(PROBLEM, value="nothing read for 61m"), MONDAY + 0.02)
     assert first is not None
@@ -108,17 +108,17 @@ def test_two_processes_agree_on_the_first_decision(any_state: redis.Redis) -> No
     assert two.compare_and_set("eu", first, replace(first, published=True)).published
 
 
-def test_the_raised_alarms_can_be_read(any_state: redis.Redis) -> None:
-    alarms = Alarms(any_state)
+def test_the_raised_alarms_can_be_read(state: redis.Redis) -> None:
+    alarms = Alarms(state)
     up = next_alarm(None, POLL_FAILING, PROBLEM, MONDAY)
     over = next_alarm(None, BUDGET_EXHAUSTED, PROBLEM, MONDAY)
     assert up is not None
     assert over is not None
     alarms.compare_and_set("eu", None, up)
     alarms.compare_and_set("eu", None, replace(over, state=RECOVERED))
-    assert raised_alarms(any_state, "eu") == (up,)
+    assert raised_alarms(state, "eu") == (up,)
     assert set(alarms.of("eu")) == {POLL_FAILING, BUDGET_EXHAUSTED}
-    assert raised_alarms(any_state, "us") == ()
+    assert raised_alarms(state, "us") == ()
 
 
 @pytest.mark.parametrize("days", [0.5, 40.0])

@@ -167,14 +167,14 @@ def test_another_number_of_partitions_than_at_the_first_start_is_a_failure(servi
     assert finding.remedy.startswith("set bridge.partitions: 4")
 
 
-def test_name_and_partitions_are_fixed_at_the_first_start(fake_state, read):
+def test_name_and_partitions_are_fixed_at_the_first_start(state, read):
     first = read(SOURCES).bridge
-    require_same_bridge(fake_state, first)
-    require_same_bridge(fake_state, first)
+    require_same_bridge(state, first)
+    require_same_bridge(state, first)
     with pytest.raises(ConfigError, match=r"created with 1\. Remedy: set bridge.partitions: 1"):
-        require_same_bridge(fake_state, replace(first, partitions=2))
+        require_same_bridge(state, replace(first, partitions=2))
     with pytest.raises(ConfigError, match="created with acme"):
-        require_same_bridge(fake_state, replace(first, name="other"))
+        require_same_bridge(state, replace(first, name="other"))
 
 
 def test_a_broker_in_the_database_of_the_state_is_a_warning(services, read, server):

@@ -30,13 +30,13 @@ CREATED = re.compile(r"_created$")
 
 
 @pytest.fixture
-def scrape(tmp_path: Path, fake_state: redis.Redis) -> Scrape:
+def scrape(tmp_path: Path, state: redis.Redis) -> Scrape:
     """`/metrics` after a webhook, of a bridge that polls and delivers and has refused a message."""
-    services = services_over(tmp_path, fake_state)
+    services = services_over(tmp_path, state)
     source = replace(services.config.sources["eu"], poll=PollConfig())
     crm = Subscription(name="crm", transport="http")
     config = replace(services.config, sources={"eu": source}, subscriptions={"crm": crm})
-    fake_state.hset(keys.refused(), "attempt-bridge.receipts|no_json", 1)
+    state.hset(keys.refused(), "attempt-bridge.receipts|no_json", 1)
     client = create_app(replace(services, config=config), gate=Gate(lambda: None)).test_client()
     body = result(1)
     answer = client.post(

@@ -144,9 +144,9 @@ def test_single_calls_do_not_end_an_exhausted_quota() -> None:
 @pytest.mark.parametrize("polled", [True, False])
 @pytest.mark.parametrize("says", [None, 4, 12, 40], ids=lambda says: f"vendor says {says}")
 def test_no_calls_are_left_exactly_when_the_budget_would_refuse_one(
-    fake_state: redis.Redis, polled: bool, says: int | None
+    state: redis.Redis, polled: bool, says: int | None
 ) -> None:
-    budgets, draw, answers = Budgets(fake_state), random.Random(says or 0), Counter[bool]()
+    budgets, draw, answers = Budgets(state), random.Random(says or 0), Counter[bool]()
     if says is not None:
         budgets.record_vendor_limit("eu", says, NOW + HOUR, NOW, limit=max(says, 20))
     for number in range(60):
@@ -156,7 +156,7 @@ def test_no_calls_are_left_exactly_when_the_budget_would_refuse_one(
         dry = with_quota_state(TRAFFIC, status, polled=polled, now=NOW).no_calls_since is not None
         twin = f"twin-{polled}-{number}"
         try:
-            budgets.take(twin_of(fake_state, twin), WINDOW, NOW, spender=POLL if polled else OVERDUE, polled=polled)
+            budgets.take(twin_of(state, twin), WINDOW, NOW, spender=POLL if polled else OVERDUE, polled=polled)
             refused = False
         except BudgetExhausted:
             refused = True

@@ -29,8 +29,8 @@ CRM = Subscription(name="crm", transport="http")
 
 
 @pytest.fixture
-def bridge(tmp_path: Path, fake_state: redis.Redis) -> Services:
-    services = services_over(tmp_path, fake_state)
+def bridge(tmp_path: Path, state: redis.Redis) -> Services:
+    services = services_over(tmp_path, state)
     source = replace(services.config.sources["eu"], poll=PollConfig())
     config = replace(services.config, sources={"eu": source}, subscriptions={"crm": CRM})
     return replace(services, now=lambda: NOW, config=config)
@@ -42,12 +42,12 @@ def number(bridge: Services, name: str, **labels: str) -> float | None:
     return registry.get_sample_value(name, labels)
 
 
-def test_subscriptions_show_backlog_retries_and_dead_letters(bridge: Services, fake_state: redis.Redis) -> None:
-    publish(fake_state, 1, 2, 3)
-    crm_lane = lane(fake_state, Receiver(lambda sent: refuse(sent) if sent.attempt == "a1" else None), subscription=CRM)
+def test_subscriptions_show_backlog_retries_and_dead_letters(bridge: Services, state: redis.Redis) -> None:
+    publish(state, 1, 2, 3)
+    crm_lane = lane(state, Receiver(lambda sent: refuse(sent) if sent.attempt == "a1" else None), subscription=CRM)
     run_until_idle(crm_lane, NOW)
-    fake_state.xadd(keys.dead("crm"), {"id": "x"})
-    publish(fake_state, 4)
+    state.xadd(keys.dead("crm"), {"id": "x"})
+    publish(state, 4)
     assert number(bridge, "bridge_retry_scheduled", subscription="crm") == 1
     assert number(bridge, "bridge_dead_letters", subscription="crm") == 1
     assert number(bridge, "bridge_deliveries_total", subscription="crm", outcome="delivered") == 2
@@ -87,20 +87,18 @@ def test_sources_show_alarms_and_watches(bridge: Services) -> None:
     assert number(bridge, "bridge_watches_overdue", source="eu") == 1
 
 
-def test_a_subscription_that_was_removed_is_shown_with_what_is_left_of_it(
-    bridge: Services, fake_state: redis.Redis
-) -> None:
+def test_a_subscription_that_was_removed_is_shown_with_what_is_left_of_it(bridge: Services, state: redis.Redis) -> None:
     assert number(bridge, "bridge_subscription_orphaned", subscription="crm") == 0
-    publish(fake_state, 1)
-    run_until_idle(lane(fake_state, Receiver(refuse), subscription=replace(CRM, name="old")), NOW)
+    publish(state, 1)
+    run_until_idle(lane(state, Receiver(refuse), subscription=replace(CRM, name="old")), NOW)
     assert number(bridge, "bridge_subscription_orphaned", subscription="old") == 1
     assert number(bridge, "bridge_retry_scheduled", subscription="old") == 1
     assert number(bridge, "bridge_dead_letters", subscription="old") == 0
 
 
-def test_the_oldest_unsettled_event_shows_its_age(bridge: Services, fake_state: redis.Redis) -> None:
+def test_the_oldest_unsettled_event_shows_its_age(bridge: Services, state: redis.Redis) -> None:
     assert number(bridge, "bridge_subscription_oldest_seconds", subscription="crm") == 0
-    fake_state.xadd(keys.journal(0), {"id": "x"}, id=f"{(NOW - 3600) * 1000:.0f}-0")
+    state.xadd(keys.journal(0), {"id": "x"}, id=f"{(NOW - 3600) * 1000:.0f}-0")
     assert number(bridge, "bridge_subscription_oldest_seconds", subscription="crm") == pytest.approx(3600)
 
 

@@ -38,8 +38,8 @@ def request(number: int, outcome: str | None = None) -> RequestRecord:
     return RequestRecord(id=ident, source="eu", received_at=NOW, headers={}, body=b"{}", outcome=outcome)
 
 
-def test_everything_that_can_become_of_a_record_is_counted_once(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_everything_that_can_become_of_a_record_is_counted_once(state: redis.Redis) -> None:
+    journal = Journal(state)
     journal.publish(Entry(submissions=(make_submission("link:1"),), request=request(1)), now=NOW)
     journal.publish(Entry(request=request(2, "watching")), now=NOW)
     journal.publish(Entry(request=request(3, "test")), now=NOW)
@@ -47,7 +47,7 @@ def test_everything_that_can_become_of_a_record_is_counted_once(any_state: redis
     outcomes(journal, make_submission("link:2", origin=POLL), make_submission("link:3", origin=BACKFILL))
     outcomes(journal, make_submission("link:1", origin=POLL), make_submission("link:1", 2, order=2, origin=POLL))
     outcomes(journal, make_submission("link:1", 1, order=1, origin=POLL))
-    assert totals(any_state) == {
+    assert totals(state) == {
         "requests": 4,
         "published_by_webhook": 1,
         "published_by_poll": 1,
@@ -60,39 +60,39 @@ def test_everything_that_can_become_of_a_record_is_counted_once(any_state: redis
     }
 
 
-def test_what_a_webhook_had_pointed_to_is_not_rescued_by_the_poll_of_it(any_state: redis.Redis) -> None:
-    outcomes(Journal(any_state), make_submission(origin=POLL, announced=True))
-    assert totals(any_state) == {"published_by_webhook": 1}
-    memory = Reader(any_state).attempt("eu", "link:1")
+def test_what_a_webhook_had_pointed_to_is_not_rescued_by_the_poll_of_it(state: redis.Redis) -> None:
+    outcomes(Journal(state), make_submission(origin=POLL, announced=True))
+    assert totals(state) == {"published_by_webhook": 1}
+    memory = Reader(state).attempt("eu", "link:1")
     assert memory is not None
     assert (memory.first_origin, memory.webhook_day) == (POLL, None)
 
 
-def test_a_webhook_after_the_poll_is_late_once(any_state: redis.Redis) -> None:
-    journal = Journal(any_state)
+def test_a_webhook_after_the_poll_is_late_once(state: redis.Redis) -> None:
+    journal = Journal(state)
     outcomes(journal, make_submission(origin=POLL))
     outcomes(journal, make_submission(origin=WEBHOOK))
     outcomes(journal, make_submission(origin=WEBHOOK))
-    assert totals(any_state) == {"published_by_poll": 1, "rescued": 1, "late_webhooks": 1, "duplicates": 2}
+    assert totals(state) == {"published_by_poll": 1, "rescued": 1, "late_webhooks": 1, "duplicates": 2}
 
 
-def test_a_source_without_webhooks_has_nothing_rescued(any_state: redis.Redis) -> None:
-    outcomes(Journal(any_state), make_submission(origin=POLL, source="us"))
-    figures = {source.name: source.totals for source in stats(any_state).sources}
+def test_a_source_without_webhooks_has_nothing_rescued(state: redis.Redis) -> None:
+    outcomes(Journal(state), make_submission(origin=POLL, source="us"))
+    figures = {source.name: source.totals for source in stats(state).sources}
     assert (figures["us"]["published_by_poll"], figures["us"]["rescued"]) == (1, 0)
 
 
-def test_refused_requests_and_quarantined_records_are_counted_where_they_are_stored(any_state: redis.Redis) -> None:
+def test_refused_requests_and_quarantined_records_are_counted_where_they_are_stored(state: redis.Redis) -> None:
     for number in range(2):
-        RequestStore(any_state).reject(
+        RequestStore(state).reject(
             request_id=f"r{number}", source="eu", received_at=NOW, reason="bad_signature", headers={}, body=b""
         )
-    store = QuarantineStore(any_state)
+    store = QuarantineStore(state)
     for _ in range(3):  # every poll reads it again; it is stored once
         store.add(source="eu", origin=POLL, reason="odd", body=b"{", now=NOW)
     # The request of a quarantined webhook is counted by the journal.
     store.add(source="eu", origin=WEBHOOK, reason="odd", body=b"[", now=NOW, request_id="r9")
-    assert totals(any_state) == {"refused": 2, "quarantined": 1}
+    assert totals(state) == {"refused": 2, "quarantined": 1}
 
 
 @pytest.mark.parametrize(
@@ -105,77 +105,77 @@ def test_refused_requests_and_quarantined_records_are_counted_where_they_are_sto
         ("30d", 29 * 86_400, 86_400, 0),
     ],
 )
-def test_a_count_is_in_its_step(any_state: redis.Redis, period: str, ago: float, step: int, place: int) -> None:
-    outcomes(Journal(any_state), make_submission(), now=NOW - ago)
-    result = stats(any_state, period)
+def test_a_count_is_in_its_step(state: redis.Redis, period: str, ago: float, step: int, place: int) -> None:
+    outcomes(Journal(state), make_submission(), now=NOW - ago)
+    result = stats(state, period)
     (source,) = result.sources
     assert result.step_seconds == step
     assert result.starts[-1] <= NOW < result.starts[-1] + step
     assert len(result.starts) == PERIODS[period].number
     assert source.series["published_by_webhook"][place] == source.totals["published_by_webhook"] == 1
-    assert totals(any_state, period, until=NOW - ago - step) == {}
+    assert totals(state, period, until=NOW - ago - step) == {}
 
 
-def test_minutes_hours_and_days_agree(any_state: redis.Redis) -> None:
-    journal = Journal(any_state, partitions=3)
+def test_minutes_hours_and_days_agree(state: redis.Redis) -> None:
+    journal = Journal(state, partitions=3)
     for number in range(30):
         outcomes(journal, make_submission(f"link:{number}"), now=NOW - number)
     expected = {"published_by_webhook": 30}
-    assert all(totals(any_state, period, partitions=3) == expected for period in PERIODS)
+    assert all(totals(state, period, partitions=3) == expected for period in PERIODS)
 
 
-def test_deliveries_are_shown_by_subscription(any_state: redis.Redis) -> None:
-    pipe = any_state.pipeline(transaction=False)
+def test_deliveries_are_shown_by_subscription(state: redis.Redis) -> None:
+    pipe = state.pipeline(transaction=False)
     numbers = {"gradebook|delivered": 5, "gradebook|failed": 2, "crm|dead": 1, "crm|unheard-of": 7}
     counts.add_counts(pipe, keys.delivery_counts, 0, NOW, numbers)
     pipe.execute()
-    shown = {item.name: item.totals for item in stats(any_state).subscriptions}
+    shown = {item.name: item.totals for item in stats(state).subscriptions}
     assert shown == {
         "crm": dict.fromkeys(DELIVERY_FIGURES, 0) | {"dead": 1},
         "gradebook": dict.fromkeys(DELIVERY_FIGURES, 0) | {"delivered": 5, "retried": 2},
     }
 
 
-def test_the_lag_of_a_period_is_that_of_each_subscription_and_of_all(any_state: redis.Redis) -> None:
-    pipe = any_state.pipeline(transaction=False)
+def test_the_lag_of_a_period_is_that_of_each_subscription_and_of_all(state: redis.Redis) -> None:
+    pipe = state.pipeline(transaction=False)
     numbers = {"gradebook|lag_0.02": 100, "crm|lag_60": 50, "crm|lag_300": 50, "crm|delivered": 100}
     counts.add_counts(pipe, keys.delivery_counts, 0, NOW, numbers)
     pipe.execute()
-    result = stats(any_state)
+    result = stats(state)
     assert {item.name: item.lag_p95 for item in result.subscriptions} == {
         "crm": pytest.approx(60 + 0.9 * 240),
         "gradebook": pytest.approx(0.019),
     }
     assert result.lag_p95 == pytest.approx(60 + 0.8 * 240)
-    assert stats(any_state, until=NOW - 3600).lag_p95 is None
+    assert stats(state, until=NOW - 3600).lag_p95 is None
 
 
-def test_counts_end_by_themselves(any_state: redis.Redis) -> None:
-    outcomes(Journal(any_state), make_submission())
-    outcomes(Journal(any_state), make_submission())
-    pipe = any_state.pipeline(transaction=False)
+def test_counts_end_by_themselves(state: redis.Redis) -> None:
+    outcomes(Journal(state), make_submission())
+    outcomes(Journal(state), make_submission())
+    pipe = state.pipeline(transaction=False)
     counts.add_counts(pipe, keys.delivery_counts, 0, NOW, {"gradebook|delivered": 1})
     pipe.execute()
     for name in (keys.counts, keys.delivery_counts):
         for step, seconds in counts.SECONDS.items():
-            left = any_state.ttl(name(0, int(NOW // seconds), step))
+            left = state.ttl(name(0, int(NOW // seconds), step))
             assert counts.KEPT[step] - 60 <= left <= counts.KEPT[step]
 
 
-def test_figures_without_events_are_zero(any_state: redis.Redis) -> None:
-    result = stats(any_state, "24h")
+def test_figures_without_events_are_zero(state: redis.Redis) -> None:
+    result = stats(state, "24h")
     assert [set(source.series) for source in result.sources] == [set(SOURCE_FIGURES)]
     assert all(numbers == [0] * 24 for source in result.sources for numbers in source.series.values())
 
 
-def test_minutes_are_shown_in_steps_of_five(any_state: redis.Redis) -> None:
-    journal = Journal(any_state, partitions=2)
+def test_minutes_are_shown_in_steps_of_five(state: redis.Redis) -> None:
+    journal = Journal(state, partitions=2)
     for number, ago in enumerate((0, 300, 300, 23 * 3600 + 55 * 60)):
         outcomes(journal, make_submission(f"link:{number}"), now=NOW - ago)
 
     def fine(period: str) -> Stats:
         return read_stats(
-            any_state,
+            state,
             period,
             until=NOW,
             partitions=2,
@@ -194,7 +194,7 @@ def test_minutes_are_shown_in_steps_of_five(any_state: redis.Redis) -> None:
 
 
 def test_a_finished_step_is_read_once_and_the_current_one_each_time(
-    fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, read = CountedSteps(), []
     plain = redis.client.Pipeline.hgetall
@@ -204,12 +204,12 @@ def test_a_finished_step_is_read_once_and_the_current_one_each_time(
 
     def published(until: float) -> int:
         read.clear()
-        counted = known.read(fake_state, keys.counts, FINE["24h"], until=until, partitions=1)
+        counted = known.read(state, keys.counts, FINE["24h"], until=until, partitions=1)
         return sum(counted.get("eu|webhook|published", [0]))
 
-    outcomes(Journal(fake_state), make_submission("link:1"), now=NOW)
+    outcomes(Journal(state), make_submission("link:1"), now=NOW)
     assert (published(NOW), len(read)) == (1, 1440)
-    outcomes(Journal(fake_state), make_submission("link:2"), now=NOW + 1)
+    outcomes(Journal(state), make_submission("link:2"), now=NOW + 1)
     assert published(NOW + 1) == 2
     assert len(read) <= 10
     # A day later both are in no step any more, and their place is another's.

@@ -29,8 +29,8 @@ NEVER = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=())
 
 
 @pytest.fixture
-def quiet(fake_state: redis.Redis) -> SubscriptionState:
-    return read_state(fake_state, NAME, partitions=1, now=NOW)
+def quiet(state: redis.Redis) -> SubscriptionState:
+    return read_state(state, NAME, partitions=1, now=NOW)
 
 
 def group(name: str = "abc", **members: Any) -> FailureGroup:
@@ -105,8 +105,8 @@ def test_a_disabled_subscription_is_announced_once_and_a_paused_one_not_at_all(q
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    services = build(fake_state, tmp_path)
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    services = build(state, tmp_path)
     config = replace(services.config, subscriptions={NAME: NEVER})
     return replace(services, config=config, now=lambda: NOW)
 

@@ -142,24 +142,24 @@ def test_the_announced_share_is_that_of_the_weeks_before_the_silence() -> None:
     assert announced_share(traffic, {}) == 0.0
 
 
-def test_saved_traffic_is_read_back_and_old_hours_are_overwritten(any_state: redis.Redis) -> None:
-    baselines, traffic = TrafficBaselines(any_state), observed(1, 2)
+def test_saved_traffic_is_read_back_and_old_hours_are_overwritten(state: redis.Redis) -> None:
+    baselines, traffic = TrafficBaselines(state), observed(1, 2)
     assert baselines.traffic("eu") is None
     baselines.save("eu", traffic)
     hour = int(traffic.checked_at // HOUR)
     assert baselines.traffic("eu") == traffic
     assert baselines.hourly("eu", [hour, hour - 1]) == {hour: HourlyTotals(1, 0)}
     assert baselines.hourly("us", [hour]) == {}
-    size = any_state.hlen(keys.rhythm("eu"))
+    size = state.hlen(keys.rhythm("eu"))
     round_later = ((BASELINE_WEEKS + 1) * 7 + 1) * 24
     baselines.save("eu", replace(traffic, checked_at=traffic.checked_at + round_later * HOUR))
     assert baselines.hourly("eu", [hour]) == {}
     assert set(baselines.hourly("eu", [hour + round_later])) == {hour + round_later}
-    assert any_state.hlen(keys.rhythm("eu")) == size
+    assert state.hlen(keys.rhythm("eu")) == size
 
 
-def test_the_ring_holds_every_hour_that_is_needed(fake_state: redis.Redis) -> None:
-    baselines, traffic = TrafficBaselines(fake_state), observed(1)
+def test_the_ring_holds_every_hour_that_is_needed(state: redis.Redis) -> None:
+    baselines, traffic = TrafficBaselines(state), observed(1)
     end = NOON + 7 * WEEK
     moment = NOON
     while moment <= end:

@@ -43,14 +43,14 @@ def drip() -> Iterator[Drip]:
 
 
 @pytest.fixture
-def call(fake_state: redis.Redis) -> Iterator[Callable[..., tuple[int, object, bytes]]]:
-    services = make_services(fake_state, make_vendor(Api(lambda: NOW)), lambda: NOW)
+def call(state: redis.Redis) -> Iterator[Callable[..., tuple[int, object, bytes]]]:
+    services = make_services(state, make_vendor(Api(lambda: NOW)), lambda: NOW)
     (source,) = services.config.sources.values()
     with vendor_session() as session:
 
         def made(url: str, *, seconds: float = SECONDS, ca: Path | None = None) -> tuple[int, object, bytes]:
             session.verify = True if ca is None else str(ca)
-            calls = Calls(source, Budgets(fake_state), session, lambda: NOW, spender=POLL, seconds=seconds)
+            calls = Calls(source, Budgets(state), session, lambda: NOW, spender=POLL, seconds=seconds)
             return calls.request("GET", url)
 
         yield made

@@ -25,14 +25,14 @@ def _report(number: int) -> RoundReport:
     )
 
 
-def test_a_stream_that_was_never_polled_has_no_place(any_state: redis.Redis) -> None:
-    cursors = Cursors(any_state)
+def test_a_stream_that_was_never_polled_has_no_place(state: redis.Redis) -> None:
+    cursors = Cursors(state)
     assert cursors.load(NAME, STREAM) is None
     assert cursors.position(NAME, STREAM) == StreamPosition()
 
 
-def test_a_saved_cursor_is_read_back_with_its_moments(any_state: redis.Redis) -> None:
-    cursors = Cursors(any_state)
+def test_a_saved_cursor_is_read_back_with_its_moments(state: redis.Redis) -> None:
+    cursors = Cursors(state)
     cursors.begin(NAME, STREAM, 1000.123456)
     cursors.save(NAME, STREAM, "opaque ü", 1002.5, began=1000.123456)
 
@@ -42,8 +42,8 @@ def test_a_saved_cursor_is_read_back_with_its_moments(any_state: redis.Redis) ->
     )
 
 
-def test_a_cursor_inside_a_round_keeps_the_end_of_the_last_one_until_the_round_ends(any_state: redis.Redis) -> None:
-    cursors = Cursors(any_state)
+def test_a_cursor_inside_a_round_keeps_the_end_of_the_last_one_until_the_round_ends(state: redis.Redis) -> None:
+    cursors = Cursors(state)
     cursors.save(NAME, STREAM, "10", 1.0)
     cursors.save(NAME, STREAM, "7", 2.0, began=1.5, midway=True)
     assert cursors.load(NAME, STREAM) == "7"
@@ -53,8 +53,8 @@ def test_a_cursor_inside_a_round_keeps_the_end_of_the_last_one_until_the_round_e
     assert cursors.position(NAME, STREAM) == StreamPosition(cursor="12", began=1.5, saved=3.0)
 
 
-def test_a_fault_keeps_the_cursor_inside_a_round_and_a_restart_forgets_it_only(any_state: redis.Redis) -> None:
-    cursors = Cursors(any_state)
+def test_a_fault_keeps_the_cursor_inside_a_round_and_a_restart_forgets_it_only(state: redis.Redis) -> None:
+    cursors = Cursors(state)
     cursors.save(NAME, STREAM, "10", 1.0)
     cursors.save(NAME, STREAM, "7", 2.0, midway=True)
     cursors.fail(NAME, STREAM, restart=False)
@@ -66,8 +66,8 @@ def test_a_fault_keeps_the_cursor_inside_a_round_and_a_restart_forgets_it_only(a
     assert cursors.load(NAME, STREAM) == "10"
 
 
-def test_a_page_ends_the_faults_and_a_finished_round_the_restarts(any_state: redis.Redis) -> None:
-    cursors = Cursors(any_state)
+def test_a_page_ends_the_faults_and_a_finished_round_the_restarts(state: redis.Redis) -> None:
+    cursors = Cursors(state)
     cursors.fail(NAME, STREAM, restart=True)
     cursors.fail(NAME, STREAM, restart=False)
     cursors.save(NAME, STREAM, "7", 2.0, midway=True)
@@ -76,8 +76,8 @@ def test_a_page_ends_the_faults_and_a_finished_round_the_restarts(any_state: red
     assert cursors.position(NAME, STREAM).restarts == 0
 
 
-def test_history_keeps_the_newest_rounds(any_state: redis.Redis) -> None:
-    cursors = Cursors(any_state)
+def test_history_keeps_the_newest_rounds(state: redis.Redis) -> None:
+    cursors = Cursors(state)
     for number in range(HISTORY + 5):
         cursors.record_round(NAME, _report(number))
 
@@ -87,15 +87,15 @@ def test_history_keeps_the_newest_rounds(any_state: redis.Redis) -> None:
     assert history[0] == _report(HISTORY + 4)
 
 
-def test_a_round_that_is_recorded_again_after_a_lost_reply_is_stored_once(any_state: redis.Redis) -> None:
-    cursors = Cursors(any_state)
+def test_a_round_that_is_recorded_again_after_a_lost_reply_is_stored_once(state: redis.Redis) -> None:
+    cursors = Cursors(state)
     cursors.record_round(NAME, _report(1))
     cursors.record_round(NAME, _report(1))
     assert cursors.history(NAME) == [_report(1)]
 
 
-def test_a_lease_belongs_to_one_holder_until_it_is_given_back(any_state: redis.Redis) -> None:
-    mine, other = (Lease(any_state, "poll:x", token, seconds=60) for token in ("mine", "other"))
+def test_a_lease_belongs_to_one_holder_until_it_is_given_back(state: redis.Redis) -> None:
+    mine, other = (Lease(state, "poll:x", token, seconds=60) for token in ("mine", "other"))
     assert mine.hold()
     assert mine.hold()
     assert not other.hold()

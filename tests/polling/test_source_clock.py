@@ -59,8 +59,8 @@ class Source:
 
 
 @pytest.fixture
-def source(any_state: redis.Redis) -> Source:
-    return Source(any_state)
+def source(state: redis.Redis) -> Source:
+    return Source(state)
 
 
 HOURS = pytest.mark.parametrize("hours", [2, 24 * 365 * 50])
@@ -302,8 +302,8 @@ MUTANTS: dict[str, tuple[str, str, Callable[[Source], None]]] = {
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_broken_script_is_noticed(mutant: str, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_script_is_noticed(mutant: str, state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new, notices = MUTANTS[mutant]
     change_script(monkeypatch, "follow_clock", old, new)
     with pytest.raises((AssertionError, redis.ResponseError, pytest.fail.Exception)):
-        notices(Source(fake_state))
+        notices(Source(state))

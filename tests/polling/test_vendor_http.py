@@ -127,9 +127,9 @@ class Asking:
 
 
 @pytest.fixture
-def asking(vendor: ThreadingHTTPServer, fake_state: redis.Redis) -> Iterator[Asking]:
+def asking(vendor: ThreadingHTTPServer, state: redis.Redis) -> Iterator[Asking]:
     with vendor_session() as session:
-        yield Asking(vendor, fake_state, session)
+        yield Asking(vendor, state, session)
 
 
 def test_an_answer_comes_with_lower_case_headers_and_costs_one_call(asking: Asking, vendor: Any) -> None:
@@ -157,9 +157,9 @@ def test_other_answers_are_left_to_the_vendors_client(asking: Asking) -> None:
     assert asking.get("teapot")[0] == 418
 
 
-def test_no_call_is_made_without_budget(vendor: Any, fake_state: redis.Redis) -> None:
+def test_no_call_is_made_without_budget(vendor: Any, state: redis.Redis) -> None:
     with vendor_session() as session:
-        asking = Asking(vendor, fake_state, session, calls=1)
+        asking = Asking(vendor, state, session, calls=1)
         asking.get("good")
         with pytest.raises(BudgetExhausted):
             asking.get("good")
@@ -175,11 +175,11 @@ def test_every_call_is_charged_to_the_current_spender(asking: Asking) -> None:
 
 
 def test_the_limit_in_the_answers_headers_is_obeyed_by_every_process_until_its_reset(
-    asking: Asking, vendor: Any, fake_state: redis.Redis
+    asking: Asking, vendor: Any, state: redis.Redis
 ) -> None:
     asking.get("limited")
     with vendor_session() as session:
-        other = Asking(vendor, fake_state, session)
+        other = Asking(vendor, state, session)
         other.get("limited")
         asking.get("limited")
         for client in (asking, other, asking):
@@ -199,14 +199,12 @@ def test_a_free_call_does_not_record_the_vendors_limit(asking: Asking) -> None:
     assert asking.budgets.status("eu-little", Window(100, 60.0), NOW).vendor_limit is None
 
 
-def test_no_process_calls_a_vendor_before_the_time_it_gives(
-    asking: Asking, vendor: Any, fake_state: redis.Redis
-) -> None:
+def test_no_process_calls_a_vendor_before_the_time_it_gives(asking: Asking, vendor: Any, state: redis.Redis) -> None:
     for path, wait in (("limit", 90), ("broken", 30)):
         with pytest.raises((VendorThrottled, VendorUnavailable)) as refused:
             asking.get(path)
         # As whoever has the turn does (`workers/polling/source_access.py`).
-        Budgets(fake_state).pause_until("eu-little", refused.value.retry_at or 0.0, str(refused.value))
+        Budgets(state).pause_until("eu-little", refused.value.retry_at or 0.0, str(refused.value))
         seen = len(vendor.seen)
         asking.moment += wait - 0.1
         with pytest.raises(VendorThrottled, match=path):

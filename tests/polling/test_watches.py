@@ -28,8 +28,8 @@ def _recheck(watches: Watches, watch: OpenWatch, now: float) -> Next:
     return following
 
 
-def test_an_open_watch_is_due_at_its_time_with_everything_it_was_opened_with(any_state: redis.Redis) -> None:
-    watches = Watches(any_state)
+def test_an_open_watch_is_due_at_its_time_with_everything_it_was_opened_with(state: redis.Redis) -> None:
+    watches = Watches(state)
     watches.open(NAME, "a:1", _watch(), now=1000.0)
 
     assert watches.due(NAME, 1029.9, 10) == ()
@@ -40,8 +40,8 @@ def test_an_open_watch_is_due_at_its_time_with_everything_it_was_opened_with(any
     assert watches.due("us-little", 9999.0, 10) == ()
 
 
-def test_opening_again_replaces_the_reference_and_keeps_the_schedule(any_state: redis.Redis) -> None:
-    watches = Watches(any_state)
+def test_opening_again_replaces_the_reference_and_keeps_the_schedule(state: redis.Redis) -> None:
+    watches = Watches(state)
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     (watch,) = watches.due(NAME, 1030.0, 10)
     _recheck(watches, watch, 1030.0)
@@ -53,8 +53,8 @@ def test_opening_again_replaces_the_reference_and_keeps_the_schedule(any_state: 
     assert (watch.reference, watch.give_up_at) == ({"stream": "group"}, 9500.0)
 
 
-def test_rechecks_follow_the_schedule_whose_last_entry_repeats(any_state: redis.Redis) -> None:
-    watches = Watches(any_state)
+def test_rechecks_follow_the_schedule_whose_last_entry_repeats(state: redis.Redis) -> None:
+    watches = Watches(state)
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     dues = []
     for _ in range(3):
@@ -64,8 +64,8 @@ def test_rechecks_follow_the_schedule_whose_last_entry_repeats(any_state: redis.
     assert dues == [60.0, 600.0, 600.0]
 
 
-def test_a_recheck_that_is_counted_again_after_a_lost_reply_counts_once(any_state: redis.Redis) -> None:
-    watches = Watches(any_state)
+def test_a_recheck_that_is_counted_again_after_a_lost_reply_counts_once(state: redis.Redis) -> None:
+    watches = Watches(state)
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     (watch,) = watches.list(NAME)
     _recheck(watches, watch, 1030.0)
@@ -73,8 +73,8 @@ def test_a_recheck_that_is_counted_again_after_a_lost_reply_counts_once(any_stat
     assert (watches.list(NAME)[0].rechecks, watches.list(NAME)[0].due) == (1, 1090.0)
 
 
-def test_the_last_recheck_is_at_the_deadline_and_then_the_watch_is_removed(any_state: redis.Redis) -> None:
-    watches = Watches(any_state)
+def test_the_last_recheck_is_at_the_deadline_and_then_the_watch_is_removed(state: redis.Redis) -> None:
+    watches = Watches(state)
     watches.open(NAME, "a:1", _watch(give_up_at=1050.0), now=1000.0)
     (watch,) = watches.list(NAME)
     assert not _recheck(watches, watch, 1030.0).overdue
@@ -84,25 +84,25 @@ def test_the_last_recheck_is_at_the_deadline_and_then_the_watch_is_removed(any_s
     assert watches.list(NAME) == ()
 
 
-def test_a_watch_past_its_deadline_is_not_opened(any_state: redis.Redis) -> None:
-    watches = Watches(any_state)
+def test_a_watch_past_its_deadline_is_not_opened(state: redis.Redis) -> None:
+    watches = Watches(state)
     watches.open_many(NAME, {"a:1": _watch(give_up_at=1000.0), "a:2": _watch(give_up_at=1000.1)}, now=1000.0)
     assert [watch.key for watch in watches.list(NAME)] == ["a:2"]
 
 
-def test_a_watch_that_was_closed_meanwhile_stays_closed(any_state: redis.Redis) -> None:
-    watches = Watches(any_state)
+def test_a_watch_that_was_closed_meanwhile_stays_closed(state: redis.Redis) -> None:
+    watches = Watches(state)
     watches.open(NAME, "a:1", _watch(), now=1000.0)
     (watch,) = watches.list(NAME)
     watches.close(NAME, "a:1", now=1030.0)
     assert watches.get(NAME, "a:1") is None
     assert not watches.replace(NAME, watch, watch)
     assert watches.list(NAME) == ()
-    assert any_state.keys("*:watch*") == []
+    assert state.keys("*:watch*") == []
 
 
-def test_the_most_overdue_watches_come_first_up_to_the_limit(any_state: redis.Redis) -> None:
-    watches = Watches(any_state)
+def test_the_most_overdue_watches_come_first_up_to_the_limit(state: redis.Redis) -> None:
+    watches = Watches(state)
     watches.open_many(NAME, {f"a:{number}": _watch(due_in=100.0 - number) for number in range(5)}, now=1000.0)
     assert [watch.key for watch in watches.due(NAME, 2000.0, 2)] == ["a:4", "a:3"]
     assert watches.due_count(NAME, 2000.0) == 5
@@ -124,8 +124,8 @@ class _Counting(Watches):
         self._settle = counted  # type: ignore[assignment]
 
 
-def test_closing_costs_no_round_trip_while_the_source_is_known_to_have_no_watch(fake_state: redis.Redis) -> None:
-    watches = _Counting(fake_state)
+def test_closing_costs_no_round_trip_while_the_source_is_known_to_have_no_watch(state: redis.Redis) -> None:
+    watches = _Counting(state)
     for moment in (1000.0, 1000.1, 1000.2):
         watches.close(NAME, "a:1", now=moment)
     assert watches.trips == 1
@@ -133,8 +133,8 @@ def test_closing_costs_no_round_trip_while_the_source_is_known_to_have_no_watch(
     assert watches.trips == 2
 
 
-def test_closing_goes_to_the_server_as_soon_as_this_process_opened_a_watch(fake_state: redis.Redis) -> None:
-    watches = _Counting(fake_state)
+def test_closing_goes_to_the_server_as_soon_as_this_process_opened_a_watch(state: redis.Redis) -> None:
+    watches = _Counting(state)
     watches.close(NAME, "a:1", now=1000.0)
     watches.open(NAME, "a:1", _watch(), now=1000.1)
     watches.close_many(NAME, ["a:1", "a:2"], now=1000.2)
@@ -146,8 +146,8 @@ def test_closing_nothing_makes_no_call(ids: list[str]) -> None:
     Watches(redis.Redis.from_url("redis://127.0.0.1:1/0")).close_many(NAME, ids, now=1000.0)
 
 
-def test_pointers_come_soon_beside_a_backlog_and_rereads_come_last(any_state: redis.Redis) -> None:
-    watches = Watches(any_state)
+def test_pointers_come_soon_beside_a_backlog_and_rereads_come_last(state: redis.Redis) -> None:
+    watches = Watches(state)
     reread = Watch(reference={}, due_in=0.0, give_up_at=9000.0, reread=True)
     watches.open_many(NAME, {f"a:{number}": _watch(due_in=0.0) for number in range(6)}, now=1000.0)
     watches.open_many(NAME, {f"r:{number}": reread for number in range(2)}, now=900.0)
@@ -165,9 +165,9 @@ def test_pointers_come_soon_beside_a_backlog_and_rereads_come_last(any_state: re
 
 @pytest.mark.long
 def test_a_new_pointer_waits_behind_no_backlog_and_the_backlog_is_rechecked_all_the_same(
-    any_state: redis.Redis,
+    state: redis.Redis,
 ) -> None:
-    watches = Watches(any_state)
+    watches = Watches(state)
 
     def announce(moment: float, *names: str) -> None:
         watches.add_pointers(NAME, [Pointer(key=f"?p:{name}", reference={}) for name in names], now=moment)
@@ -179,14 +179,14 @@ def test_a_new_pointer_waits_behind_no_backlog_and_the_backlog_is_rechecked_all_
     assert len({watch.key for watch in watches.due(NAME, 1500.0, 2001)}) == 2001
 
 
-def test_a_watch_is_always_in_exactly_one_queue(any_state: redis.Redis) -> None:
-    watches = Watches(any_state)
+def test_a_watch_is_always_in_exactly_one_queue(state: redis.Redis) -> None:
+    watches = Watches(state)
     pointer = Pointer(key="a:1", reference={"person": "7"})
     reread = Watch(reference={}, due_in=60.0, give_up_at=9000.0, reread=True)
 
     def where() -> tuple[str, float, list[str]]:
         (watch,) = watches.list(NAME)
-        queues = [name for name in ("due", "pointers", "rereads") if any_state.zcard(f"ab:{{{NAME}}}:watch:{name}")]
+        queues = [name for name in ("due", "pointers", "rereads") if state.zcard(f"ab:{{{NAME}}}:watch:{name}")]
         return watch.kind, watch.due, queues
 
     watches.open(NAME, "a:1", _watch(), now=1000.0)
@@ -207,8 +207,8 @@ def test_a_watch_is_always_in_exactly_one_queue(any_state: redis.Redis) -> None:
     assert watches.due_count(NAME, 9999.0) == 0
 
 
-def test_what_was_urged_or_is_not_answered_stays_open(any_state: redis.Redis) -> None:
-    watches = Watches(any_state)
+def test_what_was_urged_or_is_not_answered_stays_open(state: redis.Redis) -> None:
+    watches = Watches(state)
     before = watches.version(NAME)
     watches.add_pointers(NAME, [Pointer(key="a:1", reference={})], now=1000.0)
     watches.settle(NAME, {"a:1": True}, now=1001.0, as_of=before)
@@ -220,21 +220,21 @@ def test_what_was_urged_or_is_not_answered_stays_open(any_state: redis.Redis) ->
     assert watches.list(NAME) == ()
 
 
-def test_watches_and_expectations_of_the_previous_version_are_read_and_urged(any_state: redis.Redis) -> None:
+def test_watches_and_expectations_of_the_previous_version_are_read_and_urged(state: redis.Redis) -> None:
     before = {
         "attempt": '2|900.5|attempt|{"reference":{"note":"a|b"},"give_up_at":9000.0}',
         "pointer": '3|901.0|pointer|{"reference":{},"give_up_at":2001.0}',
         "expected": '1|902.0|expectation|{"reference":{"x":"y"},"give_up_at":2000.0}',
     }
-    any_state.hset(keys.watch(NAME), mapping=before)  # type: ignore[arg-type]
-    any_state.zadd(keys.watch_due(NAME), {"attempt": 950.0, "expected": 951.0})
-    any_state.zadd(keys.watch_due(NAME, "pointers"), {"pointer": 952.0})
+    state.hset(keys.watch(NAME), mapping=before)  # type: ignore[arg-type]
+    state.zadd(keys.watch_due(NAME), {"attempt": 950.0, "expected": 951.0})
+    state.zadd(keys.watch_due(NAME, "pointers"), {"pointer": 952.0})
     # Registered again by a version that left the watch its old times.
     promise = (
         '{"deadline":8000.0,"due":1500.0,"label":"HR-7","reference":{"x":"y"},"registered_at":903.0,"state":"open"}'
     )
-    any_state.hset(keys.expected(NAME), "expected", promise)
-    watches = Watches(any_state)
+    state.hset(keys.expected(NAME), "expected", promise)
+    watches = Watches(state)
 
     attempt, expected, pointer = watches.list(NAME)
     assert (attempt.kind, attempt.reference, attempt.rechecks) == ("attempt", {"note": "a|b"}, 2)
@@ -258,11 +258,11 @@ def test_watches_and_expectations_of_the_previous_version_are_read_and_urged(any
     "value",
     ["", "x", "1|2|attempt", '1|2|attempt|["reference"]', "0|nan|attempt|0||inf|{", b"\xff|1|attempt|0||2|{}"],
 )
-def test_a_stored_value_that_nobody_can_read_hides_no_other_watch(any_state: redis.Redis, value: str | bytes) -> None:
-    watches = Watches(any_state)
+def test_a_stored_value_that_nobody_can_read_hides_no_other_watch(state: redis.Redis, value: str | bytes) -> None:
+    watches = Watches(state)
     watches.open(NAME, "a:1", _watch(due_in=0.0), now=1000.0)
-    any_state.hset(keys.watch(NAME), "a:0", value)
-    any_state.zadd(keys.watch_due(NAME), {"a:0": 1.0, "gone": 2.0})
+    state.hset(keys.watch(NAME), "a:0", value)
+    state.zadd(keys.watch_due(NAME), {"a:0": 1.0, "gone": 2.0})
     assert "a:1" in [watch.key for watch in watches.list(NAME)]
     for _ in range(2):
         watches.due(NAME, 1000.0, 2)

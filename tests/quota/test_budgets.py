@@ -32,8 +32,8 @@ def _many(budgets: Budgets, now: float, spender: str, window: Window = SHARED, *
     return sum(_take(budgets, now, spender=spender, window=window) for _ in range(asked))
 
 
-def test_the_window_slides_and_tells_when_the_next_call_is_free(any_state: redis.Redis) -> None:
-    budgets = Budgets(any_state)
+def test_the_window_slides_and_tells_when_the_next_call_is_free(state: redis.Redis) -> None:
+    budgets = Budgets(state)
     assert [_take(budgets, moment) for moment in (1000.0, 1010.5, 1020.0, 1030.0)] == [True, True, True, False]
     with pytest.raises(BudgetExhausted) as exhausted:
         budgets.take(NAME, SMALL, 1060.9, spender=POLL)
@@ -46,9 +46,9 @@ def test_the_window_slides_and_tells_when_the_next_call_is_free(any_state: redis
 
 
 def test_a_daily_window_begins_anew_at_its_reset_and_counts_what_was_on_its_way_on_both_sides(
-    any_state: redis.Redis,
+    state: redis.Redis,
 ) -> None:
-    budgets, window = Budgets(any_state), Window(3, DAY, 13.5 * 3600)
+    budgets, window = Budgets(state), Window(3, DAY, 13.5 * 3600)
     assert [_take(budgets, RESET + moment, window=window) for moment in (-5.0, -0.5, 0.5, 0.9)] == [True] * 3 + [False]
     with pytest.raises(BudgetExhausted) as exhausted:
         budgets.take(NAME, window, RESET + 0.9, spender=POLL)
@@ -60,22 +60,22 @@ def test_a_daily_window_begins_anew_at_its_reset_and_counts_what_was_on_its_way_
     assert _take(budgets, RESET + DAY + 1, window=window)
 
 
-def test_a_process_whose_clock_lags_counts_what_the_others_have_spent(any_state: redis.Redis) -> None:
-    budgets = Budgets(any_state)
+def test_a_process_whose_clock_lags_counts_what_the_others_have_spent(state: redis.Redis) -> None:
+    budgets = Budgets(state)
     for moment in (1000.0, 1010.0, 1020.0, 1080.0):
         assert _take(budgets, moment)
     # For this one the window reaches back to before the first call.
     assert not _take(budgets, 1060.0)
 
 
-def test_sources_do_not_share_a_budget(any_state: redis.Redis) -> None:
-    budgets = Budgets(any_state)
+def test_sources_do_not_share_a_budget(state: redis.Redis) -> None:
+    budgets = Budgets(state)
     budgets.take(NAME, Window(1, 60.0), 1000.0, spender=POLL)
     budgets.take("us-little", Window(1, 60.0), 1000.0, spender=POLL)
 
 
-def test_a_call_that_is_repeated_after_a_lost_reply_is_charged_once(any_state: redis.Redis) -> None:
-    budgets, window = Budgets(any_state), Window(2, 60.0)
+def test_a_call_that_is_repeated_after_a_lost_reply_is_charged_once(state: redis.Redis) -> None:
+    budgets, window = Budgets(state), Window(2, 60.0)
     budgets.record_vendor_limit(NAME, 2, 1060.0, 1000.0)
     for _ in range(3):
         budgets.take(NAME, window, 1000.0, spender=POLL, token="same")
@@ -85,8 +85,8 @@ def test_a_call_that_is_repeated_after_a_lost_reply_is_charged_once(any_state: r
 
 
 @pytest.mark.long
-def test_each_spender_leaves_a_share_to_those_above_it_and_they_spend_it_all(any_state: redis.Redis) -> None:
-    budgets = Budgets(any_state)
+def test_each_spender_leaves_a_share_to_those_above_it_and_they_spend_it_all(state: redis.Redis) -> None:
+    budgets = Budgets(state)
     order = (RECONCILE, BACKFILL, REREAD, POLL, OVERDUE, POINTER)
     assert [_many(budgets, 1000.0, spender) for spender in order] == [22, 10, 10, 40, 9, 9]
     assert budgets.status(NAME, SHARED, 1000.0).left == 0
@@ -94,15 +94,13 @@ def test_each_spender_leaves_a_share_to_those_above_it_and_they_spend_it_all(any
 
 @pytest.mark.long
 @pytest.mark.parametrize(("first", "then"), [(OVERDUE, POINTER), (POINTER, OVERDUE)])
-def test_many_urgent_calls_starve_neither_each_other_nor_the_poll(
-    any_state: redis.Redis, first: str, then: str
-) -> None:
-    budgets = Budgets(any_state)
+def test_many_urgent_calls_starve_neither_each_other_nor_the_poll(state: redis.Redis, first: str, then: str) -> None:
+    budgets = Budgets(state)
     assert (_many(budgets, 1000.0, first), _many(budgets, 1000.0, then), _many(budgets, 1000.0, POLL)) == (51, 9, 40)
 
 
-def test_calls_that_more_urgent_spenders_have_used_are_not_reserved_again(any_state: redis.Redis) -> None:
-    budgets = Budgets(any_state)
+def test_calls_that_more_urgent_spenders_have_used_are_not_reserved_again(state: redis.Redis) -> None:
+    budgets = Budgets(state)
     assert _many(budgets, 1000.0, OVERDUE, asked=4) == 4
     assert _many(budgets, 1000.0, POINTER, asked=30) == 30
     # Five are still kept for what is overdue, none for pointers.
@@ -110,8 +108,8 @@ def test_calls_that_more_urgent_spenders_have_used_are_not_reserved_again(any_st
     assert _many(budgets, 1000.0, OVERDUE) == 5
 
 
-def test_near_the_reset_of_a_day_what_is_left_is_spent_on_rereads(any_state: redis.Redis) -> None:
-    budgets, window = Budgets(any_state), Window(100, DAY, 13.5 * 3600)
+def test_near_the_reset_of_a_day_what_is_left_is_spent_on_rereads(state: redis.Redis) -> None:
+    budgets, window = Budgets(state), Window(100, DAY, 13.5 * 3600)
     assert _many(budgets, RESET - 6 * 3600, REREAD, window) == 42
     with pytest.raises(BudgetExhausted) as exhausted:
         budgets.take(NAME, window, RESET - 6 * 3600, spender=REREAD)
@@ -124,12 +122,12 @@ def test_near_the_reset_of_a_day_what_is_left_is_spent_on_rereads(any_state: red
 
 
 @pytest.mark.parametrize("spender", [OVERDUE, POINTER, POLL, REREAD, BACKFILL, RECONCILE])
-def test_even_the_last_in_rank_may_spend_the_only_call(any_state: redis.Redis, spender: str) -> None:
-    assert _take(Budgets(any_state), 1000.0, spender=spender, window=Window(1, 60.0))
+def test_even_the_last_in_rank_may_spend_the_only_call(state: redis.Redis, spender: str) -> None:
+    assert _take(Budgets(state), 1000.0, spender=spender, window=Window(1, 60.0))
 
 
-def test_the_vendors_own_count_holds_until_its_reset_where_it_is_smaller(any_state: redis.Redis) -> None:
-    budgets, window = Budgets(any_state), Window(9, 60.0)
+def test_the_vendors_own_count_holds_until_its_reset_where_it_is_smaller(state: redis.Redis) -> None:
+    budgets, window = Budgets(state), Window(9, 60.0)
     budgets.record_vendor_limit(NAME, 2, 1030.0, 1000.0, limit=9)
     assert [_take(budgets, 1001.0, window=window) for _ in range(3)] == [True, True, False]
     with pytest.raises(BudgetExhausted, match="the vendor's limit") as exhausted:
@@ -141,22 +139,22 @@ def test_the_vendors_own_count_holds_until_its_reset_where_it_is_smaller(any_sta
     assert budgets.status(NAME, window, 1030.0).vendor_limit is None
 
 
-def test_the_window_applies_where_the_vendors_limit_is_higher(any_state: redis.Redis) -> None:
-    budgets = Budgets(any_state)
+def test_the_window_applies_where_the_vendors_limit_is_higher(state: redis.Redis) -> None:
+    budgets = Budgets(state)
     budgets.record_vendor_limit(NAME, 600, 1030.0, 1000.0)
     assert sum(_take(budgets, 1001.0) for _ in range(9)) == 3
     assert budgets.status(NAME, SMALL, 1001.0).vendor_limit == VendorLimit(remaining=597, limit=600, resets_at=1030.0)
 
 
-def test_a_share_of_the_vendors_limit_is_reserved_too(any_state: redis.Redis) -> None:
-    budgets, window = Budgets(any_state), Window(1000, 60.0)
+def test_a_share_of_the_vendors_limit_is_reserved_too(state: redis.Redis) -> None:
+    budgets, window = Budgets(state), Window(1000, 60.0)
     budgets.record_vendor_limit(NAME, 100, 1050.0, 1000.0)
     order = (BACKFILL, POLL, OVERDUE, POINTER)
     assert [_many(budgets, 1000.0, spender, window) for spender in order] == [32, 50, 9, 9]
 
 
-def test_within_one_window_of_the_vendor_a_late_answer_gives_no_call_back(any_state: redis.Redis) -> None:
-    budgets, window = Budgets(any_state), Window(100, 60.0)
+def test_within_one_window_of_the_vendor_a_late_answer_gives_no_call_back(state: redis.Redis) -> None:
+    budgets, window = Budgets(state), Window(100, 60.0)
     budgets.record_vendor_limit(NAME, 5, 1030.0, 1000.0, limit=10)
     _take(budgets, 1001.0, window=window)
     budgets.record_vendor_limit(NAME, 7, 1031.0, 1002.0)  # it left first, and tells of the same reset in whole seconds
@@ -169,8 +167,8 @@ def test_within_one_window_of_the_vendor_a_late_answer_gives_no_call_back(any_st
     assert budgets.status(NAME, window, 1032.0).vendor_limit == VendorLimit(remaining=9, limit=9, resets_at=1090.0)
 
 
-def test_status_tells_what_is_left_when_it_resets_and_who_spent_it(any_state: redis.Redis) -> None:
-    budgets = Budgets(any_state)
+def test_status_tells_what_is_left_when_it_resets_and_who_spent_it(state: redis.Redis) -> None:
+    budgets = Budgets(state)
     assert budgets.status(NAME, SMALL, 1000.0).resets_at is None
     _take(budgets, 1000.0)
     _take(budgets, 1005.0, spender=OVERDUE)
@@ -182,26 +180,26 @@ def test_status_tells_what_is_left_when_it_resets_and_who_spent_it(any_state: re
     assert budgets.status(NAME, SMALL, 1061.0).used == 1
 
 
-def test_status_of_a_daily_window_counts_since_the_reset(any_state: redis.Redis) -> None:
-    budgets, window = Budgets(any_state), Window(3, DAY, 13.5 * 3600)
+def test_status_of_a_daily_window_counts_since_the_reset(state: redis.Redis) -> None:
+    budgets, window = Budgets(state), Window(3, DAY, 13.5 * 3600)
     _take(budgets, RESET - 60, window=window)
     assert budgets.status(NAME, window, RESET - 30).used == 1
     status = budgets.status(NAME, window, RESET + 30)
     assert (status.used, status.left, status.resets_at) == (0, 3, RESET + DAY + 1)
 
 
-def test_nothing_is_left_behind_by_an_idle_source(any_state: redis.Redis) -> None:
-    budgets = Budgets(any_state)
+def test_nothing_is_left_behind_by_an_idle_source(state: redis.Redis) -> None:
+    budgets = Budgets(state)
     for moment in range(1000, 1600, 30):
         _take(budgets, float(moment))
-    assert any_state.zcard(keys.budget(NAME)) <= 6
+    assert state.zcard(keys.budget(NAME)) <= 6
     budgets.record_vendor_limit(NAME, 5, 1630.0, 1600.0)
     for key in (keys.budget(NAME), keys.vendor_limit(NAME)):
-        assert 0 < any_state.ttl(key) <= 180
+        assert 0 < state.ttl(key) <= 180
 
 
-def test_a_pause_holds_for_paid_and_free_calls_until_its_moment(any_state: redis.Redis) -> None:
-    budgets = Budgets(any_state)
+def test_a_pause_holds_for_paid_and_free_calls_until_its_moment(state: redis.Redis) -> None:
+    budgets = Budgets(state)
     budgets.pause_until(NAME, 1500.25, "HTTP 429")
     for call in (
         lambda: budgets.take(NAME, SMALL, 1500.0, spender=POLL),
@@ -217,8 +215,8 @@ def test_a_pause_holds_for_paid_and_free_calls_until_its_moment(any_state: redis
     assert budgets.paused(NAME, 1500.25) is None
 
 
-def test_a_shorter_pause_does_not_replace_a_longer_one(any_state: redis.Redis) -> None:
-    budgets = Budgets(any_state)
+def test_a_shorter_pause_does_not_replace_a_longer_one(state: redis.Redis) -> None:
+    budgets = Budgets(state)
     budgets.pause_until(NAME, 2000.0, "longer")
     budgets.pause_until(NAME, 1500.0, "shorter")
     pause = budgets.paused(NAME, 1000.0)
@@ -226,8 +224,8 @@ def test_a_shorter_pause_does_not_replace_a_longer_one(any_state: redis.Redis) -
     assert (pause.until, pause.reason) == (2000.0, "longer")
 
 
-def test_a_stopped_source_stays_stopped_until_it_is_resumed(any_state: redis.Redis) -> None:
-    budgets = Budgets(any_state)
+def test_a_stopped_source_stays_stopped_until_it_is_resumed(state: redis.Redis) -> None:
+    budgets = Budgets(state)
     budgets.pause_until(NAME, math.inf, "apiKeyInactive")
     budgets.pause_until(NAME, 5000.0, "HTTP 429")
     with pytest.raises(VendorRefused, match=r"apiKeyInactive.*sources resume eu-little"):

@@ -93,20 +93,20 @@ def test_the_text_that_was_checked_is_loaded_whatever_the_file_says_now(services
 
 
 def test_a_request_is_passed_on_once_and_only_what_answers_now_is_listed(
-    services: Services, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    services: Services, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
     moments = iter(range(0, 1000, 10))
     monkeypatch.setattr("bridge.clock.monotonic", lambda: float(next(moments)))
-    web, processes = ReloadRequests(services, "web", os.getppid()), RunningProcesses(fake_state)
+    web, processes = ReloadRequests(services, "web", os.getppid()), RunningProcesses(state)
     processes.request()
-    web(fake_state)
-    web(fake_state)
+    web(state)
+    web(state)
     assert sent == []
     assert processes.request() == 2
-    web(fake_state)
-    web(fake_state)
+    web(state)
+    web(state)
     assert sent == [(os.getppid(), signal.SIGHUP)]
     now = services.now()
     (running,) = processes.read(now)
@@ -119,9 +119,9 @@ def test_a_request_is_passed_on_once_and_only_what_answers_now_is_listed(
     for outcome, seconds, listed in ((UNCHANGED, 20, []), (RESTARTING, 20, ["web"]), (RESTARTING, 200, [])):
         processes.answer(process_id("web", os.getppid()), 2, outcome)
         assert [each.name for each in processes.read(now + seconds)] == listed
-    assert fake_state.hlen(keys.configurations()) == 3
+    assert state.hlen(keys.configurations()) == 3
     processes.read(now + 7200)
-    assert fake_state.hkeys(keys.configurations()) == [b"request"]
+    assert state.hkeys(keys.configurations()) == [b"request"]
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,9 @@ def test_a_request_is_passed_on_once_and_only_what_answers_now_is_listed(
     ],
 )
 def test_a_request_that_comes_twice_keeps_the_answer_of_the_one_that_loaded_the_file(
-    services: Services, fake_state: redis.Redis, first: str, second: str, kept: str
+    services: Services, state: redis.Redis, first: str, second: str, kept: str
 ) -> None:
-    processes, now = RunningProcesses(fake_state), services.now()
+    processes, now = RunningProcesses(state), services.now()
     processes.report("web:host:1", "abc", now, now)
     for request in (1, 2):
         processes.answer("web:host:1", request, UNCHANGED)
@@ -147,10 +147,10 @@ def test_a_request_that_comes_twice_keeps_the_answer_of_the_one_that_loaded_the_
         assert (processes.read(now)[0].request, processes.read(now)[0].outcome) == (request, kept)
 
 
-def test_what_another_version_stored_about_a_process_is_read(services: Services, fake_state: redis.Redis) -> None:
+def test_what_another_version_stored_about_a_process_is_read(services: Services, state: redis.Redis) -> None:
     stored = {"digest": "abc", "loaded_at": 1.0, "seen_at": services.now(), "of_a_later_version": True}
-    fake_state.hset(keys.configurations(), "running:beat:host:1", json.dumps(stored))
-    (running,) = RunningProcesses(fake_state).read(services.now())
+    state.hset(keys.configurations(), "running:beat:host:1", json.dumps(stored))
+    (running,) = RunningProcesses(state).read(services.now())
     assert running.digest == "abc"
 
 

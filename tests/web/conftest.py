@@ -17,8 +17,8 @@ from tests.support.watches_api import OpenGate, access_of, build
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return build(fake_state, tmp_path, access=access_of({"operator": "op-token"}))
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return build(state, tmp_path, access=access_of({"operator": "op-token"}))
 
 
 @pytest.fixture

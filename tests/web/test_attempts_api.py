@@ -24,8 +24,8 @@ from tests.support.web import result, sign
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Any) -> Services:
-    return build(fake_state, tmp_path, access=access_of(TOKENS))
+def services(state: redis.Redis, tmp_path: Any) -> Services:
+    return build(state, tmp_path, access=access_of(TOKENS))
 
 
 @pytest.fixture
@@ -138,23 +138,23 @@ def test_a_request_names_the_events_that_it_brought_and_the_secret_that_it_match
 
 
 def test_a_request_of_an_earlier_version_has_no_secret(
-    api: FlaskClient, services: Services, fake_state: redis.Redis
+    api: FlaskClient, services: Services, state: redis.Redis
 ) -> None:
     send(services, result(1), 1)
-    ((_, entry),) = fake_state.xrange("ab:{0}:requests")
+    ((_, entry),) = state.xrange("ab:{0}:requests")
     del entry[b"secret"]
-    fake_state.delete("ab:{0}:requests")
-    fake_state.xadd("ab:{0}:requests", entry)  # type: ignore[arg-type]  # as it was read
+    state.delete("ab:{0}:requests")
+    state.xadd("ab:{0}:requests", entry)  # type: ignore[arg-type]  # as it was read
     (row,) = api.get("/api/v1/requests").json["requests"]
     assert row["secret"] is None
 
 
 def test_events_that_have_left_the_journal_are_counted(
-    api: FlaskClient, services: Services, fake_state: redis.Redis
+    api: FlaskClient, services: Services, state: redis.Redis
 ) -> None:
     for number in range(3):
         send(services, result(1, percentage=50.0 + number), number)
-    fake_state.xtrim("ab:{0}:journal", maxlen=2, approximate=False)
+    state.xtrim("ab:{0}:journal", maxlen=2, approximate=False)
     found = shown(api, "link:1")
     assert ([row["revision"] for row in found["events"]], found["revision"], found["missing"]) == ([2, 3], 3, 1)
 

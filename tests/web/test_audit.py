@@ -54,7 +54,7 @@ def test_every_change_of_watches_is_recorded_with_before_and_after(api: FlaskCli
     assert "HR-7" not in json.dumps(found)
 
 
-def test_what_changes_nothing_is_not_recorded(api: FlaskClient, fake_state: redis.Redis) -> None:
+def test_what_changes_nothing_is_not_recorded(api: FlaskClient, state: redis.Redis) -> None:
     api.get(WATCHES)
     api.post(WATCHES, json={})
     api.post(WATCHES, json=LINK, headers={"Authorization": "Bearer wrong"})
@@ -62,7 +62,7 @@ def test_what_changes_nothing_is_not_recorded(api: FlaskClient, fake_state: redi
     api.post(f"{WATCHES}/import", json={"watches": [LINK], "dry_run": True})
     api.post(f"{WATCHES}/cancel", json={"source": "eu", "dry_run": True})
     api.post(f"{WATCHES}/cancel", json={"ids": ["none"]})
-    assert fake_state.exists(keys.audit()) == 0
+    assert state.exists(keys.audit()) == 0
 
 
 def test_a_view_that_says_nothing_is_recorded_all_the_same(api: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_a_change_that_cannot_be_recorded_is_reported(
 
 
 def test_a_command_beside_the_server_is_recorded_with_its_user(
-    services: Services, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    services: Services, state: redis.Redis, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
     monkeypatch.setattr("bridge.cli.api_client.user_name", lambda: "sam")
@@ -112,8 +112,8 @@ def record(log: AuditLog, number: int, now: float = NOW, **more: Any) -> None:
 
 
 @pytest.fixture
-def log(fake_state: redis.Redis) -> AuditLog:
-    return AuditLog(fake_state, keep_seconds=86_400)
+def log(state: redis.Redis) -> AuditLog:
+    return AuditLog(state, keep_seconds=86_400)
 
 
 def test_a_repeated_call_is_stored_once(log: AuditLog) -> None:
@@ -191,7 +191,7 @@ def test_entries_older_than_the_retention_go(state: redis.Redis) -> None:
     assert state.xlen(keys.audit()) == 300
 
 
-def test_neither_secrets_nor_persons_are_kept_whoever_passes_them(log: AuditLog, fake_state: redis.Redis) -> None:
+def test_neither_secrets_nor_persons_are_kept_whoever_passes_them(log: AuditLog, state: redis.Redis) -> None:
     canary = "CANARY"
     secret = {
         "url": "https://crm.example.test",
@@ -203,7 +203,7 @@ def test_neither_secrets_nor_persons_are_kept_whoever_passes_them(log: AuditLog,
     log.record(
         Change(f"watch {canary}@example.test", secret, secret), actor="a", role="r", action="x", now=NOW, call_id="1"
     )
-    stored = json.dumps([[str(part) for part in item] for item in fake_state.xrange(keys.audit())])
+    stored = json.dumps([[str(part) for part in item] for item in state.xrange(keys.audit())])
     assert canary not in stored
     ((_, _, entry),) = log.newest_first()
     assert entry.change.before is not None
@@ -211,15 +211,15 @@ def test_neither_secrets_nor_persons_are_kept_whoever_passes_them(log: AuditLog,
     assert entry.change.before["token"] == "(not kept)"
 
 
-def test_an_entry_is_bounded_and_odd_entries_break_no_list(log: AuditLog, fake_state: redis.Redis) -> None:
+def test_an_entry_is_bounded_and_odd_entries_break_no_list(log: AuditLog, state: redis.Redis) -> None:
     assert len(json.dumps(safe({"ids": [f"{number:03}" * 100 for number in range(1000)], "text": "x" * 9999}))) < 6000
-    fake_state.xadd(keys.audit(), {"at": "soon", "before": "[1", "more": "\xff"})
+    state.xadd(keys.audit(), {"at": "soon", "before": "[1", "more": "\xff"})
     ((_, _, entry),) = log.newest_first()
     assert (entry.actor, entry.change) == ("", Change("", None, None))
 
 
-def test_a_viewer_may_read_the_audit_and_nobody_may_write_it(fake_state: redis.Redis, tmp_path: Path) -> None:
-    api = create_app(build(fake_state, tmp_path, access=access_of(TOKENS)), gate=OpenGate()).test_client()  # type: ignore[arg-type]
+def test_a_viewer_may_read_the_audit_and_nobody_may_write_it(state: redis.Redis, tmp_path: Path) -> None:
+    api = create_app(build(state, tmp_path, access=access_of(TOKENS)), gate=OpenGate()).test_client()  # type: ignore[arg-type]
     headers = {"Authorization": f"Bearer {TOKENS['viewer']}"}
     assert api.get(AUDIT, headers=headers).status_code == 200
     assert api.post(AUDIT, headers=headers, json={}).status_code == 405

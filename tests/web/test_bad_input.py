@@ -45,8 +45,8 @@ class Bridge(NamedTuple):
 
 
 @pytest.fixture
-def bridge(fake_state: redis.Redis, tmp_path: Path) -> Bridge:
-    client = create_app(build(fake_state, tmp_path, access=access_of(TOKENS)), gate=OpenGate()).test_client()  # type: ignore[arg-type]
+def bridge(state: redis.Redis, tmp_path: Path) -> Bridge:
+    client = create_app(build(state, tmp_path, access=access_of(TOKENS)), gate=OpenGate()).test_client()  # type: ignore[arg-type]
     document = client.get("/api/v1/openapi.json", headers={"Authorization": f"Bearer {TOKENS['viewer']}"}).json
     return Bridge(client, tuple(operations(document)))
 

@@ -30,8 +30,8 @@ def bearer(role: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("shown", [False, True])
-def test_viewers_see_no_persons_unless_the_file_says_so(fake_state: redis.Redis, tmp_path: Path, shown: bool) -> None:
-    api = client(fake_state, tmp_path, *(["viewers_see_persons: true"] if shown else []))
+def test_viewers_see_no_persons_unless_the_file_says_so(state: redis.Redis, tmp_path: Path, shown: bool) -> None:
+    api = client(state, tmp_path, *(["viewers_see_persons: true"] if shown else []))
     row = api.post(WATCHES, json=LINK, headers=bearer("operator")).json
     assert row["label"] == "HR-7"
     hidden = row if shown else row | {"label": "***", "reference": {"stream": "***", "result": "***"}}
@@ -53,9 +53,9 @@ def test_viewers_see_no_persons_unless_the_file_says_so(fake_state: redis.Redis,
     ],
 )
 def test_a_trusted_proxy_names_the_caller(
-    fake_state: redis.Redis, tmp_path: Path, peer: str, user: str, read: int, write: int
+    state: redis.Redis, tmp_path: Path, peer: str, user: str, read: int, write: int
 ) -> None:
-    api = client(fake_state, tmp_path, PROXY)
+    api = client(state, tmp_path, PROXY)
     named = {"X-Forwarded-User": user, "X-CSRF-Token": "same-origin"}
     call = {"headers": named, "environ_base": {"REMOTE_ADDR": peer}}
     assert api.get(WATCHES, **call).status_code == read
@@ -65,6 +65,6 @@ def test_a_trusted_proxy_names_the_caller(
     assert api.get(WATCHES, **call).status_code == 401
 
 
-def test_without_a_trusted_proxy_its_header_says_nothing(fake_state: redis.Redis, tmp_path: Path) -> None:
+def test_without_a_trusted_proxy_its_header_says_nothing(state: redis.Redis, tmp_path: Path) -> None:
     call = {"headers": {"X-Forwarded-User": "ann"}, "environ_base": {"REMOTE_ADDR": "10.0.0.7"}}
-    assert client(fake_state, tmp_path).get(WATCHES, **call).status_code == 401
+    assert client(state, tmp_path).get(WATCHES, **call).status_code == 401

@@ -73,11 +73,11 @@ def client_of(services: Services, role: str) -> FlaskClient:
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
+def services(state: redis.Redis, tmp_path: Path) -> Services:
     path = tmp_path / "whole.yaml"
     path.write_text(FILE + access_of(TOKENS))
     config = loader.read(path, vendors=registry.vendors(), environment=SECRETS)
-    made = replace(build(fake_state, tmp_path), config=config)
+    made = replace(build(state, tmp_path), config=config)
     return replace(made, state_url=SECRETS["STATE"], broker_url=SECRETS["BROKER"])
 
 

@@ -66,8 +66,8 @@ def test_a_header_that_repeats_the_token_is_not_stored_whatever_its_name(name: s
     assert kept == {"x-request-id": "1"}
 
 
-def test_a_refused_request_takes_at_most_8_kb_whatever_the_caller_hands_over(fake_state: redis.Redis) -> None:
-    RequestStore(fake_state).reject(
+def test_a_refused_request_takes_at_most_8_kb_whatever_the_caller_hands_over(state: redis.Redis) -> None:
+    RequestStore(state).reject(
         request_id="1",
         source="eu",
         received_at=1.0,
@@ -75,5 +75,5 @@ def test_a_refused_request_takes_at_most_8_kb_whatever_the_caller_hands_over(fak
         headers={f"x-{number}": "\xff" * 8100 for number in range(96)},
         body=b"b" * 300_000,
     )
-    ((_, fields),) = fake_state.xrange(keys.rejected(0))
+    ((_, fields),) = state.xrange(keys.rejected(0))
     assert sum(len(name) + len(value) for name, value in fields.items()) < requests.REJECTED_BYTES

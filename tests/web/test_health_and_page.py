@@ -161,7 +161,7 @@ def test_nothing_of_the_document_is_markup() -> None:
     assert "<code>&lt;b&gt;</code>" in page
 
 
-def test_the_page_needs_a_token(fake_state: redis.Redis, tmp_path: Path) -> None:
-    client = create_app(build(fake_state, tmp_path, access=access_of(TOKENS)), gate=OpenGate()).test_client()  # type: ignore[arg-type]
+def test_the_page_needs_a_token(state: redis.Redis, tmp_path: Path) -> None:
+    client = create_app(build(state, tmp_path, access=access_of(TOKENS)), gate=OpenGate()).test_client()  # type: ignore[arg-type]
     for address in ("/api/v1/", "/api/v1", "/api/v1/page.css", HEALTH):
         assert client.get(address).status_code == 401

@@ -34,8 +34,8 @@ OPERATOR = {"Authorization": f"Bearer {API_TOKEN}"}
 
 
 @pytest.fixture
-def services(tmp_path: Path, fake_state: fakeredis.FakeRedis) -> Services:
-    return services_over(tmp_path, fake_state)
+def services(tmp_path: Path, state: fakeredis.FakeRedis) -> Services:
+    return services_over(tmp_path, state)
 
 
 @pytest.fixture
@@ -62,16 +62,16 @@ def test_request_ids_sort_by_time() -> None:
     assert len(set(ids)) == 1000
 
 
-def test_the_time_of_receipt_comes_from_the_clock_of_the_services(services: Services, fake_state: redis.Redis) -> None:
+def test_the_time_of_receipt_comes_from_the_clock_of_the_services(services: Services, state: redis.Redis) -> None:
     moment = 1_767_270_000.25
     client = create_app(replace(services, now=lambda: moment), gate=Gate(lambda: None)).test_client()
     answer = send(client, result(1)).get_json()
     assert uuid.UUID(answer["request_id"]).int >> 80 == moment * 1000
-    ((_, entry),) = fake_state.xrange(keys.journal(0))
+    ((_, entry),) = state.xrange(keys.journal(0))
     assert json.loads(entry[b"event"])["recordedtime"] == "2026-01-01T12:20:00.250Z"
 
 
-def test_only_harmless_headers_are_stored(client: FlaskClient, fake_state: redis.Redis) -> None:
+def test_only_harmless_headers_are_stored(client: FlaskClient, state: redis.Redis) -> None:
     answer = send(
         client,
         result(1),
@@ -86,7 +86,7 @@ def test_only_harmless_headers_are_stored(client: FlaskClient, fake_state: redis
         },
     )
     assert answer.status_code == 200
-    ((_, kept),) = fake_state.xrange(keys.requests(0))
+    ((_, kept),) = state.xrange(keys.requests(0))
     headers = json.loads(kept[b"headers"])
     assert headers.keys() == {"content-type", "content-length", "user-agent", "x-event", "x-classmarker-hmac-sha256"}
     assert headers["x-event"] == "e" * 200
@@ -120,14 +120,14 @@ def test_any_failure_asks_the_vendor_to_send_again(services: Services, error: Ex
         assert line["source"] == "eu"
 
 
-def test_a_closed_gate_refuses_before_the_body_is_read(services: Services, fake_state: redis.Redis) -> None:
+def test_a_closed_gate_refuses_before_the_body_is_read(services: Services, state: redis.Redis) -> None:
     gate = Gate(lambda: None)
     client = create_app(services, gate=gate).test_client()
     error = StateUnavailable("state server")
     error.__cause__ = redis.TimeoutError("Timeout")
     gate.report(error)
     assert send(client, result(1)).status_code == 503
-    assert fake_state.keys("*") == []
+    assert state.keys("*") == []
     gate.probe()
     assert send(client, result(1)).get_json()["outcome"] == "published"
 
@@ -199,12 +199,12 @@ def test_readyz_asks_the_real_server(tmp_path: Path, server: Server) -> None:
 
 
 def test_readyz_lists_missing_processes_and_its_status_concerns_webhooks_alone(
-    services: Services, client: FlaskClient, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    services: Services, client: FlaskClient, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.web.state_client", lambda *_, **__: fake_state)
+    monkeypatch.setattr("bridge.web.state_client", lambda *_, **__: state)
     client = create_app(services, gate=Gate(lambda: None)).test_client()
     for part, age in (("web", 1), ("worker", 2), ("beat", 3)):
-        fake_state.set(keys.heartbeat(part), repr(services.now() - age))
+        state.set(keys.heartbeat(part), repr(services.now() - age))
     answer = client.get("/readyz?verbose")
     assert answer.status_code == 200
     assert answer.get_data(as_text=True).splitlines() == [
@@ -217,9 +217,9 @@ def test_readyz_lists_missing_processes_and_its_status_concerns_webhooks_alone(
     ]
 
 
-def test_the_schema_is_served_where_the_event_says(client: FlaskClient, fake_state: redis.Redis) -> None:
+def test_the_schema_is_served_where_the_event_says(client: FlaskClient, state: redis.Redis) -> None:
     send(client, result(1))
-    ((_, entry),) = fake_state.xrange(keys.journal(0))
+    ((_, entry),) = state.xrange(keys.journal(0))
     address = json.loads(entry[b"event"])["dataschema"]
     answer = client.get(address.removeprefix("https://bridge.example.test"))
     assert answer.status_code == 200

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return build(fake_state, tmp_path, access=access_of(TOKENS))
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return build(state, tmp_path, access=access_of(TOKENS))
 
 
 @pytest.fixture
@@ -109,9 +109,9 @@ def test_what_is_wrong_with_a_query_is_said_by_parameter(api: FlaskClient, query
 
 
 def test_pages_skip_no_event_and_repeat_none_whatever_is_published_meanwhile(
-    fake_state: redis.Redis, tmp_path: Path
+    state: redis.Redis, tmp_path: Path
 ) -> None:
-    services = build(fake_state, tmp_path, access=access_of(TOKENS))
+    services = build(state, tmp_path, access=access_of(TOKENS))
     object.__setattr__(services.config.bridge, "partitions", 3)
     client = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKENS['operator']}"
@@ -124,7 +124,7 @@ def test_pages_skip_no_event_and_repeat_none_whatever_is_published_meanwhile(
             "attempt": f"a{number}",
             "event": "{}",
         }
-        fake_state.xadd(
+        state.xadd(
             keys.journal(number % 3),
             fields,
             id=f"{1000 + number // 6}-0" if number % 6 < 3 else f"{1000 + number // 6}-1",
@@ -132,9 +132,7 @@ def test_pages_skip_no_event_and_repeat_none_whatever_is_published_meanwhile(
     seen: list[str] = []
     for number, page in enumerate(pages(client, "/api/v1/events?limit=7")):
         seen += [row["attempt"] for row in page["events"]]
-        fake_state.xadd(
-            keys.journal(0), {"id": "n", "type": "t", "source": "eu", "attempt": f"new{number}", "event": "{}"}
-        )
+        state.xadd(keys.journal(0), {"id": "n", "type": "t", "source": "eu", "attempt": f"new{number}", "event": "{}"})
     assert sorted(seen) == sorted(f"a{number}" for number in range(40))
     assert len(seen) == 40
 
@@ -201,19 +199,19 @@ def test_an_event_is_found_by_its_id_or_a_unique_beginning(services: Services, a
 
 
 def test_an_event_that_an_earlier_version_published_is_found_too(
-    services: Services, api: FlaskClient, fake_state: redis.Redis
+    services: Services, api: FlaskClient, state: redis.Redis
 ) -> None:
     publish(services, submission(1))
-    for name in fake_state.scan_iter(f"{keys.event_ids(0)}:*"):
-        fake_state.delete(name)
+    for name in state.scan_iter(f"{keys.event_ids(0)}:*"):
+        state.delete(name)
     (row,) = api.get("/api/v1/events").json["events"]
     assert api.get(f"/api/v1/events/{row['id']}").json == row
 
 
-def test_a_deleted_event_is_unknown(services: Services, api: FlaskClient, fake_state: redis.Redis) -> None:
+def test_a_deleted_event_is_unknown(services: Services, api: FlaskClient, state: redis.Redis) -> None:
     publish(services, submission(1))
     (row,) = api.get("/api/v1/events").json["events"]
-    fake_state.xdel(keys.journal(0), row["entry_id"])
+    state.xdel(keys.journal(0), row["entry_id"])
     answer = api.get(f"/api/v1/events/{row['id']}")
     assert answer.status_code == 404
     assert answer.json["detail"] == f"unknown event: {row['id']}. It may be older than bridge.retention.events"
@@ -267,12 +265,12 @@ class Reads:
 
 
 def test_every_get_reads_as_much_of_a_long_list_as_of_a_short_one(
-    services: Services, api: FlaskClient, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    services: Services, api: FlaskClient, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counted, not timed: of a list that is twice as long, no call reads more."""
     bound(monkeypatch, max_entries=60, max_found_bytes=50_000)
     monkeypatch.setattr(searching, "_PAGE", 40)
-    reads = Reads(fake_state, monkeypatch)
+    reads = Reads(state, monkeypatch)
     first = str(uuid5(SPACE, "eu#0#attempt.completed"))
     calls = [
         *("events", "events?limit=1000", "events?filter=attempt:none-such", "events?filter=%22none%20such%22"),
@@ -358,7 +356,7 @@ def test_a_viewer_gets_no_body_and_cannot_search_in_it(services: Services, viewe
 
 
 def test_a_request_is_processed_again_unless_it_was_rejected_or_its_source_is_gone(
-    services: Services, api: FlaskClient, fake_state: redis.Redis
+    services: Services, api: FlaskClient, state: redis.Redis
 ) -> None:
     ident = store_request(services, 1, "quarantined", body=b"{")
     assert api.post(f"/api/v1/requests/{ident}/reprocess").json == {"outcome": "quarantined"}
@@ -415,16 +413,16 @@ def test_only_the_stats_that_are_asked_for_are_answered(services: Services, api:
 
 
 def test_the_journal_is_never_read_for_stats(
-    services: Services, api: FlaskClient, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    services: Services, api: FlaskClient, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(services, submission(1))
     for name in ("xrange", "xrevrange", "xread", "xlen", "scan"):
-        monkeypatch.setattr(fake_state, name, None)
+        monkeypatch.setattr(state, name, None)
     assert api.get("/api/v1/stats?period=7d").status_code == 200
 
 
-def test_the_index_of_ids_ends_with_the_events(fake_state: redis.Redis) -> None:
-    journal = Journal(fake_state, keep_events=1000.0)
+def test_the_index_of_ids_ends_with_the_events(state: redis.Redis) -> None:
+    journal = Journal(state, keep_events=1000.0)
     journal.publish(Entry(submissions=(submission(1),)), now=20_000 * 86_400.0)
-    (name,) = fake_state.scan_iter(f"{keys.event_ids(0)}:*")
-    assert 2 * 86_400 + 990 <= fake_state.ttl(name) <= 2 * 86_400 + 1000
+    (name,) = state.scan_iter(f"{keys.event_ids(0)}:*")
+    assert 2 * 86_400 + 990 <= state.ttl(name) <= 2 * 86_400 + 1000

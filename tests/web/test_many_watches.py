@@ -62,8 +62,8 @@ def fill(services: Services, count: int) -> None:
 
 
 @pytest.fixture
-def commands(fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    return Commands(fake_state, monkeypatch)
+def commands(state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    return Commands(state, monkeypatch)
 
 
 def test_one_watch_is_shown_and_cancelled_by_the_same_few_commands_however_many_there_are(

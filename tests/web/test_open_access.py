@@ -39,8 +39,8 @@ ADDRESSES = (
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return replace(build(fake_state, tmp_path), settings=Settings(open_access=True))
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return replace(build(state, tmp_path), settings=Settings(open_access=True))
 
 
 @pytest.fixture

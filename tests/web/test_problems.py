@@ -175,14 +175,14 @@ def test_a_limit_is_from_1_to_1000(api: FlaskClient, limit: str) -> None:
 # Several at once ----------------------------------------------------------------------------------------------------
 
 
-def test_several_watches_are_registered_together_or_none(api: FlaskClient, fake_state: redis.Redis) -> None:
+def test_several_watches_are_registered_together_or_none(api: FlaskClient, state: redis.Redis) -> None:
     wrong = LINK | {"reference": {"stream": "link", "reslt": "7"}}
     answer = api.post(f"{WATCHES}/import", json={"watches": [LINK, wrong, {"source": "zz", "reference": {}}]})
     assert answer.status_code == 422
     assert [problem["path"] for problem in answer.json["problems"]] == ["watches.1.reference", "watches.2.source"]
-    assert fake_state.keys("*") == []
+    assert state.keys("*") == []
     checked = api.post(f"{WATCHES}/import", json={"watches": [LINK], "dry_run": True})
-    assert fake_state.keys("*") == []
+    assert state.keys("*") == []
     registered = api.post(f"{WATCHES}/import", json={"watches": [LINK, LINK]})
     assert registered.json["ids"] == checked.json["ids"] * 2
     assert api.get(f"{WATCHES}/{checked.json['ids'][0]}").json["label"] == "HR-7"

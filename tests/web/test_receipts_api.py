@@ -42,8 +42,8 @@ def access() -> str:
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return build(fake_state, tmp_path, access=access() + SUBSCRIPTIONS)
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return build(state, tmp_path, access=access() + SUBSCRIPTIONS)
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def test_an_error_has_no_tag_and_a_stranger_gets_no_304(api: FlaskClient) -> Non
 
 
 def test_a_call_that_is_repeated_with_its_key_is_done_once(
-    api: FlaskClient, services: Services, fake_state: redis.Redis
+    api: FlaskClient, services: Services, state: redis.Redis
 ) -> None:
     document = LINK | {"due": "2050-01-01", "deadline": "2051-01-01"}
     first = api.post(WATCHES, json=document, headers=KEY)
@@ -53,8 +53,8 @@ def test_a_call_that_is_repeated_with_its_key_is_done_once(
     assert (first.headers.get("Idempotency-Replayed"), again.headers["Idempotency-Replayed"]) == (None, "true")
     assert services.expectations.list("eu") == ()
     assert [row["action"] for row in api.get(AUDIT).json["audit"]] == ["cancelWatch", "addWatch"]
-    (key,) = fake_state.keys("ab:call:*")
-    assert 86_000 < fake_state.ttl(key) <= 86_400
+    (key,) = state.keys("ab:call:*")
+    assert 86_000 < state.ttl(key) <= 86_400
     # Without a key, or with another one, it is another call.
     assert api.post(WATCHES, json=document, headers={"Idempotency-Key": "other"}).status_code == 201
     assert len(services.expectations.list("eu")) == 1
@@ -99,9 +99,9 @@ def test_a_call_beside_the_first_one_waits_for_nothing(api: FlaskClient, monkeyp
     assert seen == [409]
 
 
-def test_keys_of_two_callers_are_two(fake_state: redis.Redis, tmp_path: Path) -> None:
+def test_keys_of_two_callers_are_two(state: redis.Redis, tmp_path: Path) -> None:
     access = access_of(TOKENS).replace("role: viewer", "role: operator")
-    api = create_app(build(fake_state, tmp_path, access=access), gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    api = create_app(build(state, tmp_path, access=access), gate=OpenGate()).test_client()  # type: ignore[arg-type]
     for token, label in (("op-token", "one"), ("view-token", "two")):
         headers = KEY | {"Authorization": f"Bearer {token}"}
         assert api.post(WATCHES, json=LINK | {"label": label}, headers=headers).json["label"] == label

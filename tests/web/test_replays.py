@@ -36,8 +36,8 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
-    services = build(fake_state, tmp_path, access=access_of(TOKENS))
+def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+    services = build(state, tmp_path, access=access_of(TOKENS))
     services = replace(services, config=replace(services.config, subscriptions={"crm": CRM, "book": BOOK}))
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
     return services

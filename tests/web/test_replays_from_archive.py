@@ -50,8 +50,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> Services:
-    services = build(fake_state, tmp_path, access=access_of(TOKENS))
+def services(state: redis.Redis, tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> Services:
+    services = build(state, tmp_path, access=access_of(TOKENS))
     subscriptions = {"crm": CRM, "book": BOOK, "warehouse": place.subscription}
     services = replace(services, config=replace(services.config, subscriptions=subscriptions))
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
@@ -345,11 +345,11 @@ def test_a_job_waits_until_an_erasure_that_is_under_way_has_ended(
     ],
 )
 def test_a_wrong_archive_is_one_problem(
-    tmp_path: Path, fake_state: redis.Redis, body: dict[str, Any], status: int, says: str
+    tmp_path: Path, state: redis.Redis, body: dict[str, Any], status: int, says: str
 ) -> None:
     place = sqlite_place(str(tmp_path / "attempts.db"))
     fill(place, {**made(1), "type": "attempt.unknown"})
-    services = build(fake_state, tmp_path, access=access_of(TOKENS))
+    services = build(state, tmp_path, access=access_of(TOKENS))
     subscriptions = {"crm": CRM, "book": BOOK, "warehouse": place.subscription}
     services = replace(services, config=replace(services.config, subscriptions=subscriptions))
     api = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]

@@ -32,10 +32,10 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make(fake_state: redis.Redis, tmp_path: Path) -> Make:
+def make(state: redis.Redis, tmp_path: Path) -> Make:
     def browser(*more: str, tokens: dict[str, str] = TOKENS, now: Callable[[], float] = lambda: NOW) -> FlaskClient:
         access = access_of(tokens).removesuffix("}\n") + "".join(f", {line}" for line in more) + "}\n"
-        services = replace(build(fake_state, tmp_path, access=access), now=now)
+        services = replace(build(state, tmp_path, access=access), now=now)
         return create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
 
     return browser
@@ -45,7 +45,7 @@ def login(browser: FlaskClient, role: str = "operator") -> Any:
     return browser.post(SESSION, json={"token": TOKENS[role]})
 
 
-def test_a_session_is_opened_used_and_closed(make: Make, fake_state: redis.Redis) -> None:
+def test_a_session_is_opened_used_and_closed(make: Make, state: redis.Redis) -> None:
     browser = make()
     assert browser.get(SESSION).status_code == 401
     opened = login(browser)
@@ -61,7 +61,7 @@ def test_a_session_is_opened_used_and_closed(make: Make, fake_state: redis.Redis
     assert copy is not None
     browser.set_cookie(COOKIE, copy.value)
     assert browser.get(SESSION).status_code == 401
-    assert fake_state.keys("ab:session:*") == []
+    assert state.keys("ab:session:*") == []
 
 
 def test_no_script_and_no_other_site_can_use_the_cookie(make: Make) -> None:
@@ -70,15 +70,15 @@ def test_no_script_and_no_other_site_can_use_the_cookie(make: Make) -> None:
 
 
 @pytest.mark.long
-def test_the_state_holds_no_secret_of_a_session_or_token(make: Make, fake_state: redis.Redis) -> None:
+def test_the_state_holds_no_secret_of_a_session_or_token(make: Make, state: redis.Redis) -> None:
     browser = make()
     login(browser)
     cookie = browser.get_cookie(COOKIE)
     assert cookie is not None
-    stored = b"".join(key + b"".join(_values(fake_state, key)) for key in fake_state.keys("*"))
+    stored = b"".join(key + b"".join(_values(state, key)) for key in state.keys("*"))
     assert cookie.value.encode() not in stored
     assert TOKENS["operator"].encode() not in stored
-    assert 0 < fake_state.ttl(fake_state.keys("ab:session:*")[0]) <= SECONDS
+    assert 0 < state.ttl(state.keys("ab:session:*")[0]) <= SECONDS
 
 
 def _values(state: redis.Redis, key: bytes) -> list[bytes]:
@@ -137,14 +137,14 @@ def test_a_token_needs_no_csrf_and_wins_over_a_cookie(make: Make) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "x", "é" * 10, "x" * 3000])
-def test_a_cookie_that_names_no_session_opens_nothing(make: Make, fake_state: redis.Redis, value: str) -> None:
+def test_a_cookie_that_names_no_session_opens_nothing(make: Make, state: redis.Redis, value: str) -> None:
     browser = make()
     browser.set_cookie(COOKIE, value)
     assert browser.get(SESSION).status_code == 401
     assert login(browser).status_code == 201
-    (key,) = fake_state.keys("ab:session:*")
+    (key,) = state.keys("ab:session:*")
     for odd in (b"", b"[", b"[]", b"{}", b'{"token": 5}', b"null"):
-        fake_state.set(key, odd)
+        state.set(key, odd)
         assert browser.get(SESSION).status_code == 401
 
 
@@ -199,14 +199,14 @@ def test_many_addresses_together_are_limited_but_no_right_token_is_refused(
     assert browser.get(WATCHES, headers=right, environ_base={"REMOTE_ADDR": "198.51.100.1"}).status_code == 200
 
 
-def test_behind_a_trusted_proxy_each_client_has_failures_of_its_own(make: Make, fake_state: redis.Redis) -> None:
+def test_behind_a_trusted_proxy_each_client_has_failures_of_its_own(make: Make, state: redis.Redis) -> None:
     browser = make(PROXY)
     for _ in range(PER_ADDRESS + 1):
         last = fail(browser, "10.0.0.8", **{"X-Forwarded-For": "203.0.113.9"})
     assert last.status_code == 429
     assert fail(browser, "10.0.0.8", **{"X-Forwarded-For": "203.0.113.10"}).status_code == 401
-    assert b"203.0.113.9" not in b"".join(fake_state.keys("*"))
-    assert all(0 < fake_state.ttl(key) <= 120 for key in fake_state.keys("ab:{logins}:*"))
+    assert b"203.0.113.9" not in b"".join(state.keys("*"))
+    assert all(0 < state.ttl(key) <= 120 for key in state.keys("ab:{logins}:*"))
 
 
 def test_without_a_state_server_failures_are_counted_by_each_process(
@@ -221,11 +221,11 @@ def test_without_a_state_server_failures_are_counted_by_each_process(
     assert [fail(browser).status_code for _ in range(PER_ADDRESS + 1)] == [401] * PER_ADDRESS + [429]
 
 
-def test_a_call_without_a_token_is_no_failed_login(make: Make, fake_state: redis.Redis) -> None:
+def test_a_call_without_a_token_is_no_failed_login(make: Make, state: redis.Redis) -> None:
     browser = make()
     for _ in range(PER_ADDRESS + 5):
         assert browser.get(WATCHES).status_code == 401
-    assert fake_state.keys(keys.failed_logins(int(NOW) // 60, "*")) == []
+    assert state.keys(keys.failed_logins(int(NOW) // 60, "*")) == []
 
 
 def test_a_session_that_cannot_be_looked_up_is_a_503(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,11 +35,11 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make(fake_state: redis.Redis, tmp_path: Path) -> Make:
+def make(state: redis.Redis, tmp_path: Path) -> Make:
     """The services of a start of `up`."""
 
     def started(access: str = "") -> Services:
-        services = build(fake_state, tmp_path, access=access)
+        services = build(state, tmp_path, access=access)
         first_token(services.config)
         return services
 
@@ -80,10 +80,10 @@ def test_a_code_opens_a_session_once_and_the_audit_names_the_login(make: Make) -
     )
 
 
-def test_the_state_holds_only_a_hash_of_the_code_until_it_expires(make: Make, fake_state: redis.Redis) -> None:
+def test_the_state_holds_only_a_hash_of_the_code_until_it_expires(make: Make, state: redis.Redis) -> None:
     code = code_of(make())
-    assert code.encode() not in b"".join(fake_state.hgetall(keys.sign_in_code()).values())
-    assert 0 < fake_state.ttl(keys.sign_in_code()) <= SECONDS == 24 * 3600
+    assert code.encode() not in b"".join(state.hgetall(keys.sign_in_code()).values())
+    assert 0 < state.ttl(keys.sign_in_code()) <= SECONDS == 24 * 3600
 
 
 def test_a_later_start_makes_a_new_code_and_the_earlier_one_stops_working(make: Make) -> None:
@@ -95,13 +95,13 @@ def test_a_later_start_makes_a_new_code_and_the_earlier_one_stops_working(make: 
     assert redeem(browser(services), code_of(make())).status_code == 201
 
 
-def test_of_many_processes_that_redeem_a_code_at_once_one_gets_it(make: Make, any_state: redis.Redis) -> None:
-    code = SignInCode(any_state).make("d")
+def test_of_many_processes_that_redeem_a_code_at_once_one_gets_it(make: Make, state: redis.Redis) -> None:
+    code = SignInCode(state).make("d")
     barrier, found = Barrier(8), []
 
     def take() -> None:
         barrier.wait()
-        found.append(SignInCode(any_state).redeem(code))
+        found.append(SignInCode(state).redeem(code))
 
     threads = [Thread(target=take) for _ in range(8)]
     for thread in threads:
@@ -112,9 +112,9 @@ def test_of_many_processes_that_redeem_a_code_at_once_one_gets_it(make: Make, an
 
 
 def test_a_redemption_whose_reply_is_lost_is_not_lost_itself(
-    any_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    codes = SignInCode(any_state)
+    codes = SignInCode(state)
     code = codes.make("d")
     run, lost = codes._redeem, []
 
@@ -141,7 +141,7 @@ def test_a_session_of_a_code_ends_with_the_token_of_up(make: Make, tmp_path: Pat
 
 
 def test_where_the_file_names_tokens_no_code_is_made_and_an_earlier_one_opens_nothing(
-    make: Make, fake_state: redis.Redis
+    make: Make, state: redis.Redis
 ) -> None:
     earlier = code_of(make())
     named = make(access_of(TOKENS))

@@ -22,8 +22,8 @@ from tests.support.watches_api import TOKENS, OpenGate, access_of, build
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return build(fake_state, tmp_path, access=access_of(TOKENS))
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return build(state, tmp_path, access=access_of(TOKENS))
 
 
 def client(services: Services, role: str) -> FlaskClient:
@@ -55,10 +55,10 @@ def test_sources_are_listed_page_by_page_and_shown(api: FlaskClient) -> None:
 
 
 def test_a_source_whose_vendor_sends_no_webhooks_has_no_webhook_address_anywhere(
-    fake_state: redis.Redis, tmp_path: Path
+    state: redis.Redis, tmp_path: Path
 ) -> None:
     polled = replace(registry.vendors()["classmarker"], split=None, verify=None, secret_credential=None)
-    services = build(fake_state, tmp_path, access=access_of(TOKENS), vendors={"classmarker": polled})
+    services = build(state, tmp_path, access=access_of(TOKENS), vendors={"classmarker": polled})
     api, dashboard = client(services, "operator"), Dashboard(services)
     shown = api.get("/api/v1/sources/eu").json
     assert (shown["webhook"], shown["webhook_url"]) == (False, None)
@@ -87,8 +87,8 @@ def test_a_source_is_paused_and_resumed_and_the_audit_says_so(api: FlaskClient, 
     assert api.post("/api/v1/sources/eux/pause").status_code == 404
 
 
-def test_a_source_that_the_file_pauses_stays_paused(fake_state: redis.Redis, tmp_path: Path) -> None:
-    services = build(fake_state, tmp_path, access=access_of(TOKENS))
+def test_a_source_that_the_file_pauses_stays_paused(state: redis.Redis, tmp_path: Path) -> None:
+    services = build(state, tmp_path, access=access_of(TOKENS))
     object.__setattr__(services.config.sources["eu"], "paused", True)
     answer = client(services, "operator").post("/api/v1/sources/eu/resume")
     assert answer.status_code == 409
@@ -143,7 +143,7 @@ def test_a_viewer_changes_nothing(services: Services) -> None:
 
 
 def test_a_source_with_many_watches_and_requests_is_shown_by_a_few_of_them(
-    services: Services, api: FlaskClient, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    services: Services, api: FlaskClient, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = services.now()
     pointers = [Pointer(key=f"link:{number}@x", reference={"result": f"{number}"}) for number in range(300)]
@@ -163,7 +163,7 @@ def test_a_source_with_many_watches_and_requests_is_shown_by_a_few_of_them(
         return call
 
     for name in ("zrange", "xrevrange"):
-        monkeypatch.setattr(fake_state, name, counted(getattr(fake_state, name)))
+        monkeypatch.setattr(state, name, counted(getattr(state, name)))
     shown = api.get("/api/v1/sources/eu").json
     assert len(shown["watches"]) == 20
     assert shown["last_webhook"] is None  # of this source none is among the newest

@@ -13,7 +13,7 @@ from bridge.web import _StateProbe
 
 
 def test_memory_is_asked_for_once_a_second_and_in_the_call_after_one_that_failed(
-    services: Services, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    services: Services, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory: dict[str, Any] = {"redis_version": "7.2.0", "maxmemory_policy": "noeviction", "maxmemory": 0}
     asked, moment = [], 100.0
@@ -22,9 +22,9 @@ def test_memory_is_asked_for_once_a_second_and_in_the_call_after_one_that_failed
         asked.append(section)
         return memory
 
-    monkeypatch.setattr(fake_state, "info", info)
+    monkeypatch.setattr(state, "info", info)
     monkeypatch.setattr("bridge.clock.monotonic", lambda: moment)
-    probe = _StateProbe(fake_state, services.config, services.now)
+    probe = _StateProbe(state, services.config, services.now)
     probe()
     asked.clear()
     for _ in range(8):
@@ -44,12 +44,12 @@ def test_memory_is_asked_for_once_a_second_and_in_the_call_after_one_that_failed
 
 
 def test_a_server_that_was_away_is_asked_for_its_memory_at_once(
-    services: Services, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    services: Services, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory: dict[str, Any] = {"redis_version": "7.2.0", "maxmemory_policy": "noeviction", "maxmemory": 0}
-    monkeypatch.setattr(fake_state, "info", lambda *section: memory)
+    monkeypatch.setattr(state, "info", lambda *section: memory)
     monkeypatch.setattr("bridge.clock.monotonic", lambda: 100.0)
-    probe = _StateProbe(fake_state, services.config, services.now)
+    probe = _StateProbe(state, services.config, services.now)
     probe()
     probe()
 
@@ -57,7 +57,7 @@ def test_a_server_that_was_away_is_asked_for_its_memory_at_once(
         raise redis.ConnectionError
 
     with monkeypatch.context() as away:
-        away.setattr(fake_state, "mget", refuse)
+        away.setattr(state, "mget", refuse)
         with pytest.raises(redis.ConnectionError):
             probe()
     # It has been started again, with other settings.

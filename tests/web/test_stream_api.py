@@ -76,9 +76,9 @@ def closed() -> Iterator[None]:
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     monkeypatch.setattr("bridge.web.live._BLOCK_SECONDS", 0.05)
-    return build(fake_state, tmp_path, access=access_of(TOKENS))
+    return build(state, tmp_path, access=access_of(TOKENS))
 
 
 def app_of(services: Services, **options: Any) -> Flask:
@@ -236,19 +236,19 @@ def test_the_journal_is_read_only_while_there_are_viewers(services: Services) ->
 
 
 def test_events_that_are_not_sent_are_told_as_a_gap(
-    services: Services, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    services: Services, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_stream, "MAX_BACKLOG", 2)
     client = client_of(app_of(services))
     publish(services, *(submission(number) for number in range(4)))
-    entries = [entry.decode() for entry, _ in fake_state.xrange(keys.journal(0))]
+    entries = [entry.decode() for entry, _ in state.xrange(keys.journal(0))]
     stream = Following(client, last="0-0")
     assert stream.attempts(2) == ["link:0", "link:1"]
     gap = stream.next()
     assert (gap["event"], json.loads(gap["data"])) == ("bridge.gap", {"after": entries[1], "until": entries[3]})
     publish(services, submission(4))
     assert stream.attempts(1) == ["link:4"]
-    fake_state.xtrim(keys.journal(0), maxlen=1, approximate=False)
+    state.xtrim(keys.journal(0), maxlen=1, approximate=False)
     late = Following(client, last=entries[0])
     late.next()
     assert late.next()["event"] == "bridge.gap"

@@ -28,8 +28,8 @@ subscriptions:
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return build(fake_state, tmp_path, access=access_of(TOKENS) + SUBSCRIPTIONS)
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return build(state, tmp_path, access=access_of(TOKENS) + SUBSCRIPTIONS)
 
 
 def client(services: Services, role: str) -> FlaskClient:
@@ -55,9 +55,9 @@ def removed(state: redis.Redis, name: str = "old") -> None:
 
 
 def test_subscriptions_are_listed_page_by_page_with_those_that_were_removed_last(
-    api: FlaskClient, fake_state: redis.Redis
+    api: FlaskClient, state: redis.Redis
 ) -> None:
-    removed(fake_state)
+    removed(state)
     first = api.get("/api/v1/subscriptions?limit=2").json
     second = api.get(f"/api/v1/subscriptions?limit=2&cursor={first['next']}").json
     rows = [*first["subscriptions"], *second["subscriptions"]]
@@ -85,9 +85,9 @@ def test_a_subscription_is_shown_without_its_secrets(services: Services) -> None
 
 
 def test_a_paused_subscription_says_what_waits_since_when_and_when_it_is_deleted(
-    api: FlaskClient, services: Services, fake_state: redis.Redis
+    api: FlaskClient, services: Services, state: redis.Redis
 ) -> None:
-    publish(fake_state, 1, 2)
+    publish(state, 1, 2)
     assert api.get("/api/v1/subscriptions/books").json["deleted_from"] is None
     assert api.post("/api/v1/subscriptions/books/pause").json == {"changed": True, "sending": 0}
     assert last_change(api) == {
@@ -103,12 +103,12 @@ def test_a_paused_subscription_says_what_waits_since_when_and_when_it_is_deleted
 
 
 def test_a_pause_says_which_lanes_may_still_be_sending(
-    api: FlaskClient, services: Services, fake_state: redis.Redis
+    api: FlaskClient, services: Services, state: redis.Redis
 ) -> None:
-    publish(fake_state, 1)
-    served_lane = lane(fake_state, Receiver(), subscription=services.config.subscriptions["books"])
+    publish(state, 1)
+    served_lane = lane(state, Receiver(), subscription=services.config.subscriptions["books"])
     served_lane.step(at(1.0), even)
-    fake_state.set(keys.heartbeat("dispatch:one"), 1)
+    state.set(keys.heartbeat("dispatch:one"), 1)
     assert api.post("/api/v1/subscriptions/books/pause").json["sending"] == 1
     assert api.get("/api/v1/subscriptions/books").json["sending"] == 1
     served_lane.step(at(2.0), even)
@@ -116,12 +116,12 @@ def test_a_pause_says_which_lanes_may_still_be_sending(
 
 
 def test_a_resumed_subscription_tries_its_retries_at_once(
-    api: FlaskClient, services: Services, fake_state: redis.Redis
+    api: FlaskClient, services: Services, state: redis.Redis
 ) -> None:
-    publish(fake_state, 1)
+    publish(state, 1)
     policy = RetryPolicy(schedule=(3600.0,))
     crm = Subscription(name="crm", transport="http", retry=policy)
-    lane(fake_state, Receiver(refuse), subscription=crm).step(at(clock.now()), even)
+    lane(state, Receiver(refuse), subscription=crm).step(at(clock.now()), even)
     services.deliveries.pause("crm")
     assert api.post("/api/v1/subscriptions/crm/resume").json == {"changed": True, "retries": 1}
     change = last_change(api)
@@ -133,18 +133,18 @@ def test_a_resumed_subscription_tries_its_retries_at_once(
 
 
 def test_a_removed_subscription_is_forgotten_but_not_by_a_dry_run_and_not_while_it_is_served(
-    api: FlaskClient, fake_state: redis.Redis
+    api: FlaskClient, state: redis.Redis
 ) -> None:
-    removed(fake_state)
+    removed(state)
     lost = {"waiting": 2, "retrying": 1, "dead_letters": 0}
     assert api.post("/api/v1/subscriptions/old/pause").status_code == 404
     answer = api.post("/api/v1/subscriptions/old/forget", json={"dry_run": True})
     assert answer.json == {"forgotten": False, **lost}
-    fake_state.xreadgroup(keys.group("old"), "alive", {keys.journal(0): ">"}, count=1)
-    fake_state.set(keys.heartbeat("dispatch:alive"), 1)
+    state.xreadgroup(keys.group("old"), "alive", {keys.journal(0): ">"}, count=1)
+    state.set(keys.heartbeat("dispatch:alive"), 1)
     answer = api.post("/api/v1/subscriptions/old/forget", json={})
     assert (answer.status_code, "still served" in answer.json["detail"]) == (409, True)
-    fake_state.delete(keys.heartbeat("dispatch:alive"))
+    state.delete(keys.heartbeat("dispatch:alive"))
     assert api.post("/api/v1/subscriptions/old/forget", json={}).json == {"forgotten": True, **lost}
     assert last_change(api)["before"] == lost
     assert [entry["action"] for entry in api.get("/api/v1/audit").json["audit"]] == ["forgetSubscription"]
@@ -163,12 +163,12 @@ def test_a_viewer_reads_subscriptions_and_changes_nothing(services: Services) ->
 @pytest.mark.long
 def test_the_command_prints_the_same_beside_the_server_and_remotely(
     services: Services,
-    fake_state: redis.Redis,
+    state: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
-    removed(fake_state)
+    removed(state)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         code = cli.run(arguments)

@@ -14,8 +14,8 @@ def leader(state: redis.Redis, token: str) -> Leader:
     return Leader(Lease(state, "telemetry", token, seconds=150.0))
 
 
-def test_one_process_leads_until_it_resigns_or_is_silent_for_too_long(fake_state: fakeredis.FakeRedis) -> None:
-    one, other = leader(fake_state, "one"), leader(fake_state, "other")
+def test_one_process_leads_until_it_resigns_or_is_silent_for_too_long(state: fakeredis.FakeRedis) -> None:
+    one, other = leader(state, "one"), leader(state, "other")
     assert [one(), other(), one()] == [True, False, True]
     other.resign()
     assert [one(), other()] == [True, False]
@@ -24,9 +24,9 @@ def test_one_process_leads_until_it_resigns_or_is_silent_for_too_long(fake_state
 
 
 def test_without_the_state_server_it_stays_as_it_was(
-    fake_state: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
+    state: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = leader(fake_state, "one"), leader(fake_state, "other")
+    one, other = leader(state, "one"), leader(state, "other")
     assert [one(), other()] == [True, False]
     monkeypatch.setattr(fakeredis.FakeRedis, "execute_command", _refuse)
     assert [one(), other()] == [True, False]

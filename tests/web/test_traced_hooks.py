@@ -25,8 +25,8 @@ def tracer() -> Iterator[KeepingTracer]:
 
 
 @pytest.fixture
-def client(tmp_path: Path, fake_state: fakeredis.FakeRedis, tracer: KeepingTracer) -> FlaskClient:
-    return create_app(services_over(tmp_path, fake_state), gate=Gate(lambda: None)).test_client()
+def client(tmp_path: Path, state: fakeredis.FakeRedis, tracer: KeepingTracer) -> FlaskClient:
+    return create_app(services_over(tmp_path, state), gate=Gate(lambda: None)).test_client()
 
 
 def send(client: FlaskClient, path: str, number: int = 1, **headers: str) -> int:
@@ -76,13 +76,13 @@ def test_the_address_of_a_webhook_is_not_told(path: str, client: FlaskClient, tr
 
 
 def test_a_webhook_that_cannot_be_taken_now_has_failed_by_its_outcome(
-    tmp_path: Path, fake_state: fakeredis.FakeRedis, tracer: KeepingTracer
+    tmp_path: Path, state: fakeredis.FakeRedis, tracer: KeepingTracer
 ) -> None:
     def away() -> None:
         raise StateUnavailable("CANARY")
 
     gate = Gate(away)
     gate.probe()
-    assert send(create_app(services_over(tmp_path, fake_state), gate=gate).test_client(), "/webhooks/eu") == 503
+    assert send(create_app(services_over(tmp_path, state), gate=gate).test_client(), "/webhooks/eu") == 503
     (received,) = tracer.ended
     assert (received.reason, received.attributes["http.response.status_code"]) == ("state_unavailable", 503)

@@ -11,8 +11,8 @@ from tests.support import erasing
 from tests.support.watches_api import TOKENS
 
 
-def test_a_viewer_reads_no_address_in_any_list_or_item(fake_state: redis.Redis, tmp_path: Path) -> None:
-    services = erasing.make_services(fake_state, tmp_path)
+def test_a_viewer_reads_no_address_in_any_list_or_item(state: redis.Redis, tmp_path: Path) -> None:
+    services = erasing.make_services(state, tmp_path)
     client = erasing.make_client(services)
     for person in (erasing.SAM, erasing.OTHER):
         erasing.fill(services, client, person)

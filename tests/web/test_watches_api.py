@@ -94,9 +94,9 @@ PLACES = ["/api/v1/watches", "/api/v1/watches/x", "/api/v1/openapi.json", "/api/
 @pytest.mark.parametrize("access", ["", access_of(TOKENS)], ids=["no token configured", "tokens configured"])
 @pytest.mark.parametrize("place", PLACES)
 def test_without_a_token_nobody_is_answered_wherever_the_call_comes_from(
-    place: str, access: str, fake_state: redis.Redis, tmp_path: Path
+    place: str, access: str, state: redis.Redis, tmp_path: Path
 ) -> None:
-    client = create_app(build(fake_state, tmp_path, access=access), gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    client = create_app(build(state, tmp_path, access=access), gate=OpenGate()).test_client()  # type: ignore[arg-type]
     for caller in CALLERS:
         answer = client.get(place, **caller)
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
@@ -104,21 +104,19 @@ def test_without_a_token_nobody_is_answered_wherever_the_call_comes_from(
         assert "eu" not in answer.text.replace("Bearer", "")
 
 
-def test_the_token_that_up_made_is_accepted_until_the_file_names_others(
-    fake_state: redis.Redis, tmp_path: Path
-) -> None:
+def test_the_token_that_up_made_is_accepted_until_the_file_names_others(state: redis.Redis, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / FILE).write_text(hashlib.sha256(b"made").hexdigest() + "\n")
     headers = {"Authorization": "Bearer made"}
-    client = create_app(build(fake_state, tmp_path), gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    client = create_app(build(state, tmp_path), gate=OpenGate()).test_client()  # type: ignore[arg-type]
     assert client.post("/api/v1/watches", json=LINK, headers=headers).status_code == 201
-    other = build(fake_state, tmp_path, access=access_of(TOKENS))
+    other = build(state, tmp_path, access=access_of(TOKENS))
     client = create_app(other, gate=OpenGate()).test_client()  # type: ignore[arg-type]
     assert client.get("/api/v1/watches", headers=headers).status_code == 401
 
 
-def test_a_viewer_may_read_the_numbers(fake_state: redis.Redis, tmp_path: Path) -> None:
-    client = create_app(build(fake_state, tmp_path, access=access_of(TOKENS)), gate=OpenGate()).test_client()  # type: ignore[arg-type]
+def test_a_viewer_may_read_the_numbers(state: redis.Redis, tmp_path: Path) -> None:
+    client = create_app(build(state, tmp_path, access=access_of(TOKENS)), gate=OpenGate()).test_client()  # type: ignore[arg-type]
     answer = client.get("/metrics", headers={"Authorization": "Bearer view-token"})
     assert (answer.status_code, 'source="eu"' in answer.text) == (200, True)
 
@@ -134,9 +132,9 @@ def test_a_viewer_may_read_the_numbers(fake_state: redis.Redis, tmp_path: Path) 
     ],
 )
 def test_tokens_have_roles(
-    fake_state: redis.Redis, tmp_path: Path, authorization: str | None, read: int, write: int
+    state: redis.Redis, tmp_path: Path, authorization: str | None, read: int, write: int
 ) -> None:
-    services = build(fake_state, tmp_path, access=access_of(TOKENS))
+    services = build(state, tmp_path, access=access_of(TOKENS))
     api = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
     headers = {"Authorization": authorization} if authorization else {}
     assert api.get("/api/v1/watches", headers=headers).status_code == read

@@ -13,9 +13,9 @@ from workers.polling.recheck import recheck
 HOUR = 3_600.0
 
 
-def test_a_result_that_a_search_in_parts_finds_ungraded_is_published_with_its_label_and_then_its_grade(fake_state):
+def test_a_result_that_a_search_in_parts_finds_ungraded_is_published_with_its_label_and_then_its_grade(state):
     stage = connect(VENDOR, VARIANTS["today"], Clock())
-    bridge = Bridge(stage, fake_state, window=Window(12, HOUR))
+    bridge = Bridge(stage, state, window=Window(12, HOUR))
     for number in range(60):
         stage.finish("links", stage.clock.now - 4_000 + 10 * number)
     attempt_id = stage.finish("links", stage.clock.now - 60, graded=False)

@@ -17,9 +17,9 @@ UNKNOWN = "5e5e5e5e-0000-4000-8000-0000000000ee"
 
 @pytest.mark.long
 @pytest.mark.parametrize("member", ["attemptId", "id"])
-def test_an_id_that_the_vendors_api_does_not_know_stands_for_the_newest_attempt_of_the_person(fake_state, member):
+def test_an_id_that_the_vendors_api_does_not_know_stands_for_the_newest_attempt_of_the_person(state, member):
     stage = connect(VENDOR, VARIANTS["by-person"], Clock())
-    bridge = Bridge(stage, fake_state)
+    bridge = Bridge(stage, state)
     attempt_id = stage.finish("attempts", stage.clock.now - 600)
     bridge.read()
     raw, headers = stage.bench.webhook(attempt_id)

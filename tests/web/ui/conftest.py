@@ -13,8 +13,8 @@ from tests.support.watches_api import TOKENS, access_of, build
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return build(fake_state, tmp_path, access=access_of(TOKENS))
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return build(state, tmp_path, access=access_of(TOKENS))
 
 
 @pytest.fixture

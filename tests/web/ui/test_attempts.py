@@ -34,8 +34,8 @@ IDS = [f"01930000-0000-7000-8000-00000000000{number}" for number in range(10)]
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return with_subscriptions(fake_state, tmp_path)
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return with_subscriptions(state, tmp_path)
 
 
 def test_an_attempt_is_found_by_name_address_label_and_id(operator: Dashboard, services: Services) -> None:

@@ -22,7 +22,7 @@ MOST_BYTES, MOST_CALLS = 150_000, 8
 
 
 @pytest.fixture
-def services(any_state: redis.Redis, tmp_path: Path) -> Services:
+def services(state: redis.Redis, tmp_path: Path) -> Services:
     """200 subscriptions, 21 of which fail, 50 sources, and more of everything than a page shows."""
     path = tmp_path / "bridge.yaml"
     path.write_text(ui.configuration("redis://127.0.0.1:1", str(tmp_path)))
@@ -32,7 +32,7 @@ def services(any_state: redis.Redis, tmp_path: Path) -> Services:
         vendors=registry.vendors(),
         state_url="redis://127.0.0.1:1",
         broker_url="x",
-        clients=clients_over(any_state),
+        clients=clients_over(state),
     )
     ui.crowd(made, 600, 60)
     return made

@@ -14,8 +14,8 @@ from tests.support.dispatch import Receiver, publish
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return with_subscriptions(fake_state, tmp_path)
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return with_subscriptions(state, tmp_path)
 
 
 def group_of(services: Services) -> str:

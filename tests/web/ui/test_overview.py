@@ -20,8 +20,8 @@ from tests.support.published import publish, submission
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return with_subscriptions(fake_state, tmp_path)
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return with_subscriptions(state, tmp_path)
 
 
 def cards(page: str) -> list[str]:
@@ -123,14 +123,14 @@ def test_it_asks_the_state_server_as_often_for_many_subscriptions_and_sources_as
     assert trips(30) == trips(2)
 
 
-def test_the_states_of_several_subscriptions_are_those_of_each(any_state: redis.Redis) -> None:
-    store = Deliveries(any_state, partitions=2)
+def test_the_states_of_several_subscriptions_are_those_of_each(state: redis.Redis) -> None:
+    store = Deliveries(state, partitions=2)
     for partition, name in enumerate(("crm", "book")):
-        any_state.hset(keys.subscription_state(name, partition), "delivered", partition + 3)
-        any_state.zadd(keys.retry(name, partition), {"x": 5.0})
-        any_state.xadd(keys.journal(partition), {"event": "{}"})
-    any_state.xgroup_create(keys.journal(1), keys.group("book"), id="0")
-    any_state.xreadgroup(keys.group("book"), "one", {keys.journal(1): ">"})
+        state.hset(keys.subscription_state(name, partition), "delivered", partition + 3)
+        state.zadd(keys.retry(name, partition), {"x": 5.0})
+        state.xadd(keys.journal(partition), {"event": "{}"})
+    state.xgroup_create(keys.journal(1), keys.group("book"), id="0")
+    state.xreadgroup(keys.group("book"), "one", {keys.journal(1): ">"})
     found = store.states(["crm", "book", "new"], now=1000.0)
     assert [(one.delivered, one.retrying, one.pending, one.lag) for one in found.values()] == [
         (3, 1, 0, 2),

@@ -15,8 +15,8 @@ from tests.support.sql_tables import made, outgoing, sqlite_place
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return with_subscriptions(fake_state, tmp_path)
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return with_subscriptions(state, tmp_path)
 
 
 def test_an_empty_list_says_what_to_do(operator: Dashboard) -> None:

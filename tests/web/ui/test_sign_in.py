@@ -74,10 +74,10 @@ def test_too_many_wrong_tokens_are_refused_on_the_form_too(nobody: Dashboard, mo
     assert nobody.client.post("/ui/sign-in", data={"token": TOKENS["operator"]}).status_code == 429
 
 
-def test_a_receivers_token_does_not_sign_in(fake_state: redis.Redis, tmp_path: Path) -> None:
+def test_a_receivers_token_does_not_sign_in(state: redis.Redis, tmp_path: Path) -> None:
     digest = hashlib.sha256(b"receiver-token").hexdigest()
     services = build(
-        fake_state,
+        state,
         tmp_path,
         access="subscriptions: {shop: {transport: celery, task: t, queue: q}}\n"
         f"access: {{tokens: [{{name: shop, role: receiver, subscription: shop, sha256: {digest}}}]}}\n",
@@ -86,8 +86,8 @@ def test_a_receivers_token_does_not_sign_in(fake_state: redis.Redis, tmp_path: P
     assert (answer.status_code, "role receiver cannot log in" in answer.text) == (403, True)
 
 
-def test_the_link_of_up_shows_a_button_and_signs_in_once(fake_state: redis.Redis, tmp_path: Path) -> None:
-    services = build(fake_state, tmp_path)
+def test_the_link_of_up_shows_a_button_and_signs_in_once(state: redis.Redis, tmp_path: Path) -> None:
+    services = build(state, tmp_path)
     first_token(services.config)
     address = dashboard_line(services, "").partition("dashboard: /ui/")[2].split()[0]
     for expected in (303, 401):
@@ -158,11 +158,11 @@ def test_a_form_of_another_site_is_refused_whatever_it_holds(operator: Dashboard
 
 
 def test_behind_a_trusted_proxy_the_dashboard_needs_no_form_and_refuses_those_of_other_sites(
-    fake_state: redis.Redis, tmp_path: Path
+    state: redis.Redis, tmp_path: Path
 ) -> None:
     proxy = "proxy: {header: X-Forwarded-User, from: ['10.0.0.0/8'], roles: {operator: [ann]}}"
     access = access_of(TOKENS).removesuffix("}\n") + f", {proxy}}}\n"
-    page = Dashboard(build(fake_state, tmp_path, access=access), None)
+    page = Dashboard(build(state, tmp_path, access=access), None)
     page.client.environ_base |= {"REMOTE_ADDR": "10.0.0.7", "HTTP_X_FORWARDED_USER": "ann"}
     assert "ann <small>(operator)</small>" in page.get("events")
     assert page.client.get("/ui/sign-in").headers["Location"] == "/ui/"

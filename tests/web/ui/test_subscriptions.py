@@ -22,8 +22,8 @@ SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return with_subscriptions(fake_state, tmp_path)
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return with_subscriptions(state, tmp_path)
 
 
 def test_the_list_has_what_waits_fails_and_was_given_up(

@@ -133,20 +133,20 @@ def test_viewers_read_the_configuration_without_a_secret(viewer: Dashboard) -> N
     assert "<form" not in page
 
 
-def test_every_subscription_has_its_place(fake_state: redis.Redis, tmp_path: Path) -> None:
+def test_every_subscription_has_its_place(state: redis.Redis, tmp_path: Path) -> None:
     signing, wanted = f"secrets: [whsec_{'Y2FuYXJ5' * 4}]", "filter: {when: {flags: [a]}}"
     shop = f"{{transport: http, url: 'https://crm.example.test/p', {signing}, {wanted}}}"
     lrs = "{transport: kombu, queue: statements, format: xapi, home_page: 'https://id.example.test'}"
     more = f"subscriptions: {{shop: {shop}, queue: {{transport: kombu, queue: attempts}}, lrs: {lrs}}}\n"
-    page = Dashboard(build(fake_state, tmp_path, access=more + access_of(TOKENS))).get("settings")
+    page = Dashboard(build(state, tmp_path, access=more + access_of(TOKENS))).get("settings")
     assert "Y2FuYXJ5" not in page
     for fact in ("https://crm.example.test/****", "flags: a", "64 requests", "<dd>attempts</dd>", "<dd>xapi</dd>"):
         assert fact in page, fact
 
 
-def test_of_many_sources_and_subscriptions_one_is_shown_whole(fake_state: redis.Redis, tmp_path: Path) -> None:
+def test_of_many_sources_and_subscriptions_one_is_shown_whole(state: redis.Redis, tmp_path: Path) -> None:
     queues = ", ".join(f"s{number}: {{transport: kombu, queue: q{number}}}" for number in range(30))
-    page = Dashboard(build(fake_state, tmp_path, access=f"subscriptions: {{{queues}}}\n{access_of(TOKENS)}"))
+    page = Dashboard(build(state, tmp_path, access=f"subscriptions: {{{queues}}}\n{access_of(TOKENS)}"))
     assert "<dd>q7</dd>" not in page.get("settings")
     assert 'href="/ui/settings?subscription=s7"' in page.get("settings")
     chosen = page.get("settings?subscription=s7")

@@ -54,28 +54,26 @@ def number_of(sent: Outgoing) -> int:
 
 
 @pytest.mark.parametrize("share", [0.2, 0.8, 1.0])
-def test_a_receiver_that_refuses_some_events_gets_every_other_event_at_once(
-    any_state: redis.Redis, share: float
-) -> None:
-    tried = serve(any_state, lambda sent, _: REFUSED if number_of(sent) % 10 < share * 10 else None, 400)
+def test_a_receiver_that_refuses_some_events_gets_every_other_event_at_once(state: redis.Redis, share: float) -> None:
+    tried = serve(state, lambda sent, _: REFUSED if number_of(sent) % 10 < share * 10 else None, 400)
     assert all(times[0] == 0.0 for times in tried.values())
-    assert Deliveries(any_state).state(NAME, now=1400.0).circuit == "closed"
+    assert Deliveries(state).state(NAME, now=1400.0).circuit == "closed"
 
 
-def test_a_receiver_that_answers_every_fifth_try_gets_every_event_at_once(any_state: redis.Redis) -> None:
+def test_a_receiver_that_answers_every_fifth_try_gets_every_event_at_once(state: redis.Redis) -> None:
     chance = random.Random(11)
-    tried = serve(any_state, lambda sent, _: None if chance.random() < 0.2 else DOWN, 400)
+    tried = serve(state, lambda sent, _: None if chance.random() < 0.2 else DOWN, 400)
     waited = [times[0] for times in list(tried.values())[60:]]
     assert max(waited) == 0.0
 
 
-def test_events_that_always_break_the_receiver_delay_healthy_ones_for_a_moment_only(any_state: redis.Redis) -> None:
-    tried = serve(any_state, lambda sent, _: DOWN if number_of(sent) % 5 else None, 400)
+def test_events_that_always_break_the_receiver_delay_healthy_ones_for_a_moment_only(state: redis.Redis) -> None:
+    tried = serve(state, lambda sent, _: DOWN if number_of(sent) % 5 else None, 400)
     healthy = [times for number, times in enumerate(tried.values()) if number % 5 == 0]
     assert all(times and times[0] <= 5.0 for times in healthy)
 
 
-def test_after_an_outage_one_healthy_answer_in_five_is_enough_within_a_minute(any_state: redis.Redis) -> None:
+def test_after_an_outage_one_healthy_answer_in_five_is_enough_within_a_minute(state: redis.Redis) -> None:
     calls = [0]
 
     def answer(_: Outgoing, now: float) -> Outcome:
@@ -84,18 +82,18 @@ def test_after_an_outage_one_healthy_answer_in_five_is_enough_within_a_minute(an
         calls[0] += 1
         return DOWN if calls[0] % 5 else None
 
-    tried = serve(any_state, answer, 400)
+    tried = serve(state, answer, 400)
     assert max(times[0] for times in list(tried.values())[260:]) == 0.0
     # While the receiver was down, it was spared.
     assert sum(1 for times in tried.values() for sent in times if sent < 1.0) < 250
 
 
-def test_a_probe_is_a_new_event_in_turn_with_a_retry(any_state: redis.Redis) -> None:
-    old = publish(any_state, *range(10))
+def test_a_probe_is_a_new_event_in_turn_with_a_retry(state: redis.Redis) -> None:
+    old = publish(state, *range(10))
     receiver = Receiver(refuse, batch=10)
-    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane = lane(state, receiver, subscription=CRM)
     crm_lane.step(at(1000.0), even)
-    new = publish(any_state, *range(10, 14))
+    new = publish(state, *range(10, 14))
     receiver.got.clear()
     for moment in (1006.0, 1012.0, 1018.0, 1024.0):
         crm_lane.step(at(moment), even)
@@ -103,53 +101,53 @@ def test_a_probe_is_a_new_event_in_turn_with_a_retry(any_state: redis.Redis) -> 
     assert {receiver.ids[1], receiver.ids[3]} <= set(old)
 
 
-def test_a_transport_that_takes_one_event_at_a_time_gets_new_events_beside_retries(any_state: redis.Redis) -> None:
-    publish(any_state, *range(20))
+def test_a_transport_that_takes_one_event_at_a_time_gets_new_events_beside_retries(state: redis.Redis) -> None:
+    publish(state, *range(20))
     receiver = Receiver(lambda sent: REFUSED, batch=1)
     policy = RetryPolicy(schedule=(0.001,) * 100, jitter=0.0)
-    crm_lane = lane(any_state, receiver, subscription=Subscription(name=NAME, transport="http", retry=policy))
+    crm_lane = lane(state, receiver, subscription=Subscription(name=NAME, transport="http", retry=policy))
     for step in range(40):
         crm_lane.step(at(1000.0 + step), even)
     assert len(set(receiver.ids)) == 20
 
 
-def test_events_that_the_filter_excludes_do_not_delay_a_probe(any_state: redis.Redis) -> None:
-    publish(any_state, *range(10))
+def test_events_that_the_filter_excludes_do_not_delay_a_probe(state: redis.Redis) -> None:
+    publish(state, *range(10))
     receiver = Receiver(refuse, batch=10)
     subscription = Subscription(name=NAME, transport="http", filter=Filter(sources=("eu-*",)), retry=CRM.retry)
-    crm_lane = lane(any_state, receiver, subscription=subscription)
+    crm_lane = lane(state, receiver, subscription=subscription)
     crm_lane.step(at(1000.0), even)
-    any_state.delete(keys.retry(NAME))
-    publish(any_state, *range(10, 40), source="us-mettl")
-    (wanted,) = publish(any_state, 50)
+    state.delete(keys.retry(NAME))
+    publish(state, *range(10, 40), source="us-mettl")
+    (wanted,) = publish(state, 50)
     receiver.answer = lambda sent: None
     run_until_idle(crm_lane, 1006.0)
     assert receiver.ids[-1] == wanted
 
 
-def test_an_answer_that_refuses_the_event_closes_the_circuit(any_state: redis.Redis) -> None:
-    publish(any_state, *range(12))
+def test_an_answer_that_refuses_the_event_closes_the_circuit(state: redis.Redis) -> None:
+    publish(state, *range(12))
     receiver = Receiver(refuse, batch=10)
-    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane = lane(state, receiver, subscription=CRM)
     crm_lane.step(at(1000.0), even)
-    assert Deliveries(any_state).state(NAME, now=1000.0).circuit == "open"
+    assert Deliveries(state).state(NAME, now=1000.0).circuit == "open"
     receiver.answer = lambda sent: REFUSED
     crm_lane.step(at(1006.0), even)
-    result = Deliveries(any_state).state(NAME, now=1006.0)
+    result = Deliveries(state).state(NAME, now=1006.0)
     assert (result.circuit, result.failures, result.last_error) == ("closed", 0, "receiver answered 422")
 
 
-def test_the_circuit_is_open_in_the_moment_of_a_probe_too(any_state: redis.Redis) -> None:
-    publish(any_state, *range(12))
+def test_the_circuit_is_open_in_the_moment_of_a_probe_too(state: redis.Redis) -> None:
+    publish(state, *range(12))
     seen = []
-    deliveries = Deliveries(any_state)
+    deliveries = Deliveries(state)
 
     def answer(sent: Outgoing) -> Outcome:
         seen.append(deliveries.state(NAME, now=1006.0).circuit)
         return refuse(sent)
 
     receiver = Receiver(answer, batch=10)
-    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane = lane(state, receiver, subscription=CRM)
     crm_lane.step(at(1000.0), even)
     crm_lane.step(at(1006.0), even)
     assert seen[-1] == "open"
@@ -157,16 +155,16 @@ def test_the_circuit_is_open_in_the_moment_of_a_probe_too(any_state: redis.Redis
     assert deliveries.state(NAME, now=9000.0).circuit == "open"
 
 
-def test_a_circuit_reopens_in_its_usual_time_after_the_clock_was_set_back(any_state: redis.Redis) -> None:
-    publish(any_state, *range(12))
+def test_a_circuit_reopens_in_its_usual_time_after_the_clock_was_set_back(state: redis.Redis) -> None:
+    publish(state, *range(12))
     receiver = Receiver(refuse, batch=10)
-    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane = lane(state, receiver, subscription=CRM)
     crm_lane.step(at(10_000.0), even)
     receiver.got.clear()
     receiver.answer = lambda sent: None
     crm_lane.step(at(2800.0), even)
     assert len(receiver.got) == 1
-    assert Deliveries(any_state).state(NAME, now=2800.0).circuit == "closed"
+    assert Deliveries(state).state(NAME, now=2800.0).circuit == "closed"
 
 
 @pytest.mark.parametrize("status", range(400, 500))
@@ -197,10 +195,10 @@ def test_the_last_error_of_a_batch_is_of_either_kind() -> None:
     assert last_error([None]) == ""
 
 
-def test_a_circuit_that_opens_and_closes_is_logged_and_again_each_hour_while_it_is_open(any_state: redis.Redis) -> None:
-    publish(any_state, *range(3000))
+def test_a_circuit_that_opens_and_closes_is_logged_and_again_each_hour_while_it_is_open(state: redis.Redis) -> None:
+    publish(state, *range(3000))
     receiver = Receiver(refuse, batch=10)
-    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane = lane(state, receiver, subscription=CRM)
     with capture_logs() as lines:
         for moment in range(1000, 1000 + 2 * 3600 + 60, 6):
             crm_lane.step(at(float(moment)), even)
@@ -210,11 +208,11 @@ def test_a_circuit_that_opens_and_closes_is_logged_and_again_each_hour_while_it_
     assert lines[0]["problem"] == "receiver answered 500"
 
 
-def test_a_disabled_subscription_is_logged_with_its_remedy(any_state: redis.Redis) -> None:
-    publish(any_state, 1)
+def test_a_disabled_subscription_is_logged_with_its_remedy(state: redis.Redis) -> None:
+    publish(state, 1)
     gone = DeliveryFailed("receiver answered 410 Gone", reason="gone", charged=False)
     with capture_logs() as lines:
-        lane(any_state, Receiver(lambda sent: gone), subscription=CRM).step(at(1000.0), even)
+        lane(state, Receiver(lambda sent: gone), subscription=CRM).step(at(1000.0), even)
     (line,) = [line for line in lines if line["event"] == "subscription_disabled"]
     assert line["remedy"] == "fix the receiver, then attempt-bridge subscriptions resume crm"
 
@@ -252,35 +250,35 @@ def try_at(state: redis.Redis, receiver: Receiver, *moments: float) -> str:
     ids=["down", "refuses", "both"],
 )
 def test_five_days_of_nothing_but_failures_disable_a_subscription_and_not_a_second_less(
-    any_state: redis.Redis, answer: Callable[[Outgoing], Outcome], reason: str
+    state: redis.Redis, answer: Callable[[Outgoing], Outcome], reason: str
 ) -> None:
-    publish(any_state, 1)
+    publish(state, 1)
     receiver, begin = Receiver(answer), 1000.0
     hours = [begin + 3600.0 * hour for hour in range(120)]
-    assert try_at(any_state, receiver, *hours, begin + FIVE_DAYS) != "disabled"
-    assert try_at(any_state, receiver, begin + FIVE_DAYS + 6.0) == "disabled"
-    state = Deliveries(any_state).state(NAME, now=begin + FIVE_DAYS + 6.0)
-    assert state.circuit_reason == reason
+    assert try_at(state, receiver, *hours, begin + FIVE_DAYS) != "disabled"
+    assert try_at(state, receiver, begin + FIVE_DAYS + 6.0) == "disabled"
+    status = Deliveries(state).state(NAME, now=begin + FIVE_DAYS + 6.0)
+    assert status.circuit_reason == reason
     before = len(receiver.got)
-    try_at(any_state, receiver, begin + FIVE_DAYS + 9000.0)
+    try_at(state, receiver, begin + FIVE_DAYS + 9000.0)
     assert len(receiver.got) == before
     # Resumed, it has five days again.
-    Deliveries(any_state).resume(NAME)
-    assert try_at(any_state, receiver, begin + FIVE_DAYS + 9010.0) != "disabled"
+    Deliveries(state).resume(NAME)
+    assert try_at(state, receiver, begin + FIVE_DAYS + 9010.0) != "disabled"
 
 
-def test_one_success_in_five_days_keeps_a_subscription(any_state: redis.Redis) -> None:
-    publish(any_state, 1)
+def test_one_success_in_five_days_keeps_a_subscription(state: redis.Redis) -> None:
+    publish(state, 1)
     receiver, begin = Receiver(lambda _: REFUSED), 1000.0
-    try_at(any_state, receiver, *(begin + 3600.0 * hour for hour in range(60)))
-    (good,) = publish(any_state, 2)
+    try_at(state, receiver, *(begin + 3600.0 * hour for hour in range(60)))
+    (good,) = publish(state, 2)
     receiver.answer = lambda sent: None if sent.id == good else REFUSED
-    try_at(any_state, receiver, begin + 3600.0 * 61)
-    assert try_at(any_state, receiver, *(begin + 3600.0 * hour for hour in range(62, 130))) == "closed"
+    try_at(state, receiver, begin + 3600.0 * 61)
+    assert try_at(state, receiver, *(begin + 3600.0 * hour for hour in range(62, 130))) == "closed"
 
 
-def test_a_few_failures_far_apart_do_not_disable_a_subscription(any_state: redis.Redis) -> None:
-    publish(any_state, 1)
+def test_a_few_failures_far_apart_do_not_disable_a_subscription(state: redis.Redis) -> None:
+    publish(state, 1)
     days = [1000.0 + 86_400.0 * day for day in range(9)]
-    assert try_at(any_state, Receiver(lambda _: REFUSED), *days) == "closed"
-    assert try_at(any_state, Receiver(lambda _: REFUSED), 1000.0 + 86_400.0 * 9) == "disabled"
+    assert try_at(state, Receiver(lambda _: REFUSED), *days) == "closed"
+    assert try_at(state, Receiver(lambda _: REFUSED), 1000.0 + 86_400.0 * 9) == "disabled"

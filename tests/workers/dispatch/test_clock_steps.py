@@ -26,46 +26,46 @@ def due(state: redis.Redis) -> list[float]:
 
 
 @pytest.mark.parametrize("hours", [1, 2, 24 * 365 * 50])
-def test_retries_wait_as_long_as_planned_after_the_clock_was_set_back(any_state: redis.Redis, hours: int) -> None:
+def test_retries_wait_as_long_as_planned_after_the_clock_was_set_back(state: redis.Redis, hours: int) -> None:
     start = 2_000_000_000.0
-    ids = publish(any_state, *range(3))
+    ids = publish(state, *range(3))
     receiver = Receiver(refuse)
-    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane = lane(state, receiver, subscription=CRM)
     crm_lane.follow_clock(start)
     run_until_idle(crm_lane, start)
     assert crm_lane.follow_clock(start - hours * HOUR) == hours * HOUR
     assert crm_lane.follow_clock(start - hours * HOUR) == 0
-    assert due(any_state) == [start - hours * HOUR + 600.0] * 3
+    assert due(state) == [start - hours * HOUR + 600.0] * 3
     receiver.answer = lambda sent: None
     run_until_idle(crm_lane, start - hours * HOUR + 600.0)
     assert sorted(receiver.ids) == sorted(ids * 2)
 
 
-def test_a_step_is_noticed_by_a_process_that_starts_after_it(any_state: redis.Redis) -> None:
-    publish(any_state, 1)
-    doomed = lane(any_state, Receiver(refuse), subscription=CRM)
+def test_a_step_is_noticed_by_a_process_that_starts_after_it(state: redis.Redis) -> None:
+    publish(state, 1)
+    doomed = lane(state, Receiver(refuse), subscription=CRM)
     doomed.follow_clock(10_000.0)
     run_until_idle(doomed, 10_000.0)
-    heir = lane(any_state, Receiver(), subscription=CRM, consumer="two")
+    heir = lane(state, Receiver(), subscription=CRM, consumer="two")
     assert heir.follow_clock(2_800.0) == 7200
-    assert due(any_state) == [3_400.0]
+    assert due(state) == [3_400.0]
 
 
-def test_a_clock_that_goes_on_or_hesitates_moves_nothing(any_state: redis.Redis) -> None:
-    publish(any_state, 1)
-    crm_lane = lane(any_state, Receiver(refuse), subscription=CRM)
+def test_a_clock_that_goes_on_or_hesitates_moves_nothing(state: redis.Redis) -> None:
+    publish(state, 1)
+    crm_lane = lane(state, Receiver(refuse), subscription=CRM)
     run_until_idle(crm_lane, 10_000.0)
     for moment in (10_000.0, 10_005.0, 9_999.0, 10_100.0, 10_075.0, 90_000.0):
         assert crm_lane.follow_clock(moment) == 0
-    assert due(any_state) == [10_600.0]
+    assert due(state) == [10_600.0]
 
 
-def test_many_retries_are_moved_together(any_state: redis.Redis) -> None:
-    any_state.zadd(keys.retry(NAME), {f"e{number}": 10_000.0 + number for number in range(1300)})
-    crm_lane = lane(any_state, Receiver(), subscription=CRM)
+def test_many_retries_are_moved_together(state: redis.Redis) -> None:
+    state.zadd(keys.retry(NAME), {f"e{number}": 10_000.0 + number for number in range(1300)})
+    crm_lane = lane(state, Receiver(), subscription=CRM)
     crm_lane.follow_clock(10_000.0)
     crm_lane.follow_clock(2_800.0)
-    assert due(any_state) == [2_800.0 + number for number in range(1300)]
+    assert due(state) == [2_800.0 + number for number in range(1300)]
 
 
 def test_the_dispatch_process_follows_the_clock_of_the_state_server(server: Server, state: redis.Redis) -> None:
@@ -87,21 +87,21 @@ def test_the_heartbeat_of_a_dead_process_ends_in_its_usual_time(server: Server, 
     assert not dispatcher.alive("dead")
 
 
-def test_the_lease_of_a_dead_holder_ends_in_its_usual_time(any_state: redis.Redis) -> None:
-    assert Lease(any_state, "poll:eu", "dead", seconds=2 * HOUR).hold()
-    heir = Lease(any_state, "poll:eu", "heir", seconds=40.0)
+def test_the_lease_of_a_dead_holder_ends_in_its_usual_time(state: redis.Redis) -> None:
+    assert Lease(state, "poll:eu", "dead", seconds=2 * HOUR).hold()
+    heir = Lease(state, "poll:eu", "heir", seconds=40.0)
     assert not heir.hold()
-    assert 0 < any_state.pttl(keys.lease("poll:eu")) <= 40_000  # type: ignore[operator]  # not asynchronous
+    assert 0 < state.pttl(keys.lease("poll:eu")) <= 40_000  # type: ignore[operator]  # not asynchronous
     # A living holder renews it, and then nobody shortens it.
-    assert Lease(any_state, "poll:eu", "dead", seconds=40.0).hold()
+    assert Lease(state, "poll:eu", "dead", seconds=40.0).hold()
     assert not heir.hold()
-    assert any_state.pttl(keys.lease("poll:eu")) > 35_000  # type: ignore[operator]  # not asynchronous
+    assert state.pttl(keys.lease("poll:eu")) > 35_000  # type: ignore[operator]  # not asynchronous
 
 
-def test_two_lanes_move_the_same_retries_once(any_state: redis.Redis) -> None:
-    publish(any_state, 1)
-    lanes = [lane(any_state, Receiver(refuse), subscription=CRM, consumer=name) for name in ("one", "two")]
+def test_two_lanes_move_the_same_retries_once(state: redis.Redis) -> None:
+    publish(state, 1)
+    lanes = [lane(state, Receiver(refuse), subscription=CRM, consumer=name) for name in ("one", "two")]
     lanes[0].follow_clock(10_000.0)
     lanes[0].step(lambda: 10_000.0, even)
     assert [each.follow_clock(2_800.0) for each in lanes] == [7200, 0]
-    assert due(any_state) == [3_400.0]
+    assert due(state) == [3_400.0]

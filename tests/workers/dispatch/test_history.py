@@ -40,11 +40,11 @@ def buckets(state: redis.Redis) -> int:
 
 
 def test_a_delivery_that_succeeds_at_once_is_found_by_its_event_with_time_status_and_answer(
-    any_state: redis.Redis,
+    state: redis.Redis,
 ) -> None:
-    ids = publish(any_state, *range(3))
-    run_until_idle(lane(any_state, Receiver(status=202, body=b"thanks " * 40), subscription=CRM), 1000.0)
-    history = History(any_state)
+    ids = publish(state, *range(3))
+    run_until_idle(lane(state, Receiver(status=202, body=b"thanks " * 40), subscription=CRM), 1000.0)
+    history = History(state)
     for number, event_id in enumerate(ids):
         settled = history.settled(NAME, event_id)
         assert settled is not None
@@ -55,13 +55,13 @@ def test_a_delivery_that_succeeds_at_once_is_found_by_its_event_with_time_status
     assert history.settled(NAME, "0f0f0f0f-0000-5000-8000-000000000000") is None
 
 
-def test_every_try_is_kept_until_the_delivery_succeeds_and_then_with_it(any_state: redis.Redis) -> None:
-    (only,) = publish(any_state, 1)
+def test_every_try_is_kept_until_the_delivery_succeeds_and_then_with_it(state: redis.Redis) -> None:
+    (only,) = publish(state, 1)
     receiver = Receiver(refuse, status=500, body=b"\x00broken")
-    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane = lane(state, receiver, subscription=CRM)
     for number in range(3):
         run_until_idle(crm_lane, 1000.0 + 5 * number)
-    group, tries = History(any_state).tries(NAME, 0, only)
+    group, tries = History(state).tries(NAME, 0, only)
     assert len(group) == 12
     assert [(each.at, each.status, each.reason) for each in tries] == [
         (1000.0 + 5 * number, 500, "receiver_error") for number in range(3)
@@ -69,37 +69,37 @@ def test_every_try_is_kept_until_the_delivery_succeeds_and_then_with_it(any_stat
     assert {(each.seconds, each.error, each.answer) for each in tries} == {(0.25, "receiver answered 500", "broken")}
     receiver.answer, receiver.status = (lambda sent: None), 200
     run_until_idle(crm_lane, 1015.0)
-    settled = History(any_state).settled(NAME, only)
+    settled = History(state).settled(NAME, only)
     assert settled is not None
     assert [each.status for each in settled.tries] == [500, 500, 500, 200]
     assert settled.count == 4
-    assert any_state.hlen(keys.tries(NAME)) == 0
+    assert state.hlen(keys.tries(NAME)) == 0
 
 
-def test_many_tries_with_long_answers_stay_short_and_keep_the_first_and_the_last_ones(any_state: redis.Redis) -> None:
-    (only,) = publish(any_state, 1)
+def test_many_tries_with_long_answers_stay_short_and_keep_the_first_and_the_last_ones(state: redis.Redis) -> None:
+    (only,) = publish(state, 1)
     receiver = Receiver(refuse, status=500, body=b"x" * 1024)
-    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane = lane(state, receiver, subscription=CRM)
     for number in range(26):
         run_until_idle(crm_lane, 1000.0 + 5 * number)
-    _, tries = History(any_state).tries(NAME, 0, only)
+    _, tries = History(state).tries(NAME, 0, only)
     assert len(tries) == 20
     assert [each.at for each in tries[:2]] == [1000.0, 1035.0]
     assert tries[-1].at == 1125.0
     assert len(tries[-1].answer) == 1024
     assert tries[0].answer == ""
-    stored = any_state.hget(keys.tries(NAME), only)
+    stored = state.hget(keys.tries(NAME), only)
     assert stored is not None
     assert len(stored) <= 3072 + 12
 
 
-def test_a_dead_letter_has_its_tries_its_group_and_is_found_by_its_event(any_state: redis.Redis) -> None:
-    (only,) = publish(any_state, 1)
+def test_a_dead_letter_has_its_tries_its_group_and_is_found_by_its_event(state: redis.Redis) -> None:
+    (only,) = publish(state, 1)
     short = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=(5.0,), jitter=0.0))
-    crm_lane = lane(any_state, Receiver(refuse, status=500, body=b"no"), subscription=short)
+    crm_lane = lane(state, Receiver(refuse, status=500, body=b"no"), subscription=short)
     for moment in (1000.0, 1005.0):
         run_until_idle(crm_lane, moment)
-    history, deliveries = History(any_state), Deliveries(any_state)
+    history, deliveries = History(state), Deliveries(state)
     letter = history.dead_letter(NAME, only)
     assert letter is not None
     assert letter == deliveries.dead_letter(NAME, letter.id)
@@ -110,38 +110,38 @@ def test_a_dead_letter_has_its_tries_its_group_and_is_found_by_its_event(any_sta
     assert replay_one(deliveries, NAME, letter, now=2000.0)
     assert history.dead_letter(NAME, only) is None
     assert [each.at for each in history.tries(NAME, 0, only)[1]] == [1000.0, 1005.0]
-    assert any_state.zcard(keys.letter_index(NAME)) == 0
+    assert state.zcard(keys.letter_index(NAME)) == 0
 
 
-def test_a_receipt_ends_a_delivery_as_confirmed_with_its_tries(any_state: redis.Redis) -> None:
-    (only,) = publish(any_state, 1)
-    run_until_idle(lane(any_state, Receiver(), subscription=RECEIPTS), 1000.0)
-    assert Deliveries(any_state).record_receipt(NAME, only, now=1001.0)
-    settled = History(any_state).settled(NAME, only)
+def test_a_receipt_ends_a_delivery_as_confirmed_with_its_tries(state: redis.Redis) -> None:
+    (only,) = publish(state, 1)
+    run_until_idle(lane(state, Receiver(), subscription=RECEIPTS), 1000.0)
+    assert Deliveries(state).record_receipt(NAME, only, now=1001.0)
+    settled = History(state).settled(NAME, only)
     assert settled is not None
     assert (settled.outcome, settled.count, [each.at for each in settled.tries]) == ("confirmed", 1, [1000.0])
 
 
-def test_a_cancelled_delivery_is_never_sent_again_and_leaves_no_dead_letter(any_state: redis.Redis) -> None:
-    only, other = publish(any_state, 1, 2)
-    receiver, deliveries = Receiver(refuse), Deliveries(any_state)
-    crm_lane = lane(any_state, receiver, subscription=CRM)
+def test_a_cancelled_delivery_is_never_sent_again_and_leaves_no_dead_letter(state: redis.Redis) -> None:
+    only, other = publish(state, 1, 2)
+    receiver, deliveries = Receiver(refuse), Deliveries(state)
+    crm_lane = lane(state, receiver, subscription=CRM)
     run_until_idle(crm_lane, 1000.0)
     assert deliveries.cancel(NAME, only, now=1001.0) == DONE
     assert deliveries.cancel(NAME, only, now=1001.0) == UNKNOWN
     run_until_idle(crm_lane, 1005.0)
     assert receiver.ids == [only, other, other]
     assert list(deliveries.dead_letters(NAME)) == []
-    settled = History(any_state).settled(NAME, only)
+    settled = History(state).settled(NAME, only)
     assert settled is not None
     assert (settled.outcome, len(settled.tries)) == ("cancelled", 1)
-    assert any_state.hget(keys.subscription_state(NAME), "cancelled") == b"1"
+    assert state.hget(keys.subscription_state(NAME), "cancelled") == b"1"
 
 
-def test_a_retry_can_be_made_now(any_state: redis.Redis) -> None:
-    (only,) = publish(any_state, 1)
-    receiver, deliveries = Receiver(refuse), Deliveries(any_state)
-    crm_lane = lane(any_state, receiver, subscription=CRM)
+def test_a_retry_can_be_made_now(state: redis.Redis) -> None:
+    (only,) = publish(state, 1)
+    receiver, deliveries = Receiver(refuse), Deliveries(state)
+    crm_lane = lane(state, receiver, subscription=CRM)
     run_until_idle(crm_lane, 1000.0)
     run_until_idle(crm_lane, 1001.0)
     assert len(receiver.got) == 1
@@ -151,9 +151,9 @@ def test_a_retry_can_be_made_now(any_state: redis.Redis) -> None:
     assert deliveries.retry_one(NAME, "unheard-of", now=1001.0) == UNKNOWN
 
 
-def test_what_is_being_sent_is_neither_retried_nor_cancelled(any_state: redis.Redis) -> None:
-    (only,) = publish(any_state, 1)
-    deliveries, said = Deliveries(any_state), []
+def test_what_is_being_sent_is_neither_retried_nor_cancelled(state: redis.Redis) -> None:
+    (only,) = publish(state, 1)
+    deliveries, said = Deliveries(state), []
 
     def answer(sent: Outgoing) -> DeliveryFailed:
         if len(receiver.got) > 1:
@@ -162,37 +162,37 @@ def test_what_is_being_sent_is_neither_retried_nor_cancelled(any_state: redis.Re
         return DeliveryFailed("receiver answered 500", reason="receiver_error")
 
     receiver = Receiver(answer)
-    crm_lane = lane(any_state, receiver, subscription=CRM)
+    crm_lane = lane(state, receiver, subscription=CRM)
     for moment in (1000.0, 1005.0):
         run_until_idle(crm_lane, moment)
     assert said == [BEING_SENT, BEING_SENT]
-    assert [each.id for each in scheduled(any_state, NAME)] == [only]
+    assert [each.id for each in scheduled(state, NAME)] == [only]
 
 
 @pytest.mark.long
-def test_settled_deliveries_are_deleted_when_they_are_old_and_their_index_with_them(any_state: redis.Redis) -> None:
-    ids = publish(any_state, *range(300))
-    run_until_idle(lane(any_state, Receiver(batch=100), subscription=CRM), 1000.0)
-    history, stream = History(any_state), keys.settled(NAME)
-    assert (any_state.xlen(stream), buckets(any_state)) == (300, 300)
+def test_settled_deliveries_are_deleted_when_they_are_old_and_their_index_with_them(state: redis.Redis) -> None:
+    ids = publish(state, *range(300))
+    run_until_idle(lane(state, Receiver(batch=100), subscription=CRM), 1000.0)
+    history, stream = History(state), keys.settled(NAME)
+    assert (state.xlen(stream), buckets(state)) == (300, 300)
     assert all(history.settled(NAME, event_id) for event_id in ids)
-    entries = [entry for entry, _ in any_state.xrange(stream)]
+    entries = [entry for entry, _ in state.xrange(stream)]
     middle = int(entries[-1].partition(b"-")[0]) / 1000
     retention = RetentionConfig(deliveries=100.0)
-    report = DeliveryRetention(Deliveries(any_state)).run(retention, [NAME], now=middle + 99.0)
+    report = DeliveryRetention(Deliveries(state)).run(retention, [NAME], now=middle + 99.0)
     assert report.deliveries < 300
-    report = DeliveryRetention(Deliveries(any_state)).run(retention, [NAME], now=middle + 101.0)
-    assert (any_state.xlen(stream), buckets(any_state)) == (0, 0)
+    report = DeliveryRetention(Deliveries(state)).run(retention, [NAME], now=middle + 101.0)
+    assert (state.xlen(stream), buckets(state)) == (0, 0)
     assert history.settled(NAME, ids[0]) is None
 
 
-def test_a_record_of_a_later_version_is_sent_and_one_that_is_not_whole_is_given_up(any_state: redis.Redis) -> None:
-    (only,) = publish(any_state, 1)
-    crm_lane = lane(any_state, receiver := Receiver(refuse), subscription=CRM)
+def test_a_record_of_a_later_version_is_sent_and_one_that_is_not_whole_is_given_up(state: redis.Redis) -> None:
+    (only,) = publish(state, 1)
+    crm_lane = lane(state, receiver := Receiver(refuse), subscription=CRM)
     run_until_idle(crm_lane, 1000.0)
-    (delivery,) = scheduled(any_state, NAME)
-    any_state.hset(keys.deliveries(NAME), only, delivery.to_json()[:-1] + ',"colour":"blue"}')
-    assert Delivery.from_json(any_state.hget(keys.deliveries(NAME), only) or b"") == delivery
+    (delivery,) = scheduled(state, NAME)
+    state.hset(keys.deliveries(NAME), only, delivery.to_json()[:-1] + ',"colour":"blue"}')
+    assert Delivery.from_json(state.hget(keys.deliveries(NAME), only) or b"") == delivery
     receiver.answer = lambda sent: None
     run_until_idle(crm_lane, 1005.0)
     assert receiver.ids == [only, only]
@@ -200,43 +200,43 @@ def test_a_record_of_a_later_version_is_sent_and_one_that_is_not_whole_is_given_
         Delivery.from_json('{"id":"x"}')
 
 
-def test_what_becomes_of_deliveries_is_counted_per_minute_hour_and_day(any_state: redis.Redis) -> None:
-    good, *_ = publish(any_state, 1, 2, 3)
-    publish(any_state, 4, source="us-mettl")
+def test_what_becomes_of_deliveries_is_counted_per_minute_hour_and_day(state: redis.Redis) -> None:
+    good, *_ = publish(state, 1, 2, 3)
+    publish(state, 4, source="us-mettl")
     receiver = Receiver(lambda sent: None if sent.id == good else refuse(sent))
     filtered = Subscription(name=NAME, transport="http", retry=STEADY, filter=Filter(sources=("eu-*",)))
-    run_until_idle(lane(any_state, receiver, subscription=filtered), 1_800_000_000.0)
+    run_until_idle(lane(state, receiver, subscription=filtered), 1_800_000_000.0)
     expected = {b"crm|delivered": b"1", b"crm|failed": b"2", b"crm|skipped": b"1"}
     for name in counts.names(keys.delivery_counts, 0, 1_800_000_000.0):
-        counted = any_state.hgetall(name)
+        counted = state.hgetall(name)
         assert {field: number for field, number in counted.items() if b"lag" not in field} == expected
-        assert any_state.ttl(name) > 86_400
+        assert state.ttl(name) > 86_400
 
 
 @pytest.mark.parametrize("kind", [Receiver, WindowReceiver])
 @pytest.mark.parametrize("subscription", [CRM, RECEIPTS], ids=["delivered", "handed over"])
 def test_the_lag_of_each_delivery_is_counted_once_and_that_of_a_replay_never(
-    any_state: redis.Redis, kind: type[Receiver], subscription: Subscription
+    state: redis.Redis, kind: type[Receiver], subscription: Subscription
 ) -> None:
     recorded = 1_800_000_000.0
-    publish(any_state, 1, 2, 3, recorded=recorded)
+    publish(state, 1, 2, 3, recorded=recorded)
     first = [True, True]
     receiver = kind(lambda sent: refuse(sent) if sent.attempt == "a1" and first and first.pop() else None)
-    crm_lane = lane(any_state, receiver, subscription=subscription)
+    crm_lane = lane(state, receiver, subscription=subscription)
     run_until_idle(crm_lane, recorded + 0.15)
-    assert lags(any_state, recorded) == {"lag_0.2": 2}
+    assert lags(state, recorded) == {"lag_0.2": 2}
     run_until_idle(crm_lane, recorded + 5.2)
     run_until_idle(crm_lane, recorded + 10.25)
-    assert lags(any_state, recorded) == {"lag_0.2": 2, "lag_30": 1}
+    assert lags(state, recorded) == {"lag_0.2": 2, "lag_30": 1}
 
-    publish(any_state, 4, recorded=recorded + 20)
+    publish(state, 4, recorded=recorded + 20)
     receiver.answer = lambda _: DeliveryFailed("receiver answered 410", reason="receiver_error", permanent=True)
     run_until_idle(crm_lane, recorded + 20)
     receiver.answer = lambda _: None
-    assert replay_all(Deliveries(any_state), NAME, now=recorded + 21) == 1
+    assert replay_all(Deliveries(state), NAME, now=recorded + 21) == 1
     run_until_idle(crm_lane, recorded + 21)
     assert len(receiver.got) == 7
-    assert lags(any_state, recorded) == {"lag_0.2": 2, "lag_30": 1}
+    assert lags(state, recorded) == {"lag_0.2": 2, "lag_30": 1}
 
 
 def lags(state: redis.Redis, moment: float) -> dict[str, int]:
@@ -246,15 +246,15 @@ def lags(state: redis.Redis, moment: float) -> dict[str, int]:
     return {name: number for name, number in found.items() if name.startswith("lag")}
 
 
-def test_nothing_is_left_of_a_subscription_that_is_forgotten(any_state: redis.Redis) -> None:
-    publish(any_state, *range(5))
-    run_until_idle(lane(any_state, Receiver(), subscription=CRM), 1000.0)
-    publish(any_state, *range(5, 8))
+def test_nothing_is_left_of_a_subscription_that_is_forgotten(state: redis.Redis) -> None:
+    publish(state, *range(5))
+    run_until_idle(lane(state, Receiver(), subscription=CRM), 1000.0)
+    publish(state, *range(5, 8))
     never = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=()))
-    run_until_idle(lane(any_state, Receiver(refuse), subscription=never), 1000.0)
-    publish(any_state, 9)
-    run_until_idle(lane(any_state, Receiver(refuse), subscription=CRM), 1000.0)
-    any_state.hset(keys.subscription_alarm(NAME), "record", "{}")
-    forget(any_state, NAME, partitions=1)
-    left = [name for name in any_state.scan_iter("*") if NAME.encode() in name]
+    run_until_idle(lane(state, Receiver(refuse), subscription=never), 1000.0)
+    publish(state, 9)
+    run_until_idle(lane(state, Receiver(refuse), subscription=CRM), 1000.0)
+    state.hset(keys.subscription_alarm(NAME), "record", "{}")
+    forget(state, NAME, partitions=1)
+    left = [name for name in state.scan_iter("*") if NAME.encode() in name]
     assert left == []

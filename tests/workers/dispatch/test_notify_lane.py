@@ -78,49 +78,49 @@ def flat(chat: Chat) -> list[str]:
     return [name for message in chat.messages for name in message]
 
 
-def test_a_new_subscription_begins_with_the_next_event(any_state: redis.Redis) -> None:
-    publish(any_state, *range(5))
+def test_a_new_subscription_begins_with_the_next_event(state: redis.Redis) -> None:
+    publish(state, *range(5))
     chat = Chat()
-    lane = notify_lane(any_state, chat)
+    lane = notify_lane(state, chat)
     run_until_idle(lane, START)
-    fresh = publish(any_state, 7, 8)
+    fresh = publish(state, 7, 8)
     run_until_idle(lane, START)
     # One message each.
     assert chat.messages == [[name] for name in fresh]
 
 
-def test_what_the_filter_excludes_is_settled_at_once_and_uses_no_rate(any_state: redis.Redis) -> None:
+def test_what_the_filter_excludes_is_settled_at_once_and_uses_no_rate(state: redis.Redis) -> None:
     chat = Chat()
-    lane = notify_lane(any_state, chat, rate=Rate(events=1, per=HOUR), filter=Filter(types=(POLL_FAILING,)))
-    publish(any_state, *range(100))
-    (alarm,) = publish(any_state, 200, kind=POLL_FAILING)
+    lane = notify_lane(state, chat, rate=Rate(events=1, per=HOUR), filter=Filter(types=(POLL_FAILING,)))
+    publish(state, *range(100))
+    (alarm,) = publish(state, 200, kind=POLL_FAILING)
     assert run_until_idle(lane, START) < 6
     assert chat.messages == [[alarm]]
-    assert Deliveries(any_state).state(NAME, now=START).skipped == 100
+    assert Deliveries(state).state(NAME, now=START).skipped == 100
 
 
-def test_what_is_more_than_the_rate_is_one_message_at_the_end_of_the_period(any_state: redis.Redis) -> None:
+def test_what_is_more_than_the_rate_is_one_message_at_the_end_of_the_period(state: redis.Redis) -> None:
     chat = Chat()
-    lane = notify_lane(any_state, chat, rate=TWO, digest=HOUR)
-    ids = publish(any_state, *range(7))
+    lane = notify_lane(state, chat, rate=TWO, digest=HOUR)
+    ids = publish(state, *range(7))
     run_until_idle(lane, START + 10)
     assert chat.messages == [[ids[0]], [ids[1]]]
-    assert [delivery.tries for delivery in scheduled(any_state, NAME)] == [0] * 5
-    later = publish(any_state, *range(10, 13))
+    assert [delivery.tries for delivery in scheduled(state, NAME)] == [0] * 5
+    later = publish(state, *range(10, 13))
     run_until_idle(lane, START + 20)
     run_until_idle(lane, START + HOUR - 1)
     assert len(chat.messages) == 2
     run_until_idle(lane, START + HOUR)
     assert chat.messages[2:] == [ids[2:] + later] or sorted(chat.messages[2]) == sorted(ids[2:] + later)
     assert len(chat.messages) == 3
-    state = Deliveries(any_state).state(NAME, now=START + HOUR)
-    assert (state.delivered, state.failed, state.retrying, state.pending, state.dead_letters) == (10, 0, 0, 0, 0)
+    status = Deliveries(state).state(NAME, now=START + HOUR)
+    assert (status.delivered, status.failed, status.retrying, status.pending, status.dead_letters) == (10, 0, 0, 0, 0)
 
 
-def test_without_a_rate_everything_is_in_the_digest(any_state: redis.Redis) -> None:
+def test_without_a_rate_everything_is_in_the_digest(state: redis.Redis) -> None:
     chat = Chat()
-    lane = notify_lane(any_state, chat, digest=HOUR)
-    ids = publish(any_state, *range(3))
+    lane = notify_lane(state, chat, digest=HOUR)
+    ids = publish(state, *range(3))
     run_until_idle(lane, START + 10)
     assert chat.messages == []
     run_until_idle(lane, START + HOUR)
@@ -128,21 +128,21 @@ def test_without_a_rate_everything_is_in_the_digest(any_state: redis.Redis) -> N
     assert sorted(message) == sorted(ids)
 
 
-def test_whoever_resumes_the_subscription_gets_the_digest_at_once(any_state: redis.Redis) -> None:
+def test_whoever_resumes_the_subscription_gets_the_digest_at_once(state: redis.Redis) -> None:
     chat = Chat()
-    lane = notify_lane(any_state, chat, digest=HOUR)
-    ids = publish(any_state, *range(3))
+    lane = notify_lane(state, chat, digest=HOUR)
+    ids = publish(state, *range(3))
     run_until_idle(lane, START + 10)
-    assert Deliveries(any_state).retry_now(NAME, now=START + 20) == 3
+    assert Deliveries(state).retry_now(NAME, now=START + 20) == 3
     run_until_idle(lane, START + 20)
     (message,) = chat.messages
     assert sorted(message) == sorted(ids)
 
 
-def test_digests_count_for_the_rate(any_state: redis.Redis) -> None:
+def test_digests_count_for_the_rate(state: redis.Redis) -> None:
     chat = Chat()
-    lane = notify_lane(any_state, chat, rate=Rate(events=1, per=600.0), digest=60.0)
-    first, *others = publish(any_state, *range(4))
+    lane = notify_lane(state, chat, rate=Rate(events=1, per=600.0), digest=60.0)
+    first, *others = publish(state, *range(4))
     run_until_idle(lane, START)
     for moment in range(60, 600, 60):
         run_until_idle(lane, START + moment)
@@ -153,58 +153,58 @@ def test_digests_count_for_the_rate(any_state: redis.Redis) -> None:
     assert len(chat.messages) == 2
 
 
-def test_a_rate_without_a_digest_lets_events_wait_for_their_turn(any_state: redis.Redis) -> None:
+def test_a_rate_without_a_digest_lets_events_wait_for_their_turn(state: redis.Redis) -> None:
     chat = Chat()
-    lane = notify_lane(any_state, chat, rate=TWO)
-    ids = publish(any_state, *range(5))
+    lane = notify_lane(state, chat, rate=TWO)
+    ids = publish(state, *range(5))
     run_until_idle(lane, START)
     assert chat.messages == [[ids[0]], [ids[1]]]
     assert 0 < lane.step(at(START + 30), even) <= 1.0
     # What waits is given back: an erasure may take it.
-    any_state.xdel(keys.journal(0), any_state.xrange(keys.journal(0))[2][0])  # type: ignore[index]
+    state.xdel(keys.journal(0), state.xrange(keys.journal(0))[2][0])  # type: ignore[index]
     run_until_idle(lane, START + 61)
     assert flat(chat) == [ids[0], ids[1], ids[3], ids[4]]
 
 
-def test_events_that_wait_long_for_the_rate_are_not_taken_for_what_ends_processes(any_state: redis.Redis) -> None:
+def test_events_that_wait_long_for_the_rate_are_not_taken_for_what_ends_processes(state: redis.Redis) -> None:
     chat, rate = Chat(), Rate(events=1, per=60.0)
-    lane = notify_lane(any_state, chat, rate=rate)
-    ids = publish(any_state, *range(3))
+    lane = notify_lane(state, chat, rate=rate)
+    ids = publish(state, *range(3))
     for minute in range(12):
         if minute < 8:
             # Another process is quicker each time.
-            RateLimit(any_state, NAME, rate).take(1, START + 61 * minute)
+            RateLimit(state, NAME, rate).take(1, START + 61 * minute)
         run_until_idle(lane, START + 61 * minute)
     assert chat.messages == [[name] for name in ids]
-    assert Deliveries(any_state).state(NAME, now=START).dead_letters == 0
+    assert Deliveries(state).state(NAME, now=START).dead_letters == 0
 
 
-def test_a_digest_that_fails_is_tried_again_as_one_and_given_up_as_each(any_state: redis.Redis) -> None:
+def test_a_digest_that_fails_is_tried_again_as_one_and_given_up_as_each(state: redis.Redis) -> None:
     chat = Chat(refuse)
-    lane = notify_lane(any_state, chat, digest=HOUR)
-    ids = publish(any_state, *range(6))
+    lane = notify_lane(state, chat, digest=HOUR)
+    ids = publish(state, *range(6))
     run_until_idle(lane, START)
     draws = iter([0.1, 0.9, 0.2, 0.8, 0.3, 0.7] * 10)
     lane.step(at(START + HOUR), lambda: next(draws))
-    dues = {due for _, due in any_state.zrange(keys.retry(NAME), 0, -1, withscores=True)}  # type: ignore[union-attr]
+    dues = {due for _, due in state.zrange(keys.retry(NAME), 0, -1, withscores=True)}  # type: ignore[union-attr]
     assert len(dues) == 1
     chat.answer = lambda sent: None
     run_until_idle(lane, START + HOUR + 20)
     (message,) = chat.messages
     assert sorted(message) == sorted(ids)
-    gone = publish(any_state, *range(10, 12))
+    gone = publish(state, *range(10, 12))
     chat.answer = lambda sent: DeliveryFailed("Slack: answered 404", permanent=True, about_event=True)
     run_until_idle(lane, START + 2 * HOUR)
     run_until_idle(lane, START + 3 * HOUR)
-    assert sorted(each.delivery.id for each in Deliveries(any_state).dead_letters(NAME)) == sorted(gone)
+    assert sorted(each.delivery.id for each in Deliveries(state).dead_letters(NAME)) == sorted(gone)
 
 
-def test_a_pause_gives_back_what_is_held(any_state: redis.Redis) -> None:
+def test_a_pause_gives_back_what_is_held(state: redis.Redis) -> None:
     chat = Chat()
-    lane = notify_lane(any_state, chat)
-    ids = publish(any_state, *range(3))
+    lane = notify_lane(state, chat)
+    ids = publish(state, *range(3))
     lane.step(at(START), even)
-    deliveries = Deliveries(any_state)
+    deliveries = Deliveries(state)
     deliveries.pause(NAME)
     run_until_idle(lane, START)
     assert chat.messages == [[ids[0]]]
@@ -217,7 +217,7 @@ def test_a_pause_gives_back_what_is_held(any_state: redis.Redis) -> None:
 @pytest.mark.parametrize("point", [*CRASH_POINTS, *NOTIFY_CRASH_POINTS])
 @pytest.mark.parametrize("after", [1, 2, 3])
 def test_a_process_that_ends_anywhere_loses_no_event_and_makes_no_digest_single(
-    any_state: redis.Redis, point: str, after: int
+    state: redis.Redis, point: str, after: int
 ) -> None:
     chat = Chat()
     left = after
@@ -228,14 +228,14 @@ def test_a_process_that_ends_anywhere_loses_no_event_and_makes_no_digest_single(
         if here == point and left == 0:
             raise Killed
 
-    first = notify_lane(any_state, chat, consumer="one", crash=crash, rate=TWO, digest=HOUR)
-    ids = publish(any_state, *range(9))
+    first = notify_lane(state, chat, consumer="one", crash=crash, rate=TWO, digest=HOUR)
+    ids = publish(state, *range(9))
     try:
         for moment in (START, START + HOUR):
             run_until_idle(first, moment)
     except Killed:
         pass
-    second = notify_lane(any_state, chat, consumer="two", rate=TWO, digest=HOUR)
+    second = notify_lane(state, chat, consumer="two", rate=TWO, digest=HOUR)
     second.adopt(lambda name: name == "two")
     for moment in (START + 30, START + HOUR + 60, START + HOUR + 300, START + 2 * HOUR + 600):
         run_until_idle(second, moment)
@@ -243,27 +243,27 @@ def test_a_process_that_ends_anywhere_loses_no_event_and_makes_no_digest_single(
     # Two singles, one digest; the message under way when it ended may be repeated, or its event is in a digest.
     assert len(chat.messages) <= 4
     assert len([message for message in chat.messages if len(message) > 1]) >= 1
-    state = Deliveries(any_state).state(NAME, now=START + 3 * HOUR)
-    assert (state.retrying, state.pending, state.dead_letters) == (0, 0, 0)
+    status = Deliveries(state).state(NAME, now=START + 3 * HOUR)
+    assert (status.retrying, status.pending, status.dead_letters) == (0, 0, 0)
 
 
-def test_events_that_end_processes_again_and_again_are_sent_alone_and_given_up(any_state: redis.Redis) -> None:
+def test_events_that_end_processes_again_and_again_are_sent_alone_and_given_up(state: redis.Redis) -> None:
     def die(sent: Outgoing) -> None:
         raise Killed
 
-    publisher = notify_lane(any_state, Chat(), digest=HOUR)
-    ids = publish(any_state, *range(2))
+    publisher = notify_lane(state, Chat(), digest=HOUR)
+    ids = publish(state, *range(2))
     run_until_idle(publisher, START)
     moment = START + HOUR
     for number in range(20):
-        lane = notify_lane(any_state, Chat(die), consumer=f"c{number}", digest=HOUR)
+        lane = notify_lane(state, Chat(die), consumer=f"c{number}", digest=HOUR)
         try:
             run_until_idle(lane, moment)
         except Killed:
             moment += 200.0
         else:
             break
-    letters = list(Deliveries(any_state).dead_letters(NAME))
+    letters = list(Deliveries(state).dead_letters(NAME))
     assert sorted(letter.delivery.id for letter in letters) == sorted(ids)
     assert {letter.reason for letter in letters} == {"poison"}
     assert json.loads(letters[0].event)["type"] == "attempt.completed"

@@ -18,10 +18,10 @@ NAME = "crm"
 PATIENT = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=(7200.0, 7200.0), jitter=0.0))
 
 
-def test_waiting_retries_are_sent_at_once(any_state: redis.Redis) -> None:
-    ids = publish(any_state, *range(3))
-    receiver, deliveries = Receiver(refuse), Deliveries(any_state)
-    crm_lane = lane(any_state, receiver, subscription=PATIENT)
+def test_waiting_retries_are_sent_at_once(state: redis.Redis) -> None:
+    ids = publish(state, *range(3))
+    receiver, deliveries = Receiver(refuse), Deliveries(state)
+    crm_lane = lane(state, receiver, subscription=PATIENT)
     run_until_idle(crm_lane, 1000.0)
     receiver.answer = lambda sent: None
     deliveries.resume(NAME)
@@ -31,31 +31,31 @@ def test_waiting_retries_are_sent_at_once(any_state: redis.Redis) -> None:
     assert deliveries.retry_now(NAME, now=1010.0) == 0
     run_until_idle(crm_lane, 1010.0)
     assert sorted(receiver.ids[3:]) == sorted(ids)
-    assert scheduled(any_state, NAME) == []
+    assert scheduled(state, NAME) == []
 
 
 def test_a_receiver_that_still_fails_gets_no_more_than_a_batch_before_the_circuit_opens(
-    any_state: redis.Redis,
+    state: redis.Redis,
 ) -> None:
-    publish(any_state, *range(100))
-    receiver, deliveries = Receiver(refuse, batch=4), Deliveries(any_state)
-    crm_lane = lane(any_state, receiver, subscription=PATIENT, limits=Limits(open_after=1000))
+    publish(state, *range(100))
+    receiver, deliveries = Receiver(refuse, batch=4), Deliveries(state)
+    crm_lane = lane(state, receiver, subscription=PATIENT, limits=Limits(open_after=1000))
     run_until_idle(crm_lane, 1000.0)
     assert len(receiver.got) == 100
     deliveries.resume(NAME)
     assert deliveries.retry_now(NAME, now=1010.0) == 100
-    strict = lane(any_state, receiver, subscription=PATIENT, limits=Limits(open_after=4, open_after_recent_answer=4))
+    strict = lane(state, receiver, subscription=PATIENT, limits=Limits(open_after=4, open_after_recent_answer=4))
     run_until_idle(strict, 1010.0)
     assert len(receiver.got) == 104
     assert deliveries.state(NAME, now=1010.0).circuit == "open"
-    assert sorted({delivery.tries for delivery in scheduled(any_state, NAME)}) == [1, 2]
+    assert sorted({delivery.tries for delivery in scheduled(state, NAME)}) == [1, 2]
 
 
-def test_what_is_being_sent_or_waits_for_its_receipt_is_not_sent_again(any_state: redis.Redis) -> None:
-    (sent, _), deliveries = publish(any_state, 1, 2), Deliveries(any_state)
+def test_what_is_being_sent_or_waits_for_its_receipt_is_not_sent_again(state: redis.Redis) -> None:
+    (sent, _), deliveries = publish(state, 1, 2), Deliveries(state)
     asking = replace(PATIENT, transport="celery", receipts=Receipts(required=True, within=6000.0))
     receiver = Receiver(lambda item: None if item.id == sent else refuse(item))
-    crm_lane = lane(any_state, receiver, subscription=asking)
+    crm_lane = lane(state, receiver, subscription=asking)
     run_until_idle(crm_lane, 1000.0)
     # Both wait until later; the receipt of the first is awaited.
     assert deliveries.retry_now(NAME, now=1500.0) == 1

@@ -68,14 +68,14 @@ def hook() -> Iterator[Hook]:
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path, hook: Hook) -> Services:
+def services(state: redis.Redis, tmp_path: Path, hook: Hook) -> Services:
     hook.got.clear()
     hook.status, hook.body = 200, b"thanks"
     url = f"http://127.0.0.1:{hook.server_port}/in?key=hush"
     crm = f"crm: {{transport: http, url: '{url}', secrets: [{SECRET}], allow_private: true, {OWN}}}"
     far = f"far: {{transport: http, url: 'https://localhost:{hook.server_port}/', secrets: [{SECRET}]}}"
     lrs = f"lrs: {{transport: http, format: xapi, url: '{url}', allow_private: true, {OWN}}}"
-    return build(fake_state, tmp_path, access=access_of(TOKENS) + f"subscriptions: {{{crm}, {far}, {lrs}}}\n")
+    return build(state, tmp_path, access=access_of(TOKENS) + f"subscriptions: {{{crm}, {far}, {lrs}}}\n")
 
 
 @pytest.fixture

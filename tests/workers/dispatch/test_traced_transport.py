@@ -152,10 +152,10 @@ def test_in_a_window_a_span_ends_with_its_result_and_what_is_withdrawn_was_no_tr
     assert inner.sent[0].traceparent == span.traceparent
 
 
-def test_a_lane_sends_with_the_trace_of_the_event_whatever_is_left_of_its_body(fake_state: redis.Redis) -> None:
-    publish(fake_state, 1, traceparent=PARENT)
+def test_a_lane_sends_with_the_trace_of_the_event_whatever_is_left_of_its_body(state: redis.Redis) -> None:
+    publish(state, 1, traceparent=PARENT)
     receiver = Receiver()
     with keeping() as tracer:
-        run_until_idle(lane(fake_state, traced(receiver, CRM, BROKER)), 1000.0)
+        run_until_idle(lane(state, traced(receiver, CRM, BROKER)), 1000.0)
     (span,) = tracer.ended
     assert (span.parent, span.attributes["attempt_bridge.outcome"]) == (PARENT, "delivered")

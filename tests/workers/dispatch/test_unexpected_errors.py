@@ -92,37 +92,37 @@ def test_any_exception_from_a_send_is_a_failed_try_and_finally_a_dead_letter(
     assert receiver.ids[-1] == more
 
 
-def test_an_unexpected_error_is_logged_with_its_place(fake_state: redis.Redis) -> None:
-    publish(fake_state, 1)
+def test_an_unexpected_error_is_logged_with_its_place(state: redis.Redis) -> None:
+    publish(state, 1)
     receiver = Raising()
     receiver.error = ValueError("CANARY")
     with capture_logs() as logs:
-        run_until_idle(lane(fake_state, receiver, subscription=SHORT), 1000.0)
+        run_until_idle(lane(state, receiver, subscription=SHORT), 1000.0)
     (line,) = [line for line in logs if line["event"] == "delivery_unexpected_error"]
     assert line["subscription"] == NAME
     assert line["exc_info"] is receiver.error
 
 
-def test_too_few_tries_of_a_transport_are_failures(fake_state: redis.Redis) -> None:
-    publish(fake_state, 1, 2)
+def test_too_few_tries_of_a_transport_are_failures(state: redis.Redis) -> None:
+    publish(state, 1, 2)
     receiver = Receiver()
     receiver.send = lambda events, *, now: tries_of([None], at=now, seconds=0.0)  # type: ignore[method-assign]
-    run_until_idle(lane(fake_state, receiver, subscription=SHORT), 1000.0)
-    result = Deliveries(fake_state).state(NAME, now=1.0)
+    run_until_idle(lane(state, receiver, subscription=SHORT), 1000.0)
+    result = Deliveries(state).state(NAME, now=1.0)
     assert (result.delivered, result.failed) == (0, 2)
 
 
 def test_a_fault_of_our_own_after_the_send_charges_the_batch_and_does_not_repeat_it(
-    fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish(fake_state, 1, 2)
+    publish(state, 1, 2)
     receiver = Receiver()
-    crm_lane = lane(fake_state, receiver, subscription=SHORT)
+    crm_lane = lane(state, receiver, subscription=SHORT)
     monkeypatch.setattr(crm_lane._waits, "end", lambda: 1 / 0)
     run_until_idle(crm_lane, 1000.0)
     assert len(receiver.ids) == 2
-    assert Deliveries(fake_state).state(NAME, now=1.0).retrying == 2
-    assert pending(fake_state) == 0
+    assert Deliveries(state).state(NAME, now=1.0).retrying == 2
+    assert pending(state) == 0
 
 
 # --- what stands in the state and cannot be read
@@ -145,24 +145,24 @@ WITH_ENTRY: dict[str, Any] = {"id": "e1", "type": "attempt.completed", "source":
 )
 @pytest.mark.parametrize("wish", [Filter(when={"passed": True}), Filter()])
 def test_an_entry_that_cannot_be_read_becomes_a_dead_letter_and_its_neighbours_are_sent(
-    any_state: redis.Redis, fields: dict[str, Any], wish: Filter
+    state: redis.Redis, fields: dict[str, Any], wish: Filter
 ) -> None:
-    before = publish(any_state, 1)
-    any_state.xadd(keys.journal(0), fields)
-    after = publish(any_state, 2)
+    before = publish(state, 1)
+    state.xadd(keys.journal(0), fields)
+    after = publish(state, 2)
     receiver = Receiver()
     subscription = Subscription(name=NAME, transport="http", filter=wish, data="minimal", retry=SHORT.retry)
-    crm_lane = lane(any_state, receiver, subscription=subscription)
+    crm_lane = lane(state, receiver, subscription=subscription)
     run_until_idle(crm_lane, 1000.0)
     assert receiver.ids == [*before, *after]
-    (letter,) = Deliveries(any_state).dead_letters(NAME)
+    (letter,) = Deliveries(state).dead_letters(NAME)
     assert letter.reason == "unreadable"
     assert letter.event == (
         fields.get("event", "").encode() if isinstance(fields.get("event", ""), str) else b"\xff\xfe"
     )
-    assert pending(any_state) == 0
-    assert Deliveries(any_state).state(NAME, now=1.0).unexpected == 1
-    assert replay_all(Deliveries(any_state), NAME, now=2000.0) == (letter.event not in (b"", b"\xff\xfe"))
+    assert pending(state) == 0
+    assert Deliveries(state).state(NAME, now=1.0).unexpected == 1
+    assert replay_all(Deliveries(state), NAME, now=2000.0) == (letter.event not in (b"", b"\xff\xfe"))
 
 
 RECORD = Delivery(id="e1", type="attempt.completed", source="eu", attempt="a", entry="1-1")
@@ -186,57 +186,57 @@ RECORD = Delivery(id="e1", type="attempt.completed", source="eu", attempt="a", e
     ],
 )
 def test_a_retry_whose_record_cannot_be_read_becomes_a_dead_letter_that_keeps_it(
-    any_state: redis.Redis, record: bytes
+    state: redis.Redis, record: bytes
 ) -> None:
-    any_state.hset(keys.deliveries(NAME), "e1", record)
-    any_state.zadd(keys.retry(NAME), {"e1": 999.0})
-    good = publish(any_state, 1)
+    state.hset(keys.deliveries(NAME), "e1", record)
+    state.zadd(keys.retry(NAME), {"e1": 999.0})
+    good = publish(state, 1)
     receiver = Receiver()
-    deliveries = Deliveries(any_state)
-    (shown,) = scheduled(any_state, NAME)
+    deliveries = Deliveries(state)
+    (shown,) = scheduled(state, NAME)
     assert (shown.id, shown.reason) == ("e1", "unreadable")
-    run_until_idle(lane(any_state, receiver, subscription=SHORT), 1000.0)
+    run_until_idle(lane(state, receiver, subscription=SHORT), 1000.0)
     assert receiver.ids == good
     (letter,) = deliveries.dead_letters(NAME)
     assert (letter.delivery.id, letter.reason) == ("e1", "unreadable")
-    assert any_state.xrange(keys.dead(NAME))[0][1].get(b"record", b"") == record  # type: ignore[index]
-    assert any_state.zcard(keys.retry(NAME)) == 0
-    assert any_state.hlen(keys.deliveries(NAME)) == 0
+    assert state.xrange(keys.dead(NAME))[0][1].get(b"record", b"") == record  # type: ignore[index]
+    assert state.zcard(keys.retry(NAME)) == 0
+    assert state.hlen(keys.deliveries(NAME)) == 0
 
 
-def test_a_retry_with_an_invalid_entry_is_given_up_and_stops_no_other_retry(any_state: redis.Redis) -> None:
-    good = publish(any_state, 1)
+def test_a_retry_with_an_invalid_entry_is_given_up_and_stops_no_other_retry(state: redis.Redis) -> None:
+    good = publish(state, 1)
     receiver = Receiver(lambda sent: DeliveryFailed("no", reason="receiver_error"))
-    crm_lane = lane(any_state, receiver, subscription=SHORT)
+    crm_lane = lane(state, receiver, subscription=SHORT)
     run_until_idle(crm_lane, 1000.0)
     odd = Delivery(id="odd", type="attempt.completed", source="eu", attempt="a", entry="no-such")
-    any_state.hset(keys.deliveries(NAME), "odd", odd.to_json())
-    any_state.zadd(keys.retry(NAME), {"odd": 1004.0})
+    state.hset(keys.deliveries(NAME), "odd", odd.to_json())
+    state.zadd(keys.retry(NAME), {"odd": 1004.0})
     receiver.answer = lambda sent: None
     run_until_idle(crm_lane, 1005.0)
     assert receiver.ids == good * 2
-    assert [letter.delivery.id for letter in Deliveries(any_state).dead_letters(NAME)] == ["odd"]
+    assert [letter.delivery.id for letter in Deliveries(state).dead_letters(NAME)] == ["odd"]
 
 
-def test_an_error_with_half_a_surrogate_pair_can_be_stored(any_state: redis.Redis) -> None:
-    publish(any_state, 1)
+def test_an_error_with_half_a_surrogate_pair_can_be_stored(state: redis.Redis) -> None:
+    publish(state, 1)
     receiver = Receiver(lambda sent: DeliveryFailed("odd \ud800", reason="receiver_error"))
-    run_until_idle(lane(any_state, receiver, subscription=SHORT), 1000.0)
-    assert scheduled(any_state, NAME)[0].error == "odd ?"
+    run_until_idle(lane(state, receiver, subscription=SHORT), 1000.0)
+    assert scheduled(state, NAME)[0].error == "odd ?"
     receiver.answer = lambda sent: DeliveryFailed("odd \ud800", reason="broker_unavailable", charged=False)
-    run_until_idle(lane(any_state, receiver, subscription=SHORT), 1005.0)
-    assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == "odd ?"
+    run_until_idle(lane(state, receiver, subscription=SHORT), 1005.0)
+    assert Deliveries(state).state(NAME, now=1.0).blocked_by == "odd ?"
 
 
-def test_blocked_by_names_the_problem_until_delivery_resumes(any_state: redis.Redis) -> None:
-    publish(any_state, 1)
+def test_blocked_by_names_the_problem_until_delivery_resumes(state: redis.Redis) -> None:
+    publish(state, 1)
     receiver = Receiver(lambda sent: DeliveryFailed("broker: down", reason="broker_unavailable", charged=False))
-    crm_lane = lane(any_state, receiver, subscription=SHORT)
+    crm_lane = lane(state, receiver, subscription=SHORT)
     crm_lane.step(at(1000.0), even)
-    assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == "broker: down"
+    assert Deliveries(state).state(NAME, now=1.0).blocked_by == "broker: down"
     receiver.answer = lambda sent: None
     run_until_idle(crm_lane, 1010.0)
-    assert Deliveries(any_state).state(NAME, now=1.0).blocked_by == ""
+    assert Deliveries(state).state(NAME, now=1.0).blocked_by == ""
 
 
 def test_the_backoff_after_internal_faults_of_a_lane_grows_to_30_seconds() -> None:
@@ -324,14 +324,14 @@ def test_a_transport_that_cannot_be_created_is_tried_again_and_the_others_are_se
     assert deliveries.state("bad", now=1.0).failed == 0
 
 
-def test_an_awaited_receipt_is_dropped_when_the_send_raises(any_state: redis.Redis) -> None:
-    publish(any_state, 1)
+def test_an_awaited_receipt_is_dropped_when_the_send_raises(state: redis.Redis) -> None:
+    publish(state, 1)
     receiver = Raising()
     receiver.error = KeyError("x")
     subscription = Subscription(
         name=NAME, transport="kombu", queue="q", retry=SHORT.retry, receipts=Receipts(required=True, within=60.0)
     )
-    run_until_idle(lane(any_state, receiver, subscription=subscription), 1000.0)
-    (delivery,) = scheduled(any_state, NAME)
+    run_until_idle(lane(state, receiver, subscription=subscription), 1000.0)
+    (delivery,) = scheduled(state, NAME)
     assert (delivery.tries, delivery.awaiting_receipt, delivery.reason) == (1, False, "unexpected_error")
     assert json.loads(receiver.got[0].body)["id"] == event(1)["id"]

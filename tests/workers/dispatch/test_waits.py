@@ -41,45 +41,45 @@ def noted(client: redis.Redis) -> tuple[str, float | None]:
     return state.blocked_by, state.blocked_since
 
 
-def test_it_is_noted_since_when_nothing_can_be_tried_also_after_a_restart(any_state: redis.Redis) -> None:
-    publish(any_state, 1, 2)
-    first = lane(any_state, Receiver(down), subscription=QUEUE, consumer="one")
+def test_it_is_noted_since_when_nothing_can_be_tried_also_after_a_restart(state: redis.Redis) -> None:
+    publish(state, 1, 2)
+    first = lane(state, Receiver(down), subscription=QUEUE, consumer="one")
     for moment in (1000.0, 1100.0):
         first.step(at(moment), even)
-    assert noted(any_state) == ("broker: down. Remedy: start it", 1000.0)
+    assert noted(state) == ("broker: down. Remedy: start it", 1000.0)
     first.adopt(lambda consumer: False)
     receiver = Receiver(down)
-    second = lane(any_state, receiver, subscription=QUEUE, consumer="one")
+    second = lane(state, receiver, subscription=QUEUE, consumer="one")
     second.step(at(1200.0), even)
-    assert noted(any_state) == ("broker: down. Remedy: start it", 1000.0)
+    assert noted(state) == ("broker: down. Remedy: start it", 1000.0)
     receiver.answer = None
     run_until_idle(second, 1300.0)
-    assert noted(any_state) == ("", None)
+    assert noted(state) == ("", None)
     # Another problem is a new one, and one that was noted before the clock was set back is not in the future.
-    publish(any_state, 3)
+    publish(state, 3)
     receiver.answer = down
     second.step(at(1400.0), even)
     second.step(at(900.0), even)
-    assert noted(any_state) == ("broker: down. Remedy: start it", 900.0)
+    assert noted(state) == ("broker: down. Remedy: start it", 900.0)
 
 
 def test_a_process_with_nothing_to_send_forgets_what_an_earlier_one_noted_unless_a_retry_waits(
-    any_state: redis.Redis,
+    state: redis.Redis,
 ) -> None:
-    publish(any_state, 1)
+    publish(state, 1)
     receiver = Receiver(lambda sent: DeliveryFailed("no", reason="x"))
-    run_until_idle(lane(any_state, receiver, subscription=QUEUE), 1000.0)
-    (due,) = [score for _, score in any_state.zrange(keys.retry(NAME), 0, -1, withscores=True)]
-    any_state.hset(keys.subscription_state(NAME, 0), mapping={"waits": "broker: down", "waits_since": "900.000"})
-    lane(any_state, receiver, subscription=QUEUE).step(at(due - 30.0), even)
-    assert noted(any_state) == ("broker: down", 900.0)
-    lane(any_state, receiver, subscription=QUEUE).step(at(due - 90.0), even)
-    assert noted(any_state) == ("", None)
+    run_until_idle(lane(state, receiver, subscription=QUEUE), 1000.0)
+    (due,) = [score for _, score in state.zrange(keys.retry(NAME), 0, -1, withscores=True)]
+    state.hset(keys.subscription_state(NAME, 0), mapping={"waits": "broker: down", "waits_since": "900.000"})
+    lane(state, receiver, subscription=QUEUE).step(at(due - 30.0), even)
+    assert noted(state) == ("broker: down", 900.0)
+    lane(state, receiver, subscription=QUEUE).step(at(due - 90.0), even)
+    assert noted(state) == ("", None)
 
 
 @pytest.fixture
-def services(fake_state: redis.Redis, tmp_path: Path) -> Services:
-    return build(fake_state, tmp_path)
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    return build(state, tmp_path)
 
 
 def announced(services: Services) -> list[tuple[str, dict[str, Any]]]:

@@ -57,73 +57,73 @@ def steps(window_lane: Any, moment: float, number: int = 6) -> None:
         window_lane.step(at(moment), even)
 
 
-def test_everything_in_the_journal_is_sent_once_and_nothing_stays_pending(any_state: redis.Redis) -> None:
-    ids = publish(any_state, *range(50))
+def test_everything_in_the_journal_is_sent_once_and_nothing_stays_pending(state: redis.Redis) -> None:
+    ids = publish(state, *range(50))
     receiver = WindowReceiver()
-    run_until_idle(lane(any_state, receiver), 1000.0)
+    run_until_idle(lane(state, receiver), 1000.0)
     assert receiver.ids == ids
-    assert pending(any_state) == 0
-    result = Deliveries(any_state).state(NAME, now=1000.0)
+    assert pending(state) == 0
+    result = Deliveries(state).state(NAME, now=1000.0)
     assert (result.delivered, result.failed, result.retrying, result.circuit) == (50, 0, 0, "closed")
 
 
-def test_the_tries_of_a_window_are_shown_to_those_who_watch_and_to_nobody_else(any_state: redis.Redis) -> None:
-    publish(any_state, 1)
-    run_until_idle(lane(any_state, WindowReceiver()), 1000.0)
-    assert not any_state.exists(keys.ended_tries())
-    reader = TryReader(any_state)
+def test_the_tries_of_a_window_are_shown_to_those_who_watch_and_to_nobody_else(state: redis.Redis) -> None:
+    publish(state, 1)
+    run_until_idle(lane(state, WindowReceiver()), 1000.0)
+    assert not state.exists(keys.ended_tries())
+    reader = TryReader(state)
     reader.begin()
-    ids = publish(any_state, 2, 3)
-    run_until_idle(lane(any_state, WindowReceiver(), consumer="two"), 1002.0)
+    ids = publish(state, 2, 3)
+    run_until_idle(lane(state, WindowReceiver(), consumer="two"), 1002.0)
     assert [(told.subscription, told.event_id, told.outcome) for told in reader.read(0.1)] == [
         (NAME, ident, "delivered") for ident in ids
     ]
 
 
-def test_a_lane_that_waits_for_events_itself_never_sleeps_beside_them(any_state: redis.Redis) -> None:
+def test_a_lane_that_waits_for_events_itself_never_sleeps_beside_them(state: redis.Redis) -> None:
     receiver = WindowReceiver()
-    window_lane, waits = lane(any_state, receiver), []
+    window_lane, waits = lane(state, receiver), []
     for number in range(3):
-        ids = publish(any_state, number)
+        ids = publish(state, number)
         for _ in range(4):
             waits.append(window_lane.step(at(1000.0), even, block=0.01))
         assert receiver.ids[-1:] == ids
     assert set(waits) == {0.0}
 
 
-def test_a_slow_answer_holds_up_only_its_own_attempt(any_state: redis.Redis) -> None:
-    slow = revise(any_state, 0, 3)
-    ids = publish(any_state, *range(1, 41))
+def test_a_slow_answer_holds_up_only_its_own_attempt(state: redis.Redis) -> None:
+    slow = revise(state, 0, 3)
+    ids = publish(state, *range(1, 41))
     receiver = WindowReceiver(lambda sent: HELD if sent.attempt == "a0" else None, concurrency=4)
-    window_lane = lane(any_state, receiver)
+    window_lane = lane(state, receiver)
     steps(window_lane, 1000.0, 40)
     assert receiver.ids == [slow[0], *ids]
-    assert pending(any_state) == 3
+    assert pending(state) == 3
     receiver.answer = lambda sent: None
     receiver.release()
     run_until_idle(window_lane, 1000.0)
     assert [sent for sent in receiver.ids if sent in slow] == slow
-    assert pending(any_state) == 0
+    assert pending(state) == 0
 
 
-def test_no_more_than_the_concurrency_is_under_way(any_state: redis.Redis) -> None:
-    publish(any_state, *range(30))
+def test_no_more_than_the_concurrency_is_under_way(state: redis.Redis) -> None:
+    publish(state, *range(30))
     receiver = WindowReceiver(lambda sent: HELD, concurrency=5)
-    window_lane = lane(any_state, receiver)
+    window_lane = lane(state, receiver)
     steps(window_lane, 1000.0)
     assert (receiver.most, len(receiver.got)) == (5, 5)
-    assert pending(any_state) == 15
+    assert pending(state) == 15
     receiver.answer = lambda sent: None
     receiver.release()
     run_until_idle(window_lane, 1000.0)
-    assert (receiver.most, len(receiver.got), pending(any_state)) == (5, 30, 0)
+    assert (receiver.most, len(receiver.got), pending(state)) == (5, 30, 0)
 
 
-def test_the_entries_of_a_window_are_not_adopted_while_its_process_lives(any_state: redis.Redis) -> None:
-    publish(any_state, *range(6))
+def test_the_entries_of_a_window_are_not_adopted_while_its_process_lives(state: redis.Redis) -> None:
+    publish(state, *range(6))
     receiver, other = WindowReceiver(lambda sent: HELD, concurrency=3), WindowReceiver()
-    steps(lane(any_state, receiver), 1000.0)
-    neighbour = lane(any_state, other, consumer="two")
+    steps(lane(state, receiver), 1000.0)
+    neighbour = lane(state, other, consumer="two")
     neighbour.step(at(1000.0), even)
     assert neighbour.adopt(lambda consumer: consumer == "one") == 0
     run_until_idle(neighbour, 1000.0)
@@ -131,32 +131,32 @@ def test_the_entries_of_a_window_are_not_adopted_while_its_process_lives(any_sta
     assert neighbour.adopt(lambda consumer: False) == 6
     run_until_idle(neighbour, 1000.0)
     assert len(other.got) == 6
-    assert pending(any_state) == 0
+    assert pending(state) == 0
 
 
-def test_a_retry_under_way_is_not_claimed_by_another_process(any_state: redis.Redis) -> None:
-    publish(any_state, 1)
-    run_until_idle(lane(any_state, WindowReceiver(refuse), subscription=SHORT), 1000.0)
+def test_a_retry_under_way_is_not_claimed_by_another_process(state: redis.Redis) -> None:
+    publish(state, 1)
+    run_until_idle(lane(state, WindowReceiver(refuse), subscription=SHORT), 1000.0)
     first, second = WindowReceiver(lambda sent: HELD), WindowReceiver()
-    holding = lane(any_state, first, subscription=SHORT)
+    holding = lane(state, first, subscription=SHORT)
     steps(holding, 1005.0)
-    run_until_idle(lane(any_state, second, subscription=SHORT, consumer="two"), 1005.0)
+    run_until_idle(lane(state, second, subscription=SHORT, consumer="two"), 1005.0)
     assert (len(first.got), len(second.got)) == (1, 0)
     first.answer = lambda sent: None
     first.release()
     run_until_idle(holding, 1006.0)
-    assert any_state.zcard(keys.retry(NAME)) == any_state.hlen(keys.claims(NAME)) == 0
+    assert state.zcard(keys.retry(NAME)) == state.hlen(keys.claims(NAME)) == 0
 
 
-def test_retries_leave_room_for_new_events_and_more_while_there_are_some(any_state: redis.Redis) -> None:
-    publish(any_state, *range(40))
+def test_retries_leave_room_for_new_events_and_more_while_there_are_some(state: redis.Redis) -> None:
+    publish(state, *range(40))
     refused = DeliveryFailed("receiver answered 422", reason="receiver_refused", about_event=True)
-    run_until_idle(lane(any_state, WindowReceiver(lambda sent: refused), subscription=SHORT), 1000.0)
+    run_until_idle(lane(state, WindowReceiver(lambda sent: refused), subscription=SHORT), 1000.0)
     receiver = WindowReceiver(lambda sent: HELD, concurrency=16)
-    window_lane = lane(any_state, receiver, subscription=SHORT)
+    window_lane = lane(state, receiver, subscription=SHORT)
     steps(window_lane, 1005.0)
     assert len(receiver.got) == 12
-    (new,) = publish(any_state, 50)
+    (new,) = publish(state, 50)
     steps(window_lane, 1005.0)
     assert receiver.ids[-1:] == [new]
     receiver.answer = lambda sent: None
@@ -168,14 +168,14 @@ def test_retries_leave_room_for_new_events_and_more_while_there_are_some(any_sta
     receiver.release()
     run_until_idle(window_lane, 1006.0)
     assert len(set(receiver.ids)) == 41
-    assert any_state.zcard(keys.retry(NAME)) == 0
+    assert state.zcard(keys.retry(NAME)) == 0
 
 
-def test_a_pause_is_complete_when_nothing_is_under_way_any_more(any_state: redis.Redis) -> None:
-    ids = publish(any_state, *range(20))
-    receiver, deliveries = WindowReceiver(lambda sent: HELD, concurrency=4), Deliveries(any_state)
-    window_lane = lane(any_state, receiver)
-    any_state.set(keys.heartbeat("dispatch:one"), 1)
+def test_a_pause_is_complete_when_nothing_is_under_way_any_more(state: redis.Redis) -> None:
+    ids = publish(state, *range(20))
+    receiver, deliveries = WindowReceiver(lambda sent: HELD, concurrency=4), Deliveries(state)
+    window_lane = lane(state, receiver)
+    state.set(keys.heartbeat("dispatch:one"), 1)
     steps(window_lane, 1000.0)
     deliveries.pause(NAME)
     steps(window_lane, 1000.0)
@@ -184,20 +184,20 @@ def test_a_pause_is_complete_when_nothing_is_under_way_any_more(any_state: redis
     receiver.release()
     steps(window_lane, 1000.0)
     assert (deliveries.sending(NAME), len(receiver.got)) == (0, 4)
-    assert Deliveries(any_state).state(NAME, now=1000.0).delivered == 4
+    assert Deliveries(state).state(NAME, now=1000.0).delivered == 4
     deliveries.resume(NAME)
     run_until_idle(window_lane, 1000.0)
     assert receiver.ids == ids
-    assert pending(any_state) == 0
+    assert pending(state) == 0
 
 
-def test_the_circuit_opens_lets_one_probe_through_and_closes(any_state: redis.Redis) -> None:
-    publish(any_state, *range(60))
+def test_the_circuit_opens_lets_one_probe_through_and_closes(state: redis.Redis) -> None:
+    publish(state, *range(60))
     receiver = WindowReceiver(refuse, concurrency=10)
-    window_lane = lane(any_state, receiver, subscription=SHORT)
+    window_lane = lane(state, receiver, subscription=SHORT)
     steps(window_lane, 1000.0)
     assert len(receiver.got) == 10
-    assert Deliveries(any_state).state(NAME, now=1000.0).circuit == "open"
+    assert Deliveries(state).state(NAME, now=1000.0).circuit == "open"
     steps(window_lane, 1004.0)
     assert len(receiver.got) == 10
     receiver.answer = lambda sent: HELD
@@ -209,38 +209,38 @@ def test_the_circuit_opens_lets_one_probe_through_and_closes(any_state: redis.Re
     receiver.release()
     for moment in (1010.0, 1012.0, 1400.0):
         run_until_idle(window_lane, moment)
-    assert Deliveries(any_state).state(NAME, now=1400.0).circuit == "closed"
+    assert Deliveries(state).state(NAME, now=1400.0).circuit == "closed"
     assert len({sent.id for sent in receiver.got}) == 60
-    assert pending(any_state) == 0
+    assert pending(state) == 0
 
 
-def test_refusals_of_single_events_never_open_the_circuit(any_state: redis.Redis) -> None:
-    publish(any_state, *range(100))
+def test_refusals_of_single_events_never_open_the_circuit(state: redis.Redis) -> None:
+    publish(state, *range(100))
     refused = DeliveryFailed("receiver answered 422", reason="receiver_refused", about_event=True)
     receiver = WindowReceiver(lambda sent: refused)
-    run_until_idle(lane(any_state, receiver, subscription=SHORT), 1000.0)
+    run_until_idle(lane(state, receiver, subscription=SHORT), 1000.0)
     assert len(receiver.got) == 100
-    assert Deliveries(any_state).state(NAME, now=1000.0).circuit == "closed"
+    assert Deliveries(state).state(NAME, now=1000.0).circuit == "closed"
 
 
-def test_events_that_the_filter_excludes_do_not_delay_a_probe(any_state: redis.Redis) -> None:
-    publish(any_state, *range(10))
+def test_events_that_the_filter_excludes_do_not_delay_a_probe(state: redis.Redis) -> None:
+    publish(state, *range(10))
     receiver = WindowReceiver(refuse, concurrency=10)
     subscription = Subscription(name=NAME, transport="http", filter=Filter(sources=("eu-*",)), retry=SHORT.retry)
-    window_lane = lane(any_state, receiver, subscription=subscription)
+    window_lane = lane(state, receiver, subscription=subscription)
     steps(window_lane, 1000.0)
-    any_state.delete(keys.retry(NAME))
-    publish(any_state, *range(10, 40), source="us-mettl")
-    (wanted,) = publish(any_state, 50)
+    state.delete(keys.retry(NAME))
+    publish(state, *range(10, 40), source="us-mettl")
+    (wanted,) = publish(state, 50)
     receiver.answer = lambda sent: None
     run_until_idle(window_lane, 1006.0)
     assert receiver.ids[-1] == wanted
 
 
-def test_gone_disables_at_once_and_loses_nothing(any_state: redis.Redis) -> None:
-    ids = publish(any_state, *range(30))
+def test_gone_disables_at_once_and_loses_nothing(state: redis.Redis) -> None:
+    ids = publish(state, *range(30))
     receiver = WindowReceiver(lambda sent: GONE, concurrency=4)
-    window_lane, deliveries = lane(any_state, receiver), Deliveries(any_state)
+    window_lane, deliveries = lane(state, receiver), Deliveries(state)
     steps(window_lane, 1000.0)
     result = deliveries.state(NAME, now=1000.0)
     assert (result.circuit, result.circuit_reason, len(receiver.got)) == ("disabled", "receiver answered 410 Gone", 4)
@@ -249,13 +249,13 @@ def test_gone_disables_at_once_and_loses_nothing(any_state: redis.Redis) -> None
     receiver.answer = lambda sent: None
     run_until_idle(window_lane, 2000.0)
     assert sorted(receiver.ids) == sorted(ids)
-    assert pending(any_state) == 0
+    assert pending(state) == 0
 
 
 @pytest.mark.parametrize("point", WINDOW_CRASH_POINTS)
-def test_a_process_killed_at_any_point_loses_nothing(any_state: redis.Redis, point: str) -> None:
-    ids = publish(any_state, *range(40))
-    left, effects, deliveries = [3 if point == "started" else 1], Counter[str](), Deliveries(any_state)
+def test_a_process_killed_at_any_point_loses_nothing(state: redis.Redis, point: str) -> None:
+    ids = publish(state, *range(40))
+    left, effects, deliveries = [3 if point == "started" else 1], Counter[str](), Deliveries(state)
 
     def answer(sent: Outgoing) -> Outcome:
         if point == "parked" and left:
@@ -275,11 +275,11 @@ def test_a_process_killed_at_any_point_loses_nothing(any_state: redis.Redis, poi
                 raise Killed
 
     receiver = WindowReceiver(answer, concurrency=5)
-    doomed = lane(any_state, receiver, subscription=SHORT, crash=crash)
+    doomed = lane(state, receiver, subscription=SHORT, crash=crash)
     with pytest.raises(Killed):
         steps(doomed, 1000.0, 50)
     deliveries.resume(NAME)
-    heir = lane(any_state, WindowReceiver(answer, concurrency=5), subscription=SHORT, consumer="two")
+    heir = lane(state, WindowReceiver(answer, concurrency=5), subscription=SHORT, consumer="two")
     heir.step(at(1000.0), even)
     heir.adopt(lambda consumer: False)
     for moment in (1000.0, 1300.0, 1600.0):
@@ -287,13 +287,13 @@ def test_a_process_killed_at_any_point_loses_nothing(any_state: redis.Redis, poi
     assert set(effects) == set(ids)
     # Only what was under way at the moment of death may have gone twice.
     assert sum(effects.values()) - len(ids) <= 4 * 5
-    assert (pending(any_state), any_state.hlen(keys.deliveries(NAME))) == (0, 0)
+    assert (pending(state), state.hlen(keys.deliveries(NAME))) == (0, 0)
 
 
 def test_an_event_that_kills_every_process_becomes_a_dead_letter_and_the_others_are_sent(
-    any_state: redis.Redis,
+    state: redis.Redis,
 ) -> None:
-    ids = publish(any_state, *range(20))
+    ids = publish(state, *range(20))
     poison, effects = ids[4], set[str]()
 
     def answer(sent: Outgoing) -> Outcome:
@@ -304,7 +304,7 @@ def test_an_event_that_kills_every_process_becomes_a_dead_letter_and_the_others_
 
     for life in range(12):
         limits = Limits(poison_after=3)
-        window_lane = lane(any_state, WindowReceiver(answer, concurrency=6), consumer=str(life), limits=limits)
+        window_lane = lane(state, WindowReceiver(answer, concurrency=6), consumer=str(life), limits=limits)
         try:
             window_lane.step(at(1000.0), even)
             window_lane.adopt(lambda consumer: False)
@@ -312,14 +312,14 @@ def test_an_event_that_kills_every_process_becomes_a_dead_letter_and_the_others_
         except Killed:
             continue
     assert effects == set(ids) - {poison}
-    (letter,) = Deliveries(any_state).dead_letters(NAME)
+    (letter,) = Deliveries(state).dead_letters(NAME)
     assert (letter.delivery.id, letter.reason) == (poison, "poison")
-    assert pending(any_state) == 0
+    assert pending(state) == 0
 
 
-def test_a_replayed_event_that_kills_every_process_takes_no_other_retry_with_it(any_state: redis.Redis) -> None:
-    ids = publish(any_state, *range(6))
-    run_until_idle(lane(any_state, WindowReceiver(refuse), subscription=SHORT), 1000.0)
+def test_a_replayed_event_that_kills_every_process_takes_no_other_retry_with_it(state: redis.Redis) -> None:
+    ids = publish(state, *range(6))
+    run_until_idle(lane(state, WindowReceiver(refuse), subscription=SHORT), 1000.0)
     effects: set[str] = set()
 
     def answer(sent: Outgoing) -> Outcome:
@@ -331,20 +331,20 @@ def test_a_replayed_event_that_kills_every_process_takes_no_other_retry_with_it(
     limits = Limits(poison_after=3, lease=10.0, open_after=99)
     for life in range(12):
         receiver = WindowReceiver(answer)
-        window_lane = lane(any_state, receiver, subscription=SHORT, consumer=str(life), limits=limits)
+        window_lane = lane(state, receiver, subscription=SHORT, consumer=str(life), limits=limits)
         try:
             run_until_idle(window_lane, 1100.0 + 20.0 * life)
         except Killed:
             continue
     assert effects == set(ids) - {ids[2]}
-    (letter,) = Deliveries(any_state).dead_letters(NAME)
+    (letter,) = Deliveries(state).dead_letters(NAME)
     assert (letter.delivery.id, letter.reason) == (ids[2], "poison")
 
 
-def test_what_is_held_is_not_read_again_after_a_failure_of_the_state_server(any_state: redis.Redis) -> None:
-    ids = publish(any_state, *range(30))
+def test_what_is_held_is_not_read_again_after_a_failure_of_the_state_server(state: redis.Redis) -> None:
+    ids = publish(state, *range(30))
     receiver = WindowReceiver(lambda sent: HELD, concurrency=4)
-    window_lane = lane(any_state, receiver)
+    window_lane = lane(state, receiver)
     steps(window_lane, 1000.0)
     window_lane.recover()
     steps(window_lane, 1000.0)
@@ -352,15 +352,15 @@ def test_what_is_held_is_not_read_again_after_a_failure_of_the_state_server(any_
     receiver.release()
     run_until_idle(window_lane, 1000.0)
     assert receiver.ids == ids
-    assert pending(any_state) == 0
+    assert pending(state) == 0
 
 
 def test_results_that_came_while_the_state_server_was_away_are_settled_and_not_sent_again(
-    any_state: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = publish(any_state, *range(6))
+    ids = publish(state, *range(6))
     receiver = WindowReceiver(lambda sent: HELD)
-    window_lane = lane(any_state, receiver)
+    window_lane = lane(state, receiver)
     steps(window_lane, 1000.0)
     receiver.answer = lambda sent: None
     receiver.release()
@@ -372,17 +372,17 @@ def test_results_that_came_while_the_state_server_was_away_are_settled_and_not_s
             window_lane.recover()
     run_until_idle(window_lane, 1000.0)
     assert receiver.ids == ids
-    assert Deliveries(any_state).state(NAME, now=1.0).delivered == 6
-    assert pending(any_state) == 0
+    assert Deliveries(state).state(NAME, now=1.0).delivered == 6
+    assert pending(state) == 0
 
 
-def test_the_rate_holds_for_all_processes_in_every_stretch_of_its_length(any_state: redis.Redis) -> None:
-    publish(any_state, *range(100))
+def test_the_rate_holds_for_all_processes_in_every_stretch_of_its_length(state: redis.Redis) -> None:
+    publish(state, *range(100))
     subscription = Subscription(name=NAME, transport="http", rate=Rate(events=10, per=1.0))
     clock, sent = [1000.0], list[float]()
     lanes = [
         lane(
-            any_state,
+            state,
             WindowReceiver(lambda _: sent.append(clock[0])),  # type: ignore[func-returns-value]
             subscription=subscription,
             consumer=str(number),
@@ -398,9 +398,9 @@ def test_the_rate_holds_for_all_processes_in_every_stretch_of_its_length(any_sta
     assert clock[0] < 1012.0
 
 
-def test_a_retry_that_waits_for_the_rate_is_given_back_before_its_claim_ends(any_state: redis.Redis) -> None:
-    ids = publish(any_state, *range(4))
-    run_until_idle(lane(any_state, WindowReceiver(refuse), subscription=SHORT), 1000.0)
+def test_a_retry_that_waits_for_the_rate_is_given_back_before_its_claim_ends(state: redis.Redis) -> None:
+    ids = publish(state, *range(4))
+    run_until_idle(lane(state, WindowReceiver(refuse), subscription=SHORT), 1000.0)
     subscription = Subscription(name=NAME, transport="http", rate=Rate(events=1, per=60.0), retry=SHORT.retry)
     sent: Counter[str] = Counter()
 
@@ -409,7 +409,7 @@ def test_a_retry_that_waits_for_the_rate_is_given_back_before_its_claim_ends(any
         return None
 
     both = [
-        lane(any_state, WindowReceiver(answer), subscription=subscription, consumer=consumer, limits=Limits(lease=40.0))
+        lane(state, WindowReceiver(answer), subscription=subscription, consumer=consumer, limits=Limits(lease=40.0))
         for consumer in ("one", "two")
     ]
     for moment in range(1005, 1405, 5):
@@ -418,18 +418,18 @@ def test_a_retry_that_waits_for_the_rate_is_given_back_before_its_claim_ends(any
     assert sent == Counter(ids)
 
 
-def test_finish_settles_what_is_answered_and_leaves_the_rest_to_others(any_state: redis.Redis) -> None:
-    ids = publish(any_state, *range(20))
+def test_finish_settles_what_is_answered_and_leaves_the_rest_to_others(state: redis.Redis) -> None:
+    ids = publish(state, *range(20))
     receiver = WindowReceiver(lambda sent: HELD, concurrency=4)
-    window_lane = lane(any_state, receiver)
+    window_lane = lane(state, receiver)
     steps(window_lane, 1000.0)
     receiver.answer = lambda sent: HELD if sent.id == ids[0] else None
     window_lane.finish(at(1000.0), even, within=0.05)
     receiver.release()
     window_lane.finish(at(1000.0), even, within=0.05)
-    assert Deliveries(any_state).state(NAME, now=1.0).delivered == 3
+    assert Deliveries(state).state(NAME, now=1.0).delivered == 3
     heir = WindowReceiver()
-    heir_lane = lane(any_state, heir, consumer="two")
+    heir_lane = lane(state, heir, consumer="two")
     heir_lane.step(at(1000.0), even)
     heir_lane.adopt(lambda consumer: False)
     run_until_idle(heir_lane, 1000.0)
@@ -500,10 +500,10 @@ MUTANTS = [
 
 @pytest.mark.parametrize(("mutant", "test", "arguments"), MUTANTS, ids=lambda value: getattr(value, "__name__", ""))
 def test_code_that_is_broken_on_purpose_is_caught(
-    mutant: Any, test: Any, arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, fake_state: redis.Redis
+    mutant: Any, test: Any, arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, state: redis.Redis
 ) -> None:
-    test(fake_state, *arguments)
-    fake_state.flushall()
+    test(state, *arguments)
+    state.flushall()
     mutant(monkeypatch)
     with pytest.raises((AssertionError, pytest.fail.Exception)):
-        test(fake_state, *arguments)
+        test(state, *arguments)

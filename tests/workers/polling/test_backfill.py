@@ -113,8 +113,8 @@ class World:
 
 
 @pytest.fixture
-def world(fake_state: redis.Redis) -> World:
-    return World(fake_state)
+def world(state: redis.Redis) -> World:
+    return World(state)
 
 
 def test_a_period_is_read_page_by_page_and_published_with_its_origin(world: World) -> None:
@@ -482,8 +482,8 @@ class TestLiveTrafficFirst:
     """A worker is alive and something else is due."""
 
     @pytest.fixture
-    def world(self, fake_state: redis.Redis) -> World:
-        world = World(fake_state)
+    def world(self, state: redis.Redis) -> World:
+        world = World(state)
         world.client.set(keys.heartbeat("worker"), "1")
         world.services.cursors.begin(NAME, "results", START)
         return world

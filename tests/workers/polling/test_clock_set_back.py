@@ -44,8 +44,8 @@ class World:
         return poll_once(self.services, NAME, not_within=240.0).outcome
 
 
-def test_polling_goes_on_when_the_vendors_pause_is_over(fake_state: redis.Redis) -> None:
-    world = World(fake_state)
+def test_polling_goes_on_when_the_vendors_pause_is_over(state: redis.Redis) -> None:
+    world = World(state)
     world.throttled[1] = 600.0
     assert world.poll() == "cut_short"
     world.moment += 100.0 - BACK
@@ -55,8 +55,8 @@ def test_polling_goes_on_when_the_vendors_pause_is_over(fake_state: redis.Redis)
     assert world.poll() == "done"
 
 
-def test_a_step_in_the_middle_of_a_round_ends_no_pause_early(fake_state: redis.Redis) -> None:
-    world = World(fake_state)
+def test_a_step_in_the_middle_of_a_round_ends_no_pause_early(state: redis.Redis) -> None:
+    world = World(state)
     world.api.add(*(Sitting(f"{number}", START - 1000.0 + number) for number in range(9)))
     world.throttled[3] = 600.0
     answer = world.answer
@@ -73,8 +73,8 @@ def test_a_step_in_the_middle_of_a_round_ends_no_pause_early(fake_state: redis.R
     assert world.poll() == "done"
 
 
-def test_a_recheck_comes_when_it_was_planned(fake_state: redis.Redis) -> None:
-    world = Pointing(fake_state)
+def test_a_recheck_comes_when_it_was_planned(state: redis.Redis) -> None:
+    world = Pointing(state)
     world.webhook(sitting="1")
     recheck(world.services, NAME)
     (watch,) = world.services.watches.list(NAME)
@@ -97,8 +97,8 @@ class _App:
         self._started += args
 
 
-def test_the_tick_starts_rechecks_after_a_wait_that_was_set_before_the_step(fake_state: redis.Redis) -> None:
-    world = Pointing(fake_state)
+def test_the_tick_starts_rechecks_after_a_wait_that_was_set_before_the_step(state: redis.Redis) -> None:
+    world = Pointing(state)
     started: list[str] = []
     tasks = Tasks(_App(started), world.services, lambda: False)  # type: ignore[arg-type]
     world.services.budgets.pause_until(NAME, world.moment + DAY, "HTTP 429")
@@ -111,8 +111,8 @@ def test_the_tick_starts_rechecks_after_a_wait_that_was_set_before_the_step(fake
     assert started == [NAME]
 
 
-def test_the_tick_follows_the_clock_itself(fake_state: redis.Redis) -> None:
-    world = Pointing(fake_state)
+def test_the_tick_follows_the_clock_itself(state: redis.Redis) -> None:
+    world = Pointing(state)
     started: list[str] = []
     tasks = Tasks(_App(started), world.services, lambda: False)  # type: ignore[arg-type]
     tasks.start_due_rechecks()
@@ -123,8 +123,8 @@ def test_the_tick_follows_the_clock_itself(fake_state: redis.Redis) -> None:
 
 
 @pytest.mark.parametrize("pages_a_minute", [None, 2])
-def test_a_backfill_waits_no_longer_than_it_would_have(fake_state: redis.Redis, pages_a_minute: int | None) -> None:
-    world = World(fake_state, poll=PollConfig(enabled=False))
+def test_a_backfill_waits_no_longer_than_it_would_have(state: redis.Redis, pages_a_minute: int | None) -> None:
+    world = World(state, poll=PollConfig(enabled=False))
     world.api.add(*(Sitting(f"{number}", START - DAY + number) for number in range(9)))
     world.throttled[2] = 300.0
     job = Backfill(id="b", source=NAME, first=START - 2 * DAY, last=START, streams=["results"], rate=pages_a_minute)
@@ -143,10 +143,10 @@ def test_a_backfill_waits_no_longer_than_it_would_have(fake_state: redis.Redis, 
 
 
 def test_the_nightly_reconciliation_is_due_however_far_in_the_future_the_last_one_was(
-    fake_state: redis.Redis,
+    state: redis.Redis,
 ) -> None:
-    world = World(fake_state)
-    kept = Reconciliations(fake_state)
+    world = World(state)
+    kept = Reconciliations(state)
     kept.keep(Reconciliation(source=NAME, since=START, until=START + 30 * DAY, made=START + 30 * DAY))
     assert nightly(world.services) == [NAME]
     assert nightly(world.services) == []

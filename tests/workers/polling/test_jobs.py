@@ -78,8 +78,8 @@ class World:
 
 
 @pytest.fixture
-def world(fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> World:
-    world = World(fake_state)
+def world(state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World(state)
 
     def sleep(seconds: float) -> None:
         world.moment += seconds

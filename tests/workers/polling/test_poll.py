@@ -62,8 +62,8 @@ class World:
 
 
 @pytest.fixture
-def world(fake_state: redis.Redis) -> World:
-    return World(fake_state)
+def world(state: redis.Redis) -> World:
+    return World(state)
 
 
 def test_a_round_publishes_every_page_and_moves_the_cursor_to_its_end(world: World) -> None:

@@ -40,33 +40,33 @@ class World:
 
 
 @pytest.fixture
-def world(fake_state: redis.Redis) -> World:
-    return World(fake_state)
+def world(state: redis.Redis) -> World:
+    return World(state)
 
 
-def test_it_begins_with_the_next_tick_and_ignores_the_interval(world: World, fake_state: redis.Redis) -> None:
+def test_it_begins_with_the_next_tick_and_ignores_the_interval(world: World, state: redis.Redis) -> None:
     world.tasks.start_due_rechecks()
     assert world.app.started == []
     world.tasks.poll(NAME)  # within the interval: nothing
-    assert journal(fake_state) == []
+    assert journal(state) == []
     world.services.polls_asked.ask(NAME)
     world.tasks.start_due_rechecks()
     assert world.app.started == [NAME]
     world.tasks.poll(NAME)
-    assert journal(fake_state) == [("attempt.completed", "a:new")]
+    assert journal(state) == [("attempt.completed", "a:new")]
     world.tasks.start_due_rechecks()
     assert world.app.started == [NAME]
 
 
-def test_it_is_asked_for_again_if_another_process_reads_the_source(world: World, fake_state: redis.Redis) -> None:
+def test_it_is_asked_for_again_if_another_process_reads_the_source(world: World, state: redis.Redis) -> None:
     world.services.polls_asked.ask(NAME)
-    lease = Lease(fake_state, f"poll:{NAME}", "another", seconds=60)
+    lease = Lease(state, f"poll:{NAME}", "another", seconds=60)
     lease.hold()
     world.tasks.poll(NAME)
     assert world.services.polls_asked.all() == (NAME,)
     lease.release()
     world.tasks.poll(NAME)
-    assert journal(fake_state) == [("attempt.completed", "a:new")]
+    assert journal(state) == [("attempt.completed", "a:new")]
     assert world.services.polls_asked.all() == ()
 
 

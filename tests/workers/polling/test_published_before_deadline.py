@@ -21,8 +21,8 @@ POINTERS = {"attempt": {"sitting": "ann-1"}, "person": {"person": "ann"}}
 
 
 @pytest.fixture
-def world(fake_state: redis.Redis) -> World:
-    return World(fake_state)
+def world(state: redis.Redis) -> World:
+    return World(state)
 
 
 def publish(world: World) -> None:

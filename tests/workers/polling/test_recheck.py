@@ -37,8 +37,8 @@ class World:
 
 
 @pytest.fixture
-def world(fake_state: redis.Redis) -> World:
-    return World(fake_state)
+def world(state: redis.Redis) -> World:
+    return World(state)
 
 
 def test_an_attempt_that_is_graded_later_is_revised_exactly_once(world: World) -> None:

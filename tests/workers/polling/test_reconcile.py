@@ -115,14 +115,14 @@ class World:
 
 
 @pytest.fixture
-def world(fake_state: redis.Redis) -> World:
-    return World(fake_state)
+def world(state: redis.Redis) -> World:
+    return World(state)
 
 
 @pytest.fixture
-def today(fake_state: redis.Redis) -> World:
+def today(state: redis.Redis) -> World:
     """On the clock of the state server, which numbers the entries of the journal; `TODAY` is its period."""
-    return World(fake_state, moment=NOW)
+    return World(state, moment=NOW)
 
 
 def test_it_distinguishes_attempts_by_path_and_names_the_missing_ones(world: World) -> None:
@@ -643,15 +643,15 @@ def test_delays_by_nearest_rank_never_below_zero_and_only_of_the_period() -> Non
 
 @pytest.mark.long
 @pytest.mark.parametrize("partitions", [1, 3])
-def test_memories_are_found_in_bulk_while_the_table_grows(any_state: redis.Redis, partitions: int) -> None:
-    world = World(any_state)
+def test_memories_are_found_in_bulk_while_the_table_grows(state: redis.Redis, partitions: int) -> None:
+    world = World(state)
     world.services = replace(
         world.services,
         config=replace(world.services.config, bridge=replace(world.services.config.bridge, partitions=partitions)),
     )
     names = [f"{number}" for number in range(700)]
     world.sit(*names)
-    reader = Reader(any_state, partitions=partitions)
+    reader = Reader(state, partitions=partitions)
     assert reader.attempts(NAME, ["a:1"]) == {}
     world.poll(*names)
 

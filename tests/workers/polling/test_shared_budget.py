@@ -66,22 +66,22 @@ class Account:
 
 @pytest.mark.parametrize("expected", [1, 5, 40])
 def test_the_first_poll_of_2000_results_ends_within_the_hour_however_many_are_expected(
-    fake_state: redis.Redis, expected: int
+    state: redis.Redis, expected: int
 ) -> None:
-    account = Account(fake_state, pages=10, expected=expected, deadline=14 * DAY)
+    account = Account(state, pages=10, expected=expected, deadline=14 * DAY)
     account.run(3600)
     assert account.published == account.results
     assert account.services.cursors.position(NAME, "links").cursor is not None
     assert all(watch.rechecks <= 1 for watch in account.services.watches.list(NAME))
 
 
-def test_what_never_comes_in_a_long_list_is_announced_at_its_deadline_and_ends(fake_state: redis.Redis) -> None:
-    account = Account(fake_state, pages=30, expected=1, deadline=DAY)
+def test_what_never_comes_in_a_long_list_is_announced_at_its_deadline_and_ends(state: redis.Redis) -> None:
+    account = Account(state, pages=30, expected=1, deadline=DAY)
     account.run(3 * 3600)
     assert account.published == account.results
     account.run(DAY, every=1800.0)
     assert account.services.watches.list(NAME) == ()
-    assert journal(fake_state)[-1] == ("attempt.overdue", "link:1")
+    assert journal(state)[-1] == ("attempt.overdue", "link:1")
 
 
 class LongSearch:
@@ -100,20 +100,20 @@ class LongSearch:
         return []
 
 
-def test_a_recheck_that_the_budget_cuts_short_counts(fake_state: redis.Redis) -> None:
-    world = LongSearch(fake_state, deadline=DAY)
+def test_a_recheck_that_the_budget_cuts_short_counts(state: redis.Redis) -> None:
+    world = LongSearch(state, deadline=DAY)
     assert recheck(world.services, NAME).outcome == "cut_short"
     (watch,) = world.services.watches.list(NAME)
     assert (watch.rechecks, watch.due) == (1, START + 60.0)
 
 
-def test_a_recheck_that_needs_more_than_the_budget_ends_at_its_deadline(fake_state: redis.Redis) -> None:
-    world = LongSearch(fake_state, deadline=600.0)
+def test_a_recheck_that_needs_more_than_the_budget_ends_at_its_deadline(state: redis.Redis) -> None:
+    world = LongSearch(state, deadline=600.0)
     recheck(world.services, NAME)
     world.moment += 3700.0
     recheck(world.services, NAME)
     assert world.services.watches.list(NAME) == ()
-    assert journal(fake_state) == [("attempt.overdue", "a:1")]
+    assert journal(state) == [("attempt.overdue", "a:1")]
 
 
 def _ignore_shares(patch: pytest.MonkeyPatch) -> None:
@@ -170,8 +170,8 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Callable[[redis.R
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_broken_budget_is_noticed(mutant: str, fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_budget_is_noticed(mutant: str, state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     break_it, notices = MUTANTS[mutant]
     break_it(monkeypatch)
     with pytest.raises(AssertionError):
-        notices(fake_state)
+        notices(state)

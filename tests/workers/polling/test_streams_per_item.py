@@ -132,8 +132,8 @@ class World:
 
 
 @pytest.fixture
-def world(fake_state: redis.Redis) -> World:
-    return World(fake_state)
+def world(state: redis.Redis) -> World:
+    return World(state)
 
 
 def test_each_form_has_a_cursor_of_its_own_and_all_is_published_once(world: World) -> None:
@@ -172,8 +172,8 @@ def test_a_form_that_cannot_be_read_does_not_stop_the_others(world: World, probl
     assert world.published == ["a:2", "a:1"]
 
 
-def test_when_the_vendor_is_away_only_some_forms_are_asked_for_in_a_poll(fake_state: redis.Redis) -> None:
-    world = World(fake_state, forms=tuple("abcdefgh"))
+def test_when_the_vendor_is_away_only_some_forms_are_asked_for_in_a_poll(state: redis.Redis) -> None:
+    world = World(state, forms=tuple("abcdefgh"))
     world.problems = dict.fromkeys(world.forms, VendorUnavailable("no answer"))
     world.poll()
     assert world.asked() == ["a", "b", "c"]
@@ -194,17 +194,17 @@ def test_what_concerns_the_whole_source_ends_the_poll(world: World, problem: Bri
 
 
 @pytest.mark.parametrize("calls", [2, 5])
-def test_a_small_budget_is_spent_on_every_form_in_turn(fake_state: redis.Redis, calls: int) -> None:
+def test_a_small_budget_is_spent_on_every_form_in_turn(state: redis.Redis, calls: int) -> None:
     # A budget that divides the number of forms, plus the one that is refused, must not pass over the same form.
-    world = World(fake_state, forms=tuple("abcdef"), budget=(calls, 290.0))
+    world = World(state, forms=tuple("abcdef"), budget=(calls, 290.0))
     turns = [world.asked() for _ in range(12) if world.poll(not_within=240)]
     assert all(len(each) == calls for each in turns)
     every = [form for turn in turns for form in turn]
     assert {form: every.count(form) for form in world.forms} == dict.fromkeys(world.forms, 2 * calls)
 
 
-def test_a_form_with_a_long_past_does_not_keep_the_budget_to_itself(fake_state: redis.Redis) -> None:
-    world = World(fake_state, forms=("long", "short"), budget=(3, 290.0))
+def test_a_form_with_a_long_past_does_not_keep_the_budget_to_itself(state: redis.Redis) -> None:
+    world = World(state, forms=("long", "short"), budget=(3, 290.0))
     world.sit("long", *(f"{number}" for number in range(20)))
     world.sit("short", "short")
     world.poll()
@@ -312,23 +312,23 @@ def test_a_test_of_the_source_names_the_form_that_fails_and_reads_the_others(wor
     assert done[0].text == "no such form"
 
 
-def test_an_alarm_names_the_one_form_that_fails(fake_state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_alarm_names_the_one_form_that_fails(state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     # Without rounds of its own for each form, those of the others would push its failed ones out.
     monkeypatch.setattr("bridge.polling.cursors.HISTORY", 4)
-    world = World(fake_state, forms=tuple("abc"))
+    world = World(state, forms=tuple("abc"))
     world.problems["a"] = VendorFault("no such form")
     for minute in range(23):
         check_sources(world.services)
         if minute % 5 == 1:
             poll_once(world.services, NAME)
         world.moment += 60
-    (alarm,) = alarms.raised_alarms(fake_state, NAME)
+    (alarm,) = alarms.raised_alarms(state, NAME)
     assert alarm.kind == POLL_FAILING
     assert re.fullmatch("forms:a: nothing read for .*; failed rounds: 5; no such form", alarm.value)
 
 
-def test_the_history_keeps_some_rounds_of_each_stream(fake_state: redis.Redis) -> None:
-    cursors = Cursors(fake_state)
+def test_the_history_keeps_some_rounds_of_each_stream(state: redis.Redis) -> None:
+    cursors = Cursors(state)
     for number in range(ROUNDS_PER_STREAM * 20 + 5):
         report = RoundReport(stream=f"{number % 20}", from_cursor="", to_cursor="", started=number)
         cursors.record_round(NAME, report, streams=20)
@@ -336,8 +336,8 @@ def test_the_history_keeps_some_rounds_of_each_stream(fake_state: redis.Redis) -
     assert [report.started for report in cursors.history(NAME, limit=2)] == [124, 123]
 
 
-def test_doctor_counts_the_polls_of_every_form(fake_state: redis.Redis) -> None:
-    world = World(fake_state, forms=tuple("abcdefghij"), budget=(15, 600.0))
+def test_doctor_counts_the_polls_of_every_form(state: redis.Redis) -> None:
+    world = World(state, forms=tuple("abcdefghij"), budget=(15, 600.0))
     (finding,) = [each for each in examine(world.services, outward=False) if each.name == f"source {NAME}"]
     assert finding.text == "20 polls per 10m, its budget is 15 calls"
 
@@ -357,8 +357,8 @@ def test_gauges_schedule_and_a_quicker_clock_know_every_form(world: World) -> No
     assert streams(vendor, {"forms": ()}) == streams(vendor, {"forms": None}) == {}
 
 
-def test_odd_names_of_forms_survive_keys_lists_and_the_api(fake_state: redis.Redis, tmp_path: Path) -> None:
-    world = World(fake_state, forms=ODD)
+def test_odd_names_of_forms_survive_keys_lists_and_the_api(state: redis.Redis, tmp_path: Path) -> None:
+    world = World(state, forms=ODD)
     for number, form in enumerate(ODD):
         world.sit(form, f"{number}")
     services = _with_api(world, tmp_path)

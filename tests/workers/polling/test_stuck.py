@@ -64,8 +64,8 @@ class Hanging:
 
 
 @pytest.fixture
-def hanging(fake_state: redis.Redis) -> Hanging:
-    return Hanging(fake_state)
+def hanging(state: redis.Redis) -> Hanging:
+    return Hanging(state)
 
 
 def test_a_turn_that_makes_no_progress_is_logged_once_and_raises_the_alarm(hanging: Hanging) -> None:
@@ -102,12 +102,12 @@ def test_a_turn_that_is_over_is_not_stuck(hanging: Hanging) -> None:
     assert hanging.services.turns.stuck(NOW) == ()
 
 
-def test_a_report_from_before_the_clock_was_set_back_is_over_in_its_usual_time(fake_state: redis.Redis) -> None:
-    reports = StuckReadings(fake_state)
+def test_a_report_from_before_the_clock_was_set_back_is_over_in_its_usual_time(state: redis.Redis) -> None:
+    reports = StuckReadings(state)
     reports.report(StuckReading(source=NAME, since=NOW, where="x"))
-    fake_state.pexpire(keys.stuck_reading(NAME), 7_200_000)
+    state.pexpire(keys.stuck_reading(NAME), 7_200_000)
     assert reports.of(NAME) is not None
-    assert 0 < fake_state.pttl(keys.stuck_reading(NAME)) <= 90_000  # type: ignore[operator]  # not asynchronous
+    assert 0 < state.pttl(keys.stuck_reading(NAME)) <= 90_000  # type: ignore[operator]  # not asynchronous
 
 
 def _one_progress_a_turn(patch: pytest.MonkeyPatch) -> None:

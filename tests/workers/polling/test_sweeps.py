@@ -74,20 +74,20 @@ FAULTS = pytest.mark.parametrize("fault", [VendorFault("HTTP 404"), Unreadable("
 @FAULTS
 @pytest.mark.parametrize("daily", [True, False])
 def test_a_round_that_fails_after_its_first_page_is_continued_at_the_next_poll(
-    fake_state: redis.Redis, fault: BridgeError, daily: bool
+    state: redis.Redis, fault: BridgeError, daily: bool
 ) -> None:
-    world = World(fake_state, daily=daily)
+    world = World(state, daily=daily)
     world.api.before = fails(fault, 3, 4)
     assert world.polls(3) == [("cut_short", 3), ("cut_short", 1), ("done", 3)]
-    assert len(set(journal(fake_state))) == len(journal(fake_state)) == 10
+    assert len(set(journal(state))) == len(journal(state)) == 10
     if daily:
         assert world.polls(2) == [("fresh", 0), ("fresh", 0)]
         world.moment += DAY
         assert world.polls(1) == [("done", 5)]
 
 
-def test_a_failed_round_is_continued_at_the_next_poll_and_not_at_the_next_tick(fake_state: redis.Redis) -> None:
-    world = World(fake_state)
+def test_a_failed_round_is_continued_at_the_next_poll_and_not_at_the_next_tick(state: redis.Redis) -> None:
+    world = World(state)
     world.api.before = fails(VendorFault("HTTP 404"), 3)
     world.polls(1)
     world.moment -= POLL - 60.0
@@ -95,38 +95,36 @@ def test_a_failed_round_is_continued_at_the_next_poll_and_not_at_the_next_tick(f
 
 
 @FAULTS
-def test_a_page_that_can_never_be_read_makes_the_day_begin_again_seldom(
-    fake_state: redis.Redis, fault: BridgeError
-) -> None:
-    world = World(fake_state)
+def test_a_page_that_can_never_be_read_makes_the_day_begin_again_seldom(state: redis.Redis, fault: BridgeError) -> None:
+    world = World(state)
     world.api.before = fails_at(world.api, fault, 4)
     beginnings = [number for number, (_, calls) in enumerate(world.polls(60)) if calls > 1]
     # Six polls at the page, then at once; then after one hour, two, four, ...
     assert beginnings == [0, 6, 23, 52]
 
 
-def test_a_cursor_that_has_expired_makes_the_day_begin_again_at_the_next_poll(fake_state: redis.Redis) -> None:
-    world = World(fake_state)
+def test_a_cursor_that_has_expired_makes_the_day_begin_again_at_the_next_poll(state: redis.Redis) -> None:
+    world = World(state)
     world.api.before = fails(VendorFault("the page cursor is refused", reason="bad_cursor"), 3)
     assert world.polls(3) == [("cut_short", 3), ("done", 5), ("fresh", 0)]
 
 
-def test_cursors_that_always_expire_make_the_day_begin_again_seldom(fake_state: redis.Redis) -> None:
-    world = World(fake_state)
+def test_cursors_that_always_expire_make_the_day_begin_again_seldom(state: redis.Redis) -> None:
+    world = World(state)
     world.api.before = fails_at(world.api, VendorFault("the page cursor is refused", reason="bad_cursor"), 3)
     beginnings = [number for number, (_, calls) in enumerate(world.polls(90)) if calls]
     assert beginnings == [0, 1, 13, 37, 85]
 
 
-def test_a_daily_sweep_whose_first_call_fails_is_repeated_at_the_next_poll(fake_state: redis.Redis) -> None:
-    world = World(fake_state)
+def test_a_daily_sweep_whose_first_call_fails_is_repeated_at_the_next_poll(state: redis.Redis) -> None:
+    world = World(state)
     world.api.before = fails(VendorUnavailable("HTTP 503"), 1, 2)
     assert world.polls(4) == [("cut_short", 1), ("cut_short", 1), ("done", 5), ("fresh", 0)]
     world.moment += DAY
     assert world.polls(1) == [("done", 5)]
 
 
-def test_coremetrix_continues_its_week_at_the_window_that_failed(fake_state: redis.Redis) -> None:
+def test_coremetrix_continues_its_week_at_the_window_that_failed(state: redis.Redis) -> None:
     moment, windows = [START], list[str]()
 
     def answer(_method: str, url: str, *_rest: object) -> tuple[int, dict[str, str], bytes]:
@@ -134,7 +132,7 @@ def test_coremetrix_continues_its_week_at_the_window_that_failed(fake_state: red
         return (404, {}, b"") if len(windows) == 3 else (200, {}, b'{"attempts": []}')
 
     services = make_services(
-        fake_state,
+        state,
         COREMETRIX,
         lambda: moment[0],
         poll=PollConfig(every=POLL, overlap=100, look_back=9 * DAY),

@@ -132,9 +132,9 @@ AT_ONCE: dict[str, Mapping[str, str]] = {
 @pytest.mark.parametrize("headers", AT_ONCE.values(), ids=AT_ONCE)
 @pytest.mark.parametrize("reader", READERS)
 def test_a_refused_source_is_left_alone_for_a_minute(
-    fake_state: redis.Redis, reader: str, headers: Mapping[str, str]
+    state: redis.Redis, reader: str, headers: Mapping[str, str]
 ) -> None:
-    world = World(fake_state, 429, headers)
+    world = World(state, 429, headers)
     READERS[reader](world)
     assert world.calls[0] == 0.0
     assert len(world.calls) <= MINUTES / DEFAULT_PAUSE + 1
@@ -143,16 +143,14 @@ def test_a_refused_source_is_left_alone_for_a_minute(
 
 
 @pytest.mark.parametrize("reader", ["polls", "rechecks", "backfills"])
-def test_a_pause_that_the_vendor_asks_for_is_kept_and_reading_goes_on_after_it(
-    fake_state: redis.Redis, reader: str
-) -> None:
-    world = World(fake_state, 429, {"Retry-After": "45"})
+def test_a_pause_that_the_vendor_asks_for_is_kept_and_reading_goes_on_after_it(state: redis.Redis, reader: str) -> None:
+    world = World(state, 429, {"Retry-After": "45"})
     READERS[reader](world)
     assert [round(moment) for moment in world.calls] == pytest.approx([0, 45, 90], abs=6)
     world.refusing = False
     world.moment = max(world.moment, START + MINUTES) + 60.0
     run(world.services, world.job, world.callbacks)
-    assert journal(fake_state) == [("attempt.completed", "a:1")]
+    assert journal(state) == [("attempt.completed", "a:1")]
 
 
 FAILS_AT_ONCE = pytest.mark.parametrize(
@@ -162,18 +160,18 @@ FAILS_AT_ONCE = pytest.mark.parametrize(
 
 @FAILS_AT_ONCE
 def test_a_backfill_waits_longer_and_longer_for_a_server_that_fails(
-    fake_state: redis.Redis, headers: Mapping[str, str]
+    state: redis.Redis, headers: Mapping[str, str]
 ) -> None:
-    world = World(fake_state, 503, headers)
+    world = World(state, 503, headers)
     run(world.services, world.job, world.callbacks)
     assert world.calls == [0.0, 10.0, 40.0]
 
 
 @FAILS_AT_ONCE
 def test_rechecks_leave_a_server_that_fails_alone_for_half_a_minute(
-    fake_state: redis.Redis, headers: Mapping[str, str]
+    state: redis.Redis, headers: Mapping[str, str]
 ) -> None:
-    world = World(fake_state, 503, headers)
+    world = World(state, 503, headers)
     pointers = [Pointer(key=f"a:{number}", reference={"sitting": "1"}) for number in range(100)]
     world.services.watches.add_pointers(NAME, pointers, now=START)
     report = recheck(world.services, NAME)

@@ -23,8 +23,8 @@ ANN = ({"sitting": "ann-1"}, "a:ann-1")
 
 
 @pytest.fixture
-def world(fake_state: redis.Redis) -> World:
-    world = World(fake_state)
+def world(state: redis.Redis) -> World:
+    world = World(state)
     world.use(replace(world.vendor, recheck_schedule=(HOUR, DAY)))
     return world
 

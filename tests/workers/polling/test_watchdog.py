@@ -90,8 +90,8 @@ class World:
 
 
 @pytest.fixture
-def world(fake_state: redis.Redis) -> World:
-    return World(fake_state)
+def world(state: redis.Redis) -> World:
+    return World(state)
 
 
 def test_a_source_that_works_has_no_alarm(world: World) -> None:
@@ -208,12 +208,12 @@ def test_webhooks_that_are_switched_off_are_not_missed(watched_world: World) -> 
     assert watched_world.check(3 * HOUR, every=5 * MINUTE, polled=False) == 0
 
 
-def test_two_watchdogs_at_the_same_moment_publish_one_alarm(any_state: redis.Redis) -> None:
+def test_two_watchdogs_at_the_same_moment_publish_one_alarm(state: redis.Redis) -> None:
     """Every step of one falls between two of the other: the second runs inside each call of the first."""
-    world = World(any_state)
+    world = World(state)
     world.check(5 * MINUTE)
     world.services.budgets.pause_until(NAME, math.inf, "HTTP 403")
-    other = make_services(any_state, make_vendor(Api(lambda: world.now)), lambda: world.now + 0.5)
+    other = make_services(state, make_vendor(Api(lambda: world.now)), lambda: world.now + 0.5)
     world.now += MINUTE
     made = interleaved(world.services, other)
     assert made == 1
@@ -274,19 +274,19 @@ def test_an_alarm_is_logged_once_with_its_remedy(world: World) -> None:
     assert "attempt-bridge sources resume" in line["remedy"]
 
 
-def test_a_subscription_without_dispatch_is_named_when_it_keeps_old_events(any_state: redis.Redis) -> None:
+def test_a_subscription_without_dispatch_is_named_when_it_keeps_old_events(state: redis.Redis) -> None:
     served, alone = Subscription(name="crm", transport="http"), Subscription(name="alone", transport="http")
     now = [0.0]
-    services = make_services(any_state, make_vendor(Api(lambda: now[0])), lambda: now[0])
+    services = make_services(state, make_vendor(Api(lambda: now[0])), lambda: now[0])
     config = replace(
         services.config, subscriptions={subscription.name: subscription for subscription in (served, alone)}
     )
     services = replace(services, config=config)
     assert warn_of_backlogs(services) == ()
-    publish(any_state, 1, 2)
-    first, _ = any_state.xrange(keys.journal(0))
+    publish(state, 1, 2)
+    first, _ = state.xrange(keys.journal(0))
     recorded = int(first[0].partition(b"-")[0]) / 1000
-    run_until_idle(lane(any_state, Receiver(), subscription=served), recorded)
+    run_until_idle(lane(state, Receiver(), subscription=served), recorded)
     now[0] = recorded + config.bridge.retention.events - 1
     assert warn_of_backlogs(services) == ()
     now[0] += 2
@@ -294,19 +294,19 @@ def test_a_subscription_without_dispatch_is_named_when_it_keeps_old_events(any_s
         assert warn_of_backlogs(services) == ("alone",)
     assert [line["subscription"] for line in logs] == ["alone"]
     removed = replace(services, config=replace(config, subscriptions={"crm": served}))
-    any_state.xgroup_create(keys.journal(0), keys.group("alone"), id="0")
+    state.xgroup_create(keys.journal(0), keys.group("alone"), id="0")
     with capture_logs() as logs:
         assert warn_of_backlogs(removed) == ("alone",)
     assert logs[0]["remedy"] == "add it to bridge.yaml again, or attempt-bridge subscriptions forget alone"
 
 
-def test_what_was_read_and_not_settled_counts_as_waiting(any_state: redis.Redis) -> None:
-    publish(any_state, 1, 2)
+def test_what_was_read_and_not_settled_counts_as_waiting(state: redis.Redis) -> None:
+    publish(state, 1, 2)
     group = keys.group("crm")
-    any_state.xgroup_create(keys.journal(0), group, id="0")
-    any_state.xreadgroup(group, "one", {keys.journal(0): ">"})
-    first, second = (int(entry[0].partition(b"-")[0]) / 1000 for entry in any_state.xrange(keys.journal(0)))
-    assert oldest_unsettled_at(any_state, "crm", partitions=1) == first
-    (entry, *_) = [item[0] for item in any_state.xrange(keys.journal(0))]
-    any_state.xack(keys.journal(0), group, entry)
-    assert oldest_unsettled_at(any_state, "crm", partitions=1) == second
+    state.xgroup_create(keys.journal(0), group, id="0")
+    state.xreadgroup(group, "one", {keys.journal(0): ">"})
+    first, second = (int(entry[0].partition(b"-")[0]) / 1000 for entry in state.xrange(keys.journal(0)))
+    assert oldest_unsettled_at(state, "crm", partitions=1) == first
+    (entry, *_) = [item[0] for item in state.xrange(keys.journal(0))]
+    state.xack(keys.journal(0), group, entry)
+    assert oldest_unsettled_at(state, "crm", partitions=1) == second

@@ -213,33 +213,33 @@ def test_with_secrets_it_is_signed_too_and_events_as_they_are_are_never_unsigned
 
 
 def test_there_is_a_dead_letter_for_each_bad_statement_and_the_good_ones_are_stored(
-    any_state: redis.Redis, lrs: Lrs
+    state: redis.Redis, lrs: Lrs
 ) -> None:
     lrs.refuses = bad
     to = subscription(lrs, name="crm")
     events = [made(number, assessment={"id": "bad" if number % 20 == 3 else "t1"}) for number in range(60)]
-    publish(any_state, keys.journal(0), events)
-    serve(any_state, to, 60)
-    status = Deliveries(any_state).state("crm", now=NOW)
+    publish(state, keys.journal(0), events)
+    serve(state, to, 60)
+    status = Deliveries(state).state("crm", now=NOW)
     assert (status.delivered, status.dead, status.retrying) == (57, 3, 0)
     assert len(lrs.valid) == 57
 
 
 @pytest.mark.parametrize("point", WINDOW_CRASH_POINTS[:4])
 def test_a_process_that_ends_at_any_point_leaves_each_result_once_in_the_store(
-    any_state: redis.Redis, lrs: Lrs, point: str
+    state: redis.Redis, lrs: Lrs, point: str
 ) -> None:
     to = subscription(lrs, name="crm", retry=RetryPolicy(schedule=(1.0,), jitter=0.0))
     events = [made(number, revision=revision) for revision in (1, 2) for number in range(12)]
-    publish(any_state, keys.journal(0), events)
+    publish(state, keys.journal(0), events)
 
     def crash(reached: str) -> None:
         if reached == point:
             raise Killed
 
     with pytest.raises(Killed):
-        serve(any_state, to, 24, crash=crash)
-    serve(any_state, to, 24, consumer="two")
+        serve(state, to, 24, crash=crash)
+    serve(state, to, 24, consumer="two")
     assert set(lrs.valid) == {made(number, revision=2)["id"] for number in range(12)}
     assert len(lrs.stored) == 36
 

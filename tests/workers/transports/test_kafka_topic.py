@@ -218,25 +218,25 @@ def test_what_is_shown_names_servers_and_key_and_no_password(cluster: KafkaClust
 
 
 def test_events_wait_for_a_cluster_that_is_away_and_say_so_and_each_is_settled_when_it_is_confirmed(
-    fake_state: redis.Redis,
+    state: redis.Redis,
 ) -> None:
     for number in range(30):
         made = out(number)
         fields = {"id": made.id, "type": made.type, "source": "eu", "attempt": made.attempt, "event": made.body}
-        fake_state.xadd(keys.journal(0), fields)  # type: ignore[arg-type]
+        state.xadd(keys.journal(0), fields)  # type: ignore[arg-type]
     with running_kafka() as own:
         own.create("attempts")
         own.down()
         transport = _transport(own, confirm=2.0)
-        running = lane(fake_state, transport, subscription=Subscription(name="analytics", transport="kafka"))
+        running = lane(state, transport, subscription=Subscription(name="analytics", transport="kafka"))
         assert running.step(at(1000.0), even) > 0
-        state = Deliveries(fake_state).states(["analytics"], now=1e4)["analytics"]
-        assert (state.delivered + state.handed_over, state.retrying, state.dead_letters) == (0, 0, 0)
-        assert state.blocked_by.startswith("kafka: cannot be reached")
+        status = Deliveries(state).states(["analytics"], now=1e4)["analytics"]
+        assert (status.delivered + status.handed_over, status.retrying, status.dead_letters) == (0, 0, 0)
+        assert status.blocked_by.startswith("kafka: cannot be reached")
         own.up()
         moments = iter(range(1060, 9000, 60))
         until(lambda: running.step(at(float(next(moments))), even) == 0)
-        state = Deliveries(fake_state).states(["analytics"], now=1e4)["analytics"]
-        assert (state.delivered + state.handed_over, state.pending, state.blocked_by) == (30, 0, "")
+        status = Deliveries(state).states(["analytics"], now=1e4)["analytics"]
+        assert (status.delivered + status.handed_over, status.pending, status.blocked_by) == (30, 0, "")
         assert len({json.loads(message.value())["id"] for message in own.messages("attempts")}) == 30
         transport.close()

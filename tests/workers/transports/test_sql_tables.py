@@ -561,16 +561,16 @@ def test_events_wait_while_the_disk_is_full(sqlite: Place, monkeypatch: pytest.M
 
 
 def test_a_restart_of_the_server_in_the_middle_loses_and_doubles_nothing(
-    postgresql: Place, postgresql_server: PostgreSQLServer, fake_state: redis.Redis
+    postgresql: Place, postgresql_server: PostgreSQLServer, state: redis.Redis
 ) -> None:
     events = [made(number, revision=revision) for number in range(150) for revision in (1, 2)]
-    publish(fake_state, keys.journal(0), events)
+    publish(state, keys.journal(0), events)
     faults: list[Callable[[], None]] = [postgresql_server.kill9, postgresql_server.stop]
     transport = postgresql.transport()
     transport.batch = 50
     moments = iter(range(100))
     away = 0
-    running = lane(fake_state, transport, subscription=postgresql.subscription)
+    running = lane(state, transport, subscription=postgresql.subscription)
     with capture_logs() as logs:
         for step in moments:
             if step in (2, 4):
@@ -581,15 +581,15 @@ def test_a_restart_of_the_server_in_the_middle_loses_and_doubles_nothing(
             wait = running.step(at(1000.0 + 60 * step), even)
             if wait > 0 and postgresql_server.process.poll() is not None:
                 away += 1
-                waits = fake_state.hget(keys.subscription_state("warehouse", 0), "waits")
+                waits = state.hget(keys.subscription_state("warehouse", 0), "waits")
                 assert waits is not None
                 assert waits.startswith(b"database: ")
             elif wait > 0 and not faults:
                 break
     assert [line["event"] for line in logs if line["log_level"] == "error"] == []
-    state = Deliveries(fake_state).states(["warehouse"], now=1e4)["warehouse"]
-    assert (state.delivered + state.handed_over, state.dead_letters, state.retrying) == (300, 0, 0)
-    assert (state.lag, state.pending, state.blocked_by) == (0, 0, "")
+    status = Deliveries(state).states(["warehouse"], now=1e4)["warehouse"]
+    assert (status.delivered + status.handed_over, status.dead_letters, status.retrying) == (300, 0, 0)
+    assert (status.lag, status.pending, status.blocked_by) == (0, 0, "")
     assert postgresql.do(COUNTS) == [(150, 300)]
     assert postgresql.do("SELECT DISTINCT revision FROM {attempts}") == [(2,)]
     transport.close()
@@ -597,9 +597,9 @@ def test_a_restart_of_the_server_in_the_middle_loses_and_doubles_nothing(
 
 @pytest.mark.parametrize("point", [point for point in CRASH_POINTS if point not in ("expected", "judged", "parked")])
 def test_a_process_that_is_killed_at_any_point_leaves_no_second_row(
-    place: Place, fake_state: redis.Redis, point: str
+    place: Place, state: redis.Redis, point: str
 ) -> None:
-    publish(fake_state, keys.journal(0), [made(number) for number in range(5)])
+    publish(state, keys.journal(0), [made(number) for number in range(5)])
 
     def crash(here: str) -> None:
         if here == point:
@@ -607,40 +607,40 @@ def test_a_process_that_is_killed_at_any_point_leaves_no_second_row(
 
     first, second = place.transport(), place.transport()
     with pytest.raises(Killed):
-        run_until_idle(lane(fake_state, first, subscription=place.subscription, crash=crash), 1000.0)
+        run_until_idle(lane(state, first, subscription=place.subscription, crash=crash), 1000.0)
     first.close()
     assert place.do(COUNTS if point != "read" else "SELECT 5, 5") == [(5, 5)]
-    other = lane(fake_state, second, subscription=place.subscription, consumer="two")
+    other = lane(state, second, subscription=place.subscription, consumer="two")
     other.step(at(1001.0), even)
     other.adopt(lambda consumer: consumer == "two")
     run_until_idle(other, 1002.0)
     second.close()
     assert place.do(COUNTS) == [(5, 5)]
-    state = Deliveries(fake_state).states(["warehouse"], now=1e4)["warehouse"]
-    assert (state.delivered + state.handed_over, state.dead_letters, state.lag, state.pending) == (5, 0, 0, 0)
+    status = Deliveries(state).states(["warehouse"], now=1e4)["warehouse"]
+    assert (status.delivered + status.handed_over, status.dead_letters, status.lag, status.pending) == (5, 0, 0, 0)
 
 
 def test_what_a_database_refuses_is_a_dead_letter_and_a_wrong_setting_is_none(
-    sqlite: Place, fake_state: redis.Redis
+    sqlite: Place, state: redis.Redis
 ) -> None:
-    publish(fake_state, keys.journal(0), [made(1), made(2, attempt={"duration_seconds": 2**70}), made(3)])
+    publish(state, keys.journal(0), [made(1), made(2, attempt={"duration_seconds": 2**70}), made(3)])
     transport = sqlite.transport()
-    running = lane(fake_state, transport, subscription=sqlite.subscription)
+    running = lane(state, transport, subscription=sqlite.subscription)
     run_until_idle(running, 1000.0)
-    deliveries = Deliveries(fake_state)
+    deliveries = Deliveries(state)
     assert deliveries.states(["warehouse"], now=1e4)["warehouse"].dead_letters == 1
     sqlite.do("UPDATE {version} SET version = 9")
     transport.close()
-    publish(fake_state, keys.journal(0), [made(number) for number in range(4, 20)])
+    publish(state, keys.journal(0), [made(number) for number in range(4, 20)])
     with capture_logs():
         for hour in range(200):
             running.step(at(2000.0 + 3600 * hour), even)
-        state = deliveries.states(["warehouse"], now=1e6)["warehouse"]
-        assert (state.dead_letters, state.retrying, state.circuit) == (1, 0, "closed")
-        assert "version 9, this bridge writes version 1" in state.blocked_by
+        status = deliveries.states(["warehouse"], now=1e6)["warehouse"]
+        assert (status.dead_letters, status.retrying, status.circuit) == (1, 0, "closed")
+        assert "version 9, this bridge writes version 1" in status.blocked_by
         sqlite.do("UPDATE {version} SET version = 1")
         run_until_idle(running, 1e6)
     transport.close()
-    state = deliveries.states(["warehouse"], now=1e6)["warehouse"]
-    assert (state.dead_letters, state.blocked_by) == (1, "")
+    status = deliveries.states(["warehouse"], now=1e6)["warehouse"]
+    assert (status.dead_letters, status.blocked_by) == (1, "")
     assert sqlite.do(COUNTS) == [(18, 18)]
