@@ -119,17 +119,12 @@ def postgresql_server(starts_servers: None, starts_processes: None) -> Iterator[
         yield server
 
 
-def client_of(server: Server) -> Iterator[redis.Redis]:
+@pytest.fixture
+def state(server: Server) -> Iterator[redis.Redis]:
     """A client of the empty real server that never repeats a command by itself."""
     client = redis.Redis.from_url(server.url, socket_timeout=10)
     yield client
     client.close()
-
-
-state = pytest.fixture(client_of, name="state")
-# Two more names of the same: some of these tests have a parameter `state`, which is not the server's.
-fake_state = pytest.fixture(client_of, name="fake_state")
-any_state = pytest.fixture(client_of, name="any_state")
 
 
 @pytest.fixture

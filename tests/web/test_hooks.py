@@ -34,7 +34,7 @@ OPERATOR = {"Authorization": f"Bearer {API_TOKEN}"}
 
 
 @pytest.fixture
-def services(tmp_path: Path, state: fakeredis.FakeRedis) -> Services:
+def services(tmp_path: Path, state: redis.Redis) -> Services:
     return services_over(tmp_path, state)
 
 

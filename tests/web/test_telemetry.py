@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fakeredis
 import pytest
 import redis
 
@@ -14,7 +13,7 @@ def leader(state: redis.Redis, token: str) -> Leader:
     return Leader(Lease(state, "telemetry", token, seconds=150.0))
 
 
-def test_one_process_leads_until_it_resigns_or_is_silent_for_too_long(state: fakeredis.FakeRedis) -> None:
+def test_one_process_leads_until_it_resigns_or_is_silent_for_too_long(state: redis.Redis) -> None:
     one, other = leader(state, "one"), leader(state, "other")
     assert [one(), other(), one()] == [True, False, True]
     other.resign()
@@ -23,12 +22,10 @@ def test_one_process_leads_until_it_resigns_or_is_silent_for_too_long(state: fak
     assert [other(), one()] == [True, False]
 
 
-def test_without_the_state_server_it_stays_as_it_was(
-    state: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_state_server_it_stays_as_it_was(state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = leader(state, "one"), leader(state, "other")
     assert [one(), other()] == [True, False]
-    monkeypatch.setattr(fakeredis.FakeRedis, "execute_command", _refuse)
+    monkeypatch.setattr(redis.Redis, "execute_command", _refuse)
     assert [one(), other()] == [True, False]
     one.resign()
 

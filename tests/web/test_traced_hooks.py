@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import fakeredis
 import pytest
+import redis
 from flask.testing import FlaskClient
 
 from bridge.errors import StateUnavailable
@@ -25,7 +25,7 @@ def tracer() -> Iterator[KeepingTracer]:
 
 
 @pytest.fixture
-def client(tmp_path: Path, state: fakeredis.FakeRedis, tracer: KeepingTracer) -> FlaskClient:
+def client(tmp_path: Path, state: redis.Redis, tracer: KeepingTracer) -> FlaskClient:
     return create_app(services_over(tmp_path, state), gate=Gate(lambda: None)).test_client()
 
 
@@ -76,7 +76,7 @@ def test_the_address_of_a_webhook_is_not_told(path: str, client: FlaskClient, tr
 
 
 def test_a_webhook_that_cannot_be_taken_now_has_failed_by_its_outcome(
-    tmp_path: Path, state: fakeredis.FakeRedis, tracer: KeepingTracer
+    tmp_path: Path, state: redis.Redis, tracer: KeepingTracer
 ) -> None:
     def away() -> None:
         raise StateUnavailable("CANARY")
