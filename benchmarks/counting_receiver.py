@@ -17,25 +17,13 @@ from random import Random
 from typing import Any
 
 from benchmarks.common import free_port, program, wait_for
+from benchmarks.http_requests import Requests, serve
 
 _DRAW = Random(1)
 _REPORT: dict[str, dict[str, list[Any]]] = {}
 
 
-class Receiver(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport, self.data = transport, b""
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
-        while True:
-            head, found, rest = self.data.partition(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
-            if not found or len(rest) < length:
-                return
-            self.data = rest[length:]
-            self.take(head.decode())
-
+class Receiver(Requests):
     def take(self, head: str) -> None:
         method, path, _ = head.split(" ", 2)
         if method == "GET":
@@ -48,9 +36,6 @@ class Receiver(asyncio.Protocol):
         asyncio.get_running_loop().call_later(
             seconds, lambda: self.write(_answer(name, event_id, _DRAW.random() < float(share)))
         )
-
-    def write(self, answer: bytes) -> None:
-        self.transport.write(answer)  # type: ignore[attr-defined]
 
 
 def _answer(name: str, event_id: str, fails: bool) -> bytes:
@@ -77,10 +62,5 @@ def report(port: int) -> dict[str, dict[str, list[Any]]]:
     return found
 
 
-async def _serve(port: int) -> None:
-    loop = asyncio.get_running_loop()
-    await (await loop.create_server(Receiver, "127.0.0.1", port, backlog=2048)).serve_forever()
-
-
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1])))
+    asyncio.run(serve(Receiver, int(sys.argv[1])))

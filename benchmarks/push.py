@@ -22,6 +22,7 @@ from standardwebhooks.webhooks import Webhook
 
 from benchmarks.common import free_port, header, program, ratios, rounds, server, spread, table, verdict, wait_for
 from benchmarks.dispatch import publish
+from benchmarks.http_requests import Requests, serve
 from benchmarks.processes import cpu_seconds, megabytes
 from benchmarks.receive import config
 from bridge import services as composition
@@ -33,37 +34,22 @@ SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 CONCURRENCY = 64
 
 
-class Receiver(asyncio.Protocol):
+class Receiver(Requests):
     """Answers every request with 204 after `delay` seconds, or closes the connection while it is away."""
 
     delay = 0.0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport, self.data = transport, b""
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
-        while True:
-            head, found, rest = self.data.partition(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
-            if not found or len(rest) < length:
-                return
-            self.data = rest[length:]
-            asyncio.get_running_loop().call_later(self.delay, self.answer) if self.delay else self.answer()
+    def take(self, head: str) -> None:
+        asyncio.get_running_loop().call_later(self.delay, self.answer) if self.delay else self.answer()
 
     def answer(self) -> None:
-        self.transport.write(b"HTTP/1.1 204 No Content\r\n\r\n")  # type: ignore[attr-defined]
+        self.write(b"HTTP/1.1 204 No Content\r\n\r\n")
 
 
 def receive(port: int, delay: float) -> None:
     """Run a receiver until the process is ended."""
-
-    async def serve() -> None:
-        Receiver.delay = delay
-        loop = asyncio.get_running_loop()
-        await (await loop.create_server(Receiver, "127.0.0.1", port, backlog=2048)).serve_forever()
-
-    asyncio.run(serve())
+    Receiver.delay = delay
+    asyncio.run(serve(Receiver, port))
 
 
 @contextmanager

@@ -60,6 +60,7 @@ SHARED = {
     "bare_flask",
     "common",
     "counting_receiver",
+    "http_requests",
     "latency_worker",
     "listing_vendor",
     "load",

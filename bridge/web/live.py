@@ -6,7 +6,6 @@ those whose filter an event passes.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
 
@@ -15,8 +14,9 @@ from bridge.delivery.try_feed import TryReader
 from bridge.errors import StateUnavailable
 from bridge.journal.reading import Reader
 from bridge.monitoring import logs
+from bridge.web.live_thread import LiveThread
 from bridge.web.live_tries import LiveTries
-from bridge.web.viewers import CLOSING, LiveEvent, Viewer
+from bridge.web.viewers import LiveEvent, Viewer
 
 __all__ = ["Live"]
 
@@ -32,7 +32,7 @@ _PAUSE_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
 
 
-class Live:
+class Live(LiveThread):
     """All viewers of one process. Make it after forking.
 
     `heartbeat`: seconds of silence after which a stream gets a comment. `is_current`: false once this process stops.
@@ -48,16 +48,13 @@ class Live:
         max_viewers: int = MAX_VIEWERS,
         max_waiting: int = MAX_WAITING,
     ) -> None:
+        super().__init__("live", is_current)
         self.reader = reader
         self.heartbeat = heartbeat
         self._tail = tail
-        self._is_current = is_current
         self._max_viewers = max_viewers
         self._max_waiting = max_waiting
-        self._viewers: set[Viewer] = set()
         self._position: dict[int, str] = {}
-        self._runs = False
-        self._lock = threading.Lock()
         self._log = logs.get_logger(__name__)
         self.tries = LiveTries(TryReader(tail.client), most=max_waiting, is_current=is_current)
 
@@ -74,40 +71,16 @@ class Live:
         with self._lock:
             if len(self._viewers) >= self._max_viewers:
                 return None
-            if not self._runs:
-                _, self._position = self.reader.ends()
-                self._runs = True
-                threading.Thread(target=self._run, name="live", daemon=True).start()
-            self._viewers.add(viewer)
+            self._add(viewer)
             return dict(self._position)
 
     def leave(self, viewer: Viewer) -> None:
         """Remove a viewer."""
         self.tries.leave(viewer)
-        with self._lock:
-            self._viewers.discard(viewer)
+        super().leave(viewer)
 
-    def _run(self) -> None:
-        try:
-            while self._goes_on():
-                self._step()
-        except Exception as error:  # noqa: BLE001 - viewers must end; they reconnect and continue where they were
-            logs.log_unhandled(error, "live")
-            with self._lock:
-                self._end_all()
-
-    def _goes_on(self) -> bool:
-        with self._lock:
-            if self._viewers and self._is_current():
-                return True
-            self._end_all()
-            return False
-
-    def _end_all(self) -> None:
-        self._runs = False
-        for viewer in self._viewers:
-            viewer.end(CLOSING)
-        self._viewers.clear()
+    def _begin(self) -> None:
+        _, self._position = self.reader.ends()
 
     def _step(self) -> None:
         try:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
 from bridge import clock
 from bridge.delivery.try_feed import TryReader
 from bridge.errors import StateUnavailable
-from bridge.monitoring import logs
-from bridge.web.viewers import CLOSING, Viewer
+from bridge.web.live_thread import LiveThread
+from bridge.web.viewers import Viewer
 
 __all__ = ["LiveTries"]
 
@@ -19,52 +18,21 @@ _BLOCK_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
 
 
-class LiveTries:
+class LiveTries(LiveThread):
     """The viewers who get tries. `most`: how many may wait for one. `is_current`: false once this process stops."""
 
     def __init__(self, reader: TryReader, *, most: int, is_current: Callable[[], bool]) -> None:
+        super().__init__("live tries", is_current)
         self._reader = reader
         self._most = most
-        self._is_current = is_current
-        self._viewers: set[Viewer] = set()
-        self._runs = False
-        self._lock = threading.Lock()
 
     def join(self, viewer: Viewer) -> None:
         """Add a viewer. Raises `StateUnavailable`."""
         with self._lock:
-            if not self._runs:
-                self._reader.begin()
-                self._runs = True
-                threading.Thread(target=self._run, name="live tries", daemon=True).start()
-            self._viewers.add(viewer)
+            self._add(viewer)
 
-    def leave(self, viewer: Viewer) -> None:
-        """Remove a viewer."""
-        with self._lock:
-            self._viewers.discard(viewer)
-
-    def _run(self) -> None:
-        try:
-            while self._goes_on():
-                self._step()
-        except Exception as error:  # noqa: BLE001 - viewers must end; they reconnect
-            logs.log_unhandled(error, "live tries")
-            with self._lock:
-                self._end_all()
-
-    def _goes_on(self) -> bool:
-        with self._lock:
-            if self._viewers and self._is_current():
-                return True
-            self._end_all()
-            return False
-
-    def _end_all(self) -> None:
-        self._runs = False
-        for viewer in self._viewers:
-            viewer.end(CLOSING)
-        self._viewers.clear()
+    def _begin(self) -> None:
+        self._reader.begin()
 
     def _step(self) -> None:
         try:
