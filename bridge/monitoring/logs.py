@@ -24,6 +24,7 @@ from bridge import __version__
 from bridge.errors import Retryable, clip
 from bridge.line_writer import LineStream, line_writer
 from bridge.settings import wants_no_colours
+from bridge.telemetry import tracing
 
 __all__ = ["configure", "get_logger", "log_unhandled"]
 
@@ -72,6 +73,7 @@ def configure(level: str = "info", fmt: str = "auto", *, stream: LineStream | No
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         # Collected logs come from many programs; on a terminal these would be the same words in every line.
         *([] if for_people else [_service]),
+        _trace,
         _without_forbidden,
         _error_without_data,
     ]
@@ -233,6 +235,13 @@ def _with_logger_name(logger: WrappedLogger, method: str, event: EventDict) -> E
 
 def _service(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     event["service"], event["version"] = "attempt-bridge", __version__
+    return event
+
+
+def _trace(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """The names by which OpenTelemetry's log tools find the trace of a line."""
+    if (ids := tracing.current_ids()) is not None:
+        event["trace_id"], event["span_id"] = ids
     return event
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Span",
     "Tracer",
     "current",
+    "current_ids",
     "failure_word",
     "is_on",
     "publication",
@@ -142,6 +143,15 @@ def start(
 def current() -> Span:
     """The span within which this is called; without one, a span that takes everything and exports nothing."""
     return _UNTRACED if _tracer is None else _tracer.current()
+
+
+def current_ids() -> tuple[str, str] | None:
+    """(trace id, span id) of the current span, for a line of a log; None without one."""
+    traceparent = current().traceparent
+    if not valid_traceparent(traceparent):
+        return None
+    _, trace, span, _ = traceparent.split("-")
+    return trace, span
 
 
 def publication(source: str, vendor: str, origin: str) -> Span | None:

@@ -18,6 +18,8 @@ import structlog
 
 from bridge.errors import StateUnavailable, Unreadable
 from bridge.monitoring import logs
+from bridge.telemetry import tracing
+from tests.support.tracing import keeping
 from tests.support.web import captured_logs
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +49,21 @@ def test_a_line_is_one_json_object_with_the_fixed_fields(output: io.StringIO) ->
         "source": "eu",
         "reason": "bad_signature",
     }
+
+
+def test_a_line_within_a_span_names_its_trace_and_no_other_does(output: io.StringIO) -> None:
+    log = logs.get_logger("bridge.web.hooks")
+    with keeping():
+        log.info("webhook_rejected")
+        with tracing.start("webhook", tracing.SERVER, {}) as span:
+            log.info("webhook_rejected")
+    log.info("webhook_rejected")
+    _, trace, number, _ = span.traceparent.split("-")
+    assert [(line.get("trace_id"), line.get("span_id")) for line in lines(output)] == [
+        (None, None),
+        (trace, number),
+        (None, None),
+    ]
 
 
 def test_every_line_carries_the_name_of_its_module(output: io.StringIO) -> None:

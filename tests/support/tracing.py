@@ -30,7 +30,7 @@ class Kept:
 
     @property
     def traceparent(self) -> str:
-        return f"00-{'a' * 32}-{self.number:016x}-01"
+        return f"00-{('a' if self.number else '0') * 32}-{self.number:016x}-01"
 
     def set(self, attributes: Attributes) -> None:
         self.attributes |= attributes
@@ -74,8 +74,8 @@ class KeepingTracer:
         return Kept(self, name, kind, dict(attributes), next(self.numbers), above, link)
 
     def current(self) -> Kept:
-        assert self.within is not None
-        return self.within
+        # As the SDK's: one whose ids are zeros.
+        return self.within or Kept(self, "none", "", {}, 0)
 
     def named(self, name: str) -> list[Kept]:
         return [span for span in self.ended if span.name == name]
