@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import click
 
-from bridge.cli.common import open_services
+from bridge.cli.common import services_over_state
 from bridge.cli.exit_codes import FAILED, NOTHING_MATCHED, UNAVAILABLE, USAGE
 from bridge.cli.local_changes import user_name
 from bridge.cli.output import say
@@ -209,7 +209,7 @@ def _local() -> tuple[_Send, _Open]:
     from bridge.web.api import local_application  # noqa: PLC0415
     from bridge.web.api.common import LOCAL_CALLER, OPERATOR, Caller  # noqa: PLC0415
 
-    client = Client(local_application(open_services()))
+    client = Client(local_application(services_over_state()))
     caller = Caller(f"cli:{user_name()}", OPERATOR)
 
     def send(method: str, target: str, headers: Mapping[str, str], body: bytes) -> _Answer:

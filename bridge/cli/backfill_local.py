@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from bridge.cli.backfill_output import finish, finish_dry_run, reprocess_preview, resume_remedy
-from bridge.cli.common import open_services
+from bridge.cli.common import services_over_state
 from bridge.cli.local_changes import record_change
 from bridge.cli.options import confirm_broad, exit_nothing_matched, known_name
 from bridge.cli.output import iso, say
@@ -40,7 +40,7 @@ def make(
     yes: bool,
 ) -> NoReturn:
     """Read a period, or preview it; ends the command with its exit code."""
-    services = open_services()
+    services = services_over_state()
     job = _new(services, source, first, last, streams)
     job.reprocess, job.rate = reprocess, rate
     if reprocess != "none" and not dry_run:
@@ -53,7 +53,7 @@ def make(
 
 def resume(ident: str) -> NoReturn:
     """Continue a backfill that nobody runs; ends the command with its exit code. `ident`: of one that is known."""
-    services = open_services()
+    services = services_over_state()
     job = Backfills(services.state).get(ident)
     if job is None:
         exit_nothing_matched(f"no backfill {ident}; see attempt-bridge backfill list")

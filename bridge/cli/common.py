@@ -13,7 +13,7 @@ from bridge.monitoring import logs
 from bridge.services import Services, load
 from bridge.state.layout import require_layout
 
-__all__ = ["load_services", "open_services"]
+__all__ = ["load_services", "services_over_state"]
 
 
 def load_services() -> Services:
@@ -37,7 +37,7 @@ def load_services() -> Services:
     return services
 
 
-def open_services() -> Services:
+def services_over_state() -> Services:
     """`load_services` for a command that reads or changes the state: also raises `ConfigError` for another layout."""
     services = load_services()
     # Without a server the command itself says so.

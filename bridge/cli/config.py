@@ -11,7 +11,7 @@ import click
 import yaml
 
 from bridge import clock, registry
-from bridge.cli.common import load_services, open_services
+from bridge.cli.common import load_services, services_over_state
 from bridge.cli.new_files import write_new
 from bridge.cli.options import format_option, known_vendor
 from bridge.cli.output import print_check, print_object, say
@@ -102,7 +102,7 @@ def reload_command() -> None:
 
     Waits for each process and prints what became of it. Ends with 1 if one has refused the file or does not answer.
     """
-    services = open_services()
+    services = services_over_state()
     processes = RunningProcesses(services.state)
     with state_errors():
         if not processes.read(services.now()):

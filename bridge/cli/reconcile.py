@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from bridge.cli.api_client import Api, ApiProblem, CallFailed, api, path_of
-from bridge.cli.common import open_services
+from bridge.cli.common import services_over_state
 from bridge.cli.exit_codes import DONE, FAILED, PARTLY_FAILED
 from bridge.cli.local_changes import record_change
 from bridge.cli.options import exit_nothing_matched, format_option, known_name, limit_option, since_option
@@ -67,7 +67,7 @@ def reconcile(ctx: click.Context, source: str | None, since: float | None, fix: 
     if bridge.is_remote:
         row = _by_worker(bridge, {"source": source, "fix": fix, **({} if since is None else {"since": iso(since)})})
     else:
-        services = open_services()
+        services = services_over_state()
         known_name(source, services.config.sources, "source")
         row = _found(bridge, _compare(services, source, since, fix).id)
     _print(row, output)

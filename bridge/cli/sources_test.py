@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from bridge.cli.api_client import Api, ApiProblem, CallFailed, api, path_of
-from bridge.cli.common import open_services
+from bridge.cli.common import services_over_state
 from bridge.cli.exit_codes import DONE, FAILED, UNAVAILABLE
 from bridge.cli.options import format_option, known_name
 from bridge.cli.output import print_check, print_object
@@ -45,7 +45,7 @@ def _here(name: str) -> Iterator[dict[str, Any]]:
     """The steps, made by this process: the bridge need not run."""
     from workers.polling.source_test import steps  # noqa: PLC0415 - with --url nothing of it is needed
 
-    services = open_services()
+    services = services_over_state()
     source = services.config.sources[known_name(name, services.config.sources, "source")]
     yield from map(asdict, steps(services, source))
 

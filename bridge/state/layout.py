@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import redis
@@ -83,10 +83,10 @@ def new_name(old: str) -> str | None:
 def stored_layout(client: redis.Redis) -> int | None:
     """The layout of the state, None if it holds no bridge yet. Raises `StateUnavailable`."""
     with state_errors():
-        stored = cast("Mapping[bytes, bytes]", client.hgetall(keys.BRIDGE))
-    if not stored:
-        return None
-    return int(stored.get(_FIELD.encode(), b"1"))
+        layout, name = cast("list[bytes | None]", client.hmget(keys.BRIDGE, [_FIELD, "name"]))
+    if layout is None:
+        return None if name is None else 1
+    return int(layout)
 
 
 def require_layout(client: redis.Redis) -> None:

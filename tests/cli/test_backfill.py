@@ -163,7 +163,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(shell, arguments, problem):
 def test_a_vendor_without_a_list_says_how_its_attempts_come(shell, services, monkeypatch):
     vendor = replace(services.vendors["classmarker"], polls={})
     monkeypatch.setattr(
-        "bridge.cli.backfill_local.load_services", lambda: replace(services, vendors={"classmarker": vendor})
+        "bridge.cli.backfill_local.services_over_state", lambda: replace(services, vendors={"classmarker": vendor})
     )
 
     code, _, err = week(shell)
@@ -350,7 +350,7 @@ def test_unreadable_records_end_it_with_4_and_the_place_where_they_are(shell, se
         return result
 
     changed = replace(services, vendors={"classmarker": replace(vendor, normalise=normalise)})
-    monkeypatch.setattr("bridge.cli.backfill_local.load_services", lambda: changed)
+    monkeypatch.setattr("bridge.cli.backfill_local.services_over_state", lambda: changed)
 
     code, out, err = week(shell)
 
