@@ -252,15 +252,15 @@ def test_whoever_loses_its_backfill_to_another_process_leaves_the_record_alone(w
     assert (kept.state, kept.pages) == ("running", 1)
 
 
-@pytest.mark.parametrize(("action", "state"), [("stop", "stopped"), ("cancel", "cancelled")])
-def test_an_operators_request_ends_it_after_the_page_at_hand(world: World, action: str, state: str) -> None:
+@pytest.mark.parametrize(("action", "ended"), [("stop", "stopped"), ("cancel", "cancelled")])
+def test_an_operators_request_ends_it_after_the_page_at_hand(world: World, action: str, ended: str) -> None:
     world.sit(9)
     job = world.job()
     world.api.before = lambda number: world.store.request(job.id, action)
 
     world.run(job)
 
-    assert (job.state, job.pages, len(world.published)) == (state, 1, 3)
+    assert (job.state, job.pages, len(world.published)) == (ended, 1, 3)
     assert world.store.requested(job.id) is None
     assert world.store.get(job.id) == job
 
