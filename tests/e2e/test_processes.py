@@ -15,6 +15,7 @@ from kombu import Connection
 
 from bridge.runtime import processes
 from bridge.state import keys
+from bridge.state.layout import LAYOUT
 from tests.support.child_processes import Child
 from tests.support.commands import Start
 from tests.support.dispatch import publish, scheduled
@@ -67,10 +68,13 @@ def test_another_number_of_partitions_than_at_the_first_start_is_refused(
     assert "Remedy: set bridge.partitions: 4" in started.err.read_text()
 
 
-def test_the_first_part_to_start_fixes_name_and_partitions(config: Path, own_server: Server, start: Start) -> None:
+def test_the_first_part_to_start_fixes_name_partitions_and_layout(
+    config: Path, own_server: Server, start: Start
+) -> None:
     started = start("--config", str(config), "dispatch")
+    fixed = {b"name": b"acme", b"partitions": b"1", b"layout": str(LAYOUT).encode()}
     with own_server.client() as client:
-        started.wait_for(lambda: client.hgetall(keys.BRIDGE) == {b"name": b"acme", b"partitions": b"1"})
+        started.wait_for(lambda: client.hgetall(keys.BRIDGE) == fixed)
     assert started.ends(signal.SIGTERM) == 0
 
 
