@@ -75,6 +75,7 @@ def test_the_first_part_to_start_fixes_name_partitions_and_layout(
     fixed = {b"name": b"acme", b"partitions": b"1", b"layout": str(LAYOUT).encode()}
     with own_server.client() as client:
         started.wait_for(lambda: client.hgetall(keys.BRIDGE) == fixed)
+    started.wait_for(lambda: "dispatch_started" in started.err.read_text())
     assert started.ends(signal.SIGTERM) == 0
 
 
