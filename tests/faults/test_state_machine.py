@@ -551,7 +551,8 @@ def sends_the_events_of_an_attempt_beside_each_other(patch: Patch) -> None:
 
 
 def replays_without_scheduling(patch: Patch) -> None:
-    mutate_script(patch, "replay_batch", "redis.call('ZADD', retry, ARGV[1], id)", "")
+    line = "redis.call('ZADD', retry, string.format('%.6f', now - (items - placed) / 100000), id)"
+    mutate_script(patch, "replay_batch", line, "")
 
 
 def trims_what_a_group_still_needs(patch: Patch) -> None:
