@@ -104,4 +104,5 @@ class Live(LiveThread):
             self._log.warning("live_viewer_cut_off")
             viewer.abort()
             self.leave(viewer)
-        time.sleep(_PAUSE_SECONDS if events else 0)
+        if events:
+            time.sleep(_PAUSE_SECONDS)

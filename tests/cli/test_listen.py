@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def test_following_continues_behind_the_last_id_says_why_and_waits_longer_each_t
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(following.time, "sleep", waits.append)
+    monkeypatch.setattr(following, "time", SimpleNamespace(sleep=waits.append))
     silent, refused = CallFailed("nothing for 45 s", UNAVAILABLE), CallFailed("no", USAGE)
     bridge = _Scripted(
         [Message("", "1-0", None), Message("a.b", "2-0", {"n": 1}), silent],
@@ -142,7 +143,7 @@ def test_a_bridge_that_falls_silent_is_stale(
     services: Services, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("bridge.cli.server_events.STALE_SECONDS", 0.2)
-    monkeypatch.setattr(following.time, "sleep", lambda _: (_ for _ in ()).throw(_Enough()))
+    monkeypatch.setattr(following, "time", SimpleNamespace(sleep=lambda _: (_ for _ in ()).throw(_Enough())))
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -37,7 +38,8 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         if len(pauses) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(watching.time, "sleep", sleep)
+    # Only there: other threads of this process sleep too.
+    monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=sleep))
     return pauses
 
 
