@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bridge.cli.options import format_option
+from bridge.cli.options import Share, format_option
 from bridge.cli.output import print_list, print_object, say
 from bridge.config.kept import Kept, read_kept
 from bridge.journal.capacity import PROCESS_BYTES, Capacity, Load, gigabytes
@@ -34,30 +34,14 @@ class _Kept(click.ParamType[float]):
         return seconds
 
 
-class _Share(click.ParamType[float]):
-    """`25%` or `0.25`."""
-
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
-        except ValueError:
-            share = -1.0
-        if not 1 / 24 <= share <= 1:
-            self.fail(
-                f'"{value}" is not a share of a day. Write 25%; 4.17% (a level day) to 100% is allowed', param, ctx
-            )
-        return share
+_PEAK = Share(1 / 24, "is not a share of a day. Write 25%; 4.17% (a level day) to 100% is allowed")
 
 
 @click.command()
 @click.option("--per-day", type=click.IntRange(1, 10**10), required=True, help="Attempts a day.")
 @click.option(
     "--peak-share",
-    type=_Share(),
+    type=_PEAK,
     default=0.25,
     show_default="25%",
     help="Share of a day's attempts in its busiest hour.",

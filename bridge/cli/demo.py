@@ -7,30 +7,13 @@ from typing import Any
 
 import click
 
-from bridge.cli.options import DEFAULT_PORT, host_option, known_name, known_vendor
+from bridge.cli.options import DEFAULT_PORT, Share, host_option, known_name, known_vendor
 from bridge.registry import broken, vendors
 from bridge.sandbox.conditions import OUTPUTS, Conditions
 from bridge.sandbox.demo import run
 from bridge.text import parse_duration
 
 __all__ = ["demo"]
-
-
-class _Share(click.ParamType[float]):
-    """`10%` or `0.1`: a share from 0 to 1."""
-
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            share = float(value[:-1]) / 100 if value.endswith("%") else float(value)
-        except ValueError:
-            share = -1.0
-        if not 0 <= share <= 1:
-            self.fail(f'"{value}" is not a valid share. Write it as 10% or 0.1', param, ctx)
-        return share
 
 
 class _Seconds(click.ParamType[float]):
@@ -69,13 +52,13 @@ def _outputs(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     help=f"Comma-separated further outputs: {', '.join(OUTPUTS)} (table, chat, record store).",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random numbers.")
-@click.option("--lose", type=_Share(), default="10%", show_default=True, help="Share of webhooks lost.")
-@click.option("--duplicate", type=_Share(), default="15%", show_default=True, help="Share of webhooks sent twice.")
+@click.option("--lose", type=Share(), default="10%", show_default=True, help="Share of webhooks lost.")
+@click.option("--duplicate", type=Share(), default="15%", show_default=True, help="Share of webhooks sent twice.")
 @click.option("--delay", type=_Seconds(), default="5s", show_default=True, help="Maximum delay of webhooks.")
 @click.option("--reorder", is_flag=True, help="Deliver delayed webhooks out of order.")
 @click.option(
     "--fail-subscriber",
-    type=_Share(),
+    type=Share(),
     default="20%",
     show_default=True,
     help="Share of events that crm refuses.",

@@ -17,6 +17,7 @@ from bridge.text import did_you_mean, parse_duration
 __all__ = [
     "DEFAULT_PORT",
     "MomentAhead",
+    "Share",
     "confirm_broad",
     "exit_nothing_matched",
     "filter_option",
@@ -67,6 +68,26 @@ class MomentAhead(click.ParamType[str]):
             return clock.to_datetime(clock.now() + parse_duration(value.lower())).isoformat()
         except (ValueError, OverflowError):
             self.fail(f'"{value}" is not a valid time. Write 2h, 7d, 2026-12-01 or 2026-12-01T12:00:00Z', param, ctx)
+
+
+class Share(click.ParamType[float]):
+    """`10%` or `0.1`: a share from `least` to 1. `problem`: what is said of any other value."""
+
+    name = "share"
+
+    def __init__(self, least: float = 0.0, problem: str = "is not a valid share. Write it as 10% or 0.1") -> None:
+        self._least, self._problem = least, problem
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+        except ValueError:
+            share = -1.0
+        if not self._least <= share <= 1:
+            self.fail(f'"{value}" {self._problem}', param, ctx)
+        return share
 
 
 class _Since(click.ParamType[float]):

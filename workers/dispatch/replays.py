@@ -49,7 +49,7 @@ _LIVE_SECONDS, _LIVE_RATE, _LIVE_ASKED_SECONDS = 5.0, 25.0, 0.5
 _LIVE_NOTE = f"new events come: {_LIVE_RATE:g} a second. A job with a rate keeps that rate"
 #: A subscription with this many deliveries that are due and not sent gets no more.
 _MAX_DUE = 1000
-#: Seconds between two looks at the jobs: without any, while one waits.
+#: Seconds until the jobs are read again: without any, while one waits.
 _IDLE_SECONDS, _WAIT_SECONDS = 1.0, 0.1
 #: Seconds after which the reason of a wait is stored again.
 _NOTE_SECONDS = 5.0
