@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from bridge.net.server_group import ServerGroup, is_group, server_group
+
 __all__ = ["OWN", "RECEIPTS", "TICKS_ARGUMENTS", "WORKER", "is_own", "same_server", "worker_queue"]
 
 #: Ticks from beat to the worker.
@@ -18,7 +20,7 @@ OWN = (WORKER, RECEIPTS)
 
 #: kombu's Redis lists of a queue by priority are `<queue><this><priority>`.
 _PRIORITY = "\x06\x16"
-_PORTS = {"redis": 6379, "rediss": 6379, "sentinel": 26379, "amqp": 5672, "amqps": 5671}
+_PORTS = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "")  # noqa: S104 - compared, not listened on
 
 
@@ -34,8 +36,18 @@ def worker_queue(broker_url: str) -> str:
 
 def same_server(url: str, other: str) -> bool:
     """Whether two addresses of Redis databases or AMQP virtual hosts surely name the same one. Users do not matter."""
+    if is_group(url) and is_group(other):
+        return _same_group(server_group(url), server_group(other))
+    if is_group(url) or is_group(other):
+        return False
     first, second = _place(url), _place(other)
     return first is not None and first == second
+
+
+def _same_group(one: ServerGroup, other: ServerGroup) -> bool:
+    """One server in both is enough: nobody need name all of them."""
+    same = (one.kind, one.master, one.db) == (other.kind, other.master, other.db)
+    return same and bool(set(one.hosts) & set(other.hosts))
 
 
 def _place(address: str) -> tuple[str, ...] | None:

@@ -36,6 +36,7 @@ from bridge.config.sql_target import identifier_problem, is_sql, literal_problem
 from bridge.config.templates import broker_name_problem
 from bridge.config.yaml_document import Reference
 from bridge.errors import clip
+from bridge.net.server_group import CLUSTER, SENTINEL, group_problem, is_group
 from bridge.net.tls import address_problem
 from schemas.formats import FORMATS
 from schemas.xapi import ACTORS
@@ -52,7 +53,7 @@ __all__ = [
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
-_STATE_SCHEMES = ("redis", "rediss", "unix")
+_STATE_SCHEMES = ("redis", "rediss", "unix", *SENTINEL, *CLUSTER)
 _BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 #: What kombu could reach but not promise, tried or read with kombu 5.7: why, and what instead.
 _UNPROVEN_BROKERS = {
@@ -114,22 +115,23 @@ def _vendor_address_problem(text: str) -> str | None:
 
 
 def _server_problem(text: str, schemes: tuple[str, ...], instead: str) -> str | None:
-    parts = split_address(text)
-    if parts.scheme not in schemes:
-        shown = f'"{clip(parts.scheme, 30)}://"' if parts.scheme else "an address without a scheme"
+    scheme = text.partition("://")[0].lower() if is_group(text) else split_address(text).scheme
+    if scheme not in schemes:
+        shown = f'"{clip(scheme, 30)}://"' if scheme else "an address without a scheme"
         return f"{shown} is not supported in this version; {instead}"
     problem = None if isinstance(text, Reference) else literal_secret_problem(text)
-    return problem or unencoded_problem(text) or address_problem(text)
+    own = group_problem if is_group(text) else unencoded_problem
+    return problem or own(text) or address_problem(text)
 
 
 def state_problem(text: str) -> str | None:
     """What is wrong with the address of a state server, or None."""
-    return _server_problem(text, _STATE_SCHEMES, "give one server, such as redis://localhost:6379/0 (rediss, unix)")
+    return _server_problem(text, _STATE_SCHEMES, f"use one of {', '.join(_STATE_SCHEMES)}")
 
 
 def broker_problem(text: str) -> str | None:
     """What is wrong with the address of a broker, or None."""
-    unproven = _UNPROVEN_BROKERS.get(split_address(text).scheme)
+    unproven = None if is_group(text) else _UNPROVEN_BROKERS.get(split_address(text).scheme)
     if unproven is not None:
         return f"is not supported over {unproven}"
     return _server_problem(text, _BROKER_SCHEMES, f"use one of {', '.join(_BROKER_SCHEMES)}")

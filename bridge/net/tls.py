@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from bridge.errors import clip
+from bridge.net.server_group import is_group
 
 __all__ = ["BrokerAddress", "address_problem", "broker_address", "describe", "tls_problem"]
 
-_SCHEMES = ("rediss", "amqps")
+_SCHEMES = ("rediss", "amqps", "rediss+sentinel", "rediss+cluster")
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 #: Parameters that may be given with these values only, which are the defaults.
 _DEFAULTS = {"ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
@@ -54,13 +55,14 @@ def broker_address(url: str) -> BrokerAddress:
 
 def address_problem(url: str) -> str | None:
     """What is wrong with the `ssl` parameters of a state's or broker's address, or None. Files must be there."""
-    parts = urlsplit(url)
-    given = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if _is_tls(name)]
-    if ";" in url and (given or any(f"{scheme}://" in url for scheme in _SCHEMES)):
+    scheme, query = _scheme_and_query(url)
+    given = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if _is_tls(name)]
+    if ";" in url and not is_group(url) and (given or any(f"{scheme}://" in url for scheme in _SCHEMES)):
         return "names several servers, which is not supported over TLS. Remedy: give one"
     for name, value in given:
-        if parts.scheme not in _SCHEMES:
-            return f"{clip(name, 40)} belongs to {' and '.join(f'{scheme}://' for scheme in _SCHEMES)} only"
+        if scheme not in _SCHEMES:
+            *others, last = (f"{each}://" for each in _SCHEMES)
+            return f"{clip(name, 40)} belongs to {', '.join(others)} and {last} only"
         if name in _DEFAULTS:
             if value.lower() != _DEFAULTS[name]:
                 return (
@@ -74,17 +76,22 @@ def address_problem(url: str) -> str | None:
     return None
 
 
+def _scheme_and_query(url: str) -> tuple[str, str]:
+    """Without `urlsplit`, which raises for some addresses of several servers."""
+    return url.partition("://")[0].lower(), url.partition("?")[2].partition("#")[0]
+
+
 def _is_tls(name: str) -> bool:
     return name.lower() == "ssl" or name.lower().startswith("ssl_")
 
 
 def describe(url: str) -> str:
     """How the connection to a state or broker is protected, in a few words."""
-    parts = urlsplit(url)
-    if parts.scheme in _SCHEMES:
-        own = dict(parse_qsl(parts.query)).get("ssl_ca_certs")
+    scheme, query = _scheme_and_query(url)
+    if scheme in _SCHEMES:
+        own = dict(parse_qsl(query)).get("ssl_ca_certs")
         return f"TLS, certificate and host name verified, trusted: {own or 'the CAs of this system'}"
-    if parts.scheme in ("unix", "redis+socket"):
+    if scheme in ("unix", "redis+socket"):
         return "not encrypted, a socket of this machine"
     return "not encrypted"
 

@@ -7,6 +7,7 @@ from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from bridge.errors import ConfigError
+from bridge.net.server_group import is_group
 from bridge.net.tls import address_problem
 
 __all__ = ["PUBLISH_TIMEOUT_SECONDS", "state_client"]
@@ -27,6 +28,8 @@ def state_client(url: str, *, timeout: float = PUBLISH_TIMEOUT_SECONDS, retries:
     problem = address_problem(url)
     if problem is not None:
         raise ConfigError(f"state server: {problem}")
+    if is_group(url):
+        raise ConfigError("state server: Sentinel and Cluster are not supported yet. Remedy: give one server")
     return redis.Redis.from_url(
         url,
         socket_connect_timeout=min(timeout, 1.0),

@@ -193,8 +193,8 @@ def test_every_wrong_argument_is_one_line_that_says_where_the_help_is(shell, arg
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("STATE", "nonsense", "an address without a scheme is not supported in this version; give one server"),
-        ("STATE", "redis+sentinel://a", '"redis+sentinel://" is not supported in this version; give one server'),
+        ("STATE", "nonsense", "an address without a scheme is not supported in this version; use one of redis,"),
+        ("STATE", "redis+sentinel://a", "names no primary. Remedy: write it after the sentinels, like redis+sentinel:"),
         ("STATE", "redis://a:99999", "is not a valid address: Port out of range 0-65535"),
         (
             "BROKER",

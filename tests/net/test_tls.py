@@ -62,7 +62,7 @@ def test_what_turns_verification_off_or_is_not_understood_is_refused(scheme: str
 @pytest.mark.parametrize("query", ["ssl_cert_reqs=none", "ssl=1", "ssl_ca_certs=/x"])
 def test_an_address_without_tls_takes_no_word_about_it(scheme: str, query: str) -> None:
     """kombu would take each of them for TLS without verification."""
-    assert "belongs to rediss:// and amqps:// only" in str(address_problem(f"{scheme}://h/1?{query}"))
+    assert "belongs to rediss://" in str(address_problem(f"{scheme}://h/1?{query}"))
 
 
 @pytest.mark.parametrize("address", ["amqp://a//;amqps://b//", "rediss://a/1;rediss://b/1", "amqps://a;amqps://b"])
