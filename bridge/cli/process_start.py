@@ -47,6 +47,7 @@ def start_process(name: str, *, wait: bool = True) -> Services:
             state_checks.require_safe_state(services.state)
             make_current(services.state, process_id(name))
             state_checks.require_same_bridge(services.state, services.config.bridge)
+            services.journal.mark_buckets()
             return services
         except StateUnavailable as error:
             if not wait:

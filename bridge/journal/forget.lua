@@ -4,7 +4,7 @@
 -- ARGV  1 first bucket   2 number of buckets   3 oldest UNIX milliseconds to remember
 -- Returns {number of attempts forgotten, next bucket or -1}
 --
--- publish_once.lua describes the layout of a value.
+-- publish_once.lua describes the layout of a value, and the mark of a bucket, which is never too old.
 
 local buckets = tonumber(redis.call('HGET', KEYS[1], 'b') or '1')
 local first, last = tonumber(ARGV[1]), math.min(tonumber(ARGV[1]) + tonumber(ARGV[2]), buckets) - 1

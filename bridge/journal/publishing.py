@@ -123,6 +123,20 @@ class Journal:
             for number, done in enumerate(cast("list[list[SubmissionResult]]", results))
         ]
 
+    def mark_buckets(self) -> None:
+        """Give the buckets of an earlier version's memory their marks; a process does it before it publishes.
+
+        Any number of processes may, each call of the script marks some. Raises `StateUnavailable`.
+        """
+        for partition in range(self.partitions):
+            with state_errors():
+                while not self._is_marked(partition):
+                    self._run(partition, _Call(), (), [], [], 0.0)
+
+    def _is_marked(self, partition: int) -> bool:
+        buckets, marked = cast("list[bytes | None]", self.client.hmget(keys.seen(partition), ["b", "m"]))
+        return int(buckets or 0) <= int(marked or 0)
+
     def _calls(
         self,
         entries: Sequence[Entry],

@@ -13,6 +13,7 @@ from flask import Flask, Response
 from bridge import clock
 from bridge.config.model import Config
 from bridge.errors import StateUnavailable
+from bridge.journal import Journal
 from bridge.monitoring.metrics import web_metrics
 from bridge.monitoring.server_checks import FAILURE, eviction, full
 from bridge.monitoring.state_checks import require_safe_state, require_same_bridge
@@ -145,6 +146,7 @@ class _StateProbe:
             require_safe_state(self._client)
             make_current(self._client, process_id("web"))
             require_same_bridge(self._client, self._bridge)
+            Journal(self._client, partitions=self._bridge.partitions).mark_buckets()
             self._checked = True
         if self._sources:
             self.paused = paused_by_operator(self._client, self._sources)
