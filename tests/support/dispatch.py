@@ -178,8 +178,10 @@ def lane(
     consumer: str = "one",
     limits: Limits | None = None,
     crash: Callable[[str], None] = lambda point: None,
+    kind: type[Lane] = Lane,
 ) -> Lane:
-    kind = WindowLane if isinstance(transport, WindowTransport) else Lane
+    if isinstance(transport, WindowTransport):
+        kind = WindowLane
     return kind(
         subscription or Subscription(name="crm", transport="http"),
         0,

@@ -10,6 +10,7 @@ and one dispatch process serves the subscription; otherwise `revision` distingui
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import redis
@@ -26,7 +27,7 @@ from workers.dispatch.ended_tries import ended_tries
 from workers.dispatch.guarded import GuardedSteps
 from workers.dispatch.idle import IdleLane, IdleLanes
 from workers.dispatch.membership import GroupMember
-from workers.dispatch.reading import Batch, DeliveryReader
+from workers.dispatch.reading import Batch, DeliveryReader, Sent
 from workers.dispatch.schedule import Limits
 from workers.dispatch.settlement import (
     Item,
@@ -134,7 +135,8 @@ class Lane:
             limit = 1 if probe else self.transport.batch
             batch = self._reader.next_batch(now(), limit, 0.0 if probe else block)
             if batch.items:
-                return self._guarded_handle(batch, now, draw, failing=failing, probe=probe)
+                handle = partial(self._handle, batch, now, draw, failing=failing, probe=probe)
+                return self._guarding(batch, now, draw, handle)
             self._waits.forget(now())
             if probe:
                 # There is no event to probe with: let the next one be the probe at once.
@@ -194,11 +196,11 @@ class Lane:
 
     # --- sending and settling
 
-    def _guarded_handle(
-        self, batch: Batch, now: Callable[[], float], draw: Callable[[], float], *, failing: bool, probe: bool
+    def _guarding(
+        self, batch: Batch, now: Callable[[], float], draw: Callable[[], float], handle: Callable[[], float]
     ) -> float:
         try:
-            return self._handle(batch, now, draw, failing=failing, probe=probe)
+            return handle()
         except redis.RedisError:
             raise
         except Exception as error:  # noqa: BLE001 - the same batch must not fail endlessly
@@ -212,10 +214,17 @@ class Lane:
         self._crash("read")
         prepared, rows = self._guarded.prepare(batch.items, now())
         tries = self._send(prepared, now()) if prepared else []
+        return self._conclude(Sent(batch, prepared, rows, tries), now(), draw, failing=failing, probe=probe)
+
+    def _conclude(
+        self, sent: Sent, moment: float, draw: Callable[[], float], *, failing: bool, probe: bool = False
+    ) -> float:
+        """Settle a batch and judge the receiver by its tries; returns the seconds to wait before the next one."""
+        tried_items = [(item, tried) for (item, _), tried in zip(sent.prepared, sent.tries, strict=True)]
+        rows = list(sent.rows)
         charged: list[Outcome] = []
         uncharged: list[tuple[Item, DeliveryFailed]] = []
-        moment = now()
-        for (item, _), tried in zip(prepared, tries, strict=True):
+        for item, tried in tried_items:
             if tried.failure is None or tried.failure.charged:
                 charged.append(tried.failure)
                 rows.append(outcome_row(item, tried, self.subscription, moment, draw))
@@ -225,13 +234,13 @@ class Lane:
             self._waits.end()
         wait = self._waits.begin(failure_text(uncharged[0][1]), moment) if uncharged else 0.0
         rows += [postpone_row(item, moment + wait) for item, _ in uncharged if item.entry == ""]
-        self._settle(rows, batch.claim, moment)
+        self._settle(rows, sent.batch.claim, moment)
         self._crash("settled")
         gone = next((failure_text(failure) for _, failure in uncharged if failure.reason == "gone"), "")
         if gone or (failing and charged) or any(charged):
             self._circuit.record(charged, moment, gone=gone)
             self._crash("judged")
-        elif probe and not tries:
+        elif probe and not tried_items:
             # Every event was excluded by the filter: they say nothing about the receiver.
             self._circuit.probe_again()
         parked = [item.entry for item, _ in uncharged if item.entry]
@@ -239,7 +248,7 @@ class Lane:
             self._member.keep(parked)
             self._reader.may_have_pending = True
             self._crash("parked")
-        self._show([(item, tried) for (item, _), tried in zip(prepared, tries, strict=True)], rows, moment)
+        self._show(tried_items, rows, moment)
         return wait
 
     def _send(self, prepared: Sequence[tuple[Item, Outgoing]], now: float) -> list[Try]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from bridge.state.errors import state_errors
@@ -83,7 +84,8 @@ class NotifyLane(Lane):
                 self._held.popleft()
             # One draw: what is one message is tried again as one message.
             drawn = draw()
-            return self._guarded_handle(batch, now, lambda: drawn, failing=failing, probe=probe)
+            handle = partial(self._handle, batch, now, lambda: drawn, failing=failing, probe=probe)
+            return self._guarding(batch, now, lambda: drawn, handle)
 
     def _read(self, now: Callable[[], float], block: float) -> float:
         """Hold new events that the filter includes, and settle the others; the seconds to wait if nothing is held."""

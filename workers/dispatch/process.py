@@ -7,7 +7,7 @@ import random
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -19,6 +19,7 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.expiry import exists_for
+from workers.dispatch.ahead_lane import AheadLane
 from workers.dispatch.idle import IdleLanes
 from workers.dispatch.jobs import job_threads
 from workers.dispatch.lane import Lane
@@ -36,6 +37,8 @@ __all__ = ["Dispatcher", "run_dispatch"]
 
 _log = structlog.get_logger(__name__)
 
+#: Transport -> its kind of lane, where that is neither `Lane` nor `WindowLane`.
+_LANES: Mapping[str, type[Lane]] = {"notify": NotifyLane, "sql": AheadLane}
 #: A process without a heartbeat for this long counts as dead, and others adopt its entries.
 SILENT_SECONDS = 10.0
 #: An idle lane does a step after this time even if nothing was noticed.
@@ -84,9 +87,7 @@ class Dispatcher:
         transport = traced(
             transport_or_deferred(subscription, services.broker_url, self._loop), subscription, services.broker_url
         )
-        kind = WindowLane if isinstance(transport, WindowTransport) else Lane
-        if subscription.transport == "notify":
-            kind = NotifyLane
+        kind = WindowLane if isinstance(transport, WindowTransport) else _LANES.get(subscription.transport, Lane)
         return kind(
             subscription,
             partition,

@@ -14,8 +14,9 @@ from workers.dispatch.guarded import Claimed, GuardedSteps
 from workers.dispatch.membership import GroupMember, PendingEntry, StreamEntry
 from workers.dispatch.schedule import Limits
 from workers.dispatch.settlement import Item, Row, poison_row
+from workers.transports.contract import Outgoing, Try
 
-__all__ = ["Batch", "DeliveryReader"]
+__all__ = ["Batch", "DeliveryReader", "Sent"]
 
 #: While events are under way, retries are asked for after this many seconds, or when the next one is due.
 _ASK_AGAIN_SECONDS = 0.2
@@ -38,6 +39,18 @@ class Batch:
     alone: bool = False
     #: Such an item waits until nothing is held.
     must_drain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A batch after its tries."""
+
+    batch: Batch
+    #: The events that were sent, and those that were not, as rows.
+    prepared: Sequence[tuple[Item, Outgoing]]
+    rows: Sequence[Row]
+    #: A try for each of `prepared`.
+    tries: Sequence[Try]
 
 
 class DeliveryReader:

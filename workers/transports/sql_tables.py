@@ -5,10 +5,8 @@ Keys make it idempotent: what was written before the process died is written aga
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from bridge import clock
 from bridge.config.model import Subscription
@@ -22,8 +20,6 @@ __all__ = ["SqlTables"]
 
 #: No further transaction is begun after this many seconds: other processes may take the events after `Limits.lease`.
 _SECONDS = 90.0
-#: Events in one transaction: while the database writes them the next ones are parsed.
-_CHUNK = 500
 
 #: Events that could be read, with their places in the batch.
 _Part = Sequence[tuple[int, Record]]
@@ -44,7 +40,8 @@ class _Sending:
 class SqlTables:
     """One event that is refused holds up no other: its transaction is halved until that event is alone."""
 
-    batch = 1000
+    #: Events in one transaction.
+    batch = 500
 
     def __init__(self, subscription: Subscription, database: Database | None = None) -> None:
         """Raises `ConfigError`."""
@@ -55,20 +52,7 @@ class SqlTables:
     def send(self, events: Sequence[Outgoing], *, now: float) -> list[Try]:
         """Write the events in order; a test is written and rolled back."""
         sending = _Sending(clock.monotonic(), [None] * len(events))
-        writing: _Beside | None = None
-        try:
-            for at in range(0, len(events), _CHUNK):
-                part = _read(events[at : at + _CHUNK], at, sending)
-                if writing is not None:
-                    writing.wait()
-                writing = None
-                if at + _CHUNK >= len(events):
-                    self._store(part, sending)
-                else:
-                    writing = _Beside(partial(self._store, part, sending))
-        finally:
-            if writing is not None:
-                writing.wait()
+        self._store(_read(events, sending), sending)
         tries = tries_of(sending.outcomes, at=now, seconds=clock.monotonic() - sending.started)
         for number in sending.tests:
             if sending.outcomes[number] is None:
@@ -114,32 +98,10 @@ class SqlTables:
         return None
 
 
-class _Beside:
-    """Work in a thread of its own. The thread is a daemon: the process can end although the database hangs."""
-
-    def __init__(self, work: Callable[[], None]) -> None:
-        self._work = work
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True, name="sql")
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._work()
-        except BaseException as error:  # noqa: BLE001 - raised by `wait`
-            self._error = error
-
-    def wait(self) -> None:
-        """Wait for its end. Raises what it raised."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-
-def _read(events: Sequence[Outgoing], first: int, sending: _Sending) -> _Part:
-    """The rows of events, whose places begin at `first`; those that cannot be read have failed."""
+def _read(events: Sequence[Outgoing], sending: _Sending) -> _Part:
+    """The rows of events; those that cannot be read have failed."""
     records = []
-    for number, event in enumerate(events, first):
+    for number, event in enumerate(events):
         try:
             record = record_of(event.body, event.source)
         except Rejected as error:

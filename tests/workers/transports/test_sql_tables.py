@@ -22,7 +22,7 @@ import redis
 from structlog.testing import capture_logs
 
 from bridge.delivery.store import Deliveries
-from bridge.errors import Retryable
+from bridge.errors import Rejected, Retryable
 from bridge.sql.database import Limits
 from bridge.state import keys
 from tests.support.dispatch import at, even, lane, outcomes, run_until_idle
@@ -38,6 +38,7 @@ from tests.support.sql_tables import (
     sqlite_place,
 )
 from tests.support.waiting import until
+from workers.dispatch.ahead_lane import AheadLane
 from workers.dispatch.lane import CRASH_POINTS
 from workers.transports import transport_for, transport_or_deferred
 from workers.transports.contract import Outcome
@@ -49,12 +50,6 @@ COUNTS = "SELECT (SELECT count(*) FROM {attempts}), (SELECT count(*) FROM {event
 
 class Killed(BaseException):
     """The process ends here."""
-
-
-@pytest.fixture(autouse=True)
-def small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every longer batch is written by threads beside the one that reads."""
-    monkeypatch.setattr("workers.transports.sql_tables._CHUNK", 16)
 
 
 @pytest.fixture
@@ -267,23 +262,28 @@ class Recorder:
         """Nothing."""
 
 
-def test_transactions_follow_each_other_in_order_and_none_comes_after_a_failure(sqlite: Place) -> None:
-    away = Retryable("database: away", reason="database_unavailable")
-    recorder = Recorder(None, away, AssertionError("not to be tried"))
+def test_no_transaction_comes_after_one_that_could_not_reach_the_database(sqlite: Place) -> None:
+    refused, away = Rejected("not this one", reason="row_refused"), Retryable("away", reason="database_unavailable")
+    recorder = Recorder(refused, None, away, AssertionError("not to be tried"))
     transport = SqlTables(sqlite.subscription, recorder)  # type: ignore[arg-type]
-    results = outcomes(transport, outgoing(*(made(number) for number in range(40))))
-    assert reasons(results) == [""] * 16 + ["database_unavailable"] * 24
-    assert [len(written) for written in recorder.written] == [16]
-    assert set(recorder.written[0]) == {f"a{number}" for number in range(16)}
+    results = outcomes(transport, outgoing(*(made(number) for number in range(8))))
+    assert reasons(results) == [""] * 4 + ["database_unavailable"] * 4
+    assert [set(written) for written in recorder.written] == [{f"a{number}" for number in range(4)}]
     assert len(recorder.answers) == 1
 
 
-def test_a_fault_in_the_thread_that_writes_is_raised_by_send(sqlite: Place) -> None:
-    recorder = Recorder(ZeroDivisionError(), None, None)
+def test_batches_are_written_one_after_another_in_order_while_the_next_is_read(
+    sqlite: Place, state: redis.Redis
+) -> None:
+    publish(state, keys.journal(0), [made(number) for number in range(9)])
+    recorder = Recorder(*[None] * 5)
     transport = SqlTables(sqlite.subscription, recorder)  # type: ignore[arg-type]
-    with pytest.raises(ZeroDivisionError):
-        transport.send(outgoing(*(made(number) for number in range(40))), now=1.0)
-    assert recorder.written == []
+    transport.batch = 2
+    run_until_idle(lane(state, transport, subscription=sqlite.subscription, kind=AheadLane), 1000.0)
+    # Within a batch the rows are in the order of their keys.
+    assert [sorted(written) for written in recorder.written] == [
+        ["a0", "a1"], ["a2", "a3"], ["a4", "a5"], ["a6", "a7"], ["a8"]
+    ]  # fmt: skip
 
 
 # Tables and rights ---------------------------------------------------------------------------------------------------
