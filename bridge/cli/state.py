@@ -7,7 +7,7 @@ import click
 from bridge.cli.common import load_services
 from bridge.cli.exit_codes import FAILED
 from bridge.cli.output import say
-from bridge.state.layout import LAYOUT, Upgrade, processes_of_earlier_version
+from bridge.state.layout import LAYOUTS, Upgrade, processes_of_earlier_version, stored_layout
 from bridge.state.running import process_id
 
 __all__ = ["state"]
@@ -28,13 +28,13 @@ def upgrade(dry_run: bool) -> None:
     client = load_services().state
     task = Upgrade(client, process_id("cli"))
     if not task.needed():
-        say(f"the state has layout {LAYOUT}: nothing to do")
+        say(f"the state has layout {stored_layout(client)}: nothing to do")
         return
     if dry_run:
         plan = task.plan()
         for start, number in sorted(plan.items()):
             click.echo(f"{start}:*\t{number:,}")
-        say(f"{sum(plan.values()):,} keys would be renamed for layout {LAYOUT}")
+        say(f"{sum(plan.values()):,} keys would be renamed for layout {LAYOUTS[0]}")
         return
     if running := processes_of_earlier_version(client):
         raise click.ClickException(
@@ -45,4 +45,4 @@ def upgrade(dry_run: bool) -> None:
     if renamed is None:
         say("another process upgrades the state")
         click.get_current_context().exit(FAILED)
-    say(f"{renamed:,} keys renamed: the state has layout {LAYOUT}")
+    say(f"{renamed:,} keys renamed: the state has layout {LAYOUTS[0]}")

@@ -15,7 +15,7 @@ from bridge.journal.entries import StoredEvent
 from bridge.journal.event_index import EventIndex
 from bridge.sql.database import ArchivedEvent, Database
 from bridge.sql.opening import database_of
-from bridge.state import keys
+from bridge.state.partitions import Partitions
 from schemas.event import format_time
 
 __all__ = ["Archive", "ArchiveUnavailable", "Archived", "archive_problem"]
@@ -71,6 +71,7 @@ class Archive:
 
     def __init__(self, subscription: Subscription, index: EventIndex, now: float) -> None:
         self._subscription, self._index, self._now = subscription, index, now
+        self._places = Partitions(index.client, index.partitions)
         self._database: Database | None = None
 
     def period(self, since: float | None, until: float | None) -> tuple[str, str] | None:
@@ -87,8 +88,7 @@ class Archive:
             rows = self._open().recorded(first or part.first, part.last, ident, limit)
         except BridgeError as error:
             raise ArchiveUnavailable(self._subscription.name, error) from error
-        partitions = self._index.partitions
-        ours = {row.id for row in rows if keys.partition_of(row.source, row.subject, partitions) == part.partition}
+        ours = {row.id for row in rows if self._places.home(row.source, row.subject)[0] == part.partition}
         found = self._in_journal([row for row in rows if row.id in ours], part.partition)
         return [
             Archived(f"{row.recorded_at}|{row.id}", row.id in ours, row.id in found, _event(row, part.partition))

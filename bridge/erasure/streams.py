@@ -59,7 +59,7 @@ class Finding(StreamPlace):
         memory = self._reader.attempt(self.context.source, attempt)
         if memory is None:
             return True
-        stream = keys.journal(keys.partition_of(self.context.source, attempt, self.context.partitions))
+        stream = keys.journal(self._reader.partition_of(self.context.source, attempt))
         items = cast("StreamItems", self.client.xrange(stream, memory.entry_id, memory.entry_id))
         return bool(items) and not self._given.names_another(items[0][1].get(b"event", b""))
 

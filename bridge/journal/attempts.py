@@ -13,7 +13,6 @@ from bridge.journal.paging import id_order
 from bridge.journal.reading import Reader
 from bridge.journal.search import Place
 from bridge.query import Query
-from bridge.state import keys
 from schemas.event import ATTEMPT_TYPES, COMPLETED, REVISED, VOIDED, event_id
 
 __all__ = ["MAX_REVISIONS", "newest_of_attempts", "revisions"]
@@ -69,7 +68,7 @@ def revisions(
         for revision in wanted
         for kind in ((COMPLETED, VOIDED) if revision == 1 else (REVISED,))
     ]
-    partition = keys.partition_of(source, attempt, reader.partitions)
+    partition = reader.partition_of(source, attempt)
     found = index.find_exactly(idents, partition, now, since_day=memory.first_day)
     newest = reader.entry(partition, memory.entry_id)
     by_id = {event.id: event for event in (*found, *(() if newest is None else (newest,))) if event.attempt == attempt}

@@ -6,7 +6,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, Protocol, cast
 
 import redis
@@ -26,8 +25,9 @@ from bridge.journal.entries import (
 )
 from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
+from bridge.state.partitions import Partitions
 
-__all__ = ["Journal", "Publisher", "attempt_field"]
+__all__ = ["Journal", "Publisher"]
 
 _ORIGIN = {WEBHOOK: b"w", POLL: b"p", BACKFILL: b"b", BRIDGE: b"o"}
 _ANNOUNCED = b"a"
@@ -48,11 +48,6 @@ class Publisher(Protocol):
     def publish(self, entry: Entry, *, now: float) -> EntryResult: ...
 
 
-def attempt_field(source: str, attempt_id: str) -> bytes:
-    """The 16 bytes under which an attempt is remembered; the id itself is not stored."""
-    return blake2b(f"{source}\x00{attempt_id}".encode(), digest_size=16).digest()
-
-
 @dataclass(slots=True)
 class _Pending:
     """A submission without a result yet."""
@@ -61,6 +56,9 @@ class _Pending:
     slot: tuple[int, int]
     #: The submission.
     submission: Submission
+    #: Where it is remembered.
+    partition: int
+    field: bytes
     #: The revision that the attempt must still have; 0: it must be unknown.
     expected: int = 0
     #: `data` of the event of that revision.
@@ -87,6 +85,7 @@ class Journal:
         """`keep_events`: seconds for which events are kept, `retention.events`."""
         self.client = client
         self.partitions = partitions
+        self._places = Partitions(client, partitions)
         self._keep_index = int(keep_events) + _INDEX_MARGIN
         self._script = scripts.register(client, __file__, "publish_once", after=counts.ADD_COUNTS)
 
@@ -102,7 +101,7 @@ class Journal:
         results: list[list[SubmissionResult | None]] = [[None] * len(entry.submissions) for entry in entries]
         outcomes: list[str] = ["" for _ in entries]
         pending = [
-            _Pending((number, position), submission)
+            self._pending((number, position), submission)
             for number, entry in enumerate(entries)
             for position, submission in enumerate(entry.submissions)
         ]
@@ -147,7 +146,7 @@ class Journal:
         """The calls by partition, of at most `BATCH` records; a request goes with the last of its records."""
         by_partition: dict[int, list[_Pending]] = defaultdict(list)
         for item in pending:
-            by_partition[self._partition(item.submission)].append(item)
+            by_partition[item.partition].append(item)
         home = {item.slot[0]: partition for partition, items in by_partition.items() for item in items}
         if bare:
             by_partition.setdefault(0, [])
@@ -188,7 +187,7 @@ class Journal:
         day = int(now // _DAY)
         args: list[bytes | str | int] = [day, len(call.records), len(call.requests), self._keep_index]
         for pending in call.records:
-            args += _record_args(pending, partition)
+            args += _record_args(pending)
         for number, records, so_far in call.requests:
             args += _request_args(entries[number], records, so_far)
         names = [keys.journal(partition), keys.seen(partition), keys.requests(partition)]
@@ -215,15 +214,19 @@ class Journal:
         pipe = self.client.pipeline(transaction=False)
         for pending in again:
             entry_id = pending.previous["entry_id"] if pending.previous else "0-0"
-            pipe.xrange(keys.journal(self._partition(pending.submission)), entry_id, entry_id, count=1)
+            pipe.xrange(keys.journal(pending.partition), entry_id, entry_id, count=1)
         for pending, items in zip(again, pipe.execute(), strict=True):
             pending.previous = json.loads(items[0][1][b"event"])["data"] if items else None
 
-    def _partition(self, submission: Submission) -> int:
-        return keys.partition_of(submission.source, submission.subject or submission.attempt_id, self.partitions)
+    def _pending(self, slot: tuple[int, int], submission: Submission) -> _Pending:
+        if submission.subject:
+            home = self._places.home(submission.source, submission.subject, submission.attempt_id)
+        else:
+            home = self._places.home(submission.source, submission.attempt_id)
+        return _Pending(slot, submission, *home)
 
 
-def _record_args(pending: _Pending, partition: int) -> list[bytes | str | int]:
+def _record_args(pending: _Pending) -> list[bytes | str | int]:
     submission = pending.submission
     ends = submission.journal_ends
     event_type, event_id, event = submission.build(pending.expected + 1, pending.previous)
@@ -235,9 +238,9 @@ def _record_args(pending: _Pending, partition: int) -> list[bytes | str | int]:
         }
         submission.span.set(named)
     return [
-        attempt_field(submission.source, submission.attempt_id),
+        pending.field,
         submission.digest + submission.former_digest,
-        submission.order.to_bytes(5, "big") + (b"" if ends is None else ends[partition].encode()),
+        submission.order.to_bytes(5, "big") + (b"" if ends is None else ends[pending.partition].encode()),
         _ANNOUNCED if submission.announced and submission.origin == POLL else _ORIGIN[submission.origin],
         pending.expected,
         event_type,

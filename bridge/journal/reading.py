@@ -10,10 +10,10 @@ import redis
 
 from bridge.journal.entries import Memory, StoredEvent, StreamItems
 from bridge.journal.paging import id_order, read_stream
-from bridge.journal.publishing import attempt_field
 from bridge.journal.search import Place, walk_back
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.partitions import Partitions
 
 __all__ = ["Reader", "bucket_number", "parse_memory"]
 
@@ -26,6 +26,11 @@ class Reader:
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
         self.client = client
         self.partitions = partitions
+        self._places = Partitions(client, partitions)
+
+    def partition_of(self, source: str, attempt_id: str) -> int:
+        """Where the events of an attempt are."""
+        return self._places.home(source, attempt_id)[0]
 
     def events(
         self,
@@ -69,8 +74,8 @@ class Reader:
 
     def attempt(self, source: str, attempt_id: str) -> Memory | None:
         """What is remembered of an attempt, or None."""
-        seen = keys.seen(keys.partition_of(source, attempt_id, self.partitions))
-        field = attempt_field(source, attempt_id)
+        partition, field = self._places.home(source, attempt_id)
+        seen = keys.seen(partition)
         with state_errors():
             before = None
             while True:
@@ -170,8 +175,7 @@ class Reader:
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
             for attempt_id in attempt_ids:
-                partition = keys.partition_of(source, attempt_id, self.partitions)
-                field = attempt_field(source, attempt_id)
+                partition, field = self._places.home(source, attempt_id)
                 pipe.hget(f"{keys.seen(partition)}:{bucket_number(field, buckets[partition])}", field)
             return pipe.execute()
 

@@ -12,7 +12,7 @@ from bridge.errors import ConfigError
 from bridge.monitoring.server_checks import FAILURE, OK, Finding, eviction, version
 from bridge.state import keys
 from bridge.state.errors import state_errors
-from bridge.state.layout import LAYOUT
+from bridge.state.layout import LAYOUT, LAYOUTS, layouts_text
 
 __all__ = ["identity", "layout", "require_safe_state", "require_same_bridge"]
 
@@ -59,10 +59,10 @@ def identity(bridge: BridgeConfig, stored: Mapping[bytes, bytes]) -> Finding:
 
 
 def layout(stored: int | None) -> Finding:
-    """Whether the state has our layout. `stored`: None if it holds no bridge yet."""
-    if stored is None or stored == LAYOUT:
-        return Finding("layout", OK, f"{LAYOUT}, as this version has it")
-    text = f"{stored}, this version works with {LAYOUT}"
+    """Whether we work with the layout of the state. `stored`: None if it holds no bridge yet."""
+    if stored is None or stored in LAYOUTS:
+        return Finding("layout", OK, f"{stored or LAYOUT}; this version works with {layouts_text()}")
+    text = f"{stored}; this version works with {layouts_text()}"
     if stored < LAYOUT:
         return Finding("layout", FAILURE, text, "attempt-bridge state upgrade, or start the bridge, which upgrades it")
     return Finding("layout", FAILURE, text, "install the version that wrote it, or a newer one")

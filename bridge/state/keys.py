@@ -7,8 +7,6 @@ cluster too. A source may be called as a partition is numbered: no word behind t
 
 from __future__ import annotations
 
-from zlib import crc32
-
 from bridge.state.access_keys import audit, audit_copy, failed_logins, session, sign_in_code
 from bridge.state.delivery_keys import (
     asked_test,
@@ -40,7 +38,7 @@ __all__ = [
     "cursor_items", "dead", "deadlines", "deliveries", "delivery_counts", "ended_tries", "erasure_found", "erasure_job",
     "erasure_traces", "erasures", "event_ids", "expected", "expected_spellings", "failed_logins",
     "failed_reconciliations", "failure_groups", "group", "heartbeat", "idempotent_call", "journal", "lease",
-    "letter_index", "partition_of", "paused", "pauses", "quarantine", "rate", "reconciliations", "refused", "rejected",
+    "letter_index", "paused", "pauses", "quarantine", "rate", "reconciliations", "refused", "rejected",
     "replay_job", "replay_progress", "replays", "requests", "retry", "rhythm", "seen", "session", "settled",
     "sign_in_code", "sittings", "source_clock", "stuck_reading", "subscription_alarm", "subscription_state",
     "subscriptions", "test_report", "tested", "tries", "vendor_limit", "vendor_memory", "watch", "watch_due",
@@ -50,11 +48,6 @@ __all__ = [
 
 #: Hash of what is fixed at the first start: `name`, `partitions`; and `layout`, the version of these names (layout.py).
 BRIDGE = "ab:bridge"
-
-
-def partition_of(source: str, attempt_id: str, partitions: int) -> int:
-    """The partition that holds everything about one attempt."""
-    return crc32(f"{source}/{attempt_id}".encode()) % partitions if partitions > 1 else 0
 
 
 def idempotent_call(digest: str) -> str:

@@ -1,7 +1,8 @@
 """The version of the names of keys in the state server, its layout, and the upgrade from the earlier one.
 
-Layout 2 gives all keys that one script touches one hash tag. A process works with its own layout alone: it upgrades an
-older one while no other process runs, and refuses a newer one.
+Layout 2 gives all keys that one script touches one hash tag, layout 3 finds partitions by digest (partitions.py). A
+process works with both: only a new state has layout 3. It upgrades layout 1 to 2 while no other process runs, and
+refuses a newer one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from bridge.state.lease import Lease
 
 __all__ = [
     "LAYOUT",
+    "LAYOUTS",
     "Upgrade",
+    "layouts_text",
     "make_current",
     "new_name",
     "processes_of_earlier_version",
@@ -28,8 +31,9 @@ __all__ = [
     "stored_layout",
 ]
 
-#: The layout of this version.
-LAYOUT = 2
+#: The layout that a new state gets, and all that processes of this version work with.
+LAYOUT = 3
+LAYOUTS = (2, LAYOUT)
 _FIELD = "layout"
 _PARTS = ("web", "worker", "beat", "dispatch")
 #: Seconds; renewed with every page of keys.
@@ -90,14 +94,14 @@ def stored_layout(client: redis.Redis) -> int | None:
 
 
 def require_layout(client: redis.Redis) -> None:
-    """For commands beside the server: raises `ConfigError` unless the state has our layout or holds no bridge yet.
+    """For commands beside the server: raises `ConfigError` unless we work with its layout or it holds no bridge yet.
 
     Raises `StateUnavailable`.
     """
     layout = stored_layout(client)
-    if layout is not None and layout < LAYOUT:
+    if layout is not None and layout < LAYOUTS[0]:
         raise ConfigError(
-            f"the state has layout {layout}, this version works with layout {LAYOUT}. Remedy: `attempt-bridge state "
+            f"the state has layout {layout}, this version works with {layouts_text()}. Remedy: `attempt-bridge state "
             "upgrade`, or start the bridge, which upgrades it"
         )
     _refuse_newer(layout)
@@ -114,9 +118,10 @@ def processes_of_earlier_version(client: redis.Redis) -> list[str]:
 
 
 def make_current(client: redis.Redis, token: str) -> None:
-    """At the start of a process: give a new state our layout, upgrade an older one. `token` identifies the process.
+    """At the start of a process: give a new state our layout, upgrade one that is too old.
 
-    Raises `ConfigError` for a newer layout, `StateUnavailable`, also while the process must wait for others.
+    `token` identifies the process. Raises `ConfigError` for a newer layout, `StateUnavailable`, also while the process
+    must wait for others.
     """
     upgrade = Upgrade(client, token)
     if not upgrade.needed():
@@ -128,7 +133,7 @@ def make_current(client: redis.Redis, token: str) -> None:
 
 
 class Upgrade:
-    """The upgrade of a state to our layout. Each key is renamed in one step, so whoever is killed is continued."""
+    """The upgrade of a state to layout 2. Each key is renamed in one step, so whoever is killed is continued."""
 
     def __init__(self, client: redis.Redis, token: str) -> None:
         """`token` identifies the process."""
@@ -136,7 +141,7 @@ class Upgrade:
         self._lease = Lease(client, "layout", token, seconds=_LEASE_SECONDS)
 
     def needed(self) -> bool:
-        """Whether the state has an earlier layout. A new state gets ours.
+        """Whether the state has a layout that is too old for us. A new state gets ours.
 
         Raises `ConfigError` for a newer layout, `StateUnavailable`.
         """
@@ -145,7 +150,7 @@ class Upgrade:
         if layout is None:
             with state_errors():
                 self._client.hsetnx(keys.BRIDGE, _FIELD, str(LAYOUT))
-        return layout is not None and layout < LAYOUT
+        return layout is not None and layout < LAYOUTS[0]
 
     def plan(self) -> Counter[str]:
         """How many keys are to be renamed, by the beginning of their names. Raises `StateUnavailable`."""
@@ -165,7 +170,7 @@ class Upgrade:
         if not self._lease.hold():
             return None
         with state_errors():
-            self._client.hset(keys.BRIDGE, _FIELD, str(LAYOUT))
+            self._client.hset(keys.BRIDGE, _FIELD, str(LAYOUTS[0]))
         self._lease.release()
         return renamed
 
@@ -198,9 +203,14 @@ class Upgrade:
         )
 
 
+def layouts_text() -> str:
+    """The layouts that processes of this version work with, for people."""
+    return f"layouts {' and '.join(map(str, LAYOUTS))}"
+
+
 def _refuse_newer(layout: int | None) -> None:
     if layout is not None and layout > LAYOUT:
         raise ConfigError(
-            f"the state has layout {layout}, this version works with layout {LAYOUT}. Remedy: install the version of "
+            f"the state has layout {layout}, this version works with {layouts_text()}. Remedy: install the version of "
             "the bridge that wrote it, or a newer one"
         )

@@ -29,10 +29,10 @@ def test_an_upgrade_is_shown_and_made_once(services: Services, capfd: pytest.Cap
     assert cli.run(["state", "upgrade", "--dry-run"]) == 0
     shown = capfd.readouterr()
     assert shown.out == "ab:retry:*\t1\nab:watch:*\t1\n"
-    assert f"2 keys would be renamed for layout {LAYOUT}" in shown.err
+    assert "2 keys would be renamed for layout 2" in shown.err
     assert services.state.exists("ab:retry:crm")
     assert cli.run(["state", "upgrade"]) == 0
-    assert f"2 keys renamed: the state has layout {LAYOUT}" in capfd.readouterr().err
+    assert "2 keys renamed: the state has layout 2" in capfd.readouterr().err
     assert services.state.zscore(keys.retry("crm"), "event") == 1.0
     assert cli.run(["state", "upgrade"]) == 0
     assert "nothing to do" in capfd.readouterr().err
@@ -59,7 +59,7 @@ def test_commands_beside_the_server_refuse_a_state_that_is_not_upgraded(
     services: Services, capfd: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
     assert cli.run(command) == 78
-    assert "the state has layout 1, this version works with layout" in capfd.readouterr().err
+    assert "the state has layout 1, this version works with layouts 2 and 3" in capfd.readouterr().err
 
 
 def test_doctor_names_a_layout_that_is_not_ours(state: redis.Redis, tmp_path: Path) -> None:
@@ -69,9 +69,11 @@ def test_doctor_names_a_layout_that_is_not_ours(state: redis.Redis, tmp_path: Pa
         (one,) = [each for each in examine(services, outward=False) if each.name == "layout"]
         return one.status, one.text, one.remedy
 
-    assert finding() == ("ok", f"{LAYOUT}, as this version has it", "")
+    assert finding() == ("ok", f"{LAYOUT}; this version works with layouts 2 and {LAYOUT}", "")
+    state.hset(keys.BRIDGE, "layout", "2")
+    assert finding()[0] == "ok"
     for layout, remedy in ((1, "attempt-bridge state upgrade"), (LAYOUT + 1, "install the version that wrote it")):
         state.hset(keys.BRIDGE, "layout", str(layout))
         status, text, found = finding()
-        assert (status, text) == ("failure", f"{layout}, this version works with {LAYOUT}")
+        assert (status, text) == ("failure", f"{layout}; this version works with layouts 2 and {LAYOUT}")
         assert found.startswith(remedy)

@@ -14,12 +14,12 @@ from bridge.config.model import BridgeConfig
 from bridge.config.model import Retention as RetentionConfig
 from bridge.errors import StateUnavailable
 from bridge.journal import BACKFILL, POLL, WEBHOOK, Entry, Journal, RequestRecord, entries
-from bridge.journal.publishing import attempt_field
 from bridge.journal.quarantine import QuarantineStore
 from bridge.journal.reading import Reader, bucket_number
 from bridge.journal.requests import RequestStore
 from bridge.journal.retention import Retention
 from bridge.state import keys
+from bridge.state.partitions import attempt_field
 from tests.support.journal import DAY, NOW, make_submission, outcomes
 
 

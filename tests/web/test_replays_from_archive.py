@@ -19,6 +19,7 @@ from bridge.erasure.jobs import DONE, Erasure
 from bridge.erasure.person import Person
 from bridge.services import Services
 from bridge.state import keys
+from bridge.state.partitions import Partitions
 from bridge.web import create_app
 from schemas.event import format_time
 from tests.support.dispatch import SOURCE, Receiver, lane, outcomes, refuse, run_until_idle, scheduled
@@ -205,12 +206,11 @@ def test_every_partition_gets_its_events_and_none_gets_those_of_another(
     fill(place, *(old(number) for number in range(12)))
     row = new(made_api)
     finish(services)
+    places = Partitions(services.state, 3)
     for partition in range(3):
         waiting = services.state.hgetall(keys.deliveries("crm", partition))
         attempts = {json.loads(record)["attempt"] for record in waiting.values()}
-        assert attempts == {
-            f"a{number}" for number in range(12) if keys.partition_of(SOURCE, f"a{number}", 3) == partition
-        }
+        assert attempts == {f"a{number}" for number in range(12) if places.home(SOURCE, f"a{number}")[0] == partition}
     assert shown(made_api, row)["replayed"] == 12
 
 

@@ -19,7 +19,6 @@ from bridge.journal.attempts import newest_of_attempts, revisions
 from bridge.journal.event_fields import EventItem, event_fields
 from bridge.journal.search import search
 from bridge.query import Query
-from bridge.state import keys
 from bridge.text import text_problem
 from bridge.web.api.attempt_shapes import AttemptDetails, AttemptPage, attempt_row
 from bridge.web.api.bodies import ApiBlueprint
@@ -103,8 +102,7 @@ def _by_id(asked: Query, source: str | None, persons: bool) -> list[EventItem]:
     reader, found = services_here().journal_reader, []
     for name in services_here().config.sources if source is None else (source,):
         memory = reader.attempt(name, texts[0])
-        partition = keys.partition_of(name, texts[0], reader.partitions)
-        event = None if memory is None else reader.entry(partition, memory.entry_id)
+        event = None if memory is None else reader.entry(reader.partition_of(name, texts[0]), memory.entry_id)
         if event is not None and (asked.since or 0.0) <= EventItem(event).recorded_at <= (asked.until or float("inf")):
             found.append(EventItem(event, persons=persons))
     return found
@@ -160,7 +158,7 @@ def _events(
     path, index = source_path(services.config.bridge.name, source), services.event_index
     found: list[StoredEvent] = []
     if watch is not None and watch["deadline"] is not None:
-        partition = keys.partition_of(source, attempt, services.config.bridge.partitions)
+        partition = services.journal_reader.partition_of(source, attempt)
         deadline = datetime.fromisoformat(watch["deadline"]).timestamp()
         idents = overdue_ids(path, attempt, deadline)
         found += index.find_exactly(idents, partition, now, since_day=int(min(deadline, now) // _DAY))
