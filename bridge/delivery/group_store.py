@@ -13,6 +13,7 @@ from bridge.delivery.store import Deliveries
 from bridge.journal.paging import read_stream
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.stored_json import record_or_none
 
 __all__ = ["FailureGroups"]
 
@@ -44,7 +45,10 @@ class FailureGroups:
                     pipe.hgetall(keys.failure_groups(subscription, partition))
             answers = cast("list[dict[bytes, bytes]]", pipe.execute())
         number = self.partitions
-        return {name: _merged_groups(answers[at * number : (at + 1) * number]) for at, name in enumerate(subscriptions)}
+        return {
+            name: _merged_groups(name, answers[at * number : (at + 1) * number])
+            for at, name in enumerate(subscriptions)
+        }
 
     def find(self, subscription: str, name: str) -> FailureGroup | None:
         """The group with this fingerprint, or None."""
@@ -119,23 +123,17 @@ class FailureGroups:
         return max(before, key=lambda word: (word == b"open", word == b"acknowledged", word)).decode()
 
 
-def _merged_groups(answers: Sequence[Mapping[bytes, bytes]]) -> list[FailureGroup]:
+def _merged_groups(subscription: str, answers: Sequence[Mapping[bytes, bytes]]) -> list[FailureGroup]:
     """The groups of one subscription. `answers`: what is stored in each partition."""
     parts: dict[str, list[FailureGroup]] = {}
-    for stored in answers:
+    for partition, stored in enumerate(answers):
         for name, text in stored.items():
-            part = _readable(name.decode(), text)
+            place = f"{keys.failure_groups(subscription, partition)} {name.decode()}"
+            part = record_or_none(FailureGroup, text, place=place, fingerprint=name.decode())
+            # A count less is better than a list that fails.
             if part is not None:
                 parts.setdefault(part.fingerprint, []).append(part)
     return sorted(map(merged, parts.values()), key=lambda group: (-group.last, group.fingerprint))
-
-
-def _readable(name: str, text: bytes) -> FailureGroup | None:
-    try:
-        return FailureGroup.from_json(name, text)
-    except ValueError:
-        # Of another version: a count less is better than a list that fails.
-        return None
 
 
 def _batched(items: Iterable[str], size: int) -> Iterator[list[str]]:

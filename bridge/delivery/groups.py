@@ -11,8 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
 
 __all__ = ["ACKNOWLEDGED", "FIXED", "OPEN", "OTHER", "FailureGroup", "about", "fingerprint", "merged", "normalised"]
 
@@ -67,18 +66,6 @@ class FailureGroup:
     def count(self) -> int:
         """Deliveries in the group now."""
         return self.failing + self.dead
-
-    @classmethod
-    def from_json(cls, name: str, text: bytes) -> FailureGroup:
-        """The group of a stored text; members of later versions are ignored. Raises `ValueError` if it is not valid."""
-        members: Any = json.loads(text)
-        known = {field.name for field in fields(cls)} - {"fingerprint"}
-        if not isinstance(members, dict) or not known <= members.keys():
-            raise ValueError("not the members of a failure group")
-        chosen = {member: members[member] for member in known}
-        for member in ("failing", "dead", "failures", "acknowledged", "reopened"):
-            chosen[member] = int(chosen[member])
-        return cls(fingerprint=name, **chosen)
 
 
 def normalised(message: str) -> str:

@@ -19,11 +19,22 @@ local MAX_CLASS = 15
 local GROWN = 10
 local loaded, changed, number_of_groups = {}, {}, nil
 
+-- false for what is no group: a new one takes its place. A counter that an earlier version has not written is 0.
+local function readable_group(stored)
+  local readable, group = pcall(cjson.decode, stored or '')
+  if not readable or type(group) ~= 'table' or not tonumber(group.first) then return false end
+  for _, name in ipairs({ 'reason', 'message', 'state' }) do
+    if type(group[name]) ~= 'string' then return false end
+  end
+  for _, name in ipairs({ 'failing', 'dead', 'failures', 'acknowledged', 'reopened' }) do
+    group[name] = tonumber(group[name]) or 0
+  end
+  return group
+end
+
 local function group_of(fingerprint)
   if loaded[fingerprint] == nil then
-    local stored = redis.call('HGET', groups, fingerprint)
-    local readable, group = pcall(cjson.decode, stored or '')
-    loaded[fingerprint] = readable and type(group) == 'table' and group or false
+    loaded[fingerprint] = readable_group(redis.call('HGET', groups, fingerprint))
   end
   return loaded[fingerprint]
 end

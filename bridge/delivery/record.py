@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from bridge.delivery.tries import LoggedTry, read_tries
+from bridge.state.stored_json import read_record, to_members
 
 __all__ = ["DeadLetter", "Delivery", "dead_letter", "event_problem"]
 
@@ -44,29 +47,17 @@ class Delivery:
     replay: str = ""
     #: JSON of the event, where the journal may no longer have it (after a replay).
     event: str | None = None
+    #: Members of a later version.
+    later: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def to_json(self) -> str:
         """The record as it is stored."""
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(to_members(self), ensure_ascii=False, separators=(",", ":"))
 
-    @classmethod
-    def from_json(cls, text: bytes | str) -> Delivery:
-        """The delivery of a stored record. Raises `ValueError` if it is not valid."""
-        try:
-            members = json.loads(text)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-        if not isinstance(members, dict) or not members.keys() >= _REQUIRED:
-            raise ValueError("not the members of a delivery")
-        # A later version may have added some.
-        members = {name: value for name, value in members.items() if name in _TYPES}
-        wrong = [name for name, value in members.items() if not isinstance(value, _TYPES[name])]
-        if wrong:
-            raise ValueError(f"wrong type: {', '.join(wrong)}")
-        for value in members.values():
-            # JSON can hold half a surrogate pair; writing it back would raise UnicodeEncodeError.
-            str(value).encode()
-        return cls(**members)
+    @staticmethod
+    def from_json(text: bytes | str) -> Delivery:
+        """The delivery of a stored record. Raises `UnreadableRecord`, a `ValueError`."""
+        return read_record(Delivery, text)
 
     @classmethod
     def for_display(cls, text: bytes | str, event_id: str) -> Delivery:
@@ -76,17 +67,6 @@ class Delivery:
         except ValueError:
             error = "the record of this delivery cannot be read"
             return cls(id=event_id, type="", source="", attempt="", entry="", error=error, reason="unreadable")
-
-
-_REQUIRED = {"id", "type", "source", "attempt", "entry"}
-#: Member of a stored record -> its type.
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys((*_REQUIRED, "first_error", "error", "reason", "replay"), str),
-    **dict.fromkeys(("tries", "replays"), int),
-    **dict.fromkeys(("first_at", "last_at"), (int, float)),
-    "awaiting_receipt": bool,
-    "event": (str, type(None)),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

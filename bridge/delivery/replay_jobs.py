@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
 
 from bridge import clock
 
@@ -115,16 +114,6 @@ class Replay:
         """The job as it is stored."""
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
 
-    @classmethod
-    def from_json(cls, text: bytes | str) -> Replay:
-        """The job that was stored; members of later versions are ignored. Raises `ValueError` if it is none."""
-        members: Any = json.loads(text)
-        if not isinstance(members, dict) or not {"id", "kind", "parts"} <= members.keys():
-            raise ValueError("not a replay")
-        known = {one.name for one in fields(cls)}
-        chosen = {name: value for name, value in members.items() if name in known}
-        return cls(**{**chosen, "parts": tuple(map(_part, chosen["parts"]))})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredReplay:
@@ -192,17 +181,6 @@ def allowance(rate: float | None, carried: float, elapsed: float, most: int) -> 
     if rate is None:
         return float(most)
     return min(carried + rate * max(0.0, elapsed), max(rate, 1.0), float(most))
-
-
-def _part(members: Mapping[str, Any]) -> Part:
-    entries = members.get("entries")
-    return Part(
-        str(members["subscription"]),
-        int(members["partition"]),
-        str(members["first"]),
-        str(members["last"]),
-        None if entries is None else tuple(entries),
-    )
 
 
 def _milliseconds(position: str) -> int:

@@ -19,6 +19,7 @@ from bridge.journal.quarantine import add_removal
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from bridge.state.lease import Lease
+from bridge.state.stored_json import record_or_none
 
 __all__ = ["MAX_KEPT", "Batch", "Replays"]
 
@@ -72,7 +73,7 @@ class Replays:
         """One job, or None."""
         with state_errors():
             stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.replay_job(ident)))
-        return None if not stored else self._read([stored])[0]
+        return next(iter(self._read({ident: stored})), None)
 
     def newest_first(self, *, before: tuple[float, str] | None = None) -> Iterator[StoredReplay]:
         """The jobs made before (time, id); each page is read when it is needed."""
@@ -89,7 +90,7 @@ class Replays:
                 for ident in chosen:
                     pipe.hgetall(keys.replay_job(ident))
                 stored = pipe.execute()
-            yield from self._read([fields for fields in stored if fields])
+            yield from self._read(dict(zip(chosen, stored, strict=True)))
             if len(page) < _PAGE:
                 return
             at += _PAGE
@@ -185,21 +186,26 @@ class Replays:
                 pipe.execute()
         return len(old)
 
-    def _read(self, stored: Sequence[Mapping[bytes, bytes]]) -> list[StoredReplay]:
-        jobs = [Replay.from_json(fields[b"job"]) for fields in stored]
+    def _read(self, stored: Mapping[str, Mapping[bytes, bytes]]) -> list[StoredReplay]:
+        """The jobs in these hashes; `stored`: id -> what is there, which may be nothing."""
+        readable = []
+        for ident, fields in stored.items():
+            job = record_or_none(Replay, fields.get(b"job", b""), place=keys.replay_job(ident)) if fields else None
+            if job is not None:
+                readable.append((job, fields))
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
-            for job in jobs:
+            for job, _ in readable:
                 for partition in range(self.partitions):
                     pipe.hgetall(keys.replay_progress(job.id, partition))
             answers = pipe.execute()
         found = []
-        for number, (job, fields) in enumerate(zip(jobs, stored, strict=True)):
+        for number, (job, fields) in enumerate(readable):
             partitions = answers[number * self.partitions : (number + 1) * self.partitions]
             found.append(
                 StoredReplay(
                     job=job,
-                    state=fields[b"state"].decode(),
+                    state=fields.get(b"state", b"").decode(),
                     updated=float(fields.get(b"updated", job.created)),
                     waits=fields.get(b"waits", b"").decode(errors="replace"),
                     error=fields.get(b"error", b"").decode(errors="replace"),

@@ -19,6 +19,7 @@ from bridge.delivery.consumers import group_names
 from bridge.journal import BRIDGE
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.stored_json import UnreadableRecord, read_record, record_or_none
 from schemas.envelope import SCHEMA_VERSION, event_id, subscription_path
 from schemas.notices import TEST, NoticeEvent
 
@@ -73,12 +74,6 @@ class Report:
         """How it is stored."""
         return json.dumps(asdict(self))
 
-    @classmethod
-    def from_json(cls, text: bytes) -> Report:
-        """The stored report; members of other versions are left out. Raises `ValueError`."""
-        document = json.loads(text)
-        return cls(**{name: value for name, value in document.items() if name in cls.__dataclass_fields__})
-
 
 class SubscriptionTests:
     """Asks for tests, takes them, hands over reports. Every method raises `StateUnavailable`.
@@ -109,7 +104,7 @@ class SubscriptionTests:
                 while (left := ends_at - clock.monotonic()) > 0:
                     found = self._blocking.blpop([keys.test_report(test.ident)], timeout=min(_BLOCK_SECONDS, left))
                     if found is not None:
-                        return Report.from_json(cast("tuple[bytes, bytes]", found)[1])
+                        return _report(cast("tuple[bytes, bytes]", found)[1])
                 return None
             finally:
                 self._client.delete(keys.asked_test(test.ident), keys.tested(test.subscription))
@@ -122,11 +117,7 @@ class SubscriptionTests:
                 return None
             ident = cast("tuple[bytes, bytes]", found)[1].decode()
             stored = cast("bytes | None", self._client.getdel(keys.asked_test(ident)))
-        try:
-            document = json.loads(stored or b"null")
-            return AskedTest(ident, document["subscription"], document["digest"])
-        except (ValueError, KeyError, TypeError):
-            return None
+        return None if stored is None else record_or_none(AskedTest, stored, place=keys.asked_tests(), ident=ident)
 
     def report(self, test: AskedTest, report: Report) -> None:
         """Hand over what came of a test."""
@@ -136,6 +127,14 @@ class SubscriptionTests:
             pipe.rpush(name, report.to_json())
             pipe.expire(name, _EXPIRY_SECONDS)
             pipe.execute()
+
+
+def _report(text: bytes) -> Report:
+    try:
+        return read_record(Report, text)
+    except UnreadableRecord as error:
+        problem = f"the report of the dispatch process cannot be read: {error}. Remedy: run one version everywhere"
+        return Report(problem=problem, reason="unreadable")
 
 
 def event_source(subscription: str) -> str:

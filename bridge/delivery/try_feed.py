@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import redis
@@ -15,6 +15,7 @@ import redis
 from bridge.query import Field, Fields, Glob, Number
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
+from bridge.state.stored_json import record_or_none
 
 __all__ = ["DEAD", "DELIVERED", "FAILED", "HANDED_OVER", "EndedTry", "TryFeed", "TryReader", "try_fields"]
 
@@ -92,7 +93,8 @@ class TryReader:
         for _, items in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", answer or []):
             for entry, members in items:
                 self._position = entry.decode()
-                if (ended := _read(members.get(b"try", b""))) is not None:
+                ended = record_or_none(EndedTry, members.get(b"try", b""), place=keys.ended_tries())
+                if ended is not None:
                     found.append(ended)
         return found
 
@@ -110,13 +112,3 @@ def try_fields() -> Fields:
         Field("seconds", Number(), lambda ended: ended.seconds, "how long it took"),
         search=lambda ended: (ended.event_id, ended.reason),
     )
-
-
-def _read(text: bytes) -> EndedTry | None:
-    """The try; None for what another version wrote and this one cannot read."""
-    try:
-        members = json.loads(text)
-        known = {one.name for one in fields(EndedTry)}
-        return EndedTry(**{name: value for name, value in members.items() if name in known})
-    except (ValueError, TypeError, AttributeError):
-        return None

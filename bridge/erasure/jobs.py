@@ -19,6 +19,7 @@ from bridge.erasure.person import Person, Trace
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.lease import Lease
+from bridge.state.stored_json import UnreadableRecord, json_object, log_unreadable, read_record
 
 __all__ = ["DONE", "FAILED", "MAX_KEPT", "RUNNING", "STATES", "Erasure", "Erasures", "Found", "erasure_id"]
 
@@ -101,7 +102,13 @@ class Erasures:
             pipe.hgetall(keys.erasure_job(ident))
             pipe.smembers(keys.erasure_found(ident))
             fields, found = pipe.execute()
-        return _read(fields, found) if fields else None
+        if not fields:
+            return None
+        try:
+            return _read(fields, found)
+        except UnreadableRecord as error:
+            log_unreadable(keys.erasure_job(ident), str(error))
+            return None
 
     def newest_first(self, *, before: tuple[float, str] | None = None) -> Iterator[Erasure]:
         """The jobs made before (time, id)."""
@@ -197,21 +204,29 @@ class Erasures:
 
 
 def _read(fields: Mapping[bytes, bytes], found: Collection[bytes]) -> Erasure:
-    head = json.loads(fields[b"job"])
+    """Raises `UnreadableRecord`."""
+
+    def number(name: bytes) -> float:
+        try:
+            return float(fields.get(name, b"0"))
+        except ValueError:
+            raise UnreadableRecord(f"{name.decode()}: not a number") from None
+
     person = fields.get(b"person")
     kept = fields.get(b"found")
     report = fields.get(b"report")
-    return Erasure(
-        **{name: head[name] for name in ("id", "source", "digest", "dry_run", "created", "by")},
-        state=fields[b"state"].decode(),
-        updated=float(fields[b"updated"]),
-        step=int(fields[b"step"]),
-        at=fields[b"at"].decode(),
-        scanned=int(fields.get(b"scanned", 0)),
+    return read_record(
+        Erasure,
+        fields.get(b"job", b""),
+        state=fields.get(b"state", b"").decode(errors="replace"),
+        updated=number(b"updated"),
+        step=int(number(b"step")),
+        at=fields.get(b"at", b"").decode(errors="replace"),
+        scanned=int(number(b"scanned")),
         error=fields.get(b"error", b"").decode(errors="replace"),
-        found=_counted([member.decode() for member in found]) if kept is None else Found(**json.loads(kept)),
-        report=None if report is None else json.loads(report),
-        person=None if person is None else Person(**json.loads(person)),
+        found=_counted([member.decode() for member in found]) if kept is None else read_record(Found, kept),
+        report=None if report is None else json_object(report),
+        person=None if person is None else read_record(Person, person),
     )
 
 

@@ -11,6 +11,7 @@ from bridge.delivery.replay_store import Replays
 from bridge.erasure.places import Batch, Context, Hit, Units, reference
 from bridge.erasure.rewriting import Rewriter, dumped, scrubbed
 from bridge.state import keys, scripts
+from bridge.state.stored_json import UnreadableRecord, json_object
 
 __all__ = ["AuditPlace", "KeyPlace", "ReplayPlace"]
 
@@ -79,11 +80,18 @@ class KeyPlace(Units):
         """See `Place`."""
         for hit in hits:
             if isinstance(hit.item, bytes):
-                call = json.loads(hit.item).get("call")
+                call = self._call(hit.item)
                 answer = {"call": call, "status": 410, "type": "application/problem+json", "body": json.dumps(_GONE)}
                 self.client.set(hit.key, json.dumps(answer), xx=True, keepttl=True)
             else:
                 self.client.hdel(hit.item[0], hit.item[1])
+
+    def _call(self, answer: bytes) -> Any:
+        """What the answer belongs to; None, so that a repeated call is refused, where that cannot be read."""
+        try:
+            return json_object(answer).get("call")
+        except UnreadableRecord:
+            return None
 
 
 class ReplayPlace(Units):
@@ -120,7 +128,10 @@ class ReplayPlace(Units):
             self._rewrite.field(hit.key, "job", self._without)
 
     def _without(self, job: bytes) -> bytes:
-        members = json.loads(job)
+        try:
+            members = json_object(job)
+        except UnreadableRecord:
+            return dumped({}) if self.matcher.in_body(job) else job
         if not self.matcher.in_text(str(members.get("filter", ""))):
             return job
         return dumped({**members, "filter": _FILTER})

@@ -13,6 +13,7 @@ from bridge.ingest.sittings import Sittings
 from bridge.polling.expectations import Expectations
 from bridge.polling.watches import Watches
 from bridge.state import keys
+from bridge.state.stored_json import UnreadableRecord, json_object
 
 __all__ = ["ReportPlace", "SittingPlace", "WatchPlace"]
 
@@ -144,8 +145,8 @@ class ReportPlace(Units):
 
     def _without(self, line: bytes) -> bytes:
         try:
-            before = json.loads(line)
-        except ValueError:
-            return line
+            before = json_object(line)
+        except UnreadableRecord:
+            return dumped({}) if self.matcher.in_body(line) else line
         after = scrubbed(before, self.matcher, kept=_STRUCTURE)
         return line if after == before else dumped(after)

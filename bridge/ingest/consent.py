@@ -14,7 +14,8 @@ from bridge.journal.reading import Reader
 from bridge.sdk.records import Consent, NormalisedAttempt
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
-from schemas.event import Assessment, Candidate, Group, Result
+from bridge.state.stored_json import record_or_none
+from schemas.event import Assessment, Candidate, Result
 
 __all__ = ["Consents", "voided_attempt"]
 
@@ -83,7 +84,12 @@ class Consents:
         """The attempts that a consent governs, published or not: attempt id -> assessment."""
         with state_errors():
             stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.consented(source, key)))
-        return {attempt_id.decode(): _assessment(value) for attempt_id, value in stored.items()}
+        # An attempt whose assessment cannot be read is governed all the same.
+        return {
+            attempt_id.decode(): record_or_none(Assessment, value, place=keys.consented(source, ""))
+            or Assessment(id="")
+            for attempt_id, value in stored.items()
+        }
 
     def published(self, source: str, attempts: Mapping[str, Assessment]) -> dict[str, Assessment]:
         """Those of the attempts that were published."""
@@ -120,9 +126,3 @@ def _json(assessment: Assessment) -> str:
             "group": None if group is None else {"kind": group.kind, "id": group.id, "name": group.name},
         }
     )
-
-
-def _assessment(value: bytes) -> Assessment:
-    facts = json.loads(value)
-    group = facts["group"]
-    return Assessment(id=facts["id"], name=facts["name"], group=None if group is None else Group(**group))

@@ -26,6 +26,7 @@ from bridge.journal.entries import (
 from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
 from bridge.state.partitions import Partitions
+from bridge.state.stored_json import UnreadableRecord, json_object, log_unreadable
 
 __all__ = ["Journal", "Publisher"]
 
@@ -216,7 +217,7 @@ class Journal:
             entry_id = pending.previous["entry_id"] if pending.previous else "0-0"
             pipe.xrange(keys.journal(pending.partition), entry_id, entry_id, count=1)
         for pending, items in zip(again, pipe.execute(), strict=True):
-            pending.previous = json.loads(items[0][1][b"event"])["data"] if items else None
+            pending.previous = _data(items[0][1].get(b"event", b"")) if items else None
 
     def _pending(self, slot: tuple[int, int], submission: Submission) -> _Pending:
         if submission.subject:
@@ -224,6 +225,16 @@ class Journal:
         else:
             home = self._places.home(submission.source, submission.attempt_id)
         return _Pending(slot, submission, *home)
+
+
+def _data(event: bytes) -> dict[str, Any] | None:
+    """The `data` of an event of the journal; None if it cannot be read, as if the journal no longer had it."""
+    try:
+        data = json_object(event).get("data")
+    except UnreadableRecord as error:
+        log_unreadable("event of the journal", str(error))
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def _record_args(pending: _Pending) -> list[bytes | str | int]:

@@ -7,17 +7,17 @@ assess at the same moment publish the same, and what a killed process did not pu
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import redis
 
 from bridge.ingest import notices
 from bridge.ingest.notices import Notice
+from bridge.monitoring.agreed_records import AgreedRecords
 from bridge.monitoring.source_health import SourceProblem
-from bridge.state import keys, scripts
+from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.text import duration_text
 
@@ -37,6 +37,8 @@ RAISED, RECOVERED = "raised", "recovered"
 #: After it is over, an alarm is not raised again for this long, seconds: an intermittent problem is one problem.
 QUIET_SECONDS = 900.0
 _DAY = 86_400.0
+#: Field of `Alarm` -> its stored member, where they differ.
+_MEMBERS = {"published": "told"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,9 @@ class Alarm:
     value: str
     #: What to do.
     remedy: str
+    #: Members of a later version, and the bytes that it was read from.
+    later: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    raw: bytes | None = field(default=None, compare=False, repr=False)
 
 
 def next_alarm(old: Alarm | None, kind: str, problem: SourceProblem | None, now: float) -> Alarm | None:
@@ -115,7 +120,7 @@ class Alarms:
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
-        self._compare_and_set = scripts.register(client, __file__, "compare_and_set")
+        self._records = AgreedRecords(client, Alarm, _MEMBERS)
 
     def of(self, source: str) -> dict[str, Alarm]:
         """Kind -> record, for the kinds that were ever raised."""
@@ -129,16 +134,17 @@ class Alarms:
         with state_errors():
             stored = cast("list[dict[bytes, bytes]]", pipe.execute() if sources else [])
         return {
-            source: {kind.decode(): _from_json(text) for kind, text in sorted(records.items())}
+            source: {
+                kind.decode(): alarm
+                for kind, text in sorted(records.items())
+                if (alarm := self._records.read(keys.alarms(source), kind.decode(), text)) is not None
+            }
             for source, records in zip(sources, stored, strict=True)
         }
 
     def compare_and_set(self, source: str, old: Alarm | None, new: Alarm) -> Alarm:
         """Replace `old` by `new`; returns the record that is stored now, `new` or another process's."""
-        expected = "" if old is None else _to_json(old)
-        with state_errors():
-            stored = self._compare_and_set(keys=[keys.alarms(source)], args=[new.kind, expected, _to_json(new)])
-        return _from_json(cast("bytes", stored))
+        return self._records.compare_and_set(keys.alarms(source), new.kind, old, new)
 
 
 def raised_alarms(client: redis.Redis, source: str) -> tuple[Alarm, ...]:
@@ -150,14 +156,3 @@ def raised_alarms_of(client: redis.Redis, sources: Sequence[str]) -> dict[str, t
     """The same of several sources, in one round trip. Raises `StateUnavailable`."""
     every = Alarms(client).of_all(sources)
     return {name: tuple(alarm for alarm in of.values() if alarm.state == RAISED) for name, of in every.items()}
-
-
-def _to_json(alarm: Alarm) -> str:
-    # Records are compared as text, so the order of the members matters, too. `told` is the stored name.
-    members = {"told" if name == "published" else name: value for name, value in asdict(alarm).items()}
-    return json.dumps(members, separators=(",", ":"))
-
-
-def _from_json(text: bytes) -> Alarm:
-    members = json.loads(text)
-    return Alarm(published=members.pop("told"), **members)

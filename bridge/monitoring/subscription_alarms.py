@@ -6,9 +6,8 @@ moment publish the same, and what a killed process did not publish the next one 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import redis
@@ -17,7 +16,8 @@ from bridge.delivery.groups import OPEN, FailureGroup
 from bridge.delivery.status import SubscriptionState
 from bridge.ingest import notices
 from bridge.ingest.notices import Notice
-from bridge.state import keys, scripts
+from bridge.monitoring.agreed_records import AgreedRecords
+from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.text import duration_text
 from schemas.notices import SUBSCRIPTION_DISABLED, SUBSCRIPTION_FAILING, SUBSCRIPTION_RECOVERED
@@ -72,6 +72,9 @@ class SubscriptionAlarm:
     fact: str
     value: str
     remedy: str
+    #: Members of a later version, and the bytes that it was read from.
+    later: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    raw: bytes | None = field(default=None, compare=False, repr=False)
 
 
 def next_alarm(old: SubscriptionAlarm | None, facts: Facts) -> SubscriptionAlarm | None:
@@ -194,30 +197,17 @@ class SubscriptionAlarms:
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
-        self._compare_and_set = scripts.register(client, __file__, "compare_and_set")
+        self._records = AgreedRecords(client, SubscriptionAlarm, {})
 
     def of(self, subscription: str) -> SubscriptionAlarm | None:
         """The record of a subscription; None if there was never a problem."""
+        key = keys.subscription_alarm(subscription)
         with state_errors():
-            stored = cast("bytes | None", self.client.hget(keys.subscription_alarm(subscription), _FIELD))
-        return None if stored is None else _from_json(stored)
+            stored = cast("bytes | None", self.client.hget(key, _FIELD))
+        return None if stored is None else self._records.read(key, _FIELD, stored)
 
     def compare_and_set(
         self, subscription: str, old: SubscriptionAlarm | None, new: SubscriptionAlarm
     ) -> SubscriptionAlarm:
         """Replace `old` by `new`; returns the record that is stored now, `new` or another process's."""
-        args = [_FIELD, "" if old is None else _to_json(old), _to_json(new)]
-        with state_errors():
-            stored = self._compare_and_set(keys=[keys.subscription_alarm(subscription)], args=args)
-        return _from_json(cast("bytes", stored))
-
-
-def _to_json(alarm: SubscriptionAlarm) -> str:
-    # Records are compared as text, so the order of the members matters, too.
-    return json.dumps(asdict(alarm), separators=(",", ":"))
-
-
-def _from_json(text: bytes) -> SubscriptionAlarm:
-    members: dict[str, Any] = json.loads(text)
-    known = {name: members[name] for name in SubscriptionAlarm.__slots__}
-    return SubscriptionAlarm(**known | {"causes": tuple(members["causes"])})
+        return self._records.compare_and_set(keys.subscription_alarm(subscription), _FIELD, old, new)

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import cast
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import redis
 
 from bridge.polling.cursors import RoundReport
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.stored_json import record_or_none, to_members
 
 __all__ = [
     "BASELINE_WEEKS",
@@ -59,7 +60,6 @@ _MEMBERS = {
     "no_calls_since": "dry_since",
     "no_calls_at": "dry_at",
 }
-_FIELDS = {member: name for name, member in _MEMBERS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +92,8 @@ class TrafficState:
     no_calls_since: float | None = None
     #: Last of those checks.
     no_calls_at: float | None = None
+    #: Members of a later version.
+    later: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ class TrafficBaselines:
             pipe.hget(keys.rhythm(source), "ledger")
         with state_errors():
             stored = cast("list[bytes | None]", pipe.execute() if sources else [])
-        return dict(zip(sources, map(_traffic, stored), strict=True))
+        return dict(zip(sources, map(_traffic, sources, stored), strict=True))
 
     def hourly(self, source: str, hours: Sequence[int]) -> dict[int, HourlyTotals]:
         """Hour since 1970 -> its totals, for those of `hours` that are stored."""
@@ -206,7 +208,7 @@ class TrafficBaselines:
     def save(self, source: str, traffic: TrafficState) -> None:
         """Store the traffic, and its totals for the hour of its check."""
         hour = _hour(traffic.checked_at)
-        stored = json.dumps({_MEMBERS.get(name, name): value for name, value in asdict(traffic).items()})
+        stored = json.dumps(to_members(traffic, names=_MEMBERS))
         totals = f"{hour} {traffic.webhooks} {traffic.found_by_polling}"
         with state_errors():
             self.client.hset(keys.rhythm(source), mapping={"ledger": stored, _slot(hour): totals})
@@ -282,7 +284,7 @@ def _slot(hour: int) -> str:
     return str(hour % _RING_HOURS)
 
 
-def _traffic(stored: bytes | None) -> TrafficState | None:
+def _traffic(source: str, stored: bytes | None) -> TrafficState | None:
     if stored is None:
         return None
-    return TrafficState(**{_FIELDS.get(member, member): value for member, value in json.loads(stored).items()})
+    return record_or_none(TrafficState, stored, place=f"{keys.rhythm(source)} ledger", names=_MEMBERS)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import redis
 
@@ -13,6 +13,7 @@ from bridge import clock
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.lease import Lease
+from bridge.state.stored_json import record_or_none, to_members
 
 __all__ = [
     "CANCELLED",
@@ -101,6 +102,8 @@ class Backfill:
     calls: int = 0
     #: Why it stopped, in one line; None: no error.
     error: str | None = None
+    #: Members of a later version.
+    later: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def count(self, outcomes: Mapping[str, int]) -> None:
         """Add outcomes of some records."""
@@ -187,14 +190,14 @@ class Backfills:
         """
         with state_errors():
             stored = cast("bytes | None", self.client.hget(keys.backfills(), job_id))
-        return None if stored is None else self._load(stored)
+        return None if stored is None else self._load(job_id, stored)
 
     def list(self, source: str | None = None) -> list[Backfill]:
         """All backfills, or those of one source, the newest first."""
         with state_errors():
             stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.backfills()))
-        jobs = [self._load(document) for document in stored.values()]
-        selected = (job for job in jobs if source is None or job.source == source)
+        jobs = [self._load(ident.decode(errors="replace"), document) for ident, document in stored.items()]
+        selected = (job for job in jobs if job is not None and source in (None, job.source))
         return sorted(selected, key=lambda job: (job.created, job.id), reverse=True)
 
     def trim(self) -> None:
@@ -220,12 +223,9 @@ class Backfills:
         with state_errors():
             self.client.hdel(keys.backfill_requests(), job_id)
 
-    def _load(self, stored: bytes) -> Backfill:
-        members = json.loads(stored)
-        # A later version may have added some.
-        known = {one.name for one in fields(Backfill)}
-        job = Backfill(**{name: value for name, value in members.items() if name in known})
-        if job.state == RUNNING and self.running(job.source) != job.id:
+    def _load(self, job_id: str, stored: bytes) -> Backfill | None:
+        job = record_or_none(Backfill, stored, place=f"{keys.backfills()} {job_id}")
+        if job is not None and job.state == RUNNING and self.running(job.source) != job.id:
             if job.runner == WORKER:
                 # The next tick of a worker continues it.
                 job.state = WAITING
@@ -235,7 +235,7 @@ class Backfills:
 
 
 def _stored(job: Backfill) -> str:
-    return json.dumps(asdict(job), separators=(",", ":"))
+    return json.dumps(to_members(job), separators=(",", ":"))
 
 
 def _lease_name(source: str) -> str:

@@ -11,6 +11,7 @@ import redis
 
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
+from bridge.state.stored_json import record_or_none
 
 __all__ = ["HISTORY", "Cursors", "RoundReport", "StreamPosition"]
 
@@ -156,7 +157,7 @@ class Cursors:
         """The last rounds of all streams of a source, newest first; `limit` 0: all that are kept."""
         with state_errors():
             lines = cast("list[bytes]", self.client.lrange(keys.cursor_history(source), 0, limit - 1))
-        return [RoundReport(**json.loads(line)) for line in lines]
+        return [report for line in lines if (report := _report(source, line)) is not None]
 
     def last_rounds(self, sources: Sequence[str]) -> dict[str, RoundReport | None]:
         """The newest round of each source, in one round trip."""
@@ -165,8 +166,13 @@ class Cursors:
             pipe.lindex(keys.cursor_history(source), 0)
         with state_errors():
             lines = cast("list[bytes | None]", pipe.execute() if sources else [])
-        read = (None if line is None else RoundReport(**json.loads(line)) for line in lines)
-        return dict(zip(sources, read, strict=True))
+        return {
+            source: None if line is None else _report(source, line) for source, line in zip(sources, lines, strict=True)
+        }
+
+
+def _report(source: str, line: bytes) -> RoundReport | None:
+    return record_or_none(RoundReport, line, place=keys.cursor_history(source))
 
 
 def _position(fields: Mapping[bytes, bytes]) -> StreamPosition:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import builtins
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
 import redis
-import structlog
 
 from bridge.polling.open_watch import plausible_moment, read_reference, reference_json
 from bridge.polling.watches import Watches, chunks, watch_keys
@@ -22,6 +21,7 @@ from bridge.sdk.spelling import folded_key
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
 from bridge.state.negative_cache import NegativeCache
+from bridge.state.stored_json import UnreadableRecord, json_object, log_unreadable, to_members
 from bridge.text import cleaned
 
 __all__ = ["Expectation", "Expectations"]
@@ -31,8 +31,6 @@ __all__ = ["Expectation", "Expectations"]
 KNOWN_AFTER_SECONDS = 0.25
 #: Up to so many expectations of a source are read one by one to count those that are overdue.
 _COUNTED = 10_000
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,8 @@ class Expectation:
     state: str = "open"
     #: Key of the expectation that this one is a candidate of; None: an operator registered it.
     parent: str | None = None
-    #: The bytes that it was read from: the state server compares them.
+    #: Members of a later version, and the bytes that it was read from: the state server compares them.
+    later: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     stored: bytes | None = field(default=None, compare=False, repr=False)
 
 
@@ -234,12 +233,15 @@ class Expectations:
         return len(old)
 
 
+_MEMBERS = frozenset(member.name for member in fields(Expectation))
+
+
 def _keys(source: str) -> builtins.list[str]:
     return [*watch_keys(source), keys.expected_spellings(source)]
 
 
 def _json(expectation: Expectation) -> str:
-    members = asdict(expectation)
+    members = to_members(expectation)
     del members["key"], members["stored"]
     if members["parent"] is None:
         del members["parent"]
@@ -248,21 +250,17 @@ def _json(expectation: Expectation) -> str:
 
 def _expectations(source: str, stored: Iterable[tuple[str, bytes | None]]) -> Iterator[Expectation]:
     for key, value in stored:
-        expectation = None if value is None else _expectation(key, value)
-        if expectation is not None:
-            yield expectation
-        elif value is not None:
-            _log.error("expectation_unreadable", source=source)
+        try:
+            if value is not None:
+                yield _expectation(key, value)
+        except UnreadableRecord as error:
+            # Without its key, which may hold a person's address.
+            log_unreadable(keys.expected(source), str(error))
 
 
-def _expectation(key: str, value: bytes) -> Expectation | None:
-    """A stored expectation, whichever version stored it; None for a value that nobody can read."""
-    try:
-        facts: Any = json.loads(value)
-    except ValueError:
-        return None
-    if not isinstance(facts, dict):
-        return None
+def _expectation(key: str, value: bytes) -> Expectation:
+    """A stored expectation, whichever version stored it. Raises `UnreadableRecord` for a value that nobody can read."""
+    facts = json_object(value)
     label, parent = facts.get("label"), facts.get("parent")
     return Expectation(
         key=key,
@@ -274,5 +272,6 @@ def _expectation(key: str, value: bytes) -> Expectation | None:
         registered_at=plausible_moment(facts.get("registered_at")),
         state=str(facts.get("state", "open")),
         parent=parent if isinstance(parent, str) else None,
+        later={name: member for name, member in facts.items() if name not in _MEMBERS},
         stored=value,
     )

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import cast
 
 import redis
@@ -16,6 +16,7 @@ from bridge.config.model import Source
 from bridge.journal import Memory
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.stored_json import record_or_none
 
 __all__ = [
     "CLASSES",
@@ -185,7 +186,7 @@ class Reconciliations:
         """The results of a source, the newest first."""
         with state_errors():
             lines = cast("list[bytes]", self.client.lrange(keys.reconciliations(source), 0, limit - 1))
-        return list(map(_from_json, lines))
+        return [result for line in lines if (result := _from_json(source, line)) is not None]
 
     def last_of(self, sources: Sequence[str]) -> dict[str, Reconciliation | None]:
         """The newest result of each source, in one round trip."""
@@ -194,13 +195,14 @@ class Reconciliations:
             pipe.lindex(keys.reconciliations(source), 0)
         with state_errors():
             lines = cast("list[bytes | None]", pipe.execute() if sources else [])
-        return dict(zip(sources, (None if line is None else _from_json(line) for line in lines), strict=True))
+        return {
+            source: None if line is None else _from_json(source, line)
+            for source, line in zip(sources, lines, strict=True)
+        }
 
 
-def _from_json(line: bytes) -> Reconciliation:
-    # A later version may have added members.
-    known = {one.name for one in fields(Reconciliation)}
-    return Reconciliation(**{name: value for name, value in json.loads(line).items() if name in known})
+def _from_json(source: str, line: bytes) -> Reconciliation | None:
+    return record_or_none(Reconciliation, line, place=keys.reconciliations(source))
 
 
 def settled_until(source: Source, now: float) -> float:

@@ -20,6 +20,7 @@ from bridge import clock
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.expiry import exists_for
+from bridge.state.stored_json import record_or_none
 
 __all__ = ["STUCK_SECONDS", "StuckReading", "StuckReadings", "Turns"]
 
@@ -87,7 +88,7 @@ class StuckReadings:
             stored = cast(
                 "bytes | None", self.client.get(key) if exists_for(self.client, key, _REPORT_SECONDS) else None
             )
-        return None if stored is None else StuckReading(**json.loads(stored))
+        return None if stored is None else record_or_none(StuckReading, stored, place=key)
 
 
 def _where(frame: FrameType | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import redis
@@ -16,6 +16,7 @@ from bridge import clock
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.lease import Lease
+from bridge.state.stored_json import record_or_none, to_members
 
 __all__ = [
     "BACKFILL",
@@ -74,6 +75,8 @@ class WorkerJob:
     error: str = ""
     #: Of a test: its steps so far.
     steps: list[dict[str, Any]] = field(default_factory=list)
+    #: Members of a later version.
+    later: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def job_id(source: str, now: float, draw: bytes) -> str:
@@ -130,14 +133,18 @@ class WorkerJobs:
         """One job, `waiting` if its worker ended unexpectedly; None if it is unknown."""
         with state_errors():
             stored = cast("bytes | None", self.client.hget(keys.worker_jobs("all"), ident))
-        return None if stored is None else self._load(stored)
+        return None if stored is None else self._load(ident, stored)
 
     def list(self, kind: str) -> list[WorkerJob]:
         """The jobs of a kind, the newest first."""
         with state_errors():
             stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.worker_jobs("all")))
-        jobs = [self._load(document) for document in stored.values()]
-        return sorted((job for job in jobs if job.kind == kind), key=lambda job: (job.created, job.id), reverse=True)
+        jobs = [self._load(ident.decode(errors="replace"), document) for ident, document in stored.items()]
+        return sorted(
+            (job for job in jobs if job is not None and job.kind == kind),
+            key=lambda job: (job.created, job.id),
+            reverse=True,
+        )
 
     def lease(self, job: WorkerJob, token: str) -> Lease:
         """The right to run a job. `token` identifies the process."""
@@ -156,15 +163,12 @@ class WorkerJobs:
     def _save(self, job: WorkerJob, now: float) -> None:
         job.updated = now
         with state_errors():
-            self.client.hset(keys.worker_jobs("all"), job.id, json.dumps(asdict(job), separators=(",", ":")))
+            self.client.hset(keys.worker_jobs("all"), job.id, json.dumps(to_members(job), separators=(",", ":")))
 
-    def _load(self, stored: bytes) -> WorkerJob:
-        members: Mapping[str, Any] = json.loads(stored)
-        # A later version may have added some.
-        known = {one.name for one in fields(WorkerJob)}
-        job = WorkerJob(**{name: value for name, value in members.items() if name in known})
+    def _load(self, ident: str, stored: bytes) -> WorkerJob | None:
+        job = record_or_none(WorkerJob, stored, place=f"{keys.worker_jobs('all')} {ident}")
         with state_errors():
-            if job.state == RUNNING and not self.client.exists(keys.lease(f"job:{job.id}")):
+            if job is not None and job.state == RUNNING and not self.client.exists(keys.lease(f"job:{job.id}")):
                 job.state = WAITING
         return job
 

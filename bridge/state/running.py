@@ -1,18 +1,33 @@
-"""Which configuration each running process of the bridge has, and requests to load it again; in one hash."""
+"""The register of running processes: version, layouts, configuration; and requests to load that again. One hash.
+
+A process says every few seconds that it runs. One that has not for a while has ended.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-from dataclasses import dataclass, fields
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import redis
 
+from bridge import __version__
 from bridge.state import keys
+from bridge.state.layout import LAYOUTS
+from bridge.state.stored_json import record_or_none
 
-__all__ = ["LOADED", "RESTARTING", "UNCHANGED", "Running", "RunningProcesses", "process_id"]
+__all__ = [
+    "LOADED",
+    "RESTARTING",
+    "UNCHANGED",
+    "Running",
+    "RunningProcesses",
+    "process_id",
+    "versions_text",
+]
 
 #: Outcomes of a request; any other text says why the new file was refused.
 LOADED, UNCHANGED, RESTARTING = "loaded", "unchanged", "restarting"
@@ -35,9 +50,14 @@ class Running:
 
     process: str
     #: Of its configuration: the beginning of the SHA-256 of the file.
-    digest: str
-    loaded_at: float
-    seen_at: float
+    digest: str = ""
+    #: Since when it runs with this version and this configuration.
+    loaded_at: float = 0.0
+    seen_at: float = 0.0
+    #: Its version of the bridge; empty: one that did not say so yet.
+    version: str = ""
+    #: The layouts of the state that it can work with; empty: only the one that it started with.
+    layouts: tuple[int, ...] = ()
     #: The number of the last request that it answered, and what it answered.
     request: int = 0
     outcome: str = LOADED
@@ -56,7 +76,8 @@ class RunningProcesses:
 
     def report(self, process: str, digest: str, loaded_at: float, now: float) -> int:
         """Say that the process runs with this configuration. Returns the number of the last request."""
-        value = json.dumps({"digest": digest, "loaded_at": loaded_at, "seen_at": now})
+        members = {"digest": digest, "loaded_at": loaded_at, "seen_at": now}
+        value = json.dumps({**members, "version": __version__, "layouts": LAYOUTS})
         pipe = self._client.pipeline(transaction=False)
         pipe.hset(keys.configurations(), f"running:{process}", value)
         pipe.hget(keys.configurations(), _REQUEST)
@@ -76,8 +97,8 @@ class RunningProcesses:
     def _accepted(self, process: str) -> int:
         """The request that the process answered last, if it accepted the file; otherwise -1."""
         stored = cast("bytes | None", self._client.hget(keys.configurations(), f"answer:{process}"))
-        answer = _members(stored.decode()) if stored else {}
-        return int(answer["request"]) if answer.get("outcome") in (LOADED, RESTARTING) else -1
+        answer = _answer(process, stored)
+        return answer.request if stored is not None and answer.outcome in (LOADED, RESTARTING) else -1
 
     def leave(self, process: str) -> None:
         """The process ends."""
@@ -94,11 +115,15 @@ class RunningProcesses:
     def read(self, now: float) -> list[Running]:
         """The processes that run now, by name. Forgets those that have long ended."""
         stored = cast("dict[bytes, bytes]", self._client.hgetall(keys.configurations()))
-        answers = {key[len("answer:") :]: _members(value) for key, value in _texts(stored, "answer:")}
         found = []
-        for key, value in _texts(stored, "running:"):
-            process, members = key[len("running:") :], _members(value)
-            running = Running(**{**members, **answers.get(process, {}), "process": process})
+        for process, text in _of(stored, "running:"):
+            answer = _answer(process, stored.get(f"answer:{process}".encode()))
+            place = f"{keys.configurations()} running:{process}"
+            running = record_or_none(
+                Running, text, place=place, process=process, request=answer.request, outcome=answer.outcome
+            )
+            if running is None:
+                continue
             longest = _RESTART_SECONDS if running.outcome == RESTARTING else _SILENT_SECONDS
             if abs(now - running.seen_at) <= longest:
                 found.append(running)
@@ -107,13 +132,31 @@ class RunningProcesses:
         return sorted(found, key=lambda running: running.process)
 
 
-_KNOWN = frozenset(member.name for member in fields(Running))
+def versions_text(running: Sequence[Running]) -> str:
+    """Which processes have which version: `0.1.0: beat:a:7, web:a:4; 0.2.0: worker:b:9`."""
+    by_version: dict[str, list[str]] = {}
+    for each in running:
+        by_version.setdefault(each.version or _EARLIER, []).append(each.process)
+    return "; ".join(f"{version}: {', '.join(by_version[version])}" for version in sorted(by_version))
 
 
-def _texts(stored: dict[bytes, bytes], start: str) -> list[tuple[str, str]]:
-    return [(key.decode(), value.decode()) for key, value in stored.items() if key.startswith(start.encode())]
+#: Versions whose processes did not say theirs.
+_EARLIER = "an earlier version"
 
 
-def _members(text: str) -> dict[str, Any]:
-    """Without members that another version of the bridge has stored."""
-    return {name: value for name, value in json.loads(text).items() if name in _KNOWN}
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    request: int = 0
+    outcome: str = LOADED
+
+
+def _answer(process: str, stored: bytes | None) -> _Answer:
+    place = f"{keys.configurations()} answer:{process}"
+    return (None if stored is None else record_or_none(_Answer, stored, place=place)) or _Answer()
+
+
+def _of(stored: dict[bytes, bytes], start: str) -> Iterator[tuple[str, bytes]]:
+    for key, value in stored.items():
+        name = key.decode(errors="replace")
+        if name.startswith(start):
+            yield name.removeprefix(start), value

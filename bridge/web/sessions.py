@@ -14,6 +14,7 @@ import redis
 from bridge.config.model import Token
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.stored_json import UnreadableRecord, json_object
 
 __all__ = ["COOKIE", "SECONDS", "Session", "Sessions"]
 
@@ -50,9 +51,9 @@ class Sessions:
         with state_errors():
             stored = cast("bytes | None", self._client.get(_key(secret)))
         try:
-            record = json.loads(stored or b"null")
+            record = json_object(stored or b"{}")
             digest, csrf = str(record["token"]), str(record["csrf"])
-        except (ValueError, TypeError, KeyError):
+        except (UnreadableRecord, KeyError):
             return None
         for token in accepted:
             if token.sha256.lower() == digest:

@@ -114,6 +114,27 @@ def test_a_group_counts_its_deliveries_and_is_fixed_when_the_last_one_succeeds(s
     assert (group.state, group.count, group.since, group.reopened) == (OPEN, 1, 1010.0, 1)
 
 
+@pytest.mark.parametrize("stored", ["", "not JSON", "[1]", "{}", '{"first":1}'])
+def test_a_group_that_nobody_can_read_stops_no_delivery(state: redis.Redis, stored: str) -> None:
+    failing(state, 1)
+    (name,) = [name.decode() for name in state.hkeys(keys.failure_groups(NAME))]
+    state.hset(keys.failure_groups(NAME), name, stored)
+    (event,) = failing(state, 2)
+    (failed,) = [group.failures for group in FailureGroups(Deliveries(state)).of(NAME) if group.fingerprint == name]
+    assert (failed, event) == (1, event)
+
+
+def test_a_counter_that_an_earlier_version_has_not_written_is_zero(state: redis.Redis) -> None:
+    failing(state, 1)
+    ((name, text),) = state.hgetall(keys.failure_groups(NAME)).items()
+    group = json.loads(text)
+    del group["reopened"], group["failures"]
+    state.hset(keys.failure_groups(NAME), name, json.dumps(group))
+    failing(state, 2)
+    (now,) = FailureGroups(Deliveries(state)).of(NAME)
+    assert (now.reopened, now.failures, now.failing) == (0, 1, 2)
+
+
 def test_an_acknowledged_group_is_muted_until_it_has_grown(state: redis.Redis) -> None:
     failing(state, *range(12))
     groups = FailureGroups(Deliveries(state))

@@ -72,6 +72,14 @@ def test_a_key_that_was_used_for_another_call_is_refused(
     assert answer.json["detail"].startswith("Idempotency-Key: used for another call before. Remedy: send a new key")
 
 
+@pytest.mark.parametrize("junk", ["", "[]", "{}", "not JSON", '{"status":201}'])
+def test_a_key_whose_record_nobody_can_read_is_refused(api: FlaskClient, state: redis.Redis, junk: str) -> None:
+    api.post(WATCHES, json=LINK, headers=KEY)
+    (name,) = state.keys("ab:call:*")
+    state.set(name, junk, keepttl=True)
+    assert api.post(WATCHES, json=LINK, headers=KEY).status_code == 422
+
+
 def test_a_call_that_was_refused_or_failed_may_be_made_again_with_its_key(
     api: FlaskClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

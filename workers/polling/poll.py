@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -137,6 +137,19 @@ def first_cursor(
     return poll.rewind(position.cursor, config.overlap + min(took, config.look_back))
 
 
+def _readable(position: StreamPosition, poll: Poll, source: str, stream: str) -> StreamPosition:
+    """The position without cursors that the vendor cannot read: there the round begins again, at last the look-back."""
+    unreadable: dict[str, None] = {}
+    for field, cursor in (("resume", position.resume), ("cursor", position.cursor)):
+        try:
+            if cursor is not None:
+                poll.position(cursor)
+        except (ValueError, VendorFault) as error:
+            unreadable[field] = None
+            _log.error("cursor_unreadable", source=source, stream=stream, field=field, problem=clip(error))
+    return replace(position, **unreadable)  # type: ignore[arg-type]  # mypy takes each member for every field
+
+
 def _is_fresh(position: StreamPosition, not_within: float, now: float) -> bool:
     # A start in the future comes from a clock that was corrected since: not fresh. An interrupted round continues soon,
     # one that failed at the next poll.
@@ -198,7 +211,8 @@ def _may_be_one_item(access: SourceAccess, stream: str, refusal: BridgeError) ->
 def _round(access: SourceAccess, stream: str) -> tuple[RoundReport, BridgeError | None]:
     """Read one stream to its end: its report, and the refusal that ends reading the whole source, if any."""
     services, name, poll = access.services, access.source.name, access.streams[stream]
-    now, made, position = services.now(), access.calls.made, services.cursors.position(name, stream)
+    now, made = services.now(), access.calls.made
+    position = _readable(services.cursors.position(name, stream), poll, name, stream)
     services.cursors.begin(name, stream, now)
     cursor = first_cursor(poll, position, access.source, access.vendor.look_back_limit, now)
     access.calls.spender = POLL_CALLS if poll.sweep is None else REREAD

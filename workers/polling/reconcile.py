@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
 
@@ -230,15 +231,22 @@ def _published(services: Services, source: str, since: float) -> dict[str, Publi
     published = {}
     for stored in services.journal_reader.events(since=since, source=source):
         if stored.type in (COMPLETED, VOIDED):
-            event = json.loads(stored.event)
-            finished = event["data"]["attempt"]["completed_at"]
-            published[stored.attempt] = Published(
-                id=stored.attempt,
-                finished=None if finished is None else _seconds(finished),
-                recorded=_seconds(event["recordedtime"]),
-                origin=event["bridgeorigin"],
-            )
+            try:
+                published[stored.attempt] = _first_event(stored.attempt, json.loads(stored.event))
+            except (ValueError, KeyError, TypeError) as error:
+                # Its memory says that it was published.
+                _log.error("event_unreadable", source=source, entry=stored.entry_id, error=type(error).__name__)
     return published
+
+
+def _first_event(attempt_id: str, event: Mapping[str, Any]) -> Published:
+    finished = event["data"]["attempt"]["completed_at"]
+    return Published(
+        id=attempt_id,
+        finished=None if finished is None else _seconds(finished),
+        recorded=_seconds(event["recordedtime"]),
+        origin=event["bridgeorigin"],
+    )
 
 
 def _announced(services: Services, source: str, since: float) -> set[str]:

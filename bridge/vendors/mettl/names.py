@@ -97,8 +97,8 @@ class Names:
     def _schedule(self, access_key: str) -> dict[str, str]:
         if access_key not in self._seen:
             stored = self._memory.recall(self._today(_SCHEDULES), [access_key])
-            if access_key in stored:
-                self._seen[access_key] = json.loads(stored[access_key])
+            if (known := _stored_facts(stored.get(access_key, ""))) is not None:
+                self._seen[access_key] = known
         if access_key not in self._seen:
             what = f"{_SCHEDULES}/{access_key}"
             answer = self._ask(what, lambda: object_of(self._api.schedule(access_key), "schedule"), group=_SCHEDULES)
@@ -196,6 +196,17 @@ def _facts_of(row: Mapping[str, Any]) -> dict[str, str]:
         return {}
     told = {"schedule": loaded["name"], "assessment_id": loaded["assessmentId"]}
     return {name: value[:_LONGEST_NAME] for name, value in told.items() if value}
+
+
+def _stored_facts(text: str) -> dict[str, str] | None:
+    """What `learn` has remembered, in any version; None for what is no such text: it is asked for again."""
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(facts, dict):
+        return None
+    return {name: value for name, value in facts.items() if name in FACTS and isinstance(value, str)}
 
 
 def _is_name(test_id: Any, name: Any) -> bool:

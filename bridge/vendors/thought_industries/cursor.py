@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from bridge.errors import VendorFault
 from bridge.vendors.thought_industries.adapter import LONGEST_SITTING
 
 __all__ = ["Cursor", "position", "rewind", "start"]
@@ -31,8 +32,16 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str) -> Cursor:
-        """The cursor in the text that `str` makes."""
-        return cls(**json.loads(text))
+        """The cursor in the text that `str` makes, in any version. Raises `VendorFault` for text that is none."""
+        try:
+            members = json.loads(text)
+            cursor = cls(**{name: members[name] for name in cls.__slots__ if name in members})
+        except (ValueError, TypeError, RecursionError) as error:
+            raise VendorFault("cursor: is not one of this vendor's", reason="bad_cursor") from error
+        moments = [moment for moment in (cursor.until, cursor.oldest_open, cursor.newest) if moment is not None]
+        if not (all(isinstance(moment, int | float) for moment in (cursor.start, *moments))):
+            raise VendorFault("cursor: has no times of this vendor's", reason="bad_cursor")
+        return cursor
 
     def __str__(self) -> str:
         told = {name: value for name, value in asdict(self).items() if value is not None}

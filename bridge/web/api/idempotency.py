@@ -11,6 +11,7 @@ from flask import Flask, Response, g, request
 from bridge.errors import StateUnavailable
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.stored_json import UnreadableRecord, json_object
 from bridge.text import text_problem
 from bridge.web.api.auditing import not_a_change
 from bridge.web.api.bodies import read_body
@@ -40,15 +41,22 @@ def _begin() -> Response | None:
         if state.set(key, json.dumps({"call": call}), nx=True, ex=_CALL_SECONDS):
             g.idempotent = (key, call)
             return None
-        stored = json.loads(cast("bytes | None", state.get(key)) or b"{}")
+        stored = _record(cast("bytes | None", state.get(key)) or b"{}")
     if stored.get("call") != call:
         refuse(422, f"{HEADER}: used for another call before. Remedy: send a new key for each call")
-    if "status" not in stored:
+    if not stored.keys() >= {"status", "type", "body"}:
         refuse(409, f"{HEADER}: the first call with it is under way. Remedy: repeat it in a moment")
     not_a_change()
     answer = Response(stored["body"], status=stored["status"], content_type=stored["type"])
     answer.headers["Idempotency-Replayed"] = "true"
     return answer
+
+
+def _record(stored: bytes) -> dict[str, Any]:
+    try:
+        return json_object(stored)
+    except UnreadableRecord:
+        return {}  # refused as another call's key: what was done under it is not known
 
 
 def _finish(answer: Response) -> Response:

@@ -196,7 +196,7 @@ def test_a_record_of_a_later_version_is_sent_and_one_that_is_not_whole_is_given_
     receiver.answer = lambda sent: None
     run_until_idle(crm_lane, 1005.0)
     assert receiver.ids == [only, only]
-    with pytest.raises(ValueError, match="not the members"):
+    with pytest.raises(ValueError, match="missing"):
         Delivery.from_json('{"id":"x"}')
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from bridge.config.model import PollConfig
 from bridge.errors import (
@@ -22,6 +23,7 @@ from bridge.polling.cursors import Cursors, StreamPosition
 from bridge.quota.budgets import Window
 from bridge.sdk.vendor import NormalisedAttempt, Page, Record
 from bridge.services import Services
+from bridge.state import keys
 from bridge.state.lease import Lease
 from tests.support.polling import DAY, START, Api, Sitting, journal, make_services, make_vendor, with_source
 from workers.polling.poll import first_cursor, poll_once
@@ -338,6 +340,23 @@ def test_a_cursor_inside_a_round_that_the_vendor_refuses_is_given_up_and_the_rou
 
     assert poll_once(world.services, NAME).outcome == "done"
     assert world.published == expected
+
+
+@pytest.mark.parametrize("field", ["resume", "cursor"])
+def test_a_stored_cursor_that_nobody_can_read_costs_one_round_and_no_attempt(world: World, field: str) -> None:
+    expected = world.sit(8)
+    world.poll_until_done()
+    world.client.hset(keys.cursor(NAME, "results"), field, "of another version")
+    world.moment += 300.0
+    expected += world.sit(2, start=world.moment - 100)
+    with capture_logs() as logs:
+        assert poll_once(world.services, NAME).outcome == "done"
+    assert [line["field"] for line in logs if line["event"] == "cursor_unreadable"] == [field]
+    assert world.published == expected
+    with capture_logs() as logs:
+        world.moment += 300.0
+        assert poll_once(world.services, NAME).outcome == "done"
+    assert [line for line in logs if line["event"] == "cursor_unreadable"] == []
 
 
 def test_of_two_pollers_at_once_the_second_is_busy_and_makes_no_call(world: World) -> None:
