@@ -29,6 +29,7 @@ local function readable_group(stored)
   for _, name in ipairs({ 'failing', 'dead', 'failures', 'acknowledged', 'reopened' }) do
     group[name] = tonumber(group[name]) or 0
   end
+  group.since = tonumber(group.since) or group.first
   return group
 end
 
