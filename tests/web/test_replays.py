@@ -286,16 +286,16 @@ def newest_at(services: Services) -> float:
 
 
 def test_a_job_without_a_rate_goes_slowly_while_new_events_come(services: Services, api: FlaskClient) -> None:
-    dead(services, *range(14))
+    dead(services, *range(16))
     row, runner, newest = made(api, what="dead_letters"), ReplayRunner(services, "test"), newest_at(services)
     waits = []
-    for moment in (1.0, 1.02, 1.04, 1.2):
+    for moment in (1.0, 1.2, 1.3, 1.32):
         waits.append(round(runner.step(partial(float, newest + moment)), 3))
-    # One, none until 40 ms are over, one, and four after 160 ms more.
-    assert (waits, shown(api, row)["replayed"]) == ([0.0, 0.02, 0.0, 0.0], 6)
+    # Eight at a time: 25 a second, and one more when the job begins.
+    assert (waits, shown(api, row)["replayed"]) == ([0.28, 0.08, 0.0, 0.28], 8)
     assert shown(api, row)["waits"].startswith("new events come: 25 a second")
     runner.step(partial(float, newest + 5.0))
-    assert (shown(api, row)["replayed"], shown(api, row)["waits"]) == (14, "")
+    assert (shown(api, row)["replayed"], shown(api, row)["waits"]) == (16, "")
 
 
 def test_a_job_with_a_rate_keeps_it_while_new_events_come(services: Services, api: FlaskClient) -> None:
