@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
-from marshmallow import ValidationError
 
 from bridge import clock, registry
 from bridge.audit import AuditLog
 from bridge.config import loader
-from bridge.config.cross_checks import check_broker
+from bridge.config.cross_checks import check_addresses, check_broker
+from bridge.config.durability import Durability, require_replicas
 from bridge.config.model import Config
-from bridge.config.schemas import broker_problem, state_problem
-from bridge.config.yaml_document import Reference
 from bridge.delivery.orphans import orphans
 from bridge.delivery.replay_store import Replays
 from bridge.delivery.store import Deliveries
@@ -216,7 +214,7 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
     settings = settings or read_settings()
     if config_path is not None:
         settings = replace(settings, config=config_path)
-    _check_addresses(settings)
+    check_addresses(settings)
     vendors, broken = registry.vendors(), registry.broken()
     text = None if settings.config_descriptor is None else _text_of(settings.config_descriptor)
     config = loader.read(settings.config, vendors=vendors, broken=broken, environment=environment(), text=text)
@@ -226,6 +224,7 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
     state = settings.state or config.bridge.state
     broker = settings.broker or config.bridge.broker
     if state is None:
+        require_replicas(config.bridge.durability, settings.config)
         state, embedded_broker = server_socket.addresses(config.bridge.data_dir)
         broker = broker or embedded_broker
     if broker is None:
@@ -242,7 +241,7 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
         broken_vendors=broken,
         state_url=state,
         broker_url=broker,
-        clients=clients_of(state),
+        clients=clients_of(state, config.bridge.durability),
         now=server_clock.now,
         server_clock=server_clock,
     )
@@ -253,11 +252,12 @@ def _text_of(descriptor: int) -> str:
         return file.read()
 
 
-def clients_of(state_url: str) -> Clients:
+def clients_of(state_url: str, durability: Durability = Durability()) -> Clients:
     """The clients that production uses."""
+    confirmation = durability.confirmation
     return Clients(
-        state=state_client(state_url),
-        blocking=state_client(state_url, timeout=BLOCK_SECONDS + 5, retries=0),
+        state=state_client(state_url, confirmation=confirmation),
+        blocking=state_client(state_url, timeout=BLOCK_SECONDS + 5, retries=0, confirmation=confirmation),
         vendor_session=_vendor_session,
     )
 
@@ -279,22 +279,5 @@ def _check_demo(settings: Settings, config: Config) -> None:
     ]
     if settings.open_access and (config.access.tokens or config.access.proxy):
         problems.append(f"environment: {PREFIX}OPEN_ACCESS: {config.path} names callers under access. Remedy: unset it")
-    if problems:
-        raise ConfigError(*problems)
-
-
-def _check_addresses(settings: Settings) -> None:
-    """Those from the environment, as strictly as those of the file, but for passwords, which may stand there."""
-    problems = []
-    for name, given, problem_of in (
-        ("STATE", settings.state, state_problem),
-        ("BROKER", settings.broker, broker_problem),
-    ):
-        try:
-            problem = problem_of(Reference(given)) if given else None
-        except ValidationError as error:
-            problem = str(error.messages[0])
-        if problem:
-            problems.append(f"environment: {PREFIX}{name}: {problem}")
     if problems:
         raise ConfigError(*problems)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from marshmallow import ValidationError
+
 from bridge.config import queues
 from bridge.config.model import BridgeConfig, Config, Source, Subscription
-from bridge.config.yaml_document import Document
+from bridge.config.schemas import broker_problem, state_problem
+from bridge.config.yaml_document import Document, Reference
 from bridge.errors import ConfigError, clip
+from bridge.settings import PREFIX, Settings
 from bridge.text import duration_text
 
-__all__ = ["check_broker", "check_memory", "check_retention"]
+__all__ = ["check_addresses", "check_broker", "check_memory", "check_retention"]
 
 
 def check_memory(bridge: BridgeConfig, sources: Iterable[Source], document: Document) -> None:
@@ -63,5 +67,25 @@ def check_broker(config: Config, state: str, broker: str) -> None:
         if queues.is_own(subscription.queue)
         and (subscription.broker is None or queues.same_server(subscription.broker, broker))
     ]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def check_addresses(settings: Settings) -> None:
+    """Those from the environment, as strictly as those of the file, but for passwords, which may stand there.
+
+    Raises `ConfigError`.
+    """
+    problems = []
+    for name, given, problem_of in (
+        ("STATE", settings.state, state_problem),
+        ("BROKER", settings.broker, broker_problem),
+    ):
+        try:
+            problem = problem_of(Reference(given)) if given else None
+        except ValidationError as error:
+            problem = str(error.messages[0])
+        if problem:
+            problems.append(f"environment: {PREFIX}{name}: {problem}")
     if problems:
         raise ConfigError(*problems)

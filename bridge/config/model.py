@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from bridge.config.durability import Durability
 from bridge.config.kafka_target import KafkaSasl, KafkaTls
 from bridge.net.signatures import sha256_hex
 from bridge.net.standard_webhooks import SigningSecret
@@ -64,6 +65,7 @@ class BridgeConfig:
     partitions: int = 1
     remember_attempts: float = 180 * _DAY
     retention: Retention = Retention()
+    durability: Durability = Durability()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any
 from marshmallow import fields, pre_load
 
 from bridge.config.addresses import literal_secret_problem, unencoded_problem, without_password
+from bridge.config.durability import DurabilitySchema
 from bridge.config.fields import (
     LOOPBACK,
     Duration,
@@ -171,6 +172,7 @@ class BridgeSchema(SectionSchema):
     partitions = whole_number(1, 64)
     remember_attempts = Duration("1d")
     retention = fields.Nested(RetentionSchema)
+    durability = fields.Nested(DurabilitySchema)
 
 
 class WebhookSchema(SectionSchema):

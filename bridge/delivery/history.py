@@ -34,7 +34,7 @@ class History:
         self.client = client
         self.partitions = partitions
         self._trim = register(client, __file__, "trim_settled")
-        self._owners = scripts.register(client, __file__, "owners")
+        self._owners = scripts.register(client, __file__, "owners", read_only=True)
 
     def tries(self, subscription: str, partition: int, event_id: str) -> tuple[str, tuple[LoggedTry, ...]]:
         """(fingerprint of the failure group or "", tries) of a delivery under way."""

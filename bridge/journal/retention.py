@@ -53,7 +53,7 @@ class Retention:
     def __init__(self, client: redis.Redis, *, partitions: int = 1) -> None:
         self.client = client
         self.partitions = partitions
-        self._trim_limit = scripts.register(client, __file__, "trim_limit")
+        self._trim_limit = scripts.register(client, __file__, "trim_limit", read_only=True)
         self._waiting = WaitingEvents(client)
         self._forget = scripts.register(client, __file__, "forget")
 

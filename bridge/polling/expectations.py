@@ -64,7 +64,7 @@ class Expectations:
     def __init__(self, client: redis.Redis, watches: Watches) -> None:
         self.client = client
         self._watches = watches
-        self._read = scripts.register(client, __file__, "read_expectations")
+        self._read = scripts.register(client, __file__, "read_expectations", read_only=True)
         self._set_state = scripts.register(client, __file__, "set_expectation_state")
         self._register, self._meet, self._cancel = (
             scripts.register(client, __file__, "watch_queues", name)

@@ -10,6 +10,7 @@ import redis
 
 from bridge.errors import StateUnavailable, clip
 from bridge.net.tls import tls_problem
+from bridge.state.confirming_client import Unconfirmed
 
 __all__ = ["state_errors"]
 
@@ -38,6 +39,8 @@ def state_errors() -> Iterator[None]:
 
 
 def _unavailable(error: redis.RedisError) -> StateUnavailable:
+    if isinstance(error, Unconfirmed):
+        return StateUnavailable(f"state server: {error}", reason="unconfirmed")
     # The text of a server error names commands and limits, not data; clipped all the same.
     text = f"{type(error).__name__}: {clip(error).rstrip('.')}; run `attempt-bridge doctor`"
     return StateUnavailable(f"state server: {tls_problem(error) or text}")

@@ -33,7 +33,7 @@ from bridge.state.delivery_keys import (
 
 # fmt: off
 __all__ = [
-    "BRIDGE", "alarms", "asked_test", "asked_tests", "audit", "audit_copy", "backfill_requests", "backfills",
+    "BRIDGE", "CONFIRMED", "alarms", "asked_test", "asked_tests", "audit", "audit_copy", "backfill_requests", "backfills",
     "broker_in_use", "budget", "claims", "configurations", "consent", "consented", "counts", "cursor", "cursor_history",
     "cursor_items", "dead", "deadlines", "deliveries", "delivery_counts", "ended_tries", "erasure_found", "erasure_job",
     "erasure_traces", "erasures", "event_ids", "expected", "expected_spellings", "failed_logins",
@@ -48,6 +48,8 @@ __all__ = [
 
 #: Hash of what is fixed at the first start: `name`, `partitions`; and `layout`, the version of these names (layout.py).
 BRIDGE = "ab:bridge"
+#: String, always empty: written behind what replicas are to confirm (confirming_client.py).
+CONFIRMED = "ab:confirmed"
 
 
 def idempotent_call(digest: str) -> str:

@@ -8,7 +8,10 @@ from pathlib import Path
 import redis
 from redis.commands.core import Script
 
-__all__ = ["read", "register"]
+__all__ = ["READ_ONLY", "read", "register"]
+
+#: SHA-1 of the scripts that only read: their answers need no confirmation by replicas.
+READ_ONLY: set[str] = set()
 
 
 @cache
@@ -17,12 +20,17 @@ def read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def register(client: redis.Redis, module: str, *names: str, after: Path | tuple[Path, ...] = ()) -> Script:
+def register(
+    client: redis.Redis, module: str, *names: str, after: Path | tuple[Path, ...] = (), read_only: bool = False
+) -> Script:
     """The script `<name>.lua` beside `module`, the caller's `__file__`; call it with `keys` and `args`.
 
     Several names make one script: the earlier files define the functions that the last one uses. `after`: files of
-    such functions in other rooms.
+    such functions in other rooms. `read_only`: it has no command that writes.
     """
     before = after if isinstance(after, tuple) else (after,)
     files = [*before, *(Path(module).with_name(f"{name}.lua") for name in names)]
-    return client.register_script("\n".join(map(read, files)))
+    script = client.register_script("\n".join(map(read, files)))
+    if read_only:
+        READ_ONLY.add(script.sha)
+    return script

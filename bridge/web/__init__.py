@@ -77,7 +77,12 @@ def create_app(
     metrics. `on_probe` is called with the probe's client a few times a second while the state server can be used; what
     it raises closes the gate. Live streams end once `is_current` is false. `app.extensions["bridge"]` holds `services`.
     """
-    probe_client = state_client(services.state_url, timeout=_PROBE_SECONDS, retries=0)
+    probe_client = state_client(
+        services.state_url,
+        timeout=_PROBE_SECONDS,
+        retries=0,
+        confirmation=services.config.bridge.durability.confirmation,
+    )
     state_probe = _StateProbe(probe_client, services.config, services.now, on_probe)
     started_gate, metrics = gate or Gate(state_probe), web_metrics()
     app = _Bridge(__name__, static_folder=None)

@@ -1,0 +1,162 @@
+"""A client whose writes are confirmed by replicas before anybody learns their answer (`bridge.durability`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.client import Pipeline
+
+from bridge.state import keys, scripts
+
+__all__ = ["Confirmation", "ConfirmingClient", "Unconfirmed", "is_write"]
+
+#: Commands that change nothing which replicas hold. Whatever is not named here is confirmed.
+_READS = frozenset(
+    "ACL AUTH BGREWRITEAOF CLIENT CLUSTER COMMAND CONFIG DBSIZE EVALSHA_RO EVAL_RO EXISTS GET HELLO HEXISTS HGET HGETALL "
+    "HKEYS HLEN HMGET HSCAN HVALS INFO KEYS LATENCY LINDEX LLEN LRANGE MEMORY MGET OBJECT PING PTTL ROLE SCAN SCARD "
+    "SCRIPT SELECT SISMEMBER SLOWLOG SMEMBERS SSCAN STRLEN TIME TTL TYPE WAIT WAITAOF XINFO XLEN XPENDING XRANGE XREAD "
+    "XREVRANGE ZCARD ZCOUNT ZRANGE ZRANGEBYLEX ZRANGEBYSCORE ZRANK ZREVRANGE ZREVRANGEBYSCORE ZSCAN ZSCORE".split()
+)
+#: What a pipeline needs to load scripts.
+_LOADING = ("SCRIPT EXISTS", "SCRIPT LOAD")
+
+_Command = tuple[Any, ...]
+
+
+class Unconfirmed(redis.TimeoutError):
+    """Replicas have not confirmed a write in time. It may be done, and may be lost with its server: repeat it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Confirmation:
+    """How many replicas must confirm, and within how many seconds."""
+
+    replicas: int
+    within: float
+    #: The key that is written behind each command; on a cluster one of a slot that the client's server has.
+    mark: str = keys.CONFIRMED
+
+    def commands(self) -> list[_Command]:
+        """What follows a write on its connection.
+
+        WAIT waits for what its own connection wrote, and not for what a blocked read of a group wrote (Valkey 9). A
+        command that finds its work done writes nothing, and what another connection wrote may not be confirmed yet.
+        So the mark is written behind all of it, and waited for.
+        """
+        return [("SET", self.mark, ""), ("WAIT", self.replicas, max(1, int(self.within * 1000)))]
+
+    def require(self, answers: Sequence[Any]) -> None:
+        """Raise `Unconfirmed` unless the answers to `commands` say that enough replicas have everything."""
+        refused = next((answer for answer in answers if isinstance(answer, redis.ResponseError)), None)
+        if refused is None and answers[-1] >= self.replicas:
+            return
+        count = "none" if refused is not None else answers[-1]
+        raise Unconfirmed(
+            f"{count} of {self.replicas} replicas confirmed within {self.within * 1000:.0f} ms. Remedy: "
+            "attempt-bridge doctor names the replicas; repeat the call, it is safe"
+        ) from refused
+
+
+class ConfirmingClient(redis.Redis):
+    """`plain`, but every write is followed by WAIT in the same transmission, and their answers are read together.
+
+    A connection that is lost in between repeats both, or neither, as `plain` repeats commands. Fewer confirmations
+    raise `Unconfirmed` and drop the idle connections: the server may be an old primary, whom nobody follows.
+    """
+
+    def __init__(self, plain: redis.Redis, confirmation: Confirmation) -> None:
+        super().__init__(connection_pool=plain.connection_pool)
+        # `plain` closes the pool when it goes.
+        self._plain = plain
+        self.confirmation = confirmation
+        #: Called for each write that was not confirmed.
+        self.on_unconfirmed: Callable[[], object] = lambda: None
+
+    def close(self) -> None:
+        self._plain.close()
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        if not is_write(args):
+            return self._plain.execute_command(*args, **options)
+        pipe = self._plain.pipeline(transaction=False)
+        pipe.execute_command(*args, **options)
+        for command in self.confirmation.commands():
+            pipe.execute_command(*command)
+        answer, *confirmed = pipe.execute(raise_on_error=False)
+        if isinstance(answer, redis.ResponseError):
+            raise answer
+        # A group that has nothing new wrote nothing.
+        if answer or args[0] != "XREADGROUP":
+            self.require(confirmed)
+        return answer
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
+        return _ConfirmingPipeline(self, transaction, shard_hint)
+
+    def require(self, answers: Sequence[Any]) -> None:
+        """Raise `Unconfirmed` unless `answers`, those to the commands behind a write, confirm it."""
+        try:
+            self.confirmation.require(answers)
+        except Unconfirmed:
+            self.connection_pool.disconnect(inuse_connections=False)
+            self.on_unconfirmed()
+            raise
+
+
+class _ConfirmingPipeline(Pipeline):
+    """One WAIT behind all commands; behind EXEC in a transaction, where it would return at once."""
+
+    def __init__(self, client: ConfirmingClient, transaction: bool, shard_hint: Any) -> None:
+        super().__init__(client.connection_pool, client.response_callbacks, transaction, shard_hint)
+        self._client = client
+
+    def watch(self, *names: Any) -> bool:
+        raise NotImplementedError("WATCH is not confirmed: write a script instead")
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        commands = self.command_stack
+        if not any(is_write(args) for args, _ in commands):
+            return super().execute(raise_on_error)
+        confirming = [(command, {}) for command in self._client.confirmation.commands()]
+        if self.transaction:
+            queued = [(("MULTI",), {}), *((args, {}) for args, _ in commands), (("EXEC",), {})]
+            callbacks = {name: self.response_callbacks[name] for name in _LOADING}
+            answers = self._sent([*queued, *confirming], callbacks)
+            executed = _executed(answers[1 : len(commands) + 1], answers[len(commands) + 1])
+            results = [self._result(answer, *command) for answer, command in zip(executed, commands, strict=True)]
+        else:
+            answers = self._sent([*commands, *confirming], self.response_callbacks)
+            results = answers[: len(commands)]
+        self._client.require(answers[-len(confirming) :])
+        if raise_on_error:
+            self.raise_first_error(commands, results)
+        return results
+
+    def _sent(self, commands: list[Any], callbacks: Any) -> list[Any]:
+        """The answers to the commands, in one transmission."""
+        pipe = Pipeline(self.connection_pool, callbacks, False, self.shard_hint)
+        pipe.command_stack, pipe.scripts = commands, self.scripts
+        self.reset()
+        return list(pipe.execute(raise_on_error=False))
+
+    def _result(self, answer: Any, args: _Command, options: dict[str, Any]) -> Any:
+        callback = self.response_callbacks.get(args[0])
+        if callback is None or isinstance(answer, Exception):
+            return answer
+        return callback(answer, **{name: value for name, value in options.items() if name != "keys"})
+
+
+def _executed(queued: Sequence[Any], executed: Any) -> list[Any]:
+    """The answers within that of EXEC; raises the error of the command that could not be queued."""
+    if isinstance(executed, redis.ResponseError):
+        raise next((answer for answer in queued if isinstance(answer, redis.ResponseError)), executed)
+    return list(executed)
+
+
+def is_write(args: _Command) -> bool:
+    """Whether a command may change what replicas hold."""
+    name = str(args[0])
+    return name.partition(" ")[0] not in _READS and not (name == "EVALSHA" and args[1] in scripts.READ_ONLY)
