@@ -15,7 +15,7 @@ from bridge import clock, registry
 from bridge.audit import AuditLog
 from bridge.config import loader
 from bridge.config.cross_checks import check_addresses, check_broker
-from bridge.config.durability import Durability, require_replicas
+from bridge.config.durability import require_replicas
 from bridge.config.model import Config
 from bridge.delivery.orphans import orphans
 from bridge.delivery.replay_store import Replays
@@ -44,6 +44,7 @@ from bridge.sdk.vendor import Vendor
 from bridge.settings import PREFIX, Settings, environment, read_settings
 from bridge.state import server_socket
 from bridge.state.client import state_client
+from bridge.state.confirming_client import Confirmation
 from bridge.state.server_clock import ServerClock
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def load(settings: Settings | None = None, *, config_path: Path | None = None) -
         broken_vendors=broken,
         state_url=state,
         broker_url=broker,
-        clients=clients_of(state, config.bridge.durability),
+        clients=clients_of(state, config.bridge.durability.confirmation),
         now=server_clock.now,
         server_clock=server_clock,
     )
@@ -252,9 +253,8 @@ def _text_of(descriptor: int) -> str:
         return file.read()
 
 
-def clients_of(state_url: str, durability: Durability = Durability()) -> Clients:
-    """The clients that production uses."""
-    confirmation = durability.confirmation
+def clients_of(state_url: str, confirmation: Confirmation | None = None) -> Clients:
+    """The clients that production uses. `confirmation`: what replicas must confirm of each write."""
     return Clients(
         state=state_client(state_url, confirmation=confirmation),
         blocking=state_client(state_url, timeout=BLOCK_SECONDS + 5, retries=0, confirmation=confirmation),

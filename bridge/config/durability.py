@@ -46,6 +46,6 @@ def require_replicas(durability: Durability, path: object) -> None:
     """Refuse `ack: replica` with the embedded server, which has no replicas. `path`: the file. Raises `ConfigError`."""
     if durability.ack == REPLICA:
         raise ConfigError(
-            f"{path}: bridge.durability.ack: replica, but the embedded server has no replicas. Remedy: give bridge.state "
-            "or ATTEMPT_BRIDGE_STATE, the address of a server with replicas, or write ack: local"
+            f"{path}: bridge.durability.ack: replica, but the embedded server has no replicas. Remedy: give "
+            "bridge.state or ATTEMPT_BRIDGE_STATE, the address of a server with replicas, or write ack: local"
         )

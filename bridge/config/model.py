@@ -65,7 +65,7 @@ class BridgeConfig:
     partitions: int = 1
     remember_attempts: float = 180 * _DAY
     retention: Retention = Retention()
-    durability: Durability = Durability()
+    durability: Durability = field(default_factory=Durability)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,11 @@ class WebMetrics:
             registry=self.registry,
             buckets=(1, 2, 5, 10, 20, 50, 100),
         )
+        self.unconfirmed = Counter(
+            "bridge_unconfirmed_writes",
+            "Writes of web processes that too few replicas confirmed in time; with `durability.ack: replica`.",
+            registry=self.registry,
+        )
 
 
 def _reserve_files(directory: str | None) -> bool:

@@ -9,15 +9,24 @@ from redis.retry import Retry
 from bridge.errors import ConfigError
 from bridge.net.server_group import is_group
 from bridge.net.tls import address_problem
+from bridge.state.confirming_client import Confirmation, ConfirmingClient
 
 __all__ = ["PUBLISH_TIMEOUT_SECONDS", "state_client"]
 
 #: A web request must be answered within 3 s even when the state stalls: 0.8 s, once more, and the gate in front.
 PUBLISH_TIMEOUT_SECONDS = 0.8
+#: What a write may take beside waiting for replicas.
+_BESIDE_WAIT_SECONDS = 0.25
 
 
-def state_client(url: str, *, timeout: float = PUBLISH_TIMEOUT_SECONDS, retries: int = 1) -> redis.Redis:
-    """A client of the state server.
+def state_client(
+    url: str,
+    *,
+    timeout: float = PUBLISH_TIMEOUT_SECONDS,
+    retries: int = 1,
+    confirmation: Confirmation | None = None,
+) -> redis.Redis:
+    """A client of the state server. `confirmation`: what replicas must confirm of each write.
 
     Only scripts that may be repeated go through a client with retries: redis-py repeats any command whose reply was
     lost. Use `retries=0` for consumer groups (a repeated XREADGROUP hides entries). No health check: its PING has
@@ -25,6 +34,13 @@ def state_client(url: str, *, timeout: float = PUBLISH_TIMEOUT_SECONDS, retries:
 
     Raises `ConfigError` for an address that would not verify its server.
     """
+    if confirmation is None:
+        return _client(url, timeout, retries)
+    plain = _client(url, max(timeout, confirmation.within + _BESIDE_WAIT_SECONDS), retries)
+    return ConfirmingClient(plain, confirmation)
+
+
+def _client(url: str, timeout: float, retries: int) -> redis.Redis:
     problem = address_problem(url)
     if problem is not None:
         raise ConfigError(f"state server: {problem}")

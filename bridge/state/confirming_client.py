@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,17 +13,21 @@ from bridge.state import keys, scripts
 
 __all__ = ["Confirmation", "ConfirmingClient", "Unconfirmed", "is_write"]
 
+_READ_NAMES = """
+ACL AUTH BGREWRITEAOF CLIENT CLUSTER COMMAND CONFIG DBSIZE EVALSHA_RO EVAL_RO EXISTS GET HELLO HEXISTS HGET
+HGETALL HKEYS HLEN HMGET HSCAN HVALS INFO KEYS LATENCY LINDEX LLEN LRANGE MEMORY MGET OBJECT PING PTTL ROLE SCAN
+SCARD SCRIPT SELECT SISMEMBER SLOWLOG SMEMBERS SSCAN STRLEN TIME TTL TYPE WAIT WAITAOF XINFO XLEN XPENDING
+XRANGE XREAD XREVRANGE ZCARD ZCOUNT ZRANGE ZRANGEBYLEX ZRANGEBYSCORE ZRANK ZREVRANGE ZREVRANGEBYSCORE ZSCAN
+ZSCORE
+"""
 #: Commands that change nothing which replicas hold. Whatever is not named here is confirmed.
-_READS = frozenset(
-    "ACL AUTH BGREWRITEAOF CLIENT CLUSTER COMMAND CONFIG DBSIZE EVALSHA_RO EVAL_RO EXISTS GET HELLO HEXISTS HGET HGETALL "
-    "HKEYS HLEN HMGET HSCAN HVALS INFO KEYS LATENCY LINDEX LLEN LRANGE MEMORY MGET OBJECT PING PTTL ROLE SCAN SCARD "
-    "SCRIPT SELECT SISMEMBER SLOWLOG SMEMBERS SSCAN STRLEN TIME TTL TYPE WAIT WAITAOF XINFO XLEN XPENDING XRANGE XREAD "
-    "XREVRANGE ZCARD ZCOUNT ZRANGE ZRANGEBYLEX ZRANGEBYSCORE ZRANK ZREVRANGE ZREVRANGEBYSCORE ZSCAN ZSCORE".split()
-)
+_READS = frozenset(_READ_NAMES.split())
 #: What a pipeline needs to load scripts.
 _LOADING = ("SCRIPT EXISTS", "SCRIPT LOAD")
 
 _Command = tuple[Any, ...]
+#: A command and its options, as pipelines keep them.
+_Staged = tuple[_Command, dict[str, Any]]
 
 
 class Unconfirmed(redis.TimeoutError):
@@ -80,8 +84,8 @@ class ConfirmingClient(redis.Redis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         if not is_write(args):
-            return self._plain.execute_command(*args, **options)
-        pipe = self._plain.pipeline(transaction=False)
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's own
+        pipe: Any = self._plain.pipeline(transaction=False)
         pipe.execute_command(*args, **options)
         for command in self.confirmation.commands():
             pipe.execute_command(*command)
@@ -111,31 +115,35 @@ class _ConfirmingPipeline(Pipeline):
 
     def __init__(self, client: ConfirmingClient, transaction: bool, shard_hint: Any) -> None:
         super().__init__(client.connection_pool, client.response_callbacks, transaction, shard_hint)
-        self._client = client
+        self._client, self._is_transaction = client, transaction
+        self._callbacks: Mapping[str, Any] = client.response_callbacks
 
-    def watch(self, *names: Any) -> bool:
+    def watch(self, *names: Any) -> None:
         raise NotImplementedError("WATCH is not confirmed: write a script instead")
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        commands = self.command_stack
+        commands: list[_Staged] = self.command_stack
         if not any(is_write(args) for args, _ in commands):
             return super().execute(raise_on_error)
-        confirming = [(command, {}) for command in self._client.confirmation.commands()]
-        if self.transaction:
-            queued = [(("MULTI",), {}), *((args, {}) for args, _ in commands), (("EXEC",), {})]
-            callbacks = {name: self.response_callbacks[name] for name in _LOADING}
+        confirming: list[_Staged] = [(command, {}) for command in self._client.confirmation.commands()]
+        if self._is_transaction:
+            queued: list[_Staged] = [(("MULTI",), {}), *((args, {}) for args, _ in commands), (("EXEC",), {})]
+            callbacks = {name: self._callbacks[name] for name in _LOADING}
             answers = self._sent([*queued, *confirming], callbacks)
-            executed = _executed(answers[1 : len(commands) + 1], answers[len(commands) + 1])
+            executed = answers[len(commands) + 1]
+            if isinstance(executed, redis.ResponseError):
+                self.raise_first_error(commands, answers[1 : len(commands) + 1])  # type: ignore[no-untyped-call]  # as below
+                raise executed
             results = [self._result(answer, *command) for answer, command in zip(executed, commands, strict=True)]
         else:
-            answers = self._sent([*commands, *confirming], self.response_callbacks)
+            answers = self._sent([*commands, *confirming], self._callbacks)
             results = answers[: len(commands)]
         self._client.require(answers[-len(confirming) :])
         if raise_on_error:
-            self.raise_first_error(commands, results)
+            self.raise_first_error(commands, results)  # type: ignore[no-untyped-call]  # redis-py's own
         return results
 
-    def _sent(self, commands: list[Any], callbacks: Any) -> list[Any]:
+    def _sent(self, commands: list[_Staged], callbacks: Mapping[str, Any]) -> list[Any]:
         """The answers to the commands, in one transmission."""
         pipe = Pipeline(self.connection_pool, callbacks, False, self.shard_hint)
         pipe.command_stack, pipe.scripts = commands, self.scripts
@@ -143,17 +151,10 @@ class _ConfirmingPipeline(Pipeline):
         return list(pipe.execute(raise_on_error=False))
 
     def _result(self, answer: Any, args: _Command, options: dict[str, Any]) -> Any:
-        callback = self.response_callbacks.get(args[0])
+        callback = self._callbacks.get(args[0])
         if callback is None or isinstance(answer, Exception):
             return answer
         return callback(answer, **{name: value for name, value in options.items() if name != "keys"})
-
-
-def _executed(queued: Sequence[Any], executed: Any) -> list[Any]:
-    """The answers within that of EXEC; raises the error of the command that could not be queued."""
-    if isinstance(executed, redis.ResponseError):
-        raise next((answer for answer in queued if isinstance(answer, redis.ResponseError)), executed)
-    return list(executed)
 
 
 def is_write(args: _Command) -> bool:

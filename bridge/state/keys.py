@@ -33,7 +33,8 @@ from bridge.state.delivery_keys import (
 
 # fmt: off
 __all__ = [
-    "BRIDGE", "CONFIRMED", "alarms", "asked_test", "asked_tests", "audit", "audit_copy", "backfill_requests", "backfills",
+    "BRIDGE", "CONFIRMED",
+    "alarms", "asked_test", "asked_tests", "audit", "audit_copy", "backfill_requests", "backfills",
     "broker_in_use", "budget", "claims", "configurations", "consent", "consented", "counts", "cursor", "cursor_history",
     "cursor_items", "dead", "deadlines", "deliveries", "delivery_counts", "ended_tries", "erasure_found", "erasure_job",
     "erasure_traces", "erasures", "event_ids", "expected", "expected_spellings", "failed_logins",

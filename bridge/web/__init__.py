@@ -22,6 +22,7 @@ from bridge.quota.budgets import paused_by_operator
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.client import state_client
+from bridge.state.confirming_client import ConfirmingClient
 from bridge.state.layout import make_current
 from bridge.state.running import process_id
 from bridge.telemetry import tracing
@@ -85,6 +86,9 @@ def create_app(
     )
     state_probe = _StateProbe(probe_client, services.config, services.now, on_probe)
     started_gate, metrics = gate or Gate(state_probe), web_metrics()
+    for client in (probe_client, services.state, services.blocking_client):
+        if isinstance(client, ConfirmingClient):
+            client.on_unconfirmed = metrics.unconfirmed.inc
     app = _Bridge(__name__, static_folder=None)
     app.extensions["bridge"] = services
     publisher = GroupCommit(services.journal, observe=metrics.batch.observe)
@@ -98,6 +102,7 @@ def create_app(
         body_seconds=body_seconds,
     )
     state_probe.and_then = app.receiver.flush_log
+    state_probe.is_doubtful = lambda: started_gate.failure is not None
     if gate is None:
         started_gate.start()
     app.register_blueprint(
@@ -142,6 +147,8 @@ class _StateProbe:
         self._checked = False
         #: Also done at every call, whether the server answers or not.
         self.and_then: Callable[[], object] = lambda: None
+        #: Whether the server, or its replicas, lately failed to take a write: then each call stores a heartbeat.
+        self.is_doubtful: Callable[[], bool] = lambda: False
 
     def __call__(self) -> None:
         self.and_then()
@@ -170,9 +177,10 @@ class _StateProbe:
                 raise StateUnavailable(f"{finding.name} {finding.text}. Remedy: {finding.remedy}")
 
     def _beat(self) -> None:
-        if clock.monotonic() < self._beat_at:
+        if clock.monotonic() < self._beat_at and not self.is_doubtful():
             return
-        # A server that refuses this refuses events too, such as a read-only one: the gate is closed until it is stored.
+        # A server that refuses this refuses events too, such as a read-only one, or one whose replicas are away: the
+        # gate is closed until it is stored.
         self._client.set(keys.heartbeat("web"), f"{self._now():.3f}", ex=int(_BEAT_SECONDS * 3))
         self._beat_at = clock.monotonic() + _BEAT_SECONDS
 

@@ -32,6 +32,7 @@ postgresql       a PostgreSQL server of the distribution
 promql           what a PromQL expression needs of /metrics
 proxy            a TCP proxy that loses replies
 receipts         a bridge whose subscription awaits receipts
+replicas         a primary whose replica lags, freezes or is promoted
 reports          reports of tests between the processes of xdist
 requests_ui      signed webhooks, hostile texts and form tokens for the pages of requests
 schemas          the schema of CloudEvents, and what is wrong with a document

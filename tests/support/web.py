@@ -78,10 +78,17 @@ class Web:
     """The web server in its own processes, with the state server at `state`; its output is in `log`."""
 
     def __init__(
-        self, directory: Path, state: str, *, body_seconds: float = 10, workers: int = 1, level: str = "info"
+        self,
+        directory: Path,
+        state: str,
+        *,
+        body_seconds: float = 10,
+        workers: int = 1,
+        level: str = "info",
+        durability: str = "{ack: local}",
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        config = write_config(directory, state)
+        config = write_config(directory, state, durability)
         self.log = directory / "web.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -125,12 +132,13 @@ class Web:
         self.process.wait(30)
 
 
-def write_config(directory: Path, state: str) -> Path:
+def write_config(directory: Path, state: str, durability: str = "{ack: local}") -> Path:
     """A bridge with the sources `eu`, `closed` (wants `TOKEN`), `paused` and `deaf` (polled only)."""
     source = f"{{vendor: classmarker, credentials: {_CREDENTIALS}"
     path, broker = directory / "bridge.yaml", "redis://unused.invalid/9"
     path.write_text(f"""demo: true
-bridge: {{name: acme, public_url: "https://bridge.example.test", state: "{state}", broker: "{broker}", data_dir: .}}
+bridge: {{name: acme, public_url: "https://bridge.example.test", state: "{state}", broker: "{broker}", data_dir: .,
+  durability: {durability}}}
 sources:
   eu: {source}}}
   closed: {source}, webhook: {{token: {TOKEN}}}}}

@@ -68,6 +68,11 @@ def _bridge(services: Services) -> dict[str, Any]:
             "audit": kept.audit,
             "deliveries": kept.deliveries,
         },
+        "durability": {
+            "ack": bridge.durability.ack,
+            "replicas": bridge.durability.replicas,
+            "within": bridge.durability.within,
+        },
     }
 
 

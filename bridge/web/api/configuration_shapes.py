@@ -48,6 +48,14 @@ class RetentionShape(_Shape):
     deliveries = _seconds("Deliveries that have ended")
 
 
+class DurabilityShape(_Shape):
+    """Who must have a write before it is acknowledged."""
+
+    ack = _text("`local`: the state server; `replica`: its replicas too.")
+    replicas = _number("Replicas that must confirm, with `replica`.")
+    within = _seconds("Time within which they must")
+
+
 class BridgeShape(_Shape):
     """The section `bridge`."""
 
@@ -59,6 +67,7 @@ class BridgeShape(_Shape):
     partitions = _number("Partitions.")
     remember_attempts = _seconds("How long an attempt is remembered after its last change")
     retention = _part(RetentionShape, "How long things are kept.")
+    durability = _part(DurabilityShape, "Who must have a write before it is acknowledged.")
 
 
 class TokenName(_Shape):

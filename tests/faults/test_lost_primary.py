@@ -1,0 +1,171 @@
+"""The primary is lost with what its replica does not have: nothing that was acknowledged goes with it.
+
+Each way of waiting that looks right and is not loses acknowledged attempts in the same test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import redis
+
+from bridge.errors import StateUnavailable
+from bridge.journal import Journal
+from bridge.state.client import state_client
+from bridge.state.confirming_client import Confirmation, ConfirmingClient
+from tests.support.journal import NOW, entry
+from tests.support.replicas import ReplicatedServer, replicated
+from tests.support.waiting import until
+from tests.support.web import journal_attempts
+
+pytestmark = pytest.mark.usefixtures("starts_servers")
+
+WRITERS = 4
+CONFIRMATION = Confirmation(replicas=1, within=0.2)
+Connect = Callable[[str], redis.Redis]
+
+
+class WaitsElsewhere(ConfirmingClient):
+    """A mutant: WAIT on whichever connection the pool gives."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        answer = self._plain.execute_command(*args, **options)
+        with self._plain.client() as other, self._plain.client() as another:
+            assert other.ping()
+            self.require([True, cast("int", another.wait(1, 200))])
+        return answer
+
+
+class WaitsWithoutWriting(Confirmation):
+    """A mutant: no mark, so that what writes nothing waits for nothing."""
+
+    def commands(self) -> list[tuple[Any, ...]]:
+        return super().commands()[1:]
+
+
+class WaitsInTransaction(ConfirmingClient):
+    """A mutant: WAIT before EXEC, where it answers at once with what is known of earlier writes."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        pipe: Any = self._plain.pipeline(transaction=False)
+        for command in (("MULTI",), args, *self.confirmation.commands(), ("EXEC",)):
+            pipe.execute_command(*command)
+        answer, *confirmed = pipe.execute()[-1]
+        if isinstance(answer, redis.ResponseError):
+            raise answer
+        self.require(confirmed)
+        return answer
+
+
+def confirming(url: str) -> redis.Redis:
+    return state_client(url, confirmation=CONFIRMATION)
+
+
+class Traffic:
+    """Writers that publish one attempt after the other until they are stopped, each again until it is acknowledged."""
+
+    def __init__(self, connect: Connect, url: str) -> None:
+        self._journals = [Journal(connect(url)) for _ in range(WRITERS)]
+        self._numbers, self._stopped = itertools.count(), threading.Event()
+        self.acknowledged: set[int] = set()
+        self.refused: set[int] = set()
+        self._threads = [threading.Thread(target=self._write, args=[journal]) for journal in self._journals]
+        for thread in self._threads:
+            thread.start()
+
+    def _write(self, journal: Journal) -> None:
+        while not self._stopped.is_set():
+            number = next(self._numbers)
+            while number not in self.acknowledged and not self._stopped.is_set():
+                try:
+                    journal.publish(entry(number), now=NOW)
+                    self.acknowledged.add(number)
+                except StateUnavailable:
+                    self.refused.add(number)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def acknowledged_and_lost(directory: Path, connect: Connect, record: Callable[[str, object], None]) -> int:
+    """Writers write while the replica falls behind and the primary is killed; what the promoted replica lacks."""
+    with replicated(directory) as servers:
+        traffic = Traffic(connect, servers.primary.url)
+        until(lambda: len(traffic.acknowledged) >= 50)
+        servers.lag()
+        before = len(traffic.acknowledged)
+        until(lambda: len(traffic.refused) >= WRITERS or len(traffic.acknowledged) >= before + 50)
+        traffic.stop()
+        servers.promote()
+        with servers.replica.client() as replica:
+            kept = Counter(journal_attempts(replica))
+            lost = {f"link:{number}" for number in traffic.acknowledged} - kept.keys()
+            # What was refused is repeated, by whom it was refused: then all of it is there once.
+            journal = Journal(replica)
+            for number in sorted(traffic.refused | traffic.acknowledged):
+                journal.publish(entry(number), now=NOW)
+            doubled = {name for name, times in Counter(journal_attempts(replica)).items() if times > 1}
+    counts = {"acknowledged": len(traffic.acknowledged), "refused": len(traffic.refused), "lost": len(lost)}
+    record("faults", json.dumps({**counts, "doubled": len(doubled)}))
+    assert not doubled
+    return len(lost)
+
+
+def test_nothing_acknowledged_is_lost_with_a_primary_whose_replica_lags(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    assert acknowledged_and_lost(tmp_path, confirming, record_property) == 0
+
+
+@pytest.mark.parametrize(
+    "connect",
+    [
+        state_client,
+        lambda url: WaitsElsewhere(state_client(url), CONFIRMATION),
+    ],
+    ids=["no WAIT", "WAIT on another connection"],
+)
+def test_a_wrong_way_of_waiting_loses_what_was_acknowledged(
+    tmp_path: Path, record_property: Callable[[str, object], None], connect: Connect
+) -> None:
+    assert acknowledged_and_lost(tmp_path, connect, record_property) > 0
+
+
+def test_a_wait_before_exec_takes_for_confirmed_what_the_replica_lacks(tmp_path: Path) -> None:
+    with replicated(tmp_path) as servers:
+        servers.lag()
+        client = WaitsInTransaction(state_client(servers.primary.url), CONFIRMATION)
+        assert client.set("a", "1")
+        servers.promote()
+        with servers.replica.client() as replica:
+            assert replica.get("a") is None
+
+
+def _outcome(call: Callable[[], object]) -> str:
+    try:
+        return str(call())
+    except redis.RedisError as error:
+        return type(error).__name__
+
+
+def test_a_repeat_that_finds_its_work_done_is_not_acknowledged_before_the_work_is_confirmed(tmp_path: Path) -> None:
+    def outcomes(servers: ReplicatedServer, confirmation: Confirmation) -> list[str]:
+        outcomes = []
+        for _ in range(2):
+            with ConfirmingClient(state_client(servers.primary.url), confirmation) as client:
+                outcomes.append(_outcome(lambda client=client: client.sadd("set", confirmation.within)))  # type: ignore[misc]
+        return outcomes
+
+    with replicated(tmp_path) as servers:
+        servers.lag()
+        assert outcomes(servers, Confirmation(replicas=1, within=0.1)) == ["Unconfirmed", "Unconfirmed"]
+        assert outcomes(servers, WaitsWithoutWriting(replicas=1, within=0.2)) == ["Unconfirmed", "0"]
