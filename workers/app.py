@@ -25,7 +25,8 @@ from bridge import clock
 from bridge.config import queues
 from bridge.errors import StateUnavailable
 from bridge.monitoring import logs
-from bridge.net.tls import broker_address, tls_problem
+from bridge.net.broker_address import broker_address
+from bridge.net.tls import tls_problem
 from bridge.services import Services
 from bridge.settings import ignore_library_settings
 from bridge.state import keys
@@ -64,7 +65,7 @@ def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> 
         task_default_exchange="",
         task_default_routing_key=queue,
         broker_use_ssl=broker.ssl,
-        broker_transport_options=_transport_options(services.broker_url),
+        broker_transport_options={**_transport_options(services.broker_url), **broker.options},
         broker_heartbeat=_AMQP_HEARTBEAT,
         broker_connection_timeout=5,
         broker_connection_retry_on_startup=True,

@@ -55,10 +55,13 @@ __all__ = [
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
 _STATE_SCHEMES = ("redis", "rediss", "unix", *SENTINEL, *CLUSTER)
-_BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
+_BROKER_SCHEMES = ("redis", "rediss", "redis+socket", *SENTINEL, "amqp", "amqps")
 #: What kombu could reach but not promise, tried or read with kombu 5.7: why, and what instead.
 _UNPROVEN_BROKERS = {
     "sqs": "SQS: kombu creates a queue whose name is wrong. Remedy: an http receiver that writes to it",
+    "sentinel": "sentinel://, where the name of the primary has no place. "
+    "Remedy: write redis+sentinel://h1:26379,h2,h3/mymaster/1",
+    **dict.fromkeys(CLUSTER, "a Redis Cluster: kombu has no transport for it. Remedy: redis+sentinel:// or RabbitMQ"),
     "gcpubsub": "Pub/Sub: kombu does not wait for its confirmation. Remedy: an http receiver that writes to it",
     **dict.fromkeys(("kafka", "confluentkafka"), "Kafka: kombu waits for no confirmation. Remedy: transport: kafka"),
 }
@@ -132,7 +135,7 @@ def state_problem(text: str) -> str | None:
 
 def broker_problem(text: str) -> str | None:
     """What is wrong with the address of a broker, or None."""
-    unproven = None if is_group(text) else _UNPROVEN_BROKERS.get(split_address(text).scheme)
+    unproven = _UNPROVEN_BROKERS.get(text.partition("://")[0].lower())
     if unproven is not None:
         return f"is not supported over {unproven}"
     return _server_problem(text, _BROKER_SCHEMES, f"use one of {', '.join(_BROKER_SCHEMES)}")

@@ -14,8 +14,9 @@ from bridge.errors import clip
 from bridge.monitoring.rabbitmq_checks import alarm, own_queue
 from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding, eviction, visibility
 from bridge.monitoring.total_time import within
+from bridge.net.broker_address import broker_address
 from bridge.net.broker_problems import broker_problem
-from bridge.net.tls import broker_address, describe
+from bridge.net.tls import describe
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
@@ -82,7 +83,10 @@ def _broker(url: str, label: str, exchanges: dict[str, str], now: float, *, is_o
         options = {"read_timeout": _CONNECT_SECONDS, "write_timeout": _CONNECT_SECONDS, "on_blocked": blocked.append}
     address = broker_address(url)
     with Connection(
-        address.url, ssl=address.ssl, connect_timeout=_CONNECT_SECONDS, transport_options=options
+        address.url,
+        ssl=address.ssl,
+        connect_timeout=_CONNECT_SECONDS,
+        transport_options={**options, **address.options},
     ) as connection:
         connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
         if connection.transport.driver_type != "redis":

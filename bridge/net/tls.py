@@ -1,19 +1,15 @@
-"""TLS towards servers that an address names: state and brokers. Certificate and host name are always verified.
-
-By default kombu verifies nothing over `rediss://` and no host name over `amqps://`.
-"""
+"""TLS towards servers that an address names: state and brokers. Certificate and host name are always verified."""
 
 from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl
 
 from bridge.errors import clip
 from bridge.net.server_group import is_group
 
-__all__ = ["BrokerAddress", "address_problem", "broker_address", "describe", "tls_problem"]
+__all__ = ["address_problem", "describe", "tls_problem"]
 
 _SCHEMES = ("rediss", "amqps", "rediss+sentinel", "rediss+cluster")
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -26,31 +22,6 @@ _HOST = "write the host name that the certificate is for, or get one for this ho
 _REMEDIES = {9: _CLOCK, 10: "renew the server's certificate", 62: _HOST, 64: _HOST} | dict.fromkeys(
     (2, 18, 19, 20, 21), _NAME_CA
 )
-
-
-class BrokerAddress(NamedTuple):
-    """The arguments of kombu's `Connection(url, ssl=ssl)`; the `ssl_` parameters are removed from `url`."""
-
-    url: str
-    ssl: dict[str, Any] | bool
-
-
-def broker_address(url: str) -> BrokerAddress:
-    """The arguments for kombu and Celery; an encrypted connection is verified. `url` has passed `address_problem`."""
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES:
-        return BrokerAddress(url, False)
-    given = parse_qsl(parts.query)
-    files = {name: value for name, value in given if name in _FILES}
-    rest = urlencode([(name, value) for name, value in given if not name.startswith("ssl_")])
-    bare = url.partition("?")[0] + (f"?{rest}" if rest else "")
-    if parts.scheme == "rediss":
-        return BrokerAddress(bare, {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **files})
-    # py-amqp verifies a host name only if it is given one; kombu's own default is the address after "localhost" has
-    # become 127.0.0.1.
-    host = unquote(parts.hostname or "localhost")
-    options = {name.removeprefix("ssl_"): value for name, value in files.items()}
-    return BrokerAddress(bare, {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": host, **options})
 
 
 def address_problem(url: str) -> str | None:

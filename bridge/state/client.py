@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import redis
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from bridge.errors import ConfigError
-from bridge.net.server_group import is_group
+from bridge.net.server_group import is_group, server_group
 from bridge.net.tls import address_problem
 from bridge.state.confirming_client import Confirmation, ConfirmingClient
+from bridge.state.sentinel_client import sentinel_client
 
 __all__ = ["PUBLISH_TIMEOUT_SECONDS", "state_client"]
 
@@ -44,14 +47,19 @@ def _client(url: str, timeout: float, retries: int) -> redis.Redis:
     problem = address_problem(url)
     if problem is not None:
         raise ConfigError(f"state server: {problem}")
-    if is_group(url):
-        raise ConfigError("state server: Sentinel and Cluster are not supported yet. Remedy: give one server")
-    return redis.Redis.from_url(
-        url,
-        socket_connect_timeout=min(timeout, 1.0),
-        socket_timeout=timeout,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.2), retries) if retries else Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        client_name="attempt-bridge",
-        max_connections=200,
-    )
+    options: dict[str, Any] = {
+        "socket_connect_timeout": min(timeout, 1.0),
+        "socket_timeout": timeout,
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.2), retries) if retries else Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        "client_name": "attempt-bridge",
+        "max_connections": 200,
+    }
+    if not is_group(url):
+        return redis.Redis.from_url(url, **options)
+    group = server_group(url)
+    if group.kind == "cluster":
+        raise ConfigError(
+            "state server: a Redis Cluster is not supported yet. Remedy: one server, or redis+sentinel://"
+        )
+    return sentinel_client(group, options)

@@ -484,8 +484,16 @@ def _https(secrets: str) -> str:
         (_subscription(f"transport: kombu, queue: {'q' * 256}"), "queue: has 256 bytes. Remedy: at most 255"),
         (_subscription(f"transport: kombu, exchange: {'ü' * 128}, broker: amqp://mq"), "exchange: has 256 bytes"),
         (_subscription(f"transport: celery, queue: q, task: {'t' * 256}"), "task: has 256 bytes"),
-        (_subscription("transport: kombu, queue: x, broker: 'sentinel://mq:26379'"), '"sentinel://" is not supported'),
-        (_bridge("broker: sentinel://mq:26379"), '"sentinel://" is not supported in this version; use one of redis'),
+        (
+            _subscription("transport: kombu, queue: x, broker: 'sentinel://mq:26379'"),
+            "is not supported over sentinel://",
+        ),
+        (_bridge("broker: sentinel://a:1;sentinel://b:2"), "is not supported over sentinel://, where the name of"),
+        (
+            _bridge("broker: redis+cluster://a,b"),
+            "is not supported over a Redis Cluster: kombu has no transport for it",
+        ),
+        (_bridge("broker: redis+sentinel://a,b"), "bridge.broker: names no primary. Remedy: write it after the"),
         (_subscription("transport: http, url: https://crm.example.org"), "secrets: missing"),
         (_subscription("transport: http, url: http://crm.example.org, secrets: ['${WHSEC}']"), "not encrypted"),
         (_subscription("transport: http, url: https://a.example.org, secrets: []"), "secrets: is empty"),

@@ -1,4 +1,4 @@
-"""What an address says about TLS: what is refused, what kombu is told, how it is described."""
+"""What an address says about TLS: what is refused, how it is described."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.net.tls import address_problem, broker_address, describe, tls_problem
+from bridge.net.tls import address_problem, describe, tls_problem
 
 
 @pytest.fixture
@@ -68,19 +68,6 @@ def test_an_address_without_tls_takes_no_word_about_it(scheme: str, query: str) 
 @pytest.mark.parametrize("address", ["amqp://a//;amqps://b//", "rediss://a/1;rediss://b/1", "amqps://a;amqps://b"])
 def test_several_servers_over_tls_are_refused(address: str) -> None:
     assert "several servers" in str(address_problem(address))
-
-
-def test_kombu_is_told_to_verify_certificate_and_host_name(ca: str) -> None:
-    redis = broker_address(f"rediss://:p@h:6380/1?ssl_ca_certs={ca}&visibility_timeout=9")
-    assert redis.url == "rediss://:p@h:6380/1?visibility_timeout=9"
-    assert redis.ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, "ssl_ca_certs": ca}
-    amqp = broker_address(f"amqps://u:p@localhost//?ssl_ca_certs={ca}")
-    assert amqp == (
-        "amqps://u:p@localhost//",
-        {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": "localhost", "ca_certs": ca},
-    )
-    assert broker_address("amqps://").ssl["server_hostname"] == "localhost"  # type: ignore[index]
-    assert broker_address("amqp://u:p@h//?heartbeat=3") == ("amqp://u:p@h//?heartbeat=3", False)
 
 
 def test_a_connection_is_described_in_a_few_words(ca: str) -> None:

@@ -37,12 +37,14 @@ reports          reports of tests between the processes of xdist
 requests_ui      signed webhooks, hostile texts and form tokens for the pages of requests
 schemas          the schema of CloudEvents, and what is wrong with a document
 screens          pictures of every page of the dashboard, for docs/screens
+sentinel         a primary, two replicas and three sentinels
 servers          a state server, an HTTP server, programs of the distribution
 site             walks through the dashboard by its links
 sql_tables       a database of each kind for `transport: sql`, and events to write
 tls              certificates of a CA of its own, and a TLS listener in front of a plain server
 url_rules        applications of one process share what is compiled for equal URL rules
 tracing          a tracer that keeps the spans which have ended
+traffic          webhooks without a pause, each sent until it is acknowledged
 vendor_folders   vendor folders and installed packages that a test writes, found by the registry
 waiting          waiting for conditions instead of sleeping
 watches_api      services, tokens and an expectation for the API and the command `watches`

@@ -1,4 +1,5 @@
-"""The marks `server`, `process` and `rabbitmq`: set by what a test requests, and nothing starts without them.
+"""The marks `server`, `process` and `rabbitmq`: set by what a test requests, and nothing starts without them. And
+`cluster`, of the tests in tests/cluster/, which start several servers that replace one another.
 
 And `no_cover`: coverage is measured by tests of the measured rooms alone that neither start a process nor take long;
 measuring would double the time of all others.
@@ -35,6 +36,8 @@ def set_marks(item: pytest.Item) -> None:
         # Asked for only when the test runs.
         item.add_marker("server")
         item.add_marker("process")
+    if item.nodeid.startswith("tests/cluster/"):
+        item.add_marker("cluster")
     is_measured = item.nodeid.startswith(_MEASURED) and not item.nodeid.startswith(_NOT_MEASURED)
     if not is_measured or any(item.get_closest_marker(mark) for mark in ("process", "long")):
         item.add_marker("no_cover")

@@ -29,15 +29,18 @@ class Server:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.directory = directory
-        self.args = [
-            binary or str(server_binary()),
-            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", ""),
-            *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"),
-            *extra,
-        ]
+        self.args = self._arguments(binary or str(server_binary()), extra)
         self.log = (directory / "log").open("ab")
         self._emptying: redis.Redis | None = None
         self.start()
+
+    def _arguments(self, binary: str, extra: tuple[str, ...]) -> list[str]:
+        return [
+            binary,
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory), "--save", ""),
+            *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"),
+            *extra,
+        ]
 
     @property
     def url(self) -> str:

@@ -87,6 +87,8 @@ class Web:
         level: str = "info",
         durability: str = "{ack: local}",
     ) -> None:
+        #: Seconds for one answer.
+        self.timeout = 30.0
         directory.mkdir(parents=True, exist_ok=True)
         config = write_config(directory, state, durability)
         self.log = directory / "web.log"
@@ -107,7 +109,7 @@ class Web:
         return bool(lines)
 
     def connect(self) -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=self.timeout)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 

@@ -18,7 +18,7 @@ from kombu.exceptions import KombuError
 from bridge.config import queues
 from bridge.delivery.receipts import Receipt
 from bridge.errors import StateUnavailable, Unreadable
-from bridge.net.tls import broker_address
+from bridge.net.broker_address import broker_address
 from bridge.services import Services
 from workers.inbound.celery_guard import guarded_connection
 from workers.inbound.messages import Envelope, read_receipt, read_receipt_entry
@@ -238,5 +238,8 @@ def _connect(url: str) -> Connection:
     )
     broker = broker_address(url)
     return guarded_connection()(
-        broker.url, ssl=broker.ssl, connect_timeout=_CONNECT_SECONDS, transport_options=timeouts
+        broker.url,
+        ssl=broker.ssl,
+        connect_timeout=_CONNECT_SECONDS,
+        transport_options={**timeouts, **broker.options},
     )

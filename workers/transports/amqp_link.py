@@ -18,7 +18,7 @@ from kombu import Connection, Producer
 
 from bridge import clock
 from bridge.errors import DeliveryFailed, clip
-from bridge.net.tls import BrokerAddress
+from bridge.net.broker_address import BrokerAddress
 
 __all__ = ["CONNECT_SECONDS", "NACKED", "RETURNED", "ROUTED", "SOCKET_SECONDS", "AmqpLink", "Packet", "refusal"]
 

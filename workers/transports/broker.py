@@ -14,8 +14,8 @@ from kombu.exceptions import KombuError
 from bridge import clock
 from bridge.config.templates import KEY_BYTES
 from bridge.errors import DeliveryFailed, clip
+from bridge.net.broker_address import broker_address
 from bridge.net.broker_problems import broker_problem
-from bridge.net.tls import broker_address
 from workers.transports.amqp_link import CONNECT_SECONDS, NACKED, RETURNED, SOCKET_SECONDS, AmqpLink, Packet, refusal
 from workers.transports.contract import Outcome, Outgoing, Try, tries_of
 from workers.transports.faults import unexpected_failure
@@ -272,7 +272,7 @@ class Broker:
                 self._address.url,
                 ssl=self._address.ssl,
                 connect_timeout=CONNECT_SECONDS,
-                transport_options=_REDIS_OPTIONS,
+                transport_options={**_REDIS_OPTIONS, **self._address.options},
             )
             self._producer = Producer(self._connection, auto_declare=False)
         return self._producer

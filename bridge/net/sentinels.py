@@ -1,0 +1,81 @@
+"""Sentinels: how they are reached, and which server they name as the primary."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from weakref import WeakSet
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel
+
+from bridge.errors import clip
+from bridge.net.server_group import ServerGroup
+
+__all__ = ["SENTINEL_SECONDS", "Sentinels", "sentinel_options"]
+
+#: Time-out of one sentinel, to connect and to answer: with three that are away, a webhook still gets its 503 in 3 s.
+SENTINEL_SECONDS = 0.3
+
+
+def sentinel_options(group: ServerGroup) -> dict[str, Any]:
+    """The arguments of redis-py's clients of each sentinel."""
+    return {
+        "socket_connect_timeout": SENTINEL_SECONDS,
+        "socket_timeout": SENTINEL_SECONDS,
+        "username": group.sentinel_user,
+        "password": group.sentinel_password,
+        # By default redis-py asks each one that is away four times, with pauses of seconds.
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": "attempt-bridge",
+        "ssl": group.tls,
+        **group.tls_options(),
+    }
+
+
+class Sentinels(Sentinel):
+    """The sentinels of a group; in `sentinels` the one that answered last is the first.
+
+    All pools of a process share it. If one of them learns of another primary, the idle connections of all end: the old
+    one may only be stalled, and would acknowledge what it drops as soon as it is made a replica.
+    """
+
+    def __init__(self, group: ServerGroup) -> None:
+        super().__init__(group.hosts, sentinel_kwargs=sentinel_options(group))  # type: ignore[no-untyped-call]
+        self.pools = WeakSet[ConnectionPool]()
+        self._primary: tuple[str, int] | None = None
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """(host, port) of the primary: what the first sentinel says that knows it and sees it up.
+
+        redis-py's own version stops at a sentinel that refuses the command, and forgets sentinels when two threads
+        reorder them. Raises `MasterNotFoundError`, which is a `redis.ConnectionError`.
+        """
+        problems: list[redis.RedisError] = []
+        for sentinel in self.sentinels:
+            try:
+                known = cast("dict[str, dict[str, Any]]", sentinel.sentinel_masters())
+            except redis.RedisError as error:
+                problems.append(error)
+                continue
+            state = known.get(service_name)
+            if state is not None and not (state["is_sdown"] or state["is_odown"]):
+                self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
+                return self._is(state["ip"], state["port"])
+            what = f'knows no primary "{service_name}"' if state is None else f'sees "{service_name}" down'
+            # Says more than that another one is away.
+            problems.insert(0, MasterNotFoundError(f"a sentinel {what}"))
+        raise MasterNotFoundError(f"no primary found: {clip(problems[0])}") from problems[0]
+
+    def end_idle_connections(self) -> None:
+        """Let all pools ask again before their next command."""
+        for pool in tuple(self.pools):
+            pool.disconnect(inuse_connections=False)
+
+    def _is(self, host: str, port: int) -> tuple[str, int]:
+        before, self._primary = self._primary, (host, port)
+        if before not in (None, self._primary):
+            self.end_idle_connections()
+        return self._primary

@@ -1,0 +1,66 @@
+"""A client of the primary that sentinels name: `redis.Redis` over a pool that asks them whenever it connects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import redis
+from redis.connection import Connection, SSLConnection
+from redis.sentinel import SentinelConnectionPool, SentinelManagedConnection
+
+from bridge.errors import clip
+from bridge.net.sentinels import Sentinels
+from bridge.net.server_group import ServerGroup
+
+__all__ = ["sentinel_client"]
+
+
+def sentinel_client(group: ServerGroup, options: Mapping[str, Any]) -> redis.Redis:
+    """A client of the group's primary. `options`: those of redis-py's connections and pool."""
+    sentinels = _sentinels_of(group)
+    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]  # redis-py has no types for it
+        group.master,
+        sentinels,
+        connection_class=_SSLPrimaryConnection if group.tls else _PrimaryConnection,
+        db=group.db,
+        username=group.user,
+        password=group.password,
+        **group.tls_options(),
+        **options,
+    )
+    sentinels.pools.add(pool)
+    return redis.Redis.from_pool(pool)
+
+
+#: One for all clients of a process.
+_sentinels_of = cache(Sentinels)
+
+
+class _PrimaryConnection(SentinelManagedConnection):
+    def connect(self) -> None:
+        """One attempt: commands are repeated by their caller, and both together would take longer than 3 s."""
+        self._connect_retry()  # type: ignore[no-untyped-call]
+
+    def read_response(self, *arguments: Any, **options: Any) -> Any:
+        """An answer. One of a server that may be primary no longer ends all idle connections and is an error of this
+        one: the next attempt asks the sentinels again."""
+        try:
+            return Connection.read_response(self, *arguments, **options)
+        except redis.ResponseError as error:
+            if not _may_be_deposed(error):
+                raise
+            self.disconnect()  # type: ignore[no-untyped-call]
+            self.connection_pool.sentinel_manager.end_idle_connections()
+            raise redis.ConnectionError(f"{self.host}:{self.port} refuses to write: {clip(error)}") from error
+
+
+class _SSLPrimaryConnection(_PrimaryConnection, SSLConnection):
+    pass
+
+
+def _may_be_deposed(error: redis.ResponseError) -> bool:
+    """Whether the server is a replica, or a primary that its replicas have left."""
+    kinds = (redis.exceptions.ReadOnlyError, redis.exceptions.MasterDownError)
+    return isinstance(error, kinds) or str(error).startswith("NOREPLICAS")

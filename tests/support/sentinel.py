@@ -1,0 +1,103 @@
+"""A primary with two replicas, and three sentinels that replace it after a second: real servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import redis
+
+from tests.support.servers import Server
+from tests.support.waiting import until
+
+__all__ = ["MASTER", "Sentinel", "SentinelGroup"]
+
+MASTER = "mymaster"
+_SENTINELS, _QUORUM = 3, 2
+#: The defaults are 30 s and 3 min.
+_DOWN_AFTER_MS, _FAILOVER_MS = 1000, 5000
+
+
+class Sentinel(Server):
+    """A sentinel; `lines` are added to its configuration."""
+
+    def __init__(self, directory: Path, *lines: str) -> None:
+        self._lines = lines
+        super().__init__(directory)
+
+    def _arguments(self, binary: str, _extra: tuple[str, ...]) -> list[str]:
+        file = self.directory / "sentinel.conf"
+        # It writes what it learns into this file, and reads it when it starts again.
+        file.write_text("\n".join((f"port {self.port}", "bind 127.0.0.1", f"dir {self.directory}", *self._lines, "")))
+        return [binary, str(file), "--sentinel"]
+
+
+class SentinelGroup:
+    """Servers and sentinels; `servers[0]` is the first primary.
+
+    Ready when every sentinel knows the others and both replicas: from then on a failover can begin.
+    """
+
+    def __init__(self, directory: Path, *, password: str | None = None) -> None:
+        self._password = password
+        self.servers: list[Server] = []
+        self.sentinels: list[Sentinel] = []
+        try:
+            self._start(directory)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, directory: Path) -> None:
+        for number in range(3):
+            follow = ("--replicaof", f"127.0.0.1 {self.servers[0].port}") if number else ()
+            self.servers.append(Server(directory / f"server-{number}", "--repl-diskless-sync-delay", "0", *follow))
+        if self._password is not None:
+            for server in reversed(self.servers):
+                server.client().config_set("masterauth", self._password, "requirepass", self._password)
+        watched = f"monitor {MASTER} 127.0.0.1 {self.servers[0].port} {_QUORUM}"
+        times = (f"down-after-milliseconds {MASTER} {_DOWN_AFTER_MS}", f"failover-timeout {MASTER} {_FAILOVER_MS}")
+        login = () if self._password is None else (f"auth-pass {MASTER} {self._password}",)
+        for number in range(_SENTINELS):
+            lines = (f"sentinel {line}" for line in (watched, *times, *login))
+            self.sentinels.append(Sentinel(directory / f"sentinel-{number}", *lines))
+        self.wait_until_whole()
+
+    def address(self, database: int, *, credentials: str = "") -> str:
+        """As bridge.yaml has it."""
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://{credentials}{hosts}/{MASTER}/{database}"
+
+    def primary(self) -> Server:
+        """The server that the first sentinel that runs names."""
+        for sentinel in self.sentinels:
+            try:
+                _, port = cast("tuple[bytes, bytes]", _asking(sentinel).sentinel_get_master_addr_by_name(MASTER))
+            except redis.RedisError:
+                continue
+            return next(server for server in self.servers if server.port == int(port))
+        raise redis.ConnectionError("no sentinel answers")
+
+    def wait_until_whole(self) -> None:
+        """Wait until a failover may begin: all sentinels know each other, and all servers that run."""
+        until(lambda: all(self._is_whole(sentinel) for sentinel in self.sentinels), seconds=30)
+
+    def wait_for_another(self, than: Server) -> Server:
+        """Wait until the sentinels name another primary, and return it."""
+        return until(lambda: (now := self.primary()) is not than and now, seconds=30) or than
+
+    def close(self) -> None:
+        for each in (*self.sentinels, *self.servers):
+            each.close()
+
+    def _is_whole(self, sentinel: Sentinel) -> bool:
+        with _asking(sentinel) as client:
+            state = client.sentinel_masters()[MASTER]
+            replicas = client.sentinel_slaves(MASTER)
+        running = [each for each in replicas if not each["is_sdown"] and each["flags"] == "slave"]
+        alive = sum(server.process.poll() is None for server in self.servers)
+        return state["num-other-sentinels"] == len(self.sentinels) - 1 and len(running) == alive - 1
+
+
+def _asking(sentinel: Sentinel) -> redis.Redis:
+    return redis.Redis(port=sentinel.port, socket_timeout=2)
