@@ -16,8 +16,9 @@ import structlog
 from hypothesis import settings
 
 from bridge.state.embedded_server import EmbeddedServer
+from tests.support.cluster import Cluster, running_cluster
 from tests.support.commands import Start, Started
-from tests.support.marks import GUARD, set_marks
+from tests.support.marks import GUARD, runs_on_cluster, set_marks
 from tests.support.one_slot import one_slot_each
 from tests.support.postgresql import PostgreSQLServer, running_postgresql
 from tests.support.reports import sendable
@@ -41,11 +42,25 @@ share_url_builders()
 gc.disable()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cluster", action="store_true", help="the tests of stores, over a real cluster, and no others")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked `cluster_too` run twice: over one server and over a cluster."""
+    if metafunc.definition.get_closest_marker("cluster_too") and not metafunc.config.getoption("--cluster"):
+        metafunc.parametrize("state", [False, True], indirect=True, ids=["server", "cluster"])
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks are set before `-m` selects."""
     for item in items:
         set_marks(item)
+    if config.getoption("--cluster"):
+        left = [item for item in items if runs_on_cluster(item)]
+        config.hook.pytest_deselected(items=[item for item in items if not runs_on_cluster(item)])
+        items[:] = left
 
 
 def pytest_collection_finish() -> None:
@@ -123,10 +138,24 @@ def postgresql_server(starts_servers: None, starts_processes: None) -> Iterator[
         yield server
 
 
+@pytest.fixture(scope="session")
+def shared_cluster(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A real cluster of three primaries, shared by the session; a test that stops a node has one of its own."""
+    with running_cluster(tmp_path_factory.mktemp("cluster"), options=("--appendonly", "no")) as cluster:
+        yield cluster
+
+
 @pytest.fixture
-def state(server: Server) -> Iterator[redis.Redis]:
-    """A client of the empty real server that never repeats a command by itself."""
-    client = redis.Redis.from_url(server.url, socket_timeout=10)
+def state(starts_servers: None, request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    """A client of the empty real server that never repeats a command by itself.
+
+    Of a cluster instead with `--cluster`, and also of one in tests marked `cluster_too`.
+    """
+    if getattr(request, "param", request.config.getoption("--cluster")):
+        client: redis.Redis = request.getfixturevalue("shared_cluster").client()
+        client.flushall()
+    else:
+        client = redis.Redis.from_url(request.getfixturevalue("server").url, socket_timeout=10)
     yield client
     client.close()
 

@@ -28,7 +28,7 @@ def test_a_fault_of_a_script_is_not_a_state_server_that_is_away(state: redis.Red
 def test_a_damaged_key_is_trouble_of_the_state_server(state: redis.Redis, command: str) -> None:
     state.set("k", "v")
     with pytest.raises(StateUnavailable), state_errors():
-        state.register_script(f"return redis.call('{command}', 'k', 'a')")()
+        state.register_script(f"return redis.call('{command}', KEYS[1], 'a')")(keys=["k"])
     with pytest.raises(StateUnavailable), state_errors():
         state.execute_command(command, "k", "a")
 

@@ -43,6 +43,12 @@ def set_marks(item: pytest.Item) -> None:
         item.add_marker("no_cover")
 
 
+def runs_on_cluster(item: pytest.Item) -> bool:
+    """Whether a test is about the state, wherever that is: not one that asks for a single server by its address."""
+    requested = set(getattr(item, "fixturenames", ()))
+    return "state" in requested and not requested & {"server", "own_server", "shared_server", "empty_state"}
+
+
 class Guard:
     """Fails a test that starts a server or a process without the mark for it."""
 

@@ -1,0 +1,109 @@
+"""Which node of a cluster holds which slots, as its nodes tell."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
+
+import redis
+from redis.exceptions import ClusterDownError
+
+from bridge.errors import clip
+
+__all__ = ["LOST", "Address", "SlotMap", "parse_slots"]
+
+#: What a node that is away looks like.
+LOST = (redis.ConnectionError, redis.TimeoutError)
+#: Host and port of a node.
+Address = tuple[str, int]
+
+
+class _Range(NamedTuple):
+    start: int
+    end: int
+    primary: Address
+
+
+class SlotMap:
+    """The primaries of a cluster. Thread-safe; it connects when it is first asked."""
+
+    def __init__(self, hosts: Sequence[Address], make_client: Callable[[Address], redis.Redis]) -> None:
+        """`hosts`: nodes to ask first. `make_client`: a client with a short time-out and no retries, used once."""
+        self._hosts, self._make_client = tuple(hosts), make_client
+        self._lock = threading.Lock()
+        self._ranges: tuple[_Range, ...] = ()
+        self._starts: tuple[int, ...] = ()
+        self._known: tuple[Address, ...] = ()
+        #: Changes whenever the map is read.
+        self.version = 0
+
+    def primary(self, slot: int) -> Address:
+        """The node that holds the slot. Raises the errors of redis-py, `ClusterDownError` if none does."""
+        if not self.version:
+            self.refresh(0)
+        place = bisect_right(self._starts, slot) - 1
+        if place >= 0 and slot <= self._ranges[place].end:
+            return self._ranges[place].primary
+        raise ClusterDownError(f"the cluster serves no slot {slot}")
+
+    def primaries(self) -> tuple[Address, ...]:
+        """All nodes that hold slots, in the order of their slots. Raises the errors of redis-py."""
+        if not self.version:
+            self.refresh(0)
+        return tuple(dict.fromkeys(one.primary for one in self._ranges))
+
+    def ranges(self) -> tuple[tuple[int, int, Address], ...]:
+        """(first slot, last slot, primary), by slot. Raises the errors of redis-py."""
+        if not self.version:
+            self.refresh(0)
+        return self._ranges
+
+    def refresh(self, version: int, *, first: Address | None = None, suspect: Address | None = None) -> None:
+        """Read the map anew, unless somebody has since it had this version. Raises the errors of redis-py.
+
+        `first`, `suspect`: the nodes to ask first and last.
+        """
+        with self._lock:
+            if self.version != version:
+                return
+            ranges, self._known = self._ask(first, suspect)
+            self._starts = tuple(one.start for one in ranges)
+            self._ranges = ranges
+            self.version += 1
+
+    def _ask(
+        self, first: Address | None, suspect: Address | None
+    ) -> tuple[tuple[_Range, ...], tuple[Address, ...]]:
+        failure: redis.RedisError | None = None
+        order = dict.fromkeys((*((first,) if first else ()), *self._known, *self._hosts))
+        for address in sorted(order, key=lambda one: one == suspect):
+            client = self._make_client(address)
+            try:
+                return parse_slots(cast("list[Any]", client.execute_command("CLUSTER SLOTS")), address)
+            except redis.RedisError as error:
+                # A wrong password or a server without a cluster is an answer that a dead node must not hide.
+                if failure is None or isinstance(error, redis.ResponseError | redis.AuthenticationError):
+                    failure = error
+            finally:
+                client.close()
+        if isinstance(failure, redis.ResponseError) and "cluster support disabled" in str(failure):
+            raise ClusterDownError("this server is no node of a cluster. Remedy: write redis:// for a single server")
+        raise failure or redis.ConnectionError("no node of the cluster is known")
+
+
+def parse_slots(rows: Sequence[Any], asked: Address) -> tuple[tuple[_Range, ...], tuple[Address, ...]]:
+    """(ranges by slot, all nodes) of the answer to `CLUSTER SLOTS`; an empty host is that of the node asked."""
+    ranges, known = [], []
+    for start, end, *nodes in rows:
+        addresses = [(_text(host) or asked[0], int(port)) for host, port, *_ in nodes]
+        ranges.append(_Range(int(start), int(end), addresses[0]))
+        known += addresses
+    if not ranges:
+        raise ClusterDownError(f"the cluster of {clip(asked[0])}:{asked[1]} serves no slots")
+    return tuple(sorted(ranges)), tuple(dict.fromkeys(known))
+
+
+def _text(host: bytes | str | None) -> str:
+    return host.decode() if isinstance(host, bytes) else host or ""

@@ -1,0 +1,141 @@
+"""A real cluster of state servers: primaries, replicas, and what operators and faults do to them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import redis
+
+from bridge.state.cluster_client import ClusterClient
+from bridge.state.command_keys import slot_of
+from tests.support.servers import Server
+from tests.support.waiting import until
+
+__all__ = ["Cluster", "TestClusterClient", "running_cluster"]
+
+_SLOTS = 16384
+#: Commands that a test sends to "the" server and means for every node.
+_EVERYWHERE = ("FLUSHALL", "FLUSHDB", "KEYS", "DBSIZE", "CONFIG SET")
+
+
+class Cluster:
+    """`nodes[:primaries]` hold the slots in equal ranges, the others are their replicas in the same order."""
+
+    def __init__(self, directory: Path, *, primaries: int = 3, replicas: int = 0, options: Sequence[str] = ()) -> None:
+        """`replicas`: of each primary. `options`: of the servers."""
+        # Without this the port of the bus is 10,000 higher, which may be none.
+        self._buses = [_free_port() for _ in range(primaries * (1 + replicas))]
+        self.nodes = [
+            Server(
+                directory / f"node-{number}",
+                *("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "2000"),
+                *("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0"),
+                *options,
+            )
+            for number, bus in enumerate(self._buses)
+        ]
+        self._primaries = primaries
+        self._form()
+
+    @property
+    def hosts(self) -> list[tuple[str, int]]:
+        return [("127.0.0.1", node.port) for node in self.nodes]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def client(self, *, retries: int = 0, socket_timeout: float = 10) -> ClusterClient:
+        """A client for tests: see `TestClusterClient`."""
+        options = {"socket_timeout": socket_timeout, "socket_connect_timeout": 2}
+        return TestClusterClient(self.hosts, options, retries=retries)
+
+    def holder(self, key: str) -> Server:
+        """The node that holds the slot of a key, by the nodes' own word."""
+        for node in self.nodes:
+            if node.process.poll() is None:
+                for start, end, (_, port, *_), *_ in self._ask(node, "CLUSTER SLOTS"):
+                    if start <= slot_of(key.encode()) <= end:
+                        return next(one for one in self.nodes if one.port == port)
+        raise AssertionError(f"no node holds {key}")
+
+    def node_id(self, node: Server) -> str:
+        return cast("bytes", self._ask(node, "CLUSTER MYID")).decode()
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+    def _form(self) -> None:
+        share = -(-_SLOTS // self._primaries)
+        for number, node in enumerate(self.nodes):
+            self._ask(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            if number < self._primaries:
+                last = min((number + 1) * share, _SLOTS) - 1
+                self._ask(node, "CLUSTER", "ADDSLOTSRANGE", number * share, last)
+            if number:
+                self._ask(self.nodes[0], "CLUSTER", "MEET", "127.0.0.1", node.port, self._buses[number])
+        for node in self.nodes:
+            until(lambda node=node: self._info(node)["cluster_known_nodes"] == str(len(self.nodes)))
+        for number, node in enumerate(self.nodes[self._primaries :]):
+            primary = self.node_id(self.nodes[number % self._primaries])
+            until(lambda node=node, primary=primary: self._replicate(node, primary))
+        for node in self.nodes:
+            until(lambda node=node: self._info(node)["cluster_state"] == "ok")
+        for node in self.nodes[self._primaries :]:
+            until(lambda node=node: self._link(node) == "up")
+
+    def _replicate(self, node: Server, primary: str) -> bool:
+        try:
+            self._ask(node, "CLUSTER", "REPLICATE", primary)
+        except redis.ResponseError:
+            return False  # it does not know that node yet
+        return True
+
+    def _link(self, node: Server) -> str:
+        with node.client(socket_timeout=5) as client:
+            return str(cast("dict[str, Any]", client.info("replication")).get("master_link_status"))
+
+    def _info(self, node: Server) -> dict[str, str]:
+        answer = self._ask(node, "CLUSTER INFO")
+        if isinstance(answer, dict):
+            return cast("dict[str, str]", answer)
+        return dict(line.split(":", 1) for line in answer.decode().splitlines() if ":" in line)
+
+    @staticmethod
+    def _ask(node: Server, *command: object) -> Any:
+        with node.client(socket_timeout=5) as client:
+            return client.execute_command(*cast("tuple[Any, ...]", command))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+class TestClusterClient(ClusterClient):
+    """Sends what tests ask of "the" server to every node, such as FLUSHALL."""
+
+    __test__ = False
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        if str(args[0]).upper() in _EVERYWHERE:
+            answers = [node.execute_command(*args, **options) for node in self.primaries()]
+            if isinstance(answers[0], list):
+                return [item for answer in answers for item in answer]
+            return sum(answers) if isinstance(answers[0], int) and not isinstance(answers[0], bool) else answers[0]
+        return super().execute_command(*args, **options)
+
+
+@contextmanager
+def running_cluster(directory: Path, **how: Any) -> Iterator[Cluster]:
+    """A cluster that is closed in the end."""
+    cluster = Cluster(directory, **how)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
