@@ -43,12 +43,13 @@ gc.disable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--cluster", action="store_true", help="the tests of stores, over a real cluster, and no others")
+    parser.addoption("--on-cluster", action="store_true", help="the tests of stores, over a real cluster, and no others")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests marked `cluster_too` run twice: over one server and over a cluster."""
-    if metafunc.definition.get_closest_marker("cluster_too") and not metafunc.config.getoption("--cluster"):
+    wanted = metafunc.definition.get_closest_marker("cluster_too") and "state" in metafunc.fixturenames
+    if wanted and not metafunc.config.getoption("--on-cluster"):
         metafunc.parametrize("state", [False, True], indirect=True, ids=["server", "cluster"])
 
 
@@ -57,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Marks are set before `-m` selects."""
     for item in items:
         set_marks(item)
-    if config.getoption("--cluster"):
+    if config.getoption("--on-cluster"):
         left = [item for item in items if runs_on_cluster(item)]
         config.hook.pytest_deselected(items=[item for item in items if not runs_on_cluster(item)])
         items[:] = left
@@ -139,7 +140,7 @@ def postgresql_server(starts_servers: None, starts_processes: None) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def shared_cluster(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def state_cluster(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A real cluster of three primaries, shared by the session; a test that stops a node has one of its own."""
     with running_cluster(tmp_path_factory.mktemp("cluster"), options=("--appendonly", "no")) as cluster:
         yield cluster
@@ -149,10 +150,10 @@ def shared_cluster(starts_servers: None, tmp_path_factory: pytest.TempPathFactor
 def state(starts_servers: None, request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
     """A client of the empty real server that never repeats a command by itself.
 
-    Of a cluster instead with `--cluster`, and also of one in tests marked `cluster_too`.
+    Of a cluster instead with `--on-cluster`, and also of one in tests marked `cluster_too`.
     """
-    if getattr(request, "param", request.config.getoption("--cluster")):
-        client: redis.Redis = request.getfixturevalue("shared_cluster").client()
+    if getattr(request, "param", request.config.getoption("--on-cluster")):
+        client: redis.Redis = request.getfixturevalue("state_cluster").client()
         client.flushall()
     else:
         client = redis.Redis.from_url(request.getfixturevalue("server").url, socket_timeout=10)

@@ -11,6 +11,7 @@ from redis.retry import Retry
 from bridge.errors import ConfigError
 from bridge.net.server_group import is_group, server_group
 from bridge.net.tls import address_problem
+from bridge.state.cluster_client import ClusterClient
 from bridge.state.confirming_client import Confirmation, ConfirmingClient
 from bridge.state.sentinel_client import sentinel_client
 
@@ -40,6 +41,8 @@ def state_client(
     if confirmation is None:
         return _client(url, timeout, retries)
     plain = _client(url, max(timeout, confirmation.within + _BESIDE_WAIT_SECONDS), retries)
+    if isinstance(plain, ClusterClient):
+        raise ConfigError("bridge.durability: ack: replica does not work on a cluster yet. Remedy: write ack: local")
     return ConfirmingClient(plain, confirmation)
 
 
@@ -58,8 +61,8 @@ def _client(url: str, timeout: float, retries: int) -> redis.Redis:
     if not is_group(url):
         return redis.Redis.from_url(url, **options)
     group = server_group(url)
-    if group.kind == "cluster":
-        raise ConfigError(
-            "state server: a Redis Cluster is not supported yet. Remedy: one server, or redis+sentinel://"
-        )
-    return sentinel_client(group, options)
+    if group.kind == "sentinel":
+        return sentinel_client(group, options)
+    secured = {"ssl": True, **group.tls_options()} if group.tls else {}
+    account = {"username": group.user, "password": group.password}
+    return ClusterClient(group.hosts, {**options, **account, **secured}, retries=retries)

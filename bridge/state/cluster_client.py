@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from zlib import crc32
 
 import redis
@@ -160,7 +160,7 @@ class ClusterClient(redis.Redis):
         with suppress(redis.RedisError):
             self.map.refresh(version, suspect=address)
 
-    def run(self, node: redis.Redis, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    def run(self, node: Any, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """Send one command to a node, with its text if that does not know a script. Raises the errors of redis-py."""
         try:
             return node.execute_command(*args, **options)
@@ -195,7 +195,7 @@ class ClusterClient(redis.Redis):
         if known != layout:
             inner, number = 0, 0
         command = (args[0], inner, *args[2:])
-        inner, found = cast("tuple[int, list[Any]]", self.node(nodes[number]).execute_command(*command, **options))
+        inner, found = self.run(self.node(nodes[number]), command, options)
         if not inner:
             number += 1
         if number == len(nodes):
@@ -214,7 +214,7 @@ def _named(error: AskError, asked: Address) -> Address:
 
 
 def _asking(node: redis.Redis, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    pipe = node.pipeline(transaction=False)
+    pipe: Any = node.pipeline(transaction=False)
     pipe.execute_command("ASKING")
     pipe.execute_command(*args, **options)
     answer = pipe.execute(raise_on_error=False)[1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.client import Pipeline
-from redis.exceptions import AskError, MovedError, TryAgainError, WatchError
+from redis.exceptions import AskError, TryAgainError, WatchError
 
 from bridge.state.command_keys import first_key, slot_of
 from bridge.state.slot_map import LOST
@@ -34,7 +34,8 @@ class ClusterPipeline(Pipeline):
         super().__init__(cluster.connection_pool, cluster.response_callbacks, transaction, None)
         self._cluster = cluster
         #: The pipeline of the node whose keys are watched.
-        self._watched: Pipeline | None = None
+        self._watched: Any = None
+        self._is_transaction = transaction
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         if args[0] == "WATCH" and self._watched is None:
@@ -59,30 +60,30 @@ class ClusterPipeline(Pipeline):
                 return self._execute_watched(self._watched, raise_on_error)
             if not self.command_stack:
                 return []
-            if self.transaction or self.explicit_transaction:
+            if self._is_transaction or self.explicit_transaction:
                 run = partial(self._run, commands=list(self.command_stack), transaction=True, strict=raise_on_error)
                 return self._cluster.call(_key_of(self.command_stack), run)
             return self._execute_everywhere(list(self.command_stack), raise_on_error)
         finally:
             self.reset()
 
-    def reset(self) -> None:
+    def reset(self) -> None:  # type: ignore[override]  # as redis-py's own
         # `Pipeline.__del__` calls it, perhaps of an object that was never made whole.
         if getattr(self, "_watched", None) is not None:
-            self._watched.reset()  # type: ignore[union-attr]
+            self._watched.reset()
         self._watched = None
         super().reset()
 
     def _watch(self, node: redis.Redis, args: Sequence[Any]) -> Any:
-        pipe = node.pipeline(transaction=True)
+        pipe: Any = node.pipeline(transaction=True)
         answer = pipe.execute_command(*args)
         self._watched = pipe
         return answer
 
-    def _execute_watched(self, pipe: Pipeline, raise_on_error: bool) -> list[Any]:
+    def _execute_watched(self, pipe: Any, raise_on_error: bool) -> list[Any]:
         pipe.scripts |= self.scripts
         try:
-            return pipe.execute(raise_on_error)
+            return list(pipe.execute(raise_on_error))
         except AskError as error:
             # Nothing was done; whoever repeats it after this error watches where the keys are now.
             self._cluster.map.refresh(self._cluster.map.version)
@@ -104,7 +105,7 @@ class ClusterPipeline(Pipeline):
                     results[:] = _with(results, numbers, answers)
             lost += 1
             if lost > self._cluster.retries:
-                results[:] = _with(results, failed, failed.values())
+                results[:] = _with(results, list(failed), list(failed.values()))
                 failed = {}
             waiting = list(failed)
         for number, (args, options) in enumerate(commands):
@@ -147,7 +148,7 @@ def _with(results: Sequence[Any], numbers: Sequence[int], answers: Sequence[Any]
     return [placed.get(number, result) for number, result in enumerate(results)]
 
 
-def _raise_first(pipe: Pipeline, commands: Sequence[_Command], results: Sequence[Any]) -> None:
+def _raise_first(pipe: Any, commands: Sequence[_Command], results: Sequence[Any]) -> None:
     for number, result in enumerate(results):
         if isinstance(result, redis.ResponseError):
             pipe.annotate_exception(result, number + 1, commands[number][0])

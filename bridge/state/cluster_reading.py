@@ -45,9 +45,7 @@ def read_streams(cluster: ClusterClient, args: Sequence[Any], options: Mapping[s
     return _read_later(cluster, reads, options, block)
 
 
-def _read_now(
-    cluster: ClusterClient, reads: Mapping[bytes, Sequence[Any]], options: Mapping[str, Any]
-) -> list[Any]:
+def _read_now(cluster: ClusterClient, reads: Mapping[bytes, Sequence[Any]], options: Mapping[str, Any]) -> list[Any]:
     pipe = cluster.pipeline(transaction=False)
     for command in reads.values():
         pipe.execute_command(*command, **options)
@@ -95,7 +93,7 @@ def _read_later(
 class _Waiting:
     """A read that a node has not answered yet, on a connection of its own."""
 
-    def __init__(self, node: redis.Redis, address: Address) -> None:
+    def __init__(self, node: Any, address: Address) -> None:
         self._node, self.address = node, address
         self._connection: Any = None
         self._answered = False
@@ -104,7 +102,7 @@ class _Waiting:
         """Send it; the number of the socket."""
         self._connection = self._node.connection_pool.get_connection()
         self._connection.send_command(*command)
-        return int(self._connection._sock.fileno())  # noqa: SLF001 - redis-py waits for one connection only
+        return int(self._connection._sock.fileno())
 
     def answer(self, options: Mapping[str, Any]) -> list[Any]:
         """Its streams."""

@@ -11,8 +11,38 @@ __all__ = ["encoded", "first_key", "slot_of"]
 
 #: The first words of commands that name no key: any node can answer, or each answers for itself.
 _WITHOUT = frozenset(
-    "ACL ASKING BGREWRITEAOF BGSAVE CLIENT CLUSTER COMMAND CONFIG DBSIZE DEBUG ECHO FLUSHALL FLUSHDB HELLO INFO KEYS "
-    "LASTSAVE LATENCY MODULE PING PUBLISH RANDOMKEY ROLE SCAN SCRIPT SLOWLOG TIME UNWATCH WAIT WAITAOF".split()
+    [
+        "ACL",
+        "ASKING",
+        "BGREWRITEAOF",
+        "BGSAVE",
+        "CLIENT",
+        "CLUSTER",
+        "COMMAND",
+        "CONFIG",
+        "DBSIZE",
+        "DEBUG",
+        "ECHO",
+        "FLUSHALL",
+        "FLUSHDB",
+        "HELLO",
+        "INFO",
+        "KEYS",
+        "LASTSAVE",
+        "LATENCY",
+        "MODULE",
+        "PING",
+        "PUBLISH",
+        "RANDOMKEY",
+        "ROLE",
+        "SCAN",
+        "SCRIPT",
+        "SLOWLOG",
+        "TIME",
+        "UNWATCH",
+        "WAIT",
+        "WAITAOF",
+    ]
 )
 
 

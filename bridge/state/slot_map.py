@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import redis
 from redis.exceptions import ClusterDownError
@@ -73,15 +73,13 @@ class SlotMap:
             self._ranges = ranges
             self.version += 1
 
-    def _ask(
-        self, first: Address | None, suspect: Address | None
-    ) -> tuple[tuple[_Range, ...], tuple[Address, ...]]:
+    def _ask(self, first: Address | None, suspect: Address | None) -> tuple[tuple[_Range, ...], tuple[Address, ...]]:
         failure: redis.RedisError | None = None
         order = dict.fromkeys((*((first,) if first else ()), *self._known, *self._hosts))
         for address in sorted(order, key=lambda one: one == suspect):
-            client = self._make_client(address)
+            client: Any = self._make_client(address)
             try:
-                return parse_slots(cast("list[Any]", client.execute_command("CLUSTER SLOTS")), address)
+                return parse_slots(client.execute_command("CLUSTER SLOTS"), address)
             except redis.RedisError as error:
                 # A wrong password or a server without a cluster is an answer that a dead node must not hide.
                 if failure is None or isinstance(error, redis.ResponseError | redis.AuthenticationError):

@@ -12,11 +12,12 @@ from bridge.monitoring.doctor import examine
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.layout import LAYOUT
+from tests.support.servers import Server
 from tests.support.watches_api import build
 
 
 @pytest.fixture
-def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+def services(server: Server, state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     made = build(state, tmp_path)
     monkeypatch.setattr("bridge.cli.common.load", lambda **_: made)
     state.hset(keys.BRIDGE, mapping={"name": made.config.bridge.name, "partitions": "1"})

@@ -22,6 +22,8 @@ from bridge.state import keys
 from bridge.state.partitions import attempt_field
 from tests.support.journal import DAY, NOW, make_submission, outcomes
 
+pytestmark = pytest.mark.cluster_too
+
 
 def request(number: int, outcome: str | None = None) -> RequestRecord:
     ident = f"{int(NOW * 1000):012x}"

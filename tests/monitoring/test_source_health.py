@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -168,7 +168,9 @@ def test_no_calls_are_left_exactly_when_the_budget_would_refuse_one(
 def twin_of(state: redis.Redis, name: str) -> str:
     """A source in exactly the state of `eu`, so that trying takes nothing from it."""
     for key in (keys.budget, keys.vendor_limit):
-        state.copy(key("eu"), key(name))
+        stored = cast("bytes | None", state.dump(key("eu")))
+        if stored is not None:
+            state.restore(key(name), 0, stored, replace=True)
     return name
 
 

@@ -11,6 +11,8 @@ from bridge.polling.watches import OpenWatch, Watches
 from bridge.sdk.vendor import Pointer, Watch
 from bridge.state import keys
 
+pytestmark = pytest.mark.cluster_too
+
 NAME = "eu-little"
 SCHEDULE = (60.0, 600.0)
 

@@ -11,6 +11,8 @@ from bridge.errors import BudgetExhausted, VendorRefused, VendorThrottled
 from bridge.quota.budgets import BACKFILL, OVERDUE, POINTER, POLL, RECONCILE, REREAD, Budgets, VendorLimit, Window
 from bridge.state import keys
 
+pytestmark = pytest.mark.cluster_too
+
 NAME = "eu-little"
 SMALL = Window(3, 60.0)
 #: Large enough for shares: a call is 1 %.

@@ -14,6 +14,7 @@ from bridge.errors import ConfigError, StateUnavailable
 from bridge.state import access_keys, delivery_keys, keys
 from bridge.state.layout import LAYOUT, Upgrade, make_current, new_name, require_layout, stored_layout
 from tests.support.one_slot import SeveralSlots, one_slot_each
+from tests.support.servers import Server
 
 #: Every name of layout 1 whose key has another name now, of one source, one subscription and two partitions.
 RENAMED = {
@@ -77,8 +78,8 @@ class Dying(redis.Redis):
 
 
 @pytest.fixture
-def old(state: redis.Redis) -> redis.Redis:
-    """A state of layout 1 that holds every key once; each value is its old name."""
+def old(server: Server, state: redis.Redis) -> redis.Redis:
+    """A state of layout 1, which is never on a cluster, that holds every key once; each value is its old name."""
     state.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": "2"})
     for name in (*RENAMED, *KEPT[1:]):
         state.set(name, name)

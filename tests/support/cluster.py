@@ -12,6 +12,7 @@ import redis
 
 from bridge.state.cluster_client import ClusterClient
 from bridge.state.command_keys import slot_of
+from bridge.state.slot_map import Address
 from tests.support.servers import Server
 from tests.support.waiting import until
 
@@ -49,7 +50,7 @@ class Cluster:
     def url(self) -> str:
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
-    def client(self, *, retries: int = 0, socket_timeout: float = 10) -> ClusterClient:
+    def client(self, *, retries: int = 0, socket_timeout: float = 10) -> TestClusterClient:
         """A client for tests: see `TestClusterClient`."""
         options = {"socket_timeout": socket_timeout, "socket_connect_timeout": 2}
         return TestClusterClient(self.hosts, options, retries=retries)
@@ -65,6 +66,38 @@ class Cluster:
 
     def node_id(self, node: Server) -> str:
         return cast("bytes", self._ask(node, "CLUSTER MYID")).decode()
+
+    def other_than(self, key: str) -> Server:
+        """Some primary that does not hold the key."""
+        holder = self.holder(key)
+        return next(node for node in self.nodes[: self._primaries] if node is not holder)
+
+    def is_well(self) -> bool:
+        """Whether every node finds the cluster complete."""
+        return all(
+            info["cluster_state"] == "ok" and info["cluster_slots_ok"] == str(_SLOTS)
+            for info in map(self._info, self.nodes)
+        )
+
+    def begin_move(self, key: str, target: Server) -> None:
+        """The slow move of a slot begins: keys that are not there yet are made at the target."""
+        source, slot = self.holder(key), slot_of(key.encode())
+        self._ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.node_id(source))
+        self._ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.node_id(target))
+
+    def end_move(self, key: str, source: Server, target: Server) -> None:
+        """Its keys move one by one, then the slot has moved."""
+        slot = slot_of(key.encode())
+        while names := self._ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 1):
+            self._ask(source, "MIGRATE", "127.0.0.1", target.port, names[0], 0, 5000)
+        for node in (target, source, *self.nodes[: self._primaries]):
+            self._ask(node, "CLUSTER", "SETSLOT", slot, "NODE", self.node_id(target))
+
+    def move(self, key: str, target: Server) -> None:
+        """Move a slot at once, as Valkey 9 does it."""
+        source, slot = self.holder(key), slot_of(key.encode())
+        self._ask(source, *("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", self.node_id(target)))
+        until(lambda: self.holder(key) is target)
 
     def close(self) -> None:
         for node in self.nodes:
@@ -121,6 +154,14 @@ class TestClusterClient(ClusterClient):
     """Sends what tests ask of "the" server to every node, such as FLUSHALL."""
 
     __test__ = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        #: Node -> what stands in front of it.
+        self.detours: dict[Address, Address] = {}
+
+    def node(self, address: Address) -> redis.Redis:
+        return super().node(self.detours.get(address, address))
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         if str(args[0]).upper() in _EVERYWHERE:

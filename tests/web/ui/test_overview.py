@@ -91,6 +91,7 @@ def test_viewers_read_it_too(viewer: Dashboard, services: Services) -> None:
     assert "sam@" not in page
 
 
+@pytest.mark.usefixtures("server")
 def test_it_asks_the_state_server_as_often_for_many_subscriptions_and_sources_as_for_few(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

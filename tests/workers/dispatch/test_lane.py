@@ -30,6 +30,8 @@ from workers.dispatch.lane import CRASH_POINTS
 from workers.dispatch.schedule import Limits
 from workers.transports.contract import Outcome, Outgoing
 
+pytestmark = pytest.mark.cluster_too
+
 NAME = "crm"
 SHORT = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=(5.0, 300.0), jitter=0.2))
 

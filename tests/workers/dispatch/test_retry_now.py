@@ -12,6 +12,7 @@ from bridge.config.model import Receipts, RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
 from bridge.state import keys
 from tests.support.dispatch import Receiver, at, even, lane, publish, refuse, run_until_idle, scheduled
+from tests.support.servers import Server
 from workers.dispatch.schedule import Limits
 
 NAME = "crm"
@@ -77,7 +78,7 @@ def fill(state: redis.Redis, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [5000, pytest.param(100_000, marks=pytest.mark.long)])
-def test_many_are_moved_by_a_number_of_calls_in_proportion(state: redis.Redis, count: int) -> None:
+def test_many_are_moved_by_a_number_of_calls_in_proportion(server: Server, state: redis.Redis, count: int) -> None:
     fill(state, count)
     state.config_resetstat()
     assert Deliveries(state).retry_now(NAME, now=10.0) == count * 9 // 10

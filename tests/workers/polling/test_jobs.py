@@ -169,7 +169,8 @@ def test_a_backfill_whose_worker_goes_away_is_continued_by_the_next(world: World
         else:
             world.work()
     # The minute after which the leases of a killed process have ended.
-    world.client.delete(keys.lease(f"backfill:{NAME}"), keys.lease(f"poll:{NAME}"))
+    for lease in (f"backfill:{NAME}", f"poll:{NAME}"):
+        world.client.delete(keys.lease(lease))
     world.ends = False
     assert world.done("GET", path)["state"] == "waiting"
     world.work()

@@ -28,6 +28,8 @@ from bridge.state.lease import Lease
 from tests.support.polling import DAY, START, Api, Sitting, journal, make_services, make_vendor, with_source
 from workers.polling.poll import first_cursor, poll_once
 
+pytestmark = pytest.mark.cluster_too
+
 NAME = "eu-little"
 
 
