@@ -43,7 +43,9 @@ gc.disable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--on-cluster", action="store_true", help="the tests of stores, over a real cluster, and no others")
+    parser.addoption(
+        "--on-cluster", action="store_true", help="the tests of stores, over a real cluster, and no others"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
