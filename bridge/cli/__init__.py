@@ -54,7 +54,7 @@ COMMANDS = {
     "vendors": "List vendors; check the files of one or write those of a new one.",
     "capacity": "Calculate memory, disk and cores for a number of attempts a day.",
     "doctor": "Check the state server, broker, processes and subscriptions.",
-    "state": "Upgrade what an earlier version has stored.",
+    "state": "Show and upgrade the layout of what is stored.",
     "sql": "Show the tables of sql subscriptions.",
     "schema": "List, show or export the event schemas.",
     "completion": "Print a shell completion script.",

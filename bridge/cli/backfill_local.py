@@ -18,6 +18,7 @@ from bridge.errors import StateUnavailable
 from bridge.monitoring.backfill_rows import backfill_row
 from bridge.polling.backfill_jobs import CANCELLED, COMMAND, DONE, Backfill, Backfills, backfill_id, period_problem
 from bridge.polling.worker_jobs import BACKFILL
+from bridge.runtime.registered import registered
 from bridge.sdk.vendor import streams as streams_of
 from bridge.sdk.vendor import whole_streams
 from bridge.services import Services
@@ -94,7 +95,11 @@ def _new(services: Services, source_name: str, first: float, last: float, stream
 def _run(services: Services, job: Backfill, action: str, after: Mapping[str, Any]) -> NoReturn:
     before = job.updated
     try:
-        with tracing_process("backfill", services.config.bridge.name), _callbacks(services, job) as callbacks:
+        with (
+            registered(services, "backfill"),
+            tracing_process("backfill", services.config.bridge.name),
+            _callbacks(services, job) as callbacks,
+        ):
             worker.run(services, job, callbacks)
     except StateUnavailable:
         say(resume_remedy(job.id))
@@ -111,7 +116,7 @@ def _preview(services: Services, job: Backfill) -> NoReturn:
     stored = worker.to_reprocess(services, job) if job.reprocess != "none" else None
     interrupted = False
     try:
-        with _callbacks(services, job) as callbacks:
+        with registered(services, "backfill"), _callbacks(services, job) as callbacks:
             worker.preview(services, job, callbacks)
     except Interrupted:
         interrupted = True

@@ -19,6 +19,7 @@ from bridge.config.addresses import without_password
 from bridge.config.advice import advice_about
 from bridge.config.description import describe
 from bridge.config.example import example_text, left_over_addresses, needed_names
+from bridge.runtime.processes import PARTS
 from bridge.settings import read_settings
 from bridge.state.errors import state_errors
 from bridge.state.running import LOADED, RESTARTING, UNCHANGED, Running, RunningProcesses
@@ -105,7 +106,7 @@ def reload_command() -> None:
     services = services_over_state()
     processes = RunningProcesses(services.state)
     with state_errors():
-        if not processes.read(services.now()):
+        if not any(running.name in PARTS for running in processes.read(services.now())):
             raise click.ClickException(
                 "no process of this bridge runs on this state server. Remedy: if bridge.state or bridge.data_dir was "
                 "edited, restore it: these cannot change while the bridge runs; otherwise start the bridge"
@@ -122,7 +123,8 @@ def _answers(processes: RunningProcesses, request: int, now: Callable[[], float]
     """What each process has answered. Those that end meanwhile are left out."""
     deadline = clock.monotonic() + _RELOAD_SECONDS
     while True:
-        found = {running.process: running for running in processes.read(now())}
+        # A command that reads from a vendor keeps the configuration that it began with.
+        found = {running.process: running for running in processes.read(now()) if running.name in PARTS}
         silent = [name for name, running in found.items() if running.request < request or running.outcome == RESTARTING]
         if not silent:
             return found

@@ -14,8 +14,8 @@ from bridge.runtime.parent_pipe import end_with_parent
 from bridge.services import Services
 from bridge.settings import environment, ignore_library_settings
 from bridge.state.data_directory import UMASK
-from bridge.state.layout import make_current
 from bridge.state.running import process_id
+from bridge.state.upgrade import make_current, register
 from bridge.telemetry.switch import telemetry_of
 
 __all__ = ["start_process"]
@@ -45,8 +45,9 @@ def start_process(name: str, *, wait: bool = True) -> Services:
     while True:
         try:
             state_checks.require_safe_state(services.state)
-            make_current(services.state, process_id(name))
+            make_current(services.state, process_id(name), services.now())
             state_checks.require_same_bridge(services.state, services.config.bridge)
+            register(services.state, process_id(name), services.config.digest, services.now())
             services.journal.mark_buckets()
             return services
         except StateUnavailable as error:

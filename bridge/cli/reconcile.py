@@ -21,6 +21,7 @@ from bridge.cli.watching import watch_option
 from bridge.cli.worker_jobs import POLL_SECONDS, NoWorker
 from bridge.polling.backfill_jobs import period_problem
 from bridge.polling.reconciliation import Reconciliation, settled_until
+from bridge.runtime.registered import registered
 from bridge.services import Services
 from workers.polling import reconcile as worker
 from workers.polling.listing import Interrupted
@@ -177,7 +178,7 @@ def _compare(services: Services, source_name: str, since: float | None, fix: boo
             reasons.add(why)
             say(f"waiting until {iso(until)}: {why}")
 
-    with stoppable(_STOPPING) as stop:
+    with registered(services, "reconcile"), stoppable(_STOPPING) as stop:
 
         def check() -> None:
             if stop.is_set():

@@ -6,16 +6,40 @@ import click
 
 from bridge.cli.common import load_services
 from bridge.cli.exit_codes import FAILED
-from bridge.cli.output import say
-from bridge.state.layout import LAYOUTS, Upgrade, processes_of_earlier_version, stored_layout
-from bridge.state.running import process_id
+from bridge.cli.options import format_option
+from bridge.cli.output import iso, print_list, say
+from bridge.state.errors import state_errors
+from bridge.state.layout import LAYOUTS, layouts_text, stored_layout
+from bridge.state.running import RunningProcesses, process_id
+from bridge.state.upgrade import Unready, Upgrade
 
 __all__ = ["state"]
 
 
 @click.group()
 def state() -> None:
-    """Upgrade what an earlier version has stored."""
+    """Show and upgrade the layout of what is stored, and who works with it."""
+
+
+@state.command()
+@format_option
+def show(output: str) -> None:
+    """Show the layout of the state and the running processes with their versions."""
+    services = load_services()
+    layout = stored_layout(services.state)
+    with state_errors():
+        running = RunningProcesses(services.state).read(services.now())
+    say(f"layout {'none yet' if layout is None else layout}; this version works with {layouts_text()}")
+    rows = [
+        {
+            "process": each.process,
+            "version": each.version or None,
+            "layouts": list(each.layouts),
+            "since": iso(each.loaded_at),
+        }
+        for each in running
+    ]
+    print_list(rows, ("process", "version", "layouts", "since"), output, empty="no process runs")
 
 
 @state.command()
@@ -23,9 +47,10 @@ def state() -> None:
 def upgrade(dry_run: bool) -> None:
     """Give the keys of the state server the names of this version.
 
-    Any process does this when it starts. It takes seconds, and no process of an earlier version may run.
+    Any process does this when it starts. It takes seconds, and no process may run that cannot work with the new names.
     """
-    client = load_services().state
+    services = load_services()
+    client = services.state
     task = Upgrade(client, process_id("cli"))
     if not task.needed():
         say(f"the state has layout {stored_layout(client)}: nothing to do")
@@ -36,12 +61,13 @@ def upgrade(dry_run: bool) -> None:
             click.echo(f"{start}:*\t{number:,}")
         say(f"{sum(plan.values()):,} keys would be renamed for layout {LAYOUTS[0]}")
         return
-    if running := processes_of_earlier_version(client):
+    try:
+        renamed = task.run(services.now())
+    except Unready as error:
         raise click.ClickException(
-            f"{', '.join(running)} of an earlier version runs over this state. Remedy: stop it; its heartbeat ends "
-            "within half a minute"
-        )
-    renamed = task.run()
+            f"running processes cannot work with layout {LAYOUTS[0]}: {error}. Remedy: stop them; one that was killed "
+            "counts for half a minute"
+        ) from None
     if renamed is None:
         say("another process upgrades the state")
         click.get_current_context().exit(FAILED)

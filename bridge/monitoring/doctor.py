@@ -35,7 +35,7 @@ from bridge.monitoring.server_checks import (
     version,
 )
 from bridge.monitoring.sql_checks import database
-from bridge.monitoring.state_checks import identity, layout
+from bridge.monitoring.state_checks import identity, layout, versions
 from bridge.monitoring.telemetry_checks import telemetry
 from bridge.monitoring.total_time import within
 from bridge.net import address_policy
@@ -103,11 +103,13 @@ def _state_server(services: Services, now: float, paused: dict[str, Pause | None
             sources = services.config.sources if each else ()
             paused.update({name: services.budgets.paused(name, now) for name in sources})
             beats = {name: cast("bytes | None", services.state.get(keys.heartbeat(name))) for name in _PROCESSES}
+            running = RunningProcesses(services.state).read(now)
         yield identity(services.config.bridge, stored)
         yield layout(stored_layout(services.state))
         yield from brokers_in_use(services)
         yield from (_heartbeat(name, None if beat is None else float(beat), now) for name, beat in beats.items())
-        yield from _configurations(RunningProcesses(services.state).read(now), services.config, now)
+        yield versions(running)
+        yield from _configurations(running, services.config, now)
         if not each:
             return
         deliveries = Deliveries(services.state, partitions=services.config.bridge.partitions)

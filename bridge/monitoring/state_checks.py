@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import redis
 
+from bridge import __version__
 from bridge.config.model import BridgeConfig
 from bridge.errors import ConfigError
-from bridge.monitoring.server_checks import FAILURE, OK, Finding, eviction, version
+from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding, eviction, version
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.layout import LAYOUT, LAYOUTS, layouts_text
+from bridge.state.running import Running, versions_text
 
-__all__ = ["identity", "layout", "require_safe_state", "require_same_bridge"]
+__all__ = ["identity", "layout", "require_safe_state", "require_same_bridge", "versions"]
 
 
 def require_safe_state(client: redis.Redis) -> None:
@@ -66,3 +68,11 @@ def layout(stored: int | None) -> Finding:
     if stored < LAYOUT:
         return Finding("layout", FAILURE, text, "attempt-bridge state upgrade, or start the bridge, which upgrades it")
     return Finding("layout", FAILURE, text, "install the version that wrote it, or a newer one")
+
+
+def versions(running: Sequence[Running]) -> Finding:
+    """Whether all processes are of the version that asks."""
+    if all(each.version == __version__ for each in running):
+        return Finding("versions", OK, __version__)
+    text = f"{versions_text(running)}; this is {__version__}"
+    return Finding("versions", WARNING, text, "end the update: replace the processes of the other versions")

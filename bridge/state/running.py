@@ -64,7 +64,7 @@ class Running:
 
     @property
     def name(self) -> str:
-        """The part of the bridge: web, worker, beat or dispatch."""
+        """The part of the bridge, web, worker, beat or dispatch; or the command, backfill or reconcile."""
         return self.process.partition(":")[0]
 
 

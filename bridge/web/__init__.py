@@ -23,8 +23,8 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.state.client import state_client
 from bridge.state.confirming_client import ConfirmingClient
-from bridge.state.layout import make_current
 from bridge.state.running import process_id
+from bridge.state.upgrade import make_current
 from bridge.telemetry import tracing
 from bridge.web.api import register_api
 from bridge.web.gate import Gate
@@ -156,7 +156,7 @@ class _StateProbe:
         memory_at, self._memory_at = self._memory_at, 0.0
         if not self._checked:
             require_safe_state(self._client)
-            make_current(self._client, process_id("web"))
+            make_current(self._client, process_id("web"), self._now())
             require_same_bridge(self._client, self._bridge)
             Journal(self._client, partitions=self._bridge.partitions).mark_buckets()
             self._checked = True

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import redis
 
-from bridge import cli
+from bridge import __version__, cli
 from bridge.monitoring.doctor import examine
 from bridge.services import Services
 from bridge.state import keys
-from bridge.state.layout import LAYOUT
+from bridge.state.layout import LAYOUT, LAYOUTS
+from bridge.state.running import RunningProcesses
 from tests.support.servers import Server
 from tests.support.watches_api import build
 
@@ -44,7 +46,8 @@ def test_an_upgrade_beside_running_processes_or_another_upgrade_is_refused(
 ) -> None:
     services.state.set(keys.heartbeat("web"), "1")
     assert cli.run(["state", "upgrade"]) == 1
-    assert "web of an earlier version runs over this state. Remedy: stop it" in capfd.readouterr().err
+    named = f"running processes cannot work with layout {LAYOUTS[0]}: web (an earlier version). Remedy: stop them"
+    assert named in capfd.readouterr().err
     services.state.delete(keys.heartbeat("web"))
     services.state.set(keys.lease("layout"), "web:other")
     assert cli.run(["state", "upgrade"]) == 1
@@ -78,3 +81,39 @@ def test_doctor_names_a_layout_that_is_not_ours(state: redis.Redis, tmp_path: Pa
         status, text, found = finding()
         assert (status, text) == ("failure", f"{layout}; this version works with layouts 2 and {LAYOUT}")
         assert found.startswith(remedy)
+
+
+def entry(services: Services, process: str, **members: object) -> None:
+    """A process of some version in the register."""
+    now = services.now()
+    stored = {"digest": services.config.digest, "loaded_at": now, "seen_at": now, **members}
+    services.state.hset(keys.configurations(), f"running:{process}", json.dumps(stored))
+
+
+def test_the_running_processes_are_shown_with_their_versions_and_doctor_warns_of_several(
+    state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    services = build(state, tmp_path)
+    monkeypatch.setattr("bridge.cli.common.load", lambda **_: services)
+
+    def finding() -> tuple[str, str, str]:
+        (one,) = [each for each in examine(services, outward=False) if each.name == "versions"]
+        return one.status, one.text, one.remedy
+
+    state.hset(keys.BRIDGE, mapping={"name": services.config.bridge.name, "partitions": "1", "layout": str(LAYOUT)})
+    assert finding() == ("ok", __version__, "")
+    RunningProcesses(state).report("web:a:1", services.config.digest, services.now(), services.now())
+    assert finding() == ("ok", __version__, "")
+    entry(services, "worker:b:2", version="9.0.0", layouts=[LAYOUT, LAYOUT + 1])
+    entry(services, "beat:b:3")
+    status, text, remedy = finding()
+    assert (status, remedy.partition(":")[0]) == ("warning", "end the update")
+    assert text == f"{__version__}: web:a:1; 9.0.0: worker:b:2; an earlier version: beat:b:3; this is {__version__}"
+    assert cli.run(["state", "show", "-o", "json"]) == 0
+    shown = capfd.readouterr()
+    assert f"layout {LAYOUT}; this version works with layouts" in shown.err
+    assert [(row["process"], row["version"], row["layouts"]) for row in json.loads(shown.out)] == [
+        ("beat:b:3", None, []),
+        ("web:a:1", __version__, list(LAYOUTS)),
+        ("worker:b:2", "9.0.0", [LAYOUT, LAYOUT + 1]),
+    ]

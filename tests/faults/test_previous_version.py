@@ -24,8 +24,10 @@ import requests
 import yaml
 from werkzeug.wrappers import Request, Response
 
+from bridge import __version__
 from bridge.state import keys
 from bridge.state.layout import LAYOUT, LAYOUTS
+from bridge.state.running import RunningProcesses
 from bridge.vendors.classmarker.simulator import Simulator
 from tests.support.commands import Start, Started
 from tests.support.comparison import reconcile
@@ -178,6 +180,10 @@ def test_the_previous_version_and_this_one_share_a_state_or_hand_it_over(
         new, address = begun(start, config, PARTS if not shared else PARTS[:3], None)
         got.webs = [*got.webs, address] if shared else [address]
         finish(20, new["web"])
+        running = RunningProcesses(client).read(time.time())
+        ours = [each.name for each in running if each.version == __version__ and each.layouts == LAYOUTS]
+        assert set(new) <= set(ours)
+        assert len(running) == len(new) + len(old) * shared
         if shared:
             assert {part: process.process.poll() for part, process in old.items()} == dict.fromkeys(PARTS)
             end(old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import count
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 import pytest
 import redis
 
+from bridge import __version__
 from bridge.errors import ConfigError, StateUnavailable
 from bridge.state import access_keys, delivery_keys, keys
-from bridge.state.layout import LAYOUT, Upgrade, make_current, new_name, require_layout, stored_layout
+from bridge.state.layout import LAYOUT, LAYOUTS, new_name, require_layout, stored_layout
+from bridge.state.running import RunningProcesses
+from bridge.state.upgrade import Upgrade, make_current, register, unready
 from tests.support.one_slot import SeveralSlots, one_slot_each
 from tests.support.servers import Server
 
+NOW = 1_800_000_000.0
 #: Every name of layout 1 whose key has another name now, of one source, one subscription and two partitions.
 RENAMED = {
     "ab:retry:crm": "ab:{0}:retry:crm",
@@ -98,11 +103,11 @@ def upgraded() -> dict[str, str]:
 def test_every_key_of_layout_1_has_its_new_name_and_a_start_gives_it(old: redis.Redis) -> None:
     assert {name: new_name(name) for name in RENAMED} == RENAMED
     assert [new_name(name) for name in KEPT] == [None] * len(KEPT)
-    make_current(old, "web:1")
+    make_current(old, "web:1", NOW)
     assert holdings(old) == upgraded()
     assert stored_layout(old) == 2
     # Once more does nothing.
-    make_current(old, "web:1")
+    make_current(old, "web:1", NOW)
     assert holdings(old) == upgraded()
 
 
@@ -116,7 +121,7 @@ def test_whoever_is_killed_in_an_upgrade_is_continued(old: redis.Redis) -> None:
     for nth in count(2):
         old.delete(keys.lease("layout"))
         try:
-            make_current(Dying(old, nth), f"web:{nth}")
+            make_current(Dying(old, nth), f"web:{nth}", NOW)
         except Killed:
             died += 1
             continue
@@ -127,35 +132,99 @@ def test_whoever_is_killed_in_an_upgrade_is_continued(old: redis.Redis) -> None:
 
 def test_an_upgrade_waits_for_processes_of_the_earlier_version(old: redis.Redis) -> None:
     old.set(keys.heartbeat("worker"), "1", ex=30)
-    with pytest.raises(StateUnavailable, match="when worker of an earlier version has ended"):
-        make_current(old, "web:1")
+    with pytest.raises(StateUnavailable, match=re.escape("when these have ended: worker (an earlier version)")):
+        make_current(old, "web:1", NOW)
     assert old.exists("ab:retry:crm")
     old.delete(keys.heartbeat("worker"))
-    make_current(old, "web:1")
+    make_current(old, "web:1", NOW)
     assert not old.exists("ab:retry:crm")
+
+
+def entry(client: redis.Redis, process: str, age: float = 0.0, **members: object) -> None:
+    """A process of some version in the register."""
+    stored = {"digest": "d", "loaded_at": NOW - age, "seen_at": NOW - age, **members}
+    client.hset(keys.configurations(), f"running:{process}", json.dumps(stored))
+
+
+def test_an_upgrade_waits_for_every_process_that_cannot_work_with_the_new_layout(old: redis.Redis) -> None:
+    # One from before the register had versions, one of a version that knows both layouts, one that has ended.
+    entry(old, "web:a:1")
+    entry(old, "dispatch:b:2", version="0.9.0", layouts=[1, LAYOUTS[0]])
+    entry(old, "worker:b:3", age=16.0, version="0.8.0", layouts=[1])
+    # Its part's heartbeat is that of a process which is in the register.
+    old.set(keys.heartbeat("dispatch"), "1", ex=30)
+    assert unready(old, LAYOUTS[0], NOW) == ["web:a:1 (an earlier version, layout 1)"]
+    with pytest.raises(StateUnavailable, match="when these have ended: web:a:1 "):
+        make_current(old, "beat:c:4", NOW)
+    assert (stored_layout(old), old.exists("ab:retry:crm"), old.exists(keys.lease("layout"))) == (1, 1, 0)
+    # Nobody renews the entry of a process that was killed.
+    entry(old, "dispatch:b:2", age=-16.0, version="0.9.0", layouts=[1, LAYOUTS[0]])
+    make_current(old, "beat:c:4", NOW + 16.0)
+    assert stored_layout(old) == LAYOUTS[0]
+
+
+def test_a_layout_is_not_raised_while_one_process_does_not_speak_it(state: redis.Redis) -> None:
+    state.hset(keys.BRIDGE, mapping={"name": "acme", "layout": "2"})
+    register(state, "web:a:1", "d", NOW)
+    assert unready(state, LAYOUTS[-1], NOW) == []
+    entry(state, "worker:a:2", version="0.1.0", layouts=[2])
+    entry(state, "beat:a:3")
+    assert unready(state, LAYOUTS[-1], NOW) == [
+        "beat:a:3 (an earlier version, layout 2)",
+        "worker:a:2 (0.1.0, layout 2)",
+    ]
+
+
+def test_a_process_that_starts_while_another_one_upgrades_waits_and_is_in_no_register(state: redis.Redis) -> None:
+    state.hset(keys.BRIDGE, mapping={"name": "acme", "layout": str(LAYOUTS[0])})
+    state.set(keys.lease("layout"), "beat:2", px=30_000)
+    with pytest.raises(StateUnavailable, match="another process upgrades it"):
+        register(state, "web:a:1", "d", NOW)
+    state.delete(keys.lease("layout"))
+    state.hset(keys.BRIDGE, "layout", str(LAYOUT + 1))
+    with pytest.raises(ConfigError, match=f"has layout {LAYOUT + 1}"):
+        register(state, "web:a:1", "d", NOW)
+    assert RunningProcesses(state).read(NOW) == []
+    state.hset(keys.BRIDGE, "layout", str(LAYOUTS[0]))
+    register(state, "web:a:1", "d", NOW)
+    (running,) = RunningProcesses(state).read(NOW)
+    assert (running.process, running.version, running.layouts) == ("web:a:1", __version__, LAYOUTS)
+
+
+def test_an_upgrade_takes_its_lease_before_it_reads_the_register(old: redis.Redis) -> None:
+    seen: list[bool] = []
+
+    class Watching(redis.Redis):
+        def hgetall(self, name: str) -> object:  # type: ignore[override]
+            seen.append(bool(old.exists(keys.lease("layout"))))
+            return super().hgetall(name)
+
+    with Watching(connection_pool=old.connection_pool) as client:
+        make_current(client, "web:1", NOW)
+    assert seen == [True]
 
 
 def test_two_processes_do_not_upgrade_at_the_same_time(old: redis.Redis) -> None:
     old.set(keys.lease("layout"), "beat:2", px=30_000)
     with pytest.raises(StateUnavailable, match="another process upgrades it"):
-        make_current(old, "web:1")
-    assert Upgrade(old, "beat:2").run() == len(RENAMED)
+        make_current(old, "web:1", NOW)
+    assert Upgrade(old, "beat:2").run(NOW) == len(RENAMED)
 
 
 def test_what_an_earlier_version_wrote_after_the_upgrade_began_is_not_overwritten(old: redis.Redis) -> None:
     old.set("ab:{0}:retry:crm", "newer")
     with pytest.raises(ConfigError, match=re.escape("both ab:retry:crm and ab:{0}:retry:crm")):
-        make_current(old, "web:1")
+        make_current(old, "web:1", NOW)
     assert (old.get("ab:retry:crm"), old.get("ab:{0}:retry:crm"), stored_layout(old)) == (b"ab:retry:crm", b"newer", 1)
 
 
 def test_a_newer_layout_is_refused_and_a_new_state_gets_ours(state: redis.Redis) -> None:
     require_layout(state)
-    make_current(state, "web:1")
+    make_current(state, "web:1", NOW)
     assert stored_layout(state) == LAYOUT
     require_layout(state)
     state.hset(keys.BRIDGE, "layout", str(LAYOUT + 1))
-    for refuses in (lambda: require_layout(state), lambda: make_current(state, "web:1")):
+    for refuses in (lambda: require_layout(state), lambda: make_current(state, "web:1", NOW)):
         with pytest.raises(
             ConfigError, match=f"has layout {LAYOUT + 1}, this version works with layouts 2 and {LAYOUT}"
         ):

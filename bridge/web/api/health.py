@@ -71,10 +71,19 @@ class Process(Schema):
         unknown = EXCLUDE
 
     process = fields.String(required=True, metadata={"description": "Part, host and process id: `web:host:4711`."})
-    part = fields.String(required=True, metadata={"description": "`web`, `worker`, `beat` or `dispatch`."})
+    part = fields.String(
+        required=True,
+        metadata={"description": "`web`, `worker`, `beat` or `dispatch`; or a command, `backfill` or `reconcile`."},
+    )
     configuration = fields.String(required=True, metadata={"description": "Number of the configuration that it uses."})
     loaded_at = shown_time("When it loaded that configuration.")
     seen_at = shown_time("When it last said so.")
+    version = fields.String(
+        required=True, allow_none=True, metadata={"description": "Its version of the bridge; null: an earlier one."}
+    )
+    layouts = fields.List(
+        fields.Integer(), required=True, metadata={"description": "Layouts of the state that it can work with."}
+    )
     outcome = fields.String(
         required=True,
         metadata={"description": "Of the last reload: `loaded`, `unchanged`, `restarting`, or why it was refused."},
@@ -193,6 +202,8 @@ def _processes(services: Services) -> list[dict[str, Any]]:
             "configuration": each.digest,
             "loaded_at": iso(each.loaded_at),
             "seen_at": iso(each.seen_at),
+            "version": each.version or None,
+            "layouts": list(each.layouts),
             "outcome": each.outcome,
         }
         for each in running
