@@ -18,7 +18,7 @@ __all__ = ["state"]
 
 @click.group()
 def state() -> None:
-    """Show and upgrade the layout of what is stored, and who works with it."""
+    """Show and upgrade the layout of what is stored."""
 
 
 @state.command()
