@@ -12,10 +12,12 @@ from kombu.connection import Connection
 from bridge.config import queues
 from bridge.errors import clip
 from bridge.monitoring.rabbitmq_checks import alarm, own_queue
+from bridge.monitoring.sentinel_checks import ask, judge
 from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding, eviction, visibility
 from bridge.monitoring.total_time import within
 from bridge.net.broker_address import broker_address
 from bridge.net.broker_problems import broker_problem
+from bridge.net.server_group import is_group, server_group
 from bridge.net.tls import describe
 from bridge.services import Services
 from bridge.state import keys
@@ -77,6 +79,8 @@ def brokers_in_use(services: Services) -> Iterator[Finding]:
 
 
 def _broker(url: str, label: str, exchanges: dict[str, str], now: float, *, is_own: bool) -> Iterator[Finding]:
+    if is_group(url):
+        yield from judge(server_group(url), ask(server_group(url)), label)
     blocked: list[str] = []
     options: dict[str, object] = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _CONNECT_SECONDS}
     if url.startswith("amqp"):

@@ -21,6 +21,7 @@ from bridge.errors import BridgeError, DeliveryFailed, StateUnavailable, clip
 from bridge.monitoring import notify_checks
 from bridge.monitoring.broker_checks import brokers, brokers_in_use
 from bridge.monitoring.kafka_checks import topic
+from bridge.monitoring.sentinel_checks import ask, judge
 from bridge.monitoring.server_checks import (
     FAILURE,
     OK,
@@ -39,6 +40,8 @@ from bridge.monitoring.state_checks import identity, layout, versions
 from bridge.monitoring.telemetry_checks import telemetry
 from bridge.monitoring.total_time import within
 from bridge.net import address_policy
+from bridge.net.broker_problems import broker_problem
+from bridge.net.server_group import is_group, server_group
 from bridge.net.tls import describe, tls_problem
 from bridge.quota.budgets import Pause
 from bridge.sdk.vendor import Vendor, streams
@@ -86,6 +89,8 @@ def examine(services: Services, *, outward: bool = True, each: bool = True) -> I
 
 def _state_server(services: Services, now: float, paused: dict[str, Pause | None], *, each: bool) -> Iterator[Finding]:
     """The state server, and what it says about processes and subscriptions; `paused` gets the pauses of sources."""
+    if is_group(services.state_url) and (group := server_group(services.state_url)).kind == "sentinel":
+        yield from judge(group, ask(group), "state server")
     try:
         with state_errors():
             findings = list(_state(services.state, services.now))
@@ -211,7 +216,9 @@ def _access(config: Config, *, is_open: bool) -> Finding:
 
 
 def _connection_problem(error: StateUnavailable, remedy: str) -> tuple[str, str]:
-    """(text, remedy) for a state server that cannot be used; a TLS problem has its own remedy."""
+    """(text, remedy) for a state server that cannot be used; a problem of TLS or login has its own remedy."""
+    if isinstance(error.__cause__, redis.AuthenticationError):
+        return broker_problem(error.__cause__)
     problem = tls_problem(error)
     if problem is None:
         return clip(error.__cause__ or error), remedy

@@ -7,6 +7,7 @@ import socket
 
 import redis
 from amqp import exceptions as amqp
+from redis.sentinel import MasterNotFoundError
 
 from bridge.errors import clip
 from bridge.net.tls import tls_problem
@@ -23,6 +24,7 @@ _READ_ONLY = ("it is a read-only replica", "name the primary in its address")
 _LOADING = ("it is loading its data", "none needed; delivery resumes by itself")
 _DISK = ("it cannot write to its disk", "free disk space there")
 _NOT_A_LIST = ("the key of the queue is not a list", "use another `queue`, or delete that key")
+_NO_PRIMARY = ("no sentinel names a running primary", "correct hosts and name in its address, or wait for a failover")
 #: Types of redis-py -> problem. Its texts quote the failed command, and so the event: none is shown.
 _REDIS: tuple[tuple[type[Exception], Problem], ...] = (
     (redis.exceptions.AuthenticationError, _PASSWORD),
@@ -31,6 +33,7 @@ _REDIS: tuple[tuple[type[Exception], Problem], ...] = (
     (redis.exceptions.OutOfMemoryError, _MEMORY),
     (redis.exceptions.ReadOnlyError, _READ_ONLY),
     (redis.exceptions.BusyLoadingError, _LOADING),
+    (MasterNotFoundError, _NO_PRIMARY),
 )
 #: First word of an error reply that redis-py has no type for -> problem.
 _REPLIES = {"WRONGTYPE": _NOT_A_LIST, "MISCONF": _DISK, "NOAUTH": _PASSWORD, "WRONGPASS": _PASSWORD, "OOM": _MEMORY}

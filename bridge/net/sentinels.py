@@ -53,21 +53,25 @@ class Sentinels(Sentinel):
         redis-py's own version stops at a sentinel that refuses the command, and forgets sentinels when two threads
         reorder them. Raises `MasterNotFoundError`, which is a `redis.ConnectionError`.
         """
-        problems: list[redis.RedisError] = []
+        away: list[redis.RedisError] = []
+        told: list[str] = []
         for sentinel in self.sentinels:
             try:
                 known = cast("dict[str, dict[str, Any]]", sentinel.sentinel_masters())
+            except (redis.AuthenticationError, redis.ResponseError) as error:
+                told.append(f"a sentinel refuses to answer: {clip(error)}")
+                continue
             except redis.RedisError as error:
-                problems.append(error)
+                away.append(error)
                 continue
             state = known.get(service_name)
             if state is not None and not (state["is_sdown"] or state["is_odown"]):
                 self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
                 return self._is(state["ip"], state["port"])
-            what = f'knows no primary "{service_name}"' if state is None else f'sees "{service_name}" down'
-            # Says more than that another one is away.
-            problems.insert(0, MasterNotFoundError(f"a sentinel {what}"))
-        raise MasterNotFoundError(f"no primary found: {clip(problems[0])}") from problems[0]
+            told.append(f'a sentinel {"knows no" if state is None else "sees no running"} primary "{service_name}"')
+        # What a sentinel says tells more than that another one is away.
+        reason = told[0] if told else f"no sentinel answers: {clip(away[0])}"
+        raise MasterNotFoundError(reason) from next(iter(away), None)
 
     def end_idle_connections(self) -> None:
         """Let all pools ask again before their next command."""

@@ -6,8 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -16,19 +14,13 @@ import pytest
 
 from tests.support.servers import Server, need_program
 from tests.support.waiting import until
-from tests.support.workers import DRIVER, ListingVendor
+from tests.support.workers import ListingVendor, listing_vendor, running_parts
 
 
 @pytest.fixture
 def vendor() -> Iterator[ListingVendor]:
-    server = ListingVendor()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.hold.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with listing_vendor() as server:
+        yield server
 
 
 @pytest.fixture
@@ -36,25 +28,8 @@ def start_part(
     starts_processes: None, own_server: Server, vendor: ListingVendor, tmp_path: Path
 ) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts `worker`, `beat` or `dispatch`; whatever still runs at the end of the test is killed."""
-    running: list[subprocess.Popen[str]] = []
-    driver = tmp_path / "driver.py"
-    driver.write_text(DRIVER)
-
-    def run(part: str, *, every: float = 1.0, broker: str | None = None) -> subprocess.Popen[str]:
-        log = (tmp_path / f"{part}-{len(running)}.log").open("w")
-        servers = (own_server.url, broker or own_server.broker_url)
-        args = [sys.executable, str(driver), part, *servers, vendor.url, str(every)]
-        process = subprocess.Popen(args, stdout=log, stderr=log, text=True, cwd=tmp_path)
-        log.close()
-        process.log = Path(log.name)  # type: ignore[attr-defined]
-        running.append(process)
-        return process
-
-    yield run
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    with running_parts(tmp_path, own_server.url, own_server.broker_url, vendor.url) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ class SentinelGroup:
 
     def __init__(self, directory: Path, *, password: str | None = None) -> None:
         self._password = password
+        self._sentinel_password: str | None = None
         self.servers: list[Server] = []
         self.sentinels: list[Sentinel] = []
         try:
@@ -68,11 +69,20 @@ class SentinelGroup:
         hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
         return f"redis+sentinel://{credentials}{hosts}/{MASTER}/{database}"
 
+    def lock_sentinels(self, password: str) -> None:
+        """Let them ask everybody for this password."""
+        for sentinel in self.sentinels:
+            with self._asking(sentinel) as client:
+                client.execute_command("SENTINEL", "CONFIG", "SET", "sentinel-pass", password)
+                client.execute_command("ACL", "SETUSER", "default", "resetpass", f">{password}")
+        self._sentinel_password = password
+
     def primary(self) -> Server:
         """The server that the first sentinel that runs names."""
         for sentinel in self.sentinels:
             try:
-                _, port = cast("tuple[bytes, bytes]", _asking(sentinel).sentinel_get_master_addr_by_name(MASTER))
+                with self._asking(sentinel) as client:
+                    _, port = cast("tuple[bytes, bytes]", client.sentinel_get_master_addr_by_name(MASTER))
             except redis.RedisError:
                 continue
             return next(server for server in self.servers if server.port == int(port))
@@ -91,13 +101,12 @@ class SentinelGroup:
             each.close()
 
     def _is_whole(self, sentinel: Sentinel) -> bool:
-        with _asking(sentinel) as client:
+        with self._asking(sentinel) as client:
             state = client.sentinel_masters()[MASTER]
             replicas = client.sentinel_slaves(MASTER)
         running = [each for each in replicas if not each["is_sdown"] and each["flags"] == "slave"]
         alive = sum(server.process.poll() is None for server in self.servers)
         return state["num-other-sentinels"] == len(self.sentinels) - 1 and len(running) == alive - 1
 
-
-def _asking(sentinel: Sentinel) -> redis.Redis:
-    return redis.Redis(port=sentinel.port, socket_timeout=2)
+    def _asking(self, sentinel: Sentinel) -> redis.Redis:
+        return redis.Redis(port=sentinel.port, password=self._sentinel_password, socket_timeout=2)

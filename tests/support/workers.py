@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 #: A process of the bridge with a vendor whose API is the HTTP server of the test. argv: part, state, broker, API.
@@ -20,6 +23,8 @@ from bridge.polling.vendor_http import vendor_session
 from bridge.services import Services
 from bridge.sdk.vendor import Page, Record
 from tests.support.polling import Api, make_services, make_vendor
+from bridge.net.server_group import is_group
+from bridge.services import clients_of
 import redis
 
 part, state, broker, api = sys.argv[1:5]
@@ -46,7 +51,7 @@ vendor = replace(
     recheck_schedule=(0.2,),
 )
 built = make_services(
-    redis.Redis.from_url(state),
+    clients_of(state).blocking if is_group(state) else redis.Redis.from_url(state),
     vendor,
     time.time,
     poll=PollConfig(every=float(sys.argv[5]), overlap=5, look_back=3600),
@@ -108,6 +113,46 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet."""
+
+
+@contextmanager
+def listing_vendor() -> Iterator[ListingVendor]:
+    """A vendor that answers in a thread of the test."""
+    server = ListingVendor()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.hold.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def running_parts(
+    directory: Path, state: str, own_broker: str, vendor_url: str
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `worker`, `beat` or `dispatch`; whatever still runs at the end is killed."""
+    running: list[subprocess.Popen[str]] = []
+    driver = directory / "driver.py"
+    driver.write_text(DRIVER)
+
+    def run(part: str, *, every: float = 1.0, broker: str | None = None) -> subprocess.Popen[str]:
+        log = (directory / f"{part}-{len(running)}.log").open("w")
+        args = [sys.executable, str(driver), part, state, broker or own_broker, vendor_url, str(every)]
+        process = subprocess.Popen(args, stdout=log, stderr=log, text=True, cwd=directory)
+        log.close()
+        process.log = Path(log.name)  # type: ignore[attr-defined]
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
 
 
 def wait_for(what: Callable[[], object], *processes: Any, seconds: float = 40.0) -> None:

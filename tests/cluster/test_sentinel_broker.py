@@ -1,0 +1,44 @@
+"""Worker and beat with state and broker behind Sentinel: when the primary is killed, polls go on over another one."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from bridge.state.client import state_client
+from tests.support.polling import journal
+from tests.support.sentinel import SentinelGroup
+from tests.support.workers import listing_vendor, running_parts, stop, wait_for
+
+pytestmark = pytest.mark.usefixtures("starts_processes")
+
+
+def test_when_the_primary_is_killed_polls_go_on(group: SentinelGroup, tmp_path: Path) -> None:
+    with (
+        listing_vendor() as vendor,
+        running_parts(tmp_path, group.address(0), group.address(1), vendor.url) as start,
+    ):
+        worker, beat = start("worker"), start("beat")
+        vendor.rows.append({"id": "1", "finished": int(time.time()) - 100, "score": 10, "graded": True})
+        with state_client(group.address(0)) as client:
+            wait_for(lambda: len(journal(client)) == 1, worker, beat)
+        primary = group.primary()
+        primary.kill9()
+        group.wait_for_another(primary)
+        vendor.rows.append({"id": "2", "finished": int(time.time()) - 50, "score": 10, "graded": True})
+        with state_client(group.address(0)) as client:
+
+            def published() -> list[str]:
+                try:
+                    return [attempt for _, attempt in journal(client)]
+                except redis.ConnectionError:
+                    return []
+
+            wait_for(lambda: published() == ["a:1", "a:2"], worker, beat)
+            for process in ("worker", "beat"):
+                wait_for(lambda process=process: client.ttl(f"ab:heartbeat:{process}") > 0, worker, beat)
+        stop(worker)
+        stop(beat)
