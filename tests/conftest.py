@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -19,6 +18,7 @@ from bridge.state.embedded_server import EmbeddedServer
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.commands import Start, Started
 from tests.support.marks import GUARD, runs_on_cluster, set_marks
+from tests.support.measuring import begin, measuring
 from tests.support.one_slot import one_slot_each
 from tests.support.postgresql import PostgreSQLServer, running_postgresql
 from tests.support.reports import sendable
@@ -55,6 +55,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("state", [False, True], indirect=True, ids=["server", "cluster"])
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Pytest-cov measures from here on."""
+    begin(session.config)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks are set before `-m` selects."""
@@ -75,10 +81,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    # Coverage of the main thread alone: in CPython 3.11 two threads that begin at once must not both set a trace
-    # function, and the second one ends with an error.
-    threading.settrace(None)  # type: ignore[arg-type]  # as CPython's own documentation has it
-    with GUARD.watching(item), one_slot_each():
+    with measuring(item), GUARD.watching(item), one_slot_each():
         return (yield)
 
 

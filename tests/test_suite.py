@@ -61,7 +61,7 @@ def test_starts_a_server_unasked(): starts("valkey-server")
 def sample(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeconftest("from tests.conftest import *")
     pytester.makepyfile(SAMPLE)
-    pytester.makeini("[pytest]\nmarkers =\n  server\n  process\n  rabbitmq\n")
+    pytester.makeini("[pytest]\nmarkers =\n  server\n  process\n  rabbitmq\n  long\n")
     return pytester
 
 
@@ -99,6 +99,22 @@ def test_a_failure_that_quotes_a_lone_surrogate_is_reported_by_a_worker(sample: 
     sample.makepyfile(test_odd="def test_odd(): assert ascii('\\ud800') == '' or '\\ud800' == ''")
     result = sample.runpytest_inprocess("-n", "1", "test_odd.py")
     result.assert_outcomes(failed=1)
+
+
+@pytest.mark.usefixtures("starts_processes")
+def test_in_a_worker_coverage_is_measured_by_short_tests_of_the_measured_rooms_alone(sample: pytest.Pytester) -> None:
+    sample.makepyprojecttoml('[tool.coverage.run]\nbranch = true\ninclude = ["bridge/delivery/*"]\n')
+    for room, is_measured in (("journal", True), ("net", False), ("web/ui", False)):
+        folder = sample.path / "tests" / room
+        folder.mkdir(parents=True)
+        (folder / f"test_{folder.name}.py").write_text(
+            "import pytest, sys\n"
+            f"def test_it(): assert (sys.gettrace() is not None) == {is_measured}\n"
+            "@pytest.mark.long\n"
+            "def test_long(): assert sys.gettrace() is None\n"
+        )
+    result = sample.runpytest_subprocess("-n", "1", "--cov", "--cov-report=", "tests")
+    result.assert_outcomes(passed=6)
 
 
 def test_no_test_sets_these_marks_by_hand() -> None:

@@ -605,7 +605,7 @@ class _Listener(BaseHTTPRequestHandler):
 def listener():
     handler = type("Listener", (_Listener,), {"seen": [], "bodies": []})
     with HTTPServer(("127.0.0.1", 0), handler) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
+        threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{http.server_port}", handler
         http.shutdown()
 

@@ -22,7 +22,7 @@ def account(server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """A simulated account on a port of its own, configured as the source `eu` of an empty state."""
     simulator = Simulator(3, clock.now)
     api = make_server("127.0.0.1", 0, simulator.wsgi, threaded=True)
-    thread = threading.Thread(target=api.serve_forever)
+    thread = threading.Thread(target=api.serve_forever, args=(0.02,))
     thread.start()
     (tmp_path / "bridge.yaml").write_text(f"""demo: true
 bridge: {{name: acme, state: "{server.url}", broker: "{server.broker_url}"}}

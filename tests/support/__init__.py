@@ -21,6 +21,7 @@ junk             messages that nobody can use, for queues that others can write 
 kafka            a Kafka cluster, and a broker that refuses everybody
 lrs              a strict learning record store over HTTP
 marks            the marks `server`, `process` and `rabbitmq`, and the guard that nothing starts without them
+measuring        where coverage is measured
 mutants          scripts with one line changed
 notified         services that get messages: a chat over HTTP, a mail server
 otlp             an OTLP receiver that parses what it gets

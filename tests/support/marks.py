@@ -1,8 +1,5 @@
 """The marks `server`, `process` and `rabbitmq`: set by what a test requests, and nothing starts without them. And
 `cluster`, of the tests in tests/cluster/, which start several servers that replace one another.
-
-And `no_cover`: coverage is measured by tests of the measured rooms alone that neither start a process nor take long;
-measuring would double the time of all others.
 """
 
 from __future__ import annotations
@@ -16,13 +13,6 @@ import pytest
 
 #: Fixture -> mark of every test that requests it, also through another fixture.
 MARKS = {"starts_servers": "server", "starts_processes": "process", "rabbitmq": "rabbitmq"}
-#: Rooms whose tests measure coverage: those of `[tool.coverage.run]`, and what runs them. Pages call the API, whose own
-#: tests cover what lies below it.
-_MEASURED = tuple(
-    f"tests/{room}/"
-    for room in ("contract", "delivery", "erasure", "ingest", "journal", "polling", "vendors", "web", "workers")
-)
-_NOT_MEASURED = "tests/web/ui/"
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
 
 
@@ -38,9 +28,6 @@ def set_marks(item: pytest.Item) -> None:
         item.add_marker("process")
     if item.nodeid.startswith("tests/cluster/"):
         item.add_marker("cluster")
-    is_measured = item.nodeid.startswith(_MEASURED) and not item.nodeid.startswith(_NOT_MEASURED)
-    if not is_measured or any(item.get_closest_marker(mark) for mark in ("process", "long")):
-        item.add_marker("no_cover")
 
 
 def runs_on_cluster(item: pytest.Item) -> bool:
