@@ -41,7 +41,8 @@ def begin(config: pytest.Config) -> None:
             for module in walk_packages(package.__path__, f"{package.__name__}."):
                 import_module(module.name)
     controller.pause()
-    # In a worker of xdist, pytest-cov starts a second measurement before the one of its controller, and no pause ends it.
+    # In a worker of xdist, pytest-cov has started another measurement before that of its controller, and no pause ends
+    # it.
     while (other := coverage.Coverage.current()) is not None:
         other.stop()
 

@@ -88,7 +88,7 @@ def dispatch(services: Services, subscription: Subscription = CRM, answer: Any =
 
 def finish(services: Services, crash: Callable[[str], None] = lambda point: None, steps: int = 100) -> None:
     """Run all jobs to their end."""
-    runner = ReplayRunner(services, "test", crash=crash)
+    runner = ReplayRunner(services, "test", live_seconds=0.0, crash=crash)
     try:
         for _ in range(steps):
             if not services.replays.running():
