@@ -123,6 +123,10 @@ class Journal:
             for number, done in enumerate(cast("list[list[SubmissionResult]]", results))
         ]
 
+    def places(self, entry: Entry) -> tuple[int, ...]:
+        """The partitions that an entry is written to. Raises `StateUnavailable`."""
+        return tuple(sorted({self._pending((0, 0), each).partition for each in entry.submissions})) or (0,)
+
     def mark_buckets(self) -> None:
         """Give the buckets of an earlier version's memory their marks; a process does it before it publishes.
 

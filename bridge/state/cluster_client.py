@@ -61,6 +61,10 @@ class ClusterClient(redis.Redis):
         self.retries, self._node_class = retries, node_class
         self._nodes: dict[Address, redis.Redis] = {}
         self.map = SlotMap(hosts, self._map_client)
+        #: Nodes that are known to be away, and why: nothing is sent to them.
+        self.away: Mapping[Address, str] = {}
+        #: Called when a node did not answer.
+        self.on_lost: Callable[[Address, Exception], object] = lambda address, error: None
         #: SHA-1 -> text of each script that was registered here.
         self._texts: dict[str, str] = {}
 
@@ -84,6 +88,12 @@ class ClusterClient(redis.Redis):
     def _map_client(self, address: Address) -> redis.Redis:
         short = {"socket_timeout": _MAP_SECONDS, "socket_connect_timeout": _MAP_SECONDS}
         return redis.Redis(host=address[0], port=address[1], **{**self._options, **short})
+
+    def reach(self, address: Address) -> redis.Redis:
+        """The client of one node. Raises `redis.ConnectionError` if it is known to be away."""
+        if problem := self.away.get(address):
+            raise redis.ConnectionError(f"{address[0]}:{address[1]} is away: {problem}")
+        return self.node(address)
 
     def close(self) -> None:
         for client in list(self._nodes.values()):
@@ -132,8 +142,9 @@ class ClusterClient(redis.Redis):
         while True:
             address = self.map.primary(slot_of(key))
             version = self.map.version
+            node = self.reach(address)
             try:
-                return send(self.node(address))
+                return send(node)
             except MovedError as error:
                 redirected += 1
                 if redirected > _REDIRECTIONS:
@@ -154,8 +165,9 @@ class ClusterClient(redis.Redis):
 
     def note_lost(self, version: int, address: Address, error: Exception) -> None:
         """A node did not answer: read the map again, so that the next command finds the node that replaces it."""
-        if isinstance(error, MaxConnectionsError):
+        if address in self.away or isinstance(error, MaxConnectionsError):
             return
+        self.on_lost(address, error)
         # Of two errors the caller's is the one that says what happened.
         with suppress(redis.RedisError):
             self.map.refresh(version, suspect=address)
@@ -182,10 +194,10 @@ class ClusterClient(redis.Redis):
         nodes, version = self.map.primaries(), self.map.version
         for address in nodes[:-1]:
             try:
-                return self.run(self.node(address), args, options)
+                return self.run(self.reach(address), args, options)
             except LOST as error:
                 self.note_lost(version, address, error)
-        return self.run(self.node(nodes[-1]), args, options)
+        return self.run(self.reach(nodes[-1]), args, options)
 
     def _scan(self, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[int, list[Any]]:
         """SCAN over all primaries. The cursor tells the node and the map; if slots have moved, it begins anew."""

@@ -97,7 +97,7 @@ class ClusterPipeline(Pipeline):
             failed: dict[int, Exception] = {}
             for address, numbers in self._by_node(commands, waiting).items():
                 try:
-                    answers = self._run(self._cluster.node(address), [commands[number] for number in numbers])
+                    answers = self._run(self._cluster.reach(address), [commands[number] for number in numbers])
                 except LOST as error:
                     self._cluster.note_lost(version, address, error)
                     failed |= dict.fromkeys(numbers, error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -32,9 +31,8 @@ class SlotMap:
     def __init__(self, hosts: Sequence[Address], make_client: Callable[[Address], redis.Redis]) -> None:
         """`hosts`: nodes to ask first. `make_client`: a client with a short time-out and no retries, used once."""
         self._hosts, self._make_client = tuple(hosts), make_client
-        self._lock = threading.Lock()
-        self._ranges: tuple[_Range, ...] = ()
-        self._starts: tuple[int, ...] = ()
+        #: First slots of the ranges, and the ranges: replaced together.
+        self._map: tuple[tuple[int, ...], tuple[_Range, ...]] = (), ()
         self._known: tuple[Address, ...] = ()
         #: Changes whenever the map is read.
         self.version = 0
@@ -43,35 +41,35 @@ class SlotMap:
         """The node that holds the slot. Raises the errors of redis-py, `ClusterDownError` if none does."""
         if not self.version:
             self.refresh(0)
-        place = bisect_right(self._starts, slot) - 1
-        if place >= 0 and slot <= self._ranges[place].end:
-            return self._ranges[place].primary
+        starts, ranges = self._map
+        place = bisect_right(starts, slot) - 1
+        if place >= 0 and slot <= ranges[place].end:
+            return ranges[place].primary
         raise ClusterDownError(f"the cluster serves no slot {slot}")
 
     def primaries(self) -> tuple[Address, ...]:
         """All nodes that hold slots, in the order of their slots. Raises the errors of redis-py."""
         if not self.version:
             self.refresh(0)
-        return tuple(dict.fromkeys(one.primary for one in self._ranges))
+        return tuple(dict.fromkeys(one.primary for one in self._map[1]))
 
     def ranges(self) -> tuple[tuple[int, int, Address], ...]:
         """(first slot, last slot, primary), by slot. Raises the errors of redis-py."""
         if not self.version:
             self.refresh(0)
-        return self._ranges
+        return self._map[1]
 
     def refresh(self, version: int, *, first: Address | None = None, suspect: Address | None = None) -> None:
         """Read the map anew, unless somebody has since it had this version. Raises the errors of redis-py.
 
         `first`, `suspect`: the nodes to ask first and last.
         """
-        with self._lock:
-            if self.version != version:
-                return
-            ranges, self._known = self._ask(first, suspect)
-            self._starts = tuple(one.start for one in ranges)
-            self._ranges = ranges
-            self.version += 1
+        # Without a lock: it would be made before gevent replaces locks. Several may ask at once, and are told the same.
+        if self.version != version:
+            return
+        ranges, self._known = self._ask(first, suspect)
+        self._map = tuple(one.start for one in ranges), ranges
+        self.version += 1
 
     def _ask(self, first: Address | None, suspect: Address | None) -> tuple[tuple[_Range, ...], tuple[Address, ...]]:
         failure: redis.RedisError | None = None

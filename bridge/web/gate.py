@@ -16,7 +16,7 @@ from bridge.errors import BridgeError, StateUnavailable, clip
 from bridge.monitoring import logs
 from bridge.net.tls import tls_problem
 
-__all__ = ["Gate", "unanswered"]
+__all__ = ["Gate", "failure_text", "unanswered"]
 
 
 def unanswered(error: Exception) -> bool:
@@ -32,10 +32,12 @@ class Gate:
     """Open while the state server answers a probe.
 
     `ping` raises `redis.RedisError` or `BridgeError`; it needs its own client, with a short time-out and no retries.
-    Call `start` after forking. `every`: seconds between two probes.
+    Call `start` after forking. `every`: seconds between two probes. `one_server`: a request that got no answer closes
+    it; on a cluster, that is a matter of one server (see `shards.py`).
     """
 
-    def __init__(self, ping: Callable[[], object], *, every: float = 0.25) -> None:
+    def __init__(self, ping: Callable[[], object], *, every: float = 0.25, one_server: bool = True) -> None:
+        self._one_server = one_server
         self._ping = ping
         self._every = every
         self._failure: str | None = None
@@ -64,17 +66,17 @@ class Gate:
 
     def report(self, error: StateUnavailable) -> None:
         """Close the gate if a request failed because the server did not answer."""
-        if unanswered(error):
-            self._set(_failure(error.__cause__ or error))
+        if self._one_server and unanswered(error):
+            self._set(failure_text(error.__cause__ or error))
 
     def probe(self) -> None:
         """Ping the server once; open or close the gate."""
         try:
             self._ping()
         except StateUnavailable as error:
-            self._set(_failure(error.__cause__ or error))
+            self._set(failure_text(error.__cause__ or error))
         except Exception as error:  # noqa: BLE001 - if the probe died, the gate would stay as it is
-            self._set(_failure(error))
+            self._set(failure_text(error))
         else:
             self._set(None)
 
@@ -91,7 +93,8 @@ class Gate:
             self._log.warning("state_available_again")
 
 
-def _failure(error: BaseException) -> str:
+def failure_text(error: BaseException) -> str:
+    """What went wrong, without text that may hold anything."""
     if isinstance(error, BridgeError):
         return clip(error, 300)
     if problem := tls_problem(error):

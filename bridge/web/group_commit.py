@@ -12,7 +12,7 @@ from bridge.errors import StateUnavailable
 from bridge.journal import Entry, EntryResult
 from bridge.web.gate import unanswered
 
-__all__ = ["BatchPublisher", "GroupCommit"]
+__all__ = ["BatchPublisher", "GroupCommit", "PartitionedCommit"]
 
 #: Entries in one call. The script blocks the server for about 13 us per entry; larger batches gain nothing.
 MAX_BATCH = 100
@@ -22,6 +22,12 @@ class BatchPublisher(Protocol):
     """The part of the journal that is used here."""
 
     def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[EntryResult]: ...
+
+
+class PartitionedPublisher(BatchPublisher, Protocol):
+    """A journal that tells where an entry is written."""
+
+    def places(self, entry: Entry) -> tuple[int, ...]: ...
 
 
 class _PendingEntry:
@@ -127,6 +133,29 @@ class GroupCommit:
             if pending.error is not None and unanswered(pending.error):
                 _fail(batch[number + 1 :], pending.error)
                 return
+
+
+class PartitionedCommit:
+    """A group commit for each partition: one whose server is away delays and refuses no others.
+
+    An entry of several partitions is published alone. `observe`: see `GroupCommit`.
+    """
+
+    def __init__(
+        self, journal: PartitionedPublisher, *, observe: Callable[[float], object] = lambda size: None
+    ) -> None:
+        self._journal, self._observe = journal, observe
+        self._groups: dict[int, GroupCommit] = {}
+
+    def publish(self, entry: Entry, *, now: float) -> EntryResult:
+        """Make the entry durable; its result. Raises what the journal raised for it."""
+        places = self._journal.places(entry)
+        if len(places) > 1:
+            return self._journal.publish_batch([entry], now=now)[0]
+        group = self._groups.get(places[0])
+        if group is None:
+            group = self._groups[places[0]] = GroupCommit(self._journal, observe=self._observe)
+        return group.publish(entry, now=now)
 
 
 def _fail(waiting: Iterable[_PendingEntry], error: Exception) -> None:

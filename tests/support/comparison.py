@@ -57,9 +57,10 @@ def reconcile(
     acked: Iterable[Attempt],
     effects: Mapping[str, Counter[str]] | None = None,
     subscriptions: Iterable[str] = (),
+    partitions: int = 1,
 ) -> Counts:
     """Read the journal by XRANGE and compare. `effects`: receiver -> event id -> times."""
-    reader, deliveries = Reader(client), Deliveries(client)
+    reader, deliveries = Reader(client, partitions=partitions), Deliveries(client, partitions=partitions)
     events = list(reader.events(newest_first=False))
     completed = Counter((event.source, event.attempt) for event in events if event.type == "attempt.completed")
     attempts = {(event.source, event.attempt) for event in events}
@@ -67,7 +68,8 @@ def reconcile(
     letters = {name: {letter.delivery.id for letter in deliveries.dead_letters(name)} for name in subscriptions}
     got = effects or {}
     wanted = set(acked)
-    groups: Any = client.xinfo_groups(keys.journal(0)) if events else []
+    journals = {keys.journal(event.partition) for event in events}
+    groups: list[Any] = [group for journal in journals for group in client.xinfo_groups(journal)]
     without_key = sum(reader.attempt(*attempt) is None for attempt in attempts)
     return Counts(
         acked=len(wanted),

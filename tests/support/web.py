@@ -86,11 +86,12 @@ class Web:
         workers: int = 1,
         level: str = "info",
         durability: str = "{ack: local}",
+        partitions: int = 1,
     ) -> None:
         #: Seconds for one answer.
         self.timeout = 30.0
         directory.mkdir(parents=True, exist_ok=True)
-        config = write_config(directory, state, durability)
+        config = write_config(directory, state, durability, partitions)
         self.log = directory / "web.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -134,13 +135,13 @@ class Web:
         self.process.wait(30)
 
 
-def write_config(directory: Path, state: str, durability: str = "{ack: local}") -> Path:
+def write_config(directory: Path, state: str, durability: str = "{ack: local}", partitions: int = 1) -> Path:
     """A bridge with the sources `eu`, `closed` (wants `TOKEN`), `paused` and `deaf` (polled only)."""
     source = f"{{vendor: classmarker, credentials: {_CREDENTIALS}"
     path, broker = directory / "bridge.yaml", "redis://unused.invalid/9"
     path.write_text(f"""demo: true
 bridge: {{name: acme, public_url: "https://bridge.example.test", state: "{state}", broker: "{broker}", data_dir: .,
-  durability: {durability}}}
+  durability: {durability}, partitions: {partitions}}}
 sources:
   eu: {source}}}
   closed: {source}, webhook: {{token: {TOKEN}}}}}

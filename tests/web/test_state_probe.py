@@ -9,7 +9,7 @@ import redis
 
 from bridge.errors import StateUnavailable
 from bridge.services import Services
-from bridge.web import _StateProbe
+from bridge.web.state_probe import StateProbe
 
 
 def test_memory_is_asked_for_once_a_second_and_in_the_call_after_one_that_failed(
@@ -24,7 +24,7 @@ def test_memory_is_asked_for_once_a_second_and_in_the_call_after_one_that_failed
 
     monkeypatch.setattr(state, "info", info)
     monkeypatch.setattr("bridge.clock.monotonic", lambda: moment)
-    probe = _StateProbe(state, services.config, services.now)
+    probe = StateProbe(state, services.config, services.now)
     probe()
     asked.clear()
     for _ in range(8):
@@ -49,7 +49,7 @@ def test_a_server_that_was_away_is_asked_for_its_memory_at_once(
     memory: dict[str, Any] = {"redis_version": "7.2.0", "maxmemory_policy": "noeviction", "maxmemory": 0}
     monkeypatch.setattr(state, "info", lambda *section: memory)
     monkeypatch.setattr("bridge.clock.monotonic", lambda: 100.0)
-    probe = _StateProbe(state, services.config, services.now)
+    probe = StateProbe(state, services.config, services.now)
     probe()
     probe()
 

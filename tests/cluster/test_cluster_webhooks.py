@@ -1,0 +1,123 @@
+"""A server of a cluster that is away refuses its own attempts, and no others; and nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.state import keys
+from bridge.state.partitions import attempt_field, partition_of_field
+from tests.support.cluster import Cluster, running_cluster
+from tests.support.comparison import Attempt, reconcile
+from tests.support.servers import Server
+from tests.support.traffic import ANSWER_SECONDS, Traffic
+from tests.support.waiting import until
+from tests.support.web import Web, post, result
+
+pytestmark = pytest.mark.usefixtures("starts_processes")
+
+PARTITIONS = 6
+Record = Callable[[str, object], None]
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, starts_servers: None, tmp_path: Path) -> Iterator[Cluster]:
+    with running_cluster(tmp_path / "cluster", replicas=request.param) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def web(cluster: Cluster, tmp_path: Path) -> Iterator[Web]:
+    web = Web(tmp_path / "web", cluster.url, partitions=PARTITIONS)
+    yield web
+    web.close()
+
+
+def partition_of(number: int) -> int:
+    return partition_of_field(attempt_field("eu", f"link:{number}"), PARTITIONS)
+
+
+def own_partitions(cluster: Cluster) -> tuple[Server, set[int]]:
+    """A primary that holds partitions, and nothing of the source; which they are."""
+    held = defaultdict(set)
+    for partition in range(PARTITIONS):
+        held[cluster.holder(keys.journal(partition))].add(partition)
+    of_source = cluster.holder(keys.watch("eu"))
+    return next((node, found) for node, found in held.items() if node is not of_source)
+
+
+class Sender:
+    """Sends a new attempt of each partition."""
+
+    def __init__(self, web: Web) -> None:
+        web.timeout = ANSWER_SECONDS
+        self._web, self._numbers = web, itertools.count(1)
+        self.acked: set[Attempt] = set()
+        self.slowest = 0.0
+
+    def statuses(self) -> dict[int, int]:
+        """Partition -> status of the answer."""
+        found: dict[int, int] = {}
+        while len(found) < PARTITIONS:
+            number = next(self._numbers)
+            if partition_of(number) not in found:
+                found[partition_of(number)] = self.send(number)
+        return found
+
+    def send(self, number: int) -> int:
+        began = time.monotonic()
+        status = self._web.exchange(post("/webhooks/eu", result(number))).status
+        self.slowest = max(self.slowest, time.monotonic() - began)
+        if status == 200:
+            self.acked.add(("eu", f"link:{number}"))
+        return status
+
+
+@pytest.mark.parametrize("cluster", [0], indirect=True, ids=["alone"])
+@pytest.mark.parametrize("fault", [Server.kill9, Server.stop], ids=["killed", "stalled"])
+def test_only_the_attempts_of_a_server_that_is_away_are_refused(
+    cluster: Cluster, web: Web, fault: Callable[[Server], None]
+) -> None:
+    node, away = own_partitions(cluster)
+    sender = Sender(web)
+    everywhere = dict.fromkeys(range(PARTITIONS), 200)
+    until(lambda: sender.statuses() == everywhere)
+    fault(node)
+    expected = {partition: 503 if partition in away else 200 for partition in range(PARTITIONS)}
+    for _ in range(5):
+        assert sender.statuses() == expected
+    assert web.get("/readyz").status == 200
+    # Once it is known to be away nobody waits for it.
+    sender.slowest = 0.0
+    assert sender.statuses() == expected
+    assert sender.slowest < ANSWER_SECONDS / 4
+    if fault is Server.kill9:
+        node.start()
+    else:
+        node.cont()
+    until(lambda: sender.statuses() == everywhere)
+    counts = reconcile(cluster.client(), acked=sender.acked, partitions=PARTITIONS)
+    assert counts.wrong == {}
+
+
+@pytest.mark.parametrize("cluster", [1], indirect=True, ids=["with replicas"])
+def test_while_a_replica_takes_over_webhooks_are_postponed_and_none_is_lost(
+    cluster: Cluster, web: Web, record_property: Record
+) -> None:
+    node, _ = own_partitions(cluster)
+    with Traffic(web) as traffic:
+        until(lambda: len(traffic.acked) > 100)
+        node.kill9()
+        until(lambda: traffic.statuses[503] > 0)
+        before = len(traffic.acked)
+        until(lambda: all(cluster.holder(keys.journal(each)) is not node for each in range(PARTITIONS)))
+        until(lambda: len(traffic.acked) > before + 200)
+    counts = reconcile(cluster.client(), acked=traffic.acked, partitions=PARTITIONS)
+    record_property("faults", counts.line(**traffic.line()))
+    assert set(traffic.statuses) == {200, 503}
+    assert counts.wrong == {}
