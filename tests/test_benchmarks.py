@@ -35,6 +35,7 @@ TINY = {
     "amqp": ["--events", "100", "--rounds", "1"],
     "telemetry": ["--events", "100", "--rounds", "1"],
     "receive": ["--seconds", "0.5", "--rounds", "1", "--connections", "4", "--workers", "1", "--rates", "20"],
+    "durability": ["--seconds", "0.5", "--rounds", "1", "--connections", "16"],
     "latency": ["--seconds", "1", "--rates", "20", "--workers", "1"],
     "backfill": ["--seconds", "1", "--rounds", "1", "--webhooks", "20", "--workers", "1", "--pages", "0"],
 }
@@ -45,6 +46,7 @@ APART = (
     "pointer",
     "idle",
     "latency",
+    "durability",
     "backfill",
     "receive",
     "replay",

@@ -15,12 +15,14 @@ import redis
 
 from bridge.config import access
 from bridge.config.advice import advice_about
+from bridge.config.durability import REPLICA, Durability
 from bridge.config.model import Config, Source, Subscription
 from bridge.delivery.store import Deliveries, SubscriptionState
 from bridge.errors import BridgeError, DeliveryFailed, StateUnavailable, clip
 from bridge.monitoring import notify_checks
 from bridge.monitoring.broker_checks import brokers, brokers_in_use
 from bridge.monitoring.kafka_checks import topic
+from bridge.monitoring.replica_checks import read_replicas, replicas
 from bridge.monitoring.sentinel_checks import ask, judge
 from bridge.monitoring.server_checks import (
     FAILURE,
@@ -50,6 +52,7 @@ from bridge.settings import environment
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.layout import stored_layout
+from bridge.state.nodes import primaries
 from bridge.state.running import Running, RunningProcesses
 from bridge.text import duration_text
 
@@ -93,7 +96,7 @@ def _state_server(services: Services, now: float, paused: dict[str, Pause | None
         yield from judge(group, ask(group), "state server")
     try:
         with state_errors():
-            findings = list(_state(services.state, services.now))
+            findings = list(_state(services.state, services.now, services.config.bridge.durability))
     except StateUnavailable as error:
         yield Finding(
             "state server",
@@ -123,7 +126,7 @@ def _state_server(services: Services, now: float, paused: dict[str, Pause | None
             yield _orphan(name, state) if name in orphans else _subscription(name, state)
 
 
-def _state(client: redis.Redis, now: Callable[[], float]) -> Iterator[Finding]:
+def _state(client: redis.Redis, now: Callable[[], float], acknowledged: Durability) -> Iterator[Finding]:
     before = now()
     seconds, microseconds = client.time()
     skew = seconds + microseconds / 1e6 - (before + now()) / 2
@@ -131,7 +134,11 @@ def _state(client: redis.Redis, now: Callable[[], float]) -> Iterator[Finding]:
     yield Finding("state server", OK, f"answers, {info.get('server_name', 'redis')} {product_version(info)}")
     yield version(info)
     yield eviction(info)
-    yield from durability(info, _setting(client, "appendfsync"))
+    by_replicas = acknowledged.ack == REPLICA
+    yield from durability(info, _setting(client, "appendfsync"), status=FAILURE if by_replicas else WARNING)
+    if by_replicas:
+        for primary in primaries(client):
+            yield from replicas(acknowledged, read_replicas(primary))
     yield clock_skew(skew)
     yield memory(info)
     yield listpack(_setting(client, "hash-max-listpack-entries"))

@@ -90,12 +90,12 @@ def full(info: Mapping[str, Any]) -> Finding:
     return Finding("maxmemory", FAILURE, text, "raise maxmemory, or shorten bridge.retention")
 
 
-def durability(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[Finding]:
-    """The checks of persistence. `appendfsync`: None if it could not be read."""
+def durability(info: Mapping[str, Any], appendfsync: str | None, *, status: str = WARNING) -> Iterator[Finding]:
+    """The checks of persistence. `appendfsync`: None if it could not be read. `status`: of settings that lose data."""
     if not int(info.get("aof_enabled", 0)):
         yield Finding(
             "appendonly",
-            WARNING,
+            status,
             "no: acknowledged data is lost when the server stops",
             "CONFIG SET appendonly yes, and the same in its configuration file",
         )
@@ -110,7 +110,7 @@ def durability(info: Mapping[str, Any], appendfsync: str | None) -> Iterator[Fin
     else:
         yield Finding(
             "appendfsync",
-            WARNING,
+            status,
             f"{appendfsync}: a power failure loses the last second of acknowledged data",
             "CONFIG SET appendfsync always, and the same in its configuration file",
         )

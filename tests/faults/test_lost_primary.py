@@ -9,21 +9,29 @@ import itertools
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import redis
 
+from bridge.config.model import Subscription
 from bridge.errors import StateUnavailable
 from bridge.journal import Journal
+from bridge.state import keys
 from bridge.state.client import state_client
 from bridge.state.confirming_client import Confirmation, ConfirmingClient
+from tests.support.dispatch import Receiver, lane, publish, run_until_idle
 from tests.support.journal import NOW, entry
+from tests.support.polling import START, Api, Sitting, journal, make_services, make_vendor
 from tests.support.replicas import ReplicatedServer, replicated
 from tests.support.waiting import until
 from tests.support.web import journal_attempts
+from workers.dispatch.lane import Lane
+from workers.dispatch.schedule import Limits
+from workers.polling.poll import poll_once
 
 pytestmark = pytest.mark.usefixtures("starts_servers")
 
@@ -96,16 +104,19 @@ class Traffic:
             thread.join()
 
 
-def acknowledged_and_lost(directory: Path, connect: Connect, record: Callable[[str, object], None]) -> int:
-    """Writers write while the replica falls behind and the primary is killed; what the promoted replica lacks."""
+def acknowledged_and_lost(
+    directory: Path, connect: Connect, record: Callable[[str, object], None], *, lags: bool = True
+) -> int:
+    """Writers write until the primary is killed, whose replica lags or not; what the promoted replica lacks."""
     with replicated(directory) as servers:
         traffic = Traffic(connect, servers.primary.url)
         until(lambda: len(traffic.acknowledged) >= 50)
-        servers.lag()
-        before = len(traffic.acknowledged)
-        until(lambda: len(traffic.refused) >= WRITERS or len(traffic.acknowledged) >= before + 50)
-        traffic.stop()
+        if lags:
+            servers.lag()
+            before = len(traffic.acknowledged)
+            until(lambda: len(traffic.refused) >= WRITERS or len(traffic.acknowledged) >= before + 50)
         servers.promote()
+        traffic.stop()
         with servers.replica.client() as replica:
             kept = Counter(journal_attempts(replica))
             lost = {f"link:{number}" for number in traffic.acknowledged} - kept.keys()
@@ -120,10 +131,11 @@ def acknowledged_and_lost(directory: Path, connect: Connect, record: Callable[[s
     return len(lost)
 
 
-def test_nothing_acknowledged_is_lost_with_a_primary_whose_replica_lags(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+@pytest.mark.parametrize("lags", [False, True], ids=["replica follows", "replica lags"])
+def test_nothing_acknowledged_is_lost_with_the_primary(
+    tmp_path: Path, record_property: Callable[[str, object], None], lags: bool
 ) -> None:
-    assert acknowledged_and_lost(tmp_path, confirming, record_property) == 0
+    assert acknowledged_and_lost(tmp_path, confirming, record_property, lags=lags) == 0
 
 
 @pytest.mark.parametrize(
@@ -169,3 +181,70 @@ def test_a_repeat_that_finds_its_work_done_is_not_acknowledged_before_the_work_i
         servers.lag()
         assert outcomes(servers, Confirmation(replicas=1, within=0.1)) == ["Unconfirmed", "Unconfirmed"]
         assert outcomes(servers, WaitsWithoutWriting(replicas=1, within=0.2)) == ["Unconfirmed", "0"]
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[ReplicatedServer]:
+    with replicated(tmp_path / "servers") as servers:
+        yield servers
+
+
+def test_dispatch_hands_on_nothing_that_the_replica_lacks(servers: ReplicatedServer) -> None:
+    with confirming(servers.primary.url) as client:
+        receiver = Receiver()
+        with servers.primary.client() as plain:
+            # All other steps of the lane go on: only what the group reads is confirmed.
+            crm = Lane(
+                Subscription(name="crm", transport="http"),
+                0,
+                transport=receiver,
+                state=plain,
+                blocking_client=client,
+                consumer="one",
+                limits=Limits(),
+            )
+            first = publish(plain, 0)
+            run_until_idle(crm, 1.0)
+            servers.lag()
+            later = publish(plain, *range(1, 6))
+            for _ in range(3):
+                # First the entries are read and stay pending, then they are taken out of what is pending.
+                with suppress(StateUnavailable):
+                    run_until_idle(crm, 2.0)
+            assert receiver.ids == first
+            assert plain.xpending(keys.journal(0), keys.group("crm"))["pending"] == 5
+        servers.catch_up()
+        run_until_idle(crm, 3.0)
+        assert receiver.ids == [*first, *later]
+
+
+def test_dispatch_without_waiting_hands_on_what_is_lost(servers: ReplicatedServer) -> None:
+    with state_client(servers.primary.url) as client:
+        receiver = Receiver()
+        servers.lag()
+        publish(client, *range(5))
+        run_until_idle(lane(client, receiver), 1.0)
+        assert len(receiver.ids) == 5
+
+
+def test_a_cursor_stays_where_it_is_when_its_page_is_not_confirmed(servers: ReplicatedServer) -> None:
+    moment = [START]
+    api = Api(clock=lambda: moment[0], page_size=4)
+    api.add(Sitting("0", START - 900))
+    with confirming(servers.primary.url) as client:
+        services = make_services(client, make_vendor(api), lambda: moment[0])
+        poll_once(services, "eu-little")
+        before = services.cursors.position("eu-little", "results").cursor
+        moment[0] += 600
+        api.add(Sitting("1", moment[0] - 60))
+        api.before = lambda number: servers.lag()
+        with pytest.raises(StateUnavailable):
+            poll_once(services, "eu-little")
+        assert services.cursors.position("eu-little", "results").cursor == before
+        servers.catch_up()
+        api.before = lambda number: None
+        client.delete(keys.lease("poll:eu-little"))
+        moment[0] += 600
+        poll_once(services, "eu-little")
+        assert services.cursors.position("eu-little", "results").cursor != before
+        assert journal(client) == [("attempt.completed", "a:0"), ("attempt.completed", "a:1")]

@@ -38,11 +38,12 @@ CHECKS = (
 )
 
 
-def write_config(directory: Path, state: str) -> Path:
+def write_config(directory: Path, state: str, durability: str) -> Path:
     """A bridge with the source `exams`, which the examples of the description name."""
     path = directory / "bridge.yaml"
     digest = hashlib.sha256(API_TOKEN.encode()).hexdigest()
     bridge = {"name": "acme", "public_url": "https://bridge.example.test", "state": state, "data_dir": "."}
+    bridge["durability"] = yaml.safe_load(durability)
     source = {"vendor": "cirrus", "credentials": {"token": "t"}, "webhook": {"token": support.TOKEN}}
     document = {
         "demo": True,
