@@ -5,13 +5,15 @@ All processes share it. It judges the receiver only: a refusal of one event show
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import redis
 import structlog
 
 from bridge.state import keys, scripts
+from bridge.state.slot_map import LOST
 from workers.dispatch.schedule import Limits, Repeated
 from workers.dispatch.settlement import failure_text
 from workers.transports.contract import Outcome
@@ -25,9 +27,16 @@ _log = structlog.get_logger(__name__)
 
 
 class Circuit:
-    """`client` may retry scripts. `lane`: identifies who asks. Methods raise the errors of redis-py."""
+    """`client` may retry scripts. `lane`: identifies who asks. Methods raise the errors of redis-py.
 
-    def __init__(self, client: redis.Redis, subscription: str, lane: str, limits: Limits) -> None:
+    `apart`: the lane is in another partition than the circuit. If only the server of the circuit is away, on a cluster,
+    the lane goes on by the last answer; if its own is away too, it finds out by itself.
+    """
+
+    def __init__(
+        self, client: redis.Redis, subscription: str, lane: str, limits: Limits, *, apart: bool = False
+    ) -> None:
+        self._apart, self._last = apart, ("go", False)
         self._client, self._key, self._limits = client, keys.subscription_state(subscription), limits
         self._subscription, self._lane, self._pauses = subscription, lane, keys.pauses(subscription)
         self._log = Repeated(_LOG_AGAIN)
@@ -40,12 +49,23 @@ class Circuit:
         `sending`: events are under way, so a pause is not complete yet.
         """
         args: list[str | float] = [f"{now:.3f}", self._limits.open_for, self._lane, int(sending)]
-        word, failures = cast("tuple[bytes, int]", self._admit(keys=[self._key, self._pauses], args=args))
-        return word.decode(), int(failures) > 0
+        with self._unless_away():
+            word, failures = cast("tuple[bytes, int]", self._admit(keys=[self._key, self._pauses], args=args))
+            self._last = word.decode(), int(failures) > 0
+        return self._last
+
+    @contextmanager
+    def _unless_away(self) -> Iterator[None]:
+        try:
+            yield
+        except LOST:
+            if not self._apart:
+                raise
 
     def probe_again(self) -> None:
         """Allow the next probe at once, because the last one found nothing to send."""
-        self._client.hset(self._key, "open_until", 0)
+        with self._unless_away():
+            self._client.hset(self._key, "open_until", 0)
 
     def record(self, outcomes: Sequence[Outcome], now: float, *, gone: str = "") -> None:
         """Record what a batch says about the receiver. `outcomes`: charged ones. `gone`: why to disable at once."""
@@ -56,7 +76,9 @@ class Circuit:
         args += [limits.recent, limits.open_for, limits.disable_after, gone]
         failed = sum(outcome is not None for outcome in outcomes)
         args += [int(failed < len(outcomes)), failed]
-        word = cast("bytes", self._update(keys=[self._key], args=args)).decode()
+        word = ""
+        with self._unless_away():
+            word = cast("bytes", self._update(keys=[self._key], args=args)).decode()
         if word == "closed":
             self._log.ended()
             _log.info("circuit_closed", subscription=self._subscription)

@@ -148,17 +148,23 @@ class IdleLanes:
             pipe.hmget(keys.subscription_state(lane.subscription), "paused", "disabled")
             if lane.stopped:
                 pipe.hexists(keys.pauses(lane.subscription), lane.lane)
-        answers = iter(pipe.execute())
-        ends = {journal: next(answers) for journal in self._journals}
-        newest = {journal: entries[0][0] if entries else b"0-0" for journal, entries in ends.items()}
+        # On a cluster, what a server that is away does not answer is an error in its place.
+        answers = iter(pipe.execute(raise_on_error=False))
+        newest = {journal: _end(next(answers), self._newest.get(journal)) for journal in self._journals}
         changed = {journal for journal, entry in newest.items() if entry != self._newest.get(journal)}
         # Those too that armed meanwhile: lanes that arm later find these entries by themselves.
         self._newest = newest
         self._ring_readers(changed)
         now = self._now()
         for lane in lanes:
-            first, (paused, disabled) = next(answers), next(answers)
-            unconfirmed = lane.stopped and not next(answers) and paused
+            first, marks = next(answers), next(answers)
+            confirmed = lane.stopped and next(answers)
+            if any(isinstance(answer, Exception) for answer in (first, marks, confirmed)):
+                # It finds out by itself what is the matter.
+                self._ring([lane])
+                continue
+            paused, disabled = marks
+            unconfirmed = lane.stopped and not confirmed and paused
             halted = bool(paused or disabled)
             if unconfirmed or halted != lane.stopped or (not halted and first and first[0][1] <= now):
                 self._ring([lane])
@@ -175,3 +181,10 @@ class IdleLanes:
         for lane in lanes:
             self.discard(lane)
             lane.ring(by_journal=by_journal)
+
+
+def _end(answer: Any, before: bytes | None) -> bytes:
+    """The newest entry of a journal; as before if its server is away."""
+    if isinstance(answer, Exception):
+        return before or b"0-0"
+    return bytes(answer[0][0]) if answer else b"0-0"

@@ -10,6 +10,7 @@ and one dispatch process serves the subscription; otherwise `revision` distingui
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import cast
 
@@ -22,6 +23,7 @@ from bridge.delivery.try_feed import TryFeed
 from bridge.errors import DeliveryFailed
 from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
+from bridge.state.slot_map import LOST
 from workers.dispatch.circuit import Circuit
 from workers.dispatch.ended_tries import ended_tries
 from workers.dispatch.guarded import GuardedSteps
@@ -95,7 +97,7 @@ class Lane:
         self._counters = keys.subscription_state(name, partition)
         self._settle_keys = [*outcome_keys(name, partition), self._journal]
         self._feed = TryFeed(state)
-        self._circuit = Circuit(state, name, circuit_lane, limits)
+        self._circuit = Circuit(state, name, circuit_lane, limits, apart=partition > 0)
         self._scripts = {script: scripts.register(state, __file__, script) for script in _SCRIPTS}
         self._scripts["settle"] = register(state, __file__, "settle", after=(counts.ADD_COUNTS,))
         self._guarded = GuardedSteps(subscription, self.count_unexpected)
@@ -109,7 +111,7 @@ class Lane:
             settle=self._settle,
             suspect_after=self._suspect_after,
         )
-        self._joined = False
+        self._joined = self._listed = False
         self._waits = Waits(blocking_client, name, counters=self._counters, retry=self._retry)
 
     def recover(self) -> None:
@@ -190,7 +192,9 @@ class Lane:
 
     def _join(self) -> None:
         if not self._joined:
-            self._client.sadd(keys.subscriptions(), self.subscription.name)
+            if not self._listed:
+                self._client.sadd(keys.subscriptions(), self.subscription.name)
+                self._listed = True
             self._member.join()
             self._joined = True
 
@@ -282,6 +286,9 @@ class Lane:
         self._scripts["settle"](keys=names, args=[*args, *(part for row in rows for part in row)])
 
     def _show(self, tried: Sequence[tuple[Item, Try]], rows: Sequence[Row], now: float) -> None:
-        """Show tries to those who watch. Raises the errors of redis-py."""
-        if tried and self._feed.is_watched(now):
+        """Show tries to those who watch."""
+        # On a cluster, the server of the feed may be away alone: then nobody watches.
+        with suppress(*LOST):
+            if not tried or not self._feed.is_watched(now):
+                return
             self._feed.show(ended_tries(self.subscription.name, tried, rows))
