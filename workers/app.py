@@ -26,6 +26,7 @@ from bridge.config import queues
 from bridge.errors import StateUnavailable
 from bridge.monitoring import logs
 from bridge.net.broker_address import broker_address
+from bridge.net.sentinels import primary_problem
 from bridge.net.tls import tls_problem
 from bridge.services import Services
 from bridge.settings import ignore_library_settings
@@ -234,13 +235,15 @@ def _keep_own_logging() -> None:
     for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("celery.beat", "celery.worker.consumer.consumer"):
-        logging.getLogger(name).addFilter(_name_tls_problem)
+        logging.getLogger(name).addFilter(_name_problem)
 
 
-def _name_tls_problem(record: logging.LogRecord) -> bool:
-    """Log a problem with the broker's certificate as one line with its remedy, without OpenSSL's text."""
+def _name_problem(record: logging.LogRecord) -> bool:
+    """A problem with certificate or sentinels becomes one line with its remedy, without the text of a library."""
     for argument in record.args if isinstance(record.args, tuple) else ():
-        problem = tls_problem(argument) if isinstance(argument, BaseException) else None
+        if not isinstance(argument, BaseException):
+            continue
+        problem = tls_problem(argument) or primary_problem(argument)
         if problem is not None:
             # Our own words: as an argument they would be left out of the line.
             record.msg, record.args = f"broker: {problem}", ()

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import bridge
 from bridge.config.model import Config
+from bridge.net.server_group import is_group, server_group
 
 __all__ = ["example_text", "left_over_addresses", "needed_names"]
 
@@ -40,6 +41,5 @@ def left_over_addresses(config: Config) -> Iterator[tuple[str, str]]:
             (f"subscriptions.{name}.broker", subscription.broker or ""),
         ]
     for path, address in addresses:
-        host = urlsplit(address).hostname or ""
-        if _EXAMPLE_HOST.fullmatch(host):
-            yield path, host
+        group = server_group(address).hosts if is_group(address) else ((urlsplit(address).hostname or "", 0),)
+        yield from ((path, host) for host, _ in group if _EXAMPLE_HOST.fullmatch(host))

@@ -14,7 +14,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 from bridge.errors import clip
 from bridge.net.server_group import ServerGroup
 
-__all__ = ["SENTINEL_SECONDS", "Sentinels", "sentinel_options"]
+__all__ = ["SENTINEL_SECONDS", "Sentinels", "primary_problem", "sentinel_options"]
 
 #: Time-out of one sentinel, to connect and to answer: with three that are away, a webhook still gets its 503 in 3 s.
 SENTINEL_SECONDS = 0.3
@@ -83,3 +83,15 @@ class Sentinels(Sentinel):
         if before not in (None, self._primary):
             self.end_idle_connections()
         return self._primary
+
+
+def primary_problem(error: BaseException | None) -> str | None:
+    """One line with the remedy if `error` or a cause of it is that no sentinel names a primary, or None.
+
+    redis-py's own text shows every option of its clients.
+    """
+    while error is not None:
+        if isinstance(error, MasterNotFoundError):
+            return "no sentinel names a running primary. Remedy: attempt-bridge doctor shows what each of them says"
+        error = error.__cause__ or error.__context__
+    return None

@@ -15,6 +15,10 @@ from tests.support.servers import need_program
 __all__ = ["Authority", "TLSFront"]
 
 
+#: The first byte of TLS: the type of its record.
+_HANDSHAKE = b"\x16"
+
+
 class Authority:
     """A CA below `directory`; `ca` is its certificate."""
 
@@ -64,9 +68,10 @@ class Authority:
 
 class TLSFront:
     """TLS on a free port of 127.0.0.1 in front of a plain server on `backend`. `told`: what clients sent inside TLS;
-    `refused`: handshakes that failed."""
+    `refused`: handshakes that failed. `also_plain`: takes connections without TLS, such as of a sentinel, too."""
 
-    def __init__(self, context: ssl.SSLContext, backend: int | None = None) -> None:
+    def __init__(self, context: ssl.SSLContext, backend: int | None = None, *, also_plain: bool = False) -> None:
+        self._also_plain = also_plain
         self.told = bytearray()
         self.refused = 0
         self._context = context
@@ -92,8 +97,11 @@ class TLSFront:
 
     def _serve(self, plain: socket.socket) -> None:
         plain.settimeout(30)
+        client: socket.socket = plain
         try:
-            client = self._context.wrap_socket(plain, server_side=True)
+            is_plain = self._also_plain and plain.recv(1, socket.MSG_PEEK) != _HANDSHAKE
+            if not is_plain:
+                client = self._context.wrap_socket(plain, server_side=True)
         except OSError:
             self.refused += 1
             plain.close()
@@ -107,7 +115,7 @@ class TLSFront:
                 back = self._start(self._back, behind, client)
             client.settimeout(None)
             while data := client.recv(65536):
-                self.told += data
+                self.told += b"" if is_plain else data
                 if behind is not None:
                     behind.sendall(data)
         except OSError:
@@ -122,7 +130,7 @@ class TLSFront:
             client.close()
 
     @staticmethod
-    def _back(behind: socket.socket, client: ssl.SSLSocket) -> None:
+    def _back(behind: socket.socket, client: socket.socket) -> None:
         with suppress(OSError, ValueError):
             while data := behind.recv(65536):
                 client.sendall(data)

@@ -148,11 +148,13 @@ def running_parts(
         running.append(process)
         return process
 
-    yield run
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    try:
+        yield run
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
 
 
 def wait_for(what: Callable[[], object], *processes: Any, seconds: float = 40.0) -> None:

@@ -139,7 +139,7 @@ def _described(subscription: Subscription, broker_url: str) -> tuple[str, Attrib
         return CLIENT, {**common, "http.request.method": "POST", "server.address": place.hostname or ""}
     if transport in _CALLING:
         return CLIENT, common
-    scheme = urlsplit(broker_url).scheme.partition("+")[0]
+    scheme = broker_url.partition("://")[0].lower().partition("+")[0]
     system = _SYSTEMS.get(scheme, transport) if transport in _OVER_BROKER else transport
     sending = {"messaging.system": system, "messaging.operation.type": "send", "messaging.operation.name": "send"}
     destination = subscription.queue or subscription.exchange or subscription.topic
