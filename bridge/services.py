@@ -66,6 +66,8 @@ class Clients:
     blocking: redis.Redis
     #: Makes the HTTP session for one turn with one vendor.
     vendor_session: Callable[[], requests.Session]
+    #: What replicas must confirm of each write; None: nothing.
+    confirmation: Confirmation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +261,7 @@ def clients_of(state_url: str, confirmation: Confirmation | None = None) -> Clie
         state=state_client(state_url, confirmation=confirmation),
         blocking=state_client(state_url, timeout=BLOCK_SECONDS + 5, retries=0, confirmation=confirmation),
         vendor_session=_vendor_session,
+        confirmation=confirmation,
     )
 
 

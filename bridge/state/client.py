@@ -13,6 +13,7 @@ from bridge.net.server_group import is_group, server_group
 from bridge.net.tls import address_problem
 from bridge.state.cluster_client import ClusterClient
 from bridge.state.confirming_client import Confirmation, ConfirmingClient
+from bridge.state.node_mark import NodeMark
 from bridge.state.sentinel_client import sentinel_client
 
 __all__ = ["PUBLISH_TIMEOUT_SECONDS", "state_client"]
@@ -40,10 +41,16 @@ def state_client(
     """
     if confirmation is None:
         return _client(url, timeout, retries)
-    plain = _client(url, max(timeout, confirmation.within + _BESIDE_WAIT_SECONDS), retries)
-    if isinstance(plain, ClusterClient):
-        raise ConfigError("bridge.durability: ack: replica does not work on a cluster yet. Remedy: write ack: local")
-    return ConfirmingClient(plain, confirmation)
+    client = _client(url, max(timeout, confirmation.within + _BESIDE_WAIT_SECONDS), retries)
+    if not isinstance(client, ClusterClient):
+        return ConfirmingClient(client, confirmation)
+
+    def node(*, host: str, port: int, **options: Any) -> redis.Redis:
+        plain = redis.Redis(host=host, port=port, **options)
+        return ConfirmingClient(plain, confirmation, NodeMark(client.map, (host, port)))
+
+    client.node_class = node
+    return client
 
 
 def _client(url: str, timeout: float, retries: int) -> redis.Redis:

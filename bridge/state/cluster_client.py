@@ -58,7 +58,9 @@ class ClusterClient(redis.Redis):
         """
         self._options = {**node_options, "retry": Retry(NoBackoff(), 0)}
         super().__init__(host=hosts[0][0], port=hosts[0][1], **self._options)
-        self.retries, self._node_class = retries, node_class
+        #: Makes the client of a node; set it before the first command.
+        self.node_class = node_class
+        self.retries = retries
         self._nodes: dict[Address, redis.Redis] = {}
         self.map = SlotMap(hosts, self._map_client)
         #: Nodes that are known to be away, and why: nothing is sent to them.
@@ -82,7 +84,7 @@ class ClusterClient(redis.Redis):
         if found is None:
             host, port = address
             # Two threads at once may make two; both work, and one stays.
-            found = self._nodes.setdefault(address, self._node_class(host=host, port=port, **self._options))
+            found = self._nodes.setdefault(address, self.node_class(host=host, port=port, **self._options))
         return found
 
     def _map_client(self, address: Address) -> redis.Redis:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
@@ -40,17 +40,17 @@ class Confirmation:
 
     replicas: int
     within: float
-    #: The key that is written behind each command; on a cluster one of a slot that the client's server has.
-    mark: str = keys.CONFIRMED
+    #: Called for each write that was not confirmed.
+    on_unconfirmed: Callable[[], object] = field(default=lambda: None, compare=False)
 
-    def commands(self) -> list[_Command]:
-        """What follows a write on its connection.
+    def commands(self, mark: str) -> list[_Command]:
+        """What follows a write on its connection. `mark`: a key that the same server holds.
 
         WAIT waits for what its own connection wrote, and not for what a blocked read of a group wrote (Valkey 9). A
         command that finds its work done writes nothing, and what another connection wrote may not be confirmed yet.
         So the mark is written behind all of it, and waited for.
         """
-        return [("SET", self.mark, ""), ("WAIT", self.replicas, max(1, int(self.within * 1000)))]
+        return [("SET", mark, ""), ("WAIT", self.replicas, max(1, int(self.within * 1000)))]
 
     def require(self, answers: Sequence[Any]) -> None:
         """Raise `Unconfirmed` unless the answers to `commands` say that enough replicas have everything."""
@@ -71,13 +71,14 @@ class ConfirmingClient(redis.Redis):
     raise `Unconfirmed` and drop the idle connections: the server may be an old primary, whom nobody follows.
     """
 
-    def __init__(self, plain: redis.Redis, confirmation: Confirmation) -> None:
+    def __init__(
+        self, plain: redis.Redis, confirmation: Confirmation, mark: Callable[[], str] = lambda: keys.CONFIRMED
+    ) -> None:
+        """`mark`: gives the key of the mark, which on a cluster is one of a slot that the server of `plain` holds."""
         super().__init__(connection_pool=plain.connection_pool)
         # `plain` closes the pool when it goes.
         self._plain = plain
-        self.confirmation = confirmation
-        #: Called for each write that was not confirmed.
-        self.on_unconfirmed: Callable[[], object] = lambda: None
+        self.confirmation, self._mark = confirmation, mark
 
     def close(self) -> None:
         self._plain.close()
@@ -87,7 +88,7 @@ class ConfirmingClient(redis.Redis):
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's own
         pipe: Any = self._plain.pipeline(transaction=False)
         pipe.execute_command(*args, **options)
-        for command in self.confirmation.commands():
+        for command in self.confirming_commands():
             pipe.execute_command(*command)
         answer, *confirmed = pipe.execute(raise_on_error=False)
         if isinstance(answer, redis.ResponseError):
@@ -96,6 +97,14 @@ class ConfirmingClient(redis.Redis):
         if answer or args[0] != "XREADGROUP":
             self.require(confirmed)
         return answer
+
+    def confirm(self) -> None:
+        """Have everything confirmed that the server holds. Raises the errors of redis-py."""
+        self.execute_command("SET", self._mark(), "")
+
+    def confirming_commands(self) -> list[_Command]:
+        """What follows a write on its connection."""
+        return self.confirmation.commands(self._mark())
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         return _ConfirmingPipeline(self, transaction, shard_hint)
@@ -106,7 +115,7 @@ class ConfirmingClient(redis.Redis):
             self.confirmation.require(answers)
         except Unconfirmed:
             self.connection_pool.disconnect(inuse_connections=False)
-            self.on_unconfirmed()
+            self.confirmation.on_unconfirmed()
             raise
 
 
@@ -118,14 +127,16 @@ class _ConfirmingPipeline(Pipeline):
         self._client, self._is_transaction = client, transaction
         self._callbacks: Mapping[str, Any] = client.response_callbacks
 
-    def watch(self, *names: Any) -> None:
-        raise NotImplementedError("WATCH is not confirmed: write a script instead")
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        if args[0] == "WATCH":
+            raise NotImplementedError("WATCH is not confirmed: write a script instead")
+        return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's own
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         commands: list[_Staged] = self.command_stack
         if not any(is_write(args) for args, _ in commands):
             return super().execute(raise_on_error)
-        confirming: list[_Staged] = [(command, {}) for command in self._client.confirmation.commands()]
+        confirming: list[_Staged] = [(command, {}) for command in self._client.confirming_commands()]
         if self._is_transaction:
             queued: list[_Staged] = [(("MULTI",), {}), *((args, {}) for args, _ in commands), (("EXEC",), {})]
             callbacks = {name: self._callbacks[name] for name in _LOADING}

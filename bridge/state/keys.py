@@ -35,7 +35,8 @@ from bridge.state.delivery_keys import (
 __all__ = [
     "BRIDGE", "CONFIRMED",
     "alarms", "asked_test", "asked_tests", "audit", "audit_copy", "backfill_requests", "backfills",
-    "broker_in_use", "budget", "claims", "configurations", "consent", "consented", "counts", "cursor", "cursor_history",
+    "broker_in_use", "budget", "claims", "configurations", "confirmed_on_node", "consent", "consented",
+    "counts", "cursor", "cursor_history",
     "cursor_items", "dead", "deadlines", "deliveries", "delivery_counts", "ended_tries", "erasure_found", "erasure_job",
     "erasure_traces", "erasures", "event_ids", "expected", "expected_spellings", "failed_logins",
     "failed_reconciliations", "failure_groups", "group", "heartbeat", "idempotent_call", "journal", "lease",
@@ -51,6 +52,11 @@ __all__ = [
 BRIDGE = "ab:bridge"
 #: String, always empty: written behind what replicas are to confirm (confirming_client.py).
 CONFIRMED = "ab:confirmed"
+
+
+def confirmed_on_node(number: int) -> str:
+    """The same on a cluster, where each node has one of its own: `number` is chosen so that its slot is there."""
+    return f"{CONFIRMED}:{number}"
 
 
 def idempotent_call(digest: str) -> str:

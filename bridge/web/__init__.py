@@ -15,7 +15,6 @@ from bridge.monitoring.state_collector import StateCollector
 from bridge.services import Services
 from bridge.state.client import state_client
 from bridge.state.cluster_client import ClusterClient
-from bridge.state.confirming_client import ConfirmingClient
 from bridge.telemetry import tracing
 from bridge.web.api import register_api
 from bridge.web.gate import Gate
@@ -70,16 +69,15 @@ def create_app(
         services.state_url,
         timeout=_PROBE_SECONDS,
         retries=0,
-        confirmation=services.config.bridge.durability.confirmation,
+        confirmation=services.clients.confirmation,
     )
     shards = None
     if isinstance(probe_client, ClusterClient) and isinstance(services.state, ClusterClient):
         shards = Shards(probe_client, services.state)
     state_probe = StateProbe(probe_client, services.config, services.now, on_probe, shards)
     started_gate, metrics = gate or Gate(state_probe, one_server=shards is None), web_metrics()
-    for client in (probe_client, services.state, services.blocking_client):
-        if isinstance(client, ConfirmingClient):
-            client.on_unconfirmed = metrics.unconfirmed.inc
+    if services.clients.confirmation is not None:
+        services.clients.confirmation.on_unconfirmed = metrics.unconfirmed.inc
     app = _Bridge(__name__, static_folder=None)
     app.extensions["bridge"] = services
     commit = GroupCommit if shards is None else PartitionedCommit

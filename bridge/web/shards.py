@@ -7,6 +7,7 @@ import redis
 from bridge.monitoring import logs
 from bridge.state.cluster_client import ClusterClient
 from bridge.state.command_keys import encoded, slot_of
+from bridge.state.confirming_client import ConfirmingClient
 from bridge.state.slot_map import Address
 from bridge.web.gate import failure_text
 
@@ -37,7 +38,7 @@ class Shards:
         nodes, failure = self._probe.map.primaries(), None
         for address in nodes:
             try:
-                self._probe.node(address).ping()
+                self._ask(address)
             except redis.RedisError as error:
                 away[address], failure = failure_text(error), error
         for client in (self._probe, self._served):
@@ -47,6 +48,14 @@ class Shards:
         self._set(away)
         if failure is not None and len(away) == len(nodes):
             raise failure
+
+    def _ask(self, address: Address) -> None:
+        node = self._probe.node(address)
+        if isinstance(node, ConfirmingClient) and address in self._probe.away:
+            # It may answer, and its replicas may be what is away.
+            node.confirm()
+        else:
+            node.ping()
 
     def _note(self, address: Address, error: Exception) -> None:
         """A request got no answer: the next ones need not wait for it."""

@@ -5,9 +5,6 @@ Each way of waiting that looks right and is not loses acknowledged attempts in t
 
 from __future__ import annotations
 
-import itertools
-import json
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,13 +25,13 @@ from tests.support.polling import START, Api, Sitting, journal, make_services, m
 from tests.support.replicas import ReplicatedServer, replicated
 from tests.support.waiting import until
 from tests.support.web import journal_attempts
+from tests.support.writers import WRITERS, Writers
 from workers.dispatch.lane import Lane
 from workers.dispatch.schedule import Limits
 from workers.polling.poll import poll_once
 
 pytestmark = pytest.mark.usefixtures("starts_servers")
 
-WRITERS = 4
 CONFIRMATION = Confirmation(replicas=1, within=0.2)
 Connect = Callable[[str], redis.Redis]
 
@@ -53,8 +50,8 @@ class WaitsElsewhere(ConfirmingClient):
 class WaitsWithoutWriting(Confirmation):
     """A mutant: no mark, so that what writes nothing waits for nothing."""
 
-    def commands(self) -> list[tuple[Any, ...]]:
-        return super().commands()[1:]
+    def commands(self, mark: str) -> list[tuple[Any, ...]]:
+        return super().commands(mark)[1:]
 
 
 class WaitsInTransaction(ConfirmingClient):
@@ -62,7 +59,7 @@ class WaitsInTransaction(ConfirmingClient):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         pipe: Any = self._plain.pipeline(transaction=False)
-        for command in (("MULTI",), args, *self.confirmation.commands(), ("EXEC",)):
+        for command in (("MULTI",), args, *self.confirming_commands(), ("EXEC",)):
             pipe.execute_command(*command)
         answer, *confirmed = pipe.execute()[-1]
         if isinstance(answer, redis.ResponseError):
@@ -75,40 +72,12 @@ def confirming(url: str) -> redis.Redis:
     return state_client(url, confirmation=CONFIRMATION)
 
 
-class Traffic:
-    """Writers that publish one attempt after the other until they are stopped, each again until it is acknowledged."""
-
-    def __init__(self, connect: Connect, url: str) -> None:
-        self._journals = [Journal(connect(url)) for _ in range(WRITERS)]
-        self._numbers, self._stopped = itertools.count(), threading.Event()
-        self.acknowledged: set[int] = set()
-        self.refused: set[int] = set()
-        self._threads = [threading.Thread(target=self._write, args=[journal]) for journal in self._journals]
-        for thread in self._threads:
-            thread.start()
-
-    def _write(self, journal: Journal) -> None:
-        while not self._stopped.is_set():
-            number = next(self._numbers)
-            while number not in self.acknowledged and not self._stopped.is_set():
-                try:
-                    journal.publish(entry(number), now=NOW)
-                    self.acknowledged.add(number)
-                except StateUnavailable:
-                    self.refused.add(number)
-
-    def stop(self) -> None:
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join()
-
-
 def acknowledged_and_lost(
     directory: Path, connect: Connect, record: Callable[[str, object], None], *, lags: bool = True
 ) -> int:
     """Writers write until the primary is killed, whose replica lags or not; what the promoted replica lacks."""
     with replicated(directory) as servers:
-        traffic = Traffic(connect, servers.primary.url)
+        traffic = Writers(lambda: Journal(connect(servers.primary.url)))
         until(lambda: len(traffic.acknowledged) >= 50)
         if lags:
             servers.lag()
@@ -124,8 +93,7 @@ def acknowledged_and_lost(
             for number in sorted(traffic.refused | traffic.acknowledged):
                 journal.publish(entry(number), now=NOW)
             doubled = {name for name, times in Counter(journal_attempts(replica)).items() if times > 1}
-    counts = {"acknowledged": len(traffic.acknowledged), "refused": len(traffic.refused), "lost": len(lost)}
-    record("faults", json.dumps({**counts, "doubled": len(doubled)}))
+    record("faults", traffic.line(lost=len(lost)))
     assert not doubled
     return len(lost)
 
@@ -188,6 +156,16 @@ def servers(tmp_path: Path) -> Iterator[ReplicatedServer]:
         yield servers
 
 
+def went_through(call: Callable[[], object], after_failure: Callable[[], object]) -> bool:
+    """Whether the state was available all the time; on a busy machine a replica may be late."""
+    try:
+        call()
+    except StateUnavailable:
+        after_failure()
+        return False
+    return True
+
+
 def test_dispatch_hands_on_nothing_that_the_replica_lacks(servers: ReplicatedServer) -> None:
     with confirming(servers.primary.url) as client:
         receiver = Receiver()
@@ -203,7 +181,7 @@ def test_dispatch_hands_on_nothing_that_the_replica_lacks(servers: ReplicatedSer
                 limits=Limits(),
             )
             first = publish(plain, 0)
-            run_until_idle(crm, 1.0)
+            until(lambda: went_through(lambda: run_until_idle(crm, 1.0), crm.recover))
             servers.lag()
             later = publish(plain, *range(1, 6))
             for _ in range(3):
@@ -214,7 +192,7 @@ def test_dispatch_hands_on_nothing_that_the_replica_lacks(servers: ReplicatedSer
             assert receiver.ids == first
             assert plain.xpending(keys.journal(0), keys.group("crm"))["pending"] == 5
         servers.catch_up()
-        run_until_idle(crm, 3.0)
+        until(lambda: went_through(lambda: run_until_idle(crm, 3.0), crm.recover))
         assert receiver.ids == [*first, *later]
 
 
@@ -233,7 +211,11 @@ def test_a_cursor_stays_where_it_is_when_its_page_is_not_confirmed(servers: Repl
     api.add(Sitting("0", START - 900))
     with confirming(servers.primary.url) as client:
         services = make_services(client, make_vendor(api), lambda: moment[0])
-        poll_once(services, "eu-little")
+        until(
+            lambda: went_through(
+                lambda: poll_once(services, "eu-little"), lambda: client.delete(keys.lease("poll:eu-little"))
+            )
+        )
         before = services.cursors.position("eu-little", "results").cursor
         moment[0] += 600
         api.add(Sitting("1", moment[0] - 60))
@@ -243,8 +225,13 @@ def test_a_cursor_stays_where_it_is_when_its_page_is_not_confirmed(servers: Repl
         assert services.cursors.position("eu-little", "results").cursor == before
         servers.catch_up()
         api.before = lambda number: None
-        client.delete(keys.lease("poll:eu-little"))
         moment[0] += 600
-        poll_once(services, "eu-little")
+        with servers.primary.client() as plain:
+            plain.delete(keys.lease("poll:eu-little"))
+            until(
+                lambda: went_through(
+                    lambda: poll_once(services, "eu-little"), lambda: plain.delete(keys.lease("poll:eu-little"))
+                )
+            )
         assert services.cursors.position("eu-little", "results").cursor != before
         assert journal(client) == [("attempt.completed", "a:0"), ("attempt.completed", "a:1")]

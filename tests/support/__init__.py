@@ -52,5 +52,6 @@ waiting          waiting for conditions instead of sleeping
 watches_api      services, tokens and an expectation for the API and the command `watches`
 watching         moments and simulated traffic for budgets and alarms
 web              a web process, signed webhooks, captured logs
+writers          threads that publish until each attempt is acknowledged
 workers          worker, beat and dispatch as processes, at a vendor whose API is the test's own
 """
