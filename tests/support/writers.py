@@ -25,7 +25,8 @@ class Writers:
         self._numbers, self._stopped = itertools.count(first), threading.Event()
         self.acknowledged: set[int] = set()
         self.refused: set[int] = set()
-        self._threads = [threading.Thread(target=self._write, args=[connect()]) for _ in range(WRITERS)]
+        self._journals = [connect() for _ in range(WRITERS)]
+        self._threads = [threading.Thread(target=self._write, args=[journal]) for journal in self._journals]
         for thread in self._threads:
             thread.start()
 
@@ -33,6 +34,8 @@ class Writers:
         self._stopped.set()
         for thread in self._threads:
             thread.join()
+        for journal in self._journals:
+            journal.client.close()
 
     def line(self, *, lost: int) -> str:
         """The counts of a fault test."""
