@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from amqp import Message
-from amqp.exceptions import AccessRefused, ChannelError, NotFound, PreconditionFailed
+from amqp.exceptions import AccessRefused, ChannelError, InternalError, NotFound, PreconditionFailed
 from kombu.connection import Connection
 
 from bridge.config.queues import TICKS_ARGUMENTS
@@ -49,10 +49,15 @@ def own_queue(connection: Connection, queue: str) -> Finding:
     try:
         found = connection.channel().queue_declare(queue, passive=True)
         # It exists, so this creates nothing: the worker does the same when it starts.
-        connection.channel().queue_declare(queue, durable=True, auto_delete=False, arguments=TICKS_ARGUMENTS)
+        channel = connection.channel()
+        channel.queue_declare(queue, durable=True, auto_delete=False, arguments=TICKS_ARGUMENTS)
+        # A node knows the queue also while too few of its members run. Only they together hand out a tick.
+        if (tick := channel.basic_get(queue)) is not None:
+            channel.basic_reject(tick.delivery_tag, requeue=True)
+            channel.close()
     except ChannelError as error:
         return queue_problem(label, error)
-    except TimeoutError:
+    except (TimeoutError, InternalError):
         return Finding(
             label, FAILURE, "does not answer: too few of its members run", "start the nodes that are missing"
         )

@@ -33,6 +33,7 @@ pushing          the client for receivers, called without a loop of one's own
 postgresql       a PostgreSQL server of the distribution
 promql           what a PromQL expression needs of /metrics
 proxy            a TCP proxy that loses replies
+rabbitmq         nodes of RabbitMQ that form a cluster
 receipts         a bridge whose subscription awaits receipts
 replicas         a primary whose replica lags, freezes or is promoted
 reports          reports of tests between the processes of xdist
