@@ -3,6 +3,8 @@
 -- KEYS  1 journal (stream)   2 seen (hash n, b, m; the buckets are <KEYS[2]>:<number>)
 --       3 requests (stream)   4 counts of the minute   5 of the hour   6 of the day (hashes, see add_counts.lua)
 --       7 index of event ids (the hashes are <KEYS[7]>:<day>:<first two characters of the id>)
+--         No key has this very name. So while the keys of a slot move one by one, a server refuses the call before it
+--         begins (TRYAGAIN: some of its keys are missing), and it never fails between an event and its memory.
 -- ARGV  1 today (days since 1970)   2 number of records R   3 number of requests Q   4 seconds to keep the index
 --       then R x 10: field, digest (6; or 12 with that of an earlier version, which counts as the same), order (5, big-endian; from the vendor's API
 --                    followed by the id of the journal's last entry before the vendor was asked), origin (w|p|a|b|o), expected revision, type, event id, source, attempt id or subject, event JSON

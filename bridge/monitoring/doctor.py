@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import cast
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from bridge.delivery.store import Deliveries, SubscriptionState
 from bridge.errors import BridgeError, DeliveryFailed, StateUnavailable, clip
 from bridge.monitoring import notify_checks
 from bridge.monitoring.broker_checks import brokers, brokers_in_use
+from bridge.monitoring.cluster_checks import cluster
 from bridge.monitoring.kafka_checks import topic
 from bridge.monitoring.replica_checks import read_replicas, replicas
 from bridge.monitoring.sentinel_checks import ask, judge
@@ -96,7 +98,9 @@ def _state_server(services: Services, now: float, paused: dict[str, Pause | None
         yield from judge(group, ask(group), "state server")
     try:
         with state_errors():
-            findings = list(_state(services.state, services.now, services.config.bridge.durability))
+            bridge = services.config.bridge
+            findings = list(_state(services.state, services.now, bridge.durability))
+            findings += cluster(services.state, bridge.partitions)
     except StateUnavailable as error:
         yield Finding(
             "state server",
@@ -127,6 +131,15 @@ def _state_server(services: Services, now: float, paused: dict[str, Pause | None
 
 
 def _state(client: redis.Redis, now: Callable[[], float], acknowledged: Durability) -> Iterator[Finding]:
+    """About each server that holds a part of the state."""
+    servers = primaries(client)
+    for server in servers:
+        of = "" if len(servers) == 1 else " of {host}:{port}".format(**server.connection_pool.connection_kwargs)
+        for finding in _server(server, now, acknowledged):
+            yield replace(finding, name=f"{finding.name}{of}")
+
+
+def _server(client: redis.Redis, now: Callable[[], float], acknowledged: Durability) -> Iterator[Finding]:
     before = now()
     seconds, microseconds = client.time()
     skew = seconds + microseconds / 1e6 - (before + now()) / 2
@@ -137,8 +150,7 @@ def _state(client: redis.Redis, now: Callable[[], float], acknowledged: Durabili
     by_replicas = acknowledged.ack == REPLICA
     yield from durability(info, _setting(client, "appendfsync"), status=FAILURE if by_replicas else WARNING)
     if by_replicas:
-        for primary in primaries(client):
-            yield from replicas(acknowledged, read_replicas(primary))
+        yield from replicas(acknowledged, read_replicas(client))
     yield clock_skew(skew)
     yield memory(info)
     yield listpack(_setting(client, "hash-max-listpack-entries"))

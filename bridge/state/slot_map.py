@@ -11,8 +11,10 @@ from redis.exceptions import ClusterDownError
 
 from bridge.errors import clip
 
-__all__ = ["LOST", "Address", "SlotMap", "parse_slots"]
+__all__ = ["LOST", "SLOTS", "Address", "SlotMap", "parse_slots"]
 
+#: Of every cluster.
+SLOTS = 16_384
 #: What a node that is away looks like.
 LOST = (redis.ConnectionError, redis.TimeoutError)
 #: Host and port of a node.

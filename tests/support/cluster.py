@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,11 +86,16 @@ class Cluster:
         self._ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.node_id(source))
         self._ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.node_id(target))
 
-    def end_move(self, key: str, source: Server, target: Server) -> None:
-        """Its keys move one by one, then the slot has moved."""
+    def end_move(self, key: str, source: Server, target: Server, *, first: bytes = b"", pause: float = 0.0) -> None:
+        """Its keys move one by one, those that begin with `first` before all, then the slot has moved.
+
+        `pause`: after each of those, seconds.
+        """
         slot = slot_of(key.encode())
-        while names := self._ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 1):
-            self._ask(source, "MIGRATE", "127.0.0.1", target.port, names[0], 0, 5000)
+        while names := self._ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 1000):
+            for name in sorted(names, key=lambda name: not name.startswith(first)):
+                self._ask(source, "MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
+                time.sleep(pause if name.startswith(first) else 0)
         for node in (target, source, *self.nodes[: self._primaries]):
             self._ask(node, "CLUSTER", "SETSLOT", slot, "NODE", self.node_id(target))
 

@@ -11,7 +11,8 @@ from gevent.event import Event
 
 from bridge.errors import StateUnavailable
 from bridge.journal import Entry, EntryResult, RequestRecord
-from bridge.web.group_commit import MAX_BATCH, GroupCommit
+from bridge.web.group_commit import MAX_BATCH, GroupCommit, PartitionedCommit
+from tests.support.journal import make_submission
 
 
 def entry(name: str) -> Entry:
@@ -161,3 +162,31 @@ def test_a_waiter_killed_just_before_it_leads_leaves_nobody_waiting(journal: Jou
     journal.open.set()
     assert values(others) == ["done c", "done d"]
     assert journal.batches == [["a"], ["c", "d"]]
+
+
+class TwoServers:
+    """A journal whose partition 1 is away: it answers nothing until `back` is set."""
+
+    def __init__(self) -> None:
+        self.back = Event()
+
+    def places(self, entry: Entry) -> tuple[int, ...]:
+        return tuple(sorted({int(each.attempt_id) for each in entry.submissions}))
+
+    def publish_batch(self, entries: Sequence[Entry], *, now: float) -> list[EntryResult]:
+        if 1 in self.places(entries[0]):
+            self.back.wait()
+        return [EntryResult("published", ()) for _ in entries]
+
+
+def test_entries_of_a_partition_whose_server_hangs_delay_no_others() -> None:
+    journal = TwoServers()
+    commit = PartitionedCommit(journal)
+    places = ((1,), (0, 1), (0,))
+    entries = [Entry(submissions=tuple(make_submission(str(each)) for each in several)) for several in places]
+    waiting = [gevent.spawn(commit.publish, entry, now=1.0) for entry in entries[:2]]
+    gevent.sleep(0)
+    assert gevent.spawn(commit.publish, entries[2], now=1.0).get(timeout=10).outcome == "published"
+    assert not any(greenlet.ready() for greenlet in waiting)
+    journal.back.set()
+    assert [greenlet.get(timeout=10).outcome for greenlet in waiting] == ["published"] * 2

@@ -1,0 +1,80 @@
+"""Where a cluster keeps the partitions, and which moves would even that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import redis
+
+from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding
+from bridge.state import keys
+from bridge.state.cluster_client import ClusterClient
+from bridge.state.command_keys import encoded, slot_of
+from bridge.state.slot_map import SLOTS, Address
+
+__all__ = ["cluster", "coverage", "placement"]
+
+_Ranges = Sequence[tuple[int, int, Address]]
+
+
+def cluster(client: redis.Redis, partitions: int) -> Iterator[Finding]:
+    """What is to say about a cluster; nothing about a single server. Raises the errors of redis-py."""
+    if isinstance(client, ClusterClient):
+        ranges = client.map.ranges()
+        yield coverage(ranges)
+        yield placement(ranges, partitions)
+
+
+def coverage(ranges: _Ranges) -> Finding:
+    """Whether each slot has a server."""
+    missing = SLOTS - sum(end - start + 1 for start, end, _ in ranges)
+    if not missing:
+        return Finding("slots of the cluster", OK, f"{SLOTS} on {len(_primaries(ranges))} servers")
+    return Finding(
+        "slots of the cluster",
+        FAILURE,
+        f"{missing} of {SLOTS} have no server: attempts and sources there are refused",
+        "start the servers that held them, or give the slots to others (CLUSTER ADDSLOTSRANGE)",
+    )
+
+
+def placement(ranges: _Ranges, partitions: int) -> Finding:
+    """How many partitions each primary holds, and the moves that even it."""
+    held: dict[Address, list[int]] = {address: [] for address in _primaries(ranges)}
+    for partition in range(partitions):
+        slot = _slot(partition)
+        for start, end, address in ranges:
+            if start <= slot <= end:
+                held[address].append(partition)
+    text = ", ".join(f"{_name(address)}: {len(own)}" for address, own in held.items())
+    moves = list(_moves(held))
+    if not moves:
+        return Finding("partitions on servers", OK, text)
+    told = "; ".join(f"slot {_slot(partition)} to {_name(target)}" for partition, target in moves)
+    remedy = f"move {told} (CLUSTER MIGRATESLOTS of Valkey 9 does it while the bridge runs)"
+    return Finding("partitions on servers", WARNING, f"uneven: {text}", remedy)
+
+
+def _moves(held: dict[Address, list[int]]) -> Iterator[tuple[int, Address]]:
+    """(partition, its new primary), until no two primaries differ by more than one."""
+    counts = {address: list(own) for address, own in held.items()}
+    while True:
+        most = max(counts, key=lambda address: len(counts[address]))
+        least = min(counts, key=lambda address: len(counts[address]))
+        if len(counts[most]) - len(counts[least]) <= 1:
+            return
+        partition = counts[most].pop()
+        counts[least].append(partition)
+        yield partition, least
+
+
+def _primaries(ranges: _Ranges) -> list[Address]:
+    return list(dict.fromkeys(address for _, _, address in ranges))
+
+
+def _slot(partition: int) -> int:
+    return slot_of(encoded(keys.journal(partition)))
+
+
+def _name(address: Address) -> str:
+    return f"{address[0]}:{address[1]}"
