@@ -33,6 +33,12 @@ def test_a_damaged_key_is_trouble_of_the_state_server(state: redis.Redis, comman
         state.execute_command(command, "k", "a")
 
 
+def test_a_script_whose_slot_moves_has_no_fault() -> None:
+    text = "Attempted to access a non local key in a cluster node script: 1c, on @user_script:98."
+    with pytest.raises(StateUnavailable), state_errors():
+        raise redis.ResponseError(text)
+
+
 def test_a_script_that_finds_no_room_or_a_read_only_server_is_trouble_of_the_state_server(own_server: Server) -> None:
     client = own_server.client()
     write = client.register_script("return redis.call('SET', 'k', string.rep('x', 100000))")
