@@ -17,7 +17,8 @@ __all__ = ["state_errors"]
 #: Errors in scripts that are the server's state and pass: memory, role, disk, loading, rights, damaged keys,
 #: slots that move.
 _STATE_CODES = re.compile(
-    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|LOADING|BUSY|TRYAGAIN|NOAUTH|NOPERM|WRONGTYPE|UNKILLABLE|non local key)\b"
+    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|LOADING|BUSY|TRYAGAIN|NOAUTH|NOPERM|WRONGTYPE|UNKILLABLE"
+    r"|non local key)\b"
 )
 _IN_SCRIPT = re.compile(r"\buser_script\b|\bRunning script\b", re.IGNORECASE)
 
