@@ -15,7 +15,7 @@ from bridge.journal.entries import StoredEvent
 from bridge.journal.event_index import EventIndex
 from bridge.sql.database import ArchivedEvent, Database
 from bridge.sql.opening import database_of
-from bridge.state.partitions import Partitions
+from bridge.state.partitions import attempt_field, partition_of_field
 from schemas.event import format_time
 
 __all__ = ["Archive", "ArchiveUnavailable", "Archived", "archive_problem"]
@@ -71,7 +71,6 @@ class Archive:
 
     def __init__(self, subscription: Subscription, index: EventIndex, now: float) -> None:
         self._subscription, self._index, self._now = subscription, index, now
-        self._places = Partitions(index.client, index.partitions)
         self._database: Database | None = None
 
     def period(self, since: float | None, until: float | None) -> tuple[str, str] | None:
@@ -88,8 +87,10 @@ class Archive:
             rows = self._open().recorded(first or part.first, part.last, ident, limit)
         except BridgeError as error:
             raise ArchiveUnavailable(self._subscription.name, error) from error
-        ours = {row.id for row in rows if self._places.home(row.source, row.subject)[0] == part.partition}
-        found = self._in_journal([row for row in rows if row.id in ours], part.partition)
+        # By digest, however the journal spreads them: each row belongs to one part, also while partitions change.
+        places = [partition_of_field(attempt_field(row.source, row.subject), self._index.partitions) for row in rows]
+        ours = {row.id for row, place in zip(rows, places, strict=True) if place == part.partition}
+        found = self._in_journal([row for row in rows if row.id in ours])
         return [
             Archived(f"{row.recorded_at}|{row.id}", row.id in ours, row.id in found, _event(row, part.partition))
             for row in rows
@@ -105,14 +106,15 @@ class Archive:
             self._database = database_of(replace(self._subscription, create=False))
         return self._database
 
-    def _in_journal(self, rows: Sequence[ArchivedEvent], partition: int) -> set[str]:
+    def _in_journal(self, rows: Sequence[ArchivedEvent]) -> set[str]:
         """The ids of those that the journal still has. What is older than its oldest entry is not looked up."""
-        oldest = self._index.oldest_at(partition)
+        partitions = range(self._index.partitions)
+        oldest = min((at for at in map(self._index.oldest_at, partitions) if at is not None), default=None)
         new = [row for row in rows if oldest is not None and _moment(row.recorded_at) >= oldest - _SLACK]
         if not new:
             return set()
         since = int(min(_moment(row.recorded_at) for row in new) // 86_400)
-        found = self._index.find_exactly([row.id for row in new], partition, self._now, since_day=since)
+        found = self._index.find_exactly([row.id for row in new], partitions, self._now, since_day=since)
         return {event.id for event in found}
 
 

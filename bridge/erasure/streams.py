@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, cast
+from typing import Any
 
 from bridge.erasure.person import ATTEMPT, EVENT, Matcher, Trace
 from bridge.erasure.places import Context, Hit, StreamPlace
-from bridge.journal.entries import StreamItems
 from bridge.journal.reading import Reader
 from bridge.state import keys, scripts
 
@@ -59,9 +58,8 @@ class Finding(StreamPlace):
         memory = self._reader.attempt(self.context.source, attempt)
         if memory is None:
             return True
-        stream = keys.journal(self._reader.partition_of(self.context.source, attempt))
-        items = cast("StreamItems", self.client.xrange(stream, memory.entry_id, memory.entry_id))
-        return bool(items) and not self._given.names_another(items[0][1].get(b"event", b""))
+        event = self._reader.newest_event(self.context.source, attempt, memory)
+        return event is not None and not self._given.names_another(event.event)
 
     def erase(self, hits: Sequence[Hit]) -> None:
         """See `Place`."""

@@ -59,9 +59,9 @@ class EventIndex:
         return int(items[0][0].partition(b"-")[0]) / 1000 if items else None
 
     def find_exactly(
-        self, idents: Sequence[str], partition: int, now: float, *, since_day: int = 0
+        self, idents: Sequence[str], partitions: Sequence[int], now: float, *, since_day: int = 0
     ) -> list[StoredEvent]:
-        """The events of a partition with these ids. `since_day`: none of them is older, days since 1970.
+        """The events of some partitions with these ids. `since_day`: none of them is older, days since 1970.
 
         One round trip for the index and one for the events. Raises `StateUnavailable`.
         """
@@ -69,14 +69,20 @@ class EventIndex:
         days = range(today + 1, max(today - self._days, since_day - 2), -1)
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
-            for ident in idents:
-                for day in days:
-                    pipe.hget(f"{keys.event_ids(partition)}:{day}:{ident[:2]}", ident[2:18])
-            entries = [_entry_of(answer) for answer in pipe.execute() if answer is not None]
-            for entry in entries:
+            spots = [(partition, ident, day) for partition in partitions for ident in idents for day in days]
+            for partition, ident, day in spots:
+                pipe.hget(f"{keys.event_ids(partition)}:{day}:{ident[:2]}", ident[2:18])
+            entries = [
+                (partition, _entry_of(answer))
+                for (partition, _, _), answer in zip(spots, pipe.execute(), strict=True)
+                if answer is not None
+            ]
+            for partition, entry in entries:
                 pipe.xrange(keys.journal(partition), entry, entry)
             answers = cast("list[StreamItems]", pipe.execute() if entries else [])
-        found = [stored_event(*items[0], partition) for items in answers if items]
+        found = [
+            stored_event(*items[0], partition) for (partition, _), items in zip(entries, answers, strict=True) if items
+        ]
         return [event for event in found if event.id in idents]
 
     def _places(self, beginning: str, today: int) -> list[tuple[int, str]]:

@@ -1,17 +1,18 @@
 -- publish_once: append new versions of attempts, remember them, store the requests. One partition, atomically.
 --
--- KEYS  1 journal (stream)   2 seen (hash n, b, m; the buckets are <KEYS[2]>:<number>)
+-- KEYS  1 journal (stream)   2 seen (buckets.lua, which stands before this)
 --       3 requests (stream)   4 counts of the minute   5 of the hour   6 of the day (hashes, see add_counts.lua)
 --       7 index of event ids (the hashes are <KEYS[7]>:<day>:<first two characters of the id>)
 --         No key has this very name. So while the keys of a slot move one by one, a server refuses the call before it
 --         begins (TRYAGAIN: some of its keys are missing), and it never fails between an event and its memory.
--- ARGV  1 today (days since 1970)   2 number of records R   3 number of requests Q   4 seconds to keep the index
+-- ARGV  1 today (days since 1970)   2 number of records R   3 number of requests Q   4 seconds to keep the index   5 epoch
 --       then R x 10: field, digest (6; or 12 with that of an earlier version, which counts as the same), order (5, big-endian; from the vendor's API
 --                    followed by the id of the journal's last entry before the vendor was asked), origin (w|p|a|b|o), expected revision, type, event id, source, attempt id or subject, event JSON
 --       then Q x 11: outcome ("" = the highest of its records), number of its records (in order, after the records
 --                    without a request), outcome so far, id, source, received, reason, headers, body, attempt ids, number of the secret
 -- Returns {R x {outcome, revision, journal id}, Q x outcome}
 --       outcome: published | revised | duplicate | stale | revise (build revision+1 and call again expecting revision)
+-- Error STALE: nothing was done; load the partitions again.
 -- Error TRYAGAIN: a bucket that this call needs is missing. Some records may have been published, no request is stored;
 --       the call can be repeated.
 --
@@ -27,67 +28,14 @@
 --   2-3 day first seen, since 1970   4 days until the other path saw it (255: 255 or more)
 --   5 revision % 256   6-10 order   11-16, 17-18 journal id (ms, sequence)
 --   19.. digests, 6 bytes each, newest last, at most 8
---
--- The buckets grow by linear hashing, one split at a time, so that each remains a compact listpack.
---
--- Buckets are no declared keys: while a slot moves from one server to another, one may be away although the header is
--- here, and its attempts would look new. So every bucket holds MARK, and one without it is not used. The name hashes to
--- 0, so that no split moves it; the value is that of an attempt which is never forgotten. Buckets of earlier versions
--- have no marks: `m` counts the first buckets that have been given one.
 
-local PER_BUCKET, MAX_DIGESTS, MAX_REVISION = 64, 8, 8191
-local MARK, MARK_VALUE, MARKED_AT_ONCE = '\0\0\0\0!', string.rep('\255', 16), 1000
-local journal, seen, requests, counts = KEYS[1], KEYS[2], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }
+local MAX_DIGESTS, MAX_REVISION = 8, 8191
+local journal, requests, counts = KEYS[1], KEYS[3], { KEYS[4], KEYS[5], KEYS[6] }
 local today, index_kept = tonumber(ARGV[1]), ARGV[4]
-local call, byte, char, sub = redis.call, string.byte, string.char, string.sub
 
-local size = call('HMGET', seen, 'n', 'b', 'm')
-local remembered, buckets, marked = tonumber(size[1] or '0'), tonumber(size[2] or '1'), tonumber(size[3] or '0')
-local half = 1
-while half * 2 <= buckets do half = half * 2 end
+local refused = open_memory(KEYS[2], tonumber(ARGV[5]))
+if refused then return refused end
 local remembered_before = remembered
-
-if marked < buckets then
-  local last = math.min(marked + MARKED_AT_ONCE, buckets) - 1
-  for i = marked, last do call('HSET', seen .. ':' .. i, MARK, MARK_VALUE) end
-  marked = last + 1
-  call('HSET', seen, 'b', buckets, 'm', marked)
-end
-
-local function hash(field)
-  local a, b, c, d = byte(field, 1, 4)
-  return a + b * 256 + c * 65536 + d * 16777216
-end
-
-local function bucket_of(field)
-  local h = hash(field)
-  local i = h % (half * 2)
-  if i >= buckets then i = h % half end
-  return seen .. ':' .. i
-end
-
--- The fields that move are written with two commands: a command for each would double the append-only file. A bucket
--- that is not here is split by a later call.
-local function split_one()
-  local target = buckets
-  local from = seen .. ':' .. (target - half)
-  local all = call('HGETALL', from)
-  local moved, names, is_here = { MARK, MARK_VALUE }, {}, false
-  for i = 1, #all, 2 do
-    if hash(all[i]) % (half * 2) == target then
-      moved[#moved + 1], moved[#moved + 2] = all[i], all[i + 1]
-      names[#names + 1] = all[i]
-    elseif all[i] == MARK then
-      is_here = true
-    end
-  end
-  if not is_here then return end
-  call('HSET', seen .. ':' .. target, unpack(moved))
-  if #names > 0 then call('HDEL', from, unpack(names)) end
-  buckets, marked = buckets + 1, marked + 1
-  call('HSET', seen, 'b', buckets, 'm', marked)
-  if half * 2 <= buckets then half = half * 2 end
-end
 
 local function pack_id(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
@@ -151,7 +99,7 @@ local FIRST = { w = 1, p = 6, a = 6, b = 6, o = 0 }
 -- Entries that this call has appended: one page may have two versions of an attempt.
 local own = {}
 local missing
-local results, at = {}, 5
+local results, at = {}, 6
 for r = 1, tonumber(ARGV[2]) do
   local field, path = ARGV[at], ARGV[at + 3]
   local order, read_after = sub(ARGV[at + 2], 1, 5), sub(ARGV[at + 2], 6)
@@ -182,8 +130,7 @@ for r = 1, tonumber(ARGV[2]) do
       id = append()
       call('HSET', bucket, field, char(FIRST[path], math.floor(today / 256), today % 256, 0, 1)
         .. order .. pack_id(id) .. digest)
-      remembered = remembered + 1
-      if remembered > buckets * PER_BUCKET and marked == buckets then split_one() end
+      count_one_more()
       outcome, revision = 'published', 1
       count(source, origin, 'published')
       if path == 'a' then count(source, origin, 'announced') end
@@ -231,7 +178,7 @@ end
 if remembered ~= remembered_before then call('HSET', seen, 'n', remembered) end
 if missing then
   add_counts(counts, tally)
-  return redis.error_reply('TRYAGAIN ' .. missing .. ' is missing: its slot is moving, or it was deleted')
+  return missing_bucket(missing)
 end
 
 -- The highest outcome of its records is that of the request. The same table is in entries.py.

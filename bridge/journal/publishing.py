@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import redis
 
 from bridge.errors import StateUnavailable
 from bridge.journal.entries import (
-    BACKFILL,
-    BRIDGE,
     OUTCOME_RANK,
-    POLL,
     PUBLISHED_OUTCOMES,
-    WEBHOOK,
     Entry,
     EntryResult,
-    Submission,
     SubmissionResult,
 )
+from bridge.journal.memories import MoveMemories, StalePartitions, stale_as_such
+from bridge.journal.script_arguments import Call, Pending, record_args, request_args
 from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
-from bridge.state.partitions import Partitions
+from bridge.state.partitions import Partitions, Spread
 from bridge.state.stored_json import UnreadableRecord, json_object, log_unreadable
 
 __all__ = ["Journal", "Publisher"]
 
-_ORIGIN = {WEBHOOK: b"w", POLL: b"p", BACKFILL: b"b", BRIDGE: b"o"}
-_ANNOUNCED = b"a"
 _DAY = 86_400
 #: Seconds for which the index of event ids outlasts the events of its day, for clocks that differ.
 _INDEX_MARGIN = 2 * _DAY
-#: `json.dumps` with arguments would build an encoder for each request.
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
 #: How often a revision is built again because the attempt changed meanwhile; each time another process made progress.
 _ROUNDS = 10
 #: Maximum number of records in one call of the script: 100 block the server for about 1.3 ms; more gain nothing.
@@ -47,33 +38,6 @@ class Publisher(Protocol):
     """Makes one entry durable: the journal itself, or the web server's group commit in front of it."""
 
     def publish(self, entry: Entry, *, now: float) -> EntryResult: ...
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A submission without a result yet."""
-
-    #: (entry, position) in the caller's batch.
-    slot: tuple[int, int]
-    #: The submission.
-    submission: Submission
-    #: Where it is remembered.
-    partition: int
-    field: bytes
-    #: The revision that the attempt must still have; 0: it must be unknown.
-    expected: int = 0
-    #: `data` of the event of that revision.
-    previous: Mapping[str, Any] | None = None
-
-
-@dataclass(slots=True)
-class _Call:
-    """The arguments of one call of the script, for one partition."""
-
-    #: Records without a request first, then those of each request.
-    records: list[_Pending] = field(default_factory=list)
-    #: (entry, number of its records, outcome so far) of each request to store, in the order of their records.
-    requests: list[tuple[int, int, str]] = field(default_factory=list)
 
 
 class Journal:
@@ -88,7 +52,8 @@ class Journal:
         self.partitions = partitions
         self._places = Partitions(client, partitions)
         self._keep_index = int(keep_events) + _INDEX_MARGIN
-        self._script = scripts.register(client, __file__, "publish_once", after=counts.ADD_COUNTS)
+        self._script = scripts.register(client, __file__, "buckets", "publish_once", after=counts.ADD_COUNTS)
+        self._memories = MoveMemories(client)
 
     def publish(self, entry: Entry, *, now: float) -> EntryResult:
         """Publish one entry; see `publish_batch`."""
@@ -102,20 +67,32 @@ class Journal:
         results: list[list[SubmissionResult | None]] = [[None] * len(entry.submissions) for entry in entries]
         outcomes: list[str] = ["" for _ in entries]
         pending = [
-            self._pending((number, position), submission)
+            Pending((number, position), submission)
             for number, entry in enumerate(entries)
             for position, submission in enumerate(entry.submissions)
         ]
         bare = [number for number, entry in enumerate(entries) if entry.request and not entry.submissions]
         with state_errors():
             for _ in range(_ROUNDS):
-                again: list[_Pending] = []
+                try:
+                    spread = self._places.spread()
+                    self._bring_home(pending, spread)
+                except StalePartitions:
+                    self._places.reload()
+                    continue
+                again, stale = list[Pending](), Call()
                 for partition, call in self._calls(entries, pending, bare, results):
-                    again += self._run(partition, call, entries, results, outcomes, now)
-                if not again:
+                    try:
+                        again += self._run(partition, call, spread, entries, results, outcomes, now)
+                    except StalePartitions:
+                        self._places.reload()
+                        stale.records += call.records
+                        stale.requests += call.requests
+                bare = [number for number, records, _ in stale.requests if not records]
+                if not (again or stale.records or bare):
                     break
                 self._load_previous(again)
-                pending, bare = again, []
+                pending = again + stale.records
             else:
                 raise StateUnavailable(f"an attempt changed {_ROUNDS} times while it was being revised. Send it again")
         return [
@@ -135,7 +112,7 @@ class Journal:
         for partition in range(self.partitions):
             with state_errors():
                 while not self._is_marked(partition):
-                    self._run(partition, _Call(), (), [], [], 0.0)
+                    self._run(partition, Call(), self._places.spread(), (), [], [], 0.0)
 
     def _is_marked(self, partition: int) -> bool:
         buckets, marked = cast("list[bytes | None]", self.client.hmget(keys.seen(partition), ["b", "m"]))
@@ -144,22 +121,22 @@ class Journal:
     def _calls(
         self,
         entries: Sequence[Entry],
-        pending: list[_Pending],
+        pending: list[Pending],
         bare: list[int],
         results: list[list[SubmissionResult | None]],
-    ) -> Iterator[tuple[int, _Call]]:
+    ) -> Iterator[tuple[int, Call]]:
         """The calls by partition, of at most `BATCH` records; a request goes with the last of its records."""
-        by_partition: dict[int, list[_Pending]] = defaultdict(list)
+        by_partition: dict[int, list[Pending]] = defaultdict(list)
         for item in pending:
             by_partition[item.partition].append(item)
         home = {item.slot[0]: partition for partition, items in by_partition.items() for item in items}
         if bare:
             by_partition.setdefault(0, [])
         for partition, items in by_partition.items():
-            call = _Call()
+            call = Call()
             # Records without a request come first: the script expects those of each request after them.
-            without_request: list[_Pending] = []
-            by_request: dict[int, list[_Pending]] = defaultdict(list)
+            without_request: list[Pending] = []
+            by_request: dict[int, list[Pending]] = defaultdict(list)
             for item in items:
                 number = item.slot[0]
                 if entries[number].request is None or home[number] != partition:
@@ -167,14 +144,14 @@ class Journal:
                 else:
                     by_request[number].append(item)
             for start in range(0, len(without_request), BATCH):
-                yield partition, _Call(records=without_request[start : start + BATCH])
+                yield partition, Call(records=without_request[start : start + BATCH])
             for number, group in by_request.items():
                 call.records += group
                 so_far = _highest_outcome([result for result in results[number] if result is not None])
                 call.requests.append((number, len(group), so_far))
                 if len(call.records) >= BATCH:
                     yield partition, call
-                    call = _Call()
+                    call = Call()
             if partition == 0:
                 call.requests += [(number, 0, "") for number in bare]
             if call.records or call.requests:
@@ -183,21 +160,23 @@ class Journal:
     def _run(
         self,
         partition: int,
-        call: _Call,
+        call: Call,
+        spread: Spread,
         entries: Sequence[Entry],
         results: list[list[SubmissionResult | None]],
         outcomes: list[str],
         now: float,
-    ) -> list[_Pending]:
+    ) -> list[Pending]:
         day = int(now // _DAY)
-        args: list[bytes | str | int] = [day, len(call.records), len(call.requests), self._keep_index]
+        args: list[bytes | str | int] = [day, len(call.records), len(call.requests), self._keep_index, spread.epoch]
         for pending in call.records:
-            args += _record_args(pending)
+            args += record_args(pending, spread)
         for number, records, so_far in call.requests:
-            args += _request_args(entries[number], records, so_far)
+            args += request_args(entries[number], records, so_far)
         names = [keys.journal(partition), keys.seen(partition), keys.requests(partition)]
         names += [*counts.names(keys.counts, partition, now), keys.event_ids(partition)]
-        answers, stored = cast("tuple[list[Any], list[Any]]", self._script(keys=names, args=args))
+        with stale_as_such():
+            answers, stored = cast("tuple[list[Any], list[Any]]", self._script(keys=names, args=args))
         again = []
         for pending, (outcome, revision, entry_id) in zip(call.records, answers, strict=True):
             result = SubmissionResult(outcome.decode(), revision, entry_id.decode())
@@ -214,21 +193,37 @@ class Journal:
             outcomes[number] = outcome.decode()
         return again
 
-    def _load_previous(self, again: list[_Pending]) -> None:
+    def _load_previous(self, again: list[Pending]) -> None:
         """Replace each stream id in `previous` with the `data` of that event, in one round trip."""
-        pipe = self.client.pipeline(transaction=False)
+        pipe, places = self.client.pipeline(transaction=False), []
         for pending in again:
-            entry_id = pending.previous["entry_id"] if pending.previous else "0-0"
-            pipe.xrange(keys.journal(pending.partition), entry_id, entry_id, count=1)
-        for pending, items in zip(again, pipe.execute(), strict=True):
-            pending.previous = _data(items[0][1].get(b"event", b"")) if items else None
+            named, entry_id = pending.submission, pending.previous["entry_id"] if pending.previous else "0-0"
+            pending.previous = None
+            for partition in self._places.with_events(named.source, named.subject or named.attempt_id):
+                pipe.xrange(keys.journal(partition), entry_id, entry_id, count=1)
+                places.append(pending)
+        for pending, items in zip(places, pipe.execute(), strict=True):
+            named = pending.submission
+            wanted = (named.source.encode(), (named.subject or named.attempt_id).encode())
+            for _, fields in items:
+                if (fields.get(b"source"), fields.get(b"attempt")) == wanted:
+                    pending.previous = _data(fields.get(b"event", b""))
 
-    def _pending(self, slot: tuple[int, int], submission: Submission) -> _Pending:
-        if submission.subject:
-            home = self._places.home(submission.source, submission.subject, submission.attempt_id)
-        else:
-            home = self._places.home(submission.source, submission.attempt_id)
-        return _Pending(slot, submission, *home)
+    def _bring_home(self, pending: Sequence[Pending], spread: Spread) -> None:
+        """Find where each attempt is remembered, and bring it there if another partition remembers it still."""
+        wanted, moved = [], [item for item in pending if item.epoch != spread.epoch]
+        for item in moved:
+            named = item.submission
+            notice = named.attempt_id if named.subject else None
+            about = (named.source, named.subject or named.attempt_id, notice)
+            item.partition, item.field = spread.home(*about)
+            # The epoch of all is that of the calls which publish them: what is not home is refused there.
+            if earlier := spread.earlier(*about):
+                wanted.append(((item.partition, item.field), earlier))
+        if wanted:
+            self._memories.fetch(wanted, spread)
+        for item in moved:
+            item.epoch = spread.epoch
 
 
 def _data(event: bytes) -> dict[str, Any] | None:
@@ -239,50 +234,6 @@ def _data(event: bytes) -> dict[str, Any] | None:
         log_unreadable("event of the journal", str(error))
         return None
     return data if isinstance(data, dict) else None
-
-
-def _record_args(pending: _Pending) -> list[bytes | str | int]:
-    submission = pending.submission
-    ends = submission.journal_ends
-    event_type, event_id, event = submission.build(pending.expected + 1, pending.previous)
-    if submission.span is not None:
-        named = {
-            "messaging.message.id": event_id,
-            "cloudevents.event_id": event_id,
-            "cloudevents.event_type": event_type,
-        }
-        submission.span.set(named)
-    return [
-        pending.field,
-        submission.digest + submission.former_digest,
-        submission.order.to_bytes(5, "big") + (b"" if ends is None else ends[pending.partition].encode()),
-        _ANNOUNCED if submission.announced and submission.origin == POLL else _ORIGIN[submission.origin],
-        pending.expected,
-        event_type,
-        event_id,
-        submission.source,
-        submission.subject or submission.attempt_id,
-        event,
-    ]
-
-
-def _request_args(entry: Entry, records: int, so_far: str) -> list[bytes | str | int]:
-    request = entry.request
-    if request is None:
-        raise AssertionError("only entries with a request come here")
-    return [
-        request.outcome or "",
-        records,
-        so_far,
-        request.id,
-        request.source,
-        f"{request.received_at:.3f}",
-        request.reason,
-        _ENCODER.encode(dict(request.headers)),
-        request.body,
-        "\n".join((*(item.attempt_id for item in entry.submissions if item.subject is None), *request.pointers)),
-        "" if request.secret is None else request.secret,
-    ]
 
 
 def _highest_outcome(results: Sequence[SubmissionResult]) -> str:

@@ -28,9 +28,17 @@ class Reader:
         self.partitions = partitions
         self._places = Partitions(client, partitions)
 
-    def partition_of(self, source: str, attempt_id: str) -> int:
-        """Where the events of an attempt are."""
-        return self._places.home(source, attempt_id)[0]
+    def with_events(self, source: str, attempt_id: str) -> list[int]:
+        """The partitions that may have events of an attempt; one unless partitions were ever changed."""
+        return self._places.with_events(source, attempt_id)
+
+    def newest_event(self, source: str, attempt_id: str, memory: Memory) -> StoredEvent | None:
+        """The event that `memory` names, or None if it left the journal."""
+        for partition in self.with_events(source, attempt_id):
+            event = self.entry(partition, memory.entry_id)
+            if event is not None and (event.source, event.attempt) == (source, attempt_id):
+                return event
+        return None
 
     def events(
         self,
@@ -74,17 +82,7 @@ class Reader:
 
     def attempt(self, source: str, attempt_id: str) -> Memory | None:
         """What is remembered of an attempt, or None."""
-        partition, field = self._places.home(source, attempt_id)
-        seen = keys.seen(partition)
-        with state_errors():
-            before = None
-            while True:
-                buckets = int(cast("bytes | None", self.client.hget(seen, "b")) or 1)
-                value = cast("bytes | None", self.client.hget(f"{seen}:{bucket_number(field, buckets)}", field))
-                # A split of a bucket between the two reads moves the field: read again while the table grows.
-                if value is not None or buckets == before:
-                    return None if value is None else parse_memory(value)
-                before = buckets
+        return self.attempts(source, [attempt_id]).get(attempt_id)
 
     def attempts(self, source: str, attempt_ids: Iterable[str]) -> dict[str, Memory]:
         """What is remembered of several attempts, in a few round trips for each 500; unknown ones are left out."""
@@ -92,11 +90,11 @@ class Reader:
         distinct = list(dict.fromkeys(attempt_ids))
         for start in range(0, len(distinct), _PAGE):
             missing, before = distinct[start : start + _PAGE], None
-            # As above: a split between the two reads moves a field.
-            while missing and (buckets := self._buckets()) != before:
-                values = self._memories(source, missing, buckets)
+            # A split of a bucket between the two reads moves a field: read again while the table grows.
+            while missing and (sizes := self._sizes()) != before:
+                values = self._memories(source, missing, sizes)
                 memories |= {name: parse_memory(value) for name, value in zip(missing, values, strict=True) if value}
-                missing, before = [name for name in missing if name not in memories], buckets
+                missing, before = [name for name in missing if name not in memories], sizes
         return memories
 
     def remembered(self) -> int:
@@ -163,21 +161,33 @@ class Reader:
         for _, event in heapq.merge(*streams, key=lambda item: item[0]):
             yield event
 
-    def _buckets(self) -> list[int]:
-        """The number of buckets of each partition."""
+    def _sizes(self) -> list[tuple[int, int]]:
+        """(buckets, epoch) of each partition."""
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
             for partition in range(self.partitions):
-                pipe.hget(keys.seen(partition), "b")
-            return [int(number or 1) for number in pipe.execute()]
+                pipe.hmget(keys.seen(partition), ["b", "e"])
+            sizes = [(int(buckets or 1), int(epoch or 0)) for buckets, epoch in pipe.execute()]
+        if any(epoch > self._places.spread().epoch for _, epoch in sizes):
+            self._places.reload()
+        return sizes
 
-    def _memories(self, source: str, attempt_ids: Sequence[str], buckets: Sequence[int]) -> list[bytes | None]:
-        with state_errors():
-            pipe = self.client.pipeline(transaction=False)
-            for attempt_id in attempt_ids:
-                partition, field = self._places.home(source, attempt_id)
-                pipe.hget(f"{keys.seen(partition)}:{bucket_number(field, buckets[partition])}", field)
-            return pipe.execute()
+    def _memories(
+        self, source: str, attempt_ids: Sequence[str], sizes: Sequence[tuple[int, int]]
+    ) -> list[bytes | None]:
+        spread = self._places.spread()
+        found: list[bytes | None] = [None] * len(attempt_ids)
+        homes = [[*spread.earlier(source, name), spread.home(source, name)] for name in attempt_ids]
+        # One after the other: what is moved meanwhile is added to its home before it is deleted where it was.
+        for step in range(max(map(len, homes))):
+            asked = [(place, all_of[step]) for place, all_of in enumerate(homes) if step < len(all_of)]
+            with state_errors():
+                pipe = self.client.pipeline(transaction=False)
+                for _, (partition, field) in asked:
+                    pipe.hget(f"{keys.seen(partition)}:{bucket_number(field, sizes[partition][0])}", field)
+                for (place, _), value in zip(asked, pipe.execute(), strict=True):
+                    found[place] = value or found[place]
+        return found
 
     def _events(
         self, partition: int, first: str, last: str, newest_first: bool

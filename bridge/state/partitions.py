@@ -1,23 +1,34 @@
-"""In which partition the memory and the events of an attempt are, and under which field it is remembered.
+"""Over how many partitions attempts are spread: where the memory and the events of each are, and under which field.
 
 Since layout 3 the digest of an attempt tells both, so that whoever walks through the memory knows where each field
-belongs. In a state of layout 2 the partition is a checksum of the name, and stays so.
+belongs. In a state of layout 2 the partition is a checksum of the name, until it is repartitioned.
+
+`ab:bridge` has what holds now: `partitions`, and while what is remembered moves `from_partitions` and `from_layout`.
+Each change raises `epoch`, which stands in the memory of each partition too.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import blake2b
+from typing import cast
 from zlib import crc32
 
 import redis
 
-from bridge.state.layout import LAYOUT, stored_layout
+from bridge.state import keys
+from bridge.state.errors import state_errors
+from bridge.state.layout import LAYOUT
 
-__all__ = ["Partitions", "attempt_field", "partition_of_field"]
+__all__ = ["Home", "Partitions", "Spread", "attempt_field", "partition_of_field", "read_spread"]
 
 _BY_DIGEST = 3
-#: Bytes 13-16 of a field say where it belongs; publish_once.lua finds the bucket by the first four.
+#: Bytes 13-16 of a field say where it belongs; buckets.lua finds the bucket by the first four.
 _HOME = 12
+_FIELDS = ("name", "layout", "partitions", "epoch", "from_partitions", "from_layout", "old_notices")
+
+#: Partition and field.
+Home = tuple[int, bytes]
 
 
 def attempt_field(source: str, attempt_id: str) -> bytes:
@@ -26,33 +37,94 @@ def attempt_field(source: str, attempt_id: str) -> bytes:
 
 
 def partition_of_field(field: bytes, partitions: int) -> int:
-    """The partition of a field in a state of layout 3."""
+    """The partition of a field since layout 3."""
     return int.from_bytes(field[_HOME:], "little") % partitions
 
 
-class Partitions:
-    """Finds the partition of each attempt. It asks the state for its layout once, and only where that matters."""
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How attempts are spread. Pure."""
 
-    def __init__(self, client: redis.Redis, number: int) -> None:
-        self.number = number
-        self._client = client
-        self._layout: int | None = None
+    partitions: int
+    layout: int = LAYOUT
+    epoch: int = 0
+    #: While memories move: how they were spread before.
+    before: Spread | None = None
+    #: Whether notices may be remembered as layout 2 did, under fields that do not tell whose they are.
+    old_notices: bool = False
 
-    def home(self, source: str, attempt_id: str, notice: str | None = None) -> tuple[int, bytes]:
-        """Partition and field of an attempt, or of a notice about it, which is in the same partition.
+    def home(self, source: str, attempt_id: str, notice: str | None = None) -> Home:
+        """Of an attempt, or of a notice about it, which is in the same partition.
 
-        `notice`: what tells it from all others of its source. Raises `StateUnavailable`.
+        `notice`: what tells it from all others of its source.
         """
         field = attempt_field(source, attempt_id)
-        if notice is None and self.number == 1:
-            return 0, field
         own = field if notice is None else attempt_field(source, notice)
-        if self._by_digest():
-            return partition_of_field(field, self.number), own[:_HOME] + field[_HOME:]
-        return crc32(f"{source}/{attempt_id}".encode()) % self.number, own
+        if self.layout >= _BY_DIGEST:
+            return partition_of_field(field, self.partitions), own[:_HOME] + field[_HOME:]
+        return crc32(f"{source}/{attempt_id}".encode()) % self.partitions, own
 
-    def _by_digest(self) -> bool:
-        if self._layout is None:
-            self._layout = stored_layout(self._client)
-        # A state without a bridge will get ours.
-        return (self._layout or LAYOUT) >= _BY_DIGEST
+    def earlier(self, source: str, attempt_id: str, notice: str | None = None) -> list[Home]:
+        """Where it may still be remembered from before; whoever looks there looks at its home last."""
+        if self.before is None and not (self.old_notices and notice is not None):
+            return []
+        found = [] if self.before is None else [self.before.home(source, attempt_id, notice)]
+        if self.old_notices and notice is not None:
+            # Whoever moves memories cannot know whose this one is, and takes it for that of an attempt.
+            field = attempt_field(source, notice)
+            found += [(partition_of_field(field, each), field) for each in self._numbers()]
+        home = self.home(source, attempt_id, notice)
+        return [each for each in dict.fromkeys(found) if each != home]
+
+    def _numbers(self) -> list[int]:
+        earlier = [self.before.partitions] if self.before is not None and self.before.layout >= _BY_DIGEST else []
+        return [*earlier, self.partitions]
+
+
+def read_spread(client: redis.Redis, *, configured: int) -> Spread | None:
+    """How the state spreads attempts, None if it holds no bridge yet. Raises `StateUnavailable`.
+
+    `configured`: the number of bridge.yaml, where the state does not say.
+    """
+    with state_errors():
+        values = cast("list[bytes | None]", client.hmget(keys.BRIDGE, _FIELDS))
+    name, layout, partitions, epoch, number, earlier, notices = values
+    if name is None and layout is None:
+        return None
+    return Spread(
+        partitions=int(partitions or configured),
+        layout=int(layout or 1),
+        epoch=int(epoch or 0),
+        before=None if number is None else Spread(int(number), int(earlier or LAYOUT)),
+        old_notices=bool(notices),
+    )
+
+
+class Partitions:
+    """What `read_spread` has found, remembered until a later epoch is met. Any thread may use it."""
+
+    def __init__(self, client: redis.Redis, served: int) -> None:
+        """`served`: partitions that the processes serve, `bridge.partitions`."""
+        self.served = served
+        self._client = client
+        self._spread: Spread | None = None
+
+    def spread(self) -> Spread:
+        """How attempts are spread. Raises `StateUnavailable`."""
+        # Another thread may call `reload` meanwhile.
+        spread = self._spread
+        if spread is None:
+            spread = self._spread = read_spread(self._client, configured=self.served)
+        # A state without a bridge will get our layout.
+        return spread or Spread(self.served)
+
+    def reload(self) -> None:
+        """Read it again at the next call: something moved."""
+        self._spread = None
+
+    def with_events(self, source: str, attempt_id: str) -> list[int]:
+        """The partitions that may have events of an attempt, its home first. Raises `StateUnavailable`."""
+        spread = self.spread()
+        home, _ = spread.home(source, attempt_id)
+        # Events stay where they were published.
+        return [home, *(number for number in range(self.served) if number != home)] if spread.epoch else [home]

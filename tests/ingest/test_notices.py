@@ -186,7 +186,7 @@ def test_a_notice_about_an_attempt_is_in_its_partition_and_does_not_change_its_m
         offer(journal, notices.overdue(replace(WATCH, key=attempt)))
         assert reader.attempt("eu", attempt) == memory
         places = {event.partition for event in reader.events(attempt=attempt)}
-        assert places == {reader.partition_of("eu", attempt)}
+        assert places == {*reader.with_events("eu", attempt)}
         assert len(list(reader.events(attempt=attempt))) == 2
 
 

@@ -117,17 +117,22 @@ def test_a_bucket_that_is_away_is_not_split(state: redis.Redis) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "old", "new"),
+    ("scenario", "script", "old", "new"),
     [
-        (publish_while_each_bucket_is_away, "call('HEXISTS', bucket, MARK) == 0", "false"),
-        (publish_while_splits_are_due, "if not is_here then return end", ""),
+        (publish_while_each_bucket_is_away, "publish_once", "call('HEXISTS', bucket, MARK) == 0", "false"),
+        (publish_while_splits_are_due, "buckets", "if not is_here then return end", ""),
     ],
     ids=["new although the bucket is away", "split although the bucket is away"],
 )
 def test_half_a_guard_publishes_twice(
-    state: redis.Redis, monkeypatch: pytest.MonkeyPatch, scenario: Callable[[redis.Redis], object], old: str, new: str
+    state: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    scenario: Callable[[redis.Redis], object],
+    script: str,
+    old: str,
+    new: str,
 ) -> None:
-    change_script(monkeypatch, "publish_once", old, new)
+    change_script(monkeypatch, script, old, new)
     # Two servers would have the same bucket now.
     with suppress(redis.ResponseError):
         scenario(state)
@@ -150,7 +155,7 @@ def test_the_buckets_of_an_earlier_version_get_their_marks_at_a_start_whoever_is
 ) -> None:
     as_an_earlier_version_left_it(state)
     remembered = Reader(state).remembered()
-    change_script(monkeypatch, "publish_once", "1000", "4")
+    change_script(monkeypatch, "buckets", "1000", "4")
     outcomes(Journal(state), make_submission("link:0", origin=POLL))  # a process that is killed after one call
     assert marks(state) == 4
     Journal(state).mark_buckets()

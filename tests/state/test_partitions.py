@@ -10,7 +10,7 @@ from bridge.ingest import notices
 from bridge.journal import Journal
 from bridge.journal.reading import Reader
 from bridge.state import keys, partitions
-from bridge.state.partitions import Partitions, attempt_field, partition_of_field
+from bridge.state.partitions import Partitions, Spread, attempt_field, partition_of_field
 from tests.support.journal import NOW, make_submission, outcomes
 
 BRIDGE = BridgeConfig(name="acme", public_url="https://bridge.example.test")
@@ -19,9 +19,9 @@ NAMES = [f"link:{number}" for number in range(60)]
 BY_NAME = {"link:1": 3, "link:2": 1, "link:3": 3, "link:4": 0}
 
 
-def of_layout(state: redis.Redis, layout: int, number: int = 4) -> Partitions:
+def of_layout(state: redis.Redis, layout: int, number: int = 4) -> Spread:
     state.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": str(number), "layout": str(layout)})
-    return Partitions(state, number)
+    return Partitions(state, number).spread()
 
 
 def test_the_field_of_an_attempt_and_of_its_notices_tells_their_partition(state: redis.Redis) -> None:
@@ -65,7 +65,7 @@ def test_a_later_process_finds_what_was_published(state: redis.Redis, layout: in
     assert published_again(state) == {"duplicate"}
     reader = Reader(state, partitions=4)
     assert reader.attempts("eu", NAMES).keys() == set(NAMES)
-    assert all(reader.entry(reader.partition_of("eu", name), reader.attempt("eu", name).entry_id) for name in NAMES)  # type: ignore[union-attr]
+    assert all(reader.newest_event("eu", name, memory) for name, memory in reader.attempts("eu", NAMES).items())
 
 
 def test_a_state_of_layout_2_that_is_taken_for_one_of_layout_3_publishes_again(

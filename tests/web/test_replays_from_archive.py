@@ -206,7 +206,7 @@ def test_every_partition_gets_its_events_and_none_gets_those_of_another(
     fill(place, *(old(number) for number in range(12)))
     row = new(made_api)
     finish(services)
-    places = Partitions(services.state, 3)
+    places = Partitions(services.state, 3).spread()
     for partition in range(3):
         waiting = services.state.hgetall(keys.deliveries("crm", partition))
         attempts = {json.loads(record)["attempt"] for record in waiting.values()}

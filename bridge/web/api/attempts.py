@@ -102,7 +102,7 @@ def _by_id(asked: Query, source: str | None, persons: bool) -> list[EventItem]:
     reader, found = services_here().journal_reader, []
     for name in services_here().config.sources if source is None else (source,):
         memory = reader.attempt(name, texts[0])
-        event = None if memory is None else reader.entry(reader.partition_of(name, texts[0]), memory.entry_id)
+        event = None if memory is None else reader.newest_event(name, texts[0], memory)
         if event is not None and (asked.since or 0.0) <= EventItem(event).recorded_at <= (asked.until or float("inf")):
             found.append(EventItem(event, persons=persons))
     return found
@@ -158,10 +158,10 @@ def _events(
     path, index = source_path(services.config.bridge.name, source), services.event_index
     found: list[StoredEvent] = []
     if watch is not None and watch["deadline"] is not None:
-        partition = services.journal_reader.partition_of(source, attempt)
+        partitions = services.journal_reader.with_events(source, attempt)
         deadline = datetime.fromisoformat(watch["deadline"]).timestamp()
         idents = overdue_ids(path, attempt, deadline)
-        found += index.find_exactly(idents, partition, now, since_day=int(min(deadline, now) // _DAY))
+        found += index.find_exactly(idents, partitions, now, since_day=int(min(deadline, now) // _DAY))
     if memory is not None:
         found += revisions(services.journal_reader, index, path, source, attempt, memory, now=now)
     return sorted(found, key=lambda event: EventItem(event).recorded_at)

@@ -1,0 +1,17 @@
+-- read_memories: what is remembered under some fields, for whoever moves it to another partition.
+--
+-- KEYS  1 seen (buckets.lua)
+-- ARGV  1 epoch   then the fields
+-- Returns the value of each field, or nil. Afterwards nobody changes them here: the epoch refuses who would.
+-- Errors STALE, TRYAGAIN.
+
+local refused = open_memory(KEYS[1], tonumber(ARGV[1]))
+if refused then return refused end
+local values = {}
+for i = 2, #ARGV do
+  local bucket = bucket_of(ARGV[i])
+  local value = call('HGET', bucket, ARGV[i])
+  if not value and call('HEXISTS', bucket, MARK) == 0 then return missing_bucket(bucket) end
+  values[i - 1] = value
+end
+return values
