@@ -12,6 +12,7 @@ from bridge import clock
 from bridge.errors import StateUnavailable
 from bridge.services import Services
 from workers.dispatch.erasures import ErasureRunner
+from workers.dispatch.repartition import RepartitionRunner
 from workers.dispatch.replays import ReplayRunner
 
 __all__ = ["job_threads"]
@@ -32,7 +33,11 @@ def job_threads(
     services: Services, now: Callable[[], float], token: str, stop: threading.Event
 ) -> list[threading.Thread]:
     """The thread that runs all jobs until `stop`. `now`: UNIX seconds of the state server."""
-    runners: Sequence[_Runner] = (ReplayRunner(services, token), ErasureRunner(services, token))
+    runners: Sequence[_Runner] = (
+        ReplayRunner(services, token),
+        ErasureRunner(services, token),
+        RepartitionRunner(services, token),
+    )
 
     def run() -> None:
         while not stop.is_set():

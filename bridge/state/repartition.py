@@ -1,0 +1,94 @@
+"""The change of the number of partitions, and how far the move of what is remembered has come; in `ab:bridge`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import redis
+
+from bridge.state import keys, scripts
+from bridge.state.errors import state_errors
+from bridge.state.layout import LAYOUT
+from bridge.state.lease import Lease
+
+__all__ = ["DONE", "NEVER", "RUNNING", "STOPPED", "Move", "Repartition"]
+
+NEVER, RUNNING, STOPPED, DONE = "never", "running", "stopped", "done"
+_FIELDS = ("partitions", "width", "from_partitions", "move", "move_at", "moved", "move_begun", "move_seen")
+_LEASE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A change of the number of partitions; times are UNIX seconds."""
+
+    #: Over how many attempts are spread now, and how many may have events.
+    partitions: int
+    width: int
+    #: `never`: the number was not changed yet.
+    state: str = NEVER
+    #: While memories move: over how many attempts were spread before, else None.
+    before: int | None = None
+    #: Where the mover is: partition and bucket.
+    partition: int = 0
+    bucket: int = 0
+    moved: int = 0
+    begun: float | None = None
+    seen: float | None = None
+
+
+class Repartition:
+    """Begins, stops and follows the change. Every method raises `StateUnavailable`."""
+
+    def __init__(self, client: redis.Redis, *, configured: int) -> None:
+        """`configured`: `bridge.partitions`, for a state that does not say."""
+        self._client, self._configured = client, configured
+        self._begin = scripts.register(client, __file__, "begin_repartition")
+        self._end = scripts.register(client, __file__, "end_repartition")
+
+    def read(self) -> Move:
+        """How it stands."""
+        with state_errors():
+            values = cast("list[bytes | None]", self._client.hmget(keys.BRIDGE, _FIELDS))
+        found = {name: value.decode() for name, value in zip(_FIELDS, values, strict=True) if value is not None}
+        number = int(found.get("partitions", self._configured))
+        partition, _, bucket = found.get("move_at", "0:0").partition(":")
+        return Move(
+            partitions=number,
+            width=int(found.get("width", number)),
+            state=found.get("move", NEVER),
+            before=int(found["from_partitions"]) if "from_partitions" in found else None,
+            partition=int(partition),
+            bucket=int(bucket),
+            moved=int(found.get("moved", 0)),
+            begun=float(found["move_begun"]) if "move_begun" in found else None,
+            seen=float(found["move_seen"]) if "move_seen" in found else None,
+        )
+
+    def begin(self, number: int, *, now: float) -> bool:
+        """Spread attempts over `number` partitions from now on; False while an earlier change is not done."""
+        with state_errors():
+            return bool(self._begin(keys=[keys.BRIDGE], args=[number, LAYOUT, self._configured, f"{now:.3f}"]))
+
+    def set_state(self, state: str) -> None:
+        """Stop the mover or let it go on."""
+        with state_errors():
+            self._client.hset(keys.BRIDGE, "move", state)
+
+    def lease(self, token: str) -> Lease:
+        """The right to move."""
+        return Lease(self._client, "partitions", token, seconds=_LEASE_SECONDS)
+
+    def save(self, partition: int, bucket: int, moved: int, *, now: float) -> None:
+        """Move the position, after everything before it is done."""
+        with state_errors():
+            pipe = self._client.pipeline(transaction=True)
+            pipe.hset(keys.BRIDGE, mapping={"move_at": f"{partition}:{bucket}", "move_seen": f"{now:.3f}"})
+            pipe.hincrby(keys.BRIDGE, "moved", moved)
+            pipe.execute()
+
+    def end(self, epoch: int, *, now: float) -> bool:
+        """Everything remembered is at its home; False if somebody else has said so."""
+        with state_errors():
+            return bool(self._end(keys=[keys.BRIDGE], args=[epoch, f"{now:.3f}"]))

@@ -1,0 +1,303 @@
+"""The number of partitions changes while everything is published: nothing is lost, nothing twice, whoever is killed."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count, cycle
+from pathlib import Path
+
+import pytest
+import redis
+
+from bridge.config.model import BridgeConfig
+from bridge.ingest import notices
+from bridge.journal import POLL, WEBHOOK, Journal
+from bridge.journal.memories import MoveMemories
+from bridge.journal.reading import Reader
+from bridge.services import Services
+from bridge.state import keys
+from bridge.state.partitions import Spread, partition_of_field, read_spread
+from bridge.state.repartition import DONE, RUNNING, STOPPED, Repartition
+from tests.support.journal import NOW, make_submission, outcomes
+from tests.support.mutants import change_script
+from tests.support.watches_api import build
+from workers.dispatch import repartition
+from workers.dispatch.repartition import CRASH_POINTS, RepartitionRunner
+
+#: Partitions that the processes serve.
+SERVED = 4
+NAMES = [f"link:{number}" for number in range(400)]
+BRIDGE = BridgeConfig(name="acme", public_url="https://bridge.example.test")
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture
+def services(state: redis.Redis, tmp_path: Path) -> Services:
+    made = build(state, tmp_path)
+    return replace(made, config=replace(made.config, bridge=replace(made.config.bridge, partitions=SERVED)))
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repartition, "_BUCKETS", 1)
+
+
+def begin(state: redis.Redis, before: int, after: int, layout: int = 3) -> None:
+    """A state of `before` partitions that remembers all attempts, whose number changes now."""
+    state.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": str(before), "layout": str(layout)})
+    assert set(publish(process(state))) == {"published"}
+    assert Repartition(state, configured=before).begin(after, now=NOW)
+
+
+def process(state: redis.Redis) -> Journal:
+    """The journal of a process."""
+    return Journal(state, partitions=SERVED)
+
+
+def publish(journal: Journal, score: int = 1, origin: str = POLL) -> list[str]:
+    submissions = [make_submission(name, score, order=score, origin=origin) for name in NAMES]
+    about = [
+        notices.consent_withdrawn(key=name, number=1, at=NOW, subject={}, attempts_voided=0) for name in NAMES[:60]
+    ]
+    submissions += [notices.submission(BRIDGE, "eu", "classmarker", notice, now=NOW) for notice in about]
+    found = []
+    for start in range(0, len(submissions), 50):
+        found += outcomes(journal, *submissions[start : start + 50])
+    return found
+
+
+def finish(services: Services, crash: Callable[[str], None] = lambda point: None) -> None:
+    runner = RepartitionRunner(services, "one", crash=crash)
+    store = Repartition(services.state, configured=SERVED)
+    for _ in range(1000):
+        if store.read().state != RUNNING:
+            return
+        runner.step(lambda: NOW)
+    raise AssertionError("still moving")
+
+
+def doubles(state: redis.Redis) -> dict[str, int]:
+    numbers = Counter(event.id for event in Reader(state, partitions=SERVED).events())
+    return {ident: number for ident, number in numbers.items() if number > 1}
+
+
+def check(state: redis.Redis, revisions: int = 1) -> None:
+    """Everything once, remembered where it belongs and nowhere else, and found."""
+    assert doubles(state) == {}
+    reader = Reader(state, partitions=SERVED)
+    found = reader.attempts("eu", NAMES)
+    assert {memory.revision for memory in found.values()} == {revisions}
+    assert found.keys() == set(NAMES)
+    assert all(reader.newest_event("eu", name, memory) is not None for name, memory in found.items())
+    spread = read_spread(state, configured=SERVED)
+    assert spread is not None
+    assert {
+        field for partition, field in fields(state) if partition != partition_of_field(field, spread.partitions)
+    } == set()
+    assert len({spread.home("eu", name) for name in NAMES} & set(fields(state))) == len(NAMES)
+
+
+def fields(state: redis.Redis) -> Iterator[tuple[int, bytes]]:
+    for partition in range(SERVED):
+        for number in range(int(state.hget(keys.seen(partition), "b") or 0)):  # type: ignore[arg-type]
+            yield from (
+                (partition, field) for field in state.hkeys(f"{keys.seen(partition)}:{number}") if len(field) == 16
+            )  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("before", "after", "layout"), [(1, 3, 3), (3, 2, 3), (2, 4, 3), (1, 4, 2), (4, 3, 2)])
+def test_everything_is_remembered_in_its_new_partition_and_what_is_new_is_published_once(
+    state: redis.Redis, services: Services, before: int, after: int, layout: int
+) -> None:
+    old = process(state)
+    begin(state, before, after, layout)
+    assert set(publish(old)) == {"duplicate"}
+    finish(services)
+    assert Repartition(state, configured=SERVED).read().state == DONE
+    for journal in (old, process(state)):
+        assert set(publish(journal)) == {"duplicate"}
+    assert set(publish(old, 2)) == {"revised", "duplicate"}
+    check(state, 2)
+    previous = [event.event for event in Reader(state, partitions=SERVED).events(event_type="attempt.revised")]
+    assert all(b'"previous": 1' in event for event in previous)
+
+
+def test_who_still_knows_the_old_partitions_is_refused_and_loads_them_again(
+    state: redis.Redis, services: Services
+) -> None:
+    old, reader = process(state), Reader(state, partitions=SERVED)
+    state.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": "2", "layout": "3"})
+    publish(old)
+    assert len(reader.attempts("eu", NAMES)) == 400
+    begin_at = Repartition(state, configured=2)
+    assert begin_at.begin(4, now=NOW)
+    finish(services)
+    assert len(reader.attempts("eu", NAMES)) == 400
+    assert set(publish(old)) == {"duplicate"}
+    assert begin_at.begin(3, now=NOW)
+    assert not begin_at.begin(2, now=NOW)
+    finish(services)
+    assert set(publish(old)) == {"duplicate"}
+    check(state)
+
+
+def test_the_mover_may_be_killed_between_any_two_effects(state: redis.Redis, services: Services) -> None:
+    begin(state, 2, 3)
+    died: Counter[str] = Counter()
+    points = cycle(CRASH_POINTS)
+    for attempt in count():
+        point = next(points)
+
+        def crash(reached: str, point: str = point) -> None:
+            if reached == point and (point != "leased" or not died[point]):
+                died[point] += 1
+                raise Killed
+
+        try:
+            finish(services, crash)
+        except Killed:
+            state.delete(keys.lease("partitions"))
+            outcomes(process(state), *(make_submission(name) for name in NAMES[attempt % 5 :: 5]))
+            continue
+        break
+    assert set(died) == set(CRASH_POINTS)
+    check(state)
+
+
+def test_a_move_can_be_stopped_and_goes_on_where_it_was(state: redis.Redis, services: Services) -> None:
+    begin(state, 2, 3)
+    store, runner = Repartition(state, configured=SERVED), RepartitionRunner(services, "one")
+    for _ in range(3):
+        assert runner.step(lambda: NOW) == 0.0
+    store.set_state(STOPPED)
+    at = store.read()
+    assert (runner.step(lambda: NOW), store.read()) == (1.0, at)
+    assert (at.before, at.partitions, at.width) == (2, 3, 3)
+    assert at.moved > 0
+    assert set(publish(process(state))) == {"duplicate"}
+    store.set_state(RUNNING)
+    finish(services)
+    check(state)
+
+
+def storm(state: redis.Redis, services: Services, changes: tuple[int, ...] = (4, 2, 3)) -> None:
+    """Several processes publish all the time, by both paths, while the number changes again and again."""
+    begin(state, 1, 3)
+    stop, faults = threading.Event(), list[BaseException]()
+
+    def run(journal: Journal, origin: str, scores: Iterator[int]) -> None:
+        try:
+            while not stop.is_set():
+                publish(journal, next(scores), origin)
+        except BaseException as error:  # noqa: BLE001 - the test shows it
+            faults.append(error)
+
+    # One process finds later results, two repeat what is known.
+    threads = [
+        threading.Thread(target=run, args=(process(state), origin, scores))
+        for origin, scores in ((POLL, iter(range(2, 10_000))), (WEBHOOK, cycle([1])), (POLL, cycle([1])))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        finish(services)
+        for number in changes:
+            assert Repartition(state, configured=SERVED).begin(number, now=NOW)
+            finish(services)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert faults == []
+    assert doubles(state) == {}
+
+
+def test_nothing_is_lost_or_doubled_while_processes_publish(state: redis.Redis, services: Services) -> None:
+    storm(state, services)
+    last = Reader(state, partitions=SERVED).attempts("eu", NAMES)[NAMES[0]].revision
+    publish(process(state), last + 1)
+    check(state, last + 1)
+    events = Counter(event.type for event in Reader(state, partitions=SERVED).events())
+    assert events == {"attempt.completed": 400, "attempt.revised": 400 * last, "consent.withdrawn": 60}
+
+
+def deletes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What moves is added only after it was deleted."""
+    plain = MoveMemories._run
+
+    def run(self: MoveMemories, script: object, partition: int, spread: Spread, args: object) -> object:
+        if script is self._leaving:
+            found = plain(self, script, partition, spread, args)  # type: ignore[arg-type]
+            if found[1:]:
+                plain(self, self._drop, partition, spread, found[1::2])
+            return found
+        return plain(self, script, partition, spread, args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MoveMemories, "_run", run)
+
+
+def ignores_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    change_script(monkeypatch, "buckets", "if epoch < known then", "if false then")
+
+
+def overwrites_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    change_script(monkeypatch, "add_memories", "call('HSETNX'", "call('HSET'")
+
+
+def looks_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Spread, "earlier", lambda *_: [])
+
+
+def script_of(services: Services, state: redis.Redis) -> None:
+    """What each mutant must not survive, without threads: old and new processes in turn, a mover that dies often."""
+    old = process(state)
+    begin(state, 1, 3)
+    publish(old)
+    fresh = process(state)
+    died = 0
+
+    def crash(point: str) -> None:
+        nonlocal died
+        if point in ("read", "added") and died < 8:
+            died += 1
+            raise Killed
+
+    for score in range(2, 20):
+        try:
+            finish(services, crash)
+        except Killed:
+            state.delete(keys.lease("partitions"))
+            publish(fresh, score)
+            publish(old, score)
+            continue
+        break
+    publish(old, 1)
+    check(state, read_revision(state))
+
+
+def read_revision(state: redis.Redis) -> int:
+    return Reader(state, partitions=SERVED).attempts("eu", NAMES)[NAMES[0]].revision
+
+
+def test_a_mover_that_dies_beside_processes_that_publish_loses_nothing(state: redis.Redis, services: Services) -> None:
+    script_of(services, state)
+
+
+@pytest.mark.parametrize(
+    "mutant", [deletes_first, ignores_the_epoch, overwrites_what_is_there, looks_nowhere_else], ids=lambda each: each.__name__
+)  # fmt: skip
+def test_a_move_that_is_broken_on_purpose_is_caught(
+    state: redis.Redis,
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+    mutant: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    mutant(monkeypatch)
+    with pytest.raises(AssertionError):
+        script_of(services, state)
