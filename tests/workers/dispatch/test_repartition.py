@@ -48,11 +48,13 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repartition, "_BUCKETS", 1)
 
 
-def begin(state: redis.Redis, before: int, after: int, layout: int = 3) -> None:
-    """A state of `before` partitions that remembers all attempts, whose number changes now."""
+def begin(state: redis.Redis, before: int, after: int, layout: int = 3) -> Journal:
+    """A state of `before` partitions whose number changes now; the journal that has published all attempts before."""
     state.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": str(before), "layout": str(layout)})
-    assert set(publish(process(state))) == {"published"}
+    journal = process(state)
+    assert set(publish(journal)) == {"published"}
     assert Repartition(state, configured=before).begin(after, now=NOW)
+    return journal
 
 
 def process(state: redis.Redis) -> Journal:
@@ -62,10 +64,9 @@ def process(state: redis.Redis) -> Journal:
 
 def publish(journal: Journal, score: int = 1, origin: str = POLL) -> list[str]:
     submissions = [make_submission(name, score, order=score, origin=origin) for name in NAMES]
-    about = [
-        notices.consent_withdrawn(key=name, number=1, at=NOW, subject={}, attempts_voided=0) for name in NAMES[:60]
-    ]
-    submissions += [notices.submission(BRIDGE, "eu", "classmarker", notice, now=NOW) for notice in about]
+    for name in NAMES[:60]:
+        notice = notices.consent_withdrawn(key=name, number=1, at=NOW, subject={}, attempts_voided=0)
+        submissions.append(notices.submission(BRIDGE, "eu", "classmarker", notice, now=NOW))
     found = []
     for start in range(0, len(submissions), 50):
         found += outcomes(journal, *submissions[start : start + 50])
@@ -97,26 +98,24 @@ def check(state: redis.Redis, revisions: int = 1) -> None:
     assert all(reader.newest_event("eu", name, memory) is not None for name, memory in found.items())
     spread = read_spread(state, configured=SERVED)
     assert spread is not None
-    assert {
-        field for partition, field in fields(state) if partition != partition_of_field(field, spread.partitions)
-    } == set()
+    wrong = [field for partition, field in fields(state) if partition != partition_of_field(field, spread.partitions)]
+    assert wrong == []
     assert len({spread.home("eu", name) for name in NAMES} & set(fields(state))) == len(NAMES)
 
 
 def fields(state: redis.Redis) -> Iterator[tuple[int, bytes]]:
+    """(partition, field) of everything remembered."""
     for partition in range(SERVED):
         for number in range(int(state.hget(keys.seen(partition), "b") or 0)):  # type: ignore[arg-type]
-            yield from (
-                (partition, field) for field in state.hkeys(f"{keys.seen(partition)}:{number}") if len(field) == 16
-            )  # type: ignore[union-attr]
+            found = state.hkeys(f"{keys.seen(partition)}:{number}")
+            yield from ((partition, field) for field in found if len(field) == 16)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("before", "after", "layout"), [(1, 3, 3), (3, 2, 3), (2, 4, 3), (1, 4, 2), (4, 3, 2)])
 def test_everything_is_remembered_in_its_new_partition_and_what_is_new_is_published_once(
     state: redis.Redis, services: Services, before: int, after: int, layout: int
 ) -> None:
-    old = process(state)
-    begin(state, before, after, layout)
+    old = begin(state, before, after, layout)
     assert set(publish(old)) == {"duplicate"}
     finish(services)
     assert Repartition(state, configured=SERVED).read().state == DONE
@@ -256,10 +255,7 @@ def looks_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def script_of(services: Services, state: redis.Redis) -> None:
     """What each mutant must not survive, without threads: old and new processes in turn, a mover that dies often."""
-    old = process(state)
-    begin(state, 1, 3)
-    publish(old)
-    fresh = process(state)
+    old, fresh = begin(state, 1, 3), process(state)
     died = 0
 
     def crash(point: str) -> None:
@@ -289,9 +285,10 @@ def test_a_mover_that_dies_beside_processes_that_publish_loses_nothing(state: re
     script_of(services, state)
 
 
-@pytest.mark.parametrize(
-    "mutant", [deletes_first, ignores_the_epoch, overwrites_what_is_there, looks_nowhere_else], ids=lambda each: each.__name__
-)  # fmt: skip
+MUTANTS = (deletes_first, ignores_the_epoch, overwrites_what_is_there, looks_nowhere_else)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.__name__)
 def test_a_move_that_is_broken_on_purpose_is_caught(
     state: redis.Redis,
     services: Services,
