@@ -55,6 +55,7 @@ COMMANDS = {
     "capacity": "Calculate memory, disk and cores for a number of attempts a day.",
     "doctor": "Check the state server, broker, processes and subscriptions.",
     "state": "Show and upgrade the layout of what is stored.",
+    "partitions": "Show the partitions, or change their number while everything runs.",
     "sql": "Show the tables of sql subscriptions.",
     "schema": "List, show or export the event schemas.",
     "completion": "Print a shell completion script.",

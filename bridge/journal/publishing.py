@@ -17,7 +17,7 @@ from bridge.journal.entries import (
     SubmissionResult,
 )
 from bridge.journal.memories import MoveMemories, StalePartitions, stale_as_such
-from bridge.journal.script_arguments import Call, Pending, record_args, request_args
+from bridge.journal.script_arguments import Call, Pending, named, record_args, request_args
 from bridge.state import counts, keys, scripts
 from bridge.state.errors import state_errors
 from bridge.state.partitions import Partitions, Spread
@@ -102,7 +102,8 @@ class Journal:
 
     def places(self, entry: Entry) -> tuple[int, ...]:
         """The partitions that an entry is written to. Raises `StateUnavailable`."""
-        return tuple(sorted({self._pending((0, 0), each).partition for each in entry.submissions})) or (0,)
+        spread = self._places.spread()
+        return tuple(sorted({spread.home(*named(each))[0] for each in entry.submissions})) or (0,)
 
     def mark_buckets(self) -> None:
         """Give the buckets of an earlier version's memory their marks; a process does it before it publishes.
@@ -197,14 +198,13 @@ class Journal:
         """Replace each stream id in `previous` with the `data` of that event, in one round trip."""
         pipe, places = self.client.pipeline(transaction=False), []
         for pending in again:
-            named, entry_id = pending.submission, pending.previous["entry_id"] if pending.previous else "0-0"
+            entry_id = pending.previous["entry_id"] if pending.previous else "0-0"
             pending.previous = None
-            for partition in self._places.with_events(named.source, named.subject or named.attempt_id):
+            source, attempt, _ = named(pending.submission)
+            for partition in self._places.with_events(source, attempt):
                 pipe.xrange(keys.journal(partition), entry_id, entry_id, count=1)
-                places.append(pending)
-        for pending, items in zip(places, pipe.execute(), strict=True):
-            named = pending.submission
-            wanted = (named.source.encode(), (named.subject or named.attempt_id).encode())
+                places.append((pending, (source.encode(), attempt.encode())))
+        for (pending, wanted), items in zip(places, pipe.execute(), strict=True):
             for _, fields in items:
                 if (fields.get(b"source"), fields.get(b"attempt")) == wanted:
                     pending.previous = _data(fields.get(b"event", b""))
@@ -213,9 +213,7 @@ class Journal:
         """Find where each attempt is remembered, and bring it there if another partition remembers it still."""
         wanted, moved = [], [item for item in pending if item.epoch != spread.epoch]
         for item in moved:
-            named = item.submission
-            notice = named.attempt_id if named.subject else None
-            about = (named.source, named.subject or named.attempt_id, notice)
+            about = named(item.submission)
             item.partition, item.field = spread.home(*about)
             # The epoch of all is that of the calls which publish them: what is not home is refused there.
             if earlier := spread.earlier(*about):

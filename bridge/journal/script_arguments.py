@@ -11,7 +11,7 @@ from bridge.journal.entries import BACKFILL, BRIDGE, POLL, WEBHOOK, Entry, Submi
 from bridge.journal.paging import id_order
 from bridge.state.partitions import Spread
 
-__all__ = ["Call", "Pending", "record_args", "request_args"]
+__all__ = ["Call", "Pending", "named", "record_args", "request_args"]
 
 _ORIGIN = {WEBHOOK: b"w", POLL: b"p", BACKFILL: b"b", BRIDGE: b"o"}
 _ANNOUNCED = b"a"
@@ -45,6 +45,13 @@ class Call:
     records: list[Pending] = field(default_factory=list)
     #: (entry, number of its records, outcome so far) of each request to store, in the order of their records.
     requests: list[tuple[int, int, str]] = field(default_factory=list)
+
+
+def named(submission: Submission) -> tuple[str, str, str | None]:
+    """Source, attempt, and of a notice what tells it from others, None for an attempt itself."""
+    if submission.subject:
+        return submission.source, submission.subject, submission.attempt_id
+    return submission.source, submission.attempt_id, None
 
 
 def record_args(pending: Pending, spread: Spread) -> list[bytes | str | int]:

@@ -32,32 +32,68 @@ def require_safe_state(client: redis.Redis) -> None:
 
 
 def require_same_bridge(client: redis.Redis, bridge: BridgeConfig) -> None:
-    """Store name and partitions at the first start; later starts must use the same, or attempts would be lost track of.
+    """Store name and partitions at the first start. Later starts must serve all partitions that the state has, or
+    attempts would be lost track of; those that nothing is in any more are given up.
 
     Raises `ConfigError` if they differ, `StateUnavailable`.
     """
     with state_errors():
         client.hsetnx(keys.BRIDGE, "name", bridge.name)
         client.hsetnx(keys.BRIDGE, "partitions", str(bridge.partitions))
+        _give_up_empty_partitions(client, bridge.partitions)
         finding = identity(bridge, cast("dict[bytes, bytes]", client.hgetall(keys.BRIDGE)))
     if finding.status == FAILURE:
         raise ConfigError(f"{finding.text}. Remedy: {finding.remedy}")
+
+
+def _give_up_empty_partitions(client: redis.Redis, served: int) -> None:
+    """After attempts are spread over fewer, and everything in the others has expired."""
+    fields = ("partitions", "width", "from_partitions")
+    spread, width, moving = cast("list[bytes | None]", client.hmget(keys.BRIDGE, fields))
+    if width is None or moving is not None or not int(spread or 1) <= served < int(width):
+        return
+    names = [name.decode() for name in cast("set[bytes]", client.smembers(keys.subscriptions()))]
+    for partition in range(served, int(width)):
+        held = [keys.journal(partition), keys.requests(partition), keys.quarantine(partition)]
+        held += [name_of(name, partition) for name in names for name_of in (keys.retry, keys.dead, keys.deliveries)]
+        pipe = client.pipeline(transaction=False)
+        for key in held:
+            pipe.type(key)
+        kinds = zip(held, pipe.execute(), strict=True)
+        if any(kind != b"none" and (kind != b"stream" or client.xlen(key)) for key, kind in kinds):
+            return
+    client.hset(keys.BRIDGE, "width", served)
 
 
 def identity(bridge: BridgeConfig, stored: Mapping[bytes, bytes]) -> Finding:
     """Whether the state belongs to this bridge. `stored`: what `keys.BRIDGE` holds."""
     fixed = {name.decode(): value.decode() for name, value in stored.items()}
     if not fixed:
-        return Finding("partitions", OK, f"{bridge.partitions}, permanent from the first start on")
-    for member, given in (("partitions", str(bridge.partitions)), ("name", bridge.name)):
-        if fixed.get(member, given) != given:
-            return Finding(
-                member,
-                FAILURE,
-                f"bridge.{member} is {given}, but this state was created with {fixed[member]}",
-                f"set bridge.{member}: {fixed[member]}, or use another state server",
-            )
-    return Finding("partitions", OK, str(bridge.partitions))
+        return Finding("partitions", OK, f"{bridge.partitions} from the first start on")
+    if fixed.get("name", bridge.name) != bridge.name:
+        return Finding(
+            "name",
+            FAILURE,
+            f"bridge.name is {bridge.name}, but this state was created with {fixed['name']}",
+            f"set bridge.name: {fixed['name']}, or use another state server",
+        )
+    spread = int(fixed.get("partitions", bridge.partitions))
+    width = int(fixed.get("width", spread))
+    if bridge.partitions < width:
+        return Finding(
+            "partitions",
+            FAILURE,
+            f"bridge.partitions is {bridge.partitions}, but this state has {width}",
+            f"set bridge.partitions: {width}, or use another state server",
+        )
+    if bridge.partitions > width:
+        return Finding(
+            "partitions",
+            WARNING,
+            f"attempts are spread over {spread} of {bridge.partitions}",
+            f"attempt-bridge partitions repartition {bridge.partitions}, or set bridge.partitions: {width}",
+        )
+    return Finding("partitions", OK, str(spread) if spread == width else f"{spread}, and events in {width}")
 
 
 def layout(stored: int | None) -> Finding:

@@ -16,6 +16,7 @@ from zlib import crc32
 
 import redis
 
+from bridge.errors import StateUnavailable
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.layout import LAYOUT
@@ -115,6 +116,11 @@ class Partitions:
         spread = self._spread
         if spread is None:
             spread = self._spread = read_spread(self._client, configured=self.served)
+        if spread is not None and spread.partitions > self.served:
+            raise StateUnavailable(
+                f"attempts are spread over {spread.partitions} partitions, and this process serves {self.served}. Set "
+                f"bridge.partitions: {spread.partitions} and start it again"
+            )
         # A state without a bridge will get our layout.
         return spread or Spread(self.served)
 

@@ -18,12 +18,13 @@ from bridge.config.model import Config
 from bridge.errors import ConfigError, StateUnavailable
 from bridge.monitoring import doctor, server_checks, total_time
 from bridge.monitoring.doctor import FAILURE, OK, WARNING, Finding, examine
-from bridge.monitoring.state_checks import require_safe_state, require_same_bridge
+from bridge.monitoring.state_checks import identity, require_safe_state, require_same_bridge
 from bridge.registry import vendors
 from bridge.services import Services, clients_of
 from bridge.settings import Settings
 from bridge.sql.opening import database_of
 from bridge.state import keys
+from bridge.state.repartition import Repartition
 from tests.support.dripping import Dripping
 
 HEAD = "demo: true\nbridge: {name: acme}\n"
@@ -171,8 +172,14 @@ def test_name_and_partitions_are_fixed_at_the_first_start(state, read):
     first = read(SOURCES).bridge
     require_same_bridge(state, first)
     require_same_bridge(state, first)
-    with pytest.raises(ConfigError, match=r"created with 1\. Remedy: set bridge.partitions: 1"):
-        require_same_bridge(state, replace(first, partitions=2))
+    # Who serves more than there are is ready for a change of their number.
+    more = replace(first, partitions=2)
+    require_same_bridge(state, more)
+    assert identity(more, state.hgetall("ab:bridge")).status == WARNING
+    assert Repartition(state, configured=1).begin(2, now=1.0)
+    assert identity(more, state.hgetall("ab:bridge")) == Finding("partitions", OK, "2")
+    with pytest.raises(ConfigError, match=r"has 2\. Remedy: set bridge.partitions: 2"):
+        require_same_bridge(state, first)
     with pytest.raises(ConfigError, match="created with acme"):
         require_same_bridge(state, replace(first, name="other"))
 
@@ -334,3 +341,21 @@ def test_a_task_unacknowledged_for_long_is_a_warning_about_the_visibility_timeou
     assert warning.status == WARNING
     assert " s old: it will run again" in warning.text
     assert "visibility_timeout" in warning.remedy
+
+
+def test_partitions_over_which_nothing_is_spread_any_more_are_given_up_when_they_are_empty(state, read):
+    of_one = read(SOURCES).bridge
+    of_three = replace(of_one, partitions=3)
+    require_same_bridge(state, of_three)
+    change = Repartition(state, configured=3)
+    assert change.begin(1, now=1.0)
+    state.sadd(keys.subscriptions(), "crm")
+    state.xadd(keys.journal(2), {"id": "1"})
+    state.zadd(keys.retry("crm", 1), {"event": 1.0})
+    assert change.end(1, now=2.0)
+    for key in (keys.journal(2), keys.retry("crm", 1)):
+        with pytest.raises(ConfigError, match="this state has 3"):
+            require_same_bridge(state, of_one)
+        state.xtrim(key, 0) if key == keys.journal(2) else state.delete(key)
+    require_same_bridge(state, of_one)
+    assert (change.read().width, state.hget("ab:bridge", "partitions")) == (1, b"1")

@@ -32,27 +32,29 @@ class _Runner(Protocol):
 def job_threads(
     services: Services, now: Callable[[], float], token: str, stop: threading.Event
 ) -> list[threading.Thread]:
-    """The thread that runs all jobs until `stop`. `now`: UNIX seconds of the state server."""
-    runners: Sequence[_Runner] = (
-        ReplayRunner(services, token),
-        ErasureRunner(services, token),
-        RepartitionRunner(services, token),
-    )
+    """The threads that run all jobs until `stop`. `now`: UNIX seconds of the state server."""
+    # They share the interpreter with the lanes: those that read and build events work no more than a third of the time.
+    # What moves memories waits for the state server most of the time anyway.
+    runners: Sequence[_Runner] = (ReplayRunner(services, token), ErasureRunner(services, token))
+    movers: Sequence[_Runner] = (RepartitionRunner(services, token),)
+    return [
+        threading.Thread(target=_run, args=(runners, now, stop, 2.0), daemon=True, name="jobs"),
+        threading.Thread(target=_run, args=(movers, now, stop, 0.2), daemon=True, name="partitions"),
+    ]
 
-    def run() -> None:
-        while not stop.is_set():
-            began = clock.monotonic()
-            wait = min(_step(runner, now) for runner in runners)
-            # The thread shares the interpreter with the lanes: it works no more than a third of the time.
-            stop.wait(max(wait, 2 * (clock.monotonic() - began)))
-        for runner in runners:
-            try:
-                runner.leave()
-            except StateUnavailable as error:
-                # Others continue the jobs when the leases end.
-                _log.warning("jobs_leave_failed", error=str(error))
 
-    return [threading.Thread(target=run, daemon=True, name="jobs")]
+def _run(runners: Sequence[_Runner], now: Callable[[], float], stop: threading.Event, rest: float) -> None:
+    """`rest`: seconds to wait for each second of work."""
+    while not stop.is_set():
+        began = clock.monotonic()
+        wait = min(_step(runner, now) for runner in runners)
+        stop.wait(max(wait, rest * (clock.monotonic() - began)))
+    for runner in runners:
+        try:
+            runner.leave()
+        except StateUnavailable as error:
+            # Others continue the jobs when the leases end.
+            _log.warning("jobs_leave_failed", error=str(error))
 
 
 def _step(runner: _Runner, now: Callable[[], float]) -> float:

@@ -23,6 +23,7 @@ from bridge.web.api import (
     failure_groups,
     filter_fields,
     health,
+    partitions,
     quarantine,
     receipts,
     reconciliations,
@@ -74,6 +75,7 @@ _BLUEPRINTS = (
     failure_groups.blueprint,
     replays.blueprint,
     erasures.blueprint,
+    partitions.blueprint,
     filter_fields.blueprint,
 )
 
