@@ -8,6 +8,7 @@ import redis
 
 from benchmarks.common import header, server, table, verdict, wait_for
 from bridge.journal import WEBHOOK, Entry, Journal, Submission
+from bridge.state.layout import make_current
 
 BATCH = 200
 
@@ -21,6 +22,7 @@ def main() -> None:
     rows, last = [], 0.0
     with server() as address:
         client = redis.Redis.from_url(address)
+        make_current(client, "bench")
         journal = Journal(client)
 
         def build(revision: int, previous: object) -> tuple[str, str, bytes]:

@@ -9,6 +9,7 @@ import redis
 
 from benchmarks.common import header, ratios, rounds, server, spread, table, verdict
 from bridge.journal import POLL, Entry, Journal, Submission
+from bridge.state.layout import make_current
 
 BATCH = 100
 
@@ -26,6 +27,7 @@ def main() -> None:
 
     with server() as address:
         client = redis.Redis.from_url(address)
+        make_current(client, "bench")
         journal = Journal(client)
         number = 0
 
