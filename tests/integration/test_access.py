@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,8 +74,8 @@ def test_a_trusted_proxy_names_the_caller_by_its_very_header_alone(
 ) -> None:
     plain = support.write_config
 
-    def trusting(directory: Path, state: str, durability: str) -> Path:
-        path = plain(directory, state, durability)
+    def trusting(directory: Path, *given: Any) -> Path:
+        path = plain(directory, *given)
         proxy = "proxy: {header: X-Forwarded-User, from: ['127.0.0.1/32'], roles: {viewer: [vic]}}"
         path.write_text(path.read_text().removesuffix("}\n") + f", {proxy}}}\n")
         return path

@@ -38,7 +38,7 @@ CHECKS = (
 )
 
 
-def write_config(directory: Path, state: str, durability: str) -> Path:
+def write_config(directory: Path, state: str, durability: str, *_: object) -> Path:
     """A bridge with the source `exams`, which the examples of the description name."""
     path = directory / "bridge.yaml"
     digest = hashlib.sha256(API_TOKEN.encode()).hexdigest()
