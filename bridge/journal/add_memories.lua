@@ -1,6 +1,6 @@
 -- add_memories: remember what another partition remembered. A field that is here already stays as it is.
 --
--- KEYS  1 seen (buckets.lua)
+-- KEYS  1 seen (buckets.lua)   2 a name that no key has, as in publish_once.lua
 -- ARGV  1 epoch   then pairs of field and value
 -- Returns the number of fields that were added.
 -- Errors STALE, TRYAGAIN; some fields may have been added, and the call can be repeated.

@@ -1,6 +1,6 @@
 -- drop_memories: forget what another partition remembers now.
 --
--- KEYS  1 seen (buckets.lua)
+-- KEYS  1 seen (buckets.lua)   2 a name that no key has, as in publish_once.lua
 -- ARGV  1 epoch   then the fields
 -- Returns the number of fields that were deleted.
 -- Errors STALE, TRYAGAIN; some fields may have been deleted, and the call can be repeated.

@@ -1,6 +1,6 @@
 -- leaving_memories: what some buckets remember that belongs into another partition.
 --
--- KEYS  1 seen (buckets.lua)
+-- KEYS  1 seen (buckets.lua)   2 a name that no key has, as in publish_once.lua
 -- ARGV  1 epoch   2 this partition   3 number of partitions   4 first bucket   5 number of buckets
 -- Returns {next bucket or -1, field, value, field, value ...}. Afterwards nobody changes them here, as in read_memories.
 -- Errors STALE, TRYAGAIN.

@@ -85,4 +85,6 @@ class MoveMemories:
 
     def _run(self, script: Any, partition: int, spread: Spread, args: Sequence[Any]) -> list[Any]:
         with state_errors(), stale_as_such():
-            return cast("list[Any]", script(keys=[keys.seen(partition)], args=[spread.epoch, *args]))
+            # The second key never exists: see publish_once.lua.
+            names = [keys.seen(partition), keys.event_ids(partition)]
+            return cast("list[Any]", script(keys=names, args=[spread.epoch, *args]))
