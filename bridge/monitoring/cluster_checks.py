@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import cast
 
 import redis
 
@@ -12,8 +14,9 @@ from bridge.state.cluster_client import ClusterClient
 from bridge.state.command_keys import encoded, slot_of
 from bridge.state.slot_map import SLOTS, Address
 
-__all__ = ["cluster", "coverage", "placement"]
+__all__ = ["cluster", "coverage", "full_coverage", "placement"]
 
+_FULL_COVERAGE = "cluster-require-full-coverage"
 _Ranges = Sequence[tuple[int, int, Address]]
 
 
@@ -23,6 +26,17 @@ def cluster(client: redis.Redis, partitions: int) -> Iterator[Finding]:
         ranges = client.map.ranges()
         yield coverage(ranges)
         yield placement(ranges, partitions)
+        # Access control may deny CONFIG.
+        with suppress(redis.ResponseError):
+            setting = cast("dict[str, str]", client.config_get(_FULL_COVERAGE)).get(_FULL_COVERAGE)
+            yield from full_coverage(setting)
+
+
+def full_coverage(setting: str | None) -> Iterator[Finding]:
+    """Whether one server that is away stops the others. `setting`: `cluster-require-full-coverage`."""
+    if setting == "yes":
+        text, remedy = "yes: without one primary, all refuse", f"set {_FULL_COVERAGE} no on every node"
+        yield Finding(_FULL_COVERAGE, WARNING, text, remedy)
 
 
 def coverage(ranges: _Ranges) -> Finding:

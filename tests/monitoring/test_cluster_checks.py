@@ -7,7 +7,7 @@ from pathlib import Path
 
 import redis
 
-from bridge.monitoring.cluster_checks import cluster, coverage, placement
+from bridge.monitoring.cluster_checks import cluster, coverage, full_coverage, placement
 from bridge.monitoring.doctor import examine
 from bridge.monitoring.server_checks import FAILURE, OK, WARNING
 from tests.support.cluster import Cluster
@@ -30,6 +30,11 @@ def test_slots_without_a_server_are_counted() -> None:
     assert coverage(THIRDS).status == OK
     found = coverage(THIRDS[:2])
     assert (found.status, found.text[:25]) == (FAILURE, "5460 of 16384 have no ser")
+
+
+def test_a_cluster_in_which_one_server_stops_all_is_reported() -> None:
+    assert [finding.status for finding in full_coverage("yes")] == [WARNING]
+    assert list(full_coverage("no")) == list(full_coverage(None)) == []
 
 
 def test_each_server_of_a_cluster_is_examined(state_cluster: Cluster, tmp_path: Path) -> None:

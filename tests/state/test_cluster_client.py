@@ -197,3 +197,14 @@ def test_a_server_that_is_no_node_of_a_cluster_says_so(state: redis.Redis, serve
     port = state.connection_pool.connection_kwargs["port"]
     with pytest.raises(ClusterDownError, match=r"no node of a cluster\. Remedy: write redis://"):
         state_client(f"redis+cluster://127.0.0.1:{port}").get("a")
+
+
+def test_a_wrong_password_is_told_though_other_addresses_are_dead(moving: Cluster) -> None:
+    node = moving.nodes[0]
+    with node.client(single_connection_client=True) as admin:
+        admin.config_set("requirepass", "right")
+        try:
+            with pytest.raises(redis.AuthenticationError, match="invalid username-password pair"):
+                state_client(f"redis+cluster://:wrong@127.0.0.1:1,127.0.0.1:{node.port}").get("a")
+        finally:
+            admin.config_set("requirepass", "")
