@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.support.servers import need_program
@@ -72,11 +72,18 @@ class RabbitNode:
             self.process.wait(30)
 
     def end_mapper(self) -> None:
-        """After the last node."""
-        # The request to end; `epmd -kill` would start a process in a test without the mark for it.
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.mapper)) as epmd:
-            epmd.sendall(b"\0\1k")
-            epmd.recv(2)
+        """After the last node. The mapper refuses to end until it has noticed that."""
+
+        def ended() -> bool:
+            # The request to end; `epmd -kill` would start a process in a test without the mark for it.
+            try:
+                with socket.create_connection(("127.0.0.1", self.mapper)) as epmd:
+                    epmd.sendall(b"\0\1k")
+                    return epmd.recv(2) == b"OK"
+            except OSError:
+                return True
+
+        until(ended)
 
 
 def free_ports(number: int) -> list[int]:
