@@ -8,7 +8,8 @@ import redis
 
 from benchmarks.common import header, server, table, verdict, wait_for
 from bridge.journal import WEBHOOK, Entry, Journal, Submission
-from bridge.state.layout import make_current
+from bridge.state import keys
+from bridge.state.layout import LAYOUT
 
 BATCH = 200
 
@@ -22,7 +23,7 @@ def main() -> None:
     rows, last = [], 0.0
     with server() as address:
         client = redis.Redis.from_url(address)
-        make_current(client, "bench")
+        client.hset(keys.BRIDGE, "layout", LAYOUT)
         journal = Journal(client)
 
         def build(revision: int, previous: object) -> tuple[str, str, bytes]:

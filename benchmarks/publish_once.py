@@ -9,7 +9,8 @@ import redis
 
 from benchmarks.common import header, ratios, rounds, server, spread, table, verdict
 from bridge.journal import POLL, Entry, Journal, Submission
-from bridge.state.layout import make_current
+from bridge.state import keys
+from bridge.state.layout import LAYOUT
 
 BATCH = 100
 
@@ -27,7 +28,7 @@ def main() -> None:
 
     with server() as address:
         client = redis.Redis.from_url(address)
-        make_current(client, "bench")
+        client.hset(keys.BRIDGE, "layout", LAYOUT)
         journal = Journal(client)
         number = 0
 
