@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Any, cast
-from weakref import WeakSet
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
+from bridge import clock
 from bridge.errors import clip
 from bridge.net.server_group import ServerGroup
 
@@ -18,6 +17,8 @@ __all__ = ["SENTINEL_SECONDS", "Sentinels", "primary_problem", "sentinel_options
 
 #: Time-out of one sentinel, to connect and to answer: with three that are away, a webhook still gets its 503 in 3 s.
 SENTINEL_SECONDS = 0.3
+#: How often a process asks again while its primary answers; and after no sentinel has answered.
+_LOOK_SECONDS, _NO_ANSWER_SECONDS = 1.0, 10.0
 
 
 def sentinel_options(group: ServerGroup) -> dict[str, Any]:
@@ -36,16 +37,11 @@ def sentinel_options(group: ServerGroup) -> dict[str, Any]:
 
 
 class Sentinels(Sentinel):
-    """The sentinels of a group; in `sentinels` the one that answered last is the first.
-
-    All pools of a process share it. If one of them learns of another primary, the idle connections of all end: the old
-    one may only be stalled, and would acknowledge what it drops as soon as it is made a replica.
-    """
+    """The sentinels of a group; in `sentinels` the one that answered last is the first."""
 
     def __init__(self, group: ServerGroup) -> None:
         super().__init__(group.hosts, sentinel_kwargs=sentinel_options(group))  # type: ignore[no-untyped-call]
-        self.pools = WeakSet[ConnectionPool]()
-        self._primary: tuple[str, int] | None = None
+        self._next_look = 0.0
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """(host, port) of the primary: what the first sentinel says that knows it and sees it up.
@@ -67,22 +63,24 @@ class Sentinels(Sentinel):
             state = known.get(service_name)
             if state is not None and not (state["is_sdown"] or state["is_odown"]):
                 self.sentinels = [sentinel, *(other for other in self.sentinels if other is not sentinel)]
-                return self._is(state["ip"], state["port"])
+                return state["ip"], state["port"]
             told.append(f'a sentinel {"knows no" if state is None else "sees no running"} primary "{service_name}"')
         # What a sentinel says tells more than that another one is away.
         reason = told[0] if told else f"no sentinel answers: {clip(away[0])}"
         raise MasterNotFoundError(reason) from next(iter(away), None)
 
-    def end_idle_connections(self) -> None:
-        """Let all pools ask again before their next command."""
-        for pool in tuple(self.pools):
-            pool.disconnect(inuse_connections=False)
+    def is_due(self) -> bool:
+        """Whether to ask again although the primary answers: a second after the last time."""
+        now = clock.monotonic()
+        if now < self._next_look:
+            return False
+        # From now on: other threads need not ask meanwhile.
+        self._next_look = now + _LOOK_SECONDS
+        return True
 
-    def _is(self, host: str, port: int) -> tuple[str, int]:
-        before, self._primary = self._primary, (host, port)
-        if before not in (None, self._primary):
-            self.end_idle_connections()
-        return self._primary
+    def postpone(self) -> None:
+        """No sentinel names a primary: each question may take a second, and the primary answers."""
+        self._next_look = clock.monotonic() + _NO_ANSWER_SECONDS
 
 
 def primary_problem(error: BaseException | None) -> str | None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import redis
 from redis.connection import Connection, SSLConnection
-from redis.sentinel import SentinelConnectionPool, SentinelManagedConnection
+from redis.sentinel import MasterNotFoundError, SentinelConnectionPool, SentinelManagedConnection
 
 from bridge.errors import clip
 from bridge.net.sentinels import Sentinels
@@ -19,10 +18,9 @@ __all__ = ["sentinel_client"]
 
 def sentinel_client(group: ServerGroup, options: Mapping[str, Any]) -> redis.Redis:
     """A client of the group's primary. `options`: those of redis-py's connections and pool."""
-    sentinels = _sentinels_of(group)
-    pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]  # redis-py has no types for it
+    pool = _PrimaryPool(  # type: ignore[no-untyped-call]  # redis-py has no types for it
         group.master,
-        sentinels,
+        Sentinels(group),
         connection_class=_SSLPrimaryConnection if group.tls else _PrimaryConnection,
         db=group.db,
         username=group.user,
@@ -30,12 +28,22 @@ def sentinel_client(group: ServerGroup, options: Mapping[str, Any]) -> redis.Red
         **group.tls_options(),
         **options,
     )
-    sentinels.pools.add(pool)
     return redis.Redis.from_pool(pool)
 
 
-#: One for all clients of a process.
-_sentinels_of = cache(Sentinels)
+class _PrimaryPool(SentinelConnectionPool):
+    def get_connection(self, *arguments: Any, **options: Any) -> Any:
+        """A connection to the primary as sentinels named it a second ago at most.
+
+        A primary that was stalled, or replaced by hand, acknowledges for seconds what it drops as a replica.
+        """
+        if self.sentinel_manager.is_due():
+            try:
+                # Ends the idle connections if it is another one.
+                self.get_master_address()  # type: ignore[no-untyped-call]
+            except MasterNotFoundError:
+                self.sentinel_manager.postpone()
+        return super().get_connection(*arguments, **options)
 
 
 class _PrimaryConnection(SentinelManagedConnection):
@@ -44,7 +52,7 @@ class _PrimaryConnection(SentinelManagedConnection):
         self._connect_retry()  # type: ignore[no-untyped-call]
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
-        """An answer. One of a server that may be primary no longer ends all idle connections and is an error of this
+        """An answer. One of a server that may be primary no longer ends the idle connections, and is an error of this
         one: the next attempt asks the sentinels again."""
         try:
             return Connection.read_response(self, *arguments, **options)
@@ -52,7 +60,9 @@ class _PrimaryConnection(SentinelManagedConnection):
             if not _may_be_deposed(error):
                 raise
             self.disconnect()  # type: ignore[no-untyped-call]
-            self.connection_pool.sentinel_manager.end_idle_connections()
+            pool = self.connection_pool.connection_pool_ref()
+            if pool is not None:
+                pool.disconnect(inuse_connections=False)
             raise redis.ConnectionError(f"{self.host}:{self.port} refuses to write: {clip(error)}") from error
 
 

@@ -39,13 +39,14 @@ def connections(server: Server) -> int:
     ids=["its replicas have left", "it is a replica"],
 )
 @pytest.mark.parametrize("way", ["command", "transaction", "script"])
-def test_a_server_that_may_be_deposed_ends_the_connections_of_all_clients(
+def test_a_server_that_may_be_deposed_ends_the_connections_to_it(
     group: SentinelGroup, fault: tuple[str, ...], cure: tuple[str, ...], said: str, way: str
 ) -> None:
     primary = group.primary()
-    with state_client(group.address(0)) as idle, state_client(group.address(0), retries=0) as client:
-        assert idle.set("a", 1)
+    with state_client(group.address(0), retries=0) as client:
+        idle = client.connection_pool.get_connection()
         assert client.set("a", 1)
+        client.connection_pool.release(idle)
         assert connections(primary) == 2
 
         def write() -> None:
@@ -65,10 +66,13 @@ def test_a_server_that_may_be_deposed_ends_the_connections_of_all_clients(
             finally:
                 control.execute_command(*cure)
         write()
-        assert idle.get("a") == b"2"
+        assert client.get("a") == b"2"
 
 
-def test_a_client_writes_to_the_new_primary_after_a_failover_by_hand(group: SentinelGroup) -> None:
+def test_after_a_failover_by_hand_a_client_leaves_the_old_primary_while_it_still_takes_writes(
+    group: SentinelGroup,
+) -> None:
+    """A sentinel makes it a replica eight seconds later."""
     primary = group.primary()
     with state_client(group.address(0)) as client:
         client.set("b", 1)
@@ -87,3 +91,5 @@ def test_a_client_writes_to_the_new_primary_after_a_failover_by_hand(group: Sent
                 return direct.get("b") == b"2"
 
             until(is_written_there)
+        with primary.client() as old:
+            assert old.info("replication")["role"] == "master"

@@ -79,7 +79,7 @@ def test_a_stalled_primary_that_wakes_after_its_replacement_gets_no_webhook(
     until(lambda: web.get("/readyz").status == 200)
     primary.cont()
     seen: list[int | None] = []
-    with Traffic(web, first=100_000) as traffic:
+    with Traffic(web, first=100_000, senders=1) as traffic:
         until(lambda: seen.append(appended(primary)) or seen[-1] is None)
         until(acknowledges_more(traffic))
     with state_client(group.address(0)) as client:

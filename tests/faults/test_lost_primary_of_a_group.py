@@ -12,6 +12,7 @@ import redis
 
 from bridge.errors import StateUnavailable
 from bridge.journal import Journal
+from bridge.net.sentinels import Sentinels
 from bridge.state import keys
 from bridge.state.client import state_client
 from bridge.state.confirming_client import Confirmation, Unconfirmed
@@ -33,6 +34,12 @@ def group(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     group = SentinelGroup(tmp_path_factory.mktemp("sentinel"))
     yield group
     group.close()
+
+
+@pytest.fixture
+def without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients do not ask the sentinels by themselves: between two questions, WAIT alone holds."""
+    monkeypatch.setattr(Sentinels, "is_due", lambda _: False)
 
 
 def attempts(clients: Iterable[redis.Redis], partitions: int = 1) -> Counter[str]:
@@ -77,6 +84,7 @@ def replication(server: Server) -> dict[str, Any]:
         return {}
 
 
+@pytest.mark.usefixtures("without_asking")
 def test_a_primary_that_wakes_takes_nothing_from_those_who_were_connected(
     group: SentinelGroup, record_property: Record
 ) -> None:
@@ -84,6 +92,7 @@ def test_a_primary_that_wakes_takes_nothing_from_those_who_were_connected(
         assert acknowledged_by_woken(group, client, range(100), record_property) == 0
 
 
+@pytest.mark.usefixtures("without_asking")
 def test_without_waiting_a_primary_that_wakes_takes_what_is_lost(group: SentinelGroup, record_property: Record) -> None:
     with state_client(group.address(0)) as client:
         assert acknowledged_by_woken(group, client, range(100, 200), record_property) > 0
