@@ -86,6 +86,8 @@ def test_a_killed_dispatch_process_is_replaced_and_nothing_is_lost(
     heir = Child.python(driver, server.url, server.broker_url, "never")
     until(lambda: set(queued(broker)) == set(ids))
     until(lambda: state.xpending(keys.journal(0), keys.group("warehouse"))["pending"] == 0)
+    # A dead process that has left nothing is removed, too.
+    until(lambda: len(state.xinfo_consumers(keys.journal(0), keys.group("warehouse"))) == 1)
     assert heir.end() == 0
     # Only what was in hand at the moment of death may have gone twice.
     assert sum(queued(broker).values()) - len(ids) <= 5

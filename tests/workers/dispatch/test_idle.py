@@ -70,8 +70,8 @@ def test_lanes_that_wait_read_nothing_and_each_event_wakes_those_of_its_partitio
         (event_id,) = publish(state, partition, partition=partition)
         until(lambda: got(served).count(event_id) == len(NAMES))  # noqa: B023 - called at once
         until(lambda: all_idle(served))
-    # Of the second event: found, and looked for once more; the lanes of the other partition slept.
-    assert calls(state, "xreadgroup") <= reads + 2 * 4 * len(NAMES)
+    # Lanes look again until they find nothing several times; those of the other partition sleep.
+    assert calls(state, "xreadgroup") < reads + 2 * 7 * len(NAMES)
 
 
 def test_a_pause_a_resumption_a_retry_and_the_entries_of_the_dead_end_a_wait(

@@ -665,9 +665,9 @@ def test_a_table_that_grew_between_two_reads_is_read_again(world: World, monkeyp
     names = [f"{number}" for number in range(200)]
     world.sit(*names)
     world.poll(*names)
-    reader, seen = Reader(world.client), Reader._buckets
-    reads = iter([[1]])
-    monkeypatch.setattr(Reader, "_buckets", lambda self: next(reads, None) or seen(self))
+    reader, seen = Reader(world.client), Reader._sizes
+    reads = iter([[(1, 0)]])
+    monkeypatch.setattr(Reader, "_sizes", lambda self: next(reads, None) or seen(self))
 
     assert len(reader.attempts(NAME, [f"a:{name}" for name in names])) == 200
 
