@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,10 +14,10 @@ import redis
 from bridge.config.model import RetryPolicy, Subscription
 from bridge.delivery.store import Deliveries
 from bridge.errors import StateUnavailable
-from bridge.journal import Journal, publishing
+from bridge.journal import Journal
 from bridge.journal.reading import Reader
 from bridge.journal.requests import RequestStore
-from bridge.state import counts, keys, scripts
+from bridge.state import keys
 from bridge.state.client import state_client
 from tests.support.comparison import reconcile
 from tests.support.dispatch import Receiver, at, even, lane, publish, refuse, replay_one
@@ -35,15 +34,7 @@ from workers.polling.recheck import recheck
 from workers.transports.contract import Outcome, Outgoing
 
 #: How a client calls the script, once the server knows it.
-PUBLISH_ONCE = (
-    hashlib.sha1(
-        "\n".join(
-            map(scripts.read, (counts.ADD_COUNTS, Path(publishing.__file__).with_name("publish_once.lua")))
-        ).encode()
-    )
-    .hexdigest()
-    .encode()
-)
+PUBLISH_ONCE = Journal(redis.Redis())._script.sha.encode()
 Record = Callable[[str, object], None]
 
 
