@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import redis
 from bridge.state import keys
 from tests.support.replicas import ReplicatedServer, replicated
 from tests.support.waiting import until
-from tests.support.web import API_TOKEN, Answer, Web, journal_attempts, post, result
+from tests.support.web import API_TOKEN, Web, exchange_together, journal_attempts, post, result
 
 pytestmark = pytest.mark.usefixtures("starts_processes", "starts_servers")
 
@@ -27,28 +26,9 @@ def servers(tmp_path: Path) -> Iterator[ReplicatedServer]:
 @pytest.fixture
 def web(servers: ReplicatedServer, tmp_path: Path) -> Iterator[Web]:
     web = Web(tmp_path / "web", servers.primary.url, durability="{ack: replica, within: 250ms}")
-    until(recovers(web))
+    until(web.is_ready)
     yield web
     web.close()
-
-
-def send(web: Web, numbers: range) -> list[Answer]:
-    """All at once, each on a connection of its own."""
-    answers: dict[int, Answer] = {}
-
-    def one(number: int) -> None:
-        answers[number] = web.exchange(post("/webhooks/eu", result(number)))
-
-    threads = [threading.Thread(target=one, args=[number]) for number in numbers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [answers[number] for number in numbers]
-
-
-def recovers(web: Web) -> Callable[[], bool]:
-    return lambda: web.get("/readyz").status == 200
 
 
 def attempts(servers: ReplicatedServer) -> Counter[str]:
@@ -65,7 +45,7 @@ def test_while_the_replica_lags_every_webhook_is_postponed_and_afterwards_publis
     servers.lag()
     try:
         for _ in range(2):
-            postponed = send(web, numbers)
+            postponed = exchange_together(web, numbers)
             assert Counter(answer.status for answer in postponed) == {503: 100}
             assert all(int(answer.headers["retry-after"]) > 0 for answer in postponed)
         until(lambda: web.get("/readyz").status == 503)
@@ -81,8 +61,8 @@ def test_while_the_replica_lags_every_webhook_is_postponed_and_afterwards_publis
         assert read.status == 200
     finally:
         servers.catch_up()
-    until(recovers(web))
-    again = send(web, numbers)
+    until(web.is_ready)
+    again = exchange_together(web, numbers)
     assert {answer.outcome for answer in again} <= {"published", "duplicate"}
     assert attempts(servers) == {f"link:{number}": 1 for number in numbers}
     metrics = web.get("/metrics", Authorization=f"Bearer {API_TOKEN}").body.decode()
@@ -106,7 +86,7 @@ def test_the_gate_stays_closed_until_a_replica_confirms(servers: ReplicatedServe
         assert "state_available_again" not in web.log.read_text()[before:]
     finally:
         servers.catch_up()
-    until(recovers(web))
+    until(web.is_ready)
     assert web.exchange(post("/webhooks/eu", result(7))).outcome in ("published", "duplicate")
     assert attempts(servers) == {"link:7": 1}
 

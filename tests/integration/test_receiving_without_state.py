@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import redis
 
 from tests.support.servers import Server
 from tests.support.waiting import until
-from tests.support.web import API_TOKEN, Answer, Web, journal_attempts, post, result
+from tests.support.web import API_TOKEN, Web, exchange_together, journal_attempts, post, result
 
 pytestmark = pytest.mark.usefixtures("starts_processes")
 
@@ -32,25 +31,6 @@ def control(own_server: Server) -> Iterator[redis.Redis]:
     client.close()
 
 
-def send(web: Web, numbers: range) -> list[Answer]:
-    """All at once, each on a connection of its own."""
-    answers: dict[int, Answer] = {}
-
-    def one(number: int) -> None:
-        answers[number] = web.exchange(post("/webhooks/eu", result(number)))
-
-    threads = [threading.Thread(target=one, args=[number]) for number in numbers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [answers[number] for number in numbers]
-
-
-def recovers(web: Web) -> Callable[[], bool]:
-    return lambda: web.get("/readyz").status == 200
-
-
 def test_while_the_server_stalls_every_webhook_is_postponed_and_afterwards_published_once(
     own_server: Server, web: Web, control: redis.Redis
 ) -> None:
@@ -58,15 +38,15 @@ def test_while_the_server_stalls_every_webhook_is_postponed_and_afterwards_publi
     assert web.exchange(post("/webhooks/eu", result(1))).outcome == "published"
     own_server.stop()
     try:
-        postponed = send(web, numbers)
+        postponed = exchange_together(web, numbers)
         assert web.get("/livez").status == 200
         assert web.get("/readyz").status == 503
     finally:
         own_server.cont()
     assert Counter(answer.status for answer in postponed) == {503: 200}
     assert all(int(answer.headers["retry-after"]) > 0 for answer in postponed)
-    until(recovers(web))
-    again = send(web, numbers)
+    until(web.is_ready)
+    again = exchange_together(web, numbers)
     # What the stalled server had in its socket was done after all: those come as duplicates.
     assert {answer.outcome for answer in again} <= {"published", "duplicate"}
     assert Counter(journal_attempts(control)) == {f"link:{number}": 1 for number in numbers}
@@ -75,10 +55,10 @@ def test_while_the_server_stalls_every_webhook_is_postponed_and_afterwards_publi
 def test_while_the_server_is_down_webhooks_are_postponed(own_server: Server, web: Web, control: redis.Redis) -> None:
     assert web.exchange(post("/webhooks/eu", result(1))).outcome == "published"
     own_server.kill9()
-    assert {answer.status for answer in send(web, range(1, 51))} == {503}
+    assert {answer.status for answer in exchange_together(web, range(1, 51))} == {503}
     own_server.start()
-    until(recovers(web))
-    outcomes = Counter(answer.outcome for answer in send(web, range(1, 51)))
+    until(web.is_ready)
+    outcomes = Counter(answer.outcome for answer in exchange_together(web, range(1, 51)))
     assert outcomes == {"duplicate": 1, "published": 49}
     assert sorted(journal_attempts(control)) == sorted(f"link:{number}" for number in range(1, 51))
 
@@ -100,13 +80,13 @@ def test_while_the_server_refuses_to_write_webhooks_are_postponed(
     control.execute_command(*fault)
     # One truth for webhooks and readiness.
     until(lambda: web.get("/readyz").status == 503)
-    answers = send(web, range(2, 22))
+    answers = exchange_together(web, range(2, 22))
     assert {answer.status for answer in answers} == {503}
     assert {answer.body for answer in answers} == {b"{}"}
     assert web.get("/readyz").status == 503
     control.execute_command(*cure)
     until(lambda: web.get("/readyz").status == 200)
-    assert {answer.outcome for answer in send(web, range(2, 22))} == {"published"}
+    assert {answer.outcome for answer in exchange_together(web, range(2, 22))} == {"published"}
     assert sorted(journal_attempts(control)) == sorted(f"link:{number}" for number in range(1, 22))
 
 
@@ -130,7 +110,7 @@ def test_while_the_server_loads_webhooks_are_postponed(own_server: Server, web: 
 
     until(loads)
     assert web.exchange(post("/webhooks/eu", result(1))).status == 503
-    until(recovers(web))
+    until(web.is_ready)
     assert web.exchange(post("/webhooks/eu", result(1))).outcome == "published"
 
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -130,6 +131,10 @@ class Web:
         )
         return self.exchange(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
 
+    def is_ready(self) -> bool:
+        """Whether it says that it takes webhooks."""
+        return self.get("/readyz").status == 200
+
     def close(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(30)
@@ -209,6 +214,21 @@ def result(number: int, **changes: Any) -> bytes:
             "result": {**facts, **changes},
         }
     ).encode()
+
+
+def exchange_together(web: Web, numbers: range) -> list[Answer]:
+    """Post results with these numbers at once, each on a connection of its own; the answers in their order."""
+    answers: dict[int, Answer] = {}
+
+    def exchange(number: int) -> None:
+        answers[number] = web.exchange(post("/webhooks/eu", result(number)))
+
+    threads = [threading.Thread(target=exchange, args=[number]) for number in numbers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [answers[number] for number in numbers]
 
 
 def journal_attempts(client: redis.Redis) -> list[str]:
