@@ -59,6 +59,7 @@ def make_celery(services: Services, *, stopping: Callable[[], bool] = never) -> 
     queue = queues.worker_queue(services.broker_url)
     arguments = queues.TICKS_ARGUMENTS if queue != QUEUE else None
     app = Celery("attempt-bridge", broker=broker.url, set_as_current=False)
+    app.amqp.Connection = guarded_connection()
     app.conf.update(
         # The default exchange: a named one silently drops messages once its binding is lost (eviction, flush).
         task_queues=[Queue(queue, Exchange(""), routing_key=queue, queue_arguments=arguments)],
@@ -152,8 +153,7 @@ def run_beat(services: Services) -> None:
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
     if not broker_url.startswith("redis"):
-        # No `confirm_publish`: under an alarm of the broker beat would wait for each confirm. A lost tick does no harm.
-        return {"read_timeout": 10, "write_timeout": 10}
+        return {"read_timeout": 10, "write_timeout": 10, "confirm_publish": True}
     return {
         # A task that a dying worker took but did not start returns after this time; checked every 5 s.
         "visibility_timeout": 300,

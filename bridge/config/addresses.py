@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl, urlsplit
 
-__all__ = ["is_secret_name", "literal_secret_problem", "unencoded_problem", "without_password", "without_user"]
+__all__ = [
+    "amqp_nodes",
+    "is_secret_name",
+    "literal_secret_problem",
+    "unencoded_problem",
+    "without_password",
+    "without_user",
+]
 
 #: Parameters whose values may be shown; of any other nobody knows.
 _SHOWN = frozenset({"db", "protocol", "socket_connect_timeout", "socket_timeout", "virtual_host"})
 _SHOWN_PREFIX = "ssl"
 #: Key of an Azure function.
 _SECRET_NAMES = frozenset({"code"})
+#: Between the addresses of several nodes of RabbitMQ, as Celery takes them.
+_NEXT_NODE = re.compile(r";(?=amqps?://)", re.IGNORECASE)
 _SECRET_WORDS = ("auth", "cookie", "credential", "key", "pass", "pwd", "secret", "sig", "token")
+
+
+def amqp_nodes(address: str) -> list[str]:
+    """The addresses in `amqp://a;amqp://b`, of several nodes of RabbitMQ; of any other address itself."""
+    return _NEXT_NODE.split(address) if address.lower().startswith("amqp") else [address]
 
 
 def without_password(address: str) -> str:
@@ -19,6 +34,10 @@ def without_password(address: str) -> str:
 
     A password may hold any character, also unencoded ones: everything up to the last @ counts as user and password.
     """
+    nodes = amqp_nodes(address)
+    if len(nodes) > 1 and len({"@" in node for node in nodes}) == 1:
+        return ";".join(map(without_password, nodes))
+    # Where only one has an @, what looks like the next address may be a part of a password.
     scheme, mark, rest = address.partition("://")
     if not mark:
         return address
@@ -33,6 +52,9 @@ def without_password(address: str) -> str:
 
 def without_user(address: str) -> str:
     """As `without_password`, also without the user; `****` for what is no address."""
+    nodes = amqp_nodes(address)
+    if len(nodes) > 1:
+        return ";".join(map(without_user, nodes))
     scheme, mark, rest = without_password(address).partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if mark else "****"
 
@@ -51,6 +73,9 @@ def literal_secret_problem(address: str) -> str | None:
 
 def unencoded_problem(address: str) -> str | None:
     """Whether user or password hold a character that ends them too early, or None."""
+    nodes = amqp_nodes(address)
+    if len(nodes) > 1:
+        return next((problem for node in nodes if (problem := unencoded_problem(node)) is not None), None)
     parts = urlsplit(address)
     if parts.netloc and ("@" in parts.path + parts.query + parts.fragment or not parts.hostname):
         return "is not a valid address. Remedy: percent-encode special characters in the password, such as %2F for /"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from bridge.config.addresses import amqp_nodes
 from bridge.net.server_group import ServerGroup, is_group, server_group
 
 __all__ = ["OWN", "RECEIPTS", "TICKS_ARGUMENTS", "WORKER", "is_own", "same_server", "worker_queue"]
@@ -40,8 +41,8 @@ def same_server(url: str, other: str) -> bool:
         return _same_group(server_group(url), server_group(other))
     if is_group(url) or is_group(other):
         return False
-    first, second = _place(url), _place(other)
-    return first is not None and first == second
+    # One node in both is enough: all nodes of RabbitMQ have the same virtual hosts.
+    return bool(({*map(_place, amqp_nodes(url))} & {*map(_place, amqp_nodes(other))}) - {None})
 
 
 def _same_group(one: ServerGroup, other: ServerGroup) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from marshmallow import fields, pre_load
 
-from bridge.config.addresses import literal_secret_problem, unencoded_problem, without_password
+from bridge.config.addresses import amqp_nodes, literal_secret_problem, unencoded_problem, without_password
 from bridge.config.durability import DurabilitySchema
 from bridge.config.fields import (
     LOOPBACK,
@@ -141,6 +141,12 @@ def broker_problem(text: str) -> str | None:
     return _server_problem(text, _BROKER_SCHEMES, f"use one of {', '.join(_BROKER_SCHEMES)}")
 
 
+def _receivers_broker_problem(text: str) -> str | None:
+    if len(amqp_nodes(text)) > 1:
+        return "names several servers, which is supported for bridge.broker alone. Remedy: give one, or a load balancer"
+    return broker_problem(text)
+
+
 def _receiver_problem(text: str) -> str | None:
     if is_sql(text):
         return literal_problem(text)
@@ -238,7 +244,7 @@ class SubscriptionSchema(SectionSchema):
     retry = fields.Nested(RetrySchema)
     data = Projection()
     receipts = fields.Nested(ReceiptsSchema)
-    broker = Text(broker_problem)
+    broker = Text(_receivers_broker_problem)
     task = Text(broker_name_problem)
     queue = Text(broker_name_problem)
     exchange = Text(broker_name_problem)

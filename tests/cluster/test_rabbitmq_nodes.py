@@ -1,4 +1,4 @@
-"""RabbitMQ of three nodes: what doctor says of the queue of ticks while nodes are down."""
+"""RabbitMQ of three nodes: polls, and what doctor says of the queue of ticks, while nodes are down."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.support.child_processes import services
 from tests.support.rabbitmq import RabbitCluster, RabbitNode
 from tests.support.servers import Server
 from tests.support.waiting import until
+from tests.support.workers import listing_vendor, running_parts, wait_for
 
 
 @pytest.fixture
@@ -48,3 +49,16 @@ def test_doctor_finds_a_queue_of_which_too_few_members_run(nodes: list[RabbitNod
     nodes[1].kill()
     down = (FAILURE, "does not answer: too few of its members run", "start the nodes that are missing")
     until(lambda: found() == down)
+
+
+def test_polls_go_on_after_the_leader_of_the_queue_of_ticks_is_killed(
+    nodes: list[RabbitNode], server: Server, tmp_path: Path
+) -> None:
+    address = ";".join(node.url for node in nodes)
+    with listing_vendor() as vendor, running_parts(tmp_path, server.url, address, vendor.url) as start:
+        worker, beat = start("worker"), start("beat")
+        wait_for(lambda: len(vendor.asked) > 3, worker, beat)
+        nodes[0].kill()
+        asked = len(vendor.asked)
+        # Without confirms nothing comes for up to a minute.
+        wait_for(lambda: len(vendor.asked) > asked + 4, worker, beat, seconds=12)

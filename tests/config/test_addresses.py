@@ -24,6 +24,7 @@ from bridge.errors import ConfigError
         ("redis://localhost:6379/0", "redis://localhost:6379/0"),
         ("redis://:hunter2@localhost:6379/0", "redis://:****@localhost:6379/0"),
         ("amqp://bridge:hunter2@mq//", "amqp://bridge:****@mq//"),
+        ("amqp://b:hunter2@a//;amqp://b:hunter2@b//", "amqp://b:****@a//;amqp://b:****@b//"),
         ("redis://hunter2@localhost", "redis://****@localhost"),
         ("redis://:hun/ter2@localhost", "redis://:****@localhost"),
         ("redis://:hun@ter2@localhost", "redis://:****@localhost"),

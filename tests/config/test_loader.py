@@ -462,6 +462,7 @@ def _https(secrets: str) -> str:
         ),
         (_subscription("transport: celery, task: x, queue: y, headers: {X-A: b}"), "belongs to transport http"),
         (_subscription("transport: kombu, exchange: x"), "a Redis broker takes `queue` instead"),
+        (_subscription("transport: kombu, exchange: x, broker: 'amqp://a;amqp://b'"), "names several servers"),
         (_subscription("transport: kombu, queue: x, broker: amqp://mq"), "exchange: missing"),
         (_subscription("transport: kombu, queue: x, broker: 'sqs://a'"), "not supported"),
         (_subscription("transport: kombu, queue: x, routing_key: '{tpye}'"), "{tpye} is not known"),

@@ -18,6 +18,7 @@ SAME = [
     ("unix:///run/r.sock?db=1", "redis+socket:///run/r.sock?virtual_host=1"),
     ("unix:///run/r.sock", "redis+socket:///run/r.sock"),
     ("amqp://guest:guest@h//", "amqp://h:5672"),
+    ("amqp://a//;amqp://h//", "amqp://h:5672;amqp://c"),
 ]
 DIFFERENT = [
     ("redis://h/0", "redis://h/1"),
@@ -25,6 +26,7 @@ DIFFERENT = [
     ("redis://h/0", "redis://other/0"),
     ("unix:///run/r.sock?db=1", "redis+socket:///run/r.sock?virtual_host=2"),
     ("amqp://h/one", "amqp://h/two"),
+    ("amqp://a;amqp://b", "amqp://c;amqp://d"),
     ("amqp://h//", "redis://h:5672/"),
     ("redis://h:port/0", "unused"),
     ("unused", "unused"),

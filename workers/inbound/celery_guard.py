@@ -19,11 +19,13 @@ from amqp.method_framing import frame_handler
 from amqp.serialization import PROPERTY_CLASSES
 from celery.worker.consumer import Consumer
 from kombu import Connection
+from kombu.connection import ConnectionPool, PooledConnection
 from kombu.transport import pyamqp
 from kombu.transport import redis as kombu_redis
 
 from bridge.config import queues
 from bridge.errors import Unreadable
+from workers.inbound.confirms import ConfirmingChannel, ConfirmingConnection
 from workers.inbound.messages import Envelope, TaskMessage, build_entry, parse_entry, read_task
 from workers.inbound.refusals import RefusalCounter
 
@@ -87,6 +89,18 @@ def guarded_connection(message_filter: MessageFilter | None = None) -> type[Conn
     class GuardedConnection(Connection):  # type: ignore[misc]  # kombu has no types
         def get_transport_cls(self) -> type:
             return _guarded(super().get_transport_cls(), message_filter)
+
+        def Pool(self, limit: int | None = None, **kwargs: Any) -> ConnectionPool:
+            return GuardedPool(self, limit, **kwargs)
+
+    class GuardedPooledConnection(GuardedConnection, PooledConnection):  # type: ignore[misc]  # kombu has no types
+        pass
+
+    class GuardedPool(ConnectionPool):  # type: ignore[misc]  # kombu has no types
+        """Celery publishes on connections of a pool, which kombu would make without a guard."""
+
+        def new(self) -> GuardedPooledConnection:
+            return GuardedPooledConnection(self, **dict(self.connection._info(resolve=False)))
 
     return GuardedConnection
 
@@ -175,14 +189,14 @@ def _redis_channel(channel: type, message_filter: MessageFilter) -> type:
     return Channel
 
 
-class _AmqpChannel(pyamqp.Channel):  # type: ignore[misc]  # kombu has no types
+class _AmqpChannel(ConfirmingChannel):
     def message_to_python(self, raw_message: Any) -> Any:
         # kombu would decompress a body of any size if the sender sets this header.
         raw_message.properties.get("application_headers", {}).pop("compression", None)
         return super().message_to_python(raw_message)
 
 
-class _AmqpConnection(pyamqp.Connection):  # type: ignore[misc]  # kombu has no types
+class _AmqpConnection(ConfirmingConnection):
     Channel = _AmqpChannel
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
