@@ -79,6 +79,7 @@ def publish_while_splits_are_due(state: redis.Redis) -> None:
     publish(journal, range(500))
 
 
+@pytest.mark.single_server  # a client of a cluster repeats each of the calls for two seconds
 def test_no_attempt_is_new_because_its_bucket_is_away(state: redis.Redis) -> None:
     assert publish_while_each_bucket_is_away(state) == 100
     assert doubles(state) == []

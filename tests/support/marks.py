@@ -31,7 +31,9 @@ def set_marks(item: pytest.Item) -> None:
 
 
 def runs_on_cluster(item: pytest.Item) -> bool:
-    """Whether a test is about the state, wherever that is: not one that asks for a single server by its address."""
+    """Whether a test is about the state, wherever that is: not one that needs a single server."""
+    if item.get_closest_marker("single_server"):
+        return False
     requested = set(getattr(item, "fixturenames", ()))
     return "state" in requested and not requested & {"server", "own_server", "shared_server", "empty_state"}
 

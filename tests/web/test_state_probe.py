@@ -11,6 +11,8 @@ from bridge.errors import StateUnavailable
 from bridge.services import Services
 from bridge.web.state_probe import StateProbe
 
+pytestmark = pytest.mark.single_server
+
 
 def test_memory_is_asked_for_once_a_second_and_in_the_call_after_one_that_failed(
     services: Services, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
