@@ -51,7 +51,7 @@ def test_doctor_finds_a_queue_of_which_too_few_members_run(nodes: list[RabbitNod
     until(lambda: found() == down)
 
 
-def test_polls_go_on_after_the_leader_of_the_queue_of_ticks_is_killed(
+def test_polls_go_on_after_the_first_of_three_nodes_is_killed(
     nodes: list[RabbitNode], server: Server, tmp_path: Path
 ) -> None:
     address = ";".join(node.url for node in nodes)
@@ -60,5 +60,5 @@ def test_polls_go_on_after_the_leader_of_the_queue_of_ticks_is_killed(
         wait_for(lambda: len(vendor.asked) > 3, worker, beat)
         nodes[0].kill()
         asked = len(vendor.asked)
-        # Without confirms nothing comes for up to a minute.
+        # Ticks are sometimes lost without confirms, not each time: this shows that polls go on, not why.
         wait_for(lambda: len(vendor.asked) > asked + 4, worker, beat, seconds=12)

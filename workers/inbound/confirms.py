@@ -1,6 +1,6 @@
 """Publishing ticks to RabbitMQ so that one which reaches no queue is noticed.
 
-After the node of a quorum queue's leader has died, ticks can be lost for a minute while no call fails. Only a confirm
+After the node of a quorum queue's leader has died, ticks were seen to be lost while no call fails. Only a confirm
 that does not come shows it; the tick is sent again on a new connection then.
 """
 
