@@ -15,7 +15,7 @@ from bridge.state.lease import Lease
 __all__ = ["DONE", "NEVER", "RUNNING", "STOPPED", "Move", "Repartition"]
 
 NEVER, RUNNING, STOPPED, DONE = "never", "running", "stopped", "done"
-_FIELDS = ("partitions", "width", "from_partitions", "move", "move_at", "moved", "move_begun", "move_seen")
+_FIELDS = ("partitions", "width", "from_partitions", "epoch", "move", "move_at", "moved", "move_begun", "move_seen")
 _LEASE_SECONDS = 10.0
 
 
@@ -36,6 +36,8 @@ class Move:
     moved: int = 0
     begun: float | None = None
     seen: float | None = None
+    #: That of the partitions: each change has one of its own.
+    epoch: int = 0
 
 
 class Repartition:
@@ -45,6 +47,8 @@ class Repartition:
         """`configured`: `bridge.partitions`, for a state that does not say."""
         self._client, self._configured = client, configured
         self._begin = scripts.register(client, __file__, "begin_repartition")
+        self._save = scripts.register(client, __file__, "save_repartition")
+        self._change = scripts.register(client, __file__, "change_repartition")
         self._end = scripts.register(client, __file__, "end_repartition")
 
     def read(self) -> Move:
@@ -64,6 +68,7 @@ class Repartition:
             moved=int(found.get("moved", 0)),
             begun=float(found["move_begun"]) if "move_begun" in found else None,
             seen=float(found["move_seen"]) if "move_seen" in found else None,
+            epoch=int(found.get("epoch", 0)),
         )
 
     def begin(self, number: int, *, now: float) -> bool:
@@ -71,22 +76,19 @@ class Repartition:
         with state_errors():
             return bool(self._begin(keys=[keys.BRIDGE], args=[number, LAYOUT, self._configured, f"{now:.3f}"]))
 
-    def set_state(self, state: str) -> None:
-        """Stop the mover or let it go on."""
+    def change(self, state: str, to: str) -> bool:
+        """Stop the mover or let it go on; False if the state is another one by now."""
         with state_errors():
-            self._client.hset(keys.BRIDGE, "move", state)
+            return bool(self._change(keys=[keys.BRIDGE], args=[state, to]))
 
     def lease(self, token: str) -> Lease:
         """The right to move."""
         return Lease(self._client, "partitions", token, seconds=_LEASE_SECONDS)
 
-    def save(self, partition: int, bucket: int, moved: int, *, now: float) -> None:
-        """Move the position, after everything before it is done."""
+    def save(self, epoch: int, partition: int, bucket: int, moved: int, *, now: float) -> None:
+        """Move the position, after everything before it is done; nothing if that change has ended meanwhile."""
         with state_errors():
-            pipe = self._client.pipeline(transaction=True)
-            pipe.hset(keys.BRIDGE, mapping={"move_at": f"{partition}:{bucket}", "move_seen": f"{now:.3f}"})
-            pipe.hincrby(keys.BRIDGE, "moved", moved)
-            pipe.execute()
+            self._save(keys=[keys.BRIDGE], args=[epoch, f"{partition}:{bucket}", moved, f"{now:.3f}"])
 
     def end(self, epoch: int, *, now: float) -> bool:
         """Everything remembered is at its home; False if somebody else has said so."""

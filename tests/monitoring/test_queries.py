@@ -86,8 +86,8 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
 
 
 def test_numbers_about_the_state_are_not_added_up_over_web_processes(scrape: Scrape) -> None:
-    """Each web process that is scraped has all of them: they are read with max or min, what web counts with sum."""
-    counted = ("bridge_webhook_", "bridge_publish_")
+    """Each web process that is scraped has all of them: max or min reads them, sum what a process counts."""
+    counted = ("bridge_webhook_", "bridge_publish_", "bridge_unconfirmed_")
     for panel in PANELS:
         for expression, _ in queries(panel):
             for name in metrics_of(expression):

@@ -33,15 +33,16 @@ class RepartitionRunner:
 
     def step(self, now: Callable[[], float]) -> float:
         """One batch; returns the seconds to wait, 0 if there is more to do. Raises `StateUnavailable`."""
-        at = self._store.read()
-        if at.state != RUNNING or at.before is None or not self._lease.hold():
+        if self._store.read().state != RUNNING or not self._lease.hold():
             return _IDLE_SECONDS
         self._crash("leased")
+        # Under the lease: another mover may have gone on, and a process that paused may find the next change.
+        at = self._store.read()
         spread = read_spread(self._services.state, configured=self._services.config.bridge.partitions)
-        if spread is None or spread.before is None:
+        if at.state != RUNNING or at.before is None or spread is None or spread.epoch != at.epoch:
             return _IDLE_SECONDS
         if at.partition >= at.before:
-            if self._store.end(spread.epoch, now=now()):
+            if self._store.end(at.epoch, now=now()):
                 _log.info("partitions_changed", before=at.before, partitions=at.partitions, memories=at.moved)
             self._crash("ended")
             self._lease.release()
@@ -52,7 +53,7 @@ class RepartitionRunner:
             # Another process has ended it meanwhile.
             return _IDLE_SECONDS
         partition, bucket = (at.partition + 1, 0) if bucket < 0 else (at.partition, bucket)
-        self._store.save(partition, bucket, moved, now=now())
+        self._store.save(at.epoch, partition, bucket, moved, now=now())
         self._crash("saved")
         return 0.0
 

@@ -129,10 +129,8 @@ def resume_partitions() -> dict[str, Any]:
 
 def _changed(state: str, to: str, otherwise: str) -> dict[str, Any]:
     services = services_here()
-    store = _store(services)
-    if store.read().state != state:
+    if not _store(services).change(state, to):
         refuse(409, otherwise)
-    store.set_state(to)
     audited("partitions", before={"state": state}, after={"state": to})
     return _shown(services)
 

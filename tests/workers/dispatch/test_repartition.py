@@ -174,13 +174,14 @@ def test_a_move_can_be_stopped_and_goes_on_where_it_was(state: redis.Redis, serv
     store, runner = Repartition(state, configured=SERVED), RepartitionRunner(services, "one")
     for _ in range(3):
         assert runner.step(lambda: NOW) == 0.0
-    store.set_state(STOPPED)
+    assert store.change(RUNNING, STOPPED)
+    assert not store.change(RUNNING, STOPPED)
     at = store.read()
     assert (runner.step(lambda: NOW), store.read()) == (1.0, at)
     assert (at.before, at.partitions, at.width) == (2, 3, 3)
     assert at.moved > 0
     assert set(publish(process(state))) == {"duplicate"}
-    store.set_state(RUNNING)
+    assert store.change(STOPPED, RUNNING)
     finish(services)
     check(state)
 
@@ -298,3 +299,46 @@ def test_a_move_that_is_broken_on_purpose_is_caught(
     mutant(monkeypatch)
     with pytest.raises(AssertionError):
         script_of(services, state)
+
+
+def next_change(state: redis.Redis, services: Services) -> None:
+    """Another mover ends the change of one that paused, and an operator begins the next."""
+    state.delete(keys.lease("partitions"))
+    finish(services)
+    assert Repartition(state, configured=SERVED).begin(2, now=NOW)
+
+
+def test_a_mover_that_paused_until_the_next_change_leaves_its_position_alone(
+    state: redis.Redis, services: Services
+) -> None:
+    begin(state, 1, 3)
+    paused: list[str] = []
+
+    def crash(point: str) -> None:
+        if point == "dropped" and not paused:
+            paused.append(point)
+            next_change(state, services)
+
+    RepartitionRunner(services, "paused", crash=crash).step(lambda: NOW)
+    finish(services)
+    assert paused
+    assert set(publish(process(state))) == {"duplicate"}
+
+
+def test_a_mover_that_paused_until_the_next_change_does_not_end_it(state: redis.Redis, services: Services) -> None:
+    begin(state, 1, 3)
+    store, mover, paused = Repartition(state, configured=SERVED), RepartitionRunner(services, "slow"), list[str]()
+    while (at := store.read()).partition < (at.before or 0):
+        mover.step(lambda: NOW)
+    mover.leave()
+
+    def crash(point: str) -> None:
+        if point == "leased" and not paused:
+            paused.append(point)
+            next_change(state, services)
+
+    RepartitionRunner(services, "paused", crash=crash).step(lambda: NOW)
+    assert paused
+    assert store.read().state == RUNNING
+    finish(services)
+    assert set(publish(process(state))) == {"duplicate"}
