@@ -16,6 +16,7 @@ from bridge.services import Services
 from tests.support.browser import opened, sign_in
 from tests.support.http_bridge import served
 from tests.support.published import publish, submission
+from tests.support.waiting import until
 from tests.support.watches_api import TOKENS, access_of, build
 
 #: How many pixels of a chart have the colour of its first series.
@@ -56,22 +57,22 @@ def test_a_chart_is_drawn_in_the_colours_of_the_theme_and_again_after_a_refresh(
         figure = page.locator("figure.chart")
         expect(figure.locator("canvas")).to_have_count(1)
         expect(figure.locator("svg.spark")).to_be_hidden()
-        page.wait_for_function(f"({COLOURED})() > 500")
+        until(lambda: page.evaluate(f"({COLOURED})() > 500"))
         button = page.get_by_role("button", name="Theme: auto")
         button.click()
         page.get_by_role("button", name="Theme: light").click()
         expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-        page.wait_for_function(f"({COLOURED})() > 500")
+        until(lambda: page.evaluate(f"({COLOURED})() > 500"))
         publish(services, submission(9))
         page.evaluate("document.querySelector('figure.chart canvas').id = 'old'")
         page.keyboard.press(".")
         expect(page.locator("#old")).to_have_count(0)
         expect(figure.locator("canvas")).to_have_count(1)
-        page.wait_for_function(f"({COLOURED})() > 500")
+        until(lambda: page.evaluate(f"({COLOURED})() > 500"))
         figure.get_by_text("Numbers").click()
         expect(figure.locator("details table")).to_be_visible()
         page.set_viewport_size({"width": 390, "height": 800})
-        page.wait_for_function("document.querySelector('figure.chart canvas').clientWidth <= 390")
+        until(lambda: page.evaluate("document.querySelector('figure.chart canvas').clientWidth <= 390"))
 
 
 def test_without_scripts_the_picture_of_the_server_stays(browser: Browser, services: Services) -> None:
