@@ -52,7 +52,7 @@ class Started:
         """The exit code, after a signal if one is given."""
         if number is not None:
             self.process.send_signal(number)
-        return self.process.wait(timeout=90)
+        return self.process.wait(timeout=180)
 
 
 class Start(Protocol):
