@@ -20,6 +20,7 @@ from benchmarks.common import free_port, header, program, ratios, rounds, server
 from benchmarks.dispatch import publish
 from benchmarks.receive import config
 from bridge import services as composition
+from tests.support.rabbitmq import node_environment
 from workers.dispatch.process import Dispatcher
 
 WINDOW = 100
@@ -31,17 +32,7 @@ def rabbitmq() -> Iterator[int]:
     home, port, mapper = Path(tempfile.mkdtemp(prefix="bench-")), free_port(), free_port()
     (home / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\n")
     (home / "plugins").write_text("[].\n")
-    environment = {
-        "HOME": str(home),
-        "RABBITMQ_NODENAME": f"bench{port}@localhost",
-        "RABBITMQ_DIST_PORT": str(free_port()),
-        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
-        "RABBITMQ_LOG_BASE": str(home / "log"),
-        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
-        "ERL_EPMD_PORT": str(mapper),
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
-    }
+    environment = node_environment(home, f"bench{port}@localhost", free_port(), mapper)
     path = shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
     if path is None:
         raise SystemExit("rabbitmq-server is not installed")

@@ -7,17 +7,17 @@ import io
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from bridge import cli
 from bridge.cli.exit_codes import DONE, FAILED, NOTHING_MATCHED, UNAVAILABLE, USAGE
 from bridge.errors import StateUnavailable
 from bridge.services import Services
+from tests.support.cli import Run, runner
 from tests.support.http_bridge import served
 from tests.support.watches_api import TOKENS, access_of, build
 
@@ -26,7 +26,6 @@ pytestmark = pytest.mark.long
 REFERENCE = ("--ref", "stream=link", "--ref", "result=7", "--due", "2050-01-01", "--deadline", "2051-01-01")
 
 #: Runs a command line; its exit code, stdout and stderr.
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -41,12 +40,7 @@ def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def run(services: Services, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.delenv("ATTEMPT_BRIDGE_TOKEN", raising=False)
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = cli.run(arguments)
-        return code, *capfd.readouterr()
-
-    return call
+    return runner(capfd)
 
 
 @pytest.fixture

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
 
-from bridge import cli
 from bridge.cli.exit_codes import DONE, FAILED, UNAVAILABLE, USAGE
 from bridge.services import Services
 from bridge.state import keys
+from tests.support.cli import Run, runner
 from tests.support.http_bridge import served
 from tests.support.journal import make_submission, outcomes
 from tests.support.watches_api import TOKENS, access_of, build
 from workers.dispatch.repartition import RepartitionRunner
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -35,12 +33,7 @@ def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def run(services: Services, capfd: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = cli.run(arguments)
-        return code, *capfd.readouterr()
-
-    return call
+    return runner(capfd)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from bridge import cli
 from bridge.config.model import Receipts, Subscription
 from bridge.erasure import steps
 from bridge.erasure.other_places import AuditPlace
@@ -24,6 +23,7 @@ from bridge.journal import Entry, RequestRecord
 from bridge.sdk.records import Watch
 from bridge.services import Services
 from bridge.state import keys
+from tests.support.cli import Run, runner
 from tests.support.dispatch import Receiver, lane, run_until_idle
 from tests.support.erasing import (
     OTHER,
@@ -45,7 +45,6 @@ from workers.transports.contract import Outgoing
 
 BY_EMAIL = {"source": "eu", "email": "sam.reyes@EXAMPLE.org"}
 BY_ID = {"source": "eu", "candidate": SAM.user}
-Run = Callable[..., tuple[int, str, str]]
 Snapshot = dict[str, tuple[Any, Any]]
 
 
@@ -436,12 +435,7 @@ def test_a_wrong_erasure_is_one_problem(api: FlaskClient, body: dict[str, Any], 
 def run(services: Services, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr("bridge.cli.erase.follow.__kwdefaults__", {"sleep": lambda seconds: finish(services)})
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = cli.run(arguments)
-        return code, *capfd.readouterr()
-
-    return call
+    return runner(capfd)
 
 
 def test_the_command_previews_erases_and_exits_3_if_there_is_nothing(services: Services, run: Run) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.rabbitmq import node_environment
 from tests.support.servers import Server, need_program
 from tests.support.waiting import until
 from tests.support.workers import ListingVendor, listing_vendor, running_parts
@@ -57,18 +58,7 @@ def rabbitmq_server(
         )
     (home / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\nlog.console = true\n")
     (home / "plugins").write_text("[].\n")
-    environment = {
-        **os.environ,
-        "HOME": str(home),
-        "RABBITMQ_NODENAME": f"test{port}@localhost",
-        "RABBITMQ_DIST_PORT": str(distribution),
-        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
-        "RABBITMQ_LOG_BASE": str(home / "log"),
-        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
-        "ERL_EPMD_PORT": str(mapper),
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
-    }
+    environment = {**os.environ, **node_environment(home, f"test{port}@localhost", distribution, mapper)}
     tool = {name: value for name, value in environment.items() if name != "RABBITMQ_DIST_PORT"}
 
     def control(*arguments: str) -> str:

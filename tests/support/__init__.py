@@ -3,6 +3,7 @@
 browser          a real headless Chromium, pages that complain
 child_processes  parts of the bridge as child processes, and what they print
 classmarker      a simulated ClassMarker account and a bridge that receives and polls it, over real HTTP
+cli              a command of `attempt-bridge` in the process of the test
 clients          clients of services without a network
 cluster          a real cluster of state servers, and what operators and faults do to it
 commands         `attempt-bridge` commands as processes, and the processes below them

@@ -13,10 +13,25 @@ from pathlib import Path
 from tests.support.servers import need_program
 from tests.support.waiting import until
 
-__all__ = ["RabbitCluster", "RabbitNode", "free_ports"]
+__all__ = ["RabbitCluster", "RabbitNode", "free_ports", "node_environment"]
 
 #: What a node needs for a few messages, so that three of them fit on a small machine.
 _SMALL = {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +SDcpu 1:1 +SDio 2 +sbwt none +sbwtdcpu none +sbwtdio none"}
+
+
+def node_environment(home: Path, name: str, distribution: int, mapper: int) -> dict[str, str]:
+    """The variables of a node that keeps all its files below `home`; `mapper`: see `RabbitNode`."""
+    return {
+        "HOME": str(home),
+        "RABBITMQ_NODENAME": name,
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(home / "log"),
+        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+        "ERL_EPMD_PORT": str(mapper),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+    }
 
 
 class RabbitNode:
@@ -36,15 +51,7 @@ class RabbitNode:
         self._environment: Mapping[str, str] = {
             **os.environ,
             **_SMALL,
-            "HOME": str(home),
-            "RABBITMQ_NODENAME": self.name,
-            "RABBITMQ_DIST_PORT": str(distribution),
-            "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(home / "log"),
-            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
-            "ERL_EPMD_PORT": str(mapper),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            **node_environment(home, self.name, distribution, mapper),
         }
         # Not the wrapper on the PATH: it changes the user in a session of its own, where nobody could end it.
         program = need_program("/usr/lib/rabbitmq/bin/rabbitmq-server")

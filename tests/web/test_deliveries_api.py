@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from bridge import cli
 from bridge.config.model import RetryPolicy, Subscription
 from bridge.delivery.record import dead_letter
 from bridge.errors import DeliveryFailed
 from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
+from tests.support.cli import Run, runner
 from tests.support.dispatch import Receiver, event, lane, publish, refuse, replaying, run_until_idle
 from tests.support.watches_api import TOKENS, OpenGate, access_of, build
 from workers.dispatch.replays import ReplayRunner
@@ -28,7 +27,6 @@ LATER = RetryPolicy(schedule=(50_000.0, 50_000.0), jitter=0.0)
 CRM = Subscription(name=NAME, transport="http", retry=LATER)
 NEVER = Subscription(name=NAME, transport="http", retry=RetryPolicy(schedule=()))
 #: As the state server's: the services of the tests read the clock.
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -52,12 +50,7 @@ def api(services: Services) -> FlaskClient:
 
 @pytest.fixture
 def run(services: Services, capfd: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = cli.run(arguments)
-        return code, *capfd.readouterr()
-
-    return call
+    return runner(capfd)
 
 
 def dispatch(services: Services, *numbers: int, answer: Any = None, subscription: Subscription = CRM) -> list[str]:

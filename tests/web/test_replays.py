@@ -13,7 +13,6 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from bridge import cli
 from bridge.config.model import Filter, RetryPolicy, Subscription
 from bridge.delivery.replay_jobs import Part, PartProgress, allowance, share_done
 from bridge.delivery.replay_selection import Page, Selection
@@ -21,6 +20,7 @@ from bridge.delivery.replay_store import Batch
 from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
+from tests.support.cli import Run, runner
 from tests.support.dispatch import Receiver, lane, publish, refuse, run_until_idle, scheduled
 from tests.support.watches_api import TOKENS, OpenGate, access_of, build
 from workers.dispatch.replays import CRASH_POINTS, ReplayRunner
@@ -28,7 +28,6 @@ from workers.dispatch.replays import CRASH_POINTS, ReplayRunner
 NEVER = RetryPolicy(schedule=())
 CRM = Subscription(name="crm", transport="http", retry=NEVER)
 BOOK = Subscription(name="book", transport="http", retry=NEVER, filter=Filter(when={"passed": True}))
-Run = Callable[..., tuple[int, str, str]]
 
 
 class Killed(BaseException):
@@ -56,12 +55,7 @@ def api(services: Services) -> FlaskClient:
 
 @pytest.fixture
 def run(services: Services, capfd: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = cli.run(arguments)
-        return code, *capfd.readouterr()
-
-    return call
+    return runner(capfd)
 
 
 def dispatch(services: Services, subscription: Subscription = CRM, answer: Any = None) -> Receiver:
