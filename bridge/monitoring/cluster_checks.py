@@ -10,9 +10,9 @@ import redis
 
 from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding
 from bridge.state import keys
-from bridge.state.cluster_client import ClusterClient
-from bridge.state.command_keys import encoded, slot_of
-from bridge.state.slot_map import SLOTS, Address
+from bridge.state.cluster.client import ClusterClient
+from bridge.state.cluster.command_keys import encoded, slot_of
+from bridge.state.cluster.slot_map import SLOTS, Address
 
 __all__ = ["cluster", "coverage", "full_coverage", "placement"]
 

@@ -11,9 +11,9 @@ from redis.retry import Retry
 from bridge.errors import ConfigError
 from bridge.net.server_group import is_group, server_group
 from bridge.net.tls import address_problem
-from bridge.state.cluster_client import ClusterClient
+from bridge.state.cluster.client import ClusterClient
+from bridge.state.cluster.node_mark import NodeMark
 from bridge.state.confirming_client import Confirmation, ConfirmingClient
-from bridge.state.node_mark import NodeMark
 from bridge.state.sentinel_client import sentinel_client
 
 __all__ = ["PUBLISH_TIMEOUT_SECONDS", "state_client"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis
 
-from bridge.state.cluster_client import ClusterClient
+from bridge.state.cluster.client import ClusterClient
 
 __all__ = ["node_of", "primaries"]
 

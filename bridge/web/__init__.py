@@ -14,7 +14,7 @@ from bridge.monitoring.metrics import web_metrics
 from bridge.monitoring.state_collector import StateCollector
 from bridge.services import Services
 from bridge.state.client import state_client
-from bridge.state.cluster_client import ClusterClient
+from bridge.state.cluster.client import ClusterClient
 from bridge.telemetry import tracing
 from bridge.web.api import register_api
 from bridge.web.gate import Gate

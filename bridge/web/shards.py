@@ -5,10 +5,10 @@ from __future__ import annotations
 import redis
 
 from bridge.monitoring import logs
-from bridge.state.cluster_client import ClusterClient
-from bridge.state.command_keys import encoded, slot_of
+from bridge.state.cluster.client import ClusterClient
+from bridge.state.cluster.command_keys import encoded, slot_of
+from bridge.state.cluster.slot_map import Address
 from bridge.state.confirming_client import ConfirmingClient
-from bridge.state.slot_map import Address
 from bridge.web.gate import failure_text
 
 __all__ = ["Shards"]

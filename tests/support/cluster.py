@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import redis
 
-from bridge.state.cluster_client import ClusterClient
-from bridge.state.command_keys import slot_of
-from bridge.state.slot_map import Address
+from bridge.state.cluster.client import ClusterClient
+from bridge.state.cluster.command_keys import slot_of
+from bridge.state.cluster.slot_map import Address
 from tests.support.servers import Server
 from tests.support.waiting import until
 

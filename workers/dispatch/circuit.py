@@ -13,7 +13,7 @@ import redis
 import structlog
 
 from bridge.state import keys, scripts
-from bridge.state.slot_map import LOST
+from bridge.state.cluster.slot_map import LOST
 from workers.dispatch.schedule import Limits, Repeated
 from workers.dispatch.settlement import failure_text
 from workers.transports.contract import Outcome

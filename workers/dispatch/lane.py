@@ -22,8 +22,8 @@ from bridge.delivery.outcomes import outcome_keys, register
 from bridge.delivery.try_feed import TryFeed
 from bridge.errors import DeliveryFailed
 from bridge.state import counts, keys, scripts
+from bridge.state.cluster.slot_map import LOST
 from bridge.state.errors import state_errors
-from bridge.state.slot_map import LOST
 from workers.dispatch.circuit import Circuit
 from workers.dispatch.ended_tries import ended_tries
 from workers.dispatch.guarded import GuardedSteps

@@ -12,10 +12,10 @@ import redis
 from redis.exceptions import ClusterDownError, WatchError
 
 from bridge.state.client import state_client
-from bridge.state.cluster_client import ClusterClient
-from bridge.state.command_keys import first_key
+from bridge.state.cluster.client import ClusterClient
+from bridge.state.cluster.command_keys import first_key
+from bridge.state.cluster.slot_map import parse_slots
 from bridge.state.nodes import node_of, primaries
-from bridge.state.slot_map import parse_slots
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.proxy import Proxy
 from tests.support.waiting import until

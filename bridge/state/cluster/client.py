@@ -20,10 +20,10 @@ from redis.exceptions import AskError, MaxConnectionsError, MovedError, NoScript
 from redis.retry import Retry
 
 from bridge import clock
-from bridge.state.cluster_pipeline import ClusterPipeline
-from bridge.state.cluster_reading import read_streams
-from bridge.state.command_keys import encoded, first_key, slot_of
-from bridge.state.slot_map import LOST, Address, SlotMap
+from bridge.state.cluster.command_keys import encoded, first_key, slot_of
+from bridge.state.cluster.pipeline import ClusterPipeline
+from bridge.state.cluster.reading import read_streams
+from bridge.state.cluster.slot_map import LOST, Address, SlotMap
 
 __all__ = ["ClusterClient"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import count, islice
 
 from bridge.state import keys
-from bridge.state.command_keys import slot_of
-from bridge.state.slot_map import Address, SlotMap
+from bridge.state.cluster.command_keys import slot_of
+from bridge.state.cluster.slot_map import Address, SlotMap
 
 __all__ = ["NodeMark"]
 

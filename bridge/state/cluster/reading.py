@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 import redis
 from redis.exceptions import AskError, TryAgainError
 
-from bridge.state.command_keys import encoded, slot_of
-from bridge.state.slot_map import LOST, Address
+from bridge.state.cluster.command_keys import encoded, slot_of
+from bridge.state.cluster.slot_map import LOST, Address
 
 if TYPE_CHECKING:
-    from bridge.state.cluster_client import ClusterClient
+    from bridge.state.cluster.client import ClusterClient
 
 __all__ = ["read_streams"]
 

@@ -11,12 +11,12 @@ import redis
 from redis.client import Pipeline
 from redis.exceptions import AskError, TryAgainError, WatchError
 
-from bridge.state.command_keys import first_key, slot_of
-from bridge.state.slot_map import LOST
+from bridge.state.cluster.command_keys import first_key, slot_of
+from bridge.state.cluster.slot_map import LOST
 
 if TYPE_CHECKING:
-    from bridge.state.cluster_client import ClusterClient
-    from bridge.state.slot_map import Address
+    from bridge.state.cluster.client import ClusterClient
+    from bridge.state.cluster.slot_map import Address
 
 __all__ = ["ClusterPipeline"]
 
