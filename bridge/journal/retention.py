@@ -10,11 +10,13 @@ import redis
 
 from bridge.config.model import BridgeConfig
 from bridge.journal.entries import StreamItems
+from bridge.journal.memories import StalePartitions, stale_as_such
 from bridge.journal.paging import read_stream
 from bridge.journal.quarantine import expired_key, known_key
 from bridge.journal.waiting_events import WaitingEvents, order
 from bridge.state import keys, scripts
 from bridge.state.errors import state_errors
+from bridge.state.partitions import Spread, read_spread
 
 __all__ = ["Retention", "RetentionReport"]
 
@@ -55,7 +57,7 @@ class Retention:
         self.partitions = partitions
         self._trim_limit = scripts.register(client, __file__, "trim_limit", read_only=True)
         self._waiting = WaitingEvents(client)
-        self._forget = scripts.register(client, __file__, "forget")
+        self._forget = scripts.register(client, __file__, "buckets", "forget")
 
     def run(self, bridge: BridgeConfig, *, now: float, subscriptions: Sequence[str] = ()) -> RetentionReport:
         """Delete what is too old; the numbers deleted. `now`: UNIX seconds. Raises `StateUnavailable`.
@@ -73,7 +75,7 @@ class Retention:
                 if lagging:
                     held.append(partition)
                 report.requests += self.client.xtrim(keys.requests(partition), minid=requests, approximate=False)
-                report.attempts += self._forget_attempts(partition, _before(now, bridge.remember_attempts))
+            self._forget_attempts(_before(now, bridge.remember_attempts), report)
             report.requests += self.client.xtrim(keys.rejected(0), minid=requests, approximate=False)
             report.dead_letters = self.client.xtrim(keys.quarantine(0), minid=letters, approximate=False)
             self.client.incrby(expired_key(), report.dead_letters)
@@ -116,13 +118,24 @@ class Retention:
                 report.unsent[name] = report.unsent.get(name, 0) + unsent
         return self.client.xtrim(keys.journal(partition), minid=entry, approximate=False), bool(held)
 
-    def _forget_attempts(self, partition: int, oldest: int) -> int:
-        forgotten, bucket = 0, 0
-        while bucket >= 0:
-            args = [bucket, _BUCKETS, oldest]
-            number, bucket = cast("list[int]", self._forget(keys=[keys.seen(partition)], args=args))
-            forgotten += number
-        return forgotten
+    def _forget_attempts(self, oldest: int, report: RetentionReport) -> None:
+        """Nothing while memories move between partitions: if what was copied home is forgotten before the copy where it
+        was, that comes home again, and a revision that was published already looks new.
+        """
+        spread = read_spread(self.client, configured=self.partitions) or Spread(self.partitions)
+        if spread.before is not None:
+            return
+        for partition in range(self.partitions):
+            names, bucket = [keys.seen(partition), keys.event_ids(partition)], 0
+            while bucket >= 0:
+                args = [spread.epoch, bucket, _BUCKETS, oldest]
+                try:
+                    with stale_as_such():
+                        number, bucket = cast("list[int]", self._forget(keys=names, args=args))
+                except StalePartitions:
+                    # They move since just now: the next round forgets.
+                    return
+                report.attempts += number
 
 
 def _before(now: float, seconds: float) -> int:
