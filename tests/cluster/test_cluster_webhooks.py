@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,15 +41,6 @@ def partition_of(number: int) -> int:
     return partition_of_field(attempt_field("eu", f"link:{number}"), PARTITIONS)
 
 
-def own_partitions(cluster: Cluster) -> tuple[Server, set[int]]:
-    """A primary that holds partitions, and nothing of the source; which they are."""
-    held = defaultdict(set)
-    for partition in range(PARTITIONS):
-        held[cluster.holder(keys.journal(partition))].add(partition)
-    of_source = cluster.holder(keys.watch("eu"))
-    return next((node, found) for node, found in held.items() if node is not of_source)
-
-
 class Sender:
     """Sends a new attempt of each partition."""
 
@@ -83,7 +73,7 @@ class Sender:
 def test_only_the_attempts_of_a_server_that_is_away_are_refused(
     cluster: Cluster, web: Web, fault: Callable[[Server], None]
 ) -> None:
-    node, away = own_partitions(cluster)
+    node, away = cluster.apart_from("eu", PARTITIONS)
     sender = Sender(web)
     everywhere = dict.fromkeys(range(PARTITIONS), 200)
     until(lambda: sender.statuses() == everywhere)
@@ -109,7 +99,7 @@ def test_only_the_attempts_of_a_server_that_is_away_are_refused(
 def test_while_a_replica_takes_over_webhooks_are_postponed_and_none_is_lost(
     cluster: Cluster, web: Web, record_property: Record
 ) -> None:
-    node, _ = own_partitions(cluster)
+    node, _ = cluster.apart_from("eu", PARTITIONS)
     with Traffic(web) as traffic:
         until(lambda: len(traffic.acked) > 100)
         node.kill9()

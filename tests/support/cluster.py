@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 import redis
 
+from bridge.state import keys
 from bridge.state.cluster.client import ClusterClient
 from bridge.state.cluster.command_keys import slot_of
 from bridge.state.cluster.slot_map import Address
@@ -64,6 +66,14 @@ class Cluster:
                     if start <= slot_of(key.encode()) <= end:
                         return next(one for one in self.nodes if one.port == port)
         raise AssertionError(f"no node holds {key}")
+
+    def apart_from(self, source: str, partitions: int) -> tuple[Server, set[int]]:
+        """A primary that holds partitions, and nothing of the source; which they are."""
+        held = defaultdict(set)
+        for partition in range(partitions):
+            held[self.holder(keys.journal(partition))].add(partition)
+        of_source = self.holder(keys.watch(source))
+        return next((node, found) for node, found in held.items() if node is not of_source)
 
     def node_id(self, node: Server) -> str:
         return cast("bytes", self._ask(node, "CLUSTER MYID")).decode()

@@ -7,15 +7,25 @@ import threading
 import time
 from collections import Counter
 from types import TracebackType
+from typing import NamedTuple
 
 from tests.support.comparison import Attempt
 from tests.support.web import Web, post, result
 
-__all__ = ["ANSWER_SECONDS", "Traffic"]
+__all__ = ["ANSWER_SECONDS", "Answered", "Traffic"]
 
 #: The longest that a vendor is to wait for an answer.
 ANSWER_SECONDS = 3.0
 _PAUSE_SECONDS = 0.02
+
+
+class Answered(NamedTuple):
+    """A webhook with the number of its attempt: when it was sent (monotonic), seconds until its answer, the status."""
+
+    number: int
+    sent: float
+    seconds: float
+    status: int
 
 
 class Traffic:
@@ -34,6 +44,7 @@ class Traffic:
         self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(senders)]
         #: (source, attempt id) of each webhook that was answered 200.
         self.acked: set[Attempt] = set()
+        self.answers: list[Answered] = []
         self.statuses: Counter[int] = Counter()
         self.slowest = 0.0
 
@@ -72,7 +83,8 @@ class Traffic:
         except OSError:
             status = 0
         with self._lock:
-            self.slowest = max(self.slowest, time.monotonic() - started)
+            self.answers.append(Answered(number, started, time.monotonic() - started, status))
+            self.slowest = max(self.slowest, self.answers[-1].seconds)
             self.statuses[status] += 1
             if status == 200:
                 self.acked.add(("eu", f"link:{number}"))
