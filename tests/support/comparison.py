@@ -13,8 +13,9 @@ import redis
 from bridge.delivery.store import Deliveries
 from bridge.journal.reading import Reader
 from bridge.state import keys
+from bridge.state.partitions import partition_of_field, read_spread
 
-__all__ = ["Attempt", "Counts", "reconcile"]
+__all__ = ["Attempt", "Counts", "misplaced", "reconcile"]
 
 #: (source, attempt id)
 Attempt = tuple[str, str]
@@ -86,6 +87,18 @@ def reconcile(
         dead_letters=sum(len(some) for some in letters.values()),
         server=_version(client),
     )
+
+
+def misplaced(client: redis.Redis, partitions: int) -> int:
+    """Memories that are in another partition than where they belong; all must be of layout 3."""
+    spread, wrong = read_spread(client, configured=partitions), 0
+    assert spread is not None
+    for partition in range(partitions):
+        for bucket in range(int(client.hget(keys.seen(partition), "b") or 0)):  # type: ignore[arg-type]
+            fields: list[bytes] = client.hkeys(f"{keys.seen(partition)}:{bucket}")  # type: ignore[assignment]
+            # The mark of a bucket is shorter.
+            wrong += sum(len(f) == 16 and partition_of_field(f, spread.partitions) != partition for f in fields)
+    return wrong
 
 
 def _version(client: redis.Redis) -> str:
