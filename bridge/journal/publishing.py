@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, cast
 
@@ -126,11 +126,13 @@ class Journal:
         bare: list[int],
         results: list[list[SubmissionResult | None]],
     ) -> Iterator[tuple[int, Call]]:
-        """The calls by partition, of at most `BATCH` records; a request goes with the last of its records."""
+        """The calls by partition, of at most `BATCH` records; a request goes with the last of its records.
+
+        `results` has those of every call before the next one is asked for.
+        """
         by_partition: dict[int, list[Pending]] = defaultdict(list)
         for item in pending:
             by_partition[item.partition].append(item)
-        home = {item.slot[0]: partition for partition, items in by_partition.items() for item in items}
         if bare:
             by_partition.setdefault(0, [])
         for partition, items in by_partition.items():
@@ -138,9 +140,10 @@ class Journal:
             # Records without a request come first: the script expects those of each request after them.
             without_request: list[Pending] = []
             by_request: dict[int, list[Pending]] = defaultdict(list)
+            here = Counter(item.slot[0] for item in items)
             for item in items:
                 number = item.slot[0]
-                if entries[number].request is None or home[number] != partition:
+                if entries[number].request is None or results[number].count(None) > here[number]:
                     without_request.append(item)
                 else:
                     by_request[number].append(item)

@@ -269,6 +269,23 @@ def test_each_attempt_is_in_one_of_several_partitions(state: redis.Redis) -> Non
     assert Reader(state, partitions=4).remembered() == 40
 
 
+def test_a_request_is_stored_once_after_its_last_record_though_some_are_revised_in_several_partitions(
+    state: redis.Redis,
+) -> None:
+    journal = Journal(state, partitions=4)
+    names = [f"link:{number}" for number in range(12)]
+    outcomes(journal, *(make_submission(name) for name in names[::2]))
+    submissions = tuple(make_submission(name, 2, order=2) for name in names)
+    journal.publish(Entry(submissions=submissions, request=request(1)), now=NOW)
+    journal.publish(Entry(submissions=submissions[::2], request=request(2)), now=NOW)
+    journal.publish(
+        Entry(submissions=(make_submission("link:0", 3, order=3), *submissions[1:]), request=request(3)), now=NOW
+    )
+    stored = [(found.id[-1], found.outcome) for found in RequestStore(state, partitions=4).list()]
+    assert sorted(stored) == [("1", "published"), ("2", "duplicate"), ("3", "revised")]
+    assert Reader(state, partitions=4).counts(20_000, 20_000)["eu", "webhook", "requests"] == 3
+
+
 def test_a_fault_in_the_append_leaves_no_memory_so_the_repeat_publishes(state: redis.Redis) -> None:
     journal = Journal(state)
     state.set(keys.journal(0), "not a stream")

@@ -14,7 +14,7 @@ import redis
 
 from bridge.config.model import BridgeConfig
 from bridge.ingest import notices
-from bridge.journal import POLL, WEBHOOK, Journal
+from bridge.journal import POLL, WEBHOOK, Entry, Journal, RequestRecord
 from bridge.journal.memories import MoveMemories
 from bridge.journal.reading import Reader
 from bridge.services import Services
@@ -144,6 +144,15 @@ def test_who_still_knows_the_old_partitions_is_refused_and_loads_them_again(
     finish(services)
     assert set(publish(old)) == {"duplicate"}
     check(state)
+
+
+def test_a_request_of_which_one_partition_alone_is_refused_is_stored_once(state: redis.Redis) -> None:
+    old = begin(state, 2, 4)
+    outcomes(process(state), make_submission(NAMES[0]))
+    request = RequestRecord(id="r", source="eu", received_at=NOW, headers={}, body=b"{}")
+    submissions = tuple(make_submission(name) for name in NAMES[:20])
+    assert old.publish(Entry(submissions=submissions, request=request), now=NOW).outcome == "duplicate"
+    assert sum(state.xlen(keys.requests(partition)) for partition in range(SERVED)) == 1
 
 
 def test_the_mover_may_be_killed_between_any_two_effects(state: redis.Redis, services: Services) -> None:
