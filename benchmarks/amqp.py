@@ -7,11 +7,10 @@ import argparse
 import os
 import random
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import amqp
@@ -20,7 +19,7 @@ from benchmarks.common import free_port, header, program, ratios, rounds, server
 from benchmarks.dispatch import publish
 from benchmarks.receive import config
 from bridge import services as composition
-from tests.support.rabbitmq import node_environment
+from tests.support.rabbitmq import NodeNames, node_environment
 from workers.dispatch.process import Dispatcher
 
 WINDOW = 100
@@ -29,21 +28,20 @@ WINDOW = 100
 @contextmanager
 def rabbitmq() -> Iterator[int]:
     """The port of a broker of our own."""
-    home, port, mapper = Path(tempfile.mkdtemp(prefix="bench-")), free_port(), free_port()
+    home, port, names = Path(tempfile.mkdtemp(prefix="bench-")), free_port(), NodeNames()
     (home / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\n")
     (home / "plugins").write_text("[].\n")
-    environment = node_environment(home, f"bench{port}@localhost", free_port(), mapper)
+    environment = node_environment(home, f"bench{port}@localhost", free_port(), names.port)
     path = shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}")
     if path is None:
         raise SystemExit("rabbitmq-server is not installed")
-    with program(path, env=environment):
-        wait_for(lambda: _connected(port).close() or True, 60)
-        yield port
-    # Erlang's port mapper outlives the node; this is the request to end.
-    with suppress(OSError), socket.create_connection(("127.0.0.1", mapper)) as epmd:
-        epmd.sendall(b"\0\1k")
-        epmd.recv(2)
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        with program(path, env=environment):
+            wait_for(lambda: _connected(port).close() or True, 60)
+            yield port
+    finally:
+        names.close()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _connected(port: int) -> amqp.Connection:

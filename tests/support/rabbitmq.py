@@ -6,21 +6,29 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from amqp.exceptions import InternalError
+from kombu import Connection, Exchange, Queue
+
+from bridge.config import queues
 from tests.support.servers import need_program
 from tests.support.waiting import until
 
-__all__ = ["RabbitCluster", "RabbitNode", "free_ports", "node_environment"]
+__all__ = ["NodeNames", "RabbitCluster", "RabbitNode", "free_ports", "node_environment"]
 
 #: What a node needs for a few messages, so that three of them fit on a small machine.
 _SMALL = {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +SDcpu 1:1 +SDio 2 +sbwt none +sbwtdcpu none +sbwtdio none"}
+#: Somebody else may take a free port before it is used.
+_TRIES = 5
+#: What a node prints whose port somebody else has: that for clients, that for other nodes.
+_PORT_IS_TAKEN = ("eaddrinuse", "dist_port_already_used")
 
 
 def node_environment(home: Path, name: str, distribution: int, mapper: int) -> dict[str, str]:
-    """The variables of a node that keeps all its files below `home`; `mapper`: see `RabbitNode`."""
+    """The variables of a node that keeps all its files below `home`; `mapper`: the port of its `NodeNames`."""
     return {
         "HOME": str(home),
         "RABBITMQ_NODENAME": name,
@@ -34,37 +42,95 @@ def node_environment(home: Path, name: str, distribution: int, mapper: int) -> d
     }
 
 
-class RabbitNode:
-    """A running node."""
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody uses."""
+    with ExitStack() as free:
+        return [free.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(number)]
 
-    def __init__(self, home: Path, port: int, distribution: int, mapper: int) -> None:
-        """`mapper`: port of the mapper of names, one for all nodes of a cluster; the first node starts it."""
-        self.url, self.name, self.mapper = f"amqp://guest:guest@127.0.0.1:{port}//", f"test{port}@localhost", mapper
+
+class NodeNames:
+    """Erlang's mapper of names to ports (epmd), a child process: one that a node starts outlives all nodes."""
+
+    def __init__(self) -> None:
+        program = need_program("epmd")
+        for _ in range(_TRIES):
+            (self.port,) = free_ports(1)
+            self._process = subprocess.Popen([program, "-port", str(self.port), "-address", "127.0.0.1"])
+            if until(lambda: self._process.poll() is not None or self._answers()) and self._process.poll() is None:
+                return
+        raise AssertionError(f"no port for epmd in {_TRIES} tries")
+
+    def _answers(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+            # Its request for all names; the answer begins with its port.
+            connection.sendall(b"\0\1n")
+            return connection.recv(4) == self.port.to_bytes(4, "big")
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class RabbitNode:
+    """A node. `ports` gives free ones; another program may take them meanwhile."""
+
+    def __init__(self, home: Path, names: NodeNames, ports: Callable[[int], list[int]] = free_ports) -> None:
+        self.name = f"test{home.name}@localhost"
+        self._home, self._names, self._ports = home, names, ports
         home.mkdir(parents=True, exist_ok=True)
-        (home / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\nlog.console = true\n")
         (home / "plugins").write_text("[].\n")
         # Nodes of one cluster have one cookie.
         cookie = home / ".erlang.cookie"
         cookie.write_text("attemptbridgetests")
         cookie.chmod(0o400)
-        self._home = home
+        self._take_ports()
+        self.start()
+
+    def _take_ports(self) -> None:
+        self.port, distribution = self._ports(2)
+        (self._home / "rabbitmq.conf").write_text(
+            f"listeners.tcp.default = 127.0.0.1:{self.port}\nlog.console = true\n"
+        )
         self._environment: Mapping[str, str] = {
             **os.environ,
             **_SMALL,
-            **node_environment(home, self.name, distribution, mapper),
+            **node_environment(self._home, self.name, distribution, self._names.port),
         }
+
+    def start(self) -> None:
+        """Start it, also again after `kill`; `wait` follows."""
         # Not the wrapper on the PATH: it changes the user in a session of its own, where nobody could end it.
         program = need_program("/usr/lib/rabbitmq/bin/rabbitmq-server")
-        with (home / "output").open("wb") as output:
+        with (self._home / "output").open("wb") as output:
             self.process = subprocess.Popen(
-                [program], env=self._environment, stdout=output, stderr=output, start_new_session=True
+                [program],
+                # It writes a dump there when it cannot start.
+                cwd=self._home,
+                env=self._environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
+    @property
+    def output(self) -> str:
+        """What it has printed, its log among it."""
+        return (self._home / "output").read_text(errors="replace")
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
     def wait(self) -> None:
-        """Until it serves clients."""
-        output = self._home / "output"
-        until(lambda: b"completed with" in output.read_bytes() or self.process.poll() is not None)
-        assert self.process.poll() is None, output.read_text()[-2000:]
+        """Until it serves clients; on other ports if somebody else has one of its own."""
+        for _ in range(_TRIES):
+            until(lambda: "completed with" in self.output or self.process.poll() is not None)
+            if self.process.poll() is None:
+                return
+            assert any(text in self.output for text in _PORT_IS_TAKEN), self.output[-2000:]
+            self._take_ports()
+            self.start()
+        raise AssertionError(f"no free ports in {_TRIES} tries")
 
     def control(self, *arguments: str) -> str:
         """Run `rabbitmqctl` at this node; returns its output."""
@@ -78,36 +144,15 @@ class RabbitNode:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(30)
 
-    def end_mapper(self) -> None:
-        """After the last node. The mapper refuses to end until it has noticed that."""
-
-        def ended() -> bool:
-            # The request to end; `epmd -kill` would start a process in a test without the mark for it.
-            try:
-                with socket.create_connection(("127.0.0.1", self.mapper)) as epmd:
-                    epmd.sendall(b"\0\1k")
-                    return epmd.recv(2) == b"OK"
-            except OSError:
-                return True
-
-        until(ended)
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody uses."""
-    with ExitStack() as free:
-        return [free.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(number)]
-
 
 class RabbitCluster:
     """Three nodes; the second and the third join the first."""
 
     def __init__(self, home: Path) -> None:
-        mapper, *ports = free_ports(7)
-        self.nodes = [
-            RabbitNode(home / str(number), ports[2 * number], ports[2 * number + 1], mapper) for number in range(3)
-        ]
+        self._names = NodeNames()
+        self.nodes: list[RabbitNode] = []
         try:
+            self.nodes += (RabbitNode(home / str(number), self._names) for number in range(3))
             for node in self.nodes:
                 node.wait()
             for node in self.nodes[1:]:
@@ -118,8 +163,41 @@ class RabbitCluster:
             self.close()
             raise
 
+    @property
+    def url(self) -> str:
+        """The address of all nodes."""
+        return ";".join(node.url for node in self.nodes)
+
+    def restart(self) -> None:
+        """Start those that do not run."""
+        down = [node for node in self.nodes if node.process.poll() is not None]
+        for node in down:
+            node.start()
+        for node in down:
+            node.wait()
+
+    def queue_ticks(self, leader: RabbitNode) -> None:
+        """The queue of ticks, new and empty, with its leader on this node."""
+        name = queues.worker_queue(leader.url)
+
+        def declared() -> bool:
+            try:
+                with Connection(leader.url) as connection:
+                    queue = Queue(name, Exchange(""), routing_key=name, queue_arguments=queues.TICKS_ARGUMENTS)
+                    bound = queue(connection.default_channel)
+                    bound.delete()
+                    bound.declare()
+            except InternalError:
+                # A node that has just come back takes no part yet.
+                return False
+            return True
+
+        until(declared)
+        # The leader is where the queue is declared, says the manual of RabbitMQ.
+        assert leader.control("list_queues", "name", "leader").split()[-2:] == [name, leader.name]
+
     def close(self) -> None:
         """End every node."""
         for node in self.nodes:
             node.kill()
-        self.nodes[0].end_mapper()
+        self._names.close()

@@ -1,7 +1,8 @@
 """Publishing ticks to RabbitMQ so that one which reaches no queue is noticed.
 
-After the node of a quorum queue's leader has died, ticks were seen to be lost while no call fails. Only a confirm
-that does not come shows it; the tick is sent again on a new connection then.
+A channel that first publishes to a quorum queue while the node of its leader is down keeps that leader: RabbitMQ 3.10
+drops every message of the channel until the node is back, and no call fails. Only the negative confirm shows it; the
+tick is sent again on a new connection then, which asks for the leader anew.
 """
 
 from __future__ import annotations
