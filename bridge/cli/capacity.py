@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
+from bridge.cli.common import refuse_url
 from bridge.cli.options import Share, format_option
 from bridge.cli.output import print_list, print_object, say
 from bridge.config.kept import Kept, read_kept
-from bridge.journal.capacity import PROCESS_BYTES, Capacity, Load, gigabytes
+from bridge.journal.capacity import PROCESS_BYTES, Capacity, Cluster, Load, disk, gigabytes, maxmemory
 from bridge.journal.capacity import capacity as capacity_of
 from bridge.settings import read_settings
 from bridge.text import duration_text, parse_duration
@@ -57,6 +58,7 @@ def capacity(per_day: int, peak_share: float, output: str, **given: float | int 
 
     What is not given is taken from bridge.yaml if there is one, otherwise it has its default. Connects to nothing.
     """
+    refuse_url()
     path: Path = click.get_current_context().find_root().params.get("config") or read_settings().config
     kept = read_kept(path)
     if kept is not None:
@@ -96,17 +98,28 @@ def _print(found: Capacity) -> None:
     ]
     print_list(rows, ["kept", "for", "count", "bytes_each", "memory"], "table", empty="")
     click.echo()
+    used = found.state_bytes
     shares = ", ".join(f"{name} {cores:.3f}" for name, cores in found.cores.items())
     print_object(
         {
             "attempts": f"{found.load.per_day:,} a day, {found.peak:,.2f} a second in the busiest hour",
-            "memory": f"state server {gigabytes(found.state_bytes)}, maxmemory {gigabytes(found.maxmemory)}; "
+            "memory": f"state server {gigabytes(used)}, maxmemory {gigabytes(maxmemory(used))}; "
             f"processes {gigabytes(PROCESS_BYTES)}",
-            "disk": f"{gigabytes(found.disk_bytes)} for the append-only file",
+            "disk": f"{gigabytes(disk(used))} for the append-only file",
             "cores": f"{found.all_cores}; busy at the peak: {shares}",
             "one server": f"enough up to {found.most_per_day:,} attempts a day with these settings",
+            **({} if found.cluster is None else {"cluster": _of_cluster(found.cluster)}),
         },
         "table",
     )
     for line in found.advice:
         click.echo(f"advice      {line}")
+
+
+def _of_cluster(cluster: Cluster) -> str:
+    size = cluster.state_bytes
+    each = f"{gigabytes(size)}, maxmemory {gigabytes(maxmemory(size))}, disk {gigabytes(disk(size))}"
+    return (
+        f"{cluster.primaries} primaries, bridge.partitions: {cluster.partitions}; "
+        f"each primary {each}, and each replica as much"
+    )

@@ -13,7 +13,7 @@ from bridge.monitoring import logs
 from bridge.services import Services, load
 from bridge.state.layout import require_layout
 
-__all__ = ["load_services", "services_over_state"]
+__all__ = ["load_services", "refuse_url", "services_over_state"]
 
 
 def load_services() -> Services:
@@ -21,11 +21,8 @@ def load_services() -> Services:
 
     Raises `ConfigError`, and `click.UsageError` if the command was to call another bridge, which it cannot.
     """
-    context = click.get_current_context()
-    root = context.find_root()
-    # A command that is run by itself has no global options: its `--url` is its own.
-    if context is not root and root.params.get("url") is not None:
-        raise click.UsageError(f"{context.command_path} works beside the server alone. Remedy: leave out --url")
+    refuse_url()
+    root = click.get_current_context().find_root()
     if root.obj:
         # Before anything is logged: structlog's own set-up prints whole exceptions, with local values, on stdout.
         logs.configure("error")
@@ -35,6 +32,15 @@ def load_services() -> Services:
         say(f"state         {without_password(services.state_url)}")
         say(f"broker        {without_password(services.broker_url)}")
     return services
+
+
+def refuse_url() -> None:
+    """Raises `click.UsageError` if a command that reads the `bridge.yaml` of this place was to call another bridge."""
+    context = click.get_current_context()
+    root = context.find_root()
+    # A command that is run by itself has no global options: its `--url` is its own.
+    if context is not root and root.params.get("url") is not None:
+        raise click.UsageError(f"{context.command_path} works beside the server alone. Remedy: leave out --url")
 
 
 def services_over_state() -> Services:

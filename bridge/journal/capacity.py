@@ -10,7 +10,7 @@ from typing import Any
 from bridge.config.model import Retention
 from bridge.text import duration_text
 
-__all__ = ["ONE_SERVER_BYTES", "Capacity", "Load", "Stored", "capacity", "gigabytes"]
+__all__ = ["ONE_SERVER_BYTES", "Capacity", "Cluster", "Load", "Stored", "capacity", "disk", "gigabytes", "maxmemory"]
 
 _DAY, _HOUR = 86_400.0, 3600.0
 #: Bytes of state server memory. An event of ClassMarker takes 1,280 with its place in the index, one of a vendor with
@@ -28,6 +28,10 @@ _FULL = 0.7
 _FILE_COPIES = 3
 #: What one server should hold: it reads all of it before it answers after a restart, and copies it with each replica.
 ONE_SERVER_BYTES = 32_000_000_000
+#: Of a cluster: with fewer, the others cannot agree on who takes the place of one that is away.
+_LEAST_PRIMARIES = 3
+#: So many partitions for each primary, while there may be so many: one more primary then takes some of each.
+_PARTITIONS_EACH, _MOST_PARTITIONS = 4, 64
 #: CPU seconds for each attempt or delivery, docs/benchmarks.md: `receive`; "Counts and index", a webhook that is
 #: published alone, more in a group take less each; `poll`; `push`, more than for any other transport.
 _SECONDS = {"web": 559e-6, "state server": 255e-6, "worker": 112e-6, "dispatch": 199e-6}
@@ -80,6 +84,26 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """The smallest cluster that is enough. `state_bytes`: memory that each primary uses for its data."""
+
+    primaries: int
+    #: Each primary has as many of them.
+    partitions: int
+    state_bytes: int
+
+    def to_json(self) -> dict[str, int]:
+        """Bytes of each primary; each of its replicas needs as much."""
+        return {
+            "primaries": self.primaries,
+            "partitions": self.partitions,
+            "state_bytes": self.state_bytes,
+            "maxmemory_bytes": maxmemory(self.state_bytes),
+            "disk_bytes": disk(self.state_bytes),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
     """Bytes, cores at the peak, and what to do about it."""
 
@@ -99,14 +123,9 @@ class Capacity:
         return sum(one.size for one in self.stored)
 
     @property
-    def maxmemory(self) -> int:
-        """For the state server, with the alert at 70 % of it."""
-        return ceil(self.state_bytes / _FULL)
-
-    @property
-    def disk_bytes(self) -> int:
-        """For the append-only file, at the most."""
-        return self.state_bytes * _FILE_COPIES
+    def cluster(self) -> Cluster | None:
+        """None if one state server is enough, or no cluster is."""
+        return _cluster(self.state_bytes)
 
     @property
     def all_cores(self) -> int:
@@ -128,12 +147,13 @@ class Capacity:
                 for one in self.stored
             ],
             "state_bytes": self.state_bytes,
-            "maxmemory_bytes": self.maxmemory,
+            "maxmemory_bytes": maxmemory(self.state_bytes),
             "process_bytes": PROCESS_BYTES,
-            "disk_bytes": self.disk_bytes,
+            "disk_bytes": disk(self.state_bytes),
             "cores_at_peak": {name: round(cores, 3) for name, cores in self.cores.items()},
             "cores": self.all_cores,
             "one_server_per_day": self.most_per_day,
+            "cluster": None if self.cluster is None else self.cluster.to_json(),
             "advice": list(self.advice),
         }
 
@@ -145,6 +165,16 @@ def capacity(load: Load) -> Capacity:
     factor = {"dispatch": load.subscriptions}
     cores = {name: rate * seconds * factor.get(name, 1) for name, seconds in _SECONDS.items()}
     return Capacity(load=load, stored=stored, cores=cores, advice=tuple(_advice(load, stored)))
+
+
+def maxmemory(state_bytes: int) -> int:
+    """For a state server that uses so many bytes, with the alert at 70 % of it."""
+    return ceil(state_bytes / _FULL)
+
+
+def disk(state_bytes: int) -> int:
+    """Bytes for the append-only file of such a state server, at the most."""
+    return state_bytes * _FILE_COPIES
 
 
 def gigabytes(size: float) -> str:
@@ -165,13 +195,22 @@ def _stored(load: Load) -> Iterator[Stored]:
         yield Stored(kind=kind, kept=seconds, count=ceil(a_second * seconds * number), each=each, number=number)
 
 
+def _cluster(size: int) -> Cluster | None:
+    primaries = max(_LEAST_PRIMARIES, ceil(size / ONE_SERVER_BYTES))
+    if size <= ONE_SERVER_BYTES or primaries > _MOST_PARTITIONS:
+        return None
+    each = min(_PARTITIONS_EACH, _MOST_PARTITIONS // primaries)
+    return Cluster(primaries=primaries, partitions=primaries * each, state_bytes=ceil(size / primaries))
+
+
 def _advice(load: Load, stored: tuple[Stored, ...]) -> Iterator[str]:
     size = sum(one.size for one in stored)
     if size <= ONE_SERVER_BYTES:
         yield f"one state server is enough: {gigabytes(size)} of at most {gigabytes(ONE_SERVER_BYTES)}"
         return
+    remedy = "a cluster, or keep less" if _cluster(size) else "keep less"
     yield (
-        f"too much for one state server: {gigabytes(size)}, at most {gigabytes(ONE_SERVER_BYTES)}. Remedy: keep less; "
+        f"too much for one state server: {gigabytes(size)}, at most {gigabytes(ONE_SERVER_BYTES)}. Remedy: {remedy}; "
         "a longer history belongs in the tables of an sql subscription (docs/outputs-sql.md)"
     )
     excess = size - ONE_SERVER_BYTES
@@ -182,7 +221,10 @@ def _advice(load: Load, stored: tuple[Stored, ...]) -> Iterator[str]:
             yield f"set bridge.{name}: {duration_text(kept)} (now {duration_text(one.kept)})"
             excess -= floor(one.size * (1 - kept / one.kept))
     if excess > 0:
-        yield f"that is still {gigabytes(excess)} too much. Remedy: several bridges, each with some of the sources"
+        remedy = (
+            "a cluster" if _cluster(ONE_SERVER_BYTES + excess) else "several bridges, each with some of the sources"
+        )
+        yield f"that is still {gigabytes(excess)} too much. Remedy: {remedy}"
 
 
 def _shorter(one: Stored, excess: int, least: float) -> float:

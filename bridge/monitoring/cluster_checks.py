@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import redis
 
@@ -20,12 +20,18 @@ _FULL_COVERAGE = "cluster-require-full-coverage"
 _Ranges = Sequence[tuple[int, int, Address]]
 
 
+class _Move(NamedTuple):
+    partition: int
+    source: Address
+    target: Address
+
+
 def cluster(client: redis.Redis, partitions: int) -> Iterator[Finding]:
     """What is to say about a cluster; nothing about a single server. Raises the errors of redis-py."""
     if isinstance(client, ClusterClient):
         ranges = client.map.ranges()
         yield coverage(ranges)
-        yield placement(ranges, partitions)
+        yield placement(ranges, partitions, _ids(client))
         # Access control may deny CONFIG.
         with suppress(redis.ResponseError):
             setting = cast("dict[str, str]", client.config_get(_FULL_COVERAGE)).get(_FULL_COVERAGE)
@@ -52,8 +58,8 @@ def coverage(ranges: _Ranges) -> Finding:
     )
 
 
-def placement(ranges: _Ranges, partitions: int) -> Finding:
-    """How many partitions each primary holds, and the moves that even it."""
+def placement(ranges: _Ranges, partitions: int, ids: Mapping[Address, str]) -> Finding:
+    """How many partitions each primary holds, and the commands that even it. `ids`: of the nodes."""
     held: dict[Address, list[int]] = {address: [] for address in _primaries(ranges)}
     for partition in range(partitions):
         slot = _slot(partition)
@@ -64,13 +70,13 @@ def placement(ranges: _Ranges, partitions: int) -> Finding:
     moves = list(_moves(held))
     if not moves:
         return Finding("partitions on servers", OK, text)
-    told = "; ".join(f"slot {_slot(partition)} to {_name(target)}" for partition, target in moves)
-    remedy = f"move {told} (CLUSTER MIGRATESLOTS of Valkey 9 does it while the bridge runs)"
+    commands = "; ".join(_command(move, ids) for move in moves)
+    remedy = f"run {commands}. The bridge may go on meanwhile. Servers before Valkey 9: SETSLOT and MIGRATE"
     return Finding("partitions on servers", WARNING, f"uneven: {text}", remedy)
 
 
-def _moves(held: dict[Address, list[int]]) -> Iterator[tuple[int, Address]]:
-    """(partition, its new primary), until no two primaries differ by more than one."""
+def _moves(held: Mapping[Address, list[int]]) -> Iterator[_Move]:
+    """Until no two primaries differ by more than one."""
     counts = {address: list(own) for address, own in held.items()}
     while True:
         most = max(counts, key=lambda address: len(counts[address]))
@@ -79,7 +85,24 @@ def _moves(held: dict[Address, list[int]]) -> Iterator[tuple[int, Address]]:
             return
         partition = counts[most].pop()
         counts[least].append(partition)
-        yield partition, least
+        yield _Move(partition, most, least)
+
+
+def _command(move: _Move, ids: Mapping[Address, str]) -> str:
+    host, port = move.source
+    slot, target = _slot(move.partition), ids.get(move.target, f"<id of {_name(move.target)}>")
+    return f"valkey-cli -h {host} -p {port} CLUSTER MIGRATESLOTS SLOTSRANGE {slot} {slot} NODE {target}"
+
+
+def _ids(client: ClusterClient) -> dict[Address, str]:
+    """The ids of the primaries, but of those that refuse to tell theirs."""
+    found = {}
+    for address in client.map.primaries():
+        node: Any = client.node(address)
+        # Access control may deny CLUSTER MYID.
+        with suppress(redis.ResponseError):
+            found[address] = node.execute_command("CLUSTER MYID").decode()
+    return found
 
 
 def _primaries(ranges: _Ranges) -> list[Address]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.config.model import Retention
-from bridge.journal.capacity import Load, capacity, gigabytes
+from bridge.journal.capacity import Load, capacity, disk, gigabytes, maxmemory
 from bridge.text import duration_text
 
 __all__ = ["capacity_table"]
@@ -20,10 +20,12 @@ _ROWS = (
     (1_000_000, _SHORT),
     (3_000_000, _SHORT),
     (10_000_000, _SHORT),
+    (10_000_000, Retention()),
 )
 _HEAD = (
-    "| attempts a day | events, requests | state server's memory | `maxmemory` | disk | cores | one state server |\n"
-    "|---|---|---|---|---|---|---|\n"
+    "| attempts a day | events, requests | state server's memory | `maxmemory` | disk | cores "
+    "| one state server | or a cluster |\n"
+    "|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -36,5 +38,7 @@ def _row(per_day: int, retention: Retention) -> str:
     found = capacity(Load(per_day=per_day, subscriptions=2, retention=retention))
     kept = f"{duration_text(retention.events)}, {duration_text(retention.requests)}"
     enough = "enough" if per_day <= found.most_per_day else f"up to {found.most_per_day:,}"
-    sizes = (gigabytes(size) for size in (found.state_bytes, found.maxmemory, found.disk_bytes))
-    return f"| {per_day:,} | {kept} | {' | '.join(sizes)} | {found.all_cores} | {enough} |\n"
+    used = found.state_bytes
+    sizes = (gigabytes(size) for size in (used, maxmemory(used), disk(used)))
+    cluster = "" if found.cluster is None else f"{found.cluster.primaries} x {gigabytes(found.cluster.state_bytes)}"
+    return f"| {per_day:,} | {kept} | {' | '.join(sizes)} | {found.all_cores} | {enough} | {cluster} |\n"

@@ -66,6 +66,26 @@ def test_people_read_what_is_needed_and_what_to_do(run: Run) -> None:
     assert code == DONE
     assert "1,000,000 a day, 138.89 a second in the busiest hour" in out
     assert "set bridge.retention.events: 5d (now 30d)" in out
+    assert (
+        "cluster     3 primaries, bridge.partitions: 12; each primary 26 GB, maxmemory 37 GB, disk 76 GB, and each "
+        "replica as much" in out
+    )
+
+
+def test_the_figures_of_a_primary_are_in_the_document_and_null_if_one_server_is_enough(run: Run) -> None:
+    of_one, of_many = (json.loads(run("--per-day", number, "--json")[1]) for number in ("1000", "10000000"))
+    assert of_one["cluster"] is None
+    assert of_many["cluster"]["primaries"] == 24
+    for part in (of_many, of_many["cluster"]):
+        assert part["maxmemory_bytes"] * 0.7 == pytest.approx(part["state_bytes"])
+        assert part["disk_bytes"] == 3 * part["state_bytes"]
+
+
+def test_a_bridge_elsewhere_has_other_retentions_so_its_address_is_refused(
+    run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_line(["--url", "https://bridge.example.org", "capacity", "--per-day", "9"]) == USAGE
+    assert "capacity works beside the server alone. Remedy: leave out --url" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
+from marshmallow import ValidationError
 
 from bridge.config.kept import Kept
 from bridge.config.model import BridgeConfig, Retention
+from bridge.config.schemas import BridgeSchema
 from bridge.journal import capacity as module
 from bridge.journal.capacity import ONE_SERVER_BYTES, Capacity, Load, capacity, gigabytes
 from bridge.state import keys
@@ -95,6 +97,37 @@ def test_one_server_is_enough_up_to_the_number_that_is_named(load: Load) -> None
     most = capacity(replace(load, per_day=found.most_per_day))
     assert most.state_bytes <= ONE_SERVER_BYTES + 4 * 1800
     assert capacity(replace(load, per_day=2 * found.most_per_day + 2)).state_bytes > ONE_SERVER_BYTES
+
+
+@given(LOADS)
+def test_a_cluster_is_the_smallest_whose_primaries_have_no_more_than_one_server_should_and_as_many_partitions_each(
+    load: Load,
+) -> None:
+    found = capacity(load)
+    cluster, size = found.cluster, found.state_bytes
+    if cluster is None:
+        assert size <= ONE_SERVER_BYTES or size > 64 * ONE_SERVER_BYTES
+        assert ("a cluster, or keep less" in found.advice[0]) is False
+        return
+    assert cluster.primaries * cluster.state_bytes >= size
+    assert cluster.state_bytes <= ONE_SERVER_BYTES
+    least = 3
+    assert cluster.primaries >= least
+    assert cluster.primaries == least or size > (cluster.primaries - 1) * ONE_SERVER_BYTES
+    assert cluster.partitions % cluster.primaries == 0
+    assert 3 <= cluster.partitions <= 64
+    assert cluster.partitions == 4 * cluster.primaries or cluster.partitions > 64 - cluster.primaries
+    assert "Remedy: a cluster, or keep less" in found.advice[0]
+
+
+def test_what_is_advised_for_a_cluster_is_a_number_that_may_be_configured() -> None:
+    cluster = capacity(Load(per_day=10_000_000)).cluster
+    assert cluster is not None
+    assert (cluster.primaries, cluster.partitions, cluster.state_bytes) == (24, 48, 31_632_500_000)
+    schema = BridgeSchema().fields["partitions"]
+    schema.deserialize(64)
+    with pytest.raises(ValidationError):
+        schema.deserialize(65)
 
 
 def test_sizes_are_rounded_up() -> None:
