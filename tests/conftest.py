@@ -17,9 +17,10 @@ from hypothesis import settings
 from bridge.state.embedded_server import EmbeddedServer
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.commands import Start, Started
-from tests.support.marks import GUARD, runs_on_cluster, set_marks
+from tests.support.marks import GUARD, SERVER, place_of, places_of, set_marks
 from tests.support.measuring import begin, measuring
 from tests.support.one_slot import one_slot_each
+from tests.support.partitions import default_partitions
 from tests.support.postgresql import PostgreSQLServer, running_postgresql
 from tests.support.reports import sendable
 from tests.support.servers import Server
@@ -44,15 +45,17 @@ gc.disable()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--on-cluster", action="store_true", help="the tests of stores, over a real cluster, and no others"
+        "--on-cluster", action="store_true", help="tests of stores, over a cluster, with 1 and 6 partitions; no others"
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests marked `cluster_too` run twice: over one server and over a cluster."""
-    wanted = metafunc.definition.get_closest_marker("cluster_too") and "state" in metafunc.fixturenames
-    if wanted and not metafunc.config.getoption("--on-cluster"):
-        metafunc.parametrize("state", [False, True], indirect=True, ids=["server", "cluster"])
+    """Tests of stores run once in each of their places."""
+    on_cluster = metafunc.config.getoption("--on-cluster")
+    places = places_of(metafunc.definition, metafunc.fixturenames, on_cluster=on_cluster)
+    # What runs over one server alone keeps its name.
+    if places not in ([], [SERVER]):
+        metafunc.parametrize("state", places, indirect=True, ids=[place.name for place in places])
 
 
 @pytest.hookimpl(trylast=True)
@@ -67,8 +70,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         set_marks(item)
     if config.getoption("--on-cluster"):
-        left = [item for item in items if runs_on_cluster(item)]
-        config.hook.pytest_deselected(items=[item for item in items if not runs_on_cluster(item)])
+        left = [item for item in items if place_of(item)]
+        config.hook.pytest_deselected(items=[item for item in items if not place_of(item)])
         items[:] = left
 
 
@@ -81,7 +84,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    with measuring(item), GUARD.watching(item), one_slot_each():
+    partitions = (place_of(item) or SERVER).partitions
+    with measuring(item), GUARD.watching(item), one_slot_each(), default_partitions(partitions):
         return (yield)
 
 
@@ -157,7 +161,7 @@ def state(starts_servers: None, request: pytest.FixtureRequest) -> Iterator[redi
 
     Of a cluster instead with `--on-cluster`, and also of one in tests marked `cluster_too`.
     """
-    if getattr(request, "param", request.config.getoption("--on-cluster")):
+    if getattr(request, "param", SERVER).on_cluster:
         client: redis.Redis = request.getfixturevalue("state_cluster").client()
         client.flushall()
     else:

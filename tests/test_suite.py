@@ -6,8 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+import redis
 
 import tests.support
+from bridge.config.model import BridgeConfig
+from bridge.journal import Journal
+from tests.support.partitions import default_partitions, numbers, with_default_partitions
 
 pytest_plugins = ["pytester"]
 
@@ -120,3 +124,73 @@ def test_in_a_worker_coverage_is_measured_by_short_tests_of_the_measured_rooms_a
 def test_no_test_sets_these_marks_by_hand() -> None:
     by_hand = re.compile(r"mark\.(server|process|rabbitmq)\b")
     assert [str(path) for path in sorted(TESTS.rglob("*.py")) if by_hand.search(path.read_text())] == []
+
+
+# Partitions -----------------------------------------------------------------------------------------------------------
+
+#: Tests of a suite with our conftest, which are only collected.
+PLACES = """
+import pytest
+
+def test_plain(state): pass
+@pytest.mark.cluster_too
+def test_both(state): pass
+@pytest.mark.own_partitions
+def test_own(state): pass
+@pytest.mark.single_server
+def test_alone(state): pass
+@pytest.mark.parametrize("state", ["draft"])
+def test_named(state): pass
+def test_elsewhere(state, own_server): pass
+def test_without(): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (
+            [],
+            {
+                "plain",
+                "both[server]",
+                "both[cluster-6-partitions]",
+                "own",
+                "alone",
+                "named[draft]",
+                "elsewhere",
+                "without",
+            },
+        ),
+        (
+            ["--on-cluster"],
+            {f"{name}[{place}]" for name in ("plain", "both") for place in ("cluster", "cluster-6-partitions")}
+            | {"own[cluster]"},
+        ),
+    ],
+    ids=["all tests", "tests of stores over a cluster"],
+)
+def test_a_test_of_a_store_runs_in_each_of_its_places(
+    pytester: pytest.Pytester, options: list[str], names: set[str]
+) -> None:
+    pytester.makeconftest("from tests.conftest import *")
+    pytester.makepyfile(PLACES)
+    pytester.makeini("[pytest]\nmarkers =\n  cluster_too\n  own_partitions\n  single_server\n  server\n  process\n")
+    output = pytester.runpytest_inprocess("--collect-only", "-q", *options).outlines
+    assert {line.partition("::test_")[2] for line in output if "::test_" in line} == names
+
+
+def test_whatever_has_one_partition_by_default_follows_a_run_with_more() -> None:
+    files = [path for room in ("bridge", "workers") for path in (TESTS.parent / room).rglob("*.py")]
+    makers = {str(path.relative_to(TESTS.parent)) for path in files if "partitions: int = 1" in path.read_text()}
+    assert {f"{maker.__module__.replace('.', '/')}.py" for maker in with_default_partitions()} == makers
+
+
+def test_a_number_that_a_test_names_is_kept_and_the_default_ends_with_the_test() -> None:
+    def made() -> tuple[int, int, int, range]:
+        client, config = redis.Redis(), BridgeConfig(name="acme", public_url="")
+        return Journal(client).partitions, Journal(client, partitions=2).partitions, config.partitions, numbers()
+
+    with default_partitions(6):
+        assert made() == (6, 2, 6, range(6))
+    assert made() == (1, 2, 1, range(1))

@@ -44,6 +44,7 @@ def hostile(number: int) -> Any:
     return replace(plain, attempt_id=ident, subject=ident)
 
 
+@pytest.mark.own_partitions
 def test_events_come_at_the_top_as_text_wait_while_paused_and_only_so_many_are_kept(
     page: Page, services: Services
 ) -> None:

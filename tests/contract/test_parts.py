@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.contract.engine import SOURCE, Bridge
+from tests.support.partitions import entries
 from workers.polling.recheck import recheck
 from workers.polling.watchdog import check_sources
 
@@ -77,5 +78,4 @@ def test_one_part_that_cannot_be_read_holds_up_no_other_and_is_read_from_where_i
 
 
 def _notices(bridge: Bridge) -> list[dict[str, Any]]:
-    result: Any = bridge.state.xrange("ab:{0}:journal")
-    return [json.loads(fields[b"event"]) for _, fields in result]
+    return [json.loads(fields[b"event"]) for _, fields in entries(bridge.state)]

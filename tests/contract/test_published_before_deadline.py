@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.support.contract.engine import SOURCE, Bridge
+from tests.support.partitions import entries
 from workers.polling.overdue import announce_overdue
 from workers.polling.recheck import recheck
 
@@ -16,8 +15,7 @@ DAY = 86_400.0
 
 
 def overdue(bridge: Bridge) -> list[str]:
-    entries: Any = bridge.state.xrange("ab:{0}:journal")
-    return [fields[b"attempt"].decode() for _, fields in entries if fields[b"type"] == b"attempt.overdue"]
+    return [fields[b"attempt"].decode() for _, fields in entries(bridge.state) if fields[b"type"] == b"attempt.overdue"]
 
 
 def pass_by(bridge: Bridge, days: float) -> None:

@@ -123,7 +123,7 @@ def test_an_erasure_waits_for_a_database_that_cannot_be_used_and_says_so(place: 
     fill(place)
     place.do("UPDATE {version} SET version = 9")
     begin(services)
-    job = finish(services, steps=60)
+    job = finish(services, steps=200)
     assert job.state == RUNNING
     assert job.error.startswith("subscription warehouse: database: the tables ")
     assert job.error.endswith("; it is tried again")

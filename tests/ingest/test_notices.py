@@ -35,6 +35,7 @@ from schemas.notices import (
     TEST,
 )
 from tests.support.journal import DAY, NOW, make_submission, outcomes
+from tests.support.partitions import entries
 from tests.support.schemas import CLOUDEVENTS, compact, problems
 
 BRIDGE_CONFIG = BridgeConfig(name="acme", public_url="https://bridge.example.test")
@@ -212,7 +213,7 @@ def test_a_stored_request_with_a_notice_lists_only_attempts(state: redis.Redis) 
     request = RequestRecord(id="r-1", source="eu", received_at=NOW, headers={}, body=b"{}")
     written = Journal(state).publish(Entry(submissions=submissions, request=request), now=NOW)
     assert written.outcome == "published"
-    ((_, fields),) = state.xrange(keys.requests(0))
+    ((_, fields),) = entries(state, keys.requests)
     assert fields[b"attempts"] == b"link:1"
 
 

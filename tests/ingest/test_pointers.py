@@ -240,6 +240,7 @@ def test_a_reread_finds_a_change_and_ends_without_a_notice(world: World) -> None
 # Consent ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.own_partitions
 def test_a_withdrawal_voids_published_attempts_stops_the_others_and_is_announced_once(world: World) -> None:
     world.api.add(Sitting("ann-1", START - 10), Sitting("ben-1", START - 10))
     poll_once(world.services, NAME)
@@ -302,7 +303,7 @@ def test_after_a_new_consent_new_attempts_are_published_and_an_older_copy_of_the
     world.webhook(person="ann", consent=False, at=START + 1)
     world.api.add(Sitting("ann-2", world.moment))
     poll_once(world.services, NAME)
-    assert journal(world.client) == [("consent.withdrawn", "person:ann"), ("attempt.completed", "a:ann-2")]
+    assert sorted(journal(world.client)) == [("attempt.completed", "a:ann-2"), ("consent.withdrawn", "person:ann")]
 
 
 def test_a_withdrawal_older_than_the_latest_consent_changes_nothing(world: World) -> None:
@@ -327,7 +328,7 @@ def test_the_latest_statement_counts_after_the_clock_was_set_back(world: World, 
     world.webhook(person="ann", consent=True, at=at and START + 9)
     world.api.add(Sitting("ann-1", world.moment - 10))
     poll_once(world.services, NAME)
-    assert journal(world.client)[1:] == [("attempt.completed", "a:ann-1")]
+    assert sorted(journal(world.client)) == [("attempt.completed", "a:ann-1"), ("consent.withdrawn", "person:ann")]
 
 
 def test_a_withdrawal_during_publishing_voids_the_attempts_just_published(world: World) -> None:
@@ -343,12 +344,13 @@ def test_a_withdrawal_during_publishing_voids_the_attempts_just_published(world:
     vars(journal_of)["publish"] = interrupted
     poll_once(world.services, NAME)
 
-    assert journal(world.client) == [
-        ("consent.withdrawn", "person:ann"),
+    assert sorted(journal(world.client)) == [
         ("attempt.completed", "a:ann-1"),
         ("attempt.revised", "a:ann-1"),
+        ("consent.withdrawn", "person:ann"),
     ]
-    assert journal_events(world.client)[-1]["data"]["attempt"]["status"] == "voided"
+    (revised,) = [event for event in journal_events(world.client) if event["type"] == "attempt.revised"]
+    assert revised["data"]["attempt"]["status"] == "voided"
 
 
 # Second sittings ----------------------------------------------------------------------------------------------------

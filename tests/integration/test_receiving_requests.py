@@ -16,7 +16,7 @@ from bridge.ingest.sample_marks import marked
 from bridge.journal.quarantine import QuarantineStore
 from bridge.journal.requests import RequestStore
 from bridge.quota.budgets import Budgets
-from bridge.state import keys
+from tests.support.partitions import entries
 from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.web import API_TOKEN, TOKEN, Web, journal_attempts, post, read_answer, result, sign
@@ -43,7 +43,7 @@ def test_a_new_attempt_is_published_and_its_request_kept(web: Web, state: redis.
     answer = web.exchange(post("/webhooks/eu", BODY, X_Request_Note="n" * 300, Cookie="session=1", X_Api_Token="t"))
     assert (answer.status, answer.outcome) == (200, "published")
     assert answer.headers["content-type"] == "application/json"
-    ((_, entry),) = state.xrange(keys.journal(0))
+    ((_, entry),) = entries(state)
     event = json.loads(entry[b"event"])
     assert event["type"] == "attempt.completed"
     request_id = json.loads(answer.body)["request_id"]
@@ -60,7 +60,7 @@ def test_a_webhook_marked_as_a_test_gives_a_labelled_event_and_a_request_with_th
     body = json.dumps(marked(json.loads(BODY))).encode()
     answer = web.exchange(post("/webhooks/eu", body))
     assert (answer.status, answer.outcome) == (200, "published")
-    ((_, entry),) = state.xrange(keys.journal(0))
+    ((_, entry),) = entries(state)
     event = json.loads(entry[b"event"])
     assert event["bridgetest"] is True
     assert event["subject"].startswith("test:")

@@ -23,6 +23,7 @@ from tests.support.mutants import change_script
 
 MARK = b"\0\0\0\0!"
 SEEN = keys.seen(0)
+pytestmark = pytest.mark.own_partitions
 
 
 def buckets(state: redis.Redis) -> int:
@@ -108,6 +109,7 @@ def test_an_operator_can_give_up_a_bucket_that_was_deleted(state: redis.Redis) -
     assert marks(state) == buckets(state)
 
 
+@pytest.mark.single_server  # as above
 def test_a_bucket_that_is_away_is_not_split(state: redis.Redis) -> None:
     publish_while_splits_are_due(state)
     assert doubles(state) == []
@@ -117,6 +119,7 @@ def test_a_bucket_that_is_away_is_not_split(state: redis.Redis) -> None:
     assert (buckets(state), marks(state)) == (8, 8)
 
 
+@pytest.mark.single_server  # as above
 @pytest.mark.parametrize(
     ("scenario", "script", "old", "new"),
     [

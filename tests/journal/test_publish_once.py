@@ -21,6 +21,7 @@ from bridge.journal.retention import Retention
 from bridge.state import keys
 from bridge.state.partitions import attempt_field
 from tests.support.journal import DAY, NOW, make_submission, outcomes
+from tests.support.partitions import numbers
 
 pytestmark = pytest.mark.cluster_too
 
@@ -37,8 +38,8 @@ def request(number: int, outcome: str | None = None) -> RequestRecord:
     )
 
 
-def published(state: redis.Redis, partitions: int = 1) -> list[tuple[str, str]]:
-    reader = Reader(state, partitions=partitions)
+def published(state: redis.Redis, partitions: int | None = None) -> list[tuple[str, str]]:
+    reader = Reader(state, partitions=partitions or len(numbers()))
     return [(event.attempt, event.type) for event in reader.events(newest_first=False)]
 
 
@@ -99,6 +100,7 @@ def test_every_revision_of_an_attempt_has_an_id_of_its_own(state: redis.Redis) -
     assert (memory.revision, memory.first_origin, memory.webhook_day) == (299, POLL, memory.first_day)
 
 
+@pytest.mark.own_partitions
 def test_an_attempt_without_a_revision_left_publishes_no_id_twice(state: redis.Redis) -> None:
     journal = Journal(state)
     outcomes(journal, make_submission(score=1))
@@ -111,6 +113,7 @@ def test_an_attempt_without_a_revision_left_publishes_no_id_twice(state: redis.R
     assert len(list(Reader(state).events())) == 1
 
 
+@pytest.mark.own_partitions
 def test_what_the_previous_version_remembered_of_an_attempt_is_continued(state: redis.Redis) -> None:
     journal = Journal(state)
     outcomes(journal, make_submission(score=1))
@@ -124,6 +127,7 @@ def test_what_the_previous_version_remembered_of_an_attempt_is_continued(state: 
     assert results == [257, 256, 1]
 
 
+@pytest.mark.own_partitions
 def test_a_revision_whose_earlier_event_was_trimmed_has_no_previous(state: redis.Redis) -> None:
     journal = Journal(state)
     outcomes(journal, make_submission(score=1))
@@ -183,6 +187,7 @@ def test_the_memory_of_an_attempt_has_paths_days_and_revision(state: redis.Redis
     assert reader.attempt("eu", "link:3") is None
 
 
+@pytest.mark.own_partitions
 def test_a_request_is_stored_with_the_outcome_of_its_records(state: redis.Redis) -> None:
     journal, store = Journal(state), RequestStore(state)
     written = journal.publish_batch(
@@ -240,6 +245,7 @@ def test_counts_add_up_by_source_path_and_outcome(state: redis.Redis) -> None:
     }
 
 
+@pytest.mark.own_partitions
 @pytest.mark.long
 def test_memory_grows_bucket_by_bucket_and_loses_no_attempt(state: redis.Redis) -> None:
     journal, reader = Journal(state), Reader(state)
@@ -286,6 +292,7 @@ def test_a_request_is_stored_once_after_its_last_record_though_some_are_revised_
     assert Reader(state, partitions=4).counts(20_000, 20_000)["eu", "webhook", "requests"] == 3
 
 
+@pytest.mark.own_partitions
 def test_a_fault_in_the_append_leaves_no_memory_so_the_repeat_publishes(state: redis.Redis) -> None:
     journal = Journal(state)
     state.set(keys.journal(0), "not a stream")
@@ -311,6 +318,7 @@ def test_attempts_are_forgotten_by_their_last_event_and_published_again_with_the
     assert next(Reader(state).events()).id == first["link:7"]
 
 
+@pytest.mark.own_partitions
 def test_trimming_keeps_what_a_consumer_group_still_needs(state: redis.Redis) -> None:
     journal, retention = Journal(state), Retention(state)
     outcomes(journal, *(make_submission(f"link:{number}") for number in range(5)))

@@ -168,6 +168,7 @@ def test_another_number_of_partitions_than_at_the_first_start_is_a_failure(servi
     assert finding.remedy.startswith("set bridge.partitions: 4")
 
 
+@pytest.mark.own_partitions
 def test_name_and_partitions_are_fixed_at_the_first_start(state, read):
     first = read(SOURCES).bridge
     require_same_bridge(state, first)
@@ -343,6 +344,7 @@ def test_a_task_unacknowledged_for_long_is_a_warning_about_the_visibility_timeou
     assert "visibility_timeout" in warning.remedy
 
 
+@pytest.mark.own_partitions
 def test_partitions_over_which_nothing_is_spread_any_more_are_given_up_when_they_are_empty(state, read):
     of_one = read(SOURCES).bridge
     of_three = replace(of_one, partitions=3)

@@ -13,21 +13,24 @@ from bridge.monitoring.counted_steps import CountedSteps
 from bridge.monitoring.stats import DELIVERY_FIGURES, FINE, PERIODS, SOURCE_FIGURES, Stats, read_stats
 from bridge.state import counts, keys
 from tests.support.journal import NOW, make_submission, outcomes
+from tests.support.partitions import numbers
 
 
-def stats(state: redis.Redis, period: str = "1h", *, until: float = NOW, partitions: int = 1) -> Stats:
+def stats(state: redis.Redis, period: str = "1h", *, until: float = NOW, partitions: int | None = None) -> Stats:
     return read_stats(
         state,
         period,
         until=until,
-        partitions=partitions,
+        partitions=partitions or len(numbers()),
         with_webhooks=frozenset({"eu"}),
         sources=("eu",),
         subscriptions=("gradebook",),
     )
 
 
-def totals(state: redis.Redis, period: str = "1h", *, until: float = NOW, partitions: int = 1) -> dict[str, int]:
+def totals(
+    state: redis.Redis, period: str = "1h", *, until: float = NOW, partitions: int | None = None
+) -> dict[str, int]:
     """The figures of the source that are not 0."""
     (source,) = stats(state, period, until=until, partitions=partitions).sources
     return {figure: number for figure, number in source.totals.items() if number}
@@ -158,7 +161,7 @@ def test_counts_end_by_themselves(state: redis.Redis) -> None:
     pipe.execute()
     for name in (keys.counts, keys.delivery_counts):
         for step, seconds in counts.SECONDS.items():
-            left = state.ttl(name(0, int(NOW // seconds), step))
+            left = max(state.ttl(name(partition, int(NOW // seconds), step)) for partition in numbers())
             assert counts.KEPT[step] - 60 <= left <= counts.KEPT[step]
 
 
@@ -204,13 +207,13 @@ def test_a_finished_step_is_read_once_and_the_current_one_each_time(
 
     def published(until: float) -> int:
         read.clear()
-        counted = known.read(state, keys.counts, FINE["24h"], until=until, partitions=1)
+        counted = known.read(state, keys.counts, FINE["24h"], until=until, partitions=len(numbers()))
         return sum(counted.get("eu|webhook|published", [0]))
 
     outcomes(Journal(state), make_submission("link:1"), now=NOW)
-    assert (published(NOW), len(read)) == (1, 1440)
+    assert (published(NOW), len(read)) == (1, 1440 * len(numbers()))
     outcomes(Journal(state), make_submission("link:2"), now=NOW + 1)
     assert published(NOW + 1) == 2
-    assert len(read) <= 10
+    assert len(read) <= 10 * len(numbers())
     # A day later both are in no step any more, and their place is another's.
     assert published(NOW + 86_400) == 0

@@ -27,6 +27,7 @@ mutants          scripts with one line changed
 notified         services that get messages: a chat over HTTP, a mail server
 otlp             an OTLP receiver that parses what it gets
 one_slot         scripts and transactions of several hash tags fail
+partitions       how many partitions stores have where a test names no number, and what is in all of them
 pointing         a made-up vendor with pointers, expectations, consent and second sittings
 polling          a made-up vendor with a list, and services around it
 published        events of invented attempts in the journal

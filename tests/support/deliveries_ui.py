@@ -10,7 +10,7 @@ import redis
 from bridge.config.model import RetryPolicy, Subscription
 from bridge.errors import DeliveryFailed
 from bridge.services import Services
-from tests.support.dispatch import Receiver, lane, publish, refuse, run_until_idle
+from tests.support.dispatch import Receiver, publish, refuse, send_due
 from tests.support.watches_api import TOKENS, access_of, build
 from workers.dispatch.replays import ReplayRunner
 from workers.transports.contract import Outcome, Outgoing
@@ -35,7 +35,7 @@ def with_subscriptions(state: redis.Redis, folder: Path) -> Services:
 def send(services: Services, subscription: Subscription = CRM, receiver: Receiver | None = None) -> Receiver:
     """Send what is due now; a receiver that is not given takes everything."""
     receiver = receiver or Receiver()
-    run_until_idle(lane(services.state, receiver, subscription=subscription), services.now() + 1, steps=1000)
+    send_due(services.state, receiver, subscription, services.now() + 1, steps=1000)
     return receiver
 
 

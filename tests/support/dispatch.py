@@ -23,6 +23,7 @@ from bridge.errors import DeliveryFailed
 from bridge.services import Services
 from bridge.state import keys
 from schemas.event import event_id
+from tests.support.partitions import numbers
 from workers.dispatch.lane import Lane
 from workers.dispatch.process import run_dispatch
 from workers.dispatch.replays import ReplayRunner
@@ -179,12 +180,13 @@ def lane(
     limits: Limits | None = None,
     crash: Callable[[str], None] = lambda point: None,
     kind: type[Lane] = Lane,
+    partition: int = 0,
 ) -> Lane:
     if isinstance(transport, WindowTransport):
         kind = WindowLane
     return kind(
         subscription or Subscription(name="crm", transport="http"),
-        0,
+        partition,
         transport=transport,
         state=state,
         blocking_client=state,
@@ -209,6 +211,14 @@ def run_until_idle(lane: Lane, moment: float, *, steps: int = 100) -> int:
         if lane.step(at(moment), even) > 0:
             return count
     raise AssertionError(f"still busy after {steps} steps")
+
+
+def send_due(
+    state: redis.Redis, transport: Any, subscription: Subscription, moment: float, *, steps: int = 100
+) -> None:
+    """Send what is due at `moment`, in every partition."""
+    for partition in numbers():
+        run_until_idle(lane(state, transport, subscription=subscription, partition=partition), moment, steps=steps)
 
 
 def scheduled(state: redis.Redis, subscription: str) -> list[Delivery]:

@@ -32,7 +32,7 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
 from schemas.event import Assessment, Candidate, Result
-from tests.support.dispatch import Receiver, lane, run_until_idle
+from tests.support.dispatch import Receiver, send_due
 from tests.support.watches_api import TOKENS, OpenGate, access_of, build
 from tests.support.web import sign
 from workers.dispatch.erasures import ErasureRunner
@@ -163,7 +163,7 @@ def deliver(services: Services, person: Named) -> None:
     answer = f"unknown: {person.name} <{person.email}>".encode()
     for name, outcome in (("crm", refuse), ("book", refuse), ("desk", None)):
         receiver = Receiver(outcome, status=400 if outcome else 200, body=answer)
-        run_until_idle(lane(services.state, receiver, subscription=SUBSCRIPTIONS[name]), services.now(), steps=1000)
+        send_due(services.state, receiver, SUBSCRIPTIONS[name], services.now(), steps=1000)
 
 
 def announce(services: Services, person: Named) -> None:

@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 #: Fixture -> mark of every test that requests it, also through another fixture.
 MARKS = {"starts_servers": "server", "starts_processes": "process", "rabbitmq": "rabbitmq"}
+_ONE_SERVER = {"server", "own_server", "shared_server", "empty_state"}
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
 
 
@@ -30,12 +32,39 @@ def set_marks(item: pytest.Item) -> None:
         item.add_marker("cluster")
 
 
-def runs_on_cluster(item: pytest.Item) -> bool:
-    """Whether a test is about the state, wherever that is: not one that needs a single server."""
-    if item.get_closest_marker("single_server"):
-        return False
-    requested = set(getattr(item, "fixturenames", ()))
-    return "state" in requested and not requested & {"server", "own_server", "shared_server", "empty_state"}
+@dataclass(frozen=True)
+class Place:
+    """Where a test has its state, and in how many partitions if it does not say so itself."""
+
+    name: str
+    on_cluster: bool = False
+    partitions: int = 1
+
+
+SERVER = Place("server")
+CLUSTER = Place("cluster", on_cluster=True)
+CLUSTER_OF_SIX = Place("cluster-6-partitions", on_cluster=True, partitions=6)
+
+
+def places_of(test: pytest.Item | pytest.Function, fixtures: Iterable[str], *, on_cluster: bool) -> list[Place]:
+    """Where a test runs; empty: wherever it starts its own. `on_cluster`: in a run of tests over a cluster.
+
+    A test that needs a single server is none of a cluster. One of one partition is not given more.
+    """
+    requested = set(fixtures)
+    # Some tests have a parameter of this name, which starts nothing.
+    if not {"state", "starts_servers"} <= requested or requested & _ONE_SERVER:
+        return []
+    of_cluster = CLUSTER if test.get_closest_marker("own_partitions") else CLUSTER_OF_SIX
+    if on_cluster:
+        return [] if test.get_closest_marker("single_server") else list(dict.fromkeys([CLUSTER, of_cluster]))
+    return [SERVER, of_cluster] if test.get_closest_marker("cluster_too") else [SERVER]
+
+
+def place_of(item: pytest.Item) -> Place | None:
+    """Where this run of a test has its state; None: it has none, or starts its own."""
+    place = item.callspec.params.get("state") if hasattr(item, "callspec") else None
+    return place if isinstance(place, Place) else None
 
 
 class Guard:

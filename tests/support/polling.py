@@ -32,6 +32,7 @@ from bridge.settings import Settings
 from schemas.event import Assessment, Candidate, Result
 from tests.support.clients import clients_over
 from tests.support.contract.wire import session_over
+from tests.support.partitions import entries
 
 DAY = 86_400.0
 START = 1_800_000_000.0
@@ -195,13 +196,11 @@ def with_source(services: Services, **changes: Any) -> Services:
 
 def journal(client: redis.Redis) -> list[tuple[str, str]]:
     """(type, attempt id) of everything published, in order."""
-    entries: Any = client.xrange("ab:{0}:journal")
-    return [(fields[b"type"].decode(), fields[b"attempt"].decode()) for _, fields in entries]
+    return [(fields[b"type"].decode(), fields[b"attempt"].decode()) for _, fields in entries(client)]
 
 
 def journal_events(client: redis.Redis) -> list[dict[str, Any]]:
-    entries: Any = client.xrange("ab:{0}:journal")
-    return [json.loads(fields[b"event"]) for _, fields in entries]
+    return [json.loads(fields[b"event"]) for _, fields in entries(client)]
 
 
 def _split(cursor: str) -> tuple[float, int]:

@@ -25,8 +25,8 @@ import structlog
 
 from bridge.monitoring import logs
 from bridge.services import Services, load
-from bridge.state import keys
 from tests.support.clients import clients_over
+from tests.support.partitions import entries
 from tests.support.waiting import until
 
 __all__ = [
@@ -233,7 +233,7 @@ def exchange_together(web: Web, numbers: range) -> list[Answer]:
 
 def journal_attempts(client: redis.Redis) -> list[str]:
     """The attempts of all events in the journal, in order."""
-    return [fields[b"attempt"].decode() for _, fields in client.xrange(keys.journal(0))]
+    return [fields[b"attempt"].decode() for _, fields in entries(client)]
 
 
 @contextmanager

@@ -137,6 +137,7 @@ def test_a_request_names_the_events_that_it_brought_and_the_secret_that_it_match
     assert [row["secret"] for row in rows] == [1, 1, 1]
 
 
+@pytest.mark.own_partitions
 def test_a_request_of_an_earlier_version_has_no_secret(
     api: FlaskClient, services: Services, state: redis.Redis
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_request_of_an_earlier_version_has_no_secret(
     assert row["secret"] is None
 
 
+@pytest.mark.own_partitions
 def test_events_that_have_left_the_journal_are_counted(
     api: FlaskClient, services: Services, state: redis.Redis
 ) -> None:

@@ -18,7 +18,7 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
 from tests.support.cli import Run, runner
-from tests.support.dispatch import Receiver, event, lane, publish, refuse, replaying, run_until_idle
+from tests.support.dispatch import Receiver, event, lane, publish, refuse, replaying, run_until_idle, send_due
 from tests.support.watches_api import TOKENS, OpenGate, access_of, build
 from workers.dispatch.replays import ReplayRunner
 
@@ -57,7 +57,7 @@ def dispatch(services: Services, *numbers: int, answer: Any = None, subscription
     """Events that are published and handed over once; their ids."""
     ids = publish(services.state, *numbers)
     receiver = Receiver(answer, status=500 if answer else 200, body=b"Dear Zoe")
-    run_until_idle(lane(services.state, receiver, subscription=subscription), services.now())
+    send_due(services.state, receiver, subscription, services.now())
     return ids
 
 

@@ -13,6 +13,7 @@ from bridge.journal import requests
 from bridge.journal.requests import RequestStore
 from bridge.state import keys
 from bridge.web.headers import KEPT_BYTES, KEPT_NAMES, read_headers
+from tests.support.partitions import entries
 
 LATIN = st.text(st.characters(max_codepoint=255), max_size=9000)
 TOKEN = "s3cret-Token_of-the-address"
@@ -75,5 +76,5 @@ def test_a_refused_request_takes_at_most_8_kb_whatever_the_caller_hands_over(sta
         headers={f"x-{number}": "\xff" * 8100 for number in range(96)},
         body=b"b" * 300_000,
     )
-    ((_, fields),) = state.xrange(keys.rejected(0))
+    ((_, fields),) = entries(state, keys.rejected)
     assert sum(len(name) + len(value) for name, value in fields.items()) < requests.REJECTED_BYTES

@@ -27,6 +27,7 @@ from bridge.web.gate import Gate
 from bridge.web.hooks import request_id
 from bridge.web.server import run
 from tests.support.clients import clients_over
+from tests.support.partitions import entries
 from tests.support.servers import Server
 from tests.support.web import API_TOKEN, SECRET, TOKEN, captured_logs, result, services_over, sign, write_config
 
@@ -67,7 +68,7 @@ def test_the_time_of_receipt_comes_from_the_clock_of_the_services(services: Serv
     client = create_app(replace(services, now=lambda: moment), gate=Gate(lambda: None)).test_client()
     answer = send(client, result(1)).get_json()
     assert uuid.UUID(answer["request_id"]).int >> 80 == moment * 1000
-    ((_, entry),) = state.xrange(keys.journal(0))
+    ((_, entry),) = entries(state)
     assert json.loads(entry[b"event"])["recordedtime"] == "2026-01-01T12:20:00.250Z"
 
 
@@ -86,7 +87,7 @@ def test_only_harmless_headers_are_stored(client: FlaskClient, state: redis.Redi
         },
     )
     assert answer.status_code == 200
-    ((_, kept),) = state.xrange(keys.requests(0))
+    ((_, kept),) = entries(state, keys.requests)
     headers = json.loads(kept[b"headers"])
     assert headers.keys() == {"content-type", "content-length", "user-agent", "x-event", "x-classmarker-hmac-sha256"}
     assert headers["x-event"] == "e" * 200
@@ -219,7 +220,7 @@ def test_readyz_lists_missing_processes_and_its_status_concerns_webhooks_alone(
 
 def test_the_schema_is_served_where_the_event_says(client: FlaskClient, state: redis.Redis) -> None:
     send(client, result(1))
-    ((_, entry),) = state.xrange(keys.journal(0))
+    ((_, entry),) = entries(state)
     address = json.loads(entry[b"event"])["dataschema"]
     answer = client.get(address.removeprefix("https://bridge.example.test"))
     assert answer.status_code == 200

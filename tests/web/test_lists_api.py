@@ -58,6 +58,7 @@ def pages(api: FlaskClient, address: str) -> Iterator[dict[str, Any]]:
         cursor = f"&cursor={page['next']}"
 
 
+@pytest.mark.own_partitions
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -163,6 +164,7 @@ def test_the_command_goes_on_after_pages_without_a_row(
     assert capfd.readouterr().out.count("\n") == 34
 
 
+@pytest.mark.own_partitions
 def test_a_page_of_large_events_is_shorter_and_loses_none(
     services: Services, api: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +211,7 @@ def test_an_event_that_an_earlier_version_published_is_found_too(
     assert api.get(f"/api/v1/events/{row['id']}").json == row
 
 
+@pytest.mark.own_partitions
 def test_a_deleted_event_is_unknown(services: Services, api: FlaskClient, state: redis.Redis) -> None:
     publish(services, submission(1))
     (row,) = api.get("/api/v1/events").json["events"]
@@ -265,6 +268,7 @@ class Reads:
         return parse_response
 
 
+@pytest.mark.own_partitions
 def test_every_get_reads_as_much_of_a_long_list_as_of_a_short_one(
     services: Services, api: FlaskClient, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -425,6 +429,7 @@ def test_the_journal_is_never_read_for_stats(
     assert api.get("/api/v1/stats?period=7d").status_code == 200
 
 
+@pytest.mark.own_partitions
 def test_the_index_of_ids_ends_with_the_events(state: redis.Redis) -> None:
     journal = Journal(state, keep_events=1000.0)
     journal.publish(Entry(submissions=(submission(1),)), now=20_000 * 86_400.0)

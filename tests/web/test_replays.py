@@ -21,7 +21,7 @@ from bridge.services import Services
 from bridge.state import keys
 from bridge.web import create_app
 from tests.support.cli import Run, runner
-from tests.support.dispatch import Receiver, lane, publish, refuse, run_until_idle, scheduled
+from tests.support.dispatch import Receiver, publish, refuse, scheduled, send_due
 from tests.support.watches_api import TOKENS, OpenGate, access_of, build
 from workers.dispatch.replays import CRASH_POINTS, ReplayRunner
 
@@ -61,7 +61,7 @@ def run(services: Services, capfd: pytest.CaptureFixture[str]) -> Run:
 def dispatch(services: Services, subscription: Subscription = CRM, answer: Any = None) -> Receiver:
     """All that is due is sent now."""
     receiver = Receiver(answer)
-    run_until_idle(lane(services.state, receiver, subscription=subscription), services.now() + 1, steps=1000)
+    send_due(services.state, receiver, subscription, services.now() + 1, steps=1000)
     return receiver
 
 

@@ -113,6 +113,7 @@ def test_a_viewer_that_reconnects_misses_nothing_and_gets_nothing_twice(services
     assert sorted(found) == [f"link:{number}" for number in range(1, 9)]
 
 
+@pytest.mark.own_partitions
 def test_what_another_process_has_sent_already_is_not_sent_again(services: Services) -> None:
     app = app_of(services)
     stream = Following(client_of(app))
@@ -125,6 +126,7 @@ def test_what_another_process_has_sent_already_is_not_sent_again(services: Servi
     assert ahead.next() == {"": "heartbeat", "id": "9999999999999-0"}
 
 
+@pytest.mark.own_partitions
 def test_filter_topics_and_since_choose_what_is_sent(services: Services) -> None:
     publish(services, submission(1), submission(2), submission(3, kind="source.poll_failing"))
     client = client_of(app_of(services, heartbeat=0.01))
@@ -235,6 +237,7 @@ def test_the_journal_is_read_only_while_there_are_viewers(services: Services) ->
     assert again.attempts(1) == ["link:1"]
 
 
+@pytest.mark.own_partitions
 def test_events_that_are_not_sent_are_told_as_a_gap(
     services: Services, state: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,6 +341,7 @@ def test_a_filter_chooses_among_tries_and_does_not_mix_with_one_of_events(
         assert (answer.status_code, problem in answer.text) == (422, True), answer.text
 
 
+@pytest.mark.own_partitions
 def test_who_cannot_set_headers_gives_the_last_id_as_after(services: Services) -> None:
     client = client_of(app_of(services))
     stream = Following(client, "?since=1h")

@@ -22,6 +22,7 @@ from schemas.event import COMPLETED, REVISED, VOIDED
 from tests.support.clients import clients_over
 from tests.support.contract.stage import Stage
 from tests.support.contract.wire import BASE_URL, Wire, session_over, wsgi
+from tests.support.partitions import entries
 from workers.polling.poll import PollReport, poll_once
 from workers.polling.recheck import recheck
 
@@ -131,8 +132,7 @@ class Bridge:
 
     def events(self) -> list[dict[str, Any]]:
         """Everything about attempts in the journal, in order."""
-        result: Any = self.state.xrange("ab:{0}:journal")
-        events = [json.loads(fields[b"event"]) for _, fields in result]
+        events = [json.loads(fields[b"event"]) for _, fields in entries(self.state)]
         return [event for event in events if event["type"] in (COMPLETED, REVISED, VOIDED)]
 
     def published(self) -> list[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -11,6 +10,7 @@ from bridge.vendors.coremetrix import VENDOR
 from bridge.vendors.coremetrix.contract import VARIANTS
 from tests.support.contract.engine import SOURCE, Bridge
 from tests.support.contract.stage import Clock, connect
+from tests.support.partitions import entries
 
 UNKNOWN = "5e5e5e5e-0000-4000-8000-0000000000ee"
 
@@ -29,7 +29,6 @@ def test_an_id_that_the_vendors_api_does_not_know_stands_for_the_newest_attempt_
         bridge.work()
         stage.clock.now += 1_800.0
 
-    entries: Any = bridge.state.xrange("ab:{0}:journal")
-    assert not any(fields[b"type"] == b"attempt.overdue" for _, fields in entries)
+    assert not any(fields[b"type"] == b"attempt.overdue" for _, fields in entries(bridge.state))
     assert bridge.services.watches.list(SOURCE) == ()
     assert bridge.published() == [("completed", attempt_id)]

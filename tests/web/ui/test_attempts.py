@@ -126,6 +126,7 @@ def test_an_attempt_that_is_expected_has_a_page(operator: Dashboard, services: S
         assert text in page, text
 
 
+@pytest.mark.own_partitions
 def test_a_page_is_found_by_any_id(operator: Dashboard, services: Services) -> None:
     plain = submission(1)
     event = plain.build(1, None)

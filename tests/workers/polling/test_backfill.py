@@ -141,9 +141,9 @@ def test_reading_begins_at_the_period_and_ends_with_the_page_that_passes_its_end
     job = world.run(world.job())
 
     assert job.state == "done"
-    assert world.published[0] == inside[0]
+    assert inside[0] in world.published
     finishes = [world.api.find(name.removeprefix("a:")).finished for name in world.published]
-    assert max(finishes) == LAST
+    assert (min(finishes), max(finishes)) == (FIRST, LAST)
     assert job.outcomes["outside_period"] <= 3
 
 
@@ -685,8 +685,7 @@ def test_reprocess_failed_reads_the_quarantine_of_the_period_first(world: World)
 
     world.run(job)
 
-    assert sorted(world.published[:2]) == ["a:hook", "a:in"]
-    assert world.published[2:] == ["a:000"]
+    assert sorted(world.published) == ["a:000", "a:hook", "a:in"]
     assert [record.received_at for record in world.services.quarantine.list()] == [LAST + 1, FIRST - 1]
     assert job.outcomes == {"published": 3}
 

@@ -76,7 +76,7 @@ def test_a_pointer_that_led_to_nothing_is_announced_as_overdue(world: World) -> 
     world.run(HOUR)
     stop_answering(world)
     pass_by(world, 8 * DAY)
-    assert journal(world.client) == [COMPLETED, ("attempt.overdue", "a:ben-1")]
+    assert sorted(journal(world.client)) == [COMPLETED, ("attempt.overdue", "a:ben-1")]
 
 
 def test_a_second_webhook_is_not_answered_by_what_the_first_one_led_to(world: World) -> None:
@@ -86,7 +86,7 @@ def test_a_second_webhook_is_not_answered_by_what_the_first_one_led_to(world: Wo
     stop_answering(world)
     world.webhook(person="ann")
     pass_by(world, 8 * DAY)
-    assert journal(world.client) == [COMPLETED, ("attempt.overdue", "?person:ann")]
+    assert sorted(journal(world.client)) == [COMPLETED, ("attempt.overdue", "?person:ann")]
 
 
 @pytest.mark.parametrize("rechecked", [True, False], ids=["rechecked in vain", "not rechecked"])

@@ -81,7 +81,7 @@ def test_what_never_comes_in_a_long_list_is_announced_at_its_deadline_and_ends(s
     assert account.published == account.results
     account.run(DAY, every=1800.0)
     assert account.services.watches.list(NAME) == ()
-    assert journal(state)[-1] == ("attempt.overdue", "link:1")
+    assert journal(state).count(("attempt.overdue", "link:1")) == 1
 
 
 class LongSearch:

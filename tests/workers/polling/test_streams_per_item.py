@@ -169,7 +169,7 @@ def test_a_form_that_cannot_be_read_does_not_stop_the_others(world: World, probl
     assert world.published == ["a:2"]
     world.problems.clear()
     assert world.poll().outcome == "done"
-    assert world.published == ["a:2", "a:1"]
+    assert sorted(world.published) == ["a:1", "a:2"]
 
 
 def test_when_the_vendor_is_away_only_some_forms_are_asked_for_in_a_poll(state: redis.Redis) -> None:
@@ -258,7 +258,7 @@ def test_a_backfill_reads_the_other_forms_and_continues_with_the_one_that_failed
     world.problems.clear()
     world.asked()
     assert world.run(job).state == "done"
-    assert (set(world.asked()), world.published) == ({"a"}, ["a:2", "a:1"])
+    assert (set(world.asked()), sorted(world.published)) == ({"a"}, ["a:1", "a:2"])
 
 
 def test_a_backfill_of_a_form_that_is_no_longer_listed_says_so(world: World) -> None:
