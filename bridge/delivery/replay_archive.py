@@ -69,8 +69,9 @@ class Archive:
     Every method raises `ArchiveUnavailable`.
     """
 
-    def __init__(self, subscription: Subscription, index: EventIndex, now: float) -> None:
-        self._subscription, self._index, self._now = subscription, index, now
+    def __init__(self, subscription: Subscription, index: EventIndex, now: float, *, partitions: int) -> None:
+        """`partitions`: over how many parts the job shares the rows."""
+        self._subscription, self._index, self._now, self._partitions = subscription, index, now, partitions
         self._database: Database | None = None
 
     def period(self, since: float | None, until: float | None) -> tuple[str, str] | None:
@@ -88,7 +89,7 @@ class Archive:
         except BridgeError as error:
             raise ArchiveUnavailable(self._subscription.name, error) from error
         # By digest, however the journal spreads them: each row belongs to one part, also while partitions change.
-        places = [partition_of_field(attempt_field(row.source, row.subject), self._index.partitions) for row in rows]
+        places = [partition_of_field(attempt_field(row.source, row.subject), self._partitions) for row in rows]
         ours = {row.id for row, place in zip(rows, places, strict=True) if place == part.partition}
         found = self._in_journal([row for row in rows if row.id in ours])
         return [

@@ -110,6 +110,11 @@ class Replay:
         """The subscriptions that it replays to, in the order of their names."""
         return sorted({part.subscription for part in self.parts if part.subscription})
 
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions of its parts, whatever number of them the processes serve by now."""
+        return sorted({part.partition for part in self.parts})
+
     def to_json(self) -> str:
         """The job as it is stored."""
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))

@@ -113,11 +113,11 @@ class Replays:
 
     def fence(self) -> None:
         """Let no job replay what it has read from an archive before this moment: an erasure begins."""
-        archived = [stored.job.id for stored in self.newest_first() if stored.job.archive]
+        archived = [stored.job for stored in self.newest_first() if stored.job.archive]
         with state_errors():
-            for ident in archived:
-                for partition in range(self.partitions):
-                    self.client.hincrby(keys.replay_progress(ident, partition), "epoch", 1)
+            for job in archived:
+                for partition in job.partitions:
+                    self.client.hincrby(keys.replay_progress(job.id, partition), "epoch", 1)
 
     def note(self, ident: str, *, now: float, waits: str) -> None:
         """Say why a job waits, "" if it moves on."""
@@ -175,14 +175,14 @@ class Replays:
 
     def trim(self) -> int:
         """Delete the oldest ended jobs beyond `MAX_KEPT`; returns how many."""
-        old = [found.job.id for found in self.newest_first() if found.state in ENDED][MAX_KEPT:]
+        old = [found.job for found in self.newest_first() if found.state in ENDED][MAX_KEPT:]
         with state_errors():
-            for ident in old:
-                for partition in range(self.partitions):
-                    self.client.delete(keys.replay_progress(ident, partition))
+            for job in old:
+                for partition in job.partitions:
+                    self.client.delete(keys.replay_progress(job.id, partition))
                 pipe = self.client.pipeline(transaction=True)
-                pipe.delete(keys.replay_job(ident))
-                pipe.zrem(keys.replays(), ident)
+                pipe.delete(keys.replay_job(job.id))
+                pipe.zrem(keys.replays(), job.id)
                 pipe.execute()
         return len(old)
 
@@ -196,12 +196,12 @@ class Replays:
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
             for job, _ in readable:
-                for partition in range(self.partitions):
+                for partition in job.partitions:
                     pipe.hgetall(keys.replay_progress(job.id, partition))
-            answers = pipe.execute()
+            answers = iter(pipe.execute())
         found = []
-        for number, (job, fields) in enumerate(readable):
-            partitions = answers[number * self.partitions : (number + 1) * self.partitions]
+        for job, fields in readable:
+            of_partition = {partition: next(answers) for partition in job.partitions}
             found.append(
                 StoredReplay(
                     job=job,
@@ -209,7 +209,7 @@ class Replays:
                     updated=float(fields.get(b"updated", job.created)),
                     waits=fields.get(b"waits", b"").decode(errors="replace"),
                     error=fields.get(b"error", b"").decode(errors="replace"),
-                    progress=tuple(_progress(part, partitions[part.partition]) for part in job.parts),
+                    progress=tuple(_progress(part, of_partition[part.partition]) for part in job.parts),
                 )
             )
         return found

@@ -252,7 +252,7 @@ def test_a_dispatch_process_killed_during_a_replay_from_an_archive_is_replaced_a
     transport.close()
     crm = Subscription(name="crm", transport="kombu", queue="crm")
     services = child_processes.services(server, crm, place.subscription, partitions=2)
-    with closing(Archive(place.subscription, services.event_index, services.now())) as archive:
+    with closing(Archive(place.subscription, services.event_index, services.now(), partitions=2)) as archive:
         parts = archived_parts(archive, ["crm"], partitions=2, since=None, until=None)
     job = Replay(id="replay-archive", kind=EVENTS, parts=parts, archive="warehouse", created=services.now(), by="test")
     services.replays.add(job)

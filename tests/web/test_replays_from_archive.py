@@ -198,12 +198,47 @@ def test_a_job_whose_process_is_killed_continues_and_sends_each_event_once(
     assert (done["state"], done["replayed"], done["waiting"]) == ("done", 8, 0)
 
 
+def serving(services: Services, api: FlaskClient, partitions: int) -> tuple[Services, FlaskClient]:
+    """The services and the API of processes that serve so many partitions."""
+    bridge = replace(services.config.bridge, partitions=partitions)
+    services = replace(services, config=replace(services.config, bridge=bridge))
+    made_api = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    made_api.environ_base = api.environ_base
+    return services, made_api
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_a_job_that_was_made_for_fewer_partitions_replays_everything(
+    place: Place, services: Services, api: FlaskClient
+) -> None:
+    fill(place, *(old(number) for number in range(12)))
+    row = new(serving(services, api, 2)[1])
+    grown, made_api = serving(services, api, 4)
+    finish(grown)
+    assert (shown(made_api, row)["state"], shown(made_api, row)["replayed"]) == ("done", 12)
+    assert sum(services.state.hlen(keys.deliveries("crm", number)) for number in range(2)) == 12
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_a_job_that_was_made_for_more_partitions_fails_loudly_and_stands_in_nobodys_way(
+    place: Place, services: Services, api: FlaskClient
+) -> None:
+    fill(place, *(old(number) for number in range(12)))
+    row = new(serving(services, api, 3)[1])
+    finish(services)
+    says = "it is spread over 3 partitions, and bridge.partitions is 1. Remedy: make it again"
+    assert (shown(api, row)["state"], shown(api, row)["error"]) == ("failed", says)
+    erase(services)
+    job = services.erasures.get("erasure-1")
+    assert job is not None
+    assert job.state == DONE
+    assert [one["id"] for one in api.get("/api/v1/replays").json["replays"]] == [row["id"]]
+
+
 def test_every_partition_gets_its_events_and_none_gets_those_of_another(
     place: Place, services: Services, api: FlaskClient
 ) -> None:
-    services = replace(services, config=replace(services.config, bridge=replace(services.config.bridge, partitions=3)))
-    made_api = create_app(services, gate=OpenGate()).test_client()  # type: ignore[arg-type]
-    made_api.environ_base = api.environ_base
+    services, made_api = serving(services, api, 3)
     fill(place, *(old(number) for number in range(12)))
     row = new(made_api)
     finish(services)

@@ -167,7 +167,7 @@ class ReplayRunner:
         if allowed < least:
             self._note(job.id, course, "" if job.rate else _LIVE_NOTE, moment)
             return min(_LIVE_ASKED_SECONDS, (least - allowed) / (rate or 1.0))
-        if job.archive and (problem := archive_problem(job.archive, subscriptions)):
+        if job.archive and (problem := self._archive_problem(job)):
             self._fail(job.id, problem, now())
             return 0.0
         if job.archive and self._services.erasures.running():
@@ -184,11 +184,19 @@ class ReplayRunner:
         self._note(job.id, course, waits or (_LIVE_NOTE if rate and not job.rate else ""), moment)
         return _WAIT_SECONDS if waits else 0.0
 
+    def _archive_problem(self, job: Replay) -> str | None:
+        """Why a job cannot read its archive, or nobody would send what it makes due; None: it goes on."""
+        config, needed = self._services.config, max(job.partitions) + 1
+        if needed > (served := config.bridge.partitions):
+            return f"it is spread over {needed} partitions, and bridge.partitions is {served}. Remedy: make it again"
+        return archive_problem(job.archive, config.subscriptions)
+
     def _selection(self, job: Replay, course: _Course) -> Selection:
         if course.selection is None:
             services, subscriptions = self._services, self._services.config.subscriptions
             if job.archive:
-                course.archive = Archive(subscriptions[job.archive], services.event_index, job.created)
+                archive, shared = subscriptions[job.archive], max(job.partitions) + 1
+                course.archive = Archive(archive, services.event_index, job.created, partitions=shared)
             course.selection = Selection(services.state, job, subscriptions, archive=course.archive)
         return course.selection
 

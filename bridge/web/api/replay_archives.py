@@ -27,7 +27,8 @@ def archive_of(document: Mapping[str, Any], now: float) -> Iterator[Archive | No
         _refuse(f'unknown subscription: "{clip(name, 80)}". {did_you_mean(name, subscriptions)}')
     if problem := archive_problem(name, subscriptions):
         _refuse(problem)
-    archive = Archive(subscriptions[name], services.event_index, now)
+    partitions = services.config.bridge.partitions
+    archive = Archive(subscriptions[name], services.event_index, now, partitions=partitions)
     try:
         yield archive
     except ArchiveUnavailable as error:
