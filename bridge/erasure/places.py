@@ -74,7 +74,7 @@ class Units:
         self.context, self.client, self.matcher = context, context.client, context.matcher
 
     def units(self) -> Sequence[Any]:
-        """The units, in an order that does not change while the job runs."""
+        """The units, in an order that changes only with their number."""
         raise NotImplementedError
 
     def read_unit(self, unit: Any, cursor: str, limit: int) -> Batch:
@@ -82,16 +82,20 @@ class Units:
         raise NotImplementedError
 
     def read(self, at: str, limit: int) -> Batch:
-        """See `Place`."""
-        number, _, cursor = at.partition("|")
+        """See `Place`. A position is `<number of the unit>/<number of all>|<cursor>`."""
+        place, _, cursor = at.partition("|")
+        number, _, of = place.partition("/")
         index, units = int(number or 0), self.units()
+        if of and int(of) != len(units):
+            # A process with other partitions or subscriptions began: what was not read may be anywhere.
+            index, cursor = 0, ""
         if index >= len(units):
             return Batch((), None, 0)
         batch = self.read_unit(units[index], cursor, limit)
         if batch.after is not None:
-            after: str | None = f"{index}|{batch.after}"
+            after: str | None = f"{index}/{len(units)}|{batch.after}"
         else:
-            after = f"{index + 1}|" if index + 1 < len(units) else None
+            after = f"{index + 1}/{len(units)}|" if index + 1 < len(units) else None
         return Batch(batch.hits, after, batch.read, batch.traces)
 
 
