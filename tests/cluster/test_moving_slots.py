@@ -6,7 +6,7 @@ import itertools
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from bridge.journal import POLL, Entry, Journal
 from bridge.journal.reading import Reader
 from bridge.state import keys
 from tests.support.cluster import Cluster, running_cluster
-from tests.support.journal import NOW, make_submission
+from tests.support.journal import NOW, make_submission, outcomes
+from tests.support.mutants import change_script
 from tests.support.waiting import until
 
 #: Attempts that are remembered before anything moves.
@@ -47,6 +48,15 @@ def move_slowly(cluster: Cluster) -> None:
 
 def move_at_once(cluster: Cluster) -> None:
     cluster.move(JOURNAL, cluster.other_than(JOURNAL))
+
+
+def publish(journal: Journal, numbers: Sequence[int]) -> None:
+    outcomes(journal, *(make_submission(f"link:{number}", origin=POLL) for number in numbers))
+
+
+def events_of(client: redis.Redis) -> Counter[str]:
+    """Attempt -> its events in the journal."""
+    return Counter(event.attempt for event in Reader(client).events(newest_first=False))
 
 
 class Publishers:
@@ -93,17 +103,14 @@ def publish_through(
 ) -> tuple[int, int, Publishers]:
     """(attempts published twice, acknowledged and not in the journal, the publishers)."""
     client = cluster.client(retries=1)
-    journal = Journal(client)
-    for start in range(0, KNOWN, 100):
-        known = tuple(make_submission(f"link:{number}", origin=POLL) for number in range(start, start + 100))
-        journal.publish(Entry(submissions=known), now=NOW)
+    publish(Journal(client), range(KNOWN))
     publishers = Publishers(cluster)
     with publishers.running():
         for _ in range(times):
             move(cluster)
             calls = publishers.calls
             until(lambda calls=calls: publishers.calls >= calls + calls_between)
-    events = Counter(event.attempt for event in Reader(client).events(newest_first=False))
+    events = events_of(client)
     acked = publishers.published | {f"link:{number}" for number in range(KNOWN)}
     return sum(number - 1 for number in events.values()), len(acked - set(events)), publishers
 
@@ -136,3 +143,73 @@ def test_if_every_key_that_the_script_declares_were_there_it_would_fail_half_way
         client.hset(keys.event_ids(0), "there", "is one")
         _, _, publishers = publish_through(cluster, move, 1, calls_between=0)
     assert publishers.failed > 0
+
+
+ATTEMPTS = range(350)
+REMEMBERED = ATTEMPTS[:300]
+
+
+def publish_ahead_of_buckets(cluster: Cluster, away: Callable[[int], Sequence[int]]) -> tuple[Counter[str], list[str]]:
+    """Attempts, known and new, at the server that is getting their slot, when it has everything but some buckets:
+    (attempt -> its events, what refused calls were told).
+
+    That server answers for a key that is still to come as if nobody had it. `away`: which of so many buckets are.
+    """
+    client = cluster.client()
+    client.xadd(keys.requests(0), {"id": "r"})
+    client.hset(keys.event_ids(0), "there", "is one")
+    journal, refused = Journal(client), list[str]()
+    publish(journal, REMEMBERED)
+    missing = [f"{keys.seen(0)}:{number}" for number in away(int(client.hget(keys.seen(0), "b")))]  # type: ignore[arg-type]
+    source, target = cluster.holder(JOURNAL), cluster.other_than(JOURNAL)
+    cluster.begin_move(JOURNAL, target)
+    cluster.move_keys(source, target, {name.decode() for name in cluster.names(JOURNAL, source)} - {*missing})
+    for number in ATTEMPTS:
+        try:
+            publish(journal, [number])
+        except StateUnavailable as error:
+            refused.append(str(error))
+    # Without the guard both servers have a bucket of one name by now (BUSYKEY).
+    with suppress(redis.ResponseError):
+        cluster.end_move(JOURNAL, source, target)
+        publish(journal, ATTEMPTS)
+    events = events_of(client)
+    cluster.give_up_move(JOURNAL)
+    return events, refused
+
+
+def all_of(buckets: int) -> Sequence[int]:
+    return range(buckets)
+
+
+def next_to_split(buckets: int) -> Sequence[int]:
+    return [buckets - 4]
+
+
+AHEAD = pytest.mark.parametrize(
+    ("away", "script", "guard"),
+    [
+        (all_of, "publish_once", "call('HEXISTS', bucket, MARK) == 0"),
+        (next_to_split, "buckets", "not is_here"),
+    ],
+    ids=["all buckets", "the bucket to split"],
+)
+
+
+@AHEAD
+def test_a_bucket_that_is_still_to_come_is_refused_though_its_server_has_every_declared_key(
+    cluster: Cluster, away: Callable[[int], Sequence[int]], script: str, guard: str
+) -> None:
+    events, refused = publish_ahead_of_buckets(cluster, away)
+    assert events == {f"link:{number}": 1 for number in ATTEMPTS}
+    assert refused
+    assert all("is missing: its slot is moving" in each for each in refused)
+
+
+@AHEAD
+def test_without_the_guard_attempts_are_published_twice_ahead_of_their_buckets(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, away: Callable[[int], Sequence[int]], script: str, guard: str
+) -> None:
+    change_script(monkeypatch, script, guard, "false")
+    events, _ = publish_ahead_of_buckets(cluster, away)
+    assert set(events.values()) == {1, 2}

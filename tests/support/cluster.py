@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -96,15 +96,29 @@ class Cluster:
         self._ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.node_id(source))
         self._ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.node_id(target))
 
+    def names(self, key: str, node: Server) -> list[bytes]:
+        """Up to 1,000 keys of the slot at a node."""
+        return cast("list[bytes]", self._ask(node, "CLUSTER", "GETKEYSINSLOT", slot_of(key.encode()), 1000))
+
+    def move_keys(self, source: Server, target: Server, names: Iterable[str | bytes]) -> None:
+        """Some keys of a slot that is moving move, in one step. Raises `redis.ResponseError` (BUSYKEY) if they are at
+        the target too."""
+        self._ask(source, "MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *names)
+
+    def give_up_move(self, key: str) -> None:
+        """The slot stays where it is; what has moved out of it is where no client looks."""
+        for node in self.nodes[: self._primaries]:
+            self._ask(node, "CLUSTER", "SETSLOT", slot_of(key.encode()), "STABLE")
+
     def end_move(self, key: str, source: Server, target: Server, *, first: bytes = b"", pause: float = 0.0) -> None:
         """Its keys move one by one, those that begin with `first` before all, then the slot has moved.
 
         `pause`: after each of those, seconds.
         """
         slot = slot_of(key.encode())
-        while names := self._ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 1000):
+        while names := self.names(key, source):
             for name in sorted(names, key=lambda name: not name.startswith(first)):
-                self._ask(source, "MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
+                self.move_keys(source, target, [name])
                 time.sleep(pause if name.startswith(first) else 0)
         for node in (target, source, *self.nodes[: self._primaries]):
             self._ask(node, "CLUSTER", "SETSLOT", slot, "NODE", self.node_id(target))
