@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, cast
 
 import pytest
@@ -18,6 +20,7 @@ from bridge.state.client import state_client
 from bridge.state.confirming_client import Confirmation, Unconfirmed
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.journal import NOW, entry
+from tests.support.replicas import held_back
 from tests.support.sentinel import SentinelGroup
 from tests.support.servers import Server
 from tests.support.waiting import until
@@ -52,15 +55,9 @@ def lost(acknowledged: Iterable[int], there: Counter[str]) -> int:
     return sum(f"link:{number}" not in there for number in acknowledged)
 
 
-def acknowledged_by_woken(group: SentinelGroup, client: redis.Redis, numbers: range, record: Record) -> int:
-    """The primary pauses, is replaced and wakes; who was connected all the time goes on. What the new one lacks."""
-    group.wait_until_whole()
-    old, journal, refused = group.primary(), Journal(client), 0
-    journal.publish(entry(numbers[0]), now=NOW)
-    old.stop()
-    new = group.wait_for_another(old)
-    until(lambda: replication(new).get("connected_slaves", 0) >= 1)
-    old.cont()
+def repeated_until_acknowledged(journal: Journal, numbers: Iterable[int]) -> int:
+    """How often they were refused."""
+    refused = 0
     for number in numbers:
         while True:
             try:
@@ -68,11 +65,77 @@ def acknowledged_by_woken(group: SentinelGroup, client: redis.Redis, numbers: ra
                 break
             except StateUnavailable:
                 refused += 1
+    return refused
+
+
+def acknowledged_by_woken(group: SentinelGroup, client: redis.Redis, numbers: range, record: Record) -> int:
+    """The primary pauses, is replaced and wakes; who was connected all the time goes on. What the new one lacks."""
+    group.wait_until_whole()
+    old, journal = group.primary(), Journal(client)
+    journal.publish(entry(numbers[0]), now=NOW)
+    old.stop()
+    new = group.wait_for_another(old)
+    until(lambda: replication(new).get("connected_slaves", 0) >= 1)
+    old.cont()
+    refused = repeated_until_acknowledged(journal, numbers)
     until(lambda: replication(old).get("role") == "slave")
     with new.client() as there:
         gone = lost(numbers, attempts([there]))
     record("faults", json.dumps({"acknowledged": len(numbers), "refused": refused, "lost": gone, "doubled": 0}))
     return gone
+
+
+class Lagging:
+    """Attempts that a client acknowledges which waits for replicas, and one which does not, until replicas lag.
+
+    Large events fill the buffers between the servers: what is behind them is lost when the primary is killed.
+    """
+
+    def __init__(self, url: str, first: int) -> None:
+        self._numbers = itertools.count(first)
+        self._journals = {
+            "waits": Journal(state_client(url, confirmation=CONFIRMATION)),
+            "not": Journal(state_client(url)),
+        }
+        self.acknowledged: dict[str, set[int]] = {"waits": set(), "not": set()}
+        self.refused = 0
+
+    def write_until_killed(self, primary: Server, replicas: Sequence[Server]) -> None:
+        for _ in range(20):
+            self._write("waits")
+            self._write("not")
+        for replica in replicas:
+            replica.stop()
+        try:
+            while held_back(primary) < 1_000_000:
+                self._write("not", padding=200_000)
+            self._write("waits")
+            primary.kill9()
+        finally:
+            for replica in replicas:
+                replica.cont()
+
+    def lost(self, there: Counter[str], record: Record) -> dict[str, int]:
+        """Of each client's acknowledged attempts, how many are not there."""
+        counts = {name: lost(numbers, there) for name, numbers in self.acknowledged.items()}
+        acknowledged = {name: len(numbers) for name, numbers in self.acknowledged.items()}
+        record(
+            "faults", json.dumps({"acknowledged": acknowledged, "refused": self.refused, "lost": counts, "doubled": 0})
+        )
+        return counts
+
+    def close(self) -> None:
+        for journal in self._journals.values():
+            journal.client.close()
+
+    def _write(self, name: str, padding: int = 0) -> None:
+        number = next(self._numbers)
+        try:
+            self._journals[name].publish(entry(number, padding=padding), now=NOW)
+        except StateUnavailable:
+            self.refused += 1
+        else:
+            self.acknowledged[name].add(number)
 
 
 def replication(server: Server) -> dict[str, Any]:
@@ -113,6 +176,20 @@ def test_behind_sentinel_nothing_acknowledged_is_lost_with_a_killed_primary(
     with new.client() as there:
         assert lost(writers.acknowledged, attempts([there])) == 0
     record_property("faults", writers.line(lost=0))
+    group.bring_back(old)
+
+
+def test_behind_sentinel_what_lagging_replicas_lack_is_lost_only_to_those_who_do_not_wait(
+    group: SentinelGroup, record_property: Record
+) -> None:
+    group.wait_until_whole()
+    old = group.primary()
+    with closing(Lagging(group.address(0), first=1_000_000)) as lagging:
+        lagging.write_until_killed(old, [server for server in group.servers if server is not old])
+        with group.wait_for_another(old).client() as there:
+            losses = lagging.lost(attempts([there]), record_property)
+    assert losses["waits"] == 0 < losses["not"]
+    group.bring_back(old)
 
 
 @pytest.fixture(scope="module")
@@ -121,15 +198,14 @@ def cluster(starts_servers: None, tmp_path_factory: pytest.TempPathFactory) -> I
         yield cluster
 
 
-def key_on(cluster: Cluster, node: Server) -> str:
-    return next(name for name in map(str, range(1000)) if cluster.holder(name) is node)
-
-
 def test_on_a_cluster_each_server_s_own_replica_confirms(cluster: Cluster) -> None:
-    first, second = (key_on(cluster, node) for node in cluster.nodes[:2])
+    first = "0"
+    holder = cluster.holder(first)
+    second = next(name for name in map(str, range(1000)) if cluster.holder(name) is not holder)
+    replica = cluster.replica_of(holder)
     with state_client(cluster.url, retries=0, confirmation=CONFIRMATION) as client:
         assert [client.set(first, "1"), client.set(second, "1")] == [True, True]
-        cluster.nodes[2].stop()
+        replica.stop()
         try:
             for _ in range(2):
                 with pytest.raises(Unconfirmed):
@@ -141,7 +217,7 @@ def test_on_a_cluster_each_server_s_own_replica_confirms(cluster: Cluster) -> No
             assert client.set(second, "2")
             assert client.get(first) == b"2"
         finally:
-            cluster.nodes[2].cont()
+            replica.cont()
         until(lambda: confirmed(client, first))
 
 
@@ -156,13 +232,14 @@ def test_on_a_cluster_nothing_acknowledged_is_lost_with_a_killed_primary(
     cluster: Cluster, record_property: Record
 ) -> None:
     partitions = 4
+    old = cluster.holder(keys.journal(0))
+    replica = cluster.replica_of(old)
     client = state_client(cluster.url, confirmation=CONFIRMATION)
     writers = Writers(lambda: Journal(client, partitions=partitions))
     until(lambda: len(writers.acknowledged) >= 30)
-    cluster.nodes[0].kill9()
+    old.kill9()
     # Of two primaries none is a majority: an operator decides.
-    with cluster.nodes[2].client() as replica:
-        replica.execute_command("CLUSTER FAILOVER", "TAKEOVER")
+    cluster.take_over(replica)
     before = len(writers.acknowledged)
     # The new primary has no replica: it accepts nothing, the other one goes on.
     until(lambda: len(writers.refused) >= 4 and len(writers.acknowledged) >= before + 10)
@@ -170,3 +247,41 @@ def test_on_a_cluster_nothing_acknowledged_is_lost_with_a_killed_primary(
     with state_client(cluster.url) as there:
         assert lost(writers.acknowledged, attempts([there], partitions)) == 0
     record_property("faults", writers.line(lost=0))
+    cluster.bring_back(old)
+
+
+def test_on_a_cluster_what_a_lagging_replica_lacks_is_lost_only_to_those_who_do_not_wait(
+    cluster: Cluster, record_property: Record
+) -> None:
+    old = cluster.holder(keys.journal(0))
+    replica = cluster.replica_of(old)
+    with closing(Lagging(cluster.url, first=1_000_000)) as lagging:
+        lagging.write_until_killed(old, [replica])
+        cluster.take_over(replica)
+        with state_client(cluster.url) as there:
+            losses = lagging.lost(attempts([there]), record_property)
+    assert losses["waits"] == 0 < losses["not"]
+    cluster.bring_back(old)
+
+
+def test_on_a_cluster_a_primary_that_wakes_takes_nothing_from_those_who_were_connected(
+    cluster: Cluster, record_property: Record
+) -> None:
+    """It has no mutant: the nodes tell a primary that wakes at once, and without WAIT twelve of twelve lost nothing."""
+    old = cluster.holder(keys.journal(0))
+    replica = cluster.replica_of(old)
+    numbers = range(2_000_000, 2_000_100)
+    with state_client(cluster.url, confirmation=CONFIRMATION) as client:
+        journal = Journal(client)
+        journal.publish(entry(numbers[0]), now=NOW)
+        old.stop()
+        cluster.take_over(replica)
+        old.cont()
+        refused = repeated_until_acknowledged(journal, numbers)
+    cluster.bring_back(old)
+    with state_client(cluster.url) as there:
+        gone = lost(numbers, attempts([there]))
+    record_property(
+        "faults", json.dumps({"acknowledged": len(numbers), "refused": refused, "lost": gone, "doubled": 0})
+    )
+    assert gone == 0

@@ -83,6 +83,22 @@ class Cluster:
         holder = self.holder(key)
         return next(node for node in self.nodes[: self._primaries] if node is not holder)
 
+    def replica_of(self, primary: Server) -> Server:
+        """Its first replica, by its own word."""
+        port = self._replication(primary)["slave0"]["port"]
+        return next(node for node in self.nodes if node.port == port)
+
+    def take_over(self, replica: Server) -> None:
+        """It becomes the primary without a vote, as an operator decides where no majority is left."""
+        self._ask(replica, "CLUSTER FAILOVER", "TAKEOVER")
+        until(lambda: self._replication(replica).get("role") == "master")
+
+    def bring_back(self, node: Server) -> None:
+        """A primary that was killed or paused, and replaced, comes back as a replica that has everything."""
+        if node.process.poll() is not None:
+            node.start()
+        until(lambda: self._replication(node).get("master_link_status") == "up")
+
     def is_well(self) -> bool:
         """Whether every node finds the cluster complete."""
         return all(
@@ -150,7 +166,7 @@ class Cluster:
         for node in self.nodes:
             until(lambda node=node: self._info(node)["cluster_state"] == "ok")
         for node in self.nodes[self._primaries :]:
-            until(lambda node=node: self._link(node) == "up")
+            until(lambda node=node: self._replication(node).get("master_link_status") == "up")
 
     def _replicate(self, node: Server, primary: str) -> bool:
         try:
@@ -159,9 +175,14 @@ class Cluster:
             return False  # it does not know that node yet
         return True
 
-    def _link(self, node: Server) -> str:
-        with node.client(socket_timeout=5) as client:
-            return str(cast("dict[str, Any]", client.info("replication")).get("master_link_status"))
+    @staticmethod
+    def _replication(node: Server) -> dict[str, Any]:
+        """What it says of itself; nothing when its role has just changed, which cuts its connections."""
+        try:
+            with node.client(socket_timeout=5) as client:
+                return cast("dict[str, Any]", client.info("replication"))
+        except redis.ConnectionError:
+            return {}
 
     def _info(self, node: Server) -> dict[str, str]:
         answer = self._ask(node, "CLUSTER INFO")

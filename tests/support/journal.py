@@ -43,13 +43,17 @@ def outcomes(journal: Journal, *submissions: Submission, now: float = NOW) -> li
     return [result.outcome for result in journal.publish(Entry(submissions=submissions), now=now).results]
 
 
-def entry(number: int, version: int = 0) -> Entry:
-    """One attempt alone; each version has another digest and comes after the one before."""
+def entry(number: int, version: int = 0, *, padding: int = 0) -> Entry:
+    """One attempt alone; each version has another digest and comes after the one before. `padding`: bytes."""
     name = f"link:{number}"
 
     def build(revision: int, previous: object) -> tuple[str, str, bytes]:
         kind = "attempt.completed" if revision == 1 else "attempt.revised"
-        return kind, event_id("eu", name, kind, revision), b'{"data":{"result":{"score":%d}}}' % version
+        return (
+            kind,
+            event_id("eu", name, kind, revision),
+            b'{"data":{"result":{"score":%d}}}' % version + b" " * padding,
+        )
 
     digest = version.to_bytes(6, "big")
     offered = Submission(source="eu", attempt_id=name, digest=digest, order=version, origin=WEBHOOK, build=build)

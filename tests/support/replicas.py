@@ -11,7 +11,7 @@ from tests.support.proxy import Proxy
 from tests.support.servers import Server
 from tests.support.waiting import until
 
-__all__ = ["ReplicatedServer", "replicated"]
+__all__ = ["ReplicatedServer", "held_back", "replicated"]
 
 
 class ReplicatedServer:
@@ -48,6 +48,12 @@ class ReplicatedServer:
         self.replica.close()
         self._proxy.close()
         self.primary.close()
+
+
+def held_back(primary: Server) -> int:
+    """Bytes that a primary has for its replicas and could not hand to the kernel: for the one that has most."""
+    with primary.client() as client:
+        return min(int(each["omem"]) for each in client.client_list(_type="replica"))
 
 
 @contextmanager

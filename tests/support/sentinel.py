@@ -96,6 +96,11 @@ class SentinelGroup:
         """Wait until the sentinels name another primary, and return it."""
         return until(lambda: (now := self.primary()) is not than and now, seconds=30) or than
 
+    def bring_back(self, killed: Server) -> None:
+        """Start a server again, as a replica of the present primary."""
+        killed.args += ["--replicaof", f"127.0.0.1 {self.primary().port}"]
+        killed.start()
+
     def close(self) -> None:
         for each in (*self.sentinels, *self.servers):
             each.close()
