@@ -45,6 +45,7 @@ from bridge.settings import PREFIX, Settings, environment, read_settings
 from bridge.state import server_socket
 from bridge.state.client import state_client
 from bridge.state.confirming_client import Confirmation
+from bridge.state.nodes import EVERYTHING, Reach
 from bridge.state.server_clock import ServerClock
 
 if TYPE_CHECKING:
@@ -188,9 +189,10 @@ class Services:
     def audit(self) -> AuditLog:
         return AuditLog(self.state, keep_seconds=self.config.bridge.retention.audit)
 
-    def orphans(self) -> list[str]:
+    def orphans(self, reach: Reach = EVERYTHING) -> list[str]:
         """Subscriptions that are no longer configured and not forgotten. Raises `StateUnavailable`."""
-        return orphans(self.state, self.config.subscriptions, partitions=self.config.bridge.partitions)
+        partitions = self.config.bridge.partitions
+        return orphans(self.state, self.config.subscriptions, partitions=partitions, reach=reach)
 
     def ingest_context(self, source_name: str, publisher: Publisher | None = None) -> IngestContext:
         """Everything the pipeline needs for one source."""

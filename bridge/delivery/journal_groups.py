@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,28 +26,29 @@ class ReadingGroup:
 class JournalGroups:
     """One partition: its entries, and its groups by name. `exists`: False before the first event."""
 
+    partition: int
     exists: bool
     entries: int
     groups: Mapping[str, ReadingGroup]
 
 
-def read_groups(client: redis.Redis, partitions: int) -> list[JournalGroups]:
-    """The groups of each partition, in two round trips. Raises the errors of redis-py."""
-    journals = [keys.journal(partition) for partition in range(partitions)]
+def read_groups(client: redis.Redis, partitions: Sequence[int]) -> list[JournalGroups]:
+    """The groups of each of the partitions, in two round trips. Raises the errors of redis-py."""
+    journals = [keys.journal(partition) for partition in partitions]
     pipe = client.pipeline(transaction=False)
     for journal in journals:
         pipe.exists(journal)
         pipe.xlen(journal)
     sizes = pipe.execute()
-    known = [bool(sizes[2 * partition]) for partition in range(partitions)]
+    known = [bool(exists) for exists in sizes[::2]]
     pipe = client.pipeline(transaction=False)
     for journal, exists in zip(journals, known, strict=True):
         if exists:
             pipe.xinfo_groups(journal)
     answers = iter(pipe.execute() if any(known) else ())
     return [
-        JournalGroups(exists, sizes[2 * partition + 1], _by_name(next(answers)) if exists else {})
-        for partition, exists in enumerate(known)
+        JournalGroups(partition, exists, entries, _by_name(next(answers)) if exists else {})
+        for partition, exists, entries in zip(partitions, known, sizes[1::2], strict=True)
     ]
 
 

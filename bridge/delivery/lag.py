@@ -21,7 +21,7 @@ def oldest_unsettled_at(client: redis.Redis, subscription: str, *, partitions: i
     subscription. Raises `StateUnavailable`.
     """
     with state_errors():
-        return oldest_unsettled(client, [subscription], read_groups(client, partitions))[subscription]
+        return oldest_unsettled(client, [subscription], read_groups(client, range(partitions)))[subscription]
 
 
 def oldest_unsettled(
@@ -31,20 +31,20 @@ def oldest_unsettled(
     pipe, asked = client.pipeline(transaction=False), dict[tuple[int, str, str], int]()
     wanted: list[tuple[str, int]] = []
     for name in subscriptions:
-        for partition, journal in enumerate(journals):
+        for journal in journals:
             if not journal.exists:
                 continue
             group = journal.groups.get(keys.group(name))
             pending = keys.group(name) if group is not None and group.pending else ""
             # Most subscriptions are at the same place: what comes behind it is asked for once.
             start = "" if pending else "-" if group is None else f"({group.last_delivered}"
-            place = (partition, pending, start)
+            place = (journal.partition, pending, start)
             if place not in asked:
                 asked[place] = len(asked)
                 if pending:
-                    pipe.xpending(keys.journal(partition), pending)
+                    pipe.xpending(keys.journal(journal.partition), pending)
                 else:
-                    pipe.xrange(keys.journal(partition), start, "+", count=1)
+                    pipe.xrange(keys.journal(journal.partition), start, "+", count=1)
             wanted.append((name, asked[place]))
     moments = [_recorded_at(answer) for answer in (pipe.execute() if asked else ())]
     oldest: dict[str, float | None] = dict.fromkeys(subscriptions)

@@ -14,6 +14,7 @@ from bridge.delivery.consumers import group_names, living_consumers
 from bridge.delivery.history import History
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.nodes import EVERYTHING, Reach
 
 __all__ = ["forget", "known_subscriptions", "orphans", "served_by"]
 
@@ -21,16 +22,24 @@ __all__ = ["forget", "known_subscriptions", "orphans", "served_by"]
 _PREFIX = keys.group("")
 
 
-def orphans(client: redis.Redis, configured: Collection[str], *, partitions: int) -> list[str]:
-    """The names of subscriptions that were served once and are not `configured`, sorted. Raises `StateUnavailable`."""
-    return sorted(set(known_subscriptions(client, configured, partitions=partitions)) - set(configured))
+def orphans(
+    client: redis.Redis, configured: Collection[str], *, partitions: int, reach: Reach = EVERYTHING
+) -> list[str]:
+    """The names of subscriptions that were served once and are not `configured`, sorted. Raises `StateUnavailable`.
+
+    `reach`: what may be read of them.
+    """
+    return sorted(set(known_subscriptions(client, configured, partitions=partitions, reach=reach)) - set(configured))
 
 
-def known_subscriptions(client: redis.Redis, configured: Collection[str], *, partitions: int) -> list[str]:
+def known_subscriptions(
+    client: redis.Redis, configured: Collection[str], *, partitions: int, reach: Reach = EVERYTHING
+) -> list[str]:
     """The names of all subscriptions that may have deliveries, sorted. Raises `StateUnavailable`."""
     with state_errors():
-        names = {name.decode() for name in cast("set[bytes]", client.smembers(keys.subscriptions()))}
-        for partition in range(partitions):
+        listed = cast("set[bytes]", client.smembers(keys.subscriptions()) if reach.has(keys.subscriptions()) else set())
+        names = {name.decode() for name in listed}
+        for partition in reach.partitions(partitions):
             groups = group_names(client, partition)
             names |= {name.removeprefix(_PREFIX) for name in groups if name.startswith(_PREFIX)}
     return sorted(names | set(configured))

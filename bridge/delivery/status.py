@@ -60,7 +60,7 @@ class SubscriptionState:
     pending: int
     #: Events that no dispatch process has read yet; None if the server cannot tell.
     lag: int | None
-    #: `closed`, `open`, `paused` or `disabled`.
+    #: `closed`, `open`, `paused` or `disabled`; `unknown` where partition 0, which has it, was not read.
     circuit: str
     #: Why the circuit is not closed; empty if it is.
     circuit_reason: str
@@ -94,20 +94,22 @@ class HeldEvents:
 
 def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: float) -> SubscriptionState:
     """The state at `now` (UNIX seconds). Raises the errors of redis-py."""
-    journals = read_groups(client, partitions)
+    journals = read_groups(client, range(partitions))
     return read_states(client, [subscription], journals, now=now)[subscription]
 
 
 def read_states(
     client: redis.Redis, subscriptions: Sequence[str], journals: Sequence[JournalGroups], *, now: float
 ) -> dict[str, SubscriptionState]:
-    """The states of several, in one round trip. `journals`: of `read_groups`. Raises the errors of redis-py."""
+    """The states of several, in one round trip. `journals`: of `read_groups`, in order; what is in other partitions is
+    left out. Raises the errors of redis-py.
+    """
     pipe = client.pipeline(transaction=False)
     for name in subscriptions:
-        for partition in range(len(journals)):
-            pipe.hgetall(keys.subscription_state(name, partition))
-            pipe.zcard(keys.retry(name, partition))
-            pipe.xlen(keys.dead(name, partition))
+        for journal in journals:
+            pipe.hgetall(keys.subscription_state(name, journal.partition))
+            pipe.zcard(keys.retry(name, journal.partition))
+            pipe.xlen(keys.dead(name, journal.partition))
     answers = pipe.execute() if subscriptions else []
     size = 3 * len(journals)
     return {
@@ -132,11 +134,12 @@ def held_since(oldest: float | None, state: SubscriptionState, *, kept: float) -
 def _state(name: str, answers: Sequence[Any], journals: Sequence[JournalGroups], now: float) -> SubscriptionState:
     """`answers`: hash, retries and dead letters of each partition."""
     hashes = [_text(fields) for fields in answers[::3]]
-    shared = hashes[0]
+    has_circuit = bool(journals) and journals[0].partition == 0
+    shared = hashes[0] if has_circuit else {}
     counters = {counter: sum(int(fields.get(counter, 0)) for fields in hashes) for counter in _COUNTERS}
     pending, lag = _backlog(name, journals)
     blocked = [each for each in hashes if each.get("waits")]
-    circuit, circuit_reason = _circuit(shared)
+    circuit, circuit_reason = _circuit(shared) if has_circuit else ("unknown", "")
     open_until = float(shared.get("open_until", 0))
     return SubscriptionState(
         **counters,
@@ -153,7 +156,7 @@ def _state(name: str, answers: Sequence[Any], journals: Sequence[JournalGroups],
         open_until=open_until if open_until > now else None,
         last_error=shared.get("last_error", ""),
         last_error_at=float(shared["last_error_at"]) if "last_error_at" in shared else None,
-        delivered_at=max(float(fields.get("delivered_at", 0)) for fields in hashes) or None,
+        delivered_at=max((float(fields.get("delivered_at", 0)) for fields in hashes), default=0.0) or None,
     )
 
 

@@ -220,4 +220,4 @@ class Deliveries:
     def states(self, subscriptions: Sequence[str], *, now: float) -> dict[str, SubscriptionState]:
         """The same of several, in as many round trips as of one."""
         with state_errors():
-            return read_states(self.client, subscriptions, read_groups(self.client, self.partitions), now=now)
+            return read_states(self.client, subscriptions, read_groups(self.client, range(self.partitions)), now=now)

@@ -38,7 +38,7 @@ def subscription_rows(
 ) -> list[dict[str, Any]]:
     """The same of several, in as many round trips as of one."""
     with state_errors():
-        journals = read_groups(deliveries.client, config.bridge.partitions)
+        journals = read_groups(deliveries.client, range(config.bridge.partitions))
         states = read_states(deliveries.client, names, journals, now=now)
         oldest = oldest_unsettled(deliveries.client, names, journals)
     kept = config.bridge.retention.events

@@ -97,10 +97,11 @@ class Reader:
                 missing, before = [name for name in missing if name not in memories], sizes
         return memories
 
-    def remembered(self) -> int:
-        """The number of remembered attempts, over all partitions."""
+    def remembered(self, partitions: Iterable[int] | None = None) -> int:
+        """The number of remembered attempts, over all partitions or some."""
+        numbers = range(self.partitions) if partitions is None else partitions
         with state_errors():
-            sizes = [self.client.hget(keys.seen(partition), "n") for partition in range(self.partitions)]
+            sizes = [self.client.hget(keys.seen(partition), "n") for partition in numbers]
         return sum(int(cast("bytes | None", size) or 0) for size in sizes)
 
     def counts(self, first_day: int, last_day: int) -> dict[tuple[str, str, str], int]:

@@ -17,13 +17,13 @@ from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding, evict
 from bridge.monitoring.total_time import within
 from bridge.net.broker_address import broker_address
 from bridge.net.broker_problems import broker_problem
-from bridge.net.server_group import is_group, server_group
+from bridge.net.server_group import ServerGroup, is_group, server_group
 from bridge.net.tls import describe
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
 
-__all__ = ["brokers", "brokers_in_use"]
+__all__ = ["broker_in_use", "brokers"]
 
 _CONNECT_SECONDS = 3.0
 #: Where kombu stores when each unacknowledged message was handed to a worker (kombu/transport/redis.py).
@@ -40,12 +40,25 @@ def brokers(services: Services) -> Iterator[Finding]:
             users.setdefault(url, []).append(subscription.name)
             if subscription.exchange is not None:
                 exchanges.setdefault(url, {})[subscription.name] = subscription.exchange
+    # Sentinels that the state has too are judged there.
+    judged = {_watched(services.state_url)}
     for url, names in users.items():
+        watched = _watched(url)
+        group = None if watched is None or watched in judged else server_group(url)
+        judged.add(watched)
         label = f"broker of {', '.join(names)}"
         yield Finding(f"connection to the {label}", OK, describe(url))
         try:
             yield from within(
-                partial(_broker, url, label, exchanges.get(url, {}), services.now(), is_own=url == services.broker_url),
+                partial(
+                    _broker,
+                    url,
+                    label,
+                    exchanges.get(url, {}),
+                    services.now(),
+                    is_own=url == services.broker_url,
+                    group=group,
+                ),
                 partial(_late, label),
             )
         except Exception as error:  # noqa: BLE001 - kombu's transports raise the errors of their libraries
@@ -59,28 +72,37 @@ def brokers(services: Services) -> Iterator[Finding]:
             )
 
 
+def _watched(url: str) -> tuple[frozenset[tuple[str, int]], str] | None:
+    """The sentinels of an address, and which primary they are asked for; None without sentinels."""
+    if not is_group(url) or server_group(url).kind != "sentinel":
+        return None
+    group = server_group(url)
+    return frozenset(group.hosts), group.master
+
+
 def _late(label: str, problem: str) -> Finding:
     return Finding(label, FAILURE, problem, "check what listens there, and the network", unreachable=True)
 
 
-def brokers_in_use(services: Services) -> Iterator[Finding]:
-    """A finding for each process that uses another broker than bridge.yaml says. Raises `StateUnavailable`."""
+def broker_in_use(services: Services, process: str) -> Iterator[Finding]:
+    """A finding if a process uses another broker than bridge.yaml says. Raises `StateUnavailable`."""
     ours = Connection(broker_address(services.broker_url).url).as_uri()
-    for process in ("worker", "beat"):
-        with state_errors():
-            theirs = cast("bytes | None", services.state.get(keys.broker_in_use(process)))
-        if theirs is not None and theirs.decode() != ours:
-            yield Finding(
-                f"broker of {process}",
-                FAILURE,
-                f"{clip(theirs.decode())}, but the configuration says {clip(ours)}",
-                f"restart {process} with this configuration",
-            )
+    with state_errors():
+        theirs = cast("bytes | None", services.state.get(keys.broker_in_use(process)))
+    if theirs is not None and theirs.decode() != ours:
+        yield Finding(
+            f"broker of {process}",
+            FAILURE,
+            f"{clip(theirs.decode())}, but the configuration says {clip(ours)}",
+            f"restart {process} with this configuration",
+        )
 
 
-def _broker(url: str, label: str, exchanges: dict[str, str], now: float, *, is_own: bool) -> Iterator[Finding]:
-    if is_group(url):
-        yield from judge(server_group(url), ask(server_group(url)), label)
+def _broker(
+    url: str, label: str, exchanges: dict[str, str], now: float, *, is_own: bool, group: ServerGroup | None
+) -> Iterator[Finding]:
+    if group is not None:
+        yield from judge(group, ask(group), label)
     blocked: list[str] = []
     options: dict[str, object] = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _CONNECT_SECONDS}
     if url.startswith("amqp"):

@@ -12,7 +12,7 @@ from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding
 from bridge.state import keys
 from bridge.state.cluster.client import ClusterClient
 from bridge.state.cluster.command_keys import encoded, slot_of
-from bridge.state.cluster.slot_map import SLOTS, Address
+from bridge.state.cluster.slot_map import LOST, SLOTS, Address
 
 __all__ = ["cluster", "coverage", "full_coverage", "placement"]
 
@@ -95,12 +95,12 @@ def _command(move: _Move, ids: Mapping[Address, str]) -> str:
 
 
 def _ids(client: ClusterClient) -> dict[Address, str]:
-    """The ids of the primaries, but of those that refuse to tell theirs."""
+    """The ids of the primaries, but of those that are away, or refuse to tell theirs."""
     found = {}
     for address in client.map.primaries():
-        node: Any = client.node(address)
         # Access control may deny CLUSTER MYID.
-        with suppress(redis.ResponseError):
+        with suppress(redis.ResponseError, *LOST):
+            node: Any = client.reach(address)
             found[address] = node.execute_command("CLUSTER MYID").decode()
     return found
 

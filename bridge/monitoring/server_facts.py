@@ -1,4 +1,4 @@
-"""What the state server says about itself, in numbers. What is wrong with it says `doctor.py`."""
+"""What state servers say about themselves, in numbers. What is wrong with it says `doctor.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import redis
 
+from bridge.errors import StateUnavailable
 from bridge.monitoring.server_checks import product_version
+from bridge.state.cluster.client import ClusterClient
 from bridge.state.errors import state_errors
 
 __all__ = ["ServerFacts", "read_server_facts"]
@@ -38,8 +40,24 @@ class ServerFacts:
     clock_offset: float
 
 
-def read_server_facts(client: redis.Redis, now: Callable[[], float]) -> ServerFacts:
-    """Ask the server. Raises `StateUnavailable`."""
+def read_server_facts(client: redis.Redis, now: Callable[[], float]) -> dict[str, ServerFacts]:
+    """What a single server says, under "", or what each primary of a cluster that answers says, under its host:port.
+
+    Raises `StateUnavailable`.
+    """
+    if not isinstance(client, ClusterClient):
+        return {"": _read(client, now)}
+    found: dict[str, ServerFacts] = {}
+    with state_errors():
+        addresses = client.map.primaries()
+    for host, port in addresses:
+        # `doctor` tells which of them are away.
+        with suppress(StateUnavailable), state_errors():
+            found[f"{host}:{port}"] = _read(client.reach((host, port)), now)
+    return found
+
+
+def _read(client: redis.Redis, now: Callable[[], float]) -> ServerFacts:
     with state_errors():
         before = now()
         seconds, microseconds = client.time()

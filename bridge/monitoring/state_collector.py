@@ -1,6 +1,10 @@
 """The state server's contents as Prometheus metrics, read on request: the same from every process.
 
-Names follow the Prometheus naming practice (base units, `_total` for counters); labels are configured names only.
+Names follow the Prometheus naming practice (base units, `_total` for counters); labels are configured names, and the
+addresses of a cluster's servers.
+
+While a server of a cluster is away, gauges tell of what the others hold. Counters over all of them are left out: one
+that falls would look as if it had begun anew.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from bridge.sdk.vendor import streams
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.errors import state_errors
+from bridge.state.nodes import Reach, read_reach
 from schemas.notices import ALARM_TYPES
 
 __all__ = ["StateCollector"]
@@ -39,14 +44,17 @@ class StateCollector:
         info.add_metric([__version__], 1)
         yield info
         try:
-            metrics = [*self._sources(), *self._watching(), *self._subscriptions(), *self._journal(), self._refused()]
+            with state_errors():
+                reach = read_reach(self._services.state)
+                metrics = [*_servers(reach), *self._sources(reach), *self._watching(reach)]
+                metrics += [*self._subscriptions(reach), *self._journal(reach), *self._refused(reach)]
         except StateUnavailable:
-            yield GaugeMetricFamily("bridge_state_up", "1 while the state server answers.", value=0)
+            yield _state_up(is_up=False)
             return
-        yield GaugeMetricFamily("bridge_state_up", "1 while the state server answers.", value=1)
+        yield _state_up(is_up=not reach.away)
         yield from metrics
 
-    def _sources(self) -> Iterator[Metric]:
+    def _sources(self, reach: Reach) -> Iterator[Metric]:
         services, now = self._services, self._services.now()
         polled = GaugeMetricFamily(
             "bridge_poll_last_success_timestamp_seconds",
@@ -56,7 +64,8 @@ class StateCollector:
         left = GaugeMetricFamily(
             "bridge_budget_remaining", "Calls that the source's quota still allows.", labels=["source"]
         )
-        for name, source in services.config.sources.items():
+        for name in reach.sources(services.config.sources):
+            source = services.config.sources[name]
             polls = streams(services.vendors[source.vendor], source.options) if source.poll.enabled else {}
             for stream, position in services.cursors.positions(name, polls).items():
                 polled.add_metric([name, stream], position.saved or 0)
@@ -64,7 +73,7 @@ class StateCollector:
             left.add_metric([name], status.left)
         yield from (polled, left)
 
-    def _watching(self) -> Iterator[Metric]:
+    def _watching(self, reach: Reach) -> Iterator[Metric]:
         services, now = self._services, self._services.now()
         watches = GaugeMetricFamily("bridge_watches_open", "Attempts that will be rechecked.", labels=["source"])
         due = GaugeMetricFamily("bridge_watches_due", "Watches whose recheck is due.", labels=["source"])
@@ -72,7 +81,7 @@ class StateCollector:
             "bridge_watches_overdue", "Expected attempts that have passed their deadline.", labels=["source"]
         )
         raised = GaugeMetricFamily("bridge_alarm", "1 while the alarm is raised.", labels=["source", "type"])
-        for name in services.config.sources:
+        for name in reach.sources(services.config.sources):
             watches.add_metric([name], len(services.watches.list(name)))
             due.add_metric([name], services.watches.due_count(name, now))
             overdue.add_metric([name], sum(each.state == "overdue" for each in services.expectations.list(name)))
@@ -81,7 +90,7 @@ class StateCollector:
                 raised.add_metric([name, kind], kind in kinds)
         yield from (watches, due, overdue, raised)
 
-    def _subscriptions(self) -> Iterator[Metric]:
+    def _subscriptions(self, reach: Reach) -> Iterator[Metric]:
         services, now = self._services, self._services.now()
         backlog = GaugeMetricFamily(
             "bridge_subscription_backlog", "Events not read yet, or read and not settled.", labels=["subscription"]
@@ -107,10 +116,10 @@ class StateCollector:
             "1 if it is no longer configured and not forgotten.",
             labels=["subscription"],
         )
-        orphans = services.orphans()
+        orphans = services.orphans(reach)
         names = [*services.config.subscriptions, *orphans]
         with state_errors():
-            journals = read_groups(services.state, services.config.bridge.partitions)
+            journals = read_groups(services.state, reach.partitions(services.config.bridge.partitions))
             states = read_states(services.state, names, journals, now=now)
             since = oldest_unsettled(services.state, names, journals)
         for name, state in states.items():
@@ -120,23 +129,30 @@ class StateCollector:
             oldest.add_metric([name], 0 if waiting is None else max(0.0, now - waiting))
             retries.add_metric([name], state.retrying)
             letters.add_metric([name], state.dead_letters)
-            stopped.add_metric([name, state.circuit], state.circuit != "closed")
+            if state.circuit != "unknown":
+                stopped.add_metric([name, state.circuit], state.circuit != "closed")
+            if reach.away:
+                continue
             unexpected.add_metric([name], state.unexpected)
             for outcome in _DELIVERY_OUTCOMES:
                 outcomes.add_metric([name, outcome], getattr(state, outcome))
         yield from (backlog, oldest, retries, letters, stopped, outcomes, unexpected, orphan)
 
-    def _journal(self) -> Iterator[Metric]:
+    def _journal(self, reach: Reach) -> Iterator[Metric]:
         services = self._services
-        reader = services.journal_reader
+        partitions = reach.partitions(services.config.bridge.partitions)
         yield GaugeMetricFamily(
-            "bridge_attempts_remembered", "Attempts that would be recognised.", value=reader.remembered()
+            "bridge_attempts_remembered",
+            "Attempts that would be recognised.",
+            value=services.journal_reader.remembered(partitions),
         )
-        yield GaugeMetricFamily(
-            "bridge_quarantined", "Requests and records that could not be read.", value=services.quarantine.size()
-        )
+        if reach.has(keys.quarantine(0)):
+            size = services.quarantine.size()
+            yield GaugeMetricFamily("bridge_quarantined", "Requests and records that could not be read.", value=size)
 
-    def _refused(self) -> Metric:
+    def _refused(self, reach: Reach) -> Iterator[Metric]:
+        if not reach.has(keys.refused()):
+            return
         refused = CounterMetricFamily(
             "bridge_messages_refused",
             "Messages in the bridge's own queues that were refused.",
@@ -147,4 +163,17 @@ class StateCollector:
         for field, count in sorted(counts.items()):
             queue, _, reason = field.decode().partition("|")
             refused.add_metric([queue, reason], int(count))
-        return refused
+        yield refused
+
+
+def _state_up(*, is_up: bool) -> Metric:
+    text = "1 while the state server answers; of a cluster, each one."
+    return GaugeMetricFamily("bridge_state_up", text, value=is_up)
+
+
+def _servers(reach: Reach) -> Iterator[Metric]:
+    """Which servers of a cluster answer; nothing about a single one."""
+    up = GaugeMetricFamily("bridge_state_server_up", "1 while this server of a cluster answers.", labels=["server"])
+    for host, port in reach.slots.primaries() if reach.slots else ():
+        up.add_metric([f"{host}:{port}"], (host, port) not in reach.away)
+    yield up

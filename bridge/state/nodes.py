@@ -1,12 +1,18 @@
-"""The servers behind a client of the state: one, or the primaries of a cluster."""
+"""The servers behind a client of the state: one, or the primaries of a cluster; and which of them answer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
 import redis
 
+from bridge.state import keys
 from bridge.state.cluster.client import ClusterClient
+from bridge.state.cluster.command_keys import encoded, slot_of
+from bridge.state.cluster.slot_map import Address, SlotMap
 
-__all__ = ["node_of", "primaries"]
+__all__ = ["EVERYTHING", "Reach", "node_of", "primaries", "read_reach"]
 
 
 def primaries(client: redis.Redis) -> list[redis.Redis]:
@@ -17,3 +23,55 @@ def primaries(client: redis.Redis) -> list[redis.Redis]:
 def node_of(client: redis.Redis, key: str) -> redis.Redis:
     """A client of the server that holds a key. Raises the errors of redis-py."""
     return client.at(key) if isinstance(client, ClusterClient) else client
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which part of the state can be read. Methods raise the errors of redis-py."""
+
+    #: Where keys stand; None: on one server, of which whoever reads it finds out whether it answers.
+    slots: SlotMap | None = None
+    #: Primaries of a cluster that do not answer, and why.
+    away: Mapping[Address, redis.RedisError] = field(default_factory=dict)
+
+    def address_of(self, key: str) -> Address | None:
+        """The primary that holds a key; None on one server."""
+        return None if self.slots is None else self.slots.primary(slot_of(encoded(key)))
+
+    def has(self, key: str) -> bool:
+        """Whether the server of a key answers."""
+        return not self.away or self.address_of(key) not in self.away
+
+    def partitions(self, number: int) -> list[int]:
+        """Those of `number` partitions whose server answers."""
+        return [partition for partition in range(number) if self.has(keys.journal(partition))]
+
+    def sources(self, names: Iterable[str]) -> list[str]:
+        """Those of the sources whose server answers: all keys of a source have one slot."""
+        return [name for name in names if self.has(keys.paused(name))]
+
+
+#: All servers answer, as far as is known.
+EVERYTHING = Reach()
+
+
+def read_reach(client: redis.Redis) -> Reach:
+    """Ask each primary of a cluster whether it answers; a single server is not asked. Raises the errors of redis-py."""
+    if not isinstance(client, ClusterClient):
+        return EVERYTHING
+    away = _away(client)
+    if away:
+        # Another server may have taken its place; and a connection that was kept from before may have been lost.
+        client.map.refresh(client.map.version, suspect=next(iter(away)))
+        away = _away(client)
+    return Reach(client.map, away)
+
+
+def _away(client: ClusterClient) -> dict[Address, redis.RedisError]:
+    away = {}
+    for address in client.map.primaries():
+        try:
+            client.reach(address).ping()
+        except redis.RedisError as error:
+            away[address] = error
+    return away

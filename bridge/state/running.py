@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -25,6 +25,7 @@ __all__ = [
     "UNCHANGED",
     "Running",
     "RunningProcesses",
+    "last_beats",
     "process_id",
     "versions_text",
 ]
@@ -42,6 +43,17 @@ _REQUEST = b"request"
 def process_id(name: str, pid: int | None = None) -> str:
     """`web:host:4711`. `pid`: None for this process."""
     return f"{name}:{socket.gethostname()}:{pid or os.getpid()}"
+
+
+def last_beats(client: redis.Redis, names: Collection[str]) -> list[bytes | redis.RedisError | None]:
+    """The heartbeat of each part of the bridge, or why it is not known: on a cluster, its server may be away.
+
+    Raises the errors of redis-py.
+    """
+    pipe = client.pipeline(transaction=False)
+    for name in names:
+        pipe.get(keys.heartbeat(name))
+    return pipe.execute(raise_on_error=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,9 @@ Without a token, no answer names a source, a subscription or a server.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
-from typing import cast
 
 import redis
 from flask import Blueprint, Response, request
@@ -16,9 +16,8 @@ from prometheus_client.registry import Collector
 
 from bridge.monitoring.metrics import WebMetrics, expose
 from bridge.runtime.processes import PARTS
-from bridge.state import keys
 from bridge.state.expiry import LONGEST_HEARTBEAT
-from bridge.state.running import Running, RunningProcesses
+from bridge.state.running import Running, RunningProcesses, last_beats
 from bridge.web.api.common import VIEWER, may_read, needs
 
 __all__ = ["PartsReport", "StateReport", "blueprint", "part_lines"]
@@ -31,15 +30,20 @@ PartsReport = Callable[[], list[str]]
 
 def part_lines(client: redis.Redis, now: float) -> list[str]:
     """One line per process of the bridge, by its heartbeat. Webhooks work without the other processes."""
-    try:
-        beats = cast("list[bytes | None]", client.mget([keys.heartbeat(name) for name in PARTS]))
+    running: list[Running] = []
+    # On a cluster, the register may be away, and the heartbeats not.
+    with suppress(redis.RedisError):
         running = RunningProcesses(client).read(now)
+    try:
+        beats = last_beats(client, PARTS)
         return [_part_line(name, beat, now, running) for name, beat in zip(PARTS, beats, strict=True)]
     except (redis.RedisError, ValueError) as error:
         return [f"[-]parts unknown: {type(error).__name__}"]
 
 
-def _part_line(name: str, beat: bytes | None, now: float, running: Sequence[Running]) -> str:
+def _part_line(name: str, beat: bytes | redis.RedisError | None, now: float, running: Sequence[Running]) -> str:
+    if isinstance(beat, redis.RedisError):
+        return f"[-]{name} unknown: {type(beat).__name__}"
     if beat is None:
         return f"[-]{name} missing: no heartbeat. Remedy: check its log, or start it with attempt-bridge {name}"
     age = now - float(beat)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
+import redis
 from marshmallow import EXCLUDE, Schema, fields, validate
 
 from bridge import __version__, clock
@@ -16,9 +17,8 @@ from bridge.monitoring.server_facts import read_server_facts
 from bridge.net.tls import describe
 from bridge.runtime.processes import PARTS
 from bridge.services import Services
-from bridge.state import keys
 from bridge.state.errors import state_errors
-from bridge.state.running import RunningProcesses
+from bridge.state.running import RunningProcesses, last_beats
 from bridge.web.api.bodies import ApiBlueprint
 from bridge.web.api.common import VIEWER, needs, services_here
 from bridge.web.api.description import described
@@ -91,7 +91,7 @@ class Process(Schema):
 
 
 class StateServer(Schema):
-    """The state server, as it describes itself."""
+    """A state server, as it describes itself."""
 
     class Meta:
         unknown = EXCLUDE
@@ -135,8 +135,10 @@ class Health(Schema):
     )
     parts = fields.List(fields.Nested(Part), required=True)
     processes = fields.List(fields.Nested(Process), required=True)
-    state_server = fields.Nested(
-        StateServer, required=True, allow_none=True, metadata={"description": "null: it is unavailable."}
+    state_servers = fields.List(
+        fields.Nested(StateServer),
+        required=True,
+        metadata={"description": "Those that answer: one, or primaries of a cluster."},
     )
     broker = fields.Nested(BrokerRow, required=True, metadata={"description": "The bridge's own broker."})
     findings = fields.List(fields.Nested(Check), required=True, metadata={"description": "One for each check."})
@@ -169,7 +171,7 @@ def show_health(query: Mapping[str, Any]) -> dict[str, Any]:
         "configuration": services.config.digest,
         "parts": _parts(services),
         "processes": _processes(services),
-        "state_server": _state_server(services),
+        "state_servers": _state_servers(services),
         "broker": {"address": without_user(services.broker_url), "protection": describe(services.broker_url)},
         "findings": [_row(finding) for finding in findings],
     }
@@ -182,10 +184,10 @@ def _row(finding: Finding) -> dict[str, Any]:
 def _parts(services: Services) -> list[dict[str, Any]]:
     try:
         with state_errors():
-            beats = cast("list[bytes | None]", services.state.mget([keys.heartbeat(name) for name in PARTS]))
+            beats = last_beats(services.state, PARTS)
     except StateUnavailable:
         # The findings say so.
-        beats = [None] * len(PARTS)
+        beats = [None for _ in PARTS]
     return [{"name": name, "heartbeat_at": _moment(beat)} for name, beat in zip(PARTS, beats, strict=True)]
 
 
@@ -210,16 +212,17 @@ def _processes(services: Services) -> list[dict[str, Any]]:
     ]
 
 
-def _state_server(services: Services) -> dict[str, Any] | None:
+def _state_servers(services: Services) -> list[dict[str, Any]]:
     try:
         facts = read_server_facts(services.state, services.now)
     except StateUnavailable:
-        return None
-    return {"address": without_user(services.state_url), **asdict(facts)}
+        return []
+    own = without_user(services.state_url)
+    return [{"address": address or own, **asdict(each)} for address, each in facts.items()]
 
 
-def _moment(beat: bytes | None) -> str | None:
+def _moment(beat: bytes | redis.RedisError | None) -> str | None:
     try:
-        return None if beat is None else format_time(clock.to_datetime(float(beat)))
+        return format_time(clock.to_datetime(float(beat))) if isinstance(beat, bytes) else None
     except (ValueError, OverflowError):
         return None
