@@ -14,6 +14,7 @@ from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding, evict
 from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.layout import LAYOUT, LAYOUTS, layouts_text
+from bridge.state.repartition import STOPPED
 from bridge.state.running import Running, versions_text
 
 __all__ = ["identity", "layout", "require_safe_state", "require_same_bridge", "versions"]
@@ -93,6 +94,10 @@ def identity(bridge: BridgeConfig, stored: Mapping[bytes, bytes]) -> Finding:
             f"attempts are spread over {spread} of {bridge.partitions}",
             f"attempt-bridge partitions repartition {bridge.partitions}, or set bridge.partitions: {width}",
         )
+    if fixed.get("move") == STOPPED:
+        before = fixed.get("from_partitions")
+        text = f"the change from {before} to {spread} is stopped, and no attempt is forgotten until it is done"
+        return Finding("partitions", WARNING, text, "attempt-bridge partitions resume")
     return Finding("partitions", OK, str(spread) if spread == width else f"{spread}, and events in {width}")
 
 

@@ -24,7 +24,7 @@ from bridge.services import Services, clients_of
 from bridge.settings import Settings
 from bridge.sql.opening import database_of
 from bridge.state import keys
-from bridge.state.repartition import Repartition
+from bridge.state.repartition import RUNNING, STOPPED, Repartition
 from tests.support.dripping import Dripping
 
 HEAD = "demo: true\nbridge: {name: acme}\n"
@@ -354,6 +354,11 @@ def test_partitions_over_which_nothing_is_spread_any_more_are_given_up_when_they
     state.sadd(keys.subscriptions(), "crm")
     state.xadd(keys.journal(2), {"id": "1"})
     state.zadd(keys.retry("crm", 1), {"event": 1.0})
+    assert change.change(RUNNING, STOPPED)
+    finding = identity(of_three, state.hgetall("ab:bridge"))
+    assert (finding.status, finding.remedy) == (WARNING, "attempt-bridge partitions resume")
+    assert "the change from 3 to 1 is stopped" in finding.text
+    assert change.change(STOPPED, RUNNING)
     assert change.end(1, now=2.0)
     for key in (keys.journal(2), keys.retry("crm", 1)):
         with pytest.raises(ConfigError, match="this state has 3"):

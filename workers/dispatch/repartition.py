@@ -50,7 +50,8 @@ class RepartitionRunner:
         try:
             bucket, moved = self._memories.move(at.partition, at.bucket, _BUCKETS, spread)
         except StalePartitions:
-            # Another process has ended it meanwhile.
+            # Another process has ended it meanwhile. Again, if a failover has lost that: else all would be refused.
+            self._store.end(at.epoch, now=now())
             return _IDLE_SECONDS
         partition, bucket = (at.partition + 1, 0) if bucket < 0 else (at.partition, bucket)
         self._store.save(at.epoch, partition, bucket, moved, now=now())

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from bridge.config.model import BridgeConfig
+from bridge.errors import StateUnavailable
 from bridge.ingest import notices
 from bridge.journal import POLL, WEBHOOK, Entry, Journal, RequestRecord
 from bridge.journal.memories import MoveMemories
@@ -308,6 +309,22 @@ def test_a_move_that_is_broken_on_purpose_is_caught(
     mutant(monkeypatch)
     with pytest.raises(AssertionError):
         script_of(services, state)
+
+
+def test_an_end_that_a_failover_has_lost_is_said_again(state: redis.Redis, services: Services) -> None:
+    begin(state, 2, 3)
+    store = Repartition(state, configured=SERVED)
+    before = state.hgetall(keys.BRIDGE)
+    finish(services)
+    assert set(publish(process(state))) == {"duplicate"}
+    ended = store.read().epoch
+    state.hset(keys.BRIDGE, mapping=before)  # type: ignore[arg-type]
+    with pytest.raises(StateUnavailable):
+        publish(process(state))
+    finish(services)
+    assert (store.read().epoch, store.read().state) == (ended, DONE)
+    assert set(publish(process(state))) == {"duplicate"}
+    check(state)
 
 
 def next_change(state: redis.Redis, services: Services) -> None:
