@@ -72,20 +72,23 @@ class Journal:
             for position, submission in enumerate(entry.submissions)
         ]
         bare = [number for number, entry in enumerate(entries) if entry.request and not entry.submissions]
+        refusal: StalePartitions | None = None
         with state_errors():
             for _ in range(_ROUNDS):
                 try:
                     spread = self._places.spread()
                     self._bring_home(pending, spread)
-                except StalePartitions:
+                except StalePartitions as error:
                     self._places.reload()
+                    refusal = error
                     continue
                 again, stale = list[Pending](), Call()
                 for partition, call in self._calls(entries, pending, bare, results):
                     try:
                         again += self._run(partition, call, spread, entries, results, outcomes, now)
-                    except StalePartitions:
+                    except StalePartitions as error:
                         self._places.reload()
+                        refusal = error
                         stale.records += call.records
                         stale.requests += call.requests
                 bare = [number for number, records, _ in stale.requests if not records]
@@ -94,6 +97,8 @@ class Journal:
                 self._load_previous(again)
                 pending = again + stale.records
             else:
+                if refusal is not None:
+                    raise refusal
                 raise StateUnavailable(f"an attempt changed {_ROUNDS} times while it was being revised. Send it again")
         return [
             EntryResult(outcomes[number] or _highest_outcome(done), tuple(done))

@@ -319,10 +319,24 @@ def test_an_end_that_a_failover_has_lost_is_said_again(state: redis.Redis, servi
     assert set(publish(process(state))) == {"duplicate"}
     ended = store.read().epoch
     state.hset(keys.BRIDGE, mapping=before)  # type: ignore[arg-type]
-    with pytest.raises(StateUnavailable):
+    with pytest.raises(StateUnavailable, match="STALE epoch 1, the partitions have 2"):
         publish(process(state))
     finish(services)
     assert (store.read().epoch, store.read().state) == (ended, DONE)
+    assert set(publish(process(state))) == {"duplicate"}
+    check(state)
+
+
+def test_a_begin_that_a_failover_has_lost_is_given_again(state: redis.Redis, services: Services) -> None:
+    before = {"name": "acme", "partitions": "2", "layout": "3"}
+    begin(state, 2, 3)
+    assert set(publish(process(state))) == {"duplicate"}
+    state.delete(keys.BRIDGE)
+    state.hset(keys.BRIDGE, mapping=before)
+    with pytest.raises(StateUnavailable, match="STALE epoch 0, the partitions have 1"):
+        publish(process(state))
+    assert Repartition(state, configured=SERVED).begin(3, now=NOW)
+    finish(services)
     assert set(publish(process(state))) == {"duplicate"}
     check(state)
 
