@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
+from hashlib import md5
+from typing import Any
+from uuid import UUID
 
 import redis
 
@@ -23,8 +27,12 @@ def main() -> None:
     header("publish once in batches of 100", "redis", "hiredis")
     event = b"x" * 1300
 
-    def build(revision: int, previous: object) -> tuple[str, str, bytes]:
-        return "attempt.completed", "7c19d583-cb6b-556e-a2c8-fabca9ee09b1", event
+    def ident(name: str) -> str:
+        # The index of ids is divided by their first characters, which differ from event to event.
+        return str(UUID(bytes=md5(name.encode(), usedforsecurity=False).digest()))
+
+    def build(name: str) -> Callable[[int, object], tuple[str, str, bytes]]:
+        return lambda revision, previous: ("attempt.completed", ident(name), event)
 
     with server() as address:
         client = redis.Redis.from_url(address)
@@ -48,13 +56,13 @@ def main() -> None:
         def bare(names: list[str]) -> None:
             pipe = client.pipeline(transaction=False)
             for name in names:
-                fields = {"id": "7c19d583-cb6b-556e-a2c8-fabca9ee09b1", "type": "attempt.completed"}
+                fields: dict[Any, Any] = {"id": ident(name), "type": "attempt.completed"}
                 pipe.xadd("bare", {**fields, "source": "eu", "attempt": name, "event": event})
             pipe.execute()
 
         def ours(names: list[str]) -> None:
             entries = tuple(
-                Submission(source="eu", attempt_id=name, digest=b"123456", order=1, origin=POLL, build=build)
+                Submission(source="eu", attempt_id=name, digest=b"123456", order=1, origin=POLL, build=build(name))
                 for name in names
             )
             journal.publish(Entry(submissions=entries), now=1.8e9)

@@ -52,9 +52,9 @@ local function unpack_id(value)
 end
 
 -- By day, so that the index ends by itself, and in many hashes, so that each remains a compact listpack.
-local function add_to_index(event_id, entry)
+local function add_to_index(event_id, packed)
   local name = KEYS[7] .. ':' .. today .. ':' .. sub(event_id, 1, 2)
-  call('HSET', name, sub(event_id, 3, 18), pack_id(entry))
+  call('HSET', name, sub(event_id, 3, 18), packed)
   if call('HLEN', name) == 1 then call('EXPIRE', name, index_kept) end
 end
 
@@ -112,14 +112,15 @@ for r = 1, tonumber(ARGV[2]) do
     missing = bucket
     break
   end
-  local outcome, revision, id
+  local outcome, revision, id, packed
 
   local function append()
     local entry = call('XADD', journal, '*', 'id', ARGV[at + 6], 'type', ARGV[at + 5], 'source', source,
       'attempt', ARGV[at + 8], 'event', ARGV[at + 9])
-    add_to_index(ARGV[at + 6], entry)
+    local packed = pack_id(entry)
+    add_to_index(ARGV[at + 6], packed)
     own[entry] = true
-    return entry
+    return entry, packed
   end
 
   if not value then
@@ -127,9 +128,9 @@ for r = 1, tonumber(ARGV[2]) do
       -- The attempt was forgotten between the two calls: the caller builds revision 1 again.
       outcome, revision, id = 'revise', 0, '0-0'
     else
-      id = append()
+      id, packed = append()
       call('HSET', bucket, field, char(FIRST[path], math.floor(today / 256), today % 256, 0, 1)
-        .. order .. pack_id(id) .. digest)
+        .. order .. packed .. digest)
       count_one_more()
       outcome, revision = 'published', 1
       count(source, origin, 'published')
@@ -154,13 +155,13 @@ for r = 1, tonumber(ARGV[2]) do
       -- Another event would have the id of the one before it, and receivers would drop it as a copy.
       outcome = 'stale'
     elseif expected == revision then
-      id = append()
+      id, packed = append()
       local grown = revision + 1
       local digests = sub(value, 19) .. digest
       if #digests > MAX_DIGESTS * 6 then digests = sub(digests, -MAX_DIGESTS * 6) end
       value = seen_by(value, path, source)
       local flags = byte(value, 1) % 8 + 8 * math.floor(grown / 256)
-      call('HSET', bucket, field, char(flags) .. sub(value, 2, 4) .. char(grown % 256) .. order .. pack_id(id) .. digests)
+      call('HSET', bucket, field, char(flags) .. sub(value, 2, 4) .. char(grown % 256) .. order .. packed .. digests)
       outcome, revision = 'revised', grown
     else
       outcome = 'revise'

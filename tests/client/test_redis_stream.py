@@ -137,7 +137,6 @@ def test_what_kills_its_consumers_is_reported_and_takes_no_other_along(state: re
 
 
 def test_a_callback_that_fails_leaves_the_entry_where_it_is(state: redis.Redis) -> None:
-    state.xadd(STREAM, {"type": "attempt.completed", "event": "{}"})
     calls: list[int] = []
 
     def on_poison(_: PoisonMessage) -> None:
@@ -147,6 +146,7 @@ def test_a_callback_that_fails_leaves_the_entry_where_it_is(state: redis.Redis) 
 
     with reading(state, lambda event: None) as reader:
         reader.on_poison = on_poison
+        state.xadd(STREAM, {"type": "attempt.completed", "event": "{}"})
         wait(lambda: calls and pending(state) == 0)
     assert set(calls) == {1}
 

@@ -69,6 +69,7 @@ def test_a_round_that_began_before_memories_move_forgets_nothing_that_may_have_a
     assert outcomes(changing, make_submission(NAME, 2, order=2)) == ["duplicate"]
 
 
+@pytest.mark.single_server  # the script writes into a partition that may be on another server
 def test_without_the_epoch_a_revision_would_be_published_again(
     state: redis.Redis, changing: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
