@@ -93,10 +93,15 @@ def client_of(app: Flask, role: str = "operator") -> FlaskClient:
     return client
 
 
+def serving(services: Services, partitions: int) -> Services:
+    """The services of processes that serve so many partitions."""
+    bridge = replace(services.config.bridge, partitions=partitions)
+    return replace(services, config=replace(services.config, bridge=bridge))
+
+
 @pytest.mark.parametrize("partitions", [1, 3])
 def test_a_viewer_that_reconnects_misses_nothing_and_gets_nothing_twice(services: Services, partitions: int) -> None:
-    bridge = replace(services.config.bridge, partitions=partitions)
-    services = replace(services, config=replace(services.config, bridge=bridge))
+    services = serving(services, partitions)
     publish(services, submission(0))
     found: list[str] = []
     stream = Following(client_of(app_of(services)))
@@ -111,6 +116,20 @@ def test_a_viewer_that_reconnects_misses_nothing_and_gets_nothing_twice(services
             found += stream.attempts(2)
     stream.close()
     assert sorted(found) == [f"link:{number}" for number in range(1, 9)]
+
+
+@pytest.mark.own_partitions
+def test_a_viewer_that_reconnects_after_partitions_were_added_misses_nothing(services: Services) -> None:
+    before, after = serving(services, 1), serving(services, 3)
+    stream = Following(client_of(app_of(before)))
+    stream.next()
+    publish(before, submission(0))
+    assert stream.attempts(1) == ["link:0"]
+    stream.close()
+    publish(after, *(submission(number) for number in range(1, 9)))
+    stream = Following(client_of(app_of(after)), last=stream.last)
+    assert sorted(stream.attempts(8)) == [f"link:{number}" for number in range(1, 9)]
+    stream.close()
 
 
 @pytest.mark.own_partitions

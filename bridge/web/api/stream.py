@@ -165,11 +165,12 @@ def _start(live: Live, asked: Query, name: str, given: str | None) -> dict[int, 
     if given is None:
         return None if asked.since is None else dict.fromkeys(range(partitions), f"{int(asked.since * 1000) - 1}-0")
     parts = given.split(",")
-    if len(parts) != partitions or not all(map(_is_entry, parts)):
+    if len(parts) > partitions or not all(map(_is_entry, parts)):
         refuse(
             422, f"{name}: is no id of this stream. Remedy: leave it out", errors={name: ["is no id of this stream"]}
         )
-    return dict(enumerate(parts))
+    # Partitions that were not served yet when the id was given had no events.
+    return dict.fromkeys(range(partitions), "0-0") | dict(enumerate(parts))
 
 
 def _is_entry(text: str) -> bool:
