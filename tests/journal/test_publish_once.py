@@ -43,6 +43,10 @@ def published(state: redis.Redis, partitions: int | None = None) -> list[tuple[s
     return [(event.attempt, event.type) for event in reader.events(newest_first=False)]
 
 
+def test_a_store_has_the_partitions_of_the_run(state: redis.Redis, request: pytest.FixtureRequest) -> None:
+    assert Journal(state).partitions == len(numbers()) == (6 if "-6-partitions" in request.node.name else 1)
+
+
 def test_the_same_result_is_published_once_whatever_the_path(state: redis.Redis) -> None:
     journal = Journal(state)
     assert outcomes(journal, make_submission()) == ["published"]
