@@ -36,16 +36,14 @@ from bridge.monitoring.server_checks import (
     version,
 )
 from bridge.monitoring.state_checks import identity, layout, versions
-from bridge.net.broker_problems import broker_problem
 from bridge.net.server_group import is_group, server_group
-from bridge.net.tls import tls_problem
 from bridge.quota.budgets import Pause
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.cluster.slot_map import Address
-from bridge.state.errors import state_errors
+from bridge.state.errors import state_errors, state_problem
 from bridge.state.layout import stored_layout
-from bridge.state.nodes import Reach, primaries, read_reach
+from bridge.state.nodes import Reach, primaries, read_reach, require_whole
 from bridge.state.running import Running, RunningProcesses
 from bridge.text import duration_text
 
@@ -113,6 +111,7 @@ def _servers(services: Services, reach: Reach) -> Iterator[Finding]:
     """About each server that holds a part of the state. Raises the errors of redis-py."""
     acknowledged = services.config.bridge.durability
     if reach.slots is None:
+        require_whole(services.state)
         yield from _server(services.state, services.now, acknowledged)
         return
     for address, server in zip(reach.slots.primaries(), primaries(services.state), strict=True):
@@ -260,14 +259,9 @@ def _stopped(label: str, what: str, reason: str, remedy: str) -> Finding:
 
 
 def _problem(error: BaseException, remedy: str) -> tuple[str, str]:
-    """(text, remedy) for a state server that cannot be used; a problem of TLS or login has its own remedy."""
-    if isinstance(error, redis.AuthenticationError):
-        return broker_problem(error)
-    problem = tls_problem(error)
-    if problem is None:
-        return clip(error), remedy
-    text, _, tls_remedy = problem.partition(". Remedy: ")
-    return text, tls_remedy
+    """(text, remedy) for a state server that cannot be used; a problem of its address has its own remedy."""
+    text, _, own_remedy = (state_problem(error) or clip(error)).partition(". Remedy: ")
+    return text, own_remedy or remedy
 
 
 def _name(address: Address | None) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
+from redis.exceptions import NoPermissionError
 
 from bridge.errors import StateUnavailable, clip
+from bridge.net.broker_problems import broker_problem
 from bridge.net.tls import tls_problem
 from bridge.state.confirming_client import Unconfirmed
 
-__all__ = ["state_errors"]
+__all__ = ["state_errors", "state_problem"]
 
 #: Errors in scripts that are the server's state and pass: memory, role, disk, loading, rights, damaged keys,
 #: slots that move.
@@ -20,6 +22,7 @@ _STATE_CODES = re.compile(
     r"\b(OOM|READONLY|MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|LOADING|BUSY|TRYAGAIN|NOAUTH|NOPERM|WRONGTYPE|UNKILLABLE"
     r"|non local key)\b"
 )
+_REMEDY = ". Remedy: "
 _IN_SCRIPT = re.compile(r"\buser_script\b|\bRunning script\b", re.IGNORECASE)
 
 
@@ -45,7 +48,23 @@ def _unavailable(error: redis.RedisError) -> StateUnavailable:
         return StateUnavailable(f"state server: {error}", reason="unconfirmed")
     # The text of a server error names commands and limits, not data; clipped all the same.
     text = f"{type(error).__name__}: {clip(error).rstrip('.')}; run `attempt-bridge doctor`"
-    return StateUnavailable(f"state server: {tls_problem(error) or text}")
+    return StateUnavailable(f"state server: {state_problem(error) or text}")
+
+
+def state_problem(error: BaseException) -> str | None:
+    """What is wrong with the address of the state server, with the remedy, or None if `error` is about something else.
+
+    Errors of our own clients have their remedy in them.
+    """
+    if problem := tls_problem(error):
+        return problem
+    if isinstance(error, redis.RedisError) and _REMEDY in str(error):
+        return clip(error, 300)
+    if isinstance(error, redis.AuthenticationError):
+        return _REMEDY.join(broker_problem(error))
+    if isinstance(error, NoPermissionError):
+        return f"{clip(error)}{_REMEDY}allow that user all commands (ACL SETUSER), or name another in its address"
+    return None
 
 
 def _is_fault_of_script(error: redis.ResponseError) -> bool:

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import redis
+from redis.exceptions import ClusterDownError
 
 from bridge.state import keys
 from bridge.state.cluster.client import ClusterClient
 from bridge.state.cluster.command_keys import encoded, slot_of
 from bridge.state.cluster.slot_map import Address, SlotMap
 
-__all__ = ["EVERYTHING", "Reach", "node_of", "primaries", "read_reach"]
+__all__ = ["EVERYTHING", "Reach", "node_of", "primaries", "read_reach", "require_whole"]
 
 
 def primaries(client: redis.Redis) -> list[redis.Redis]:
     """A client of each server that holds a part of the state. Raises the errors of redis-py."""
     return client.primaries() if isinstance(client, ClusterClient) else [client]
+
+
+def require_whole(client: redis.Redis) -> None:
+    """Raise `ClusterDownError` if a server that should have the whole state is a node of a cluster, and the errors of
+    redis-py.
+    """
+    if not isinstance(client, ClusterClient) and cast("dict[str, Any]", client.info("cluster")).get("cluster_enabled"):
+        raise ClusterDownError(
+            "this server is a node of a cluster and may hold a part of the keys. Remedy: write redis+cluster:// (over "
+            "TLS rediss+cluster://) and some of its nodes"
+        )
 
 
 def node_of(client: redis.Redis, key: str) -> redis.Redis:

@@ -13,6 +13,7 @@ from bridge.state import keys
 from bridge.state.errors import state_errors
 from bridge.state.layout import FIELD, LAYOUT, LAYOUTS, new_name, refuse_newer, stored_layout
 from bridge.state.lease import Lease
+from bridge.state.nodes import require_whole
 from bridge.state.running import Running, RunningProcesses
 
 __all__ = ["Unready", "Upgrade", "make_current", "register", "unready"]
@@ -51,6 +52,8 @@ def make_current(client: redis.Redis, token: str, now: float) -> None:
     `token` identifies the process. `now`: UNIX seconds. Raises `ConfigError` for a newer layout, `StateUnavailable`,
     also while the process must wait for others.
     """
+    with state_errors():
+        require_whole(client)
     upgrade = Upgrade(client, token)
     if not upgrade.needed():
         return

@@ -14,7 +14,7 @@ import redis
 
 from bridge.errors import BridgeError, StateUnavailable, clip
 from bridge.monitoring import logs
-from bridge.net.tls import tls_problem
+from bridge.state.errors import state_problem
 
 __all__ = ["Gate", "failure_text", "unanswered"]
 
@@ -97,7 +97,7 @@ def failure_text(error: BaseException) -> str:
     """What went wrong, without text that may hold anything."""
     if isinstance(error, BridgeError):
         return clip(error, 300)
-    if problem := tls_problem(error):
+    if problem := state_problem(error):
         return problem
     # Texts of Redis errors are safe to show: commands and limits. Other texts may hold anything.
     return f"{type(error).__name__}: {clip(error)}" if isinstance(error, redis.RedisError) else type(error).__name__

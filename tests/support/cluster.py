@@ -112,6 +112,10 @@ class Cluster:
         self._ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.node_id(source))
         self._ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.node_id(target))
 
+    def ports(self, node: Server) -> set[int]:
+        """Those that a node names for the holders of all slots."""
+        return {port for _, _, (_, port, *_), *_ in self._ask(node, "CLUSTER SLOTS")}
+
     def names(self, key: str, node: Server) -> list[bytes]:
         """Up to 1,000 keys of the slot at a node."""
         return cast("list[bytes]", self._ask(node, "CLUSTER", "GETKEYSINSLOT", slot_of(key.encode()), 1000))

@@ -88,6 +88,12 @@ class SlotMap:
                 client.close()
         if isinstance(failure, redis.ResponseError) and "cluster support disabled" in str(failure):
             raise ClusterDownError("this server is no node of a cluster. Remedy: write redis:// for a single server")
+        if type(failure) in LOST:
+            first_host, port = next(iter(order))
+            raise redis.ConnectionError(
+                f"none of {len(order)} nodes of the cluster answers, such as {clip(first_host, 60)}:{port}. "
+                "Remedy: start them, or correct the hosts"
+            ) from failure
         raise failure or redis.ConnectionError("no node of the cluster is known")
 
 
@@ -99,7 +105,9 @@ def parse_slots(rows: Sequence[Any], asked: Address) -> tuple[tuple[_Range, ...]
         ranges.append(_Range(int(start), int(end), addresses[0]))
         known += addresses
     if not ranges:
-        raise ClusterDownError(f"the cluster of {clip(asked[0])}:{asked[1]} serves no slots")
+        raise ClusterDownError(
+            f"the cluster of {clip(asked[0])}:{asked[1]} serves no slots. Remedy: give it some (CLUSTER ADDSLOTSRANGE)"
+        )
     return tuple(sorted(ranges)), tuple(dict.fromkeys(known))
 
 
