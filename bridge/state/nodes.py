@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import redis
 from redis.exceptions import ClusterDownError
@@ -26,7 +25,7 @@ def require_whole(client: redis.Redis) -> None:
     """Raise `ClusterDownError` if a server that should have the whole state is a node of a cluster, and the errors of
     redis-py.
     """
-    if not isinstance(client, ClusterClient) and cast("dict[str, Any]", client.info("cluster")).get("cluster_enabled"):
+    if not isinstance(client, ClusterClient) and client.info("cluster").get("cluster_enabled"):
         raise ClusterDownError(
             "this server is a node of a cluster and may hold a part of the keys. Remedy: write redis+cluster:// (over "
             "TLS rediss+cluster://) and some of its nodes"
