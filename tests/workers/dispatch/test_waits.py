@@ -15,7 +15,7 @@ from bridge.delivery.status import SubscriptionState, read_state
 from bridge.delivery.subscription_rows import subscription_row
 from bridge.errors import DeliveryFailed
 from bridge.journal.reading import Reader
-from bridge.monitoring.doctor import _subscription
+from bridge.monitoring.state_findings import _subscription
 from bridge.services import Services
 from bridge.state import keys
 from tests.support import sql_tables
