@@ -31,19 +31,28 @@ class Cluster:
 
     def __init__(self, directory: Path, *, primaries: int = 3, replicas: int = 0, options: Sequence[str] = ()) -> None:
         """`replicas`: of each primary. `options`: of the servers."""
-        # Without this the port of the bus is 10,000 higher, which may be none.
-        self._buses = [_free_port() for _ in range(primaries * (1 + replicas))]
-        self.nodes = [
-            Server(
-                directory / f"node-{number}",
-                *("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "2000"),
-                *("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0"),
-                *options,
-            )
-            for number, bus in enumerate(self._buses)
-        ]
         self._primaries = primaries
-        self._form()
+        self.nodes: list[Server] = []
+        self._buses: list[int] = []
+        try:
+            for _ in range(primaries * (1 + replicas)):
+                self._start(directory, options)
+            self._form()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, directory: Path, options: Sequence[str]) -> None:
+        # Otherwise the port of the bus is 10,000 higher, which may be none.
+        self._buses.append(_free_port())
+        self.nodes.append(
+            Server(
+                directory / f"node-{len(self.nodes)}",
+                *("--cluster-enabled", "yes", "--cluster-port", str(self._buses[-1])),
+                *("--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no"),
+                *("--repl-diskless-sync-delay", "0", *options),
+            )
+        )
 
     @property
     def hosts(self) -> list[tuple[str, int]]:
