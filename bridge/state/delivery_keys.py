@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "alive",
     "asked_test",
     "asked_tests",
     "claims",
@@ -24,6 +25,11 @@ __all__ = [
     "tested",
     "tries",
 ]
+
+
+def alive(partition: int, consumer: str) -> str:
+    """String with an expiry: the dispatch process of a consumer runs."""
+    return f"ab:{{{partition}}}:alive:{consumer}"
 
 
 def rate(subscription: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bridge.state.access_keys import audit, audit_copy, failed_logins, session, sign_in_code
 from bridge.state.delivery_keys import (
+    alive,
     asked_test,
     asked_tests,
     claims,
@@ -34,7 +35,7 @@ from bridge.state.delivery_keys import (
 # fmt: off
 __all__ = [
     "BRIDGE", "CONFIRMED",
-    "alarms", "asked_test", "asked_tests", "audit", "audit_copy", "backfill_requests", "backfills",
+    "alarms", "alive", "asked_test", "asked_tests", "audit", "audit_copy", "backfill_requests", "backfills",
     "broker_in_use", "budget", "claims", "configurations", "confirmed_on_node", "consent", "consented",
     "counts", "cursor", "cursor_history",
     "cursor_items", "dead", "deadlines", "deliveries", "delivery_counts", "ended_tries", "erasure_found", "erasure_job",

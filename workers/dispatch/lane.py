@@ -80,7 +80,7 @@ class Lane:
         """`idle`: where the lane waits, together with others, when it has nothing to do."""
         self.subscription = subscription
         self.transport = transport
-        self._partition = partition
+        self.partition = partition
         self._client, self._state = blocking_client, state
         self._consumer = consumer
         self._limits = limits
@@ -282,7 +282,7 @@ class Lane:
             return
         name = self.subscription.name
         args: Row = [self._group, self._consumer, claim, f"{now:.3f}", name, str(len(rows))]
-        names = [*self._settle_keys, *counts.names(keys.delivery_counts, self._partition, now)]
+        names = [*self._settle_keys, *counts.names(keys.delivery_counts, self.partition, now)]
         self._scripts["settle"](keys=names, args=[*args, *(part for row in rows for part in row)])
 
     def _show(self, tried: Sequence[tuple[Item, Try]], rows: Sequence[Row], now: float) -> None:

@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 
@@ -16,10 +17,9 @@ from bridge.config.model import Subscription
 from bridge.errors import StateUnavailable
 from bridge.net.push_loop import PushLoop
 from bridge.services import Services
-from bridge.state import keys
 from bridge.state.errors import state_errors
-from bridge.state.expiry import exists_for
 from workers.dispatch.ahead_lane import AheadLane
+from workers.dispatch.heartbeat import Heartbeat, raise_unless_away
 from workers.dispatch.idle import IdleLanes
 from workers.dispatch.jobs import job_threads
 from workers.dispatch.lane import Lane
@@ -70,6 +70,9 @@ class Dispatcher:
         self.consumer = consumer or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._loop = PushLoop()
         self._limits, self._crash = limits, crash
+        self.heartbeat = Heartbeat(
+            services.state, self.consumer, partitions=services.config.bridge.partitions, silent=silent
+        )
         self._idle = IdleLanes(
             state=services.state,
             blocking_client=services.blocking_client,
@@ -106,46 +109,32 @@ class Dispatcher:
 
     def beat(self) -> None:
         """Write the heartbeat and read the state server's clock. Raises `StateUnavailable`."""
-        milliseconds = int(self._silent * 1000)
         with state_errors():
-            pipe = self._services.state.pipeline(transaction=False)
-            pipe.time()
-            pipe.set(self._heartbeat_key(self.consumer), 1, px=milliseconds)
-            (seconds, micros), _ = pipe.execute()
-            server = seconds + micros / 1e6
-            self._services.state.set(keys.heartbeat("dispatch"), f"{server:.3f}", px=max(milliseconds, 30_000))
+            server = self.heartbeat.beat(self.now())
         self._offset = server - self._services.now()
         self._follow_clock(server)
 
     def _follow_clock(self, server: float) -> None:
         if 0 <= server - self._clock_followed < _FOLLOW_SECONDS:
             return
-        pipe = self._services.state.pipeline(transaction=False)
-        for lane in self.lanes:
+        pipe, lanes = self._services.state.pipeline(transaction=False), self._reached()
+        for lane in lanes:
             lane.follow_clock(server, pipe)
         with state_errors():
-            moved = pipe.execute()
-        for lane, back in zip(self.lanes, moved, strict=True):
-            if back:
+            moved = pipe.execute(raise_on_error=False)
+            raise_unless_away(moved)
+        for lane, back in zip(lanes, moved, strict=True):
+            if back and not isinstance(back, Exception):
                 _log.warning("clock_was_set_back", subscription=lane.subscription.name, seconds=back)
         self._clock_followed = server
 
-    def alive(self, consumer: str) -> bool:
-        """Whether the process of a consumer has a current heartbeat."""
-        return exists_for(self._services.state, self._heartbeat_key(consumer), self._silent)
+    def _reached(self) -> list[Lane]:
+        """The lanes whose server answered the last heartbeat."""
+        return [lane for lane in self.lanes if lane.partition not in self.heartbeat.away]
 
     def step_all(self, now: Callable[[], float], draw: Callable[[], float]) -> float:
         """One step of each lane; returns the shortest wait, in seconds."""
         return min((lane.step(now, draw) for lane in self.lanes), default=1.0)
-
-    def leave(self) -> None:
-        """Remove the heartbeat, so that others adopt pending entries at once."""
-        with state_errors():
-            self._services.state.delete(self._heartbeat_key(self.consumer))
-
-    @staticmethod
-    def _heartbeat_key(consumer: str) -> str:
-        return keys.heartbeat(f"dispatch:{consumer}")
 
     def serve(self, stop: threading.Event) -> None:
         """Run all lanes until `stop`; returns within 5 s of it. A fault of one lane stops no other."""
@@ -214,17 +203,20 @@ class Dispatcher:
             _log.warning("dispatch_state_unavailable", subscription=lane.subscription.name, error=str(unavailable))
 
     def _adopt(self, lane: Lane) -> None:
-        taken = lane.adopt(self.alive)
+        taken = lane.adopt(partial(self.heartbeat.is_alive, partition=lane.partition))
         if taken:
             _log.info("dispatch_adopted", subscription=lane.subscription.name, entries=taken)
 
     def _request_adoptions(self) -> None:
         """Let the lanes whose groups have a dead consumer adopt its entries."""
+        lanes = [lane for lane in self._reached() if self.heartbeat.may_adopt(lane.partition)]
         with state_errors():
-            found = consumers(self._services.state, [lane.place for lane in self.lanes])
-            dead = {name for name in set().union(*found) - {self.consumer} if not self.alive(name)}
-        for lane, names in zip(self.lanes, found, strict=True):
-            if names & dead:
+            found = consumers(self._services.state, [lane.place for lane in lanes])
+            places = list(zip(lanes, found, strict=True))
+            others = {(name, lane.partition) for lane, names in places for name in names - {self.consumer}}
+            dead = {other for other in others if not self.heartbeat.is_alive(*other)}
+        for lane, names in places:
+            if any((name, lane.partition) in dead for name in names):
                 lane.request_adoption()
 
     def _try_beat(self, *, adopt: bool = False) -> None:
@@ -237,9 +229,10 @@ class Dispatcher:
 
     def _end(self) -> None:
         try:
-            for lane in self.lanes:
+            for lane in self._reached():
                 lane.leave()
-            self.leave()
+            with state_errors():
+                self.heartbeat.leave()
         except StateUnavailable as error:
             # Others then adopt the entries after SILENT_SECONDS instead of at once.
             _log.warning("dispatch_leave_failed", error=str(error))

@@ -77,14 +77,14 @@ def test_the_dispatch_process_follows_the_clock_of_the_state_server(server: Serv
     assert due(state)[0] == pytest.approx(dispatcher.now() + 5.0, abs=2.0)
 
 
-def test_the_heartbeat_of_a_dead_process_ends_in_its_usual_time(server: Server, state: redis.Redis) -> None:
-    dispatcher = Dispatcher(services(server, CRM), silent=10.0)
-    key = keys.heartbeat("dispatch:dead")
+@pytest.mark.parametrize("key", [keys.alive(0, "dead"), keys.heartbeat("dispatch:dead")], ids=["new", "old"])
+def test_the_heartbeat_of_a_dead_process_ends_in_its_usual_time(server: Server, state: redis.Redis, key: str) -> None:
+    heartbeat = Dispatcher(services(server, CRM), silent=10.0).heartbeat
     state.set(key, 1, px=int(2 * HOUR * 1000))
-    assert dispatcher.alive("dead")
+    assert heartbeat.is_alive("dead", 0)
     assert 0 < state.pttl(key) <= 10_000  # type: ignore[operator]  # not asynchronous
     state.delete(key)
-    assert not dispatcher.alive("dead")
+    assert not heartbeat.is_alive("dead", 0)
 
 
 def test_the_lease_of_a_dead_holder_ends_in_its_usual_time(state: redis.Redis) -> None:
