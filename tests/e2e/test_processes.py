@@ -6,6 +6,7 @@ import hashlib
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from kombu import Connection
 from bridge.runtime import processes
 from bridge.state import keys
 from bridge.state.layout import LAYOUT
+from bridge.state.running import RunningProcesses
 from tests.support.child_processes import Child
 from tests.support.commands import Start
 from tests.support.dispatch import publish, scheduled
@@ -108,6 +110,8 @@ def test_web_answers_503_before_there_is_a_state_server_and_takes_it_only_when_i
         client.config_set("maxmemory-policy", "noeviction")
         started.wait_for(lambda: ready()[0] == 200)
         assert post().json()["outcome"] == "test"
+        # Now it is in the register, which it could not write when it started.
+        started.wait_for(lambda: [each.name for each in RunningProcesses(client).read(time.time())] == ["web"])
         assert client.hget(keys.BRIDGE, "name") == b"acme"
     assert started.ends(signal.SIGTERM) == 0
 
