@@ -32,9 +32,7 @@ def entries(client: redis.Redis, stream: Callable[[int], str] = keys.journal) ->
         return entry[1].get(b"attempt", b""), id_order(entry[0])
 
     found: Any = [entry for partition in numbers() for entry in client.xrange(stream(partition))]
-    return (
-        found if _number == 1 else sorted(found, key=lambda entry: (entry[1].get(b"attempt", b""), id_order(entry[0])))
-    )
+    return found if _number == 1 else sorted(found, key=place)
 
 
 def with_default_partitions() -> list[Callable[..., Any]]:
