@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import cast
 
@@ -10,8 +11,9 @@ from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 from kombu.connection import Connection
 
 from bridge.config import queues
+from bridge.config.addresses import amqp_nodes
 from bridge.errors import clip
-from bridge.monitoring.rabbitmq_checks import alarm, own_queue
+from bridge.monitoring.rabbitmq_checks import alarm, judge_nodes, own_queue, receipts_queue
 from bridge.monitoring.sentinel_checks import ask, judge
 from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding, eviction, visibility
 from bridge.monitoring.total_time import within
@@ -103,23 +105,23 @@ def _broker(
 ) -> Iterator[Finding]:
     if group is not None:
         yield from judge(group, ask(group), label)
+    nodes = amqp_nodes(url)
+    if len(nodes) > 1:
+        problems = {node: _problem(node) for node in nodes}
+        yield from judge_nodes(problems)
+        answering = [node for node, problem in problems.items() if problem is None]
+        if not answering:
+            return
+        url = answering[0]
     blocked: list[str] = []
-    options: dict[str, object] = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _CONNECT_SECONDS}
-    if url.startswith("amqp"):
-        options = {"read_timeout": _CONNECT_SECONDS, "write_timeout": _CONNECT_SECONDS, "on_blocked": blocked.append}
-    address = broker_address(url)
-    with Connection(
-        address.url,
-        ssl=address.ssl,
-        connect_timeout=_CONNECT_SECONDS,
-        transport_options={**options, **address.options},
-    ) as connection:
-        connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
+    with _connected(url, blocked) as connection:
         if connection.transport.driver_type != "redis":
             yield Finding(label, OK, "answers")
             yield from alarm(connection, label, blocked)
             if is_own:
                 yield own_queue(connection, queues.worker_queue(url))
+            if is_own and len(nodes) > 1:
+                yield from receipts_queue(connection)
             for name, exchange in exchanges.items():
                 yield _exchange(connection, f"subscription {name}", exchange)
             return
@@ -132,6 +134,32 @@ def _broker(
         text = f"maxmemory-policy {policy.text.partition(':')[0]}: messages can be lost"
         yield Finding(label, FAILURE, text, policy.remedy)
     yield visibility(f"visibility timeout, {label}", now - oldest[0][1] if oldest else None)
+
+
+@contextmanager
+def _connected(url: str, blocked: list[str]) -> Iterator[Connection]:
+    """A connection. `blocked` gets the reasons of alarms that block it."""
+    options: dict[str, object] = {"socket_connect_timeout": _CONNECT_SECONDS, "socket_timeout": _CONNECT_SECONDS}
+    if url.startswith("amqp"):
+        options = {"read_timeout": _CONNECT_SECONDS, "write_timeout": _CONNECT_SECONDS, "on_blocked": blocked.append}
+    address = broker_address(url)
+    with Connection(
+        address.url,
+        ssl=address.ssl,
+        connect_timeout=_CONNECT_SECONDS,
+        transport_options={**options, **address.options},
+    ) as connection:
+        connection.ensure_connection(max_retries=1, timeout=_CONNECT_SECONDS)
+        yield connection
+
+
+def _problem(node: str) -> Exception | None:
+    """Why a node cannot be used."""
+    try:
+        with _connected(node, []):
+            return None
+    except Exception as error:  # noqa: BLE001 - kombu's transports raise the errors of their libraries
+        return error
 
 
 def _exchange(connection: Connection, label: str, exchange: str) -> Finding:

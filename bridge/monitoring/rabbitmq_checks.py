@@ -1,23 +1,37 @@
-"""Checks of RabbitMQ: whether an alarm blocks publishers, and whether the bridge's own queue can be used."""
+"""Checks of RabbitMQ: its nodes, alarms that block publishers, and whether the bridge's own queues can be used."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from amqp import Message
 from amqp.exceptions import AccessRefused, ChannelError, InternalError, NotFound, PreconditionFailed
 from kombu.connection import Connection
 
-from bridge.config.queues import TICKS_ARGUMENTS
+from bridge.config.addresses import without_user
+from bridge.config.queues import RECEIPTS, TICKS_ARGUMENTS
 from bridge.errors import clip
 from bridge.monitoring.server_checks import FAILURE, OK, WARNING, Finding
+from bridge.net.broker_problems import broker_problem
 
-__all__ = ["alarm", "own_queue", "queue_problem"]
+__all__ = ["alarm", "judge_nodes", "own_queue", "queue_problem", "receipts_queue"]
 
 #: No queue has this name: what is published to it is dropped.
 _NOWHERE = "attempt-bridge.doctor"
 _ANSWER_SECONDS = 3.0
 _DOWN = ("down or inaccessible", "is stopped", "no quorum", "timeout")
+
+
+def judge_nodes(problems: Mapping[str, Exception | None]) -> Iterator[Finding]:
+    """A finding for each of several nodes. `problems`: address -> why it cannot be used, None where it answers."""
+    answering = None in problems.values()
+    for node, error in problems.items():
+        name = f"node {without_user(node)}"
+        if error is None:
+            yield Finding(name, OK, "answers")
+        else:
+            status = WARNING if answering else FAILURE
+            yield Finding(name, status, *broker_problem(error), unreachable=not answering)
 
 
 def alarm(connection: Connection, label: str, blocked: Sequence[str]) -> Iterator[Finding]:
@@ -62,6 +76,24 @@ def own_queue(connection: Connection, queue: str) -> Finding:
             label, FAILURE, "does not answer: too few of its members run", "start the nodes that are missing"
         )
     return Finding(label, OK, f"{found.message_count} ticks, {found.consumer_count} workers")
+
+
+def receipts_queue(connection: Connection) -> Iterator[Finding]:
+    """A warning if the queue of receipts is on one node of several. Creates nothing."""
+    label = f'queue "{RECEIPTS}"'
+    try:
+        connection.channel().queue_declare(RECEIPTS, passive=True)
+        quorum = {"x-queue-type": "quorum"}
+        connection.channel().queue_declare(RECEIPTS, durable=True, auto_delete=False, arguments=quorum)
+    except PreconditionFailed as error:
+        if "x-queue-type" in str(error):
+            text = "is on one node: while that is down, receipts are neither taken nor read, and events are sent again"
+            remedy = "a virtual host with the default queue type quorum; none needed if receivers confirm over HTTP"
+            yield Finding(label, WARNING, text, remedy)
+    except ChannelError as error:
+        # Missing: dispatch creates it where receivers can send receipts. Refused: only who may configure it can tell.
+        if any(word in str(error) for word in _DOWN):
+            yield queue_problem(label, error)
 
 
 def queue_problem(label: str, error: ChannelError) -> Finding:

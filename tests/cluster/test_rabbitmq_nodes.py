@@ -1,23 +1,31 @@
-"""RabbitMQ of three nodes: polls, and what doctor says of the queue of ticks, while nodes are down."""
+"""RabbitMQ of three nodes: polls, receipts, and what doctor says, while nodes are down."""
 
 from __future__ import annotations
 
 import socket
+import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from celery import Celery
 from kombu import Connection, Producer
 
 from bridge.config import queues
+from bridge.config.addresses import without_user
+from bridge.config.model import Subscription
 from bridge.monitoring.broker_checks import brokers
-from bridge.monitoring.server_checks import FAILURE, OK
+from bridge.monitoring.server_checks import FAILURE, OK, WARNING
 from tests.support.child_processes import services
+from tests.support.junk import EVENT
 from tests.support.rabbitmq import NodeNames, RabbitCluster, RabbitNode, free_ports
+from tests.support.receipts import await_receipts
 from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.workers import listing_vendor, running_parts, wait_for
+from workers.inbound.receipts import ReceiptReader
 
 
 @pytest.fixture(scope="module")
@@ -37,26 +45,38 @@ def cluster(shared_cluster: RabbitCluster) -> RabbitCluster:
     return shared_cluster
 
 
-def test_doctor_finds_a_queue_of_which_too_few_members_run(cluster: RabbitCluster, server: Server) -> None:
+def test_doctor_names_the_nodes_that_are_down_and_the_queues_that_lack_them(
+    cluster: RabbitCluster, server: Server
+) -> None:
     nodes, name = cluster.nodes, queues.worker_queue(cluster.url)
+    own = replace(services(server), broker_url=cluster.url)
     with Connection(nodes[0].url) as connection, connection.channel() as channel:
+        channel.queue_delete(queues.RECEIPTS)
+        channel.queue_declare(queues.RECEIPTS, durable=True, auto_delete=False)
         channel.confirm_select()
         Producer(channel).publish("tick", routing_key=name)
         connection.drain_events(timeout=30)  # confirmed
 
-    def found() -> tuple[str, str, str]:
-        (one,) = [each for each in brokers(replace(services(server), broker_url=nodes[2].url)) if name in each.name]
-        return one.status, one.text, one.remedy
+    def found() -> list[tuple[str, str]]:
+        """Of each node, the queue of ticks and that of receipts."""
+        checked = [f"node {without_user(node.url)}" for node in nodes]
+        checked += [f'queue "{each}"' for each in (name, queues.RECEIPTS)]
+        results = {each.name: (each.status, each.text.partition(":")[0]) for each in brokers(own)}
+        return [results.get(each, ("", "")) for each in checked]
 
-    fine = (OK, "1 ticks, 0 workers", "")
+    here, away = (OK, "answers"), (WARNING, "connection refused")
+    fine = (OK, "1 ticks, 0 workers")
     # It takes nothing away.
     for _ in range(2):
-        until(lambda: found() == fine)
+        assert found() == [here, here, here, fine, (WARNING, "is on one node")]
     nodes[0].kill()
-    until(lambda: found() == fine)
+    lacking = (FAILURE, "cannot be used")
+    until(lambda: found() == [away, here, here, fine, lacking])
     nodes[1].kill()
-    down = (FAILURE, "does not answer: too few of its members run", "start the nodes that are missing")
-    until(lambda: found() == down)
+    until(lambda: found() == [away, away, here, (FAILURE, "does not answer"), lacking])
+    nodes[2].kill()
+    assert found() == [(FAILURE, "connection refused")] * 3 + [("", "")] * 2
+    assert all(each.unreachable for each in brokers(own) if each.status == FAILURE)
 
 
 def test_polls_go_on_after_the_first_of_three_nodes_is_killed(
@@ -89,6 +109,40 @@ def test_polls_go_on_when_one_of_two_killed_nodes_is_back_and_that_of_the_leader
         wait_for(lambda: len(vendor.asked) > asked + 4, worker, beat)
 
 
+def test_receipts_are_read_after_the_node_of_their_queue_is_killed_where_new_queues_are_quorum_queues(
+    cluster: RabbitCluster, server: Server
+) -> None:
+    first = cluster.nodes[0]
+    first.control("add_vhost", "quorum", "--default-queue-type", "quorum")
+    first.control("set_permissions", "-p", "quorum", "guest", ".*", ".*", ".*")
+    address = ";".join(node.address("quorum") for node in cluster.nodes)
+    gradebook = Subscription(name="gradebook", transport="celery", task="gradebook.done", queue="gradebook")
+    own = replace(services(server, gradebook), broker_url=address)
+    stop = threading.Event()
+    reader = threading.Thread(target=ReceiptReader(own).run, args=(stop,))
+    receiver = Celery("gradebook", broker=address, set_as_current=False)
+    # Without confirms a receipt that the queue does not take is dropped; it takes none before there is a new leader.
+    receiver.conf.broker_transport_options = {"confirm_publish": True}
+    receiver.conf.task_publish_retry_policy = {"max_retries": 100, "interval_start": 0.2, "interval_max": 0.2}
+
+    def confirm(event_id: str) -> None:
+        with server.client() as state:
+            await_receipts(state, event_id)
+        receiver.send_task("bridge.receipt", args=["gradebook", event_id], queue=queues.RECEIPTS)
+        until(lambda: own.deliveries.under_way("gradebook", event_id) is None)
+
+    reader.start()
+    try:
+        confirm(EVENT)
+        assert "quorum" in first.control("list_queues", "-p", "quorum", "type")
+        first.kill()
+        confirm(str(uuid.UUID(int=1)))
+    finally:
+        stop.set()
+        reader.join()
+        receiver.close()
+
+
 def test_a_node_of_these_tests_gets_other_ports_when_somebody_has_taken_its_own(
     starts_servers: None, starts_processes: None, tmp_path: Path
 ) -> None:
@@ -97,7 +151,7 @@ def test_a_node_of_these_tests_gets_other_ports_when_somebody_has_taken_its_own(
         taken = [another.getsockname()[1]]
 
         def ports(number: int) -> list[int]:
-            # Once that for other nodes.
+            # At first that for other nodes is not free.
             return [*free_ports(number - len(taken)), *[taken.pop() for _ in taken[:]]]
 
         node = RabbitNode(tmp_path / "node", names, ports)

@@ -15,10 +15,10 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from bridge.config import queues
-from bridge.delivery.store import Delivery
 from bridge.state import keys
 from tests.support.junk import BODY, ENTRIES, EVENT, MESSAGES, entry
 from tests.support.polling import journal
+from tests.support.receipts import await_receipts
 from tests.support.servers import Server
 from tests.support.workers import stop, wait_for
 
@@ -40,16 +40,6 @@ def broker(own_server: Server) -> Iterator[redis.Redis]:
     client = redis.Redis.from_url(own_server.broker_url)
     yield client
     client.close()
-
-
-def await_receipts(state: redis.Redis) -> None:
-    """Two events were handed over, and their receipts are awaited."""
-    for event_id in (EVENT, LEGACY):
-        delivery = Delivery(
-            id=event_id, type="attempt.completed", source="s", attempt="a", entry="1-0", awaiting_receipt=True
-        )
-        state.hset(keys.deliveries("gradebook"), event_id, delivery.to_json())
-        state.zadd(keys.retry("gradebook"), {event_id: time.time() + 3600})
 
 
 def confirm(broker_url: str) -> None:
@@ -97,7 +87,7 @@ def test_junk_on_redis_ends_nobody_and_is_counted_and_gone(
     notes = [json.dumps([poison, "", queues.WORKER]), "not json", "[]", json.dumps([{"headers": None}, "", "x"])]
     broker.hset("unacked", mapping={f"dead-{number}": note for number, note in enumerate(notes)})
     broker.zadd("unacked_index", {f"dead-{number}": 1.0 for number in range(len(notes))})
-    await_receipts(state)
+    await_receipts(state, EVENT, LEGACY)
     processes = [start_part(part) for part in PARTS]
     confirm(own_server.broker_url)
     works(state, vendor, *processes)
@@ -127,7 +117,7 @@ def test_the_one_message_that_ended_the_bridge_for_good_ends_nothing(
     state: redis.Redis,
     broker: redis.Redis,
 ) -> None:
-    await_receipts(state)
+    await_receipts(state, EVENT, LEGACY)
     processes = [start_part(part) for part in PARTS]
     body = json.dumps({"subscription": "gradebook", "event_id": "x"}).encode()
     message = ({"lang": "js", "task": "bridge.receipt", "id": "1"}, body, "application/json", "utf-8")
@@ -147,7 +137,7 @@ def test_a_receipt_waits_for_the_state_server_and_is_put_back_by_a_process_that_
 ) -> None:
     other = Server(tmp_path / "broker")
     try:
-        await_receipts(state)
+        await_receipts(state, EVENT, LEGACY)
         dispatch = start_part("dispatch", broker=other.url)
         wait_for(lambda: "dispatch_started" in dispatch.log.read_text(), dispatch)
         own_server.kill9()
@@ -223,7 +213,7 @@ def test_junk_on_rabbitmq_ends_nobody_and_is_counted_and_gone(
             content = {name: value for name, value in (("content_type", kind), ("content_encoding", encoding)) if value}
             channel.basic_publish(amqp.Message(body, application_headers=headers, **content), routing_key=queue)
         publish_what_no_python_can_read(channel, queue)
-    await_receipts(state)
+    await_receipts(state, EVENT, LEGACY)
     processes = [start_part(part, broker=rabbitmq) for part in PARTS]
     confirm(rabbitmq)
     works(state, vendor, *processes)

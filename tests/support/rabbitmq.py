@@ -119,7 +119,10 @@ class RabbitNode:
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        return self.address("/")
+
+    def address(self, virtual_host: str) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/{virtual_host}"
 
     def wait(self) -> None:
         """Until it serves clients; on other ports if somebody else has one of its own."""
@@ -194,7 +197,7 @@ class RabbitCluster:
 
         until(declared)
         # The leader is where the queue is declared, says the manual of RabbitMQ.
-        assert leader.control("list_queues", "name", "leader").split()[-2:] == [name, leader.name]
+        assert f"{name}\t{leader.name}" in leader.control("list_queues", "name", "leader").splitlines()
 
     def close(self) -> None:
         """End every node."""
