@@ -87,7 +87,7 @@ def test_polls_go_on_after_the_first_of_three_nodes_is_killed(
         wait_for(lambda: len(vendor.asked) > 3, worker, beat)
         cluster.nodes[0].kill()
         asked = len(vendor.asked)
-        wait_for(lambda: len(vendor.asked) > asked + 4, worker, beat, seconds=12)
+        wait_for(lambda: len(vendor.asked) > asked + 4, worker, beat)
 
 
 def test_polls_go_on_when_one_of_two_killed_nodes_is_back_and_that_of_the_leader_is_not(

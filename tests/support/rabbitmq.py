@@ -180,7 +180,7 @@ class RabbitCluster:
             node.wait()
 
     def queue_ticks(self, leader: RabbitNode) -> None:
-        """The queue of ticks, new and empty, with its leader on this node."""
+        """The queue of ticks, new and empty, with its leader on this node and a member on each."""
         name = queues.worker_queue(leader.url)
 
         def declared() -> bool:
@@ -193,11 +193,12 @@ class RabbitCluster:
             except InternalError:
                 # A node that has just come back takes no part yet.
                 return False
-            return True
+            # Its leader is where it is declared; a node that is not seen yet gets no member.
+            rows = leader.control("list_queues", "name", "leader", "members").splitlines()
+            found = [row for row in rows if row.startswith(f"{name}\t{leader.name}\t")]
+            return bool(found) and all(node.name in found[0] for node in self.nodes)
 
         until(declared)
-        # The leader is where the queue is declared, says the manual of RabbitMQ.
-        assert f"{name}\t{leader.name}" in leader.control("list_queues", "name", "leader").splitlines()
 
     def close(self) -> None:
         """End every node."""
