@@ -101,11 +101,11 @@ class Senders:
     def go_on(self) -> None:
         """Wait until more was acknowledged."""
         before = self.outcomes.total()
-        until(lambda: self.outcomes.total() > before + 50)
+        until(lambda: self.outcomes.total() > before + 30)
 
     def _send(self, sender: int) -> None:
         draw, numbers, mine = Random(sender), itertools.count(sender + 1, SENDERS), list[int]()
-        while not self._stop.wait(0.03):
+        while not self._stop.wait(0.08):
             kind = draw.choice(("new", "later", "repeat", "repeat")) if len(mine) > 9 else "new"
             if kind == "new":
                 mine.append(next(numbers))
