@@ -31,7 +31,7 @@ from bridge.state import keys, scripts
 from bridge.state.repartition import DONE, RUNNING, STOPPED, Move, Repartition
 from bridge.vendors.classmarker.simulator import Simulator
 from tests.support.commands import Start, Started, kill
-from tests.support.comparison import Attempt, misplaced, reconcile
+from tests.support.comparison import Attempt, Counts, misplaced, reconcile
 from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.web import SECRET, post, read_answer, result
@@ -301,9 +301,14 @@ def test_nothing_is_lost_or_doubled_whoever_is_killed_while_attempts_move(
 
     until(lambda: polled <= {(event.source, event.attempt) for event in events()})
     until(lambda: {event.id for event in events()} <= set(receiver.got))
-    counts = reconcile(
-        state, acked=acknowledged, effects={"crm": receiver.got.copy()}, subscriptions=("crm",), partitions=SERVED
-    )
+
+    def compared() -> Counts:
+        effects = {"crm": receiver.got.copy()}
+        return reconcile(state, acked=acknowledged, effects=effects, subscriptions=("crm",), partitions=SERVED)
+
+    # The lane settles after the receiver's answer.
+    until(lambda: compared().pending == 0)
+    counts = compared()
     record_property("faults", counts.line(refused=senders.refused, repeats=senders.outcomes["repeat", "duplicate"]))
     # All others are still remembered.
     assert counts.wrong == {"key_without_entry": BEFORE * OTHERS}
