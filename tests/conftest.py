@@ -17,6 +17,7 @@ from hypothesis import settings
 from bridge.state.embedded_server import EmbeddedServer
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.commands import Start, Started
+from tests.support.loggers import follow_each_configuration, logging_of_its_own
 from tests.support.marks import GUARD, SERVER, place_of, places_of, set_marks
 from tests.support.measuring import begin, measuring
 from tests.support.one_slot import one_slot_each
@@ -62,6 +63,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Pytest-cov measures from here on."""
     begin(session.config)
+    follow_each_configuration()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -89,7 +91,7 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     partitions = (place_of(item) or SERVER).partitions
-    with measuring(item), GUARD.watching(item), one_slot_each(), default_partitions(partitions):
+    with measuring(item), GUARD.watching(item), one_slot_each(), default_partitions(partitions), logging_of_its_own():
         return (yield)
 
 

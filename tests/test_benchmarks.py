@@ -35,6 +35,7 @@ TINY = {
     "amqp": ["--events", "100", "--rounds", "1"],
     "telemetry": ["--events", "100", "--rounds", "1"],
     "receive": ["--seconds", "0.5", "--rounds", "1", "--connections", "4", "--workers", "1", "--rates", "20"],
+    "broker_nodes": ["--rounds", "1", "--seconds", "5", "--only", "both in one"],
     "failover": ["--runs", "1", "--setups", "cluster", "--senders", "2", "--workers", "1"],
     "durability": ["--seconds", "0.5", "--rounds", "1", "--connections", "16"],
     "latency": ["--seconds", "1", "--rates", "20", "--workers", "1"],
@@ -44,6 +45,7 @@ TINY = {
 #: tests/test_benchmarks.py
 APART = (
     "amqp",
+    "broker_nodes",
     "pointer",
     "idle",
     "latency",

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import redis
+import structlog
+from structlog.testing import capture_logs
 
 import tests.support
 from bridge.config.model import BridgeConfig
 from bridge.journal import Journal
 from tests.support.partitions import default_partitions, numbers, with_default_partitions
+from tests.support.web import captured_logs
 
 pytest_plugins = ["pytester"]
 
@@ -119,6 +122,16 @@ def test_in_a_worker_coverage_is_measured_by_short_tests_of_the_measured_rooms_a
         )
     result = sample.runpytest_subprocess("-n", "1", "--cov", "--cov-report=", "tests")
     result.assert_outcomes(passed=6)
+
+
+def test_a_logger_that_was_used_under_one_configuration_follows_the_next() -> None:
+    log = structlog.get_logger("kept")
+    with captured_logs("error") as stream:
+        log.error("first")
+    with capture_logs() as lines:
+        log.warning("second")
+    assert '"first"' in stream.getvalue()
+    assert [line["event"] for line in lines] == ["second"]
 
 
 def test_no_test_sets_these_marks_by_hand() -> None:

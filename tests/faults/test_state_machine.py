@@ -471,9 +471,9 @@ def remembers_before_it_appends(patch: Patch) -> None:
     mutate_script(
         patch,
         "publish_once",
-        "      id = append()\n      call(",
+        "      id, packed = append()\n      call(",
         "      call('HSET', bucket, field, char(1, 0, 0, 0, 1) .. order .. pack_id('1-1') .. digest)\n"
-        "      id = append()\n      call(",
+        "      id, packed = append()\n      call(",
     )
 
 

@@ -20,6 +20,7 @@ http_bridge      the web application over HTTP, in a thread of the test
 journal          submissions to the journal, and what became of them
 junk             messages that nobody can use, for queues that others can write to
 kafka            a Kafka cluster, and a broker that refuses everybody
+loggers          logging of one test does not reach the next one
 lrs              a strict learning record store over HTTP
 marks            the marks `server`, `process` and `rabbitmq`, and the guard that nothing starts without them
 measuring        where coverage is measured
