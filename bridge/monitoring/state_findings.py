@@ -98,8 +98,7 @@ def _told(reach: Reach, key: str, name: str, check: Callable[[], Iterable[Findin
     try:
         with state_errors():
             if key and not reach.has(key):
-                server = _name(reach.address_of(key))
-                yield Finding(name, WARNING, f"unknown: {server} is away", f"start the state server {server}")
+                yield Finding(name, WARNING, *_unreached(reach.address_of(key)))
                 return
             findings = list(check())
     except StateUnavailable as error:
@@ -264,5 +263,12 @@ def _problem(error: BaseException, remedy: str) -> tuple[str, str]:
     return text, own_remedy or remedy
 
 
-def _name(address: Address | None) -> str:
-    return "the server" if address is None else f"{address[0]}:{address[1]}"
+def _unreached(address: Address | None) -> tuple[str, str]:
+    """(text, remedy) for what cannot be read: its server is away, or no server of the cluster has its slot."""
+    if address is None:
+        return "unknown: no server has its slot", "give the cluster's slots to servers"
+    return f"unknown: {_name(address)} is away", f"start the state server {_name(address)}"
+
+
+def _name(address: Address) -> str:
+    return f"{address[0]}:{address[1]}"

@@ -47,12 +47,15 @@ class Reach:
     away: Mapping[Address, redis.RedisError] = field(default_factory=dict)
 
     def address_of(self, key: str) -> Address | None:
-        """The primary that holds a key; None on one server."""
-        return None if self.slots is None else self.slots.primary(slot_of(encoded(key)))
+        """The primary that holds a key; None on one server, and for a slot that no server of a cluster has."""
+        return None if self.slots is None else self.slots.holder(slot_of(encoded(key)))
 
     def has(self, key: str) -> bool:
         """Whether the server of a key answers."""
-        return not self.away or self.address_of(key) not in self.away
+        if self.slots is None:
+            return True
+        address = self.address_of(key)
+        return address is not None and address not in self.away
 
     def partitions(self, number: int) -> list[int]:
         """Those of `number` partitions whose server answers."""

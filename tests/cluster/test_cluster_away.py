@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -83,12 +84,30 @@ def test_doctor_names_the_server_and_tells_what_the_others_hold(
     assert {after[name].status for name in (*PARTS, "partitions") if name not in unknown} <= {OK, WARNING}
 
 
-def test_metrics_and_probes_tell_the_rest(cluster: Cluster, services: Services) -> None:
-    def number(name: str, **labels: str) -> float | None:
-        registry = CollectorRegistry()
-        registry.register(StateCollector(services))
-        return registry.get_sample_value(name, labels)
+def measured(services: Services, name: str, **labels: str) -> float | None:
+    registry = CollectorRegistry()
+    registry.register(StateCollector(services))
+    return registry.get_sample_value(name, labels)
 
+
+def test_slots_that_no_server_has_hide_what_is_there_and_nothing_else(cluster: Cluster, services: Services) -> None:
+    lost = [keys.journal(3), keys.paused("eu"), keys.heartbeat("beat")]
+    for key in lost:
+        cluster.give_up(key)
+    services.state.map.refresh(services.state.map.version)
+    found = examined(services)
+    slots = found["slots of the cluster"]
+    assert (slots.status, slots.text.split(":")[0]) == (FAILURE, "3 of 16384 have no server")
+    hidden = {name for name, finding in found.items() if finding.text == "unknown: no server has its slot"}
+    assert hidden == {"beat", "source eu"}
+    assert found["subscription crm"].text.startswith("without partitions 3, which are away: 0 delivered, 5 waiting")
+    assert measured(services, "bridge_subscription_backlog", subscription="crm") == PARTITIONS - 1
+    assert measured(services, "bridge_watches_open", source="eu") is None
+    assert measured(services, "bridge_watches_open", source="closed") == 0
+
+
+def test_metrics_and_probes_tell_the_rest(cluster: Cluster, services: Services) -> None:
+    number = partial(measured, services)
     client = services.state
     node = cluster.holder(keys.journal(0))
     up = {f"127.0.0.1:{each.port}": 1.0 for each in cluster.nodes}

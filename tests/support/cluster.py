@@ -108,6 +108,11 @@ class Cluster:
             node.start()
         until(lambda: self._replication(node).get("master_link_status") == "up")
 
+    def give_up(self, key: str) -> None:
+        """From now on no node has the slot of a key."""
+        for node in self.nodes:
+            self._ask(node, "CLUSTER", "DELSLOTS", slot_of(key.encode()))
+
     def is_well(self) -> bool:
         """Whether every node finds the cluster complete."""
         return all(

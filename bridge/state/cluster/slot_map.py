@@ -41,13 +41,17 @@ class SlotMap:
 
     def primary(self, slot: int) -> Address:
         """The node that holds the slot. Raises the errors of redis-py, `ClusterDownError` if none does."""
+        if (holder := self.holder(slot)) is None:
+            raise ClusterDownError(f"the cluster serves no slot {slot}")
+        return holder
+
+    def holder(self, slot: int) -> Address | None:
+        """The same, but None if none does."""
         if not self.version:
             self.refresh(0)
         starts, ranges = self._map
         place = bisect_right(starts, slot) - 1
-        if place >= 0 and slot <= ranges[place].end:
-            return ranges[place].primary
-        raise ClusterDownError(f"the cluster serves no slot {slot}")
+        return ranges[place].primary if place >= 0 and slot <= ranges[place].end else None
 
     def primaries(self) -> tuple[Address, ...]:
         """All nodes that hold slots, in the order of their slots. Raises the errors of redis-py."""
