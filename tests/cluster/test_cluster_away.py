@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from werkzeug.test import TestResponse
 
 from bridge.config.model import Subscription
 from bridge.monitoring.doctor import examine
@@ -19,11 +20,13 @@ from bridge.runtime.processes import PARTS
 from bridge.services import Services
 from bridge.state import keys
 from bridge.state.running import RunningProcesses
+from bridge.web import create_app
 from bridge.web.health import part_lines
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.dispatch import publish
 from tests.support.servers import Server
-from tests.support.web import services_over
+from tests.support.watches_api import OpenGate
+from tests.support.web import API_TOKEN, services_over
 
 PARTITIONS = 6
 CRM = Subscription(name="crm", transport="http")
@@ -128,3 +131,20 @@ def test_metrics_and_probes_tell_the_rest(cluster: Cluster, services: Services) 
     lines = part_lines(client, services.now())
     expected = ["unknown" if cluster.holder(keys.heartbeat(part)) is node else "ok" for part in PARTS]
     assert [line.split()[1].rstrip(":") for line in lines] == expected
+
+
+def test_a_list_over_all_partitions_is_refused_rather_than_incomplete(cluster: Cluster, services: Services) -> None:
+    app = create_app(services, gate=OpenGate())
+
+    def answer(name: str) -> TestResponse:
+        return app.test_client().get(f"/api/v1/{name}", headers={"Authorization": f"Bearer {API_TOKEN}"})
+
+    lists = ("attempts", "events", "deliveries", "subscriptions", "stats")
+    assert [answer(name).status_code for name in lists] == [200] * len(lists)
+    node = cluster.holder(keys.journal(0))
+    node.kill9()
+    for name in lists:
+        refused = answer(name)
+        assert refused.status_code == 503
+        assert f"127.0.0.1:{node.port} is away" in refused.get_json()["detail"]
+    assert answer("health").status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bridge.services import Services
+from tests.support import dispatch
 from tests.support.dashboard import Dashboard
 from tests.support.published import publish, submission
 
@@ -34,3 +35,12 @@ def test_an_event_is_shown_whole_to_operators_and_without_the_person_to_viewers(
     page = viewer.get(f"events/{ident}")
     assert "link:7" in page
     assert "sam7" not in page
+
+
+def test_an_event_with_few_members_of_another_version_is_shown_with_what_it_has(
+    operator: Dashboard, services: Services
+) -> None:
+    (ident,) = dispatch.publish(services.state, 7)
+    for page in ("events", f"events/{ident}", "attempts"):
+        text = operator.get(page)
+        assert ("a7" in text, "Zoë Reyes" in text, "passed" in text) == (True, True, True), page
