@@ -219,6 +219,7 @@ def test_a_job_that_was_made_for_fewer_partitions_replays_everything(
     assert sum(services.state.hlen(keys.deliveries("crm", number)) for number in range(2)) == 12
 
 
+@pytest.mark.own_partitions
 @pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 def test_a_job_that_was_made_for_more_partitions_fails_loudly_and_stands_in_nobodys_way(
     place: Place, services: Services, api: FlaskClient

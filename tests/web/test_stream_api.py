@@ -277,6 +277,7 @@ def test_events_that_are_not_sent_are_told_as_a_gap(
     assert late.attempts(1) == ["link:4"]
 
 
+@pytest.mark.own_partitions
 @pytest.mark.parametrize(
     ("query", "last"), [("", "x"), ("", "1-0,2-0"), ("", "1-x"), ("?topics=all", None), ("?filter=until:1h", None)]
 )
