@@ -14,7 +14,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 
@@ -32,6 +31,7 @@ from bridge.state.repartition import DONE, RUNNING, STOPPED, Move, Repartition
 from bridge.vendors.classmarker.simulator import Simulator
 from tests.support.commands import Start, Started, kill
 from tests.support.comparison import Attempt, Counts, misplaced, reconcile
+from tests.support.inbox import Inbox
 from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.web import SECRET, post, read_answer, result
@@ -43,37 +43,6 @@ SERVED, BEFORE = 4, 2
 #: Memories of other attempts, in each partition: a move takes long enough to be met in its middle.
 OTHERS = 20_000
 SENDERS = 2
-
-
-class Receiver(ThreadingHTTPServer):
-    """A subscriber over HTTP; counts the event ids it was handed."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.got: Counter[str] = Counter()
-        self.one_at_a_time = threading.Lock()
-        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05})
-        self.thread.start()
-
-    def close(self) -> None:
-        self.shutdown()
-        self.server_close()
-        self.thread.join()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Receiver
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        with self.server.one_at_a_time:
-            self.server.got[self.headers["webhook-id"]] += 1
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
 
 
 class Senders:
@@ -132,8 +101,8 @@ class Senders:
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    made = Receiver()
+def receiver() -> Iterator[Inbox]:
+    made = Inbox()
     yield made
     made.close()
 
@@ -173,7 +142,7 @@ def state(own_server: Server) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def config(tmp_path: Path, own_server: Server, receiver: Receiver, vendor: tuple[Simulator, str]) -> Path:
+def config(tmp_path: Path, own_server: Server, receiver: Inbox, vendor: tuple[Simulator, str]) -> Path:
     simulator, url = vendor
     eu = {"vendor": "classmarker", "credentials": {"api_key": "k", "api_secret": "s", "webhook_secret": [SECRET]}}
     us = {
@@ -262,7 +231,7 @@ def test_nothing_is_lost_or_doubled_whoever_is_killed_while_attempts_move(
     parts: Parts,
     senders: Senders,
     state: redis.Redis,
-    receiver: Receiver,
+    receiver: Inbox,
     vendor: tuple[Simulator, str],
     record_property: Callable[[str, object], None],
 ) -> None:

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 
@@ -25,6 +24,7 @@ from bridge.vendors.classmarker.simulator import Behaviour, Simulator
 from tests.support.child_processes import ROOT, Child
 from tests.support.commands import Start, Started, alive, descendants, kill, parent_of, part_pids
 from tests.support.comparison import Attempt, Counts, reconcile
+from tests.support.inbox import Inbox
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(400)
@@ -118,36 +118,6 @@ class Vendors:
             server.server_close()
         for thread in self.threads:
             thread.join()
-
-
-class Inbox(ThreadingHTTPServer):
-    """A subscriber over HTTP; counts the event ids it was handed."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.got: Counter[str] = Counter()
-        self.one_at_a_time = threading.Lock()
-        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05})
-        self.thread.start()
-
-    def close(self) -> None:
-        self.shutdown()
-        self.server_close()
-        self.thread.join()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Inbox
-
-    def do_POST(self) -> None:
-        event = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        with self.server.one_at_a_time:
-            self.server.got[event["id"]] += 1
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ dripping         a server that answers a byte at a time
 erasing          a bridge in which every place holds something of two persons
 events           events as the pipeline builds them, at random
 http_bridge      the web application over HTTP, in a thread of the test
+inbox            a subscriber over HTTP that takes everything
 journal          submissions to the journal, and what became of them
 junk             messages that nobody can use, for queues that others can write to
 kafka            a Kafka cluster, and a broker that refuses everybody
