@@ -274,7 +274,7 @@ def run_with_kill9(
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER)
     arguments = (str(driver), state_url, f"http://127.0.0.1:{hook.server_port}/", SECRET, *archive)
-    doomed = Child.python(*arguments)
+    doomed = Child.forked(*arguments)
     until(lambda: len(hook.got) > 20)
     doomed.process.send_signal(signal.SIGKILL)
     doomed.end()
@@ -282,7 +282,7 @@ def run_with_kill9(
     assert stored is not None
     assert stored.state == RUNNING
     hook.go.set()
-    heir = Child.python(*arguments)
+    heir = Child.forked(*arguments)
     try:
         until(lambda: services.replays.running() == [])
         until(lambda: services.deliveries.state("crm", now=time.time()).delivered == len(ids))

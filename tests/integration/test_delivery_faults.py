@@ -80,10 +80,10 @@ def test_a_killed_dispatch_process_is_replaced_and_nothing_is_lost(
 ) -> None:
     ids = publish(state, *range(40))
     broker = redis.Redis.from_url(server.broker_url)
-    doomed = Child.python(driver, server.url, server.broker_url, point)
+    doomed = Child.forked(driver, server.url, server.broker_url, point)
     assert doomed.process.wait(60) == 9
     assert doomed.end() == 9
-    heir = Child.python(driver, server.url, server.broker_url, "never")
+    heir = Child.forked(driver, server.url, server.broker_url, "never")
     until(lambda: set(queued(broker)) == set(ids))
     until(lambda: state.xpending(keys.journal(0), keys.group("warehouse"))["pending"] == 0)
     # A dead process that has left nothing is removed, too.
@@ -99,7 +99,7 @@ def test_two_dispatch_processes_share_a_journal_and_double_nothing(
     server: Server, state: redis.Redis, driver: str
 ) -> None:
     broker = redis.Redis.from_url(server.broker_url)
-    both = [Child.python(driver, server.url, server.broker_url, "never") for _ in range(2)]
+    both = [Child.forked(driver, server.url, server.broker_url, "never") for _ in range(2)]
     until(lambda: state.exists(keys.journal(0)))
     until(lambda: len(state.xinfo_consumers(keys.journal(0), keys.group("warehouse"))) == 2)
     ids = publish(state, *range(400))
@@ -110,12 +110,12 @@ def test_two_dispatch_processes_share_a_journal_and_double_nothing(
 
 
 def test_a_paused_process_cannot_undo_what_its_heir_has_done(server: Server, state: redis.Redis, driver: str) -> None:
-    zombie = Child.python(driver, server.url, server.broker_url, "never")
+    zombie = Child.forked(driver, server.url, server.broker_url, "never")
     until(lambda: state.exists(keys.journal(0)))
     until(lambda: state.xinfo_consumers(keys.journal(0), keys.group("warehouse")))
     zombie.process.send_signal(signal.SIGSTOP)
     ids = publish(state, *range(30))
-    heir = Child.python(driver, server.url, server.broker_url, "never")
+    heir = Child.forked(driver, server.url, server.broker_url, "never")
     broker = redis.Redis.from_url(server.broker_url)
     until(lambda: set(queued(broker)) == set(ids))
     zombie.process.send_signal(signal.SIGCONT)

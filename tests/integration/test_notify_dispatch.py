@@ -68,7 +68,7 @@ def test_a_digest_outlives_a_process_that_is_killed_while_it_sends_it(
         return 200, {}, b""
 
     chat.reply = reply
-    doomed = Child.python(str(driver), server.url, str(chat.port))
+    doomed = Child.forked(str(driver), server.url, str(chat.port))
     until(lambda: len(state.xinfo_groups(keys.journal(0))) == 2 if state.exists(keys.journal(0)) else False)
     # All at once, so that they are gathered in the same period.
     together = state.pipeline(transaction=True)
@@ -78,7 +78,7 @@ def test_a_digest_outlives_a_process_that_is_killed_while_it_sends_it(
     doomed.process.send_signal(signal.SIGKILL)
     doomed.process.wait(60)
     killed.set()
-    heir = Child.python(str(driver), server.url, str(chat.port))
+    heir = Child.forked(str(driver), server.url, str(chat.port))
     until(lambda: Deliveries(state).state("ops", now=time.time()).delivered == 20)
     assert heir.end() == 0
     assert len(accepted) == 1

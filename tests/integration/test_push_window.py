@@ -247,11 +247,11 @@ def test_a_process_killed_at_any_point_of_the_window_is_replaced_and_nothing_is_
     ids = publish(state, *range(60))
     with hooks(1) as (hook,):
         hook.fault, hook.delay = "refuses" if point == "judged" else "", 0.01
-        doomed = Child.python(str(driver), server.url, hook.url, SECRET, point)
+        doomed = Child.forked(str(driver), server.url, hook.url, SECRET, point)
         assert doomed.process.wait(60) == -signal.SIGKILL
         doomed.end()
         hook.fault = ""
-        heir = Child.python(str(driver), server.url, hook.url, SECRET, "never")
+        heir = Child.forked(str(driver), server.url, hook.url, SECRET, "never")
         until(lambda: counts(state, "crm", hook, ids)["lost"] == 0)
         until(lambda: state.xpending(keys.journal(0), keys.group("crm"))["pending"] == 0)
         until(lambda: state.zcard(keys.retry("crm")) == 0)

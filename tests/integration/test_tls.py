@@ -290,7 +290,7 @@ def test_a_part_names_the_certificate_of_the_state_server_that_it_refuses(
     state = f"rediss://:{PASSWORD}@localhost:{server.port}/0?ssl_ca_certs={authority.ca}"
     (tmp_path / "bridge.yaml").write_text("demo: true\nbridge: {name: acme}\n")
     settings = {"ATTEMPT_BRIDGE_STATE": state, "ATTEMPT_BRIDGE_BROKER": state.replace("/0?", "/1?")}
-    child = Child.python("-m", "bridge", "--config", str(tmp_path / "bridge.yaml"), part, **settings)
+    child = Child.forked("-m", "bridge", "--config", str(tmp_path / "bridge.yaml"), part, **settings)
     try:
         line = child.wait_for_error("waiting for the state server")
     finally:
@@ -308,7 +308,7 @@ def test_worker_and_beat_say_that_the_brokers_certificate_is_refused(
     address = f"rediss://:{PASSWORD}@localhost:{broker.port}/1?ssl_ca_certs={authority.ca}"
     (tmp_path / "bridge.yaml").write_text("demo: true\nbridge: {name: acme}\n")
     settings = {"ATTEMPT_BRIDGE_STATE": server.url, "ATTEMPT_BRIDGE_BROKER": address}
-    child = Child.python("-m", "bridge", "--config", str(tmp_path / "bridge.yaml"), part, **settings)
+    child = Child.forked("-m", "bridge", "--config", str(tmp_path / "bridge.yaml"), part, **settings)
     try:
         line = child.wait_for_error("self-signed certificate")
     finally:

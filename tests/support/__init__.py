@@ -16,6 +16,8 @@ dispatch         lanes over a real state server, receivers that fail on purpose
 dripping         a server that answers a byte at a time
 erasing          a bridge in which every place holds something of two persons
 events           events as the pipeline builds them, at random
+forked           programs as forks of a process that has imported the bridge
+forked_imports   what that process imports
 http_bridge      the web application over HTTP, in a thread of the test
 inbox            a subscriber over HTTP that takes everything
 journal          submissions to the journal, and what became of them

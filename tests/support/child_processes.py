@@ -9,12 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bridge.config.model import BridgeConfig, Config, Subscription
 from bridge.services import Services, clients_of
 from bridge.settings import Settings
+from tests.support.forked import AnyProcess, Forked
 from tests.support.servers import Server
 from tests.support.waiting import until
 
@@ -46,33 +49,35 @@ def services(
 class Child:
     """A child program; what it prints is read as it comes, so that it never blocks."""
 
-    def __init__(self, *args: str, cwd: Path | None = None, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            args,
-            cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, start: Callable[..., AnyProcess], cwd: Path | None, environment: Mapping[str, str]) -> None:
         self.lines: queue.Queue[str] = queue.Queue()
         self.errors: list[str] = []
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+        with open(out_end, "wb") as stdout, open(err_end, "wb") as stderr:
+            env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
+            self.process = start(cwd=cwd, env=env, stdout=stdout, stderr=stderr)
         self._readers = [
-            threading.Thread(target=self._read, args=(self.process.stdout, self.lines.put), daemon=True),
-            threading.Thread(target=self._read, args=(self.process.stderr, self.errors.append), daemon=True),
+            threading.Thread(target=self._read, args=(out, self.lines.put), daemon=True),
+            threading.Thread(target=self._read, args=(err, self.errors.append), daemon=True),
         ]
         for reader in self._readers:
             reader.start()
 
     @classmethod
     def python(cls, *args: str, cwd: Path | None = None, **environment: str) -> Child:
-        return cls(sys.executable, *args, cwd=cwd, **environment)
+        """A Python program with an interpreter of its own."""
+        return cls(partial(subprocess.Popen, [sys.executable, *args]), cwd, environment)
+
+    @classmethod
+    def forked(cls, *args: str, cwd: Path | None = None, **environment: str) -> Child:
+        """The same for one that imports much of the bridge, see `Forked`."""
+        return cls(partial(Forked, args), cwd, environment)
 
     @staticmethod
-    def _read(stream: Any, put: Any) -> None:
-        for line in stream:
-            put(line.rstrip("\n"))
-        stream.close()
+    def _read(descriptor: int, put: Callable[[str], None]) -> None:
+        with open(descriptor, encoding="utf-8") as stream:
+            for line in stream:
+                put(line.rstrip("\n"))
 
     def received(self, count: int) -> list[dict[str, Any]]:
         """The next `count` JSON lines."""

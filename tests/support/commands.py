@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from sysconfig import get_path
 from typing import IO, Protocol
 
 from bridge.runtime import processes
+from tests.support.forked import AnyProcess, Forked
 
 PROGRAM = str(Path(get_path("scripts")) / "attempt-bridge")
 
@@ -23,18 +25,10 @@ class Started:
     def __init__(
         self, directory: Path, *arguments: str, stderr: IO[bytes] | None = None, code: Path | None = None
     ) -> None:
-        command = [PROGRAM] if code is None else [sys.executable, "-m", "bridge"]
-        environment = dict(os.environ) if code is None else {**os.environ, "PYTHONPATH": str(code)}
         self.out, self.err = directory / "out.txt", directory / "err.txt"
-        with self.out.open("w") as out, self.err.open("w") as err:
-            self.process = subprocess.Popen(
-                [*command, *arguments],
-                stdout=out,
-                stderr=stderr or err,
-                stdin=subprocess.DEVNULL,
-                cwd=directory,
-                env=environment,
-            )
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            start = _program(arguments, code)
+            self.process = start(stdout=out, stderr=stderr or err, cwd=directory)
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
@@ -53,6 +47,17 @@ class Started:
         if number is not None:
             self.process.send_signal(number)
         return self.process.wait(timeout=180)
+
+
+def _program(arguments: Sequence[str], code: Path | None) -> Callable[..., AnyProcess]:
+    """Starts it: a part alone as a fork; what has processes below it, or is another version, by its command line."""
+    if code is not None:
+        environment = {**os.environ, "PYTHONPATH": str(code)}
+        command = [sys.executable, "-m", "bridge", *arguments]
+        return partial(subprocess.Popen, command, stdin=subprocess.DEVNULL, env=environment)
+    if not set(processes.PARTS).isdisjoint(arguments):
+        return partial(Forked, ["-m", "bridge", *arguments])
+    return partial(subprocess.Popen, [PROGRAM, *arguments], stdin=subprocess.DEVNULL)
 
 
 class Start(Protocol):

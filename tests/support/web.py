@@ -11,8 +11,6 @@ import json
 import logging
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +24,7 @@ import structlog
 from bridge.monitoring import logs
 from bridge.services import Services, load
 from tests.support.clients import clients_over
+from tests.support.forked import Forked
 from tests.support.partitions import entries
 from tests.support.waiting import until
 
@@ -94,13 +93,11 @@ class Web:
         directory.mkdir(parents=True, exist_ok=True)
         config = write_config(directory, state, durability, partitions)
         self.log = directory / "web.log"
+        program = directory / "web.py"
+        program.write_text(_PROGRAM)
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, str(config), level, str(body_seconds), str(workers)],
-                cwd=ROOT,
-                stdout=log,
-                stderr=log,
-            )
+            arguments = [str(program), str(config), level, str(body_seconds), str(workers)]
+            self.process = Forked(arguments, cwd=ROOT, stdout=log, stderr=log)
         until(lambda: self._found_port() and self.get("/livez").status == 200)
 
     def _found_port(self) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +11,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.support.forked import Forked
 
 #: A process of the bridge with a vendor whose API is the HTTP server of the test. argv: part, state, broker, API.
 DRIVER = """
@@ -130,23 +130,27 @@ def listing_vendor() -> Iterator[ListingVendor]:
         thread.join()
 
 
+class Part(Forked):
+    """One process; what it prints is in `log`."""
+
+    def __init__(self, arguments: list[str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            super().__init__(arguments, stdout=output, stderr=output, cwd=log.parent)
+
+
 @contextmanager
-def running_parts(
-    directory: Path, state: str, own_broker: str, vendor_url: str
-) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def running_parts(directory: Path, state: str, own_broker: str, vendor_url: str) -> Iterator[Callable[..., Part]]:
     """Starts `worker`, `beat` or `dispatch`; whatever still runs at the end is killed."""
-    running: list[subprocess.Popen[str]] = []
+    running: list[Part] = []
     driver = directory / "driver.py"
     driver.write_text(DRIVER)
 
-    def run(part: str, *, every: float = 1.0, broker: str | None = None) -> subprocess.Popen[str]:
-        log = (directory / f"{part}-{len(running)}.log").open("w")
-        args = [sys.executable, str(driver), part, state, broker or own_broker, vendor_url, str(every)]
-        process = subprocess.Popen(args, stdout=log, stderr=log, text=True, cwd=directory)
-        log.close()
-        process.log = Path(log.name)  # type: ignore[attr-defined]
-        running.append(process)
-        return process
+    def run(part: str, *, every: float = 1.0, broker: str | None = None) -> Part:
+        log = directory / f"{part}-{len(running)}.log"
+        args = [str(driver), part, state, broker or own_broker, vendor_url, str(every)]
+        running.append(Part(args, log))
+        return running[-1]
 
     try:
         yield run
@@ -170,8 +174,8 @@ def wait_for(what: Callable[[], object], *processes: Any, seconds: float = 40.0)
         time.sleep(0.05)
 
 
-def stop(process: subprocess.Popen[str]) -> None:
+def stop(process: Part) -> None:
     """SIGTERM, and a clean end."""
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 0
-    assert "clean end" in process.log.read_text()  # type: ignore[attr-defined]
+    assert "clean end" in process.log.read_text()
