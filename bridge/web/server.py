@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
+from gevent import events
 from gevent.hub import Hub
 from gevent.monkey import MonkeyPatchWarning
 from gunicorn.app.base import BaseApplication
@@ -142,6 +143,8 @@ class _Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     limits = LogLimits(logs.get_logger(__name__))
 
     def patch(self) -> None:
+        # At each of its steps gevent would read the metadata of all installed packages, looking for plugins.
+        events.notify_and_call_entry_points = events.notify
         # redis.asyncio and urllib3 hold the unpatched SSL context. This process speaks TLS through `redis` alone.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MonkeyPatchWarning)
