@@ -6,6 +6,7 @@ command names need the table alone.
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Sequence
@@ -80,6 +81,9 @@ class _Commands(click.Group):
         import_module("bridge.settings").ignore_library_settings()
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(import_module(f"bridge.cli.{name}"), name)
+        if not gc.isenabled():  # by `main`
+            gc.freeze()
+            gc.enable()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -149,6 +153,8 @@ def cli(
 
 def main() -> None:
     """The console script."""
+    # Modules stay until the process ends: the collector need not scan them, neither while they are imported nor later.
+    gc.disable()
     sys.exit(run(sys.argv[1:], logging=True))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import hmac
 import inspect
@@ -883,3 +884,12 @@ def test_pausing_says_if_a_delivery_does_not_end(shell, bridge, monkeypatch):
     code, _, err = shell("subscriptions", "pause", "books")
     assert (code, "a delivery that began before has not ended" in err) == (1, True)
     assert bridge.deliveries.state("books", now=1.0).circuit == "paused"
+
+
+def test_the_modules_of_a_process_are_left_to_themselves_and_what_it_makes_afterwards_is_collected(monkeypatch):
+    frozen = []
+    monkeypatch.setattr("gc.freeze", lambda: frozen.append(gc.isenabled()))
+    monkeypatch.setattr("sys.argv", ["attempt-bridge", "version"])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    assert (frozen, gc.isenabled()) == ([False], True)
