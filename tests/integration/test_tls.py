@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import ssl
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from bridge.errors import BridgeError, ConfigError, StateUnavailable
 from bridge.monitoring import doctor
 from bridge.net.push_connection import receiver_context
 from bridge.polling.vendor_http import vendor_session
+from bridge.runtime import healthcheck
 from bridge.services import Services
 from bridge.settings import Settings
 from bridge.state.client import state_client
@@ -171,15 +171,10 @@ def _over(folder: Path, *, state: str = "redis://127.0.0.1:1/0", broker: str = "
 
 def _alive(where: str, query: str, folder: Path) -> str:
     """The health check of a container."""
-    environment = {**os.environ, "ATTEMPT_BRIDGE_STATE": f"rediss://{where}/0{query}"}
-    done = subprocess.run(
-        [sys.executable, "-m", "bridge.runtime.healthcheck", "beat"],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    return done.stderr.strip().removesuffix("beat: no heartbeat")
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()) as said:
+        patch.setenv("ATTEMPT_BRIDGE_STATE", f"rediss://{where}/0{query}")
+        healthcheck.main("beat")
+    return said.getvalue().strip().removesuffix("beat: no heartbeat")
 
 
 #: Every client of ours that speaks TLS.

@@ -11,14 +11,18 @@ Answer = TypeVar("Answer")
 
 
 def until(condition: Callable[[], Answer], *, seconds: float = 60.0) -> Answer:
-    """Wait for a truthy answer and return it; a connection that fails counts as not yet."""
-    deadline = time.monotonic() + seconds
+    """Wait for a truthy answer and return it; a connection that fails counts as not yet.
+
+    The longer it takes the less often it is asked for: asking keeps a processor busy, waiting does not.
+    """
+    began = time.monotonic()
     while True:
         try:
             if answer := condition():
                 return answer
         except (OSError, http.client.HTTPException):
             pass
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"not within {seconds:g} s")
-        time.sleep(0.02)
+        time.sleep(min(max(waited / 10, 0.02), 0.2))
