@@ -43,6 +43,7 @@ def test_every_helper_module_has_its_line() -> None:
 
 #: Tests of a suite with our conftest. What they would start does not exist: nothing runs, whatever the guard does.
 SAMPLE = """
+import os
 import subprocess
 import pytest
 
@@ -61,6 +62,9 @@ def test_has_a_process_and_starts_a_server(worker): starts("valkey-server")
 def test_has_a_server_and_starts_a_process(starts_servers): starts("worker")
 def test_starts_a_process_unasked(): starts("worker")
 def test_starts_a_server_unasked(): starts("valkey-server")
+def test_spawns_unasked():
+    with pytest.raises(FileNotFoundError):
+        os.posix_spawn("/nowhere/worker", ["worker"], {})
 """
 
 
@@ -92,11 +96,12 @@ def test_a_test_is_marked_by_the_fixtures_that_it_requests(
 @pytest.mark.long
 def test_whatever_starts_without_its_mark_fails(sample: pytest.Pytester) -> None:
     result = sample.runpytest_inprocess("-q", "-k", "a_process or unasked")
-    result.assert_outcomes(passed=1, failed=4)
+    result.assert_outcomes(passed=1, failed=5)
     result.stdout.fnmatch_lines_random(
         [
             "E *RuntimeError: test starts a process: worker. Request the fixture starts_processes",
             "E *RuntimeError: test starts a process: valkey-server. Request the fixture starts_servers",
+            "E *RuntimeError: test starts a process: posix_spawn. Request the fixture starts_processes",
         ]
     )
 

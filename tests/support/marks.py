@@ -4,18 +4,24 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 #: Fixture -> mark of every test that requests it, also through another fixture.
 MARKS = {"starts_servers": "server", "starts_processes": "process", "rabbitmq": "rabbitmq"}
 _ONE_SERVER = {"server", "own_server", "shared_server", "empty_state"}
-_STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"}
+_STARTS: list[tuple[Any, str]] = [
+    (subprocess.Popen, "__init__"),
+    *((os, name) for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp")),
+]
 
 
 def set_marks(item: pytest.Item) -> None:
@@ -68,11 +74,16 @@ def place_of(item: pytest.Item) -> Place | None:
 
 
 class Guard:
-    """Fails a test that starts a server or a process without the mark for it."""
+    """Fails a test that starts a server or a process without the mark for it.
+
+    What starts a process is wrapped. A hook of `sys.addaudithook` would see more, and be called for every `id()`,
+    `__code__` and `open()` of all tests: one fortieth of their time.
+    """
 
     def __init__(self) -> None:
         self._item: pytest.Item | None = None
-        sys.addaudithook(self._check)
+        for owner, name in _STARTS:
+            setattr(owner, name, self._watched(getattr(owner, name), name))
 
     @contextmanager
     def watching(self, item: pytest.Item) -> Iterator[None]:
@@ -82,13 +93,22 @@ class Guard:
         finally:
             self._item = outer
 
-    def _check(self, event: str, arguments: tuple[object, ...]) -> None:
-        if event not in _STARTS or self._item is None:
-            return
-        program = Path(str(arguments[0])).name if event == "subprocess.Popen" else ""
+    def _watched(self, start: Callable[..., Any], name: str) -> Callable[..., Any]:
+        @wraps(start)
+        def watched(*arguments: Any, **options: Any) -> Any:
+            if self._item is not None:
+                # Of a Popen its argument `args`, a line or a list; `None` for `os.fork`.
+                command = arguments[1] if name == "__init__" and len(arguments) > 1 else options.get("args")
+                self._check(self._item, command if isinstance(command, str | Path) else (command or [name])[0])
+            return start(*arguments, **options)
+
+        return watched
+
+    def _check(self, item: pytest.Item, program: object) -> None:
+        program = Path(str(program)).name
         mark, fixture = ("server", "starts_servers") if program.endswith("-server") else ("process", "starts_processes")
-        if self._item.get_closest_marker(mark) is None:
-            raise RuntimeError(f"test starts a process: {program or event}. Request the fixture {fixture}")
+        if item.get_closest_marker(mark) is None:
+            raise RuntimeError(f"test starts a process: {program}. Request the fixture {fixture}")
 
 
 GUARD = Guard()
