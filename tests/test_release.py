@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,9 +18,9 @@ import pytest
 from tests.support.servers import need_program
 
 ROOT = Path(__file__).parents[1]
-#: What a wheel and a release are made of; the rest of the repository only makes the copy slow.
-NEEDED = (
-    *("bridge", "workers", "schemas", "examples", "scripts", ".gitignore"),
+#: What a wheel is made of; the rest of the repository only makes the copy slow.
+BUILT_FROM = (
+    *("bridge", "workers", "schemas", "examples"),
     *("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "bridge.example.yaml"),
 )
 CHANGELOG = """# Changelog
@@ -37,12 +38,16 @@ CHANGELOG = """# Changelog
 
 
 class Repository:
-    """A copy with the version 1.2.0 on branch main; `scripts/check` passes unless a test says otherwise."""
+    """The script with the version 1.2.0 on branch main; `scripts/check` passes unless a test says otherwise.
 
-    def __init__(self, directory: Path) -> None:
+    `sources`: what else of this repository it has. Without any, only a stand-in can build it.
+    """
+
+    def __init__(self, directory: Path, sources: Iterable[str] = ()) -> None:
+        need_program("git")
         self.directory = directory
         directory.mkdir()
-        for name in NEEDED:
+        for name in ("scripts", ".gitignore", *sources):
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, directory / name)
         # Neither the user's identity, signing key and hooks, nor a Docker daemon, whatever this machine has.
@@ -54,7 +59,8 @@ class Repository:
             **{f"GIT_{role}_EMAIL": "maintainer@example.test" for role in ("AUTHOR", "COMMITTER")},
         }
         # The environment of these tests instead of an installation of its own.
-        self.program(".venv/bin/python", f'exec {sys.executable} "$@"')
+        build = f'exec {sys.executable} "$@"' if sources else 'mkdir dist; echo "$@" >dist/built'
+        self.program(".venv/bin/python", build)
         self.program("scripts/check", "echo checked")
         self.write("bridge/__init__.py", '"""A docstring."""\n\n__version__ = "1.2.0"\n')
         self.git("init", "--quiet", "--initial-branch", "main")
@@ -94,7 +100,6 @@ class Repository:
 
 @pytest.fixture
 def repository(starts_processes: None, tmp_path: Path) -> Repository:
-    need_program("git")
     return Repository(tmp_path / "repository")
 
 
@@ -110,7 +115,8 @@ def test_a_dry_run_shows_every_step_and_changes_nothing(repository: Repository) 
     assert not (repository.directory / "dist").exists()
 
 
-def test_a_release_has_its_version_changelog_files_commit_and_tag(repository: Repository) -> None:
+def test_a_release_has_its_version_changelog_files_commit_and_tag(starts_processes: None, tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repository", BUILT_FROM)
     before = datetime.now(UTC).date()
     done = repository.release("1.3.0")
     assert done.returncode == 0, done.stderr
