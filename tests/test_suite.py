@@ -46,6 +46,7 @@ SAMPLE = """
 import os
 import subprocess
 import pytest
+from tests.support.forked import Forked
 
 def starts(program):
     with pytest.raises(FileNotFoundError):
@@ -62,6 +63,7 @@ def test_has_a_process_and_starts_a_server(worker): starts("valkey-server")
 def test_has_a_server_and_starts_a_process(starts_servers): starts("worker")
 def test_starts_a_process_unasked(): starts("worker")
 def test_starts_a_server_unasked(): starts("valkey-server")
+def test_forks_unasked(): Forked(["-m", "bridge"], stdout=None, stderr=None)
 def test_spawns_unasked():
     with pytest.raises(FileNotFoundError):
         os.posix_spawn("/nowhere/worker", ["worker"], {})
@@ -96,11 +98,12 @@ def test_a_test_is_marked_by_the_fixtures_that_it_requests(
 @pytest.mark.long
 def test_whatever_starts_without_its_mark_fails(sample: pytest.Pytester) -> None:
     result = sample.runpytest_inprocess("-q", "-k", "a_process or unasked")
-    result.assert_outcomes(passed=1, failed=5)
+    result.assert_outcomes(passed=1, failed=6)
     result.stdout.fnmatch_lines_random(
         [
             "E *RuntimeError: test starts a process: worker. Request the fixture starts_processes",
             "E *RuntimeError: test starts a process: valkey-server. Request the fixture starts_servers",
+            "E *RuntimeError: test starts a process: bridge. Request the fixture starts_processes",
             "E *RuntimeError: test starts a process: posix_spawn. Request the fixture starts_processes",
         ]
     )

@@ -50,8 +50,6 @@ class Forked:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        # So that a test which starts processes is known by it, see `marks`.
-        sys.audit("subprocess.Popen", sys.executable, list(arguments), cwd, env)
         files, place = (_Inherited(stdout), _Inherited(stderr)), str(cwd or Path.cwd())
         # Daemon: what a test has forgotten ends with the tests.
         self._process = _CONTEXT.Process(

@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
+from tests.support.forked import Forked
+
 #: Fixture -> mark of every test that requests it, also through another fixture.
 MARKS = {"starts_servers": "server", "starts_processes": "process", "rabbitmq": "rabbitmq"}
 _ONE_SERVER = {"server", "own_server", "shared_server", "empty_state"}
 _STARTS: list[tuple[Any, str]] = [
     (subprocess.Popen, "__init__"),
+    (Forked, "__init__"),
     *((os, name) for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp")),
 ]
 
@@ -99,7 +102,8 @@ class Guard:
             if self._item is not None:
                 # Of a Popen its argument `args`, a line or a list; `None` for `os.fork`.
                 command = arguments[1] if name == "__init__" and len(arguments) > 1 else options.get("args")
-                self._check(self._item, command if isinstance(command, str | Path) else (command or [name])[0])
+                parts = [command] if isinstance(command, str | Path) else command or [name]
+                self._check(self._item, next(part for part in parts if part != "-m"))
             return start(*arguments, **options)
 
         return watched
