@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -39,6 +40,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 #: Of tests that do not configure logs. The rich tracebacks of structlog's defaults take seconds each.
 structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 share_url_builders()
+# It reads the metadata of the package for each new connection, which takes as long as all the rest of one.
+redis.utils.get_lib_version = cache(redis.utils.get_lib_version)
 # Collection makes a million objects that live as long as the process. The garbage collector would read them again and
 # again, which takes a tenth of the time of all tests.
 gc.disable()

@@ -153,7 +153,7 @@ def with_quota_state(traffic: TrafficState, budget: BudgetStatus, *, polled: boo
     if _would_refuse(budget, now, polled=polled):
         since = now if traffic.no_calls_since is None else traffic.no_calls_since
         return replace(traffic, no_calls_since=since, no_calls_at=now)
-    if traffic.no_calls_at is not None and now - traffic.no_calls_at < _QUOTA_RECOVERED_SECONDS:
+    if traffic.no_calls_at is None or now - traffic.no_calls_at < _QUOTA_RECOVERED_SECONDS:
         return traffic
     return replace(traffic, no_calls_since=None, no_calls_at=None)
 

@@ -561,22 +561,22 @@ def trims_what_a_group_still_needs(patch: Patch) -> None:
 
 #: Mutant -> a seed that finds it within a few examples; after a change of the machine any seed may take longer.
 MUTANTS: dict[Callable[[Patch], None], int] = {
-    remembers_before_it_appends: 3,
-    forgets_what_it_published: 1,
-    drops_later_results: 1,
-    ignores_the_expected_revision: 1,
-    acknowledges_before_it_sends: 1,
-    acknowledges_a_failure_without_scheduling_it: 9,
-    reads_on_before_it_drains_its_own: 3,
+    remembers_before_it_appends: 2,
+    forgets_what_it_published: 2,
+    drops_later_results: 2,
+    ignores_the_expected_revision: 2,
+    acknowledges_before_it_sends: 14,
+    acknowledges_a_failure_without_scheduling_it: 12,
+    reads_on_before_it_drains_its_own: 11,
     leaves_the_entries_of_the_dead: 11,
-    gives_up_without_a_dead_letter: 1,
-    takes_a_retry_out_before_it_is_sent: 1,
+    gives_up_without_a_dead_letter: 3,
+    takes_a_retry_out_before_it_is_sent: 3,
     expects_a_receipt_only_after_the_send: 3,
-    acknowledges_what_the_window_starts: 1,
-    reads_again_what_it_holds: 2,
-    sends_the_events_of_an_attempt_beside_each_other: 2,
-    replays_without_scheduling: 1,
-    trims_what_a_group_still_needs: 1,
+    acknowledges_what_the_window_starts: 2,
+    reads_again_what_it_holds: 3,
+    sends_the_events_of_an_attempt_beside_each_other: 6,
+    replays_without_scheduling: 3,
+    trims_what_a_group_still_needs: 2,
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from bridge.monitoring.source_health import assess
 from bridge.monitoring.traffic_baseline import hours_needed
 from schemas.notices import WEBHOOKS_SILENT
-from tests.support.watching import DAY, HOUR, MINUTE, MONDAY, STEP, WEEK, Simulated, working_hours
+from tests.support.watching import DAY, HOUR, MINUTE, MONDAY, STEP, WEEK, Simulated, learnt, working_hours
 
 pytestmark = pytest.mark.long
 
@@ -26,7 +26,7 @@ def until(moment: float, share: float = 0.98) -> Callable[[float], float]:
 @pytest.mark.parametrize("polled", [True, False], ids=["polled", "webhooks only"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_normal_month_has_no_alarm(seed: int, polled: bool) -> None:
-    source = Simulated(seed=seed, polled=polled)
+    source = learnt(seed=seed, polled=polled)
     assert list(source.run(MONDAY + 6 * WEEK)) == []
     assert source.traffic is not None
     assert source.traffic.webhooks > 3000
@@ -49,7 +49,7 @@ def test_webhooks_that_are_often_lost_raise_no_alarm(share: float) -> None:
     ],
 )
 def test_a_silence_is_found_in_time_and_ends_with_the_first_webhook(stop: float, polled: bool, within: float) -> None:
-    source = Simulated(polled=polled, announces=until(stop))
+    source = learnt(polled=polled, announces=until(stop))
     ((raised_at, problem),) = source.run(stop + 4 * DAY)
     assert problem is not None
     assert stop <= problem.since + 2 * HOUR
@@ -70,7 +70,7 @@ def test_nights_and_weekends_during_a_silence_do_not_speed_up_the_alarm() -> Non
 
 
 def test_while_polling_finds_nothing_either_there_is_no_alarm() -> None:
-    closed = Simulated(rate=lambda moment: working_hours(moment) if moment < TUESDAY else 0.0)
+    closed = learnt(rate=lambda moment: working_hours(moment) if moment < TUESDAY else 0.0)
     assert list(closed.run(TUESDAY + 2 * WEEK)) == []
 
 
@@ -90,7 +90,7 @@ def test_a_holiday_of_a_week_does_not_make_silence_normal() -> None:
     def rate(moment: float) -> float:
         return 0.0 if MONDAY + 3 * WEEK <= moment < MONDAY + 4 * WEEK else working_hours(moment)
 
-    changes = list(Simulated(rate=rate, polled=False, announces=until(TUESDAY)).run(TUESDAY + DAY))
+    changes = list(learnt(rate=rate, polled=False, announces=until(TUESDAY)).run(TUESDAY + DAY))
     assert [problem is not None for _, problem in changes] == [True, False, True]
     assert changes[1][0] < MONDAY + 4 * WEEK + 9 * HOUR
     assert TUESDAY < changes[2][0] <= TUESDAY + 3 * HOUR
@@ -109,7 +109,7 @@ def test_a_clock_change_raises_no_alarm() -> None:
 
 def test_the_backlog_after_an_outage_of_ours_raises_no_alarm() -> None:
     """Nobody listened for five hours: webhooks were refused, and the first round finds dozens of attempts at once."""
-    source = Simulated(announces=until(TUESDAY))
+    source = learnt(announces=until(TUESDAY))
     assert list(source.run(TUESDAY)) == []
     assert list(source.run(TUESDAY + 5 * HOUR, watched=False)) == []
     source.announces = lambda _moment: 0.98
@@ -117,7 +117,7 @@ def test_the_backlog_after_an_outage_of_ours_raises_no_alarm() -> None:
 
 
 def test_one_round_that_finds_many_is_not_enough() -> None:
-    source = Simulated(announces=until(TUESDAY))
+    source = learnt(announces=until(TUESDAY))
     assert list(source.run(TUESDAY)) == []
     while source.traffic is not None and source.traffic.rounds_with_finds < 2:
         source.rate = lambda _moment: 400.0
@@ -129,7 +129,7 @@ def test_one_round_that_finds_many_is_not_enough() -> None:
 
 
 def test_the_hours_that_are_read_are_all_that_an_assessment_needs() -> None:
-    source = Simulated(polled=False, announces=until(FRIDAY_EVENING))
+    source = learnt(polled=False, announces=until(FRIDAY_EVENING))
     ((raised_at, problem),) = source.run(FRIDAY_EVENING + 3 * DAY)
     source.raised.clear()
     facts = source.facts()

@@ -80,8 +80,8 @@ def test_rounds_count_once_and_a_webhook_resets_the_finds() -> None:
     traffic = observe(traffic, now=NOON + 100, counts={TODAY: 5}, rounds=rounds)
     again = observe(traffic, now=NOON + 160, counts={TODAY: 5}, rounds=[round_at(NOON + 150), *rounds])
     assert (again.found_by_polling, again.found_before_quiet, again.rounds_with_finds) == (3, 0, 2)
-    ended = observe(again, now=NOON + 220, counts={TODAY: 6}, rounds=rounds)
-    assert (ended.found_by_polling, ended.found_before_quiet, ended.rounds_with_finds) == (3, 3, 0)
+    ended = observe(again, now=NOON + 220, counts={TODAY: 6}, rounds=[round_at(NOON + 200, 4), *rounds])
+    assert (ended.found_by_polling, ended.found_before_quiet, ended.rounds_with_finds) == (7, 7, 0)
 
 
 @pytest.mark.parametrize("pause", [MAX_GAP_SECONDS + 1, 3 * DAY, -2 * HOUR])

@@ -6,7 +6,10 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 from bridge.monitoring.source_health import SourceFacts, SourceProblem, StreamFacts, assess, with_quota_state
 from bridge.monitoring.traffic_baseline import HourlyTotals, TrafficState, observe
@@ -22,6 +25,8 @@ STEP = 5 * MINUTE
 #: While a baseline is learnt, checks come as rarely as they may (`MAX_GAP_SECONDS`).
 LEARNT, LEARNING_STEP = MONDAY + 2.5 * WEEK, 10 * MINUTE
 WINDOW = Window(calls=30, per_seconds=HOUR)
+#: Rounds that a check reads; there is one new one a step.
+ROUNDS = 20
 
 
 def working_hours(moment: float) -> float:
@@ -44,6 +49,9 @@ def budget(*, left: int = 30, pause: object = None, spenders: dict[str, int] | N
         pause=pause,  # type: ignore[arg-type]
         vendor_limit=None,
     )
+
+
+ENOUGH = budget()
 
 
 @dataclass
@@ -80,8 +88,8 @@ class Simulated:
 
     def check(self) -> tuple[float, SourceProblem | None] | None:
         """One check; the change that it made, if any."""
-        self.traffic = observe(self.traffic, now=self.now, counts=self.counts, rounds=self.rounds[:100])
-        self.traffic = with_quota_state(self.traffic, budget(), polled=self.polled, now=self.now)
+        self.traffic = observe(self.traffic, now=self.now, counts=self.counts, rounds=self.rounds)
+        self.traffic = with_quota_state(self.traffic, ENOUGH, polled=self.polled, now=self.now)
         self.hourly[int(self.now // HOUR)] = HourlyTotals(self.traffic.webhooks, self.traffic.found_by_polling)
         verdicts = assess(self.facts())
         if WEBHOOKS_SILENT not in verdicts:
@@ -105,8 +113,8 @@ class Simulated:
             webhooks=True,
             traffic=self.traffic,
             hourly=self.hourly,
-            streams=(StreamFacts.of("results", 300.0, position, self.rounds[:100]),) if self.polled else (),
-            budget=budget(),
+            streams=(StreamFacts.of("results", 300.0, position, self.rounds),) if self.polled else (),
+            budget=ENOUGH,
             raised=self.raised,
         )
 
@@ -125,10 +133,25 @@ class Simulated:
                     stream="results", from_cursor="", to_cursor="", started=self.now - 2, seconds=1.0, outcomes=outcomes
                 ),
             )
-            del self.rounds[100:]
+            del self.rounds[ROUNDS:]
 
     def _poisson(self, mean: float) -> int:
         limit, count, product = math.exp(-mean), 0, self._random.random()
         while product > limit:
             count, product = count + 1, product * self._random.random()
         return count
+
+
+def learnt(*, seed: int = 1, polled: bool = True, **later: Any) -> Simulated:
+    """A source whose baseline is learnt. `later`: what is different from now on; until then it is as usual."""
+    source = deepcopy(_learnt(seed, polled))
+    for name, value in later.items():
+        setattr(source, name, value)
+    return source
+
+
+@cache
+def _learnt(seed: int, polled: bool) -> Simulated:
+    source = Simulated(seed=seed, polled=polled)
+    assert list(source.run(LEARNT)) == []
+    return source

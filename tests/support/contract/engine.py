@@ -76,8 +76,8 @@ class Bridge:
     def web(self) -> FlaskClient:
         """The web application, built when first needed: most restarts are those of workers."""
         if self._web is None:
-            # The API is not called here, and to describe it takes longer than all the rest of an application.
-            with patch("bridge.web.register_api"):
+            # API and dashboard are not called here, and making them takes longer than all the rest of an application.
+            with patch("bridge.web.register_api"), patch("bridge.web.register_ui"):
                 self._web = create_app(self.services, gate=Gate(lambda: None)).test_client()
         return self._web
 
