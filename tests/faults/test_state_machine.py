@@ -584,7 +584,7 @@ MUTANTS: dict[Callable[[Patch], None], int] = {
 def test_code_that_is_broken_on_purpose_is_caught(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:
     mutant(monkeypatch)
     machine = seed(MUTANTS[mutant])(type("Broken", (Bridge,), {}))
-    assert any(fails(machine, examples) for examples in (40, 400))
+    assert any(fails(machine, examples) for examples in (6, 400))
 
 
 def fails(machine: type[Bridge], examples: int) -> bool:

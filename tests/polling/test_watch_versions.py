@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 import redis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -208,48 +208,68 @@ QUICK = settings(
     suppress_health_check=list(HealthCheck),
     deadline=None,
 )
-HUNT = settings(
-    QUICK, max_examples=settings.default.max_examples * 4, phases=(Phase.generate,), print_blob=False, derandomize=True
-)
+HUNT = settings(QUICK, phases=(Phase.generate,), print_blob=False, derandomize=True)
 
 
 def test_times_and_urges_survive_any_order() -> None:
     run_state_machine_as_test(Urges, settings=QUICK)
 
 
-MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "versions are not compared": lambda patch: patch.setattr(
-        "workers.polling.recheck.read_start", lambda context: replace(read_start(context), version=10**9)
+#: Mutant -> a seed that finds it within a few examples, and how the code is broken.
+MUTANTS: dict[str, tuple[int, Callable[[pytest.MonkeyPatch], None]]] = {
+    "versions are not compared": (
+        1,
+        lambda patch: patch.setattr(
+            "workers.polling.recheck.read_start", lambda context: replace(read_start(context), version=10**9)
+        ),
     ),
-    "a webhook does not raise the version": lambda patch: change_script(
-        patch,
-        "urge_watches",
-        'watch.rechecks, watch.announced, watch.version = "0", last, next_version()',
-        "watch.version = watch.version or '0'; watch.rechecks, watch.announced = '0', last",
+    "a webhook does not raise the version": (
+        1,
+        lambda patch: change_script(
+            patch,
+            "urge_watches",
+            'watch.rechecks, watch.announced, watch.version = "0", last, next_version()',
+            "watch.version = watch.version or '0'; watch.rechecks, watch.announced = '0', last",
+        ),
     ),
-    "publishing closes what was announced": lambda patch: change_script(
-        patch, "settle_watches", 'watch.announced == "" or ARGV[i + 1] == "1"', "true"
+    "publishing closes what was announced": (
+        3,
+        lambda patch: change_script(patch, "settle_watches", 'watch.announced == "" or ARGV[i + 1] == "1"', "true"),
     ),
-    "an expectation that is met takes the announcement with it": lambda patch: change_script(
-        patch, "meet_expectations", 'watch.announced ~= "" and not', "false and not"
+    "an expectation that is met takes the announcement with it": (
+        2,
+        lambda patch: change_script(patch, "meet_expectations", 'watch.announced ~= "" and not', "false and not"),
     ),
-    "a record ends the announcement": lambda patch: change_script(
-        patch,
-        "open_watches",
-        'elseif watch.kind == kind or watch.announced ~= "" then',
-        "elseif watch.kind == kind then",
+    "a record ends the announcement": (
+        2,
+        lambda patch: change_script(
+            patch,
+            "open_watches",
+            'elseif watch.kind == kind or watch.announced ~= "" then',
+            "elseif watch.kind == kind then",
+        ),
     ),
-    "the watch keeps an earlier recheck": lambda patch: change_script(
-        patch,
-        "register_expectations",
-        "  watch.version = next_version()",
-        "  watch.version = next_version(); if old_due and tonumber(old_due) < tonumber(due) then due = old_due end",
+    "the watch keeps an earlier recheck": (
+        3,
+        lambda patch: change_script(
+            patch,
+            "register_expectations",
+            "  watch.version = next_version()",
+            "  watch.version = next_version(); if old_due and tonumber(old_due) < tonumber(due) then due = old_due end",
+        ),
     ),
 }
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_the_machine_notices(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    MUTANTS[mutant](monkeypatch)
+    number, breaks = MUTANTS[mutant]
+    breaks(monkeypatch)
     with pytest.raises(Exception):  # noqa: B017, PT011 - any failure of the machine
-        run_state_machine_as_test(Urges, settings=HUNT)
+        hunt(seed(number)(type("Broken", (Urges,), {})))
+
+
+def hunt(machine: type[Urges]) -> None:
+    """A few examples, and many if these find nothing. What they hold depends on how many there may be."""
+    for examples in (8, settings.default.max_examples * 4):
+        run_state_machine_as_test(machine, settings=settings(HUNT, max_examples=examples))
