@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import load
+from tests.support.forked import Forked
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -80,21 +80,17 @@ def test_every_benchmark_is_run_here() -> None:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=ON_DEMAND if name in APART else ()) for name in TINY])
 @pytest.mark.usefixtures("starts_processes")
-def test_a_benchmark_prints_versions_a_table_and_how_far_its_target_is_off(name: str) -> None:
+def test_a_benchmark_prints_versions_a_table_and_how_far_its_target_is_off(name: str, tmp_path: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", *TINY[name]],
-        cwd=ROOT,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "versions  Python" in done.stdout
-    assert f"scripts/bench {name}" in done.stdout
-    assert ", target " in done.stdout
+    out, errors = tmp_path / "out", tmp_path / "errors"
+    with out.open("wb") as stdout, errors.open("wb") as stderr:
+        arguments = ["-m", f"benchmarks.{name}", *TINY[name]]
+        done = Forked(arguments, stdout=stdout, stderr=stderr, cwd=ROOT, env={**os.environ, "PATH": path})
+        assert done.wait(100) == 0, errors.read_text()[-2000:]
+    said = out.read_text()
+    assert "versions  Python" in said
+    assert f"scripts/bench {name}" in said
+    assert ", target " in said
 
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

@@ -100,7 +100,7 @@ PRINTS = """
 import sys, time
 from bridge.monitoring import logs
 logs.configure("info", "json")
-for number in range(20_000):
+for number in range(2_000):
     logs.get_logger("x").warning("line", number=number, filler="x" * 100)
 open(sys.argv[1], "w").write("went on")
 """

@@ -44,6 +44,7 @@ from bridge.settings import Settings, read_settings
 from bridge.state import keys
 from bridge.vendors import classmarker
 from tests.support.dispatch import Receiver, at, even, lane, publish, refuse, replaying, scheduled
+from tests.support.forked import Forked
 from workers.polling.poll import poll_once
 
 ROOT = Path(__file__).parents[2]
@@ -714,26 +715,28 @@ def _environment(server) -> dict[str, str]:
 def test_tail_prints_events_as_they_are_published_and_exits_with_130(shell, bridge, server):
     deliver(bridge, FIXTURE["webhook"])
     wanted = ("--since", "1h", "--type", "attempt.completed", "--source", "eu")
-    command = [sys.executable, "-m", "bridge", "events", "tail", "-o", "jsonl", *wanted]
+    command = ["-m", "bridge", "events", "tail", "-o", "jsonl", *wanted]
     # Other tests of this server may have left idle connections whose last command was a read.
     earlier = {client["id"] for client in bridge.state.client_list()}
-    tail = subprocess.Popen(command, stdout=subprocess.PIPE, env=_environment(server), text=True)
-    assert tail.stdout is not None
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        tail = Forked(command, stdout=pipe, stderr=sys.__stderr__, env=_environment(server))
+    stdout = os.fdopen(reading)
     try:
-        assert json.loads(tail.stdout.readline())["subject"] == "link:81234568"
+        assert json.loads(stdout.readline())["subject"] == "link:81234568"
         _until_a_new_client_reads(bridge, earlier)
         later = json.loads(json.dumps(FIXTURE["webhook"]))
         later["result"]["points_scored"] = 1
         assert deliver(bridge, later, request_id="01a1fc33-8e39-77de-8caa-893516fc5e64") == "revised"
         later["result"]["link_result_id"] = 7
         deliver(bridge, later, request_id="01a1fc33-8e39-77de-8caa-893516fc5e65")
-        assert json.loads(tail.stdout.readline())["subject"] == "link:7"
+        assert json.loads(stdout.readline())["subject"] == "link:7"
         tail.send_signal(signal.SIGINT)
         assert tail.wait(20) == 130
     finally:
         tail.kill()
         tail.wait()
-        tail.stdout.close()
+        stdout.close()
 
 
 def _until_a_new_client_reads(bridge: Services, earlier: set[str]) -> None:

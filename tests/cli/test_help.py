@@ -6,8 +6,6 @@ import json
 import os
 import pty
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from bridge.cli import spelling
 from bridge.cli.options import unique_match
 from bridge.cli.spelling import moved_to_front
 from bridge.config.example import needed_names
+from tests.support.forked import Forked
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """demo: true
@@ -292,19 +291,17 @@ def test_the_doctor_on_a_terminal_has_colours_unless_they_are_refused(
     (tmp_path / "bridge.yaml").write_text(CONFIG)
     ours, theirs = pty.openpty()
     base = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
-    command = [sys.executable, "-m", "bridge", *options, "doctor"]
-    done = subprocess.run(
-        command,
-        stdout=theirs,
-        stderr=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-        cwd=tmp_path,
-        env={**base, "TERM": "xterm", "PYTHONPATH": str(ROOT), **environment},
-        check=False,
-    )
-    os.close(theirs)
-    out = os.read(ours, 100_000)
+    with os.fdopen(theirs, "wb") as terminal, Path(os.devnull).open("wb") as nowhere:
+        doctor = Forked(
+            ["-m", "bridge", *options, "doctor"],
+            stdout=terminal,
+            stderr=nowhere,
+            cwd=tmp_path,
+            env={**base, "TERM": "xterm", **environment},
+        )
+        code = doctor.wait()
+        out = os.read(ours, 100_000)
     os.close(ours)
-    assert done.returncode == 69
+    assert code == 69
     assert b"[-]" in out
     assert (b"\x1b[" in out) == coloured
