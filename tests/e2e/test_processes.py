@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 import requests
 import yaml
 from kombu import Connection
 
-from bridge.runtime import processes
+from bridge import cli
+from bridge.runtime import healthcheck, processes
 from bridge.state import keys
 from bridge.state.layout import LAYOUT
 from bridge.state.running import RunningProcesses
-from tests.support.child_processes import Child
-from tests.support.commands import Start
+from tests.support.child_processes import ROOT, Child
+from tests.support.commands import Start, Started
 from tests.support.dispatch import publish, scheduled
 from tests.support.servers import Server
-from tests.support.web import sign
+from tests.support.web import captured_logs, sign
 
 
 @pytest.fixture
@@ -35,136 +40,6 @@ def config(tmp_path: Path, own_server: Server) -> Path:
     bridge = {"name": "acme", **servers}
     file.write_text(yaml.safe_dump({"demo": True, "bridge": bridge, "sources": {"eu": source}, "access": access}))
     return file
-
-
-@pytest.mark.parametrize("part", ["worker", "beat", "dispatch"])
-def test_a_part_waits_for_the_state_server_and_ends_on_sigterm(
-    part: str, config: Path, own_server: Server, start: Start
-) -> None:
-    own_server.kill9()
-    started = start("--config", str(config), part)
-    started.wait_for(lambda: f"{part}: waiting for the state server: " in started.err.read_text())
-    own_server.start()
-    with own_server.client() as client:
-        started.wait_for(lambda: client.exists(keys.heartbeat(part)) == 1)
-    assert started.ends(signal.SIGTERM) == 0
-
-
-def test_a_server_that_would_forget_attempts_is_refused(config: Path, own_server: Server, start: Start) -> None:
-    """All parts begin with the same function, see the test above."""
-    with own_server.client() as client:
-        client.config_set("maxmemory-policy", "allkeys-lru")
-    started = start("--config", str(config), "web")
-    assert started.ends() == 78
-    assert "Remedy: " in started.err.read_text()
-
-
-@pytest.mark.parametrize("part", ["dispatch", "up"])
-def test_another_number_of_partitions_than_at_the_first_start_is_refused(
-    part: str, config: Path, own_server: Server, start: Start
-) -> None:
-    with own_server.client() as client:
-        client.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": "4"})
-    started = start("--config", str(config), part, *(("--port", "0") if part == "up" else ()))
-    assert started.ends() == 78
-    assert "Remedy: set bridge.partitions: 4" in started.err.read_text()
-
-
-def test_the_first_part_to_start_fixes_name_partitions_and_layout(
-    config: Path, own_server: Server, start: Start
-) -> None:
-    started = start("--config", str(config), "dispatch")
-    fixed = {b"name": b"acme", b"partitions": b"1", b"layout": str(LAYOUT).encode()}
-    with own_server.client() as client:
-        started.wait_for(lambda: client.hgetall(keys.BRIDGE) == fixed)
-    started.wait_for(lambda: "dispatch_started" in started.err.read_text())
-    assert started.ends(signal.SIGTERM) == 0
-
-
-def test_web_answers_503_before_there_is_a_state_server_and_takes_it_only_when_it_is_safe(
-    config: Path, own_server: Server, start: Start
-) -> None:
-    own_server.kill9()
-    port = processes.usable_port("127.0.0.1", 0)
-    started = start("--config", str(config), "web", "--port", str(port), "--workers", "1")
-
-    def post() -> requests.Response:
-        body = b'{"payload_type": "single_user_test_results_link", "payload_status": "verify"}'
-        headers = {"Content-Type": "application/json", "X-Classmarker-Hmac-Sha256": sign(body, "phrase")}
-        return requests.post(f"http://127.0.0.1:{port}/webhooks/eu", body, headers=headers, timeout=10)
-
-    def ready() -> tuple[int, str]:
-        bearer = {"Authorization": "Bearer token"}
-        answer = requests.get(f"http://127.0.0.1:{port}/readyz", headers=bearer, timeout=10)
-        return answer.status_code, answer.text
-
-    started.wait_for(lambda: '"web_listening"' in started.err.read_text())
-    answer = post()
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
-
-    own_server.args += ["--maxmemory-policy", "allkeys-lru"]
-    own_server.start()
-    started.wait_for(lambda: "noeviction" in ready()[1])
-    assert (ready()[0], post().status_code) == (503, 503)
-    with own_server.client() as client:
-        client.config_set("maxmemory-policy", "noeviction")
-        started.wait_for(lambda: ready()[0] == 200)
-        assert post().json()["outcome"] == "test"
-        # Now it is in the register, which it could not write when it started.
-        started.wait_for(lambda: [each.name for each in RunningProcesses(client).read(time.time())] == ["web"])
-        assert client.hget(keys.BRIDGE, "name") == b"acme"
-    assert started.ends(signal.SIGTERM) == 0
-
-
-def test_web_without_any_token_answers_401_with_the_remedy_and_takes_webhooks_all_the_same(
-    config: Path, start: Start
-) -> None:
-    document = yaml.safe_load(config.read_text())
-    del document["access"]
-    config.write_text(yaml.safe_dump(document))
-    port = processes.usable_port("127.0.0.1", 0)
-    started = start("--config", str(config), "web", "--port", str(port), "--workers", "1")
-    started.wait_for(lambda: '"web_listening"' in started.err.read_text())
-    for path in ("/api/v1/watches", "/metrics"):
-        answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=10)
-        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert "add its entry to access.tokens" in answer.json()["detail"]
-    forged = requests.post(f"http://127.0.0.1:{port}/webhooks/eu", json={}, timeout=10)
-    assert (forged.status_code, "access.tokens" in forged.text) == (401, False)
-    assert not list(config.parent.rglob("api-token*"))
-
-
-def test_a_token_file_that_is_none_stops_web_with_one_line(config: Path, start: Start) -> None:
-    document = yaml.safe_load(config.read_text())
-    del document["access"]
-    config.write_text(yaml.safe_dump(document))
-    (config.parent / "data").mkdir()
-    (config.parent / "data" / "api-token.sha256").write_text("no hash")
-    started = start("--config", str(config), "web", "--port", "0", "--workers", "1")
-    assert started.ends() == 1
-    lines = started.err.read_text().splitlines()
-    assert [line for line in lines if "holds no SHA-256 in 64 hex digits. Remedy: delete it" in line] == lines != []
-
-
-@pytest.mark.usefixtures("starts_processes")
-def test_the_health_check_of_a_container_goes_by_the_heartbeat(own_server: Server) -> None:
-    def check() -> int:
-        environment = {"ATTEMPT_BRIDGE_STATE": own_server.url}
-        return subprocess.run([sys.executable, "-m", "bridge.runtime.healthcheck", "beat"], env=environment).returncode
-
-    assert check() == 1
-    with own_server.client() as client:
-        client.set(keys.heartbeat("beat"), "1800000000", ex=30)
-    assert check() == 0
-    own_server.kill9()
-    assert check() == 1
-
-
-def test_up_with_a_configured_state_starts_no_server_of_its_own(config: Path, own_server: Server, start: Start) -> None:
-    started = start("--config", str(config), "up", "--port", "0")
-    started.ready()
-    assert not list(config.parent.rglob("server.conf"))
-    assert started.ends(signal.SIGINT) == 130
 
 
 #: What Celery, kombu, gunicorn and Flask would read by themselves: each of them would change or end a part.
@@ -188,37 +63,165 @@ LIBRARY_SETTINGS = {
 }
 
 
-def test_variables_of_libraries_do_not_win_over_the_configuration(
-    config: Path, own_server: Server, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def variables_ignored(part: Started) -> bool:
+    said = part.err.read_text()
+    return "environment_ignored" in said and all(name in said for name in LIBRARY_SETTINGS)
+
+
+@pytest.fixture
+def with_library_settings(config: Path, own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not win over the configuration, which may name one of them all the same.
+
+    For parts that are started by their command line (`code`): some of them are read while libraries are imported.
+    """
     for name, value in LIBRARY_SETTINGS.items():
         monkeypatch.setenv(name, value)
-    started = {name: start("--config", str(config), name) for name in ("worker", "beat", "dispatch")}
-    port = processes.usable_port("127.0.0.1", 0)
-    started["web"] = start("--config", str(config), "web", "--port", str(port), "--workers", "1")
+    monkeypatch.setenv("PICKLE_PROTOCOL", own_server.broker_url)
+    config.write_text(config.read_text().replace(own_server.broker_url, "${PICKLE_PROTOCOL}"))
+
+
+@pytest.mark.usefixtures("with_library_settings")
+def test_worker_beat_and_dispatch_wait_for_the_state_server_and_the_first_of_them_fixes_name_partitions_and_layout(
+    config: Path, own_server: Server, start: Start
+) -> None:
+    own_server.kill9()
+    started = {part: start("--config", str(config), part, code=ROOT) for part in ("worker", "beat", "dispatch")}
+    for name, part in started.items():
+        waiting = f"{name}: waiting for the state server: "
+        part.wait_for(lambda part=part, waiting=waiting: waiting in part.err.read_text())  # type: ignore[misc]
+    own_server.start()
     with own_server.client() as client:
         for name, part in started.items():
             part.wait_for(lambda name=name: client.exists(keys.heartbeat(name)) == 1)  # type: ignore[misc]
-            part.wait_for(lambda item=part: "environment_ignored" in item.err.read_text())  # type: ignore[misc]
-            assert all(f"{name}" in part.err.read_text() for name in LIBRARY_SETTINGS)
+            part.wait_for(lambda part=part: variables_ignored(part))  # type: ignore[misc]
         for name in ("worker", "beat"):
             assert client.get(keys.broker_in_use(name)) == Connection(own_server.broker_url).as_uri().encode()
-    assert requests.get(f"http://127.0.0.1:{port}/readyz", timeout=10).status_code == 200
-    assert [part.ends(signal.SIGTERM) for part in started.values()] == [0, 0, 0, 0]
+        fixed = {b"name": b"acme", b"partitions": b"1", b"layout": str(LAYOUT).encode()}
+        assert client.hgetall(keys.BRIDGE) == fixed
+    started["dispatch"].wait_for(lambda: "dispatch_started" in started["dispatch"].err.read_text())
+    assert [part.ends(signal.SIGTERM) for part in started.values()] == [0, 0, 0]
 
 
-def test_bridge_yaml_may_name_such_a_variable_all_the_same(
-    config: Path, own_server: Server, start: Start, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("with_library_settings")
+def test_web_answers_503_before_there_is_a_state_server_and_takes_it_only_when_it_is_safe(
+    config: Path, own_server: Server, start: Start
 ) -> None:
-    document = yaml.safe_load(config.read_text())
-    document["bridge"]["broker"] = "${CELERY_BROKER_URL}"
-    config.write_text(yaml.safe_dump(document))
-    monkeypatch.setenv("CELERY_BROKER_URL", own_server.broker_url)
-    worker = start("--config", str(config), "worker")
+    own_server.kill9()
+    port = processes.usable_port("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{port}"
+    started = start("--config", str(config), "web", "--port", str(port), "--workers", "1", code=ROOT)
+
+    def post() -> requests.Response:
+        body = b'{"payload_type": "single_user_test_results_link", "payload_status": "verify"}'
+        headers = {"Content-Type": "application/json", "X-Classmarker-Hmac-Sha256": sign(body, "phrase")}
+        return requests.post(f"{url}/webhooks/eu", body, headers=headers, timeout=10)
+
+    def ready() -> tuple[int, str]:
+        bearer = {"Authorization": "Bearer token"}
+        answer = requests.get(f"{url}/readyz", headers=bearer, timeout=10)
+        return answer.status_code, answer.text
+
+    started.wait_for(lambda: '"web_listening"' in started.err.read_text())
+    answer = post()
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+
+    own_server.args += ["--maxmemory-policy", "allkeys-lru"]
+    own_server.start()
+    started.wait_for(lambda: "noeviction" in ready()[1])
+    assert (ready()[0], post().status_code) == (503, 503)
     with own_server.client() as client:
-        worker.wait_for(lambda: client.exists(keys.heartbeat("worker")) == 1)
-        assert client.get(keys.broker_in_use("worker")) == Connection(own_server.broker_url).as_uri().encode()
-    assert worker.ends(signal.SIGTERM) == 0
+        client.config_set("maxmemory-policy", "noeviction")
+        started.wait_for(lambda: ready()[0] == 200)
+        assert post().json()["outcome"] == "test"
+        # Now it is in the register, which it could not write when it started.
+        started.wait_for(lambda: [each.name for each in RunningProcesses(client).read(time.time())] == ["web"])
+        assert client.hget(keys.BRIDGE, "name") == b"acme"
+    assert variables_ignored(started)
+    assert started.ends(signal.SIGTERM) == 0
+
+
+def would_forget(client: redis.Redis, config: Path, environment: pytest.MonkeyPatch) -> None:
+    client.config_set("maxmemory-policy", "allkeys-lru")
+
+
+def has_other_partitions(client: redis.Redis, config: Path, environment: pytest.MonkeyPatch) -> None:
+    client.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": "4"})
+
+
+def has_unsupported_telemetry(client: redis.Redis, config: Path, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")
+    environment.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+
+
+def names_no_token(config: Path) -> None:
+    document = yaml.safe_load(config.read_text())
+    del document["access"]
+    config.write_text(yaml.safe_dump(document))
+
+
+def has_no_token_in_its_file(client: redis.Redis, config: Path, environment: pytest.MonkeyPatch) -> None:
+    names_no_token(config)
+    (config.parent / "data").mkdir()
+    (config.parent / "data" / "api-token.sha256").write_text("no hash")
+
+
+def web_in_this_process(config: Path, port: int = 0) -> int:
+    """The exit code of a start that is refused."""
+    before = os.umask(0o077)
+    try:
+        with captured_logs():
+            return cli.run(("--config", str(config), "web", "--port", str(port), "--workers", "1"))
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(
+    ("broken", "code", "problem"),
+    [
+        (would_forget, 78, "Remedy: "),
+        (has_other_partitions, 78, "Remedy: set bridge.partitions: 4"),
+        (has_unsupported_telemetry, 78, 'OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" is not supported. Remedy: http/protobuf'),
+        (has_no_token_in_its_file, 1, "holds no SHA-256 in 64 hex digits. Remedy: delete it"),
+    ],
+)
+def test_a_start_is_refused_with_one_line(
+    broken: Callable[[redis.Redis, Path, pytest.MonkeyPatch], None],
+    code: int,
+    problem: str,
+    config: Path,
+    own_server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """All parts begin with the same function, see the tests above."""
+    with own_server.client() as client:
+        broken(client, config, monkeypatch)
+    assert web_in_this_process(config) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert problem in line
+
+
+def test_web_makes_no_token_of_its_own(config: Path, own_server: Server) -> None:
+    names_no_token(config)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        # It has looked for tokens before it listens.
+        assert web_in_this_process(config, taken.getsockname()[1]) == 1
+    assert not list(config.parent.rglob("api-token*"))
+
+
+@pytest.mark.usefixtures("starts_processes")
+def test_the_health_check_of_a_container_goes_by_the_heartbeat(
+    own_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATTEMPT_BRIDGE_STATE", own_server.url)
+    program = [sys.executable, "-m", "bridge.runtime.healthcheck", "beat"]
+    assert subprocess.run(program, capture_output=True, check=False).returncode == 1
+    assert healthcheck.main("beat") == 1
+    with own_server.client() as client:
+        client.set(keys.heartbeat("beat"), "1800000000", ex=30)
+    assert healthcheck.main("beat") == 0
+    own_server.kill9()
+    assert healthcheck.main("beat") == 1
 
 
 #: A stock worker of another service: it forgets to confirm the first copy, as if it had been killed after its pop.
@@ -260,15 +263,3 @@ def test_an_event_is_sent_again_until_its_receipt_comes_through_the_queue_of_rec
         finally:
             receiver.end()
     assert dispatch.ends(signal.SIGTERM) == 0
-
-
-def test_telemetry_that_cannot_be_exported_is_refused_at_the_start(
-    config: Path, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All parts begin with the same function, see the first test."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-    started = start("--config", str(config), "dispatch")
-    assert started.ends() == 78
-    (line,) = started.err.read_text().splitlines()
-    assert 'environment: OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" is not supported. Remedy: http/protobuf' in line

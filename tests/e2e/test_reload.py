@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from bridge.runtime import processes
 from bridge.state import keys
 from bridge.state.server_socket import addresses
 from bridge.vendors.classmarker.simulator import Simulator
-from tests.support.commands import PROGRAM, Start, Started, part_pids
+from tests.support.commands import PROGRAM, Start, Started, kill, part_pids
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
@@ -88,6 +89,12 @@ def sends_to(url: str, source: str) -> int:
     return requests.post(f"{url}/webhooks/{source}", data=raw, headers=dict(headers), timeout=10).status_code
 
 
+def journal(config: Path) -> list[str]:
+    """Attempt ids of the events in the journal."""
+    with redis.Redis.from_url(addresses(config.parent / "data")[0]) as state:
+        return [fields[b"attempt"].decode() for _, fields in state.xrange(keys.journal(0))]
+
+
 def queued(config: Path, queue: str) -> list[str]:
     """The attempts in a receiver's queue on the embedded broker."""
     path = addresses(config.parent / "data")[1].removeprefix("redis+socket://").partition("?")[0]
@@ -97,49 +104,35 @@ def queued(config: Path, queue: str) -> list[str]:
     return [body["data"]["attempt"]["id"] for body in bodies]
 
 
-def ready_with(start: Start, config: Path) -> tuple[Started, str]:
-    config.write_text(yaml.safe_dump(CONTENT))
-    started = start("--config", str(config), "up", "--port", "0")
-    return started, started.ready()
+@dataclass
+class Running:
+    """An `up` with `CONTENT`, and what it was then."""
+
+    config: Path
+    started: Started
+    url: str
+    pids: dict[str, int]
 
 
-def test_a_reload_gives_every_part_the_edited_file_while_no_webhook_is_lost_or_refused(
+def test_every_part_takes_an_edited_file_by_command_and_by_signal_and_one_with_problems_changes_nothing(
     start: Start, tmp_path: Path
 ) -> None:
+    """In one test, because it takes a whole bridge."""
     config = tmp_path / "bridge.yaml"
-    started, url = ready_with(start, config)
-    pids = part_pids(started)
-    assert sends_to(url, "us") == 404
-    edited = {
-        **CONTENT,
-        "sources": {"eu": SOURCE, "us": SOURCE},
-        "subscriptions": {"grades": {"transport": "kombu", "queue": "second"}},
-    }
-    with Senders(url) as senders:
-        until(lambda: len(senders.answers) > 20)
-        config.write_text(yaml.safe_dump(edited))
-        code, said = reload(config)
-        assert code == 0, said + started.err.read_text()[-3000:]
-        count = len(senders.answers)
-        until(lambda: len(senders.answers) > count + 20)
-    assert sorted(line.split()[1].partition(":")[0] for line in said.splitlines()) == sorted(processes.PARTS), said
-    assert said.count("loaded: ") == len(processes.PARTS), said
-    assert {status for status, _ in senders.answers} == {200}, senders.answers
-    sent = {attempt for _, attempt in senders.answers}
-    with redis.Redis.from_url(addresses(tmp_path / "data")[0]) as state:
-        published = [fields[b"attempt"].decode() for _, fields in state.xrange(keys.journal(0))]
-    assert sorted(published) == sorted(sent)
-    assert sends_to(url, "us") == 200
-    until(lambda: sent <= {*queued(config, "first"), *queued(config, "second")})
-    assert queued(config, "second")
+    config.write_text(yaml.safe_dump(CONTENT))
+    started = start("--config", str(config), "up", "--port", "0")
+    running = Running(config, started, started.ready(), part_pids(started))
+    check_problems_are_refused_by_name(running)
+    check_no_webhook_is_lost_or_refused(running)
+    check_what_is_written_later_stops_nobody_who_starts_again(running)
     # In place: the supervisor sees no part end.
-    assert part_pids(started) == pids
+    assert part_pids(started) == running.pids
     assert "exited unexpectedly" not in started.err.read_text()
+    check_a_part_that_cannot_start_is_named_and_web_goes_on_receiving(running)
 
 
-def test_a_file_with_problems_is_refused_by_name_and_the_old_one_stays(start: Start, tmp_path: Path) -> None:
-    config = tmp_path / "bridge.yaml"
-    started, url = ready_with(start, config)
+def check_problems_are_refused_by_name(running: Running) -> None:
+    config, started = running.config, running.started
     config.write_text(yaml.safe_dump(CONTENT).replace("transport", "transprot"))
     code, said = reload(config)
     assert code == 78
@@ -150,13 +143,59 @@ def test_a_file_with_problems_is_refused_by_name_and_the_old_one_stays(start: St
     code, said = reload(config)
     assert code == 1
     assert said.count("bridge.partitions: cannot change while the bridge runs. Remedy: ") == len(processes.PARTS), said
-    assert sends_to(url, "eu") == 200
-    # By signal, with a file that is good again. What is written once it was checked stops nobody who starts again.
-    config.write_text(yaml.safe_dump({**CONTENT, "sources": {"eu": SOURCE, "us": SOURCE}}))
+    assert (sends_to(running.url, "eu"), sends_to(running.url, "us")) == (200, 404)
+
+
+def check_no_webhook_is_lost_or_refused(running: Running) -> None:
+    config, url = running.config, running.url
+    before = journal(config)
+    edited = {
+        **CONTENT,
+        "sources": {"eu": SOURCE, "us": SOURCE},
+        "subscriptions": {"grades": {"transport": "kombu", "queue": "second"}},
+    }
+    with Senders(url) as senders:
+        until(lambda: len(senders.answers) > 20)
+        config.write_text(yaml.safe_dump(edited))
+        code, said = reload(config)
+        assert code == 0, said + running.started.err.read_text()[-3000:]
+        count = len(senders.answers)
+        until(lambda: len(senders.answers) > count + 20)
+    assert sorted(line.split()[1].partition(":")[0] for line in said.splitlines()) == sorted(processes.PARTS), said
+    assert said.count("loaded: ") == len(processes.PARTS), said
+    assert {status for status, _ in senders.answers} == {200}, senders.answers
+    sent = {attempt for _, attempt in senders.answers}
+    assert sorted(journal(config)) == sorted([*before, *sent])
+    assert sends_to(url, "us") == 200
+    until(lambda: sent <= {*queued(config, "first"), *queued(config, "second")})
+    assert queued(config, "second")
+
+
+def check_what_is_written_later_stops_nobody_who_starts_again(running: Running) -> None:
+    """After a reload by signal, with a file that was good when it was checked."""
+    config, started = running.config, running.started
+    accepted, begun = '"outcome": "restarting"', '"dispatch_started"'
+    restarts, begins = (started.err.read_text().count(text) for text in (accepted, begun))
+    config.write_text(yaml.safe_dump({**CONTENT, "sources": {"eu": SOURCE, "us": SOURCE, "ca": SOURCE}}))
     started.process.send_signal(signal.SIGHUP)
-    accepted = '"outcome": "restarting"'
-    started.wait_for(lambda: started.err.read_text().count(accepted) == len(processes.PARTS))
+    started.wait_for(lambda: started.err.read_text().count(accepted) == restarts + len(processes.PARTS))
     config.write_text("bridge: [")
-    started.wait_for(lambda: sends_to(url, "us") == 200)
-    started.wait_for(lambda: started.err.read_text().count('"dispatch_started"') == 2)
-    assert "exited unexpectedly" not in started.err.read_text()
+    started.wait_for(lambda: sends_to(running.url, "ca") == 200)
+    started.wait_for(lambda: started.err.read_text().count(begun) == begins + 1)
+
+
+def check_a_part_that_cannot_start_is_named_and_web_goes_on_receiving(running: Running) -> None:
+    """With the file as the check before has left it."""
+    started, url = running.started, running.url
+    kill(running.pids["worker"])
+    started.wait_for(lambda: "exited unexpectedly (exit code 78" in started.err.read_text())
+    assert "restarting in 60 s. Its last line: " in started.err.read_text()
+    started.wait_for(lambda: "[-]worker missing: no heartbeat" in requests.get(f"{url}/readyz?verbose", timeout=5).text)
+    answer = requests.get(f"{url}/readyz?verbose", timeout=5)
+    assert answer.status_code == 200
+    for name in ("web", "beat", "dispatch"):
+        assert f"[+]{name} ok: heartbeat" in answer.text
+    before = len(journal(running.config))
+    assert sends_to(url, "eu") == 200
+    assert len(journal(running.config)) == before + 1
+    assert {**part_pids(started), "worker": running.pids["worker"]} == running.pids

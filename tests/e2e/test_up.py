@@ -20,6 +20,7 @@ import redis
 import requests
 import yaml
 
+from bridge import cli
 from bridge.runtime import processes
 from bridge.state import keys
 from bridge.state.embedded_server import EmbeddedServer
@@ -96,29 +97,6 @@ def journal(config: Path) -> list[str]:
         return [fields[b"attempt"].decode() for _, fields in client.xrange(keys.journal(0))]
 
 
-def test_a_webhook_that_is_answered_200_is_in_the_journal_also_after_every_part_and_the_embedded_server_were_killed(
-    start: Start, config: Path
-) -> None:
-    started = up(start, config)
-    url = started.ready()
-    assert started.out.read_text() == f"ready {url}\n"
-    sent = [send(url)]
-    assert journal(config) == sent
-    first = part_pids(started)
-    assert set(first) == set(processes.PARTS)
-    for name in processes.PARTS:
-        kill(first[name])
-    started.wait_for(lambda: all(part_pids(started).get(name, pid) != pid for name, pid in first.items()))
-    started.wait_for(lambda: answers(url))
-    sent.append(send(url))
-    assert journal(config) == sent
-    server = server_pid(config)
-    kill(server)
-    started.wait_for(lambda: not alive(server) and answers(url))
-    sent.append(send(url))
-    assert journal(config) == sent
-
-
 def sign_in_link(started: Started, url: str) -> str:
     said = [json.loads(line)["event"] for line in started.err.read_text().splitlines()]
     (line,) = [line for line in said if line.startswith("dashboard: ")]
@@ -127,16 +105,18 @@ def sign_in_link(started: Started, url: str) -> str:
     return match[1]
 
 
-def test_the_first_start_shows_a_token_that_the_api_asks_for_and_later_ones_say_where_its_hash_is(
+def test_the_first_start_shows_a_token_that_the_api_asks_for_and_later_ones_even_without_sources_say_where_its_hash_is(
     start: Start, config: Path
 ) -> None:
     started = up(start, config)
     url = started.ready()
+    assert started.out.read_text() == f"ready {url}\n"
     file = config.parent / "data" / "api-token.sha256"
     said = [json.loads(line) for line in started.err.read_text().splitlines()]
     assert {line["part"] for line in said} <= {*processes.PARTS, "up"}
     assert all(line["event"] and line["level"] for line in said)
     (notice,) = [line["event"] for line in said if "shown this once" in line["event"]]
+    assert notice.startswith("API token, shown this once: ")
     token = notice.partition("shown this once: ")[2].split()[0]
     assert hashlib.sha256(token.encode()).hexdigest() == file.read_text().strip()
     for path in ("/api/v1/watches", "/metrics"):
@@ -150,65 +130,83 @@ def test_the_first_start_shows_a_token_that_the_api_asks_for_and_later_ones_say_
         assert browser.post(link, **form).url == f"{url}/ui/"
         assert requests.post(link, **form).status_code == 401
     assert stops_in_good_order(started, signal.SIGTERM) == 0
+    assert not (file.parent / "server.pid").exists()
     # Nowhere else: not in a log of a part, not on disk.
     for secret in (token, code):
         assert started.err.read_text().count(secret) == 1
         assert not any(secret.encode() in path.read_bytes() for path in file.parent.rglob("*") if path.is_file())
+
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "sources": {}}))
     second = up(start, config)
-    second.ready()
-    assert f"the hash of the API token is in {file}" in second.err.read_text()
-    assert "shown this once" not in second.err.read_text()
-    assert sign_in_link(second, second.ready()) != link
+    url = second.ready()
+    assert answers(url)
+    lines = [json.loads(line) for line in second.err.read_text().splitlines()]
+    events = [line["event"] for line in lines if line["part"] == "up" and "still waiting" not in line["event"]]
+    assert events[:-1] == [
+        f"the hash of the API token is in {file}; to get a new token delete that file and start again",
+        f"{config} has no sources yet, so nothing will be received. See bridge.example.yaml",
+    ]
+    assert events[-1].startswith(f"dashboard: {url}/ui/sign-in?code=")
+    assert code not in events[-1]
+    assert "Warning" not in second.err.read_text()
+    assert stops_in_good_order(second, signal.SIGINT) == 130
 
 
-def kill_with_supervisor(started: Started, *guards: str) -> dict[int, str]:
-    """Kill `up`, and before it what runs these programs below it; process id -> command line of everything below."""
-    below = descendants(started.process.pid)
+def kill_with_supervisor(started: Started, *guards: str, part: str | None = None) -> dict[int, str]:
+    """Kill what runs these programs below `up`, then `up` itself and this part; process id -> command line of
+    everything that was below it.
+    """
+    below, parts = descendants(started.process.pid), part_pids(started)
     assert len(below) >= len(processes.PARTS) + 4
+    # The guards first: they act on the end of the supervisor.
     for pid in [pid for pid, command in below.items() if any(guard in command for guard in guards)]:
         kill(pid)
-    kill(started.process.pid)
+    for pid in (started.process.pid, *([parts[part]] if part else [])):
+        kill(pid)
     started.process.wait()
     return below
 
 
-def test_a_killed_supervisor_leaves_no_process_and_the_next_one_starts_with_all_data(
+def test_after_a_killed_supervisor_the_next_one_starts_with_all_data_and_one_beside_another_is_refused(
     start: Start, config: Path
 ) -> None:
-    started = up(start, config)
-    url = started.ready()
+    first = up(start, config)
+    url = first.ready()
     sent = [send(url)]
-    for guards in ((), ("reaper.py",)):
-        below = kill_with_supervisor(started, *guards)
-        # At once and on the same port: the parts of the first have a few seconds to end.
-        started = start("--config", str(config), "up", "--port", url.rpartition(":")[2])
-        assert started.ready() == url
-        until(lambda below=below: not any(alive(pid) for pid in below))  # type: ignore[misc]
-        sent.append(send(url))
-        assert journal(config) == sent
-    assert started.ends(signal.SIGTERM) == 0
-    assert not (config.parent / "data" / "server.pid").exists()
+    refused = up(start, config)
+    assert refused.ends() == 1
+    (line,) = refused.err.read_text().splitlines()
+    assert f"in use by process {first.process.pid}. Remedy: " in line
 
-
-def test_a_server_that_outlived_everything_is_adopted_and_left_running(start: Start, config: Path) -> None:
-    started = up(start, config)
-    sent = [send(started.ready())]
-    server = server_pid(config)
-    kill(next(pid for pid, command in descendants(started.process.pid).items() if "keeper.py" in command))
-    kill(started.process.pid)
-    started.process.wait()
-    second = up(start, config)
-    url = second.ready()
-    assert f"adopted the embedded server of an earlier run: process {server}" in second.err.read_text()
+    below = kill_with_supervisor(first, "reaper.py")
+    # At once and on the same port: the parts of the first have a few seconds to end.
+    second = start("--config", str(config), "up", "--port", url.rpartition(":")[2])
+    assert second.ready() == url
+    until(lambda: not any(alive(pid) for pid in below))
     sent.append(send(url))
     assert journal(config) == sent
-    assert second.ends(signal.SIGTERM) == 0
-    assert "the embedded server of an earlier run keeps running. Remedy: " in second.err.read_text()
+
+    # Nobody is left to end the server. The worker processes of web end also when everything above them is killed.
+    server = server_pid(config)
+    below = kill_with_supervisor(second, "reaper.py", "keeper.py", part="web")
+    until(lambda: [pid for pid in below if alive(pid)] == [server])
+    third = up(start, config)
+    url = third.ready()
+    assert f"adopted the embedded server of an earlier run: process {server}" in third.err.read_text()
+    sent.append(send(url))
+    assert journal(config) == sent
+    assert third.ends(signal.SIGTERM) == 0
+    assert "the embedded server of an earlier run keeps running. Remedy: " in third.err.read_text()
     assert alive(server)
+
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        third = start("--config", str(config), "up", "--port", str(taken.getsockname()[1]))
-        assert third.ends() == 1
-    assert alive(server)
+        port = taken.getsockname()[1]
+        refused = start("--config", str(config), "up", "--port", str(port))
+        assert refused.ends() == 1
+    # One line, so it has neither started nor adopted a server.
+    (line,) = refused.err.read_text().splitlines()
+    assert line.startswith(f"Error: cannot listen on 127.0.0.1:{port}: ")
+    assert line.endswith("Remedy: choose another port with --port")
     assert server_pid(config) == server
 
 
@@ -273,12 +271,12 @@ def server_pid_or_none(config: Path) -> int | None:
 
 def test_a_reader_that_stops_reading_or_closes_ends_nothing(start: Start, config: Path) -> None:
     reading, writing = os.pipe()
-    # Nobody reads: what web says about refused webhooks and what is said about dead parts fills the pipe.
-    fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, 4096)
+    # Nobody reads: what web says about refused webhooks and what is said about dead parts finds the pipe full.
+    os.write(writing, bytes(fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, 4096)))
     with os.fdopen(writing, "wb") as stderr:
         started = start("--config", str(config), "up", "--port", "0", stderr=stderr)
     url = started.ready()
-    for is_last in (False, False, True):
+    for is_last in (False, True):
         if is_last:
             os.close(reading)
         first = part_pids(started)
@@ -290,77 +288,10 @@ def test_a_reader_that_stops_reading_or_closes_ends_nothing(start: Start, config
     assert started.ends(signal.SIGTERM) == 0
 
 
-def test_a_part_that_cannot_be_kept_running_is_named_and_web_goes_on_receiving(start: Start, config: Path) -> None:
-    started = up(start, config)
-    url = started.ready()
-    first = part_pids(started)
-    good = config.read_text()
-    # Its next start fails, as after a slip of the pen beside a running bridge.
-    config.write_text(good.replace("public_url", "public_ulr"))
-    kill(first["worker"])
-    started.wait_for(lambda: "exited unexpectedly (exit code 78" in started.err.read_text())
-    assert "restarting in 60 s. Its last line: " in started.err.read_text()
-    config.write_text(good)
-    started.wait_for(lambda: "[-]worker missing: no heartbeat" in requests.get(f"{url}/readyz?verbose", timeout=5).text)
-    answer = requests.get(f"{url}/readyz?verbose", timeout=5)
-    assert answer.status_code == 200
-    for name in ("web", "beat", "dispatch"):
-        assert f"[+]{name} ok: heartbeat" in answer.text
-    sent = [send(url)]
-    assert journal(config) == sent
-    left = part_pids(started)
-    assert {name: left[name] for name in ("web", "beat", "dispatch")} == {
-        name: first[name] for name in ("web", "beat", "dispatch")
-    }
-
-
-def test_without_sources_it_gets_ready_all_the_same_and_says_so_in_one_line(start: Start, config: Path) -> None:
-    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "sources": {}}))
-    started = up(start, config)
-    url = started.ready()
-    assert answers(url)
-    lines = [json.loads(line) for line in started.err.read_text().splitlines()]
-    said = [line["event"] for line in lines if line["part"] == "up" and "still waiting" not in line["event"]]
-    assert said[1:-1] == [f"{config} has no sources yet, so nothing will be received. See bridge.example.yaml"]
-    assert said[0].startswith("API token, shown this once: ")
-    assert said[-1].startswith(f"dashboard: {url}/ui/sign-in?code=")
-    assert "Warning" not in started.err.read_text()
-    assert stops_in_good_order(started, signal.SIGINT) == 130
-
-
-def test_a_second_one_on_the_same_data_directory_names_the_first_whose_web_workers_end_when_all_above_them_is_killed(
-    start: Start, config: Path
+def test_a_wrong_configuration_is_refused_before_anything_starts(
+    config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = up(start, config)
-    first.ready()
-    second = up(start, config)
-    assert second.ends() == 1
-    lines = second.err.read_text().splitlines()
-    assert len(lines) == 1
-    assert f"in use by process {first.process.pid}. Remedy: " in lines[0]
-    # And a worker process of web ends also when everything above it is killed.
-    web = part_pids(first)["web"]
-    below = descendants(first.process.pid)
-    kill(next(pid for pid, command in below.items() if "reaper.py" in command))
-    for pid in (first.process.pid, web):
-        kill(pid)
-    until(lambda: not any(alive(pid) for pid in below))
-
-
-def test_a_port_in_use_is_one_clear_line_before_anything_starts(start: Start, config: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        started = start("--config", str(config), "up", "--port", str(port))
-        assert started.ends() == 1
-    (line,) = started.err.read_text().splitlines()
-    assert line.startswith(f"Error: cannot listen on 127.0.0.1:{port}: ")
-    assert line.endswith("Remedy: choose another port with --port")
-    assert [file.name for file in (config.parent / "data").iterdir()] == ["lock"]
-
-
-def test_a_wrong_configuration_is_refused_before_anything_starts(start: Start, config: Path) -> None:
     config.write_text(config.read_text().replace("public_url", "public_ulr"))
-    started = up(start, config)
-    assert started.ends() == 78
-    assert 'Did you mean "public_url"?' in started.err.read_text()
+    assert cli.run(("--config", str(config), "up", "--port", "0")) == 78
+    assert 'Did you mean "public_url"?' in capsys.readouterr().err
     assert not (config.parent / "data").exists()

@@ -19,7 +19,6 @@ from kombu import Connection
 from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.wrappers import Request, Response
 
-from bridge.state.server_socket import addresses
 from bridge.vendors.classmarker.simulator import Simulator
 from tests.support.commands import Started
 from tests.support.otlp import Collector, ReceivedSpan, collector
@@ -63,7 +62,7 @@ class Traced:
 
 @pytest.fixture
 def traced(
-    starts_servers: None, starts_processes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_server: Server, starts_processes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Traced]:
     simulator = Simulator(7, time.time)
     events: dict[str, dict[str, Any]] = {}
@@ -80,7 +79,7 @@ def traced(
         api, hook = stack.enter_context(serving(simulator.wsgi)), stack.enter_context(serving(receiver))
         got = stack.enter_context(collector())
         config = tmp_path / "bridge.yaml"
-        config.write_text(yaml.safe_dump(_configuration(simulator, api, hook)))
+        config.write_text(yaml.safe_dump(_configuration(own_server, simulator, api, hook)))
         simulator.finish(**PERSON)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", got.url)
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization={COLLECTOR_TOKEN}")
@@ -94,12 +93,14 @@ def traced(
         answer = requests.post(f"{url}/webhooks/eu/{WEBHOOK_TOKEN}", data=raw, headers=sent, timeout=30)
         assert answer.json()["outcome"] == "published"
         started.wait_for(lambda: all(len(got.named(f"send {name}")) == 2 for name in ("crm", "gradebook")))
-        yield Traced(got, url, events, headers, _tasks(addresses(tmp_path / "data")[1]))
+        yield Traced(got, url, events, headers, _tasks(own_server.broker_url))
         assert started.ends(signal.SIGTERM) == 0
         assert "Traceback" not in started.err.read_text()
+        # The state server was given, so `up` has none of its own.
+        assert not list(tmp_path.rglob("server.conf"))
 
 
-def _configuration(simulator: Simulator, api: str, hook: str) -> dict[str, Any]:
+def _configuration(server: Server, simulator: Simulator, api: str, hook: str) -> dict[str, Any]:
     credentials = {
         "api_key": simulator.api_key,
         "api_secret": simulator.api_secret,
@@ -118,7 +119,13 @@ def _configuration(simulator: Simulator, api: str, hook: str) -> dict[str, Any]:
     token = {"name": "ops", "role": "operator", "sha256": hashlib.sha256(API_TOKEN.encode()).hexdigest()}
     return {
         "demo": True,
-        "bridge": {"name": "acme", "public_url": "http://127.0.0.1:8080", "data_dir": "data"},
+        "bridge": {
+            "name": "acme",
+            "public_url": "http://127.0.0.1:8080",
+            "state": server.url,
+            "broker": server.broker_url,
+            "data_dir": "data",
+        },
         "sources": {"eu": source},
         "subscriptions": {"crm": crm, "gradebook": gradebook},
         "access": {"tokens": [token]},

@@ -104,6 +104,12 @@ def test_without_a_token_nobody_is_answered_wherever_the_call_comes_from(
         assert "eu" not in answer.text.replace("Bearer", "")
 
 
+def test_a_forged_webhook_is_not_told_about_tokens(state: redis.Redis, tmp_path: Path) -> None:
+    client = create_app(build(state, tmp_path), gate=OpenGate()).test_client()  # type: ignore[arg-type]
+    forged = client.post("/webhooks/eu", json={})
+    assert (forged.status_code, "access.tokens" in forged.text) == (401, False)
+
+
 def test_the_token_that_up_made_is_accepted_until_the_file_names_others(state: redis.Redis, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / FILE).write_text(hashlib.sha256(b"made").hexdigest() + "\n")
