@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from celery import Celery
 
+from tests.support.forked import Forked
 from tests.support.servers import Server
 
 pytestmark = pytest.mark.usefixtures("starts_processes")
@@ -43,7 +41,7 @@ workers.app.run_worker(services)
 """
 
 
-def wait_for(log: Path, words: list[str], process: subprocess.Popen[bytes]) -> None:
+def wait_for(log: Path, words: list[str], process: Forked) -> None:
     deadline = time.monotonic() + 40
     while not all(word in log.read_text() for word in words):
         assert process.poll() is None, log.read_text()[-3000:]
@@ -56,7 +54,7 @@ def test_a_worker_tells_the_type_and_the_place_of_what_its_tasks_raise(own_serve
     (tmp_path / "driver.py").write_text(DRIVER)
     with log.open("w") as output:
         arguments = [str(tmp_path / "driver.py"), "worker", own_server.url, own_server.broker_url, CANARY]
-        process = subprocess.Popen([sys.executable, *arguments], stdout=output, stderr=output)
+        process = Forked(arguments, stdout=output, stderr=output)
     try:
         app = Celery(broker=own_server.broker_url, set_as_current=False)
         app.conf.task_default_queue = "attempt-bridge"
@@ -75,10 +73,15 @@ def test_a_worker_tells_the_type_and_the_place_of_what_its_tasks_raise(own_serve
 
 
 def test_a_command_tells_the_type_and_the_place_and_the_text_only_when_asked_for(tmp_path: Path) -> None:
-    program = f"from bridge import cli, services\ndef boom(**_): raise KeyError('{CANARY}')\nservices.load = boom\n"
+    command = tmp_path / "command.py"
+    command.write_text(
+        f"import sys\nfrom bridge import cli\nfrom bridge.cli import common\ndef boom(**_): raise KeyError('{CANARY}')\n"
+        "common.load = boom\nsys.exit(cli.run(sys.argv[1:], logging=True))\n"
+    )
     for arguments, tells in (["requests", "list"], False), (["--debug", "requests", "list"], True):
-        command = [sys.executable, "-c", f"{program}import sys; sys.exit(cli.run({arguments!r}, logging=True))"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=dict(os.environ))
-        assert done.returncode == 1
-        assert "KeyError" in done.stderr
-        assert (CANARY in done.stderr) is tells
+        with (tmp_path / "out.txt").open("w") as out, (tmp_path / "err.txt").open("w") as err:
+            done = Forked([str(command), *arguments], cwd=tmp_path, stdout=out, stderr=err)
+            assert done.wait(60) == 1
+        said = (tmp_path / "err.txt").read_text()
+        assert "KeyError" in said
+        assert (CANARY in said) is tells

@@ -16,7 +16,8 @@ __all__ = ["ANSWER_SECONDS", "Answered", "Traffic"]
 
 #: The longest that a vendor is to wait for an answer.
 ANSWER_SECONDS = 3.0
-_PAUSE_SECONDS = 0.02
+#: Between two webhooks; the second one while they are refused.
+_PAUSE_SECONDS, _REFUSED_SECONDS = 0.02, 0.1
 
 
 class Answered(NamedTuple):
@@ -68,11 +69,11 @@ class Traffic:
         waiting: list[int] = []
         while not self._stop.is_set():
             for number in (next(self._numbers), *waiting[:1]):
-                if self._is_acked(number):
+                if is_acked := self._is_acked(number):
                     waiting = [each for each in waiting if each != number]
                 elif number not in waiting:
                     waiting.append(number)
-            self._stop.wait(_PAUSE_SECONDS)
+            self._stop.wait(_PAUSE_SECONDS if is_acked else _REFUSED_SECONDS)
         while waiting and self._is_acked(waiting[-1]):
             waiting.pop()
 
