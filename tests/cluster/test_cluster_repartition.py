@@ -41,7 +41,7 @@ def publishing(cluster: Cluster) -> Iterator[Callable[[], set[int]]]:
     def connect() -> Journal:
         return Journal(cluster.client(retries=1), partitions=SERVED)
 
-    writers = [Writers(connect, first=KNOWN), Writers(connect)]
+    writers = [Writers(connect, first=KNOWN, pause=0.01), Writers(connect, pause=0.01)]
     try:
         yield lambda: writers[0].acknowledged | writers[1].acknowledged
     finally:

@@ -19,9 +19,11 @@ _TRIES = 2
 
 
 class Writers:
-    """They write until `stop`. `connect`: called once for each. `first`: the number of their first attempt."""
+    """They write until `stop`. `connect`: called once for each. `first`: the number of their first attempt. `pause`:
+    seconds after each."""
 
-    def __init__(self, connect: Callable[[], Journal], *, first: int = 0) -> None:
+    def __init__(self, connect: Callable[[], Journal], *, first: int = 0, pause: float = 0.0) -> None:
+        self._pause = pause
         self._numbers, self._stopped = itertools.count(first), threading.Event()
         self.acknowledged: set[int] = set()
         self.refused: set[int] = set()
@@ -43,7 +45,7 @@ class Writers:
         return json.dumps(counts)
 
     def _write(self, journal: Journal) -> None:
-        while not self._stopped.is_set():
+        while not self._stopped.wait(self._pause):
             number = next(self._numbers)
             for _ in range(_TRIES):
                 try:
