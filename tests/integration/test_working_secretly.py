@@ -39,6 +39,18 @@ def in_thread(*_):
 workers.tasks.Tasks.check_sources = in_thread
 workers.app.run_worker(services)
 """
+#: A command line that ends in such an error.
+COMMAND = f"""
+import sys
+from bridge import cli
+from bridge.cli import common
+
+def boom(**_):
+    raise KeyError("{CANARY}")
+
+common.load = boom
+sys.exit(cli.run(sys.argv[1:], logging=True))
+"""
 
 
 def wait_for(log: Path, words: list[str], process: Forked) -> None:
@@ -74,10 +86,7 @@ def test_a_worker_tells_the_type_and_the_place_of_what_its_tasks_raise(own_serve
 
 def test_a_command_tells_the_type_and_the_place_and_the_text_only_when_asked_for(tmp_path: Path) -> None:
     command = tmp_path / "command.py"
-    command.write_text(
-        f"import sys\nfrom bridge import cli\nfrom bridge.cli import common\ndef boom(**_): raise KeyError('{CANARY}')\n"
-        "common.load = boom\nsys.exit(cli.run(sys.argv[1:], logging=True))\n"
-    )
+    command.write_text(COMMAND)
     for arguments, tells in (["requests", "list"], False), (["--debug", "requests", "list"], True):
         with (tmp_path / "out.txt").open("w") as out, (tmp_path / "err.txt").open("w") as err:
             done = Forked([str(command), *arguments], cwd=tmp_path, stdout=out, stderr=err)
