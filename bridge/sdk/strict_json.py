@@ -25,6 +25,8 @@ _MAX_NUMBER_LENGTH, _MAX_EXPONENT = 64, 300
 #: Possessive, and the closing quote is optional, so that no input makes it backtrack (`"\"\"…` took minutes).
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
+#: A lone surrogate or NUL can only come from such an escape; a pair of surrogates is nothing odd, and looks the same.
+_ODD_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 
 def parse(raw: bytes) -> Any:
@@ -65,9 +67,17 @@ def parse_answer(raw: bytes) -> Any:
         raise Unreadable(f"answer is not JSON: {error.msg} at character {error.pos}", reason="not_json") from error
     except RecursionError as error:
         raise Unreadable("answer is nested too deeply", reason="too_deep") from error
-    if "\\u" in text or text.count("[") + text.count("{") > _ANSWER_DEPTH:
+    many = text.count("[") + text.count("{") > _ANSWER_DEPTH
+    if _ODD_ESCAPE.search(text) or (many and _is_deeper(document, _ANSWER_DEPTH)):
         return _with_replacements(document, _ANSWER_DEPTH)
     return document
+
+
+def _is_deeper(value: dict[str, Any] | list[Any], room: int) -> bool:
+    """Whether a document has more levels than that."""
+    members = value.values() if isinstance(value, dict) else value
+    inner = [member for member in members if isinstance(member, dict | list)]
+    return bool(inner) and (room == 1 or any(_is_deeper(member, room - 1) for member in inner))
 
 
 def _with_replacements(value: Any, room: int) -> Any:

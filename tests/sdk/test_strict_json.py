@@ -129,6 +129,16 @@ def test_one_odd_value_in_an_answer_hides_nothing_beside_it(text: str, value: ob
     assert value is None or result == value
 
 
+def test_what_is_nested_deeper_than_24_in_an_answer_is_null_and_all_else_stays() -> None:
+    def nested(levels: int, inner: str) -> str:
+        return "[" * levels + inner + "]" * levels
+
+    for deep in (nested(24, '"a"'), f'[{nested(23, "1")}, {{"b": [[1], {{}}]}}]'):
+        assert parse_answer(deep.encode()) == json.loads(deep)
+    deeper = f'["b", {nested(24, "1")}, {{"c": {nested(23, "[]")}}}]'
+    assert parse_answer(deeper.encode()) == json.loads(f'["b", {nested(23, "null")}, {{"c": {nested(22, "null")}}}]')
+
+
 def test_broken_utf8_in_an_answer_is_shown_as_such() -> None:
     assert parse_answer(b'["a\xff"]') == ["a�"]
 

@@ -54,5 +54,6 @@ class Writers:
                     break
                 except StateUnavailable:
                     self.refused.add(number)
-                if self._stopped.is_set():
+                # What is away refuses at once, and comes back no sooner for being asked.
+                if self._stopped.wait(0.02):
                     break

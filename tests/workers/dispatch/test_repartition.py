@@ -30,7 +30,7 @@ from workers.dispatch.repartition import CRASH_POINTS, RepartitionRunner
 
 #: Partitions that the processes serve.
 SERVED = 4
-NAMES = [f"link:{number}" for number in range(400)]
+NAMES, NOTICES = [f"link:{number}" for number in range(200)], 30
 BRIDGE = BridgeConfig(name="acme", public_url="https://bridge.example.test")
 
 
@@ -65,7 +65,7 @@ def process(state: redis.Redis) -> Journal:
 
 def publish(journal: Journal, score: int = 1, origin: str = POLL) -> list[str]:
     submissions = [make_submission(name, score, order=score, origin=origin) for name in NAMES]
-    for name in NAMES[:60]:
+    for name in NAMES[:NOTICES]:
         notice = notices.consent_withdrawn(key=name, number=1, at=NOW, subject={}, attempts_voided=0)
         submissions.append(notices.submission(BRIDGE, "eu", "classmarker", notice, now=NOW))
     found = []
@@ -134,11 +134,11 @@ def test_who_still_knows_the_old_partitions_is_refused_and_loads_them_again(
     old, reader = process(state), Reader(state, partitions=SERVED)
     state.hset(keys.BRIDGE, mapping={"name": "acme", "partitions": "2", "layout": "3"})
     publish(old)
-    assert len(reader.attempts("eu", NAMES)) == 400
+    assert len(reader.attempts("eu", NAMES)) == len(NAMES)
     begin_at = Repartition(state, configured=2)
     assert begin_at.begin(4, now=NOW)
     finish(services)
-    assert len(reader.attempts("eu", NAMES)) == 400
+    assert len(reader.attempts("eu", NAMES)) == len(NAMES)
     assert set(publish(old)) == {"duplicate"}
     assert begin_at.begin(3, now=NOW)
     assert not begin_at.begin(2, now=NOW)
@@ -234,7 +234,11 @@ def test_nothing_is_lost_or_doubled_while_processes_publish(state: redis.Redis, 
     publish(process(state), last + 1)
     check(state, last + 1)
     events = Counter(event.type for event in Reader(state, partitions=SERVED).events())
-    assert events == {"attempt.completed": 400, "attempt.revised": 400 * last, "consent.withdrawn": 60}
+    assert events == {
+        "attempt.completed": len(NAMES),
+        "attempt.revised": len(NAMES) * last,
+        "consent.withdrawn": NOTICES,
+    }
 
 
 def deletes_first(monkeypatch: pytest.MonkeyPatch) -> None:
