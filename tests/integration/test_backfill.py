@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,13 +18,32 @@ from werkzeug.wrappers import Request, Response
 
 from bridge.state import keys
 from bridge.vendors.classmarker.simulator import Behaviour, Simulator
+from tests.support.forked import Forked
 from tests.support.polling import journal
 from tests.support.servers import serving
 
 pytestmark = pytest.mark.usefixtures("starts_processes")
 
 DAY = 86_400.0
-BRIDGE = str(Path(sys.executable).parent / "attempt-bridge")
+
+
+class Command(Forked):
+    """A command of the bridge under way; what it prints is in `out` and `err`."""
+
+    def __init__(self, account: Account, *arguments: str) -> None:
+        self._out, self._err = (Path(tempfile.mkdtemp(dir=account.directory)) / name for name in ("out", "err"))
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            super().__init__(
+                ["-m", "bridge", *arguments], stdout=out, stderr=err, cwd=account.directory, env=account.environment
+            )
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
 
 
 class Account:
@@ -61,17 +79,10 @@ class Account:
         first = int(time.time() - 2 * DAY)
         return Counter(self.simulator.finish(time_finished=first + 60 * number) for number in range(count))
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [BRIDGE, *arguments],
-            cwd=self.directory,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, *arguments: str) -> Command:
+        return Command(self, *arguments)
 
-    def week(self, *more: str) -> subprocess.Popen[str]:
+    def week(self, *more: str) -> Command:
         days = (time.strftime("%Y-%m-%d", time.gmtime(time.time() - ago * DAY)) for ago in (6, 0))
         return self.start("backfill", "--source", "eu", "--from", next(days), "--to", next(days), *more)
 
@@ -101,15 +112,13 @@ def test_killed_with_9_and_resumed_it_has_published_everything_exactly_once(acco
     account.before = lambda number: process.kill() if number == call else None
 
     assert process.wait(30) == -signal.SIGKILL
-    process.communicate()
     account.before = lambda number: None
     # The minute after which the source is free again.
     account.state.delete(keys.lease("backfill:eu"), keys.lease("poll:eu"))
     again = account.start("backfill", "resume", account.job()["id"])
-    out, err = again.communicate(timeout=60)
 
-    assert again.returncode == 0, err
-    assert "done; " in out
+    assert again.wait(60) == 0, again.err
+    assert "done; " in again.out
     assert account.completed == expected
     assert account.job()["state"] == "done"
 
@@ -119,11 +128,9 @@ def test_sigterm_stops_it_after_the_page_at_hand(account: Account) -> None:
     process = account.week()
     account.before = lambda number: process.terminate() if number == 2 else None
 
-    out, err = process.communicate(timeout=60)
-
-    assert process.returncode == 130
-    assert "stopped; 2 pages" in out
-    assert f"continue with attempt-bridge backfill resume {account.job()['id']}" in err
+    assert process.wait(60) == 130
+    assert "stopped; 2 pages" in process.out
+    assert f"continue with attempt-bridge backfill resume {account.job()['id']}" in process.err
     assert account.state.exists(keys.lease("backfill:eu"), keys.lease("poll:eu")) == 0
 
 
@@ -131,8 +138,7 @@ def test_what_it_prints_for_programs_is_nothing_but_data(account: Account) -> No
     expected = account.sit(6)
 
     process = account.start("reconcile", "--source", "eu", "-o", "json")
-    out, err = process.communicate(timeout=60)
 
-    assert process.returncode == 4, err
-    assert Counter(json.loads(out)["ids"]["missing"]) == expected
-    assert "{" not in err
+    assert process.wait(60) == 4, process.err
+    assert Counter(json.loads(process.out)["ids"]["missing"]) == expected
+    assert "{" not in process.err
