@@ -8,8 +8,6 @@ from typing import Any
 
 import psycopg
 import pytest
-import sqlalchemy
-from sqlalchemy.orm import sessionmaker
 
 from attempt_bridge_client import (
     DUPLICATE,
@@ -69,10 +67,22 @@ def test_a_delivery_waits_for_another_one_under_way(
         assert waiting.result(20) == outcome
 
 
-def test_connections_and_sessions_of_sqlalchemy_keep_mark_and_work_together(conninfo: str) -> None:
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(conninfo), poolclass=sqlalchemy.NullPool
+def engine_of(conninfo: str, **options: Any) -> Any:
+    """SQLAlchemy's. Its import is long, and needed here alone."""
+    import sqlalchemy
+
+    return sqlalchemy.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(conninfo),
+        poolclass=sqlalchemy.NullPool,
+        **options,
     )
+
+
+def test_connections_and_sessions_of_sqlalchemy_keep_mark_and_work_together(conninfo: str) -> None:
+    from sqlalchemy.orm import sessionmaker
+
+    engine = engine_of(conninfo)
     for begin, event in ((engine.begin, FIRST), (sessionmaker(engine).begin, SECOND)):
         got: list[str] = []
         fails = [True, False]
@@ -93,12 +103,7 @@ def test_connections_and_sessions_of_sqlalchemy_keep_mark_and_work_together(conn
 
 
 def test_a_connection_that_commits_by_itself_is_refused_outside_of_a_transaction(conninfo: str) -> None:
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(conninfo),
-        isolation_level="AUTOCOMMIT",
-        poolclass=sqlalchemy.NullPool,
-    )
+    engine = engine_of(conninfo, isolation_level="AUTOCOMMIT")
     with engine.connect() as below, pytest.raises(ConfigurationError, match="commits every statement by itself"):
         mark(below, FIRST)
     with psycopg.connect(conninfo, autocommit=True) as connection:

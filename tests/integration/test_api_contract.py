@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.support import web as support
 from tests.support.servers import Server
@@ -75,6 +74,9 @@ def description(web: Web) -> Any:
 
 def test_the_description_is_valid_and_names_servers_ids_errors_and_both_forms_of_a_deadline(web: Web) -> None:
     document = description(web)
+    # Long to import, and needed here alone.
+    from openapi_spec_validator import OpenAPIV31SpecValidator
+
     OpenAPIV31SpecValidator(document).validate()
     assert [server["url"] for server in document["servers"]] == ["https://bridge.example.test"]
     operations, methods = {}, {}

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from flask import Flask, Response, request
-from pydantic import ValidationError
-from ralph.models.xapi.base.statements import BaseXapiStatement
 
 from bridge.config.model import Authorization, Subscription
 from tests.support.servers import serving
@@ -22,6 +20,10 @@ _VOIDED = "http://adlnet.gov/expapi/verbs/voided"
 
 def statement_problem(statement: Any) -> str | None:
     """What is wrong with a statement, by the models of another project."""
+    # They take longer to import than all our modules: only where they are needed.
+    from pydantic import ValidationError
+    from ralph.models.xapi.base.statements import BaseXapiStatement
+
     try:
         BaseXapiStatement.model_validate(statement)
     except ValidationError as error:

@@ -153,7 +153,7 @@ def test_a_pause_on_purpose_is_no_alarm_and_ends_none(world: World) -> None:
 @pytest.mark.long
 def test_an_alarm_that_lasts_is_repeated_once_a_day(world: World) -> None:
     world.services.budgets.pause_until(NAME, math.inf, "HTTP 403")
-    world.check(3 * DAY + HOUR, every=10 * MINUTE, polled=False)
+    world.check(3 * DAY + HOUR, every=30 * MINUTE, polled=False)
     assert world.said() == [(CREDENTIALS_REJECTED, "raised")] * 4
 
 
