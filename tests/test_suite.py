@@ -110,14 +110,9 @@ def test_whatever_starts_without_its_mark_fails(sample: pytest.Pytester) -> None
 
 
 @pytest.mark.usefixtures("starts_processes")
-def test_a_failure_that_quotes_a_lone_surrogate_is_reported_by_a_worker(sample: pytest.Pytester) -> None:
-    sample.makepyfile(test_odd="def test_odd(): assert ascii('\\ud800') == '' or '\\ud800' == ''")
-    result = sample.runpytest_inprocess("-n", "1", "test_odd.py")
-    result.assert_outcomes(failed=1)
-
-
-@pytest.mark.usefixtures("starts_processes")
-def test_in_a_worker_coverage_is_measured_by_short_tests_of_the_measured_rooms_alone(sample: pytest.Pytester) -> None:
+def test_a_worker_measures_coverage_in_short_tests_of_the_measured_rooms_alone_and_reports_lone_surrogates(
+    sample: pytest.Pytester,
+) -> None:
     sample.makepyprojecttoml('[tool.coverage.run]\nbranch = true\ninclude = ["bridge/delivery/*"]\n')
     for room, is_measured in (("journal", True), ("net", False), ("web/ui", False)):
         folder = sample.path / "tests" / room
@@ -128,8 +123,9 @@ def test_in_a_worker_coverage_is_measured_by_short_tests_of_the_measured_rooms_a
             "@pytest.mark.long\n"
             "def test_long(): assert sys.gettrace() is None\n"
         )
-    result = sample.runpytest_subprocess("-n", "1", "--cov", "--cov-report=", "tests")
-    result.assert_outcomes(passed=6)
+    sample.makepyfile(test_odd="def test_odd(): assert ascii('\\ud800') == '' or '\\ud800' == ''")
+    result = sample.runpytest_subprocess("-n", "1", "--cov", "--cov-report=", "tests", "test_odd.py")
+    result.assert_outcomes(passed=6, failed=1)
 
 
 def test_a_logger_that_was_used_under_one_configuration_follows_the_next() -> None:
