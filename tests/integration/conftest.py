@@ -34,12 +34,6 @@ def rabbitmq(rabbitmq_node: RabbitNode) -> str:
     return rabbitmq_node.url
 
 
-@pytest.fixture
-def rabbitmqctl(rabbitmq_node: RabbitNode) -> Callable[..., str]:
-    """Runs `rabbitmqctl` with these arguments at the session's own broker; returns its output."""
-    return rabbitmq_node.control
-
-
 @pytest.fixture(scope="session")
 def rabbitmq_node(
     starts_servers: None, starts_processes: None, tmp_path_factory: pytest.TempPathFactory

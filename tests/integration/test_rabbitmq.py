@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -24,6 +24,7 @@ from bridge.monitoring.server_checks import FAILURE, OK, WARNING
 from tests.support.child_processes import services
 from tests.support.dispatch import dispatching, event, outcomes, publish
 from tests.support.proxy import Proxy
+from tests.support.rabbitmq import RabbitNode
 from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.watches_api import build
@@ -34,24 +35,11 @@ from workers.transports import transport_for
 from workers.transports.amqp_link import AmqpLink
 from workers.transports.contract import Outgoing
 
-Control = Callable[..., str]
 PATIENT = RetryPolicy(schedule=(600.0,) * 5)
 
 
 def of_user(url: str, user: str) -> str:
     return url.replace("guest:guest", f"{user}:{user}")
-
-
-@contextmanager
-def user(control: Control, name: str, *permissions: str) -> Iterator[None]:
-    """A user whose password is the name, with permissions to configure, write and read."""
-    control("add_user", name, name)
-    if permissions:
-        control("set_permissions", "-p", "/", name, *permissions)
-    try:
-        yield
-    finally:
-        control("delete_user", name)
 
 
 @contextmanager
@@ -116,14 +104,14 @@ def test_events_without_a_queue_delay_no_event_that_has_one(rabbitmq: str, serve
 
 @pytest.mark.parametrize("arguments", [{}, {"alternate-exchange": "elsewhere"}, {"type": "direct"}])
 def test_a_user_who_may_only_write_delivers_to_an_exchange_of_others(
-    rabbitmq: str, rabbitmqctl: Control, server: Server, state: redis.Redis, arguments: dict[str, Any]
+    rabbitmq: str, rabbitmq_node: RabbitNode, server: Server, state: redis.Redis, arguments: dict[str, Any]
 ) -> None:
     ids = publish(state, *range(5))
     topic = Subscription(name="w", transport="kombu", exchange="attempts-of-others", broker=of_user(rabbitmq, "wr"))
     deliveries = Deliveries(state)
     key = "attempt.completed.eu-classmarker"
     with (
-        user(rabbitmqctl, "wr", "^$", r"^(attempts-of-others|amq\.default)$", "^$"),
+        rabbitmq_node.user("wr", "^$", r"^(attempts-of-others|amq\.default)$", "^$"),
         bound_queue(rabbitmq, "attempts-of-others", key, **arguments) as queue,
         dispatching(services(server, topic)),
     ):
@@ -131,10 +119,10 @@ def test_a_user_who_may_only_write_delivers_to_an_exchange_of_others(
         assert received(queue) == ids
 
 
-def test_a_celery_receiver_gets_tasks_from_a_user_who_may_only_write(rabbitmq: str, rabbitmqctl: Control) -> None:
+def test_a_celery_receiver_gets_tasks_from_a_user_who_may_only_write(rabbitmq: str, rabbitmq_node: RabbitNode) -> None:
     celery = Subscription(name="g", transport="celery", task="t", queue="tasks-receiver")
     with (
-        user(rabbitmqctl, "wr", "^$", r"^amq\.default$", "^$"),
+        rabbitmq_node.user("wr", "^$", r"^amq\.default$", "^$"),
         bound_queue(rabbitmq, "tasks", "#") as queue,
     ):
         transport = transport_for(celery, of_user(rabbitmq, "wr"))
@@ -146,12 +134,12 @@ def test_a_celery_receiver_gets_tasks_from_a_user_who_may_only_write(rabbitmq: s
 
 
 def test_an_exchange_that_the_user_may_neither_find_nor_create_is_named_and_opens_the_circuit(
-    rabbitmq: str, rabbitmqctl: Control, server: Server, state: redis.Redis
+    rabbitmq: str, rabbitmq_node: RabbitNode, server: Server, state: redis.Redis
 ) -> None:
     publish(state, *range(12))
     topic = Subscription(name="w", transport="kombu", exchange="missing", broker=of_user(rabbitmq, "wr"), retry=PATIENT)
     deliveries = Deliveries(state)
-    with user(rabbitmqctl, "wr", "^$", ".*", "^$"), dispatching(services(server, topic)):
+    with rabbitmq_node.user("wr", "^$", ".*", "^$"), dispatching(services(server, topic)):
         until(lambda: now_of(deliveries, "w").circuit == "open")
     result = now_of(deliveries, "w")
     assert result.circuit_reason == (
@@ -161,9 +149,9 @@ def test_an_exchange_that_the_user_may_neither_find_nor_create_is_named_and_open
     assert (result.failed, result.blocked_by) == (12, "")
 
 
-def test_an_exchange_that_the_user_may_not_write_to_is_named(rabbitmq: str, rabbitmqctl: Control) -> None:
+def test_an_exchange_that_the_user_may_not_write_to_is_named(rabbitmq: str, rabbitmq_node: RabbitNode) -> None:
     topic = Subscription(name="w", transport="kombu", exchange="closed")
-    with user(rabbitmqctl, "no", "^$", "^$", "^$"), bound_queue(rabbitmq, "closed", "#"):
+    with rabbitmq_node.user("no", "^$", "^$", "^$"), bound_queue(rabbitmq, "closed", "#"):
         transport = transport_for(topic, of_user(rabbitmq, "no"))
         (failure,) = outcomes(transport, [out(1)])
         transport.close()
@@ -172,10 +160,12 @@ def test_an_exchange_that_the_user_may_not_write_to_is_named(rabbitmq: str, rabb
     assert 'may not write to exchange "closed"' in str(failure)
 
 
-def test_a_routing_key_that_the_user_may_not_use_fails_its_events_alone(rabbitmq: str, rabbitmqctl: Control) -> None:
+def test_a_routing_key_that_the_user_may_not_use_fails_its_events_alone(
+    rabbitmq: str, rabbitmq_node: RabbitNode
+) -> None:
     topic = Subscription(name="w", transport="kombu", exchange="topics", routing_key="{type}")
-    with user(rabbitmqctl, "half", "^$", ".*", "^$"), bound_queue(rabbitmq, "topics", "#") as queue:
-        rabbitmqctl("set_topic_permissions", "-p", "/", "half", "topics", r"^attempt\.completed$", ".*")
+    with rabbitmq_node.user("half", "^$", ".*", "^$"), bound_queue(rabbitmq, "topics", "#") as queue:
+        rabbitmq_node.permit_topics("half", "topics", r"^attempt\.completed$", ".*")
         transport = transport_for(topic, of_user(rabbitmq, "half"))
         revised = Outgoing("r", "attempt.revised", "eu", "a9", b"{}")
         results = outcomes(transport, [out(1), revised, out(2)])
@@ -189,9 +179,9 @@ def test_a_routing_key_that_the_user_may_not_use_fails_its_events_alone(rabbitmq
     assert [outcome and outcome.about_event for outcome in again] == [True, None, None]
 
 
-def test_a_message_over_the_brokers_limit_fails_alone(rabbitmq: str, rabbitmqctl: Control) -> None:
+def test_a_message_over_the_brokers_limit_fails_alone(rabbitmq: str, rabbitmq_node: RabbitNode) -> None:
     topic = Subscription(name="w", transport="kombu", exchange="small")
-    rabbitmqctl("eval", "application:set_env(rabbit, max_message_size, 10000).")
+    rabbitmq_node.evaluate("application:set_env(rabbit, max_message_size, 10000)")
     try:
         with bound_queue(rabbitmq, "small", "#") as queue:
             transport = transport_for(topic, rabbitmq)
@@ -200,7 +190,7 @@ def test_a_message_over_the_brokers_limit_fails_alone(rabbitmq: str, rabbitmqctl
             transport.close()
             assert set(received(queue)) == {out(1).id, out(2).id}
     finally:
-        rabbitmqctl("eval", "application:set_env(rabbit, max_message_size, 134217728).")
+        rabbitmq_node.evaluate("application:set_env(rabbit, max_message_size, 134217728)")
     assert (first, last) == (None, None)
     assert refused is not None
     assert (refused.charged, refused.about_event) == (True, True)
@@ -276,11 +266,11 @@ def test_a_full_queue_and_a_key_without_a_queue_fail_their_own_events(rabbitmq: 
     ],
 )
 def test_a_wrong_address_is_named_for_what_it_is(
-    rabbitmq: str, rabbitmqctl: Control, change: tuple[str, str], fact: str, remedy: str
+    rabbitmq: str, rabbitmq_node: RabbitNode, change: tuple[str, str], fact: str, remedy: str
 ) -> None:
     scheme, _, rest = rabbitmq.partition("//")
     url = scheme + "//" + rest.replace(*change)
-    with user(rabbitmqctl, "stranger"):
+    with rabbitmq_node.user("stranger"):
         transport = transport_for(Subscription(name="w", transport="kombu", exchange="x"), url)
         (failure,) = outcomes(transport, [out(1)])
         transport.close()
@@ -290,46 +280,36 @@ def test_a_wrong_address_is_named_for_what_it_is(
     assert failure.charged is False
 
 
-def test_an_alarm_leaves_one_connection_and_no_copy(rabbitmq: str, rabbitmqctl: Control) -> None:
+def test_an_alarm_leaves_one_connection_and_no_copy(rabbitmq: str, rabbitmq_node: RabbitNode) -> None:
     topic = Subscription(name="w", transport="kombu", exchange="alarm")
     with bound_queue(rabbitmq, "alarm", "#") as queue:
         transport = transport_for(topic, rabbitmq)
-        rabbitmqctl("set_vm_memory_high_watermark", "0.000001")
-        before = len(rabbitmqctl("list_connections", "pid").splitlines())
-        try:
+        with rabbitmq_node.alarm():
+            before = len(rabbitmq_node.connections())
             for _ in range(3):
                 results = outcomes(transport, [out(1), out(2)])
                 assert [outcome and outcome.reason for outcome in results] == ["broker_blocked"] * 2
                 assert not any(outcome and outcome.charged for outcome in results)
-            assert len(rabbitmqctl("list_connections", "pid").splitlines()) == before + 1
-        finally:
-            rabbitmqctl("set_vm_memory_high_watermark", "0.6")
+            assert len(rabbitmq_node.connections()) == before + 1
         until(lambda: outcomes(transport, [out(1), out(2)]) == [None, None])
         assert received(queue) == [out(1).id, out(2).id]
         transport.close()
 
 
-def connections(rabbitmqctl: Control) -> set[str]:
-    return {word for word in rabbitmqctl("list_connections", "pid").split() if word.startswith("<")}
-
-
 def test_under_an_alarm_ticks_wait_on_one_connection_come_once_each_and_expire(
-    rabbitmq: str, rabbitmqctl: Control, server: Server
+    rabbitmq: str, rabbitmq_node: RabbitNode, server: Server
 ) -> None:
     what = replace(services(server), broker_url=rabbitmq)
     schedule = beat_schedule(what)
     app = make_celery(what)
-    rabbitmqctl("set_vm_memory_high_watermark", "0.000001")
-    # One of an earlier test may still be there, and be used: kombu has one pool for each address in a process.
-    before = connections(rabbitmqctl)
-    sent = []
-    try:
+    with rabbitmq_node.alarm():
+        # One of an earlier test may still be there, and be used: kombu has one pool for each address in a process.
+        before = rabbitmq_node.connections()
+        sent = []
         for _ in range(10):
             for entry in schedule.values():
                 sent.append(app.send_task(entry["task"], entry["args"], **entry["options"]).id)
-        assert len(connections(rabbitmqctl) - before) <= 1
-    finally:
-        rabbitmqctl("set_vm_memory_high_watermark", "0.6")
+        assert len(rabbitmq_node.connections() - before) <= 1
     with Connection(rabbitmq) as connection:
         name = queues.worker_queue(rabbitmq)
         queue = Queue(name, Exchange(""), routing_key=name)(connection.default_channel)
@@ -343,7 +323,7 @@ def test_under_an_alarm_ticks_wait_on_one_connection_come_once_each_and_expire(
 
 
 def test_doctor_names_the_exchange_that_is_missing_or_has_other_settings(
-    rabbitmq: str, rabbitmqctl: Control, server: Server
+    rabbitmq: str, rabbitmq_node: RabbitNode, server: Server
 ) -> None:
     topic = Subscription(name="w", transport="kombu", exchange="looked-at", broker=of_user(rabbitmq, "wr"))
     mine = Subscription(name="m", transport="kombu", exchange="looked-at", broker=rabbitmq)
@@ -351,7 +331,7 @@ def test_doctor_names_the_exchange_that_is_missing_or_has_other_settings(
     def findings() -> dict[str, tuple[str, str]]:
         return {broker.name: (broker.status, broker.text) for broker in brokers(services(server, topic, mine))}
 
-    with user(rabbitmqctl, "wr", "^$", ".*", "^$"):
+    with rabbitmq_node.user("wr", "^$", ".*", "^$"):
         missing = (WARNING, 'exchange "looked-at" does not exist')
         assert findings()["subscription w"] == findings()["subscription m"] == missing
         with bound_queue(rabbitmq, "looked-at", "#", **{"alternate-exchange": "elsewhere"}):
@@ -365,7 +345,7 @@ def test_doctor_names_the_exchange_that_is_missing_or_has_other_settings(
 
 
 def test_doctor_names_an_alarm_and_what_is_wrong_with_the_queue_of_ticks(
-    rabbitmq: str, rabbitmqctl: Control, server: Server
+    rabbitmq: str, rabbitmq_node: RabbitNode, server: Server
 ) -> None:
     own = replace(services(server), broker_url=rabbitmq)
     name = queues.worker_queue(rabbitmq)
@@ -385,17 +365,14 @@ def test_doctor_names_an_alarm_and_what_is_wrong_with_the_queue_of_ticks(
         channel.queue_declare(name, durable=True, auto_delete=False, arguments=queues.TICKS_ARGUMENTS)
         assert findings()[label] == (OK, "0 ticks, 0 workers")
         assert findings()["broker of the bridge"] == (OK, "answers")
-        with user(rabbitmqctl, "no", "^$", ".*", ".*"):
+        with rabbitmq_node.user("no", "^$", ".*", ".*"):
             status, text = findings(replace(own, broker_url=of_user(rabbitmq, "no")))[label]
         assert (status, text.partition(":")[0]) == (FAILURE, "the user lacks a permission")
-        rabbitmqctl("set_vm_memory_high_watermark", "0.000001")
-        try:
+        with rabbitmq_node.alarm():
             assert findings()["broker of the bridge"] == (
                 FAILURE,
                 "an alarm blocks publishers: connection blocked, see broker logs",
             )
-        finally:
-            rabbitmqctl("set_vm_memory_high_watermark", "0.6")
         channel.queue_delete(name)
 
 

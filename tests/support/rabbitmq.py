@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from amqp.exceptions import InternalError
@@ -17,35 +18,33 @@ from bridge.config import queues
 from tests.support.servers import need_program
 from tests.support.waiting import until
 
-__all__ = ["NodeNames", "RabbitCluster", "RabbitNode", "free_ports", "node_environment"]
+__all__ = ["NodeNames", "RabbitCluster", "RabbitNode"]
 
 #: What a node needs for a few messages, so that three of them fit on a small machine.
-_SMALL = {"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +SDcpu 1:1 +SDio 2 +sbwt none +sbwtdcpu none +sbwtdio none"}
-#: Somebody else may take a free port before it is used.
+_SMALL = "+S 1:1 +SDcpu 1:1 +SDio 2 +sbwt none +sbwtdcpu none +sbwtdio none +P 65536 +t 1048576"
+#: Not the wrappers on the PATH: they change the user in a session of its own, where nobody could end it.
+_PROGRAMS = "/usr/lib/rabbitmq/bin"
+#: Somebody else may take a free port before epmd uses it.
 _TRIES = 5
-#: What a node prints whose port somebody else has: that for clients, that for other nodes.
-_PORT_IS_TAKEN = ("eaddrinuse", "dist_port_already_used")
 
 
-def node_environment(home: Path, name: str, distribution: int, mapper: int) -> dict[str, str]:
-    """The variables of a node that keeps all its files below `home`; `mapper`: the port of its `NodeNames`."""
-    return {
-        "HOME": str(home),
-        "RABBITMQ_NODENAME": name,
-        "RABBITMQ_DIST_PORT": str(distribution),
-        "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
-        "RABBITMQ_LOG_BASE": str(home / "log"),
-        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
-        "ERL_EPMD_PORT": str(mapper),
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
-    }
+def _installation(home: Path) -> Path:
+    """RabbitMQ without its plugins: a node looks for each of a thousand modules in the folders of all of them first,
+    which is half the work of its start. Returns the folder of the scripts.
+    """
+    original = Path(need_program(f"{_PROGRAMS}/rabbitmq-server", package="rabbitmq-server")).resolve().parents[1]
+    (home / "plugins").mkdir(parents=True)
+    for library in (original / "plugins").iterdir():
+        if library.name.startswith("rabbitmq_prelaunch") or not library.name.startswith("rabbitmq_"):
+            (home / "plugins" / library.name).symlink_to(library)
+    for folder in ("sbin", "escript"):
+        (home / folder).symlink_to(original / folder)
+    return home / "sbin"
 
 
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody uses."""
-    with ExitStack() as free:
-        return [free.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(number)]
+def _binary(text: str) -> str:
+    """An Erlang binary of these characters, none of which is a quotation mark."""
+    return '<<"{}">>'.format(text.replace("\\", "\\\\"))
 
 
 class NodeNames:
@@ -54,7 +53,8 @@ class NodeNames:
     def __init__(self) -> None:
         program = need_program("epmd")
         for _ in range(_TRIES):
-            (self.port,) = free_ports(1)
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                self.port = free.getsockname()[1]
             self._process = subprocess.Popen([program, "-port", str(self.port), "-address", "127.0.0.1"])
             if until(lambda: self._process.poll() is not None or self._answers()) and self._process.poll() is None:
                 return
@@ -72,38 +72,46 @@ class NodeNames:
 
 
 class RabbitNode:
-    """A node. `ports` gives free ones; another program may take them meanwhile."""
+    """A node. `first`: the running node whose cluster it joins at its first start."""
 
-    def __init__(self, home: Path, names: NodeNames, ports: Callable[[int], list[int]] = free_ports) -> None:
+    def __init__(self, home: Path, names: NodeNames, first: RabbitNode | None = None) -> None:
         self.name = f"test{home.name}@localhost"
-        self._home, self._names, self._ports = home, names, ports
-        home.mkdir(parents=True, exist_ok=True)
-        (home / "plugins").write_text("[].\n")
+        self.port = 0
+        self._home = home
+        scripts = _installation(home / "installation")
+        (home / "enabled_plugins").write_text("[].\n")
         # Nodes of one cluster have one cookie.
         cookie = home / ".erlang.cookie"
         cookie.write_text("attemptbridgetests")
         cookie.chmod(0o400)
-        self._take_ports()
+        self._settings = "log.console = true\n"
+        if first:
+            self._settings += (
+                "cluster_formation.peer_discovery_backend = classic_config\n"
+                f"cluster_formation.classic_config.nodes.1 = {first.name}\n"
+            )
+        self._environment = {
+            **os.environ,
+            # With its name given to Erlang, it starts no second Erlang to find out whether epmd runs.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_SMALL} -sname {self.name}",
+            "RABBITMQ_SCRIPTS_DIR": str(scripts),
+            "HOME": str(home),
+            "RABBITMQ_NODENAME": self.name,
+            "RABBITMQ_MNESIA_BASE": str(home / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(home / "log"),
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+            "ERL_EPMD_PORT": str(names.port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
         self.start()
 
-    def _take_ports(self) -> None:
-        self.port, distribution = self._ports(2)
-        (self._home / "rabbitmq.conf").write_text(
-            f"listeners.tcp.default = 127.0.0.1:{self.port}\nlog.console = true\n"
-        )
-        self._environment: Mapping[str, str] = {
-            **os.environ,
-            **_SMALL,
-            **node_environment(self._home, self.name, distribution, self._names.port),
-        }
-
-    def start(self) -> None:
-        """Start it, also again after `kill`; `wait` follows."""
-        # Not the wrapper on the PATH: it changes the user in a session of its own, where nobody could end it.
-        program = need_program("/usr/lib/rabbitmq/bin/rabbitmq-server")
+    def start(self, port: int = 0) -> None:
+        """Start it, also again after `kill`, at a port that it finds free if none is given; `wait` follows."""
+        (self._home / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\n{self._settings}")
         with (self._home / "output").open("wb") as output:
             self.process = subprocess.Popen(
-                [program],
+                [f"{_PROGRAMS}/rabbitmq-server"],
                 # It writes a dump there when it cannot start.
                 cwd=self._home,
                 env=self._environment,
@@ -125,21 +133,65 @@ class RabbitNode:
         return f"amqp://guest:guest@127.0.0.1:{self.port}/{virtual_host}"
 
     def wait(self) -> None:
-        """Until it serves clients; on other ports if somebody else has one of its own."""
-        for _ in range(_TRIES):
-            until(lambda: "completed with" in self.output or self.process.poll() is not None)
-            if self.process.poll() is None:
-                return
-            assert any(text in self.output for text in _PORT_IS_TAKEN), self.output[-2000:]
-            self._take_ports()
-            self.start()
-        raise AssertionError(f"no free ports in {_TRIES} tries")
+        """Until it serves clients."""
+        until(lambda: "completed with" in self.output or self.process.poll() is not None)
+        assert self.process.poll() is None, self.output[-2000:]
+        self.port = int(self.evaluate("[#{port := Port}] = maps:values(ranch:info()), Port"))
+
+    def evaluate(self, expression: str) -> str:
+        """The value of an Erlang expression at this node: `rabbitmqctl eval`, but it starts no Erlang of its own."""
+        answer = self._run(
+            need_program("erl_call"), "-e", "-timeout", "60", "-sname", self.name, text=f"{expression}.\n"
+        )
+        assert answer.startswith("{ok, "), answer
+        return answer.strip().removeprefix("{ok, ").removesuffix("}")
 
     def control(self, *arguments: str) -> str:
         """Run `rabbitmqctl` at this node; returns its output."""
-        command = [need_program("/usr/lib/rabbitmq/bin/rabbitmqctl"), "--quiet", *arguments]
-        tool = {name: value for name, value in self._environment.items() if name != "RABBITMQ_DIST_PORT"}
-        return subprocess.run(command, env=tool, check=True, capture_output=True, timeout=60, text=True).stdout
+        return self._run(f"{_PROGRAMS}/rabbitmqctl", "--quiet", *arguments)
+
+    def _run(self, *command: str, text: str = "") -> str:
+        return subprocess.run(
+            command, env=self._environment, check=True, capture_output=True, timeout=60, text=True, input=text
+        ).stdout
+
+    def connections(self) -> set[str]:
+        """What Erlang calls the connections of clients."""
+        return set(
+            re.findall(r"<[\d.]+>", self.evaluate("[pid_to_list(Pid) || Pid <- rabbit_networking:connections()]"))
+        )
+
+    def permit(self, user: str, *patterns: str, virtual_host: str = "/") -> None:
+        """What a user may configure, write and read."""
+        self._users("set_permissions", user, virtual_host, *patterns, "tests")
+
+    def permit_topics(self, user: str, exchange: str, *patterns: str) -> None:
+        """Which routing keys of a topic exchange a user may write and read."""
+        self._users("set_topic_permissions", user, "/", exchange, *patterns, "tests")
+
+    def _users(self, function: str, *arguments: str) -> None:
+        written = ", ".join(_binary(argument) for argument in arguments)
+        self.evaluate(f"ok = rabbit_auth_backend_internal:{function}({written})")
+
+    @contextmanager
+    def user(self, name: str, *patterns: str) -> Iterator[None]:
+        """A user whose password is the name, with permissions to configure, write and read."""
+        self._users("add_user", name, name, "tests")
+        if patterns:
+            self.permit(name, *patterns)
+        try:
+            yield
+        finally:
+            self._users("delete_user", name, "tests")
+
+    @contextmanager
+    def alarm(self) -> Iterator[None]:
+        """It has too little memory, and blocks those who publish."""
+        self.evaluate("ok = vm_memory_monitor:set_vm_memory_high_watermark(0.000001)")
+        try:
+            yield
+        finally:
+            self.evaluate("ok = vm_memory_monitor:set_vm_memory_high_watermark(0.6)")
 
     def kill(self) -> None:
         """As a machine that fails."""
@@ -155,13 +207,12 @@ class RabbitCluster:
         self._names = NodeNames()
         self.nodes: list[RabbitNode] = []
         try:
-            self.nodes += (RabbitNode(home / str(number), self._names) for number in range(3))
-            for node in self.nodes:
-                node.wait()
+            first = RabbitNode(home / "0", self._names)
+            self.nodes.append(first)
+            first.wait()
+            self.nodes += (RabbitNode(home / str(number), self._names, first) for number in (1, 2))
             for node in self.nodes[1:]:
-                node.control("stop_app")
-                node.control("join_cluster", self.nodes[0].name)
-                node.control("start_app")
+                node.wait()
         except BaseException:
             self.close()
             raise
@@ -194,9 +245,12 @@ class RabbitCluster:
                 # A node that has just come back takes no part yet.
                 return False
             # Its leader is where it is declared; a node that is not seen yet gets no member.
-            rows = leader.control("list_queues", "name", "leader", "members").splitlines()
-            found = [row for row in rows if row.startswith(f"{name}\t{leader.name}\t")]
-            return bool(found) and all(node.name in found[0] for node in self.nodes)
+            queue = f'rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, {_binary(name)}))'
+            found = leader.evaluate(f"{{ok, Queue}} = {queue}, rabbit_amqqueue:info(Queue, [leader, members])")
+            found = found.replace("'", "")
+            return f"{{leader, {leader.name}}}" in found and all(
+                found.count(node.name) == 1 + (node is leader) for node in self.nodes
+            )
 
         until(declared)
 
