@@ -364,7 +364,7 @@ def test_a_subscriber_of_the_examples_says_nothing_to_a_wrong_server_either(
         "celery": ("-m", "celery", "-A", "celery_subscriber", "worker", "--pool", "solo"),
         "stream": ("stream_subscriber.py", "--state", address),
     }
-    child = Child.python(*arguments[example], cwd=ROOT / "examples", GRADEBOOK_BROKER=address)
+    child = Child.forked(*arguments[example], cwd=ROOT / "examples", GRADEBOOK_BROKER=address)
     try:
         until(lambda: server.refused)
     finally:
