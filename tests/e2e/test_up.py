@@ -283,7 +283,7 @@ def test_a_reader_that_stops_reading_or_closes_ends_nothing(start: Start, config
         for _ in range(50):
             assert requests.post(f"{url}/webhooks/eu", json={}, timeout=10).status_code in (401, 503)
         kill(first["beat"])
-        started.wait_for(lambda first=first: part_pids(started).get("beat", first["beat"]) != first["beat"])  # type: ignore[misc]
+        until(lambda first=first: part_pids(started).get("beat", first["beat"]) != first["beat"])  # type: ignore[misc]
         send(url)
     assert started.ends(signal.SIGTERM) == 0
 

@@ -222,7 +222,7 @@ def test_kill_9_of_every_process_loses_no_attempt_and_doubles_none_in_the_journa
             victim = victims(started, data)[name]
             kill(victim)
             until(lambda victim=victim: not alive(victim))
-            started.wait_for(lambda name=name, victim=victim: victims(started, data).get(name, victim) != victim)
+            until(lambda name=name, victim=victim: victims(started, data).get(name, victim) != victim, seconds=90)
             goes_on(name)
             killed.append(name)
 
