@@ -1,4 +1,4 @@
-"""One browser for the tests of a file. Playwright keeps a loop in the thread: no other test could run one beside it."""
+"""One browser for these tests. Playwright keeps a loop in the thread: no test of others could run one beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 from tests.support.browser import chromium
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(starts_processes: None) -> Iterator[Browser]:
     with chromium() as found:
         yield found
