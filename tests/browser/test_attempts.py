@@ -10,7 +10,7 @@ import redis
 from playwright.sync_api import Browser, Page, expect
 
 from bridge.errors import DeliveryFailed
-from tests.support.browser import opened, sign_in
+from tests.support.browser import enter, opened
 from tests.support.deliveries_ui import send as deliver
 from tests.support.deliveries_ui import with_subscriptions
 from tests.support.dispatch import Receiver
@@ -30,7 +30,7 @@ def page(browser: Browser, state: redis.Redis, tmp_path: Path) -> Iterator[Page]
     deliver(services, receiver=failing)
     send(services, result(2), IDENT[:-1] + "2")
     with served(services) as url, opened(browser, url) as found:
-        sign_in(found, TOKENS["operator"])
+        enter(found, TOKENS["operator"])
         yield found
 
 

@@ -1,19 +1,16 @@
-"""Charts in a real browser: drawn by scripts, in the colours of the theme, again after a refresh; a picture without."""
+"""Charts in a real browser: drawn by scripts, in the colours of the theme, again after a refresh."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 from playwright.sync_api import Browser, Page, expect
 
 from bridge.services import Services
-from tests.support.browser import opened, sign_in
+from tests.support.browser import enter, opened
 from tests.support.http_bridge import served
 from tests.support.published import publish, submission
 from tests.support.waiting import until
@@ -42,40 +39,30 @@ def services(state: redis.Redis, tmp_path: Path) -> Services:
     return made
 
 
-@contextmanager
-def source_page(browser: Browser, services: Services, **options: Any) -> Iterator[Page]:
-    with served(services) as url, opened(browser, url, color_scheme="light", **options) as page:
-        sign_in(page, TOKENS["operator"])
-        page.goto("/ui/sources/eu?period=1h")
-        yield page
+@pytest.fixture
+def page(browser: Browser, services: Services) -> Iterator[Page]:
+    with served(services) as url, opened(browser, url, color_scheme="light") as found:
+        enter(found, TOKENS["operator"], "/ui/sources/eu?period=1h")
+        yield found
 
 
-def test_a_chart_is_drawn_in_the_colours_of_the_theme_and_again_after_a_refresh(
-    browser: Browser, services: Services
-) -> None:
-    with source_page(browser, services) as page:
-        figure = page.locator("figure.chart")
-        expect(figure.locator("canvas")).to_have_count(1)
-        expect(figure.locator("svg.spark")).to_be_hidden()
-        until(lambda: page.evaluate(f"({COLOURED})() > 500"))
-        button = page.get_by_role("button", name="Theme: auto")
-        button.click()
-        page.get_by_role("button", name="Theme: light").click()
-        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-        until(lambda: page.evaluate(f"({COLOURED})() > 500"))
-        publish(services, submission(9))
-        page.evaluate("document.querySelector('figure.chart canvas').id = 'old'")
-        page.keyboard.press(".")
-        expect(page.locator("#old")).to_have_count(0)
-        expect(figure.locator("canvas")).to_have_count(1)
-        until(lambda: page.evaluate(f"({COLOURED})() > 500"))
-        figure.get_by_text("Numbers").click()
-        expect(figure.locator("details table")).to_be_visible()
-        page.set_viewport_size({"width": 390, "height": 800})
-        until(lambda: page.evaluate("document.querySelector('figure.chart canvas').clientWidth <= 390"))
-
-
-def test_without_scripts_the_picture_of_the_server_stays(browser: Browser, services: Services) -> None:
-    with source_page(browser, services, java_script_enabled=False) as page:
-        expect(page.locator("figure.chart svg.spark")).to_be_visible()
-        expect(page.locator("figure.chart svg.spark path")).to_have_attribute("d", re.compile(r"^M0 23h\d+l1-22"))
+def test_a_chart_is_drawn_in_the_colours_of_the_theme_and_again_after_a_refresh(page: Page, services: Services) -> None:
+    figure = page.locator("figure.chart")
+    expect(figure.locator("canvas")).to_have_count(1)
+    expect(figure.locator("svg.spark")).to_be_hidden()
+    until(lambda: page.evaluate(f"({COLOURED})() > 500"))
+    button = page.get_by_role("button", name="Theme: auto")
+    button.click()
+    page.get_by_role("button", name="Theme: light").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    until(lambda: page.evaluate(f"({COLOURED})() > 500"))
+    publish(services, submission(9))
+    page.evaluate("document.querySelector('figure.chart canvas').id = 'old'")
+    page.keyboard.press(".")
+    expect(page.locator("#old")).to_have_count(0)
+    expect(figure.locator("canvas")).to_have_count(1)
+    until(lambda: page.evaluate(f"({COLOURED})() > 500"))
+    figure.get_by_text("Numbers").click()
+    expect(figure.locator("details table")).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 800})
+    until(lambda: page.evaluate("document.querySelector('figure.chart canvas').clientWidth <= 390"))

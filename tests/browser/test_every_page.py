@@ -167,7 +167,7 @@ def test_no_page_shows_a_person_or_a_button_to_a_viewer(services: Services) -> N
     assert "\n".join(shown) == ""
 
 
-def test_lists_filters_pages_and_buttons_work_without_javascript(browser: Browser, services: Services) -> None:
+def test_lists_filters_pages_charts_and_buttons_work_without_javascript(browser: Browser, services: Services) -> None:
     publish(services, *(submission(number) for number in range(1, 61)))
     with signed_in(browser, services, java_script_enabled=False) as page:
         page.get_by_role("link", name="Events", exact=True).click()
@@ -179,6 +179,8 @@ def test_lists_filters_pages_and_buttons_work_without_javascript(browser: Browse
         expect(page.locator("tbody tr")).to_have_count(1)
         page.locator("tbody tr a").first.click()
         expect(page.locator("main")).to_contain_text("sam7@example.test")
-        page.goto("/ui/sources/eu")
+        page.goto("/ui/sources/eu?period=1h")
+        expect(page.locator("figure.chart svg.spark")).to_be_visible()
+        expect(page.locator("figure.chart svg.spark path")).to_have_attribute("d", re.compile(r"^M0 23h\d+l1-22"))
         press(page, "Pause", "pause-source")
         expect(page.locator("#notice")).to_have_text("eu is paused")

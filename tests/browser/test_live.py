@@ -13,7 +13,7 @@ import redis
 from playwright.sync_api import Browser, Page, expect
 
 from bridge.services import Services
-from tests.support.browser import opened, sign_in
+from tests.support.browser import enter, opened
 from tests.support.http_bridge import served
 from tests.support.published import publish, submission
 from tests.support.watches_api import TOKENS, access_of, build
@@ -31,8 +31,7 @@ def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def page(browser: Browser, services: Services) -> Iterator[Page]:
     publish(services, submission(1))
     with served(services) as url, opened(browser, url, allow=("net::ERR", "status of 503")) as found:
-        sign_in(found, TOKENS["operator"])
-        found.goto("/ui/live?topics=events,alarms,deliveries")
+        enter(found, TOKENS["operator"], "/ui/live?topics=events,alarms,deliveries")
         expect(found.locator(".live-state")).to_contain_text("Live")
         yield found
 

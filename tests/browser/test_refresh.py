@@ -11,7 +11,7 @@ import redis
 from playwright.sync_api import Browser, Page, Route, expect
 
 from bridge.services import Services
-from tests.support.browser import opened, sign_in
+from tests.support.browser import enter, opened
 from tests.support.http_bridge import served
 from tests.support.published import publish, submission
 from tests.support.watches_api import TOKENS, access_of, build
@@ -29,7 +29,7 @@ def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def page(browser: Browser, services: Services) -> Iterator[Page]:
     provoked = ("net::ERR", "status of 503", "htmx", "Response Status Error")
     with served(services) as url, opened(browser, url, allow=provoked) as found:
-        sign_in(found, TOKENS["operator"])
+        enter(found, TOKENS["operator"])
         found.clock.install()
         found.evaluate("localStorage.setItem('bridge-refresh', '5')")
         yield found

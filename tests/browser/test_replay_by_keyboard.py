@@ -10,7 +10,7 @@ import redis
 from playwright.sync_api import Browser, Page, expect
 
 from bridge.services import Services
-from tests.support.browser import opened, sign_in
+from tests.support.browser import enter, opened
 from tests.support.deliveries_ui import dead, finish, send, with_subscriptions
 from tests.support.http_bridge import served
 from tests.support.watches_api import TOKENS
@@ -24,7 +24,7 @@ def services(state: redis.Redis, tmp_path: Path) -> Services:
 @pytest.fixture
 def page(browser: Browser, services: Services) -> Iterator[Page]:
     with served(services) as url, opened(browser, url) as found:
-        sign_in(found, TOKENS["operator"])
+        enter(found, TOKENS["operator"])
         yield found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-__all__ = ["VIOLATIONS", "chromium", "opened", "press", "sign_in"]
+__all__ = ["VIOLATIONS", "chromium", "enter", "opened", "press", "sign_in"]
 
 #: Runs before any script of a page: keeps what the policy has blocked.
 VIOLATIONS = """
@@ -65,6 +65,13 @@ def sign_in(page: Page, token: str) -> None:
     page.get_by_label("Token").fill(token)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/ui/")
+
+
+def enter(page: Page, token: str, address: str = "/ui/") -> None:
+    """Open a page signed in, for tests that are not about signing in: without its page, which the browser would draw."""
+    same_site = {"Sec-Fetch-Site": "same-origin"}
+    assert page.request.post("/ui/sign-in", form={"token": token}, headers=same_site, max_redirects=0).status == 303
+    page.goto(address)
 
 
 def press(page: Page, label: str, action: str) -> None:
