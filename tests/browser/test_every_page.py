@@ -59,7 +59,12 @@ LOOKS: tuple[tuple[Any, Any, list[str] | None], ...] = (
 #: What axe-core found: rule, impact, and where. Its rules about style sheets and media, for which it would load them
 #: again, are none of these.
 FINDINGS = """
-(rules) => axe.run(document, {preload: false, resultTypes: ["violations"], ...(rules ? {runOnly: {type: "rule", values: rules}} : {})})
+(rules) => axe
+    .run(document, {
+        preload: false,
+        resultTypes: ["violations"],
+        ...(rules ? {runOnly: {type: "rule", values: rules}} : {}),
+    })
     .then((result) => result.violations
         .filter((found) => ["serious", "critical"].includes(found.impact))
         .flatMap((found) => found.nodes.map((node) => [

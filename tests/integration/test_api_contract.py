@@ -190,8 +190,7 @@ def test_schemathesis_finds_no_answer_that_the_description_does_not_name(web: We
         # A stream has no end to wait for.
         *("--generation-deterministic", "--exclude-operation-id", "streamEvents"),
     ]
-    # Hypothesis finds its tables of characters there and need not make them, which takes seconds. Of variables there are
-    # few: each request reads all of them.
+    # Hypothesis finds its tables of characters there; making them takes seconds. Each request reads all variables.
     environment = {"PATH": os.environ["PATH"], "HYPOTHESIS_STORAGE_DIRECTORY": str(support.ROOT / ".hypothesis")}
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False, timeout=110

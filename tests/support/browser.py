@@ -68,7 +68,7 @@ def sign_in(page: Page, token: str) -> None:
 
 
 def enter(page: Page, token: str, address: str = "/ui/") -> None:
-    """Open a page signed in, for tests that are not about signing in: without its page, which the browser would draw."""
+    """Open a page signed in, for tests that are not about signing in: the browser need not draw that page."""
     same_site = {"Sec-Fetch-Site": "same-origin"}
     assert page.request.post("/ui/sign-in", form={"token": token}, headers=same_site, max_redirects=0).status == 303
     page.goto(address)
