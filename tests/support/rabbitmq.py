@@ -188,6 +188,7 @@ class RabbitNode:
     def alarm(self) -> Iterator[None]:
         """It has too little memory, and blocks those who publish."""
         self.evaluate("ok = vm_memory_monitor:set_vm_memory_high_watermark(0.000001)")
+        until(lambda: self.evaluate("rabbit_alarm:get_alarms()") != "[]")
         try:
             yield
         finally:
