@@ -162,15 +162,15 @@ def oldest(client: redis.Redis) -> dict[str, str]:
 
 def measure(api: FlaskClient, ids: dict[str, str], times: int) -> dict[str, list[float]]:
     """Call -> milliseconds of each of its rounds, in turn with the others."""
-    found: dict[str, list[float]] = {call: [] for call in CALLS}
+    timings: dict[str, list[float]] = {call: [] for call in CALLS}
     for _ in range(times):
-        for call, values in found.items():
+        for call, values in timings.items():
             started = time.perf_counter()
             answer = api.get(f"/api/v1/{call.format(**ids)}")
             values.append((time.perf_counter() - started) * 1000)
             if answer.status_code not in (200, 404):
                 raise SystemExit(f"{call}: HTTP {answer.status_code}: {answer.text[:300]}")
-    return found
+    return timings
 
 
 def p95(values: list[float]) -> float:

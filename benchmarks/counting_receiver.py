@@ -58,8 +58,8 @@ def counting_receiver() -> Iterator[int]:
 
 def report(port: int) -> dict[str, dict[str, list[Any]]]:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/report", timeout=60) as answer:
-        found: dict[str, dict[str, list[Any]]] = json.load(answer)
-    return found
+        moments: dict[str, dict[str, list[Any]]] = json.load(answer)
+    return moments
 
 
 if __name__ == "__main__":

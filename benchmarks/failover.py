@@ -122,7 +122,9 @@ def fail(fault: Callable[[Server], None], start: Start, ack: str, *, senders: in
             wait_for(lambda: len(traffic.acked) >= steady)
         again = acknowledged_at(traffic.answers, servers, dead)
         others = [each for each in traffic.answers if not servers.holds(each.number)]
-        before, meanwhile = ([one for one in others if a <= one.sent < b] for a, b in ((warm, began), (began, again)))
+        before, meanwhile = (
+            [answer for answer in others if a <= answer.sent < b] for a, b in ((warm, began), (began, again))
+        )
         client = stack.enter_context(closing(state_client(servers.address)))
         lost = reconcile(client, acked=traffic.acked, partitions=servers.partitions).lost
         return Run(again - began, meanwhile, before, traffic.slowest, traffic.statuses, lost)

@@ -17,9 +17,9 @@ class Requests(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.data += data
         while True:
-            head, found, rest = self.data.partition(b"\r\n\r\n")
+            head, separator, rest = self.data.partition(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
-            if not found or len(rest) < length:
+            if not separator or len(rest) < length:
                 return
             self.data = rest[length:]
             self.take(head.decode())

@@ -62,10 +62,10 @@ def receiver(delay: float, port: int = 0) -> Iterator[int]:
 
 
 def subscriptions(ports: Sequence[int]) -> str:
-    one = (
+    template = (
         "crm{}: {{transport: http, url: 'http://127.0.0.1:{}/', secrets: ['{}'], allow_private: true, concurrency: {}}}"
     )
-    return "{" + ", ".join(one.format(place, port, SECRET, CONCURRENCY) for place, port in enumerate(ports)) + "}"
+    return "{" + ", ".join(template.format(place, port, SECRET, CONCURRENCY) for place, port in enumerate(ports)) + "}"
 
 
 class Bench:

@@ -98,10 +98,10 @@ def beside(
     def with_job() -> float:
         job = next(jobs)
         add_job(services, f"beside-{job}", entries[job * letters], entries[(job + 1) * letters - 1], job_rate)
-        found = live.p99()
+        p99 = live.p99()
         wait_for(lambda: not services.replays.running(), 300)
         wait_for(lambda: services.state.zcard(keys.retry("crm")) == 0, 300)
-        return found
+        return p99
 
     with program(sys.executable, "-m", "bridge", "--config", str(services.config.path), "dispatch"):
         # Connections and code are warm after this.

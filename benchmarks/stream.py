@@ -109,11 +109,11 @@ def main() -> None:
             def p99(watched: bool) -> float:
                 members = family(process.pid)
                 before = sum(map(cpu_seconds, members))
-                found = run(port, webhooks(next(first)), connections=100, seconds=given.seconds, rate=given.rate)
-                if set(found.statuses) != {"200"}:
-                    raise SystemExit(f"answers: {found.statuses}")
-                cpu[watched].append(1e6 * (sum(map(cpu_seconds, members)) - before) / len(found.latencies))
-                return found.percentile(0.99)
+                result = run(port, webhooks(next(first)), connections=100, seconds=given.seconds, rate=given.rate)
+                if set(result.statuses) != {"200"}:
+                    raise SystemExit(f"answers: {result.statuses}")
+                cpu[watched].append(1e6 * (sum(map(cpu_seconds, members)) - before) / len(result.latencies))
+                return result.percentile(0.99)
 
             def beside() -> float:
                 with viewers(port, given.viewers):

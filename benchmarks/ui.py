@@ -90,19 +90,19 @@ def measure(client: FlaskClient, pages: list[str], times: int) -> dict[str, tupl
 
     The first answer of a process, which reads templates, does not count.
     """
-    found: dict[str, tuple[list[float], int]] = {page: ([], 0) for page in pages}
+    measured: dict[str, tuple[list[float], int]] = {page: ([], 0) for page in pages}
     for page in pages:
         client.get(f"{PREFIX}{page}")
     for _ in range(times):
-        for page, (values, _) in found.items():
+        for page, (values, _) in measured.items():
             started = time.perf_counter()
             answer = client.get(f"{PREFIX}{page}")
             values.append((time.perf_counter() - started) * 1000)
             # The ids of requests made here are all of one moment: those of a long filling are not found.
             if answer.status_code != 200 and not page.startswith("requests/"):
                 raise SystemExit(f"{page}: HTTP {answer.status_code}: {answer.text[:300]}")
-            found[page] = values, len(answer.data)
-    return found
+            measured[page] = values, len(answer.data)
+    return measured
 
 
 def main() -> None:
@@ -118,16 +118,16 @@ def main() -> None:
         path.write_text(configuration(address, folder))
         services = load(config_path=path)
         crowd(services, given.events, given.dead_letters)
-        found = measure(reader(services), addresses(services), given.rounds)
+        measured = measure(reader(services), addresses(services), given.rounds)
     rows = [
         [f"/ui/{page}", f"{median(values):.1f}", f"{p95(values):.1f}", f"{size / 1000:.1f}"]
-        for page, (values, size) in found.items()
+        for page, (values, size) in measured.items()
     ]
     table(["", "p50 ms", "p95 ms", "kB"], rows)
-    slowest = max(found, key=lambda page: p95(found[page][0]))
-    largest = max(found, key=lambda page: found[page][1])
-    verdict(f"slowest p95, /ui/{slowest}", p95(found[slowest][0]), 200.0, least=False, unit=" ms")
-    verdict(f"largest, /ui/{largest}", found[largest][1] / 1000, 150.0, least=False, unit=" kB")
+    slowest = max(measured, key=lambda page: p95(measured[page][0]))
+    largest = max(measured, key=lambda page: measured[page][1])
+    verdict(f"slowest p95, /ui/{slowest}", p95(measured[slowest][0]), 200.0, least=False, unit=" ms")
+    verdict(f"largest, /ui/{largest}", measured[largest][1] / 1000, 150.0, least=False, unit=" kB")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType, ModuleType
+from typing import cast
 
 from bridge import vendors as vendors_package
 from bridge.errors import ConfigError, clip
@@ -31,7 +32,7 @@ _CANNOT_IMPORT = re.compile(r"cannot import name '(\w+)'")
 
 
 @dataclass(slots=True)
-class _Found:
+class _Registry:
     vendors: dict[str, Vendor] = field(default_factory=dict)
     #: Vendor -> import path of its package.
     packages: dict[str, str] = field(default_factory=dict)
@@ -73,16 +74,16 @@ def forget() -> None:
 
 
 @cache
-def _find() -> _Found:
-    found = _Found()
+def _find() -> _Registry:
+    registry = _Registry()
     for path in sorted(_places(), key=lambda each: each.name):
         name = path.stem.replace("_", "-")
-        _add(found, name, f"{vendors_package.__name__}.{path.stem}", partial(_check_folder, path))
+        _add(registry, name, f"{vendors_package.__name__}.{path.stem}", partial(_check_folder, path))
     points = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
     for name, group in groupby(points, key=lambda point: point.name):
-        _add_installed(found, name, list(group))
-    found.vendors = dict(sorted(found.vendors.items()))
-    return found
+        _add_installed(registry, name, list(group))
+    registry.vendors = dict(sorted(registry.vendors.items()))
+    return registry
 
 
 def _places() -> Iterator[Path]:
@@ -101,22 +102,22 @@ def _check_folder(path: Path) -> None:
         raise _Problem(f"{_shown(path)}: has no __init__.py. Remedy: write it, with VENDOR = Vendor(...)")
 
 
-def _add(found: _Found, name: str, module: str, check: Callable[[], object]) -> None:
+def _add(registry: _Registry, name: str, module: str, check: Callable[[], object]) -> None:
     try:
         check()
-        found.vendors[name] = _load(module, name)
-        found.packages[name] = module
+        registry.vendors[name] = _load(module, name)
+        registry.packages[name] = module
     except _Problem as problem:
-        found.broken[name] = f"vendor {name}: {problem}"
+        registry.broken[name] = f"vendor {name}: {problem}"
 
 
-def _add_installed(found: _Found, name: str, points: Sequence[EntryPoint]) -> None:
+def _add_installed(registry: _Registry, name: str, points: Sequence[EntryPoint]) -> None:
     """A vendor in a package of its own. A folder of the bridge with the same name goes before it."""
     origin = " and ".join(sorted({f"{point.dist.name} {point.dist.version}" for point in points if point.dist}))
     module = points[0].value.partition(":")[0].strip()
 
     def check() -> None:
-        if name in found.vendors:
+        if name in registry.vendors:
             raise _Problem(f"{origin} has it too, and is not used. Remedy: give one of them another name")
         if len({point.value for point in points}) > 1:
             raise _Problem(f"{origin} both have it, and none is used. Remedy: uninstall one")
@@ -124,8 +125,8 @@ def _add_installed(found: _Found, name: str, points: Sequence[EntryPoint]) -> No
             raise _Problem(f"{origin}: there is no package {module}. Remedy: install it again, or uninstall it")
 
     # A broken folder is reported first.
-    if name not in found.broken:
-        _add(found, name, module, check)
+    if name not in registry.broken:
+        _add(registry, name, module, check)
 
 
 def _exists(module: str) -> bool:
@@ -148,8 +149,7 @@ def _load(module: str, name: str) -> Vendor:
         raise _Problem(f"{place}: {problem}")
     if vendor.name != name:
         raise _Problem(f'{place}: name is "{vendor.name}". Remedy: name="{name}", as the folder or entry point says')
-    found: Vendor = vendor
-    return found
+    return cast("Vendor", vendor)
 
 
 def _module(name: str, file: str) -> ModuleType | None:

@@ -40,7 +40,7 @@ def text_problem(text: str, *, longest: int | None = None, lines: bool = False) 
         return f"has {len(text)} characters; at most {longest} are allowed"
     broken = BROKEN.search(text)
     if broken is not None:
-        what = "a NUL character" if broken[0] == "\0" else "a lone surrogate, which is no character"
+        what = "a NUL character" if broken[0] == "\0" else "a lone surrogate, which is not a character"
         return f"holds {what}, at character {broken.start() + 1}"
     for control in _CONTROLS.finditer(text):
         if not (lines and control[0] in _LAYOUT):

@@ -160,26 +160,28 @@ def listed(services: Services, sources: Sequence[str]) -> list[Listed]:
     return sorted(results, key=itemgetter(0, 1, 2))
 
 
-def count(found: Iterable[Listed]) -> dict[str, dict[str, int]]:
+def count(watches: Iterable[Listed]) -> dict[str, dict[str, int]]:
     """How many watches there are: `states` and `kinds`, the name of each -> their number."""
     states, kinds = Counter(dict.fromkeys(STATES, 0)), Counter(dict.fromkeys(KINDS, 0))
-    for watch in found:
+    for watch in watches:
         states[watch.state] += 1
         kinds[watch.kind] += 1
     return {"states": dict(states), "kinds": dict(kinds)}
 
 
-def following(found: Sequence[Listed], position: Sequence[str] | None) -> Sequence[Listed]:
+def following(watches: Sequence[Listed], position: Sequence[str] | None) -> Sequence[Listed]:
     """What comes after a position in the sorted list; all of it without one. Raises `ValueError` for no position."""
     if position is None:
-        return found
+        return watches
     moment, source, digest = position
-    return found[bisect_right(found, (float(moment), source, digest), key=itemgetter(0, 1, 2)) :]
+    return watches[bisect_right(watches, (float(moment), source, digest), key=itemgetter(0, 1, 2)) :]
 
 
-def read_again(services: Services, found: Iterable[Listed], *, state: str | None, kind: str | None) -> Iterator[Listed]:
+def read_again(
+    services: Services, watches: Iterable[Listed], *, state: str | None, kind: str | None
+) -> Iterator[Listed]:
     """What is still there of watches that were listed before, as it is now, in their places of then."""
-    for watch in found:
+    for watch in watches:
         expected = services.expectations.get(watch.source, watch.key)
         current = watch._replace(expected=expected, watch=services.watches.get(watch.source, watch.key))
         if (current.expected or current.watch) and current.matches(state, kind):

@@ -32,13 +32,13 @@ def store():
     if who is None or (who.username, who.password) != (given.user, given.password):
         return "", 401
     document = request.get_json(force=True)
-    new = {one["id"]: one for one in (document if isinstance(document, list) else [document])}
-    if any(statements.get(ident, one) != one for ident, one in new.items()):
+    new = {statement["id"]: statement for statement in (document if isinstance(document, list) else [document])}
+    if any(statements.get(ident, statement) != statement for ident, statement in new.items()):
         return "", 409
     statements.update(new)
-    for ident, one in new.items():
-        event = one.get("context", {}).get("extensions", {}).get(EVENT_ID, ident)
-        sys.stdout.write(json.dumps({"received": event, "verb": one["verb"]["id"].rpartition("/")[2]}) + "\n")
+    for ident, statement in new.items():
+        event = statement.get("context", {}).get("extensions", {}).get(EVENT_ID, ident)
+        sys.stdout.write(json.dumps({"received": event, "verb": statement["verb"]["id"].rpartition("/")[2]}) + "\n")
     sys.stdout.flush()
     return jsonify(list(new))
 

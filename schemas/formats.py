@@ -65,7 +65,7 @@ class Format:
         if not self.converts:
             (body,) = events
             return body
-        joined = b"[" + b",".join(one[1:-1] for one in events) + b"]"
+        joined = b"[" + b",".join(event[1:-1] for event in events) + b"]"
         if self.name == XAPI:
             return joined
         frame = _ENCODER.encode(envelope([], base=self.base, at=at)).encode()
@@ -75,4 +75,4 @@ class Format:
         """What is stored or refused by itself, each as `converted` gives it: every statement, else the whole event."""
         if self.name != XAPI:
             return [event]
-        return [_ENCODER.encode([one]).encode() for one in json.loads(event)]
+        return [_ENCODER.encode([statement]).encode() for statement in json.loads(event)]

@@ -25,6 +25,8 @@ CLOCK = re.compile(
     r"|(datetime\.)?(datetime|date)\.(now|utcnow|today)"
 )
 ENVIRONMENT = re.compile(r"os\.(environ|environb|getenv|putenv)(\..*)?")
+#: Names of variables that do not say what they hold.
+EMPTY_NAMES = ("found", "one")
 
 
 def name_of(path: Path) -> str:
@@ -56,6 +58,23 @@ def outside(allowed: Collection[str], lines: Callable[[ast.Module], Iterable[int
         for name, tree in trees().items()
         if not name.startswith(tuple(allowed))
         for line in lines(tree)
+    ]
+
+
+def variables(tree: ast.Module) -> list[tuple[int, str]]:
+    """Lines and names of variables and parameters. Members of classes are left out: stored data has their names."""
+    members = {
+        target
+        for node in nodes_of(tree)
+        if isinstance(node, ast.ClassDef)
+        for statement in node.body
+        for target in ast.iter_child_nodes(statement)
+    }
+    names = [node for node in nodes_of(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    parameters = [node for node in nodes_of(tree) if isinstance(node, ast.arg)]
+    return [
+        *((name.lineno, name.id) for name in names if name not in members),
+        *((parameter.lineno, parameter.arg) for parameter in parameters),
     ]
 
 
@@ -165,6 +184,39 @@ def test_every_module_says_what_lives_there() -> None:
 def test_no_module_is_longer_than_a_reader_can_hold() -> None:
     lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
     assert {name: lines for name, lines in lengths.items() if lines > 300} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "one = 1",
+        "one: int = 1",
+        "one += 1",
+        "a, *one = b",
+        "def f(one): pass",
+        "def f(a, *, one=None): pass",
+        "class A:\n    def f(self):\n        one = 1",
+        "for a, one in b: pass",
+        "[one for one in b]",
+        "lambda one: 1",
+        "if one := a: pass",
+        "with a as one: pass",
+    ],
+)
+def test_a_variable_is_found_wherever_it_is_bound(source: str) -> None:
+    assert "one" in {name for _, name in variables(ast.parse(source))}
+    assert variables(ast.parse("class A:\n    one: int = 1")) == []
+
+
+def test_every_variable_is_named_after_what_it_holds() -> None:
+    client = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "client").rglob("*.py")}
+    named = [
+        f"{name}:{line}: {variable}"
+        for name, tree in {**trees(), **client}.items()
+        for line, variable in variables(tree)
+        if variable in EMPTY_NAMES
+    ]
+    assert named == []
 
 
 def test_every_exception_to_a_check_is_narrow() -> None:

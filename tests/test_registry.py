@@ -101,7 +101,7 @@ def line_about(name: str) -> str:
         ),
         (
             {"__init__.py": declaration().replace("position=float", "position=7")},
-            'polls["rows"].position is no function. Remedy: make it one',
+            'polls["rows"].position is not a function. Remedy: make it one',
         ),
         ({"client.py": ""}, "/fernhill: has no __init__.py. Remedy: write it, with VENDOR = Vendor(...)"),
     ],

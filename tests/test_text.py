@@ -20,7 +20,7 @@ from bridge.text import cleaned, text_problem
     [
         ("", None),
         ("Zoë 🎉 \u00a0 \u202e", None),
-        ("a\ud800", "holds a lone surrogate, which is no character, at character 2"),
+        ("a\ud800", "holds a lone surrogate, which is not a character, at character 2"),
         ("\x00", "holds a NUL character, at character 1"),
         ("ab\x1b[2J", "holds a control character (U+001B), at character 3"),
         ("\x85", "holds a control character (U+0085), at character 1"),
@@ -50,7 +50,7 @@ def test_arguments_that_are_not_utf_8_are_refused(capsys: pytest.CaptureFixture[
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        "Error: argument 8 holds a lone surrogate, which is no character, at character 4. Remedy: type it again in "
+        "Error: argument 8 holds a lone surrogate, which is not a character, at character 4. Remedy: type it again in "
         "UTF-8\n"
     )
 

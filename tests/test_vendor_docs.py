@@ -132,7 +132,7 @@ def test_what_is_written_by_hand_stays_and_an_example_by_hand_replaces_the_gener
 
 
 def test_the_section_of_a_vendor_that_was_removed_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"a section of gone, which is no vendor. Remedy: delete it"):
+    with pytest.raises(ConfigError, match=r"a section of gone, which is not a vendor. Remedy: delete it"):
         sections(f"{markers.begin('gone')}{markers.end('gone')}", {"north-bay": BARE}, (), other="overview")
 
 

@@ -124,7 +124,7 @@ class Api:
         return document
 
     def read(self, path: str) -> bytes:
-        """The bytes of an answer that is no document. Raises as `call` does."""
+        """The bytes of an answer that is not a document. Raises as `call` does."""
         answer = self._send("GET", f"{_API}{path}", {}, b"")
         if answer.status >= 300:
             raise self._refusal(answer, _document(answer))

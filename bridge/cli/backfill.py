@@ -170,10 +170,10 @@ def _find(bridge: Api, job_id: str) -> Mapping[str, Any]:
         else:
             return row
     rows = {row["id"]: row for row in bridge.rows("backfills", limit=_ALL)}
-    found = unique_match(job_id, [_Row(ident) for ident in rows], "backfill")
-    if found is None:
+    match = unique_match(job_id, [_Row(ident) for ident in rows], "backfill")
+    if match is None:
         exit_nothing_matched(f"no backfill {job_id}; see attempt-bridge backfill list")
-    return rows[found.id]
+    return rows[match.id]
 
 
 class _Row(NamedTuple):

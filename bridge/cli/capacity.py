@@ -63,11 +63,11 @@ def capacity(per_day: int, peak_share: float, output: str, **given: float | int 
     kept = read_kept(path)
     if kept is not None:
         say(f"retention and subscriptions: {path}")
-    found = capacity_of(_load(per_day, peak_share, kept or Kept(), given))
+    estimate = capacity_of(_load(per_day, peak_share, kept or Kept(), given))
     if output != "table":
-        print_object(found.to_json(), output)
+        print_object(estimate.to_json(), output)
     else:
-        _print(found)
+        _print(estimate)
 
 
 def _load(per_day: int, peak_share: float, kept: Kept, given: dict[str, Any]) -> Load:
@@ -85,34 +85,34 @@ def _load(per_day: int, peak_share: float, kept: Kept, given: dict[str, Any]) ->
     return replace(load, **named)
 
 
-def _print(found: Capacity) -> None:
+def _print(estimate: Capacity) -> None:
     rows = [
         {
-            "kept": one.kind,
-            "for": duration_text(one.kept),
-            "count": f"{one.count:,}",
-            "bytes_each": one.each,
-            "memory": gigabytes(one.size),
+            "kept": item.kind,
+            "for": duration_text(item.kept),
+            "count": f"{item.count:,}",
+            "bytes_each": item.each,
+            "memory": gigabytes(item.size),
         }
-        for one in found.stored
+        for item in estimate.stored
     ]
     print_list(rows, ["kept", "for", "count", "bytes_each", "memory"], "table", empty="")
     click.echo()
-    used = found.state_bytes
-    shares = ", ".join(f"{name} {cores:.3f}" for name, cores in found.cores.items())
+    used = estimate.state_bytes
+    shares = ", ".join(f"{name} {cores:.3f}" for name, cores in estimate.cores.items())
     print_object(
         {
-            "attempts": f"{found.load.per_day:,} a day, {found.peak:,.2f} a second in the busiest hour",
+            "attempts": f"{estimate.load.per_day:,} a day, {estimate.peak:,.2f} a second in the busiest hour",
             "memory": f"state server {gigabytes(used)}, maxmemory {gigabytes(maxmemory(used))}; "
             f"processes {gigabytes(PROCESS_BYTES)}",
             "disk": f"{gigabytes(disk(used))} for the append-only file",
-            "cores": f"{found.all_cores}; busy at the peak: {shares}",
-            "one server": f"enough up to {found.most_per_day:,} attempts a day with these settings",
-            **({} if found.cluster is None else {"cluster": _of_cluster(found.cluster)}),
+            "cores": f"{estimate.all_cores}; busy at the peak: {shares}",
+            "one server": f"enough up to {estimate.most_per_day:,} attempts a day with these settings",
+            **({} if estimate.cluster is None else {"cluster": _of_cluster(estimate.cluster)}),
         },
         "table",
     )
-    for line in found.advice:
+    for line in estimate.advice:
         click.echo(f"advice      {line}")
 
 

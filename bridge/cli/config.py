@@ -124,16 +124,16 @@ def _answers(processes: RunningProcesses, request: int, now: Callable[[], float]
     deadline = clock.monotonic() + _RELOAD_SECONDS
     while True:
         # A command that reads from a vendor keeps the configuration that it began with.
-        found = {running.process: running for running in processes.read(now()) if running.name in PARTS}
-        silent = [name for name, running in found.items() if running.request < request or running.outcome == RESTARTING]
+        answers = {each.process: each for each in processes.read(now()) if each.name in PARTS}
+        silent = [name for name, each in answers.items() if each.request < request or each.outcome == RESTARTING]
         if not silent:
-            return found
+            return answers
         if clock.monotonic() > deadline:
             return {
                 name: replace(running, outcome=f"has not answered within {_RELOAD_SECONDS:g} s. Remedy: see its log")
                 if name in silent
                 else running
-                for name, running in found.items()
+                for name, running in answers.items()
             }
         time.sleep(0.1)
 

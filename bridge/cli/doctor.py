@@ -27,7 +27,7 @@ def doctor(ctx: click.Context, output: str) -> None:
     something must be fixed, with 69 if the state server or the broker is unreachable.
     """
     findings = []
-    for finding in _found(ctx):
+    for finding in _findings(ctx):
         findings.append(finding)
         if output == "table":
             remedy = f"\n    remedy: {finding.remedy}" if finding.remedy else ""
@@ -39,7 +39,7 @@ def doctor(ctx: click.Context, output: str) -> None:
     ctx.exit(FAILED if any(finding.status == FAILURE for finding in findings) else DONE)
 
 
-def _found(ctx: click.Context) -> Iterator[Finding]:
+def _findings(ctx: click.Context) -> Iterator[Finding]:
     """The findings here, each when it is made; with `--url` those of the bridge there."""
     if ctx.find_root().params.get("url") is None:
         yield from examine(load_services())

@@ -70,7 +70,7 @@ def reconcile(ctx: click.Context, source: str | None, since: float | None, fix: 
     else:
         services = services_over_state()
         known_name(source, services.config.sources, "source")
-        row = _found(bridge, _compare(services, source, since, fix).id)
+        row = _comparison(bridge, _compare(services, source, since, fix).id)
     _print(row, output)
     missing = set(row["ids"]["missing"]) - set(row["fixed"])
     ctx.exit(PARTLY_FAILED if missing else DONE)
@@ -91,15 +91,15 @@ def show(ident: str | None, source: str | None, output: str) -> None:
             print_object(row, output)
         return
     names = [source] if source else [row["name"] for row in bridge.rows("sources", limit=sys.maxsize)]
-    found = [
+    latest = [
         row["id"]
         for name in names
         for row in bridge.rows("reconciliations", {"source": name, "state": "done"}, limit=1)
     ]
-    if not found:
+    if not latest:
         exit_nothing_matched("no results yet; run attempt-bridge reconcile --source NAME")
-    for one in found:
-        _print(_found(bridge, one), output)
+    for result_id in latest:
+        _print(_comparison(bridge, result_id), output)
 
 
 @reconcile.command("list")
@@ -135,7 +135,7 @@ def _call_for(bridge: Api, method: str, ident: str, *action: str) -> Mapping[str
     return row
 
 
-def _found(bridge: Api, ident: str) -> Mapping[str, Any]:
+def _comparison(bridge: Api, ident: str) -> Mapping[str, Any]:
     row: Mapping[str, Any] = bridge.call("GET", path_of("reconciliations", *ident.split("/", 1)))
     return row
 
@@ -156,7 +156,7 @@ def _by_worker(bridge: Api, body: Mapping[str, Any]) -> Mapping[str, Any]:
                 bridge.call("POST", path_of("reconciliations", *ident.split("/", 1), "stop"))
             elif is_asked:
                 time.sleep(POLL_SECONDS)
-            row = _found(bridge, ident)
+            row = _comparison(bridge, ident)
     if row["state"] == "stopped":
         raise KeyboardInterrupt
     if row["state"] == "failed":

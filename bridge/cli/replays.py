@@ -132,17 +132,17 @@ def abort(ident: str) -> None:
 
 def make(calls: Api, body: Mapping[str, Any], *, yes: bool, wait: bool, dry_run: bool) -> None:
     """Preview a job; with `yes` and no `dry_run` make it; with `wait` follow it. May end the command."""
-    found = calls.call("POST", "replays", body={**body, "preview": True})["preview"]
-    for ident in found["unknown_ids"]:
+    preview = calls.call("POST", "replays", body={**body, "preview": True})["preview"]
+    for ident in preview["unknown_ids"]:
         say(f"{ident}: unknown. It may be replayed already")
-    if found["complete"] and not found["total"]:
+    if preview["complete"] and not preview["total"]:
         exit_nothing_matched("nothing to replay: no item matches")
     if dry_run or not yes:
-        _show_preview(found)
+        _show_preview(preview)
         say("Nothing was done; leave out --dry-run to do it." if yes else "Nothing was done; add --yes to do it.")
         return
     row = calls.call("POST", "replays", body=body)["replay"]
-    say(f"{row['id']} replays {_about(found)}")
+    say(f"{row['id']} replays {_about(preview)}")
     if wait:
         follow(calls, row)
 
@@ -187,14 +187,14 @@ def _watch(calls: Api, row: Mapping[str, Any], sleep: Callable[[float], None]) -
     return row
 
 
-def _show_preview(found: Mapping[str, Any]) -> None:
-    for one in found["by_subscription"]:
-        click.echo(f"{one['count']:,} of {one['subscription']} would be replayed")
-    if not found["complete"]:
+def _show_preview(preview: Mapping[str, Any]) -> None:
+    for row in preview["by_subscription"]:
+        click.echo(f"{row['count']:,} of {row['subscription']} would be replayed")
+    if not preview["complete"]:
         click.echo("Only the oldest ones were counted; there are more.")
-    print_list(found["examples"], ("id", "subscription", "type", "source", "attempt"), "table", empty="no examples")
+    print_list(preview["examples"], ("id", "subscription", "type", "source", "attempt"), "table", empty="no examples")
 
 
-def _about(found: Mapping[str, Any]) -> str:
-    number = f"{found['total']:,}"
-    return number if found["complete"] else f"{number} or more"
+def _about(preview: Mapping[str, Any]) -> str:
+    number = f"{preview['total']:,}"
+    return number if preview["complete"] else f"{number} or more"

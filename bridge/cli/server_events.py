@@ -27,17 +27,17 @@ class Message(NamedTuple):
 
 def messages(lines: Iterator[bytes]) -> Iterator[Message]:
     """The messages in the lines of a stream. One that is not whole is left out."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in lines:
         name, _, value = line.rstrip(b"\r").decode().partition(": ")
         if name:
-            found[name] = value
+            fields[name] = value
         elif line.strip():
-            found["comment"] = value
-        elif found:
-            data = json.loads(found["data"]) if "data" in found else None
-            yield Message(found.get("event", ""), found.get("id", ""), data)
-            found = {}
+            fields["comment"] = value
+        elif fields:
+            data = json.loads(fields["data"]) if "data" in fields else None
+            yield Message(fields.get("event", ""), fields.get("id", ""), data)
+            fields = {}
 
 
 def lines_of(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -24,10 +24,10 @@ def sql() -> None:
 def schema(subscription: str | None, dialect: str | None) -> None:
     """Print the statements that create the tables of SUBSCRIPTION, or those with the default names."""
     if subscription is None:
-        tables, found = Tables(None, Subscription(name="", transport="sql").table), POSTGRESQL
+        tables, default = Tables(None, Subscription(name="", transport="sql").table), POSTGRESQL
     else:
         known = load_services().config.subscriptions
         ours = {name: each for name, each in known.items() if each.transport == "sql"}
         chosen = ours[known_name(subscription, ours, "sql subscription")]
-        tables, found = tables_of(chosen), dialect_of(chosen)
-    click.echo(ddl_text(tables, dialect or found))
+        tables, default = tables_of(chosen), dialect_of(chosen)
+    click.echo(ddl_text(tables, dialect or default))

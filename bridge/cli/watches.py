@@ -198,7 +198,7 @@ def _register(bridge: Api, batches: Sequence[Sequence[_Located]], total: int, *,
 
 
 def _messages(problem: ApiProblem) -> list[tuple[str, str]]:
-    return [(one["path"], one["message"]) for one in problem.problems] or [("", problem.detail)]
+    return [(error["path"], error["message"]) for error in problem.problems] or [("", problem.detail)]
 
 
 def _member(path: str, message: str) -> str:

@@ -89,12 +89,12 @@ def token_of(given: str, accepted: Iterable[Token]) -> Token | None:
     """The accepted token that an `Authorization` header holds, None if it holds none."""
     scheme, _, text = given.partition(" ")
     digest = sha256_hex(text.strip())
-    found = None
+    match = None
     for entry in accepted:
         # All are compared, in constant time each.
         if hmac.compare_digest(entry.sha256.lower(), digest) and scheme.lower() == "bearer":
-            found = entry
-    return found
+            match = entry
+    return match
 
 
 def includes(granted: str | None, wanted: str) -> bool:

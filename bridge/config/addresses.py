@@ -51,7 +51,7 @@ def without_password(address: str) -> str:
 
 
 def without_user(address: str) -> str:
-    """As `without_password`, also without the user; `****` for what is no address."""
+    """As `without_password`, also without the user; `****` for anything that is not an address."""
     nodes = amqp_nodes(address)
     if len(nodes) > 1:
         return ";".join(map(without_user, nodes))

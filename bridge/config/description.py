@@ -85,7 +85,7 @@ def _described(value: Any, name: str = "") -> Any:
         return str(value)
     if hasattr(value, "__dataclass_fields__"):
         described = {member.name: _described(getattr(value, member.name), member.name) for member in fields(value)}
-        # `from` is no name in Python.
+        # `from` is not a name in Python.
         return {name.rstrip("_"): member for name, member in described.items()}
     if isinstance(value, Mapping):
         return {key: _described(member) for key, member in value.items()}

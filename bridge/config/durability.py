@@ -38,7 +38,7 @@ class DurabilitySchema(SectionSchema):
     within = Duration("10ms", "500ms")
 
     @post_load
-    def _made(self, data: dict[str, Any], **_: Any) -> Durability:
+    def _to_durability(self, data: dict[str, Any], **_: Any) -> Durability:
         return Durability(**data)
 
 

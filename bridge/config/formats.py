@@ -43,6 +43,6 @@ def check_format(given: set[str], data: Mapping[str, Any], path: KeyPath, docume
             more = "" if notice == pattern else f", one of {pattern},"
             document.add(
                 (*path, "filter", "types", place),
-                f"{notice}{more} is no result, and format {form} has results only. Remedy: leave types out, or name "
+                f"{notice}{more} is not a result, and format {form} has results only. Remedy: leave types out, or name "
                 f"some of {', '.join(ATTEMPT_TYPES)}",
             )

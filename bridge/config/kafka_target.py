@@ -122,7 +122,7 @@ def kafka_parts(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _server_problem(text: str) -> str | None:
-    found = _SERVER.fullmatch(text)
-    if found and 0 < int(found[1]) < 65_536:
+    match = _SERVER.fullmatch(text)
+    if match and 0 < int(match[1]) < 65_536:
         return None
     return f'"{clip(text, 60)}" is not a server; write it like kafka1.example.org:9092'

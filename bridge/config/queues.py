@@ -45,10 +45,10 @@ def same_server(url: str, other: str) -> bool:
     return bool(({*map(_place, amqp_nodes(url))} & {*map(_place, amqp_nodes(other))}) - {None})
 
 
-def _same_group(one: ServerGroup, other: ServerGroup) -> bool:
+def _same_group(first: ServerGroup, second: ServerGroup) -> bool:
     """One server in both is enough: nobody need name all of them."""
-    same = (one.kind, one.master, one.db) == (other.kind, other.master, other.db)
-    return same and bool(set(one.hosts) & set(other.hosts))
+    same = (first.kind, first.master, first.db) == (second.kind, second.master, second.db)
+    return same and bool(set(first.hosts) & set(second.hosts))
 
 
 def _place(address: str) -> tuple[str, ...] | None:

@@ -10,11 +10,11 @@
 local replaced = 0
 for i = 1, #ARGV, 2 do
   local entry = ARGV[i]
-  local found = redis.call('XRANGE', dead, entry, entry)[1]
-  if found then
+  local item = redis.call('XRANGE', dead, entry, entry)[1]
+  if item then
     local fields, id, group = {}, '', nil
-    for at = 1, #found[2], 2 do
-      local name, value = found[2][at], found[2][at + 1]
+    for at = 1, #item[2], 2 do
+      local name, value = item[2][at], item[2][at + 1]
       if name == 'id' then id = value end
       if name == 'group' then group = value end
       if name == 'delivery' then value = ARGV[i + 1] end

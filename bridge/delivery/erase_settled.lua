@@ -6,9 +6,9 @@
 
 local deleted = 0
 for _, entry in ipairs(ARGV) do
-  local found = redis.call('XRANGE', settled, entry, entry)[1]
-  if found then
-    remove_from_index(entry, found[2][2])
+  local item = redis.call('XRANGE', settled, entry, entry)[1]
+  if item then
+    remove_from_index(entry, item[2][2])
     deleted = deleted + redis.call('XDEL', settled, entry)
   end
 end

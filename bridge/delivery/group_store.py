@@ -69,8 +69,8 @@ class FailureGroups:
             while True:
                 start = f"({last}" if last else f"[{prefix}"
                 with state_errors():
-                    found = self.client.zrangebylex(index, start, f"(g{name}}}", start=0, num=_PAGE)
-                page = [member.decode() for member in cast("list[bytes]", found)]
+                    members = self.client.zrangebylex(index, start, f"(g{name}}}", start=0, num=_PAGE)
+                page = [member.decode() for member in cast("list[bytes]", members)]
                 yield from (f"{partition}:{member.removeprefix(prefix)}" for member in page)
                 if len(page) < _PAGE:
                     break

@@ -70,12 +70,12 @@ class History:
             for names, number in asked:
                 self._owners(keys=_owner_keys(names, number), args=args, client=pipe)
             answers = pipe.execute()
-        found = {names[place - 1] for (names, _), places in zip(asked, answers, strict=True) for place in places}
-        return [name for name in subscriptions if name in found]
+        owners = {names[place - 1] for (names, _), places in zip(asked, answers, strict=True) for place in places}
+        return [name for name in subscriptions if name in owners]
 
     def settled(self, subscription: str, event_id: str) -> Settled | None:
         """The last ended delivery of an event, without dead letters; None if there is none or it is too old."""
-        found: list[Settled] = []
+        ended: list[Settled] = []
         with state_errors():
             pipe = self.client.pipeline(transaction=False)
             for partition in range(self.partitions):
@@ -84,13 +84,13 @@ class History:
             for partition, entry in places:
                 stream = keys.settled(subscription, partition)
                 items = cast("StreamItems", self.client.xrange(stream, entry, entry))
-                found += [each for each in (read_settled(partition, *item) for item in items) if each is not None]
-        return max((each for each in found if each.id == event_id), key=lambda each: each.at, default=None)
+                ended += [each for each in (read_settled(partition, *item) for item in items) if each is not None]
+        return max((each for each in ended if each.id == event_id), key=lambda each: each.at, default=None)
 
     def dead_letter(self, subscription: str, event_id: str) -> DeadLetter | None:
         """The last dead letter of an event, or None."""
         prefix = f"e{event_id}|"
-        found: list[DeadLetter] = []
+        letters: list[DeadLetter] = []
         with state_errors():
             for partition in range(self.partitions):
                 name = keys.letter_index(subscription, partition)
@@ -98,8 +98,8 @@ class History:
                 for member in members[-1:]:
                     entry = member.decode().removeprefix(prefix)
                     items = cast("StreamItems", self.client.xrange(keys.dead(subscription, partition), entry, entry))
-                    found += [dead_letter(partition, each.decode(), fields) for each, fields in items]
-        return max(found, key=lambda letter: letter.dead_at, default=None)
+                    letters += [dead_letter(partition, each.decode(), fields) for each, fields in items]
+        return max(letters, key=lambda letter: letter.dead_at, default=None)
 
     @staticmethod
     def _look_up(pipe: redis.client.Pipeline, subscription: str, partition: int, event_id: str) -> None:

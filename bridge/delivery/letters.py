@@ -73,10 +73,10 @@ class LetterItem:
     @property
     def error(self) -> str:
         """Error of the last failed try; empty if none failed."""
-        found = _ERROR.search(self._stored.get(b"delivery", b""))
-        if found is None:
+        match = _ERROR.search(self._stored.get(b"delivery", b""))
+        if match is None:
             return self.letter.delivery.error
-        text: str = json.loads(found[1].decode(errors="replace"))
+        text: str = json.loads(match[1].decode(errors="replace"))
         return text
 
     def _member(self, name: bytes) -> str:

@@ -145,8 +145,8 @@ def _pending(
             pipe = client.pipeline(transaction=False)
             for row in rows:
                 pipe.xrange(journal, row["message_id"], row["message_id"])
-            found = cast("list[StreamItems]", pipe.execute())
-        for items in found:
+            entries = cast("list[StreamItems]", pipe.execute())
+        for items in entries:
             yield from items
         if len(rows) < _PAGE:
             return
@@ -172,8 +172,8 @@ def _under_way(
     while True:
         with state_errors():
             name = keys.retry(subscription, partition)
-            found = client.zrangebyscore(name, least, "+inf", start=at, num=_PAGE, withscores=True)
-            page = [(event_id.decode(), due) for event_id, due in cast("list[tuple[bytes, float]]", found)]
+            entries = client.zrangebyscore(name, least, "+inf", start=at, num=_PAGE, withscores=True)
+            page = [(event_id.decode(), due) for event_id, due in cast("list[tuple[bytes, float]]", entries)]
             ids = [event_id for event_id, _ in page]
             records = client.hmget(keys.deliveries(subscription, partition), ids) if ids else []
         groups = history.groups_of(subscription, partition, ids)

@@ -19,7 +19,7 @@ local MAX_CLASS = 15
 local GROWN = 10
 local loaded, changed, number_of_groups = {}, {}, nil
 
--- false for what is no group: a new one takes its place. A counter that an earlier version has not written is 0.
+-- false for what is not a group: a new one takes its place. A counter that an earlier version has not written is 0.
 local function readable_group(stored)
   local readable, group = pcall(cjson.decode, stored or '')
   if not readable or type(group) ~= 'table' or not tonumber(group.first) then return false end
@@ -183,18 +183,18 @@ end
 
 -- The group of a dead letter of an earlier version, which has no field for it: index_letters.lua has put it here.
 local function indexed_group(entry)
-  local found = redis.call('ZRANGEBYLEX', letters, '[x' .. entry .. '|', '(x' .. entry .. '}')[1]
-  if not found then return nil end
-  redis.call('ZREM', letters, found)
-  return string.sub(found, #entry + 3)
+  local member = redis.call('ZRANGEBYLEX', letters, '[x' .. entry .. '|', '(x' .. entry .. '}')[1]
+  if not member then return nil end
+  redis.call('ZREM', letters, member)
+  return string.sub(member, #entry + 3)
 end
 
 -- Remove a dead letter. Returns its fields, or false if it is gone.
 local function remove_letter(entry, now)
-  local found = redis.call('XRANGE', dead, entry, entry)[1]
-  if not found then return false end
+  local item = redis.call('XRANGE', dead, entry, entry)[1]
+  if not item then return false end
   local fields = {}
-  for i = 1, #found[2], 2 do fields[found[2][i]] = found[2][i + 1] end
+  for i = 1, #item[2], 2 do fields[item[2][i]] = item[2][i + 1] end
   redis.call('XDEL', dead, entry)
   redis.call('ZREM', letters, 'e' .. (fields.id or '') .. '|' .. entry)
   local group = fields.group or indexed_group(entry)

@@ -73,8 +73,8 @@ class Receipts:
         return self._state(receipt) is not None or _is_being_sent(self._events, receipt, now)
 
     def _state(self, receipt: Receipt) -> str | None:
-        found = find(self._deliveries, self._history, receipt.subscription, receipt.event_id)
-        return None if found is None else found[0].state
+        delivery = find(self._deliveries, self._history, receipt.subscription, receipt.event_id)
+        return None if delivery is None else delivery[0].state
 
 
 def _is_being_sent(events: EventIndex, receipt: Receipt, now: float) -> bool:

@@ -54,7 +54,7 @@ def archive_problem(name: str, subscriptions: Mapping[str, Subscription]) -> str
     """Why a subscription of bridge.yaml cannot be an archive; None: it can."""
     subscription = subscriptions[name]
     if subscription.transport != "sql":
-        known = ", ".join(sorted(each for each, one in subscriptions.items() if one.transport == "sql")) or "none"
+        known = ", ".join(sorted(each for each, other in subscriptions.items() if other.transport == "sql")) or "none"
         return f"subscription {name} has no tables. Remedy: name one with transport: sql: {known}"
     if subscription.data != "full":
         return (
@@ -91,9 +91,9 @@ class Archive:
         # By digest, however the journal spreads them: each row belongs to one part, also while partitions change.
         places = [partition_of_field(attempt_field(row.source, row.subject), self._partitions) for row in rows]
         ours = {row.id for row, place in zip(rows, places, strict=True) if place == part.partition}
-        found = self._in_journal([row for row in rows if row.id in ours])
+        kept = self._in_journal([row for row in rows if row.id in ours])
         return [
-            Archived(f"{row.recorded_at}|{row.id}", row.id in ours, row.id in found, _event(row, part.partition))
+            Archived(f"{row.recorded_at}|{row.id}", row.id in ours, row.id in kept, _event(row, part.partition))
             for row in rows
         ]
 
@@ -115,8 +115,8 @@ class Archive:
         if not new:
             return set()
         since = int(min(_moment(row.recorded_at) for row in new) // 86_400)
-        found = self._index.find_exactly([row.id for row in new], partitions, self._now, since_day=since)
-        return {event.id for event in found}
+        events = self._index.find_exactly([row.id for row in new], partitions, self._now, since_day=since)
+        return {event.id for event in events}
 
 
 def _event(row: ArchivedEvent, partition: int) -> StoredEvent | None:

@@ -152,12 +152,12 @@ class StoredReplay:
     @property
     def by_subscription(self) -> dict[str, dict[str, int]]:
         """Subscription, or `quarantine` -> counters."""
-        found: dict[str, dict[str, int]] = {}
+        totals: dict[str, dict[str, int]] = {}
         for part, done in zip(self.job.parts, self.progress, strict=True):
-            counts = found.setdefault(part.subscription or QUARANTINE, dict.fromkeys(COUNTERS, 0))
+            counts = totals.setdefault(part.subscription or QUARANTINE, dict.fromkeys(COUNTERS, 0))
             for name in COUNTERS:
                 counts[name] += done.counts.get(name, 0)
-        return found
+        return totals
 
 
 def replay_id(now: float, draw: bytes) -> str:

@@ -108,26 +108,26 @@ def preview(client: redis.Redis, job: Replay, selection: Selection, *, most: int
 
     Raises `StateUnavailable`.
     """
-    found = Preview()
+    preview = Preview()
     left = most
     for part in job.parts:
         name = part.subscription or QUARANTINE
-        found.counts.setdefault(name, 0)
+        preview.counts.setdefault(name, 0)
         if _is_whole(job, part):
             page = selection.page(part, "", EXAMPLES)
-            _add(found, part, page.candidates, count=False)
+            _add(preview, part, page.candidates, count=False)
             with state_errors():
-                found.counts[name] += client.xlen(stream_of(job.kind, part))
+                preview.counts[name] += client.xlen(stream_of(job.kind, part))
             continue
         after, last = "", False
         while not last:
             if left <= 0:
-                found.complete = False
+                preview.complete = False
                 break
-            page = selection.page(part, after, min(_PAGE, left), count=len(found.examples) >= EXAMPLES)
-            _add(found, part, page.candidates, count=True)
+            page = selection.page(part, after, min(_PAGE, left), count=len(preview.examples) >= EXAMPLES)
+            _add(preview, part, page.candidates, count=True)
             after, last, left = page.after, page.last, left - len(page.candidates)
-    return found
+    return preview
 
 
 def _is_whole(job: Replay, part: Part) -> bool:
@@ -135,11 +135,11 @@ def _is_whole(job: Replay, part: Part) -> bool:
     return job.kind in (DEAD_LETTERS, QUARANTINE) and not (job.filter or job.group or part.entries is not None)
 
 
-def _add(found: Preview, part: Part, candidates: Sequence[Candidate], *, count: bool) -> None:
+def _add(preview: Preview, part: Part, candidates: Sequence[Candidate], *, count: bool) -> None:
     chosen = [candidate for candidate in candidates if candidate.verdict == REPLAY]
     if count:
-        found.counts[part.subscription or QUARANTINE] += len(chosen)
-        found.excluded += sum(candidate.verdict == EXCLUDED for candidate in candidates)
-        found.unreadable += sum(candidate.verdict == UNREADABLE for candidate in candidates)
-    free = EXAMPLES - len(found.examples)
-    found.examples += [Example(part.subscription, candidate) for candidate in chosen[:free]]
+        preview.counts[part.subscription or QUARANTINE] += len(chosen)
+        preview.excluded += sum(candidate.verdict == EXCLUDED for candidate in candidates)
+        preview.unreadable += sum(candidate.verdict == UNREADABLE for candidate in candidates)
+    free = EXAMPLES - len(preview.examples)
+    preview.examples += [Example(part.subscription, candidate) for candidate in chosen[:free]]

@@ -96,8 +96,8 @@ class Selection:
             return self._named(part, part.entries, after, limit, count)
         first = f"({after}" if after else part.first
         with state_errors():
-            found = self._client.xrange(stream_of(self._job.kind, part), first, part.last, count=limit)
-        items = cast("StreamItems", found)
+            answer = self._client.xrange(stream_of(self._job.kind, part), first, part.last, count=limit)
+        items = cast("StreamItems", answer)
         candidates = [self._candidate(part, entry, fields, count) for entry, fields in items]
         reached = candidates[-1].entry if candidates else part.last
         return Page(candidates, reached, len(items) < limit or reached == part.last)
@@ -151,10 +151,10 @@ class Selection:
         item: DeadLetter | StoredEvent | Quarantined | None
         try:
             if self._job.kind == DEAD_LETTERS:
-                found = LetterItem(part.subscription, part.partition, where, fields)
-                verdict = self._of_letter(found)
+                stored = LetterItem(part.subscription, part.partition, where, fields)
+                verdict = self._of_letter(stored)
                 # What is excluded is not even parsed.
-                item = None if count or verdict == EXCLUDED else found.letter
+                item = None if count or verdict == EXCLUDED else stored.letter
             elif self._job.kind == EVENTS:
                 item = stored_event(entry, fields, part.partition)
                 verdict = self._of_event(part, item)

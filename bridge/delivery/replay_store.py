@@ -175,7 +175,7 @@ class Replays:
 
     def trim(self) -> int:
         """Delete the oldest ended jobs beyond `MAX_KEPT`; returns how many."""
-        old = [found.job for found in self.newest_first() if found.state in ENDED][MAX_KEPT:]
+        old = [replay.job for replay in self.newest_first() if replay.state in ENDED][MAX_KEPT:]
         with state_errors():
             for job in old:
                 for partition in job.partitions:
@@ -199,10 +199,10 @@ class Replays:
                 for partition in job.partitions:
                     pipe.hgetall(keys.replay_progress(job.id, partition))
             answers = iter(pipe.execute())
-        found = []
+        replays = []
         for job, fields in readable:
             of_partition = {partition: next(answers) for partition in job.partitions}
-            found.append(
+            replays.append(
                 StoredReplay(
                     job=job,
                     state=fields.get(b"state", b"").decode(),
@@ -212,7 +212,7 @@ class Replays:
                     progress=tuple(_progress(part, of_partition[part.partition]) for part in job.parts),
                 )
             )
-        return found
+        return replays
 
 
 def _progress(part: Part, fields: Mapping[bytes, bytes]) -> PartProgress:

@@ -137,10 +137,10 @@ def _uuid_bytes(event_id: str) -> bytes | None:
     if len(event_id) != 36 or not event_id.isascii():
         return None
     try:
-        found = bytes.fromhex(event_id.replace("-", ""))
+        raw = bytes.fromhex(event_id.replace("-", ""))
     except ValueError:
         return None
-    return found if len(found) == 16 and _spelled(found) == event_id else None
+    return raw if len(raw) == 16 and _spelled(raw) == event_id else None
 
 
 def _spelled(uuid: bytes) -> str:

@@ -115,10 +115,10 @@ class Deliveries:
 
     def retry_one(self, subscription: str, event_id: str, *, now: float) -> str:
         """Make the next try of a delivery due now: `done`, `unknown`, `being sent` or `awaiting receipt`."""
-        found = self.under_way(subscription, event_id)
-        if found is None:
+        current = self.under_way(subscription, event_id)
+        if current is None:
             return UNKNOWN
-        partition, delivery, due = found
+        partition, delivery, due = current
         if delivery.awaiting_receipt:
             return AWAITING_RECEIPT
         names = [of(subscription, partition) for of in (keys.retry, keys.deliveries, keys.claims)]
@@ -141,10 +141,10 @@ class Deliveries:
         self, subscription: str, event_id: str, outcome: str, counter: str, now: float, *, while_sent: bool = False
     ) -> int:
         """What end_delivery.lua answers."""
-        found = self.under_way(subscription, event_id)
-        if found is None:
+        current = self.under_way(subscription, event_id)
+        if current is None:
             return 0
-        partition, delivery, _ = found
+        partition, delivery, _ = current
         record = pack(
             outcome,
             event_id=event_id,

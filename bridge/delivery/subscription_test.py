@@ -102,9 +102,9 @@ class SubscriptionTests:
         with state_errors():
             try:
                 while (left := ends_at - clock.monotonic()) > 0:
-                    found = self._blocking.blpop([keys.test_report(test.ident)], timeout=min(_BLOCK_SECONDS, left))
-                    if found is not None:
-                        return _report(cast("tuple[bytes, bytes]", found)[1])
+                    popped = self._blocking.blpop([keys.test_report(test.ident)], timeout=min(_BLOCK_SECONDS, left))
+                    if popped is not None:
+                        return _report(cast("tuple[bytes, bytes]", popped)[1])
                 return None
             finally:
                 self._client.delete(keys.asked_test(test.ident), keys.tested(test.subscription))
@@ -112,10 +112,10 @@ class SubscriptionTests:
     def take(self, seconds: float) -> AskedTest | None:
         """The next test that shall be done now; waits up to `seconds` for one. Nobody else gets it."""
         with state_errors():
-            found = self._blocking.blpop([keys.asked_tests()], timeout=min(_BLOCK_SECONDS, seconds))
-            if found is None:
+            popped = self._blocking.blpop([keys.asked_tests()], timeout=min(_BLOCK_SECONDS, seconds))
+            if popped is None:
                 return None
-            ident = cast("tuple[bytes, bytes]", found)[1].decode()
+            ident = cast("tuple[bytes, bytes]", popped)[1].decode()
             stored = cast("bytes | None", self._client.getdel(keys.asked_test(ident)))
         return None if stored is None else record_or_none(AskedTest, stored, place=keys.asked_tests(), ident=ident)
 

@@ -5,7 +5,7 @@
 -- Returns the number deleted
 
 local old = redis.call('XRANGE', settled, '-', '(' .. ARGV[1] .. '-0', 'COUNT', ARGV[2])
-for _, found in ipairs(old) do remove_from_index(found[1], found[2][2]) end
+for _, item in ipairs(old) do remove_from_index(item[1], item[2][2]) end
 if #old == 0 then return 0 end
 local ms, sequence = string.match(old[#old][1], '^(%d+)-(%d+)$')
 redis.call('XTRIM', settled, 'MINID', string.format('%s-%.0f', ms, tonumber(sequence) + 1))

@@ -89,14 +89,14 @@ class TryReader:
             self._client.set(keys.ended_tries("watched"), 1, ex=_WATCHED_SECONDS)
             positions = cast("Any", {keys.ended_tries(): self._position})
             answer = self._client.xread(positions, count=_MAX_KEPT, block=int(block_seconds * 1000))
-        found = []
+        tries = []
         for _, items in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", answer or []):
             for entry, members in items:
                 self._position = entry.decode()
                 ended = record_or_none(EndedTry, members.get(b"try", b""), place=keys.ended_tries())
                 if ended is not None:
-                    found.append(ended)
-        return found
+                    tries.append(ended)
+        return tries
 
 
 def try_fields() -> Fields:

@@ -25,7 +25,7 @@ from bridge.delivery.subscription_filter import takes_event
 from bridge.delivery.tries import LoggedTry
 from bridge.query import Query
 
-__all__ = ["Found", "ListQuery", "find", "list_deliveries"]
+__all__ = ["DeliveryPage", "ListQuery", "find", "list_deliveries"]
 
 #: Most deliveries that one list reads.
 _MAX_STEPS = 1000
@@ -46,7 +46,7 @@ class ListQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DeliveryPage:
     """One page. `position`: where the next one continues. `searched_until`: UNIX seconds, if the bound was reached."""
 
     rows: list[DeliveryRow]
@@ -56,7 +56,7 @@ class Found:
 
 def list_deliveries(
     client: redis.Redis, partitions: int, asked: ListQuery, configured: Mapping[str, Subscription]
-) -> Found:
+) -> DeliveryPage:
     """The deliveries that match. Raises `StateUnavailable`."""
     if asked.event_id is not None:
         return _of_event(client, partitions, asked, asked.event_id)
@@ -74,36 +74,36 @@ def list_deliveries(
     rows, last, number = [], None, 0
     for step in walk(client, partitions, wanted):
         if last is not None and (len(rows) == asked.limit or number >= _MAX_STEPS):
-            return Found(rows, last.position, None if len(rows) == asked.limit else last.ended_at)
+            return DeliveryPage(rows, last.position, None if len(rows) == asked.limit else last.ended_at)
         last, number = step, number + 1
         if step.row is not None and step.row.state in wanted.states and _matches(step.row, asked):
             rows.append(step.row)
-    return Found(rows, None, None)
+    return DeliveryPage(rows, None, None)
 
 
-def _of_event(client: redis.Redis, partitions: int, asked: ListQuery, event_id: str) -> Found:
+def _of_event(client: redis.Redis, partitions: int, asked: ListQuery, event_id: str) -> DeliveryPage:
     """The deliveries of one event by subscription. By its id they are found without a search."""
     history, store = History(client, partitions=partitions), Deliveries(client, partitions=partitions)
     after = "" if asked.after is None else asked.after.place[0]
     names = sorted(name for name in asked.subscriptions if name > after)
     rows: list[DeliveryRow] = []
     for name in history.owners(names, event_id):
-        found = find(store, history, name, event_id)
-        if found is None or not _matches(found[0], asked):
+        delivery = find(store, history, name, event_id)
+        if delivery is None or not _matches(delivery[0], asked):
             continue
         if len(rows) == asked.limit:
-            return Found(rows, Position(OF_EVENT, (rows[-1].subscription,)), None)
-        rows.append(found[0])
-    return Found(rows, None, None)
+            return DeliveryPage(rows, Position(OF_EVENT, (rows[-1].subscription,)), None)
+        rows.append(delivery[0])
+    return DeliveryPage(rows, None, None)
 
 
 def find(
     store: Deliveries, history: History, subscription: str, event_id: str
 ) -> tuple[DeliveryRow, tuple[LoggedTry, ...]] | None:
     """The last delivery of an event to a subscription, with its tries; None if there is none or it is too old."""
-    found = store.under_way(subscription, event_id)
-    if found is not None:
-        partition, delivery, due = found
+    current = store.under_way(subscription, event_id)
+    if current is not None:
+        partition, delivery, due = current
         group, tries = history.tries(subscription, partition, event_id)
         state = AWAITING_RECEIPT if delivery.awaiting_receipt else RETRYING
         return under_way(subscription, delivery, state=state, next_try=due or None, group=group), tries

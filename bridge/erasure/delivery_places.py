@@ -48,11 +48,11 @@ class _Fields(_Owned):
 
     def read_unit(self, unit: Any, cursor: str, limit: int) -> Batch:
         """See `Units`."""
-        found = cast(
+        after, fields = cast(
             "tuple[int, dict[bytes, bytes]]", self.client.hscan(self.hash_of(*unit), int(cursor or 0), count=limit)
         )
-        hits = [hit for name, value in found[1].items() if (hit := self.hit(unit, name, value))]
-        return Batch(hits, str(found[0]) if found[0] else None, len(found[1]), self.learned(hits))
+        hits = [hit for name, value in fields.items() if (hit := self.hit(unit, name, value))]
+        return Batch(hits, str(after) if after else None, len(fields), self.learned(hits))
 
     def learned(self, hits: Sequence[Hit]) -> Sequence[Trace]:
         """What the hits say of the person."""

@@ -101,11 +101,11 @@ class Erasures:
             pipe = self.client.pipeline(transaction=True)
             pipe.hgetall(keys.erasure_job(ident))
             pipe.smembers(keys.erasure_found(ident))
-            fields, found = pipe.execute()
+            fields, references = pipe.execute()
         if not fields:
             return None
         try:
-            return _read(fields, found)
+            return _read(fields, references)
         except UnreadableRecord as error:
             log_unreadable(keys.erasure_job(ident), str(error))
             return None
@@ -145,14 +145,14 @@ class Erasures:
         pairs = (member.decode().partition("|") for member in members)
         return {(kind, value) for kind, _, value in pairs}
 
-    def note(self, ident: str, found: Collection[str], traces: Collection[Trace]) -> None:
-        """Remember what a batch has found, before anything of it is removed. `found`: `<place>|<reference>`."""
-        if not (found or traces):
+    def note(self, ident: str, references: Collection[str], traces: Collection[Trace]) -> None:
+        """Remember what a batch has found, before anything of it is removed. `references`: `<place>|<reference>`."""
+        if not (references or traces):
             return
         with state_errors():
             pipe = self.client.pipeline(transaction=True)
-            if found:
-                pipe.sadd(keys.erasure_found(ident), *found)
+            if references:
+                pipe.sadd(keys.erasure_found(ident), *references)
             if traces:
                 pipe.sadd(keys.erasure_traces(ident), *(f"{kind}|{value}" for kind, value in traces))
             pipe.execute()
@@ -203,7 +203,7 @@ class Erasures:
                 pipe.execute()
 
 
-def _read(fields: Mapping[bytes, bytes], found: Collection[bytes]) -> Erasure:
+def _read(fields: Mapping[bytes, bytes], references: Collection[bytes]) -> Erasure:
     """Raises `UnreadableRecord`."""
 
     def number(name: bytes) -> float:
@@ -224,18 +224,18 @@ def _read(fields: Mapping[bytes, bytes], found: Collection[bytes]) -> Erasure:
         at=fields.get(b"at", b"").decode(errors="replace"),
         scanned=int(number(b"scanned")),
         error=fields.get(b"error", b"").decode(errors="replace"),
-        found=_counted([member.decode() for member in found]) if kept is None else read_record(Found, kept),
+        found=_counted([member.decode() for member in references]) if kept is None else read_record(Found, kept),
         report=None if report is None else json_object(report),
         person=None if person is None else read_record(Person, person),
     )
 
 
-def _counted(found: Sequence[str]) -> Found:
+def _counted(references: Sequence[str]) -> Found:
     """References that end in a stream id also have a moment."""
     moments = []
-    for each in found:
+    for each in references:
         milliseconds, dash, _ = each.rpartition(":")[2].partition("-")
         if dash and milliseconds.isdigit():
             moments.append(int(milliseconds) / 1000)
-    counts = Counter(each.partition("|")[0] for each in found)
+    counts = Counter(each.partition("|")[0] for each in references)
     return Found(dict(sorted(counts.items())), min(moments, default=None), max(moments, default=None))

@@ -47,15 +47,15 @@ class KeyPlace(Units):
 
     def read_unit(self, unit: Any, cursor: str, limit: int) -> Batch:
         """See `Units`."""
-        found = cast("tuple[int, list[bytes]]", self.client.scan(int(cursor or 0), count=_SCAN))
+        after, names = cast("tuple[int, list[bytes]]", self.client.scan(int(cursor or 0), count=_SCAN))
         hits: list[Hit] = []
-        for key in set(found[1]):
+        for key in set(names):
             if key.startswith(self._calls):
                 hits += self._of_call(key.decode())
             for prefix, place in self._hashes.items():
                 if key.startswith(prefix):
                     hits += self._of_hash(key.decode(errors="surrogateescape"), key, place)
-        return Batch(hits, str(found[0]) if found[0] else None, len(found[1]))
+        return Batch(hits, str(after) if after else None, len(names))
 
     def _of_call(self, key: str) -> Sequence[Hit]:
         value = cast("bytes | None", self.client.get(key))
@@ -112,10 +112,10 @@ class ReplayPlace(Units):
         pipe = self.client.pipeline(transaction=False)
         for ident in idents:
             pipe.hget(keys.replay_job(ident), "job")
-        found = zip(idents, pipe.execute() if idents else (), strict=True)
+        jobs = zip(idents, pipe.execute() if idents else (), strict=True)
         hits = [
             Hit("replays", ident, keys.replay_job(ident), ident)
-            for ident, job in found
+            for ident, job in jobs
             if job and self._without(job) != job
         ]
         return Batch(hits, None, len(idents))

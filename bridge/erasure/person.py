@@ -57,7 +57,7 @@ class Matcher:
         self.attempts, self.events = known[ATTEMPT], known[EVENT]
         self._ids, self._emails = known[ID], known[EMAIL]
         self._names = {each for each in known[NAME] if len(each) >= SHORTEST}
-        #: Ids that are no mere numbers, which mean other things elsewhere.
+        #: Ids that are not mere numbers, which mean other things elsewhere.
         self._distinct = {each for each in self._ids if len(each) >= SHORTEST and not each.isdigit()}
         self._plain = {each for each in self._ids if len(each) >= SHORTEST}
         self._cores = {core_of(each) for each in self._ids | self._emails}

@@ -116,8 +116,8 @@ class StreamPlace(Units):
         hits: list[Hit] = []
         traces: list[Trace] = []
         for entry, fields in items:
-            found, learned = self.entry(unit, entry.decode(), fields)
-            hits += found
+            entry_hits, learned = self.entry(unit, entry.decode(), fields)
+            hits += entry_hits
             traces += learned
         after = items[-1][0].decode() if len(items) == limit else None
         return Batch(hits, after, len(items), traces)

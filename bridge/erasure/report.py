@@ -37,7 +37,7 @@ _BACKUPS = (
 
 
 def report_of(
-    found: Found,
+    tally: Found,
     *,
     server: str,
     ended: float,
@@ -49,8 +49,8 @@ def report_of(
 
     Times are UNIX seconds; `off_disk` is None where nobody can promise one, both where nothing was removed.
     """
-    removed = bool(found.counts) and not dry_run
-    kept = [getattr(retention, name) for place, name in _STREAMS.items() if found.counts.get(place)]
+    removed = bool(tally.counts) and not dry_run
+    kept = [getattr(retention, name) for place, name in _STREAMS.items() if tally.counts.get(place)]
     remedy = _REMEDIES[rewritten is not None, server == EMBEDDED] if removed else ""
     return {
         "server": server,

@@ -38,9 +38,9 @@ class WatchPlace(Units):
 
     def read_unit(self, unit: Any, cursor: str, limit: int) -> Batch:
         """See `Units`."""
-        found = cast("tuple[int, dict[bytes, bytes]]", self.client.hscan(unit, int(cursor or 0), count=limit))
-        hits = [self._hit(unit, name.decode(errors="replace"), value) for name, value in found[1].items()]
-        return Batch([hit for hit in hits if hit], str(found[0]) if found[0] else None, len(found[1]))
+        after, fields = cast("tuple[int, dict[bytes, bytes]]", self.client.hscan(unit, int(cursor or 0), count=limit))
+        hits = [self._hit(unit, name.decode(errors="replace"), value) for name, value in fields.items()]
+        return Batch([hit for hit in hits if hit], str(after) if after else None, len(fields))
 
     def _hit(self, unit: str, key: str, value: bytes) -> Hit | None:
         if unit == keys.expected_spellings(self.context.source):
@@ -98,13 +98,13 @@ class SittingPlace(Units):
 
     def read_unit(self, unit: Any, cursor: str, limit: int) -> Batch:
         """See `Units`."""
-        found = cast("tuple[int, dict[bytes, bytes]]", self.client.hscan(unit, int(cursor or 0), count=limit))
+        after, fields = cast("tuple[int, dict[bytes, bytes]]", self.client.hscan(unit, int(cursor or 0), count=limit))
         # Of the second sitting the attempt id is the base id with `:2`.
         known = self.matcher.attempts | {attempt.rpartition(":")[0] for attempt in self.matcher.attempts}
-        names = [name.decode(errors="replace") for name in found[1] if not name.startswith(b"#")]
+        names = [name.decode(errors="replace") for name in fields if not name.startswith(b"#")]
         ours = [name for name in names if name in known or self.matcher.in_key(unquote(name))]
         hits = [Hit("sittings", reference(name), unit, name) for name in ours]
-        return Batch(hits, str(found[0]) if found[0] else None, len(found[1]))
+        return Batch(hits, str(after) if after else None, len(fields))
 
     def erase(self, hits: Sequence[Hit]) -> None:
         """See `Place`."""

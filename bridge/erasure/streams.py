@@ -26,9 +26,9 @@ class Finding(StreamPlace):
     def units(self) -> Sequence[Any]:
         """See `Units`."""
         numbers = range(self.context.partitions)
-        found = [(keys.journal(number), "journal") for number in numbers]
-        found += [(keys.dead(name, number), "dead") for name in self.context.subscriptions for number in numbers]
-        return found + [(keys.requests(number), "requests") for number in numbers]
+        streams = [(keys.journal(number), "journal") for number in numbers]
+        streams += [(keys.dead(name, number), "dead") for name in self.context.subscriptions for number in numbers]
+        return streams + [(keys.requests(number), "requests") for number in numbers]
 
     def entry(self, unit: Any, entry: str, fields: dict[bytes, bytes]) -> tuple[Sequence[Hit], Sequence[Trace]]:
         """See `StreamPlace`."""
@@ -105,8 +105,8 @@ class RequestPlace(StreamPlace):
 
     def units(self) -> Sequence[Any]:
         """See `Units`."""
-        found = [(keys.requests(number), number) for number in range(self.context.partitions)]
-        return [*found, (keys.rejected(0), "rejected")]
+        streams = [(keys.requests(number), number) for number in range(self.context.partitions)]
+        return [*streams, (keys.rejected(0), "rejected")]
 
     def entry(self, unit: Any, entry: str, fields: dict[bytes, bytes]) -> tuple[Sequence[Hit], Sequence[Trace]]:
         """See `StreamPlace`."""

@@ -73,9 +73,9 @@ def readings(raw: bytes) -> Iterator[str]:
         texts += [raw.decode(name, errors="replace") for name in ("utf-16-le", "utf-16-be")]
     texts += [" \n".join(value for _, value in _form(text)) for text in texts[:1] if "=" in text]
     for text in texts:
-        for found in _unescaped(text):
-            yield found
-            for match in _BASE64.finditer(found):
+        for plain in _unescaped(text):
+            yield plain
+            for match in _BASE64.finditer(plain):
                 decoded = _from_base64(match[0])
                 if decoded is not None:
                     yield from _unescaped(decoded)

@@ -68,8 +68,8 @@ def verify(context: IngestContext, request: WebhookRequest) -> int | None:
     secrets = context.source.credentials.get(vendor.secret_credential or "", ())
     try:
         with unreadable_on_error(context.source.name, "verify"):
-            found = vendor.verify(request.body, request.headers, secrets, request.received_at)
+            number = vendor.verify(request.body, request.headers, secrets, request.received_at)
     except Unreadable as error:
         raise BadSignature("the signature cannot be checked", reason=error.reason) from error
     # Only a number can be stored, whatever a vendor's folder returns.
-    return found if type(found) is int and found > 0 else None
+    return number if type(number) is int and number > 0 else None

@@ -58,7 +58,7 @@ def submission(bridge: BridgeConfig, source: str, vendor: str, notice: Notice, *
 
 def subscription_submission(bridge: BridgeConfig, subscription: str, notice: Notice, *, now: float) -> Submission:
     """The submission of a notice about a subscription; submitted again, it is a duplicate."""
-    # In the journal its source is no name that a source can have.
+    # In the journal its source is not a name that a source can have.
     path = subscription_path(bridge.name, subscription)
     return _submission(bridge, path, f"subscriptions/{subscription}", "bridge", notice, now)
 

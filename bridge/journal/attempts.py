@@ -69,7 +69,7 @@ def revisions(
         for kind in ((COMPLETED, VOIDED) if revision == 1 else (REVISED,))
     ]
     partitions = reader.with_events(source, attempt)
-    found = index.find_exactly(idents, partitions, now, since_day=memory.first_day)
+    events = index.find_exactly(idents, partitions, now, since_day=memory.first_day)
     newest = reader.newest_event(source, attempt, memory)
-    by_id = {event.id: event for event in (*found, *(() if newest is None else (newest,))) if event.attempt == attempt}
+    by_id = {event.id: event for event in (*events, *(() if newest is None else (newest,))) if event.attempt == attempt}
     return sorted(by_id.values(), key=lambda event: id_order(event.entry_id.encode()))

@@ -4,7 +4,7 @@
 --
 -- The buckets grow by linear hashing, one split at a time, so that each remains a compact listpack.
 --
--- Buckets are no declared keys: while a slot moves from one server to another, one may be away although the header is
+-- Buckets are not declared keys: while a slot moves from one server to another, one may be away although the header is
 -- here, and its attempts would look new. So every bucket holds MARK, and one without it is not used. The name hashes to
 -- 0, so that no split moves it; the value is that of an attempt which is never forgotten. Buckets of earlier versions
 -- have no marks: `m` counts the first buckets that have been given one.

@@ -120,7 +120,7 @@ class Capacity:
     @property
     def state_bytes(self) -> int:
         """Memory that the state server uses for its data."""
-        return sum(one.size for one in self.stored)
+        return sum(item.size for item in self.stored)
 
     @property
     def cluster(self) -> Cluster | None:
@@ -135,7 +135,7 @@ class Capacity:
     @property
     def most_per_day(self) -> int:
         """Attempts a day up to which one state server is enough with these retentions."""
-        return floor(ONE_SERVER_BYTES / sum(one.for_one_a_day for one in self.stored))
+        return floor(ONE_SERVER_BYTES / sum(item.for_one_a_day for item in self.stored))
 
     def to_json(self) -> dict[str, Any]:
         """Bytes and seconds as whole numbers, cores with three digits."""
@@ -143,8 +143,8 @@ class Capacity:
             "per_day": self.load.per_day,
             "peak_per_second": round(self.peak, 2),
             "stored": [
-                {"kind": one.kind, "kept_seconds": round(one.kept), "count": one.count, "bytes": one.size}
-                for one in self.stored
+                {"kind": item.kind, "kept_seconds": round(item.kept), "count": item.count, "bytes": item.size}
+                for item in self.stored
             ],
             "state_bytes": self.state_bytes,
             "maxmemory_bytes": maxmemory(self.state_bytes),
@@ -204,7 +204,7 @@ def _cluster(size: int) -> Cluster | None:
 
 
 def _advice(load: Load, stored: tuple[Stored, ...]) -> Iterator[str]:
-    size = sum(one.size for one in stored)
+    size = sum(item.size for item in stored)
     if size <= ONE_SERVER_BYTES:
         yield f"one state server is enough: {gigabytes(size)} of at most {gigabytes(ONE_SERVER_BYTES)}"
         return
@@ -214,12 +214,12 @@ def _advice(load: Load, stored: tuple[Stored, ...]) -> Iterator[str]:
         "a longer history belongs in the tables of an sql subscription (docs/outputs-sql.md)"
     )
     excess = size - ONE_SERVER_BYTES
-    for one in sorted(stored, key=lambda one: list(_SHORTENED).index(one.kind)):
-        name, least = _SHORTENED[one.kind]
-        kept = _shorter(one, excess, least)
-        if kept < one.kept:
-            yield f"set bridge.{name}: {duration_text(kept)} (now {duration_text(one.kept)})"
-            excess -= floor(one.size * (1 - kept / one.kept))
+    for item in sorted(stored, key=lambda item: list(_SHORTENED).index(item.kind)):
+        name, least = _SHORTENED[item.kind]
+        kept = _shorter(item, excess, least)
+        if kept < item.kept:
+            yield f"set bridge.{name}: {duration_text(kept)} (now {duration_text(item.kept)})"
+            excess -= floor(item.size * (1 - kept / item.kept))
     if excess > 0:
         remedy = (
             "a cluster" if _cluster(ONE_SERVER_BYTES + excess) else "several bridges, each with some of the sources"
@@ -227,8 +227,8 @@ def _advice(load: Load, stored: tuple[Stored, ...]) -> Iterator[str]:
         yield f"that is still {gigabytes(excess)} too much. Remedy: {remedy}"
 
 
-def _shorter(one: Stored, excess: int, least: float) -> float:
+def _shorter(item: Stored, excess: int, least: float) -> float:
     """Seconds, in whole days: as long as is possible without the excess, but `least` at least."""
-    if excess <= 0 or one.kept <= least or not one.size:
-        return one.kept
-    return max(least, floor(one.kept * (1 - excess / one.size) / _DAY) * _DAY)
+    if excess <= 0 or item.kept <= least or not item.size:
+        return item.kept
+    return max(least, floor(item.kept * (1 - excess / item.size) / _DAY) * _DAY)

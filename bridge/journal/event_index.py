@@ -47,10 +47,10 @@ class EventIndex:
             for partition, entry in places:
                 pipe.xrange(keys.journal(partition), entry, entry)
             answers = cast("list[StreamItems]", pipe.execute() if places else [])
-        found = [
+        events = [
             stored_event(*items[0], partition) for (partition, _), items in zip(places, answers, strict=True) if items
         ]
-        return [event for event in found if event.id.startswith(beginning)][:2]
+        return [event for event in events if event.id.startswith(beginning)][:2]
 
     def oldest_at(self, partition: int) -> float | None:
         """UNIX seconds of the oldest entry of a partition; None: it is empty. Raises `StateUnavailable`."""
@@ -80,10 +80,10 @@ class EventIndex:
             for partition, entry in entries:
                 pipe.xrange(keys.journal(partition), entry, entry)
             answers = cast("list[StreamItems]", pipe.execute() if entries else [])
-        found = [
+        events = [
             stored_event(*items[0], partition) for (partition, _), items in zip(entries, answers, strict=True) if items
         ]
-        return [event for event in found if event.id in idents]
+        return [event for event in events if event.id in idents]
 
     def _places(self, beginning: str, today: int) -> list[tuple[int, str]]:
         """(partition, journal entry), newest first, of the ids that begin with a text; a few at most."""

@@ -12,7 +12,7 @@ local refused = open_memory(KEYS[1], tonumber(ARGV[1]))
 if refused then return refused end
 local here, partitions, first = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local last = math.min(first + tonumber(ARGV[5]), buckets) - 1
-local found = { last + 1 < buckets and last + 1 or -1 }
+local answer = { last + 1 < buckets and last + 1 or -1 }
 for number = first, last do
   local bucket = seen .. ':' .. number
   local all, is_here = call('HGETALL', bucket), false
@@ -22,10 +22,10 @@ for number = first, last do
     else
       local a, b, c, d = byte(all[i], 13, 16)
       if (a + b * 256 + c * 65536 + d * 16777216) % partitions ~= here then
-        found[#found + 1], found[#found + 2] = all[i], all[i + 1]
+        answer[#answer + 1], answer[#answer + 2] = all[i], all[i + 1]
       end
     end
   end
   if not is_here then return missing_bucket(bucket) end
 end
-return found
+return answer

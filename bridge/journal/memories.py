@@ -70,18 +70,18 @@ class MoveMemories:
     def move(self, partition: int, bucket: int, number: int, spread: Spread) -> tuple[int, int]:
         """Move what some buckets remember of attempts that belong elsewhere; (next bucket or -1, how many it were)."""
         args = [partition, spread.partitions, bucket, number]
-        following, *found = self._run(self._leaving, partition, spread, args)
+        following, *leaving = self._run(self._leaving, partition, spread, args)
         self._crash("read")
         arriving: dict[int, list[bytes]] = defaultdict(list)
-        for field, value in zip(found[::2], found[1::2], strict=True):
+        for field, value in zip(leaving[::2], leaving[1::2], strict=True):
             arriving[partition_of_field(field, spread.partitions)] += (field, value)
         for home, pairs in arriving.items():
             self._run(self._add, home, spread, pairs)
             self._crash("added")
-        if found:
-            self._run(self._drop, partition, spread, found[::2])
+        if leaving:
+            self._run(self._drop, partition, spread, leaving[::2])
             self._crash("dropped")
-        return following, len(found) // 2
+        return following, len(leaving) // 2
 
     def _run(self, script: Any, partition: int, spread: Spread, args: Sequence[Any]) -> list[Any]:
         with state_errors(), stale_as_such():

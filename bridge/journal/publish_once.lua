@@ -141,8 +141,8 @@ for r = 1, tonumber(ARGV[2]) do
     local newest = sub(value, -6)
     local known, last = false, newest == digest or newest == former
     for i = 19, #value, 6 do
-      local one = sub(value, i, i + 5)
-      known = known or one == digest or one == former
+      local earlier = sub(value, i, i + 5)
+      known = known or earlier == digest or earlier == former
     end
     if last or (known and path == 'w') then
       outcome = 'duplicate'

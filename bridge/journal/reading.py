@@ -150,8 +150,8 @@ class Reader:
             for partition in range(self.partitions):
                 pipe.xrange(keys.journal(partition), count=1)
                 pipe.xrevrange(keys.journal(partition), count=1)
-            found = [items[0][0].decode() if items else "0-0" for items in pipe.execute()]
-        return dict(enumerate(found[::2])), dict(enumerate(found[1::2]))
+            entries = [items[0][0].decode() if items else "0-0" for items in pipe.execute()]
+        return dict(enumerate(entries[::2])), dict(enumerate(entries[1::2]))
 
     def between(self, after: Mapping[int, str], until: Mapping[int, str]) -> Iterator[StoredEvent]:
         """Events behind `after` up to and with `until` (partition -> stream id), oldest first, read page by page."""
@@ -177,7 +177,7 @@ class Reader:
         self, source: str, attempt_ids: Sequence[str], sizes: Sequence[tuple[int, int]]
     ) -> list[bytes | None]:
         spread = self._places.spread()
-        found: list[bytes | None] = [None] * len(attempt_ids)
+        memories: list[bytes | None] = [None] * len(attempt_ids)
         homes = [[*spread.earlier(source, name), spread.home(source, name)] for name in attempt_ids]
         # One after the other: what is moved meanwhile is added to its home before it is deleted where it was.
         for step in range(max(map(len, homes))):
@@ -187,8 +187,8 @@ class Reader:
                 for _, (partition, field) in asked:
                     pipe.hget(f"{keys.seen(partition)}:{bucket_number(field, sizes[partition][0])}", field)
                 for (place, _), value in zip(asked, pipe.execute(), strict=True):
-                    found[place] = value or found[place]
-        return found
+                    memories[place] = value or memories[place]
+        return memories
 
     def _events(
         self, partition: int, first: str, last: str, newest_first: bool

@@ -133,9 +133,9 @@ class RequestStore:
         periods = [(max(0.0, low - margin), high + margin) for margin in _MARGINS]
         for since, until in [*periods, (None, None)]:
             near = self.newest_first(since=since, until=until, first=_PAGE)
-            found = search(near, lambda request: request.id.startswith(beginning), 2)
-            if found.rows:
-                return found.rows
+            page = search(near, lambda request: request.id.startswith(beginning), 2)
+            if page.rows:
+                return page.rows
         return ()
 
     def of_attempt(self, source: str, attempt: str, moments: Sequence[float]) -> Sequence[StoredRequest]:
@@ -144,7 +144,7 @@ class RequestStore:
         `moments`: when the events were stored, UNIX seconds by the state server's clock. Of each, a bounded number of
         entries is read. Raises `StateUnavailable`.
         """
-        found: dict[tuple[str, float], StoredRequest] = {}
+        requests: dict[tuple[str, float], StoredRequest] = {}
         for moment in moments:
             since, until = (moment + margin for margin in _BESIDE)
             steps = self.newest_first(since=since, until=until, first=_BESIDE_ENTRIES)
@@ -154,8 +154,8 @@ class RequestStore:
                 _BESIDE_ENTRIES,
                 max_entries=_BESIDE_ENTRIES,
             )
-            found |= {(request.id, request.received_at): request for request in near.rows}
-        return sorted(found.values(), key=lambda request: request.received_at)
+            requests |= {(request.id, request.received_at): request for request in near.rows}
+        return sorted(requests.values(), key=lambda request: request.received_at)
 
     def find(self, request_id: str) -> StoredRequest | None:
         """The request with this id, or None. Raises `StateUnavailable`."""

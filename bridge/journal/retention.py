@@ -154,7 +154,7 @@ def unsettled_before(client: redis.Redis, journal: str, group: str, limit: str) 
     start, pending = "-", 0
     while page := client.xpending_range(journal, group, start, f"({limit}", _PAGE):
         ids = [row["message_id"].decode() for row in cast("list[dict[str, bytes]]", page)]
-        pending += sum(len(cast("StreamItems", client.xrange(journal, one, one))) for one in ids)
+        pending += sum(len(cast("StreamItems", client.xrange(journal, ident, ident))) for ident in ids)
         start = f"({ids[-1]}"
     if order(read_to) >= order(limit):
         return pending

@@ -13,7 +13,7 @@ from bridge.journal.entries import StreamItems
 from bridge.journal.paging import id_order, is_before
 from bridge.state.errors import state_errors
 
-__all__ = ["MAX_BYTES", "MAX_ENTRIES", "MAX_FOUND_BYTES", "Found", "Place", "search", "walk_back"]
+__all__ = ["MAX_BYTES", "MAX_ENTRIES", "MAX_FOUND_BYTES", "Place", "SearchPage", "search", "walk_back"]
 
 #: Most entries, and bytes in them, that one search reads, and bytes of what it finds, so that a call takes less than
 #: 100 ms: `bench api` measures it.
@@ -53,7 +53,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[_Item]):
+class SearchPage(Generic[_Item]):
     """One page of a search."""
 
     rows: list[_Item]
@@ -112,7 +112,7 @@ def search(
     max_entries: int = MAX_ENTRIES,
     max_bytes: int = MAX_BYTES,
     max_found_bytes: int = MAX_FOUND_BYTES,
-) -> Found[_Item]:
+) -> SearchPage[_Item]:
     """The first `limit` items that match, of at most `max_entries` entries and about `max_bytes`.
 
     Items of together more than `max_found_bytes` end the page too.
@@ -122,14 +122,14 @@ def search(
     entries = size = found_size = 0
     for place, length, item in steps:
         if len(rows) == limit or found_size >= max_found_bytes:
-            return Found(rows, last, None)
+            return SearchPage(rows, last, None)
         if last is not None and (entries >= max_entries or size >= max_bytes):
-            return Found(rows, last, last.milliseconds / 1000)
+            return SearchPage(rows, last, last.milliseconds / 1000)
         last, entries, size = place, entries + 1, size + length
         if matches(item):
             rows.append(item)
             found_size += length
-    return Found(rows, None, None)
+    return SearchPage(rows, None, None)
 
 
 def _newest(until: float | None, after: Place | None, stream: int) -> str:

@@ -178,16 +178,16 @@ class KafkaTopic:
     def _describe(self, client: Consumer | Producer) -> Topic:
         """Wait for the cluster. Raises the errors of `problems`."""
         try:
-            found = client.list_topics(self._topic, timeout=self._limits.connect)
+            metadata = client.list_topics(self._topic, timeout=self._limits.connect)
         except KafkaException as error:
             self._serve(partial(client.poll, 0))
             raise worst([*self._faults, error.args[0]], self._topic) or error from error
-        topic = found.topics[self._topic]
+        topic = metadata.topics[self._topic]
         if topic.error is not None:
             raise problem_of(topic.error, self._topic)
         parts = topic.partitions.values()
         return Topic(
-            brokers=len(found.brokers),
+            brokers=len(metadata.brokers),
             partitions=len(parts),
             leaderless=sum(part.leader < 0 for part in parts),
             copies=min((len(part.replicas) for part in parts), default=0),

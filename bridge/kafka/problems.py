@@ -40,7 +40,7 @@ _CONFIGURATION = {
             "create it, correct `topic`, or grant the user Describe on it",
         ),
     ),
-    17: ("topic {topic} is no valid topic there, or is internal", "name another"),
+    17: ("topic {topic} is not a valid topic there, or is internal", "name another"),
     29: ("the user may not write to topic {topic}", "grant it Write and Describe on the topic"),
     31: ("the user may not write idempotently", "grant it IdempotentWrite on the cluster"),
     53: ("the user may not write idempotently", "grant it IdempotentWrite on the cluster"),

@@ -49,13 +49,13 @@ class AgreedRecords(Generic[_R]):
         text = self._text(new)
         while True:
             with state_errors():
-                found = cast("bytes", self._compare_and_set(keys=[key], args=[field, expected, text]))
-            record = self.read(key, field, found)
+                stored = cast("bytes", self._compare_and_set(keys=[key], args=[field, expected, text]))
+            record = self.read(key, field, stored)
             if record is not None:
                 return record
-            if found == text:
+            if stored == text:
                 raise AssertionError("a record of ours is readable")
-            expected = found
+            expected = stored
 
     def _text(self, record: _R) -> bytes:
         return json.dumps(to_members(record, names=self._names), separators=(",", ":")).encode()

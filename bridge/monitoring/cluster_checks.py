@@ -96,13 +96,13 @@ def _command(move: _Move, ids: Mapping[Address, str]) -> str:
 
 def _ids(client: ClusterClient) -> dict[Address, str]:
     """The ids of the primaries, but of those that are away, or refuse to tell theirs."""
-    found = {}
+    ids = {}
     for address in client.map.primaries():
         # Access control may deny CLUSTER MYID.
         with suppress(redis.ResponseError, *LOST):
             node: Any = client.reach(address)
-            found[address] = node.execute_command("CLUSTER MYID").decode()
-    return found
+            ids[address] = node.execute_command("CLUSTER MYID").decode()
+    return ids
 
 
 def _primaries(ranges: _Ranges) -> list[Address]:

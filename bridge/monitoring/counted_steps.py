@@ -61,11 +61,11 @@ class CountedSteps:
         with self._lock:
             ring = self._rings.setdefault((name, resolution), _Ring(held=[None] * resolution.number))
             unknown = [step for step in steps if ring.held[step % resolution.number] != step]
-            for step, found in _read(client, name, resolution, unknown, partitions):
+            for step, sums in _read(client, name, resolution, unknown, partitions):
                 is_finished = until >= (step + 1) * resolution.seconds + _SETTLED_SECONDS
-                _keep(ring, step, found, is_finished=is_finished)
+                _keep(ring, step, sums, is_finished=is_finished)
             first = steps[0] % resolution.number
-            return {one: [*numbers[first:], *numbers[:first]] for one, numbers in ring.numbers.items()}
+            return {field: [*numbers[first:], *numbers[:first]] for field, numbers in ring.numbers.items()}
 
 
 def _read(
@@ -88,20 +88,20 @@ def _read(
 
 
 def _sums(hashes: Sequence[dict[bytes, bytes]]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    sums: dict[str, int] = {}
     for each in hashes:
-        for one, number in each.items():
-            text = one.decode()
-            found[text] = found.get(text, 0) + int(number)
-    return found
+        for raw, number in each.items():
+            name = raw.decode()
+            sums[name] = sums.get(name, 0) + int(number)
+    return sums
 
 
-def _keep(ring: _Ring, step: int, found: dict[str, int], *, is_finished: bool) -> None:
+def _keep(ring: _Ring, step: int, sums: dict[str, int], *, is_finished: bool) -> None:
     place = step % len(ring.held)
     for numbers in ring.numbers.values():
         numbers[place] = 0
-    for one, number in found.items():
-        if one not in ring.numbers:
-            ring.numbers[one] = array("q", bytes(8 * len(ring.held)))
-        ring.numbers[one][place] = number
+    for name, number in sums.items():
+        if name not in ring.numbers:
+            ring.numbers[name] = array("q", bytes(8 * len(ring.held)))
+        ring.numbers[name][place] = number
     ring.held[place] = step if is_finished else None

@@ -24,29 +24,29 @@ def topic(subscription: Subscription) -> Iterator[Finding]:
 
 def _topic(subscription: Subscription, label: str) -> Finding:
     try:
-        found = topic_of(subscription).check()
+        topic = topic_of(subscription).check()
     except BridgeError as error:
         fact, _, remedy = str(error).partition(". Remedy: ")
         return Finding(label, FAILURE, fact.removeprefix("kafka: "), remedy, unreachable=isinstance(error, Retryable))
-    return judge(subscription, label, found)
+    return judge(subscription, label, topic)
 
 
-def judge(subscription: Subscription, label: str, found: Topic) -> Finding:
+def judge(subscription: Subscription, label: str, topic: Topic) -> Finding:
     """The finding about a topic that is there."""
     link = "TLS, certificate and host name verified" if subscription.tls.enabled else "not encrypted"
-    text = f"{place_of(subscription)}: {found.partitions} partitions on {found.brokers} brokers, {link}"
-    if found.leaderless:
+    text = f"{place_of(subscription)}: {topic.partitions} partitions on {topic.brokers} brokers, {link}"
+    if topic.leaderless:
         return Finding(
             label,
             FAILURE,
-            f"{found.leaderless} of {found.partitions} partitions have no leader: their events wait",
+            f"{topic.leaderless} of {topic.partitions} partitions have no leader: their events wait",
             "start the brokers that are missing",
         )
-    if found.copies < 2:
+    if topic.copies < 2:
         return Finding(
             label,
             WARNING,
             f"{text}; only one copy of each message: a disk that fails loses events",
             "give the topic three replicas and min.insync.replicas 2",
         )
-    return Finding(label, OK, f"{text}, {found.copies} copies")
+    return Finding(label, OK, f"{text}, {topic.copies} copies")

@@ -16,10 +16,10 @@ def services(subscription: Subscription) -> Iterator[Finding]:
     """The finding about the services of one subscription."""
     label = f"services of subscription {subscription.name}"
     try:
-        found = open_services(subscription.urls, where="urls", allow_private=subscription.allow_private)
+        opened = open_services(subscription.urls, where="urls", allow_private=subscription.allow_private)
     except ConfigError as error:
         fact, _, remedy = str(error).partition(". Remedy: ")
         yield Finding(label, FAILURE, fact, remedy)
         return
-    names = ", ".join(service.name for service in found)
+    names = ", ".join(service.name for service in opened)
     yield Finding(label, OK, f"{names}; attempt-bridge subscriptions test {subscription.name} sends a message")

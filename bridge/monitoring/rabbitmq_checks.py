@@ -61,7 +61,7 @@ def own_queue(connection: Connection, queue: str) -> Finding:
     """The finding about the queue of the worker. Creates nothing."""
     label = f'queue "{queue}"'
     try:
-        found = connection.channel().queue_declare(queue, passive=True)
+        declared = connection.channel().queue_declare(queue, passive=True)
         # It exists, so this creates nothing: the worker does the same when it starts.
         channel = connection.channel()
         channel.queue_declare(queue, durable=True, auto_delete=False, arguments=TICKS_ARGUMENTS)
@@ -75,7 +75,7 @@ def own_queue(connection: Connection, queue: str) -> Finding:
         return Finding(
             label, FAILURE, "does not answer: too few of its members run", "start the nodes that are missing"
         )
-    return Finding(label, OK, f"{found.message_count} ticks, {found.consumer_count} workers")
+    return Finding(label, OK, f"{declared.message_count} ticks, {declared.consumer_count} workers")
 
 
 def receipts_queue(connection: Connection) -> Iterator[Finding]:

@@ -35,9 +35,9 @@ class Replica:
     problem: str = ""
 
 
-def replicas(durability: Durability, found: Sequence[Replica]) -> Iterator[Finding]:
+def replicas(durability: Durability, known: Sequence[Replica]) -> Iterator[Finding]:
     """The checks of all replicas together and of each."""
-    following, wanted = sum(replica.follows for replica in found), durability.replicas
+    following, wanted = sum(replica.follows for replica in known), durability.replicas
     if following < wanted:
         text = f"{following} connected, {wanted} must confirm: webhooks get 503, and nothing is delivered"
         yield Finding("replicas", FAILURE, text, "start replicas (REPLICAOF), or write ack: local and reload")
@@ -49,7 +49,7 @@ def replicas(durability: Durability, found: Sequence[Replica]) -> Iterator[Findi
         yield Finding("replicas", WARNING, text, "have one replica more than bridge.durability.replicas")
     else:
         yield Finding("replicas", OK, f"{following} connected, {wanted} must confirm")
-    for replica in found:
+    for replica in known:
         yield _replica(replica)
 
 

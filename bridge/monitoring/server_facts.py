@@ -47,14 +47,14 @@ def read_server_facts(client: redis.Redis, now: Callable[[], float]) -> dict[str
     """
     if not isinstance(client, ClusterClient):
         return {"": _read(client, now)}
-    found: dict[str, ServerFacts] = {}
+    facts: dict[str, ServerFacts] = {}
     with state_errors():
         addresses = client.map.primaries()
     for host, port in addresses:
         # `doctor` tells which of them are away.
         with suppress(StateUnavailable), state_errors():
-            found[f"{host}:{port}"] = _read(client.reach((host, port)), now)
-    return found
+            facts[f"{host}:{port}"] = _read(client.reach((host, port)), now)
+    return facts
 
 
 def _read(client: redis.Redis, now: Callable[[], float]) -> ServerFacts:

@@ -178,12 +178,12 @@ def _budget(services: Services, source: Source) -> dict[str, Any]:
 
 def _last_webhook(services: Services, name: str) -> dict[str, Any] | None:
     """The newest stored request of the source; only its time if many others were stored since."""
-    found = search(services.requests.newest_first(first=50), lambda request: request.source == name, 1)
-    if not found.rows:
+    page = search(services.requests.newest_first(first=50), lambda request: request.source == name, 1)
+    if not page.rows:
         traffic = TrafficBaselines(services.state).traffic(name)
         at = None if traffic is None else traffic.last_webhook_at
         return None if at is None else {"received_at": _iso(at), "outcome": None, "id": None}
-    last = found.rows[0]
+    last = page.rows[0]
     return {"received_at": _iso(last.received_at), "outcome": last.outcome, "id": last.id}
 
 

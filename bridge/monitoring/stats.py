@@ -99,7 +99,7 @@ class Stats:
     def lag_p95(self) -> float | None:
         """The same of all its subscriptions together."""
         lags = [figures.lags for figures in self.subscriptions]
-        return percentile({bucket: sum(one.get(bucket, 0) for one in lags) for bucket in BUCKETS})
+        return percentile({bucket: sum(lag.get(bucket, 0) for lag in lags) for bucket in BUCKETS})
 
 
 def read_stats(

@@ -49,7 +49,7 @@ class AnswerReader:
         self.reusable = False
 
     def feed(self, data: bytes) -> bool:
-        """Take what has come; True once the answer is complete. Raises `HTTPException` for what is no answer."""
+        """Take what has come; True once the answer is complete. Raises `HTTPException` for what is not an answer."""
         self.started = True
         self._buffer += data
         if not self._status and not self._read_head():
@@ -153,7 +153,7 @@ class AnswerReader:
 
 
 def _headers(lines: list[bytes]) -> dict[str, str]:
-    """Names in lower case; repeated ones are joined with a comma. Lines that are no header are left out."""
+    """Names in lower case; repeated ones are joined with a comma. Lines that are not headers are left out."""
     if len(lines) > _HEADERS:
         raise HTTPException(f"the answer has more than {_HEADERS} headers")
     headers: dict[str, str] = {}

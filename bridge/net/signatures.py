@@ -24,13 +24,13 @@ def require_signature(raw: bytes, given: bytes, secrets: Iterable[str]) -> int:
     Raises `BadSignature` if there is none. All secrets are always tried, so that the time does not tell which one is
     current.
     """
-    found = 0
+    used = 0
     for number, secret in enumerate(secrets, 1):
         matches = hmac.compare_digest(hmac_sha256(secret, raw), given)
-        found = found or number * matches
-    if not found:
+        used = used or number * matches
+    if not used:
         raise BadSignature("the signature belongs to no configured secret; compare the webhook's secret phrase")
-    return found
+    return used
 
 
 def sha256_hex(text: str) -> str:

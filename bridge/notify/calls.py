@@ -193,8 +193,8 @@ class _Guarded:
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         calls = self._calls
-        found = resolve(host, port, allow_private=calls.allow_private, timeout=min(_RESOLVE_SECONDS, timeout))
-        return timed_socket(found, calls.deadline)
+        addresses = resolve(host, port, allow_private=calls.allow_private, timeout=min(_RESOLVE_SECONDS, timeout))
+        return timed_socket(addresses, calls.deadline)
 
     def login(self, *args: Any, **options: Any) -> Any:
         connection = cast("smtplib.SMTP", self)

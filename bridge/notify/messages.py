@@ -63,7 +63,7 @@ class Messages:
         """The message about one event, or about several at once. `events`: (its JSON, whether a replay sends it).
 
         `mail`: for a mail; else for a chat, where text may mention people. Raises `ValueError` or `KeyError` for JSON
-        that is no event.
+        that is not an event.
         """
         documents = [_clipped(json.loads(body)) for body, _ in events]
         if len(documents) > 1:
@@ -153,8 +153,8 @@ def _path(event: Mapping[str, Any]) -> str:
 
 
 def _first(data: Mapping[str, Any], member: str, *names: str) -> str | None:
-    found = data.get(member) or {}
-    return next((str(found[name]) for name in names if found.get(name)), None)
+    part = data.get(member) or {}
+    return next((str(part[name]) for name in names if part.get(name)), None)
 
 
 def _outcome(event: Mapping[str, Any]) -> str:

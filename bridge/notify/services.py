@@ -124,7 +124,7 @@ def open_services(urls: Sequence[str], *, where: str, allow_private: bool) -> li
 
 def _unknown(apprise: Any, scheme: str) -> str:
     if scheme not in ("http", "https") and scheme not in apprise.plugins.N_MGR.schemas():
-        return f'"{scheme[:30]}://" is no service of Apprise. Remedy: see https://appriseit.com/services/'
+        return f'"{scheme[:30]}://" is not a service of Apprise. Remedy: see https://appriseit.com/services/'
     return "Apprise does not understand this address, or lacks a library for it. Remedy: compare it with \
 https://appriseit.com/services/"
 

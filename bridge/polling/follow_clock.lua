@@ -20,8 +20,8 @@ local function moved(moment)
 end
 
 local function expectation(key)
-  local found, facts = pcall(cjson.decode, redis.call("HGET", KEYS[6], key) or "")
-  return found and type(facts) == "table" and facts.state ~= "overdue" and facts or {}
+  local is_json, facts = pcall(cjson.decode, redis.call("HGET", KEYS[6], key) or "")
+  return is_json and type(facts) == "table" and facts.state ~= "overdue" and facts or {}
 end
 
 local function move(place, key, due)

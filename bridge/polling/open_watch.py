@@ -136,7 +136,7 @@ def read_reference(value: object) -> dict[str, str]:
 
 
 def plausible_moment(value: Any) -> float:
-    """UNIX seconds that can be shown as a date, the nearest to a stored value; 0 for what is no number."""
+    """UNIX seconds that can be shown as a date, the nearest to a stored value; 0 for what is not a number."""
     try:
         moment = float(value)
     except (TypeError, ValueError):

@@ -38,7 +38,7 @@ def after_recheck(
     *,
     pointer_schedule: Sequence[float],
     recheck_schedule: Sequence[float],
-    found: Found,
+    answer: Found,
     complete: bool = True,
     now: float,
 ) -> Next:
@@ -57,9 +57,9 @@ def after_recheck(
         # The record that was read has opened the watch anew, or was the one announced: it has set the next recheck.
         return Next(watch)
     is_pass = watch.announced is not None and now < watch.announced and watch.rechecks < len(pointer_schedule)
-    if watch.kind == POINTER and found is Found.NAMED and not is_pass:
+    if watch.kind == POINTER and answer is Found.NAMED and not is_pass:
         return Next(None)
-    if watch.kind == POINTER and found:
+    if watch.kind == POINTER and answer:
         watch = replace(watch, found=True)
     ends = [watch.give_up_at]
     if watch.expected_deadline is not None:

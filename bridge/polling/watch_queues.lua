@@ -18,8 +18,8 @@ local function read(key)
     version, announced = "0", kind == "pointer" and deadline or ""
   end
   if not rechecks then return nil end
-  local until_, found = string.match(announced, "^([^!]*)(!?)")
-  return { rechecks = rechecks, opened = opened, kind = kind, version = version, announced = until_, found = found,
+  local until_, mark = string.match(announced, "^([^!]*)(!?)")
+  return { rechecks = rechecks, opened = opened, kind = kind, version = version, announced = until_, found = mark,
     deadline = deadline, reference = reference }
 end
 

@@ -104,8 +104,8 @@ class OpenJobs:
         """(kind, id) of each, those of one kind in the order of their ids."""
         with state_errors():
             members = cast("set[bytes]", self._client.smembers(keys.worker_jobs("open")))
-        found = [member.decode().partition(":") for member in members]
-        return sorted((kind, ident) for kind, _, ident in found)
+        parts = [member.decode().partition(":") for member in members]
+        return sorted((kind, ident) for kind, _, ident in parts)
 
 
 class WorkerJobs:

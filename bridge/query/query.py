@@ -37,7 +37,7 @@ class Query:
 
     def matches(self, item: Any) -> bool:
         """Whether an item matches every term."""
-        return all(_found(term, item, self.search) != term.excluded for term in self.terms)
+        return all(_matches(term, item, self.search) != term.excluded for term in self.terms)
 
     def __str__(self) -> str:
         """The filter with absolute times, so that it means the same at any time; `parse` reads it again."""
@@ -48,7 +48,7 @@ class Query:
         return " ".join(parts)
 
 
-def _found(term: Term, item: Any, search: Callable[[Any], Iterable[str | None]] | None) -> bool:
+def _matches(term: Term, item: Any, search: Callable[[Any], Iterable[str | None]] | None) -> bool:
     if term.field is None:
         values: Iterable[Any] = search(item) if search is not None else ()
     else:

@@ -263,8 +263,8 @@ def printer(names: Sequence[str]) -> Callable[[str, str], None]:
 
 def _is_for_people() -> bool:
     """Whether lines are written for a reader at a terminal, not as JSON."""
-    wished = environment().get(_LOG_FORMAT, "auto")
-    return wished == "console" or (wished == "auto" and sys.stderr is not None and sys.stderr.isatty())
+    log_format = environment().get(_LOG_FORMAT, "auto")
+    return log_format == "console" or (log_format == "auto" and sys.stderr is not None and sys.stderr.isatty())
 
 
 def _json_line(name: str, line: str) -> str:

@@ -29,7 +29,7 @@ def _wrong_types(vendor: Vendor) -> Iterator[str]:
     for stream, poll in vendor.polls.items():
         for name in ("fetch", "rewind", "start", "position"):
             if not callable(getattr(poll, name)):
-                yield f'polls["{stream}"].{name} is no function. Remedy: make it one'
+                yield f'polls["{stream}"].{name} is not a function. Remedy: make it one'
 
 
 def _contradictions(vendor: Vendor) -> Iterator[str]:

@@ -56,9 +56,9 @@ def key_in_header(header: str, credential: str, *, prefix: str = "") -> Callable
 
 def rows_of(document: Any, place: str) -> list[Any]:
     """The list at a place of an answer, such as `data.items`; "": the answer itself. Raises `VendorUnavailable`."""
-    found = document
+    value = document
     for name in place.split(".") if place else ():
-        found = found.get(name) if isinstance(found, dict) else None
-    if not isinstance(found, list):
+        value = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(value, list):
         raise VendorUnavailable(f"{place or 'answer'}: must be a list. Retried later", reason="bad_answer")
-    return found
+    return value

@@ -17,14 +17,14 @@ def streams(vendor: Vendor, options: Mapping[str, Any]) -> dict[str, Poll]:
 
     A stream `per` item is one for each listed item, none without items; its `fetch` takes no item any more.
     """
-    found: dict[str, Poll] = {}
+    polls: dict[str, Poll] = {}
     for name, poll in vendor.polls.items():
         if poll.per is None:
-            found[name] = poll
+            polls[name] = poll
             continue
         for item in options.get(poll.per) or ():
-            found[f"{name}:{item}"] = replace(poll, fetch=_fetch_of(poll.fetch, item))
-    return found
+            polls[f"{name}:{item}"] = replace(poll, fetch=_fetch_of(poll.fetch, item))
+    return polls
 
 
 def whole_streams(polls: Mapping[str, Poll]) -> list[str]:
@@ -37,11 +37,11 @@ def check_polls(vendor: Vendor) -> None:
     for name, poll in vendor.polls.items():
         # Stored beside the cursors is the history of all of them.
         if not name or ":" in name or name == "history":
-            raise ValueError(f'{vendor.name}: "{name}" is no name of a stream. Remedy: another one, without ":"')
+            raise ValueError(f'{vendor.name}: "{name}" is not the name of a stream. Remedy: another one, without ":"')
         option = vendor.options.get(poll.per) if poll.per is not None else None
         if poll.per is not None and (option is None or option.kind != "list"):
             raise ValueError(
-                f'{vendor.name}: polls["{name}"].per: "{poll.per}" is no option of kind list. Remedy: declare it'
+                f'{vendor.name}: polls["{name}"].per: "{poll.per}" is not an option of kind list. Remedy: declare it'
             )
 
 

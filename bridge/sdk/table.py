@@ -124,16 +124,16 @@ def answer_to(
 
     Raises `NotFound` and `BadRequest`.
     """
-    if table.one is not None and (found := _split(table.one, path)) is not None:
-        item, attempt_id = found
+    if table.one is not None and (parts := _split(table.one, path)) is not None:
+        item, attempt_id = parts
         if attempt_id not in sittings or item not in (None, sittings[attempt_id].item):
             raise NotFound
         row = shown(attempt_id)
         return placed({}, table.rows, [row]) if table.one_at is None else placed({}, table.one_at, row)
-    found = _split(table.path, path)
-    if found is None or found[1]:
+    parts = _split(table.path, path)
+    if parts is None or parts[1]:
         raise NotFound
-    listed = {attempt_id: sitting for attempt_id, sitting in sittings.items() if found[0] in (None, sitting.item)}
+    listed = {attempt_id: sitting for attempt_id, sitting in sittings.items() if parts[0] in (None, sitting.item)}
     return page_of(table, listed, asked, shown)
 
 
@@ -145,8 +145,8 @@ def _split(address: str, path: str) -> tuple[str | None, str] | None:
     rest = path.removeprefix(before)
     if not per_item:
         return None, rest
-    item, found, rest = rest.partition(behind) if behind else (rest, "yes", "")
-    return (item, rest) if found else None
+    item, separator, rest = rest.partition(behind) if behind else (rest, "yes", "")
+    return (item, rest) if separator else None
 
 
 def page_of(

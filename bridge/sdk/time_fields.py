@@ -111,7 +111,7 @@ def _moment(parts: re.Match[str], *, assume_utc: bool) -> datetime:
         moment = datetime.fromisoformat(f"{day}T{clock}{(zone or 'Z').upper()}")
     except ValueError as error:
         raise ValueError("must be a date, time and zone that exist") from error
-    # Other years are no times of attempts, and conversions at the ends of the calendar overflow.
+    # Other years are not times of attempts, and conversions at the ends of the calendar overflow.
     if _FIRST.year - 1 <= moment.year <= _END.year:
         moment = moment.astimezone(UTC) + timedelta(days=next_day)
         if leap_second:

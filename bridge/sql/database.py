@@ -136,20 +136,20 @@ def refused(code: str) -> Rejected:
     )
 
 
-def check_version(found: int | None, tables: Tables) -> None:
+def check_version(version: int | None, tables: Tables) -> None:
     """Raises `ConfigError` if tables of this version cannot be used. None: there is no row."""
-    if found == VERSION:
+    if version == VERSION:
         return
-    have = "no version" if found is None else f"version {found}"
+    have = "no version" if version is None else f"version {version}"
     fact = f"the tables {tables.attempts} have {have}, this bridge writes version {VERSION}"
-    if found is not None and found > VERSION:
+    if version is not None and version > VERSION:
         raise misconfigured(fact, "run the newer bridge, or name another table")
     raise misconfigured(fact, "bring them to that version: docs/outputs-sql.md, or name another table")
 
 
-def check_columns(table: str, expected: tuple[Column, ...], found: Collection[str]) -> None:
+def check_columns(table: str, expected: tuple[Column, ...], existing: Collection[str]) -> None:
     """Raises `ConfigError` if a table lacks a column."""
-    missing = [column.name for column in expected if column.name not in found]
+    missing = [column.name for column in expected if column.name not in existing]
     if missing:
         raise misconfigured(f"table {table} lacks {', '.join(missing)}", "add it: attempt-bridge sql schema prints it")
 

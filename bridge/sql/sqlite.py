@@ -48,7 +48,7 @@ _MISCONFIGURED = {
     sqlite3.SQLITE_CORRUPT: ("the file is damaged", "restore a copy of it"),
     sqlite3.SQLITE_CANTOPEN: ("the file cannot be opened", _FOLDER),
     sqlite3.SQLITE_AUTH: ("the file may not be used", _FOLDER),
-    sqlite3.SQLITE_NOTADB: ("the file is no SQLite database", "correct url"),
+    sqlite3.SQLITE_NOTADB: ("the file is not an SQLite database", "correct url"),
 }
 #: Later than any time as text.
 _LATEST = "~"

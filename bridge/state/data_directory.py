@@ -103,7 +103,7 @@ def tighten(data_dir: Path) -> None:
 def open_private(path: Path, flags: int) -> int:
     """Open a file of this user (or root's) for this user alone; its descriptor.
 
-    Raises `ConfigError` for a symbolic link, something that is no file, or a file that others own or may write;
+    Raises `ConfigError` for a symbolic link, something that is not a file, or a file that others own or may write;
     `OSError` as `os.open`.
     """
     try:

@@ -73,8 +73,8 @@ _RENAMED: tuple[tuple[re.Pattern[str], Callable[[str, str], str]], ...] = tuple(
 def new_name(old: str) -> str | None:
     """What a key of layout 1 is called now; None if it keeps its name."""
     for pattern, name in _RENAMED:
-        if found := pattern.fullmatch(old):
-            return name(found[1], found[2])
+        if match := pattern.fullmatch(old):
+            return name(match[1], match[2])
     return None
 
 

@@ -69,13 +69,13 @@ class Spread:
         """Where it may still be remembered from before; whoever looks there looks at its home last."""
         if self.before is None and not (self.old_notices and notice is not None):
             return []
-        found = [] if self.before is None else [self.before.home(source, attempt_id, notice)]
+        homes = [] if self.before is None else [self.before.home(source, attempt_id, notice)]
         if self.old_notices and notice is not None:
             # Whoever moves memories cannot know whose this one is, and takes it for that of an attempt.
             field = attempt_field(source, notice)
-            found += [(partition_of_field(field, each), field) for each in self._numbers()]
+            homes += [(partition_of_field(field, each), field) for each in self._numbers()]
         home = self.home(source, attempt_id, notice)
-        return [each for each in dict.fromkeys(found) if each != home]
+        return [each for each in dict.fromkeys(homes) if each != home]
 
     def _numbers(self) -> list[int]:
         earlier = [self.before.partitions] if self.before is not None and self.before.layout >= _BY_DIGEST else []

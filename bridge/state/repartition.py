@@ -55,20 +55,20 @@ class Repartition:
         """How it stands."""
         with state_errors():
             values = cast("list[bytes | None]", self._client.hmget(keys.BRIDGE, _FIELDS))
-        found = {name: value.decode() for name, value in zip(_FIELDS, values, strict=True) if value is not None}
-        number = int(found.get("partitions", self._configured))
-        partition, _, bucket = found.get("move_at", "0:0").partition(":")
+        fields = {name: value.decode() for name, value in zip(_FIELDS, values, strict=True) if value is not None}
+        number = int(fields.get("partitions", self._configured))
+        partition, _, bucket = fields.get("move_at", "0:0").partition(":")
         return Move(
             partitions=number,
-            width=int(found.get("width", number)),
-            state=found.get("move", NEVER),
-            before=int(found["from_partitions"]) if "from_partitions" in found else None,
+            width=int(fields.get("width", number)),
+            state=fields.get("move", NEVER),
+            before=int(fields["from_partitions"]) if "from_partitions" in fields else None,
             partition=int(partition),
             bucket=int(bucket),
-            moved=int(found.get("moved", 0)),
-            begun=float(found["move_begun"]) if "move_begun" in found else None,
-            seen=float(found["move_seen"]) if "move_seen" in found else None,
-            epoch=int(found.get("epoch", 0)),
+            moved=int(fields.get("moved", 0)),
+            begun=float(fields["move_begun"]) if "move_begun" in fields else None,
+            seen=float(fields["move_seen"]) if "move_seen" in fields else None,
+            epoch=int(fields.get("epoch", 0)),
         )
 
     def begin(self, number: int, *, now: float) -> bool:

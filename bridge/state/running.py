@@ -127,7 +127,7 @@ class RunningProcesses:
     def read(self, now: float) -> list[Running]:
         """The processes that run now, by name. Forgets those that have long ended."""
         stored = cast("dict[bytes, bytes]", self._client.hgetall(keys.configurations()))
-        found = []
+        processes = []
         for process, text in _of(stored, "running:"):
             answer = _answer(process, stored.get(f"answer:{process}".encode()))
             place = f"{keys.configurations()} running:{process}"
@@ -138,10 +138,10 @@ class RunningProcesses:
                 continue
             longest = _RESTART_SECONDS if running.outcome == RESTARTING else _SILENT_SECONDS
             if abs(now - running.seen_at) <= longest:
-                found.append(running)
+                processes.append(running)
             elif abs(now - running.seen_at) > _FORGET_SECONDS:
                 self.leave(process)
-        return sorted(found, key=lambda running: running.process)
+        return sorted(processes, key=lambda running: running.process)
 
 
 def versions_text(running: Sequence[Running]) -> str:

@@ -1,7 +1,7 @@
 """Records that are stored as JSON, whichever version of the bridge has written them.
 
 A later version may have added members. They are ignored; a class with a field `later` keeps them, for those who write
-its records back. An earlier version has not written what is new: every new field has a default. What is no record of
+its records back. An earlier version has not written what is new: every new field has a default. What is not a record of
 its kind concerns nothing but itself: `record_or_none` logs it once and leaves it out. A class with a field `raw` has
 there the bytes that a record was read from, for those who replace it only if it has not changed since.
 """
@@ -20,7 +20,7 @@ import structlog
 __all__ = ["UnreadableRecord", "json_object", "read_record", "record_or_none", "to_members"]
 
 _T = TypeVar("_T")
-#: Fields that are no members: those of a later version, and the bytes that the record was read from.
+#: Fields that are not members: those of a later version, and the bytes that the record was read from.
 _LATER, _RAW = "later", "raw"
 #: Larger numbers, NaN and infinity are none of ours.
 _LARGEST = 2**63
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 
 class UnreadableRecord(ValueError):
-    """A stored value is no record of its kind. The message names members, and no value: it may name a person."""
+    """A stored value is not a record of its kind. The message names members, and no value: it may name a person."""
 
 
 def json_object(text: bytes | str) -> dict[str, Any]:

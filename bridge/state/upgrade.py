@@ -34,11 +34,11 @@ def unready(client: redis.Redis, layout: int, now: float) -> list[str]:
     with state_errors():
         running = RunningProcesses(client).read(now)
         beats = [bool(client.exists(keys.heartbeat(part))) for part in _PARTS]
-    found = [_described(each, stored) for each in running if layout not in (each.layouts or (stored,))]
+    registered = [_described(each, stored) for each in running if layout not in (each.layouts or (stored,))]
     # Earlier versions were not in the register: there is only the heartbeat of their part.
     named = {each.name for each in running}
     silent = [part for part, beats_now in zip(_PARTS, beats, strict=True) if beats_now and part not in named]
-    return found + [f"{part} (an earlier version)" for part in silent]
+    return registered + [f"{part} (an earlier version)" for part in silent]
 
 
 def _described(each: Running, stored: int | None) -> str:
@@ -139,8 +139,8 @@ class Upgrade:
         cursor = 0
         while True:
             with state_errors():
-                cursor, found = cast("tuple[int, list[bytes]]", self._client.scan(cursor, match="ab:*", count=_PAGE))
-            names = {old: new_name(old) for old in (name.decode(errors="surrogateescape") for name in found)}
+                cursor, stored = cast("tuple[int, list[bytes]]", self._client.scan(cursor, match="ab:*", count=_PAGE))
+            names = {old: new_name(old) for old in (name.decode(errors="surrogateescape") for name in stored)}
             if page := {old: new for old, new in names.items() if new is not None}:
                 yield page
             if not cursor:

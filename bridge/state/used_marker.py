@@ -44,8 +44,8 @@ def record_use(data_dir: Path, client: redis.Redis) -> None:
 
 def is_cut(data_dir: Path, client: redis.Redis) -> bool:
     """Whether the server has less than was written down. Raises `redis.RedisError`, `OSError`."""
-    found = map(_LINE.fullmatch, _read(data_dir).splitlines())
-    return any(_end(client, int(line[1])) < (int(line[2]), int(line[3])) for line in found if line)
+    lines = map(_LINE.fullmatch, _read(data_dir).splitlines())
+    return any(_end(client, int(line[1])) < (int(line[2]), int(line[3])) for line in lines if line)
 
 
 def forget_use(data_dir: Path) -> None:

@@ -90,13 +90,13 @@ class PeriodicMetrics:
 
     def _export(self) -> None:
         try:
-            found = [self._read(source) for source in self._sources if source.is_ours()]
+            metrics = [self._read(source) for source in self._sources if source.is_ours()]
         except Exception as error:  # noqa: BLE001 - the next export may read them
             _log.warning("metrics_not_read", exc_info=error)
             return
-        if not found:
+        if not metrics:
             return
-        result = self._in_thread(lambda: self._exporter.export(MetricsData(found)))
+        result = self._in_thread(lambda: self._exporter.export(MetricsData(metrics)))
         self._outcomes.exported(succeeded=result is MetricExportResult.SUCCESS, items=1)
 
     @staticmethod
@@ -122,7 +122,7 @@ def otlp_metrics(families: Iterable[Family], *, since: float, now: float) -> Ite
 
 
 def _points(family: Family, times: tuple[int, int], suffix: str) -> list[NumberDataPoint]:
-    # Beside these a counter may have samples `_created`, which are no values. Some values are booleans, which the
+    # Beside these a counter may have samples `_created`, which are not values. Some values are booleans, which the
     # protocol does not know as numbers.
     name = family.name + suffix
     return [NumberDataPoint(each.labels, *times, float(each.value)) for each in family.samples if each.name == name]

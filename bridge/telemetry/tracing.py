@@ -38,7 +38,7 @@ SERVER, CLIENT, PRODUCER, INTERNAL = "SERVER", "CLIENT", "PRODUCER", "INTERNAL"
 
 Attributes = Mapping[str, str | int | float | bool]
 
-#: https://www.w3.org/TR/trace-context, version 00; all zeros are no ids.
+#: https://www.w3.org/TR/trace-context, version 00; all zeros are not ids.
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 #: The attribute of an event: the last one before `data` (`schemas/envelope.py`).
 _IN_EVENT = re.compile(rb'"traceparent":"(00-[0-9a-f]{32}-[0-9a-f]{16}-0[01])"$')
@@ -179,8 +179,8 @@ def traceparent_of(event: bytes) -> str:
         return ""
     # Within a text of JSON these bytes cannot occur: its quotes are escaped.
     end = event.find(_DATA)
-    found = _IN_EVENT.search(event, max(0, end - 80), end) if end > 0 else None
-    return found[1].decode() if found else ""
+    match = _IN_EVENT.search(event, max(0, end - 80), end) if end > 0 else None
+    return match[1].decode() if match else ""
 
 
 def valid_traceparent(text: str) -> bool:

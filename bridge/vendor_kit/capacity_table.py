@@ -35,10 +35,11 @@ def capacity_table() -> str:
 
 
 def _row(per_day: int, retention: Retention) -> str:
-    found = capacity(Load(per_day=per_day, subscriptions=2, retention=retention))
+    estimate = capacity(Load(per_day=per_day, subscriptions=2, retention=retention))
     kept = f"{duration_text(retention.events)}, {duration_text(retention.requests)}"
-    enough = "enough" if per_day <= found.most_per_day else f"up to {found.most_per_day:,}"
-    used = found.state_bytes
+    enough = "enough" if per_day <= estimate.most_per_day else f"up to {estimate.most_per_day:,}"
+    used = estimate.state_bytes
     sizes = (gigabytes(size) for size in (used, maxmemory(used), disk(used)))
-    cluster = "" if found.cluster is None else f"{found.cluster.primaries} x {gigabytes(found.cluster.state_bytes)}"
-    return f"| {per_day:,} | {kept} | {' | '.join(sizes)} | {found.all_cores} | {enough} | {cluster} |\n"
+    servers = estimate.cluster
+    cluster = "" if servers is None else f"{servers.primaries} x {gigabytes(servers.state_bytes)}"
+    return f"| {per_day:,} | {kept} | {' | '.join(sizes)} | {estimate.all_cores} | {enough} | {cluster} |\n"

@@ -96,11 +96,11 @@ def members(cls: type) -> list[Member]:
     # Of any other class, others use what is explained.
     if not (is_dataclass(cls) or getattr(cls, "_is_protocol", False)):
         body = [node for node in body if _is_explained(node, lines)]
-    found = list(_members(body, lines, _defaults(cls)))
-    for member in found:
+    declared = list(_members(body, lines, _defaults(cls)))
+    for member in declared:
         if not member.meaning:
             raise ConfigError(f"{cls.__name__}.{member.name} is not explained. Remedy: write a #: line above it")
-    return found
+    return declared
 
 
 def _is_explained(node: ast.stmt, lines: Sequence[str]) -> bool:
@@ -181,10 +181,10 @@ def _method(node: ast.FunctionDef) -> Member:
 
 def _comment(lines: Sequence[str], line: int) -> str:
     """The `#:` lines right above a line, which counts from 1."""
-    found: list[str] = []
-    while lines[line - 2 - len(found)].strip().startswith("#:"):
-        found.insert(0, lines[line - 2 - len(found)].strip().removeprefix("#:"))
-    return _cell(" ".join(found))
+    comment: list[str] = []
+    while lines[line - 2 - len(comment)].strip().startswith("#:"):
+        comment.insert(0, lines[line - 2 - len(comment)].strip().removeprefix("#:"))
+    return _cell(" ".join(comment))
 
 
 def _type(annotation: ast.expr) -> str:
@@ -197,13 +197,13 @@ def _type(annotation: ast.expr) -> str:
 
 def _defaults(cls: type) -> Mapping[str, str]:
     """Member -> its default, of those that have one."""
-    found = {}
+    defaults = {}
     for member in fields(cls) if is_dataclass(cls) else ():
         if member.default_factory is not MISSING:
-            found[member.name] = repr(member.default_factory())
+            defaults[member.name] = repr(member.default_factory())
         elif member.default is not MISSING:
-            found[member.name] = repr(member.default)
-    return found
+            defaults[member.name] = repr(member.default)
+    return defaults
 
 
 def _arguments(arguments: ast.arguments) -> str:

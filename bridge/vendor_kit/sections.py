@@ -23,12 +23,12 @@ _VALUES = {"str": '"..."', "bool": "true", "int": "1", "decimal": "0.5", "durati
 def sections(text: str, vendors: Mapping[str, Vendor], simulated: Collection[str], *, other: str) -> str:
     """The document with the generated part of each vendor's section; a vendor without a section gets one at the end.
 
-    `simulated`: names of the vendors with a simulator. `other`: the generated part that is no vendor's. Raises
+    `simulated`: names of the vendors with a simulator. `other`: the generated part that is not a vendor's. Raises
     `ConfigError` for the section of a vendor that does not exist.
     """
     gone = [name for name in markers.marked_names(text) if name != other and name not in vendors]
     if gone:
-        raise ConfigError(f"docs/vendors.md has a section of {gone[0]}, which is no vendor. Remedy: delete it")
+        raise ConfigError(f"docs/vendors.md has a section of {gone[0]}, which is not a vendor. Remedy: delete it")
     for name, vendor in vendors.items():
         if markers.begin(name) not in text:
             text = f"{text.rstrip()}\n{_HEADING}{vendor.title}\n\n{markers.begin(name)}\n{markers.end(name)}\n"

@@ -93,11 +93,11 @@ class Live(LiveThread):
         with self._lock:
             for event in map(LiveEvent.of, events):
                 self._position[event.stored.partition] = event.stored.entry_id
-                found: dict[Hashable, bool] = {}
+                verdicts: dict[Hashable, bool] = {}
                 for viewer in self._viewers:
-                    if viewer.kind not in found:
-                        found[viewer.kind] = viewer.matches(event)
-                    if found[viewer.kind]:
+                    if viewer.kind not in verdicts:
+                        verdicts[viewer.kind] = viewer.matches(event)
+                    if verdicts[viewer.kind]:
                         viewer.give(event, self._max_waiting, now)
             stuck = [viewer for viewer in self._viewers if viewer.is_stuck(now)]
         for viewer in stuck:

@@ -43,7 +43,7 @@ class LiveTries(LiveThread):
             return
         now = clock.monotonic()
         with self._lock:
-            for one in ended:
+            for tried in ended:
                 for viewer in self._viewers:
-                    if viewer.wants_try(one):
-                        viewer.give(one, self._most, now)
+                    if viewer.wants_try(tried):
+                        viewer.give(tried, self._most, now)

@@ -156,7 +156,7 @@ def test_the_address_of_a_single_server_and_that_of_a_cluster_are_told_apart(
 ) -> None:
     finding, refused = examined(f"redis+cluster://127.0.0.1:{server.port}")
     assert (finding.text, finding.remedy) == (
-        "this server is no node of a cluster",
+        "this server is not a node of a cluster",
         "write redis:// for a single server",
     )
     assert f"{finding.text}. Remedy: {finding.remedy}" in refused

@@ -68,11 +68,11 @@ def test_the_configuration_shows_the_format_and_no_more_than_the_file_has(read: 
         ("transport: celery, task: t, queue: x, format: xapi", "format: belongs to transport kombu or http"),
         (
             "transport: kombu, queue: x, format: xapi, filter: {types: ['attempt.*']}",
-            "types[0]: attempt.overdue, one of attempt.*, is no result, and format xapi has results only",
+            "types[0]: attempt.overdue, one of attempt.*, is not a result, and format xapi has results only",
         ),
         (
             f"{LRS}, format: xapi, {BASIC}, filter: {{types: [attempt.completed, attempt.overdue]}}",
-            "types[1]: attempt.overdue is no result, and format xapi has results only. Remedy: leave types out, or "
+            "types[1]: attempt.overdue is not a result, and format xapi has results only. Remedy: leave types out, or "
             "name some of attempt.completed, attempt.revised, attempt.voided",
         ),
     ],

@@ -294,7 +294,7 @@ def test_the_database_of_a_subscription_is_checked_and_nothing_is_created(servic
     assert (finding.status, finding.unreachable) == (FAILURE, False)
     assert finding.text == 'the tables "t" have version 2, this bridge writes version 1'
     file.write_bytes(b"noise" * 500)
-    assert found(lazy)[name].text == "the file is no SQLite database (SQLITE_NOTADB)"
+    assert found(lazy)[name].text == "the file is not an SQLite database (SQLITE_NOTADB)"
 
 
 def test_the_services_of_a_subscription_are_known_and_apprise_is_installed(services, read, tmp_path, monkeypatch):
@@ -304,7 +304,7 @@ def test_the_services_of_a_subscription_are_known_and_apprise_is_installed(servi
     assert found(bridge)[name] == Finding(name, OK, "Slack; attempt-bridge subscriptions test ops sends a message")
     (tmp_path / "url").write_text("slak://T1JJ3T3L2")
     wrong = found(services(read(HEAD + text)))[name]
-    assert (wrong.status, wrong.text) == (FAILURE, 'urls[0]: "slak://" is no service of Apprise')
+    assert (wrong.status, wrong.text) == (FAILURE, 'urls[0]: "slak://" is not a service of Apprise')
     monkeypatch.setitem(sys.modules, "apprise", None)
     missing = found(bridge)[name]
     assert (missing.status, missing.remedy) == (FAILURE, "pip install 'apprise>=2.3,<2.4'")

@@ -235,7 +235,7 @@ def test_neither_log_nor_error_holds_a_token_a_password_or_the_message(
     [
         ("syslog://", "Syslog is not supported: it does not use HTTP or mail"),
         ("irc://chat.example.test/#ops", "IRC is not supported"),
-        ("nope://x", '"nope://" is no service of Apprise'),
+        ("nope://x", '"nope://" is not a service of Apprise'),
         ("slack://short", "Apprise does not understand this address"),
         ("https://example.test/hook", "Apprise does not understand this address"),
     ],

@@ -24,7 +24,7 @@ def _watch(due_in: float = 30.0, give_up_at: float = 9000.0, **reference: str) -
 def _recheck(watches: Watches, watch: OpenWatch, now: float) -> Next:
     """A recheck that finds nothing."""
     following = after_recheck(
-        watch, watch, pointer_schedule=(5.0, 30.0), recheck_schedule=SCHEDULE, found=Found.NOTHING, now=now
+        watch, watch, pointer_schedule=(5.0, 30.0), recheck_schedule=SCHEDULE, answer=Found.NOTHING, now=now
     )
     watches.replace(NAME, watch, following.watch)
     return following

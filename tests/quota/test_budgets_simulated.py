@@ -139,7 +139,12 @@ class CirrusDay:
             self.expected.pop(watch.key, None)
         else:
             following = after_recheck(
-                watch, watch, pointer_schedule=(5.0,), recheck_schedule=self.schedule, found=Found.NOTHING, now=self.now
+                watch,
+                watch,
+                pointer_schedule=(5.0,),
+                recheck_schedule=self.schedule,
+                answer=Found.NOTHING,
+                now=self.now,
             )
             assert self.watches.replace(NAME, watch, following.watch)
             self.expected[watch.key] = self.now + self.schedule[min(watch.rechecks, 1)]

@@ -1,4 +1,4 @@
-"""Everything that is stored as JSON: of a later version, of an earlier one, and what is no record at all."""
+"""Everything that is stored as JSON: of a later version, of an earlier one, and what is not a record at all."""
 
 from __future__ import annotations
 

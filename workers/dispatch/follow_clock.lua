@@ -12,11 +12,11 @@ local now, seen = tonumber(ARGV[1]), tonumber(redis.call('HGET', KEYS[2], 'clock
 if seen and now < seen - tonumber(ARGV[2]) then
   local back, page, at = seen - now, 500, 0
   while true do
-    local found = redis.call('ZRANGE', KEYS[1], at, at + page - 1, 'WITHSCORES')
-    if #found == 0 then break end
+    local members = redis.call('ZRANGE', KEYS[1], at, at + page - 1, 'WITHSCORES')
+    if #members == 0 then break end
     local moved = {}
-    for i = 1, #found, 2 do
-      moved[i], moved[i + 1] = string.format('%.3f', tonumber(found[i + 1]) - back), found[i]
+    for i = 1, #members, 2 do
+      moved[i], moved[i + 1] = string.format('%.3f', tonumber(members[i + 1]) - back), members[i]
     end
     redis.call('ZADD', KEYS[1], unpack(moved))
     at = at + page

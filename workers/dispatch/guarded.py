@@ -113,8 +113,8 @@ class GuardedSteps:
         """A row with a failed try for each item, after an internal fault between reading and settling."""
         failure = unexpected_failure(error, subscription=self._subscription.name)
         self._count(len(items))
-        one = Try(failure, now, 0.0)
-        return [outcome_row(item, one, self._subscription, now, draw) for item in items]
+        tried = Try(failure, now, 0.0)
+        return [outcome_row(item, tried, self._subscription, now, draw) for item in items]
 
     def _unreadable(self, item: Item, error: Exception, now: float, record: bytes = b"") -> Row:
         name, delivery = self._subscription.name, item.delivery

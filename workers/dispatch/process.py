@@ -211,8 +211,8 @@ class Dispatcher:
         """Let the lanes whose groups have a dead consumer adopt its entries."""
         lanes = [lane for lane in self._reached() if self.heartbeat.may_adopt(lane.partition)]
         with state_errors():
-            found = consumers(self._services.state, [lane.place for lane in lanes])
-            places = list(zip(lanes, found, strict=True))
+            consumer_names = consumers(self._services.state, [lane.place for lane in lanes])
+            places = list(zip(lanes, consumer_names, strict=True))
             others = {(name, lane.partition) for lane, names in places for name in names - {self.consumer}}
             dead = {other for other in others if not self.heartbeat.is_alive(*other)}
         for lane, names in places:

@@ -284,10 +284,10 @@ class ReplayRunner:
 
 def _cut(page: Page, allowed: int) -> Page:
     """The page up to the last entry that is allowed to be replayed."""
-    found = 0
+    replayed = 0
     for number, candidate in enumerate(page.candidates):
-        found += candidate.verdict == REPLAY
-        if found > allowed:
+        replayed += candidate.verdict == REPLAY
+        if replayed > allowed:
             kept = page.candidates[:number]
             return Page(kept, kept[-1].entry, last=False)
     return page

@@ -163,10 +163,10 @@ def _previewed(
 
 def _run_reconciliation(services: Services, ident: str, stopping: Callable[[], bool]) -> None:
     store = WorkerJobs(services.state)
-    found = _begin(services, store, RECONCILIATION, ident)
-    if found is None:
+    begun = _begin(services, store, RECONCILIATION, ident)
+    if begun is None:
         return
-    job, lease = found
+    job, lease = begun
 
     def check() -> None:
         if not lease.hold():
@@ -204,10 +204,10 @@ def _run_reconciliation(services: Services, ident: str, stopping: Callable[[], b
 
 def _run_test(services: Services, ident: str, stopping: Callable[[], bool]) -> None:
     store = WorkerJobs(services.state)
-    found = _begin(services, store, TEST, ident)
-    if found is None:
+    begun = _begin(services, store, TEST, ident)
+    if begun is None:
         return
-    job, lease = found
+    job, lease = begun
     try:
         if services.now() - job.created > _LATEST_TEST:
             job.error = f"no worker began it within {_LATEST_TEST:g} s. Test again"

@@ -124,7 +124,7 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
             if (calls := access.calls.made - made) > 0:
                 # It counts, or it would take the calls of every period. What takes a quarter of one is too long.
                 too_long = calls >= access.source.budget.calls / 4
-                _count(access, watch, report, as_of, found=Found.NOTHING if too_long else None)
+                _count(access, watch, report, as_of, answer=Found.NOTHING if too_long else None)
         elif isinstance(problem, VendorUnavailable | VendorThrottled):
             _postpone(access, watch, report, as_of, problem)
             unanswered += 1
@@ -132,7 +132,7 @@ def recheck_due(access: SourceAccess, report: RecheckReport, limit: int) -> None
                 raise problem
         else:
             unanswered = 0
-            _count(access, watch, report, as_of, found=result)
+            _count(access, watch, report, as_of, answer=result)
 
 
 def _spender(watch: OpenWatch) -> str:
@@ -176,7 +176,7 @@ def _postpone(
     """
     services, name, now = access.services, access.source.name, access.services.now()
     if now >= watch.give_up_at:
-        _count(access, watch, report, as_of, found=Found.NOTHING)
+        _count(access, watch, report, as_of, answer=Found.NOTHING)
         return
     current = services.watches.get(name, watch.key)
     if current is not None and current.version <= as_of.version:
@@ -185,13 +185,13 @@ def _postpone(
 
 
 def _count(
-    access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: ReadStart, *, found: Found | None
+    access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: ReadStart, *, answer: Found | None
 ) -> None:
-    """Set the next recheck, or end the watch; one that was urged meanwhile stays due. `found` None: cut short."""
+    """Set the next recheck, or end the watch; one that was urged meanwhile stays due. `answer` None: cut short."""
     report.rechecks += 1
     try:
         with unreadable_on_error(access.source.name, "recheck"):
-            _set_next(access, watch, report, as_of, found=found)
+            _set_next(access, watch, report, as_of, answer=answer)
     except Unreadable as fault:
         # Due in every turn, it would spend a call in each. Its rechecks cannot be counted: the wait grows with its age.
         report.error = clip(fault, 300)
@@ -201,7 +201,7 @@ def _count(
 
 
 def _set_next(
-    access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: ReadStart, *, found: Found | None
+    access: SourceAccess, watch: OpenWatch, report: RecheckReport, as_of: ReadStart, *, answer: Found | None
 ) -> None:
     services, name = access.services, access.source.name
     current = services.watches.get(name, watch.key)
@@ -212,8 +212,8 @@ def _set_next(
         current,
         pointer_schedule=access.vendor.pointer_schedule,
         recheck_schedule=access.vendor.recheck_schedule,
-        found=found or Found.NOTHING,
-        complete=found is not None,
+        answer=answer or Found.NOTHING,
+        complete=answer is not None,
         now=services.now(),
     )
     if following.overdue:

@@ -71,8 +71,8 @@ class BatchPush(HttpPush):
         for place, statement in enumerate(statements):
             # A gateway that remembers ids must not take the second for a copy of the first.
             ident = derived_id(event.id, str(place))
-            one = await self._post([replace(event, body=statement)], ident, now + tried.seconds)
-            tried = replace(self._judged(one), at=now, seconds=tried.seconds + one.seconds)
+            posted = await self._post([replace(event, body=statement)], ident, now + tried.seconds)
+            tried = replace(self._judged(posted), at=now, seconds=tried.seconds + posted.seconds)
             if tried.failure is not None:
                 break
         return tried
@@ -97,11 +97,11 @@ def _requests(events: Sequence[Waiting]) -> list[Sequence[Waiting]]:
     """Events as requests: no longer than a proxy accepts, and of one replay each, which is named in a header."""
     requests: list[list[Waiting]] = []
     size, replay = 0, None
-    for one in events:
-        event = one[1]
+    for waiting in events:
+        event = waiting[1]
         size += len(event.body)
         if not requests or size > _MOST_BYTES or event.replay != replay:
             requests.append([])
             size, replay = len(event.body), event.replay
-        requests[-1].append(one)
+        requests[-1].append(waiting)
     return list(requests)

@@ -195,8 +195,8 @@ class HttpPush:
         try:
             body = self._body(events, now)
             # A request of several events is part of several traces.
-            one = events[0] if len(events) == 1 else replace(events[0], traceparent="")
-            answer = await self._client.post(body, self._headers(ident, body, one.headers, now))
+            traced = events[0] if len(events) == 1 else replace(events[0], traceparent="")
+            answer = await self._client.post(body, self._headers(ident, body, traced.headers, now))
             status, kept = answer.status, answer.body[:ANSWER_KEPT_BYTES]
             failure = answer_outcome(answer, now=now)
         except DeliveryFailed as failed:

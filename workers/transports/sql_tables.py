@@ -68,8 +68,8 @@ class SqlTables:
 
     def _store(self, records: _Part, sending: _Sending) -> None:
         """Write a part, tests for themselves."""
-        parts = [[one for one in records if not one[1].is_test]]
-        parts += [[one] for one in records if one[1].is_test]
+        parts = [[pair for pair in records if not pair[1].is_test]]
+        parts += [[pair] for pair in records if pair[1].is_test]
         # The last is the next.
         parts.reverse()
         while parts:

@@ -80,12 +80,12 @@ class ClusterClient(redis.Redis):
 
     def node(self, address: Address) -> redis.Redis:
         """The client of one node."""
-        found = self._nodes.get(address)
-        if found is None:
+        node = self._nodes.get(address)
+        if node is None:
             host, port = address
             # Two threads at once may make two; both work, and one stays.
-            found = self._nodes.setdefault(address, self.node_class(host=host, port=port, **self._options))
-        return found
+            node = self._nodes.setdefault(address, self.node_class(host=host, port=port, **self._options))
+        return node
 
     def _map_client(self, address: Address) -> redis.Redis:
         short = {"socket_timeout": _MAP_SECONDS, "socket_connect_timeout": _MAP_SECONDS}
@@ -209,12 +209,12 @@ class ClusterClient(redis.Redis):
         if known != layout:
             inner, number = 0, 0
         command = (args[0], inner, *args[2:])
-        inner, found = self.run(self.node(nodes[number]), command, options)
+        inner, names = self.run(self.node(nodes[number]), command, options)
         if not inner:
             number += 1
         if number == len(nodes):
-            return 0, found
-        return (inner << 16 | number) << 32 | layout, found
+            return 0, names
+        return (inner << 16 | number) << 32 | layout, names
 
 
 def _split_cursor(cursor: int) -> tuple[int, int, int]:

@@ -39,9 +39,9 @@ def read_streams(cluster: ClusterClient, args: Sequence[Any], options: Mapping[s
         block = int(head[place + 1]) / 1000
         head = head[:place] + head[place + 2 :]
     reads = {name: ("XREAD", *head, name, position) for name, position in zip(names, positions, strict=True)}
-    found = _read_now(cluster, reads, options)
-    if found or block is None:
-        return found
+    streams = _read_now(cluster, reads, options)
+    if streams or block is None:
+        return streams
     return _read_later(cluster, reads, options, block)
 
 
@@ -61,7 +61,7 @@ def _read_later(
     cluster: ClusterClient, reads: Mapping[bytes, Sequence[Any]], options: Mapping[str, Any], block: float
 ) -> list[Any]:
     """Wait on a connection for each stream, for at most `block` seconds (0: without end)."""
-    version, errors, found = cluster.map.version, list[redis.RedisError](), list[Any]()
+    version, errors, streams = cluster.map.version, list[redis.RedisError](), list[Any]()
     with ExitStack() as opened:
         waiting: dict[int, _Waiting] = {}
         poll = select.poll()
@@ -81,13 +81,13 @@ def _read_later(
         for number, _ in ready:
             read = waiting.pop(number)
             try:
-                found += read.answer(options)
+                streams += read.answer(options)
             except (*LOST, AskError, TryAgainError) as error:
                 cluster.note_lost(version, read.address, error)
                 errors.append(error)
     if errors and len(errors) == len(reads):
         raise errors[0]
-    return found
+    return streams
 
 
 class _Waiting:
@@ -106,9 +106,9 @@ class _Waiting:
 
     def answer(self, options: Mapping[str, Any]) -> list[Any]:
         """Its streams."""
-        found = self._node.parse_response(self._connection, "XREAD", **options)
+        streams = self._node.parse_response(self._connection, "XREAD", **options)
         self._answered = True
-        return cast("list[Any]", found or [])
+        return cast("list[Any]", streams or [])
 
     def end(self) -> None:
         """Give the connection back; an answer that is to come would be that of the next command."""

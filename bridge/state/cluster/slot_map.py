@@ -57,7 +57,7 @@ class SlotMap:
         """All nodes that hold slots, in the order of their slots. Raises the errors of redis-py."""
         if not self.version:
             self.refresh(0)
-        return tuple(dict.fromkeys(one.primary for one in self._map[1]))
+        return tuple(dict.fromkeys(span.primary for span in self._map[1]))
 
     def ranges(self) -> tuple[tuple[int, int, Address], ...]:
         """(first slot, last slot, primary), by slot. Raises the errors of redis-py."""
@@ -74,13 +74,13 @@ class SlotMap:
         if self.version != version:
             return
         ranges, self._known = self._ask(first, suspect)
-        self._map = tuple(one.start for one in ranges), ranges
+        self._map = tuple(span.start for span in ranges), ranges
         self.version += 1
 
     def _ask(self, first: Address | None, suspect: Address | None) -> tuple[tuple[_Range, ...], tuple[Address, ...]]:
         failure: redis.RedisError | None = None
         order = dict.fromkeys((*((first,) if first else ()), *self._known, *self._hosts))
-        for address in sorted(order, key=lambda one: one == suspect):
+        for address in sorted(order, key=lambda node: node == suspect):
             client: Any = self._make_client(address)
             try:
                 return parse_slots(client.execute_command("CLUSTER SLOTS"), address)
@@ -91,7 +91,7 @@ class SlotMap:
             finally:
                 client.close()
         if isinstance(failure, redis.ResponseError) and "cluster support disabled" in str(failure):
-            raise ClusterDownError("this server is no node of a cluster. Remedy: write redis:// for a single server")
+            raise ClusterDownError("this server is not a node of a cluster. Remedy: write redis:// for a single server")
         if type(failure) in LOST:
             first_host, port = next(iter(order))
             raise redis.ConnectionError(

@@ -117,7 +117,7 @@ def rows_of(answer: AnswerRow) -> list[Any]:
 
 def names_of(items: Any, noun: str) -> dict[str, Any]:
     """Id -> name. Ids are sometimes numbers and sometimes text, so they are compared as text. Names only adorn results:
-    whatever is no list of them has none."""
+    whatever is not a list of them has none."""
     entries = (item.get(noun) for item in (items if isinstance(items, list) else ()) if isinstance(item, dict))
     return {str(entry.get(f"{noun}_id")): entry.get(f"{noun}_name") for entry in entries if isinstance(entry, dict)}
 

@@ -255,7 +255,7 @@ def _records(stream: str, answer: AnswerRow) -> list[Record]:
     places = names_of(answer["groups"] if stream == GROUPS else answer["links"], place)
     records = []
     for item in rows_of(answer):
-        # What is no row becomes an empty one, which is quarantined: something is wrong with a result.
+        # What is not a row becomes an empty one, which is quarantined: something is wrong with a result.
         row = item.get("result") if isinstance(item, dict) else None
         row = row if isinstance(row, dict) else {}
         test_id, place_id = row.get("test_id"), row.get(f"{place}_id")

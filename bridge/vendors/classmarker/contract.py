@@ -76,7 +76,7 @@ class Bench:
         self.simulator.reopen(attempt_id, time_finished=at)
 
     def spoil(self, attempt_id: str) -> None:
-        """From now on the API lists this attempt with a finish that is no time."""
+        """From now on the API lists this attempt with a finish that is not a time."""
         self.simulator.sitting(attempt_id).odd_time = "soon"
 
     def hide(self, attempt_id: str) -> None:

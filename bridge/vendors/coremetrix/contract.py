@@ -50,7 +50,7 @@ class Bench:
         return self.simulator.finish(finished=at, quiz=QUIZZES[1])
 
     def spoil(self, attempt_id: str) -> None:
-        """From now on the API lists this attempt with a finish that is no time."""
+        """From now on the API lists this attempt with a finish that is not a time."""
         self.simulator.attempt(attempt_id).odd_time = "soon"
 
     def hide(self, attempt_id: str) -> None:

@@ -70,7 +70,7 @@ class Bench:
         self.simulator.grade(attempt_id)
 
     def spoil(self, attempt_id: str) -> None:
-        """From now on the API lists this attempt with a start that is no time."""
+        """From now on the API lists this attempt with a start that is not a time."""
         self.simulator.sitting(attempt_id).odd_start = "soon"
 
     def hide(self, attempt_id: str) -> None:

@@ -26,7 +26,7 @@ from bridge.web.api.common import VIEWER, known_source, needs, refuse, sees_pers
 from bridge.web.api.deliveries import delivery_details
 from bridge.web.api.description import described
 from bridge.web.api.events import event_row
-from bridge.web.api.filters import FilteredQuery, page_found, place_of, query_of
+from bridge.web.api.filters import FilteredQuery, page_of_search, place_of, query_of
 from bridge.web.api.members import sound
 from bridge.web.api.requests import request_row
 from bridge.web.api.subscription_names import subscription_names
@@ -82,13 +82,13 @@ def list_attempts(query: Mapping[str, Any]) -> dict[str, Any]:
     )
     items = ((place, size, EventItem(stored, persons=persons)) for place, size, stored in steps)
     newest = newest_of_attempts(reader, items, asked, together=query["limit"] + 1)
-    found = search(newest, lambda item: item is not None and wanted in (None, item.stored.source), query["limit"])
-    rows = [item for item in found.rows if item is not None]
-    if found.position is not None and "cursor" not in query:
+    page = search(newest, lambda item: item is not None and wanted in (None, item.stored.source), query["limit"])
+    rows = [item for item in page.rows if item is not None]
+    if page.position is not None and "cursor" not in query:
         listed = {item.stored.id for item in rows}
         named = (item for item in _by_id(asked, wanted, persons) if item.stored.id not in listed)
         rows = [*named, *rows]
-    return page_found("attempts", found, [attempt_row(item, persons) for item in rows])
+    return page_of_search("attempts", page, [attempt_row(item, persons) for item in rows])
 
 
 def _by_id(asked: Query, source: str | None, persons: bool) -> list[EventItem]:
@@ -99,13 +99,13 @@ def _by_id(asked: Query, source: str | None, persons: bool) -> list[EventItem]:
     texts = [getattr(condition, "text", "") for condition in term.conditions]
     if len(texts) != 1 or not texts[0] or ("@" in texts[0] and not persons):
         return []
-    reader, found = services_here().journal_reader, []
+    reader, items = services_here().journal_reader, []
     for name in services_here().config.sources if source is None else (source,):
         memory = reader.attempt(name, texts[0])
         event = None if memory is None else reader.newest_event(name, texts[0], memory)
         if event is not None and (asked.since or 0.0) <= EventItem(event).recorded_at <= (asked.until or float("inf")):
-            found.append(EventItem(event, persons=persons))
-    return found
+            items.append(EventItem(event, persons=persons))
+    return items
 
 
 @blueprint.route("/<source>", methods=["GET"])
@@ -156,15 +156,15 @@ def _events(
     """The events that are found by their ids, oldest first."""
     services = services_here()
     path, index = source_path(services.config.bridge.name, source), services.event_index
-    found: list[StoredEvent] = []
+    events: list[StoredEvent] = []
     if watch is not None and watch["deadline"] is not None:
         partitions = services.journal_reader.with_events(source, attempt)
         deadline = datetime.fromisoformat(watch["deadline"]).timestamp()
         idents = overdue_ids(path, attempt, deadline)
-        found += index.find_exactly(idents, partitions, now, since_day=int(min(deadline, now) // _DAY))
+        events += index.find_exactly(idents, partitions, now, since_day=int(min(deadline, now) // _DAY))
     if memory is not None:
-        found += revisions(services.journal_reader, index, path, source, attempt, memory, now=now)
-    return sorted(found, key=lambda event: EventItem(event).recorded_at)
+        events += revisions(services.journal_reader, index, path, source, attempt, memory, now=now)
+    return sorted(events, key=lambda event: EventItem(event).recorded_at)
 
 
 def _with_deliveries(events: Sequence[StoredEvent], persons: bool) -> list[dict[str, Any]]:
@@ -176,8 +176,8 @@ def _with_deliveries(events: Sequence[StoredEvent], persons: bool) -> list[dict[
         deliveries: list[dict[str, Any]] | None = None
         if number == 0 or (number + 1) * len(names) <= _MOST_LOOKUPS:
             owners = history.owners(names, event.id, partition=event.partition)
-            found = (find(services.deliveries, history, name, event.id) for name in owners)
-            deliveries = [delivery_details(*one) for one in found if one is not None]
+            lookups = (find(services.deliveries, history, name, event.id) for name in owners)
+            deliveries = [delivery_details(*delivery) for delivery in lookups if delivery is not None]
         rows.append({**event_row(EventItem(event), persons), "deliveries": deliveries})
     return rows[::-1]
 

@@ -12,7 +12,15 @@ from bridge.journal.search import search
 from bridge.web.api.bodies import ApiBlueprint
 from bridge.web.api.common import VIEWER, needs, sees_persons, services_here
 from bridge.web.api.description import described
-from bridge.web.api.filters import FilteredPage, FilteredQuery, iso, page_found, place_of, query_of, without_addresses
+from bridge.web.api.filters import (
+    FilteredPage,
+    FilteredQuery,
+    iso,
+    page_of_search,
+    place_of,
+    query_of,
+    without_addresses,
+)
 from bridge.web.api.members import shown_time, sound
 
 __all__ = ["blueprint"]
@@ -70,8 +78,8 @@ def list_audit(query: Mapping[str, Any]) -> dict[str, Any]:
     def matches(entry: AuditEntry) -> bool:
         return all(getattr(entry, name) == value for name, value in wanted.items()) and asked.matches(entry)
 
-    found = search(steps, matches, query["limit"])
-    return page_found("audit", found, [_row(entry) for entry in found.rows])
+    page = search(steps, matches, query["limit"])
+    return page_of_search("audit", page, [_row(entry) for entry in page.rows])
 
 
 def _row(entry: AuditEntry) -> dict[str, Any]:

@@ -120,8 +120,8 @@ def list_backfills(query: Mapping[str, Any]) -> dict[str, Any]:
             refuse_cursor("is not a cursor of backfills")
     source = query.get("source")
     jobs = _store().list(None if source is None else known_source(source))
-    found = (job for job in jobs if before is None or (job.created, job.id) < before)
-    return page_of("backfills", found, query["limit"], lambda job: (repr(job.created), job.id), _row)
+    following = (job for job in jobs if before is None or (job.created, job.id) < before)
+    return page_of("backfills", following, query["limit"], lambda job: (repr(job.created), job.id), _row)
 
 
 @blueprint.route("/<source>/<number>", methods=["GET"])
@@ -202,8 +202,7 @@ def _end(job: Backfill, action: str, state: str, allowed: tuple[str, ...]) -> di
     if is_free:
         lease.release()
     audited(f"backfill {job.id}", before={"state": before}, after={"state": state})
-    found = store.get(job.id) or job
-    return _row(found)
+    return _row(store.get(job.id) or job)
 
 
 def _streams(document: Mapping[str, Any], polls: Mapping[str, Poll]) -> list[str]:

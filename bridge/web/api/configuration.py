@@ -1,4 +1,4 @@
-"""`/api/v1/configuration`: the configuration in use. Rows are built from what is no secret, member by member."""
+"""`/api/v1/configuration`: the configuration in use. Rows are built from what is not secret, member by member."""
 
 from __future__ import annotations
 

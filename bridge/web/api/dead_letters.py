@@ -23,7 +23,7 @@ from bridge.web.api.filters import (
     FilteredPage,
     FilteredQuery,
     iso,
-    page_found,
+    page_of_search,
     place_of,
     query_of,
     without_addresses,
@@ -146,9 +146,9 @@ def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
         after=place_of("dead-letters", query, partitions * max(1, len(names))),
         first=min(100, 2 * query["limit"] // max(1, len(names)) + 2),
     )
-    found = search(steps, asked.matches, query["limit"], max_entries=_SEARCHED)
+    page = search(steps, asked.matches, query["limit"], max_entries=_SEARCHED)
     expired = services.deliveries.expired(names)
-    return page_found("dead-letters", found, [_row(item.subscription, item.letter) for item in found.rows]) | {
+    return page_of_search("dead-letters", page, [_row(item.subscription, item.letter) for item in page.rows]) | {
         "expired": expired
     }
 

@@ -137,11 +137,11 @@ def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
         limit=query["limit"],
     )
     partitions = services.config.bridge.partitions
-    found = list_deliveries(services.state, partitions, asked, services.config.subscriptions)
+    page = list_deliveries(services.state, partitions, asked, services.config.subscriptions)
     return {
-        "deliveries": [_row(row) for row in found.rows],
-        "next": None if found.position is None else cursor_of("deliveries", str(found.position)),
-        "searched_until": iso(found.searched_until),
+        "deliveries": [_row(row) for row in page.rows],
+        "next": None if page.position is None else cursor_of("deliveries", str(page.position)),
+        "searched_until": iso(page.searched_until),
     }
 
 
@@ -155,7 +155,7 @@ def show(subscription: str, event_id: str) -> dict[str, Any]:
     The last one of this event to this subscription, with its tries. 404: there is none: the event was not tried yet, or
     the delivery is older than `bridge.retention.deliveries`.
     """
-    return _found(subscription, event_id)
+    return _known(subscription, event_id)
 
 
 @blueprint.route("/<subscription>/<event_id>/retry", methods=["POST"])
@@ -169,11 +169,11 @@ def retry(subscription: str, event_id: str) -> dict[str, Any]:
     its receipt.
     """
     services = services_here()
-    before = _found(subscription, event_id)
+    before = _known(subscription, event_id)
     answer = services.deliveries.retry_one(subscription, event_id, now=services.now())
     if answer != DONE:
         _refuse_action(answer, before)
-    after = _found(subscription, event_id)
+    after = _known(subscription, event_id)
     audited(_target(before), before={"next_try": before["next_try"]}, after={"next_try": after["next_try"]})
     return after
 
@@ -188,21 +188,21 @@ def cancel(subscription: str, event_id: str) -> dict[str, Any]:
     It is never tried again and leaves no dead letter. 409: it has ended, or is being sent.
     """
     services = services_here()
-    before = _found(subscription, event_id)
+    before = _known(subscription, event_id)
     answer = services.deliveries.cancel(subscription, event_id, now=services.now())
     if answer != DONE:
         _refuse_action(answer, before)
     audited(_target(before), before={"state": before["state"]}, after={"state": "cancelled"})
-    return _found(subscription, event_id)
+    return _known(subscription, event_id)
 
 
-def _found(subscription: str, event_id: str) -> dict[str, Any]:
+def _known(subscription: str, event_id: str) -> dict[str, Any]:
     services = services_here()
     history = History(services.state, partitions=services.config.bridge.partitions)
-    found = find(services.deliveries, history, subscription, event_id) if sound_id(subscription, event_id) else None
-    if found is None:
+    delivery = find(services.deliveries, history, subscription, event_id) if sound_id(subscription, event_id) else None
+    if delivery is None:
         refuse(404, f"unknown delivery: {clip(subscription, 40)}/{clip(event_id, 40)}. {_REMEDY}")
-    return delivery_details(*found)
+    return delivery_details(*delivery)
 
 
 def sound_id(subscription: str, event_id: str) -> bool:

@@ -111,7 +111,7 @@ class ErasureShape(Schema):
 
 def erasure_row(job: Erasure) -> dict[str, Any]:
     """One erasure as the API shows it."""
-    ended, found = job.state != "running", job.found
+    ended = job.state != "running"
     return {
         "id": job.id,
         "state": job.state,
@@ -124,10 +124,10 @@ def erasure_row(job: Erasure) -> dict[str, Any]:
         "step": "" if ended else STEPS[job.step],
         "progress": 1.0 if job.state == "done" else round(job.step / len(STEPS), 4),
         "scanned": job.scanned,
-        "total": sum(found.counts.values()),
-        "found": [{"place": place, "count": count} for place, count in found.counts.items()],
-        "oldest": _moment(found.first),
-        "newest": _moment(found.last),
+        "total": sum(job.found.counts.values()),
+        "found": [{"place": place, "count": count} for place, count in job.found.counts.items()],
+        "oldest": _moment(job.found.first),
+        "newest": _moment(job.found.last),
         "error": job.error,
         "report": _report(job) if ended and job.report is not None else None,
     }

@@ -84,8 +84,8 @@ def list_erasures(query: Mapping[str, Any]) -> dict[str, Any]:
             before = float(position[0]), position[1]
         except ValueError:
             refuse_cursor("is not a cursor of erasures")
-    found = services_here().erasures.newest_first(before=before)
-    return page_of("erasures", found, query["limit"], lambda job: (repr(job.created), job.id), erasure_row)
+    jobs = services_here().erasures.newest_first(before=before)
+    return page_of("erasures", jobs, query["limit"], lambda job: (repr(job.created), job.id), erasure_row)
 
 
 @blueprint.route("/<ident>", methods=["GET"])

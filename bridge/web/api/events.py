@@ -19,7 +19,7 @@ from bridge.web.api.filters import (
     FilteredPage,
     FilteredQuery,
     iso,
-    page_found,
+    page_of_search,
     place_of,
     query_of,
     refuse_ambiguous,
@@ -99,8 +99,8 @@ def list_events(query: Mapping[str, Any]) -> dict[str, Any]:
         return all(given[name] == value for name, value in wanted.items()) and asked.matches(item)
 
     items = ((place, size, EventItem(stored, persons=persons)) for place, size, stored in steps)
-    found = search(items, matches, query["limit"])
-    return page_found("events", found, [event_row(item, persons) for item in found.rows])
+    page = search(items, matches, query["limit"])
+    return page_of_search("events", page, [event_row(item, persons) for item in page.rows])
 
 
 @blueprint.route("/<ident>", methods=["GET"])
@@ -114,16 +114,16 @@ def show_event(ident: str) -> dict[str, Any]:
     be older than `bridge.retention.events`.
     """
     services = services_here()
-    found = services.event_index.find(ident, services.now())
-    if not found:
+    matches = services.event_index.find(ident, services.now())
+    if not matches:
         # Published by an earlier version, which wrote no index.
         steps = services.journal_reader.newest_first()
-        found = search(steps, lambda event: event.id.startswith(ident), 2).rows if len(ident) >= SHORTEST else []
-    if not found:
+        matches = search(steps, lambda event: event.id.startswith(ident), 2).rows if len(ident) >= SHORTEST else []
+    if not matches:
         refuse(404, f"unknown event: {clip(ident, 40)}. It may be older than bridge.retention.events")
-    if len({event.id for event in found}) > 1:
+    if len({event.id for event in matches}) > 1:
         refuse_ambiguous("events", ident)
-    return event_row(EventItem(found[0]), sees_persons())
+    return event_row(EventItem(matches[0]), sees_persons())
 
 
 def event_row(item: EventItem, persons: bool) -> dict[str, Any]:

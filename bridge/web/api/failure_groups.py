@@ -106,16 +106,16 @@ def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
         return -compared(item[1]), _id(*item)
 
     after = _after(position_of("failure-groups", query, parts=2))
-    every = [(one, group) for one, groups in _groups().of_all(names).items() for group in groups]
+    every = [(subscription, group) for subscription, groups in _groups().of_all(names).items() for group in groups]
     every.sort(key=place)
-    found: Iterator[tuple[str, FailureGroup]] = (
+    chosen: Iterator[tuple[str, FailureGroup]] = (
         item for item in every if query.get("state") in (None, item[1].state) and (after is None or place(item) > after)
     )
 
     def position(item: tuple[str, FailureGroup]) -> tuple[str, str]:
         return repr(compared(item[1])), _id(*item)
 
-    return page_of("failure-groups", found, query["limit"], position, lambda item: _row(*item))
+    return page_of("failure-groups", chosen, query["limit"], position, lambda item: _row(*item))
 
 
 @blueprint.route("/<subscription>/<fingerprint>", methods=["GET"])
@@ -127,7 +127,7 @@ def show(subscription: str, fingerprint: str) -> dict[str, Any]:
 
     404: there is none; a group is forgotten when it is fixed for longer than `bridge.retention.deliveries`.
     """
-    return _row(subscription, _found(subscription, fingerprint))
+    return _row(subscription, _known(subscription, fingerprint))
 
 
 @blueprint.route("/<subscription>/<fingerprint>/acknowledge", methods=["POST"])
@@ -164,7 +164,7 @@ def discard(subscription: str, fingerprint: str) -> dict[str, int]:
 
     For good, with their events. Deliveries that still fail go on.
     """
-    before = _found(subscription, fingerprint)
+    before = _known(subscription, fingerprint)
     number = _groups().discard(subscription, fingerprint, now=services_here().now())
     audited(_target(subscription, fingerprint), before={"dead": before.dead}, after={"discarded": number})
     return {"discarded": number}
@@ -183,7 +183,7 @@ def _after(position: tuple[str, ...] | None) -> tuple[float, str] | None:
         refuse_cursor("is not a cursor of failure-groups")
 
 
-def _found(subscription: str, fingerprint: str) -> FailureGroup:
+def _known(subscription: str, fingerprint: str) -> FailureGroup:
     # A key takes printable names alone, and there is no subscription with another.
     group = _groups().find(subscription, fingerprint) if subscription.isprintable() else None
     if group is None:
@@ -192,13 +192,13 @@ def _found(subscription: str, fingerprint: str) -> FailureGroup:
 
 
 def _mark(subscription: str, fingerprint: str, state: str) -> dict[str, Any]:
-    before = _found(subscription, fingerprint)
+    before = _known(subscription, fingerprint)
     if before.state == FIXED:
         refuse(409, f"failure group {subscription}/{fingerprint} is fixed. The next failure opens it")
     now, groups = services_here().now(), _groups()
     mark = groups.acknowledge if state == ACKNOWLEDGED else groups.reopen
     mark(subscription, fingerprint, now=now)
-    after = _found(subscription, fingerprint)
+    after = _known(subscription, fingerprint)
     audited(_target(subscription, fingerprint), before={"state": before.state}, after={"state": after.state})
     return _row(subscription, after)
 

@@ -10,7 +10,7 @@ from marshmallow import fields, validate
 
 from bridge import clock
 from bridge.errors import clip
-from bridge.journal.search import Found, Place
+from bridge.journal.search import Place, SearchPage
 from bridge.query import MAX_LENGTH, Fields, Query, QueryError, parse, parse_moment
 from bridge.web.api.common import refuse, services_here
 from bridge.web.api.members import sound
@@ -21,7 +21,7 @@ __all__ = [
     "FilteredPage",
     "FilteredQuery",
     "iso",
-    "page_found",
+    "page_of_search",
     "place_of",
     "query_of",
     "refuse_ambiguous",
@@ -58,13 +58,13 @@ def query_of(query: Mapping[str, Any], declared: Fields) -> Query:
     """The filter and the period of a query; refuses wrong ones with 422."""
     now = services_here().now()
     try:
-        found = parse(query.get("filter", ""), declared, now)
+        parsed = parse(query.get("filter", ""), declared, now)
     except QueryError as error:
         refuse(422, str(error), errors={"filter": [str(error)]})
     since, until = (_moment(query, name, now) for name in ("since", "until"))
-    since = max((moment for moment in (since, found.since) if moment is not None), default=None)
-    until = min((moment for moment in (until, found.until) if moment is not None), default=None)
-    return replace(found, since=since, until=until)
+    since = max((moment for moment in (since, parsed.since) if moment is not None), default=None)
+    until = min((moment for moment in (until, parsed.until) if moment is not None), default=None)
+    return replace(parsed, since=since, until=until)
 
 
 def place_of(resource: str, query: Mapping[str, Any], streams: int) -> Place | None:
@@ -81,10 +81,10 @@ def place_of(resource: str, query: Mapping[str, Any], streams: int) -> Place | N
     return place
 
 
-def page_found(resource: str, found: Found[Any], rows: list[Any]) -> dict[str, Any]:
+def page_of_search(resource: str, page: SearchPage[Any], rows: list[Any]) -> dict[str, Any]:
     """The page with the rows of a search."""
-    following = None if found.position is None else cursor_of(resource, str(found.position))
-    return {resource.replace("-", "_"): rows, "next": following, "searched_until": iso(found.searched_until)}
+    following = None if page.position is None else cursor_of(resource, str(page.position))
+    return {resource.replace("-", "_"): rows, "next": following, "searched_until": iso(page.searched_until)}
 
 
 def iso(moment: float | None) -> str | None:

@@ -164,7 +164,7 @@ def show_health(query: Mapping[str, Any]) -> dict[str, Any]:
     """
     services = services_here()
     findings = list(examine(services, outward=False, each="about" not in query))
-    worst = next((status for status in (FAILURE, WARNING) if any(one.status == status for one in findings)), OK)
+    worst = next((status for status in (FAILURE, WARNING) if any(finding.status == status for finding in findings)), OK)
     return {
         "status": worst,
         "version": __version__,

@@ -144,5 +144,5 @@ def _resolved(node: Mapping[str, Any], components: Mapping[str, Any]) -> Mapping
     if not reference:
         return node
     kind, _, name = reference.partition("/")
-    found: Mapping[str, Any] = components.get(kind, {}).get(name, {})
-    return found
+    resolved: Mapping[str, Any] = components.get(kind, {}).get(name, {})
+    return resolved

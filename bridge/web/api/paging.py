@@ -80,21 +80,21 @@ def position_of(resource: str, query: Mapping[str, Any], parts: int = 1) -> tupl
 
 def page_of(
     resource: str,
-    found: Iterable[_Row],
+    rows: Iterable[_Row],
     limit: int,
     position: Callable[[_Row], Sequence[str]],
     shown: Callable[[_Row], Any] = lambda row: row,
 ) -> dict[str, Any]:
     """The page `{resource: [...], "next": ...}` with the first `limit` rows; one more is read to know of a next page.
 
-    `found`: what follows the query's cursor, in the order of the list. `position`: of one row, for `cursor_of`.
+    `rows`: what follows the query's cursor, in the order of the list. `position`: of one row, for `cursor_of`.
     `shown`: makes the row of the answer.
     """
-    rows = list(islice(found, limit + 1))
-    more = len(rows) > limit
-    rows = rows[:limit]
-    following = cursor_of(resource, *position(rows[-1])) if more and rows else None
-    return {resource.replace("-", "_"): [shown(row) for row in rows], "next": following}
+    page = list(islice(rows, limit + 1))
+    more = len(page) > limit
+    page = page[:limit]
+    following = cursor_of(resource, *position(page[-1])) if more and page else None
+    return {resource.replace("-", "_"): [shown(row) for row in page], "next": following}
 
 
 def refuse_cursor(problem: str) -> NoReturn:

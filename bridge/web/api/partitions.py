@@ -168,8 +168,8 @@ def _shown(services: Services) -> dict[str, Any]:
             pipe.hmget(keys.seen(number), ["n", "b"])
             pipe.xlen(keys.journal(number))
             pipe.xlen(keys.requests(number))
-        found = pipe.execute()
-    sizes = [(int(held or 0), int(buckets or 1)) for held, buckets in found[::3]]
+        answers = pipe.execute()
+    sizes = [(int(held or 0), int(buckets or 1)) for held, buckets in answers[::3]]
     return {
         "partitions": move.partitions,
         "served": served,
@@ -181,7 +181,7 @@ def _shown(services: Services) -> dict[str, Any]:
         "seen": iso(move.seen),
         "rows": [
             {"partition": number, "remembered": sizes[number][0], "events": events, "requests": requests}
-            for number, events, requests in zip(numbers, found[1::3], found[2::3], strict=True)
+            for number, events, requests in zip(numbers, answers[1::3], answers[2::3], strict=True)
         ],
     }
 

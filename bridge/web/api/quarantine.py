@@ -16,7 +16,7 @@ from bridge.query import Field, Fields, Glob, Number
 from bridge.web.api.bodies import ApiBlueprint
 from bridge.web.api.common import VIEWER, mask_persons, needs, refuse, services_here
 from bridge.web.api.description import described
-from bridge.web.api.filters import FilteredPage, FilteredQuery, iso, page_found, place_of, query_of
+from bridge.web.api.filters import FilteredPage, FilteredQuery, iso, page_of_search, place_of, query_of
 from bridge.web.api.members import shown_time
 
 __all__ = ["FIELDS", "blueprint"]
@@ -80,8 +80,8 @@ def list_all(query: Mapping[str, Any]) -> dict[str, Any]:
     store = services_here().quarantine
     asked = query_of(query, FIELDS)
     steps = store.newest_first(since=asked.since, until=asked.until, after=place_of("quarantine", query, 1))
-    found = search(steps, asked.matches, query["limit"])
-    return page_found("quarantine", found, [_row(item) for item in found.rows]) | {"expired": store.expired()}
+    page = search(steps, asked.matches, query["limit"])
+    return page_of_search("quarantine", page, [_row(item) for item in page.rows]) | {"expired": store.expired()}
 
 
 @blueprint.route("/<number>", methods=["GET"])

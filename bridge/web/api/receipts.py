@@ -110,7 +110,7 @@ def confirm_events(document: Mapping[str, Any]) -> dict[str, Any]:
 
     Up to 100. 404: some were never sent; `problems` names them, and none is taken.
     """
-    receipts = [_read(one, f"receipts.{number}.") for number, one in enumerate(document["receipts"])]
+    receipts = [_read(receipt, f"receipts.{number}.") for number, receipt in enumerate(document["receipts"])]
     store, now = _receipts(), services_here().now()
     places = {f"receipts.{number}.event_id": receipt for number, receipt in enumerate(receipts)}
     unknown = {place: receipt for place, receipt in places.items() if not store.is_known(receipt, now=now)}

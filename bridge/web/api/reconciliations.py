@@ -156,17 +156,17 @@ def list_reconciliations(query: Mapping[str, Any]) -> dict[str, Any]:
     position = position_of("reconciliations", query, parts=2)
     name, state = query.get("source"), query.get("state")
     names = list(services_here().config.sources) if name is None else [known_source(name)]
-    results = [result for one in names for result in _results().list(one)]
+    results = [result for source in names for result in _results().list(source)]
     jobs = [job for job in _jobs().list(RECONCILIATION) if job.source in names and job.state != DONE]
-    found = [(result.made, result.id, _of_result(result)) for result in results]
-    found += [(job.created, job.id, _of_job(job)) for job in jobs]
+    items = [(result.made, result.id, _of_result(result)) for result in results]
+    items += [(job.created, job.id, _of_job(job)) for job in jobs]
     if position is not None:
         try:
             before = float(position[0]), position[1]
         except ValueError:
             refuse_cursor("is not a cursor of reconciliations")
-        found = [item for item in found if item[:2] < before]
-    chosen = sorted((item for item in found if state in (None, item[2]["state"])), key=lambda item: item[:2])
+        items = [item for item in items if item[:2] < before]
+    chosen = sorted((item for item in items if state in (None, item[2]["state"])), key=lambda item: item[:2])
     return page_of(
         "reconciliations", reversed(chosen), query["limit"], lambda item: (repr(item[0]), item[1]), lambda item: item[2]
     )

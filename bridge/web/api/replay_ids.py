@@ -28,15 +28,15 @@ def places_of(kind: str, ids: Sequence[str], subscriptions: Sequence[str]) -> tu
     """
     if kind == EVENTS:
         return _events(ids, subscriptions)
-    found: _Places = []
+    places: _Places = []
     unknown = []
     for ident in ids:
         place = _letter(ident, subscriptions) if kind == DEAD_LETTERS else _quarantined(ident)
         if place is None:
             unknown.append(ident)
         else:
-            found.append(place)
-    return found, unknown
+            places.append(place)
+    return places, unknown
 
 
 def _letter(ident: str, subscriptions: Sequence[str]) -> tuple[str, int, str] | None:
@@ -57,17 +57,17 @@ def _quarantined(ident: str) -> tuple[str, int, str] | None:
 
 def _events(ids: Sequence[str], subscriptions: Sequence[str]) -> tuple[_Places, list[str]]:
     services = services_here()
-    found: dict[str, StoredEvent] = {}
+    by_ident: dict[str, StoredEvent] = {}
     for ident in ids:
         events = services.event_index.find(ident, services.now())
         if len({event.id for event in events}) > 1:
             refuse_ambiguous("events", ident)
         if events:
-            found[ident] = events[0]
-    missing = [ident for ident in ids if ident not in found and len(ident) >= SHORTEST]
+            by_ident[ident] = events[0]
+    missing = [ident for ident in ids if ident not in by_ident and len(ident) >= SHORTEST]
     if missing:
         # Published by an earlier version, which wrote no index: whole ids alone.
         steps = services.journal_reader.newest_first()
-        found |= {event.id: event for event in search(steps, lambda event: event.id in missing, len(missing)).rows}
-    places = [(name, event.partition, event.entry_id) for event in found.values() for name in subscriptions]
-    return places, [ident for ident in ids if ident not in found]
+        by_ident |= {event.id: event for event in search(steps, lambda event: event.id in missing, len(missing)).rows}
+    places = [(name, event.partition, event.entry_id) for event in by_ident.values() for name in subscriptions]
+    return places, [ident for ident in ids if ident not in by_ident]

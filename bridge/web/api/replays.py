@@ -75,16 +75,16 @@ def add_replay(document: Mapping[str, Any]) -> Any:
     with archive_of(document, services.now()) as archive:
         job, unknown = _planned(document, archive)
         selection = Selection(services.state, job, services.config.subscriptions, archive=archive)
-        found = preview(services.state, job, selection)
-    shown = preview_row(found, job, unknown)
+        counted = preview(services.state, job, selection)
+    shown = preview_row(counted, job, unknown)
     if document["preview"]:
         not_a_change()
         return {"replay": None, "preview": shown}, 200
-    if found.complete and not found.total:
+    if counted.complete and not counted.total:
         refuse(404, _nothing(job))
     services.replays.trim()
     services.replays.add(job)
-    audited(f"replay {job.id}", after=_audit_row(job, found))
+    audited(f"replay {job.id}", after=_audit_row(job, counted))
     stored = _known(job.id)
     return {"replay": replay_row(stored), "preview": shown}
 
@@ -106,8 +106,10 @@ def list_replays(query: Mapping[str, Any]) -> dict[str, Any]:
             before = float(position[0]), position[1]
         except ValueError:
             refuse_cursor("is not a cursor of replays")
-    found = services_here().replays.newest_first(before=before)
-    return page_of("replays", found, query["limit"], lambda one: (repr(one.job.created), one.job.id), _masked)
+    replays = services_here().replays.newest_first(before=before)
+    return page_of(
+        "replays", replays, query["limit"], lambda replay: (repr(replay.job.created), replay.job.id), _masked
+    )
 
 
 @blueprint.route("/<ident>", methods=["GET"])
@@ -262,13 +264,13 @@ def _nothing(job: Replay) -> str:
     return f"nothing to replay: no {what} matches. Preview other ids, another filter or period"
 
 
-def _audit_row(job: Replay, found: Preview) -> dict[str, Any]:
+def _audit_row(job: Replay, preview: Preview) -> dict[str, Any]:
     """Without the filter: it may name a person."""
     return {
         "what": job.kind,
         "subscriptions": job.subscriptions,
-        "items": found.total,
-        "complete": found.complete,
+        "items": preview.total,
+        "complete": preview.complete,
         "filtered": bool(job.filter),
         **({"from_archive": job.archive} if job.archive else {}),
         "rate": job.rate,

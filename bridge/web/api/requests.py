@@ -24,7 +24,7 @@ from bridge.web.api.filters import (
     FilteredPage,
     FilteredQuery,
     iso,
-    page_found,
+    page_of_search,
     place_of,
     query_of,
     refuse_ambiguous,
@@ -146,8 +146,8 @@ def list_requests(query: Mapping[str, Any]) -> dict[str, Any]:
         listed.add(request.id)
         return fits
 
-    found = search(steps, matches, query["limit"])
-    return page_found("requests", found, [request_row(request) for request in found.rows])
+    page = search(steps, matches, query["limit"])
+    return page_of_search("requests", page, [request_row(request) for request in page.rows])
 
 
 @blueprint.route("/<ident>", methods=["GET"])
@@ -223,12 +223,12 @@ def _events(request: StoredRequest) -> list[dict[str, Any]]:
 
 
 def _find(ident: str) -> StoredRequest:
-    found = services_here().requests.look_up(ident)
-    if not found:
+    matches = services_here().requests.look_up(ident)
+    if not matches:
         refuse(404, f"unknown request: {clip(ident, 40)}. It may be older than bridge.retention.requests")
-    if len({request.id for request in found}) > 1:
+    if len({request.id for request in matches}) > 1:
         refuse_ambiguous("requests", ident)
-    return found[0]
+    return matches[0]
 
 
 def request_row(request: StoredRequest) -> dict[str, Any]:

@@ -131,12 +131,12 @@ def list_sources(query: dict[str, Any]) -> dict[str, Any]:
     """
     services = services_here()
     position = position_of("sources", query)
-    found = list(services.config.sources.values())
+    sources = list(services.config.sources.values())
     if position is not None:
         # A source that was removed since is behind all others.
-        names = [source.name for source in found]
-        found = found[names.index(position[0]) + 1 :] if position[0] in names else []
-    page = page_of("sources", found, query["limit"], lambda source: (source.name,))
+        names = [source.name for source in sources]
+        sources = sources[names.index(position[0]) + 1 :] if position[0] in names else []
+    page = page_of("sources", sources, query["limit"], lambda source: (source.name,))
     return {**page, "sources": [_shown(row) for row in source_rows(services, page["sources"])]}
 
 

@@ -167,7 +167,9 @@ def _start(live: Live, asked: Query, name: str, given: str | None) -> dict[int, 
     parts = given.split(",")
     if len(parts) > partitions or not all(map(_is_entry, parts)):
         refuse(
-            422, f"{name}: is no id of this stream. Remedy: leave it out", errors={name: ["is no id of this stream"]}
+            422,
+            f"{name}: is not an id of this stream. Remedy: leave it out",
+            errors={name: ["is not an id of this stream"]},
         )
     # Partitions that were not served yet when the id was given had no events.
     return dict.fromkeys(range(partitions), "0-0") | dict(enumerate(parts))

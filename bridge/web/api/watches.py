@@ -60,15 +60,15 @@ def list_watches(query: Mapping[str, Any]) -> dict[str, Any]:
     sources = list(services.config.sources) if name is None else [known_source(name)]
     position = position_of("watches", query, parts=3)
     state, kind = query.get("state"), query.get("kind")
-    found, counts, is_current = _listed(services, (tuple(sources), state, kind), position)
+    watches, counts, is_current = _listed(services, (tuple(sources), state, kind), position)
     try:
-        rest: Iterable[Listed] = watch_registration.following(found, position)
+        rest: Iterable[Listed] = watch_registration.following(watches, position)
     except ValueError:
         refuse_cursor("is not a cursor of watches")
     if not is_current:
         rest = watch_registration.read_again(services, rest, state=state, kind=kind)
     page = page_of("watches", rest, query["limit"], lambda watch: watch.position, _shown)
-    return page | {"total": len(found), "counts": counts}
+    return page | {"total": len(watches), "counts": counts}
 
 
 def _shown(watch: Listed) -> dict[str, Any]:
@@ -94,14 +94,14 @@ def _listed(
     if kept and not kept["since"] <= now < kept["since"] + _KEPT_SECONDS:
         kept.clear()
     if position is not None and kept.get("asked") == asked:
-        return kept["found"], kept["counts"], is_local()
+        return kept["watches"], kept["counts"], is_local()
     sources, state, kind = asked
     every = watch_registration.listed(services, sources)
     counts = watch_registration.count(every)
-    found = [watch for watch in every if watch.matches(state, kind)]
-    places = found if is_local() else [watch._replace(expected=None, watch=None) for watch in found]
-    kept.update(asked=asked, since=now, found=places, counts=counts)
-    return found, counts, True
+    watches = [watch for watch in every if watch.matches(state, kind)]
+    places = watches if is_local() else [watch._replace(expected=None, watch=None) for watch in watches]
+    kept.update(asked=asked, since=now, watches=places, counts=counts)
+    return watches, counts, True
 
 
 @blueprint.route("", methods=["POST"])

@@ -53,8 +53,8 @@ class Chart:
     def rows(self) -> list[tuple[str, tuple[int, ...]]]:
         """(when the step begins, ISO 8601, its numbers), newest first; steps without anything are left out."""
         steps = zip(*self.series.values(), strict=True)
-        found = [(self.start + place * self.step, numbers) for place, numbers in enumerate(steps) if any(numbers)]
-        return [(_iso(moment), numbers) for moment, numbers in reversed(found)]
+        rows = [(self.start + place * self.step, numbers) for place, numbers in enumerate(steps) if any(numbers)]
+        return [(_iso(moment), numbers) for moment, numbers in reversed(rows)]
 
 
 def chart_of(label: str, stats: Mapping[str, Any], row: Mapping[str, Any] | None, figures: Mapping[str, str]) -> Chart:

@@ -82,8 +82,8 @@ def show_discard() -> Response:
         problem = None if ids else "nothing is selected. Remedy: select rows of the list first"
     else:
         try:
-            found = read("dead-letters", limit=_BATCH, **chosen)
-            ids, more = [row["id"] for row in found["dead_letters"]], found["next"] is not None
+            page = read("dead-letters", limit=_BATCH, **chosen)
+            ids, more = [row["id"] for row in page["dead_letters"]], page["next"] is not None
         except Refused as refused:
             if refused.status != 422:
                 raise

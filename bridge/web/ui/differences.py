@@ -37,10 +37,10 @@ def differences(before: Any, after: Any) -> list[Difference]:
     earlier, later = dict(_leaves(before, "")), dict(_leaves(after, ""))
     # A member that is new comes where it is in the later value.
     names = list(dict.fromkeys([*later, *earlier]))
-    found = (
+    differing = (
         Difference(name, earlier.get(name), later.get(name)) for name in names if earlier.get(name) != later.get(name)
     )
-    return [one for one, _ in zip(found, range(MOST), strict=False)]
+    return [difference for difference, _ in zip(differing, range(MOST), strict=False)]
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:

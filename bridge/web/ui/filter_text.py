@@ -37,8 +37,8 @@ def searchable(text: str, names: Container[str]) -> str:
     `names`: the fields. A text in which nothing is to be quoted stays as it is.
     """
     terms = terms_of(text)
-    found = [_as_text(term) if _names_no_field(term, names) else term for term in terms]
-    return text if found == terms else " ".join(found)
+    quoted = [_as_text(term) if _names_no_field(term, names) else term for term in terms]
+    return text if quoted == terms else " ".join(quoted)
 
 
 def _names_no_field(term: str, names: Container[str]) -> bool:

@@ -27,10 +27,12 @@ class Entered:
 
     def problems(self, path: str, *, exact: bool = False) -> list[str]:
         """What is wrong with a member of the call, or with what is in it. `exact`: with the member itself."""
-        found = () if self.refused is None else self.refused.problems
+        problems = () if self.refused is None else self.refused.problems
         inner = f"{path}."
         return [
-            str(one["message"]) for one in found if one["path"] == path or (not exact and one["path"].startswith(inner))
+            str(problem["message"])
+            for problem in problems
+            if problem["path"] == path or (not exact and problem["path"].startswith(inner))
         ]
 
 

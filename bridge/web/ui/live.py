@@ -67,8 +67,8 @@ def show() -> Response:
 
 def _events(asked: Mapping[str, str], wanted: Sequence[str]) -> list[Mapping[str, Any]]:
     """The newest events and alarms, newest first."""
-    found = read("events", limit=_LIMIT, **asked)["events"]
-    return [row for row in found if (_ALARMS if row["type"].startswith(_ALARM_TYPES) else _EVENTS) in wanted]
+    rows = read("events", limit=_LIMIT, **asked)["events"]
+    return [row for row in rows if (_ALARMS if row["type"].startswith(_ALARM_TYPES) else _EVENTS) in wanted]
 
 
 def _address(topics: str, asked: Mapping[str, str]) -> str:
@@ -81,8 +81,8 @@ def _fields(wanted: Sequence[str]) -> Sequence[Mapping[str, Any]]:
     """What the filter may name: a stream of events and deliveries has no filter."""
     if _DELIVERIES in wanted and len(wanted) > 1:
         return ()
-    found: Sequence[Mapping[str, Any]] = read(f"fields/{'tries' if _DELIVERIES in wanted else 'events'}")["fields"]
-    return found
+    fields: Sequence[Mapping[str, Any]] = read(f"fields/{'tries' if _DELIVERIES in wanted else 'events'}")["fields"]
+    return fields
 
 
 def _types() -> list[str]:

@@ -160,10 +160,10 @@ def _card(
     figures: Sequence[str],
     label: str,
 ) -> Card:
-    found = next((one for one in stats[kind] if one["name"] == row["name"]), None)
+    own = next((each for each in stats[kind] if each["name"] == row["name"]), None)
     numbers: list[int] = []
-    if found is not None:
-        numbers = [sum(step) for step in zip(*(found["series"][name] for name in figures), strict=True)]
+    if own is not None:
+        numbers = [sum(step) for step in zip(*(own["series"][name] for name in figures), strict=True)]
     spark = sparkline(numbers, label, stats["step_seconds"])
-    totals, lag = ({}, None) if found is None else (found["totals"], found.get("lag_p95"))
+    totals, lag = ({}, None) if own is None else (own["totals"], own.get("lag_p95"))
     return Card(row, state, totals, spark, lag)

@@ -133,5 +133,5 @@ def _preview(chosen: Chosen) -> dict[str, Any]:
     session = session_here() or {}
     body = {**replace(chosen, rate="").members, "preview": True}
     headers = {"X-CSRF-Token": session.get("csrf") or ""}
-    found: dict[str, Any] = call("POST", "replays", body=body, headers=headers).document["preview"]
-    return found
+    preview: dict[str, Any] = call("POST", "replays", body=body, headers=headers).document["preview"]
+    return preview

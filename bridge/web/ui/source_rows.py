@@ -33,8 +33,8 @@ def shares_of(totals: Mapping[str, int]) -> Shares:
 
 def spenders_of(budget: Mapping[str, Any]) -> dict[str, int]:
     """Spender -> calls that it has used, most first."""
-    found = {name.removeprefix(_SPENDER): number for name, number in budget.items() if name.startswith(_SPENDER)}
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+    calls = {name.removeprefix(_SPENDER): number for name, number in budget.items() if name.startswith(_SPENDER)}
+    return dict(sorted(calls.items(), key=lambda item: (-item[1], item[0])))
 
 
 def outcomes_of(polled: Mapping[str, Any]) -> dict[str, int]:

@@ -58,14 +58,14 @@ def _files() -> dict[str, _File]:
 
 
 def _walk(directory: Traversable, path: str) -> list[tuple[str, _File]]:
-    found: list[tuple[str, _File]] = []
+    files: list[tuple[str, _File]] = []
     for entry in directory.iterdir():
         if entry.is_dir():
-            found += _walk(entry, f"{path}{entry.name}/")
+            files += _walk(entry, f"{path}{entry.name}/")
         elif (media_type := _TYPES.get(entry.name.rpartition(".")[2])) is not None:
             content = entry.read_bytes()
             digest = sha256(content).hexdigest()[:12]
-            found.append(
+            files.append(
                 (f"{path}{entry.name}", _File(content, gzip.compress(content, 9, mtime=0), media_type, digest))
             )
-    return found
+    return files

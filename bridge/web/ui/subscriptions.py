@@ -117,12 +117,12 @@ def _left_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
     session = session_here() or {}
     headers = {"X-CSRF-Token": session.get("csrf") or ""}
     try:
-        found = call("POST", f"subscriptions/{row['name']}/forget", body={"dry_run": True}, headers=headers).document
+        left = call("POST", f"subscriptions/{row['name']}/forget", body={"dry_run": True}, headers=headers).document
     except Refused as refused:
         if refused.status == 401:
             raise
         return {"problem": refused.line}
-    return {"problem": None, **found}
+    return {"problem": None, **left}
 
 
 def success_share(totals: Mapping[str, int]) -> float | None:
@@ -142,7 +142,7 @@ def _possible(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _secrets(configured: Any) -> list[dict[str, Any]]:
     """Each signing secret, masked, with its end if it has one."""
-    return [one if isinstance(one, dict) else {"secret": one} for one in configured]
+    return [secret if isinstance(secret, dict) else {"secret": secret} for secret in configured]
 
 
 def _retries(number: int) -> str:

@@ -89,7 +89,7 @@ def _watch(watch: Mapping[str, Any] | None) -> list[Entry]:
 
 def revisions(details: Mapping[str, Any]) -> list[Revision]:
     """The revisions that replace another one, newest first; what is no longer there is compared by its result alone."""
-    found: list[Revision] = []
+    revisions: list[Revision] = []
     earlier: Mapping[str, Any] | None = None
     for row in details["events"]:
         data, number = row["event"].get("data", {}), row["revision"]
@@ -101,6 +101,6 @@ def revisions(details: Mapping[str, Any]) -> list[Revision]:
             previous = data.get("result", {}).get("previous")
             changed = [] if previous is None else event_differences({"result": previous}, {"result": data["result"]})
         if number > 1:
-            found.append(Revision(number, number - 1, row, changed))
+            revisions.append(Revision(number, number - 1, row, changed))
         earlier = row
-    return found[::-1]
+    return revisions[::-1]

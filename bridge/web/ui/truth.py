@@ -82,14 +82,14 @@ def truth(health: Mapping[str, Any], sources: _Rows, subscriptions: _Rows, group
 
 
 def _of_server(findings: _Rows) -> list[Fact]:
-    found = []
+    facts = []
     for finding in findings:
         is_early = finding["status"] == "warning" and finding["name"] in _EARLY
         if finding["status"] == "failure" or is_early:
-            found.append(
+            facts.append(
                 Fact(f"{finding['name']}: {finding['text']}", _WARN if is_early else _BAD, "system", is_name=True)
             )
-    return found
+    return facts
 
 
 def _of_processes(findings: _Rows) -> list[Fact]:
@@ -119,7 +119,7 @@ def _of_sources(sources: _Rows) -> list[Fact]:
         text = "the source is heard" if number == 1 else f"all {number_text(number)} sources heard"
         return [Fact(text, _GOOD, "sources")]
     kinds = {state_of(row).word: state_of(row).kind for row in sources}
-    # Somebody paused it on purpose: it is said, and is no trouble of its own.
+    # Somebody paused it on purpose: it is said, and is not a trouble of its own.
     facts = [
         Fact(
             _of_names("source", _PHRASES.get(word, word.value), names),
@@ -185,8 +185,8 @@ def _is_compared(row: Mapping[str, Any]) -> bool:
     return row["last_reconciliation"] is not None
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number_text(number)} {one if number == 1 else many or f'{one}s'}"
+def _count(number: int, singular: str, plural: str | None = None) -> str:
+    return f"{number_text(number)} {singular if number == 1 else plural or f'{singular}s'}"
 
 
 def _of_names(noun: str, phrase: str, names: Sequence[str]) -> str:

@@ -131,7 +131,7 @@ def _import(refused: Refused | None = None, checked: int | None = None) -> Respo
         title="Import expected attempts",
         status=form_status(refused),
         entered=entered(refused),
-        problems=[_line(one) for one in problems[:_PROBLEMS_SHOWN]],
+        problems=[_line(problem) for problem in problems[:_PROBLEMS_SHOWN]],
         problems_left_out=max(0, len(problems) - _PROBLEMS_SHOWN),
         checked=checked,
         sources=source_names(),

@@ -18,7 +18,7 @@ class EventTask(Task):
 
     It is acknowledged after it has run, also when its worker was killed meanwhile, so it may run twice: use
     `idempotent`. A task that raises has failed and does not run again by itself: require receipts, or set
-    `autoretry_for`. Raises `EventRejected` for an argument that is no event.
+    `autoretry_for`. Raises `EventRejected` for an argument that is not an event.
     """
 
     abstract = True

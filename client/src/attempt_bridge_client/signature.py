@@ -72,7 +72,7 @@ class Verifier:
         except UnicodeDecodeError as error:  # the bridge sends UTF-8
             raise EventRejected("body: not UTF-8, so nothing that was signed", reason="wrong_signature") from error
         # All are tried, so that the time taken does not show which secret is current.
-        fits = [check(ident, seconds, body, one) for check in self._checks for one in signatures.split()]
+        fits = [check(ident, seconds, body, signature) for check in self._checks for signature in signatures.split()]
         if not any(fits):
             raise EventRejected("webhook-signature: made with none of the secrets", reason="wrong_signature")
         return Event.from_json(text)

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from bridge.config.model import PollConfig
+from bridge.polling.recheck_schedule import Found
 from bridge.quota import windows
 from bridge.quota.windows import OVERDUE, POINTER
 from bridge.sdk.records import Pointer, Record
@@ -133,24 +134,24 @@ def _treat_cut_rechecks(patch: pytest.MonkeyPatch, count: Callable[..., None]) -
         cut.append(True)
         plain_cut_short(*args)
 
-    def counted(*args: Any, found: bool | None) -> None:
+    def counted(*args: Any, answer: Found | None) -> None:
         if cut:
             cut.clear()
-            count(plain_count, *args, found=found)
+            count(plain_count, *args, answer=answer)
         else:
-            plain_count(*args, found=found)
+            plain_count(*args, answer=answer)
 
     patch.setattr(rechecks, "_cut_short", cut_short)
     patch.setattr(rechecks, "_count", counted)
 
 
 def _count_no_cut_recheck(patch: pytest.MonkeyPatch) -> None:
-    _treat_cut_rechecks(patch, lambda _plain, *_args, found: None)
+    _treat_cut_rechecks(patch, lambda _plain, *_args, answer: None)
 
 
 def _never_end(patch: pytest.MonkeyPatch) -> None:
     """A recheck that is too long is repeated after its deadline, too."""
-    _treat_cut_rechecks(patch, lambda plain, *args, found: plain(*args, found=None))
+    _treat_cut_rechecks(patch, lambda plain, *args, answer: plain(*args, answer=None))
 
 
 MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], Callable[[redis.Redis], None]]] = {

@@ -416,10 +416,10 @@ def test_the_contract_suites_poll_the_first_listed_item() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"polls": {"a:b": None}}, '"a:b" is no name of a stream'),
-        ({"polls": {"history": None}}, '"history" is no name of a stream'),
-        ({"options": {}}, 'polls["forms"].per: "forms" is no option of kind list. Remedy: declare it'),
-        ({"options": {"forms": Option(help="one form")}}, 'per: "forms" is no option of kind list'),
+        ({"polls": {"a:b": None}}, '"a:b" is not the name of a stream'),
+        ({"polls": {"history": None}}, '"history" is not the name of a stream'),
+        ({"options": {}}, 'polls["forms"].per: "forms" is not an option of kind list. Remedy: declare it'),
+        ({"options": {"forms": Option(help="one form")}}, 'per: "forms" is not an option of kind list'),
     ],
 )
 def test_a_stream_that_could_not_be_polled_is_refused_when_it_is_declared(changes: Any, problem: str) -> None:

@@ -472,7 +472,7 @@ def test_a_schema_that_does_not_exist_is_named(postgresql: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "text"), [("no/such/folder.db", "cannot be opened"), ("noise.db", "is no SQLite database")]
+    ("path", "text"), [("no/such/folder.db", "cannot be opened"), ("noise.db", "is not an SQLite database")]
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, path: str, text: str) -> None:
     (tmp_path / "noise.db").write_bytes(b"noise" * 500)

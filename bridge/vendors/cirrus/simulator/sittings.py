@@ -67,7 +67,7 @@ class Sitting:
         return 0.0 if self.shown is None else round(100 * self.shown.score / ASSESSMENTS[self.assessment][0], 2)
 
     def visible(self) -> tuple[Any, ...]:
-        """What a version is made of: publishing the same again is no new one."""
+        """What a version is made of: publishing the same again is not a new one."""
         if self.shown is None:
             return ()
         return (self.shown.voided,) if self.shown.voided else (self.shown.score, self.shown.publish_status)

@@ -3,7 +3,7 @@
   "use strict";
   const HEIGHT = 180;
   const COLOURS = ["--chart-1", "--chart-2", "--chart-3", "--chart-4"];
-  const STEPS = [1, 2, 5].flatMap((digit) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6].map((size) => digit * size)).sort((one, other) => one - other);
+  const STEPS = [1, 2, 5].flatMap((digit) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6].map((size) => digit * size)).sort((left, right) => left - right);
   let drawn = [];
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -40,9 +40,9 @@
     const field = fields.find((each) => each.name === text.slice(0, colon));
     const value = text.slice(colon + 1);
     if (!field) return [];
-    const found = (field.values || []).filter((each) => each.startsWith(value) && each !== value)
+    const values = (field.values || []).filter((each) => each.startsWith(value) && each !== value)
       .map((each) => ({ insert: `${sign}${field.name}:${each} `, text: each, about: "" }));
-    return found.length ? found : [{ insert: null, text: field.syntax, about: "" }];
+    return values.length ? values : [{ insert: null, text: field.syntax, about: "" }];
   }
 
   function addSuggestions(form) {
@@ -79,8 +79,8 @@
     }
 
     function open() {
-      const found = suggestions(fields, wordAt(input)).slice(0, SHOWN);
-      list.replaceChildren(...found.map((suggestion, index) => {
+      const offered = suggestions(fields, wordAt(input)).slice(0, SHOWN);
+      list.replaceChildren(...offered.map((suggestion, index) => {
         const item = document.createElement("li");
         item.id = `suggestion-${index}`;
         item.setAttribute("role", "option");
@@ -93,7 +93,7 @@
         return item;
       }));
       chosen = -1;
-      list.hidden = !found.length;
+      list.hidden = !offered.length;
       input.setAttribute("aria-expanded", String(!list.hidden));
       input.removeAttribute("aria-activedescendant");
     }

@@ -142,9 +142,9 @@
     }
     window.scrollTo(...before.page);
     if (!before.focus || main.contains(document.activeElement)) return;
-    const found = before.focus.isMain ? main : [...main.querySelectorAll(FOCUSABLE)].find((element) =>
-      rowOf(element) === before.focus.row && nameOf(element) === before.focus.name);
-    if (found) found.focus({ preventScroll: true });
+    const element = before.focus.isMain ? main : [...main.querySelectorAll(FOCUSABLE)].find((each) =>
+      rowOf(each) === before.focus.row && nameOf(each) === before.focus.name);
+    if (element) element.focus({ preventScroll: true });
   }
 
   const isOurs = (event) => event.detail.target === content() || event.detail.elt === content();
