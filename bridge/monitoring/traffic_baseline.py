@@ -121,17 +121,22 @@ def observe(
     ends = old.rounds_read_until, now + CLOCK_TOLERANCE
     new_rounds = [report for report in rounds if ends[0] < report.started + report.seconds <= ends[1]]
     finds = [report.outcomes.get("published", 0) for report in new_rounds]
-    found = old.found_by_polling + sum(finds)
+    found_by_polling = old.found_by_polling + sum(finds)
     quiet: dict[str, Any] = {"rounds_with_finds": old.rounds_with_finds + sum(1 for number in finds if number)}
     if webhooks:
-        quiet = {"last_webhook_at": now, "quiet_since": now, "found_before_quiet": found, "rounds_with_finds": 0}
+        quiet = {
+            "last_webhook_at": now,
+            "quiet_since": now,
+            "found_before_quiet": found_by_polling,
+            "rounds_with_finds": 0,
+        }
     return replace(
         old,
         checked_at=now,
         day=today,
         day_count=counts.get(today, 0),
         webhooks=old.webhooks + webhooks,
-        found_by_polling=found,
+        found_by_polling=found_by_polling,
         rounds_read_until=max(
             (report.started + report.seconds for report in new_rounds), default=old.rounds_read_until
         ),

@@ -193,9 +193,9 @@ def test_an_address_names_nodes_and_the_others_are_found(moving: Cluster, cluste
     assert cluster.mget(KEYS) == [b"1"] * len(KEYS)
 
 
-def test_a_server_that_is_no_node_of_a_cluster_says_so(state: redis.Redis, server: object, tmp_path: Path) -> None:
+def test_a_server_that_is_not_a_node_of_a_cluster_says_so(state: redis.Redis, server: object, tmp_path: Path) -> None:
     port = state.connection_pool.connection_kwargs["port"]
-    with pytest.raises(ClusterDownError, match=r"no node of a cluster\. Remedy: write redis://"):
+    with pytest.raises(ClusterDownError, match=r"not a node of a cluster\. Remedy: write redis://"):
         state_client(f"redis+cluster://127.0.0.1:{port}").get("a")
 
 
