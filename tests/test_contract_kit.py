@@ -183,7 +183,7 @@ def test_a_value_that_leads_to_what_cannot_be_published_is_one_line_with_fixture
         vendor = replace(oakbridge, normalise=normalise)
         case = json.loads((folder(oakbridge) / "fixtures/results.in.json").read_text())
         where = f"fixtures/results.in.json: {spelled(('results', 0, 'rev'))} is -1"
-        return said(run_at, where, vendor, case, "answer", marked("answer", case["answer"]))
+        return said(run_at, where, vendor, case, "answer", marked("answer", case["answer"]), {})
 
     end = f"(see {GUIDE}#odd-input): fixtures/results.in.json: results[0].rev is -1"
     order = "`normalise` gives the order -1; it must be at least 0 and below 2**40. Raise `Unreadable`"
