@@ -235,13 +235,11 @@ def test_a_full_disk_ends_no_process_and_webhooks_are_taken_again_when_there_is_
     started = up(start, config)
     url = started.ready()
     sent = [send(url)]
-    supervisor, parts = started.process.pid, part_pids(started)
+    supervisor, parts, server = started.process.pid, part_pids(started), server_pid(config)
     with (small_disk / "somebody-elses").open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
     # Nothing but 200 and 503, and in the end only 503: the server ends at its first failed write.
-    until(lambda: status(url) == 503)
-    server = server_pid_or_none(config)
     until(lambda: status(url) == 503 and server_pid_or_none(config) != server)
     # Its web processes end too, and new ones cannot share their numbers.
     for pid in [pid for pid in descendants(parts["web"]) if parent_of(pid) == parts["web"]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +32,6 @@ class Cluster:
         """`replicas`: of each primary. `options`: of the servers."""
         self._primaries = primaries
         self.nodes: list[Server] = []
-        self._buses: list[int] = []
         try:
             for _ in range(primaries * (1 + replicas)):
                 self._start(directory, options)
@@ -43,14 +41,13 @@ class Cluster:
             raise
 
     def _start(self, directory: Path, options: Sequence[str]) -> None:
-        # Otherwise the port of the bus is 10,000 higher, which may be none.
-        self._buses.append(_free_port())
         self.nodes.append(
             Server(
                 directory / f"node-{len(self.nodes)}",
-                *("--cluster-enabled", "yes", "--cluster-port", str(self._buses[-1])),
+                *("--cluster-enabled", "yes"),
                 *("--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no"),
                 *("--repl-diskless-sync-delay", "0", *options),
+                has_bus=True,
             )
         )
 
@@ -175,7 +172,7 @@ class Cluster:
                 last = min((number + 1) * share, _SLOTS) - 1
                 self._ask(node, "CLUSTER", "ADDSLOTSRANGE", number * share, last)
             if number:
-                self._ask(self.nodes[0], "CLUSTER", "MEET", "127.0.0.1", node.port, self._buses[number])
+                self._ask(self.nodes[0], "CLUSTER", "MEET", "127.0.0.1", node.port, node.bus)
         for node in self.nodes:
             until(lambda node=node: self._info(node)["cluster_known_nodes"] == str(len(self.nodes)))
         for number, node in enumerate(self.nodes[self._primaries :]):
@@ -212,11 +209,6 @@ class Cluster:
     def _ask(node: Server, *command: object) -> Any:
         with node.client(socket_timeout=5) as client:
             return client.execute_command(*cast("tuple[Any, ...]", command))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 class TestClusterClient(ClusterClient):

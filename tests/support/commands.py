@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import IO, Protocol
 
 from bridge.runtime import processes
 from tests.support.forked import AnyProcess, Forked
+from tests.support.waiting import until
 
 PROGRAM = str(Path(get_path("scripts")) / "attempt-bridge")
 
@@ -30,12 +30,15 @@ class Started:
             start = _program(arguments, code)
             self.process = start(stdout=out, stderr=stderr or err, cwd=directory)
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 90) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert self.process.poll() is None, f"it ended: {self.err.read_text()[-3000:]}"
-            assert time.monotonic() < deadline, f"never came true: {self.err.read_text()[-3000:]}"
-            time.sleep(0.05)
+    def wait_for(self, condition: Callable[[], object], seconds: float = 90) -> None:
+        def holds() -> object:
+            assert self.process.poll() is None, "it ended"
+            return condition()
+
+        try:
+            until(holds, seconds=seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.err.read_text()[-3000:]}") from error
 
     def ready(self) -> str:
         """The address in the `ready` line, once it is there."""
@@ -50,12 +53,12 @@ class Started:
 
 
 def _program(arguments: Sequence[str], code: Path | None) -> Callable[..., AnyProcess]:
-    """Starts it: a part alone as a fork; what has processes below it, or is another version, by its command line."""
+    """Starts it as a fork; what has processes below it, or is another version, by its command line."""
     if code is not None:
         environment = {**os.environ, "PYTHONPATH": str(code)}
         command = [sys.executable, "-m", "bridge", *arguments]
         return partial(subprocess.Popen, command, stdin=subprocess.DEVNULL, env=environment)
-    if not set(processes.PARTS).isdisjoint(arguments):
+    if {"up", "demo"}.isdisjoint(arguments):
         return partial(Forked, ["-m", "bridge", *arguments])
     return partial(subprocess.Popen, [PROGRAM, *arguments], stdin=subprocess.DEVNULL)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,9 +24,13 @@ def _configure(configure: Any, *arguments: Any, **options: Any) -> None:
 
 @contextmanager
 def logging_of_its_own() -> Iterator[None]:
-    """Afterwards loggers are configured as in the beginning of all tests."""
+    """Afterwards loggers are configured as before: commands that run in the process of a test configure them."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
     try:
         yield
     finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
         if structlog.is_configured():
             structlog.reset_defaults()

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,32 @@ from werkzeug.serving import make_server
 
 from bridge.state.embedded_server import server_binary
 
+#: Somebody else may take a free port before it is used.
+_TRIES = 5
+
 
 class Server:
     """A server process of its own with the durable configuration; `stop`, `cont`, `kill9`, `start` are the faults."""
 
-    def __init__(self, directory: Path, *extra: str, binary: str | None = None) -> None:
+    def __init__(self, directory: Path, *extra: str, binary: str | None = None, has_bus: bool = False) -> None:
+        """`has_bus`: for a cluster, on the port `bus`; otherwise its port is 10,000 higher, which may be none."""
         directory.mkdir(parents=True, exist_ok=True)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
         self.directory = directory
-        self.args = self._arguments(binary or str(server_binary()), extra)
         self.log = (directory / "log").open("ab")
         self._emptying: redis.Redis | None = None
-        self.start()
+        program = binary or str(server_binary())
+        for tries_left in reversed(range(_TRIES)):
+            self.port, self.bus = _free_ports(2)
+            bus = ("--cluster-port", str(self.bus)) if has_bus else ()
+            self.args = self._arguments(program, (*bus, *extra))
+            try:
+                self.start()
+            except RuntimeError:
+                if tries_left and "Address already in use" in (directory / "log").read_text(errors="replace"):
+                    continue
+                self.log.close()
+                raise
+            break
 
     def _arguments(self, binary: str, extra: tuple[str, ...]) -> list[str]:
         return [
@@ -92,6 +105,11 @@ class Server:
         if self._emptying is not None:
             self._emptying.close()
         self.log.close()
+
+
+def _free_ports(number: int) -> list[int]:
+    with ExitStack() as free:
+        return [free.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(number)]
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import hmac
 import http.client
 import io
 import json
-import logging
 import signal
 import socket
 import threading
@@ -19,12 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import redis
-import structlog
 
 from bridge.monitoring import logs
 from bridge.services import Services, load
 from tests.support.clients import clients_over
 from tests.support.forked import Forked
+from tests.support.loggers import logging_of_its_own
 from tests.support.partitions import entries
 from tests.support.waiting import until
 
@@ -237,12 +236,6 @@ def journal_attempts(client: redis.Redis) -> list[str]:
 def captured_logs(level: str = "debug", fmt: str = "json") -> Iterator[io.StringIO]:
     """The log lines of this process; afterwards logging is as it was."""
     stream = io.StringIO()
-    root = logging.getLogger()
-    handlers, threshold = list(root.handlers), root.level
-    logs.configure(level, fmt, stream=stream)
-    try:
+    with logging_of_its_own():
+        logs.configure(level, fmt, stream=stream)
         yield stream
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(threshold)
-        structlog.reset_defaults()

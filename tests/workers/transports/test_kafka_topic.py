@@ -118,7 +118,7 @@ def test_only_confirmed_messages_count_as_delivered(cluster: KafkaCluster, make:
     assert (failure.charged, failure.reason) == (False, "kafka_unavailable")
     assert "did not confirm in time (_MSG_TIMED_OUT). Remedy: " in str(failure)
     cluster.forget_failures(PRODUCE)
-    assert failures(transport, out(1)) == [None]
+    until(lambda: failures(transport, out(1)) == [None])
 
 
 def test_a_cluster_that_is_away_uses_no_try_and_is_used_again_when_it_is_back() -> None:
