@@ -19,6 +19,7 @@ from tests.support.forked import Forked
 
 #: Fixture -> mark of every test that requests it, also through another fixture.
 MARKS = {"starts_servers": "server", "starts_processes": "process", "rabbitmq": "rabbitmq"}
+_SHARED = {"state", "shared_server", "state_cluster"}
 _ONE_SERVER = {"server", "own_server", "shared_server", "empty_state"}
 _STARTS: list[tuple[Any, str]] = [
     (subprocess.Popen, "__init__"),
@@ -39,6 +40,13 @@ def set_marks(item: pytest.Item) -> None:
         item.add_marker("process")
     if item.nodeid.startswith("tests/cluster/"):
         item.add_marker("cluster")
+
+
+def is_waiting(item: pytest.Item) -> bool:
+    """Whether a test waits for a process, or for servers of its own."""
+    requested = set(getattr(item, "fixturenames", ()))
+    has_its_own = "starts_servers" in requested and not requested & _SHARED
+    return has_its_own or item.get_closest_marker("process") is not None
 
 
 @dataclass(frozen=True)
