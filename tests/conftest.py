@@ -19,7 +19,7 @@ from bridge.state.embedded_server import EmbeddedServer
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.commands import Start, Started
 from tests.support.loggers import follow_each_configuration, logging_of_its_own
-from tests.support.marks import GUARD, SERVER, is_waiting, place_of, places_of, set_marks
+from tests.support.marks import GUARD, SERVER, place_of, places_of, places_of_files, set_marks
 from tests.support.measuring import begin, measuring
 from tests.support.one_slot import one_slot_each
 from tests.support.partitions import default_partitions
@@ -71,13 +71,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks are set before `-m` selects. Files whose tests wait, and long searches, come first: what is left in the end is
-    short, and keeps every processor busy.
-    """
+    """Marks are set before `-m` selects. And files are put in their order."""
     for item in items:
         set_marks(item)
-    first = {item.path for item in items if item.get_closest_marker("long") or is_waiting(item)}
-    items.sort(key=lambda item: item.path not in first)
+    places = places_of_files(items)
+    items.sort(key=lambda item: places[item.path])
     if config.getoption("--on-cluster"):
         left = [item for item in items if place_of(item)]
         config.hook.pytest_deselected(items=[item for item in items if not place_of(item)])

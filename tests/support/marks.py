@@ -42,7 +42,22 @@ def set_marks(item: pytest.Item) -> None:
         item.add_marker("cluster")
 
 
-def is_waiting(item: pytest.Item) -> bool:
+def places_of_files(items: Iterable[pytest.Item]) -> dict[Path, float]:
+    """File -> its place, so that those whose tests wait are spread among those that keep a processor busy.
+
+    The last are of the latter, from the beginning of the alphabet: rooms with quick tests, such as `cli` and `config`.
+    """
+    is_waiting: dict[Path, bool] = {}
+    for item in items:
+        is_waiting[item.path] = is_waiting.get(item.path, False) or _is_waiting(item)
+    places = {}
+    for group, share in (True, 0.7), (False, 1.0):
+        files = [file for file, waits in is_waiting.items() if waits is group]
+        places.update((file, share * number / len(files)) for number, file in enumerate(reversed(files)))
+    return places
+
+
+def _is_waiting(item: pytest.Item) -> bool:
     """Whether a test waits for a process, or for servers of its own."""
     requested = set(getattr(item, "fixturenames", ()))
     has_its_own = "starts_servers" in requested and not requested & _SHARED
