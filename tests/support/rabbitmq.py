@@ -51,7 +51,7 @@ class NodeNames:
     """Erlang's mapper of names to ports (epmd), a child process: one that a node starts outlives all nodes."""
 
     def __init__(self) -> None:
-        program = need_program("epmd")
+        program = need_program("epmd", package="erlang-base")
         for _ in range(_TRIES):
             with socket.create_server(("127.0.0.1", 0)) as free:
                 self.port = free.getsockname()[1]
@@ -141,7 +141,13 @@ class RabbitNode:
     def evaluate(self, expression: str) -> str:
         """The value of an Erlang expression at this node: `rabbitmqctl eval`, but it starts no Erlang of its own."""
         answer = self._run(
-            need_program("erl_call"), "-e", "-timeout", "60", "-sname", self.name, text=f"{expression}.\n"
+            need_program("erl_call", package="erlang-base"),
+            "-e",
+            "-timeout",
+            "60",
+            "-sname",
+            self.name,
+            text=f"{expression}.\n",
         )
         assert answer.startswith("{ok, "), answer
         return answer.strip().removeprefix("{ok, ").removesuffix("}")
