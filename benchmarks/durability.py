@@ -26,7 +26,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=4.0, help="of each run")
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--connections", type=int, nargs="*", default=[1, 16, 64])
+    options.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64])
     options.add_argument("--replicas", type=int, default=1)
     given = options.parse_args()
     header("durability", "gunicorn", "gevent", "redis")

@@ -165,7 +165,7 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=5)
     options.add_argument("--senders", type=int, default=8, help="each sends, waits for the answer, and pauses 20 ms")
     options.add_argument("--workers", type=int, default=2, help="processes of web")
-    options.add_argument("--setups", nargs="*", choices=SETUPS, default=list(SETUPS))
+    options.add_argument("--setups", nargs="+", choices=SETUPS, default=list(SETUPS))
     options.add_argument("--fault", choices=FAULTS, default="killed")
     given = options.parse_args()
     header("failover", "gunicorn", "gevent", "redis")

@@ -19,7 +19,7 @@ from benchmarks.receive import config, webhooks
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=15.0, help="at each rate")
-    options.add_argument("--rates", type=float, nargs="*", default=[50, 200])
+    options.add_argument("--rates", type=float, nargs="+", default=[50, 200])
     options.add_argument("--workers", type=int, default=2, help="web processes")
     given = options.parse_args()
     header("webhook to stock Celery worker", "celery", "kombu", "gunicorn", "gevent", "redis")

@@ -93,7 +93,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--connections", type=int, default=32)
     options.add_argument("--workers", type=int, default=2)
-    options.add_argument("--rates", type=float, nargs="*", default=[50, 200])
+    options.add_argument("--rates", type=float, nargs="+", default=[50, 200])
     given = options.parse_args()
     header("receive", "flask", "gunicorn", "gevent", "redis", "marshmallow")
     numbers = iter(range(10_000_000, 2_000_000_000, 1_000_000))
