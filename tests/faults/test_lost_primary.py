@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from tests.support.dispatch import Receiver, lane, publish, run_until_idle
 from tests.support.journal import NOW, entry
 from tests.support.polling import START, Api, Sitting, journal, make_services, make_vendor
 from tests.support.replicas import ReplicatedServer, replicated
+from tests.support.servers import Server
 from tests.support.waiting import until
 from tests.support.web import journal_attempts
 from tests.support.writers import WRITERS, Writers
@@ -127,6 +129,22 @@ def test_a_wait_before_exec_takes_for_confirmed_what_the_replica_lacks(tmp_path:
         servers.promote()
         with servers.replica.client() as replica:
             assert replica.get("a") is None
+
+
+def test_with_two_replicas_only_what_both_confirmed_is_safe_whichever_takes_over(tmp_path: Path) -> None:
+    with replicated(tmp_path) as servers:
+        follow = ("--replicaof", f"127.0.0.1 {servers.primary.port}")
+        with closing(Server(tmp_path / "second", *follow)) as second, second.client() as direct:
+            until(lambda: direct.info("replication")["master_link_status"] == "up")
+            servers.lag()
+            outcomes = []
+            for replicas in (1, 2):
+                confirmation = Confirmation(replicas=replicas, within=0.2)
+                with state_client(servers.primary.url, confirmation=confirmation) as client:
+                    outcomes.append(_outcome(lambda client=client: client.set("a", "1")))  # type: ignore[misc]
+            servers.promote()
+            with servers.replica.client() as promoted:
+                assert (outcomes, promoted.get("a"), direct.get("a")) == (["True", "Unconfirmed"], None, b"1")
 
 
 def _outcome(call: Callable[[], object]) -> str:
