@@ -183,7 +183,7 @@ def check_what_is_sent(origin: str, traced: Traced) -> None:
 
 
 def check_link(traced: Traced) -> None:
-    span = traced.collector.one("POST /webhooks/{source}")
+    span = traced.collector.span("POST /webhooks/{source}")
     assert span.links == [FOREIGN]
     assert FOREIGN[0] not in {each.trace for each in traced.collector.spans}
 

@@ -64,7 +64,7 @@ class Collector:
     def named(self, name: str) -> list[ReceivedSpan]:
         return [span for span in self.spans if span.name == name]
 
-    def one(self, name: str) -> ReceivedSpan:
+    def span(self, name: str) -> ReceivedSpan:
         (span,) = self.named(name)
         return span
 
@@ -80,9 +80,9 @@ class Collector:
     def take(self, path: str, body: bytes) -> None:
         self.raw.append(body)
         if path == "/v1/traces":
-            for one in ExportTraceServiceRequest.FromString(body).resource_spans:
-                resource = _plain(one.resource.attributes)
-                self.spans += [_received(span, resource) for scope in one.scope_spans for span in scope.spans]
+            for group in ExportTraceServiceRequest.FromString(body).resource_spans:
+                resource = _plain(group.resource.attributes)
+                self.spans += [_received(span, resource) for scope in group.scope_spans for span in scope.spans]
         elif path == "/v1/metrics":
             for each in ExportMetricsServiceRequest.FromString(body).resource_metrics:
                 resource = _plain(each.resource.attributes)

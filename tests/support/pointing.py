@@ -40,7 +40,7 @@ def split(body: Any, _options: Mapping[str, Any]) -> WebhookContent:
 def recheck_of(api: Api) -> Any:
     def listed(client: Client, wanted: Callable[[str], bool]) -> list[Record]:
         names = [row.id for rows in api.streams.values() for row in rows if wanted(row.id)]
-        return [record for name in names for record in client.one({"sitting": name})]
+        return [record for name in names for record in client.sitting({"sitting": name})]
 
     def look(client: Client, reference: Mapping[str, str]) -> Sequence[Record | Pointer]:
         if "schedule" in reference:

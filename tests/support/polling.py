@@ -84,7 +84,7 @@ class Api:
         cursor = f"{last:.0f}" if not rest or not same else f"{last:.0f}+{same}"
         return Page(records=tuple(_record(sitting) for sitting in shown), cursor=cursor, more=bool(rest))
 
-    def one(self, sitting_id: str) -> Sequence[Record]:
+    def sitting(self, sitting_id: str) -> Sequence[Record]:
         self.calls.append(f"one {sitting_id}")
         self.before(len(self.calls))
         return (_record(self.find(sitting_id)),)
@@ -101,9 +101,9 @@ class Client:
         self.calls.request("GET", f"https://api.example.test/{stream}")
         return self.api.page(stream, cursor)
 
-    def one(self, reference: Mapping[str, str]) -> Sequence[Record]:
+    def sitting(self, reference: Mapping[str, str]) -> Sequence[Record]:
         self.calls.request("GET", "https://api.example.test/one")
-        return self.api.one(reference["sitting"])
+        return self.api.sitting(reference["sitting"])
 
 
 SHEET = FactSheet(
@@ -141,7 +141,7 @@ def make_vendor(api: Api, *, recheck: bool = True, normalise: Callable[..., Norm
         normalise=normalise or _normalise,
         connect=lambda source, calls: Client(api, calls),
         polls={stream: poll(stream) for stream in api.streams},
-        recheck=(lambda client, reference: client.one(reference)) if recheck else None,
+        recheck=(lambda client, reference: client.sitting(reference)) if recheck else None,
         recheck_schedule=(60.0, 600.0),
     )
 

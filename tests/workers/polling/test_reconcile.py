@@ -360,7 +360,7 @@ def test_pointers_from_a_recheck_are_followed_and_each_is_rechecked_once(world: 
     def recheck(client: Any, reference: Any) -> Any:
         world.api.calls.append(reference["sitting"])
         if reference["sitting"] != "schedule":
-            return client.one(reference)
+            return client.sitting(reference)
         return [Pointer(key=f"a:{n}", reference={"sitting": n}) for n in ("1", "2", "1")]
 
     without_list(world, recheck)
@@ -377,7 +377,7 @@ def test_a_recheck_that_fails_does_not_end_the_others(world: World) -> None:
     def recheck(client: Any, reference: Any) -> Any:
         if reference["sitting"] == "odd":
             raise Unreadable("no such schedule")
-        return client.one(reference)
+        return client.sitting(reference)
 
     without_list(world, recheck)
     world.sit("fine")
