@@ -12,5 +12,5 @@ from tests.support.browser import chromium
 
 @pytest.fixture(scope="package")
 def browser(starts_processes: None) -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
+    with chromium() as browser:
+        yield browser

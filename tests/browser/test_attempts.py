@@ -29,9 +29,9 @@ def page(browser: Browser, state: redis.Redis, tmp_path: Path) -> Iterator[Page]
     failing = Receiver(lambda _: DeliveryFailed(HOSTILE, reason="receiver_error"), status=500, body=HOSTILE.encode())
     deliver(services, receiver=failing)
     send(services, result(2), IDENT[:-1] + "2")
-    with served(services) as url, opened(browser, url) as found:
-        enter(found, TOKENS["operator"])
-        yield found
+    with served(services) as url, opened(browser, url) as page:
+        enter(page, TOKENS["operator"])
+        yield page
 
 
 def test_an_attempt_is_found_by_name_and_opened_with_keys_and_hostile_texts_stay_text(page: Page) -> None:

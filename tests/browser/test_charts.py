@@ -41,9 +41,9 @@ def services(state: redis.Redis, tmp_path: Path) -> Services:
 
 @pytest.fixture
 def page(browser: Browser, services: Services) -> Iterator[Page]:
-    with served(services) as url, opened(browser, url, color_scheme="light") as found:
-        enter(found, TOKENS["operator"], "/ui/sources/eu?period=1h")
-        yield found
+    with served(services) as url, opened(browser, url, color_scheme="light") as page:
+        enter(page, TOKENS["operator"], "/ui/sources/eu?period=1h")
+        yield page
 
 
 def test_a_chart_is_drawn_in_the_colours_of_the_theme_and_again_after_a_refresh(page: Page, services: Services) -> None:

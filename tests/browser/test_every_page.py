@@ -105,16 +105,16 @@ def visit(page: Page, address: str) -> str:
 
 def problems(page: Page, looks: Sequence[tuple[Any, Any, list[str] | None]]) -> list[str]:
     """What axe-core and the width of the page say of these looks, one after the other."""
-    found: list[str] = []
+    findings: list[str] = []
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     for colours, window, rules in looks:
         page.emulate_media(color_scheme=colours)
         page.set_viewport_size(window)
         if window is PHONE:
-            found += [f"{page.url} is {width} px wide on a phone" for width in too_wide(page)]
+            findings += [f"{page.url} is {width} px wide on a phone" for width in too_wide(page)]
         else:
-            found += [f"{page.url} {colours} {finding}" for finding in page.evaluate(FINDINGS, rules)]
-    return found
+            findings += [f"{page.url} {colours} {finding}" for finding in page.evaluate(FINDINGS, rules)]
+    return findings
 
 
 def too_wide(page: Page) -> list[int]:
@@ -140,12 +140,12 @@ def test_texts_of_others_stay_texts_and_no_page_has_a_serious_barrier_or_is_too_
         texts = [visit(page, address) for endpoint, address in pages if one_each[endpoint] != address]
         # By the debugger, which no policy of the page stops.
         page.context.add_init_script(AXE)
-        found: list[str] = []
+        findings: list[str] = []
         # A page begins with the look that the one before ended with: the browser draws less.
         for address, looks in zip(one_each.values(), cycle((LOOKS, LOOKS[::-1])), strict=False):
             texts.append(visit(page, address))
-            found += problems(page, looks)
-    assert "\n".join(found) == ""
+            findings += problems(page, looks)
+    assert "\n".join(findings) == ""
     for text in (HOSTILE.first, HOSTILE.last, HOSTILE.email):
         assert text in "".join(texts)
 

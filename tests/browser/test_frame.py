@@ -19,9 +19,9 @@ from tests.support.watches_api import TOKENS, access_of, build
 def page(browser: Browser, state: redis.Redis, tmp_path: Path) -> Iterator[Page]:
     services = build(state, tmp_path, access=access_of(TOKENS))
     publish(services, *(submission(number) for number in range(1, 5)))
-    with served(services) as url, opened(browser, url) as found:
-        sign_in(found, TOKENS["operator"])
-        yield found
+    with served(services) as url, opened(browser, url) as page:
+        sign_in(page, TOKENS["operator"])
+        yield page
 
 
 def test_the_keys_lead_to_a_list_its_search_suggests_fields_and_j_and_enter_open_a_row(page: Page) -> None:

@@ -30,10 +30,10 @@ def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def page(browser: Browser, services: Services) -> Iterator[Page]:
     publish(services, submission(1))
-    with served(services) as url, opened(browser, url, allow=("net::ERR", "status of 503")) as found:
-        enter(found, TOKENS["operator"], "/ui/live?topics=events,alarms,deliveries")
-        expect(found.locator(".live-state")).to_contain_text("Live")
-        yield found
+    with served(services) as url, opened(browser, url, allow=("net::ERR", "status of 503")) as page:
+        enter(page, TOKENS["operator"], "/ui/live?topics=events,alarms,deliveries")
+        expect(page.locator(".live-state")).to_contain_text("Live")
+        yield page
 
 
 def hostile(number: int) -> Any:

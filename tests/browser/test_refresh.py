@@ -28,11 +28,11 @@ def services(state: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def page(browser: Browser, services: Services) -> Iterator[Page]:
     provoked = ("net::ERR", "status of 503", "htmx", "Response Status Error")
-    with served(services) as url, opened(browser, url, allow=provoked) as found:
-        enter(found, TOKENS["operator"])
-        found.clock.install()
-        found.evaluate("localStorage.setItem('bridge-refresh', '5')")
-        yield found
+    with served(services) as url, opened(browser, url, allow=provoked) as page:
+        enter(page, TOKENS["operator"])
+        page.clock.install()
+        page.evaluate("localStorage.setItem('bridge-refresh', '5')")
+        yield page
 
 
 class Refreshes:

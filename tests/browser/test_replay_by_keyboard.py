@@ -23,9 +23,9 @@ def services(state: redis.Redis, tmp_path: Path) -> Services:
 
 @pytest.fixture
 def page(browser: Browser, services: Services) -> Iterator[Page]:
-    with served(services) as url, opened(browser, url) as found:
-        enter(found, TOKENS["operator"])
-        yield found
+    with served(services) as url, opened(browser, url) as page:
+        enter(page, TOKENS["operator"])
+        yield page
 
 
 def press(page: Page, *keys: str) -> None:

@@ -70,7 +70,7 @@ class Cluster:
             if node.process.poll() is None:
                 for start, end, (_, port, *_), *_ in self._ask(node, "CLUSTER SLOTS"):
                     if start <= slot_of(key.encode()) <= end:
-                        return next(one for one in self.nodes if one.port == port)
+                        return next(holder for holder in self.nodes if holder.port == port)
         raise AssertionError(f"no node holds {key}")
 
     def apart_from(self, source: str, partitions: int) -> tuple[Server, set[int]]:
@@ -79,7 +79,7 @@ class Cluster:
         for partition in range(partitions):
             held[self.holder(keys.journal(partition))].add(partition)
         of_source = self.holder(keys.watch(source))
-        return next((node, found) for node, found in held.items() if node is not of_source)
+        return next((node, its_partitions) for node, its_partitions in held.items() if node is not of_source)
 
     def node_id(self, node: Server) -> str:
         return cast("bytes", self._ask(node, "CLUSTER MYID")).decode()

@@ -225,8 +225,8 @@ def remember(services: Services, person: Named) -> None:
     )
     services.consents.register_attempts("eu", [attempt])
     VendorMemory(services.state, "eu").remember("attempts", {person.attempt: person.attempt}, seconds=900)
-    found = Reconciliation(source="eu", since=0.0, until=now, made=now, ids={"missing": [person.attempt]})
-    Reconciliations(services.state).keep(found)
+    reconciliation = Reconciliation(source="eu", since=0.0, until=now, made=now, ids={"missing": [person.attempt]})
+    Reconciliations(services.state).keep(reconciliation)
     report = RoundReport(stream="groups", from_cursor="1", to_cursor="2", started=now, error=f"odd: {person.email}")
     services.cursors.record_round("eu", report)
     number, why = f"eu/{job_number(person)}", f"odd: {person.email}"
@@ -263,10 +263,10 @@ def contents(state: redis.Redis) -> dict[str, bytes]:
         b"list": lambda key: state.lrange(cast("str", key), 0, -1),
         b"stream": lambda key: state.xrange(cast("str", key)),
     }
-    found = {}
+    stored = {}
     for key in cast("list[bytes]", list(state.scan_iter(count=1000))):
-        found[key.decode()] = repr((key, read[cast("bytes", state.type(cast("str", key)))](key))).encode()
-    return found
+        stored[key.decode()] = repr((key, read[cast("bytes", state.type(cast("str", key)))](key))).encode()
+    return stored
 
 
 def traces(person: Named) -> Iterator[bytes]:

@@ -105,7 +105,7 @@ class KafkaCluster:
         consumer = Consumer(
             {"bootstrap.servers": ",".join(self.servers), "group.id": "reader", "enable.partition.eof": False}
         )
-        found: list[Message] = []
+        messages: list[Message] = []
         try:
             for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions:
                 place = TopicPartition(topic, number, 0)
@@ -116,10 +116,10 @@ class KafkaCluster:
                     batch = consumer.consume(end - read, timeout=10)
                     assert batch, f"partition {number} ended at {read} of {end}"
                     read += len(batch)
-                    found += batch
+                    messages += batch
         finally:
             consumer.close()
-        return found
+        return messages
 
     def close(self) -> None:
         self._library.rd_kafka_mock_cluster_destroy(self._cluster)

@@ -31,8 +31,8 @@ def entries(client: redis.Redis, stream: Callable[[int], str] = keys.journal) ->
     def place(entry: Any) -> tuple[bytes, tuple[int, int]]:
         return entry[1].get(b"attempt", b""), id_order(entry[0])
 
-    found: Any = [entry for partition in numbers() for entry in client.xrange(stream(partition))]
-    return found if _number == 1 else sorted(found, key=place)
+    stored: Any = [entry for partition in numbers() for entry in client.xrange(stream(partition))]
+    return stored if _number == 1 else sorted(stored, key=place)
 
 
 def with_default_partitions() -> list[Callable[..., Any]]:
@@ -49,7 +49,7 @@ def with_default_partitions() -> list[Callable[..., Any]]:
     from bridge.journal.retention import Retention
 
     made = (BridgeConfig, Deliveries, EventIndex, History, Journal, Reader, Replays, RequestStore, Retention)
-    return [one.__init__ for one in made]
+    return [cls.__init__ for cls in made]
 
 
 @contextmanager

@@ -24,8 +24,8 @@ _SETTINGS = ("fsync=off", "shared_buffers=16MB", "max_connections=20", "autovacu
 
 def need_postgresql(program: str) -> str:
     """The path of a program of PostgreSQL; Debian has them in a folder of each version."""
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
-    return str(found[-1]) if found else need_program(program, package="postgresql")
+    paths = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
+    return str(paths[-1]) if paths else need_program(program, package="postgresql")
 
 
 class PostgreSQLServer:

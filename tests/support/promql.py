@@ -21,15 +21,15 @@ def scraped(text: str) -> Scrape:
 
 def metrics_of(expression: str) -> set[str]:
     """The samples that it reads."""
-    found: set[str] = set()
+    names: set[str] = set()
 
     def visit(part: promql.Expr) -> bool:
         if isinstance(part, promql.VectorSelector):
-            found.add(part.name)
+            names.add(part.name)
         return True
 
     promql.walk(promql.parse(expression), visit)
-    return found
+    return names
 
 
 def labels_of(expression: str, scrape: Scrape) -> frozenset[str]:
@@ -58,11 +58,11 @@ def _labels(part: promql.Expr, scrape: Scrape) -> frozenset[str]:
             assert not all(sides) or sides[0] == sides[1], f"labels of the two sides differ: {part.prettify()}"
             return max(sides, key=len)
         case promql.Call():
-            found = frozenset[str]().union(*(_labels(argument, scrape) for argument in part.args))
+            labels = frozenset[str]().union(*(_labels(argument, scrape) for argument in part.args))
             if part.func.name != "histogram_quantile":
-                return found
-            _require(["le"], found)
-            return found - {"le"}
+                return labels
+            _require(["le"], labels)
+            return labels - {"le"}
         case promql.NumberLiteral() | promql.StringLiteral():
             return frozenset()
     raise AssertionError(f"unknown part: {type(part).__name__}")

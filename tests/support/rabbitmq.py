@@ -253,10 +253,10 @@ class RabbitCluster:
                 return False
             # Its leader is where it is declared; a node that is not seen yet gets no member.
             queue = f'rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, {_binary(name)}))'
-            found = leader.evaluate(f"{{ok, Queue}} = {queue}, rabbit_amqqueue:info(Queue, [leader, members])")
-            found = found.replace("'", "")
-            return f"{{leader, {leader.name}}}" in found and all(
-                found.count(node.name) == 1 + (node is leader) for node in self.nodes
+            info = leader.evaluate(f"{{ok, Queue}} = {queue}, rabbit_amqqueue:info(Queue, [leader, members])")
+            info = info.replace("'", "")
+            return f"{{leader, {leader.name}}}" in info and all(
+                info.count(node.name) == 1 + (node is leader) for node in self.nodes
             )
 
         until(declared)

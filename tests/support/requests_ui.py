@@ -29,6 +29,6 @@ def send(services: Services, body: bytes, ident: str = PUBLISHED, **headers: str
 
 
 def csrf(dashboard: Dashboard) -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', dashboard.get("requests"))
-    assert found is not None
-    return found[1]
+    field = re.search(r'name="csrf" value="([^"]+)"', dashboard.get("requests"))
+    assert field is not None
+    return field[1]

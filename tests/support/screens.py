@@ -46,7 +46,7 @@ def main() -> set[str]:
         finally:
             demo.process.terminate()
             demo.process.wait()
-    return {name_of(found.endpoint) for found in pages}
+    return {name_of(page.endpoint) for page in pages}
 
 
 def operate(url: str) -> None:
@@ -78,9 +78,9 @@ def take(browser: Browser, url: str, pages: list[Found], variant: str, options: 
         old.unlink()
     context = browser.new_context(base_url=url, reduced_motion="reduce", **options)
     page = context.new_page()
-    for found in pages:
-        page.goto(found.address)
-        (TARGET / f"{name_of(found.endpoint)}-{variant}.webp").write_bytes(picture(page))
+    for visited in pages:
+        page.goto(visited.address)
+        (TARGET / f"{name_of(visited.endpoint)}-{variant}.webp").write_bytes(picture(page))
     context.close()
 
 

@@ -57,12 +57,12 @@ def walk(get: Callable[[str], Answer], *, each: int = 1, is_live: bool = False) 
 
     `is_live`: what a link leads to may have ended meanwhile. Raises `AssertionError` for a link that leads nowhere.
     """
-    found: dict[str, int] = defaultdict(int)
+    visits: dict[str, int] = defaultdict(int)
     waiting, seen = ["/ui/"], {"/ui/"}
     while waiting:
         address = waiting.pop(0)
         endpoint = _endpoint(address)
-        if endpoint is None or found[endpoint] >= each:
+        if endpoint is None or visits[endpoint] >= each:
             continue
         answer = get(address)
         if is_live and answer.status_code == 404:
@@ -70,7 +70,7 @@ def walk(get: Callable[[str], Answer], *, each: int = 1, is_live: bool = False) 
         assert answer.status_code == 200, f"{address}: {answer.status_code}"
         if not answer.headers["Content-Type"].startswith("text/html"):
             continue
-        found[endpoint] += 1
+        visits[endpoint] += 1
         yield Found(endpoint, address, answer.text)
         for link in _LINK.findall(_DOWNLOAD.sub("", answer.text)):
             target = urljoin(address, unescape(link)).partition("#")[0]

@@ -122,6 +122,12 @@ def outgoing(*events: dict[str, Any]) -> list[Outgoing]:
 
 def publish(state: Any, journal: str, events: Sequence[dict[str, Any]]) -> None:
     """Append events to a journal."""
-    for one in outgoing(*events):
-        fields = {"id": one.id, "type": one.type, "source": one.source, "attempt": one.attempt, "event": one.body}
+    for event in outgoing(*events):
+        fields = {
+            "id": event.id,
+            "type": event.type,
+            "source": event.source,
+            "attempt": event.attempt,
+            "event": event.body,
+        }
         state.xadd(journal, fields)

@@ -112,15 +112,15 @@ def test_one_attempt_has_its_events_their_webhooks_deliveries_and_the_paths_that
     send(services, result(1), 1)
     send(services, result(1, percentage=80.0), 2)
     send(services, result(2), 3)
-    found = shown(api, "link:1")
-    assert [row["revision"] for row in found["events"]] == [1, 2]
-    assert [row["type"] for row in found["events"]] == ["attempt.completed", "attempt.revised"]
-    assert [row["deliveries"] for row in found["events"]] == [[], []]
-    assert [request["id"][-1] for request in found["requests"]] == ["1", "2"]
-    assert [request["outcome"] for request in found["requests"]] == ["published", "revised"]
-    assert (found["vendor"], found["revision"], found["missing"], found["watch"]) == ("classmarker", 2, 0, None)
-    assert (found["first_path"], found["poll_day"]) == ("webhook", None)
-    assert found["webhook_day"] == found["first_day"]
+    attempt = shown(api, "link:1")
+    assert [row["revision"] for row in attempt["events"]] == [1, 2]
+    assert [row["type"] for row in attempt["events"]] == ["attempt.completed", "attempt.revised"]
+    assert [row["deliveries"] for row in attempt["events"]] == [[], []]
+    assert [request["id"][-1] for request in attempt["requests"]] == ["1", "2"]
+    assert [request["outcome"] for request in attempt["requests"]] == ["published", "revised"]
+    assert (attempt["vendor"], attempt["revision"], attempt["missing"], attempt["watch"]) == ("classmarker", 2, 0, None)
+    assert (attempt["first_path"], attempt["poll_day"]) == ("webhook", None)
+    assert attempt["webhook_day"] == attempt["first_day"]
 
 
 def test_a_request_names_the_events_that_it_brought_and_the_secret_that_it_matched(
@@ -157,16 +157,16 @@ def test_events_that_have_left_the_journal_are_counted(
     for number in range(3):
         send(services, result(1, percentage=50.0 + number), number)
     state.xtrim("ab:{0}:journal", maxlen=2, approximate=False)
-    found = shown(api, "link:1")
-    assert ([row["revision"] for row in found["events"]], found["revision"], found["missing"]) == ([2, 3], 3, 1)
+    attempt = shown(api, "link:1")
+    assert ([row["revision"] for row in attempt["events"]], attempt["revision"], attempt["missing"]) == ([2, 3], 3, 1)
 
 
 def test_an_expected_attempt_is_shown_by_its_key_and_its_overdue_event_is_found(
     api: FlaskClient, services: Services
 ) -> None:
     row: Any = api.post("/api/v1/watches", json=LINK).json
-    found = shown(api, row["key"])
-    assert (found["watch"]["label"], found["revision"], found["events"]) == ("HR-7", None, [])
+    attempt = shown(api, row["key"])
+    assert (attempt["watch"]["label"], attempt["revision"], attempt["events"]) == ("HR-7", None, [])
     (expected,) = services.expectations.list("eu")
     watch = OpenWatch(
         key=expected.key,
@@ -195,8 +195,8 @@ def test_an_attempt_is_found_by_any_id(api: FlaskClient, services: Services) -> 
     for ident in ODD:
         answer = api.get(f"/api/v1/attempts/eu?attempt={quote(ident, safe='')}")
         assert answer.status_code == 200, ident
-        found = answer.json
-        assert (found["attempt"], found["revision"], len(found["events"])) == (ident, 1, 1)
+        attempt = answer.json
+        assert (attempt["attempt"], attempt["revision"], len(attempt["events"])) == (ident, 1, 1)
 
 
 def test_viewers_see_no_person_and_find_none(api: FlaskClient, viewer: FlaskClient, services: Services) -> None:

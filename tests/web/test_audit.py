@@ -40,18 +40,18 @@ def test_every_change_of_watches_is_recorded_with_before_and_after(api: FlaskCli
     api.delete(f"{WATCHES}/{ident}")
     api.post(f"{WATCHES}/import", json={"watches": [LINK, LINK]})
     api.post(f"{WATCHES}/cancel", json={"source": "eu"})
-    found = entries(api)
+    changes = entries(api)
     later = times | {"deadline": "2050-02-02T00:00:00.000Z"}
-    assert [(row["action"], row["before"], row["after"]) for row in reversed(found)] == [
+    assert [(row["action"], row["before"], row["after"]) for row in reversed(changes)] == [
         ("addWatch", None, times),
         ("addWatch", times, later),
         ("cancelWatch", later, None),
         ("importWatches", None, {"registered": 1, "watches": [audit.digest_of(ident)]}),
         ("cancelWatches", None, {"cancelled": 1, "watches": [audit.digest_of(ident)]}),
     ]
-    assert {(row["actor"], row["role"]) for row in found} == {("operator", "operator")}
-    assert found[-1]["target"] == f"watch of eu {audit.digest_of(ident)}"
-    assert "HR-7" not in json.dumps(found)
+    assert {(row["actor"], row["role"]) for row in changes} == {("operator", "operator")}
+    assert changes[-1]["target"] == f"watch of eu {audit.digest_of(ident)}"
+    assert "HR-7" not in json.dumps(changes)
 
 
 def test_what_changes_nothing_is_not_recorded(api: FlaskClient, state: redis.Redis) -> None:

@@ -91,14 +91,14 @@ def test_nothing_that_came_from_the_environment_is_in_it(services: Services) -> 
 
 
 def test_it_has_what_the_bridge_does(services: Services) -> None:
-    found = client_of(services, "viewer").get(CONFIGURATION).json
-    assert found["digest"] == services.config.digest
-    assert (found["bridge"]["state"], found["bridge"]["broker"]) == (
+    configuration = client_of(services, "viewer").get(CONFIGURATION).json
+    assert configuration["digest"] == services.config.digest
+    assert (configuration["bridge"]["state"], configuration["bridge"]["broker"]) == (
         "rediss://state.example.org/0",
         "amqps://broker.example.org/vhost",
     )
-    assert found["access"]["tokens"] == [{"name": role, "role": role} for role in TOKENS]
-    eu, exams = found["sources"]
+    assert configuration["access"]["tokens"] == [{"name": role, "role": role} for role in TOKENS]
+    eu, exams = configuration["sources"]
     assert eu["options"] == {"signature": "sha256", "format": "json"}
     assert eu["credentials"] == ["api_key", "api_secret", "webhook_secret"]
     assert (exams["base_url"], exams["webhook"]) == (
@@ -106,7 +106,7 @@ def test_it_has_what_the_bridge_does(services: Services) -> None:
         {"enabled": True, "secret_addresses": 1},
     )
     assert exams["budget"] == {"calls": 500, "per": 86_400.0, "resets_at": 4 * 3600.0}
-    shop, lrs, gradebook, lake = found["subscriptions"]
+    shop, lrs, gradebook, lake = configuration["subscriptions"]
     assert (lrs["format"], lrs["actor"], lrs["home_page"], lrs["secrets"]) == ("xapi", "mbox", None, 0)
     assert (shop["format"], shop["actor"], gradebook["format"]) == ("cloudevents", None, None)
     assert (shop["url"], shop["secrets"], shop["authorization"]) == ("https://crm.example.org/****", 1, "basic")

@@ -214,7 +214,7 @@ def test_dead_letters_are_listed_shown_and_discarded(services: Services, api: Fl
     assert viewed["log"][0]["answer"] == "***"
     chosen = {"ids": [rows[0]["id"], "crm/0:1-1", rows[0]["id"], rows[1]["id"]]}
     done = api.post("/api/v1/dead-letters/discard", json=chosen).json
-    assert (done["done"], [one["id"] for one in done["failed"]]) == (2, ["crm/0:1-1"])
+    assert (done["done"], [failure["id"] for failure in done["failed"]]) == (2, ["crm/0:1-1"])
     left = api.get("/api/v1/dead-letters", query_string={"filter": "source:eu-* reason:receiver_error"}).json
     assert [row["event_id"] for row in left["dead_letters"]] == ids[1::-1]
     assert api.get(f"/api/v1/dead-letters/{rows[0]['id']}").status_code == 404
@@ -236,7 +236,7 @@ def test_a_filter_on_stored_members_parses_only_the_dead_letters_that_match(
         return dead_letter(partition, entry, fields)
 
     monkeypatch.setattr("bridge.delivery.letters.dead_letter", counted)
-    for text, found, read in (
+    for text, matching, read in (
         (f"event:{ids[2]} source:eu-* type:attempt.*", [ids[2]], [ids[2]]),
         ("attempt:a3 reason:receiver_error", [ids[3]], ["old", ids[3]]),
         (f"group:{stored} attempt:a1", [ids[1]], [ids[1]]),
@@ -248,7 +248,7 @@ def test_a_filter_on_stored_members_parses_only_the_dead_letters_that_match(
     ):
         parsed.clear()
         rows = api.get("/api/v1/dead-letters", query_string={"filter": text}).json["dead_letters"]
-        assert ([row["event_id"] for row in rows], parsed) == (found, read), text
+        assert ([row["event_id"] for row in rows], parsed) == (matching, read), text
     parsed.clear()
     preview = {"what": "dead_letters", "filter": "attempt:a4", "preview": True}
     assert api.post("/api/v1/replays", json=preview).json["preview"]["total"] == 1

@@ -87,8 +87,8 @@ def test_doctor_of_a_bridge_elsewhere_prints_its_findings(
         assert cli.run(["--url", url, "doctor"]) in (0, 1)
         assert "[!] source eu: " in capfd.readouterr().out
         assert cli.run(["--url", url, "doctor", "-o", "json"]) in (0, 1)
-        found = json.loads(capfd.readouterr().out)
-        assert {"name", "status", "text", "remedy", "unreachable"} == set(found[0])
+        findings = json.loads(capfd.readouterr().out)
+        assert {"name", "status", "text", "remedy", "unreachable"} == set(findings[0])
         real.state.hset(keys.BRIDGE, "partitions", "7")
         assert cli.run(["--url", url, "doctor"]) == 1
 

@@ -144,11 +144,11 @@ def test_a_search_ends_at_its_bound_says_so_and_goes_on_there(
 ) -> None:
     bound(monkeypatch, max_entries=10, max_bytes=10**9)
     publish(services, *(submission(number) for number in range(35)))
-    found = list(pages(api, "/api/v1/events?filter=attempt:link:3"))
-    assert [row["attempt"] for page in found for row in page["events"]] == ["link:3"]
-    assert len(found) == 4
-    assert all(page["searched_until"] is not None for page in found[:3])
-    assert found[-1]["searched_until"] is None
+    all_pages = list(pages(api, "/api/v1/events?filter=attempt:link:3"))
+    assert [row["attempt"] for page in all_pages for row in page["events"]] == ["link:3"]
+    assert len(all_pages) == 4
+    assert all(page["searched_until"] is not None for page in all_pages[:3])
+    assert all_pages[-1]["searched_until"] is None
 
 
 def test_the_command_goes_on_after_pages_without_a_row(
@@ -170,10 +170,10 @@ def test_a_page_of_large_events_is_shorter_and_loses_none(
 ) -> None:
     bound(monkeypatch, max_found_bytes=5000)
     publish(services, *(submission(number) for number in range(9)))
-    found = list(pages(api, "/api/v1/events?limit=100"))
-    assert [row["attempt"] for page in found for row in page["events"]] == [f"link:{n}" for n in range(8, -1, -1)]
-    assert len(found) > 2
-    assert {page["searched_until"] for page in found} == {None}
+    all_pages = list(pages(api, "/api/v1/events?limit=100"))
+    assert [row["attempt"] for page in all_pages for row in page["events"]] == [f"link:{n}" for n in range(8, -1, -1)]
+    assert len(all_pages) > 2
+    assert {page["searched_until"] for page in all_pages} == {None}
 
 
 def test_large_entries_end_a_search_sooner(

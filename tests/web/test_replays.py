@@ -141,12 +141,12 @@ def test_events_that_were_delivered_are_sent_again_to_one_subscription_and_only_
 def test_a_replayed_event_takes_the_place_of_its_dead_letter_and_what_is_under_way_stays_as_it_is(
     services: Services, api: FlaskClient
 ) -> None:
-    (one,) = dead(services, 1)
-    row = made(api, what="events", ids=[one], subscriptions=["crm"])
+    (event_id,) = dead(services, 1)
+    row = made(api, what="events", ids=[event_id], subscriptions=["crm"])
     finish(services)
     assert list(services.deliveries.dead_letters("crm")) == []
     assert services.state.zcard(keys.letter_index("crm")) == 0
-    again = made(api, what="events", ids=[one], subscriptions=["crm"])
+    again = made(api, what="events", ids=[event_id], subscriptions=["crm"])
     finish(services)
     assert (shown(api, row)["replayed"], shown(api, again)["waiting"]) == (1, 1)
     assert [delivery.replay for delivery in scheduled(services.state, "crm")] == [row["id"]]
@@ -216,9 +216,9 @@ def test_a_preview_counts_what_it_does_not_show_as_what_it_shows(
     shown = [api.post("/api/v1/replays", json=body).json["preview"]]
     monkeypatch.setattr("bridge.delivery.replay_making._PAGE", 1)
     shown.append(api.post("/api/v1/replays", json=body).json["preview"])
-    assert [(one["total"], one["excluded"], one["unreadable"], len(one["examples"])) for one in shown] == [
-        (11, 1, 2, 10)
-    ] * 2
+    assert [
+        (preview["total"], preview["excluded"], preview["unreadable"], len(preview["examples"])) for preview in shown
+    ] == [(11, 1, 2, 10)] * 2
 
 
 def test_a_quarantined_record_is_read_again_and_counted(services: Services, api: FlaskClient) -> None:
@@ -255,7 +255,7 @@ def test_a_job_stops_resumes_and_aborts_and_one_that_has_ended_is_a_conflict(
         answer = api.post(f"{address}/{action}")
         assert (answer.status_code, answer.json["detail"]) == (409, f"{row['id']} has ended: aborted. Make a new one")
     assert api.post("/api/v1/replays/replay-x/stop").status_code == 404
-    assert [one["id"] for one in api.get("/api/v1/replays").json["replays"]] == [row["id"]]
+    assert [replay["id"] for replay in api.get("/api/v1/replays").json["replays"]] == [row["id"]]
 
 
 def test_a_subscription_that_is_behind_gets_no_more_and_the_job_says_why(
@@ -403,8 +403,8 @@ def test_a_part_is_done_by_time_or_by_its_named_entries() -> None:
 
 
 def test_a_process_that_slept_through_its_lease_repeats_no_batch(services: Services, api: FlaskClient) -> None:
-    (one,) = dead(services, 1)
-    row = made(api, what="events", ids=[one], subscriptions=["crm"])
+    (event_id,) = dead(services, 1)
+    row = made(api, what="events", ids=[event_id], subscriptions=["crm"])
     stored = services.replays.get(row["id"])
     assert stored is not None
     (part,) = stored.job.parts

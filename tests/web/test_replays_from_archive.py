@@ -76,7 +76,7 @@ def fill(place: Place, *events: dict[str, Any]) -> list[bytes]:
     transport, sent = place.transport(), outgoing(*events)
     assert set(outcomes(transport, sent)) == {None}
     transport.close()
-    return [one.body for one in sent]
+    return [event.body for event in sent]
 
 
 def dispatch(services: Services, subscription: Subscription = CRM, answer: Any = None) -> Receiver:
@@ -233,7 +233,7 @@ def test_a_job_that_was_made_for_more_partitions_fails_loudly_and_stands_in_nobo
     job = services.erasures.get("erasure-1")
     assert job is not None
     assert job.state == DONE
-    assert [one["id"] for one in api.get("/api/v1/replays").json["replays"]] == [row["id"]]
+    assert [replay["id"] for replay in api.get("/api/v1/replays").json["replays"]] == [row["id"]]
 
 
 def test_every_partition_gets_its_events_and_none_gets_those_of_another(

@@ -97,18 +97,18 @@ def test_a_later_start_makes_a_new_code_and_the_earlier_one_stops_working(make: 
 
 def test_of_many_processes_that_redeem_a_code_at_once_one_gets_it(make: Make, state: redis.Redis) -> None:
     code = SignInCode(state).make("d")
-    barrier, found = Barrier(8), []
+    barrier, digests = Barrier(8), []
 
     def take() -> None:
         barrier.wait()
-        found.append(SignInCode(state).redeem(code))
+        digests.append(SignInCode(state).redeem(code))
 
     threads = [Thread(target=take) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(found, key=str) == [None] * 7 + ["d"]
+    assert sorted(digests, key=str) == [None] * 7 + ["d"]
 
 
 def test_a_redemption_whose_reply_is_lost_is_not_lost_itself(

@@ -55,12 +55,12 @@ class Following:
 
     def attempts(self, number: int) -> list[str]:
         """The attempts of the next events."""
-        found: list[str] = []
-        while len(found) < number:
+        attempts: list[str] = []
+        while len(attempts) < number:
             message = self.next()
             if "data" in message:
-                found.append(json.loads(message["data"])["attempt"])
-        return found
+                attempts.append(json.loads(message["data"])["attempt"])
+        return attempts
 
     def close(self) -> None:
         self.answer.close()
@@ -103,7 +103,7 @@ def serving(services: Services, partitions: int) -> Services:
 def test_a_viewer_that_reconnects_misses_nothing_and_gets_nothing_twice(services: Services, partitions: int) -> None:
     services = serving(services, partitions)
     publish(services, submission(0))
-    found: list[str] = []
+    received: list[str] = []
     stream = Following(client_of(app_of(services)))
     assert "data" not in stream.next()
     for number in range(1, 9):
@@ -113,9 +113,9 @@ def test_a_viewer_that_reconnects_misses_nothing_and_gets_nothing_twice(services
             stream.close()
             stream = Following(client_of(app_of(services)), last=stream.last)
         if number % 2 == 0:
-            found += stream.attempts(2)
+            received += stream.attempts(2)
     stream.close()
-    assert sorted(found) == [f"link:{number}" for number in range(1, 9)]
+    assert sorted(received) == [f"link:{number}" for number in range(1, 9)]
 
 
 @pytest.mark.own_partitions
@@ -197,16 +197,16 @@ def test_a_slow_viewer_is_dropped_with_the_reason_and_can_continue(services: Ser
     app = app_of(services, max_waiting=2)
     slow, quick = Following(client_of(app)), Following(client_of(app))
     slow.next()
-    found = []
+    received = []
     for number in range(4):
         publish(services, submission(number))
-        found += quick.attempts(1)
-    assert found == [f"link:{number}" for number in range(4)]
+        received += quick.attempts(1)
+    assert received == [f"link:{number}" for number in range(4)]
     last = slow.next()
     assert (last["event"], "too slowly" in last["data"]) == ("bridge.dropped", True)
     assert next(slow._messages, None) is None
     again = Following(client_of(app), last=slow.last)
-    assert again.attempts(4) == found
+    assert again.attempts(4) == received
 
 
 def test_a_viewer_that_does_not_even_take_the_reason_is_cut_off(
@@ -315,19 +315,19 @@ def test_tries_are_shown_as_they_end_and_name_no_person(services: Services, monk
     verdicts = {failed: refuse(None), dead: DeliveryFailed("no", reason="refused", permanent=True)}  # type: ignore[arg-type]
     served = lane(state, Receiver(lambda sent: verdicts[sent.id], status=500), subscription=crm())
     run_until_idle(served, now + 2)
-    found = [try_of(stream) for _ in range(2)]
-    assert [(kind, row["event_id"], row["outcome"]) for kind, row in found] == [
+    tries = [try_of(stream) for _ in range(2)]
+    assert [(kind, row["event_id"], row["outcome"]) for kind, row in tries] == [
         ("delivery.failed", failed, "failed"),
         ("delivery.dead", dead, "dead"),
     ]
-    row = found[0][1]
+    row = tries[0][1]
     assert (row["subscription"], row["status"], row["tries"], row["source"]) == ("crm", 500, 1, SOURCE)
-    assert "Zo" not in json.dumps(found)
+    assert "Zo" not in json.dumps(tries)
     served.transport.answer = lambda sent: None  # type: ignore[attr-defined]
     run_until_idle(served, now + 8)
     kind, row = try_of(stream)
     assert (kind, row["event_id"], row["tries"], row["reason"]) == ("delivery.delivered", failed, 2, "")
-    assert first not in {row["event_id"] for _, row in found}
+    assert first not in {row["event_id"] for _, row in tries}
 
 
 def test_a_filter_chooses_among_tries_and_does_not_mix_with_one_of_events(

@@ -14,20 +14,20 @@ def leader(state: redis.Redis, token: str) -> Leader:
 
 
 def test_one_process_leads_until_it_resigns_or_is_silent_for_too_long(state: redis.Redis) -> None:
-    one, other = leader(state, "one"), leader(state, "other")
-    assert [one(), other(), one()] == [True, False, True]
+    first, other = leader(state, "one"), leader(state, "other")
+    assert [first(), other(), first()] == [True, False, True]
     other.resign()
-    assert [one(), other()] == [True, False]
-    one.resign()
-    assert [other(), one()] == [True, False]
+    assert [first(), other()] == [True, False]
+    first.resign()
+    assert [other(), first()] == [True, False]
 
 
 def test_without_the_state_server_it_stays_as_it_was(state: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = leader(state, "one"), leader(state, "other")
-    assert [one(), other()] == [True, False]
+    first, other = leader(state, "one"), leader(state, "other")
+    assert [first(), other()] == [True, False]
     monkeypatch.setattr(redis.Redis, "execute_command", _refuse)
-    assert [one(), other()] == [True, False]
-    one.resign()
+    assert [first(), other()] == [True, False]
+    first.resign()
 
 
 def _refuse(*_args: object, **_options: object) -> None:

@@ -21,8 +21,8 @@ def test_a_viewer_reads_no_address_in_any_list_or_item(state: redis.Redis, tmp_p
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {TOKENS['viewer']}"
     texts = {path: client.get(path).text.lower() for path in paths}
     addresses = [person.email.lower() for person in (erasing.SAM, erasing.OTHER)]
-    found = [f"{path}: {text}" for path, text in texts.items() for address in addresses if address in text]
-    assert "\n".join(found) == ""
+    leaks = [f"{path}: {text}" for path, text in texts.items() for address in addresses if address in text]
+    assert "\n".join(leaks) == ""
 
 
 def _lists(client: FlaskClient) -> list[str]:
@@ -32,7 +32,7 @@ def _lists(client: FlaskClient) -> list[str]:
 
 def _items(client: FlaskClient) -> list[str]:
     """One of every kind."""
-    found = []
+    paths = []
     for resource, name in (
         ("sources", "name"),
         ("backfills", "id"),
@@ -47,6 +47,6 @@ def _items(client: FlaskClient) -> list[str]:
         ("subscriptions", "name"),
     ):
         rows = client.get(f"/api/v1/{resource}").json[resource.replace("-", "_")]
-        found += [f"/api/v1/{resource}/{row[name]}" for row in rows[:3]]
+        paths += [f"/api/v1/{resource}/{row[name]}" for row in rows[:3]]
     number = erasing.job_number(erasing.SAM)
-    return [*found, f"/api/v1/sources/eu/tests/{number}"]
+    return [*paths, f"/api/v1/sources/eu/tests/{number}"]

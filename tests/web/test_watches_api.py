@@ -246,7 +246,7 @@ def test_the_text_of_a_csv_file_is_imported_or_refused_with_its_lines(api: Flask
     def problems(text: str) -> list[str]:
         answer = api.post("/api/v1/watches/import", json={"csv": text, "source": "eu"})
         assert answer.status_code == 422
-        return [f"{one['path']}: {one['message']}" for one in answer.json["problems"]]
+        return [f"{problem['path']}: {problem['message']}" for problem in answer.json["problems"]]
 
     assert problems("stream,result\nlink,7\nlink,\nlink,9\n")[0].startswith("csv.3.reference: ")
     assert problems("stream,result,due\nlink,7,soon\n") == ["csv.2.due: Not a valid datetime."]

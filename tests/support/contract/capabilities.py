@@ -95,10 +95,10 @@ def _problem_of_file(vendor: Vendor, name: str) -> str | None:
     if name == "contract.py":
         return contract_of(vendor).problem
     try:
-        found = registry.simulator(vendor.name)
+        simulator = registry.simulator(vendor.name)
     except ConfigError as error:
         return str(error)
-    return f"{vendor.name}: no {name} ({section_of(name)})" if found is None else None
+    return f"{vendor.name}: no {name} ({section_of(name)})" if simulator is None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,15 +127,15 @@ def _contract_of(name: str) -> Contract:
         return Contract(problem=f"{error} (see {where})", is_broken=True)
     if module is None:
         return Contract(problem=f"{name}: no contract.py ({where})")
-    found = getattr(module, "VARIANTS", None)
-    if not isinstance(found, Mapping) or not found or not all(map(callable, found.values())):
+    variants = getattr(module, "VARIANTS", None)
+    if not isinstance(variants, Mapping) or not variants or not all(map(callable, variants.values())):
         fact = "VARIANTS is no mapping of a name to a function that makes a bench from a clock"
         return Contract(problem=f"{name}: contract.py: {fact} (see {where})", is_broken=True)
     benches = {}
-    for variant, build in found.items():
+    for variant, build in variants.items():
         try:
             benches[variant] = build(lambda: float(NOW))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is reported, and stops no other vendor's tests
             fact = f"VARIANTS makes no bench {variant}: {type(error).__name__}: {clip(error, 200)}"
             return Contract(problem=f"{name}: contract.py: {fact} (see {where})", is_broken=True)
-    return Contract(VARIANTS=found, benches=benches)
+    return Contract(VARIANTS=variants, benches=benches)

@@ -35,12 +35,12 @@ def kinds_of_fields(vendor: Vendor, expected: Iterable[Any]) -> set[str]:
         for item in (document.get("records", ()) if isinstance(document, dict) else document)
         if "attempt_id" in item
     ]
-    found = set(_kinds(vendor)) | ({"status"} if vendor.split is not None else set())
+    kinds = set(_kinds(vendor)) | ({"status"} if vendor.split is not None else set())
     members = {"status": "vendor_status", "start": "started_at", "finish": "completed_at"}
-    found |= {kind for kind, member in members.items() if any(attempt.get(member) for attempt in attempts)}
+    kinds |= {kind for kind, member in members.items() if any(attempt.get(member) for attempt in attempts)}
     if any(attempt["result"].get("max_score") for attempt in attempts):
-        found.add("maximum")
-    return found
+        kinds.add("maximum")
+    return kinds
 
 
 def _kinds(vendor: Vendor) -> Iterator[str]:

@@ -241,7 +241,7 @@ def options_of(vendor: Vendor, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def polls_of(vendor: Vendor, options: Mapping[str, Any]) -> dict[str, Poll]:
     """Stream of the vendor -> how it is polled; of one for each listed item: that of the first item."""
-    found: dict[str, Poll] = {}
+    polls: dict[str, Poll] = {}
     expanded = streams(vendor, options)
     for name, poll in vendor.polls.items():
         items = [name] if poll.per is None else [stream for stream in expanded if stream.startswith(f"{name}:")]
@@ -252,8 +252,8 @@ def polls_of(vendor: Vendor, options: Mapping[str, Any]) -> dict[str, Poll]:
                 "contract.py",
                 "polls",
             )
-        found[name] = expanded[items[0]]
-    return found
+        polls[name] = expanded[items[0]]
+    return polls
 
 
 def module_of(vendor: Vendor) -> str:

@@ -196,10 +196,10 @@ def test_of_many_deliveries_those_that_failed_are_shown_and_the_others_counted()
 
     deliveries = [delivery(number, "delivered") for number in range(199)] + [delivery(199, "dead")]
     event = {"id": "e", "recorded_at": "2026-11-27T10:00:00.000Z", "event": {}, "deliveries": deliveries}
-    found = timeline({"events": [event], "requests": [], "watch": None}, [], [])
-    shown = [entry.row["subscription"] for entry in found if entry.kind == "delivery"]
+    entries = timeline({"events": [event], "requests": [], "watch": None}, [], [])
+    shown = [entry.row["subscription"] for entry in entries if entry.kind == "delivery"]
     assert (len(shown), shown[0]) == (MOST_DELIVERIES, "s199")
-    assert [entry.row["number"] for entry in found if entry.kind == "deliveries"] == [200 - MOST_DELIVERIES]
+    assert [entry.row["number"] for entry in entries if entry.kind == "deliveries"] == [200 - MOST_DELIVERIES]
 
 
 def test_an_event_comes_after_its_webhook_and_before_its_deliveries_whatever_clocks_and_rounding_do() -> None:
@@ -212,8 +212,8 @@ def test_an_event_comes_after_its_webhook_and_before_its_deliveries_whatever_clo
         "deliveries": [delivery],
     }
     webhook = {"id": "r", "received_at": "2026-11-27T10:00:00.568Z"}
-    found = timeline({"events": [event], "requests": [webhook], "watch": None}, [webhook], [])
-    assert [entry.kind for entry in found] == ["request", "event", "delivery"]
+    entries = timeline({"events": [event], "requests": [webhook], "watch": None}, [webhook], [])
+    assert [entry.kind for entry in entries] == ["request", "event", "delivery"]
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,11 @@ def test_every_page_is_small_and_makes_few_calls_with_200_subscriptions_and_50_s
         if request.path.startswith("/api/"):
             calls[request.path] += 1
 
-    found: list[str] = []
+    over_budget: list[str] = []
     with request_started.connected_to(count, dashboard.client.application):
         for _, address, text in walk(dashboard.visit, each=2):
             size, number = len(text.encode()), calls.total() - 1  # one of them reads the session
             if size > MOST_BYTES or number > MOST_CALLS:
-                found.append(f"{address}: {size} bytes, {number} calls: {dict(calls)}")
+                over_budget.append(f"{address}: {size} bytes, {number} calls: {dict(calls)}")
             calls.clear()
-    assert "\n".join(found) == ""
+    assert "\n".join(over_budget) == ""

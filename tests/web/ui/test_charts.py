@@ -15,27 +15,27 @@ def levels(svg: str) -> list[int]:
     """The heights of a sparkline, read as a browser reads its path."""
     (path,) = re.findall(r'<path d="([^"]*)"', svg)
     assert re.fullmatch(r"M0 \d+(h\d+|l[\d -]+)*", path)
-    place, found = int(path[3:].partition("h")[0].partition("l")[0]), list[int]()
-    found.append(place)
+    place, drawn = int(path[3:].partition("h")[0].partition("l")[0]), list[int]()
+    drawn.append(place)
     for kind, text in re.findall(r"([hl])([^hl]*)", path):
         if kind == "h":
-            found += [place] * int(text)
+            drawn += [place] * int(text)
             continue
-        numbers = [int(one) for one in re.findall(r"-?\d+", text)]
+        numbers = [int(digits) for digits in re.findall(r"-?\d+", text)]
         for width, rise in zip(numbers[::2], numbers[1::2], strict=True):
             assert width == 1
             place += rise
-            found.append(place)
-    return [23 - level for level in found]
+            drawn.append(place)
+    return [23 - level for level in drawn]
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=2, max_size=300))
 def test_the_line_follows_the_numbers(numbers: Sequence[int]) -> None:
-    found = levels(sparkline(numbers, "x", 300))
-    assert len(found) == len(numbers)
-    assert [level > 0 for level in found] == [number > 0 for number in numbers]
-    assert all(0 <= level <= 22 for level in found)
-    pairs = sorted(zip(numbers, found, strict=True))
+    heights = levels(sparkline(numbers, "x", 300))
+    assert len(heights) == len(numbers)
+    assert [level > 0 for level in heights] == [number > 0 for number in numbers]
+    assert all(0 <= level <= 22 for level in heights)
+    pairs = sorted(zip(numbers, heights, strict=True))
     assert [level for _, level in pairs] == sorted(level for _, level in pairs)
 
 

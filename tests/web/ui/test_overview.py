@@ -75,12 +75,12 @@ def test_what_to_do_first_depends_on_what_is_there() -> None:
     def commands(sources: list[dict[str, Any]], subscriptions: list[dict[str, Any]], *, nothing: bool) -> list[str]:
         return [step.text.split()[0] for step in first_steps(sources, subscriptions, nothing=nothing)]
 
-    one: list[dict[str, Any]] = [{"name": "x", "webhook": True}]
+    configured: list[dict[str, Any]] = [{"name": "x", "webhook": True}]
     assert commands([], [], nothing=True) == ["Add", "Add"]
-    assert commands(one, [], nothing=True) == ["Add", "Test", "Give"]
-    assert commands(one, one, nothing=True) == ["Test", "Give", "Send", "Watch"]
-    assert commands(one, one, nothing=False) == []
-    assert commands([{"name": "x", "webhook": False}], one, nothing=True) == ["Test", "Send", "Watch"]
+    assert commands(configured, [], nothing=True) == ["Add", "Test", "Give"]
+    assert commands(configured, configured, nothing=True) == ["Test", "Give", "Send", "Watch"]
+    assert commands(configured, configured, nothing=False) == []
+    assert commands([{"name": "x", "webhook": False}], configured, nothing=True) == ["Test", "Send", "Watch"]
 
 
 def test_viewers_read_it_too(viewer: Dashboard, services: Services) -> None:
@@ -132,8 +132,11 @@ def test_the_states_of_several_subscriptions_are_those_of_each(state: redis.Redi
         state.xadd(keys.journal(partition), {"event": "{}"})
     state.xgroup_create(keys.journal(1), keys.group("book"), id="0")
     state.xreadgroup(keys.group("book"), "one", {keys.journal(1): ">"})
-    found = store.states(["crm", "book", "new"], now=1000.0)
-    assert [(one.delivered, one.retrying, one.pending, one.lag) for one in found.values()] == [
+    states = store.states(["crm", "book", "new"], now=1000.0)
+    assert [
+        (subscription.delivered, subscription.retrying, subscription.pending, subscription.lag)
+        for subscription in states.values()
+    ] == [
         (3, 1, 0, 2),
         (4, 1, 1, 1),
         (0, 0, 0, 2),

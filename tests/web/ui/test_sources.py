@@ -76,17 +76,17 @@ def test_a_test_leads_to_its_page_which_shows_the_steps_once_they_are_made(
     monkeypatch.setattr("bridge.web.api.source_tests._LONGEST_WAIT", 0.0)
     page = operator.press("sources/eu", "test-source")
     assert "test of eu: waiting" in page
-    found = re.search(r'hx-get="/ui/(sources/eu/tests/[^"]+)"', page)
-    assert found is not None
+    hx_get = re.search(r'hx-get="/ui/(sources/eu/tests/[^"]+)"', page)
+    assert hx_get is not None
     jobs = WorkerJobs(services.state)
-    job = jobs.get(found[1].removeprefix("sources/").replace("/tests/", "/"))
+    job = jobs.get(hx_get[1].removeprefix("sources/").replace("/tests/", "/"))
     assert job is not None
     job.state = DONE
     job.steps = [
         {"name": "links", "status": "failure", "text": "<i>refused", "records": {"open": 2}, "problems": ["no date"]}
     ]
     jobs.save(job, services.now())
-    page = operator.get(found[1])
+    page = operator.get(hx_get[1])
     assert '<span class="badge bad">failed</span>' in page
     assert "&lt;i&gt;refused<br>no date" in page
     assert "open 2" in page

@@ -43,13 +43,13 @@ def finding(name: str, status: str = "warning", text: str = "no heartbeat") -> d
 
 
 def said(sources: Any = None, subscriptions: Any = None, groups: Any = (), findings: Any = ()) -> tuple[str, str]:
-    found: Truth = truth(
+    sentence: Truth = truth(
         {"findings": findings},
         [source()] if sources is None else sources,
         [subscription()] if subscriptions is None else subscriptions,
         groups,
     )
-    return found.kind, found.text
+    return sentence.kind, sentence.text
 
 
 def test_all_is_well() -> None:

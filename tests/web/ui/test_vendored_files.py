@@ -28,8 +28,8 @@ LISTED = [Vendored(*line.split()) for line in LIST.read_text().splitlines() if n
 
 
 def test_every_vendored_file_has_the_checksum_that_is_listed_and_no_other_file_is_there() -> None:
-    found = {str(path.relative_to(VENDOR)): path for path in VENDOR.rglob("*") if path.is_file() and path != LIST}
-    assert {name: sha256(path.read_bytes()).hexdigest() for name, path in found.items()} == {
+    vendored = {str(path.relative_to(VENDOR)): path for path in VENDOR.rglob("*") if path.is_file() and path != LIST}
+    assert {name: sha256(path.read_bytes()).hexdigest() for name, path in vendored.items()} == {
         each.file: each.digest for each in LISTED
     }
 

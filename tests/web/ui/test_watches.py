@@ -56,8 +56,8 @@ def test_the_numbers_of_all_are_shown_and_overdue_ones_are_marked(operator: Dash
     for number in ("1", "2"):
         expect(operator, number)
     services.watches.open("us", "link:3", Watch(reference={}, due_in=60.0, give_up_at=services.now() + 60), now=1.0)
-    (found,) = (one for one in services.expectations.list("eu") if one.key == "link:2")
-    assert services.expectations.set_state("eu", found, "overdue")
+    (overdue,) = (expectation for expectation in services.expectations.list("eu") if expectation.key == "link:2")
+    assert services.expectations.set_state("eu", overdue, "overdue")
     page = operator.get("watches?kind=expectation")
     assert ["expectation 2" in page, "attempt 1" in page, "overdue 1" in page, "2 watches match" in page] == [True] * 4
     assert '<span class="badge bad">overdue</span>' in page
