@@ -259,7 +259,7 @@ def test_trigger_says_that_it_cannot_sign_without_a_contract(
     monkeypatch.chdir(tmp_path)
 
     assert cli.run(("trigger", "fernhill")) == 1
-    assert "Fernhill has no sample: no webhook is in fixtures/. Remedy: write one" in capfd.readouterr().err
+    assert "Fernhill has no sample: fixtures/ has no webhook. Remedy: write one" in capfd.readouterr().err
     (folder / "fixtures").mkdir()
     (folder / "fixtures" / "webhook_done.in.json").write_text('{"now": 0, "webhook": {}}')
     assert cli.run(("trigger", "fernhill")) == 1

@@ -1,7 +1,7 @@
 """`attempt-bridge`: the table of commands, the global options, and errors as one line and an exit code.
 
 Each command is in the module of its name, which is imported only when the command is used: `--help` and completion of
-command names need the table alone.
+command names need only the table.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ COMMANDS = {
     "completion": "Print a shell completion script.",
     "version": "Print the version.",
 }
-#: More often than that no command line is parsed again with a global option moved to its front.
+#: At most this many times a command line is parsed again, each time with a global option moved to its front.
 _MOVES = 5
-#: Number of frames that the message about an unexpected error names.
+#: Frames listed in the message about an unexpected error.
 _FRAMES = 4
 
 
@@ -77,7 +77,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        # Before Celery, gunicorn and others are imported with the command.
+        # Must happen before the command's import brings in Celery, gunicorn and others.
         import_module("bridge.settings").ignore_library_settings()
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(import_module(f"bridge.cli.{name}"), name)
@@ -100,7 +100,7 @@ class _Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except NoSuchCommand as error:
-            # click suggests only from commands that were imported, and none was.
+            # click suggests only imported commands, and none has been imported yet.
             meant = spelling.COMMANDS.get(error.command_name)
             if meant is not None:
                 raise click.UsageError(
@@ -130,7 +130,7 @@ class _Commands(click.Group):
     "--token",
     metavar="TOKEN",
     help="Token for --url; default: ATTEMPT_BRIDGE_TOKEN. - reads it from standard input. Other users of the machine "
-    "can see what is given here.",
+    "can see a token given here.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print which configuration, state server and broker are used.")
 @click.option("--debug", is_flag=True, help="Print tracebacks with the texts of errors, which may quote personal data.")
@@ -159,10 +159,10 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str], *, logging: bool = False) -> int:
-    """Run one command line; its exit code. The only place where errors become messages.
+    """Run one command line and return its exit code. The only place where errors become messages.
 
-    `logging`: short commands log unexpected errors on stderr as the processes do. A closed stdout (`| head`) ends a
-    command silently: click sees to that.
+    `logging`: short commands log unexpected errors on stderr, as the long-running processes do. A closed stdout
+    (`| head`) ends a command silently: click handles that.
     """
     for position, argument in enumerate(arguments, start=1):
         # Bytes that are not UTF-8 arrive as lone surrogates, which no key and no event can hold.
@@ -185,7 +185,7 @@ def run(arguments: Sequence[str], *, logging: bool = False) -> int:
 
 
 def _parse_and_run(arguments: Sequence[str], *, logging: bool) -> object:
-    """What the command returns. Global options may also be behind the command; a refused option has run nothing."""
+    """The command's return value. Global options may follow the command: an option is refused before anything runs."""
     for _ in range(_MOVES):
         try:
             return cli.main(list(arguments), prog_name="attempt-bridge", standalone_mode=False, obj=logging)
@@ -198,9 +198,9 @@ def _parse_and_run(arguments: Sequence[str], *, logging: bool) -> object:
 
 
 def _one_line(error: click.ClickException) -> str:
-    """The error as one line, without click's page of usage."""
+    """The error as one line, without click's usage page."""
     message = _unknown_word(error) or " ".join(error.format_message().split())
-    # Of a command line that click refused, or of a call with wrong values that the API refused.
+    # Set if click refused the command line, or the API refused a call for its values.
     context: click.Context | None = getattr(error, "ctx", None)
     if error.exit_code != USAGE or context is None:
         return f"Error: {message}"
@@ -223,7 +223,7 @@ def _unknown_word(error: click.ClickException) -> str | None:
 
 
 def _report(error: Exception, *, debug: bool) -> int:
-    """Print an error that ended a command; the exit code."""
+    """Print an error that ended a command, and return the exit code."""
     if debug:
         traceback.print_exception(error)
     if isinstance(error, ConfigError):

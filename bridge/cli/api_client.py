@@ -1,6 +1,6 @@
-"""How commands call the API: within this process beside the server, or over HTTP with `--url` and `--token`.
+"""How commands call the API: within this process on the server, or over HTTP with `--url` and `--token`.
 
-Both are the same calls and answers, so a command prints the same wherever it runs.
+Calls and answers are the same either way, so a command prints the same wherever it runs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["Api", "ApiProblem", "CallFailed", "api", "path_of"]
 
 _API = "/api/v1/"
 _TIMEOUT_SECONDS = 60.0
-#: Of one page, as the API allows.
+#: Rows of one page: the API's maximum.
 _MAX_LIMIT = 1000
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PROBLEM = "application/problem+json"
@@ -63,7 +63,7 @@ class ApiProblem(CallFailed):
         self.problems: list[Mapping[str, str]] = document.get("problems") or []
         self.members = document
         if status == HTTPStatus.UNAUTHORIZED:
-            # How a command sends the token.
+            # The remedy in terms of the command's options.
             self.detail = f"{self.detail.partition('. Remedy: ')[0]}. {_TOKEN_REMEDY}"
         more = [_shown(problem) for problem in self.problems if problem.get("message", "") not in self.detail]
         detail = self.detail.removesuffix("; see problems") if more else self.detail
@@ -89,7 +89,7 @@ class _Opened(NamedTuple):
     close: Callable[[], object]
 
 
-#: Path with query, headers -> answer; its own body is there only where the call was refused.
+#: Path with query, headers -> answer, which has a body of its own only if the call was refused.
 _Open = Callable[[str, Mapping[str, str]], _Opened]
 
 
@@ -100,13 +100,13 @@ class Api:
         self._send = send
         self._open = open_
         self._where = where
-        #: Whether it was called with `--url`, so that nothing of it is at hand here.
+        #: Whether the bridge is called with `--url`, so that its state and files cannot be used here.
         self.is_remote = is_remote
 
     def call(
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: Mapping[str, Any] | None = None
     ) -> Any:
-        """The document that the API answers, None where it answers none. `path`: below `/api/v1/`, see `path_of`.
+        """The document that the API returns, None if it returns none. `path`: below `/api/v1/`, see `path_of`.
 
         Members of the query that are None are left out. Raises `ApiProblem`, which ends a command with one line and
         the exit code of its status, and `CallFailed` if no bridge answers.
@@ -131,7 +131,7 @@ class Api:
         return answer.body
 
     def follow(self, path: str, query: Mapping[str, Any], *, last: str | None = None) -> Iterator[Message]:
-        """The messages of one connection to a stream, heartbeats included. `last`: the id to continue behind.
+        """The messages of one connection to a stream, heartbeats included. `last`: the id to continue after.
 
         Raises as `call` does, also if nothing comes for 45 s.
         """
@@ -148,7 +148,7 @@ class Api:
     def _refusal(self, answer: _Answer, document: Any) -> CallFailed:
         if answer.media_type == _PROBLEM and isinstance(document, dict):
             return ApiProblem(answer.status, document)
-        return CallFailed(f"{self._where} answered {answer.status} as no bridge does. Remedy: check --url", UNAVAILABLE)
+        return CallFailed(f"{self._where} answered {answer.status}, unlike a bridge. Remedy: check --url", UNAVAILABLE)
 
     def rows(
         self, path: str, query: Mapping[str, Any] | None = None, *, limit: int, resource: str = ""
@@ -159,14 +159,14 @@ class Api:
             size = min(limit, _MAX_LIMIT)
             page = self.call("GET", path, {**(query or {}), "limit": size, "cursor": cursor})
             yield from page[member]
-            # A page may be short, even empty, where a search ended at its bound.
+            # A page may be short, even empty, if a search stopped at its bound.
             limit, cursor = limit - len(page[member]), page["next"]
             if cursor is None:
                 return
 
 
 def api() -> Api:
-    """The API that the current command calls: of `--url`, or of the configuration beside the server.
+    """The API that the current command calls: that of `--url`, or that of the configuration beside the server.
 
     Raises `ConfigError` and `click.UsageError`.
     """
@@ -174,7 +174,7 @@ def api() -> Api:
     url = root.get("url")
     if url is None:
         if root.get("token") is not None:
-            raise click.UsageError("--token needs --url. Beside the server no token is needed")
+            raise click.UsageError("--token needs --url. Locally no token is needed")
         return Api(*_local(), "the local bridge", is_remote=False)
     return Api(*_remote(url, _token(root.get("token"))), url)
 
@@ -185,7 +185,7 @@ def path_of(*parts: str) -> str:
 
 
 def _document(answer: _Answer) -> Any:
-    """The JSON of an answer; None if it is none."""
+    """The JSON of an answer; None if it is not JSON."""
     try:
         return json.loads(answer.body)
     except ValueError:
@@ -193,12 +193,12 @@ def _document(answer: _Answer) -> Any:
 
 
 def _token(given: str | None) -> str:
-    """The token, which the list of processes shows only if it was given as an option."""
+    """The token; the list of processes shows it only if it was given as an option."""
     token = sys.stdin.readline().strip() if given == "-" else given or read_api_token()
     if not token:
         raise click.UsageError(f"--url needs a token. {_TOKEN_REMEDY}")
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise click.UsageError("the token is not one: it holds blanks or other characters. Remedy: copy it again")
+        raise click.UsageError("the token is not valid: it has a character that no token has. Remedy: copy it again")
     return token
 
 
@@ -269,7 +269,7 @@ def _media_type(answer: requests.Response) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The innermost error that has a short text of the operating system, else the kind of the error."""
+    """The operating system's short text from the innermost error that has one, otherwise the type of the error."""
     if problem := tls_problem(error):
         return problem
     seen: BaseException | None = error
@@ -281,6 +281,6 @@ def _reason(error: Exception) -> str:
 
 
 def _shown(problem: Mapping[str, str]) -> str:
-    # Escaped: a wrong name may hold characters that a terminal must not get.
+    # Escaped: a wrong name may contain characters that must not reach a terminal.
     path = clip(ascii(problem.get("path", ""))[1:-1], 80)
     return f"{path}: {problem.get('message', '')}" if path else problem.get("message", "")

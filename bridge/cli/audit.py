@@ -40,7 +40,7 @@ def list_(
     limit: int,
     output: str,
 ) -> None:
-    """List changes, newest first: of commands, of the API, of the user interface."""
+    """List changes made by commands, the API and the user interface, newest first."""
     query = {"actor": actor, "action": action, "filter": filter_, "since": iso(since), "until": iso(until)}
     rows = api().rows("audit", query, limit=limit)
     if output == "table":

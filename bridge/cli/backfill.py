@@ -25,7 +25,7 @@ _REPROCESS = ("none", "failed", "all")
 
 
 class _Date(click.ParamType[float]):
-    """`2026-11-01`, `2026-11-01T08:30:00Z`; without a zone it is UTC. UNIX seconds; for a date its start or end."""
+    """`2026-11-01` or `2026-11-01T08:30:00Z` as UNIX seconds; UTC without a zone. A date is its start or end."""
 
     name = "date"
 
@@ -46,7 +46,7 @@ class _Date(click.ParamType[float]):
 
 @click.group(invoke_without_command=True)
 @click.option("--source", help="Source to read from.")
-@click.option("--from", "first", type=_Date(end=False), help="Start of the period, UTC, by finish of the attempts.")
+@click.option("--from", "first", type=_Date(end=False), help="Start of the period, UTC, by when attempts finished.")
 @click.option("--to", "last", type=_Date(end=True), help="End of the period; a date includes that day.")
 @click.option("--stream", "streams", multiple=True, help="Read only this stream; repeatable.")
 @click.option(
@@ -122,7 +122,7 @@ def stop(job_id: str) -> None:
 @backfill.command()
 @click.argument("job_id", metavar="ID")
 def resume(job_id: str) -> None:
-    """Continue a stopped or failed backfill, in this terminal; with --url a worker of that bridge does."""
+    """Continue a stopped or failed backfill in this terminal, or with --url by a worker of that bridge."""
     bridge = api()
     ident = _find(bridge, job_id)["id"]
     if not bridge.is_remote:
@@ -152,14 +152,14 @@ def _change(bridge: Api, job_id: str, action: str) -> Mapping[str, Any]:
 
 
 def _nothing_if_conflict(problem: ApiProblem) -> NoReturn:
-    """End the command with 3 for what cannot be done in this state, else raise the problem."""
+    """End the command with 3 if the backfill's state does not allow the action; raise any other problem."""
     if problem.status != HTTPStatus.CONFLICT:
         raise problem
     exit_nothing_matched(problem.detail)
 
 
 def _find(bridge: Api, job_id: str) -> Mapping[str, Any]:
-    """The backfill with this id or, if only one does, whose id begins with it."""
+    """The backfill with this id, or the only one whose id begins with it."""
     source, _, number = job_id.partition("/")
     if number:
         try:

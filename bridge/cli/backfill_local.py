@@ -53,7 +53,7 @@ def make(
 
 
 def resume(ident: str) -> NoReturn:
-    """Continue a backfill that nobody runs; ends the command with its exit code. `ident`: of one that is known."""
+    """Continue a backfill that no process runs; ends the command with its exit code. `ident`: of a known backfill."""
     services = services_over_state()
     job = Backfills(services.state).get(ident)
     if job is None:
@@ -106,7 +106,7 @@ def _run(services: Services, job: Backfill, action: str, after: Mapping[str, Any
         raise
     finally:
         if job.updated != before:
-            # Without a state server the command ends with that error already.
+            # If the state server is unreachable, the command already ends with that error.
             with suppress(StateUnavailable):
                 record_change(services, action, f"backfill {job.id}", after=after)
     finish(backfill_row(services, job))

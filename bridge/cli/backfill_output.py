@@ -1,4 +1,4 @@
-"""What `backfill` prints: the same, whether the command reads by itself or a worker does."""
+"""What `backfill` prints, whether the command itself or a worker reads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def finish(row: Mapping[str, Any]) -> NoReturn:
 
 
 def finish_dry_run(row: Mapping[str, Any], *, stored: tuple[int, int] | None, interrupted: bool) -> NoReturn:
-    """Print what a dry run has found, and end the command with its exit code. `stored`: what `--reprocess` selects."""
+    """Print what a dry run found, and end the command with its exit code. `stored`: what `--reprocess` selects."""
     if interrupted:
         say("stopped; the figures cover what was read so far")
     more = f" {reprocess_preview(*stored)}." if stored is not None else ""

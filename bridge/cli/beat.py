@@ -1,4 +1,4 @@
-"""`beat`: the process that says when something is due."""
+"""`beat`: the process that schedules."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ __all__ = ["capacity"]
 
 
 class _Kept(click.ParamType[float]):
-    """`30d` as seconds, a minute at least."""
+    """`30d` as seconds, at least a minute."""
 
     name = "duration"
 
@@ -56,7 +56,7 @@ _PEAK = Share(1 / 24, "is not a share of a day. Write 25%; 4.17% (a level day) t
 def capacity(per_day: int, peak_share: float, output: str, **given: float | int | None) -> None:
     """Calculate memory, disk and cores for a number of attempts a day.
 
-    What is not given is taken from bridge.yaml if there is one, otherwise it has its default. Connects to nothing.
+    Values that are not given come from bridge.yaml if there is one, otherwise from the defaults. Connects to nothing.
     """
     refuse_url()
     path: Path = click.get_current_context().find_root().params.get("config") or read_settings().config

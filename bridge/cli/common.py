@@ -19,12 +19,12 @@ __all__ = ["load_services", "refuse_url", "services_over_state"]
 def load_services() -> Services:
     """The services of `--config`, or of the environment.
 
-    Raises `ConfigError`, and `click.UsageError` if the command was to call another bridge, which it cannot.
+    Raises `ConfigError`, and `click.UsageError` if `--url` names another bridge, which the command cannot call.
     """
     refuse_url()
     root = click.get_current_context().find_root()
     if root.obj:
-        # Before anything is logged: structlog's own set-up prints whole exceptions, with local values, on stdout.
+        # Before anything is logged: structlog's default setup prints whole exceptions, with local values, on stdout.
         logs.configure("error")
     services = load(config_path=root.params.get("config"))
     if root.params.get("verbose"):
@@ -35,18 +35,18 @@ def load_services() -> Services:
 
 
 def refuse_url() -> None:
-    """Raises `click.UsageError` if a command that reads the `bridge.yaml` of this place was to call another bridge."""
+    """Raise `click.UsageError` if `--url` was given to a command that reads the local `bridge.yaml`."""
     context = click.get_current_context()
     root = context.find_root()
-    # A command that is run by itself has no global options: its `--url` is its own.
+    # Without a parent there are no global options: a `--url` is the command's own.
     if context is not root and root.params.get("url") is not None:
-        raise click.UsageError(f"{context.command_path} works beside the server alone. Remedy: leave out --url")
+        raise click.UsageError(f"{context.command_path} works only beside the server. Remedy: leave out --url")
 
 
 def services_over_state() -> Services:
     """`load_services` for a command that reads or changes the state: also raises `ConfigError` for another layout."""
     services = load_services()
-    # Without a server the command itself says so.
+    # If the server is unreachable, the command itself reports it.
     with suppress(StateUnavailable):
         require_layout(services.state)
     return services

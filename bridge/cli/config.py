@@ -27,7 +27,7 @@ from bridge.vendor_kit.first_config import environment_lines, first_config
 
 __all__ = ["config"]
 
-#: For all processes: a page of a poll or a delivery is finished first.
+#: How long to wait for all processes: each finishes its page of a poll or its delivery first.
 _RELOAD_SECONDS = 120.0
 
 
@@ -45,7 +45,7 @@ def config() -> None:
 @click.option(
     "--vendors",
     callback=_vendor_names,
-    help="Comma-separated: classmarker,cirrus. A short file with a source for each; .env with its variables.",
+    help="Comma-separated: classmarker,cirrus. Writes a short file with a source for each, and its variables to .env.",
 )
 def init(vendors: tuple[str, ...]) -> None:
     """Write a commented example to bridge.yaml, or to the file of --config; never overwrite one."""
@@ -99,9 +99,9 @@ def show(output: str) -> None:
 
 @config.command(name="reload")
 def reload_command() -> None:
-    """Check bridge.yaml and let all running processes load it; webhooks are received all the time.
+    """Check bridge.yaml and have all running processes load it; webhooks are received throughout.
 
-    Waits for each process and prints what became of it. Ends with 1 if one has refused the file or does not answer.
+    Waits for each process and prints its answer. Exits with 1 if one refuses the file or does not answer.
     """
     services = services_over_state()
     processes = RunningProcesses(services.state)
@@ -141,5 +141,5 @@ def _answers(processes: RunningProcesses, request: int, now: Callable[[], float]
 def _outcome(running: Running, digest: str) -> str:
     if running.outcome not in (LOADED, UNCHANGED):
         return running.outcome
-    other = "" if running.digest == digest else f"; it reads another file than this one ({digest})"
+    other = "" if running.digest == digest else f"; it reads a different file from this one ({digest})"
     return f"{running.outcome}: {running.digest}{other}"

@@ -34,7 +34,7 @@ _ID_HELP = "ID: SUBSCRIPTION/NUMBER or quarantine/NUMBER, as `dead-letters list`
 _QUARANTINE = "quarantine"
 #: Ids that one call takes.
 _LETTERS = 500
-#: More than any list has: a command for all of them reads to the end.
+#: More than any list has: a command for all dead letters reads to the end.
 _ALL = 10**9
 
 subscription_option = click.option("--subscription", help="Filter by subscription.")
@@ -112,14 +112,14 @@ def replay(
 ) -> None:
     """Replay dead letters with all their tries and the same event id; process unreadable records again.
 
-    It is a job of the dispatch process: `replays` lists, stops and resumes it.
+    The dispatch process runs this as a job: `replays` lists, stops and resumes it.
     """
     if not (letter_ids or quarantine or subscription or everything or filter_):
         raise click.UsageError("missing: an ID, --subscription NAME, --filter, --quarantine or --all")
     if letter_ids and (quarantine or subscription or everything or filter_ or since or until):
-        raise click.UsageError("IDs and a filter exclude each other. Give one of them")
+        raise click.UsageError("IDs and a filter cannot be combined. Give one of them")
     if quarantine and subscription:
-        raise click.UsageError("--quarantine and --subscription exclude each other: unreadable records have none")
+        raise click.UsageError("--quarantine and --subscription cannot be combined: unreadable records have none")
     unreadable = [ident for ident in letter_ids if ident.startswith(f"{_QUARANTINE}/")]
     if unreadable and len(unreadable) < len(letter_ids):
         raise click.UsageError("IDs of dead letters and of unreadable records are given. Replay them one after another")
@@ -145,7 +145,7 @@ def replay(
 @since_option
 @yes_option
 def discard(letter_ids: Sequence[str], yes: bool, **chosen: Any) -> None:
-    """Delete dead letters for good."""
+    """Delete dead letters permanently."""
     bridge = api()
     ids = _chosen(bridge, letter_ids, yes, **chosen)
     failures = 0
@@ -170,7 +170,7 @@ def _chosen(
     """The ids to discard; ends the command if there are none, or with a preview."""
     if given:
         ids = [_find(bridge, ident)["id"] for ident in given]
-        confirm_broad(yes, f"{len(ids)} dead letters would be deleted for good")
+        confirm_broad(yes, f"{len(ids)} dead letters would be deleted permanently")
         return ids
     if not (subscription or filter_):
         raise click.UsageError("missing: an ID, --subscription NAME or --filter")
@@ -179,7 +179,7 @@ def _chosen(
     if not ids:
         exit_nothing_matched("no dead letter matches")
     counts = Counter(ident.partition("/")[0] for ident in ids)
-    confirm_broad(yes, "; ".join(f"{count} of {owner} would be deleted for good" for owner, count in counts.items()))
+    confirm_broad(yes, "; ".join(f"{count} of {owner} would be deleted permanently" for owner, count in counts.items()))
     return ids
 
 

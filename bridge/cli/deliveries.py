@@ -75,14 +75,14 @@ def show(ident: str, output: str) -> None:
 @deliveries.command(epilog=_ID_HELP)
 @click.argument("idents", metavar="ID...", nargs=-1, required=True)
 def retry(idents: tuple[str, ...]) -> None:
-    """Make the next try of deliveries due now."""
+    """Make the next try of each delivery due now."""
     _each(idents, "retry", "due now")
 
 
 @deliveries.command(epilog=_ID_HELP)
 @click.argument("idents", metavar="ID...", nargs=-1, required=True)
 def cancel(idents: tuple[str, ...]) -> None:
-    """Give deliveries up without a dead letter."""
+    """Give up deliveries without leaving a dead letter."""
     _each(idents, "cancel", "cancelled")
 
 
@@ -100,7 +100,7 @@ def _each(idents: tuple[str, ...], action: str, done: str) -> None:
 
 
 def _do(bridge: Api, ident: str, action: str) -> ApiProblem | None:
-    """The problem of one delivery; any other ends the command."""
+    """The problem with this delivery, None if it is done; any other problem ends the command."""
     try:
         bridge.call("POST", f"{_path(ident)}/{action}")
     except ApiProblem as problem:
@@ -118,4 +118,4 @@ def _path(ident: str) -> str:
 
 
 def _unknown(ident: str) -> str:
-    return f"no delivery {ident}; it was not tried yet, or is older than bridge.retention.deliveries"
+    return f"no delivery {ident}; it has not been tried yet, or is older than bridge.retention.deliveries"

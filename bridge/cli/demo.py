@@ -1,4 +1,4 @@
-"""`demo`: a real bridge with simulated vendors, candidates and subscribers, on this machine alone."""
+"""`demo`: a real bridge with simulated vendors, candidates and subscribers, all on this machine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _outputs(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     "outputs",
     callback=_outputs,
     metavar="OUTPUTS",
-    help=f"Comma-separated further outputs: {', '.join(OUTPUTS)} (table, chat, record store).",
+    help=f"Further outputs, comma-separated: {', '.join(OUTPUTS)} (table, chat, record store).",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random numbers.")
 @click.option("--lose", type=Share(), default="10%", show_default=True, help="Share of webhooks lost.")
@@ -69,7 +69,7 @@ def _outputs(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     type=_Seconds(),
     default="60s",
     show_default=True,
-    help="Wait of --once after the last attempt.",
+    help="How long --once waits after the last attempt.",
 )
 @click.option(
     "--data-dir",

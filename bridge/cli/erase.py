@@ -16,7 +16,7 @@ from bridge.cli.output import print_object, say
 __all__ = ["erase", "follow"]
 
 _POLL_SECONDS = 0.3
-#: A job that no process moves on for this long is not followed any longer.
+#: A job that no process advances for this long is no longer followed.
 _SILENT_SECONDS = 30.0
 
 
@@ -25,7 +25,7 @@ _SILENT_SECONDS = 30.0
 @click.option("--candidate", metavar="ID", help="Candidate id, as in the person's events.")
 @click.option("--email", metavar="ADDRESS", help="E-mail address; letter case does not matter.")
 @click.option("--dry-run", is_flag=True, help="Count, remove nothing.")
-@click.option("--no-wait", is_flag=True, help="Do not wait until it has ended.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for it to end.")
 @click.option("--job", metavar="ID", help="Show an erasure that was made before, or wait for its end.")
 @format_option
 def erase(
@@ -39,15 +39,15 @@ def erase(
 ) -> None:
     """Remove everything about one person.
 
-    Name the person by candidate id or e-mail address, at one source. What is not delivered yet is not delivered.
-    Receivers erase their own copies. Exits 3 if nothing was found.
+    Name the person by candidate id or e-mail address, at one source. Events not delivered yet are not delivered.
+    Receivers erase their own copies. Exits with 3 if nothing was found.
     """
     if job is not None and (source or candidate or email or dry_run):
-        raise click.UsageError("--job goes with --no-wait and -o alone")
+        raise click.UsageError("--job can be combined only with --no-wait and -o")
     if job is None and source is None:
         raise click.UsageError("--source is missing")
     if job is None and (candidate is None) == (email is None):
-        raise click.UsageError("give --candidate or --email, one of them")
+        raise click.UsageError("give either --candidate or --email")
     calls = api()
     if job is not None:
         row = calls.call("GET", path_of("erasures", job))

@@ -105,7 +105,7 @@ def tail(
     """Print events as they are published, until Ctrl-C; with --since, earlier ones first."""
     query = {"source": source, "type": event_type, "attempt": attempt, "filter": filter_, "since": iso(since)}
     for row in follow(api(), {**query, "topics": topics}):
-        # A try of a delivery has no event in it.
+        # The row of a delivery's try contains no event.
         columns, document = (_COLUMNS, row["event"]) if "event" in row else (_TRY_COLUMNS, row)
         if output == "table":
             click.echo("  ".join(str(row[column]) for column in columns))

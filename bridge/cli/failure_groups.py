@@ -50,7 +50,7 @@ def show(ident: str, output: str) -> None:
 @failure_groups.command(epilog=_ID_HELP)
 @click.argument("ident", metavar="ID")
 def acknowledge(ident: str) -> None:
-    """Mute a group until it changes: it has twice as many deliveries, or fails again after it was fixed."""
+    """Mute a group until it has twice as many deliveries, or fails again after it was fixed."""
     _call(api(), "POST", ident, "acknowledge")
     say(f"{ident} is acknowledged")
 
@@ -58,7 +58,7 @@ def acknowledge(ident: str) -> None:
 @failure_groups.command(epilog=_ID_HELP)
 @click.argument("ident", metavar="ID")
 def reopen(ident: str) -> None:
-    """End the muting of a group."""
+    """Unmute a group."""
     _call(api(), "POST", ident, "reopen")
     say(f"{ident} is open")
 
@@ -72,7 +72,7 @@ def reopen(ident: str) -> None:
 def replay(ident: str, rate: float | None, no_wait: bool, dry_run: bool, yes: bool) -> None:
     """Replay the dead letters of a group with all their tries and the same event ids.
 
-    It is a job of the dispatch process: `replays` lists, stops and resumes it.
+    The dispatch process runs this as a job: `replays` lists, stops and resumes it.
     """
     bridge = api()
     _dead(bridge, ident)
@@ -84,9 +84,9 @@ def replay(ident: str, rate: float | None, no_wait: bool, dry_run: bool, yes: bo
 @click.argument("ident", metavar="ID")
 @yes_option
 def discard(ident: str, yes: bool) -> None:
-    """Delete the dead letters of a group for good."""
+    """Delete the dead letters of a group permanently."""
     bridge = api()
-    confirm_broad(yes, f"{_dead(bridge, ident)} dead letters of {ident} would be deleted for good")
+    confirm_broad(yes, f"{_dead(bridge, ident)} dead letters of {ident} would be deleted permanently")
     click.echo(f"{_call(bridge, 'POST', ident, 'discard')['discarded']} discarded")
 
 

@@ -1,4 +1,4 @@
-"""Following the live stream from a command: reconnects by itself, and continues where it was."""
+"""Following the live stream from a command: reconnects automatically, and continues where it was."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _LEAST_SECONDS, _MOST_SECONDS = 1.0, 30.0
 
 
 def follow(api: Api, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of events as they are published, without end; none is missed or repeated over a lost connection.
+    """The rows of events as they are published, without end; a lost connection neither loses nor repeats any.
 
-    What is not sent is said on stderr. Raises `CallFailed` if the first connection fails, or a later one is refused.
+    Reports on stderr what is not sent. Raises `CallFailed` if the first connection fails, or a later one is refused.
     """
     last: str | None = None
     wait = _LEAST_SECONDS

@@ -51,7 +51,7 @@ def listen(url: str, secret_env: str | None, filter_: str | None, since: float |
 
 
 def _forwarded(runner: asyncio.Runner, client: Client, signer: Signer, row: dict[str, Any]) -> list[str]:
-    """Post the event; what happened, in words."""
+    """Post the event, and describe what happened."""
     body = json.dumps(row["event"], ensure_ascii=False).encode()
     headers = signer.headers(row["id"], body, clock.now())
     began = clock.monotonic()

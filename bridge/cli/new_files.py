@@ -12,7 +12,7 @@ __all__ = ["write_new"]
 
 
 def write_new(files: Mapping[Path, str], *, private: Collection[Path] = ()) -> None:
-    """Write each text; what is `private` for this user alone. Raises `ClickException` and then leaves nothing."""
+    """Write each text, the `private` ones readable only by this user. Leaves nothing if it raises `ClickException`."""
     written: list[Path] = []
     try:
         for path, text in files.items():

@@ -37,7 +37,7 @@ __all__ = [
 DEFAULT_PORT = 8080
 
 _DURATION = re.compile(r"[\d.]+[a-zA-Z]+")
-#: Shorter beginnings of an id are not looked for.
+#: Shorter beginnings of an id are not looked up.
 _SHORTEST_PREFIX = 4
 
 
@@ -57,7 +57,7 @@ def parse_moment(text: str) -> datetime:
 
 
 class MomentAhead(click.ParamType[str]):
-    """`2h` (from now) as ISO 8601; any other text as it is, because the schema of what is registered checks it."""
+    """`2h` (from now) as ISO 8601; any other text unchanged, because the schema of the registration checks it."""
 
     name = "time"
 
@@ -71,7 +71,7 @@ class MomentAhead(click.ParamType[str]):
 
 
 class Share(click.ParamType[float]):
-    """`10%` or `0.1`: a share from `least` to 1. `problem`: what is said of any other value."""
+    """`10%` or `0.1`: a share from `least` to 1. `problem`: the message about any other value."""
 
     name = "share"
 
@@ -190,9 +190,10 @@ def exit_nothing_matched(message: str) -> NoReturn:
 
 
 def unique_match(ident: str, known: Iterable[_Item], noun: str) -> _Item | None:
-    """The item whose id is `ident` or, if only one does, begins with it; None: no item.
+    """The item whose id is `ident`, or the only one whose id begins with it; None if there is none.
 
-    `known`: items with an `id`, read until the id itself is found. Raises `click.UsageError` if several begin with it.
+    `known`: items with an `id`, read until the id itself is found. Raises `click.UsageError` if several ids begin with
+    `ident`.
     """
     matches: dict[str, _Item] = {}
     for item in known:
@@ -213,7 +214,7 @@ def known_name(name: str, known: Collection[str], noun: str) -> str:
 
 
 def known_vendor(name: str, known: Collection[str], broken: Mapping[str, str]) -> str:
-    """The same for a vendor. `broken`: vendors that cannot be loaded -> why, which is the error then."""
+    """The same for a vendor. `broken`: vendors that cannot be loaded -> why, which becomes the error."""
     if name not in known and name in broken:
         raise click.UsageError(broken[name])
     return known_name(name, known, "vendor")

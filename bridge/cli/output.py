@@ -21,7 +21,7 @@ from schemas.event import format_time
 
 __all__ = ["as_text", "iso", "print_check", "print_list", "print_object", "say"]
 
-#: Off a terminal nothing is cut or wrapped.
+#: The width if stdout is not a terminal: nothing is cut or wrapped.
 _UNLIMITED_WIDTH = 10_000
 #: Columns that are never folded, because people copy from them.
 _WHOLE = frozenset({"id", "name", "source", "subscription", "attempt", "request_id", "event_id", "key", "attempts"})
@@ -95,7 +95,7 @@ def print_object(row: Mapping[str, Any], output: str) -> None:
 def as_text(value: Any, output: str) -> str:
     """A JSON value as `json`, `jsonl` or `yaml`."""
     if output == "yaml":
-        # Through JSON, which knows tuples and other mappings.
+        # Through JSON, which handles tuples and other mappings.
         return str(yaml.safe_dump(json.loads(_json(value)), sort_keys=False, allow_unicode=True))
     return _json(value, indent=2 if output == "json" else None)
 
@@ -131,7 +131,7 @@ def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> N
     cells = {column: [_cell(row.get(column)) for row in rows] for column in columns}
     least = 0
     for column, texts in cells.items():
-        # A list of ids may be folded between them.
+        # A list of ids may be folded between two ids.
         longest = max((len(word) for text in texts for word in text.split(", ")), default=0) if column in _WHOLE else 0
         width = max(longest, len(column))
         table.add_column(column.upper().replace("_", " "), overflow="fold", min_width=width)

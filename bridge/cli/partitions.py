@@ -16,7 +16,7 @@ from bridge.cli.output import print_list, print_object, say
 __all__ = ["follow", "partitions"]
 
 _POLL_SECONDS = 0.3
-#: A move that no process moves on for this long is not followed any longer.
+#: A move that no process advances for this long is no longer followed.
 _SILENT_SECONDS = 30.0
 _COLUMNS = ("partition", "remembered", "events", "requests")
 
@@ -45,7 +45,7 @@ def show(output: str) -> None:
 def repartition(number: int, no_wait: bool, yes: bool) -> None:
     """Spread attempts over N partitions from now on.
 
-    bridge.partitions must be N or more in every process. There is no way back but another repartition.
+    bridge.partitions must be at least N in every process. The only way back is another repartition.
     """
     calls = api()
     row = calls.call("GET", "partitions")
@@ -70,10 +70,10 @@ def stop() -> None:
 @partitions.command()
 @click.option("--no-wait", is_flag=True, help="Do not wait until everything has moved.")
 def resume(no_wait: bool) -> None:
-    """Go on moving what is remembered."""
+    """Resume moving what is remembered."""
     calls = api()
     row = calls.call("POST", "partitions/resume")
-    say("it goes on")
+    say("resumed")
     if not no_wait:
         follow(calls, row)
 
@@ -86,5 +86,5 @@ def follow(calls: Api, row: Mapping[str, Any], *, sleep: Callable[[float], None]
         before, row = row, calls.call("GET", "partitions")
         silent = silent + _POLL_SECONDS if row["seen"] == before["seen"] else 0.0
         if silent > _SILENT_SECONDS:
-            raise CallFailed("it waits: no dispatch process moves it on. Start attempt-bridge dispatch", UNAVAILABLE)
+            raise CallFailed("the move waits: no dispatch process runs it. Start attempt-bridge dispatch", UNAVAILABLE)
     say(f"{row['state']}: {row['moved']:,} memories moved")

@@ -31,7 +31,7 @@ def start_process(name: str, *, wait: bool = True) -> Services:
     """
     os.umask(UMASK)
     services = load_services()
-    telemetry_of(environment())  # what cannot be used is one clear line here, before anything forks
+    telemetry_of(environment())  # an invalid setting is one clear line here, before anything forks
     if services.settings.end_with_stdin:
         end_with_parent()
     stderr = logs.configure(services.settings.log_level, services.settings.log_format)

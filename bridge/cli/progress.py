@@ -1,4 +1,4 @@
-"""Progress of a long command: a bar on a terminal, a line now and then elsewhere; and how it is stopped."""
+"""Progress of a long command: a bar on a terminal, an occasional line elsewhere; and how it is stopped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["ProgressScreen", "Screen", "lower_priority", "progress_text", "stopp
 
 #: Added to the niceness; at 10 a process gets about a tenth of a core that a normal process wants too.
 _NICE = 10
-#: Off a terminal: lines for the whole period, besides one for every new reason to wait.
+#: Lines printed over the whole period if stderr is not a terminal, besides one for every new reason to wait.
 _LINES = 10
 #: Seconds; the end of a shorter wait is not shown.
 _SHORT_WAIT = 3.0
@@ -74,7 +74,7 @@ def progress_text(
 
 
 class Screen:
-    """Shows one backfill on stderr while it runs; a context manager. `read`: the share of it that is read already."""
+    """Shows one backfill on stderr while it runs; a context manager. `read`: the share of it that is already read."""
 
     def __init__(self, read: float) -> None:
         self._started, self._share_at_start = clock.monotonic(), read

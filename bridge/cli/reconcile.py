@@ -108,7 +108,7 @@ def show(ident: str | None, source: str | None, output: str) -> None:
 @format_option
 @watch_option
 def list_(source: str | None, limit: int, output: str) -> None:
-    """List comparisons, newest first: results, and what a worker was asked for."""
+    """List comparisons, newest first: results, and those requested from a worker."""
     rows = ({**row, **(row["counts"] or {})} for row in api().rows("reconciliations", {"source": source}, limit=limit))
     print_list(rows, _COLUMNS, output, empty="no results yet", limit=limit, filtered=bool(source))
 
@@ -116,13 +116,13 @@ def list_(source: str | None, limit: int, output: str) -> None:
 @reconcile.command()
 @click.argument("ident", metavar="ID")
 def stop(ident: str) -> None:
-    """Stop a comparison that a worker makes, after the current page; no result is kept."""
+    """Stop a worker's comparison after the current page; no result is kept."""
     row = _call_for(api(), "POST", ident, "stop")
     say(f"{row['id']} is stopped" if row["state"] == "stopped" else f"{row['id']} stops after the current page")
 
 
 def _call_for(bridge: Api, method: str, ident: str, *action: str) -> Mapping[str, Any]:
-    """A call for one comparison; ends the command with 3 if there is none, or nothing to do."""
+    """A call for one comparison; ends the command with 3 if there is no such comparison, or nothing to do."""
     source, _, number = ident.partition("/")
     if not number:
         exit_nothing_matched(f"no reconciliation {ident}; see attempt-bridge reconcile list")

@@ -22,16 +22,16 @@ __all__ = ["dry_run_option", "follow", "make", "rate_option", "replays", "wait_o
 _COLUMNS = ("id", "state", "what", "subscriptions", "progress", "replayed", "waiting", "failed", "created", "by")
 _KINDS = {"dead-letters": "dead_letters", "events": "events", "quarantine": "quarantine"}
 _POLL_SECONDS = 0.3
-#: A job that no process moves on for this long is not followed any longer.
+#: A job that no process advances for this long is no longer followed.
 _SILENT_SECONDS = 30.0
 _ENDED = ("done", "aborted", "failed", "stopped")
 
-wait_option = click.option("--no-wait", is_flag=True, help="Do not wait until it has ended.")
+wait_option = click.option("--no-wait", is_flag=True, help="Do not wait for it to end.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Only show what it would do.")
 rate_option = click.option(
     "--rate",
     type=click.FloatRange(0.01),
-    help="Maximum number a second. Without it: 25 while new events come, else no limit.",
+    help="Maximum number a second. Default: 25 while new events arrive, otherwise no limit.",
 )
 
 
@@ -47,7 +47,7 @@ def replays() -> None:
 @click.option("--filter", "filter_", metavar="FILTER", help="What to replay, such as `source:eu-* passed:false`.")
 @click.option("--since", metavar="TIME", help="Start: 2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC.")
 @click.option("--until", metavar="TIME", help="End: 2h (ago), 2026-11-01 or 2026-11-01T08:30:00Z; UTC.")
-@click.option("--from-archive", metavar="SUBSCRIPTION", help="Events from its SQL tables that left the journal.")
+@click.option("--from-archive", metavar="SUBSCRIPTION", help="Events that have left the journal, from its SQL tables.")
 @click.option("--group", metavar="SUBSCRIPTION/GROUP", help="The dead letters of a failure group.")
 @rate_option
 @wait_option
@@ -67,7 +67,7 @@ def new(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Replay dead letters, events (also such as were delivered) or quarantined records.
+    """Replay dead letters, events (including delivered ones) or quarantined records.
 
     The events keep their ids. Without IDs the command shows what it would do, until --yes is given.
     """
@@ -125,7 +125,7 @@ def resume(ident: str, no_wait: bool) -> None:
 @replays.command()
 @click.argument("ident", metavar="ID")
 def abort(ident: str) -> None:
-    """End a replay job for good; what it has sent stays sent."""
+    """End a replay job permanently; what it has sent stays sent."""
     api().call("POST", path_of("replays", ident, "abort"))
     say(f"{ident} is aborted")
 

@@ -26,7 +26,7 @@ class Message(NamedTuple):
 
 
 def messages(lines: Iterator[bytes]) -> Iterator[Message]:
-    """The messages in the lines of a stream. One that is not whole is left out."""
+    """The messages in the lines of a stream. An incomplete one is left out."""
     fields: dict[str, str] = {}
     for line in lines:
         name, _, value = line.rstrip(b"\r").decode().partition(": ")
@@ -53,7 +53,7 @@ def open_stream(
 ) -> tuple[requests.Response, Iterator[bytes], Callable[[], None]]:
     """The answer, its body as it comes, and what closes it. Each read has a time-out of its own: a stream has no end.
 
-    Raises `requests.RequestException`; reading raises `silent` after `STALE_SECONDS`, and else what `failed` makes.
+    Raises `requests.RequestException`; reading raises `silent` after `STALE_SECONDS`, otherwise what `failed` makes.
     """
     import requests  # noqa: PLC0415 - commands beside the server need no HTTP
     from urllib3.exceptions import HTTPError, ReadTimeoutError  # noqa: PLC0415

@@ -42,7 +42,7 @@ def test(ctx: click.Context, name: str, output: str) -> None:
 
 
 def _here(name: str) -> Iterator[dict[str, Any]]:
-    """The steps, made by this process: the bridge need not run."""
+    """The steps, done by this process: the bridge need not run."""
     from workers.polling.source_test import steps  # noqa: PLC0415 - with --url nothing of it is needed
 
     services = services_over_state()
@@ -51,7 +51,7 @@ def _here(name: str) -> Iterator[dict[str, Any]]:
 
 
 def _by_worker(bridge: Api, name: str) -> Iterator[dict[str, Any]]:
-    """The steps, each as soon as a worker has made it."""
+    """The steps, each as soon as a worker has done it."""
     try:
         row = bridge.call("POST", path_of("sources", name, "test"))
     except ApiProblem as problem:

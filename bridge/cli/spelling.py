@@ -50,7 +50,7 @@ SUBCOMMANDS: Mapping[str, tuple[str, ...]] = {
 }
 #: Option that a command does not have -> what to write instead.
 OPTIONS: Mapping[str, str] = {
-    "--watch": "All lists have it. Here run watch attempt-bridge ...",
+    "--watch": "All lists have it. Here, run watch attempt-bridge ...",
     "--follow": "Use attempt-bridge events tail",
     "-f": "Use attempt-bridge events tail",
     "--format": "Use -o table, json, jsonl or yaml",

@@ -47,7 +47,7 @@ def show(output: str) -> None:
 def upgrade(dry_run: bool) -> None:
     """Give the keys of the state server the names of this version.
 
-    Any process does this when it starts. It takes seconds, and no process may run that cannot work with the new names.
+    Any process does this when it starts. It takes seconds. No process that cannot work with the new names may run.
     """
     services = load_services()
     client = services.state
@@ -66,7 +66,7 @@ def upgrade(dry_run: bool) -> None:
     except Unready as error:
         raise click.ClickException(
             f"running processes cannot work with layout {LAYOUTS[0]}: {error}. Remedy: stop them; one that was killed "
-            "counts for half a minute"
+            "counts as running for half a minute"
         ) from None
     if renamed is None:
         say("another process upgrades the state")

@@ -29,10 +29,10 @@ _OF_SUBSCRIPTIONS = ("subscription", "delivered", "handed_over", "retried", "dea
 
 
 @click.command()
-@click.option("--period", type=click.Choice(_PERIODS), default="24h", show_default=True, help="The last so much.")
+@click.option("--period", type=click.Choice(_PERIODS), default="24h", show_default=True, help="How far back.")
 @format_option
 def stats(period: str, output: str) -> None:
-    """Show what happened in a period, in numbers. JSON has those of each minute (1h), hour (24h, 7d) or day (30d)."""
+    """Show what happened in a period, in numbers. JSON has them for each minute (1h), hour (24h, 7d) or day (30d)."""
     document = api().call("GET", "stats", {"period": period})
     if output != "table":
         print_object(document, output)

@@ -28,14 +28,14 @@ _MAKERS = {"hmac": new_hmac_secret, "ed25519": new_ed25519_secret}
 def secret(kind: str, output: str) -> None:
     """Print a new secret for an http subscription; with --type ed25519 also its public key.
 
-    It is stored nowhere. Put it into the environment or a file, and refer to that under secrets in bridge.yaml.
+    It is not stored anywhere. Put it into the environment or a file, and refer to that under secrets in bridge.yaml.
     """
     made = _MAKERS[kind](secrets.token_bytes(32))
     public = public_key_of(made)
     if output != "table":
         print_object({"secret": made, "public_key": public}, output)
         return
-    # The secret alone on stdout: SECRET=$(attempt-bridge subscriptions secret)
+    # Only the secret goes to stdout: SECRET=$(attempt-bridge subscriptions secret)
     click.echo(made)
     if public is not None:
         say(f"# The public key, for the receiver: {public}")

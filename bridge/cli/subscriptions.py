@@ -67,10 +67,10 @@ def show(name: str, output: str) -> None:
 @format_option
 @click.pass_context
 def test(ctx: click.Context, name: str, output: str) -> None:
-    """Send one test event at once, also while paused; show request, answer and time.
+    """Send one test event at once, even while paused; show request, answer and time.
 
-    Its type is bridge.test, and it has the attribute bridgetest: receivers ignore it. It is not in the journal, has no
-    retry and counts as no delivery. A dispatch process sends it. Exits with 1 if it failed.
+    Its type is bridge.test, and it has the attribute bridgetest: receivers ignore it. It is not in the journal, is not
+    retried and does not count as a delivery. A dispatch process sends it. Exits with 1 if it failed.
     """
     try:
         tested = api().call("POST", path_of("subscriptions", name, "test"))
@@ -93,9 +93,9 @@ def _print_test(tested: dict[str, Any]) -> None:
         parts = {"request": request["to"], "headers": request["headers"], "body": request["body"], **answer}
         print_object({**parts, "time": f"{tested['seconds'] * 1000:.0f} ms"}, "table")
         if tested["state"] != "active":
-            say(f"{tested['subscription']} is {tested['state']}: the test was sent all the same, events wait")
+            say(f"{tested['subscription']} is {tested['state']}: the test was sent anyway; events wait")
     if tested["ok"]:
-        print_check("ok", f"the receiver answered {status}" if status else tested["answer"] or "the broker took it")
+        print_check("ok", f"the receiver answered {status}" if status else tested["answer"] or "the broker accepted it")
     else:
         print_check("failure", tested["problem"])
 
@@ -103,7 +103,7 @@ def _print_test(tested: dict[str, Any]) -> None:
 @subscriptions.command()
 @click.argument("name")
 def pause(name: str) -> None:
-    """Stop delivering until `resume`; waits for what is under way. Events wait in the journal."""
+    """Stop delivering until `resume`; waits for deliveries under way. Events wait in the journal."""
     bridge = api()
     sending = _call(bridge, "POST", name, "pause")["sending"]
     ends_at = clock.monotonic() + _PAUSE_SECONDS

@@ -31,20 +31,20 @@ def tokens() -> None:
 def new(name: str, role: str, subscription: str | None, output: str) -> None:
     """Print a new token, and its entry for access.tokens in bridge.yaml.
 
-    The token is stored nowhere; bridge.yaml has only its SHA-256. It is valid after `config reload`.
+    The token is not stored anywhere; bridge.yaml has only its SHA-256. It is valid after `config reload`.
     """
     problem = name_problem(name) or (subscription and name_problem(subscription))
     if problem:
         raise click.UsageError(problem)
     if (role == RECEIVER) != (subscription is not None):
-        raise click.UsageError("role receiver needs --subscription, and no other role has one")
+        raise click.UsageError("role receiver needs --subscription; no other role takes it")
     token = new_token()
     bound = {} if subscription is None else {"subscription": subscription}
     entry = {"name": name, "role": role, **bound, "sha256": sha256_hex(token)}
     if output != "table":
         print_object({**entry, "token": token}, output)
         return
-    # The token alone on stdout: TOKEN=$(attempt-bridge tokens new ...)
+    # Only the token goes to stdout: TOKEN=$(attempt-bridge tokens new ...)
     click.echo(token)
     say("# Add this to bridge.yaml, then run attempt-bridge config reload. The token is not shown again.")
     say("access:\n  tokens:")

@@ -52,7 +52,7 @@ def _web_address(ctx: click.Context, param: click.Parameter, given: str) -> str:
 
 
 def _webhook_token(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
-    """The token, which the list of processes shows only if it was given as an option."""
+    """The token; the list of processes shows it only if it was given as an option."""
     if given is None:
         return environment().get(_TOKEN_VARIABLE)
     return sys.stdin.readline().strip() if given == "-" else given
@@ -68,7 +68,7 @@ def _webhook_token(ctx: click.Context, param: click.Parameter, given: str | None
     "--token",
     callback=_webhook_token,
     help=f"Token in the source's webhook address; default: {_TOKEN_VARIABLE}. - reads it from standard input. Other "
-    "users of the machine can see what is given here.",
+    "users of the machine can see a token given here.",
 )
 @click.option("--times", default=1, show_default=True, type=click.IntRange(1, 10_000), help="How many times to send.")
 @click.option(
@@ -101,7 +101,7 @@ def trigger(
     It is signed with the source's secret. The default is the vendor's own test message, if there is one: it publishes
     nothing. Any other sample is marked as a test: its event has the attribute bridgetest, and its attempt id begins
     with "test:". Subscriptions get that event, so such a sample needs --yes, except in a demo. Samples without a
-    result publish nothing. A sample is always the same attempt: every further one is a duplicate.
+    result publish nothing. A sample is always the same attempt: sent again, it is a duplicate.
     """
     services = load_services()
     known_vendor(vendor, services.vendors, services.broken_vendors)
@@ -112,7 +112,7 @@ def trigger(
         )
     samples = _samples(declared)
     if not samples:
-        raise click.ClickException(f"{declared.title} has no sample: no webhook is in fixtures/. Remedy: write one")
+        raise click.ClickException(f"{declared.title} has no sample: fixtures/ has no webhook. Remedy: write one")
     if only_list:
         click.echo("\n".join(samples))
         return

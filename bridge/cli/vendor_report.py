@@ -40,7 +40,7 @@ SECTIONS: Mapping[str, str] = {
 #: pytest's exit code when tests ran and some failed; larger ones mean that it could not run them.
 _SOME_FAILED = 1
 _MESSAGE_LENGTH = 400
-#: pytest's reason for a test of something that the vendor has none of, and ours.
+#: pytest's reason for skipping a test of what the vendor does not have, and ours.
 _EMPTY, _NOTHING = "got empty parameter set", "about what this vendor does not have"
 #: A line of a traceback: file, line, and the error on the innermost one.
 _PLACE = re.compile(r"^(?P<file>[^\s:]+\.py):(?P<line>\d+): ", re.MULTILINE)
@@ -67,7 +67,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Report:
-    """What became of the suites."""
+    """The outcome of the suites."""
 
     passed: int = 0
     failed: int = 0
@@ -105,7 +105,7 @@ def run_suites(root: Path, name: str, package: str) -> Report:
 
 
 def read_report(file: Path, name: str, root: Path, folder: Path) -> Report:
-    """What pytest's JUnit report says of the vendor `name`. `folder`: its files."""
+    """What pytest's JUnit report says about the vendor `name`. `folder`: its files."""
     report = Report()
     kinds: dict[str, list[tuple[str, Failure]]] = {}
     for case in parse(file).iter("testcase"):
@@ -128,7 +128,7 @@ def _failure(case: Element, problem: Element, name: str, root: Path, folder: Pat
     """The variant and the failure of one test."""
     test, _, variant = case.get("name", "").rstrip("]").partition("[")
     text, module = problem.text or "", case.get("classname", "").rpartition(".")[2]
-    # What a suite says of the vendor by itself begins with pytest's word for that, and the vendor.
+    # A message written by a suite begins with pytest's "Failed: " and the vendor's name.
     said = _SEE.sub("", (problem.get("message") or "failed").splitlines()[0]).removeprefix("Failed: ")
     message = clip(said.removeprefix(f"{name}: "), _MESSAGE_LENGTH)
     section = _SECTION.search(problem.get("message", "") + text)

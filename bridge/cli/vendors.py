@@ -81,8 +81,8 @@ def check(ctx: click.Context, name: str) -> None:
 def new(name: str, package: bool, into: Path | None) -> None:
     """Write the files of the smallest vendor, which pass `vendors check`; never overwrite anything.
 
-    NAME is in lower case, with hyphens. Outside of a checkout, and with --into another directory than bridge/vendors,
-    the vendor gets a package of its own.
+    NAME is in lower case, with hyphens. Outside a checkout, and with --into a directory other than bridge/vendors, the
+    vendor gets a package of its own.
     """
     problem = name_problem(name)
     if problem is not None:

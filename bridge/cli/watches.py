@@ -64,14 +64,14 @@ def watches() -> None:
     "--deadline",
     type=MomentAhead(),
     metavar="TIME",
-    help="Time from which it is overdue, written as --due; default: a week after it.",
+    help="Time from which it is overdue, in the form of --due; default: a week after that.",
 )
 @click.option("--label", help="Your own text, included in the event.")
 @format_option
 def add(
     source: str, reference: tuple[str, ...], due: str | None, deadline: str | None, label: str | None, output: str
 ) -> None:
-    """Expect one attempt. `docs/vendors.md` lists the reference of each vendor."""
+    """Expect one attempt. `docs/vendors.md` lists each vendor's reference."""
     parts = [member.partition("=") for member in reference]
     if not all(name and sign for name, sign, _ in parts):
         raise click.UsageError("--ref must be NAME=VALUE")
@@ -97,7 +97,7 @@ def import_(file: Path, source: str) -> None:
     bridge = api()
     batches = _batches([(f"{file}:{line.number}", watch_file.document(line.cells, source)) for line in lines])
     if len(batches) > 1:
-        # All or none: what one call cannot hold is checked before the first of it is registered.
+        # All or none: if one call cannot hold them, all are checked before the first one is registered.
         _register(bridge, batches, len(lines), dry_run=True)
     idents = _register(bridge, batches, len(lines), dry_run=False)
     repeated = len(idents) - len(set(idents))
@@ -163,7 +163,7 @@ def cancel(idents: tuple[str, ...], every: bool, source: str | None, yes: bool) 
 
 
 def _batches(documents: Sequence[_Located]) -> list[list[_Located]]:
-    """The documents in parts that one call may hold."""
+    """The documents in batches that fit into one call."""
     batches: list[list[_Located]] = [[]]
     size = 0
     for located in documents:
@@ -203,13 +203,13 @@ def _messages(problem: ApiProblem) -> list[tuple[str, str]]:
 
 def _member(path: str, message: str) -> str:
     """`reference.result` and a message as one text."""
-    # Escaped: a wrong name may hold characters that a terminal must not get.
+    # Escaped: a wrong name may contain characters that must not reach a terminal.
     names = [clip(ascii(name)[1:-1], 40) for name in path.split(".", 1) if name]
     return ": ".join([*names, message])
 
 
 def _refuse(problems: Mapping[str, Sequence[str]], total: int) -> None:
-    """End the command if there are problems, of which some are printed. `problems`: by what they are about."""
+    """If there are problems, print the first ones and end the command. `problems`: by what they are about."""
     for where in islice(problems, _PROBLEMS_SHOWN):
         say(f"{where}: {'; '.join(problems[where])}")
     if problems:
@@ -222,8 +222,8 @@ def _partly(error: click.ClickException, registered: int, total: int) -> click.C
         return error
     fact = error.message.partition(". At least ")[0].partition(". Remedy: ")[0]
     return CallFailed(
-        f"{fact}. At least {registered} of {total} attempts are registered. Remedy: do the same again when it answers; "
-        "what is registered already is only replaced",
+        f"{fact}. At least {registered} of {total} attempts are registered. Remedy: repeat this when it answers; "
+        "what is already registered is only replaced",
         error.exit_code,
     )
 

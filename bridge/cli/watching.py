@@ -24,7 +24,7 @@ _LEAST_SECONDS = 0.5
 def watch_option(command: Callable[..., None]) -> Callable[..., None]:
     """`--watch`: repeats the command. Put it right above the function, below the other options.
 
-    On a terminal a table replaces the one before. A state server that is away does not end the repetition.
+    On a terminal, a table replaces the one before. An unreachable state server does not end the repetition.
     """
 
     @click.option(

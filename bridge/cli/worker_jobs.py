@@ -1,4 +1,4 @@
-"""What commands share that wait for a job of the worker."""
+"""Shared by commands that wait for a job of the worker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bridge.cli.exit_codes import UNAVAILABLE
 __all__ = ["POLL_SECONDS", "NoWorker"]
 
 POLL_SECONDS = 0.3
-#: A job that no worker takes for this long is not followed any longer: a restart takes less.
+#: A job that no worker takes for this long is no longer followed: a restart takes less.
 _PATIENCE_SECONDS = 15.0
 _NO_WORKER = "no worker runs"
 
@@ -25,7 +25,7 @@ class NoWorker:
         self._since: float | None = None
 
     def check(self, row: Mapping[str, Any]) -> None:
-        """Call it with every row of the job. Raises `CallFailed`."""
+        """To be called with every row of the job. Raises `CallFailed`."""
         if row["state"] != "waiting" or not row["waits"].startswith(_NO_WORKER):
             self._since = None
             return

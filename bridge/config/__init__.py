@@ -1,1 +1,1 @@
-"""bridge.yaml: read, checked with all problems at once, and given as frozen objects."""
+"""bridge.yaml: read, checked with all problems at once, and returned as frozen objects."""

@@ -1,4 +1,4 @@
-"""Tokens of operator API and metrics: how they are made, kept as hashes, and recognised."""
+"""Tokens of the operator API and the metrics: how they are made, kept as hashes, and recognised."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 #: A receiver confirms the events of one subscription, and reads nothing.
 VIEWER, OPERATOR, RECEIVER = "viewer", "operator", "receiver"
-#: Of a user whom the proxy names and who is in no role.
+#: Of a user whom the proxy names but who has no role.
 NO_ROLE = ""
 #: In `data_dir`: the hash of the token that `up` made because the file names none.
 FILE = "api-token.sha256"
@@ -42,12 +42,12 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def new_token() -> str:
-    """A token that nobody can guess."""
+    """An unguessable token."""
     return secrets.token_urlsafe(32)
 
 
 def tokens(config: Config) -> tuple[Token, ...]:
-    """Those that are accepted: of bridge.yaml or, if it names none, the one that `up` made; empty if there is none.
+    """The accepted tokens: those of bridge.yaml or, if it names none, the one that `up` made; empty if there is none.
 
     Raises `BridgeError` for a file that cannot be used.
     """
@@ -67,9 +67,9 @@ def tokens(config: Config) -> tuple[Token, ...]:
 
 
 def first_token(config: Config) -> str | None:
-    """One line for the operator about the token of a bridge whose file names none; None where it names some.
+    """One line for the operator about the token of a bridge whose file names none; None if it names any.
 
-    Makes the token at the first start; only its hash is kept. Raises `BridgeError` if it cannot be written or read.
+    Makes the token at the first start; only its hash is kept. Raises `BridgeError` if that cannot be written or read.
     """
     if config.access.tokens:
         return None
@@ -91,19 +91,19 @@ def token_of(given: str, accepted: Iterable[Token]) -> Token | None:
     digest = sha256_hex(text.strip())
     match = None
     for entry in accepted:
-        # All are compared, in constant time each.
+        # All are compared, each in constant time.
         if hmac.compare_digest(entry.sha256.lower(), digest) and scheme.lower() == "bearer":
             match = entry
     return match
 
 
 def includes(granted: str | None, wanted: str) -> bool:
-    """Whether a role may do what another may."""
+    """Whether the role `granted` may do what the role `wanted` may."""
     return granted == OPERATOR or (granted is not None and granted == wanted)
 
 
 def proxy_user(proxy: TrustedProxy, peer: str, given: str) -> tuple[str, str] | None:
-    """Name and role of the user in the header of a trusted proxy; None if it is not from one, or names nobody.
+    """Name and role of the user in the header of a trusted proxy; None if the call is not from one, or names nobody.
 
     `peer`: the address of the connection itself. `given`: the header's value.
     """
@@ -116,7 +116,7 @@ def proxy_user(proxy: TrustedProxy, peer: str, given: str) -> tuple[str, str] | 
 
 
 def client_address(proxy: TrustedProxy | None, peer: str, forwarded_for: str) -> str:
-    """The client's address: the last in `X-Forwarded-For` that is not a trusted proxy's, if a trusted proxy says so."""
+    """The client's address; from a trusted proxy, the last in `X-Forwarded-For` that is not a trusted proxy's."""
     address = peer
     if proxy is None:
         return address
@@ -137,12 +137,12 @@ def _parsed(address: str) -> IPv4Address | IPv6Address | None:
         parsed = ip_address(address)
     except ValueError:
         return None
-    # A socket for both kinds shows 10.0.0.1 as ::ffff:10.0.0.1.
+    # A dual-stack socket shows 10.0.0.1 as ::ffff:10.0.0.1.
     return (parsed.ipv4_mapped or parsed) if isinstance(parsed, IPv6Address) else parsed
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all, readable for this user alone."""
+    """Write the file completely or not at all, readable only by this user."""
     beside = path.with_suffix(".new")
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

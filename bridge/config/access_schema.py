@@ -34,7 +34,7 @@ class TokenSchema(SectionSchema):
 
 
 def subscription_problem(token: Mapping[str, Any], subscriptions: Collection[str]) -> str | None:
-    """What is wrong with `subscription` of a token: a receiver confirms the events of one, nobody else has one."""
+    """What is wrong with a token's `subscription`: a receiver confirms the events of one, other roles have none."""
     role, name = token.get("role"), token.get("subscription")
     if role == _RECEIVER and name is None:
         return "missing: role receiver needs it. Remedy: write the name of the receiver's subscription"
@@ -50,7 +50,7 @@ def subscription_problem(token: Mapping[str, Any], subscriptions: Collection[str
 def _header_problem(text: str) -> str | None:
     if re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,99}", text) and text.lower() not in ("authorization", "cookie", "host"):
         return None
-    return f'"{clip(text, 40)}" is not a header for the name of a user; write it like X-Forwarded-User'
+    return f'"{clip(text, 40)}" is not a header for user names; write it like X-Forwarded-User'
 
 
 def _network_problem(text: str) -> str | None:
@@ -59,7 +59,7 @@ def _network_problem(text: str) -> str | None:
     except ValueError:
         return f'"{clip(text, 40)}" is not a network; write it like 10.0.0.0/8 or 10.1.2.3/32'
     if network.prefixlen == 0:
-        return "trusts every address, so everybody could name himself. Remedy: write the networks of the proxy"
+        return "trusts every address, so anybody could claim any name. Remedy: write the networks of the proxy"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Addresses with a password in them: how they are shown, and where a password must not be."""
+"""Addresses that contain a password: how they are shown, and where a password must not be."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ __all__ = [
     "without_user",
 ]
 
-#: Parameters whose values may be shown; of any other nobody knows.
+#: Parameters whose values may be shown; any other may be a secret.
 _SHOWN = frozenset({"db", "protocol", "socket_connect_timeout", "socket_timeout", "virtual_host"})
 _SHOWN_PREFIX = "ssl"
 #: Key of an Azure function.
 _SECRET_NAMES = frozenset({"code"})
-#: Between the addresses of several nodes of RabbitMQ, as Celery takes them.
+#: Separates the addresses of several RabbitMQ nodes, as Celery takes them.
 _NEXT_NODE = re.compile(r";(?=amqps?://)", re.IGNORECASE)
 _SECRET_WORDS = ("auth", "cookie", "credential", "key", "pass", "pwd", "secret", "sig", "token")
 
 
 def amqp_nodes(address: str) -> list[str]:
-    """The addresses in `amqp://a;amqp://b`, of several nodes of RabbitMQ; of any other address itself."""
+    """The addresses in `amqp://a;amqp://b`, of several RabbitMQ nodes; any other address as the only one."""
     return _NEXT_NODE.split(address) if address.lower().startswith("amqp") else [address]
 
 
 def without_password(address: str) -> str:
-    """A server or receiver address to be shown: without password, and without values of parameters that may be one.
+    """The address of a server or receiver as it may be shown: without its password, and parameters that may be one.
 
-    A password may hold any character, also unencoded ones: everything up to the last @ counts as user and password.
+    A password may hold any character, even unencoded: everything up to the last @ counts as user and password.
     """
     nodes = amqp_nodes(address)
     if len(nodes) > 1 and len({"@" in node for node in nodes}) == 1:
         return ";".join(map(without_password, nodes))
-    # Where only one has an @, what looks like the next address may be a part of a password.
+    # If only one has an @, what looks like the next address may be part of a password.
     scheme, mark, rest = address.partition("://")
     if not mark:
         return address
     credentials, at, rest = ("", "", rest) if rest.startswith("/") else rest.rpartition("@")
     if "?" in credentials:
-        return f"{scheme}://****"  # in the password, or before an @ in the parameters: nobody can say
+        return f"{scheme}://****"  # in the password, or before an @ in the parameters: impossible to tell
     user, colon, _ = credentials.partition(":")
     shown = f"{user if colon else ''}{colon}****@" if at else ""
     place, question, query = rest.partition("?")
@@ -60,7 +60,7 @@ def without_user(address: str) -> str:
 
 
 def literal_secret_problem(address: str) -> str | None:
-    """Where an address that is written in the file itself holds a password, or None."""
+    """Where an address written in the file itself holds a password, or None."""
     remedy = "Remedy: write it as ${ENV_NAME}, in whole or in part"
     scheme, _, rest = address.partition("://")
     credentials, at, _ = ("", "", rest) if rest.startswith("/") else rest.rpartition("@")
@@ -72,7 +72,7 @@ def literal_secret_problem(address: str) -> str | None:
 
 
 def unencoded_problem(address: str) -> str | None:
-    """Whether user or password hold a character that ends them too early, or None."""
+    """The problem if user or password hold a character that ends them too early, or None."""
     nodes = amqp_nodes(address)
     if len(nodes) > 1:
         return next((problem for node in nodes if (problem := unencoded_problem(node)) is not None), None)

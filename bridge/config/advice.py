@@ -1,4 +1,4 @@
-"""What is valid in bridge.yaml, but needs the operator's attention; `config check` and `doctor` print it. Pure."""
+"""What is valid in bridge.yaml but needs the operator's attention; `config check` and `doctor` print it. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from schemas.projection import sends_persons
 __all__ = ["Advice", "advice_about"]
 
 _DAY = 86_400.0
-#: An expiry is announced so many seconds before.
+#: An expiry is announced this many seconds in advance.
 _ANNOUNCED = 14 * _DAY
 
 
@@ -38,11 +38,11 @@ class Advice:
 
 
 def advice_about(subscription: Subscription, now: float) -> Iterator[Advice]:
-    """Personal data that nobody has chosen to send, unencrypted credentials, filters that exclude revisions, expiring
-    secrets; `now`: UNIX seconds.
+    """Personal data that is sent only by default, unencrypted credentials, filters that exclude revisions, expiring
+    secrets. `now`: UNIX seconds.
     """
     if subscription.filter.is_open and sends_persons(subscription.data):
-        text = "names and e-mail addresses of every candidate are sent: it has no filter but types"
+        text = "names and e-mail addresses of every candidate are sent: its only filter is types"
         yield Advice("personal data", text, "data: minimal, or a filter such as {sources: [...]}")
     if _sends_credentials(subscription) and _is_unencrypted(subscription.url or ""):
         text = "a password, token or header that may be a secret is sent unencrypted"

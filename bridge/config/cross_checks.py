@@ -19,7 +19,7 @@ __all__ = ["check_addresses", "check_broker", "check_memory", "check_retention"]
 
 
 def check_memory(bridge: BridgeConfig, sources: Iterable[Source], document: Document) -> None:
-    """Attempts are remembered longer than polls look back."""
+    """Check that attempts are remembered longer than polls look back."""
     for source in sources:
         if bridge.remember_attempts <= source.poll.look_back:
             document.add(
@@ -30,7 +30,7 @@ def check_memory(bridge: BridgeConfig, sources: Iterable[Source], document: Docu
 
 
 def check_retention(bridge: BridgeConfig, subscriptions: Iterable[Subscription], document: Document) -> None:
-    """Events are kept longer than the tries of a delivery can take."""
+    """Check that events are kept longer than the tries of a delivery can take."""
     longest = max(subscriptions, key=_longest_delivery, default=None)
     if longest is not None and _longest_delivery(longest) > bridge.retention.events:
         hours = math.ceil(_longest_delivery(longest) / 3600)
@@ -42,7 +42,7 @@ def check_retention(bridge: BridgeConfig, subscriptions: Iterable[Subscription],
 
 
 def _longest_delivery(subscription: Subscription) -> float:
-    """Seconds from the reading of an event to its last try at most, as long as the circuit stays closed."""
+    """At most how many seconds pass from reading an event to its last try, as long as the circuit stays closed."""
     policy, receipts = subscription.retry, subscription.receipts
     within = receipts.within if receipts.required else 0.0
     tries = sum(max(step * (1 + policy.jitter), within) for step in policy.schedule)
@@ -50,9 +50,9 @@ def _longest_delivery(subscription: Subscription) -> float:
 
 
 def check_broker(config: Config, state: str, broker: str) -> None:
-    """The broker is not the state, and no receiver reads a queue of the bridge. Raises `ConfigError`.
+    """Check that the broker is not the state, and that no receiver reads a queue of the bridge. Raises `ConfigError`.
 
-    Not with the file: environment and embedded server have the last word about the addresses.
+    Not part of the file's own checks: the environment and the embedded server override its addresses.
     """
     problems = []
     if queues.same_server(state, broker):
@@ -72,7 +72,7 @@ def check_broker(config: Config, state: str, broker: str) -> None:
 
 
 def check_addresses(settings: Settings) -> None:
-    """Those from the environment, as strictly as those of the file, but for passwords, which may stand there.
+    """Check the addresses from the environment as strictly as those of the file, except that passwords are allowed.
 
     Raises `ConfigError`.
     """

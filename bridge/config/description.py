@@ -35,7 +35,7 @@ _SECONDS = {
 }
 _SECONDS |= {"per_seconds", "schedule", "digest"}
 _SECRETS = {"credentials", "password", "token_sha256", "secrets", "sha256"}
-#: Members with a form of their own.
+#: Members that are shown in a special form.
 _SHOWN: dict[str, Callable[[Any], Any]] = {
     "headers": lambda value: {header: _header(header, text) for header, text in value.items()},
     "options": plain,
@@ -55,7 +55,7 @@ def describe(config: Config) -> dict[str, Any]:
 
 
 def _section(value: Source | Subscription) -> dict[str, Any]:
-    """Without what the file does not have: the name, which is the key, and the fields of other transports."""
+    """The section as in the file: without the name, which is the key, and without the fields of other transports."""
     described: dict[str, Any] = _described(value)
     del described["name"]
     if isinstance(value, Source):
@@ -97,12 +97,12 @@ def _described(value: Any, name: str = "") -> Any:
 
 
 def _header(name: str, value: str) -> str:
-    """What comes from elsewhere than the file may be a secret."""
+    """The value, masked if it comes from outside the file: it may be a secret."""
     return str(_masked(value) if isinstance(value, Reference) or is_secret_name(name) else value)
 
 
 def _signing_secret(value: SigningSecret) -> Any:
-    """As in the file; beside a private key is its public key, which receivers need."""
+    """As in the file; a private key with its public key, which receivers need."""
     masked, public = _masked(value.value), public_key_of(value.value)
     more = {} if public is None else {"public_key": public}
     if value.expires is not None:
@@ -117,5 +117,5 @@ def _masked(value: Any) -> Any:
         return [_masked(item) for item in value]
     if isinstance(value, SigningSecret):
         return _signing_secret(value)
-    # Of a short secret the end would give away too much.
+    # The end of a short secret would reveal too much of it.
     return f"****{value[-4:]}" if len(value) >= 16 else "****"

@@ -27,14 +27,14 @@ class Durability:
 
     @property
     def confirmation(self) -> Confirmation | None:
-        """How clients confirm their writes; None: they do not."""
+        """How clients have their writes confirmed; None: they do not."""
         return Confirmation(replicas=self.replicas, within=self.within) if self.ack == REPLICA else None
 
 
 class DurabilitySchema(SectionSchema):
     ack = choice(LOCAL, REPLICA)
     replicas = whole_number(1, 16)
-    #: Webhooks are answered within 3 s, also after several writes and where the server stalls.
+    #: Webhooks are answered within 3 s, even after several writes, or if the server stalls.
     within = Duration("10ms", "500ms")
 
     @post_load

@@ -1,4 +1,4 @@
-"""The example configuration: where it is, what it needs, and what was left of it in a configuration."""
+"""The example configuration: where it is, what it needs, and which parts of it a configuration still has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bridge.net.server_group import is_group, server_group
 
 __all__ = ["example_text", "left_over_addresses", "needed_names"]
 
-#: Nobody can have an address there (RFC 2606).
+#: Domains in which nobody can have an address (RFC 2606).
 _EXAMPLE_HOST = re.compile(r"(.+\.)?(example\.(com|net|org)|example)")
 _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _FILE = "bridge.example.yaml"
@@ -26,7 +26,7 @@ def example_text() -> str:
 
 
 def needed_names(text: str) -> list[str]:
-    """The variables of the environment that a configuration refers to, comments left out."""
+    """The environment variables that a configuration refers to, ignoring its comments."""
     used = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     return list(dict.fromkeys(name for line in used for name in _NAME.findall(line)))
 

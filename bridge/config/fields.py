@@ -1,6 +1,6 @@
-"""The kinds of values in bridge.yaml as marshmallow fields; each says in one sentence what is wrong with a value.
+"""The kinds of values in bridge.yaml as marshmallow fields; each describes a wrong value in one sentence.
 
-Which keys there are is in `bridge/config/schemas.py`.
+The keys are in `bridge/config/schemas.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
     "whole_number",
 ]
 
-#: Hosts that are this machine: nobody else reads what is sent there.
+#: Hosts that are this machine: nobody else can read what is sent there.
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _REQUIRED: dict[str, Any] = {"required": "missing"}
 _FIRST_YEAR, _LAST_YEAR = 2000, 2100
@@ -49,12 +49,12 @@ def kind_of(value: object) -> str:
 
 
 def split_address(text: str) -> SplitResult:
-    """An address in its parts, the port checked. Raises `ValidationError`."""
+    """The parts of an address, its port checked. Raises `ValidationError`."""
     try:
         parts = urlsplit(text)
         _ = parts.port  # checked only when it is read
     except ValueError as error:
-        # Another text may quote a part of the password.
+        # Any other text may quote a part of the password.
         reason = str(error) if str(error).startswith("Port out of range") else ""
         remedy = "Remedy: check the port, and percent-encode special characters in the password, such as %2F for /"
         raise ValidationError(f"is not a valid address{reason and ': '}{reason}. {remedy}") from error
@@ -62,7 +62,7 @@ def split_address(text: str) -> SplitResult:
 
 
 class Text(fields.Field[str]):
-    """Text that is not empty. `check` gives the problem with it, or None."""
+    """Text that is not empty. `check` returns the problem with it, or None."""
 
     default_error_messages = _REQUIRED
 
@@ -119,14 +119,14 @@ def _parsed(parse: Callable[[object], float], value: object) -> float:
 
 
 class Moment(fields.Field[float]):
-    """An ISO 8601 date or time, without a zone in UTC, as UNIX seconds; a date is its beginning."""
+    """An ISO 8601 date or time as UNIX seconds; UTC without a zone. A date is its beginning."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> float:
-        # YAML reads a date or time without quotes as one.
+        # YAML reads an unquoted date or time as such.
         text = value.isoformat() if isinstance(value, date) else value
         if not isinstance(text, str):
             raise ValidationError(f"must be a date or time, not {kind_of(value)}. {_MOMENT_REMEDY}")
-        # What a reference names may be a secret.
+        # The value of a reference may be a secret.
         shown = "its value" if isinstance(text, Reference) else f'"{clip(text, 40)}"'
         try:
             moment = datetime.fromisoformat(text)
@@ -145,7 +145,7 @@ class TimeOfDay(fields.Field[float]):
 
 
 def flag() -> fields.Boolean:
-    """Strictly true or false."""
+    """Exactly true or false."""
     return fields.Boolean(truthy={True}, falsy={False}, error_messages={"invalid": "must be true or false"})
 
 

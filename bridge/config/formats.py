@@ -21,7 +21,7 @@ FORMAT_FIELDS = XAPI_FIELDS | {"format"}
 def check_format(given: set[str], data: Mapping[str, Any], path: KeyPath, document: Document) -> None:
     """Add the problems of the format of a subscription of http or kombu."""
     if "format" in given and "format" not in data:
-        return  # it is refused, and what it would need nobody knows
+        return  # it is refused already, and its needs are unknown
     form = data.get("format", CLOUDEVENTS)
     for key in sorted(given & XAPI_FIELDS) if form != XAPI else ():
         document.add((*path, key), f"belongs to format xapi, not to {form}. Remedy: remove it")

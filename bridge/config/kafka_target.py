@@ -44,7 +44,7 @@ class KafkaTls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaSasl:
-    """How the bridge signs in."""
+    """How the bridge signs in to the brokers."""
 
     mechanism: str
     user: str
@@ -101,7 +101,7 @@ def check_kafka(data: Mapping[str, Any], path: KeyPath, document: Document) -> N
             document.add((*path, "tls", "enabled"), "would send the password unencrypted. Remedy: use TLS, or SCRAM")
         return
     for name in given:
-        # Relative ones would start wherever the process was started.
+        # A relative path would depend on where the process was started.
         if not Path(tls[name]).is_absolute() or not Path(tls[name]).is_file():
             document.add(
                 (*path, "tls", name), "is not a readable file. Remedy: give its absolute path, such as /etc/ssl/ca.pem"

@@ -1,4 +1,4 @@
-"""What a bridge.yaml keeps, and how many subscriptions it has; also before its secrets are set."""
+"""What a bridge.yaml keeps, and how many subscriptions it has; works before its secrets are set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Kept:
 
 
 def read_kept(path: Path) -> Kept | None:
-    """None without the file. Raises `ConfigError` for what is wrong in `retention` and `remember_attempts`."""
+    """What the file keeps; None without the file. Raises `ConfigError` for problems in `retention` and
+    `remember_attempts`.
+    """
     try:
         document = parse_yaml(path.read_bytes().decode(), str(path))
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Reads and checks bridge.yaml: all problems at once, each as `file:line: path: problem`.
 
-`schemas.py` has the keys of each section, `sources.py` checks what a vendor declares, `cross_checks.py` how sections
-depend on each other; this module checks how the keys of a section do.
+`schemas.py` has the keys of each section, `sources.py` checks what a vendor declares, `cross_checks.py` checks how
+sections depend on each other; this module checks how the keys of one section do.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from bridge.text import did_you_mean
 __all__ = ["read"]
 
 _LOCAL_URL = "http://127.0.0.1:8080"
-#: Checks of a transport alone.
+#: Checks that only one transport has.
 _CHECKS = {"sql": check_sql, "kafka": check_kafka, "notify": check_notify}
 
 
@@ -233,17 +233,17 @@ def _check_transport(
     document: Document,
 ) -> None:
     needed = NEEDED.get(transport, [])
-    # Of a broker whose address is refused nobody knows the kind; one problem is enough.
+    # The kind of a broker whose address is refused is unknown; one problem is enough.
     at_bridge = bridge.broker is None and ("bridge", "broker") in document.lines
     unknown = "broker" not in data if "broker" in given else at_bridge
     if transport == "kombu" and not unknown and (*path, "broker") not in document.broken:
-        # A named exchange on a Redis broker drops what has no binding; on AMQP the exchange is the receiver's business.
+        # A named exchange on a Redis broker drops messages without a binding; on AMQP the receiver declares it.
         amqp = (data.get("broker") or bridge.broker or "").startswith("amqp")
         needed = ["exchange"] if amqp else ["queue"]
         for key in given & {"queue" if amqp else "exchange"}:
             server = "an AMQP" if amqp else "a Redis"
             document.add((*path, key), f"{server} broker takes `{needed[0]}` instead. Remedy: write {needed[0]}: ...")
-        # Without sources yet, the longest name there may be stands for them.
+        # If there are no sources yet, the longest possible name stands for them.
         names = list(sources) or ["x" * 63]
         for problem in routing_key_problems(data.get("routing_key", ""), types=EVENT_TYPES, sources=names):
             document.add((*path, "routing_key"), problem)
@@ -269,7 +269,7 @@ def _check_filter(
     for place, pattern in enumerate(filters.get("sources", ())):
         if name_problem(pattern) is None and pattern not in sources:
             document.add((*path, "sources", place), f'"{pattern}" is not a source. {did_you_mean(pattern, sources)}')
-    # Events about subscriptions have the bridge itself as their vendor.
+    # The vendor of events about subscriptions is the bridge itself.
     known = (*vendors, "bridge")
     for pattern in filters.get("vendor", ()):
         if not any(fnmatchcase(name, pattern) for name in known):

@@ -43,13 +43,13 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How long things are kept, seconds."""
+    """How long things are kept, in seconds."""
 
     events: float = 30 * _DAY
     requests: float = 7 * _DAY
     dead_letters: float = 30 * _DAY
     audit: float = 365 * _DAY
-    #: Deliveries that have ended otherwise than as a dead letter.
+    #: Deliveries that have ended, except dead letters.
     deliveries: float = 3 * _DAY
 
 
@@ -70,7 +70,7 @@ class BridgeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookConfig:
-    """`token_sha256`: hex digests of the tokens that the address may end in; empty: none is asked for."""
+    """`token_sha256`: hex digests of the tokens that the address may end in; empty: no token is needed."""
 
     enabled: bool = True
     token_sha256: tuple[str, ...] = field(default=(), repr=False)
@@ -78,7 +78,7 @@ class WebhookConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollConfig:
-    """Seconds."""
+    """How a source is polled; times in seconds."""
 
     enabled: bool = True
     every: float = 300.0
@@ -103,7 +103,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which events a subscription wants. `types`, `sources`, `vendor`: names or patterns; the latter two empty: all.
+    """Which events a subscription wants. `types`, `sources`, `vendor`: names or patterns; the last two empty: all.
 
     `when`: equality or a comparison in `data.result`, for events that have one; `flags`: any of them. Notices come only
     where `types` asks for them: a gradebook's task must not be handed an alarm.
@@ -115,7 +115,7 @@ class Filter:
     when: Mapping[str, Any] = field(default_factory=dict)
 
     def takes_header(self, event_type: str, source: str) -> bool:
-        """Decide by what the journal entry says outside the event's JSON."""
+        """Decide by the fields of the journal entry outside the event's JSON."""
         return _fits(event_type, self.types) and (not self.sources or _fits(source, self.sources))
 
     @property
@@ -125,7 +125,7 @@ class Filter:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing but types limits what is taken."""
+        """Whether only `types` limits which events are taken."""
         return not (self.sources or self.vendor or self.when)
 
     def takes_event(self, event: Mapping[str, Any]) -> bool:
@@ -145,13 +145,13 @@ def _meets(data: Mapping[str, Any], name: str, wanted: Any) -> bool:
 
 
 def _fits(name: str, patterns: tuple[str, ...]) -> bool:
-    # Most are plain names, and this is asked for every event and subscription.
+    # Most are plain names, and this is called for every event and subscription.
     return name in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Seconds before each further try; `jitter` is the share that the draw may take off or add."""
+    """Seconds before each further try; `jitter` is the share that a random draw may subtract or add."""
 
     schedule: tuple[float, ...] = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 36_000.0)
     jitter: float = 0.2
@@ -207,20 +207,20 @@ class Subscription:
     url: str | None = None
     #: http: what signs, the newest first.
     secrets: tuple[SigningSecret, ...] = ()
-    #: http: sent with each push, beside what the bridge sets itself.
+    #: http: sent with each push, besides those that the bridge sets itself.
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     authorization: Authorization | None = None
     allow_private: bool = False
-    #: http: events under way at most, by each dispatch process.
+    #: http: most events under way in each dispatch process.
     concurrency: int = 64
     rate: Rate | None = None
     #: sql, PostgreSQL: the schema of the tables; None: the first of the user's search path.
     schema: str | None = None
-    #: sql: name of the table of attempts, and the beginning of the others'.
+    #: sql: name of the table of attempts, with which the names of the others begin.
     table: str = "attempts"
     #: sql: whether missing tables are created.
     create: bool = True
-    #: kafka: `host:port` of brokers to begin with.
+    #: kafka: `host:port` of the bootstrap brokers.
     servers: tuple[str, ...] = ()
     topic: str | None = None
     tls: KafkaTls = field(default_factory=KafkaTls)
@@ -229,7 +229,7 @@ class Subscription:
     urls: tuple[str, ...] = field(default=(), repr=False)
     #: notify: event type, pattern or `digest` -> the operator's templates.
     templates: Mapping[str, MessageTemplate] = field(default_factory=dict)
-    #: notify: seconds; what `rate` does not let through is one message at the end of each such period.
+    #: notify: seconds; events that `rate` does not let through are one message at the end of each such period.
     digest: float | None = None
     #: http and kombu: `cloudevents`, `xapi` or `caliper`.
     format: str = CLOUDEVENTS
@@ -241,7 +241,7 @@ class Subscription:
 
     @property
     def output(self) -> Format:
-        """What its events become."""
+        """The format in which its events are sent."""
         return Format(name=self.format, base=self.public_url, actor=self.actor, home_page=self.home_page)
 
     @property
@@ -253,7 +253,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token of the API, stored as the SHA-256 of its text. `subscription`: whose events a receiver may confirm."""
+    """A token of the API, as the SHA-256 of its text. `subscription`: the one whose events a receiver may confirm."""
 
     name: str
     role: str
@@ -289,7 +289,7 @@ class Config:
     sources: Mapping[str, Source]
     subscriptions: Mapping[str, Subscription]
     access: Access = Access()
-    #: A demo's file: literal secrets, and a quicker bridge, are allowed.
+    #: Whether it is a demo's file: literal secrets are allowed, and the bridge is quicker.
     demo: bool = False
     #: The file as it was read.
     text: str = field(default="", repr=False)

@@ -33,7 +33,7 @@ def _address_problem(text: str) -> str | None:
 
 
 class ServiceAddresses(fields.List[str]):
-    """A list of Apprise addresses, none of them in the file itself: each holds a token or a password."""
+    """A list of Apprise addresses, none of them literal in the file: each holds a token or a password."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -93,7 +93,7 @@ def _section_problem(section: Any) -> Any:
 
 
 def with_notify_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A subscription as it was read, with what differs from other transports: a chat gets few events, and no names."""
+    """A subscription as it was read, with the defaults that only notify has: a chat gets few events, and no names."""
     return {
         "data": "minimal",
         **data,
@@ -103,7 +103,7 @@ def with_notify_defaults(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_notify(data: Mapping[str, Any], path: KeyPath, document: Document) -> None:
-    """Add the problems of templates with events of their types, as the subscription gets them."""
+    """Add the problems of the templates, tried with events of their types as the subscription gets them."""
     patterns = data["filter"]["types"]
     taken = [kind for kind in TYPES if any(fnmatchcase(kind, pattern) for pattern in patterns)]
     for name, template in data.get("templates", {}).items():
@@ -128,7 +128,7 @@ def _rendering_problem(name: str, template: MessageTemplate, taken: Sequence[str
 
 
 def shown_service(url: str) -> str:
-    """An address without what may be a secret: its scheme, of a web address also its host."""
+    """An address without what may be a secret: its scheme and, if it is a web address, its host."""
     scheme, _, _ = url.partition("://")
     host = urlsplit(url).hostname if scheme.lower() in ("http", "https") else None
     return f"{scheme}://{host or ''}{'/' if host else ''}****"

@@ -1,4 +1,4 @@
-"""Open access of the demo: without signing in, for callers on this machine and pages of this machine alone. Pure."""
+"""Open access of the demo: without signing in, but only for callers and pages on this machine. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FORWARDING = ("forwarded", "via", "x-forwarded-", "x-real-ip")
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address of a socket, such as `127.0.0.1` or `::1`, is of this machine alone."""
+    """Whether a socket's address, such as `127.0.0.1` or `::1`, can be reached only from this machine."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -26,12 +26,12 @@ def is_loopback(address: str) -> bool:
 def is_local_host(header: str) -> bool:
     """Whether a `Host` header names this machine.
 
-    A page of another host can have its name resolve to 127.0.0.1; then the browser lets it read our answers, but sends
-    that name.
+    A page of another host can have its name resolve to 127.0.0.1 (DNS rebinding): the browser then lets it read our
+    answers, but sends that name.
     """
     return _HOST.fullmatch(header) is not None
 
 
 def forwarding_header(names: Iterable[str]) -> str | None:
-    """The header that a proxy or tunnel has added, if any: the caller is elsewhere, whatever the connection says."""
+    """The header that a proxy or tunnel has added, if any: the caller is elsewhere, whatever the socket's address."""
     return next((name for name in names if name.lower().startswith(_FORWARDING)), None)

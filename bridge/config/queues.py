@@ -1,4 +1,4 @@
-"""The queues of the bridge's own broker that the bridge itself reads, and which addresses name the same server."""
+"""The queues that the bridge itself reads on its own broker, and which addresses name the same server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _THIS_MACHINE = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "")  # noqa: S104 -
 
 
 def is_own(queue: str | None) -> bool:
-    """Whether a queue is read by the bridge itself."""
+    """Whether the bridge itself reads a queue."""
     return queue is not None and queue.partition(_PRIORITY)[0] in (*OWN, _TICKS)
 
 
@@ -36,17 +36,17 @@ def worker_queue(broker_url: str) -> str:
 
 
 def same_server(url: str, other: str) -> bool:
-    """Whether two addresses of Redis databases or AMQP virtual hosts surely name the same one. Users do not matter."""
+    """Whether two addresses of Redis databases or AMQP virtual hosts certainly name the same one, whatever the user."""
     if is_group(url) and is_group(other):
         return _same_group(server_group(url), server_group(other))
     if is_group(url) or is_group(other):
         return False
-    # One node in both is enough: all nodes of RabbitMQ have the same virtual hosts.
+    # One common node is enough: all nodes of RabbitMQ have the same virtual hosts.
     return bool(({*map(_place, amqp_nodes(url))} & {*map(_place, amqp_nodes(other))}) - {None})
 
 
 def _same_group(first: ServerGroup, second: ServerGroup) -> bool:
-    """One server in both is enough: nobody need name all of them."""
+    """Whether they have a server in common, which is enough: an address need not name all of them."""
     same = (first.kind, first.master, first.db) == (second.kind, second.master, second.db)
     return same and bool(set(first.hosts) & set(second.hosts))
 

@@ -16,13 +16,13 @@ from bridge.config.section import SectionSchema
 __all__ = ["AuthorizationField", "RequestHeaders"]
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # RFC 9110, 5.6.2
-#: RFC 9110, 7.6.1: they concern one connection, and proxies act on them.
+#: RFC 9110, 7.6.1: these concern one connection, and proxies act on them.
 _OF_THE_CONNECTION = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 _OF_THE_BRIDGE = {"accept-encoding", "expect", "host", "traceparent", "user-agent"}
 _PREFIXES = ("bridge-", "content-", "proxy-", "webhook-")
 #: Many servers refuse more than 8 kB of headers in all.
 _MOST_HEADERS, _LONGEST_VALUE, _MOST_CHARACTERS = 20, 4096, 6144
-#: Of user names and passwords, in bytes.
+#: Limit of user names and passwords, in bytes.
 _LONGEST_LOGIN = 1024
 _VISIBLE = re.compile(r"[!-~]+")
 
@@ -101,7 +101,7 @@ def _length_problem(text: str) -> str | None:
 
 def _token_problem(text: str) -> str | None:
     if not _VISIBLE.fullmatch(text):
-        return "holds a space or a character that is not ASCII. Remedy: write the token alone, without Bearer"
+        return "holds a space or a character that is not ASCII. Remedy: write only the token, without Bearer"
     return _value_problem(text)
 
 

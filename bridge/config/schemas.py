@@ -56,16 +56,17 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22,}")
 _STATE_SCHEMES = ("redis", "rediss", "unix", *SENTINEL, *CLUSTER)
 _BROKER_SCHEMES = ("redis", "rediss", "redis+socket", *SENTINEL, "amqp", "amqps")
-#: What kombu could reach but not promise, tried or read with kombu 5.7: why, and what instead.
+#: Brokers that kombu reaches but for which it cannot keep our promises, by trial or by reading kombu 5.7: why, and what
+#: to use instead.
 _UNPROVEN_BROKERS = {
     "sqs": "SQS: kombu creates a queue whose name is wrong. Remedy: an http receiver that writes to it",
-    "sentinel": "sentinel://, where the name of the primary has no place. "
+    "sentinel": "sentinel://, which has no place for the name of the primary. "
     "Remedy: write redis+sentinel://h1:26379,h2,h3/mymaster/1",
     **dict.fromkeys(CLUSTER, "a Redis Cluster: kombu has no transport for it. Remedy: redis+sentinel:// or RabbitMQ"),
     "gcpubsub": "Pub/Sub: kombu does not wait for its confirmation. Remedy: an http receiver that writes to it",
     **dict.fromkeys(("kafka", "confluentkafka"), "Kafka: kombu waits for no confirmation. Remedy: transport: kafka"),
 }
-#: Which fields of SubscriptionSchema belong to a transport; the others are for all.
+#: The fields of SubscriptionSchema that belong to a transport; all others are common to all transports.
 FIELDS = {
     "celery": {"task", "queue", "broker", "receipts"},
     "kombu": {"queue", "exchange", "routing_key", "broker", "receipts", *FORMAT_FIELDS},
@@ -74,7 +75,7 @@ FIELDS = {
     "kafka": {"servers", "topic", "tls", "sasl"},
     "notify": {"urls", "templates", "digest", "allow_private", "rate"},
 }
-#: Those that it cannot do without. What kombu needs depends on its broker; whether http needs secrets, on the format.
+#: Those that it requires. What kombu requires depends on its broker; whether http requires secrets, on the format.
 NEEDED = {
     "celery": ["task", "queue"],
     "http": ["url"],
@@ -143,14 +144,14 @@ def broker_problem(text: str) -> str | None:
 
 def _receivers_broker_problem(text: str) -> str | None:
     if len(amqp_nodes(text)) > 1:
-        return "names several servers, which is supported for bridge.broker alone. Remedy: give one, or a load balancer"
+        return "names several servers, which only bridge.broker supports. Remedy: give one, or a load balancer"
     return broker_problem(text)
 
 
 def _receiver_problem(text: str) -> str | None:
     if is_sql(text):
         return literal_problem(text)
-    # A user name or password is refused in any case, see address_policy.
+    # A user name or password is refused in any case: see address_policy.
     place, _, query = text.rpartition("@")[2].partition("?")
     return None if isinstance(text, Reference) else literal_secret_problem(f"{place}?{query}")
 

@@ -14,7 +14,7 @@ __all__ = ["SectionSchema"]
 
 
 class SectionSchema(Schema):
-    """Names unknown keys with a suggestion; a key without a value counts as absent."""
+    """Refuses unknown keys, with a suggestion; a key without a value counts as absent."""
 
     class Meta:
         unknown = EXCLUDE

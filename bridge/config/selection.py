@@ -1,4 +1,4 @@
-"""What a subscription gets, as it is written in bridge.yaml: `filter`, which events, and `data`, how much of each."""
+"""What a subscription gets, as written in bridge.yaml: `filter` says which events, `data` how much of each."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class _AnyOf(fields.List[Any]):
 _WHEN: dict[str, fields.Field[Any]] = {
     member.name: _Member(allow_none=True) for member in members_of(Result) if member.name != "previous"
 }
-#: And the event's flags: one of those that are named.
+#: Also the event's flags: it must have one of those that are named.
 _WHEN["flags"] = _AnyOf()
 
 

@@ -42,7 +42,7 @@ class _Entry(fields.Field[SigningSecret]):
 
 
 class SigningSecrets(fields.List[SigningSecret]):
-    """A list of them, the newest first, each only once."""
+    """A list of secrets, the newest first, each only once."""
 
     def __init__(self) -> None:
         super().__init__(_Entry(), error_messages={"invalid": 'must be a list such as ["${{ENV_NAME}}"]'})

@@ -21,7 +21,7 @@ __all__ = ["may_be_secret", "read_options"]
 
 
 def read_options(given: Mapping[str, Any], vendor: Vendor, path: KeyPath, document: Document) -> dict[str, Any]:
-    """Every option that the vendor declares, from `given` or by its default; what does not fit is noted."""
+    """Every option that the vendor declares, from `given` or by default; adds a problem for each that does not fit."""
     options = {name: option.default for name, option in vendor.options.items()}
     for name in given.keys() - vendor.options.keys():
         document.add((*path, name), f"{vendor.title} has no such option. {did_you_mean(name, vendor.options)}")
@@ -42,7 +42,7 @@ def read_options(given: Mapping[str, Any], vendor: Vendor, path: KeyPath, docume
 
 
 def may_be_secret(name: str, value: Any, declared: Option | None) -> bool:
-    """Whether an option's value is hidden from those who do not see the file; what the vendor's folder names is not."""
+    """Whether an option's value is hidden from those who cannot see the file; defaults and declared choices are not."""
     if declared is not None and (value == declared.default or value in declared.choices):
         return False
     return is_secret_name(name) or _has_reference(value)
@@ -57,7 +57,7 @@ def _has_reference(value: Any) -> bool:
 
 
 def _option(option: Option, value: Any) -> Any:
-    """One option by its declared kind. Lists hold text: an id written as a number is an id all the same."""
+    """One option by its declared kind. Lists hold text: an id written as a number is still an id."""
     if option.kind == "list":
         return tuple(fields.List(Text(_among(option))).deserialize(list(map(_id, one_or_many(value)))))
     if option.kind == "mapping":
@@ -66,7 +66,7 @@ def _option(option: Option, value: Any) -> Any:
 
 
 def _id(value: Any) -> Any:
-    """A whole number as it is written: 007 is another id than 7."""
+    """A whole number as it is written: the ids 007 and 7 differ."""
     if isinstance(value, SpelledNumber):
         return value.spelling
     return str(value) if type(value) is int else value
@@ -102,7 +102,7 @@ def _value(kind: str, option: Option, value: Any) -> Any:
 
 
 def _decimal(value: Any) -> Decimal:
-    """Exactly as it is written: YAML's 0.1 is the nearest binary number, whose shortest text is 0.1 again."""
+    """The number exactly as written: YAML's 0.1 is the nearest binary number, whose shortest text is 0.1 again."""
     try:
         if isinstance(value, float):
             value = repr(value)

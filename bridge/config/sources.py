@@ -23,7 +23,7 @@ _DAY = 86_400.0
 
 
 def check_source(name: str, data: Mapping[str, Any], vendor: Vendor, document: Document) -> Source:
-    """The source, from the valid parts of its section; what does not fit the vendor is noted in the document."""
+    """The source, from the valid parts of its section; what does not fit the vendor is added to the problems."""
     path = ("sources", name)
     webhook = _webhook(data.get("webhook") or {}, vendor, data, path, document)
     options = read_options(data.get("options", {}), vendor, (*path, "options"), document)
@@ -87,7 +87,7 @@ def _poll(
             (*path, "poll", "overlap"),
             f"{duration_text(poll.overlap)} is not shorter than look_back, {duration_text(poll.look_back)}",
         )
-    # Without webhooks and lists, everything comes from rechecks of what operators expect.
+    # Without webhooks and lists, attempts come only from rechecks of what operators expect.
     if not poll.enabled and not webhook_enabled and (vendor.polls or vendor.split is not None):
         remedy = "enable poll" if vendor.split is None else "enable one"
         document.add(path, f"neither webhook nor poll is enabled. Remedy: {remedy}, or write paused: true")
@@ -95,7 +95,7 @@ def _poll(
 
 
 def _report_nothing_listed(vendor: Vendor, instead: str, path: KeyPath, document: Document) -> None:
-    """An empty list of what is polled is more often forgotten than meant, and a source that reads nothing is silent."""
+    """Report an empty list of what to poll: it is more often forgotten than meant, and nothing else would show it."""
     for name in dict.fromkeys(poll.per for poll in vendor.polls.values() if poll.per is not None):
         option = vendor.options[name]
         if not option.required:
@@ -104,7 +104,7 @@ def _report_nothing_listed(vendor: Vendor, instead: str, path: KeyPath, document
 
 
 def _budget(section: Mapping[str, Any], vendor: Vendor, path: KeyPath, document: Document) -> Window:
-    """The vendor's quota with what the file says instead; a quota's reset stays while its period is a day."""
+    """The vendor's quota, with the file's values in place of its own; its reset stays while the period is a day."""
     calls = section.get("calls", vendor.quota.calls)
     per = section.get("per", vendor.quota.per_seconds)
     resets_at = section.get("resets")

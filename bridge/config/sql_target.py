@@ -1,4 +1,4 @@
-"""Where a subscription of transport `sql` writes: which addresses of databases and names of tables are accepted."""
+"""Where a subscription of transport `sql` writes: which database addresses and table names are accepted."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bridge.errors import clip
 
 __all__ = ["SQL_SCHEMES", "absolute", "check_sql", "identifier_problem", "is_sql", "literal_problem", "sqlite_path"]
 
-#: Schemes of the addresses, as libpq reads them, and SQLite's as SQLAlchemy writes it.
+#: Address schemes: libpq's for PostgreSQL, SQLAlchemy's for SQLite.
 SQL_SCHEMES = ("postgresql", "postgres", "sqlite")
 _SQLITE = "sqlite:///"
-#: PostgreSQL cuts names off after 63 bytes, and the tables' names and their indexes' have a suffix.
+#: PostgreSQL cuts names off after 63 bytes, and the names of tables and indexes have a suffix.
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _Address = TypeVar("_Address", bound=str)
 
@@ -28,7 +28,7 @@ def is_sql(address: str) -> bool:
 
 
 def literal_problem(address: str) -> str | None:
-    """Where the address of a database that is written in the file itself holds a password, or None."""
+    """Where a database address written in the file itself holds a password, or None."""
     return None if isinstance(address, Reference) else literal_secret_problem(address)
 
 
@@ -42,12 +42,12 @@ def identifier_problem(text: str) -> str | None:
 
 
 def sqlite_path(address: str) -> str | None:
-    """The path in the address of an SQLite file; None for another database."""
+    """The path in the address of an SQLite file; None for any other database."""
     return address.removeprefix(_SQLITE) if address.startswith(_SQLITE) else None
 
 
 def absolute(address: _Address, folder: Path) -> _Address:
-    """The address with an absolute path, if it is that of an SQLite file; relative ones start at `folder`."""
+    """The address, with an absolute path if it is that of an SQLite file; a relative path starts at `folder`."""
     path = sqlite_path(address)
     return address if path is None else type(address)(f"{_SQLITE}{(folder / path).resolve()}")
 

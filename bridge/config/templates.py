@@ -1,4 +1,4 @@
-"""Texts of bridge.yaml that brokers get to see: names of queues, exchanges and tasks, and the pattern `routing_key`."""
+"""Texts of bridge.yaml that brokers see: names of queues, exchanges and tasks, and the pattern `routing_key`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bridge.errors import clip
 
 __all__ = ["KEY_BYTES", "broker_name_problem", "routing_key_problems"]
 
-#: AMQP's short strings, which queues, exchanges and routing keys are; Redis has no limit that matters.
+#: Limit of AMQP's short strings, such as queues, exchanges and routing keys; Redis has no relevant limit.
 KEY_BYTES = 255
 _FIELDS = ("source", "type")
 

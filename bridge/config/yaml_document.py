@@ -22,22 +22,22 @@ __all__ = ["Document", "KeyPath", "Reference", "SpelledNumber", "parse_yaml", "r
 KeyPath = tuple[str | int, ...]
 
 _MAX_DEPTH = 20
-#: A source has about 30 values; a file of a hundred sources and subscriptions stays far below.
+#: A source has about 30 values; a file with a hundred sources and subscriptions stays far below this.
 _MAX_VALUES = 50_000
 _MAX_FILE_BYTES = 65_536
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class Reference(str):
-    """Text from the environment or from a file of its own; it may be a secret."""
+    """Text from the environment or a separate file; it may be a secret."""
 
     __slots__ = ()
 
 
 class SpelledNumber(int):
-    """A whole number that is not written as Python writes it, such as 007, 0x1F or 12:30. It may be meant as an id."""
+    """A whole number that Python would write differently, such as 007, 0x1F or 12:30. It may be meant as an id."""
 
-    #: As it is in the file.
+    #: As written in the file.
     spelling: str
 
 
@@ -49,7 +49,7 @@ class Document:
     data: Any = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[tuple[KeyPath, str]] = field(default_factory=list)
-    #: Paths whose reference could not be resolved: further problems with their values are only consequences.
+    #: Paths whose reference could not be resolved: further problems with their values are mere consequences.
     broken: set[KeyPath] = field(default_factory=set)
 
     def add(self, path: KeyPath, problem: str) -> None:
@@ -128,9 +128,9 @@ def parse_yaml(text: str, name: str) -> Document:
 
 
 def _count_values(node: yaml.Node, name: str, counts: dict[int, int]) -> int:
-    """How many values `node` stands for, each alias counted as what it names; `counts` by node, 0 while it is open.
+    """How many values `node` stands for; an alias counts as much as what it names. `counts`: by node, 0 while open.
 
-    Raises `ConfigError` before any of them is made: nine levels of nine aliases are a kilobyte of text.
+    Raises `ConfigError` before any value is made: nine levels of nine aliases are a kilobyte of text.
     """
     if id(node) in counts:
         if counts[id(node)] == 0:

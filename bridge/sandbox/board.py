@@ -30,7 +30,7 @@ class Figures:
     by_webhook: int
     #: First published from a poll or a recheck.
     by_poll: int
-    #: Found by poll; all their webhooks were lost.
+    #: Found by poll after all their webhooks were lost.
     rescued: int
     #: Duplicate webhooks.
     dropped: int
@@ -74,7 +74,7 @@ def collect(
         types[event.type] += 1
         ids.add(event.id)
         if event.type in (COMPLETED, VOIDED):
-            # Stored events are compact JSON, and quotes inside texts are escaped: this can only be the attribute.
+            # Stored events are compact JSON, and quotes inside texts are escaped: a match can only be the attribute.
             first_origin[event.source, event.attempt] = (
                 "webhook" if b'"bridgeorigin":"webhook"' in event.event else "poll"
             )

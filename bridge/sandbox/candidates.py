@@ -31,7 +31,7 @@ class Candidates:
         return self._finished == self._attempts and all(simulator.idle() for simulator in self._simulators.values())
 
     def step(self, now: float) -> None:
-        """Do everything due by `now` (UNIX seconds); the vendors take turns."""
+        """Do everything that is due by `now` (UNIX seconds); the vendors take turns."""
         self._started_at = now if self._started_at is None else self._started_at
         due = int((now - self._started_at) * self._per_second) + 1
         simulators = list(self._simulators.values())

@@ -14,19 +14,19 @@ from schemas.event import COMPLETED, REVISED, VOIDED
 
 __all__ = ["OUTPUTS", "SCALE", "SUBSCRIPTIONS", "Addresses", "Conditions", "VendorAddress", "configuration"]
 
-#: Time in the demo runs this much faster: an hour takes 30 s.
+#: How much faster time runs in the demo: an hour takes 30 s.
 SCALE = 120.0
 #: Subscriptions of the generated file; the fourth subscriber reads the journal and needs none.
 SUBSCRIPTIONS = ("gradebook", "warehouse", "crm")
 #: What `--with` adds -> the name of its subscription.
 OUTPUTS = {"sql": "results", "notify": "chat", "xapi": "lrs"}
-#: No budget of a demo is for less than so many seconds.
+#: Shortest period of a budget in a demo, in seconds.
 _MIN_PERIOD = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """The options of the command; shares are 0-1, times seconds."""
+    """The options of the command; shares are from 0 to 1, times are in seconds."""
 
     vendors: tuple[str, ...] = ("classmarker",)
     #: None: endless.
@@ -55,7 +55,7 @@ class Conditions:
 
     @property
     def per_second(self) -> float:
-        """Attempts finished per second: one, or all of `attempts` within 40 s, up to a rate that polls can follow."""
+        """Attempts finished per second: one, or all of `attempts` within 40 s, up to a rate that polls keep up with."""
         if self.attempts is None:
             return 1.0
         return min(max(self.attempts / 40, 4.0), 10.0)
@@ -63,7 +63,7 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorAddress:
-    """The address of a simulated vendor, and what a source needs to read from it."""
+    """The address of a simulated vendor, and what a source needs in order to read from it."""
 
     base_url: str
     quota: Quota
@@ -80,7 +80,7 @@ class Addresses:
     web_url: str
     crm_url: str
     crm_secret: str
-    #: Of the further outputs: an SQLite file, and two servers on this machine.
+    #: Addresses of the further outputs: an SQLite file, and two servers on this machine.
     database: Path
     chat_url: str
     lrs_url: str

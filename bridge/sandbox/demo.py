@@ -38,7 +38,7 @@ _PROBLEMS_SHOWN = 20
 
 
 def run(conditions: Conditions, data_dir: Path, host: str, port: int) -> int:
-    """Run a demo until a signal or, with `once`, until its verdict; the exit code.
+    """Run a demo until a signal or, with `once`, until its verdict. Returns the exit code.
 
     Raises `ConfigError` and `BridgeError` as `up` does.
     """
@@ -133,16 +133,16 @@ class _Log:
 
 
 def _of_demos(ready: services.Services) -> dict[str, str]:
-    """Settings that the parts of no other bridge may have."""
+    """Settings that only the processes of a demo may have."""
     return {f"{PREFIX}TIME_SCALE": str(SCALE), f"{PREFIX}OPEN_ACCESS": str(int(ready.settings.open_access))}
 
 
 def _notes(ready: services.Services, host: str) -> list[str]:
-    """What to say about signing in, with the token of the first start where it is needed."""
+    """Lines about signing in, with the token of the first start if it is needed."""
     if ready.settings.open_access:
         return []
     token = access.first_token(ready.config)
-    return [f"dashboard and API need signing in: {host} is not this machine alone", *([token] if token else [])]
+    return [f"dashboard and API need signing in: {host} is not a loopback address", *([token] if token else [])]
 
 
 def _settle(supervisor: Supervisor, screen: Screen, line: str) -> None:

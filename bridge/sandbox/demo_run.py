@@ -23,7 +23,7 @@ __all__ = ["DemoRun"]
 
 _DAY = 86_400
 _FIGURES_EVERY = 1.0
-#: An expected attempt is due after, and overdue after, seconds.
+#: Seconds after which an expected attempt is due, and overdue.
 _EXPECTED_AFTER, _EXPECTED_FOR = 10.0, 3600.0
 
 
@@ -132,7 +132,7 @@ class DemoRun:
         return [event for event in events if event.source in self._simulators]
 
     def _judge(self, now: float) -> str | None:
-        """The verdict, from the journal and the subscribers' output alone; counters do not count."""
+        """The verdict, based only on the journal and the subscribers' output, not on counters."""
         self._finished_at = self._finished_at or now
         self.problems = problems(self._truth(), self._stored(self._started_at), self._inbox.received)
         late = now - self._finished_at > self._conditions.patience

@@ -1,4 +1,4 @@
-"""The example subscribers as child processes, and their output. They import nothing of the bridge."""
+"""The example subscribers as child processes, and their output. They import nothing from the bridge."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["SUBSCRIBERS", "Inbox", "programs"]
 
 _RECEIVED = re.compile(r'"received": "([^"]+)"')
 
-#: Those of every demo; the first three are subscriptions of bridge.yaml, the last one reads the journal.
+#: Subscribers of every demo; the first three are subscriptions of bridge.yaml, the last one reads the journal.
 SUBSCRIBERS = ("gradebook", "warehouse", "crm", "certificates")
 
 
@@ -59,14 +59,14 @@ def programs(
     commands |= {OUTPUTS[output]: further[output] for output in conditions.outputs}
     settings = {**environment, "PYTHONUNBUFFERED": "1", "GRADEBOOK_BROKER": address.broker_url}
     return [
-        # Under a keeper: they do not watch their parent themselves.
+        # Under a keeper, because they do not watch their parent themselves.
         Program(name=name, command=kept((sys.executable, *arguments), patience=3.0), environment=settings)
         for name, arguments in commands.items()
     ]
 
 
 class Inbox:
-    """Ids of the events that each subscriber has printed."""
+    """The ids of the events that each subscriber has printed."""
 
     def __init__(self, outputs: Iterable[str] = ()) -> None:
         """`outputs`: further ones, of `OUTPUTS`."""
@@ -74,7 +74,7 @@ class Inbox:
         self.received: dict[str, set[str]] = {name: set() for name in names}
 
     def take(self, name: str, line: str) -> bool:
-        """Record a line of a process; whether it was a received event."""
+        """Record a line of a process, and return whether it was a received event."""
         # Not parsed as JSON: threads of a subscriber may print into each other's lines.
         ids = _RECEIVED.findall(line) if name in self.received else []
         self.received.get(name, set()).update(ids)

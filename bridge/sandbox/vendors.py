@@ -36,7 +36,7 @@ def open_vendors(
 
     `left_out` is called with one line about each vendor that cannot be simulated. Raises `ConfigError` if none can.
     """
-    # Not a log line for each call to the simulated APIs.
+    # No log line for each call to the simulated APIs.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     faults = Faults(
         lose=conditions.lose, duplicate=conditions.duplicate, delay=conditions.delay, reorder=conditions.reorder

@@ -19,7 +19,7 @@ _OF_ATTEMPTS = (COMPLETED, REVISED, VOIDED)
 
 
 def by_attempt(events: Iterable[StoredEvent], attempts: Collection[Name]) -> dict[Name, list[StoredEvent]]:
-    """Attempt -> its events, in the given order; every attempt has a list."""
+    """Attempt -> its events, in the given order; every attempt has a list, even an empty one."""
     events_of: dict[Name, list[StoredEvent]] = {attempt: [] for attempt in attempts}
     for event in events:
         if event.type in _OF_ATTEMPTS:
@@ -77,7 +77,7 @@ def _opposite(said: str, member: str, value: bool) -> str:
 
 
 def _content(data: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The parts of an event's data of which a revision must change at least one."""
+    """The parts of an event's data; a revision must change at least one of them."""
     result = {name: value for name, value in data["result"].items() if name != "previous"}
     attempt = data["attempt"]
     others = [data.get(name) for name in ("sections", "flags", "vendor")]

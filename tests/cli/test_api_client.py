@@ -144,7 +144,7 @@ def test_what_the_token_does_not_allow_is_one_line(run: Run, url: str) -> None:
     code, _, err = run(*remote(url, TOKENS["viewer"]), "watches", "cancel", "x")
     assert (code, err) == (FAILED, "Error: role viewer is not sufficient: this call needs role operator\n")
     code, _, err = run("--url", url, "--token", "two words", "watches", "list")
-    assert (code, "the token is not one" in err, "two" in err) == (USAGE, True, False)
+    assert (code, "the token is not valid" in err, "two" in err) == (USAGE, True, False)
     code, _, err = run("--token", "t", "watches", "list")
     assert (code, "--token needs --url" in err) == (USAGE, True)
 
@@ -191,7 +191,7 @@ def test_what_no_bridge_answers_is_named(run: Run, status: int, media: str, body
         assert run(*remote(address), "watches", "list") == (
             UNAVAILABLE,
             "",
-            f"Error: {address} answered {status} as no bridge does. Remedy: check --url\n",
+            f"Error: {address} answered {status}, unlike a bridge. Remedy: check --url\n",
         )
     finally:
         server.shutdown()
@@ -213,7 +213,7 @@ def test_a_state_server_that_is_away_is_69_with_its_remedy(
 
 def test_a_command_that_works_beside_the_server_alone_refuses_an_address(run: Run) -> None:
     code, _, err = run(*remote("http://127.0.0.1:1"), "config", "show")
-    assert (code, "config show works beside the server alone. Remedy: leave out --url" in err) == (USAGE, True)
+    assert (code, "config show works only beside the server. Remedy: leave out --url" in err) == (USAGE, True)
 
 
 def test_a_token_that_goes_over_the_network_unencrypted_is_announced(run: Run) -> None:

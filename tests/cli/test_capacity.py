@@ -85,7 +85,7 @@ def test_a_bridge_elsewhere_has_other_retentions_so_its_address_is_refused(
     run: Run, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run_line(["--url", "https://bridge.example.org", "capacity", "--per-day", "9"]) == USAGE
-    assert "capacity works beside the server alone. Remedy: leave out --url" in capfd.readouterr().err
+    assert "capacity works only beside the server. Remedy: leave out --url" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_wrong_usage_exits_with_2_and_a_suggestion(shell):
         (("requests", "reprocess", "--source", "us"), 'unknown source: "us". Known: eu.'),
         (("requests", "show"), "Missing argument 'REQUEST_ID'."),
         (("dead-letters", "replay"), "missing: an ID, --subscription NAME, --filter, --quarantine or"),
-        (("dead-letters", "replay", "books/0:1-1", "--all"), "IDs and a filter exclude each other. Give one of them"),
+        (("dead-letters", "replay", "books/0:1-1", "--all"), "IDs and a filter cannot be combined. Give one of them"),
         (("dead-letters", "replay", "books/0:1-1", "quarantine/1-1"), "Replay them one after another"),
         (("dead-letters", "show", "crm/1"), 'unknown subscription: "crm". Known: books.'),
         (

@@ -166,7 +166,7 @@ def test_every_format_holds_the_same(run: Any, arguments: tuple[str, ...]) -> No
         (("logs",), "Use attempt-bridge events tail."),
         (("sources", "ls"), "Use attempt-bridge sources list."),
         (("tokens", "create"), "Use attempt-bridge tokens new."),
-        (("events", "show", "--watch"), "All lists have it. Here run watch attempt-bridge ..."),
+        (("events", "show", "--watch"), "All lists have it. Here, run watch attempt-bridge ..."),
         (("events", "list", "--format", "json"), "Use -o table, json, jsonl or yaml."),
         (("events", "list", "--sinc", "2h"), "Did you mean '--since'"),
         (("trigger", "classmarker", "--force"), "Use --yes."),
@@ -203,7 +203,7 @@ def test_init_writes_an_example_that_check_accepts_once_its_variables_are_set_an
     assert code == 0, err
     warning = "is an address of the example. Remedy: write your own"
     persons = (
-        "names and e-mail addresses of every candidate are sent: it has no filter but types. "
+        "names and e-mail addresses of every candidate are sent: its only filter is types. "
         "Remedy: data: minimal, or a filter such as {sources: [...]}"
     )
     assert err.splitlines()[:-1] == [

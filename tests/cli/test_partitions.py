@@ -79,4 +79,4 @@ def test_a_change_that_no_process_moves_on_is_69(run: Run, monkeypatch: pytest.M
     monkeypatch.setattr("bridge.cli.partitions._POLL_SECONDS", 0.01)
     monkeypatch.setattr("bridge.cli.partitions._SILENT_SECONDS", 0.02)
     code, _, err = run("partitions", "repartition", "3", "--yes")
-    assert (code, "no dispatch process moves it on. Start attempt-bridge dispatch" in err) == (UNAVAILABLE, True)
+    assert (code, "no dispatch process runs it. Start attempt-bridge dispatch" in err) == (UNAVAILABLE, True)

@@ -35,7 +35,7 @@ def check_a_subscriber_that_gets_nothing_is_a_failure(start: Start, data: tuple[
     assert started.ends() == 1
     lines = started.out.read_text().splitlines()
     assert "run 1 on" in lines[0]
-    assert "dashboard and API need signing in: 0.0.0.0 is not this machine alone" in lines
+    assert "dashboard and API need signing in: 0.0.0.0 is not a loopback address" in lines
     assert [line for line in lines if line.startswith("API token, shown this once: ")]
     assert [line for line in lines if line.startswith("dashboard: http://127.0.0.1:") and "?code=" in line]
     assert lines[-1] == "failed: 3 attempt(s) did not arrive everywhere exactly once"

@@ -139,7 +139,7 @@ def test_a_state_server_that_fails_on_the_way_is_reported_with_how_many_are_regi
     monkeypatch.setattr(services.expectations, "_register", full)
     answer = run("import", file, "--source", "eu")
     assert len(services.expectations.list("eu")) == 1000
-    assert "At least 1000 of 2000 attempts are registered. Remedy: do the same again" in answer.stderr
+    assert "At least 1000 of 2000 attempts are registered. Remedy: repeat this" in answer.stderr
 
     answer = run("import", file, "--source", "eu")
     assert answer.stderr.startswith("2000 attempts are expected")

@@ -234,7 +234,7 @@ def test_the_command_shows_request_answer_and_time_and_fails_with_1(
     assert "webhook-signature: v1," in out
     assert re.search(r"(?m)^time +\d+ ms$", out)
     assert "[+] the receiver answered 200\n" in out
-    assert err == "crm is paused: the test was sent all the same, events wait\n"
+    assert err == "crm is paused: the test was sent anyway; events wait\n"
     hook.status = 503
     with one_test_done(services):
         assert cli.run(["subscriptions", "test", "crm", "-o", "json"]) == 1
