@@ -135,7 +135,7 @@ def test_with_two_replicas_only_what_both_confirmed_is_safe_whichever_takes_over
     with replicated(tmp_path) as servers:
         follow = ("--replicaof", f"127.0.0.1 {servers.primary.port}")
         with closing(Server(tmp_path / "second", *follow)) as second, second.client() as direct:
-            until(lambda: direct.info("replication")["master_link_status"] == "up")
+            until(lambda: second.replication().get("master_link_status") == "up")
             servers.lag()
             outcomes = []
             for replicas in (1, 2):

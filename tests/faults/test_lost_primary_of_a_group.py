@@ -7,7 +7,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Any, cast
 
 import pytest
 import redis
@@ -75,10 +74,10 @@ def acknowledged_by_woken(group: SentinelGroup, client: redis.Redis, numbers: ra
     journal.publish(entry(numbers[0]), now=NOW)
     old.stop()
     new = group.wait_for_another(old)
-    until(lambda: replication(new).get("connected_slaves", 0) >= 1)
+    until(lambda: new.replication().get("connected_slaves", 0) >= 1)
     old.cont()
     refused = repeated_until_acknowledged(journal, numbers)
-    until(lambda: replication(old).get("role") == "slave")
+    until(lambda: old.replication().get("role") == "slave")
     with new.client() as there:
         gone = lost(numbers, attempts([there]))
     record("faults", json.dumps({"acknowledged": len(numbers), "refused": refused, "lost": gone, "doubled": 0}))
@@ -136,15 +135,6 @@ class Lagging:
             self.refused += 1
         else:
             self.acknowledged[name].add(number)
-
-
-def replication(server: Server) -> dict[str, Any]:
-    """What a server says of itself; a sentinel that gives it another role cuts its connections."""
-    try:
-        with server.client() as client:
-            return cast("dict[str, Any]", client.info("replication"))
-    except redis.ConnectionError:
-        return {}
 
 
 @pytest.mark.usefixtures("without_asking")

@@ -91,19 +91,19 @@ class Cluster:
 
     def replica_of(self, primary: Server) -> Server:
         """Its first replica, by its own word."""
-        port = self._replication(primary)["slave0"]["port"]
+        port = primary.replication()["slave0"]["port"]
         return next(node for node in self.nodes if node.port == port)
 
     def take_over(self, replica: Server) -> None:
         """It becomes the primary without a vote, as an operator decides where no majority is left."""
         self._ask(replica, "CLUSTER FAILOVER", "TAKEOVER")
-        until(lambda: self._replication(replica).get("role") == "master")
+        until(lambda: replica.replication().get("role") == "master")
 
     def bring_back(self, node: Server) -> None:
         """A primary that was killed or paused, and replaced, comes back as a replica that has everything."""
         if node.process.poll() is not None:
             node.start()
-        until(lambda: self._replication(node).get("master_link_status") == "up")
+        until(lambda: node.replication().get("master_link_status") == "up")
 
     def give_up(self, key: str) -> None:
         """From now on no node has the slot of a key."""
@@ -181,7 +181,7 @@ class Cluster:
         for node in self.nodes:
             until(lambda node=node: self._info(node)["cluster_state"] == "ok")
         for node in self.nodes[self._primaries :]:
-            until(lambda node=node: self._replication(node).get("master_link_status") == "up")
+            until(lambda node=node: node.replication().get("master_link_status") == "up")
 
     def _replicate(self, node: Server, primary: str) -> bool:
         try:
@@ -189,15 +189,6 @@ class Cluster:
         except redis.ResponseError:
             return False  # it does not know that node yet
         return True
-
-    @staticmethod
-    def _replication(node: Server) -> dict[str, Any]:
-        """What it says of itself; nothing when its role has just changed, which cuts its connections."""
-        try:
-            with node.client(socket_timeout=5) as client:
-                return cast("dict[str, Any]", client.info("replication"))
-        except redis.ConnectionError:
-            return {}
 
     def _info(self, node: Server) -> dict[str, str]:
         answer = self._ask(node, "CLUSTER INFO")

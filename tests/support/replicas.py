@@ -25,9 +25,9 @@ class ReplicatedServer:
 
     def follows(self) -> None:
         """Wait until the replica has everything."""
-        with self.primary.client() as primary, self.replica.client() as replica:
+        with self.primary.client() as primary:
             until(lambda: primary.set("here", "") and cast("int", primary.wait(1, 1000)) >= 1)
-            until(lambda: replica.info("replication")["master_link_status"] == "up")
+        until(lambda: self.replica.replication().get("master_link_status") == "up")
 
     def lag(self) -> None:
         """From now on nothing reaches the replica, whose connection stays."""
@@ -51,9 +51,11 @@ class ReplicatedServer:
 
 
 def held_back(primary: Server) -> int:
-    """Bytes that a primary has for its replicas and could not hand to the kernel: for the one that has most."""
+    """Bytes that a primary has for its replicas and could not hand to the kernel: for the one that has most of it."""
     with primary.client() as client:
-        return min(int(each["omem"]) for each in client.client_list(_type="replica"))
+        replicas = client.client_list(_type="replica")
+    assert replicas, "the primary has lost its replicas"
+    return min(int(replica["omem"]) for replica in replicas)
 
 
 @contextmanager

@@ -89,8 +89,8 @@ class SentinelGroup:
         return named
 
     def wait_until_whole(self) -> None:
-        """Wait until a failover may begin: all sentinels know each other and all servers that run, and no failover is
-        under way; all replicas follow the primary."""
+        """Wait until a failover may begin: all replicas that run follow the primary, all sentinels know each other and
+        these servers, and no failover is under way."""
         until(self._is_whole, seconds=30)
 
     def wait_for_another(self, than: Server) -> Server:
@@ -110,10 +110,16 @@ class SentinelGroup:
             each.close()
 
     def _is_whole(self) -> bool:
-        running = sum(server.process.poll() is None for server in self.servers) - 1
-        with self.primary().client(password=self._password) as client:
-            following = [each["state"] for name, each in client.info("replication").items() if name[5:].isdigit()]
-        return following == ["online"] * running and all(self._knows(sentinel, running) for sentinel in self.sentinels)
+        primary = self.primary()
+        replicas = [each for each in self.servers if each is not primary and each.process.poll() is None]
+        return all(self._follows(replica, primary) for replica in replicas) and all(
+            self._knows(sentinel, len(replicas)) for sentinel in self.sentinels
+        )
+
+    def _follows(self, replica: Server, primary: Server) -> bool:
+        """Whether it has been filled and hears everything; until then it may be elected, and lacks the rest."""
+        state = replica.replication(password=self._password)
+        return (state.get("master_port"), state.get("master_link_status")) == (primary.port, "up")
 
     def _knows(self, sentinel: Sentinel, replicas: int) -> bool:
         """Whether it knows the other sentinels and that many replicas, and is at rest."""
@@ -140,4 +146,4 @@ class SentinelGroup:
                     client.sentinel_set(MASTER, "down-after-milliseconds", milliseconds)
 
     def _asking(self, sentinel: Sentinel) -> redis.Redis:
-        return redis.Redis(port=sentinel.port, password=self._sentinel_password, socket_timeout=2)
+        return redis.Redis(port=sentinel.port, password=self._sentinel_password, socket_timeout=10)

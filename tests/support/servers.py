@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -65,6 +65,14 @@ class Server:
 
     def client(self, **options: object) -> redis.Redis:
         return redis.Redis.from_url(self.url, **options)  # type: ignore[arg-type]
+
+    def replication(self, **options: object) -> dict[str, Any]:
+        """What it says of its replication; nothing when its role has just changed, which cuts its connections."""
+        try:
+            with self.client(socket_timeout=5, **options) as client:
+                return cast("dict[str, Any]", client.info("replication"))
+        except redis.ConnectionError:
+            return {}
 
     def empty(self) -> None:
         """Forget everything, over a connection that is kept: there is a call for each test."""
