@@ -489,7 +489,7 @@ def _https(secrets: str) -> str:
             _subscription("transport: kombu, queue: x, broker: 'sentinel://mq:26379'"),
             "is not supported over sentinel://",
         ),
-        (_bridge("broker: sentinel://a:1;sentinel://b:2"), "is not supported over sentinel://, where the name of"),
+        (_bridge("broker: sentinel://a:1;sentinel://b:2"), "is not supported over sentinel://, which has no place"),
         (
             _bridge("broker: redis+cluster://a,b"),
             "is not supported over a Redis Cluster: kombu has no transport for it",
