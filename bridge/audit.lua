@@ -4,7 +4,7 @@
 -- ARGV  1 id of the call   2 stream id before which entries are dropped   3.. fields of the entry
 -- Returns 1 if it was appended, 0 if it is there already.
 
--- A repetition follows within seconds: few others come in between.
+-- A repeat comes within seconds, so few other entries are in between.
 for _, entry in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 50)) do
   if entry[2][1] == 'call' and entry[2][2] == ARGV[1] then return 0 end
 end

@@ -1,6 +1,6 @@
 """The audit: every change that was made through the API or the command line, with who, what, when, before and after.
 
-It holds no secrets and no personal data: texts of members that may hold some are left out, whoever passes them.
+It holds no secrets and no personal data: members whose text may hold some are left out, whichever caller passes them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bridge.state.errors import state_errors
 
 __all__ = ["AuditEntry", "AuditLog", "Change", "audit_fields", "digest_of", "safe"]
 
-#: Members whose values may name a person or be a secret, in any depth.
+#: Members whose values may name a person or be a secret, at any depth.
 _HIDDEN = frozenset(
     {
         *(
@@ -108,7 +108,7 @@ def audit_fields() -> Fields:
 
 
 def safe(value: Any, depth: int = 0) -> Any:
-    """The value without what may be a secret or name a person, and bounded: it is shown to everybody with a token."""
+    """The value in bounded size, without what may be a secret or name a person: everybody with a token sees it."""
     if isinstance(value, Mapping):
         if depth == _DEEPEST:
             return "(not kept)"

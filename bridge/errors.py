@@ -98,7 +98,7 @@ class StateUnavailable(Retryable):
 
 
 class VendorUnavailable(Retryable):
-    """The vendor does not answer, or answers that it cannot now."""
+    """The vendor does not answer, or answers that it cannot serve the call now."""
 
     default_reason = "vendor_unavailable"
 
@@ -131,7 +131,7 @@ class DeliveryFailed(BridgeError):
     """One try failed. `permanent`: further tries are useless. `retry_after`: seconds that the receiver asked for.
 
     `charged`: False if the failure uses up no try, because it is not the receiver's (the broker is down).
-    `about_event`: True if the receiver answered and refused this event alone, so that the circuit stays closed.
+    `about_event`: True if the receiver answered and refused only this event, so that the circuit stays closed.
     """
 
     default_reason = "delivery_failed"

@@ -1,7 +1,7 @@
 """Writes lines to a stream that may be full, slow or closed: never blocks its caller, never raises.
 
-What prints for as long as a process lives goes through here: a full disk under the log, a closed pipe or a reader that
-has stopped reading must end or block no part of the bridge.
+Whatever prints for as long as a process lives goes through here: a full disk under the log, a closed pipe or a reader
+that has stopped reading must neither end nor block any part of the bridge.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from bridge.clock import monotonic
 
 __all__ = ["LineStream", "LineWriter", "drain_writers", "line_writer"]
 
-#: Lines that wait for a slow reader; beyond that, lines are lost and counted.
+#: What may wait for a slow reader; lines beyond that are lost and counted.
 _MOST_BYTES = 1_000_000
-#: At exit, for lines that wait.
+#: How long the exit waits for lines that are still queued.
 _DRAIN_SECONDS = 2.0
 
 
@@ -39,10 +39,10 @@ def _lines_lost(count: int) -> str:
 
 
 class LineWriter:
-    """A stream over a file descriptor; a thread of its own does the writing, in the order of the calls.
+    """A stream over a file descriptor; its own thread writes, in the order of the calls.
 
-    Lines that cannot be written, or that find `most_bytes` waiting, are lost. Their number is written as `lost_line` of
-    it as soon as writing works again.
+    Lines that cannot be written, or that find `most_bytes` waiting, are lost. Their number is written, as
+    `lost_line` of that number, as soon as writing works again.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class LineWriter:
                     self._lost += not written
 
     def _write_lost(self) -> bool:
-        """Whether what was lost before, if anything, could be reported."""
+        """Report the lines that were lost, if any; whether that worked."""
         with self._lock:
             lost = self._lost
         if not lost:
@@ -125,7 +125,7 @@ class LineWriter:
         return True
 
     def _put(self, data: bytes) -> bool:
-        """Write all of it; whether that worked."""
+        """Write all of `data`; whether that worked."""
         rest = b"\n" + data if self._torn else data
         while rest:
             try:
@@ -140,7 +140,7 @@ class LineWriter:
 
 
 def line_writer(stream: TextIO | None, lost_line: Callable[[int], str] = _lines_lost) -> LineStream:
-    """The writer for `sys.stdout` or `sys.stderr`, one per process; any other stream, as in tests, is itself returned.
+    """The writer for `sys.stdout` or `sys.stderr`, one per process; others, as in tests, are returned as they are.
 
     `lost_line`: what to write about a number of lost lines.
     """
@@ -158,7 +158,7 @@ def line_writer(stream: TextIO | None, lost_line: Callable[[int], str] = _lines_
 
 
 def drain_writers() -> None:
-    """Wait, not for long, until what was written is out: for a process that ends without its exit handlers."""
+    """Wait briefly until queued lines are written: for a process that ends without its exit handlers."""
     for writer in _writers.values():
         writer.drain()
 

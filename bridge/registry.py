@@ -1,6 +1,6 @@
 """Finds the vendors: folders of `bridge/vendors/`, and installed packages that an entry point names.
 
-A vendor that cannot be loaded is left out, and stops nothing else: `broken()` says in one line each what is wrong.
+A vendor that cannot be loaded is left out, and the others work: `broken()` has one line for each that says why.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _find() -> _Registry:
 
 
 def _places() -> Iterator[Path]:
-    """What is in `bridge/vendors/`, without caches and what only the cache of an earlier version is left of."""
+    """What is in `bridge/vendors/`, without caches and folders in which only an earlier version's cache is left."""
     for place in vendors_package.__path__:
         for path in Path(place).iterdir():
             has_files = path.is_dir() and any(item.name != "__pycache__" for item in path.iterdir())
@@ -112,7 +112,7 @@ def _add(registry: _Registry, name: str, module: str, check: Callable[[], object
 
 
 def _add_installed(registry: _Registry, name: str, points: Sequence[EntryPoint]) -> None:
-    """A vendor in a package of its own. A folder of the bridge with the same name goes before it."""
+    """Add a vendor from an installed package. A folder of the bridge with the same name takes precedence."""
     origin = " and ".join(sorted({f"{point.dist.name} {point.dist.version}" for point in points if point.dist}))
     module = points[0].value.partition(":")[0].strip()
 
@@ -130,7 +130,7 @@ def _add_installed(registry: _Registry, name: str, points: Sequence[EntryPoint])
 
 
 def _exists(module: str) -> bool:
-    """Whether a module can be found; one whose parent fails to load is, and loading it says why."""
+    """Whether a module can be found. One whose parent fails to load counts as found: loading it reports why."""
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError as error:

@@ -63,7 +63,7 @@ class Clients:
 
     #: For scripts that may be repeated, and for reads.
     state: redis.Redis
-    #: For consumer groups and blocking reads: never repeats a command by itself.
+    #: For consumer groups and blocking reads: never retries a command.
     blocking: redis.Redis
     #: Makes the HTTP session for one turn with one vendor.
     vendor_session: Callable[[], requests.Session]
@@ -86,7 +86,7 @@ class Services:
     clients: Clients
     #: The clock: UNIX seconds.
     now: Callable[[], float] = clock.now
-    #: The clock behind `now` where that is corrected by the state server's.
+    #: The clock behind `now`, where the state server's clock corrects it.
     server_clock: ServerClock | None = None
     #: Builds the journal from a client and `partitions`.
     make_journal: Callable[..., Journal] = Journal
@@ -98,7 +98,7 @@ class Services:
 
     @property
     def blocking_client(self) -> redis.Redis:
-        """For consumer groups and blocking reads: never repeats a command by itself."""
+        """For consumer groups and blocking reads: never retries a command."""
         return self.clients.blocking
 
     def sync_clock(self) -> None:
@@ -213,7 +213,7 @@ class Services:
 def load(settings: Settings | None = None, *, config_path: Path | None = None) -> Services:
     """Read settings and bridge.yaml. Raises `ConfigError` with all problems at once.
 
-    Closes `settings.config_descriptor` if it is given: it can be read once.
+    Closes `settings.config_descriptor` if it is given: it can be read only once.
     Without `state` the addresses are those of the embedded server under `data_dir`, whether or not it runs.
     """
     settings = settings or read_settings()
@@ -268,14 +268,14 @@ def clients_of(state_url: str, confirmation: Confirmation | None = None) -> Clie
 
 
 def _vendor_session() -> requests.Session:
-    # `requests` takes longer to import than all of this module, and only who calls a vendor needs it.
+    # `requests` takes longer to import than all of this module, and only callers of a vendor need it.
     from bridge.polling.vendor_http import vendor_session  # noqa: PLC0415
 
     return vendor_session()
 
 
 def _check_demo(settings: Settings, config: Config) -> None:
-    """What `demo` sets for its parts is refused for any other file. Open access also beside names of who may call."""
+    """Refuse what `demo` sets for its parts with any other file, and open access with a file that names callers."""
     given = {"TIME_SCALE": settings.time_scale != 1.0, "OPEN_ACCESS": settings.open_access}
     problems = [
         f"environment: {PREFIX}{name}: is for demos alone. Remedy: unset it"

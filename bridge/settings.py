@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 PREFIX = "ATTEMPT_BRIDGE_"
-#: Variables that our libraries read by themselves and that would win over bridge.yaml: with `CELERY_BROKER_URL`, Celery
+#: Variables that our libraries read themselves and that would win over bridge.yaml: with `CELERY_BROKER_URL`, Celery
 #: sends every task to another broker.
 _LIBRARY_PREFIXES = ("CELERY", "KOMBU_", "GUNICORN_", "GEVENT", "FLASK_", "WERKZEUG_", "PROMETHEUS_")
 _LIBRARY_NAMES = frozenset(
@@ -102,7 +102,7 @@ def wants_no_colours() -> bool:
 def ignore_library_settings() -> tuple[str, ...]:
     """Remove what libraries would read from the environment; the names of all that was removed so far.
 
-    Call it before the libraries are imported: some read at once.
+    Call it before the libraries are imported: some read it on import.
     """
     for name in list(os.environ):  # noqa: TID251 - this is the one place
         if name.upper().startswith(_LIBRARY_PREFIXES) or name in _LIBRARY_NAMES:

@@ -32,7 +32,7 @@ _LAYOUT = "\t\n\r"
 
 
 def text_problem(text: str, *, longest: int | None = None, lines: bool = False) -> str | None:
-    """What is wrong with a foreign text, as the end of a sentence about it that quotes nothing of it; None: nothing.
+    """What is wrong with a foreign text, as the end of a sentence that quotes nothing of it; None: nothing is wrong.
 
     `longest`: characters. `lines`: tabs and line breaks are allowed.
     """
@@ -49,7 +49,7 @@ def text_problem(text: str, *, longest: int | None = None, lines: bool = False) 
 
 
 def cleaned(text: str) -> str:
-    """The text with the replacement character for what is `BROKEN` in it: for what was stored before it was checked."""
+    """The text with the replacement character for each `BROKEN` character: for texts stored before the check."""
     return BROKEN.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -82,7 +82,7 @@ def parse_time_of_day(text: object) -> float:
     """`13:30` as seconds after midnight. Raises `ValueError`."""
     match = _TIME_OF_DAY.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        # YAML reads 13:30 without quotes as a number to the base of 60.
+        # YAML reads 13:30 without quotes as a base-60 number.
         raise ValueError(f'"{clip(text, 40)}" is not a valid time of day; write it in quotes, in UTC, such as "13:30"')
     return int(match[1]) * 3600.0 + int(match[2]) * 60.0
 

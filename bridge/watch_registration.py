@@ -72,12 +72,12 @@ class PartlyRegistered(StateUnavailable):
 
     @property
     def members(self) -> dict[str, int]:
-        """What an answer about it has beside its message."""
+        """What a response about it has besides its message."""
         return {"registered": self.registered}
 
 
 def check(services: Services, documents: Sequence[Mapping[str, Any]], *, now: float) -> list[dict[str, Any]]:
-    """The rows of loaded `NewWatch` documents, of which none is registered.
+    """The rows that loaded `NewWatch` documents would have; registers none.
 
     Raises `ValidationError` with the position of each invalid document as key.
     """
@@ -85,14 +85,14 @@ def check(services: Services, documents: Sequence[Mapping[str, Any]], *, now: fl
 
 
 def register(services: Services, documents: Sequence[Mapping[str, Any]], *, now: float) -> list[dict[str, Any]]:
-    """Register the loaded `NewWatch` documents, none if one of them is wrong; their rows.
+    """Register the loaded `NewWatch` documents, or none if one of them is wrong; returns their rows.
 
-    Every process of the bridge knows them after `bridge.polling.expectations.KNOWN_AFTER_SECONDS`. Raises
+    Every process of the bridge sees them after `bridge.polling.expectations.KNOWN_AFTER_SECONDS`. Raises
     `ValidationError` as `check` does; `StateUnavailable` if nothing was registered, `PartlyRegistered` if the state
-    server failed on the way: they are stored in order, some hundred at a time.
+    server failed midway: they are stored in order, a few hundred at a time.
     """
     checked = _all_checked(services, documents, now)
-    # Also what is answered is made before anything is stored: what cannot be shown cannot be cancelled.
+    # The rows are made before anything is stored: a watch that cannot be shown cannot be cancelled.
     registered = [_row(source, expected, None) for source, expected in checked]
     done = 0
     for part in chunks(checked):
@@ -104,8 +104,8 @@ def register(services: Services, documents: Sequence[Mapping[str, Any]], *, now:
                 if not done:
                     raise
                 raise PartlyRegistered(
-                    f"{error}. At least {done} of {len(checked)} attempts are registered. Remedy: do the same again "
-                    "when it answers; what is registered already is only replaced",
+                    f"{error}. At least {done} of {len(checked)} attempts are registered. Remedy: repeat the call "
+                    "when the state server answers; what is registered already is only replaced",
                     done,
                 ) from error
             done += len(expected)
@@ -117,7 +117,7 @@ class Listed(NamedTuple):
 
     next_recheck: float
     source: str
-    #: Of the key: in place of it in the order and in cursors, because a key may hold an e-mail address.
+    #: Of the key, and used instead of it for sorting and in cursors: a key may hold an e-mail address.
     digest: str
     key: str
     expected: Expectation | None
@@ -144,7 +144,7 @@ class Listed(NamedTuple):
 
     @property
     def row(self) -> dict[str, Any]:
-        """It as the API shows it."""
+        """The watch as the API shows it."""
         return _row(self.source, self.expected, self.watch)
 
 
@@ -161,7 +161,7 @@ def listed(services: Services, sources: Sequence[str]) -> list[Listed]:
 
 
 def count(watches: Iterable[Listed]) -> dict[str, dict[str, int]]:
-    """How many watches there are: `states` and `kinds`, the name of each -> their number."""
+    """How many watches have each of the `states` and `kinds`: name -> number."""
     states, kinds = Counter(dict.fromkeys(STATES, 0)), Counter(dict.fromkeys(KINDS, 0))
     for watch in watches:
         states[watch.state] += 1
@@ -170,7 +170,7 @@ def count(watches: Iterable[Listed]) -> dict[str, dict[str, int]]:
 
 
 def following(watches: Sequence[Listed], position: Sequence[str] | None) -> Sequence[Listed]:
-    """What comes after a position in the sorted list; all of it without one. Raises `ValueError` for no position."""
+    """What comes after a position in the sorted list; all of it without one. Raises `ValueError` for a bad one."""
     if position is None:
         return watches
     moment, source, digest = position
@@ -180,7 +180,7 @@ def following(watches: Sequence[Listed], position: Sequence[str] | None) -> Sequ
 def read_again(
     services: Services, watches: Iterable[Listed], *, state: str | None, kind: str | None
 ) -> Iterator[Listed]:
-    """What is still there of watches that were listed before, as it is now, in their places of then."""
+    """Those of the watches listed before that still exist, as they are now, in the order of that list."""
     for watch in watches:
         expected = services.expectations.get(watch.source, watch.key)
         current = watch._replace(expected=expected, watch=services.watches.get(watch.source, watch.key))
@@ -193,7 +193,7 @@ def _digest(key: str) -> str:
 
 
 def find(services: Services, ident: str) -> dict[str, Any] | None:
-    """One watch by its id, or None; it is looked up, not searched for."""
+    """One watch by its id, or None; reads no other watch."""
     named = _named_here(services, ident)
     if named is None:
         return None
@@ -203,7 +203,7 @@ def find(services: Services, ident: str) -> dict[str, Any] | None:
 
 
 def cancel(services: Services, idents: Sequence[str]) -> list[str]:
-    """Stop rechecking the watches with these ids; the ids under which there is none. Raises `StateUnavailable`."""
+    """Stop rechecking the watches with these ids; returns the ids that no watch has. Raises `StateUnavailable`."""
     named = [_named_here(services, ident) for ident in idents]
     unknown = [ident for ident, name in zip(idents, named, strict=True) if name is None]
     for source in dict.fromkeys(name[0] for name in named if name is not None):

@@ -31,8 +31,8 @@ def living_consumers(client: redis.Redis, group: str, partition: int) -> list[st
 def is_alive(client: redis.Redis, consumer: str, partition: int, longest: float = LONGEST_HEARTBEAT) -> bool:
     """Whether the process of a consumer has a heartbeat. Raises the errors of redis-py.
 
-    Beside its entries, or, if it is of the version before this one, in one place for all partitions. On a cluster, the
-    server of that place may be away, and says nothing then.
+    It is stored in the partition, or, by a process of the version before this one, in one place for all partitions.
+    On a cluster the server of that place may be away, which counts as no heartbeat there.
     """
     if exists_for(client, keys.alive(partition, consumer), longest):
         return True

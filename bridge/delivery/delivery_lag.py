@@ -21,7 +21,7 @@ SHARE = 0.95
 
 
 def bucket_of(delivery: Delivery, now: float) -> str:
-    """The bucket of a delivery that a try has ended `now` (UNIX seconds by the state server's clock).
+    """The bucket of a delivery that a try ended at `now` (UNIX seconds by the state server's clock).
 
     "" for a replay, whose event is old on purpose, and for a journal entry of unknown time.
     """
@@ -34,8 +34,8 @@ def bucket_of(delivery: Delivery, now: float) -> str:
 def percentile(counts: Mapping[str, int], share: float = SHARE) -> float | None:
     """The lag, seconds, within which `share` of the counted deliveries ended; None without any.
 
-    `counts`: bucket -> deliveries. Within a bucket they are taken to be spread evenly; of those beyond the last bound
-    it is that bound.
+    `counts`: bucket -> deliveries. Within a bucket they are taken to be spread evenly; for one beyond the last
+    bound, that bound is returned.
     """
     wanted = share * sum(counts.get(bucket, 0) for bucket in BUCKETS)
     if not wanted:

@@ -1,6 +1,6 @@
--- discard: delete dead letters for good, and count them. Repeating it does nothing.
+-- discard: delete dead letters permanently, and count them. Repeating it does nothing.
 --
--- KEYS    1..9 as outcomes.lua says
+-- KEYS    1..9 as in outcomes.lua
 -- ARGV    1 now (UNIX seconds)   2 counter to raise   3.. stream ids
 -- Returns the number of dead letters that were deleted
 

@@ -1,6 +1,6 @@
 -- end_delivery: end a delivery that waits for a retry or a receipt. Repeating it does nothing.
 --
--- KEYS    1..9 as outcomes.lua says
+-- KEYS    1..9 as in outcomes.lua
 -- ARGV    1 event id   2 settled delivery (settled.py)   3 counter to raise   4 now (UNIX seconds)
 --         5 1 to refuse a delivery that is being sent
 -- Returns 1 if it was ended, 0 if there is none, -1 if it is being sent

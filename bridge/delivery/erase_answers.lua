@@ -1,11 +1,11 @@
 -- erase_answers: replace dead letters by copies without their tries, because an answer mentions a person to be erased.
 --
--- KEYS    1..9 as outcomes.lua says
+-- KEYS    1..9 as in outcomes.lua
 -- ARGV    per dead letter: its stream id, the record of its delivery without texts of errors
 -- Returns the number that were replaced
 --
--- Why: the event of somebody else must not be lost with them, and an entry of a stream cannot be changed. The failure
--- groups count the copy as they counted the letter.
+-- Why: the event is somebody else's and must not be lost with the answer, and an entry of a stream cannot be changed.
+-- The failure groups count the copy as they counted the letter.
 
 local replaced = 0
 for i = 1, #ARGV, 2 do

@@ -1,6 +1,6 @@
 -- erase_deliveries: end deliveries without a trace of them: no try, no place in a failure group, no settled delivery.
 --
--- KEYS    1..9 as outcomes.lua says
+-- KEYS    1..9 as in outcomes.lua
 -- ARGV    1 now (UNIX seconds)   2.. event ids
 -- Returns the number of event ids
 --

@@ -1,6 +1,6 @@
 -- erase_settled: delete deliveries that have ended, and their places in the index by event id.
 --
--- KEYS    1..9 as outcomes.lua says
+-- KEYS    1..9 as in outcomes.lua
 -- ARGV    stream ids
 -- Returns the number that were deleted
 

@@ -1,6 +1,6 @@
--- forget_groups: delete the failure groups that are fixed for long.
+-- forget_groups: delete the failure groups that were fixed long ago.
 --
--- KEYS    1..9 as outcomes.lua says
+-- KEYS    1..9 as in outcomes.lua
 -- ARGV    1 oldest UNIX seconds to keep
 -- Returns the number deleted
 

@@ -77,7 +77,7 @@ class FailureGroups:
                 last = page[-1]
 
     def discard(self, subscription: str, name: str, *, now: float) -> int:
-        """Delete the dead letters of a group for good; returns how many."""
+        """Delete the dead letters of a group permanently; returns how many."""
         pages = _batched(self.letter_ids(subscription, name), _PAGE)
         return sum(self._deliveries.discard(subscription, page, now=now) for page in pages)
 
@@ -130,7 +130,7 @@ def _merged_groups(subscription: str, answers: Sequence[Mapping[bytes, bytes]]) 
         for name, text in stored.items():
             place = f"{keys.failure_groups(subscription, partition)} {name.decode()}"
             part = record_or_none(FailureGroup, text, place=place, fingerprint=name.decode())
-            # A count less is better than a list that fails.
+            # An unreadable group is left out: a count that is too low is better than a list that fails.
             if part is not None:
                 parts.setdefault(part.fingerprint, []).append(part)
     return sorted(map(merged, parts.values()), key=lambda group: (-group.last, group.fingerprint))

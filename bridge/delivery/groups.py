@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 __all__ = ["ACKNOWLEDGED", "FIXED", "OPEN", "OTHER", "FailureGroup", "about", "fingerprint", "merged", "normalised"]
 
 OPEN, ACKNOWLEDGED, FIXED = "open", "acknowledged", "fixed"
-#: The group of what fails when a subscription has as many groups as are kept.
+#: The group of any other failure once a subscription has as many groups as are kept.
 OTHER = "000000000000"
 _FINGERPRINT = 12
 _MESSAGE = 200
@@ -59,7 +59,7 @@ class FailureGroup:
     example: str
     #: Deliveries in the group when it was acknowledged.
     acknowledged: int
-    #: How often it was open again after it was fixed or acknowledged.
+    #: How often it opened again after it was fixed or acknowledged.
     reopened: int
 
     @property
@@ -82,14 +82,14 @@ def fingerprint(reason: str, status: int | None, message: str) -> str:
 
 
 def about(reason: str, status: int | None, message: str) -> str:
-    """What a new group says of its failures, as outcomes.lua takes it."""
+    """What a new group records about its failures, as outcomes.lua takes it."""
     return json.dumps({"reason": reason, "status": status, "message": message[:_MESSAGE]}, ensure_ascii=True)
 
 
 def merged(parts: Iterable[FailureGroup]) -> FailureGroup:
-    """The group of one fingerprint over all partitions, of which there is at least one.
+    """The group of one fingerprint over all partitions. `parts`: at least one.
 
-    It is open if one part is, else acknowledged if one part is.
+    It is open if any part is, else acknowledged if any part is.
     """
     every = list(parts)
     if len(every) == 1:

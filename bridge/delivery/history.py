@@ -1,4 +1,4 @@
-"""Reads what is known of single deliveries: tries under way, dead letters by event, deliveries that have ended."""
+"""Reads what is stored about single deliveries: tries under way, dead letters by event, deliveries that have ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CLASSES = 16
 _GROUP = 12
 _NO_GROUP = "-" * _GROUP
 _PAGE = 200
-#: Subscriptions of which one script asks: with more, others would wait for it.
+#: Subscriptions that one call of the script looks up: more would make other commands wait.
 _TOGETHER = 50
 
 

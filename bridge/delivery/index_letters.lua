@@ -1,6 +1,6 @@
 -- index_letters: put dead letters of an earlier version into the index and into their failure groups.
 --
--- KEYS    1..9 as outcomes.lua says
+-- KEYS    1..9 as in outcomes.lua
 -- ARGV    1 now (UNIX seconds), then per dead letter: its stream id, event id, fingerprint, about (groups.py)
 -- Returns the number that were added
 --

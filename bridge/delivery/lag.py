@@ -27,7 +27,7 @@ def oldest_unsettled_at(client: redis.Redis, subscription: str, *, partitions: i
 def oldest_unsettled(
     client: redis.Redis, subscriptions: Sequence[str], journals: Sequence[JournalGroups]
 ) -> dict[str, float | None]:
-    """The same of several, in one round trip. `journals`: of `read_groups`. Raises the errors of redis-py."""
+    """The same for several, in one round trip. `journals`: from `read_groups`. Raises the errors of redis-py."""
     pipe, asked = client.pipeline(transaction=False), dict[tuple[int, str, str], int]()
     wanted: list[tuple[str, int]] = []
     for name in subscriptions:
@@ -36,7 +36,7 @@ def oldest_unsettled(
                 continue
             group = journal.groups.get(keys.group(name))
             pending = keys.group(name) if group is not None and group.pending else ""
-            # Most subscriptions are at the same place: what comes behind it is asked for once.
+            # Most subscriptions are at the same place: what comes after it is read only once.
             start = "" if pending else "-" if group is None else f"({group.last_delivered}"
             place = (journal.partition, pending, start)
             if place not in asked:

@@ -45,7 +45,7 @@ class Position:
     """Where a list continues: the part of the list, and in it a place as text."""
 
     part: str
-    #: Subscription, partition and place in it; for what has ended the place alone, of one event the subscription.
+    #: Subscription, partition and place in it; for what has ended only the place, for one event only the subscription.
     place: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -110,7 +110,7 @@ def _from_start(asked: Asked) -> Asked:
 def _parts(
     asked: Asked, partitions: int, read: Callable[[str, int, tuple[str, ...]], Iterable[Step]]
 ) -> Iterator[Step]:
-    """The steps of each subscription and partition, beginning behind the position."""
+    """The steps of each subscription and partition, beginning after the position."""
     name, partition, *place = asked.after.place if asked.after else ("", "0")
     for subscription in sorted(asked.subscriptions):
         for number in range(partitions):

@@ -1,6 +1,6 @@
 -- mark_group: acknowledge a failure group, or open it again.
 --
--- KEYS    1..9 as outcomes.lua says
+-- KEYS    1..9 as in outcomes.lua
 -- ARGV    1 fingerprint   2 state: acknowledged or open   3 now (UNIX seconds)
 -- Returns the state it had, or "" if there is no such group
 

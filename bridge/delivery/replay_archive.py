@@ -22,7 +22,7 @@ __all__ = ["Archive", "ArchiveUnavailable", "Archived", "archive_problem"]
 
 #: What `data` of an event about an attempt has, whatever the vendor.
 _MEMBERS = {"attempt", "candidate", "assessment", "result"}
-#: Stands in for the second half of a journal id: the journal itself never counts so far within a millisecond.
+#: Stands in for the second half of a journal id: the journal itself never counts that far within a millisecond.
 _SEQUENCE = "999999999"
 #: Seconds that an event may be recorded before it is appended to the journal.
 _SLACK = 86_400.0
@@ -70,7 +70,7 @@ class Archive:
     """
 
     def __init__(self, subscription: Subscription, index: EventIndex, now: float, *, partitions: int) -> None:
-        """`partitions`: over how many parts the job shares the rows."""
+        """`partitions`: the number of parts among which the job divides the rows."""
         self._subscription, self._index, self._now, self._partitions = subscription, index, now, partitions
         self._database: Database | None = None
 
@@ -82,13 +82,13 @@ class Archive:
             raise ArchiveUnavailable(self._subscription.name, error) from error
 
     def rows(self, part: Part, after: str, limit: int) -> list[Archived]:
-        """The next rows behind a position, oldest first, those of other partitions too. Raises `StateUnavailable`."""
+        """The next rows after a position, oldest first, those of other partitions too. Raises `StateUnavailable`."""
         first, _, ident = after.partition("|")
         try:
             rows = self._open().recorded(first or part.first, part.last, ident, limit)
         except BridgeError as error:
             raise ArchiveUnavailable(self._subscription.name, error) from error
-        # By digest, however the journal spreads them: each row belongs to one part, also while partitions change.
+        # By digest, not as the journal spreads them: each row belongs to one part, even while partitions change.
         places = [partition_of_field(attempt_field(row.source, row.subject), self._partitions) for row in rows]
         ours = {row.id for row, place in zip(rows, places, strict=True) if place == part.partition}
         kept = self._in_journal([row for row in rows if row.id in ours])

@@ -1,9 +1,9 @@
--- replay_batch: schedule the next items of a replay job, and record how far it came. Repeating it does nothing.
+-- replay_batch: schedule the next items of a replay job, and record how far it got. Repeating it does nothing.
 --
--- KEYS    1..9 as outcomes.lua says   10 progress of the job in this partition (hash)   11 journal (stream)
+-- KEYS    1..9 as in outcomes.lua   10 progress of the job in this partition (hash)   11 journal (stream)
 -- ARGV    1 now (UNIX seconds)   2 subscription   3 the position before, "" at the beginning   4 the position after
 --         5 1 if nothing follows   6 consumer group of the subscription   7 items excluded   8 items without an event
---         9 items that are gone   10 epoch of the progress when the items were read, then per item: kind (`letter`, `event`
+--         9 items that are gone   10 epoch of the progress when the items were read; per item: kind (`letter`, `event`
 --         or `archived`), its entry in the dead letters or in the journal, or position in the archive, event id, record
 -- Returns 1, or 0 if the job has passed this position already, or an erasure has begun since
 --

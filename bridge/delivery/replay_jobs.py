@@ -73,7 +73,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PartProgress:
-    """How far a job came in one part."""
+    """How far a job got in one part."""
 
     #: The last entry that was read; empty: none.
     at: str = ""
@@ -86,7 +86,7 @@ class PartProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
-    """What a job replays. Nothing of it changes later. Times are UNIX seconds."""
+    """What a job replays. It never changes. Times are UNIX seconds."""
 
     id: str
     #: One of `KINDS`.
@@ -112,7 +112,7 @@ class Replay:
 
     @property
     def partitions(self) -> list[int]:
-        """The partitions of its parts, whatever number of them the processes serve by now."""
+        """The partitions of its parts, however many partitions the processes serve now."""
         return sorted({part.partition for part in self.parts})
 
     def to_json(self) -> str:
@@ -181,7 +181,7 @@ def allowance(rate: float | None, carried: float, elapsed: float, most: int) -> 
     """How many items may be replayed now, `most` at most.
 
     `rate`: items a second; None: no limit. `carried`: what was allowed and not used. `elapsed`: seconds since then.
-    What was not used for longer than a second is lost, so that a job that waited does not begin with a burst.
+    What was not used for longer than a second is lost, so that a job that waited does not resume with a burst.
     """
     if rate is None:
         return float(most)

@@ -40,7 +40,7 @@ class Preview:
     #: Entries that were read and are not replayed: because of a filter, or because their event is missing.
     excluded: int = 0
     unreadable: int = 0
-    #: Whether everything was read; else the counts are of the oldest entries alone.
+    #: Whether everything was read; else the counts are only of the oldest entries.
     complete: bool = True
 
     @property
@@ -95,7 +95,7 @@ def archived_parts(
 
 
 def named_parts(places: Iterable[tuple[str, int, str]]) -> tuple[Part, ...]:
-    """The parts of a job with some entries alone. `places`: subscription, partition, stream id."""
+    """The parts of a job with only some entries. `places`: subscription, partition, stream id."""
     entries: dict[tuple[str, int], set[str]] = {}
     for subscription, partition, entry in places:
         entries.setdefault((subscription, partition), set()).add(entry)

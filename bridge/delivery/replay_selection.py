@@ -48,7 +48,7 @@ class Candidate:
 
     #: Stream id.
     entry: str
-    #: One of the four words above.
+    #: One of the five words above.
     verdict: str
     #: The dead letter, the event or the quarantined record; None if it is gone, or a dead letter that is excluded or
     #: only counted.
@@ -83,9 +83,9 @@ class Selection:
         self._query: Query = parse(job.filter, fields_of(job.kind), job.created)
 
     def page(self, part: Part, after: str, limit: int, *, count: bool = False) -> Page:
-        """The next `limit` entries of a part behind the position `after`, "" for its beginning.
+        """The next `limit` entries of a part after the position `after`, "" for its beginning.
 
-        `count`: dead letters are not parsed, for who counts them alone. Raises `StateUnavailable` and
+        `count`: dead letters are not parsed, for a caller that only counts them. Raises `StateUnavailable` and
         `ArchiveUnavailable`.
         """
         if self._archive is not None:

@@ -120,7 +120,7 @@ class Replays:
                     self.client.hincrby(keys.replay_progress(job.id, partition), "epoch", 1)
 
     def note(self, ident: str, *, now: float, waits: str) -> None:
-        """Say why a job waits, "" if it moves on."""
+        """Record why a job waits, "" if it moves on."""
         with state_errors():
             self.client.hset(keys.replay_job(ident), mapping={"updated": f"{now:.3f}", "waits": waits})
 

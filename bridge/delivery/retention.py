@@ -1,4 +1,4 @@
-"""Deletes what is past its retention: settled deliveries, dead letters, failure groups that are fixed for long."""
+"""Deletes what is past its retention: settled deliveries, dead letters, failure groups that were fixed long ago."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DeliveryRetention:
         return DeliveryRetentionReport(deliveries=settled, dead_letters=letters)
 
     def _expire_letters(self, subscription: str, before: float, now: float) -> int:
-        """Delete the dead letters that were stored before `before`; they are counted, for nothing vanishes unseen."""
+        """Delete the dead letters stored before `before`; they are counted, so that nothing vanishes unseen."""
         newest, expired = f"({max(0, int(before * 1000))}-0", 0
         for partition in range(self._deliveries.partitions):
             while True:

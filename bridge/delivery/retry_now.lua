@@ -3,9 +3,9 @@
 -- KEYS    1 retry (sorted set: event id by due time)   2 deliveries (hash: event id -> record)
 --         3 claims (hash: event id -> times claimed and not settled)
 -- ARGV    1 now (UNIX seconds)   2... event ids
--- Returns how many are due now that were not before
+-- Returns how many were made due
 --
--- Why: what is claimed is being sent, and what waits for a receipt was delivered; neither may be sent again for this.
+-- Why: what is claimed is being sent, and what waits for a receipt was delivered; neither may be sent again.
 
 local retry, deliveries, claims, now = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[1])
 local moved = 0

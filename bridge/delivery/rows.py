@@ -51,7 +51,7 @@ class DeliveryRow:
     error: str = ""
     #: Fingerprint of the failure group that it is in; empty if in none.
     group: str = ""
-    #: Id of the dead letter; None if it is none.
+    #: Id of the dead letter; None if it is not one.
     dead_letter: str | None = None
     #: Whether a receipt has confirmed it.
     confirmed: bool = False

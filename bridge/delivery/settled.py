@@ -35,7 +35,7 @@ _HEAD = struct.Struct(">B8sBBHIB")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """One delivery that has ended otherwise than as a dead letter."""
+    """One delivery that has ended, but not as a dead letter."""
 
     #: Where it is stored: partition and stream id.
     partition: int
@@ -89,7 +89,7 @@ def pack(
 
 
 def index_key(event_id: str) -> bytes:
-    """The 8 bytes by which the index knows an event: the first ones of its UUID, or of a hash of any other id."""
+    """The 8 bytes by which the index finds an event: the first ones of its UUID, or of a hash of any other id."""
     binary = _uuid_bytes(event_id)
     return (hashlib.sha256(event_id.encode()).digest() if binary is None else binary)[:8]
 

@@ -101,8 +101,9 @@ def read_state(client: redis.Redis, subscription: str, *, partitions: int, now: 
 def read_states(
     client: redis.Redis, subscriptions: Sequence[str], journals: Sequence[JournalGroups], *, now: float
 ) -> dict[str, SubscriptionState]:
-    """The states of several, in one round trip. `journals`: of `read_groups`, in order; what is in other partitions is
-    left out. Raises the errors of redis-py.
+    """The states of several, in one round trip. `journals`: from `read_groups`, in order; others are left out.
+
+    Raises the errors of redis-py.
     """
     pipe = client.pipeline(transaction=False)
     for name in subscriptions:
@@ -126,7 +127,7 @@ def held_events(
 
 
 def held_since(oldest: float | None, state: SubscriptionState, *, kept: float) -> HeldEvents:
-    """The same if the oldest unsettled event is known."""
+    """Like `held_events`, where the oldest unsettled event is known already."""
     stopped = state.circuit in ("paused", "disabled")
     return HeldEvents(oldest_at=oldest, deleted_from=oldest + kept if oldest is not None and stopped else None)
 

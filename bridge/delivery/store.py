@@ -37,7 +37,7 @@ _PAGE = 200
 _STOPS = ("paused", "disabled", "failures", "open_until", "failing_since", "unsuccessful_since", "unsuccessful")
 #: Counter of the dead letters that were deleted for their age.
 EXPIRED = "expired"
-#: What `retry_one` and `cancel` answer.
+#: What `retry_one` and `cancel` return.
 DONE, UNKNOWN, BEING_SENT, AWAITING_RECEIPT = "done", "unknown", "being sent", "awaiting receipt"
 _ANSWERS = {1: DONE, 0: UNKNOWN, -1: BEING_SENT}
 
@@ -88,7 +88,7 @@ class Deliveries:
     def discard(
         self, subscription: str, letter_ids: Sequence[str], *, now: float, counted_as: str = "discarded"
     ) -> int:
-        """Delete dead letters for good; returns how many still existed. `counted_as`: the counter that is raised."""
+        """Delete dead letters permanently; returns how many still existed. `counted_as`: the counter that is raised."""
         entries: dict[int, list[str]] = {}
         for letter_id in letter_ids:
             partition, _, entry = letter_id.partition(":")
@@ -125,7 +125,7 @@ class Deliveries:
         with state_errors():
             moved = self._retry_now(keys=names, args=[f"{now:.3f}", event_id])
             being_sent = not moved and self.client.hexists(names[2], event_id)
-        # One that was due before is as good as moved.
+        # One that was due already counts as moved.
         return DONE if moved or (due <= now and not being_sent) else BEING_SENT
 
     def cancel(self, subscription: str, event_id: str, *, now: float) -> str:
@@ -134,13 +134,13 @@ class Deliveries:
 
     def record_receipt(self, subscription: str, event_id: str, *, now: float) -> bool:
         """End the delivery: the receiver has processed the event. False if no receipt was awaited."""
-        # The receipt of a fast receiver comes while its event counts as being sent.
+        # The receipt of a fast receiver may come while its event counts as being sent.
         return self._end_one(subscription, event_id, CONFIRMED, "receipts", now, while_sent=True) > 0
 
     def _end_one(
         self, subscription: str, event_id: str, outcome: str, counter: str, now: float, *, while_sent: bool = False
     ) -> int:
-        """What end_delivery.lua answers."""
+        """What end_delivery.lua returns."""
         current = self.under_way(subscription, event_id)
         if current is None:
             return 0
@@ -158,7 +158,7 @@ class Deliveries:
             return cast("int", self._end(keys=outcome_keys(subscription, partition), args=args))
 
     def pause(self, subscription: str) -> bool:
-        """Begin no further delivery until `resume`; events wait in the journal. `sending` says what is under way.
+        """Begin no further delivery until `resume`; events wait in the journal. `sending` counts what is under way.
 
         False if it was paused already.
         """
@@ -218,6 +218,6 @@ class Deliveries:
             return read_state(self.client, subscription, partitions=self.partitions, now=now)
 
     def states(self, subscriptions: Sequence[str], *, now: float) -> dict[str, SubscriptionState]:
-        """The same of several, in as many round trips as of one."""
+        """The same for several, in as many round trips as for one."""
         with state_errors():
             return read_states(self.client, subscriptions, read_groups(self.client, range(self.partitions)), now=now)

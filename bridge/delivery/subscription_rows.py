@@ -36,7 +36,7 @@ def subscription_row(deliveries: Deliveries, config: Config, name: str, *, now: 
 def subscription_rows(
     deliveries: Deliveries, config: Config, names: Sequence[str], *, now: float
 ) -> list[dict[str, Any]]:
-    """The same of several, in as many round trips as of one."""
+    """The same for several, in as many round trips as for one."""
     with state_errors():
         journals = read_groups(deliveries.client, range(config.bridge.partitions))
         states = read_states(deliveries.client, names, journals, now=now)

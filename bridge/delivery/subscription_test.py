@@ -1,6 +1,7 @@
 """Tests of subscriptions: one labelled event, sent at once by a dispatch process to one subscription.
 
-Who asks and who sends meet in the state. A test is taken once: if the process that took it ends, nobody sends it again.
+The process that asks and the one that sends meet in the state server. A test is taken once: if the process that took it
+ends, nobody sends it again.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = [
 
 #: How long to wait for a report: longer than a try of any transport takes.
 WAIT_SECONDS = 45.0
-#: A blocking read lasts at most so long, because its socket does not wait much longer.
+#: A blocking read lasts at most this long, because its socket does not wait much longer.
 _BLOCK_SECONDS = 2.0
 #: What is left in the state expires after this time.
 _EXPIRY_SECONDS = 60
@@ -44,7 +45,7 @@ _TEXT = "A test by an operator: nothing has happened. Do not act on it."
 
 @dataclass(frozen=True, slots=True)
 class AskedTest:
-    """A test that a dispatch process shall do. `digest`: of the configuration of who asks."""
+    """A test for a dispatch process to do. `digest`: of the configuration of the process that asks."""
 
     ident: str
     subscription: str
@@ -78,7 +79,7 @@ class Report:
 class SubscriptionTests:
     """Asks for tests, takes them, hands over reports. Every method raises `StateUnavailable`.
 
-    `blocking`: for blocking reads; never repeats a command by itself.
+    `blocking`: for blocking reads; never retries a command.
     """
 
     def __init__(self, client: redis.Redis, blocking: redis.Redis) -> None:
@@ -97,7 +98,7 @@ class SubscriptionTests:
         return True
 
     def wait(self, test: AskedTest, seconds: float) -> Report | None:
-        """The report of a test; None if none has come. One that nobody has taken by then is never sent."""
+        """The report of a test; None if none has come. A test that nobody has taken by then is never sent."""
         ends_at = clock.monotonic() + seconds
         with state_errors():
             try:
@@ -110,7 +111,7 @@ class SubscriptionTests:
                 self._client.delete(keys.asked_test(test.ident), keys.tested(test.subscription))
 
     def take(self, seconds: float) -> AskedTest | None:
-        """The next test that shall be done now; waits up to `seconds` for one. Nobody else gets it."""
+        """The next test to do; waits up to `seconds` for one. Nobody else gets it."""
         with state_errors():
             popped = self._blocking.blpop([keys.asked_tests()], timeout=min(_BLOCK_SECONDS, seconds))
             if popped is None:

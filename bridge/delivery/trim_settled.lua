@@ -1,6 +1,6 @@
 -- trim_settled: delete settled deliveries that are too old, and their places in the index by event id.
 --
--- KEYS    1..9 as outcomes.lua says
+-- KEYS    1..9 as in outcomes.lua
 -- ARGV    1 oldest UNIX milliseconds to keep   2 maximum number
 -- Returns the number deleted
 

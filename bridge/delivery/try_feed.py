@@ -1,6 +1,6 @@
-"""Tries of deliveries as they end, for those who watch: stored only while somebody does, for about a minute.
+"""Tries of deliveries as they end, for those who watch: stored only while somebody watches, for about a minute.
 
-It names no person: an event id, and fixed words.
+It holds an event id and fixed words, and no personal data.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["DEAD", "DELIVERED", "FAILED", "HANDED_OVER", "EndedTry", "TryFeed", 
 DELIVERED, HANDED_OVER, FAILED, DEAD = "delivered", "handed_over", "failed", "dead"
 #: Tries that are kept for readers that are behind, and seconds after which they are gone.
 _MAX_KEPT, _KEPT_SECONDS = 1000, 60
-#: How long a reader counts as there after it has last asked, and how often writers ask whether one is there, seconds.
+#: How long a reader counts as present after its last read, and how often writers check for one, seconds.
 _WATCHED_SECONDS, _CHECK_SECONDS = 10, 1.0
 
 
@@ -77,7 +77,7 @@ class TryReader:
         self._position = "0-0"
 
     def begin(self) -> None:
-        """From now on lanes show their tries, after a second at most."""
+        """Make lanes show their tries, beginning within a second."""
         with state_errors():
             self._client.set(keys.ended_tries("watched"), 1, ex=_WATCHED_SECONDS)
             newest = cast("list[tuple[bytes, Any]]", self._client.xrevrange(keys.ended_tries(), count=1))

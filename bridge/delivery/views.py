@@ -33,7 +33,7 @@ _MAX_STEPS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """What is asked for. `states`: empty for all but `waiting`, which has no place of its own in the state."""
+    """What is asked for. `states`: empty for all but `waiting`, which is not stored as such."""
 
     subscriptions: Sequence[str]
     query: Query
@@ -82,7 +82,7 @@ def list_deliveries(
 
 
 def _of_event(client: redis.Redis, partitions: int, asked: ListQuery, event_id: str) -> DeliveryPage:
-    """The deliveries of one event by subscription. By its id they are found without a search."""
+    """The deliveries of one event by subscription. Its id finds them without a search."""
     history, store = History(client, partitions=partitions), Deliveries(client, partitions=partitions)
     after = "" if asked.after is None else asked.after.place[0]
     names = sorted(name for name in asked.subscriptions if name > after)
@@ -139,7 +139,7 @@ def _possible(query: Query, name: str, value: str) -> bool:
 
 
 def _states(query: Query) -> frozenset[str]:
-    """All states but `waiting`, which has no place in their order; that one alone if the filter takes no other."""
+    """All states but `waiting`, which has no place in their order; only `waiting` if the filter takes no other."""
     others = frozenset(STATES) - {WAITING}
     possible = [state for state in STATES if _possible(query, "state", state)]
     return frozenset({WAITING}) if possible == [WAITING] else others

@@ -1,1 +1,1 @@
-"""Erasing one person: who is meant, every place that may hold something, jobs and their reports."""
+"""Erasing one person: whose data it is, every place that may hold something, jobs and their reports."""

@@ -6,7 +6,7 @@
 -- Returns {last entry copied, 1 if there may be more, 0 if it is done, -1 if the copy is another one}
 --
 -- Why: an entry of a stream cannot be changed. The last step copies what was appended meanwhile and renames, at once. A
--- process that slept through its lease must not put a part in the place of the whole.
+-- process that slept through its lease must not replace the whole with a part.
 
 if ARGV[1] == '-' then
   redis.call('DEL', KEYS[2])

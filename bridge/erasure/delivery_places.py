@@ -1,4 +1,4 @@
-"""What deliveries hold of a person: those under way, answers, dead letters, settled ones, failure groups, alarms."""
+"""What deliveries hold about a person: those under way, answers, dead letters, settled ones, failure groups, alarms."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Fields(_Owned):
         raise NotImplementedError
 
     def hit(self, unit: tuple[str, int], name: bytes, value: bytes) -> Hit | None:
-        """What a field has of the person."""
+        """What a field has about the person."""
         raise NotImplementedError
 
     def read_unit(self, unit: Any, cursor: str, limit: int) -> Batch:
@@ -55,7 +55,7 @@ class _Fields(_Owned):
         return Batch(hits, str(after) if after else None, len(fields), self.learned(hits))
 
     def learned(self, hits: Sequence[Hit]) -> Sequence[Trace]:
-        """What the hits say of the person."""
+        """What the hits reveal about the person."""
         return ()
 
 
@@ -104,7 +104,7 @@ class AnswerPlace(_Fields):
 
     def hit(self, unit: tuple[str, int], name: bytes, value: bytes) -> Hit | None:
         """See `_Fields`."""
-        # Those of the person's own deliveries went with them.
+        # The tries of the person's own deliveries were removed with the deliveries.
         if name.decode(errors="replace") in self.matcher.events or self._without(value) == value:
             return None
         return Hit("answers", reference(*map(str, unit), name.decode(errors="replace")), self.hash_of(*unit), name)

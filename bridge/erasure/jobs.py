@@ -1,7 +1,7 @@
 """Erasure jobs and their store. `workers/dispatch/erasures.py` runs them.
 
-What is found is kept in sets, so that a step that is repeated after a crash counts nothing twice. While a job runs they
-and the job name the person; what is left at its end is a digest and numbers.
+What is found is kept in sets, so that a step that is repeated after a crash counts nothing twice. While a job runs, the
+sets and the job name the person; at its end only a digest and numbers are left.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Erasure:
     error: str = ""
     #: What it found.
     found: Found = field(default_factory=Found)
-    #: What its end says; see `bridge/erasure/report.py`.
+    #: The report at its end; see `bridge/erasure/report.py`.
     report: Mapping[str, Any] | None = None
-    #: Whom it means; None once it has ended.
+    #: Whose data it removes; None once it has ended.
     person: Person | None = field(default=None, repr=False)
 
 
@@ -139,7 +139,7 @@ class Erasures:
         return Lease(self.client, f"erasure:{ident}", token, seconds=_LEASE_SECONDS)
 
     def traces(self, ident: str) -> set[Trace]:
-        """What was learned of the person."""
+        """What was learned about the person."""
         with state_errors():
             members = cast("set[bytes]", self.client.smembers(keys.erasure_traces(ident)))
         pairs = (member.decode().partition("|") for member in members)
@@ -176,7 +176,7 @@ class Erasures:
             pipe.execute()
 
     def note_error(self, ident: str, error: str, *, now: float) -> None:
-        """Say what holds a job up; it goes on."""
+        """Record what holds a job up; it goes on."""
         with state_errors():
             self.client.hset(keys.erasure_job(ident), mapping={"error": error, "updated": f"{now:.3f}"})
 

@@ -1,4 +1,4 @@
-"""What keys without a fixed name, replay jobs and the audit hold of a person."""
+"""What keys without a fixed name, replay jobs and the audit hold about a person."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bridge.state.stored_json import UnreadableRecord, json_object
 
 __all__ = ["AuditPlace", "KeyPlace", "ReplayPlace"]
 
-#: What a repeated call with an `Idempotency-Key` is answered whose answer was erased.
+#: The answer to a repeated call with an `Idempotency-Key` whose first answer was erased.
 _GONE = {
     "type": "about:blank",
     "title": "Gone",
@@ -87,7 +87,7 @@ class KeyPlace(Units):
                 self.client.hdel(hit.item[0], hit.item[1])
 
     def _call(self, answer: bytes) -> Any:
-        """What the answer belongs to; None, so that a repeated call is refused, where that cannot be read."""
+        """What the answer belongs to; None where that cannot be read, so that a repeated call is refused."""
         try:
             return json_object(answer).get("call")
         except UnreadableRecord:
@@ -169,7 +169,7 @@ class AuditPlace(Units):
                     args += [entry, name, value]
             reached, left = cast("tuple[bytes, int]", self._copy(keys=names, args=args))
             if left < 0:
-                raise RuntimeError("another process copies the audit, too")
+                raise RuntimeError("another process is copying the audit, too")
             after = f"({reached.decode()}"
 
     def _changed(self, fields: dict[bytes, bytes]) -> dict[bytes, bytes]:

@@ -1,6 +1,6 @@
-"""Whom an erasure means, and what was learned of that person from the journal. Pure.
+"""Whose data an erasure removes, and what was learned about that person from the journal. Pure.
 
-A candidate is named by its id or by an e-mail address. The events found so name the attempts, and further ids,
+A candidate is given by id or by e-mail address. The events found that way name the attempts, and further ids,
 addresses and names of the same person. Such a value is used to search other places only if no event of another person
 has it too: an address may be shared by a whole class.
 """
@@ -25,7 +25,7 @@ Trace = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Whom an erasure means: a candidate id or an e-mail address at one source. Empty: not given."""
+    """Whose data an erasure removes: a candidate id or an e-mail address at one source. Empty: not given."""
 
     source: str
     candidate: str = ""
@@ -70,7 +70,7 @@ class Matcher:
         self._arrange()
 
     def traces_of(self, attempt: str, raw: bytes) -> list[Trace] | None:
-        """What an event says of the person, None if it is about somebody else. `attempt`: field of its entry."""
+        """What an event reveals about the person, None if it is about somebody else. `attempt`: field of its entry."""
         known = attempt in self.attempts
         if not known and not may_hold(attempt.encode() + b" " + raw, self._cores, foreign=False):
             return None
@@ -92,7 +92,7 @@ class Matcher:
         return any(_is_text(candidate.get(name)) for name in names) and self.traces_of("", raw) is None
 
     def shared_with(self, raw: bytes) -> list[Trace]:
-        """What the event of somebody else has in common with what was learned."""
+        """What another person's event has in common with what was learned."""
         if not may_hold(raw, self._all_cores, foreign=False):
             return []
         candidate = _mapping(_data(raw).get("candidate"))
@@ -116,7 +116,7 @@ class Matcher:
         return value in self._ids or fold(value) in self._emails
 
     def in_body(self, raw: bytes) -> bool:
-        """Whether foreign bytes mention the person. A number counts only beside a name that says whose it is."""
+        """Whether foreign bytes mention the person. A number counts only next to a name that says whose it is."""
         if not may_hold(raw, self._cores):
             return False
         values = named_values(raw)
@@ -133,7 +133,7 @@ class Matcher:
         return self.in_body(raw) or any(self.in_text(text) for text in readings(raw))
 
     def in_key(self, key: str) -> bool:
-        """Whether an id of ours is made of the person's: mere numbers in it may be those of a test or a schedule."""
+        """Whether an id of ours contains one of the person's: mere numbers in it may be a test's or a schedule's."""
         return holds(key, self._distinct) or holds(fold(key), self._emails)
 
     def in_text(self, text: str, *, names: bool = True) -> bool:

@@ -1,4 +1,4 @@
-"""The places that may hold something of a person: what each step of an erasure reads and removes.
+"""The places that may hold something about a person: what each step of an erasure reads and removes.
 
 A step reads batch after batch and may be repeated at any point: what was removed is no longer found.
 """
@@ -27,7 +27,7 @@ class Context:
     partitions: int
     #: The person's source.
     source: str
-    #: All subscriptions that have deliveries, also those that are no longer configured.
+    #: All subscriptions that have deliveries, including those that are no longer configured.
     subscriptions: Sequence[str]
     matcher: Matcher
     #: Those whose events are in tables.
@@ -40,7 +40,7 @@ class Hit:
 
     #: What it is counted as.
     place: str
-    #: Names it without naming a person; one of an entry of a stream ends in `:<stream id>`.
+    #: Identifies it without naming a person; that of a stream entry ends in `:<stream id>`.
     reference: str
     #: What `Place.erase` needs.
     key: str
@@ -87,7 +87,7 @@ class Units:
         number, _, of = place.partition("/")
         index, units = int(number or 0), self.units()
         if of and int(of) != len(units):
-            # A process with other partitions or subscriptions began: what was not read may be anywhere.
+            # Partitions or subscriptions have changed since the job began: what was not read may be anywhere.
             index, cursor = 0, ""
         if index >= len(units):
             return Batch((), None, 0)
@@ -106,7 +106,7 @@ class StreamPlace(Units):
     most = 200
 
     def entry(self, unit: Any, entry: str, fields: dict[bytes, bytes]) -> tuple[Sequence[Hit], Sequence[Trace]]:
-        """What one entry has of the person."""
+        """What one entry has about the person."""
         raise NotImplementedError
 
     def read_unit(self, unit: Any, cursor: str, limit: int) -> Batch:

@@ -1,4 +1,4 @@
--- replace_item: change one item of a short list, wherever it is by now.
+-- replace_item: change one item of a short list, wherever it is now.
 --
 -- KEYS    1 the list
 -- ARGV    1 item as it was read   2 new item

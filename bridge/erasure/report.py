@@ -22,7 +22,7 @@ _STREAMS = {
     "settled_deliveries": "deliveries",
 }
 _RESTART = "Restart the bridge to clear the server's memory at once."
-#: Whether the file was written anew, and whether it is the embedded server's -> what to do.
+#: Whether the file was rewritten, and whether it is the embedded server's -> what to do.
 _REMEDIES = {
     (True, True): f"The disk is clean. {_RESTART}",
     (False, True): "It was not finished. Make it again.",
@@ -45,9 +45,10 @@ def report_of(
     rewritten: float | None = None,
     dry_run: bool = False,
 ) -> Mapping[str, Any]:
-    """The members of the report. `ended`: when all was removed; `rewritten`: when the append-only file was, or None.
+    """The members of the report. `ended`: when everything was removed; `rewritten`: when the append-only file was
+    rewritten, or None.
 
-    Times are UNIX seconds; `off_disk` is None where nobody can promise one, both where nothing was removed.
+    Times are UNIX seconds; `off_disk` is None where no time can be promised, both are None where nothing was removed.
     """
     removed = bool(tally.counts) and not dry_run
     kept = [getattr(retention, name) for place, name in _STREAMS.items() if tally.counts.get(place)]

@@ -1,4 +1,4 @@
-"""What watches, expectations, sittings, reconciliations and reports of polls hold of a person."""
+"""What watches, expectations, sittings, reconciliations and reports of polls hold about a person."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class WatchPlace(Units):
         return key in self.matcher.attempts or any(self.matcher.in_key(text) for text in (key, unquote(key)))
 
     def _is_reference(self, value: bytes) -> bool:
-        """Of a watch: the JSON behind its other members; of an expectation a member."""
+        """Whether it is a reference: of a watch the JSON after its other members, of an expectation a member."""
         text = value if value.startswith(b"{") else b"{" + value.partition(b"{")[2]
         try:
             members = json.loads(text)
@@ -99,7 +99,7 @@ class SittingPlace(Units):
     def read_unit(self, unit: Any, cursor: str, limit: int) -> Batch:
         """See `Units`."""
         after, fields = cast("tuple[int, dict[bytes, bytes]]", self.client.hscan(unit, int(cursor or 0), count=limit))
-        # Of the second sitting the attempt id is the base id with `:2`.
+        # The attempt id of the second sitting is the base id with `:2`.
         known = self.matcher.attempts | {attempt.rpartition(":")[0] for attempt in self.matcher.attempts}
         names = [name.decode(errors="replace") for name in fields if not name.startswith(b"#")]
         ours = [name for name in names if name in known or self.matcher.in_key(unquote(name))]

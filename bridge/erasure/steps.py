@@ -1,4 +1,4 @@
-"""The steps of an erasure, in their order: first who is meant, then the journal, which teaches more, then the rest."""
+"""The steps of an erasure, in order: first who the person is, then the journal, which reveals more, then the rest."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PLACES: dict[str, Callable[[Context, Callable[[], float]], Place]] = {
     "audit": lambda context, now: AuditPlace(context),
     "tables": lambda context, now: TablePlace(context),
 }
-#: The last two: nothing names the person any more; the append-only file is written anew.
+#: The last two remove everything that names the person, and rewrite the append-only file.
 STEPS = (*_PLACES, "forgetting", "rewriting")
 #: What is counted.
 PLACES = (

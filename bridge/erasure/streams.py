@@ -1,4 +1,4 @@
-"""What the journal, stored requests and quarantined records hold of a person."""
+"""What the journal, stored requests and quarantined records hold about a person."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Finding(StreamPlace):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        # What was learned may belong to others too: that is known once the journal was read.
+        # What was learned may belong to others too, which is known only after the whole journal was read.
         self._given = Matcher(context.matcher.person)
         self._reader = Reader(context.client, partitions=context.partitions)
 
@@ -45,7 +45,7 @@ class Finding(StreamPlace):
         return (), [*learned, (EVENT, fields.get(b"id", b"").decode(errors="replace"))]
 
     def _of_request(self, fields: dict[bytes, bytes]) -> Sequence[Trace]:
-        """The attempt of a webhook about this person alone, which may only be watched so far."""
+        """The attempt of a webhook about only this person; it may be watched and not published yet."""
         named = fields.get(b"attempts", b"").decode(errors="replace").split("\n")
         if fields.get(b"source", b"").decode() != self.context.source or len(named) != 1 or not named[0]:
             return ()
@@ -66,7 +66,7 @@ class Finding(StreamPlace):
 
 
 class JournalPlace(StreamPlace):
-    """The events of the person, in every consumer group too: what was not delivered is not delivered any more."""
+    """The events of the person, and their place in every consumer group: what was not delivered never will be."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -123,7 +123,7 @@ class RequestPlace(StreamPlace):
 
 
 class QuarantinePlace(RequestPlace):
-    """Records and requests that could not be read. Their digests stay: a poll that reads one again does not keep it."""
+    """Records and requests that could not be read. Their digests stay, so that a poll does not store one again."""
 
     def units(self) -> Sequence[Any]:
         """See `Units`."""

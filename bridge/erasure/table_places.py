@@ -1,8 +1,8 @@
-"""What the tables of sql subscriptions hold of a person: every row of the person's attempts, and notices.
+"""What the tables of sql subscriptions hold about a person: every row of the person's attempts, and notices.
 
 It comes last, so that no delivery that the earlier steps have ended writes a row again. Rows may be older than the
-journal: they are found by the value that was given and by what the journal taught. They teach nothing themselves,
-because who else has such a value was only asked of the journal.
+journal: they are found by the value that was given and by what the journal revealed. Nothing is learned from them,
+because only the journal was searched for others who have the same value.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class TablePlace:
 
     @contextmanager
     def _database(self, name: str) -> Iterator[Database]:
-        """Its database. An erasure is not done before the rows are gone: it waits for whatever somebody has to mend."""
+        """Its database. An erasure is not done until the rows are gone: it waits until somebody has fixed the fault."""
         database = None
         try:
             database = database_of(replace(self._subscriptions[name], create=False))

@@ -15,9 +15,9 @@ __all__ = ["SHORTEST", "core_of", "fold", "holds", "may_hold", "named_values", "
 
 #: Ids with fewer characters are not searched in plain text: they would be found everywhere.
 SHORTEST = 5
-#: Times that encodings may be nested, such as JSON in a form.
+#: How deep encodings may be nested, such as JSON in a form.
 _DEPTH = 3
-#: Most levels of a document that are searched; deeper ones are searched as text alone.
+#: Most levels of a document that are searched; deeper ones are searched only as text.
 _DEEPEST = 32
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _BASE64_BYTES = re.compile(_BASE64.pattern.encode())
@@ -34,7 +34,7 @@ def fold(text: str) -> str:
 
 
 def holds(text: str, values: Iterable[str]) -> bool:
-    """Whether one of the values is in the text by itself, not as a part of a longer word."""
+    """Whether one of the values is in the text as a word, not as part of a longer one."""
     return any(value in text and _bounded(value).search(text) for value in values)
 
 
@@ -56,7 +56,7 @@ def may_hold(raw: bytes, cores: Iterable[bytes], *, foreign: bool = True) -> boo
     if any(core in low for core in cores):
         return True
     for run in _BASE64_BYTES.findall(raw) if foreign else ():
-        # Most of what looks like it is a UUID.
+        # Most of what looks like base64 is a UUID.
         if len(run) != _UUID and (decoded := _from_base64(run.decode())) is not None:
             lowered = decoded.lower().encode()
             if any(core in lowered for core in cores):
@@ -65,7 +65,7 @@ def may_hold(raw: bytes, cores: Iterable[bytes], *, foreign: bool = True) -> boo
 
 
 def readings(raw: bytes) -> Iterator[str]:
-    """The text of a body, and what it says in JSON escapes, percent encoding, entities and base64."""
+    """The text of a body, and its text without JSON escapes, percent encoding, entities and base64."""
     texts = [raw.decode(errors="replace")]
     if "\N{REPLACEMENT CHARACTER}" in texts[0]:
         texts.append(raw.decode("latin-1"))
@@ -111,7 +111,7 @@ def _named(value: Any, personal: bool, depth: int) -> Iterator[str]:
 
 
 def _form(text: str) -> list[tuple[str, str]]:
-    """The members of a form, in which a plus sign is a blank; empty for anything else."""
+    """The members of a form, in which a plus sign is a space; empty for anything else."""
     return parse_qsl(text, keep_blank_values=True) if "=" in text and "<" not in text else []
 
 
@@ -145,6 +145,6 @@ _URL_SAFE = str.maketrans("-_", "+/")
 
 
 def _bounded(value: str) -> re.Pattern[str]:
-    """The value without a letter, digit or hyphen beside it; before an address also no dot or plus sign."""
+    """The value without a letter, digit or hyphen next to it; before an address also no dot or plus sign."""
     before = r"[\w.+-]" if "@" in value else r"[\w-]"
     return re.compile(rf"(?<!{before}){re.escape(value)}(?![\w-])(?!\.\w+@)")

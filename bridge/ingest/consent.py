@@ -33,7 +33,7 @@ class Consents:
         self._remember = math.ceil(remember_seconds)
 
     def record(self, source: str, consent: Consent, *, now: float) -> int:
-        """Store a statement about a consent; the number of the withdrawal in force, 0 while the consent is given.
+        """Store a statement about a consent; returns the number of the withdrawal in force, 0 while it is given.
 
         Copies and older statements change nothing, so the number stays the same however often a withdrawal comes.
         """
@@ -42,7 +42,7 @@ class Consents:
             return cast("int", self._record(keys=[keys.consent(source)], args=args))
 
     def forget_given(self, source: str, *, before: float) -> int:
-        """Delete consent given before a moment; the number deleted. A withdrawal is never deleted."""
+        """Delete consent given before a moment; returns the number deleted. A withdrawal is never deleted."""
         deleted = 0
         with state_errors():
             for key, value in self.client.hscan_iter(keys.consent(source), count=500):
@@ -61,7 +61,7 @@ class Consents:
         return _withdrawn(governing, values)
 
     def register_attempts(self, source: str, attempts: Sequence[NormalisedAttempt]) -> set[str]:
-        """Store which attempts each consent governs; the consent keys that are withdrawn, as in `withdrawn_keys`.
+        """Store which attempts each consent governs; returns the withdrawn consent keys, as `withdrawn_keys` does.
 
         Call it before publishing: a later withdrawal then finds all attempts. One round trip; none if the vendor does
         not report consent.
@@ -84,7 +84,7 @@ class Consents:
         """The attempts that a consent governs, published or not: attempt id -> assessment."""
         with state_errors():
             stored = cast("dict[bytes, bytes]", self.client.hgetall(keys.consented(source, key)))
-        # An attempt whose assessment cannot be read is governed all the same.
+        # A consent also governs an attempt whose assessment cannot be read.
         return {
             attempt_id.decode(): record_or_none(Assessment, value, place=keys.consented(source, ""))
             or Assessment(id="")

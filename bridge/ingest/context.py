@@ -94,5 +94,5 @@ class IngestContext:
     consents: Consents
     #: Where unreadable requests and records are stored.
     quarantine: Quarantine
-    #: What is read was announced by a webhook, so that a poll of it has found nothing by itself.
+    #: Whether a webhook announced what is read: a poll of it then counts as having found nothing.
     announced: bool = False

@@ -45,7 +45,7 @@ def expected_outcome(attempt: NormalisedAttempt, last: tuple[int, bytes] | None)
 
 @dataclass(kw_only=True)
 class DryRun:
-    """A dry run over the records of one source, page by page; a row that a later page repeats counts as new once.
+    """A dry run over the records of one source, page by page; a row that a later page repeats counts as new only once.
 
     Nothing is stored except sittings, for vendors that reuse attempt ids: they are numbered as they are read.
     """

@@ -4,7 +4,7 @@
 -- ARGV  base id and its digest of each attempt
 -- Returns the number that were moved
 --
--- Why: without them a further sitting would count as the first one, and be taken for a known attempt.
+-- Why: without them a further sitting would count as the first one, and be mistaken for a known attempt.
 
 local moved = 0
 for i = 1, #ARGV, 2 do

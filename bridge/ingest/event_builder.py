@@ -55,7 +55,7 @@ def build_event(
     """The event. Its `time` is the vendor's completion time, or `recorded` if the vendor gives none.
 
     `previous`: `data` of the event that this revision replaces, None if that has left the journal. `label`: that of
-    the expectation which the attempt meets. `test`: the attempt is invented. `traceparent`: of what publishes it.
+    the expectation which the attempt meets. `test`: the attempt is invented. `traceparent`: of the publishing span.
     """
     attempt = _with_carried_over(attempt, previous, label)
     path = source_path(bridge.name, source)

@@ -22,7 +22,8 @@ UNEXPECTED_ERROR = "unexpected_error"
 def unreadable_on_error(source: str, step: str) -> Iterator[None]:
     """Log an unexpected exception without its text and raise `Unreadable` instead.
 
-    Exceptions of `bridge.errors` pass: their type says what to do. So does `MemoryError`, which no record causes alone.
+    Exceptions of `bridge.errors` pass, because their type says what to do, and `MemoryError`, which is not one record's
+    fault.
     """
     try:
         yield
@@ -58,9 +59,9 @@ def read_record(context: IngestContext, record: Record, now: float) -> Normalise
 
 
 def verify(context: IngestContext, request: WebhookRequest) -> int | None:
-    """The number of the secret, if the vendor's check tells it.
+    """The number of the secret that matched, if the vendor's check returns it.
 
-    Raises `BadSignature`, also if the check itself fails: the sender is unknown then.
+    Raises `BadSignature`, also if the check itself fails, because the sender is then unknown.
     """
     vendor = context.vendor
     if vendor.verify is None:
@@ -71,5 +72,5 @@ def verify(context: IngestContext, request: WebhookRequest) -> int | None:
             number = vendor.verify(request.body, request.headers, secrets, request.received_at)
     except Unreadable as error:
         raise BadSignature("the signature cannot be checked", reason=error.reason) from error
-    # Only a number can be stored, whatever a vendor's folder returns.
+    # A vendor's folder may return anything, and only a number can be stored.
     return number if type(number) is int and number > 0 else None

@@ -52,13 +52,13 @@ class Notice:
 
 
 def submission(bridge: BridgeConfig, source: str, vendor: str, notice: Notice, *, now: float) -> Submission:
-    """The submission of a notice of a configured source; submitted again, it is a duplicate."""
+    """The submission of a notice about a configured source; submitted again, it is a duplicate."""
     return _submission(bridge, source_path(bridge.name, source), source, vendor, notice, now)
 
 
 def subscription_submission(bridge: BridgeConfig, subscription: str, notice: Notice, *, now: float) -> Submission:
     """The submission of a notice about a subscription; submitted again, it is a duplicate."""
-    # In the journal its source is not a name that a source can have.
+    # Its source in the journal is a name that no configured source can have.
     path = subscription_path(bridge.name, subscription)
     return _submission(bridge, path, f"subscriptions/{subscription}", "bridge", notice, now)
 
@@ -120,7 +120,7 @@ def overdue(watch: OpenWatch, *, label: str | None = None) -> Notice:
 
 
 def overdue_ids(path: str, key: str, deadline: float) -> list[str]:
-    """Ids of the events that `overdue` may have made of a watch. `path`: the CloudEvents source."""
+    """Ids of the events that `overdue` may have produced from a watch. `path`: the CloudEvents source."""
     memories = (f"notice:{OVERDUE}:{key}:{kind}:{deadline:.0f}" for kind in _OVERDUE_KINDS)
     return [event_id(path, memory, OVERDUE, 1) for memory in memories]
 
@@ -150,7 +150,7 @@ def alarm(
 ) -> Notice:
     """An alarm of type `kind` about a source; `state` is `raised` or `recovered`.
 
-    `since`: when the problem began. `time`: when it was detected or over. Both in UNIX seconds.
+    `since`: when the problem began. `time`: when it was detected or ended. Both in UNIX seconds.
     """
     facts = {"state": state, "since": _time(since), "fact": fact, "value": value, "remedy": remedy}
     return Notice(type=kind, subject=source, occasion=occasion, time=time, data={"alarm": facts})
@@ -159,13 +159,13 @@ def alarm(
 def subscription_alarm(
     kind: str, subscription: str, *, occasion: str, time: float, since: float, fact: str, value: str, remedy: str
 ) -> Notice:
-    """A notice of type `kind` about a subscription. `since`, `time`: UNIX seconds, as of `alarm`."""
+    """A notice of type `kind` about a subscription. `since`, `time`: UNIX seconds, as in `alarm`."""
     facts = {"name": subscription, "since": _time(since), "fact": fact, "value": value, "remedy": remedy}
     return Notice(type=kind, subject=subscription, occasion=occasion, time=time, data={"subscription": facts})
 
 
 def _impersonal(members: Mapping[str, str]) -> dict[str, str]:
-    """The members without e-mail addresses: some vendors identify a person by e-mail, but notices name nobody."""
+    """The members without e-mail addresses: some vendors identify a person by e-mail, but notices name no one."""
     return {name: value for name, value in members.items() if "mail" not in name.casefold() and "@" not in value}
 
 

@@ -14,7 +14,7 @@ OUTSIDE_PERIOD = "outside_period"
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A period by finish of the attempts, both ends included. UNIX seconds."""
+    """A period in which attempts finished, both ends included. UNIX seconds."""
 
     first: float
     last: float
@@ -22,7 +22,7 @@ class Period:
     def leaves_out(self, attempt: NormalisedAttempt) -> bool:
         """Whether the attempt certainly did not finish in the period.
 
-        Without a finish nothing is certain, but that it did not finish before it began. A finish that was only observed
+        Without a finish, only one thing is certain: it did not finish before it began. A finish that was only observed
         (`NormalisedAttempt.completed_at_is_observed`) is the latest possible one: the true one may be earlier. Vendors
         give whole seconds.
         """

@@ -83,7 +83,7 @@ def _receive(context: IngestContext, request: WebhookRequest) -> EntryResult:
 
 
 def _receive_test(context: IngestContext, request: WebhookRequest, attempts: list[NormalisedAttempt]) -> EntryResult:
-    """Publish the invented attempts of a marked webhook as tests. It counts as no webhook of the vendor's."""
+    """Publish the invented attempts of a marked webhook as tests. It does not count as a webhook from the vendor."""
     now = request.received_at
     publishable = [as_test(attempt) for attempt in attempts if attempt.status in PUBLISHABLE_STATUSES]
     submissions = tuple(
@@ -108,7 +108,7 @@ def ingest(
 
     On return each of them is durably published, known already, not publishable, or quarantined: only then may a cursor
     move. `as_of`: taken before the vendor was asked (`read_start`): what was urged or published since then may be newer
-    than these records. None: they are not of the vendor's API, and close no watch that was ever urged. `period`:
+    than these records. None: they are not from the vendor's API, and close no watch that was ever urged. `period`:
     attempts that finished at another time are left alone. Raises `StateUnavailable`.
     """
     report = IngestReport()
@@ -129,7 +129,7 @@ def ingest(
                 context, [attempt for _, attempt in readable], report, origin=origin, now=now, as_of=as_of
             )
     except Unreadable:
-        # One record makes the whole batch fail. Each is published alone; those published already are duplicates.
+        # One record makes the whole batch fail: publish each on its own. Those published already are duplicates.
         for record, attempt in readable:
             try:
                 with unreadable_on_error(context.source.name, "publish_alone"):
@@ -203,7 +203,7 @@ def _prepare(
 ) -> _Prepared:
     """Store what must be durable before publishing: watches of open attempts, and the attempts under each consent.
 
-    After a crash in between there may be a watch too many, never one too few.
+    After a crash in between there may be one watch too many, never one too few.
     """
     name = context.source.name
     if context.vendor.sittings:

@@ -1,4 +1,4 @@
-"""What a source and the journal were like before the vendor was asked: an answer may be older than a webhook."""
+"""The state of a source and the journal before the vendor was asked: its answer may be older than a webhook."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ReadStart", "read_start"]
 
 @dataclass(frozen=True, slots=True)
 class ReadStart:
-    """Taken before the vendor was asked; see `read_start`."""
+    """That state; see `read_start`."""
 
     #: `Watches.version`: what was urged since then stays watched.
     version: int

@@ -8,7 +8,7 @@ local state, at, withdrawals = string.match(redis.call("HGET", KEYS[1], ARGV[1])
 local number = tonumber(withdrawals or "0")
 local now, before = tonumber(ARGV[4]), tonumber(at or "-inf")
 -- A time in the future would outrank every later statement. What is stored is in the future only if the clock was set back
--- since: then the vendor's clock counts, within a day, and a statement without a time is the latest.
+-- since: in that case the vendor's clock counts, within a day, and a statement without a time is the latest.
 local behind = before > now
 local stated = tonumber(ARGV[3]) or math.max(now, before)
 stated = math.min(stated, behind and before + 86400 or now)

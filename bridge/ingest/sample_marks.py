@@ -1,4 +1,4 @@
-"""Webhooks that are marked as tests: `attempt-bridge trigger` sends invented attempts, which nobody may take for real.
+"""Webhooks that are marked as tests: `attempt-bridge trigger` sends invented attempts, not to be mistaken for real.
 
 The mark is a member of the body, so the vendor's signature covers it, no proxy drops it and the stored request keeps
 it. Events made from a marked webhook have the attribute `bridgetest`, and their attempt ids begin with `test:`: they
@@ -30,7 +30,7 @@ def marked(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_marked(body: bytes) -> bool:
     """Whether a readable body has the mark. Raises `Unreadable`."""
-    # Parsed again only where the word occurs: this is asked for every webhook.
+    # Every webhook passes here, so the body is parsed again only where the word occurs.
     if _MARK_BYTES not in body:
         return False
     document = parse(body)

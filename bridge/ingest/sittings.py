@@ -1,6 +1,6 @@
 """Second sittings under one attempt id: some vendors name an attempt by schedule and person and let the person resit.
 
-The vendor's own id of a sitting, where a record has one, tells sittings apart; the start proves it: two sitting ids
+The vendor's own id of a sitting, where a record has one, tells sittings apart; the start confirms it: two sitting ids
 with the same start are one sitting. The first sitting keeps the plain attempt id, the second gets `:2`. A record
 without a sitting id belongs to the newest sitting.
 """
@@ -70,7 +70,7 @@ class Sittings:
             )
 
     def forget(self, source: str, *, before: float) -> int:
-        """Delete attempt ids whose sittings have not changed since a moment; the number deleted."""
+        """Delete attempt ids whose sittings have not changed since a moment; returns the number deleted."""
         last_day, deleted = int(before // _DAY), 0
         with state_errors():
             for base, value in self.client.hscan_iter(keys.sittings(source), count=500):
@@ -80,5 +80,5 @@ class Sittings:
 
 
 def _digest(base: str) -> str:
-    """The name of the field of an attempt id after its person was erased."""
+    """The name of an attempt id's field after its person was erased."""
     return f"#{sha256(base.encode()).hexdigest()[:32]}"

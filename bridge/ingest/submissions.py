@@ -30,7 +30,7 @@ def attempt_submission(
     test: bool = False,
     journal_ends: tuple[str, ...] | None = None,
 ) -> Submission:
-    """The submission of one attempt; `test`: it is invented, and its events say so. `journal_ends`: see `Submission`.
+    """The submission of one attempt; `test`: it is invented, and its events marked. `journal_ends`: see `Submission`.
 
     Its first event is built here, where an exception affects this attempt only; in the journal it would affect the
     whole batch.
@@ -62,7 +62,7 @@ def attempt_submission(
             return first
         try:
             return build(revision, previous)
-        except Exception as error:  # noqa: BLE001 - an old event may be unreadable; the revision is built without it
+        except Exception as error:  # noqa: BLE001 - an old event may be unreadable; build the revision without it
             log_unexpected(context.source.name, "revise", error)
             return build(revision, None)
 

@@ -14,7 +14,7 @@ __all__ = ["settle", "watch_pointers"]
 
 
 def watch_pointers(context: IngestContext, pointers: Sequence[Pointer], now: float) -> list[str]:
-    """Open a watch for each pointer of a webhook, or urge the open one; the keys of the watches."""
+    """Open a watch for each pointer of a webhook, or urge the open one; returns the keys of the watches."""
     if not pointers:
         return []
     if context.vendor.sittings:
@@ -37,8 +37,8 @@ def settle(
     """After publishing attempts, each with its outcome: remove the `expectations` that they meet and their watches.
 
     What a webhook announced stays watched until something new is published, and so does what was urged after version
-    `as_of`. `announced`: ids of attempts that stay open and were announced; one that was published is answered, and has
-    its own schedule from now on.
+    `as_of`. `announced`: ids of attempts that stay open and were announced; one that was published is answered,
+    and has its own schedule from now on.
     """
     name = context.source.name
     attempts = [attempt for attempt, _ in by_outcome]
@@ -53,7 +53,7 @@ def settle(
         # Each may have been registered under another spelling of the key.
         new = {expected.key for key, expected in expectations.items() if key in normalised | aliases}
         context.expectations.mark_met(name, list(met.values()), new=new, as_of=as_of)
-    # A vendor that cannot be asked for one attempt has no watches.
+    # A vendor whose API cannot look up one attempt has no watches.
     if context.vendor.recheck is not None:
         answered = {
             attempt.attempt_id: min(now + attempt.watch.due_in, attempt.watch.give_up_at)

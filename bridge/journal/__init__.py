@@ -1,4 +1,4 @@
-"""The journal: Redis streams of events, what is remembered of attempts, and stored requests."""
+"""The journal: Redis streams of events, what is remembered about attempts, and stored requests."""
 
 from bridge.journal.entries import (
     BACKFILL,

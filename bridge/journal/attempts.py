@@ -17,7 +17,7 @@ from schemas.event import ATTEMPT_TYPES, COMPLETED, REVISED, VOIDED, event_id
 
 __all__ = ["MAX_REVISIONS", "newest_of_attempts", "revisions"]
 
-#: Revisions of one attempt that are looked for, the newest ones.
+#: How many revisions of one attempt are looked for, the newest ones.
 MAX_REVISIONS = 20
 
 
@@ -26,7 +26,7 @@ def newest_of_attempts(
 ) -> Iterator[tuple[Place, int, EventItem | None]]:
     """The steps of a walk through the journal, newest first, for `search`.
 
-    The item is None unless it matches and is the newest event of an attempt: its last one in the journal, or, of an
+    The item is None unless it matches and is the newest event of an attempt: its last one in the journal, or, for an
     attempt that is no longer remembered, the first one that the walk meets. `together`: steps for which the memory is
     read at once. Raises `StateUnavailable`.
     """
@@ -57,10 +57,10 @@ def _memories(reader: Reader, items: Iterable[EventItem]) -> dict[tuple[str, str
 def revisions(
     reader: Reader, index: EventIndex, path: str, source: str, attempt: str, memory: Memory, *, now: float
 ) -> list[StoredEvent]:
-    """The events of an attempt that are still in the journal, oldest first: of its newest `MAX_REVISIONS`.
+    """The events of an attempt that are still in the journal, oldest first; only its newest `MAX_REVISIONS`.
 
-    `path`: the CloudEvents source of `source`. Those of an earlier version, which wrote no index, are not found, but
-    for the newest one. Raises `StateUnavailable`.
+    `path`: the CloudEvents source of `source`. Of those of an earlier version, which wrote no index, only
+    the newest one is found. Raises `StateUnavailable`.
     """
     wanted = range(max(1, memory.revision - MAX_REVISIONS + 1), memory.revision + 1)
     idents = [

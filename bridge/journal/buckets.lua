@@ -5,12 +5,12 @@
 -- The buckets grow by linear hashing, one split at a time, so that each remains a compact listpack.
 --
 -- Buckets are not declared keys: while a slot moves from one server to another, one may be away although the header is
--- here, and its attempts would look new. So every bucket holds MARK, and one without it is not used. The name hashes to
--- 0, so that no split moves it; the value is that of an attempt which is never forgotten. Buckets of earlier versions
+-- here, and its attempts would look new. So every bucket holds MARK, and one without it is not used. Its name hashes to
+-- 0, so that no split moves it; its value is that of an attempt which is never forgotten. Buckets of earlier versions
 -- have no marks: `m` counts the first buckets that have been given one.
 --
--- `e` is the epoch of the partitions: who knows a later one raises it, and who knows an earlier one is refused, because
--- what it looks for may have moved to another partition.
+-- `e` is the epoch of the partitions: a caller with a later one raises it, and one with an earlier one is refused,
+-- because what it looks for may have moved to another partition.
 
 local PER_BUCKET, MARK, MARK_VALUE, MARKED_AT_ONCE = 64, '\0\0\0\0!', string.rep('\255', 16), 1000
 local call, byte, char, sub = redis.call, string.byte, string.char, string.sub

@@ -16,7 +16,7 @@ _DAY, _HOUR = 86_400.0, 3600.0
 #: Bytes of state server memory. An event of ClassMarker takes 1,280 with its place in the index, one of a vendor with
 #: long results up to this; a stored request takes 860, up to this. `tests/journal/test_capacity.py` measures both.
 EVENT_BYTES = REQUEST_BYTES = 1800
-#: docs/benchmarks.md, `memory`: at most 48 for each attempt that would be recognised.
+#: docs/benchmarks.md, `memory`: at most 48 for each remembered attempt.
 ATTEMPT_BYTES = 48
 #: docs/benchmarks.md, `settled`: 98, and up to 128 of the beginning of the receiver's answer.
 DELIVERY_BYTES = 226
@@ -28,12 +28,12 @@ _FULL = 0.7
 _FILE_COPIES = 3
 #: What one server should hold: it reads all of it before it answers after a restart, and copies it with each replica.
 ONE_SERVER_BYTES = 32_000_000_000
-#: Of a cluster: with fewer, the others cannot agree on who takes the place of one that is away.
+#: Of a cluster: with fewer, the others cannot agree on which one replaces one that is away.
 _LEAST_PRIMARIES = 3
-#: So many partitions for each primary, while there may be so many: one more primary then takes some of each.
+#: Partitions for each primary, up to a maximum in all: one more primary can then take some from each.
 _PARTITIONS_EACH, _MOST_PARTITIONS = 4, 64
 #: CPU seconds for each attempt or delivery, docs/benchmarks.md: `receive`; "Counts and index", a webhook that is
-#: published alone, more in a group take less each; `poll`; `push`, more than for any other transport.
+#: published alone (in a group each takes less); `poll`; `push`, more than for any other transport.
 _SECONDS = {"web": 559e-6, "state server": 255e-6, "worker": 112e-6, "dispatch": 199e-6}
 #: docs/benchmarks.md, `idle`: cores of all processes without any attempt.
 _IDLE_CORES = 0.05
@@ -50,11 +50,11 @@ _SHORTENED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What is planned for. `peak_share`: of a day's attempts, in its busiest hour; 1/24 is a level day."""
+    """The load to plan for. `peak_share`: share of a day's attempts in its busiest hour; 1/24 is a level day."""
 
     per_day: int
     peak_share: float = 0.25
-    #: Each of them gets every event.
+    #: Each gets every event.
     subscriptions: int = 1
     retention: Retention = field(default_factory=Retention)
     #: Seconds.
@@ -63,13 +63,13 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What the state server holds of one kind: `kept` seconds long, each of `each` bytes."""
+    """What the state server holds of one kind: items of `each` bytes, for `kept` seconds."""
 
     kind: str
     kept: float
     count: int
     each: int
-    #: For each attempt: one, or one for each subscription.
+    #: Items for each attempt: one, or one for each subscription.
     number: int = 1
 
     @property
@@ -88,7 +88,7 @@ class Cluster:
     """The smallest cluster that is enough. `state_bytes`: memory that each primary uses for its data."""
 
     primaries: int
-    #: Each primary has as many of them.
+    #: Each primary has the same number of them.
     partitions: int
     state_bytes: int
 
@@ -168,12 +168,12 @@ def capacity(load: Load) -> Capacity:
 
 
 def maxmemory(state_bytes: int) -> int:
-    """For a state server that uses so many bytes, with the alert at 70 % of it."""
+    """The `maxmemory` of a state server that uses this many bytes, with the alert at 70 % of it."""
     return ceil(state_bytes / _FULL)
 
 
 def disk(state_bytes: int) -> int:
-    """Bytes for the append-only file of such a state server, at the most."""
+    """Most bytes that the append-only file of such a state server takes."""
     return state_bytes * _FILE_COPIES
 
 
@@ -228,7 +228,7 @@ def _advice(load: Load, stored: tuple[Stored, ...]) -> Iterator[str]:
 
 
 def _shorter(item: Stored, excess: int, least: float) -> float:
-    """Seconds, in whole days: as long as is possible without the excess, but `least` at least."""
+    """Seconds, in whole days: as long as possible without the excess, but at least `least`."""
     if excess <= 0 or item.kept <= least or not item.size:
         return item.kept
     return max(least, floor(item.kept * (1 - excess / item.size) / _DAY) * _DAY)

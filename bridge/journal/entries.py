@@ -28,12 +28,12 @@ __all__ = [
 ]
 
 WEBHOOK, POLL, BACKFILL = "webhook", "poll", "backfill"
-#: Origin of what the bridge itself says: a notice, or a voiding after withdrawn consent.
+#: Origin of what the bridge itself publishes: a notice, or a voiding after withdrawn consent.
 BRIDGE = "bridge"
 
 #: Outcomes of a submission whose event was appended to the journal.
 PUBLISHED_OUTCOMES = ("published", "revised")
-#: Of several outcomes the highest is that of the request; publish_once.lua has the same table.
+#: A request has the highest of its outcomes; publish_once.lua has the same table.
 OUTCOME_RANK = {"published": 4, "revised": 3, "duplicate": 1, "stale": 1}
 
 #: A range of a stream as redis-py returns it: (entry id, fields).
@@ -60,9 +60,9 @@ class Submission:
     #: Of a record of the vendor's API: id of the last entry of the journal before the vendor was asked, by partition.
     #: Without an order it does not replace what was published since then. None: it may.
     journal_ends: tuple[str, ...] | None = None
-    #: The digest that an earlier version made of the same result; empty if it made the same.
+    #: The digest that an earlier version made from the same result; empty if it is the same.
     former_digest: bytes = b""
-    #: Read because a webhook had announced it: it was not the poll that found it.
+    #: Read because a webhook had announced it: the poll did not find it.
     announced: bool = False
     #: Of a notice: what it concerns. It goes into the partition of that attempt and is listed under it.
     subject: str | None = None
@@ -120,7 +120,7 @@ class SubmissionResult:
 class EntryResult:
     """What became of one entry."""
 
-    #: The highest outcome of its submissions, or the outcome given with the request; the vendor is told it.
+    #: The highest outcome of its submissions, or the outcome given with the request; returned to the vendor.
     outcome: str
     #: One for each submission, in the same order.
     results: tuple[SubmissionResult, ...]
@@ -168,7 +168,7 @@ class StoredRequest:
     attempts: tuple[str, ...]
     #: Partition that holds it.
     partition: int
-    #: As of `RequestRecord`; None: there is none, or an earlier version stored it.
+    #: As in `RequestRecord`; None: there is none, or an earlier version stored it.
     secret: int | None = None
 
 
@@ -194,7 +194,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What is remembered of an attempt. Days are days since 1970."""
+    """What is remembered about an attempt. Days are days since 1970."""
 
     #: Its newest revision; 255 means 255 or more.
     revision: int

@@ -40,7 +40,7 @@ class EventItem:
 
     @property
     def built_at(self) -> float:
-        """UNIX seconds at which it was built: when its webhook was received. 0.0 if it does not say."""
+        """UNIX seconds at which it was built: when its webhook was received. 0.0 if it does not have it."""
         return _moment(self.member("recordedtime")) or 0.0
 
     @property
@@ -136,7 +136,7 @@ def _moment(text: Any) -> float | None:
 
 
 def _texts(item: EventItem) -> Iterable[str | None]:
-    """Where free text is looked for: everything but names, e-mail addresses and labels."""
+    """What free text is searched in: everything but names, e-mail addresses and labels."""
     stored, data = item.stored, _members(item.document, "data")
     candidate, assessment = _members(data, "candidate"), _members(data, "assessment")
     texts = (

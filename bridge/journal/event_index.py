@@ -15,13 +15,13 @@ from bridge.state.errors import state_errors
 
 __all__ = ["SHORTEST", "EventIndex"]
 
-#: Shorter beginnings of an id are not looked for.
+#: Shorter beginnings of an id are not looked up.
 SHORTEST = 4
 _ID = re.compile(r"[0-9a-f-]{4,36}", re.ASCII)
 _DAY = 86_400
 #: Characters of an id that its hash has as the name of a field.
 _FIELD = 16
-#: Places that are looked at: two would show that a beginning is not unique, if none of their events had been deleted.
+#: Places that are looked at. Two would show that a beginning is not unique, but their events may have been deleted.
 _ENOUGH = 20
 
 
@@ -34,7 +34,7 @@ class EventIndex:
         self._days = int(keep_events // _DAY) + 3
 
     def find(self, beginning: str, now: float) -> Sequence[StoredEvent]:
-        """The events whose id begins with a text of `SHORTEST` characters at least, at most two of them, newest first.
+        """The events whose id begins with a text of at least `SHORTEST` characters, at most two of them, newest first.
 
         One round trip for the index and one for the events. An event that left the journal is not found, nor one that
         an earlier version published. Raises `StateUnavailable`.
@@ -86,7 +86,7 @@ class EventIndex:
         return [event for event in events if event.id in idents]
 
     def _places(self, beginning: str, today: int) -> list[tuple[int, str]]:
-        """(partition, journal entry), newest first, of the ids that begin with a text; a few at most."""
+        """(partition, journal entry), newest first, of the ids that begin with a text; at most a few."""
         # A day ahead, for a web server whose clock is fast.
         days = range(today + 1, today - self._days, -1)
         spots = [(partition, day) for day in days for partition in range(self.partitions)]

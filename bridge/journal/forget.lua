@@ -1,9 +1,9 @@
--- forget: delete what is remembered of attempts without an event since a moment, some buckets at a time.
+-- forget: delete the memory of attempts without an event since a moment, some buckets at a time.
 --
 -- KEYS  1 seen (buckets.lua)   2 a name that no key has, as in publish_once.lua
 -- ARGV  1 epoch   2 first bucket   3 number of buckets   4 oldest UNIX milliseconds to remember
 -- Returns {number of attempts forgotten, next bucket or -1}
--- Error STALE: nothing was done; what is here may have a copy elsewhere by now.
+-- Error STALE: nothing was done; what is here may have a copy elsewhere now.
 --
 -- publish_once.lua describes the layout of a value, and the mark of a bucket, which is never too old.
 

@@ -1,4 +1,4 @@
--- leaving_memories: what some buckets remember that belongs into another partition.
+-- leaving_memories: what some buckets remember that belongs in another partition.
 --
 -- KEYS  1 seen (buckets.lua)   2 a name that no key has, as in publish_once.lua
 -- ARGV  1 epoch   2 this partition   3 number of partitions   4 first bucket   5 number of buckets

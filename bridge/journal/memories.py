@@ -1,7 +1,7 @@
-"""What is remembered of attempts on its way from one partition to another.
+"""Moves what is remembered about attempts from one partition to another.
 
-Every step can be repeated: a memory is read where it was, where nobody changes it any more because the epoch there was
-raised; it is added to its new home unless it is there; and only then it is deleted where it was.
+Every step can be repeated: a memory is read where it was, where raising the epoch has stopped all changes; it is added
+to its new home unless it is there; only then is it deleted where it was.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class MoveMemories:
         )
 
     def fetch(self, wanted: Iterable[tuple[Home, Sequence[Home]]], spread: Spread) -> None:
-        """Before attempts are published for the first time: bring what is remembered of them home.
+        """Before attempts are published for the first time: bring what is remembered about them home.
 
         `wanted`: the home of each, and where it may still be remembered. The mover deletes it there.
         """
@@ -68,7 +68,7 @@ class MoveMemories:
             self._run(self._add, partition, spread, pairs)
 
     def move(self, partition: int, bucket: int, number: int, spread: Spread) -> tuple[int, int]:
-        """Move what some buckets remember of attempts that belong elsewhere; (next bucket or -1, how many it were)."""
+        """Move what some buckets remember about attempts of other partitions; (next bucket or -1, number moved)."""
         args = [partition, spread.partitions, bucket, number]
         following, *leaving = self._run(self._leaving, partition, spread, args)
         self._crash("read")

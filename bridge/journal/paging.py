@@ -49,11 +49,11 @@ def id_order(entry_id: bytes) -> tuple[int, int]:
 def is_before(newest: str, entry: bytes) -> bool:
     """Whether an end of XREVRANGE lies before an entry.
 
-    If that is the oldest one, the server would read the whole stream from its end to find nothing.
+    If the entry is the oldest one, the server would read the whole stream from its end and find nothing.
     """
     if newest == "+":
         return False
     place, exclusive = newest.removeprefix("("), newest.startswith("(")
-    # Without a sequence it means the last entry of the millisecond.
+    # An end without a sequence means the last entry of the millisecond.
     end = id_order(place.encode()) if "-" in place else (int(place), _LAST_SEQUENCE)
     return end < id_order(entry) or (exclusive and end == id_order(entry))

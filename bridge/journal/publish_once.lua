@@ -1,6 +1,6 @@
 -- publish_once: append new versions of attempts, remember them, store the requests. One partition, atomically.
 --
--- KEYS  1 journal (stream)   2 seen (buckets.lua, which stands before this)
+-- KEYS  1 journal (stream)   2 seen (buckets.lua, which is prepended to this)
 --       3 requests (stream)   4 counts of the minute   5 of the hour   6 of the day (hashes, see add_counts.lua)
 --       7 index of event ids (the hashes are <KEYS[7]>:<day>:<first two characters of the id>)
 --         No key has this very name. So while the keys of a slot move one by one, a server refuses the call before it
@@ -19,8 +19,8 @@
 -- `expected revision`: 0 for the first call with an event of revision 1; n > 0 to append revision n+1, which is done
 -- only if the remembered revision is still n. A request with a record that must be revised is not stored by this call.
 --
--- The event is written first, the memory second: a script that fails in between is not rolled back, and then a second
--- event with the same id is appended; the other order would lose the event.
+-- The event is written first, the memory second: a script that fails in between is not rolled back, and the repeated
+-- call appends a second event with the same id. The other order would lose the event.
 --
 -- Memory of one attempt (value of its field, all integers big-endian):
 --   1 flags: 1 seen by webhook, 2 seen by poll or backfill, 4 seen by poll or backfill first; the five bits above them:
@@ -51,7 +51,7 @@ local function unpack_id(value)
   return string.format('%.0f-%d', ((((a * 256 + b) * 256 + c) * 256 + d) * 256 + e) * 256 + f, g * 256 + h)
 end
 
--- By day, so that the index ends by itself, and in many hashes, so that each remains a compact listpack.
+-- By day, so that the index expires by itself, and in many hashes, so that each remains a compact listpack.
 local function add_to_index(event_id, packed)
   local name = KEYS[7] .. ':' .. today .. ':' .. sub(event_id, 1, 2)
   call('HSET', name, sub(event_id, 3, 18), packed)
@@ -182,7 +182,7 @@ if missing then
   return missing_bucket(missing)
 end
 
--- The highest outcome of its records is that of the request. The same table is in entries.py.
+-- A request has the highest outcome of its records. The same table is in entries.py.
 local RANK = { published = 4, revised = 3, duplicate = 1, stale = 1 }
 local record, stored = 1, {}
 for q = 1, tonumber(ARGV[3]) do

@@ -28,7 +28,7 @@ __all__ = ["Journal", "Publisher"]
 _DAY = 86_400
 #: Seconds for which the index of event ids outlasts the events of its day, for clocks that differ.
 _INDEX_MARGIN = 2 * _DAY
-#: How often a revision is built again because the attempt changed meanwhile; each time another process made progress.
+#: How often a revision is built again because the attempt changed meanwhile. Each change is another process's progress.
 _ROUNDS = 10
 #: Maximum number of records in one call of the script: 100 block the server for about 1.3 ms; more gain nothing.
 BATCH = 200
@@ -111,9 +111,9 @@ class Journal:
         return tuple(sorted({spread.home(*named(each))[0] for each in entry.submissions})) or (0,)
 
     def mark_buckets(self) -> None:
-        """Give the buckets of an earlier version's memory their marks; a process does it before it publishes.
+        """Give the buckets of an earlier version's memory their marks; every process does so before it publishes.
 
-        Any number of processes may, each call of the script marks some. Raises `StateUnavailable`.
+        Any number of processes may do so at once: each call of the script marks some. Raises `StateUnavailable`.
         """
         for partition in range(self.partitions):
             with state_errors():
@@ -218,12 +218,12 @@ class Journal:
                     pending.previous = _data(fields.get(b"event", b""))
 
     def _bring_home(self, pending: Sequence[Pending], spread: Spread) -> None:
-        """Find where each attempt is remembered, and bring it there if another partition remembers it still."""
+        """Find the partition where each attempt belongs, and bring its memory there if another one still has it."""
         wanted, moved = [], [item for item in pending if item.epoch != spread.epoch]
         for item in moved:
             about = named(item.submission)
             item.partition, item.field = spread.home(*about)
-            # The epoch of all is that of the calls which publish them: what is not home is refused there.
+            # The calls that publish them have the same epoch, so what is not home by then is refused.
             if earlier := spread.earlier(*about):
                 wanted.append(((item.partition, item.field), earlier))
         if wanted:

@@ -6,7 +6,7 @@
 --       4.. fields of the entry
 -- Returns 1 if it is new, 0 if it is stored already.
 --
--- The item is written first: a script that fails in between is not rolled back, and then it is stored twice.
+-- The item is written first: a script that fails in between is not rolled back, and the item is stored twice.
 
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
   redis.call('ZADD', KEYS[2], 'XX', ARGV[2], ARGV[1])

@@ -1,8 +1,8 @@
--- read_memories: what is remembered under some fields, for whoever moves it to another partition.
+-- read_memories: what is remembered under some fields, to be moved to another partition.
 --
 -- KEYS  1 seen (buckets.lua)   2 a name that no key has, as in publish_once.lua
 -- ARGV  1 epoch   then the fields
--- Returns the value of each field, or nil. Afterwards nobody changes them here: the epoch refuses who would.
+-- Returns the value of each field, or nil. Afterwards nobody changes them here: the epoch refuses any attempt.
 -- Errors STALE, TRYAGAIN.
 
 local refused = open_memory(KEYS[1], tonumber(ARGV[1]))

@@ -1,4 +1,4 @@
-"""Reads the journal and what is remembered of attempts. Consumer groups: `workers/dispatch/lane.py`."""
+"""Reads the journal and what is remembered about attempts. Consumer groups: `workers/dispatch/lane.py`."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ class Reader:
         return stored_event(*items[0], partition) if items else None
 
     def attempt(self, source: str, attempt_id: str) -> Memory | None:
-        """What is remembered of an attempt, or None."""
+        """What is remembered about an attempt, or None."""
         return self.attempts(source, [attempt_id]).get(attempt_id)
 
     def attempts(self, source: str, attempt_ids: Iterable[str]) -> dict[str, Memory]:
-        """What is remembered of several attempts, in a few round trips for each 500; unknown ones are left out."""
+        """What is remembered about several attempts, in a few round trips for each 500; unknown ones are left out."""
         memories: dict[str, Memory] = {}
         distinct = list(dict.fromkeys(attempt_ids))
         for start in range(0, len(distinct), _PAGE):
@@ -154,7 +154,7 @@ class Reader:
         return dict(enumerate(entries[::2])), dict(enumerate(entries[1::2]))
 
     def between(self, after: Mapping[int, str], until: Mapping[int, str]) -> Iterator[StoredEvent]:
-        """Events behind `after` up to and with `until` (partition -> stream id), oldest first, read page by page."""
+        """Events after `after`, up to and including `until` (partition -> stream id), oldest first, page by page."""
         streams = [
             self._events(partition, f"({after[partition]}", until[partition], False)
             for partition in range(self.partitions)
@@ -179,7 +179,7 @@ class Reader:
         spread = self._places.spread()
         memories: list[bytes | None] = [None] * len(attempt_ids)
         homes = [[*spread.earlier(source, name), spread.home(source, name)] for name in attempt_ids]
-        # One after the other: what is moved meanwhile is added to its home before it is deleted where it was.
+        # In this order: what is moved meanwhile is added to its home before it is deleted where it was.
         for step in range(max(map(len, homes))):
             asked = [(place, all_of[step]) for place, all_of in enumerate(homes) if step < len(all_of)]
             with state_errors():
@@ -220,7 +220,7 @@ def bucket_number(field: bytes, buckets: int) -> int:
 
 
 def parse_memory(value: bytes) -> Memory:
-    """What is remembered of one attempt; publish_once.lua describes the layout of `value`."""
+    """What is remembered about one attempt; publish_once.lua describes the layout of `value`."""
     flags, first_day = value[0], int.from_bytes(value[1:3], "big")
     by_webhook, by_poll, poll_first = bool(flags & 1), bool(flags & 2), bool(flags & 4)
     other_day = first_day + value[3]

@@ -10,7 +10,7 @@ from bridge.query import Enum, Field, Fields, Glob, Number, Time
 
 __all__ = ["OUTCOMES", "request_fields"]
 
-#: What a stored request may have become; operations.md explains each.
+#: The possible outcomes of a stored request; operations.md explains each.
 OUTCOMES = (
     "published",
     "revised",
@@ -42,7 +42,7 @@ def _member(name: str) -> Callable[[StoredRequest], Any]:
 
 
 def _attempts(request: StoredRequest) -> list[str]:
-    """Those that name nobody: some vendors' attempt ids hold an e-mail address."""
+    """Those that name no one: some vendors' attempt ids hold an e-mail address."""
     return [attempt for attempt in request.attempts if "@" not in attempt]
 
 

@@ -32,7 +32,7 @@ _TIME_DIGITS = 12
 #: Seconds by which the clocks of web server and state server may differ: the nearest entries are read first.
 _MARGINS = (0.1, 2.0, 60.0, 600.0)
 #: Seconds before and after an event within which its request is stored: in the same step, or in that of the last
-#: partition that it has records of. And the entries that are read of that time.
+#: partition that it has records of. And how many entries of that time are read.
 _BESIDE = (-0.05, 0.5)
 _BESIDE_ENTRIES = 300
 
@@ -121,10 +121,10 @@ class RequestStore:
         return walk_back(self.client, self.streams, read, since=since, until=until, after=after, first=first)
 
     def look_up(self, beginning: str) -> Sequence[StoredRequest]:
-        """Requests whose id begins with a text of four characters at least: the first two that are found, newest first.
+        """Requests whose id begins with a text of at least four characters: the first two that are found, newest first.
 
         An id holds the time of receipt by the web server's clock, so the entries around it are read first, then the
-        newest ones: a clock may have been wrong. Each time up to the bound of a search. Raises `StateUnavailable`.
+        newest ones: a clock may have been wrong. Each read ends at the bound of a search. Raises `StateUnavailable`.
         """
         if not _ID.fullmatch(beginning):
             return ()
@@ -139,7 +139,7 @@ class RequestStore:
         return ()
 
     def of_attempt(self, source: str, attempt: str, moments: Sequence[float]) -> Sequence[StoredRequest]:
-        """The requests with an attempt that were stored when its events were, oldest first.
+        """The requests that have an attempt and were stored when its events were, oldest first.
 
         `moments`: when the events were stored, UNIX seconds by the state server's clock. Of each, a bounded number of
         entries is read. Raises `StateUnavailable`.
@@ -193,7 +193,7 @@ def _stored(fields: dict[bytes, bytes], partition: int) -> StoredRequest:
 
 
 def _headers(text: bytes, partition: int) -> dict[str, str]:
-    """Empty for what nobody can read: the body counts."""
+    """The stored headers; empty where they cannot be read, because the body matters more."""
     try:
         return {name: str(value) for name, value in json_object(text).items()}
     except UnreadableRecord as error:

@@ -35,7 +35,7 @@ class RetentionReport:
     requests: int = 0
     #: Quarantined items, and the dead letters of deliveries, which `bridge/delivery/retention.py` deletes.
     dead_letters: int = 0
-    #: Deliveries that have ended otherwise; `bridge/delivery/retention.py` deletes them.
+    #: Settled deliveries; `bridge/delivery/retention.py` deletes them.
     deliveries: int = 0
     #: Remembered attempts.
     attempts: int = 0
@@ -60,9 +60,9 @@ class Retention:
         self._forget = scripts.register(client, __file__, "buckets", "forget")
 
     def run(self, bridge: BridgeConfig, *, now: float, subscriptions: Sequence[str] = ()) -> RetentionReport:
-        """Delete what is too old; the numbers deleted. `now`: UNIX seconds. Raises `StateUnavailable`.
+        """Delete what is too old; returns the numbers deleted. `now`: UNIX seconds. Raises `StateUnavailable`.
 
-        `subscriptions`: all that have deliveries, also those that are no longer configured.
+        `subscriptions`: all that have deliveries, including those that are no longer configured.
         """
         report, held = RetentionReport(), []
         events, requests = _before(now, bridge.retention.events), _before(now, bridge.retention.requests)
@@ -119,8 +119,8 @@ class Retention:
         return self.client.xtrim(keys.journal(partition), minid=entry, approximate=False), bool(held)
 
     def _forget_attempts(self, oldest: int, report: RetentionReport) -> None:
-        """Nothing while memories move between partitions: if what was copied home is forgotten before the copy where it
-        was, that comes home again, and a revision that was published already looks new.
+        """Delete remembered attempts, but none while memories move between partitions. If what was copied home were
+        forgotten before its original, the original would come home again, and a published revision would look new.
         """
         spread = read_spread(self.client, configured=self.partitions) or Spread(self.partitions)
         if spread.before is not None:
@@ -133,7 +133,7 @@ class Retention:
                     with stale_as_such():
                         number, bucket = cast("list[int]", self._forget(keys=names, args=args))
                 except StalePartitions:
-                    # They move since just now: the next round forgets.
+                    # The move has just begun: the next round forgets.
                     return
                 report.attempts += number
 

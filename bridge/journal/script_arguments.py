@@ -48,14 +48,14 @@ class Call:
 
 
 def named(submission: Submission) -> tuple[str, str, str | None]:
-    """Source, attempt, and of a notice what tells it from others, None for an attempt itself."""
+    """Source, attempt, and for a notice what distinguishes it; None for an attempt itself."""
     if submission.subject:
         return submission.source, submission.subject, submission.attempt_id
     return submission.source, submission.attempt_id, None
 
 
 def record_args(pending: Pending, spread: Spread) -> list[bytes | str | int]:
-    """Of one record. Builds its event."""
+    """The arguments of one record. Builds its event."""
     submission = pending.submission
     ends = submission.journal_ends
     event_type, event_id, event = submission.build(pending.expected + 1, pending.previous)
@@ -81,12 +81,12 @@ def record_args(pending: Pending, spread: Spread) -> list[bytes | str | int]:
 
 
 def _end_of(ends: Sequence[str], partition: int, spread: Spread) -> bytes:
-    """Up to where everything was published before a vendor was asked. An event may be where its attempt was earlier."""
+    """The journal's end before the vendor was asked. An event may be in the partition where its attempt was earlier."""
     return max((end.encode() for end in ends), key=id_order) if spread.epoch else ends[partition].encode()
 
 
 def request_args(entry: Entry, records: int, so_far: str) -> list[bytes | str | int]:
-    """Of the request of an entry: the number of its records in this call, and its outcome so far."""
+    """The arguments of an entry's request. `records`: their number in this call. `so_far`: its outcome before."""
     request = entry.request
     if request is None:
         raise AssertionError("only entries with a request come here")

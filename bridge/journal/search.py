@@ -86,7 +86,7 @@ def walk_back(
         for name in streams:
             pipe.xrange(name, count=1)
         ends = cast("list[StreamItems]", pipe.execute())
-        # XREVRANGE that begins before the oldest entry would read the whole stream to find nothing.
+        # An XREVRANGE that begins before the oldest entry would read the whole stream and find nothing.
         starts = [
             (number, name, end[0][0], newest)
             for number, (name, end) in enumerate(zip(streams, ends, strict=True))
@@ -115,7 +115,7 @@ def search(
 ) -> SearchPage[_Item]:
     """The first `limit` items that match, of at most `max_entries` entries and about `max_bytes`.
 
-    Items of together more than `max_found_bytes` end the page too.
+    Items that together exceed `max_found_bytes` end the page too.
     """
     rows: list[_Item] = []
     last: Place | None = None
@@ -137,7 +137,7 @@ def _newest(until: float | None, after: Place | None, stream: int) -> str:
     bound = None if until is None else int(until * 1000)
     if after is None or (bound is not None and bound < after.milliseconds):
         return "+" if bound is None else str(bound)
-    # Of entries with one id, that of the stream with the highest number comes first.
+    # Of entries with the same id, the one of the stream with the highest number comes first.
     return after.entry if stream < after.stream else f"({after.entry}"
 
 

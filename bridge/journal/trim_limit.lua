@@ -5,7 +5,7 @@
 --       the rest: groups that will read all of it, created or not yet
 -- Returns {entry id or "" to keep everything, 1 if a group needs older entries, else 0}
 --
--- XTRIM itself ignores pending entries. Ids are compared as text: a Lua number would lose precision.
+-- XTRIM does not respect pending entries. Ids are compared as text: a Lua number would lose precision.
 
 local function less(x, y)
   local a, b = string.match(x, '^(%d+)-(%d+)$')

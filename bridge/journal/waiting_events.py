@@ -1,4 +1,4 @@
-"""Copies into the deliveries that wait for a retry or a receipt the events that the journal is about to delete."""
+"""Copies events that the journal is about to delete into the deliveries that wait for a retry or a receipt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["WaitingEvents", "order"]
 
 _ENTRY = re.compile(r"\d{1,20}-\d{1,20}")
 _PAGE = 200
-#: How often a delivery that changes meanwhile is read again; then its event stays in the journal until the next round.
+#: How often a delivery that changes meanwhile is read again. After that, its event stays in the journal for a round.
 _ROUNDS = 5
 
 
@@ -60,7 +60,7 @@ class WaitingEvents:
         names = [keys.deliveries(subscription, partition), keys.claims(subscription, partition)]
         for (event_id, entry, record), item in zip(page, pipe.execute(), strict=True):
             if not item:
-                continue  # deleted by somebody else: dispatch gives the delivery up and says so
+                continue  # somebody else deleted the event: dispatch gives the delivery up and reports it
             new = {**json.loads(record), "event": item[0][1][b"event"].decode(errors="replace")}
             text = json.dumps(new, ensure_ascii=False, separators=(",", ":"))
             if self._keep(keys=names, args=[event_id, record, text]) != 1:
